@@ -1,0 +1,93 @@
+package subjects
+
+import "strings"
+
+// Streams and buckets, one set in each tenant's account.
+const (
+	// StreamInbox stores every durable message to a device.
+	StreamInbox = "RCCS_INBOX"
+	// StreamCursor stores, one message a device, what the device acknowledged.
+	StreamCursor = "RCCS_CURSOR"
+	// BucketDevices records what a device is.
+	BucketDevices = "RCCS_DEVICES"
+)
+
+const (
+	inboxPrefix  = "rccs.inbox."
+	cursorPrefix = "rccs.cursor."
+	kvDevices    = "$KV." + BucketDevices + "."
+)
+
+// AllInboxes are the subjects of [StreamInbox]: one pattern a lane, so that a
+// publish to any other lane is stored nowhere and the publisher is told so.
+func AllInboxes() []string {
+	all := make([]string, 0, Lanes)
+	for _, lane := range laneNames {
+		all = append(all, inboxPrefix+"*.*."+lane)
+	}
+	return all
+}
+
+// Inbox is the subject of one lane of a device's inbox.
+func Inbox(k Key, l Lane) string { return inboxPrefix + string(k) + "." + l.String() }
+
+// ParseInbox cuts a stored inbox subject into the device's key and the lane.
+// It does not check the escaping of the key, which a service may have got
+// wrong; [Key.Address] does.
+func ParseInbox(subject string) (Key, Lane, bool) {
+	rest, ok := strings.CutPrefix(subject, inboxPrefix)
+	if !ok {
+		return "", 0, false
+	}
+	dot := strings.LastIndexByte(rest, '.')
+	if dot <= 0 {
+		return "", 0, false
+	}
+	lane, ok := ParseLane(rest[dot+1:])
+	if !ok || strings.Count(rest[:dot], ".") != 1 {
+		return "", 0, false
+	}
+	return Key(rest[:dot]), lane, true
+}
+
+// AllCursors is the subject of [StreamCursor].
+func AllCursors() string { return cursorPrefix + "*.*" }
+
+// Cursor is where the acknowledgements of a device are kept.
+func Cursor(k Key) string { return cursorPrefix + string(k) }
+
+// ParseCursor is the inverse of [Cursor].
+func ParseCursor(subject string) (Key, bool) {
+	rest, ok := strings.CutPrefix(subject, cursorPrefix)
+	if !ok || strings.Count(rest, ".") != 1 {
+		return "", false
+	}
+	return Key(rest), true
+}
+
+// DeviceEntry is the key of a device in [BucketDevices]. Key-value keys have
+// no '%' (ADR-8), so it is written '=', which no token contains.
+func DeviceEntry(k Key) string { return strings.ReplaceAll(string(k), "%", "=") }
+
+// ParseDeviceSubject cuts the subject of an entry of [BucketDevices], as it
+// stands in the bucket's stream, into the device's key.
+func ParseDeviceSubject(subject string) (Key, bool) {
+	rest, ok := strings.CutPrefix(subject, kvDevices)
+	if !ok || strings.Count(rest, ".") != 1 {
+		return "", false
+	}
+	return Key(strings.ReplaceAll(rest, "=", "%")), true
+}
+
+// ReplyPrefix is the prefix of every reply subject of a device on plain NATS,
+// which its client must set as its inbox prefix.
+func ReplyPrefix(k Key) string { return "_INBOX." + string(k) }
+
+// Signal is where ephemeral messages to a connected device go.
+func Signal(k Key) string { return "rccs.signal." + string(k) }
+
+// DeviceEndpoint is an endpoint of the coordinator that a device calls for
+// itself; endpoint "*" is all of them.
+func DeviceEndpoint(k Key, endpoint string) string {
+	return "rccs.coordinator.device." + string(k) + "." + endpoint
+}

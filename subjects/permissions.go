@@ -1,0 +1,49 @@
+package subjects
+
+// Permissions are what one role may publish and subscribe to, as NATS
+// permission patterns. All else is denied.
+type Permissions struct {
+	Publish   []string
+	Subscribe []string
+}
+
+// ForDevice is what a device's own credential may do on plain NATS: hear its
+// signals, call its own endpoints, and receive answers below its own prefix.
+func ForDevice(k Key) Permissions {
+	return Permissions{
+		Publish:   []string{DeviceEndpoint(k, "*")},
+		Subscribe: []string{Signal(k), ReplyPrefix(k) + ".>"},
+	}
+}
+
+// ForService is what a backend service may do: publish to inboxes, routes,
+// signals, requests and topics; read what devices send and what happens.
+// Reading streams goes through JetStream's own API, for the three streams
+// that services read; nothing lets it change or purge a stream.
+func ForService() Permissions {
+	publish := []string{
+		"rccs.inbox.*.*.*", "rccs.later.>", "rccs.route.*.*", "rccs.route.*.*.*",
+		"rccs.signal.*.*", "rccs.rpc.*.*.*", "rccs.topic.>",
+		"rccs.coordinator.>", "$SRV.>", "_INBOX.>",
+		"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.FC.>",
+	}
+	for _, stream := range []string{"RCCS_UP", "RCCS_EVENT", "RCCS_TOPIC"} {
+		publish = append(publish,
+			"$JS.API.STREAM.INFO."+stream, "$JS.API.DIRECT.GET."+stream, "$JS.API.DIRECT.GET."+stream+".>",
+			"$JS.API.CONSUMER.CREATE."+stream, "$JS.API.CONSUMER.CREATE."+stream+".>",
+			"$JS.API.CONSUMER.DURABLE.CREATE."+stream+".>", "$JS.API.CONSUMER.INFO."+stream+".>",
+			"$JS.API.CONSUMER.NAMES."+stream, "$JS.API.CONSUMER.LIST."+stream,
+			"$JS.API.CONSUMER.MSG.NEXT."+stream+".>", "$JS.API.CONSUMER.DELETE."+stream+".>",
+			"$JS.ACK."+stream+".>")
+	}
+	return Permissions{
+		Publish:   publish,
+		Subscribe: []string{"rccs.topic.>", "rccs.up.>", "rccs.event.>", "$SRV.>", "_INBOX.>"},
+	}
+}
+
+// ForPart is what RCCS's own parts, edges and coordinators, may do inside
+// their tenant's account: all of it.
+func ForPart() Permissions {
+	return Permissions{Publish: []string{">"}, Subscribe: []string{">"}}
+}
