@@ -69,6 +69,9 @@ func ParseCursor(subject string) (Key, bool) {
 // no '%' (ADR-8), so it is written '=', which no token contains.
 func DeviceEntry(k Key) string { return strings.ReplaceAll(string(k), "%", "=") }
 
+// DeviceSubject is the subject of a device's entry in the bucket's stream.
+func DeviceSubject(k Key) string { return kvDevices + DeviceEntry(k) }
+
 // ParseDeviceSubject cuts the subject of an entry of [BucketDevices], as it
 // stands in the bucket's stream, into the device's key.
 func ParseDeviceSubject(subject string) (Key, bool) {

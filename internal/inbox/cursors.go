@@ -1,0 +1,209 @@
+package inbox
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// cursorWriter stores cursors: changed ones every so often, final ones at
+// once, never two of a device at a time. Until the server has confirmed one it
+// is kept here, and a device that comes back is given it from here.
+type cursorWriter struct {
+	publish *Publisher
+	fetch   *fetcher
+	every   time.Duration
+	log     *slog.Logger
+
+	kick chan struct{} // capacity 1: queue is not empty
+	quit chan struct{}
+	done chan struct{}
+
+	mu     sync.Mutex
+	states map[subjects.Key]*cursorState
+	queue  []subjects.Key // of states that are to be published
+	dirty  []*Mailbox
+	empty  chan struct{} // closed when states becomes empty; nil unless waited for
+}
+
+// cursorState is a cursor that the store may not have yet.
+type cursorState struct {
+	cursor  Cursor
+	flying  bool // a publish is under way
+	changed bool // cursor is newer than what flies
+}
+
+func newCursorWriter(p *Publisher, f *fetcher, every time.Duration, log *slog.Logger) *cursorWriter {
+	return &cursorWriter{
+		publish: p, fetch: f, every: every, log: log,
+		kick: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
+		states: make(map[subjects.Key]*cursorState),
+	}
+}
+
+func (w *cursorWriter) start() { go w.run() }
+
+func (w *cursorWriter) run() {
+	defer close(w.done)
+	tick := time.NewTicker(w.every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-w.quit:
+			w.flush()
+			return
+		case <-w.kick:
+		case <-tick.C:
+			w.collect()
+		}
+		w.flush()
+	}
+}
+
+// markDirty is called with the mailbox locked, once until it is collected.
+func (w *cursorWriter) markDirty(mb *Mailbox) {
+	w.mu.Lock()
+	w.dirty = append(w.dirty, mb)
+	w.mu.Unlock()
+}
+
+// collect takes the cursors of all mailboxes that changed.
+func (w *cursorWriter) collect() {
+	w.mu.Lock()
+	dirty := w.dirty
+	w.dirty = nil
+	w.mu.Unlock()
+	for _, mb := range dirty {
+		mb.mu.Lock()
+		mb.dirty = false
+		if !mb.closed {
+			w.put(mb.key, mb.cursorLocked(mb.open))
+		}
+		mb.mu.Unlock()
+	}
+}
+
+// put has a cursor stored soon. It does no I/O.
+func (w *cursorWriter) put(key subjects.Key, c Cursor) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.states[key]
+	if s == nil {
+		s = &cursorState{}
+		w.states[key] = s
+	}
+	s.cursor = c
+	if s.changed {
+		return
+	}
+	s.changed = true
+	if !s.flying {
+		w.queueLocked(key)
+	}
+}
+
+func (w *cursorWriter) queueLocked(key subjects.Key) {
+	w.queue = append(w.queue, key)
+	select {
+	case w.kick <- struct{}{}:
+	default:
+	}
+}
+
+// flush publishes what is queued.
+func (w *cursorWriter) flush() {
+	w.mu.Lock()
+	queue := w.queue
+	w.queue = nil
+	w.mu.Unlock()
+	for _, key := range queue {
+		w.mu.Lock()
+		s := w.states[key]
+		s.flying, s.changed = true, false
+		msg := &nats.Msg{Subject: subjects.Cursor(key), Data: s.cursor.Append(nil)}
+		w.mu.Unlock()
+		w.publish.Publish(msg, func(_ Receipt, err error) { w.landed(key, err) })
+	}
+}
+
+// landed hears what became of a publish.
+func (w *cursorWriter) landed(key subjects.Key, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.states[key]
+	s.flying = false
+	switch {
+	case s.changed:
+		w.queueLocked(key)
+	case err != nil:
+		// Kept, and tried again: the publisher has waited its time already.
+		w.log.Warn("cursor not stored, retrying", "device", string(key), "err", err)
+		s.changed = true
+		time.AfterFunc(w.every, func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.queueLocked(key)
+		})
+	default:
+		delete(w.states, key)
+		if len(w.states) == 0 && w.empty != nil {
+			close(w.empty)
+			w.empty = nil
+		}
+	}
+}
+
+// stop waits until every cursor is stored.
+func (w *cursorWriter) stop(ctx context.Context) error {
+	w.mu.Lock()
+	wait := make(chan struct{})
+	if len(w.states) == 0 {
+		close(wait)
+	} else {
+		w.empty = wait
+	}
+	left := len(w.states)
+	w.mu.Unlock()
+	var err error
+	select {
+	case <-wait:
+	case <-ctx.Done():
+		err = fmt.Errorf("inbox: cursors not stored, of %d devices: %w", left, ctx.Err())
+	}
+	close(w.quit)
+	<-w.done
+	return err
+}
+
+// load is the device's cursor: what is on its way to the store, else what is
+// stored, else zero.
+func (w *cursorWriter) load(ctx context.Context, key subjects.Key) (Cursor, error) {
+	w.mu.Lock()
+	s := w.states[key]
+	if s != nil {
+		c := s.cursor
+		w.mu.Unlock()
+		return c, nil
+	}
+	w.mu.Unlock()
+	found, err := w.fetch.cursor.get(ctx, []string{subjects.Cursor(key)})
+	if err != nil {
+		return Cursor{}, err
+	}
+	if found[0] == nil {
+		return Cursor{}, nil
+	}
+	c, err := ParseCursor(found[0].msg.Data)
+	if err != nil {
+		// Everything again is better than nothing.
+		w.log.Error("stored cursor is unreadable, sending all again", "device", string(key), "err", err)
+		return Cursor{}, nil
+	}
+	return c, nil
+}

@@ -1,0 +1,116 @@
+package inbox
+
+import (
+	"context"
+	"time"
+
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// fillRetry is how long a lane waits after a failed read of the store.
+const fillRetry = 200 * time.Millisecond
+
+// fillLocked schedules the reading of what the lanes lack, once.
+func (mb *Mailbox) fillLocked() {
+	if mb.filling || mb.closed {
+		return
+	}
+	mb.filling = true
+	mb.hub.fills.add(mb)
+}
+
+// refill runs on one of the hub's workers.
+func (mb *Mailbox) refill(ctx context.Context) {
+	err := mb.fill(ctx)
+	mb.mu.Lock()
+	defer mb.mu.Unlock()
+	mb.filling = false
+	if mb.closed {
+		return
+	}
+	if err != nil {
+		mb.hub.opts.Logger.Warn("inbox catch-up failed, retrying", "device", string(mb.key), "err", err)
+		time.AfterFunc(fillRetry, func() {
+			mb.mu.Lock()
+			defer mb.mu.Unlock()
+			mb.fillLocked()
+		})
+	}
+	mb.opts.Wake()
+}
+
+// fill reads, highest lane first, until each lane is live or its queue full.
+func (mb *Mailbox) fill(ctx context.Context) error {
+	for n := subjects.Lanes - 1; n >= 0; n-- {
+		for {
+			again, err := mb.fillStep(ctx, subjects.Lane(n))
+			if err != nil {
+				return err
+			}
+			if !again {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// fillStep joins the lane to the live flow if the tail reaches back to its
+// position, else reads one batch from the store. It says whether to go on.
+func (mb *Mailbox) fillStep(ctx context.Context, n subjects.Lane) (again bool, err error) {
+	pos, floor, more := mb.join(n)
+	if !more {
+		return false, nil
+	}
+	msgs, left, err := mb.hub.fetch.messages(ctx, subjects.Inbox(mb.key, n), pos+1, laneMessages, laneBytes)
+	if err != nil {
+		return false, err
+	}
+	mb.mu.Lock()
+	defer mb.mu.Unlock()
+	l := &mb.lanes[n]
+	if mb.closed {
+		return false, nil
+	}
+	for i, m := range msgs {
+		// The lane is behind, so nobody else moved it.
+		if l.left = left + len(msgs) - i; !l.room() {
+			return false, nil
+		}
+		l.push(m)
+	}
+	if l.left = left; left == 0 {
+		// Nothing between here and the tail. What is newer is not believed:
+		// a replica that lags does not know it yet.
+		l.pos = max(l.pos, floor-1)
+	}
+	return l.room(), nil
+}
+
+// join queues what the tail has for the lane. more is false when the lane is
+// live now, or full, or closed; else the store must be read from pos to floor.
+func (mb *Mailbox) join(n subjects.Lane) (pos, floor uint64, more bool) {
+	h := mb.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	mb.mu.Lock()
+	defer mb.mu.Unlock()
+	l := &mb.lanes[n]
+	if mb.closed || !l.behind || !l.room() {
+		return 0, 0, false
+	}
+	l.skip()
+	if l.pos+1 < h.tail.floor {
+		return l.pos, h.tail.floor, true
+	}
+	h.scratch = h.tail.after(h.scratch[:0], mb.key, n, l.pos)
+	defer clear(h.scratch)
+	for i, m := range h.scratch {
+		if l.left = len(h.scratch) - i; !l.room() {
+			return 0, 0, false
+		}
+		l.push(m)
+	}
+	l.behind = false
+	return 0, 0, false
+}

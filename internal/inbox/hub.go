@@ -1,0 +1,321 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// ErrStopped is returned once the hub has been stopped.
+var ErrStopped = errors.New("inbox: the hub has stopped")
+
+// Options are what a hub needs. The three connections belong to one account;
+// they are apart because each carries a load that must not wait for another's.
+type Options struct {
+	// Read carries the stream to the hub.
+	Read *nats.Conn
+	// Fetch carries Direct Gets: they run in the server's read loop of their
+	// connection and hold a lock that publishes need.
+	Fetch *nats.Conn
+	// Publish stores cursors.
+	Publish *Publisher
+	// Logger; nil discards.
+	Logger *slog.Logger
+	// TailMessages and TailBytes bound the recent messages kept in memory.
+	// Defaults 32,768 and 16 MiB.
+	TailMessages, TailBytes int
+	// CursorEvery is how often changed cursors are stored. Default 250 ms.
+	CursorEvery time.Duration
+	// Restarted, if set, is told when the reading of the stream was repaired.
+	Restarted func(reason string)
+	// Heartbeat of the stream reader; see reader.Options. Default 1 s.
+	Heartbeat time.Duration
+}
+
+func (o *Options) validate() error {
+	if o.Read == nil || o.Fetch == nil || o.Publish == nil {
+		return errors.New("inbox: Read, Fetch and Publish are needed")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.TailMessages <= 0 {
+		o.TailMessages = 32768
+	}
+	if o.TailBytes <= 0 {
+		o.TailBytes = 16 << 20
+	}
+	if o.CursorEvery <= 0 {
+		o.CursorEvery = 250 * time.Millisecond
+	}
+	return nil
+}
+
+// Hub reads the inbox stream of one account and hands each message to the
+// device it is for, if that device is attached here.
+type Hub struct {
+	opts    Options
+	reader  *reader.Reader
+	fetch   *fetcher
+	cursors *cursorWriter
+	fills   *fillPool
+
+	// head: everything up to it has been handed out. It is stored after the
+	// handing out, so that a cursor never claims what is still on its way.
+	head atomic.Uint64
+
+	mu      sync.Mutex
+	boxes   map[subjects.Key]*Mailbox
+	tail    *tail
+	scratch []*Message
+	stopped bool
+}
+
+// New makes a hub; nothing runs until Start.
+func New(opts Options) (*Hub, error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	h := &Hub{
+		opts:  opts,
+		boxes: make(map[subjects.Key]*Mailbox),
+		tail:  newTail(opts.TailMessages, opts.TailBytes),
+	}
+	r, err := reader.New(reader.Options{
+		Conn: opts.Read, Stream: subjects.StreamInbox, Handle: h.handle,
+		Restarted: opts.Restarted, Logger: opts.Logger, Heartbeat: opts.Heartbeat,
+	})
+	if err != nil {
+		return nil, err
+	}
+	h.reader = r
+	h.fetch = newFetcher(opts.Fetch)
+	h.cursors = newCursorWriter(opts.Publish, h.fetch, opts.CursorEvery, opts.Logger)
+	h.fills = newFillPool()
+	return h, nil
+}
+
+// Start begins to read behind the stream's last message.
+func (h *Hub) Start(ctx context.Context) error {
+	if err := h.fetch.start(); err != nil {
+		return err
+	}
+	if err := h.reader.Start(ctx); err != nil {
+		h.fetch.stop()
+		return err
+	}
+	h.mu.Lock()
+	if h.tail.floor == 0 {
+		h.tail.floor = h.reader.Last() + 1
+		h.head.Store(h.reader.Last())
+	}
+	h.mu.Unlock()
+	h.cursors.start()
+	return nil
+}
+
+// Stop detaches every mailbox, stores all cursors and ends the reading.
+func (h *Hub) Stop(ctx context.Context) error {
+	h.mu.Lock()
+	if h.stopped {
+		h.mu.Unlock()
+		return nil
+	}
+	h.stopped = true
+	boxes := make([]*Mailbox, 0, len(h.boxes))
+	for _, mb := range h.boxes {
+		boxes = append(boxes, mb)
+	}
+	h.mu.Unlock()
+	for _, mb := range boxes {
+		mb.Detach()
+	}
+	err := h.cursors.stop(ctx)
+	h.fills.stop()
+	err = errors.Join(err, h.reader.Stop(ctx))
+	h.fetch.stop()
+	return err
+}
+
+// Head is the sequence up to which everything stored has been handed out.
+func (h *Hub) Head() uint64 { return h.head.Load() }
+
+// Healthy returns an error when the stream has not been heard from for longer
+// than d.
+func (h *Hub) Healthy(d time.Duration) error {
+	if quiet := h.reader.Quiet(); quiet > d {
+		return fmt.Errorf("inbox: nothing heard from stream %s for %s", subjects.StreamInbox, quiet.Round(time.Millisecond))
+	}
+	return nil
+}
+
+// handle is the reader's callback: one message, in order.
+func (h *Hub) handle(e reader.Entry) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.tail.floor == 0 {
+		h.tail.floor = e.Seq
+	}
+	if m, ok := newMessage(e); ok {
+		h.tail.add(m)
+		if mb := h.boxes[m.Key]; mb != nil {
+			mb.deliver(m)
+		}
+	}
+	h.head.Store(e.Seq)
+}
+
+// Attach makes the device's inbox flow here, taking it over from an earlier
+// attachment to this hub. When it returns, what waited is counted and the
+// first of it is queued.
+func (h *Hub) Attach(ctx context.Context, key subjects.Key, opts MailboxOptions) (*Mailbox, error) {
+	if opts.Window < 1 || opts.Wake == nil || opts.Evicted == nil {
+		return nil, errors.New("inbox: attach: Window, Wake and Evicted are needed")
+	}
+	mb := &Mailbox{hub: h, key: key, opts: opts, filling: true}
+	for n := range mb.lanes {
+		mb.lanes[n].behind = true
+	}
+	if err := h.takeOver(mb); err != nil {
+		return nil, err
+	}
+	if err := h.restore(ctx, mb); err != nil {
+		h.detach(mb)
+		return nil, fmt.Errorf("inbox: attach %s: %w", key, err)
+	}
+	return mb, nil
+}
+
+// takeOver puts mb in the place of an earlier mailbox, whose state it stores.
+func (h *Hub) takeOver(mb *Mailbox) error {
+	h.mu.Lock()
+	if h.stopped {
+		h.mu.Unlock()
+		return ErrStopped
+	}
+	old := h.boxes[mb.key]
+	h.boxes[mb.key] = mb
+	if old != nil {
+		h.retire(old)
+	}
+	h.mu.Unlock()
+	if old != nil {
+		old.opts.Evicted()
+	}
+	return nil
+}
+
+// retire closes a mailbox and has its cursor stored, unless it never came so
+// far as to know it.
+func (h *Hub) retire(mb *Mailbox) {
+	mb.mu.Lock()
+	defer mb.mu.Unlock()
+	if mb.closed {
+		return
+	}
+	if c := mb.closeLocked(); mb.ready {
+		h.cursors.put(mb.key, c)
+	}
+}
+
+func (h *Hub) detach(mb *Mailbox) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.boxes[mb.key] == mb {
+		delete(h.boxes, mb.key)
+	}
+	h.retire(mb)
+}
+
+// restore gives mb the device's cursor and the first of what waits.
+func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
+	c, err := h.cursors.load(ctx, mb.key)
+	if err != nil {
+		return err
+	}
+	h.mu.Lock()
+	floor, head := h.tail.floor, h.head.Load()
+	h.mu.Unlock()
+	mb.mu.Lock()
+	away := mb.restoreLocked(&c, floor, head)
+	mb.mu.Unlock()
+	if away {
+		if err := h.probe(ctx, mb, floor); err != nil {
+			return err
+		}
+	}
+	if err := mb.fill(ctx); err != nil {
+		return err
+	}
+	mb.mu.Lock()
+	defer mb.mu.Unlock()
+	mb.filling = false
+	mb.ready = true
+	for n := range mb.lanes {
+		l := &mb.lanes[n]
+		mb.pending += l.queued()
+		if l.behind {
+			mb.pending += l.left
+		}
+	}
+	if mb.pending > 0 {
+		mb.opts.Wake()
+	}
+	if mb.closed {
+		return errTakenOver
+	}
+	return nil
+}
+
+var errTakenOver = errors.New("a newer connection took over")
+
+// restoreLocked applies the cursor; away says that the tail does not reach
+// back to it in some lane.
+func (mb *Mailbox) restoreLocked(c *Cursor, floor, head uint64) (away bool) {
+	mb.open = c.Open
+	for n := range mb.lanes {
+		l := &mb.lanes[n]
+		// A cursor above the head is from before the stream was cut back
+		// (a restore, a power loss): what comes now is new.
+		l.known = min(c.Sent[n], head)
+		l.owed = c.Unacked[n]
+		l.again = l.known
+		if c.Open {
+			l.again = head
+		}
+		l.skip()
+		away = away || l.pos+1 < floor
+	}
+	return away
+}
+
+// probe asks for the last message of each lane, many devices in one request,
+// and moves the lanes that have nothing new to where the tail begins.
+func (h *Hub) probe(ctx context.Context, mb *Mailbox, floor uint64) error {
+	names := make([]string, subjects.Lanes)
+	for n := range names {
+		names[n] = subjects.Inbox(mb.key, subjects.Lane(n))
+	}
+	last, err := h.fetch.inbox.get(ctx, names)
+	if err != nil {
+		return err
+	}
+	mb.mu.Lock()
+	defer mb.mu.Unlock()
+	for n := range mb.lanes {
+		l := &mb.lanes[n]
+		if last[n] == nil || last[n].seq <= l.pos {
+			l.pos = max(l.pos, floor-1)
+		}
+	}
+	return nil
+}

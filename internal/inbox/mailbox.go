@@ -1,0 +1,254 @@
+package inbox
+
+import (
+	"sync"
+	"time"
+
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// maxEarly bounds how many acknowledgements are remembered for messages that
+// this connection has not been sent yet. Past it they are ignored, which only
+// brings those messages again.
+const maxEarly = 4096
+
+// MailboxOptions say how a device wants its inbox.
+type MailboxOptions struct {
+	// Window is how many messages may be unacknowledged. At least 1.
+	Window int
+	// Wake is told that Next may have something. It is called with locks
+	// held: it must not block and must not call the mailbox or the hub.
+	Wake func()
+	// Evicted is told that a newer attachment of the device took over. It is
+	// called once, without locks; the mailbox gives nothing out any more.
+	Evicted func()
+	// Acked, if set, hears of each acknowledged message how long ago it was
+	// stored. It is called with locks held.
+	Acked func(sinceStored time.Duration)
+}
+
+// Mailbox is a device's attachment to its inbox: what waits to be sent, what
+// was sent and not acknowledged, and where in the stream it stands.
+type Mailbox struct {
+	hub  *Hub
+	key  subjects.Key
+	opts MailboxOptions
+
+	mu      sync.Mutex
+	lanes   [subjects.Lanes]lane
+	out     int                 // unacknowledged over all lanes
+	early   map[uint64]struct{} // acknowledged before they were sent here
+	pending int                 // what waited at attach
+	ready   bool                // Attach is done with it
+	closed  bool
+	filling bool // a fill is scheduled or runs
+	open    bool // the stored cursor says that a session is live
+	dirty   bool // the cursor writer will look at it
+}
+
+// Pending is how many messages waited for the device when it was attached.
+func (mb *Mailbox) Pending() int { return mb.pending }
+
+// Key names the device.
+func (mb *Mailbox) Key() subjects.Key { return mb.key }
+
+// Next appends to dst what the device may be sent now, the highest lane first
+// and in order within a lane, up to limit messages and about maxBytes of
+// payload, and counts it as sent. An empty answer means that Wake will tell.
+func (mb *Mailbox) Next(dst []Delivery, limit, maxBytes int) []Delivery {
+	mb.mu.Lock()
+	defer mb.mu.Unlock()
+	if mb.closed || !mb.ready {
+		return dst
+	}
+	first := len(dst)
+	for n := subjects.Lanes - 1; n >= 0; n-- {
+		l := &mb.lanes[n]
+		for l.queued() > 0 && mb.out < mb.opts.Window && len(dst)-first < limit && maxBytes > 0 {
+			d, ok := mb.sendLocked(l)
+			if !ok {
+				continue
+			}
+			dst = append(dst, d)
+			maxBytes -= d.cost()
+		}
+		if !l.behind {
+			continue
+		}
+		if l.queued() <= laneMessages/2 {
+			mb.fillLocked()
+		}
+		if l.queued() == 0 {
+			break // a lower lane does not overtake what is still in the store
+		}
+	}
+	if len(dst) > first {
+		mb.sentLocked()
+	}
+	return dst
+}
+
+// sendLocked takes the lane's next message; false if it is settled already.
+func (mb *Mailbox) sendLocked(l *lane) (Delivery, bool) {
+	m := l.pop()
+	if m.Seq <= l.known {
+		owed := false
+		for _, seq := range l.owed {
+			if seq >= m.Seq {
+				owed = seq == m.Seq
+				break
+			}
+		}
+		l.settleOwed(m.Seq)
+		if !owed {
+			return Delivery{}, false
+		}
+	}
+	if _, acked := mb.early[m.Seq]; acked {
+		delete(mb.early, m.Seq)
+		mb.dirtyLocked()
+		return Delivery{}, false
+	}
+	l.unacked = append(l.unacked, sent{seq: m.Seq, stored: m.Stored})
+	mb.out++
+	return Delivery{Message: m, Redelivered: m.Seq <= l.again}, true
+}
+
+// sentLocked notes that the stored cursor is out of date. The first time it is
+// told at once that a session is live, so that after a crash what was sent is
+// known to be perhaps sent.
+func (mb *Mailbox) sentLocked() {
+	if !mb.open {
+		mb.open = true
+		mb.hub.cursors.put(mb.key, mb.cursorLocked(true))
+		return
+	}
+	mb.dirtyLocked()
+}
+
+func (mb *Mailbox) dirtyLocked() {
+	if !mb.dirty {
+		mb.dirty = true
+		mb.hub.cursors.markDirty(mb)
+	}
+}
+
+// Ack settles messages by sequence. A sequence that was never sent to the
+// device here is remembered if it exists, since an earlier connection may have
+// been sent it; any other is ignored.
+func (mb *Mailbox) Ack(seqs ...uint64) {
+	now := time.Now().UnixNano()
+	mb.mu.Lock()
+	defer mb.mu.Unlock()
+	if mb.closed {
+		return
+	}
+	full := mb.out >= mb.opts.Window
+	for _, seq := range seqs {
+		mb.ackLocked(seq, now)
+	}
+	mb.ackedLocked(full)
+}
+
+// AckUpTo settles all that this connection was sent with a sequence up to seq.
+func (mb *Mailbox) AckUpTo(seq uint64) {
+	now := time.Now().UnixNano()
+	mb.mu.Lock()
+	defer mb.mu.Unlock()
+	if mb.closed {
+		return
+	}
+	full := mb.out >= mb.opts.Window
+	for n := range mb.lanes {
+		l := &mb.lanes[n]
+		for len(l.unacked) > 0 && l.unacked[0].seq <= seq {
+			mb.ackLocked(l.unacked[0].seq, now)
+		}
+	}
+	mb.ackedLocked(full)
+}
+
+func (mb *Mailbox) ackLocked(seq uint64, now int64) {
+	for n := range mb.lanes {
+		l := &mb.lanes[n]
+		if s, ok := l.ack(seq); ok {
+			mb.out--
+			if mb.opts.Acked != nil {
+				mb.opts.Acked(time.Duration(now - s.stored))
+			}
+			return
+		}
+		if l.ackOwed(seq) {
+			return
+		}
+	}
+	if seq == 0 || seq > mb.hub.head.Load() || len(mb.early) >= maxEarly || mb.settledLocked(seq) {
+		return
+	}
+	if mb.early == nil {
+		mb.early = make(map[uint64]struct{})
+	}
+	mb.early[seq] = struct{}{}
+}
+
+// settledLocked says that no lane will send seq any more.
+func (mb *Mailbox) settledLocked(seq uint64) bool {
+	for n := range mb.lanes {
+		l := &mb.lanes[n]
+		if l.behind || l.queued() > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// ackedLocked is called after acknowledgements. full: the window was full.
+func (mb *Mailbox) ackedLocked(full bool) {
+	mb.dirtyLocked()
+	if full && mb.out < mb.opts.Window {
+		mb.opts.Wake()
+	}
+}
+
+// deliver is called by the hub, with Hub.mu held, for each message that
+// arrives while the mailbox is attached.
+func (mb *Mailbox) deliver(m *Message) {
+	mb.mu.Lock()
+	defer mb.mu.Unlock()
+	l := &mb.lanes[m.Lane]
+	if mb.closed || l.behind || m.Seq <= l.pos {
+		return
+	}
+	if !l.room() {
+		l.behind = true
+		return
+	}
+	l.push(m)
+	if mb.out < mb.opts.Window {
+		mb.opts.Wake()
+	}
+}
+
+// cursorLocked is the mailbox's state as it is stored.
+func (mb *Mailbox) cursorLocked(open bool) Cursor {
+	c := Cursor{Open: open}
+	head := mb.hub.head.Load()
+	for n := range mb.lanes {
+		mb.lanes[n].cursor(&c, subjects.Lane(n), head)
+	}
+	return c
+}
+
+// closeLocked ends the mailbox and gives its state for the one that follows.
+func (mb *Mailbox) closeLocked() Cursor {
+	c := mb.cursorLocked(false)
+	mb.closed = true
+	mb.early = nil
+	for n := range mb.lanes {
+		mb.lanes[n] = lane{}
+	}
+	return c
+}
+
+// Detach ends the attachment and stores its cursor. It is idempotent.
+func (mb *Mailbox) Detach() { mb.hub.detach(mb) }

@@ -1,0 +1,288 @@
+package inbox
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Errors of a publish. All of them mean "not known to be stored": sending
+// again with the same Nats-Msg-Id is safe.
+var (
+	// ErrUnavailable: no JetStream answers for the subject now.
+	ErrUnavailable = errors.New("the message store does not answer")
+	// ErrPublishTimeout: no acknowledgement within the time.
+	ErrPublishTimeout = errors.New("the message store did not acknowledge in time")
+)
+
+// StoreError is a refusal by JetStream.
+type StoreError struct {
+	Code        int    `json:"code"`
+	ErrCode     int    `json:"err_code"`
+	Description string `json:"description"`
+}
+
+func (e *StoreError) Error() string {
+	return fmt.Sprintf("the message store refused: %s (%d)", e.Description, e.ErrCode)
+}
+
+// Receipt says where a message was stored.
+type Receipt struct {
+	Seq       uint64
+	Duplicate bool // stored before, inside the dedup window; Seq is that one's
+}
+
+// Bounds of a publisher. A caller past them waits.
+const (
+	publishMessages = 16384
+	publishBytes    = 64 << 20
+	publishTimeout  = 10 * time.Second
+)
+
+// Publisher stores messages in JetStream without waiting for one before it
+// sends the next. nats.go's PublishMsgAsync does the same with a future, two
+// channels and a timer a message; this hands the answer to a function, keeps
+// the order, and, after a reconnect, sends what was not acknowledged again in
+// that order before anything else, which is safe because the store drops a
+// repeated Nats-Msg-Id.
+type Publisher struct {
+	nc   *nats.Conn
+	log  *slog.Logger
+	base string
+	sub  *nats.Subscription
+	quit chan struct{}
+	wg   sync.WaitGroup
+
+	// sendMu orders what is written to the connection; taken before mu.
+	sendMu sync.Mutex
+
+	mu      sync.Mutex
+	room    sync.Cond
+	flights []flight // flights[i] has number first+i
+	first   uint64
+	count   int // not acknowledged
+	bytes   int
+	closed  bool
+}
+
+// flight is a message that was sent and not acknowledged; done is nil when it
+// has been.
+type flight struct {
+	msg  *nats.Msg
+	done func(Receipt, error)
+	at   time.Time
+}
+
+// NewPublisher makes a publisher on a connection that should be made with
+// nats.ReconnectBufSize(-1), so that nothing is sent by nats.go behind its
+// back.
+func NewPublisher(nc *nats.Conn, log *slog.Logger) (*Publisher, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	p := &Publisher{nc: nc, log: log, base: nc.NewInbox() + ".", quit: make(chan struct{})}
+	p.room.L = &p.mu
+	sub, err := nc.Subscribe(p.base+"*", p.receive)
+	if err != nil {
+		return nil, fmt.Errorf("inbox: publisher: %w", err)
+	}
+	if err := sub.SetPendingLimits(-1, -1); err != nil {
+		return nil, fmt.Errorf("inbox: publisher: %w", err)
+	}
+	p.sub = sub
+	p.wg.Go(p.watch)
+	return p, nil
+}
+
+// Publish sends msg and calls done once, from another goroutine or from this
+// one, when the store has answered or the publish has failed. done must not
+// block. Publish blocks while too much is unacknowledged. msg and its data
+// belong to the publisher until then.
+func (p *Publisher) Publish(msg *nats.Msg, done func(Receipt, error)) {
+	p.sendMu.Lock()
+	defer p.sendMu.Unlock()
+	p.mu.Lock()
+	for !p.closed && p.count > 0 && (p.count >= publishMessages || p.bytes+len(msg.Data) > publishBytes) {
+		p.room.Wait()
+	}
+	if p.closed {
+		p.mu.Unlock()
+		done(Receipt{}, ErrStopped)
+		return
+	}
+	msg.Reply = p.base + strconv.FormatUint(p.first+uint64(len(p.flights)), 36)
+	p.flights = append(p.flights, flight{msg: msg, done: done, at: time.Now()})
+	p.count++
+	p.bytes += len(msg.Data)
+	p.mu.Unlock()
+	// An error here is a connection that is down: the message waits for it in
+	// flights.
+	if err := p.nc.PublishMsg(msg); err != nil && !errors.Is(err, nats.ErrReconnectBufExceeded) {
+		p.log.Debug("publish failed, waiting for the connection", "subject", msg.Subject, "err", err)
+	}
+}
+
+// Unacknowledged is how many messages the store has not answered for.
+func (p *Publisher) Unacknowledged() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.count
+}
+
+// Stop fails what is not acknowledged with ErrStopped.
+func (p *Publisher) Stop() {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return
+	}
+	p.closed = true
+	flights := p.flights
+	p.flights, p.count, p.bytes = nil, 0, 0
+	p.room.Broadcast()
+	p.mu.Unlock()
+	_ = p.sub.Unsubscribe()
+	close(p.quit)
+	p.wg.Wait()
+	for _, f := range flights {
+		if f.done != nil {
+			f.done(Receipt{}, ErrStopped)
+		}
+	}
+}
+
+// receive gets the answers.
+func (p *Publisher) receive(m *nats.Msg) {
+	n, err := strconv.ParseUint(m.Subject[len(p.base):], 36, 64)
+	if err != nil {
+		return
+	}
+	receipt, err := parseAck(m)
+	if done := p.take(n); done != nil {
+		done(receipt, err)
+	}
+}
+
+// take removes a flight and returns its function, or nil if it has landed.
+func (p *Publisher) take(n uint64) func(Receipt, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n < p.first || n >= p.first+uint64(len(p.flights)) {
+		return nil
+	}
+	f := &p.flights[n-p.first]
+	done := f.done
+	if done == nil {
+		return nil
+	}
+	p.count--
+	p.bytes -= len(f.msg.Data)
+	*f = flight{}
+	landed := 0
+	for landed < len(p.flights) && p.flights[landed].done == nil {
+		landed++
+	}
+	p.flights = p.flights[landed:]
+	p.first += uint64(landed)
+	p.room.Broadcast()
+	return done
+}
+
+// watch sends again after a reconnect and fails what waited too long.
+func (p *Publisher) watch() {
+	status := p.nc.StatusChanged(nats.CONNECTED)
+	defer p.nc.RemoveStatusListener(status)
+	tick := time.NewTicker(publishTimeout / 20)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.quit:
+			return
+		case <-status:
+			p.resend()
+		case now := <-tick.C:
+			p.expire(now.Add(-publishTimeout))
+		}
+	}
+}
+
+// resend sends all that is not acknowledged, in order, before anything new.
+func (p *Publisher) resend() {
+	p.sendMu.Lock()
+	defer p.sendMu.Unlock()
+	p.mu.Lock()
+	again := make([]*nats.Msg, 0, p.count)
+	for _, f := range p.flights {
+		if f.done != nil {
+			again = append(again, f.msg)
+		}
+	}
+	p.mu.Unlock()
+	for _, msg := range again {
+		_ = p.nc.PublishMsg(msg) // down again: the next reconnect sends it
+	}
+}
+
+func (p *Publisher) expire(before time.Time) {
+	for {
+		p.mu.Lock()
+		n, old := p.first, false
+		if len(p.flights) > 0 {
+			// The first flight is never a landed one.
+			old = p.flights[0].at.Before(before)
+		}
+		p.mu.Unlock()
+		if !old {
+			return
+		}
+		if done := p.take(n); done != nil {
+			done(Receipt{}, ErrPublishTimeout)
+		}
+	}
+}
+
+// ackPrefix begins every PubAck of a stream in one account on one server
+// without a domain.
+var ackPrefix = []byte(`{"stream":"`)
+
+// parseAck reads a PubAck. The common form is read by hand: this runs once a
+// message.
+func parseAck(m *nats.Msg) (Receipt, error) {
+	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
+		return Receipt{}, ErrUnavailable
+	}
+	if rest, ok := bytes.CutPrefix(m.Data, ackPrefix); ok {
+		if _, rest, ok = bytes.Cut(rest, []byte(`","seq":`)); ok {
+			seq, n := uint64(0), 0
+			for n < len(rest) && n < 19 && rest[n] >= '0' && rest[n] <= '9' {
+				seq = seq*10 + uint64(rest[n]-'0')
+				n++
+			}
+			if n > 0 && n+1 == len(rest) && rest[n] == '}' {
+				return Receipt{Seq: seq}, nil
+			}
+		}
+	}
+	var ack struct {
+		Seq       uint64      `json:"seq"`
+		Duplicate bool        `json:"duplicate"`
+		Error     *StoreError `json:"error"`
+	}
+	if err := json.Unmarshal(m.Data, &ack); err != nil {
+		return Receipt{}, fmt.Errorf("inbox: unreadable acknowledgement: %w", err)
+	}
+	if ack.Error != nil {
+		return Receipt{}, ack.Error
+	}
+	if ack.Seq == 0 {
+		return Receipt{}, errors.New("inbox: acknowledgement without a sequence")
+	}
+	return Receipt{Seq: ack.Seq, Duplicate: ack.Duplicate}, nil
+}

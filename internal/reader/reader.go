@@ -1,0 +1,263 @@
+package reader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Entry is one stored message. The reader never touches it again after it was
+// handed out.
+type Entry struct {
+	Subject string
+	Seq     uint64 // stream sequence
+	Time    int64  // when it was stored, Unix nanoseconds
+	Header  nats.Header
+	Data    []byte
+}
+
+// Options say what to read and what to do with it.
+type Options struct {
+	// Conn carries requests and messages; it should carry little else.
+	Conn *nats.Conn
+	// Stream is the stream's name.
+	Stream string
+	// FromStart reads what is stored already before what comes; otherwise
+	// reading starts behind the stream's last message.
+	FromStart bool
+	// Handle gets every entry in order. It must not block.
+	Handle func(Entry)
+	// Restarted, if set, is told why a consumer was replaced.
+	Restarted func(reason string)
+	// Logger gets one line a restart; nil discards.
+	Logger *slog.Logger
+	// Heartbeat is how often the server speaks when there is nothing to read.
+	// After two and a half of them in silence the consumer is replaced.
+	// Default 1 s.
+	Heartbeat time.Duration
+	// Batch is how many messages one pull request asks for. Default 2,000.
+	Batch int
+	// MaxBytes bounds one pull request. Default 8 MiB.
+	MaxBytes int
+}
+
+func (o *Options) validate() error {
+	if o.Conn == nil || o.Stream == "" || o.Handle == nil {
+		return errors.New("reader: Conn, Stream and Handle are needed")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Heartbeat <= 0 {
+		o.Heartbeat = time.Second
+	}
+	if o.Batch <= 0 {
+		o.Batch = 2000
+	}
+	if o.MaxBytes <= 0 {
+		o.MaxBytes = 8 << 20
+	}
+	return nil
+}
+
+// Reader follows a stream. Make one with [New].
+type Reader struct {
+	opts Options
+	js   jetstream.JetStream
+
+	last  atomic.Uint64 // highest sequence handed out or known to be before the start
+	beats atomic.Int64  // Unix nanoseconds of the last sign of life
+
+	restart chan string // capacity 1: why the current consumer is no good
+	caught  chan struct{}
+	once    sync.Once // closes caught
+
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// New checks the options; nothing runs until Start.
+func New(opts Options) (*Reader, error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	js, err := jetstream.New(opts.Conn)
+	if err != nil {
+		return nil, fmt.Errorf("reader: %w", err)
+	}
+	return &Reader{
+		opts:    opts,
+		js:      js,
+		restart: make(chan string, 1),
+		caught:  make(chan struct{}),
+		done:    make(chan struct{}),
+	}, nil
+}
+
+// Start returns when the first consumer reads, and, with FromStart, when all
+// that was stored before has been handed out. ctx bounds only the start.
+func (r *Reader) Start(ctx context.Context) error {
+	info, err := r.state(ctx)
+	if err != nil {
+		return err
+	}
+	if !r.opts.FromStart {
+		r.last.Store(info.LastSeq)
+	}
+	first, err := r.open(ctx)
+	if err != nil {
+		return err
+	}
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	r.cancel = cancel
+	go r.supervise(run, first)
+	if !r.opts.FromStart {
+		return nil
+	}
+	select {
+	case <-r.caught:
+		return nil
+	case <-ctx.Done():
+		_ = r.Stop(context.WithoutCancel(ctx))
+		return fmt.Errorf("reader: read %s from the start: %w", r.opts.Stream, ctx.Err())
+	}
+}
+
+// Stop ends the reading and waits for it. It is idempotent; a reader that was
+// never started has nothing to stop.
+func (r *Reader) Stop(ctx context.Context) error {
+	if r.cancel == nil {
+		return nil
+	}
+	r.cancel()
+	select {
+	case <-r.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("reader: stop %s: %w", r.opts.Stream, ctx.Err())
+	}
+}
+
+// Last is the highest sequence handed out, or where reading began.
+func (r *Reader) Last() uint64 { return r.last.Load() }
+
+// Quiet is how long nothing was heard from the stream, heartbeats included.
+func (r *Reader) Quiet() time.Duration {
+	return time.Since(time.Unix(0, r.beats.Load()))
+}
+
+// Silence after which the consumer is replaced.
+func (r *Reader) patience() time.Duration { return r.opts.Heartbeat * 5 / 2 }
+
+func (r *Reader) state(ctx context.Context) (jetstream.StreamState, error) {
+	stream, err := r.js.Stream(ctx, r.opts.Stream)
+	if err != nil {
+		return jetstream.StreamState{}, fmt.Errorf("reader: look up stream %s: %w", r.opts.Stream, err)
+	}
+	return stream.CachedInfo().State, nil
+}
+
+// open makes a consumer at last+1 and asks it for messages.
+func (r *Reader) open(ctx context.Context) (*pull, error) {
+	consumer, err := r.js.CreateConsumer(ctx, r.opts.Stream, jetstream.ConsumerConfig{
+		Description:       "rccs reader",
+		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:       r.last.Load() + 1,
+		AckPolicy:         jetstream.AckNonePolicy,
+		MemoryStorage:     true,
+		Replicas:          1,
+		InactiveThreshold: 30 * time.Second,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reader: create consumer on %s: %w", r.opts.Stream, err)
+	}
+	if consumer.CachedInfo().NumPending == 0 {
+		r.caughtUp()
+	}
+	p := &pull{r: r, name: consumer.CachedInfo().Name}
+	if err := p.start(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (r *Reader) caughtUp() { r.once.Do(func() { close(r.caught) }) }
+
+func (r *Reader) replace(reason string) {
+	select {
+	case r.restart <- reason:
+	default: // one reason is enough
+	}
+}
+
+// supervise keeps one consumer reading until ctx ends.
+func (r *Reader) supervise(ctx context.Context, p *pull) {
+	defer close(r.done)
+	status := r.opts.Conn.StatusChanged(nats.CONNECTED)
+	defer r.opts.Conn.RemoveStatusListener(status)
+	tick := time.NewTicker(r.opts.Heartbeat)
+	defer tick.Stop()
+	for {
+		reason := ""
+		select {
+		case <-ctx.Done():
+			p.stop()
+			r.drop(p.name)
+			return
+		case reason = <-r.restart:
+		case <-status:
+			reason = "the connection was re-established"
+		case <-tick.C:
+			if r.Quiet() < r.patience() {
+				continue
+			}
+			reason = "nothing was heard for " + r.patience().String()
+		}
+		p.stop()
+		r.drop(p.name)
+		if r.opts.Restarted != nil {
+			r.opts.Restarted(reason)
+		}
+		r.opts.Logger.Warn("stream reader restarts", "stream", r.opts.Stream, "reason", reason, "last", r.last.Load())
+		if p = r.reopen(ctx); p == nil {
+			return
+		}
+		select { // what the old consumer complained of is history
+		case <-r.restart:
+		default:
+		}
+	}
+}
+
+// reopen tries until it has a consumer or ctx ends.
+func (r *Reader) reopen(ctx context.Context) *pull {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		try, cancel := context.WithTimeout(ctx, 2*time.Second)
+		p, err := r.open(try)
+		cancel()
+		if err == nil {
+			return p
+		}
+		if ctx.Err() == nil {
+			r.opts.Logger.Warn("stream reader cannot restart yet", "stream", r.opts.Stream, "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+	}
+}
+
+// drop deletes a consumer that is no longer read, without waiting: the server
+// forgets it after its inactivity threshold anyway.
+func (r *Reader) drop(consumer string) {
+	_ = r.opts.Conn.Publish("$JS.API.CONSUMER.DELETE."+r.opts.Stream+"."+consumer, nil)
+}
