@@ -15,8 +15,13 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// fetchTimeout bounds one request to the store.
-const fetchTimeout = 5 * time.Second
+// fetchTimeout bounds one request to the store; within it a request that is
+// lost with its connection, or not answered, is sent again.
+const (
+	fetchTimeout = 10 * time.Second
+	fetchAttempt = 3 * time.Second
+	fetchPause   = 20 * time.Millisecond
+)
 
 // fetchesAtOnce bounds the requests under way, and with it the memory of what
 // they bring.
@@ -33,6 +38,8 @@ type fetcher struct {
 
 	base string
 	sub  *nats.Subscription
+	quit chan struct{}
+	wg   sync.WaitGroup
 
 	mu   sync.Mutex
 	next uint64
@@ -47,6 +54,8 @@ type fetch struct {
 	left int    // Nats-Num-Pending of the end marker
 	err  error
 	done chan struct{}
+	// lost is closed when the connection was re-established meanwhile.
+	lost chan struct{}
 }
 
 // stored is a message as Direct Get returns it.
@@ -58,7 +67,7 @@ type stored struct {
 }
 
 func newFetcher(nc *nats.Conn) *fetcher {
-	f := &fetcher{nc: nc, slots: make(chan struct{}, fetchesAtOnce), open: make(map[string]*fetch)}
+	f := &fetcher{nc: nc, slots: make(chan struct{}, fetchesAtOnce), open: make(map[string]*fetch), quit: make(chan struct{})}
 	f.inbox = &lastBatcher{fetch: f, stream: subjects.StreamInbox}
 	f.cursor = &lastBatcher{fetch: f, stream: subjects.StreamCursor}
 	return f
@@ -71,14 +80,37 @@ func (f *fetcher) start() error {
 		return fmt.Errorf("inbox: subscribe for Direct Get: %w", err)
 	}
 	f.sub = sub
+	f.wg.Go(f.watch)
 	// Bounded by fetchesAtOnce and max_bytes instead.
 	return sub.SetPendingLimits(-1, -1)
 }
 
-func (f *fetcher) stop() {
-	if f.sub != nil {
-		_ = f.sub.Unsubscribe()
+// watch gives up what was asked on a connection that is gone.
+func (f *fetcher) watch() {
+	status := f.nc.StatusChanged(nats.CONNECTED)
+	defer f.nc.RemoveStatusListener(status)
+	for {
+		select {
+		case <-f.quit:
+			return
+		case <-status:
+		}
+		f.mu.Lock()
+		for token, q := range f.open {
+			close(q.lost)
+			delete(f.open, token)
+		}
+		f.mu.Unlock()
 	}
+}
+
+func (f *fetcher) stop() {
+	if f.sub == nil {
+		return
+	}
+	_ = f.sub.Unsubscribe()
+	close(f.quit)
+	f.wg.Wait()
 }
 
 // getRequest is the body of a Direct Get. Durations and times are not used.
@@ -123,7 +155,24 @@ func (f *fetcher) do(ctx context.Context, stream string, req *getRequest) ([]sto
 	if err != nil {
 		return nil, 0, err
 	}
-	q := &fetch{done: make(chan struct{})}
+	for {
+		msgs, left, err := f.attempt(ctx, stream, body)
+		if !errors.Is(err, errFetchAgain) {
+			return msgs, left, err
+		}
+		select {
+		case <-time.After(fetchPause):
+		case <-ctx.Done():
+			return nil, 0, ctx.Err()
+		}
+	}
+}
+
+// errFetchAgain says that a request was lost, not refused.
+var errFetchAgain = errors.New("no answer")
+
+func (f *fetcher) attempt(ctx context.Context, stream string, body []byte) ([]stored, int, error) {
+	q := &fetch{done: make(chan struct{}), lost: make(chan struct{})}
 	f.mu.Lock()
 	f.next++
 	token := strconv.FormatUint(f.next, 36)
@@ -137,9 +186,15 @@ func (f *fetcher) do(ctx context.Context, stream string, req *getRequest) ([]sto
 	if err := f.nc.PublishRequest("$JS.API.DIRECT.GET."+stream, f.base+token, body); err != nil {
 		return nil, 0, err
 	}
+	late := time.NewTimer(fetchAttempt)
+	defer late.Stop()
 	select {
 	case <-q.done:
 		return q.msgs, q.left, q.err
+	case <-q.lost:
+		return nil, 0, errFetchAgain
+	case <-late.C:
+		return nil, 0, errFetchAgain
 	case <-ctx.Done():
 		return nil, 0, ctx.Err()
 	}
@@ -176,6 +231,9 @@ func (q *fetch) add(m *nats.Msg) (end bool) {
 		if last, _ := strconv.ParseUint(lastValue(m.Header, "Nats-Last-Sequence"), 10, 64); last != q.last {
 			q.err = errFetchHole
 		}
+		return true
+	case len(m.Data) == 0 && status == "503": // no server holds the stream now
+		q.err = errFetchAgain
 		return true
 	case len(m.Data) == 0 && status != "" && m.Header.Get("Nats-Sequence") == "":
 		q.err = fmt.Errorf("%s %s", status, m.Header.Get("Description"))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -287,7 +288,7 @@ func (mb *Mailbox) restoreLocked(c *Cursor, floor, head uint64) (away bool) {
 		// A cursor above the head is from before the stream was cut back
 		// (a restore, a power loss): what comes now is new.
 		l.known = min(c.Sent[n], head)
-		l.owed = c.Unacked[n]
+		l.owed = slices.Clone(c.Unacked[n])
 		l.again = l.known
 		if c.Open {
 			l.again = head

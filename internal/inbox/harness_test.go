@@ -1,0 +1,261 @@
+package inbox_test
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// within is how long a test waits for what must happen.
+const within = 10 * time.Second
+
+// system is a server with the streams, and a hub on it.
+type system struct {
+	t   *testing.T
+	env *natstest.Env
+	nc  *nats.Conn // the test's own
+	js  jetstream.JetStream
+	hub *inbox.Hub
+	pub *inbox.Publisher
+
+	mu       sync.Mutex
+	restarts []string
+}
+
+func (s *system) repaired() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.restarts)
+}
+
+func newSystem(t *testing.T, tune func(*inbox.Options)) *system {
+	t.Helper()
+	return newSystemOn(t, natstest.Server(t), tune)
+}
+
+func newSystemOn(t *testing.T, env *natstest.Env, tune func(*inbox.Options)) *system {
+	t.Helper()
+	s := &system{t: t, env: env}
+	s.nc = s.env.Conn(t)
+	s.js = must(jetstream.New(s.nc))
+	for _, cfg := range []jetstream.StreamConfig{
+		{Name: subjects.StreamInbox, Subjects: subjects.AllInboxes(), AllowDirect: true, Duplicates: 2 * time.Minute},
+		{Name: subjects.StreamCursor, Subjects: []string{subjects.AllCursors()}, AllowDirect: true, MaxMsgsPerSubject: 1},
+	} {
+		if _, err := s.js.CreateStream(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.start(tune)
+	return s
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// start gives the system a hub; stop ends it as a clean shutdown does.
+func (s *system) start(tune func(*inbox.Options)) {
+	s.t.Helper()
+	s.pub = must(inbox.NewPublisher(s.env.Conn(s.t, nats.ReconnectBufSize(-1)), nil))
+	opts := inbox.Options{
+		Read: s.env.Conn(s.t), Fetch: s.env.Conn(s.t), Publish: s.pub,
+		CursorEvery: 10 * time.Millisecond, Heartbeat: 100 * time.Millisecond,
+		Restarted: func(reason string) {
+			s.mu.Lock()
+			s.restarts = append(s.restarts, reason)
+			s.mu.Unlock()
+		},
+	}
+	if tune != nil {
+		tune(&opts)
+	}
+	s.hub = must(inbox.New(opts))
+	if err := s.hub.Start(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
+	hub, pub := s.hub, s.pub
+	s.t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), within)
+		defer cancel()
+		_ = hub.Stop(ctx) // a test that broke the server may have lost it
+		pub.Stop()
+	})
+}
+
+func (s *system) stop() {
+	s.t.Helper()
+	if err := s.hub.Stop(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
+	s.pub.Stop()
+}
+
+var phone = subjects.Address{User: "alice", Device: "phone"}.Key()
+
+// put stores n messages whose bodies are numbers from first on, in one lane.
+func (s *system) put(k subjects.Key, lane subjects.Lane, first, n int) {
+	s.t.Helper()
+	for i := range n {
+		if err := s.store(k, lane, first+i); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// store stores one message once, however often the connection is cut.
+func (s *system) store(k subjects.Key, lane subjects.Lane, body int) error {
+	msg := &nats.Msg{Subject: subjects.Inbox(k, lane), Data: []byte(strconv.Itoa(body))}
+	msg.Header = nats.Header{"Nats-Msg-Id": {fmt.Sprint(k, lane, body)}}
+	for deadline := time.Now().Add(within); ; {
+		ctx, cancel := context.WithTimeout(s.t.Context(), 200*time.Millisecond)
+		_, err := s.js.PublishMsg(ctx, msg)
+		cancel()
+		if err == nil || time.Now().After(deadline) || s.t.Context().Err() != nil {
+			return err
+		}
+	}
+}
+
+// device is a mailbox and what came out of it.
+type device struct {
+	t     *testing.T
+	box   *inbox.Mailbox
+	woken chan struct{}
+	gone  chan struct{}
+}
+
+func (s *system) attach(k subjects.Key, window int) *device {
+	s.t.Helper()
+	d := &device{t: s.t, woken: make(chan struct{}, 1), gone: make(chan struct{})}
+	box, err := s.hub.Attach(s.t.Context(), k, inbox.MailboxOptions{
+		Window:  window,
+		Wake:    func() { signal(d.woken) },
+		Evicted: func() { close(d.gone) },
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	d.box = box
+	return d
+}
+
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// receive takes exactly n messages, without acknowledging them.
+func (d *device) receive(n int) []inbox.Delivery {
+	d.t.Helper()
+	var got []inbox.Delivery
+	deadline := time.After(within)
+	for {
+		got = d.box.Next(got, n-len(got), 1<<20)
+		if len(got) == n {
+			return got
+		}
+		select {
+		case <-d.woken:
+		case <-deadline:
+			d.t.Fatalf("%d of %d messages came within %s: %s", len(got), n, within, bodies(got))
+		}
+	}
+}
+
+// none says that nothing is there and nothing comes: the hub has handed out
+// all that is stored.
+func (s *system) none(d *device) {
+	s.t.Helper()
+	s.settled()
+	if got := d.box.Next(nil, 1, 1<<20); len(got) != 0 {
+		s.t.Fatalf("unexpected message %s", bodies(got))
+	}
+}
+
+// settled waits until the hub has read all that is stored.
+func (s *system) settled() {
+	s.t.Helper()
+	stream, err := s.js.Stream(s.t.Context(), subjects.StreamInbox)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	last := stream.CachedInfo().State.LastSeq
+	s.eventually(fmt.Sprintf("the hub reaches %d", last), func() bool { return s.hub.Head() >= last })
+}
+
+func (s *system) eventually(what string, ok func() bool) {
+	s.t.Helper()
+	eventually(s.t, what, ok)
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(within)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("%s did not happen within %s", what, within)
+		}
+	}
+}
+
+func bodies(ds []inbox.Delivery) string {
+	out := ""
+	for i, d := range ds {
+		if i > 0 {
+			out += " "
+		}
+		out += string(d.Data)
+		if d.Redelivered {
+			out += "r"
+		}
+	}
+	return out
+}
+
+func expect(t *testing.T, got []inbox.Delivery, want string) {
+	t.Helper()
+	if b := bodies(got); b != want {
+		t.Fatalf("got %q, want %q", b, want)
+	}
+}
+
+// numbers is "first first+1 …" of n numbers, each followed by mark.
+func numbers(first, n int, mark string) string {
+	out := ""
+	for i := range n {
+		if i > 0 {
+			out += " "
+		}
+		out += strconv.Itoa(first+i) + mark
+	}
+	return out
+}
+
+func ack(d *device, ds []inbox.Delivery) {
+	for _, m := range ds {
+		d.box.Ack(m.Seq)
+	}
+}
