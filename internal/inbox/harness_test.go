@@ -194,11 +194,16 @@ func (s *system) none(d *device) {
 // settled waits until the hub has read all that is stored.
 func (s *system) settled() {
 	s.t.Helper()
-	stream, err := s.js.Stream(s.t.Context(), subjects.StreamInbox)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	last := stream.CachedInfo().State.LastSeq
+	var last uint64
+	s.eventually("the stream answers", func() bool {
+		ctx, cancel := context.WithTimeout(s.t.Context(), time.Second)
+		defer cancel()
+		stream, err := s.js.Stream(ctx, subjects.StreamInbox) // lost when the connection is cut
+		if err == nil {
+			last = stream.CachedInfo().State.LastSeq
+		}
+		return err == nil
+	})
 	s.eventually(fmt.Sprintf("the hub reaches %d", last), func() bool { return s.hub.Head() >= last })
 }
 

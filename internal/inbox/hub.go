@@ -246,6 +246,11 @@ func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
 	h.mu.Lock()
 	floor, head := h.tail.floor, h.head.Load()
 	h.mu.Unlock()
+	if top := slices.Max(c.Sent[:]); top > head {
+		if err := h.trim(ctx, mb.key, &c); err != nil {
+			return err
+		}
+	}
 	mb.mu.Lock()
 	away := mb.restoreLocked(&c, floor, head)
 	mb.mu.Unlock()
@@ -279,19 +284,37 @@ func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
 
 var errTakenOver = errors.New("a newer connection took over")
 
+// trim looks at a cursor above the head. Either the store was read ahead of
+// the hub, which is fine, or the stream lost its end (a power loss, a restore):
+// then what is stored there now is new to the device.
+func (h *Hub) trim(ctx context.Context, key subjects.Key, c *Cursor) error {
+	last, err := h.reader.StreamLast(ctx)
+	if err != nil {
+		return err
+	}
+	for n := range c.Sent {
+		if c.Sent[n] <= last {
+			continue
+		}
+		h.opts.Logger.Warn("cursor is above the end of the stream, which must have lost messages",
+			"device", string(key), "lane", subjects.Lane(n).String(), "cursor", c.Sent[n], "last", last)
+		c.Sent[n] = last
+		c.Unacked[n] = slices.DeleteFunc(slices.Clone(c.Unacked[n]), func(seq uint64) bool { return seq > last })
+	}
+	return nil
+}
+
 // restoreLocked applies the cursor; away says that the tail does not reach
 // back to it in some lane.
 func (mb *Mailbox) restoreLocked(c *Cursor, floor, head uint64) (away bool) {
 	mb.open = c.Open
 	for n := range mb.lanes {
 		l := &mb.lanes[n]
-		// A cursor above the head is from before the stream was cut back
-		// (a restore, a power loss): what comes now is new.
-		l.known = min(c.Sent[n], head)
+		l.known = c.Sent[n]
 		l.owed = slices.Clone(c.Unacked[n])
 		l.again = l.known
 		if c.Open {
-			l.again = head
+			l.again = max(head, l.known)
 		}
 		l.skip()
 		away = away || l.pos+1 < floor

@@ -148,6 +148,12 @@ func (r *Reader) Stop(ctx context.Context) error {
 // Last is the highest sequence handed out, or where reading began.
 func (r *Reader) Last() uint64 { return r.last.Load() }
 
+// StreamLast asks for the sequence of the stream's last message.
+func (r *Reader) StreamLast(ctx context.Context) (uint64, error) {
+	state, err := r.state(ctx)
+	return state.LastSeq, err
+}
+
 // Quiet is how long nothing was heard from the stream, heartbeats included.
 func (r *Reader) Quiet() time.Duration {
 	return time.Since(time.Unix(0, r.beats.Load()))
