@@ -1,0 +1,188 @@
+package subjects_test
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"pgregory.net/rapid"
+
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// names draws names of every kind: plain, any Unicode, and such that are made
+// to collide after a careless escaping.
+func names() *rapid.Generator[string] {
+	tricky := rapid.SampledFrom([]string{
+		"a.b", "a%2Eb", "a%252Eb", "a b", "a*", ">", "a.>", "%", "%2", "%2e", "%2E", ".", "..", "$SYS", "_INBOX",
+		"a/b", "ü", "日本語", "a\tb", "=", "a=2Eb", "-", "_", "normal", "low",
+	})
+	return rapid.OneOf(tricky, rapid.StringN(1, 40, subjects.MaxName)).Filter(func(s string) bool {
+		return subjects.CheckName("name", s) == nil
+	})
+}
+
+func addresses() *rapid.Generator[subjects.Address] {
+	return rapid.Custom(func(t *rapid.T) subjects.Address {
+		user := names().Filter(func(s string) bool { return !strings.Contains(s, "/") }).Draw(t, "user")
+		return subjects.Address{User: subjects.UserID(user), Device: subjects.DeviceID(names().Draw(t, "device"))}
+	})
+}
+
+func TestAnyNameIsEscapedInjectively(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := names().Draw(t, "a"), names().Draw(t, "b")
+		ea, eb := subjects.Escape(a), subjects.Escape(b)
+		if (a == b) != (ea == eb) {
+			t.Fatalf("%q and %q become %q and %q", a, b, ea, eb)
+		}
+		back, err := subjects.Unescape(ea)
+		if err != nil || back != a {
+			t.Fatalf("%q became %q and came back as %q, %v", a, ea, back, err)
+		}
+		if strings.ContainsAny(ea, ".*> \t\r\n=") || ea == "" {
+			t.Fatalf("%q became %q, which is not one token", a, ea)
+		}
+	})
+}
+
+func TestDifferentDevicesHaveDifferentSubjects(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := addresses().Draw(t, "a"), addresses().Draw(t, "b")
+		for _, f := range []func(subjects.Key) string{
+			func(k subjects.Key) string { return string(k) },
+			func(k subjects.Key) string { return subjects.Inbox(k, subjects.High) },
+			subjects.Cursor, subjects.DeviceEntry, subjects.Signal, subjects.ReplyPrefix,
+		} {
+			if same := f(a.Key()) == f(b.Key()); same != (a == b) {
+				t.Fatalf("%v and %v: %q and %q", a, b, f(a.Key()), f(b.Key()))
+			}
+		}
+	})
+}
+
+func TestSubjectsAreReadBack(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		a := addresses().Draw(t, "address")
+		lane := subjects.Lane(rapid.IntRange(0, subjects.Lanes-1).Draw(t, "lane"))
+		if back, err := a.Key().Address(); err != nil || back != a {
+			t.Fatalf("key of %v came back as %v, %v", a, back, err)
+		}
+		if back, err := subjects.ParseAddress(a.String()); err != nil || back != a {
+			t.Fatalf("%q came back as %v, %v", a.String(), back, err)
+		}
+		if k, l, ok := subjects.ParseInbox(subjects.Inbox(a.Key(), lane)); !ok || k != a.Key() || l != lane {
+			t.Fatalf("inbox came back as %q %v %v", k, l, ok)
+		}
+		if k, ok := subjects.ParseCursor(subjects.Cursor(a.Key())); !ok || k != a.Key() {
+			t.Fatalf("cursor came back as %q %v", k, ok)
+		}
+		if k, ok := subjects.ParseDeviceSubject(subjects.DeviceSubject(a.Key())); !ok || k != a.Key() {
+			t.Fatalf("device came back as %q %v", k, ok)
+		}
+	})
+}
+
+// The longest names make subjects far below the 4,096 bytes of a line past
+// which nats-server closes the connection.
+func TestLongestSubjectFitsALine(t *testing.T) {
+	t.Parallel()
+	worst := strings.Repeat("\u00ff", subjects.MaxName/2)
+	k := subjects.Address{User: subjects.UserID(worst), Device: subjects.DeviceID(worst)}.Key()
+	for _, s := range []string{subjects.Inbox(k, subjects.Critical), subjects.DeviceEndpoint(k, worst), subjects.DeviceSubject(k)} {
+		if len(s) > 2048 {
+			t.Errorf("a subject of %d bytes", len(s))
+		}
+	}
+}
+
+func TestBadNamesAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"", strings.Repeat("x", 129), "a\x00", "a\nb", "\x7f", "a\u0085b", "\xff", "a\xc3"} {
+		if err := subjects.CheckName("device", name); !errors.Is(err, subjects.ErrName) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	for _, name := range []string{"a", "a\tb", "a b", strings.Repeat("x", 128), "日本", "a/b", "."} {
+		if err := subjects.CheckName("device", name); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	for _, s := range []string{"", "alice", "/x", "alice/", "a\n/b"} {
+		if _, err := subjects.ParseAddress(s); !errors.Is(err, subjects.ErrName) {
+			t.Errorf("%q: %v", s, err)
+		}
+	}
+	if a, err := subjects.ParseAddress("a/b/c"); err != nil || a.Device != "b/c" {
+		t.Errorf("a/b/c is %v, %v", a, err)
+	}
+}
+
+func TestForeignSubjectsAreNotRead(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{
+		"", "rccs.inbox", "rccs.inbox.a.b", "rccs.inbox.a.low", "rccs.inbox.a.b.c.low", "rccs.inbox.a.b.urgent",
+		"rccs.cursor.a.b.low", "inbox.a.b.low", "rccs.inbox..low",
+	} {
+		if k, l, ok := subjects.ParseInbox(s); ok {
+			t.Errorf("%q was read as %q %v", s, k, l)
+		}
+	}
+	for _, s := range []string{"a%2eb", "a%2", "a.b", "%41", "a b", "%zz"} {
+		if name, err := subjects.Unescape(s); err == nil {
+			t.Errorf("%q was read as %q", s, name)
+		}
+	}
+}
+
+// A device may do what concerns itself and nothing else.
+func TestDevicePermissionsNameOneDevice(t *testing.T) {
+	t.Parallel()
+	p := subjects.ForDevice(subjects.Address{User: "alice", Device: "my.phone"}.Key())
+	want := []string{"rccs.coordinator.device.alice.my%2Ephone.*"}
+	if !slices.Equal(p.Publish, want) {
+		t.Errorf("may publish %q, want %q", p.Publish, want)
+	}
+	want = []string{"rccs.signal.alice.my%2Ephone", "_INBOX.alice.my%2Ephone.>"}
+	if !slices.Equal(p.Subscribe, want) {
+		t.Errorf("may subscribe %q, want %q", p.Subscribe, want)
+	}
+}
+
+func FuzzUnescape(f *testing.F) {
+	for _, s := range []string{"", "a", "a%2Eb", "%25", "%", "%2", "%e4", "%41", "a.b"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, token string) {
+		name, err := subjects.Unescape(token)
+		if err == nil && subjects.Escape(name) != token {
+			t.Errorf("%q is read as %q, which is written %q", token, name, subjects.Escape(name))
+		}
+		if back, err := subjects.Unescape(subjects.Escape(token)); err != nil || back != token {
+			t.Errorf("%q is written %q and read as %q, %v", token, subjects.Escape(token), back, err)
+		}
+	})
+}
+
+func FuzzParseAddress(f *testing.F) {
+	for _, s := range []string{"", "a/b", "a", "/", "a/b/c", "ü/日"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		a, err := subjects.ParseAddress(s)
+		if err != nil {
+			return
+		}
+		if a.String() != s || !utf8.ValidString(s) {
+			t.Errorf("%q was accepted as %v", s, a)
+		}
+		if back, err := a.Key().Address(); err != nil || back != a {
+			t.Errorf("%v came back as %v, %v", a, back, err)
+		}
+	})
+}
