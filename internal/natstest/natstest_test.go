@@ -122,6 +122,14 @@ func TestConnectionFailsWhileStopped(t *testing.T) {
 	}
 }
 
+func TestStreamsAreThoseOfRCCS(t *testing.T) {
+	t.Parallel()
+	js := natstest.Streams(t, natstest.Server(t).Conn(t))
+	if _, err := js.Publish(t.Context(), "rccs.inbox.alice.phone.normal", nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func BenchmarkServer(b *testing.B) {
 	for b.Loop() {
 		env := natstest.Server(b)

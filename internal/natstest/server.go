@@ -197,9 +197,8 @@ func (e *Env) Addr() string {
 	return fmt.Sprintf("127.0.0.1:%d", e.port)
 }
 
-// Conn connects in memory and
-// closes the connection at the end of the test. It reconnects for ever, every
-// 10 ms, unless opts say otherwise.
+// Conn connects in memory, and closes the connection at the end of the test.
+// It reconnects for ever, every 10 ms, unless opts say otherwise.
 func (e *Env) Conn(tb testing.TB, opts ...nats.Option) *nats.Conn {
 	tb.Helper()
 	return connect(tb, "", append([]nats.Option{nats.InProcessServer(e)}, opts...)...)
@@ -218,6 +217,7 @@ func connect(tb testing.TB, url string, opts ...nats.Option) *nats.Conn {
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(10 * time.Millisecond),
 		nats.ReconnectJitter(0, 0),
+		nats.Timeout(startTimeout), // busy machines, again
 	}
 	nc, err := nats.Connect(url, append(base, opts...)...)
 	if err != nil {

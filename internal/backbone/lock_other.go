@@ -1,0 +1,11 @@
+//go:build !unix
+
+package backbone
+
+// dirLock does nothing where there is no flock: there the operator must see to
+// it that no two processes use one data directory.
+type dirLock struct{}
+
+func lockDir(string) (*dirLock, error) { return &dirLock{}, nil }
+
+func (*dirLock) release() {}

@@ -1,0 +1,252 @@
+package backbone
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// Defaults of a [Plan].
+const (
+	DefaultMaxAge     = 7 * 24 * time.Hour
+	DefaultMaxPerLane = 100_000
+)
+
+// dedupWindow is how long a repeated id is recognised: two minutes, by the
+// protocol.
+const dedupWindow = 2 * time.Minute
+
+// Plan says how the streams of a tenant are to be.
+type Plan struct {
+	// Replicas is on how many servers each message is: 1, 3 or 5. Zero means 1
+	// for what is created, and what it is for what exists.
+	Replicas int
+	// MaxAge is how long a message waits for its device. Zero means
+	// [DefaultMaxAge].
+	MaxAge time.Duration
+	// MaxPerLane is how many messages a lane of an inbox keeps, acknowledged
+	// ones included; past it the oldest goes. It must be well above the bound
+	// on unacknowledged messages. Zero means [DefaultMaxPerLane].
+	MaxPerLane int64
+	// Logger is told of what was created and changed. Nil discards it.
+	Logger *slog.Logger
+}
+
+func (p Plan) withDefaults() (Plan, error) {
+	switch {
+	case p.Replicas < 0 || p.Replicas > 5:
+		return p, fmt.Errorf("backbone: Plan.Replicas is %d: NATS keeps 1 to 5 copies", p.Replicas)
+	case p.MaxAge < 0:
+		return p, fmt.Errorf("backbone: Plan.MaxAge is negative: %s", p.MaxAge)
+	case p.MaxPerLane < 0:
+		return p, fmt.Errorf("backbone: Plan.MaxPerLane is negative: %d", p.MaxPerLane)
+	}
+	if p.MaxAge == 0 {
+		p.MaxAge = DefaultMaxAge
+	}
+	if p.MaxPerLane == 0 {
+		p.MaxPerLane = DefaultMaxPerLane
+	}
+	if p.Logger == nil {
+		p.Logger = slog.New(slog.DiscardHandler)
+	}
+	return p, nil
+}
+
+// Ensure creates the streams and buckets of the account that js belongs to,
+// and upgrades those whose configuration differs from the plan. What is stored
+// stays, except what a smaller MaxAge or MaxPerLane no longer allows. Settings
+// that RCCS does not care for, such as placement, are left as they are. Any
+// number of processes may call it at once. When the server cannot change a
+// setting of an existing stream, Ensure leaves that stream alone and says
+// which setting it is.
+func Ensure(ctx context.Context, js jetstream.JetStream, plan Plan) error {
+	plan, err := plan.withDefaults()
+	if err != nil {
+		return err
+	}
+	if err := ensureStream(ctx, js, plan, subjects.StreamInbox, plan.inbox); err != nil {
+		return err
+	}
+	if err := ensureStream(ctx, js, plan, subjects.StreamCursor, plan.cursor); err != nil {
+		return err
+	}
+	return ensureDevices(ctx, js, plan)
+}
+
+// common sets what all our streams have alike.
+func (p Plan) common(c *jetstream.StreamConfig) {
+	c.Retention = jetstream.LimitsPolicy
+	c.Storage = jetstream.FileStorage
+	c.Compression = jetstream.NoCompression
+	c.Discard = jetstream.DiscardOld
+	c.DiscardNewPerSubject = false
+	c.MaxMsgs = -1
+	c.MaxBytes = -1 // a limit would double the store's block size
+	c.AllowDirect = true
+	c.DenyPurge = false // forgetting a device purges what is its
+	c.NoAck = false
+	c.RePublish = nil // would make every publish load the last message of its subject
+	// A header of a sender must not empty a lane, make a message go without
+	// anyone being told "expired", or come later.
+	c.AllowRollup = false
+	c.AllowMsgTTL = false
+	c.AllowMsgSchedules = false
+	c.AllowMsgCounter = false
+	if p.Replicas != 0 {
+		c.Replicas = p.Replicas
+	} else if c.Replicas == 0 {
+		c.Replicas = 1
+	}
+}
+
+// inbox sets what makes the inbox stream.
+func (p Plan) inbox(c *jetstream.StreamConfig) {
+	p.common(c)
+	c.Subjects = subjects.AllInboxes()
+	c.MaxMsgsPerSubject = p.MaxPerLane
+	c.MaxAge = p.MaxAge
+	c.Duplicates = min(dedupWindow, p.MaxAge)
+	c.AllowAtomicPublish = true
+	c.AllowBatchPublish = true
+}
+
+// cursor sets what makes the cursor stream: the last message of each subject.
+func (p Plan) cursor(c *jetstream.StreamConfig) {
+	fresh := c.Replicas == 0
+	p.common(c)
+	c.Subjects = []string{subjects.AllCursors()}
+	c.MaxMsgsPerSubject = 1
+	c.MaxAge = 0
+	c.AllowAtomicPublish = false // not allowed together with written-behind
+	c.AllowBatchPublish = false
+	// Written behind: a cursor that is lost brings messages twice. The server
+	// allows it with one replica only, and only at creation, so what exists
+	// keeps what it has.
+	if fresh && c.Replicas == 1 {
+		c.PersistMode = jetstream.AsyncPersistMode
+	}
+}
+
+// ensureStream makes the stream as shape wants it. shape changes only the
+// fields that RCCS owns, so that applied to what exists it is the target.
+func ensureStream(ctx context.Context, js jetstream.JetStream, plan Plan, name string, shape func(*jetstream.StreamConfig)) error {
+	stream, err := js.Stream(ctx, name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		want := jetstream.StreamConfig{Name: name}
+		shape(&want)
+		_, err = js.CreateStream(ctx, want)
+		if err == nil {
+			plan.Logger.Info("stream created", "stream", name, "replicas", want.Replicas)
+			return nil
+		}
+		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			return fmt.Errorf("backbone: create stream %s: %w", name, err)
+		}
+		stream, err = js.Stream(ctx, name) // another process was faster
+	}
+	if err != nil {
+		return fmt.Errorf("backbone: look up stream %s: %w", name, err)
+	}
+	have := stream.CachedInfo().Config
+	want := have
+	shape(&want)
+	return upgrade(ctx, js, plan, have, want)
+}
+
+func upgrade(ctx context.Context, js jetstream.JetStream, plan Plan, have, want jetstream.StreamConfig) error {
+	changes := diff(have, want)
+	if len(changes) == 0 {
+		return nil
+	}
+	list := strings.Join(changes, ", ")
+	if _, err := js.UpdateStream(ctx, want); err != nil {
+		var refused *jetstream.APIError
+		if errors.As(err, &refused) {
+			return fmt.Errorf("backbone: stream %s has a configuration that the server does not change (%s): %w;"+
+				" it was left as it is: plan what it has, or back it up with `nats stream backup` and remove it",
+				want.Name, list, err)
+		}
+		return fmt.Errorf("backbone: upgrade stream %s (%s): %w", want.Name, list, err)
+	}
+	plan.Logger.Info("stream upgraded", "stream", want.Name, "changes", list)
+	return nil
+}
+
+// diff lists the fields in which two configurations differ, for people.
+func diff(have, want jetstream.StreamConfig) []string {
+	var changes []string
+	// The order in which the server lists subjects has no meaning.
+	have.Subjects, want.Subjects = sorted(have.Subjects), sorted(want.Subjects)
+	h, w := reflect.ValueOf(have), reflect.ValueOf(want)
+	for i := range h.NumField() {
+		if a, b := h.Field(i).Interface(), w.Field(i).Interface(); !reflect.DeepEqual(a, b) {
+			changes = append(changes, fmt.Sprintf("%s from %v to %v", h.Type().Field(i).Name, a, b))
+		}
+	}
+	return changes
+}
+
+func sorted(list []string) []string {
+	list = slices.Clone(list)
+	slices.Sort(list)
+	return list
+}
+
+// ensureDevices makes the bucket of devices. Key-value buckets always allow
+// direct reads.
+func ensureDevices(ctx context.Context, js jetstream.JetStream, plan Plan) error {
+	bucket := subjects.BucketDevices
+	want := jetstream.KeyValueConfig{
+		Bucket:      bucket,
+		Description: "What each device is",
+		History:     1,
+		Storage:     jetstream.FileStorage,
+		Replicas:    max(plan.Replicas, 1),
+	}
+	kv, err := js.KeyValue(ctx, bucket)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		_, err = js.CreateKeyValue(ctx, want)
+		if err == nil {
+			plan.Logger.Info("bucket created", "bucket", bucket, "replicas", want.Replicas)
+			return nil
+		}
+		if !errors.Is(err, jetstream.ErrBucketExists) {
+			return fmt.Errorf("backbone: create bucket %s: %w", bucket, err)
+		}
+		kv, err = js.KeyValue(ctx, bucket)
+	}
+	if err != nil {
+		return fmt.Errorf("backbone: look up bucket %s: %w", bucket, err)
+	}
+	return upgradeDevices(ctx, js, kv, plan, want)
+}
+
+func upgradeDevices(ctx context.Context, js jetstream.JetStream, kv jetstream.KeyValue, plan Plan, want jetstream.KeyValueConfig) error {
+	status, err := kv.Status(ctx)
+	if err != nil {
+		return fmt.Errorf("backbone: look up bucket %s: %w", want.Bucket, err)
+	}
+	have := status.Config()
+	if plan.Replicas == 0 {
+		want.Replicas = have.Replicas
+	}
+	if have.History == want.History && have.Replicas == want.Replicas && have.TTL == want.TTL {
+		return nil
+	}
+	have.History, have.Replicas, have.TTL = want.History, want.Replicas, want.TTL
+	if _, err := js.UpdateKeyValue(ctx, have); err != nil {
+		return fmt.Errorf("backbone: upgrade bucket %s: %w", want.Bucket, err)
+	}
+	plan.Logger.Info("bucket upgraded", "bucket", want.Bucket, "replicas", want.Replicas)
+	return nil
+}

@@ -1,0 +1,24 @@
+package natstest
+
+import (
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/backbone"
+)
+
+// Streams is JetStream on nc, after the streams and buckets of RCCS were made
+// there as a fresh installation has them.
+func Streams(tb testing.TB, nc *nats.Conn) jetstream.JetStream {
+	tb.Helper()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		tb.Fatalf("natstest: JetStream: %v", err)
+	}
+	if err := backbone.Ensure(tb.Context(), js, backbone.Plan{}); err != nil {
+		tb.Fatalf("natstest: %v", err)
+	}
+	return js
+}
