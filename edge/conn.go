@@ -1,0 +1,208 @@
+package edge
+
+import (
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// Bounds of what a connection may have unanswered or unread before its frames
+// are no longer read.
+const (
+	maxInflight = 256
+	maxOutBytes = 256 << 10
+)
+
+// conn is one WebSocket connection.
+type conn struct {
+	// Static after construction.
+	s      *Server
+	ws     *websocket.Conn
+	cork   *cork // nil without Listener
+	id     uint64
+	v1     bool // subprotocol rccs.v1 was negotiated
+	bearer string
+	opened time.Time
+
+	// Owned by the read loop.
+	nonce     string
+	badFrames int // in a row
+	items     []wire.Item
+	seqs      []uint64
+
+	// Set by the read loop before box is published under mu; constant then.
+	tenant *Tenant
+	who    auth.Identity
+	key    subjects.Key
+	auto   bool // written to the socket counts as delivered
+	batch  bool
+
+	lastRead     atomic.Int64 // coarse, Unix nanoseconds
+	reading      atomic.Bool  // the read loop waits for the peer, not for us
+	writingSince atomic.Int64 // 0 when no write is under way
+
+	mu        sync.Mutex
+	changed   sync.Cond      // writing, inflight, outgoing or end changed
+	box       *inbox.Mailbox // nil until registered
+	expires   time.Time      // zero: never
+	heartbeat time.Duration
+	lastPing  int64
+	outgoing  *frames // answers to write
+	answers   uint64  // made so far: their ids
+	ping      bool
+	pong      *string // payload to send back
+	inflight  int     // messages not yet stored
+	draining  bool    // end with drainCode when inflight is 0
+	drainCode wire.CloseCode
+	end       *ending
+	writing   bool // the writer runs
+	woken     bool // there may be something to write
+	dead      bool // nothing more will be written
+}
+
+// ending is why a connection ends. The first reason stands.
+type ending struct {
+	code wire.CloseCode
+	echo bool // the peer closed first
+}
+
+func newConn(s *Server, ws *websocket.Conn, bearer string) *conn {
+	now := time.Now()
+	c := &conn{
+		s: s, ws: ws, cork: corkOf(ws.NetConn()), bearer: bearer, opened: now,
+		v1: ws.Subprotocol() == Subprotocol, heartbeat: s.opts.Heartbeat, lastPing: now.UnixNano(),
+	}
+	c.changed.L = &c.mu
+	c.lastRead.Store(now.UnixNano())
+	ws.SetPingHandler(c.onPing)
+	ws.SetPongHandler(c.onPong)
+	ws.SetCloseHandler(c.onClose)
+	return c
+}
+
+func (c *conn) log() *slog.Logger {
+	l := c.s.opts.Logger.With("conn", c.id)
+	if c.key != "" {
+		l = l.With("user", string(c.who.Address.User), "device", string(c.who.Address.Device))
+	}
+	return l
+}
+
+// run is the connection's life. It returns when the socket is closed and the
+// writer gone.
+func (c *conn) run() {
+	if err := c.challenge(); err != nil {
+		c.log().Error("no challenge", "err", err)
+		c.finish(wire.CloseOverloaded, wire.NewError(wire.Unavailable, ""))
+	}
+	c.read()
+	if box := c.mailbox(); box != nil {
+		box.Detach()
+	}
+	c.settle()
+}
+
+// settle lets the writer send what it has, within a bound, and closes the
+// socket.
+func (c *conn) settle() {
+	late := time.AfterFunc(c.s.opts.CloseTimeout, func() { _ = c.ws.Close() })
+	defer late.Stop()
+	c.mu.Lock()
+	for c.writing {
+		c.changed.Wait()
+	}
+	c.dead = true
+	if c.outgoing != nil {
+		c.outgoing.release()
+		c.outgoing = nil
+	}
+	c.mu.Unlock()
+	_ = c.ws.Close()
+}
+
+// cut closes the socket without a word.
+func (c *conn) cut(reason string) {
+	c.log().Info("connection cut", "reason", reason)
+	_ = c.ws.Close()
+}
+
+func (c *conn) mailbox() *inbox.Mailbox {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.box
+}
+
+// finish ends the connection: e, if there is one, then a close frame with
+// code. Only the first call counts.
+func (c *conn) finish(code wire.CloseCode, e *wire.Error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.endLocked(code, e)
+}
+
+func (c *conn) endLocked(code wire.CloseCode, e *wire.Error) {
+	if c.end != nil {
+		return
+	}
+	if e != nil {
+		c.tellLocked(e)
+	}
+	c.end = &ending{code: code}
+	c.s.metrics.closes.WithLabelValues(code.String()).Inc()
+	c.changed.Broadcast()
+	c.wakeLocked()
+	// The read loop discards what still comes, but not for long.
+	_ = c.ws.SetReadDeadline(time.Now().Add(c.s.opts.CloseTimeout))
+}
+
+func (c *conn) ended() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.end != nil
+}
+
+// drain ends the connection with code once all that was received is stored
+// and answered.
+func (c *conn) drain(code wire.CloseCode) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.draining, c.drainCode = true, code
+	if c.inflight == 0 {
+		c.endLocked(code, nil)
+	}
+}
+
+// onPing runs in the read loop; the writer answers.
+func (c *conn) onPing(payload string) error {
+	c.lastRead.Store(c.s.clock.Load())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pong = &payload // RFC 6455, 5.5.3: only the last of several needs an answer
+	c.wakeLocked()
+	return nil
+}
+
+func (c *conn) onPong(string) error {
+	c.lastRead.Store(c.s.clock.Load())
+	return nil
+}
+
+// onClose runs in the read loop, which ends with it.
+func (c *conn) onClose(code int, _ string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.end == nil {
+		c.end = &ending{code: wire.CloseCode(code), echo: true}
+		c.changed.Broadcast()
+		c.wakeLocked()
+	}
+	return nil
+}

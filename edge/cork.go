@@ -1,0 +1,120 @@
+package edge
+
+import (
+	"crypto/tls"
+	"net"
+	"sync"
+	"time"
+)
+
+// corkBytes is how much a corked connection gathers before it writes.
+const corkBytes = 32 << 10
+
+// corkBuffers are shared by all connections: one is held only while frames
+// are being written.
+var corkBuffers = sync.Pool{New: func() any { b := make([]byte, 0, corkBytes); return &b }}
+
+// cork is a net.Conn that gathers what is written between [cork.begin] and
+// [cork.end] into one write, so that a burst of WebSocket frames costs one
+// system call instead of one each. Outside of that it is a plain net.Conn.
+// Only the connection's writer calls begin and end; gorilla may write a close
+// frame from the read loop at any time.
+type cork struct {
+	net.Conn
+	mu  sync.Mutex
+	buf *[]byte // nil when not corked
+}
+
+// begin gathers from now on. deadline is for all writes until end.
+func (c *cork) begin(deadline time.Time) error {
+	c.mu.Lock()
+	c.buf = corkBuffers.Get().(*[]byte)
+	c.mu.Unlock()
+	return c.Conn.SetWriteDeadline(deadline)
+}
+
+// end writes what was gathered.
+func (c *cork) end() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err := c.flushLocked()
+	corkBuffers.Put(c.buf)
+	c.buf = nil
+	return err
+}
+
+func (c *cork) flushLocked() error {
+	if len(*c.buf) == 0 {
+		return nil
+	}
+	_, err := c.Conn.Write(*c.buf)
+	*c.buf = (*c.buf)[:0]
+	return err
+}
+
+// Write implements net.Conn.
+func (c *cork) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.buf == nil {
+		return c.Conn.Write(p)
+	}
+	if len(*c.buf)+len(p) > cap(*c.buf) {
+		if err := c.flushLocked(); err != nil {
+			return 0, err
+		}
+		if len(p) > cap(*c.buf) {
+			return c.Conn.Write(p)
+		}
+	}
+	*c.buf = append(*c.buf, p...)
+	return len(p), nil
+}
+
+// SetWriteDeadline implements net.Conn. While corked the deadline given to
+// begin stands: gorilla sets one for every frame, which would cost a timer
+// operation each.
+func (c *cork) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	corked := c.buf != nil
+	c.mu.Unlock()
+	if corked {
+		return nil
+	}
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// CloseWrite shuts down the writing side, if the connection below can.
+func (c *cork) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// corkListener makes every accepted connection a cork, below TLS if there is
+// any.
+type corkListener struct{ net.Listener }
+
+// Accept implements net.Listener.
+func (l corkListener) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &cork{Conn: nc}, nil
+}
+
+// Listener wraps a listener for an http.Server that serves an edge. Without
+// it the edge works too, with one write a frame.
+func Listener(l net.Listener) net.Listener { return corkListener{l} }
+
+// corkOf finds the cork below a WebSocket's connection; nil if the server was
+// not given a [Listener].
+func corkOf(nc net.Conn) *cork {
+	if t, ok := nc.(*tls.Conn); ok {
+		nc = t.NetConn()
+	}
+	c, _ := nc.(*cork)
+	return c
+}

@@ -1,0 +1,59 @@
+package edge
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/rccs-io/rccs/wire"
+)
+
+// metrics are the edge's figures. Labels come from closed sets only.
+type metrics struct {
+	connections  prometheus.Gauge
+	accepted     prometheus.Counter
+	registered   prometheus.Counter
+	received     prometheus.Counter
+	sent         prometheus.Counter
+	redelivered  prometheus.Counter
+	acked        prometheus.Counter
+	storedWrite  prometheus.Histogram
+	storedAck    prometheus.Histogram
+	publishDelay prometheus.Histogram
+	errors       *prometheus.CounterVec
+	closes       *prometheus.CounterVec
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg)
+	counter := func(name, help string) prometheus.Counter {
+		return f.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	// 50 µs to 27 min, each bucket twice the one before.
+	buckets := prometheus.ExponentialBuckets(50e-6, 2, 26)
+	histogram := func(name, help string) prometheus.Histogram {
+		return f.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
+	}
+	return &metrics{
+		connections:  f.NewGauge(prometheus.GaugeOpts{Name: "rccs_connections", Help: "WebSocket connections open now."}),
+		accepted:     counter("rccs_connections_accepted_total", "WebSocket connections accepted."),
+		registered:   counter("rccs_registrations_total", "Devices that registered."),
+		received:     counter("rccs_messages_received_total", "Application messages that devices sent."),
+		sent:         counter("rccs_messages_sent_total", "Durable messages written to devices."),
+		redelivered:  counter("rccs_messages_redelivered_total", "Of those, the ones that may have been written before."),
+		acked:        counter("rccs_messages_acked_total", "Messages that devices acknowledged."),
+		storedWrite:  histogram("rccs_stored_to_written_seconds", "From storage to the device's socket; time away counts."),
+		storedAck:    histogram("rccs_stored_to_acked_seconds", "From storage to the device's acknowledgement; time away counts."),
+		publishDelay: histogram("rccs_received_to_stored_seconds", "From a device's frame to its storage."),
+		errors:       f.NewCounterVec(prometheus.CounterOpts{Name: "rccs_errors_total", Help: "Errors told to devices, by code."}, []string{"code"}),
+		closes:       f.NewCounterVec(prometheus.CounterOpts{Name: "rccs_closes_total", Help: "Connections that the edge closed, by close code."}, []string{"code"}),
+	}
+}
+
+func (m *metrics) told(code wire.Code) { m.errors.WithLabelValues(string(code)).Inc() }
+
+func (m *metrics) ackedAfter(d time.Duration) {
+	m.acked.Inc()
+	m.storedAck.Observe(d.Seconds())
+}

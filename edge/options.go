@@ -1,0 +1,108 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// Inbox gives a device its messages. [inbox.Hub] is the one that reads the
+// whole stream in this process; a hub beside the stream would be another.
+type Inbox interface {
+	Attach(ctx context.Context, k subjects.Key, opts inbox.MailboxOptions) (*inbox.Mailbox, error)
+}
+
+// Publisher stores messages; [inbox.Publisher] is the one.
+type Publisher interface {
+	Publish(msg *nats.Msg, done func(inbox.Receipt, error))
+}
+
+// Tenant is what an edge uses of one NATS account.
+type Tenant struct {
+	Inbox     Inbox
+	Publisher Publisher
+	Roster    *roster.Roster
+}
+
+// Options configure a [Server]. Zero values mean the documented default.
+type Options struct {
+	// Verifier checks credentials. Needed.
+	Verifier *auth.Verifier
+	// Tenant finds the tenant by the public key of its account. Needed.
+	Tenant func(account string) (*Tenant, bool)
+	// Logger; nil discards.
+	Logger *slog.Logger
+	// Metrics is where the edge's metrics are registered; nil: nowhere.
+	Metrics prometheus.Registerer
+
+	// MaxMessageBytes is the largest frame a device may send. Default 1 MiB.
+	// The NATS max_payload must be at least 64 KiB more.
+	MaxMessageBytes int
+	// RegisterWithin is how long a new connection may take to register.
+	// Default 10 s.
+	RegisterWithin time.Duration
+	// Heartbeat is the ping interval for devices that ask for none. Default
+	// 30 s: proxies cut connections that are silent for 60 s.
+	Heartbeat time.Duration
+	// Window is the bound of unacknowledged messages for devices that ask
+	// for none, MaxWindow the largest they may ask for. Defaults 256, 4,096.
+	Window, MaxWindow int
+	// WriteTimeout is how long a write may be stuck before the connection is
+	// given up. Nothing is lost by it. Default 30 s.
+	WriteTimeout time.Duration
+	// CloseTimeout is how long the end of a connection may take. Default 2 s.
+	CloseTimeout time.Duration
+}
+
+func (o *Options) validate() error {
+	if o.Verifier == nil || o.Tenant == nil {
+		return errors.New("edge: Verifier and Tenant are needed")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	for _, d := range []struct {
+		value *time.Duration
+		zero  time.Duration
+	}{
+		{&o.RegisterWithin, 10 * time.Second},
+		{&o.Heartbeat, 30 * time.Second},
+		{&o.WriteTimeout, 30 * time.Second},
+		{&o.CloseTimeout, 2 * time.Second},
+	} {
+		if *d.value <= 0 {
+			*d.value = d.zero
+		}
+	}
+	for _, n := range []struct {
+		value *int
+		zero  int
+	}{{&o.MaxMessageBytes, 1 << 20}, {&o.Window, 256}, {&o.MaxWindow, 4096}} {
+		if *n.value <= 0 {
+			*n.value = n.zero
+		}
+	}
+	if o.Window > o.MaxWindow {
+		return fmt.Errorf("edge: Window %d is above MaxWindow %d", o.Window, o.MaxWindow)
+	}
+	if o.Heartbeat < minHeartbeat || o.Heartbeat > maxHeartbeat {
+		return fmt.Errorf("edge: Heartbeat %s is not between %s and %s", o.Heartbeat, minHeartbeat, maxHeartbeat)
+	}
+	return nil
+}
+
+// What a device may ask for as its heartbeat.
+const (
+	minHeartbeat = 5 * time.Second
+	maxHeartbeat = 5 * time.Minute
+)

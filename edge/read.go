@@ -1,0 +1,156 @@
+package edge
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/rccs-io/rccs/wire"
+)
+
+// maxBadFrames in a row end a connection.
+const maxBadFrames = 3
+
+// readBuffers hold a message while it is dealt with; none is held while idle.
+var readBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
+
+// keepBuffer is the largest buffer that goes back to a pool.
+const keepBuffer = 64 << 10
+
+// read is the read loop. It ends with the socket.
+func (c *conn) read() {
+	for {
+		c.lastRead.Store(c.s.clock.Load())
+		c.reading.Store(true)
+		kind, r, err := c.ws.NextReader()
+		c.reading.Store(false)
+		if err != nil {
+			c.readFailed(err)
+			return
+		}
+		if c.ended() {
+			continue // discarded until the peer has closed
+		}
+		buf := readBuffers.Get().(*[]byte)
+		err = c.readMessage(buf, r)
+		switch {
+		case err == nil:
+			c.frame(kind, *buf)
+		case errors.Is(err, errTooLarge):
+			c.finish(wire.CloseTooLarge, wire.NewError(wire.MessageTooLarge, ""))
+		}
+		if cap(*buf) <= keepBuffer {
+			*buf = (*buf)[:0]
+			readBuffers.Put(buf)
+		}
+		c.waitForRoom()
+	}
+}
+
+var errTooLarge = errors.New("edge: frame over the limit")
+
+// readMessage reads a whole message into buf, growing it as the message
+// comes, not as its header claims.
+func (c *conn) readMessage(buf *[]byte, r io.Reader) error {
+	b := (*buf)[:0]
+	defer func() { *buf = b }()
+	for {
+		if len(b) == cap(b) {
+			b = append(b, 0)[:len(b)]
+		}
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if len(b) > c.s.opts.MaxMessageBytes {
+			return errTooLarge
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err // the next NextReader says why
+		}
+	}
+}
+
+// readFailed ends a connection whose socket gave out or broke the protocol. In
+// the second case gorilla has sent a close frame: what the peer has still sent
+// is read for a moment, or the kernel would answer it with a reset that
+// overtakes the frame.
+func (c *conn) readFailed(err error) {
+	var closed *websocket.CloseError
+	var timeout net.Error
+	switch {
+	case errors.As(err, &closed), errors.Is(err, net.ErrClosed), errors.Is(err, io.EOF):
+		return
+	case errors.As(err, &timeout):
+		return
+	}
+	c.mu.Lock()
+	c.dead = true
+	c.mu.Unlock()
+	nc := c.ws.NetConn()
+	_ = nc.SetReadDeadline(time.Now().Add(c.s.opts.CloseTimeout))
+	if half, ok := nc.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+	_, _ = io.Copy(io.Discard, io.LimitReader(nc, 4<<20))
+}
+
+// waitForRoom is back-pressure: the next frame is read when enough of what
+// came before has been stored and answered, and the answers have been read.
+func (c *conn) waitForRoom() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.end == nil && !c.dead && (c.inflight >= maxInflight || c.outgoing.size() >= maxOutBytes) {
+		c.changed.Wait()
+	}
+}
+
+// frame deals with one WebSocket message. data is valid until it returns.
+func (c *conn) frame(kind int, data []byte) {
+	if kind != websocket.TextMessage {
+		c.badFrame(wire.NewError(wire.BadFrame, "binary frames are not used: send JSON in text frames"))
+		return
+	}
+	if !utf8.Valid(data) {
+		c.finish(wire.CloseBadUTF8, nil)
+		return
+	}
+	items, err := wire.DecodeFrame(nil, data)
+	if err != nil {
+		c.badFrame(wire.AsError(err))
+		return
+	}
+	c.badFrames = 0
+	for i := range items {
+		c.envelope(&items[i])
+		if c.ended() {
+			return
+		}
+		c.waitForRoom()
+	}
+	clear(items) // they alias the frame
+	if c.items = items; cap(items) > maxKeptItems {
+		c.items = nil
+	}
+}
+
+// maxKeptItems is how many decoded envelopes a connection has room for while
+// idle: one, for a device that sends no arrays.
+const maxKeptItems = 1
+
+// badFrame answers a frame of which nothing can be used. The first frame must
+// not be one, and three in a row are enough.
+func (c *conn) badFrame(e *wire.Error) {
+	c.badFrames++
+	if c.badFrames >= maxBadFrames || c.mailbox() == nil {
+		c.finish(wire.ClosePolicy, e)
+		return
+	}
+	c.tell(e)
+}

@@ -1,0 +1,185 @@
+package edge
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nuid"
+
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// attachWithin bounds how long a registration may wait for the store.
+const attachWithin = 15 * time.Second
+
+// challenge greets a new connection with the nonce that it has to sign.
+func (c *conn) challenge() error {
+	var raw [24]byte
+	if _, err := rand.Read(raw[:]); err != nil {
+		return err
+	}
+	c.nonce = base64.RawURLEncoding.EncodeToString(raw[:])
+	body, err := json.Marshal(&wire.Challenge{Challenge: c.nonce, Nonce: c.nonce, ServerTime: wire.FormatTime(time.Now())})
+	if err != nil {
+		return err
+	}
+	c.answer(wire.TypeRegister, body)
+	return nil
+}
+
+// register deals with the first envelope of a connection. Whatever is wrong
+// with it ends the connection.
+func (c *conn) register(e *wire.Envelope) {
+	if e.Type != wire.TypeRegister {
+		c.refuse(e, wire.CloseAuth, wire.NewError(wire.AuthRequired, "the first frame must be device_register"))
+		return
+	}
+	reg, err := wire.DecodeRegister(e.Payload)
+	if err != nil {
+		c.refuse(e, wire.CloseAuth, wire.AsError(err))
+		return
+	}
+	who, code, werr := c.identify(e, reg)
+	if werr != nil {
+		c.refuse(e, code, werr)
+		return
+	}
+	tenant, ok := c.s.opts.Tenant(who.Account)
+	if !ok {
+		c.refuse(e, wire.CloseAuth, wire.NewError(wire.AuthError, "the credential's account is not served here"))
+		return
+	}
+	c.attach(e, reg, who, tenant)
+}
+
+// refuse answers an envelope with an error and ends the connection.
+func (c *conn) refuse(e *wire.Envelope, code wire.CloseCode, err *wire.Error) {
+	err.OriginalID = e.ID
+	c.log().Info("registration refused", "code", string(err.Code), "err", err.Message)
+	c.finish(code, err)
+}
+
+// identify checks the credential and what the device says of itself against
+// it.
+func (c *conn) identify(e *wire.Envelope, reg *wire.Register) (auth.Identity, wire.CloseCode, *wire.Error) {
+	token := reg.AuthToken
+	if token == "" {
+		token = c.bearer
+	}
+	if token == "" {
+		return auth.Identity{}, wire.CloseAuth, wire.NewError(wire.AuthRequired, "authToken is missing: send the device's JWT in it, or in an Authorization header")
+	}
+	who, err := c.s.opts.Verifier.Verify(token, time.Now())
+	if err == nil && !who.Bearer {
+		if reg.Sig == "" {
+			return auth.Identity{}, wire.CloseAuth, wire.NewError(wire.AuthRequired, "sig is missing: sign the nonce with the credential's key, or use a bearer token")
+		}
+		err = who.VerifyNonce([]byte(c.nonce), reg.Sig)
+	}
+	if err != nil {
+		code, werr := authError(err)
+		return auth.Identity{}, code, werr
+	}
+	user, device := string(who.Address.User), string(who.Address.Device)
+	for _, claim := range []struct{ field, said, is string }{
+		{"payload.id", reg.DeviceID, device}, {"payload.userId", reg.UserID, user},
+		{"fromDeviceId", e.FromDeviceID, device}, {"userId", e.UserID, user},
+	} {
+		if claim.said != "" && claim.said != claim.is {
+			return auth.Identity{}, wire.CloseAuth, wire.NewError(wire.IdentityMismatch, claim.field+" is not what the credential says")
+		}
+	}
+	return who, 0, nil
+}
+
+// authError says what a device hears of a credential that was not accepted.
+func authError(err error) (wire.CloseCode, *wire.Error) {
+	switch {
+	case errors.Is(err, auth.ErrExpired):
+		return wire.CloseAuth, wire.NewError(wire.TokenExpired, "the credential has ended: get a new one")
+	case errors.Is(err, auth.ErrRevoked):
+		return wire.CloseRevoked, wire.NewError(wire.DeviceRevoked, "the credential was revoked")
+	case errors.Is(err, auth.ErrSignature):
+		return wire.CloseAuth, wire.NewError(wire.AuthError, "the signature is not one of the nonce by the credential's key")
+	case errors.Is(err, auth.ErrNotDevice):
+		return wire.CloseAuth, wire.NewError(wire.AuthError, "the credential is not a device's")
+	case errors.Is(err, auth.ErrNotTrusted):
+		return wire.CloseAuth, wire.NewError(wire.AuthError, "the credential was not issued by an account that is served here")
+	}
+	return wire.CloseAuth, wire.NewError(wire.AuthError, "the credential is not a valid NATS user JWT")
+}
+
+// attach opens the device's inbox here and answers the registration.
+func (c *conn) attach(e *wire.Envelope, reg *wire.Register, who auth.Identity, tenant *Tenant) {
+	c.mu.Lock()
+	c.tenant, c.who, c.key = tenant, who, who.Address.Key()
+	c.batch = reg.Batch
+	c.auto = reg.AckMode == wire.AckAuto || reg.AckMode == "" && !c.v1
+	c.expires = who.Expires
+	if reg.Heartbeat > 0 {
+		c.heartbeat = min(max(reg.Heartbeat, minHeartbeat), maxHeartbeat)
+	}
+	heartbeat := c.heartbeat
+	c.mu.Unlock()
+
+	window := c.s.opts.Window
+	if reg.Window > 0 {
+		window = min(reg.Window, c.s.opts.MaxWindow)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), attachWithin)
+	defer cancel()
+	box, err := tenant.Inbox.Attach(ctx, c.key, inbox.MailboxOptions{
+		Window:  window,
+		Wake:    c.wake,
+		Acked:   c.s.metrics.ackedAfter,
+		Evicted: c.replaced,
+	})
+	if err != nil {
+		if !c.ended() {
+			c.log().Warn("inbox not attached", "err", err)
+		}
+		c.refuse(e, wire.CloseOverloaded, wire.NewError(wire.Unavailable, "the message store does not answer, try again"))
+		return
+	}
+	deviceType := who.Type
+	if deviceType == "" {
+		deviceType = reg.Type
+	}
+	tenant.Roster.Register(c.key, roster.Record{
+		Type: deviceType, Platform: reg.Platform, Version: reg.Version, Capabilities: reg.Capabilities,
+	})
+	c.s.metrics.registered.Inc()
+	session := nuid.Next()
+	c.log().Info("device registered", "session", session, "pending", box.Pending())
+
+	answer := wire.Registered{
+		Status: wire.StatusSuccess, SessionID: session, DeviceID: string(who.Address.Device), UserID: string(who.Address.User),
+		ServerTime: wire.FormatTime(time.Now()), Pending: int64(box.Pending()), HeartbeatIntervalMs: heartbeat.Milliseconds(),
+		MaxMessageBytes: int64(c.s.opts.MaxMessageBytes), Window: window, OriginalMessageID: e.ID,
+	}
+	if !who.Expires.IsZero() {
+		answer.ExpiresAt = wire.FormatTime(who.Expires)
+	}
+	body, err := json.Marshal(&answer)
+	if err != nil {
+		c.log().Error("registration not answered", "err", err)
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.answerLocked(wire.TypeAck, body)
+	c.box = box // from here on messages follow the answer
+	c.wakeLocked()
+}
+
+// replaced is the mailbox's word that a newer connection took over.
+func (c *conn) replaced() {
+	c.finish(wire.CloseReplaced, wire.NewError(wire.SessionReplaced, "the device connected again"))
+}

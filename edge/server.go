@@ -1,0 +1,185 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/rccs-io/rccs/wire"
+)
+
+// Subprotocol is what a client offers to get the protocol's defaults.
+const Subprotocol = "rccs.v1"
+
+// Server accepts devices. It is an http.Handler for /v1/ws and /.
+type Server struct {
+	opts     Options
+	metrics  *metrics
+	upgrader websocket.Upgrader
+
+	// clock is the pulse's coarse time, Unix nanoseconds.
+	clock atomic.Int64
+
+	quit chan struct{}
+	wg   sync.WaitGroup // the pulse and every connection
+
+	mu       sync.Mutex
+	conns    map[*conn]struct{}
+	nextID   uint64
+	draining bool
+	stopped  bool
+}
+
+// New checks the options. Start begins to serve.
+func New(opts Options) (*Server, error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	return &Server{
+		opts:    opts,
+		metrics: newMetrics(opts.Metrics),
+		quit:    make(chan struct{}),
+		conns:   make(map[*conn]struct{}),
+		upgrader: websocket.Upgrader{
+			HandshakeTimeout: 10 * time.Second,
+			ReadBufferSize:   1024,
+			WriteBufferSize:  4096,
+			WriteBufferPool:  &sync.Pool{},
+			Subprotocols:     []string{Subprotocol},
+			// Credentials travel in frames or in a header that a page cannot
+			// set, never in cookies: another origin gains nothing.
+			CheckOrigin: func(*http.Request) bool { return true },
+		},
+	}, nil
+}
+
+// Start runs the pulse. It does not block.
+func (s *Server) Start() {
+	s.clock.Store(time.Now().UnixNano())
+	s.wg.Go(s.pulse)
+}
+
+// Connections is how many connections are open.
+func (s *Server) Connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
+// ServeHTTP implements http.Handler: it upgrades the request to a device's
+// connection and returns.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != "/v1/ws" && r.URL.Path != "/" {
+		http.NotFound(w, r)
+		return
+	}
+	if !websocket.IsWebSocketUpgrade(r) {
+		w.Header().Set("Upgrade", "websocket")
+		http.Error(w, "this is a WebSocket endpoint: connect to ws://"+r.Host+"/v1/ws with subprotocol "+Subprotocol, http.StatusUpgradeRequired)
+		return
+	}
+	if s.isDraining() {
+		w.Header().Set("Retry-After", strconv.Itoa(1))
+		http.Error(w, "this edge is draining, connect again", http.StatusServiceUnavailable)
+		return
+	}
+	ws, err := s.upgrader.Upgrade(w, r, nil)
+	if err != nil {
+		s.opts.Logger.Debug("upgrade refused", "remote", r.RemoteAddr, "err", err) // Upgrade has answered
+		return
+	}
+	c := newConn(s, ws, bearer(r))
+	if !s.add(c) {
+		_ = ws.Close()
+		return
+	}
+	go func() {
+		defer s.wg.Done()
+		defer s.remove(c)
+		c.run()
+	}()
+}
+
+// bearer is the token of an Authorization header, if there is one.
+func bearer(r *http.Request) string {
+	const scheme = "Bearer "
+	h := r.Header.Get("Authorization")
+	if len(h) > len(scheme) && http.CanonicalHeaderKey(h[:len(scheme)-1]) == scheme[:len(scheme)-1] && h[len(scheme)-1] == ' ' {
+		return h[len(scheme):]
+	}
+	return ""
+}
+
+func (s *Server) isDraining() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.draining
+}
+
+func (s *Server) add(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining {
+		return false
+	}
+	s.nextID++
+	c.id = s.nextID
+	s.conns[c] = struct{}{}
+	s.wg.Add(1)
+	s.metrics.connections.Inc()
+	s.metrics.accepted.Inc()
+	return true
+}
+
+func (s *Server) remove(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	s.metrics.connections.Dec()
+}
+
+func (s *Server) snapshot(dst []*conn) []*conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		dst = append(dst, c)
+	}
+	return dst
+}
+
+// Stop refuses new devices, lets every connection finish what it was sent,
+// closes it with 1001, and returns when all are gone or ctx ends.
+func (s *Server) Stop(ctx context.Context) error {
+	s.mu.Lock()
+	if s.stopped {
+		s.mu.Unlock()
+		return nil
+	}
+	s.draining, s.stopped = true, true
+	s.mu.Unlock()
+	for _, c := range s.snapshot(nil) {
+		c.drain(wire.CloseGoingAway)
+	}
+	close(s.quit)
+	gone := make(chan struct{})
+	go func() {
+		s.wg.Wait()
+		close(gone)
+	}()
+	select {
+	case <-gone:
+		return nil
+	case <-ctx.Done():
+	}
+	for _, c := range s.snapshot(nil) {
+		_ = c.ws.Close()
+	}
+	<-gone
+	return errors.New("edge: some connections did not end in time and were cut")
+}

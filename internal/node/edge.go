@@ -1,0 +1,197 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/edge"
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/roster"
+)
+
+// silence of the inbox stream after which the edge is not ready.
+const silence = 5 * time.Second
+
+// dialer makes a NATS connection in the tenant's account.
+type dialer func(name string, opts ...nats.Option) (*nats.Conn, error)
+
+// connect dials with what every part's connection has: it reconnects for ever
+// and at once, and its reply subjects lie where no service may listen.
+func connect(opts ...nats.Option) (*nats.Conn, error) {
+	nc, err := nats.Connect("", append([]nats.Option{
+		nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, time.Second),
+		nats.CustomInboxPrefix("_RCCS"), nats.Timeout(5 * time.Second),
+	}, opts...)...)
+	if err != nil {
+		return nil, fmt.Errorf("node: connect to NATS: %w", err)
+	}
+	return nc, nil
+}
+
+type edgeOptions struct {
+	listen      string
+	dial        dialer
+	account     string // public key
+	accountJWTs []string
+	logger      *slog.Logger
+	registry    prometheus.Registerer
+}
+
+// edgePart is an edge with its connections, hub and listener.
+type edgePart struct {
+	opts   edgeOptions
+	conns  []*nats.Conn
+	pub    *inbox.Publisher
+	hub    *inbox.Hub
+	roster *roster.Roster
+	server *edge.Server
+	http   *http.Server
+	addr   net.Addr
+	served chan error
+}
+
+// startEdge returns when devices can connect. On an error nothing is left
+// running.
+func startEdge(ctx context.Context, opts edgeOptions) (_ *edgePart, err error) {
+	p := &edgePart{opts: opts, served: make(chan error, 1)}
+	defer func() {
+		if err != nil {
+			_ = p.stop(context.WithoutCancel(ctx))
+		}
+	}()
+	if err := p.openInbox(ctx); err != nil {
+		return nil, err
+	}
+	verifier, err := auth.NewVerifier(opts.accountJWTs...)
+	if err != nil {
+		return nil, err
+	}
+	tenant := &edge.Tenant{Inbox: p.hub, Publisher: p.pub, Roster: p.roster}
+	p.server, err = edge.New(edge.Options{
+		Verifier: verifier,
+		Tenant:   func(account string) (*edge.Tenant, bool) { return tenant, account == opts.account },
+		Logger:   opts.logger,
+		Metrics:  opts.registry,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return p, p.listen(ctx)
+}
+
+// openInbox connects, and starts what reads and writes streams.
+func (p *edgePart) openInbox(ctx context.Context) error {
+	var conns [4]*nats.Conn
+	for i, name := range []string{"publish", "read", "fetch", "roster"} {
+		var opts []nats.Option
+		if name == "publish" {
+			opts = append(opts, nats.ReconnectBufSize(-1)) // the publisher sends again itself, in order
+		}
+		nc, err := p.opts.dial(name, opts...)
+		if err != nil {
+			return err
+		}
+		conns[i] = nc
+		p.conns = append(p.conns, nc)
+	}
+	var err error
+	if p.pub, err = inbox.NewPublisher(conns[0], p.opts.logger); err != nil {
+		return err
+	}
+	restarts := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "rccs_hub_restarts_total", Help: "Times that the reading of the inbox stream was repaired.",
+	})
+	if p.opts.registry != nil {
+		p.opts.registry.MustRegister(restarts)
+	}
+	hub, err := inbox.New(inbox.Options{
+		Read: conns[1], Fetch: conns[2], Publish: p.pub, Logger: p.opts.logger,
+		Restarted: func(string) { restarts.Inc() },
+	})
+	if err != nil {
+		return err
+	}
+	if err := hub.Start(ctx); err != nil {
+		return err
+	}
+	p.hub = hub
+	p.roster, err = roster.New(roster.Options{Read: conns[3], Logger: p.opts.logger, Put: p.put})
+	if err != nil {
+		return err
+	}
+	return p.roster.Start(ctx)
+}
+
+// put stores a roster's entry.
+func (p *edgePart) put(subject string, data []byte, done func(error)) {
+	p.pub.Publish(&nats.Msg{Subject: subject, Data: data}, func(_ inbox.Receipt, err error) { done(err) })
+}
+
+func (p *edgePart) listen(ctx context.Context) error {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", p.opts.listen)
+	if err != nil {
+		return fmt.Errorf("node: listen for devices: %w (choose another address with --listen)", err)
+	}
+	p.addr = l.Addr()
+	p.http = &http.Server{
+		Handler:           p.server,
+		ReadHeaderTimeout: 10 * time.Second,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(p.opts.logger.Handler(), slog.LevelDebug),
+	}
+	p.server.Start()
+	go func() {
+		err := p.http.Serve(edge.Listener(l))
+		if errors.Is(err, http.ErrServerClosed) {
+			err = nil
+		}
+		p.served <- err
+	}()
+	return nil
+}
+
+// stop ends the edge: devices are told to go, acknowledgements are stored,
+// connections are drained.
+func (p *edgePart) stop(ctx context.Context) error {
+	var errs []error
+	if p.http != nil {
+		// Hijacked connections are the edge's own; Close only stops accepting.
+		errs = append(errs, p.http.Close(), <-p.served)
+	}
+	if p.server != nil {
+		errs = append(errs, p.server.Stop(ctx))
+	}
+	if p.roster != nil {
+		errs = append(errs, p.roster.Stop(ctx))
+	}
+	if p.hub != nil {
+		errs = append(errs, p.hub.Stop(ctx))
+	}
+	if p.pub != nil {
+		p.pub.Stop()
+	}
+	for _, nc := range p.conns {
+		nc.Close()
+	}
+	return errors.Join(errs...)
+}
+
+// healthy returns why the edge cannot serve.
+func (p *edgePart) healthy() error {
+	for _, nc := range p.conns {
+		if !nc.IsConnected() {
+			return errors.New("the edge is not connected to NATS")
+		}
+	}
+	return p.hub.Healthy(silence)
+}

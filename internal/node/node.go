@@ -1,0 +1,206 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/backbone"
+)
+
+// Options configure a [Node]. Zero values mean the documented default.
+type Options struct {
+	// Data is the directory of keys and streams. Needed.
+	Data string
+	// Listen is where devices connect, HOST:PORT. Needed; port 0 is any.
+	Listen string
+	// NATSListen is where NATS clients connect; empty: nowhere.
+	NATSListen string
+	// AdminListen is where health and metrics are served; empty: nowhere.
+	AdminListen string
+	// Config is the text of nats.conf; ConfigPath names a file instead.
+	Config     []byte
+	ConfigPath string
+	// Logger; nil discards.
+	Logger *slog.Logger
+	// StopWithin bounds a stop. Default 8 s.
+	StopWithin time.Duration
+}
+
+func (o *Options) validate() error {
+	if o.Data == "" || o.Listen == "" {
+		return errors.New("node: Data and Listen are needed")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.StopWithin <= 0 {
+		o.StopWithin = 8 * time.Second
+	}
+	return nil
+}
+
+// Node is one process that serves everything: NATS, an edge, the admin
+// listener.
+type Node struct {
+	opts     Options
+	keys     *auth.Keystore
+	registry *prometheus.Registry
+	server   *backbone.Server
+	edge     *edgePart
+	admin    *adminPart
+	stops    []func(context.Context) error // last in, first out
+}
+
+// New opens the data directory, making the operator's keys if there are none.
+func New(opts Options) (*Node, error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	keys, err := auth.OpenKeystore(opts.Data)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{opts: opts, keys: keys, registry: prometheus.NewRegistry()}
+	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	system, systemJWT := keys.SystemAccount()
+	accounts := []string{systemJWT}
+	for _, tenant := range keys.Tenants() {
+		accounts = append(accounts, tenant.JWT)
+	}
+	operator, err := keys.Operator()
+	if err != nil {
+		return nil, err
+	}
+	n.server, err = backbone.New(backbone.Options{
+		Config: opts.Config, ConfigPath: opts.ConfigPath, Dir: opts.Data, Listen: opts.NATSListen,
+		Operator: operator, SystemAccount: system, Accounts: accounts, Logger: opts.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// Start returns when devices can connect. On an error everything that was
+// started has been stopped.
+func (n *Node) Start(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			_ = n.Stop(context.WithoutCancel(ctx))
+		}
+	}()
+	if err := n.server.Start(ctx); err != nil {
+		return err
+	}
+	n.stops = append(n.stops, n.server.Stop)
+	if n.opts.AdminListen != "" {
+		n.admin, err = startAdmin(n.opts.AdminListen, n.registry, n.ready)
+		if err != nil {
+			return err
+		}
+		n.stops = append(n.stops, n.admin.stop)
+	}
+	tenant := n.keys.Tenants()[0]
+	cred, err := n.keys.IssuePart("edge")
+	if err != nil {
+		return err
+	}
+	dial := func(name string, opts ...nats.Option) (*nats.Conn, error) {
+		return connect(append(opts, n.server.InProcess(), cred.Option(), nats.Name("rccs edge "+name))...)
+	}
+	if err := ensure(ctx, dial, n.opts.Logger); err != nil {
+		return err
+	}
+	n.edge, err = startEdge(ctx, edgeOptions{
+		listen: n.opts.Listen, dial: dial, account: tenant.PublicKey, accountJWTs: []string{tenant.JWT},
+		logger: n.opts.Logger, registry: n.registry,
+	})
+	if err != nil {
+		return err
+	}
+	n.stops = append(n.stops, n.edge.stop)
+	n.admin.serving()
+	return nil
+}
+
+// ensure creates or upgrades the tenant's streams.
+func ensure(ctx context.Context, dial dialer, log *slog.Logger) error {
+	nc, err := dial("setup")
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	return backbone.Ensure(ctx, js, backbone.Plan{Logger: log})
+}
+
+// Stop ends everything, what devices see first. It is idempotent.
+func (n *Node) Stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, n.opts.StopWithin)
+	defer cancel()
+	var errs []error
+	for len(n.stops) > 0 {
+		last := len(n.stops) - 1
+		stop := n.stops[last]
+		n.stops = n.stops[:last]
+		errs = append(errs, stop(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// Run serves until ctx ends. started is called when devices can connect.
+func (n *Node) Run(ctx context.Context, started func()) error {
+	if err := n.Start(ctx); err != nil {
+		return err
+	}
+	started()
+	<-ctx.Done()
+	n.opts.Logger.Info("stopping")
+	return n.Stop(context.WithoutCancel(ctx))
+}
+
+// Addr is where devices connect; valid after Start.
+func (n *Node) Addr() net.Addr { return n.edge.addr }
+
+// AdminAddr is where health and metrics are served, or nil.
+func (n *Node) AdminAddr() net.Addr {
+	if n.admin == nil {
+		return nil
+	}
+	return n.admin.addr
+}
+
+// NATSURL is where NATS clients connect, or empty.
+func (n *Node) NATSURL() string {
+	if n.opts.NATSListen == "" {
+		return ""
+	}
+	return n.server.ClientURL()
+}
+
+// Keys are the installation's.
+func (n *Node) Keys() *auth.Keystore { return n.keys }
+
+// Connections is how many devices are connected.
+func (n *Node) Connections() int { return n.edge.server.Connections() }
+
+// ready returns why a message could not be accepted now.
+func (n *Node) ready() error {
+	if err := n.server.Healthy(); err != nil {
+		return err
+	}
+	return n.edge.healthy()
+}
