@@ -1,0 +1,81 @@
+package wire
+
+import "strconv"
+
+// CloseCode is the status of a WebSocket close frame.
+type CloseCode int
+
+// The close codes that RCCS sends.
+const (
+	CloseNormal      CloseCode = 1000 // device_unregister
+	CloseGoingAway   CloseCode = 1001 // draining
+	CloseBadUTF8     CloseCode = 1007
+	ClosePolicy      CloseCode = 1008
+	CloseTooLarge    CloseCode = 1009
+	CloseOverloaded  CloseCode = 1013
+	CloseAuth        CloseCode = 4001
+	CloseReplaced    CloseCode = 4002
+	CloseRevoked     CloseCode = 4003
+	CloseExpired     CloseCode = 4004
+	CloseRateLimited CloseCode = 4029
+)
+
+// Reconnect says whether a client should come back after a close.
+type Reconnect uint8
+
+// The answers.
+const (
+	ReconnectNo         Reconnect = iota
+	ReconnectNow                  // at once; it may land elsewhere
+	ReconnectLater                // after a while
+	ReconnectCredential           // with a new credential
+)
+
+// Reconnect says whether a client should come back. A code that RCCS does not
+// send (1006 for a lost link, 1011 or 1012 from a proxy) means after a while.
+func (c CloseCode) Reconnect() Reconnect {
+	switch c {
+	case CloseNormal, CloseBadUTF8, ClosePolicy, CloseAuth, CloseReplaced, CloseRevoked:
+		return ReconnectNo
+	case CloseGoingAway, CloseTooLarge:
+		return ReconnectNow
+	case CloseExpired:
+		return ReconnectCredential
+	case CloseOverloaded, CloseRateLimited:
+		return ReconnectLater
+	}
+	return ReconnectLater
+}
+
+// Reason is the text of the close frame, well within the 123 bytes that fit;
+// empty for a code that RCCS does not send.
+func (c CloseCode) Reason() string {
+	switch c {
+	case CloseNormal:
+		return "bye"
+	case CloseGoingAway:
+		return "draining: connect again"
+	case CloseBadUTF8:
+		return "text frames are UTF-8"
+	case ClosePolicy:
+		return "protocol violation"
+	case CloseTooLarge:
+		return "message over the limit"
+	case CloseOverloaded:
+		return "overloaded: come back after a while"
+	case CloseAuth:
+		return "not authenticated"
+	case CloseReplaced:
+		return "replaced by another connection of this device"
+	case CloseRevoked:
+		return "credential revoked"
+	case CloseExpired:
+		return "credential expired: come back with a new one"
+	case CloseRateLimited:
+		return "rate limit: come back after a while"
+	}
+	return ""
+}
+
+// String is the number.
+func (c CloseCode) String() string { return strconv.Itoa(int(c)) }

@@ -1,0 +1,198 @@
+package wire
+
+import "unicode/utf8"
+
+// Item is what one envelope of a frame decoded to: an envelope, or, when Err
+// is not nil, nothing but what was wrong with it.
+type Item struct {
+	Envelope
+	Err *Error
+}
+
+// DecodeFrame appends what a text frame holds to dst, one [Item] an envelope,
+// in order. A frame is an object or an array of objects; an empty array holds
+// nothing and is no error.
+//
+// The error is an [*Error] with BAD_FRAME, and dst comes back as it was, when
+// the frame as a whole is not of that form: not valid UTF-8, not JSON exactly
+// as encoding/json takes it, deeper than [MaxDepth], more than [MaxEnvelopes],
+// or an array with something else than objects in it. What is wrong with one
+// envelope is in its Item, as BAD_MESSAGE, with the id when it could be read.
+//
+// Keys are case-sensitive, the last of several equal ones counts, null stands
+// for absent but in payload, and unknown keys are ignored. Payloads alias
+// frame; see the package comment.
+func DecodeFrame(dst []Item, frame []byte) ([]Item, error) {
+	if !utf8.Valid(frame) {
+		return dst, NewError(BadFrame, "the frame is not valid UTF-8")
+	}
+	s := scanner{b: frame}
+	s.space()
+	var items []Item
+	var bad *Error
+	switch s.peek() {
+	case '{':
+		items, bad = s.object(dst)
+	case '[':
+		items, bad = s.array(dst)
+	default:
+		return dst, NewError(BadFrame, "")
+	}
+	if bad != nil {
+		return dst, bad
+	}
+	if s.space(); s.i != len(frame) {
+		return dst, s.notJSON()
+	}
+	return items, nil
+}
+
+// Embeddable says whether b is one JSON value that may stand in an envelope as
+// it is: valid UTF-8, JSON, and no deeper than a frame can hold around it.
+// What is not must travel as base64.
+func Embeddable(b []byte) bool {
+	if !utf8.Valid(b) {
+		return false
+	}
+	s := scanner{b: b}
+	s.space()
+	if _, ok := s.value(insideEnvelope); !ok {
+		return false
+	}
+	s.space()
+	return s.i == len(b)
+}
+
+// insideEnvelope is how many containers are open inside an envelope: itself,
+// and the array that it may be delivered in.
+const insideEnvelope = 2
+
+func (s *scanner) array(dst []Item) ([]Item, *Error) {
+	n := len(dst)
+	s.i++
+	if s.space(); s.take(']') {
+		return dst, nil
+	}
+	for {
+		if s.space(); s.peek() != '{' {
+			return dst, Errorf(BadFrame, "element %d of the array is not an object", len(dst)-n)
+		}
+		if len(dst)-n == MaxEnvelopes {
+			return dst, Errorf(BadFrame, "more than %d envelopes in a frame: send several frames", MaxEnvelopes)
+		}
+		var bad *Error
+		if dst, bad = s.object(dst); bad != nil {
+			return dst, bad
+		}
+		s.space()
+		if s.take(']') {
+			return dst, nil
+		}
+		if !s.take(',') {
+			return dst, s.notJSON()
+		}
+	}
+}
+
+func (s *scanner) object(dst []Item) ([]Item, *Error) {
+	d := decoder{b: s.b, names: envelopeFields[:]}
+	if !s.members(insideEnvelope, d.f[:], field) {
+		return dst, s.notJSON()
+	}
+	dst = append(dst, Item{})
+	item := &dst[len(dst)-1]
+	d.envelope(&item.Envelope)
+	if d.bad != nil {
+		*item = Item{Err: d.bad.For(item.ID)}
+	}
+	return dst, nil
+}
+
+func (s *scanner) notJSON() *Error {
+	return Errorf(BadFrame, "not valid JSON, or nested too deep, near byte %d", s.i)
+}
+
+// The fields of an envelope, by their place in the table of spans.
+const (
+	fID = iota
+	fType
+	fFrom
+	fUser
+	fToDevice
+	fTo
+	fPayload
+	fTimestamp
+	fPriority
+	fRequiresAck
+	fCorrelation
+	fTTL
+	fDeliverAt
+	fCollapse
+	fEphemeral
+	fTrace
+	fSeq
+	fRedelivered
+	fReplay
+	fPartial
+	fEncoding
+	fTopic
+	fields
+)
+
+// envelopeFields are the keys, in the order of the constants.
+var envelopeFields = [fields]string{
+	"id", "type", "fromDeviceId", "userId", "toDeviceId", "to", "payload", "timestamp", "priority",
+	"requiresAck", "correlationId", "ttlMs", "deliverAt", "collapseKey", "ephemeral", "traceparent",
+	"seq", "redelivered", "replay", "partial", "encoding", "topic",
+}
+
+// field is the place of a key, -1 for a key that is not ours.
+func field(key []byte) int {
+	switch string(key) {
+	case "id":
+		return fID
+	case "type":
+		return fType
+	case "fromDeviceId":
+		return fFrom
+	case "userId":
+		return fUser
+	case "toDeviceId":
+		return fToDevice
+	case "to":
+		return fTo
+	case "payload":
+		return fPayload
+	case "timestamp":
+		return fTimestamp
+	case "priority":
+		return fPriority
+	case "requiresAck":
+		return fRequiresAck
+	case "correlationId":
+		return fCorrelation
+	case "ttlMs":
+		return fTTL
+	case "deliverAt":
+		return fDeliverAt
+	case "collapseKey":
+		return fCollapse
+	case "ephemeral":
+		return fEphemeral
+	case "traceparent":
+		return fTrace
+	case "seq":
+		return fSeq
+	case "redelivered":
+		return fRedelivered
+	case "replay":
+		return fReplay
+	case "partial":
+		return fPartial
+	case "encoding":
+		return fEncoding
+	case "topic":
+		return fTopic
+	}
+	return -1
+}

@@ -1,0 +1,83 @@
+package wire_test
+
+import (
+	"encoding/json"
+	"reflect"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/rccs-io/rccs/wire"
+)
+
+func FuzzDecodeFrame(f *testing.F) {
+	for _, v := range vectors(f, "frames") {
+		f.Add(v.frame())
+	}
+	f.Add([]byte(typical))
+	f.Fuzz(func(t *testing.T, frame []byte) {
+		checkAgainstReference(t, frame)
+		if _, err := wire.DecodeRegister(frame); err != nil && wire.AsError(err).Code != wire.BadMessage {
+			t.Fatalf("registration refused with %v", err)
+		}
+	})
+}
+
+// FuzzAck holds DecodeAck to encoding/json, and what it takes to a round trip.
+func FuzzAck(f *testing.F) {
+	for _, v := range vectors(f, "acks") {
+		f.Add(v.frame())
+	}
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		got, err := wire.DecodeAck(nil, payload)
+		if want, ok := refAck(payload); ok != (err == nil) || ok && !sameAck(got, want) {
+			t.Fatalf("payload %q: %+v, %v; reference %+v, %v", payload, got, err, want, ok)
+		}
+		if err != nil {
+			return
+		}
+		items, err := wire.DecodeFrame(nil, got.Append(nil))
+		if err != nil || items[0].Err != nil {
+			t.Fatalf("%+v encodes to %q", got, got.Append(nil))
+		}
+		if len(got.Seqs) == 0 && got.UpTo == 0 && got.Cancel == "" {
+			return // an empty list says nothing, and is not written
+		}
+		if again, err := wire.DecodeAck(nil, items[0].Payload); err != nil || !sameAck(again, got) {
+			t.Fatalf("%+v came back as %+v, %v", got, again, err)
+		}
+	})
+}
+
+func sameAck(a, b wire.Ack) bool {
+	return a.UpTo == b.UpTo && a.Cancel == b.Cancel && len(a.Seqs) == len(b.Seqs) &&
+		(len(a.Seqs) == 0 || reflect.DeepEqual(a.Seqs, b.Seqs))
+}
+
+func refAck(payload []byte) (a wire.Ack, ok bool) {
+	var o refObject
+	if !utf8.Valid(payload) {
+		// The payload of a frame is valid UTF-8; for any other the two may
+		// differ in the text of an id, and nowhere else.
+		got, err := wire.DecodeAck(nil, payload)
+		return got, err == nil
+	}
+	if json.Unmarshal(payload, &o.members) != nil || o.members == nil {
+		return a, false
+	}
+	if o.has("seq") {
+		a.Seqs = append(a.Seqs, uint64(o.positive("seq")))
+	}
+	var list []json.RawMessage
+	o.read("seqs", &list)
+	for _, raw := range list {
+		one := refObject{members: map[string]json.RawMessage{"n": raw}}
+		a.Seqs = append(a.Seqs, uint64(one.positive("n")))
+		o.bad = o.bad || one.bad || !one.has("n")
+	}
+	a.UpTo = uint64(o.positive("upTo"))
+	a.Cancel = o.str("cancel")
+	if o.has("cancel") && !refKey(a.Cancel) {
+		return a, false
+	}
+	return a, !o.bad && (o.has("seq") || o.has("seqs") || o.has("upTo") || o.has("cancel"))
+}
