@@ -28,6 +28,7 @@ func refFrame(frame []byte) (items []*wire.Envelope, ids []string, ok bool) {
 	}
 	objects := []json.RawMessage{frame}
 	if text := bytes.TrimLeft(frame, " \t\r\n"); text[0] == '[' {
+		objects = nil // or they would be read into frame
 		if json.Unmarshal(frame, &objects) != nil {
 			return nil, nil, false
 		}
@@ -124,7 +125,9 @@ func refEnvelope(members map[string]json.RawMessage) (*wire.Envelope, string) {
 		RequiresAck: o.flag("requiresAck"), Ephemeral: o.flag("ephemeral"), Redelivered: o.flag("redelivered"),
 		Replay: o.flag("replay"), Partial: o.flag("partial"), Timestamp: o.timestamp(), To: o.to(),
 	}
-	o.read("priority", &e.Priority)
+	priority := int64(wire.Normal)
+	o.read("priority", &priority)
+	e.Priority = uint8(min(uint64(priority), math.MaxUint8))
 	payload, given := members["payload"]
 	if given {
 		e.Payload = payload
@@ -210,20 +213,20 @@ func checkAgainstReference(t *testing.T, frame []byte) {
 		t.Fatalf("frame %q: %d items, want %d", frame, len(items), len(want))
 	}
 	for i := range items {
-		checkItem(t, &items[i], want[i], ids[i])
+		checkItem(t, frame, &items[i], want[i], ids[i])
 	}
 }
 
-func checkItem(t *testing.T, got *wire.Item, want *wire.Envelope, id string) {
+func checkItem(t *testing.T, frame []byte, got *wire.Item, want *wire.Envelope, id string) {
 	t.Helper()
 	if want == nil {
 		if got.Err == nil || got.Err.Code != wire.BadMessage || got.Err.OriginalID != id || got.Err.Message == "" {
-			t.Fatalf("item %+v with error %v, want BAD_MESSAGE about id %q", got.Envelope, got.Err, id)
+			t.Fatalf("frame %s\nitem %+v with error %v, want BAD_MESSAGE about id %q", frame, got.Envelope, got.Err, id)
 		}
 		return
 	}
 	if got.Err != nil {
-		t.Fatalf("item refused with %v, want %+v", got.Err, want)
+		t.Fatalf("frame %s\nitem refused with %v, want %+v", frame, got.Err, want)
 	}
 	if !got.DeliverAt.Equal(want.DeliverAt) {
 		t.Fatalf("deliverAt %v, want %v", got.DeliverAt, want.DeliverAt)
@@ -231,7 +234,7 @@ func checkItem(t *testing.T, got *wire.Item, want *wire.Envelope, id string) {
 	have := got.Envelope
 	have.DeliverAt = want.DeliverAt
 	if !reflect.DeepEqual(&have, want) {
-		t.Fatalf("decoded\n%+v, want\n%+v", have, *want)
+		t.Fatalf("frame %s\ndecoded\n%+v, want\n%+v", frame, have, *want)
 	}
 	checkRoundTrip(t, &got.Envelope)
 }
