@@ -72,18 +72,13 @@ func New(opts Options) (*Node, error) {
 	}
 	n := &Node{opts: opts, keys: keys, registry: prometheus.NewRegistry()}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	system, systemJWT := keys.SystemAccount()
-	accounts := []string{systemJWT}
+	accounts := []string{keys.System().JWT}
 	for _, tenant := range keys.Tenants() {
 		accounts = append(accounts, tenant.JWT)
 	}
-	operator, err := keys.Operator()
-	if err != nil {
-		return nil, err
-	}
 	n.server, err = backbone.New(backbone.Options{
 		Config: opts.Config, ConfigPath: opts.ConfigPath, Dir: opts.Data, Listen: opts.NATSListen,
-		Operator: operator, SystemAccount: system, Accounts: accounts, Logger: opts.Logger,
+		Operator: keys.Operator(), SystemAccount: keys.System().PublicKey, Accounts: accounts, Logger: opts.Logger,
 	})
 	if err != nil {
 		return nil, err

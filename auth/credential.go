@@ -1,0 +1,56 @@
+package auth
+
+import (
+	"fmt"
+
+	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
+)
+
+// Credential is a user JWT and the seed of its key.
+type Credential struct {
+	JWT  string
+	Seed []byte
+}
+
+// ParseCredential reads a .creds file.
+func ParseCredential(file []byte) (Credential, error) {
+	token, err := jwt.ParseDecoratedJWT(file)
+	if err != nil {
+		return Credential{}, fmt.Errorf("auth: no JWT in the credentials file: %w", err)
+	}
+	pair, err := jwt.ParseDecoratedUserNKey(file)
+	if err != nil {
+		return Credential{}, fmt.Errorf("auth: no user seed in the credentials file: %w", err)
+	}
+	seed, err := pair.Seed()
+	if err != nil {
+		return Credential{}, fmt.Errorf("auth: %w", err)
+	}
+	return Credential{JWT: token, Seed: seed}, nil
+}
+
+// File is the credential as a .creds file, as NATS clients read it.
+func (c Credential) File() ([]byte, error) {
+	file, err := jwt.FormatUserConfig(c.JWT, c.Seed)
+	if err != nil {
+		return nil, fmt.Errorf("auth: %w", err)
+	}
+	return file, nil
+}
+
+// Sign signs a server's nonce.
+func (c Credential) Sign(nonce []byte) ([]byte, error) {
+	pair, err := nkeys.FromSeed(c.Seed)
+	if err != nil {
+		return nil, fmt.Errorf("auth: %w", err)
+	}
+	defer pair.Wipe()
+	return pair.Sign(nonce)
+}
+
+// Option makes a NATS connection use the credential.
+func (c Credential) Option() nats.Option {
+	return nats.UserJWT(func() (string, error) { return c.JWT, nil }, c.Sign)
+}
