@@ -118,7 +118,7 @@ func start(tb testing.TB, opts backbone.Options) *backbone.Server {
 
 func stop(tb testing.TB, s *backbone.Server) {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second) // in Cleanup, tb's is over
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), 30*time.Second) // in Cleanup, tb's is over
 	defer cancel()
 	if err := s.Stop(ctx); err != nil {
 		tb.Error(err)

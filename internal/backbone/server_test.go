@@ -99,7 +99,7 @@ func TestStartSaysPortInUse(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, l, err)
-	defer l.Close() //nolint:errcheck // nothing was written
+	defer l.Close()
 	opts := newTrust(t).options(t.TempDir())
 	opts.Listen = l.Addr().String()
 	err = startError(t, opts)

@@ -170,8 +170,7 @@ func upgrade(ctx context.Context, js jetstream.JetStream, plan Plan, have, want 
 	}
 	list := strings.Join(changes, ", ")
 	if _, err := js.UpdateStream(ctx, want); err != nil {
-		var refused *jetstream.APIError
-		if errors.As(err, &refused) {
+		if _, refused := errors.AsType[*jetstream.APIError](err); refused {
 			return fmt.Errorf("backbone: stream %s has a configuration that the server does not change (%s): %w;"+
 				" it was left as it is: plan what it has, or back it up with `nats stream backup` and remove it",
 				want.Name, list, err)

@@ -1,0 +1,93 @@
+# Everything to build and check RCCS. `make help` lists it.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+GO      ?= go
+BIN     := $(CURDIR)/bin
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -X main.version=$(VERSION)
+
+# How long one fuzz target and one benchmark run; the longest a test package may.
+FUZZTIME     ?= 10s
+BENCHTIME    ?= 1s
+TEST_TIMEOUT ?= 8m
+
+# Installed from tools/go.mod, which pins them.
+LINT := $(BIN)/golangci-lint
+NATS := $(BIN)/nats
+
+.PHONY: all
+all: fmt-check vet lint test ## All checks, as .ci/run does them (the default)
+
+.PHONY: run
+run: build ## Build, and serve with the data in ./data
+	exec $(BIN)/rccs serve --data ./data
+
+.PHONY: build
+build: ## Build bin/rccs
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/rccs ./cmd/rccs
+
+.PHONY: test
+test: | $(NATS) ## All tests, with the race detector, in random order
+	$(GO) test -race -shuffle=on -timeout $(TEST_TIMEOUT) ./...
+
+.PHONY: fuzz
+fuzz: ## Every fuzz target for FUZZTIME (10s)
+	@grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sort | while IFS=: read -r file func; do \
+		echo "== $${file%/*} $${func#func }"; \
+		$(GO) test -run '^$$' -fuzz "^$${func#func }$$" -fuzztime $(FUZZTIME) "$${file%/*}" </dev/null; \
+	done
+
+.PHONY: bench
+bench: ## Every benchmark for BENCHTIME (1s), with allocations
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
+
+.PHONY: fmt
+fmt: $(LINT) ## Format all Go files
+	$(LINT) fmt
+
+.PHONY: fmt-check
+fmt-check: $(LINT) ## Show what is not formatted, and fail if anything is not
+	@$(LINT) fmt --diff || { echo 'not formatted as above: run `make fmt`' >&2; exit 1; }
+
+.PHONY: vet
+vet: ## go vet
+	$(GO) vet ./...
+
+.PHONY: lint
+lint: $(LINT) ## golangci-lint, as .golangci.yml says
+	$(LINT) run
+
+.PHONY: tools
+tools: $(LINT) $(NATS) $(BIN)/gofumpt ## Install the pinned tools below ./bin
+
+.PHONY: nats
+nats: $(NATS) ## Install the stock NATS command line, bin/nats
+
+.PHONY: clean
+clean: ## Remove ./bin, and no data
+	rm -rf $(BIN)
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# A tool is installed again when its pin may have moved. `touch` because go
+# leaves a program alone that has not changed.
+TOOL = GOBIN=$(BIN) $(GO) install -C tools -trimpath -ldflags '-s -w'
+
+$(LINT): tools/go.mod
+	$(TOOL) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@touch $@
+
+$(NATS): tools/go.mod
+	$(TOOL) github.com/nats-io/natscli/nats
+	@touch $@
+
+$(BIN)/gofumpt: tools/go.mod
+	$(TOOL) mvdan.cc/gofumpt
+	@touch $@
