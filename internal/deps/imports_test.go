@@ -1,0 +1,222 @@
+package deps_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const (
+	module     = "github.com/rccs-io/rccs"
+	natsServer = "github.com/nats-io/nats-server/"
+)
+
+// may lists, for each package of ours, the packages of ours that it may import
+// in what is built, tests aside. "" is the root package.
+var may = map[string][]string{
+	"":                  {},
+	"subjects":          {},
+	"wire":              {},
+	"auth":              {"subjects"},
+	"client":            {"subjects", "wire"},
+	"edge":              {"auth", "internal/inbox", "internal/roster", "subjects", "wire"},
+	"coordinator":       {"auth", "internal/inbox", "internal/roster", "subjects", "wire"},
+	"internal/reader":   {},
+	"internal/inbox":    {"internal/reader", "subjects", "wire"},
+	"internal/roster":   {"internal/reader", "subjects", "wire"},
+	"internal/backbone": {"subjects"},
+	"internal/natstest": {"internal/backbone", "subjects"},
+	"internal/deps":     {},
+	"e2e":               {}, // tests only, against the built program
+	"internal/node": {
+		"", "auth", "coordinator", "edge", "internal/backbone", "internal/inbox", "internal/roster", "subjects", "wire",
+	},
+	"cmd/rccs": {"", "auth", "client", "internal/node", "subjects", "wire"},
+}
+
+// A ban forbids an import, or, when deep, that the import is reached by any
+// way. why is told to the one who breaks it.
+type ban struct {
+	who  string // a package of ours, or "*"
+	but  []string
+	what string // a package, or with a "/" at the end all below it
+	deep bool
+	why  string
+}
+
+var bans = []ban{
+	{
+		who: "*", but: []string{"internal/backbone", "internal/natstest"}, what: natsServer,
+		why: "only these run a server; every part gets a NATS connection and must not know where the server is",
+	},
+	{
+		who: "client", what: natsServer, deep: true,
+		why: "programs on devices import the SDK, and must not carry a server",
+	},
+	{
+		who: "edge", what: natsServer, deep: true,
+		why: "an edge runs against any NATS cluster, without a server of its own",
+	},
+	{
+		who: "coordinator", what: natsServer, deep: true,
+		why: "a coordinator runs against any NATS cluster, without a server of its own",
+	},
+	{
+		who: "edge", what: module + "/coordinator", deep: true,
+		why: "they meet over NATS, so that each is scaled, restarted and replaced alone",
+	},
+	{
+		who: "coordinator", what: module + "/edge", deep: true,
+		why: "they meet over NATS, so that each is scaled, restarted and replaced alone",
+	},
+	{
+		who: "*", but: []string{"cmd/rccs"}, what: module + "/internal/node",
+		why: "it is the composition root: it knows all, so nothing but the command may know it",
+	},
+	{
+		who: "*", what: module + "/internal/natstest",
+		why: "it is for tests",
+	},
+	{
+		who: "*", but: []string{"internal/natstest"}, what: "testing",
+		why: "what is built must not carry the flags of tests",
+	},
+	{
+		who: "*", what: "log",
+		why: "log/slog is the only log, and is passed in",
+	},
+	{
+		who: "wire", what: "github.com/", deep: true,
+		why: "the codec is a leaf: whoever speaks the protocol can import it, and it does no I/O",
+	},
+	{
+		who: "subjects", what: "github.com/", deep: true,
+		why: "names are a leaf: whoever uses RCCS over NATS can import them, and they do no I/O",
+	},
+}
+
+// listed is what `go list` says of one package.
+type listed struct {
+	ImportPath string
+	Imports    []string // of what is built
+	Deps       []string // all that is reached
+}
+
+func (p listed) name() string {
+	return strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
+}
+
+// ours turns an import path into a package name of ours.
+func ours(path string) (string, bool) {
+	if path == module {
+		return "", true
+	}
+	return strings.CutPrefix(path, module+"/")
+}
+
+// judge returns what is wrong with the imports of the packages.
+func judge(packages []listed) []string {
+	var faults []string
+	for _, p := range packages {
+		allowed, known := may[p.name()]
+		if !known {
+			faults = append(faults, fmt.Sprintf("%s is not in the list of packages: add it, with what it may import", p.ImportPath))
+			continue
+		}
+		for _, path := range p.Imports {
+			if name, ok := ours(path); ok && !slices.Contains(allowed, name) {
+				faults = append(faults, fmt.Sprintf("%s imports %s, which is not among what it may: %q", p.ImportPath, path, allowed))
+			}
+		}
+		for _, b := range bans {
+			faults = append(faults, b.judge(p)...)
+		}
+	}
+	return faults
+}
+
+func (b ban) judge(p listed) []string {
+	if b.who != "*" && b.who != p.name() || slices.Contains(b.but, p.name()) {
+		return nil
+	}
+	paths, verb := p.Imports, "imports"
+	if b.deep {
+		paths, verb = p.Deps, "reaches"
+	}
+	var faults []string
+	for _, path := range paths {
+		// Our own are on GitHub too; which of them may be imported is in may.
+		_, own := ours(path)
+		below := strings.HasSuffix(b.what, "/") && strings.HasPrefix(path, b.what) && !own
+		if path == b.what || below {
+			faults = append(faults, fmt.Sprintf("%s %s %s: %s", p.ImportPath, verb, path, b.why))
+		}
+	}
+	return faults
+}
+
+func TestImports(t *testing.T) {
+	t.Parallel()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", "-json=ImportPath,Imports,Deps", module+"/...")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr.String())
+	}
+	var packages []listed
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p listed
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+	if len(packages) < 5 {
+		t.Fatalf("go list names %d packages only: it did not see the tree", len(packages))
+	}
+	for _, fault := range judge(packages) {
+		t.Error(fault)
+	}
+}
+
+// The rules themselves must be able to fail.
+func TestImportRulesBite(t *testing.T) {
+	t.Parallel()
+	own := module + "/"
+	for name, c := range map[string]struct {
+		p    listed
+		want string
+	}{
+		"unknown package":      {listed{ImportPath: own + "util"}, "add it"},
+		"leaf imports":         {listed{ImportPath: own + "wire", Imports: []string{own + "subjects"}}, "not among"},
+		"root imports":         {listed{ImportPath: module, Imports: []string{own + "wire"}}, "not among"},
+		"second server":        {listed{ImportPath: own + "edge", Imports: []string{natsServer + "v2/server"}}, "only these run a server"},
+		"server in the SDK":    {listed{ImportPath: own + "client", Deps: []string{natsServer + "v2/server"}}, "must not carry a server"},
+		"edge and coordinator": {listed{ImportPath: own + "edge", Deps: []string{own + "coordinator"}}, "meet over NATS"},
+		"node from below":      {listed{ImportPath: own + "auth", Imports: []string{own + "internal/node"}}, "composition root"},
+		"test helper built in": {listed{ImportPath: own + "edge", Imports: []string{own + "internal/natstest"}}, "it is for tests"},
+		"log":                  {listed{ImportPath: own + "auth", Imports: []string{"log"}}, "log/slog"},
+		"codec with I/O":       {listed{ImportPath: own + "wire", Deps: []string{"github.com/nats-io/nats.go"}}, "codec is a leaf"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			faults := strings.Join(judge([]listed{c.p}), "\n")
+			if !strings.Contains(faults, c.want) {
+				t.Errorf("faults %q, want one with %q", faults, c.want)
+			}
+		})
+	}
+	good := listed{ImportPath: own + "edge", Imports: []string{"log/slog", own + "wire"}, Deps: []string{"log", own + "wire"}}
+	if faults := judge([]listed{good}); len(faults) > 0 {
+		t.Errorf("faults where there are none: %q", faults)
+	}
+}
