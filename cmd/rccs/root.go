@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// Exit statuses, which scripts rely on.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// envPrefix begins the environment variable of every flag: --nats-listen is
+// RCCS_NATS_LISTEN.
+const envPrefix = "RCCS_"
+
+// environment is what a command sees of the world.
+type environment struct {
+	in       io.Reader
+	out, err io.Writer
+	lookup   func(name string) (string, bool)
+}
+
+// usageError is a command line that cannot be understood.
+type usageError struct{ error }
+
+// run is the program: it returns the exit status.
+func (env *environment) run(ctx context.Context, args []string) int {
+	root := newRootCommand(env)
+	root.SetArgs(args)
+	root.SetIn(env.in)
+	root.SetOut(env.out)
+	root.SetErr(env.err)
+	cmd, err := root.ExecuteContextC(ctx)
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &usage), !cmd.HasParent():
+		// What cobra itself refuses before it runs a command is usage too.
+		_, _ = fmt.Fprintf(env.err, "rccs: %v\nSee '%s --help'.\n", err, cmd.CommandPath())
+		return exitUsage
+	}
+	_, _ = fmt.Fprintf(env.err, "rccs: %v\n", err)
+	return exitFailed
+}
+
+func newRootCommand(env *environment) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "rccs",
+		Short: "Durable messaging between a person's devices and the services behind them",
+		Long: `RCCS gives each device a durable inbox: what a service or another device sends
+is stored before it is accepted, delivered in order over WebSocket, and kept
+until the device has acknowledged it.
+
+Start everything:            rccs serve
+Make a device's credential:  rccs creds device alice/phone > phone.creds
+Be that device:              rccs connect alice/phone
+Send it something:           rccs send alice/phone '{"hello":"world"}'
+
+Every flag can also be given in the environment: --nats-listen is RCCS_NATS_LISTEN.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return env.bind(cmd.Flags())
+		},
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(
+		newServeCommand(env), newCredsCommand(env), newSendCommand(env), newVersionCommand(env),
+	)
+	return root
+}
+
+// bind gives flags that were not set the value of their variable.
+func (env *environment) bind(flags *pflag.FlagSet) error {
+	var err error
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Changed || f.Name == "help" || err != nil {
+			return
+		}
+		name := envPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		value, ok := env.lookup(name)
+		if !ok {
+			return
+		}
+		if e := flags.Set(f.Name, value); e != nil {
+			err = usageError{fmt.Errorf("%s=%q: %w", name, value, e)}
+		}
+	})
+	return err
+}
+
+// arguments refuses a wrong number of arguments, naming what is wanted.
+func arguments(n int, want string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) == n {
+			return nil
+		}
+		return usageError{fmt.Errorf("%d arguments given, want %s", len(args), want)}
+	}
+}
+
+// group makes a command that only holds others answer a wrong one as bad
+// usage.
+func group(cmd *cobra.Command) *cobra.Command {
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return usageError{errors.New("a subcommand is missing")}
+		}
+		return usageError{fmt.Errorf("unknown subcommand %q", args[0])}
+	}
+	return cmd
+}
+
+// logger writes text on a terminal and JSON elsewhere.
+func (env *environment) logger(level slog.Level) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: level}
+	if f, ok := env.err.(*os.File); ok && isatty.IsTerminal(f.Fd()) {
+		return slog.New(slog.NewTextHandler(env.err, opts))
+	}
+	return slog.New(slog.NewJSONHandler(env.err, opts))
+}
+
+func (env *environment) printf(format string, args ...any) error {
+	_, err := fmt.Fprintf(env.out, format, args...)
+	return err
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+	"github.com/spf13/cobra"
+
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// serverFlags say how to reach a running installation.
+type serverFlags struct {
+	server, data, creds string
+}
+
+func (f *serverFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringVar(&f.server, "server", "nats://127.0.0.1:4222", "`URL` of the NATS server")
+	flags.StringVar(&f.data, "data", "./data", "`directory` of the installation's keys")
+	flags.StringVar(&f.creds, "creds", "", "credentials `file`, instead of the keys in the data directory")
+}
+
+// connect opens a NATS connection as a service.
+func (env *environment) connect(f *serverFlags, name string) (*nats.Conn, error) {
+	var cred auth.Credential
+	if f.creds != "" {
+		file, err := os.ReadFile(f.creds)
+		if err != nil {
+			return nil, fmt.Errorf("--creds: %w", err)
+		}
+		if cred, err = auth.ParseCredential(file); err != nil {
+			return nil, fmt.Errorf("--creds %s: %w", f.creds, err)
+		}
+	} else {
+		keys, err := env.keys(f.data)
+		if err != nil {
+			return nil, err
+		}
+		if cred, err = keys.IssueService(name, time.Hour); err != nil {
+			return nil, err
+		}
+	}
+	nc, err := nats.Connect(f.server, cred.Option(), nats.Name("rccs "+name))
+	switch {
+	case errors.Is(err, nats.ErrAuthorization):
+		return nil, fmt.Errorf("%s refused the credential: is --data (or --creds) of the same installation?", f.server)
+	case err != nil:
+		return nil, fmt.Errorf("connect to %s: %w (is 'rccs serve' running there? another address: --server)", f.server, err)
+	}
+	return nc, nil
+}
+
+type sendFlags struct {
+	serverFlags
+	kind, priority, id string
+}
+
+func newSendCommand(env *environment) *cobra.Command {
+	var f sendFlags
+	cmd := &cobra.Command{
+		Use:   "send USER/DEVICE PAYLOAD",
+		Short: "Store a message in a device's inbox",
+		Long: `Store a message in a device's inbox, as a backend service does, and print where
+it was stored. The device gets it when it is connected; a device that never
+connected will find it there. A payload that is not JSON reaches the device as
+base64.`,
+		Example: `  rccs send alice/phone '{"hello":"world"}'
+  rccs send alice/phone '"wake up"' --type alarm --priority critical`,
+		Args: arguments(2, "USER/DEVICE and PAYLOAD"),
+		RunE: func(cmd *cobra.Command, args []string) error { return env.send(cmd.Context(), &f, args[0], args[1]) },
+	}
+	f.add(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&f.kind, "type", "notification", "`type` of the message")
+	flags.StringVar(&f.priority, "priority", "normal", "low, normal, high or critical")
+	flags.StringVar(&f.id, "id", "", "`id` of the message; a repeat within two minutes is stored once (default: a new one)")
+	return cmd
+}
+
+func (env *environment) send(ctx context.Context, f *sendFlags, to, payload string) error {
+	address, err := subjects.ParseAddress(to)
+	if err != nil {
+		return usageError{err}
+	}
+	lane, ok := subjects.ParseLane(f.priority)
+	if !ok {
+		return usageError{fmt.Errorf("--priority %q: want low, normal, high or critical", f.priority)}
+	}
+	if !wire.ValidType(f.kind) {
+		return usageError{fmt.Errorf("--type %q: want a lower-case letter, then letters, digits, '_', '.' or '-', 64 at most", f.kind)}
+	}
+	if f.id == "" {
+		f.id = nuid.Next()
+	} else if !wire.ValidID(f.id) {
+		return usageError{fmt.Errorf("--id %q: want 1 to 128 printable bytes without space at the ends", f.id)}
+	}
+	nc, err := env.connect(&f.serverFlags, "send")
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	ack, err := js.PublishMsg(ctx, &nats.Msg{
+		Subject: subjects.Inbox(address.Key(), lane),
+		Data:    []byte(payload),
+		Header: nats.Header{
+			"Nats-Msg-Id":       {"service.send/" + string(address.Key()) + "/" + f.id},
+			subjects.HeaderID:   {f.id},
+			subjects.HeaderType: {f.kind},
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("not known to be stored: %w (try again with --id %s: it is stored once)", err, f.id)
+	}
+	if ack.Duplicate {
+		return env.printf("stored before: %s, lane %s, seq %d, id %s\n", address, lane, ack.Sequence, f.id)
+	}
+	return env.printf("stored: %s, lane %s, seq %d, id %s\n", address, lane, ack.Sequence, f.id)
+}

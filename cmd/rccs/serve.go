@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	rccs "github.com/rccs-io/rccs"
+	"github.com/rccs-io/rccs/internal/node"
+)
+
+type serveFlags struct {
+	data, listen, natsListen, adminListen, config, logLevel string
+}
+
+func newServeCommand(env *environment) *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run all of RCCS in one process",
+		Long: `Run NATS with JetStream, the edge that devices connect to, and the admin
+listener in one process. Keys and messages live in the data directory, which is
+made with new keys when there is none. SIGTERM and Ctrl-C stop it cleanly:
+devices are told to come back, acknowledgements are stored.`,
+		Example: `  rccs serve
+  rccs serve --data /var/lib/rccs --listen 0.0.0.0:8080
+  rccs serve --config nats.conf        # limits of the NATS server`,
+		Args: arguments(0, "none"),
+		RunE: func(cmd *cobra.Command, _ []string) error { return env.serve(cmd.Context(), &f) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.data, "data", "./data", "`directory` of keys and messages")
+	flags.StringVar(&f.listen, "listen", "127.0.0.1:8080", "`address` for devices (WebSocket)")
+	flags.StringVar(&f.natsListen, "nats-listen", "127.0.0.1:4222", "`address` for NATS clients; empty for none")
+	flags.StringVar(&f.adminListen, "admin-listen", "127.0.0.1:8081", "`address` for health and metrics; empty for none")
+	flags.StringVar(&f.config, "config", "", "`file` in the format of nats.conf, instead of the built-in one")
+	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	return cmd
+}
+
+func (env *environment) serve(ctx context.Context, f *serveFlags) error {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
+		return usageError{fmt.Errorf("--log-level %q: want debug, info, warn or error", f.logLevel)}
+	}
+	opts := node.Options{
+		Data: f.data, Listen: f.listen, NATSListen: f.natsListen, AdminListen: f.adminListen,
+		ConfigPath: f.config, Logger: env.logger(level),
+	}
+	if f.config == "" {
+		opts.Config = rccs.DefaultConfig()
+	}
+	n, err := node.New(opts)
+	if err != nil {
+		return err
+	}
+	return n.Run(ctx, func() { env.welcome(n, f.data) })
+}
+
+// welcome says where everything is and what to try next.
+func (env *environment) welcome(n *node.Node, data string) {
+	if n.Keys().Created() {
+		_ = env.printf("made new keys in %s; keep them safe, they cannot be made again\n\n", n.Keys().Dir())
+	}
+	_ = env.printf("devices   ws://%s/v1/ws\n", n.Addr())
+	if url := n.NATSURL(); url != "" {
+		_ = env.printf("nats      %s\n", url)
+	}
+	if addr := n.AdminAddr(); addr != nil {
+		_ = env.printf("admin     http://%s\n", addr)
+	}
+	_ = env.printf(`
+Try, in another terminal:
+  rccs connect alice/phone --data %[1]s
+and in a third:
+  rccs send alice/phone '{"hello":"world"}' --data %[1]s
+`, data)
+}
