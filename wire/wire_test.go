@@ -192,7 +192,7 @@ func randomFrame(rng *rand.Rand) []byte {
 	values := []string{
 		`null`, `true`, `false`, `0`, `1`, `3`, `4`, `-1`, `-0`, `1.0`, `1e2`, `1738324800123`, `1738324800123.75`,
 		`253402300800000`, `-62167219200001`, `9223372036854775807`, `9223372036854775808`, `"a"`, `""`, `" a"`,
-		`"note"`, `"ack"`, `"n\u006fte"`, `"é😀"`, `"\ud83d\ude00"`, `"\ud83d"`, `"a\u0085"`, `"a\u2028b"`, `"a\tb"`, `"\u3000a"`,
+		`"note"`, `"ack"`, `"n\u006fte"`, `"é😀"`, `"\ud83d\ude00"`, `"\ud83d"`, `"a\u0085"`, `"a\u2028b"`, `"a\u2029b"`, `"a\tb"`, `"\u3000a"`,
 		`"2025-01-31T12:00:00Z"`, `"2025-01-31T12:00:00.5+01:00"`, `"2025-01-31t12:00:00z"`, `"0000-01-01T00:00:00+01:00"`,
 		`"9999-12-31T23:59:59-01:00"`, `"2025-01-31T24:00:00Z"`, `"2025-01-31T12\u003a00:00Z"`, `{}`, `[]`, `[1,{"a":[]}]`,
 		`{"device":"a"}`, `{"device":"a","mode":"all"}`, `{"device":"a","device":"b"}`, `{"device":null,"capability":"c"}`,
@@ -319,6 +319,20 @@ func TestAllocations(t *testing.T) {
 	} {
 		if got := testing.AllocsPerRun(100, test.run); got > test.most {
 			t.Errorf("%s: %v allocations, at most %v", name, got, test.most)
+		}
+	}
+}
+
+// TestEveryByteAtEveryPlace is for the reading of strings eight bytes at a time.
+func TestEveryByteAtEveryPlace(t *testing.T) {
+	t.Parallel()
+	for at := range 20 {
+		for c := range 256 {
+			text := []byte(`"--------------------"`)
+			text[1+at] = byte(c)
+			if got, want := wire.Embeddable(text), json.Valid(text) && utf8.Valid(text); got != want {
+				t.Fatalf("Embeddable(%q) = %v, want %v", text, got, want)
+			}
 		}
 	}
 }
