@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"context"
 	"errors"
 	"strconv"
 	"time"
@@ -105,12 +106,19 @@ func (c *conn) send(e *wire.Envelope) {
 	id, wantsAck, start := e.ID, e.RequiresAck, time.Now()
 	c.tenant.Publisher.Publish(msg, func(r inbox.Receipt, err error) {
 		c.s.metrics.publishDelay.Observe(time.Since(start).Seconds())
+		if r.Duplicate && wantsAck {
+			go c.repeated(id, to, r) // it asks the store; this goroutine must not wait
+			return
+		}
 		c.stored(id, to, wantsAck, r, err)
 	})
 }
 
 // target is the device that a message is for.
 func (c *conn) target(e *wire.Envelope) (subjects.Address, *wire.Error) {
+	if field := unserved(e); field != "" {
+		return subjects.Address{}, wire.NewError(wire.BadMessage, field+" is not served by this edge yet: leave it out")
+	}
 	target, _ := e.Target()
 	name := target.Device
 	if name == "" {
@@ -124,6 +132,38 @@ func (c *conn) target(e *wire.Envelope) (subjects.Address, *wire.Error) {
 		return to, wire.NewError(wire.DeviceNotFound, "no device of this user is registered as "+name)
 	}
 	return to, nil
+}
+
+// unserved names a field that asks for what this edge does not do yet. It is
+// refused, because to store the message as if the field were not there would
+// break what the sender relies on.
+func unserved(e *wire.Envelope) string {
+	switch {
+	case e.Ephemeral:
+		return "ephemeral"
+	case !e.DeliverAt.IsZero():
+		return "deliverAt"
+	case e.TTLMs != 0:
+		return "ttlMs"
+	case e.CollapseKey != "":
+		return "collapseKey"
+	case e.To != nil && e.To.Device == "":
+		return "to without device"
+	}
+	return ""
+}
+
+// repeated answers a repeat of a message: it went to the first one's
+// recipient, whomever it names now.
+func (c *conn) repeated(id string, to subjects.Address, r inbox.Receipt) {
+	ctx, cancel := context.WithTimeout(context.Background(), attachWithin)
+	defer cancel()
+	if key, err := c.tenant.Inbox.Recipient(ctx, r.Seq); err != nil {
+		c.log().Warn("recipient of a repeated message not found", "seq", r.Seq, "err", err)
+	} else if first, err := key.Address(); err == nil {
+		to = first
+	}
+	c.stored(id, to, true, r, nil)
 }
 
 // stored runs on the publisher's goroutine when a message is stored or not.

@@ -20,6 +20,8 @@ import (
 // whole stream in this process; a hub beside the stream would be another.
 type Inbox interface {
 	Attach(ctx context.Context, k subjects.Key, opts inbox.MailboxOptions) (*inbox.Mailbox, error)
+	// Recipient says whose message seq is.
+	Recipient(ctx context.Context, seq uint64) (subjects.Key, error)
 }
 
 // Publisher stores messages; [inbox.Publisher] is the one.

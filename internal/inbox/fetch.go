@@ -141,6 +141,18 @@ func (f *fetcher) messages(ctx context.Context, subject string, seq uint64, batc
 	return msgs, left, nil
 }
 
+// bySeq is the subject of one message.
+func (f *fetcher) bySeq(ctx context.Context, seq uint64) (string, error) {
+	got, _, err := f.do(ctx, subjects.StreamInbox, &getRequest{Seq: seq, Batch: 1})
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("inbox: read message %d: %w", seq, err)
+	case len(got) == 0 || got[0].seq != seq:
+		return "", fmt.Errorf("inbox: message %d is gone", seq)
+	}
+	return got[0].subject, nil
+}
+
 // do sends one request and waits for all of its answer.
 func (f *fetcher) do(ctx context.Context, stream string, req *getRequest) ([]stored, int, error) {
 	select {

@@ -141,7 +141,15 @@ type device struct {
 	gone  chan struct{}
 }
 
+// attach opens a device's inbox once the hub has handed out what is stored, so
+// that a test knows what is waiting.
 func (s *system) attach(k subjects.Key, window int) *device {
+	s.t.Helper()
+	s.settled()
+	return s.attachNow(k, window)
+}
+
+func (s *system) attachNow(k subjects.Key, window int) *device {
 	s.t.Helper()
 	d := &device{t: s.t, woken: make(chan struct{}, 1), gone: make(chan struct{})}
 	box, err := s.hub.Attach(s.t.Context(), k, inbox.MailboxOptions{

@@ -150,6 +150,20 @@ func (h *Hub) Stop(ctx context.Context) error {
 // Head is the sequence up to which everything stored has been handed out.
 func (h *Hub) Head() uint64 { return h.head.Load() }
 
+// Recipient says whose message seq is. A publish that turns out to be a
+// repeat was stored for whomever the first one was for.
+func (h *Hub) Recipient(ctx context.Context, seq uint64) (subjects.Key, error) {
+	subject, err := h.fetch.bySeq(ctx, seq)
+	if err != nil {
+		return "", err
+	}
+	key, _, ok := subjects.ParseInbox(subject)
+	if !ok {
+		return "", fmt.Errorf("inbox: message %d is on %q, which is no inbox", seq, subject)
+	}
+	return key, nil
+}
+
 // Healthy returns an error when the stream has not been heard from for longer
 // than d.
 func (h *Hub) Healthy(d time.Duration) error {

@@ -155,11 +155,11 @@ func churn(t *testing.T, rnd *rand.Rand) {
 	}()
 	acked := map[string]bool{}
 	var last [subjects.Lanes]uint64 // per connection
-	d := s.attach(phone, 40)
+	d := s.attachNow(phone, 40)
 	var open []inbox.Delivery
 	var cut time.Time // leaves time to recover from one before the next
 	reattach := func() {
-		d = s.attach(phone, 1+rnd.IntN(60))
+		d = s.attachNow(phone, 1+rnd.IntN(60))
 		open, last = nil, [subjects.Lanes]uint64{}
 	}
 	for deadline := time.Now().Add(60 * time.Second); len(acked) < total; {
