@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -69,9 +70,7 @@ func (v *Verifier) Update(account string) error {
 	for {
 		old := v.accounts.Load()
 		next := make(map[string]*jwt.AccountClaims, len(*old)+1)
-		for key, c := range *old {
-			next[key] = c
-		}
+		maps.Copy(next, *old)
 		next[claims.Subject] = claims
 		if v.accounts.CompareAndSwap(old, &next) {
 			return nil

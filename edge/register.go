@@ -89,8 +89,10 @@ func (c *conn) identify(e *wire.Envelope, reg *wire.Register) (auth.Identity, wi
 	}
 	user, device := string(who.Address.User), string(who.Address.Device)
 	for _, claim := range []struct{ field, said, is string }{
-		{"payload.id", reg.DeviceID, device}, {"payload.userId", reg.UserID, user},
-		{"fromDeviceId", e.FromDeviceID, device}, {"userId", e.UserID, user},
+		{"payload.id", reg.DeviceID, device},
+		{"payload.userId", reg.UserID, user},
+		{"fromDeviceId", e.FromDeviceID, device},
+		{"userId", e.UserID, user},
 	} {
 		if claim.said != "" && claim.said != claim.is {
 			return auth.Identity{}, wire.CloseAuth, wire.NewError(wire.IdentityMismatch, claim.field+" is not what the credential says")

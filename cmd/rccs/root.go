@@ -115,7 +115,7 @@ func arguments(n int, want string) cobra.PositionalArgs {
 // group makes a command that only holds others answer a wrong one as bad
 // usage.
 func group(cmd *cobra.Command) *cobra.Command {
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+	cmd.RunE = func(_ *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return usageError{errors.New("a subcommand is missing")}
 		}

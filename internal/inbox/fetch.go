@@ -269,11 +269,11 @@ func (q *fetch) add(m *nats.Msg) (end bool) {
 func parseStored(m *nats.Msg) (stored, error) {
 	seq, err := strconv.ParseUint(lastValue(m.Header, "Nats-Sequence"), 10, 64)
 	if err != nil {
-		return stored{}, fmt.Errorf("Direct Get without a sequence: %w", err)
+		return stored{}, fmt.Errorf("a Direct Get without a sequence: %w", err)
 	}
 	at, err := time.Parse(time.RFC3339Nano, lastValue(m.Header, "Nats-Time-Stamp"))
 	if err != nil {
-		return stored{}, fmt.Errorf("Direct Get without a time: %w", err)
+		return stored{}, fmt.Errorf("a Direct Get without a time: %w", err)
 	}
 	return stored{subject: lastValue(m.Header, "Nats-Subject"), seq: seq, time: at.UnixNano(), msg: m}, nil
 }

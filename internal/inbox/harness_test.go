@@ -65,7 +65,7 @@ func newSystemOn(t *testing.T, env *natstest.Env, tune func(*inbox.Options)) *sy
 
 func must[T any](v T, err error) T {
 	if err != nil {
-		panic(err)
+		panic(err) //nolint:forbidigo // set-up that fails must end the test, and has no t at hand
 	}
 	return v
 }
@@ -255,14 +255,14 @@ func expect(t *testing.T, got []inbox.Delivery, want string) {
 	}
 }
 
-// numbers is "first first+1 …" of n numbers, each followed by mark.
-func numbers(first, n int, mark string) string {
+// numbers is "first first+1 …" of n numbers.
+func numbers(first, n int) string {
 	out := ""
 	for i := range n {
 		if i > 0 {
 			out += " "
 		}
-		out += strconv.Itoa(first+i) + mark
+		out += strconv.Itoa(first + i)
 	}
 	return out
 }

@@ -15,9 +15,9 @@ func TestWhatWaitedComesInOrderThenLive(t *testing.T) {
 	if n := d.box.Pending(); n != 20 {
 		t.Errorf("pending is %d, want 20", n)
 	}
-	expect(t, d.receive(20), numbers(0, 20, ""))
+	expect(t, d.receive(20), numbers(0, 20))
 	s.put(phone, subjects.Normal, 20, 10)
-	expect(t, d.receive(10), numbers(20, 10, ""))
+	expect(t, d.receive(10), numbers(20, 10))
 	s.none(d)
 }
 
@@ -32,7 +32,7 @@ func TestWhatWaitedBeforeTheHubStartedComesFromTheStore(t *testing.T) {
 		t.Errorf("pending is %d, want 700", n)
 	}
 	s.put(phone, subjects.Low, 700, 5)
-	expect(t, d.receive(705), numbers(0, 705, ""))
+	expect(t, d.receive(705), numbers(0, 705))
 	s.none(d)
 }
 
@@ -168,7 +168,7 @@ func TestSlowDeviceLosesNothingAndHoldsLittle(t *testing.T) {
 	next := 0
 	for next < n {
 		got := d.receive(min(10, n-next))
-		expect(t, got, numbers(next, len(got), ""))
+		expect(t, got, numbers(next, len(got)))
 		ack(d, got)
 		next += len(got)
 	}

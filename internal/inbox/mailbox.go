@@ -182,7 +182,7 @@ func (mb *Mailbox) ackLocked(seq uint64, now int64) {
 			return
 		}
 	}
-	if seq == 0 || seq > mb.hub.head.Load() || len(mb.early) >= maxEarly || mb.settledLocked(seq) {
+	if seq == 0 || seq > mb.hub.head.Load() || len(mb.early) >= maxEarly || mb.settledLocked() {
 		return
 	}
 	if mb.early == nil {
@@ -191,8 +191,8 @@ func (mb *Mailbox) ackLocked(seq uint64, now int64) {
 	mb.early[seq] = struct{}{}
 }
 
-// settledLocked says that no lane will send seq any more.
-func (mb *Mailbox) settledLocked(seq uint64) bool {
+// settledLocked says that nothing waits to be sent.
+func (mb *Mailbox) settledLocked() bool {
 	for n := range mb.lanes {
 		l := &mb.lanes[n]
 		if l.behind || l.queued() > 0 {

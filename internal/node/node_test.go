@@ -30,7 +30,7 @@ func start(t *testing.T, dir string) *node.Node {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := n.Stop(context.Background()); err != nil {
+		if err := n.Stop(context.WithoutCancel(t.Context())); err != nil {
 			t.Error(err)
 		}
 	})
