@@ -1,0 +1,169 @@
+package client
+
+import (
+	"context"
+	"sync"
+
+	"github.com/rccs-io/rccs/wire"
+)
+
+// incoming holds the messages that came and were not received yet, and knows
+// which are new. It outlives connections.
+type incoming struct {
+	// Static after construction.
+	explicit bool         // messages are acknowledged
+	wake     func()       // has the writer look for acknowledgements
+	dropped  func(uint64) // hears how many ephemeral messages were dropped so far
+	ready    chan struct{}
+	room     chan struct{}
+
+	mu      sync.Mutex
+	queue   []*Message
+	pending map[uint64]*Message // queued or being handled, by seq
+	ids     map[sender]uint64   // the seqs of pending, by sender and id
+	seen    seen
+	acks    []uint64
+	drops   uint64
+}
+
+// maxQueue is how many messages wait for Receive beside the window. Ephemeral
+// ones past it are dropped, durable ones are not read from the socket. With
+// explicit acknowledgements the window keeps durable ones below it.
+const maxQueue = 1024
+
+func newIncoming(explicit bool, wake func(), dropped func(uint64)) *incoming {
+	return &incoming{
+		explicit: explicit, wake: wake, dropped: dropped,
+		pending: make(map[uint64]*Message), ids: make(map[sender]uint64), seen: newSeen(),
+		ready: make(chan struct{}, 1), room: make(chan struct{}, 1),
+	}
+}
+
+// deliver takes a message from the connection. It blocks only for a durable
+// message that the edge counts as delivered, when nobody receives.
+func (in *incoming) deliver(ctx context.Context, e *wire.Envelope) {
+	m := &Message{Envelope: *e, in: in}
+	for !in.offer(m) {
+		select {
+		case <-in.room:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// offer is false when the message must wait for room.
+func (in *incoming) offer(m *Message) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	full := len(in.queue) >= maxQueue
+	switch {
+	case m.Seq == 0 && full:
+		in.drops++
+		in.dropped(in.drops)
+	case m.Seq != 0 && !in.explicit && full:
+		return false
+	case m.Seq == 0 || !in.explicit || in.isNewLocked(m):
+		in.pushLocked(m)
+	}
+	return true
+}
+
+// isNewLocked says whether a durable message must be handed on, and answers
+// one that must not.
+func (in *incoming) isNewLocked(m *Message) bool {
+	if in.pending[m.Seq] != nil {
+		return false // it is acknowledged when it has been handled
+	}
+	_, twin := in.ids[senderOf(&m.Envelope)]
+	if in.seen.has(&m.Envelope) || twin && m.ID != "" && !m.Replay {
+		// Of a twin that is being handled, the first copy stays in the inbox
+		// until it has been: this one is not needed.
+		in.acks = append(in.acks, m.Seq)
+		in.wake()
+		return false
+	}
+	in.pending[m.Seq] = m
+	in.ids[senderOf(&m.Envelope)] = m.Seq
+	return true
+}
+
+func (in *incoming) pushLocked(m *Message) {
+	in.queue = append(in.queue, m)
+	signal(in.ready)
+}
+
+// pop is the next message, nil when there is none.
+func (in *incoming) pop() *Message {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if len(in.queue) == 0 {
+		return nil
+	}
+	m := in.queue[0]
+	in.queue[0] = nil
+	in.queue = in.queue[1:]
+	if len(in.queue) > 0 {
+		signal(in.ready) // for another receiver
+	}
+	signal(in.room)
+	return m
+}
+
+// knows says whether the message with this seq was handled.
+func (in *incoming) knows(seq uint64) bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.seen.hasSeq(seq)
+}
+
+// ack settles a message that was handled.
+func (in *incoming) ack(m *Message) {
+	if m.Seq == 0 || !in.explicit {
+		return
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.unpendLocked(m)
+	in.seen.add(&m.Envelope)
+	in.acks = append(in.acks, m.Seq)
+	in.wake()
+}
+
+func (in *incoming) release(m *Message) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.unpendLocked(m)
+}
+
+func (in *incoming) unpendLocked(m *Message) {
+	delete(in.pending, m.Seq)
+	if in.ids[senderOf(&m.Envelope)] == m.Seq {
+		delete(in.ids, senderOf(&m.Envelope))
+	}
+}
+
+// takeAcks moves what is to be acknowledged to dst.
+func (in *incoming) takeAcks(dst []uint64) []uint64 {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	dst = append(dst, in.acks...)
+	in.acks = in.acks[:0]
+	return dst
+}
+
+// reconnected forgets acknowledgements that were not sent: the edge sends
+// those messages again, and is told then.
+func (in *incoming) reconnected() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.acks = in.acks[:0]
+}
+
+// signal fills a channel of one place, so that whoever waits looks again.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

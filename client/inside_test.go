@@ -1,0 +1,192 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/rccs-io/rccs/wire"
+)
+
+func TestBackoff(t *testing.T) {
+	t.Parallel()
+	if d := backoff(0); d != 0 {
+		t.Errorf("first wait %v, want none", d)
+	}
+	for try, bound := range map[int]time.Duration{1: firstBackoff, 2: 2 * firstBackoff, 5: 16 * firstBackoff, 8: maxBackoff, 1000: maxBackoff} {
+		var longest time.Duration
+		for range 500 {
+			d := backoff(try)
+			if d < 0 || d >= bound {
+				t.Fatalf("try %d waits %v, bound %v", try, d, bound)
+			}
+			longest = max(longest, d)
+		}
+		if longest < bound/2 {
+			t.Errorf("try %d never waits longer than %v of %v: no jitter over the full range", try, longest, bound)
+		}
+	}
+	asked := &CloseError{Code: wire.CloseRateLimited, Err: &wire.Error{Code: wire.RateLimited, RetryAfter: 40 * time.Second}}
+	if d := pause(asked, 0); d != 40*time.Second {
+		t.Errorf("the edge asked for 40s, the client waits %v", d)
+	}
+	asked.Err.RetryAfter = 1000 * time.Hour
+	if d := pause(asked, 0); d != maxAsked {
+		t.Errorf("the client waits %v because it was told so", d)
+	}
+}
+
+func TestOutboxIsBounded(t *testing.T) {
+	t.Parallel()
+	b := newOutbox(func() {})
+	message := func(i int, size int) *outgoing {
+		return &outgoing{id: fmt.Sprint(i), frame: make([]byte, size)}
+	}
+	for i := range maxOutMessages {
+		if err := b.add(t.Context(), message(i, 10)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := b.add(ctx, message(-1, 10)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("a full outbox took a message: %v", err)
+	}
+	added := make(chan error, 1)
+	go func() { added <- b.add(t.Context(), message(-2, 10)) }()
+	if frame := b.take(nil); len(frame) == 0 {
+		t.Fatal("nothing to write")
+	}
+	if err := <-added; err != nil {
+		t.Fatal(err)
+	}
+	for len(b.take(nil)) > 0 {
+	}
+	if b.bytes != 0 {
+		t.Errorf("an empty outbox counts %d bytes", b.bytes)
+	}
+	// By bytes: one message of any size is taken, a second waits.
+	if err := b.add(t.Context(), message(-3, 2*maxOutBytes)); err != nil {
+		t.Fatal(err)
+	}
+	if room, _ := b.offer(message(-4, 10)); room == nil {
+		t.Error("bytes are not counted")
+	}
+}
+
+func TestTakeFillsFrames(t *testing.T) {
+	t.Parallel()
+	b := newOutbox(func() {})
+	big := &outgoing{id: "big", frame: make([]byte, batchBytes)}
+	for _, o := range []*outgoing{{id: "1", frame: []byte(`{"a":1}`)}, {id: "2", frame: []byte(`{"b":2}`)}, big, {id: "3", frame: []byte(`{}`)}} {
+		if err := b.add(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := string(b.take(nil)); got != `[{"a":1},{"b":2}]` {
+		t.Errorf("first frame %s", got)
+	}
+	if got := b.take(nil); len(got) != batchBytes {
+		t.Errorf("second frame has %d bytes", len(got))
+	}
+	if got := string(b.take([]byte("x"))); got != `x{}` {
+		t.Errorf("third frame %s", got)
+	}
+}
+
+func TestReconnectedKeepsOrderAndLimit(t *testing.T) {
+	t.Parallel()
+	b := newOutbox(func() {})
+	var all []*outgoing
+	for i, size := range []int{1, 5000, 2, 3} {
+		o := &outgoing{id: fmt.Sprint(i), frame: make([]byte, size), reply: make(chan reply, 1)}
+		for j := range o.frame {
+			o.frame[j] = byte('0' + i)
+		}
+		all = append(all, o)
+		if err := b.add(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		if i == 2 {
+			b.take(nil) // the first three are written, the last is not
+		}
+	}
+	b.answer("0", reply{})
+	b.reconnected(4000)
+	if r := <-all[1].reply; !errors.Is(r.err, wire.MessageTooLarge) {
+		t.Errorf("too large for the new edge: %v", r.err)
+	}
+	if got := string(b.take(nil)); got != "[22,333]" {
+		t.Errorf("written again: %s", got)
+	}
+}
+
+func TestSeenForgetsTheOldest(t *testing.T) {
+	t.Parallel()
+	s := newSeen()
+	for seq := uint64(1); seq <= remembered+10; seq++ {
+		s.add(&wire.Envelope{Seq: seq, ID: fmt.Sprint(seq), FromDeviceID: "a"})
+	}
+	if s.hasSeq(10) || !s.hasSeq(11) || len(s.seqs) != remembered || len(s.ids) != remembered {
+		t.Errorf("remembers %d seqs and %d ids", len(s.seqs), len(s.ids))
+	}
+	if s.has(&wire.Envelope{Seq: 99999, ID: "20", FromDeviceID: "b"}) {
+		t.Error("an id of another sender is taken for the same")
+	}
+}
+
+func TestFloods(t *testing.T) {
+	t.Parallel()
+	drops := uint64(0)
+	in := newIncoming(true, func() {}, func(n uint64) { drops = n })
+	for range maxQueue + 5 {
+		in.deliver(t.Context(), &wire.Envelope{Type: "presence"})
+	}
+	if drops != 5 {
+		t.Errorf("%d ephemeral messages dropped, want 5", drops)
+	}
+	for seq := uint64(1); seq <= 10; seq++ { // the window bounds these
+		in.deliver(t.Context(), &wire.Envelope{Type: "note", Seq: seq, ID: fmt.Sprint(seq)})
+	}
+	got := uint64(0)
+	for m := in.pop(); m != nil; m = in.pop() {
+		got += m.Seq
+	}
+	if got != 55 {
+		t.Error("a durable message was dropped")
+	}
+
+	auto := newIncoming(false, func() {}, func(uint64) { t.Error("dropped") })
+	for seq := uint64(1); seq <= maxQueue; seq++ {
+		auto.deliver(t.Context(), &wire.Envelope{Type: "note", Seq: seq})
+	}
+	waited := make(chan struct{})
+	go func() {
+		defer close(waited)
+		auto.deliver(t.Context(), &wire.Envelope{Type: "note", Seq: maxQueue + 1})
+	}()
+	for seq := uint64(1); seq <= maxQueue+1; {
+		if m := auto.pop(); m != nil {
+			if m.Seq != seq {
+				t.Fatalf("message %d, want %d", m.Seq, seq)
+			}
+			seq++
+			continue
+		}
+		<-auto.ready
+	}
+	<-waited
+}
+
+func TestEndpoint(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"ws://h:1": "ws://h:1/v1/ws", "ws://h:1/": "ws://h:1/v1/ws", "https://h/x?y=1": "wss://h/x?y=1", "http://h": "ws://h/v1/ws",
+	} {
+		if got, err := endpoint(text); err != nil || got != want {
+			t.Errorf("%s is %s, %v; want %s", text, got, err, want)
+		}
+	}
+}

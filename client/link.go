@@ -1,0 +1,214 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/rccs-io/rccs/wire"
+)
+
+// subprotocol is what the client offers.
+const subprotocol = "rccs.v1"
+
+// writeTimeout bounds one write to the socket.
+const writeTimeout = 10 * time.Second
+
+// link is one connection, registered.
+type link struct {
+	// Static after the handshake.
+	ws      *websocket.Conn
+	session Session
+	silence time.Duration // of the edge, after which the link is dead
+	pongs   chan string   // to write; of one place
+	gone    chan struct{} // closed when the reader has ended
+
+	// Owned by the reader.
+	rest []wire.Item // what came in the frame that ended the registration
+	last *wire.Error // an error about the connection, if it was the last to come
+}
+
+// ErrSilent is how a connection ends on which the edge shows no sign of life.
+var ErrSilent = errors.New("client: nothing heard from the edge")
+
+// CloseError is how a connection ended, when the edge said so.
+type CloseError struct {
+	Code   wire.CloseCode
+	Reason string
+	// Err is the error that the edge told before, nil for none.
+	Err *wire.Error
+}
+
+// Error implements error.
+func (e *CloseError) Error() string {
+	text := "closed with " + e.Code.String()
+	if e.Reason != "" {
+		text += " (" + e.Reason + ")"
+	}
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
+	return text
+}
+
+// Unwrap is what the edge told, so that errors.Is(err, wire.AuthError) works.
+func (e *CloseError) Unwrap() error {
+	if e.Err == nil {
+		return nil
+	}
+	return e.Err
+}
+
+// connect dials and registers. ctx bounds it.
+func connect(ctx context.Context, url string, opts *Options) (*link, error) {
+	ctx, cancel := context.WithTimeout(ctx, opts.HandshakeTimeout)
+	defer cancel()
+	dialer := websocket.Dialer{
+		Proxy: http.ProxyFromEnvironment, TLSClientConfig: opts.TLS, Subprotocols: []string{subprotocol},
+		ReadBufferSize: 4 << 10, WriteBufferSize: 4 << 10,
+	}
+	ws, response, err := dialer.DialContext(ctx, url, opts.Header)
+	if err != nil {
+		if response != nil {
+			return nil, fmt.Errorf("client: connect to %s: the answer was %s: %w", url, response.Status, err)
+		}
+		return nil, fmt.Errorf("client: connect to %s: %w", url, err)
+	}
+	l := &link{ws: ws, pongs: make(chan string, 1), gone: make(chan struct{})}
+	ws.SetReadLimit(64 << 10) // until registered
+	stop := context.AfterFunc(ctx, func() { _ = ws.Close() })
+	err = l.register(ctx, opts)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		_ = ws.Close()
+		if ctx.Err() != nil {
+			err = fmt.Errorf("%w (%w)", err, ctx.Err())
+		}
+		return nil, fmt.Errorf("client: register: %w", err)
+	}
+	l.ready()
+	return l, nil
+}
+
+// register answers the edge's challenge and waits for its ack.
+func (l *link) register(ctx context.Context, opts *Options) error {
+	e, err := l.await(wire.TypeRegister)
+	if err != nil {
+		return err
+	}
+	challenge, err := wire.DecodeChallenge(e.Payload)
+	if err != nil {
+		return err
+	}
+	r, err := opts.register(ctx, challenge.Nonce)
+	if err != nil {
+		return err
+	}
+	request := wire.NewEnvelope(newID(), wire.TypeRegister, r.AppendPayload(nil))
+	if err := l.ws.WriteMessage(websocket.TextMessage, request.Append(nil)); err != nil {
+		return err
+	}
+	if e, err = l.await(wire.TypeAck); err != nil {
+		return err
+	}
+	answer, err := wire.DecodeAnswer(e.Payload)
+	if err != nil {
+		return err
+	}
+	if answer.Status != wire.StatusSuccess {
+		return fmt.Errorf("the edge answered %q, want %q", answer.Status, wire.StatusSuccess)
+	}
+	l.session = newSession(&answer.Registered)
+	return nil
+}
+
+// await reads until an envelope of the type comes.
+func (l *link) await(typ string) (*wire.Envelope, error) {
+	for {
+		items, err := l.next()
+		if err != nil {
+			return nil, err
+		}
+		for i := range items {
+			switch e := &items[i].Envelope; {
+			case items[i].Err != nil:
+				return nil, items[i].Err
+			case e.Type == typ:
+				l.rest = items[i+1:]
+				return e, nil
+			case e.Type == wire.TypeError:
+				if l.last, err = wire.DecodeError(e.Payload); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+}
+
+// next reads one frame. Its payloads are good for ever.
+func (l *link) next() ([]wire.Item, error) {
+	kind, frame, err := l.ws.ReadMessage()
+	if err != nil {
+		return nil, l.ending(err)
+	}
+	if kind != websocket.TextMessage {
+		return nil, wire.NewError(wire.BadFrame, "the edge sent a binary frame")
+	}
+	return wire.DecodeFrame(nil, frame)
+}
+
+// ending turns the end of reading into what the edge said.
+func (l *link) ending(err error) error {
+	var closed *websocket.CloseError
+	if errors.As(err, &closed) && closed.Code != websocket.CloseAbnormalClosure {
+		return &CloseError{Code: wire.CloseCode(closed.Code), Reason: closed.Text, Err: l.last}
+	}
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		err = fmt.Errorf("%w for %s", ErrSilent, l.silence)
+	}
+	if l.last != nil {
+		return fmt.Errorf("%w: %w", l.last, err)
+	}
+	return err
+}
+
+// ready arms what watches a registered connection.
+func (l *link) ready() {
+	// Pings come every heartbeat: one may be late, two are not.
+	l.silence = 2 * l.session.Heartbeat
+	if l.silence <= 0 {
+		l.silence = 2 * time.Minute
+	}
+	limit := int64(l.session.MaxMessageBytes)
+	l.ws.SetReadLimit(max(4*limit, 4<<20)) // the edge adds to a message, and batches
+	l.ws.SetPingHandler(func(data string) error {
+		l.touch()
+		select {
+		case <-l.pongs: // RFC 6455, 5.5.3: only the last needs an answer
+		default:
+		}
+		l.pongs <- data
+		return nil
+	})
+	l.ws.SetPongHandler(func(string) error { l.touch(); return nil })
+	l.touch()
+}
+
+// touch is called whenever the edge shows life.
+func (l *link) touch() { _ = l.ws.SetReadDeadline(time.Now().Add(l.silence)) }
+
+// send writes one text frame.
+func (l *link) send(frame []byte) error {
+	if err := l.ws.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return err
+	}
+	return l.ws.WriteMessage(websocket.TextMessage, frame)
+}

@@ -1,0 +1,45 @@
+package client
+
+import (
+	"encoding/base64"
+	"sync/atomic"
+
+	"github.com/rccs-io/rccs/wire"
+)
+
+// Message is a message to this device. It stays valid for as long as you like.
+type Message struct {
+	wire.Envelope
+
+	in      *incoming
+	settled atomic.Bool
+}
+
+// Ack says that the message has been dealt with and need not come again. It
+// does not block, does nothing the second time, and nothing for a message
+// without a seq. Many are told to the edge at once.
+func (m *Message) Ack() {
+	if !m.settled.Swap(true) {
+		m.in.ack(m)
+	}
+}
+
+// release gives the message back: it comes again with the next connection.
+func (m *Message) release() {
+	if !m.settled.Swap(true) {
+		m.in.release(m)
+	}
+}
+
+// Data is the body as its sender published it: the payload, or, for what is
+// not JSON, the bytes that the payload holds as base64.
+func (m *Message) Data() ([]byte, error) {
+	if m.Encoding != wire.EncodingBase64 {
+		return m.Payload, nil
+	}
+	text := m.Payload
+	if len(text) < 2 || text[0] != '"' || text[len(text)-1] != '"' {
+		return nil, wire.NewError(wire.BadMessage, "payload must be a base64 string, as encoding says")
+	}
+	return base64.StdEncoding.AppendDecode(nil, text[1:len(text)-1])
+}

@@ -1,0 +1,161 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// Credentials answers with the credential to register with: a JWT, and how to
+// sign the edge's nonce with its key, nil for a bearer token. It is asked at
+// every connect, so that it can answer with a renewed one.
+type Credentials func(ctx context.Context) (jwt string, sign Signer, err error)
+
+// Signer signs the bytes of a nonce with the key of the credential.
+type Signer func(nonce []byte) ([]byte, error)
+
+// Options say who the device is and how it likes to be served. Only a
+// credential is needed: Token or Credentials.
+type Options struct {
+	// Token is a bearer JWT. When it expires the client ends: use Credentials
+	// where it can be renewed.
+	Token string
+	// Credentials takes precedence over Token. See [CredentialsFile].
+	Credentials Credentials
+
+	// User and Device must agree with the credential where they are given.
+	User   subjects.UserID
+	Device subjects.DeviceID
+
+	// Type, Platform and Version describe the device to the user's others.
+	Type, Platform, Version string
+	// Capabilities becomes a JSON object of booleans, numbers and lists.
+	Capabilities map[string]any
+
+	// AckMode is [wire.AckExplicit], the default, or [wire.AckAuto]: written
+	// to the socket counts as delivered, and a lost link loses messages.
+	AckMode string
+	// Window is how many messages may be unacknowledged; 0 is the edge's
+	// default.
+	Window int
+	// Batch lets the edge put several messages into a frame.
+	Batch bool
+	// Heartbeat is how often the edge pings, 5 s to 5 min; 0 is its default.
+	Heartbeat time.Duration
+
+	// NoReconnect ends the client with its first connection.
+	NoReconnect bool
+	// HandshakeTimeout bounds connecting and registering; 0 is 10 s.
+	HandshakeTimeout time.Duration
+	// Header goes with the upgrade request.
+	Header http.Header
+	// TLS is for wss; nil is the system's defaults.
+	TLS *tls.Config
+	// Logger hears of connections and of what could not be used; nil is
+	// silent. It never hears tokens or payloads.
+	Logger *slog.Logger
+
+	// OnConnect is called after each registration.
+	OnConnect func(Session)
+	// OnDisconnect is called when a connection ends and will be tried again,
+	// and when a try fails.
+	OnDisconnect func(error)
+	// OnOutcome hears what became of messages that were accepted: delivered,
+	// expired or replaced, for each recipient. The outcome is acknowledged
+	// when it returns.
+	OnOutcome func(wire.Outcome)
+	// OnError hears errors that belong to no waiting Send, such as the refusal
+	// of a message that was posted.
+	OnError func(*wire.Error)
+}
+
+// withDefaults is a copy with all zero values filled in, checked.
+func (o *Options) withDefaults() (*Options, error) {
+	full := Options{}
+	if o != nil {
+		full = *o
+	}
+	if full.AckMode == "" {
+		full.AckMode = wire.AckExplicit
+	}
+	if full.HandshakeTimeout == 0 {
+		full.HandshakeTimeout = 10 * time.Second
+	}
+	if full.Logger == nil {
+		full.Logger = slog.New(slog.DiscardHandler)
+	}
+	switch {
+	case full.Token == "" && full.Credentials == nil:
+		return nil, errors.New("client: no credential: set Options.Token or Options.Credentials")
+	case full.AckMode != wire.AckExplicit && full.AckMode != wire.AckAuto:
+		return nil, fmt.Errorf("client: Options.AckMode is %q: use %q or %q", full.AckMode, wire.AckExplicit, wire.AckAuto)
+	case full.Window < 0 || full.Heartbeat < 0 || full.HandshakeTimeout < 0:
+		return nil, errors.New("client: Window, Heartbeat and HandshakeTimeout must not be negative")
+	}
+	return &full, nil
+}
+
+// register is the payload of the registration, signed.
+func (o *Options) register(ctx context.Context, nonce string) (*wire.Register, error) {
+	r := &wire.Register{
+		DeviceID: string(o.Device), UserID: string(o.User), Type: o.Type, Platform: o.Platform, Version: o.Version,
+		AuthToken: o.Token, AckMode: o.AckMode, Window: o.Window, Batch: o.Batch, Heartbeat: o.Heartbeat,
+	}
+	if o.Capabilities != nil {
+		object, err := json.Marshal(o.Capabilities)
+		if err != nil {
+			return nil, fmt.Errorf("client: Options.Capabilities: %w", err)
+		}
+		r.Capabilities = object
+	}
+	if o.Credentials == nil {
+		return r, nil
+	}
+	token, sign, err := o.Credentials(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("client: credentials: %w", err)
+	}
+	r.AuthToken = token
+	if sign != nil {
+		sig, err := sign([]byte(nonce))
+		if err != nil {
+			return nil, fmt.Errorf("client: sign the nonce: %w", err)
+		}
+		r.Sig = encodeSig(sig)
+	}
+	return r, nil
+}
+
+// endpoint is the URL to dial: http becomes ws, and a bare host gets the
+// protocol's path.
+func endpoint(text string) (string, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "", fmt.Errorf("client: url: %w", err)
+	}
+	switch u.Scheme {
+	case "http":
+		u.Scheme = "ws"
+	case "https":
+		u.Scheme = "wss"
+	case "ws", "wss":
+	default:
+		return "", fmt.Errorf("client: url %q: want ws://HOST:PORT or wss://HOST", text)
+	}
+	if u.Host == "" {
+		return "", fmt.Errorf("client: url %q has no host", text)
+	}
+	if u.Path == "" || u.Path == "/" {
+		u.Path = "/v1/ws"
+	}
+	return u.String(), nil
+}

@@ -1,0 +1,63 @@
+package client
+
+import "github.com/rccs-io/rccs/wire"
+
+// remembered is how many handled messages are remembered. The edge can send
+// again what was not acknowledged, at most a window of some hundreds.
+const remembered = 4096
+
+// seen remembers the messages that were handled last, by seq and by sender
+// and id: the edge may send one again, a sender may have sent one twice.
+type seen struct {
+	seqs map[uint64]struct{}
+	ids  map[sender]struct{}
+	ring []handled
+	next int
+}
+
+// sender is what makes an id unique.
+type sender struct{ from, id string }
+
+func senderOf(e *wire.Envelope) sender { return sender{e.FromDeviceID, e.ID} }
+
+type handled struct {
+	seq uint64
+	sender
+}
+
+func newSeen() seen {
+	return seen{seqs: make(map[uint64]struct{}), ids: make(map[sender]struct{})}
+}
+
+// has says whether the message was handled. A replay is the operator's wish,
+// and new however well its id is known.
+func (s *seen) has(e *wire.Envelope) bool {
+	if s.hasSeq(e.Seq) {
+		return true
+	}
+	if e.Replay || e.ID == "" {
+		return false
+	}
+	_, ok := s.ids[senderOf(e)]
+	return ok
+}
+
+func (s *seen) hasSeq(seq uint64) bool {
+	_, ok := s.seqs[seq]
+	return ok
+}
+
+func (s *seen) add(e *wire.Envelope) {
+	h := handled{seq: e.Seq, sender: senderOf(e)}
+	s.seqs[h.seq] = struct{}{}
+	s.ids[h.sender] = struct{}{}
+	if len(s.ring) < remembered {
+		s.ring = append(s.ring, h)
+		return
+	}
+	old := s.ring[s.next]
+	delete(s.seqs, old.seq)
+	delete(s.ids, old.sender)
+	s.ring[s.next] = h
+	s.next = (s.next + 1) % remembered
+}

@@ -1,0 +1,36 @@
+package client
+
+import (
+	"time"
+
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// Session is what the edge said when the device registered last.
+type Session struct {
+	ID              subjects.SessionID
+	User            subjects.UserID
+	Device          subjects.DeviceID
+	Resumed         bool
+	Pending         int64         // messages that waited in the inbox
+	Window          int           // messages that may be unacknowledged
+	Heartbeat       time.Duration // between pings of the edge
+	MaxMessageBytes int           // of one frame
+	Expires         time.Time     // of the credential; zero is never
+	ServerTime      time.Time     // at the edge, when it answered
+	// Connected is false while the client tries to connect again.
+	Connected bool
+}
+
+func newSession(r *wire.Registered) Session {
+	s := Session{
+		ID: subjects.SessionID(r.SessionID), User: subjects.UserID(r.UserID), Device: subjects.DeviceID(r.DeviceID),
+		Resumed: r.Resumed, Pending: r.Pending, Window: r.Window, MaxMessageBytes: int(r.MaxMessageBytes),
+		Heartbeat: time.Duration(r.HeartbeatIntervalMs) * time.Millisecond, Connected: true,
+	}
+	// Times are for people: one that cannot be read is left out.
+	s.Expires, _ = time.Parse(time.RFC3339, r.ExpiresAt)
+	s.ServerTime, _ = time.Parse(time.RFC3339, r.ServerTime)
+	return s
+}
