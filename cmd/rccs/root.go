@@ -78,7 +78,7 @@ Every flag can also be given in the environment: --nats-listen is RCCS_NATS_LIST
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
-		newServeCommand(env), newCredsCommand(env), newSendCommand(env), newVersionCommand(env),
+		newServeCommand(env), newCredsCommand(env), newSendCommand(env), newConnectCommand(env), newVersionCommand(env),
 	)
 	return root
 }

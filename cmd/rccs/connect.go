@@ -1,0 +1,191 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/client"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+type connectFlags struct {
+	url, data, creds, kind string
+	count                  int
+	timeout                time.Duration
+	json                   bool
+}
+
+func newConnectCommand(env *environment) *cobra.Command {
+	var f connectFlags
+	cmd := &cobra.Command{
+		Use:   "connect USER/DEVICE",
+		Short: "Be a device in this terminal",
+		Long: `Connect as a device: print each message as it arrives and acknowledge it, and
+send what is typed. A typed line is the name of another device of the same user,
+a space, and the payload; a payload that is not JSON is sent as a JSON string.
+
+The connection comes back by itself when the server does. End with Ctrl-C, or
+with Ctrl-D when nothing more is to be sent.`,
+		Example: `  rccs connect alice/phone
+  rccs connect alice/phone --count 1 --timeout 30s     # wait for one message
+  rccs connect alice/phone --creds phone.creds --url wss://edge.example.com
+  echo 'desktop {"open":"main.go"}' | rccs connect alice/phone --timeout 2s`,
+		Args: arguments(1, "USER/DEVICE"),
+		RunE: func(cmd *cobra.Command, args []string) error { return env.device(cmd.Context(), &f, args[0]) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.url, "url", "ws://127.0.0.1:8080/v1/ws", "`URL` of an edge")
+	flags.StringVar(&f.data, "data", "./data", "`directory` of the installation's keys")
+	flags.StringVar(&f.creds, "creds", "", "the device's credentials `file`, instead of the keys in the data directory")
+	flags.StringVar(&f.kind, "type", "user_message", "`type` of the messages that are sent")
+	flags.IntVar(&f.count, "count", 0, "end after so many `messages`")
+	flags.DurationVar(&f.timeout, "timeout", 0, "end after this time, with status 1 if --count messages did not come")
+	flags.BoolVar(&f.json, "json", false, "print each message as the JSON it came as")
+	return cmd
+}
+
+// device connects and serves until the count, the time, or the end of both.
+func (env *environment) device(ctx context.Context, f *connectFlags, name string) error {
+	address, err := subjects.ParseAddress(name)
+	if err != nil {
+		return usageError{err}
+	}
+	if !wire.ValidType(f.kind) {
+		return usageError{fmt.Errorf("--type %q: want a lower-case letter, then letters, digits, '_', '.' or '-', 64 at most", f.kind)}
+	}
+	credentials, err := env.deviceCredentials(f, address)
+	if err != nil {
+		return err
+	}
+	if f.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, f.timeout)
+		defer cancel()
+	}
+	c, err := client.Dial(ctx, f.url, &client.Options{
+		Credentials: credentials, User: address.User, Device: address.Device, Platform: "rccs connect", Version: version,
+		OnDisconnect: func(err error) { env.note("connection lost, trying again: %v", err) },
+		OnError:      func(e *wire.Error) { env.note("refused: %v", e) },
+	})
+	if err != nil {
+		return fmt.Errorf("connect to %s: %w (is 'rccs serve' running there? another address: --url)", f.url, err)
+	}
+	defer func() { _ = c.Close() }()
+	session := c.Session()
+	env.note("connected as %s, %d waiting", address, session.Pending)
+	go env.sendLines(ctx, c, f.kind)
+	return env.print(ctx, c, f)
+}
+
+// note tells people; scripts read standard output.
+func (env *environment) note(format string, args ...any) {
+	_, _ = fmt.Fprintf(env.err, "rccs: "+format+"\n", args...)
+}
+
+func (env *environment) deviceCredentials(f *connectFlags, a subjects.Address) (client.Credentials, error) {
+	if f.creds != "" {
+		return client.CredentialsFile(f.creds), nil
+	}
+	keys, err := env.keys(f.data)
+	if err != nil {
+		return nil, err
+	}
+	return func(context.Context) (string, client.Signer, error) {
+		cred, err := keys.IssueDevice(a, auth.DeviceOptions{Expires: 24 * time.Hour})
+		return cred.JWT, cred.Sign, err
+	}, nil
+}
+
+// print prints and acknowledges messages until enough came or ctx ends.
+func (env *environment) print(ctx context.Context, c *client.Client, f *connectFlags) error {
+	for n := 0; f.count == 0 || n < f.count; n++ {
+		m, err := c.Receive(ctx)
+		switch {
+		case errors.Is(err, context.DeadlineExceeded) && f.count > 0:
+			return fmt.Errorf("%d of %d messages came within %s", n, f.count, f.timeout)
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return err
+		}
+		if f.json {
+			err = env.printf("%s\n", m.Envelope.Append(nil))
+		} else {
+			err = env.printf("%s\n", line(m))
+		}
+		if err != nil {
+			return err
+		}
+		m.Ack() // after it was printed, so that none is lost by a full pipe
+	}
+	return nil
+}
+
+// line is a message for people: lane, sequence, type, sender, payload.
+func line(m *client.Message) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%-8s #%-6d %s from %s", subjects.Lane(m.Priority), m.Seq, m.Type, m.FromDeviceID)
+	if m.Redelivered {
+		b.WriteString(" (again)")
+	}
+	if data, err := m.Data(); err == nil && m.Encoding != "" {
+		fmt.Fprintf(&b, ": %q", data) // bytes that are not JSON, made safe for a terminal
+	} else {
+		fmt.Fprintf(&b, ": %s", m.Payload)
+	}
+	return b.String()
+}
+
+// sendLines sends what is typed. Reading standard input cannot be interrupted, so
+// it may outlive the command by as long as the process does.
+func (env *environment) sendLines(ctx context.Context, c *client.Client, kind string) {
+	in := bufio.NewReader(env.in)
+	for {
+		text, err := in.ReadString('\n')
+		if text = strings.TrimSpace(text); text != "" {
+			env.sendTyped(ctx, c, kind, text)
+		}
+		if err != nil {
+			if !errors.Is(err, io.EOF) {
+				env.note("standard input: %v", err)
+			}
+			return
+		}
+	}
+}
+
+func (env *environment) sendTyped(ctx context.Context, c *client.Client, kind, text string) {
+	device, payload, ok := strings.Cut(text, " ")
+	if !ok {
+		env.note("not sent: want DEVICE PAYLOAD, such as: desktop {\"open\":\"main.go\"}")
+		return
+	}
+	if !json.Valid([]byte(payload)) {
+		quoted, err := json.Marshal(payload)
+		if err != nil {
+			env.note("not sent: %v", err)
+			return
+		}
+		payload = string(quoted)
+	}
+	e := wire.NewEnvelope("", kind, []byte(payload))
+	e.ToDeviceID = device
+	accepted, err := c.Send(ctx, e)
+	if err != nil {
+		env.note("not sent: %v", err)
+		return
+	}
+	for _, r := range accepted.Recipients {
+		env.note("stored for %s, seq %d", r.DeviceID, r.Seq)
+	}
+}
