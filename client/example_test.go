@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
 
 	"github.com/rccs-io/rccs/client"
 	"github.com/rccs-io/rccs/wire"
@@ -18,7 +17,7 @@ func ExampleClient_Handle() {
 		Type:        "mobile",
 	})
 	if err != nil {
-		log.Print(err)
+		fmt.Println(err)
 		return
 	}
 	defer func() { _ = c.Close() }()
@@ -26,7 +25,7 @@ func ExampleClient_Handle() {
 		fmt.Println(m.Type, string(m.Payload))
 		return nil
 	})
-	log.Print(err)
+	fmt.Println(err)
 }
 
 // Send returns when the message is stored for all who get it.
@@ -34,7 +33,7 @@ func ExampleClient_Send() {
 	ctx := context.Background()
 	c, err := client.Dial(ctx, "ws://127.0.0.1:8080", &client.Options{Token: "a bearer token"})
 	if err != nil {
-		log.Print(err)
+		fmt.Println(err)
 		return
 	}
 	defer func() { _ = c.Close() }()
@@ -46,7 +45,7 @@ func ExampleClient_Send() {
 	case errors.Is(err, wire.DeviceNotFound):
 		fmt.Println("no such device")
 	case err != nil:
-		log.Print(err)
+		fmt.Println(err)
 	default:
 		fmt.Println("stored for", len(accepted.Recipients))
 	}

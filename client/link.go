@@ -75,6 +75,7 @@ func connect(ctx context.Context, url string, opts *Options) (*link, error) {
 	ws, response, err := dialer.DialContext(ctx, url, opts.Header)
 	if err != nil {
 		if response != nil {
+			_ = response.Body.Close()
 			return nil, fmt.Errorf("client: connect to %s: the answer was %s: %w", url, response.Status, err)
 		}
 		return nil, fmt.Errorf("client: connect to %s: %w", url, err)

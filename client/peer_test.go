@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -82,8 +83,7 @@ func (p *peer) close(code wire.CloseCode) {
 func (p *peer) drain() wire.CloseCode {
 	for {
 		if _, _, err := p.ws.ReadMessage(); err != nil {
-			var closed *websocket.CloseError
-			if errors.As(err, &closed) {
+			if closed, ok := errors.AsType[*websocket.CloseError](err); ok {
 				return wire.CloseCode(closed.Code)
 			}
 			var timeout net.Error
@@ -178,9 +178,7 @@ func changed(message string, members map[string]any) string {
 	if err := json.Unmarshal([]byte(message), &all); err != nil {
 		return err.Error()
 	}
-	for key, value := range members {
-		all[key] = value
-	}
+	maps.Copy(all, members)
 	text, _ := json.Marshal(all)
 	return string(text)
 }

@@ -96,8 +96,7 @@ func pause(err error, try int) time.Duration {
 		try = max(try, 1)
 	}
 	wait := backoff(try)
-	var told *wire.Error
-	if errors.As(err, &told) {
+	if told, ok := errors.AsType[*wire.Error](err); ok {
 		wait = max(wait, min(told.RetryAfter, maxAsked))
 	}
 	return wait

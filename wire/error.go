@@ -59,8 +59,7 @@ func AsError(err error) *Error {
 	if err == nil {
 		return nil
 	}
-	var told *Error
-	if errors.As(err, &told) {
+	if told, ok := errors.AsType[*Error](err); ok {
 		return told
 	}
 	var code Code
