@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -356,15 +357,17 @@ func TestPostIsWrittenBeforeClose(t *testing.T) {
 			n++
 		}
 	})
-	c := dial(t, url, client.Options{})
-	for range 500 {
-		if err := c.Post(soon(t), wire.NewEnvelope("", "note", []byte(`1`))); err != nil {
-			t.Fatal(err)
+	for _, posts := range append([]int{500}, slices.Repeat([]int{2}, 50)...) {
+		c := dial(t, url, client.Options{})
+		for range posts {
+			if err := c.Post(soon(t), wire.NewEnvelope("", "note", []byte(`1`))); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	_ = c.Close()
-	if n := await(t, "the posts", read); n != 500 {
-		t.Errorf("%d of 500 posts were written", n)
+		_ = c.Close()
+		if n := await(t, "the posts", read); n != posts {
+			t.Fatalf("%d of %d posts were written", n, posts)
+		}
 	}
 }
 

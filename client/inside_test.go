@@ -28,6 +28,13 @@ func TestBackoff(t *testing.T) {
 			t.Errorf("try %d never waits longer than %v of %v: no jitter over the full range", try, longest, bound)
 		}
 	}
+	var longest time.Duration
+	for range 100 {
+		longest = max(longest, pause(&CloseError{Code: wire.CloseOverloaded}, 0))
+	}
+	if longest == 0 {
+		t.Error("the client comes back at once to an edge that is overloaded")
+	}
 	asked := &CloseError{Code: wire.CloseRateLimited, Err: &wire.Error{Code: wire.RateLimited, RetryAfter: 40 * time.Second}}
 	if d := pause(asked, 0); d != 40*time.Second {
 		t.Errorf("the edge asked for 40s, the client waits %v", d)
