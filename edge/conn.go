@@ -39,11 +39,13 @@ type conn struct {
 	seqs      []uint64
 
 	// Set by the read loop before box is published under mu; constant then.
-	tenant *Tenant
-	who    auth.Identity
-	key    subjects.Key
-	auto   bool // written to the socket counts as delivered
-	batch  bool
+	tenant  *Tenant
+	who     auth.Identity
+	key     subjects.Key
+	session string
+	window  int
+	auto    bool // written to the socket counts as delivered
+	batch   bool
 
 	lastRead     atomic.Int64 // coarse, Unix nanoseconds
 	reading      atomic.Bool  // the read loop waits for the peer, not for us

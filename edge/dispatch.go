@@ -34,6 +34,8 @@ func (c *conn) envelope(item *wire.Item) {
 	case c.stopping():
 		// Not accepted, not answered: the device sends it again elsewhere.
 	case !c.honest(e):
+	case e.Type == wire.TypeRegister:
+		c.renew(e)
 	case e.Type == wire.TypeHeartbeat:
 		c.confirm(e)
 	case e.Type == wire.TypeUnregister:

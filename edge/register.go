@@ -128,17 +128,14 @@ func (c *conn) attach(e *wire.Envelope, reg *wire.Register, who auth.Identity, t
 	if reg.Heartbeat > 0 {
 		c.heartbeat = min(max(reg.Heartbeat, minHeartbeat), maxHeartbeat)
 	}
-	heartbeat := c.heartbeat
 	c.mu.Unlock()
-
-	window := c.s.opts.Window
-	if reg.Window > 0 {
-		window = min(reg.Window, c.s.opts.MaxWindow)
+	if c.window = c.s.opts.Window; reg.Window > 0 {
+		c.window = min(reg.Window, c.s.opts.MaxWindow)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), attachWithin)
 	defer cancel()
 	box, err := tenant.Inbox.Attach(ctx, c.key, inbox.MailboxOptions{
-		Window:  window,
+		Window:  c.window,
 		Wake:    c.wake,
 		Acked:   c.s.metrics.ackedAfter,
 		Evicted: c.replaced,
@@ -158,18 +155,9 @@ func (c *conn) attach(e *wire.Envelope, reg *wire.Register, who auth.Identity, t
 		Type: deviceType, Platform: reg.Platform, Version: reg.Version, Capabilities: reg.Capabilities,
 	})
 	c.s.metrics.registered.Inc()
-	session := nuid.Next()
-	c.log().Info("device registered", "session", session, "pending", box.Pending())
-
-	answer := wire.Registered{
-		Status: wire.StatusSuccess, SessionID: session, DeviceID: string(who.Address.Device), UserID: string(who.Address.User),
-		ServerTime: wire.FormatTime(time.Now()), Pending: int64(box.Pending()), HeartbeatIntervalMs: heartbeat.Milliseconds(),
-		MaxMessageBytes: int64(c.s.opts.MaxMessageBytes), Window: window, OriginalMessageID: e.ID,
-	}
-	if !who.Expires.IsZero() {
-		answer.ExpiresAt = wire.FormatTime(who.Expires)
-	}
-	body, err := json.Marshal(&answer)
+	c.session = nuid.Next()
+	c.log().Info("device registered", "session", c.session, "pending", box.Pending())
+	body, err := c.registered(e, box.Pending())
 	if err != nil {
 		c.log().Error("registration not answered", "err", err)
 		return
@@ -179,6 +167,51 @@ func (c *conn) attach(e *wire.Envelope, reg *wire.Register, who auth.Identity, t
 	c.answerLocked(wire.TypeAck, body)
 	c.box = box // from here on messages follow the answer
 	c.wakeLocked()
+}
+
+// registered is the answer to a registration, the first or a renewal.
+func (c *conn) registered(e *wire.Envelope, pending int) ([]byte, error) {
+	c.mu.Lock()
+	expires, heartbeat := c.expires, c.heartbeat
+	c.mu.Unlock()
+	answer := wire.Registered{
+		Status: wire.StatusSuccess, SessionID: c.session, DeviceID: string(c.who.Address.Device), UserID: string(c.who.Address.User),
+		ServerTime: wire.FormatTime(time.Now()), Pending: int64(pending), HeartbeatIntervalMs: heartbeat.Milliseconds(),
+		MaxMessageBytes: int64(c.s.opts.MaxMessageBytes), Window: c.window, OriginalMessageID: e.ID,
+	}
+	if !expires.IsZero() {
+		answer.ExpiresAt = wire.FormatTime(expires)
+	}
+	return json.Marshal(&answer)
+}
+
+// renew takes a fresh credential for the device of a live connection. One that
+// is not accepted is answered with an error and changes nothing.
+func (c *conn) renew(e *wire.Envelope) {
+	reg, err := wire.DecodeRegister(e.Payload)
+	if err != nil {
+		c.fail(e, wire.AsError(err))
+		return
+	}
+	who, _, werr := c.identify(e, reg)
+	switch {
+	case werr != nil:
+		c.fail(e, werr)
+		return
+	case who.Account != c.who.Account || who.Address != c.who.Address:
+		c.fail(e, wire.NewError(wire.IdentityMismatch, "the credential is another device's"))
+		return
+	}
+	c.mu.Lock()
+	c.expires = who.Expires
+	c.mu.Unlock()
+	body, err := c.registered(e, 0)
+	if err != nil {
+		c.log().Error("renewal not answered", "err", err)
+		return
+	}
+	c.log().Info("credential renewed", "session", c.session, "expires", who.Expires)
+	c.answer(wire.TypeAck, body)
 }
 
 // replaced is the mailbox's word that a newer connection took over.
