@@ -100,7 +100,7 @@ func (c *conn) send(e *wire.Envelope) {
 		c.fail(e, werr)
 		return
 	}
-	msg := message(e, c.who.Address, to.Key())
+	msg := message(e, c.key, c.who.Address.Device, to.Key())
 	c.s.metrics.received.Inc()
 	c.mu.Lock()
 	c.inflight++

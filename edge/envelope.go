@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/subjects"
@@ -41,7 +42,7 @@ func appendDelivery(dst []byte, d *inbox.Delivery, to subjects.Address) []byte {
 		e.FromDeviceID = serviceName
 	}
 	if e.ID == "" {
-		e.ID = one(h, "Nats-Msg-Id")
+		e.ID = one(h, jetstream.MsgIDHeader)
 	}
 	if e.ID == "" {
 		e.ID = "seq-" + strconv.FormatUint(d.Seq, 10)
@@ -91,33 +92,44 @@ var nullPayload = []byte("null")
 
 // message makes the stored form of an envelope from one device to another.
 // The envelope's payload is copied, since it aliases the frame.
-func message(e *wire.Envelope, from subjects.Address, to subjects.Key) *nats.Msg {
-	h := make(nats.Header, 8)
-	h["Nats-Msg-Id"] = []string{dedupID(from, e.ID)}
-	h[subjects.HeaderID] = []string{e.ID}
-	h[subjects.HeaderType] = []string{e.Type}
-	h[subjects.HeaderFrom] = []string{string(from.Device)}
-	optional := func(key, value string) {
-		if value != "" {
-			h[key] = []string{value}
-		}
-	}
-	optional(subjects.HeaderTimestamp, e.Timestamp)
-	optional(subjects.HeaderCorrelation, e.CorrelationID)
-	optional(subjects.HeaderCollapse, e.CollapseKey)
-	optional(subjects.HeaderTrace, e.Traceparent)
+func message(e *wire.Envelope, from subjects.Key, device subjects.DeviceID, to subjects.Key) *nats.Msg {
+	h := headers{h: make(nats.Header, maxHeaders), values: make([]string, 0, maxHeaders)}
+	h.set(jetstream.MsgIDHeader, dedupID(from, e.ID))
+	h.set(subjects.HeaderID, e.ID)
+	h.set(subjects.HeaderType, e.Type)
+	h.set(subjects.HeaderFrom, string(device))
+	h.set(subjects.HeaderTimestamp, e.Timestamp)
+	h.set(subjects.HeaderCorrelation, e.CorrelationID)
+	h.set(subjects.HeaderTrace, e.Traceparent)
 	if e.RequiresAck {
-		h[subjects.HeaderAck] = []string{"true"}
+		h.set(subjects.HeaderAck, "true")
 	}
 	return &nats.Msg{
 		Subject: subjects.Inbox(to, subjects.Lane(e.Priority)),
-		Header:  h,
+		Header:  h.h,
 		Data:    append([]byte(nil), e.Payload...),
 	}
 }
 
+// maxHeaders is how many headers an edge writes at the most.
+const maxHeaders = 8
+
+// headers builds a nats.Header with two allocations instead of one a header.
+type headers struct {
+	h      nats.Header
+	values []string
+}
+
+// set adds a header, unless it is empty.
+func (h *headers) set(key, value string) {
+	if value == "" {
+		return
+	}
+	n := len(h.values)
+	h.values = append(h.values, value)
+	h.h[key] = h.values[n : n+1 : n+1]
+}
+
 // dedupID is unique for a sender in the whole stream: its key has no '/'.
 // A repeat of an id is one message, whomever it is addressed to.
-func dedupID(from subjects.Address, id string) string {
-	return string(from.Key()) + "/" + id
-}
+func dedupID(from subjects.Key, id string) string { return string(from) + "/" + id }

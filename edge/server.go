@@ -48,7 +48,7 @@ func New(opts Options) (*Server, error) {
 		conns:   make(map[*conn]struct{}),
 		upgrader: websocket.Upgrader{
 			HandshakeTimeout: 10 * time.Second,
-			ReadBufferSize:   1024,
+			ReadBufferSize:   2048, // some frames of a burst; an idle device pays for it
 			WriteBufferSize:  4096,
 			WriteBufferPool:  &sync.Pool{},
 			Subprotocols:     []string{Subprotocol},
