@@ -1,0 +1,326 @@
+package bench_test
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rccs-io/rccs/bench"
+)
+
+var (
+	rccs     = flag.String("rccs", "", "the rccs `program` to measure, instead of one built from this tree")
+	during   = flag.Duration("during", 3*time.Second, "how long each of the rounds of load lasts")
+	profiles = flag.String("profiles", "", "`directory` for profiles of the server under load")
+	strict   = flag.Bool("strict", false, "a limit that is not kept fails the benchmark")
+)
+
+// The load of BenchmarkDeliver.
+const (
+	deliverDevices  = 1000
+	deliverPairs    = 100
+	deliverInflight = 16
+)
+
+// The limits, of which docs/benchmarks.md says where they come from.
+const (
+	limitRatio   = 2.0              // of a message's CPU to the floor's
+	limitP99     = 5.0              // milliseconds
+	limitIdle    = 30.0             // KiB a connection
+	limitStartup = 1000.0           // milliseconds
+	limitCreds   = 10 * 1000.0      // milliseconds
+	pacedRate    = 1000             // messages a second
+	pacedFor     = 5                // times -during
+	idleDevices  = 5000             //
+	credsDevices = 10000            //
+	readyWithin  = 20 * time.Second // past which a start is given up
+)
+
+// judge reports a value beside its limit.
+func judge(b *testing.B, what string, value, limit float64, unit string) {
+	b.Helper()
+	verdict := "kept"
+	if value > limit {
+		verdict = "NOT KEPT"
+	}
+	b.Logf("%s: %.2f %s, limit %.4g %s: %s", what, value, unit, limit, unit, verdict)
+	if *strict && value > limit {
+		b.Errorf("%s is over its limit", what)
+	}
+}
+
+// cost is what rounds of load cost a server.
+type cost struct {
+	messages     uint64
+	elapsed, cpu time.Duration
+}
+
+func (c cost) micros() float64 { return float64(c.cpu.Microseconds()) / float64(c.messages) }
+func (c cost) rate() float64   { return float64(c.messages) / c.elapsed.Seconds() }
+
+// round puts load on a server. acked is called after it, before CPU time is
+// read.
+func (c *cost) round(b *testing.B, p *bench.Process, f *bench.Fleet, acked func(messages uint64)) {
+	b.Helper()
+	before, err := p.CPU()
+	if err != nil {
+		b.Fatal(err)
+	}
+	r, err := f.Saturate(b.Context(), deliverPairs, deliverInflight, *during)
+	if err != nil {
+		b.Fatal(err)
+	}
+	acked(r.Messages)
+	after, err := p.CPU()
+	if err != nil {
+		b.Fatal(err)
+	}
+	c.messages += r.Messages
+	c.elapsed += r.Elapsed
+	c.cpu += after - before
+}
+
+// BenchmarkDeliver: what a message costs the server, device to device, stored,
+// delivered and acknowledged, and what the floor costs.
+func BenchmarkDeliver(b *testing.B) {
+	for _, c := range []struct {
+		name string
+		opts bench.Options
+	}{
+		{"acks=read", bench.Options{}},
+		{"acks=each", bench.Options{AckEach: true}},
+		{"acks=each,receipts", bench.Options{AckEach: true, Receipts: true}},
+		{"acks=read,batch", bench.Options{Batch: true}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				deliver(b, c.opts)
+			}
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// deliver takes rounds of server and floor in turn, so that both meet the same
+// weather.
+func deliver(b *testing.B, opts bench.Options) {
+	opts.Devices = deliverDevices
+	server, data := serve(b)
+	load := connect(b, server, data, opts)
+	bare := startRelay(b)
+	bareLoad := connect(b, bare, "", bench.Options{Devices: deliverDevices})
+	js := startJetstream(b)
+
+	var warm, served, relayed, stored cost
+	acked := ackedBy(b, server)
+	none := func(uint64) {}
+	js.run(b, *during/4)
+	warm.round(b, bare, bareLoad, none)
+	warm.round(b, server, load, acked)
+	for range 2 {
+		relayed.round(b, bare, bareLoad, none)
+		r := js.run(b, *during)
+		stored.messages, stored.cpu, stored.elapsed = stored.messages+r.Messages, stored.cpu+r.CPU, stored.elapsed+r.Elapsed
+		served.round(b, server, load, acked)
+	}
+	floor := relayed.micros() + stored.micros()
+	b.ReportMetric(served.rate(), "msgs/s")
+	b.ReportMetric(served.micros(), "server-cpu-µs/msg")
+	b.ReportMetric(floor, "floor-µs/msg")
+	b.ReportMetric(served.micros()/floor, "x-floor")
+	b.Logf("server %.2f µs of CPU a message at %.0f/s; floor %.2f = relay %.2f at %.0f/s + JetStream %.2f at %.0f/s",
+		served.micros(), served.rate(), floor, relayed.micros(), relayed.rate(), stored.micros(), stored.rate())
+	judge(b, "CPU of a message over the floor's", served.micros()/floor, limitRatio, "times")
+	if *profiles != "" {
+		profile(b, server, load, acked)
+	}
+}
+
+// ackedBy returns a function that waits until the server has counted the
+// acknowledgement of so many more messages.
+func ackedBy(b *testing.B, p *bench.Process) func(uint64) {
+	var want float64
+	return func(messages uint64) {
+		b.Helper()
+		want += float64(messages)
+		ctx, cancel := context.WithTimeout(b.Context(), 20*time.Second)
+		defer cancel()
+		poll := time.NewTicker(10 * time.Millisecond)
+		defer poll.Stop()
+		for {
+			got, err := p.Metric(ctx, "rccs_messages_acked_total")
+			if err != nil {
+				b.Fatal(err)
+			}
+			if got == want {
+				return
+			}
+			select {
+			case <-poll.C:
+			case <-ctx.Done():
+				b.Fatalf("%.0f of %.0f messages are acknowledged", got, want)
+			}
+		}
+	}
+}
+
+// profile writes profiles of a server under load to the directory asked for.
+func profile(b *testing.B, p *bench.Process, f *bench.Fleet, acked func(uint64)) {
+	b.Helper()
+	const seconds = 10
+	name := strings.ReplaceAll(strings.TrimPrefix(b.Name(), "Benchmark"), "/", "-")
+	fetched := make(chan error, 1)
+	go func() {
+		fetched <- fetchProfiles(b.Context(), p, filepath.Join(*profiles, name), seconds)
+	}()
+	r, err := f.Saturate(b.Context(), deliverPairs, deliverInflight, (seconds+2)*time.Second)
+	if err != nil {
+		b.Error(err)
+	}
+	if err := <-fetched; err != nil {
+		b.Fatal(err)
+	}
+	acked(r.Messages)
+}
+
+func fetchProfiles(ctx context.Context, p *bench.Process, prefix string, seconds int) error {
+	for _, get := range []struct{ path, suffix string }{
+		{fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds), ".cpu.prof"},
+		{"/debug/pprof/allocs", ".allocs.prof"},
+	} {
+		var body bytes.Buffer
+		if err := p.Fetch(ctx, get.path, &body); err != nil {
+			return err
+		}
+		if err := os.WriteFile(prefix+get.suffix, body.Bytes(), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// BenchmarkLatency: how long a message takes from device to device.
+func BenchmarkLatency(b *testing.B) {
+	for b.Loop() {
+		server, data := serve(b)
+		load := connect(b, server, data, bench.Options{Devices: deliverDevices})
+		if _, err := load.Pace(b.Context(), pacedRate, *during); err != nil { // warm-up
+			b.Fatal(err)
+		}
+		r, err := load.Pace(b.Context(), pacedRate, pacedFor**during)
+		if err != nil {
+			b.Fatal(err)
+		}
+		ms := func(s bench.Samples, q float64) float64 { return float64(s.Quantile(q)) / 1e6 }
+		b.ReportMetric(ms(r.Latency, 0.5), "p50-ms")
+		b.ReportMetric(ms(r.Latency, 0.99), "p99-ms")
+		b.ReportMetric(ms(r.Latency, 0.999), "p99.9-ms")
+		b.ReportMetric(r.Rate(), "msgs/s")
+		b.Logf("%d messages at %.0f/s: p50 %.3f, p99 %.3f, p99.9 %.3f, longest %.3f ms; the generator sent late by p50 %.3f, p99 %.3f ms",
+			r.Messages, r.Rate(), ms(r.Latency, 0.5), ms(r.Latency, 0.99), ms(r.Latency, 0.999), ms(r.Latency, 1),
+			ms(r.Late, 0.5), ms(r.Late, 0.99))
+		judge(b, "p99", ms(r.Latency, 0.99), limitP99, "ms")
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkIdle: what a connection that does nothing holds in memory.
+func BenchmarkIdle(b *testing.B) {
+	for b.Loop() {
+		bare := startRelay(b)
+		relayed := resident(b, bare, "")
+		if err := bare.Stop(); err == nil {
+			b.Log("the relay ended by itself")
+		}
+		server, data := serve(b)
+		held := resident(b, server, data)
+		b.ReportMetric(held, "KiB/conn")
+		b.ReportMetric(relayed, "relay-KiB/conn")
+		b.Logf("%d connections: server %.1f KiB each, relay %.1f", idleDevices, held, relayed)
+		judge(b, "memory of an idle connection", held, limitIdle, "KiB")
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+// resident is how many KiB each of idleDevices connections adds to a server.
+func resident(b *testing.B, p *bench.Process, data string) float64 {
+	b.Helper()
+	before, err := p.Settled(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	fleet := connect(b, p, data, bench.Options{Devices: idleDevices})
+	after, err := p.Settled(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := fleet.Close(); err != nil {
+		b.Fatal(err)
+	}
+	return float64(after-before) / idleDevices / 1024
+}
+
+// BenchmarkStartup: from the start of the process to /readyz, with no keys and
+// no store.
+func BenchmarkStartup(b *testing.B) {
+	exe := program(b)
+	var all bench.Samples
+	for b.Loop() {
+		start := time.Now()
+		p, err := bench.Serve(exe, filepath.Join(b.TempDir(), "data"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		ready(b, p)
+		all = append(all, int64(time.Since(start)))
+		if err := p.Stop(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	longest := float64(all.Max()) / 1e6
+	b.ReportMetric(longest, "longest-ms")
+	judge(b, fmt.Sprintf("start to ready, longest of %d", len(all)), longest, limitStartup, "ms")
+}
+
+// ready polls /readyz until it says so.
+func ready(b *testing.B, p *bench.Process) {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.Context(), readyWithin)
+	defer cancel()
+	poll := time.NewTicker(2 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		var page bytes.Buffer
+		err := p.Fetch(ctx, "/readyz", &page)
+		if err == nil {
+			return
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkCreds: bearer tokens for many devices, from the command line.
+func BenchmarkCreds(b *testing.B) {
+	exe, names := program(b), bench.Names(credsDevices)
+	var all bench.Samples
+	for b.Loop() {
+		start := time.Now()
+		if _, err := bench.Tokens(b.Context(), exe, filepath.Join(b.TempDir(), "data"), names); err != nil {
+			b.Fatal(err)
+		}
+		all = append(all, int64(time.Since(start)))
+	}
+	longest := float64(all.Max()) / 1e6
+	b.ReportMetric(longest, "longest-ms")
+	judge(b, fmt.Sprintf("%d tokens, longest of %d", credsDevices, len(all)), longest, limitCreds, "ms")
+}

@@ -1,0 +1,100 @@
+package bench
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"iter"
+	"strconv"
+)
+
+// PayloadBytes is the size of the payload of every message.
+const PayloadBytes = 256
+
+// arrival is what the generator wants to know of a message.
+type arrival struct {
+	n   uint64 // which of the pair's, from 1
+	at  int64  // when it was sent, in the fleet's nanoseconds
+	seq uint64 // what acknowledges it; 0 from a server that needs none
+}
+
+var (
+	markError = []byte(`"type":"error"`)
+	markAck   = []byte(`"type":"ack"`)
+	markSeq   = []byte(`"seq":`)
+	markN     = []byte(`"payload":{"n":`)
+	markAt    = []byte(`,"at":`)
+)
+
+// appendMessage adds the envelope of a pair's n-th message. The payload comes
+// last and is PayloadBytes long.
+func (p *pair) appendMessage(dst []byte, n uint64, at int64) []byte {
+	dst = append(dst, `{"id":"`...)
+	dst = append(dst, p.prefix...)
+	dst = strconv.AppendUint(dst, n, 10)
+	dst = append(dst, `","type":"user_message","toDeviceId":"`...)
+	dst = append(dst, p.receiver.name.Device...)
+	if p.fleet.opts.Receipts {
+		dst = append(dst, `","requiresAck":true,"payload":`...)
+	} else {
+		dst = append(dst, `","payload":`...)
+	}
+	start := len(dst)
+	dst = append(dst, `{"n":`...)
+	dst = strconv.AppendUint(dst, n, 10)
+	dst = append(dst, markAt...)
+	dst = strconv.AppendInt(dst, at, 10)
+	dst = append(dst, `,"pad":"`...)
+	for len(dst)-start < PayloadBytes-2 {
+		dst = append(dst, 'x')
+	}
+	return append(dst, `"}}`...)
+}
+
+// scan finds the messages in a frame, one envelope or an array of them, without
+// decoding it: it knows what it sent. Frames that say that messages were
+// accepted have none.
+func scan(frame []byte) (iter.Seq[arrival], error) {
+	if bytes.Contains(frame, markError) {
+		return nil, fmt.Errorf("bench: the server says %s", frame)
+	}
+	if bytes.Contains(frame, markAck) {
+		return func(func(arrival) bool) {}, nil
+	}
+	payloads, seqs := bytes.Count(frame, markN), bytes.Count(frame, markSeq)
+	if payloads == 0 || seqs > 0 && seqs != payloads {
+		return nil, fmt.Errorf("bench: not a message of this generator's: %s", frame)
+	}
+	return func(yield func(arrival) bool) {
+		ns, seqs := frame, frame
+		for range payloads {
+			var a arrival
+			a.seq, seqs, _ = number(seqs, markSeq)
+			a.n, ns, _ = number(ns, markN)
+			var at uint64
+			at, ns, _ = number(ns, markAt)
+			a.at = int64(at)
+			if !yield(a) {
+				return
+			}
+		}
+	}, nil
+}
+
+var errNoNumber = errors.New("bench: no number")
+
+// number is the first decimal number after mark, and what follows it.
+func number(b, mark []byte) (n uint64, rest []byte, err error) {
+	i := bytes.Index(b, mark)
+	if i < 0 {
+		return 0, b, errNoNumber
+	}
+	b = b[i+len(mark):]
+	for i = 0; i < len(b) && '0' <= b[i] && b[i] <= '9'; i++ {
+		n = n*10 + uint64(b[i]-'0')
+	}
+	if i == 0 {
+		return 0, b, errNoNumber
+	}
+	return n, b[i:], nil
+}

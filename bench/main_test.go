@@ -1,0 +1,165 @@
+package bench_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/rccs-io/rccs/bench"
+	"github.com/rccs-io/rccs/bench/relay"
+)
+
+// childEnv makes the test binary one of the floors, so that each has a process,
+// and CPU time, of its own.
+const childEnv = "RCCS_BENCH_CHILD"
+
+func TestMain(m *testing.M) {
+	switch child := os.Getenv(childEnv); child {
+	case "":
+		goleak.VerifyTestMain(m)
+	case "relay":
+		runChild(relayChild)
+	case "jetstream":
+		runChild(jetstreamChild)
+	default:
+		runChild(func() error { return fmt.Errorf("no child %q", child) })
+	}
+}
+
+func runChild(child func() error) {
+	if err := child(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+}
+
+// relayChild is the bare relay. It ends with its standard input.
+func relayChild() error {
+	devices, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer devices.Close()
+	admin, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	go func() { _ = http.Serve(admin, mux) }()
+	go func() { _ = http.Serve(devices, new(relay.Relay)) }()
+	fmt.Fprintf(os.Stdout, "devices ws://%s\nadmin http://%s\n", devices.Addr(), admin.Addr())
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// self is a command that runs this binary as a child.
+func self(tb testing.TB, child string) *exec.Cmd {
+	tb.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cmd := exec.Command(path)
+	cmd.Env = append(os.Environ(), childEnv+"="+child)
+	return cmd
+}
+
+// startRelay starts the bare relay in a process of its own.
+func startRelay(tb testing.TB) *bench.Process {
+	tb.Helper()
+	cmd := self(tb, "relay")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	p, err := bench.Start(cmd)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		_ = stdin.Close()
+		_ = p.Stop() // it does not heed SIGTERM by more than ending
+	})
+	return p
+}
+
+// build builds rccs, once for all.
+var build = sync.OnceValues(func() (string, error) {
+	dir, err := filepath.Abs(filepath.Join("..", "bin"))
+	if err != nil {
+		return "", err
+	}
+	program := filepath.Join(dir, "rccs-bench")
+	out, err := exec.Command("go", "build", "-trimpath", "-o", program, "github.com/rccs-io/rccs/cmd/rccs").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return program, nil
+})
+
+// program is the built rccs.
+func program(tb testing.TB) string {
+	tb.Helper()
+	if *rccs != "" {
+		return *rccs
+	}
+	path, err := build()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return path
+}
+
+// serve starts rccs with an empty store.
+func serve(tb testing.TB) (p *bench.Process, data string) {
+	tb.Helper()
+	data = filepath.Join(tb.TempDir(), "data")
+	p, err := bench.Serve(program(tb), data)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := p.Stop(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return p, data
+}
+
+// connect connects devices. opts.Tokens are made when there is data to make
+// them from.
+func connect(tb testing.TB, p *bench.Process, data string, opts bench.Options) *bench.Fleet {
+	tb.Helper()
+	opts.URL = p.Devices
+	if data != "" {
+		tokens, err := bench.Tokens(tb.Context(), program(tb), data, bench.Names(opts.Devices))
+		if err != nil {
+			tb.Fatal(err)
+		}
+		opts.Tokens = tokens
+	}
+	f, err := bench.Connect(tb.Context(), opts)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := f.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return f
+}
+
+// lines is what a child says on its standard output.
+func lines(r io.Reader) *bufio.Scanner { return bufio.NewScanner(r) }

@@ -1,0 +1,179 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// tick is the unit of CPU time in /proc: 100 a second, whatever the kernel's
+// own clock is.
+const tick = 10 * time.Millisecond
+
+// stopWithin is how long a server may take to end by itself.
+const stopWithin = 15 * time.Second
+
+// Process is a server in a process of its own. It says on its standard output
+// where it listens, in lines "devices URL" and "admin URL".
+type Process struct {
+	// Devices is where it takes WebSockets, Admin where it serves metrics and
+	// profiles.
+	Devices, Admin string
+
+	cmd    *exec.Cmd
+	stderr bytes.Buffer // read when the process has ended
+	rest   chan struct{}
+}
+
+// Start runs cmd and returns when it has said where it listens.
+func Start(cmd *exec.Cmd) (*Process, error) {
+	p := &Process{cmd: cmd, rest: make(chan struct{})}
+	cmd.Stderr = &p.stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, fmt.Errorf("bench: %w", err)
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("bench: %w", err)
+	}
+	lines := bufio.NewScanner(stdout)
+	for p.Devices == "" || p.Admin == "" {
+		if !lines.Scan() {
+			close(p.rest)
+			return nil, fmt.Errorf("bench: %s did not say where it listens: %w", cmd.Path, errors.Join(lines.Err(), p.Stop()))
+		}
+		switch key, value, _ := strings.Cut(lines.Text(), " "); key {
+		case "devices":
+			p.Devices = strings.TrimSpace(value)
+		case "admin":
+			p.Admin = strings.TrimSpace(value)
+		}
+	}
+	go func() {
+		defer close(p.rest)
+		_, _ = io.Copy(io.Discard, stdout)
+	}()
+	return p, nil
+}
+
+// Stop asks the process to end, and waits for it. The error has what it said on
+// standard error.
+func (p *Process) Stop() error {
+	if p.cmd.ProcessState != nil {
+		return nil
+	}
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	late := time.AfterFunc(stopWithin, func() { _ = p.cmd.Process.Kill() })
+	defer late.Stop()
+	<-p.rest // Wait closes the pipe under a reader
+	if err := p.cmd.Wait(); err != nil {
+		return fmt.Errorf("bench: %s: %w\n%s", p.cmd.Path, err, p.stderr.Bytes())
+	}
+	return nil
+}
+
+// CPU is the time that the process has spent so far, in user and kernel mode,
+// to 10 ms.
+func (p *Process) CPU() (time.Duration, error) {
+	stat, err := os.ReadFile(p.proc("stat"))
+	if err != nil {
+		return 0, fmt.Errorf("bench: CPU time is read from Linux's /proc: %w", err)
+	}
+	// The second field is the command in parentheses, and may hold anything.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	const utime, stime = 14 - 3, 15 - 3
+	if len(fields) <= stime {
+		return 0, fmt.Errorf("bench: %s has %d fields", p.proc("stat"), len(fields))
+	}
+	user, err1 := strconv.ParseInt(fields[utime], 10, 64)
+	kernel, err2 := strconv.ParseInt(fields[stime], 10, 64)
+	return time.Duration(user+kernel) * tick, errors.Join(err1, err2)
+}
+
+// Resident is the memory that the process holds, in bytes.
+func (p *Process) Resident() (int64, error) {
+	rollup, err := os.ReadFile(p.proc("smaps_rollup"))
+	if err != nil {
+		return 0, fmt.Errorf("bench: memory is read from Linux's /proc: %w", err)
+	}
+	for line := range strings.Lines(string(rollup)) {
+		if value, ok := strings.CutPrefix(line, "Rss:"); ok {
+			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
+			return kib << 10, err
+		}
+	}
+	return 0, fmt.Errorf("bench: no Rss in %s", p.proc("smaps_rollup"))
+}
+
+func (p *Process) proc(file string) string {
+	return "/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/" + file
+}
+
+// Settled collects the garbage of the process, twice, since pools keep what
+// they hold for one collection, waits until its memory has not shrunk for two
+// seconds, and returns it in bytes.
+func (p *Process) Settled(ctx context.Context) (int64, error) {
+	for range 2 {
+		if err := p.Fetch(ctx, "/debug/pprof/heap?gc=1", io.Discard); err != nil {
+			return 0, err
+		}
+	}
+	least, err := p.Resident()
+	poll := time.NewTicker(250 * time.Millisecond)
+	defer poll.Stop()
+	for quiet := 0; err == nil && quiet < 8; quiet++ {
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+		var now int64
+		if now, err = p.Resident(); now < least {
+			least, quiet = now, 0
+		}
+	}
+	return least, err
+}
+
+// Fetch gets a path of the admin listener into w.
+func (p *Process) Fetch(ctx context.Context, path string, w io.Writer) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Admin+path, nil)
+	if err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	req.Close = true // no idle connection is left behind
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("bench: GET %s: %s", path, resp.Status)
+	}
+	_, err = io.Copy(w, resp.Body)
+	return err
+}
+
+// Metric reads one metric without labels from the admin listener.
+func (p *Process) Metric(ctx context.Context, name string) (float64, error) {
+	var page bytes.Buffer
+	if err := p.Fetch(ctx, "/metrics", &page); err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(page.String()) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			return strconv.ParseFloat(strings.TrimSpace(value), 64)
+		}
+	}
+	return 0, fmt.Errorf("bench: no metric %s", name)
+}

@@ -1,0 +1,43 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os/exec"
+	"strings"
+)
+
+// Serve starts the program rccs with its data in a directory, on free ports of
+// the loopback interface.
+func Serve(program, data string) (*Process, error) {
+	const free = "127.0.0.1:0"
+	return Start(exec.Command(program, "serve", "--data", data, "--log-level", "warn",
+		"--listen", free, "--nats-listen", free, "--admin-listen", free))
+}
+
+// Tokens has the program rccs make bearer tokens for devices, from the keys in
+// a data directory.
+func Tokens(ctx context.Context, program, data string, names []Name) (map[Name]string, error) {
+	var in, out, stderr bytes.Buffer
+	for _, name := range names {
+		in.WriteString(name.String() + "\n")
+	}
+	cmd := exec.CommandContext(ctx, program, "creds", "device", "--bearer", "-", "--data", data)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = &in, &out, &stderr
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("bench: rccs creds: %w\n%s", err, stderr.Bytes())
+	}
+	tokens := make(map[Name]string, len(names))
+	for line := range strings.Lines(out.String()) {
+		name, token, _ := strings.Cut(strings.TrimSpace(line), " ")
+		user, device, _ := strings.Cut(name, "/")
+		tokens[Name{user, device}] = token
+	}
+	for _, name := range names {
+		if tokens[name] == "" {
+			return nil, fmt.Errorf("bench: rccs creds made no token for %s", name)
+		}
+	}
+	return tokens, nil
+}
