@@ -51,7 +51,11 @@ func ParseInbox(subject string) (Key, Lane, bool) {
 }
 
 // AllCursors is the subject of [StreamCursor].
-func AllCursors() string { return cursorPrefix + "*.*" }
+func AllCursors() string { return cursorPrefix + ">" }
+
+// Watermark is where an edge stores how far it has read the inbox stream,
+// before the cursors that rely on it. It is one token, so no device's.
+const Watermark = cursorPrefix + "watermark"
 
 // Cursor is where the acknowledgements of a device are kept.
 func Cursor(k Key) string { return cursorPrefix + string(k) }

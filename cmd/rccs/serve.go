@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -73,8 +74,8 @@ func (env *environment) welcome(n *node.Node, data string) {
 	}
 	_ = env.printf(`
 Try, in another terminal:
-  rccs connect alice/phone --data %[1]s
+  %[2]s connect alice/phone --data %[1]s
 and in a third:
-  rccs send alice/phone '{"hello":"world"}' --data %[1]s
-`, data)
+  %[2]s send alice/phone '{"hello":"world"}' --data %[1]s
+`, data, os.Args[0])
 }

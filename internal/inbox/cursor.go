@@ -3,6 +3,7 @@ package inbox
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/rccs-io/rccs/subjects"
@@ -29,6 +30,12 @@ func (c *Cursor) Settled(lane subjects.Lane) uint64 {
 		return u[0] - 1
 	}
 	return c.Sent[lane]
+}
+
+// cut brings one lane back to last.
+func (c *Cursor) cut(lane subjects.Lane, last uint64) {
+	c.Sent[lane] = min(c.Sent[lane], last)
+	c.Unacked[lane] = slices.DeleteFunc(slices.Clone(c.Unacked[lane]), func(seq uint64) bool { return seq > last })
 }
 
 // ParseCursor reads a stored cursor and refuses one that makes no sense.

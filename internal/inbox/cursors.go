@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -18,8 +20,10 @@ import (
 type cursorWriter struct {
 	publish *Publisher
 	fetch   *fetcher
+	head    func() uint64 // of the hub
 	every   time.Duration
 	log     *slog.Logger
+	marked  atomic.Uint64 // watermark stored last
 
 	kick chan struct{} // capacity 1: queue is not empty
 	quit chan struct{}
@@ -39,9 +43,9 @@ type cursorState struct {
 	changed bool // cursor is newer than what flies
 }
 
-func newCursorWriter(p *Publisher, f *fetcher, every time.Duration, log *slog.Logger) *cursorWriter {
+func newCursorWriter(p *Publisher, f *fetcher, head func() uint64, every time.Duration, log *slog.Logger) *cursorWriter {
 	return &cursorWriter{
-		publish: p, fetch: f, every: every, log: log,
+		publish: p, fetch: f, head: head, every: every, log: log,
 		kick: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
 		states: make(map[subjects.Key]*cursorState),
 	}
@@ -116,20 +120,41 @@ func (w *cursorWriter) queueLocked(key subjects.Key) {
 	}
 }
 
-// flush publishes what is queued.
+// flush publishes what is queued, behind a watermark that covers it.
 func (w *cursorWriter) flush() {
 	w.mu.Lock()
 	queue := w.queue
 	w.queue = nil
-	w.mu.Unlock()
-	for _, key := range queue {
-		w.mu.Lock()
+	msgs := make([]*nats.Msg, len(queue))
+	top := w.head()
+	for i, key := range queue {
 		s := w.states[key]
 		s.flying, s.changed = true, false
-		msg := &nats.Msg{Subject: subjects.Cursor(key), Data: s.cursor.Append(nil)}
-		w.mu.Unlock()
-		w.publish.Publish(msg, func(_ Receipt, err error) { w.landed(key, err) })
+		msgs[i] = &nats.Msg{Subject: subjects.Cursor(key), Data: s.cursor.Append(nil)}
+		top = max(top, slices.Max(s.cursor.Sent[:]))
 	}
+	w.mu.Unlock()
+	if len(queue) > 0 {
+		w.mark(top)
+	}
+	for i, key := range queue {
+		w.publish.Publish(msgs[i], func(_ Receipt, err error) { w.landed(key, err) })
+	}
+}
+
+// mark stores the watermark, if it has risen. It is not waited for: what a
+// publisher is given is stored in order.
+func (w *cursorWriter) mark(top uint64) {
+	if top <= w.marked.Load() {
+		return
+	}
+	w.marked.Store(top)
+	w.publish.Publish(&nats.Msg{Subject: subjects.Watermark, Data: appendWatermark(top)}, func(_ Receipt, err error) {
+		if err != nil {
+			w.marked.Store(0) // the next flush tries again
+			w.log.Warn("watermark not stored", "err", err)
+		}
+	})
 }
 
 // landed hears what became of a publish.
@@ -177,7 +202,10 @@ func (w *cursorWriter) stop(ctx context.Context) error {
 		err = fmt.Errorf("inbox: cursors not stored, of %d devices: %w", left, ctx.Err())
 	}
 	close(w.quit)
-	<-w.done
+	select {
+	case <-w.done:
+	case <-ctx.Done(): // it waits for the publisher, whose stop ends it
+	}
 	return err
 }
 

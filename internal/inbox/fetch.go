@@ -113,19 +113,29 @@ func (f *fetcher) stop() {
 	f.wg.Wait()
 }
 
-// getRequest is the body of a Direct Get. Durations and times are not used.
+// getRequest is the body of a Direct Get. Fields that are zero are left out.
 type getRequest struct {
-	Seq       uint64   `json:"seq,omitempty"`
-	NextFor   string   `json:"next_by_subj,omitempty"`
-	Batch     int      `json:"batch,omitempty"`
-	MaxBytes  int      `json:"max_bytes,omitempty"`
-	MultiLast []string `json:"multi_last,omitempty"`
+	Seq       uint64     `json:"seq,omitempty"`
+	NextFor   string     `json:"next_by_subj,omitempty"`
+	Batch     int        `json:"batch,omitempty"`
+	MaxBytes  int        `json:"max_bytes,omitempty"`
+	MultiLast []string   `json:"multi_last,omitempty"`
+	StartTime *time.Time `json:"start_time,omitempty"`
 }
 
 // messages reads up to batch messages of one literal subject from seq on;
 // left is how many more the store has.
 func (f *fetcher) messages(ctx context.Context, subject string, seq uint64, batch, maxBytes int) (msgs []*Message, left int, err error) {
 	got, left, err := f.do(ctx, subjects.StreamInbox, &getRequest{Seq: max(seq, 1), NextFor: subject, Batch: batch, MaxBytes: maxBytes})
+	if errors.Is(err, errUnreadable) {
+		// How many follow is not known; there is at least this one.
+		if left, err = 1, nil; len(got) == 0 {
+			var one *stored
+			if one, err = f.raw(ctx, subjects.StreamInbox, rawRequest{Seq: max(seq, 1), NextFor: subject}); one != nil {
+				got = append(got, *one)
+			}
+		}
+	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("inbox: read %s from %d: %w", subject, seq, err)
 	}
@@ -230,25 +240,21 @@ func (f *fetcher) receive(m *nats.Msg) {
 	}
 }
 
+// errUnreadable comes with the messages before the one it is about.
+var errUnreadable = errors.New("a message has headers that cannot be read")
+
 var errFetchHole = errors.New("a part of the answer is missing")
 
 // add takes one part of an answer and says whether it was the end.
 func (q *fetch) add(m *nats.Msg) (end bool) {
-	status := m.Header.Get("Status")
-	switch {
-	case len(m.Data) == 0 && status == "404":
+	if m.Header == nil {
+		q.err = errUnreadable
 		return true
-	case len(m.Data) == 0 && status == "204": // end of batch
-		q.left, _ = strconv.Atoi(lastValue(m.Header, "Nats-Num-Pending"))
-		if last, _ := strconv.ParseUint(lastValue(m.Header, "Nats-Last-Sequence"), 10, 64); last != q.last {
-			q.err = errFetchHole
-		}
-		return true
-	case len(m.Data) == 0 && status == "503": // no server holds the stream now
-		q.err = errFetchAgain
-		return true
-	case len(m.Data) == 0 && status != "" && m.Header.Get("Nats-Sequence") == "":
-		q.err = fmt.Errorf("%s %s", status, m.Header.Get("Description"))
+	}
+	// Only a stored message has a sequence; a status header it may have too,
+	// from its publisher.
+	if len(m.Header["Nats-Sequence"]) == 0 {
+		q.finish(m)
 		return true
 	}
 	s, err := parseStored(m)
@@ -264,6 +270,22 @@ func (q *fetch) add(m *nats.Msg) (end bool) {
 	q.msgs = append(q.msgs, s)
 	q.last = s.seq
 	return false
+}
+
+// finish takes the end of an answer, or the refusal of the request.
+func (q *fetch) finish(m *nats.Msg) {
+	switch status := m.Header.Get("Status"); status {
+	case "404": // no message
+	case "204": // end of batch
+		q.left, _ = strconv.Atoi(lastValue(m.Header, "Nats-Num-Pending"))
+		if last, _ := strconv.ParseUint(lastValue(m.Header, "Nats-Last-Sequence"), 10, 64); last != q.last {
+			q.err = errFetchHole
+		}
+	case "503": // no server holds the stream now
+		q.err = errFetchAgain
+	default:
+		q.err = fmt.Errorf("%s %s", status, m.Header.Get("Description"))
+	}
 }
 
 func parseStored(m *nats.Msg) (stored, error) {

@@ -51,16 +51,28 @@ func newSystemOn(t *testing.T, env *natstest.Env, tune func(*inbox.Options)) *sy
 	s := &system{t: t, env: env}
 	s.nc = s.env.Conn(t)
 	s.js = must(jetstream.New(s.nc))
-	for _, cfg := range []jetstream.StreamConfig{
-		{Name: subjects.StreamInbox, Subjects: subjects.AllInboxes(), AllowDirect: true, Duplicates: 2 * time.Minute},
-		{Name: subjects.StreamCursor, Subjects: []string{subjects.AllCursors()}, AllowDirect: true, MaxMsgsPerSubject: 1},
-	} {
-		if _, err := s.js.CreateStream(t.Context(), cfg); err != nil {
-			t.Fatal(err)
-		}
+	s.createInbox()
+	if _, err := s.js.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: subjects.StreamCursor, Subjects: []string{subjects.AllCursors()}, AllowDirect: true, MaxMsgsPerSubject: 1,
+	}); err != nil {
+		t.Fatal(err)
 	}
 	s.start(tune)
 	return s
+}
+
+// dial is for those who want to connect by themselves.
+func (s *system) dial(opts ...nats.Option) (*nats.Conn, error) {
+	return nats.Connect("", append([]nats.Option{nats.InProcessServer(s.env)}, opts...)...)
+}
+
+func (s *system) createInbox() {
+	s.t.Helper()
+	if _, err := s.js.CreateStream(s.t.Context(), jetstream.StreamConfig{
+		Name: subjects.StreamInbox, Subjects: subjects.AllInboxes(), AllowDirect: true, Duplicates: 2 * time.Minute,
+	}); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 func must[T any](v T, err error) T {
@@ -73,7 +85,7 @@ func must[T any](v T, err error) T {
 // start gives the system a hub; stop ends it as a clean shutdown does.
 func (s *system) start(tune func(*inbox.Options)) {
 	s.t.Helper()
-	s.pub = must(inbox.NewPublisher(s.env.Conn(s.t, nats.ReconnectBufSize(-1)), nil))
+	s.pub = must(inbox.NewPublisher(s.dial, nil))
 	opts := inbox.Options{
 		Read: s.env.Conn(s.t), Fetch: s.env.Conn(s.t), Publish: s.pub,
 		CursorEvery: 10 * time.Millisecond, Heartbeat: 100 * time.Millisecond,

@@ -100,7 +100,7 @@ func New(opts Options) (*Hub, error) {
 	}
 	h.reader = r
 	h.fetch = newFetcher(opts.Fetch)
-	h.cursors = newCursorWriter(opts.Publish, h.fetch, opts.CursorEvery, opts.Logger)
+	h.cursors = newCursorWriter(opts.Publish, h.fetch, h.head.Load, opts.CursorEvery, opts.Logger)
 	h.fills = newFillPool()
 	return h, nil
 }
@@ -120,6 +120,11 @@ func (h *Hub) Start(ctx context.Context) error {
 		h.head.Store(h.reader.Last())
 	}
 	h.mu.Unlock()
+	if err := h.checkRewind(ctx); err != nil {
+		_ = h.reader.Stop(context.WithoutCancel(ctx))
+		h.fetch.stop()
+		return err
+	}
 	h.cursors.start()
 	return nil
 }
@@ -164,9 +169,12 @@ func (h *Hub) Recipient(ctx context.Context, seq uint64) (subjects.Key, error) {
 	return key, nil
 }
 
-// Healthy returns an error when the stream has not been heard from for longer
-// than d.
+// Healthy returns an error when the stream cannot be followed, or has not been
+// heard from for longer than d.
 func (h *Hub) Healthy(d time.Duration) error {
+	if err := h.reader.Err(); err != nil {
+		return fmt.Errorf("inbox: %w: restart this process", err)
+	}
 	if quiet := h.reader.Quiet(); quiet > d {
 		return fmt.Errorf("inbox: nothing heard from stream %s for %s", subjects.StreamInbox, quiet.Round(time.Millisecond))
 	}
@@ -299,21 +307,19 @@ func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
 var errTakenOver = errors.New("a newer connection took over")
 
 // trim looks at a cursor above the head. Either the store was read ahead of
-// the hub, which is fine, or the stream lost its end (a power loss, a restore):
-// then what is stored there now is new to the device.
+// the hub, which is fine, or the stream lost its end while this hub was
+// reading: then what is stored there now is new to the device.
 func (h *Hub) trim(ctx context.Context, key subjects.Key, c *Cursor) error {
 	last, err := h.reader.StreamLast(ctx)
 	if err != nil {
 		return err
 	}
 	for n := range c.Sent {
-		if c.Sent[n] <= last {
-			continue
+		if c.Sent[n] > last {
+			h.opts.Logger.Warn("cursor is above the end of the stream, which must have lost messages",
+				"device", string(key), "lane", subjects.Lane(n).String(), "cursor", c.Sent[n], "last", last)
+			c.cut(subjects.Lane(n), last)
 		}
-		h.opts.Logger.Warn("cursor is above the end of the stream, which must have lost messages",
-			"device", string(key), "lane", subjects.Lane(n).String(), "cursor", c.Sent[n], "last", last)
-		c.Sent[n] = last
-		c.Unacked[n] = slices.DeleteFunc(slices.Clone(c.Unacked[n]), func(seq uint64) bool { return seq > last })
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 )
@@ -92,12 +93,31 @@ func (b *lastBatcher) serve(calls []*lastCall) {
 	}
 }
 
+// askEach fills found with one request a subject.
+func (b *lastBatcher) askEach(names []string, found map[string]*stored) error {
+	for _, name := range names {
+		ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
+		last, err := b.fetch.raw(ctx, b.stream, rawRequest{LastFor: name})
+		cancel()
+		if err != nil {
+			return err
+		}
+		if last != nil {
+			found[name] = last
+		}
+	}
+	return nil
+}
+
 func (b *lastBatcher) ask(names []string) (map[string]*stored, error) {
 	found := make(map[string]*stored)
 	from := uint64(0)
 	for {
 		req := &getRequest{MultiLast: names, MaxBytes: lastBytes, Seq: from}
 		msgs, left, err := b.fetch.do(context.Background(), b.stream, req)
+		if errors.Is(err, errUnreadable) {
+			return found, b.askEach(names, found)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("inbox: last messages of %d subjects: %w", len(names), err)
 		}

@@ -46,28 +46,34 @@ const (
 	publishTimeout  = 10 * time.Second
 )
 
+// Dial makes a NATS connection with further options.
+type Dial func(opts ...nats.Option) (*nats.Conn, error)
+
 // Publisher stores messages in JetStream without waiting for one before it
 // sends the next. nats.go's PublishMsgAsync does the same with a future, two
-// channels and a timer a message; this hands the answer to a function, keeps
-// the order, and, after a reconnect, sends what was not acknowledged again in
-// that order before anything else, which is safe because the store drops a
-// repeated Nats-Msg-Id.
+// channels and a timer a message; this hands the answer to a function and
+// keeps the order. It makes its connection again itself, because after a
+// reconnect by nats.go new messages could overtake those that were lost with
+// the old connection: here everything unacknowledged is sent again, in order,
+// before anything new, which is safe because the store drops a repeated
+// Nats-Msg-Id.
 type Publisher struct {
-	nc   *nats.Conn
+	dial Dial
 	log  *slog.Logger
-	base string
-	sub  *nats.Subscription
+	base string // of reply subjects
+	lost chan struct{}
 	quit chan struct{}
 	wg   sync.WaitGroup
 
 	// sendMu orders what is written to the connection; taken before mu.
 	sendMu sync.Mutex
+	nc     *nats.Conn
 
 	mu      sync.Mutex
 	room    sync.Cond
 	flights []flight // flights[i] has number first+i
 	first   uint64
-	count   int // not acknowledged
+	count   int // taken on and not acknowledged
 	bytes   int
 	closed  bool
 }
@@ -80,25 +86,46 @@ type flight struct {
 	at   time.Time
 }
 
-// NewPublisher makes a publisher on a connection that should be made with
-// nats.ReconnectBufSize(-1), so that nothing is sent by nats.go behind its
-// back.
-func NewPublisher(nc *nats.Conn, log *slog.Logger) (*Publisher, error) {
+// NewPublisher connects.
+func NewPublisher(dial Dial, log *slog.Logger) (*Publisher, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	p := &Publisher{nc: nc, log: log, base: nc.NewInbox() + ".", quit: make(chan struct{})}
+	p := &Publisher{dial: dial, log: log, lost: make(chan struct{}, 1), quit: make(chan struct{})}
 	p.room.L = &p.mu
-	sub, err := nc.Subscribe(p.base+"*", p.receive)
+	nc, err := p.open()
+	if err != nil {
+		return nil, err
+	}
+	p.nc = nc
+	p.wg.Go(p.watch)
+	return p, nil
+}
+
+// open makes a connection that tells when it is lost, and listens on it for
+// acknowledgements.
+func (p *Publisher) open() (*nats.Conn, error) {
+	nc, err := p.dial(nats.NoReconnect(), nats.ClosedHandler(func(*nats.Conn) {
+		select {
+		case p.lost <- struct{}{}:
+		default:
+		}
+	}))
 	if err != nil {
 		return nil, fmt.Errorf("inbox: publisher: %w", err)
 	}
-	if err := sub.SetPendingLimits(-1, -1); err != nil {
+	if p.base == "" {
+		p.base = nc.NewInbox() + "."
+	}
+	sub, err := nc.Subscribe(p.base+"*", p.receive)
+	if err == nil {
+		err = sub.SetPendingLimits(-1, -1) // bounded by what is unacknowledged
+	}
+	if err != nil {
+		nc.Close()
 		return nil, fmt.Errorf("inbox: publisher: %w", err)
 	}
-	p.sub = sub
-	p.wg.Go(p.watch)
-	return p, nil
+	return nc, nil
 }
 
 // Publish sends msg and calls done once, from another goroutine or from this
@@ -106,12 +133,13 @@ func NewPublisher(nc *nats.Conn, log *slog.Logger) (*Publisher, error) {
 // block. Publish blocks while too much is unacknowledged. msg and its data
 // belong to the publisher until then.
 func (p *Publisher) Publish(msg *nats.Msg, done func(Receipt, error)) {
+	if !p.reserve(len(msg.Data)) {
+		done(Receipt{}, ErrStopped)
+		return
+	}
 	p.sendMu.Lock()
 	defer p.sendMu.Unlock()
 	p.mu.Lock()
-	for !p.closed && p.count > 0 && (p.count >= publishMessages || p.bytes+len(msg.Data) > publishBytes) {
-		p.room.Wait()
-	}
 	if p.closed {
 		p.mu.Unlock()
 		done(Receipt{}, ErrStopped)
@@ -119,14 +147,34 @@ func (p *Publisher) Publish(msg *nats.Msg, done func(Receipt, error)) {
 	}
 	msg.Reply = p.base + strconv.FormatUint(p.first+uint64(len(p.flights)), 36)
 	p.flights = append(p.flights, flight{msg: msg, done: done, at: time.Now()})
-	p.count++
-	p.bytes += len(msg.Data)
 	p.mu.Unlock()
-	// An error here is a connection that is down: the message waits for it in
-	// flights.
-	if err := p.nc.PublishMsg(msg); err != nil && !errors.Is(err, nats.ErrReconnectBufExceeded) {
-		p.log.Debug("publish failed, waiting for the connection", "subject", msg.Subject, "err", err)
+	// An error here is a connection that is down: the message waits in
+	// flights for the next one.
+	if err := p.nc.PublishMsg(msg); err != nil {
+		p.log.Debug("publish waits for a connection", "subject", msg.Subject, "err", err)
 	}
+}
+
+// reserve waits for room for a message; false once the publisher has stopped.
+func (p *Publisher) reserve(size int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for !p.closed && p.count > 0 && (p.count >= publishMessages || p.bytes+size > publishBytes) {
+		p.room.Wait()
+	}
+	if p.closed {
+		return false
+	}
+	p.count++
+	p.bytes += size
+	return true
+}
+
+// Connected says whether there is a connection now.
+func (p *Publisher) Connected() bool {
+	p.sendMu.Lock()
+	defer p.sendMu.Unlock()
+	return p.nc.IsConnected()
 }
 
 // Unacknowledged is how many messages the store has not answered for.
@@ -148,9 +196,11 @@ func (p *Publisher) Stop() {
 	p.flights, p.count, p.bytes = nil, 0, 0
 	p.room.Broadcast()
 	p.mu.Unlock()
-	_ = p.sub.Unsubscribe()
 	close(p.quit)
 	p.wg.Wait()
+	p.sendMu.Lock()
+	p.nc.Close()
+	p.sendMu.Unlock()
 	for _, f := range flights {
 		if f.done != nil {
 			f.done(Receipt{}, ErrStopped)
@@ -195,30 +245,50 @@ func (p *Publisher) take(n uint64) func(Receipt, error) {
 	return done
 }
 
-// watch sends again after a reconnect and fails what waited too long.
+// watch connects again and fails what waited too long.
 func (p *Publisher) watch() {
-	status := p.nc.StatusChanged(nats.CONNECTED)
-	defer p.nc.RemoveStatusListener(status)
 	tick := time.NewTicker(publishTimeout / 20)
 	defer tick.Stop()
+	var again <-chan time.Time
+	wait := redialFirst
 	for {
 		select {
 		case <-p.quit:
 			return
-		case <-status:
-			p.resend()
 		case now := <-tick.C:
 			p.expire(now.Add(-publishTimeout))
+			continue
+		case <-p.lost:
+			wait = redialFirst
+		case <-again:
+		}
+		again = nil
+		if err := p.reopen(); err != nil {
+			p.log.Warn("no connection for publishing, trying again", "err", err)
+			again = time.After(wait)
+			wait = min(2*wait, redialMost)
 		}
 	}
 }
 
-// resend sends all that is not acknowledged, in order, before anything new.
-func (p *Publisher) resend() {
+// How long to wait between two tries to connect.
+const (
+	redialFirst = 20 * time.Millisecond
+	redialMost  = time.Second
+)
+
+// reopen connects and sends all that is not acknowledged, in order, before
+// anything new.
+func (p *Publisher) reopen() error {
+	nc, err := p.open()
+	if err != nil {
+		return err
+	}
 	p.sendMu.Lock()
 	defer p.sendMu.Unlock()
+	p.nc = nc
 	p.mu.Lock()
-	again := make([]*nats.Msg, 0, p.count)
+	again := make([]*nats.Msg, 0, len(p.flights))
 	for _, f := range p.flights {
 		if f.done != nil {
 			again = append(again, f.msg)
@@ -226,8 +296,11 @@ func (p *Publisher) resend() {
 	}
 	p.mu.Unlock()
 	for _, msg := range again {
-		_ = p.nc.PublishMsg(msg) // down again: the next reconnect sends it
+		if err := nc.PublishMsg(msg); err != nil {
+			break // lost again, and lost says so
+		}
 	}
+	return nil
 }
 
 func (p *Publisher) expire(before time.Time) {

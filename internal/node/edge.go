@@ -90,22 +90,19 @@ func startEdge(ctx context.Context, opts edgeOptions) (_ *edgePart, err error) {
 
 // openInbox connects, and starts what reads and writes streams.
 func (p *edgePart) openInbox(ctx context.Context) error {
-	var conns [4]*nats.Conn
-	for i, name := range []string{"publish", "read", "fetch", "roster"} {
-		var opts []nats.Option
-		if name == "publish" {
-			opts = append(opts, nats.ReconnectBufSize(-1)) // the publisher sends again itself, in order
-		}
-		nc, err := p.opts.dial(name, opts...)
+	var err error
+	p.pub, err = inbox.NewPublisher(func(opts ...nats.Option) (*nats.Conn, error) { return p.opts.dial("publish", opts...) }, p.opts.logger)
+	if err != nil {
+		return err
+	}
+	var conns [3]*nats.Conn
+	for i, name := range []string{"read", "fetch", "roster"} {
+		nc, err := p.opts.dial(name)
 		if err != nil {
 			return err
 		}
 		conns[i] = nc
 		p.conns = append(p.conns, nc)
-	}
-	var err error
-	if p.pub, err = inbox.NewPublisher(conns[0], p.opts.logger); err != nil {
-		return err
 	}
 	restarts := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "rccs_hub_restarts_total", Help: "Times that the reading of the inbox stream was repaired.",
@@ -114,7 +111,7 @@ func (p *edgePart) openInbox(ctx context.Context) error {
 		p.opts.registry.MustRegister(restarts)
 	}
 	hub, err := inbox.New(inbox.Options{
-		Read: conns[1], Fetch: conns[2], Publish: p.pub, Logger: p.opts.logger,
+		Read: conns[0], Fetch: conns[1], Publish: p.pub, Logger: p.opts.logger,
 		Restarted: func(string) { restarts.Inc() },
 	})
 	if err != nil {
@@ -124,7 +121,7 @@ func (p *edgePart) openInbox(ctx context.Context) error {
 		return err
 	}
 	p.hub = hub
-	p.roster, err = roster.New(roster.Options{Read: conns[3], Logger: p.opts.logger, Put: p.put})
+	p.roster, err = roster.New(roster.Options{Read: conns[2], Logger: p.opts.logger, Put: p.put})
 	if err != nil {
 		return err
 	}
@@ -188,6 +185,9 @@ func (p *edgePart) stop(ctx context.Context) error {
 
 // healthy returns why the edge cannot serve.
 func (p *edgePart) healthy() error {
+	if !p.pub.Connected() {
+		return errors.New("the edge is not connected to NATS for publishing")
+	}
 	for _, nc := range p.conns {
 		if !nc.IsConnected() {
 			return errors.New("the edge is not connected to NATS")

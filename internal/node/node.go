@@ -94,10 +94,6 @@ func (n *Node) Start(ctx context.Context) (err error) {
 			_ = n.Stop(context.WithoutCancel(ctx))
 		}
 	}()
-	if err := n.server.Start(ctx); err != nil {
-		return err
-	}
-	n.stops = append(n.stops, n.server.Stop)
 	if n.opts.AdminListen != "" {
 		n.admin, err = startAdmin(n.opts.AdminListen, n.registry, n.ready)
 		if err != nil {
@@ -105,13 +101,17 @@ func (n *Node) Start(ctx context.Context) (err error) {
 		}
 		n.stops = append(n.stops, n.admin.stop)
 	}
+	if err := n.server.Start(ctx); err != nil {
+		return err
+	}
+	n.stops = append(n.stops, n.server.Stop)
 	tenant := n.keys.Tenants()[0]
 	cred, err := n.keys.IssuePart("edge")
 	if err != nil {
 		return err
 	}
 	dial := func(name string, opts ...nats.Option) (*nats.Conn, error) {
-		return connect(append(opts, n.server.InProcess(), cred.Option(), nats.Name("rccs edge "+name))...)
+		return connect(append([]nats.Option{n.server.InProcess(), cred.Option(), nats.Name("rccs edge " + name)}, opts...)...)
 	}
 	if err := ensure(ctx, dial, n.opts.Logger); err != nil {
 		return err

@@ -78,7 +78,9 @@ func (p *pull) receive(m *nats.Msg) {
 		return
 	}
 	p.r.beats.Store(time.Now().UnixNano())
-	if len(m.Data) == 0 && len(m.Header) > 0 && m.Header.Get("Status") != "" {
+	// Stored messages come on their own subject, whatever headers their
+	// publisher gave them; only what the server says comes on the reply's.
+	if strings.HasPrefix(m.Subject, p.base) {
 		p.statusLocked(m)
 		return
 	}

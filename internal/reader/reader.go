@@ -75,6 +75,8 @@ type Reader struct {
 	last  atomic.Uint64 // highest sequence handed out or known to be before the start
 	beats atomic.Int64  // Unix nanoseconds of the last sign of life
 
+	failed atomic.Pointer[error] // why it can never go on
+
 	restart chan string // capacity 1: why the current consumer is no good
 	caught  chan struct{}
 	once    sync.Once // closes caught
@@ -100,6 +102,11 @@ func New(opts Options) (*Reader, error) {
 		done:    make(chan struct{}),
 	}, nil
 }
+
+// ErrCutBack says that the stream ends before what was read from it already:
+// it lost its end, or was made anew. The sequences to come are not the ones
+// that were read, so the reader has stopped; its owner must begin again.
+var ErrCutBack = errors.New("the stream was cut back below what was read from it")
 
 // Start returns when the first consumer reads, and, with FromStart, when all
 // that was stored before has been handed out. ctx bounds only the start.
@@ -152,6 +159,27 @@ func (r *Reader) Last() uint64 { return r.last.Load() }
 func (r *Reader) StreamLast(ctx context.Context) (uint64, error) {
 	state, err := r.state(ctx)
 	return state.LastSeq, err
+}
+
+// Err is why the reader can never go on: nil or an error that wraps
+// [ErrCutBack].
+func (r *Reader) Err() error {
+	if err := r.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// checkEnd compares the stream's end with what was read.
+func (r *Reader) checkEnd(ctx context.Context) error {
+	state, err := r.state(ctx)
+	if err != nil {
+		return err
+	}
+	if last := r.last.Load(); state.LastSeq < last {
+		return fmt.Errorf("reader: %s ends at %d, read was %d: %w", r.opts.Stream, state.LastSeq, last, ErrCutBack)
+	}
+	return nil
 }
 
 // Quiet is how long nothing was heard from the stream, heartbeats included.
@@ -246,10 +274,15 @@ func (r *Reader) supervise(ctx context.Context, p *pull) {
 func (r *Reader) reopen(ctx context.Context) *pull {
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		try, cancel := context.WithTimeout(ctx, 2*time.Second)
-		p, err := r.open(try)
+		p, err := r.again(try)
 		cancel()
-		if err == nil {
+		switch {
+		case err == nil:
 			return p
+		case errors.Is(err, ErrCutBack):
+			r.failed.Store(&err)
+			r.opts.Logger.Error("stream reader has stopped for good", "stream", r.opts.Stream, "err", err)
+			return nil
 		}
 		if ctx.Err() == nil {
 			r.opts.Logger.Warn("stream reader cannot restart yet", "stream", r.opts.Stream, "err", err)
@@ -260,6 +293,13 @@ func (r *Reader) reopen(ctx context.Context) *pull {
 		case <-time.After(wait):
 		}
 	}
+}
+
+func (r *Reader) again(ctx context.Context) (*pull, error) {
+	if err := r.checkEnd(ctx); err != nil {
+		return nil, err
+	}
+	return r.open(ctx)
 }
 
 // drop deletes a consumer that is no longer read, without waiting: the server

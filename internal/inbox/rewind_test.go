@@ -1,0 +1,94 @@
+package inbox_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// A power loss that takes the end of the stream and leaves the cursors must
+// not settle what is stored next under the same sequences.
+func TestStreamThatLostItsEndBringsNewMessages(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	s.put(phone, subjects.Normal, 0, 5)
+	d := s.attach(phone, 100)
+	got := d.receive(5)
+	for _, m := range got[:4] {
+		d.box.Ack(m.Seq)
+	}
+	s.stop()
+	if c, ok := s.cursor(phone); !ok || c.Sent[subjects.Normal] != 5 || c.Settled(subjects.Normal) != 4 {
+		t.Fatalf("cursor is %+v", c)
+	}
+	// What a power loss leaves: a stream with its first two messages.
+	if err := s.js.DeleteStream(t.Context(), subjects.StreamInbox); err != nil {
+		t.Fatal(err)
+	}
+	s.createInbox()
+	s.put(phone, subjects.Normal, 100, 2)
+	s.start(nil)
+	s.put(phone, subjects.Normal, 102, 7) // past where the cursor was
+	d = s.attach(phone, 100)
+	// The two were stored before the hub looked, but after the cursor was: they
+	// are new as well.
+	expect(t, d.receive(9), numbers(100, 9))
+	s.none(d)
+	if c, ok := s.cursor(phone); ok && c.Sent[subjects.Normal] > 9 {
+		t.Fatalf("cursor is %+v", c)
+	}
+}
+
+// A watermark that nothing stands behind is no reason to look at cursors.
+func TestWatermarkBelowTheEndChangesNothing(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	s.put(phone, subjects.Normal, 0, 3)
+	d := s.attach(phone, 100)
+	ack(d, d.receive(3))
+	s.stop()
+	before := must(s.js.Stream(t.Context(), subjects.StreamCursor)).CachedInfo().State.LastSeq
+	s.start(nil)
+	if after := must(s.js.Stream(t.Context(), subjects.StreamCursor)).CachedInfo().State.LastSeq; after != before {
+		t.Errorf("%d cursors were stored for nothing", after-before)
+	}
+	s.none(s.attach(phone, 100))
+}
+
+func TestUnreadableWatermarkStopsTheStart(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	s.stop()
+	if _, err := s.js.PublishMsg(t.Context(), &nats.Msg{Subject: subjects.Watermark, Data: []byte("?")}); err != nil {
+		t.Fatal(err)
+	}
+	pub := must(inbox.NewPublisher(s.dial, nil))
+	defer pub.Stop()
+	hub := must(inbox.New(inbox.Options{Read: s.env.Conn(t), Fetch: s.env.Conn(t), Publish: pub}))
+	if err := hub.Start(t.Context()); err == nil {
+		t.Error("started without knowing whether the stream is whole")
+	}
+}
+
+// A stream that is made anew under a running hub cannot be followed: the hub
+// says so instead of waiting for sequences that are long past.
+func TestStreamMadeAnewUnderTheHubMakesItUnhealthy(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	s.put(phone, subjects.Normal, 0, 20)
+	d := s.attach(phone, 100)
+	ack(d, d.receive(20))
+	if err := s.hub.Healthy(within); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.js.DeleteStream(t.Context(), subjects.StreamInbox); err != nil {
+		t.Fatal(err)
+	}
+	s.createInbox()
+	s.eventually("the hub is unhealthy", func() bool { return errors.Is(s.hub.Healthy(within), reader.ErrCutBack) })
+}
