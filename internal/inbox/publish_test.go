@@ -1,0 +1,126 @@
+package inbox_test
+
+import (
+	"context"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// numbered is message n of a sender, which a repeat stores once.
+func numbered(n int) *nats.Msg {
+	return &nats.Msg{
+		Subject: subjects.Inbox(phone, subjects.Normal), Data: []byte(strconv.Itoa(n)),
+		Header: nats.Header{jetstream.MsgIDHeader: {strconv.Itoa(n)}},
+	}
+}
+
+// What a sender sent before a connection was lost is stored before what it
+// sent after, and all of it once.
+func TestPublisherKeepsTheOrderAcrossReconnects(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	const total = 20000
+	landed := make(chan error, total)
+	for i := range total {
+		if i%2500 == 1250 {
+			s.env.Cut()
+		}
+		s.pub.Publish(numbered(i), func(_ inbox.Receipt, err error) { landed <- err })
+	}
+	for range total {
+		select {
+		case err := <-landed:
+			if err != nil {
+				t.Fatal(err)
+			}
+		case <-time.After(within):
+			t.Fatalf("%d are not acknowledged", s.pub.Unacknowledged())
+		}
+	}
+	consumer := must(s.js.OrderedConsumer(t.Context(), subjects.StreamInbox, jetstream.OrderedConsumerConfig{}))
+	messages := must(consumer.Messages())
+	defer messages.Stop()
+	for want := range total {
+		m := must(messages.Next())
+		if got := string(m.Data()); got != strconv.Itoa(want) {
+			t.Fatalf("%s is stored where %d should be", got, want)
+		}
+	}
+}
+
+// A publisher that is full when the server dies goes on when it is back.
+func TestFullPublisherGoesOnAfterAReconnect(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	const total = 17000 // more than may be unacknowledged
+	s.env.Kill()
+	landed := make(chan error, total)
+	go func() {
+		for i := range total {
+			s.pub.Publish(numbered(i), func(_ inbox.Receipt, err error) { landed <- err })
+		}
+	}()
+	s.eventually("the publisher is full", func() bool { return s.pub.Unacknowledged() == 16384 })
+	s.env.Start()
+	for range total {
+		select {
+		case err := <-landed:
+			if err != nil {
+				t.Fatal(err)
+			}
+		case <-time.After(within):
+			t.Fatalf("%d are not acknowledged", s.pub.Unacknowledged())
+		}
+	}
+}
+
+func TestStoppedPublisherFailsWhatIsNotAcknowledged(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	s.env.Kill()
+	landed := make(chan error, 1)
+	s.pub.Publish(numbered(1), func(_ inbox.Receipt, err error) { landed <- err })
+	s.pub.Stop()
+	if err := <-landed; err == nil {
+		t.Error("stored by nobody")
+	}
+	s.pub.Publish(numbered(2), func(_ inbox.Receipt, err error) { landed <- err })
+	if err := <-landed; err == nil {
+		t.Error("stored by nobody")
+	}
+	s.env.Start()
+}
+
+// The stop of a hub is bounded though its publisher takes nothing any more.
+func TestHubStopsInTimeWithAFullPublisher(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	s.put(phone, subjects.Normal, 0, 1)
+	s.attach(phone, 10).receive(1)
+	s.env.Kill()
+	go func() {
+		for i := range 17000 {
+			s.pub.Publish(numbered(i), func(inbox.Receipt, error) {})
+		}
+	}()
+	s.eventually("the publisher is full", func() bool { return s.pub.Unacknowledged() == 16384 })
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.hub.Stop(ctx) }()
+	select {
+	case err := <-stopped:
+		if err == nil {
+			t.Error("stopped well, with a cursor that is stored nowhere")
+		}
+	case <-time.After(5 * time.Second): // half of what the publisher waits
+		t.Error("still not stopped")
+	}
+}
