@@ -57,8 +57,8 @@ func judge(b *testing.B, what string, value, limit float64, unit string) {
 
 // cost is what rounds of load cost a server.
 type cost struct {
-	messages     uint64
-	elapsed, cpu time.Duration
+	messages                uint64
+	elapsed, cpu, generator time.Duration
 }
 
 func (c cost) micros() float64 { return float64(c.cpu.Microseconds()) / float64(c.messages) }
@@ -72,10 +72,12 @@ func (c *cost) round(b *testing.B, p *bench.Process, f *bench.Fleet, acked func(
 	if err != nil {
 		b.Fatal(err)
 	}
+	own := cpuTime()
 	r, err := f.Saturate(b.Context(), deliverPairs, deliverInflight, *during)
 	if err != nil {
 		b.Fatal(err)
 	}
+	c.generator += cpuTime() - own
 	acked(r.Messages)
 	after, err := p.CPU()
 	if err != nil {
@@ -136,6 +138,8 @@ func deliver(b *testing.B, opts bench.Options) {
 	b.ReportMetric(served.micros()/floor, "x-floor")
 	b.Logf("server %.2f µs of CPU a message at %.0f/s; floor %.2f = relay %.2f at %.0f/s + JetStream %.2f at %.0f/s",
 		served.micros(), served.rate(), floor, relayed.micros(), relayed.rate(), stored.micros(), stored.rate())
+	b.Logf("the generator took %.2f µs a message beside the server, %.2f beside the relay",
+		float64(served.generator.Microseconds())/float64(served.messages), float64(relayed.generator.Microseconds())/float64(relayed.messages))
 	judge(b, "CPU of a message over the floor's", served.micros()/floor, limitRatio, "times")
 	if *profiles != "" {
 		profile(b, server, load, acked)
@@ -234,12 +238,12 @@ func BenchmarkLatency(b *testing.B) {
 func BenchmarkIdle(b *testing.B) {
 	for b.Loop() {
 		bare := startRelay(b)
-		relayed := resident(b, bare, "")
-		if err := bare.Stop(); err == nil {
-			b.Log("the relay ended by itself")
+		relayed := resident(b, "relay", bare, "")
+		if err := bare.Stop(); err != nil {
+			b.Fatal(err)
 		}
 		server, data := serve(b)
-		held := resident(b, server, data)
+		held := resident(b, "server", server, data)
 		b.ReportMetric(held, "KiB/conn")
 		b.ReportMetric(relayed, "relay-KiB/conn")
 		b.Logf("%d connections: server %.1f KiB each, relay %.1f", idleDevices, held, relayed)
@@ -249,7 +253,7 @@ func BenchmarkIdle(b *testing.B) {
 }
 
 // resident is how many KiB each of idleDevices connections adds to a server.
-func resident(b *testing.B, p *bench.Process, data string) float64 {
+func resident(b *testing.B, what string, p *bench.Process, data string) float64 {
 	b.Helper()
 	before, err := p.Settled(b.Context())
 	if err != nil {
@@ -263,6 +267,7 @@ func resident(b *testing.B, p *bench.Process, data string) float64 {
 	if err := fleet.Close(); err != nil {
 		b.Fatal(err)
 	}
+	b.Logf("%s: %.1f MiB without connections, %.1f with %d", what, float64(before)/(1<<20), float64(after)/(1<<20), idleDevices)
 	return float64(after-before) / idleDevices / 1024
 }
 

@@ -28,6 +28,9 @@ type Options struct {
 	Receipts bool
 	// Batch has devices ask for arrays of envelopes.
 	Batch bool
+	// Patience is how long a load waits, at its end, for messages that were
+	// sent and did not arrive. Default 20 s.
+	Patience time.Duration
 }
 
 // connecting is how many devices connect at a time.
@@ -66,6 +69,9 @@ type Fleet struct {
 func Connect(ctx context.Context, opts Options) (*Fleet, error) {
 	if opts.Devices < 2 || opts.Devices%2 != 0 {
 		return nil, fmt.Errorf("bench: %d devices: want an even number", opts.Devices)
+	}
+	if opts.Patience <= 0 {
+		opts.Patience = 20 * time.Second
 	}
 	f := &Fleet{opts: opts, start: time.Now(), devices: make([]*device, opts.Devices), failed: make(chan struct{})}
 	if err := f.dialAll(ctx); err != nil {

@@ -1,6 +1,7 @@
 package bench_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -93,7 +94,7 @@ func jetstreamChild() error {
 		return fmt.Errorf("the server of the JetStream floor does not start")
 	}
 	out := json.NewEncoder(os.Stdout)
-	for in := lines(os.Stdin); in.Scan(); {
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		during, err := time.ParseDuration(in.Text())
 		if err != nil {
 			return err

@@ -8,9 +8,6 @@ import (
 	"time"
 )
 
-// patience is how long a load waits for messages that were sent.
-const patience = 20 * time.Second
-
 // pair is a sender and its receiver.
 type pair struct {
 	// Static after construction.
@@ -130,7 +127,7 @@ func (f *Fleet) begin(pairs int, l *load) (*load, error) {
 
 // settle waits until all that was sent has arrived.
 func (f *Fleet) settle(ctx context.Context, l *load) error {
-	late := time.NewTimer(patience)
+	late := time.NewTimer(f.opts.Patience)
 	defer late.Stop()
 	for l.arrived.Load() < l.sent.Load() {
 		select {
@@ -141,7 +138,7 @@ func (f *Fleet) settle(ctx context.Context, l *load) error {
 			return ctx.Err()
 		case <-late.C:
 			return fmt.Errorf("bench: %d messages were sent, %d arrived, and no more came in %s",
-				l.sent.Load(), l.arrived.Load(), patience)
+				l.sent.Load(), l.arrived.Load(), f.opts.Patience)
 		}
 	}
 	return f.Err()

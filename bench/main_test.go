@@ -1,16 +1,16 @@
 package bench_test
 
 import (
-	"bufio"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/http/pprof"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -42,8 +42,10 @@ func runChild(child func() error) {
 	}
 }
 
-// relayChild is the bare relay. It ends with its standard input.
+// relayChild is the bare relay. It ends on SIGTERM.
 func relayChild() error {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM)
 	devices, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -57,10 +59,10 @@ func relayChild() error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	go func() { _ = http.Serve(admin, mux) }()
-	go func() { _ = http.Serve(devices, new(relay.Relay)) }()
+	go func() { _ = http.Serve(relay.Listener{Listener: devices}, new(relay.Relay)) }()
 	fmt.Fprintf(os.Stdout, "devices ws://%s\nadmin http://%s\n", devices.Addr(), admin.Addr())
-	_, err = io.Copy(io.Discard, os.Stdin)
-	return err
+	<-stop
+	return nil
 }
 
 // self is a command that runs this binary as a child.
@@ -78,23 +80,23 @@ func self(tb testing.TB, child string) *exec.Cmd {
 // startRelay starts the bare relay in a process of its own.
 func startRelay(tb testing.TB) *bench.Process {
 	tb.Helper()
-	cmd := self(tb, "relay")
-	stdin, err := cmd.StdinPipe()
+	p, err := bench.Start(self(tb, "relay"))
 	if err != nil {
 		tb.Fatal(err)
 	}
-	p, err := bench.Start(cmd)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		_ = stdin.Close()
-		_ = p.Stop() // it does not heed SIGTERM by more than ending
-	})
+	stopAtEnd(tb, p)
 	return p
 }
 
-// build builds rccs, once for all.
+func stopAtEnd(tb testing.TB, p *bench.Process) {
+	tb.Cleanup(func() {
+		if err := p.Stop(); err != nil {
+			tb.Error(err)
+		}
+	})
+}
+
+// build builds rccs, once for all benchmarks, where `make build` does.
 var build = sync.OnceValues(func() (string, error) {
 	dir, err := filepath.Abs(filepath.Join("..", "bin"))
 	if err != nil {
@@ -129,11 +131,7 @@ func serve(tb testing.TB) (p *bench.Process, data string) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() {
-		if err := p.Stop(); err != nil {
-			tb.Error(err)
-		}
-	})
+	stopAtEnd(tb, p)
 	return p, data
 }
 
@@ -160,6 +158,3 @@ func connect(tb testing.TB, p *bench.Process, data string, opts bench.Options) *
 	})
 	return f
 }
-
-// lines is what a child says on its standard output.
-func lines(r io.Reader) *bufio.Scanner { return bufio.NewScanner(r) }

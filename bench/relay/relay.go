@@ -3,11 +3,16 @@
 // nothing else. It does not check who connects, look into frames, store, or
 // wait for acknowledgements. It is a yardstick, not something to run.
 //
+// It is made as cheap as a server on gorilla/websocket gets, or RCCS would be
+// flattered: the frames that one read brought are written with one system call.
+//
 // A relay is safe for concurrent use. Its connections end when their peers
 // close them or the listener's process ends.
 package relay
 
 import (
+	"errors"
+	"net"
 	"net/http"
 	"sync"
 
@@ -16,7 +21,7 @@ import (
 
 // Relay is an http.Handler. A client names itself and its receiver in the
 // query: GET /?id=a&to=b. Whatever it sends goes to b, and is dropped when b is
-// not connected. The zero value is ready.
+// not connected. The zero value is ready; its listener must be a [Listener].
 type Relay struct {
 	upgrader websocket.Upgrader
 	conns    sync.Map // id to *conn
@@ -24,39 +29,129 @@ type Relay struct {
 
 // conn is a connection with the lock that gorilla wants around writes.
 type conn struct {
-	mu sync.Mutex
-	ws *websocket.Conn
+	mu     sync.Mutex
+	ws     *websocket.Conn
+	socket *socket
 }
 
 // ServeHTTP implements http.Handler. It returns when the connection ends.
 func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	query := req.URL.Query()
 	id, to := query.Get("id"), query.Get("to")
-	ws, err := r.upgrader.Upgrade(w, req, nil)
+	c := &conn{}
+	// Known before the client is answered: what is sent to it from then on
+	// waits for the lock.
+	c.mu.Lock()
+	r.conns.Store(id, c)
+	defer r.conns.CompareAndDelete(id, c)
+	err := c.open(&r.upgrader, w, req)
+	c.mu.Unlock()
 	if err != nil {
 		return // Upgrade has answered
 	}
-	defer ws.Close()
-	c := &conn{ws: ws}
-	r.conns.Store(id, c)
-	defer r.conns.CompareAndDelete(id, c)
+	defer func() { _ = c.ws.Close() }()
+	var peer *conn
+	c.socket.gather(func() error { // runs in ReadMessage
+		if peer == nil || peer.socket == nil {
+			return nil
+		}
+		return peer.socket.flush()
+	})
 	for {
-		kind, data, err := ws.ReadMessage()
+		kind, data, err := c.ws.ReadMessage()
 		if err != nil {
 			return
 		}
-		peer, ok := r.conns.Load(to)
+		found, ok := r.conns.Load(to)
 		if !ok {
 			continue
 		}
-		if peer.(*conn).write(kind, data) != nil {
+		peer = found.(*conn)
+		if peer.write(kind, data) != nil {
 			return
 		}
 	}
 }
 
+func (c *conn) open(u *websocket.Upgrader, w http.ResponseWriter, req *http.Request) error {
+	ws, err := u.Upgrade(w, req, nil)
+	if err != nil {
+		return err
+	}
+	c.ws = ws
+	if c.socket, _ = ws.NetConn().(*socket); c.socket == nil {
+		return errors.Join(errNoListener, ws.Close())
+	}
+	return nil
+}
+
+var errNoListener = errors.New("relay: serve it on a relay.Listener")
+
 func (c *conn) write(kind int, data []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.socket == nil {
+		return nil // it could not be opened
+	}
 	return c.ws.WriteMessage(kind, data)
+}
+
+// Listener makes connections that gather what is written to them.
+type Listener struct{ net.Listener }
+
+// Accept implements net.Listener.
+func (l Listener) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &socket{Conn: nc}, nil
+}
+
+// socket is a net.Conn that, once told to, keeps what is written until flush.
+type socket struct {
+	net.Conn
+	idle func() error // all that came has been read
+
+	mu      sync.Mutex
+	gathers bool
+	buf     []byte
+}
+
+func (s *socket) gather(idle func() error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.idle, s.gathers = idle, true
+}
+
+// Read implements net.Conn.
+func (s *socket) Read(p []byte) (int, error) {
+	if s.idle != nil {
+		if err := s.idle(); err != nil {
+			return 0, err
+		}
+	}
+	return s.Conn.Read(p)
+}
+
+// Write implements net.Conn.
+func (s *socket) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.gathers {
+		return s.Conn.Write(p)
+	}
+	s.buf = append(s.buf, p...)
+	return len(p), nil
+}
+
+func (s *socket) flush() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.buf) == 0 {
+		return nil
+	}
+	_, err := s.Conn.Write(s.buf)
+	s.buf = s.buf[:0]
+	return err
 }

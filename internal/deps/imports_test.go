@@ -37,7 +37,10 @@ var may = map[string][]string{
 	"internal/node": {
 		"", "auth", "coordinator", "edge", "internal/backbone", "internal/inbox", "internal/roster", "subjects", "wire",
 	},
-	"cmd/rccs": {"", "auth", "client", "internal/node", "subjects", "wire"},
+	// The load generator shares nothing with what it measures.
+	"bench":       {},
+	"bench/relay": {},
+	"cmd/rccs":    {"", "auth", "client", "internal/node", "subjects", "wire"},
 }
 
 // A ban forbids an import, or, when deep, that the import is reached by any
