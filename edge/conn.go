@@ -47,9 +47,9 @@ type conn struct {
 	auto    bool // written to the socket counts as delivered
 	batch   bool
 
-	lastRead     atomic.Int64 // coarse, Unix nanoseconds
-	reading      atomic.Bool  // the read loop waits for the peer, not for us
-	writingSince atomic.Int64 // 0 when no write is under way
+	lastRead atomic.Int64 // coarse, Unix nanoseconds
+	reading  atomic.Bool  // the read loop waits for the peer, not for us
+	sending  atomic.Bool  // a write is under way
 
 	mu        sync.Mutex
 	changed   sync.Cond      // writing, inflight, outgoing or end changed
@@ -130,9 +130,13 @@ func (c *conn) settle() {
 	_ = c.ws.Close()
 }
 
-// cut closes the socket without a word.
-func (c *conn) cut(reason string) {
-	c.log().Info("connection cut", "reason", reason)
+// abandon ends the connection without a word and without waiting for
+// anything.
+func (c *conn) abandon() {
+	c.mu.Lock()
+	c.dead = true
+	c.changed.Broadcast()
+	c.mu.Unlock()
 	_ = c.ws.Close()
 }
 

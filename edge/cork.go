@@ -21,16 +21,18 @@ var corkBuffers = sync.Pool{New: func() any { b := make([]byte, 0, corkBytes); r
 // frame from the read loop at any time.
 type cork struct {
 	net.Conn
-	mu  sync.Mutex
-	buf *[]byte // nil when not corked
+	mu     sync.Mutex
+	buf    *[]byte // nil when not corked
+	within time.Duration
 }
 
-// begin gathers from now on. deadline is for all writes until end.
-func (c *cork) begin(deadline time.Time) error {
+// begin gathers from now on. Each chunk that is then written may take as long
+// as within says, so that a slow peer is told from one that is gone.
+func (c *cork) begin(within time.Duration) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.within = within
 	c.buf = corkBuffers.Get().(*[]byte)
-	c.mu.Unlock()
-	return c.Conn.SetWriteDeadline(deadline)
 }
 
 // end writes what was gathered.
@@ -44,12 +46,23 @@ func (c *cork) end() error {
 }
 
 func (c *cork) flushLocked() error {
-	if len(*c.buf) == 0 {
-		return nil
-	}
-	_, err := c.Conn.Write(*c.buf)
+	_, err := c.sendLocked(*c.buf)
 	*c.buf = (*c.buf)[:0]
 	return err
+}
+
+// sendLocked writes p in chunks, each with a deadline of its own.
+func (c *cork) sendLocked(p []byte) (n int, err error) {
+	for len(p) > 0 && err == nil {
+		if err := c.Conn.SetWriteDeadline(time.Now().Add(c.within)); err != nil {
+			return n, err
+		}
+		var m int
+		m, err = c.Conn.Write(p[:min(len(p), corkBytes)])
+		n += m
+		p = p[m:]
+	}
+	return n, err
 }
 
 // Write implements net.Conn.
@@ -64,16 +77,16 @@ func (c *cork) Write(p []byte) (int, error) {
 			return 0, err
 		}
 		if len(p) > cap(*c.buf) {
-			return c.Conn.Write(p)
+			return c.sendLocked(p)
 		}
 	}
 	*c.buf = append(*c.buf, p...)
 	return len(p), nil
 }
 
-// SetWriteDeadline implements net.Conn. While corked the deadline given to
-// begin stands: gorilla sets one for every frame, which would cost a timer
-// operation each.
+// SetWriteDeadline implements net.Conn. While corked the time given to
+// begin stands: gorilla sets a deadline for every frame, which would cost a
+// timer operation each.
 func (c *cork) SetWriteDeadline(t time.Time) error {
 	c.mu.Lock()
 	corked := c.buf != nil
@@ -84,8 +97,16 @@ func (c *cork) SetWriteDeadline(t time.Time) error {
 	return c.Conn.SetWriteDeadline(t)
 }
 
-// CloseWrite shuts down the writing side, if the connection below can.
+// CloseWrite writes what is gathered and shuts down the writing side, if the
+// connection below can.
 func (c *cork) CloseWrite() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.buf != nil {
+		if err := c.flushLocked(); err != nil {
+			return err
+		}
+	}
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}

@@ -158,7 +158,7 @@ func unserved(e *wire.Envelope) string {
 // repeated answers a repeat of a message: it went to the first one's
 // recipient, whomever it names now.
 func (c *conn) repeated(id string, to subjects.Address, r inbox.Receipt) {
-	ctx, cancel := context.WithTimeout(context.Background(), attachWithin)
+	ctx, cancel := context.WithTimeout(c.s.ctx, attachWithin)
 	defer cancel()
 	if key, err := c.tenant.Inbox.Recipient(ctx, r.Seq); err != nil {
 		c.log().Warn("recipient of a repeated message not found", "seq", r.Seq, "err", err)

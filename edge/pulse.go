@@ -34,10 +34,6 @@ func (s *Server) pulse() {
 // beat looks after one connection.
 func (c *conn) beat(now time.Time) {
 	n := now.UnixNano()
-	if since := c.writingSince.Load(); since != 0 && n-since > c.s.opts.WriteTimeout.Nanoseconds() {
-		c.cut("write stuck")
-		return
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.end != nil {
@@ -45,12 +41,14 @@ func (c *conn) beat(now time.Time) {
 	}
 	quiet := time.Duration(n - c.lastRead.Load())
 	switch {
-	case c.box == nil && now.Sub(c.opened) >= c.s.opts.RegisterWithin:
+	case c.tenant == nil && now.Sub(c.opened) >= c.s.opts.RegisterWithin:
 		c.endLocked(wire.CloseAuth, wire.NewError(wire.AuthRequired, "no device_register within "+c.s.opts.RegisterWithin.String()))
 	case !c.expires.IsZero() && c.expires.Sub(now) <= 2*pulseEvery:
 		// A moment early, so that it is never late.
 		c.endLocked(wire.CloseExpired, wire.NewError(wire.TokenExpired, "the credential has ended: connect with a new one"))
-	case c.reading.Load() && quiet > c.heartbeat*3/2:
+	case c.reading.Load() && !c.sending.Load() && quiet > c.heartbeat*3/2:
+		// While a write is under way its deadline is what counts: a ping
+		// waits behind a large message on a slow link.
 		c.endLocked(wire.CloseGoingAway, nil)
 	case n-c.lastPing >= c.heartbeat.Nanoseconds():
 		c.lastPing = n

@@ -33,12 +33,15 @@ func (c *conn) read() {
 			c.readFailed(err)
 			return
 		}
-		if c.ended() {
+		late := c.ended()
+		if late && !c.heeds() {
 			continue // discarded until the peer has closed
 		}
 		buf := readBuffers.Get().(*[]byte)
 		err = c.readMessage(buf, r)
 		switch {
+		case err == nil && late:
+			c.lateAcks(kind, *buf)
 		case err == nil:
 			c.frame(kind, *buf)
 		case errors.Is(err, errTooLarge):
@@ -63,7 +66,10 @@ func (c *conn) readMessage(buf *[]byte, r io.Reader) error {
 		if len(b) == cap(b) {
 			b = append(b, 0)[:len(b)]
 		}
+		c.reading.Store(true)
 		n, err := r.Read(b[len(b):cap(b)])
+		c.reading.Store(false)
+		c.lastRead.Store(c.s.clock.Load())
 		b = b[:len(b)+n]
 		if len(b) > c.s.opts.MaxMessageBytes {
 			return errTooLarge
@@ -153,4 +159,28 @@ func (c *conn) badFrame(e *wire.Error) {
 		return
 	}
 	c.tell(e)
+}
+
+// heeds says whether acknowledgements still count: when it is the edge that
+// goes, the device may have some on the way.
+func (c *conn) heeds() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.draining && c.box != nil
+}
+
+// lateAcks takes the acknowledgements out of a frame and nothing else.
+func (c *conn) lateAcks(kind int, data []byte) {
+	if kind != websocket.TextMessage {
+		return
+	}
+	items, err := wire.DecodeFrame(nil, data)
+	if err != nil {
+		return // there is nobody left to tell
+	}
+	for i := range items {
+		if e := &items[i].Envelope; items[i].Err == nil && e.Type == wire.TypeAck {
+			c.acknowledge(c.mailbox(), e)
+		}
+	}
 }

@@ -132,7 +132,7 @@ func (c *conn) attach(e *wire.Envelope, reg *wire.Register, who auth.Identity, t
 	if c.window = c.s.opts.Window; reg.Window > 0 {
 		c.window = min(reg.Window, c.s.opts.MaxWindow)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), attachWithin)
+	ctx, cancel := context.WithTimeout(c.s.ctx, attachWithin)
 	defer cancel()
 	box, err := tenant.Inbox.Attach(ctx, c.key, inbox.MailboxOptions{
 		Window:  c.window,
@@ -140,10 +140,12 @@ func (c *conn) attach(e *wire.Envelope, reg *wire.Register, who auth.Identity, t
 		Acked:   c.s.metrics.ackedAfter,
 		Evicted: c.replaced,
 	})
+	if errors.Is(err, inbox.ErrTakenOver) {
+		c.replaced()
+		return
+	}
 	if err != nil {
-		if !c.ended() {
-			c.log().Warn("inbox not attached", "err", err)
-		}
+		c.log().Warn("inbox not attached", "err", err)
 		c.refuse(e, wire.CloseOverloaded, wire.NewError(wire.Unavailable, "the message store does not answer, try again"))
 		return
 	}

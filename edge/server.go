@@ -27,6 +27,8 @@ type Server struct {
 	clock atomic.Int64
 
 	quit chan struct{}
+	ctx  context.Context // of what is asked of the store; ends with the server
+	cut  context.CancelFunc
 	wg   sync.WaitGroup // the pulse and every connection
 
 	mu       sync.Mutex
@@ -41,8 +43,11 @@ func New(opts Options) (*Server, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
+	ctx, cut := context.WithCancel(context.Background())
 	return &Server{
 		opts:    opts,
+		ctx:     ctx,
+		cut:     cut,
 		metrics: newMetrics(opts.Metrics),
 		quit:    make(chan struct{}),
 		conns:   make(map[*conn]struct{}),
@@ -153,6 +158,9 @@ func (s *Server) snapshot(dst []*conn) []*conn {
 	return dst
 }
 
+// cutWithin is how long connections that were cut may take to end.
+const cutWithin = time.Second
+
 // Stop refuses new devices, lets every connection finish what it was sent,
 // closes it with 1001, and returns when all are gone or ctx ends.
 func (s *Server) Stop(ctx context.Context) error {
@@ -174,12 +182,17 @@ func (s *Server) Stop(ctx context.Context) error {
 	}()
 	select {
 	case <-gone:
+		s.cut()
 		return nil
 	case <-ctx.Done():
 	}
+	s.cut()
 	for _, c := range s.snapshot(nil) {
-		_ = c.ws.Close()
+		c.abandon()
 	}
-	<-gone
+	select {
+	case <-gone:
+	case <-time.After(cutWithin): // what waits for the publisher ends when that is stopped
+	}
 	return errors.New("edge: some connections did not end in time and were cut")
 }

@@ -118,11 +118,12 @@ func (c *conn) write() {
 		c.mu.Lock()
 		c.woken = c.woken || len(b.deliveries) > 0
 		c.dead = c.dead || err != nil || b.end != nil
-		if c.dead && b.end == nil {
-			_ = c.ws.Close() // the read loop notices
-		}
+		broken := c.dead && b.end == nil
 		c.changed.Broadcast()
 		c.mu.Unlock()
+		if broken {
+			_ = c.ws.Close() // the read loop notices
+		}
 	}
 }
 
@@ -150,14 +151,17 @@ func (c *conn) writeBurst(b *burst) (err error) {
 	if b.answers == nil && !b.ping && b.pong == nil && b.end == nil && len(b.deliveries) == 0 {
 		return nil
 	}
-	c.writingSince.Store(c.s.clock.Load())
-	defer c.writingSince.Store(0)
-	deadline := time.Now().Add(c.s.opts.WriteTimeout)
-	if c.cork != nil {
-		if err := c.cork.begin(deadline); err != nil {
-			_ = c.cork.end()
-			return err
+	begun := time.Now()
+	deadline := begun.Add(c.s.opts.WriteTimeout)
+	c.sending.Store(true)
+	defer func() {
+		if err == nil && time.Since(begun) > signOfLife {
+			c.lastRead.Store(c.s.clock.Load()) // the peer took what it was sent
 		}
+		c.sending.Store(false)
+	}()
+	if c.cork != nil {
+		c.cork.begin(c.s.opts.WriteTimeout)
 		defer func() {
 			if e := c.cork.end(); err == nil {
 				err = e
@@ -182,6 +186,10 @@ func (c *conn) writeBurst(b *burst) (err error) {
 	}
 	return nil
 }
+
+// signOfLife is how long a write must have waited for the peer to make its end
+// a proof that the peer is there.
+const signOfLife = time.Second
 
 // frame is the body of the close frame.
 func (e *ending) frame() []byte {

@@ -53,7 +53,9 @@ type fetch struct {
 	last uint64 // sequence of the last message, which the next one repeats
 	left int    // Nats-Num-Pending of the end marker
 	err  error
-	done chan struct{}
+	// multi: the request is for the last messages of several subjects.
+	multi bool
+	done  chan struct{}
 	// lost is closed when the connection was re-established meanwhile.
 	lost chan struct{}
 }
@@ -68,7 +70,7 @@ type stored struct {
 
 func newFetcher(nc *nats.Conn) *fetcher {
 	f := &fetcher{nc: nc, slots: make(chan struct{}, fetchesAtOnce), open: make(map[string]*fetch), quit: make(chan struct{})}
-	f.inbox = &lastBatcher{fetch: f, stream: subjects.StreamInbox}
+	f.inbox = &lastBatcher{fetch: f, stream: subjects.StreamInbox, seqOnly: true}
 	f.cursor = &lastBatcher{fetch: f, stream: subjects.StreamCursor}
 	return f
 }
@@ -178,7 +180,7 @@ func (f *fetcher) do(ctx context.Context, stream string, req *getRequest) ([]sto
 		return nil, 0, err
 	}
 	for {
-		msgs, left, err := f.attempt(ctx, stream, body)
+		msgs, left, err := f.attempt(ctx, stream, body, len(req.MultiLast) > 0)
 		if !errors.Is(err, errFetchAgain) {
 			return msgs, left, err
 		}
@@ -193,8 +195,8 @@ func (f *fetcher) do(ctx context.Context, stream string, req *getRequest) ([]sto
 // errFetchAgain says that a request was lost, not refused.
 var errFetchAgain = errors.New("no answer")
 
-func (f *fetcher) attempt(ctx context.Context, stream string, body []byte) ([]stored, int, error) {
-	q := &fetch{done: make(chan struct{}), lost: make(chan struct{})}
+func (f *fetcher) attempt(ctx context.Context, stream string, body []byte, multi bool) ([]stored, int, error) {
+	q := &fetch{multi: multi, done: make(chan struct{}), lost: make(chan struct{})}
 	f.mu.Lock()
 	f.next++
 	token := strconv.FormatUint(f.next, 36)
@@ -275,7 +277,12 @@ func (q *fetch) add(m *nats.Msg) (end bool) {
 // finish takes the end of an answer, or the refusal of the request.
 func (q *fetch) finish(m *nats.Msg) {
 	switch status := m.Header.Get("Status"); status {
-	case "404": // no message
+	case "404": // no message, or one that went while the answer was made
+		if len(q.msgs) > 0 {
+			q.err = errFetchAgain
+		} else if q.multi && m.Header.Get("Description") != "No Results" {
+			q.err = errUnreadable
+		}
 	case "204": // end of batch
 		q.left, _ = strconv.Atoi(lastValue(m.Header, "Nats-Num-Pending"))
 		if last, _ := strconv.ParseUint(lastValue(m.Header, "Nats-Last-Sequence"), 10, 64); last != q.last {

@@ -299,12 +299,14 @@ func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
 		mb.opts.Wake()
 	}
 	if mb.closed {
-		return errTakenOver
+		return ErrTakenOver
 	}
 	return nil
 }
 
-var errTakenOver = errors.New("a newer connection took over")
+// ErrTakenOver is wrapped by the error of an Attach that a newer one of the
+// same device overtook.
+var ErrTakenOver = errors.New("a newer connection took over")
 
 // trim looks at a cursor above the head. Either the store was read ahead of
 // the hub, which is fine, or the stream lost its end while this hub was

@@ -21,6 +21,8 @@ const lastBytes = 4 << 20
 type lastBatcher struct {
 	fetch  *fetcher
 	stream string
+	// seqOnly: only the sequences matter.
+	seqOnly bool
 
 	mu      sync.Mutex
 	waiting []*lastCall
@@ -122,6 +124,9 @@ func (b *lastBatcher) ask(names []string) (map[string]*stored, error) {
 			return nil, fmt.Errorf("inbox: last messages of %d subjects: %w", len(names), err)
 		}
 		for i := range msgs {
+			if b.seqOnly {
+				msgs[i].msg = nil // it may be large, and many are asked for
+			}
 			found[msgs[i].subject] = &msgs[i]
 		}
 		if left == 0 || len(msgs) == 0 {

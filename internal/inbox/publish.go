@@ -61,7 +61,7 @@ type Publisher struct {
 	dial Dial
 	log  *slog.Logger
 	base string // of reply subjects
-	lost chan struct{}
+	lost chan *nats.Conn
 	quit chan struct{}
 	wg   sync.WaitGroup
 
@@ -91,7 +91,7 @@ func NewPublisher(dial Dial, log *slog.Logger) (*Publisher, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	p := &Publisher{dial: dial, log: log, lost: make(chan struct{}, 1), quit: make(chan struct{})}
+	p := &Publisher{dial: dial, log: log, lost: make(chan *nats.Conn), quit: make(chan struct{})}
 	p.room.L = &p.mu
 	nc, err := p.open()
 	if err != nil {
@@ -105,10 +105,10 @@ func NewPublisher(dial Dial, log *slog.Logger) (*Publisher, error) {
 // open makes a connection that tells when it is lost, and listens on it for
 // acknowledgements.
 func (p *Publisher) open() (*nats.Conn, error) {
-	nc, err := p.dial(nats.NoReconnect(), nats.ClosedHandler(func(*nats.Conn) {
+	nc, err := p.dial(nats.NoReconnect(), nats.ClosedHandler(func(nc *nats.Conn) {
 		select {
-		case p.lost <- struct{}{}:
-		default:
+		case p.lost <- nc:
+		case <-p.quit:
 		}
 	}))
 	if err != nil {
@@ -258,7 +258,10 @@ func (p *Publisher) watch() {
 		case now := <-tick.C:
 			p.expire(now.Add(-publishTimeout))
 			continue
-		case <-p.lost:
+		case gone := <-p.lost:
+			if !p.is(gone) {
+				continue // one that was never used, or is replaced already
+			}
 			wait = redialFirst
 		case <-again:
 		}
@@ -276,6 +279,13 @@ const (
 	redialFirst = 20 * time.Millisecond
 	redialMost  = time.Second
 )
+
+// is says whether nc is the connection in use.
+func (p *Publisher) is(nc *nats.Conn) bool {
+	p.sendMu.Lock()
+	defer p.sendMu.Unlock()
+	return p.nc == nc
+}
 
 // reopen connects and sends all that is not acknowledged, in order, before
 // anything new.

@@ -68,6 +68,13 @@ func (a *adminPart) serving() {
 	}
 }
 
+// stopping says that nothing new should come.
+func (a *adminPart) stopping() {
+	if a != nil {
+		a.up.Store(false)
+	}
+}
+
 func (a *adminPart) stop(context.Context) error {
 	a.up.Store(false)
 	return errors.Join(a.http.Close(), <-a.served)

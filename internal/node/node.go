@@ -144,6 +144,7 @@ func ensure(ctx context.Context, dial dialer, log *slog.Logger) error {
 
 // Stop ends everything, what devices see first. It is idempotent.
 func (n *Node) Stop(ctx context.Context) error {
+	n.admin.stopping()
 	ctx, cancel := context.WithTimeout(ctx, n.opts.StopWithin)
 	defer cancel()
 	var errs []error

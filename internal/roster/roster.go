@@ -1,6 +1,7 @@
 package roster
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -30,6 +32,8 @@ type Options struct {
 type Roster struct {
 	opts   Options
 	reader *reader.Reader
+	// stopped ends the storing of what could not be stored yet.
+	stopped atomic.Bool
 
 	mu    sync.RWMutex
 	users map[string]map[subjects.Key]*Record // by the user's token
@@ -60,7 +64,10 @@ func New(opts Options) (*Roster, error) {
 func (r *Roster) Start(ctx context.Context) error { return r.reader.Start(ctx) }
 
 // Stop ends the reading.
-func (r *Roster) Stop(ctx context.Context) error { return r.reader.Stop(ctx) }
+func (r *Roster) Stop(ctx context.Context) error {
+	r.stopped.Store(true)
+	return r.reader.Stop(ctx)
+}
 
 // handle applies one entry of the bucket.
 func (r *Roster) handle(e reader.Entry) {
@@ -140,9 +147,13 @@ func (r *Roster) Devices(k subjects.Key) []subjects.Key {
 }
 
 // Register records what a device is, if that is new. The record is known here
-// at once and stored soon; a failure to store is logged, and made good by the
-// next registration, because the roster then does not have it from the bucket.
+// at once and stored soon: a failure is tried again until it is stored or
+// something newer is known of the device.
 func (r *Roster) Register(k subjects.Key, rec Record) {
+	var compact bytes.Buffer
+	if json.Compact(&compact, rec.Capabilities) == nil {
+		rec.Capabilities = compact.Bytes()
+	}
 	if old := r.Get(k); old != nil && old.same(&rec) {
 		return
 	}
@@ -153,10 +164,22 @@ func (r *Roster) Register(k subjects.Key, rec Record) {
 		return
 	}
 	r.set(k, &rec)
+	r.store(k, &rec, data)
+}
+
+// putAgain is how long after a failure a record is stored again.
+const putAgain = time.Second
+
+func (r *Roster) store(k subjects.Key, rec *Record, data []byte) {
 	r.opts.Put(subjects.DeviceSubject(k), data, func(err error) {
-		if err != nil {
-			r.opts.Logger.Error("device record not stored", "device", string(k), "err", err)
-			r.remove(k)
+		if err == nil || r.stopped.Load() || r.Get(k) != rec {
+			return
 		}
+		r.opts.Logger.Warn("device record not stored, trying again", "device", string(k), "err", err)
+		time.AfterFunc(putAgain, func() {
+			if !r.stopped.Load() && r.Get(k) == rec {
+				r.store(k, rec, data)
+			}
+		})
 	})
 }
