@@ -1,0 +1,183 @@
+package edge_test
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/nats-io/nats.go"
+	"go.uber.org/goleak"
+
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/edge"
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// within is how long a test waits for what must happen.
+const within = 20 * time.Second
+
+// world is an edge on a real server, with all that it needs.
+type world struct {
+	t    *testing.T
+	env  *natstest.Env
+	keys *auth.Keystore
+	edge *edge.Server
+	hub  *inbox.Hub
+	addr string
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func newWorld(t *testing.T, tune func(*edge.Options)) *world {
+	t.Helper()
+	w := &world{t: t, env: natstest.Server(t)}
+	natstest.Streams(t, w.env.Conn(t))
+	var err error
+	w.keys, err = auth.OpenKeystore(t.TempDir())
+	check(t, err)
+	pub, err := inbox.NewPublisher(func(opts ...nats.Option) (*nats.Conn, error) {
+		return nats.Connect("", append([]nats.Option{nats.InProcessServer(w.env)}, opts...)...)
+	}, nil)
+	check(t, err)
+	w.hub, err = inbox.New(inbox.Options{Read: w.env.Conn(t), Fetch: w.env.Conn(t), Publish: pub})
+	check(t, err)
+	check(t, w.hub.Start(t.Context()))
+	devices, err := roster.New(roster.Options{Read: w.env.Conn(t), Put: func(subject string, data []byte, done func(error)) {
+		pub.Publish(&nats.Msg{Subject: subject, Data: data}, func(_ inbox.Receipt, err error) { done(err) })
+	}})
+	check(t, err)
+	check(t, devices.Start(t.Context()))
+	verifier, err := auth.NewVerifier(w.keys.Tenants()[0].JWT)
+	check(t, err)
+	tenant := &edge.Tenant{Inbox: w.hub, Publisher: pub, Roster: devices}
+	opts := edge.Options{Verifier: verifier, Tenant: func(string) (*edge.Tenant, bool) { return tenant, true }}
+	if tune != nil {
+		tune(&opts)
+	}
+	w.edge, err = edge.New(opts)
+	check(t, err)
+	w.edge.Start()
+	stop := w.serve()
+	t.Cleanup(func() {
+		stop()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 3*time.Second)
+		defer cancel()
+		// A test that broke the server leaves them with errors of their own.
+		_ = w.edge.Stop(ctx)
+		_ = devices.Stop(ctx)
+		_ = w.hub.Stop(ctx)
+		pub.Stop()
+	})
+	return w
+}
+
+// serve listens; the function it returns ends that.
+func (w *world) serve() (stop func()) {
+	w.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	check(w.t, err)
+	w.addr = l.Addr().String()
+	server := &http.Server{Handler: w.edge, ReadHeaderTimeout: within}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(edge.Listener(l)) }()
+	return func() {
+		_ = server.Close()
+		<-served
+	}
+}
+
+// device is a connection that has been greeted.
+type device struct {
+	*websocket.Conn
+	t *testing.T
+}
+
+func (w *world) dial() *device {
+	w.t.Helper()
+	ws, resp, err := (&websocket.Dialer{Subprotocols: []string{edge.Subprotocol}}).DialContext(w.t.Context(), "ws://"+w.addr+"/v1/ws", nil)
+	check(w.t, err)
+	check(w.t, resp.Body.Close())
+	d := &device{Conn: ws, t: w.t}
+	w.t.Cleanup(func() { _ = ws.Close() })
+	if kind, _ := d.next(); kind != "device_register" {
+		w.t.Fatalf("greeted with %s", kind)
+	}
+	return d
+}
+
+// register sends the registration and does not wait for the answer.
+func (w *world) register(d *device, name string) {
+	w.t.Helper()
+	address, err := subjects.ParseAddress(name)
+	check(w.t, err)
+	cred, err := w.keys.IssueDevice(address, auth.DeviceOptions{Bearer: true, Expires: time.Hour})
+	check(w.t, err)
+	d.send(`{"type":"device_register","id":"r","payload":{"authToken":"` + cred.JWT + `"}}`)
+}
+
+// connect is a registered device.
+func (w *world) connect(name string) *device {
+	w.t.Helper()
+	d := w.dial()
+	w.register(d, name)
+	if kind, body := d.next(); kind != "ack" {
+		w.t.Fatalf("registered with %s %s", kind, body)
+	}
+	return d
+}
+
+func (d *device) send(frame string) {
+	d.t.Helper()
+	check(d.t, d.WriteMessage(websocket.TextMessage, []byte(frame)))
+}
+
+// next is the next envelope's type, and the whole of it.
+func (d *device) next() (kind, body string) {
+	d.t.Helper()
+	check(d.t, d.SetReadDeadline(time.Now().Add(within)))
+	_, data, err := d.ReadMessage()
+	check(d.t, err)
+	var e struct{ Type string }
+	check(d.t, json.Unmarshal(data, &e))
+	return e.Type, string(data)
+}
+
+// closed reads to the end and returns the close code, -1 if there was none.
+func (d *device) closed() int {
+	_ = d.SetReadDeadline(time.Now().Add(within))
+	for {
+		if _, _, err := d.ReadMessage(); err != nil {
+			if e, ok := err.(*websocket.CloseError); ok { //nolint:errorlint // gorilla returns it bare
+				return e.Code
+			}
+			return -1
+		}
+	}
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(within); !ok(); {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("%s did not happen within %s", what, within)
+		}
+	}
+}
