@@ -3,6 +3,7 @@ package edge_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"net/http"
 	"testing"
@@ -96,7 +97,9 @@ func (w *world) serve() (stop func()) {
 	go func() { served <- server.Serve(edge.Listener(l)) }()
 	return func() {
 		_ = server.Close()
-		<-served
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			w.t.Error(err)
+		}
 	}
 }
 
@@ -129,11 +132,11 @@ func (w *world) register(d *device, name string) {
 	d.send(`{"type":"device_register","id":"r","payload":{"authToken":"` + cred.JWT + `"}}`)
 }
 
-// connect is a registered device.
-func (w *world) connect(name string) *device {
+// connect is alice's phone, registered.
+func (w *world) connect() *device {
 	w.t.Helper()
 	d := w.dial()
-	w.register(d, name)
+	w.register(d, "alice/phone")
 	if kind, body := d.next(); kind != "ack" {
 		w.t.Fatalf("registered with %s %s", kind, body)
 	}
