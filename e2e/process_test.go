@@ -1,0 +1,203 @@
+package e2e_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience bounds every wait. It is far above what anything takes, so that a
+// busy machine is no failure.
+const patience = 30 * time.Second
+
+// startWithin bounds how long a server may take to say where it listens.
+const startWithin = 60 * time.Second
+
+// process is a running `rccs serve`.
+type process struct {
+	cmd    *exec.Cmd
+	log    *buffer // stderr
+	exited chan struct{}
+	err    error // of Wait; read after exited
+
+	Devices string // ws://HOST:PORT/v1/ws
+	NATS    string // nats://HOST:PORT
+	Admin   string // http://HOST:PORT
+}
+
+// buffer is written by one goroutine and read by others.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// command is the program with the given arguments, in an environment without
+// RCCS_ variables.
+func command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, program, args...)
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "RCCS_") {
+			cmd.Env = append(cmd.Env, v)
+		}
+	}
+	// A race found is told when it is found; there is no need to wait for more
+	// at the end.
+	cmd.Env = append(cmd.Env, "GORACE=atexit_sleep_ms=0")
+	cmd.WaitDelay = patience
+	return cmd
+}
+
+// startProcess returns when the server has said where it listens.
+func startProcess(data string, args ...string) (*process, error) {
+	all := append([]string{
+		"serve", "--data", data,
+		"--listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
+	}, args...)
+	return startCommand(command(context.Background(), all...))
+}
+
+// startCommand starts a command that is `rccs serve`.
+func startCommand(cmd *exec.Cmd) (*process, error) {
+	p := &process{cmd: cmd, log: new(buffer), exited: make(chan struct{})}
+	cmd.Stderr = p.log
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	late := time.AfterFunc(startWithin, func() { _ = cmd.Process.Kill() })
+	err = p.readAddresses(out)
+	late.Stop()
+	go func() {
+		_, _ = io.Copy(io.Discard, out)
+		p.err = cmd.Wait()
+		close(p.exited)
+	}()
+	if err != nil {
+		_ = p.kill()
+		return nil, fmt.Errorf("start %q: %w\n%s", cmd.Args, err, p.log)
+	}
+	return p, nil
+}
+
+// readAddresses reads what the server says of itself.
+func (p *process) readAddresses(out io.Reader) error {
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		name, address, _ := strings.Cut(lines.Text(), " ")
+		switch address = strings.TrimSpace(address); name {
+		case "devices":
+			p.Devices = address
+		case "nats":
+			p.NATS = address
+		case "admin":
+			p.Admin = address
+		}
+		if p.Devices != "" && p.NATS != "" && p.Admin != "" {
+			return nil
+		}
+	}
+	return errors.Join(errors.New("it ended without saying where it listens"), lines.Err())
+}
+
+// kill ends the process as `kill -9` does, and returns when it is gone.
+func (p *process) kill() error {
+	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	<-p.exited
+	return p.health()
+}
+
+// terminate sends SIGTERM and returns the exit status, and after how long.
+func (p *process) terminate() (status int, took time.Duration, err error) {
+	begin := time.Now()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return -1, 0, fmt.Errorf("SIGTERM: %w (it had ended before)", err)
+	}
+	select {
+	case <-p.exited:
+	case <-time.After(patience):
+		_ = p.kill()
+		return -1, time.Since(begin), errors.New("it did not end after SIGTERM")
+	}
+	return p.cmd.ProcessState.ExitCode(), time.Since(begin), p.health()
+}
+
+// health looks for what no log may hold.
+func (p *process) health() error {
+	log := p.log.String()
+	for _, sign := range []string{"WARNING: DATA RACE", "panic:", "fatal error:"} {
+		if i := strings.Index(log, sign); i >= 0 {
+			return fmt.Errorf("the server's log has %q:\n%s", sign, log[i:min(len(log), i+8000)])
+		}
+	}
+	return nil
+}
+
+// result is what a command that has ended left.
+type result struct {
+	stdout, stderr string
+	status         int
+}
+
+// rccs runs a command to its end.
+func rccs(t testing.TB, stdin string, args ...string) result {
+	t.Helper()
+	return finish(t, stdin, command(t.Context(), args...))
+}
+
+// finish runs a command to its end, with a bound on it.
+func finish(t testing.TB, stdin string, cmd *exec.Cmd) result {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("%q: %v", cmd.Args, err)
+	}
+	late := time.AfterFunc(startWithin, func() { _ = cmd.Process.Kill() })
+	defer late.Stop()
+	err := cmd.Wait()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("%q: %v", cmd.Args, err)
+	}
+	if log := stderr.String(); strings.Contains(log, "DATA RACE") || strings.Contains(log, "panic:") {
+		t.Errorf("%q: %s", cmd.Args, log)
+	}
+	return result{stdout: stdout.String(), stderr: stderr.String(), status: cmd.ProcessState.ExitCode()}
+}
+
+// must runs a command that has to succeed, and returns what it printed.
+func must(t testing.TB, args ...string) string {
+	t.Helper()
+	r := rccs(t, "", args...)
+	if r.status != 0 {
+		t.Fatalf("rccs %q: exit status %d\n%s", args, r.status, r.stderr)
+	}
+	return r.stdout
+}

@@ -1,0 +1,218 @@
+package e2e_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nkeys"
+)
+
+// challenge is what the edge greets with.
+type challenge struct {
+	Challenge  string `json:"challenge"`
+	Nonce      string `json:"nonce"`
+	ServerTime string `json:"serverTime"`
+}
+
+// recipient is one of `accepted`.
+type recipient struct {
+	DeviceID string `json:"deviceId"`
+	Seq      uint64 `json:"seq"`
+}
+
+// answer is the payload of an ack.
+type answer struct {
+	Status            string      `json:"status"`
+	OriginalMessageID string      `json:"originalMessageId"`
+	Recipients        []recipient `json:"recipients"`
+	Duplicate         bool        `json:"duplicate"`
+
+	SessionID           string `json:"sessionId"`
+	DeviceID            string `json:"deviceId"`
+	UserID              string `json:"userId"`
+	ServerTime          string `json:"serverTime"`
+	Resumed             bool   `json:"resumed"`
+	ExpiresAt           string `json:"expiresAt"`
+	Pending             int    `json:"pending"`
+	HeartbeatIntervalMs int    `json:"heartbeatIntervalMs"`
+	MaxMessageBytes     int    `json:"maxMessageBytes"`
+	Window              int    `json:"window"`
+}
+
+// failure is the payload of an error.
+type failure struct {
+	Code              string `json:"code"`
+	Message           string `json:"message"`
+	OriginalMessageID string `json:"originalMessageId"`
+	RetryAfterMs      int    `json:"retryAfterMs"`
+}
+
+// credentials of a device that has to sign.
+type credentials struct {
+	jwt string
+	key nkeys.KeyPair
+}
+
+// signing makes a credential whose JWT is not a bearer token.
+func (s *server) signing(t testing.TB, name string, args ...string) credentials {
+	t.Helper()
+	file := []byte(must(t, append([]string{"creds", "device", name, "--data", s.data}, args...)...))
+	return parseCredentials(t, file)
+}
+
+func parseCredentials(t testing.TB, file []byte) credentials {
+	t.Helper()
+	jwt, err := nkeys.ParseDecoratedJWT(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := nkeys.ParseDecoratedUserNKey(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return credentials{jwt: jwt, key: key}
+}
+
+// sign answers a nonce.
+func (c credentials) sign(t testing.TB, nonce string) string {
+	t.Helper()
+	sig, err := c.key.Sign([]byte(nonce))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return base64.RawURLEncoding.EncodeToString(sig)
+}
+
+// greeted dials and reads the challenge.
+func greeted(t testing.TB, s *server, how dialing) *device {
+	t.Helper()
+	d := dial(t, s, how)
+	d.greet()
+	return d
+}
+
+func (d *device) greet() {
+	d.t.Helper()
+	e := d.next()
+	if e.Type != "device_register" {
+		d.t.Fatalf("want the challenge, got %s", e.raw)
+	}
+	decode(d.t, e.Payload, &d.challenge)
+}
+
+// register sends a registration and returns its answer.
+func (d *device) register(payload object) answer {
+	d.t.Helper()
+	d.send(object{"id": newID(), "type": "device_register", "payload": payload})
+	d.session = d.wantAck()
+	if d.session.Status != "success" {
+		d.t.Fatalf("registration answered with %+v", d.session)
+	}
+	return d.session
+}
+
+// connect is a device that registered with a bearer token. extra goes into the
+// registration, over what is there.
+func connect(t testing.TB, s *server, name string, extra object) *device {
+	t.Helper()
+	return connectBy(t, s, name, dialing{}, extra)
+}
+
+func connectBy(t testing.TB, s *server, name string, how dialing, extra object) *device {
+	t.Helper()
+	d := greeted(t, s, how)
+	d.name = name
+	_, id, _ := strings.Cut(name, "/")
+	payload := object{"id": id, "type": "desktop", "authToken": s.token(t, name)}
+	maps.Copy(payload, extra)
+	d.register(payload)
+	return d
+}
+
+// wantAck reads the next envelope, which must be an ack.
+func (d *device) wantAck() answer {
+	d.t.Helper()
+	e := d.next()
+	if e.Type != "ack" {
+		d.t.Fatalf("%s: want an ack, got %s", d.name, e.raw)
+	}
+	var a answer
+	decode(d.t, e.Payload, &a)
+	return a
+}
+
+// wantError reads the next envelope, which must be an error with a code.
+func (d *device) wantError(code string) failure {
+	d.t.Helper()
+	e := d.next()
+	if e.Type != "error" {
+		d.t.Fatalf("%s: want error %s, got %.2000s", d.name, code, e.raw)
+	}
+	var f failure
+	decode(d.t, e.Payload, &f)
+	if f.Code != code {
+		d.t.Fatalf("%s: want error %s, got %s", d.name, code, e.raw)
+	}
+	if f.Message == "" {
+		d.t.Errorf("%s: error %s explains nothing", d.name, code)
+	}
+	return f
+}
+
+// beat shows that the connection works, and that nothing is before the answer.
+func (d *device) beat() {
+	d.t.Helper()
+	id := newID()
+	d.send(object{"id": id, "type": "heartbeat", "payload": object{}})
+	if a := d.wantAck(); a.OriginalMessageID != id {
+		d.t.Fatalf("%s: heartbeat %s answered for %q", d.name, id, a.OriginalMessageID)
+	}
+}
+
+// give sends a message with requiresAck and returns once it is accepted.
+func (d *device) give(to string, payload any, extra object) answer {
+	d.t.Helper()
+	e := object{"id": newID(), "type": "note", "toDeviceId": to, "payload": payload, "requiresAck": true}
+	maps.Copy(e, extra)
+	d.send(e)
+	return d.wantAccepted(e["id"].(string), to)
+}
+
+// wantAccepted reads the answer to a message for one device.
+func (d *device) wantAccepted(id, to string) answer {
+	d.t.Helper()
+	a := d.wantAck()
+	if a.Status != "accepted" || a.OriginalMessageID != id {
+		d.t.Fatalf("%s: message %s answered with %+v", d.name, id, a)
+	}
+	if len(a.Recipients) != 1 || a.Recipients[0].DeviceID != to || a.Recipients[0].Seq == 0 {
+		d.t.Fatalf("%s: message %s has recipients %+v, want %s with a seq", d.name, id, a.Recipients, to)
+	}
+	return a
+}
+
+// register makes a device known, so that others can send to it.
+func (s *server) register(t testing.TB, name string) {
+	t.Helper()
+	d := connect(t, s, name, nil)
+	d.leave()
+}
+
+// leave ends the session in the orderly way.
+func (d *device) leave() {
+	d.t.Helper()
+	d.send(object{"id": newID(), "type": "device_unregister", "payload": object{}})
+	d.wantAck()
+	d.wantClose(1000)
+	d.close()
+}
+
+func decode(t testing.TB, data []byte, v any) {
+	t.Helper()
+	if err := json.Unmarshal(data, v); err != nil {
+		t.Fatalf("%v in %s", err, data)
+	}
+}
