@@ -127,7 +127,7 @@ func (c *conn) frame(kind int, data []byte) {
 		c.finish(wire.CloseBadUTF8, nil)
 		return
 	}
-	items, err := wire.DecodeFrame(nil, data)
+	items, err := wire.DecodeFrame(c.items[:0], data)
 	if err != nil {
 		c.badFrame(wire.AsError(err))
 		return
