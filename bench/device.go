@@ -26,9 +26,10 @@ type device struct {
 	pair  *pair // that it receives for; nil when it does not
 
 	// Owned by the read loop.
-	buf  []byte
-	out  []byte
-	seqs []uint64 // to be acknowledged
+	buf      []byte
+	out      []byte
+	messages []arrival
+	seqs     []uint64 // to be acknowledged
 
 	mu sync.Mutex // held for writes
 }
@@ -67,7 +68,7 @@ func (f *Fleet) dial(ctx context.Context, name Name, url, token string) (*device
 		},
 		HandshakeTimeout: 30 * time.Second,
 		ReadBufferSize:   f.readBuffer(),
-		WriteBufferPool:  &f.writeBuffers,
+		WriteBufferSize:  1 << 10,
 		Subprotocols:     []string{"rccs.v1"},
 	}
 	ws, resp, err := dialer.DialContext(ctx, url, nil)
@@ -151,11 +152,12 @@ func (d *device) read() error {
 // receive takes one frame: messages, or what the server says of those that this
 // device sent.
 func (d *device) receive(frame []byte) error {
-	messages, err := scan(frame)
+	messages, err := scan(d.messages[:0], frame)
+	d.messages = messages
 	if err != nil {
 		return err
 	}
-	for m := range messages {
+	for _, m := range messages {
 		if d.pair == nil {
 			return errUnasked
 		}

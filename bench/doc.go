@@ -15,7 +15,7 @@
 // Concurrency: a Fleet runs one load at a time; its other methods may be called
 // at any time. Every goroutine ends with [Fleet.Close] and [Process.Stop].
 //
-// It must stay cheap, since it takes its CPU from the server's machine: two
-// system calls a message, no JSON decoder, no allocation a message. And it must
-// not import anything that the server is made of.
+// It must stay cheap, since it takes its CPU from the server's machine: it does
+// not decode JSON, and sends the next message from where it reads the last. And
+// it must not import anything that the server is made of.
 package bench

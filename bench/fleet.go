@@ -56,12 +56,11 @@ type Fleet struct {
 	devices []*device
 	pairs   []*pair
 
-	writeBuffers sync.Pool
-	wg           sync.WaitGroup
-	closing      atomic.Bool
-	failed       chan struct{} // closed when err is set
-	failOnce     sync.Once
-	err          error
+	wg       sync.WaitGroup
+	closing  atomic.Bool
+	failed   chan struct{} // closed when err is set
+	failOnce sync.Once
+	err      error
 }
 
 // Connect connects and registers all devices. On an error none stays

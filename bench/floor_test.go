@@ -139,9 +139,11 @@ func publishAndRead(srv *server.Server, during time.Duration) (r floorRun, err e
 		return r, err
 	}
 	defer stop()
+	// On a busy machine an answer may take longer than the default of 200 ms.
+	patient := jetstream.WithStallWait(10 * time.Second)
 	payload, cpu, start := make([]byte, bench.PayloadBytes), cpuTime(), time.Now()
 	for ; time.Since(start) < during; r.Messages++ {
-		if _, err := js.PublishAsync("floor.user.device.normal", payload); err != nil {
+		if _, err := js.PublishAsync("floor.user.device.normal", payload, patient); err != nil {
 			return r, err
 		}
 	}

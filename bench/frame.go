@@ -2,9 +2,7 @@ package bench
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"iter"
 	"strconv"
 )
 
@@ -51,50 +49,47 @@ func (p *pair) appendMessage(dst []byte, n uint64, at int64) []byte {
 	return append(dst, `"}}`...)
 }
 
-// scan finds the messages in a frame, one envelope or an array of them, without
-// decoding it: it knows what it sent. Frames that say that messages were
-// accepted have none.
-func scan(frame []byte) (iter.Seq[arrival], error) {
+// scan appends to dst the messages in a frame, one envelope or an array of
+// them, without decoding it: it knows what it sent. Frames that say that
+// messages were accepted have none.
+func scan(dst []arrival, frame []byte) ([]arrival, error) {
 	if bytes.Contains(frame, markError) {
-		return nil, fmt.Errorf("bench: the server says %s", frame)
+		return dst, fmt.Errorf("bench: the server says %s", frame)
 	}
 	if bytes.Contains(frame, markAck) {
-		return func(func(arrival) bool) {}, nil
+		return dst, nil
 	}
 	payloads, seqs := bytes.Count(frame, markN), bytes.Count(frame, markSeq)
 	if payloads == 0 || seqs > 0 && seqs != payloads {
-		return nil, fmt.Errorf("bench: not a message of this generator's: %s", frame)
+		return dst, fmt.Errorf("bench: not a message of this generator's: %s", frame)
 	}
-	return func(yield func(arrival) bool) {
-		ns, seqs := frame, frame
-		for range payloads {
-			var a arrival
-			a.seq, seqs, _ = number(seqs, markSeq)
-			a.n, ns, _ = number(ns, markN)
-			var at uint64
-			at, ns, _ = number(ns, markAt)
-			a.at = int64(at)
-			if !yield(a) {
-				return
-			}
+	// Fields of an envelope may come in any order, so each kind is looked for
+	// by itself.
+	rest, restSeqs := frame, frame
+	for range payloads {
+		var a arrival
+		var at uint64
+		a.n, rest = number(rest, markN)
+		at, rest = number(rest, markAt)
+		a.at = int64(at)
+		if seqs > 0 {
+			a.seq, restSeqs = number(restSeqs, markSeq)
 		}
-	}, nil
+		dst = append(dst, a)
+	}
+	return dst, nil
 }
 
-var errNoNumber = errors.New("bench: no number")
-
-// number is the first decimal number after mark, and what follows it.
-func number(b, mark []byte) (n uint64, rest []byte, err error) {
+// number is the decimal number after the first mark, 0 if there is none, and
+// what follows it.
+func number(b, mark []byte) (n uint64, rest []byte) {
 	i := bytes.Index(b, mark)
 	if i < 0 {
-		return 0, b, errNoNumber
+		return 0, b
 	}
 	b = b[i+len(mark):]
 	for i = 0; i < len(b) && '0' <= b[i] && b[i] <= '9'; i++ {
 		n = n*10 + uint64(b[i]-'0')
 	}
-	if i == 0 {
-		return 0, b, errNoNumber
-	}
-	return n, b[i:], nil
+	return n, b[i:]
 }
