@@ -1,0 +1,37 @@
+package e2e_test
+
+import (
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// link is a connection for goroutines that may not fail the test: every
+// trouble is an error.
+type link struct {
+	ws   *websocket.Conn
+	rest []envelope // of a frame that held several
+}
+
+func plainDialer() *websocket.Dialer {
+	return &websocket.Dialer{HandshakeTimeout: patience, Subprotocols: []string{"rccs.v1"}}
+}
+
+// next is the next envelope.
+func (l *link) next() (envelope, error) {
+	for len(l.rest) == 0 {
+		if err := l.ws.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			return envelope{}, err
+		}
+		_, data, err := l.ws.ReadMessage()
+		if err != nil {
+			return envelope{}, err
+		}
+		if l.rest, err = parseFrame(data); err != nil {
+			return envelope{}, err
+		}
+	}
+	e := l.rest[0]
+	l.rest = l.rest[1:]
+	return e, nil
+}
