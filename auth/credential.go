@@ -1,28 +1,40 @@
 package auth
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 )
 
-// Credential is a user JWT and the seed of its key.
+// Credential is a user JWT and the seed of its key. Both are secret: printed
+// or logged, a Credential shows neither.
 type Credential struct {
 	JWT  string
 	Seed []byte
 }
 
-// ParseCredential reads a .creds file.
+// ParseCredential reads a .creds file, and checks that what it holds is a user
+// JWT and the seed of its key: whatever else it took for a JWT, a seed even,
+// would be sent to a server.
 func ParseCredential(file []byte) (Credential, error) {
 	token, err := jwt.ParseDecoratedJWT(file)
 	if err != nil {
 		return Credential{}, fmt.Errorf("auth: no JWT in the credentials file: %w", err)
 	}
+	claims, err := jwt.DecodeUserClaims(token)
+	if err != nil {
+		return Credential{}, fmt.Errorf("auth: no user JWT in the credentials file: %w", err)
+	}
 	pair, err := jwt.ParseDecoratedUserNKey(file)
 	if err != nil {
 		return Credential{}, fmt.Errorf("auth: no user seed in the credentials file: %w", err)
+	}
+	if public, err := pair.PublicKey(); err != nil || public != claims.Subject {
+		return Credential{}, errors.New("auth: the seed in the credentials file is not that of its JWT: make the file anew")
 	}
 	seed, err := pair.Seed()
 	if err != nil {
@@ -42,7 +54,7 @@ func (c Credential) File() ([]byte, error) {
 
 // Sign signs a server's nonce.
 func (c Credential) Sign(nonce []byte) ([]byte, error) {
-	pair, err := nkeys.FromSeed(c.Seed)
+	pair, err := nkeys.FromSeed(c.Seed) // a copy, so wiping it leaves the seed
 	if err != nil {
 		return nil, fmt.Errorf("auth: %w", err)
 	}
@@ -54,3 +66,12 @@ func (c Credential) Sign(nonce []byte) ([]byte, error) {
 func (c Credential) Option() nats.Option {
 	return nats.UserJWT(func() (string, error) { return c.JWT, nil }, c.Sign)
 }
+
+// String implements [fmt.Stringer], and hides the secrets.
+func (Credential) String() string { return "[credential]" }
+
+// GoString implements [fmt.GoStringer], and hides the secrets.
+func (c Credential) GoString() string { return c.String() }
+
+// LogValue implements [slog.LogValuer], and hides the secrets.
+func (c Credential) LogValue() slog.Value { return slog.StringValue(c.String()) }

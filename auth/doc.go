@@ -11,7 +11,24 @@
 //   - [Verifier] checks a device's token against the accounts' public keys and
 //     revocations. It makes no call.
 //
-// Concurrency: a Keystore is immutable after opening; a Verifier may be used
-// and updated from any goroutine. The package does no network I/O and logs
-// nothing; seeds leave it only inside a [Credential].
+// # What a token says
+//
+// The claim name says who the user is. A device's is USER/DEVICE, and only a
+// device's contains '/': a service's is service:NAME, a part of RCCS is
+// rccs:NAME, and neither name may contain one. So a token of one role can never
+// be taken for one of another.
+//
+// Nothing of identity is in JWT tags, since tools lower-case them. A device's
+// type is in one, rccs-type:HEX, as the hex of its bytes: that survives.
+//
+// A user's key is derived from the account's seed and what the user is, so that
+// all credentials of a device have one key, which need not be recorded to be
+// revoked.
+//
+// # Promises
+//
+// A Keystore is immutable after opening, a Verifier may be used and updated
+// from any goroutine. The package does no network I/O, starts no goroutine and
+// logs nothing. Seeds leave it only inside a [Credential], which does not print
+// them.
 package auth

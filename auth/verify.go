@@ -2,7 +2,6 @@ package auth
 
 import (
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -13,38 +12,32 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
-
-	"github.com/rccs-io/rccs/subjects"
 )
 
-// Why a credential is refused.
+// Why a credential is refused, or an account's JWT.
 var (
+	// ErrMalformed is also a token that was changed after it was signed.
 	ErrMalformed  = errors.New("not a valid user JWT")
 	ErrNotTrusted = errors.New("not issued by a trusted account")
 	ErrNotDevice  = errors.New("not a device's credential")
 	ErrExpired    = errors.New("the credential has expired")
 	ErrNotYet     = errors.New("the credential is not valid yet")
 	ErrRevoked    = errors.New("the credential is revoked")
-	ErrSignature  = errors.New("the signature is not one of the nonce by the credential's key")
+	// ErrLimited is a credential that may be used in some places or at some
+	// hours only, which NATS servers check and an edge does not.
+	ErrLimited   = errors.New("the credential has limits that do not allow its use here")
+	ErrSignature = errors.New("the signature is not one of the nonce by the credential's key")
+	ErrStale     = errors.New("a later JWT of the account is known")
 )
 
-// maxToken bounds a token before anything looks into it.
+// maxToken bounds a token before anything looks into it. The longest that
+// [Keystore.IssueDevice] makes has some 6,300 bytes.
 const maxToken = 8 << 10
 
-// Identity is what a checked credential says. All of it is signed.
-type Identity struct {
-	Account  string // the tenant: public key of its account
-	Address  subjects.Address
-	Type     string // of the device; empty when the credential does not say
-	UserKey  string // public key of the holder
-	IssuedAt time.Time
-	Expires  time.Time // zero: never
-	Bearer   bool      // the token is enough, no signature is needed
-}
-
-// Verifier checks devices' tokens against the accounts it was given.
+// Verifier checks devices' tokens against the accounts it was given. It is
+// safe for concurrent use.
 type Verifier struct {
-	accounts atomic.Pointer[map[string]*jwt.AccountClaims]
+	accounts atomic.Pointer[map[string]*jwt.AccountClaims] // neither map nor claims are ever changed
 }
 
 // NewVerifier trusts the accounts whose JWTs are given. That the operator
@@ -60,15 +53,22 @@ func NewVerifier(accounts ...string) (*Verifier, error) {
 	return v, nil
 }
 
-// Update adds an account or replaces what is known of it: its signing keys
-// and revocations.
+// Update adds an account or replaces what is known of it: its signing keys and
+// revocations. The error wraps [ErrStale] when the JWT was issued before the
+// one that is known, which then stays.
 func (v *Verifier) Update(account string) error {
 	claims, err := jwt.DecodeAccountClaims(account)
 	if err != nil {
 		return fmt.Errorf("auth: account JWT: %w", err)
 	}
+	if !nkeys.IsValidPublicAccountKey(claims.Subject) {
+		return errors.New("auth: account JWT: its subject is not an account")
+	}
 	for {
 		old := v.accounts.Load()
+		if known := (*old)[claims.Subject]; known != nil && known.IssuedAt > claims.IssuedAt {
+			return fmt.Errorf("auth: account %s: %w", claims.Subject, ErrStale)
+		}
 		next := make(map[string]*jwt.AccountClaims, len(*old)+1)
 		maps.Copy(next, *old)
 		next[claims.Subject] = claims
@@ -78,20 +78,16 @@ func (v *Verifier) Update(account string) error {
 	}
 }
 
+// Accounts are the public keys of the accounts that are trusted, sorted.
+func (v *Verifier) Accounts() []string { return slices.Sorted(maps.Keys(*v.accounts.Load())) }
+
 // Verify checks a token as a device's. The error wraps one of the errors of
 // this package. The holder of a token that is not a bearer's has yet to prove
 // its key, see [Identity.VerifyNonce].
 func (v *Verifier) Verify(token string, now time.Time) (Identity, error) {
-	if len(token) > maxToken {
-		return Identity{}, fmt.Errorf("%w: it has %d bytes, at most %d are read", ErrMalformed, len(token), maxToken)
-	}
-	// Decoding checks the algorithm and the signature by the issuer it names.
-	claims, err := jwt.DecodeUserClaims(token)
+	claims, err := decode(token)
 	if err != nil {
-		return Identity{}, fmt.Errorf("%w: %w", ErrMalformed, err)
-	}
-	if !nkeys.IsValidPublicUserKey(claims.Subject) {
-		return Identity{}, fmt.Errorf("%w: its subject is not a user", ErrMalformed)
+		return Identity{}, err
 	}
 	account, err := v.issuer(claims)
 	if err != nil {
@@ -100,7 +96,38 @@ func (v *Verifier) Verify(token string, now time.Time) (Identity, error) {
 	if err := checkTime(claims, account, now); err != nil {
 		return Identity{}, err
 	}
-	return identity(claims)
+	if err := checkLimits(claims, account); err != nil {
+		return Identity{}, err
+	}
+	return newIdentity(claims, account.Subject)
+}
+
+// signatureLen is the length of an ed25519 signature in base64.
+const signatureLen = 86
+
+// decode reads a token that its issuer, whoever that is, signed.
+func decode(token string) (*jwt.UserClaims, error) {
+	if len(token) > maxToken {
+		return nil, fmt.Errorf("%w: it has %d bytes, at most %d are read", ErrMalformed, len(token), maxToken)
+	}
+	// Base64 can be written in several ways. Header and claims are signed as
+	// they are written; the signature is held to one way here, so that a token
+	// that is accepted is, byte for byte, one that was issued.
+	sig := token[strings.LastIndexByte(token, '.')+1:]
+	if _, err := base64.RawURLEncoding.Strict().DecodeString(sig); err != nil || len(sig) != signatureLen {
+		return nil, fmt.Errorf("%w: it does not end in a signature", ErrMalformed)
+	}
+	claims, err := jwt.DecodeUserClaims(token) // checks the algorithm and the signature
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	case claims.Version != 2:
+		// The signature of version 1 does not cover the header.
+		return nil, fmt.Errorf("%w: it is of version %d, 2 is wanted", ErrMalformed, claims.Version)
+	case !nkeys.IsValidPublicUserKey(claims.Subject):
+		return nil, fmt.Errorf("%w: its subject is not a user", ErrMalformed)
+	}
+	return claims, nil
 }
 
 // issuer finds the account that a user belongs to and checks that it signed.
@@ -123,72 +150,34 @@ func (v *Verifier) issuer(claims *jwt.UserClaims) (*jwt.AccountClaims, error) {
 }
 
 func checkTime(claims *jwt.UserClaims, account *jwt.AccountClaims, now time.Time) error {
-	if claims.Expires != 0 && now.Unix() >= claims.Expires {
+	seconds := now.Unix()
+	switch {
+	case account.Expires != 0 && seconds >= account.Expires:
+		return fmt.Errorf("%w: the account's own JWT has expired", ErrNotTrusted)
+	case claims.Expires != 0 && seconds >= claims.Expires:
 		return ErrExpired
-	}
-	if claims.NotBefore != 0 && now.Unix() < claims.NotBefore {
+	case claims.NotBefore != 0 && seconds < claims.NotBefore:
 		return ErrNotYet
-	}
-	if account.IsClaimRevoked(claims) {
+	case account.IsClaimRevoked(claims): // or does not say when it was issued
 		return ErrRevoked
 	}
 	return nil
 }
 
-func identity(claims *jwt.UserClaims) (Identity, error) {
-	if strings.HasPrefix(claims.Name, servicePrefix) || strings.HasPrefix(claims.Name, partPrefix) {
-		if !strings.Contains(claims.Name, "/") {
-			return Identity{}, ErrNotDevice
-		}
-	}
-	address, err := subjects.ParseAddress(claims.Name)
-	if err != nil {
-		return Identity{}, fmt.Errorf("%w: its name is not USER/DEVICE", ErrNotDevice)
-	}
-	id := Identity{
-		Account: claims.IssuerAccount, Address: address, UserKey: claims.Subject,
-		IssuedAt: time.Unix(claims.IssuedAt, 0), Bearer: claims.BearerToken,
-	}
-	if id.Account == "" {
-		id.Account = claims.Issuer
-	}
-	if claims.Expires != 0 {
-		id.Expires = time.Unix(claims.Expires, 0)
-	}
-	for _, tag := range claims.Tags {
-		if text, ok := strings.CutPrefix(tag, tagType); ok {
-			if raw, err := hex.DecodeString(text); err == nil {
-				id.Type = string(raw)
-			}
-		}
-	}
-	return id, nil
-}
-
-// VerifyNonce checks that sig, in base64 of any of the usual alphabets, is the
-// holder's signature of the nonce. The error wraps [ErrSignature].
-func (id *Identity) VerifyNonce(nonce []byte, sig string) error {
-	sig = strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(sig, "="))
-	raw, err := base64.RawStdEncoding.DecodeString(sig)
-	if err != nil {
-		return fmt.Errorf("%w: it is not base64", ErrSignature)
-	}
-	pair, err := nkeys.FromPublicKey(id.UserKey)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrSignature, err)
-	}
-	if err := pair.Verify(nonce, raw); err != nil {
-		return ErrSignature
+// checkLimits refuses what a NATS server would bind to an address, an hour or
+// a kind of connection, rather than grant it more than its issuer meant.
+func checkLimits(claims *jwt.UserClaims, account *jwt.AccountClaims) error {
+	webSocket := func(kind string) bool { return strings.EqualFold(kind, jwt.ConnectionTypeWebsocket) }
+	kinds := claims.AllowedConnectionTypes
+	switch {
+	case len(claims.Src) > 0, len(claims.Times) > 0:
+		return fmt.Errorf("%w: it is bound to addresses or hours", ErrLimited)
+	case claims.ProxyRequired:
+		return fmt.Errorf("%w: it is bound to a proxy", ErrLimited)
+	case len(kinds) > 0 && !slices.ContainsFunc(kinds, webSocket):
+		return fmt.Errorf("%w: it is not for WebSocket", ErrLimited)
+	case claims.BearerToken && account.Limits.DisallowBearer:
+		return fmt.Errorf("%w: its account does not allow bearer tokens", ErrLimited)
 	}
 	return nil
-}
-
-// Accounts are the public keys of the accounts that are trusted, sorted.
-func (v *Verifier) Accounts() []string {
-	var keys []string
-	for key := range *v.accounts.Load() {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
 }
