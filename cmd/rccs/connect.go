@@ -20,7 +20,7 @@ import (
 
 type connectFlags struct {
 	url, data, creds, kind string
-	count                  int
+	count                  uint
 	timeout                time.Duration
 	json                   bool
 }
@@ -34,8 +34,8 @@ func newConnectCommand(env *environment) *cobra.Command {
 send what is typed. A typed line is the name of another device of the same user,
 a space, and the payload; a payload that is not JSON is sent as a JSON string.
 
-The connection comes back by itself when the server does. End with Ctrl-C, or
-with Ctrl-D when nothing more is to be sent.`,
+The connection comes back by itself when the server does. Ctrl-C ends it; the
+end of standard input (Ctrl-D) ends only what is sent.`,
 		Example: `  rccs connect alice/phone
   rccs connect alice/phone --count 1 --timeout 30s     # wait for one message
   rccs connect alice/phone --creds phone.creds --url wss://edge.example.com
@@ -47,8 +47,8 @@ with Ctrl-D when nothing more is to be sent.`,
 	flags.StringVar(&f.url, "url", "ws://127.0.0.1:8080/v1/ws", "`URL` of an edge")
 	flags.StringVar(&f.data, "data", "./data", "`directory` of the installation's keys")
 	flags.StringVar(&f.creds, "creds", "", "the device's credentials `file`, instead of the keys in the data directory")
-	flags.StringVar(&f.kind, "type", "user_message", "`type` of the messages that are sent")
-	flags.IntVar(&f.count, "count", 0, "end after so many `messages`")
+	checkedVar(flags, &f.kind, "type", "user_message", "`type` of the messages that are sent", checkMessageType)
+	flags.UintVar(&f.count, "count", 0, "end after so many `messages`")
 	flags.DurationVar(&f.timeout, "timeout", 0, "end after this time, with status 1 if --count messages did not come")
 	flags.BoolVar(&f.json, "json", false, "print each message as the JSON it came as")
 	return cmd
@@ -60,10 +60,10 @@ func (env *environment) device(ctx context.Context, f *connectFlags, name string
 	if err != nil {
 		return usageError{err}
 	}
-	if !wire.ValidType(f.kind) {
-		return usageError{fmt.Errorf("--type %q: want a lower-case letter, then letters, digits, '_', '.' or '-', 64 at most", f.kind)}
+	if f.timeout < 0 {
+		return usageError{fmt.Errorf("--timeout %s: want a duration such as 30s", f.timeout)}
 	}
-	credentials, err := env.deviceCredentials(f, address)
+	credentials, err := env.deviceCredentials(ctx, f, address)
 	if err != nil {
 		return err
 	}
@@ -77,8 +77,12 @@ func (env *environment) device(ctx context.Context, f *connectFlags, name string
 		OnDisconnect: func(err error) { env.note("connection lost, trying again: %v", err) },
 		OnError:      func(e *wire.Error) { env.note("refused: %v", e) },
 	})
-	if err != nil {
-		return fmt.Errorf("connect to %s: %w (is 'rccs serve' running there? another address: --url)", f.url, err)
+	var told *client.CloseError
+	switch {
+	case errors.As(err, &told):
+		return fmt.Errorf("%s refused the connection: %w", f.url, err)
+	case err != nil:
+		return fmt.Errorf("%w (is 'rccs serve' running there? another address: --url)", err)
 	}
 	defer func() { _ = c.Close() }()
 	session := c.Session()
@@ -92,9 +96,13 @@ func (env *environment) note(format string, args ...any) {
 	_, _ = fmt.Fprintf(env.err, "rccs: "+format+"\n", args...)
 }
 
-func (env *environment) deviceCredentials(f *connectFlags, a subjects.Address) (client.Credentials, error) {
+func (env *environment) deviceCredentials(ctx context.Context, f *connectFlags, a subjects.Address) (client.Credentials, error) {
 	if f.creds != "" {
-		return client.CredentialsFile(f.creds), nil
+		credentials := client.CredentialsFile(f.creds)
+		if _, _, err := credentials(ctx); err != nil { // tell before dialling
+			return nil, fmt.Errorf("--creds: %w", err)
+		}
+		return credentials, nil
 	}
 	keys, err := env.keys(f.data)
 	if err != nil {
@@ -108,7 +116,7 @@ func (env *environment) deviceCredentials(f *connectFlags, a subjects.Address) (
 
 // print prints and acknowledges messages until enough came or ctx ends.
 func (env *environment) print(ctx context.Context, c *client.Client, f *connectFlags) error {
-	for n := 0; f.count == 0 || n < f.count; n++ {
+	for n := uint(0); f.count == 0 || n < f.count; n++ {
 		m, err := c.Receive(ctx)
 		switch {
 		case errors.Is(err, context.DeadlineExceeded) && f.count > 0:

@@ -39,9 +39,6 @@ type usageError struct{ error }
 func (env *environment) run(ctx context.Context, args []string) int {
 	root := newRootCommand(env)
 	root.SetArgs(args)
-	root.SetIn(env.in)
-	root.SetOut(env.out)
-	root.SetErr(env.err)
 	cmd, err := root.ExecuteContextC(ctx)
 	var usage usageError
 	switch {
@@ -76,10 +73,14 @@ Every flag can also be given in the environment: --nats-listen is RCCS_NATS_LIST
 			return env.bind(cmd.Flags())
 		},
 	}
+	root.SetIn(env.in)
+	root.SetOut(env.out)
+	root.SetErr(env.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		newServeCommand(env), newCredsCommand(env), newSendCommand(env), newConnectCommand(env), newVersionCommand(env),
 	)
+	polish(root)
 	return root
 }
 
@@ -95,9 +96,11 @@ func (env *environment) bind(flags *pflag.FlagSet) error {
 		if !ok {
 			return
 		}
-		if e := flags.Set(f.Name, value); e != nil {
+		if e := f.Value.Set(value); e != nil {
 			err = usageError{fmt.Errorf("%s=%q: %w", name, value, e)}
+			return
 		}
+		f.Changed = true
 	})
 	return err
 }
@@ -108,7 +111,11 @@ func arguments(n int, want string) cobra.PositionalArgs {
 		if len(args) == n {
 			return nil
 		}
-		return usageError{fmt.Errorf("%d arguments given, want %s", len(args), want)}
+		plural := "s"
+		if len(args) == 1 {
+			plural = ""
+		}
+		return usageError{fmt.Errorf("%d argument%s given, want %s", len(args), plural, want)}
 	}
 }
 

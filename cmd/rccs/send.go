@@ -14,7 +14,6 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/subjects"
-	"github.com/rccs-io/rccs/wire"
 )
 
 // serverFlags say how to reach a running installation.
@@ -80,9 +79,9 @@ base64.`,
 	}
 	f.add(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&f.kind, "type", "notification", "`type` of the message")
-	flags.StringVar(&f.priority, "priority", "normal", "low, normal, high or critical")
-	flags.StringVar(&f.id, "id", "", "`id` of the message; a repeat within two minutes is stored once (default: a new one)")
+	checkedVar(flags, &f.kind, "type", "notification", "`type` of the message", checkMessageType)
+	checkedVar(flags, &f.priority, "priority", "normal", "low, normal, high or critical", checkLane)
+	checkedVar(flags, &f.id, "id", "", "`id` of the message; a repeat within two minutes is stored once (default: a new one)", checkMessageID)
 	return cmd
 }
 
@@ -91,17 +90,9 @@ func (env *environment) send(ctx context.Context, f *sendFlags, to, payload stri
 	if err != nil {
 		return usageError{err}
 	}
-	lane, ok := subjects.ParseLane(f.priority)
-	if !ok {
-		return usageError{fmt.Errorf("--priority %q: want low, normal, high or critical", f.priority)}
-	}
-	if !wire.ValidType(f.kind) {
-		return usageError{fmt.Errorf("--type %q: want a lower-case letter, then letters, digits, '_', '.' or '-', 64 at most", f.kind)}
-	}
+	lane, _ := subjects.ParseLane(f.priority) // the flag was checked
 	if f.id == "" {
 		f.id = nuid.Next()
-	} else if !wire.ValidID(f.id) {
-		return usageError{fmt.Errorf("--id %q: want 1 to 128 printable bytes without space at the ends", f.id)}
 	}
 	nc, err := env.connect(&f.serverFlags, "send")
 	if err != nil {

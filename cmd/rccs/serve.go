@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 
@@ -37,14 +36,14 @@ devices are told to come back, acknowledgements are stored.`,
 	flags.StringVar(&f.natsListen, "nats-listen", "127.0.0.1:4222", "`address` for NATS clients; empty for none")
 	flags.StringVar(&f.adminListen, "admin-listen", "127.0.0.1:8081", "`address` for health and metrics; empty for none")
 	flags.StringVar(&f.config, "config", "", "`file` in the format of nats.conf, instead of the built-in one")
-	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	checkedVar(flags, &f.logLevel, "log-level", "info", "debug, info, warn or error", checkLevel)
 	return cmd
 }
 
 func (env *environment) serve(ctx context.Context, f *serveFlags) error {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
-		return usageError{fmt.Errorf("--log-level %q: want debug, info, warn or error", f.logLevel)}
+		return err // the flag was checked
 	}
 	opts := node.Options{
 		Data: f.data, Listen: f.listen, NATSListen: f.natsListen, AdminListen: f.adminListen,

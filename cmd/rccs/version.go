@@ -9,10 +9,11 @@ import (
 
 func newVersionCommand(env *environment) *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Long:  "Print the version of rccs, of the NATS server in it, and of Go.",
-		Args:  arguments(0, "none"),
+		Use:     "version",
+		Short:   "Print the version",
+		Long:    "Print the version of rccs, of the NATS server in it, and of Go.",
+		Example: "  rccs version",
+		Args:    arguments(0, "none"),
 		RunE: func(*cobra.Command, []string) error {
 			return env.printf("rccs %s (nats-server %s, %s)\n", version, moduleVersion("github.com/nats-io/nats-server/v2"), runtime.Version())
 		},

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// polish makes the commands that cobra adds, help and completion, keep to the
+// exit statuses of ours, and tells shells what may follow each flag.
+func polish(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "help":
+			cmd.RunE = help
+		case "completion":
+			group(cmd)
+		}
+	}
+	each(root, func(cmd *cobra.Command) {
+		strict(cmd)
+		completeFlags(cmd)
+	})
+}
+
+func each(cmd *cobra.Command, f func(*cobra.Command)) {
+	f(cmd)
+	for _, sub := range cmd.Commands() {
+		each(sub, f)
+	}
+}
+
+// help is cobra's, but for a topic that there is not: that is bad usage.
+func help(cmd *cobra.Command, args []string) error {
+	topic, rest, err := cmd.Root().Find(args)
+	if err != nil || len(rest) > 0 {
+		return usageError{fmt.Errorf("no help on %q: there is no such command", strings.Join(args, " "))}
+	}
+	topic.InitDefaultHelpFlag() // so that it is listed
+	return topic.Help()
+}
+
+// strict makes wrong arguments bad usage, whoever checks them.
+func strict(cmd *cobra.Command) {
+	check := cmd.Args
+	if check == nil {
+		return
+	}
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
+}
+
+// values are what a flag can be, where that is a short list.
+var values = map[string][]string{
+	"priority":  {subjects.Low.String(), subjects.Normal.String(), subjects.High.String(), subjects.Critical.String()},
+	"log-level": {"debug", "info", "warn", "error"},
+}
+
+// files are the flags that name a file, with the ends of its name.
+var files = map[string][]string{"creds": {"creds"}, "config": {"conf"}}
+
+// completeFlags offers names of files only where a file is meant.
+func completeFlags(cmd *cobra.Command) {
+	if cmd.ValidArgsFunction == nil && !cmd.HasSubCommands() {
+		cmd.ValidArgsFunction = cobra.NoFileCompletions
+	}
+	// The functions used here fail on a flag that does not exist.
+	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		switch ends, isFile := files[f.Name]; {
+		case f.Name == "data":
+			_ = cmd.MarkFlagDirname(f.Name)
+		case isFile:
+			_ = cmd.MarkFlagFilename(f.Name, ends...)
+		case f.NoOptDefVal == "": // it takes a value
+			_ = cmd.RegisterFlagCompletionFunc(f.Name,
+				cobra.FixedCompletions(slices.Clone(values[f.Name]), cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveKeepOrder))
+		}
+	})
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"errors"
+	"log/slog"
+
+	"github.com/spf13/pflag"
+
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// checked is a text flag that is checked when it is set, so that the error
+// names the flag or the variable that was wrong.
+type checked struct {
+	text  *string
+	check func(string) error
+}
+
+// String implements pflag.Value.
+func (c checked) String() string { return *c.text }
+
+// Type implements pflag.Value.
+func (checked) Type() string { return "string" }
+
+// Set implements pflag.Value.
+func (c checked) Set(s string) error {
+	if err := c.check(s); err != nil {
+		return err
+	}
+	*c.text = s
+	return nil
+}
+
+func checkedVar(flags *pflag.FlagSet, text *string, name, value, usage string, check func(string) error) {
+	*text = value
+	flags.Var(checked{text: text, check: check}, name, usage)
+}
+
+func checkMessageType(s string) error {
+	if !wire.ValidType(s) {
+		return errors.New("want a lower-case letter, then letters, digits, '_', '.' or '-', 64 at most")
+	}
+	return nil
+}
+
+func checkMessageID(s string) error {
+	if !wire.ValidID(s) {
+		return errors.New("want 1 to 128 printable bytes without space at the ends")
+	}
+	return nil
+}
+
+func checkLane(s string) error {
+	if _, ok := subjects.ParseLane(s); !ok {
+		return errors.New("want low, normal, high or critical")
+	}
+	return nil
+}
+
+func checkLevel(s string) error {
+	if new(slog.Level).UnmarshalText([]byte(s)) != nil {
+		return errors.New("want debug, info, warn or error")
+	}
+	return nil
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// console runs the program in this process, without anything of the real
+// environment.
+type console struct {
+	in   string
+	vars map[string]string
+}
+
+// outcome is what a run of the program left behind.
+type outcome struct {
+	status   int
+	out, err string
+}
+
+func (c console) environment(in io.Reader, out, err io.Writer) *environment {
+	return &environment{in: in, out: out, err: err, lookup: func(name string) (string, bool) {
+		value, ok := c.vars[name]
+		return value, ok
+	}}
+}
+
+func (c console) run(tb testing.TB, args ...string) outcome {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), time.Minute)
+	defer cancel()
+	var out, errs bytes.Buffer
+	status := c.environment(strings.NewReader(c.in), &out, &errs).run(ctx, args)
+	return outcome{status: status, out: out.String(), err: errs.String()}
+}
+
+// succeed runs the program, and fails the test unless it succeeds.
+func (c console) succeed(tb testing.TB, args ...string) outcome {
+	tb.Helper()
+	got := c.run(tb, args...)
+	if got.status != exitOK {
+		tb.Fatalf("rccs %q: status %d: %s", args, got.status, got.err)
+	}
+	return got
+}
+
+// refused checks how a run that failed told so: nothing on standard output,
+// and on standard error one message, that names what is wrong.
+func (o outcome) refused(tb testing.TB, status int, want ...string) {
+	tb.Helper()
+	if o.status != status || o.out != "" {
+		tb.Errorf("status %d, want %d; printed %q and %q", o.status, status, o.out, o.err)
+	}
+	for _, text := range want {
+		if !strings.Contains(o.err, text) {
+			tb.Errorf("%q is not told: %q", text, o.err)
+		}
+	}
+	if !strings.HasPrefix(o.err, "rccs: ") || !strings.HasSuffix(o.err, "\n") || strings.Count(o.err, "rccs: ") != 1 {
+		tb.Errorf("not one error that begins with %q: %q", "rccs: ", o.err)
+	}
+	if hint := strings.Contains(o.err, "--help'"); hint != (status == exitUsage) {
+		tb.Errorf("status %d, hint at --help %t: %q", status, hint, o.err)
+	}
+}
+
+// tree is every command, cobra's own included.
+func tree() []*cobra.Command {
+	var all []*cobra.Command
+	each(newRootCommand(console{}.environment(strings.NewReader(""), io.Discard, io.Discard)), func(cmd *cobra.Command) {
+		all = append(all, cmd)
+	})
+	return all
+}
+
+// running is the program in the background.
+type running struct {
+	tb     testing.TB
+	lines  chan string // of standard output; closed at its end
+	in     *io.PipeWriter
+	cancel context.CancelFunc
+	status chan int
+
+	mu   sync.Mutex
+	errs bytes.Buffer // guarded by mu
+}
+
+// Write collects standard error.
+func (r *running) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.errs.Write(p)
+}
+
+func (r *running) stderr() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.errs.String()
+}
+
+// start runs the program until the test ends, or [running.stop].
+func (c console) start(tb testing.TB, args ...string) *running {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
+	in, typed := io.Pipe()
+	printed, out := io.Pipe()
+	r := &running{tb: tb, lines: make(chan string, 1024), in: typed, cancel: cancel, status: make(chan int, 1)}
+	var readers sync.WaitGroup
+	readers.Go(func() {
+		defer close(r.lines)
+		for s := bufio.NewScanner(printed); s.Scan(); {
+			r.lines <- s.Text()
+		}
+	})
+	readers.Go(func() {
+		r.status <- c.environment(in, out, r).run(ctx, args)
+		_ = out.Close()
+	})
+	tb.Cleanup(func() {
+		cancel()
+		_ = typed.Close()
+		readers.Wait()
+	})
+	return r
+}
+
+// await returns the groups of the first line that matches.
+func (r *running) await(pattern string) []string {
+	r.tb.Helper()
+	re := regexp.MustCompile(pattern)
+	timeout := time.After(30 * time.Second)
+	for {
+		select {
+		case line, ok := <-r.lines:
+			if !ok {
+				r.tb.Fatalf("ended without a line like %q: %s", pattern, r.stderr())
+			}
+			if groups := re.FindStringSubmatch(line); groups != nil {
+				return groups
+			}
+		case <-timeout:
+			r.tb.Fatalf("no line like %q within 30 s: %s", pattern, r.stderr())
+		}
+	}
+}
+
+// noted polls until standard error has the text.
+func (r *running) noted(text string) {
+	r.tb.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(r.stderr(), text); {
+		if time.Now().After(deadline) {
+			r.tb.Fatalf("%q was not noted within 30 s: %s", text, r.stderr())
+		}
+		<-time.After(time.Millisecond)
+	}
+}
+
+// exit waits until the program ends by itself.
+func (r *running) exit() int {
+	r.tb.Helper()
+	select {
+	case status := <-r.status:
+		return status
+	case <-time.After(30 * time.Second):
+		r.tb.Fatalf("still running after 30 s: %s", r.stderr())
+		return -1
+	}
+}
+
+// stop ends the program as Ctrl-C does.
+func (r *running) stop() int {
+	r.tb.Helper()
+	r.cancel()
+	return r.exit()
+}

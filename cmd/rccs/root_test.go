@@ -1,0 +1,343 @@
+package main
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+func TestWrongCommandLinesAreBadUsage(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		line string
+		want []string
+	}{
+		{"nosuch", []string{`"nosuch"`, "'rccs --help'"}},
+		{"sned", []string{"Did you mean", "send"}},
+		{"--nosuch", []string{"--nosuch", "'rccs --help'"}},
+		{"-z", []string{"-z"}},
+		{"help nosuch", []string{`"nosuch"`}},
+		{"help creds nosuch", []string{`"creds nosuch"`}},
+		{"completion", []string{"subcommand", "'rccs completion --help'"}},
+		{"completion nosuch", []string{`"nosuch"`}},
+		{"completion bash more", []string{`"more"`, "'rccs completion bash --help'"}},
+		{"version more", []string{"1 argument given", "want none", "'rccs version --help'"}},
+		{"version --nosuch", []string{"--nosuch"}},
+		{"serve more", []string{"1 argument given", "want none", "'rccs serve --help'"}},
+		{"serve --nosuch", []string{"--nosuch"}},
+		{"serve --data", []string{"--data"}},
+		{"serve --log-level loud", []string{"--log-level", `"loud"`, "debug, info, warn or error"}},
+		{"creds", []string{"subcommand", "'rccs creds --help'"}},
+		{"creds nosuch", []string{`"nosuch"`, "'rccs creds --help'"}},
+		{"creds device", []string{"0 arguments given", "USER/DEVICE", "'rccs creds device --help'"}},
+		{"creds device a/b c/d", []string{"2 arguments given", "USER/DEVICE"}},
+		{"creds device alice", []string{`"alice"`, "USER/DEVICE"}},
+		{"creds device a/b --nosuch", []string{"--nosuch"}},
+		{"creds device a/b --bearer=perhaps", []string{"--bearer", "perhaps"}},
+		{"creds service", []string{"0 arguments given", "NAME", "'rccs creds service --help'"}},
+		{"creds service a b", []string{"2 arguments given", "NAME"}},
+		{"creds service alice/phone", []string{`"alice/phone"`, "'/'"}},
+		{"send a/b", []string{"1 argument given", "PAYLOAD", "'rccs send --help'"}},
+		{"send a/b 1 2", []string{"3 arguments given", "PAYLOAD"}},
+		{"send alice 1", []string{`"alice"`, "USER/DEVICE"}},
+		{"send a/b 1 --priority urgent", []string{"--priority", `"urgent"`, "low, normal, high or critical"}},
+		{"send a/b 1 --type Alarm", []string{"--type", `"Alarm"`, "lower-case"}},
+		{"send a/b 1 --id \x01", []string{"--id", "printable"}},
+		{"connect", []string{"0 arguments given", "USER/DEVICE", "'rccs connect --help'"}},
+		{"connect alice", []string{`"alice"`, "USER/DEVICE"}},
+		{"connect a/b --type Alarm", []string{"--type", `"Alarm"`, "lower-case"}},
+		{"connect a/b --count many", []string{"--count", "many"}},
+		{"connect a/b --count -1", []string{"--count", "-1"}},
+		{"connect a/b --timeout -1s", []string{"--timeout", "-1s"}},
+		{"connect a/b --timeout 30", []string{"--timeout", `"30"`}},
+	} {
+		t.Run(c.line, func(t *testing.T) {
+			t.Parallel()
+			console{}.run(t, strings.Split(c.line, " ")...).refused(t, exitUsage, c.want...)
+		})
+	}
+}
+
+// Bad usage is found before anything is made.
+func TestBadUsageMakesNoKeys(t *testing.T) {
+	t.Parallel()
+	for _, line := range []string{
+		"creds device alice", "creds device -", "creds device a/b --expires 0", "creds device a/b --type \x01",
+		"creds service a/b", "creds service a --expires -1h", "serve --log-level loud",
+		"send alice 1", "send a/b 1 --priority urgent", "connect alice", "connect a/b --type A",
+	} {
+		data := filepath.Join(t.TempDir(), "data")
+		console{}.run(t, append(strings.Split(line, " "), "--data", data)...).refused(t, exitUsage)
+		if _, err := os.Stat(data); err == nil {
+			t.Errorf("%s: made %s", line, data)
+		}
+	}
+}
+
+func TestFailuresAreNotBadUsage(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	console{}.succeed(t, "creds", "service", "a", "--data", data)
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open := t.TempDir()
+	console{}.succeed(t, "creds", "service", "a", "--data", open)
+	if err := os.Chmod(filepath.Join(open, "keys"), 0o755); err != nil { //nolint:gosec // what must be refused
+		t.Fatal(err)
+	}
+	nowhere := "nats://127.0.0.1:1"
+	for _, c := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"creds", "device", "a/b", "--data", file}, []string{file}},
+		{[]string{"creds", "service", "a", "--data", file}, []string{file}},
+		{[]string{"creds", "device", "a/b", "--data", open}, []string{"chmod 700"}},
+		{[]string{"serve", "--data", file}, []string{file}},
+		{[]string{"serve", "--data", data, "--config", file + ".conf"}, []string{file + ".conf"}},
+		{[]string{"serve", "--data", data, "--nats-listen", "nowhere"}, []string{`"nowhere"`, "HOST:PORT"}},
+		{[]string{"send", "a/b", "1", "--data", data, "--server", nowhere}, []string{nowhere, "rccs serve", "--server)"}},
+		{[]string{"send", "a/b", "1", "--creds", file}, []string{file, "--creds"}},
+		{[]string{"send", "a/b", "1", "--creds", file + ".creds"}, []string{file + ".creds", "--creds"}},
+		{[]string{"connect", "a/b", "--data", data, "--url", "ws://127.0.0.1:1/v1/ws"}, []string{"ws://127.0.0.1:1/v1/ws", "rccs serve", "--url)"}},
+		{[]string{"connect", "a/b", "--creds", file}, []string{file}},
+	} {
+		t.Run(strings.Join(c.args[:2], " "), func(t *testing.T) {
+			t.Parallel()
+			console{}.run(t, c.args...).refused(t, exitFailed, c.want...)
+		})
+	}
+}
+
+func TestHelpTeaches(t *testing.T) {
+	t.Parallel()
+	for _, cmd := range tree() {
+		path := strings.Fields(cmd.CommandPath())[1:]
+		t.Run(cmd.CommandPath(), func(t *testing.T) {
+			t.Parallel()
+			shown := console{}.succeed(t, append(path, "--help")...)
+			if again := (console{}).succeed(t, append([]string{"help"}, path...)...); again.out != shown.out || again.err != "" {
+				t.Errorf("help says another thing than --help: %q", again.out)
+			}
+			if !strings.Contains(shown.out, "Usage:") || shown.err != "" {
+				t.Errorf("shown: %q and %q", shown.out, shown.err)
+			}
+			for _, sub := range cmd.Commands() {
+				if sub.IsAvailableCommand() && !strings.Contains(shown.out, "\n  "+sub.Name()+" ") {
+					t.Errorf("does not list %s", sub.Name())
+				}
+			}
+			cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+				if !f.Hidden && (f.Usage == "" || !strings.Contains(shown.out, "--"+f.Name)) {
+					t.Errorf("does not explain --%s", f.Name)
+				}
+			})
+		})
+	}
+}
+
+// Each command of ours shows by examples how it is used, and they are right:
+// its name and its flags are those that there are.
+func TestExamplesAreRight(t *testing.T) {
+	t.Parallel()
+	seen := 0
+	for _, cmd := range tree() {
+		if cmd.HasSubCommands() || cmd.Name() == "help" || cmd.Parent().Name() == "completion" {
+			continue
+		}
+		seen++
+		own := 0
+		for line := range strings.Lines(cmd.Example) {
+			_, line, ok := strings.Cut(line, cmd.CommandPath())
+			if !ok {
+				continue // a step before or after
+			}
+			own++
+			line, _, _ = strings.Cut(line, "#")
+			for _, word := range strings.Fields(line) {
+				name, isFlag := strings.CutPrefix(word, "--")
+				if isFlag && cmd.Flags().Lookup(name) == nil {
+					t.Errorf("%s: an example has the flag --%s, which does not exist", cmd.CommandPath(), name)
+				}
+			}
+		}
+		if own == 0 {
+			t.Errorf("%s has no example", cmd.CommandPath())
+		}
+	}
+	if seen < 6 {
+		t.Errorf("only %d commands", seen)
+	}
+}
+
+func TestHelpWithoutArguments(t *testing.T) {
+	t.Parallel()
+	got := console{}.succeed(t)
+	for _, name := range []string{"serve", "creds", "send", "connect", "version", "completion", "RCCS_NATS_LISTEN"} {
+		if !strings.Contains(got.out, name) {
+			t.Errorf("says nothing of %s", name)
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	got := console{}.succeed(t, "version")
+	if !strings.HasPrefix(got.out, "rccs "+version+" (nats-server v2.") || !strings.Contains(got.out, ", go1.") || strings.Count(got.out, "\n") != 1 || got.err != "" {
+		t.Errorf("printed %q and %q", got.out, got.err)
+	}
+}
+
+// Every flag of every command has its variable; a bad value names it.
+func TestEveryFlagHasItsVariable(t *testing.T) {
+	t.Parallel()
+	flags := 0
+	for _, cmd := range tree() {
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if f.Name == "help" {
+				return
+			}
+			flags++
+			value := map[string]string{"bool": "true", "uint": "7", "duration": "2h", "string": "high"}[f.Value.Type()]
+			if f.Name == "log-level" {
+				value = "debug"
+			}
+			name := "RCCS_" + strings.ReplaceAll(strings.ToUpper(f.Name), "-", "_")
+			env := console{vars: map[string]string{name: value}}.environment(nil, nil, nil)
+			if err := env.bind(cmd.Flags()); err != nil || f.Value.String() != value && f.Value.String() != value+"0m0s" {
+				t.Errorf("%s --%s: %s=%s gives %q, %v", cmd.CommandPath(), f.Name, name, value, f.Value, err)
+			}
+		})
+	}
+	if flags < 20 {
+		t.Errorf("only %d flags", flags)
+	}
+	for name, line := range map[string]string{
+		"RCCS_BEARER":    "creds device a/b",
+		"RCCS_EXPIRES":   "creds service a",
+		"RCCS_COUNT":     "connect a/b",
+		"RCCS_TIMEOUT":   "connect a/b",
+		"RCCS_JSON":      "connect a/b",
+		"RCCS_PRIORITY":  "send a/b 1",
+		"RCCS_LOG_LEVEL": "serve",
+	} {
+		console{vars: map[string]string{name: "perhaps"}}.run(t, strings.Split(line, " ")...).refused(t, exitUsage, name+`="perhaps"`)
+	}
+}
+
+func TestFlagWinsOverItsVariable(t *testing.T) {
+	t.Parallel()
+	byFlag, byVariable := filepath.Join(t.TempDir(), "flag"), filepath.Join(t.TempDir(), "variable")
+	c := console{vars: map[string]string{"RCCS_DATA": byVariable, "RCCS_EXPIRES": "nonsense", "RCCS_NOSUCH": "x"}}
+	c.succeed(t, "creds", "service", "a", "--data", byFlag, "--expires", "1h")
+	if _, err := os.Stat(byVariable); err == nil {
+		t.Error("the variable was used although the flag was given")
+	}
+	c.vars["RCCS_EXPIRES"] = "1h"
+	c.succeed(t, "creds", "service", "a")
+	if _, err := os.Stat(filepath.Join(byVariable, "keys")); err != nil {
+		t.Errorf("the variable was not used: %v", err)
+	}
+}
+
+// A variable of a flag that the command does not have is none of its business.
+func TestVariablesOfOtherCommandsAreIgnored(t *testing.T) {
+	t.Parallel()
+	console{vars: map[string]string{"RCCS_BEARER": "nonsense", "RCCS_HELP": "nonsense"}}.succeed(t, "version")
+}
+
+func TestCompletionScripts(t *testing.T) {
+	t.Parallel()
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		got := console{}.succeed(t, "completion", shell)
+		if len(got.out) < 500 || !strings.Contains(got.out, "rccs") || got.err != "" {
+			t.Errorf("%s: %d bytes and %q", shell, len(got.out), got.err)
+		}
+	}
+}
+
+func TestShellsAreToldWhatFollows(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"send a/b 1 --priority ":  "low normal high critical :36",
+		"send a/b 1 --priority c": "low normal high critical :36",
+		"serve --log-level ":      "debug info warn error :36",
+		"send a/b 1 --type ":      ":36", // any text, so no names of files
+		"send a/b 1 --creds ":     "creds :8",
+		"serve --config ":         "conf :8",
+		"serve --data ":           ":16", // directories
+		"creds device --data ":    ":16",
+		"creds device ":           ":4",
+		"creds ":                  "device service :4",
+		"completion ":             "bash fish powershell zsh :4",
+		"creds device a/b --b":    "--bearer :4",
+		"connect a/b --count 1 ":  ":4",
+	} {
+		got := console{}.succeed(t, append([]string{"__completeNoDesc"}, strings.Split(line, " ")...)...)
+		if words := strings.Join(strings.Fields(got.out), " "); words != want {
+			t.Errorf("%q: %q, want %q", line, words, want)
+		}
+	}
+}
+
+// broken is standard output that cannot be written.
+type broken struct{}
+
+func (broken) Write([]byte) (int, error) { return 0, fs.ErrClosed }
+
+func TestOutputThatIsLostIsAFailure(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	for _, line := range []string{"version", "creds device a/b", "creds device a/b --bearer", "creds device - --bearer", "creds service a"} {
+		args := strings.Split(line, " ")
+		if line != "version" {
+			args = append(args, "--data", data)
+		}
+		var errs bytes.Buffer
+		env := console{}.environment(strings.NewReader("a/b\n"), broken{}, &errs)
+		if status := env.run(t.Context(), args); status != exitFailed || !strings.Contains(errs.String(), fs.ErrClosed.Error()) {
+			t.Errorf("%s: status %d, %s", line, status, errs.String())
+		}
+	}
+}
+
+func TestCommandNamesAreThoseOfTheContract(t *testing.T) {
+	t.Parallel()
+	var names []string
+	for _, cmd := range tree() {
+		if cmd.IsAvailableCommand() && !slices.ContainsFunc([]*cobra.Command{cmd, cmd.Parent()}, func(c *cobra.Command) bool {
+			return c == nil || c.Name() == "completion" || c.Name() == "help"
+		}) {
+			names = append(names, cmd.CommandPath())
+		}
+	}
+	slices.Sort(names)
+	for _, want := range []string{"rccs connect", "rccs creds", "rccs creds device", "rccs creds service", "rccs send", "rccs serve", "rccs version"} {
+		if !slices.Contains(names, want) {
+			t.Errorf("no %q in %q", want, names)
+		}
+	}
+	for path, flags := range map[string][]string{
+		"rccs serve":         {"data", "listen", "nats-listen", "admin-listen", "config"},
+		"rccs creds device":  {"data", "type", "bearer", "expires"},
+		"rccs creds service": {"data"},
+		"rccs send":          {"data", "server", "creds"},
+		"rccs connect":       {"data", "creds"},
+	} {
+		i := slices.IndexFunc(tree(), func(cmd *cobra.Command) bool { return cmd.CommandPath() == path })
+		for _, flag := range flags {
+			if tree()[i].Flags().Lookup(flag) == nil {
+				t.Errorf("%s has no --%s", path, flag)
+			}
+		}
+	}
+}
