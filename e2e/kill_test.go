@@ -101,10 +101,11 @@ func (g *gate) open()         { g.mu.Unlock() }
 func (g *gate) link(token string) (*link, error) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	ws, _, err := plainDialer().Dial(g.s.Devices, nil)
+	ws, response, err := plainDialer().Dial(g.s.Devices, nil)
 	if err != nil {
 		return nil, err
 	}
+	_ = response.Body.Close()
 	l := &link{ws: ws}
 	if _, err := l.next(); err != nil { // the challenge
 		return nil, errors.Join(err, ws.Close())

@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -140,7 +139,9 @@ func (b *tourBlock) run(t *testing.T, root string, env []string) {
 	if b.background {
 		t.Cleanup(func() {
 			cancel()
-			<-ended
+			if err := <-ended; err != nil {
+				t.Logf("README, block %s ended with: %v", b.name, err) // by our signal, or the tour's own kill
+			}
 		})
 		return
 	}
@@ -166,7 +167,7 @@ func (d demand) check(t *testing.T, b, from *tourBlock) {
 		select {
 		case <-tick.C:
 		case <-within:
-			t.Fatal(fmt.Sprintf("README, block %s: %q does not stand in\n%s", b.name, d.text, from.out))
+			t.Fatalf("README, block %s: %q does not stand in\n%s", b.name, d.text, from.out)
 		}
 	}
 }
