@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -52,6 +53,7 @@ type device struct {
 
 	write sync.Mutex
 	in    chan envelope // closed when the connection has ended
+	early []envelope    // came while something of the other kind was waited for
 	end   error         // why; read after in is closed
 	pings chan string   // payloads of pings that came
 	pongs chan string
@@ -208,9 +210,14 @@ func (d *device) receive() (envelope, error) {
 	}
 }
 
-// next is the next envelope, whatever it is.
+// next is the next envelope, whatever it is, in the order in which they came.
 func (d *device) next() envelope {
 	d.t.Helper()
+	if len(d.early) > 0 {
+		e := d.early[0]
+		d.early = d.early[1:]
+		return e
+	}
 	e, err := d.receive()
 	if err != nil {
 		d.t.Fatal(err)
@@ -218,12 +225,40 @@ func (d *device) next() envelope {
 	return e
 }
 
-// message is the next envelope, which must be a durable message.
+// durable is whether the device has to acknowledge an envelope.
+func (e envelope) durable() bool { return e.Seq > 0 }
+
+// pick is the next envelope that is durable, or the next that is not. The two
+// kinds have no order between them. The others are kept.
+func (d *device) pick(durable bool) envelope {
+	d.t.Helper()
+	for i, e := range d.early {
+		if e.durable() == durable {
+			d.early = slices.Delete(d.early, i, i+1)
+			return e
+		}
+	}
+	for {
+		e, err := d.receive()
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		if e.durable() == durable {
+			return e
+		}
+		if e.Type == "error" {
+			d.t.Fatalf("%s: want a message, got %s", d.name, e.raw)
+		}
+		d.early = append(d.early, e)
+	}
+}
+
+// message is the next durable message.
 func (d *device) message() envelope {
 	d.t.Helper()
-	e := d.next()
-	if e.Seq == 0 || e.Type == "ack" || e.Type == "error" {
-		d.t.Fatalf("%s: want a message with a seq, got %s", d.name, e.raw)
+	e := d.pick(true)
+	if e.Type == "ack" || e.Type == "error" {
+		d.t.Fatalf("%s: want a message, got %s", d.name, e.raw)
 	}
 	return e
 }
@@ -276,6 +311,9 @@ func (d *device) acknowledge(payload object) {
 // silent fails the test when anything comes for a while.
 func (d *device) silent(while time.Duration) {
 	d.t.Helper()
+	if len(d.early) > 0 {
+		d.t.Fatalf("%s: want nothing, got %s", d.name, d.early[0].raw)
+	}
 	select {
 	case e, ok := <-d.in:
 		if !ok {
@@ -290,17 +328,24 @@ func (d *device) silent(while time.Duration) {
 // with a code and nothing before it.
 func (d *device) wantClose(code int) {
 	d.t.Helper()
+	for _, e := range d.early {
+		if !e.durable() {
+			d.t.Fatalf("%s: before close %d came %s", d.name, code, e.raw)
+		}
+	}
 	e, err := d.receive()
 	if err == nil {
 		d.t.Fatalf("%s: want close %d, got %s", d.name, code, e.raw)
 	}
-	if !websocket.IsCloseError(err, code) {
-		var closed *websocket.CloseError
-		if errors.As(err, &closed) && closed.Code == code {
-			return
-		}
+	if !closedWith(err, code) {
 		d.t.Fatalf("%s: want close %d, got %v", d.name, code, err)
 	}
+}
+
+// closedWith is whether a connection ended with a close frame with a code.
+func closedWith(err error, code int) bool {
+	var closed *websocket.CloseError
+	return errors.As(err, &closed) && closed.Code == code
 }
 
 var ids atomic.Uint64

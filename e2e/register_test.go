@@ -132,10 +132,10 @@ func connectBy(t testing.TB, s *server, name string, how dialing, extra object) 
 	return d
 }
 
-// wantAck reads the next envelope, which must be an ack.
+// wantAck reads the next answer, which must be an ack.
 func (d *device) wantAck() answer {
 	d.t.Helper()
-	e := d.next()
+	e := d.pick(false)
 	if e.Type != "ack" {
 		d.t.Fatalf("%s: want an ack, got %s", d.name, e.raw)
 	}
@@ -144,10 +144,10 @@ func (d *device) wantAck() answer {
 	return a
 }
 
-// wantError reads the next envelope, which must be an error with a code.
+// wantError reads the next answer, which must be an error with a code.
 func (d *device) wantError(code string) failure {
 	d.t.Helper()
-	e := d.next()
+	e := d.pick(false)
 	if e.Type != "error" {
 		d.t.Fatalf("%s: want error %s, got %.2000s", d.name, code, e.raw)
 	}
@@ -162,7 +162,7 @@ func (d *device) wantError(code string) failure {
 	return f
 }
 
-// beat shows that the connection works, and that nothing is before the answer.
+// beat shows that the connection works, and that no other answer was under way.
 func (d *device) beat() {
 	d.t.Helper()
 	id := newID()
