@@ -79,6 +79,8 @@ func (env *environment) device(ctx context.Context, f *connectFlags, name string
 	})
 	var told *client.CloseError
 	switch {
+	case errors.Is(err, wire.AuthError):
+		return fmt.Errorf("%s refused the credential: %w (is --data, or --creds, of the same installation?)", f.url, err)
 	case errors.As(err, &told):
 		return fmt.Errorf("%s refused the connection: %w", f.url, err)
 	case err != nil:
@@ -104,7 +106,7 @@ func (env *environment) deviceCredentials(ctx context.Context, f *connectFlags, 
 		}
 		return credentials, nil
 	}
-	keys, err := env.keys(f.data)
+	keys, err := env.installed(f.data)
 	if err != nil {
 		return nil, err
 	}

@@ -24,8 +24,8 @@ type console struct {
 	vars map[string]string
 }
 
-// outcome is what a run of the program left behind.
-type outcome struct {
+// result is what a run of the program left behind.
+type result struct {
 	status   int
 	out, err string
 }
@@ -37,17 +37,17 @@ func (c console) environment(in io.Reader, out, err io.Writer) *environment {
 	}}
 }
 
-func (c console) run(tb testing.TB, args ...string) outcome {
+func (c console) run(tb testing.TB, args ...string) result {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), time.Minute)
 	defer cancel()
 	var out, errs bytes.Buffer
 	status := c.environment(strings.NewReader(c.in), &out, &errs).run(ctx, args)
-	return outcome{status: status, out: out.String(), err: errs.String()}
+	return result{status: status, out: out.String(), err: errs.String()}
 }
 
 // succeed runs the program, and fails the test unless it succeeds.
-func (c console) succeed(tb testing.TB, args ...string) outcome {
+func (c console) succeed(tb testing.TB, args ...string) result {
 	tb.Helper()
 	got := c.run(tb, args...)
 	if got.status != exitOK {
@@ -58,7 +58,7 @@ func (c console) succeed(tb testing.TB, args ...string) outcome {
 
 // refused checks how a run that failed told so: nothing on standard output,
 // and on standard error one message, that names what is wrong.
-func (o outcome) refused(tb testing.TB, status int, want ...string) {
+func (o result) refused(tb testing.TB, status int, want ...string) {
 	tb.Helper()
 	if o.status != status || o.out != "" {
 		tb.Errorf("status %d, want %d; printed %q and %q", o.status, status, o.out, o.err)

@@ -289,10 +289,10 @@ func TestShellsAreToldWhatFollows(t *testing.T) {
 	}
 }
 
-// broken is standard output that cannot be written.
-type broken struct{}
+// lost is standard output that cannot be written.
+type lost struct{}
 
-func (broken) Write([]byte) (int, error) { return 0, fs.ErrClosed }
+func (lost) Write([]byte) (int, error) { return 0, fs.ErrClosed }
 
 func TestOutputThatIsLostIsAFailure(t *testing.T) {
 	t.Parallel()
@@ -303,7 +303,7 @@ func TestOutputThatIsLostIsAFailure(t *testing.T) {
 			args = append(args, "--data", data)
 		}
 		var errs bytes.Buffer
-		env := console{}.environment(strings.NewReader("a/b\n"), broken{}, &errs)
+		env := console{}.environment(strings.NewReader("a/b\n"), lost{}, &errs)
 		if status := env.run(t.Context(), args); status != exitFailed || !strings.Contains(errs.String(), fs.ErrClosed.Error()) {
 			t.Errorf("%s: status %d, %s", line, status, errs.String())
 		}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -28,8 +30,9 @@ func (f *serverFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.creds, "creds", "", "credentials `file`, instead of the keys in the data directory")
 }
 
-// connect opens a NATS connection as a service.
-func (env *environment) connect(f *serverFlags, name string) (*nats.Conn, error) {
+// connect opens a NATS connection as a service. What the server refuses later
+// on, such as a subject, is told to refused.
+func (env *environment) connect(f *serverFlags, name string, refused func(error)) (*nats.Conn, error) {
 	var cred auth.Credential
 	if f.creds != "" {
 		file, err := os.ReadFile(f.creds)
@@ -40,7 +43,7 @@ func (env *environment) connect(f *serverFlags, name string) (*nats.Conn, error)
 			return nil, fmt.Errorf("--creds %s: %w", f.creds, err)
 		}
 	} else {
-		keys, err := env.keys(f.data)
+		keys, err := env.installed(f.data)
 		if err != nil {
 			return nil, err
 		}
@@ -48,7 +51,12 @@ func (env *environment) connect(f *serverFlags, name string) (*nats.Conn, error)
 			return nil, err
 		}
 	}
-	nc, err := nats.Connect(f.server, cred.Option(), nats.Name("rccs "+name))
+	nc, err := nats.Connect(f.server, cred.Option(), nats.Name("rccs "+name),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrPermissionViolation) {
+				refused(err)
+			}
+		}))
 	switch {
 	case errors.Is(err, nats.ErrAuthorization):
 		return nil, fmt.Errorf("%s refused the credential: is --data (or --creds) of the same installation?", f.server)
@@ -56,6 +64,16 @@ func (env *environment) connect(f *serverFlags, name string) (*nats.Conn, error)
 		return nil, fmt.Errorf("connect to %s: %w (is 'rccs serve' running there? another address: --server)", f.server, err)
 	}
 	return nc, nil
+}
+
+// installed opens the keys of an installation that exists. A command that talks
+// to one must not make another, whose credentials would be refused.
+func (env *environment) installed(data string) (*auth.Keystore, error) {
+	keys := filepath.Join(data, "keys")
+	if _, err := os.Stat(keys); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%s does not exist: name the data directory of 'rccs serve' with --data, or a credentials file with --creds", keys)
+	}
+	return env.keys(data)
 }
 
 type sendFlags struct {
@@ -94,7 +112,11 @@ func (env *environment) send(ctx context.Context, f *sendFlags, to, payload stri
 	if f.id == "" {
 		f.id = nuid.Next()
 	}
-	nc, err := env.connect(&f.serverFlags, "send")
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	ctx, refused := context.WithCancelCause(ctx) // or it would wait for an answer that cannot come
+	defer refused(nil)
+	nc, err := env.connect(&f.serverFlags, "send", refused)
 	if err != nil {
 		return err
 	}
@@ -103,22 +125,29 @@ func (env *environment) send(ctx context.Context, f *sendFlags, to, payload stri
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	ack, err := js.PublishMsg(ctx, &nats.Msg{
-		Subject: subjects.Inbox(address.Key(), lane),
-		Data:    []byte(payload),
-		Header: nats.Header{
-			"Nats-Msg-Id":       {"service.send/" + string(address.Key()) + "/" + f.id},
-			subjects.HeaderID:   {f.id},
-			subjects.HeaderType: {f.kind},
-		},
-	})
-	if err != nil {
+	ack, err := js.PublishMsg(ctx, f.message(address, lane, payload))
+	switch {
+	case err != nil && errors.Is(context.Cause(ctx), nats.ErrPermissionViolation):
+		return fmt.Errorf("not allowed: the credential is not a service's, make one with 'rccs creds service': %w", context.Cause(ctx))
+	case errors.Is(err, nats.ErrMaxPayload):
+		return fmt.Errorf("not stored: %w: %d bytes", err, len(payload))
+	case err != nil:
 		return fmt.Errorf("not known to be stored: %w (try again with --id %s: it is stored once)", err, f.id)
 	}
 	if ack.Duplicate {
 		return env.printf("stored before: %s, lane %s, seq %d, id %s\n", address, lane, ack.Sequence, f.id)
 	}
 	return env.printf("stored: %s, lane %s, seq %d, id %s\n", address, lane, ack.Sequence, f.id)
+}
+
+func (f *sendFlags) message(to subjects.Address, lane subjects.Lane, payload string) *nats.Msg {
+	return &nats.Msg{
+		Subject: subjects.Inbox(to.Key(), lane),
+		Data:    []byte(payload),
+		Header: nats.Header{
+			"Nats-Msg-Id":       {"service.send/" + string(to.Key()) + "/" + f.id},
+			subjects.HeaderID:   {f.id},
+			subjects.HeaderType: {f.kind},
+		},
+	}
 }
