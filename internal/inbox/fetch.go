@@ -38,12 +38,15 @@ type fetcher struct {
 
 	base string
 	sub  *nats.Subscription
-	quit chan struct{}
-	wg   sync.WaitGroup
+	// ctx ends with the fetcher, and with it what its own goroutines ask.
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
 
-	mu   sync.Mutex
-	next uint64
-	open map[string]*fetch
+	mu      sync.Mutex
+	next    uint64
+	open    map[string]*fetch
+	stopped bool
 }
 
 // fetch is one request under way. Its fields belong to the subscription's
@@ -69,7 +72,8 @@ type stored struct {
 }
 
 func newFetcher(nc *nats.Conn) *fetcher {
-	f := &fetcher{nc: nc, slots: make(chan struct{}, fetchesAtOnce), open: make(map[string]*fetch), quit: make(chan struct{})}
+	f := &fetcher{nc: nc, slots: make(chan struct{}, fetchesAtOnce), open: make(map[string]*fetch)}
+	f.ctx, f.cancel = context.WithCancel(context.Background())
 	f.inbox = &lastBatcher{fetch: f, stream: subjects.StreamInbox, seqOnly: true}
 	f.cursor = &lastBatcher{fetch: f, stream: subjects.StreamCursor}
 	return f
@@ -87,13 +91,65 @@ func (f *fetcher) start() error {
 	return sub.SetPendingLimits(-1, -1)
 }
 
+// work runs a function on a goroutine that stop waits for; false after stop.
+func (f *fetcher) work(run func()) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.stopped {
+		return false
+	}
+	f.wg.Go(run)
+	return true
+}
+
 // watch gives up what was asked on a connection that is gone.
 func (f *fetcher) watch() {
 	status := f.nc.StatusChanged(nats.CONNECTED)
 	defer f.nc.RemoveStatusListener(status)
 	for {
 		select {
-		case <-f.quit:
+		case <-f.ctx.Done():
+			return
+		case <-status:
+		}
+		f.mu.Lock()
+		for token, q := range f.open {
+			close(q.lost)
+			delete(f.open, token)
+		}
+		f.mu.Unlock()
+	}
+}
+
+func (f *fetcher) stop() {
+	f.mu.Lock()
+	f.stopped = true
+	f.mu.Unlock()
+	if f.sub != nil {
+		_ = f.sub.Unsubscribe()
+	}
+	f.cancel()
+	f.wg.Wait()
+}
+
+// work runs a function on a goroutine that stop waits for; false after stop.
+func (f *fetcher) work(run func()) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.stopped {
+		return false
+	}
+	f.wg.Go(run)
+	return true
+}
+
+// watch gives up what was asked on a connection that is gone.
+func (f *fetcher) watch() {
+	status := f.nc.StatusChanged(nats.CONNECTED)
+	defer f.nc.RemoveStatusListener(status)
+	for {
+		select {
+		case <-f.ctx.Done():
 			return
 		case <-status:
 		}
@@ -110,8 +166,11 @@ func (f *fetcher) stop() {
 	if f.sub == nil {
 		return
 	}
+	f.mu.Lock()
+	f.stopped = true
+	f.mu.Unlock()
 	_ = f.sub.Unsubscribe()
-	close(f.quit)
+	f.cancel()
 	f.wg.Wait()
 }
 

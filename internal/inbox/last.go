@@ -43,8 +43,11 @@ func (b *lastBatcher) get(ctx context.Context, subjects []string) ([]*stored, er
 	b.mu.Lock()
 	b.waiting = append(b.waiting, call)
 	if !b.running {
-		b.running = true
-		go b.run()
+		if b.running = b.fetch.work(b.run); !b.running {
+			b.waiting = nil
+			b.mu.Unlock()
+			return nil, ErrStopped
+		}
 	}
 	b.mu.Unlock()
 	select {
@@ -98,7 +101,7 @@ func (b *lastBatcher) serve(calls []*lastCall) {
 // askEach fills found with one request a subject.
 func (b *lastBatcher) askEach(names []string, found map[string]*stored) error {
 	for _, name := range names {
-		ctx, cancel := context.WithTimeout(context.Background(), fetchTimeout)
+		ctx, cancel := context.WithTimeout(b.fetch.ctx, fetchTimeout)
 		last, err := b.fetch.raw(ctx, b.stream, rawRequest{LastFor: name})
 		cancel()
 		if err != nil {
@@ -116,7 +119,7 @@ func (b *lastBatcher) ask(names []string) (map[string]*stored, error) {
 	from := uint64(0)
 	for {
 		req := &getRequest{MultiLast: names, MaxBytes: lastBytes, Seq: from}
-		msgs, left, err := b.fetch.do(context.Background(), b.stream, req)
+		msgs, left, err := b.fetch.do(b.fetch.ctx, b.stream, req)
 		if errors.Is(err, errUnreadable) {
 			return found, b.askEach(names, found)
 		}
