@@ -132,48 +132,6 @@ func (f *fetcher) stop() {
 	f.wg.Wait()
 }
 
-// work runs a function on a goroutine that stop waits for; false after stop.
-func (f *fetcher) work(run func()) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.stopped {
-		return false
-	}
-	f.wg.Go(run)
-	return true
-}
-
-// watch gives up what was asked on a connection that is gone.
-func (f *fetcher) watch() {
-	status := f.nc.StatusChanged(nats.CONNECTED)
-	defer f.nc.RemoveStatusListener(status)
-	for {
-		select {
-		case <-f.ctx.Done():
-			return
-		case <-status:
-		}
-		f.mu.Lock()
-		for token, q := range f.open {
-			close(q.lost)
-			delete(f.open, token)
-		}
-		f.mu.Unlock()
-	}
-}
-
-func (f *fetcher) stop() {
-	if f.sub == nil {
-		return
-	}
-	f.mu.Lock()
-	f.stopped = true
-	f.mu.Unlock()
-	_ = f.sub.Unsubscribe()
-	f.cancel()
-	f.wg.Wait()
-}
-
 // getRequest is the body of a Direct Get. Fields that are zero are left out.
 type getRequest struct {
 	Seq       uint64     `json:"seq,omitempty"`
