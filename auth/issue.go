@@ -147,6 +147,7 @@ func (k *Keystore) issue(by *signer, u user) (Credential, error) {
 	claims.BearerToken = u.bearer
 	claims.Pub.Allow.Add(u.allow.Publish...)
 	claims.Sub.Allow.Add(u.allow.Subscribe...)
+	claims.Sub.Deny.Add(u.allow.Unheard...)
 	if u.tag != "" {
 		claims.Tags.Add(u.tag)
 	}

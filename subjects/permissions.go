@@ -2,9 +2,15 @@ package subjects
 
 // Permissions are what one role may publish and subscribe to, as NATS
 // permission patterns. All else is denied.
+//
+// Where a pattern of Subscribe ends in "*", NATS lets a client end a
+// subscription in ">" in that place, and so hear more than the pattern says:
+// allow what ends in ">" or in a name, and say the rest in Unheard.
 type Permissions struct {
 	Publish   []string
 	Subscribe []string
+	// Unheard is not delivered although Subscribe covers it.
+	Unheard []string
 }
 
 // ForDevice is what a device's own credential may do on plain NATS: hear its
@@ -17,14 +23,22 @@ func ForDevice(k Key) Permissions {
 }
 
 // ForService is what a backend service may do: publish to inboxes, routes,
-// signals, requests and topics; read what devices send and what happens.
+// signals, requests and topics; read what devices send and what happens; call
+// the coordinator, but not in the place of a device, see [DeviceEndpoint].
 // Reading streams goes through JetStream's own API, for the three streams
 // that services read; nothing lets it change or purge a stream.
+//
+// Reply subjects are those that NATS clients make when left alone: _INBOX.<id>,
+// and _INBOX.<id>.<token>. Those of a device, see [ReplyPrefix], are longer, so
+// that a service can neither hear nor forge what RCCS answers to one.
+//
+// A NATS client sends its token, with these lists in it, in one line of 4,096
+// bytes at most, so the list has to stay short.
 func ForService() Permissions {
 	publish := []string{
 		"rccs.inbox.*.*.*", "rccs.later.>", "rccs.route.*.*", "rccs.route.*.*.*",
 		"rccs.signal.*.*", "rccs.rpc.*.*.*", "rccs.topic.>",
-		"rccs.coordinator.>", "$SRV.>", "_INBOX.>",
+		"rccs.coordinator.*", "$SRV.>", "_INBOX.*", "_INBOX.*.*",
 		"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.FC.>",
 	}
 	for _, stream := range []string{"RCCS_UP", "RCCS_EVENT", "RCCS_TOPIC"} {
@@ -39,6 +53,7 @@ func ForService() Permissions {
 	return Permissions{
 		Publish:   publish,
 		Subscribe: []string{"rccs.topic.>", "rccs.up.>", "rccs.event.>", "$SRV.>", "_INBOX.>"},
+		Unheard:   []string{"_INBOX.*.*.>"},
 	}
 }
 

@@ -154,6 +154,73 @@ func TestDevicePermissionsNameOneDevice(t *testing.T) {
 	}
 }
 
+// matches says whether a NATS pattern covers a subject, or all of another
+// pattern.
+func matches(pattern, subject string) bool {
+	p, s := strings.Split(pattern, "."), strings.Split(subject, ".")
+	for i, token := range p {
+		switch {
+		case token == ">":
+			return len(s) > i
+		case i >= len(s) || s[i] == ">", token != "*" && token != s[i]:
+			return false
+		}
+	}
+	return len(p) == len(s)
+}
+
+// A service acts for itself: what is a device's own is closed to it.
+func TestServicePermissionsLeaveDevicesAlone(t *testing.T) {
+	t.Parallel()
+	p := subjects.ForService()
+	covered := func(list []string, subject string) bool {
+		return slices.ContainsFunc(list, func(pattern string) bool { return matches(pattern, subject) })
+	}
+	sends := func(subject string) bool { return covered(p.Publish, subject) }
+	hears := func(subject string) bool { return covered(p.Subscribe, subject) && !covered(p.Unheard, subject) }
+	rapid.Check(t, func(t *rapid.T) {
+		k := addresses().Draw(t, "address").Key()
+		lane := subjects.Lane(rapid.IntRange(0, subjects.Lanes-1).Draw(t, "lane"))
+		for _, s := range []string{subjects.Inbox(k, lane), subjects.Signal(k)} {
+			if !sends(s) || hears(s) {
+				t.Fatalf("%s: sends %t, hears %t", s, sends(s), hears(s))
+			}
+		}
+		reply := subjects.ReplyPrefix(k) + "."
+		endpoint := subjects.DeviceEndpoint(k, "ack")
+		for _, s := range []string{reply + "x", reply + "x.y", endpoint, subjects.Cursor(k), subjects.DeviceSubject(k), subjects.Watermark} {
+			if sends(s) || hears(s) {
+				t.Fatalf("%s: sends %t, hears %t", s, sends(s), hears(s))
+			}
+		}
+	})
+	for _, s := range []string{"_INBOX.GKrOPQ3bYQ", "_INBOX.GKrOPQ3bYQ.1"} { // as NATS clients make them
+		if !hears(s) || !sends(s) {
+			t.Errorf("%s: sends %t, hears %t", s, sends(s), hears(s))
+		}
+	}
+	for _, stream := range []string{subjects.StreamInbox, subjects.StreamCursor, "KV_" + subjects.BucketDevices, "RCCS_UP", "RCCS_TOPIC"} {
+		for _, verb := range []string{"CREATE", "UPDATE", "DELETE", "PURGE", "MSG.DELETE", "SNAPSHOT", "RESTORE"} {
+			if s := "$JS.API.STREAM." + verb + "." + stream; sends(s) {
+				t.Errorf("may publish %s", s)
+			}
+		}
+	}
+}
+
+// NATS hears more than a subscription pattern says where it ends in "*", see
+// [subjects.Permissions].
+func TestNoSubscriptionPatternEndsInAStar(t *testing.T) {
+	t.Parallel()
+	for _, p := range []subjects.Permissions{subjects.ForDevice("alice.phone"), subjects.ForService(), subjects.ForPart()} {
+		for _, pattern := range p.Subscribe {
+			if strings.HasSuffix(pattern, "*") {
+				t.Errorf("%s also allows %s", pattern, strings.TrimSuffix(pattern, "*")+">")
+			}
+		}
+	}
+}
+
 func FuzzUnescape(f *testing.F) {
 	for _, s := range []string{"", "a", "a%2Eb", "%25", "%", "%2", "%e4", "%41", "a.b"} {
 		f.Add(s)
