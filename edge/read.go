@@ -84,9 +84,9 @@ func (c *conn) readMessage(buf *[]byte, r io.Reader) error {
 }
 
 // readFailed ends a connection whose socket gave out or broke the protocol. In
-// the second case gorilla has sent a close frame: what the peer has still sent
-// is read for a moment, or the kernel would answer it with a reset that
-// overtakes the frame.
+// the second case gorilla has sent a close frame, but for a length that cannot
+// be, which it only returns: what the peer has still sent is read for a moment,
+// or the kernel would answer it with a reset that overtakes the frame.
 func (c *conn) readFailed(err error) {
 	var closed *websocket.CloseError
 	var timeout net.Error
@@ -95,6 +95,11 @@ func (c *conn) readFailed(err error) {
 		return
 	case errors.As(err, &timeout):
 		return
+	}
+	if errors.Is(err, websocket.ErrReadLimit) {
+		// Safe beside the writer: control frames are gorilla's one exception.
+		_ = c.ws.WriteControl(websocket.CloseMessage,
+			websocket.FormatCloseMessage(websocket.CloseProtocolError, "bad length"), time.Now().Add(c.s.opts.CloseTimeout))
 	}
 	c.mu.Lock()
 	c.dead = true
