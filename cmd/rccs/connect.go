@@ -129,7 +129,7 @@ func (env *environment) print(ctx context.Context, c *client.Client, f *connectF
 			return err
 		}
 		if f.json {
-			err = env.printf("%s\n", m.Envelope.Append(nil))
+			err = env.printf("%s\n", m.Append(nil))
 		} else {
 			err = env.printf("%s\n", line(m))
 		}

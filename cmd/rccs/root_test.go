@@ -60,7 +60,8 @@ func TestWrongCommandLinesAreBadUsage(t *testing.T) {
 	} {
 		t.Run(c.line, func(t *testing.T) {
 			t.Parallel()
-			console{}.run(t, strings.Split(c.line, " ")...).refused(t, exitUsage, c.want...)
+			nowhere := filepath.Join(t.TempDir(), "data")
+			console{vars: map[string]string{"RCCS_DATA": nowhere}}.run(t, strings.Split(c.line, " ")...).refused(t, exitUsage, c.want...)
 		})
 	}
 }
@@ -163,7 +164,7 @@ func TestExamplesAreRight(t *testing.T) {
 			}
 			own++
 			line, _, _ = strings.Cut(line, "#")
-			for _, word := range strings.Fields(line) {
+			for _, word := range strings.FieldsSeq(line) {
 				name, isFlag := strings.CutPrefix(word, "--")
 				if isFlag && cmd.Flags().Lookup(name) == nil {
 					t.Errorf("%s: an example has the flag --%s, which does not exist", cmd.CommandPath(), name)
@@ -230,7 +231,8 @@ func TestEveryFlagHasItsVariable(t *testing.T) {
 		"RCCS_PRIORITY":  "send a/b 1",
 		"RCCS_LOG_LEVEL": "serve",
 	} {
-		console{vars: map[string]string{name: "perhaps"}}.run(t, strings.Split(line, " ")...).refused(t, exitUsage, name+`="perhaps"`)
+		vars := map[string]string{"RCCS_DATA": filepath.Join(t.TempDir(), "data"), name: "perhaps"}
+		console{vars: vars}.run(t, strings.Split(line, " ")...).refused(t, exitUsage, name+`="perhaps"`)
 	}
 }
 
