@@ -164,7 +164,7 @@ func TestExamplesAreRight(t *testing.T) {
 			}
 			own++
 			line, _, _ = strings.Cut(line, "#")
-			for _, word := range strings.FieldsSeq(line) {
+			for word := range strings.FieldsSeq(line) {
 				name, isFlag := strings.CutPrefix(word, "--")
 				if isFlag && cmd.Flags().Lookup(name) == nil {
 					t.Errorf("%s: an example has the flag --%s, which does not exist", cmd.CommandPath(), name)
