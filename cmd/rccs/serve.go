@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	rccs "github.com/rccs-io/rccs"
+	defaults "github.com/rccs-io/rccs"
 	"github.com/rccs-io/rccs/internal/node"
 )
 
@@ -50,7 +50,7 @@ func (env *environment) serve(ctx context.Context, f *serveFlags) error {
 		ConfigPath: f.config, Logger: env.logger(level),
 	}
 	if f.config == "" {
-		opts.Config = rccs.DefaultConfig()
+		opts.Config = defaults.DefaultConfig()
 	}
 	n, err := node.New(opts)
 	if err != nil {
