@@ -2,7 +2,9 @@ package edge
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
+	"os"
 	"sync"
 	"time"
 )
@@ -26,8 +28,8 @@ type cork struct {
 	within time.Duration
 }
 
-// begin gathers from now on. Each chunk that is then written may take as long
-// as within says, so that a slow peer is told from one that is gone.
+// begin gathers from now on. within is how long the peer may take nothing of
+// what is then written.
 func (c *cork) begin(within time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -51,18 +53,21 @@ func (c *cork) flushLocked() error {
 	return err
 }
 
-// sendLocked writes p in chunks, each with a deadline of its own.
+// sendLocked writes p. It gives up when the peer took nothing for as long as
+// begin was told: a slow one that takes a little at a time is waited for.
 func (c *cork) sendLocked(p []byte) (n int, err error) {
-	for len(p) > 0 && err == nil {
+	for len(p) > 0 {
 		if err := c.Conn.SetWriteDeadline(time.Now().Add(c.within)); err != nil {
 			return n, err
 		}
-		var m int
-		m, err = c.Conn.Write(p[:min(len(p), corkBytes)])
+		m, err := c.Conn.Write(p)
 		n += m
 		p = p[m:]
+		if err != nil && (m == 0 || !errors.Is(err, os.ErrDeadlineExceeded)) {
+			return n, err
+		}
 	}
-	return n, err
+	return n, nil
 }
 
 // Write implements net.Conn.
