@@ -25,7 +25,7 @@ func (s *server) service(t testing.TB, name string) *service {
 
 func (s *server) serviceBy(t testing.TB, creds string, opts ...nats.Option) *service {
 	t.Helper()
-	nc, err := nats.Connect(s.NATS, append(opts, credsOption(t, creds), nats.Timeout(patience))...)
+	nc, err := nats.Connect(s.NATS, append(opts, credsOption(t, creds), nats.Timeout(patience), nats.ErrorHandler(nobody))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,6 +36,10 @@ func (s *server) serviceBy(t testing.TB, creds string, opts ...nats.Option) *ser
 	}
 	return &service{t: t, nc: nc, js: js}
 }
+
+// nobody hears of refusals that a test provokes: what counts is that nothing
+// comes of them.
+func nobody(*nats.Conn, *nats.Subscription, error) {}
 
 // credsOption is a .creds file as a client is given it.
 func credsOption(t testing.TB, creds string) nats.Option {

@@ -1,0 +1,126 @@
+package e2e_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// smallDisk is a directory with room for little. Where a file system cannot be
+// mounted, it is one like any other: the store's own limit has to do there.
+func smallDisk(t *testing.T, bytes int) (dir string, mounted bool) {
+	t.Helper()
+	dir = t.TempDir()
+	if err := syscall.Mount("rccs-e2e", dir, "tmpfs", 0, fmt.Sprintf("size=%d", bytes)); err != nil {
+		t.Logf("no small file system (%v): max_file_store bounds the disk instead", err)
+		return dir, false
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Errorf("unmount %s: %v", dir, err)
+			_ = syscall.Unmount(dir, syscall.MNT_DETACH)
+		}
+	})
+	return dir, true
+}
+
+// storeLimit is a configuration with room for little.
+func storeLimit(t *testing.T, bytes int) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "nats.conf")
+	text := fmt.Sprintf("max_payload: 2MB\njetstream { max_file_store: %d, sync_interval: 1s }\n", bytes)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// On a full disk messages are refused, not lost: what was accepted is there
+// after a restart with room again, and a sender of the rest knows.
+func TestFault_FullDiskRefusesAndLosesNothing(t *testing.T) {
+	t.Parallel()
+	const room = 24 << 20
+	dir, mounted := smallDisk(t, room)
+	s := &server{data: filepath.Join(dir, "data")}
+	if !mounted {
+		s.args = []string{"--config", storeLimit(t, room)}
+	}
+	s.tokens = &mint{data: s.data}
+	t.Cleanup(func() {
+		if err := s.tokens.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	s.begin(t)
+	u := user(t)
+	accepted, refused := fill(t, s, u)
+	if refused == 0 {
+		t.Fatalf("%d messages fitted on a disk of %d bytes", len(accepted), room)
+	}
+	t.Logf("%d messages were accepted, %d refused", len(accepted), refused)
+	if err := s.kill(); err != nil {
+		t.Fatal(err)
+	}
+	if mounted {
+		if err := syscall.Mount("rccs-e2e", dir, "tmpfs", syscall.MS_REMOUNT, fmt.Sprintf("size=%d", 8*room)); err != nil {
+			t.Fatal(err)
+		}
+	} else {
+		s.args = []string{"--config", storeLimit(t, 8*room)}
+	}
+	s.begin(t)
+	d := connect(t, s, u+"/receiver", object{"batch": true, "window": 32})
+	for missing := len(accepted); missing > 0; {
+		e := d.message()
+		if accepted[e.ID] == e.Seq {
+			delete(accepted, e.ID)
+			missing--
+		}
+		d.ack(e.Seq)
+	}
+	d.give("receiver", "room again", nil)
+}
+
+// fill sends until messages are refused. Some are on the way at a time, so that
+// a store that does not answer is waited for once.
+func fill(t *testing.T, s *server, u string) (accepted map[string]uint64, refused int) {
+	t.Helper()
+	s.register(t, u+"/receiver")
+	sender := connect(t, s, u+"/sender", nil)
+	accepted = map[string]uint64{}
+	waiting := map[string]bool{}
+	body := strings.Repeat("x", 200_000)
+	for range 400 {
+		for len(waiting) < 4 && refused == 0 {
+			id := newID()
+			sender.send(object{"id": id, "type": "note", "toDeviceId": "receiver", "payload": body, "requiresAck": true})
+			waiting[id] = true
+		}
+		if len(waiting) == 0 {
+			break
+		}
+		e := sender.pick(false)
+		var a answer
+		decode(t, e.Payload, &a)
+		if !waiting[a.OriginalMessageID] {
+			t.Fatalf("an answer that nobody waits for: %s", e.raw)
+		}
+		delete(waiting, a.OriginalMessageID)
+		if e.Type == "ack" && a.Status == "accepted" && len(a.Recipients) == 1 {
+			accepted[a.OriginalMessageID] = a.Recipients[0].Seq
+			continue
+		}
+		var f failure
+		decode(t, e.Payload, &f)
+		switch f.Code {
+		case "UNAVAILABLE", "INTERNAL", "QUEUE_FULL":
+			refused++
+		default:
+			t.Fatalf("on a full disk the sender hears %s", e.raw)
+		}
+	}
+	return accepted, refused
+}
