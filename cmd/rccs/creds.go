@@ -26,10 +26,27 @@ directory, whether or not the server runs; nothing has to be told of them.`,
 	return cmd
 }
 
-// duration is a flag like a Go duration, with days: 30d.
+// duration is a flag like a Go duration, with days: 30d. It is a second or
+// more; 0 is its absence.
 type duration time.Duration
 
-func (d *duration) String() string { return time.Duration(*d).String() }
+// maxDays is what a [time.Duration] holds, and still a date with four digits.
+const maxDays = 100_000
+
+// String implements pflag.Value: 720h, and nothing for no duration.
+func (d *duration) String() string {
+	if *d == 0 {
+		return ""
+	}
+	text := time.Duration(*d).String()
+	if rest, ok := strings.CutSuffix(text, "m0s"); ok {
+		text = rest + "m"
+	}
+	if rest, ok := strings.CutSuffix(text, "h0m"); ok {
+		text = rest + "h"
+	}
+	return text
+}
 
 // Type implements pflag.Value.
 func (*duration) Type() string { return "duration" }
@@ -38,9 +55,7 @@ func (*duration) Type() string { return "duration" }
 func (d *duration) Set(s string) error {
 	v, err := time.ParseDuration(s)
 	if days, ok := strings.CutSuffix(s, "d"); ok {
-		var n float64
-		n, err = strconv.ParseFloat(days, 64)
-		v = time.Duration(n * float64(24*time.Hour))
+		v, err = parseDays(days)
 	}
 	if err != nil {
 		return errors.New("want a duration such as 90m, 12h or 30d")
@@ -50,6 +65,14 @@ func (d *duration) Set(s string) error {
 	}
 	*d = duration(v)
 	return nil
+}
+
+func parseDays(s string) (time.Duration, error) {
+	n, err := strconv.ParseFloat(s, 64)
+	if err == nil && !(n >= 0 && n <= maxDays) { // NaN is in no range
+		err = errors.New("out of range")
+	}
+	return time.Duration(n * float64(24*time.Hour)), err
 }
 
 func newCredsDeviceCommand(env *environment) *cobra.Command {
@@ -70,31 +93,7 @@ print a line "USER/DEVICE JWT" for each.`,
 		Args: arguments(1, "USER/DEVICE, or - with --bearer"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			opts.Expires = time.Duration(expires)
-			if args[0] == "-" && !opts.Bearer {
-				return usageError{errors.New("- reads many names and prints a token for each: add --bearer")}
-			}
-			var address subjects.Address
-			if args[0] != "-" {
-				var err error
-				if address, err = subjects.ParseAddress(args[0]); err != nil {
-					return usageError{err}
-				}
-			}
-			keys, err := env.keys(data)
-			if err != nil {
-				return err
-			}
-			if args[0] == "-" {
-				return env.tokens(keys, opts)
-			}
-			cred, err := keys.IssueDevice(address, opts)
-			if err != nil {
-				return err
-			}
-			if opts.Bearer {
-				return env.printf("%s\n", cred.JWT)
-			}
-			return env.printCreds(cred)
+			return env.deviceCreds(data, args[0], opts)
 		},
 	}
 	flags := cmd.Flags()
@@ -103,6 +102,40 @@ print a line "USER/DEVICE JWT" for each.`,
 	flags.BoolVar(&opts.Bearer, "bearer", false, "print a token that needs no signature")
 	flags.Var(&expires, "expires", "how long it lasts, such as 12h or 30d")
 	return cmd
+}
+
+// deviceCreds prints a credential, or a token for every line of standard input
+// when the name is "-". Bad usage is found before keys are made.
+func (env *environment) deviceCreds(data, name string, opts auth.DeviceOptions) error {
+	if err := opts.Check(); err != nil {
+		return usageError{err}
+	}
+	if name == "-" {
+		if !opts.Bearer {
+			return usageError{errors.New("- reads many names and prints a token for each: add --bearer")}
+		}
+		keys, err := env.keys(data)
+		if err != nil {
+			return err
+		}
+		return env.tokens(keys, opts)
+	}
+	address, err := subjects.ParseAddress(name)
+	if err != nil {
+		return usageError{err}
+	}
+	keys, err := env.keys(data)
+	if err != nil {
+		return err
+	}
+	cred, err := keys.IssueDevice(address, opts)
+	if err != nil {
+		return err
+	}
+	if opts.Bearer {
+		return env.printf("%s\n", cred.JWT)
+	}
+	return env.printCreds(cred)
 }
 
 func newCredsServiceCommand(env *environment) *cobra.Command {
@@ -117,14 +150,14 @@ what else services do, with any NATS client.`,
   nats --creds billing.creds pub rccs.inbox.alice.phone.normal '{"hello":"world"}'`,
 		Args: arguments(1, "NAME"),
 		RunE: func(_ *cobra.Command, args []string) error {
+			if err := auth.CheckService(args[0]); err != nil {
+				return usageError{err} // before keys are made
+			}
 			keys, err := env.keys(data)
 			if err != nil {
 				return err
 			}
 			cred, err := keys.IssueService(args[0], time.Duration(expires))
-			if errors.Is(err, subjects.ErrName) {
-				return usageError{err}
-			}
 			if err != nil {
 				return err
 			}
@@ -158,32 +191,56 @@ func (env *environment) printCreds(cred auth.Credential) error {
 	return err
 }
 
-// tokens prints a token for every line of standard input.
+// maxLine bounds a line of standard input. The longest name has 257 bytes.
+const maxLine = 4096
+
+// tokens prints a token for every line of standard input, in its order. What
+// was read is answered before more is waited for, so that it can be one end of
+// a conversation.
 func (env *environment) tokens(keys *auth.Keystore, opts auth.DeviceOptions) error {
-	in := bufio.NewReader(env.in)
+	in := bufio.NewReaderSize(env.in, maxLine)
 	out := bufio.NewWriter(env.out)
 	for line := 1; ; line++ {
-		name, err := in.ReadString('\n')
-		if errors.Is(err, io.EOF) && name == "" {
+		token, err := nextToken(in, keys, opts)
+		if errors.Is(err, io.EOF) {
 			return out.Flush()
 		}
-		if err != nil && !errors.Is(err, io.EOF) {
-			return fmt.Errorf("standard input: %w", err)
-		}
-		name = strings.TrimSuffix(strings.TrimSuffix(name, "\n"), "\r")
-		if name == "" {
-			continue
-		}
-		address, err := subjects.ParseAddress(name)
 		if err != nil {
-			return errors.Join(out.Flush(), fmt.Errorf("standard input, line %d: %w", line, err))
+			return errors.Join(fmt.Errorf("standard input, line %d: %w", line, err), out.Flush())
 		}
-		cred, err := keys.IssueDevice(address, opts)
-		if err != nil {
-			return errors.Join(out.Flush(), fmt.Errorf("standard input, line %d: %w", line, err))
-		}
-		if _, err := fmt.Fprintf(out, "%s %s\n", name, cred.JWT); err != nil {
+		if _, err := out.WriteString(token); err != nil {
 			return err
 		}
+		if in.Buffered() == 0 {
+			if err := out.Flush(); err != nil {
+				return err
+			}
+		}
 	}
+}
+
+// nextToken is the answer to the next line, none to an empty one.
+func nextToken(in *bufio.Reader, keys *auth.Keystore, opts auth.DeviceOptions) (string, error) {
+	name, err := readName(in)
+	if err != nil || name == "" {
+		return "", err
+	}
+	address, err := subjects.ParseAddress(name)
+	if err != nil {
+		return "", err
+	}
+	cred, err := keys.IssueDevice(address, opts)
+	return name + " " + cred.JWT + "\n", err
+}
+
+// readName reads a line, all of which is a name: it may end in spaces.
+func readName(in *bufio.Reader) (string, error) {
+	line, err := in.ReadSlice('\n')
+	switch {
+	case errors.Is(err, bufio.ErrBufferFull):
+		return "", fmt.Errorf("it is longer than %d bytes", maxLine)
+	case errors.Is(err, io.EOF) && len(line) > 0:
+		err = nil // the last line needs no end
+	}
+	return strings.TrimSuffix(strings.TrimSuffix(string(line), "\n"), "\r"), err
 }
