@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -61,6 +62,12 @@ func TestFault_FullDiskRefusesAndLosesNothing(t *testing.T) {
 		t.Fatalf("%d messages fitted on a disk of %d bytes", len(accepted), room)
 	}
 	t.Logf("%d messages were accepted, %d refused", len(accepted), refused)
+	if status, body := s.get(t, "/readyz"); status != http.StatusServiceUnavailable {
+		t.Errorf("/readyz: status %d, %q, while messages are refused", status, body)
+	}
+	if status, body := s.get(t, "/healthz"); status != http.StatusOK {
+		t.Errorf("/healthz: status %d, %q: the process is alive", status, body)
+	}
 	if err := s.kill(); err != nil {
 		t.Fatal(err)
 	}
