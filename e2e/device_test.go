@@ -98,7 +98,7 @@ func tryDial(t testing.TB, s *server, how dialing) (*device, error) {
 	if how.path != "" {
 		url = url[:len(url)-len("/v1/ws")] + how.path
 	}
-	ws, response, err := dialer.Dial(url, how.header)
+	ws, response, err := dialer.Dial(url, how.header) //nolint:bodyclose // gorilla: the body need not be closed
 	if err != nil {
 		if response != nil {
 			err = fmt.Errorf("%w (status %d)", err, response.StatusCode)

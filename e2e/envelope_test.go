@@ -119,8 +119,12 @@ func TestProtocol_2_IdentityOfAnotherIsRefused(t *testing.T) {
 	u := user(t)
 	d := connect(t, s, u+"/d", nil)
 	for i, claim := range []object{
-		{"fromDeviceId": "other"}, {"fromDeviceId": "server"}, {"fromDeviceId": "service:backend"}, {"userId": "mallory"},
-		{"fromDeviceId": "D"}, {"userId": u + " "},
+		{"fromDeviceId": "other"},
+		{"fromDeviceId": "server"},
+		{"fromDeviceId": "service:backend"},
+		{"userId": "mallory"},
+		{"fromDeviceId": "D"},
+		{"userId": u + " "},
 	} {
 		for _, kind := range []string{"note", "heartbeat"} {
 			e := object{"id": fmt.Sprint(kind, i), "type": kind, "toDeviceId": "d", "payload": object{}, "requiresAck": true}

@@ -53,7 +53,7 @@ func upgrade(t *testing.T, s *server) *rawConn {
 	c := &rawConn{t: t, nc: nc.(*net.TCPConn), r: bufio.NewReader(nc)}
 	c.write([]byte("GET /v1/ws HTTP/1.1\r\nHost: " + address + "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: rccs.v1\r\n\r\n"))
-	response, err := http.ReadResponse(c.r, nil)
+	response, err := http.ReadResponse(c.r, nil) //nolint:bodyclose // 101 has no body: what follows is frames
 	if err != nil {
 		t.Fatal(err)
 	}

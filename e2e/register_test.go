@@ -57,9 +57,9 @@ type credentials struct {
 }
 
 // signing makes a credential whose JWT is not a bearer token.
-func (s *server) signing(t testing.TB, name string, args ...string) credentials {
+func (s *server) signing(t testing.TB, name string) credentials {
 	t.Helper()
-	file := []byte(must(t, append([]string{"creds", "device", name, "--data", s.data}, args...)...))
+	file := []byte(must(t, "creds", "device", name, "--data", s.data))
 	return parseCredentials(t, file)
 }
 

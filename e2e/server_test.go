@@ -90,7 +90,7 @@ func use(t *testing.T) *server {
 	}
 	select {
 	case <-shared.s.exited:
-		t.Fatalf("the shared server has ended: %v", shared.s.process.err)
+		t.Fatalf("the shared server has ended: %v", shared.s.err)
 	default:
 	}
 	return shared.s

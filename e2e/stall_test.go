@@ -18,7 +18,7 @@ func TestFault_StalledReaderHarmsNobodyAndLosesNothing(t *testing.T) {
 	s := start(t)
 	u := user(t)
 	const heavy, big = 400, 30_000 // 12 MB: more than all buffers on the way
-	stalled := connectBy(t, s, u+"/stalled", dialing{readBuffer: 128 << 10}, object{"window": heavy})
+	stalled := connectBy(t, s, u+"/stalled", dialing{readBuffer: smallBuffer}, object{"window": heavy})
 	sender := connect(t, s, u+"/sender", nil)
 	body := strings.Repeat("x", big)
 	for i := range heavy {
@@ -60,7 +60,7 @@ func TestFault_SlowReaderGoesOn(t *testing.T) {
 	s := use(t)
 	u := user(t)
 	const heavy, big = 400, 30_000
-	slow := connectBy(t, s, u+"/slow", dialing{readBuffer: 128 << 10}, object{"window": heavy})
+	slow := connectBy(t, s, u+"/slow", dialing{readBuffer: smallBuffer}, object{"window": heavy})
 	sender := connect(t, s, u+"/sender", nil)
 	body := strings.Repeat("x", big)
 	for i := range heavy {
@@ -79,7 +79,7 @@ func TestFault_SenderThatDoesNotReadItsAnswers(t *testing.T) {
 	const count = 20_000 // with ids so long that the answers are 7 MB
 	pad := strings.Repeat("p", 120)
 	receiver := connect(t, s, u+"/receiver", object{"ackMode": "auto", "batch": true})
-	sender := connectBy(t, s, u+"/sender", dialing{readBuffer: 128 << 10}, nil)
+	sender := connectBy(t, s, u+"/sender", dialing{readBuffer: smallBuffer}, nil)
 	wrote := make(chan error, 1)
 	progress := make(chan int, count)
 	go func() {
