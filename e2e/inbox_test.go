@@ -180,7 +180,7 @@ func TestProtocol_9_WithoutCredentialsNobodyConnects(t *testing.T) {
 		"token":    {nats.Token("x")},
 		"foreign":  {credsOption(t, foreign)},
 	} {
-		nc, err := nats.Connect(s.NATS, opts...)
+		nc, err := nats.Connect(s.NATS, append(opts, nats.Timeout(patience))...)
 		if err == nil {
 			nc.Close()
 			t.Errorf("%s: connected", name)

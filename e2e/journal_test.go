@@ -147,11 +147,12 @@ func (j *journal) rest(d *device) {
 	d.early = nil
 }
 
-// doubt says that acknowledgements of the last second may be lost: the server
-// was killed.
-func (j *journal) doubt() {
+// doubt says that acknowledgements of the last moments before a kill may be
+// lost.
+func (j *journal) doubt(killed time.Time) {
+	const moments = 2 * time.Second
 	for seq, a := range j.acked {
-		if time.Since(a.at) < time.Second {
+		if killed.Sub(a.at) < moments {
 			a.sure = false
 			j.acked[seq] = a
 		}

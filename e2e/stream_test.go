@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 )
 
 // flow is a constant stream to one device, from several senders.
@@ -142,8 +143,8 @@ func TestProtocol_5_NoGapAndNoDoubleAcrossRestarts(t *testing.T) {
 				j.live(d, 50+j.random.IntN(200), window)
 				f.up.close()
 				if kind == "SIGKILL" {
+					j.doubt(time.Now())
 					s.restart(t)
-					j.doubt()
 				} else {
 					s.cycle(t)
 					d.wantGoingAway()
