@@ -88,6 +88,7 @@ func TestProtocol_5_HigherLaneFirst(t *testing.T) {
 	for _, lane := range []string{"low", "critical", "normal", "high"} {
 		service.publish(inbox(u, "away", lane), `"`+lane+`"`)
 	}
+	s.caughtUp(t, u)
 	want := []string{"3", "7", "11", `"critical"`, "2", "6", "10", `"high"`, "1", "5", "9", `"normal"`, "0", "4", "8", `"low"`}
 	for _, window := range []int{1, 5, 256} { // none is acknowledged for good before the last
 		away := connect(t, s, u+"/away", object{"window": window})
@@ -111,6 +112,7 @@ func TestProtocol_5_HigherLaneOvertakesWhatWaitsForTheWindow(t *testing.T) {
 	for i := range 4 {
 		sender.give("receiver", i, object{"priority": i})
 	}
+	s.caughtUp(t, u)
 	for _, want := range []string{"0", "3", "2", "1"} {
 		e := receiver.message()
 		if string(e.Payload) != want {
@@ -174,6 +176,7 @@ func TestProtocol_5_UpToIsWhatThisConnectionWasSent(t *testing.T) {
 	sender := connect(t, s, u+"/sender", nil)
 	sender.give("d", "low", object{"priority": 0})
 	sender.give("d", "critical", object{"priority": 3})
+	s.caughtUp(t, u)
 	// Accepted is stored; the edge may read it a moment later on a busy machine.
 	var d *device
 	eventually(t, func() error {
@@ -203,6 +206,7 @@ func TestProtocol_5_AcknowledgedIsNeverSentAgain(t *testing.T) {
 	for i := range 10 {
 		sender.give("d", i, object{"priority": []int{1, 2}[i%2]})
 	}
+	s.caughtUp(t, u)
 	seqs := map[string]uint64{}
 	d := connect(t, s, u+"/d", object{"window": 6}) // high 1 3 5 7 9, normal 0
 	for range 6 {

@@ -161,7 +161,11 @@ func TestProtocol_9_MessageForADeviceNeverRegisteredWaits(t *testing.T) {
 	for _, lane := range []string{"low", "critical"} {
 		service.publish(inbox(u, "new", lane), `"`+lane+`"`)
 	}
+	s.caughtUp(t, u)
 	d := connect(t, s, u+"/new", nil)
+	if d.session.Pending != 2 {
+		t.Errorf("%d pending, want 2", d.session.Pending)
+	}
 	for _, want := range []string{`"critical"`, `"low"`} {
 		if e := d.message(); string(e.Payload) != want || e.Redelivered {
 			t.Errorf("want %s, got %s", want, e.raw)

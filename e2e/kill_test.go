@@ -188,6 +188,7 @@ func settle(e envelope, waiting map[string]object, book *ledger) error {
 // collect receives everything and compares it with what was accepted.
 func collect(t *testing.T, s *server, name string, accepted map[string]uint64) {
 	t.Helper()
+	s.caughtUp(t, "witness")
 	d := connect(t, s, name, object{"batch": true})
 	if d.session.Pending < len(accepted) {
 		t.Errorf("%d are pending, %d were accepted", d.session.Pending, len(accepted))

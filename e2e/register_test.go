@@ -201,6 +201,16 @@ func (s *server) register(t testing.TB, name string) {
 	d.leave()
 }
 
+// caughtUp returns when what was stored before has been read back by the
+// server, which follows the store by a moment: the stream is read in its order.
+func (s *server) caughtUp(t testing.TB, u string) {
+	t.Helper()
+	witness := connect(t, s, u+"/witness", nil)
+	witness.give("witness", 1, nil)
+	witness.ack(witness.message().Seq)
+	witness.leave()
+}
+
 // leave ends the session in the orderly way.
 func (d *device) leave() {
 	d.t.Helper()

@@ -93,14 +93,11 @@ func TestProtocol_3_PendingCountsWhatWaits(t *testing.T) {
 	for i := range 7 {
 		sender.give("d", i, nil)
 	}
-	var d *device
-	eventually(t, func() error { // the count may trail what was stored a moment ago
-		if d = connect(t, s, u+"/d", nil); d.session.Pending != 7 {
-			d.close()
-			return fmt.Errorf("pending is %d, want 7", d.session.Pending)
-		}
-		return nil
-	})
+	s.caughtUp(t, u)
+	d := connect(t, s, u+"/d", nil)
+	if d.session.Pending != 7 {
+		t.Errorf("pending is %d, want 7", d.session.Pending)
+	}
 	for range 7 {
 		d.ack(d.message().Seq)
 	}

@@ -97,6 +97,7 @@ func TestFault_RepeatsAfterAKillAreStoredOnce(t *testing.T) {
 			t.Errorf("the repeat of %s was answered with %+v, want seq %d", id, a, seqs[id])
 		}
 	}
+	s.caughtUp(t, u)
 	if n := connect(t, s, u+"/receiver", nil).session.Pending; n != len(ids) {
 		t.Errorf("%d pending, want %d", n, len(ids))
 	}
