@@ -256,3 +256,26 @@ func TestPlaceThatCannotHoldKeysIsNamed(t *testing.T) {
 		}
 	}
 }
+
+// An account's JWT of the right account, but signed by another operator, would
+// be refused by every NATS server: better here, by name.
+func TestAccountsOfAnotherOperatorAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"system.jwt", "default.jwt"} {
+		dir := t.TempDir()
+		open(t, dir)
+		path := filepath.Join(dir, "keys", name)
+		token, err := os.ReadFile(path)
+		must(t, token, err)
+		claims, err := jwt.DecodeAccountClaims(string(token))
+		must(t, claims, err)
+		foreign, err := claims.Encode(newTenant(t).operator)
+		must(t, foreign, err)
+		if err := os.WriteFile(path, []byte(foreign), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := auth.OpenKeystore(dir); err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "operator.jwt") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

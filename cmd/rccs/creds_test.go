@@ -353,7 +353,8 @@ func devices(n int) string {
 	return b.String()
 }
 
-// The promise: 10,000 tokens in under 10 s. It is kept some fifteen times over.
+// How long they take is for [BenchmarkTokens] to say: about a second, of the ten
+// that are promised.
 func TestTenThousandTokensComeInOrder(t *testing.T) {
 	t.Parallel()
 	dir, _ := madeKeys(t)
