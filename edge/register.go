@@ -106,6 +106,10 @@ func authError(err error) (wire.CloseCode, *wire.Error) {
 	switch {
 	case errors.Is(err, auth.ErrExpired):
 		return wire.CloseAuth, wire.NewError(wire.TokenExpired, "the credential has ended: get a new one")
+	case errors.Is(err, auth.ErrNotYet):
+		return wire.CloseAuth, wire.NewError(wire.AuthError, "the credential is not valid yet: check the clock of who issued it")
+	case errors.Is(err, auth.ErrLimited):
+		return wire.CloseAuth, wire.NewError(wire.AuthError, "the credential has limits that do not allow its use at an edge")
 	case errors.Is(err, auth.ErrRevoked):
 		return wire.CloseRevoked, wire.NewError(wire.DeviceRevoked, "the credential was revoked")
 	case errors.Is(err, auth.ErrSignature):

@@ -38,8 +38,8 @@ func TestStockServerAcceptsDefaultConfig(t *testing.T) {
 	if want := int32(1<<20 + 64<<10); opts.MaxPayload != want {
 		t.Errorf("max_payload is %d, want %d", opts.MaxPayload, want)
 	}
-	if opts.MaxControlLine != server.MAX_CONTROL_LINE_SIZE {
-		t.Errorf("max_control_line is %d, and said to be the default", opts.MaxControlLine)
+	if opts.MaxControlLine != 2*server.MAX_CONTROL_LINE_SIZE {
+		t.Errorf("max_control_line is %d, and said to be twice the default", opts.MaxControlLine)
 	}
 }
 
