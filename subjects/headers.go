@@ -12,4 +12,14 @@ const (
 	HeaderTimestamp   = "Rccs-Timestamp"
 	HeaderAck         = "Rccs-Ack"
 	HeaderTrace       = "traceparent"
+	HeaderPriority    = "Rccs-Priority" // of a route: the lane, 0 to 3
+	HeaderReplay      = "Rccs-Replay"   // "true": an operator delivers it again
+)
+
+// Headers of requests and responses between edges, and to services.
+const (
+	HeaderPartial = "Rccs-Partial"    // "true": more parts of the response follow
+	HeaderTimeout = "Rccs-Timeout-Ms" // how long the requester waits for the next part
+	HeaderCancel  = "Rccs-Cancel"     // the id of a request that is given up
+	HeaderError   = "Rccs-Error"      // an error code of the protocol
 )

@@ -8,14 +8,42 @@ const (
 	StreamInbox = "RCCS_INBOX"
 	// StreamCursor stores, one message a device, what the device acknowledged.
 	StreamCursor = "RCCS_CURSOR"
+	// StreamLater stores what is to be delivered later, and passes it on to
+	// [StreamInbox] when it is due.
+	StreamLater = "RCCS_LATER"
+	// StreamRoute stores what the coordinator has yet to find a device for.
+	StreamRoute = "RCCS_ROUTE"
+	// StreamDeadline stores, for messages whose sender wants to hear of it,
+	// when their time to live ends.
+	StreamDeadline = "RCCS_DEADLINE"
+	// StreamTopic stores topics.
+	StreamTopic = "RCCS_TOPIC"
+	// StreamUp stores what devices send to services.
+	StreamUp = "RCCS_UP"
+	// StreamEvent stores what happened to devices and messages, for services.
+	StreamEvent = "RCCS_EVENT"
+
 	// BucketDevices records what a device is.
 	BucketDevices = "RCCS_DEVICES"
+	// BucketSessions records which edge holds a device.
+	BucketSessions = "RCCS_SESSIONS"
+	// BucketEdges holds the lease of each edge.
+	BucketEdges = "RCCS_EDGES"
+	// BucketTasks records which device a task belongs to.
+	BucketTasks = "RCCS_TASKS"
 )
+
+// FirstTopicSeq is the first sequence of [StreamTopic]. It is above all that
+// an inbox reaches, so that a device's acknowledgement of a topic's message,
+// which needs none, is never taken for one of a message of its inbox. It is
+// below 1<<53, so that JavaScript counts on from it.
+const FirstTopicSeq = 1 << 52
 
 const (
 	inboxPrefix  = "rccs.inbox."
 	cursorPrefix = "rccs.cursor."
-	kvDevices    = "$KV." + BucketDevices + "."
+	laterPrefix  = "rccs.later."
+	duePrefix    = "rccs.due."
 )
 
 // AllInboxes are the subjects of [StreamInbox]: one pattern a lane, so that a
@@ -69,29 +97,9 @@ func ParseCursor(subject string) (Key, bool) {
 	return Key(rest), true
 }
 
-// DeviceEntry is the key of a device in [BucketDevices]. Key-value keys have
-// no '%' (ADR-8), so it is written '=', which no token contains.
-func DeviceEntry(k Key) string { return strings.ReplaceAll(string(k), "%", "=") }
-
-// DeviceSubject is the subject of a device's entry in the bucket's stream.
-func DeviceSubject(k Key) string { return kvDevices + DeviceEntry(k) }
-
-// ParseDeviceSubject cuts the subject of an entry of [BucketDevices], as it
-// stands in the bucket's stream, into the device's key.
-func ParseDeviceSubject(subject string) (Key, bool) {
-	rest, ok := strings.CutPrefix(subject, kvDevices)
-	if !ok || strings.Count(rest, ".") != 1 {
-		return "", false
-	}
-	return Key(strings.ReplaceAll(rest, "=", "%")), true
-}
-
 // ReplyPrefix is the prefix of every reply subject of a device on plain NATS,
 // which its client must set as its inbox prefix.
 func ReplyPrefix(k Key) string { return "_INBOX." + string(k) }
-
-// Signal is where ephemeral messages to a connected device go.
-func Signal(k Key) string { return "rccs.signal." + string(k) }
 
 // DeviceEndpoint is an endpoint of the coordinator that a device calls for
 // itself; endpoint "*" is all of them.

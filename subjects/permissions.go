@@ -40,8 +40,9 @@ func ForService() Permissions {
 		"rccs.signal.*.*", "rccs.rpc.*.*.*", "rccs.topic.>",
 		"rccs.coordinator.*", "$SRV.>", "_INBOX.*", "_INBOX.*.*",
 		"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.FC.>",
+		"$JS.API.STREAM.INFO." + StreamLater, "$JS.API.STREAM.PURGE." + StreamLater, // to cancel
 	}
-	for _, stream := range []string{"RCCS_UP", "RCCS_EVENT", "RCCS_TOPIC"} {
+	for _, stream := range []string{StreamUp, StreamEvent, StreamTopic} {
 		publish = append(publish,
 			"$JS.API.STREAM.INFO."+stream, "$JS.API.DIRECT.GET."+stream, "$JS.API.DIRECT.GET."+stream+".>",
 			"$JS.API.CONSUMER.CREATE."+stream, "$JS.API.CONSUMER.CREATE."+stream+".>",

@@ -74,13 +74,29 @@ func Ensure(ctx context.Context, js jetstream.JetStream, plan Plan) error {
 	if err != nil {
 		return err
 	}
-	if err := ensureStream(ctx, js, plan, subjects.StreamInbox, plan.inbox); err != nil {
-		return err
+	for _, s := range []struct {
+		name  string
+		shape func(*jetstream.StreamConfig)
+	}{
+		{subjects.StreamLater, plan.later}, // the inbox stream sources it
+		{subjects.StreamInbox, plan.inbox},
+		{subjects.StreamCursor, plan.cursor},
+		{subjects.StreamRoute, plan.route},
+		{subjects.StreamDeadline, plan.deadline},
+		{subjects.StreamTopic, plan.topic},
+		{subjects.StreamUp, plan.up},
+		{subjects.StreamEvent, plan.event},
+	} {
+		if err := ensureStream(ctx, js, plan, s.name, s.shape); err != nil {
+			return err
+		}
 	}
-	if err := ensureStream(ctx, js, plan, subjects.StreamCursor, plan.cursor); err != nil {
-		return err
+	for _, want := range plan.buckets() {
+		if err := ensureBucket(ctx, js, plan, want); err != nil {
+			return err
+		}
 	}
-	return ensureDevices(ctx, js, plan)
+	return nil
 }
 
 // common sets what all our streams have alike.
@@ -118,6 +134,49 @@ func (p Plan) inbox(c *jetstream.StreamConfig) {
 	c.Duplicates = min(dedupWindow, p.MaxAge)
 	c.AllowAtomicPublish = true
 	c.AllowBatchPublish = true
+	from, to := subjects.DueToInbox()
+	c.Sources = []*jetstream.StreamSource{{
+		Name:              subjects.StreamLater,
+		SubjectTransforms: []jetstream.SubjectTransformConfig{{Source: from, Destination: to}},
+	}}
+}
+
+// later sets what makes the stream of delayed messages. Schedules allow a
+// header of a publisher to empty a subject, so they are kept out of the inbox
+// stream, which takes from this one what is due.
+func (p Plan) later(c *jetstream.StreamConfig) {
+	p.common(c)
+	c.Subjects = subjects.AllLater()
+	c.MaxMsgsPerSubject = p.MaxPerLane
+	c.Duplicates = dedupWindow
+	c.MaxAge = 0 // what waits for its time is not old
+	c.AllowAtomicPublish = true
+	c.AllowMsgSchedules = true
+	c.AllowRollup = true // implied
+}
+
+// brief sets what the streams have alike whose messages are used up soon or
+// serve as a record: they go with age.
+func (p Plan) brief(c *jetstream.StreamConfig, names ...string) {
+	p.common(c)
+	c.Subjects = names
+	c.MaxAge = p.MaxAge
+	c.Duplicates = min(dedupWindow, p.MaxAge)
+}
+
+func (p Plan) route(c *jetstream.StreamConfig)    { p.brief(c, subjects.AllRoutes()...) }
+func (p Plan) deadline(c *jetstream.StreamConfig) { p.brief(c, subjects.AllDeadlines()) }
+func (p Plan) up(c *jetstream.StreamConfig)       { p.brief(c, subjects.AllUp()) }
+func (p Plan) event(c *jetstream.StreamConfig)    { p.brief(c, subjects.AllEvents()) }
+
+// topic sets what makes the stream of topics.
+func (p Plan) topic(c *jetstream.StreamConfig) {
+	fresh := c.Replicas == 0
+	p.brief(c, subjects.AllTopics())
+	c.MaxMsgsPerSubject = p.MaxPerLane
+	if fresh {
+		c.FirstSeq = subjects.FirstTopicSeq
+	}
 }
 
 // cursor sets what makes the cursor stream: the last message of each subject.
@@ -199,53 +258,4 @@ func sorted(list []string) []string {
 	list = slices.Clone(list)
 	slices.Sort(list)
 	return list
-}
-
-// ensureDevices makes the bucket of devices. Key-value buckets always allow
-// direct reads.
-func ensureDevices(ctx context.Context, js jetstream.JetStream, plan Plan) error {
-	bucket := subjects.BucketDevices
-	want := jetstream.KeyValueConfig{
-		Bucket:      bucket,
-		Description: "What each device is",
-		History:     1,
-		Storage:     jetstream.FileStorage,
-		Replicas:    max(plan.Replicas, 1),
-	}
-	kv, err := js.KeyValue(ctx, bucket)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		_, err = js.CreateKeyValue(ctx, want)
-		if err == nil {
-			plan.Logger.Info("bucket created", "bucket", bucket, "replicas", want.Replicas)
-			return nil
-		}
-		if !errors.Is(err, jetstream.ErrBucketExists) {
-			return fmt.Errorf("backbone: create bucket %s: %w", bucket, err)
-		}
-		kv, err = js.KeyValue(ctx, bucket)
-	}
-	if err != nil {
-		return fmt.Errorf("backbone: look up bucket %s: %w", bucket, err)
-	}
-	return upgradeDevices(ctx, js, kv, plan, want)
-}
-
-func upgradeDevices(ctx context.Context, js jetstream.JetStream, kv jetstream.KeyValue, plan Plan, want jetstream.KeyValueConfig) error {
-	status, err := kv.Status(ctx)
-	if err != nil {
-		return fmt.Errorf("backbone: look up bucket %s: %w", want.Bucket, err)
-	}
-	have := status.Config()
-	if plan.Replicas == 0 {
-		want.Replicas = have.Replicas
-	}
-	if have.History == want.History && have.Replicas == want.Replicas && have.TTL == want.TTL {
-		return nil
-	}
-	have.History, have.Replicas, have.TTL = want.History, want.Replicas, want.TTL
-	if _, err := js.UpdateKeyValue(ctx, have); err != nil {
-		return fmt.Errorf("backbone: upgrade bucket %s: %w", want.Bucket, err)
-	}
-	plan.Logger.Info("bucket upgraded", "bucket", want.Bucket, "replicas", want.Replicas)
-	return nil
 }

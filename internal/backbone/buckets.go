@@ -1,0 +1,70 @@
+package backbone
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// EdgeLease is how long an edge's lease stands when it is not renewed: then
+// the edge is dead, and its sessions end.
+const EdgeLease = 10 * time.Second
+
+// buckets are the key-value buckets of a tenant. They always allow direct
+// reads.
+func (p Plan) buckets() []jetstream.KeyValueConfig {
+	return []jetstream.KeyValueConfig{
+		{Bucket: subjects.BucketDevices, Description: "What each device is"},
+		{Bucket: subjects.BucketSessions, Description: "Which edge holds each device"},
+		{Bucket: subjects.BucketEdges, Description: "The lease of each edge", TTL: EdgeLease},
+		{Bucket: subjects.BucketTasks, Description: "Which device each task belongs to", TTL: p.MaxAge},
+	}
+}
+
+// ensureBucket makes a bucket, or upgrades it.
+func ensureBucket(ctx context.Context, js jetstream.JetStream, plan Plan, want jetstream.KeyValueConfig) error {
+	want.History = 1
+	want.Storage = jetstream.FileStorage
+	want.Replicas = max(plan.Replicas, 1)
+	kv, err := js.KeyValue(ctx, want.Bucket)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		_, err = js.CreateKeyValue(ctx, want)
+		if err == nil {
+			plan.Logger.Info("bucket created", "bucket", want.Bucket, "replicas", want.Replicas)
+			return nil
+		}
+		if !errors.Is(err, jetstream.ErrBucketExists) {
+			return fmt.Errorf("backbone: create bucket %s: %w", want.Bucket, err)
+		}
+		kv, err = js.KeyValue(ctx, want.Bucket)
+	}
+	if err != nil {
+		return fmt.Errorf("backbone: look up bucket %s: %w", want.Bucket, err)
+	}
+	return upgradeBucket(ctx, js, kv, plan, want)
+}
+
+func upgradeBucket(ctx context.Context, js jetstream.JetStream, kv jetstream.KeyValue, plan Plan, want jetstream.KeyValueConfig) error {
+	status, err := kv.Status(ctx)
+	if err != nil {
+		return fmt.Errorf("backbone: look up bucket %s: %w", want.Bucket, err)
+	}
+	have := status.Config()
+	if plan.Replicas == 0 {
+		want.Replicas = have.Replicas
+	}
+	if have.History == want.History && have.Replicas == want.Replicas && have.TTL == want.TTL {
+		return nil
+	}
+	have.History, have.Replicas, have.TTL = want.History, want.Replicas, want.TTL
+	if _, err := js.UpdateKeyValue(ctx, have); err != nil {
+		return fmt.Errorf("backbone: upgrade bucket %s: %w", want.Bucket, err)
+	}
+	plan.Logger.Info("bucket upgraded", "bucket", want.Bucket, "replicas", want.Replicas)
+	return nil
+}

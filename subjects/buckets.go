@@ -1,0 +1,63 @@
+package subjects
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"strings"
+)
+
+// Key-value keys have no '%' (ADR-8), so a token stands in them with '='
+// instead, which no token contains.
+const (
+	kvDevices  = "$KV." + BucketDevices + "."
+	kvSessions = "$KV." + BucketSessions + "."
+	kvEdges    = "$KV." + BucketEdges + "."
+	kvTasks    = "$KV." + BucketTasks + "."
+)
+
+func entry(token string) string     { return strings.ReplaceAll(token, "%", "=") }
+func fromEntry(entry string) string { return strings.ReplaceAll(entry, "=", "%") }
+
+func parseEntry(prefix, subject string) (Key, bool) {
+	rest, ok := strings.CutPrefix(subject, prefix)
+	if !ok || strings.Count(rest, ".") != 1 {
+		return "", false
+	}
+	return Key(fromEntry(rest)), true
+}
+
+// DeviceEntry is the key of a device in [BucketDevices] and [BucketSessions].
+func DeviceEntry(k Key) string { return entry(string(k)) }
+
+// DeviceSubject is the subject of a device's entry in the bucket's stream.
+func DeviceSubject(k Key) string { return kvDevices + DeviceEntry(k) }
+
+// ParseDeviceSubject cuts the subject of an entry of [BucketDevices], as it
+// stands in the bucket's stream, into the device's key.
+func ParseDeviceSubject(subject string) (Key, bool) { return parseEntry(kvDevices, subject) }
+
+// SessionSubject is the subject of a device's entry in [BucketSessions].
+func SessionSubject(k Key) string { return kvSessions + DeviceEntry(k) }
+
+// ParseSessionSubject is the inverse of [SessionSubject].
+func ParseSessionSubject(subject string) (Key, bool) { return parseEntry(kvSessions, subject) }
+
+// EdgeSubject is the subject of an edge's lease in [BucketEdges]; id is one
+// that RCCS made, of letters and digits.
+func EdgeSubject(id string) string { return kvEdges + id }
+
+// ParseEdgeSubject is the inverse of [EdgeSubject].
+func ParseEdgeSubject(subject string) (id string, ok bool) {
+	id, ok = strings.CutPrefix(subject, kvEdges)
+	return id, ok && id != "" && !strings.Contains(id, ".")
+}
+
+// TaskSubject is the subject of a task's entry in [BucketTasks]. A task is
+// named by its user; a name that could not be a token is hashed.
+func TaskSubject(user UserID, task string) string {
+	if len(task) > MaxName {
+		sum := sha256.Sum256([]byte(task))
+		task = "sha256:" + base64.RawURLEncoding.EncodeToString(sum[:])
+	}
+	return kvTasks + entry(Escape(string(user))) + "." + entry(Escape(task))
+}
