@@ -25,17 +25,19 @@ var may = map[string][]string{
 	"wire":              {},
 	"auth":              {"subjects"},
 	"client":            {"subjects", "wire"},
-	"edge":              {"auth", "internal/inbox", "internal/roster", "subjects", "wire"},
-	"coordinator":       {"auth", "internal/inbox", "internal/roster", "subjects", "wire"},
+	"edge":              {"auth", "internal/direct", "internal/inbox", "internal/roster", "internal/topic", "subjects", "wire"},
+	"coordinator":       {"auth", "internal/direct", "internal/reader", "internal/inbox", "internal/roster", "subjects", "wire"},
 	"internal/reader":   {},
-	"internal/inbox":    {"internal/reader", "subjects", "wire"},
+	"internal/direct":   {},
+	"internal/inbox":    {"internal/direct", "internal/reader", "subjects", "wire"},
+	"internal/topic":    {"internal/direct", "internal/reader", "subjects"},
 	"internal/roster":   {"internal/reader", "subjects", "wire"},
 	"internal/backbone": {"subjects"},
 	"internal/natstest": {"internal/backbone", "subjects"},
 	"internal/deps":     {},
 	"e2e":               {}, // tests only, against the built program
 	"internal/node": {
-		"", "auth", "coordinator", "edge", "internal/backbone", "internal/inbox", "internal/roster", "subjects", "wire",
+		"", "auth", "coordinator", "edge", "internal/backbone", "internal/direct", "internal/inbox", "internal/roster", "internal/topic", "subjects", "wire",
 	},
 	// The load generator shares nothing with what it measures.
 	"bench":       {},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -19,7 +20,7 @@ import (
 // is kept here, and a device that comes back is given it from here.
 type cursorWriter struct {
 	publish *Publisher
-	fetch   *fetcher
+	last    *direct.Last  // of the cursor stream
 	head    func() uint64 // of the hub
 	every   time.Duration
 	log     *slog.Logger
@@ -43,9 +44,9 @@ type cursorState struct {
 	changed bool // cursor is newer than what flies
 }
 
-func newCursorWriter(p *Publisher, f *fetcher, head func() uint64, every time.Duration, log *slog.Logger) *cursorWriter {
+func newCursorWriter(p *Publisher, last *direct.Last, head func() uint64, every time.Duration, log *slog.Logger) *cursorWriter {
 	return &cursorWriter{
-		publish: p, fetch: f, head: head, every: every, log: log,
+		publish: p, last: last, head: head, every: every, log: log,
 		kick: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
 		states: make(map[subjects.Key]*cursorState),
 	}
@@ -220,14 +221,14 @@ func (w *cursorWriter) load(ctx context.Context, key subjects.Key) (Cursor, erro
 		return c, nil
 	}
 	w.mu.Unlock()
-	found, err := w.fetch.cursor.get(ctx, []string{subjects.Cursor(key)})
+	found, err := w.last.Get(ctx, []string{subjects.Cursor(key)})
 	if err != nil {
 		return Cursor{}, err
 	}
 	if found[0] == nil {
 		return Cursor{}, nil
 	}
-	c, err := ParseCursor(found[0].msg.Data)
+	c, err := ParseCursor(found[0].Data)
 	if err != nil {
 		// Everything again is better than nothing.
 		w.log.Error("stored cursor is unreadable, sending all again", "device", string(key), "err", err)

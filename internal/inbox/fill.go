@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -62,7 +63,7 @@ func (mb *Mailbox) fillStep(ctx context.Context, n subjects.Lane) (again bool, e
 	if !more {
 		return false, nil
 	}
-	msgs, left, err := mb.hub.fetch.messages(ctx, subjects.Inbox(mb.key, n), pos+1, laneMessages, laneBytes)
+	msgs, left, err := mb.hub.messages(ctx, subjects.Inbox(mb.key, n), pos+1)
 	if err != nil {
 		return false, err
 	}
@@ -113,4 +114,20 @@ func (mb *Mailbox) join(n subjects.Lane) (pos, floor uint64, more bool) {
 	}
 	l.behind = false
 	return 0, 0, false
+}
+
+// messages reads a batch of one lane from seq on; left is about how many more
+// the store has.
+func (h *Hub) messages(ctx context.Context, subject string, seq uint64) (msgs []*Message, left int, err error) {
+	got, left, err := h.fetch.Next(ctx, subjects.StreamInbox, subject, seq, laneMessages, laneBytes)
+	if err != nil {
+		return nil, 0, err
+	}
+	msgs = make([]*Message, 0, len(got))
+	for _, s := range got {
+		if m, ok := newMessage(reader.Entry(s)); ok {
+			msgs = append(msgs, m)
+		}
+	}
+	return msgs, left, nil
 }

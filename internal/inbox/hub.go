@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -66,7 +67,8 @@ func (o *Options) validate() error {
 type Hub struct {
 	opts    Options
 	reader  *reader.Reader
-	fetch   *fetcher
+	fetch   *direct.Client
+	last    *direct.Last // of the inbox stream, sequences only
 	cursors *cursorWriter
 	fills   *fillPool
 
@@ -99,19 +101,20 @@ func New(opts Options) (*Hub, error) {
 		return nil, err
 	}
 	h.reader = r
-	h.fetch = newFetcher(opts.Fetch)
-	h.cursors = newCursorWriter(opts.Publish, h.fetch, h.head.Load, opts.CursorEvery, opts.Logger)
+	h.fetch = direct.New(opts.Fetch)
+	h.last = h.fetch.Last(subjects.StreamInbox, true)
+	h.cursors = newCursorWriter(opts.Publish, h.fetch.Last(subjects.StreamCursor, false), h.head.Load, opts.CursorEvery, opts.Logger)
 	h.fills = newFillPool()
 	return h, nil
 }
 
 // Start begins to read behind the stream's last message.
 func (h *Hub) Start(ctx context.Context) error {
-	if err := h.fetch.start(); err != nil {
+	if err := h.fetch.Start(); err != nil {
 		return err
 	}
 	if err := h.reader.Start(ctx); err != nil {
-		h.fetch.stop()
+		h.fetch.Stop()
 		return err
 	}
 	h.mu.Lock()
@@ -122,7 +125,7 @@ func (h *Hub) Start(ctx context.Context) error {
 	h.mu.Unlock()
 	if err := h.checkRewind(ctx); err != nil {
 		_ = h.reader.Stop(context.WithoutCancel(ctx))
-		h.fetch.stop()
+		h.fetch.Stop()
 		return err
 	}
 	h.cursors.start()
@@ -148,7 +151,7 @@ func (h *Hub) Stop(ctx context.Context) error {
 	err := h.cursors.stop(ctx)
 	h.fills.stop()
 	err = errors.Join(err, h.reader.Stop(ctx))
-	h.fetch.stop()
+	h.fetch.Stop()
 	return err
 }
 
@@ -158,13 +161,16 @@ func (h *Hub) Head() uint64 { return h.head.Load() }
 // Recipient says whose message seq is. A publish that turns out to be a
 // repeat was stored for whomever the first one was for.
 func (h *Hub) Recipient(ctx context.Context, seq uint64) (subjects.Key, error) {
-	subject, err := h.fetch.bySeq(ctx, seq)
-	if err != nil {
+	got, err := h.fetch.Run(ctx, subjects.StreamInbox, seq, 1)
+	switch {
+	case err != nil:
 		return "", err
+	case len(got) == 0 || got[0].Seq != seq:
+		return "", fmt.Errorf("inbox: message %d is gone", seq)
 	}
-	key, _, ok := subjects.ParseInbox(subject)
+	key, _, ok := subjects.ParseInbox(got[0].Subject)
 	if !ok {
-		return "", fmt.Errorf("inbox: message %d is on %q, which is no inbox", seq, subject)
+		return "", fmt.Errorf("inbox: message %d is on %q, which is no inbox", seq, got[0].Subject)
 	}
 	return key, nil
 }
@@ -351,7 +357,7 @@ func (h *Hub) probe(ctx context.Context, mb *Mailbox, floor uint64) error {
 	for n := range names {
 		names[n] = subjects.Inbox(mb.key, subjects.Lane(n))
 	}
-	last, err := h.fetch.inbox.get(ctx, names)
+	last, err := h.last.Get(ctx, names)
 	if err != nil {
 		return err
 	}
@@ -359,7 +365,7 @@ func (h *Hub) probe(ctx context.Context, mb *Mailbox, floor uint64) error {
 	defer mb.mu.Unlock()
 	for n := range mb.lanes {
 		l := &mb.lanes[n]
-		if last[n] == nil || last[n].seq <= l.pos {
+		if last[n] == nil || last[n].Seq <= l.pos {
 			l.pos = max(l.pos, floor-1)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -29,7 +30,7 @@ type watermark struct {
 
 // checkRewind cuts cursors back if the stream has lost its end.
 func (h *Hub) checkRewind(ctx context.Context) error {
-	found, err := h.fetch.cursor.get(ctx, []string{subjects.Watermark})
+	found, err := h.cursors.last.Get(ctx, []string{subjects.Watermark})
 	if err != nil {
 		return err
 	}
@@ -37,7 +38,7 @@ func (h *Hub) checkRewind(ctx context.Context) error {
 		return nil
 	}
 	var mark watermark
-	if err := json.Unmarshal(found[0].msg.Data, &mark); err != nil {
+	if err := json.Unmarshal(found[0].Data, &mark); err != nil {
 		return fmt.Errorf("inbox: stored watermark: %w", err)
 	}
 	last := h.reader.Last()
@@ -113,13 +114,13 @@ func (h *Hub) cutBack(ctx context.Context, key subjects.Key, c *Cursor, stored t
 			continue
 		}
 		end := last
-		after := &getRequest{StartTime: &stored, NextFor: subjects.Inbox(key, subjects.Lane(n)), Batch: 1}
-		got, _, err := h.fetch.do(ctx, subjects.StreamInbox, after)
+		after := &direct.Request{StartTime: &stored, NextFor: subjects.Inbox(key, subjects.Lane(n)), Batch: 1}
+		got, _, err := h.fetch.Get(ctx, subjects.StreamInbox, after)
 		if err != nil {
 			return fmt.Errorf("inbox: cut the cursor of %s back: %w", key, err)
 		}
 		if len(got) > 0 {
-			end = min(end, got[0].seq-1)
+			end = min(end, got[0].Seq-1)
 		}
 		c.cut(subjects.Lane(n), end)
 	}

@@ -1,4 +1,4 @@
-package inbox
+package direct
 
 import (
 	"context"
@@ -14,14 +14,14 @@ const lastSubjects = 1024
 // lastBytes bounds one answer. What does not fit is asked for again.
 const lastBytes = 4 << 20
 
-// lastBatcher answers "the last message of each of these subjects". While one
+// Last answers "the last message of each of these subjects" of one stream. While one
 // request is under way the next callers gather, so that a storm of attaching
 // devices costs a request for hundreds of them instead of one each, and a
 // single device waits for nobody.
-type lastBatcher struct {
-	fetch  *fetcher
+type Last struct {
+	client *Client
 	stream string
-	// seqOnly: only the sequences matter.
+	// seqOnly: nothing but the sequences matters.
 	seqOnly bool
 
 	mu      sync.Mutex
@@ -29,21 +29,27 @@ type lastBatcher struct {
 	running bool
 }
 
+// Last makes one for a stream. seqOnly says that nothing but the sequences
+// matters: the messages come without header and data.
+func (c *Client) Last(stream string, seqOnly bool) *Last {
+	return &Last{client: c, stream: stream, seqOnly: seqOnly}
+}
+
 type lastCall struct {
 	subjects []string
-	found    []*stored // by index of subjects; nil: no message
+	found    []*Stored // by index of subjects; nil: no message
 	err      error
 	done     chan struct{}
 }
 
-// get returns the last message of each subject, nil where there is none.
+// Get returns the last message of each subject, nil where there is none.
 // subjects are literal and at most lastSubjects.
-func (b *lastBatcher) get(ctx context.Context, subjects []string) ([]*stored, error) {
+func (b *Last) Get(ctx context.Context, subjects []string) ([]*Stored, error) {
 	call := &lastCall{subjects: subjects, done: make(chan struct{})}
 	b.mu.Lock()
 	b.waiting = append(b.waiting, call)
 	if !b.running {
-		if b.running = b.fetch.work(b.run); !b.running {
+		if b.running = b.client.work(b.run); !b.running {
 			b.waiting = nil
 			b.mu.Unlock()
 			return nil, ErrStopped
@@ -59,7 +65,7 @@ func (b *lastBatcher) get(ctx context.Context, subjects []string) ([]*stored, er
 }
 
 // run serves until nobody waits. Each request has its own time-out, so it ends.
-func (b *lastBatcher) run() {
+func (b *Last) run() {
 	for {
 		b.mu.Lock()
 		n, names := 0, 0
@@ -80,7 +86,7 @@ func (b *lastBatcher) run() {
 	}
 }
 
-func (b *lastBatcher) serve(calls []*lastCall) {
+func (b *Last) serve(calls []*lastCall) {
 	names := make([]string, 0, lastSubjects)
 	for _, c := range calls {
 		names = append(names, c.subjects...)
@@ -89,7 +95,7 @@ func (b *lastBatcher) serve(calls []*lastCall) {
 	for _, c := range calls {
 		c.err = err
 		if err == nil {
-			c.found = make([]*stored, len(c.subjects))
+			c.found = make([]*Stored, len(c.subjects))
 			for i, name := range c.subjects {
 				c.found[i] = found[name]
 			}
@@ -99,10 +105,10 @@ func (b *lastBatcher) serve(calls []*lastCall) {
 }
 
 // askEach fills found with one request a subject.
-func (b *lastBatcher) askEach(names []string, found map[string]*stored) error {
+func (b *Last) askEach(names []string, found map[string]*Stored) error {
 	for _, name := range names {
-		ctx, cancel := context.WithTimeout(b.fetch.ctx, fetchTimeout)
-		last, err := b.fetch.raw(ctx, b.stream, rawRequest{LastFor: name})
+		ctx, cancel := context.WithTimeout(b.client.ctx, fetchTimeout)
+		last, err := b.client.raw(ctx, b.stream, rawRequest{LastFor: name})
 		cancel()
 		if err != nil {
 			return err
@@ -114,27 +120,27 @@ func (b *lastBatcher) askEach(names []string, found map[string]*stored) error {
 	return nil
 }
 
-func (b *lastBatcher) ask(names []string) (map[string]*stored, error) {
-	found := make(map[string]*stored)
+func (b *Last) ask(names []string) (map[string]*Stored, error) {
+	found := make(map[string]*Stored)
 	from := uint64(0)
 	for {
-		req := &getRequest{MultiLast: names, MaxBytes: lastBytes, Seq: from}
-		msgs, left, err := b.fetch.do(b.fetch.ctx, b.stream, req)
+		req := &Request{MultiLast: names, MaxBytes: lastBytes, Seq: from}
+		msgs, left, err := b.client.Get(b.client.ctx, b.stream, req)
 		if errors.Is(err, errUnreadable) {
 			return found, b.askEach(names, found)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("inbox: last messages of %d subjects: %w", len(names), err)
+			return nil, fmt.Errorf("direct: last messages of %d subjects: %w", len(names), err)
 		}
 		for i := range msgs {
 			if b.seqOnly {
-				msgs[i].msg = nil // it may be large, and many are asked for
+				msgs[i].Header, msgs[i].Data = nil, nil // it may be large, and many are asked for
 			}
-			found[msgs[i].subject] = &msgs[i]
+			found[msgs[i].Subject] = &msgs[i]
 		}
 		if left == 0 || len(msgs) == 0 {
 			return found, nil
 		}
-		from = msgs[len(msgs)-1].seq + 1 // answers come in order of sequence
+		from = msgs[len(msgs)-1].Seq + 1 // answers come in order of sequence
 	}
 }

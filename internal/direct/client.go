@@ -1,4 +1,4 @@
-package inbox
+package direct
 
 import (
 	"context"
@@ -10,9 +10,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-
-	"github.com/rccs-io/rccs/internal/reader"
-	"github.com/rccs-io/rccs/subjects"
 )
 
 // fetchTimeout bounds one request to the store; within it a request that is
@@ -27,18 +24,16 @@ const (
 // they bring.
 const fetchesAtOnce = 32
 
-// fetcher reads stored messages with batched Direct Get (ADR-31) on a
+// Client reads stored messages with batched Direct Get (ADR-31) on a
 // connection of its own: many requests under way, answers matched by the
 // reply subject.
-type fetcher struct {
+type Client struct {
 	nc    *nats.Conn
 	slots chan struct{}
-	// inbox and cursor answer "the last message of these subjects".
-	inbox, cursor *lastBatcher
 
 	base string
 	sub  *nats.Subscription
-	// ctx ends with the fetcher, and with it what its own goroutines ask.
+	// ctx ends with the Client, and with it what its own goroutines ask.
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -52,7 +47,7 @@ type fetcher struct {
 // fetch is one request under way. Its fields belong to the subscription's
 // goroutine until done is closed.
 type fetch struct {
-	msgs []stored
+	msgs []Stored
 	last uint64 // sequence of the last message, which the next one repeats
 	left int    // Nats-Num-Pending of the end marker
 	err  error
@@ -63,77 +58,84 @@ type fetch struct {
 	lost chan struct{}
 }
 
-// stored is a message as Direct Get returns it.
-type stored struct {
-	subject string
-	seq     uint64
-	time    int64
-	msg     *nats.Msg
+// Stored is a message as Direct Get returns it. Header holds what the server
+// added behind what the publisher set.
+type Stored struct {
+	Subject string
+	Seq     uint64
+	Time    int64 // when it was stored, Unix nanoseconds
+	Header  nats.Header
+	Data    []byte
 }
 
-func newFetcher(nc *nats.Conn) *fetcher {
-	f := &fetcher{nc: nc, slots: make(chan struct{}, fetchesAtOnce), open: make(map[string]*fetch)}
-	f.ctx, f.cancel = context.WithCancel(context.Background())
-	f.inbox = &lastBatcher{fetch: f, stream: subjects.StreamInbox, seqOnly: true}
-	f.cursor = &lastBatcher{fetch: f, stream: subjects.StreamCursor}
-	return f
+// ErrStopped is returned once the client has been stopped.
+var ErrStopped = errors.New("direct: the client has stopped")
+
+// New makes a client; it works after Start. The connection should carry
+// little else: Direct Gets run in the server's read loop of theirs.
+func New(nc *nats.Conn) *Client {
+	c := &Client{nc: nc, slots: make(chan struct{}, fetchesAtOnce), open: make(map[string]*fetch)}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	return c
 }
 
-func (f *fetcher) start() error {
-	f.base = f.nc.NewInbox() + "."
-	sub, err := f.nc.Subscribe(f.base+"*", f.receive)
+// Start listens for answers.
+func (c *Client) Start() error {
+	c.base = c.nc.NewInbox() + "."
+	sub, err := c.nc.Subscribe(c.base+"*", c.receive)
 	if err != nil {
-		return fmt.Errorf("inbox: subscribe for Direct Get: %w", err)
+		return fmt.Errorf("direct: subscribe: %w", err)
 	}
-	f.sub = sub
-	f.wg.Go(f.watch)
+	c.sub = sub
+	c.wg.Go(c.watch)
 	// Bounded by fetchesAtOnce and max_bytes instead.
 	return sub.SetPendingLimits(-1, -1)
 }
 
 // work runs a function on a goroutine that stop waits for; false after stop.
-func (f *fetcher) work(run func()) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.stopped {
+func (c *Client) work(run func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopped {
 		return false
 	}
-	f.wg.Go(run)
+	c.wg.Go(run)
 	return true
 }
 
 // watch gives up what was asked on a connection that is gone.
-func (f *fetcher) watch() {
-	status := f.nc.StatusChanged(nats.CONNECTED)
-	defer f.nc.RemoveStatusListener(status)
+func (c *Client) watch() {
+	status := c.nc.StatusChanged(nats.CONNECTED)
+	defer c.nc.RemoveStatusListener(status)
 	for {
 		select {
-		case <-f.ctx.Done():
+		case <-c.ctx.Done():
 			return
 		case <-status:
 		}
-		f.mu.Lock()
-		for token, q := range f.open {
+		c.mu.Lock()
+		for token, q := range c.open {
 			close(q.lost)
-			delete(f.open, token)
+			delete(c.open, token)
 		}
-		f.mu.Unlock()
+		c.mu.Unlock()
 	}
 }
 
-func (f *fetcher) stop() {
-	f.mu.Lock()
-	f.stopped = true
-	f.mu.Unlock()
-	if f.sub != nil {
-		_ = f.sub.Unsubscribe()
+// Stop ends what is under way with an error.
+func (c *Client) Stop() {
+	c.mu.Lock()
+	c.stopped = true
+	c.mu.Unlock()
+	if c.sub != nil {
+		_ = c.sub.Unsubscribe()
 	}
-	f.cancel()
-	f.wg.Wait()
+	c.cancel()
+	c.wg.Wait()
 }
 
-// getRequest is the body of a Direct Get. Fields that are zero are left out.
-type getRequest struct {
+// Request is the body of a Direct Get. Fields that are zero are left out.
+type Request struct {
 	Seq       uint64     `json:"seq,omitempty"`
 	NextFor   string     `json:"next_by_subj,omitempty"`
 	Batch     int        `json:"batch,omitempty"`
@@ -142,51 +144,46 @@ type getRequest struct {
 	StartTime *time.Time `json:"start_time,omitempty"`
 }
 
-// messages reads up to batch messages of one literal subject from seq on;
-// left is how many more the store has.
-func (f *fetcher) messages(ctx context.Context, subject string, seq uint64, batch, maxBytes int) (msgs []*Message, left int, err error) {
-	got, left, err := f.do(ctx, subjects.StreamInbox, &getRequest{Seq: max(seq, 1), NextFor: subject, Batch: batch, MaxBytes: maxBytes})
+// Next reads up to batch messages of one literal subject from seq on; left is
+// how many more the store has.
+func (c *Client) Next(ctx context.Context, stream, subject string, seq uint64, batch, maxBytes int) (msgs []Stored, left int, err error) {
+	msgs, left, err = c.Get(ctx, stream, &Request{Seq: max(seq, 1), NextFor: subject, Batch: batch, MaxBytes: maxBytes})
 	if errors.Is(err, errUnreadable) {
 		// How many follow is not known; there is at least this one.
-		if left, err = 1, nil; len(got) == 0 {
-			var one *stored
-			if one, err = f.raw(ctx, subjects.StreamInbox, rawRequest{Seq: max(seq, 1), NextFor: subject}); one != nil {
-				got = append(got, *one)
+		if left, err = 1, nil; len(msgs) == 0 {
+			var one *Stored
+			if one, err = c.raw(ctx, stream, rawRequest{Seq: max(seq, 1), NextFor: subject}); one != nil {
+				msgs = append(msgs, *one)
 			}
 		}
 	}
 	if err != nil {
-		return nil, 0, fmt.Errorf("inbox: read %s from %d: %w", subject, seq, err)
+		return nil, 0, fmt.Errorf("direct: read %s from %d: %w", subject, seq, err)
 	}
-	if len(got) == 0 {
-		return nil, 0, nil
-	}
-	msgs = make([]*Message, 0, len(got))
-	for _, s := range got {
-		if m, ok := newMessage(reader.Entry{Subject: s.subject, Seq: s.seq, Time: s.time, Header: s.msg.Header, Data: s.msg.Data}); ok {
-			msgs = append(msgs, m)
-		}
+	if len(msgs) == 0 {
+		left = 0
 	}
 	return msgs, left, nil
 }
 
-// bySeq is the subject of one message.
-func (f *fetcher) bySeq(ctx context.Context, seq uint64) (string, error) {
-	got, _, err := f.do(ctx, subjects.StreamInbox, &getRequest{Seq: seq, Batch: 1})
-	switch {
-	case err != nil:
-		return "", fmt.Errorf("inbox: read message %d: %w", seq, err)
-	case len(got) == 0 || got[0].seq != seq:
-		return "", fmt.Errorf("inbox: message %d is gone", seq)
+// Run reads up to batch messages of any subject from seq on.
+func (c *Client) Run(ctx context.Context, stream string, seq uint64, batch int) ([]Stored, error) {
+	msgs, _, err := c.Get(ctx, stream, &Request{Seq: max(seq, 1), Batch: batch})
+	if errors.Is(err, errUnreadable) && len(msgs) > 0 {
+		err = nil
 	}
-	return got[0].subject, nil
+	if err != nil {
+		return nil, fmt.Errorf("direct: read %s from %d: %w", stream, seq, err)
+	}
+	return msgs, nil
 }
 
-// do sends one request and waits for all of its answer.
-func (f *fetcher) do(ctx context.Context, stream string, req *getRequest) ([]stored, int, error) {
+// Get sends one request and waits for all of its answer; left is how many
+// more messages match. It does not find fault with an answer of none.
+func (c *Client) Get(ctx context.Context, stream string, req *Request) (msgs []Stored, left int, err error) {
 	select {
-	case f.slots <- struct{}{}:
-		defer func() { <-f.slots }()
+	case c.slots <- struct{}{}:
+		defer func() { <-c.slots }()
 	case <-ctx.Done():
 		return nil, 0, ctx.Err()
 	}
@@ -197,7 +194,7 @@ func (f *fetcher) do(ctx context.Context, stream string, req *getRequest) ([]sto
 		return nil, 0, err
 	}
 	for {
-		msgs, left, err := f.attempt(ctx, stream, body, len(req.MultiLast) > 0)
+		msgs, left, err := c.attempt(ctx, stream, body, len(req.MultiLast) > 0)
 		if !errors.Is(err, errFetchAgain) {
 			return msgs, left, err
 		}
@@ -212,19 +209,19 @@ func (f *fetcher) do(ctx context.Context, stream string, req *getRequest) ([]sto
 // errFetchAgain says that a request was lost, not refused.
 var errFetchAgain = errors.New("no answer")
 
-func (f *fetcher) attempt(ctx context.Context, stream string, body []byte, multi bool) ([]stored, int, error) {
+func (c *Client) attempt(ctx context.Context, stream string, body []byte, multi bool) ([]Stored, int, error) {
 	q := &fetch{multi: multi, done: make(chan struct{}), lost: make(chan struct{})}
-	f.mu.Lock()
-	f.next++
-	token := strconv.FormatUint(f.next, 36)
-	f.open[token] = q
-	f.mu.Unlock()
+	c.mu.Lock()
+	c.next++
+	token := strconv.FormatUint(c.next, 36)
+	c.open[token] = q
+	c.mu.Unlock()
 	defer func() {
-		f.mu.Lock()
-		delete(f.open, token)
-		f.mu.Unlock()
+		c.mu.Lock()
+		delete(c.open, token)
+		c.mu.Unlock()
 	}()
-	if err := f.nc.PublishRequest("$JS.API.DIRECT.GET."+stream, f.base+token, body); err != nil {
+	if err := c.nc.PublishRequest("$JS.API.DIRECT.GET."+stream, c.base+token, body); err != nil {
 		return nil, 0, err
 	}
 	late := time.NewTimer(fetchAttempt)
@@ -242,10 +239,10 @@ func (f *fetcher) attempt(ctx context.Context, stream string, body []byte, multi
 }
 
 // receive gets every part of every answer.
-func (f *fetcher) receive(m *nats.Msg) {
-	f.mu.Lock()
-	q := f.open[m.Subject[len(f.base):]]
-	f.mu.Unlock()
+func (c *Client) receive(m *nats.Msg) {
+	c.mu.Lock()
+	q := c.open[m.Subject[len(c.base):]]
+	c.mu.Unlock()
 	if q == nil {
 		return // given up
 	}
@@ -287,7 +284,7 @@ func (q *fetch) add(m *nats.Msg) (end bool) {
 		return true
 	}
 	q.msgs = append(q.msgs, s)
-	q.last = s.seq
+	q.last = s.Seq
 	return false
 }
 
@@ -312,16 +309,16 @@ func (q *fetch) finish(m *nats.Msg) {
 	}
 }
 
-func parseStored(m *nats.Msg) (stored, error) {
+func parseStored(m *nats.Msg) (Stored, error) {
 	seq, err := strconv.ParseUint(lastValue(m.Header, "Nats-Sequence"), 10, 64)
 	if err != nil {
-		return stored{}, fmt.Errorf("a Direct Get without a sequence: %w", err)
+		return Stored{}, fmt.Errorf("direct: a message Get without a sequence: %w", err)
 	}
 	at, err := time.Parse(time.RFC3339Nano, lastValue(m.Header, "Nats-Time-Stamp"))
 	if err != nil {
-		return stored{}, fmt.Errorf("a Direct Get without a time: %w", err)
+		return Stored{}, fmt.Errorf("direct: a message Get without a time: %w", err)
 	}
-	return stored{subject: lastValue(m.Header, "Nats-Subject"), seq: seq, time: at.UnixNano(), msg: m}, nil
+	return Stored{Subject: lastValue(m.Header, "Nats-Subject"), Seq: seq, Time: at.UnixNano(), Header: m.Header, Data: m.Data}, nil
 }
 
 // lastValue is the header that the server added: a publisher may have stored

@@ -1,4 +1,4 @@
-package inbox
+package direct
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // A publisher can store headers that are none, and nats.go then hands over a
@@ -23,17 +24,17 @@ type rawRequest struct {
 }
 
 // raw reads one message; nil if there is none.
-func (f *fetcher) raw(ctx context.Context, stream string, req rawRequest) (*stored, error) {
+func (c *Client) raw(ctx context.Context, stream string, req rawRequest) (*Stored, error) {
 	body, err := json.Marshal(&req)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := f.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, body)
+	answer, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, body)
 	if err != nil {
-		return nil, fmt.Errorf("inbox: read a message of %s: %w", stream, err)
+		return nil, fmt.Errorf("direct: read a message of %s: %w", stream, err)
 	}
 	var got struct {
-		Error   *StoreError `json:"error"`
+		Error   *jetstream.APIError `json:"error"`
 		Message *struct {
 			Subject string    `json:"subject"`
 			Seq     uint64    `json:"seq"`
@@ -43,7 +44,7 @@ func (f *fetcher) raw(ctx context.Context, stream string, req rawRequest) (*stor
 		} `json:"message"`
 	}
 	if err := json.Unmarshal(answer.Data, &got); err != nil {
-		return nil, fmt.Errorf("inbox: read a message of %s: %w", stream, err)
+		return nil, fmt.Errorf("direct: read a message of %s: %w", stream, err)
 	}
 	switch {
 	case got.Error != nil && got.Error.Code == 404:
@@ -51,15 +52,12 @@ func (f *fetcher) raw(ctx context.Context, stream string, req rawRequest) (*stor
 	case got.Error != nil:
 		return nil, got.Error
 	case got.Message == nil:
-		return nil, fmt.Errorf("inbox: read a message of %s: the answer holds none", stream)
+		return nil, fmt.Errorf("direct: read a message of %s: the answer holds none", stream)
 	}
 	m := got.Message
 	header, err := nats.DecodeHeadersMsg(m.Headers)
 	if err != nil {
 		header = nil
 	}
-	return &stored{
-		subject: m.Subject, seq: m.Seq, time: m.Time.UnixNano(),
-		msg: &nats.Msg{Subject: m.Subject, Header: header, Data: m.Data},
-	}, nil
+	return &Stored{Subject: m.Subject, Seq: m.Seq, Time: m.Time.UnixNano(), Header: header, Data: m.Data}, nil
 }
