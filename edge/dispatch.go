@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -100,7 +101,8 @@ func (c *conn) send(e *wire.Envelope) {
 		c.fail(e, werr)
 		return
 	}
-	msg := message(e, c.key, c.who.Address.Device, to.Key())
+	body := append([]byte(nil), e.Payload...) // the payload aliases the frame
+	msg := envelope.Inbox(e, envelope.Sender{Key: c.key, Device: c.who.Address.Device}, to.Key(), 0, body)
 	c.s.metrics.received.Inc()
 	c.mu.Lock()
 	c.inflight++

@@ -6,6 +6,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -213,7 +214,7 @@ func (c *conn) writeEnvelopes(b *burst) error {
 		}
 	}
 	for i := range b.deliveries {
-		b.frame = appendDelivery(b.startEnvelope(), &b.deliveries[i], b.to)
+		b.frame = envelope.Append(b.startEnvelope(), &b.deliveries[i], b.to)
 		if err := c.endEnvelope(b); err != nil {
 			return err
 		}

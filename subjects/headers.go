@@ -16,6 +16,15 @@ const (
 	HeaderReplay      = "Rccs-Replay"   // "true": an operator delivers it again
 )
 
+// Headers of a message that waits for one of several devices to come online:
+// what that device is. Without any it is any device of the user, and with a
+// task one that can hold tasks.
+const (
+	HeaderWaitType       = "Rccs-Wait-Type"
+	HeaderWaitCapability = "Rccs-Wait-Capability"
+	HeaderWaitTask       = "Rccs-Wait-Task"
+)
+
 // Headers of requests and responses between edges, and to services.
 const (
 	HeaderPartial = "Rccs-Partial"    // "true": more parts of the response follow

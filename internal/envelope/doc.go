@@ -1,0 +1,12 @@
+// Package envelope turns an envelope of the protocol into a NATS message and
+// back: the body is the payload, headers carry the rest. Edges use it for what
+// devices send and get by WebSocket, the coordinator for devices on plain NATS
+// and for what it routes.
+//
+// What a device is shown is made from whatever a service published: a header
+// that cannot be used is as good as none. What a device sends was checked by
+// package wire before it comes here; no header that begins with Nats- is ever
+// taken from it.
+//
+// All functions are pure and safe for concurrent use.
+package envelope

@@ -1,0 +1,121 @@
+package envelope
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// Sender is a device that sends.
+type Sender struct {
+	Key    subjects.Key
+	Device subjects.DeviceID
+}
+
+// headers builds a nats.Header with two allocations instead of one a header.
+type headers struct {
+	h      nats.Header
+	values []string
+}
+
+// maxHeaders is how many headers are written to a message at the most, those
+// of a batch among them.
+const maxHeaders = 14
+
+func newHeaders() headers {
+	return headers{h: make(nats.Header, maxHeaders/2), values: make([]string, 0, maxHeaders)}
+}
+
+// set adds a header, unless it is empty.
+func (h *headers) set(key, value string) {
+	if value == "" {
+		return
+	}
+	n := len(h.values)
+	h.values = append(h.values, value)
+	h.h[key] = h.values[n : n+1 : n+1]
+}
+
+// common are the headers that each form of an envelope has.
+func common(e *wire.Envelope, from Sender) headers {
+	h := newHeaders()
+	h.set(subjects.HeaderID, e.ID)
+	h.set(subjects.HeaderType, e.Type)
+	h.set(subjects.HeaderFrom, string(from.Device))
+	h.set(subjects.HeaderTimestamp, e.Timestamp)
+	h.set(subjects.HeaderCorrelation, e.CorrelationID)
+	h.set(subjects.HeaderTrace, e.Traceparent)
+	return h
+}
+
+// durable adds what only a stored message has.
+func durable(e *wire.Envelope, from Sender, copyNumber int) headers {
+	h := common(e, from)
+	h.set(jetstream.MsgIDHeader, DedupID(from.Key, e.ID, copyNumber))
+	h.set(subjects.HeaderCollapse, e.CollapseKey)
+	if e.TTLMs > 0 {
+		h.set(subjects.HeaderTTL, strconv.FormatInt(e.TTLMs, 10))
+	}
+	if e.RequiresAck {
+		h.set(subjects.HeaderAck, "true")
+	}
+	return h
+}
+
+// DedupID is unique for a sender in the whole stream: its key has no '/'. A
+// repeat of an id is one message, whomever it is addressed to, so the first
+// copy of a fan-out has the same as a message to one device.
+func DedupID(from subjects.Key, id string, copyNumber int) string {
+	if copyNumber == 0 {
+		return string(from) + "/" + id
+	}
+	return string(from) + "//" + strconv.Itoa(copyNumber) + "/" + id
+}
+
+// Inbox is the message for one device's inbox, the copyNumber-th of a fan-out.
+// body is the payload; copies may share it.
+func Inbox(e *wire.Envelope, from Sender, to subjects.Key, copyNumber int, body []byte) *nats.Msg {
+	h := durable(e, from, copyNumber)
+	return &nats.Msg{Subject: subjects.Inbox(to, subjects.Lane(e.Priority)), Header: h.h, Data: body}
+}
+
+// Later is the message that waits until e.DeliverAt (ADR-51).
+func Later(e *wire.Envelope, from Sender, to subjects.Key, copyNumber int, body []byte) *nats.Msg {
+	h := durable(e, from, copyNumber)
+	lane := subjects.Lane(e.Priority)
+	h.set("Nats-Schedule", "@at "+e.DeliverAt.UTC().Format(time.RFC3339Nano))
+	h.set("Nats-Schedule-Target", subjects.Due(to, lane))
+	return &nats.Msg{Subject: subjects.Later(to, lane, LaterID(from.Device, e.ID)), Header: h.h, Data: body}
+}
+
+// LaterID is the name of a device's delayed message among those of its user.
+func LaterID(from subjects.DeviceID, id string) string { return string(from) + "/" + id }
+
+// Wait is the message that the coordinator gives to the first device that
+// comes online. task is "" when it is of none.
+func Wait(e *wire.Envelope, from Sender, to wire.To, task string, body []byte) *nats.Msg {
+	h := durable(e, from, 0)
+	h.set(subjects.HeaderPriority, strconv.Itoa(int(e.Priority)))
+	h.set(subjects.HeaderWaitType, to.DeviceType)
+	h.set(subjects.HeaderWaitCapability, to.Capability)
+	h.set(subjects.HeaderWaitTask, task)
+	return &nats.Msg{Subject: subjects.Wait(from.Key.User()), Header: h.h, Data: body}
+}
+
+// Signal is the message that is never stored.
+func Signal(e *wire.Envelope, from Sender, to subjects.Key, body []byte) *nats.Msg {
+	h := common(e, from)
+	h.set(subjects.HeaderPriority, strconv.Itoa(int(e.Priority)))
+	return &nats.Msg{Subject: subjects.Signal(to), Header: h.h, Data: body}
+}
+
+// Up is the message to the tenant's services.
+func Up(e *wire.Envelope, from Sender, body []byte) *nats.Msg {
+	h := durable(e, from, 0)
+	return &nats.Msg{Subject: subjects.Up(from.Key, e.Type), Header: h.h, Data: body}
+}
