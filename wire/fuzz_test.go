@@ -81,3 +81,33 @@ func refAck(payload []byte) (a wire.Ack, ok bool) {
 	}
 	return a, !o.bad && (o.has("seq") || o.has("seqs") || o.has("upTo") || o.has("cancel"))
 }
+
+// FuzzPayloads gives the same bytes to every payload codec.
+func FuzzPayloads(f *testing.F) {
+	for _, seed := range []string{
+		`{"topic":"t.a","since":"2025-01-31T12:00:00.5Z","data":[1],"limit":5,"from":1}`,
+		`{"status":"away","battery":{"a":[1,2]},"deviceId":"x","id":"y"}`, `{"inbox":true,"from":3}`,
+		`{"method":"m","params":null,"timeoutMs":1}`, `{"result":1}`, `{"error":{"code":"x","message":"y"}}`,
+		`{"devices":[{"id":"a","status":"b","capabilities":{"c":1},"d":1}]}`, `{"messages":[{}],"next":5}`,
+		`{"lane":"low","from":1,"to":2,"count":3}`, `{"forget":true}`, `{"taskId":"\u0061"}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	all := codecs()
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		if !utf8.Valid(payload) {
+			return // a frame is UTF-8, and a payload is cut out of one
+		}
+		for name, c := range all {
+			checkTravels(t, name, c, payload)
+		}
+		var task struct{ members map[string]any }
+		want := ""
+		if json.Unmarshal(payload, &task.members) == nil {
+			want, _ = task.members["taskId"].(string)
+		}
+		if got := wire.TaskID(payload); json.Valid(payload) && got != want {
+			t.Fatalf("TaskID(%s) = %q, want %q", payload, got, want)
+		}
+	})
+}

@@ -260,14 +260,18 @@ func DecodeChallenge(payload []byte) (Challenge, error) {
 }
 
 // Answer is the payload of an ack to a device, of whatever kind: Status says
-// which fields count. An answer without a status is one to a heartbeat, a
-// device_list and so on.
+// which fields count. The answers to device_list and history hold more: once
+// OriginalMessageID says that it is one, [DecodeDeviceList] and
+// [DecodeHistoryPage] read it.
 type Answer struct {
 	Registered // with status success; Status and OriginalMessageID always
 
 	Recipients  []Recipient `json:"recipients"`  // accepted
 	Duplicate   bool        `json:"duplicate"`   // accepted
 	DeliveredAt string      `json:"deliveredAt"` // delivered
+	Topic       string      `json:"topic"`       // of a subscribe, unsubscribe or publish
+	Seq         uint64      `json:"seq"`         // see Subscribed and Published
+	Cancel      string      `json:"cancel"`      // no answer: this request to the device is given up
 }
 
 // DecodeAnswer reads the payload of an ack to a device. The error is an
