@@ -143,11 +143,16 @@ func appendUint(dst []byte, key string, n uint64) []byte {
 	return strconv.AppendUint(append(dst, key...), n, 10)
 }
 
-// appendSuccess opens the envelope of an ack that answers a control message,
-// up to a payload whose object is left open.
+// appendAck wraps what payload appends into an ack from the server.
+func appendAck(dst []byte, payload func([]byte) []byte) []byte {
+	dst = append(appendHead(dst, TypeAck, "", ""), `,"payload":`...)
+	return append(payload(dst), '}')
+}
+
+// appendSuccess opens the payload of an ack that answers a control message.
+// The object is left open.
 func appendSuccess(dst []byte, originalID string, status Status) []byte {
-	dst = append(appendHead(dst, TypeAck, "", ""), `,"payload":{"status":`...)
-	dst = AppendString(dst, string(status))
+	dst = AppendString(append(dst, `{"status":`...), string(status))
 	return appendField(dst, `,"originalMessageId":`, originalID)
 }
 
@@ -155,15 +160,24 @@ func appendSuccess(dst []byte, originalID string, status Status) []byte {
 // say but that it was done: an ack with status success, as a whole envelope
 // from the server. originalID is the id of the message, "" when it had none.
 func AppendSuccess(dst []byte, originalID string) []byte {
-	return append(appendSuccess(dst, originalID, StatusSuccess), "}}"...)
+	return appendAck(dst, func(dst []byte) []byte { return AppendSuccessPayload(dst, originalID) })
+}
+
+// AppendSuccessPayload appends the payload of [AppendSuccess] alone.
+func AppendSuccessPayload(dst []byte, originalID string) []byte {
+	return append(appendSuccess(dst, originalID, StatusSuccess), '}')
 }
 
 // AppendCancel appends the ack that tells the target of a request that its
 // requester gave it up, as a whole envelope from the server. requestID is the
 // id of the request.
 func AppendCancel(dst []byte, requestID string) []byte {
-	dst = append(appendHead(dst, TypeAck, "", ""), `,"payload":{"cancel":`...)
-	return append(AppendString(dst, requestID), "}}"...)
+	return appendAck(dst, func(dst []byte) []byte { return AppendCancelPayload(dst, requestID) })
+}
+
+// AppendCancelPayload appends the payload of [AppendCancel] alone.
+func AppendCancelPayload(dst []byte, requestID string) []byte {
+	return append(AppendString(append(dst, `{"cancel":`...), requestID), '}')
 }
 
 // MaxTopic is the longest topic, in bytes.

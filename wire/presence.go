@@ -143,7 +143,10 @@ type DeviceList struct {
 }
 
 // Append appends the whole envelope, type ack, from the server.
-func (l *DeviceList) Append(dst []byte) []byte {
+func (l *DeviceList) Append(dst []byte) []byte { return appendAck(dst, l.AppendPayload) }
+
+// AppendPayload appends the payload alone.
+func (l *DeviceList) AppendPayload(dst []byte) []byte {
 	dst = append(appendSuccess(dst, l.OriginalID, StatusSuccess), `,"devices":[`...)
 	for i := range l.Devices {
 		if i > 0 {
@@ -151,7 +154,7 @@ func (l *DeviceList) Append(dst []byte) []byte {
 		}
 		dst = l.Devices[i].append(dst)
 	}
-	return append(dst, "]}}"...)
+	return append(dst, "]}"...)
 }
 
 func (v *Device) append(dst []byte) []byte {

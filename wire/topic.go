@@ -111,10 +111,13 @@ type Subscribed struct {
 }
 
 // Append appends the whole envelope, type ack, from the server.
-func (s *Subscribed) Append(dst []byte) []byte {
+func (s *Subscribed) Append(dst []byte) []byte { return appendAck(dst, s.AppendPayload) }
+
+// AppendPayload appends the payload alone.
+func (s *Subscribed) AppendPayload(dst []byte) []byte {
 	dst = appendSuccess(dst, s.OriginalID, StatusSuccess)
 	dst = AppendString(append(dst, `,"topic":`...), s.Topic)
-	return append(appendUint(dst, `,"seq":`, s.Seq), "}}"...)
+	return append(appendUint(dst, `,"seq":`, s.Seq), '}')
 }
 
 // Publish is the payload of a publish.
@@ -157,11 +160,14 @@ type Published struct {
 }
 
 // Append appends the whole envelope, type ack, from the server.
-func (p *Published) Append(dst []byte) []byte {
+func (p *Published) Append(dst []byte) []byte { return appendAck(dst, p.AppendPayload) }
+
+// AppendPayload appends the payload alone.
+func (p *Published) AppendPayload(dst []byte) []byte {
 	dst = appendSuccess(dst, p.OriginalID, StatusAccepted)
 	dst = AppendString(append(dst, `,"topic":`...), p.Topic)
 	dst = appendUint(dst, `,"seq":`, p.Seq)
-	return append(strconv.AppendBool(append(dst, `,"duplicate":`...), p.Duplicate), "}}"...)
+	return append(strconv.AppendBool(append(dst, `,"duplicate":`...), p.Duplicate), '}')
 }
 
 // History is the payload of a history: of a topic, or of the device's own
@@ -225,7 +231,10 @@ type HistoryPage struct {
 }
 
 // Append appends the whole envelope, type ack, from the server.
-func (p *HistoryPage) Append(dst []byte) []byte {
+func (p *HistoryPage) Append(dst []byte) []byte { return appendAck(dst, p.AppendPayload) }
+
+// AppendPayload appends the payload alone.
+func (p *HistoryPage) AppendPayload(dst []byte) []byte {
 	dst = append(appendSuccess(dst, p.OriginalID, StatusSuccess), `,"messages":`...)
 	if p.Messages == nil {
 		dst = append(dst, "[]"...)
@@ -234,7 +243,7 @@ func (p *HistoryPage) Append(dst []byte) []byte {
 	if p.Next != 0 {
 		dst = appendUint(dst, `,"next":`, p.Next)
 	}
-	return append(dst, "}}"...)
+	return append(dst, '}')
 }
 
 // DecodeHistoryPage reads the payload of the ack that answers a history. The
