@@ -16,12 +16,15 @@ import (
 type vector struct {
 	name string
 
-	About string           `json:"about"`
-	Text  json.RawMessage  `json:"text"`
-	Bytes []byte           `json:"bytes"`
-	Error *vectorError     `json:"error"`
-	Items []vectorItem     `json:"items"`
-	Value *json.RawMessage `json:"value"`
+	About string          `json:"about"`
+	Text  json.RawMessage `json:"text"`
+	Bytes []byte          `json:"bytes"`
+	// Unseen says that a JSON schema cannot tell what is wrong, or that it is
+	// stricter than what is taken.
+	Unseen bool             `json:"unseen"`
+	Error  *vectorError     `json:"error"`
+	Items  []vectorItem     `json:"items"`
+	Value  *json.RawMessage `json:"value"`
 }
 
 type vectorError struct {
@@ -34,6 +37,7 @@ type vectorItem struct {
 	Envelope json.RawMessage `json:"envelope"`
 	Payload  *string         `json:"payload"`
 	Error    *vectorError    `json:"error"`
+	Refused  *vectorError    `json:"refused"` // the payload, for its type
 }
 
 // frame is the input: text, a list of texts with how often each is repeated,
