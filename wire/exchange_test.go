@@ -61,6 +61,8 @@ func encodeAnswer(payload []byte) []byte {
 	switch {
 	case has("cancel"):
 		return onlyPayload(wire.AppendCancel(nil, a.Cancel))
+	case has("cancelled"):
+		return wire.AppendCancelledPayload(nil, a.OriginalMessageID, a.Cancelled)
 	case has("sessionId"):
 		return onlyPayload(a.Append(nil))
 	case has("recipients"):

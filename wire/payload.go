@@ -180,6 +180,14 @@ func AppendCancelPayload(dst []byte, requestID string) []byte {
 	return append(AppendString(append(dst, `{"cancel":`...), requestID), '}')
 }
 
+// AppendCancelledPayload appends the payload of the ack that answers a device
+// which takes a delayed message back. originalID is the id of that message,
+// copies how many were still waiting.
+func AppendCancelledPayload(dst []byte, originalID string, copies uint64) []byte {
+	dst = appendSuccess(dst, originalID, StatusSuccess)
+	return append(appendUint(dst, `,"cancelled":`, copies), '}')
+}
+
 // MaxTopic is the longest topic, in bytes.
 const MaxTopic = 512
 

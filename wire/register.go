@@ -271,6 +271,7 @@ type Answer struct {
 	DeliveredAt string      `json:"deliveredAt"` // delivered
 	Topic       string      `json:"topic"`       // of a subscribe, unsubscribe or publish
 	Seq         uint64      `json:"seq"`         // see Subscribed and Published
+	Cancelled   uint64      `json:"cancelled"`   // see AppendCancelledPayload
 	Cancel      string      `json:"cancel"`      // no answer: this request to the device is given up
 }
 
