@@ -100,3 +100,25 @@ func BenchmarkEmbeddable(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkDecodePublish(b *testing.B) {
+	payload := []byte(`{"topic":"builds.main","data":{"green":true,"commit":"9dae3aa","took":12.5,"steps":[1,2,3]}}`)
+	b.SetBytes(int64(len(payload)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := wire.DecodePublish(payload); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkTaskID(b *testing.B) {
+	payload := []byte(`{"prompt":"build the main branch, and tell me","taskId":"018f6f2a","options":{"a":[1,2,3],"b":{}}}`)
+	b.SetBytes(int64(len(payload)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if wire.TaskID(payload) == "" {
+			b.Fatal("no task")
+		}
+	}
+}

@@ -12,7 +12,9 @@
 // one goroutine at a time, as with any struct.
 //
 // A newcomer starts at [DecodeFrame] (bytes to envelopes), [Envelope.Append]
-// (the way back) and [Code] (what can go wrong).
+// (the way back) and [Code] (what can go wrong). Each payload that RCCS gives
+// a meaning has a type here, with a decoder and AppendPayload; what an edge
+// says in its own name also has Append, for the whole envelope.
 //
 // # Memory
 //

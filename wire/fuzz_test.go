@@ -96,6 +96,7 @@ func FuzzPayloads(f *testing.F) {
 			return // a frame is UTF-8, and a payload is cut out of one
 		}
 		for name, c := range all {
+			checkTaken(t, name, c, payload)
 			checkTravels(t, name, c, payload)
 		}
 		var task struct{ members map[string]any }

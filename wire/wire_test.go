@@ -307,6 +307,8 @@ func TestAllocations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	publish, request := []byte(`{"topic":"builds.main","data":{"green":true}}`), []byte(`{"method":"file.open","params":[1]}`)
+	task, presence := []byte(`{"prompt":"x","taskId":"t1"}`), wire.Presence{DeviceID: "phone", Status: wire.Online}
 	buf := make([]byte, 0, 1024)
 	for name, test := range map[string]struct {
 		most float64
@@ -316,6 +318,10 @@ func TestAllocations(t *testing.T) {
 		"decode again":        {1, func() { _, _ = wire.DecodeFrame(items, frame) }},
 		"append":              {0, func() { buf = decoded[0].Append(buf[:0]) }},
 		"decode ack":          {0, func() { _, _ = wire.DecodeAck(seqs, payload) }},
+		"decode publish":      {1, func() { _, _ = wire.DecodePublish(publish) }},
+		"decode request":      {1, func() { _, _ = wire.DecodeRequest(request) }},
+		"task id":             {1, func() { _ = wire.TaskID(task) }},
+		"append presence":     {0, func() { buf = presence.Append(buf[:0]) }},
 	} {
 		if got := testing.AllocsPerRun(100, test.run); got > test.most {
 			t.Errorf("%s: %v allocations, at most %v", name, got, test.most)
