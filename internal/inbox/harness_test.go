@@ -10,14 +10,13 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/subjects"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
 // within is how long a test waits for what must happen.
 const within = 10 * time.Second
@@ -69,7 +68,7 @@ func (s *system) dial(opts ...nats.Option) (*nats.Conn, error) {
 func (s *system) createInbox() {
 	s.t.Helper()
 	if _, err := s.js.CreateStream(s.t.Context(), jetstream.StreamConfig{
-		Name: subjects.StreamInbox, Subjects: subjects.AllInboxes(), AllowDirect: true, Duplicates: 2 * time.Minute,
+		Name: subjects.StreamInbox, Subjects: subjects.AllInboxes(), AllowDirect: true, AllowAtomicPublish: true, Duplicates: 2 * time.Minute,
 	}); err != nil {
 		s.t.Fatal(err)
 	}

@@ -158,21 +158,48 @@ func (h *Hub) Stop(ctx context.Context) error {
 // Head is the sequence up to which everything stored has been handed out.
 func (h *Hub) Head() uint64 { return h.head.Load() }
 
-// Recipient says whose message seq is. A publish that turns out to be a
-// repeat was stored for whomever the first one was for.
-func (h *Hub) Recipient(ctx context.Context, seq uint64) (subjects.Key, error) {
-	got, err := h.fetch.Run(ctx, subjects.StreamInbox, seq, 1)
-	switch {
-	case err != nil:
-		return "", err
-	case len(got) == 0 || got[0].Seq != seq:
-		return "", fmt.Errorf("inbox: message %d is gone", seq)
+// Recipient is a device that a message was stored for.
+type Recipient struct {
+	Key subjects.Key
+	Seq uint64
+}
+
+// Recipients says who got the message of which the first copy is seq: what
+// was stored next to it under the same id by the same sender. A publish that
+// turns out to be a repeat was stored for whomever the first one was for.
+func (h *Hub) Recipients(ctx context.Context, seq uint64) ([]Recipient, error) {
+	var all []Recipient
+	var id, from string
+	for {
+		got, err := h.fetch.Run(ctx, subjects.StreamInbox, seq+uint64(len(all)), recipientsBatch)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range got {
+			key, _, ok := subjects.ParseInbox(m.Subject)
+			thisID, thisFrom := m.Header.Get(subjects.HeaderID), m.Header.Get(subjects.HeaderFrom)
+			switch {
+			case m.Seq != seq+uint64(len(all)), !ok, len(all) > 0 && (thisID != id || thisFrom != from):
+				return all, gone(all, seq)
+			}
+			id, from = thisID, thisFrom
+			all = append(all, Recipient{key, m.Seq})
+		}
+		if len(got) < recipientsBatch {
+			return all, gone(all, seq)
+		}
 	}
-	key, _, ok := subjects.ParseInbox(got[0].Subject)
-	if !ok {
-		return "", fmt.Errorf("inbox: message %d is on %q, which is no inbox", seq, got[0].Subject)
+}
+
+// recipientsBatch is how many messages are read at a time to find a message's
+// recipients. Most users have fewer devices.
+const recipientsBatch = 16
+
+func gone(found []Recipient, seq uint64) error {
+	if len(found) == 0 {
+		return fmt.Errorf("inbox: message %d is gone", seq)
 	}
-	return key, nil
+	return nil
 }
 
 // Healthy returns an error when the stream cannot be followed, or has not been

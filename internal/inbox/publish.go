@@ -78,12 +78,14 @@ type Publisher struct {
 	closed  bool
 }
 
-// flight is a message that was sent and not acknowledged; done is nil when it
+// flight is a message, or a batch, that was sent and not acknowledged; done is nil when it
 // has been.
 type flight struct {
-	msg  *nats.Msg
-	done func(Receipt, error)
-	at   time.Time
+	msg   *nats.Msg
+	batch []*nats.Msg // instead of msg
+	size  int         // of their data
+	done  func(Receipt, error)
+	at    time.Time
 }
 
 // NewPublisher connects.
@@ -133,8 +135,13 @@ func (p *Publisher) open() (*nats.Conn, error) {
 // block. Publish blocks while too much is unacknowledged. msg and its data
 // belong to the publisher until then.
 func (p *Publisher) Publish(msg *nats.Msg, done func(Receipt, error)) {
-	if !p.reserve(len(msg.Data)) {
-		done(Receipt{}, ErrStopped)
+	p.send(flight{msg: msg, size: len(msg.Data), done: done})
+}
+
+// send sends a message or a batch, which have one answer.
+func (p *Publisher) send(f flight) {
+	if !p.reserve(f.size) {
+		f.done(Receipt{}, ErrStopped)
 		return
 	}
 	p.sendMu.Lock()
@@ -142,17 +149,36 @@ func (p *Publisher) Publish(msg *nats.Msg, done func(Receipt, error)) {
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
-		done(Receipt{}, ErrStopped)
+		f.done(Receipt{}, ErrStopped)
 		return
 	}
-	msg.Reply = p.base + strconv.FormatUint(p.first+uint64(len(p.flights)), 36)
-	p.flights = append(p.flights, flight{msg: msg, done: done, at: time.Now()})
-	p.mu.Unlock()
-	// An error here is a connection that is down: the message waits in
-	// flights for the next one.
-	if err := p.nc.PublishMsg(msg); err != nil {
-		p.log.Debug("publish waits for a connection", "subject", msg.Subject, "err", err)
+	last := f.msg
+	if f.batch != nil {
+		last = f.batch[len(f.batch)-1]
 	}
+	last.Reply = p.base + strconv.FormatUint(p.first+uint64(len(p.flights)), 36)
+	f.at = time.Now()
+	p.flights = append(p.flights, f)
+	p.mu.Unlock()
+	// An error here is a connection that is down: the messages wait in flights
+	// for the next one.
+	if err := f.write(p.nc); err != nil {
+		p.log.Debug("publish waits for a connection", "subject", last.Subject, "err", err)
+	}
+}
+
+// write writes the message, or all of the batch.
+func (f *flight) write(nc *nats.Conn) error {
+	if f.batch == nil {
+		return nc.PublishMsg(f.msg)
+	}
+	seal(f.batch)
+	for _, msg := range f.batch {
+		if err := nc.PublishMsg(msg); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // reserve waits for room for a message; false once the publisher has stopped.
@@ -233,7 +259,7 @@ func (p *Publisher) take(n uint64) func(Receipt, error) {
 		return nil
 	}
 	p.count--
-	p.bytes -= len(f.msg.Data)
+	p.bytes -= f.size
 	*f = flight{}
 	landed := 0
 	for landed < len(p.flights) && p.flights[landed].done == nil {
@@ -298,15 +324,15 @@ func (p *Publisher) reopen() error {
 	defer p.sendMu.Unlock()
 	p.nc = nc
 	p.mu.Lock()
-	again := make([]*nats.Msg, 0, len(p.flights))
+	again := make([]flight, 0, len(p.flights))
 	for _, f := range p.flights {
 		if f.done != nil {
-			again = append(again, f.msg)
+			again = append(again, f)
 		}
 	}
 	p.mu.Unlock()
-	for _, msg := range again {
-		if err := nc.PublishMsg(msg); err != nil {
+	for i := range again {
+		if err := again[i].write(nc); err != nil {
 			break // lost again, and lost says so
 		}
 	}

@@ -2,6 +2,7 @@ package inbox_test
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"testing"
 	"time"
@@ -122,5 +123,60 @@ func TestHubStopsInTimeWithAFullPublisher(t *testing.T) {
 		}
 	case <-time.After(5 * time.Second): // half of what the publisher waits
 		t.Error("still not stopped")
+	}
+}
+
+// A batch is stored at once, in order and side by side, while other messages
+// are on their way; a repeat of it is known as one, also when it comes alone.
+func TestBatchIsAllOrNoneAndKnownAgain(t *testing.T) {
+	t.Parallel()
+	p := newSystem(t, nil).pub
+	batch := func(id string, n int) []*nats.Msg {
+		msgs := make([]*nats.Msg, n)
+		for i := range msgs {
+			key := subjects.Address{User: "u", Device: subjects.DeviceID(fmt.Sprintf("d%d", i))}.Key()
+			msgID := "u.s/" + id
+			if i > 0 {
+				msgID = fmt.Sprintf("u.s//%d/%s", i, id)
+			}
+			msgs[i] = &nats.Msg{Subject: subjects.Inbox(key, subjects.Normal), Data: []byte("1"), Header: nats.Header{
+				"Nats-Msg-Id": {msgID}, subjects.HeaderID: {id}, subjects.HeaderFrom: {"s"},
+			}}
+		}
+		return msgs
+	}
+	type answer struct {
+		inbox.BatchReceipt
+		err error
+	}
+	store := func(msgs []*nats.Msg) chan answer {
+		c := make(chan answer, 1)
+		p.PublishBatch(msgs, func(r inbox.BatchReceipt, err error) { c <- answer{r, err} })
+		return c
+	}
+	var all []chan answer
+	for i := range 200 {
+		all = append(all, store(batch(fmt.Sprint(i), 1+i%7)))
+	}
+	firsts := map[string]uint64{}
+	next := uint64(1)
+	for i, c := range all {
+		a := <-c
+		if n := uint64(1 + i%7); a.err != nil || a.Duplicate || a.First != next || a.Last != next+n-1 {
+			t.Fatalf("batch %d: %+v (%v), want it to begin at %d", i, a, a.err, next)
+		}
+		firsts[fmt.Sprint(i)] = a.First
+		next = a.Last + 1
+	}
+	for _, i := range []int{0, 3, 6, 13} {
+		id := fmt.Sprint(i)
+		for _, n := range []int{1 + i%7, 1, 5} { // with the same recipients, and with others
+			if a := <-store(batch(id, n)); a.err != nil || !a.Duplicate || a.First != firsts[id] {
+				t.Errorf("repeat of %s with %d messages: %+v, want %d", id, n, a, firsts[id])
+			}
+		}
+	}
+	if a := <-store(batch("new", 2)); a.err != nil || a.First != next {
+		t.Errorf("after the repeats: %+v, want %d", a, next)
 	}
 }
