@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"github.com/rccs-io/rccs/wire"
 )
 
 // Record is what a device said of itself when it registered, as JSON in the
@@ -22,6 +24,9 @@ func (r *Record) same(b *Record) bool {
 	return r.Type == b.Type && r.Platform == b.Platform && r.Version == b.Version &&
 		string(r.Capabilities) == string(b.Capabilities)
 }
+
+// held are the names of the capabilities that the device holds, sorted.
+func (r *Record) held() []string { return wire.HeldCapabilities(r.Capabilities) }
 
 func parseRecord(data []byte) (*Record, error) {
 	var r Record

@@ -3,19 +3,20 @@ package roster_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/subjects"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
 var (
 	phone  = subjects.Address{User: "alice", Device: "my.phone"}.Key()
@@ -41,14 +42,23 @@ func newPlace(t *testing.T) *place {
 
 var errDown = errors.New("the store is away")
 
-func (p *place) put(subject string, data []byte, done func(error)) {
-	p.puts.Add(1)
+func (p *place) put(msg *nats.Msg, done func(uint64, error)) {
+	if strings.HasPrefix(msg.Subject, "$KV."+subjects.BucketDevices) {
+		p.puts.Add(1)
+	}
 	if p.down.Load() {
-		done(errDown)
+		done(0, errDown)
 		return
 	}
-	_, err := p.js.Publish(context.WithoutCancel(p.t.Context()), subject, data)
-	done(err)
+	ack, err := p.js.PublishMsg(context.WithoutCancel(p.t.Context()), msg)
+	if refused, ok := errors.AsType[*jetstream.APIError](err); ok && refused.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+		err = roster.ErrConflict
+	}
+	if err != nil {
+		done(0, err)
+		return
+	}
+	done(ack.Sequence, nil)
 }
 
 func (p *place) roster() *roster.Roster {

@@ -1,0 +1,86 @@
+package roster
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// ErrConflict is what Put's done must get, wrapped or not, when a
+// compare-and-set lost: the entry was written by somebody else meanwhile.
+var ErrConflict = errors.New("roster: the entry has changed meanwhile")
+
+// ErrReplaced says that newer connections of the device were faster, again and
+// again.
+var ErrReplaced = errors.New("roster: a newer connection took the session over")
+
+// Options are what a roster needs.
+type Options struct {
+	// Read follows the buckets.
+	Read *nats.Conn
+	// Put stores one message and calls done once with its sequence. It must
+	// keep the order, and not block for long.
+	Put func(msg *nats.Msg, done func(seq uint64, err error))
+	// Edge is set in an edge: the roster keeps its lease and opens sessions.
+	// Without it the roster only follows.
+	Edge *EdgeInfo
+	// Lease is how long an edge is believed to live after it was heard of.
+	// Default 10 s.
+	Lease time.Duration
+	// SessionTimeout is how long after its connection was lost a session may
+	// be resumed. Default 5 min.
+	SessionTimeout time.Duration
+	// Changed, if set, is told of each change of what others see of a device:
+	// once, those of one device in order, one call at a time, and none that
+	// was stored before Start. It must not block and must not call Open.
+	Changed func(Change)
+	// Lost, if set, is told that another edge has taken over a session that
+	// was opened here.
+	Lost func(k subjects.Key, epoch uint64)
+	// Died, if set, is told that an edge has died, so that Sweep has work.
+	Died func()
+	// Logger; nil discards.
+	Logger *slog.Logger
+}
+
+func (o *Options) validate() error {
+	if o.Read == nil || o.Put == nil {
+		return errors.New("roster: Read and Put are needed")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Lease <= 0 {
+		o.Lease = 10 * time.Second
+	}
+	if o.SessionTimeout <= 0 {
+		o.SessionTimeout = 5 * time.Minute
+	}
+	return nil
+}
+
+// EdgeInfo says which edge this is.
+type EdgeInfo struct {
+	// Name is the same after a restart, and no other edge's.
+	Name string
+	// Address is where devices connect, for people.
+	Address string
+	// Version of the program, for people.
+	Version string
+}
+
+// Change is a change of what others see of a device.
+type Change struct {
+	Key      subjects.Key
+	ID       subjects.DeviceID
+	Type     string
+	Was      string // the status before
+	Status   string
+	LastSeen time.Time
+	Extra    json.RawMessage // what the device said beside its status
+}

@@ -1,0 +1,107 @@
+package roster
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// Device is a registered device as others see it.
+type Device struct {
+	Key    subjects.Key
+	ID     subjects.DeviceID
+	Record *Record
+	Held   []string // names of the capabilities that it holds, sorted
+	Type   string
+	// Status is one of those of package wire; Online is all but offline.
+	Status   string
+	Online   bool
+	LastSeen time.Time
+	// Active is when the device last did something, in Unix nanoseconds:
+	// exactly for those that are connected here, and else when its session's
+	// entry was written last.
+	Active int64
+	Extra  json.RawMessage
+	// Session and Edge are where it is, or was, connected.
+	Session subjects.SessionID
+	Edge    string
+}
+
+// Holds says whether the device holds a capability.
+func (d *Device) Holds(capability string) bool {
+	_, ok := slices.BinarySearch(d.Held, capability)
+	return ok
+}
+
+// User returns all registered devices of k's user, by name.
+func (r *Roster) User(k subjects.Key) []Device {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	devices := r.users[k.User()]
+	all := make([]Device, 0, len(devices))
+	for key, d := range devices {
+		if d.rec != nil {
+			all = append(all, r.viewLocked(key, d))
+		}
+	}
+	slices.SortFunc(all, func(a, b Device) int { return strings.Compare(string(a.ID), string(b.ID)) })
+	return all
+}
+
+// Device returns one registered device.
+func (r *Roster) Device(k subjects.Key) (Device, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	d := r.users[k.User()][k]
+	if d == nil || d.rec == nil {
+		return Device{}, false
+	}
+	return r.viewLocked(k, d), true
+}
+
+// Online says whether a device is connected somewhere.
+func (r *Roster) Online(k subjects.Key) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	d := r.users[k.User()][k]
+	return d != nil && d.sess.online()
+}
+
+// All calls yield for every registered device, in no order, until it returns
+// false. It must not call the roster.
+func (r *Roster) All(yield func(Device) bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, devices := range r.users {
+		for k, d := range devices {
+			if d.rec != nil && !yield(r.viewLocked(k, d)) {
+				return
+			}
+		}
+	}
+}
+
+func (r *Roster) viewLocked(k subjects.Key, d *device) Device {
+	v := Device{
+		Key: k, Record: d.rec, Held: d.held, Type: d.rec.Type, Status: d.sess.seenAs(), LastSeen: d.rec.Registered,
+	}
+	if a, err := k.Address(); err == nil {
+		v.ID = a.Device
+	}
+	if d.sess == nil {
+		v.Active = v.LastSeen.UnixNano()
+		return v
+	}
+	v.Online, v.LastSeen, v.Extra = d.sess.online(), d.sess.LastSeen, d.sess.Extra
+	v.Session, v.Edge = d.sess.ID, d.sess.Edge
+	if sl := r.slots[k]; sl != nil {
+		if cur := sl.current.Load(); cur != nil {
+			v.LastSeen = time.Unix(0, cur.active.Load())
+		}
+	}
+	v.Active = v.LastSeen.UnixNano()
+	return v
+}
