@@ -75,3 +75,16 @@ func (c Credential) GoString() string { return c.String() }
 
 // LogValue implements [slog.LogValuer], and hides the secrets.
 func (c Credential) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// Account is the public key of the account that the credential belongs to, as
+// its JWT says. Whether that account issued it is for a server to check.
+func (c Credential) Account() (string, error) {
+	claims, err := jwt.DecodeUserClaims(c.JWT)
+	if err != nil {
+		return "", fmt.Errorf("auth: credential: %w", err)
+	}
+	if claims.IssuerAccount != "" {
+		return claims.IssuerAccount, nil
+	}
+	return claims.Issuer, nil
+}

@@ -76,6 +76,10 @@ func (k *Keystore) IssueDevice(a subjects.Address, opts DeviceOptions) (Credenti
 // would make it look like a device. The error wraps [subjects.ErrName].
 func CheckService(name string) error { return checkRole("service", name) }
 
+// CheckPart says whether name can be that of a part of RCCS. The error wraps
+// [subjects.ErrName].
+func CheckPart(name string) error { return checkRole("part", name) }
+
 func checkRole(kind, name string) error {
 	if err := subjects.CheckName(kind, name); err != nil {
 		return fmt.Errorf("auth: %w", err)
@@ -100,7 +104,7 @@ func (k *Keystore) IssueService(name string, expires time.Duration) (Credential,
 // IssuePart makes the credential of a part of RCCS itself, such as an edge,
 // for its connection within the tenant's account. It does not expire.
 func (k *Keystore) IssuePart(name string) (Credential, error) {
-	if err := checkRole("part", name); err != nil {
+	if err := CheckPart(name); err != nil {
 		return Credential{}, err
 	}
 	return k.issue(k.tenantKey, user{name: partPrefix + name, label: "part " + name, allow: subjects.ForPart()})

@@ -1,0 +1,106 @@
+package auth
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// Revoke ends every credential of a device that was issued up to now, used or
+// not, in the keys of an installation, and returns the tenant with the new
+// JWT, which is still to be handed to what runs. A credential issued after
+// Revoke has returned is good: JWTs count in seconds, so it may take one.
+//
+// Any number of processes may change the keys at once.
+func Revoke(dir string, a subjects.Address) (Account, error) {
+	if err := a.Check(); err != nil {
+		return Account{}, fmt.Errorf("auth: %w", err)
+	}
+	return changeTenant(dir, func(k *Keystore, claims *jwt.AccountClaims) error {
+		key, err := k.DeviceKey(a)
+		if err != nil {
+			return err
+		}
+		claims.RevokeAt(key, time.Now())
+		return nil
+	})
+}
+
+// Unrevoke takes a revocation back: credentials that it ended, and that have
+// not expired, are good again.
+func Unrevoke(dir string, a subjects.Address) (Account, error) {
+	if err := a.Check(); err != nil {
+		return Account{}, fmt.Errorf("auth: %w", err)
+	}
+	return changeTenant(dir, func(k *Keystore, claims *jwt.AccountClaims) error {
+		key, err := k.DeviceKey(a)
+		if err != nil {
+			return err
+		}
+		claims.ClearRevocation(key)
+		return nil
+	})
+}
+
+// changeTenant has the operator sign the tenant's JWT with a change.
+func changeTenant(dir string, change func(*Keystore, *jwt.AccountClaims) error) (Account, error) {
+	keys := filepath.Join(dir, "keys")
+	unlock, err := lockKeys(keys)
+	if err != nil {
+		return Account{}, fmt.Errorf("auth: %w", err)
+	}
+	defer unlock()
+	set, err := readSet(keys)
+	if err != nil {
+		return Account{}, fmt.Errorf("auth: %w", err)
+	}
+	k, err := load(keys)
+	if err != nil {
+		return Account{}, fmt.Errorf("auth: %w", err)
+	}
+	if err := change(k, set.tenant); err != nil {
+		return Account{}, err
+	}
+	begun := time.Now()
+	token, err := set.tenant.Encode(set.pairs[operatorSigning])
+	if err != nil {
+		return Account{}, fmt.Errorf("auth: sign %s: %w", tenantToken, err)
+	}
+	if err := replaceFile(keys, tenantToken, []byte(token)); err != nil {
+		return Account{}, fmt.Errorf("auth: %w", err)
+	}
+	// What is issued in the second of the change could be from before it.
+	time.Sleep(time.Until(begun.Truncate(time.Second).Add(time.Second)))
+	return Account{Name: set.tenant.Name, PublicKey: set.tenant.Subject, JWT: token}, nil
+}
+
+// replaceFile gives a file new content: after a crash it has the old or the
+// new.
+func replaceFile(dir, name string, content []byte) error {
+	temp, err := os.CreateTemp(dir, ".new-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = temp.Write(content)
+	err = errors.Join(err, temp.Sync(), temp.Close())
+	if err == nil {
+		err = os.Rename(temp.Name(), filepath.Join(dir, name))
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(temp.Name()))
+	}
+	return syncDir(dir)
+}
+
+// Revoked says whether the account has revoked a credential that was accepted
+// before. An account that is not known any more has revoked all.
+func (v *Verifier) Revoked(account, userKey string, issuedAt time.Time) bool {
+	claims := (*v.accounts.Load())[account]
+	return claims == nil || claims.Revocations.IsRevoked(userKey, issuedAt)
+}
