@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"sync"
-	"time"
 
 	"github.com/rccs-io/rccs/wire"
 )
@@ -25,16 +24,7 @@ type incoming struct {
 	seen    seen
 	acks    []uint64
 	drops   uint64
-	// An acknowledgement waits for others while there are messages to handle.
-	clock *time.Timer // wakes the writer when one has waited long enough
-	armed bool        // clock runs
 }
-
-// Bounds of how long an acknowledgement waits for others to go with.
-const (
-	ackDelay = time.Millisecond
-	ackBatch = 128
-)
 
 // maxQueue is how many messages wait for Receive beside the window. Ephemeral
 // ones past it are dropped, durable ones are not read from the socket. With
@@ -68,12 +58,12 @@ func (in *incoming) offer(m *Message) bool {
 	defer in.mu.Unlock()
 	full := len(in.queue) >= maxQueue
 	switch {
-	case !m.durable() && full:
+	case m.Seq == 0 && full:
 		in.drops++
 		in.dropped(in.drops)
-	case !in.explicit && full:
+	case m.Seq != 0 && !in.explicit && full:
 		return false
-	case !m.durable() || !in.explicit || in.isNewLocked(m):
+	case m.Seq == 0 || !in.explicit || in.isNewLocked(m):
 		in.pushLocked(m)
 	}
 	return true
@@ -82,8 +72,7 @@ func (in *incoming) offer(m *Message) bool {
 // isNewLocked says whether a durable message must be handed on, and answers
 // one that must not.
 func (in *incoming) isNewLocked(m *Message) bool {
-	if known := in.pending[m.Seq]; known != nil {
-		in.againLocked(known)
+	if in.pending[m.Seq] != nil {
 		return false // it is acknowledged when it has been handled
 	}
 	_, twin := in.ids[senderOf(&m.Envelope)]
@@ -130,7 +119,7 @@ func (in *incoming) knows(seq uint64) bool {
 
 // ack settles a message that was handled.
 func (in *incoming) ack(m *Message) {
-	if !m.durable() || !in.explicit {
+	if m.Seq == 0 || !in.explicit {
 		return
 	}
 	in.mu.Lock()
@@ -138,47 +127,13 @@ func (in *incoming) ack(m *Message) {
 	in.unpendLocked(m)
 	in.seen.add(&m.Envelope)
 	in.acks = append(in.acks, m.Seq)
-	switch {
-	case len(in.queue) == 0 || len(in.acks) >= ackBatch:
-		in.wake()
-	case in.clock == nil:
-		in.armed, in.clock = true, time.AfterFunc(ackDelay, in.wake)
-	case !in.armed:
-		in.armed = true
-		in.clock.Reset(ackDelay)
-	}
+	in.wake()
 }
 
-// retry hands a message on again after a while, or at once with the next
-// connection.
-func (in *incoming) retry(m *Message) {
+func (in *incoming) release(m *Message) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.pending[m.Seq] != m {
-		return // not durable, or acknowledged after all
-	}
-	m.Redelivered = true
-	m.delayed = true
-	wait := min(firstRetry<<min(m.tries, 16), maxRetry)
-	m.tries++
-	time.AfterFunc(wait, func() {
-		in.mu.Lock()
-		defer in.mu.Unlock()
-		in.againLocked(m)
-	})
-}
-
-// Bounds of the wait before a message that was not handled is handed on again.
-const (
-	firstRetry = time.Second
-	maxRetry   = time.Minute
-)
-
-func (in *incoming) againLocked(m *Message) {
-	if m.delayed && in.pending[m.Seq] == m {
-		m.delayed = false
-		in.pushLocked(m)
-	}
+	in.unpendLocked(m)
 }
 
 func (in *incoming) unpendLocked(m *Message) {
@@ -192,13 +147,6 @@ func (in *incoming) unpendLocked(m *Message) {
 func (in *incoming) takeAcks(dst []uint64) []uint64 {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if len(in.acks) == 0 {
-		return dst
-	}
-	if in.armed {
-		in.armed = false
-		in.clock.Stop()
-	}
 	dst = append(dst, in.acks...)
 	in.acks = in.acks[:0]
 	return dst

@@ -34,7 +34,10 @@ type envelope struct {
 	Traceparent   string          `json:"traceparent"`
 	Seq           uint64          `json:"seq"`
 	Redelivered   bool            `json:"redelivered"`
+	Replay        bool            `json:"replay"`
+	Partial       bool            `json:"partial"`
 	Encoding      string          `json:"encoding"`
+	Topic         string          `json:"topic"`
 
 	raw   string // as it came
 	frame int    // which text frame it came in
@@ -59,6 +62,12 @@ type device struct {
 	pongs chan string
 	over  chan struct{}
 	gone  chan struct{} // the reader has ended
+
+	// Two kinds come on their own and are kept apart from the rest: what is
+	// told of other devices, and what became of messages sent. The latter are
+	// durable; they are acknowledged at once.
+	presence chan envelope
+	outcomes chan envelope
 }
 
 // dialing says how a connection is made.
@@ -67,6 +76,7 @@ type dialing struct {
 	header      http.Header
 	subprotocol string // "-" for none, empty for rccs.v1
 	readBuffer  int    // of the socket, in bytes; 0 for the system's
+	deaf        bool   // pings are not answered, as by a peer that is gone
 }
 
 // dial connects and does nothing more.
@@ -108,9 +118,13 @@ func tryDial(t testing.TB, s *server, how dialing) (*device, error) {
 	d := &device{
 		t: t, ws: ws, in: make(chan envelope),
 		pings: make(chan string, 64), pongs: make(chan string, 64), over: make(chan struct{}), gone: make(chan struct{}),
+		presence: make(chan envelope, 4096), outcomes: make(chan envelope, 4096),
 	}
 	ws.SetPingHandler(func(payload string) error {
 		note(d.pings, payload)
+		if how.deaf {
+			return nil
+		}
 		return ws.WriteControl(websocket.PongMessage, []byte(payload), time.Now().Add(patience))
 	})
 	ws.SetPongHandler(func(payload string) error {
@@ -166,6 +180,9 @@ func (d *device) read() {
 		}
 		for _, e := range envelopes {
 			e.frame = frame
+			if d.aside(e) {
+				continue
+			}
 			select {
 			case d.in <- e:
 			case <-d.over:
@@ -173,6 +190,65 @@ func (d *device) read() {
 			}
 		}
 	}
+}
+
+// aside keeps what comes on its own; false for the rest.
+func (d *device) aside(e envelope) bool {
+	to := d.presence
+	switch {
+	case e.Type == "presence":
+	case e.Type == "ack" && e.Seq > 0:
+		to = d.outcomes
+		_ = d.post(fmt.Sprintf(`{"type":"ack","payload":{"seq":%d}}`, e.Seq)) // a connection that has ended is noticed otherwise
+	default:
+		return false
+	}
+	select {
+	case to <- e:
+	default: // nobody looks
+	}
+	return true
+}
+
+// outcome is the next word on what became of a message sent.
+func (d *device) outcome() outcome {
+	d.t.Helper()
+	var o outcome
+	decode(d.t, d.told(d.outcomes, "outcome").Payload, &o)
+	return o
+}
+
+// heard is the next word on another device.
+func (d *device) heard() presence {
+	d.t.Helper()
+	var p presence
+	decode(d.t, d.told(d.presence, "presence").Payload, &p)
+	return p
+}
+
+func (d *device) told(from chan envelope, what string) envelope {
+	d.t.Helper()
+	select {
+	case e := <-from:
+		return e
+	case <-time.After(patience):
+		d.t.Fatalf("%s: no %s came", d.name, what)
+		return envelope{}
+	}
+}
+
+type outcome struct {
+	OriginalMessageID string `json:"originalMessageId"`
+	Status            string `json:"status"`
+	DeviceID          string `json:"deviceId"`
+	DeliveredAt       string `json:"deliveredAt"`
+}
+
+type presence struct {
+	DeviceID string `json:"deviceId"`
+	Status   string `json:"status"`
+	Type     string `json:"type"`
+	LastSeen string `json:"lastSeen"`
 }
 
 func parseFrame(data []byte) ([]envelope, error) {

@@ -96,7 +96,6 @@ func TestProtocol_9_HostileHeadersDoNoHarm(t *testing.T) {
 		{"Rccs-Ttl-Ms", "-1"},
 		{"Rccs-Ack", "perhaps"},
 		{"Rccs-Id", "a", "Rccs-Id", "b"},
-		{"Rccs-Type", "ack"},
 		{"Rccs-Type", "error"},
 		{"Rccs-Type", "device_register"},
 	} {

@@ -17,8 +17,26 @@ func plainDialer() *websocket.Dialer {
 	return &websocket.Dialer{HandshakeTimeout: patience, Subprotocols: []string{"rccs.v1"}}
 }
 
-// next is the next envelope.
+// next is the next envelope but those that come on their own, see
+// device.aside.
 func (l *link) next() (envelope, error) {
+	for {
+		e, err := l.any()
+		switch {
+		case err != nil:
+			return e, err
+		case e.Type == "presence":
+		case e.Type == "ack" && e.Seq > 0:
+			if err := l.ws.WriteJSON(object{"type": "ack", "payload": object{"seq": e.Seq}}); err != nil {
+				return e, err
+			}
+		default:
+			return e, nil
+		}
+	}
+}
+
+func (l *link) any() (envelope, error) {
 	for len(l.rest) == 0 {
 		if err := l.ws.SetReadDeadline(time.Now().Add(patience)); err != nil {
 			return envelope{}, err

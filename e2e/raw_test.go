@@ -173,8 +173,18 @@ func (c *rawConn) next() frame {
 	return f
 }
 
-// envelope reads a text frame.
+// envelope reads text frames up to one that does not tell of another device.
 func (c *rawConn) envelope() envelope {
+	c.t.Helper()
+	for {
+		if e := c.any(); e.Type != "presence" {
+			return e
+		}
+	}
+}
+
+// any reads a text frame.
+func (c *rawConn) any() envelope {
 	c.t.Helper()
 	f := c.next()
 	if f.opcode != opText || !f.fin {

@@ -76,8 +76,8 @@ func TestProtocol_3_RegisteredAckHasEveryField(t *testing.T) {
 		t.Errorf("expiresAt %q (%v), want the default of 720h from now", a.ExpiresAt, err)
 	}
 	again := connect(t, s, u+"/phone", nil)
-	if a.SessionID == "" || again.session.SessionID == a.SessionID {
-		t.Errorf("sessions %q and %q, want two", a.SessionID, again.session.SessionID)
+	if a.SessionID == "" || again.session.SessionID != a.SessionID || !again.session.Resumed {
+		t.Errorf("session %q was taken over as %q (resumed: %v)", a.SessionID, again.session.SessionID, again.session.Resumed)
 	}
 	if again.session.Window != 256 || again.session.HeartbeatIntervalMs >= 60_000 {
 		t.Errorf("defaults: window %d, heartbeat %d ms; want 256 and below a minute", again.session.Window, again.session.HeartbeatIntervalMs)

@@ -7,9 +7,11 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -39,13 +41,13 @@ type conn struct {
 	seqs      []uint64
 
 	// Set by the read loop before box is published under mu; constant then.
-	tenant  *Tenant
-	who     auth.Identity
-	key     subjects.Key
-	session string
-	window  int
-	auto    bool // written to the socket counts as delivered
-	batch   bool
+	tenant *Tenant
+	who    auth.Identity
+	key    subjects.Key
+	sess   *roster.Session
+	window int
+	auto   bool // written to the socket counts as delivered
+	batch  bool
 
 	lastRead atomic.Int64 // coarse, Unix nanoseconds
 	reading  atomic.Bool  // the read loop waits for the peer, not for us
@@ -54,11 +56,17 @@ type conn struct {
 	mu        sync.Mutex
 	changed   sync.Cond      // writing, inflight, outgoing or end changed
 	box       *inbox.Mailbox // nil until registered
+	issued    time.Time      // when the credential was made
 	expires   time.Time      // zero: never
+	early     time.Duration  // so much before expires the connection ends
 	heartbeat time.Duration
 	lastPing  int64
 	outgoing  *frames // answers to write
-	answers   uint64  // made so far: their ids
+	holding   bool    // other answers wait in held for the registration's
+	held      *frames
+	answers   uint64 // made so far: their ids
+	requests  *nats.Subscription
+	serving   map[string]*served // requests that the device has to answer, by their id
 	ping      bool
 	pong      *string // payload to send back
 	inflight  int     // messages not yet stored
@@ -68,6 +76,10 @@ type conn struct {
 	writing   bool // the writer runs
 	woken     bool // there may be something to write
 	dead      bool // nothing more will be written
+
+	asks map[string]*ask // requests of the device, by id; guarded by Tenant.asksMu
+
+	gone sync.Once // leave was called
 }
 
 // ending is why a connection ends. The first reason stands.
@@ -107,9 +119,21 @@ func (c *conn) run() {
 	}
 	c.read()
 	if box := c.mailbox(); box != nil {
+		c.leave(false)
 		box.Detach()
 	}
 	c.settle()
+}
+
+// leave ends the session, once. ended says that the device wants it so, and
+// will not resume it.
+func (c *conn) leave(ended bool) {
+	c.gone.Do(func() {
+		c.tenant.leave(c)
+		c.dropAsks()
+		c.dropServing()
+		c.sess.Close(ended)
+	})
 }
 
 // settle lets the writer send what it has, within a bound, and closes the
@@ -122,9 +146,11 @@ func (c *conn) settle() {
 		c.changed.Wait()
 	}
 	c.dead = true
-	if c.outgoing != nil {
-		c.outgoing.release()
-		c.outgoing = nil
+	for _, f := range []**frames{&c.outgoing, &c.held} {
+		if *f != nil {
+			(*f).release()
+			*f = nil
+		}
 	}
 	c.mu.Unlock()
 	_ = c.ws.Close()
@@ -158,6 +184,7 @@ func (c *conn) endLocked(code wire.CloseCode, e *wire.Error) {
 	if c.end != nil {
 		return
 	}
+	c.holding = false
 	if e != nil {
 		c.tellLocked(e)
 	}
@@ -165,6 +192,9 @@ func (c *conn) endLocked(code wire.CloseCode, e *wire.Error) {
 	c.s.metrics.closes.WithLabelValues(code.String()).Inc()
 	c.changed.Broadcast()
 	c.wakeLocked()
+	if c.box != nil && code == wire.CloseGoingAway && !c.draining {
+		go c.leave(false) // a dead peer: its read loop may last a while yet
+	}
 	// The read loop discards what still comes, but not for long.
 	_ = c.ws.SetReadDeadline(time.Now().Add(c.s.opts.CloseTimeout))
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/nats-io/nats.go"
-	"go.uber.org/goleak"
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/edge"
@@ -21,7 +20,7 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
 // within is how long a test waits for what must happen.
 const within = 20 * time.Second
@@ -57,14 +56,21 @@ func newWorld(t *testing.T, tune func(*edge.Options)) *world {
 	w.hub, err = inbox.New(inbox.Options{Read: w.env.Conn(t), Fetch: w.env.Conn(t), Publish: pub})
 	check(t, err)
 	check(t, w.hub.Start(t.Context()))
-	devices, err := roster.New(roster.Options{Read: w.env.Conn(t), Put: func(subject string, data []byte, done func(error)) {
-		pub.Publish(&nats.Msg{Subject: subject, Data: data}, func(_ inbox.Receipt, err error) { done(err) })
-	}})
+	var tenant *edge.Tenant
+	devices, err := roster.New(roster.Options{
+		Read: w.env.Conn(t), Edge: &roster.EdgeInfo{Name: "test"},
+		Changed: func(c roster.Change) { tenant.Presence(c) },
+		Lost:    func(k subjects.Key, epoch uint64) { tenant.Lost(k, epoch) },
+		Put: func(msg *nats.Msg, done func(uint64, error)) {
+			pub.Publish(msg, func(r inbox.Receipt, err error) { done(r.Seq, err) })
+		},
+	})
+	check(t, err)
+	tenant, err = edge.NewTenant(t.Context(), edge.TenantOptions{Inbox: w.hub, Publisher: pub, Roster: devices, Core: w.env.Conn(t)})
 	check(t, err)
 	check(t, devices.Start(t.Context()))
 	verifier, err := auth.NewVerifier(w.keys.Tenants()[0].JWT)
 	check(t, err)
-	tenant := &edge.Tenant{Inbox: w.hub, Publisher: pub, Roster: devices}
 	opts := edge.Options{Verifier: verifier, Tenant: func(string) (*edge.Tenant, bool) { return tenant, true }}
 	if tune != nil {
 		tune(&opts)
@@ -80,6 +86,7 @@ func newWorld(t *testing.T, tune func(*edge.Options)) *world {
 		// A test that broke the server leaves them with errors of their own.
 		_ = w.edge.Stop(ctx)
 		_ = devices.Stop(ctx)
+		tenant.Close()
 		_ = w.hub.Stop(ctx)
 		pub.Stop()
 	})

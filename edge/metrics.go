@@ -18,6 +18,7 @@ type metrics struct {
 	sent         prometheus.Counter
 	redelivered  prometheus.Counter
 	acked        prometheus.Counter
+	dropped      prometheus.Counter
 	storedWrite  prometheus.Histogram
 	storedAck    prometheus.Histogram
 	publishDelay prometheus.Histogram
@@ -43,6 +44,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		sent:         counter("rccs_messages_sent_total", "Durable messages written to devices."),
 		redelivered:  counter("rccs_messages_redelivered_total", "Of those, the ones that may have been written before."),
 		acked:        counter("rccs_messages_acked_total", "Messages that devices acknowledged."),
+		dropped:      counter("rccs_ephemeral_dropped_total", "Ephemeral messages not written because the device does not read."),
 		storedWrite:  histogram("rccs_stored_to_written_seconds", "From storage to the device's socket; time away counts."),
 		storedAck:    histogram("rccs_stored_to_acked_seconds", "From storage to the device's acknowledgement; time away counts."),
 		publishDelay: histogram("rccs_received_to_stored_seconds", "From a device's frame to its storage."),

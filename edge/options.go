@@ -12,7 +12,6 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/inbox"
-	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -20,20 +19,15 @@ import (
 // whole stream in this process; a hub beside the stream would be another.
 type Inbox interface {
 	Attach(ctx context.Context, k subjects.Key, opts inbox.MailboxOptions) (*inbox.Mailbox, error)
-	// Recipient says whose message seq is.
-	Recipient(ctx context.Context, seq uint64) (subjects.Key, error)
+	// Recipients says who got the message of which the first copy is seq.
+	Recipients(ctx context.Context, first uint64) ([]inbox.Recipient, error)
 }
 
 // Publisher stores messages; [inbox.Publisher] is the one.
 type Publisher interface {
 	Publish(msg *nats.Msg, done func(inbox.Receipt, error))
-}
-
-// Tenant is what an edge uses of one NATS account.
-type Tenant struct {
-	Inbox     Inbox
-	Publisher Publisher
-	Roster    *roster.Roster
+	// PublishBatch stores all of the messages or none.
+	PublishBatch(msgs []*nats.Msg, done func(inbox.BatchReceipt, error))
 }
 
 // Options configure a [Server]. Zero values mean the documented default.

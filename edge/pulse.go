@@ -39,14 +39,17 @@ func (c *conn) beat(now time.Time) {
 	if c.end != nil {
 		return
 	}
+	if len(c.serving) > 0 {
+		c.forgetLateLocked(now)
+	}
 	quiet := time.Duration(n - c.lastRead.Load())
 	switch {
 	case c.tenant == nil && now.Sub(c.opened) >= c.s.opts.RegisterWithin:
 		c.endLocked(wire.CloseAuth, wire.NewError(wire.AuthRequired, "no device_register within "+c.s.opts.RegisterWithin.String()))
-	case c.box != nil && !c.expires.IsZero() && c.expires.Sub(now) <= 2*pulseEvery:
+	case c.box != nil && !c.expires.IsZero() && c.expires.Sub(now) <= 2*pulseEvery+c.early:
 		// A moment early, so that it is never late.
 		c.endLocked(wire.CloseExpired, wire.NewError(wire.TokenExpired, "the credential has ended: connect with a new one"))
-	case c.reading.Load() && !c.sending.Load() && quiet > c.heartbeat*3/2:
+	case c.reading.Load() && !c.sending.Load() && quiet > c.heartbeat*3/2-pulseEvery:
 		// While a write is under way its deadline is what counts: a ping
 		// waits behind a large message on a slow link.
 		c.endLocked(wire.CloseGoingAway, nil)

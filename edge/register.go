@@ -6,13 +6,13 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	mathrand "math/rand/v2"
 	"time"
-
-	"github.com/nats-io/nuid"
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -122,47 +122,23 @@ func authError(err error) (wire.CloseCode, *wire.Error) {
 	return wire.CloseAuth, wire.NewError(wire.AuthError, "the credential is not a valid NATS user JWT")
 }
 
-// attach opens the device's inbox here and answers the registration.
+// attach makes this the device's connection and answers the registration.
 func (c *conn) attach(e *wire.Envelope, reg *wire.Register, who auth.Identity, tenant *Tenant) {
-	c.mu.Lock()
-	c.tenant, c.who, c.key = tenant, who, who.Address.Key()
-	c.batch = reg.Batch
-	c.auto = reg.AckMode == wire.AckAuto || reg.AckMode == "" && !c.v1
-	c.expires = who.Expires
-	if reg.Heartbeat > 0 {
-		c.heartbeat = min(max(reg.Heartbeat, minHeartbeat), maxHeartbeat)
-	}
-	c.mu.Unlock()
-	if c.window = c.s.opts.Window; reg.Window > 0 {
-		c.window = min(reg.Window, c.s.opts.MaxWindow)
-	}
+	c.adopt(reg, who, tenant)
 	ctx, cancel := context.WithTimeout(c.s.ctx, attachWithin)
 	defer cancel()
-	box, err := tenant.Inbox.Attach(ctx, c.key, inbox.MailboxOptions{
-		Window:  c.window,
-		Wake:    c.wake,
-		Acked:   c.s.metrics.ackedAfter,
-		Evicted: c.replaced,
-	})
-	if errors.Is(err, inbox.ErrTakenOver) {
+	box, err := c.open(ctx, reg, who)
+	switch {
+	case errors.Is(err, inbox.ErrTakenOver), errors.Is(err, roster.ErrReplaced):
 		c.replaced()
 		return
-	}
-	if err != nil {
-		c.log().Warn("inbox not attached", "err", err)
+	case err != nil:
+		c.log().Warn("device not attached", "err", err)
 		c.refuse(e, wire.CloseOverloaded, wire.NewError(wire.Unavailable, "the message store does not answer, try again"))
 		return
 	}
-	deviceType := who.Type
-	if deviceType == "" {
-		deviceType = reg.Type
-	}
-	tenant.Roster.Register(c.key, roster.Record{
-		Type: deviceType, Platform: reg.Platform, Version: reg.Version, Capabilities: reg.Capabilities,
-	})
 	c.s.metrics.registered.Inc()
-	c.session = nuid.Next()
-	c.log().Info("device registered", "session", c.session, "pending", box.Pending())
+	c.log().Info("device registered", "session", string(c.sess.ID), "resumed", c.sess.Resumed, "pending", box.Pending())
 	body, err := c.registered(e, box.Pending())
 	if err != nil {
 		c.log().Error("registration not answered", "err", err)
@@ -170,9 +146,100 @@ func (c *conn) attach(e *wire.Envelope, reg *wire.Register, who auth.Identity, t
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.holding = false
 	c.answerLocked(wire.TypeAck, body)
 	c.box = box // from here on messages follow the answer
+	if c.held != nil {
+		c.outgoing.append(c.held)
+		c.held.release()
+		c.held = nil
+	}
 	c.wakeLocked()
+	if c.s.opts.Verifier.Revoked(who.Account, who.UserKey, who.IssuedAt) { // meanwhile
+		go c.recheck()
+	}
+}
+
+// adopt notes what the device is and how it wants its messages.
+func (c *conn) adopt(reg *wire.Register, who auth.Identity, tenant *Tenant) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tenant, c.who, c.key = tenant, who, who.Address.Key()
+	c.batch = reg.Batch
+	c.auto = reg.AckMode == wire.AckAuto || reg.AckMode == "" && !c.v1
+	c.issued = who.IssuedAt
+	c.expiresLocked(who.Expires)
+	if reg.Heartbeat > 0 {
+		c.heartbeat = min(max(reg.Heartbeat, minHeartbeat), maxHeartbeat)
+	}
+	if c.window = c.s.opts.Window; reg.Window > 0 {
+		c.window = min(reg.Window, c.s.opts.MaxWindow)
+	}
+}
+
+// maxEarly is how long before the end of its credential a connection may be
+// closed, so that devices whose credentials end together do not come back
+// together.
+const maxEarly = 5 * time.Second
+
+// expiresLocked sets when the connection has to end.
+func (c *conn) expiresLocked(at time.Time) {
+	c.expires, c.early = at, 0
+	if at.IsZero() {
+		return
+	}
+	if most := min(time.Until(at)/20, maxEarly); most > 0 {
+		c.early = mathrand.N(most)
+	}
+}
+
+// open takes the device's session, inbox and requests over to this connection.
+// Registrations of one device take turns, so that the last to come is the one
+// that stands, in each of the three.
+func (c *conn) open(ctx context.Context, reg *wire.Register, who auth.Identity) (*inbox.Mailbox, error) {
+	t := c.tenant
+	give, err := t.turns.take(ctx, c.key)
+	if err != nil {
+		return nil, err
+	}
+	defer give()
+	deviceType := who.Type
+	if deviceType == "" {
+		deviceType = reg.Type
+	}
+	t.Roster.Register(c.key, roster.Record{
+		Type: deviceType, Platform: reg.Platform, Version: reg.Version, Capabilities: reg.Capabilities,
+	})
+	if c.sess, err = t.Roster.Open(ctx, c.key, roster.SessionOptions{}); err != nil {
+		return nil, err
+	}
+	box, err := t.Inbox.Attach(ctx, c.key, inbox.MailboxOptions{
+		Window:  c.window,
+		Wake:    c.wake,
+		Acked:   c.s.metrics.ackedAfter,
+		Evicted: c.replaced,
+	})
+	if err == nil {
+		c.mu.Lock()
+		c.holding = true // what comes now follows the answer
+		c.mu.Unlock()
+		t.join(c)
+		if err = c.listen(); err != nil {
+			box.Detach()
+		}
+	}
+	if err != nil {
+		c.leave(false)
+		return nil, err
+	}
+	return box, nil
+}
+
+// Lost is the roster's callback: another edge has taken a device over.
+func (t *Tenant) Lost(key subjects.Key, epoch uint64) {
+	if c := t.find(key); c != nil && c.sess.Epoch == epoch {
+		c.replaced()
+	}
 }
 
 // registered is the answer to a registration, the first or a renewal.
@@ -181,7 +248,7 @@ func (c *conn) registered(e *wire.Envelope, pending int) ([]byte, error) {
 	expires, heartbeat := c.expires, c.heartbeat
 	c.mu.Unlock()
 	answer := wire.Registered{
-		Status: wire.StatusSuccess, SessionID: c.session, DeviceID: string(c.who.Address.Device), UserID: string(c.who.Address.User),
+		Status: wire.StatusSuccess, SessionID: string(c.sess.ID), Resumed: c.sess.Resumed, DeviceID: string(c.who.Address.Device), UserID: string(c.who.Address.User),
 		ServerTime: wire.FormatTime(time.Now()), Pending: int64(pending), HeartbeatIntervalMs: heartbeat.Milliseconds(),
 		MaxMessageBytes: int64(c.s.opts.MaxMessageBytes), Window: c.window, OriginalMessageID: e.ID,
 	}
@@ -209,14 +276,15 @@ func (c *conn) renew(e *wire.Envelope) {
 		return
 	}
 	c.mu.Lock()
-	c.expires = who.Expires
+	c.issued = who.IssuedAt
+	c.expiresLocked(who.Expires)
 	c.mu.Unlock()
 	body, err := c.registered(e, 0)
 	if err != nil {
 		c.log().Error("renewal not answered", "err", err)
 		return
 	}
-	c.log().Info("credential renewed", "session", c.session, "expires", who.Expires)
+	c.log().Info("credential renewed", "session", string(c.sess.ID), "expires", who.Expires)
 	c.answer(wire.TypeAck, body)
 }
 

@@ -34,6 +34,14 @@ func (f *frames) size() int {
 	return len(f.data)
 }
 
+// append adds what other holds.
+func (f *frames) append(other *frames) {
+	for _, end := range other.ends {
+		f.ends = append(f.ends, len(f.data)+end)
+	}
+	f.data = append(f.data, other.data...)
+}
+
 func (f *frames) release() {
 	if cap(f.data) <= keepBuffer {
 		f.data, f.ends = f.data[:0], f.ends[:0]
@@ -46,11 +54,16 @@ func (c *conn) queueLocked(add func(dst []byte) []byte) {
 	if c.dead || c.end != nil {
 		return
 	}
-	if c.outgoing == nil {
-		c.outgoing = framesPool.Get().(*frames)
+	queue := &c.outgoing
+	if c.holding {
+		queue = &c.held
 	}
-	c.outgoing.data = add(c.outgoing.data)
-	c.outgoing.ends = append(c.outgoing.ends, len(c.outgoing.data))
+	if *queue == nil {
+		*queue = framesPool.Get().(*frames)
+	}
+	f := *queue
+	f.data = add(f.data)
+	f.ends = append(f.ends, len(f.data))
 	c.wakeLocked()
 }
 

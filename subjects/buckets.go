@@ -52,12 +52,18 @@ func ParseEdgeSubject(subject string) (id string, ok bool) {
 	return id, ok && id != "" && !strings.Contains(id, ".")
 }
 
-// TaskSubject is the subject of a task's entry in [BucketTasks]. A task is
-// named by its user; a name that could not be a token is hashed.
-func TaskSubject(user UserID, task string) string {
+// TaskEntry is the key of a task in [BucketTasks]. A task is named by its
+// user; a name that could not be a token is hashed.
+func TaskEntry(user UserID, task string) string {
 	if len(task) > MaxName {
 		sum := sha256.Sum256([]byte(task))
 		task = "sha256:" + base64.RawURLEncoding.EncodeToString(sum[:])
 	}
-	return kvTasks + entry(Escape(string(user))) + "." + entry(Escape(task))
+	return entry(Escape(string(user))) + "." + entry(Escape(task))
 }
+
+// TaskSubject is the subject of a task's entry in the bucket's stream.
+func TaskSubject(user UserID, task string) string { return kvTasks + TaskEntry(user, task) }
+
+// AccountEntry is the key of the account JWT in [BucketAccount].
+const AccountEntry = "jwt"

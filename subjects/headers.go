@@ -17,8 +17,8 @@ const (
 )
 
 // Headers of a message that waits for one of several devices to come online:
-// what that device is. Without any it is any device of the user, and with a
-// task one that can hold tasks.
+// what that device is. Without any of them it is one that can hold tasks when
+// the message is of a task's type, and else any other device of the user.
 const (
 	HeaderWaitType       = "Rccs-Wait-Type"
 	HeaderWaitCapability = "Rccs-Wait-Capability"

@@ -29,6 +29,8 @@ const (
 	BucketSessions = "RCCS_SESSIONS"
 	// BucketEdges holds the lease of each edge.
 	BucketEdges = "RCCS_EDGES"
+	// BucketAccount holds the tenant's account JWT, with its revocations.
+	BucketAccount = "RCCS_ACCOUNT"
 	// BucketTasks records which device a task belongs to.
 	BucketTasks = "RCCS_TASKS"
 )
@@ -106,3 +108,7 @@ func ReplyPrefix(k Key) string { return "_INBOX." + string(k) }
 func DeviceEndpoint(k Key, endpoint string) string {
 	return "rccs.coordinator.device." + string(k) + "." + endpoint
 }
+
+// CoordinatorEndpoint is an endpoint of the coordinator for services and
+// operators.
+func CoordinatorEndpoint(endpoint string) string { return "rccs.coordinator." + endpoint }

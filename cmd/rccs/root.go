@@ -78,7 +78,7 @@ Every flag can also be given in the environment: --nats-listen is RCCS_NATS_LIST
 	root.SetErr(env.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
-		newServeCommand(env), newCredsCommand(env), newSendCommand(env), newConnectCommand(env), newVersionCommand(env),
+		newServeCommand(env), newEdgeCommand(env), newCredsCommand(env), newSendCommand(env), newConnectCommand(env), newVersionCommand(env),
 	)
 	polish(root)
 	return root

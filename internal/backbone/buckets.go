@@ -22,6 +22,7 @@ func (p Plan) buckets() []jetstream.KeyValueConfig {
 		{Bucket: subjects.BucketDevices, Description: "What each device is"},
 		{Bucket: subjects.BucketSessions, Description: "Which edge holds each device"},
 		{Bucket: subjects.BucketEdges, Description: "The lease of each edge", TTL: EdgeLease},
+		{Bucket: subjects.BucketAccount, Description: "The tenant's account JWT"},
 		{Bucket: subjects.BucketTasks, Description: "Which device each task belongs to", TTL: p.MaxAge},
 	}
 }

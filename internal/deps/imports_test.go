@@ -38,7 +38,7 @@ var may = map[string][]string{
 	"internal/deps":     {},
 	"e2e":               {}, // tests only, against the built program
 	"internal/node": {
-		"", "auth", "coordinator", "edge", "internal/backbone", "internal/direct", "internal/inbox", "internal/roster", "internal/topic", "subjects", "wire",
+		"", "auth", "coordinator", "edge", "internal/backbone", "internal/direct", "internal/inbox", "internal/reader", "internal/roster", "internal/topic", "subjects", "wire",
 	},
 	// The load generator shares nothing with what it measures.
 	"bench":       {},

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -15,7 +16,9 @@ import (
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/edge"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/subjects"
 )
 
 // silence of the inbox stream after which the edge is not ready.
@@ -26,8 +29,8 @@ type dialer func(name string, opts ...nats.Option) (*nats.Conn, error)
 
 // connect dials with what every part's connection has: it reconnects for ever
 // and at once, and its reply subjects lie where no service may listen.
-func connect(opts ...nats.Option) (*nats.Conn, error) {
-	nc, err := nats.Connect("", append([]nats.Option{
+func connect(server string, opts ...nats.Option) (*nats.Conn, error) {
+	nc, err := nats.Connect(server, append([]nats.Option{
 		nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, time.Second),
 		nats.CustomInboxPrefix("_RCCS"), nats.Timeout(5 * time.Second),
 		nats.PingInterval(10 * time.Second), nats.MaxPingsOutstanding(2), // a half-open link is noticed within 30 s
@@ -38,26 +41,40 @@ func connect(opts ...nats.Option) (*nats.Conn, error) {
 	return nc, nil
 }
 
+// edgeName is what an edge is called that was given no name: where devices find
+// it.
+func edgeName(listen string) string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return host + "/" + listen
+}
+
 type edgeOptions struct {
 	listen      string
 	dial        dialer
 	account     string // public key
 	accountJWTs []string
+	edge        roster.EdgeInfo
 	logger      *slog.Logger
 	registry    prometheus.Registerer
 }
 
 // edgePart is an edge with its connections, hub and listener.
 type edgePart struct {
-	opts   edgeOptions
-	conns  []*nats.Conn
-	pub    *inbox.Publisher
-	hub    *inbox.Hub
-	roster *roster.Roster
-	server *edge.Server
-	http   *http.Server
-	addr   net.Addr
-	served chan error
+	opts    edgeOptions
+	conns   []*nats.Conn
+	core    *nats.Conn
+	pub     *inbox.Publisher
+	hub     *inbox.Hub
+	roster  *roster.Roster
+	tenant  *edge.Tenant
+	account *reader.Reader
+	server  *edge.Server
+	http    *http.Server
+	addr    net.Addr
+	served  chan error
 }
 
 // startEdge returns when devices can connect. On an error nothing is left
@@ -76,14 +93,20 @@ func startEdge(ctx context.Context, opts edgeOptions) (_ *edgePart, err error) {
 	if err != nil {
 		return nil, err
 	}
-	tenant := &edge.Tenant{Inbox: p.hub, Publisher: p.pub, Roster: p.roster}
 	p.server, err = edge.New(edge.Options{
 		Verifier: verifier,
-		Tenant:   func(account string) (*edge.Tenant, bool) { return tenant, account == opts.account },
+		Tenant:   func(account string) (*edge.Tenant, bool) { return p.tenant, account == opts.account },
 		Logger:   opts.logger,
 		Metrics:  opts.registry,
 	})
 	if err != nil {
+		return nil, err
+	}
+	p.account, err = followAccount(p.core, verifier, opts.logger, p.server.Recheck)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.account.Start(ctx); err != nil {
 		return nil, err
 	}
 	return p, p.listen(ctx)
@@ -96,8 +119,8 @@ func (p *edgePart) openInbox(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var conns [3]*nats.Conn
-	for i, name := range []string{"read", "fetch", "roster"} {
+	var conns [4]*nats.Conn
+	for i, name := range []string{"read", "fetch", "roster", "core"} {
 		nc, err := p.opts.dial(name)
 		if err != nil {
 			return err
@@ -105,6 +128,7 @@ func (p *edgePart) openInbox(ctx context.Context) error {
 		conns[i] = nc
 		p.conns = append(p.conns, nc)
 	}
+	p.core = conns[3]
 	restarts := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "rccs_hub_restarts_total", Help: "Times that the reading of the inbox stream was repaired.",
 	})
@@ -122,16 +146,47 @@ func (p *edgePart) openInbox(ctx context.Context) error {
 		return err
 	}
 	p.hub = hub
-	p.roster, err = roster.New(roster.Options{Read: conns[2], Logger: p.opts.logger, Put: p.put})
+	return p.openTenant(ctx, conns[2])
+}
+
+// openTenant starts what knows the devices, and what passes on what is not
+// stored.
+func (p *edgePart) openTenant(ctx context.Context, read *nats.Conn) error {
+	devices, err := roster.New(roster.Options{
+		Read: read, Logger: p.opts.logger, Put: p.put, Edge: &p.opts.edge,
+		Changed: func(c roster.Change) { p.tenant.Presence(c) },
+		Lost:    func(k subjects.Key, epoch uint64) { p.tenant.Lost(k, epoch) },
+	})
 	if err != nil {
 		return err
 	}
-	return p.roster.Start(ctx)
+	p.tenant, err = edge.NewTenant(ctx, edge.TenantOptions{
+		Inbox: p.hub, Publisher: p.pub, Roster: devices, Core: p.core, Logger: p.opts.logger,
+	})
+	if err != nil {
+		return err
+	}
+	if err := devices.Start(ctx); err != nil {
+		return err
+	}
+	p.roster = devices
+	return nil
 }
 
 // put stores a roster's entry.
-func (p *edgePart) put(subject string, data []byte, done func(error)) {
-	p.pub.Publish(&nats.Msg{Subject: subject, Data: data}, func(_ inbox.Receipt, err error) { done(err) })
+func (p *edgePart) put(msg *nats.Msg, done func(uint64, error)) { putEntry(p.pub, msg, done) }
+
+// wrongLastSequence is how JetStream says that a compare-and-set has lost.
+const wrongLastSequence = 10071
+
+func putEntry(pub *inbox.Publisher, msg *nats.Msg, done func(uint64, error)) {
+	pub.Publish(msg, func(r inbox.Receipt, err error) {
+		var refused *inbox.StoreError
+		if errors.As(err, &refused) && refused.ErrCode == wrongLastSequence {
+			err = roster.ErrConflict
+		}
+		done(r.Seq, err)
+	})
 }
 
 func (p *edgePart) listen(ctx context.Context) error {
@@ -169,8 +224,14 @@ func (p *edgePart) stop(ctx context.Context) error {
 	if p.server != nil {
 		errs = append(errs, p.server.Stop(ctx))
 	}
+	if p.account != nil {
+		errs = append(errs, p.account.Stop(ctx))
+	}
 	if p.roster != nil {
 		errs = append(errs, p.roster.Stop(ctx))
+	}
+	if p.tenant != nil {
+		p.tenant.Close()
 	}
 	if p.hub != nil {
 		errs = append(errs, p.hub.Stop(ctx))

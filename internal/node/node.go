@@ -15,6 +15,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/backbone"
+	"github.com/rccs-io/rccs/internal/roster"
 )
 
 // Options configure a [Node]. Zero values mean the documented default.
@@ -111,14 +112,14 @@ func (n *Node) Start(ctx context.Context) (err error) {
 		return err
 	}
 	dial := func(name string, opts ...nats.Option) (*nats.Conn, error) {
-		return connect(append([]nats.Option{n.server.InProcess(), cred.Option(), nats.Name("rccs edge " + name)}, opts...)...)
+		return connect("", append([]nats.Option{n.server.InProcess(), cred.Option(), nats.Name("rccs edge " + name)}, opts...)...)
 	}
-	if err := ensure(ctx, dial, n.opts.Logger); err != nil {
+	if err := ensure(ctx, dial, tenant.JWT, n.opts.Logger); err != nil {
 		return err
 	}
 	n.edge, err = startEdge(ctx, edgeOptions{
 		listen: n.opts.Listen, dial: dial, account: tenant.PublicKey, accountJWTs: []string{tenant.JWT},
-		logger: n.opts.Logger, registry: n.registry,
+		edge: roster.EdgeInfo{Name: edgeName(n.opts.Listen)}, logger: n.opts.Logger, registry: n.registry,
 	})
 	if err != nil {
 		return err
@@ -128,8 +129,8 @@ func (n *Node) Start(ctx context.Context) (err error) {
 	return nil
 }
 
-// ensure creates or upgrades the tenant's streams.
-func ensure(ctx context.Context, dial dialer, log *slog.Logger) error {
+// ensure creates or upgrades the tenant's streams, and stores its JWT there.
+func ensure(ctx context.Context, dial dialer, account string, log *slog.Logger) error {
 	nc, err := dial("setup")
 	if err != nil {
 		return err
@@ -139,7 +140,10 @@ func ensure(ctx context.Context, dial dialer, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
-	return backbone.Ensure(ctx, js, backbone.Plan{Logger: log})
+	if err := backbone.Ensure(ctx, js, backbone.Plan{Logger: log}); err != nil {
+		return err
+	}
+	return storeAccount(ctx, js, account)
 }
 
 // Stop ends everything, what devices see first. It is idempotent.

@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -8,15 +9,15 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
-	"go.uber.org/goleak"
 
 	rccs "github.com/rccs-io/rccs"
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/node"
 	"github.com/rccs-io/rccs/subjects"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
 func start(t *testing.T, dir string) *node.Node {
 	t.Helper()
@@ -76,6 +77,9 @@ func (d *device) read() map[string]any {
 	_, data, err := d.ws.ReadMessage()
 	if err != nil {
 		d.t.Fatal(err)
+	}
+	if bytes.Contains(data, []byte(`"type":"presence"`)) {
+		return d.read()
 	}
 	var m map[string]any
 	if err := json.Unmarshal(data, &m); err != nil {

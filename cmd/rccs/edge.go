@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/node"
+)
+
+type edgeFlags struct {
+	serverFlags
+	listen, adminListen, name, logLevel string
+}
+
+func newEdgeCommand(env *environment) *cobra.Command {
+	var f edgeFlags
+	cmd := &cobra.Command{
+		Use:   "edge",
+		Short: "Run an edge apart from the NATS servers",
+		Long: `Run only what devices connect to, against NATS servers that run elsewhere, such
+as 'rccs serve'. Any number of edges serve the same devices; each device may
+connect to any of them.
+
+An edge needs a credential of a part of RCCS, which 'rccs creds part' makes, or
+the installation's keys.`,
+		Example: `  rccs creds part edge-1 > edge-1.creds
+  rccs edge --server nats://10.0.0.7:4222 --creds edge-1.creds --listen 0.0.0.0:8080`,
+		Args: arguments(0, "none"),
+		RunE: func(cmd *cobra.Command, _ []string) error { return env.edge(cmd.Context(), &f) },
+	}
+	f.add(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&f.listen, "listen", "127.0.0.1:8080", "`address` for devices (WebSocket)")
+	flags.StringVar(&f.adminListen, "admin-listen", "127.0.0.1:8081", "`address` for health and metrics; empty for none")
+	flags.StringVar(&f.name, "name", "", "`name` of this edge, its own and the same after a restart (default: host and --listen)")
+	checkedVar(flags, &f.logLevel, "log-level", "info", "debug, info, warn or error", checkLevel)
+	return cmd
+}
+
+// part is the credential of a part of RCCS.
+func (env *environment) part(f *serverFlags, name string) (auth.Credential, error) {
+	if f.creds == "" {
+		keys, err := env.installed(f.data)
+		if err != nil {
+			return auth.Credential{}, err
+		}
+		return keys.IssuePart(name)
+	}
+	file, err := os.ReadFile(f.creds)
+	if err != nil {
+		return auth.Credential{}, fmt.Errorf("--creds: %w", err)
+	}
+	cred, err := auth.ParseCredential(file)
+	if err != nil {
+		return auth.Credential{}, fmt.Errorf("--creds %s: %w", f.creds, err)
+	}
+	return cred, nil
+}
+
+func (env *environment) edge(ctx context.Context, f *edgeFlags) error {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
+		return err // the flag was checked
+	}
+	cred, err := env.part(&f.serverFlags, "edge")
+	if err != nil {
+		return err
+	}
+	if _, set := env.lookup("GOGC"); !set {
+		debug.SetGCPercent(gcPercent)
+	}
+	e, err := node.NewEdge(node.EdgeOptions{
+		Server: f.server, Credential: cred, Name: f.name, Listen: f.listen, AdminListen: f.adminListen, Logger: env.logger(level),
+	})
+	if err != nil {
+		return err
+	}
+	return e.Run(ctx, func() {
+		_ = env.printf("devices   ws://%s/v1/ws\n", e.Addr())
+		if addr := e.AdminAddr(); addr != nil {
+			_ = env.printf("admin     http://%s\n", addr)
+		}
+	})
+}
+
+func newCredsPartCommand(env *environment) *cobra.Command {
+	var data string
+	cmd := &cobra.Command{
+		Use:   "part NAME",
+		Short: "Make the credential of an edge or a coordinator",
+		Long: `Print a .creds file for a part of RCCS itself, such as an edge that runs on a
+machine of its own. It may do everything in the tenant: keep it as safe as the
+installation's keys.`,
+		Example: `  rccs creds part edge-1 > edge-1.creds`,
+		Args:    arguments(1, "NAME"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if err := auth.CheckPart(args[0]); err != nil {
+				return usageError{err}
+			}
+			keys, err := env.keys(data)
+			if err != nil {
+				return err
+			}
+			cred, err := keys.IssuePart(args[0])
+			if err != nil {
+				return err
+			}
+			return env.printCreds(cred)
+		},
+	}
+	cmd.Flags().StringVar(&data, "data", "./data", "`directory` of the installation's keys")
+	return cmd
+}

@@ -1,0 +1,149 @@
+package edge
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// confirm answers a control message that wants nothing but to be heard.
+func (c *conn) confirm(e *wire.Envelope) {
+	c.answer(wire.TypeAck, wire.AppendSuccessPayload(nil, e.ID))
+}
+
+// setStatus tells the user's other devices how this one is.
+func (c *conn) setStatus(e *wire.Envelope) {
+	st, err := wire.DecodeDeviceStatus(e.Payload)
+	if err != nil {
+		c.fail(e, wire.AsError(err))
+		return
+	}
+	id := e.ID
+	c.sess.SetStatus(st.Status, json.RawMessage(clone(st.Extra)), func(err error) {
+		if err != nil {
+			werr := wire.NewError(wire.Unavailable, "the status is not known to be stored: send it again")
+			werr.OriginalID = id
+			c.tell(werr)
+			return
+		}
+		c.confirm(&wire.Envelope{ID: id})
+	})
+}
+
+// listDevices answers with all devices of the user.
+func (c *conn) listDevices(e *wire.Envelope) {
+	list := wire.DeviceList{OriginalID: e.ID}
+	for _, d := range c.tenant.Roster.User(c.key) {
+		list.Devices = append(list.Devices, wire.Device{
+			ID: string(d.ID), Type: d.Record.Type, Platform: d.Record.Platform, Version: d.Record.Version,
+			Capabilities: d.Record.Capabilities, Status: d.Status, LastSeen: wire.FormatTime(d.LastSeen), Extra: d.Extra,
+		})
+	}
+	c.answer(wire.TypeAck, list.AppendPayload(nil))
+}
+
+// Presence tells the user's other devices here of a change. It is the
+// roster's callback.
+func (t *Tenant) Presence(change roster.Change) {
+	p := wire.Presence{
+		DeviceID: string(change.ID), Status: change.Status, Type: change.Type, LastSeen: wire.FormatTime(change.LastSeen),
+		Extra: change.Extra,
+	}
+	payload := p.AppendPayload(nil)
+	for _, key := range t.Roster.Devices(change.Key) {
+		if key == change.Key {
+			continue
+		}
+		if c := t.find(key); c != nil {
+			c.answer(wire.TypePresence, payload)
+		}
+	}
+}
+
+// forgetWithin bounds the forgetting of a device.
+const forgetWithin = 10 * time.Second
+
+// unregister ends the session, and with "forget" the device.
+func (c *conn) unregister(e *wire.Envelope) {
+	u, err := wire.DecodeUnregister(e.Payload)
+	if err != nil {
+		c.fail(e, wire.AsError(err))
+		return
+	}
+	if !u.Forget {
+		c.leave(true)
+		c.confirm(e)
+		c.drain(wire.CloseNormal)
+		return
+	}
+	c.leave(true)
+	if err := c.tenant.forget(c.s.ctx, c.who.Address); err != nil {
+		c.log().Warn("device not forgotten", "err", err)
+		c.fail(e, wire.NewError(wire.Unavailable, "the device could not be forgotten now: connect and try again"))
+	} else {
+		c.confirm(e)
+	}
+	c.drain(wire.CloseNormal)
+}
+
+// forget has the coordinator remove a device and all that is its.
+func (t *Tenant) forget(ctx context.Context, a subjects.Address) error {
+	ctx, cancel := context.WithTimeout(ctx, forgetWithin)
+	defer cancel()
+	body, err := json.Marshal(map[string]string{"user": string(a.User), "device": string(a.Device)})
+	if err != nil {
+		return err
+	}
+	answer, err := t.Core.RequestWithContext(ctx, subjects.CoordinatorEndpoint("forget"), body)
+	if err != nil {
+		return err
+	}
+	if text := answer.Header.Get("Nats-Service-Error"); text != "" {
+		return wire.NewError(wire.Internal, text)
+	}
+	return nil
+}
+
+// cancel gives up a request of this device, or a message of it that waits for
+// its time.
+func (c *conn) cancel(e *wire.Envelope, id string) {
+	if c.cancelAsk(id) {
+		return
+	}
+	ctx, stop := context.WithTimeout(c.s.ctx, forgetWithin)
+	defer stop()
+	n, err := c.tenant.cancelLater(ctx, c.key.User(), envelope.LaterID(c.who.Address.Device, id))
+	if err != nil {
+		c.log().Warn("delayed message not cancelled", "err", err)
+		c.fail(e, wire.NewError(wire.Unavailable, "the message store does not answer, try again"))
+		return
+	}
+	c.answer(wire.TypeAck, wire.AppendCancelledPayload(nil, id, n))
+}
+
+// cancelLater removes what waits for its time, and says how much it was.
+func (t *Tenant) cancelLater(ctx context.Context, user, id string) (uint64, error) {
+	stream, err := t.js.Stream(ctx, subjects.StreamLater)
+	if err != nil {
+		return 0, err
+	}
+	before, err := stream.Info(ctx, jetstream.WithSubjectFilter(subjects.LaterAnywhere(user, id)))
+	if err != nil {
+		return 0, err
+	}
+	n := uint64(0)
+	for subject, count := range before.State.Subjects {
+		if err := stream.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
+			return n, err
+		}
+		n += count
+	}
+	return n, nil
+}

@@ -1,0 +1,192 @@
+package edge
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
+
+	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// maxServing is how many requests a device may have to answer.
+const maxServing = 1024
+
+// served is a request that a device here was given and has not answered. It
+// is guarded by conn.mu.
+type served struct {
+	id      string // as the device knows it
+	asked   string // as the requester knows it
+	from    string // the device that asks; "" for a service
+	reply   string
+	timeout time.Duration
+	until   time.Time // of the next part
+}
+
+// listen takes requests for the device from here on.
+func (c *conn) listen() error {
+	sub, err := c.tenant.Core.ChanSubscribe(subjects.DeviceRPC(c.key), c.tenant.asked)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.requests = sub
+	c.mu.Unlock()
+	return c.tenant.flush.wait()
+}
+
+// onRequest gets the requests to all devices here.
+func (t *Tenant) onRequest(m *nats.Msg) {
+	key, method, ok := subjects.ParseRPC(m.Subject)
+	if !ok {
+		return
+	}
+	c := t.find(key)
+	switch id := envelope.Value(m.Header, subjects.HeaderCancel); {
+	case c == nil:
+		t.refuse(m.Reply, wire.NewError(wire.DeviceOffline, "the device has just gone"))
+	case id != "":
+		c.cancelServed(id, envelope.Value(m.Header, subjects.HeaderFrom))
+	default:
+		if err := c.ask(m, method); err != nil {
+			t.refuse(m.Reply, err)
+		}
+	}
+}
+
+// ask gives a request to the device.
+func (c *conn) ask(m *nats.Msg, method string) *wire.Error {
+	r := &served{
+		asked: envelope.Value(m.Header, subjects.HeaderID), from: envelope.Value(m.Header, subjects.HeaderFrom),
+		reply: m.Reply, timeout: maxTimeout,
+	}
+	if ms, err := strconv.ParseInt(m.Header.Get(subjects.HeaderTimeout), 10, 64); err == nil && ms > 0 {
+		r.timeout = min(time.Duration(min(ms, maxTimeout.Milliseconds()))*time.Millisecond, maxTimeout)
+	}
+	e := wire.Envelope{
+		Type: wire.TypeRequest, FromDeviceID: r.from, UserID: string(c.who.Address.User), ToDeviceID: string(c.who.Address.Device),
+		Priority:      wire.Normal,
+		CorrelationID: envelope.Value(m.Header, subjects.HeaderCorrelation), Timestamp: envelope.Value(m.Header, subjects.HeaderTimestamp),
+		Traceparent: envelope.Value(m.Header, subjects.HeaderTrace),
+	}
+	if e.FromDeviceID == "" {
+		e.FromDeviceID = envelope.Service
+	}
+	if e.Timestamp == "" {
+		e.Timestamp = wire.FormatTime(time.Now())
+	}
+	params, encoding := envelope.Payload(m.Data)
+	e.Encoding = encoding
+	e.Payload = (&wire.Request{Method: method, Params: params, Timeout: r.timeout}).AppendPayload(nil)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.end != nil || c.dead:
+		return wire.NewError(wire.DeviceOffline, "the device has just gone")
+	case len(c.serving) >= maxServing || c.outgoing.size() >= maxOutBytes:
+		return wire.NewError(wire.Unavailable, "the device has too many requests to answer")
+	}
+	r.id = r.asked
+	if _, taken := c.serving[r.id]; taken || r.id == "" {
+		r.id = "rpc-" + nuid.Next() // ids are unique for their sender only
+	}
+	if r.reply != "" { // else nobody waits
+		if c.serving == nil {
+			c.serving = make(map[string]*served)
+		}
+		r.until = time.Now().Add(r.timeout + servedSlack)
+		c.serving[r.id] = r
+	}
+	e.ID = r.id
+	c.queueLocked(e.Append)
+	return nil
+}
+
+// servedSlack is how much longer a request is kept than its requester waits.
+const servedSlack = 5 * time.Second
+
+// refuse answers a request in the device's place.
+func (t *Tenant) refuse(reply string, err *wire.Error) {
+	if reply == "" {
+		return
+	}
+	if perr := t.Core.PublishMsg(envelope.Refusal(reply, err)); perr != nil {
+		t.Logger.Debug("request not answered", "err", perr)
+	}
+}
+
+// cancelServed tells the device that a request was given up.
+func (c *conn) cancelServed(asked, from string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, r := range c.serving {
+		if r.asked == asked && r.from == from {
+			delete(c.serving, id)
+			c.answerLocked(wire.TypeAck, wire.AppendCancelPayload(nil, id))
+			return
+		}
+	}
+}
+
+// respond passes the device's response, or a part of it, to who asked.
+func (c *conn) respond(e *wire.Envelope) {
+	c.mu.Lock()
+	r := c.serving[e.CorrelationID]
+	if r != nil && !e.Partial {
+		delete(c.serving, e.CorrelationID)
+	} else if r != nil {
+		r.until = time.Now().Add(r.timeout + servedSlack)
+	}
+	c.mu.Unlock()
+	if r == nil {
+		c.fail(e, wire.NewError(wire.BadMessage, "no request with this correlationId waits for a response: it was answered, cancelled, or has timed out"))
+		return
+	}
+	m, err := envelope.Response(e, c.sender(), r.reply, r.from != "")
+	if err != nil {
+		c.mu.Lock()
+		if _, taken := c.serving[r.id]; !taken && c.serving != nil {
+			c.serving[r.id] = r // the device may do it right
+		}
+		c.mu.Unlock()
+		c.fail(e, wire.AsError(err))
+		return
+	}
+	if err := c.tenant.Core.PublishMsg(m); err != nil {
+		c.fail(e, wire.NewError(wire.Unavailable, ""))
+		return
+	}
+	if e.RequiresAck {
+		accepted := wire.Accepted{OriginalID: e.ID}
+		if r.from != "" {
+			accepted.Recipients = []wire.Recipient{{DeviceID: r.from}}
+		}
+		c.answer(wire.TypeAck, accepted.AppendPayload(nil))
+	}
+}
+
+// dropServing tells all who wait for this device that it is gone.
+func (c *conn) dropServing() {
+	c.mu.Lock()
+	sub, open := c.requests, c.serving
+	c.requests, c.serving = nil, nil
+	c.mu.Unlock()
+	if sub != nil {
+		_ = sub.Unsubscribe()
+	}
+	for _, r := range open {
+		c.tenant.refuse(r.reply, wire.NewError(wire.DeviceOffline, string(c.who.Address.Device)+" went offline before it had answered"))
+	}
+}
+
+// forgetLateLocked drops requests that nobody waits for any more.
+func (c *conn) forgetLateLocked(now time.Time) {
+	for id, r := range c.serving {
+		if now.After(r.until) {
+			delete(c.serving, id)
+		}
+	}
+}

@@ -1,0 +1,72 @@
+package edge
+
+import (
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
+
+	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// signal sends an ephemeral message to those of the devices that are
+// connected now. A device that is named hears it on plain NATS too, where its
+// presence is not known.
+func (c *conn) signal(e *wire.Envelope, targets []subjects.DeviceID) {
+	c.s.metrics.received.Inc()
+	body := clone(e.Payload)
+	accepted := wire.Accepted{OriginalID: e.ID}
+	for _, device := range targets {
+		to := subjects.Address{User: c.who.Address.User, Device: device}.Key()
+		if err := c.tenant.Core.PublishMsg(envelope.Signal(e, c.sender(), to, body)); err != nil {
+			c.log().Debug("signal not sent", "err", err)
+			continue
+		}
+		if c.tenant.Roster.Online(to) {
+			accepted.Recipients = append(accepted.Recipients, wire.Recipient{DeviceID: string(device)})
+		}
+	}
+	if e.RequiresAck {
+		c.answer(wire.TypeAck, accepted.AppendPayload(nil))
+	}
+}
+
+// onSignal gets every signal of the tenant.
+func (t *Tenant) onSignal(m *nats.Msg) {
+	key, ok := subjects.ParseSignal(m.Subject)
+	if !ok {
+		return
+	}
+	c := t.find(key)
+	if c == nil {
+		return // connected elsewhere, or not at all
+	}
+	lane := subjects.Normal
+	if n, err := strconv.ParseUint(m.Header.Get(subjects.HeaderPriority), 10, 8); err == nil && n < subjects.Lanes {
+		lane = subjects.Lane(n)
+	}
+	if envelope.Value(m.Header, subjects.HeaderID) == "" {
+		if m.Header == nil {
+			m.Header = make(nats.Header)
+		}
+		m.Header.Set(subjects.HeaderID, "signal-"+nuid.Next())
+	}
+	c.pass(&inbox.Delivery{Message: &inbox.Message{
+		Key: key, Lane: lane, Stored: c.s.clock.Load(), Header: m.Header, Data: m.Data,
+	}})
+}
+
+// pass writes what is not stored. A device that does not read what it was sent
+// misses it.
+func (c *conn) pass(d *inbox.Delivery) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.outgoing.size()+len(d.Data) > maxOutBytes && c.outgoing.size() > 0 {
+		c.s.metrics.dropped.Inc()
+		return
+	}
+	c.queueLocked(func(dst []byte) []byte { return envelope.Append(dst, d, c.who.Address) })
+}

@@ -1,0 +1,109 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+type natsMsg = nats.Msg
+
+// store has the copies of a message stored, all or none, and answers. targets
+// are whom they are for, in the same order; none when that is not known yet.
+func (c *conn) store(e *wire.Envelope, targets []subjects.DeviceID, copies ...*natsMsg) {
+	c.s.metrics.received.Inc()
+	c.mu.Lock()
+	c.inflight++
+	c.mu.Unlock()
+	p := &pendingStore{c: c, id: e.ID, wantsAck: e.RequiresAck, start: time.Now(), targets: targets, later: e.DeliverAt.After(time.Now())}
+	c.tenant.Publisher.PublishBatch(copies, p.done)
+}
+
+// pendingStore is a message that the store has not answered for.
+type pendingStore struct {
+	c        *conn
+	id       string
+	wantsAck bool
+	later    bool // it has no sequence in an inbox yet
+	start    time.Time
+	targets  []subjects.DeviceID
+}
+
+// done is called on the publisher's goroutine, which must not wait.
+func (p *pendingStore) done(r inbox.BatchReceipt, err error) {
+	p.c.s.metrics.publishDelay.Observe(time.Since(p.start).Seconds())
+	switch {
+	case err != nil || !p.wantsAck:
+		p.c.stored(p.id, nil, err)
+	case r.Duplicate && len(p.targets) > 0 && !p.later:
+		go p.repeated(r)
+	default:
+		p.c.stored(p.id, p.accepted(r), nil)
+	}
+}
+
+func (p *pendingStore) accepted(r inbox.BatchReceipt) *wire.Accepted {
+	a := &wire.Accepted{OriginalID: p.id, Duplicate: r.Duplicate, Recipients: make([]wire.Recipient, len(p.targets))}
+	for n, device := range p.targets {
+		a.Recipients[n].DeviceID = string(device)
+		if !p.later {
+			a.Recipients[n].Seq = r.First + uint64(n)
+		}
+	}
+	return a
+}
+
+// repeated answers a repeat of a message: it went to the first one's
+// recipients, whomever it names now.
+func (p *pendingStore) repeated(r inbox.BatchReceipt) {
+	ctx, cancel := context.WithTimeout(p.c.s.ctx, attachWithin)
+	defer cancel()
+	a := p.accepted(r)
+	first, err := p.c.tenant.Inbox.Recipients(ctx, r.First)
+	if err != nil {
+		p.c.log().Warn("recipients of a repeated message not found", "seq", r.First, "err", err)
+	} else {
+		a.Recipients = a.Recipients[:0]
+		for _, to := range first {
+			if address, err := to.Key.Address(); err == nil {
+				a.Recipients = append(a.Recipients, wire.Recipient{DeviceID: string(address.Device), Seq: to.Seq})
+			}
+		}
+	}
+	p.c.stored(p.id, a, nil)
+}
+
+// stored ends what store began: a is told, if it is not nil, or err.
+func (c *conn) stored(id string, a *wire.Accepted, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case err != nil:
+		e := storeError(err)
+		e.OriginalID = id
+		c.tellLocked(e)
+	case a != nil:
+		c.answerLocked(wire.TypeAck, a.AppendPayload(nil))
+	}
+	c.inflight--
+	c.changed.Broadcast()
+	if c.draining && c.inflight == 0 {
+		c.endLocked(c.drainCode, nil)
+	}
+}
+
+func storeError(err error) *wire.Error {
+	var refused *inbox.StoreError
+	if errors.As(err, &refused) && refused.Code >= 400 && refused.Code < 500 && refused.Code != 408 {
+		return wire.NewError(wire.Internal, "the message could not be stored")
+	}
+	e := wire.NewError(wire.Unavailable, "the message is not known to be stored: send it again with the same id")
+	e.RetryAfter = retryAfter
+	return e
+}

@@ -1,0 +1,241 @@
+package edge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// TenantOptions are the parts that a [Tenant] is made of. All but Logger are
+// needed.
+type TenantOptions struct {
+	Inbox     Inbox
+	Publisher Publisher
+	Roster    *roster.Roster
+	// Core carries what is not stored, signals and requests, and calls of
+	// JetStream's and the coordinator's endpoints. Its reply subjects must lie
+	// where no service can listen.
+	Core *nats.Conn
+	// Logger; nil discards.
+	Logger *slog.Logger
+}
+
+// Tenant is what an edge uses of one NATS account, and the devices of that
+// account which are connected here.
+type Tenant struct {
+	TenantOptions
+	js    jetstream.JetStream
+	tasks jetstream.KeyValue
+	flush flusher
+
+	signals *nats.Subscription
+	answers *nats.Subscription
+	base    string         // of the reply subjects of requests
+	asked   chan *nats.Msg // requests to devices here, of all their subscriptions
+	quit    chan struct{}
+	wg      sync.WaitGroup
+
+	mu    sync.RWMutex
+	conns map[subjects.Key]*conn
+
+	turns turns // one registration of a device at a time
+
+	asksMu sync.Mutex
+	asks   map[string]*ask // requests of devices here, by the token of their reply subject
+	askNo  uint64
+}
+
+// askedAtOnce bounds the requests to devices that have arrived and not been
+// looked at.
+const askedAtOnce = 8192
+
+// NewTenant listens for what comes to the tenant's devices without being
+// stored. Close ends that.
+func NewTenant(ctx context.Context, opts TenantOptions) (*Tenant, error) {
+	if opts.Inbox == nil || opts.Publisher == nil || opts.Roster == nil || opts.Core == nil {
+		return nil, errors.New("edge: Inbox, Publisher, Roster and Core of a tenant are needed")
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	js, err := jetstream.New(opts.Core)
+	if err != nil {
+		return nil, fmt.Errorf("edge: %w", err)
+	}
+	tasks, err := js.KeyValue(ctx, subjects.BucketTasks)
+	if err != nil {
+		return nil, fmt.Errorf("edge: bucket %s: %w", subjects.BucketTasks, err)
+	}
+	t := &Tenant{
+		TenantOptions: opts, js: js, tasks: tasks, flush: flusher{nc: opts.Core},
+		base: opts.Core.NewInbox() + ".", asked: make(chan *nats.Msg, askedAtOnce), quit: make(chan struct{}),
+		conns: make(map[subjects.Key]*conn), asks: make(map[string]*ask),
+	}
+	if t.signals, err = opts.Core.Subscribe(subjects.AllSignals(), t.onSignal); err != nil {
+		return nil, fmt.Errorf("edge: subscribe to signals: %w", err)
+	}
+	if t.answers, err = opts.Core.Subscribe(t.base+"*", t.onAnswer); err != nil {
+		_ = t.signals.Unsubscribe()
+		return nil, fmt.Errorf("edge: subscribe to answers: %w", err)
+	}
+	t.wg.Go(t.serve)
+	return t, nil
+}
+
+// Close ends the listening. The edge must have stopped.
+func (t *Tenant) Close() {
+	_ = t.signals.Unsubscribe()
+	_ = t.answers.Unsubscribe()
+	close(t.quit)
+	t.wg.Wait()
+}
+
+// serve hands requests to the devices they are for.
+func (t *Tenant) serve() {
+	for {
+		select {
+		case <-t.quit:
+			return
+		case m := <-t.asked:
+			t.onRequest(m)
+		}
+	}
+}
+
+// join makes c the device's connection here. What an earlier connection was
+// asked, and what it asked, is now c's: the device can answer on it, and hears
+// the responses.
+func (t *Tenant) join(c *conn) {
+	t.mu.Lock()
+	old := t.conns[c.key]
+	t.conns[c.key] = c
+	t.mu.Unlock()
+	if old == nil {
+		return
+	}
+	old.mu.Lock()
+	serving := old.serving
+	old.serving = nil
+	old.mu.Unlock()
+	c.mu.Lock()
+	c.serving = serving
+	c.mu.Unlock()
+	t.asksMu.Lock()
+	defer t.asksMu.Unlock()
+	c.asks, old.asks = old.asks, nil
+	for _, a := range c.asks {
+		a.c = c
+	}
+}
+
+// leave forgets c, unless another connection of the device has taken its
+// place.
+func (t *Tenant) leave(c *conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.conns[c.key] == c {
+		delete(t.conns, c.key)
+	}
+}
+
+// find is the device's connection here, or nil.
+func (t *Tenant) find(k subjects.Key) *conn {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.conns[k]
+}
+
+// turns is a lock for each device, which exists while somebody wants it.
+type turns struct {
+	mu    sync.Mutex
+	locks map[subjects.Key]*turn
+}
+
+type turn struct {
+	free  chan struct{} // holds one token while nobody has the lock
+	users int
+}
+
+// take waits for the device's lock; give returns it.
+func (l *turns) take(ctx context.Context, k subjects.Key) (give func(), err error) {
+	l.mu.Lock()
+	if l.locks == nil {
+		l.locks = make(map[subjects.Key]*turn)
+	}
+	t := l.locks[k]
+	if t == nil {
+		t = &turn{free: make(chan struct{}, 1)}
+		t.free <- struct{}{}
+		l.locks[k] = t
+	}
+	t.users++
+	l.mu.Unlock()
+	drop := func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if t.users--; t.users == 0 {
+			delete(l.locks, k)
+		}
+	}
+	select {
+	case <-t.free:
+		return func() { t.free <- struct{}{}; drop() }, nil
+	case <-ctx.Done():
+		drop()
+		return nil, ctx.Err()
+	}
+}
+
+// flushWithin bounds one round trip to the server.
+const flushWithin = 5 * time.Second
+
+// flusher makes sure that the server knows what was subscribed to. Who comes
+// while a round trip is under way shares the next one, so that a storm of
+// devices costs few.
+type flusher struct {
+	nc *nats.Conn
+
+	mu      sync.Mutex
+	waiting []chan error
+	running bool
+}
+
+// wait returns when all that was subscribed before is known to the server.
+func (f *flusher) wait() error {
+	done := make(chan error, 1)
+	f.mu.Lock()
+	f.waiting = append(f.waiting, done)
+	if !f.running {
+		f.running = true
+		go f.run() // ends when nobody waits, each round within its bound
+	}
+	f.mu.Unlock()
+	return <-done
+}
+
+func (f *flusher) run() {
+	for {
+		f.mu.Lock()
+		waiting := f.waiting
+		f.waiting = nil
+		if len(waiting) == 0 {
+			f.running = false
+			f.mu.Unlock()
+			return
+		}
+		f.mu.Unlock()
+		err := f.nc.FlushTimeout(flushWithin)
+		for _, done := range waiting {
+			done <- err
+		}
+	}
+}
