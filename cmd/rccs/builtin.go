@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -64,6 +65,8 @@ func strict(cmd *cobra.Command) {
 // values are what a flag can be, where that is a short list.
 var values = map[string][]string{
 	"priority":  {subjects.Low.String(), subjects.Normal.String(), subjects.High.String(), subjects.Critical.String()},
+	"lane":      {subjects.Low.String(), subjects.Normal.String(), subjects.High.String(), subjects.Critical.String()},
+	"sort":      ops.InboxOrders(),
 	"log-level": {"debug", "info", "warn", "error"},
 }
 

@@ -57,6 +57,23 @@ func TestWrongCommandLinesAreBadUsage(t *testing.T) {
 		{"connect a/b --count -1", []string{"--count", "-1"}},
 		{"connect a/b --timeout -1s", []string{"--timeout", "-1s"}},
 		{"connect a/b --timeout 30", []string{"--timeout", `"30"`}},
+		{"missed", []string{"0 arguments given", "USER/DEVICE", "'rccs missed --help'"}},
+		{"missed alice", []string{`"alice"`, "USER/DEVICE"}},
+		{"missed a/b --limit many", []string{"--limit", "many"}},
+		{"replay a/b", []string{"--since", "--from-seq", "--id", "--missed", "'rccs replay --help'"}},
+		{"replay a/b --missed --since 1h", []string{"one of"}},
+		{"replay a/b --since -1h", []string{"--since", "-1h"}},
+		{"replay a/b --since yesterday", []string{"--since", "yesterday"}},
+		{"replay a/b --missed --to c", []string{"--to", `"c"`, "USER/DEVICE"}},
+		{"inbox", []string{"subcommand", "'rccs inbox --help'"}},
+		{"inbox ls a b", []string{"2 arguments given", "at most USER"}},
+		{"inbox ls a/b", []string{`"a/b"`, "'/'"}},
+		{"inbox ls --sort size", []string{"--sort", `"size"`, "name, stored, unacknowledged, oldest"}},
+		{"inbox ls --after x", []string{"--after", `"x"`}},
+		{"inbox ls --after a/b --sort stored", []string{"--after", "--sort name"}},
+		{"inbox show", []string{"USER/DEVICE"}},
+		{"inbox purge a/b", []string{"--yes", "--acknowledged"}},
+		{"inbox purge a/b --yes --lane urgent", []string{"--lane", `"urgent"`}},
 	} {
 		t.Run(c.line, func(t *testing.T) {
 			t.Parallel()
@@ -208,9 +225,9 @@ func TestEveryFlagHasItsVariable(t *testing.T) {
 				return
 			}
 			flags++
-			value := map[string]string{"bool": "true", "uint": "7", "duration": "2h", "string": "high"}[f.Value.Type()]
-			if f.Name == "log-level" {
-				value = "debug"
+			value := map[string]string{"bool": "true", "uint": "7", "uint64": "7", "duration": "2h", "string": "high"}[f.Value.Type()]
+			if own := map[string]string{"log-level": "debug", "sort": "oldest"}[f.Name]; own != "" {
+				value = own
 			}
 			name := "RCCS_" + strings.ReplaceAll(strings.ToUpper(f.Name), "-", "_")
 			env := console{vars: map[string]string{name: value}}.environment(nil, nil, nil)
@@ -283,6 +300,8 @@ func TestShellsAreToldWhatFollows(t *testing.T) {
 		"completion ":             "bash fish powershell zsh :4",
 		"creds device a/b --b":    "--bearer :4",
 		"connect a/b --count 1 ":  ":4",
+		"inbox ls --sort ":        "name stored unacknowledged oldest :36",
+		"inbox purge a/b --lane ": "low normal high critical :36",
 	} {
 		got := console{}.succeed(t, append([]string{"__completeNoDesc"}, strings.Split(line, " ")...)...)
 		if words := strings.Join(strings.Fields(got.out), " "); words != want {
@@ -323,7 +342,10 @@ func TestCommandNamesAreThoseOfTheContract(t *testing.T) {
 		}
 	}
 	slices.Sort(names)
-	for _, want := range []string{"rccs connect", "rccs creds", "rccs creds device", "rccs creds service", "rccs send", "rccs serve", "rccs version"} {
+	for _, want := range []string{
+		"rccs connect", "rccs creds", "rccs creds device", "rccs creds service", "rccs send", "rccs serve", "rccs version",
+		"rccs missed", "rccs replay", "rccs inbox ls", "rccs inbox show", "rccs inbox purge",
+	} {
 		if !slices.Contains(names, want) {
 			t.Errorf("no %q in %q", want, names)
 		}
@@ -334,6 +356,8 @@ func TestCommandNamesAreThoseOfTheContract(t *testing.T) {
 		"rccs creds service": {"data"},
 		"rccs send":          {"data", "server", "creds"},
 		"rccs connect":       {"data", "creds"},
+		"rccs missed":        {"data", "server", "creds", "context", "json"},
+		"rccs replay":        {"data", "server", "creds", "since", "from-seq", "id", "missed", "to", "dry-run"},
 	} {
 		i := slices.IndexFunc(tree(), func(cmd *cobra.Command) bool { return cmd.CommandPath() == path })
 		for _, flag := range flags {

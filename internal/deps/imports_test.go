@@ -33,6 +33,9 @@ var may = map[string][]string{
 	"internal/envelope": {"internal/inbox", "subjects", "wire"},
 	"internal/topic":    {"internal/direct", "internal/reader", "subjects"},
 	"internal/roster":   {"internal/reader", "subjects", "wire"},
+	"internal/ops": {
+		"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/reader", "internal/roster", "subjects", "wire",
+	},
 	"internal/backbone": {"subjects"},
 	"internal/natstest": {"internal/backbone", "subjects"},
 	"internal/deps":     {},
@@ -43,7 +46,7 @@ var may = map[string][]string{
 	// The load generator shares nothing with what it measures.
 	"bench":       {},
 	"bench/relay": {},
-	"cmd/rccs":    {"", "auth", "client", "internal/node", "subjects", "wire"},
+	"cmd/rccs":    {"", "auth", "client", "internal/node", "internal/ops", "subjects", "wire"},
 }
 
 // A ban forbids an import, or, when deep, that the import is reached by any
@@ -68,6 +71,10 @@ var bans = []ban{
 	{
 		who: "edge", what: natsServer, deep: true,
 		why: "an edge runs against any NATS cluster, without a server of its own",
+	},
+	{
+		who: "internal/ops", what: natsServer, deep: true,
+		why: "an operator's command works on servers that run elsewhere",
 	},
 	{
 		who: "coordinator", what: natsServer, deep: true,

@@ -32,6 +32,14 @@ type Options struct {
 	// FromStart reads what is stored already before what comes; otherwise
 	// reading starts behind the stream's last message.
 	FromStart bool
+	// After, with FromStart, leaves out what is stored up to this sequence.
+	After uint64
+	// Filter narrows what is read to these subjects, which may have wildcards
+	// and must not overlap. None is all of the stream.
+	Filter []string
+	// HeadersOnly leaves the data out; the header Nats-Msg-Size says how much
+	// that is.
+	HeadersOnly bool
 	// Handle gets every entry in order. It must not block.
 	Handle func(Entry)
 	// Restarted, if set, is told why a consumer was replaced.
@@ -115,8 +123,9 @@ func (r *Reader) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !r.opts.FromStart {
-		r.last.Store(info.LastSeq)
+	r.last.Store(info.LastSeq)
+	if r.opts.FromStart {
+		r.last.Store(min(r.opts.After, info.LastSeq))
 	}
 	first, err := r.open(ctx)
 	if err != nil {
@@ -204,6 +213,8 @@ func (r *Reader) open(ctx context.Context) (*pull, error) {
 		Description:       "rccs reader",
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       r.last.Load() + 1,
+		FilterSubjects:    r.opts.Filter,
+		HeadersOnly:       r.opts.HeadersOnly,
 		AckPolicy:         jetstream.AckNonePolicy,
 		MemoryStorage:     true,
 		Replicas:          1,

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Progress is shown only when work takes a while, and not too often.
+const (
+	progressAfter = 500 * time.Millisecond
+	progressEvery = 100 * time.Millisecond
+)
+
+// progress is a bar on standard error, where that is a terminal.
+type progress struct {
+	env   *environment
+	what  string
+	begun time.Time
+	shown time.Time
+	on    bool
+}
+
+func (env *environment) progress(what string) *progress {
+	return &progress{env: env, what: what, begun: time.Now(), on: env.terminal()}
+}
+
+// at shows how far the work is; all 0: nobody knows how much there is.
+func (p *progress) at(done, all int) {
+	now := time.Now()
+	if !p.on || now.Sub(p.begun) < progressAfter || now.Sub(p.shown) < progressEvery {
+		return
+	}
+	p.shown = now
+	if all <= 0 {
+		_, _ = fmt.Fprintf(p.env.err, "\r%s %s\x1b[K", p.what, number(done))
+		return
+	}
+	const width = 30
+	full := min(width, width*done/all)
+	_, _ = fmt.Fprintf(p.env.err, "\r%s [%s%s] %s of %s\x1b[K", p.what,
+		strings.Repeat("=", full), strings.Repeat(" ", width-full), number(done), number(all))
+}
+
+// end removes the bar.
+func (p *progress) end() {
+	if !p.shown.IsZero() {
+		_, _ = fmt.Fprint(p.env.err, "\r\x1b[K")
+	}
+}

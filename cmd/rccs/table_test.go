@@ -1,0 +1,54 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestTablesFitTheirTerminal(t *testing.T) {
+	t.Parallel()
+	tab := newTable(column{title: "SEQ", right: true}, column{title: "ID", least: 6}, column{title: "FROM", least: 4}, column{title: "AGE"})
+	tab.row("7", "a-long-identifier", "désktop", "1s")
+	tab.row("12345", "b\x1b[31m", "x", "")
+	for _, c := range []struct {
+		width int
+		want  string
+	}{
+		{0, "  SEQ  ID                 FROM     AGE\n    7  a-long-identifier  désktop  1s\n12345  b\ufffd[31m             x\n"},
+		{80, "  SEQ  ID                 FROM     AGE\n    7  a-long-identifier  désktop  1s\n12345  b\ufffd[31m             x\n"},
+		{30, "  SEQ  ID         FROM     AGE\n    7  a-long-i…  désktop  1s\n12345  b\ufffd[31m     x\n"},
+		{1, "  SEQ  ID      FROM  AGE\n    7  a-lon…  dés…  1s\n12345  b\ufffd[31m  x\n"}, // no narrower than it can be
+	} {
+		var out strings.Builder
+		if err := tab.print(&out, c.width); err != nil || out.String() != c.want {
+			t.Errorf("within %d:\n%s\nwant\n%s, %v", c.width, out.String(), c.want, err)
+		}
+	}
+}
+
+func TestNumbersForPeople(t *testing.T) {
+	t.Parallel()
+	for _, c := range [][2]string{
+		{number(0), "0"},
+		{number(999), "999"},
+		{number(1000), "1,000"},
+		{number(uint64(1234567)), "1,234,567"},
+		{number(-1234), "-1,234"},
+		{size(0), "0 B"},
+		{size(1023), "1023 B"},
+		{size(1536), "1.5 KiB"},
+		{size(10 << 30), "10.0 GiB"},
+		{span(0), "0ms"},
+		{span(1500 * time.Millisecond), "1s"},
+		{span(61 * time.Second), "1m01s"},
+		{span(25 * time.Hour), "1d01h"},
+		{span(-2 * time.Second), "-2s"},
+		{span(90 * time.Minute), "1h30m"},
+		{ago(nil), "-"},
+	} {
+		if c[0] != c[1] {
+			t.Errorf("%q, want %q", c[0], c[1])
+		}
+	}
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/mattn/go-isatty"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/spf13/cobra"
+	"github.com/synadia-io/orbit.go/natscontext"
+
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/ops"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// target is a running installation that an operator's command works on.
+type target struct {
+	serverFlags
+	context string
+	json    bool
+}
+
+func (f *target) add(cmd *cobra.Command) {
+	f.serverFlags.add(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&f.context, "context", "", "`name` of a context of the nats command line, instead of --server and credentials")
+	flags.BoolVar(&f.json, "json", false, "print JSON")
+	_ = cmd.RegisterFlagCompletionFunc("context", completeContexts)
+}
+
+// dialOptions are those of every connection of an operator's command. Answers
+// come where no service may listen.
+func dialOptions() []nats.Option {
+	return []nats.Option{
+		nats.Name("rccs operator"), nats.CustomInboxPrefix("_RCCS"), nats.Timeout(5 * time.Second),
+		nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond),
+	}
+}
+
+// dialer makes connections to the target.
+func (env *environment) dialer(f *target) (func(opts ...nats.Option) (*nats.Conn, error), error) {
+	if f.context != "" {
+		return func(opts ...nats.Option) (*nats.Conn, error) {
+			nc, _, err := natscontext.Connect(f.context, append(dialOptions(), opts...)...)
+			if err != nil {
+				return nil, fmt.Errorf("--context %s: %w ('nats context ls' lists them)", f.context, err)
+			}
+			return nc, nil
+		}, nil
+	}
+	cred, err := env.operator(&f.serverFlags)
+	if err != nil {
+		return nil, err
+	}
+	return func(opts ...nats.Option) (*nats.Conn, error) {
+		nc, err := nats.Connect(f.server, append(append(dialOptions(), cred.Option()), opts...)...)
+		switch {
+		case errors.Is(err, nats.ErrAuthorization):
+			return nil, fmt.Errorf("%s refused the credential: is --data (or --creds) of the same installation?", f.server)
+		case err != nil:
+			return nil, fmt.Errorf("connect to %s: %w (is 'rccs serve' running there? another address: --server)", f.server, err)
+		}
+		return nc, nil
+	}, nil
+}
+
+// operator is a credential that may do everything in the tenant.
+func (env *environment) operator(f *serverFlags) (auth.Credential, error) {
+	if f.creds == "" {
+		keys, err := env.installed(f.data)
+		if err != nil {
+			return auth.Credential{}, err
+		}
+		return keys.IssuePart("operator")
+	}
+	file, err := os.ReadFile(f.creds)
+	if err != nil {
+		return auth.Credential{}, fmt.Errorf("--creds: %w", err)
+	}
+	cred, err := auth.ParseCredential(file)
+	if err != nil {
+		return auth.Credential{}, fmt.Errorf("--creds %s: %w", f.creds, err)
+	}
+	return cred, nil
+}
+
+// operate runs f on the target, and says of errors what can be done.
+func (env *environment) operate(ctx context.Context, f *target, run func(ctx context.Context, t *ops.Tenant) error) error {
+	dial, err := env.dialer(f)
+	if err != nil {
+		return err
+	}
+	// Without this a question that is not allowed would wait for its answer.
+	ctx, refuse := context.WithCancelCause(ctx)
+	defer refuse(nil)
+	t, err := ops.Open(ops.Options{Dial: func(opts ...nats.Option) (*nats.Conn, error) {
+		return dial(append(opts, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrPermissionViolation) {
+				refuse(err)
+			}
+		}))...)
+	}})
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	return explain(ctx, run(ctx, t))
+}
+
+// explain adds to an error what can be done about it.
+func explain(ctx context.Context, err error) error {
+	switch cause := context.Cause(ctx); {
+	case err == nil:
+		return nil
+	case errors.Is(cause, nats.ErrPermissionViolation):
+		return fmt.Errorf("not allowed: the credential is not an operator's; name the installation's keys with --data, or make one with 'rccs creds part': %w", cause)
+	case errors.Is(err, ops.ErrUnknownDevice):
+		return fmt.Errorf("%w: it never registered and has no messages; 'rccs devices ls' lists those that there are", err)
+	case errors.Is(err, ops.ErrNotInstalled):
+		return fmt.Errorf("%w: start 'rccs serve' once, or use a credential of the tenant's account", err)
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
+		return fmt.Errorf("%w: this is not the account of a tenant; name its credential with --creds, or the installation's keys with --data", err)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrNoResponders):
+		return fmt.Errorf("%w: JetStream does not answer; 'rccs doctor' says more", err)
+	}
+	return err
+}
+
+// address reads USER/DEVICE, or says that it is bad usage.
+func address(name string) (subjects.Address, error) {
+	a, err := subjects.ParseAddress(name)
+	if err != nil {
+		return a, usageError{err}
+	}
+	return a, nil
+}
+
+// terminal says whether people read standard error.
+func (env *environment) terminal() bool {
+	f, ok := env.err.(*os.File)
+	return ok && isatty.IsTerminal(f.Fd())
+}

@@ -1,0 +1,142 @@
+package ops_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/ops"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+func TestMain(m *testing.M) {
+	// A server that is stopped while a stream of it begins to source another
+	// leaves this behind for half a minute.
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server.(*stream).trySetupSourceConsumer.func3"))
+}
+
+var (
+	phone   = subjects.Address{User: "alice", Device: "my.phone"}
+	desktop = subjects.Address{User: "alice", Device: "desktop"}
+	bob     = subjects.Address{User: "bob", Device: "phone"}
+)
+
+func check(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// place is a server with the streams of RCCS, and an operator on it.
+type place struct {
+	t   testing.TB
+	env *natstest.Env
+	js  jetstream.JetStream
+	*ops.Tenant
+}
+
+func newPlace(t testing.TB) *place {
+	t.Helper()
+	p := &place{t: t, env: natstest.Server(t)}
+	p.js = natstest.Streams(t, p.env.Conn(t))
+	p.Tenant = open(t, p.env)
+	return p
+}
+
+func open(t testing.TB, env *natstest.Env) *ops.Tenant {
+	t.Helper()
+	tenant, err := ops.Open(ops.Options{Dial: func(opts ...nats.Option) (*nats.Conn, error) {
+		return nats.Connect("", append([]nats.Option{nats.InProcessServer(env)}, opts...)...)
+	}})
+	check(t, err)
+	t.Cleanup(tenant.Close)
+	return tenant
+}
+
+// store puts a message into an inbox and returns its sequence.
+func (p *place) store(to subjects.Address, lane subjects.Lane, id string, headers ...string) uint64 {
+	p.t.Helper()
+	h := nats.Header{}
+	if id != "" {
+		h[subjects.HeaderID] = []string{id}
+	}
+	for i := 0; i < len(headers); i += 2 {
+		h[headers[i]] = []string{headers[i+1]}
+	}
+	ack, err := p.js.PublishMsg(p.t.Context(), &nats.Msg{Subject: subjects.Inbox(to.Key(), lane), Header: h, Data: []byte(`{"id":"` + id + `"}`)})
+	check(p.t, err)
+	return ack.Sequence
+}
+
+// acknowledge stores a cursor as an edge does.
+func (p *place) acknowledge(a subjects.Address, c inbox.Cursor) {
+	p.t.Helper()
+	_, err := p.js.Publish(p.t.Context(), subjects.Cursor(a.Key()), c.Append(nil))
+	check(p.t, err)
+}
+
+// register stores a device's record as an edge does.
+func (p *place) register(a subjects.Address, record string) {
+	p.t.Helper()
+	_, err := p.js.Publish(p.t.Context(), subjects.DeviceSubject(a.Key()), []byte(record))
+	check(p.t, err)
+}
+
+// missed are the ids of what a device has missed.
+func (p *place) missed(a subjects.Address) (ids []string) {
+	p.t.Helper()
+	for m, err := range p.Missed(p.t.Context(), a) {
+		check(p.t, err)
+		ids = append(ids, m.ID)
+	}
+	return ids
+}
+
+// stored are all messages of an inbox in the order of storage.
+func (p *place) stored(a subjects.Address) (msgs []*nats.Msg) {
+	p.t.Helper()
+	c, err := p.js.CreateConsumer(p.t.Context(), subjects.StreamInbox, jetstream.ConsumerConfig{
+		FilterSubject: subjects.DeviceInbox(a.Key()), AckPolicy: jetstream.AckNonePolicy,
+	})
+	check(p.t, err)
+	for left := c.CachedInfo().NumPending; left > 0; left-- {
+		m, err := c.Next(jetstream.FetchMaxWait(10 * time.Second))
+		check(p.t, err)
+		msgs = append(msgs, &nats.Msg{Subject: m.Subject(), Header: m.Headers(), Data: m.Data()})
+	}
+	return msgs
+}
+
+// fill stores n messages to each of some devices d0, d1 … of the users u0, u1
+// …, ten devices a user, without waiting for each.
+func (p *place) fill(devices, n int) {
+	p.t.Helper()
+	js, err := jetstream.New(p.env.Conn(p.t), jetstream.WithPublishAsyncMaxPending(4096))
+	check(p.t, err)
+	for i := range n {
+		for d := range devices {
+			m := &nats.Msg{
+				Subject: subjects.Inbox(numbered(d).Key(), subjects.Lane(i%subjects.Lanes)),
+				Header:  nats.Header{subjects.HeaderID: {fmt.Sprintf("m%d-%d", d, i)}}, Data: []byte(`{}`),
+			}
+			_, err := js.PublishMsgAsync(m)
+			check(p.t, err)
+		}
+	}
+	select {
+	case <-js.PublishAsyncComplete():
+	case <-time.After(time.Minute):
+		p.t.Fatal("not stored within a minute")
+	}
+}
+
+func numbered(d int) subjects.Address {
+	return subjects.Address{User: subjects.UserID(fmt.Sprintf("u%d", d/10)), Device: subjects.DeviceID(fmt.Sprintf("d%d", d))}
+}

@@ -1,0 +1,441 @@
+package ops
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// Inbox is what one device has stored and has yet to acknowledge.
+type Inbox struct {
+	User   string `json:"user"`
+	Device string `json:"device"`
+	// Stored counts all messages that are kept, acknowledged ones included.
+	Stored uint64 `json:"stored"`
+	// Unacknowledged counts what the cursor does not say is acknowledged.
+	Unacknowledged uint64 `json:"unacknowledged"`
+	// Oldest is when the first unacknowledged message was stored.
+	Oldest *time.Time `json:"oldest,omitempty"`
+	// CursorAt is when the device's cursor last moved; nil: never.
+	CursorAt *time.Time  `json:"cursorAt,omitempty"`
+	Lanes    []LaneState `json:"lanes,omitempty"`
+
+	key    subjects.Key
+	counts [subjects.Lanes]uint64
+	cursor inbox.Cursor
+}
+
+// Address is the device's.
+func (i *Inbox) Address() subjects.Address {
+	return subjects.Address{User: subjects.UserID(i.User), Device: subjects.DeviceID(i.Device)}
+}
+
+// LaneState is one lane of an inbox.
+type LaneState struct {
+	Lane   string `json:"lane"`
+	Stored uint64 `json:"stored"`
+	// First and Last are sequences; 0: the lane is empty.
+	First uint64 `json:"first"`
+	Last  uint64 `json:"last"`
+	// Settled is the sequence up to which all is acknowledged, Sent the one up
+	// to which all was sent.
+	Settled uint64 `json:"settled"`
+	Sent    uint64 `json:"sent"`
+	// Owed was sent and is not acknowledged, Waiting was not sent.
+	Owed    uint64 `json:"owed"`
+	Waiting uint64 `json:"waiting"`
+	// Oldest is when the first unacknowledged message was stored, and
+	// OldestSeq its sequence.
+	Oldest    *time.Time `json:"oldest,omitempty"`
+	OldestSeq uint64     `json:"oldestSeq,omitempty"`
+}
+
+// Orders of [InboxQuery].
+const (
+	ByName           = "name"
+	ByStored         = "stored"
+	ByUnacknowledged = "unacknowledged"
+	ByOldest         = "oldest"
+)
+
+// InboxOrders are the orders in which inboxes can be listed.
+func InboxOrders() []string { return []string{ByName, ByStored, ByUnacknowledged, ByOldest} }
+
+// InboxQuery says which inboxes to list.
+type InboxQuery struct {
+	// User narrows the list to the devices of one user; empty: all.
+	User subjects.UserID
+	// Order; empty is [ByName]. All but names come with the largest, or the
+	// longest waiting, first. Those by what is unacknowledged ask for every
+	// inbox, some 50 microseconds each.
+	Order string
+	// Unacknowledged leaves out inboxes in which all is acknowledged.
+	Unacknowledged bool
+	// After, in the order by name, goes on behind this device.
+	After subjects.Address
+	// Limit bounds the list; 0: no bound.
+	Limit int
+	// Progress, if set, is told how many inboxes of how many were looked at.
+	Progress func(done, all int)
+}
+
+// all says whether every inbox has to be looked at before the list is known.
+func (q *InboxQuery) all() bool {
+	return q.Order == ByUnacknowledged || q.Order == ByOldest
+}
+
+// Inboxes lists inboxes that hold messages. more says that there are others
+// behind those that were returned.
+func (t *Tenant) Inboxes(ctx context.Context, q InboxQuery) (list []*Inbox, more bool, err error) {
+	list, err = t.stored(ctx, q.User)
+	if err != nil {
+		return nil, false, err
+	}
+	switch {
+	case q.all():
+		if err := t.measure(ctx, list, q.Progress); err != nil {
+			return nil, false, err
+		}
+	case q.Order == ByStored:
+		slices.SortStableFunc(list, func(a, b *Inbox) int { return cmp.Compare(b.Stored, a.Stored) })
+	case q.After != (subjects.Address{}):
+		i, found := slices.BinarySearchFunc(list, q.After, func(i *Inbox, a subjects.Address) int { return compareAddress(i.Address(), a) })
+		if found {
+			i++
+		}
+		list = list[i:]
+	}
+	switch q.Order {
+	case ByUnacknowledged:
+		slices.SortStableFunc(list, func(a, b *Inbox) int { return cmp.Compare(b.Unacknowledged, a.Unacknowledged) })
+	case ByOldest:
+		slices.SortStableFunc(list, func(a, b *Inbox) int { return compareOldest(a.Oldest, b.Oldest) })
+	}
+	return t.page(ctx, list, &q)
+}
+
+// page looks at inboxes until there are enough for the list.
+func (t *Tenant) page(ctx context.Context, list []*Inbox, q *InboxQuery) ([]*Inbox, bool, error) {
+	limit := q.Limit
+	if limit <= 0 {
+		limit = len(list)
+	}
+	var page []*Inbox
+	for len(list) > 0 && len(page) <= limit {
+		n := min(len(list), max(limit+1-len(page), workers))
+		part := list[:n]
+		list = list[n:]
+		if !q.all() {
+			if err := t.measure(ctx, part, q.Progress); err != nil {
+				return nil, false, err
+			}
+		}
+		for _, i := range part {
+			if i.Unacknowledged > 0 || !q.Unacknowledged {
+				page = append(page, i)
+			}
+		}
+	}
+	if len(page) > limit {
+		return page[:limit], true, nil
+	}
+	return page, false, nil
+}
+
+func compareAddress(a, b subjects.Address) int {
+	return cmp.Or(strings.Compare(string(a.User), string(b.User)), strings.Compare(string(a.Device), string(b.Device)))
+}
+
+// compareOldest puts the earliest first, and none last.
+func compareOldest(a, b *time.Time) int {
+	switch {
+	case a == nil && b == nil:
+		return 0
+	case a == nil:
+		return 1
+	case b == nil:
+		return -1
+	}
+	return a.Compare(*b)
+}
+
+// stored lists inboxes by name, with what they hold and nothing else.
+func (t *Tenant) stored(ctx context.Context, user subjects.UserID) ([]*Inbox, error) {
+	counts, err := t.counts(ctx, subjects.StreamInbox, subjects.UserInboxes(user))
+	if err != nil {
+		return nil, err
+	}
+	byKey := make(map[subjects.Key]*Inbox, len(counts))
+	for subject, n := range counts {
+		k, l, ok := subjects.ParseInbox(subject)
+		if !ok {
+			continue
+		}
+		i := byKey[k]
+		if i == nil {
+			a, err := k.Address()
+			if err != nil {
+				continue // a service's slip: no device has this name
+			}
+			i = &Inbox{User: string(a.User), Device: string(a.Device), key: k}
+			byKey[k] = i
+		}
+		i.counts[l] = n
+		i.Stored += n
+	}
+	list := make([]*Inbox, 0, len(byKey))
+	for _, i := range byKey {
+		list = append(list, i)
+	}
+	slices.SortFunc(list, func(a, b *Inbox) int { return compareAddress(a.Address(), b.Address()) })
+	return list, nil
+}
+
+// measure finds out what is unacknowledged.
+func (t *Tenant) measure(ctx context.Context, list []*Inbox, progress func(done, all int)) error {
+	return forEach(ctx, len(list), progress, func(ctx context.Context, n int) error {
+		i := list[n]
+		if err := t.loadCursor(ctx, i); err != nil {
+			return err
+		}
+		for l := range subjects.Lane(subjects.Lanes) {
+			if i.counts[l] == 0 {
+				continue
+			}
+			state := LaneState{Stored: i.counts[l], Sent: i.cursor.Sent[l], Settled: i.cursor.Settled(l)}
+			if err := t.measureLane(ctx, i, l, &state); err != nil {
+				return err
+			}
+			i.Unacknowledged += state.Owed + state.Waiting
+			if compareOldest(state.Oldest, i.Oldest) < 0 {
+				i.Oldest = state.Oldest
+			}
+		}
+		return nil
+	})
+}
+
+// loadCursor reads the inbox's cursor. One that cannot be read counts as none,
+// as it does for the edge.
+func (t *Tenant) loadCursor(ctx context.Context, i *Inbox) error {
+	found, err := t.lastCursor.Get(ctx, []string{subjects.Cursor(i.key)})
+	if err != nil {
+		return fmt.Errorf("ops: read the cursor: %w", err)
+	}
+	if found[0] == nil {
+		return nil
+	}
+	at := time.Unix(0, found[0].Time).UTC()
+	i.CursorAt = &at
+	if c, err := inbox.ParseCursor(found[0].Data); err == nil {
+		i.cursor = c
+	}
+	return nil
+}
+
+// measureLane fills what of a lane is unacknowledged, at the cost of one
+// request when all or nothing of it was sent.
+func (t *Tenant) measureLane(ctx context.Context, i *Inbox, l subjects.Lane, s *LaneState) error {
+	subject := subjects.Inbox(i.key, l)
+	owed := i.cursor.Unacked[l]
+	first, left, err := t.direct.Next(ctx, subjects.StreamInbox, subject, s.Settled+1, 1+len(owed), readBytes)
+	if err != nil || len(first) == 0 {
+		return err
+	}
+	for n := range first {
+		seq := first[n].Seq
+		if unacknowledged(&i.cursor, l, seq) != seq {
+			continue
+		}
+		if s.OldestSeq == 0 {
+			at := time.Unix(0, first[n].Time).UTC()
+			s.Oldest, s.OldestSeq = &at, seq
+		}
+		if seq <= s.Sent {
+			s.Owed++
+		} else {
+			s.Waiting++
+		}
+	}
+	if left == 0 {
+		return nil
+	}
+	last := first[len(first)-1].Seq
+	if last > s.Sent {
+		s.Waiting += uint64(left)
+		return nil
+	}
+	return t.measureSparse(ctx, i, l, s, last)
+}
+
+// measureSparse goes on behind last where what was sent has many acknowledged
+// messages between those that are not.
+func (t *Tenant) measureSparse(ctx context.Context, i *Inbox, l subjects.Lane, s *LaneState, last uint64) error {
+	r := &lane{t: t, subject: subjects.Inbox(i.key, l), lane: l, next: last + 1, upTo: s.Sent}
+	r.skip = func(seq uint64) uint64 { return unacknowledged(&i.cursor, l, seq) }
+	for {
+		m, err := r.peek(ctx)
+		if err != nil {
+			return err
+		}
+		if m == nil {
+			break
+		}
+		if r.pop(); s.OldestSeq == 0 {
+			at := time.Unix(0, m.Time).UTC()
+			s.Oldest, s.OldestSeq = &at, m.Seq
+		}
+		s.Owed++
+	}
+	rest, left, err := t.direct.Next(ctx, subjects.StreamInbox, r.subject, s.Sent+1, 1, readBytes)
+	if err != nil || len(rest) == 0 {
+		return err
+	}
+	s.Waiting += 1 + uint64(left)
+	if s.OldestSeq == 0 {
+		at := time.Unix(0, rest[0].Time).UTC()
+		s.Oldest, s.OldestSeq = &at, rest[0].Seq
+	}
+	return nil
+}
+
+// Inbox is one inbox with its lanes.
+func (t *Tenant) Inbox(ctx context.Context, a subjects.Address) (*Inbox, error) {
+	k := a.Key()
+	if _, err := t.info(ctx, subjects.StreamInbox); err != nil {
+		return nil, err
+	}
+	if _, err := t.check(ctx, k); err != nil {
+		return nil, err
+	}
+	i := &Inbox{User: string(a.User), Device: string(a.Device), key: k}
+	if err := t.loadCursor(ctx, i); err != nil {
+		return nil, err
+	}
+	counts, err := t.counts(ctx, subjects.StreamInbox, subjects.DeviceInbox(k))
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, 0, subjects.Lanes)
+	for l := range subjects.Lane(subjects.Lanes) {
+		names = append(names, subjects.Inbox(k, l))
+	}
+	last, err := t.lastInbox.Get(ctx, names)
+	if err != nil {
+		return nil, fmt.Errorf("ops: read the inbox: %w", err)
+	}
+	for l := range subjects.Lane(subjects.Lanes) {
+		s := LaneState{Lane: l.String(), Stored: counts[names[l]], Sent: i.cursor.Sent[l], Settled: i.cursor.Settled(l)}
+		if last[l] != nil {
+			s.Last = last[l].Seq
+			if err := t.first(ctx, names[l], &s); err != nil {
+				return nil, err
+			}
+			if err := t.measureLane(ctx, i, l, &s); err != nil {
+				return nil, err
+			}
+		}
+		i.Stored += s.Stored
+		i.Unacknowledged += s.Owed + s.Waiting
+		if compareOldest(s.Oldest, i.Oldest) < 0 {
+			i.Oldest = s.Oldest
+		}
+		i.Lanes = append(i.Lanes, s)
+	}
+	return i, nil
+}
+
+func (t *Tenant) first(ctx context.Context, subject string, s *LaneState) error {
+	msgs, _, err := t.direct.Next(ctx, subjects.StreamInbox, subject, 1, 1, readBytes)
+	if err == nil && len(msgs) > 0 {
+		s.First = msgs[0].Seq
+	}
+	return err
+}
+
+// PurgeOptions say what of an inbox to remove.
+type PurgeOptions struct {
+	// Lanes; none means all.
+	Lanes []subjects.Lane
+	// Acknowledged removes only what the device has acknowledged.
+	Acknowledged bool
+}
+
+// Purge removes messages of an inbox for good, and returns how many. The
+// device is told of those that it had not acknowledged as of any that are lost.
+func (t *Tenant) Purge(ctx context.Context, a subjects.Address, opts PurgeOptions) (uint64, error) {
+	c, err := t.check(ctx, a.Key())
+	if err != nil {
+		return 0, err
+	}
+	lanes := opts.Lanes
+	if len(lanes) == 0 {
+		lanes = []subjects.Lane{subjects.Low, subjects.Normal, subjects.High, subjects.Critical}
+	}
+	var removed uint64
+	for _, l := range lanes {
+		before := uint64(0) // all
+		if opts.Acknowledged {
+			if c.Settled(l) == 0 {
+				continue
+			}
+			before = c.Settled(l) + 1
+		}
+		n, err := t.purge(ctx, subjects.StreamInbox, subjects.Inbox(a.Key(), l), before)
+		removed += n
+		if err != nil {
+			return removed, err
+		}
+	}
+	return removed, nil
+}
+
+// purge removes the messages of a subject, those below a sequence unless that
+// is 0. nats.go does not tell how many were removed.
+func (t *Tenant) purge(ctx context.Context, stream, subject string, before uint64) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	body, err := json.Marshal(struct {
+		Filter   string `json:"filter"`
+		Sequence uint64 `json:"seq,omitempty"`
+	}{subject, before})
+	if err != nil {
+		return 0, err
+	}
+	answer, err := t.nc.RequestWithContext(ctx, "$JS.API.STREAM.PURGE."+stream, body)
+	if err != nil {
+		return 0, fmt.Errorf("ops: purge %s: %w", subject, err)
+	}
+	var told struct {
+		Error  *jetstream.APIError `json:"error"`
+		Purged uint64              `json:"purged"`
+	}
+	switch err := json.Unmarshal(answer.Data, &told); {
+	case err != nil:
+		return 0, fmt.Errorf("ops: purge %s: %w", subject, err)
+	case told.Error != nil:
+		return 0, fmt.Errorf("ops: purge %s: %w", subject, told.Error)
+	}
+	return told.Purged, nil
+}
+
+// ErrOrder is wrapped by the error of [CheckOrder].
+var ErrOrder = errors.New("unknown order")
+
+// CheckOrder says whether inboxes can be listed in an order.
+func CheckOrder(order string) error {
+	if slices.Contains(InboxOrders(), order) {
+		return nil
+	}
+	return fmt.Errorf("%w: want %s", ErrOrder, strings.Join(InboxOrders(), ", "))
+}

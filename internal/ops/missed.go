@@ -1,0 +1,103 @@
+package ops
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// cursor is the stored cursor of a device, and whether there is one.
+func (t *Tenant) cursor(ctx context.Context, k subjects.Key) (inbox.Cursor, bool, error) {
+	found, err := t.lastCursor.Get(ctx, []string{subjects.Cursor(k)})
+	if err != nil {
+		return inbox.Cursor{}, false, fmt.Errorf("ops: read the cursor: %w", err)
+	}
+	if found[0] == nil {
+		return inbox.Cursor{}, false, nil
+	}
+	c, err := inbox.ParseCursor(found[0].Data)
+	if err != nil {
+		return inbox.Cursor{}, false, fmt.Errorf("ops: %s of %s: %w", subjects.StreamCursor, k, err)
+	}
+	return c, true, nil
+}
+
+// unacknowledged is the lowest sequence of a lane at or above seq that the
+// device has not acknowledged, as far as its cursor tells.
+func unacknowledged(c *inbox.Cursor, l subjects.Lane, seq uint64) uint64 {
+	if seq > c.Sent[l] {
+		return seq
+	}
+	owed := c.Unacked[l]
+	if i, _ := slices.BinarySearch(owed, seq); i < len(owed) {
+		return owed[i]
+	}
+	return c.Sent[l] + 1
+}
+
+// check says whether a device is known, and returns its cursor.
+func (t *Tenant) check(ctx context.Context, k subjects.Key) (inbox.Cursor, error) {
+	c, ok, err := t.cursor(ctx, k)
+	if err != nil || ok {
+		return c, err
+	}
+	names := make([]string, 0, subjects.Lanes)
+	for _, l := range t.lanes(k, 0) {
+		names = append(names, l.subject)
+	}
+	found, err := t.lastInbox.Get(ctx, names)
+	if err != nil {
+		return c, fmt.Errorf("ops: look for the inbox: %w", err)
+	}
+	for _, s := range found {
+		if s != nil {
+			return c, nil
+		}
+	}
+	entry, err := t.lastDevice.Get(ctx, []string{subjects.DeviceSubject(k)})
+	if err != nil {
+		return c, fmt.Errorf("ops: look for the device: %w", err)
+	}
+	if entry[0] == nil || deleted(entry[0].Header) {
+		return c, ErrUnknownDevice
+	}
+	return c, nil
+}
+
+// Missed yields what is stored for a device and not acknowledged by its cursor
+// now, in the order of storage. A cursor is stored up to a quarter of a second
+// after the acknowledgement. The error wraps [ErrUnknownDevice] when there is
+// no such device; after an error nothing follows.
+func (t *Tenant) Missed(ctx context.Context, a subjects.Address) iter.Seq2[*Message, error] {
+	return func(yield func(*Message, error) bool) {
+		lanes, err := t.missed(ctx, a.Key())
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		merge(ctx, lanes)(yield)
+	}
+}
+
+// missed are the lanes of a device without what it acknowledged.
+func (t *Tenant) missed(ctx context.Context, k subjects.Key) ([]*lane, error) {
+	head, err := t.head(ctx, subjects.StreamInbox)
+	if err != nil {
+		return nil, err
+	}
+	// The cursor is read after the head: what is acknowledged in between is
+	// then left out, instead of told as missed.
+	c, err := t.check(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	lanes := t.lanes(k, head)
+	for _, l := range lanes {
+		l.skip = func(seq uint64) uint64 { return unacknowledged(&c, l.lane, seq) }
+	}
+	return lanes, nil
+}
