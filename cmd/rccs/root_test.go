@@ -296,7 +296,7 @@ func TestShellsAreToldWhatFollows(t *testing.T) {
 		"serve --data ":           ":16", // directories
 		"creds device --data ":    ":16",
 		"creds device ":           ":4",
-		"creds ":                  "device service :4",
+		"creds ":                  "device part service :4",
 		"completion ":             "bash fish powershell zsh :4",
 		"creds device a/b --b":    "--bearer :4",
 		"connect a/b --count 1 ":  ":4",
