@@ -4,8 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/rccs-io/rccs/wire"
 )
@@ -26,9 +26,18 @@ type Client struct {
 	nudge  chan struct{} // ends a wait between two tries
 	done   chan struct{} // closed when all goroutines have ended
 
+	topics   topics
+	requests requests
+	handlers handlers
+	tracks   tracks
+	spool    *spool
+	leaving  atomic.Bool // Unregister or Forget is under way
+	asking   atomic.Bool // a request was made: responses that nobody awaits are late
+
 	mu      sync.Mutex
 	session Session
-	err     error // why the client ended; set before done is closed
+	status  []byte // payload of the last device_status that was agreed to; nil for none
+	err     error  // why the client ended; set before done is closed
 }
 
 // Dial connects and registers a device. url is ws://HOST:PORT or wss://HOST,
@@ -37,7 +46,8 @@ type Client struct {
 // the connection is lost and the edge did not forbid it.
 //
 // A refused registration is a [*CloseError] that wraps what the edge told:
-// errors.Is(err, wire.AuthError) and the like work.
+// errors.Is(err, wire.AuthError) and the like work. With Options.Offline, Dial
+// does not wait for the connection; what the client is asked meanwhile does.
 func Dial(ctx context.Context, url string, opts *Options) (*Client, error) {
 	full, err := opts.withDefaults()
 	if err != nil {
@@ -46,18 +56,28 @@ func Dial(ctx context.Context, url string, opts *Options) (*Client, error) {
 	if url, err = endpoint(url); err != nil {
 		return nil, err
 	}
-	first, err := connect(ctx, url, full)
-	if err != nil {
-		return nil, err
-	}
 	c := &Client{
 		url: url, opts: full, wake: make(chan struct{}, 1), nudge: make(chan struct{}, 1), done: make(chan struct{}),
 	}
-	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	for method, handler := range full.Requests {
+		c.HandleRequest(method, handler)
+	}
 	wake := func() { signal(c.wake) }
 	c.in = newIncoming(full.AckMode == wire.AckExplicit, wake, c.dropped)
 	c.out = newOutbox(wake)
-	c.setSession(first.session)
+	if c.spool, err = newSpool(c); err != nil {
+		return nil, err
+	}
+	var first *link
+	if !full.Offline {
+		if first, err = connect(ctx, url, full); err != nil {
+			_ = c.spool.close()
+			return nil, err
+		}
+		c.setSession(first.session)
+	}
+	c.ctx, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	c.spool.start()
 	go c.run(first)
 	return c, nil
 }
@@ -91,82 +111,6 @@ func (c *Client) Receive(ctx context.Context) (*Message, error) {
 			return nil, c.Err()
 		}
 	}
-}
-
-// Handle receives messages and gives them to handler, one at a time, until
-// ctx ends or the client does, and returns why. A message is acknowledged when
-// handler returns nil. When it returns an error the message is not
-// acknowledged: it keeps its place in the window, and comes again with the
-// next connection.
-func (c *Client) Handle(ctx context.Context, handler func(context.Context, *Message) error) error {
-	for {
-		m, err := c.Receive(ctx)
-		if err != nil {
-			return err
-		}
-		if err := handler(ctx, m); err != nil {
-			c.opts.Logger.Warn("message not handled, it will come again", "type", m.Type, "id", m.ID, "seq", m.Seq, "err", err)
-			m.release()
-			continue
-		}
-		m.Ack()
-	}
-}
-
-// Send sends a message and waits until the edge has stored it, through lost
-// connections: it is sent again under its id, and stored once. An id is made
-// when e has none. A refusal is a [*wire.Error].
-//
-// When ctx ends first the message may have been stored or not: send it again
-// with the same id to be sure.
-func (c *Client) Send(ctx context.Context, e wire.Envelope) (wire.Accepted, error) {
-	e.RequiresAck = true
-	o, err := encode(&e)
-	if err != nil {
-		return wire.Accepted{}, err
-	}
-	o.reply = make(chan reply, 1)
-	if err := c.out.add(ctx, o); err != nil {
-		return wire.Accepted{}, err
-	}
-	select {
-	case r := <-o.reply:
-		return r.accepted, r.err
-	case <-ctx.Done():
-		c.out.forget(o)
-		return wire.Accepted{}, fmt.Errorf("client: no answer to message %s: %w", o.id, ctx.Err())
-	}
-}
-
-// Post sends a message and does not wait for an answer. It blocks only while
-// too much waits to be written. What was written to a connection that is then
-// lost is lost with it; a refusal goes to Options.OnError.
-func (c *Client) Post(ctx context.Context, e wire.Envelope) error {
-	o, err := encode(&e)
-	if err != nil {
-		return err
-	}
-	return c.out.add(ctx, o)
-}
-
-// encode checks the message as the edge will: one that is malformed must not
-// spoil the frame it shares with others.
-func encode(e *wire.Envelope) (*outgoing, error) {
-	if e.ID == "" {
-		e.ID = newID()
-	}
-	if e.Payload != nil && !wire.Embeddable(e.Payload) {
-		return nil, wire.NewError(wire.BadMessage, "payload must be one JSON value").For(e.ID)
-	}
-	frame := e.Append(nil)
-	items, err := wire.DecodeFrame(nil, frame)
-	if err != nil {
-		return nil, err
-	}
-	if items[0].Err != nil {
-		return nil, items[0].Err
-	}
-	return &outgoing{id: e.ID, frame: frame}, nil
 }
 
 // newID is an id that no other message has: 26 letters and digits, 130 bits.

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/rccs-io/rccs/wire"
 )
@@ -24,7 +25,16 @@ type incoming struct {
 	seen    seen
 	acks    []uint64
 	drops   uint64
+	// An acknowledgement waits for others while there are messages to handle.
+	clock *time.Timer // wakes the writer when one has waited long enough
+	armed bool        // clock runs
 }
+
+// Bounds of how long an acknowledgement waits for others to go with.
+const (
+	ackDelay = time.Millisecond
+	ackBatch = 128
+)
 
 // maxQueue is how many messages wait for Receive beside the window. Ephemeral
 // ones past it are dropped, durable ones are not read from the socket. With
@@ -58,12 +68,12 @@ func (in *incoming) offer(m *Message) bool {
 	defer in.mu.Unlock()
 	full := len(in.queue) >= maxQueue
 	switch {
-	case m.Seq == 0 && full:
+	case !m.durable() && full:
 		in.drops++
 		in.dropped(in.drops)
-	case m.Seq != 0 && !in.explicit && full:
+	case !in.explicit && full:
 		return false
-	case m.Seq == 0 || !in.explicit || in.isNewLocked(m):
+	case !m.durable() || !in.explicit || in.isNewLocked(m):
 		in.pushLocked(m)
 	}
 	return true
@@ -72,7 +82,8 @@ func (in *incoming) offer(m *Message) bool {
 // isNewLocked says whether a durable message must be handed on, and answers
 // one that must not.
 func (in *incoming) isNewLocked(m *Message) bool {
-	if in.pending[m.Seq] != nil {
+	if known := in.pending[m.Seq]; known != nil {
+		in.againLocked(known)
 		return false // it is acknowledged when it has been handled
 	}
 	_, twin := in.ids[senderOf(&m.Envelope)]
@@ -119,7 +130,7 @@ func (in *incoming) knows(seq uint64) bool {
 
 // ack settles a message that was handled.
 func (in *incoming) ack(m *Message) {
-	if m.Seq == 0 || !in.explicit {
+	if !m.durable() || !in.explicit {
 		return
 	}
 	in.mu.Lock()
@@ -127,13 +138,47 @@ func (in *incoming) ack(m *Message) {
 	in.unpendLocked(m)
 	in.seen.add(&m.Envelope)
 	in.acks = append(in.acks, m.Seq)
-	in.wake()
+	switch {
+	case len(in.queue) == 0 || len(in.acks) >= ackBatch:
+		in.wake()
+	case in.clock == nil:
+		in.armed, in.clock = true, time.AfterFunc(ackDelay, in.wake)
+	case !in.armed:
+		in.armed = true
+		in.clock.Reset(ackDelay)
+	}
 }
 
-func (in *incoming) release(m *Message) {
+// retry hands a message on again after a while, or at once with the next
+// connection.
+func (in *incoming) retry(m *Message) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.unpendLocked(m)
+	if in.pending[m.Seq] != m {
+		return // not durable, or acknowledged after all
+	}
+	m.Redelivered = true
+	m.delayed = true
+	wait := min(firstRetry<<min(m.tries, 16), maxRetry)
+	m.tries++
+	time.AfterFunc(wait, func() {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		in.againLocked(m)
+	})
+}
+
+// Bounds of the wait before a message that was not handled is handed on again.
+const (
+	firstRetry = time.Second
+	maxRetry   = time.Minute
+)
+
+func (in *incoming) againLocked(m *Message) {
+	if m.delayed && in.pending[m.Seq] == m {
+		m.delayed = false
+		in.pushLocked(m)
+	}
 }
 
 func (in *incoming) unpendLocked(m *Message) {
@@ -147,6 +192,13 @@ func (in *incoming) unpendLocked(m *Message) {
 func (in *incoming) takeAcks(dst []uint64) []uint64 {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	if len(in.acks) == 0 {
+		return dst
+	}
+	if in.armed {
+		in.armed = false
+		in.clock.Stop()
+	}
 	dst = append(dst, in.acks...)
 	in.acks = in.acks[:0]
 	return dst

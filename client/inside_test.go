@@ -107,13 +107,12 @@ func TestTakeFillsFrames(t *testing.T) {
 func TestReconnectedKeepsOrderAndLimit(t *testing.T) {
 	t.Parallel()
 	b := newOutbox(func() {})
-	var all []*outgoing
+	var told [4]reply
 	for i, size := range []int{1, 5000, 2, 3} {
-		o := &outgoing{id: fmt.Sprint(i), frame: make([]byte, size), reply: make(chan reply, 1)}
+		o := &outgoing{id: fmt.Sprint(i), frame: make([]byte, size), done: func(r reply) { told[i] = r }}
 		for j := range o.frame {
 			o.frame[j] = byte('0' + i)
 		}
-		all = append(all, o)
 		if err := b.add(t.Context(), o); err != nil {
 			t.Fatal(err)
 		}
@@ -123,7 +122,7 @@ func TestReconnectedKeepsOrderAndLimit(t *testing.T) {
 	}
 	b.answer("0", reply{})
 	b.reconnected(4000)
-	if r := <-all[1].reply; !errors.Is(r.err, wire.MessageTooLarge) {
+	if r := told[1]; !errors.Is(r.err, wire.MessageTooLarge) {
 		t.Errorf("too large for the new edge: %v", r.err)
 	}
 	if got := string(b.take(nil)); got != "[22,333]" {

@@ -24,6 +24,8 @@ type link struct {
 	// Static after the handshake.
 	ws      *websocket.Conn
 	session Session
+	nonce   string        // what the device signs
+	skew    time.Duration // the edge's clock minus ours
 	silence time.Duration // of the edge, after which the link is dead
 	pongs   chan string   // to write; of one place
 	gone    chan struct{} // closed when the reader has ended
@@ -108,6 +110,7 @@ func (l *link) register(ctx context.Context, opts *Options) error {
 	if err != nil {
 		return err
 	}
+	l.nonce = challenge.Nonce
 	r, err := opts.register(ctx, challenge.Nonce)
 	if err != nil {
 		return err
@@ -127,13 +130,16 @@ func (l *link) register(ctx context.Context, opts *Options) error {
 		return fmt.Errorf("the edge answered %q, want %q", answer.Status, wire.StatusSuccess)
 	}
 	l.session = newSession(&answer.Registered)
+	if !l.session.ServerTime.IsZero() {
+		l.skew = time.Until(l.session.ServerTime)
+	}
 	return nil
 }
 
 // await reads until an envelope of the type comes.
 func (l *link) await(typ string) (*wire.Envelope, error) {
 	for {
-		items, err := l.next()
+		items, err := l.next(nil)
 		if err != nil {
 			return nil, err
 		}
@@ -153,8 +159,8 @@ func (l *link) await(typ string) (*wire.Envelope, error) {
 	}
 }
 
-// next reads one frame. Its payloads are good for ever.
-func (l *link) next() ([]wire.Item, error) {
+// next reads one frame into dst. Its payloads are good for ever.
+func (l *link) next(dst []wire.Item) ([]wire.Item, error) {
 	kind, frame, err := l.ws.ReadMessage()
 	if err != nil {
 		return nil, l.ending(err)
@@ -162,7 +168,7 @@ func (l *link) next() ([]wire.Item, error) {
 	if kind != websocket.TextMessage {
 		return nil, wire.NewError(wire.BadFrame, "the edge sent a binary frame")
 	}
-	return wire.DecodeFrame(nil, frame)
+	return wire.DecodeFrame(dst, frame)
 }
 
 // ending turns the end of reading into what the edge said.

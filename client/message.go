@@ -2,6 +2,8 @@ package client
 
 import (
 	"encoding/base64"
+	"encoding/json"
+	"fmt"
 	"sync/atomic"
 
 	"github.com/rccs-io/rccs/wire"
@@ -11,24 +13,33 @@ import (
 type Message struct {
 	wire.Envelope
 
-	in      *incoming
+	in      *incoming // nil for what needs no acknowledgement
 	settled atomic.Bool
+
+	// Guarded by incoming.mu.
+	tries   int  // failed ones
+	delayed bool // waits to be handed on again
 }
+
+// durable says whether the device has to acknowledge it. A topic's message has
+// a seq and needs no acknowledgement.
+func (m *Message) durable() bool { return m.Seq != 0 && m.Type != wire.TypeTopic }
 
 // Ack says that the message has been dealt with and need not come again. It
 // does not block, does nothing the second time, and nothing for a message
 // without a seq. Many are told to the edge at once.
 func (m *Message) Ack() {
-	if !m.settled.Swap(true) {
+	if m.in != nil && !m.settled.Swap(true) {
 		m.in.ack(m)
 	}
 }
 
-// release gives the message back: it comes again with the next connection.
-func (m *Message) release() {
-	if !m.settled.Swap(true) {
-		m.in.release(m)
+// Decode reads the payload into v, as encoding/json does.
+func (m *Message) Decode(v any) error {
+	if err := json.Unmarshal(m.Payload, v); err != nil {
+		return fmt.Errorf("client: payload of %s: %w", m.Type, err)
 	}
+	return nil
 }
 
 // Data is the body as its sender published it: the payload, or, for what is

@@ -54,6 +54,14 @@ type Options struct {
 
 	// NoReconnect ends the client with its first connection.
 	NoReconnect bool
+	// Offline lets Dial return at once, and the client connect when it can.
+	Offline bool
+	// Outbox is a file that keeps what was given to [Client.Queue] and is not
+	// accepted yet, so that it survives the end of the process; "" keeps it in
+	// memory. One client at a time can use a file.
+	Outbox string
+	// OutboxLimit is how many messages Queue keeps at most; 0 is 10,000.
+	OutboxLimit int
 	// HandshakeTimeout bounds connecting and registering; 0 is 10 s.
 	HandshakeTimeout time.Duration
 	// Header goes with the upgrade request.
@@ -64,11 +72,27 @@ type Options struct {
 	// silent. It never hears tokens or payloads.
 	Logger *slog.Logger
 
+	// Requests are what [Client.HandleRequest] would be called with, from the
+	// first moment on.
+	Requests map[string]RequestHandler
+
 	// OnConnect is called after each registration.
 	OnConnect func(Session)
 	// OnDisconnect is called when a connection ends and will be tried again,
 	// and when a try fails.
 	OnDisconnect func(error)
+	// OnPresence hears that another device of the user came online, went
+	// offline or changed its status. nil leaves it to Receive.
+	OnPresence func(wire.Presence)
+	// OnGap hears of messages that are gone because they were stored for too
+	// long or were too many. nil leaves it to Receive.
+	OnGap func(wire.Gap)
+	// OnDiscard hears of messages that were acknowledged although no handler
+	// dealt with them. See [ErrDiscard].
+	OnDiscard func(m *Message, why error)
+	// OnSent hears what became of what was given to [Client.Queue]: the edge
+	// accepted it, or refused it for good.
+	OnSent func(id string, a wire.Accepted, err error)
 	// OnOutcome hears what became of messages that were accepted: delivered,
 	// expired or replaced, for each recipient. The outcome is acknowledged
 	// when it returns.
@@ -90,6 +114,9 @@ func (o *Options) withDefaults() (*Options, error) {
 	if full.HandshakeTimeout == 0 {
 		full.HandshakeTimeout = 10 * time.Second
 	}
+	if full.OutboxLimit == 0 {
+		full.OutboxLimit = 10_000
+	}
 	if full.Logger == nil {
 		full.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -98,6 +125,8 @@ func (o *Options) withDefaults() (*Options, error) {
 		return nil, errors.New("client: no credential: set Options.Token or Options.Credentials")
 	case full.AckMode != wire.AckExplicit && full.AckMode != wire.AckAuto:
 		return nil, fmt.Errorf("client: Options.AckMode is %q: use %q or %q", full.AckMode, wire.AckExplicit, wire.AckAuto)
+	case full.OutboxLimit < 0:
+		return nil, errors.New("client: Options.OutboxLimit must not be negative")
 	case full.Window < 0 || full.Heartbeat < 0 || full.HandshakeTimeout < 0:
 		return nil, errors.New("client: Window, Heartbeat and HandshakeTimeout must not be negative")
 	}

@@ -3,25 +3,42 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 
 	"github.com/rccs-io/rccs/wire"
 )
 
-// Bounds of what waits to be written, past which Send and Post block; and of
-// what is put into one frame.
+// Bounds of what waits to be written, past which senders block; and of what is
+// put into one frame.
 const (
 	maxOutMessages = 1024
 	maxOutBytes    = 4 << 20
 	batchBytes     = 64 << 10
 )
 
+// ErrConnectionLost is how a request ends whose connection did. The other
+// device may have acted on it or not.
+var ErrConnectionLost = errors.New("client: the connection was lost")
+
+// errBeingSent refuses a second message with an id that waits for its answer.
+var errBeingSent = errors.New("client: a message with this id is being sent")
+
 // outgoing is a message to send.
 type outgoing struct {
+	// Static.
 	id    string
 	frame []byte
-	reply chan reply // of one place; nil when no answer is awaited
+	// done gets the answer, once; nil when none is awaited. It must return
+	// soon. It may use the outbox.
+	done func(reply)
+	// part gets each part of a response that more follow; nil for what has no
+	// parts. It is called by the reader, as done is for the last one.
+	part func(payload []byte)
+	// bound ends with the connection that it was written to. All else that has
+	// no answer is written to the next one again.
+	bound bool
 
 	// Guarded by outbox.mu.
 	order  uint64
@@ -30,8 +47,9 @@ type outgoing struct {
 
 // reply is the answer to a message.
 type reply struct {
-	accepted wire.Accepted
-	err      error
+	answer  *wire.Answer // of an ack; its payload is needed where that holds more
+	payload []byte       // of an ack or a response
+	err     error
 }
 
 // outbox holds what waits to be written, and what was written and waits for
@@ -72,30 +90,43 @@ func (b *outbox) add(ctx context.Context, o *outgoing) error {
 func (b *outbox) offer(o *outgoing) (room chan struct{}, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	switch {
-	case b.closed != nil:
-		return nil, b.closed
-	case b.limit > 0 && len(o.frame) > b.limit:
-		return nil, tooLarge(o, b.limit)
-	case b.waiting[o.id] != nil:
-		return nil, errors.New("client: a message with id " + o.id + " is being sent")
-	case len(b.queue) > 0 && (len(b.queue) >= maxOutMessages || b.bytes+len(o.frame) > maxOutBytes):
+	if len(b.queue) > 0 && b.closed == nil && (len(b.queue) >= maxOutMessages || b.bytes+len(o.frame) > maxOutBytes) {
 		if b.room == nil {
 			b.room = make(chan struct{})
 		}
 		return b.room, nil
 	}
-	b.order++
-	o.order = b.order
-	if o.reply != nil {
-		b.waiting[o.id] = o
-	}
-	b.pushLocked(o)
-	b.wake()
-	return nil, nil
+	return nil, b.pushLocked(o)
 }
 
-func (b *outbox) pushLocked(o *outgoing) {
+// push queues a message whether or not there is room: for what is bounded
+// elsewhere, from where nothing may wait.
+func (b *outbox) push(o *outgoing) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.pushLocked(o)
+}
+
+func (b *outbox) pushLocked(o *outgoing) error {
+	switch {
+	case b.closed != nil:
+		return b.closed
+	case b.limit > 0 && len(o.frame) > b.limit:
+		return tooLarge(o, b.limit)
+	case o.done != nil && b.waiting[o.id] != nil:
+		return fmt.Errorf("%w: %s", errBeingSent, o.id)
+	}
+	b.order++
+	o.order = b.order
+	if o.done != nil {
+		b.waiting[o.id] = o
+	}
+	b.queueLocked(o)
+	b.wake()
+	return nil
+}
+
+func (b *outbox) queueLocked(o *outgoing) {
 	o.queued = true
 	b.queue = append(b.queue, o)
 	b.bytes += len(o.frame)
@@ -148,23 +179,27 @@ func (b *outbox) roomLocked() {
 // answer gives a reply to whoever waits for it; false when nobody does.
 func (b *outbox) answer(id string, r reply) bool {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	o := b.waiting[id]
-	if o == nil {
-		return false
+	if o != nil {
+		b.removeLocked(o)
 	}
-	b.settleLocked(o, r)
-	return true
+	b.mu.Unlock()
+	if o != nil {
+		o.done(r)
+	}
+	return o != nil
 }
 
-func (b *outbox) settleLocked(o *outgoing, r reply) {
+// awaited is the message that waits for an answer under this id, or nil.
+func (b *outbox) awaited(id string) *outgoing {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.waiting[id]
+}
+
+// removeLocked takes a message out of wherever it is.
+func (b *outbox) removeLocked(o *outgoing) {
 	delete(b.waiting, o.id)
-	b.dropLocked(o)
-	o.reply <- r // it has one place and gets one reply
-}
-
-// dropLocked takes a message out of the queue, if it is still there.
-func (b *outbox) dropLocked(o *outgoing) {
 	if o.queued {
 		o.queued = false
 		b.queue = slices.DeleteFunc(b.queue, func(other *outgoing) bool { return other == o })
@@ -173,29 +208,66 @@ func (b *outbox) dropLocked(o *outgoing) {
 	}
 }
 
-// forget gives up waiting for the answer to o.
-func (b *outbox) forget(o *outgoing) {
+// forget gives up waiting for the answer to o, which is then not written, if
+// it was not before. awaited is false when the answer has come already.
+func (b *outbox) forget(o *outgoing) (awaited, written bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.waiting[o.id] == o {
-		delete(b.waiting, o.id)
-		b.dropLocked(o)
+	if b.waiting[o.id] != o {
+		return false, true
 	}
+	written = !o.queued
+	b.removeLocked(o)
+	return true, written
+}
+
+// disconnected ends what lives no longer than the connection: requests that
+// were written, and responses. It returns the ids of those requests.
+func (b *outbox) disconnected() []string {
+	b.mu.Lock()
+	var ended []*outgoing
+	for _, o := range b.waiting {
+		if o.bound && !o.queued {
+			ended = append(ended, o)
+		}
+	}
+	for _, o := range ended {
+		b.removeLocked(o)
+	}
+	b.queue = slices.DeleteFunc(b.queue, func(o *outgoing) bool {
+		drop := o.bound && o.done == nil
+		if drop {
+			o.queued = false
+			b.bytes -= len(o.frame)
+		}
+		return drop
+	})
+	b.roomLocked()
+	b.mu.Unlock()
+	ids := make([]string, len(ended))
+	for i, o := range ended {
+		ids[i] = o.id
+		o.done(reply{err: ErrConnectionLost})
+	}
+	return ids
 }
 
 // reconnected queues again, in their first order, all that was written and has
 // no answer. limit is the new connection's.
 func (b *outbox) reconnected(limit int) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.limit = limit
+	var large []*outgoing
 	for _, o := range b.waiting {
 		switch {
 		case limit > 0 && len(o.frame) > limit:
-			b.settleLocked(o, reply{err: tooLarge(o, limit)})
+			large = append(large, o)
 		case !o.queued:
-			b.pushLocked(o)
+			b.queueLocked(o)
 		}
+	}
+	for _, o := range large {
+		b.removeLocked(o)
 	}
 	slices.SortFunc(b.queue, func(x, y *outgoing) int {
 		if x.order < y.order {
@@ -203,16 +275,22 @@ func (b *outbox) reconnected(limit int) {
 		}
 		return 1
 	})
+	b.mu.Unlock()
+	for _, o := range large {
+		o.done(reply{err: tooLarge(o, limit)})
+	}
 }
 
 // close refuses what comes and fails what waits.
 func (b *outbox) close(why error) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.closed = why
-	for _, o := range b.waiting {
-		b.settleLocked(o, reply{err: why})
-	}
+	waiting := b.waiting
+	b.waiting = nil
 	b.queue, b.bytes = nil, 0
 	b.roomLocked()
+	b.mu.Unlock()
+	for _, o := range waiting {
+		o.done(reply{err: why})
+	}
 }

@@ -227,3 +227,27 @@ func await[T any](t *testing.T, what string, c <-chan T) (v T) {
 	}
 	return v
 }
+
+// want is the next envelope from the client, which must be of this type.
+func (p *peer) want(typ string) wire.Envelope {
+	p.t.Helper()
+	e, ok := p.next()
+	if !ok || e.Type != typ {
+		p.t.Errorf("peer %d got %+v, want a %s", p.n, e, typ)
+	}
+	return e
+}
+
+// refuse answers a message with an error.
+func (p *peer) refuse(e wire.Envelope, code wire.Code) {
+	p.send(string(wire.NewError(code, "").For(e.ID).Append(nil)))
+}
+
+// accept answers a message.
+func (p *peer) accept(e wire.Envelope, recipients ...string) {
+	a := wire.Accepted{OriginalID: e.ID}
+	for _, device := range recipients {
+		a.Recipients = append(a.Recipients, wire.Recipient{DeviceID: device, Seq: 1})
+	}
+	p.send(string(a.Append(nil)))
+}

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -32,13 +33,26 @@ func (c *Client) run(l *link) {
 	c.session.Connected = false
 	c.mu.Unlock()
 	c.out.close(err)
+	if !c.requests.close(closeGrace) {
+		c.opts.Logger.Warn("a handler of a request does not heed its context")
+	}
+	if err := c.spool.close(); err != nil {
+		c.opts.Logger.Error("outbox file not closed", "err", err)
+	}
 	close(c.done)
 	c.opts.Logger.Info("device ended", "err", err)
 }
 
 // live returns why there will be no further connection.
 func (c *Client) live(l *link) error {
-	for try := 0; ; {
+	try := 0
+	if l == nil { // Options.Offline
+		var err error
+		if l, try, err = c.again(nil, 0); err != nil {
+			return err
+		}
+	}
+	for {
 		began := time.Now()
 		err := c.serve(l)
 		if time.Since(began) >= settledAfter {
@@ -50,19 +64,22 @@ func (c *Client) live(l *link) error {
 	}
 }
 
-// again connects after err ended the last connection; its error is final.
+// again connects after err ended the last connection, nil for none; its error
+// is final.
 func (c *Client) again(err error, try int) (*link, int, error) {
 	for ; ; try++ {
-		if c.ctx.Err() != nil || c.opts.NoReconnect || final(err, c.opts.Credentials != nil) {
-			return nil, try, err
-		}
-		if c.opts.OnDisconnect != nil {
-			c.opts.OnDisconnect(err)
-		}
-		wait := pause(err, try)
-		c.opts.Logger.Info("connection lost", "err", err, "wait", wait)
-		if !c.sleep(wait) {
-			return nil, try, ErrClosed
+		if err != nil {
+			if c.ctx.Err() != nil || c.opts.NoReconnect || final(err, c.opts.Credentials != nil) {
+				return nil, try, c.farewellOf(err)
+			}
+			if c.opts.OnDisconnect != nil {
+				c.opts.OnDisconnect(err)
+			}
+			wait := pause(err, try)
+			c.opts.Logger.Info("connection lost", "err", err, "wait", wait)
+			if !c.sleep(wait) {
+				return nil, try, ErrClosed
+			}
 		}
 		l, failed := connect(c.ctx, c.url, c.opts)
 		if failed == nil {
@@ -70,6 +87,16 @@ func (c *Client) again(err error, try int) (*link, int, error) {
 		}
 		err = failed
 	}
+}
+
+// farewellOf is why the client ends: what a device that unregisters is told
+// is what it asked for.
+func (c *Client) farewellOf(err error) error {
+	var closed *CloseError
+	if errors.As(err, &closed) && closed.Code == wire.CloseNormal && c.leaving.Load() {
+		return ErrClosed
+	}
+	return err
 }
 
 // final says whether the edge does not want the device back.
@@ -120,6 +147,8 @@ func (c *Client) serve(l *link) error {
 	c.setSession(l.session)
 	c.in.reconnected()
 	c.out.reconnected(l.session.MaxMessageBytes)
+	c.restatus()
+	c.topics.rejoin()
 	if c.opts.OnConnect != nil {
 		c.opts.OnConnect(l.session)
 	}
@@ -130,19 +159,35 @@ func (c *Client) serve(l *link) error {
 		time.AfterFunc(closeGrace, func() { _ = l.ws.Close() })
 	})
 	defer stop()
-	written := make(chan struct{})
-	go func() {
-		defer close(written)
-		c.write(l)
-	}()
+	ctx, cancel := context.WithCancel(c.ctx)
+	defer cancel()
+	var others sync.WaitGroup
+	others.Go(func() { c.write(l) })
+	if c.opts.Credentials != nil && !l.session.Expires.IsZero() {
+		others.Go(func() { c.renew(ctx, l) })
+	}
 	err := c.read(l)
 	close(l.gone)
+	cancel()
 	_ = l.ws.Close()
-	<-written
+	others.Wait()
+	c.disconnected()
+	return err
+}
+
+// disconnected ends what lives no longer than a connection. The other side may
+// have kept it for the next one, when that takes this one over: it is told.
+func (c *Client) disconnected() {
 	c.mu.Lock()
 	c.session.Connected = false
 	c.mu.Unlock()
-	return err
+	lost := c.requests.disconnected()
+	for _, id := range c.out.disconnected() {
+		c.giveUp(id)
+	}
+	for _, r := range lost {
+		c.refuse(r, &wire.Failure{Code: string(wire.Unavailable), Message: "the device lost its connection"})
+	}
 }
 
 // read is the read loop.
@@ -154,69 +199,10 @@ func (c *Client) read(l *link) error {
 			c.dispatch(l, &items[i])
 		}
 		var err error
-		if items, err = l.next(); err != nil {
+		if items, err = l.next(items[:0]); err != nil {
 			return err
 		}
 		l.touch()
-	}
-}
-
-// dispatch deals with one envelope from the edge.
-func (c *Client) dispatch(l *link, item *wire.Item) {
-	e := &item.Envelope
-	l.last = nil
-	if item.Err != nil {
-		c.opts.Logger.Error("message cannot be read", "err", item.Err)
-		return
-	}
-	switch e.Type {
-	case wire.TypeAck:
-		c.answer(e)
-	case wire.TypeError:
-		told, err := wire.DecodeError(e.Payload)
-		if err != nil {
-			c.opts.Logger.Error("error message cannot be read", "err", err)
-			return
-		}
-		c.told(l, told)
-	case wire.TypeRegister, wire.TypeHeartbeat:
-	default:
-		c.in.deliver(c.ctx, e)
-	}
-}
-
-// answer deals with an ack: of a message that was sent, or of what became of
-// one.
-func (c *Client) answer(e *wire.Envelope) {
-	a, err := wire.DecodeAnswer(e.Payload)
-	if err != nil {
-		c.opts.Logger.Error("ack cannot be read", "err", err)
-	} else if a.Status == wire.StatusAccepted {
-		c.out.answer(a.OriginalMessageID, reply{accepted: a.Accepted()})
-	}
-	if e.Seq == 0 {
-		return
-	}
-	// Durable: what became of a message. It may have come before; its id is no
-	// help, one message has an outcome for each recipient.
-	m := &Message{Envelope: *e, in: c.in}
-	if err == nil && c.opts.OnOutcome != nil && !c.in.knows(e.Seq) {
-		c.opts.OnOutcome(a.Outcome())
-	}
-	m.Ack()
-}
-
-// told deals with an error message.
-func (c *Client) told(l *link, told *wire.Error) {
-	if told.OriginalID != "" && c.out.answer(told.OriginalID, reply{err: told}) {
-		return
-	}
-	c.opts.Logger.Warn("the edge reports an error", "code", string(told.Code), "message", told.Text(), "id", told.OriginalID)
-	if told.OriginalID == "" {
-		l.last = told
-	}
-	if c.opts.OnError != nil {
-		c.opts.OnError(told)
 	}
 }
 

@@ -1,0 +1,91 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/rccs-io/rccs/wire"
+)
+
+// Devices are all devices of the user, this one among them, online or not.
+func (c *Client) Devices(ctx context.Context) ([]wire.Device, error) {
+	r, err := c.control(ctx, wire.TypeDeviceList, nil)
+	if err != nil {
+		return nil, err
+	}
+	list, err := wire.DecodeDeviceList(r.payload)
+	if err != nil {
+		return nil, fmt.Errorf("client: answer to device_list: %w", err)
+	}
+	return list.Devices, nil
+}
+
+// SetStatus shows the user's other devices how this one is: [wire.Online],
+// [wire.Away] or [wire.Busy]. extra is nil, or becomes a JSON object that they
+// see beside it. The status is told again after each reconnect.
+func (c *Client) SetStatus(ctx context.Context, status string, extra any) error {
+	s := wire.DeviceStatus{Status: status}
+	if extra != nil {
+		object, err := encodeJSON(extra)
+		if err != nil {
+			return fmt.Errorf("client: extra of the status: %w", err)
+		}
+		if len(object) == 0 || object[0] != '{' {
+			return errors.New("client: extra of the status must become a JSON object")
+		}
+		s.Extra = object
+	}
+	payload := s.AppendPayload(nil)
+	if _, err := c.control(ctx, wire.TypeStatus, payload); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.status = payload
+	return nil
+}
+
+// restatus tells a new connection the status that was set.
+func (c *Client) restatus() {
+	c.mu.Lock()
+	payload := c.status
+	c.mu.Unlock()
+	if payload == nil {
+		return
+	}
+	c.background(wire.TypeStatus, payload, func(r reply) {
+		if r.err != nil && !errors.Is(r.err, c.Err()) {
+			c.opts.Logger.Warn("status not told again", "err", r.err)
+		}
+	})
+}
+
+// background sends a control message of the client's own. done must not wait.
+func (c *Client) background(typ string, payload []byte, done func(reply)) {
+	e := wire.Envelope{ID: newID(), Type: typ, Payload: payload}
+	err := c.out.push(&outgoing{id: e.ID, frame: e.Append(nil), done: done, bound: true})
+	if err != nil {
+		done(reply{err: err})
+	}
+}
+
+// Unregister ends the session, so that the user's other devices see this one
+// offline and the next connection begins a new session, and then ends the
+// client as Close does. What comes meanwhile waits in the inbox.
+func (c *Client) Unregister(ctx context.Context) error { return c.leave(ctx, wire.Unregister{}) }
+
+// Forget removes the device with its inbox and all that is known of it, and
+// ends the client. Connecting again registers a new one.
+func (c *Client) Forget(ctx context.Context) error {
+	return c.leave(ctx, wire.Unregister{Forget: true})
+}
+
+func (c *Client) leave(ctx context.Context, u wire.Unregister) error {
+	c.leaving.Store(true)
+	defer c.leaving.Store(false)
+	if _, err := c.control(ctx, wire.TypeUnregister, u.AppendPayload(nil)); err != nil {
+		return err
+	}
+	return c.Close()
+}

@@ -1,0 +1,373 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/rccs-io/rccs/wire"
+)
+
+// Bounds of what waits in a subscription. Past them it stops listening, and
+// reads on from the store when it has been emptied.
+const (
+	maxTopicMessages = 1024
+	maxTopicBytes    = 4 << 20
+)
+
+// rejoinAfter is how long a subscription that was refused for the moment
+// waits.
+const rejoinAfter = time.Second
+
+// SubscribeOptions say where a subscription begins. nil begins now.
+type SubscribeOptions struct {
+	// Since begins after a seq, at a time, or with the last message. See
+	// [Subscription.Last] for going on where another one ended.
+	Since wire.Since
+}
+
+// Subscription is the messages of a topic, each once and in order, through
+// lost connections and however slowly they are read, as far back as the topic
+// is stored. Where it is not, a gap is told: see Options.OnGap.
+type Subscription struct {
+	// Static.
+	c     *Client
+	topic string
+	ready chan struct{}
+
+	mu     sync.Mutex
+	since  wire.Since // of the next subscribe, while last is 0
+	last   uint64     // of the last message that was queued
+	queue  []*Message
+	bytes  int  // of queue
+	known  bool // the edge has agreed once: new connections join by themselves
+	behind bool // what comes is not taken until it has been asked for anew
+	joins  int  // counts subscribes, so that a late answer is known as one
+	err    error
+}
+
+// Subscribe listens to a topic until the subscription is closed. A topic has
+// one subscription a client. It returns when the edge has agreed; ctx bounds
+// that alone.
+func (c *Client) Subscribe(ctx context.Context, topic string, opts *SubscribeOptions) (*Subscription, error) {
+	s := &Subscription{c: c, topic: topic, ready: make(chan struct{}, 1)}
+	if opts != nil {
+		s.since = opts.Since
+	}
+	if !wire.ValidTopic(topic) {
+		return nil, wire.Errorf(wire.BadMessage, "%q is not a topic: want names with dots between", topic)
+	}
+	if !c.topics.add(s) {
+		return nil, fmt.Errorf("client: topic %s has a subscription already", topic)
+	}
+	join := wire.Subscribe{Topic: topic, Since: s.since}
+	r, err := c.control(ctx, wire.TypeSubscribe, join.AppendPayload(nil))
+	if err != nil {
+		_ = s.Close() // the edge may have agreed all the same
+		return nil, err
+	}
+	s.agreed(r.answer.Seq)
+	return s, nil
+}
+
+// Publish stores a message in a topic and returns its seq. Of the options,
+// [WithID] and [Traceparent] have a meaning here.
+func (c *Client) Publish(ctx context.Context, topic string, data any, opts ...SendOption) (wire.Published, error) {
+	raw, err := encodeJSON(data)
+	if err != nil {
+		return wire.Published{}, fmt.Errorf("client: data for topic %s: %w", topic, err)
+	}
+	if !wire.Embeddable(raw) {
+		return wire.Published{}, wire.NewError(wire.BadMessage, "data must be one JSON value")
+	}
+	p := wire.Publish{Topic: topic, Data: raw}
+	e := wire.Envelope{ID: newID(), Type: wire.TypePublish, Payload: p.AppendPayload(nil)}
+	for _, set := range opts {
+		set(&e)
+	}
+	r, err := c.call(ctx, &e)
+	if err != nil {
+		return wire.Published{}, err
+	}
+	return wire.Published{OriginalID: e.ID, Topic: r.answer.Topic, Seq: r.answer.Seq, Duplicate: r.answer.Duplicate}, nil
+}
+
+// History reads what is stored of a topic or of the device's own inbox, page
+// after page, from h.From on. It acknowledges nothing. h.Limit is how many
+// messages come at a time. An error ends it.
+func (c *Client) History(ctx context.Context, h wire.History) iter.Seq2[*wire.Envelope, error] {
+	return func(yield func(*wire.Envelope, error) bool) {
+		for {
+			page, next, err := c.page(ctx, h)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for i := range page {
+				if page[i].Err != nil {
+					c.opts.Logger.Error("stored message cannot be read", "err", page[i].Err)
+				} else if !yield(&page[i].Envelope, nil) {
+					return
+				}
+			}
+			if next <= h.From {
+				return
+			}
+			h.From = next
+		}
+	}
+}
+
+// page is one answer to a history; next is 0 when there is no more.
+func (c *Client) page(ctx context.Context, h wire.History) (page []wire.Item, next uint64, err error) {
+	r, err := c.control(ctx, wire.TypeHistory, h.AppendPayload(nil))
+	if err != nil {
+		return nil, 0, err
+	}
+	p, err := wire.DecodeHistoryPage(r.payload)
+	if err != nil {
+		return nil, 0, fmt.Errorf("client: answer to history: %w", err)
+	}
+	if p.Messages != nil {
+		page, err = wire.DecodeFrame(nil, p.Messages)
+	}
+	return page, p.Next, err
+}
+
+// Topic is what it listens to.
+func (s *Subscription) Topic() string { return s.topic }
+
+// Last is where to go on: a subscription, of this client or another, with this
+// Since begins with the message that [Subscription.Next] would return next.
+func (s *Subscription) Last() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.queue) > 0 {
+		return s.queue[0].Seq - 1
+	}
+	return s.last
+}
+
+// Next waits for the next message. Nothing acknowledges it. After the end of
+// the subscription it returns why: [ErrClosed], the client's error, or a
+// [*wire.Error] of an edge that does not let it listen any more.
+func (s *Subscription) Next(ctx context.Context) (*Message, error) {
+	for {
+		if m, err := s.pop(); m != nil || err != nil {
+			return m, err
+		}
+		select {
+		case <-s.ready:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-s.c.done:
+			if m, err := s.pop(); m != nil || err != nil {
+				return m, err
+			}
+			return nil, s.c.Err()
+		}
+	}
+}
+
+// Messages is [Subscription.Next] as an iterator; the last pair has the error
+// that ended it.
+func (s *Subscription) Messages(ctx context.Context) iter.Seq2[*Message, error] {
+	return func(yield func(*Message, error) bool) {
+		for {
+			m, err := s.Next(ctx)
+			if !yield(m, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Close ends the subscription.
+func (s *Subscription) Close() error {
+	if s.fail(ErrClosed) {
+		s.c.topics.remove(s)
+		bye := wire.Subscribe{Topic: s.topic}
+		s.c.background(wire.TypeUnsubscribe, bye.AppendPayload(nil), func(reply) {})
+	}
+	return nil
+}
+
+// fail ends the subscription; false when it had ended before.
+func (s *Subscription) fail(err error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return false
+	}
+	s.err = err
+	signal(s.ready)
+	return true
+}
+
+func (s *Subscription) pop() (*Message, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.queue) == 0 {
+		if s.err != nil {
+			signal(s.ready) // for whoever else waits
+		}
+		return nil, s.err
+	}
+	m := s.queue[0]
+	s.queue[0] = nil
+	s.queue = s.queue[1:]
+	s.bytes -= len(m.Payload)
+	if len(s.queue) > 0 {
+		signal(s.ready)
+	} else if s.behind {
+		s.rejoinLocked()
+	}
+	return m, nil
+}
+
+// offer takes a message from the connection.
+func (s *Subscription) offer(e *wire.Envelope) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.err != nil, s.behind, e.Seq != 0 && e.Seq <= s.last:
+	case len(s.queue) > 0 && (len(s.queue) >= maxTopicMessages || s.bytes+len(e.Payload) > maxTopicBytes):
+		s.behind = true
+	default:
+		s.last = max(s.last, e.Seq)
+		s.queue = append(s.queue, &Message{Envelope: *e})
+		s.bytes += len(e.Payload)
+		signal(s.ready)
+	}
+}
+
+// agreed learns the last seq of the topic at the time of the subscribe, so
+// that a later one begins where this one did, whenever that is.
+func (s *Subscription) agreed(seq uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.known = true
+	switch s.since.Kind {
+	case wire.SinceNow:
+		s.since = wire.Since{Kind: wire.SinceSeq, Seq: seq}
+	case wire.SinceLast:
+		s.since = wire.Since{Kind: wire.SinceSeq, Seq: max(seq, 1) - 1}
+	case wire.SinceSeq, wire.SinceTime:
+	}
+}
+
+// rejoinLocked asks for what was not taken. It leaves the topic first: what
+// comes before the answer to that is of the old subscription and has a hole,
+// what comes after it is of the new one.
+func (s *Subscription) rejoinLocked() {
+	bye := wire.Subscribe{Topic: s.topic}
+	s.c.background(wire.TypeUnsubscribe, bye.AppendPayload(nil), func(r reply) {
+		if r.err == nil || errors.As(r.err, new(*wire.Error)) {
+			s.join()
+		} // else the connection is lost, and the next one joins
+	})
+}
+
+// join subscribes on the connection there is, and listens from here on.
+func (s *Subscription) join() {
+	s.mu.Lock()
+	if s.err != nil {
+		s.mu.Unlock()
+		return
+	}
+	s.behind = false
+	s.joins++
+	no := s.joins
+	join := wire.Subscribe{Topic: s.topic, Since: s.since}
+	if s.last > 0 {
+		join.Since = wire.Since{Kind: wire.SinceSeq, Seq: s.last}
+	}
+	s.mu.Unlock()
+	s.c.background(wire.TypeSubscribe, join.AppendPayload(nil), func(r reply) { s.joined(no, r) })
+}
+
+// joined hears the edge's answer to a subscribe of the client's own.
+func (s *Subscription) joined(no int, r reply) {
+	if r.err == nil {
+		s.agreed(r.answer.Seq)
+		return
+	}
+	told, ok := errors.AsType[*wire.Error](r.err)
+	switch {
+	case !ok: // the connection is lost, and the next one joins
+	case told.Code.Retry() == wire.RetryNever:
+		s.c.topics.remove(s)
+		s.fail(told)
+	default:
+		time.AfterFunc(max(rejoinAfter, told.RetryAfter), func() {
+			s.mu.Lock()
+			current := s.joins == no
+			s.mu.Unlock()
+			if current {
+				s.join()
+			}
+		})
+	}
+}
+
+// topics are the subscriptions of a client.
+type topics struct {
+	mu   sync.Mutex
+	all  map[string]*Subscription
+	used bool // what comes late is known as such
+}
+
+func (t *topics) add(s *Subscription) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.all == nil {
+		t.all = make(map[string]*Subscription)
+	}
+	if t.all[s.topic] != nil {
+		return false
+	}
+	t.all[s.topic] = s
+	t.used = true
+	return true
+}
+
+func (t *topics) remove(s *Subscription) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.all[s.topic] == s {
+		delete(t.all, s.topic)
+	}
+}
+
+// offer gives a topic's message to its subscription; false when the client
+// never had one, and the application speaks the protocol itself.
+func (t *topics) offer(e *wire.Envelope) bool {
+	t.mu.Lock()
+	s, used := t.all[e.Topic], t.used
+	t.mu.Unlock()
+	if s != nil {
+		s.offer(e)
+	}
+	return used
+}
+
+// rejoin subscribes to all topics on a new connection.
+func (t *topics) rejoin() {
+	t.mu.Lock()
+	all := make([]*Subscription, 0, len(t.all))
+	for _, s := range t.all {
+		all = append(all, s)
+	}
+	t.mu.Unlock()
+	for _, s := range all {
+		s.mu.Lock()
+		known := s.known // else its first subscribe is still under way
+		s.mu.Unlock()
+		if known {
+			s.join()
+		}
+	}
+}
