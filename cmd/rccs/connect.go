@@ -1,13 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,9 +17,11 @@ import (
 
 type connectFlags struct {
 	url, data, creds, kind string
+	deviceType, since      string
+	capabilities, topics   []string
 	count                  uint
 	timeout                time.Duration
-	json                   bool
+	json, presence         bool
 }
 
 func newConnectCommand(env *environment) *cobra.Command {
@@ -31,13 +30,22 @@ func newConnectCommand(env *environment) *cobra.Command {
 		Use:   "connect USER/DEVICE",
 		Short: "Be a device in this terminal",
 		Long: `Connect as a device: print each message as it arrives and acknowledge it, and
-send what is typed. A typed line is the name of another device of the same user,
-a space, and the payload; a payload that is not JSON is sent as a JSON string.
+send what is typed. A line that is typed is one of
 
-The connection comes back by itself when the server does. Ctrl-C ends it; the
-end of standard input (Ctrl-D) ends only what is sent.`,
+  DEVICE PAYLOAD               a message to another device of the same user
+  * PAYLOAD                    a message to whom its type goes (--type)
+  #TOPIC PAYLOAD               a message to all who listen to the topic
+  ?DEVICE METHOD [PARAMS]      a request: its response is printed
+  =ID RESULT                   the response to a request that was printed
+  /devices                     lists the user's devices
+  /status online|away|busy     shows the user's other devices how this one is
+
+A payload that is not JSON is sent as a JSON string. The connection comes back
+by itself when the server does. Ctrl-C ends it; the end of standard input
+(Ctrl-D) ends only what is sent.`,
 		Example: `  rccs connect alice/phone
   rccs connect alice/phone --count 1 --timeout 30s     # wait for one message
+  rccs connect alice/desktop --device-type desktop --presence --topic builds --since 1h
   rccs connect alice/phone --creds phone.creds --url wss://edge.example.com
   echo 'desktop {"open":"main.go"}' | rccs connect alice/phone --timeout 2s`,
 		Args: arguments(1, "USER/DEVICE"),
@@ -48,6 +56,11 @@ end of standard input (Ctrl-D) ends only what is sent.`,
 	flags.StringVar(&f.data, "data", "./data", "`directory` of the installation's keys")
 	flags.StringVar(&f.creds, "creds", "", "the device's credentials `file`, instead of the keys in the data directory")
 	checkedVar(flags, &f.kind, "type", "user_message", "`type` of the messages that are sent", checkMessageType)
+	flags.StringVar(&f.deviceType, "device-type", "", "the device's `type`, such as mobile or desktop")
+	flags.Var(names{&f.capabilities}, "capability", "a `name` of what the device can do, such as supportsNotifications; may be repeated")
+	flags.Var(names{&f.topics}, "topic", "a `topic` to print the messages of; may be repeated")
+	checkedVar(flags, &f.since, "since", "", "where topics begin: a seq, a time, a duration such as 1h, or last (default now)", checkSince)
+	flags.BoolVar(&f.presence, "presence", false, "print when another device of the user comes, goes or changes its status")
 	flags.UintVar(&f.count, "count", 0, "end after so many `messages`")
 	flags.DurationVar(&f.timeout, "timeout", 0, "end after this time, with status 1 if --count messages did not come")
 	flags.BoolVar(&f.json, "json", false, "print each message as the JSON it came as")
@@ -63,20 +76,23 @@ func (env *environment) device(ctx context.Context, f *connectFlags, name string
 	if f.timeout < 0 {
 		return usageError{fmt.Errorf("--timeout %s: want a duration such as 30s", f.timeout)}
 	}
+	for _, topic := range f.topics {
+		if !wire.ValidTopic(topic) {
+			return usageError{fmt.Errorf("--topic %q: want names with dots between", topic)}
+		}
+	}
 	credentials, err := env.deviceCredentials(ctx, f, address)
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	if f.timeout > 0 {
-		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, f.timeout)
 		defer cancel()
 	}
-	c, err := client.Dial(ctx, f.url, &client.Options{
-		Credentials: credentials, User: address.User, Device: address.Device, Platform: "rccs connect", Version: version,
-		OnDisconnect: func(err error) { env.note("connection lost, trying again: %v", err) },
-		OnError:      func(e *wire.Error) { env.note("refused: %v", e) },
-	})
+	t := &terminal{env: env, flags: f, self: address.Device}
+	c, err := client.Dial(ctx, f.url, t.options(credentials, address))
 	var told *client.CloseError
 	switch {
 	case errors.Is(err, wire.AuthError):
@@ -87,10 +103,38 @@ func (env *environment) device(ctx context.Context, f *connectFlags, name string
 		return fmt.Errorf("%w (is 'rccs serve' running there? another address: --url)", err)
 	}
 	defer func() { _ = c.Close() }()
-	session := c.Session()
-	env.note("connected as %s, %d waiting", address, session.Pending)
-	go env.sendLines(ctx, c, f.kind)
-	return env.print(ctx, c, f)
+	env.note("connected as %s, %d waiting", address, c.Session().Pending)
+	arrivals := make(chan *client.Message)
+	var feeds sync.WaitGroup
+	defer feeds.Wait()
+	defer cancel() // before the wait
+	if err := t.subscribe(ctx, c, &feeds, arrivals); err != nil {
+		return err
+	}
+	go t.sendLines(ctx, c)
+	return t.print(ctx, c, arrivals)
+}
+
+// options are those of the connection.
+func (t *terminal) options(credentials client.Credentials, a subjects.Address) *client.Options {
+	opts := &client.Options{
+		Credentials: credentials, User: a.User, Device: a.Device,
+		Type: t.flags.deviceType, Platform: "rccs connect", Version: version,
+		OnDisconnect: func(err error) { t.env.note("connection lost, trying again: %v", err) },
+		OnError:      func(e *wire.Error) { t.env.note("refused: %v", e) },
+		OnPresence:   t.showPresence,
+		OnOutcome:    func(o wire.Outcome) { t.env.note("%s: %s by %s", o.OriginalID, o.Status, o.DeviceID) },
+		OnGap: func(g wire.Gap) {
+			t.env.note("gone before they were read: %d messages from seq %d to %d (%s%s)", g.Count, g.From, g.To, g.Lane, g.Topic)
+		},
+	}
+	if len(t.flags.capabilities) > 0 {
+		opts.Capabilities = map[string]any{}
+		for _, name := range t.flags.capabilities {
+			opts.Capabilities[name] = true
+		}
+	}
+	return opts
 }
 
 // note tells people; scripts read standard output.
@@ -114,88 +158,4 @@ func (env *environment) deviceCredentials(ctx context.Context, f *connectFlags, 
 		cred, err := keys.IssueDevice(a, auth.DeviceOptions{Expires: 24 * time.Hour})
 		return cred.JWT, cred.Sign, err
 	}, nil
-}
-
-// print prints and acknowledges messages until enough came or ctx ends.
-func (env *environment) print(ctx context.Context, c *client.Client, f *connectFlags) error {
-	for n := uint(0); f.count == 0 || n < f.count; n++ {
-		m, err := c.Receive(ctx)
-		switch {
-		case errors.Is(err, context.DeadlineExceeded) && f.count > 0:
-			return fmt.Errorf("%d of %d messages came within %s", n, f.count, f.timeout)
-		case ctx.Err() != nil:
-			return nil
-		case err != nil:
-			return err
-		}
-		if f.json {
-			err = env.printf("%s\n", m.Append(nil))
-		} else {
-			err = env.printf("%s\n", line(m))
-		}
-		if err != nil {
-			return err
-		}
-		m.Ack() // after it was printed, so that none is lost by a full pipe
-	}
-	return nil
-}
-
-// line is a message for people: lane, sequence, type, sender, payload.
-func line(m *client.Message) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%-8s #%-6d %s from %s", subjects.Lane(m.Priority), m.Seq, m.Type, m.FromDeviceID)
-	if m.Redelivered {
-		b.WriteString(" (again)")
-	}
-	if data, err := m.Data(); err == nil && m.Encoding != "" {
-		fmt.Fprintf(&b, ": %q", data) // bytes that are not JSON, made safe for a terminal
-	} else {
-		fmt.Fprintf(&b, ": %s", m.Payload)
-	}
-	return b.String()
-}
-
-// sendLines sends what is typed. Reading standard input cannot be interrupted, so
-// it may outlive the command by as long as the process does.
-func (env *environment) sendLines(ctx context.Context, c *client.Client, kind string) {
-	in := bufio.NewReader(env.in)
-	for {
-		text, err := in.ReadString('\n')
-		if text = strings.TrimSpace(text); text != "" {
-			env.sendTyped(ctx, c, kind, text)
-		}
-		if err != nil {
-			if !errors.Is(err, io.EOF) {
-				env.note("standard input: %v", err)
-			}
-			return
-		}
-	}
-}
-
-func (env *environment) sendTyped(ctx context.Context, c *client.Client, kind, text string) {
-	device, payload, ok := strings.Cut(text, " ")
-	if !ok {
-		env.note("not sent: want DEVICE PAYLOAD, such as: desktop {\"open\":\"main.go\"}")
-		return
-	}
-	if !json.Valid([]byte(payload)) {
-		quoted, err := json.Marshal(payload)
-		if err != nil {
-			env.note("not sent: %v", err)
-			return
-		}
-		payload = string(quoted)
-	}
-	e := wire.NewEnvelope("", kind, []byte(payload))
-	e.ToDeviceID = device
-	accepted, err := c.Send(ctx, e)
-	if err != nil {
-		env.note("not sent: %v", err)
-		return
-	}
-	for _, r := range accepted.Recipients {
-		env.note("stored for %s, seq %d", r.DeviceID, r.Seq)
-	}
 }

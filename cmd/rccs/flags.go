@@ -3,6 +3,9 @@ package main
 import (
 	"errors"
 	"log/slog"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -32,6 +35,32 @@ func (c checked) Set(s string) error {
 	return nil
 }
 
+// names is a flag that may be given several times, or hold several names with
+// commas between.
+type names struct{ all *[]string }
+
+// String implements pflag.Value.
+func (n names) String() string {
+	if n.all == nil {
+		return "" // the zero value, which pflag compares with
+	}
+	return strings.Join(*n.all, ",")
+}
+
+// Type implements pflag.Value.
+func (names) Type() string { return "string" }
+
+// Set implements pflag.Value.
+func (n names) Set(s string) error {
+	for name := range strings.SplitSeq(s, ",") {
+		if name = strings.TrimSpace(name); name == "" {
+			return errors.New("want names with commas between")
+		}
+		*n.all = append(*n.all, name)
+	}
+	return nil
+}
+
 func checkedVar(flags *pflag.FlagSet, text *string, name, value, usage string, check func(string) error) {
 	*text = value
 	flags.Var(checked{text: text, check: check}, name, usage)
@@ -42,6 +71,31 @@ func checkMessageType(s string) error {
 		return errors.New("want a lower-case letter, then letters, digits, '_', '.' or '-', 64 at most")
 	}
 	return nil
+}
+
+// parseSince reads where a topic begins; "" is now.
+func parseSince(s string) (wire.Since, error) {
+	if s == "" {
+		return wire.Since{}, nil
+	}
+	if s == "last" {
+		return wire.Since{Kind: wire.SinceLast}, nil
+	}
+	if seq, err := strconv.ParseUint(s, 10, 63); err == nil {
+		return wire.Since{Kind: wire.SinceSeq, Seq: seq}, nil
+	}
+	if d, err := time.ParseDuration(s); err == nil && d > 0 {
+		return wire.Since{Kind: wire.SinceTime, Time: time.Now().Add(-d)}, nil
+	}
+	if at, err := time.Parse(time.RFC3339, s); err == nil {
+		return wire.Since{Kind: wire.SinceTime, Time: at}, nil
+	}
+	return wire.Since{}, errors.New("want the seq of a message, a time such as 2025-01-31T12:00:00Z, a duration such as 1h, or last")
+}
+
+func checkSince(s string) error {
+	_, err := parseSince(s)
+	return err
 }
 
 func checkMessageID(s string) error {

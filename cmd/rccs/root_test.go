@@ -53,6 +53,9 @@ func TestWrongCommandLinesAreBadUsage(t *testing.T) {
 		{"connect", []string{"0 arguments given", "USER/DEVICE", "'rccs connect --help'"}},
 		{"connect alice", []string{`"alice"`, "USER/DEVICE"}},
 		{"connect a/b --type Alarm", []string{"--type", `"Alarm"`, "lower-case"}},
+		{"connect a/b --topic a..b", []string{"--topic", `"a..b"`}},
+		{"connect a/b --topic ,", []string{"--topic", "commas"}},
+		{"connect a/b --since yesterday", []string{"--since", `"yesterday"`, "last"}},
 		{"connect a/b --count many", []string{"--count", "many"}},
 		{"connect a/b --count -1", []string{"--count", "-1"}},
 		{"connect a/b --timeout -1s", []string{"--timeout", "-1s"}},
@@ -226,7 +229,7 @@ func TestEveryFlagHasItsVariable(t *testing.T) {
 			}
 			flags++
 			value := map[string]string{"bool": "true", "uint": "7", "uint64": "7", "duration": "2h", "string": "high"}[f.Value.Type()]
-			if own := map[string]string{"log-level": "debug", "sort": "oldest"}[f.Name]; own != "" {
+			if own := map[string]string{"log-level": "debug", "sort": "oldest", "since": "1h0m0s"}[f.Name]; own != "" {
 				value = own
 			}
 			name := "RCCS_" + strings.ReplaceAll(strings.ToUpper(f.Name), "-", "_")
