@@ -91,7 +91,8 @@ func (c *Client) dropped(total uint64) {
 }
 
 // Receive waits for the next message: an application's, or a control message
-// that is for the application (presence, gap, topic, request, response).
+// that the client does not deal with itself: a gap without Options.OnGap, a
+// request without handlers, topics and responses that were asked for by Post.
 // Acknowledge it with [Message.Ack] when it has been dealt with. After the
 // client has ended, the messages that came before are still handed out, and
 // then its error.

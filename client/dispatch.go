@@ -41,7 +41,7 @@ func (c *Client) controlled(l *link, e *wire.Envelope) bool {
 	case wire.TypeResponse:
 		return c.response(e)
 	case wire.TypePresence:
-		return c.presence(e)
+		c.presence(e)
 	case wire.TypeGap:
 		return c.gap(e)
 	default:
@@ -108,18 +108,17 @@ func (c *Client) response(e *wire.Envelope) bool {
 	return true
 }
 
-// presence tells the application of another device of the user.
-func (c *Client) presence(e *wire.Envelope) bool {
+// presence tells the application of another device of the user, if it asked.
+func (c *Client) presence(e *wire.Envelope) {
 	if c.opts.OnPresence == nil {
-		return false
+		return
 	}
 	p, err := wire.DecodePresence(e.Payload)
 	if err != nil {
 		c.opts.Logger.Error("presence cannot be read", "err", err)
-		return true
+		return
 	}
 	c.opts.OnPresence(p)
-	return true
 }
 
 // gap tells the application that messages are gone.

@@ -82,7 +82,7 @@ type Options struct {
 	// and when a try fails.
 	OnDisconnect func(error)
 	// OnPresence hears that another device of the user came online, went
-	// offline or changed its status. nil leaves it to Receive.
+	// offline or changed its status.
 	OnPresence func(wire.Presence)
 	// OnGap hears of messages that are gone because they were stored for too
 	// long or were too many. nil leaves it to Receive.

@@ -1,0 +1,186 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/rccs-io/rccs/client"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// What follows runs against all of RCCS.
+
+func TestHomeRequestsGoBothWays(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	phone := h.device("alice/phone", client.Options{})
+	ended := make(chan error, 1)
+	h.device("alice/desktop", client.Options{Requests: map[string]client.RequestHandler{
+		"add": func(_ context.Context, r *client.Request) (any, error) {
+			var v []int
+			if err := r.Decode(&v); err != nil {
+				return nil, err
+			}
+			return v[0] + v[1], nil
+		},
+		"count": func(_ context.Context, r *client.Request) (any, error) {
+			for n := range 2000 {
+				if err := r.Part(n); err != nil {
+					return nil, err
+				}
+			}
+			return nil, nil
+		},
+		"wait": func(ctx context.Context, _ *client.Request) (any, error) {
+			<-ctx.Done()
+			ended <- context.Cause(ctx)
+			return nil, ctx.Err()
+		},
+	}})
+	if result, err := phone.Request(soon(t), "desktop", "add", []int{2, 3}); err != nil || string(result) != "5" {
+		t.Errorf("2 and 3 are %s, %v", result, err)
+	}
+	n := 0
+	for part, err := range phone.RequestStream(soon(t), "desktop", "count", nil) {
+		if err != nil || string(part) != fmt.Sprint(n) {
+			t.Fatalf("part %d is %s, %v", n, part, err)
+		}
+		n++
+	}
+	if n != 2000 {
+		t.Errorf("%d parts", n)
+	}
+	if _, err := phone.Request(soon(t), "desktop", "none", nil); err == nil || errors.As(err, new(*wire.Error)) {
+		t.Errorf("no such method is %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := phone.Request(ctx, "desktop", "wait", nil); err == nil {
+		t.Error("a response of nobody")
+	}
+	await(t, "the end of the handler", ended)
+	desktop := h.device("alice/watch", client.Options{})
+	_ = desktop.Close()
+	if _, err := phone.Request(soon(t), "watch", "add", nil); !errors.Is(err, wire.DeviceOffline) {
+		t.Errorf("of a device that is away: %v", err)
+	}
+	if _, err := phone.Request(soon(t), "nobody", "add", nil); !errors.Is(err, wire.DeviceNotFound) {
+		t.Errorf("of a device that is not: %v", err)
+	}
+}
+
+func TestHomePresenceAndDevices(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	heard := make(chan string, 16)
+	phone := h.device("alice/phone", client.Options{Type: "mobile", OnPresence: func(p wire.Presence) { heard <- p.DeviceID + " " + p.Status }})
+	want := func(change string) {
+		t.Helper()
+		if got := await(t, change, heard); got != change {
+			t.Errorf("heard %s, want %s", got, change)
+		}
+	}
+	desktop := h.device("alice/desktop", client.Options{Type: "desktop", Capabilities: map[string]any{"supportsFileSync": true}})
+	want("desktop online")
+	if err := desktop.SetStatus(soon(t), wire.Busy, nil); err != nil {
+		t.Fatal(err)
+	}
+	want("desktop busy")
+	all, err := phone.Devices(soon(t))
+	if err != nil || len(all) != 2 {
+		t.Fatalf("listed %+v, %v", all, err)
+	}
+	slices.SortFunc(all, func(a, b wire.Device) int { return len(a.ID) - len(b.ID) })
+	if d := all[1]; d.ID != "desktop" || d.Type != "desktop" || d.Status != wire.Busy || string(d.Capabilities) != `{"supportsFileSync":true}` {
+		t.Errorf("listed %+v", d)
+	}
+	if err := desktop.Unregister(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	want("desktop offline")
+	if len(heard) > 0 {
+		t.Errorf("heard %s too", <-heard)
+	}
+}
+
+// TestHomeEachMessageOnce sends through restarts of all of RCCS, from an outbox
+// file, to a device that connects again as well.
+func TestHomeEachMessageOnce(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	url := nodeURL(h.node)
+	const count = 3000
+	desktop := h.device("alice/desktop", client.Options{Batch: true})
+	phone := h.device("alice/phone", client.Options{Outbox: filepath.Join(t.TempDir(), "outbox")})
+	got := make(chan string, 2*count)
+	ctx, cancel := context.WithCancel(t.Context())
+	var handled error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		handled = desktop.Handle(ctx, func(_ context.Context, m *client.Message) error {
+			got <- string(m.Payload)
+			return nil
+		})
+	}()
+	for n := range count {
+		e, err := client.Compose("note", n, client.To("desktop"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := phone.Queue(e); err != nil {
+			t.Fatal(err)
+		}
+		if n%1000 == 999 {
+			h.stop()
+			h.startAt(url)
+			phone.Retry()
+			desktop.Retry()
+		}
+	}
+	seen := make([]bool, count)
+	for range count {
+		select {
+		case payload := <-got:
+			n, err := strconv.Atoi(payload)
+			if err != nil || seen[n] {
+				t.Fatalf("message %s came twice, %v", payload, err)
+			}
+			seen[n] = true
+		case <-time.After(3 * patience):
+			t.Fatalf("message %d did not come", slices.Index(seen, false))
+		}
+	}
+	cancel()
+	await(t, "the end", done)
+	if !errors.Is(handled, context.Canceled) || len(got) > 0 {
+		t.Errorf("ended with %v, %d too many", handled, len(got))
+	}
+}
+
+func TestHomeCredentialIsRenewed(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	address := subjects.Address{User: "alice", Device: "phone"}
+	short := nodeCredentials(h.node, address.String(), 5*time.Second)
+	c := dial(t, nodeURL(h.node), client.Options{Credentials: short, OnDisconnect: func(err error) {
+		t.Errorf("disconnected: %v", err)
+	}})
+	first := c.Session().Expires
+	for deadline := time.Now().Add(patience); !c.Session().Expires.After(first.Add(2 * time.Second)); {
+		if time.Now().After(deadline) {
+			t.Fatalf("the credential still ends at %s", c.Session().Expires)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	if _, err := c.SendJSON(soon(t), "note", 1, client.To("phone")); err != nil {
+		t.Error(err)
+	}
+}
