@@ -1,7 +1,6 @@
 package client_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -99,7 +98,7 @@ func BenchmarkReceive(b *testing.B) {
 			})
 			b.ReportAllocs()
 			for b.Loop() {
-				m, err := c.Receive(context.Background())
+				m, err := c.Receive(b.Context())
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -123,7 +122,7 @@ func BenchmarkPost(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		e.ID = ""
-		if err := c.Post(context.Background(), e); err != nil {
+		if err := c.Post(b.Context(), e); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -156,7 +155,7 @@ func BenchmarkSend(b *testing.B) {
 	b.SetParallelism(32)
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if _, err := c.Send(context.Background(), e); err != nil {
+			if _, err := c.Send(b.Context(), e); err != nil {
 				b.Error(err)
 				return
 			}

@@ -54,8 +54,11 @@ func Example() {
 
 // One handler for all that comes.
 func ExampleClient_Handle() {
-	ctx, c, stop := exampleDevice("alice/phone")
+	ctx, url, stop := exampleNode()
 	defer stop()
+	c := exampleDevice(ctx, url, "alice/phone")
+	defer func() { _ = c.Close() }()
+
 	ctx, done := context.WithCancel(ctx)
 	if _, err := c.SendJSON(ctx, "note", "to myself", client.To("phone")); err != nil {
 		fmt.Println(err)
@@ -73,8 +76,11 @@ func ExampleClient_Handle() {
 
 // What is refused has a code.
 func ExampleClient_Send() {
-	ctx, c, stop := exampleDevice("alice/phone")
+	ctx, url, stop := exampleNode()
 	defer stop()
+	c := exampleDevice(ctx, url, "alice/phone")
+	defer func() { _ = c.Close() }()
+
 	e := wire.NewEnvelope("", "user_message", []byte(`{"text":"shall I deploy?"}`))
 	e.ToDeviceID = "typewriter"
 	_, err := c.Send(ctx, e)
@@ -112,19 +118,28 @@ func ExampleClient_Queue() {
 
 // What becomes of a message at each of its recipients.
 func ExampleClient_Track() {
-	ctx, c, stop := exampleDevice("alice/phone")
+	ctx, url, stop := exampleNode()
 	defer stop()
+	phone, desktop := exampleDevice(ctx, url, "alice/phone"), exampleDevice(ctx, url, "alice/desktop")
+	defer func() { _, _ = phone.Close(), desktop.Close() }()
+
 	e, err := client.Compose("user_message", "hello", client.TTL(time.Hour), client.Collapse("greeting"))
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	tracked, err := c.Track(ctx, e)
+	tracked, err := phone.Track(ctx, e)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	defer tracked.Close()
+	m, err := desktop.Receive(ctx)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	m.Ack()
 	for {
 		outcome, err := tracked.Next(ctx)
 		if err != nil {
@@ -137,39 +152,12 @@ func ExampleClient_Track() {
 
 // A request to another device, and its answer.
 func ExampleClient_Request() {
-	ctx, c, stop := exampleDevice("alice/phone")
+	ctx, url, stop := exampleNode()
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	result, err := c.Request(ctx, "desktop", "open", map[string]string{"file": "main.go"})
-	switch {
-	case errors.Is(err, wire.DeviceOffline):
-		fmt.Println("the desktop is away")
-	case err != nil:
-		fmt.Println(err)
-	default:
-		fmt.Println(string(result))
-	}
-}
+	phone, desktop := exampleDevice(ctx, url, "alice/phone"), exampleDevice(ctx, url, "alice/desktop")
+	defer func() { _, _ = phone.Close(), desktop.Close() }()
 
-// A response in parts, as they are made.
-func ExampleClient_RequestStream() {
-	ctx, c, stop := exampleDevice("alice/phone")
-	defer stop()
-	for part, err := range c.RequestStream(ctx, "desktop", "run", map[string]string{"command": "make"}) {
-		if err != nil {
-			fmt.Println(err)
-			return
-		}
-		fmt.Println(string(part))
-	}
-}
-
-// A device that answers requests, one of them in parts.
-func ExampleClient_HandleRequest() {
-	ctx, c, stop := exampleDevice("alice/desktop")
-	defer stop()
-	c.HandleRequest("open", func(_ context.Context, r *client.Request) (any, error) {
+	desktop.HandleRequest("open", func(_ context.Context, r *client.Request) (any, error) {
 		var params struct{ File string }
 		if err := r.Decode(&params); err != nil {
 			return nil, err
@@ -179,22 +167,85 @@ func ExampleClient_HandleRequest() {
 		}
 		return map[string]bool{"opened": true}, nil
 	})
-	c.HandleRequest("count", func(ctx context.Context, r *client.Request) (any, error) {
-		for n := range 3 {
-			if err := r.Part(n); err != nil { // nobody waits any more
+
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second) // told to the desktop
+	defer cancel()
+	result, err := phone.Request(ctx, "desktop", "open", map[string]string{"file": "main.go"})
+	fmt.Println(string(result), err)
+
+	_, err = phone.Request(ctx, "desktop", "open", nil)
+	if failure, ok := errors.AsType[*wire.Failure](err); ok {
+		fmt.Println(failure.Code, failure.Message)
+	}
+	// Output:
+	// {"opened":true} <nil>
+	// NO_FILE which file?
+}
+
+// A response in parts, as they are made.
+func ExampleClient_RequestStream() {
+	ctx, url, stop := exampleNode()
+	defer stop()
+	phone, desktop := exampleDevice(ctx, url, "alice/phone"), exampleDevice(ctx, url, "alice/desktop")
+	defer func() { _, _ = phone.Close(), desktop.Close() }()
+
+	desktop.HandleRequest("run", func(ctx context.Context, r *client.Request) (any, error) {
+		for _, line := range []string{"compile", "link"} {
+			if err := r.Part(line); err != nil { // nobody waits any more
 				return nil, err
 			}
 		}
-		return nil, ctx.Err()
+		return "done", ctx.Err()
 	})
-	_ = c.Serve(ctx)
+
+	for part, err := range phone.RequestStream(ctx, "desktop", "run", nil) {
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(string(part))
+	}
+	// Output:
+	// "compile"
+	// "link"
+	// "done"
 }
 
-// A topic, from the last message on.
-func ExampleClient_Subscribe() {
-	ctx, c, stop := exampleDevice("alice/phone")
+// Who is there, and how.
+func ExampleClient_Devices() {
+	ctx, url, stop := exampleNode()
 	defer stop()
-	s, err := c.Subscribe(ctx, "builds.main", &client.SubscribeOptions{Since: wire.Since{Kind: wire.SinceLast}})
+	phone, desktop := exampleDevice(ctx, url, "alice/phone"), exampleDevice(ctx, url, "alice/desktop")
+	defer func() { _, _ = phone.Close(), desktop.Close() }()
+
+	if err := desktop.SetStatus(ctx, wire.Busy, nil); err != nil {
+		fmt.Println(err)
+	}
+	devices, err := phone.Devices(ctx)
+	if err != nil {
+		fmt.Println(err)
+	}
+	for _, d := range devices {
+		fmt.Println(d.ID, d.Status)
+	}
+	// Unordered output:
+	// desktop busy
+	// phone online
+}
+
+// A topic, from its first message on.
+func ExampleClient_Subscribe() {
+	ctx, url, stop := exampleNode()
+	defer stop()
+	c := exampleDevice(ctx, url, "alice/phone")
+	defer func() { _ = c.Close() }()
+
+	if _, err := c.Publish(ctx, "builds.main", map[string]string{"state": "green"}); err != nil {
+		fmt.Println(err)
+		return
+	}
+	first := wire.Since{Kind: wire.SinceSeq}
+	s, err := c.Subscribe(ctx, "builds.main", &client.SubscribeOptions{Since: first})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -205,6 +256,7 @@ func ExampleClient_Subscribe() {
 			fmt.Println(err)
 			return
 		}
-		fmt.Println(m.Seq, string(m.Payload))
+		fmt.Println(string(m.Payload))
+		break
 	}
 }

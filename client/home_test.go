@@ -65,7 +65,9 @@ func TestHomeRequestsGoBothWays(t *testing.T) {
 	if _, err := phone.Request(ctx, "desktop", "wait", nil); err == nil {
 		t.Error("a response of nobody")
 	}
-	await(t, "the end of the handler", ended)
+	if why := await(t, "the end of the handler", ended); why == nil {
+		t.Error("the handler ended without a reason")
+	}
 	desktop := h.device("alice/watch", client.Options{})
 	_ = desktop.Close()
 	if _, err := phone.Request(soon(t), "watch", "add", nil); !errors.Is(err, wire.DeviceOffline) {

@@ -44,21 +44,20 @@ func nodeCredentials(n *node.Node, name string, expires time.Duration) client.Cr
 // example is the node of the example that runs: they run one after the other.
 var example *node.Node
 
-// exampleNode starts all of RCCS for an example.
+// exampleNode starts all of RCCS for an example. What fails shows in the
+// example's output.
 func exampleNode() (ctx context.Context, url string, stop func()) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	dir, err := os.MkdirTemp("", "rccs-example")
-	if err != nil {
-		fmt.Println(err)
+	if err == nil {
+		example, err = startNode(ctx, filepath.Join(dir, "data"), anyPort)
 	}
-	if example, err = startNode(ctx, filepath.Join(dir, "data"), anyPort); err != nil {
-		fmt.Println(err)
+	if err != nil {
+		return ctx, err.Error(), cancel
 	}
 	return ctx, nodeURL(example), func() {
 		cancel()
-		if err := example.Stop(context.WithoutCancel(ctx)); err != nil {
-			fmt.Println(err)
-		}
+		_ = example.Stop(context.WithoutCancel(ctx))
 		_ = os.RemoveAll(dir)
 	}
 }
@@ -68,17 +67,13 @@ func exampleCredentials(name string) client.Credentials {
 	return nodeCredentials(example, name, time.Hour)
 }
 
-// exampleDevice starts all of RCCS, and connects a device.
-func exampleDevice(name string) (context.Context, *client.Client, func()) {
-	ctx, url, stop := exampleNode()
+// exampleDevice connects a device of the example's node.
+func exampleDevice(ctx context.Context, url, name string) *client.Client {
 	c, err := client.Dial(ctx, url, &client.Options{Credentials: exampleCredentials(name)})
 	if err != nil {
-		fmt.Println(err)
+		_, _ = fmt.Fprintln(os.Stdout, err)
 	}
-	return ctx, c, func() {
-		_ = c.Close()
-		stop()
-	}
+	return c
 }
 
 // home is a running node with connected devices.

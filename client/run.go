@@ -181,7 +181,11 @@ func (c *Client) disconnected() {
 	c.mu.Lock()
 	c.session.Connected = false
 	c.mu.Unlock()
-	lost := c.requests.disconnected()
+	why := ErrConnectionLost
+	if c.ctx.Err() != nil {
+		why = context.Canceled // by Close
+	}
+	lost := c.requests.disconnected(why)
 	for _, id := range c.out.disconnected() {
 		c.giveUp(id)
 	}

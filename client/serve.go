@@ -277,7 +277,7 @@ func (q *requests) cancelled(id string) {
 }
 
 // disconnected ends all handlers. It returns what they handled.
-func (q *requests) disconnected() []*Request {
+func (q *requests) disconnected(why error) []*Request {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	var lost []*Request
@@ -285,7 +285,7 @@ func (q *requests) disconnected() []*Request {
 		if r.ctx.Err() == nil {
 			lost = append(lost, r)
 		}
-		r.cancel(ErrConnectionLost)
+		r.cancel(why)
 	}
 	return lost
 }
