@@ -8,7 +8,8 @@ import (
 // Append appends the envelope as compact JSON. The payload goes in byte for
 // byte and must be one JSON value, see [Embeddable]; strings are escaped, and
 // repaired where they are not UTF-8. Absent fields are left out. Priority is
-// written for application messages only: it says nothing of a control message.
+// written for application messages, and for outcomes, which have a lane too: it
+// says nothing of another control message.
 func (e *Envelope) Append(dst []byte) []byte {
 	dst = append(dst, `{"type":`...)
 	dst = AppendString(dst, e.Type)
@@ -22,7 +23,7 @@ func (e *Envelope) Append(dst []byte) []byte {
 	if e.Seq != 0 {
 		dst = strconv.AppendUint(append(dst, `,"seq":`...), e.Seq, 10)
 	}
-	if !IsControl(e.Type) {
+	if !IsControl(e.Type) || e.Type == TypeAck && e.Seq != 0 {
 		dst = strconv.AppendUint(append(dst, `,"priority":`...), uint64(e.Priority), 10)
 	}
 	dst = appendField(dst, `,"timestamp":`, e.Timestamp)

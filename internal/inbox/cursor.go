@@ -12,7 +12,7 @@ import (
 // Cursor is what is known of a device's acknowledgements. It is stored as JSON,
 // one message a device, on the cursor stream:
 //
-//	{"sent":[0,17,0,0],"unacked":[[],[12,15],[],[]],"open":true}
+//	{"sent":[0,17,0,0],"unacked":[[],[12,15],[],[]],"open":true,"asked":[15]}
 //
 // Indexes are lanes, low first. Everything in a lane up to sent was sent to
 // the device at some time, and all of that is acknowledged but for unacked.
@@ -22,6 +22,9 @@ type Cursor struct {
 	Sent    [subjects.Lanes]uint64   `json:"sent"`
 	Unacked [subjects.Lanes][]uint64 `json:"unacked"`
 	Open    bool                     `json:"open,omitempty"`
+	// Asked are those of Unacked whose senders want to hear what becomes of
+	// them, in ascending order over all lanes.
+	Asked []uint64 `json:"asked,omitempty"`
 }
 
 // Settled is the sequence of a lane up to which all is acknowledged.
@@ -53,6 +56,9 @@ func ParseCursor(data []byte) (Cursor, error) {
 			last = seq
 		}
 	}
+	if !slices.IsSorted(c.Asked) {
+		return Cursor{}, fmt.Errorf("inbox: cursor: asked is out of order: %v", c.Asked)
+	}
 	return c, nil
 }
 
@@ -82,6 +88,17 @@ func (c *Cursor) Append(dst []byte) []byte {
 	dst = append(dst, ']')
 	if c.Open {
 		dst = append(dst, `,"open":true`...)
+	}
+	for i, seq := range c.Asked {
+		if i == 0 {
+			dst = append(dst, `,"asked":[`...)
+		} else {
+			dst = append(dst, ',')
+		}
+		dst = strconv.AppendUint(dst, seq, 10)
+	}
+	if len(c.Asked) > 0 {
+		dst = append(dst, ']')
 	}
 	return append(dst, '}')
 }

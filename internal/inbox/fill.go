@@ -24,6 +24,12 @@ func (mb *Mailbox) fillLocked() {
 func (mb *Mailbox) refill(ctx context.Context) {
 	err := mb.fill(ctx)
 	mb.mu.Lock()
+	scan := mb.scanning && err == nil && !mb.closed
+	mb.mu.Unlock()
+	if scan {
+		err = mb.scan(ctx)
+	}
+	mb.mu.Lock()
 	defer mb.mu.Unlock()
 	mb.filling = false
 	if mb.closed {
@@ -78,6 +84,7 @@ func (mb *Mailbox) fillStep(ctx context.Context, n subjects.Lane) (again bool, e
 		if l.left = left + len(msgs) - i; !l.room() {
 			return false, nil
 		}
+		mb.noteLocked(m)
 		l.push(m)
 	}
 	if l.left = left; left == 0 {
@@ -110,6 +117,7 @@ func (mb *Mailbox) join(n subjects.Lane) (pos, floor uint64, more bool) {
 		if l.left = len(h.scratch) - i; !l.room() {
 			return 0, 0, false
 		}
+		mb.noteLocked(m)
 		l.push(m)
 	}
 	l.behind = false

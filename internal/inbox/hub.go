@@ -65,22 +65,26 @@ func (o *Options) validate() error {
 // Hub reads the inbox stream of one account and hands each message to the
 // device it is for, if that device is attached here.
 type Hub struct {
-	opts    Options
-	reader  *reader.Reader
-	fetch   *direct.Client
-	last    *direct.Last // of the inbox stream, sequences only
-	cursors *cursorWriter
-	fills   *fillPool
+	opts     Options
+	reader   *reader.Reader
+	fetch    *direct.Client
+	last     *direct.Last // of the inbox stream, sequences only
+	cursors  *cursorWriter
+	outcomes *outcomeWriter
+	fills    *fillPool
 
 	// head: everything up to it has been handed out. It is stored after the
 	// handing out, so that a cursor never claims what is still on its way.
 	head atomic.Uint64
 
-	mu      sync.Mutex
-	boxes   map[subjects.Key]*Mailbox
-	tail    *tail
-	scratch []*Message
-	stopped bool
+	mu    sync.Mutex
+	boxes map[subjects.Key]*Mailbox
+	// lingering is what devices that left had acknowledged, as long as the
+	// outcomes of it are not stored.
+	lingering map[subjects.Key]*linger
+	tail      *tail
+	scratch   []*Message
+	stopped   bool
 }
 
 // New makes a hub; nothing runs until Start.
@@ -90,8 +94,8 @@ func New(opts Options) (*Hub, error) {
 	}
 	h := &Hub{
 		opts:  opts,
-		boxes: make(map[subjects.Key]*Mailbox),
-		tail:  newTail(opts.TailMessages, opts.TailBytes),
+		boxes: make(map[subjects.Key]*Mailbox), lingering: make(map[subjects.Key]*linger),
+		tail: newTail(opts.TailMessages, opts.TailBytes),
 	}
 	r, err := reader.New(reader.Options{
 		Conn: opts.Read, Stream: subjects.StreamInbox, Handle: h.handle,
@@ -104,6 +108,7 @@ func New(opts Options) (*Hub, error) {
 	h.fetch = direct.New(opts.Fetch)
 	h.last = h.fetch.Last(subjects.StreamInbox, true)
 	h.cursors = newCursorWriter(opts.Publish, h.fetch.Last(subjects.StreamCursor, false), h.head.Load, opts.CursorEvery, opts.Logger)
+	h.outcomes = newOutcomeWriter(opts.Publish, h.settled, opts.Logger)
 	h.fills = newFillPool()
 	return h, nil
 }
@@ -129,6 +134,7 @@ func (h *Hub) Start(ctx context.Context) error {
 		return err
 	}
 	h.cursors.start()
+	h.outcomes.start()
 	return nil
 }
 
@@ -148,6 +154,7 @@ func (h *Hub) Stop(ctx context.Context) error {
 	for _, mb := range boxes {
 		mb.Detach()
 	}
+	h.outcomes.stop(ctx)
 	err := h.cursors.stop(ctx)
 	h.fills.stop()
 	err = errors.Join(err, h.reader.Stop(ctx))
@@ -223,6 +230,7 @@ func (h *Hub) handle(e reader.Entry) {
 	}
 	if m, ok := newMessage(e); ok {
 		h.tail.add(m)
+		h.noteDeadline(m)
 		if mb := h.boxes[m.Key]; mb != nil {
 			mb.deliver(m)
 		}
@@ -263,6 +271,10 @@ func (h *Hub) takeOver(mb *Mailbox) error {
 	if old != nil {
 		h.retire(old)
 	}
+	if l := h.lingering[mb.key]; l != nil { // mb is not known to anybody yet
+		delete(h.lingering, mb.key)
+		mb.early = l.acked
+	}
 	h.mu.Unlock()
 	if old != nil {
 		old.opts.Evicted()
@@ -278,8 +290,47 @@ func (h *Hub) retire(mb *Mailbox) {
 	if mb.closed {
 		return
 	}
-	if c := mb.closeLocked(); mb.ready {
-		h.cursors.put(mb.key, c)
+	c, settling := mb.closeLocked()
+	if !mb.ready {
+		return
+	}
+	h.cursors.put(mb.key, c)
+	if len(settling) > 0 {
+		l := &linger{cursor: c, acked: make(map[uint64]struct{}, len(settling))}
+		for _, seq := range settling {
+			l.acked[seq] = struct{}{}
+		}
+		h.lingering[mb.key] = l
+	}
+}
+
+// linger is what a device that left had acknowledged before.
+type linger struct {
+	cursor Cursor
+	acked  map[uint64]struct{}
+}
+
+// settled hears that what became of a message is stored.
+func (h *Hub) settled(o outcome) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if mb := h.boxes[o.key]; mb != nil {
+		mb.settle(o.lane, o.seq)
+		return
+	}
+	l := h.lingering[o.key]
+	if l == nil {
+		return
+	}
+	if _, ok := l.acked[o.seq]; !ok {
+		return
+	}
+	is := func(seq uint64) bool { return seq == o.seq }
+	l.cursor.Unacked[o.lane] = slices.DeleteFunc(slices.Clone(l.cursor.Unacked[o.lane]), is)
+	l.cursor.Asked = slices.DeleteFunc(slices.Clone(l.cursor.Asked), is)
+	h.cursors.put(o.key, l.cursor)
+	if delete(l.acked, o.seq); len(l.acked) == 0 {
+		delete(h.lingering, o.key)
 	}
 }
 
@@ -324,6 +375,13 @@ func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
 	for n := range mb.lanes {
 		l := &mb.lanes[n]
 		mb.pending += l.queued()
+		if len(mb.early) > 0 {
+			for _, m := range l.queue[l.head:] {
+				if _, acked := mb.early[m.Seq]; acked {
+					mb.pending-- // an earlier connection acknowledged it
+				}
+			}
+		}
 		if l.behind {
 			mb.pending += l.left
 		}
@@ -367,6 +425,11 @@ func (mb *Mailbox) restoreLocked(c *Cursor, floor, head uint64) (away bool) {
 		l := &mb.lanes[n]
 		l.known = c.Sent[n]
 		l.owed = slices.Clone(c.Unacked[n])
+		for _, seq := range l.owed {
+			if _, asked := slices.BinarySearch(c.Asked, seq); asked {
+				l.asked = append(l.asked, seq)
+			}
+		}
 		l.again = l.known
 		if c.Open {
 			l.again = max(head, l.known)

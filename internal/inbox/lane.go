@@ -1,6 +1,7 @@
 package inbox
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/rccs-io/rccs/subjects"
@@ -26,6 +27,8 @@ type lane struct {
 	// owed is what earlier connections were sent and did not acknowledge and
 	// this one has not been sent yet, ascending.
 	owed []uint64
+	// asked are those of owed whose senders want to hear what becomes of them.
+	asked []uint64
 
 	// pos: every message of the lane with seq <= pos is queued, was sent, or
 	// is settled.
@@ -43,7 +46,10 @@ type lane struct {
 // sent is a message on its way to the device.
 type sent struct {
 	seq    uint64
-	stored int64 // Unix nanoseconds
+	stored int64  // Unix nanoseconds
+	asker  *asker // who wants to hear what becomes of it, or nil
+	// settling: what became of it is being stored, and then it is settled.
+	settling bool
 }
 
 func (l *lane) queued() int { return len(l.queue) - l.head }
@@ -106,21 +112,13 @@ func (l *lane) skip() {
 	l.pos = max(l.pos, target)
 }
 
-// ack removes seq from what is unacknowledged.
-func (l *lane) ack(seq uint64) (sent, bool) {
-	i, ok := slices.BinarySearchFunc(l.unacked, seq, func(s sent, seq uint64) int {
-		switch {
-		case s.seq < seq:
-			return -1
-		case s.seq > seq:
-			return 1
-		}
-		return 0
-	})
-	if !ok {
-		return sent{}, false
-	}
-	s := l.unacked[i]
+// find is where seq stands in what is unacknowledged.
+func (l *lane) find(seq uint64) (int, bool) {
+	return slices.BinarySearchFunc(l.unacked, seq, func(s sent, seq uint64) int { return cmp.Compare(s.seq, seq) })
+}
+
+// remove takes an entry out of what is unacknowledged.
+func (l *lane) remove(i int) {
 	if i == 0 {
 		l.unacked = l.unacked[1:]
 	} else {
@@ -129,15 +127,12 @@ func (l *lane) ack(seq uint64) (sent, bool) {
 	if len(l.unacked) == 0 {
 		l.unacked = nil
 	}
-	return s, true
 }
 
-// ackOwed settles what an earlier connection was sent.
-func (l *lane) ackOwed(seq uint64) bool {
-	i, ok := slices.BinarySearch(l.owed, seq)
-	if ok {
-		l.owed = slices.Delete(l.owed, i, i+1)
-	}
+// owes says whether an earlier connection was sent seq and did not acknowledge
+// it, and this one was not sent it yet.
+func (l *lane) owes(seq uint64) bool {
+	_, ok := slices.BinarySearch(l.owed, seq)
 	return ok
 }
 
@@ -160,6 +155,16 @@ func (l *lane) cursor(c *Cursor, n subjects.Lane, head uint64) {
 		all = append(all, s.seq)
 	}
 	all = append(all, l.owed...)
+	for _, s := range l.unacked {
+		if s.asker != nil {
+			c.Asked = append(c.Asked, s.seq)
+		}
+	}
+	for _, seq := range l.asked {
+		if l.owes(seq) {
+			c.Asked = append(c.Asked, seq)
+		}
+	}
 	slices.Sort(all)
 	c.Unacked[n] = slices.Compact(all)
 }

@@ -1,10 +1,12 @@
 package inbox
 
 import (
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
 )
 
 // maxEarly bounds how many acknowledgements are remembered for messages that
@@ -44,6 +46,12 @@ type Mailbox struct {
 	filling bool // a fill is scheduled or runs
 	open    bool // the stored cursor says that a session is live
 	dirty   bool // the cursor writer will look at it
+
+	// latest is the newest message of each collapse key that is queued or, as
+	// far as it is known, stored.
+	latest   map[string]uint64
+	scanned  bool // latest covers all that is stored
+	scanning bool // it will, soon
 }
 
 // Pending is how many messages waited for the device when it was attached.
@@ -61,11 +69,14 @@ func (mb *Mailbox) Next(dst []Delivery, limit, maxBytes int) []Delivery {
 	if mb.closed || !mb.ready {
 		return dst
 	}
-	first := len(dst)
+	first, now := len(dst), time.Now().UnixNano()
 	for n := subjects.Lanes - 1; n >= 0; n-- {
 		l := &mb.lanes[n]
 		for l.queued() > 0 && mb.out < mb.opts.Window && len(dst)-first < limit && maxBytes > 0 {
-			d, ok := mb.sendLocked(l)
+			if mb.mustScanLocked(l.queue[l.head]) {
+				return mb.gaveLocked(dst, first)
+			}
+			d, ok := mb.sendLocked(l, now)
 			if !ok {
 				continue
 			}
@@ -82,23 +93,24 @@ func (mb *Mailbox) Next(dst []Delivery, limit, maxBytes int) []Delivery {
 			break // a lower lane does not overtake what is still in the store
 		}
 	}
+	return mb.gaveLocked(dst, first)
+}
+
+// gaveLocked ends Next.
+func (mb *Mailbox) gaveLocked(dst []Delivery, first int) []Delivery {
 	if len(dst) > first {
 		mb.sentLocked()
 	}
 	return dst
 }
 
-// sendLocked takes the lane's next message; false if it is settled already.
-func (mb *Mailbox) sendLocked(l *lane) (Delivery, bool) {
+// sendLocked takes the lane's next message; false if it is not to be sent.
+func (mb *Mailbox) sendLocked(l *lane, now int64) (Delivery, bool) {
 	m := l.pop()
+	newest := mb.collapseLocked(m)
+	owed := false
 	if m.Seq <= l.known {
-		owed := false
-		for _, seq := range l.owed {
-			if seq >= m.Seq {
-				owed = seq == m.Seq
-				break
-			}
-		}
+		owed = l.owes(m.Seq)
 		l.settleOwed(m.Seq)
 		if !owed {
 			return Delivery{}, false
@@ -106,12 +118,33 @@ func (mb *Mailbox) sendLocked(l *lane) (Delivery, bool) {
 	}
 	if _, acked := mb.early[m.Seq]; acked {
 		delete(mb.early, m.Seq)
-		mb.dirtyLocked()
+		mb.endLocked(l, m, wire.StatusDelivered, now)
 		return Delivery{}, false
 	}
-	l.unacked = append(l.unacked, sent{seq: m.Seq, stored: m.Stored})
+	if at := m.expires(); at != 0 && at <= now {
+		mb.endLocked(l, m, wire.StatusExpired, now)
+		return Delivery{}, false
+	}
+	if !newest && !owed && m.Seq > l.again {
+		mb.endLocked(l, m, wire.StatusReplaced, now)
+		return Delivery{}, false
+	}
+	l.unacked = append(l.unacked, sent{seq: m.Seq, stored: m.Stored, asker: m.asked()})
 	mb.out++
 	return Delivery{Message: m, Redelivered: m.Seq <= l.again}, true
+}
+
+// endLocked settles a message that is not sent: at once, or when its sender
+// who asked is sure to hear of it.
+func (mb *Mailbox) endLocked(l *lane, m *Message, status wire.Status, now int64) {
+	mb.dirtyLocked()
+	a := m.asked()
+	if a == nil {
+		return
+	}
+	l.unacked = append(l.unacked, sent{seq: m.Seq, stored: m.Stored, asker: a, settling: true})
+	mb.out++
+	mb.hub.outcomes.add(outcome{key: mb.key, lane: m.Lane, seq: m.Seq, asker: a, status: status, at: now})
 }
 
 // sentLocked notes that the stored cursor is out of date. The first time it is
@@ -161,8 +194,12 @@ func (mb *Mailbox) AckUpTo(seq uint64) {
 	full := mb.out >= mb.opts.Window
 	for n := range mb.lanes {
 		l := &mb.lanes[n]
-		for len(l.unacked) > 0 && l.unacked[0].seq <= seq {
-			mb.ackLocked(l.unacked[0].seq, now)
+		upTo, found := l.find(seq)
+		if found {
+			upTo++
+		}
+		for i := upTo - 1; i >= 0; i-- { // what is acknowledged goes from the list
+			mb.ackLocked(l.unacked[i].seq, now)
 		}
 	}
 	mb.ackedLocked(full)
@@ -171,24 +208,70 @@ func (mb *Mailbox) AckUpTo(seq uint64) {
 func (mb *Mailbox) ackLocked(seq uint64, now int64) {
 	for n := range mb.lanes {
 		l := &mb.lanes[n]
-		if s, ok := l.ack(seq); ok {
-			mb.out--
-			if mb.opts.Acked != nil {
-				mb.opts.Acked(time.Duration(now - s.stored))
+		if i, ok := l.find(seq); ok {
+			mb.ackSentLocked(subjects.Lane(n), i, now)
+			return
+		}
+		if i, ok := slices.BinarySearch(l.owed, seq); ok {
+			if _, asked := slices.BinarySearch(l.asked, seq); asked {
+				mb.earlyLocked(seq) // who asked is known when it comes up
+			} else {
+				l.owed = slices.Delete(l.owed, i, i+1)
 			}
 			return
 		}
-		if l.ackOwed(seq) {
-			return
-		}
 	}
-	if seq == 0 || seq > mb.hub.head.Load() || len(mb.early) >= maxEarly || mb.settledLocked() {
+	if seq != 0 && seq <= mb.hub.head.Load() && !mb.settledLocked() {
+		mb.earlyLocked(seq)
+	}
+}
+
+// earlyLocked remembers an acknowledgement of what is to be sent yet.
+func (mb *Mailbox) earlyLocked(seq uint64) {
+	if len(mb.early) >= maxEarly {
 		return
 	}
 	if mb.early == nil {
 		mb.early = make(map[uint64]struct{})
 	}
 	mb.early[seq] = struct{}{}
+}
+
+// ackSentLocked settles what was sent here: at once, or when its sender who
+// asked is sure to hear of it.
+func (mb *Mailbox) ackSentLocked(n subjects.Lane, i int, now int64) {
+	l := &mb.lanes[n]
+	s := &l.unacked[i]
+	if s.settling {
+		return
+	}
+	if mb.opts.Acked != nil {
+		mb.opts.Acked(time.Duration(now - s.stored))
+	}
+	if s.asker == nil {
+		l.remove(i)
+		mb.out--
+		return
+	}
+	s.settling = true
+	mb.hub.outcomes.add(outcome{key: mb.key, lane: n, seq: s.seq, asker: s.asker, status: wire.StatusDelivered, at: now})
+}
+
+// settle is the word that what became of a message is stored. It was
+// acknowledged here, or on an earlier connection.
+func (mb *Mailbox) settle(n subjects.Lane, seq uint64) {
+	mb.mu.Lock()
+	defer mb.mu.Unlock()
+	l := &mb.lanes[n]
+	full := mb.out >= mb.opts.Window
+	if i, ok := l.find(seq); ok && l.unacked[i].settling {
+		l.remove(i)
+		mb.out--
+	} else if i, ok := slices.BinarySearch(l.owed, seq); ok {
+		l.owed = slices.Delete(l.owed, i, i+1)
+		delete(mb.early, seq)
+	}
+	mb.ackedLocked(full)
 }
 
 // settledLocked says that nothing waits to be sent.
@@ -216,7 +299,11 @@ func (mb *Mailbox) deliver(m *Message) {
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
 	l := &mb.lanes[m.Lane]
-	if mb.closed || l.behind || m.Seq <= l.pos {
+	if mb.closed || m.Seq <= l.pos {
+		return
+	}
+	mb.noteLocked(m)
+	if l.behind {
 		return
 	}
 	if !l.room() {
@@ -236,18 +323,28 @@ func (mb *Mailbox) cursorLocked(open bool) Cursor {
 	for n := range mb.lanes {
 		mb.lanes[n].cursor(&c, subjects.Lane(n), head)
 	}
+	slices.Sort(c.Asked)
 	return c
 }
 
 // closeLocked ends the mailbox and gives its state for the one that follows.
-func (mb *Mailbox) closeLocked() Cursor {
-	c := mb.cursorLocked(false)
+// settling is what the device has acknowledged and the cursor does not say so
+// yet.
+func (mb *Mailbox) closeLocked() (c Cursor, settling []uint64) {
+	c = mb.cursorLocked(false)
+	for n := range mb.lanes {
+		for _, s := range mb.lanes[n].unacked {
+			if s.settling {
+				settling = append(settling, s.seq)
+			}
+		}
+	}
 	mb.closed = true
-	mb.early = nil
+	mb.early, mb.latest = nil, nil
 	for n := range mb.lanes {
 		mb.lanes[n] = lane{}
 	}
-	return c
+	return c, settling
 }
 
 // Detach ends the attachment and stores its cursor. It is idempotent.

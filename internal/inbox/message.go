@@ -1,7 +1,12 @@
 package inbox
 
 import (
+	"math"
+	"strconv"
+	"time"
+
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
@@ -30,6 +35,53 @@ func newMessage(e reader.Entry) (*Message, bool) {
 		return nil, false
 	}
 	return &Message{Key: key, Lane: lane, Seq: e.Seq, Stored: e.Time, Header: e.Header, Data: e.Data}, true
+}
+
+// header is the first value of a header; a message without any has none.
+func (m *Message) header(key string) string {
+	if v := m.Header[key]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+// id is the message's id as its device sees it.
+func (m *Message) id() string {
+	for _, key := range [...]string{subjects.HeaderID, jetstream.MsgIDHeader} {
+		if id := m.header(key); id != "" {
+			return id
+		}
+	}
+	return "seq-" + strconv.FormatUint(m.Seq, 10)
+}
+
+// expires is when the message's time to live ends, in Unix nanoseconds; 0
+// means never. A header that is no number of ms is as good as none.
+func (m *Message) expires() int64 {
+	text := m.header(subjects.HeaderTTL)
+	if text == "" {
+		return 0
+	}
+	ms, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || ms <= 0 || ms > (math.MaxInt64-m.Stored)/int64(time.Millisecond) {
+		return 0
+	}
+	return m.Stored + ms*int64(time.Millisecond)
+}
+
+// asked is whom to tell what becomes of the message; nil for nobody.
+func (m *Message) asked() *asker {
+	if m.header(subjects.HeaderAck) != "true" {
+		return nil
+	}
+	return &asker{id: m.id(), from: m.header(subjects.HeaderFrom), kind: m.header(subjects.HeaderType)}
+}
+
+// asker is the sender of a message that wants to hear what becomes of it.
+type asker struct {
+	id   string
+	from string // the device; "" for a service
+	kind string // the message's type
 }
 
 // Delivery is a message on its way to a device.

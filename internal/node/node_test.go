@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"testing"
 	"time"
@@ -17,7 +18,17 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
+// modelChecks is how often the model test runs when the command line does not
+// say.
+const modelChecks = "15"
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
+		_ = f.Value.Set(modelChecks) // it is a number
+	}
+	natstest.VerifyTestMain(m)
+}
 
 func start(t *testing.T, dir string) *node.Node {
 	t.Helper()

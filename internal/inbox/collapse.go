@@ -1,0 +1,98 @@
+package inbox
+
+import (
+	"context"
+
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// A message with a collapse key replaces an older one of the same key that was
+// not sent yet, in whatever lane. A mailbox decides that when the older one's
+// turn comes: it keeps, for each key, the newest message it has seen. As long as
+// a lane is behind it has not seen all; then, when the first message with a key
+// comes up, it looks through the rest of the backlog once.
+
+// noteLocked takes note of a message's key.
+func (mb *Mailbox) noteLocked(m *Message) {
+	key := m.header(subjects.HeaderCollapse)
+	if key == "" || mb.latest[key] >= m.Seq {
+		return
+	}
+	if mb.latest == nil {
+		mb.latest = make(map[string]uint64)
+	}
+	mb.latest[key] = m.Seq
+}
+
+// collapseLocked says whether a message whose turn has come is the newest of
+// its key, and then forgets the key.
+func (mb *Mailbox) collapseLocked(m *Message) (newest bool) {
+	key := m.header(subjects.HeaderCollapse)
+	if key == "" {
+		return true
+	}
+	if mb.latest[key] > m.Seq {
+		return false
+	}
+	delete(mb.latest, key)
+	return true
+}
+
+// mustScanLocked says whether the rest of the backlog has to be looked through
+// before m may be sent, and sees to it.
+func (mb *Mailbox) mustScanLocked(m *Message) bool {
+	if m.header(subjects.HeaderCollapse) == "" || mb.scanned {
+		return false
+	}
+	behind := false
+	for n := range mb.lanes {
+		behind = behind || mb.lanes[n].behind
+	}
+	if behind {
+		mb.scanning = true
+		mb.fillLocked()
+	}
+	return behind
+}
+
+// scan looks through what the lanes that are behind have in the store.
+func (mb *Mailbox) scan(ctx context.Context) error {
+	for n := range mb.lanes {
+		mb.mu.Lock()
+		pos, behind := mb.lanes[n].pos, mb.lanes[n].behind && !mb.closed
+		mb.mu.Unlock()
+		for behind {
+			msgs, left, err := mb.hub.messages(ctx, subjects.Inbox(mb.key, subjects.Lane(n)), pos+1)
+			if err != nil {
+				return err
+			}
+			mb.mu.Lock()
+			for _, m := range msgs {
+				mb.noteLocked(m)
+				pos = m.Seq
+			}
+			mb.mu.Unlock()
+			behind = left > 0 && len(msgs) > 0
+		}
+		mb.noteTail(subjects.Lane(n), pos)
+	}
+	mb.mu.Lock()
+	defer mb.mu.Unlock()
+	mb.scanned, mb.scanning = true, false
+	return nil
+}
+
+// noteTail takes note of what the tail has, which a replica that lags may not
+// have given.
+func (mb *Mailbox) noteTail(n subjects.Lane, pos uint64) {
+	h := mb.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	mb.mu.Lock()
+	defer mb.mu.Unlock()
+	h.scratch = h.tail.after(h.scratch[:0], mb.key, n, pos)
+	defer clear(h.scratch)
+	for _, m := range h.scratch {
+		mb.noteLocked(m)
+	}
+}

@@ -1,0 +1,197 @@
+package inbox
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// outcome is what became of a message, for a sender that asked.
+type outcome struct {
+	key    subjects.Key
+	lane   subjects.Lane
+	seq    uint64
+	asker  *asker
+	status wire.Status
+	at     int64 // Unix nanoseconds
+}
+
+// outcomeWriter stores outcomes, in order, and then has the message settled.
+// What waits is bounded by the windows of the devices.
+type outcomeWriter struct {
+	publish *Publisher
+	settled func(outcome)
+	log     *slog.Logger
+	kick    chan struct{} // capacity 1: waiting is not empty
+	quit    chan struct{}
+	done    chan struct{}
+
+	mu      sync.Mutex
+	waiting []outcome
+	open    int           // not stored
+	empty   chan struct{} // closed when open becomes 0; nil unless waited for
+}
+
+func newOutcomeWriter(p *Publisher, settled func(outcome), log *slog.Logger) *outcomeWriter {
+	return &outcomeWriter{
+		publish: p, settled: settled, log: log, kick: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
+	}
+}
+
+// add never blocks; it is called with a mailbox locked.
+func (w *outcomeWriter) add(o outcome) {
+	w.mu.Lock()
+	w.open++
+	w.mu.Unlock()
+	w.queue(o)
+}
+
+func (w *outcomeWriter) queue(o outcome) {
+	w.mu.Lock()
+	w.waiting = append(w.waiting, o)
+	w.mu.Unlock()
+	select {
+	case w.kick <- struct{}{}:
+	default:
+	}
+}
+
+func (w *outcomeWriter) start() { go w.run() }
+
+func (w *outcomeWriter) run() {
+	defer close(w.done)
+	for {
+		select {
+		case <-w.quit:
+			return
+		case <-w.kick:
+		}
+		w.mu.Lock()
+		all := w.waiting
+		w.waiting = nil
+		w.mu.Unlock()
+		for _, o := range all {
+			w.store(o)
+		}
+	}
+}
+
+// stop waits until all outcomes are stored. Messages whose outcome is not
+// stored by then come again.
+func (w *outcomeWriter) stop(ctx context.Context) {
+	w.mu.Lock()
+	wait := make(chan struct{})
+	if w.open == 0 {
+		close(wait)
+	} else {
+		w.empty = wait
+	}
+	w.mu.Unlock()
+	select {
+	case <-wait:
+	case <-ctx.Done():
+	}
+	close(w.quit)
+	select {
+	case <-w.done:
+	case <-ctx.Done(): // it waits for the publisher, whose stop ends it
+	}
+}
+
+// outcomeAgain is how long after a failure an outcome is stored again.
+const outcomeAgain = time.Second
+
+func (w *outcomeWriter) store(o outcome) {
+	msg := o.message()
+	if msg == nil { // nobody can be told
+		w.landed(o)
+		return
+	}
+	w.publish.Publish(msg, func(_ Receipt, err error) {
+		if err == nil {
+			w.landed(o)
+			return
+		}
+		select {
+		case <-w.quit:
+		default:
+			w.log.Warn("outcome not stored, trying again", "device", string(o.key), "seq", o.seq, "err", err)
+			time.AfterFunc(outcomeAgain, func() { w.queue(o) })
+		}
+	})
+}
+
+func (w *outcomeWriter) landed(o outcome) {
+	w.settled(o)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.open--; w.open == 0 && w.empty != nil {
+		close(w.empty)
+		w.empty = nil
+	}
+}
+
+// message is the outcome as it is stored: in the inbox of the device that
+// asked, or as an event for a service. Its Nats-Msg-Id names the message, so
+// that of several outcomes of one the first counts. It is nil when the sender
+// is not one that can be told.
+func (o *outcome) message() *nats.Msg {
+	to, err := o.key.Address()
+	if err != nil {
+		return nil
+	}
+	seq := strconv.FormatUint(o.seq, 10)
+	if o.asker.from == "" {
+		return o.event(to, seq)
+	}
+	from := subjects.Address{User: to.User, Device: subjects.DeviceID(o.asker.from)}
+	if from.Check() != nil {
+		return nil
+	}
+	body := wire.Outcome{OriginalID: o.asker.id, Status: o.status, DeviceID: string(to.Device)}
+	if o.status == wire.StatusDelivered {
+		body.DeliveredAt = wire.FormatTime(time.Unix(0, o.at))
+	}
+	return &nats.Msg{
+		Subject: subjects.Inbox(from.Key(), o.lane), Data: body.AppendPayload(nil),
+		Header: nats.Header{
+			jetstream.MsgIDHeader:    {"outcome/" + seq},
+			subjects.HeaderID:        {"outcome-" + seq},
+			subjects.HeaderType:      {wire.TypeAck},
+			subjects.HeaderTimestamp: {wire.FormatTime(time.Unix(0, o.at))},
+		},
+	}
+}
+
+func (o *outcome) event(to subjects.Address, seq string) *nats.Msg {
+	kind := string(o.status)
+	body, err := json.Marshal(struct {
+		Kind   string `json:"kind"`
+		User   string `json:"user"`
+		Device string `json:"device"`
+		At     string `json:"at"`
+		ID     string `json:"id"`
+		Type   string `json:"type,omitempty"`
+		Lane   string `json:"lane"`
+		Seq    uint64 `json:"seq"`
+	}{
+		kind, string(to.User), string(to.Device), time.Unix(0, o.at).UTC().Format(time.RFC3339Nano),
+		o.asker.id, o.asker.kind, o.lane.String(), o.seq,
+	})
+	if err != nil {
+		return nil
+	}
+	return &nats.Msg{
+		Subject: subjects.Event(o.key, kind), Data: body,
+		Header: nats.Header{jetstream.MsgIDHeader: {"event/outcome/" + seq}},
+	}
+}
