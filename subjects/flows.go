@@ -46,16 +46,19 @@ func RPC(k Key, method string) string { return rpcPrefix + string(k) + "." + Esc
 func DeviceRPC(k Key) string { return rpcPrefix + string(k) + ".*" }
 
 // ParseRPC is the inverse of [RPC].
-func ParseRPC(subject string) (k Key, method string, ok bool) {
+func ParseRPC(subject string) (k Key, method string, ok bool) { return parseKeyAnd(rpcPrefix, subject) }
+
+// parseKeyAnd cuts a subject into a device's key and one name behind it.
+func parseKeyAnd(prefix, subject string) (k Key, name string, ok bool) {
 	dot := strings.LastIndexByte(subject, '.')
 	if dot < 0 {
 		return "", "", false
 	}
-	if k, ok = parseKey(rpcPrefix, subject[:dot]); !ok {
+	if k, ok = parseKey(prefix, subject[:dot]); !ok {
 		return "", "", false
 	}
-	method, err := Unescape(subject[dot+1:])
-	return k, method, err == nil
+	name, err := Unescape(subject[dot+1:])
+	return k, name, err == nil
 }
 
 // MaxTopic is the longest topic, in bytes before escaping. Escaped it is at

@@ -253,3 +253,30 @@ func FuzzParseAddress(f *testing.F) {
 		}
 	})
 }
+
+// What a scope's filters cover is what is its devices', and nothing else.
+func TestScopesCoverTheirDevices(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := addresses().Draw(t, "a"), addresses().Draw(t, "b")
+		s := rapid.SampledFrom([]subjects.Scope{{}, {User: a.User}, subjects.Scope(a)}).Draw(t, "scope")
+		k := b.Key()
+		for pattern, subject := range map[string]string{
+			s.Inboxes(): subjects.Inbox(k, subjects.High), s.Cursors(): subjects.Cursor(k), s.Ups(): subjects.Up(k, "x.y"),
+			s.Events(): subjects.Event(k, subjects.EventOnline), s.Signals(): subjects.Signal(k), s.Devices(): subjects.DeviceSubject(k),
+		} {
+			if got := matches(pattern, subject); got != s.Contains(b) {
+				t.Fatalf("%s covers %s: %t", pattern, subject, got)
+			}
+		}
+		if got, typ, ok := subjects.ParseUp(subjects.Up(k, "x.y")); !ok || got != k || typ != "x.y" {
+			t.Fatalf("up came back as %q %q %t", got, typ, ok)
+		}
+		if got, kind, ok := subjects.ParseEvent(subjects.Event(k, "full")); !ok || got != k || kind != "full" {
+			t.Fatalf("event came back as %q %q %t", got, kind, ok)
+		}
+	})
+	if matches(subjects.Scope{}.Cursors(), subjects.Watermark) {
+		t.Error("the watermark is taken for a cursor")
+	}
+}

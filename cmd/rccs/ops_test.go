@@ -173,6 +173,7 @@ func TestInboxCommands(t *testing.T) {
 func operatorCommands() []string {
 	return []string{
 		"missed a/b", "replay a/b --missed", "inbox ls", "inbox show a/b", "inbox purge a/b --yes",
+		"devices ls", "devices show a/b", "devices forget a/b --yes", "edges ls", "tail",
 	}
 }
 
@@ -196,7 +197,7 @@ func TestOperatorsAreToldWhatIsWrong(t *testing.T) {
 			c.run(t, args("--data", filepath.Join(dir, "nowhere"))...).refused(t, exitFailed, "nowhere", "--data", "--creds")
 			c.run(t, args("--creds", service)...).refused(t, exitFailed, "not allowed", "--data")
 			c.run(t, args("--context", "no-such-context")...).refused(t, exitFailed, "no-such-context", "nats context ls")
-			if !strings.Contains(line, " ls") {
+			if strings.Contains(line, "a/b") {
 				c.run(t, args()...).refused(t, exitFailed, "no such device", "rccs devices ls")
 			}
 		})
@@ -251,5 +252,125 @@ func TestOperatorsCommandsEnd(t *testing.T) {
 	}
 	if took := time.Since(begun); took > 5*time.Second {
 		t.Errorf("it took %s", took)
+	}
+}
+
+func TestDevicesAndEdges(t *testing.T) {
+	t.Parallel()
+	i := serve(t)
+	c := i.console()
+	if got := c.succeed(t, "devices", "ls", "--json"); got.out != "[]\n" {
+		t.Errorf("without devices %q", got.out)
+	}
+	phone := c.start(t, "connect", "alice/phone")
+	phone.noted("connected as alice/phone")
+	c.succeed(t, "connect", "alice/tablet", "--timeout", "100ms")
+	c.succeed(t, "connect", "bob/phone", "--timeout", "100ms")
+	c.succeed(t, "send", "bob/phone", "1")
+
+	type device struct {
+		User, Device, Platform, Status, Edge, Session string
+		Capabilities                                  json.RawMessage
+		Epoch                                         int
+	}
+	list := func(args ...string) (all []device, more bool) {
+		t.Helper()
+		got := c.succeed(t, append([]string{"devices", "ls", "--json"}, args...)...)
+		if err := json.Unmarshal([]byte(got.out), &all); err != nil {
+			t.Fatal(err)
+		}
+		return all, strings.Contains(got.err, "there are more")
+	}
+	var all []device
+	eventually(t, "two of three are offline", func() bool {
+		all, _ = list()
+		return len(all) == 3 && all[1].Status == "offline" && all[2].Status == "offline"
+	})
+	if d := all[0]; d.User != "alice" || d.Device != "phone" || d.Status != "online" || d.Edge == "" || d.Session == "" || d.Epoch != 1 || d.Platform != "rccs connect" {
+		t.Errorf("the phone is %+v", d)
+	}
+	if d := all[1]; d.Device != "tablet" || d.Edge != "" {
+		t.Errorf("the tablet is %+v", d)
+	}
+	if online, more := list("--online"); len(online) != 1 || online[0].Device != "phone" || more {
+		t.Errorf("online are %+v", online)
+	}
+	if alice, _ := list("alice"); len(alice) != 2 {
+		t.Errorf("alice has %+v", alice)
+	}
+	if page, more := list("--limit", "1", "--after", "alice/phone"); len(page) != 1 || page[0].Device != "tablet" || !more {
+		t.Errorf("the page is %+v, more: %t", page, more)
+	}
+	if none, _ := list("--type", "desktop"); len(none) != 0 {
+		t.Errorf("desktops are %+v", none)
+	}
+	if got := c.succeed(t, "devices", "ls"); strings.Count(got.out, "\n") != 4 || !strings.Contains(got.out, "alice/phone") {
+		t.Errorf("printed %q", got.out)
+	}
+	show := c.succeed(t, "devices", "show", "bob/phone").out
+	for _, want := range []string{"device        bob/phone\n", "offline, last seen ", "epoch 1\n", "stored        1\n", "waiting       1, the oldest for "} {
+		if !strings.Contains(show, want) {
+			t.Errorf("%q is not shown: %s", want, show)
+		}
+	}
+	var shown struct {
+		Device string
+		Inbox  struct{ Unacknowledged int }
+	}
+	if err := json.Unmarshal([]byte(c.succeed(t, "devices", "show", "bob/phone", "--json").out), &shown); err != nil || shown.Device != "phone" || shown.Inbox.Unacknowledged != 1 {
+		t.Errorf("shown as %+v, %v", shown, err)
+	}
+	var edges []struct {
+		ID, Name, Address string
+		Devices           int
+	}
+	eventually(t, "the edge tells of one device", func() bool {
+		if err := json.Unmarshal([]byte(c.succeed(t, "edges", "ls", "--json").out), &edges); err != nil {
+			t.Fatal(err)
+		}
+		return len(edges) == 1 && edges[0].Devices == 1
+	})
+	if edges[0].ID == "" || edges[0].Name != all[0].Edge {
+		t.Errorf("edges are %+v", edges)
+	}
+	if got := c.succeed(t, "edges", "ls"); !strings.Contains(got.out, edges[0].Name) {
+		t.Errorf("printed %q", got.out)
+	}
+	c.run(t, "devices", "forget", "alice/phone", "--yes").refused(t, exitFailed, "is connected", "rccs devices revoke")
+}
+
+func TestTailShowsDevicesAtWork(t *testing.T) {
+	t.Parallel()
+	i := serve(t)
+	c := i.console()
+	tail := c.start(t, "tail", "alice/phone")
+	tail.noted("watching")
+	c.succeed(t, "send", "alice/phone", `"secret"`, "--id", "m1")
+	c.succeed(t, "send", "bob/phone", `1`)
+	c.succeed(t, "connect", "alice/phone", "--count", "1", "--timeout", "30s")
+	tail.await(`-> alice/phone inbox normal #1 notification m1 from service:nats, 8 B$`)
+	tail.await(`<- alice/phone cursor normal: acknowledged up to #[12]$`)
+	if status := tail.stop(); status != exitOK || strings.Contains(tail.stderr(), "secret") {
+		t.Errorf("ended with status %d: %s", status, tail.stderr())
+	}
+	one := c.start(t, "tail", "--json", "--payload", "--kinds", "inbox", "--type", "note", "--count", "1")
+	one.noted("watching")
+	c.succeed(t, "send", "alice/phone", `{"a": 1}`, "--id", "m2")
+	c.succeed(t, "send", "alice/phone", `{"a": 1}`, "--id", "m3", "--type", "note", "--priority", "low")
+	got := one.await(`.+`)[0]
+	if want := `{"at":"T","kind":"inbox","user":"alice","device":"phone","lane":"low","seq":4,"id":"m3","type":"note","from":"service:nats","bytes":8,"payload":{"a":1}}`; golden(got) != want {
+		t.Errorf("printed %s, want %s", golden(got), want)
+	}
+	if status := one.exit(); status != exitOK {
+		t.Errorf("ended with status %d", status)
+	}
+	c.run(t, "tail", "--count", "1", "--timeout", "200ms").noneOf(t)
+}
+
+// noneOf is a tail that saw nothing in its time.
+func (o result) noneOf(tb testing.TB) {
+	tb.Helper()
+	if o.status != exitFailed || o.out != "" || !strings.Contains(o.err, "rccs: 0 of 1 came within 200ms\n") {
+		tb.Errorf("status %d, printed %q and %q", o.status, o.out, o.err)
 	}
 }

@@ -69,6 +69,16 @@ func TestWrongCommandLinesAreBadUsage(t *testing.T) {
 		{"replay a/b --since yesterday", []string{"--since", "yesterday"}},
 		{"replay a/b --missed --to c", []string{"--to", `"c"`, "USER/DEVICE"}},
 		{"inbox", []string{"subcommand", "'rccs inbox --help'"}},
+		{"devices", []string{"subcommand", "'rccs devices --help'"}},
+		{"devices ls a b", []string{"2 arguments given", "at most USER"}},
+		{"devices ls --after x", []string{"--after", `"x"`}},
+		{"devices show alice", []string{`"alice"`, "USER/DEVICE"}},
+		{"devices forget a/b", []string{"--yes"}},
+		{"edges ls more", []string{"1 argument given", "want none"}},
+		{"tail a b", []string{"2 arguments given", "USER or USER/DEVICE"}},
+		{"tail a/", []string{"device"}},
+		{"tail --kinds inbox,acks", []string{"--kinds", `"acks"`, "inbox, up, signal, event, cursor"}},
+		{"tail --timeout -1s", []string{"--timeout", "-1s"}},
 		{"inbox ls a b", []string{"2 arguments given", "at most USER"}},
 		{"inbox ls a/b", []string{`"a/b"`, "'/'"}},
 		{"inbox ls --sort size", []string{"--sort", `"size"`, "name, stored, unacknowledged, oldest"}},
@@ -229,7 +239,7 @@ func TestEveryFlagHasItsVariable(t *testing.T) {
 			}
 			flags++
 			value := map[string]string{"bool": "true", "uint": "7", "uint64": "7", "duration": "2h", "string": "high"}[f.Value.Type()]
-			if own := map[string]string{"log-level": "debug", "sort": "oldest", "since": "1h0m0s"}[f.Name]; own != "" {
+			if own := map[string]string{"log-level": "debug", "sort": "oldest", "since": "1h0m0s", "kinds": "inbox"}[f.Name]; own != "" {
 				value = own
 			}
 			name := "RCCS_" + strings.ReplaceAll(strings.ToUpper(f.Name), "-", "_")

@@ -103,7 +103,7 @@ func (p *place) missed(a subjects.Address) (ids []string) {
 func (p *place) stored(a subjects.Address) (msgs []*nats.Msg) {
 	p.t.Helper()
 	c, err := p.js.CreateConsumer(p.t.Context(), subjects.StreamInbox, jetstream.ConsumerConfig{
-		FilterSubject: subjects.DeviceInbox(a.Key()), AckPolicy: jetstream.AckNonePolicy,
+		FilterSubject: subjects.Scope(a).Inboxes(), AckPolicy: jetstream.AckNonePolicy,
 	})
 	check(p.t, err)
 	for left := c.CachedInfo().NumPending; left > 0; left-- {

@@ -171,7 +171,7 @@ func compareOldest(a, b *time.Time) int {
 
 // stored lists inboxes by name, with what they hold and nothing else.
 func (t *Tenant) stored(ctx context.Context, user subjects.UserID) ([]*Inbox, error) {
-	counts, err := t.counts(ctx, subjects.StreamInbox, subjects.UserInboxes(user))
+	counts, err := t.counts(ctx, subjects.StreamInbox, subjects.Scope{User: user}.Inboxes())
 	if err != nil {
 		return nil, err
 	}
@@ -322,7 +322,7 @@ func (t *Tenant) Inbox(ctx context.Context, a subjects.Address) (*Inbox, error) 
 	if err := t.loadCursor(ctx, i); err != nil {
 		return nil, err
 	}
-	counts, err := t.counts(ctx, subjects.StreamInbox, subjects.DeviceInbox(k))
+	counts, err := t.counts(ctx, subjects.StreamInbox, subjects.Scope(a).Inboxes())
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rccs-io/rccs/internal/ops"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+func newDevicesCommand(env *environment) *cobra.Command {
+	cmd := group(&cobra.Command{
+		Use:   "devices",
+		Short: "Look at registered devices, and end them",
+		Long: `Look at the devices that have registered and whether they are connected; end
+their credentials; remove them.`,
+	})
+	cmd.AddCommand(newDevicesListCommand(env), newDevicesShowCommand(env), newDevicesForgetCommand(env), newRevokeCommand(env))
+	return cmd
+}
+
+type devicesFlags struct {
+	target
+	online      bool
+	kind, after string
+	limit       uint
+}
+
+func newDevicesListCommand(env *environment) *cobra.Command {
+	var f devicesFlags
+	cmd := &cobra.Command{
+		Use:   "ls [USER]",
+		Short: "List devices, or those of one user",
+		Long: `List the devices that have registered, by name: what they are, whether they are
+connected and to which edge, and when they were last seen.`,
+		Example: `  rccs devices ls
+  rccs devices ls alice --json
+  rccs devices ls --online --type desktop
+  rccs devices ls --after alice/phone      # the next page`,
+		Args: upTo(1, "USER"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			q, err := f.query(args)
+			if err != nil {
+				return err
+			}
+			return env.operate(cmd.Context(), &f.target, func(ctx context.Context, t *ops.Tenant) error {
+				return env.listDevices(ctx, &f, t, q)
+			})
+		},
+	}
+	f.add(cmd)
+	flags := cmd.Flags()
+	flags.BoolVar(&f.online, "online", false, "leave out devices that are not connected")
+	flags.StringVar(&f.kind, "type", "", "only devices of this `type`")
+	addPaging(cmd, &f.limit, &f.after)
+	return cmd
+}
+
+func (f *devicesFlags) query(args []string) (q ops.DeviceQuery, err error) {
+	q = ops.DeviceQuery{Online: f.online, Type: f.kind, Limit: pageSize(f.limit, f.json)}
+	if q.User, err = user(args); err != nil || f.after == "" {
+		return q, err
+	}
+	if q.After, err = subjects.ParseAddress(f.after); err != nil {
+		return q, usageError{fmt.Errorf("--after: %w", err)}
+	}
+	return q, nil
+}
+
+func (env *environment) listDevices(ctx context.Context, f *devicesFlags, t *ops.Tenant, q ops.DeviceQuery) error {
+	bar := env.progress("looked at")
+	q.Progress = bar.at
+	list, more, err := t.Devices(ctx, q)
+	bar.end()
+	if err != nil {
+		return err
+	}
+	if f.json {
+		if list == nil {
+			list = []*ops.Device{}
+		}
+		err = env.json(list)
+	} else {
+		tab := newTable(column{title: "DEVICE", least: 16}, column{title: "TYPE", least: 7}, column{title: "PLATFORM", least: 8},
+			column{title: "VERSION", least: 7}, column{title: "STATUS"}, column{title: "LAST SEEN", right: true}, column{title: "EDGE", least: 8})
+		for _, d := range list {
+			tab.row(d.Address().String(), d.Type, d.Platform, d.Version, d.Status, seen(d), d.Edge)
+		}
+		err = env.table(tab)
+	}
+	if err == nil && more {
+		env.noteMore(true, list[len(list)-1].Address())
+	}
+	return err
+}
+
+// seen is when a device was last seen: one that is connected is seen now.
+func seen(d *ops.Device) string {
+	if d.Status != wire.Offline {
+		return "now"
+	}
+	return ago(&d.LastSeen)
+}
+
+func newDevicesShowCommand(env *environment) *cobra.Command {
+	var f target
+	cmd := &cobra.Command{
+		Use:     "show USER/DEVICE",
+		Short:   "Show one device, its session and its inbox",
+		Long:    "Show what a device said of itself, where it is connected, and what waits for it.",
+		Example: `  rccs devices show alice/phone`,
+		Args:    arguments(1, "USER/DEVICE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			a, err := address(args[0])
+			if err != nil {
+				return err
+			}
+			return env.operate(cmd.Context(), &f, func(ctx context.Context, t *ops.Tenant) error {
+				return env.showDevice(ctx, &f, t, a)
+			})
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+func (env *environment) showDevice(ctx context.Context, f *target, t *ops.Tenant, a subjects.Address) error {
+	d, err := t.Device(ctx, a)
+	if err != nil {
+		return err
+	}
+	i, err := t.Inbox(ctx, a)
+	if err != nil {
+		return err
+	}
+	if f.json {
+		return env.json(struct {
+			*ops.Device
+			Inbox *ops.Inbox `json:"inbox"`
+		}{d, i})
+	}
+	status := d.Status + ", last seen " + ago(&d.LastSeen) + " ago"
+	if d.Edge != "" {
+		status = fmt.Sprintf("%s at edge %s since %s", d.Status, d.Edge, moment(*d.Since))
+	}
+	capabilities := "none"
+	if held := wire.HeldCapabilities(d.Capabilities); len(held) > 0 {
+		capabilities = strings.Join(held, ", ")
+	}
+	session := "none"
+	if d.Session != "" {
+		session = fmt.Sprintf("%s, epoch %d", d.Session, d.Epoch)
+	}
+	waits := "nothing"
+	if i.Unacknowledged > 0 {
+		waits = fmt.Sprintf("%s, the oldest for %s ('rccs missed' lists them)", number(i.Unacknowledged), ago(i.Oldest))
+	}
+	for _, line := range [][2]string{
+		{"device", a.String()},
+		{"type", strings.Join(strings.Fields(d.Type+" "+d.Platform+" "+d.Version), " ")},
+		{"capabilities", capabilities},
+		{"status", status},
+		{"session", session},
+		{"registered", moment(d.Registered)},
+		{"stored", number(i.Stored)},
+		{"waiting", waits},
+	} {
+		if err := env.printf("%-13s %s\n", line[0], printable(line[1])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type forgetFlags struct {
+	target
+	yes bool
+}
+
+func newDevicesForgetCommand(env *environment) *cobra.Command {
+	var f forgetFlags
+	cmd := &cobra.Command{
+		Use:   "forget USER/DEVICE",
+		Short: "Remove a device with its inbox",
+		Long: `Remove a device: its record, its session, its inbox with all that waits in it,
+and what it acknowledged. It must not be connected. A device that still has a
+credential may come again, as a new one; 'rccs devices revoke' ends that.`,
+		Example: `  rccs devices forget alice/old-phone --yes`,
+		Args:    arguments(1, "USER/DEVICE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			a, err := address(args[0])
+			if err != nil {
+				return err
+			}
+			if !f.yes {
+				return usageError{errors.New("this removes the device's inbox with all that waits in it: say --yes")}
+			}
+			return env.operate(cmd.Context(), &f.target, func(ctx context.Context, t *ops.Tenant) error {
+				return env.forget(ctx, &f, t, a)
+			})
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().BoolVar(&f.yes, "yes", false, "remove what waits in its inbox, too")
+	return cmd
+}
+
+func (env *environment) forget(ctx context.Context, f *forgetFlags, t *ops.Tenant, a subjects.Address) error {
+	switch err := t.Forget(ctx, a); {
+	case errors.Is(err, ops.ErrConnected):
+		return fmt.Errorf("%w: disconnect it first, or end its credentials with 'rccs devices revoke'", err)
+	case errors.Is(err, ops.ErrNoCoordinator):
+		return fmt.Errorf("%w: one has to run, in 'rccs serve' or as 'rccs coordinator'", err)
+	case err != nil:
+		return err
+	}
+	if f.json {
+		return env.json(map[string]any{"user": a.User, "device": a.Device, "forgotten": true})
+	}
+	return env.printf("forgot %s\n", a)
+}

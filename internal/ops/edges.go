@@ -1,0 +1,78 @@
+package ops
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// Edge is an edge that holds a lease.
+type Edge struct {
+	roster.Edge
+	// Renewed is when it last renewed its lease, by the server's clock.
+	Renewed time.Time `json:"renewed"`
+}
+
+// Edges are the edges that live, by name: leases that are not renewed go by
+// themselves.
+func (t *Tenant) Edges(ctx context.Context) ([]Edge, error) {
+	stream := bucketStream(subjects.BucketEdges)
+	if _, err := t.info(ctx, stream); err != nil {
+		return nil, err
+	}
+	stored, err := t.lastOf(ctx, stream, subjects.AllEdges())
+	if err != nil {
+		return nil, err
+	}
+	edges := make([]Edge, 0, len(stored))
+	for i := range stored {
+		id, ok := subjects.ParseEdgeSubject(stored[i].Subject)
+		if !ok || deleted(stored[i].Header) {
+			continue
+		}
+		e := Edge{Renewed: time.Unix(0, stored[i].Time).UTC()}
+		if err := json.Unmarshal(stored[i].Data, &e.Edge); err != nil {
+			return nil, fmt.Errorf("ops: lease of edge %s: %w", id, err)
+		}
+		e.ID = id
+		edges = append(edges, e)
+	}
+	slices.SortFunc(edges, func(a, b Edge) int { return strings.Compare(a.Name+a.ID, b.Name+b.ID) })
+	return edges, nil
+}
+
+// lastOf is the last message of each subject of a pattern of which few are
+// stored.
+func (t *Tenant) lastOf(ctx context.Context, stream, pattern string) (all []direct.Stored, err error) {
+	for from := uint64(0); ; {
+		msgs, left, err := t.direct.Get(ctx, stream, &direct.Request{MultiLast: []string{pattern}, MaxBytes: readBytes, Seq: from})
+		if err != nil {
+			return nil, fmt.Errorf("ops: read %s: %w", stream, err)
+		}
+		all = append(all, msgs...)
+		if left == 0 || len(msgs) == 0 {
+			return all, nil
+		}
+		from = msgs[len(msgs)-1].Seq + 1
+	}
+}
+
+// edgeNames are the names of the edges that live, by id.
+func (t *Tenant) edgeNames(ctx context.Context) (map[string]string, error) {
+	edges, err := t.Edges(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[string]string, len(edges))
+	for _, e := range edges {
+		names[e.ID] = e.Name
+	}
+	return names, nil
+}
