@@ -124,7 +124,7 @@ func TestTypedLinesAreSent(t *testing.T) {
 			t.Errorf("got %+v with payload %s, want %s", m, m.Payload, want)
 		}
 	}
-	phone.noted("stored for desktop, seq 3")
+	phone.noted("stored for desktop, seq ")
 	phone.noted("not sent: want DEVICE PAYLOAD")
 	if status := phone.stop(); status != exitOK {
 		t.Errorf("ended with status %d: %s", status, phone.stderr())
