@@ -475,6 +475,32 @@ func TestAnswersPingsAndLeavesADeadLink(t *testing.T) {
 	await(t, "the next connection", second)
 }
 
+func TestRetryFindsADeadLink(t *testing.T) {
+	t.Parallel()
+	second := make(chan struct{})
+	pinged := make(chan struct{}, 1)
+	url := serve(t, func(p *peer) {
+		p.registered()
+		if p.n > 0 {
+			p.send(note(1))
+			p.acks(1)
+			close(second)
+		} else {
+			p.ws.SetPingHandler(func(string) error { pinged <- struct{}{}; return nil }) // no pong
+		}
+		p.drain()
+	})
+	lost := make(chan error, 1)
+	c := dial(t, url, client.Options{OnDisconnect: func(err error) { lost <- err }})
+	c.Retry()
+	await(t, "a ping", pinged)
+	if err := await(t, "the loss", lost); !errors.Is(err, client.ErrSilent) {
+		t.Errorf("lost to %v, want silence", err)
+	}
+	receive(t, c, 1).Ack()
+	await(t, "the next connection", second)
+}
+
 func TestOutcomesAndErrors(t *testing.T) {
 	t.Parallel()
 	url := serve(t, func(p *peer) {

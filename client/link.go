@@ -179,7 +179,7 @@ func (l *link) ending(err error) error {
 	}
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
-		err = fmt.Errorf("%w for %s", ErrSilent, l.silence)
+		err = ErrSilent
 	}
 	if l.last != nil {
 		return fmt.Errorf("%w: %w", l.last, err)
@@ -211,6 +211,18 @@ func (l *link) ready() {
 
 // touch is called whenever the edge shows life.
 func (l *link) touch() { _ = l.ws.SetReadDeadline(time.Now().Add(l.silence)) }
+
+// probeTimeout is how long a connection may be silent that is asked for a sign
+// of life.
+const probeTimeout = 3 * time.Second
+
+// probe asks the edge for a sign of life. Without one the reader ends.
+func (l *link) probe() error {
+	if err := l.ws.SetReadDeadline(time.Now().Add(min(probeTimeout, l.silence))); err != nil {
+		return err
+	}
+	return l.ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeTimeout))
+}
 
 // send writes one text frame.
 func (l *link) send(frame []byte) error {

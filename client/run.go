@@ -231,6 +231,11 @@ func (c *Client) write(l *link) {
 				_ = l.ws.Close()
 				return
 			}
+		case <-c.nudge:
+			if l.probe() != nil {
+				_ = l.ws.Close()
+				return
+			}
 		case <-l.gone:
 			return
 		case <-c.ctx.Done():

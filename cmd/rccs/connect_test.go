@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+	"testing"
+)
+
+// typed types lines.
+func (r *running) typed(lines ...string) {
+	r.tb.Helper()
+	for _, line := range lines {
+		if _, err := fmt.Fprintln(r.in, line); err != nil {
+			r.tb.Fatal(err)
+		}
+	}
+}
+
+func TestTypedRequestsAreAnswered(t *testing.T) {
+	t.Parallel()
+	i := serve(t)
+	c := i.console()
+	desktop := c.start(t, "connect", "alice/desktop", "--device-type", "desktop", "--capability", "supportsFileSync")
+	desktop.noted("connected as alice/desktop")
+	phone := c.start(t, "connect", "alice/phone")
+	phone.noted("connected as alice/phone")
+	phone.typed(`?desktop open {"file":"main.go"}`)
+	id := desktop.await(`^request (\S+) from phone: .*"method":"open".*"file":"main\.go"`)[1]
+	desktop.typed("=" + id + ` {"ok":true}`)
+	phone.await(`^response from desktop: {"ok":true}$`)
+	phone.typed("?nobody open", "/nonsense", "?desktop", "#a..b 1")
+	phone.noted("DEVICE_NOT_FOUND")
+	phone.noted("no command /nonsense")
+	phone.noted("want DEVICE PAYLOAD")
+	phone.noted("BAD_MESSAGE")
+}
+
+func TestDevicesAndPresenceAreShown(t *testing.T) {
+	t.Parallel()
+	i := serve(t)
+	c := i.console()
+	phone := c.start(t, "connect", "alice/phone", "--presence")
+	phone.noted("connected as alice/phone")
+	desktop := c.start(t, "connect", "alice/desktop", "--device-type", "desktop")
+	phone.await(`^presence desktop is online$`)
+	desktop.typed("/status busy", "/status asleep", "/devices", "* hello")
+	desktop.noted("status is busy")
+	phone.await(`^presence desktop is busy$`)
+	desktop.noted("BAD_MESSAGE")
+	desktop.noted("desktop desktop busy")
+	desktop.noted("(this one)")
+	desktop.noted("stored for phone")
+	phone.await(`user_message from desktop: "hello"$`)
+	if status := desktop.stop(); status != exitOK {
+		t.Errorf("ended with status %d: %s", status, desktop.stderr())
+	}
+	phone.await(`^presence desktop is offline$`)
+}
