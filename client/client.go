@@ -31,6 +31,7 @@ type Client struct {
 	handlers handlers
 	tracks   tracks
 	spool    *spool
+	probed   atomic.Bool // Retry was called for this connection: the next try is at once
 	leaving  atomic.Bool // Unregister or Forget is under way
 	asking   atomic.Bool // a request was made: responses that nobody awaits are late
 
@@ -63,7 +64,7 @@ func Dial(ctx context.Context, url string, opts *Options) (*Client, error) {
 		c.HandleRequest(method, handler)
 	}
 	wake := func() { signal(c.wake) }
-	c.in = newIncoming(full.AckMode == wire.AckExplicit, wake, c.dropped)
+	c.in = newIncoming(full.AckMode == wire.AckExplicit, full.Window, wake, c.dropped)
 	c.out = newOutbox(wake)
 	if c.spool, err = newSpool(c); err != nil {
 		return nil, err

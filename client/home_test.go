@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -112,6 +114,54 @@ func TestHomePresenceAndDevices(t *testing.T) {
 	}
 }
 
+func TestHomeOutcomes(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	phone := h.device("alice/phone", client.Options{})
+	desktop := h.device("alice/desktop", client.Options{})
+	track := func(opts ...client.SendOption) *client.Tracked {
+		t.Helper()
+		e, err := client.Compose("note", 1, append(opts, client.To("desktop"))...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tracked, err := phone.Track(soon(t), e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tracked
+	}
+	want := func(tracked *client.Tracked, status wire.Status) {
+		t.Helper()
+		o, err := tracked.Next(soon(t))
+		if err != nil || o.Status != status || o.DeviceID != "desktop" {
+			t.Errorf("outcome %+v, %v, want %s", o, err, status)
+		}
+		if _, err := tracked.Next(soon(t)); !errors.Is(err, io.EOF) {
+			t.Errorf("then %v", err)
+		}
+	}
+	first := track()
+	m, err := desktop.Receive(soon(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Ack()
+	want(first, wire.StatusDelivered)
+	_ = desktop.Close()
+	want(track(client.TTL(50*time.Millisecond)), wire.StatusExpired)
+	old := track(client.Collapse("k"))
+	track(client.Collapse("k"))
+	want(old, wire.StatusReplaced)
+	later := track(client.DeliverAt(time.Now().Add(time.Hour)))
+	if n, err := phone.Cancel(soon(t), later.Accepted.OriginalID); n != 1 || err != nil {
+		t.Errorf("cancelled %d, %v", n, err)
+	}
+	if n, err := phone.Cancel(soon(t), "none"); n != 0 || err != nil {
+		t.Errorf("cancelled %d of none, %v", n, err)
+	}
+}
+
 // TestHomeEachMessageOnce sends through restarts of all of RCCS, from an outbox
 // file, to a device that connects again as well.
 func TestHomeEachMessageOnce(t *testing.T) {
@@ -164,6 +214,56 @@ func TestHomeEachMessageOnce(t *testing.T) {
 	await(t, "the end", done)
 	if !errors.Is(handled, context.Canceled) || len(got) > 0 {
 		t.Errorf("ended with %v, %d too many", handled, len(got))
+	}
+}
+
+// TestHomeEachMessageOnceThroughCuts cuts all connections again and again,
+// wherever a frame is just then. Send is used from several goroutines.
+func TestHomeEachMessageOnceThroughCuts(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	network := newProxy(t, h.node.Addr().String())
+	const senders, each = 4, 400
+	device := func(name string) *client.Client {
+		return dial(t, network.url, client.Options{Credentials: nodeCredentials(h.node, name, time.Hour), Batch: true})
+	}
+	desktop, phone := device("alice/desktop"), device("alice/phone")
+	var wg sync.WaitGroup
+	for from := range senders {
+		wg.Go(func() {
+			for n := range each {
+				if _, err := phone.SendJSON(t.Context(), "note", []int{from, n}, client.To("desktop")); err != nil {
+					t.Errorf("sender %d, message %d: %v", from, n, err)
+					return
+				}
+			}
+		})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	defer cancel()
+	var next [senders]int
+	for got := range senders * each {
+		m, err := desktop.Receive(ctx)
+		if err != nil {
+			t.Fatalf("after %d messages: %v", got, err)
+		}
+		var v [2]int
+		if err := m.Decode(&v); err != nil || next[v[0]] != v[1] {
+			t.Fatalf("message %v of %d, want number %d, %v", v, v[0], next[v[0]], err)
+		}
+		next[v[0]]++
+		m.Ack()
+		if got%100 == 50 {
+			network.cut()
+			phone.Retry()
+			desktop.Retry()
+		}
+	}
+	wg.Wait()
+	ctx, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if m, err := desktop.Receive(ctx); err == nil {
+		t.Errorf("then came %s", m.Payload)
 	}
 }
 

@@ -41,10 +41,10 @@ const (
 // explicit acknowledgements the window keeps durable ones below it.
 const maxQueue = 1024
 
-func newIncoming(explicit bool, wake func(), dropped func(uint64)) *incoming {
+func newIncoming(explicit bool, window int, wake func(), dropped func(uint64)) *incoming {
 	return &incoming{
 		explicit: explicit, wake: wake, dropped: dropped,
-		pending: make(map[uint64]*Message), ids: make(map[sender]uint64), seen: newSeen(),
+		pending: make(map[uint64]*Message), ids: make(map[sender]uint64), seen: newSeen(max(remembered, 2*window)),
 		ready: make(chan struct{}, 1), room: make(chan struct{}, 1),
 	}
 }

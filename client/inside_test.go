@@ -132,7 +132,7 @@ func TestReconnectedKeepsOrderAndLimit(t *testing.T) {
 
 func TestSeenForgetsTheOldest(t *testing.T) {
 	t.Parallel()
-	s := newSeen()
+	s := newSeen(remembered)
 	for seq := uint64(1); seq <= remembered+10; seq++ {
 		s.add(&wire.Envelope{Seq: seq, ID: fmt.Sprint(seq), FromDeviceID: "a"})
 	}
@@ -147,7 +147,7 @@ func TestSeenForgetsTheOldest(t *testing.T) {
 func TestFloods(t *testing.T) {
 	t.Parallel()
 	drops := uint64(0)
-	in := newIncoming(true, func() {}, func(n uint64) { drops = n })
+	in := newIncoming(true, 0, func() {}, func(n uint64) { drops = n })
 	for range maxQueue + 5 {
 		in.deliver(t.Context(), &wire.Envelope{Type: "presence"})
 	}
@@ -165,7 +165,7 @@ func TestFloods(t *testing.T) {
 		t.Error("a durable message was dropped")
 	}
 
-	auto := newIncoming(false, func() {}, func(uint64) { t.Error("dropped") })
+	auto := newIncoming(false, 0, func() {}, func(uint64) { t.Error("dropped") })
 	for seq := uint64(1); seq <= maxQueue; seq++ {
 		auto.deliver(t.Context(), &wire.Envelope{Type: "note", Seq: seq})
 	}

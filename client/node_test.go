@@ -3,9 +3,12 @@ package client_test
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -111,4 +114,62 @@ func (h *home) device(name string, opts client.Options) *client.Client {
 	h.t.Helper()
 	opts.Credentials = nodeCredentials(h.node, name, time.Hour)
 	return dial(h.t, nodeURL(h.node), opts)
+}
+
+// proxy is a network between devices and a node, which can be cut.
+type proxy struct {
+	url string
+
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+func newProxy(t *testing.T, node string) *proxy {
+	t.Helper()
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp", anyPort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{url: "ws://" + l.Addr().String()}
+	var pipes sync.WaitGroup
+	pipes.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			var d net.Dialer
+			out, err := d.DialContext(context.WithoutCancel(t.Context()), "tcp", node)
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			p.mu.Lock()
+			p.conns = append(p.conns, in, out)
+			p.mu.Unlock()
+			for from, to := range map[net.Conn]net.Conn{in: out, out: in} {
+				pipes.Go(func() {
+					_, _ = io.Copy(to, from)
+					_, _ = from.Close(), to.Close()
+				})
+			}
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		p.cut()
+		pipes.Wait()
+	})
+	return p
+}
+
+// cut ends all connections without a word.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		_ = c.Close()
+	}
+	p.conns = nil
 }

@@ -16,13 +16,13 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
-	"go.uber.org/goleak"
 
 	"github.com/rccs-io/rccs/client"
+	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
 // patience is how long anything in these tests may take.
 const patience = 10 * time.Second

@@ -55,7 +55,7 @@ func (c *Client) live(l *link) error {
 	for {
 		began := time.Now()
 		err := c.serve(l)
-		if time.Since(began) >= settledAfter {
+		if time.Since(began) >= settledAfter || c.probed.Swap(false) {
 			try = 0
 		}
 		if l, try, err = c.again(err, try); err != nil {
@@ -232,6 +232,7 @@ func (c *Client) write(l *link) {
 				return
 			}
 		case <-c.nudge:
+			c.probed.Store(true)
 			if l.probe() != nil {
 				_ = l.ws.Close()
 				return

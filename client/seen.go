@@ -2,8 +2,9 @@ package client
 
 import "github.com/rccs-io/rccs/wire"
 
-// remembered is how many handled messages are remembered. The edge can send
-// again what was not acknowledged, at most a window of some hundreds.
+// remembered is how many handled messages are remembered at least. The edge can
+// send again what was not acknowledged, at most a window, which is mostly some
+// hundreds; a sender can send again what it was not answered.
 const remembered = 4096
 
 // seen remembers the messages that were handled last, by seq and by sender
@@ -13,6 +14,7 @@ type seen struct {
 	ids  map[sender]struct{}
 	ring []handled
 	next int
+	most int // in ring
 }
 
 // sender is what makes an id unique.
@@ -25,8 +27,9 @@ type handled struct {
 	sender
 }
 
-func newSeen() seen {
-	return seen{seqs: make(map[uint64]struct{}), ids: make(map[sender]struct{})}
+// newSeen remembers so many messages.
+func newSeen(most int) seen {
+	return seen{most: most, seqs: make(map[uint64]struct{}), ids: make(map[sender]struct{})}
 }
 
 // has says whether the message was handled. A replay is the operator's wish,
@@ -51,7 +54,7 @@ func (s *seen) add(e *wire.Envelope) {
 	h := handled{seq: e.Seq, sender: senderOf(e)}
 	s.seqs[h.seq] = struct{}{}
 	s.ids[h.sender] = struct{}{}
-	if len(s.ring) < remembered {
+	if len(s.ring) < s.most {
 		s.ring = append(s.ring, h)
 		return
 	}
@@ -59,5 +62,5 @@ func (s *seen) add(e *wire.Envelope) {
 	delete(s.seqs, old.seq)
 	delete(s.ids, old.sender)
 	s.ring[s.next] = h
-	s.next = (s.next + 1) % remembered
+	s.next = (s.next + 1) % s.most
 }

@@ -43,6 +43,9 @@ type Request struct {
 	From   subjects.DeviceID // or service:NAME
 	Method string
 	Params json.RawMessage // nil when absent
+	// Encoding is [wire.EncodingBase64] when a service asked with bytes that are
+	// not JSON: Params is then a string of them.
+	Encoding string
 	// Timeout is how long the requester waits for the response, or for the
 	// next part of it; 0 when it did not say.
 	Timeout       time.Duration
@@ -162,6 +165,7 @@ func (c *Client) newRequestLocked(e *wire.Envelope, asked *wire.Request) *Reques
 	c.requests.last++
 	r := &Request{
 		ID: e.ID, From: subjects.DeviceID(e.FromDeviceID), Method: asked.Method, Params: asked.Params, Timeout: asked.Timeout,
+		Encoding:      e.Encoding,
 		CorrelationID: e.CorrelationID, Traceparent: e.Traceparent,
 		c: c, no: strconv.FormatUint(c.requests.last, 36),
 	}
