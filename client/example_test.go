@@ -148,6 +148,9 @@ func ExampleClient_Track() {
 		}
 		fmt.Println(outcome.DeviceID, outcome.Status)
 	}
+	// Output:
+	// desktop delivered
+	// EOF
 }
 
 // A request to another device, and its answer.

@@ -149,10 +149,15 @@ func TestHomeOutcomes(t *testing.T) {
 	m.Ack()
 	want(first, wire.StatusDelivered)
 	_ = desktop.Close()
-	want(track(client.TTL(50*time.Millisecond)), wire.StatusExpired)
-	old := track(client.Collapse("k"))
-	track(client.Collapse("k"))
+	short, old, last := track(client.TTL(time.Millisecond)), track(client.Collapse("k")), track(client.Collapse("k"))
+	desktop = h.device("alice/desktop", client.Options{})
+	if m, err = desktop.Receive(soon(t)); err != nil || m.ID != last.Accepted.OriginalID {
+		t.Fatalf("received %+v, %v, want the last message alone", m, err)
+	}
+	m.Ack()
+	want(short, wire.StatusExpired)
 	want(old, wire.StatusReplaced)
+	want(last, wire.StatusDelivered)
 	later := track(client.DeliverAt(time.Now().Add(time.Hour)))
 	if n, err := phone.Cancel(soon(t), later.Accepted.OriginalID); n != 1 || err != nil {
 		t.Errorf("cancelled %d, %v", n, err)
