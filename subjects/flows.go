@@ -134,6 +134,16 @@ func Later(k Key, l Lane, id string) string {
 	return laterPrefix + string(k) + "." + l.String() + "." + Escape(id)
 }
 
+// ParseLater cuts the subject of a message that waits until it is due.
+func ParseLater(subject string) (Key, Lane, bool) {
+	rest, ok := strings.CutPrefix(subject, laterPrefix)
+	dot := strings.LastIndexByte(rest, '.')
+	if !ok || dot < 0 {
+		return "", 0, false
+	}
+	return ParseInbox(inboxPrefix + rest[:dot])
+}
+
 // LaterAnywhere is a filter for what a user's devices have waiting under id,
 // whomever it is for. user is a token.
 func LaterAnywhere(user, id string) string { return laterPrefix + user + ".*.*." + Escape(id) }

@@ -1,0 +1,341 @@
+package ops
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// ErrNoMessage: none of the id was stored in the time that was searched.
+var ErrNoMessage = errors.New("no such message")
+
+// States of a [Copy].
+const (
+	StateWaiting      = "waiting"      // not sent to its device, as far as the cursor tells
+	StateSent         = "sent"         // sent, and not acknowledged
+	StateAcknowledged = "acknowledged" // or ended: see the outcome
+)
+
+// Copy is a message in the inbox of one recipient.
+type Copy struct {
+	User   string `json:"user"`
+	Device string `json:"device"`
+	Message
+	State string `json:"state"`
+	// Outcome is delivered, expired or replaced, when the sender asked for it
+	// and was told.
+	Outcome   string     `json:"outcome,omitempty"`
+	OutcomeAt *time.Time `json:"outcomeAt,omitempty"`
+
+	key     subjects.Key
+	outcome uint64 // sequence of the outcome in the inbox stream
+}
+
+// Steps of a [Trace].
+const (
+	StepLater    = "later"   // stored until its time has come
+	StepRoute    = "route"   // stored until a device is found for it
+	StepStored   = "stored"  // in a recipient's inbox
+	StepServices = "up"      // stored for services
+	StepTopic    = "topic"   // stored in a topic
+	StepOutcome  = "outcome" // its sender was told what became of it
+	StepPresence = "device"  // a recipient came or went meanwhile
+)
+
+// Step is one in the life of a message.
+type Step struct {
+	At     time.Time `json:"at"`
+	Step   string    `json:"step"`
+	User   string    `json:"user,omitempty"`
+	Device string    `json:"device,omitempty"`
+	Stream string    `json:"stream"`
+	Seq    uint64    `json:"seq"`
+	Detail string    `json:"detail,omitempty"`
+}
+
+// Trace is the life of a message.
+type Trace struct {
+	ID     string  `json:"id"`
+	Copies []*Copy `json:"copies"`
+	Steps  []Step  `json:"steps"` // in the order of time
+}
+
+// TraceOptions say what to look for, and where.
+type TraceOptions struct {
+	// ID of the message. Each sender may have one of that id.
+	ID string
+	// Scope narrows the search to recipients, or senders to services.
+	Scope subjects.Scope
+	// Since is how far back to look; zero: to the beginning.
+	Since time.Time
+	// Progress, if set, is told how far in how many messages the search is.
+	Progress func(done, all int)
+}
+
+// Trace finds out what became of a message. Ids are not indexed: it reads the
+// headers of what was stored in the scope since the time. The error wraps
+// [ErrNoMessage] when there is none.
+func (t *Tenant) Trace(ctx context.Context, opts TraceOptions) (*Trace, error) {
+	s := &search{t: t, opts: &opts, out: &Trace{ID: opts.ID, Copies: []*Copy{}}, copies: make(map[uint64]*Copy)}
+	user := subjects.Scope{User: opts.Scope.User} // outcomes are in the senders' inboxes
+	for _, source := range []struct {
+		stream, filter string
+		all            bool // from the beginning: what waits is not old
+		found          func(*reader.Entry)
+	}{
+		{subjects.StreamInbox, user.Inboxes(), false, s.onInbox},
+		{subjects.StreamLater, "", true, s.onLater},
+		{subjects.StreamRoute, "", true, s.onRoute},
+		{subjects.StreamUp, opts.Scope.Ups(), false, s.onUp},
+		{subjects.StreamTopic, "", false, s.onTopic},
+	} {
+		since := opts.Since
+		if source.all {
+			since = time.Time{}
+		}
+		if err := t.scan(ctx, source.stream, source.filter, since, opts.Progress, source.found); err != nil {
+			return nil, err
+		}
+	}
+	if len(s.out.Steps) == 0 {
+		return nil, fmt.Errorf("%w: %s", ErrNoMessage, opts.ID)
+	}
+	if err := s.finish(ctx); err != nil {
+		return nil, err
+	}
+	return s.out, nil
+}
+
+// scan reads the headers of what a stream holds since a time on the subjects
+// of a filter; empty: all.
+func (t *Tenant) scan(ctx context.Context, stream, filter string, since time.Time, progress func(done, all int), found func(*reader.Entry)) error {
+	last, err := t.head(ctx, stream)
+	if err != nil {
+		return err
+	}
+	from := uint64(1)
+	if !since.IsZero() {
+		if from, err = t.at(ctx, stream, since); err != nil {
+			return err
+		}
+	}
+	if from > last {
+		return nil
+	}
+	opts := reader.Options{Conn: t.nc, Stream: stream, FromStart: true, After: from - 1, HeadersOnly: true, Logger: t.log}
+	if filter != "" {
+		opts.Filter = []string{filter}
+	}
+	opts.Handle = func(e reader.Entry) {
+		found(&e)
+		if progress != nil && e.Seq%256 == 0 {
+			progress(int(min(e.Seq, last)-from), int(last-from))
+		}
+	}
+	r, err := reader.New(opts)
+	if err != nil {
+		return err
+	}
+	if err := r.Start(ctx); err != nil {
+		return fmt.Errorf("ops: search %s: %w", stream, err)
+	}
+	return r.Stop(ctx) // after it nothing is handed out any more
+}
+
+// search is a trace under way.
+type search struct {
+	t      *Tenant
+	opts   *TraceOptions
+	out    *Trace
+	copies map[uint64]*Copy // by sequence
+}
+
+func (s *search) matches(e *reader.Entry) bool { return idOf(e.Header, e.Seq) == s.opts.ID }
+
+// step notes one.
+func (s *search) step(e *reader.Entry, step, stream string, a subjects.Address, detail string) {
+	s.out.Steps = append(s.out.Steps, Step{
+		At: time.Unix(0, e.Time).UTC(), Step: step, User: string(a.User), Device: string(a.Device), Stream: stream, Seq: e.Seq, Detail: detail,
+	})
+}
+
+// outcomePrefix begins the Nats-Msg-Id of an outcome, before the sequence of
+// the message that it is of; of an event, eventOutcomePrefix does.
+const (
+	outcomePrefix      = "outcome/"
+	eventOutcomePrefix = "event/outcome/"
+)
+
+func (s *search) onInbox(e *reader.Entry) {
+	if seq, ok := strings.CutPrefix(envelope.Value(e.Header, jetstream.MsgIDHeader), outcomePrefix); ok {
+		if n, err := strconv.ParseUint(seq, 10, 64); err == nil && s.copies[n] != nil {
+			s.copies[n].outcome = e.Seq
+		}
+		return
+	}
+	k, l, ok := subjects.ParseInbox(e.Subject)
+	if !ok || !s.matches(e) {
+		return
+	}
+	a, err := k.Address()
+	if err != nil || !s.opts.Scope.Contains(a) {
+		return
+	}
+	c := &Copy{User: string(a.User), Device: string(a.Device), key: k}
+	c.Message = *newMessage(&direct.Stored{Seq: e.Seq, Time: e.Time, Header: e.Header}, l)
+	c.Bytes, _ = strconv.Atoi(e.Header.Get("Nats-Msg-Size"))
+	s.copies[e.Seq] = c
+	s.out.Copies = append(s.out.Copies, c)
+	detail := fmt.Sprintf("lane %s, %s from %s", c.Lane, c.Type, c.From)
+	if c.Replay {
+		detail += ", a replay"
+	}
+	s.step(e, StepStored, subjects.StreamInbox, a, detail)
+}
+
+func (s *search) onLater(e *reader.Entry) {
+	k, l, ok := subjects.ParseLater(e.Subject)
+	if !ok || !s.matches(e) {
+		return
+	}
+	if a, err := k.Address(); err == nil && s.opts.Scope.Contains(a) {
+		s.step(e, StepLater, subjects.StreamLater, a, "lane "+l.String()+", due "+envelope.Value(e.Header, "Nats-Schedule"))
+	}
+}
+
+func (s *search) onRoute(e *reader.Entry) {
+	user, _, ok := subjects.ParseRoute(e.Subject)
+	detail := "for devices that the coordinator finds"
+	if !ok {
+		user, ok = subjects.ParseWait(e.Subject)
+		detail = "for the first device that comes online"
+	}
+	name, err := subjects.Unescape(user)
+	if !ok || err != nil || !s.matches(e) || s.opts.Scope.User != "" && string(s.opts.Scope.User) != name {
+		return
+	}
+	s.step(e, StepRoute, subjects.StreamRoute, subjects.Address{User: subjects.UserID(name)}, detail)
+}
+
+func (s *search) onUp(e *reader.Entry) {
+	k, typ, ok := subjects.ParseUp(e.Subject)
+	if !ok || !s.matches(e) {
+		return
+	}
+	if a, err := k.Address(); err == nil {
+		s.step(e, StepServices, subjects.StreamUp, a, typ+" to services")
+	}
+}
+
+func (s *search) onTopic(e *reader.Entry) {
+	if topic, ok := subjects.ParseTopic(e.Subject); ok && s.matches(e) {
+		s.step(e, StepTopic, subjects.StreamTopic, subjects.Address{}, topic)
+	}
+}
+
+// finish finds out what became of the copies.
+func (s *search) finish(ctx context.Context) error {
+	users := make(map[subjects.UserID]time.Time) // since when events matter
+	for _, c := range s.out.Copies {
+		if err := s.settle(ctx, c); err != nil {
+			return err
+		}
+		user := subjects.UserID(c.User)
+		if since, ok := users[user]; !ok || c.Stored.Before(since) {
+			users[user] = c.Stored
+		}
+	}
+	for user, since := range users {
+		if err := s.t.scan(ctx, subjects.StreamEvent, subjects.Scope{User: user}.Events(), since, nil, s.onEvent); err != nil {
+			return err
+		}
+	}
+	slices.SortStableFunc(s.out.Steps, func(a, b Step) int {
+		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Seq, b.Seq))
+	})
+	return nil
+}
+
+// settle reads a copy's cursor and outcome.
+func (s *search) settle(ctx context.Context, c *Copy) error {
+	cursor, _, err := s.t.cursor(ctx, c.key)
+	if err != nil {
+		return err
+	}
+	switch {
+	case unacknowledged(&cursor, c.lane, c.Seq) != c.Seq:
+		c.State = StateAcknowledged
+	case c.Seq <= cursor.Sent[c.lane]:
+		c.State = StateSent
+	default:
+		c.State = StateWaiting
+	}
+	if c.outcome == 0 {
+		return nil
+	}
+	stored, _, err := s.t.direct.Get(ctx, subjects.StreamInbox, &direct.Request{Seq: c.outcome, Batch: 1})
+	if err != nil || len(stored) == 0 || stored[0].Seq != c.outcome {
+		return err // gone meanwhile
+	}
+	var told struct {
+		Status string `json:"status"`
+	}
+	if err := json.Unmarshal(stored[0].Data, &told); err != nil {
+		return nil // the stream's entry is no outcome after all
+	}
+	at := time.Unix(0, stored[0].Time).UTC()
+	c.Outcome, c.OutcomeAt = told.Status, &at
+	sender := subjects.Address{User: subjects.UserID(c.User), Device: subjects.DeviceID(c.From)}
+	s.step(&reader.Entry{Time: stored[0].Time, Seq: c.outcome}, StepOutcome, subjects.StreamInbox, sender,
+		told.Status+" by "+c.Device+", told the sender")
+	return nil
+}
+
+// onEvent notes outcomes that services were told, and recipients that came and
+// went.
+func (s *search) onEvent(e *reader.Entry) {
+	k, kind, ok := subjects.ParseEvent(e.Subject)
+	if !ok {
+		return
+	}
+	a, err := k.Address()
+	if err != nil {
+		return
+	}
+	if seq, ok := strings.CutPrefix(envelope.Value(e.Header, jetstream.MsgIDHeader), eventOutcomePrefix); ok {
+		n, err := strconv.ParseUint(seq, 10, 64)
+		c := s.copies[n]
+		if err != nil || c == nil {
+			return
+		}
+		at := time.Unix(0, e.Time).UTC()
+		c.Outcome, c.OutcomeAt = kind, &at
+		s.step(e, StepOutcome, subjects.StreamEvent, a, kind+", told services")
+		return
+	}
+	if kind != subjects.EventOnline && kind != subjects.EventOffline {
+		return
+	}
+	for _, c := range s.out.Copies {
+		if c.key == k && e.Time >= c.Stored.UnixNano() && (c.OutcomeAt == nil || e.Time <= c.OutcomeAt.UnixNano()) {
+			s.step(e, StepPresence, subjects.StreamEvent, a, map[string]string{
+				subjects.EventOnline: "came " + wire.Online, subjects.EventOffline: "went " + wire.Offline,
+			}[kind])
+			return
+		}
+	}
+}
