@@ -197,3 +197,37 @@ func TestEndpoint(t *testing.T) {
 		}
 	}
 }
+
+func TestAcknowledgementsGoTogetherAndSoon(t *testing.T) {
+	t.Parallel()
+	woken := make(chan struct{}, 1)
+	in := newIncoming(true, 0, func() { signal(woken) }, func(uint64) {})
+	for seq := uint64(1); seq <= 300; seq++ {
+		in.deliver(t.Context(), &wire.Envelope{Type: "note", Seq: seq, ID: fmt.Sprint(seq)})
+	}
+	handle := func() { in.pop().Ack() }
+	handle()
+	<-woken // though nothing else is handled
+	if acks := in.takeAcks(nil); len(acks) != 1 {
+		t.Errorf("%d acknowledged, want the first", len(acks))
+	}
+	for range 3 { // by number
+		for range ackBatch {
+			if len(in.queue) > 0 {
+				handle()
+			}
+		}
+		<-woken
+	}
+	if acks := in.takeAcks(nil); len(acks) != 299 || acks[298] != 300 {
+		t.Errorf("%d acknowledged, want the rest", len(acks))
+	}
+	in.deliver(t.Context(), &wire.Envelope{Type: "note", Seq: 301, ID: "301"})
+	in.clock.Stop()
+	handle() // nothing else waits: at once, without the clock
+	select {
+	case <-woken:
+	default:
+		t.Error("the acknowledgement of the last message waits")
+	}
+}

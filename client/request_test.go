@@ -304,3 +304,71 @@ func TestRequestsAreReceivedWithoutHandlers(t *testing.T) {
 		}
 	}
 }
+
+func TestPartsThatAreNotReadAreNotKeptForEver(t *testing.T) {
+	t.Parallel()
+	const count = 5000
+	sent := make(chan struct{})
+	url := serve(t, func(p *peer) {
+		p.registered()
+		e := p.want(wire.TypeRequest)
+		for n := range count {
+			p.respond(e.ID, fmt.Sprintf(`{"result":%d}`, n), true)
+		}
+		p.send(note(1))
+		p.acks(1) // the client has read all of that
+		close(sent)
+		p.wantCancel(e.ID)
+		p.drain()
+	})
+	c := dial(t, url, client.Options{})
+	n := 0
+	for part, err := range c.RequestStream(soon(t), "desk", "flood", nil) {
+		if err != nil {
+			if !errors.Is(err, client.ErrTooSlow) || n == count {
+				t.Errorf("after %d parts: %v", n, err)
+			}
+			break
+		}
+		if n == 0 {
+			receive(t, c, 1).Ack()
+			await(t, "all parts", sent)
+		}
+		if string(part) != fmt.Sprint(n) {
+			t.Fatalf("part %d is %s", n, part)
+		}
+		n++
+	}
+}
+
+func TestRequestsAreHandledUpToABound(t *testing.T) {
+	t.Parallel()
+	const bound = 256
+	done := make(chan struct{})
+	url := serve(t, func(p *peer) {
+		p.registered()
+		for n := range bound + 1 {
+			p.ask(fmt.Sprint(n), "wait", `1`, 0)
+		}
+		p.wantResponse(fmt.Sprint(bound), `{"error":{"code":"BUSY","message":"this device handles too many requests"}}`, false)
+		for n := range bound {
+			p.send(string(wire.AppendCancel(nil, fmt.Sprint(n))))
+		}
+		close(done)
+		p.drain()
+	})
+	ended := make(chan error, bound)
+	dial(t, url, client.Options{Requests: map[string]client.RequestHandler{
+		"wait": func(ctx context.Context, _ *client.Request) (any, error) {
+			<-ctx.Done()
+			ended <- ctx.Err()
+			return nil, ctx.Err()
+		},
+	}})
+	await(t, "the script", done)
+	for range bound {
+		if err := await(t, "the end of a handler", ended); err == nil {
+			t.Error("a handler ended without a reason")
+		}
+	}
+}
