@@ -106,9 +106,40 @@ func ReplyPrefix(k Key) string { return "_INBOX." + string(k) }
 // DeviceEndpoint is an endpoint of the coordinator that a device calls for
 // itself; endpoint "*" is all of them.
 func DeviceEndpoint(k Key, endpoint string) string {
-	return "rccs.coordinator.device." + string(k) + "." + endpoint
+	return devicePrefix + string(k) + "." + endpoint
 }
 
 // CoordinatorEndpoint is an endpoint of the coordinator for services and
 // operators.
 func CoordinatorEndpoint(endpoint string) string { return "rccs.coordinator." + endpoint }
+
+const devicePrefix = "rccs.coordinator.device."
+
+// ParseDeviceEndpoint is the inverse of [DeviceEndpoint].
+func ParseDeviceEndpoint(subject string) (k Key, endpoint string, ok bool) {
+	dot := strings.LastIndexByte(subject, '.')
+	if dot < 0 {
+		return "", "", false
+	}
+	k, ok = parseKey(devicePrefix, subject[:dot])
+	return k, subject[dot+1:], ok
+}
+
+// AnyDeviceEndpoint is an endpoint that devices call for themselves, of all
+// devices, for the coordinator.
+func AnyDeviceEndpoint(endpoint string) string { return devicePrefix + "*.*." + endpoint }
+
+// PartReplyPrefix is the inbox prefix of RCCS's own parts: no service and no
+// device hears what lies below it.
+const PartReplyPrefix = "_RCCS"
+
+// IsClientReply says whether a reply subject is one that the NATS clients of
+// services make when left alone, see [ForService], or one of RCCS's own parts.
+// None of them is a device's, a stream's, or an API's.
+func IsClientReply(subject string) bool {
+	if rest, ok := strings.CutPrefix(subject, PartReplyPrefix+"."); ok {
+		return rest != ""
+	}
+	rest, ok := strings.CutPrefix(subject, "_INBOX.")
+	return ok && rest != "" && strings.Count(rest, ".") <= 1
+}

@@ -51,3 +51,9 @@ func ParseEvent(subject string) (k Key, kind string, ok bool) {
 
 // AllEdges is a filter for all leases in [BucketEdges].
 func AllEdges() string { return kvEdges + "*" }
+
+// DeviceLater is a filter for all that a device is to get later.
+func DeviceLater(k Key) string { return laterPrefix + string(k) + ".>" }
+
+// UserTasks is a filter for the keys of a user's tasks in [BucketTasks].
+func UserTasks(user UserID) string { return entry(Escape(string(user))) + ".*" }

@@ -53,7 +53,7 @@ func (env *environment) serve(ctx context.Context, f *serveFlags) error {
 	}
 	opts := node.Options{
 		Data: f.data, Listen: f.listen, NATSListen: f.natsListen, AdminListen: f.adminListen,
-		ConfigPath: f.config, Logger: env.logger(level),
+		ConfigPath: f.config, Version: version, Logger: env.logger(level),
 	}
 	if f.config == "" {
 		opts.Config = defaults.DefaultConfig()

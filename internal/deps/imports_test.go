@@ -26,7 +26,7 @@ var may = map[string][]string{
 	"auth":              {"subjects"},
 	"client":            {"subjects", "wire"},
 	"edge":              {"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/roster", "internal/topic", "subjects", "wire"},
-	"coordinator":       {"auth", "internal/direct", "internal/envelope", "internal/reader", "internal/inbox", "internal/roster", "subjects", "wire"},
+	"coordinator":       {"internal/direct", "internal/envelope", "internal/inbox", "internal/ops", "internal/reader", "internal/roster", "subjects", "wire"},
 	"internal/reader":   {},
 	"internal/direct":   {},
 	"internal/inbox":    {"internal/direct", "internal/reader", "subjects", "wire"},

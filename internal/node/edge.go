@@ -32,7 +32,7 @@ type dialer func(name string, opts ...nats.Option) (*nats.Conn, error)
 func connect(server string, opts ...nats.Option) (*nats.Conn, error) {
 	nc, err := nats.Connect(server, append([]nats.Option{
 		nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, time.Second),
-		nats.CustomInboxPrefix("_RCCS"), nats.Timeout(5 * time.Second),
+		nats.CustomInboxPrefix(subjects.PartReplyPrefix), nats.Timeout(5 * time.Second),
 		nats.PingInterval(10 * time.Second), nats.MaxPingsOutstanding(2), // a half-open link is noticed within 30 s
 	}, opts...)...)
 	if err != nil {

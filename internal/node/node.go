@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/coordinator"
 	"github.com/rccs-io/rccs/internal/backbone"
 	"github.com/rccs-io/rccs/internal/roster"
 )
@@ -31,6 +32,8 @@ type Options struct {
 	// Config is the text of nats.conf; ConfigPath names a file instead.
 	Config     []byte
 	ConfigPath string
+	// Version of the program, which NATS clients are shown.
+	Version string
 	// Logger; nil discards.
 	Logger *slog.Logger
 	// StopWithin bounds a stop. Default 8 s.
@@ -57,6 +60,7 @@ type Node struct {
 	keys     *auth.Keystore
 	registry *prometheus.Registry
 	server   *backbone.Server
+	coord    *coordinator.Coordinator
 	edge     *edgePart
 	admin    *adminPart
 	stops    []func(context.Context) error // last in, first out
@@ -115,6 +119,9 @@ func (n *Node) Start(ctx context.Context) (err error) {
 		return connect("", append([]nats.Option{n.server.InProcess(), cred.Option(), nats.Name("rccs edge " + name)}, opts...)...)
 	}
 	if err := ensure(ctx, dial, tenant.JWT, n.opts.Logger); err != nil {
+		return err
+	}
+	if err := n.startCoordinator(ctx); err != nil {
 		return err
 	}
 	n.edge, err = startEdge(ctx, edgeOptions{
@@ -200,6 +207,9 @@ func (n *Node) Connections() int { return n.edge.server.Connections() }
 // ready returns why a message could not be accepted now.
 func (n *Node) ready() error {
 	if err := n.server.Healthy(); err != nil {
+		return err
+	}
+	if err := n.coord.Healthy(); err != nil {
 		return err
 	}
 	return n.edge.healthy()

@@ -1,0 +1,196 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/ops"
+	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// Coordinator is one of any number that serve a tenant.
+//
+// Its connections may publish to any subject, and NATS does not check whether
+// a requester may publish to the reply subject that it names. So a Coordinator
+// answers only where the requester could have been sent an answer anyway: a
+// device below its own prefix, anybody else on the reply subjects that NATS
+// clients make, which no device hears. Were it otherwise, its answer could be
+// a message in somebody's inbox, or a command to JetStream.
+type Coordinator struct {
+	opts    Options
+	id      string
+	log     *slog.Logger
+	metrics *metrics
+	started time.Time
+
+	conns   []*nats.Conn
+	core    *nats.Conn // requests, and what is not stored
+	js      jetstream.JetStream
+	pub     *inbox.Publisher
+	direct  *direct.Client
+	roster  *roster.Roster
+	ops     *ops.Tenant
+	tasks   tasks
+	router  *router
+	janitor *janitor
+	service *service
+	stops   []func(context.Context) error // last in, first out
+}
+
+// New checks the options; nothing runs until Start.
+func New(opts Options) (*Coordinator, error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	c := &Coordinator{opts: opts, id: nuid.Next(), log: opts.Logger, metrics: newMetrics(opts.Metrics)}
+	if c.opts.Name == "" {
+		c.opts.Name = c.id
+	}
+	return c, nil
+}
+
+// Start returns when requests are answered and all that was stored is being
+// routed. The tenant's streams must exist. On an error nothing is left
+// running.
+func (c *Coordinator) Start(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.Stop(context.WithoutCancel(ctx)))
+		}
+	}()
+	c.started = time.Now()
+	read, fetch, err := c.connect()
+	if err != nil {
+		return err
+	}
+	if c.js, err = jetstream.New(c.core); err != nil {
+		return fmt.Errorf("coordinator: %w", err)
+	}
+	if err := c.startStores(ctx, fetch); err != nil {
+		return err
+	}
+	if err := c.startRoster(ctx, read); err != nil {
+		return err
+	}
+	c.service, err = startService(c)
+	if err != nil {
+		return err
+	}
+	c.onStop(func(context.Context) error { c.service.stop(); return nil })
+	return nil
+}
+
+func (c *Coordinator) onStop(stop func(context.Context) error) { c.stops = append(c.stops, stop) }
+
+// connect makes the connections, one for each kind of traffic.
+func (c *Coordinator) connect() (read, fetch *nats.Conn, err error) {
+	c.onStop(func(context.Context) error {
+		for _, nc := range c.conns {
+			nc.Close()
+		}
+		return nil
+	})
+	var conns [3]*nats.Conn
+	for i, name := range []string{"core", "read", "fetch"} {
+		nc, err := c.opts.Dial(name)
+		if err != nil {
+			return nil, nil, err
+		}
+		conns[i] = nc
+		c.conns = append(c.conns, nc)
+	}
+	c.core = conns[0]
+	return conns[1], conns[2], nil
+}
+
+// startStores starts what reads and writes streams.
+func (c *Coordinator) startStores(ctx context.Context, fetch *nats.Conn) error {
+	dial := func(name string) inbox.Dial {
+		return func(opts ...nats.Option) (*nats.Conn, error) { return c.opts.Dial(name, opts...) }
+	}
+	pub, err := inbox.NewPublisher(dial("publish"), c.log)
+	if err != nil {
+		return err
+	}
+	c.pub = pub
+	c.onStop(func(context.Context) error { pub.Stop(); return nil })
+	c.direct = direct.New(fetch)
+	if err := c.direct.Start(); err != nil {
+		return err
+	}
+	c.onStop(func(context.Context) error { c.direct.Stop(); return nil })
+	if c.ops, err = ops.Open(ops.Options{Dial: dial("operations"), Logger: c.log}); err != nil {
+		return err
+	}
+	c.onStop(func(context.Context) error { c.ops.Close(); return nil })
+	c.tasks.kv, err = c.js.KeyValue(ctx, subjects.BucketTasks)
+	if err != nil {
+		return fmt.Errorf("coordinator: bucket %s: %w", subjects.BucketTasks, err)
+	}
+	return nil
+}
+
+// startRoster starts what follows the devices, and what acts on it.
+func (c *Coordinator) startRoster(ctx context.Context, read *nats.Conn) error {
+	stream, err := c.js.Stream(ctx, subjects.StreamRoute)
+	if err != nil {
+		return fmt.Errorf("coordinator: stream %s: %w", subjects.StreamRoute, err)
+	}
+	if c.router, err = newRouter(c, read, stream); err != nil {
+		return err
+	}
+	c.janitor = newJanitor(c)
+	c.roster, err = roster.New(roster.Options{
+		Read: read, Put: c.put, Logger: c.log, Changed: c.router.changed, Died: c.janitor.wake,
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.roster.Start(ctx); err != nil {
+		return err
+	}
+	c.onStop(c.roster.Stop)
+	c.janitor.start()
+	c.onStop(func(context.Context) error { c.janitor.stop(); return nil })
+	c.onStop(c.router.stop)
+	return c.router.start(ctx)
+}
+
+// Stop finishes what is under way, until ctx ends, and ends everything. It is
+// idempotent.
+func (c *Coordinator) Stop(ctx context.Context) error {
+	var errs []error
+	for len(c.stops) > 0 {
+		last := len(c.stops) - 1
+		stop := c.stops[last]
+		c.stops = c.stops[:last]
+		errs = append(errs, stop(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// Healthy returns why the coordinator cannot do its work now, or nil.
+func (c *Coordinator) Healthy() error {
+	if !c.pub.Connected() {
+		return errors.New("the coordinator is not connected to NATS for publishing")
+	}
+	for _, nc := range c.conns {
+		if !nc.IsConnected() {
+			return errors.New("the coordinator is not connected to NATS")
+		}
+	}
+	if err := c.router.reader.Err(); err != nil {
+		return fmt.Errorf("the coordinator must be restarted: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,3 @@
+package coordinator
+
+func (c *Coordinator) deviceEndpoints() []*endpoint { return nil }

@@ -1,0 +1,109 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/ops"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// forgetDevice answers {"user","device"} with {"user","device","messages"} when
+// the device, its session, its inbox, what is stored for it for later, its
+// cursor and the tasks that it held are gone. A device that is connected should be
+// disconnected first: it registers again otherwise.
+func (c *Coordinator) forgetDevice(ctx context.Context, req *request) (any, *wire.Error) {
+	var name deviceName
+	if werr := req.decode(&name); werr != nil {
+		return nil, werr
+	}
+	a, werr := name.address()
+	if werr != nil {
+		return nil, werr
+	}
+	n, err := c.forget(ctx, a)
+	if err != nil {
+		return nil, c.wireError("device not forgotten", err)
+	}
+	c.log.Info("device forgotten", "user", a.User, "device", a.Device, "messages", n)
+	return struct {
+		deviceName
+		Messages uint64 `json:"messages"`
+	}{name, n}, nil
+}
+
+// forget removes the record first, so that nothing new is sent to the device,
+// and the cursor last: without it, what of the inbox is left after a failure
+// would be taken for unacknowledged.
+func (c *Coordinator) forget(ctx context.Context, a subjects.Address) (messages uint64, err error) {
+	k := a.Key()
+	_, known := c.roster.Device(k)
+	if known {
+		done := make(chan error, 1)
+		c.roster.Forget(k, func(err error) { done <- err })
+		select {
+		case err = <-done:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		if err != nil {
+			return 0, fmt.Errorf("coordinator: forget %s: %w", a, err)
+		}
+	}
+	messages, err = c.ops.Purge(ctx, a, ops.PurgeOptions{})
+	switch {
+	case errors.Is(err, ops.ErrUnknownDevice) && known:
+		err = nil
+	case err != nil:
+		return messages, err
+	}
+	for stream, subject := range map[string]string{
+		subjects.StreamLater: subjects.DeviceLater(k), subjects.StreamDeadline: subjects.Deadline(k),
+	} {
+		if err := c.purge(ctx, stream, subject); err != nil {
+			return messages, err
+		}
+	}
+	if err := c.forgetTasks(ctx, a); err != nil {
+		return messages, err
+	}
+	return messages, c.purge(ctx, subjects.StreamCursor, subjects.Cursor(k))
+}
+
+func (c *Coordinator) purge(ctx context.Context, stream, subject string) error {
+	s, err := c.js.Stream(ctx, stream)
+	if err == nil {
+		err = s.Purge(ctx, jetstream.WithPurgeSubject(subject))
+	}
+	if err != nil {
+		return fmt.Errorf("coordinator: purge %s: %w", subject, err)
+	}
+	return nil
+}
+
+// forgetTasks takes from the device the tasks that it holds. They have no
+// device then.
+func (c *Coordinator) forgetTasks(ctx context.Context, a subjects.Address) error {
+	keys, err := c.tasks.kv.ListKeysFiltered(ctx, subjects.UserTasks(a.User))
+	if err != nil {
+		return fmt.Errorf("coordinator: list tasks: %w", err)
+	}
+	defer func() { _ = keys.Stop() }()
+	for entry := range keys.Keys() {
+		t, revision, err := c.tasks.entry(ctx, entry)
+		if err != nil {
+			return err
+		}
+		if revision == 0 || t.to() != a.Device {
+			continue
+		}
+		if err := c.tasks.kv.Delete(ctx, entry, jetstream.LastRevision(revision)); err != nil && !claimed(err) {
+			return fmt.Errorf("coordinator: forget a task: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,148 @@
+package coordinator
+
+import (
+	"context"
+	"time"
+
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// verdict is what became of a message in a pass.
+type verdict uint8
+
+const (
+	gone  verdict = iota // out of the route stream
+	waits                // for a device to come online
+	held                 // what it needs is not certain yet: those behind have to wait as well
+)
+
+// giveWithin bounds the giving out of one message.
+const giveWithin = 15 * time.Second
+
+// await has the queue looked at when the message's time ends.
+func (q *queue) await(m *routed) {
+	if !m.expires.IsZero() {
+		q.soon(m.expires)
+	}
+}
+
+// give finds the devices for a message and stores it for them. After an error
+// it is to be called again.
+func (r *router) give(q *queue, m *routed, devices []roster.Device) (verdict, error) {
+	ctx, cancel := context.WithTimeout(r.ctx, giveWithin)
+	defer cancel()
+	now := time.Now()
+	switch {
+	case m.given:
+		return gone, r.c.remove(ctx, r.stream, m.seq)
+	case !m.expires.IsZero() && !now.Before(m.expires):
+		return r.expire(ctx, m)
+	}
+	d, werr, err := r.decide(ctx, q, m, devices)
+	switch {
+	case err != nil:
+		return held, err
+	case werr != nil && m.promised:
+		return waits, nil // for a device that has yet to be registered
+	case werr != nil && now.Sub(m.stored) < noDevicePatience:
+		q.soon(m.stored.Add(noDevicePatience))
+		return held, nil
+	case werr != nil:
+		return r.drop(ctx, m, werr)
+	case d.Wait:
+		return waits, nil
+	}
+	if there, err := r.load(ctx, m); err != nil || !there {
+		return gone, err
+	}
+	return r.deliver(ctx, m, d.Targets, now)
+}
+
+// decide is the routing table, with the task's device looked up.
+func (r *router) decide(ctx context.Context, q *queue, m *routed, devices []roster.Device) (roster.Decision, *wire.Error, error) {
+	if m.task != "" {
+		return r.decideTask(ctx, q, m, devices)
+	}
+	d, werr := roster.Route(m.msg, devices)
+	return d, werr, nil
+}
+
+// load makes sure that the body is here and that the message is still to be
+// given out.
+func (r *router) load(ctx context.Context, m *routed) (there bool, err error) {
+	if m.kept && time.Since(m.read) < recheck {
+		return true, nil
+	}
+	got, there, err := r.c.stored(ctx, subjects.StreamRoute, m.seq)
+	if err != nil {
+		return false, err
+	}
+	if !there {
+		r.release(m)
+		r.c.metrics.routed.WithLabelValues(routedGone).Inc()
+		return false, nil
+	}
+	m.read = time.Now()
+	if !m.kept {
+		r.held.Add(int64(len(got.Data)))
+		m.body, m.kept = got.Data, true
+	}
+	return true, nil
+}
+
+// deliver stores the copies, all or none up to what one batch can hold, and
+// takes the message off the route stream.
+func (r *router) deliver(ctx context.Context, m *routed, targets []subjects.DeviceID, now time.Time) (verdict, error) {
+	msgs := m.copies(targets, now)
+	result := routedStored
+	for len(msgs) > 0 {
+		n := min(len(msgs), inbox.MaxBatch)
+		receipt, err := r.c.store(ctx, msgs[:n]...)
+		switch {
+		case err != nil && refusedForGood(err):
+			return r.refuse(ctx, m, err)
+		case err != nil:
+			return held, err
+		case receipt.Duplicate:
+			result = routedDuplicate
+		}
+		msgs = msgs[n:]
+	}
+	r.log.Debug("routed", "user", m.user, "seq", m.seq, "targets", len(targets), "result", result)
+	r.c.metrics.routed.WithLabelValues(result).Inc()
+	m.given = true
+	return gone, r.c.remove(ctx, r.stream, m.seq)
+}
+
+// expire ends a message that has found no device in time.
+func (r *router) expire(ctx context.Context, m *routed) (verdict, error) {
+	if err := r.tellExpired(ctx, m); err != nil {
+		return held, err
+	}
+	r.c.metrics.routed.WithLabelValues(routedExpired).Inc()
+	m.given = true
+	return gone, r.c.remove(ctx, r.stream, m.seq)
+}
+
+// drop ends a message of a service for which there is no device: a service
+// cannot be told.
+func (r *router) drop(ctx context.Context, m *routed, why *wire.Error) (verdict, error) {
+	r.log.Warn("message for no device dropped", "user", m.user, "seq", m.seq, "id", m.id(), "err", why)
+	r.c.metrics.routed.WithLabelValues(routedNoDevice).Inc()
+	m.given = true
+	return gone, r.c.remove(ctx, r.stream, m.seq)
+}
+
+// refuse ends a message that the store does not take.
+func (r *router) refuse(ctx context.Context, m *routed, why error) (verdict, error) {
+	if err := r.tellExpired(ctx, m); err != nil {
+		return held, err
+	}
+	r.log.Error("message refused by the store dropped", "user", m.user, "seq", m.seq, "id", m.id(), "err", why)
+	r.c.metrics.routed.WithLabelValues(routedRefused).Inc()
+	m.given = true
+	return gone, r.c.remove(ctx, r.stream, m.seq)
+}

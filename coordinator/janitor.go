@@ -1,0 +1,76 @@
+package coordinator
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// How often the janitor looks without being woken, and how long one look may
+// take.
+const (
+	sweepEvery  = 30 * time.Second
+	sweepWithin = 20 * time.Second
+)
+
+// janitor ends the sessions of edges that have died. Any number of them may do
+// so at once: each session is ended by one.
+type janitor struct {
+	c    *Coordinator
+	kick chan struct{}   // capacity 1
+	ctx  context.Context // of the work
+	quit context.CancelFunc
+	wg   sync.WaitGroup
+}
+
+func newJanitor(c *Coordinator) *janitor {
+	j := &janitor{c: c, kick: make(chan struct{}, 1)}
+	j.ctx, j.quit = context.WithCancel(context.Background())
+	return j
+}
+
+// wake is the roster's callback: an edge has died.
+func (j *janitor) wake() {
+	select {
+	case j.kick <- struct{}{}:
+	default: // it looks anyway
+	}
+}
+
+func (j *janitor) start() {
+	j.wake() // what died while no janitor was there
+	j.wg.Go(j.run)
+}
+
+func (j *janitor) stop() {
+	j.quit()
+	j.wg.Wait()
+}
+
+func (j *janitor) run() {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-j.ctx.Done():
+			return
+		case <-j.kick:
+		case <-tick.C:
+			j.c.router.review()
+		}
+		j.sweep()
+	}
+}
+
+func (j *janitor) sweep() {
+	ctx, cancel := context.WithTimeout(j.ctx, sweepWithin)
+	defer cancel()
+	if err := j.c.roster.Sweep(ctx); err != nil {
+		if j.ctx.Err() == nil {
+			j.c.log.Warn("sessions of dead edges not ended, trying again", "err", err)
+			time.AfterFunc(time.Second, j.wake)
+		}
+		return
+	}
+	j.c.metrics.swept.Inc()
+}

@@ -1,0 +1,41 @@
+package coordinator
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// metrics are the coordinator's figures. Labels come from closed sets only.
+type metrics struct {
+	routed   *prometheus.CounterVec
+	waiting  prometheus.Gauge
+	expired  prometheus.Counter
+	swept    prometheus.Counter
+	requests *prometheus.CounterVec
+	dropped  prometheus.Counter
+}
+
+// What can become of a message that was to be routed.
+const (
+	routedStored    = "stored"
+	routedDuplicate = "duplicate" // another coordinator, or an earlier process, was faster
+	routedGone      = "gone"      // the same, noticed earlier
+	routedExpired   = "expired"
+	routedNoDevice  = "no_device"
+	routedRefused   = "refused" // by the store, for good
+	routedBad       = "bad"     // the subject names no selector
+)
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg)
+	return &metrics{
+		routed: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "rccs_routed_total", Help: "Messages that devices were sought for, by what became of them.",
+		}, []string{"result"}),
+		waiting:  f.NewGauge(prometheus.GaugeOpts{Name: "rccs_route_waiting", Help: "Messages that wait for a device to come online."}),
+		expired:  f.NewCounter(prometheus.CounterOpts{Name: "rccs_deadlines_expired_total", Help: "Messages whose sender was told that their time ended while the device was away."}),
+		swept:    f.NewCounter(prometheus.CounterOpts{Name: "rccs_sweeps_total", Help: "Times that the sessions of dead edges were ended."}),
+		requests: f.NewCounterVec(prometheus.CounterOpts{Name: "rccs_coordinator_requests_total", Help: "Requests to the coordinator, by endpoint and error code."}, []string{"endpoint", "code"}),
+		dropped:  f.NewCounter(prometheus.CounterOpts{Name: "rccs_coordinator_dropped_total", Help: "Requests whose reply subject was not the requester's own."}),
+	}
+}

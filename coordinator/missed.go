@@ -1,0 +1,114 @@
+package coordinator
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/rccs-io/rccs/internal/ops"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// missedView is one missed message.
+type missedView struct {
+	Seq       uint64 `json:"seq"`
+	Lane      string `json:"lane"`
+	ID        string `json:"id"`
+	Type      string `json:"type"`
+	Timestamp string `json:"timestamp"`
+}
+
+// missed answers {"user","device","from"?,"limit"?} with
+// [{"seq","lane","id","type","timestamp"}]: what is stored and not acknowledged,
+// with sequences from "from" on, by sequence. A caller that gets as many as
+// limit allows, 1,000 at most and by default, asks again from the last seq + 1.
+func (c *Coordinator) missed(ctx context.Context, req *request) (any, *wire.Error) {
+	var q struct {
+		deviceName
+		From  uint64 `json:"from"`
+		Limit int    `json:"limit"`
+	}
+	if werr := req.decode(&q); werr != nil {
+		return nil, werr
+	}
+	a, werr := q.address()
+	if werr != nil {
+		return nil, werr
+	}
+	limit := min(cmp.Or(max(q.Limit, 0), pageMost), pageMost)
+	list := make([]missedView, 0, min(limit, pageDefault))
+	for m, err := range c.ops.Missed(ctx, a) {
+		if err != nil {
+			return nil, c.wireError("missed messages not read", err)
+		}
+		if m.Seq < q.From {
+			continue
+		}
+		list = append(list, missedView{m.Seq, m.Lane, m.ID, m.Type, m.Timestamp})
+		if len(list) == limit {
+			break
+		}
+	}
+	return list, nil
+}
+
+// replay answers {"user","device","to"?, and one of "since","fromSeq","id",
+// "missed", "dryRun"?} with {"run","copied","skipped","first"?,"last"?,"dryRun"?}
+// when all copies are stored. since is RFC 3339; to is USER/DEVICE, the device
+// that gets the copies, by default the same.
+func (c *Coordinator) replay(ctx context.Context, req *request) (any, *wire.Error) {
+	var q struct {
+		deviceName
+		To      string    `json:"to"`
+		Since   time.Time `json:"since"`
+		FromSeq uint64    `json:"fromSeq"`
+		ID      string    `json:"id"`
+		Missed  bool      `json:"missed"`
+		DryRun  bool      `json:"dryRun"`
+	}
+	if werr := req.decode(&q); werr != nil {
+		return nil, werr
+	}
+	from, werr := q.address()
+	if werr != nil {
+		return nil, werr
+	}
+	opts := ops.ReplayOptions{From: from, Since: q.Since, FromSeq: q.FromSeq, ID: q.ID, Missed: q.Missed, DryRun: q.DryRun}
+	if q.To != "" {
+		to, err := subjects.ParseAddress(q.To)
+		if err != nil {
+			return nil, wire.NewError(wire.BadMessage, `"to" is not USER/DEVICE: `+err.Error())
+		}
+		opts.To = to
+	}
+	if one := btoi(!q.Since.IsZero()) + btoi(q.FromSeq > 0) + btoi(q.ID != "") + btoi(q.Missed); one != 1 {
+		return nil, wire.NewError(wire.BadMessage, `give one of "since", "fromSeq", "id" and "missed"`)
+	}
+	done, err := c.ops.Replay(ctx, opts)
+	if err != nil {
+		return nil, c.wireError("replay not finished", err)
+	}
+	return done, nil
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// wireError is what a requester is told of an error, which is logged in full.
+func (c *Coordinator) wireError(what string, err error) *wire.Error {
+	var told *wire.Error
+	switch {
+	case errors.Is(err, ops.ErrUnknownDevice):
+		return wire.NewError(wire.DeviceNotFound, "no such device: it never registered, and nothing is stored for it")
+	case errors.As(err, &told):
+		return told
+	}
+	c.log.Warn("request failed", "what", what, "err", err)
+	return unavailable()
+}

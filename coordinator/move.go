@@ -1,0 +1,128 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// A task that waits gets its device in two steps, so that no message of it
+// overtakes another. First the entry names the device as the next one, and all
+// that waits is given to it; edges still store what comes where it waits. When
+// nothing more has come for a while, the entry names the device as the task's,
+// and edges store straight into its inbox. An edge that has read the entry just
+// before that, and stores afterwards where the task waited, is what the while
+// is for.
+//
+// A coordinator that dies between the steps leaves the first: the next message
+// of the task is given to the same device, and the second step follows.
+
+// moveQuiet is how long nothing must have come for a task before its device is
+// final.
+const moveQuiet = 300 * time.Millisecond
+
+// taskTries bounds how often a task's entry is tried against others in a pass.
+const taskTries = 5
+
+// move is a task between the two steps.
+type move struct {
+	entry task
+	last  time.Time // when something of it was given out
+}
+
+// decideTask sends a task's message to the device that the task belongs to or
+// is being moved to; a task without one gets the device that the routing table
+// picks.
+func (r *router) decideTask(ctx context.Context, q *queue, m *routed, devices []roster.Device) (roster.Decision, *wire.Error, error) {
+	registered := func(id subjects.DeviceID) bool {
+		return id != "" && slices.ContainsFunc(devices, func(d roster.Device) bool { return d.ID == id })
+	}
+	for range taskTries {
+		entry, err := r.taskEntry(ctx, q, m.task)
+		if err != nil {
+			return roster.Decision{}, nil, err
+		}
+		if to := entry.to(); registered(to) {
+			if entry.Device == "" {
+				q.moves[m.task] = &move{entry: entry, last: time.Now()}
+			}
+			return roster.Decision{Targets: []subjects.DeviceID{to}}, nil, nil
+		}
+		d, werr := roster.Route(m.msg, devices)
+		var next task
+		if werr == nil && !d.Wait {
+			next.Next = d.Targets[0]
+		}
+		if next.Next == "" && entry.revision != 0 && entry.to() == "" {
+			return d, werr, nil // it waits, and the entry says so
+		}
+		set, err := r.c.tasks.set(ctx, q.user, m.task, entry, next)
+		delete(q.looked, m.task)
+		if errors.Is(err, errClaimed) {
+			continue // by another coordinator: what it decided is what counts
+		}
+		if err != nil {
+			return roster.Decision{}, nil, err
+		}
+		q.looked[m.task] = set
+	}
+	return roster.Decision{}, nil, errClaimed
+}
+
+// taskEntry reads a task's entry once a pass.
+func (r *router) taskEntry(ctx context.Context, q *queue, name string) (task, error) {
+	if t, ok := q.looked[name]; ok {
+		return t, nil
+	}
+	t, err := r.c.tasks.get(ctx, q.user, name)
+	if err == nil {
+		q.looked[name] = t
+	}
+	return t, err
+}
+
+// settle makes the second step for tasks of which nothing has come for a
+// while.
+func (r *router) settle(q *queue) {
+	for name, mv := range q.moves {
+		if slices.ContainsFunc(q.waiting, func(m *routed) bool { return m.task == name }) {
+			q.soon(time.Now().Add(retryPause))
+			continue
+		}
+		if due := mv.last.Add(moveQuiet); time.Now().Before(due) {
+			q.soon(due)
+			continue
+		}
+		if err := r.finish(q, name, mv); err != nil {
+			r.log.Warn("task not given to its device yet, trying again", "user", q.user, "err", err)
+			q.soon(time.Now().Add(retryPause))
+		}
+	}
+}
+
+var errBehind = errors.New("coordinator: the route stream has more than was read")
+
+func (r *router) finish(q *queue, name string, mv *move) error {
+	ctx, cancel := context.WithTimeout(r.ctx, giveWithin)
+	defer cancel()
+	// What was stored and removed by another coordinator is of no concern, so
+	// the stream's last sequence is not what to compare with.
+	more, err := r.c.direct.Run(ctx, subjects.StreamRoute, r.reader.Last()+1, 1)
+	switch {
+	case err != nil:
+		return err
+	case len(more) > 0:
+		return errBehind
+	}
+	_, err = r.c.tasks.set(ctx, q.user, name, mv.entry, task{Device: mv.entry.Next})
+	if err != nil && !errors.Is(err, errClaimed) {
+		return err
+	}
+	delete(q.moves, name) // errClaimed: somebody else has finished it, or begun anew
+	return nil
+}

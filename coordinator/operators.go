@@ -1,0 +1,232 @@
+package coordinator
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/rccs-io/rccs/internal/ops"
+	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// Bounds of the endpoints for services and operators.
+const (
+	operatorWorkers = 8
+	operatorBacklog = 256
+	operatorWithin  = 20 * time.Second
+	replayWithin    = 10 * time.Minute
+
+	pageDefault = 100
+	pageMost    = 1000
+)
+
+// operatorEndpoints are those of services and operators: JSON objects in, JSON
+// out. An error has the headers of ADR-32, and the payload of an error message
+// as its body.
+func (c *Coordinator) operatorEndpoints() []*endpoint {
+	quick, slow := newPool(operatorWorkers, operatorBacklog), newPool(operatorWorkers, operatorBacklog)
+	at := func(name string, p *pool, within time.Duration, h handler, does string) *endpoint {
+		return &endpoint{name: name, subject: subjects.CoordinatorEndpoint(name), does: does, handle: h, pool: p, within: within}
+	}
+	return []*endpoint{
+		at("status", quick, operatorWithin, c.status, "The tenant at a glance"),
+		at("devices", quick, operatorWithin, c.listDevices, "Devices of a user, or all, a page at a time"),
+		at("device", quick, operatorWithin, c.showDevice, "One device, with its session and inbox"),
+		at("sessions", quick, operatorWithin, c.listSessions, "Devices that are online, and where"),
+		at("edges", quick, operatorWithin, c.listEdges, "Edges that live"),
+		at("forget", slow, operatorWithin, c.forgetDevice, "Removes a device and all that is its"),
+		at("missed", slow, operatorWithin, c.missed, "What is stored for a device and not acknowledged"),
+		at("replay", slow, replayWithin, c.replay, "Delivers stored messages again"),
+	}
+}
+
+// deviceName is how a request names a device.
+type deviceName struct {
+	User   string `json:"user"`
+	Device string `json:"device"`
+}
+
+func (n *deviceName) address() (subjects.Address, *wire.Error) {
+	a := subjects.Address{User: subjects.UserID(n.User), Device: subjects.DeviceID(n.Device)}
+	if err := a.Check(); err != nil {
+		return a, wire.NewError(wire.BadMessage, `"user" and "device" name the device: `+err.Error())
+	}
+	return a, nil
+}
+
+// deviceView is a device as operators see it.
+//
+//	{"user","device","type","platform","version","capabilities","registered",
+//	 "status","lastSeen","session","edge","extra"}
+type deviceView struct {
+	deviceName
+	Type         string          `json:"type,omitempty"`
+	Platform     string          `json:"platform,omitempty"`
+	Version      string          `json:"version,omitempty"`
+	Capabilities json.RawMessage `json:"capabilities,omitempty"`
+	Registered   time.Time       `json:"registered"`
+	Status       string          `json:"status"`
+	LastSeen     time.Time       `json:"lastSeen"`
+	Session      string          `json:"session,omitempty"` // live, or the last one
+	Edge         string          `json:"edge,omitempty"`    // the edge's id; empty when offline
+	Extra        json.RawMessage `json:"extra,omitempty"`   // what the device said beside its status
+}
+
+func viewOf(d *roster.Device) deviceView {
+	v := deviceView{
+		deviceName: deviceName{User: userOf(d.Key), Device: string(d.ID)},
+		Type:       d.Type, Platform: d.Record.Platform, Version: d.Record.Version, Capabilities: d.Record.Capabilities,
+		Registered: d.Record.Registered, Status: d.Status, LastSeen: d.LastSeen, Session: string(d.Session), Extra: d.Extra,
+	}
+	if d.Online {
+		v.Edge = d.Edge
+	}
+	return v
+}
+
+func userOf(k subjects.Key) string {
+	user, err := subjects.Unescape(k.User())
+	if err != nil {
+		return k.User()
+	}
+	return user
+}
+
+// page is what requests for lists have in common: {"user","after","limit"}.
+// after is USER/DEVICE, the last one of the page before.
+type page struct {
+	User  string `json:"user"`
+	After string `json:"after"`
+	Limit int    `json:"limit"`
+}
+
+// pageOf returns the devices of a page, by user and name, and where the next
+// one begins; "" when there is none.
+func (c *Coordinator) pageOf(p page, wanted func(*roster.Device) bool) (list []deviceView, next string, werr *wire.Error) {
+	var after subjects.Address
+	if p.After != "" {
+		var err error
+		if after, err = subjects.ParseAddress(p.After); err != nil {
+			return nil, "", wire.NewError(wire.BadMessage, `"after" is not USER/DEVICE: `+err.Error())
+		}
+	}
+	limit := min(cmp.Or(max(p.Limit, 0), pageDefault), pageMost)
+	// Only names are sorted: views of all devices would be megabytes.
+	var found []subjects.Address
+	take := func(d roster.Device) bool {
+		a, err := d.Key.Address()
+		if err == nil && compare(a, after) > 0 && wanted(&d) {
+			found = append(found, a)
+		}
+		return true
+	}
+	if p.User != "" {
+		for _, d := range c.roster.User(subjects.Address{User: subjects.UserID(p.User), Device: "-"}.Key()) {
+			take(d)
+		}
+	} else {
+		c.roster.All(take)
+	}
+	slices.SortFunc(found, compare)
+	if len(found) > limit {
+		found = found[:limit]
+		next = found[limit-1].String()
+	}
+	list = make([]deviceView, 0, len(found))
+	for _, a := range found {
+		if d, ok := c.roster.Device(a.Key()); ok {
+			list = append(list, viewOf(&d))
+		}
+	}
+	return list, next, nil
+}
+
+func compare(a, b subjects.Address) int {
+	return cmp.Or(cmp.Compare(a.User, b.User), cmp.Compare(a.Device, b.Device))
+}
+
+// listDevices answers {"user"?,"after"?,"limit"?,"online"?} with
+// {"devices":[…],"next"?}; next is the after of the next page.
+func (c *Coordinator) listDevices(_ context.Context, req *request) (any, *wire.Error) {
+	var q struct {
+		page
+		Online bool `json:"online"`
+	}
+	if werr := req.decode(&q); werr != nil {
+		return nil, werr
+	}
+	list, next, werr := c.pageOf(q.page, func(d *roster.Device) bool { return d.Online || !q.Online })
+	if werr != nil {
+		return nil, werr
+	}
+	return struct {
+		Devices []deviceView `json:"devices"`
+		Next    string       `json:"next,omitempty"`
+	}{list, next}, nil
+}
+
+// listSessions answers {"user"?,"edge"?,"after"?,"limit"?} with
+// {"sessions":[…],"next"?}: the devices that are online. edge is an edge's id
+// or name.
+func (c *Coordinator) listSessions(_ context.Context, req *request) (any, *wire.Error) {
+	var q struct {
+		page
+		Edge string `json:"edge"`
+	}
+	if werr := req.decode(&q); werr != nil {
+		return nil, werr
+	}
+	on := make(map[string]bool)
+	for _, e := range c.roster.Edges() {
+		on[e.ID] = q.Edge == "" || q.Edge == e.ID || q.Edge == e.Name
+	}
+	list, next, werr := c.pageOf(q.page, func(d *roster.Device) bool { return d.Online && (q.Edge == "" || on[d.Edge]) })
+	if werr != nil {
+		return nil, werr
+	}
+	return struct {
+		Sessions []deviceView `json:"sessions"`
+		Next     string       `json:"next,omitempty"`
+	}{list, next}, nil
+}
+
+// listEdges answers with {"edges":[{"id","name","address","version","started",
+// "devices"}]}.
+func (c *Coordinator) listEdges(context.Context, *request) (any, *wire.Error) {
+	return struct {
+		Edges []roster.Edge `json:"edges"`
+	}{append([]roster.Edge{}, c.roster.Edges()...)}, nil
+}
+
+// showDevice answers {"user","device"} with the device as in devices, and
+// "inbox": what of it is stored, sent, and waits, lane by lane. A device that
+// has never registered and only has messages is shown with its inbox alone.
+func (c *Coordinator) showDevice(ctx context.Context, req *request) (any, *wire.Error) {
+	var name deviceName
+	if werr := req.decode(&name); werr != nil {
+		return nil, werr
+	}
+	a, werr := name.address()
+	if werr != nil {
+		return nil, werr
+	}
+	box, err := c.ops.Inbox(ctx, a)
+	if err != nil {
+		return nil, c.wireError("inbox not read", err)
+	}
+	answer := struct {
+		*deviceView
+		*deviceName
+		Inbox *ops.Inbox `json:"inbox"`
+	}{Inbox: box}
+	if d, ok := c.roster.Device(a.Key()); ok {
+		v := viewOf(&d)
+		answer.deviceView = &v
+	}
+	answer.deviceName = &name // one name, whether or not there is a view
+	return answer, nil
+}

@@ -1,0 +1,41 @@
+package coordinator
+
+import (
+	"errors"
+	"log/slog"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Dial makes a NATS connection in the tenant's account, with the permissions
+// of a part of RCCS. name says for people what it is for. Reply subjects of
+// the connection should lie where no service may listen.
+type Dial func(name string, opts ...nats.Option) (*nats.Conn, error)
+
+// Options configure a [Coordinator].
+type Options struct {
+	// Dial is needed. Connections are closed by Stop.
+	Dial Dial
+	// Name tells this coordinator from others, for people; empty: its id.
+	Name string
+	// Version of the program, a semantic version. Default "0.0.0".
+	Version string
+	// Logger; nil discards.
+	Logger *slog.Logger
+	// Metrics registers the coordinator's figures; nil: nowhere.
+	Metrics prometheus.Registerer
+}
+
+func (o *Options) validate() error {
+	if o.Dial == nil {
+		return errors.New("coordinator: Dial is needed")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Version == "" {
+		o.Version = "0.0.0"
+	}
+	return nil
+}

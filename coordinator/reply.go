@@ -1,0 +1,21 @@
+package coordinator
+
+import (
+	"strings"
+
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// mayReply says whether an answer to the request's reply subject, or none,
+// does nothing that the requester could not: see [Coordinator].
+func (r *request) mayReply() bool {
+	switch {
+	case r.Reply == "":
+		return true
+	case strings.ContainsAny(r.Reply, "*>"):
+		return false
+	case r.key != "":
+		return strings.HasPrefix(r.Reply, subjects.ReplyPrefix(r.key)+".")
+	}
+	return subjects.IsClientReply(r.Reply)
+}

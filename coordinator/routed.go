@@ -1,0 +1,174 @@
+package coordinator
+
+import (
+	"errors"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// routed is a message of the route stream.
+type routed struct {
+	seq     uint64
+	stored  time.Time
+	read    time.Time // when it was last known to be there
+	expires time.Time // zero: never
+	user    subjects.UserID
+	header  nats.Header
+	body    []byte
+	kept    bool // body is here; else it is in the store
+	given   bool // stored for its devices, and only to be removed
+
+	lane subjects.Lane
+	msg  roster.Message
+	task string // of which it is; "" for none
+	// promised says that an edge has accepted it: it waits until there is a
+	// device. What a service published to nobody is dropped.
+	promised bool
+}
+
+var errNoRoute = errors.New("coordinator: the subject names no route")
+
+// newRouted reads what was stored. An error says that it cannot be routed at
+// all.
+func newRouted(e reader.Entry) (*routed, error) {
+	m := &routed{seq: e.Seq, stored: time.Unix(0, e.Time), read: time.Now(), header: e.Header, lane: subjects.Normal}
+	token, waits := subjects.ParseWait(e.Subject)
+	var selector subjects.Selector
+	if !waits {
+		var ok bool
+		if token, selector, ok = subjects.ParseRoute(e.Subject); !ok {
+			return nil, errNoRoute
+		}
+	}
+	user, err := subjects.Unescape(token)
+	if err != nil {
+		return nil, err
+	}
+	if err := subjects.CheckName("user", user); err != nil {
+		return nil, err
+	}
+	m.user = subjects.UserID(user)
+	if n, err := strconv.ParseUint(envelope.Value(e.Header, subjects.HeaderPriority), 10, 8); err == nil && n < subjects.Lanes {
+		m.lane = subjects.Lane(n)
+	}
+	if ttl := m.ttl(); ttl > 0 {
+		m.expires = m.stored.Add(ttl)
+	}
+	m.msg.Type = envelope.Value(e.Header, subjects.HeaderType)
+	if waits {
+		m.ofDevice()
+		return m, nil
+	}
+	m.msg.HasTo = true
+	m.msg.To = wire.To{DeviceType: selector.DeviceType, Capability: selector.Capability, Mode: wire.ModeAll}
+	if selector.Any {
+		m.msg.To.Mode = wire.ModeAny
+	}
+	return m, nil
+}
+
+// ofDevice reads what an edge has stored: whom it is for is in headers.
+func (m *routed) ofDevice() {
+	h := m.header
+	m.promised = true
+	m.msg.From = subjects.DeviceID(envelope.Value(h, subjects.HeaderFrom))
+	m.task = envelope.Value(h, subjects.HeaderWaitTask)
+	to := wire.To{
+		DeviceType: envelope.Value(h, subjects.HeaderWaitType), Capability: envelope.Value(h, subjects.HeaderWaitCapability),
+		Mode: wire.ModeAny,
+	}
+	if to.DeviceType == "" && to.Capability == "" && roster.IsTask(m.msg.Type) {
+		return // its type says it
+	}
+	m.msg.To, m.msg.HasTo = to, true
+}
+
+// ttl is the time to live that its sender gave it; 0 for none.
+func (m *routed) ttl() time.Duration {
+	ms, err := strconv.ParseInt(envelope.Value(m.header, subjects.HeaderTTL), 10, 64)
+	if err != nil || ms <= 0 || ms > math.MaxInt64/int64(time.Millisecond) {
+		return 0
+	}
+	return time.Duration(ms) * time.Millisecond
+}
+
+// id is the message's id for its sender and its recipients.
+func (m *routed) id() string {
+	if id := envelope.Value(m.header, subjects.HeaderID); id != "" {
+		return id
+	}
+	if id := envelope.Value(m.header, jetstream.MsgIDHeader); id != "" {
+		return id
+	}
+	return "route-" + strconv.FormatUint(m.seq, 10)
+}
+
+// dedupID is the Nats-Msg-Id of the n-th copy. It is the same whoever makes
+// the copy. That of a device's message is the one that an edge would store it
+// with: the device may send it again, and it may then need to wait no more.
+func (m *routed) dedupID(n int) string {
+	if m.promised {
+		from := subjects.Address{User: m.user, Device: m.msg.From}.Key()
+		return envelope.DedupID(from, m.id(), n)
+	}
+	id := "route/" + strconv.FormatUint(m.seq, 10)
+	if n > 0 {
+		id += "/" + strconv.Itoa(n)
+	}
+	return id
+}
+
+// copies are the messages for the inboxes of the targets. What is left of the
+// time to live goes with them.
+func (m *routed) copies(targets []subjects.DeviceID, now time.Time) []*nats.Msg {
+	base := make(nats.Header, len(m.header)+4)
+	for key, values := range m.header {
+		if m.travels(key) {
+			base[key] = values
+		}
+	}
+	base[subjects.HeaderID] = []string{m.id()}
+	if envelope.Value(m.header, subjects.HeaderTimestamp) == "" {
+		base[subjects.HeaderTimestamp] = []string{wire.FormatTime(m.stored)}
+	}
+	if !m.expires.IsZero() {
+		base[subjects.HeaderTTL] = []string{strconv.FormatInt(max(m.expires.Sub(now).Milliseconds(), 1), 10)}
+	}
+	msgs := make([]*nats.Msg, len(targets))
+	for n, device := range targets {
+		h := make(nats.Header, len(base)+4) // a batch adds three
+		for key, values := range base {
+			h[key] = values
+		}
+		h[jetstream.MsgIDHeader] = []string{m.dedupID(n)}
+		to := subjects.Address{User: m.user, Device: device}.Key()
+		msgs[n] = &nats.Msg{Subject: subjects.Inbox(to, m.lane), Header: h, Data: m.body}
+	}
+	return msgs
+}
+
+// travels says whether a header goes with the copies: those of NATS and of the
+// routing do not, and a service is no device, whatever it says.
+func (m *routed) travels(key string) bool {
+	if len(key) >= 5 && strings.EqualFold(key[:5], "Nats-") {
+		return false
+	}
+	switch key {
+	case subjects.HeaderPriority, subjects.HeaderWaitType, subjects.HeaderWaitCapability, subjects.HeaderWaitTask:
+		return false
+	case subjects.HeaderFrom:
+		return m.promised
+	}
+	return true
+}

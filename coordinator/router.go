@@ -1,0 +1,336 @@
+package coordinator
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// Bounds and patience of the router.
+const (
+	routeWorkers = 16
+	// routeBytes bounds the bodies that are kept while their messages wait for
+	// a worker. Past it they are read again.
+	routeBytes = 64 << 20
+	// recheck is the age of our knowledge of a message from which on it is
+	// looked up before it is given out: another coordinator may have done it
+	// so long ago that the inbox stream no longer knows its id. It is half the
+	// dedup window.
+	recheck = time.Minute
+	// noDevicePatience is how old a message must be before it is believed that
+	// there is no device for it: what registered just before it was sent may
+	// not be known here yet.
+	noDevicePatience = 2 * time.Second
+	// retryPause is how long after a failure a user's messages are tried again.
+	retryPause = time.Second
+	// unknownPause is how often the record of a device is looked for that came
+	// online: it is read from another bucket.
+	unknownPause = 20 * time.Millisecond
+	// unknownPatience is for how long.
+	unknownPatience = 5 * time.Second
+	// reviewEvery is how often all that waits is looked at without a reason.
+	reviewEvery = 30 * time.Second
+)
+
+// router gives out what is stored in the route stream. What is one user's is
+// given out by one worker at a time, in the order of storage: a message that
+// finds no device stays, and those behind it may pass it only because they are
+// for others.
+type router struct {
+	c      *Coordinator
+	log    *slog.Logger
+	reader *reader.Reader
+	stream jetstream.Stream
+	pool   *pool
+	ctx    context.Context // of the work; ends when stop has waited long enough
+	cancel context.CancelFunc
+	held   atomic.Int64 // bytes of bodies
+
+	mu     sync.Mutex
+	users  map[string]*queue
+	closed bool
+}
+
+// queue is what is stored for one user and not given out yet.
+type queue struct {
+	user subjects.UserID
+	key  subjects.Key // any of the user, for the roster
+
+	// Guarded by router.mu.
+	fresh   []*routed
+	again   bool // look at what waits, too
+	running bool
+	timer   *time.Timer
+	came    map[subjects.Key]time.Time // came online, and may not be in the roster yet
+
+	// Of the worker.
+	waiting []*routed
+	seen    []sighting // the devices when what waits was looked at last
+	moves   map[string]*move
+	looked  map[string]task // entries of tasks that were read in this pass
+	next    time.Time       // when to look again; zero: when something happens
+}
+
+// sighting is what decides whether a message that waited has to wait on.
+type sighting struct {
+	id     subjects.DeviceID
+	online bool
+	record *roster.Record
+}
+
+func newRouter(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*router, error) {
+	r := &router{c: c, log: c.log, stream: stream, pool: newPool(routeWorkers, 0), users: make(map[string]*queue)}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	var err error
+	r.reader, err = reader.New(reader.Options{
+		Conn: read, Stream: subjects.StreamRoute, FromStart: true, Handle: r.onEntry, Logger: c.log,
+	})
+	return r, err
+}
+
+// start returns when all that is stored was read.
+func (r *router) start(ctx context.Context) error { return r.reader.Start(ctx) }
+
+// stop finishes what is being given out, until ctx ends.
+func (r *router) stop(ctx context.Context) error {
+	err := r.reader.Stop(ctx)
+	r.mu.Lock()
+	r.closed = true
+	for _, q := range r.users {
+		q.timer.Stop()
+	}
+	r.mu.Unlock()
+	defer context.AfterFunc(ctx, r.cancel)()
+	r.pool.stop()
+	r.cancel()
+	return err
+}
+
+// onEntry takes a message from the reader.
+func (r *router) onEntry(e reader.Entry) {
+	m, err := newRouted(e)
+	if err != nil {
+		r.log.Warn("message on a route that is none dropped", "subject", e.Subject, "seq", e.Seq, "err", err)
+		r.c.metrics.routed.WithLabelValues(routedBad).Inc()
+		r.pool.run(func() {
+			if err := r.c.remove(r.ctx, r.stream, e.Seq); err != nil {
+				r.log.Warn("message not removed", "seq", e.Seq, "err", err)
+			}
+		})
+		return
+	}
+	r.hold(m, e.Data)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	q := r.queueLocked(m.user)
+	q.fresh = append(q.fresh, m)
+	r.runLocked(q)
+}
+
+// hold keeps a message's body, if there is room.
+func (r *router) hold(m *routed, body []byte) {
+	if r.held.Add(int64(len(body))) > routeBytes {
+		r.held.Add(-int64(len(body)))
+		return
+	}
+	m.body, m.kept = body, true
+}
+
+// release forgets a message's body.
+func (r *router) release(m *routed) {
+	if m.kept {
+		r.held.Add(-int64(len(m.body)))
+		m.body, m.kept = nil, false
+	}
+}
+
+func (r *router) queueLocked(user subjects.UserID) *queue {
+	token := subjects.Escape(string(user))
+	q := r.users[token]
+	if q == nil {
+		q = &queue{user: user, key: subjects.Address{User: user, Device: "-"}.Key(), moves: make(map[string]*move)}
+		q.timer = time.AfterFunc(time.Hour, func() { r.wake(token) })
+		q.timer.Stop()
+		r.users[token] = q
+	}
+	return q
+}
+
+func (r *router) runLocked(q *queue) {
+	if !q.running && !r.closed {
+		q.running = r.pool.run(func() { r.work(q) })
+	}
+}
+
+// wake has what a user has waiting looked at.
+func (r *router) wake(token string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if q := r.users[token]; q != nil {
+		q.again = true
+		r.runLocked(q)
+	}
+}
+
+// changed is the roster's callback.
+func (r *router) changed(c roster.Change) {
+	if c.Status == wire.Offline || c.Was != wire.Offline {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	q := r.users[c.Key.User()]
+	if q == nil {
+		return // nothing waits
+	}
+	if q.came == nil {
+		q.came = make(map[subjects.Key]time.Time)
+	}
+	q.came[c.Key] = time.Now()
+	q.again = true
+	r.runLocked(q)
+}
+
+// review has all that waits looked at.
+func (r *router) review() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, q := range r.users {
+		q.again = true
+		r.runLocked(q)
+	}
+}
+
+// counts are how many messages wait for a worker, and how many for a device.
+func (r *router) counts() (fresh, users int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, q := range r.users {
+		fresh += len(q.fresh)
+	}
+	return fresh, len(r.users)
+}
+
+// work looks at a user's messages until there is nothing to do now.
+func (r *router) work(q *queue) {
+	for {
+		r.mu.Lock()
+		if r.closed || len(q.fresh) == 0 && !q.again {
+			q.running = false
+			r.restLocked(q)
+			r.mu.Unlock()
+			return
+		}
+		fresh, again := q.fresh, q.again
+		q.fresh, q.again = nil, false
+		r.mu.Unlock()
+		r.pass(q, fresh, again)
+	}
+}
+
+// restLocked sets the timer of a queue at rest, or forgets the queue.
+func (r *router) restLocked(q *queue) {
+	q.timer.Stop()
+	if len(q.waiting) == 0 && len(q.moves) == 0 && len(q.came) == 0 {
+		delete(r.users, q.key.User())
+		return
+	}
+	if !q.next.IsZero() && !r.closed {
+		q.timer.Reset(max(time.Until(q.next), time.Millisecond))
+	}
+}
+
+// soon has the queue looked at again at a time.
+func (q *queue) soon(at time.Time) {
+	if q.next.IsZero() || at.Before(q.next) {
+		q.next = at
+	}
+}
+
+// pass tries to give out what is fresh and, when the user's devices are not
+// what they were or again is set, what waits. All of it meets the same
+// devices, so that of two messages for the same ones the earlier goes first.
+func (r *router) pass(q *queue, fresh []*routed, again bool) {
+	q.next = time.Time{}
+	devices := r.c.roster.User(q.key)
+	r.greet(q, devices)
+	before := len(q.waiting)
+	todo, still := fresh, []*routed(nil)
+	if again || q.news(devices) {
+		todo = append(q.waiting, fresh...)
+	} else {
+		still = q.waiting
+		for _, m := range still {
+			q.await(m)
+		}
+	}
+	q.waiting, q.looked = nil, make(map[string]task)
+	for i, m := range todo {
+		v, err := r.give(q, m, devices)
+		if err != nil {
+			if r.ctx.Err() == nil {
+				r.log.Warn("routing interrupted, trying again", "user", q.user, "seq", m.seq, "err", err)
+			}
+			q.soon(time.Now().Add(retryPause))
+			v = held
+		}
+		if v == held {
+			// Those behind keep their place, and have not been looked at.
+			still = append(still, todo[i:]...)
+			q.seen = nil
+			break
+		}
+		r.release(m)
+		if v == waits {
+			q.await(m)
+			still = append(still, m)
+		}
+	}
+	q.waiting = still
+	r.c.metrics.waiting.Add(float64(len(still) - before))
+	r.settle(q)
+}
+
+// news says whether the devices differ from those at the last pass.
+func (q *queue) news(devices []roster.Device) bool {
+	same := len(devices) == len(q.seen) && q.seen != nil
+	for i := range devices {
+		d := &devices[i]
+		same = same && q.seen[i] == sighting{d.ID, d.Online, d.Record}
+	}
+	if same {
+		return false
+	}
+	q.seen = make([]sighting, len(devices))
+	for i := range devices {
+		q.seen[i] = sighting{devices[i].ID, devices[i].Online, devices[i].Record}
+	}
+	return true
+}
+
+// greet looks whether devices that came online are known by now.
+func (r *router) greet(q *queue, devices []roster.Device) {
+	known := make(map[subjects.Key]bool, len(devices))
+	for i := range devices {
+		known[devices[i].Key] = true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key, at := range q.came {
+		if known[key] || time.Since(at) > unknownPatience {
+			delete(q.came, key)
+			continue
+		}
+		q.soon(time.Now().Add(unknownPause))
+	}
+}

@@ -1,0 +1,265 @@
+package coordinator
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// ServiceName is what `nats micro ls` shows.
+const ServiceName = "rccs-coordinator"
+
+const serviceDescription = "RCCS: devices, sessions, missed messages and replay; routing for services"
+
+// retryAfter is told with errors that pass by themselves.
+const retryAfter = time.Second
+
+// service is a NATS micro service (ADR-32). It is not made by nats.go's micro,
+// whose types it uses: that answers any reply subject, its PING among them, so
+// that whoever may ask could have the coordinator publish anywhere; and it has
+// one goroutine an endpoint, and would measure the handing over instead of the
+// work.
+type service struct {
+	c      *Coordinator
+	who    micro.ServiceIdentity
+	ctx    context.Context // of the work
+	cancel context.CancelFunc
+	subs   []*nats.Subscription
+	all    []*endpoint
+}
+
+// handler answers a request: a value to be told as JSON, or nil for no answer.
+type handler func(ctx context.Context, req *request) (any, *wire.Error)
+
+// endpoint is one subject, or for devices one pattern of subjects.
+type endpoint struct {
+	name    string
+	subject string
+	does    string // for people
+	handle  handler
+	pool    *pool
+	device  bool // called by devices for themselves
+	within  time.Duration
+
+	mu    sync.Mutex
+	stats micro.EndpointStats
+}
+
+// request is a request that may be answered.
+type request struct {
+	*nats.Msg
+	key subjects.Key // of the device that asks; empty for anybody else
+}
+
+// decode reads the request's body; an empty one is an empty object.
+func (r *request) decode(into any) *wire.Error {
+	if len(r.Data) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(r.Data, into); err != nil {
+		return wire.NewError(wire.BadMessage, "the request is not the JSON object that this endpoint takes: "+err.Error())
+	}
+	return nil
+}
+
+// startService listens.
+func startService(c *Coordinator) (*service, error) {
+	s := &service{c: c, who: micro.ServiceIdentity{
+		Name: ServiceName, ID: c.id, Version: c.opts.Version, Metadata: map[string]string{"name": c.opts.Name},
+	}}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.all = append(c.operatorEndpoints(), c.deviceEndpoints()...)
+	for _, e := range s.all {
+		e.stats = micro.EndpointStats{Name: e.name, Subject: e.subject, QueueGroup: micro.DefaultQueueGroup}
+		sub, err := c.core.QueueSubscribe(e.subject, micro.DefaultQueueGroup, func(m *nats.Msg) { s.take(e, m) })
+		if err := s.add(sub, err); err != nil {
+			return nil, err
+		}
+	}
+	for verb, answer := range map[micro.Verb]func() any{micro.PingVerb: s.ping, micro.InfoVerb: s.info, micro.StatsVerb: s.statistics} {
+		for _, to := range [][2]string{{"", ""}, {s.who.Name, ""}, {s.who.Name, s.who.ID}} {
+			subject, err := micro.ControlSubject(verb, to[0], to[1])
+			if err != nil {
+				s.stop()
+				return nil, fmt.Errorf("coordinator: %w", err)
+			}
+			sub, err := c.core.Subscribe(subject, func(m *nats.Msg) { s.monitor(m, answer) })
+			if err := s.add(sub, err); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := c.core.Flush(); err != nil {
+		s.stop()
+		return nil, fmt.Errorf("coordinator: subscribe: %w", err)
+	}
+	return s, nil
+}
+
+func (s *service) add(sub *nats.Subscription, err error) error {
+	if err != nil {
+		s.stop()
+		return fmt.Errorf("coordinator: subscribe: %w", err)
+	}
+	s.subs = append(s.subs, sub)
+	return nil
+}
+
+// stop takes no more requests and answers those it has.
+func (s *service) stop() {
+	for _, sub := range s.subs {
+		_ = sub.Unsubscribe()
+	}
+	s.subs = nil
+	s.cancel() // those that wait for something to come have waited enough
+	for _, e := range s.all {
+		e.pool.stop()
+	}
+	_ = s.c.core.Flush()
+}
+
+// take hands a request to the endpoint's workers.
+func (s *service) take(e *endpoint, m *nats.Msg) {
+	req := &request{Msg: m}
+	named := true
+	if e.device {
+		req.key, _, named = subjects.ParseDeviceEndpoint(m.Subject)
+	}
+	if !named || !req.mayReply() {
+		s.c.metrics.dropped.Inc()
+		s.c.log.Warn("request with a foreign reply subject dropped", "subject", m.Subject, "reply", m.Reply)
+		return
+	}
+	if !e.pool.run(func() { s.serve(e, req) }) {
+		err := wire.NewError(wire.Unavailable, "too many requests are waiting, try again")
+		err.RetryAfter = retryAfter
+		s.answer(e, req, nil, err, 0)
+	}
+}
+
+// serve answers a request.
+func (s *service) serve(e *endpoint, req *request) {
+	start := time.Now()
+	ctx, cancel := context.WithTimeout(s.ctx, e.within)
+	defer cancel()
+	value, err := e.handle(ctx, req)
+	s.answer(e, req, value, err, time.Since(start))
+}
+
+func (s *service) answer(e *endpoint, req *request, value any, werr *wire.Error, took time.Duration) {
+	m := &nats.Msg{Subject: req.Reply}
+	if werr == nil {
+		var err error
+		if m.Data, err = encode(value); err != nil {
+			s.c.log.Error("answer not encoded", "endpoint", e.name, "err", err)
+			werr = wire.NewError(wire.Internal, "")
+		}
+	}
+	code := ""
+	if werr != nil {
+		code = string(werr.Code)
+		m.Data = werr.AppendPayload(nil)
+		m.Header = nats.Header{micro.ErrorHeader: {werr.Text()}, micro.ErrorCodeHeader: {strconv.Itoa(status(werr.Code))}}
+	}
+	s.c.metrics.requests.WithLabelValues(e.name, code).Inc()
+	e.count(took, werr)
+	if req.Reply == "" || m.Data == nil && m.Header == nil {
+		return
+	}
+	if err := s.c.core.PublishMsg(m); err != nil {
+		s.c.log.Warn("request not answered", "endpoint", e.name, "err", err)
+	}
+}
+
+// encode turns an answer into JSON. Bytes are JSON already.
+func encode(value any) ([]byte, error) {
+	switch v := value.(type) {
+	case nil:
+		return nil, nil
+	case json.RawMessage:
+		return v, nil
+	}
+	return json.Marshal(value)
+}
+
+func (e *endpoint) count(took time.Duration, err *wire.Error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stats.NumRequests++
+	e.stats.ProcessingTime += took
+	e.stats.AverageProcessingTime = e.stats.ProcessingTime / time.Duration(e.stats.NumRequests)
+	if err != nil {
+		e.stats.NumErrors++
+		e.stats.LastError = strconv.Itoa(status(err.Code)) + ":" + err.Text()
+	}
+}
+
+// status is the number that goes with a code, in the manner of HTTP.
+func status(code wire.Code) int {
+	switch code {
+	case wire.BadFrame, wire.BadMessage:
+		return 400
+	case wire.AuthRequired, wire.AuthError, wire.TokenExpired:
+		return 401
+	case wire.PermissionDenied, wire.IdentityMismatch, wire.DeviceRevoked:
+		return 403
+	case wire.DeviceNotFound:
+		return 404
+	case wire.MessageTooLarge:
+		return 413
+	case wire.QueueFull, wire.RateLimited:
+		return 429
+	case wire.Unavailable, wire.DeviceOffline:
+		return 503
+	case wire.Timeout:
+		return 504
+	default:
+		return 500
+	}
+}
+
+// monitor answers PING, INFO and STATS.
+func (s *service) monitor(m *nats.Msg, answer func() any) {
+	if m.Reply == "" || !(&request{Msg: m}).mayReply() {
+		return
+	}
+	data, err := json.Marshal(answer())
+	if err == nil {
+		err = s.c.core.Publish(m.Reply, data)
+	}
+	if err != nil {
+		s.c.log.Warn("monitoring not answered", "err", err)
+	}
+}
+
+func (s *service) ping() any { return micro.Ping{ServiceIdentity: s.who, Type: micro.PingResponseType} }
+
+func (s *service) info() any {
+	info := micro.Info{ServiceIdentity: s.who, Type: micro.InfoResponseType, Description: serviceDescription}
+	for _, e := range s.all {
+		info.Endpoints = append(info.Endpoints, micro.EndpointInfo{
+			Name: e.name, Subject: e.subject, QueueGroup: micro.DefaultQueueGroup, Metadata: map[string]string{"description": e.does},
+		})
+	}
+	return info
+}
+
+func (s *service) statistics() any {
+	stats := micro.Stats{ServiceIdentity: s.who, Type: micro.StatsResponseType, Started: s.c.started.UTC()}
+	for _, e := range s.all {
+		e.mu.Lock()
+		one := e.stats
+		e.mu.Unlock()
+		stats.Endpoints = append(stats.Endpoints, &one)
+	}
+	return stats
+}

@@ -1,0 +1,83 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// put stores a roster's entry.
+func (c *Coordinator) put(msg *nats.Msg, done func(uint64, error)) {
+	c.pub.Publish(msg, func(r inbox.Receipt, err error) {
+		if lost(err) {
+			err = roster.ErrConflict
+		}
+		done(r.Seq, err)
+	})
+}
+
+// lost says that a compare-and-set has lost.
+func lost(err error) bool {
+	var refused *inbox.StoreError
+	return errors.As(err, &refused) && refused.ErrCode == int(jetstream.JSErrCodeStreamWrongLastSequence)
+}
+
+// refusedForGood says that the store will never take the message.
+func refusedForGood(err error) bool {
+	var refused *inbox.StoreError
+	return errors.As(err, &refused) && refused.Code >= 400 && refused.Code < 500 && refused.Code != 408
+}
+
+// store stores messages, all or none, and waits for it. The answer may come
+// after ctx has ended: the messages may be stored then.
+func (c *Coordinator) store(ctx context.Context, msgs ...*nats.Msg) (inbox.BatchReceipt, error) {
+	type result struct {
+		r   inbox.BatchReceipt
+		err error
+	}
+	stored := make(chan result, 1)
+	c.pub.PublishBatch(msgs, func(r inbox.BatchReceipt, err error) { stored <- result{r, err} })
+	select {
+	case got := <-stored:
+		return got.r, got.err
+	case <-ctx.Done():
+		return inbox.BatchReceipt{}, fmt.Errorf("coordinator: store a message: %w", ctx.Err())
+	}
+}
+
+// remove deletes one message of a stream. That it is gone already is fine.
+func (c *Coordinator) remove(ctx context.Context, stream jetstream.Stream, seq uint64) error {
+	err := stream.DeleteMsg(ctx, seq)
+	if !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
+		return err
+	}
+	// The server does not say whether that is because there is no such message.
+	if _, found, gerr := c.stored(ctx, stream.CachedInfo().Config.Name, seq); gerr != nil || found {
+		return errors.Join(err, gerr)
+	}
+	return nil
+}
+
+// stored reads one message of a stream, if it is there.
+func (c *Coordinator) stored(ctx context.Context, stream string, seq uint64) (direct.Stored, bool, error) {
+	msgs, err := c.direct.Run(ctx, stream, seq, 1)
+	if err != nil || len(msgs) == 0 || msgs[0].Seq != seq {
+		return direct.Stored{}, false, err
+	}
+	return msgs[0], true, nil
+}
+
+// unavailable is what a requester is told when the store does not answer.
+func unavailable() *wire.Error {
+	e := wire.NewError(wire.Unavailable, "the message store does not answer, try again")
+	e.RetryAfter = retryAfter
+	return e
+}

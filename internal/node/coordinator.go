@@ -1,0 +1,32 @@
+package node
+
+import (
+	"context"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/coordinator"
+)
+
+// startCoordinator returns when the coordinator answers requests. It comes
+// before the edge, whose devices may need it, and is stopped after it.
+func (n *Node) startCoordinator(ctx context.Context) error {
+	cred, err := n.keys.IssuePart("coordinator")
+	if err != nil {
+		return err
+	}
+	n.coord, err = coordinator.New(coordinator.Options{
+		Dial: func(name string, opts ...nats.Option) (*nats.Conn, error) {
+			return connect("", append([]nats.Option{n.server.InProcess(), cred.Option(), nats.Name("rccs coordinator " + name)}, opts...)...)
+		},
+		Name: edgeName(n.opts.Listen), Version: n.opts.Version, Logger: n.opts.Logger, Metrics: n.registry,
+	})
+	if err != nil {
+		return err
+	}
+	if err := n.coord.Start(ctx); err != nil {
+		return err
+	}
+	n.stops = append(n.stops, n.coord.Stop)
+	return nil
+}
