@@ -33,18 +33,20 @@ type Coordinator struct {
 	metrics *metrics
 	started time.Time
 
-	conns   []*nats.Conn
-	core    *nats.Conn // requests, and what is not stored
-	js      jetstream.JetStream
-	pub     *inbox.Publisher
-	direct  *direct.Client
-	roster  *roster.Roster
-	ops     *ops.Tenant
-	tasks   tasks
-	router  *router
-	janitor *janitor
-	service *service
-	stops   []func(context.Context) error // last in, first out
+	conns     []*nats.Conn
+	core      *nats.Conn // requests, and what is not stored
+	js        jetstream.JetStream
+	pub       *inbox.Publisher
+	direct    *direct.Client
+	roster    *roster.Roster
+	cursors   *inbox.Cursors
+	ops       *ops.Tenant
+	tasks     tasks
+	router    *router
+	deadlines *deadlines
+	janitor   *janitor
+	service   *service
+	stops     []func(context.Context) error // last in, first out
 }
 
 // New checks the options; nothing runs until Start.
@@ -129,6 +131,7 @@ func (c *Coordinator) startStores(ctx context.Context, fetch *nats.Conn) error {
 		return err
 	}
 	c.onStop(func(context.Context) error { c.direct.Stop(); return nil })
+	c.cursors = inbox.NewCursors(c.direct, c.pub)
 	if c.ops, err = ops.Open(ops.Options{Dial: dial("operations"), Logger: c.log}); err != nil {
 		return err
 	}
@@ -163,7 +166,22 @@ func (c *Coordinator) startRoster(ctx context.Context, read *nats.Conn) error {
 	c.janitor.start()
 	c.onStop(func(context.Context) error { c.janitor.stop(); return nil })
 	c.onStop(c.router.stop)
-	return c.router.start(ctx)
+	if err := c.router.start(ctx); err != nil {
+		return err
+	}
+	return c.startDeadlines(ctx, read)
+}
+
+func (c *Coordinator) startDeadlines(ctx context.Context, read *nats.Conn) error {
+	stream, err := c.js.Stream(ctx, subjects.StreamDeadline)
+	if err != nil {
+		return fmt.Errorf("coordinator: stream %s: %w", subjects.StreamDeadline, err)
+	}
+	if c.deadlines, err = newDeadlines(c, read, stream); err != nil {
+		return err
+	}
+	c.onStop(c.deadlines.stop)
+	return c.deadlines.start(ctx)
 }
 
 // Stop finishes what is under way, until ctx ends, and ends everything. It is
@@ -189,7 +207,7 @@ func (c *Coordinator) Healthy() error {
 			return errors.New("the coordinator is not connected to NATS")
 		}
 	}
-	if err := c.router.reader.Err(); err != nil {
+	if err := errors.Join(c.router.reader.Err(), c.deadlines.reader.Err()); err != nil {
 		return fmt.Errorf("the coordinator must be restarted: %w", err)
 	}
 	return nil

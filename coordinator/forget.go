@@ -7,14 +7,15 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
 
 // forgetDevice answers {"user","device"} with {"user","device","messages"} when
-// the device, its session, its inbox, what is stored for it for later, its
-// cursor and the tasks that it held are gone. A device that is connected should be
+// the device, its session, its inbox, what is stored for it for later and
+// the tasks that it held are gone. A device that is connected should be
 // disconnected first: it registers again otherwise.
 func (c *Coordinator) forgetDevice(ctx context.Context, req *request) (any, *wire.Error) {
 	var name deviceName
@@ -36,9 +37,9 @@ func (c *Coordinator) forgetDevice(ctx context.Context, req *request) (any, *wir
 	}{name, n}, nil
 }
 
-// forget removes the record first, so that nothing new is sent to the device,
-// and the cursor last: without it, what of the inbox is left after a failure
-// would be taken for unacknowledged.
+// forget removes the record first, so that nothing new is sent to the device.
+// The cursor is not removed but moved to the end: edges remember the most
+// recent messages, and would take those for unacknowledged without it.
 func (c *Coordinator) forget(ctx context.Context, a subjects.Address) (messages uint64, err error) {
 	k := a.Key()
 	_, known := c.roster.Device(k)
@@ -71,7 +72,28 @@ func (c *Coordinator) forget(ctx context.Context, a subjects.Address) (messages 
 	if err := c.forgetTasks(ctx, a); err != nil {
 		return messages, err
 	}
-	return messages, c.purge(ctx, subjects.StreamCursor, subjects.Cursor(k))
+	return messages, c.settleAll(ctx, k)
+}
+
+// settleAll moves a cursor to the end of the stream.
+func (c *Coordinator) settleAll(ctx context.Context, k subjects.Key) error {
+	s, err := c.js.Stream(ctx, subjects.StreamInbox)
+	if err != nil {
+		return fmt.Errorf("coordinator: %w", err)
+	}
+	var end inbox.Cursor
+	for lane := range end.Sent {
+		end.Sent[lane] = s.CachedInfo().State.LastSeq
+	}
+	for {
+		_, revision, err := c.cursors.Load(ctx, k)
+		if err != nil {
+			return err
+		}
+		if err := c.cursors.Store(ctx, k, end, revision); !errors.Is(err, inbox.ErrMoved) {
+			return err
+		}
+	}
 }
 
 func (c *Coordinator) purge(ctx context.Context, stream, subject string) error {

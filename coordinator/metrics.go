@@ -7,12 +7,12 @@ import (
 
 // metrics are the coordinator's figures. Labels come from closed sets only.
 type metrics struct {
-	routed   *prometheus.CounterVec
-	waiting  prometheus.Gauge
-	expired  prometheus.Counter
-	swept    prometheus.Counter
-	requests *prometheus.CounterVec
-	dropped  prometheus.Counter
+	routed    *prometheus.CounterVec
+	waiting   prometheus.Gauge
+	deadlines prometheus.Counter
+	swept     prometheus.Counter
+	requests  *prometheus.CounterVec
+	dropped   prometheus.Counter
 }
 
 // What can become of a message that was to be routed.
@@ -32,10 +32,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		routed: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "rccs_routed_total", Help: "Messages that devices were sought for, by what became of them.",
 		}, []string{"result"}),
-		waiting:  f.NewGauge(prometheus.GaugeOpts{Name: "rccs_route_waiting", Help: "Messages that wait for a device to come online."}),
-		expired:  f.NewCounter(prometheus.CounterOpts{Name: "rccs_deadlines_expired_total", Help: "Messages whose sender was told that their time ended while the device was away."}),
-		swept:    f.NewCounter(prometheus.CounterOpts{Name: "rccs_sweeps_total", Help: "Times that the sessions of dead edges were ended."}),
-		requests: f.NewCounterVec(prometheus.CounterOpts{Name: "rccs_coordinator_requests_total", Help: "Requests to the coordinator, by endpoint and error code."}, []string{"endpoint", "code"}),
-		dropped:  f.NewCounter(prometheus.CounterOpts{Name: "rccs_coordinator_dropped_total", Help: "Requests whose reply subject was not the requester's own."}),
+		waiting:   f.NewGauge(prometheus.GaugeOpts{Name: "rccs_route_waiting", Help: "Messages that wait for a device to come online."}),
+		deadlines: f.NewCounter(prometheus.CounterOpts{Name: "rccs_deadlines_total", Help: "Messages whose time to live ended, and that were looked at because their senders want to hear of it."}),
+		swept:     f.NewCounter(prometheus.CounterOpts{Name: "rccs_sweeps_total", Help: "Times that the sessions of dead edges were ended."}),
+		requests:  f.NewCounterVec(prometheus.CounterOpts{Name: "rccs_coordinator_requests_total", Help: "Requests to the coordinator, by endpoint and error code."}, []string{"endpoint", "code"}),
+		dropped:   f.NewCounter(prometheus.CounterOpts{Name: "rccs_coordinator_dropped_total", Help: "Requests whose reply subject was not the requester's own."}),
 	}
 }

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"errors"
+	"maps"
 	"math"
 	"strconv"
 	"strings"
@@ -148,9 +149,7 @@ func (m *routed) copies(targets []subjects.DeviceID, now time.Time) []*nats.Msg 
 	msgs := make([]*nats.Msg, len(targets))
 	for n, device := range targets {
 		h := make(nats.Header, len(base)+4) // a batch adds three
-		for key, values := range base {
-			h[key] = values
-		}
+		maps.Copy(h, base)
 		h[jetstream.MsgIDHeader] = []string{m.dedupID(n)}
 		to := subjects.Address{User: m.user, Device: device}.Key()
 		msgs[n] = &nats.Msg{Subject: subjects.Inbox(to, m.lane), Header: h, Data: m.body}

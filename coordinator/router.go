@@ -38,8 +38,6 @@ const (
 	unknownPause = 20 * time.Millisecond
 	// unknownPatience is for how long.
 	unknownPatience = 5 * time.Second
-	// reviewEvery is how often all that waits is looked at without a reason.
-	reviewEvery = 30 * time.Second
 )
 
 // router gives out what is stored in the route stream. What is one user's is

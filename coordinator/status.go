@@ -27,6 +27,7 @@ type statusView struct {
 		Users int    `json:"users"` // that have any
 		Read  uint64 `json:"read"`  // sequence of the route stream
 	} `json:"routing"`
+	Deadlines int `json:"deadlines"` // to come
 }
 
 type streamView struct {
@@ -66,5 +67,6 @@ func (c *Coordinator) status(ctx context.Context, _ *request) (any, *wire.Error)
 	}
 	v.Routing.Fresh, v.Routing.Users = c.router.counts()
 	v.Routing.Read = c.router.reader.Last()
+	v.Deadlines = c.deadlines.count()
 	return &v, nil
 }

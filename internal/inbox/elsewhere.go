@@ -1,0 +1,112 @@
+package inbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// ErrMoved says that a cursor was stored by somebody else meanwhile: load it
+// again.
+var ErrMoved = errors.New("inbox: the cursor has moved meanwhile")
+
+// Cursors reads and writes cursors for who has no hub: the coordinator, for
+// devices that are connected to no edge. An edge that holds a device owns its
+// cursor, and overwrites it without looking.
+type Cursors struct {
+	last    *direct.Last
+	publish *Publisher
+}
+
+// NewCursors makes one that reads by c and writes by p.
+func NewCursors(c *direct.Client, p *Publisher) *Cursors {
+	return &Cursors{last: c.Last(subjects.StreamCursor, false), publish: p}
+}
+
+// Load returns the device's cursor and its revision, for Store; zero values
+// when there is none. One that cannot be read counts as one that says nothing.
+func (s *Cursors) Load(ctx context.Context, key subjects.Key) (Cursor, uint64, error) {
+	found, err := s.last.Get(ctx, []string{subjects.Cursor(key)})
+	if err != nil {
+		return Cursor{}, 0, fmt.Errorf("inbox: load the cursor of %s: %w", key, err)
+	}
+	if found[0] == nil {
+		return Cursor{}, 0, nil
+	}
+	c, err := ParseCursor(found[0].Data)
+	if err != nil {
+		c = Cursor{}
+	}
+	return c, found[0].Seq, nil
+}
+
+// Store replaces the cursor that Load returned with revision, or returns
+// [ErrMoved].
+func (s *Cursors) Store(ctx context.Context, key subjects.Key, c Cursor, revision uint64) error {
+	if err := s.mark(ctx, slices.Max(c.Sent[:])); err != nil {
+		return err
+	}
+	err := s.put(ctx, subjects.Cursor(key), c.Append(nil), revision)
+	if err != nil && !errors.Is(err, ErrMoved) {
+		return fmt.Errorf("inbox: store the cursor of %s: %w", key, err)
+	}
+	return err
+}
+
+// markTries bounds how often the watermark is raised against others.
+const markTries = 5
+
+// mark raises the watermark to top, if it is below: no cursor may be stored
+// above it.
+func (s *Cursors) mark(ctx context.Context, top uint64) error {
+	for range markTries {
+		found, err := s.last.Get(ctx, []string{subjects.Watermark})
+		if err != nil {
+			return fmt.Errorf("inbox: load the watermark: %w", err)
+		}
+		var mark watermark
+		revision := uint64(0)
+		if found[0] != nil {
+			revision = found[0].Seq
+			if err := json.Unmarshal(found[0].Data, &mark); err != nil {
+				return fmt.Errorf("inbox: stored watermark: %w", err)
+			}
+		}
+		if mark.Head >= top {
+			return nil
+		}
+		if err := s.put(ctx, subjects.Watermark, appendWatermark(top), revision); !errors.Is(err, ErrMoved) {
+			return err
+		}
+	}
+	return fmt.Errorf("inbox: raise the watermark: %w", ErrMoved)
+}
+
+// put stores one message, if revision is still the last of its subject.
+func (s *Cursors) put(ctx context.Context, subject string, data []byte, revision uint64) error {
+	m := &nats.Msg{Subject: subject, Data: data, Header: nats.Header{
+		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(revision, 10)},
+	}}
+	stored := make(chan error, 1)
+	s.publish.Publish(m, func(_ Receipt, err error) { stored <- err })
+	var err error
+	select {
+	case err = <-stored:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	var refused *StoreError
+	if errors.As(err, &refused) && refused.ErrCode == int(jetstream.JSErrCodeStreamWrongLastSequence) {
+		return ErrMoved
+	}
+	return err
+}
