@@ -61,13 +61,19 @@ func (c *Client) restatus() {
 	})
 }
 
-// background sends a control message of the client's own. done must not wait.
+// background sends a control message of the client's own, which ends with the
+// connection. done must not wait.
 func (c *Client) background(typ string, payload []byte, done func(reply)) {
-	e := wire.Envelope{ID: newID(), Type: typ, Payload: payload}
-	err := c.out.push(&outgoing{id: e.ID, frame: e.Append(nil), done: done, bound: true})
-	if err != nil {
+	if err := c.pushControl(typ, payload, done); err != nil {
 		done(reply{err: err})
 	}
+}
+
+// pushControl is background, but done does not hear of an error that it
+// returns.
+func (c *Client) pushControl(typ string, payload []byte, done func(reply)) error {
+	e := wire.Envelope{ID: newID(), Type: typ, Payload: payload}
+	return c.out.push(&outgoing{id: e.ID, frame: e.Append(nil), done: done, bound: true})
 }
 
 // Unregister ends the session, so that the user's other devices see this one

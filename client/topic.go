@@ -264,11 +264,11 @@ func (s *Subscription) agreed(seq uint64) {
 // what comes after it is of the new one.
 func (s *Subscription) rejoinLocked() {
 	bye := wire.Subscribe{Topic: s.topic}
-	s.c.background(wire.TypeUnsubscribe, bye.AppendPayload(nil), func(r reply) {
+	_ = s.c.pushControl(wire.TypeUnsubscribe, bye.AppendPayload(nil), func(r reply) {
 		if r.err == nil || errors.As(r.err, new(*wire.Error)) {
 			s.join()
 		} // else the connection is lost, and the next one joins
-	})
+	}) // fails only when the client has ended
 }
 
 // join subscribes on the connection there is, and listens from here on.
@@ -285,8 +285,12 @@ func (s *Subscription) join() {
 	if s.last > 0 {
 		join.Since = wire.Since{Kind: wire.SinceSeq, Seq: s.last}
 	}
+	// Under the lock, so that it is not sent after the unsubscribe of a Close.
+	err := s.c.pushControl(wire.TypeSubscribe, join.AppendPayload(nil), func(r reply) { s.joined(no, r) })
 	s.mu.Unlock()
-	s.c.background(wire.TypeSubscribe, join.AppendPayload(nil), func(r reply) { s.joined(no, r) })
+	if err != nil {
+		s.joined(no, reply{err: err})
+	}
 }
 
 // joined hears the edge's answer to a subscribe of the client's own.
