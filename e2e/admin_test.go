@@ -65,7 +65,7 @@ func TestAdmin_MetricsCount(t *testing.T) {
 	const count = 25
 	d := connect(t, s, "alice/phone", nil)
 	for i := range count {
-		d.give("phone", i, nil)
+		d.tell("phone", i, nil)
 	}
 	for range count {
 		d.ack(d.message().Seq)

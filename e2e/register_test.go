@@ -181,6 +181,14 @@ func (d *device) give(to string, payload any, extra object) answer {
 	return d.wantAccepted(e["id"].(string), to)
 }
 
+// tell sends a message of which nobody wants to hear again.
+func (d *device) tell(to string, payload any, extra object) {
+	d.t.Helper()
+	e := object{"id": newID(), "type": "note", "toDeviceId": to, "payload": payload}
+	maps.Copy(e, extra)
+	d.send(e)
+}
+
 // wantAccepted reads the answer to a message for one device.
 func (d *device) wantAccepted(id, to string) answer {
 	d.t.Helper()

@@ -420,7 +420,7 @@ func TestProtocol_3_AckModeDefaultsBySubprotocol(t *testing.T) {
 		"other proto": {dialing{subprotocol: "other"}, nil, true},
 	} {
 		d := connectBy(t, s, u+"/"+name, c.how, c.extra)
-		d.give(name, 1, nil)
+		d.tell(name, 1, nil)
 		d.message()
 		d.leave()
 		want := 1

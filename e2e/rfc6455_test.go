@@ -149,7 +149,6 @@ func TestRFC6455_ProtocolErrors(t *testing.T) {
 func TestRFC6455_BadUTF8ClosesWith1007(t *testing.T) {
 	t.Parallel()
 	s := use(t)
-	u := user(t)
 	head, end := `{"id":"x","type":"note","toDeviceId":"d","payload":"`, `"}`
 	whole := func(bad string) []frame {
 		return []frame{{fin: true, opcode: opText, payload: []byte(head + bad + end)}}
@@ -173,7 +172,7 @@ func TestRFC6455_BadUTF8ClosesWith1007(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := rawDevice(t, s, u+"/"+name)
+			c := rawDevice(t, s, user(t)+"/d") // nobody comes and goes beside it
 			c.send(frames...)
 			for {
 				f := c.next()
@@ -187,7 +186,7 @@ func TestRFC6455_BadUTF8ClosesWith1007(t *testing.T) {
 			}
 		})
 	}
-	c := rawDevice(t, s, u+"/good")
+	c := rawDevice(t, s, user(t)+"/good")
 	c.send(split("\xe2\x82", "\xac")...)
 	if f := c.next(); f.opcode != opPong {
 		t.Fatalf("got opcode %x, %q", f.opcode, f.payload)

@@ -20,7 +20,7 @@ func TestFault_SIGTERMKeepsAcknowledgements(t *testing.T) {
 			t.Fatalf("%d pending: acknowledgements were lost", d.session.Pending)
 		}
 		for i := range 50 {
-			d.give("d", i, object{"priority": i % 4})
+			d.tell("d", i, object{"priority": i % 4})
 		}
 		for range 50 {
 			d.ack(d.message().Seq)

@@ -119,20 +119,21 @@ func (c *conn) run() {
 	}
 	c.read()
 	if box := c.mailbox(); box != nil {
-		c.leave(false)
+		c.leave(false, nil)
 		box.Detach()
 	}
 	c.settle()
 }
 
 // leave ends the session, once. ended says that the device wants it so, and
-// will not resume it.
-func (c *conn) leave(ended bool) {
+// will not resume it; done is called when that is stored, if it is the first
+// who leaves.
+func (c *conn) leave(ended bool, done func(error)) {
 	c.gone.Do(func() {
 		c.tenant.leave(c)
 		c.dropAsks()
 		c.dropServing()
-		c.sess.Close(ended)
+		c.sess.Close(ended, done)
 	})
 }
 
@@ -193,7 +194,7 @@ func (c *conn) endLocked(code wire.CloseCode, e *wire.Error) {
 	c.changed.Broadcast()
 	c.wakeLocked()
 	if c.box != nil && code == wire.CloseGoingAway && !c.draining {
-		go c.leave(false) // a dead peer: its read loop may last a while yet
+		go c.leave(false, nil) // a dead peer: its read loop may last a while yet
 	}
 	// The read loop discards what still comes, but not for long.
 	_ = c.ws.SetReadDeadline(time.Now().Add(c.s.opts.CloseTimeout))

@@ -77,20 +77,33 @@ func (c *conn) unregister(e *wire.Envelope) {
 		c.fail(e, wire.AsError(err))
 		return
 	}
-	if !u.Forget {
-		c.leave(true)
-		c.confirm(e)
-		c.drain(wire.CloseNormal)
-		return
-	}
-	c.leave(true)
-	if err := c.tenant.forget(c.s.ctx, c.who.Address); err != nil {
+	id := e.ID
+	// What comes meanwhile is not taken, and the answer waits until others see
+	// the device as gone.
+	c.mu.Lock()
+	c.draining, c.drainCode = true, wire.CloseNormal
+	c.inflight++
+	c.mu.Unlock()
+	c.leave(true, func(error) { // a session that could not be ended runs out
+		if u.Forget {
+			go c.unregistered(id, c.tenant.forget(c.s.ctx, c.who.Address))
+		} else {
+			c.unregistered(id, nil)
+		}
+	})
+}
+
+// unregistered answers an unregistration and ends the connection.
+func (c *conn) unregistered(id string, err error) {
+	if err != nil {
 		c.log().Warn("device not forgotten", "err", err)
-		c.fail(e, wire.NewError(wire.Unavailable, "the device could not be forgotten now: connect and try again"))
+		e := wire.NewError(wire.Unavailable, "the device could not be forgotten now: connect and try again")
+		e.OriginalID = id
+		c.tell(e)
 	} else {
-		c.confirm(e)
+		c.confirm(&wire.Envelope{ID: id})
 	}
-	c.drain(wire.CloseNormal)
+	c.stored(id, nil, nil)
 }
 
 // forget has the coordinator remove a device and all that is its.

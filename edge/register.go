@@ -229,7 +229,7 @@ func (c *conn) open(ctx context.Context, reg *wire.Register, who auth.Identity) 
 		}
 	}
 	if err != nil {
-		c.leave(false)
+		c.leave(false, nil)
 		return nil, err
 	}
 	return box, nil

@@ -77,6 +77,12 @@ func (c *conn) sendTo(e *wire.Envelope, targets []subjects.DeviceID) {
 		c.store(e, targets, c.copies(targets, func(to subjects.Key, n int) *natsMsg { return envelope.Later(e, c.sender(), to, n, body) })...)
 		return
 	}
+	for _, device := range targets {
+		if err := c.tenant.Inbox.Admit(c.s.ctx, c.peer(device), 1); err != nil {
+			c.fail(e, fullError(device, err))
+			return
+		}
+	}
 	c.store(e, targets, c.copies(targets, func(to subjects.Key, n int) *natsMsg { return envelope.Inbox(e, c.sender(), to, n, body) })...)
 }
 

@@ -107,3 +107,14 @@ func storeError(err error) *wire.Error {
 	e.RetryAfter = retryAfter
 	return e
 }
+
+// fullError says why a message is not taken for a device.
+func fullError(device subjects.DeviceID, err error) *wire.Error {
+	e := wire.NewError(wire.Unavailable, "the message store does not answer, try again")
+	e.RetryAfter = retryAfter
+	if errors.Is(err, inbox.ErrFull) {
+		e = wire.NewError(wire.QueueFull, "the inbox of "+string(device)+" is full of unacknowledged messages: nothing was stored for anybody")
+		e.RetryAfter = 10 * retryAfter
+	}
+	return e
+}

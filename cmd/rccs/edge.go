@@ -6,8 +6,10 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"strconv"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/node"
@@ -16,6 +18,7 @@ import (
 type edgeFlags struct {
 	serverFlags
 	listen, adminListen, name, logLevel string
+	inboxLimit                          limit
 }
 
 func newEdgeCommand(env *environment) *cobra.Command {
@@ -39,6 +42,7 @@ the installation's keys.`,
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8080", "`address` for devices (WebSocket)")
 	flags.StringVar(&f.adminListen, "admin-listen", "127.0.0.1:8081", "`address` for health and metrics; empty for none")
 	flags.StringVar(&f.name, "name", "", "`name` of this edge, its own and the same after a restart (default: host and --listen)")
+	f.inboxLimit.add(flags)
 	checkedVar(flags, &f.logLevel, "log-level", "info", "debug, info, warn or error", checkLevel)
 	return cmd
 }
@@ -77,6 +81,7 @@ func (env *environment) edge(ctx context.Context, f *edgeFlags) error {
 	}
 	e, err := node.NewEdge(node.EdgeOptions{
 		Server: f.server, Credential: cred, Name: f.name, Listen: f.listen, AdminListen: f.adminListen, Logger: env.logger(level),
+		InboxLimit: int(f.inboxLimit),
 	})
 	if err != nil {
 		return err
@@ -117,3 +122,34 @@ installation's keys.`,
 	cmd.Flags().StringVar(&data, "data", "./data", "`directory` of the installation's keys")
 	return cmd
 }
+
+// limit is the flag --inbox-limit.
+type limit int
+
+// defaultInboxLimit is how much a device may leave unacknowledged.
+const defaultInboxLimit = 10_000
+
+func (l *limit) add(flags *pflag.FlagSet) {
+	*l = defaultInboxLimit
+	flags.Var(l, "inbox-limit", "how many unacknowledged `messages` an inbox holds; past it senders are told QUEUE_FULL")
+}
+
+// String implements pflag.Value.
+func (l *limit) String() string { return strconv.Itoa(int(*l)) }
+
+// Type implements pflag.Value.
+func (*limit) Type() string { return "number" }
+
+// Set implements pflag.Value.
+func (l *limit) Set(s string) error {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 || n > maxInboxLimit {
+		return fmt.Errorf("want a number from 1 to %d", maxInboxLimit)
+	}
+	*l = limit(n)
+	return nil
+}
+
+// maxInboxLimit is well below what a lane keeps, acknowledged messages
+// included.
+const maxInboxLimit = 50_000

@@ -14,6 +14,8 @@ import (
 
 type serveFlags struct {
 	data, listen, natsListen, adminListen, config, logLevel string
+
+	inboxLimit limit
 }
 
 func newServeCommand(env *environment) *cobra.Command {
@@ -37,6 +39,7 @@ devices are told to come back, acknowledgements are stored.`,
 	flags.StringVar(&f.natsListen, "nats-listen", "127.0.0.1:4222", "`address` for NATS clients; empty for none")
 	flags.StringVar(&f.adminListen, "admin-listen", "127.0.0.1:8081", "`address` for health and metrics; empty for none")
 	flags.StringVar(&f.config, "config", "", "`file` in the format of nats.conf, instead of the built-in one")
+	f.inboxLimit.add(flags)
 	checkedVar(flags, &f.logLevel, "log-level", "info", "debug, info, warn or error", checkLevel)
 	return cmd
 }
@@ -53,7 +56,7 @@ func (env *environment) serve(ctx context.Context, f *serveFlags) error {
 	}
 	opts := node.Options{
 		Data: f.data, Listen: f.listen, NATSListen: f.natsListen, AdminListen: f.adminListen,
-		ConfigPath: f.config, Version: version, Logger: env.logger(level),
+		ConfigPath: f.config, Version: version, Logger: env.logger(level), InboxLimit: int(f.inboxLimit),
 	}
 	if f.config == "" {
 		opts.Config = defaults.DefaultConfig()

@@ -24,18 +24,14 @@ func (mb *Mailbox) noteLocked(m *Message) {
 	mb.latest[key] = m.Seq
 }
 
-// collapseLocked says whether a message whose turn has come is the newest of
-// its key, and then forgets the key.
-func (mb *Mailbox) collapseLocked(m *Message) (newest bool) {
-	key := m.header(subjects.HeaderCollapse)
-	if key == "" {
+// newestLocked says whether a message whose turn has come is the newest of its
+// key. The newest may have been sent already, in a higher lane.
+func (mb *Mailbox) newestLocked(m *Message) bool {
+	if len(mb.latest) == 0 {
 		return true
 	}
-	if mb.latest[key] > m.Seq {
-		return false
-	}
-	delete(mb.latest, key)
-	return true
+	key := m.header(subjects.HeaderCollapse)
+	return key == "" || mb.latest[key] <= m.Seq
 }
 
 // mustScanLocked says whether the rest of the backlog has to be looked through

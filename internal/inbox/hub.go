@@ -37,6 +37,9 @@ type Options struct {
 	TailMessages, TailBytes int
 	// CursorEvery is how often changed cursors are stored. Default 250 ms.
 	CursorEvery time.Duration
+	// MaxUnacked is how many unacknowledged messages an inbox may hold before
+	// Admit refuses more. Default 10,000.
+	MaxUnacked int
 	// Restarted, if set, is told when the reading of the stream was repaired.
 	Restarted func(reason string)
 	// Heartbeat of the stream reader; see reader.Options. Default 1 s.
@@ -55,6 +58,9 @@ func (o *Options) validate() error {
 	}
 	if o.TailBytes <= 0 {
 		o.TailBytes = 16 << 20
+	}
+	if o.MaxUnacked <= 0 {
+		o.MaxUnacked = 10_000
 	}
 	if o.CursorEvery <= 0 {
 		o.CursorEvery = 250 * time.Millisecond
@@ -77,11 +83,16 @@ type Hub struct {
 	// handing out, so that a cursor never claims what is still on its way.
 	head atomic.Uint64
 
+	// closing ends when the hub stops.
+	closing context.Context
+	cut     context.CancelFunc
+
 	mu    sync.Mutex
 	boxes map[subjects.Key]*Mailbox
 	// lingering is what devices that left had acknowledged, as long as the
 	// outcomes of it are not stored.
 	lingering map[subjects.Key]*linger
+	depths    map[subjects.Key]*depth
 	tail      *tail
 	scratch   []*Message
 	stopped   bool
@@ -94,7 +105,7 @@ func New(opts Options) (*Hub, error) {
 	}
 	h := &Hub{
 		opts:  opts,
-		boxes: make(map[subjects.Key]*Mailbox), lingering: make(map[subjects.Key]*linger),
+		boxes: make(map[subjects.Key]*Mailbox), lingering: make(map[subjects.Key]*linger), depths: make(map[subjects.Key]*depth),
 		tail: newTail(opts.TailMessages, opts.TailBytes),
 	}
 	r, err := reader.New(reader.Options{
@@ -105,6 +116,7 @@ func New(opts Options) (*Hub, error) {
 		return nil, err
 	}
 	h.reader = r
+	h.closing, h.cut = context.WithCancel(context.Background())
 	h.fetch = direct.New(opts.Fetch)
 	h.last = h.fetch.Last(subjects.StreamInbox, true)
 	h.cursors = newCursorWriter(opts.Publish, h.fetch.Last(subjects.StreamCursor, false), h.head.Load, opts.CursorEvery, opts.Logger)
@@ -154,6 +166,7 @@ func (h *Hub) Stop(ctx context.Context) error {
 	for _, mb := range boxes {
 		mb.Detach()
 	}
+	h.cut()
 	h.outcomes.stop(ctx)
 	err := h.cursors.stop(ctx)
 	h.fills.stop()
@@ -231,6 +244,7 @@ func (h *Hub) handle(e reader.Entry) {
 	if m, ok := newMessage(e); ok {
 		h.tail.add(m)
 		h.noteDeadline(m)
+		h.countLocked(m)
 		if mb := h.boxes[m.Key]; mb != nil {
 			mb.deliver(m)
 		}
@@ -268,6 +282,7 @@ func (h *Hub) takeOver(mb *Mailbox) error {
 	}
 	old := h.boxes[mb.key]
 	h.boxes[mb.key] = mb
+	delete(h.depths, mb.key) // the mailbox knows
 	if old != nil {
 		h.retire(old)
 	}

@@ -101,13 +101,16 @@ func (mb *Mailbox) gaveLocked(dst []Delivery, first int) []Delivery {
 	if len(dst) > first {
 		mb.sentLocked()
 	}
+	if mb.latest != nil && mb.settledLocked() {
+		mb.latest = nil // nothing is left to be replaced
+	}
 	return dst
 }
 
 // sendLocked takes the lane's next message; false if it is not to be sent.
 func (mb *Mailbox) sendLocked(l *lane, now int64) (Delivery, bool) {
 	m := l.pop()
-	newest := mb.collapseLocked(m)
+	newest := mb.newestLocked(m)
 	owed := false
 	if m.Seq <= l.known {
 		owed = l.owes(m.Seq)
@@ -304,10 +307,11 @@ func (mb *Mailbox) deliver(m *Message) {
 	}
 	mb.noteLocked(m)
 	if l.behind {
+		l.left++
 		return
 	}
 	if !l.room() {
-		l.behind = true
+		l.behind, l.left = true, 1
 		return
 	}
 	l.push(m)

@@ -57,6 +57,7 @@ type edgeOptions struct {
 	account     string // public key
 	accountJWTs []string
 	edge        roster.EdgeInfo
+	inboxLimit  int
 	logger      *slog.Logger
 	registry    prometheus.Registerer
 }
@@ -137,7 +138,7 @@ func (p *edgePart) openInbox(ctx context.Context) error {
 	}
 	hub, err := inbox.New(inbox.Options{
 		Read: conns[0], Fetch: conns[1], Publish: p.pub, Logger: p.opts.logger,
-		Restarted: func(string) { restarts.Inc() },
+		Restarted: func(string) { restarts.Inc() }, MaxUnacked: p.opts.inboxLimit,
 	})
 	if err != nil {
 		return err

@@ -34,6 +34,9 @@ type Options struct {
 	ConfigPath string
 	// Version of the program, which NATS clients are shown.
 	Version string
+	// InboxLimit is how many unacknowledged messages an inbox may hold.
+	// Default 10,000.
+	InboxLimit int
 	// Logger; nil discards.
 	Logger *slog.Logger
 	// StopWithin bounds a stop. Default 8 s.
@@ -127,6 +130,7 @@ func (n *Node) Start(ctx context.Context) (err error) {
 	n.edge, err = startEdge(ctx, edgeOptions{
 		listen: n.opts.Listen, dial: dial, account: tenant.PublicKey, accountJWTs: []string{tenant.JWT},
 		edge: roster.EdgeInfo{Name: edgeName(n.opts.Listen)}, logger: n.opts.Logger, registry: n.registry,
+		inboxLimit: n.opts.InboxLimit,
 	})
 	if err != nil {
 		return err

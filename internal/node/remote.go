@@ -28,6 +28,9 @@ type EdgeOptions struct {
 	Listen string
 	// AdminListen is where health and metrics are served; empty: nowhere.
 	AdminListen string
+	// InboxLimit is how many unacknowledged messages an inbox may hold.
+	// Default 10,000.
+	InboxLimit int
 	// Logger; nil discards.
 	Logger *slog.Logger
 	// StopWithin bounds a stop. Default 8 s.
@@ -86,7 +89,7 @@ func (e *Edge) Start(ctx context.Context) (err error) {
 		return err
 	}
 	e.part, err = startEdge(ctx, edgeOptions{
-		listen: e.opts.Listen, account: account, logger: e.opts.Logger, registry: registry,
+		listen: e.opts.Listen, account: account, logger: e.opts.Logger, registry: registry, inboxLimit: e.opts.InboxLimit,
 		edge: roster.EdgeInfo{Name: e.opts.Name},
 		dial: func(name string, opts ...nats.Option) (*nats.Conn, error) {
 			return connect(e.opts.Server, append([]nats.Option{e.opts.Credential.Option(), nats.Name("rccs edge " + name)}, opts...)...)

@@ -217,7 +217,7 @@ func (r *Roster) finish(ctx context.Context) error {
 	r.mu.RUnlock()
 	for _, sl := range slots {
 		if s := sl.current.Load(); s != nil {
-			s.Close(false)
+			s.Close(false, nil)
 		}
 		r.tidy(sl)
 	}

@@ -372,12 +372,16 @@ func (s *Session) stateLocked(status string) *session {
 
 // Close ends the attachment: the device is offline, unless another connection
 // has taken over. ended says that it will not resume the session. It does not
-// wait for that to be stored.
-func (s *Session) Close(ended bool) {
+// wait for that to be stored; done, unless it is nil, is called when it is, or
+// is not.
+func (s *Session) Close(ended bool, done func(error)) {
 	sl := s.slot
 	sl.mu.Lock()
 	if sl.current.Load() != s {
 		sl.mu.Unlock()
+		if done != nil {
+			go done(nil)
+		}
 		return
 	}
 	next := s.stateLocked(wire.Offline)
@@ -385,6 +389,7 @@ func (s *Session) Close(ended bool) {
 	sl.current.Store(nil)
 	sl.want = next
 	sl.flushStatus(nil)
+	sl.status = done
 	s.r.flyLocked(sl)
 	sl.mu.Unlock()
 }

@@ -1,0 +1,189 @@
+package inbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// ErrFull says that an inbox has no room: too much in it is unacknowledged.
+var ErrFull = errors.New("inbox: full of unacknowledged messages")
+
+// depth is what is known of how much of an inbox is unacknowledged. It is
+// guarded by Hub.mu. For a device that is attached here the mailbox knows
+// better, and only reserved counts.
+type depth struct {
+	base     int  // when it was counted last
+	known    bool // base was counted
+	count    int  // stored since
+	reserved int  // admitted and not read back yet
+	counted  time.Time
+	told     bool // the event "full" was stored
+}
+
+func (d *depth) total() int { return d.base + d.count + d.reserved }
+
+const (
+	// maxDepths bounds the inboxes that are counted. Past it counting begins
+	// anew, which only lets a full inbox have a little more.
+	maxDepths = 1 << 20
+	// recount is how often the store is asked about one inbox that seems full.
+	recount = 250 * time.Millisecond
+	// uncounted is the part of the bound that may come in before the store is
+	// asked what was there before.
+	uncounted = 64
+)
+
+// depthLocked is the count of an inbox, begun when there is none.
+func (h *Hub) depthLocked(k subjects.Key) *depth {
+	d := h.depths[k]
+	if d == nil {
+		if len(h.depths) >= maxDepths {
+			clear(h.depths)
+		}
+		d = &depth{}
+		h.depths[k] = d
+	}
+	return d
+}
+
+// countLocked counts a stored message.
+func (h *Hub) countLocked(m *Message) {
+	d := h.depthLocked(m.Key)
+	switch {
+	case d.reserved > 0:
+		d.reserved--
+		d.count++
+	default:
+		d.count++ // a service's, or of another edge
+	}
+	if d.total() <= h.opts.MaxUnacked || d.told || h.boxes[m.Key] != nil || time.Since(d.counted) < recount {
+		return
+	}
+	d.counted = time.Now()
+	go h.checkFull(m.Key) // it asks the store
+}
+
+// Admit reserves room for n messages in an inbox, or says that it is full. It
+// is to be followed by their publishing.
+func (h *Hub) Admit(ctx context.Context, k subjects.Key, n int) error {
+	for {
+		h.mu.Lock()
+		d := h.depthLocked(k)
+		var full bool
+		if mb := h.boxes[k]; mb != nil {
+			full = mb.unacked()+d.reserved+n > h.opts.MaxUnacked
+			if full {
+				h.mu.Unlock()
+				return ErrFull
+			}
+		} else {
+			full = d.total()+n > h.opts.MaxUnacked
+		}
+		ask := full || !d.known && d.count+d.reserved >= h.opts.MaxUnacked/uncounted && h.boxes[k] == nil
+		if !ask {
+			d.reserved += n
+			h.mu.Unlock()
+			return nil
+		}
+		if full && d.known && time.Since(d.counted) < recount {
+			h.mu.Unlock()
+			return ErrFull
+		}
+		h.mu.Unlock()
+		if err := h.countStored(ctx, k); err != nil {
+			return err
+		}
+	}
+}
+
+// unacked is how many messages the mailbox knows to be unacknowledged.
+func (mb *Mailbox) unacked() int {
+	mb.mu.Lock()
+	defer mb.mu.Unlock()
+	n := mb.out
+	for i := range mb.lanes {
+		l := &mb.lanes[i]
+		if n += l.queued(); l.behind {
+			n += l.left
+		}
+	}
+	return n
+}
+
+// countStored asks the store how much of an inbox is unacknowledged.
+func (h *Hub) countStored(ctx context.Context, k subjects.Key) error {
+	began := time.Now()
+	c, err := h.cursors.load(ctx, k)
+	if err != nil {
+		return err
+	}
+	total := 0
+	for n := range c.Sent {
+		total += len(c.Unacked[n])
+		msgs, left, err := h.fetch.Next(ctx, subjects.StreamInbox, subjects.Inbox(k, subjects.Lane(n)), c.Sent[n]+1, 1, laneBytes)
+		if err != nil {
+			return err
+		}
+		total += len(msgs) + left
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	d := h.depthLocked(k)
+	// What is on its way may be in the count or not; it is taken to be.
+	d.base, d.known, d.count, d.reserved, d.counted = total, true, 0, 0, began
+	if total < h.opts.MaxUnacked {
+		d.told = false
+	}
+	return nil
+}
+
+// checkFull tells services when what they published has filled an inbox.
+func (h *Hub) checkFull(k subjects.Key) {
+	ctx, cancel := context.WithTimeout(h.closing, fullWithin)
+	defer cancel()
+	if err := h.countStored(ctx, k); err != nil {
+		return // counted again with the next message
+	}
+	h.mu.Lock()
+	d := h.depthLocked(k)
+	tell := d.total() > h.opts.MaxUnacked && !d.told
+	d.told = d.told || tell
+	total := d.total()
+	h.mu.Unlock()
+	a, err := k.Address()
+	if !tell || err != nil {
+		return
+	}
+	now := time.Now()
+	body, err := json.Marshal(struct {
+		Kind    string `json:"kind"`
+		User    string `json:"user"`
+		Device  string `json:"device"`
+		At      string `json:"at"`
+		Unacked int    `json:"unacked"`
+	}{subjects.EventFull, string(a.User), string(a.Device), now.UTC().Format(time.RFC3339Nano), total})
+	if err != nil {
+		return
+	}
+	msg := &nats.Msg{
+		Subject: subjects.Event(k, subjects.EventFull), Data: body,
+		// Every edge notices; within a minute it is one event.
+		Header: nats.Header{jetstream.MsgIDHeader: {"event/full/" + string(k) + "/" + strconv.FormatInt(now.Unix()/60, 10)}},
+	}
+	h.opts.Publish.Publish(msg, func(_ Receipt, err error) {
+		if err != nil {
+			h.opts.Logger.Warn("event not stored", "kind", subjects.EventFull, "device", string(k), "err", err)
+		}
+	})
+}
+
+// fullWithin bounds the look at an inbox that seems full.
+const fullWithin = 10 * time.Second
