@@ -173,7 +173,7 @@ func TestInboxCommands(t *testing.T) {
 func operatorCommands() []string {
 	return []string{
 		"missed a/b", "replay a/b --missed", "inbox ls", "inbox show a/b", "inbox purge a/b --yes",
-		"devices ls", "devices show a/b", "devices forget a/b --yes", "edges ls", "tail", "trace m1",
+		"devices ls", "devices show a/b", "devices forget a/b --yes", "edges ls", "tail", "trace m1", "status --interval 0", "doctor",
 	}
 }
 

@@ -79,7 +79,7 @@ Every flag can also be given in the environment: --nats-listen is RCCS_NATS_LIST
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		newServeCommand(env), newEdgeCommand(env), newCredsCommand(env), newSendCommand(env), newConnectCommand(env), newVersionCommand(env),
-		newDevicesCommand(env), newEdgesCommand(env), newInboxCommand(env), newMissedCommand(env), newReplayCommand(env), newTailCommand(env), newTraceCommand(env),
+		newDevicesCommand(env), newEdgesCommand(env), newInboxCommand(env), newMissedCommand(env), newReplayCommand(env), newTailCommand(env), newTraceCommand(env), newStatusCommand(env), newDoctorCommand(env),
 	)
 	polish(root)
 	return root

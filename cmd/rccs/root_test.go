@@ -78,6 +78,8 @@ func TestWrongCommandLinesAreBadUsage(t *testing.T) {
 		{"trace", []string{"0 arguments given", "ID", "'rccs trace --help'"}},
 		{"trace a b/", []string{"device"}},
 		{"trace a --since 0", []string{"--since"}},
+		{"status --interval -1s", []string{"--interval", "-1s"}},
+		{"doctor more", []string{"1 argument given", "want none"}},
 		{"tail a b", []string{"2 arguments given", "USER or USER/DEVICE"}},
 		{"tail a/", []string{"device"}},
 		{"tail --kinds inbox,acks", []string{"--kinds", `"acks"`, "inbox, up, signal, event, cursor"}},
@@ -360,7 +362,8 @@ func TestCommandNamesAreThoseOfTheContract(t *testing.T) {
 	slices.Sort(names)
 	for _, want := range []string{
 		"rccs connect", "rccs creds", "rccs creds device", "rccs creds service", "rccs send", "rccs serve", "rccs version",
-		"rccs missed", "rccs replay", "rccs inbox ls", "rccs inbox show", "rccs inbox purge",
+		"rccs missed", "rccs replay", "rccs inbox ls", "rccs inbox show", "rccs inbox purge", "rccs devices ls", "rccs devices show",
+		"rccs devices forget", "rccs devices revoke", "rccs edges ls", "rccs tail", "rccs trace", "rccs status", "rccs doctor",
 	} {
 		if !slices.Contains(names, want) {
 			t.Errorf("no %q in %q", want, names)

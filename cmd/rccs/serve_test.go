@@ -23,11 +23,13 @@ type installation struct {
 	data, edge, nats, admin string
 }
 
-func serve(tb testing.TB) *installation {
+func serve(tb testing.TB, more ...string) *installation {
 	tb.Helper()
 	i := &installation{data: filepath.Join(tb.TempDir(), "data")}
-	i.running = console{}.start(tb, "serve", "--data", i.data,
-		"--listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
+	i.running = console{}.start(tb, append([]string{
+		"serve", "--data", i.data,
+		"--listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
+	}, more...)...)
 	i.edge = i.await(`^devices +(ws://\S+)$`)[1]
 	i.nats = i.await(`^nats +(nats://\S+)$`)[1]
 	i.admin = i.await(`^admin +(http://\S+)$`)[1]

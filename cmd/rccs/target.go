@@ -89,16 +89,39 @@ func (env *environment) operator(f *serverFlags) (auth.Credential, error) {
 	return cred, nil
 }
 
+// systemDialer makes connections in the system account; nil where its key is
+// not at hand.
+func (env *environment) systemDialer(f *target) (func(opts ...nats.Option) (*nats.Conn, error), error) {
+	if f.context != "" || f.creds != "" {
+		return nil, nil
+	}
+	keys, err := env.installed(f.data)
+	if err != nil {
+		return nil, err
+	}
+	cred, err := keys.IssueSystem("operator")
+	if err != nil {
+		return nil, err
+	}
+	return func(opts ...nats.Option) (*nats.Conn, error) {
+		return nats.Connect(f.server, append(append(dialOptions(), cred.Option()), opts...)...)
+	}, nil
+}
+
 // operate runs f on the target, and says of errors what can be done.
 func (env *environment) operate(ctx context.Context, f *target, run func(ctx context.Context, t *ops.Tenant) error) error {
 	dial, err := env.dialer(f)
 	if err != nil {
 		return err
 	}
+	system, err := env.systemDialer(f)
+	if err != nil {
+		return err
+	}
 	// Without this a question that is not allowed would wait for its answer.
 	ctx, refuse := context.WithCancelCause(ctx)
 	defer refuse(nil)
-	t, err := ops.Open(ops.Options{Dial: func(opts ...nats.Option) (*nats.Conn, error) {
+	t, err := ops.Open(ops.Options{System: system, Dial: func(opts ...nats.Option) (*nats.Conn, error) {
 		return dial(append(opts, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrPermissionViolation) {
 				refuse(err)

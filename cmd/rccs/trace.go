@@ -31,7 +31,7 @@ Ids are not indexed: the headers of what was stored are searched, some hundred
 thousand a second. The name of the user, or of the recipient, narrows that.`,
 		Example: `  rccs trace order-17
   rccs trace order-17 alice/phone --since 168h`,
-		Args: func(cmd *cobra.Command, args []string) error {
+		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 || len(args) > 2 {
 				return usageError{fmt.Errorf("%d arguments given, want ID, and USER or USER/DEVICE if you like", len(args))}
 			}

@@ -15,6 +15,9 @@ import (
 // the edge is dead, and its sessions end.
 const EdgeLease = 10 * time.Second
 
+// bucketHistory is how many values of a key are kept.
+const bucketHistory = 1
+
 // buckets are the key-value buckets of a tenant. They always allow direct
 // reads.
 func (p Plan) buckets() []jetstream.KeyValueConfig {
@@ -29,7 +32,7 @@ func (p Plan) buckets() []jetstream.KeyValueConfig {
 
 // ensureBucket makes a bucket, or upgrades it.
 func ensureBucket(ctx context.Context, js jetstream.JetStream, plan Plan, want jetstream.KeyValueConfig) error {
-	want.History = 1
+	want.History = bucketHistory
 	want.Storage = jetstream.FileStorage
 	want.Replicas = max(plan.Replicas, 1)
 	kv, err := js.KeyValue(ctx, want.Bucket)

@@ -74,19 +74,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, plan Plan) error {
 	if err != nil {
 		return err
 	}
-	for _, s := range []struct {
-		name  string
-		shape func(*jetstream.StreamConfig)
-	}{
-		{subjects.StreamLater, plan.later}, // the inbox stream sources it
-		{subjects.StreamInbox, plan.inbox},
-		{subjects.StreamCursor, plan.cursor},
-		{subjects.StreamRoute, plan.route},
-		{subjects.StreamDeadline, plan.deadline},
-		{subjects.StreamTopic, plan.topic},
-		{subjects.StreamUp, plan.up},
-		{subjects.StreamEvent, plan.event},
-	} {
+	for _, s := range plan.streams() {
 		if err := ensureStream(ctx, js, plan, s.name, s.shape); err != nil {
 			return err
 		}
@@ -97,6 +85,28 @@ func Ensure(ctx context.Context, js jetstream.JetStream, plan Plan) error {
 		}
 	}
 	return nil
+}
+
+// planned is a stream, and what makes it.
+type planned struct {
+	name string
+	// shape changes only the fields that RCCS owns, so that applied to what
+	// exists it is the target.
+	shape func(*jetstream.StreamConfig)
+}
+
+// streams are those of a tenant, in the order in which they are made.
+func (p Plan) streams() []planned {
+	return []planned{
+		{subjects.StreamLater, p.later}, // the inbox stream sources it
+		{subjects.StreamInbox, p.inbox},
+		{subjects.StreamCursor, p.cursor},
+		{subjects.StreamRoute, p.route},
+		{subjects.StreamDeadline, p.deadline},
+		{subjects.StreamTopic, p.topic},
+		{subjects.StreamUp, p.up},
+		{subjects.StreamEvent, p.event},
+	}
 }
 
 // common sets what all our streams have alike.

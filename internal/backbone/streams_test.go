@@ -198,3 +198,25 @@ func TestOnlyTheFourLanesAreStored(t *testing.T) {
 		t.Fatalf("fifth lane: %v, want no responders", err)
 	}
 }
+
+// Compare says what Ensure would do, and does none of it.
+func TestCompareFindsWhatEnsureWouldChange(t *testing.T) {
+	t.Parallel()
+	js := jetStream(t, natstest.Server(t).Conn(t))
+	all, err := backbone.Compare(t.Context(), js, backbone.Plan{})
+	if err != nil || len(all) < 12 || !all[0].Missing || !all[len(all)-1].Missing {
+		t.Fatalf("with nothing there: %+v, %v", all, err)
+	}
+	if err := backbone.Ensure(t.Context(), js, backbone.Plan{}); err != nil {
+		t.Fatal(err)
+	}
+	if all, err = backbone.Compare(t.Context(), js, backbone.Plan{}); err != nil || len(all) != 0 {
+		t.Errorf("right after Ensure: %+v, %v", all, err)
+	}
+	for range 2 {
+		all, err = backbone.Compare(t.Context(), js, backbone.Plan{MaxPerLane: 7})
+		if err != nil || len(all) == 0 || all[0].Missing || len(all[0].Changes) != 1 || all[0].Changes[0] != "MaxMsgsPerSubject from 100000 to 7" {
+			t.Errorf("with another plan: %+v, %v", all, err)
+		}
+	}
+}

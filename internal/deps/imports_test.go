@@ -46,7 +46,7 @@ var may = map[string][]string{
 	// The load generator shares nothing with what it measures.
 	"bench":       {},
 	"bench/relay": {},
-	"cmd/rccs":    {"", "auth", "client", "internal/node", "internal/ops", "subjects", "wire"},
+	"cmd/rccs":    {"", "auth", "client", "internal/backbone", "internal/node", "internal/ops", "subjects", "wire"},
 }
 
 // A ban forbids an import, or, when deep, that the import is reached by any

@@ -7,7 +7,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/natstest"
@@ -15,11 +14,7 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-func TestMain(m *testing.M) {
-	// A server that is stopped while a stream of it begins to source another
-	// leaves this behind for half a minute.
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server.(*stream).trySetupSourceConsumer.func3"))
-}
+func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
 var (
 	phone   = subjects.Address{User: "alice", Device: "my.phone"}

@@ -29,6 +29,9 @@ type Options struct {
 	// Dial makes a connection in the tenant's account. Its reply subjects
 	// should lie where no service may listen. Needed.
 	Dial inbox.Dial
+	// System makes a connection in the system account, which is told about
+	// servers. Without it they are left out.
+	System inbox.Dial
 	// Logger; nil discards.
 	Logger *slog.Logger
 }
@@ -36,6 +39,7 @@ type Options struct {
 // Tenant is a tenant of a running installation. Make one with [Open].
 type Tenant struct {
 	dial   inbox.Dial
+	system inbox.Dial // or nil
 	log    *slog.Logger
 	nc     *nats.Conn
 	js     jetstream.JetStream
@@ -64,7 +68,7 @@ func Open(opts Options) (*Tenant, error) {
 		nc.Close()
 		return nil, fmt.Errorf("ops: %w", err)
 	}
-	t := &Tenant{dial: opts.Dial, log: opts.Logger, nc: nc, js: js, direct: direct.New(nc)}
+	t := &Tenant{dial: opts.Dial, system: opts.System, log: opts.Logger, nc: nc, js: js, direct: direct.New(nc)}
 	if err := t.direct.Start(); err != nil {
 		nc.Close()
 		return nil, err

@@ -20,7 +20,8 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// ErrNoMessage: none of the id was stored in the time that was searched.
+// ErrNoMessage says that none of the id was stored in the time that was
+// searched.
 var ErrNoMessage = errors.New("no such message")
 
 // States of a [Copy].

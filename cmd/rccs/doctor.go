@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/spf13/cobra"
+
+	"github.com/rccs-io/rccs/internal/backbone"
+	"github.com/rccs-io/rccs/internal/ops"
+)
+
+func newDoctorCommand(env *environment) *cobra.Command {
+	var f target
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Find out what is wrong, and what to do",
+		Long: `Look for what is wrong with an installation, or soon will be: what the credential
+may do, streams that differ from what they should be, copies that lag, storage
+that is nearly full, clocks that differ, edges and coordinators that are missing,
+inboxes that grow. Each finding says what to do.
+
+With the installation's keys (--data) the servers are asked, too. The status is 1
+when something fails; warnings do not change it.`,
+		Example: `  rccs doctor
+  rccs doctor --json | jq '.[] | select(.level != "ok")'`,
+		Args: arguments(0, "none"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return env.operate(cmd.Context(), &f, func(ctx context.Context, t *ops.Tenant) error {
+				return env.doctor(ctx, &f, t)
+			})
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+// errUnwell is told after the findings.
+var errUnwell = errors.New("something does not work: see the findings that say fail")
+
+func (env *environment) doctor(ctx context.Context, f *target, t *ops.Tenant) error {
+	opts := ops.DoctorOptions{Differences: differences}
+	if store := filepath.Join(f.data, "jetstream"); f.creds == "" && f.context == "" {
+		if _, err := os.Stat(store); err == nil {
+			opts.Free = func() (uint64, error) { return diskFree(store) }
+		}
+	}
+	list, err := t.Doctor(ctx, opts)
+	if err != nil {
+		return err
+	}
+	if f.json {
+		if err := env.json(list); err != nil {
+			return err
+		}
+	}
+	unwell := false
+	for _, found := range list {
+		unwell = unwell || found.Level == ops.LevelFail
+		if f.json {
+			continue
+		}
+		if err := env.printf("%-7s  %-12s %s\n", found.Level, found.Check, printable(found.What)); err != nil {
+			return err
+		}
+		if found.Fix != "" {
+			_ = env.printf("%22s-> %s\n", "", printable(found.Fix))
+		}
+	}
+	if unwell {
+		return errUnwell
+	}
+	return nil
+}
+
+// differences compares the streams with what 'rccs serve' makes.
+func differences(ctx context.Context, js jetstream.JetStream) ([]ops.Difference, error) {
+	all, err := backbone.Compare(ctx, js, backbone.Plan{})
+	if err != nil {
+		return nil, fmt.Errorf("compare the streams: %w", err)
+	}
+	list := make([]ops.Difference, 0, len(all))
+	for _, d := range all {
+		list = append(list, ops.Difference(d))
+	}
+	return list, nil
+}

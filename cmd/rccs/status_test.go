@@ -1,0 +1,137 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	defaults "github.com/rccs-io/rccs"
+)
+
+func TestStatusShowsTheInstallation(t *testing.T) {
+	t.Parallel()
+	i := serve(t)
+	c := i.console()
+	phone := c.start(t, "connect", "alice/phone")
+	phone.noted("connected as alice/phone")
+	c.succeed(t, "send", "bob/phone", "1")
+	var got struct {
+		Server  struct{ Version string }
+		Servers []struct {
+			Name       string
+			StoreLimit int64
+		}
+		Devices, Online int
+		Edges           []struct{ Name string }
+		Streams         []struct {
+			Name     string
+			Messages int
+		}
+		Behind []struct {
+			User           string
+			Unacknowledged int
+		}
+	}
+	eventually(t, "one device is online", func() bool {
+		if err := json.Unmarshal([]byte(c.succeed(t, "status", "--json", "--interval", "10ms").out), &got); err != nil {
+			t.Fatal(err)
+		}
+		return got.Online == 1
+	})
+	if got.Devices != 1 || len(got.Edges) != 1 || !strings.HasPrefix(got.Server.Version, "2.") || len(got.Servers) != 1 || got.Servers[0].StoreLimit <= 0 {
+		t.Errorf("shown are %+v", got)
+	}
+	if len(got.Behind) != 1 || got.Behind[0].User != "bob" || got.Behind[0].Unacknowledged != 1 {
+		t.Errorf("behind are %+v", got.Behind)
+	}
+	if len(got.Streams) < 12 || got.Streams[0].Name != "RCCS_INBOX" || got.Streams[0].Messages != 1 {
+		t.Errorf("streams are %+v", got.Streams)
+	}
+	text := c.succeed(t, "status", "--interval", "0").out
+	for _, want := range []string{"devices       1, 1 online\n", "RCCS_INBOX", "FALLS BEHIND", "bob/phone", got.Edges[0].Name} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not shown: %s", want, text)
+		}
+	}
+}
+
+// findings are those of the doctor, by check, that are not ok.
+func (c console) findings(t *testing.T) (all map[string]string, status int) {
+	t.Helper()
+	got := c.run(t, "doctor", "--json")
+	var list []struct{ Check, Level, What, Fix string }
+	if err := json.Unmarshal([]byte(got.out), &list); err != nil || len(list) < 10 {
+		t.Fatalf("%v in %q and %q", err, got.out, got.err)
+	}
+	all = make(map[string]string)
+	for _, f := range list {
+		if f.Level != "ok" {
+			all[f.Check] = f.Level + " " + f.What
+			if f.Fix == "" {
+				t.Errorf("it is not said what to do: %+v", f)
+			}
+		}
+	}
+	return all, got.status
+}
+
+func TestDoctorFindsAFreshInstallationWell(t *testing.T) {
+	t.Parallel()
+	i := serve(t)
+	found, _ := i.console().findings(t)
+	delete(found, "coordinator")
+	if len(found) > 0 {
+		t.Errorf("found %q", found)
+	}
+	text := i.console().run(t, "doctor").out
+	if !strings.Contains(text, "ok       streams      nothing to find fault with\n") {
+		t.Errorf("printed %q", text)
+	}
+}
+
+// How full a server is, and how much room its disk has, it tells the system
+// account only, whose key lies with the others.
+func TestDoctorFindsAFullStore(t *testing.T) {
+	t.Parallel()
+	config := filepath.Join(t.TempDir(), "nats.conf")
+	small := bytes.Replace(defaults.DefaultConfig(), []byte("max_file_store: 10GB"), []byte("max_file_store: 4MB"), 1)
+	if err := os.WriteFile(config, small, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	i := serve(t, "--config", config)
+	c := i.console()
+	for range 5 {
+		c.succeed(t, "send", "alice/phone", strings.Repeat("x", 700<<10))
+	}
+	if found, _ := c.findings(t); !strings.HasPrefix(found["disk"], "warn the store of rccs is 8") {
+		t.Errorf("found %q", found)
+	}
+	c.succeed(t, "send", "alice/phone", strings.Repeat("x", 500<<10))
+	if found, status := c.findings(t); !strings.HasPrefix(found["disk"], "fail the store of rccs is 9") || status != exitFailed {
+		t.Errorf("found %q, status %d", found, status)
+	}
+	got := c.run(t, "doctor")
+	if !strings.Contains(got.out, "-> raise max_file_store in nats.conf") || !strings.HasSuffix(got.err, "rccs: "+errUnwell.Error()+"\n") {
+		t.Errorf("printed %q and %q", got.out, got.err)
+	}
+	// Without the keys it is said that this is not known.
+	cred, err := c.environment(nil, nil, nil).operator(&serverFlags{data: i.data})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := cred.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	creds := filepath.Join(t.TempDir(), "operator.creds")
+	if err := os.WriteFile(creds, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.vars["RCCS_CREDS"] = creds
+	if found, _ := c.findings(t); !strings.HasPrefix(found["disk"], "unknown ") {
+		t.Errorf("found %q", found)
+	}
+}

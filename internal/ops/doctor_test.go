@@ -1,0 +1,193 @@
+package ops_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/rccs-io/rccs/internal/backbone"
+	"github.com/rccs-io/rccs/internal/ops"
+	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// examine returns the findings that are not ok.
+func (p *place) examine() (found []string) {
+	p.t.Helper()
+	var opts ops.DoctorOptions
+	opts.Differences = func(ctx context.Context, js jetstream.JetStream) (list []ops.Difference, err error) {
+		all, err := backbone.Compare(ctx, js, backbone.Plan{})
+		for _, d := range all {
+			list = append(list, ops.Difference(d))
+		}
+		return list, err
+	}
+	all, err := p.Doctor(p.t.Context(), opts)
+	check(p.t, err)
+	for _, f := range all {
+		if f.Level != ops.LevelOK {
+			found = append(found, f.Level+" "+f.Check+": "+f.What)
+			if f.Fix == "" {
+				p.t.Errorf("it is not said what to do: %+v", f)
+			}
+		}
+	}
+	return found
+}
+
+// lease has an edge that renewed its lease just now.
+func (p *place) lease(e roster.Edge) {
+	p.t.Helper()
+	data, err := json.Marshal(&e)
+	check(p.t, err)
+	p.publish(subjects.EdgeSubject(e.ID), string(data))
+}
+
+func has(found []string, text string) bool {
+	return slices.ContainsFunc(found, func(f string) bool { return strings.Contains(f, text) })
+}
+
+func TestDoctorFindsWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	found := p.examine()
+	for _, want := range []string{"fail edges: no edge runs", "fail coordinator: no coordinator answers", "unknown disk: "} {
+		if !has(found, want) {
+			t.Errorf("%q is not among %q", want, found)
+		}
+	}
+	p.lease(roster.Edge{ID: "e1", Name: "one", Version: "1"})
+	service, err := micro.AddService(p.env.Conn(t), micro.Config{Name: "rccs-coordinator", Version: "1.0.0"})
+	check(t, err)
+	t.Cleanup(func() { check(t, service.Stop()) })
+	found = p.examine()
+	for _, gone := range []string{" edges: ", " coordinator: ", " streams: "} {
+		if has(found, gone) {
+			t.Errorf("%q is still among %q", gone, found)
+		}
+	}
+	p.lease(roster.Edge{ID: "e2", Name: "two", Version: "2"})
+	if found = p.examine(); !has(found, "warn edges: edges run different versions") {
+		t.Errorf("found %q", found)
+	}
+}
+
+func TestDoctorFindsStreamsThatDiffer(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	s, err := p.js.Stream(t.Context(), subjects.StreamInbox)
+	check(t, err)
+	conf := s.CachedInfo().Config
+	conf.MaxAge = time.Hour
+	_, err = p.js.UpdateStream(t.Context(), conf)
+	check(t, err)
+	check(t, p.js.DeleteStream(t.Context(), subjects.StreamUp))
+	check(t, p.js.DeleteKeyValue(t.Context(), subjects.BucketTasks))
+	found := p.examine()
+	for _, want := range []string{
+		"warn streams: RCCS_INBOX differs from the plan: MaxAge from 1h0m0s to 168h0m0s", "fail streams: RCCS_UP is missing",
+		"fail streams: KV_RCCS_TASKS is missing", "unknown replicas: ",
+	} {
+		if !has(found, want) {
+			t.Errorf("%q is not among %q", want, found)
+		}
+	}
+}
+
+func TestDoctorFindsInboxesThatGrow(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	s, err := p.js.Stream(t.Context(), subjects.StreamInbox)
+	check(t, err)
+	conf := s.CachedInfo().Config
+	conf.MaxMsgsPerSubject, conf.MaxAge, conf.Duplicates = 3000, 2*time.Second, 100*time.Millisecond
+	_, err = p.js.UpdateStream(t.Context(), conf)
+	check(t, err)
+	p.fill(1, 11000)
+	p.store(bob, subjects.Low, "old")
+	found := p.examine()
+	for _, want := range []string{
+		"warn inboxes: u0/d0 has 11000 unacknowledged messages", "fail inboxes: lane normal of u0/d0 has 2750 unacknowledged messages; past 3000 the oldest are lost",
+	} {
+		if !has(found, want) {
+			t.Errorf("%q is not among %q", want, found)
+		}
+	}
+	if has(found, "bob/phone has 1 ") {
+		t.Errorf("one message is too many in %q", found)
+	}
+	for deadline := time.Now().Add(20 * time.Second); !has(found, "bob/phone has an unacknowledged message that goes in "); {
+		if time.Now().After(deadline) {
+			t.Fatalf("the message that goes soon is not among %q", found)
+		}
+		found = p.examine()
+		if len(p.missed(bob)) == 0 {
+			p.store(bob, subjects.Low, "old")
+		}
+	}
+}
+
+func TestStatusCountsWhatThereIs(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.register(phone, `{"type":"mobile"}`)
+	p.register(desktop, `{"type":"desktop"}`)
+	p.register(bob, `{}`)
+	p.publish(subjects.DeviceSubject(bob.Key()), "", "KV-Operation", "DEL")
+	p.lease(roster.Edge{ID: "e1", Name: "one", Devices: 2})
+	p.lease(roster.Edge{ID: "e2", Name: "two", Devices: 3})
+	p.fill(3, 40)
+	got, err := p.Status(t.Context(), ops.StatusOptions{Interval: 10 * time.Millisecond, Behind: 2})
+	check(t, err)
+	if got.Devices != 2 || got.Online != 5 || len(got.Edges) != 2 || got.Edges[0].Name != "one" || got.Edges[0].Renewed.IsZero() {
+		t.Errorf("%d devices, %d online, edges %+v", got.Devices, got.Online, got.Edges)
+	}
+	if s := got.Streams[0]; s.Name != subjects.StreamInbox || s.Messages != 120 || s.PerSecond != 0 || s.Last == nil {
+		t.Errorf("the inbox stream is %+v", s)
+	}
+	if len(got.Behind) != 2 || got.Behind[0].Unacknowledged != 40 || got.Store.Used == 0 || got.Server.Version == "" {
+		t.Errorf("status %+v", got)
+	}
+}
+
+// A device whose edge is dead is offline before anybody has written so.
+func TestDevicesOfDeadEdgesAreOffline(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	now := time.Now().UTC().Format(time.RFC3339)
+	for i, a := range []subjects.Address{desktop, phone} {
+		p.register(a, `{"type":"mobile","platform":"p","version":"1","capabilities":{"x":true},"registered":"`+now+`"}`)
+		p.publish(subjects.SessionSubject(a.Key()), fmt.Sprintf(`{"session":"s%d","edge":"e%d","epoch":3,"since":%q,"status":"away","lastSeen":%q}`, i, i, now, now))
+	}
+	p.lease(roster.Edge{ID: "e0", Name: "zero"})
+	list, more, err := p.Devices(t.Context(), ops.DeviceQuery{})
+	check(t, err)
+	if len(list) != 2 || more {
+		t.Fatalf("listed %+v", list)
+	}
+	if d := list[0]; d.Device != "desktop" || d.Status != "away" || d.Edge != "zero" || d.Session != "s0" || d.Epoch != 3 || d.Platform != "p" || string(d.Capabilities) != `{"x":true}` {
+		t.Errorf("the desktop is %+v", d)
+	}
+	if d := list[1]; d.Device != "my.phone" || d.Status != "offline" || d.Edge != "" || d.LastSeen.IsZero() {
+		t.Errorf("the phone is %+v", d)
+	}
+	check(t, p.env.Conn(t).PublishMsg(&nats.Msg{Subject: subjects.EdgeSubject("e0"), Header: nats.Header{"KV-Operation": {"DEL"}}}))
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		d, err := p.Device(t.Context(), desktop)
+		check(t, err)
+		if d.Status == "offline" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("still there 10 s after its edge gave up the lease")
+		}
+	}
+}
