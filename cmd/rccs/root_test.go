@@ -243,7 +243,7 @@ func TestEveryFlagHasItsVariable(t *testing.T) {
 				return
 			}
 			flags++
-			value := map[string]string{"bool": "true", "uint": "7", "uint64": "7", "duration": "2h", "string": "high"}[f.Value.Type()]
+			value := map[string]string{"bool": "true", "uint": "7", "uint64": "7", "number": "7", "duration": "2h", "string": "high"}[f.Value.Type()]
 			if own := map[string]string{"log-level": "debug", "sort": "oldest", "since": "1h0m0s", "kinds": "inbox"}[f.Name]; own != "" {
 				value = own
 			}
