@@ -21,6 +21,7 @@ type Identity struct {
 	IssuedAt time.Time
 	Expires  time.Time // zero: never
 	Bearer   bool      // the token is enough, no signature is needed
+	Topics   Topics
 }
 
 // newIdentity reads claims that were checked. Only the name of a device has a
@@ -37,6 +38,7 @@ func newIdentity(claims *jwt.UserClaims, account string) (Identity, error) {
 	id := Identity{
 		Account: account, Address: address, Type: kind, UserKey: claims.Subject,
 		IssuedAt: time.Unix(claims.IssuedAt, 0), Bearer: claims.BearerToken,
+		Topics: newTopics(claims),
 	}
 	if claims.Expires != 0 {
 		id.Expires = time.Unix(claims.Expires, 0)

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -124,15 +125,19 @@ func TestProtocol_6_ServicesPublishAndHearTopics(t *testing.T) {
 	s := use(t)
 	u := user(t)
 	v := s.service(t, "topical")
-	sub, err := v.nc.SubscribeSync("rccs.topic.svc." + token(u))
+	name := token(strings.ReplaceAll(u, ".", "-")) // the dots of a topic part tokens
+	sub, err := v.nc.SubscribeSync("rccs.topic.svc." + name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := connect(t, s, u+"/d", nil)
-	d.subscribe("svc."+u, nil)
-	seq := v.publish("rccs.topic.svc."+token(u), `{"from":"service"}`)
-	d.wantTopic("svc."+u, `{"from":"service"}`, seq)
-	d.publishTopic("svc."+u, "up")
+	d.subscribe("svc."+name, nil)
+	stored, err := v.js.Publish(t.Context(), "rccs.topic.svc."+name, []byte(`{"from":"service"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.wantTopic("svc."+name, `{"from":"service"}`, stored.Sequence)
+	d.publishTopic("svc."+name, "up")
 	for _, want := range []string{`{"from":"service"}`, `"up"`} {
 		if m, err := sub.NextMsg(patience); err != nil || string(m.Data) != want {
 			t.Errorf("got %v (%v), want %s", m, err, want)

@@ -12,6 +12,7 @@ import (
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/topic"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -38,6 +39,7 @@ type conn struct {
 	nonce     string
 	badFrames int // in a row
 	items     []wire.Item
+	topics    map[string]*topic.Subscription // made with the first
 	seqs      []uint64
 
 	// Set by the read loop before box is published under mu; constant then.
@@ -66,7 +68,9 @@ type conn struct {
 	held      *frames
 	answers   uint64 // made so far: their ids
 	requests  *nats.Subscription
-	serving   map[string]*served // requests that the device has to answer, by their id
+	followed  []*topic.Subscription // topics whose subscription was answered
+	ready     []*topic.Subscription // those of them that may have something
+	serving   map[string]*served    // requests that the device has to answer, by their id
 	ping      bool
 	pong      *string // payload to send back
 	inflight  int     // messages not yet stored
@@ -133,6 +137,7 @@ func (c *conn) leave(ended bool, done func(error)) {
 		c.tenant.leave(c)
 		c.dropAsks()
 		c.dropServing()
+		c.dropTopics()
 		c.sess.Close(ended, done)
 	})
 }

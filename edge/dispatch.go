@@ -59,6 +59,14 @@ func (c *conn) control(e *wire.Envelope) {
 		c.request(e)
 	case wire.TypeResponse:
 		c.respond(e)
+	case wire.TypeSubscribe:
+		c.subscribe(e)
+	case wire.TypeUnsubscribe:
+		c.unsubscribe(e)
+	case wire.TypePublish:
+		c.publish(e)
+	case wire.TypeHistory:
+		c.history(e)
 	default:
 		c.fail(e, wire.NewError(wire.BadMessage, "type "+e.Type+" is sent by the edge only"))
 	}

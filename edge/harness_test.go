@@ -17,6 +17,7 @@ import (
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/topic"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -66,7 +67,12 @@ func newWorld(t *testing.T, tune func(*edge.Options)) *world {
 		},
 	})
 	check(t, err)
-	tenant, err = edge.NewTenant(t.Context(), edge.TenantOptions{Inbox: w.hub, Publisher: pub, Roster: devices, Core: w.env.Conn(t)})
+	topics, err := topic.New(topic.Options{Read: w.env.Conn(t), Fetch: w.env.Conn(t)})
+	check(t, err)
+	check(t, topics.Start(t.Context()))
+	tenant, err = edge.NewTenant(t.Context(), edge.TenantOptions{
+		Inbox: w.hub, Publisher: pub, Roster: devices, Topics: topics, Core: w.env.Conn(t),
+	})
 	check(t, err)
 	check(t, devices.Start(t.Context()))
 	verifier, err := auth.NewVerifier(w.keys.Tenants()[0].JWT)
@@ -87,6 +93,7 @@ func newWorld(t *testing.T, tune func(*edge.Options)) *world {
 		_ = w.edge.Stop(ctx)
 		_ = devices.Stop(ctx)
 		tenant.Close()
+		_ = topics.Stop(ctx)
 		_ = w.hub.Stop(ctx)
 		pub.Stop()
 	})

@@ -21,6 +21,7 @@ type TenantOptions struct {
 	Inbox     Inbox
 	Publisher Publisher
 	Roster    *roster.Roster
+	Topics    Topics
 	// Core carries what is not stored, signals and requests, and calls of
 	// JetStream's and the coordinator's endpoints. Its reply subjects must lie
 	// where no service can listen.
@@ -61,8 +62,8 @@ const askedAtOnce = 8192
 // NewTenant listens for what comes to the tenant's devices without being
 // stored. Close ends that.
 func NewTenant(ctx context.Context, opts TenantOptions) (*Tenant, error) {
-	if opts.Inbox == nil || opts.Publisher == nil || opts.Roster == nil || opts.Core == nil {
-		return nil, errors.New("edge: Inbox, Publisher, Roster and Core of a tenant are needed")
+	if opts.Inbox == nil || opts.Publisher == nil || opts.Roster == nil || opts.Topics == nil || opts.Core == nil {
+		return nil, errors.New("edge: Inbox, Publisher, Roster, Topics and Core of a tenant are needed")
 	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/topic"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -91,6 +93,8 @@ type burst struct {
 	pong       *string
 	end        *ending
 	deliveries []inbox.Delivery
+	ready      []*topic.Subscription // that may have something
+	topics     []*topic.Message
 	batch      bool // the device takes arrays
 	auto       bool // written counts as delivered
 	to         subjects.Address
@@ -107,7 +111,8 @@ func (c *conn) write() {
 	b := bursts.Get().(*burst)
 	defer func() {
 		clear(b.deliveries[:cap(b.deliveries)])
-		*b = burst{deliveries: b.deliveries[:0], frame: b.frame[:0], seqs: b.seqs[:0]}
+		clear(b.topics[:cap(b.topics)])
+		*b = burst{deliveries: b.deliveries[:0], topics: b.topics[:0], frame: b.frame[:0], seqs: b.seqs[:0]}
 		if cap(b.frame) <= 2*keepBuffer {
 			bursts.Put(b)
 		}
@@ -121,6 +126,7 @@ func (c *conn) write() {
 		if box != nil {
 			b.deliveries = box.Next(b.deliveries, burstMessages, burstBytes)
 		}
+		again := b.takeTopics()
 		err := c.writeBurst(b)
 		if b.answers != nil {
 			b.answers.release()
@@ -130,7 +136,12 @@ func (c *conn) write() {
 			c.delivered(box, b)
 		}
 		c.mu.Lock()
-		c.woken = c.woken || len(b.deliveries) > 0
+		c.woken = c.woken || len(b.deliveries) > 0 || len(again) > 0
+		for _, s := range again {
+			if slices.Contains(c.followed, s) && !slices.Contains(c.ready, s) {
+				c.ready = append(c.ready, s)
+			}
+		}
 		c.dead = c.dead || err != nil || b.end != nil
 		broken := c.dead && b.end == nil
 		c.changed.Broadcast()
@@ -154,7 +165,9 @@ func (c *conn) take(b *burst) (box *inbox.Mailbox, more bool) {
 	b.answers, b.ping, b.pong, b.end = c.outgoing, c.ping, c.pong, c.end
 	b.batch, b.auto, b.to = c.batch, c.auto, c.who.Address
 	c.outgoing, c.ping, c.pong = nil, false, nil
+	b.ready, c.ready = c.ready, nil
 	if c.end != nil {
+		b.ready = nil
 		return nil, true // what the inbox holds waits for the next connection
 	}
 	return c.box, true
@@ -162,7 +175,7 @@ func (c *conn) take(b *burst) (box *inbox.Mailbox, more bool) {
 
 // writeBurst writes everything in b with as few system calls as possible.
 func (c *conn) writeBurst(b *burst) (err error) {
-	if b.answers == nil && !b.ping && b.pong == nil && b.end == nil && len(b.deliveries) == 0 {
+	if b.answers == nil && !b.ping && b.pong == nil && b.end == nil && len(b.deliveries) == 0 && len(b.topics) == 0 {
 		return nil
 	}
 	begun := time.Now()
@@ -232,7 +245,27 @@ func (c *conn) writeEnvelopes(b *burst) error {
 			return err
 		}
 	}
+	for _, m := range b.topics {
+		b.frame = append(b.startEnvelope(), m.Frame(topicFrame)...)
+		if err := c.endEnvelope(b); err != nil {
+			return err
+		}
+	}
 	return c.flushFrame(b)
+}
+
+// takeTopics takes a part from each subscription that has something, and
+// returns those that have more.
+func (b *burst) takeTopics() (again []*topic.Subscription) {
+	b.topics = b.topics[:0]
+	for _, s := range b.ready {
+		var more bool
+		if b.topics, more = s.Next(b.topics, burstMessages, burstBytes/max(len(b.ready), 1)); more {
+			again = append(again, s)
+		}
+	}
+	b.ready = nil
+	return again
 }
 
 // startEnvelope makes room for the next envelope of the frame. The bracket of

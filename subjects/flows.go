@@ -22,7 +22,6 @@ func parseKey(prefix, subject string) (Key, bool) {
 const (
 	signalPrefix   = "rccs.signal."
 	rpcPrefix      = "rccs.rpc."
-	topicPrefix    = "rccs.topic."
 	upPrefix       = "rccs.up."
 	eventPrefix    = "rccs.event."
 	routePrefix    = "rccs.route."
@@ -61,6 +60,9 @@ func parseKeyAnd(prefix, subject string) (k Key, name string, ok bool) {
 	return k, name, err == nil
 }
 
+// TopicPrefix begins the subject of every topic.
+const TopicPrefix = "rccs.topic."
+
 // MaxTopic is the longest topic, in bytes before escaping. Escaped it is at
 // most three times as long, far below what nats-server bears in one line.
 const MaxTopic = 512
@@ -71,7 +73,7 @@ func Topic(topic string) (string, error) {
 	if len(topic) > MaxTopic {
 		return "", fmt.Errorf("%w: topic has %d bytes, at most %d are allowed", ErrName, len(topic), MaxTopic)
 	}
-	b := append(make([]byte, 0, len(topicPrefix)+len(topic)+16), topicPrefix...)
+	b := append(make([]byte, 0, len(TopicPrefix)+len(topic)+16), TopicPrefix...)
 	for i, token := range strings.Split(topic, ".") {
 		if err := CheckName("token of the topic", token); err != nil {
 			return "", err
@@ -85,11 +87,11 @@ func Topic(topic string) (string, error) {
 }
 
 // AllTopics is the subject of [StreamTopic].
-func AllTopics() string { return topicPrefix + ">" }
+func AllTopics() string { return TopicPrefix + ">" }
 
 // ParseTopic is the inverse of [Topic].
 func ParseTopic(subject string) (topic string, ok bool) {
-	rest, ok := strings.CutPrefix(subject, topicPrefix)
+	rest, ok := strings.CutPrefix(subject, TopicPrefix)
 	if !ok {
 		return "", false
 	}

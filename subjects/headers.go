@@ -13,6 +13,7 @@ const (
 	HeaderAck         = "Rccs-Ack"
 	HeaderTrace       = "traceparent"
 	HeaderPriority    = "Rccs-Priority" // of a route: the lane, 0 to 3
+	HeaderUser        = "Rccs-User"     // of a topic's message: the user of the sending device
 	HeaderReplay      = "Rccs-Replay"   // "true": an operator delivers it again
 )
 

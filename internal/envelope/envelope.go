@@ -60,7 +60,7 @@ func Append(dst []byte, d *inbox.Delivery, to subjects.Address) []byte {
 		e.ID = Value(h, jetstream.MsgIDHeader)
 	}
 	if e.ID == "" {
-		e.ID = "seq-" + strconv.FormatUint(d.Seq, 10)
+		e.ID = SeqID(d.Seq)
 	}
 	if e.Timestamp == "" {
 		e.Timestamp = wire.FormatTime(time.Unix(0, d.Stored))
@@ -68,6 +68,9 @@ func Append(dst []byte, d *inbox.Delivery, to subjects.Address) []byte {
 	e.Payload, e.Encoding = Payload(d.Data)
 	return e.Append(dst)
 }
+
+// SeqID is the id of a message that was stored without one.
+func SeqID(seq uint64) string { return "seq-" + strconv.FormatUint(seq, 10) }
 
 // Value is a header that is safe to hand on: its first value, as valid UTF-8.
 func Value(h nats.Header, key string) string {

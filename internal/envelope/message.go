@@ -119,3 +119,18 @@ func Up(e *wire.Envelope, from Sender, body []byte) *nats.Msg {
 	h := durable(e, from, 0)
 	return &nats.Msg{Subject: subjects.Up(from.Key, e.Type), Header: h.h, Data: body}
 }
+
+// Topic is the message of a topic, whose subject is given. A repeat of an id is
+// one message of the topic.
+func Topic(e *wire.Envelope, from Sender, subject string, body []byte) *nats.Msg {
+	h := common(e, from)
+	h.set(jetstream.MsgIDHeader, DedupID(from.Key, e.ID, 0))
+	if e.ID == "" {
+		delete(h.h, jetstream.MsgIDHeader)
+	}
+	delete(h.h, subjects.HeaderType)
+	if a, err := from.Key.Address(); err == nil {
+		h.set(subjects.HeaderUser, string(a.User))
+	}
+	return &nats.Msg{Subject: subject, Header: h.h, Data: body}
+}

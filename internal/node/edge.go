@@ -18,6 +18,7 @@ import (
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/topic"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -67,9 +68,11 @@ type edgePart struct {
 	opts    edgeOptions
 	conns   []*nats.Conn
 	core    *nats.Conn
+	fetch   *nats.Conn
 	pub     *inbox.Publisher
 	hub     *inbox.Hub
 	roster  *roster.Roster
+	topics  *topic.Hub
 	tenant  *edge.Tenant
 	account *reader.Reader
 	server  *edge.Server
@@ -129,7 +132,7 @@ func (p *edgePart) openInbox(ctx context.Context) error {
 		conns[i] = nc
 		p.conns = append(p.conns, nc)
 	}
-	p.core = conns[3]
+	p.fetch, p.core = conns[1], conns[3]
 	restarts := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "rccs_hub_restarts_total", Help: "Times that the reading of the inbox stream was repaired.",
 	})
@@ -161,8 +164,16 @@ func (p *edgePart) openTenant(ctx context.Context, read *nats.Conn) error {
 	if err != nil {
 		return err
 	}
+	topics, err := topic.New(topic.Options{Read: read, Fetch: p.fetch, Logger: p.opts.logger})
+	if err != nil {
+		return err
+	}
+	if err := topics.Start(ctx); err != nil {
+		return err
+	}
+	p.topics = topics
 	p.tenant, err = edge.NewTenant(ctx, edge.TenantOptions{
-		Inbox: p.hub, Publisher: p.pub, Roster: devices, Core: p.core, Logger: p.opts.logger,
+		Inbox: p.hub, Publisher: p.pub, Roster: devices, Topics: topics, Core: p.core, Logger: p.opts.logger,
 	})
 	if err != nil {
 		return err
@@ -234,6 +245,9 @@ func (p *edgePart) stop(ctx context.Context) error {
 	if p.tenant != nil {
 		p.tenant.Close()
 	}
+	if p.topics != nil {
+		errs = append(errs, p.topics.Stop(ctx))
+	}
 	if p.hub != nil {
 		errs = append(errs, p.hub.Stop(ctx))
 	}
@@ -255,6 +269,9 @@ func (p *edgePart) healthy() error {
 		if !nc.IsConnected() {
 			return errors.New("the edge is not connected to NATS")
 		}
+	}
+	if err := p.topics.Healthy(silence); err != nil {
+		return err
 	}
 	return p.hub.Healthy(silence)
 }

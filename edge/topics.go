@@ -1,0 +1,266 @@
+package edge
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/topic"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// Topics follows topics; [topic.Hub] is the one.
+type Topics interface {
+	Subscribe(ctx context.Context, name string, since topic.Since, ready func(*topic.Subscription)) (*topic.Subscription, uint64, error)
+	History(ctx context.Context, name string, from uint64, limit, maxBytes int) ([]*topic.Message, uint64, error)
+}
+
+const (
+	// maxTopics is how many topics a connection may be subscribed to.
+	maxTopics = 100
+	// topicWithin bounds what a device asks of the store and waits for.
+	topicWithin = 10 * time.Second
+	// historyBytes bounds the messages of one answer.
+	historyBytes = 1 << 20
+)
+
+// subscribe begins to send a topic's messages.
+func (c *conn) subscribe(e *wire.Envelope) {
+	sub, err := wire.DecodeSubscribe(e.Payload)
+	if err != nil {
+		c.fail(e, wire.AsError(err))
+		return
+	}
+	subject, err := subjects.Topic(sub.Topic)
+	if err != nil {
+		c.fail(e, wire.NewError(wire.BadMessage, "payload.topic: "+err.Error()))
+		return
+	}
+	if !c.who.Topics.MaySubscribe(subject) {
+		c.fail(e, wire.NewError(wire.PermissionDenied, "the credential does not allow to subscribe to this topic"))
+		return
+	}
+	c.unfollow(sub.Topic) // a repeat begins anew
+	if len(c.topics) >= maxTopics {
+		c.fail(e, wire.NewError(wire.RateLimited, "too many topics on this connection: unsubscribe from some"))
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.s.ctx, topicWithin)
+	defer cancel()
+	since := topic.Since{
+		FromSeq: sub.Since.Kind == wire.SinceSeq, Seq: sub.Since.Seq,
+		Time: sub.Since.Time, Last: sub.Since.Kind == wire.SinceLast,
+	}
+	// Nothing of the topic is written before the answer: the writer looks at a
+	// subscription only when it is entered below.
+	s, last, err := c.tenant.Topics.Subscribe(ctx, sub.Topic, since, c.topicReady)
+	if err != nil {
+		c.log().Warn("not subscribed", "err", err)
+		c.fail(e, unavailable())
+		return
+	}
+	if c.topics == nil {
+		c.topics = make(map[string]*topic.Subscription)
+	}
+	c.topics[sub.Topic] = s
+	answer := wire.Subscribed{OriginalID: e.ID, Topic: sub.Topic, Seq: last}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.answerLocked(wire.TypeAck, answer.AppendPayload(nil))
+	c.followed = append(c.followed, s)
+	c.readyLocked(s)
+	if c.end != nil || c.dead { // its subscriptions may have been dropped already
+		go s.Close()
+	}
+}
+
+func unavailable() *wire.Error {
+	e := wire.NewError(wire.Unavailable, "the message store does not answer, try again")
+	e.RetryAfter = retryAfter
+	return e
+}
+
+// topicReady is a subscription's word that it has something.
+func (c *conn) topicReady(s *topic.Subscription) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if slices.Contains(c.followed, s) {
+		c.readyLocked(s)
+	}
+}
+
+func (c *conn) readyLocked(s *topic.Subscription) {
+	if !slices.Contains(c.ready, s) {
+		c.ready = append(c.ready, s)
+	}
+	c.wakeLocked()
+}
+
+// unfollow ends a subscription; false if there was none.
+func (c *conn) unfollow(name string) bool {
+	s := c.topics[name]
+	if s == nil {
+		return false
+	}
+	delete(c.topics, name)
+	s.Close()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	is := func(other *topic.Subscription) bool { return other == s }
+	c.followed = slices.DeleteFunc(c.followed, is)
+	c.ready = slices.DeleteFunc(c.ready, is)
+	return true
+}
+
+// dropTopics ends all subscriptions of a connection that ends.
+func (c *conn) dropTopics() {
+	c.mu.Lock()
+	all := c.followed
+	c.followed, c.ready = nil, nil
+	c.mu.Unlock()
+	for _, s := range all {
+		s.Close()
+	}
+}
+
+// unsubscribe ends a subscription. One that is not there is no error.
+func (c *conn) unsubscribe(e *wire.Envelope) {
+	sub, err := wire.DecodeSubscribe(e.Payload)
+	if err != nil {
+		c.fail(e, wire.AsError(err))
+		return
+	}
+	c.unfollow(sub.Topic)
+	answer := wire.Subscribed{OriginalID: e.ID, Topic: sub.Topic}
+	c.answer(wire.TypeAck, answer.AppendPayload(nil))
+}
+
+// publish stores a message of a topic.
+func (c *conn) publish(e *wire.Envelope) {
+	p, err := wire.DecodePublish(e.Payload)
+	if err != nil {
+		c.fail(e, wire.AsError(err))
+		return
+	}
+	subject, err := subjects.Topic(p.Topic)
+	if err != nil {
+		c.fail(e, wire.NewError(wire.BadMessage, "payload.topic: "+err.Error()))
+		return
+	}
+	if !c.who.Topics.MayPublish(subject) {
+		c.fail(e, wire.NewError(wire.PermissionDenied, "the credential does not allow to publish to this topic"))
+		return
+	}
+	msg := envelope.Topic(e, c.sender(), subject, clone(p.Data))
+	c.mu.Lock()
+	c.inflight++
+	c.mu.Unlock()
+	id, name := e.ID, p.Topic
+	c.tenant.Publisher.Publish(msg, func(r inbox.Receipt, err error) {
+		if err == nil {
+			answer := wire.Published{OriginalID: id, Topic: name, Seq: r.Seq, Duplicate: r.Duplicate}
+			c.answer(wire.TypeAck, answer.AppendPayload(nil))
+		}
+		c.stored(id, nil, err)
+	})
+}
+
+// history answers with stored messages, of a topic or of the device's inbox.
+func (c *conn) history(e *wire.Envelope) {
+	q, err := wire.DecodeHistory(e.Payload)
+	if err != nil {
+		c.fail(e, wire.AsError(err))
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.s.ctx, topicWithin)
+	defer cancel()
+	page := wire.HistoryPage{OriginalID: e.ID}
+	if q.Inbox {
+		page.Messages, page.Next, err = c.inboxHistory(ctx, q)
+	} else {
+		page.Messages, page.Next, err = c.topicHistory(ctx, q)
+	}
+	switch werr := wire.AsError(err); {
+	case err == nil:
+		c.answer(wire.TypeAck, page.AppendPayload(nil))
+	case werr.Code == wire.PermissionDenied || werr.Code == wire.BadMessage:
+		c.fail(e, werr)
+	default:
+		c.log().Warn("history not read", "err", err)
+		c.fail(e, unavailable())
+	}
+}
+
+func (c *conn) topicHistory(ctx context.Context, q wire.History) ([]byte, uint64, error) {
+	subject, err := subjects.Topic(q.Topic)
+	if err != nil {
+		return nil, 0, wire.NewError(wire.BadMessage, "payload.topic: "+err.Error())
+	}
+	if !c.who.Topics.MaySubscribe(subject) {
+		return nil, 0, wire.NewError(wire.PermissionDenied, "the credential does not allow to read this topic")
+	}
+	msgs, next, err := c.tenant.Topics.History(ctx, q.Topic, q.From, q.Limit, historyBytes)
+	if err != nil {
+		return nil, 0, err
+	}
+	list := []byte{'['}
+	for i, m := range msgs {
+		if i > 0 {
+			list = append(list, ',')
+		}
+		list = append(list, m.Frame(topicFrame)...)
+	}
+	return append(list, ']'), next, nil
+}
+
+func (c *conn) inboxHistory(ctx context.Context, q wire.History) ([]byte, uint64, error) {
+	msgs, next, err := c.tenant.Inbox.History(ctx, c.key, q.From, q.Limit, historyBytes)
+	if err != nil {
+		return nil, 0, err
+	}
+	list := []byte{'['}
+	for i, m := range msgs {
+		if i > 0 {
+			list = append(list, ',')
+		}
+		list = envelope.Append(list, &inbox.Delivery{Message: m}, c.who.Address)
+	}
+	return append(list, ']'), next, nil
+}
+
+// topicFrame is a topic's message as each subscriber gets it.
+func topicFrame(dst []byte, m *topic.Message) []byte {
+	e := wire.Envelope{
+		ID: envelope.Value(m.Header, subjects.HeaderID), Type: wire.TypeTopic, Topic: m.Topic, Seq: m.Seq,
+		FromDeviceID: envelope.Value(m.Header, subjects.HeaderFrom), Priority: wire.Normal,
+		UserID:        envelope.Value(m.Header, subjects.HeaderUser),
+		Timestamp:     envelope.Value(m.Header, subjects.HeaderTimestamp),
+		CorrelationID: envelope.Value(m.Header, subjects.HeaderCorrelation),
+		Traceparent:   envelope.Value(m.Header, subjects.HeaderTrace),
+	}
+	if e.FromDeviceID == "" {
+		e.FromDeviceID = envelope.Service
+	}
+	if e.ID == "" {
+		e.ID = idOf(m.Header, m.Seq)
+	}
+	if e.Timestamp == "" {
+		e.Timestamp = wire.FormatTime(time.Unix(0, m.Stored))
+	}
+	e.Payload, e.Encoding = envelope.Payload(m.Data)
+	return e.Append(dst)
+}
+
+// idOf is the id of a message whose publisher gave none by name.
+func idOf(h nats.Header, seq uint64) string {
+	if id := envelope.Value(h, jetstream.MsgIDHeader); id != "" {
+		return id
+	}
+	return envelope.SeqID(seq)
+}

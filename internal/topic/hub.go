@@ -1,0 +1,198 @@
+package topic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// ErrStopped is returned once the hub has been stopped.
+var ErrStopped = errors.New("topic: the hub has stopped")
+
+// Options are what a hub needs.
+type Options struct {
+	// Read carries the stream to the hub, Fetch what is read from the store.
+	// Both belong to one account.
+	Read, Fetch *nats.Conn
+	// Logger; nil discards.
+	Logger *slog.Logger
+}
+
+// Bounds of the recent messages kept in memory.
+const (
+	tailMessages = 4096
+	tailBytes    = 8 << 20
+)
+
+// fillsAtOnce bounds how many subscriptions read the store at a time.
+const fillsAtOnce = 8
+
+// Hub reads the stream of topics of one account.
+type Hub struct {
+	opts   Options
+	reader *reader.Reader
+	fetch  *direct.Client
+	last   *direct.Last
+
+	ctx    context.Context // of fills
+	cancel context.CancelFunc
+	slots  chan struct{}
+	wg     sync.WaitGroup
+
+	mu      sync.Mutex
+	stopped bool
+	subs    map[string][]*Subscription // by subject
+	head    uint64                     // what was handed out last
+	tail    []*Message                 // recent messages, ascending
+	bytes   int
+	floor   uint64 // every message from it to head is in tail
+}
+
+// New makes a hub; nothing runs until Start.
+func New(opts Options) (*Hub, error) {
+	if opts.Read == nil || opts.Fetch == nil {
+		return nil, errors.New("topic: Read and Fetch are needed")
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	h := &Hub{opts: opts, slots: make(chan struct{}, fillsAtOnce), subs: make(map[string][]*Subscription)}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	r, err := reader.New(reader.Options{
+		Conn: opts.Read, Stream: subjects.StreamTopic, Handle: h.handle, Logger: opts.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	h.reader = r
+	h.fetch = direct.New(opts.Fetch)
+	h.last = h.fetch.Last(subjects.StreamTopic, true)
+	return h, nil
+}
+
+// Start begins to read behind the stream's last message.
+func (h *Hub) Start(ctx context.Context) error {
+	if err := h.fetch.Start(); err != nil {
+		return err
+	}
+	if err := h.reader.Start(ctx); err != nil {
+		h.fetch.Stop()
+		return err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.floor == 0 {
+		h.head = h.reader.Last()
+		h.floor = h.head + 1
+	}
+	return nil
+}
+
+// Stop ends the reading. It is idempotent.
+func (h *Hub) Stop(ctx context.Context) error {
+	h.mu.Lock()
+	if h.stopped {
+		h.mu.Unlock()
+		return nil
+	}
+	h.stopped = true
+	h.mu.Unlock()
+	h.cancel()
+	h.wg.Wait()
+	err := h.reader.Stop(ctx)
+	h.fetch.Stop()
+	return err
+}
+
+// Healthy returns an error when the stream cannot be followed, or has not been
+// heard from for longer than d.
+func (h *Hub) Healthy(d time.Duration) error {
+	if err := h.reader.Err(); err != nil {
+		return fmt.Errorf("topic: %w: restart this process", err)
+	}
+	if quiet := h.reader.Quiet(); quiet > d {
+		return fmt.Errorf("topic: nothing heard from stream %s for %s", subjects.StreamTopic, quiet.Round(time.Millisecond))
+	}
+	return nil
+}
+
+// handle is the reader's callback: one message, in order.
+func (h *Hub) handle(e reader.Entry) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.floor == 0 {
+		h.floor = e.Seq
+	}
+	h.head = e.Seq
+	m, ok := newMessage(e)
+	if !ok {
+		return
+	}
+	h.tail = append(h.tail, m)
+	h.bytes += m.cost()
+	drop := 0
+	for len(h.tail)-drop > tailMessages || h.bytes > tailBytes && len(h.tail)-drop > 1 {
+		h.bytes -= h.tail[drop].cost()
+		h.floor = h.tail[drop].Seq + 1
+		h.tail[drop] = nil
+		drop++
+	}
+	h.tail = h.tail[drop:]
+	for _, s := range h.subs[e.Subject] {
+		s.deliver(m)
+	}
+}
+
+// History reads up to limit messages of a topic from seq on, and about
+// maxBytes of payload. next is where to go on; 0 when there is no more.
+func (h *Hub) History(ctx context.Context, topic string, from uint64, limit, maxBytes int) (msgs []*Message, next uint64, err error) {
+	subject, err := subjects.Topic(topic)
+	if err != nil {
+		return nil, 0, err
+	}
+	msgs, left, err := h.read(ctx, subject, from, limit, maxBytes)
+	if err == nil && left > 0 && len(msgs) > 0 {
+		next = msgs[len(msgs)-1].Seq + 1
+	}
+	return msgs, next, err
+}
+
+// read reads a batch of one topic; left is how many more there are.
+func (h *Hub) read(ctx context.Context, subject string, from uint64, limit, maxBytes int) (msgs []*Message, left int, err error) {
+	got, left, err := h.fetch.Next(ctx, subjects.StreamTopic, subject, from, limit, maxBytes)
+	if err != nil {
+		return nil, 0, err
+	}
+	msgs = make([]*Message, 0, len(got))
+	for _, s := range got {
+		if m, ok := newMessage(reader.Entry(s)); ok {
+			msgs = append(msgs, m)
+		}
+	}
+	return msgs, left, nil
+}
+
+// remove ends the handing out to a subscription.
+func (h *Hub) remove(s *Subscription) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := h.subs[s.subject]
+	if i := slices.Index(all, s); i >= 0 {
+		all = slices.Delete(all, i, i+1)
+	}
+	if len(all) == 0 {
+		delete(h.subs, s.subject)
+	} else {
+		h.subs[s.subject] = all
+	}
+}

@@ -1,0 +1,42 @@
+package topic
+
+import (
+	"sync"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// Message is one stored message of a topic. It is shared and never changed.
+type Message struct {
+	Topic  string
+	Seq    uint64
+	Stored int64 // when it was stored, Unix nanoseconds
+	Header nats.Header
+	Data   []byte
+
+	subject string
+	once    sync.Once
+	frame   []byte
+}
+
+// Frame is what encode makes of the message. It is made once, whoever asks.
+func (m *Message) Frame(encode func(dst []byte, m *Message) []byte) []byte {
+	m.once.Do(func() { m.frame = encode(nil, m) })
+	return m.frame
+}
+
+func (m *Message) cost() int { return len(m.Data) + messageOverhead }
+
+// messageOverhead stands for the headers and bookkeeping of a message.
+const messageOverhead = 512
+
+func newMessage(e reader.Entry) (*Message, bool) {
+	name, ok := subjects.ParseTopic(e.Subject)
+	if !ok {
+		return nil, false // published under a name that is not escaped
+	}
+	return &Message{Topic: name, Seq: e.Seq, Stored: e.Time, Header: e.Header, Data: e.Data, subject: e.Subject}, true
+}

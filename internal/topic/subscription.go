@@ -1,0 +1,281 @@
+package topic
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// Since says where a subscription begins. The zero value is now.
+type Since struct {
+	// After a sequence, when FromSeq is set.
+	FromSeq bool
+	Seq     uint64
+	// At or after a time, unless it is zero.
+	Time time.Time
+	// Last begins with the last message stored.
+	Last bool
+}
+
+// Bounds of a subscription's queue.
+const (
+	queueMessages = 256
+	queueBytes    = 1 << 20
+)
+
+// fillRetry is how long a subscription waits after a failed read of the store.
+const fillRetry = 200 * time.Millisecond
+
+// Subscription is a position in a topic.
+type Subscription struct {
+	hub     *Hub
+	topic   string
+	subject string
+	ready   func(*Subscription)
+
+	mu      sync.Mutex
+	queue   []*Message
+	first   int // the next of queue
+	bytes   int
+	pos     uint64 // all up to it was queued, or is not wanted
+	behind  bool   // the store may have messages above pos that are not queued
+	filling bool
+	closed  bool
+}
+
+// Subscribe begins to follow a topic. ready is told, from another goroutine,
+// that Next may have something. last is the sequence of the topic's last stored
+// message, 0 when there is none.
+func (h *Hub) Subscribe(ctx context.Context, topic string, since Since, ready func(*Subscription)) (s *Subscription, last uint64, err error) {
+	subject, err := subjects.Topic(topic)
+	if err != nil {
+		return nil, 0, err
+	}
+	// From here on nothing is missed: what comes while it is behind is found
+	// when it joins.
+	s = &Subscription{hub: h, topic: topic, subject: subject, ready: ready, behind: true, filling: true, pos: math.MaxUint64}
+	h.mu.Lock()
+	if h.stopped {
+		h.mu.Unlock()
+		return nil, 0, ErrStopped
+	}
+	h.subs[subject] = append(h.subs[subject], s)
+	head := h.head
+	h.mu.Unlock()
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	found, err := h.last.Get(ctx, []string{subject})
+	if err != nil {
+		return nil, 0, fmt.Errorf("topic: subscribe: %w", err)
+	}
+	if found[0] != nil {
+		last = found[0].Seq
+	}
+	pos, err := h.begin(ctx, subject, since, head, last)
+	if err != nil {
+		return nil, 0, err
+	}
+	s.mu.Lock()
+	s.pos = pos
+	s.mu.Unlock()
+	if err := s.fill(ctx); err != nil {
+		return nil, 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.filling = false
+	if s.queued() > 0 {
+		s.ready(s)
+	}
+	return s, last, nil
+}
+
+// begin is the position before the first message that is wanted.
+func (h *Hub) begin(ctx context.Context, subject string, since Since, head, last uint64) (uint64, error) {
+	switch {
+	case since.FromSeq:
+		return since.Seq, nil
+	case since.Last && last > 0:
+		return last - 1, nil
+	case !since.Time.IsZero():
+		got, _, err := h.fetch.Get(ctx, subjects.StreamTopic, &direct.Request{StartTime: &since.Time, NextFor: subject, Batch: 1})
+		if err != nil {
+			return 0, fmt.Errorf("topic: subscribe: %w", err)
+		}
+		if len(got) > 0 {
+			return got[0].Seq - 1, nil
+		}
+	}
+	return max(head, last), nil
+}
+
+// Topic is the topic's name.
+func (s *Subscription) Topic() string { return s.topic }
+
+// Close ends the subscription. It is idempotent.
+func (s *Subscription) Close() {
+	s.hub.remove(s)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.queue, s.first, s.bytes = nil, 0, 0
+}
+
+func (s *Subscription) queued() int { return len(s.queue) - s.first }
+
+func (s *Subscription) room() bool {
+	n := s.queued()
+	return n == 0 || n < queueMessages && s.bytes < queueBytes
+}
+
+func (s *Subscription) push(m *Message) {
+	s.pos = m.Seq
+	if s.first > len(s.queue)/2 && len(s.queue) == cap(s.queue) {
+		n := copy(s.queue, s.queue[s.first:])
+		clear(s.queue[n:])
+		s.queue, s.first = s.queue[:n], 0
+	}
+	s.queue = append(s.queue, m)
+	s.bytes += m.cost()
+}
+
+// deliver is called by the hub, with Hub.mu held, for each message of the
+// topic.
+func (s *Subscription) deliver(m *Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.behind || m.Seq <= s.pos {
+		return
+	}
+	if !s.room() {
+		s.behind = true
+		return
+	}
+	s.push(m)
+	s.ready(s)
+}
+
+// Next appends to dst what is to be sent next, in order, up to limit messages
+// and about maxBytes. more says that there is more already.
+func (s *Subscription) Next(dst []*Message, limit, maxBytes int) (msgs []*Message, more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for n := 0; s.queued() > 0 && n < limit && maxBytes > 0; n++ {
+		m := s.queue[s.first]
+		s.queue[s.first] = nil
+		s.first++
+		s.bytes -= m.cost()
+		maxBytes -= m.cost()
+		dst = append(dst, m)
+	}
+	if s.queued() == 0 {
+		s.queue, s.first = nil, 0
+	}
+	if s.behind && s.queued() <= queueMessages/2 {
+		s.refillLocked()
+	}
+	return dst, s.queued() > 0
+}
+
+// refillLocked has the store read, once at a time.
+func (s *Subscription) refillLocked() {
+	if s.filling || s.closed {
+		return
+	}
+	if s.hub.ctx.Err() != nil {
+		return
+	}
+	s.filling = true
+	s.hub.wg.Go(s.refill)
+}
+
+// refill reads the store until the subscription is live or its queue full.
+func (s *Subscription) refill() {
+	h := s.hub
+	select {
+	case h.slots <- struct{}{}:
+	case <-h.ctx.Done():
+		return
+	}
+	err := s.fill(h.ctx)
+	<-h.slots
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.filling = false
+	if s.closed {
+		return
+	}
+	if err != nil && h.ctx.Err() == nil {
+		h.opts.Logger.Warn("topic catch-up failed, retrying", "err", err)
+		time.AfterFunc(fillRetry, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.refillLocked()
+		})
+	}
+	if s.queued() > 0 {
+		s.ready(s)
+	}
+}
+
+func (s *Subscription) fill(ctx context.Context) error {
+	for {
+		pos, floor, more := s.join()
+		if !more {
+			return nil
+		}
+		msgs, left, err := s.hub.read(ctx, s.subject, pos+1, queueMessages, queueBytes)
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		for _, m := range msgs {
+			if !s.room() {
+				left = 1
+				break
+			}
+			s.push(m)
+		}
+		if left == 0 {
+			// Nothing between here and the tail; of what is newer the tail
+			// knows.
+			s.pos = max(s.pos, floor-1)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// join queues what the tail has. more is false when the subscription is live
+// now, or full, or closed; else the store must be read from pos to floor.
+func (s *Subscription) join() (pos, floor uint64, more bool) {
+	h := s.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || !s.behind || !s.room() {
+		return 0, 0, false
+	}
+	if s.pos+1 < h.floor {
+		return s.pos, h.floor, true
+	}
+	for _, m := range h.tail {
+		if m.Seq <= s.pos || m.subject != s.subject {
+			continue
+		}
+		if !s.room() {
+			return 0, 0, false
+		}
+		s.push(m)
+	}
+	s.behind = false
+	return 0, 0, false
+}
