@@ -21,6 +21,9 @@ func (s Scope) tokens() string {
 // Inboxes are all lanes of the inboxes.
 func (s Scope) Inboxes() string { return inboxPrefix + s.tokens() + ".*" }
 
+// Lane is one lane of the inboxes.
+func (s Scope) Lane(l Lane) string { return inboxPrefix + s.tokens() + "." + l.String() }
+
 // Cursors are the cursors.
 func (s Scope) Cursors() string { return cursorPrefix + s.tokens() }
 

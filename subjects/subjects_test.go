@@ -262,7 +262,7 @@ func TestScopesCoverTheirDevices(t *testing.T) {
 		s := rapid.SampledFrom([]subjects.Scope{{}, {User: a.User}, subjects.Scope(a)}).Draw(t, "scope")
 		k := b.Key()
 		for pattern, subject := range map[string]string{
-			s.Inboxes(): subjects.Inbox(k, subjects.High), s.Cursors(): subjects.Cursor(k), s.Ups(): subjects.Up(k, "x.y"),
+			s.Inboxes(): subjects.Inbox(k, subjects.High), s.Lane(subjects.Low): subjects.Inbox(k, subjects.Low), s.Cursors(): subjects.Cursor(k), s.Ups(): subjects.Up(k, "x.y"),
 			s.Events(): subjects.Event(k, subjects.EventOnline), s.Signals(): subjects.Signal(k), s.Devices(): subjects.DeviceSubject(k),
 		} {
 			if got := matches(pattern, subject); got != s.Contains(b) {

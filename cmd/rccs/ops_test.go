@@ -337,6 +337,15 @@ func TestDevicesAndEdges(t *testing.T) {
 		t.Errorf("printed %q", got.out)
 	}
 	c.run(t, "devices", "forget", "alice/phone", "--yes").refused(t, exitFailed, "is connected", "rccs devices revoke")
+	if got := c.succeed(t, "devices", "forget", "bob/phone", "--yes"); got.out != "forgot bob/phone\n" {
+		t.Errorf("printed %q", got.out)
+	}
+	if left, _ := list(); len(left) != 2 || left[1].User != "alice" {
+		t.Errorf("left are %+v", left)
+	}
+	for _, line := range []string{"missed bob/phone", "devices show bob/phone", "inbox show bob/phone", "devices forget bob/phone --yes"} {
+		c.run(t, strings.Split(line, " ")...).refused(t, exitFailed, "no such device")
+	}
 }
 
 func TestTailShowsDevicesAtWork(t *testing.T) {

@@ -9,7 +9,7 @@
 // what it writes is copies of messages, and what it removes is what it was
 // told to.
 //
-// A device is known when it is registered, has a cursor, or has messages.
+// A device is known when it is registered, or has messages.
 //
 // Concurrency: a [Tenant] is safe for concurrent use. Functions given to it
 // are called from one goroutine at a time.

@@ -169,29 +169,37 @@ func compareOldest(a, b *time.Time) int {
 	return a.Compare(*b)
 }
 
-// stored lists inboxes by name, with what they hold and nothing else.
+// stored lists inboxes by name, with what they hold and nothing else. It asks
+// for each lane alone: the server sorts all subjects again for each part of an
+// answer that is too long for one.
 func (t *Tenant) stored(ctx context.Context, user subjects.UserID) ([]*Inbox, error) {
-	counts, err := t.counts(ctx, subjects.StreamInbox, subjects.Scope{User: user}.Inboxes())
+	var lanes [subjects.Lanes]map[string]uint64
+	err := forEach(ctx, subjects.Lanes, nil, func(ctx context.Context, l int) (err error) {
+		lanes[l], err = t.counts(ctx, subjects.StreamInbox, subjects.Scope{User: user}.Lane(subjects.Lane(l)))
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	byKey := make(map[subjects.Key]*Inbox, len(counts))
-	for subject, n := range counts {
-		k, l, ok := subjects.ParseInbox(subject)
-		if !ok {
-			continue
-		}
-		i := byKey[k]
-		if i == nil {
-			a, err := k.Address()
-			if err != nil {
-				continue // a service's slip: no device has this name
+	byKey := make(map[subjects.Key]*Inbox)
+	for _, counts := range lanes {
+		for subject, n := range counts {
+			k, l, ok := subjects.ParseInbox(subject)
+			if !ok {
+				continue
 			}
-			i = &Inbox{User: string(a.User), Device: string(a.Device), key: k}
-			byKey[k] = i
+			i := byKey[k]
+			if i == nil {
+				a, err := k.Address()
+				if err != nil {
+					continue // a service's slip: no device has this name
+				}
+				i = &Inbox{User: string(a.User), Device: string(a.Device), key: k}
+				byKey[k] = i
+			}
+			i.counts[l] = n
+			i.Stored += n
 		}
-		i.counts[l] = n
-		i.Stored += n
 	}
 	list := make([]*Inbox, 0, len(byKey))
 	for _, i := range byKey {

@@ -10,20 +10,20 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// cursor is the stored cursor of a device, and whether there is one.
-func (t *Tenant) cursor(ctx context.Context, k subjects.Key) (inbox.Cursor, bool, error) {
+// cursor is the stored cursor of a device; zero when there is none.
+func (t *Tenant) cursor(ctx context.Context, k subjects.Key) (inbox.Cursor, error) {
 	found, err := t.lastCursor.Get(ctx, []string{subjects.Cursor(k)})
 	if err != nil {
-		return inbox.Cursor{}, false, fmt.Errorf("ops: read the cursor: %w", err)
+		return inbox.Cursor{}, fmt.Errorf("ops: read the cursor: %w", err)
 	}
 	if found[0] == nil {
-		return inbox.Cursor{}, false, nil
+		return inbox.Cursor{}, nil
 	}
 	c, err := inbox.ParseCursor(found[0].Data)
 	if err != nil {
-		return inbox.Cursor{}, false, fmt.Errorf("ops: %s of %s: %w", subjects.StreamCursor, k, err)
+		return inbox.Cursor{}, fmt.Errorf("ops: %s of %s: %w", subjects.StreamCursor, k, err)
 	}
-	return c, true, nil
+	return c, nil
 }
 
 // unacknowledged is the lowest sequence of a lane at or above seq that the
@@ -39,10 +39,11 @@ func unacknowledged(c *inbox.Cursor, l subjects.Lane, seq uint64) uint64 {
 	return c.Sent[l] + 1
 }
 
-// check says whether a device is known, and returns its cursor.
+// check says whether a device is known, and returns its cursor. A cursor alone
+// says nothing: a device that is forgotten leaves one.
 func (t *Tenant) check(ctx context.Context, k subjects.Key) (inbox.Cursor, error) {
-	c, ok, err := t.cursor(ctx, k)
-	if err != nil || ok {
+	c, err := t.cursor(ctx, k)
+	if err != nil {
 		return c, err
 	}
 	names := make([]string, 0, subjects.Lanes)

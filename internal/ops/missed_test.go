@@ -102,7 +102,9 @@ func TestUnknownDevicesAreTold(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
 	p.register(desktop, `{"type":"desktop"}`)
-	p.acknowledge(bob, inbox.Cursor{})
+	p.store(bob, subjects.Normal, "b")
+	p.acknowledge(bob, inbox.Cursor{Sent: [4]uint64{0, 1}})
+	p.acknowledge(phone, inbox.Cursor{Sent: [4]uint64{0, 1}}) // as one that is forgotten leaves it
 	for _, known := range []subjects.Address{desktop, bob} {
 		if got := p.missed(known); len(got) != 0 {
 			t.Errorf("%s missed %q", known, got)

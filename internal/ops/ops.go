@@ -18,7 +18,7 @@ import (
 
 // Errors that callers tell apart.
 var (
-	// ErrUnknownDevice: not registered, no cursor, and no message.
+	// ErrUnknownDevice: not registered, and no message.
 	ErrUnknownDevice = errors.New("no such device")
 	// ErrNotInstalled: the account has no streams of RCCS.
 	ErrNotInstalled = errors.New("this account has no streams of RCCS")

@@ -138,7 +138,7 @@ func (tl *tail) wants(kind string) bool {
 func (tl *tail) start(ctx context.Context) error {
 	s := tl.opts.Scope
 	if s.Device != "" {
-		c, _, err := tl.t.cursor(ctx, subjects.Address(s).Key())
+		c, err := tl.t.cursor(ctx, subjects.Address(s).Key())
 		if err != nil {
 			return err
 		}

@@ -273,7 +273,7 @@ func (s *search) finish(ctx context.Context) error {
 
 // settle reads a copy's cursor and outcome.
 func (s *search) settle(ctx context.Context, c *Copy) error {
-	cursor, _, err := s.t.cursor(ctx, c.key)
+	cursor, err := s.t.cursor(ctx, c.key)
 	if err != nil {
 		return err
 	}

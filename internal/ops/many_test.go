@@ -1,0 +1,131 @@
+package ops_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/ops"
+	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// manyMessages is how many messages each of manyDevices has.
+const manyMessages = 10
+
+// crowd registers devices, each with a session and a cursor; the even ones
+// have acknowledged everything.
+func (p *place) crowd(devices int) {
+	p.t.Helper()
+	js, err := jetstream.New(p.env.Conn(p.t), jetstream.WithPublishAsyncMaxPending(4096))
+	check(p.t, err)
+	now := time.Now().UTC().Format(time.RFC3339)
+	put := func(subject, data string) {
+		_, err := js.PublishMsgAsync(&nats.Msg{Subject: subject, Data: []byte(data)})
+		check(p.t, err)
+	}
+	for d := range devices {
+		k, kind, status := numbered(d).Key(), "mobile", "offline"
+		if d%10 == 0 {
+			kind, status = "desktop", "online"
+		}
+		put(subjects.DeviceSubject(k), fmt.Sprintf(`{"type":%q,"platform":"p","registered":%q}`, kind, now))
+		put(subjects.SessionSubject(k), fmt.Sprintf(`{"session":"s%d","edge":"e1","epoch":1,"since":%q,"status":%q,"lastSeen":%q}`, d, now, status, now))
+		if d%2 == 0 {
+			last := uint64(devices * manyMessages)
+			c := inbox.Cursor{Sent: [4]uint64{last, last, last, last}}
+			put(subjects.Cursor(k), string(c.Append(nil)))
+		}
+	}
+	select {
+	case <-js.PublishAsyncComplete():
+	case <-time.After(time.Minute):
+		p.t.Fatal("not stored within a minute")
+	}
+	p.lease(roster.Edge{ID: "e1", Name: "one"})
+}
+
+// What an operator asks for takes seconds at most, whatever there is; what
+// concerns one device or one page takes no longer than with few of them.
+func TestOperationsAreFastWithManyDevices(t *testing.T) {
+	p := newPlace(t)
+	p.fill(manyDevices, manyMessages)
+	p.crowd(manyDevices)
+	// On busy machines, and with the race detector.
+	const moment, whole = 3 * time.Second, 20 * time.Second
+	timed := func(what string, most time.Duration, f func(ctx context.Context) (got, want int)) {
+		t.Helper()
+		begun := time.Now()
+		got, want := f(t.Context())
+		took := time.Since(begun)
+		t.Logf("%-40s %8s", what, took.Round(100*time.Microsecond))
+		if got != want {
+			t.Errorf("%s: %d, want %d", what, got, want)
+		}
+		if took > most {
+			t.Errorf("%s took %s", what, took)
+		}
+	}
+	devices := func(q ops.DeviceQuery) func(ctx context.Context) int {
+		return func(ctx context.Context) int {
+			list, _, err := p.Devices(ctx, q)
+			check(t, err)
+			return len(list)
+		}
+	}
+	inboxes := func(q ops.InboxQuery) func(ctx context.Context) int {
+		return func(ctx context.Context) int {
+			list, _, err := p.Inboxes(ctx, q)
+			check(t, err)
+			return len(list)
+		}
+	}
+	for _, c := range []struct {
+		what string
+		most time.Duration
+		f    func(ctx context.Context) int
+		want int
+	}{
+		{"a page of devices", moment, devices(ops.DeviceQuery{Limit: 100, After: numbered(1000)}), 100},
+		{"the devices of a user", moment, devices(ops.DeviceQuery{User: "u77"}), 10},
+		{"all devices", whole, devices(ops.DeviceQuery{}), manyDevices},
+		{"all that are online", whole, devices(ops.DeviceQuery{Online: true, Type: "desktop"}), manyDevices / 10},
+		{"a page of inboxes", moment, inboxes(ops.InboxQuery{Limit: 100, After: numbered(1000)}), 100},
+		{"inboxes that are behind", whole, inboxes(ops.InboxQuery{Order: ops.ByUnacknowledged, Unacknowledged: true}), manyDevices / 2},
+		{"what one device missed", moment, func(context.Context) int { return len(p.missed(numbered(1777))) }, manyMessages},
+		{"what another one missed", moment, func(context.Context) int { return len(p.missed(numbered(1778))) }, 0},
+		{"an inbox", moment, func(ctx context.Context) int {
+			i, err := p.Inbox(ctx, numbered(1777))
+			check(t, err)
+			return int(i.Unacknowledged)
+		}, manyMessages},
+		{"a trace among all", whole, func(ctx context.Context) int {
+			got, err := p.Trace(ctx, ops.TraceOptions{ID: "m1777-5"})
+			check(t, err)
+			return len(got.Copies)
+		}, 1},
+		{"a trace within a user", moment, func(ctx context.Context) int {
+			got, err := p.Trace(ctx, ops.TraceOptions{ID: "m1777-5", Scope: subjects.Scope{User: "u177"}})
+			check(t, err)
+			return len(got.Copies)
+		}, 1},
+		{"status", whole, func(ctx context.Context) int {
+			got, err := p.Status(ctx, ops.StatusOptions{Behind: 5})
+			check(t, err)
+			return got.Devices
+		}, manyDevices},
+		{"doctor", whole, func(context.Context) int { return min(len(p.examine()), 1) }, 1},
+		{"a replay", moment, func(ctx context.Context) int {
+			got, err := p.Replay(ctx, ops.ReplayOptions{From: numbered(1777), Since: time.Now().Add(-time.Hour)})
+			check(t, err)
+			return got.Copied
+		}, manyMessages},
+	} {
+		timed(c.what, c.most, func(ctx context.Context) (int, int) { return c.f(ctx), c.want })
+	}
+}
