@@ -11,6 +11,7 @@ import (
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/topic"
 	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
 )
 
 // Bounds of one burst: what is taken from a mailbox at a time, and how large
@@ -93,6 +94,7 @@ type burst struct {
 	pong       *string
 	end        *ending
 	deliveries []inbox.Delivery
+	gaps       []wire.Gap            // before the deliveries
 	ready      []*topic.Subscription // that may have something
 	topics     []*topic.Message
 	batch      bool // the device takes arrays
@@ -125,6 +127,7 @@ func (c *conn) write() {
 		b.deliveries = b.deliveries[:0]
 		if box != nil {
 			b.deliveries = box.Next(b.deliveries, burstMessages, burstBytes)
+			b.gaps = box.Gaps()
 		}
 		again := b.takeTopics()
 		err := c.writeBurst(b)
@@ -175,7 +178,7 @@ func (c *conn) take(b *burst) (box *inbox.Mailbox, more bool) {
 
 // writeBurst writes everything in b with as few system calls as possible.
 func (c *conn) writeBurst(b *burst) (err error) {
-	if b.answers == nil && !b.ping && b.pong == nil && b.end == nil && len(b.deliveries) == 0 && len(b.topics) == 0 {
+	if b.answers == nil && !b.ping && b.pong == nil && b.end == nil && len(b.deliveries) == 0 && len(b.gaps) == 0 && len(b.topics) == 0 {
 		return nil
 	}
 	begun := time.Now()
@@ -239,6 +242,13 @@ func (c *conn) writeEnvelopes(b *burst) error {
 			}
 		}
 	}
+	for i := range b.gaps {
+		b.frame = b.gaps[i].Append(b.startEnvelope())
+		if err := c.endEnvelope(b); err != nil {
+			return err
+		}
+	}
+	b.gaps = nil
 	for i := range b.deliveries {
 		b.frame = envelope.Append(b.startEnvelope(), &b.deliveries[i], b.to)
 		if err := c.endEnvelope(b); err != nil {

@@ -83,9 +83,13 @@ type Hub struct {
 	// handing out, so that a cursor never claims what is still on its way.
 	head atomic.Uint64
 
+	// first is where the stream began when it was last looked at.
+	first atomic.Uint64
+
 	// closing ends when the hub stops.
 	closing context.Context
 	cut     context.CancelFunc
+	wg      sync.WaitGroup
 
 	mu    sync.Mutex
 	boxes map[subjects.Key]*Mailbox
@@ -145,8 +149,14 @@ func (h *Hub) Start(ctx context.Context) error {
 		h.fetch.Stop()
 		return err
 	}
+	if err := h.lookFirst(ctx); err != nil {
+		_ = h.reader.Stop(context.WithoutCancel(ctx))
+		h.fetch.Stop()
+		return err
+	}
 	h.cursors.start()
 	h.outcomes.start()
+	h.wg.Go(h.watchFirst)
 	return nil
 }
 
@@ -167,6 +177,7 @@ func (h *Hub) Stop(ctx context.Context) error {
 		mb.Detach()
 	}
 	h.cut()
+	h.wg.Wait()
 	h.outcomes.stop(ctx)
 	err := h.cursors.stop(ctx)
 	h.fills.stop()
@@ -373,6 +384,7 @@ func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
 		}
 	}
 	mb.mu.Lock()
+	mb.retentionLocked(&c)
 	away := mb.restoreLocked(&c, floor, head)
 	mb.mu.Unlock()
 	if away {
@@ -401,7 +413,7 @@ func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
 			mb.pending += l.left
 		}
 	}
-	if mb.pending > 0 {
+	if mb.pending > 0 || mb.owesLocked() || len(mb.gaps) > 0 {
 		mb.opts.Wake()
 	}
 	if mb.closed {

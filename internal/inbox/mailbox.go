@@ -47,6 +47,8 @@ type Mailbox struct {
 	open    bool // the stored cursor says that a session is live
 	dirty   bool // the cursor writer will look at it
 
+	gaps []wire.Gap // that the device has to be told of
+
 	// latest is the newest message of each collapse key that is queued or, as
 	// far as it is known, stored.
 	latest   map[string]uint64
@@ -84,6 +86,9 @@ func (mb *Mailbox) Next(dst []Delivery, limit, maxBytes int) []Delivery {
 			maxBytes -= d.cost()
 		}
 		if !l.behind {
+			if len(l.owed) > 0 && l.queued() == 0 {
+				mb.missedLocked(subjects.Lane(n), l.pos+1)
+			}
 			continue
 		}
 		if l.queued() <= laneMessages/2 {
@@ -110,6 +115,9 @@ func (mb *Mailbox) gaveLocked(dst []Delivery, first int) []Delivery {
 // sendLocked takes the lane's next message; false if it is not to be sent.
 func (mb *Mailbox) sendLocked(l *lane, now int64) (Delivery, bool) {
 	m := l.pop()
+	if len(l.owed) > 0 && l.owed[0] < m.Seq {
+		mb.missedLocked(m.Lane, m.Seq)
+	}
 	newest := mb.newestLocked(m)
 	owed := false
 	if m.Seq <= l.known {

@@ -164,6 +164,9 @@ func (r *Reader) Stop(ctx context.Context) error {
 // Last is the highest sequence handed out, or where reading began.
 func (r *Reader) Last() uint64 { return r.last.Load() }
 
+// State asks for the stream's state.
+func (r *Reader) State(ctx context.Context) (jetstream.StreamState, error) { return r.state(ctx) }
+
 // StreamLast asks for the sequence of the stream's last message.
 func (r *Reader) StreamLast(ctx context.Context) (uint64, error) {
 	state, err := r.state(ctx)
