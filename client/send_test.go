@@ -80,6 +80,7 @@ func TestCancelTakesBackADelayedMessage(t *testing.T) {
 
 func TestTrackTellsWhatBecameOfAMessageAtEachRecipient(t *testing.T) {
 	t.Parallel()
+	settled := make(chan struct{})
 	url := serve(t, func(p *peer) {
 		p.registered()
 		outcome := func(seq uint64, id, device string, status wire.Status) {
@@ -94,6 +95,7 @@ func TestTrackTellsWhatBecameOfAMessageAtEachRecipient(t *testing.T) {
 		outcome(3, e.ID, "desk", wire.StatusExpired)
 		outcome(3, e.ID, "desk", wire.StatusExpired) // again
 		p.acks(1, 2, 3, 3)
+		close(settled)
 		p.accept(p.want("task_start"))
 		p.drain()
 	})
@@ -103,16 +105,17 @@ func TestTrackTellsWhatBecameOfAMessageAtEachRecipient(t *testing.T) {
 	if err != nil || len(tracked.Accepted.Recipients) != 2 {
 		t.Fatalf("tracked %+v, %v", tracked, err)
 	}
-	for device, status := range map[string]wire.Status{"watch": wire.StatusDelivered, "desk": wire.StatusExpired} {
-		_ = device
-		o, err := tracked.Next(soon(t))
-		if err != nil || o.OriginalID != e.ID {
-			t.Errorf("outcome %+v, %v, want one %s", o, err, status)
+	for _, want := range []wire.Outcome{
+		{OriginalID: e.ID, DeviceID: "watch", Status: wire.StatusDelivered}, {OriginalID: e.ID, DeviceID: "desk", Status: wire.StatusExpired},
+	} {
+		if o, err := tracked.Next(soon(t)); err != nil || o != want {
+			t.Errorf("outcome %+v, %v, want %+v", o, err, want)
 		}
 	}
 	if _, err := tracked.Next(soon(t)); !errors.Is(err, io.EOF) {
 		t.Errorf("after the last: %v", err)
 	}
+	await(t, "the acknowledgements", settled)
 	task, _ := client.Compose("task_start", 1)
 	waiting, err := c.Track(soon(t), task)
 	if err != nil {
