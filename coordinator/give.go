@@ -48,7 +48,7 @@ func (r *router) give(q *queue, m *routed, devices []roster.Device) (verdict, er
 	case werr != nil && m.promised:
 		return waits, nil // for a device that has yet to be registered
 	case werr != nil && now.Sub(m.stored) < noDevicePatience:
-		q.soon(m.stored.Add(noDevicePatience))
+		q.soon(now.Add(noDevicePause))
 		return held, nil
 	case werr != nil:
 		return r.drop(ctx, m, werr)

@@ -31,6 +31,8 @@ const (
 	// there is no device for it: what registered just before it was sent may
 	// not be known here yet.
 	noDevicePatience = 2 * time.Second
+	// noDevicePause is how often one is looked for until then.
+	noDevicePause = 50 * time.Millisecond
 	// retryPause is how long after a failure a user's messages are tried again.
 	retryPause = time.Second
 	// unknownPause is how often the record of a device is looked for that came

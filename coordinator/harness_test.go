@@ -1,0 +1,262 @@
+package coordinator_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/coordinator"
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
+
+// patience bounds every wait. It is far above what anything takes, so that a
+// busy machine is no failure.
+const patience = 30 * time.Second
+
+// place is a server with the streams, an edge's roster, and a client.
+type place struct {
+	t   *testing.T
+	env *natstest.Env
+	nc  *nats.Conn
+	js  jetstream.JetStream
+	pub *inbox.Publisher
+}
+
+func newPlace(t *testing.T) *place {
+	t.Helper()
+	p := &place{t: t, env: natstest.Server(t)}
+	p.nc = p.env.Conn(t)
+	p.js = natstest.Streams(t, p.nc)
+	pub, err := inbox.NewPublisher(func(opts ...nats.Option) (*nats.Conn, error) { return p.dial("publish", opts...) }, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.pub = pub
+	t.Cleanup(pub.Stop)
+	return p
+}
+
+func (p *place) dial(name string, opts ...nats.Option) (*nats.Conn, error) {
+	return nats.Connect("", append([]nats.Option{
+		nats.InProcessServer(p.env), nats.Name(name), nats.MaxReconnects(-1), nats.ReconnectWait(10 * time.Millisecond),
+		nats.CustomInboxPrefix(subjects.PartReplyPrefix), nats.Timeout(patience),
+	}, opts...)...)
+}
+
+// coordinate runs a coordinator until the end of the test or until its stop is
+// called.
+func (p *place) coordinate() (c *coordinator.Coordinator, stop func()) {
+	p.t.Helper()
+	c, err := coordinator.New(coordinator.Options{Dial: p.dial, Version: "1.2.3", Logger: slog.New(slog.NewTextHandler(p.t.Output(), nil))})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if err := c.Start(p.ctx()); err != nil {
+		p.t.Fatal(err)
+	}
+	stop = func() {
+		p.t.Helper()
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.t.Context()), patience)
+		defer cancel()
+		if err := c.Stop(ctx); err != nil {
+			p.t.Errorf("stop: %v", err)
+		}
+	}
+	p.t.Cleanup(stop)
+	return c, stop
+}
+
+func (p *place) ctx() context.Context {
+	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
+	p.t.Cleanup(cancel)
+	return ctx
+}
+
+// edge is a roster that holds devices, as an edge does.
+func (p *place) edge(name string) *roster.Roster {
+	p.t.Helper()
+	r, err := roster.New(roster.Options{Read: p.env.Conn(p.t), Edge: &roster.EdgeInfo{Name: name}, Put: func(m *nats.Msg, done func(uint64, error)) {
+		p.pub.Publish(m, func(r inbox.Receipt, err error) {
+			var refused *inbox.StoreError
+			if errors.As(err, &refused) && refused.ErrCode == int(jetstream.JSErrCodeStreamWrongLastSequence) {
+				err = roster.ErrConflict
+			}
+			done(r.Seq, err)
+		})
+	}})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if err := r.Start(p.ctx()); err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.t.Context()), patience)
+		defer cancel()
+		if err := r.Stop(ctx); err != nil {
+			p.t.Errorf("stop the edge: %v", err)
+		}
+	})
+	return r
+}
+
+func address(s string) subjects.Address {
+	a, err := subjects.ParseAddress(s)
+	if err != nil {
+		return subjects.Address{}
+	}
+	return a
+}
+
+// register makes a device known, as of a type and with capabilities.
+func (p *place) register(r *roster.Roster, device, typ string, capabilities ...string) subjects.Key {
+	p.t.Helper()
+	k := address(device).Key()
+	held := map[string]bool{}
+	for _, c := range capabilities {
+		held[c] = true
+	}
+	data, err := json.Marshal(held)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	r.Register(k, roster.Record{Type: typ, Capabilities: data})
+	p.eventually("the record is stored", func() bool {
+		_, err := p.bucket(subjects.BucketDevices).Get(p.ctx(), subjects.DeviceEntry(k))
+		return err == nil
+	})
+	return k
+}
+
+// connect registers a device and opens its session.
+func (p *place) connect(r *roster.Roster, device, typ string, capabilities ...string) *roster.Session {
+	p.t.Helper()
+	k := p.register(r, device, typ, capabilities...)
+	s, err := r.Open(p.ctx(), k, roster.SessionOptions{})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return s
+}
+
+func (p *place) bucket(name string) jetstream.KeyValue {
+	p.t.Helper()
+	kv, err := p.js.KeyValue(p.ctx(), name)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return kv
+}
+
+func (p *place) eventually(what string, ok func() bool) {
+	p.t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(patience); !ok(); {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			p.t.Fatalf("it did not happen that %s", what)
+		}
+	}
+}
+
+// publish stores a message and returns its sequence.
+func (p *place) publish(subject, body string, headers ...string) uint64 {
+	p.t.Helper()
+	m := &nats.Msg{Subject: subject, Data: []byte(body), Header: nats.Header{}}
+	for i := 0; i < len(headers); i += 2 {
+		m.Header[headers[i]] = []string{headers[i+1]}
+	}
+	ack, err := p.js.PublishMsg(p.ctx(), m)
+	if err != nil {
+		p.t.Fatalf("publish %s: %v", subject, err)
+	}
+	return ack.Sequence
+}
+
+// stored are the messages of a stream on a subject, in order.
+func (p *place) stored(stream, subject string) []*jetstream.RawStreamMsg {
+	p.t.Helper()
+	s, err := p.js.Stream(p.ctx(), stream)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var all []*jetstream.RawStreamMsg
+	for seq := uint64(1); ; {
+		m, err := s.GetMsg(p.ctx(), seq, jetstream.WithGetMsgSubject(subject))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return all
+		}
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		all = append(all, m)
+		seq = m.Sequence + 1
+	}
+}
+
+// inbox are the bodies of what is stored in a lane of a device's inbox.
+func (p *place) inbox(device string, lane subjects.Lane) []string {
+	p.t.Helper()
+	var bodies []string
+	for _, m := range p.stored(subjects.StreamInbox, subjects.Inbox(address(device).Key(), lane)) {
+		bodies = append(bodies, string(m.Data))
+	}
+	return bodies
+}
+
+// routesLeft is how many messages the route stream holds.
+func (p *place) routesLeft() uint64 {
+	p.t.Helper()
+	s, err := p.js.Stream(p.ctx(), subjects.StreamRoute)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return s.CachedInfo().State.Msgs
+}
+
+// ask sends a request and reads the answer into into. It returns the error
+// code that was told, or nothing.
+func (p *place) ask(endpoint string, request, into any) string {
+	p.t.Helper()
+	return p.askAt(p.nc, subjects.CoordinatorEndpoint(endpoint), request, into)
+}
+
+func (p *place) askAt(nc *nats.Conn, subject string, request, into any) string {
+	p.t.Helper()
+	body, err := json.Marshal(request)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	m, err := nc.RequestWithContext(p.ctx(), subject, body)
+	if err != nil {
+		p.t.Fatalf("%s: %v", subject, err)
+	}
+	if m.Header.Get("Nats-Service-Error") != "" {
+		var told struct {
+			Code string `json:"code"`
+		}
+		if err := json.Unmarshal(m.Data, &told); err != nil || m.Header.Get("Nats-Service-Error-Code") == "" {
+			p.t.Fatalf("%s: an error without a code: %q %v", subject, m.Data, m.Header)
+		}
+		return told.Code
+	}
+	if into != nil {
+		if err := json.Unmarshal(m.Data, into); err != nil {
+			p.t.Fatalf("%s answered %q: %v", subject, m.Data, err)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,380 @@
+package coordinator_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+func TestEachSelectorFindsItsDevices(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	e := p.edge("e")
+	p.register(e, "alice/phone", "mobile", "supportsNotifications")
+	p.register(e, "alice/watch", "watch", "supportsNotifications")
+	p.connect(e, "alice/old desk", "desktop", "supportsFileSync")
+	p.connect(e, "alice/desk", "desktop").Touch(time.Now().UnixNano())
+	p.connect(e, "bob/desk", "desktop", "supportsNotifications")
+	p.coordinate()
+	everyone := []string{"alice/phone", "alice/watch", "alice/old desk", "alice/desk", "bob/desk"}
+	for i, c := range []struct {
+		selector subjects.Selector
+		want     []string
+	}{
+		{subjects.Selector{}, []string{"alice/phone", "alice/watch", "alice/old desk", "alice/desk"}},
+		{subjects.Selector{DeviceType: "desktop"}, []string{"alice/old desk", "alice/desk"}},
+		{subjects.Selector{DeviceType: "desktop", Any: true}, []string{"alice/desk"}},
+		{subjects.Selector{Any: true}, []string{"alice/desk"}},
+		{subjects.Selector{Capability: "supportsNotifications"}, []string{"alice/phone", "alice/watch"}},
+		{subjects.Selector{Capability: "supportsFileSync"}, []string{"alice/old desk"}},
+	} {
+		body := strconv.Itoa(i)
+		p.publish(subjects.Route("alice", c.selector), body)
+		p.eventually("everything is routed", func() bool { return p.routesLeft() == 0 })
+		for _, d := range everyone {
+			if got, want := slices.Contains(p.inbox(d, subjects.Normal), body), slices.Contains(c.want, d); got != want {
+				t.Errorf("%+v: %s got it: %t, want %t", c.selector, d, got, want)
+			}
+		}
+	}
+}
+
+func TestCopiesHaveTheHeadersOfTheirSenderAndNoOthers(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	e := p.edge("e")
+	p.register(e, "alice/phone", "mobile")
+	p.register(e, "alice/desk", "desktop")
+	p.coordinate()
+	seq := p.publish(subjects.Route("alice", subjects.Selector{}), "{}",
+		"Rccs-Id", "i", "Rccs-Type", "note", "Rccs-Correlation", "c", "Rccs-Collapse", "k", "Rccs-Ttl-Ms", "600000", "Rccs-Timestamp", "2026-01-02T03:04:05Z",
+		"Rccs-Ack", "true", "traceparent", "t", "Rccs-Priority", "3", "Rccs-From", "desk", "Nats-Msg-Id", "once", "nats-rollup", "all", "Own", "o")
+	p.eventually("it is routed", func() bool { return p.routesLeft() == 0 })
+	for n, device := range []string{"alice/desk", "alice/phone"} {
+		all := p.stored(subjects.StreamInbox, subjects.Inbox(address(device).Key(), subjects.Critical))
+		if len(all) != 1 {
+			t.Fatalf("%s has %d messages", device, len(all))
+		}
+		h := all[0].Header
+		want := map[string]string{
+			"Rccs-Id": "i", "Rccs-Type": "note", "Rccs-Correlation": "c", "Rccs-Collapse": "k", "Rccs-Timestamp": "2026-01-02T03:04:05Z",
+			"Rccs-Ack": "true", "traceparent": "t", "Own": "o", "Nats-Msg-Id": fmt.Sprintf("route/%d", seq),
+			"Rccs-Priority": "", "Rccs-From": "", "nats-rollup": "",
+		}
+		if n > 0 {
+			want["Nats-Msg-Id"] = fmt.Sprintf("route/%d/%d", seq, n)
+		}
+		for key, value := range want {
+			if got := envelope.Value(h, key); got != value {
+				t.Errorf("%s: %s is %q, want %q", device, key, got, value)
+			}
+		}
+		if ttl, err := strconv.Atoi(envelope.Value(h, "Rccs-Ttl-Ms")); err != nil || ttl > 600_000 || ttl < 500_000 {
+			t.Errorf("%s: the time to live is %q", device, h["Rccs-Ttl-Ms"])
+		}
+	}
+}
+
+func TestAnyOfManyWaitsForTheFirstToCome(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	e := p.edge("e")
+	p.register(e, "alice/one", "desktop")
+	p.register(e, "alice/two", "desktop")
+	p.connect(e, "alice/phone", "mobile")
+	p.coordinate()
+	var want []string
+	for i := range 20 {
+		want = append(want, strconv.Itoa(i))
+		p.publish(subjects.Route("alice", subjects.Selector{DeviceType: "desktop", Any: true}), want[i])
+	}
+	p.publish(subjects.Route("alice", subjects.Selector{DeviceType: "mobile", Any: true}), "not waiting")
+	p.eventually("what is for others passes", func() bool { return len(p.inbox("alice/phone", subjects.Normal)) == 1 })
+	if n := p.routesLeft(); n != 20 {
+		t.Fatalf("%d messages wait, want 20", n)
+	}
+	p.connect(e, "alice/two", "desktop")
+	p.eventually("all is given out", func() bool { return p.routesLeft() == 0 })
+	if got := p.inbox("alice/two", subjects.Normal); !slices.Equal(got, want) {
+		t.Errorf("the first device to come got %v", got)
+	}
+	if got := p.inbox("alice/one", subjects.Normal); len(got) > 0 {
+		t.Errorf("the other got %v", got)
+	}
+}
+
+func TestADeviceThatRegistersAndConnectsAtOnceIsFound(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	e := p.edge("e")
+	p.register(e, "alice/old", "desktop")
+	p.coordinate()
+	for i := range 20 {
+		device := fmt.Sprintf("alice/new%d", i)
+		p.publish(subjects.Route("alice", subjects.Selector{DeviceType: "desktop", Any: true}), "1")
+		s := p.connect(e, device, "desktop")
+		p.eventually("the new device has it", func() bool { return len(p.inbox(device, subjects.Normal)) == 1 })
+		s.Close(true)
+		p.eventually("it is offline", func() bool { return !e.Online(address(device).Key()) })
+	}
+}
+
+func TestWhatIsForNoDeviceIsDropped(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.coordinate()
+	p.publish(subjects.Route("nobody", subjects.Selector{}), "1")
+	p.publish("rccs.route.alice.nonsense", "1")
+	p.publish("rccs.route.a%b.all", "1")
+	p.eventually("it is dropped", func() bool { return p.routesLeft() == 0 })
+	s, err := p.js.Stream(p.ctx(), subjects.StreamInbox)
+	if err != nil || s.CachedInfo().State.LastSeq != 0 {
+		t.Errorf("something was stored: %v %v", s, err)
+	}
+}
+
+func TestADeviceThatRegistersAfterTheMessageWasSentIsFound(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	e := p.edge("e")
+	p.coordinate()
+	p.publish(subjects.Route("alice", subjects.Selector{}), "1")
+	p.register(e, "alice/phone", "mobile")
+	p.eventually("it has the message", func() bool { return len(p.inbox("alice/phone", subjects.Normal)) == 1 })
+}
+
+// wait stores a message of a device as an edge does that knows no device for
+// it.
+func (p *place) wait(from, id, typ, task string, ttl int64) {
+	p.t.Helper()
+	a := address(from)
+	env := wire.Envelope{ID: id, Type: typ, RequiresAck: true, Priority: wire.Normal, TTLMs: ttl}
+	m := envelope.Wait(&env, envelope.Sender{Key: a.Key(), Device: a.Device}, wire.To{}, task, []byte(id))
+	if _, err := p.js.PublishMsg(p.ctx(), m); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// mark makes the entry of a task that waits, as an edge does.
+func (p *place) mark(task, value string) {
+	p.t.Helper()
+	if _, err := p.bucket(subjects.BucketTasks).PutString(p.ctx(), subjects.TaskEntry("alice", task), value); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// holder is whom a task belongs to.
+func (p *place) holder(task string) string {
+	p.t.Helper()
+	entry, err := p.bucket(subjects.BucketTasks).Get(p.ctx(), subjects.TaskEntry("alice", task))
+	if err != nil {
+		return "?"
+	}
+	var h struct {
+		Device string `json:"device"`
+	}
+	if json.Unmarshal(entry.Value(), &h) != nil {
+		return "?"
+	}
+	return h.Device
+}
+
+func TestATaskGoesToOneDeviceInOrderAndStaysThere(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	e := p.edge("e")
+	p.connect(e, "alice/phone", "mobile")
+	p.register(e, "alice/one", "desktop")
+	p.register(e, "alice/two", "extension")
+	p.coordinate()
+	p.mark("t", `{"device":""}`)
+	var want []string
+	for i := range 30 {
+		want = append(want, fmt.Sprintf("m%d", i))
+		p.wait("alice/phone", want[i], "task_status", "t", 0)
+	}
+	two := p.connect(e, "alice/two", "extension")
+	p.eventually("it has begun", func() bool { return len(p.inbox("alice/two", subjects.Normal)) > 0 })
+	two.Close(false)
+	p.connect(e, "alice/one", "desktop").Touch(time.Now().UnixNano())
+	for i := range 30 { // more comes while the task is moved
+		want = append(want, fmt.Sprintf("n%d", i))
+		p.wait("alice/phone", fmt.Sprintf("n%d", i), "task_status", "t", 0)
+	}
+	p.eventually("the task has its device", func() bool { return p.holder("t") == "two" })
+	if n := p.routesLeft(); n != 0 {
+		t.Errorf("the device was made final with %d messages waiting", n)
+	}
+	if got := p.inbox("alice/two", subjects.Normal); !slices.Equal(got, want) {
+		t.Errorf("the device got %v", got)
+	}
+	p.wait("alice/phone", "late", "task_status", "t", 0)
+	p.eventually("it follows", func() bool { return p.routesLeft() == 0 })
+	if got := p.inbox("alice/two", subjects.Normal); len(got) != len(want)+1 {
+		t.Errorf("a late message did not follow: %v", got)
+	}
+	if got := p.inbox("alice/one", subjects.Normal); len(got) > 0 {
+		t.Errorf("another device got %v", got)
+	}
+}
+
+func TestATaskWhoseDeviceIsForgottenGetsAnother(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	e := p.edge("e")
+	p.connect(e, "alice/phone", "mobile")
+	p.connect(e, "alice/one", "desktop")
+	p.coordinate()
+	p.mark("t", `{"device":"gone"}`)
+	p.mark("moving", `{"device":"","next":"gone"}`)
+	p.mark("bad", `nonsense`)
+	for _, task := range []string{"t", "moving", "bad", "none"} {
+		p.wait("alice/phone", task, "task_start", task, 0)
+		p.eventually(task+" has its device", func() bool { return p.holder(task) == "one" })
+	}
+	if got := p.inbox("alice/one", subjects.Normal); len(got) != 4 {
+		t.Errorf("it got %v", got)
+	}
+}
+
+func TestWhatADeviceSendsAgainIsNotStoredTwice(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	e := p.edge("e")
+	p.connect(e, "alice/phone", "mobile")
+	p.register(e, "alice/one", "desktop")
+	p.coordinate()
+	p.wait("alice/phone", "m", "note", "", 0)
+	p.connect(e, "alice/one", "desktop")
+	p.eventually("it is given out", func() bool { return p.routesLeft() == 0 })
+	a := address("alice/phone")
+	env := wire.Envelope{ID: "m", Type: "note", Priority: wire.Normal}
+	again := envelope.Inbox(&env, envelope.Sender{Key: a.Key(), Device: a.Device}, address("alice/one").Key(), 0, []byte("m"))
+	ack, err := p.js.PublishMsg(p.ctx(), again)
+	if err != nil || !ack.Duplicate {
+		t.Errorf("the repeat, sent straight by an edge, is answered with %+v, %v", ack, err)
+	}
+}
+
+func TestExpiredIsToldOfWhatFoundNoDeviceInTime(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	e := p.edge("e")
+	p.connect(e, "alice/phone", "mobile")
+	p.register(e, "alice/one", "desktop")
+	p.coordinate()
+	p.wait("alice/phone", "short", "task_start", "", 300)
+	p.wait("alice/phone", "long", "task_start", "", 600_000)
+	p.eventually("the sender is told", func() bool { return len(p.inbox("alice/phone", subjects.Normal)) == 1 })
+	all := p.stored(subjects.StreamInbox, subjects.Inbox(address("alice/phone").Key(), subjects.Normal))
+	a, err := wire.DecodeAnswer(all[0].Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o := a.Outcome(); o.OriginalID != "short" || o.Status != wire.StatusExpired || all[0].Header.Get("Rccs-Type") != wire.TypeAck {
+		t.Errorf("told %s %v", all[0].Data, all[0].Header)
+	}
+	p.connect(e, "alice/one", "desktop")
+	p.eventually("the other is given out", func() bool { return p.routesLeft() == 0 })
+	if got := p.inbox("alice/one", subjects.Normal); !slices.Equal(got, []string{"long"}) {
+		t.Errorf("the device got %v", got)
+	}
+}
+
+func TestTwoCoordinatorsStoreEachMessageOnce(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	e := p.edge("e")
+	p.connect(e, "alice/phone", "mobile")
+	p.connect(e, "alice/desk", "desktop")
+	p.register(e, "bob/one", "desktop")
+	p.register(e, "bob/two", "desktop")
+	p.coordinate()
+	_, stop := p.coordinate()
+	const n = 300
+	var all, waited []string
+	for i := range n {
+		switch i {
+		case n / 3:
+			stop() // in the middle
+		case n / 2:
+			p.coordinate()
+		case 2 * n / 3:
+			p.connect(e, "bob/two", "desktop")
+			p.connect(e, "bob/one", "desktop")
+		}
+		all = append(all, strconv.Itoa(i))
+		p.publish(subjects.Route("alice", subjects.Selector{}), all[i])
+		if i < 2*n/3 {
+			waited = append(waited, all[i])
+			p.publish(subjects.Route("bob", subjects.Selector{DeviceType: "desktop", Any: true}), all[i])
+		}
+	}
+	p.eventually("all is routed", func() bool { return p.routesLeft() == 0 })
+	for _, d := range []string{"alice/phone", "alice/desk"} {
+		if got := p.inbox(d, subjects.Normal); !slices.Equal(got, all) {
+			t.Errorf("%s got %v", d, got)
+		}
+	}
+	got := append(p.inbox("bob/one", subjects.Normal), p.inbox("bob/two", subjects.Normal)...)
+	slices.SortFunc(got, func(a, b string) int {
+		x, _ := strconv.Atoi(a)
+		y, _ := strconv.Atoi(b)
+		return x - y
+	})
+	if !slices.Equal(got, waited) {
+		t.Errorf("bob's devices got %v", got)
+	}
+}
+
+func TestRoutingSurvivesKillsOfTheServer(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	e := p.edge("e")
+	p.register(e, "alice/phone", "mobile")
+	p.register(e, "alice/desk", "desktop")
+	p.coordinate()
+	var want []string
+	for i := range 150 {
+		if i%50 == 25 {
+			p.env.Kill()
+			p.env.Start()
+		}
+		body := strconv.Itoa(i)
+		want = append(want, body)
+		p.eventually("it is stored", func() bool {
+			m := &nats.Msg{Subject: subjects.Route("alice", subjects.Selector{}), Data: []byte(body), Header: nats.Header{"Nats-Msg-Id": {body}}}
+			_, err := p.js.PublishMsg(p.ctx(), m)
+			return err == nil
+		})
+	}
+	p.eventually("all is routed", func() bool { return p.routesLeft() == 0 })
+	for _, d := range []string{"alice/phone", "alice/desk"} {
+		if got := p.inbox(d, subjects.Normal); !slices.Equal(got, want) {
+			t.Errorf("%s got %v", d, got)
+		}
+	}
+}
+
+func TestWhatWasStoredWithoutACoordinatorIsRoutedWhenOneStarts(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	e := p.edge("e")
+	p.connect(e, "alice/desk", "desktop")
+	p.publish(subjects.Route("alice", subjects.Selector{}), "1")
+	p.wait("alice/phone", "2", "task_start", "t", 0)
+	p.coordinate()
+	p.eventually("all is routed", func() bool { return p.routesLeft() == 0 })
+	if got := p.inbox("alice/desk", subjects.Normal); !slices.Equal(got, []string{"1", "2"}) {
+		t.Errorf("it got %v", got)
+	}
+}
