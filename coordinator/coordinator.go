@@ -88,7 +88,7 @@ func (c *Coordinator) Start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	c.onStop(func(context.Context) error { c.service.stop(); return nil })
+	c.onStop(func(ctx context.Context) error { c.service.stop(ctx); return nil })
 	return nil
 }
 

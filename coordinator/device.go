@@ -1,3 +1,137 @@
 package coordinator
 
-func (c *Coordinator) deviceEndpoints() []*endpoint { return nil }
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// Bounds of the endpoints for devices.
+const (
+	deviceWorkers = 32
+	deviceBacklog = 4096
+	deviceWithin  = 15 * time.Second
+	// fetchers is how many fetches may be waiting for something to come.
+	fetchers = 1024
+	maxWait  = 30 * time.Second
+)
+
+// deviceEndpoints are those that a device calls for itself, with its own
+// credential on plain NATS. Who it is stands in the subject, which NATS lets
+// nobody else publish to.
+func (c *Coordinator) deviceEndpoints() []*endpoint {
+	work := newPool(deviceWorkers, deviceBacklog)
+	at := func(name string, p *pool, within time.Duration, h handler, does string) *endpoint {
+		return &endpoint{
+			name: "device-" + name, subject: subjects.AnyDeviceEndpoint(name), does: does, handle: h, pool: p, device: true, within: within,
+		}
+	}
+	return []*endpoint{
+		at("fetch", newPool(fetchers, deviceBacklog), maxWait+deviceWithin, c.fetch, "The device's unacknowledged messages"),
+		at("ack", work, deviceWithin, c.acknowledge, "Acknowledges messages of the device"),
+		at("send", work, deviceWithin, c.send, "Sends a message of the device"),
+		at("up", work, deviceWithin, c.sendUp, "Sends a message of the device to services"),
+	}
+}
+
+// owner is the device that asks.
+func (r *request) owner() (subjects.Address, *wire.Error) {
+	a, err := r.key.Address()
+	if err != nil {
+		return a, wire.NewError(wire.BadMessage, "the subject does not name a device: "+err.Error())
+	}
+	return a, nil
+}
+
+// away refuses what would move the cursor of a device that is connected to an
+// edge, which owns it then.
+func (c *Coordinator) away(k subjects.Key) *wire.Error {
+	if c.roster.Online(k) {
+		return wire.NewError(wire.PermissionDenied, "the device is connected by WebSocket, and gets and acknowledges its messages there")
+	}
+	return nil
+}
+
+// acknowledged is the answer to an ack.
+type acknowledged struct {
+	Status       wire.Status `json:"status"`
+	Acknowledged int         `json:"acknowledged"`
+}
+
+// acknowledge answers {"seq":n}, {"seqs":[…]} or {"upTo":n} with
+// {"status":"success","acknowledged":n} when it is stored: n is how many
+// messages this has settled. Only what was fetched, or sent by an edge, can be
+// acknowledged; the rest of the request is no error, and no use.
+func (c *Coordinator) acknowledge(ctx context.Context, req *request) (any, *wire.Error) {
+	if _, werr := req.owner(); werr != nil {
+		return nil, werr
+	}
+	ack, err := wire.DecodeAck(nil, req.Data)
+	switch {
+	case err != nil:
+		return nil, wire.AsError(err)
+	case ack.Cancel != "":
+		return nil, wire.NewError(wire.BadMessage, "cancel: what was asked or delayed is given up on a connection")
+	}
+	n, err := c.settle(ctx, req.key, &ack)
+	if err != nil {
+		return nil, c.wireError("acknowledgement not stored", err)
+	}
+	return acknowledged{wire.StatusSuccess, n}, nil
+}
+
+// send answers an envelope with the payload of "accepted" when it is stored,
+// or with that of an error. It is routed as an edge would, but for what is of
+// a connection: control messages, requests and topics.
+func (c *Coordinator) send(ctx context.Context, req *request) (any, *wire.Error) {
+	return c.sendEnvelope(ctx, req, false)
+}
+
+// sendUp is send for the tenant's services: the envelope needs no "to".
+func (c *Coordinator) sendUp(ctx context.Context, req *request) (any, *wire.Error) {
+	return c.sendEnvelope(ctx, req, true)
+}
+
+func (c *Coordinator) sendEnvelope(ctx context.Context, req *request, up bool) (any, *wire.Error) {
+	a, werr := req.owner()
+	if werr != nil {
+		return nil, werr
+	}
+	e, werr := decodeOne(req.Data)
+	if werr != nil {
+		return nil, werr
+	}
+	if up {
+		if to, named := e.Target(); named && !to.Service {
+			return nil, wire.NewError(wire.BadMessage, "to: this endpoint is for messages to services").For(e.ID)
+		}
+		e.To, e.ToDeviceID = &wire.To{Service: true}, ""
+	}
+	accepted, werr := c.dispatch(ctx, a, e)
+	if werr != nil {
+		return nil, werr.For(e.ID)
+	}
+	return json.RawMessage(accepted.AppendPayload(nil)), nil
+}
+
+// decodeOne reads one envelope of an application.
+func decodeOne(data []byte) (*wire.Envelope, *wire.Error) {
+	items, err := wire.DecodeFrame(nil, data)
+	switch {
+	case err != nil:
+		return nil, wire.AsError(err)
+	case len(items) != 1:
+		return nil, wire.NewError(wire.BadFrame, "one envelope a request")
+	case items[0].Err != nil:
+		return nil, items[0].Err
+	case wire.IsControl(items[0].Type):
+		return nil, wire.NewError(wire.BadMessage, "type "+items[0].Type+" is for a connection").For(items[0].ID)
+	}
+	if items[0].Timestamp == "" {
+		items[0].Timestamp = wire.FormatTime(time.Now())
+	}
+	return &items[0].Envelope, nil
+}

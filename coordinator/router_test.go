@@ -123,7 +123,7 @@ func TestADeviceThatRegistersAndConnectsAtOnceIsFound(t *testing.T) {
 		p.publish(subjects.Route("alice", subjects.Selector{DeviceType: "desktop", Any: true}), "1")
 		s := p.connect(e, device, "desktop")
 		p.eventually("the new device has it", func() bool { return len(p.inbox(device, subjects.Normal)) == 1 })
-		s.Close(true)
+		s.Close(true, nil)
 		p.eventually("it is offline", func() bool { return !e.Online(address(device).Key()) })
 	}
 }
@@ -204,7 +204,7 @@ func TestATaskGoesToOneDeviceInOrderAndStaysThere(t *testing.T) {
 	}
 	two := p.connect(e, "alice/two", "extension")
 	p.eventually("it has begun", func() bool { return len(p.inbox("alice/two", subjects.Normal)) > 0 })
-	two.Close(false)
+	two.Close(false, nil)
 	p.connect(e, "alice/one", "desktop").Touch(time.Now().UnixNano())
 	for i := range 30 { // more comes while the task is moved
 		want = append(want, fmt.Sprintf("n%d", i))

@@ -33,6 +33,8 @@ type service struct {
 	who    micro.ServiceIdentity
 	ctx    context.Context // of the work
 	cancel context.CancelFunc
+	idle   context.Context // of waiting for something to come; ends first
+	rouse  context.CancelFunc
 	subs   []*nats.Subscription
 	all    []*endpoint
 }
@@ -77,6 +79,7 @@ func startService(c *Coordinator) (*service, error) {
 		Name: ServiceName, ID: c.id, Version: c.opts.Version, Metadata: map[string]string{"name": c.opts.Name},
 	}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.idle, s.rouse = context.WithCancel(s.ctx)
 	s.all = append(c.operatorEndpoints(), c.deviceEndpoints()...)
 	for _, e := range s.all {
 		e.stats = micro.EndpointStats{Name: e.name, Subject: e.subject, QueueGroup: micro.DefaultQueueGroup}
@@ -89,7 +92,7 @@ func startService(c *Coordinator) (*service, error) {
 		for _, to := range [][2]string{{"", ""}, {s.who.Name, ""}, {s.who.Name, s.who.ID}} {
 			subject, err := micro.ControlSubject(verb, to[0], to[1])
 			if err != nil {
-				s.stop()
+				s.stop(context.Background())
 				return nil, fmt.Errorf("coordinator: %w", err)
 			}
 			sub, err := c.core.Subscribe(subject, func(m *nats.Msg) { s.monitor(m, answer) })
@@ -99,7 +102,7 @@ func startService(c *Coordinator) (*service, error) {
 		}
 	}
 	if err := c.core.Flush(); err != nil {
-		s.stop()
+		s.stop(context.Background())
 		return nil, fmt.Errorf("coordinator: subscribe: %w", err)
 	}
 	return s, nil
@@ -107,25 +110,30 @@ func startService(c *Coordinator) (*service, error) {
 
 func (s *service) add(sub *nats.Subscription, err error) error {
 	if err != nil {
-		s.stop()
+		s.stop(context.Background())
 		return fmt.Errorf("coordinator: subscribe: %w", err)
 	}
 	s.subs = append(s.subs, sub)
 	return nil
 }
 
-// stop takes no more requests and answers those it has.
-func (s *service) stop() {
+// stop takes no more requests and answers those it has, until ctx ends.
+func (s *service) stop(ctx context.Context) {
 	for _, sub := range s.subs {
 		_ = sub.Unsubscribe()
 	}
 	s.subs = nil
-	s.cancel() // those that wait for something to come have waited enough
+	s.rouse()
+	defer context.AfterFunc(ctx, s.cancel)()
 	for _, e := range s.all {
 		e.pool.stop()
 	}
-	_ = s.c.core.Flush()
+	s.cancel()
+	_ = s.c.core.FlushTimeout(flushWithin)
 }
+
+// flushWithin bounds the sending of the last answers.
+const flushWithin = time.Second
 
 // take hands a request to the endpoint's workers.
 func (s *service) take(e *endpoint, m *nats.Msg) {

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -125,14 +126,9 @@ func (h *Hub) countStored(ctx context.Context, k subjects.Key) error {
 	if err != nil {
 		return err
 	}
-	total := 0
-	for n := range c.Sent {
-		total += len(c.Unacked[n])
-		msgs, left, err := h.fetch.Next(ctx, subjects.StreamInbox, subjects.Inbox(k, subjects.Lane(n)), c.Sent[n]+1, 1, laneBytes)
-		if err != nil {
-			return err
-		}
-		total += len(msgs) + left
+	total, err := unackedStored(ctx, h.fetch, k, &c)
+	if err != nil {
+		return err
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -143,6 +139,20 @@ func (h *Hub) countStored(ctx context.Context, k subjects.Key) error {
 		d.told = false
 	}
 	return nil
+}
+
+// unackedStored is how many stored messages a cursor leaves unacknowledged.
+func unackedStored(ctx context.Context, fetch *direct.Client, k subjects.Key, c *Cursor) (int, error) {
+	total := 0
+	for n := range c.Sent {
+		total += len(c.Unacked[n])
+		msgs, left, err := fetch.Next(ctx, subjects.StreamInbox, subjects.Inbox(k, subjects.Lane(n)), c.Sent[n]+1, 1, laneBytes)
+		if err != nil {
+			return 0, err
+		}
+		total += len(msgs) + left
+	}
+	return total, nil
 }
 
 // checkFull tells services when what they published has filled an inbox.

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
 )
 
 // ErrMoved says that a cursor was stored by somebody else meanwhile: load it
@@ -23,13 +25,14 @@ var ErrMoved = errors.New("inbox: the cursor has moved meanwhile")
 // devices that are connected to no edge. An edge that holds a device owns its
 // cursor, and overwrites it without looking.
 type Cursors struct {
+	fetch   *direct.Client
 	last    *direct.Last
 	publish *Publisher
 }
 
 // NewCursors makes one that reads by c and writes by p.
 func NewCursors(c *direct.Client, p *Publisher) *Cursors {
-	return &Cursors{last: c.Last(subjects.StreamCursor, false), publish: p}
+	return &Cursors{fetch: c, last: c.Last(subjects.StreamCursor, false), publish: p}
 }
 
 // Load returns the device's cursor and its revision, for Store; zero values
@@ -109,4 +112,44 @@ func (s *Cursors) put(ctx context.Context, subject string, data []byte, revision
 		return ErrMoved
 	}
 	return err
+}
+
+// Unacked is how many stored messages the cursor leaves unacknowledged.
+func (s *Cursors) Unacked(ctx context.Context, key subjects.Key, c *Cursor) (int, error) {
+	return unackedStored(ctx, s.fetch, key, c)
+}
+
+// Recipients is [Hub.Recipients].
+func (s *Cursors) Recipients(ctx context.Context, seq uint64) ([]Recipient, error) {
+	return recipients(ctx, s.fetch, seq)
+}
+
+// Tell stores what became of a message, now, for a sender that asked. It is to
+// be called before the cursor says that the message is settled.
+func (s *Cursors) Tell(ctx context.Context, m *Message, status wire.Status) error {
+	a := m.asked()
+	if a == nil {
+		return nil
+	}
+	o := outcome{key: m.Key, lane: m.Lane, seq: m.Seq, asker: a, status: status, at: time.Now().UnixNano()}
+	msg := o.message()
+	if msg == nil {
+		return nil // nobody can be told
+	}
+	stored := make(chan error, 1)
+	s.publish.Publish(msg, func(_ Receipt, err error) { stored <- err })
+	select {
+	case err := <-stored:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Expires is when the message's time to live ends; zero: never.
+func (m *Message) Expires() time.Time {
+	if at := m.expires(); at != 0 {
+		return time.Unix(0, at)
+	}
+	return time.Time{}
 }

@@ -199,10 +199,14 @@ type Recipient struct {
 // was stored next to it under the same id by the same sender. A publish that
 // turns out to be a repeat was stored for whomever the first one was for.
 func (h *Hub) Recipients(ctx context.Context, seq uint64) ([]Recipient, error) {
+	return recipients(ctx, h.fetch, seq)
+}
+
+func recipients(ctx context.Context, fetch *direct.Client, seq uint64) ([]Recipient, error) {
 	var all []Recipient
 	var id, from string
 	for {
-		got, err := h.fetch.Run(ctx, subjects.StreamInbox, seq+uint64(len(all)), recipientsBatch)
+		got, err := fetch.Run(ctx, subjects.StreamInbox, seq+uint64(len(all)), recipientsBatch)
 		if err != nil {
 			return nil, err
 		}

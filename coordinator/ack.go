@@ -1,0 +1,86 @@
+package coordinator
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// settle moves a device's stored cursor, by compare-and-set, and returns how
+// many messages this has settled. Senders that asked are told first: a crash
+// in between brings the message again, and no second outcome.
+func (c *Coordinator) settle(ctx context.Context, k subjects.Key, ack *wire.Ack) (int, error) {
+	for range fetchTries {
+		if werr := c.away(k); werr != nil {
+			return 0, werr
+		}
+		cursor, revision, err := c.cursors.Load(ctx, k)
+		if err != nil {
+			return 0, err
+		}
+		settled := 0
+		for lane := range cursor.Unacked {
+			var owed []uint64
+			for _, seq := range cursor.Unacked[lane] {
+				if !ack.Contains(seq) {
+					owed = append(owed, seq)
+					continue
+				}
+				if err := c.delivered(ctx, k, subjects.Lane(lane), seq); err != nil {
+					return 0, err
+				}
+				settled++
+			}
+			cursor.Unacked[lane] = owed
+		}
+		if settled == 0 {
+			return 0, nil
+		}
+		if err := c.cursors.Store(ctx, k, cursor, revision); !errors.Is(err, inbox.ErrMoved) {
+			return settled, err
+		}
+	}
+	return 0, unavailable()
+}
+
+// delivered tells the message's sender, if it asked.
+func (c *Coordinator) delivered(ctx context.Context, k subjects.Key, lane subjects.Lane, seq uint64) error {
+	got, there, err := c.stored(ctx, subjects.StreamInbox, seq)
+	if err != nil || !there {
+		return err
+	}
+	m := &inbox.Message{Key: k, Lane: lane, Seq: seq, Stored: got.Time, Header: got.Header}
+	return c.cursors.Tell(ctx, m, wire.StatusDelivered)
+}
+
+// errLagging says that a replica does not have yet what is known to exist.
+var errLagging = errors.New("coordinator: the replica that answers lags behind")
+
+// isGone asks the stream's leader whether a message of the inbox stream is
+// there no more. A replica that does not have it yet says the same.
+func (c *Coordinator) isGone(ctx context.Context, seq uint64) (bool, error) {
+	answer, err := c.core.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+subjects.StreamInbox, fmt.Appendf(nil, `{"seq":%d}`, seq))
+	if err != nil {
+		return false, fmt.Errorf("coordinator: look for message %d: %w", seq, err)
+	}
+	var got struct {
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(answer.Data, &got); err != nil {
+		return false, fmt.Errorf("coordinator: look for message %d: %w", seq, err)
+	}
+	switch {
+	case got.Error == nil:
+		return false, nil
+	case got.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return true, nil
+	}
+	return false, got.Error
+}

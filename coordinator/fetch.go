@@ -1,0 +1,261 @@
+package coordinator
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+const (
+	fetchDefault = 100
+	fetchMost    = 1000
+	// fetchTries bounds how often a fetch or an ack is tried against others of
+	// the same device.
+	fetchTries = 10
+	// fetchRoom is left of the largest message for headers.
+	fetchRoom = 4096
+	// fetchPoll is how often a fetch that waits looks without a reason: what
+	// was delayed comes without one.
+	fetchPoll = time.Second
+)
+
+// fetch answers {"limit"?,"wait"?} with an array of envelopes: what the device
+// has not acknowledged, higher lanes first, as an edge would show it. With
+// wait, in ms, it waits that long for something when there is nothing. What
+// was fetched counts as sent: until it is acknowledged it comes again, marked
+// redelivered.
+func (c *Coordinator) fetch(ctx context.Context, req *request) (any, *wire.Error) {
+	var q struct {
+		Limit int   `json:"limit"`
+		Wait  int64 `json:"wait"`
+	}
+	if werr := req.decode(&q); werr != nil {
+		return nil, werr
+	}
+	a, werr := req.owner()
+	if werr != nil {
+		return nil, werr
+	}
+	if req.Reply == "" {
+		return nil, nil // nobody would get what then counts as sent
+	}
+	limit := min(cmp.Or(max(q.Limit, 0), fetchDefault), fetchMost)
+	wait := time.Duration(min(max(q.Wait, 0), maxWait.Milliseconds())) * time.Millisecond
+	news := make(chan struct{}, 1)
+	if wait > 0 {
+		sub, err := c.core.Subscribe(subjects.Scope(a).Inboxes(), func(*nats.Msg) {
+			select {
+			case news <- struct{}{}:
+			default:
+			}
+		})
+		if err != nil {
+			return nil, c.wireError("inbox not watched", err)
+		}
+		defer func() { _ = sub.Unsubscribe() }()
+	}
+	return c.fetchUntil(ctx, a, limit, time.After(wait), news)
+}
+
+func (c *Coordinator) fetchUntil(ctx context.Context, a subjects.Address, limit int, end <-chan time.Time, news <-chan struct{}) (any, *wire.Error) {
+	poll := time.NewTicker(fetchPoll)
+	defer poll.Stop()
+	for last := false; ; {
+		found, werr := c.take(ctx, a, limit)
+		if werr != nil || found != nil || last {
+			if found == nil {
+				found = []byte("[]")
+			}
+			return json.RawMessage(found), werr
+		}
+		select {
+		case <-news: // published; stored a moment later
+		case <-poll.C:
+		case <-end:
+			last = true
+		case <-c.service.idle.Done():
+			last = true
+		}
+	}
+}
+
+// take fetches once; nil when there is nothing.
+func (c *Coordinator) take(ctx context.Context, a subjects.Address, limit int) ([]byte, *wire.Error) {
+	for range fetchTries {
+		if werr := c.away(a.Key()); werr != nil {
+			return nil, werr
+		}
+		cursor, revision, err := c.cursors.Load(ctx, a.Key())
+		if err != nil {
+			return nil, c.wireError("cursor not loaded", err)
+		}
+		p := &parcel{c: c, to: a, limit: limit, room: int(c.core.MaxPayload()) - fetchRoom}
+		err = p.fill(ctx, &cursor)
+		if err == nil {
+			err = p.store(ctx, &cursor, revision)
+		}
+		switch {
+		case errors.Is(err, inbox.ErrMoved):
+			continue
+		case err != nil:
+			return nil, c.wireError("inbox not read", err)
+		case p.tooLarge != nil:
+			return nil, p.tooLarge
+		case len(p.body) == 0:
+			return nil, nil
+		}
+		return append(p.body, ']'), nil
+	}
+	return nil, unavailable()
+}
+
+// parcel is what one fetch gives out.
+type parcel struct {
+	c     *Coordinator
+	to    subjects.Address
+	limit int
+	room  int // for body, in bytes
+
+	body     []byte // the array, without its end
+	count    int
+	full     bool
+	changed  bool // the cursor has to be stored
+	expired  []*inbox.Message
+	tooLarge *wire.Error
+}
+
+// fill takes what is unacknowledged, and makes cursor say that it was sent.
+func (p *parcel) fill(ctx context.Context, cursor *inbox.Cursor) error {
+	for lane := subjects.Critical; ; lane-- {
+		if err := p.fillLane(ctx, cursor, lane); err != nil || p.full || lane == subjects.Low {
+			return err
+		}
+	}
+}
+
+func (p *parcel) fillLane(ctx context.Context, cursor *inbox.Cursor, lane subjects.Lane) error {
+	owed, kept := cursor.Unacked[lane], []uint64(nil)
+	sent := cursor.Sent[lane]
+	defer func() { cursor.Sent[lane], cursor.Unacked[lane] = sent, append(kept, owed...) }()
+	for !p.full {
+		from := sent + 1
+		if len(owed) > 0 {
+			from = owed[0]
+		}
+		got, left, err := p.c.direct.Next(ctx, subjects.StreamInbox, subjects.Inbox(p.to.Key(), lane), from, p.limit-p.count, p.room)
+		if err != nil {
+			return err
+		}
+		for i := range got {
+			seq := got[i].Seq
+			if owed, err = p.missing(ctx, lane, owed, seq); err != nil {
+				return err
+			}
+			again := len(owed) > 0 && owed[0] == seq
+			if !again && seq <= sent {
+				continue // acknowledged, between others that are not
+			}
+			m := &inbox.Message{Key: p.to.Key(), Lane: lane, Seq: seq, Stored: got[i].Time, Header: got[i].Header, Data: got[i].Data}
+			keep := p.add(m, again)
+			if p.full && !keep {
+				return nil // its turn is next time
+			}
+			if again {
+				owed = owed[1:]
+			} else {
+				p.changed, sent = true, seq
+			}
+			if keep {
+				kept = append(kept, seq)
+			}
+		}
+		if left == 0 || len(got) == 0 {
+			owed, err = p.missing(ctx, lane, owed, 1<<63)
+			return err
+		}
+	}
+	return nil
+}
+
+// add gives a message out, unless its time is over or there is no room; then
+// it is not to be kept as sent.
+func (p *parcel) add(m *inbox.Message, again bool) (keep bool) {
+	if at := m.Expires(); !at.IsZero() && !time.Now().Before(at) {
+		p.expired = append(p.expired, m)
+		p.changed = true
+		return false
+	}
+	one := envelope.Append(nil, &inbox.Delivery{Message: m, Redelivered: again}, p.to)
+	switch {
+	case len(p.body)+len(one)+2 <= p.room:
+		p.append(one)
+		p.count++
+		p.full = p.count >= p.limit
+		return true
+	case len(p.body) > 0:
+		p.full = true
+		return false
+	}
+	p.full = true
+	p.tooLarge = wire.Errorf(wire.MessageTooLarge, "message %d is too large for one NATS message: get it by WebSocket, or give it up with ack", m.Seq)
+	return true // so that it can be given up
+}
+
+func (p *parcel) append(envelope []byte) {
+	if len(p.body) == 0 {
+		p.body = append(p.body, '[')
+	} else {
+		p.body = append(p.body, ',')
+	}
+	p.body = append(p.body, envelope...)
+}
+
+// missing drops what is owed below a sequence: the store has passed over it.
+// The device is told that it is gone, when it is.
+func (p *parcel) missing(ctx context.Context, lane subjects.Lane, owed []uint64, below uint64) ([]uint64, error) {
+	var g wire.Gap
+	for len(owed) > 0 && owed[0] < below {
+		gone, err := p.c.isGone(ctx, owed[0])
+		if err != nil {
+			return owed, err
+		}
+		if !gone {
+			return owed, errLagging
+		}
+		if g.Count == 0 {
+			g.From = owed[0]
+		}
+		g.To = owed[0]
+		g.Count++
+		owed = owed[1:]
+	}
+	if g.Count > 0 {
+		g.Lane = lane.String()
+		p.append(g.Append(nil))
+		p.changed = true
+	}
+	return owed, nil
+}
+
+// store has the cursor say what was given out. Senders of what was too late
+// are told before.
+func (p *parcel) store(ctx context.Context, cursor *inbox.Cursor, revision uint64) error {
+	if !p.changed {
+		return nil
+	}
+	for _, m := range p.expired {
+		if err := p.c.cursors.Tell(ctx, m, wire.StatusExpired); err != nil {
+			return err
+		}
+	}
+	return p.c.cursors.Store(ctx, p.to.Key(), *cursor, revision)
+}
