@@ -187,11 +187,17 @@ func (r *router) changed(c roster.Change) {
 	if c.Status == wire.Offline || c.Was != wire.Offline {
 		return
 	}
+	_, known := r.c.roster.Device(c.Key)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	q := r.users[c.Key.User()]
 	if q == nil {
-		return // nothing waits
+		a, err := c.Key.Address()
+		if known || err != nil {
+			return // nothing waits
+		}
+		// What comes before the record would wait without anybody knowing.
+		q = r.queueLocked(a.User)
 	}
 	if q.came == nil {
 		q.came = make(map[subjects.Key]time.Time)

@@ -124,7 +124,11 @@ func TestADeviceThatRegistersAndConnectsAtOnceIsFound(t *testing.T) {
 		s := p.connect(e, device, "desktop")
 		p.eventually("the new device has it", func() bool { return len(p.inbox(device, subjects.Normal)) == 1 })
 		s.Close(true, nil)
-		p.eventually("it is offline", func() bool { return !e.Online(address(device).Key()) })
+		p.eventually("it is offline for the coordinator", func() bool {
+			var of struct{ Sessions []listed }
+			p.ask("sessions", nil, &of)
+			return len(of.Sessions) == 0
+		})
 	}
 }
 
@@ -152,11 +156,11 @@ func TestADeviceThatRegistersAfterTheMessageWasSentIsFound(t *testing.T) {
 	p.eventually("it has the message", func() bool { return len(p.inbox("alice/phone", subjects.Normal)) == 1 })
 }
 
-// wait stores a message of a device as an edge does that knows no device for
+// wait stores a message of alice's phone as an edge does that knows no device for
 // it.
-func (p *place) wait(from, id, typ, task string, ttl int64) {
+func (p *place) wait(id, typ, task string, ttl int64) {
 	p.t.Helper()
-	a := address(from)
+	a := address("alice/phone")
 	env := wire.Envelope{ID: id, Type: typ, RequiresAck: true, Priority: wire.Normal, TTLMs: ttl}
 	m := envelope.Wait(&env, envelope.Sender{Key: a.Key(), Device: a.Device}, wire.To{}, task, []byte(id))
 	if _, err := p.js.PublishMsg(p.ctx(), m); err != nil {
@@ -200,7 +204,7 @@ func TestATaskGoesToOneDeviceInOrderAndStaysThere(t *testing.T) {
 	var want []string
 	for i := range 30 {
 		want = append(want, fmt.Sprintf("m%d", i))
-		p.wait("alice/phone", want[i], "task_status", "t", 0)
+		p.wait(want[i], "task_status", "t", 0)
 	}
 	two := p.connect(e, "alice/two", "extension")
 	p.eventually("it has begun", func() bool { return len(p.inbox("alice/two", subjects.Normal)) > 0 })
@@ -208,7 +212,7 @@ func TestATaskGoesToOneDeviceInOrderAndStaysThere(t *testing.T) {
 	p.connect(e, "alice/one", "desktop").Touch(time.Now().UnixNano())
 	for i := range 30 { // more comes while the task is moved
 		want = append(want, fmt.Sprintf("n%d", i))
-		p.wait("alice/phone", fmt.Sprintf("n%d", i), "task_status", "t", 0)
+		p.wait(fmt.Sprintf("n%d", i), "task_status", "t", 0)
 	}
 	p.eventually("the task has its device", func() bool { return p.holder("t") == "two" })
 	if n := p.routesLeft(); n != 0 {
@@ -217,7 +221,7 @@ func TestATaskGoesToOneDeviceInOrderAndStaysThere(t *testing.T) {
 	if got := p.inbox("alice/two", subjects.Normal); !slices.Equal(got, want) {
 		t.Errorf("the device got %v", got)
 	}
-	p.wait("alice/phone", "late", "task_status", "t", 0)
+	p.wait("late", "task_status", "t", 0)
 	p.eventually("it follows", func() bool { return p.routesLeft() == 0 })
 	if got := p.inbox("alice/two", subjects.Normal); len(got) != len(want)+1 {
 		t.Errorf("a late message did not follow: %v", got)
@@ -238,7 +242,7 @@ func TestATaskWhoseDeviceIsForgottenGetsAnother(t *testing.T) {
 	p.mark("moving", `{"device":"","next":"gone"}`)
 	p.mark("bad", `nonsense`)
 	for _, task := range []string{"t", "moving", "bad", "none"} {
-		p.wait("alice/phone", task, "task_start", task, 0)
+		p.wait(task, "task_start", task, 0)
 		p.eventually(task+" has its device", func() bool { return p.holder(task) == "one" })
 	}
 	if got := p.inbox("alice/one", subjects.Normal); len(got) != 4 {
@@ -253,7 +257,7 @@ func TestWhatADeviceSendsAgainIsNotStoredTwice(t *testing.T) {
 	p.connect(e, "alice/phone", "mobile")
 	p.register(e, "alice/one", "desktop")
 	p.coordinate()
-	p.wait("alice/phone", "m", "note", "", 0)
+	p.wait("m", "note", "", 0)
 	p.connect(e, "alice/one", "desktop")
 	p.eventually("it is given out", func() bool { return p.routesLeft() == 0 })
 	a := address("alice/phone")
@@ -272,8 +276,8 @@ func TestExpiredIsToldOfWhatFoundNoDeviceInTime(t *testing.T) {
 	p.connect(e, "alice/phone", "mobile")
 	p.register(e, "alice/one", "desktop")
 	p.coordinate()
-	p.wait("alice/phone", "short", "task_start", "", 300)
-	p.wait("alice/phone", "long", "task_start", "", 600_000)
+	p.wait("short", "task_start", "", 300)
+	p.wait("long", "task_start", "", 600_000)
 	p.eventually("the sender is told", func() bool { return len(p.inbox("alice/phone", subjects.Normal)) == 1 })
 	all := p.stored(subjects.StreamInbox, subjects.Inbox(address("alice/phone").Key(), subjects.Normal))
 	a, err := wire.DecodeAnswer(all[0].Data)
@@ -371,7 +375,7 @@ func TestWhatWasStoredWithoutACoordinatorIsRoutedWhenOneStarts(t *testing.T) {
 	e := p.edge("e")
 	p.connect(e, "alice/desk", "desktop")
 	p.publish(subjects.Route("alice", subjects.Selector{}), "1")
-	p.wait("alice/phone", "2", "task_start", "t", 0)
+	p.wait("2", "task_start", "t", 0)
 	p.coordinate()
 	p.eventually("all is routed", func() bool { return p.routesLeft() == 0 })
 	if got := p.inbox("alice/desk", subjects.Normal); !slices.Equal(got, []string{"1", "2"}) {

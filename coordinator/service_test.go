@@ -314,7 +314,9 @@ func TestAForgottenDeviceLeavesNothing(t *testing.T) {
 		}
 	}
 	p.eventually("the record is gone", func() bool { return e.Get(k) == nil })
-	p.eventually("services are told", func() bool { return len(p.stored(subjects.StreamEvent, subjects.Event(k, subjects.EventForgotten))) == 1 })
+	p.eventually("services are told", func() bool {
+		return len(p.stored(subjects.StreamEvent, subjects.Event(k, subjects.EventForgotten))) == 1
+	})
 	if got := p.inbox("alice/new", subjects.High); len(got) != 1 {
 		t.Errorf("another device lost %v", got)
 	}
