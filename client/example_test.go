@@ -262,4 +262,5 @@ func ExampleClient_Subscribe() {
 		fmt.Println(string(m.Payload))
 		break
 	}
+	// Output: {"state":"green"}
 }

@@ -167,6 +167,57 @@ func TestHomeOutcomes(t *testing.T) {
 	}
 }
 
+func TestHomeTopicsAndHistory(t *testing.T) {
+	t.Parallel()
+	h := newHome(t)
+	const count = 3000
+	url := nodeURL(h.node)
+	phone, desktop := h.device("alice/phone", client.Options{}), h.device("bob/desktop", client.Options{})
+	s, err := desktop.Subscribe(soon(t), "builds.main", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slow, err := phone.Subscribe(soon(t), "builds.main", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish := func(from, to int) {
+		t.Helper()
+		for n := from; n < to; n++ {
+			if _, err := phone.Publish(soon(t), "builds.main", n); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	read := func(s *client.Subscription, from, to int) {
+		t.Helper()
+		for n := from; n < to; n++ {
+			m, err := s.Next(soon(t))
+			if err != nil || string(m.Payload) != fmt.Sprint(n) {
+				t.Fatalf("message %d is %+v, %v", n, m, err)
+			}
+		}
+	}
+	publish(0, count)
+	read(s, 0, count)
+	// All of it goes, and comes back at the same address.
+	h.stop()
+	h.startAt(url)
+	publish(count, count+10)
+	read(s, count, count+10)
+	read(slow, 0, count+10)
+	n := 0
+	for e, err := range desktop.History(soon(t), wire.History{Topic: "builds.main", Limit: 700}) {
+		if err != nil || string(e.Payload) != fmt.Sprint(n) {
+			t.Fatalf("stored message %d is %+v, %v", n, e, err)
+		}
+		n++
+	}
+	if n != count+10 {
+		t.Errorf("%d stored messages", n)
+	}
+}
+
 // TestHomeEachMessageOnce sends through restarts of all of RCCS, from an outbox
 // file, to a device that connects again as well.
 func TestHomeEachMessageOnce(t *testing.T) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -54,4 +55,22 @@ func TestDevicesAndPresenceAreShown(t *testing.T) {
 		t.Errorf("ended with status %d: %s", status, desktop.stderr())
 	}
 	phone.await(`^presence desktop is offline$`)
+}
+
+func TestTopicsArePrintedFromWhereTheyAreWanted(t *testing.T) {
+	t.Parallel()
+	i := serve(t)
+	c := i.console()
+	phone := c.start(t, "connect", "alice/phone")
+	phone.noted("connected as alice/phone")
+	phone.typed(`#builds.main {"state":"green"}`, "#builds.main red")
+	phone.noted("stored in topic builds.main, seq ")
+	got := c.succeed(t, "connect", "bob/desktop", "--topic", "builds.main,builds.other", "--since", "1h", "--count", "2", "--timeout", "30s")
+	if !strings.Contains(got.out, `from phone: {"state":"green"}`) || !strings.Contains(got.out, `from phone: "red"`) || strings.Count(got.out, "topic builds.main #") != 2 {
+		t.Errorf("printed %q", got.out)
+	}
+	got = c.succeed(t, "connect", "bob/desktop", "--topic", "builds.main", "--since", "last", "--count", "1", "--timeout", "30s", "--json")
+	if !strings.Contains(got.out, `"topic":"builds.main"`) || !strings.Contains(got.out, `"payload":"red"`) || strings.Count(got.out, "\n") != 1 {
+		t.Errorf("printed %q", got.out)
+	}
 }
