@@ -19,7 +19,7 @@ type Options struct {
 	Dial Dial
 	// Name tells this coordinator from others, for people; empty: its id.
 	Name string
-	// Version of the program, a semantic version. Default "0.0.0".
+	// Version of the program. Default "0.0.0".
 	Version string
 	// Logger; nil discards.
 	Logger *slog.Logger

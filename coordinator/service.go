@@ -76,7 +76,7 @@ func (r *request) decode(into any) *wire.Error {
 // startService listens.
 func startService(c *Coordinator) (*service, error) {
 	s := &service{c: c, who: micro.ServiceIdentity{
-		Name: ServiceName, ID: c.id, Version: c.opts.Version, Metadata: map[string]string{"name": c.opts.Name},
+		Name: ServiceName, ID: c.id, Version: semantic(c.opts.Version), Metadata: map[string]string{"name": c.opts.Name},
 	}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.idle, s.rouse = context.WithCancel(s.ctx)
