@@ -163,7 +163,12 @@ type search struct {
 	opts   *TraceOptions
 	out    *Trace
 	copies map[uint64]*Copy // by sequence
+	came   int              // how often recipients came or went
 }
+
+// presenceSteps bounds what is told of recipients that come and go all the
+// time.
+const presenceSteps = 50
 
 func (s *search) matches(e *reader.Entry) bool { return idOf(e.Header, e.Seq) == s.opts.ID }
 
@@ -328,11 +333,12 @@ func (s *search) onEvent(e *reader.Entry) {
 		s.step(e, StepOutcome, subjects.StreamEvent, a, kind+", told services")
 		return
 	}
-	if kind != subjects.EventOnline && kind != subjects.EventOffline {
+	if kind != subjects.EventOnline && kind != subjects.EventOffline || s.came == presenceSteps {
 		return
 	}
 	for _, c := range s.out.Copies {
 		if c.key == k && e.Time >= c.Stored.UnixNano() && (c.OutcomeAt == nil || e.Time <= c.OutcomeAt.UnixNano()) {
+			s.came++
 			s.step(e, StepPresence, subjects.StreamEvent, a, map[string]string{
 				subjects.EventOnline: "came " + wire.Online, subjects.EventOffline: "went " + wire.Offline,
 			}[kind])

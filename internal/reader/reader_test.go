@@ -1,0 +1,82 @@
+package reader_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/reader"
+)
+
+func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
+
+// What is stored and what comes, on the subjects that are wanted, behind a
+// sequence, without data; and the same after a restart of the server.
+func TestNarrowedReading(t *testing.T) {
+	t.Parallel()
+	env := natstest.Server(t)
+	js, err := jetstream.New(env.Conn(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s.*.*"}}); err != nil {
+		t.Fatal(err)
+	}
+	publish := func() {
+		t.Helper()
+		for _, subject := range []string{"s.a.x", "s.b.x", "s.a.y", "s.c.x"} {
+			if _, err := js.Publish(t.Context(), subject, []byte("data")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	publish()
+	var mu sync.Mutex
+	var got []string
+	r, err := reader.New(reader.Options{
+		Conn: env.Conn(t), Stream: "S", FromStart: true, After: 2, Filter: []string{"s.a.*", "s.b.x"}, HeadersOnly: true,
+		Heartbeat: 100 * time.Millisecond,
+		Handle: func(e reader.Entry) {
+			mu.Lock()
+			defer mu.Unlock()
+			got = append(got, fmt.Sprintf("%d %s %q %s", e.Seq, e.Subject, e.Data, e.Header.Get("Nats-Msg-Size")))
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Stop(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	await := func(want ...string) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); ; {
+			mu.Lock()
+			have := slices.Clone(got)
+			mu.Unlock()
+			if slices.Equal(have, want) {
+				return
+			}
+			if time.Now().After(deadline) || len(have) > len(want) {
+				t.Fatalf("read %q, want %q", have, want)
+			}
+			<-time.After(time.Millisecond)
+		}
+	}
+	first := []string{`3 s.a.y "" 4`}
+	await(first...)
+	env.Restart()
+	publish()
+	await(append(first, `5 s.a.x "" 4`, `6 s.b.x "" 4`, `7 s.a.y "" 4`)...)
+}
