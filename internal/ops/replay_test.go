@@ -166,13 +166,8 @@ func TestReplaySaysWhereItEnded(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
 	p.fill(1, 10)
-	s, err := p.js.Stream(t.Context(), subjects.StreamInbox)
-	check(t, err)
-	conf := s.CachedInfo().Config
-	conf.MaxMsgs, conf.Discard = 14, jetstream.DiscardNew
-	_, err = p.js.UpdateStream(t.Context(), conf)
-	check(t, err)
-	_, err = p.Replay(t.Context(), ops.ReplayOptions{From: numbered(0), FromSeq: 1})
+	p.limit(func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = 14, jetstream.DiscardNew })
+	_, err := p.Replay(t.Context(), ops.ReplayOptions{From: numbered(0), FromSeq: 1})
 	var halted *ops.ReplayError
 	if !errors.As(err, &halted) || halted.Seq != 5 || halted.Copied != 4 {
 		t.Errorf("it ended with %v", err)
