@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -117,7 +118,7 @@ func (p *process) readAddresses(out io.Reader) error {
 		case "admin":
 			p.Admin = address
 		}
-		if p.Devices != "" && p.NATS != "" && p.Admin != "" {
+		if p.Devices != "" && p.Admin != "" && (p.NATS != "" || slices.Contains(p.cmd.Args, "edge")) {
 			return nil
 		}
 	}

@@ -21,6 +21,8 @@ type Inbox interface {
 	Attach(ctx context.Context, k subjects.Key, opts inbox.MailboxOptions) (*inbox.Mailbox, error)
 	// Recipients says who got the message of which the first copy is seq.
 	Recipients(ctx context.Context, first uint64) ([]inbox.Recipient, error)
+	// Release ends a device's attachment and returns when its cursor is stored.
+	Release(ctx context.Context, k subjects.Key) error
 	// History reads what is stored, and touches no cursor.
 	History(ctx context.Context, k subjects.Key, from uint64, limit, maxBytes int) ([]*inbox.Message, uint64, error)
 	// Admit refuses with [inbox.ErrFull] what a device's inbox has no room for.

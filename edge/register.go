@@ -129,7 +129,7 @@ func (c *conn) attach(e *wire.Envelope, reg *wire.Register, who auth.Identity, t
 	defer cancel()
 	box, err := c.open(ctx, reg, who)
 	switch {
-	case errors.Is(err, inbox.ErrTakenOver), errors.Is(err, roster.ErrReplaced):
+	case errors.Is(err, inbox.ErrTakenOver), errors.Is(err, roster.ErrReplaced), errors.Is(err, errOvertaken):
 		c.replaced()
 		return
 	case err != nil:
@@ -213,6 +213,9 @@ func (c *conn) open(ctx context.Context, reg *wire.Register, who auth.Identity) 
 	if c.sess, err = t.Roster.Open(ctx, c.key, roster.SessionOptions{}); err != nil {
 		return nil, err
 	}
+	if c.sess.From != "" {
+		t.askRelease(ctx, c.sess.From, c.key, c.sess.Epoch)
+	}
 	box, err := t.Inbox.Attach(ctx, c.key, inbox.MailboxOptions{
 		Window:  c.window,
 		Wake:    c.wake,
@@ -224,7 +227,10 @@ func (c *conn) open(ctx context.Context, reg *wire.Register, who auth.Identity) 
 		c.holding = true // what comes now follows the answer
 		c.mu.Unlock()
 		t.join(c)
-		if err = c.listen(); err != nil {
+		if err = c.listen(); err == nil && !c.sess.Current() {
+			err = roster.ErrReplaced // before Lost could find this connection
+		}
+		if err != nil {
 			box.Detach()
 		}
 	}

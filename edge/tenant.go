@@ -40,6 +40,7 @@ type Tenant struct {
 
 	signals *nats.Subscription
 	answers *nats.Subscription
+	release *nats.Subscription
 	base    string         // of the reply subjects of requests
 	asked   chan *nats.Msg // requests to devices here, of all their subscriptions
 	quit    chan struct{}
@@ -88,6 +89,11 @@ func NewTenant(ctx context.Context, opts TenantOptions) (*Tenant, error) {
 		_ = t.signals.Unsubscribe()
 		return nil, fmt.Errorf("edge: subscribe to answers: %w", err)
 	}
+	if t.release, err = opts.Core.Subscribe(subjects.Release(opts.Roster.EdgeID()), t.onRelease); err != nil {
+		_ = t.signals.Unsubscribe()
+		_ = t.answers.Unsubscribe()
+		return nil, fmt.Errorf("edge: subscribe to releases: %w", err)
+	}
 	t.wg.Go(t.serve)
 	return t, nil
 }
@@ -96,6 +102,7 @@ func NewTenant(ctx context.Context, opts TenantOptions) (*Tenant, error) {
 func (t *Tenant) Close() {
 	_ = t.signals.Unsubscribe()
 	_ = t.answers.Unsubscribe()
+	_ = t.release.Unsubscribe()
 	close(t.quit)
 	t.wg.Wait()
 }
@@ -164,9 +171,15 @@ type turns struct {
 type turn struct {
 	free  chan struct{} // holds one token while nobody has the lock
 	users int
+	came  int // how many have come
 }
 
-// take waits for the device's lock; give returns it.
+// errOvertaken says that while one waited for its turn another came.
+var errOvertaken = errors.New("a newer connection is waiting")
+
+// take waits for the device's lock; give returns it. Who is not the last to
+// have come gets [errOvertaken] instead, so that of many that race only the
+// last does the work.
 func (l *turns) take(ctx context.Context, k subjects.Key) (give func(), err error) {
 	l.mu.Lock()
 	if l.locks == nil {
@@ -179,6 +192,8 @@ func (l *turns) take(ctx context.Context, k subjects.Key) (give func(), err erro
 		l.locks[k] = t
 	}
 	t.users++
+	t.came++
+	mine := t.came
 	l.mu.Unlock()
 	drop := func() {
 		l.mu.Lock()
@@ -189,11 +204,26 @@ func (l *turns) take(ctx context.Context, k subjects.Key) (give func(), err erro
 	}
 	select {
 	case <-t.free:
-		return func() { t.free <- struct{}{}; drop() }, nil
+		give = func() { t.free <- struct{}{}; drop() }
+		l.mu.Lock()
+		last := mine == t.came
+		l.mu.Unlock()
+		if !last {
+			give()
+			return nil, errOvertaken
+		}
+		return give, nil
 	case <-ctx.Done():
 		drop()
 		return nil, ctx.Err()
 	}
+}
+
+// busy says whether somebody has the device's lock or waits for it.
+func (l *turns) busy(k subjects.Key) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.locks[k] != nil
 }
 
 // flushWithin bounds one round trip to the server.

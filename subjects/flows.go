@@ -238,3 +238,7 @@ func AllDeadlines() string { return deadlinePrefix + "*.*" }
 
 // ParseDeadline is the inverse of [Deadline].
 func ParseDeadline(subject string) (Key, bool) { return parseKey(deadlinePrefix, subject) }
+
+// Release is where an edge is asked to let go of a device that has connected
+// elsewhere; edge is its id.
+func Release(edge string) string { return "rccs.edge." + edge + ".release" }

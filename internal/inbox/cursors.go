@@ -236,3 +236,26 @@ func (w *cursorWriter) load(ctx context.Context, key subjects.Key) (Cursor, erro
 	}
 	return c, nil
 }
+
+// stored returns when the store has the device's cursor.
+func (w *cursorWriter) stored(ctx context.Context, key subjects.Key) error {
+	tick := time.NewTicker(storedEvery)
+	defer tick.Stop()
+	for {
+		w.mu.Lock()
+		pending := w.states[key] != nil
+		w.mu.Unlock()
+		if !pending {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// storedEvery is how often it is looked whether a cursor is stored. Only
+// devices that move between edges wait for it.
+const storedEvery = 2 * time.Millisecond

@@ -237,6 +237,32 @@ func gone(found []Recipient, seq uint64) error {
 	return nil
 }
 
+// Release ends the attachment of a device that has moved elsewhere, and returns
+// when what it acknowledged here is stored.
+func (h *Hub) Release(ctx context.Context, k subjects.Key) error {
+	h.mu.Lock()
+	mb := h.boxes[k]
+	h.mu.Unlock()
+	if mb != nil {
+		mb.Detach()
+	}
+	tick := time.NewTicker(storedEvery)
+	defer tick.Stop()
+	for {
+		h.mu.Lock()
+		lingering := h.lingering[k] != nil
+		h.mu.Unlock()
+		if !lingering {
+			return h.cursors.stored(ctx, k)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // Healthy returns an error when the stream cannot be followed, or has not been
 // heard from for longer than d.
 func (h *Hub) Healthy(d time.Duration) error {

@@ -93,6 +93,17 @@ func (r *Roster) noteUnknownEdges() {
 	r.died(unknown...)
 }
 
+// EdgeID is the id of this edge; empty when the roster only follows.
+func (r *Roster) EdgeID() string { return r.edge }
+
+// Alive says whether an edge is not known to be dead.
+func (r *Roster) Alive(id string) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	st := r.edges[id]
+	return st != nil && !st.dead
+}
+
 // Edges are the edges that live, by name.
 func (r *Roster) Edges() []Edge {
 	r.mu.RLock()

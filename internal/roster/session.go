@@ -53,6 +53,8 @@ type Session struct {
 	Epoch uint64
 	// Resumed says that ID is that of an earlier connection.
 	Resumed bool
+	// From is the id of another edge that held the device until now, or empty.
+	From string
 
 	r      *Roster
 	key    subjects.Key
@@ -131,6 +133,9 @@ func (r *Roster) tryOpen(ctx context.Context, k subjects.Key) (*Session, uint64,
 		if !prev.Ended && (prev.online() || now.Sub(prev.LastSeen) <= r.opts.SessionTimeout) {
 			s.ID, s.Resumed = prev.ID, true
 			next.Since = prev.Since
+			if prev.online() && prev.Edge != r.edge {
+				s.From = prev.Edge
+			}
 			if prev.online() {
 				next.Status, next.Extra = prev.Status, prev.Extra
 			}
@@ -338,6 +343,9 @@ func (r *Roster) tidy(sl *slot) {
 		r.empty = nil
 	}
 }
+
+// Current says whether no other connection has taken the session over.
+func (s *Session) Current() bool { return s.slot.current.Load() == s }
 
 // Touch notes that the device did something, at a time in Unix nanoseconds.
 func (s *Session) Touch(now int64) { s.active.Store(now) }

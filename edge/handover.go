@@ -1,0 +1,69 @@
+package edge
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// A device that connects here while another edge holds it: that edge is asked
+// to let go, and answers when all that the device acknowledged there is stored.
+// Without the question the device would be sent again what it acknowledged in
+// the last moments.
+
+// releaseWithin is how long the other edge may take. One that cannot be reached
+// is not waited for longer: the device gets some messages twice.
+const releaseWithin = time.Second
+
+// askRelease returns when the other edge has let go, or does not answer.
+func (t *Tenant) askRelease(ctx context.Context, edge string, k subjects.Key, epoch uint64) {
+	if !t.Roster.Alive(edge) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, releaseWithin)
+	defer cancel()
+	if _, err := t.Core.RequestWithContext(ctx, subjects.Release(edge), fmt.Appendf(nil, "%s %d", k, epoch)); err != nil {
+		t.Logger.Info("the edge that held the device did not let go of it", "device", string(k), "edge", edge, "err", err)
+	}
+}
+
+// onRelease lets go of a device that has connected elsewhere.
+func (t *Tenant) onRelease(m *nats.Msg) {
+	key, text, _ := strings.Cut(string(m.Data), " ")
+	epoch, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return
+	}
+	go func() { // it waits for the store
+		ctx, cancel := context.WithTimeout(context.Background(), releaseWithin)
+		defer cancel()
+		if err := t.letGo(ctx, subjects.Key(key), epoch); err != nil {
+			t.Logger.Info("device not let go in time", "device", key, "err", err)
+			return
+		}
+		if err := m.Respond(nil); err != nil {
+			t.Logger.Debug("release not answered", "err", err)
+		}
+	}()
+}
+
+// letGo ends what this edge has of a device from before epoch, and returns
+// when it is stored.
+func (t *Tenant) letGo(ctx context.Context, k subjects.Key, epoch uint64) error {
+	if t.turns.busy(k) {
+		return nil // it is just connecting here again; the epochs decide
+	}
+	if c := t.find(k); c != nil {
+		if c.sess.Epoch > epoch {
+			return nil // it has come back since
+		}
+		c.replaced()
+	}
+	return t.Inbox.Release(ctx, k)
+}
