@@ -198,7 +198,7 @@ func TestOperatorsAreToldWhatIsWrong(t *testing.T) {
 			c.run(t, args("--creds", service)...).refused(t, exitFailed, "not allowed", "--data")
 			c.run(t, args("--context", "no-such-context")...).refused(t, exitFailed, "no-such-context", "nats context ls")
 			if strings.Contains(line, "a/b") {
-				c.run(t, args()...).refused(t, exitFailed, "no such device", "rccs devices ls")
+				c.run(t, args()...).refused(t, exitFailed, "a/b: no such device", "rccs devices ls")
 			}
 		})
 	}

@@ -77,12 +77,24 @@ Every flag can also be given in the environment: --nats-listen is RCCS_NATS_LIST
 	root.SetOut(env.out)
 	root.SetErr(env.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(
-		newServeCommand(env), newEdgeCommand(env), newCredsCommand(env), newSendCommand(env), newConnectCommand(env), newVersionCommand(env),
-		newDevicesCommand(env), newEdgesCommand(env), newInboxCommand(env), newMissedCommand(env), newReplayCommand(env), newTailCommand(env), newTraceCommand(env), newStatusCommand(env), newDoctorCommand(env),
+	addGroup(root, "Run it:", newServeCommand(env), newEdgeCommand(env))
+	addGroup(root, "Devices and services:", newCredsCommand(env), newConnectCommand(env), newSendCommand(env))
+	addGroup(root, "Operate it:",
+		newStatusCommand(env), newDoctorCommand(env), newDevicesCommand(env), newEdgesCommand(env), newInboxCommand(env),
+		newMissedCommand(env), newReplayCommand(env), newTailCommand(env), newTraceCommand(env),
 	)
+	root.AddCommand(newVersionCommand(env))
 	polish(root)
 	return root
+}
+
+// addGroup adds commands that help lists together.
+func addGroup(root *cobra.Command, title string, cmds ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: title, Title: title})
+	for _, cmd := range cmds {
+		cmd.GroupID = title
+		root.AddCommand(cmd)
+	}
 }
 
 // bind gives flags that were not set the value of their variable.

@@ -213,8 +213,8 @@ var (
 func (t *Tenant) Forget(ctx context.Context, a subjects.Address) error {
 	switch d, err := t.Device(ctx, a); {
 	case errors.Is(err, ErrUnknownDevice):
-		if _, err := t.check(ctx, a.Key()); err != nil { // it may have messages all the same
-			return fmt.Errorf("%s: %w", a, err)
+		if _, err := t.check(ctx, a); err != nil { // it may have messages all the same
+			return err
 		}
 	case err != nil:
 		return err

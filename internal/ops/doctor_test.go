@@ -3,6 +3,7 @@ package ops_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -196,5 +197,24 @@ func TestDevicesOfDeadEdgesAreOffline(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("still there 10 s after its edge gave up the lease")
 		}
+	}
+}
+
+// What only a coordinator can do is not tried without one, and not on a device
+// that would be back at once.
+func TestForgettingNeedsACoordinatorAndADeviceThatIsAway(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.register(phone, `{}`)
+	p.register(desktop, `{}`)
+	p.lease(roster.Edge{ID: "e1", Name: "one"})
+	p.publish(subjects.SessionSubject(phone.Key()), `{"session":"s","edge":"e1","epoch":1,"status":"online"}`)
+	for a, want := range map[subjects.Address]error{phone: ops.ErrConnected, desktop: ops.ErrNoCoordinator, bob: ops.ErrUnknownDevice} {
+		if err := p.Forget(t.Context(), a); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", a, err, want)
+		}
+	}
+	if _, err := p.Device(t.Context(), desktop); err != nil {
+		t.Errorf("it is gone all the same: %v", err)
 	}
 }

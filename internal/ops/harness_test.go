@@ -2,6 +2,8 @@ package ops_test
 
 import (
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -109,29 +111,47 @@ func (p *place) stored(a subjects.Address) (msgs []*nats.Msg) {
 	return msgs
 }
 
-// fill stores n messages to each of some devices d0, d1 … of the users u0, u1
-// …, ten devices a user, without waiting for each.
-func (p *place) fill(devices, n int) {
+// flood stores messages, many on their way at a time.
+func (p *place) flood(each func(put func(*nats.Msg))) {
 	p.t.Helper()
-	js, err := jetstream.New(p.env.Conn(p.t), jetstream.WithPublishAsyncMaxPending(4096))
+	pub, err := inbox.NewPublisher(func(opts ...nats.Option) (*nats.Conn, error) {
+		return nats.Connect("", append([]nats.Option{nats.InProcessServer(p.env)}, opts...)...)
+	}, nil)
 	check(p.t, err)
-	for i := range n {
-		for d := range devices {
-			m := &nats.Msg{
-				Subject: subjects.Inbox(numbered(d).Key(), subjects.Lane(i%subjects.Lanes)),
-				Header:  nats.Header{subjects.HeaderID: {fmt.Sprintf("m%d-%d", d, i)}}, Data: []byte(`{}`),
+	defer pub.Stop()
+	var flying sync.WaitGroup
+	var failed atomic.Pointer[error]
+	each(func(m *nats.Msg) {
+		flying.Add(1)
+		pub.Publish(m, func(_ inbox.Receipt, err error) {
+			if err != nil {
+				failed.Store(&err)
 			}
-			_, err := js.PublishMsgAsync(m)
-			check(p.t, err)
-		}
-	}
-	select {
-	case <-js.PublishAsyncComplete():
-	case <-time.After(time.Minute):
-		p.t.Fatal("not stored within a minute")
+			flying.Done()
+		})
+	})
+	flying.Wait()
+	if err := failed.Load(); err != nil {
+		p.t.Fatal(*err)
 	}
 }
 
+// fill stores n messages to each of some devices, see numbered.
+func (p *place) fill(devices, n int) {
+	p.t.Helper()
+	p.flood(func(put func(*nats.Msg)) {
+		for i := range n {
+			for d := range devices {
+				put(&nats.Msg{
+					Subject: subjects.Inbox(numbered(d).Key(), subjects.Lane(i%subjects.Lanes)),
+					Header:  nats.Header{subjects.HeaderID: {fmt.Sprintf("m%d-%d", d, i)}}, Data: []byte(`{}`),
+				})
+			}
+		}
+	})
+}
+
+// numbered are devices d0, d1 … of the users u0, u1 …, ten devices a user.
 func numbered(d int) subjects.Address {
 	return subjects.Address{User: subjects.UserID(fmt.Sprintf("u%d", d/10)), Device: subjects.DeviceID(fmt.Sprintf("d%d", d))}
 }

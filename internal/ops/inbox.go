@@ -323,7 +323,7 @@ func (t *Tenant) Inbox(ctx context.Context, a subjects.Address) (*Inbox, error) 
 	if _, err := t.info(ctx, subjects.StreamInbox); err != nil {
 		return nil, err
 	}
-	if _, err := t.check(ctx, k); err != nil {
+	if _, err := t.check(ctx, a); err != nil {
 		return nil, err
 	}
 	i := &Inbox{User: string(a.User), Device: string(a.Device), key: k}
@@ -382,7 +382,7 @@ type PurgeOptions struct {
 // Purge removes messages of an inbox for good, and returns how many. The
 // device is told of those that it had not acknowledged as of any that are lost.
 func (t *Tenant) Purge(ctx context.Context, a subjects.Address, opts PurgeOptions) (uint64, error) {
-	c, err := t.check(ctx, a.Key())
+	c, err := t.check(ctx, a)
 	if err != nil {
 		return 0, err
 	}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/ops"
@@ -22,31 +21,23 @@ const manyMessages = 10
 // have acknowledged everything.
 func (p *place) crowd(devices int) {
 	p.t.Helper()
-	js, err := jetstream.New(p.env.Conn(p.t), jetstream.WithPublishAsyncMaxPending(4096))
-	check(p.t, err)
 	now := time.Now().UTC().Format(time.RFC3339)
-	put := func(subject, data string) {
-		_, err := js.PublishMsgAsync(&nats.Msg{Subject: subject, Data: []byte(data)})
-		check(p.t, err)
-	}
-	for d := range devices {
-		k, kind, status := numbered(d).Key(), "mobile", "offline"
-		if d%10 == 0 {
-			kind, status = "desktop", "online"
+	p.flood(func(put func(*nats.Msg)) {
+		for d := range devices {
+			k, kind, status := numbered(d).Key(), "mobile", "offline"
+			if d%10 == 0 {
+				kind, status = "desktop", "online"
+			}
+			put(&nats.Msg{Subject: subjects.DeviceSubject(k), Data: fmt.Appendf(nil, `{"type":%q,"platform":"p","registered":%q}`, kind, now)})
+			put(&nats.Msg{Subject: subjects.SessionSubject(k), Data: fmt.Appendf(nil,
+				`{"session":"s%d","edge":"e1","epoch":1,"since":%q,"status":%q,"lastSeen":%q}`, d, now, status, now)})
+			if d%2 == 0 {
+				last := uint64(devices * manyMessages)
+				c := inbox.Cursor{Sent: [4]uint64{last, last, last, last}}
+				put(&nats.Msg{Subject: subjects.Cursor(k), Data: c.Append(nil)})
+			}
 		}
-		put(subjects.DeviceSubject(k), fmt.Sprintf(`{"type":%q,"platform":"p","registered":%q}`, kind, now))
-		put(subjects.SessionSubject(k), fmt.Sprintf(`{"session":"s%d","edge":"e1","epoch":1,"since":%q,"status":%q,"lastSeen":%q}`, d, now, status, now))
-		if d%2 == 0 {
-			last := uint64(devices * manyMessages)
-			c := inbox.Cursor{Sent: [4]uint64{last, last, last, last}}
-			put(subjects.Cursor(k), string(c.Append(nil)))
-		}
-	}
-	select {
-	case <-js.PublishAsyncComplete():
-	case <-time.After(time.Minute):
-		p.t.Fatal("not stored within a minute")
-	}
+	})
 	p.lease(roster.Edge{ID: "e1", Name: "one"})
 }
 

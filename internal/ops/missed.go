@@ -41,7 +41,8 @@ func unacknowledged(c *inbox.Cursor, l subjects.Lane, seq uint64) uint64 {
 
 // check says whether a device is known, and returns its cursor. A cursor alone
 // says nothing: a device that is forgotten leaves one.
-func (t *Tenant) check(ctx context.Context, k subjects.Key) (inbox.Cursor, error) {
+func (t *Tenant) check(ctx context.Context, a subjects.Address) (inbox.Cursor, error) {
+	k := a.Key()
 	c, err := t.cursor(ctx, k)
 	if err != nil {
 		return c, err
@@ -64,7 +65,7 @@ func (t *Tenant) check(ctx context.Context, k subjects.Key) (inbox.Cursor, error
 		return c, fmt.Errorf("ops: look for the device: %w", err)
 	}
 	if entry[0] == nil || deleted(entry[0].Header) {
-		return c, ErrUnknownDevice
+		return c, fmt.Errorf("%s: %w", a, ErrUnknownDevice)
 	}
 	return c, nil
 }
@@ -75,7 +76,7 @@ func (t *Tenant) check(ctx context.Context, k subjects.Key) (inbox.Cursor, error
 // no such device; after an error nothing follows.
 func (t *Tenant) Missed(ctx context.Context, a subjects.Address) iter.Seq2[*Message, error] {
 	return func(yield func(*Message, error) bool) {
-		lanes, err := t.missed(ctx, a.Key())
+		lanes, err := t.missed(ctx, a)
 		if err != nil {
 			yield(nil, err)
 			return
@@ -85,18 +86,18 @@ func (t *Tenant) Missed(ctx context.Context, a subjects.Address) iter.Seq2[*Mess
 }
 
 // missed are the lanes of a device without what it acknowledged.
-func (t *Tenant) missed(ctx context.Context, k subjects.Key) ([]*lane, error) {
+func (t *Tenant) missed(ctx context.Context, a subjects.Address) ([]*lane, error) {
 	head, err := t.head(ctx, subjects.StreamInbox)
 	if err != nil {
 		return nil, err
 	}
 	// The cursor is read after the head: what is acknowledged in between is
 	// then left out, instead of told as missed.
-	c, err := t.check(ctx, k)
+	c, err := t.check(ctx, a)
 	if err != nil {
 		return nil, err
 	}
-	lanes := t.lanes(k, head)
+	lanes := t.lanes(a.Key(), head)
 	for _, l := range lanes {
 		l.skip = func(seq uint64) uint64 { return unacknowledged(&c, l.lane, seq) }
 	}

@@ -98,8 +98,8 @@ func (t *Tenant) Replay(ctx context.Context, opts ReplayOptions) (Replayed, erro
 	to := opts.From
 	if opts.To != (subjects.Address{}) {
 		to = opts.To
-		if _, err := t.check(ctx, to.Key()); err != nil {
-			return Replayed{}, fmt.Errorf("%s: %w", to, err)
+		if _, err := t.check(ctx, to); err != nil {
+			return Replayed{}, err
 		}
 	}
 	msgs, err := t.selected(ctx, &opts)
@@ -120,9 +120,8 @@ func (t *Tenant) Replay(ctx context.Context, opts ReplayOptions) (Replayed, erro
 
 // selected are the messages that the options ask for.
 func (t *Tenant) selected(ctx context.Context, opts *ReplayOptions) (iter.Seq2[*Message, error], error) {
-	k := opts.From.Key()
 	if opts.Missed {
-		lanes, err := t.missed(ctx, k)
+		lanes, err := t.missed(ctx, opts.From)
 		if err != nil {
 			return nil, err
 		}
@@ -132,7 +131,7 @@ func (t *Tenant) selected(ctx context.Context, opts *ReplayOptions) (iter.Seq2[*
 	if err != nil {
 		return nil, err
 	}
-	if _, err := t.check(ctx, k); err != nil {
+	if _, err := t.check(ctx, opts.From); err != nil {
 		return nil, err
 	}
 	from := max(opts.FromSeq, 1)
@@ -141,7 +140,7 @@ func (t *Tenant) selected(ctx context.Context, opts *ReplayOptions) (iter.Seq2[*
 			return nil, err
 		}
 	}
-	lanes := t.lanes(k, head)
+	lanes := t.lanes(opts.From.Key(), head)
 	for _, l := range lanes {
 		l.next = from
 	}
