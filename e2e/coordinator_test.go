@@ -119,9 +119,9 @@ func TestProtocol_9_NoReplySubjectIsWrittenThatIsNotTheRequesters(t *testing.T) 
 			}
 		}
 	}
-	// While it is connected, requests to it are answered by its edge.
+	// While it is connected, its edge answers requests to it.
 	victim = connect(t, s, u+"/victim", nil)
-	for _, reply := range foreign[:1] {
+	for _, reply := range foreign {
 		if err := service.nc.PublishRequest("rccs.rpc."+token(u)+".victim.m", reply, []byte("{}")); err != nil {
 			t.Fatal(err)
 		}

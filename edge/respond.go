@@ -44,6 +44,12 @@ func (t *Tenant) onRequest(m *nats.Msg) {
 	if !ok {
 		return
 	}
+	if m.Reply != "" && !subjects.IsClientReply(m.Reply) {
+		// The edge may publish anywhere, the requester may not: an answer there
+		// could be a message in somebody's inbox, or a command to JetStream.
+		t.Logger.Warn("request with a foreign reply subject dropped", "subject", m.Subject, "reply", m.Reply)
+		return
+	}
 	c := t.find(key)
 	switch id := envelope.Value(m.Header, subjects.HeaderCancel); {
 	case c == nil:
