@@ -280,3 +280,59 @@ func TestScopesCoverTheirDevices(t *testing.T) {
 		t.Error("the watermark is taken for a cursor")
 	}
 }
+
+func TestDeviceEndpointsAreReadBack(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		k := addresses().Draw(t, "address").Key()
+		subject := subjects.DeviceEndpoint(k, "fetch")
+		if back, endpoint, ok := subjects.ParseDeviceEndpoint(subject); !ok || back != k || endpoint != "fetch" {
+			t.Fatalf("%s came back as %q %q %t", subject, back, endpoint, ok)
+		}
+		if !matches(subjects.AnyDeviceEndpoint("fetch"), subject) || matches(subjects.AnyDeviceEndpoint("ack"), subject) {
+			t.Fatalf("%s is not heard as it should", subject)
+		}
+	})
+	for _, s := range []string{"", "rccs.coordinator.status", "rccs.coordinator.device.a.fetch", "rccs.coordinator.device.a.b.c.fetch"} {
+		if k, endpoint, ok := subjects.ParseDeviceEndpoint(s); ok {
+			t.Errorf("%q was read as %q %q", s, k, endpoint)
+		}
+	}
+}
+
+// What RCCS answers to is never a device's, nor anything that acts.
+func TestClientRepliesAreNobodyElses(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{"_INBOX.GKrOPQ3bYQ", "_INBOX.GKrOPQ3bYQ.1", "_RCCS.x", "_RCCS.x.y"} {
+		if !subjects.IsClientReply(s) {
+			t.Errorf("%s is not answered", s)
+		}
+	}
+	for _, s := range []string{
+		"", "_INBOX", "_INBOX.", "_RCCS", "_RCCS.", "_INBOXES.a", "$JS.API.STREAM.PURGE.X", "$KV.X.y", "rccs.inbox.a.b.low", "_INBOX.a.b.c",
+	} {
+		if subjects.IsClientReply(s) {
+			t.Errorf("%s is answered", s)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		if s := subjects.ReplyPrefix(addresses().Draw(t, "address").Key()) + ".x"; subjects.IsClientReply(s) {
+			t.Fatalf("%s, a device's, is answered", s)
+		}
+	})
+}
+
+func TestFiltersCoverWhatTheySayAndNoMore(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := addresses().Draw(t, "a"), addresses().Draw(t, "b")
+		later := subjects.Later(b.Key(), subjects.Low, names().Draw(t, "id"))
+		if got := matches(subjects.DeviceLater(a.Key()), later); got != (a == b) {
+			t.Fatalf("what %v gets later covers %s: %t", a, later, got)
+		}
+		task := subjects.TaskEntry(b.User, names().Draw(t, "task"))
+		if got := matches(subjects.UserTasks(a.User), task); got != (a.User == b.User) {
+			t.Fatalf("the tasks of %q cover %s: %t", a.User, task, got)
+		}
+	})
+}
