@@ -3,6 +3,7 @@ package coordinator_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -110,12 +111,7 @@ func TestADeadlineWaitsForADeviceThatHasTheMessage(t *testing.T) {
 	s := p.connect(e, d.name, "mobile")
 	other := p.deadline(address("alice/other").Key(), "other", 400*time.Millisecond)
 	p.eventually("later deadlines are decided", func() bool {
-		for _, o := range p.outcomes() {
-			if o == "other expired" {
-				return true
-			}
-		}
-		return false
+		return slices.Contains(p.outcomes(), "other expired")
 	})
 	if told := p.outcomes(); len(told) != 1 || p.deadlinesLeft() == 0 {
 		t.Errorf("told %v while the device has message %d (and %d)", told, seq, other)

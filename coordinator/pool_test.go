@@ -45,15 +45,3 @@ func TestPoolBoundsWhatRunsAndWhatWaits(t *testing.T) {
 		p.stop()
 	})
 }
-
-func TestVersionsAreSuchAsNATSToolsRead(t *testing.T) {
-	t.Parallel()
-	for version, want := range map[string]string{
-		"": "0.0.0", "dev": "0.0.0-vdev", "v1.2.3": "1.2.3", "1.2.3": "1.2.3", "v0.3.0-5-gabc12": "0.3.0-5-gabc12",
-		"01.2.3": "0.0.0-v01-2-3", "1.2": "0.0.0-v1-2", "a b": "0.0.0-va-b", "1.2.3-01": "0.0.0-v1-2-3-01",
-	} {
-		if got := semantic(version); got != want {
-			t.Errorf("%q is shown as %q, want %q", version, got, want)
-		}
-	}
-}
