@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -27,6 +29,16 @@ func eventually(tb testing.TB, what string, ok func() bool) {
 			tb.Fatalf("%s did not happen within 30 s", what)
 		}
 		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// visit registers a device, which then leaves.
+func (c console) visit(tb testing.TB, device string) {
+	tb.Helper()
+	r := c.start(tb, "connect", device)
+	r.noted("connected as " + device)
+	if status := r.stop(); status != exitOK {
+		tb.Fatalf("%s left with status %d: %s", device, status, r.stderr())
 	}
 }
 
@@ -108,13 +120,64 @@ func TestMissedAndReplay(t *testing.T) {
 	eventually(t, "the replays are acknowledged", none)
 }
 
+// A device that is connected gets a replay between its live messages: neither
+// disturbs the order of the other, and each comes once.
+func TestReplayBesideTheLiveFlow(t *testing.T) {
+	t.Parallel()
+	i := serve(t)
+	c := i.console()
+	const n = 10
+	for k := range n {
+		c.succeed(t, "send", "alice/tablet", "0", "--id", fmt.Sprintf("old%d", k))
+	}
+	phone := c.start(t, "connect", "alice/phone", "--json", "--count", strconv.Itoa(2*n))
+	phone.noted("connected as alice/phone")
+	var sending sync.WaitGroup
+	sending.Go(func() {
+		for k := range n {
+			if got := c.run(t, "send", "alice/phone", "0", "--id", fmt.Sprintf("live%d", k)); got.status != exitOK {
+				t.Errorf("send: %s", got.err)
+			}
+		}
+	})
+	c.succeed(t, "replay", "alice/tablet", "--missed", "--to", "alice/phone")
+	sending.Wait()
+	var live, old []string
+	for range 2 * n {
+		var e struct {
+			ID     string
+			Replay bool
+		}
+		if err := json.Unmarshal([]byte(phone.await(`.+`)[0]), &e); err != nil {
+			t.Fatal(err)
+		}
+		if e.Replay {
+			old = append(old, e.ID)
+		} else {
+			live = append(live, e.ID)
+		}
+	}
+	for k := range n {
+		if old[k] != fmt.Sprintf("old%d", k) || live[k] != fmt.Sprintf("live%d", k) {
+			t.Fatalf("replayed %q, live %q", old, live)
+		}
+	}
+	if status := phone.exit(); status != exitOK || len(live) != n {
+		t.Errorf("status %d, %d live", status, len(live))
+	}
+	eventually(t, "all is acknowledged", func() bool { return c.succeed(t, "missed", "alice/phone", "--json").out == "[]\n" })
+	if got := c.succeed(t, "missed", "alice/tablet"); strings.Count(got.out, "\n") != 1+n {
+		t.Errorf("the tablet has missed %q", got.out)
+	}
+}
+
 func TestReplayToAnotherDevice(t *testing.T) {
 	t.Parallel()
 	i := serve(t)
 	c := i.console()
 	c.succeed(t, "send", "alice/phone", `1`, "--id", "m1")
 	c.run(t, "replay", "alice/phone", "--missed", "--to", "alice/tablet").refused(t, exitFailed, "alice/tablet", "never registered", "rccs devices ls")
-	c.succeed(t, "connect", "alice/tablet", "--timeout", "100ms")
+	c.visit(t, "alice/tablet")
 	c.succeed(t, "replay", "alice/phone", "--missed", "--to", "alice/tablet")
 	if got := c.succeed(t, "connect", "alice/tablet", "--count", "1", "--timeout", "30s"); !strings.Contains(got.out, "#2") {
 		t.Errorf("the tablet got %q", got.out)
@@ -264,8 +327,8 @@ func TestDevicesAndEdges(t *testing.T) {
 	}
 	phone := c.start(t, "connect", "alice/phone")
 	phone.noted("connected as alice/phone")
-	c.succeed(t, "connect", "alice/tablet", "--timeout", "100ms")
-	c.succeed(t, "connect", "bob/phone", "--timeout", "100ms")
+	c.visit(t, "alice/tablet")
+	c.visit(t, "bob/phone")
 	c.succeed(t, "send", "bob/phone", "1")
 
 	type device struct {

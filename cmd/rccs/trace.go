@@ -72,13 +72,13 @@ func (env *environment) trace(ctx context.Context, f *traceFlags, t *ops.Tenant,
 		return env.json(got)
 	}
 	copies := newTable(column{title: "RECIPIENT", least: 12}, column{title: "LANE"}, column{title: "SEQ", right: true}, column{title: "TYPE", least: 8},
-		column{title: "FROM", least: 8}, column{title: "STATE"}, column{title: "OUTCOME"}, column{title: "AFTER", right: true})
+		column{title: "FROM", least: 8}, column{title: "STATE"}, column{title: "OUTCOME"}, column{title: "AFTER", right: true}, column{title: "EDGE NOW", least: 8})
 	for _, c := range got.Copies {
 		after := "-"
 		if c.OutcomeAt != nil {
 			after = span(c.OutcomeAt.Sub(c.Stored))
 		}
-		copies.row(c.User+"/"+c.Device, c.Lane, strconv.FormatUint(c.Seq, 10), c.Type, c.From, c.State, orDash(c.Outcome), after)
+		copies.row(c.User+"/"+c.Device, c.Lane, strconv.FormatUint(c.Seq, 10), c.Type, c.From, c.State, orDash(c.Outcome), after, orDash(c.Edge))
 	}
 	if len(got.Copies) > 0 {
 		if err := env.table(copies); err != nil {

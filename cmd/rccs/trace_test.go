@@ -12,7 +12,7 @@ func TestTraceOfAMessageBetweenDevices(t *testing.T) {
 	t.Parallel()
 	i := serve(t)
 	c := i.console()
-	c.succeed(t, "connect", "alice/desktop", "--timeout", "100ms")
+	c.visit(t, "alice/desktop")
 	phone := c.start(t, "connect", "alice/phone", "--type", "note")
 	phone.noted("connected as alice/phone")
 	if _, err := fmt.Fprintln(phone.in, `desktop {"n":1}`); err != nil {
@@ -26,7 +26,7 @@ func TestTraceOfAMessageBetweenDevices(t *testing.T) {
 	id := missed[0].ID
 	type trace struct {
 		ID     string
-		Copies []struct{ User, Device, Lane, Type, From, State, Outcome string }
+		Copies []struct{ User, Device, Lane, Type, From, State, Outcome, Edge string }
 		Steps  []struct{ Step, Device, Stream, Detail string }
 	}
 	look := func() (got trace) {
@@ -44,7 +44,12 @@ func TestTraceOfAMessageBetweenDevices(t *testing.T) {
 		got := look()
 		return got.Copies[0].State == "acknowledged" && got.Copies[0].Outcome == "delivered"
 	})
+	desktop := c.start(t, "connect", "alice/desktop")
+	desktop.noted("connected as alice/desktop")
 	got := look()
+	if got.Copies[0].Edge == "" {
+		t.Errorf("no edge holds the desktop: %+v", got.Copies)
+	}
 	if first, last := got.Steps[0], got.Steps[len(got.Steps)-1]; first.Step != "stored" || first.Stream != "RCCS_INBOX" || last.Step != "outcome" || last.Device != "phone" {
 		t.Errorf("steps %+v", got.Steps)
 	}

@@ -41,6 +41,8 @@ type Copy struct {
 	// and was told.
 	Outcome   string     `json:"outcome,omitempty"`
 	OutcomeAt *time.Time `json:"outcomeAt,omitempty"`
+	// Edge is the one that holds the recipient now; empty: it is offline.
+	Edge string `json:"edge,omitempty"`
 
 	key     subjects.Key
 	outcome uint64 // sequence of the outcome in the inbox stream
@@ -256,9 +258,20 @@ func (s *search) onTopic(e *reader.Entry) {
 // finish finds out what became of the copies.
 func (s *search) finish(ctx context.Context) error {
 	users := make(map[subjects.UserID]time.Time) // since when events matter
+	edges, err := s.t.edgeNames(ctx)
+	if err != nil {
+		return err
+	}
 	for _, c := range s.out.Copies {
 		if err := s.settle(ctx, c); err != nil {
 			return err
+		}
+		device, err := s.t.devices(ctx, []subjects.Address{{User: subjects.UserID(c.User), Device: subjects.DeviceID(c.Device)}}, edges)
+		if err != nil {
+			return err
+		}
+		if len(device) > 0 {
+			c.Edge = device[0].Edge
 		}
 		user := subjects.UserID(c.User)
 		if since, ok := users[user]; !ok || c.Stored.Before(since) {
