@@ -157,6 +157,15 @@ func (d *device) receive(frame []byte) error {
 	if err != nil {
 		return err
 	}
+	if d.fleet.opts.Receipts {
+		before := len(d.seqs)
+		if d.seqs, err = outcomes(d.seqs, frame); err != nil {
+			return err
+		}
+		if len(d.seqs) > before && len(messages) == 0 {
+			return d.acknowledge()
+		}
+	}
 	for _, m := range messages {
 		if d.pair == nil {
 			return errUnasked

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"strconv"
 )
@@ -19,6 +20,8 @@ type arrival struct {
 var (
 	markError = []byte(`"type":"error"`)
 	markAck   = []byte(`"type":"ack"`)
+	markOther = []byte(`"type":"presence"`)
+	markDone  = []byte(`"status":"delivered"`)
 	markSeq   = []byte(`"seq":`)
 	markN     = []byte(`"payload":{"n":`)
 	markAt    = []byte(`,"at":`)
@@ -60,6 +63,9 @@ func scan(dst []arrival, frame []byte) ([]arrival, error) {
 		return dst, nil
 	}
 	payloads, seqs := bytes.Count(frame, markN), bytes.Count(frame, markSeq)
+	if payloads == 0 && bytes.Contains(frame, markOther) {
+		return dst, nil // the pair's other device has come or gone
+	}
 	if payloads == 0 || seqs > 0 && seqs != payloads {
 		return dst, fmt.Errorf("bench: not a message of this generator's: %s", frame)
 	}
@@ -76,6 +82,27 @@ func scan(dst []arrival, frame []byte) ([]arrival, error) {
 			a.seq, restSeqs = number(restSeqs, markSeq)
 		}
 		dst = append(dst, a)
+	}
+	return dst, nil
+}
+
+// outcomes appends to dst the sequences of the envelopes of a frame that say
+// that a message was delivered. Each has to be acknowledged.
+func outcomes(dst []uint64, frame []byte) ([]uint64, error) {
+	if !bytes.Contains(frame, markDone) {
+		return dst, nil
+	}
+	if frame[0] != '[' {
+		frame = append(append([]byte{'['}, frame...), ']')
+	}
+	var all []struct{ Seq uint64 }
+	if err := json.Unmarshal(frame, &all); err != nil {
+		return dst, fmt.Errorf("bench: %w: %s", err, frame)
+	}
+	for _, e := range all {
+		if e.Seq > 0 {
+			dst = append(dst, e.Seq)
+		}
 	}
 	return dst, nil
 }

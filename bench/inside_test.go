@@ -48,7 +48,8 @@ func TestScan(t *testing.T) {
 		"two":          {`[{"seq":7,"payload":{"n":1,"at":2}},{"seq":9,"payload":{"n":3,"at":4}}]`, []arrival{{1, 2, 7}, {3, 4, 9}}, ""},
 		"accepted":     {`{"type":"ack","payload":{"status":"accepted","recipients":[{"seq":7}]}}`, nil, ""},
 		"error":        {`{"type":"error","payload":{"code":"UNAVAILABLE"}}`, nil, "UNAVAILABLE"},
-		"another's":    {`{"type":"presence","payload":{}}`, nil, "not a message"},
+		"presence":     {`{"type":"presence","payload":{"deviceId":"right"}}`, nil, ""},
+		"another's":    {`{"type":"request","payload":{}}`, nil, "not a message"},
 		"one seq lost": {`[{"seq":7,"payload":{"n":1,"at":2}},{"payload":{"n":3,"at":4}}]`, nil, "not a message"},
 	} {
 		t.Run(name, func(t *testing.T) {

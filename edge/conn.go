@@ -64,6 +64,7 @@ type conn struct {
 	heartbeat time.Duration
 	lastPing  int64
 	outgoing  *frames // answers to write
+	plain     bool    // the registration's answer comes in a frame of its own
 	holding   bool    // other answers wait in held for the registration's
 	held      *frames
 	answers   uint64 // made so far: their ids

@@ -84,9 +84,7 @@ func (c *conn) unregister(e *wire.Envelope) {
 	c.draining, c.drainCode = true, wire.CloseNormal
 	c.inflight++
 	c.mu.Unlock()
-	if u.Forget {
-		c.mailbox().Detach() // its last cursor must not outlive it
-	}
+	c.mailbox().Detach()        // nothing more comes, and no cursor after it
 	c.leave(true, func(error) { // a session that could not be ended runs out
 		if u.Forget {
 			go c.unregistered(id, c.tenant.forget(c.s.ctx, c.who.Address))

@@ -146,7 +146,7 @@ func (c *conn) attach(e *wire.Envelope, reg *wire.Register, who auth.Identity, t
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.holding = false
+	c.holding, c.plain = false, true
 	c.answerLocked(wire.TypeAck, body)
 	c.box = box // from here on messages follow the answer
 	if c.held != nil {

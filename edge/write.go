@@ -166,7 +166,8 @@ func (c *conn) take(b *burst) (box *inbox.Mailbox, more bool) {
 	}
 	c.woken = false
 	b.answers, b.ping, b.pong, b.end = c.outgoing, c.ping, c.pong, c.end
-	b.batch, b.auto, b.to = c.batch, c.auto, c.who.Address
+	b.batch, b.auto, b.to = c.batch && !c.plain, c.auto, c.who.Address
+	c.plain = false
 	c.outgoing, c.ping, c.pong = nil, false, nil
 	b.ready, c.ready = c.ready, nil
 	if c.end != nil {
