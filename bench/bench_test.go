@@ -125,7 +125,7 @@ func deliver(b *testing.B, opts bench.Options) {
 	js := startJetstream(b)
 
 	var warm, served, relayed, stored cost
-	acked := ackedBy(b, server)
+	acked := ackedBy(b, server, opts.Receipts)
 	none := func(uint64) {}
 	js.run(b, *during)
 	warm.round(b, bare, bareLoad, none)
@@ -153,9 +153,12 @@ func deliver(b *testing.B, opts bench.Options) {
 
 // ackedBy returns a function that waits until the server has counted the
 // acknowledgement of so many more messages.
-func ackedBy(b *testing.B, p *bench.Process) func(uint64) {
+func ackedBy(b *testing.B, p *bench.Process, receipts bool) func(uint64) {
 	var want float64
 	return func(messages uint64) {
+		if receipts {
+			messages *= 2 // the sender acknowledges what it hears of each
+		}
 		b.Helper()
 		want += float64(messages)
 		ctx, cancel := context.WithTimeout(b.Context(), 20*time.Second)

@@ -24,6 +24,9 @@ func (c *conn) send(e *wire.Envelope) {
 		c.fail(e, werr)
 		return
 	}
+	if to.Device != "" && !e.Ephemeral && !roster.IsHandoff(e.Type) && c.sendNamed(e, subjects.DeviceID(to.Device)) {
+		return
+	}
 	if to.Service {
 		c.store(e, nil, envelope.Up(e, c.sender(), clone(e.Payload)))
 		return
@@ -55,6 +58,22 @@ func (c *conn) send(e *wire.Envelope) {
 	default:
 		c.sendTo(e, d.Targets)
 	}
+}
+
+// sendNamed is the common case, a message for one registered device, without a
+// look at the user's others. It does what [roster.Route] says of it; false
+// leaves it to that.
+func (c *conn) sendNamed(e *wire.Envelope, device subjects.DeviceID) bool {
+	key := c.peer(device)
+	if c.tenant.Roster.Get(key) == nil || e.DeliverAt.After(time.Now()) {
+		return false
+	}
+	if err := c.tenant.Inbox.Admit(c.s.ctx, key, 1); err != nil {
+		c.fail(e, fullError(device, err))
+		return true
+	}
+	c.store(e, []subjects.DeviceID{device}, envelope.Inbox(e, c.sender(), key, 0, clone(e.Payload)))
+	return true
 }
 
 // sensible refuses what asks for two things that do not go together.

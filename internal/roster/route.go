@@ -50,6 +50,9 @@ func IsTask(typ string) bool {
 	return false
 }
 
+// IsHandoff says whether messages of the type go to the sender too.
+func IsHandoff(typ string) bool { return typ == typeHandoff }
+
 func isFile(typ string) bool {
 	switch typ {
 	case "file_upload", "file_download", "file_sync", "file_delete":
