@@ -3,7 +3,6 @@ package e2e_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -14,7 +13,7 @@ import (
 // edge starts another edge of an installation.
 func (s *server) edge(t *testing.T, name string) *server {
 	t.Helper()
-	p, err := startCommand(command(context.Background(), "edge", "--server", s.NATS, "--data", s.data,
+	p, err := startCommand(command(context.WithoutCancel(t.Context()), "edge", "--server", s.NATS, "--data", s.data,
 		"--name", name, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"))
 	if err != nil {
 		t.Fatal(err)
@@ -168,7 +167,7 @@ func TestProtocol_3_RacingReconnectsEndWithOne(t *testing.T) {
 	}
 	phone.wantPresence("online")
 	phone.unmoved(quiet)
-	phone.give("desktop", fmt.Sprint("to the one that stands"), nil)
+	phone.give("desktop", "to the one that stands", nil)
 	if got := phone.list()["desktop"].Status; got != "online" {
 		t.Errorf("listed as %s", got)
 	}

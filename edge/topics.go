@@ -102,11 +102,11 @@ func (c *conn) readyLocked(s *topic.Subscription) {
 	c.wakeLocked()
 }
 
-// unfollow ends a subscription; false if there was none.
-func (c *conn) unfollow(name string) bool {
+// unfollow ends a subscription, if there is one.
+func (c *conn) unfollow(name string) {
 	s := c.topics[name]
 	if s == nil {
-		return false
+		return
 	}
 	delete(c.topics, name)
 	s.Close()
@@ -115,7 +115,6 @@ func (c *conn) unfollow(name string) bool {
 	is := func(other *topic.Subscription) bool { return other == s }
 	c.followed = slices.DeleteFunc(c.followed, is)
 	c.ready = slices.DeleteFunc(c.ready, is)
-	return true
 }
 
 // dropTopics ends all subscriptions of a connection that ends.
