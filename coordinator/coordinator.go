@@ -46,6 +46,8 @@ type Coordinator struct {
 	deadlines *deadlines
 	janitor   *janitor
 	service   *service
+	idle      context.Context // of waiting for something to come: ends before the work does
+	rouse     context.CancelFunc
 	stops     []func(context.Context) error // last in, first out
 }
 
@@ -71,6 +73,7 @@ func (c *Coordinator) Start(ctx context.Context) (err error) {
 		}
 	}()
 	c.started = time.Now()
+	c.idle, c.rouse = context.WithCancel(context.Background())
 	read, fetch, err := c.connect()
 	if err != nil {
 		return err

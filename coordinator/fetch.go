@@ -82,7 +82,7 @@ func (c *Coordinator) fetchUntil(ctx context.Context, a subjects.Address, limit 
 		case <-poll.C:
 		case <-end:
 			last = true
-		case <-c.service.idle.Done():
+		case <-c.idle.Done():
 			last = true
 		}
 	}

@@ -24,8 +24,8 @@ const giveWithin = 15 * time.Second
 
 // await has the queue looked at when the message's time ends.
 func (q *queue) await(m *routed) {
-	if !m.expires.IsZero() {
-		q.soon(m.expires)
+	if !m.ends.IsZero() {
+		q.soon(m.ends)
 	}
 }
 
@@ -38,7 +38,7 @@ func (r *router) give(q *queue, m *routed, devices []roster.Device) (verdict, er
 	switch {
 	case m.given:
 		return gone, r.c.remove(ctx, r.stream, m.seq)
-	case !m.expires.IsZero() && !now.Before(m.expires):
+	case !m.ends.IsZero() && !now.Before(m.ends):
 		return r.expire(ctx, m)
 	}
 	d, werr, err := r.decide(ctx, q, m, devices)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -75,6 +76,42 @@ func (p *place) coordinate() (c *coordinator.Coordinator, stop func()) {
 	}
 	p.t.Cleanup(stop)
 	return c, stop
+}
+
+// fragile runs a coordinator until crash is called: then it is cut off from
+// the server at once and for good.
+func (p *place) fragile() (crash func()) {
+	p.t.Helper()
+	var mu sync.Mutex
+	var conns []*nats.Conn
+	dead := false
+	c, err := coordinator.New(coordinator.Options{Dial: func(name string, opts ...nats.Option) (*nats.Conn, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if dead {
+			return nil, errors.New("the process is dead")
+		}
+		nc, err := p.dial(name, opts...)
+		conns = append(conns, nc)
+		return nc, err
+	}})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if err := c.Start(p.ctx()); err != nil {
+		p.t.Fatal(err)
+	}
+	return func() {
+		mu.Lock()
+		dead = true
+		for _, nc := range conns {
+			nc.Close()
+		}
+		mu.Unlock()
+		ctx, cancel := context.WithTimeout(p.ctx(), 50*time.Millisecond)
+		defer cancel()
+		_ = c.Stop(ctx) // it cannot end in order
+	}
 }
 
 func (p *place) ctx() context.Context {

@@ -23,7 +23,8 @@ type routed struct {
 	seq     uint64
 	stored  time.Time
 	read    time.Time // when it was last known to be there
-	expires time.Time // zero: never
+	expires time.Time // by its time to live; zero: never
+	ends    time.Time // when its sender is told that it found no device; zero: never
 	user    subjects.UserID
 	header  nats.Header
 	body    []byte
@@ -40,9 +41,9 @@ type routed struct {
 
 var errNoRoute = errors.New("coordinator: the subject names no route")
 
-// newRouted reads what was stored. An error says that it cannot be routed at
-// all.
-func newRouted(e reader.Entry) (*routed, error) {
+// newRouted reads what was stored in a stream that keeps messages for an age.
+// An error says that it cannot be routed at all.
+func newRouted(e reader.Entry, keeps time.Duration) (*routed, error) {
 	m := &routed{seq: e.Seq, stored: time.Unix(0, e.Time), read: time.Now(), header: e.Header, lane: subjects.Normal}
 	token, waits := subjects.ParseWait(e.Subject)
 	var selector subjects.Selector
@@ -65,6 +66,13 @@ func newRouted(e reader.Entry) (*routed, error) {
 	}
 	if ttl := m.ttl(); ttl > 0 {
 		m.expires = m.stored.Add(ttl)
+	}
+	m.ends = m.expires
+	if keeps > 0 {
+		// Before the stream drops it, which nobody would be told.
+		if last := m.stored.Add(keeps - min(keeps/10, time.Minute)); m.ends.IsZero() || last.Before(m.ends) {
+			m.ends = last
+		}
 	}
 	m.msg.Type = envelope.Value(e.Header, subjects.HeaderType)
 	if waits {

@@ -51,6 +51,7 @@ type router struct {
 	log    *slog.Logger
 	reader *reader.Reader
 	stream jetstream.Stream
+	keeps  time.Duration // how long the stream keeps a message; 0: for ever
 	pool   *pool
 	ctx    context.Context // of the work; ends when stop has waited long enough
 	cancel context.CancelFunc
@@ -89,7 +90,10 @@ type sighting struct {
 }
 
 func newRouter(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*router, error) {
-	r := &router{c: c, log: c.log, stream: stream, pool: newPool(routeWorkers, 0), users: make(map[string]*queue)}
+	r := &router{
+		c: c, log: c.log, stream: stream, keeps: stream.CachedInfo().Config.MaxAge,
+		pool: newPool(routeWorkers, 0), users: make(map[string]*queue),
+	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	var err error
 	r.reader, err = reader.New(reader.Options{
@@ -118,7 +122,7 @@ func (r *router) stop(ctx context.Context) error {
 
 // onEntry takes a message from the reader.
 func (r *router) onEntry(e reader.Entry) {
-	m, err := newRouted(e)
+	m, err := newRouted(e, r.keeps)
 	if err != nil {
 		r.log.Warn("message on a route that is none dropped", "subject", e.Subject, "seq", e.Seq, "err", err)
 		r.c.metrics.routed.WithLabelValues(routedBad).Inc()

@@ -382,3 +382,57 @@ func TestWhatWasStoredWithoutACoordinatorIsRoutedWhenOneStarts(t *testing.T) {
 		t.Errorf("it got %v", got)
 	}
 }
+
+// What the stream drops by its age would go without a word.
+func TestExpiredIsToldBeforeRetentionTakesWhatWaits(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	s, err := p.js.Stream(p.ctx(), subjects.StreamRoute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := s.CachedInfo().Config
+	config.MaxAge, config.Duplicates = 2*time.Second, time.Second
+	if _, err := p.js.UpdateStream(p.ctx(), config); err != nil {
+		t.Fatal(err)
+	}
+	e := p.edge("e")
+	p.register(e, "alice/one", "desktop")
+	p.coordinate()
+	p.wait("m", "task_start", "", 0)
+	p.eventually("the sender is told", func() bool { return len(p.inbox("alice/phone", subjects.Normal)) == 1 })
+}
+
+func TestACoordinatorThatDiesInTheMiddleIsFollowedByAnother(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	e := p.edge("e")
+	p.connect(e, "alice/desk", "desktop")
+	p.register(e, "alice/phone", "mobile")
+	p.mark("t", `{"device":""}`)
+	var want, tasks []string
+	for i := range 200 {
+		want = append(want, strconv.Itoa(i))
+		tasks = append(tasks, "t"+want[i])
+		p.publish(subjects.Route("bob", subjects.Selector{}), want[i])
+		p.wait(tasks[i], "task_status", "t", 0)
+	}
+	p.register(e, "bob/one", "mobile")
+	p.register(e, "bob/two", "mobile")
+	for range 5 {
+		crash := p.fragile()
+		p.eventually("it works", func() bool { return p.routesLeft() < 400 || len(p.inbox("bob/one", subjects.Normal)) > 0 })
+		crash()
+	}
+	p.coordinate()
+	p.eventually("all is routed", func() bool { return p.routesLeft() == 0 })
+	for _, d := range []string{"bob/one", "bob/two"} {
+		if got := p.inbox(d, subjects.Normal); !slices.Equal(got, want) {
+			t.Errorf("%s got %v", d, got)
+		}
+	}
+	if got := p.inbox("alice/desk", subjects.Normal); !slices.Equal(got, tasks) {
+		t.Errorf("the task's device got %v", got)
+	}
+	p.eventually("the task has its device", func() bool { return p.holder("t") == "desk" })
+}

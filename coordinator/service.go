@@ -33,8 +33,6 @@ type service struct {
 	who    micro.ServiceIdentity
 	ctx    context.Context // of the work
 	cancel context.CancelFunc
-	idle   context.Context // of waiting for something to come; ends first
-	rouse  context.CancelFunc
 	subs   []*nats.Subscription
 	all    []*endpoint
 }
@@ -79,7 +77,6 @@ func startService(c *Coordinator) (*service, error) {
 		Name: ServiceName, ID: c.id, Version: semantic(c.opts.Version), Metadata: map[string]string{"name": c.opts.Name},
 	}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.idle, s.rouse = context.WithCancel(s.ctx)
 	s.all = append(c.operatorEndpoints(), c.deviceEndpoints()...)
 	for _, e := range s.all {
 		e.stats = micro.EndpointStats{Name: e.name, Subject: e.subject, QueueGroup: micro.DefaultQueueGroup}
@@ -123,7 +120,7 @@ func (s *service) stop(ctx context.Context) {
 		_ = sub.Unsubscribe()
 	}
 	s.subs = nil
-	s.rouse()
+	s.c.rouse()
 	defer context.AfterFunc(ctx, s.cancel)()
 	for _, e := range s.all {
 		e.pool.stop()
