@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -93,23 +92,21 @@ func (r *router) load(ctx context.Context, m *routed) (there bool, err error) {
 	return true, nil
 }
 
-// deliver stores the copies, all or none up to what one batch can hold, and
-// takes the message off the route stream.
+// deliver stores the copies and takes the message off the route stream. They
+// need no atomic batch, which costs the inbox stream milliseconds: until all
+// are stored, the message stays where it is, and whoever takes it up again
+// stores those that are missing.
 func (r *router) deliver(ctx context.Context, m *routed, targets []subjects.DeviceID, now time.Time) (verdict, error) {
-	msgs := m.copies(targets, now)
+	duplicates, err := r.c.storeEach(ctx, m.copies(targets, now))
+	switch {
+	case err != nil && refusedForGood(err):
+		return r.refuse(ctx, m, err)
+	case err != nil:
+		return held, err
+	}
 	result := routedStored
-	for len(msgs) > 0 {
-		n := min(len(msgs), inbox.MaxBatch)
-		receipt, err := r.c.store(ctx, msgs[:n]...)
-		switch {
-		case err != nil && refusedForGood(err):
-			return r.refuse(ctx, m, err)
-		case err != nil:
-			return held, err
-		case receipt.Duplicate:
-			result = routedDuplicate
-		}
-		msgs = msgs[n:]
+	if duplicates > 0 {
+		result = routedDuplicate
 	}
 	r.log.Debug("routed", "user", m.user, "seq", m.seq, "targets", len(targets), "result", result)
 	r.c.metrics.routed.WithLabelValues(result).Inc()

@@ -123,19 +123,20 @@ func (m *routed) id() string {
 	return "route-" + strconv.FormatUint(m.seq, 10)
 }
 
-// dedupID is the Nats-Msg-Id of the n-th copy. It is the same whoever makes
-// the copy. That of a device's message is the one that an edge would store it
+// dedupID is the Nats-Msg-Id of the copy for a device. It is the same whoever
+// makes the copy, and for a message that goes to one of many devices whichever
+// that is. That of a device's message is the one that an edge would store it
 // with: the device may send it again, and it may then need to wait no more.
-func (m *routed) dedupID(n int) string {
+func (m *routed) dedupID(to subjects.Key) string {
 	if m.promised {
 		from := subjects.Address{User: m.user, Device: m.msg.From}.Key()
-		return envelope.DedupID(from, m.id(), n)
+		return envelope.DedupID(from, m.id(), 0)
 	}
 	id := "route/" + strconv.FormatUint(m.seq, 10)
-	if n > 0 {
-		id += "/" + strconv.Itoa(n)
+	if m.msg.To.Mode == wire.ModeAny {
+		return id
 	}
-	return id
+	return id + "/" + string(to)
 }
 
 // copies are the messages for the inboxes of the targets. What is left of the
@@ -156,10 +157,10 @@ func (m *routed) copies(targets []subjects.DeviceID, now time.Time) []*nats.Msg 
 	}
 	msgs := make([]*nats.Msg, len(targets))
 	for n, device := range targets {
-		h := make(nats.Header, len(base)+4) // a batch adds three
-		maps.Copy(h, base)
-		h[jetstream.MsgIDHeader] = []string{m.dedupID(n)}
 		to := subjects.Address{User: m.user, Device: device}.Key()
+		h := make(nats.Header, len(base)+1)
+		maps.Copy(h, base)
+		h[jetstream.MsgIDHeader] = []string{m.dedupID(to)}
 		msgs[n] = &nats.Msg{Subject: subjects.Inbox(to, m.lane), Header: h, Data: m.body}
 	}
 	return msgs

@@ -53,6 +53,33 @@ func (c *Coordinator) store(ctx context.Context, msgs ...*nats.Msg) (inbox.Batch
 	}
 }
 
+// storeEach stores messages one by one, in order, and waits for all. After an
+// error some of them may be stored. duplicates is how many were before.
+func (c *Coordinator) storeEach(ctx context.Context, msgs []*nats.Msg) (duplicates int, err error) {
+	type result struct {
+		r   inbox.Receipt
+		err error
+	}
+	stored := make(chan result, len(msgs))
+	for _, m := range msgs {
+		c.pub.Publish(m, func(r inbox.Receipt, err error) { stored <- result{r, err} })
+	}
+	for range msgs {
+		select {
+		case got := <-stored:
+			if got.r.Duplicate {
+				duplicates++
+			}
+			if got.err != nil && (err == nil || !refusedForGood(got.err)) {
+				err = got.err // one that passes tells more
+			}
+		case <-ctx.Done():
+			return 0, fmt.Errorf("coordinator: store messages: %w", ctx.Err())
+		}
+	}
+	return duplicates, err
+}
+
 // remove deletes one message of a stream. That it is gone already is fine.
 func (c *Coordinator) remove(ctx context.Context, stream jetstream.Stream, seq uint64) error {
 	err := stream.DeleteMsg(ctx, seq)
