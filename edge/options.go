@@ -32,6 +32,8 @@ type Inbox interface {
 // Publisher stores messages; [inbox.Publisher] is the one.
 type Publisher interface {
 	Publish(msg *nats.Msg, done func(inbox.Receipt, error))
+	// Find says where the message with a Nats-Msg-Id was stored a moment ago.
+	Find(subject, msgID string, done func(seq uint64, err error))
 	// PublishBatch stores all of the messages or none.
 	PublishBatch(msgs []*nats.Msg, done func(inbox.BatchReceipt, error))
 }

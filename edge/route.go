@@ -102,7 +102,11 @@ func (c *conn) sendTo(e *wire.Envelope, targets []subjects.DeviceID) {
 			return
 		}
 	}
-	c.store(e, targets, c.copies(targets, func(to subjects.Key, n int) *natsMsg { return envelope.Inbox(e, c.sender(), to, n, body) })...)
+	if len(targets) > 1 {
+		c.fanOut(e, targets, body)
+		return
+	}
+	c.store(e, targets, envelope.Inbox(e, c.sender(), c.peer(targets[0]), 0, body))
 }
 
 func (c *conn) copies(targets []subjects.DeviceID, one func(to subjects.Key, n int) *natsMsg) []*natsMsg {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -14,7 +15,7 @@ import (
 
 type natsMsg = nats.Msg
 
-// store has the copies of a message stored, all or none, and answers. targets
+// store has a message stored, or all or none of its delayed copies, and answers. targets
 // are whom they are for, in the same order; none when that is not known yet.
 func (c *conn) store(e *wire.Envelope, targets []subjects.DeviceID, copies ...*natsMsg) {
 	c.s.metrics.received.Inc()
@@ -70,13 +71,37 @@ func (p *pendingStore) repeated(r inbox.BatchReceipt) {
 		p.c.log().Warn("recipients of a repeated message not found", "seq", r.First, "err", err)
 	} else {
 		a.Recipients = a.Recipients[:0]
-		for _, to := range first {
-			if address, err := to.Key.Address(); err == nil {
-				a.Recipients = append(a.Recipients, wire.Recipient{DeviceID: string(address.Device), Seq: to.Seq})
+		for n, to := range first {
+			address, err := to.Key.Address()
+			if err != nil {
+				continue
 			}
+			if to.Seq == 0 {
+				to.Seq = p.c.find(p.id, to.Key, n)
+			}
+			a.Recipients = append(a.Recipients, wire.Recipient{DeviceID: string(address.Device), Seq: to.Seq})
 		}
 	}
 	p.c.stored(p.id, a, nil)
+}
+
+// find is where a copy of a message of this device was stored, 0 if it is not
+// found.
+func (c *conn) find(id string, to subjects.Key, copyNumber int) uint64 {
+	found := make(chan uint64, 1)
+	subject := subjects.Inbox(to, subjects.Normal) // whatever its lane was
+	c.tenant.Publisher.Find(subject, envelope.DedupID(c.key, id, copyNumber), func(seq uint64, err error) {
+		if err != nil {
+			seq = 0
+		}
+		found <- seq
+	})
+	select {
+	case seq := <-found:
+		return seq
+	case <-c.s.ctx.Done():
+		return 0
+	}
 }
 
 // stored ends what store began: a is told, if it is not nil, or err.

@@ -14,6 +14,7 @@ const (
 	HeaderTrace       = "traceparent"
 	HeaderPriority    = "Rccs-Priority" // of a route: the lane, 0 to 3
 	HeaderUser        = "Rccs-User"     // of a topic's message: the user of the sending device
+	HeaderCopies      = "Rccs-Copies"   // of the first copy of a fan-out: the device tokens of all, in order
 	HeaderReplay      = "Rccs-Replay"   // "true": an operator delivers it again
 )
 

@@ -84,25 +84,32 @@ func seal(msgs []*nats.Msg) {
 // ours and names nobody.
 const noMsgID = "rccs/none"
 
-// earlier finds out where the earlier batch begins: its first message is sent
-// again by itself, under a condition that is never true and that nats-server
-// looks at after it has looked for a repeat. So nothing is stored.
+// earlier finds out where the earlier batch begins.
 func (p *Publisher) earlier(first *nats.Msg, done func(BatchReceipt, error)) {
-	probe := &nats.Msg{Subject: first.Subject, Header: nats.Header{
-		jetstream.MsgIDHeader:             first.Header[jetstream.MsgIDHeader],
-		jetstream.ExpectedLastMsgIDHeader: {noMsgID},
+	p.Find(first.Subject, first.Header.Get(jetstream.MsgIDHeader), func(seq uint64, err error) {
+		// When it is not found, another message of the batch was the repeat,
+		// or the window has just ended: it is not known that this one is
+		// stored.
+		if err != nil {
+			done(BatchReceipt{}, fmt.Errorf("inbox: repeat of a batch: %w", err))
+			return
+		}
+		done(BatchReceipt{First: seq, Last: seq, Duplicate: true}, nil)
+	})
+}
+
+// Find says where the message with a Nats-Msg-Id was stored inside the dedup
+// window. A message with that id is sent to a subject of the stream under a
+// condition that is never true and that nats-server looks at after it has
+// looked for a repeat. So nothing is stored.
+func (p *Publisher) Find(subject, msgID string, done func(seq uint64, err error)) {
+	probe := &nats.Msg{Subject: subject, Header: nats.Header{
+		jetstream.MsgIDHeader: {msgID}, jetstream.ExpectedLastMsgIDHeader: {noMsgID},
 	}}
 	p.Publish(probe, func(r Receipt, err error) {
-		switch {
-		case err == nil && r.Duplicate:
-			done(BatchReceipt{First: r.Seq, Last: r.Seq, Duplicate: true}, nil)
-		case err == nil:
+		if err == nil && !r.Duplicate {
 			err = errors.New("inbox: a probe was stored")
-			fallthrough
-		default:
-			// Another message of the batch was the repeat, or the window has
-			// just ended: it is not known that this one is stored.
-			done(BatchReceipt{}, fmt.Errorf("inbox: repeat of a batch: %w", err))
 		}
+		done(r.Seq, err)
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -195,8 +196,9 @@ type Recipient struct {
 	Seq uint64
 }
 
-// Recipients says who got the message of which the first copy is seq: what
-// was stored next to it under the same id by the same sender. A publish that
+// Recipients says who got the message of which the first copy is seq: those
+// that it names, with sequence 0 but for the first, or what was stored next to
+// it under the same id by the same sender. A publish that
 // turns out to be a repeat was stored for whomever the first one was for.
 func (h *Hub) Recipients(ctx context.Context, seq uint64) ([]Recipient, error) {
 	return recipients(ctx, h.fetch, seq)
@@ -212,6 +214,9 @@ func recipients(ctx context.Context, fetch *direct.Client, seq uint64) ([]Recipi
 		}
 		for _, m := range got {
 			key, _, ok := subjects.ParseInbox(m.Subject)
+			if names := m.Header.Get(subjects.HeaderCopies); len(all) == 0 && ok && m.Seq == seq && names != "" {
+				return namedCopies(key, seq, names), nil
+			}
 			thisID, thisFrom := m.Header.Get(subjects.HeaderID), m.Header.Get(subjects.HeaderFrom)
 			switch {
 			case m.Seq != seq+uint64(len(all)), !ok, len(all) > 0 && (thisID != id || thisFrom != from):
@@ -224,6 +229,20 @@ func recipients(ctx context.Context, fetch *direct.Client, seq uint64) ([]Recipi
 			return all, gone(all, seq)
 		}
 	}
+}
+
+// namedCopies are the recipients that a first copy names. Where the others are
+// stored is not known.
+func namedCopies(first subjects.Key, seq uint64, names string) []Recipient {
+	var all []Recipient
+	for n, name := range strings.Fields(names) {
+		to := Recipient{Key: subjects.Key(first.User() + "." + name)}
+		if n == 0 {
+			to.Seq = seq
+		}
+		all = append(all, to)
+	}
+	return all
 }
 
 // recipientsBatch is how many messages are read at a time to find a message's
