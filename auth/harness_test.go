@@ -9,10 +9,10 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
-	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stdout, k.Created(), fingerprint(k))
 		return
 	}
-	goleak.VerifyTestMain(m)
+	natstest.VerifyTestMain(m)
 }
 
 // fingerprint tells two sets of keys apart, by public parts only.

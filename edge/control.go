@@ -87,7 +87,7 @@ func (c *conn) unregister(e *wire.Envelope) {
 	c.mailbox().Detach()        // nothing more comes, and no cursor after it
 	c.leave(true, func(error) { // a session that could not be ended runs out
 		if u.Forget {
-			go c.unregistered(id, c.tenant.forget(c.s.ctx, c.who.Address))
+			go func() { c.unregistered(id, c.tenant.forget(c.s.ctx, c.who.Address)) }() // it waits for the store
 		} else {
 			c.unregistered(id, nil)
 		}
@@ -111,6 +111,9 @@ func (c *conn) unregistered(id string, err error) {
 func (t *Tenant) forget(ctx context.Context, a subjects.Address) error {
 	ctx, cancel := context.WithTimeout(ctx, forgetWithin)
 	defer cancel()
+	if err := t.Inbox.Release(ctx, a.Key()); err != nil { // its last cursor must not outlive it
+		return err
+	}
 	body, err := json.Marshal(map[string]string{"user": string(a.User), "device": string(a.Device)})
 	if err != nil {
 		return err

@@ -447,7 +447,7 @@ func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
 	mb.filling = false
-	mb.ready = true
+	mb.ready, mb.done = true, nil
 	for n := range mb.lanes {
 		l := &mb.lanes[n]
 		mb.pending += l.queued()
@@ -500,7 +500,10 @@ func (mb *Mailbox) restoreLocked(c *Cursor, floor, head uint64) (away bool) {
 	for n := range mb.lanes {
 		l := &mb.lanes[n]
 		l.known = c.Sent[n]
-		l.owed = slices.Clone(c.Unacked[n])
+		l.owed = slices.DeleteFunc(slices.Clone(c.Unacked[n]), func(seq uint64) bool {
+			_, done := mb.done[seq]
+			return done
+		})
 		for _, seq := range l.owed {
 			if _, asked := slices.BinarySearch(c.Asked, seq); asked {
 				l.asked = append(l.asked, seq)

@@ -40,6 +40,7 @@ type Mailbox struct {
 	lanes   [subjects.Lanes]lane
 	out     int                 // unacknowledged over all lanes
 	early   map[uint64]struct{} // acknowledged before they were sent here
+	done    map[uint64]struct{} // settled before the cursor was loaded
 	pending int                 // what waited at attach
 	ready   bool                // Attach is done with it
 	closed  bool
@@ -281,6 +282,12 @@ func (mb *Mailbox) settle(n subjects.Lane, seq uint64) {
 	} else if i, ok := slices.BinarySearch(l.owed, seq); ok {
 		l.owed = slices.Delete(l.owed, i, i+1)
 		delete(mb.early, seq)
+	} else if !mb.ready {
+		// The cursor is being loaded, and says that it is owed.
+		if mb.done == nil {
+			mb.done = make(map[uint64]struct{})
+		}
+		mb.done[seq] = struct{}{}
 	}
 	mb.ackedLocked(full)
 }
@@ -348,6 +355,11 @@ func (mb *Mailbox) closeLocked() (c Cursor, settling []uint64) {
 		for _, s := range mb.lanes[n].unacked {
 			if s.settling {
 				settling = append(settling, s.seq)
+			}
+		}
+		for seq := range mb.early {
+			if mb.lanes[n].owes(seq) {
+				settling = append(settling, seq) // acknowledged before it came up
 			}
 		}
 	}
