@@ -127,7 +127,9 @@ func (p *pull) statusLocked(m *nats.Msg) {
 	case status == "100": // idle heartbeat
 		if last := m.Header.Get("Nats-Last-Consumer"); last != "" && last != strconv.FormatUint(p.next-1, 10) {
 			p.failLocked("the heartbeat says that messages were missed")
+			return
 		}
+		p.r.idle()
 	case status == "408" || status == "404" || strings.Contains(text, "MaxBytes") || strings.Contains(text, "Batch Completed"):
 		// One request ended; requests end in order, so with the newest all have.
 		unused, _ := strconv.Atoi(m.Header.Get("Nats-Pending-Messages"))

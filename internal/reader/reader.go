@@ -85,7 +85,8 @@ type Reader struct {
 
 	failed atomic.Pointer[error] // why it can never go on
 
-	restart chan string // capacity 1: why the current consumer is no good
+	restart chan string   // capacity 1: why the current consumer is no good
+	quiet   chan struct{} // capacity 1: the consumer has nothing to deliver
 	caught  chan struct{}
 	once    sync.Once // closes caught
 
@@ -106,6 +107,7 @@ func New(opts Options) (*Reader, error) {
 		opts:    opts,
 		js:      js,
 		restart: make(chan string, 1),
+		quiet:   make(chan struct{}, 1),
 		caught:  make(chan struct{}),
 		done:    make(chan struct{}),
 	}, nil
@@ -236,6 +238,37 @@ func (r *Reader) open(ctx context.Context) (*pull, error) {
 	return p, nil
 }
 
+// idle is told that the consumer has nothing to deliver now. The last messages
+// of those that were stored before the start may have been removed meanwhile:
+// then none comes that says that none is left.
+func (r *Reader) idle() {
+	select {
+	case <-r.caught:
+		return
+	default:
+	}
+	select {
+	case r.quiet <- struct{}{}:
+	default: // it is being asked already
+	}
+}
+
+// askPending asks the server whether all is read, received messages included.
+func (r *Reader) askPending(ctx context.Context, p *pull) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	consumer, err := r.js.Consumer(ctx, r.opts.Stream, p.name)
+	if err != nil {
+		return // the next heartbeat asks again
+	}
+	info := consumer.CachedInfo()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if info.NumPending == 0 && info.Delivered.Consumer == p.next-1 {
+		r.caughtUp()
+	}
+}
+
 func (r *Reader) caughtUp() { r.once.Do(func() { close(r.caught) }) }
 
 func (r *Reader) replace(reason string) {
@@ -260,6 +293,9 @@ func (r *Reader) supervise(ctx context.Context, p *pull) {
 			r.drop(p.name)
 			return
 		case reason = <-r.restart:
+		case <-r.quiet:
+			r.askPending(ctx, p)
+			continue
 		case <-status:
 			reason = "the connection was re-established"
 		case <-tick.C:

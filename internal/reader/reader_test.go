@@ -80,3 +80,54 @@ func TestNarrowedReading(t *testing.T) {
 	publish()
 	await(append(first, `5 s.a.x "" 4`, `6 s.b.x "" 4`, `7 s.a.y "" 4`)...)
 }
+
+// The last message, which says that none is left, may be gone before it is
+// sent.
+func TestStartEndsWhenWhatIsLeftIsRemovedMeanwhile(t *testing.T) {
+	t.Parallel()
+	env := natstest.Server(t)
+	js, err := jetstream.New(env.Conn(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "WORK", Subjects: []string{"work"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 50
+	for range n {
+		if _, err := js.Publish(t.Context(), "work", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, removed := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	r, err := reader.New(reader.Options{
+		Conn: env.Conn(t), Stream: "WORK", FromStart: true, Batch: 1, Heartbeat: 100 * time.Millisecond,
+		Handle: func(reader.Entry) {
+			once.Do(func() { close(first) })
+			<-removed
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		<-first
+		defer close(removed)
+		if err := stream.Purge(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := r.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Stop(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if r.Last() >= n {
+		t.Error("all was sent before it was removed: the test shows nothing")
+	}
+}
