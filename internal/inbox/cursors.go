@@ -87,7 +87,7 @@ func (w *cursorWriter) collect() {
 	for _, mb := range dirty {
 		mb.mu.Lock()
 		mb.dirty = false
-		if !mb.closed {
+		if mb.ready && !mb.closed { // else it does not know its cursor yet
 			w.put(mb.key, mb.cursorLocked(mb.open))
 		}
 		mb.mu.Unlock()

@@ -447,7 +447,10 @@ func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
 	mb.filling = false
-	mb.ready, mb.done = true, nil
+	if mb.ready = true; len(mb.done) > 0 || len(mb.gaps) > 0 {
+		mb.dirtyLocked()
+	}
+	mb.done = nil
 	for n := range mb.lanes {
 		l := &mb.lanes[n]
 		mb.pending += l.queued()
