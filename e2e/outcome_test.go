@@ -181,6 +181,7 @@ func TestProtocol_2_CollapseKeyReplacesWhatWasNotSent(t *testing.T) {
 	second := a.give("b", 3, object{"collapseKey": "k", "priority": 3})
 	plain := a.give("b", 4, nil)
 	third := other.give("b", 5, object{"collapseKey": "k"})
+	s.caughtUp(t, u)
 	b := connect(t, s, u+"/b", nil)
 	got := []string{}
 	for range 3 {
