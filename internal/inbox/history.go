@@ -34,8 +34,11 @@ func (h *Hub) History(ctx context.Context, k subjects.Key, from uint64, limit, m
 	slices.SortFunc(msgs, func(a, b *Message) int { return cmp.Compare(a.Seq, b.Seq) })
 	bytes := 0
 	for i, m := range msgs {
+		if end != 0 && m.Seq > end {
+			return msgs[:i], end + 1, nil // not m: one that was not read may be before it
+		}
 		bytes += m.cost()
-		if i == limit || i > 0 && bytes > maxBytes || end != 0 && m.Seq > end {
+		if i == limit || i > 0 && bytes > maxBytes {
 			return msgs[:i], m.Seq, nil
 		}
 	}
