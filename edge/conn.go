@@ -80,6 +80,8 @@ type conn struct {
 	end       *ending
 	writing   bool // the writer runs
 	woken     bool // there may be something to write
+	bursting  bool // the writer has taken what it writes, and not accounted for it
+	parting   bool // the inbox gives nothing more
 	dead      bool // nothing more will be written
 
 	asks map[string]*ask // requests of the device, by id; guarded by Tenant.asksMu
@@ -125,9 +127,24 @@ func (c *conn) run() {
 	c.read()
 	if box := c.mailbox(); box != nil {
 		c.leave(false, nil)
-		box.Detach()
+		c.part(box)
 	}
 	c.settle()
+}
+
+// part ends the attachment to the inbox. To a device that does not acknowledge,
+// written is delivered: what is being written now is accounted for first, or it
+// would come again.
+func (c *conn) part(box *inbox.Mailbox) {
+	late := time.AfterFunc(c.s.opts.CloseTimeout, func() { _ = c.ws.Close() })
+	defer late.Stop()
+	c.mu.Lock()
+	c.parting = true
+	for c.auto && c.bursting {
+		c.changed.Wait()
+	}
+	c.mu.Unlock()
+	box.Detach()
 }
 
 // leave ends the session, once. ended says that the device wants it so, and

@@ -84,7 +84,7 @@ func (c *conn) unregister(e *wire.Envelope) {
 	c.draining, c.drainCode = true, wire.CloseNormal
 	c.inflight++
 	c.mu.Unlock()
-	c.mailbox().Detach()        // nothing more comes, and no cursor after it
+	c.part(c.mailbox())         // nothing more comes, and no cursor after it
 	c.leave(true, func(error) { // a session that could not be ended runs out
 		if u.Forget {
 			go func() { c.unregistered(id, c.tenant.forget(c.s.ctx, c.who.Address)) }() // it waits for the store

@@ -139,6 +139,7 @@ func (c *conn) write() {
 			c.delivered(box, b)
 		}
 		c.mu.Lock()
+		c.bursting = false
 		c.woken = c.woken || len(b.deliveries) > 0 || len(again) > 0
 		for _, s := range again {
 			if slices.Contains(c.followed, s) && !slices.Contains(c.ready, s) {
@@ -164,13 +165,13 @@ func (c *conn) take(b *burst) (box *inbox.Mailbox, more bool) {
 		c.changed.Broadcast()
 		return nil, false
 	}
-	c.woken = false
+	c.woken, c.bursting = false, true
 	b.answers, b.ping, b.pong, b.end = c.outgoing, c.ping, c.pong, c.end
 	b.batch, b.auto, b.to = c.batch && !c.plain, c.auto, c.who.Address
 	c.plain = false
 	c.outgoing, c.ping, c.pong = nil, false, nil
 	b.ready, c.ready = c.ready, nil
-	if c.end != nil {
+	if c.end != nil || c.parting {
 		b.ready = nil
 		return nil, true // what the inbox holds waits for the next connection
 	}
