@@ -47,7 +47,10 @@ type Hub struct {
 	ctx    context.Context // of fills
 	cancel context.CancelFunc
 	slots  chan struct{}
-	wg     sync.WaitGroup
+
+	workMu  sync.Mutex // after mu and a subscription's
+	closing bool       // no fill may begin
+	wg      sync.WaitGroup
 
 	mu      sync.Mutex
 	stopped bool
@@ -107,11 +110,25 @@ func (h *Hub) Stop(ctx context.Context) error {
 	}
 	h.stopped = true
 	h.mu.Unlock()
+	h.workMu.Lock()
+	h.closing = true
+	h.workMu.Unlock()
 	h.cancel()
 	h.wg.Wait()
 	err := h.reader.Stop(ctx)
 	h.fetch.Stop()
 	return err
+}
+
+// work runs a function on a goroutine that Stop waits for; false after Stop.
+func (h *Hub) work(run func()) bool {
+	h.workMu.Lock()
+	defer h.workMu.Unlock()
+	if h.closing {
+		return false
+	}
+	h.wg.Go(run)
+	return true
 }
 
 // Healthy returns an error when the stream cannot be followed, or has not been
@@ -180,6 +197,35 @@ func (h *Hub) read(ctx context.Context, subject string, from uint64, limit, maxB
 		}
 	}
 	return msgs, left, nil
+}
+
+// lost is the notice that messages of a topic between pos and next are gone;
+// nil when none is known to be. pos was a message of the topic and is not
+// found there any more.
+func (h *Hub) lost(ctx context.Context, topic string, pos, next uint64) (*Message, error) {
+	if next <= pos+1 {
+		return nil, nil
+	}
+	state, err := h.reader.State(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("topic: where the stream begins: %w", err)
+	}
+	notice := &Message{Topic: topic, LostFrom: pos + 1, Seq: next - 1}
+	switch first := state.FirstSeq; {
+	case first > pos+1:
+		notice.Seq = min(notice.Seq, first-1)
+		return notice, nil
+	case first == pos+1: // pos was too old, and nothing else
+		return nil, nil
+	}
+	// The stream goes back further, so that only the bound of the topic, or a
+	// purge, can have taken it. A replica that lags may not have it yet: it is
+	// believed when it has a later one.
+	got, _, err := h.fetch.Next(ctx, subjects.StreamTopic, subjects.AllTopics(), pos, 1, queueBytes)
+	if err != nil || len(got) == 0 || got[0].Seq == pos {
+		return nil, err
+	}
+	return notice, nil
 }
 
 // remove ends the handing out to a subscription.

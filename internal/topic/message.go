@@ -9,13 +9,19 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// Message is one stored message of a topic. It is shared and never changed.
+// Message is one stored message of a topic, or, if LostFrom is set, the notice
+// that messages are gone. It is shared and never changed.
 type Message struct {
 	Topic  string
 	Seq    uint64
 	Stored int64 // when it was stored, Unix nanoseconds
 	Header nats.Header
 	Data   []byte
+	// LostFrom is not 0 in a notice to one subscription: what the topic had
+	// between it and Seq, both included, is not stored any more. How many
+	// messages that were is not known, and after a long silence of the topic
+	// it may have been none.
+	LostFrom uint64
 
 	subject string
 	once    sync.Once

@@ -1,9 +1,11 @@
 package topic
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,6 +28,9 @@ type Since struct {
 const (
 	queueMessages = 256
 	queueBytes    = 1 << 20
+	// keepQueue is how long an empty queue may be and still be kept, so that
+	// a subscriber who keeps up costs no allocations.
+	keepQueue = 16
 )
 
 // fillRetry is how long a subscription waits after a failed read of the store.
@@ -43,13 +48,14 @@ type Subscription struct {
 	first   int // the next of queue
 	bytes   int
 	pos     uint64 // all up to it was queued, or is not wanted
+	anchor  bool   // pos is a message that was stored: if it is gone, more may be
 	behind  bool   // the store may have messages above pos that are not queued
 	filling bool
 	closed  bool
 }
 
 // Subscribe begins to follow a topic. ready is told, from another goroutine,
-// that Next may have something. last is the sequence of the topic's last stored
+// that Next has something again after it had nothing more. last is the sequence of the topic's last stored
 // message, 0 when there is none.
 func (h *Hub) Subscribe(ctx context.Context, topic string, since Since, ready func(*Subscription)) (s *Subscription, last uint64, err error) {
 	subject, err := subjects.Topic(topic)
@@ -85,6 +91,7 @@ func (h *Hub) Subscribe(ctx context.Context, topic string, since Since, ready fu
 	}
 	s.mu.Lock()
 	s.pos = pos
+	s.anchor = since.FromSeq && pos >= subjects.FirstTopicSeq
 	s.mu.Unlock()
 	if err := s.fill(ctx); err != nil {
 		return nil, 0, err
@@ -137,7 +144,7 @@ func (s *Subscription) room() bool {
 }
 
 func (s *Subscription) push(m *Message) {
-	s.pos = m.Seq
+	s.pos, s.anchor = m.Seq, m.LostFrom == 0
 	if s.first > len(s.queue)/2 && len(s.queue) == cap(s.queue) {
 		n := copy(s.queue, s.queue[s.first:])
 		clear(s.queue[n:])
@@ -160,7 +167,9 @@ func (s *Subscription) deliver(m *Message) {
 		return
 	}
 	s.push(m)
-	s.ready(s)
+	if s.queued() == 1 {
+		s.ready(s)
+	}
 }
 
 // Next appends to dst what is to be sent next, in order, up to limit messages
@@ -177,24 +186,22 @@ func (s *Subscription) Next(dst []*Message, limit, maxBytes int) (msgs []*Messag
 		dst = append(dst, m)
 	}
 	if s.queued() == 0 {
-		s.queue, s.first = nil, 0
+		s.queue, s.first = s.queue[:0], 0
+		if cap(s.queue) > keepQueue {
+			s.queue = nil
+		}
 	}
-	if s.behind && s.queued() <= queueMessages/2 {
-		s.refillLocked()
-	}
+	s.refillLocked()
 	return dst, s.queued() > 0
 }
 
-// refillLocked has the store read, once at a time.
+// refillLocked has the store read, once at a time, when it may have what the
+// queue lacks.
 func (s *Subscription) refillLocked() {
-	if s.filling || s.closed {
+	if !s.behind || s.filling || s.closed || s.queued() > queueMessages/2 {
 		return
 	}
-	if s.hub.ctx.Err() != nil {
-		return
-	}
-	s.filling = true
-	s.hub.wg.Go(s.refill)
+	s.filling = s.hub.work(s.refill)
 }
 
 // refill reads the store until the subscription is live or its queue full.
@@ -207,13 +214,28 @@ func (s *Subscription) refill() {
 	}
 	err := s.fill(h.ctx)
 	<-h.slots
+	s.filled(err)
+}
+
+// filled ends a refill.
+func (s *Subscription) filled(err error) {
+	h := s.hub
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.filling = false
 	if s.closed {
 		return
 	}
-	if err != nil && h.ctx.Err() == nil {
+	if s.queued() > 0 {
+		s.ready(s)
+	}
+	if err == nil {
+		// The owner may have emptied the queue since it was found full, and
+		// then nobody else would begin to read again.
+		s.refillLocked()
+		return
+	}
+	if h.ctx.Err() == nil {
 		h.opts.Logger.Warn("topic catch-up failed, retrying", "err", err)
 		time.AfterFunc(fillRetry, func() {
 			s.mu.Lock()
@@ -221,22 +243,27 @@ func (s *Subscription) refill() {
 			s.refillLocked()
 		})
 	}
-	if s.queued() > 0 {
-		s.ready(s)
-	}
 }
 
+// span is what a subscription lacks: from behind pos up to floor.
+type span struct {
+	pos, floor uint64
+	anchor     bool // pos is a message that was stored
+}
+
+// fill queues what the subscription lacks until it is live, or its queue full.
 func (s *Subscription) fill(ctx context.Context) error {
 	for {
-		pos, floor, more := s.join()
+		lacks, more := s.join()
 		if !more {
 			return nil
 		}
-		msgs, left, err := s.hub.read(ctx, s.subject, pos+1, queueMessages, queueBytes)
+		msgs, left, err := s.read(ctx, lacks)
 		if err != nil {
 			return err
 		}
 		s.mu.Lock()
+		s.anchor = false // it has been looked at
 		for _, m := range msgs {
 			if !s.room() {
 				left = 1
@@ -244,38 +271,65 @@ func (s *Subscription) fill(ctx context.Context) error {
 			}
 			s.push(m)
 		}
-		if left == 0 {
+		if left == 0 && s.pos < lacks.floor-1 {
 			// Nothing between here and the tail; of what is newer the tail
 			// knows.
-			s.pos = max(s.pos, floor-1)
+			s.pos, s.anchor = lacks.floor-1, false
 		}
 		s.mu.Unlock()
 	}
 }
 
+// read is the next of what is lacking, and before it, if something was lost, a
+// notice of that. Retention takes the oldest first, so while the message at
+// pos is there none behind it is lost: it is read again for that.
+func (s *Subscription) read(ctx context.Context, lacks span) (msgs []*Message, left int, err error) {
+	from := lacks.pos + 1
+	if lacks.anchor {
+		from--
+	}
+	msgs, left, err = s.hub.read(ctx, s.subject, from, queueMessages, queueBytes)
+	switch {
+	case err != nil || !lacks.anchor:
+		return msgs, left, err
+	case len(msgs) > 0 && msgs[0].Seq == lacks.pos:
+		return msgs[1:], left, nil
+	}
+	next := lacks.floor
+	if len(msgs) > 0 {
+		next = msgs[0].Seq
+	}
+	lost, err := s.hub.lost(ctx, s.topic, lacks.pos, next)
+	if lost != nil {
+		msgs = slices.Insert(msgs, 0, lost)
+	}
+	return msgs, left, err
+}
+
 // join queues what the tail has. more is false when the subscription is live
-// now, or full, or closed; else the store must be read from pos to floor.
-func (s *Subscription) join() (pos, floor uint64, more bool) {
+// now, or full, or closed; else the store must be read.
+func (s *Subscription) join() (lacks span, more bool) {
 	h := s.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || !s.behind || !s.room() {
-		return 0, 0, false
+		return span{}, false
 	}
 	if s.pos+1 < h.floor {
-		return s.pos, h.floor, true
+		return span{s.pos, h.floor, s.anchor}, true
 	}
-	for _, m := range h.tail {
-		if m.Seq <= s.pos || m.subject != s.subject {
+	i, _ := slices.BinarySearchFunc(h.tail, s.pos+1, func(m *Message, seq uint64) int { return cmp.Compare(m.Seq, seq) })
+	for _, m := range h.tail[i:] {
+		if m.subject != s.subject {
 			continue
 		}
 		if !s.room() {
-			return 0, 0, false
+			return span{}, false
 		}
 		s.push(m)
 	}
 	s.behind = false
-	return 0, 0, false
+	return span{}, false
 }

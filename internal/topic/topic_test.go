@@ -2,12 +2,15 @@ package topic_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/natstest"
@@ -27,9 +30,18 @@ type place struct {
 
 func newPlace(t *testing.T) *place {
 	t.Helper()
-	p := &place{env: natstest.Server(t)}
-	p.js = natstest.Streams(t, p.env.Conn(t))
+	env := natstest.Server(t)
+	natstest.Streams(t, env.Conn(t))
+	return startPlace(t, env)
+}
+
+func startPlace(t *testing.T, env *natstest.Env) *place {
+	t.Helper()
+	p := &place{env: env}
 	var err error
+	if p.js, err = jetstream.New(env.Conn(t)); err != nil {
+		t.Fatal(err)
+	}
 	if p.hub, err = topic.New(topic.Options{Read: p.env.Conn(t), Fetch: p.env.Conn(t)}); err != nil {
 		t.Fatal(err)
 	}
@@ -48,15 +60,61 @@ func newPlace(t *testing.T) *place {
 
 func (p *place) publish(t *testing.T, name string, n int) uint64 {
 	t.Helper()
+	seq, err := p.store(name, n, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return seq
+}
+
+// store stores a number once, however often the connection is cut, if it has
+// an id.
+func (p *place) store(name string, n int, id string) (uint64, error) {
 	subject, err := subjects.Topic(name)
 	if err != nil {
-		t.Fatal(err)
+		return 0, err
 	}
-	ack, err := p.js.Publish(context.WithoutCancel(t.Context()), subject, fmt.Append(nil, n))
+	msg := &nats.Msg{Subject: subject, Data: strconv.AppendInt(nil, int64(n), 10)}
+	if id != "" {
+		msg.Header = nats.Header{jetstream.MsgIDHeader: {id}}
+	}
+	for deadline := time.Now().Add(within); ; {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ack, err := p.js.PublishMsg(ctx, msg)
+		cancel()
+		if err == nil {
+			return ack.Sequence, nil
+		}
+		if id == "" || time.Now().After(deadline) {
+			return 0, err
+		}
+	}
+}
+
+// bound sets how many messages of a topic the stream keeps.
+func (p *place) bound(t *testing.T, n int64) {
+	t.Helper()
+	info, err := p.js.Stream(t.Context(), subjects.StreamTopic)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ack.Sequence
+	config := info.CachedInfo().Config
+	config.MaxMsgsPerSubject = n
+	if _, err := p.js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// purge removes what is stored below seq, of all topics.
+func (p *place) purge(t *testing.T, seq uint64) {
+	t.Helper()
+	stream, err := p.js.Stream(t.Context(), subjects.StreamTopic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Purge(t.Context(), jetstream.WithPurgeSequence(seq)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // follower reads a subscription at its own pace.
@@ -116,8 +174,18 @@ func TestNoGapNoSwapNoDouble(t *testing.T) {
 	go func() {
 		defer close(stored)
 		for n := range total {
-			seqs[n] = p.publish(t, "a.b", n)
-			p.publish(t, "a.other", n)
+			if n%(total/5) == total/10 {
+				p.env.Cut()
+			}
+			var err error
+			if seqs[n], err = p.store("a.b", n, "b"+strconv.Itoa(n)); err == nil {
+				_, err = p.store("a.other", n, "o"+strconv.Itoa(n))
+			}
+			if err != nil {
+				t.Error(err)
+				close(published)
+				return
+			}
 			published <- n
 		}
 	}()
@@ -218,5 +286,179 @@ func TestHistoryIsReadInPages(t *testing.T) {
 	}
 	if fmt.Sprint(got) != fmt.Sprint(seqs) {
 		t.Errorf("got %d, want %d", got, seqs)
+	}
+}
+
+// Retention of one topic overtakes a subscriber that does not read.
+func TestASlowSubscriberIsToldWhatItLost(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	const kept, total = 50, 6000 // far more than a queue and the tail hold
+	p.bound(t, kept)
+	slow, _ := p.follow(t, "busy", topic.Since{})
+	quick, _ := p.follow(t, "busy", topic.Since{})
+	quiet := p.publish(t, "quiet", 0) // keeps the stream's beginning where it is
+	var seqs []uint64
+	for n := range total {
+		seqs = append(seqs, p.publish(t, "busy", n))
+		if m := quick.take(t, 1, 10)[0]; m.LostFrom != 0 || m.Seq != seqs[n] {
+			t.Fatalf("the quick subscriber got %d lost from %d, want %d", m.Seq, m.LostFrom, seqs[n])
+		}
+	}
+	last := seqs[:0:0]
+	var lost []*topic.Message
+	for len(last) == 0 || last[len(last)-1] != seqs[total-1] {
+		m := slow.take(t, 1, 1)[0]
+		if m.LostFrom != 0 {
+			lost = append(lost, m)
+			continue
+		}
+		last = append(last, m.Seq)
+	}
+	if len(lost) != 1 || quiet > lost[0].LostFrom {
+		t.Fatalf("%d notices", len(lost))
+	}
+	// Each message came, or lies in the notice, never both.
+	for _, seq := range seqs {
+		if seq >= lost[0].LostFrom && seq <= lost[0].Seq {
+			continue
+		}
+		if len(last) == 0 || last[0] != seq {
+			t.Fatalf("%d neither came nor was told of", seq)
+		}
+		last = last[1:]
+	}
+	if len(last) != 0 {
+		t.Errorf("%d messages came that were told to be lost", len(last))
+	}
+}
+
+func TestASubscriberThatWasAwayIsToldWhatItLost(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		lose  func(t *testing.T, p *place, seqs []uint64)
+		told  bool
+		first int // message that comes then
+	}{
+		"too old":               {func(t *testing.T, p *place, seqs []uint64) { p.purge(t, seqs[6]) }, true, 6},
+		"too many":              {func(t *testing.T, p *place, _ []uint64) { p.bound(t, 3) }, true, 7},
+		"all":                   {func(t *testing.T, p *place, seqs []uint64) { p.purge(t, seqs[9]+2) }, true, 10},
+		"only what it had":      {func(t *testing.T, p *place, seqs []uint64) { p.purge(t, seqs[2]+1) }, false, 3},
+		"what came long before": {func(t *testing.T, p *place, seqs []uint64) { p.purge(t, seqs[2]) }, false, 3},
+		"nothing":               {func(*testing.T, *place, []uint64) {}, false, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const had = 2 // the message that the subscriber had last
+			p := newPlace(t)
+			var seqs []uint64
+			for n := range 10 {
+				seqs = append(seqs, p.publish(t, "a", n))
+				p.publish(t, "other", n)
+			}
+			c.lose(t, p, seqs)
+			again := p.restart(t)
+			f, _ := again.follow(t, "a", topic.Since{FromSeq: true, Seq: seqs[had]})
+			seqs = append(seqs, again.publish(t, "a", 10))
+			if c.told {
+				if m := f.take(t, 1, 1)[0]; m.LostFrom != seqs[had]+1 || m.Seq < seqs[c.first-1] || m.Seq >= seqs[c.first] || m.Topic != "a" {
+					t.Fatalf("notice from %d to %d of %d", m.LostFrom, m.Seq, seqs)
+				}
+			}
+			for i, m := range f.take(t, len(seqs)-c.first, 100) {
+				if m.LostFrom != 0 || m.Seq != seqs[c.first+i] {
+					t.Errorf("got %d lost from %d, want %d", m.Seq, m.LostFrom, seqs[c.first+i])
+				}
+			}
+		})
+	}
+}
+
+// restart is the same server with another hub, as another process would have.
+func (p *place) restart(t *testing.T) *place {
+	t.Helper()
+	if err := p.hub.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return startPlace(t, p.env)
+}
+
+func TestSubscriptionsOutliveTheServer(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	f, _ := p.follow(t, "a", topic.Since{})
+	var want []uint64
+	for round, fault := range []func(){func() {}, p.env.Restart, func() { p.env.Kill(); p.env.Start() }} {
+		fault()
+		for n := range 20 {
+			seq, err := p.store("a", n, fmt.Sprint(round, "-", n))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want = append(want, seq)
+		}
+	}
+	for i, m := range f.take(t, len(want), 7) {
+		if m.Seq != want[i] || m.LostFrom != 0 {
+			t.Fatalf("message %d has seq %d, want %d", i, m.Seq, want[i])
+		}
+	}
+}
+
+func TestAClosedSubscriptionHearsNothing(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	closed, _ := p.follow(t, "a", topic.Since{})
+	open, _ := p.follow(t, "a", topic.Since{})
+	p.publish(t, "a", 0)
+	open.take(t, 1, 1)
+	closed.sub.Close()
+	closed.sub.Close()
+	p.publish(t, "a", 1)
+	open.take(t, 1, 1)
+	if got, more := closed.sub.Next(nil, 10, 1<<20); len(got) > 0 || more {
+		t.Errorf("%d messages after the end", len(got))
+	}
+}
+
+func TestBadTopicsAreRefused(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	for _, name := range []string{"", ".", "a..b", "a.", ".a", "a\x00b", string([]byte{0xff})} {
+		if _, _, err := p.hub.Subscribe(t.Context(), name, topic.Since{}, func(*topic.Subscription) {}); !errors.Is(err, subjects.ErrName) {
+			t.Errorf("subscribe %q: %v", name, err)
+		}
+		if _, _, err := p.hub.History(t.Context(), name, 0, 1, 1); !errors.Is(err, subjects.ErrName) {
+			t.Errorf("history %q: %v", name, err)
+		}
+	}
+}
+
+// The wildcards of NATS are names like any other.
+func TestWildcardsHaveNoMeaning(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	star, _ := p.follow(t, "a.*", topic.Since{})
+	all, _ := p.follow(t, ">", topic.Since{})
+	p.publish(t, "a.b", 0)
+	one, two := p.publish(t, "a.*", 1), p.publish(t, ">", 2)
+	if m := star.take(t, 1, 1)[0]; m.Seq != one || m.Topic != "a.*" {
+		t.Errorf("a.*: got %q seq %d", m.Topic, m.Seq)
+	}
+	if m := all.take(t, 1, 1)[0]; m.Seq != two || m.Topic != ">" {
+		t.Errorf(">: got %q seq %d", m.Topic, m.Seq)
+	}
+}
+
+func TestNothingWorksAfterStop(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	for range 2 {
+		if err := p.hub.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := p.hub.Subscribe(t.Context(), "a", topic.Since{}, func(*topic.Subscription) {}); !errors.Is(err, topic.ErrStopped) {
+		t.Errorf("subscribe: %v", err)
 	}
 }
