@@ -10,8 +10,9 @@ import (
 )
 
 // Topics says which topics a credential may be used for. The zero value allows
-// all of the tenant. A credential whose permissions name subjects of topics
-// allows what those say.
+// all of the tenant. What a credential's permissions deny is denied; and if
+// what they allow names subjects of topics, nothing beyond is allowed. The
+// other subjects that a device's credential lists say nothing of topics.
 type Topics struct {
 	publish, subscribe *rules
 }
@@ -39,22 +40,20 @@ func newTopics(claims *jwt.UserClaims) Topics {
 	return Topics{publish: topicRules(&claims.Pub), subscribe: topicRules(&claims.Sub)}
 }
 
-// topicRules are the patterns that name topics; nil when there are none.
+// topicRules are what a credential's permissions say of topics; nil when that
+// is nothing.
 func topicRules(p *jwt.Permission) *rules {
-	ours := func(all jwt.StringList) (found []string) {
-		for _, pattern := range all {
-			if strings.HasPrefix(pattern, subjects.TopicPrefix) {
-				found = append(found, pattern)
-			}
-		}
-		return found
+	r := rules{deny: p.Deny}
+	if slices.ContainsFunc(p.Allow, namesTopics) {
+		r.allow = p.Allow
 	}
-	r := rules{allow: ours(p.Allow), deny: ours(p.Deny)}
-	if r.allow == nil && r.deny == nil {
+	if len(r.allow) == 0 && len(r.deny) == 0 {
 		return nil
 	}
 	return &r
 }
+
+func namesTopics(pattern string) bool { return strings.HasPrefix(pattern, subjects.TopicPrefix) }
 
 // matches says whether a pattern of NATS covers a literal subject.
 func matches(pattern, subject string) bool {

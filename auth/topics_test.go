@@ -21,6 +21,13 @@ func TestTopicsOfACredential(t *testing.T) {
 		"more than a token":       {[]string{"rccs.topic.*"}, nil, "rccs.topic.x.a", false},
 		"denied":                  {nil, []string{"rccs.topic.secret"}, "rccs.topic.secret", false},
 		"beside the denied":       {nil, []string{"rccs.topic.secret"}, "rccs.topic.secrets", true},
+		"all is denied":           {nil, []string{">"}, "rccs.topic.x", false},
+		"all of ours is denied":   {nil, []string{"rccs.>"}, "rccs.topic.x", false},
+		"a wider denial":          {nil, []string{"*.*.x"}, "rccs.topic.x", false},
+		"another denial":          {nil, []string{"rccs.signal.>", "*.other.>", "_INBOX.*.*.>"}, "rccs.topic.x", true},
+		"all, and one by name":    {[]string{"rccs.topic.a", ">"}, nil, "rccs.topic.b", true},
+		"ours, and one by name":   {[]string{"rccs.topic.a", "rccs.>"}, nil, "rccs.topic.b", true},
+		"an allowance beside":     {[]string{"rccs.topic.a", "rccs.signal.>"}, nil, "rccs.topic.b", false},
 		"denied among allowed":    {[]string{"rccs.topic.>"}, []string{"rccs.topic.a.*"}, "rccs.topic.a.b", false},
 		"all but services denied": {nil, []string{"rccs.topic.>"}, "rccs.topic.x", false},
 	} {

@@ -40,6 +40,7 @@ type conn struct {
 	badFrames int // in a row
 	items     []wire.Item
 	topics    map[string]*topic.Subscription // made with the first
+	rights    auth.Topics                    // of the credential; a renewal changes them
 	seqs      []uint64
 
 	// Set by the read loop before box is published under mu; constant then.

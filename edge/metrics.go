@@ -19,6 +19,8 @@ type metrics struct {
 	redelivered  prometheus.Counter
 	acked        prometheus.Counter
 	dropped      prometheus.Counter
+	published    prometheus.Counter
+	topicSent    prometheus.Counter
 	storedWrite  prometheus.Histogram
 	storedAck    prometheus.Histogram
 	publishDelay prometheus.Histogram
@@ -45,6 +47,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		redelivered:  counter("rccs_messages_redelivered_total", "Of those, the ones that may have been written before."),
 		acked:        counter("rccs_messages_acked_total", "Messages that devices acknowledged."),
 		dropped:      counter("rccs_ephemeral_dropped_total", "Ephemeral messages not written because the device does not read."),
+		published:    counter("rccs_topic_published_total", "Messages of topics that devices published and that are stored."),
+		topicSent:    counter("rccs_topic_sent_total", "Messages of topics written to devices."),
 		storedWrite:  histogram("rccs_stored_to_written_seconds", "From storage to the device's socket; time away counts."),
 		storedAck:    histogram("rccs_stored_to_acked_seconds", "From storage to the device's acknowledgement; time away counts."),
 		publishDelay: histogram("rccs_received_to_stored_seconds", "From a device's frame to its storage."),

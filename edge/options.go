@@ -61,6 +61,9 @@ type Options struct {
 	// Window is the bound of unacknowledged messages for devices that ask
 	// for none, MaxWindow the largest they may ask for. Defaults 256, 4,096.
 	Window, MaxWindow int
+	// MaxTopics is how many topics a connection may be subscribed to. Default
+	// 100.
+	MaxTopics int
 	// WriteTimeout is how long a write may be stuck before the connection is
 	// given up. Nothing is lost by it. Default 30 s.
 	WriteTimeout time.Duration
@@ -91,7 +94,7 @@ func (o *Options) validate() error {
 	for _, n := range []struct {
 		value *int
 		zero  int
-	}{{&o.MaxMessageBytes, 1 << 20}, {&o.Window, 256}, {&o.MaxWindow, 4096}} {
+	}{{&o.MaxMessageBytes, 1 << 20}, {&o.Window, 256}, {&o.MaxWindow, 4096}, {&o.MaxTopics, 100}} {
 		if *n.value <= 0 {
 			*n.value = n.zero
 		}

@@ -165,6 +165,7 @@ func (c *conn) adopt(reg *wire.Register, who auth.Identity, tenant *Tenant) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.tenant, c.who, c.key = tenant, who, who.Address.Key()
+	c.rights = who.Topics
 	c.batch = reg.Batch
 	c.auto = reg.AckMode == wire.AckAuto || reg.AckMode == "" && !c.v1
 	c.issued = who.IssuedAt
@@ -292,6 +293,7 @@ func (c *conn) renew(e *wire.Envelope) {
 	}
 	c.log().Info("credential renewed", "session", string(c.sess.ID), "expires", who.Expires)
 	c.answer(wire.TypeAck, body)
+	c.restrict(who.Topics)
 }
 
 // replaced is the mailbox's word that a newer connection took over.

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/topic"
@@ -22,8 +23,6 @@ type Topics interface {
 }
 
 const (
-	// maxTopics is how many topics a connection may be subscribed to.
-	maxTopics = 100
 	// topicWithin bounds what a device asks of the store and waits for.
 	topicWithin = 10 * time.Second
 	// historyBytes bounds the messages of one answer.
@@ -42,12 +41,12 @@ func (c *conn) subscribe(e *wire.Envelope) {
 		c.fail(e, wire.NewError(wire.BadMessage, "payload.topic: "+err.Error()))
 		return
 	}
-	if !c.who.Topics.MaySubscribe(subject) {
+	if !c.rights.MaySubscribe(subject) {
 		c.fail(e, wire.NewError(wire.PermissionDenied, "the credential does not allow to subscribe to this topic"))
 		return
 	}
 	c.unfollow(sub.Topic) // a repeat begins anew
-	if len(c.topics) >= maxTopics {
+	if len(c.topics) >= c.s.opts.MaxTopics {
 		c.fail(e, wire.NewError(wire.RateLimited, "too many topics on this connection: unsubscribe from some"))
 		return
 	}
@@ -56,6 +55,9 @@ func (c *conn) subscribe(e *wire.Envelope) {
 	since := topic.Since{
 		FromSeq: sub.Since.Kind == wire.SinceSeq, Seq: sub.Since.Seq,
 		Time: sub.Since.Time, Last: sub.Since.Kind == wire.SinceLast,
+	}
+	if epoch := time.Unix(0, 0); sub.Since.Kind == wire.SinceTime && since.Time.Before(epoch) {
+		since.Time = epoch // nothing is older, and the zero time means now
 	}
 	// Nothing of the topic is written before the answer: the writer looks at a
 	// subscription only when it is entered below.
@@ -77,6 +79,18 @@ func (c *conn) subscribe(e *wire.Envelope) {
 	c.readyLocked(s)
 	if c.end != nil || c.dead { // its subscriptions may have been dropped already
 		go s.Close()
+	}
+}
+
+// restrict has the connection obey what a renewed credential allows: what it
+// listens to and may not any more ends, and the device is told.
+func (c *conn) restrict(rights auth.Topics) {
+	c.rights = rights
+	for name := range c.topics {
+		if subject, err := subjects.Topic(name); err == nil && !rights.MaySubscribe(subject) {
+			c.unfollow(name)
+			c.tell(wire.NewError(wire.PermissionDenied, "the renewed credential does not allow topic "+name+": its subscription has ended"))
+		}
 	}
 }
 
@@ -152,7 +166,7 @@ func (c *conn) publish(e *wire.Envelope) {
 		c.fail(e, wire.NewError(wire.BadMessage, "payload.topic: "+err.Error()))
 		return
 	}
-	if !c.who.Topics.MayPublish(subject) {
+	if !c.rights.MayPublish(subject) {
 		c.fail(e, wire.NewError(wire.PermissionDenied, "the credential does not allow to publish to this topic"))
 		return
 	}
@@ -163,6 +177,7 @@ func (c *conn) publish(e *wire.Envelope) {
 	id, name := e.ID, p.Topic
 	c.tenant.Publisher.Publish(msg, func(r inbox.Receipt, err error) {
 		if err == nil {
+			c.s.metrics.published.Inc()
 			answer := wire.Published{OriginalID: id, Topic: name, Seq: r.Seq, Duplicate: r.Duplicate}
 			c.answer(wire.TypeAck, answer.AppendPayload(nil))
 		}
@@ -201,7 +216,7 @@ func (c *conn) topicHistory(ctx context.Context, q wire.History) ([]byte, uint64
 	if err != nil {
 		return nil, 0, wire.NewError(wire.BadMessage, "payload.topic: "+err.Error())
 	}
-	if !c.who.Topics.MaySubscribe(subject) {
+	if !c.rights.MaySubscribe(subject) {
 		return nil, 0, wire.NewError(wire.PermissionDenied, "the credential does not allow to read this topic")
 	}
 	msgs, next, err := c.tenant.Topics.History(ctx, q.Topic, q.From, q.Limit, historyBytes)
@@ -235,6 +250,10 @@ func (c *conn) inboxHistory(ctx context.Context, q wire.History) ([]byte, uint64
 
 // topicFrame is a topic's message as each subscriber gets it.
 func topicFrame(dst []byte, m *topic.Message) []byte {
+	if m.LostFrom != 0 {
+		gap := wire.Gap{Topic: m.Topic, From: m.LostFrom, To: m.Seq}
+		return gap.Append(dst)
+	}
 	e := wire.Envelope{
 		ID: envelope.Value(m.Header, subjects.HeaderID), Type: wire.TypeTopic, Topic: m.Topic, Seq: m.Seq,
 		FromDeviceID: envelope.Value(m.Header, subjects.HeaderFrom), Priority: wire.Normal,

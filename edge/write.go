@@ -313,6 +313,9 @@ func (c *conn) flushFrame(b *burst) error {
 // delivered counts what was written and, for a device that does not
 // acknowledge, settles it.
 func (c *conn) delivered(box *inbox.Mailbox, b *burst) {
+	if len(b.topics) > 0 {
+		c.s.metrics.topicSent.Add(float64(len(b.topics)))
+	}
 	if len(b.deliveries) == 0 {
 		return
 	}

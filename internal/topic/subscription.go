@@ -13,12 +13,17 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
+// ahead is more than the clocks of two machines differ. What lies so far ahead
+// is not asked for: the server counts nanoseconds, and takes a time after 2262
+// for one in the past.
+const ahead = time.Hour
+
 // Since says where a subscription begins. The zero value is now.
 type Since struct {
 	// After a sequence, when FromSeq is set.
 	FromSeq bool
 	Seq     uint64
-	// At or after a time, unless it is zero.
+	// At or after a time, unless it is zero. One in the future is now.
 	Time time.Time
 	// Last begins with the last message stored.
 	Last bool
@@ -112,7 +117,7 @@ func (h *Hub) begin(ctx context.Context, subject string, since Since, head, last
 		return since.Seq, nil
 	case since.Last && last > 0:
 		return last - 1, nil
-	case !since.Time.IsZero():
+	case !since.Time.IsZero() && since.Time.Before(time.Now().Add(ahead)):
 		got, _, err := h.fetch.Get(ctx, subjects.StreamTopic, &direct.Request{StartTime: &since.Time, NextFor: subject, Batch: 1})
 		if err != nil {
 			return 0, fmt.Errorf("topic: subscribe: %w", err)
