@@ -79,12 +79,12 @@ func (mb *Mailbox) retentionLocked(c *Cursor) {
 	}
 }
 
-// lookEvery is how often the stream is asked where it begins. Messages go after
-// days; a device that attaches in between is told the next time.
+// lookEvery is how often the stream is asked where it begins, for devices that
+// are attached. Who attaches asks anew.
 const lookEvery = time.Minute
 
-// watchFirst keeps track of where the stream begins, until the hub stops.
-func (h *Hub) watchFirst() {
+// watchStream keeps track of where the stream begins, until the hub stops.
+func (h *Hub) watchStream() {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
@@ -94,18 +94,10 @@ func (h *Hub) watchFirst() {
 		case <-tick.C:
 		}
 		ctx, cancel := context.WithTimeout(h.closing, fullWithin)
-		err := h.lookFirst(ctx)
+		_, err := h.look(ctx)
 		cancel()
 		if err != nil && h.closing.Err() == nil {
 			h.opts.Logger.Warn("the stream does not say where it begins", "err", err)
 		}
 	}
-}
-
-func (h *Hub) lookFirst(ctx context.Context) error {
-	state, err := h.reader.State(ctx)
-	if err == nil {
-		h.first.Store(state.FirstSeq)
-	}
-	return err
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/reader"
@@ -84,8 +85,12 @@ type Hub struct {
 	// handing out, so that a cursor never claims what is still on its way.
 	head atomic.Uint64
 
-	// first is where the stream began when it was last looked at.
-	first atomic.Uint64
+	// first is where the stream began when it was last looked at, and perLane
+	// how many messages it keeps of one subject; 0 or less: all.
+	first   atomic.Uint64
+	perLane atomic.Int64
+	js      jetstream.JetStream // on Options.Fetch
+	ends    ends
 
 	// closing ends when the hub stops.
 	closing context.Context
@@ -100,6 +105,7 @@ type Hub struct {
 	depths    map[subjects.Key]*depth
 	tail      *tail
 	scratch   []*Message
+	waits     headWaits
 	stopped   bool
 }
 
@@ -121,6 +127,9 @@ func New(opts Options) (*Hub, error) {
 		return nil, err
 	}
 	h.reader = r
+	if h.js, err = jetstream.New(opts.Fetch); err != nil {
+		return nil, fmt.Errorf("inbox: %w", err)
+	}
 	h.closing, h.cut = context.WithCancel(context.Background())
 	h.fetch = direct.New(opts.Fetch)
 	h.last = h.fetch.Last(subjects.StreamInbox, true)
@@ -150,14 +159,14 @@ func (h *Hub) Start(ctx context.Context) error {
 		h.fetch.Stop()
 		return err
 	}
-	if err := h.lookFirst(ctx); err != nil {
+	if _, err := h.look(ctx); err != nil {
 		_ = h.reader.Stop(context.WithoutCancel(ctx))
 		h.fetch.Stop()
 		return err
 	}
 	h.cursors.start()
 	h.outcomes.start()
-	h.wg.Go(h.watchFirst)
+	h.wg.Go(h.watchStream)
 	return nil
 }
 
@@ -177,6 +186,7 @@ func (h *Hub) Stop(ctx context.Context) error {
 	for _, mb := range boxes {
 		mb.Detach()
 	}
+	h.ends.close()
 	h.cut()
 	h.wg.Wait()
 	h.outcomes.stop(ctx)
@@ -310,6 +320,7 @@ func (h *Hub) handle(e reader.Entry) {
 		}
 	}
 	h.head.Store(e.Seq)
+	h.waits.wake(e.Seq)
 }
 
 // Attach makes the device's inbox flow here, taking it over from an earlier
@@ -420,10 +431,12 @@ func (h *Hub) detach(mb *Mailbox) {
 
 // restore gives mb the device's cursor and the first of what waits.
 func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
+	end := h.askEnd()
 	c, err := h.cursors.load(ctx, mb.key)
 	if err != nil {
 		return err
 	}
+	h.reach(ctx, end)
 	h.mu.Lock()
 	floor, head := h.tail.floor, h.head.Load()
 	h.mu.Unlock()
