@@ -79,6 +79,12 @@ func (mb *Mailbox) fillStep(ctx context.Context, n subjects.Lane) (again bool, e
 	if mb.closed {
 		return false, nil
 	}
+	if !l.looked {
+		l.looked = true
+		if len(msgs) > 0 && mb.hub.fullLane(len(msgs)+left) {
+			mb.overflowedLocked(n, msgs[0].Seq)
+		}
+	}
 	for i, m := range msgs {
 		// The lane is behind, so nobody else moved it.
 		if l.left = left + len(msgs) - i; !l.room() {

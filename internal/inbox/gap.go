@@ -12,8 +12,8 @@ import (
 // store: because it was too old, or too much came after it, or an operator
 // purged it. What it was sent before is listed in its cursor, so that the count
 // is exact. Of what it was never sent nobody has kept a list: when the store's
-// first message is behind the end of what the device has, what was between may
-// have held messages for it, and the count is not known.
+// first message is behind the end of what the device has, or its lane is full,
+// what was between may have held messages for it, and the count is not known.
 
 // gapLocked notes that messages of a lane are gone.
 func (mb *Mailbox) gapLocked(n subjects.Lane, from, to, count uint64) {
@@ -76,6 +76,22 @@ func (mb *Mailbox) retentionLocked(c *Cursor) {
 		if seq > 0 && seq+1 < first {
 			mb.gapLocked(subjects.Lane(n), seq+1, first-1, 0)
 		}
+	}
+}
+
+// fullLane says whether the store keeps no more of a lane than n messages, so
+// that older ones may have made room for newer.
+func (h *Hub) fullLane(n int) bool {
+	bound := h.perLane.Load()
+	return bound > 0 && int64(n) >= bound
+}
+
+// overflowedLocked notes what the device was never sent and a full lane does not
+// hold any more. first is the first message that it holds.
+func (mb *Mailbox) overflowedLocked(n subjects.Lane, first uint64) {
+	from := max(mb.lanes[n].known+1, mb.hub.first.Load())
+	if from < first {
+		mb.gapLocked(n, from, first-1, 0)
 	}
 }
 

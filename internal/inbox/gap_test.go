@@ -99,3 +99,35 @@ func TestGapTellsWhatRetentionTook(t *testing.T) {
 		}
 	}
 }
+
+// A lane that services have filled past the store's bound has lost its first
+// messages, and the device is told.
+func TestGapTellsWhatAFullLaneLost(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	stream, err := s.js.Stream(t.Context(), subjects.StreamInbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := stream.CachedInfo().Config
+	config.MaxMsgsPerSubject = 4
+	if _, err := s.js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	s.put(subjects.Address{User: "bob", Device: "phone"}.Key(), subjects.Normal, 0, 1) // from here on the stream has all
+	s.put(phone, subjects.Normal, 0, 1)
+	d := s.attach(phone, 100)
+	got := d.receive(1)
+	ack(d, got)
+	d.box.Detach()
+	s.put(phone, subjects.Normal, 1, 6) // 1 and 2 make room
+	s.put(phone, subjects.Low, 7, 3)    // all of it fits
+	s.stop()
+	s.start(nil)
+	d = s.attach(phone, 100)
+	expect(t, d.receive(7), "3 4 5 6 7 8 9")
+	want := wire.Gap{Lane: "normal", From: got[0].Seq + 1, To: got[0].Seq + 2}
+	if gaps := s.gaps(d); len(gaps) != 1 || gaps[0] != want {
+		t.Errorf("told %+v, want %+v", gaps, want)
+	}
+}

@@ -41,6 +41,8 @@ type lane struct {
 	// is about how many, when a batch was read last.
 	behind bool
 	left   int
+	// looked: the store was read once, from where the device stood.
+	looked bool
 }
 
 // sent is a message on its way to the device.
