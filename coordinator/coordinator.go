@@ -200,6 +200,9 @@ func (c *Coordinator) Stop(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// silence of the devices' buckets after which the coordinator is not healthy.
+const silence = 5 * time.Second
+
 // Healthy returns why the coordinator cannot do its work now, or nil.
 func (c *Coordinator) Healthy() error {
 	if !c.pub.Connected() {
@@ -213,5 +216,5 @@ func (c *Coordinator) Healthy() error {
 	if err := errors.Join(c.router.reader.Err(), c.deadlines.reader.Err()); err != nil {
 		return fmt.Errorf("the coordinator must be restarted: %w", err)
 	}
-	return nil
+	return c.roster.Healthy(silence)
 }

@@ -24,10 +24,15 @@ func (c *Coordinator) put(msg *nats.Msg, done func(uint64, error)) {
 	})
 }
 
+// wrongLastSequenceInFlight is how a clustered JetStream says that a
+// compare-and-set has lost to what is about to be stored.
+const wrongLastSequenceInFlight = 10164
+
 // lost says that a compare-and-set has lost.
 func lost(err error) bool {
 	var refused *inbox.StoreError
-	return errors.As(err, &refused) && refused.ErrCode == int(jetstream.JSErrCodeStreamWrongLastSequence)
+	return errors.As(err, &refused) &&
+		(refused.ErrCode == int(jetstream.JSErrCodeStreamWrongLastSequence) || refused.ErrCode == wrongLastSequenceInFlight)
 }
 
 // refusedForGood says that the store will never take the message.

@@ -188,13 +188,18 @@ func (p *edgePart) openTenant(ctx context.Context, read *nats.Conn) error {
 // put stores a roster's entry.
 func (p *edgePart) put(msg *nats.Msg, done func(uint64, error)) { putEntry(p.pub, msg, done) }
 
-// wrongLastSequence is how JetStream says that a compare-and-set has lost.
-const wrongLastSequence = 10071
+// How JetStream says that a compare-and-set has lost: to what is stored, or,
+// in a cluster, to what is about to be.
+const (
+	wrongLastSequence         = 10071
+	wrongLastSequenceInFlight = 10164
+)
 
 func putEntry(pub *inbox.Publisher, msg *nats.Msg, done func(uint64, error)) {
 	pub.Publish(msg, func(r inbox.Receipt, err error) {
 		var refused *inbox.StoreError
-		if errors.As(err, &refused) && refused.ErrCode == wrongLastSequence {
+		if errors.As(err, &refused) &&
+			(refused.ErrCode == wrongLastSequence || refused.ErrCode == wrongLastSequenceInFlight) {
 			err = roster.ErrConflict
 		}
 		done(r.Seq, err)
@@ -271,6 +276,9 @@ func (p *edgePart) healthy() error {
 		}
 	}
 	if err := p.topics.Healthy(silence); err != nil {
+		return err
+	}
+	if err := p.roster.Healthy(silence); err != nil {
 		return err
 	}
 	return p.hub.Healthy(silence)

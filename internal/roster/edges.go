@@ -4,17 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
-	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
-	"github.com/rccs-io/rccs/wire"
 )
 
 // Edge is what an edge says of itself in its lease.
@@ -25,19 +23,23 @@ type Edge struct {
 	Version string    `json:"version,omitempty"`
 	Started time.Time `json:"started"`
 	Devices int       `json:"devices"`
-	// Heard is when the lease was last seen to be renewed, by this process's
-	// clock.
+	// Heard is when a sign of life was last seen, by this process's clock.
 	Heard time.Time `json:"-"`
 }
 
 // edgeState is what is known of an edge.
 type edgeState struct {
 	Edge
-	dead bool
+	dead time.Time // since when; zero: it lives
 }
 
-// sweptBy begins the edge of a session that a janitor has ended.
-const sweptBy = "swept:"
+func (st *edgeState) isDead() bool { return st != nil && !st.dead.IsZero() }
+
+// beat is how often the server is to speak of the leases, so that silence is
+// noticed well within a lease.
+func (r *Roster) beat() time.Duration {
+	return min(max(r.opts.Lease/5, 100*time.Millisecond), time.Second)
+}
 
 // onEdge applies one entry of the edges' bucket.
 func (r *Roster) onEdge(e reader.Entry) {
@@ -46,6 +48,11 @@ func (r *Roster) onEdge(e reader.Entry) {
 		return
 	}
 	if deleted(&e) {
+		if id == r.edge && !r.stopped.Load() {
+			r.opts.Logger.Warn("another edge has taken this one's name: give each edge its own", "name", r.opts.Edge.Name)
+			r.proveAlive()
+			return
+		}
 		r.died(id)
 		return
 	}
@@ -54,22 +61,38 @@ func (r *Roster) onEdge(e reader.Entry) {
 		r.opts.Logger.Warn("unreadable lease ignored", "edge", id, "err", err)
 		return
 	}
-	lease.ID, lease.Heard = id, time.Now()
+	lease.ID, lease.Heard = strings.Clone(id), time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.edges[id] = &edgeState{Edge: lease}
+	r.edges[lease.ID] = &edgeState{Edge: lease}
 }
 
-// died notes that an edge is no more.
+// aliveLocked takes a session that an edge has written for a sign of life: its
+// lease comes by another way, and may be later.
+func (r *Roster) aliveLocked(s *session) {
+	if !s.online() || s.writer() != s.Edge {
+		return
+	}
+	st := r.edges[s.Edge]
+	if st == nil {
+		st = &edgeState{Edge: Edge{ID: s.Edge}}
+		r.edges[s.Edge] = st
+	}
+	st.dead, st.Heard = time.Time{}, time.Now()
+}
+
+// died notes that edges are no more.
 func (r *Roster) died(ids ...string) {
+	now := time.Now()
 	r.mu.Lock()
 	live := r.live
 	for _, id := range ids {
-		if st := r.edges[id]; st != nil {
-			st.dead = true
-		} else {
-			r.edges[id] = &edgeState{Edge: Edge{ID: id}, dead: true}
+		st := r.edges[id]
+		if st == nil {
+			st = &edgeState{Edge: Edge{ID: strings.Clone(id)}}
+			r.edges[st.ID] = st
 		}
+		st.dead = now
 	}
 	r.mu.Unlock()
 	if live && len(ids) > 0 && r.opts.Died != nil {
@@ -80,17 +103,17 @@ func (r *Roster) died(ids ...string) {
 // noteUnknownEdges finds the edges that sessions name and that have no lease.
 // It is called when all buckets have been read, leases last.
 func (r *Roster) noteUnknownEdges() {
-	var unknown []string
+	unknown := make(map[string]bool)
 	r.mu.RLock()
 	for _, devices := range r.users {
 		for _, d := range devices {
-			if d.sess.online() && r.edges[d.sess.Edge] == nil && !slices.Contains(unknown, d.sess.Edge) {
-				unknown = append(unknown, d.sess.Edge)
+			if d.sess.online() && r.edges[d.sess.Edge] == nil {
+				unknown[d.sess.Edge] = true
 			}
 		}
 	}
 	r.mu.RUnlock()
-	r.died(unknown...)
+	r.died(slices.Collect(maps.Keys(unknown))...)
 }
 
 // EdgeID is the id of this edge; empty when the roster only follows.
@@ -101,7 +124,7 @@ func (r *Roster) Alive(id string) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	st := r.edges[id]
-	return st != nil && !st.dead
+	return st != nil && !st.isDead()
 }
 
 // Edges are the edges that live, by name.
@@ -110,7 +133,7 @@ func (r *Roster) Edges() []Edge {
 	defer r.mu.RUnlock()
 	var all []Edge
 	for _, st := range r.edges {
-		if !st.dead {
+		if !st.isDead() {
 			all = append(all, st.Edge)
 		}
 	}
@@ -124,14 +147,13 @@ func (r *Roster) begin(ctx context.Context) error {
 	var before []string
 	r.mu.RLock()
 	for id, st := range r.edges {
-		if st.Name == r.opts.Edge.Name && !st.dead {
+		if st.Name == r.opts.Edge.Name && !st.isDead() {
 			before = append(before, id)
 		}
 	}
 	r.mu.RUnlock()
 	for _, id := range before {
-		m := &nats.Msg{Subject: subjects.EdgeSubject(id), Header: nats.Header{"KV-Operation": {"DEL"}}}
-		r.opts.Put(m, func(_ uint64, err error) {
+		r.out.send(removal(subjects.EdgeSubject(id)), func(_ uint64, err error) {
 			if err != nil {
 				r.opts.Logger.Warn("lease of an earlier process not removed", "edge", id, "err", err)
 			}
@@ -142,7 +164,7 @@ func (r *Roster) begin(ctx context.Context) error {
 		return err
 	}
 	taken := make(chan error, 1)
-	r.renew(time.Now(), func(err error) { taken <- err })
+	r.renew(func(err error) { taken <- err })
 	select {
 	case err := <-taken:
 		if err != nil {
@@ -155,63 +177,91 @@ func (r *Roster) begin(ctx context.Context) error {
 }
 
 // renew stores the lease.
-func (r *Roster) renew(started time.Time, done func(error)) {
+func (r *Roster) renew(done func(error)) {
+	r.renewed.Store(time.Now().UnixNano())
 	r.mu.RLock()
 	devices := len(r.slots)
 	r.mu.RUnlock()
 	data, err := json.Marshal(&Edge{
 		ID: r.edge, Name: r.opts.Edge.Name, Address: r.opts.Edge.Address, Version: r.opts.Edge.Version,
-		Started: started.UTC(), Devices: devices,
+		Started: r.started.UTC(), Devices: devices,
 	})
 	if err != nil {
 		done(err)
 		return
 	}
-	r.opts.Put(&nats.Msg{Subject: subjects.EdgeSubject(r.edge), Data: data}, func(_ uint64, err error) { done(err) })
+	r.out.send(&nats.Msg{Subject: subjects.EdgeSubject(r.edge), Data: data}, func(_ uint64, err error) { done(err) })
 }
 
-// watchEdges renews the lease and notices edges that do not.
-func (r *Roster) watchEdges() {
-	started := time.Now()
-	tick := time.NewTicker(r.opts.Lease / 10)
+func (r *Roster) renewNow() {
+	r.renew(func(err error) {
+		if err != nil && !r.stopped.Load() {
+			r.opts.Logger.Warn("lease not renewed", "err", err)
+		}
+	})
+}
+
+// proveAlive renews the lease before its time, at most so often. What is sent
+// afterwards is stored afterwards.
+func (r *Roster) proveAlive() {
+	if last := r.renewed.Load(); time.Now().UnixNano()-last > int64(r.opts.Lease/20) && !r.stopped.Load() {
+		r.renewNow()
+	}
+}
+
+// watch renews the lease, notices edges that do not renew theirs, and reports
+// activity.
+func (r *Roster) watch() {
+	tick := time.NewTicker(r.opts.Lease / 20)
 	defer tick.Stop()
-	renewed := started
+	hearing := hearing{since: time.Now(), looked: time.Now()}
+	reported := time.Now()
 	for {
 		select {
 		case <-r.quit:
 			return
 		case now := <-tick.C:
-			if r.edge != "" && now.Sub(renewed) >= r.opts.Lease/3 && !r.stopped.Load() {
-				renewed = now
-				r.renew(started, func(err error) {
-					if err != nil {
-						r.opts.Logger.Warn("lease not renewed", "err", err)
-					}
-				})
+			if r.edge != "" && !r.stopped.Load() {
+				if now.UnixNano()-r.renewed.Load() >= int64(r.opts.Lease/3) {
+					r.renewNow()
+				}
+				if now.Sub(reported) >= reportEvery {
+					reported = now
+					r.reportActivity()
+				}
 			}
-			r.expire(now)
+			r.expire(now, hearing.check(now, r.leases.Quiet(), r.opts.Lease/2))
 		}
 	}
 }
 
-// expire notes edges that were not heard of for the length of a lease, unless
-// it is this process that hears nothing.
-func (r *Roster) expire(now time.Time) {
-	if r.readers[2].Quiet() > r.opts.Lease/2 {
+// hearing is since when this process has heard of the leases without a break.
+// It must not take others for dead when it was itself away: cut off, or
+// stopped. Owned by watch.
+type hearing struct {
+	since, looked time.Time
+}
+
+// check returns since when there was no break longer than most.
+func (h *hearing) check(now time.Time, quiet, most time.Duration) time.Time {
+	if quiet > most || now.Sub(h.looked) > most {
+		h.since = now
+	}
+	h.looked = now
+	return h.since
+}
+
+// expire notes edges that were not heard of for the length of a lease, all of
+// which this process was able to hear.
+func (r *Roster) expire(now, hearing time.Time) {
+	if now.Sub(hearing) <= r.opts.Lease {
 		return
 	}
 	var dead []string
 	r.mu.RLock()
 	for id, st := range r.edges {
-		if !st.dead && id != r.edge && now.Sub(st.Heard) > r.opts.Lease {
+		if !st.isDead() && id != r.edge && now.Sub(st.Heard) > r.opts.Lease {
 			dead = append(dead, id)
-		}
-	}
-	for _, devices := range r.users {
-		for _, d := range devices {
-			if d.sess.online() && r.edges[d.sess.Edge] == nil && now.Sub(d.sess.LastSeen) > r.opts.Lease && !slices.Contains(dead, d.sess.Edge) {
-				dead = append(dead, d.sess.Edge)
-			}
 		}
 	}
 	r.mu.RUnlock()
@@ -221,10 +271,7 @@ func (r *Roster) expire(now time.Time) {
 // finish ends this edge's sessions and its lease.
 func (r *Roster) finish(ctx context.Context) error {
 	r.mu.RLock()
-	slots := make([]*slot, 0, len(r.slots))
-	for _, sl := range r.slots {
-		slots = append(slots, sl)
-	}
+	slots := slices.Collect(maps.Values(r.slots))
 	r.mu.RUnlock()
 	for _, sl := range slots {
 		if s := sl.current.Load(); s != nil {
@@ -234,80 +281,28 @@ func (r *Roster) finish(ctx context.Context) error {
 	}
 	wait := make(chan struct{})
 	r.mu.Lock()
-	if len(r.slots) == 0 {
+	left := len(r.slots)
+	if left == 0 {
 		close(wait)
 	} else {
 		r.empty = wait
 	}
 	r.mu.Unlock()
-	gone := make(chan error, 1)
+	var err error
 	select {
 	case <-wait:
-		m := &nats.Msg{Subject: subjects.EdgeSubject(r.edge), Header: nats.Header{"KV-Operation": {"DEL"}}}
-		r.opts.Put(m, func(_ uint64, err error) { gone <- err })
 	case <-ctx.Done():
-		return fmt.Errorf("roster: sessions not stored: %w", ctx.Err())
+		return fmt.Errorf("roster: sessions of %d devices not ended: %w", left, ctx.Err())
 	}
+	gone := make(chan error, 1)
+	r.out.send(removal(subjects.EdgeSubject(r.edge)), func(_ uint64, err error) { gone <- err })
 	select {
-	case err := <-gone:
-		return err
+	case err = <-gone:
 	case <-ctx.Done():
-		return fmt.Errorf("roster: lease not given up: %w", ctx.Err())
+		err = ctx.Err()
 	}
-}
-
-// Sweep ends every session of an edge that is dead, by compare-and-set, so
-// that any number of processes may do so at once. It returns when that is
-// stored.
-func (r *Roster) Sweep(ctx context.Context) error {
-	type found struct {
-		key subjects.Key
-		s   session
-		rev uint64
+	if err != nil {
+		return fmt.Errorf("roster: lease not given up: %w", err)
 	}
-	var all []found
-	r.mu.RLock()
-	for _, devices := range r.users {
-		for k, d := range devices {
-			if st := edgeOf(r.edges, d.sess); d.sess.online() && st != nil && st.dead {
-				all = append(all, found{k, *d.sess, d.rev})
-			}
-		}
-	}
-	r.mu.RUnlock()
-	var wg sync.WaitGroup
-	for _, f := range all {
-		s := f.s
-		s.Status, s.Edge, s.Extra, s.LastSeen = wire.Offline, sweptBy+r.id, nil, time.Now().UTC()
-		data, err := json.Marshal(&s)
-		if err != nil {
-			return fmt.Errorf("roster: sweep: %w", err)
-		}
-		m := &nats.Msg{
-			Subject: subjects.SessionSubject(f.key), Data: data,
-			Header: nats.Header{"Nats-Expected-Last-Subject-Sequence": {strconv.FormatUint(f.rev, 10)}},
-		}
-		wg.Add(1)
-		r.opts.Put(m, func(seq uint64, err error) {
-			if err == nil {
-				r.apply(f.key, &s, seq)
-			}
-			wg.Done()
-		})
-	}
-	swept := make(chan struct{})
-	go func() { wg.Wait(); close(swept) }()
-	select {
-	case <-swept:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("roster: sweep: %w", ctx.Err())
-	}
-}
-
-func edgeOf(edges map[string]*edgeState, s *session) *edgeState {
-	if s == nil {
-		return nil
-	}
-	return edges[s.Edge]
+	return nil
 }

@@ -3,7 +3,9 @@ package roster
 import (
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
+	"unique"
 
 	"github.com/rccs-io/rccs/wire"
 )
@@ -17,6 +19,11 @@ type Record struct {
 	Capabilities json.RawMessage `json:"capabilities,omitempty"`
 	// Registered is when this record was first or last changed.
 	Registered time.Time `json:"registered"`
+
+	held []string // names of the capabilities that the device holds, sorted
+	// settled is closed when a record of this process is stored, or will not
+	// be. Nil in one that was read.
+	settled chan struct{}
 }
 
 // same says that b describes the same device as r, whenever it was written.
@@ -25,13 +32,57 @@ func (r *Record) same(b *Record) bool {
 		string(r.Capabilities) == string(b.Capabilities)
 }
 
-// held are the names of the capabilities that the device holds, sorted.
-func (r *Record) held() []string { return wire.HeldCapabilities(r.Capabilities) }
-
 func parseRecord(data []byte) (*Record, error) {
 	var r Record
 	if err := json.Unmarshal(data, &r); err != nil {
 		return nil, fmt.Errorf("roster: device record: %w", err)
 	}
 	return &r, nil
+}
+
+// intern is the one copy of a string that thousands of devices have alike.
+func intern(s string) string {
+	if s == "" {
+		return ""
+	}
+	return unique.Make(s).Value()
+}
+
+// share makes the record share memory with records that say the same, and
+// notes what is held.
+func (c *capabilities) share(r *Record) {
+	r.Type, r.Platform, r.Version = intern(r.Type), intern(r.Platform), intern(r.Version)
+	r.Capabilities, r.held = c.find(r.Capabilities)
+}
+
+// sharedCapabilities bounds how many different capabilities are remembered.
+// Devices of one program have the same ones, so few are enough.
+const sharedCapabilities = 1024
+
+// capabilities are objects of capabilities that were seen, each parsed once.
+type capabilities struct {
+	mu   sync.Mutex
+	seen map[string]parsed
+}
+
+type parsed struct {
+	raw  json.RawMessage
+	held []string
+}
+
+func (c *capabilities) find(raw json.RawMessage) (json.RawMessage, []string) {
+	if len(raw) == 0 {
+		return nil, nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p, ok := c.seen[string(raw)]; ok {
+		return p.raw, p.held
+	}
+	if c.seen == nil || len(c.seen) >= sharedCapabilities {
+		c.seen = make(map[string]parsed)
+	}
+	p := parsed{raw: raw, held: wire.HeldCapabilities(raw)}
+	c.seen[string(raw)] = p
+	return p.raw, p.held
 }

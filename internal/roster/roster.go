@@ -1,11 +1,9 @@
 package roster
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"slices"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,31 +19,48 @@ import (
 // Roster is the devices of one tenant, and who of them is online.
 type Roster struct {
 	opts    Options
-	id      string
+	id      string // of this roster: what it writes says so
 	edge    string // id, of an edge; empty when it only follows
-	readers []*reader.Reader
+	devices *reader.Reader
+	session *reader.Reader
+	leases  *reader.Reader
+	out     *outbox
+	caps    capabilities
+	writes  atomic.Uint64 // numbers what this roster writes of sessions
+	renewed atomic.Int64  // when the lease was last renewed, Unix nanoseconds
+	started time.Time
 	stopped atomic.Bool
 	quit    chan struct{}
 	wg      sync.WaitGroup
 
-	// told orders the calls of Changed: taken before mu.
+	// told orders what others are told. It is taken before mu.
 	told sync.Mutex
 
 	mu    sync.RWMutex
 	live  bool                                // what comes now is news
 	users map[string]map[subjects.Key]*device // by the user's token
-	count int
+	count int                                 // of registered devices
 	edges map[string]*edgeState
 	slots map[subjects.Key]*slot // of devices that this edge writes sessions of
 	empty chan struct{}          // closed when slots becomes empty; nil unless waited for
 }
 
-// device is what is known of one.
+// device is what is known of one. There are many: it is kept small.
 type device struct {
-	rec  *Record  // nil until it has registered
-	held []string // capabilities
-	sess *session // nil when it never had one
-	rev  uint64   // sequence of the session's entry, a deleted one's too
+	id     subjects.DeviceID
+	stored *Record  // what the bucket says; nil: not registered
+	mine   *Record  // what was registered here and is not stored yet
+	recRev uint64   // sequence of stored, or of its removal
+	sess   *session // nil when it never had one, or it was forgotten
+	rev    uint64   // sequence of the session's entry, a removed one's too
+}
+
+// record is what the device is, or nil if it is not registered.
+func (d *device) record() *Record {
+	if d.mine != nil {
+		return d.mine
+	}
+	return d.stored
 }
 
 // New makes a roster; nothing runs until Start.
@@ -54,40 +69,59 @@ func New(opts Options) (*Roster, error) {
 		return nil, err
 	}
 	r := &Roster{
-		opts: opts, id: nuid.Next(), quit: make(chan struct{}),
+		opts: opts, id: nuid.Next(), quit: make(chan struct{}), out: newOutbox(opts.Put),
 		users: make(map[string]map[subjects.Key]*device), edges: make(map[string]*edgeState), slots: make(map[subjects.Key]*slot),
 	}
 	if opts.Edge != nil {
 		r.edge = r.id
 	}
-	// Edges last: what the sessions name and the edges do not know is dead.
 	for _, b := range []struct {
 		bucket string
 		handle func(reader.Entry)
+		reader **reader.Reader
+		beat   time.Duration
 	}{
-		{subjects.BucketDevices, r.onDevice},
-		{subjects.BucketSessions, r.onSession},
-		{subjects.BucketEdges, r.onEdge},
+		{subjects.BucketDevices, r.onDevice, &r.devices, 0},
+		{subjects.BucketSessions, r.onSession, &r.session, 0},
+		{subjects.BucketEdges, r.onEdge, &r.leases, r.beat()},
 	} {
 		rd, err := reader.New(reader.Options{
-			Conn: opts.Read, Stream: "KV_" + b.bucket, FromStart: true, Handle: b.handle, Logger: opts.Logger,
+			Conn: opts.Read, Stream: "KV_" + b.bucket, FromStart: true, Handle: b.handle, Logger: opts.Logger, Heartbeat: b.beat,
 		})
 		if err != nil {
 			return nil, err
 		}
-		r.readers = append(r.readers, rd)
+		*b.reader = rd
 	}
 	return r, nil
+}
+
+// readers are in the order in which they start: the edges last, so that an
+// edge which the sessions name and the leases do not is dead.
+func (r *Roster) readers() []*reader.Reader {
+	return []*reader.Reader{r.devices, r.session, r.leases}
 }
 
 // Start returns when everything stored has been read. An edge then has its
 // lease, and the sessions of earlier processes of its name have ended.
 func (r *Roster) Start(ctx context.Context) error {
-	for n, rd := range r.readers {
+	r.started = time.Now()
+	r.wg.Go(r.out.run)
+	err := r.startReaders(ctx)
+	if err == nil && r.edge != "" {
+		err = r.begin(ctx)
+	}
+	if err != nil {
+		r.stopped.Store(true)
+		return errors.Join(err, r.end(context.WithoutCancel(ctx)))
+	}
+	r.wg.Go(r.watch)
+	return nil
+}
+
+func (r *Roster) startReaders(ctx context.Context) error {
+	for _, rd := range r.readers() {
 		if err := rd.Start(ctx); err != nil {
-			for _, started := range r.readers[:n] {
-				_ = started.Stop(context.WithoutCancel(ctx))
-			}
 			return err
 		}
 	}
@@ -95,37 +129,53 @@ func (r *Roster) Start(ctx context.Context) error {
 	r.live = true
 	r.mu.Unlock()
 	r.noteUnknownEdges()
-	if r.edge != "" {
-		if err := r.begin(ctx); err != nil {
-			_ = r.stopReaders(context.WithoutCancel(ctx))
-			return err
-		}
-	}
-	r.wg.Go(r.watchEdges)
 	return nil
 }
 
 // Stop ends this edge's sessions, which can be resumed, and its lease, and
-// returns when that is stored. It is idempotent.
+// returns when that is stored. It is idempotent; a roster that was never
+// started has nothing to stop.
 func (r *Roster) Stop(ctx context.Context) error {
-	if r.stopped.Swap(true) {
+	if r.stopped.Swap(true) || r.started.IsZero() {
 		return nil
 	}
 	var err error
 	if r.edge != "" {
 		err = r.finish(ctx)
 	}
-	close(r.quit)
-	r.wg.Wait()
-	return errors.Join(err, r.stopReaders(ctx))
+	return errors.Join(err, r.out.flush(ctx), r.end(ctx))
 }
 
-func (r *Roster) stopReaders(ctx context.Context) error {
+// end stops what runs.
+func (r *Roster) end(ctx context.Context) error {
+	close(r.quit)
+	r.out.close()
 	var errs []error
-	for _, rd := range r.readers {
+	for _, rd := range r.readers() {
 		errs = append(errs, rd.Stop(ctx))
 	}
+	gone := make(chan struct{})
+	go func() { r.wg.Wait(); close(gone) }()
+	select {
+	case <-gone:
+	case <-ctx.Done():
+		errs = append(errs, fmt.Errorf("roster: still storing: %w", ctx.Err()))
+	}
 	return errors.Join(errs...)
+}
+
+// Healthy says why what the roster knows may be old: nothing was heard of a
+// bucket for longer than silence, or never will be again.
+func (r *Roster) Healthy(silence time.Duration) error {
+	for _, rd := range r.readers() {
+		if err := rd.Err(); err != nil {
+			return fmt.Errorf("the devices are not followed any more, restart this process: %w", err)
+		}
+		if quiet := rd.Quiet(); quiet > silence {
+			return fmt.Errorf("nothing was heard of the devices for %s", quiet.Round(time.Second))
+		}
+	}
+	return nil
 }
 
 // deleted says that an entry of a bucket is the mark of its removal.
@@ -134,22 +184,9 @@ func deleted(e *reader.Entry) bool {
 	return op == "DEL" || op == "PURGE" || e.Header.Get("Nats-Marker-Reason") != ""
 }
 
-// onDevice applies one entry of the devices' bucket.
-func (r *Roster) onDevice(e reader.Entry) {
-	key, ok := subjects.ParseDeviceSubject(e.Subject)
-	if !ok {
-		return
-	}
-	if deleted(&e) {
-		r.setRecord(key, nil)
-		return
-	}
-	rec, err := parseRecord(e.Data)
-	if err != nil {
-		r.opts.Logger.Warn("unreadable device record ignored", "device", string(key), "err", err)
-		return
-	}
-	r.setRecord(key, rec)
+// removal is the message that removes an entry.
+func removal(subject string) *nats.Msg {
+	return &nats.Msg{Subject: subject, Header: nats.Header{"KV-Operation": {"DEL"}}}
 }
 
 // deviceLocked is the device's place, made when there is none.
@@ -161,163 +198,24 @@ func (r *Roster) deviceLocked(k subjects.Key) *device {
 	}
 	d := devices[k]
 	if d == nil {
+		k = subjects.Key(strings.Clone(string(k))) // not all of the message
 		d = &device{}
-		devices[subjects.Key(strings.Clone(string(k)))] = d
+		if a, err := k.Address(); err == nil {
+			d.id = a.Device
+		}
+		devices[k] = d
 	}
 	return d
 }
 
-// dropLocked forgets a device of which nothing is left.
+// dropLocked forgets a device of which nothing is left. The revision of a
+// removed entry is needed to make it anew.
 func (r *Roster) dropLocked(k subjects.Key, d *device) {
-	if d.rec != nil || d.sess != nil || d.rev != 0 {
-		return // the revision of a removed entry is needed to make it anew
+	if d.record() != nil || d.sess != nil || d.rev != 0 || d.recRev != 0 {
+		return
 	}
 	devices := r.users[k.User()]
 	if delete(devices, k); len(devices) == 0 {
 		delete(r.users, k.User())
 	}
-}
-
-// setRecord notes what a device is; nil when it is no more.
-func (r *Roster) setRecord(k subjects.Key, rec *Record) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	d := r.deviceLocked(k)
-	switch {
-	case d.rec == nil && rec != nil:
-		r.count++
-	case d.rec != nil && rec == nil:
-		r.count--
-	}
-	d.rec, d.held = rec, nil
-	if rec != nil {
-		d.held = rec.held()
-	}
-	r.dropLocked(k, d)
-}
-
-// Len is how many devices are registered.
-func (r *Roster) Len() int {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.count
-}
-
-// Devices returns the keys of all registered devices of k's user, sorted.
-func (r *Roster) Devices(k subjects.Key) []subjects.Key {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	devices := r.users[k.User()]
-	keys := make([]subjects.Key, 0, len(devices))
-	for key, d := range devices {
-		if d.rec != nil {
-			keys = append(keys, key)
-		}
-	}
-	slices.Sort(keys)
-	return keys
-}
-
-// Get returns a device's record, or nil if it is not registered.
-func (r *Roster) Get(k subjects.Key) *Record {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	if d := r.users[k.User()][k]; d != nil {
-		return d.rec
-	}
-	return nil
-}
-
-// Register records what a device is, if that is new. The record is known here
-// at once and stored soon: a failure is tried again until it is stored or
-// something newer is known of the device.
-func (r *Roster) Register(k subjects.Key, rec Record) {
-	var compact bytes.Buffer
-	if json.Compact(&compact, rec.Capabilities) == nil {
-		rec.Capabilities = compact.Bytes()
-	}
-	if old := r.Get(k); old != nil && old.same(&rec) {
-		return
-	}
-	rec.Registered = time.Now().UTC()
-	data, err := json.Marshal(&rec)
-	if err != nil {
-		r.opts.Logger.Error("device record not stored", "device", string(k), "err", err)
-		return
-	}
-	r.setRecord(k, &rec)
-	r.storeRecord(k, &rec, data)
-}
-
-// putAgain is how long after a failure an entry is stored again.
-const putAgain = time.Second
-
-func (r *Roster) storeRecord(k subjects.Key, rec *Record, data []byte) {
-	r.opts.Put(&nats.Msg{Subject: subjects.DeviceSubject(k), Data: data}, func(seq uint64, err error) {
-		if err == nil {
-			go r.event(k, subjects.EventRegistered, "device", seq, rec.Registered)
-			return
-		}
-		if r.stopped.Load() || r.Get(k) != rec {
-			return
-		}
-		r.opts.Logger.Warn("device record not stored, trying again", "device", string(k), "err", err)
-		time.AfterFunc(putAgain, func() {
-			if !r.stopped.Load() && r.Get(k) == rec {
-				r.storeRecord(k, rec, data)
-			}
-		})
-	})
-}
-
-// Forget removes the device's record and session for good. done is called once
-// when that is stored, or is not.
-func (r *Roster) Forget(k subjects.Key, done func(error)) {
-	left, failed := new(atomic.Int32), new(atomic.Pointer[error])
-	left.Store(2)
-	for _, subject := range []string{subjects.SessionSubject(k), subjects.DeviceSubject(k)} {
-		m := &nats.Msg{Subject: subject, Header: nats.Header{"KV-Operation": {"DEL"}}}
-		r.opts.Put(m, func(seq uint64, err error) {
-			if err != nil {
-				failed.Store(&err)
-			}
-			if left.Add(-1) > 0 {
-				return
-			}
-			if e := failed.Load(); e != nil {
-				done(*e)
-				return
-			}
-			go r.event(k, subjects.EventForgotten, "device", seq, time.Now())
-			done(nil)
-		})
-	}
-}
-
-// event tells services what happened. It may wait for the store, which a
-// callback of Put must not. which and seq, of the entry that says
-// so, make it one of a kind.
-func (r *Roster) event(k subjects.Key, kind, which string, seq uint64, at time.Time) {
-	a, err := k.Address()
-	if err != nil {
-		return
-	}
-	body, err := json.Marshal(struct {
-		Kind   string `json:"kind"`
-		User   string `json:"user"`
-		Device string `json:"device"`
-		At     string `json:"at"`
-	}{kind, string(a.User), string(a.Device), at.UTC().Format(time.RFC3339Nano)})
-	if err != nil {
-		return
-	}
-	m := &nats.Msg{
-		Subject: subjects.Event(k, kind), Data: body,
-		Header: nats.Header{"Nats-Msg-Id": {eventID(which, seq, kind)}},
-	}
-	r.opts.Put(m, func(_ uint64, err error) {
-		if err != nil {
-			r.opts.Logger.Warn("event not stored", "kind", kind, "device", string(k), "err", err)
-		}
-	})
 }

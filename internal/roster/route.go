@@ -66,13 +66,15 @@ func isFile(typ string) bool {
 // DEVICE_NOT_FOUND when there is none, or BAD_MESSAGE.
 func Route(m Message, devices []Device) (Decision, *wire.Error) {
 	switch {
+	case m.HasTo && m.To.Service:
+		return Decision{}, wire.NewError(wire.BadMessage, "to.service is true: such a message is for services, and for no device")
 	case m.Type == typeHandoff:
 		return handoff(m, devices)
 	case m.HasTo && m.To.Device != "":
 		return named(m.To.Device, devices)
 	}
 	fits, one := candidates(m)
-	if one && m.Holder != "" && slices.ContainsFunc(devices, func(d Device) bool { return d.ID == m.Holder }) {
+	if one && m.Holder != "" && registered(m.Holder, devices) {
 		return Decision{Targets: []subjects.DeviceID{m.Holder}}, nil
 	}
 	var found []Device
@@ -142,9 +144,13 @@ func mostActive(found []Device) Decision {
 	return Decision{Targets: []subjects.DeviceID{best.ID}}
 }
 
+func registered(id subjects.DeviceID, devices []Device) bool {
+	return slices.ContainsFunc(devices, func(d Device) bool { return d.ID == id })
+}
+
 func named(device string, devices []Device) (Decision, *wire.Error) {
 	id := subjects.DeviceID(device)
-	if !slices.ContainsFunc(devices, func(d Device) bool { return d.ID == id }) {
+	if !registered(id, devices) {
 		return Decision{}, wire.NewError(wire.DeviceNotFound, "no device of this user is registered as "+device)
 	}
 	return Decision{Targets: []subjects.DeviceID{id}}, nil
@@ -156,7 +162,7 @@ func handoff(m Message, devices []Device) (Decision, *wire.Error) {
 		return Decision{}, wire.NewError(wire.BadMessage, "toDeviceId is missing: a device_handoff names the device that takes over")
 	}
 	d, err := named(m.To.Device, devices)
-	if err != nil || m.From == "" || d.Targets[0] == m.From {
+	if err != nil || d.Targets[0] == m.From || !registered(m.From, devices) {
 		return d, err
 	}
 	d.Targets = append(d.Targets, m.From)

@@ -21,8 +21,8 @@ type Device struct {
 	Online   bool
 	LastSeen time.Time
 	// Active is when the device last did something, in Unix nanoseconds:
-	// exactly for those that are connected here, and else when its session's
-	// entry was written last.
+	// exactly for those that are connected here, and else as its session's
+	// entry says, which may be some seconds late.
 	Active int64
 	Extra  json.RawMessage
 	// Session and Edge are where it is, or was, connected.
@@ -36,6 +36,38 @@ func (d *Device) Holds(capability string) bool {
 	return ok
 }
 
+// Get returns a device's record, or nil if it is not registered.
+func (r *Roster) Get(k subjects.Key) *Record {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if d := r.users[k.User()][k]; d != nil {
+		return d.record()
+	}
+	return nil
+}
+
+// Len is how many devices are registered.
+func (r *Roster) Len() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.count
+}
+
+// Devices returns the keys of all registered devices of k's user, sorted.
+func (r *Roster) Devices(k subjects.Key) []subjects.Key {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	devices := r.users[k.User()]
+	keys := make([]subjects.Key, 0, len(devices))
+	for key, d := range devices {
+		if d.record() != nil {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
 // User returns all registered devices of k's user, by name.
 func (r *Roster) User(k subjects.Key) []Device {
 	r.mu.RLock()
@@ -43,7 +75,7 @@ func (r *Roster) User(k subjects.Key) []Device {
 	devices := r.users[k.User()]
 	all := make([]Device, 0, len(devices))
 	for key, d := range devices {
-		if d.rec != nil {
+		if d.record() != nil {
 			all = append(all, r.viewLocked(key, d))
 		}
 	}
@@ -56,7 +88,7 @@ func (r *Roster) Device(k subjects.Key) (Device, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	d := r.users[k.User()][k]
-	if d == nil || d.rec == nil {
+	if d == nil || d.record() == nil {
 		return Device{}, false
 	}
 	return r.viewLocked(k, d), true
@@ -77,7 +109,7 @@ func (r *Roster) All(yield func(Device) bool) {
 	defer r.mu.RUnlock()
 	for _, devices := range r.users {
 		for k, d := range devices {
-			if d.rec != nil && !yield(r.viewLocked(k, d)) {
+			if d.record() != nil && !yield(r.viewLocked(k, d)) {
 				return
 			}
 		}
@@ -85,18 +117,14 @@ func (r *Roster) All(yield func(Device) bool) {
 }
 
 func (r *Roster) viewLocked(k subjects.Key, d *device) Device {
+	rec := d.record()
 	v := Device{
-		Key: k, Record: d.rec, Held: d.held, Type: d.rec.Type, Status: d.sess.seenAs(), LastSeen: d.rec.Registered,
+		Key: k, ID: d.id, Record: rec, Held: rec.held, Type: rec.Type, Status: d.status(), LastSeen: rec.Registered,
 	}
-	if a, err := k.Address(); err == nil {
-		v.ID = a.Device
+	if d.sess != nil {
+		v.Online, v.LastSeen, v.Extra = d.sess.online(), d.sess.LastSeen, d.sess.Extra
+		v.Session, v.Edge = d.sess.ID, d.sess.Edge
 	}
-	if d.sess == nil {
-		v.Active = v.LastSeen.UnixNano()
-		return v
-	}
-	v.Online, v.LastSeen, v.Extra = d.sess.online(), d.sess.LastSeen, d.sess.Extra
-	v.Session, v.Edge = d.sess.ID, d.sess.Edge
 	if sl := r.slots[k]; sl != nil {
 		if cur := sl.current.Load(); cur != nil {
 			v.LastSeen = time.Unix(0, cur.active.Load())

@@ -1,0 +1,181 @@
+package roster
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// putAgain is how long after a failure something is stored again.
+const putAgain = time.Second
+
+// onDevice applies one entry of the devices' bucket.
+func (r *Roster) onDevice(e reader.Entry) {
+	key, ok := subjects.ParseDeviceSubject(e.Subject)
+	if !ok {
+		return
+	}
+	if deleted(&e) {
+		r.forgotten(key, e.Seq)
+		return
+	}
+	rec, err := parseRecord(e.Data)
+	if err != nil {
+		r.opts.Logger.Warn("unreadable device record ignored", "device", string(key), "err", err)
+		return
+	}
+	r.noteRecord(key, rec, e.Seq)
+}
+
+// noteRecord notes what the bucket says as rev of a device; nil: it is no
+// more. What is registered here and not stored yet stays in front of it.
+func (r *Roster) noteRecord(k subjects.Key, rec *Record, rev uint64) {
+	if rec != nil {
+		r.caps.share(rec)
+	}
+	r.change(k, func(d *device) bool {
+		if rev <= d.recRev {
+			return false
+		}
+		d.recRev, d.stored = rev, rec
+		return true
+	})
+}
+
+// forgotten notes that a device was removed. One that is connected here is
+// registered again, because it believes that it is.
+func (r *Roster) forgotten(k subjects.Key, rev uint64) {
+	before := r.Get(k)
+	r.noteRecord(k, nil, rev)
+	r.mu.RLock()
+	sl := r.slots[k]
+	r.mu.RUnlock()
+	if before != nil && sl != nil && sl.current.Load() != nil {
+		r.Register(k, *before)
+	}
+}
+
+// Register records what a device is, if that is new. The record is known here
+// at once and stored soon: a failure is tried again until it is stored or
+// something newer is registered here.
+func (r *Roster) Register(k subjects.Key, rec Record) {
+	var compact bytes.Buffer
+	if json.Compact(&compact, rec.Capabilities) == nil {
+		rec.Capabilities = compact.Bytes()
+	}
+	if old := r.Get(k); old != nil && old.same(&rec) {
+		return
+	}
+	rec.Registered, rec.settled = time.Now().UTC(), make(chan struct{})
+	r.caps.share(&rec)
+	data, err := json.Marshal(&rec)
+	if err != nil {
+		r.opts.Logger.Error("device record not encoded", "device", string(k), "err", err)
+		return
+	}
+	r.change(k, func(d *device) bool {
+		d.mine = &rec
+		return true
+	})
+	r.storeRecord(k, &rec, data)
+}
+
+func (r *Roster) storeRecord(k subjects.Key, rec *Record, data []byte) {
+	r.out.send(&nats.Msg{Subject: subjects.DeviceSubject(k), Data: data}, func(seq uint64, err error) {
+		switch {
+		case err == nil:
+			r.recordStored(k, rec, seq)
+			close(rec.settled)
+			return
+		case r.stopped.Load() || r.pending(k) != rec:
+			close(rec.settled)
+			return
+		}
+		r.opts.Logger.Warn("device record not stored, trying again", "device", string(k), "err", err)
+		time.AfterFunc(putAgain, func() {
+			if !r.stopped.Load() && r.pending(k) == rec {
+				r.storeRecord(k, rec, data)
+			} else {
+				close(rec.settled)
+			}
+		})
+	})
+}
+
+// pending is the record of this process that is still to be stored, if any.
+func (r *Roster) pending(k subjects.Key) *Record {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if d := r.users[k.User()][k]; d != nil {
+		return d.mine
+	}
+	return nil
+}
+
+// awaitRecord returns when what was registered here of the device is stored,
+// so that services hear that it is registered before they hear that it is
+// online: the buckets do not keep an order between them.
+func (r *Roster) awaitRecord(ctx context.Context, k subjects.Key) error {
+	rec := r.pending(k)
+	if rec == nil {
+		return nil
+	}
+	select {
+	case <-rec.settled:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// recordStored puts the record in its place among those that were read.
+func (r *Roster) recordStored(k subjects.Key, rec *Record, seq uint64) {
+	kept := *rec
+	kept.settled = nil
+	r.change(k, func(d *device) bool {
+		if seq >= d.recRev { // else something later was read
+			d.recRev, d.stored = seq, &kept
+		}
+		if d.mine == rec {
+			d.mine = nil
+		}
+		return true
+	})
+	r.tellServices(k, event{Kind: subjects.EventRegistered}, rec.Registered, "device/"+strconv.FormatUint(seq, 10))
+}
+
+// Forget removes the device's record and session for good. done is called once
+// when that is stored, or is not.
+func (r *Roster) Forget(k subjects.Key, done func(error)) {
+	left, failed := new(atomic.Int32), new(atomic.Pointer[error])
+	left.Store(2)
+	// Puts are answered in no particular order; the event is the record's.
+	forgotten := new(atomic.Uint64)
+	for _, subject := range []string{subjects.SessionSubject(k), subjects.DeviceSubject(k)} {
+		r.out.send(removal(subject), func(seq uint64, err error) {
+			if err != nil {
+				failed.Store(&err)
+			} else if subject == subjects.DeviceSubject(k) {
+				forgotten.Store(seq)
+			}
+			if left.Add(-1) > 0 {
+				return
+			}
+			if e := failed.Load(); e != nil {
+				done(*e)
+				return
+			}
+			r.forgotten(k, forgotten.Load())
+			r.tellServices(k, event{Kind: subjects.EventForgotten}, time.Now(), "device/"+strconv.FormatUint(forgotten.Load(), 10))
+			done(nil)
+		})
+	}
+}

@@ -1,0 +1,115 @@
+package roster
+
+import (
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// status is what others see of the device. One that is not registered is seen
+// by nobody, so that its coming is told when both its record and its session
+// are known, in whichever order the buckets bring them.
+func (d *device) status() string {
+	if d.record() == nil {
+		return wire.Offline
+	}
+	return d.sess.seenAs()
+}
+
+func (d *device) extra() json.RawMessage {
+	if d.sess == nil {
+		return nil
+	}
+	return d.sess.Extra
+}
+
+// change lets f change what is known of a device, and tells of it when others
+// see a difference. f runs with told and mu held, and says whether it has
+// changed anything.
+func (r *Roster) change(k subjects.Key, f func(d *device) bool) {
+	r.told.Lock()
+	defer r.told.Unlock()
+	r.mu.Lock()
+	d := r.deviceLocked(k)
+	was, registered, extra := d.status(), d.record() != nil, d.extra()
+	changed := f(d)
+	if now := d.record() != nil; now != registered {
+		r.count--
+		if now {
+			r.count += 2
+		}
+	}
+	is, tell := d.status(), changed && r.live && r.opts.Changed != nil
+	var c Change
+	if tell = tell && (was != is || is != wire.Offline && string(extra) != string(d.extra())); tell {
+		c = Change{Key: k, ID: d.id, Was: was, Status: is, LastSeen: time.Now(), Extra: d.extra()}
+		if rec := d.record(); rec != nil {
+			c.Type = rec.Type
+		}
+		if d.sess != nil {
+			c.LastSeen = d.sess.LastSeen
+		}
+	}
+	r.dropLocked(k, d)
+	r.mu.Unlock()
+	if tell {
+		r.opts.Changed(c)
+	}
+}
+
+// onSession applies one entry of the sessions' bucket.
+func (r *Roster) onSession(e reader.Entry) {
+	key, ok := subjects.ParseSessionSubject(e.Subject)
+	if !ok {
+		return
+	}
+	if deleted(&e) {
+		r.apply(key, nil, e.Seq)
+		return
+	}
+	s, err := parseSession(e.Data)
+	if err != nil {
+		// Nobody can say what it means; whoever connects writes over it.
+		r.opts.Logger.Warn("unreadable session taken for none", "device", string(key), "err", err)
+	}
+	r.apply(key, s, e.Seq)
+}
+
+// apply notes what the store holds as rev of the device's session. It is
+// called by the reader, and by who has stored it: the first counts.
+func (r *Roster) apply(k subjects.Key, s *session, rev uint64) {
+	news := false
+	r.change(k, func(d *device) bool {
+		if rev <= d.rev {
+			return false
+		}
+		d.sess, d.rev = s, rev
+		if news = r.live; news {
+			r.aliveLocked(s)
+		}
+		return true
+	})
+	if news && r.edge != "" {
+		r.checkOwn(k, s)
+	}
+}
+
+// tellTurn tells services of a device that came or went. It is called by who
+// has written is in the place of was, as rev: by one, because it is a
+// compare-and-set. Readers could not do it: the bucket keeps the last entry
+// only, so that they miss what is soon overtaken.
+func (r *Roster) tellTurn(k subjects.Key, was, is *session, rev uint64) {
+	if was.online() == is.online() {
+		return
+	}
+	kind := subjects.EventOffline
+	if is.online() {
+		kind = subjects.EventOnline
+	}
+	e := event{Kind: kind, Edge: is.Edge, Session: is.ID}
+	r.tellServices(k, e, is.LastSeen, "session/"+strconv.FormatUint(rev, 10))
+}
