@@ -208,10 +208,10 @@ func (c *conn) open(ctx context.Context, reg *wire.Register, who auth.Identity) 
 	if deviceType == "" {
 		deviceType = reg.Type
 	}
-	t.Roster.Register(c.key, roster.Record{
+	c.sess, err = t.Roster.Open(ctx, c.key, roster.SessionOptions{Record: &roster.Record{
 		Type: deviceType, Platform: reg.Platform, Version: reg.Version, Capabilities: reg.Capabilities,
-	})
-	if c.sess, err = t.Roster.Open(ctx, c.key, roster.SessionOptions{}); err != nil {
+	}})
+	if err != nil {
 		return nil, err
 	}
 	if c.sess.From != "" {

@@ -35,12 +35,10 @@ func (r *Roster) onDevice(e reader.Entry) {
 	r.noteRecord(key, rec, e.Seq)
 }
 
-// noteRecord notes what the bucket says as rev of a device; nil: it is no
-// more. What is registered here and not stored yet stays in front of it.
+// noteRecord notes what the bucket says as rev of a device. What is registered
+// here and not stored yet stays in front of it.
 func (r *Roster) noteRecord(k subjects.Key, rec *Record, rev uint64) {
-	if rec != nil {
-		r.caps.share(rec)
-	}
+	r.caps.share(rec)
 	r.change(k, func(d *device) bool {
 		if rev <= d.recRev {
 			return false
@@ -50,16 +48,24 @@ func (r *Roster) noteRecord(k subjects.Key, rec *Record, rev uint64) {
 	})
 }
 
-// forgotten notes that a device was removed. One that is connected here is
-// registered again, because it believes that it is.
+// forgotten notes that a device was removed as rev. One that is connected here
+// is registered again, because it believes that it is.
 func (r *Roster) forgotten(k subjects.Key, rev uint64) {
-	before := r.Get(k)
-	r.noteRecord(k, nil, rev)
-	r.mu.RLock()
-	sl := r.slots[k]
-	r.mu.RUnlock()
-	if before != nil && sl != nil && sl.current.Load() != nil {
-		r.Register(k, *before)
+	var again *Record
+	r.change(k, func(d *device) bool {
+		if rev <= d.recRev {
+			return false
+		}
+		here := r.edge != "" && d.sess.online() && d.sess.Edge == r.edge
+		if before := d.stored; here && before != nil && d.mine == nil {
+			again = before.anew()
+			d.mine = again
+		}
+		d.recRev, d.stored = rev, nil
+		return true
+	})
+	if again != nil {
+		r.storeRecord(k, again)
 	}
 }
 
@@ -74,21 +80,24 @@ func (r *Roster) Register(k subjects.Key, rec Record) {
 	if old := r.Get(k); old != nil && old.same(&rec) {
 		return
 	}
-	rec.Registered, rec.settled = time.Now().UTC(), make(chan struct{})
-	r.caps.share(&rec)
-	data, err := json.Marshal(&rec)
-	if err != nil {
-		r.opts.Logger.Error("device record not encoded", "device", string(k), "err", err)
-		return
-	}
+	mine := rec.anew()
+	r.caps.share(mine)
 	r.change(k, func(d *device) bool {
-		d.mine = &rec
+		d.mine = mine
 		return true
 	})
-	r.storeRecord(k, &rec, data)
+	r.storeRecord(k, mine)
 }
 
-func (r *Roster) storeRecord(k subjects.Key, rec *Record, data []byte) {
+// storeRecord stores the record that is the device's mine, until it is not any
+// more.
+func (r *Roster) storeRecord(k subjects.Key, rec *Record) {
+	data, err := json.Marshal(rec)
+	if err != nil { // capabilities that are no JSON: the edge has checked them
+		r.opts.Logger.Error("device record not encoded", "device", string(k), "err", err)
+		close(rec.settled)
+		return
+	}
 	r.out.send(&nats.Msg{Subject: subjects.DeviceSubject(k), Data: data}, func(seq uint64, err error) {
 		switch {
 		case err == nil:
@@ -102,7 +111,7 @@ func (r *Roster) storeRecord(k subjects.Key, rec *Record, data []byte) {
 		r.opts.Logger.Warn("device record not stored, trying again", "device", string(k), "err", err)
 		time.AfterFunc(putAgain, func() {
 			if !r.stopped.Load() && r.pending(k) == rec {
-				r.storeRecord(k, rec, data)
+				r.storeRecord(k, rec)
 			} else {
 				close(rec.settled)
 			}

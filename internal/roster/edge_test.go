@@ -47,6 +47,7 @@ type part struct {
 	pub   *inbox.Publisher
 	read  *nats.Conn
 	dead  atomic.Bool
+	ended sync.Once
 	twice atomic.Bool   // sessions are sent again before they are answered
 	died  chan struct{} // capacity 1
 
@@ -139,7 +140,9 @@ func (p *part) kill() {
 	p.read.Close()
 }
 
-func (p *part) end() {
+func (p *part) end() { p.ended.Do(p.stop) }
+
+func (p *part) stop() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.t.Context()), 10*time.Second)
 	defer cancel()
 	if p.dead.Load() {
@@ -154,11 +157,10 @@ func (p *part) end() {
 	p.pub.Stop()
 }
 
-// connect registers a device and opens its session.
+// connect registers a device and opens its session, as an edge does.
 func (p *part) connect(k subjects.Key) *roster.Session {
 	p.t.Helper()
-	p.Register(k, roster.Record{Type: "desktop"})
-	s, err := p.Open(p.t.Context(), k, roster.SessionOptions{})
+	s, err := p.Open(p.t.Context(), k, roster.SessionOptions{Record: &roster.Record{Type: "desktop"}})
 	if err != nil {
 		p.t.Fatalf("open %s: %v", k, err)
 	}

@@ -32,6 +32,13 @@ func (r *Record) same(b *Record) bool {
 		string(r.Capabilities) == string(b.Capabilities)
 }
 
+// anew is the record as one that this process registers now.
+func (r *Record) anew() *Record {
+	c := *r
+	c.Registered, c.settled = time.Now().UTC(), make(chan struct{})
+	return &c
+}
+
 func parseRecord(data []byte) (*Record, error) {
 	var r Record
 	if err := json.Unmarshal(data, &r); err != nil {

@@ -81,16 +81,23 @@ type Session struct {
 	extra  json.RawMessage
 }
 
-// SessionOptions are for what a session may need to know.
-type SessionOptions struct{}
+// SessionOptions are what a session may need to know.
+type SessionOptions struct {
+	// Record, if set, is what the device is: it is registered before the
+	// session is opened, and again should it be forgotten meanwhile.
+	Record *Record
+}
 
 // Open makes this edge the one that holds the device. It returns when that is
 // stored. When several edges do so at once, the registration that began last
 // stands; the others get [ErrReplaced], now or by Options.Lost. So does one
 // that waits here while a later one comes.
-func (r *Roster) Open(ctx context.Context, k subjects.Key, _ SessionOptions) (*Session, error) {
+func (r *Roster) Open(ctx context.Context, k subjects.Key, opts SessionOptions) (*Session, error) {
 	if r.edge == "" {
 		return nil, errors.New("roster: only an edge opens sessions: Options.Edge is missing")
+	}
+	if opts.Record != nil {
+		r.Register(k, *opts.Record)
 	}
 	if err := r.awaitRecord(ctx, k); err != nil {
 		return nil, fmt.Errorf("roster: open a session of %s: %w", k, err)
@@ -116,6 +123,11 @@ func (r *Roster) Open(ctx context.Context, k subjects.Key, _ SessionOptions) (*S
 	r.tidy(sl)
 	if err != nil {
 		return nil, fmt.Errorf("roster: open a session of %s: %w", k, err)
+	}
+	if opts.Record != nil {
+		// It may have been forgotten before the session was there; from here
+		// on that is noticed.
+		r.Register(k, *opts.Record)
 	}
 	return s, nil
 }
