@@ -56,9 +56,8 @@ func (r *Roster) forgotten(k subjects.Key, rev uint64) {
 		if rev <= d.recRev {
 			return false
 		}
-		here := r.edge != "" && d.sess.online() && d.sess.Edge == r.edge
-		if before := d.stored; here && before != nil && d.mine == nil {
-			again = before.anew()
+		if r.hereLocked(k, d) && d.stored != nil && d.mine == nil {
+			again = d.stored.anew()
 			d.mine = again
 		}
 		d.recRev, d.stored = rev, nil
@@ -67,6 +66,16 @@ func (r *Roster) forgotten(k subjects.Key, rev uint64) {
 	if again != nil {
 		r.storeRecord(k, again)
 	}
+}
+
+// hereLocked says that the device is connected to this edge. Its session may be
+// stored and not taken up yet, or have been removed and not be stored again.
+func (r *Roster) hereLocked(k subjects.Key, d *device) bool {
+	if r.edge == "" {
+		return false
+	}
+	sl := r.slots[k]
+	return sl != nil && sl.current.Load() != nil || d.sess.online() && d.sess.Edge == r.edge
 }
 
 // Register records what a device is, if that is new. The record is known here

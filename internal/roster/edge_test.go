@@ -48,8 +48,9 @@ type part struct {
 	read  *nats.Conn
 	dead  atomic.Bool
 	ended sync.Once
-	twice atomic.Bool   // sessions are sent again before they are answered
-	died  chan struct{} // capacity 1
+	hold  atomic.Pointer[hold] // of the next that is stored
+	twice atomic.Bool          // sessions are sent again before they are answered
+	died  chan struct{}        // capacity 1
 
 	mu   sync.Mutex
 	told map[subjects.Key][]string // statuses, in the order told
@@ -97,7 +98,14 @@ func (s *site) start(edge string) *part {
 }
 
 func (p *part) put(msg *nats.Msg, done func(uint64, error)) {
-	if _, session := subjects.ParseSessionSubject(msg.Subject); session && p.twice.Load() {
+	_, session := subjects.ParseSessionSubject(msg.Subject)
+	if session {
+		if hold := p.hold.Swap(nil); hold != nil {
+			close(hold.asked)
+			<-hold.release
+		}
+	}
+	if session && p.twice.Load() {
 		first := &nats.Msg{Subject: msg.Subject, Header: msg.Header, Data: msg.Data}
 		p.pub.Publish(first, func(inbox.Receipt, error) {})
 	}
@@ -107,6 +115,17 @@ func (p *part) put(msg *nats.Msg, done func(uint64, error)) {
 		}
 		done(r.Seq, err)
 	})
+}
+
+// hold keeps a message from being stored for a while.
+type hold struct{ asked, release chan struct{} }
+
+// holdSessions holds the next session that is to be stored. asked is closed
+// when there is one.
+func (p *part) holdSessions() (asked <-chan struct{}, release func()) {
+	h := &hold{make(chan struct{}), make(chan struct{})}
+	p.hold.Store(h)
+	return h.asked, func() { close(h.release) }
 }
 
 func (p *part) changed(c roster.Change) {

@@ -31,6 +31,7 @@ type Edge struct {
 type edgeState struct {
 	Edge
 	dead time.Time // since when; zero: it lives
+	gone int64     // when its lease was removed, by the store's clock; 0: it was not
 }
 
 func (st *edgeState) isDead() bool { return st != nil && !st.dead.IsZero() }
@@ -53,7 +54,7 @@ func (r *Roster) onEdge(e reader.Entry) {
 			r.proveAlive()
 			return
 		}
-		r.died(id)
+		r.died(e.Time, id)
 		return
 	}
 	var lease Edge
@@ -68,8 +69,9 @@ func (r *Roster) onEdge(e reader.Entry) {
 }
 
 // aliveLocked takes a session that an edge has written for a sign of life: its
-// lease comes by another way, and may be later.
-func (r *Roster) aliveLocked(s *session) {
+// lease comes by another way, and may be later. at is when that was stored: what
+// is older than the removal of its lease says nothing.
+func (r *Roster) aliveLocked(s *session, at int64) {
 	if !s.online() || s.writer() != s.Edge {
 		return
 	}
@@ -78,11 +80,14 @@ func (r *Roster) aliveLocked(s *session) {
 		st = &edgeState{Edge: Edge{ID: s.Edge}}
 		r.edges[s.Edge] = st
 	}
-	st.dead, st.Heard = time.Time{}, time.Now()
+	if st.gone == 0 || at > st.gone {
+		st.dead, st.gone, st.Heard = time.Time{}, 0, time.Now()
+	}
 }
 
-// died notes that edges are no more.
-func (r *Roster) died(ids ...string) {
+// died notes that edges are no more. gone is when their leases were removed, or
+// 0 when they ran out.
+func (r *Roster) died(gone int64, ids ...string) {
 	now := time.Now()
 	r.mu.Lock()
 	live := r.live
@@ -92,7 +97,7 @@ func (r *Roster) died(ids ...string) {
 			st = &edgeState{Edge: Edge{ID: strings.Clone(id)}}
 			r.edges[st.ID] = st
 		}
-		st.dead = now
+		st.dead, st.gone = now, gone
 	}
 	r.mu.Unlock()
 	if live && len(ids) > 0 && r.opts.Died != nil {
@@ -113,7 +118,7 @@ func (r *Roster) noteUnknownEdges() {
 		}
 	}
 	r.mu.RUnlock()
-	r.died(slices.Collect(maps.Keys(unknown))...)
+	r.died(0, slices.Collect(maps.Keys(unknown))...)
 }
 
 // EdgeID is the id of this edge; empty when the roster only follows.
@@ -159,7 +164,7 @@ func (r *Roster) begin(ctx context.Context) error {
 			}
 		})
 	}
-	r.died(before...)
+	r.died(time.Now().UnixNano(), before...)
 	if err := r.Sweep(ctx); err != nil {
 		return err
 	}
@@ -265,7 +270,7 @@ func (r *Roster) expire(now, hearing time.Time) {
 		}
 	}
 	r.mu.RUnlock()
-	r.died(dead...)
+	r.died(0, dead...)
 }
 
 // finish ends this edge's sessions and its lease.

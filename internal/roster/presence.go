@@ -68,7 +68,7 @@ func (r *Roster) onSession(e reader.Entry) {
 		return
 	}
 	if deleted(&e) {
-		r.apply(key, nil, e.Seq)
+		r.apply(key, nil, e.Seq, e.Time)
 		return
 	}
 	s, err := parseSession(e.Data)
@@ -76,12 +76,13 @@ func (r *Roster) onSession(e reader.Entry) {
 		// Nobody can say what it means; whoever connects writes over it.
 		r.opts.Logger.Warn("unreadable session taken for none", "device", string(key), "err", err)
 	}
-	r.apply(key, s, e.Seq)
+	r.apply(key, s, e.Seq, e.Time)
 }
 
 // apply notes what the store holds as rev of the device's session. It is
-// called by the reader, and by who has stored it: the first counts.
-func (r *Roster) apply(k subjects.Key, s *session, rev uint64) {
+// called by the reader, and by who has stored it: the first counts. at is when
+// it was stored, in Unix nanoseconds.
+func (r *Roster) apply(k subjects.Key, s *session, rev uint64, at int64) {
 	news := false
 	r.change(k, func(d *device) bool {
 		if rev <= d.rev {
@@ -89,7 +90,7 @@ func (r *Roster) apply(k subjects.Key, s *session, rev uint64) {
 		}
 		d.sess, d.rev = s, rev
 		if news = r.live; news {
-			r.aliveLocked(s)
+			r.aliveLocked(s, at)
 		}
 		return true
 	})

@@ -159,6 +159,8 @@ func TestForgottenAndUnreadableEntries(t *testing.T) {
 	p := newPlace(t)
 	r := p.roster()
 	r.Register(phone, roster.Record{})
+	elsewhere := p.roster()
+	eventually(t, "it is stored", func() bool { return elsewhere.Get(phone) != nil })
 	kv, err := p.js.KeyValue(t.Context(), subjects.BucketDevices)
 	if err != nil {
 		t.Fatal(err)

@@ -179,6 +179,33 @@ func TestOfRacingOpensTheNewestStands(t *testing.T) {
 	}
 }
 
+// Who began earlier and is slow does not take the device from who came later.
+func TestAnOlderOpenGivesWay(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	a, b := s.start("a"), s.start("b")
+	a.Register(phone, roster.Record{})
+	eventually(t, "it is registered", func() bool { return b.Get(phone) != nil })
+	asked, release := a.holdSessions()
+	result := make(chan error, 1)
+	go func() {
+		_, err := a.Open(t.Context(), phone, roster.SessionOptions{})
+		result <- err
+	}()
+	<-asked
+	young, err := b.Open(t.Context(), phone, roster.SessionOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	if err := <-result; !errors.Is(err, roster.ErrReplaced) {
+		t.Errorf("the older one gets %v", err)
+	}
+	if !young.Current() || b.losses() > 0 || s.entry(phone)["epoch"] != float64(young.Epoch) {
+		t.Errorf("the newer one has lost: %v", s.entry(phone))
+	}
+}
+
 // A registration whose answer nobody waits for leaves nobody online.
 func TestAnAbandonedOpenLeavesNobodyOnline(t *testing.T) {
 	t.Parallel()
@@ -194,6 +221,10 @@ func TestAnAbandonedOpenLeavesNobodyOnline(t *testing.T) {
 	}
 	a.proxy.Heal()
 	// It is stored when the store is back, and taken back at once.
+	eventually(t, "it was online", func() bool { return len(s.events(phone)) >= 3 })
+	if got := s.events(phone); !slices.Equal(got, []string{"registered", "online", "offline"}) {
+		t.Errorf("services are told %q", got)
+	}
 	sees(t, phone, wire.Offline, a, follower)
 	if sess := a.connect(phone); !sess.Current() {
 		t.Error("the next one is not live")
@@ -305,7 +336,11 @@ func TestAForgottenDeviceThatIsConnectedComesBack(t *testing.T) {
 	sess := a.connect(phone)
 	sees(t, phone, wire.Online, follower)
 	do(t, func(done func(error)) { follower.Forget(phone, done) })
-	follower.wasTold(phone, wire.Online, wire.Offline, wire.Online)
+	eventually(t, "it is registered again", func() bool {
+		return slices.Equal(slices.DeleteFunc(s.events(phone), func(kind string) bool { return kind != "registered" }), []string{"registered", "registered"})
+	})
+	sees(t, phone, wire.Online, a, follower)
+	eventually(t, "its session is there again", func() bool { return s.entry(phone)["status"] == wire.Online })
 	if !sess.Current() || a.losses() > 0 {
 		t.Error("the session was lost")
 	}

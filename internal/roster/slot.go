@@ -257,7 +257,7 @@ const conflictPause = 250 * time.Millisecond
 // landed hears what became of a write.
 func (r *Roster) landed(sl *slot, w *write, seq uint64, err error) {
 	if err == nil {
-		r.apply(sl.key, w.state, seq) // before whoever waits goes on
+		r.apply(sl.key, w.state, seq, time.Now().UnixNano()) // before whoever waits goes on
 	}
 	sl.mu.Lock()
 	sl.flying = nil

@@ -39,7 +39,7 @@ func (r *Roster) Sweep(ctx context.Context) error {
 			defer wg.Done()
 			switch {
 			case err == nil:
-				r.apply(f.key, &s, seq)
+				r.apply(f.key, &s, seq, time.Now().UnixNano())
 				r.tellTurn(f.key, &f.s, &s, seq)
 			case !errors.Is(err, ErrConflict): // then somebody else has, or it lives
 				mu.Lock()
