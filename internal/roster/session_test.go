@@ -310,6 +310,8 @@ func TestAForgottenDeviceIsGoneAndItsNextSessionIsNew(t *testing.T) {
 	first := a.connect(phone)
 	do(t, func(done func(error)) { first.Close(true, done) })
 	sees(t, phone, wire.Offline, follower)
+	// Two processes write events; there is an order only between what is stored.
+	eventually(t, "services are told that it went", func() bool { return len(s.events(phone)) >= 3 })
 	do(t, func(done func(error)) { follower.Forget(phone, done) })
 	eventually(t, "it is unknown", func() bool { return a.status(phone) == "unknown" && follower.status(phone) == "unknown" })
 	eventually(t, "services are told", func() bool { return len(s.events(phone)) >= 4 })
