@@ -55,10 +55,10 @@ func TestAttachDoesNotWaitForeverForTheHub(t *testing.T) {
 	s, proxy := slowHub(t)
 	proxy.Freeze()
 	s.put(phone, subjects.Normal, 0, 2)
-	d := s.attachNow(phone, 100)
+	s.attachNow(phone, 100)
 	began := time.Now()
-	d = s.attachNow(phone, 100) // what was waited for once is not waited for again
-	if took := time.Since(began); took > time.Second {
+	d := s.attachNow(phone, 100) // what was waited for once is not waited for again
+	if took := time.Since(began); took > 1900*time.Millisecond {
 		t.Errorf("the next attachment took %s", took)
 	}
 	proxy.Heal()
