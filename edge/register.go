@@ -219,6 +219,7 @@ func (c *conn) open(ctx context.Context, reg *wire.Register, who auth.Identity) 
 	}
 	box, err := t.Inbox.Attach(ctx, c.key, inbox.MailboxOptions{
 		Window:  c.window,
+		Epoch:   c.sess.Epoch,
 		Wake:    c.wake,
 		Acked:   c.s.metrics.ackedAfter,
 		Evicted: c.replaced,

@@ -12,7 +12,7 @@ import (
 // Cursor is what is known of a device's acknowledgements. It is stored as JSON,
 // one message a device, on the cursor stream:
 //
-//	{"sent":[0,17,0,0],"unacked":[[],[12,15],[],[]],"open":true,"asked":[15]}
+//	{"sent":[0,17,0,0],"unacked":[[],[12,15],[],[]],"open":true,"asked":[15],"epoch":3}
 //
 // Indexes are lanes, low first. Everything in a lane up to sent was sent to
 // the device at some time, and all of that is acknowledged but for unacked.
@@ -25,6 +25,8 @@ type Cursor struct {
 	// Asked are those of Unacked whose senders want to hear what becomes of
 	// them, in ascending order over all lanes.
 	Asked []uint64 `json:"asked,omitempty"`
+	// Epoch is that of the session which wrote this; a later one's stands.
+	Epoch uint64 `json:"epoch,omitempty"`
 }
 
 // Settled is the sequence of a lane up to which all is acknowledged.
@@ -99,6 +101,9 @@ func (c *Cursor) Append(dst []byte) []byte {
 	}
 	if len(c.Asked) > 0 {
 		dst = append(dst, ']')
+	}
+	if c.Epoch > 0 {
+		dst = strconv.AppendUint(append(dst, `,"epoch":`...), c.Epoch, 10)
 	}
 	return append(dst, '}')
 }

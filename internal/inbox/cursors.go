@@ -1,15 +1,19 @@
 package inbox
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/subjects"
@@ -18,6 +22,10 @@ import (
 // cursorWriter stores cursors: changed ones every so often, final ones at
 // once, never two of a device at a time. Until the server has confirmed one it
 // is kept here, and a device that comes back is given it from here.
+//
+// A cursor replaces the one that this edge knows to be stored. If another is
+// there, the newer session's stands: an edge that was cut off does not move the
+// cursor of a device that has connected elsewhere meanwhile.
 type cursorWriter struct {
 	publish *Publisher
 	last    *direct.Last  // of the cursor stream
@@ -40,9 +48,15 @@ type cursorWriter struct {
 // cursorState is a cursor that the store may not have yet.
 type cursorState struct {
 	cursor  Cursor
+	at      *revision
 	flying  bool // a publish is under way
 	changed bool // cursor is newer than what flies
 }
+
+// revision is the sequence of a device's stored cursor, as far as this edge
+// knows; 0 when there is none. It is guarded by cursorWriter.mu, and handed from
+// one mailbox of a device to the next.
+type revision struct{ seq uint64 }
 
 func newCursorWriter(p *Publisher, last *direct.Last, head func() uint64, every time.Duration, log *slog.Logger) *cursorWriter {
 	return &cursorWriter{
@@ -88,19 +102,19 @@ func (w *cursorWriter) collect() {
 		mb.mu.Lock()
 		mb.dirty = false
 		if mb.ready && !mb.closed { // else it does not know its cursor yet
-			w.put(mb.key, mb.cursorLocked(mb.open))
+			w.put(mb.key, mb.cursorLocked(mb.open), mb.stored)
 		}
 		mb.mu.Unlock()
 	}
 }
 
-// put has a cursor stored soon. It does no I/O.
-func (w *cursorWriter) put(key subjects.Key, c Cursor) {
+// put has a cursor stored soon, in the place of the one at. It does no I/O.
+func (w *cursorWriter) put(key subjects.Key, c Cursor, at *revision) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.states[key]
 	if s == nil {
-		s = &cursorState{}
+		s = &cursorState{at: at}
 		w.states[key] = s
 	}
 	s.cursor = c
@@ -131,7 +145,9 @@ func (w *cursorWriter) flush() {
 	for i, key := range queue {
 		s := w.states[key]
 		s.flying, s.changed = true, false
-		msgs[i] = &nats.Msg{Subject: subjects.Cursor(key), Data: s.cursor.Append(nil)}
+		msgs[i] = &nats.Msg{Subject: subjects.Cursor(key), Data: s.cursor.Append(nil), Header: nats.Header{
+			nats.ExpectedLastSubjSeqHdr: {strconv.FormatUint(s.at.seq, 10)},
+		}}
 		top = max(top, slices.Max(s.cursor.Sent[:]))
 	}
 	w.mu.Unlock()
@@ -139,7 +155,8 @@ func (w *cursorWriter) flush() {
 		w.mark(top)
 	}
 	for i, key := range queue {
-		w.publish.Publish(msgs[i], func(_ Receipt, err error) { w.landed(key, err) })
+		data := msgs[i].Data
+		w.publish.Publish(msgs[i], func(r Receipt, err error) { w.landed(key, data, r.Seq, err) })
 	}
 }
 
@@ -158,12 +175,19 @@ func (w *cursorWriter) mark(top uint64) {
 	})
 }
 
-// landed hears what became of a publish.
-func (w *cursorWriter) landed(key subjects.Key, err error) {
+// landed hears what became of a publish of data.
+func (w *cursorWriter) landed(key subjects.Key, data []byte, seq uint64, err error) {
+	if isMoved(err) {
+		go w.resolve(key, data) // it asks the store
+		return
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.states[key]
 	s.flying = false
+	if err == nil {
+		s.at.seq = seq
+	}
 	switch {
 	case s.changed:
 		w.queueLocked(key)
@@ -171,18 +195,81 @@ func (w *cursorWriter) landed(key subjects.Key, err error) {
 		// Kept, and tried again: the publisher has waited its time already.
 		w.log.Warn("cursor not stored, retrying", "device", string(key), "err", err)
 		s.changed = true
-		time.AfterFunc(w.every, func() {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.queueLocked(key)
-		})
+		w.laterLocked(key)
 	default:
-		delete(w.states, key)
-		if len(w.states) == 0 && w.empty != nil {
-			close(w.empty)
-			w.empty = nil
+		w.doneLocked(key)
+	}
+}
+
+func (w *cursorWriter) laterLocked(key subjects.Key) {
+	time.AfterFunc(w.every, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.queueLocked(key)
+	})
+}
+
+func (w *cursorWriter) doneLocked(key subjects.Key) {
+	delete(w.states, key)
+	if len(w.states) == 0 && w.empty != nil {
+		close(w.empty)
+		w.empty = nil
+	}
+}
+
+// resolveWithin bounds the look at a cursor that is not the one expected.
+const resolveWithin = 5 * time.Second
+
+// resolve goes on after a publish of data that found another cursor stored than
+// the one expected: the same, when the answer to an earlier try was lost; that
+// of a newer session, which stands; or an older one, which is replaced.
+func (w *cursorWriter) resolve(key subjects.Key, data []byte) {
+	ctx, cancel := context.WithTimeout(context.Background(), resolveWithin)
+	defer cancel()
+	found, err := w.last.Get(ctx, []string{subjects.Cursor(key)})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.states[key]
+	s.flying = false
+	if err != nil {
+		w.log.Warn("stored cursor not looked up, retrying", "device", string(key), "err", err)
+		s.changed = true
+		w.laterLocked(key)
+		return
+	}
+	was := s.at.seq
+	var there Cursor
+	same := false
+	if s.at.seq = 0; found[0] != nil {
+		s.at.seq = found[0].Seq
+		same = bytes.Equal(found[0].Data, data)
+		if there, err = ParseCursor(found[0].Data); err != nil {
+			there = Cursor{}
 		}
 	}
+	switch {
+	case there.Epoch > s.cursor.Epoch:
+		w.log.Info("cursor not stored: the device has a newer session elsewhere", "device", string(key),
+			"epoch", s.cursor.Epoch, "newer", there.Epoch)
+		w.doneLocked(key)
+	case same && !s.changed:
+		w.doneLocked(key)
+	case was == s.at.seq: // a replica that lags behind
+		s.changed = true
+		w.laterLocked(key)
+	default:
+		s.changed = true
+		w.queueLocked(key)
+	}
+}
+
+// isMoved says that a compare-and-set has lost: to what is stored, or, in a
+// cluster, to what is about to be.
+func isMoved(err error) bool {
+	const inFlight = 10164 // not named by nats.go
+	var refused *StoreError
+	return errors.As(err, &refused) &&
+		(refused.ErrCode == int(jetstream.JSErrCodeStreamWrongLastSequence) || refused.ErrCode == inFlight)
 }
 
 // stop waits until every cursor is stored.
@@ -211,30 +298,31 @@ func (w *cursorWriter) stop(ctx context.Context) error {
 }
 
 // load is the device's cursor: what is on its way to the store, else what is
-// stored, else zero.
-func (w *cursorWriter) load(ctx context.Context, key subjects.Key) (Cursor, error) {
+// stored, else zero; and what put wants to know.
+func (w *cursorWriter) load(ctx context.Context, key subjects.Key) (Cursor, *revision, error) {
 	w.mu.Lock()
 	s := w.states[key]
 	if s != nil {
-		c := s.cursor
+		c, at := s.cursor, s.at
 		w.mu.Unlock()
-		return c, nil
+		return c, at, nil
 	}
 	w.mu.Unlock()
 	found, err := w.last.Get(ctx, []string{subjects.Cursor(key)})
 	if err != nil {
-		return Cursor{}, err
+		return Cursor{}, nil, err
 	}
 	if found[0] == nil {
-		return Cursor{}, nil
+		return Cursor{}, new(revision), nil
 	}
+	at := &revision{found[0].Seq}
 	c, err := ParseCursor(found[0].Data)
 	if err != nil {
 		// Everything again is better than nothing.
 		w.log.Error("stored cursor is unreadable, sending all again", "device", string(key), "err", err)
-		return Cursor{}, nil
+		return Cursor{}, at, nil
 	}
-	return c, nil
+	return c, at, nil
 }
 
 // stored returns when the store has the device's cursor.

@@ -107,8 +107,7 @@ func (s *Cursors) put(ctx context.Context, subject string, data []byte, revision
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	var refused *StoreError
-	if errors.As(err, &refused) && refused.ErrCode == int(jetstream.JSErrCodeStreamWrongLastSequence) {
+	if isMoved(err) {
 		return ErrMoved
 	}
 	return err

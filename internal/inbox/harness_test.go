@@ -30,6 +30,8 @@ type system struct {
 	hub *inbox.Hub
 	pub *inbox.Publisher
 
+	epoch uint64 // of those who attach
+
 	mu       sync.Mutex
 	restarts []string
 }
@@ -165,6 +167,7 @@ func (s *system) attachNow(k subjects.Key, window int) *device {
 	d := &device{t: s.t, woken: make(chan struct{}, 1), gone: make(chan struct{})}
 	box, err := s.hub.Attach(s.t.Context(), k, inbox.MailboxOptions{
 		Window:  window,
+		Epoch:   s.epoch,
 		Wake:    func() { signal(d.woken) },
 		Evicted: func() { close(d.gone) },
 	})

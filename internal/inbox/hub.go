@@ -380,9 +380,9 @@ func (h *Hub) retire(mb *Mailbox) {
 	if !mb.ready {
 		return
 	}
-	h.cursors.put(mb.key, c)
+	h.cursors.put(mb.key, c, mb.stored)
 	if len(settling) > 0 {
-		l := &linger{cursor: c, acked: make(map[uint64]struct{}, len(settling))}
+		l := &linger{cursor: c, stored: mb.stored, acked: make(map[uint64]struct{}, len(settling))}
 		for _, seq := range settling {
 			l.acked[seq] = struct{}{}
 		}
@@ -393,6 +393,7 @@ func (h *Hub) retire(mb *Mailbox) {
 // linger is what a device that left had acknowledged before.
 type linger struct {
 	cursor Cursor
+	stored *revision
 	acked  map[uint64]struct{}
 }
 
@@ -414,7 +415,7 @@ func (h *Hub) settled(o outcome) {
 	is := func(seq uint64) bool { return seq == o.seq }
 	l.cursor.Unacked[o.lane] = slices.DeleteFunc(slices.Clone(l.cursor.Unacked[o.lane]), is)
 	l.cursor.Asked = slices.DeleteFunc(slices.Clone(l.cursor.Asked), is)
-	h.cursors.put(o.key, l.cursor)
+	h.cursors.put(o.key, l.cursor, l.stored)
 	if delete(l.acked, o.seq); len(l.acked) == 0 {
 		delete(h.lingering, o.key)
 	}
@@ -432,7 +433,7 @@ func (h *Hub) detach(mb *Mailbox) {
 // restore gives mb the device's cursor and the first of what waits.
 func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
 	end := h.askEnd()
-	c, err := h.cursors.load(ctx, mb.key)
+	c, stored, err := h.cursors.load(ctx, mb.key)
 	if err != nil {
 		return err
 	}
@@ -446,6 +447,7 @@ func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
 		}
 	}
 	mb.mu.Lock()
+	mb.stored = stored
 	mb.retentionLocked(&c)
 	away := mb.restoreLocked(&c, floor, head)
 	mb.mu.Unlock()

@@ -18,6 +18,9 @@ const maxEarly = 4096
 type MailboxOptions struct {
 	// Window is how many messages may be unacknowledged. At least 1.
 	Window int
+	// Epoch is that of the device's session. The cursor of a later one, which
+	// another edge has stored, is left as it is.
+	Epoch uint64
 	// Wake is told that Next may have something. It is called with locks
 	// held: it must not block and must not call the mailbox or the hub.
 	Wake func()
@@ -44,9 +47,10 @@ type Mailbox struct {
 	pending int                 // what waited at attach
 	ready   bool                // Attach is done with it
 	closed  bool
-	filling bool // a fill is scheduled or runs
-	open    bool // the stored cursor says that a session is live
-	dirty   bool // the cursor writer will look at it
+	filling bool      // a fill is scheduled or runs
+	open    bool      // the stored cursor says that a session is live
+	dirty   bool      // the cursor writer will look at it
+	stored  *revision // of the cursor; set with ready
 
 	gaps []wire.Gap // that the device has to be told of
 
@@ -165,7 +169,7 @@ func (mb *Mailbox) endLocked(l *lane, m *Message, status wire.Status, now int64)
 func (mb *Mailbox) sentLocked() {
 	if !mb.open {
 		mb.open = true
-		mb.hub.cursors.put(mb.key, mb.cursorLocked(true))
+		mb.hub.cursors.put(mb.key, mb.cursorLocked(true), mb.stored)
 		return
 	}
 	mb.dirtyLocked()
@@ -337,7 +341,7 @@ func (mb *Mailbox) deliver(m *Message) {
 
 // cursorLocked is the mailbox's state as it is stored.
 func (mb *Mailbox) cursorLocked(open bool) Cursor {
-	c := Cursor{Open: open}
+	c := Cursor{Open: open, Epoch: mb.opts.Epoch}
 	head := mb.hub.head.Load()
 	for n := range mb.lanes {
 		mb.lanes[n].cursor(&c, subjects.Lane(n), head)

@@ -1,0 +1,92 @@
+package inbox_test
+
+import (
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// storedCursor is the phone's cursor as the stream has it.
+func (s *system) storedCursor() *inbox.Cursor {
+	s.t.Helper()
+	stream := must(s.js.Stream(s.t.Context(), subjects.StreamCursor))
+	m, err := stream.GetLastMsgForSubject(s.t.Context(), subjects.Cursor(phone))
+	if err != nil {
+		return new(inbox.Cursor)
+	}
+	c := must(inbox.ParseCursor(m.Data))
+	return &c
+}
+
+// cutOff is a system whose second hub stores through a proxy, with a device on
+// it that was sent two messages and has acknowledged one.
+func cutOff(t *testing.T) (s, old *system, d *device, got []inbox.Delivery, proxy *natstest.Proxy) {
+	t.Helper()
+	env := natstest.Server(t, natstest.Listen())
+	proxy = natstest.NewProxy(t, env.Addr())
+	s = newSystemOn(t, env, nil)
+	s.epoch = 2
+	pub := must(inbox.NewPublisher(func(opts ...nats.Option) (*nats.Conn, error) { return nats.Connect(proxy.URL(), opts...) }, nil))
+	t.Cleanup(pub.Stop)
+	old = &system{t: t, env: env, nc: s.nc, js: s.js, epoch: 1}
+	old.start(func(o *inbox.Options) { o.Publish = pub })
+	s.put(phone, subjects.Normal, 0, 2)
+	d = old.attach(phone, 10)
+	got = d.receive(2)
+	d.box.Ack(got[0].Seq)
+	s.eventually("the first acknowledgement is stored", func() bool {
+		return s.storedCursor().Settled(subjects.Normal) == got[0].Seq
+	})
+	return s, old, d, got, proxy
+}
+
+// A device that connects elsewhere while its edge is cut off: what the old edge
+// stores when it is back does not move the cursor.
+func TestAnEdgeThatWasCutOffDoesNotMoveTheCursorBack(t *testing.T) {
+	t.Parallel()
+	s, old, stale, got, proxy := cutOff(t)
+	proxy.Freeze()
+	stale.box.Detach() // its last cursor is on its way, and late
+	d := s.attach(phone, 10)
+	expect(t, d.receive(1), "1r")
+	d.box.Ack(got[1].Seq)
+	s.eventually("the acknowledgement is stored", func() bool {
+		return s.storedCursor().Settled(subjects.Normal) >= got[1].Seq
+	})
+	proxy.Heal()
+	if err := old.hub.Stop(t.Context()); err != nil { // waits for all cursors
+		t.Fatal(err)
+	}
+	if c := s.storedCursor(); c.Epoch != 2 || c.Settled(subjects.Normal) < got[1].Seq {
+		t.Errorf("the cursor is %+v", c)
+	}
+	d.box.Detach()
+	s.none(s.attach(phone, 10))
+}
+
+// The newer session's cursor stands also when the old one's was stored first.
+func TestANewerSessionStoresOverAnOlderOne(t *testing.T) {
+	t.Parallel()
+	s, old, stale, got, _ := cutOff(t)
+	d := s.attach(phone, 10)
+	stale.box.Ack(got[1].Seq)
+	stale.box.Detach()
+	if err := old.hub.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, d.receive(1), "1r")
+	s.put(phone, subjects.Normal, 2, 1)
+	more := d.receive(1)
+	d.box.Ack(more[0].Seq)
+	s.eventually("it is stored", func() bool {
+		c := s.storedCursor()
+		return c.Epoch == 2 && c.Sent[subjects.Normal] >= more[0].Seq
+	})
+	if c := s.storedCursor(); c.Settled(subjects.Normal) != got[1].Seq-1 {
+		t.Errorf("the cursor is %+v, and %d is not acknowledged here", c, got[1].Seq)
+	}
+}
