@@ -61,3 +61,11 @@ func (c *Client) raw(ctx context.Context, stream string, req rawRequest) (*Store
 	}
 	return &Stored{Subject: m.Subject, Seq: m.Seq, Time: m.Time.UnixNano(), Header: header, Data: m.Data}, nil
 }
+
+// Holds asks the stream's leader whether there is a message of a literal
+// subject at seq or later. A replica that lags behind may answer Next without
+// what was stored last.
+func (c *Client) Holds(ctx context.Context, stream, subject string, seq uint64) (bool, error) {
+	m, err := c.raw(ctx, stream, rawRequest{Seq: max(seq, 1), NextFor: subject})
+	return m != nil, err
+}

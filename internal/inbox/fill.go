@@ -73,6 +73,12 @@ func (mb *Mailbox) fillStep(ctx context.Context, n subjects.Lane) (again bool, e
 	if err != nil {
 		return false, err
 	}
+	whole := left > 0
+	if !whole {
+		if whole, err = mb.hub.sure(ctx, mb.key, n, pos, msgs, floor); err != nil {
+			return false, err
+		}
+	}
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
 	l := &mb.lanes[n]
@@ -93,13 +99,51 @@ func (mb *Mailbox) fillStep(ctx context.Context, n subjects.Lane) (again bool, e
 		mb.noteLocked(m)
 		l.push(m)
 	}
-	if l.left = left; left == 0 {
+	if l.left = left; left == 0 && whole {
 		// Nothing between here and the tail. What is newer is not believed:
 		// a replica that lags does not know it yet.
 		l.pos = max(l.pos, floor-1)
 	}
 	return l.room(), nil
 }
+
+// trustAfter is how long after the hub's start replicas are believed that say
+// there is nothing more. What is stored later than the start is in the tail, and
+// what is older they have by then.
+const trustAfter = 15 * time.Second
+
+// doubtful says that a replica may not have yet what was stored before the hub's
+// start.
+func (h *Hub) doubtful() bool {
+	return h.replicas.Load() > 1 && time.Since(h.started) < trustAfter
+}
+
+// sure says whether there is nothing of a lane behind msgs, which were read
+// from behind pos, and before floor. If a replica has not told all, it waits a
+// little.
+func (h *Hub) sure(ctx context.Context, key subjects.Key, n subjects.Lane, pos uint64, msgs []*Message, floor uint64) (bool, error) {
+	if !h.doubtful() {
+		return true, nil
+	}
+	if len(msgs) > 0 {
+		pos = msgs[len(msgs)-1].Seq
+	}
+	if pos+1 >= floor {
+		return true, nil
+	}
+	more, err := h.fetch.Holds(ctx, subjects.StreamInbox, subjects.Inbox(key, n), pos+1)
+	if err != nil || !more {
+		return err == nil, err
+	}
+	select {
+	case <-time.After(replicaPause):
+	case <-ctx.Done():
+	}
+	return false, nil
+}
+
+// replicaPause is how long to wait for a replica that lags behind.
+const replicaPause = 20 * time.Millisecond
 
 // join queues what the tail has for the lane. more is false when the lane is
 // live now, or full, or closed; else the store must be read from pos to floor.

@@ -87,10 +87,12 @@ type Hub struct {
 
 	// first is where the stream began when it was last looked at, and perLane
 	// how many messages it keeps of one subject; 0 or less: all.
-	first   atomic.Uint64
-	perLane atomic.Int64
-	js      jetstream.JetStream // on Options.Fetch
-	ends    ends
+	first    atomic.Uint64
+	perLane  atomic.Int64
+	replicas atomic.Int64 // of the stream
+	started  time.Time
+	js       jetstream.JetStream // on Options.Fetch
+	ends     ends
 
 	// closing ends when the hub stops.
 	closing context.Context
@@ -144,6 +146,7 @@ func (h *Hub) Start(ctx context.Context) error {
 	if err := h.fetch.Start(); err != nil {
 		return err
 	}
+	h.started = time.Now()
 	if err := h.reader.Start(ctx); err != nil {
 		h.fetch.Stop()
 		return err
@@ -451,7 +454,7 @@ func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
 	mb.retentionLocked(&c)
 	away := mb.restoreLocked(&c, floor, head)
 	mb.mu.Unlock()
-	if away {
+	if away && !h.doubtful() {
 		if err := h.probe(ctx, mb, floor); err != nil {
 			return err
 		}
