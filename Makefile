@@ -27,6 +27,10 @@ all: fmt-check vet lint test ## All checks, as .ci/run does them (the default)
 run: build ## Build, and serve with the data in ./data
 	exec $(BIN)/rccs serve --data ./data
 
+.PHONY: cluster
+cluster: build ## Build, and try three servers and two edges with the data in ./cluster
+	exec $(BIN)/rccs cluster --dir ./cluster
+
 .PHONY: build
 build: ## Build bin/rccs
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/rccs ./cmd/rccs

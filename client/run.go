@@ -123,6 +123,9 @@ func pause(err error, try int) time.Duration {
 		try = max(try, 1)
 	}
 	wait := backoff(try)
+	if closed != nil {
+		wait = max(wait, min(wire.RetryAfter(closed.Reason), maxAsked))
+	}
 	if told, ok := errors.AsType[*wire.Error](err); ok {
 		wait = max(wait, min(told.RetryAfter, maxAsked))
 	}

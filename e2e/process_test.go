@@ -118,7 +118,7 @@ func (p *process) readAddresses(out io.Reader) error {
 		case "admin":
 			p.Admin = address
 		}
-		if p.Devices != "" && p.Admin != "" && (p.NATS != "" || slices.Contains(p.cmd.Args, "edge")) {
+		if p.Devices != "" && p.Admin != "" && (p.NATS != "" || slices.Contains(p.cmd.Args, "edge")) || p.Admin != "" && slices.Contains(p.cmd.Args, "coordinator") {
 			return nil
 		}
 	}

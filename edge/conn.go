@@ -78,6 +78,7 @@ type conn struct {
 	inflight  int     // messages not yet stored
 	draining  bool    // end with drainCode when inflight is 0
 	drainCode wire.CloseCode
+	drainHint time.Duration // how long the device should wait
 	end       *ending
 	writing   bool // the writer runs
 	woken     bool // there may be something to write
@@ -93,7 +94,8 @@ type conn struct {
 // ending is why a connection ends. The first reason stands.
 type ending struct {
 	code wire.CloseCode
-	echo bool // the peer closed first
+	echo bool          // the peer closed first
+	hint time.Duration // how long to wait before the next connection
 }
 
 func newConn(s *Server, ws *websocket.Conn, bearer string) *conn {
@@ -213,7 +215,7 @@ func (c *conn) endLocked(code wire.CloseCode, e *wire.Error) {
 	if e != nil {
 		c.tellLocked(e)
 	}
-	c.end = &ending{code: code}
+	c.end = &ending{code: code, hint: c.drainHint}
 	c.s.metrics.closes.WithLabelValues(code.String()).Inc()
 	c.changed.Broadcast()
 	c.wakeLocked()
@@ -231,11 +233,11 @@ func (c *conn) ended() bool {
 }
 
 // drain ends the connection with code once all that was received is stored
-// and answered.
-func (c *conn) drain(code wire.CloseCode) {
+// and answered. The device is asked to wait for hint before it comes back.
+func (c *conn) drain(code wire.CloseCode, hint time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.draining, c.drainCode = true, code
+	c.draining, c.drainCode, c.drainHint = true, code, hint
 	if c.inflight == 0 {
 		c.endLocked(code, nil)
 	}

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -66,4 +67,35 @@ func (t *Tenant) letGo(ctx context.Context, k subjects.Key, epoch uint64) error 
 		c.replaced()
 	}
 	return t.Inbox.Release(ctx, k)
+}
+
+// DrainAsk is what an operator asks an edge for.
+type DrainAsk struct {
+	// Do is DrainStart, DrainUndo or DrainCount.
+	Do string `json:"do"`
+	// Rate is how many connections a second are closed; 0: the edge's own.
+	Rate int `json:"rate,omitempty"`
+}
+
+// What an edge can be asked for. All are answered with {"connections":n}.
+const (
+	DrainStart = "drain"  // refuse devices, and send those that are here elsewhere
+	DrainUndo  = "resume" // take devices again
+	DrainCount = "count"  // only say how many there are
+)
+
+// onDrain does what an operator asks for.
+func (t *Tenant) onDrain(m *nats.Msg) {
+	var ask DrainAsk
+	if err := json.Unmarshal(m.Data, &ask); err != nil || t.Drain == nil {
+		t.Logger.Warn("drain ignored", "err", err)
+		return
+	}
+	n := t.Drain(ask)
+	if ask.Do != DrainCount {
+		t.Logger.Info("an operator asks", "do", ask.Do, "rate", ask.Rate, "connections", n)
+	}
+	if err := m.Respond(fmt.Appendf(nil, `{"connections":%d}`, n)); err != nil {
+		t.Logger.Debug("drain not answered", "err", err)
+	}
 }

@@ -64,6 +64,9 @@ type Options struct {
 	// MaxTopics is how many topics a connection may be subscribed to. Default
 	// 100.
 	MaxTopics int
+	// DrainRate is how many connections a second are closed when the edge goes
+	// away. Default 1,000.
+	DrainRate int
 	// WriteTimeout is how long a write may be stuck before the connection is
 	// given up. Nothing is lost by it. Default 30 s.
 	WriteTimeout time.Duration
@@ -94,7 +97,7 @@ func (o *Options) validate() error {
 	for _, n := range []struct {
 		value *int
 		zero  int
-	}{{&o.MaxMessageBytes, 1 << 20}, {&o.Window, 256}, {&o.MaxWindow, 4096}, {&o.MaxTopics, 100}} {
+	}{{&o.MaxMessageBytes, 1 << 20}, {&o.Window, 256}, {&o.MaxWindow, 4096}, {&o.MaxTopics, 100}, {&o.DrainRate, 1000}} {
 		if *n.value <= 0 {
 			*n.value = n.zero
 		}

@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
-
-	"github.com/rccs-io/rccs/wire"
 )
 
 // Subprotocol is what a client offers to get the protocol's defaults.
@@ -35,6 +33,7 @@ type Server struct {
 	conns    map[*conn]struct{}
 	nextID   uint64
 	draining bool
+	endDrain context.CancelFunc // nil unless draining
 	stopped  bool
 }
 
@@ -89,7 +88,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this is a WebSocket endpoint: connect to ws://"+r.Host+"/v1/ws with subprotocol "+Subprotocol, http.StatusUpgradeRequired)
 		return
 	}
-	if s.isDraining() {
+	if s.Draining() {
 		w.Header().Set("Retry-After", strconv.Itoa(1))
 		http.Error(w, "this edge is draining, connect again", http.StatusServiceUnavailable)
 		return
@@ -119,12 +118,6 @@ func bearer(r *http.Request) string {
 		return h[len(scheme):]
 	}
 	return ""
-}
-
-func (s *Server) isDraining() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.draining
 }
 
 func (s *Server) add(c *conn) bool {
@@ -162,18 +155,18 @@ func (s *Server) snapshot(dst []*conn) []*conn {
 const cutWithin = time.Second
 
 // Stop refuses new devices, lets every connection finish what it was sent,
-// closes it with 1001, and returns when all are gone or ctx ends.
+// closes it with 1001, at the rate of Options.DrainRate or faster if ctx would
+// end before, and returns when all are gone or ctx ends.
 func (s *Server) Stop(ctx context.Context) error {
 	s.mu.Lock()
 	if s.stopped {
 		s.mu.Unlock()
 		return nil
 	}
-	s.draining, s.stopped = true, true
+	s.stopped = true
+	away, rate := s.beginLocked(), paceOf(ctx, len(s.conns), s.opts.DrainRate)
 	s.mu.Unlock()
-	for _, c := range s.snapshot(nil) {
-		c.drain(wire.CloseGoingAway)
-	}
+	s.sendAway(away, rate)
 	close(s.quit)
 	gone := make(chan struct{})
 	go func() {

@@ -15,8 +15,8 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// TenantOptions are the parts that a [Tenant] is made of. All but Logger are
-// needed.
+// TenantOptions are the parts that a [Tenant] is made of. All but Drain and
+// Logger are needed.
 type TenantOptions struct {
 	Inbox     Inbox
 	Publisher Publisher
@@ -26,6 +26,9 @@ type TenantOptions struct {
 	// JetStream's and the coordinator's endpoints. Its reply subjects must lie
 	// where no service can listen.
 	Core *nats.Conn
+	// Drain, if set, does what an operator asks for, and says how many
+	// connections there are.
+	Drain func(DrainAsk) int
 	// Logger; nil discards.
 	Logger *slog.Logger
 }
@@ -41,6 +44,7 @@ type Tenant struct {
 	signals *nats.Subscription
 	answers *nats.Subscription
 	release *nats.Subscription
+	drain   *nats.Subscription
 	base    string         // of the reply subjects of requests
 	asked   chan *nats.Msg // requests to devices here, of all their subscriptions
 	quit    chan struct{}
@@ -94,6 +98,12 @@ func NewTenant(ctx context.Context, opts TenantOptions) (*Tenant, error) {
 		_ = t.answers.Unsubscribe()
 		return nil, fmt.Errorf("edge: subscribe to releases: %w", err)
 	}
+	if t.drain, err = opts.Core.Subscribe(subjects.Drain(opts.Roster.EdgeID()), t.onDrain); err != nil {
+		_ = t.signals.Unsubscribe()
+		_ = t.answers.Unsubscribe()
+		_ = t.release.Unsubscribe()
+		return nil, fmt.Errorf("edge: subscribe to drains: %w", err)
+	}
 	t.wg.Go(t.serve)
 	return t, nil
 }
@@ -103,6 +113,7 @@ func (t *Tenant) Close() {
 	_ = t.signals.Unsubscribe()
 	_ = t.answers.Unsubscribe()
 	_ = t.release.Unsubscribe()
+	_ = t.drain.Unsubscribe()
 	close(t.quit)
 	t.wg.Wait()
 }

@@ -228,7 +228,7 @@ func (e *ending) frame() []byte {
 	if e.echo {
 		return websocket.FormatCloseMessage(int(e.code), "")
 	}
-	return websocket.FormatCloseMessage(int(e.code), e.code.Reason())
+	return websocket.FormatCloseMessage(int(e.code), e.code.ReasonAfter(e.hint))
 }
 
 // writeEnvelopes writes answers, then messages: a frame each, or, for a device

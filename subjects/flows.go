@@ -242,3 +242,7 @@ func ParseDeadline(subject string) (Key, bool) { return parseKey(deadlinePrefix,
 // Release is where an edge is asked to let go of a device that has connected
 // elsewhere; edge is its id.
 func Release(edge string) string { return "rccs.edge." + edge + ".release" }
+
+// Drain is where an edge is asked to send its devices elsewhere, or to take them
+// again; edge is its id.
+func Drain(edge string) string { return "rccs.edge." + edge + ".drain" }

@@ -1,6 +1,10 @@
 package wire
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+	"time"
+)
 
 // CloseCode is the status of a WebSocket close frame.
 type CloseCode int
@@ -75,6 +79,28 @@ func (c CloseCode) Reason() string {
 		return "rate limit: come back after a while"
 	}
 	return ""
+}
+
+// hintPrefix begins a hint in the reason of a close.
+const hintPrefix = "retryAfterMs="
+
+// ReasonAfter is Reason with a hint, which [RetryAfter] reads: how long the
+// device should wait before it comes back; 0 for none.
+func (c CloseCode) ReasonAfter(wait time.Duration) string {
+	if wait < time.Millisecond {
+		return c.Reason()
+	}
+	return c.Reason() + "; " + hintPrefix + strconv.FormatInt(wait.Milliseconds(), 10)
+}
+
+// RetryAfter is the hint in the reason of a close; 0 when there is none.
+func RetryAfter(reason string) time.Duration {
+	_, hint, _ := strings.Cut(reason, hintPrefix)
+	ms, err := strconv.ParseUint(hint, 10, 32)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(ms) * time.Millisecond
 }
 
 // String is the number.

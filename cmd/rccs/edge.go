@@ -80,8 +80,10 @@ func (env *environment) edge(ctx context.Context, f *edgeFlags) error {
 		debug.SetGCPercent(gcPercent)
 	}
 	e, err := node.NewEdge(node.EdgeOptions{
-		Server: f.server, Credential: cred, Name: f.name, Listen: f.listen, AdminListen: f.adminListen, Logger: env.logger(level),
-		InboxLimit: int(f.inboxLimit),
+		RemoteOptions: node.RemoteOptions{
+			Server: f.server, Credential: cred, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logger(level),
+		},
+		Listen: f.listen, InboxLimit: int(f.inboxLimit),
 	})
 	if err != nil {
 		return err

@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,7 +17,7 @@ func newEdgesCommand(env *environment) *cobra.Command {
 		Short: "Look at edges",
 		Long:  "Look at the edges, the processes that devices connect to.",
 	})
-	cmd.AddCommand(newEdgesListCommand(env))
+	cmd.AddCommand(newEdgesListCommand(env), newEdgesDrainCommand(env))
 	return cmd
 }
 
@@ -52,4 +55,102 @@ func edgeTable(edges []ops.Edge) *table {
 		tab.row(e.Name, e.Address, e.Version, number(e.Devices), ago(&e.Started), ago(&e.Renewed), e.ID)
 	}
 	return tab
+}
+
+type drainFlags struct {
+	target
+	rate                int
+	undo, force, noWait bool
+}
+
+func newEdgesDrainCommand(env *environment) *cobra.Command {
+	var f drainFlags
+	cmd := &cobra.Command{
+		Use:   "drain EDGE",
+		Short: "Send the devices of an edge elsewhere",
+		Long: `Let an edge take no more devices, and close the connections that it has, some a
+second, with code 1001: their devices come back at once, to another edge. Nothing
+is lost. The edge is not ready (/readyz) from then on, so that a load balancer
+leaves it out; stop it, or let it serve again with --undo.`,
+		Example: `  rccs edges drain edge-2
+  rccs edges drain edge-2 --rate 200
+  rccs edges drain edge-2 --undo`,
+		Args: arguments(1, "the EDGE's name or id, as 'rccs edges ls' shows it"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return env.operate(cmd.Context(), &f.target, func(ctx context.Context, t *ops.Tenant) error {
+				return env.drain(ctx, t, &f, args[0])
+			})
+		},
+	}
+	f.add(cmd)
+	flags := cmd.Flags()
+	flags.IntVar(&f.rate, "rate", 0, "how many `connections` a second are closed; 0: as many as the edge does when it stops (1,000)")
+	flags.BoolVar(&f.undo, "undo", false, "let the edge take devices again")
+	flags.BoolVar(&f.force, "force", false, "also when it is the only edge")
+	flags.BoolVar(&f.noWait, "no-wait", false, "do not wait until the devices are gone")
+	return cmd
+}
+
+// drainLook is how often a draining edge is asked what it has left.
+const drainLook = 200 * time.Millisecond
+
+func (env *environment) drain(ctx context.Context, t *ops.Tenant, f *drainFlags, name string) error {
+	if f.rate < 0 {
+		return usageError{errors.New("--rate: want a positive number")}
+	}
+	e, err := t.FindEdge(ctx, name)
+	if err != nil {
+		return err
+	}
+	if f.undo {
+		n, err := t.AskEdge(ctx, e.ID, ops.EdgeResume, 0)
+		if err != nil {
+			return err
+		}
+		return env.drained(f, e, n, "takes devices again")
+	}
+	if edges, err := t.Edges(ctx); err != nil {
+		return err
+	} else if len(edges) < 2 && !f.force {
+		return fmt.Errorf("%s is the only edge: its devices would have nowhere to go (start another with 'rccs edge', or add --force)", e.Name)
+	}
+	all, err := t.AskEdge(ctx, e.ID, ops.EdgeDrain, f.rate)
+	if err != nil {
+		return err
+	}
+	if f.noWait {
+		return env.drained(f, e, all, "drains")
+	}
+	bar := env.progress("drained")
+	defer bar.end()
+	tick := time.NewTicker(drainLook)
+	defer tick.Stop()
+	for {
+		left, err := t.AskEdge(ctx, e.ID, ops.EdgeCount, 0)
+		if err != nil {
+			return err
+		}
+		if left == 0 {
+			bar.end()
+			return env.drained(f, e, all, "is drained")
+		}
+		bar.at(max(all-left, 0), all)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// drained says what became of the connections of an edge.
+func (env *environment) drained(f *drainFlags, e ops.Edge, n int, what string) error {
+	if f.json {
+		return env.json(struct {
+			Edge        string `json:"edge"`
+			ID          string `json:"id"`
+			Connections int    `json:"connections"`
+		}{e.Name, e.ID, n})
+	}
+	return env.printf("edge %s %s: %s connections\n", e.Name, what, number(n))
 }

@@ -35,7 +35,7 @@ devices are told to come back, acknowledgements are stored.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.data, "data", "./data", "`directory` of keys and messages")
-	flags.StringVar(&f.listen, "listen", "127.0.0.1:8080", "`address` for devices (WebSocket)")
+	flags.StringVar(&f.listen, "listen", "127.0.0.1:8080", "`address` for devices (WebSocket); empty for no edge in this process")
 	flags.StringVar(&f.natsListen, "nats-listen", "127.0.0.1:4222", "`address` for NATS clients; empty for none")
 	flags.StringVar(&f.adminListen, "admin-listen", "127.0.0.1:8081", "`address` for health and metrics; empty for none")
 	flags.StringVar(&f.config, "config", "", "`file` in the format of nats.conf, instead of the built-in one")
@@ -76,7 +76,9 @@ func (env *environment) welcome(n *node.Node, data string) {
 	if n.Keys().Created() {
 		_ = env.printf("made new keys in %s; keep them safe, they cannot be made again\n\n", n.Keys().Dir())
 	}
-	_ = env.printf("devices   ws://%s/v1/ws\n", n.Addr())
+	if addr := n.Addr(); addr != nil {
+		_ = env.printf("devices   ws://%s/v1/ws\n", addr)
+	}
 	if url := n.NATSURL(); url != "" {
 		_ = env.printf("nats      %s\n", url)
 	}

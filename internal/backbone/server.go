@@ -229,6 +229,9 @@ func (s *Server) ClientURL() string {
 	return srv.ClientURL()
 }
 
+// Clustered says whether the nats.conf makes this one of several servers.
+func (s *Server) Clustered() bool { return s.natsOpts.Cluster.Port != 0 }
+
 // InProcess is the option that makes nats.Connect reach this server through
 // memory instead of a socket. Credentials are needed as over the network.
 func (s *Server) InProcess() nats.Option { return nats.InProcessServer(provider{s}) }

@@ -109,6 +109,18 @@ func (p Plan) streams() []planned {
 	}
 }
 
+// Streams are the names of a tenant's streams, buckets among them.
+func Streams() []string {
+	var names []string
+	for _, s := range (Plan{}).streams() {
+		names = append(names, s.name)
+	}
+	for _, b := range (Plan{}).buckets() {
+		names = append(names, "KV_"+b.Bucket)
+	}
+	return names
+}
+
 // common sets what all our streams have alike.
 func (p Plan) common(c *jetstream.StreamConfig) {
 	c.Retention = jetstream.LimitsPolicy

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -76,6 +77,7 @@ type edgePart struct {
 	tenant  *edge.Tenant
 	account *reader.Reader
 	server  *edge.Server
+	serving atomic.Pointer[edge.Server] // server, for who may ask early
 	http    *http.Server
 	addr    net.Addr
 	served  chan error
@@ -174,6 +176,7 @@ func (p *edgePart) openTenant(ctx context.Context, read *nats.Conn) error {
 	p.topics = topics
 	p.tenant, err = edge.NewTenant(ctx, edge.TenantOptions{
 		Inbox: p.hub, Publisher: p.pub, Roster: devices, Topics: topics, Core: p.core, Logger: p.opts.logger,
+		Drain: p.drain,
 	})
 	if err != nil {
 		return err
@@ -183,6 +186,21 @@ func (p *edgePart) openTenant(ctx context.Context, read *nats.Conn) error {
 	}
 	p.roster = devices
 	return nil
+}
+
+// drain is what operators ask for. It may come before the edge serves.
+func (p *edgePart) drain(ask edge.DrainAsk) int {
+	server := p.serving.Load()
+	if server == nil {
+		return 0
+	}
+	switch ask.Do {
+	case edge.DrainStart:
+		return server.Drain(ask.Rate)
+	case edge.DrainUndo:
+		server.Resume()
+	}
+	return server.Connections()
 }
 
 // put stores a roster's entry.
@@ -220,6 +238,7 @@ func (p *edgePart) listen(ctx context.Context) error {
 		ErrorLog:          slog.NewLogLogger(p.opts.logger.Handler(), slog.LevelDebug),
 	}
 	p.server.Start()
+	p.serving.Store(p.server)
 	go func() {
 		err := p.http.Serve(edge.Listener(l))
 		if errors.Is(err, http.ErrServerClosed) {
@@ -267,6 +286,9 @@ func (p *edgePart) stop(ctx context.Context) error {
 
 // healthy returns why the edge cannot serve.
 func (p *edgePart) healthy() error {
+	if p.server.Draining() {
+		return errors.New("the edge is draining: 'rccs edges drain --undo' ends that")
+	}
 	if !p.pub.Connected() {
 		return errors.New("the edge is not connected to NATS for publishing")
 	}

@@ -3,13 +3,11 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -23,7 +21,8 @@ import (
 type Options struct {
 	// Data is the directory of keys and streams. Needed.
 	Data string
-	// Listen is where devices connect, HOST:PORT. Needed; port 0 is any.
+	// Listen is where devices connect, HOST:PORT; port 0 is any; empty:
+	// nowhere, there is no edge in this process.
 	Listen string
 	// NATSListen is where NATS clients connect; empty: nowhere.
 	NATSListen string
@@ -44,8 +43,8 @@ type Options struct {
 }
 
 func (o *Options) validate() error {
-	if o.Data == "" || o.Listen == "" {
-		return errors.New("node: Data and Listen are needed")
+	if o.Data == "" {
+		return errors.New("node: Data is needed")
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -64,7 +63,7 @@ type Node struct {
 	registry *prometheus.Registry
 	server   *backbone.Server
 	coord    *coordinator.Coordinator
-	edge     *edgePart
+	edge     *edgePart // nil without Listen
 	admin    *adminPart
 	stops    []func(context.Context) error // last in, first out
 }
@@ -121,15 +120,19 @@ func (n *Node) Start(ctx context.Context) (err error) {
 	dial := func(name string, opts ...nats.Option) (*nats.Conn, error) {
 		return connect("", append([]nats.Option{n.server.InProcess(), cred.Option(), nats.Name("rccs edge " + name)}, opts...)...)
 	}
-	if err := ensure(ctx, dial, tenant.JWT, n.opts.Logger); err != nil {
+	if err := n.ensure(ctx, dial, tenant.JWT); err != nil {
 		return err
 	}
 	if err := n.startCoordinator(ctx); err != nil {
 		return err
 	}
+	if n.opts.Listen == "" {
+		n.admin.serving()
+		return nil
+	}
 	n.edge, err = startEdge(ctx, edgeOptions{
 		listen: n.opts.Listen, dial: dial, account: tenant.PublicKey, accountJWTs: []string{tenant.JWT},
-		edge: roster.EdgeInfo{Name: edgeName(n.opts.Listen)}, logger: n.opts.Logger, registry: n.registry,
+		edge: roster.EdgeInfo{Name: edgeName(n.opts.Listen), Address: n.opts.Listen, Version: n.opts.Version}, logger: n.opts.Logger, registry: n.registry,
 		inboxLimit: n.opts.InboxLimit,
 	})
 	if err != nil {
@@ -140,33 +143,21 @@ func (n *Node) Start(ctx context.Context) (err error) {
 	return nil
 }
 
-// ensure creates or upgrades the tenant's streams, and stores its JWT there.
-func ensure(ctx context.Context, dial dialer, account string, log *slog.Logger) error {
-	nc, err := dial("setup")
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return fmt.Errorf("node: %w", err)
-	}
-	if err := backbone.Ensure(ctx, js, backbone.Plan{Logger: log}); err != nil {
-		return err
-	}
-	return storeAccount(ctx, js, account)
-}
-
 // Stop ends everything, what devices see first. It is idempotent.
 func (n *Node) Stop(ctx context.Context) error {
 	n.admin.stopping()
 	ctx, cancel := context.WithTimeout(ctx, n.opts.StopWithin)
 	defer cancel()
+	return stopAll(ctx, &n.stops)
+}
+
+// stopAll stops what was started last first, once.
+func stopAll(ctx context.Context, stops *[]func(context.Context) error) error {
 	var errs []error
-	for len(n.stops) > 0 {
-		last := len(n.stops) - 1
-		stop := n.stops[last]
-		n.stops = n.stops[:last]
+	for len(*stops) > 0 {
+		last := len(*stops) - 1
+		stop := (*stops)[last]
+		*stops = (*stops)[:last]
 		errs = append(errs, stop(ctx))
 	}
 	return errors.Join(errs...)
@@ -183,8 +174,13 @@ func (n *Node) Run(ctx context.Context, started func()) error {
 	return n.Stop(context.WithoutCancel(ctx))
 }
 
-// Addr is where devices connect; valid after Start.
-func (n *Node) Addr() net.Addr { return n.edge.addr }
+// Addr is where devices connect, or nil; valid after Start.
+func (n *Node) Addr() net.Addr {
+	if n.edge == nil {
+		return nil
+	}
+	return n.edge.addr
+}
 
 // AdminAddr is where health and metrics are served, or nil.
 func (n *Node) AdminAddr() net.Addr {
@@ -206,7 +202,12 @@ func (n *Node) NATSURL() string {
 func (n *Node) Keys() *auth.Keystore { return n.keys }
 
 // Connections is how many devices are connected.
-func (n *Node) Connections() int { return n.edge.server.Connections() }
+func (n *Node) Connections() int {
+	if n.edge == nil {
+		return 0
+	}
+	return n.edge.server.Connections()
+}
 
 // ready returns why a message could not be accepted now.
 func (n *Node) ready() error {
@@ -215,6 +216,9 @@ func (n *Node) ready() error {
 	}
 	if err := n.coord.Healthy(); err != nil {
 		return err
+	}
+	if n.edge == nil {
+		return nil
 	}
 	return n.edge.healthy()
 }

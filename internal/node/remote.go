@@ -12,34 +12,32 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/coordinator"
 	"github.com/rccs-io/rccs/internal/roster"
 )
 
-// EdgeOptions configure an [Edge]. Zero values mean the documented default.
-type EdgeOptions struct {
+// RemoteOptions are what a process needs whose NATS servers run elsewhere.
+type RemoteOptions struct {
 	// Server is the NATS servers' URLs, separated by commas. Needed.
 	Server string
 	// Credential is that of a part of RCCS. Needed.
 	Credential auth.Credential
-	// Name tells this edge from others, and stays over restarts. Default: the
-	// host's name and Listen.
+	// Name tells this process from others of its kind, and stays over restarts.
+	// Default: the host's name, and where devices connect.
 	Name string
-	// Listen is where devices connect, HOST:PORT. Needed; port 0 is any.
-	Listen string
 	// AdminListen is where health and metrics are served; empty: nowhere.
 	AdminListen string
-	// InboxLimit is how many unacknowledged messages an inbox may hold.
-	// Default 10,000.
-	InboxLimit int
+	// Version of the program, which NATS clients are shown.
+	Version string
 	// Logger; nil discards.
 	Logger *slog.Logger
 	// StopWithin bounds a stop. Default 8 s.
 	StopWithin time.Duration
 }
 
-func (o *EdgeOptions) validate() error {
-	if o.Server == "" || o.Credential.JWT == "" || o.Listen == "" {
-		return errors.New("node: Server, Credential and Listen of an edge are needed")
+func (o *RemoteOptions) validate() error {
+	if o.Server == "" || o.Credential.JWT == "" {
+		return errors.New("node: Server and Credential are needed")
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -47,18 +45,103 @@ func (o *EdgeOptions) validate() error {
 	if o.StopWithin <= 0 {
 		o.StopWithin = 8 * time.Second
 	}
-	if o.Name == "" {
-		o.Name = edgeName(o.Listen)
-	}
 	return nil
+}
+
+// dialer connects as the part that kind names.
+func (o *RemoteOptions) dialer(kind string) dialer {
+	return func(name string, opts ...nats.Option) (*nats.Conn, error) {
+		return connect(o.Server, append([]nats.Option{o.Credential.Option(), nats.Name("rccs " + kind + " " + name)}, opts...)...)
+	}
+}
+
+// remote is what all such processes are: one part and an admin listener.
+type remote struct {
+	opts  RemoteOptions
+	admin *adminPart
+	part  part                          // set before the admin listener says that it serves
+	stops []func(context.Context) error // last in, first out
+}
+
+// part is an edge or a coordinator that runs.
+type part interface {
+	healthy() error
+	stop(ctx context.Context) error
+}
+
+// start returns when the part that begin starts does its work. On an error
+// everything that was started has been stopped.
+func (r *remote) start(ctx context.Context, begin func(context.Context, *prometheus.Registry) (part, error)) (err error) {
+	defer func() {
+		if err != nil {
+			_ = r.Stop(context.WithoutCancel(ctx))
+		}
+	}()
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if r.opts.AdminListen != "" {
+		if r.admin, err = startAdmin(r.opts.AdminListen, registry, r.ready); err != nil {
+			return err
+		}
+		r.stops = append(r.stops, r.admin.stop)
+	}
+	if err := awaitStreams(ctx, r.opts.dialer("any"), r.opts.Logger); err != nil {
+		return err
+	}
+	if r.part, err = begin(ctx, registry); err != nil {
+		return err
+	}
+	r.stops = append(r.stops, r.part.stop)
+	r.admin.serving()
+	return nil
+}
+
+// ready is asked when the part has started only.
+func (r *remote) ready() error { return r.part.healthy() }
+
+// Stop ends everything, what devices see first. It is idempotent.
+func (r *remote) Stop(ctx context.Context) error {
+	r.admin.stopping()
+	ctx, cancel := context.WithTimeout(ctx, r.opts.StopWithin)
+	defer cancel()
+	return stopAll(ctx, &r.stops)
+}
+
+// run serves until ctx ends. started is called when it does.
+func (r *remote) run(ctx context.Context, start func(context.Context) error, started func()) error {
+	if err := start(ctx); err != nil {
+		return err
+	}
+	started()
+	<-ctx.Done()
+	r.opts.Logger.Info("stopping")
+	return r.Stop(context.WithoutCancel(ctx))
+}
+
+// AdminAddr is where health and metrics are served, or nil.
+func (r *remote) AdminAddr() net.Addr {
+	if r.admin == nil {
+		return nil
+	}
+	return r.admin.addr
+}
+
+// EdgeOptions configure an [Edge]. Zero values mean the documented default.
+type EdgeOptions struct {
+	RemoteOptions
+	// Listen is where devices connect, HOST:PORT. Needed; port 0 is any.
+	Listen string
+	// InboxLimit is how many unacknowledged messages an inbox may hold.
+	// Default 10,000.
+	InboxLimit int
 }
 
 // Edge is a process that serves devices, with its NATS servers elsewhere. The
 // streams must be there: 'rccs serve' makes them.
 type Edge struct {
-	opts  EdgeOptions
-	part  *edgePart
-	admin *adminPart
+	remote
+	opts EdgeOptions
+	edge *edgePart
 }
 
 // NewEdge checks the options.
@@ -66,84 +149,76 @@ func NewEdge(opts EdgeOptions) (*Edge, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	return &Edge{opts: opts}, nil
+	if opts.Listen == "" {
+		return nil, errors.New("node: Listen of an edge is needed")
+	}
+	if opts.Name == "" {
+		opts.Name = edgeName(opts.Listen)
+	}
+	return &Edge{remote: remote{opts: opts.RemoteOptions}, opts: opts}, nil
 }
 
 // Start returns when devices can connect. On an error everything that was
 // started has been stopped.
-func (e *Edge) Start(ctx context.Context) (err error) {
-	defer func() {
+func (e *Edge) Start(ctx context.Context) error {
+	return e.start(ctx, func(ctx context.Context, registry *prometheus.Registry) (part, error) {
+		account, err := e.opts.Credential.Account()
 		if err != nil {
-			_ = e.Stop(context.WithoutCancel(ctx))
+			return nil, err
 		}
-	}()
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if e.opts.AdminListen != "" {
-		if e.admin, err = startAdmin(e.opts.AdminListen, registry, e.ready); err != nil {
-			return err
+		e.edge, err = startEdge(ctx, edgeOptions{
+			listen: e.opts.Listen, account: account, logger: e.opts.Logger, registry: registry, inboxLimit: e.opts.InboxLimit,
+			edge: roster.EdgeInfo{Name: e.opts.Name, Address: e.opts.Listen, Version: e.opts.Version}, dial: e.opts.dialer("edge"),
+		})
+		if err != nil {
+			return nil, err
 		}
-	}
-	account, err := e.opts.Credential.Account()
-	if err != nil {
-		return err
-	}
-	e.part, err = startEdge(ctx, edgeOptions{
-		listen: e.opts.Listen, account: account, logger: e.opts.Logger, registry: registry, inboxLimit: e.opts.InboxLimit,
-		edge: roster.EdgeInfo{Name: e.opts.Name},
-		dial: func(name string, opts ...nats.Option) (*nats.Conn, error) {
-			return connect(e.opts.Server, append([]nats.Option{e.opts.Credential.Option(), nats.Name("rccs edge " + name)}, opts...)...)
-		},
+		return e.edge, nil
 	})
-	if err != nil {
-		return err
-	}
-	e.admin.serving()
-	return nil
-}
-
-func (e *Edge) ready() error {
-	if e.part == nil {
-		return errors.New("the edge is starting")
-	}
-	return e.part.healthy()
-}
-
-// Stop sends the devices away and ends everything. It is idempotent.
-func (e *Edge) Stop(ctx context.Context) error {
-	e.admin.stopping()
-	ctx, cancel := context.WithTimeout(ctx, e.opts.StopWithin)
-	defer cancel()
-	var errs []error
-	if e.part != nil {
-		errs = append(errs, e.part.stop(ctx))
-		e.part = nil
-	}
-	if e.admin != nil {
-		errs = append(errs, e.admin.stop(ctx))
-		e.admin = nil
-	}
-	return errors.Join(errs...)
 }
 
 // Run serves until ctx ends. started is called when devices can connect.
-func (e *Edge) Run(ctx context.Context, started func()) error {
-	if err := e.Start(ctx); err != nil {
-		return err
-	}
-	started()
-	<-ctx.Done()
-	e.opts.Logger.Info("stopping")
-	return e.Stop(context.WithoutCancel(ctx))
-}
+func (e *Edge) Run(ctx context.Context, started func()) error { return e.run(ctx, e.Start, started) }
 
 // Addr is where devices connect; valid while started.
-func (e *Edge) Addr() net.Addr { return e.part.addr }
+func (e *Edge) Addr() net.Addr { return e.edge.addr }
 
-// AdminAddr is where health and metrics are served, or nil.
-func (e *Edge) AdminAddr() net.Addr {
-	if e.admin == nil {
-		return nil
+// Coordinator is a process that does what needs one owner, with its NATS
+// servers elsewhere. Any number may run.
+type Coordinator struct{ remote }
+
+// NewCoordinator checks the options.
+func NewCoordinator(opts RemoteOptions) (*Coordinator, error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
 	}
-	return e.admin.addr
+	return &Coordinator{remote{opts: opts}}, nil
 }
+
+// Start returns when requests are answered. On an error everything that was
+// started has been stopped.
+func (c *Coordinator) Start(ctx context.Context) error {
+	return c.start(ctx, func(ctx context.Context, registry *prometheus.Registry) (part, error) {
+		p, err := coordinator.New(coordinator.Options{
+			Dial: coordinator.Dial(c.opts.dialer("coordinator")), Name: c.opts.Name, Version: c.opts.Version,
+			Logger: c.opts.Logger, Metrics: registry,
+		})
+		if err != nil {
+			return nil, err
+		}
+		if err := p.Start(ctx); err != nil {
+			return nil, err
+		}
+		return coordinatorPart{p}, nil
+	})
+}
+
+// Run serves until ctx ends. started is called when requests are answered.
+func (c *Coordinator) Run(ctx context.Context, started func()) error {
+	return c.run(ctx, c.Start, started)
+}
+
+type coordinatorPart struct{ *coordinator.Coordinator }
+
+func (p coordinatorPart) healthy() error                 { return p.Healthy() }
+func (p coordinatorPart) stop(ctx context.Context) error { return p.Stop(ctx) }

@@ -48,6 +48,56 @@ func (t *Tenant) Edges(ctx context.Context) ([]Edge, error) {
 	return edges, nil
 }
 
+// FindEdge is the edge of that name or id.
+func (t *Tenant) FindEdge(ctx context.Context, name string) (Edge, error) {
+	edges, err := t.Edges(ctx)
+	if err != nil {
+		return Edge{}, err
+	}
+	names := make([]string, len(edges))
+	for i, e := range edges {
+		if e.Name == name || e.ID == name {
+			return e, nil
+		}
+		names[i] = e.Name
+	}
+	return Edge{}, fmt.Errorf("no edge is called %s; there are: %s", name, strings.Join(names, ", "))
+}
+
+// drainWithin bounds the wait for an edge's answer.
+const drainWithin = 5 * time.Second
+
+// What an edge can be asked for: to send its devices elsewhere, to take them
+// again, and how many connections it has.
+const (
+	EdgeDrain  = "drain"
+	EdgeResume = "resume"
+	EdgeCount  = "count"
+)
+
+// AskEdge asks an edge to do something, and says how many connections it has.
+// rate is how many of them a second it closes, 0 its own rate; it does not wait
+// until they are gone.
+func (t *Tenant) AskEdge(ctx context.Context, id, do string, rate int) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, drainWithin)
+	defer cancel()
+	body, err := json.Marshal(map[string]any{"do": do, "rate": rate})
+	if err != nil {
+		return 0, err
+	}
+	m, err := t.nc.RequestWithContext(ctx, subjects.Drain(id), body)
+	if err != nil {
+		return 0, fmt.Errorf("the edge does not answer: %w", err)
+	}
+	var answer struct {
+		Connections int `json:"connections"`
+	}
+	if err := json.Unmarshal(m.Data, &answer); err != nil {
+		return 0, fmt.Errorf("the edge's answer: %w", err)
+	}
+	return answer.Connections, nil
+}
+
 // lastOf is the last message of each subject of a pattern of which few are
 // stored.
 func (t *Tenant) lastOf(ctx context.Context, stream, pattern string) (all []direct.Stored, err error) {

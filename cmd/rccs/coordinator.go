@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rccs-io/rccs/internal/node"
+)
+
+type coordinatorFlags struct {
+	serverFlags
+	adminListen, name, logLevel string
+}
+
+func newCoordinatorCommand(env *environment) *cobra.Command {
+	var f coordinatorFlags
+	cmd := &cobra.Command{
+		Use:   "coordinator",
+		Short: "Run a coordinator apart from the NATS servers",
+		Long: `Run only what routes the messages of services, ends the sessions of dead edges,
+and answers operators and devices on NATS, against NATS servers that run
+elsewhere, such as 'rccs serve'. Any number may run: they share the work, and
+'nats micro ls' lists them.
+
+A coordinator needs a credential of a part of RCCS, which 'rccs creds part'
+makes, or the installation's keys.`,
+		Example: `  rccs creds part coordinator-1 > coordinator-1.creds
+  rccs coordinator --server nats://10.0.0.7:4222 --creds coordinator-1.creds`,
+		Args: arguments(0, "none"),
+		RunE: func(cmd *cobra.Command, _ []string) error { return env.coordinator(cmd.Context(), &f) },
+	}
+	f.add(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&f.adminListen, "admin-listen", "127.0.0.1:8081", "`address` for health and metrics; empty for none")
+	flags.StringVar(&f.name, "name", "", "`name` of this coordinator, for people (default: one that is made up)")
+	checkedVar(flags, &f.logLevel, "log-level", "info", "debug, info, warn or error", checkLevel)
+	return cmd
+}
+
+func (env *environment) coordinator(ctx context.Context, f *coordinatorFlags) error {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
+		return err // the flag was checked
+	}
+	cred, err := env.part(&f.serverFlags, "coordinator")
+	if err != nil {
+		return err
+	}
+	c, err := node.NewCoordinator(node.RemoteOptions{
+		Server: f.server, Credential: cred, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logger(level),
+	})
+	if err != nil {
+		return err
+	}
+	return c.Run(ctx, func() {
+		_ = env.printf("coordinating on %s\n", f.server)
+		if addr := c.AdminAddr(); addr != nil {
+			_ = env.printf("admin     http://%s\n", addr)
+		}
+	})
+}

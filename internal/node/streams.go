@@ -1,0 +1,132 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/backbone"
+)
+
+// clusterCopies is on how many servers of a cluster each message is.
+const clusterCopies = 3
+
+// Waiting for the other servers of a cluster.
+const (
+	clusterRetry = 250 * time.Millisecond
+	clusterLed   = time.Second      // for a leader to answer
+	clusterTry   = 15 * time.Second // to make all streams, once there is a leader
+	clusterSay   = 10 * time.Second
+)
+
+// ensure creates or upgrades the tenant's streams, and stores its JWT there. In
+// a cluster it waits until enough servers are there.
+func (n *Node) ensure(ctx context.Context, dial dialer, account string) error {
+	nc, err := dial("setup")
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	plan := backbone.Plan{Logger: n.opts.Logger}
+	once := func(ctx context.Context) error {
+		if err := backbone.Ensure(ctx, js, plan); err != nil {
+			return err
+		}
+		return storeAccount(ctx, js, account)
+	}
+	if !n.server.Clustered() {
+		return once(ctx)
+	}
+	plan.Replicas = clusterCopies
+	return awaitCluster(ctx, js, n.opts.Logger, once)
+}
+
+// awaitStreams returns when the streams of the tenant are there and answer,
+// which other processes make.
+func awaitStreams(ctx context.Context, dial dialer, log *slog.Logger) error {
+	nc, err := dial("setup")
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	return awaitCluster(ctx, js, log, func(ctx context.Context) error {
+		for _, name := range backbone.Streams() {
+			if _, err := js.Stream(ctx, name); err != nil {
+				return fmt.Errorf("stream %s: %w", name, err)
+			}
+		}
+		return nil
+	})
+}
+
+// awaitCluster calls once until it does not fail for what may pass.
+func awaitCluster(ctx context.Context, js jetstream.JetStream, log *slog.Logger, once func(context.Context) error) error {
+	said := time.Now()
+	for {
+		err := led(ctx, js)
+		if err == nil {
+			try, cancel := context.WithTimeout(ctx, clusterTry)
+			err = once(try)
+			cancel()
+		}
+		if err == nil || ctx.Err() != nil || !waitsForCluster(err) {
+			return err
+		}
+		if time.Since(said) > clusterSay {
+			said = time.Now()
+			log.Warn("waiting for the NATS servers and their streams", "err", err)
+		}
+		select {
+		case <-time.After(clusterRetry):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// led asks whether JetStream has a leader, without which it does not answer.
+func led(ctx context.Context, js jetstream.JetStream) error {
+	try, cancel := context.WithTimeout(ctx, clusterLed)
+	defer cancel()
+	if _, err := js.AccountInfo(try); err != nil {
+		return fmt.Errorf("node: JetStream does not answer: %w", err)
+	}
+	return nil
+}
+
+// clusterErrors are those of JetStream that pass when more servers of the
+// cluster are there; nats.go does not name them.
+var clusterErrors = []jetstream.ErrorCode{
+	10023, // insufficient resources
+	10005, // no suitable peers for placement
+	10008, // temporarily unavailable
+	10009, // not the leader
+	10010, // clustering support required
+	10118, // the stream is offline
+}
+
+// waitsForCluster says whether an error may pass when more servers are there.
+func waitsForCluster(err error) bool {
+	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) {
+		return true
+	}
+	refused, ok := errors.AsType[*jetstream.APIError](err)
+	if !ok {
+		return false
+	}
+	return refused.Code == 503 || slices.Contains(clusterErrors, refused.ErrorCode)
+}
