@@ -37,6 +37,7 @@ var may = map[string][]string{
 		"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/reader", "internal/roster", "subjects", "wire",
 	},
 	"internal/backbone": {"subjects"},
+	"internal/snapshot": {"internal/direct"},
 	"internal/natstest": {"internal/backbone", "subjects"},
 	"internal/trial":    {"auth"},
 	"internal/deps":     {},
@@ -62,8 +63,12 @@ type ban struct {
 
 var bans = []ban{
 	{
-		who: "*", but: []string{"internal/backbone", "internal/natstest"}, what: natsServer,
+		who: "*", but: []string{"internal/backbone", "internal/natstest", "internal/snapshot"}, what: natsServer,
 		why: "only these run a server; every part gets a NATS connection and must not know where the server is",
+	},
+	{
+		who: "internal/snapshot", what: natsServer + "v2/server", deep: true,
+		why: "it needs the format of the server's archives, a package of its own, and not the server",
 	},
 	{
 		who: "client", what: natsServer, deep: true,

@@ -1,0 +1,148 @@
+package snapshot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// putTimeout bounds the storing of one chunk, and of what is left at the end.
+const putTimeout = 2 * time.Minute
+
+// room is what a chunk leaves of the largest message, for its subject.
+const room = 4 << 10
+
+// Put makes a stream from an archive that [Source.Take] has written, and checks
+// that all of it is there. The stream must not exist. Progress is called with
+// the number of bytes that the server has taken more.
+//
+// One server alone keeps one copy, so that is what the stream then has.
+func Put(ctx context.Context, nc *nats.Conn, s *Stream, r io.Reader, progress func(int)) error {
+	if err := put(ctx, nc, s, r, progress); err != nil {
+		return fmt.Errorf("snapshot: stream %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+func put(ctx context.Context, nc *nats.Conn, s *Stream, r io.Reader, progress func(int)) error {
+	c, err := parseConfig(s)
+	if err != nil {
+		return err
+	}
+	var got struct {
+		answer
+		Deliver string `json:"deliver_subject"`
+	}
+	// Nothing goes by age until it has been counted.
+	err = ask(ctx, nc, "$JS.API.STREAM.RESTORE."+s.Name, map[string]any{
+		"config": c.with("max_age", 0), "state": map[string]any{"first_seq": s.First, "last_seq": s.Last, "messages": s.Messages},
+	}, &got)
+	if err != nil {
+		return err
+	}
+	have, err := send(ctx, nc, got.Deliver, r, progress)
+	if err != nil {
+		return err
+	}
+	if err := s.compare(have, c.schedules); err != nil {
+		return err
+	}
+	if c.aged {
+		return ask(ctx, nc, "$JS.API.STREAM.UPDATE."+s.Name, c.fields, new(answer))
+	}
+	return nil
+}
+
+// send hands the archive over, a piece at a time.
+func send(ctx context.Context, nc *nats.Conn, subject string, r io.Reader, progress func(int)) (state, error) {
+	piece := make([]byte, max(1<<10, min(chunkSize, nc.MaxPayload()-room)))
+	for {
+		n, err := io.ReadFull(r, piece)
+		if n > 0 {
+			if err := store(ctx, nc, subject, piece[:n]); err != nil {
+				return state{}, err
+			}
+			progress(n)
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			break
+		}
+		if err != nil {
+			return state{}, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, putTimeout)
+	defer cancel()
+	m, err := nc.RequestWithContext(ctx, subject, nil)
+	if err != nil {
+		return state{}, err
+	}
+	var got struct {
+		answer
+		State state `json:"state"`
+	}
+	err = read(m.Data, &got)
+	return got.State, err
+}
+
+func store(ctx context.Context, nc *nats.Conn, subject string, piece []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, putTimeout)
+	defer cancel()
+	m, err := nc.RequestWithContext(ctx, subject, piece)
+	if err != nil || len(m.Data) == 0 {
+		return err
+	}
+	return read(m.Data, new(answer)) // it tells why it broke off
+}
+
+// compare says what of the archive is not in the stream. Where messages are
+// kept until they are due, those may have moved on already.
+func (s *Stream) compare(have state, schedules bool) error {
+	if have.Last == s.Last && have.Messages == s.Messages {
+		return nil
+	}
+	if schedules && have.Last > s.Last && have.Messages+have.Last-s.Last >= s.Messages {
+		return nil
+	}
+	return fmt.Errorf("restored are %d messages up to sequence %d, and the archive has %d up to %d",
+		have.Messages, have.Last, s.Messages, s.Last)
+}
+
+// config is a stream's configuration, without knowing all of its fields.
+type config struct {
+	fields    map[string]json.RawMessage
+	aged      bool
+	schedules bool
+}
+
+func parseConfig(s *Stream) (*config, error) {
+	c := &config{}
+	var known struct {
+		Name      string `json:"name"`
+		MaxAge    int64  `json:"max_age"`
+		Schedules bool   `json:"allow_msg_schedules"`
+	}
+	if err := errors.Join(json.Unmarshal(s.Config, &c.fields), json.Unmarshal(s.Config, &known)); err != nil {
+		return nil, fmt.Errorf("unreadable configuration: %w", err)
+	}
+	if known.Name != s.Name {
+		return nil, fmt.Errorf("the configuration is that of stream %q", known.Name)
+	}
+	c.aged, c.schedules = known.MaxAge != 0, known.Schedules
+	c.fields["num_replicas"] = json.RawMessage("1")
+	delete(c.fields, "placement")
+	return c, nil
+}
+
+// with is the configuration with one number changed.
+func (c *config) with(name string, n int) map[string]json.RawMessage {
+	all := maps.Clone(c.fields)
+	all[name] = fmt.Appendf(nil, "%d", n)
+	return all
+}
