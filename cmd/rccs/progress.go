@@ -19,10 +19,11 @@ type progress struct {
 	begun time.Time
 	shown time.Time
 	on    bool
+	unit  func(int) string
 }
 
 func (env *environment) progress(what string) *progress {
-	return &progress{env: env, what: what, begun: time.Now(), on: env.terminal()}
+	return &progress{env: env, what: what, begun: time.Now(), on: env.terminal(), unit: number[int]}
 }
 
 // at shows how far the work is; all 0: nobody knows how much there is.
@@ -33,13 +34,20 @@ func (p *progress) at(done, all int) {
 	}
 	p.shown = now
 	if all <= 0 {
-		_, _ = fmt.Fprintf(p.env.err, "\r%s %s\x1b[K", p.what, number(done))
+		_, _ = fmt.Fprintf(p.env.err, "\r%s %s\x1b[K", p.what, p.unit(done))
 		return
 	}
 	const width = 30
 	full := min(width, width*done/all)
 	_, _ = fmt.Fprintf(p.env.err, "\r%s [%s%s] %s of %s\x1b[K", p.what,
-		strings.Repeat("=", full), strings.Repeat(" ", width-full), number(done), number(all))
+		strings.Repeat("=", full), strings.Repeat(" ", width-full), p.unit(done), p.unit(all))
+}
+
+// bytes is a bar of bytes.
+func (env *environment) bytes(what string) (bar *progress, at func(done, all int64)) {
+	bar = env.progress(what)
+	bar.unit = func(n int) string { return size(uint64(n)) }
+	return bar, func(done, all int64) { bar.at(int(done), int(all)) }
 }
 
 // end removes the bar.

@@ -38,6 +38,7 @@ var may = map[string][]string{
 	},
 	"internal/backbone": {"subjects"},
 	"internal/snapshot": {"internal/direct"},
+	"internal/backup":   {"auth", "internal/backbone", "internal/direct", "internal/snapshot", "subjects"},
 	"internal/natstest": {"internal/backbone", "subjects"},
 	"internal/trial":    {"auth"},
 	"internal/deps":     {},
@@ -48,7 +49,9 @@ var may = map[string][]string{
 	// The load generator shares nothing with what it measures.
 	"bench":       {},
 	"bench/relay": {},
-	"cmd/rccs":    {"", "auth", "client", "internal/backbone", "internal/node", "internal/ops", "internal/trial", "subjects", "wire"},
+	"cmd/rccs": {
+		"", "auth", "client", "internal/backbone", "internal/backup", "internal/node", "internal/ops", "internal/trial", "subjects", "wire",
+	},
 }
 
 // A ban forbids an import, or, when deep, that the import is reached by any

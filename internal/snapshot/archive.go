@@ -247,3 +247,13 @@ func (c *copier) small(h *archive.Header) ([]byte, error) {
 	}
 	return body, err
 }
+
+// Inspect reads an archive to its end and says what is in it, but for its name
+// and configuration, which stand elsewhere.
+func Inspect(r io.Reader) (*Stream, error) {
+	s, err := rewrite(r, io.Discard, nil)
+	if err != nil {
+		return nil, fmt.Errorf("snapshot: %w", err)
+	}
+	return s, nil
+}

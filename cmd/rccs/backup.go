@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rccs-io/rccs/internal/backup"
+)
+
+type backupFlags struct {
+	target
+	out, config string
+	noKeys      bool
+}
+
+func newBackupCommand(env *environment) *cobra.Command {
+	var f backupFlags
+	cmd := &cobra.Command{
+		Use:   "backup",
+		Short: "Put a running installation into one file",
+		Long: `Put the streams and buckets of a running installation into one file, with its
+keys, account JWTs and, with --config, the NATS server's configuration. Devices
+are served meanwhile. What was accepted before the beginning is in the file, what
+is accepted meanwhile may be.
+
+The file holds the keys: who can read it can be any device, and read what is
+stored. It is made for its owner only (mode 0600); encrypt it before it leaves
+the machine. 'rccs restore' makes a data directory from it.`,
+		Example: `  rccs backup --out backup.tar
+  rccs backup --data /var/lib/rccs --out /var/backups      # a file named by the time
+  rccs backup --no-keys --out messages.tar                 # keys are kept elsewhere
+  rccs backup verify backup.tar`,
+		Args: arguments(0, "none"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.out == "" {
+				return usageError{errors.New("--out is missing: name the file to make, or a directory")}
+			}
+			return env.backup(cmd.Context(), &f)
+		},
+	}
+	f.add(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&f.out, "out", "", "`file` to make; in a directory it gets a name from the time")
+	flags.StringVar(&f.config, "config", "", "`file` in the format of nats.conf to keep with it")
+	flags.BoolVar(&f.noKeys, "no-keys", false, "leave the keys out")
+	cmd.AddCommand(newBackupVerifyCommand(env))
+	return cmd
+}
+
+func (env *environment) backup(ctx context.Context, f *backupFlags) error {
+	opts := backup.SaveOptions{
+		Out: f.out, Data: f.data, NoKeys: f.noKeys, Config: f.config, Version: version,
+	}
+	if f.creds != "" || f.context != "" {
+		if !f.noKeys {
+			return errors.New("the keys are not at hand: name the installation's directory with --data instead, or leave the keys out with --no-keys")
+		}
+		opts.Data = "" // the directory is another's, or not here
+	}
+	var err error
+	if opts.Dial, err = env.dialer(&f.target); err != nil {
+		return err
+	}
+	var bar *progress
+	bar, opts.Progress = env.bytes("backed up")
+	begun := time.Now()
+	path, m, err := backup.Save(ctx, opts)
+	bar.end()
+	if err != nil {
+		return explain(ctx, err)
+	}
+	if f.json {
+		return env.json(m)
+	}
+	return env.printf("%s: %s messages in %d streams, %s, %s, in %s\n",
+		path, number(m.Messages()), len(m.Streams), size(uint64(m.Bytes())), withKeys(m), span(time.Since(begun)))
+}
+
+func withKeys(m *backup.Manifest) string {
+	if m.Keys {
+		return "with the keys"
+	}
+	return "without keys"
+}
+
+func newBackupVerifyCommand(env *environment) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "verify FILE",
+		Short: "Check a backup and show what is in it",
+		Long: `Read all of a backup, compare it with its checksums, count the messages in it, and
+show what it holds. Nothing is restored; no server is needed.`,
+		Example:           `  rccs backup verify backup.tar`,
+		Args:              arguments(1, "FILE"),
+		ValidArgsFunction: completeBackups,
+		RunE: func(_ *cobra.Command, args []string) error {
+			return env.verifyBackup(args[0], asJSON)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// completeBackups offers the files that could be backups.
+func completeBackups(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return []string{"tar"}, cobra.ShellCompDirectiveFilterFileExt
+}
+
+func (env *environment) verifyBackup(path string, asJSON bool) error {
+	bar, at := env.bytes("read")
+	defer bar.end()
+	f, err := backup.Open(path, at)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	if err := f.Check(at); err != nil {
+		return err
+	}
+	bar.end()
+	m := f.Manifest
+	if asJSON {
+		return env.json(m)
+	}
+	t := newTable(column{title: "STREAM"}, column{title: "MESSAGES", right: true}, column{title: "BYTES", right: true},
+		column{title: "FIRST", right: true}, column{title: "LAST", right: true})
+	for i := range m.Streams {
+		s := &m.Streams[i]
+		t.row(s.Name, number(s.Messages), size(s.Bytes), number(s.First), number(s.Last))
+	}
+	if err := t.print(env.out, env.width()); err != nil {
+		return err
+	}
+	return env.printf("whole: made %s by rccs %s, %s\n", m.Begun.Format(time.RFC3339), printable(m.Version), withKeys(m))
+}

@@ -1,0 +1,227 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/backbone"
+	"github.com/rccs-io/rccs/internal/snapshot"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// stopWithin bounds the stop of the server.
+const stopWithin = 5 * time.Minute
+
+// RestoreOptions say where to.
+type RestoreOptions struct {
+	// Dir is the new data directory: empty, or not there yet. Needed.
+	Dir string
+	// Keys is a directory of keys, for a backup without them.
+	Keys string
+	// Server configures the server that writes the streams. What of it belongs
+	// to the installation is set here: directory, operator and accounts.
+	Server backbone.Options
+	// Progress is told how many bytes of how many the server has taken; nil
+	// ignores it.
+	Progress func(done, all int64)
+}
+
+// Restore makes a data directory from a backup.
+func Restore(ctx context.Context, f *File, opts RestoreOptions) error {
+	if err := restore(ctx, f, opts); err != nil {
+		return fmt.Errorf("backup: restore: %w", err)
+	}
+	return nil
+}
+
+func restore(ctx context.Context, f *File, opts RestoreOptions) (err error) {
+	switch {
+	case opts.Dir == "":
+		return errors.New("RestoreOptions.Dir is needed")
+	case !f.Manifest.Keys && opts.Keys == "":
+		return errors.New("the backup was made without keys: name the directory of the installation's keys with --keys," +
+			" because new ones would end every credential")
+	case f.Manifest.Keys && opts.Keys != "":
+		return errors.New("the backup has keys: leave --keys out")
+	}
+	if opts.Progress == nil {
+		opts.Progress = func(int64, int64) {}
+	}
+	made, err := prepare(opts.Dir)
+	if err != nil {
+		return err
+	}
+	// All is made in a directory below, so that the one that was named has
+	// all or nothing.
+	work, err := os.MkdirTemp(opts.Dir, ".restore-*") // mode 0700
+	if err != nil {
+		return err
+	}
+	defer func() {
+		err = errors.Join(err, os.RemoveAll(work))
+		if err != nil && made {
+			_ = os.Remove(opts.Dir)
+		}
+	}()
+	if err := f.unpack(work, opts.Keys); err != nil {
+		return err
+	}
+	if err := f.fill(ctx, work, &opts); err != nil {
+		return err
+	}
+	return settle(work, opts.Dir)
+}
+
+// prepare makes the directory, or refuses one that holds something.
+func prepare(dir string) (made bool, err error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, os.MkdirAll(dir, 0o700)
+	}
+	for _, e := range entries {
+		if e.Name() != "lost+found" { // in the root of a volume
+			return false, fmt.Errorf("%s is not empty (it has %s): name a new directory, or move what it holds away", dir, e.Name())
+		}
+	}
+	if err == nil {
+		err = os.Chmod(dir, 0o700)
+	}
+	return false, err
+}
+
+// unpack writes the files.
+func (f *File) unpack(work, keys string) error {
+	for _, dir := range []string{"keys", "accounts"} {
+		if err := os.Mkdir(filepath.Join(work, dir), 0o700); err != nil {
+			return err
+		}
+	}
+	if keys != "" {
+		if err := copyKeys(keys, filepath.Join(work, "keys")); err != nil {
+			return err
+		}
+	}
+	for _, p := range f.Manifest.Parts {
+		if strings.HasPrefix(p.Name, streamsPrefix) {
+			continue
+		}
+		if err := writeFile(filepath.Join(work, filepath.FromSlash(p.Name)), f.part(p.Name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func copyKeys(from, to string) error {
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !fileName.MatchString(e.Name()) {
+			continue
+		}
+		in, err := os.Open(filepath.Join(from, e.Name()))
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(writeFile(filepath.Join(to, e.Name()), in), in.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeFile(path string, content io.Reader) error {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(file, content)
+	return errors.Join(err, file.Sync(), file.Close())
+}
+
+// fill runs a server on the directory and gives it the streams.
+func (f *File) fill(ctx context.Context, work string, opts *RestoreOptions) (err error) {
+	keys, err := auth.OpenKeystore(work)
+	if err != nil {
+		return err
+	}
+	if keys.Created() {
+		return errors.New("there are no keys: name the directory that has the installation's with --keys")
+	}
+	o := opts.Server
+	o.Dir, o.Listen = work, ""
+	o.Operator, o.SystemAccount, o.Accounts = keys.Operator(), keys.System().PublicKey, []string{keys.System().JWT}
+	for _, tenant := range keys.Tenants() {
+		o.Accounts = append(o.Accounts, tenant.JWT)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	server, err := backbone.New(o)
+	if err != nil {
+		return err
+	}
+	if err := server.Start(ctx); err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+		defer cancel()
+		err = errors.Join(err, server.Stop(ctx))
+	}()
+	cred, err := keys.IssuePart("restore")
+	if err != nil {
+		return err
+	}
+	nc, err := nats.Connect("", server.InProcess(), cred.Option(), nats.Name("rccs restore"),
+		nats.CustomInboxPrefix(subjects.PartReplyPrefix), nats.Timeout(30*time.Second))
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	return f.put(ctx, nc, opts.Progress)
+}
+
+// put makes the streams, in the order in which they were taken: what is due
+// begins to move into the inbox only when that is there.
+func (f *File) put(ctx context.Context, nc *nats.Conn, progress func(done, all int64)) error {
+	var done, all int64
+	for i := range f.Manifest.Streams {
+		all += f.part(f.Manifest.Streams[i].Part).Size()
+	}
+	for i := range f.Manifest.Streams {
+		s := &f.Manifest.Streams[i]
+		err := snapshot.Put(ctx, nc, &s.Stream, f.part(s.Part), func(n int) {
+			done += int64(n)
+			progress(done, all)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle moves what was made into its place, the keys last.
+func settle(work, dir string) error {
+	for _, name := range []string{"jetstream", "accounts", configName, "keys"} {
+		err := os.Rename(filepath.Join(work, name), filepath.Join(dir, name))
+		if err != nil && (name != configName || !errors.Is(err, fs.ErrNotExist)) {
+			return err
+		}
+	}
+	return syncPath(dir)
+}

@@ -1,0 +1,119 @@
+package backup
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// writer makes a backup file under a temporary name.
+type writer struct {
+	path string
+	file *os.File
+	sum  hash.Hash // of all that was written
+	tar  *tar.Writer
+	m    Manifest
+}
+
+func create(path string) (*writer, error) {
+	if err := vacant(path); err != nil {
+		return nil, err
+	}
+	file, err := os.CreateTemp(filepath.Dir(path), ".rccs-backup-*") // mode 0600
+	if err != nil {
+		return nil, err
+	}
+	w := &writer{path: path, file: file, sum: sha256.New()}
+	w.tar = tar.NewWriter(io.MultiWriter(file, w.sum))
+	w.m.Format, w.m.Begun = format, time.Now().UTC()
+	return w, nil
+}
+
+func vacant(path string) error {
+	_, err := os.Lstat(path)
+	switch {
+	case err == nil:
+		return fmt.Errorf("%s exists: name another file, or remove it", path)
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	}
+	return err
+}
+
+// add writes a part.
+func (w *writer) add(name string, size int64, content io.Reader) error {
+	sum := sha256.New()
+	if err := w.entry(name, size, io.TeeReader(content, sum)); err != nil {
+		return err
+	}
+	w.m.Parts = append(w.m.Parts, Part{Name: name, Size: size, SHA256: hex.EncodeToString(sum.Sum(nil))})
+	return nil
+}
+
+func (w *writer) entry(name string, size int64, content io.Reader) error {
+	h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: 0o600, ModTime: time.Now().Truncate(time.Second)}
+	if err := w.tar.WriteHeader(h); err != nil {
+		return err
+	}
+	n, err := io.Copy(w.tar, content)
+	if err == nil && n != size {
+		err = fmt.Errorf("%s changed while it was read", name)
+	}
+	return err
+}
+
+// seal writes manifest and checksum, and gives the file its name.
+func (w *writer) seal() (*Manifest, error) {
+	w.m.Ended = time.Now().UTC()
+	body, err := json.MarshalIndent(&w.m, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	if err := w.text(manifestName, body); err != nil {
+		return nil, err
+	}
+	if err := w.tar.Flush(); err != nil { // pads the manifest, so that the sum is of whole blocks
+		return nil, err
+	}
+	if err := w.text(sumName, []byte(hex.EncodeToString(w.sum.Sum(nil))+"\n")); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(w.tar.Close(), w.file.Sync()); err != nil {
+		return nil, err
+	}
+	if err := vacant(w.path); err != nil { // another backup may have been faster
+		return nil, err
+	}
+	if err := os.Rename(w.file.Name(), w.path); err != nil {
+		return nil, err
+	}
+	return &w.m, errors.Join(w.file.Close(), syncPath(filepath.Dir(w.path)))
+}
+
+func (w *writer) text(name string, body []byte) error {
+	return w.entry(name, int64(len(body)), bytes.NewReader(body))
+}
+
+// abandon removes what was written, unless it was sealed.
+func (w *writer) abandon() {
+	_ = w.file.Close()
+	_ = os.Remove(w.file.Name()) // it is not there when it was sealed
+}
+
+// syncPath forces a file, or the entries of a directory, to the disk.
+func syncPath(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
