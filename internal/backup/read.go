@@ -2,6 +2,7 @@ package backup
 
 import (
 	"archive/tar"
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -16,8 +17,6 @@ import (
 const (
 	// block is what tar counts in.
 	block = 512
-	// trailer is what a tar archive ends with.
-	trailer = 2 * block
 	// maxManifest bounds what is read into memory before it was checked.
 	maxManifest = 64 << 20
 	// maxEntries is far above what an installation has of streams and keys.
@@ -101,27 +100,25 @@ func read(r io.ReaderAt, size int64, progress func(done, all int64)) (*Manifest,
 		return nil, nil, err
 	}
 	n := len(entries)
-	if n < 2 || entries[n-2].name != manifestName || entries[n-1].name != sumName {
+	if n < 2 || entries[n-2].name != manifestName || entries[n-1].name != sumName || entries[n-2].size > maxManifest {
 		return nil, nil, errNoBackup
 	}
-	manifest, sum := entries[n-2], entries[n-1]
-	if manifest.size > maxManifest || sum.size != 2*sha256.Size+1 || padded(sum.offset+sum.size)+trailer != size {
-		return nil, nil, errNoBackup
+	manifest := entries[n-2]
+	end := padded(manifest.offset + manifest.size)
+	want, parts, err := sums(r, entries[:n-2], end, progress)
+	if err != nil {
+		return nil, nil, err
+	}
+	have, err := io.ReadAll(io.NewSectionReader(r, end, int64(len(want))+1)) // and nothing may follow
+	if err != nil {
+		return nil, nil, err
+	}
+	if !bytes.Equal(have, want) || end+int64(len(want)) != size {
+		return nil, nil, errors.New("it was altered or damaged: its checksum is another")
 	}
 	body, err := io.ReadAll(io.NewSectionReader(r, manifest.offset, manifest.size))
 	if err != nil {
 		return nil, nil, err
-	}
-	whole, err := io.ReadAll(io.NewSectionReader(r, sum.offset, sum.size))
-	if err != nil {
-		return nil, nil, err
-	}
-	have, parts, err := sums(r, entries[:n-2], padded(manifest.offset+manifest.size), progress)
-	if err != nil {
-		return nil, nil, err
-	}
-	if have+"\n" != string(whole) {
-		return nil, nil, errors.New("it was altered or damaged: its checksum is another")
 	}
 	m, err := parseManifest(body)
 	if err != nil {
@@ -165,29 +162,30 @@ func scan(r io.ReaderAt, size int64) ([]entry, error) {
 	}
 }
 
-// sums reads all up to end, and returns the checksum of it and those of the
-// parts.
-func sums(r io.ReaderAt, entries []entry, end int64, progress func(done, all int64)) (string, []Part, error) {
+// sums reads all up to end, and returns what must follow there, and the
+// checksums of the parts.
+func sums(r io.ReaderAt, entries []entry, end int64, progress func(done, all int64)) ([]byte, []Part, error) {
 	in := io.NewSectionReader(r, 0, end)
 	whole := sha256.New()
 	parts := make([]Part, 0, len(entries))
 	var at int64
 	for _, e := range entries {
 		if _, err := io.CopyN(whole, in, e.offset-at); err != nil {
-			return "", nil, fmt.Errorf("%w: %w", errNoBackup, err)
+			return nil, nil, fmt.Errorf("%w: %w", errNoBackup, err)
 		}
 		sum := sha256.New()
 		if _, err := io.CopyN(io.MultiWriter(whole, sum), in, e.size); err != nil {
-			return "", nil, fmt.Errorf("%w: %w", errNoBackup, err)
+			return nil, nil, fmt.Errorf("%w: %w", errNoBackup, err)
 		}
 		at = e.offset + e.size
 		parts = append(parts, Part{Name: e.name, Size: e.size, SHA256: hex.EncodeToString(sum.Sum(nil))})
 		progress(at, end)
 	}
 	if _, err := io.CopyN(whole, in, end-at); err != nil {
-		return "", nil, fmt.Errorf("%w: %w", errNoBackup, err)
+		return nil, nil, fmt.Errorf("%w: %w", errNoBackup, err)
 	}
-	return hex.EncodeToString(whole.Sum(nil)), parts, nil
+	want, err := seal(whole)
+	return want, parts, err
 }
 
 // same compares what the manifest says with what there is, in order.

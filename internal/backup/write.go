@@ -19,7 +19,7 @@ import (
 type writer struct {
 	path string
 	file *os.File
-	sum  hash.Hash // of all that was written
+	sum  hash.Hash // of all that was written through tar
 	tar  *tar.Writer
 	m    Manifest
 }
@@ -84,10 +84,14 @@ func (w *writer) seal() (*Manifest, error) {
 	if err := w.tar.Flush(); err != nil { // pads the manifest, so that the sum is of whole blocks
 		return nil, err
 	}
-	if err := w.text(sumName, []byte(hex.EncodeToString(w.sum.Sum(nil))+"\n")); err != nil {
+	end, err := seal(w.sum)
+	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(w.tar.Close(), w.file.Sync()); err != nil {
+	if _, err := w.file.Write(end); err != nil {
+		return nil, err
+	}
+	if err := w.file.Sync(); err != nil {
 		return nil, err
 	}
 	if err := vacant(w.path); err != nil { // another backup may have been faster
@@ -101,6 +105,21 @@ func (w *writer) seal() (*Manifest, error) {
 
 func (w *writer) text(name string, body []byte) error {
 	return w.entry(name, int64(len(body)), bytes.NewReader(body))
+}
+
+// seal is what a file ends with: an entry with the checksum of all before it,
+// and the end of the tar archive. It depends on nothing else, so that what was
+// read can be compared with it.
+func seal(sum hash.Hash) ([]byte, error) {
+	body := hex.EncodeToString(sum.Sum(nil)) + "\n"
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: sumName, Size: int64(len(body)), Mode: 0o600, Format: tar.FormatUSTAR})
+	if err == nil {
+		_, err = io.WriteString(w, body)
+	}
+	err = errors.Join(err, w.Close())
+	return out.Bytes(), err
 }
 
 // abandon removes what was written, unless it was sealed.

@@ -1,0 +1,172 @@
+package backup_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	rccs "github.com/rccs-io/rccs"
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/client"
+	"github.com/rccs-io/rccs/internal/backbone"
+	"github.com/rccs-io/rccs/internal/backup"
+	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/node"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
+
+func check(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// soon bounds what should take no time.
+func soon(tb testing.TB) context.Context {
+	tb.Helper()
+	ctx, cancel := context.WithTimeout(tb.Context(), 30*time.Second)
+	tb.Cleanup(cancel)
+	return ctx
+}
+
+// eventually polls, because what is stored is stored behind.
+func eventually(tb testing.TB, what string, ok func() bool) {
+	tb.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !ok(); {
+		if time.Now().After(deadline) {
+			tb.Fatalf("not within 30 s: %s", what)
+		}
+		<-time.After(2 * time.Millisecond)
+	}
+}
+
+// home is `rccs serve` on a data directory.
+type home struct {
+	tb   testing.TB
+	data string
+	*node.Node
+	nc *nats.Conn
+	js jetstream.JetStream
+}
+
+func serve(tb testing.TB, data string) *home {
+	tb.Helper()
+	n, err := node.New(node.Options{
+		Data: data, Listen: "127.0.0.1:0", NATSListen: "127.0.0.1:0", Config: rccs.DefaultConfig(),
+	})
+	check(tb, err)
+	check(tb, n.Start(tb.Context()))
+	h := &home{tb: tb, data: data, Node: n}
+	tb.Cleanup(h.stop)
+	h.nc, err = h.dial()
+	check(tb, err)
+	h.js, err = jetstream.New(h.nc)
+	check(tb, err)
+	return h
+}
+
+func (h *home) stop() {
+	if h.nc != nil {
+		h.nc.Close()
+	}
+	check(h.tb, h.Stop(context.WithoutCancel(h.tb.Context())))
+}
+
+func (h *home) dial(opts ...nats.Option) (*nats.Conn, error) {
+	cred, err := h.Keys().IssuePart("operator")
+	check(h.tb, err)
+	return nats.Connect(h.NATSURL(), append(opts, cred.Option(), nats.CustomInboxPrefix(subjects.PartReplyPrefix))...)
+}
+
+func (h *home) token(name string) string {
+	h.tb.Helper()
+	address, err := subjects.ParseAddress(name)
+	check(h.tb, err)
+	cred, err := h.Keys().IssueDevice(address, auth.DeviceOptions{Bearer: true, Expires: time.Hour})
+	check(h.tb, err)
+	return cred.JWT
+}
+
+func (h *home) connect(token string) (*client.Client, error) {
+	return client.Dial(soon(h.tb), fmt.Sprintf("ws://%s", h.Addr()), &client.Options{Token: token, NoReconnect: true})
+}
+
+// device connects until close, or the end of the test.
+func (h *home) device(token string) *client.Client {
+	h.tb.Helper()
+	c, err := h.connect(token)
+	check(h.tb, err)
+	h.tb.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func (h *home) send(to, body string) uint64 {
+	h.tb.Helper()
+	address, err := subjects.ParseAddress(to)
+	check(h.tb, err)
+	ack, err := h.js.Publish(soon(h.tb), subjects.Inbox(address.Key(), subjects.Normal), []byte(body))
+	check(h.tb, err)
+	return ack.Sequence
+}
+
+func (h *home) inbox() jetstream.StreamState {
+	h.tb.Helper()
+	s, err := h.js.Stream(soon(h.tb), subjects.StreamInbox)
+	check(h.tb, err)
+	info, err := s.Info(soon(h.tb))
+	check(h.tb, err)
+	return info.State
+}
+
+func (h *home) save(opts backup.SaveOptions) (string, *backup.Manifest) {
+	h.tb.Helper()
+	if opts.Out == "" {
+		opts.Out = filepath.Join(h.tb.TempDir(), "backup.tar")
+	}
+	opts.Dial, opts.Data, opts.Version = h.dial, h.data, "test"
+	path, m, err := backup.Save(soon(h.tb), opts)
+	check(h.tb, err)
+	return path, m
+}
+
+func open(path string) (*backup.File, error) { return backup.Open(path, func(int64, int64) {}) }
+
+// restore makes a data directory, and says what was wrong with that.
+func restore(tb testing.TB, path, data string, opts backup.RestoreOptions) error {
+	tb.Helper()
+	f, err := open(path)
+	if err != nil {
+		return err
+	}
+	opts.Dir, opts.Server.Config = data, rccs.DefaultConfig()
+	return errors.Join(backup.Restore(soon(tb), f, opts), f.Close())
+}
+
+// restored is an installation from a backup.
+func restored(tb testing.TB, path string) *home {
+	tb.Helper()
+	data := filepath.Join(tb.TempDir(), "new")
+	check(tb, restore(tb, path, data, backup.RestoreOptions{Server: backbone.Options{}}))
+	return serve(tb, data)
+}
+
+// receive reads what waits and is sent, by body.
+func receive(tb testing.TB, c *client.Client, n int) []*client.Message {
+	tb.Helper()
+	var all []*client.Message
+	for range n {
+		m, err := c.Receive(soon(tb))
+		check(tb, err)
+		all = append(all, m)
+	}
+	return all
+}
