@@ -1,7 +1,6 @@
 // Package snapshot moves one JetStream stream, with its durable consumers,
 // into an archive and back, by the server's own snapshot API, while the stream
-// is in use. An archive is that of nats-server 2.15 (NATSARC1 below S2), so the
-// `nats` command line can restore one too.
+// is in use. An archive is one of nats-server 2.15: NATSARC1 below S2.
 //
 // The server's snapshot is of the sequences up to one moment, read afterwards.
 // A message that is replaced while it is being read is then in no snapshot:
