@@ -103,8 +103,9 @@ func TestInstallationGoesOnFromABackup(t *testing.T) {
 	if id := p.Session().ID; id != session {
 		t.Logf("session %s, was %s", id, session) // it may be another: it is a new connection
 	}
-	if seq := b.send("alice/phone", "8"); seq != was.LastSeq+2 { // the delayed message came between
-		t.Errorf("stored with sequence %d, want %d", seq, was.LastSeq+2)
+	// Between came the delayed message, and perhaps what its sender is told of it.
+	if seq := b.send("alice/phone", "8"); seq < was.LastSeq+2 || seq > was.LastSeq+3 {
+		t.Errorf("stored with sequence %d, was at %d", seq, was.LastSeq)
 	}
 	if m := receive(t, p, 1)[0]; string(m.Payload) != "8" {
 		t.Errorf("then %s", m.Payload)
