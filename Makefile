@@ -39,6 +39,14 @@ build: ## Build bin/rccs
 test: | $(NATS) ## All tests, with the race detector, in random order
 	$(GO) test -race -shuffle=on -timeout $(TEST_TIMEOUT) ./...
 
+# For how long faults are made.
+CHAOS ?= 30m
+
+.PHONY: chaos
+chaos: ## Break a cluster in every way for CHAOS (30m), and write the table of docs/reliability.md
+	RCCS_CHAOS=$(CHAOS) RCCS_CHAOS_REPORT=$(CURDIR)/chaos.md $(GO) test -count=1 -timeout 24h -v -run NothingAcceptedIsLost ./internal/chaos
+	@echo && cat chaos.md
+
 .PHONY: fuzz
 fuzz: ## Every fuzz target for FUZZTIME (10s)
 	@grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sort | while IFS=: read -r file func; do \

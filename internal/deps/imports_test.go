@@ -41,6 +41,7 @@ var may = map[string][]string{
 	"internal/backup":   {"auth", "internal/backbone", "internal/direct", "internal/snapshot", "subjects"},
 	"internal/natstest": {"internal/backbone", "subjects"},
 	"internal/trial":    {"auth"},
+	"internal/chaos":    {}, // tests only
 	"internal/deps":     {},
 	"e2e":               {}, // tests only, against the built program
 	"internal/node": {

@@ -44,6 +44,11 @@ const (
 	publishMessages = 16384
 	publishBytes    = 64 << 20
 	publishTimeout  = 10 * time.Second
+	// resendAfter is how long a message may be unacknowledged before it is sent
+	// again: a stream that changes its leader loses what was under way. The wait
+	// doubles each time, so that a store that is only slow is not given much more
+	// to do by it.
+	resendAfter = 2 * time.Second
 )
 
 // Dial makes a NATS connection with further options.
@@ -86,6 +91,7 @@ type flight struct {
 	size  int         // of their data
 	done  func(Receipt, error)
 	at    time.Time
+	again uint8 // how often it was sent again on one connection
 }
 
 // NewPublisher connects.
@@ -283,6 +289,7 @@ func (p *Publisher) watch() {
 			return
 		case now := <-tick.C:
 			p.expire(now.Add(-publishTimeout))
+			p.resend(now)
 			continue
 		case gone := <-p.lost:
 			if !p.is(gone) {
@@ -323,6 +330,42 @@ func (p *Publisher) reopen() error {
 	p.sendMu.Lock()
 	defer p.sendMu.Unlock()
 	p.nc = nc
+	p.resendAll()
+	return nil
+}
+
+// resend sends again what waits too long for its answer, in order.
+func (p *Publisher) resend(now time.Time) {
+	p.sendMu.Lock()
+	defer p.sendMu.Unlock()
+	if !p.nc.IsConnected() {
+		return // all is sent again on the next
+	}
+	p.mu.Lock()
+	var late []flight
+	for i := range p.flights {
+		f := &p.flights[i]
+		if f.done == nil {
+			continue
+		}
+		if now.Sub(f.at) < resendAfter {
+			break // and so are those behind it
+		}
+		// A batch that is still being stored is not known by its ids yet.
+		if f.batch == nil && now.Sub(f.at) >= resendAfter<<f.again {
+			f.again++
+			late = append(late, *f)
+		}
+	}
+	p.mu.Unlock()
+	if len(late) > 0 {
+		p.log.Info("messages are not acknowledged, sending them again", "messages", len(late))
+		p.write(late)
+	}
+}
+
+// resendAll is called with sendMu held, on a new connection.
+func (p *Publisher) resendAll() {
 	p.mu.Lock()
 	again := make([]flight, 0, len(p.flights))
 	for _, f := range p.flights {
@@ -331,12 +374,16 @@ func (p *Publisher) reopen() error {
 		}
 	}
 	p.mu.Unlock()
-	for i := range again {
-		if err := again[i].write(nc); err != nil {
-			break // lost again, and lost says so
+	p.write(again)
+}
+
+// write is called with sendMu held.
+func (p *Publisher) write(flights []flight) {
+	for i := range flights {
+		if err := flights[i].write(p.nc); err != nil {
+			break // the connection is lost, and lost says so
 		}
 	}
-	return nil
 }
 
 func (p *Publisher) expire(before time.Time) {

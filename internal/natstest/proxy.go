@@ -1,6 +1,7 @@
 package natstest
 
 import (
+	"math/rand/v2"
 	"net"
 	"sync"
 	"testing"
@@ -10,7 +11,7 @@ import (
 // Proxy is a TCP proxy on the loopback interface, which breaks the connections
 // that run through it. A new one forwards.
 type Proxy struct {
-	target   string
+	targets  []string
 	listener net.Listener
 	wg       sync.WaitGroup // the accept loop and all pumps
 
@@ -36,15 +37,15 @@ func (l *link) close() {
 	})
 }
 
-// NewProxy starts a proxy to target, HOST:PORT ([Env.Addr]), and ends it with
-// the test.
-func NewProxy(tb testing.TB, target string) *Proxy {
+// NewProxy starts a proxy to targets, HOST:PORT ([Env.Addr]), and ends it with
+// the test. Of several targets, a connection goes to one that accepts, at random.
+func NewProxy(tb testing.TB, targets ...string) *Proxy {
 	tb.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatalf("natstest: proxy: %v", err)
 	}
-	p := &Proxy{target: target, listener: listener, links: make(map[*link]struct{}), gate: make(chan struct{})}
+	p := &Proxy{targets: targets, listener: listener, links: make(map[*link]struct{}), gate: make(chan struct{})}
 	close(p.gate)
 	p.wg.Go(p.accept)
 	tb.Cleanup(p.Close)
@@ -137,8 +138,8 @@ func (p *Proxy) accept() {
 }
 
 func (p *Proxy) serve(client net.Conn) {
-	target, err := net.DialTimeout("tcp", p.target, time.Second)
-	if err != nil {
+	target := p.dial()
+	if target == nil {
 		_ = client.Close() // the target is down, and so is the way to it
 		return
 	}
@@ -154,6 +155,16 @@ func (p *Proxy) serve(client net.Conn) {
 	p.mu.Lock()
 	delete(p.links, l)
 	p.mu.Unlock()
+}
+
+// dial connects to a target that accepts; nil if none does.
+func (p *Proxy) dial() net.Conn {
+	for _, i := range rand.Perm(len(p.targets)) {
+		if c, err := net.DialTimeout("tcp", p.targets[i], time.Second); err == nil {
+			return c
+		}
+	}
+	return nil
 }
 
 func (p *Proxy) add(l *link) bool {

@@ -103,6 +103,9 @@ func (p *Plan) Data() string { return p.data(0) }
 
 func (p *Plan) data(n int) string { return filepath.Join(p.Dir, fmt.Sprint("server-", n+1)) }
 
+// nowhere is an address where nobody listens.
+const nowhere = "127.0.0.1:1"
+
 // config is the nats.conf of one server.
 func (p *Plan) config(n int, routes []string) []byte {
 	var to []string
@@ -115,15 +118,20 @@ func (p *Plan) config(n int, routes []string) []byte {
 		}
 		to = append(to, "nats://"+address)
 	}
+	advertise := routes[n]
+	if p.RouteTo != nil {
+		advertise = nowhere // or servers would tell each other the way around
+	}
 	return fmt.Appendf(append([]byte(nil), p.Config...), `
 server_name: "server-%d"
 cluster {
   name: rccs
   listen: "%s"
+  advertise: "%s"
   routes: [ "%s" ]
   no_advertise: true
 }
-`, n+1, routes[n], strings.Join(to, `", "`))
+`, n+1, routes[n], advertise, strings.Join(to, `", "`))
 }
 
 type addresses struct{ nats, routes, devices, admin []string }

@@ -1,0 +1,214 @@
+package chaos_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rccs-io/rccs"
+	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/trial"
+)
+
+// servers and edges are how many there are.
+const (
+	servers = 3
+	edges   = 2
+)
+
+// patience bounds the waits for what must happen.
+const patience = 90 * time.Second
+
+// cluster is an installation that can be broken.
+type cluster struct {
+	t     *testing.T
+	plan  trial.Plan
+	procs []*proc // servers, then edges
+	// routes[a][b] is the way from server a to server b, clients[e][s] that
+	// from edge e to server s, devices that to the edges.
+	routes  [servers][servers]*natstest.Proxy
+	clients [edges][servers]*natstest.Proxy
+	devices *natstest.Proxy
+}
+
+// proc is one process, which is killed and started again.
+type proc struct {
+	trial.Process
+	t   *testing.T
+	dir string // of logs
+
+	mu   sync.Mutex
+	cmd  *exec.Cmd
+	gone chan struct{}
+	log  *os.File
+}
+
+func newCluster(t *testing.T) *cluster {
+	t.Helper()
+	dir := t.TempDir()
+	c := &cluster{t: t, plan: trial.Plan{Dir: dir, Servers: servers, Edges: edges, Config: rccs.DefaultConfig()}}
+	c.plan.RouteTo = func(from, to int, address string) string {
+		c.routes[from][to] = natstest.NewProxy(t, address)
+		return c.routes[from][to].Addr()
+	}
+	all, err := c.plan.Processes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doors []string
+	for i, p := range all {
+		if i >= servers {
+			e := i - servers
+			var urls []string
+			for s := range servers {
+				c.clients[e][s] = natstest.NewProxy(t, all[s].NATS)
+				urls = append(urls, c.clients[e][s].URL())
+			}
+			p.Args[slices.Index(p.Args, "--server")+1] = strings.Join(urls, ",")
+			doors = append(doors, p.Devices)
+		}
+		c.procs = append(c.procs, &proc{Process: p, t: t, dir: dir})
+	}
+	c.devices = natstest.NewProxy(t, doors...)
+	for _, p := range c.procs[:servers] {
+		p.start()
+	}
+	c.ready(c.procs[:servers])
+	for _, p := range c.procs[servers:] {
+		p.start()
+	}
+	c.ready(c.procs)
+	return c
+}
+
+func (p *proc) isServer() bool { return p.Devices == "" }
+
+// start runs the process. It ends with the test.
+func (p *proc) start() {
+	p.t.Helper()
+	log, err := os.OpenFile(filepath.Join(p.dir, p.Name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	cmd := exec.Command(program, p.Args...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
+	if err := cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	gone := make(chan struct{})
+	p.mu.Lock()
+	p.cmd, p.gone, p.log = cmd, gone, log
+	p.mu.Unlock()
+	go func() {
+		_ = cmd.Wait()
+		_ = log.Close()
+		close(gone)
+	}()
+	p.t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-gone
+	})
+}
+
+// signal sends a signal; SIGKILL and SIGTERM are waited for.
+func (p *proc) signal(s syscall.Signal) {
+	p.t.Helper()
+	p.mu.Lock()
+	cmd, gone := p.cmd, p.gone
+	p.mu.Unlock()
+	if err := cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		p.t.Fatal(err)
+	}
+	if s != syscall.SIGKILL && s != syscall.SIGTERM {
+		return
+	}
+	select {
+	case <-gone:
+	case <-time.After(patience):
+		p.t.Fatalf("%s did not end after %s", p.Name, s)
+	}
+}
+
+// health looks for what no log may hold.
+func (c *cluster) health() {
+	c.t.Helper()
+	for _, p := range c.procs {
+		log, err := os.ReadFile(filepath.Join(p.dir, p.Name+".log"))
+		if err != nil {
+			c.t.Error(err)
+			continue
+		}
+		for _, sign := range []string{"WARNING: DATA RACE", "panic:", "fatal error:"} {
+			if i := bytes.Index(log, []byte(sign)); i >= 0 {
+				c.t.Errorf("%s: %s", p.Name, log[i:min(len(log), i+6000)])
+			}
+		}
+		if c.t.Failed() {
+			c.t.Logf("end of the log of %s:\n%s", p.Name, log[max(0, len(log)-6000):])
+		}
+	}
+}
+
+// ready waits until processes can serve.
+func (c *cluster) ready(list []*proc) {
+	c.t.Helper()
+	for _, p := range list {
+		last := ""
+		c.eventually(p.Name+" is ready", func() bool {
+			status, body := p.get("/readyz")
+			last = body
+			return status == http.StatusOK
+		}, &last)
+	}
+}
+
+// get asks the admin listener; 0 when it does not answer.
+func (p *proc) get(path string) (int, string) {
+	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	r, err := client.Get("http://" + p.Admin + path) //nolint:noctx // it has a time-out
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer func() { _ = r.Body.Close() }()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return r.StatusCode, string(body)
+}
+
+// metric is a figure of the process without labels.
+func (p *proc) metric(name string) (v int) {
+	_, body := p.get("/metrics")
+	for line := range strings.Lines(body) {
+		if rest, ok := strings.CutPrefix(line, name+" "); ok {
+			_, _ = fmt.Sscan(rest, &v)
+		}
+	}
+	return v
+}
+
+func (c *cluster) eventually(what string, ok func() bool, state *string) {
+	c.t.Helper()
+	deadline := time.Now().Add(patience)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		if time.Now().After(deadline) {
+			c.t.Fatalf("not within %s: %s: %s", patience, what, *state)
+		}
+		<-tick.C
+	}
+}
