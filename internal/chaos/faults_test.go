@@ -41,8 +41,13 @@ func (c *cluster) edge(rnd *rand.Rand) *proc   { return c.procs[servers+rnd.IntN
 
 // hold is how long a fault stands: shorter and longer than leases and elections
 // take.
-func hold(rnd *rand.Rand) {
-	time.Sleep(time.Second + rand.N(time.Duration(rnd.IntN(14)+1)*time.Second))
+func (c *cluster) hold(rnd *rand.Rand) {
+	lasts := time.NewTimer(time.Second + time.Duration(rnd.Int64N(int64(14*time.Second))))
+	defer lasts.Stop()
+	select {
+	case <-lasts.C:
+	case <-c.t.Context().Done():
+	}
 }
 
 // restart ends a process and starts it again.
