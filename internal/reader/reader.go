@@ -81,6 +81,7 @@ type Reader struct {
 	js   jetstream.JetStream
 
 	last  atomic.Uint64 // highest sequence handed out or known to be before the start
+	many  atomic.Bool   // the stream has several copies
 	beats atomic.Int64  // Unix nanoseconds of the last sign of life
 
 	failed atomic.Pointer[error] // why it can never go on
@@ -209,7 +210,9 @@ func (r *Reader) state(ctx context.Context) (jetstream.StreamState, error) {
 	if err != nil {
 		return jetstream.StreamState{}, fmt.Errorf("reader: look up stream %s: %w", r.opts.Stream, err)
 	}
-	return stream.CachedInfo().State, nil
+	info := stream.CachedInfo()
+	r.many.Store(info.Config.Replicas > 1)
+	return info.State, nil
 }
 
 // open makes a consumer at last+1 and asks it for messages.
@@ -320,8 +323,14 @@ func (r *Reader) supervise(ctx context.Context, p *pull) {
 	}
 }
 
+// staleFor is how long a stream of several copies is not believed that it ends
+// before what was read. A server that was paused, or cut off, takes itself for
+// the leader for a moment and answers with what it has.
+const staleFor = 30 * time.Second
+
 // reopen tries until it has a consumer or ctx ends.
 func (r *Reader) reopen(ctx context.Context) *pull {
+	began := time.Now()
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		try, cancel := context.WithTimeout(ctx, 2*time.Second)
 		p, err := r.again(try)
@@ -329,7 +338,7 @@ func (r *Reader) reopen(ctx context.Context) *pull {
 		switch {
 		case err == nil:
 			return p
-		case errors.Is(err, ErrCutBack):
+		case errors.Is(err, ErrCutBack) && !(r.many.Load() && time.Since(began) < staleFor):
 			r.failed.Store(&err)
 			r.opts.Logger.Error("stream reader has stopped for good", "stream", r.opts.Stream, "err", err)
 			return nil
