@@ -70,17 +70,21 @@ func (e *CloseError) Unwrap() error {
 func connect(ctx context.Context, url string, opts *Options) (*link, error) {
 	ctx, cancel := context.WithTimeout(ctx, opts.HandshakeTimeout)
 	defer cancel()
+	trust, err := opts.trust()
+	if err != nil {
+		return nil, err
+	}
 	dialer := websocket.Dialer{
-		Proxy: http.ProxyFromEnvironment, TLSClientConfig: opts.TLS, Subprotocols: []string{subprotocol},
+		Proxy: http.ProxyFromEnvironment, TLSClientConfig: trust, Subprotocols: []string{subprotocol},
 		ReadBufferSize: 4 << 10, WriteBufferSize: 4 << 10,
 	}
 	ws, response, err := dialer.DialContext(ctx, url, opts.Header)
 	if err != nil {
 		if response != nil {
 			_ = response.Body.Close()
-			return nil, fmt.Errorf("client: connect to %s: the answer was %s: %w", url, response.Status, err)
+			return nil, fmt.Errorf("client: connect to %s: the answer was %s: %w", shown(url), response.Status, err)
 		}
-		return nil, fmt.Errorf("client: connect to %s: %w", url, err)
+		return nil, fmt.Errorf("client: connect to %s: %w", shown(url), err)
 	}
 	l := &link{ws: ws, pongs: make(chan string, 1), gone: make(chan struct{})}
 	ws.SetReadLimit(64 << 10) // until registered

@@ -68,6 +68,9 @@ type Options struct {
 	Header http.Header
 	// TLS is for wss; nil is the system's defaults.
 	TLS *tls.Config
+	// CAFile is a file of certificates (PEM) that the edge's must lead to,
+	// instead of the system's or those of TLS. It is read at every connect.
+	CAFile string
 	// Logger hears of connections and of what could not be used; nil is
 	// silent. It never hears tokens or payloads.
 	Logger *slog.Logger
@@ -169,7 +172,7 @@ func (o *Options) register(ctx context.Context, nonce string) (*wire.Register, e
 func endpoint(text string) (string, error) {
 	u, err := url.Parse(text)
 	if err != nil {
-		return "", fmt.Errorf("client: url: %w", err)
+		return "", errors.New("client: url: not a URL: want ws://HOST:PORT or wss://HOST")
 	}
 	switch u.Scheme {
 	case "http":
@@ -178,13 +181,24 @@ func endpoint(text string) (string, error) {
 		u.Scheme = "wss"
 	case "ws", "wss":
 	default:
-		return "", fmt.Errorf("client: url %q: want ws://HOST:PORT or wss://HOST", text)
+		return "", fmt.Errorf("client: url %q: want ws://HOST:PORT or wss://HOST", shown(text))
 	}
 	if u.Host == "" {
-		return "", fmt.Errorf("client: url %q has no host", text)
+		return "", fmt.Errorf("client: url %q has no host", shown(text))
 	}
 	if u.Path == "" || u.Path == "/" {
 		u.Path = "/v1/ws"
 	}
 	return u.String(), nil
+}
+
+// shown is a URL as errors show it: without a user, a password or a query,
+// where somebody may have put a token.
+func shown(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "(not a URL)"
+	}
+	u.User, u.RawQuery, u.Fragment = nil, "", ""
+	return u.String()
 }

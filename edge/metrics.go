@@ -13,6 +13,7 @@ import (
 type metrics struct {
 	connections  prometheus.Gauge
 	accepted     prometheus.Counter
+	refused      *prometheus.CounterVec
 	registered   prometheus.Counter
 	received     prometheus.Counter
 	sent         prometheus.Counter
@@ -28,6 +29,9 @@ type metrics struct {
 	closes       *prometheus.CounterVec
 }
 
+// Why a connection is refused before it is one.
+const refusedOrigin = "origin"
+
 func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg)
 	counter := func(name, help string) prometheus.Counter {
@@ -41,6 +45,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return &metrics{
 		connections:  f.NewGauge(prometheus.GaugeOpts{Name: "rccs_connections", Help: "WebSocket connections open now."}),
 		accepted:     counter("rccs_connections_accepted_total", "WebSocket connections accepted."),
+		refused:      f.NewCounterVec(prometheus.CounterOpts{Name: "rccs_connections_refused_total", Help: "Connections refused before the upgrade, by reason."}, []string{"reason"}),
 		registered:   counter("rccs_registrations_total", "Devices that registered."),
 		received:     counter("rccs_messages_received_total", "Application messages that devices sent."),
 		sent:         counter("rccs_messages_sent_total", "Durable messages written to devices."),

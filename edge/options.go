@@ -49,6 +49,11 @@ type Options struct {
 	// Metrics is where the edge's metrics are registered; nil: nowhere.
 	Metrics prometheus.Registerer
 
+	// Origins are the web pages that may connect, beside those of the edge's
+	// own host: https://app.example.com, or [AnyOrigin] for all. Programs that
+	// are no browsers send no origin and always may.
+	Origins []string
+
 	// MaxMessageBytes is the largest frame a device may send. Default 1 MiB.
 	// The NATS max_payload must be at least 64 KiB more.
 	MaxMessageBytes int

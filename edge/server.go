@@ -19,6 +19,7 @@ const Subprotocol = "rccs.v1"
 type Server struct {
 	opts     Options
 	metrics  *metrics
+	origins  *origins
 	upgrader websocket.Upgrader
 
 	// clock is the pulse's coarse time, Unix nanoseconds.
@@ -42,12 +43,17 @@ func New(opts Options) (*Server, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
+	allowed, err := newOrigins(opts.Origins)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cut := context.WithCancel(context.Background())
 	return &Server{
 		opts:    opts,
 		ctx:     ctx,
 		cut:     cut,
 		metrics: newMetrics(opts.Metrics),
+		origins: allowed,
 		quit:    make(chan struct{}),
 		conns:   make(map[*conn]struct{}),
 		upgrader: websocket.Upgrader{
@@ -56,9 +62,7 @@ func New(opts Options) (*Server, error) {
 			WriteBufferSize:  4096,
 			WriteBufferPool:  &sync.Pool{},
 			Subprotocols:     []string{Subprotocol},
-			// Credentials travel in frames or in a header that a page cannot
-			// set, never in cookies: another origin gains nothing.
-			CheckOrigin: func(*http.Request) bool { return true },
+			CheckOrigin:      func(*http.Request) bool { return true }, // ServeHTTP has
 		},
 	}, nil
 }
@@ -86,6 +90,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !websocket.IsWebSocketUpgrade(r) {
 		w.Header().Set("Upgrade", "websocket")
 		http.Error(w, "this is a WebSocket endpoint: connect to ws://"+r.Host+"/v1/ws with subprotocol "+Subprotocol, http.StatusUpgradeRequired)
+		return
+	}
+	if !s.origins.allow(r) {
+		s.metrics.refused.WithLabelValues(refusedOrigin).Inc()
+		http.Error(w, "web pages of this origin may not connect: the operator of the edge can allow it with --allow-origin", http.StatusForbidden)
 		return
 	}
 	if s.Draining() {

@@ -17,6 +17,7 @@ import (
 
 type connectFlags struct {
 	url, data, creds, kind string
+	ca                     string
 	deviceType, since      string
 	capabilities, topics   []string
 	count                  uint
@@ -55,6 +56,7 @@ by itself when the server does. Ctrl-C ends it; the end of standard input
 	flags.StringVar(&f.url, "url", "ws://127.0.0.1:8080/v1/ws", "`URL` of an edge")
 	flags.StringVar(&f.data, "data", "./data", "`directory` of the installation's keys")
 	flags.StringVar(&f.creds, "creds", "", "the device's credentials `file`, instead of the keys in the data directory")
+	flags.StringVar(&f.ca, "ca", "", "`file` of the certificates (PEM) that the edge's must lead to; default: the system's")
 	checkedVar(flags, &f.kind, "type", "user_message", "`type` of the messages that are sent", checkMessageType)
 	flags.StringVar(&f.deviceType, "device-type", "", "the device's `type`, such as mobile or desktop")
 	flags.Var(names{&f.capabilities}, "capability", "a `name` of what the device can do, such as supportsNotifications; may be repeated")
@@ -96,9 +98,9 @@ func (env *environment) device(ctx context.Context, f *connectFlags, name string
 	var told *client.CloseError
 	switch {
 	case errors.Is(err, wire.AuthError):
-		return fmt.Errorf("%s refused the credential: %w (is --data, or --creds, of the same installation?)", f.url, err)
+		return fmt.Errorf("%s refused the credential: %w (is --data, or --creds, of the same installation?)", shown(f.url), err)
 	case errors.As(err, &told):
-		return fmt.Errorf("%s refused the connection: %w", f.url, err)
+		return fmt.Errorf("%s refused the connection: %w", shown(f.url), err)
 	case err != nil:
 		return fmt.Errorf("%w (is 'rccs serve' running there? another address: --url)", err)
 	}
@@ -118,7 +120,7 @@ func (env *environment) device(ctx context.Context, f *connectFlags, name string
 // options are those of the connection.
 func (t *terminal) options(credentials client.Credentials, a subjects.Address) *client.Options {
 	opts := &client.Options{
-		Credentials: credentials, User: a.User, Device: a.Device,
+		Credentials: credentials, User: a.User, Device: a.Device, CAFile: t.flags.ca,
 		Type: t.flags.deviceType, Platform: "rccs connect", Version: version,
 		OnDisconnect: func(err error) { t.env.note("connection lost, trying again: %v", err) },
 		OnError:      func(e *wire.Error) { t.env.note("refused: %v", e) },

@@ -12,6 +12,7 @@ import (
 type coordinatorFlags struct {
 	serverFlags
 	adminListen, name, logLevel string
+	transport                   transportFlags
 }
 
 func newCoordinatorCommand(env *environment) *cobra.Command {
@@ -25,7 +26,7 @@ elsewhere, such as 'rccs serve'. Any number may run: they share the work, and
 'nats micro ls' lists them.
 
 A coordinator needs a credential of a part of RCCS, which 'rccs creds part'
-makes, or the installation's keys.`,
+makes, or the installation's keys. SIGHUP reads the files of certificates again.`,
 		Example: `  rccs creds part coordinator-1 > coordinator-1.creds
   rccs coordinator --server nats://10.0.0.7:4222 --creds coordinator-1.creds`,
 		Args: arguments(0, "none"),
@@ -34,6 +35,7 @@ makes, or the installation's keys.`,
 	f.add(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&f.adminListen, "admin-listen", "127.0.0.1:8081", "`address` for health and metrics; empty for none")
+	f.transport.addAdmin(flags)
 	flags.StringVar(&f.name, "name", "", "`name` of this coordinator, for people (default: one that is made up)")
 	checkedVar(flags, &f.logLevel, "log-level", "info", "debug, info, warn or error", checkLevel)
 	return cmd
@@ -48,16 +50,22 @@ func (env *environment) coordinator(ctx context.Context, f *coordinatorFlags) er
 	if err != nil {
 		return err
 	}
+	reach, err := f.reach()
+	if err != nil {
+		return err
+	}
+	ctx, asked := env.hangups(ctx)
 	c, err := node.NewCoordinator(node.RemoteOptions{
 		Server: f.server, Credential: cred, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logger(level),
+		Transport: f.transport.options(), NATS: reach, Reread: asked,
 	})
 	if err != nil {
 		return err
 	}
 	return c.Run(ctx, func() {
-		_ = env.printf("coordinating on %s\n", f.server)
+		_ = env.printf("coordinating on %s\n", f.address())
 		if addr := c.AdminAddr(); addr != nil {
-			_ = env.printf("admin     http://%s\n", addr)
+			_ = env.printf("admin     %s://%s\n", f.transport.scheme("http", f.transport.adminTLS), addr)
 		}
 	})
 }

@@ -19,6 +19,7 @@ type edgeFlags struct {
 	serverFlags
 	listen, adminListen, name, logLevel string
 	inboxLimit                          limit
+	transport                           transportFlags
 }
 
 func newEdgeCommand(env *environment) *cobra.Command {
@@ -31,7 +32,8 @@ as 'rccs serve'. Any number of edges serve the same devices; each device may
 connect to any of them.
 
 An edge needs a credential of a part of RCCS, which 'rccs creds part' makes, or
-the installation's keys.`,
+the installation's keys. SIGHUP reads the files of certificates again; no
+connection is closed by it.`,
 		Example: `  rccs creds part edge-1 > edge-1.creds
   rccs edge --server nats://10.0.0.7:4222 --creds edge-1.creds --listen 0.0.0.0:8080`,
 		Args: arguments(0, "none"),
@@ -43,6 +45,7 @@ the installation's keys.`,
 	flags.StringVar(&f.adminListen, "admin-listen", "127.0.0.1:8081", "`address` for health and metrics; empty for none")
 	flags.StringVar(&f.name, "name", "", "`name` of this edge, its own and the same after a restart (default: host and --listen)")
 	f.inboxLimit.add(flags)
+	f.transport.add(flags)
 	checkedVar(flags, &f.logLevel, "log-level", "info", "debug, info, warn or error", checkLevel)
 	return cmd
 }
@@ -79,9 +82,15 @@ func (env *environment) edge(ctx context.Context, f *edgeFlags) error {
 	if _, set := env.lookup("GOGC"); !set {
 		debug.SetGCPercent(gcPercent)
 	}
+	reach, err := f.reach()
+	if err != nil {
+		return err
+	}
+	ctx, asked := env.hangups(ctx)
 	e, err := node.NewEdge(node.EdgeOptions{
 		RemoteOptions: node.RemoteOptions{
 			Server: f.server, Credential: cred, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logger(level),
+			Transport: f.transport.options(), NATS: reach, Reread: asked,
 		},
 		Listen: f.listen, InboxLimit: int(f.inboxLimit),
 	})
@@ -89,9 +98,9 @@ func (env *environment) edge(ctx context.Context, f *edgeFlags) error {
 		return err
 	}
 	return e.Run(ctx, func() {
-		_ = env.printf("devices   ws://%s/v1/ws\n", e.Addr())
+		_ = env.printf("devices   %s://%s/v1/ws\n", f.transport.scheme("ws", f.transport.tls), e.Addr())
 		if addr := e.AdminAddr(); addr != nil {
-			_ = env.printf("admin     http://%s\n", addr)
+			_ = env.printf("admin     %s://%s\n", f.transport.scheme("http", f.transport.adminTLS), addr)
 		}
 	})
 }

@@ -14,6 +14,9 @@ var version = "dev"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	env := &environment{in: os.Stdin, out: os.Stdout, err: os.Stderr, lookup: os.LookupEnv}
+	env := &environment{
+		in: os.Stdin, out: os.Stdout, err: os.Stderr, lookup: os.LookupEnv,
+		hangup: func(to chan<- os.Signal) { signal.Notify(to, syscall.SIGHUP) },
+	}
 	os.Exit(env.run(ctx, os.Args[1:]))
 }

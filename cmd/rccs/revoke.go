@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -17,6 +18,7 @@ import (
 
 type revokeFlags struct {
 	data, server string
+	tlsFlags
 }
 
 func newRevokeCommand(env *environment) *cobra.Command {
@@ -39,6 +41,7 @@ is started.`,
 	}
 	cmd.Flags().StringVar(&f.data, "data", "./data", "`directory` of the installation's keys")
 	cmd.Flags().StringVar(&f.server, "server", nats.DefaultURL, "NATS `URL` of the running installation")
+	f.tlsFlags.add(cmd.Flags())
 	return cmd
 }
 
@@ -50,6 +53,10 @@ func (env *environment) revoke(ctx context.Context, f *revokeFlags, name string)
 	if err != nil {
 		return usageError{err}
 	}
+	reach, err := f.reach()
+	if err != nil {
+		return err
+	}
 	keys, err := env.installed(f.data)
 	if err != nil {
 		return err
@@ -58,22 +65,28 @@ func (env *environment) revoke(ctx context.Context, f *revokeFlags, name string)
 	if err != nil {
 		return err
 	}
+	dial := func(cred auth.Credential) (*nats.Conn, error) {
+		return nats.Connect(f.server, append(slices.Clip(reach), cred.Option(), nats.Name("rccs revoke"))...)
+	}
 	ctx, cancel := context.WithTimeout(ctx, revokeWithin)
 	defer cancel()
-	if err := tell(ctx, keys, f.server, account, address); err != nil {
-		return fmt.Errorf("revoked in the keys, but the servers are not known to heed it yet: %w (run it again when %s can be reached, or restart 'rccs serve')", err, f.server)
+	if err := tell(ctx, keys, dial, account, address); err != nil {
+		return fmt.Errorf("revoked in the keys, but the servers are not known to heed it yet: %w (run it again when %s can be reached, or restart 'rccs serve')", err, shown(f.server))
 	}
 	return env.printf("revoked: %s, all credentials issued until now\n", address)
 }
 
+// dialFunc connects with a credential.
+type dialFunc func(auth.Credential) (*nats.Conn, error)
+
 // tell hands the account JWT to the NATS servers, which drop the device, and
 // to the edges.
-func tell(ctx context.Context, keys *auth.Keystore, server string, account auth.Account, address subjects.Address) error {
+func tell(ctx context.Context, keys *auth.Keystore, dial dialFunc, account auth.Account, address subjects.Address) error {
 	system, err := keys.IssueSystem("revoke")
 	if err != nil {
 		return err
 	}
-	nc, err := nats.Connect(server, system.Option(), nats.Name("rccs revoke"))
+	nc, err := dial(system)
 	if err != nil {
 		return err
 	}
@@ -89,15 +102,15 @@ func tell(ctx context.Context, keys *auth.Keystore, server string, account auth.
 	if result.Error != nil {
 		return errors.New("account not updated: " + result.Error.Description)
 	}
-	return tellEdges(ctx, keys, server, account, address)
+	return tellEdges(ctx, keys, dial, account, address)
 }
 
-func tellEdges(ctx context.Context, keys *auth.Keystore, server string, account auth.Account, address subjects.Address) error {
+func tellEdges(ctx context.Context, keys *auth.Keystore, dial dialFunc, account auth.Account, address subjects.Address) error {
 	part, err := keys.IssuePart("revoke")
 	if err != nil {
 		return err
 	}
-	nc, err := nats.Connect(server, part.Option(), nats.Name("rccs revoke"))
+	nc, err := dial(part)
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,8 @@ type environment struct {
 	in       io.Reader
 	out, err io.Writer
 	lookup   func(name string) (string, bool)
+	// hangup delivers SIGHUP to the channel; nil where there are no signals.
+	hangup func(chan<- os.Signal)
 }
 
 // usageError is a command line that cannot be understood.

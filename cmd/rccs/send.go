@@ -21,6 +21,7 @@ import (
 // serverFlags say how to reach a running installation.
 type serverFlags struct {
 	server, data, creds string
+	tlsFlags
 }
 
 func (f *serverFlags) add(cmd *cobra.Command) {
@@ -28,7 +29,11 @@ func (f *serverFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.server, "server", "nats://127.0.0.1:4222", "`URL` of the NATS server")
 	flags.StringVar(&f.data, "data", "./data", "`directory` of the installation's keys")
 	flags.StringVar(&f.creds, "creds", "", "credentials `file`, instead of the keys in the data directory")
+	f.tlsFlags.add(flags)
 }
+
+// address is the server's URL as it may be shown.
+func (f *serverFlags) address() string { return shown(f.server) }
 
 // connect opens a NATS connection as a service. What the server refuses later
 // on, such as a subject, is told to refused.
@@ -51,17 +56,21 @@ func (env *environment) connect(f *serverFlags, name string, refused func(error)
 			return nil, err
 		}
 	}
-	nc, err := nats.Connect(f.server, cred.Option(), nats.Name("rccs "+name),
+	reach, err := f.reach()
+	if err != nil {
+		return nil, err
+	}
+	nc, err := nats.Connect(f.server, append(reach, cred.Option(), nats.Name("rccs "+name),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrPermissionViolation) {
 				refused(err)
 			}
-		}))
+		}))...)
 	switch {
 	case errors.Is(err, nats.ErrAuthorization):
-		return nil, fmt.Errorf("%s refused the credential: is --data (or --creds) of the same installation?", f.server)
+		return nil, fmt.Errorf("%s refused the credential: is --data (or --creds) of the same installation?", f.address())
 	case err != nil:
-		return nil, fmt.Errorf("connect to %s: %w (is 'rccs serve' running there? another address: --server)", f.server, err)
+		return nil, fmt.Errorf("connect to %s: %w (is 'rccs serve' running there? another address: --server)", f.address(), err)
 	}
 	return nc, nil
 }

@@ -16,6 +16,7 @@ type serveFlags struct {
 	data, listen, natsListen, adminListen, config, logLevel string
 
 	inboxLimit limit
+	transport  transportFlags
 }
 
 func newServeCommand(env *environment) *cobra.Command {
@@ -26,10 +27,12 @@ func newServeCommand(env *environment) *cobra.Command {
 		Long: `Run NATS with JetStream, the edge that devices connect to, and the admin
 listener in one process. Keys and messages live in the data directory, which is
 made with new keys when there is none. SIGTERM and Ctrl-C stop it cleanly:
-devices are told to come back, acknowledgements are stored.`,
+devices are told to come back, acknowledgements are stored. SIGHUP reads the
+nats.conf and the files of certificates again; no connection is closed by it.`,
 		Example: `  rccs serve
   rccs serve --data /var/lib/rccs --listen 0.0.0.0:8080
-  rccs serve --config nats.conf        # limits of the NATS server`,
+  rccs serve --listen 0.0.0.0:443 --tls-cert edge.pem --tls-key edge.key
+  rccs serve --config nats.conf        # limits of the NATS server, its TLS`,
 		Args: arguments(0, "none"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return env.serve(cmd.Context(), &f) },
 	}
@@ -40,6 +43,7 @@ devices are told to come back, acknowledgements are stored.`,
 	flags.StringVar(&f.adminListen, "admin-listen", "127.0.0.1:8081", "`address` for health and metrics; empty for none")
 	flags.StringVar(&f.config, "config", "", "`file` in the format of nats.conf, instead of the built-in one")
 	f.inboxLimit.add(flags)
+	f.transport.add(flags)
 	checkedVar(flags, &f.logLevel, "log-level", "info", "debug, info, warn or error", checkLevel)
 	return cmd
 }
@@ -57,7 +61,9 @@ func (env *environment) serve(ctx context.Context, f *serveFlags) error {
 	opts := node.Options{
 		Data: f.data, Listen: f.listen, NATSListen: f.natsListen, AdminListen: f.adminListen,
 		ConfigPath: f.config, Version: version, Logger: env.logger(level), InboxLimit: int(f.inboxLimit),
+		Transport: f.transport.options(),
 	}
+	ctx, opts.Reread = env.hangups(ctx)
 	if f.config == "" {
 		opts.Config = defaults.DefaultConfig()
 	}
@@ -68,27 +74,27 @@ func (env *environment) serve(ctx context.Context, f *serveFlags) error {
 	if err != nil {
 		return err
 	}
-	return n.Run(ctx, func() { env.welcome(n, f.data) })
+	return n.Run(ctx, func() { env.welcome(n, f) })
 }
 
 // welcome says where everything is and what to try next.
-func (env *environment) welcome(n *node.Node, data string) {
+func (env *environment) welcome(n *node.Node, f *serveFlags) {
 	if n.Keys().Created() {
 		_ = env.printf("made new keys in %s; keep them safe, they cannot be made again\n\n", n.Keys().Dir())
 	}
 	if addr := n.Addr(); addr != nil {
-		_ = env.printf("devices   ws://%s/v1/ws\n", addr)
+		_ = env.printf("devices   %s://%s/v1/ws\n", f.transport.scheme("ws", f.transport.tls), addr)
 	}
 	if url := n.NATSURL(); url != "" {
 		_ = env.printf("nats      %s\n", url)
 	}
 	if addr := n.AdminAddr(); addr != nil {
-		_ = env.printf("admin     http://%s\n", addr)
+		_ = env.printf("admin     %s://%s\n", f.transport.scheme("http", f.transport.adminTLS), addr)
 	}
 	_ = env.printf(`
 Try, in another terminal:
   %[2]s connect alice/phone --data %[1]s
 and in a third:
   %[2]s send alice/phone '{"hello":"world"}' --data %[1]s
-`, data, os.Args[0])
+`, f.data, os.Args[0])
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/mattn/go-isatty"
@@ -57,13 +58,17 @@ func (env *environment) dialer(f *target) (func(opts ...nats.Option) (*nats.Conn
 	if err != nil {
 		return nil, err
 	}
+	reach, err := f.reach()
+	if err != nil {
+		return nil, err
+	}
 	return func(opts ...nats.Option) (*nats.Conn, error) {
-		nc, err := nats.Connect(f.server, append(append(dialOptions(), cred.Option()), opts...)...)
+		nc, err := nats.Connect(f.server, slices.Concat(dialOptions(), reach, []nats.Option{cred.Option()}, opts)...)
 		switch {
 		case errors.Is(err, nats.ErrAuthorization):
-			return nil, fmt.Errorf("%s refused the credential: is --data (or --creds) of the same installation?", f.server)
+			return nil, fmt.Errorf("%s refused the credential: is --data (or --creds) of the same installation?", f.address())
 		case err != nil:
-			return nil, fmt.Errorf("connect to %s: %w (is 'rccs serve' running there? another address: --server)", f.server, err)
+			return nil, fmt.Errorf("connect to %s: %w (is 'rccs serve' running there? another address: --server)", f.address(), err)
 		}
 		return nc, nil
 	}, nil
@@ -103,8 +108,12 @@ func (env *environment) systemDialer(f *target) (func(opts ...nats.Option) (*nat
 	if err != nil {
 		return nil, err
 	}
+	reach, err := f.reach()
+	if err != nil {
+		return nil, err
+	}
 	return func(opts ...nats.Option) (*nats.Conn, error) {
-		return nats.Connect(f.server, append(append(dialOptions(), cred.Option()), opts...)...)
+		return nats.Connect(f.server, slices.Concat(dialOptions(), reach, []nats.Option{cred.Option()}, opts)...)
 	}, nil
 }
 

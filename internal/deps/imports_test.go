@@ -29,6 +29,7 @@ var may = map[string][]string{
 	"coordinator":       {"internal/direct", "internal/envelope", "internal/inbox", "internal/ops", "internal/reader", "internal/roster", "subjects", "wire"},
 	"internal/reader":   {},
 	"internal/direct":   {},
+	"internal/tlsfiles": {},
 	"internal/inbox":    {"internal/direct", "internal/reader", "subjects", "wire"},
 	"internal/envelope": {"internal/inbox", "subjects", "wire"},
 	"internal/topic":    {"internal/direct", "internal/reader", "subjects"},
@@ -45,13 +46,14 @@ var may = map[string][]string{
 	"internal/deps":     {},
 	"e2e":               {}, // tests only, against the built program
 	"internal/node": {
-		"", "auth", "coordinator", "edge", "internal/backbone", "internal/direct", "internal/inbox", "internal/reader", "internal/roster", "internal/topic", "subjects", "wire",
+		"", "auth", "coordinator", "edge", "internal/backbone", "internal/direct", "internal/inbox", "internal/reader", "internal/roster", "internal/tlsfiles", "internal/topic", "subjects", "wire",
 	},
 	// The load generator shares nothing with what it measures.
 	"bench":       {},
 	"bench/relay": {},
 	"cmd/rccs": {
-		"", "auth", "client", "internal/backbone", "internal/backup", "internal/node", "internal/ops", "internal/trial", "subjects", "wire",
+		"", "auth", "client", "edge", "internal/backbone", "internal/backup", "internal/node", "internal/ops", "internal/tlsfiles", "internal/trial",
+		"subjects", "wire",
 	},
 }
 

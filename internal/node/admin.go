@@ -2,8 +2,10 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -12,6 +14,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/rccs-io/rccs/internal/tlsfiles"
 )
 
 // adminPart serves health, metrics and profiles. It starts before anything
@@ -19,26 +23,47 @@ import (
 type adminPart struct {
 	http   *http.Server
 	addr   net.Addr
+	tls    *tlsfiles.Store // nil without TLS
 	up     atomic.Bool
 	served chan error
 }
 
-func startAdmin(listen string, metrics prometheus.Gatherer, ready func() error) (*adminPart, error) {
-	l, err := net.Listen("tcp", listen)
+type adminOptions struct {
+	listen    string
+	transport Transport
+	registry  *prometheus.Registry
+	ready     func() error
+	logger    *slog.Logger
+}
+
+func startAdmin(opts adminOptions) (*adminPart, error) {
+	a := &adminPart{served: make(chan error, 1)}
+	handler, err := a.handler(opts)
+	if err != nil {
+		return nil, err
+	}
+	a.tls, err = openTLS(opts.transport.AdminTLS, "admin", "--admin-tls-cert and --admin-tls-key", opts.registry, opts.logger)
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", opts.listen)
 	if err != nil {
 		return nil, fmt.Errorf("node: listen for admin: %w (choose another address with --admin-listen)", err)
 	}
-	a := &adminPart{addr: l.Addr(), served: make(chan error, 1)}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { a.readyz(w, ready) })
-	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	a.http = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	a.addr = l.Addr()
+	if a.tls != nil {
+		a.tls.Start()
+		l = tls.NewListener(l, a.tls.Config())
+	} else if !loopback(opts.listen) {
+		opts.logger.Warn("the admin token travels in clear: give --admin-tls-cert and --admin-tls-key, or put a proxy with TLS before it",
+			"address", opts.listen)
+	}
+	a.http = &http.Server{
+		Handler:           guarded(handler, adminPolicy),
+		ReadHeaderTimeout: 5 * time.Second,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(opts.logger.Handler(), slog.LevelDebug),
+	}
 	go func() {
 		err := a.http.Serve(l)
 		if errors.Is(err, http.ErrServerClosed) {
@@ -47,6 +72,31 @@ func startAdmin(listen string, metrics prometheus.Gatherer, ready func() error) 
 		a.served <- err
 	}()
 	return a, nil
+}
+
+// handler is what is served. Whether the process lives and serves is no secret,
+// and who asks, a load balancer or a supervisor, holds none.
+func (a *adminPart) handler(opts adminOptions) (http.Handler, error) {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(opts.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	closed := http.Handler(mux)
+	if opts.transport.AdminTokenFile != "" {
+		token, err := openToken(opts.transport.AdminTokenFile, opts.logger)
+		if err != nil {
+			return nil, err
+		}
+		closed = token.protect(closed)
+	}
+	open := http.NewServeMux()
+	open.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
+	open.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { a.readyz(w, opts.ready) })
+	open.Handle("/", closed)
+	return open, nil
 }
 
 func (a *adminPart) readyz(w http.ResponseWriter, ready func() error) {
@@ -75,7 +125,11 @@ func (a *adminPart) stopping() {
 	}
 }
 
-func (a *adminPart) stop(context.Context) error {
+func (a *adminPart) stop(ctx context.Context) error {
 	a.up.Store(false)
-	return errors.Join(a.http.Close(), <-a.served)
+	errs := []error{a.http.Close(), <-a.served}
+	if a.tls != nil {
+		errs = append(errs, a.tls.Stop(ctx))
+	}
+	return errors.Join(errs...)
 }

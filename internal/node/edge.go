@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,6 +20,7 @@ import (
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/tlsfiles"
 	"github.com/rccs-io/rccs/internal/topic"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -60,6 +62,7 @@ type edgeOptions struct {
 	accountJWTs []string
 	edge        roster.EdgeInfo
 	inboxLimit  int
+	transport   Transport
 	logger      *slog.Logger
 	registry    prometheus.Registerer
 }
@@ -78,6 +81,7 @@ type edgePart struct {
 	account *reader.Reader
 	server  *edge.Server
 	serving atomic.Pointer[edge.Server] // server, for who may ask early
+	tls     *tlsfiles.Store // nil without TLS
 	http    *http.Server
 	addr    net.Addr
 	served  chan error
@@ -104,6 +108,7 @@ func startEdge(ctx context.Context, opts edgeOptions) (_ *edgePart, err error) {
 		Tenant:   func(account string) (*edge.Tenant, bool) { return p.tenant, account == opts.account },
 		Logger:   opts.logger,
 		Metrics:  opts.registry,
+		Origins:  opts.transport.Origins,
 	})
 	if err != nil {
 		return nil, err
@@ -225,14 +230,24 @@ func putEntry(pub *inbox.Publisher, msg *nats.Msg, done func(uint64, error)) {
 }
 
 func (p *edgePart) listen(ctx context.Context) error {
+	store, err := openTLS(p.opts.transport.TLS, "edge", "--tls-cert and --tls-key", p.opts.registry, p.opts.logger)
+	if err != nil {
+		return err
+	}
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", p.opts.listen)
 	if err != nil {
 		return fmt.Errorf("node: listen for devices: %w (choose another address with --listen)", err)
 	}
 	p.addr = l.Addr()
+	l = edge.Listener(l)
+	if store != nil {
+		p.tls = store
+		p.tls.Start()
+		l = tls.NewListener(l, p.tls.Config())
+	}
 	p.http = &http.Server{
-		Handler:           p.server,
+		Handler:           guarded(p.server, edgePolicy),
 		ReadHeaderTimeout: 10 * time.Second,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(p.opts.logger.Handler(), slog.LevelDebug),
@@ -240,7 +255,7 @@ func (p *edgePart) listen(ctx context.Context) error {
 	p.server.Start()
 	p.serving.Store(p.server)
 	go func() {
-		err := p.http.Serve(edge.Listener(l))
+		err := p.http.Serve(l)
 		if errors.Is(err, http.ErrServerClosed) {
 			err = nil
 		}
@@ -259,6 +274,9 @@ func (p *edgePart) stop(ctx context.Context) error {
 	}
 	if p.server != nil {
 		errs = append(errs, p.server.Stop(ctx))
+	}
+	if p.tls != nil {
+		errs = append(errs, p.tls.Stop(ctx))
 	}
 	if p.account != nil {
 		errs = append(errs, p.account.Stop(ctx))

@@ -31,6 +31,11 @@ type Options struct {
 	// Config is the text of nats.conf; ConfigPath names a file instead.
 	Config     []byte
 	ConfigPath string
+	// Transport says how devices and operators reach this process.
+	Transport Transport
+	// Reread asks for the nats.conf and all files of certificates to be read
+	// again. May be nil.
+	Reread <-chan struct{}
 	// Version of the program, which NATS clients are shown.
 	Version string
 	// InboxLimit is how many unacknowledged messages an inbox may hold.
@@ -52,7 +57,7 @@ func (o *Options) validate() error {
 	if o.StopWithin <= 0 {
 		o.StopWithin = 8 * time.Second
 	}
-	return nil
+	return o.Transport.validate(o.AdminListen)
 }
 
 // Node is one process that serves everything: NATS, an edge, the admin
@@ -102,7 +107,9 @@ func (n *Node) Start(ctx context.Context) (err error) {
 		}
 	}()
 	if n.opts.AdminListen != "" {
-		n.admin, err = startAdmin(n.opts.AdminListen, n.registry, n.ready)
+		n.admin, err = startAdmin(adminOptions{
+			listen: n.opts.AdminListen, transport: n.opts.Transport, registry: n.registry, ready: n.ready, logger: n.opts.Logger,
+		})
 		if err != nil {
 			return err
 		}
@@ -133,7 +140,7 @@ func (n *Node) Start(ctx context.Context) (err error) {
 	n.edge, err = startEdge(ctx, edgeOptions{
 		listen: n.opts.Listen, dial: dial, account: tenant.PublicKey, accountJWTs: []string{tenant.JWT},
 		edge: roster.EdgeInfo{Name: edgeName(n.opts.Listen), Address: n.opts.Listen, Version: n.opts.Version}, logger: n.opts.Logger, registry: n.registry,
-		inboxLimit: n.opts.InboxLimit,
+		inboxLimit: n.opts.InboxLimit, transport: n.opts.Transport,
 	})
 	if err != nil {
 		return err
@@ -169,7 +176,7 @@ func (n *Node) Run(ctx context.Context, started func()) error {
 		return err
 	}
 	started()
-	<-ctx.Done()
+	reread(ctx, n.opts.Reread, n.Reload)
 	n.opts.Logger.Info("stopping")
 	return n.Stop(context.WithoutCancel(ctx))
 }

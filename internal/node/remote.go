@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -29,6 +30,12 @@ type RemoteOptions struct {
 	AdminListen string
 	// Version of the program, which NATS clients are shown.
 	Version string
+	// Transport says how operators, and devices, reach this process.
+	Transport Transport
+	// NATS says how the process reaches the NATS servers, such as by TLS.
+	NATS []nats.Option
+	// Reread asks for all files of certificates to be read again. May be nil.
+	Reread <-chan struct{}
 	// Logger; nil discards.
 	Logger *slog.Logger
 	// StopWithin bounds a stop. Default 8 s.
@@ -45,13 +52,14 @@ func (o *RemoteOptions) validate() error {
 	if o.StopWithin <= 0 {
 		o.StopWithin = 8 * time.Second
 	}
-	return nil
+	return o.Transport.validate(o.AdminListen)
 }
 
 // dialer connects as the part that kind names.
 func (o *RemoteOptions) dialer(kind string) dialer {
 	return func(name string, opts ...nats.Option) (*nats.Conn, error) {
-		return connect(o.Server, append([]nats.Option{o.Credential.Option(), nats.Name("rccs " + kind + " " + name)}, opts...)...)
+		own := []nats.Option{o.Credential.Option(), nats.Name("rccs " + kind + " " + name)}
+		return connect(o.Server, slices.Concat(own, o.NATS, opts)...)
 	}
 }
 
@@ -80,7 +88,9 @@ func (r *remote) start(ctx context.Context, begin func(context.Context, *prometh
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if r.opts.AdminListen != "" {
-		if r.admin, err = startAdmin(r.opts.AdminListen, registry, r.ready); err != nil {
+		if r.admin, err = startAdmin(adminOptions{
+			listen: r.opts.AdminListen, transport: r.opts.Transport, registry: registry, ready: r.ready, logger: r.opts.Logger,
+		}); err != nil {
 			return err
 		}
 		r.stops = append(r.stops, r.admin.stop)
@@ -113,7 +123,7 @@ func (r *remote) run(ctx context.Context, start func(context.Context) error, sta
 		return err
 	}
 	started()
-	<-ctx.Done()
+	reread(ctx, r.opts.Reread, r.Reload)
 	r.opts.Logger.Info("stopping")
 	return r.Stop(context.WithoutCancel(ctx))
 }
@@ -169,6 +179,7 @@ func (e *Edge) Start(ctx context.Context) error {
 		e.edge, err = startEdge(ctx, edgeOptions{
 			listen: e.opts.Listen, account: account, logger: e.opts.Logger, registry: registry, inboxLimit: e.opts.InboxLimit,
 			edge: roster.EdgeInfo{Name: e.opts.Name, Address: e.opts.Listen, Version: e.opts.Version}, dial: e.opts.dialer("edge"),
+			transport: e.opts.Transport,
 		})
 		if err != nil {
 			return nil, err
