@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"os"
 	"regexp"
 	"strings"
 	"sync"
@@ -21,8 +22,9 @@ func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 // console runs the program in this process, without anything of the real
 // environment.
 type console struct {
-	in   string
-	vars map[string]string
+	in     string
+	vars   map[string]string
+	hangup func(chan<- os.Signal)
 }
 
 // result is what a run of the program left behind.
@@ -35,7 +37,7 @@ func (c console) environment(in io.Reader, out, err io.Writer) *environment {
 	return &environment{in: in, out: out, err: err, lookup: func(name string) (string, bool) {
 		value, ok := c.vars[name]
 		return value, ok
-	}}
+	}, hangup: c.hangup}
 }
 
 func (c console) run(tb testing.TB, args ...string) result {

@@ -41,7 +41,7 @@ is started.`,
 	}
 	cmd.Flags().StringVar(&f.data, "data", "./data", "`directory` of the installation's keys")
 	cmd.Flags().StringVar(&f.server, "server", nats.DefaultURL, "NATS `URL` of the running installation")
-	f.tlsFlags.add(cmd.Flags())
+	f.add(cmd.Flags())
 	return cmd
 }
 

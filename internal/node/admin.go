@@ -42,7 +42,7 @@ func startAdmin(opts adminOptions) (*adminPart, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.tls, err = openTLS(opts.transport.AdminTLS, "admin", "--admin-tls-cert and --admin-tls-key", opts.registry, opts.logger)
+	a.tls, err = openTLS(opts.transport.admin(), opts.registry, opts.logger)
 	if err != nil {
 		return nil, err
 	}

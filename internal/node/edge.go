@@ -81,7 +81,7 @@ type edgePart struct {
 	account *reader.Reader
 	server  *edge.Server
 	serving atomic.Pointer[edge.Server] // server, for who may ask early
-	tls     *tlsfiles.Store // nil without TLS
+	tls     *tlsfiles.Store             // nil without TLS
 	http    *http.Server
 	addr    net.Addr
 	served  chan error
@@ -230,7 +230,7 @@ func putEntry(pub *inbox.Publisher, msg *nats.Msg, done func(uint64, error)) {
 }
 
 func (p *edgePart) listen(ctx context.Context) error {
-	store, err := openTLS(p.opts.transport.TLS, "edge", "--tls-cert and --tls-key", p.opts.registry, p.opts.logger)
+	store, err := openTLS(p.opts.transport.edge(), p.opts.registry, p.opts.logger)
 	if err != nil {
 		return err
 	}

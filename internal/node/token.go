@@ -48,7 +48,7 @@ func (t *tokenFile) read() ([sha256.Size]byte, error) {
 	if err != nil {
 		return [sha256.Size]byte{}, err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	text, err := io.ReadAll(io.LimitReader(file, maxToken+1))
 	if err != nil {
 		return [sha256.Size]byte{}, err

@@ -31,12 +31,40 @@ func (t *Transport) validate(adminListen string) error {
 	if adminListen != "" && !loopback(adminListen) && t.AdminTokenFile == "" {
 		return fmt.Errorf("node: the admin address %s can be reached from other machines and has no token: give one with --admin-token-file, or keep it to this machine with --admin-listen 127.0.0.1:8081", adminListen)
 	}
-	for flag, files := range map[string]tlsfiles.Files{"tls": t.TLS, "admin-tls": t.AdminTLS} {
-		if files.Given() && (files.Cert == "" || files.Key == "") {
-			return fmt.Errorf("node: --%[1]s-cert and --%[1]s-key are needed together", flag)
+	for _, l := range t.listeners() {
+		if !l.files.Given() {
+			continue
+		}
+		if l.files.Cert == "" || l.files.Key == "" {
+			return fmt.Errorf("node: %s are needed together", l.flags)
+		}
+		// Before anything is started, or it would be told after a long start.
+		if _, err := tlsfiles.Open(tlsfiles.Options{Files: l.files}); err != nil {
+			return fmt.Errorf("node: TLS of the %s listener: %w (%s)", l.name, err, l.flags)
+		}
+	}
+	if t.AdminTokenFile != "" {
+		if _, err := openToken(t.AdminTokenFile, slog.New(slog.DiscardHandler)); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// listener is one that may have a certificate. flags name its files for people.
+type listener struct {
+	name, flags string
+	files       tlsfiles.Files
+}
+
+func (t *Transport) listeners() [2]listener { return [2]listener{t.edge(), t.admin()} }
+
+func (t *Transport) edge() listener {
+	return listener{"edge", "--tls-cert and --tls-key", t.TLS}
+}
+
+func (t *Transport) admin() listener {
+	return listener{"admin", "--admin-tls-cert and --admin-tls-key", t.AdminTLS}
 }
 
 // loopback says whether an address to listen on can be reached from this
@@ -51,17 +79,17 @@ func loopback(listen string) bool {
 }
 
 // openTLS reads the files of a listener's certificate; without any, both
-// results are nil. flags name them for people.
-func openTLS(files tlsfiles.Files, listener, flags string, reg prometheus.Registerer, log *slog.Logger) (*tlsfiles.Store, error) {
-	if !files.Given() {
+// results are nil.
+func openTLS(l listener, reg prometheus.Registerer, log *slog.Logger) (*tlsfiles.Store, error) {
+	if !l.files.Given() {
 		return nil, nil
 	}
-	store, err := tlsfiles.Open(tlsfiles.Options{Files: files, Name: listener, Logger: log})
+	store, err := tlsfiles.Open(tlsfiles.Options{Files: l.files, Name: l.name, Logger: log})
 	if err != nil {
-		return nil, fmt.Errorf("node: TLS of the %s listener: %w (%s)", listener, err, flags)
+		return nil, fmt.Errorf("node: TLS of the %s listener: %w (%s)", l.name, err, l.flags)
 	}
 	if reg != nil {
-		labels := prometheus.Labels{"listener": listener}
+		labels := prometheus.Labels{"listener": l.name}
 		reg.MustRegister(
 			prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 				Name: "rccs_tls_certificate_expiry_timestamp_seconds", Help: "When the certificate in use ends, Unix time.", ConstLabels: labels,
