@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/jwt/v2"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
 	"github.com/rccs-io/rccs/subjects"
@@ -97,7 +98,7 @@ func (k *Keystore) IssueService(name string, expires time.Duration) (Credential,
 		return Credential{}, err
 	}
 	return k.issue(k.tenantKey, user{
-		name: servicePrefix + name, label: "service " + name, expires: expires, allow: subjects.ForService(),
+		name: servicePrefix + name, label: serviceLabel(name), expires: expires, allow: subjects.ForService(),
 	})
 }
 
@@ -108,6 +109,20 @@ func (k *Keystore) IssuePart(name string) (Credential, error) {
 		return Credential{}, err
 	}
 	return k.issue(k.tenantKey, user{name: partPrefix + name, label: "part " + name, allow: subjects.ForPart()})
+}
+
+// PartOption makes a NATS connection use the credential of a part, issued anew
+// whenever it connects: so it outlives the revocation of all that was issued
+// before.
+func (k *Keystore) PartOption(name string) (nats.Option, error) {
+	cred, err := k.IssuePart(name) // the key stays
+	if err != nil {
+		return nil, err
+	}
+	return nats.UserJWT(func() (string, error) {
+		fresh, err := k.IssuePart(name)
+		return fresh.JWT, err
+	}, cred.Sign), nil
 }
 
 // IssueSystem makes a credential of the system account, which may do anything
@@ -164,6 +179,8 @@ func (k *Keystore) issue(by *signer, u user) (Credential, error) {
 	}
 	return Credential{JWT: token, Seed: seed}, nil
 }
+
+func serviceLabel(name string) string { return "service " + name }
 
 func deviceLabel(a subjects.Address) string { return "device " + string(a.Key()) }
 

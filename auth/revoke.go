@@ -28,6 +28,7 @@ func Revoke(dir string, a subjects.Address) (Account, error) {
 			return err
 		}
 		claims.RevokeAt(key, time.Now())
+		claims.RevokeAt(Revocation{Kind: RevokedDevice, Name: a.String()}.entry(), time.Now())
 		return nil
 	})
 }
@@ -44,6 +45,7 @@ func Unrevoke(dir string, a subjects.Address) (Account, error) {
 			return err
 		}
 		claims.ClearRevocation(key)
+		claims.ClearRevocation(Revocation{Kind: RevokedDevice, Name: a.String()}.entry())
 		return nil
 	})
 }
@@ -98,9 +100,10 @@ func replaceFile(dir, name string, content []byte) error {
 	return syncDir(dir)
 }
 
-// Revoked says whether the account has revoked a credential that was accepted
-// before. An account that is not known any more has revoked all.
-func (v *Verifier) Revoked(account, userKey string, issuedAt time.Time) bool {
-	claims := (*v.accounts.Load())[account]
-	return claims == nil || claims.Revocations.IsRevoked(userKey, issuedAt)
+// Revoked says whether the account has revoked a credential of a device that was
+// accepted before, and issued then. An account that is not known any more has
+// revoked all.
+func (v *Verifier) Revoked(who Identity, issued time.Time) bool {
+	claims := (*v.accounts.Load())[who.Account]
+	return claims == nil || revoked(claims, who.UserKey, who.Address.String(), issued)
 }

@@ -58,7 +58,7 @@ func TestRevokeEndsWhatWasIssuedUntilThen(t *testing.T) {
 		id, err := v.Verify(token, time.Now())
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
-		} else if v.Revoked(id.Account, id.UserKey, id.IssuedAt) {
+		} else if v.Revoked(id, id.IssuedAt) {
 			t.Errorf("%s: revoked", name)
 		}
 	}

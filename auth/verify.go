@@ -158,7 +158,8 @@ func checkTime(claims *jwt.UserClaims, account *jwt.AccountClaims, now time.Time
 		return ErrExpired
 	case claims.NotBefore != 0 && seconds < claims.NotBefore:
 		return ErrNotYet
-	case account.IsClaimRevoked(claims): // or does not say when it was issued
+	case account.IsClaimRevoked(claims), // or does not say when it was issued
+		revoked(account, claims.Subject, claims.Name, time.Unix(claims.IssuedAt, 0)):
 		return ErrRevoked
 	}
 	return nil

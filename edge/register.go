@@ -155,7 +155,7 @@ func (c *conn) attach(e *wire.Envelope, reg *wire.Register, who auth.Identity, t
 		c.held = nil
 	}
 	c.wakeLocked()
-	if c.s.opts.Verifier.Revoked(who.Account, who.UserKey, who.IssuedAt) { // meanwhile
+	if c.s.opts.Verifier.Revoked(who, who.IssuedAt) { // meanwhile
 		go c.recheck()
 	}
 }

@@ -13,7 +13,7 @@ func (s *Server) Recheck() {
 func (c *conn) recheck() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.tenant == nil || !c.s.opts.Verifier.Revoked(c.who.Account, c.who.UserKey, c.issued) {
+	if c.tenant == nil || !c.s.opts.Verifier.Revoked(c.who, c.issued) {
 		return
 	}
 	c.endLocked(wire.CloseRevoked, wire.NewError(wire.DeviceRevoked, "the credential was revoked"))

@@ -46,7 +46,7 @@ func (env *environment) coordinator(ctx context.Context, f *coordinatorFlags) er
 	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
 		return err // the flag was checked
 	}
-	cred, err := env.part(&f.serverFlags, "coordinator")
+	cred, login, err := env.part(&f.serverFlags, "coordinator")
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func (env *environment) coordinator(ctx context.Context, f *coordinatorFlags) er
 	}
 	ctx, asked := env.hangups(ctx)
 	c, err := node.NewCoordinator(node.RemoteOptions{
-		Server: f.server, Credential: cred, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logger(level),
+		Server: f.server, Credential: cred, Login: login, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logger(level),
 		Transport: f.transport.options(), NATS: reach, Reread: asked,
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strconv"
 
+	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -50,24 +51,30 @@ connection is closed by it.`,
 	return cmd
 }
 
-// part is the credential of a part of RCCS.
-func (env *environment) part(f *serverFlags, name string) (auth.Credential, error) {
+// part is the credential of a part of RCCS, and how it connects: with one that
+// is issued, or read from the file, anew each time.
+func (env *environment) part(f *serverFlags, name string) (auth.Credential, nats.Option, error) {
 	if f.creds == "" {
 		keys, err := env.installed(f.data)
 		if err != nil {
-			return auth.Credential{}, err
+			return auth.Credential{}, nil, err
 		}
-		return keys.IssuePart(name)
+		login, err := keys.PartOption(name)
+		if err != nil {
+			return auth.Credential{}, nil, err
+		}
+		cred, err := keys.IssuePart(name)
+		return cred, login, err
 	}
 	file, err := os.ReadFile(f.creds)
 	if err != nil {
-		return auth.Credential{}, fmt.Errorf("--creds: %w", err)
+		return auth.Credential{}, nil, fmt.Errorf("--creds: %w", err)
 	}
 	cred, err := auth.ParseCredential(file)
 	if err != nil {
-		return auth.Credential{}, fmt.Errorf("--creds %s: %w", f.creds, err)
+		return auth.Credential{}, nil, fmt.Errorf("--creds %s: %w", f.creds, err)
 	}
-	return cred, nil
+	return cred, nats.UserCredentials(f.creds), nil
 }
 
 func (env *environment) edge(ctx context.Context, f *edgeFlags) error {
@@ -75,7 +82,7 @@ func (env *environment) edge(ctx context.Context, f *edgeFlags) error {
 	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
 		return err // the flag was checked
 	}
-	cred, err := env.part(&f.serverFlags, "edge")
+	cred, login, err := env.part(&f.serverFlags, "edge")
 	if err != nil {
 		return err
 	}
@@ -89,7 +96,7 @@ func (env *environment) edge(ctx context.Context, f *edgeFlags) error {
 	ctx, asked := env.hangups(ctx)
 	e, err := node.NewEdge(node.EdgeOptions{
 		RemoteOptions: node.RemoteOptions{
-			Server: f.server, Credential: cred, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logger(level),
+			Server: f.server, Credential: cred, Login: login, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logger(level),
 			Transport: f.transport.options(), NATS: reach, Reread: asked,
 		},
 		Listen: f.listen, InboxLimit: int(f.inboxLimit),

@@ -53,7 +53,7 @@ func (env *environment) revoke(ctx context.Context, f *revokeFlags, name string)
 	if err != nil {
 		return usageError{err}
 	}
-	reach, err := f.reach()
+	dial, err := f.dialer()
 	if err != nil {
 		return err
 	}
@@ -64,9 +64,6 @@ func (env *environment) revoke(ctx context.Context, f *revokeFlags, name string)
 	account, err := auth.Revoke(f.data, address)
 	if err != nil {
 		return err
-	}
-	dial := func(cred auth.Credential) (*nats.Conn, error) {
-		return nats.Connect(f.server, append(slices.Clip(reach), cred.Option(), nats.Name("rccs revoke"))...)
 	}
 	ctx, cancel := context.WithTimeout(ctx, revokeWithin)
 	defer cancel()
@@ -79,9 +76,19 @@ func (env *environment) revoke(ctx context.Context, f *revokeFlags, name string)
 // dialFunc connects with a credential.
 type dialFunc func(auth.Credential) (*nats.Conn, error)
 
+func (f *revokeFlags) dialer() (dialFunc, error) {
+	reach, err := f.reach()
+	if err != nil {
+		return nil, err
+	}
+	return func(cred auth.Credential) (*nats.Conn, error) {
+		return nats.Connect(f.server, append(slices.Clip(reach), cred.Option(), nats.Name("rccs revoke"), nats.CustomInboxPrefix(subjects.PartReplyPrefix))...)
+	}, nil
+}
+
 // tell hands the account JWT to the NATS servers, which drop the device, and
 // to the edges.
-func tell(ctx context.Context, keys *auth.Keystore, dial dialFunc, account auth.Account, address subjects.Address) error {
+func tell(ctx context.Context, keys *auth.Keystore, dial dialFunc, account auth.Account, devices ...subjects.Address) error {
 	system, err := keys.IssueSystem("revoke")
 	if err != nil {
 		return err
@@ -102,10 +109,10 @@ func tell(ctx context.Context, keys *auth.Keystore, dial dialFunc, account auth.
 	if result.Error != nil {
 		return errors.New("account not updated: " + result.Error.Description)
 	}
-	return tellEdges(ctx, keys, dial, account, address)
+	return tellEdges(ctx, keys, dial, account, devices)
 }
 
-func tellEdges(ctx context.Context, keys *auth.Keystore, dial dialFunc, account auth.Account, address subjects.Address) error {
+func tellEdges(ctx context.Context, keys *auth.Keystore, dial dialFunc, account auth.Account, devices []subjects.Address) error {
 	part, err := keys.IssuePart("revoke")
 	if err != nil {
 		return err
@@ -126,13 +133,17 @@ func tellEdges(ctx context.Context, keys *auth.Keystore, dial dialFunc, account 
 	if _, err := kv.PutString(ctx, subjects.AccountEntry, account.JWT); err != nil {
 		return err
 	}
-	body, err := json.Marshal(map[string]string{
-		"kind": subjects.EventRevoked, "user": string(address.User), "device": string(address.Device),
-		"at": time.Now().UTC().Format(time.RFC3339Nano),
-	})
-	if err != nil {
-		return err
+	for _, address := range devices {
+		body, err := json.Marshal(map[string]string{
+			"kind": subjects.EventRevoked, "user": string(address.User), "device": string(address.Device),
+			"at": time.Now().UTC().Format(time.RFC3339Nano),
+		})
+		if err != nil {
+			return err
+		}
+		if _, err := js.Publish(ctx, subjects.Event(address.Key(), subjects.EventRevoked), body); err != nil {
+			return err
+		}
 	}
-	_, err = js.Publish(ctx, subjects.Event(address.Key(), subjects.EventRevoked), body)
-	return err
+	return nil
 }

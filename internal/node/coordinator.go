@@ -11,13 +11,13 @@ import (
 // startCoordinator returns when the coordinator answers requests. It comes
 // before the edge, whose devices may need it, and is stopped after it.
 func (n *Node) startCoordinator(ctx context.Context) error {
-	cred, err := n.keys.IssuePart("coordinator")
+	cred, err := n.keys.PartOption("coordinator")
 	if err != nil {
 		return err
 	}
 	n.coord, err = coordinator.New(coordinator.Options{
 		Dial: func(name string, opts ...nats.Option) (*nats.Conn, error) {
-			return connect("", append([]nats.Option{n.server.InProcess(), cred.Option(), nats.Name("rccs coordinator " + name)}, opts...)...)
+			return connect("", append([]nats.Option{n.server.InProcess(), cred, nats.Name("rccs coordinator " + name)}, opts...)...)
 		},
 		Name: edgeName(n.opts.Listen), Version: n.opts.Version, Logger: n.opts.Logger, Metrics: n.registry,
 	})

@@ -120,12 +120,12 @@ func (n *Node) Start(ctx context.Context) (err error) {
 	}
 	n.stops = append(n.stops, n.server.Stop)
 	tenant := n.keys.Tenants()[0]
-	cred, err := n.keys.IssuePart("edge")
+	cred, err := n.keys.PartOption("edge")
 	if err != nil {
 		return err
 	}
 	dial := func(name string, opts ...nats.Option) (*nats.Conn, error) {
-		return connect("", append([]nats.Option{n.server.InProcess(), cred.Option(), nats.Name("rccs edge " + name)}, opts...)...)
+		return connect("", append([]nats.Option{n.server.InProcess(), cred, nats.Name("rccs edge " + name)}, opts...)...)
 	}
 	if err := n.ensure(ctx, dial, tenant.JWT); err != nil {
 		return err

@@ -23,6 +23,9 @@ type RemoteOptions struct {
 	Server string
 	// Credential is that of a part of RCCS. Needed.
 	Credential auth.Credential
+	// Login, if set, is used to connect instead: it may find a newer credential
+	// each time.
+	Login nats.Option
 	// Name tells this process from others of its kind, and stays over restarts.
 	// Default: the host's name, and where devices connect.
 	Name string
@@ -57,8 +60,12 @@ func (o *RemoteOptions) validate() error {
 
 // dialer connects as the part that kind names.
 func (o *RemoteOptions) dialer(kind string) dialer {
+	login := o.Login
+	if login == nil {
+		login = o.Credential.Option()
+	}
 	return func(name string, opts ...nats.Option) (*nats.Conn, error) {
-		own := []nats.Option{o.Credential.Option(), nats.Name("rccs " + kind + " " + name)}
+		own := []nats.Option{login, nats.Name("rccs " + kind + " " + name)}
 		return connect(o.Server, slices.Concat(own, o.NATS, opts)...)
 	}
 }

@@ -338,7 +338,7 @@ func (r *Reader) reopen(ctx context.Context) *pull {
 		switch {
 		case err == nil:
 			return p
-		case errors.Is(err, ErrCutBack) && !(r.many.Load() && time.Since(began) < staleFor):
+		case errors.Is(err, ErrCutBack) && (!r.many.Load() || time.Since(began) >= staleFor):
 			r.failed.Store(&err)
 			r.opts.Logger.Error("stream reader has stopped for good", "stream", r.opts.Stream, "err", err)
 			return nil

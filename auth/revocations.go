@@ -1,0 +1,170 @@
+package auth
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/jwt/v2"
+
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// The account JWT lists revocations by public key, which is what NATS servers
+// look for. Beside each stands one by name, KIND/NAME, which they pass over: an
+// edge refuses by it also a key that nobody knew of when it was revoked, and
+// people can read it.
+
+// RevocationKind is what a revocation is of.
+type RevocationKind string
+
+// What can be revoked.
+const (
+	RevokedDevice  RevocationKind = "device"  // named USER/DEVICE
+	RevokedUser    RevocationKind = "user"    // every device of it
+	RevokedService RevocationKind = "service" // named as it was issued
+	RevokedAll     RevocationKind = "all"     // everything of the tenant; without a name
+)
+
+// Revocation ends credentials that were issued up to At.
+type Revocation struct {
+	Kind RevocationKind `json:"kind"`
+	Name string         `json:"name,omitempty"`
+	At   time.Time      `json:"at"`
+}
+
+// entry is the name in the list.
+func (r Revocation) entry() string {
+	if r.Kind == RevokedAll {
+		return jwt.All
+	}
+	return string(r.Kind) + "/" + r.Name
+}
+
+func (r Revocation) check() error {
+	var err error
+	switch r.Kind {
+	case RevokedDevice:
+		_, err = subjects.ParseAddress(r.Name)
+	case RevokedUser:
+		err = CheckUser(r.Name)
+	case RevokedService:
+		err = CheckService(r.Name)
+	case RevokedAll:
+	default:
+		err = fmt.Errorf("auth: %q cannot be revoked", r.Kind)
+	}
+	return err
+}
+
+// CheckUser says whether name can be a user's. The error wraps
+// [subjects.ErrName].
+func CheckUser(name string) error { return checkRole("user", name) }
+
+// RevokeMany is [Revoke] for more than a device. keys are those that NATS
+// servers are to refuse, beside the one of a service, which is derived: those of
+// the user's devices, see [Keystore.DeviceKey]. Of what is not known to be used an
+// edge is told by name.
+//
+// Revoking all ends the credentials of services and of parts of RCCS too. Parts
+// that can issue their own do so when they connect again.
+func RevokeMany(dir string, r Revocation, keys ...string) (Account, error) {
+	if err := r.check(); err != nil {
+		return Account{}, err
+	}
+	return changeTenant(dir, func(k *Keystore, claims *jwt.AccountClaims) error {
+		own, err := k.keysOf(r)
+		if err != nil {
+			return err
+		}
+		claims.RevokeAt(r.entry(), r.At)
+		for _, key := range append(own, keys...) {
+			claims.RevokeAt(key, r.At)
+		}
+		claims.Revocations.MaybeCompact() // what revoking all covers
+		return nil
+	})
+}
+
+// Restore takes a revocation back, with that of keys: credentials that it ended,
+// and that have not expired, are good again.
+func Restore(dir string, r Revocation, keys ...string) (Account, error) {
+	if err := r.check(); err != nil {
+		return Account{}, err
+	}
+	return changeTenant(dir, func(k *Keystore, claims *jwt.AccountClaims) error {
+		if _, there := claims.Revocations[r.entry()]; !there {
+			return fmt.Errorf("auth: %s is not revoked", strings.TrimSuffix(string(r.Kind)+" "+r.Name, " "))
+		}
+		own, err := k.keysOf(r)
+		if err != nil {
+			return err
+		}
+		for _, key := range append(append(own, keys...), r.entry()) {
+			claims.ClearRevocation(key)
+		}
+		return nil
+	})
+}
+
+// keysOf are the keys of r that follow from its name.
+func (k *Keystore) keysOf(r Revocation) ([]string, error) {
+	label := ""
+	switch r.Kind {
+	case RevokedDevice:
+		a, err := subjects.ParseAddress(r.Name)
+		if err != nil {
+			return nil, err
+		}
+		label = deviceLabel(a)
+	case RevokedService:
+		label = serviceLabel(r.Name)
+	case RevokedUser, RevokedAll:
+		return nil, nil
+	}
+	_, key, err := k.userKey(label)
+	return []string{key}, err
+}
+
+// Revocations are those that stand, the latest first.
+func Revocations(dir string) ([]Revocation, error) {
+	set, err := readSet(filepath.Join(dir, "keys"))
+	if err != nil {
+		return nil, fmt.Errorf("auth: %w", err)
+	}
+	var all []Revocation
+	for entry, at := range set.tenant.Revocations {
+		r := Revocation{At: time.Unix(at, 0).UTC()}
+		kind, name, named := strings.Cut(entry, "/")
+		switch {
+		case entry == jwt.All:
+			r.Kind = RevokedAll
+		case named:
+			r.Kind, r.Name = RevocationKind(kind), name
+		default:
+			continue // a key; its name is listed
+		}
+		all = append(all, r)
+	}
+	slices.SortFunc(all, func(a, b Revocation) int {
+		if c := b.At.Compare(a.At); c != 0 {
+			return c
+		}
+		return strings.Compare(a.entry(), b.entry())
+	})
+	return all, nil
+}
+
+// revoked says whether the account has revoked a device's credential, by its
+// key, its name or its user.
+func revoked(account *jwt.AccountClaims, key, name string, issued time.Time) bool {
+	if len(account.Revocations) == 0 {
+		return false
+	}
+	user, _, _ := strings.Cut(name, "/")
+	return account.Revocations.IsRevoked(key, issued) ||
+		account.Revocations.IsRevoked(string(RevokedDevice)+"/"+name, issued) ||
+		account.Revocations.IsRevoked(string(RevokedUser)+"/"+user, issued)
+}

@@ -1,0 +1,232 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/ops"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// revocationFlags are those of all that changes or lists revocations.
+type revocationFlags struct {
+	revokeFlags
+	before string
+	json   bool
+}
+
+func newRevocationsCommand(env *environment) *cobra.Command {
+	cmd := group(&cobra.Command{
+		Use:   "revoke",
+		Short: "End credentials that were issued until now",
+		Long: `End credentials that were issued until now, used or not, at every edge and NATS
+server within a second, and for good: connections are closed, and do not come
+back. What is issued afterwards works. A revoked device's inbox stays until the
+device is forgotten.
+
+It needs the installation's keys, and tells the servers. When none can be
+reached, the revocation is kept in the keys and comes into force when the server
+is started.`,
+	})
+	one := newRevokeCommand(env)
+	one.Use, one.Example = "device USER/DEVICE", "  rccs revoke device alice/phone"
+	cmd.AddCommand(one,
+		env.revocation("user USER", "End the credentials of all devices of a user", `  rccs revoke user alice`, `
+An edge refuses every credential of the user, also of devices that were never
+seen. NATS servers know keys, not users: of devices that were never seen, a
+credential that is used on plain NATS stands until it expires.`, auth.RevokedUser),
+		env.revocation("service NAME", "End the credentials of a service", `  rccs revoke service billing`, "", auth.RevokedService),
+		env.revocation("all", "End every credential that is older than a time", `  rccs revoke all
+  rccs revoke all --before 2026-11-01T00:00:00Z`, `
+Services and operators need new credentials afterwards. So do edges and
+coordinators that run apart with --creds: write the new file in the place of the
+old one, and they connect again. Those that have the keys issue their own.`, auth.RevokedAll),
+		newRevokedListCommand(env), newRevokeUndoCommand(env),
+	)
+	return cmd
+}
+
+func (f *revocationFlags) register(cmd *cobra.Command) {
+	f.add(cmd.Flags())
+	cmd.Flags().StringVar(&f.data, "data", "./data", "`directory` of the installation's keys")
+	cmd.Flags().StringVar(&f.server, "server", nats.DefaultURL, "NATS `URL` of the running installation")
+}
+
+// revocation is the command for one kind.
+func (env *environment) revocation(use, short, example, more string, kind auth.RevocationKind) *cobra.Command {
+	var f revocationFlags
+	n, want := 1, use
+	if kind == auth.RevokedAll {
+		n, want = 0, "none"
+	}
+	cmd := &cobra.Command{
+		Use: use, Short: short, Long: short + " that were issued until now.\n" + more, Example: example, Args: arguments(n, want),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r := auth.Revocation{Kind: kind, At: time.Now()}
+			if n == 1 {
+				r.Name = args[0]
+			}
+			if f.before != "" {
+				at, err := time.Parse(time.RFC3339, f.before)
+				if err != nil || at.After(r.At) {
+					return usageError{fmt.Errorf("--before %q: want a time that is past, such as 2026-11-01T00:00:00Z", f.before)}
+				}
+				r.At = at.Add(-time.Second) // JWTs count in seconds, and what is of that one stays
+			}
+			return env.revokeMany(cmd.Context(), &f, r)
+		},
+	}
+	f.register(cmd)
+	if kind == auth.RevokedAll {
+		cmd.Long = "End every credential of the tenant that was issued until now, or before a time.\n" + more
+		cmd.Flags().StringVar(&f.before, "before", "", "only what was issued before this `time` (RFC 3339)")
+	}
+	return cmd
+}
+
+func (env *environment) revokeMany(ctx context.Context, f *revocationFlags, r auth.Revocation) error {
+	dial, err := f.dialer()
+	if err != nil {
+		return err
+	}
+	keys, err := env.installed(f.data)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, revokeWithin)
+	defer cancel()
+	devices, public, unread := known(ctx, keys, dial, r)
+	account, err := auth.RevokeMany(f.data, r, public...)
+	if err != nil {
+		return err
+	}
+	if unread == nil {
+		unread = tell(ctx, keys, dial, account, devices...)
+	}
+	if unread != nil {
+		return fmt.Errorf("revoked in the keys, but the servers are not known to heed it yet: %w (run it again when %s can be reached, or restart 'rccs serve')", unread, shown(f.server))
+	}
+	return env.printf("revoked: %s, all credentials issued until %s\n", revocationName(r), r.At.UTC().Format(time.RFC3339))
+}
+
+func revocationName(r auth.Revocation) string {
+	if r.Kind == auth.RevokedAll {
+		return "everything"
+	}
+	return string(r.Kind) + " " + r.Name
+}
+
+// known are the devices that are registered and fall under a revocation of a
+// user, and the keys of their credentials.
+func known(ctx context.Context, keys *auth.Keystore, dial dialFunc, r auth.Revocation) (devices []subjects.Address, public []string, err error) {
+	if r.Kind != auth.RevokedUser {
+		return nil, nil, nil
+	}
+	t, err := ops.Open(ops.Options{Dial: func(...nats.Option) (*nats.Conn, error) {
+		part, err := keys.IssuePart("revoke")
+		if err != nil {
+			return nil, err
+		}
+		return dial(part)
+	}})
+	if err != nil {
+		return nil, nil, err
+	}
+	defer t.Close()
+	list, _, err := t.Devices(ctx, ops.DeviceQuery{User: subjects.UserID(r.Name)})
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, d := range list {
+		key, err := keys.DeviceKey(d.Address())
+		if err != nil {
+			return nil, nil, err
+		}
+		devices, public = append(devices, d.Address()), append(public, key)
+	}
+	return devices, public, nil
+}
+
+func newRevokedListCommand(env *environment) *cobra.Command {
+	var f revocationFlags
+	cmd := &cobra.Command{
+		Use:     "ls",
+		Short:   "List what is revoked",
+		Long:    "List what is revoked, the latest first, as the installation's keys have it.",
+		Example: "  rccs revoke ls",
+		Args:    arguments(0, "none"),
+		RunE: func(*cobra.Command, []string) error {
+			if _, err := env.installed(f.data); err != nil {
+				return err
+			}
+			all, err := auth.Revocations(f.data)
+			if err != nil {
+				return err
+			}
+			if f.json {
+				return env.json(append([]auth.Revocation{}, all...)) // never null
+			}
+			tab := newTable(column{title: "WHAT"}, column{title: "NAME", least: 12}, column{title: "ISSUED UNTIL"}, column{title: "AGE", right: true})
+			for _, r := range all {
+				tab.row(string(r.Kind), r.Name, r.At.Format(time.RFC3339), ago(&r.At))
+			}
+			return env.table(tab)
+		},
+	}
+	cmd.Flags().StringVar(&f.data, "data", "./data", "`directory` of the installation's keys")
+	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
+	return cmd
+}
+
+func newRevokeUndoCommand(env *environment) *cobra.Command {
+	var f revocationFlags
+	cmd := &cobra.Command{
+		Use:   "undo KIND [NAME]",
+		Short: "Take a revocation back",
+		Long: `Take a revocation back that 'rccs revoke ls' lists: credentials that it ended, and
+that have not expired, are good again.`,
+		Example: `  rccs revoke undo device alice/phone
+  rccs revoke undo user alice
+  rccs revoke undo all`,
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r := auth.Revocation{Kind: auth.RevocationKind(args[0])}
+			if len(args) == 2 {
+				r.Name = args[1]
+			}
+			return env.unrevoke(cmd.Context(), &f, r)
+		},
+	}
+	f.register(cmd)
+	return cmd
+}
+
+func (env *environment) unrevoke(ctx context.Context, f *revocationFlags, r auth.Revocation) error {
+	dial, err := f.dialer()
+	if err != nil {
+		return err
+	}
+	keys, err := env.installed(f.data)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, revokeWithin)
+	defer cancel()
+	_, public, err := known(ctx, keys, dial, r)
+	if err != nil {
+		return fmt.Errorf("which devices the user has is asked of the servers: %w", err)
+	}
+	account, err := auth.Restore(f.data, r, public...)
+	if err != nil {
+		return err
+	}
+	if err := tell(ctx, keys, dial, account); err != nil {
+		return fmt.Errorf("taken back in the keys, but the servers are not known to heed it yet: %w (restart 'rccs serve')", err)
+	}
+	return env.printf("taken back: the revocation of %s\n", revocationName(r))
+}

@@ -1,0 +1,134 @@
+package e2e_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// revoke runs a command of `rccs revoke` against the server.
+func (s *server) revoke(t *testing.T, args ...string) {
+	t.Helper()
+	must(t, append(append([]string{"revoke"}, args...), "--data", s.data, "--server", s.NATS)...)
+}
+
+// refuses tries to register with a token that must be revoked.
+func (s *server) refuses(t *testing.T, token string) {
+	t.Helper()
+	d := greeted(t, s, dialing{})
+	d.send(object{"id": "r", "type": "device_register", "payload": object{"authToken": token}})
+	d.wantError("DEVICE_REVOKED")
+	d.wantClose(4003)
+}
+
+// dropped connects with a credential, and is closed when the connection is.
+func dropped(t *testing.T, s *server, creds string) chan struct{} {
+	t.Helper()
+	closed := make(chan struct{})
+	nc, err := nats.Connect(s.NATS, credsOption(t, creds), nats.NoReconnect(), nats.ErrorHandler(nobody),
+		nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return closed
+}
+
+func TestRevokingAUserEndsAllItsDevicesWithinASecond(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	other := s.edge(t, "other")
+	u := user(t)
+	unused := s.token(t, u+"/unseen")
+	phone, desk := connect(t, s, u+"/phone", nil), connect(t, other, u+"/desk", nil)
+	neighbour := connect(t, other, user(t)+"x/phone", nil)
+	plain := dropped(t, s, must(t, "creds", "device", u+"/phone", "--data", s.data))
+	s.revoke(t, "user", u)
+	told := time.Now()
+	for _, d := range []*device{phone, desk} {
+		d.wantError("DEVICE_REVOKED")
+		d.wantClose(4003)
+	}
+	select {
+	case <-plain:
+	case <-time.After(patience):
+		t.Error("the connection to NATS stands")
+	}
+	if took := time.Since(told); took > 2*time.Second { // a busy machine
+		t.Errorf("ended %v after the command", took)
+	}
+	s.refuses(t, unused)
+	other.refuses(t, unused)
+	neighbour.beat()
+	var list []struct{ Kind, Name string }
+	if err := json.Unmarshal([]byte(must(t, "revoke", "ls", "--json", "--data", s.data)), &list); err != nil || len(list) != 1 || list[0].Kind != "user" || list[0].Name != u {
+		t.Errorf("listed %+v, %v", list, err)
+	}
+	fresh := s.token(t, u+"/phone")
+	connect(t, other, u+"/phone", object{"authToken": fresh}).beat()
+	s.restart(t)
+	s.refuses(t, unused)
+	s.revoke(t, "undo", "user", u)
+	eventually(t, func() error {
+		_, err := newGate(s).link(unused)
+		return err
+	})
+}
+
+func TestRevokingAServiceEndsIt(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	creds := must(t, "creds", "service", "billing", "--data", s.data)
+	other := s.service(t, "backend")
+	gone := dropped(t, s, creds)
+	s.revoke(t, "service", "billing")
+	select {
+	case <-gone:
+	case <-time.After(patience):
+		t.Error("its connection stands")
+	}
+	if _, err := nats.Connect(s.NATS, credsOption(t, creds), nats.ErrorHandler(nobody)); err == nil {
+		t.Error("it connects again")
+	}
+	other.publish("rccs.inbox.someone.phone.normal", "1")
+}
+
+// The parts of RCCS go on: they issue themselves what they need.
+func TestRevokingAllEndsWhatIsOlder(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	other := s.edge(t, "other")
+	u := user(t)
+	old := s.token(t, u+"/phone")
+	phone := connect(t, other, u+"/phone", object{"authToken": old})
+	service := dropped(t, s, must(t, "creds", "service", "billing", "--data", s.data))
+	s.revoke(t, "all")
+	phone.wantError("DEVICE_REVOKED")
+	phone.wantClose(4003)
+	select {
+	case <-service:
+	case <-time.After(patience):
+		t.Error("the connection of a service stands")
+	}
+	fresh := s.token(t, u+"/phone")
+	eventually(t, func() error {
+		l, err := newGate(other).link(fresh)
+		if err == nil {
+			err = l.ws.Close()
+		}
+		return err
+	})
+	s.refuses(t, old)
+	desk := connect(t, s, u+"/desk", nil)
+	desk.tell("phone", "after", nil)
+	again := connect(t, other, u+"/phone", object{"authToken": fresh})
+	if e := again.message(); string(e.Payload) != `"after"` {
+		t.Errorf("got %s", e.raw)
+	}
+	if r := rccs(t, "", "revoke", "all", "--before", "tomorrow", "--data", s.data); r.status != 2 || !strings.Contains(r.stderr, "2026") {
+		t.Errorf("status %d: %s", r.status, r.stderr)
+	}
+}
