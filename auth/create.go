@@ -34,6 +34,13 @@ func ensureKeys(dir, keys string) (created bool, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return false, err
 	}
+	if empty, err := isEmpty(dir); err != nil {
+		return false, err
+	} else if empty { // it was made for this, with another mode
+		if err := os.Chmod(dir, 0o700); err != nil {
+			return false, err
+		}
+	}
 	temp, err := os.MkdirTemp(dir, ".keys-*") // mode 0700
 	if err != nil {
 		return false, err

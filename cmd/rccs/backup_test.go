@@ -68,3 +68,62 @@ func TestBackupsThatAreRefused(t *testing.T) {
 	c.run(t, "restore", out, "--data", filepath.Join(dir, "new")).refused(t, exitFailed, "--keys")
 	c.succeed(t, "restore", out, "--data", filepath.Join(dir, "new"), "--keys", filepath.Join(i.data, "keys"))
 }
+
+func TestServeEncrypts(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	data, key, open := filepath.Join(dir, "data"), filepath.Join(dir, "key"), filepath.Join(dir, "open")
+	for path, mode := range map[string]os.FileMode{key: 0o600, open: 0o644} {
+		if err := os.WriteFile(path, []byte(strings.Repeat("k", 40)+"\n"), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	serve := func(more ...string) []string {
+		return append([]string{"serve", "--data", data, "--listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--admin-listen", ""}, more...)
+	}
+	r := console{}.start(t, serve("--encryption-key-file", key)...)
+	nats := r.await(`^nats +(nats://\S+)$`)[1]
+	c := console{vars: map[string]string{"RCCS_DATA": data, "RCCS_SERVER": nats}}
+	c.succeed(t, "send", "alice/phone", "1")
+	file := filepath.Join(dir, "b.tar")
+	c.succeed(t, "backup", "--out", file)
+	if status := r.stop(); status != exitOK {
+		t.Fatalf("ended with %d: %s", status, r.stderr())
+	}
+	for _, c := range []struct {
+		vars map[string]string
+		args []string
+		want []string
+	}{
+		{nil, nil, []string{"encrypted", "--encryption-key-file", "RCCS_JS_KEY"}},
+		{map[string]string{"RCCS_JS_KEY": strings.Repeat("x", 40)}, nil, []string{"another key", "--encryption-key-file"}},
+		{map[string]string{"RCCS_JS_KEY": "short"}, nil, []string{"openssl rand"}},
+		{map[string]string{"RCCS_JS_KEY": "x"}, []string{"--encryption-key-file", key}, []string{"both given"}},
+		{nil, []string{"--encryption-key-file", open}, []string{"chmod 600 " + open}},
+		{nil, []string{"--encryption-key-file", filepath.Join(dir, "none")}, []string{"none"}},
+		{nil, []string{"--encryption-old-key-file", key}, []string{"new key"}},
+	} {
+		console{vars: c.vars}.run(t, serve(c.args...)...).refused(t, exitFailed, c.want...)
+	}
+	// The backup is not encrypted, what is restored is again.
+	restored := filepath.Join(dir, "new")
+	console{}.succeed(t, "restore", file, "--data", restored, "--encryption-key-file", key)
+	again := console{vars: map[string]string{"RCCS_JS_KEY": strings.Repeat("k", 40)}}.start(t,
+		"serve", "--data", restored, "--listen", "127.0.0.1:0", "--nats-listen", "", "--admin-listen", "")
+	edge := again.await(`^devices +(ws://\S+)$`)[1]
+	console{}.succeed(t, "connect", "alice/phone", "--data", restored, "--url", edge, "--count", "1", "--timeout", "30s")
+	if status := again.stop(); status != exitOK {
+		t.Errorf("ended with %d: %s", status, again.stderr())
+	}
+	console{}.run(t, "serve", "--data", restored, "--listen", "127.0.0.1:0", "--nats-listen", "").refused(t, exitFailed, "encrypted")
+}
+
+func TestServeRefusesADirectoryOpenToOthers(t *testing.T) {
+	t.Parallel()
+	data := filepath.Join(t.TempDir(), "data")
+	console{}.succeed(t, "creds", "service", "a", "--data", data)
+	if err := os.Chmod(data, 0o750); err != nil { //nolint:gosec // what must be refused
+		t.Fatal(err)
+	}
+	console{}.run(t, "serve", "--data", data).refused(t, exitFailed, "chmod 700 "+data)
+}

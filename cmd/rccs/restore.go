@@ -14,6 +14,8 @@ import (
 
 type restoreFlags struct {
 	data, keys, config string
+
+	storeKey storeKey
 }
 
 func newRestoreCommand(env *environment) *cobra.Command {
@@ -39,6 +41,7 @@ acknowledged is delivered, sequences continue.`,
 	flags.StringVar(&f.data, "data", "./data", "`directory` to make, or that is empty")
 	flags.StringVar(&f.keys, "keys", "", "`directory` of the installation's keys, for a backup without them")
 	flags.StringVar(&f.config, "config", "", "`file` in the format of nats.conf, instead of the built-in one")
+	f.storeKey.add(flags)
 	return cmd
 }
 
@@ -49,6 +52,10 @@ func (env *environment) restore(ctx context.Context, f *restoreFlags, path strin
 	}
 	if f.config == "" {
 		opts.Server.Config = defaults.DefaultConfig()
+	}
+	var err error
+	if opts.Server.StoreKey, _, err = f.storeKey.read(env); err != nil {
+		return err
 	}
 	begun := time.Now()
 	bar, at := env.bytes("checked")

@@ -17,6 +17,7 @@ type serveFlags struct {
 
 	inboxLimit limit
 	transport  transportFlags
+	storeKey   storeKey
 }
 
 func newServeCommand(env *environment) *cobra.Command {
@@ -44,6 +45,8 @@ nats.conf and the files of certificates again; no connection is closed by it.`,
 	flags.StringVar(&f.config, "config", "", "`file` in the format of nats.conf, instead of the built-in one")
 	f.inboxLimit.add(flags)
 	f.transport.add(flags)
+	f.storeKey.add(flags)
+	f.storeKey.addOld(flags)
 	checkedVar(flags, &f.logLevel, "log-level", "info", "debug, info, warn or error", checkLevel)
 	return cmd
 }
@@ -67,6 +70,10 @@ func (env *environment) serve(ctx context.Context, f *serveFlags) error {
 	if f.config == "" {
 		opts.Config = defaults.DefaultConfig()
 	}
+	var err error
+	if opts.StoreKey, opts.OldStoreKey, err = f.storeKey.read(env); err != nil {
+		return err
+	}
 	if _, set := env.lookup("GOGC"); !set {
 		debug.SetGCPercent(gcPercent)
 	}
@@ -74,7 +81,7 @@ func (env *environment) serve(ctx context.Context, f *serveFlags) error {
 	if err != nil {
 		return err
 	}
-	return n.Run(ctx, func() { env.welcome(n, f) })
+	return explainKey(n.Run(ctx, func() { env.welcome(n, f) }))
 }
 
 // welcome says where everything is and what to try next.

@@ -104,7 +104,7 @@ func TestLaterAccountWins(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			opts := hasty(trust.options(t.TempDir()))
+			opts := hasty(trust.options(private(t)))
 			opts.Accounts = []string{trust.systemJWT, c.given}
 			dir := filepath.Join(opts.Dir, "accounts")
 			if err := os.Mkdir(dir, 0o700); err != nil {

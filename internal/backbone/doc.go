@@ -6,7 +6,8 @@
 // store, operator, accounts, signals, logging) overrides what stands there.
 // Below its data directory it owns "jetstream" (the store), "accounts" (the
 // account JWTs that the server trusts) and "nats.lock" (which keeps a second
-// process out).
+// process out). A directory that others can read, and a store that the key at
+// hand does not open, are refused at the start.
 //
 // [Ensure] creates the streams, and upgrades them when the wanted
 // configuration differs. It needs nothing of Server, only a connection, so the

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -103,6 +105,13 @@ func (t *trust) options(dir string) backbone.Options {
 func hasty(opts backbone.Options) backbone.Options {
 	opts.Config = []byte(`write_deadline: "200ms"`)
 	return opts
+}
+
+// private is a directory for a test that puts something there first.
+func private(tb testing.TB) string {
+	tb.Helper()
+	dir := filepath.Join(tb.TempDir(), "data")
+	return must(tb, dir, os.Mkdir(dir, 0o700))
 }
 
 func start(tb testing.TB, opts backbone.Options) *backbone.Server {

@@ -33,6 +33,13 @@ type Options struct {
 	// signed by the operator. One that [Server.UpdateAccount] stored earlier
 	// is kept instead, unless the given one was issued later.
 	Accounts []string
+	// StoreKey encrypts what JetStream stores, instead of a key in the
+	// nats.conf; at least [MinStoreKey] bytes. Empty, and none there: what is
+	// stored is not encrypted. What was stored before without a key is
+	// encrypted at the start.
+	StoreKey string
+	// OldStoreKey is the key before StoreKey, for the start at which it changes.
+	OldStoreKey string
 	// Logger receives what nats-server logs. Nil discards it.
 	Logger *slog.Logger
 }
@@ -49,6 +56,11 @@ func (o Options) validate() error {
 		return errors.New("backbone: Options.Operator is missing: decode it from the operator's JWT")
 	case o.SystemAccount == "":
 		return errors.New("backbone: Options.SystemAccount is empty: give its public key")
+	case o.StoreKey != "" && len(o.StoreKey) < MinStoreKey:
+		return fmt.Errorf("backbone: the key of the store has %d bytes, and needs %d at least: make one with openssl rand -base64 32",
+			len(o.StoreKey), MinStoreKey)
+	case o.OldStoreKey != "" && o.StoreKey == "":
+		return errors.New("backbone: Options.OldStoreKey is given without Options.StoreKey, the key that comes after it")
 	}
 	if o.Listen != "" {
 		if _, _, err := splitListen(o.Listen); err != nil {
@@ -169,6 +181,9 @@ func (o Options) own(opts *server.Options) {
 	opts.NoSigs = true // nats-server would end the process on SIGINT
 	opts.JetStream = true
 	opts.StoreDir = o.Dir // nats-server adds "jetstream"
+	if o.StoreKey != "" {
+		opts.JetStreamKey, opts.JetStreamOldKey = o.StoreKey, o.OldStoreKey
+	}
 	opts.TrustedOperators = []*jwt.OperatorClaims{o.Operator}
 	opts.TrustedKeys = nil
 	opts.SystemAccount = o.SystemAccount

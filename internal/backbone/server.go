@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -118,13 +117,16 @@ func (s *Server) prepare(fatal *fatalError) (*server.Server, error) {
 	if err := checkListen(s.opts.Listen); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(s.opts.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("backbone: data directory: %w", err)
+	if err := openDir(s.opts.Dir); err != nil {
+		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var err error
 	if s.lock, err = lockDir(s.opts.Dir); err != nil {
+		return nil, err
+	}
+	if err := checkKey(s.opts.Dir, s.natsOpts); err != nil {
 		return nil, err
 	}
 	if s.resolver, err = openAccounts(s.opts); err != nil {

@@ -136,7 +136,7 @@ func TestStartSaysWhichDirectoryCannotBeWritten(t *testing.T) {
 // JetStream fails inside nats-server, where a stock one would end the process.
 func TestStartHandsOverFatalErrors(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
+	dir := private(t)
 	if err := os.WriteFile(filepath.Join(dir, "jetstream"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -36,6 +36,8 @@ type Options struct {
 	// Reread asks for the nats.conf and all files of certificates to be read
 	// again. May be nil.
 	Reread <-chan struct{}
+	// StoreKey and OldStoreKey are as in [backbone.Options].
+	StoreKey, OldStoreKey string
 	// Version of the program, which NATS clients are shown.
 	Version string
 	// InboxLimit is how many unacknowledged messages an inbox may hold.
@@ -78,6 +80,9 @@ func New(opts Options) (*Node, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
+	if err := backbone.CheckDir(opts.Data); err != nil { // before keys are made there
+		return nil, err
+	}
 	keys, err := auth.OpenKeystore(opts.Data)
 	if err != nil {
 		return nil, err
@@ -90,7 +95,8 @@ func New(opts Options) (*Node, error) {
 	}
 	n.server, err = backbone.New(backbone.Options{
 		Config: opts.Config, ConfigPath: opts.ConfigPath, Dir: opts.Data, Listen: opts.NATSListen,
-		Operator: keys.Operator(), SystemAccount: keys.System().PublicKey, Accounts: accounts, Logger: opts.Logger,
+		Operator: keys.Operator(), SystemAccount: keys.System().PublicKey, Accounts: accounts,
+		StoreKey: opts.StoreKey, OldStoreKey: opts.OldStoreKey, Logger: opts.Logger,
 	})
 	if err != nil {
 		return nil, err
