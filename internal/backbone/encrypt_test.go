@@ -56,15 +56,15 @@ func stored(t *testing.T, tr *trust, opts backbone.Options) uint64 {
 	return stream.CachedInfo().State.Msgs
 }
 
-// found says in which file of a directory a text is.
-func found(t *testing.T, dir, text string) (path string) {
+// found says in which file of a directory the body is.
+func found(t *testing.T, dir string) (path string) {
 	t.Helper()
 	must(t, 0, filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
 		content, err := os.ReadFile(p)
-		if bytes.Contains(content, []byte(text)) {
+		if bytes.Contains(content, []byte(secret)) {
 			path = p
 		}
 		return err
@@ -82,7 +82,7 @@ func TestWhatIsStoredIsEncrypted(t *testing.T) {
 			opts.Config = []byte("jetstream { cipher: " + cipher + " }")
 			opts.StoreKey = keyA
 			store(t, tr, opts)
-			if path := found(t, dir, secret); path != "" {
+			if path := found(t, dir); path != "" {
 				t.Errorf("in %s stands what was stored", path)
 			}
 			if n := stored(t, tr, opts); n != written {
@@ -113,14 +113,14 @@ func TestWhatIsNotEncryptedYetIsWhenThereIsAKey(t *testing.T) {
 	tr, dir := newTrust(t), filepath.Join(t.TempDir(), "data")
 	opts := tr.options(dir)
 	store(t, tr, opts)
-	if found(t, dir, secret) == "" {
+	if found(t, dir) == "" {
 		t.Fatal("not found without encryption: the test does not see what it looks for")
 	}
 	opts.StoreKey = keyA
 	if n := stored(t, tr, opts); n != written {
 		t.Errorf("%d messages", n)
 	}
-	if path := found(t, dir, secret); path != "" {
+	if path := found(t, dir); path != "" {
 		t.Errorf("in %s stands what was stored", path)
 	}
 	opts.StoreKey = ""
@@ -161,7 +161,7 @@ func TestKeysInTheConfiguration(t *testing.T) {
 	opts := tr.options(dir)
 	opts.Config = []byte(`jetstream { key: "` + keyA + `" }`)
 	store(t, tr, opts)
-	if path := found(t, dir, secret); path != "" {
+	if path := found(t, dir); path != "" {
 		t.Errorf("in %s stands what was stored", path)
 	}
 	opts.Config = nil

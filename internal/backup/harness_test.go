@@ -33,7 +33,7 @@ func check(tb testing.TB, err error) {
 // soon bounds what should take no time.
 func soon(tb testing.TB) context.Context {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(tb.Context(), time.Minute)
 	tb.Cleanup(cancel)
 	return ctx
 }
@@ -41,9 +41,9 @@ func soon(tb testing.TB) context.Context {
 // eventually polls, because what is stored is stored behind.
 func eventually(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); {
+	for deadline := time.Now().Add(time.Minute); !ok(); {
 		if time.Now().After(deadline) {
-			tb.Fatalf("not within 30 s: %s", what)
+			tb.Fatalf("not within a minute: %s", what)
 		}
 		<-time.After(2 * time.Millisecond)
 	}

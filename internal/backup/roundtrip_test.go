@@ -149,7 +149,7 @@ func (h *home) topics(t *testing.T, token string, published []uint64) {
 // devices that acknowledge all the time keep their cursors.
 func TestBackupWhileMessagesFlow(t *testing.T) {
 	t.Parallel()
-	const devices, before = 20, 30
+	const devices, before = 8, 30
 	a := serve(t, filepath.Join(t.TempDir(), "data"))
 	ctx, cancel := context.WithCancel(t.Context())
 	var flow sync.WaitGroup
