@@ -8,15 +8,18 @@ import (
 // Bounds of the wait between two tries.
 const (
 	firstBackoff = 250 * time.Millisecond
-	maxBackoff   = 30 * time.Second
+	maxBackoff   = 10 * time.Second
 	// settledAfter is how long a connection must have lived for the next one
 	// to be tried at once again: a loop of connections that end immediately
 	// must slow down.
 	settledAfter = 5 * time.Second
+	// servedTry is where the waits go on after a connection that was registered
+	// and did not live so long: at most a second.
+	servedTry = 3
 )
 
 // backoff is how long to wait before the try: none before the first, then a
-// random part of a bound that doubles up to 30 s. The full range is used
+// random part of a bound that doubles up to 10 s. The full range is used
 // (full jitter) because all devices of an edge lose it at the same moment.
 func backoff(try int) time.Duration {
 	if try <= 0 {

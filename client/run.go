@@ -58,6 +58,8 @@ func (c *Client) live(l *link) error {
 		if time.Since(began) >= settledAfter || c.probed.Swap(false) {
 			try = 0
 		}
+		// An edge has answered: what went before was another trouble.
+		try = min(try, servedTry)
 		if l, try, err = c.again(err, try); err != nil {
 			return err
 		}
