@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -36,6 +37,9 @@ func (c *Coordinator) missed(ctx context.Context, req *request) (any, *wire.Erro
 	a, werr := q.address()
 	if werr != nil {
 		return nil, werr
+	}
+	if err := c.record(ctx, audit.ActionRead, a, "missed"); err != nil {
+		return nil, c.wireError("record not stored", err)
 	}
 	limit := min(cmp.Or(max(q.Limit, 0), pageMost), pageMost)
 	list := make([]missedView, 0, min(limit, pageDefault))
@@ -86,6 +90,9 @@ func (c *Coordinator) replay(ctx context.Context, req *request) (any, *wire.Erro
 	if one := btoi(!q.Since.IsZero()) + btoi(q.FromSeq > 0) + btoi(q.ID != "") + btoi(q.Missed); one != 1 {
 		return nil, wire.NewError(wire.BadMessage, `give one of "since", "fromSeq", "id" and "missed"`)
 	}
+	if err := c.record(ctx, audit.ActionReplay, from, "to "+cmp.Or(q.To, from.String())); err != nil {
+		return nil, c.wireError("record not stored", err)
+	}
 	done, err := c.ops.Replay(ctx, opts)
 	if err != nil {
 		return nil, c.wireError("replay not finished", err)
@@ -111,4 +118,12 @@ func (c *Coordinator) wireError(what string, err error) *wire.Error {
 	}
 	c.log.Warn("request failed", "what", what, "err", err)
 	return unavailable()
+}
+
+// record keeps a record of what somebody has asked for over NATS, which does not
+// tell who that is.
+func (c *Coordinator) record(ctx context.Context, action string, a subjects.Address, detail string) error {
+	return audit.Write(ctx, c.js, audit.Record{
+		Action: action, Target: a.String(), Detail: detail, Who: "a service", From: "coordinator " + c.opts.Name,
+	})
 }

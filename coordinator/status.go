@@ -54,7 +54,7 @@ func (c *Coordinator) status(ctx context.Context, _ *request) (any, *wire.Error)
 	v.Edges = append([]roster.Edge{}, c.roster.Edges()...)
 	for _, name := range []string{
 		subjects.StreamInbox, subjects.StreamLater, subjects.StreamRoute, subjects.StreamDeadline, subjects.StreamCursor,
-		subjects.StreamTopic, subjects.StreamUp, subjects.StreamEvent,
+		subjects.StreamTopic, subjects.StreamUp, subjects.StreamEvent, subjects.StreamAudit,
 	} {
 		s, err := c.js.Stream(ctx, name)
 		if err != nil {

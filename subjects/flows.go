@@ -243,6 +243,12 @@ func ParseDeadline(subject string) (Key, bool) { return parseKey(deadlinePrefix,
 // elsewhere; edge is its id.
 func Release(edge string) string { return "rccs.edge." + edge + ".release" }
 
+// Audit is where it is kept that something was done.
+func Audit(action string) string { return "rccs.audit." + action }
+
+// AllAudits is the subject of [StreamAudit].
+func AllAudits() string { return "rccs.audit.*" }
+
 // Drain is where an edge is asked to send its devices elsewhere, or to take them
 // again; edge is its id.
 func Drain(edge string) string { return "rccs.edge." + edge + ".drain" }

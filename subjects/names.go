@@ -22,6 +22,8 @@ const (
 	StreamUp = "RCCS_UP"
 	// StreamEvent stores what happened to devices and messages, for services.
 	StreamEvent = "RCCS_EVENT"
+	// StreamAudit stores what operators do. Nothing can be removed from it.
+	StreamAudit = "RCCS_AUDIT"
 
 	// BucketDevices records what a device is.
 	BucketDevices = "RCCS_DEVICES"

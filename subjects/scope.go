@@ -18,6 +18,14 @@ func (s Scope) tokens() string {
 	return string(Address(s).Key())
 }
 
+// String is USER/DEVICE, USER, or empty for all, as people write it.
+func (s Scope) String() string {
+	if s.Device == "" {
+		return string(s.User)
+	}
+	return Address{User: s.User, Device: s.Device}.String()
+}
+
 // Inboxes are all lanes of the inboxes.
 func (s Scope) Inboxes() string { return inboxPrefix + s.tokens() + ".*" }
 

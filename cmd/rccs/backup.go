@@ -5,8 +5,11 @@ import (
 	"errors"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
+	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/backup"
 )
 
@@ -64,6 +67,9 @@ func (env *environment) backup(ctx context.Context, f *backupFlags) error {
 	if opts.Dial, err = env.dialer(&f.target); err != nil {
 		return err
 	}
+	if err := recordBackup(ctx, opts.Dial, f.out); err != nil {
+		return explain(ctx, err)
+	}
 	var bar *progress
 	bar, opts.Progress = env.bytes("backed up")
 	begun := time.Now()
@@ -77,6 +83,20 @@ func (env *environment) backup(ctx context.Context, f *backupFlags) error {
 	}
 	return env.printf("%s: %s messages in %d streams, %s, %s, in %s\n",
 		path, number(m.Messages()), len(m.Streams), size(uint64(m.Bytes())), withKeys(m), span(time.Since(begun)))
+}
+
+// recordBackup keeps a record that everything was read.
+func recordBackup(ctx context.Context, dial func(...nats.Option) (*nats.Conn, error), out string) error {
+	nc, err := dial()
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	return audit.Write(ctx, js, act(audit.ActionBackup, "", out))
 }
 
 func withKeys(m *backup.Manifest) string {

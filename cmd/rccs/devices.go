@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -211,6 +212,9 @@ credential may come again, as a new one; 'rccs devices revoke' ends that.`,
 }
 
 func (env *environment) forget(ctx context.Context, f *forgetFlags, t *ops.Tenant, a subjects.Address) error {
+	if err := t.Audit(ctx, act(audit.ActionForget, a.String(), "")); err != nil {
+		return err
+	}
 	switch err := t.Forget(ctx, a); {
 	case errors.Is(err, ops.ErrConnected):
 		return fmt.Errorf("%w: disconnect it first, or end its credentials with 'rccs devices revoke'", err)

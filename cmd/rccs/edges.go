@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/ops"
 )
 
@@ -100,6 +101,13 @@ func (env *environment) drain(ctx context.Context, t *ops.Tenant, f *drainFlags,
 	}
 	e, err := t.FindEdge(ctx, name)
 	if err != nil {
+		return err
+	}
+	what := "drain"
+	if f.undo {
+		what = "undo"
+	}
+	if err := t.Audit(ctx, act(audit.ActionDrain, e.Name, what)); err != nil {
 		return err
 	}
 	if f.undo {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -243,6 +244,9 @@ func (env *environment) purgeInbox(ctx context.Context, f *inboxPurgeFlags, t *o
 	if f.lane != "" {
 		l, _ := subjects.ParseLane(f.lane) // the flag was checked
 		opts.Lanes = []subjects.Lane{l}
+	}
+	if err := t.Audit(ctx, act(audit.ActionPurge, a.String(), f.lane)); err != nil {
+		return err
 	}
 	removed, err := t.Purge(ctx, a, opts)
 	if err != nil {

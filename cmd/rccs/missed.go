@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -42,6 +43,9 @@ quarter of a second after the device gave it.`,
 }
 
 func (env *environment) missed(ctx context.Context, f *missedFlags, t *ops.Tenant, a subjects.Address) error {
+	if err := t.Audit(ctx, act(audit.ActionRead, a.String(), "missed")); err != nil {
+		return err
+	}
 	list := []*ops.Message{} // in JSON none is [], not null
 	more := false
 	bar := env.progress("read")

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -87,6 +88,16 @@ func (f *replayFlags) options(name string) (ops.ReplayOptions, error) {
 }
 
 func (env *environment) replay(ctx context.Context, f *replayFlags, t *ops.Tenant, opts ops.ReplayOptions) error {
+	detail := "to " + opts.From.String()
+	if opts.To != (subjects.Address{}) {
+		detail = "to " + opts.To.String()
+	}
+	if opts.DryRun {
+		detail = "dry run"
+	}
+	if err := t.Audit(ctx, act(audit.ActionReplay, opts.From.String(), detail)); err != nil {
+		return err
+	}
 	var list []*ops.Message
 	bar := env.progress("stored")
 	if opts.DryRun {

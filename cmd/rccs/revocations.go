@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -106,7 +107,7 @@ func (env *environment) revokeMany(ctx context.Context, f *revocationFlags, r au
 		return err
 	}
 	if unread == nil {
-		unread = tell(ctx, keys, dial, account, devices...)
+		unread = tell(ctx, keys, dial, account, act(audit.ActionRevoke, r.Name, string(r.Kind)), devices...)
 	}
 	if unread != nil {
 		return fmt.Errorf("revoked in the keys, but the servers are not known to heed it yet: %w (run it again when %s can be reached, or restart 'rccs serve')", unread, shown(f.server))
@@ -225,7 +226,7 @@ func (env *environment) unrevoke(ctx context.Context, f *revocationFlags, r auth
 	if err != nil {
 		return err
 	}
-	if err := tell(ctx, keys, dial, account); err != nil {
+	if err := tell(ctx, keys, dial, account, act(audit.ActionUnrevoke, r.Name, string(r.Kind))); err != nil {
 		return fmt.Errorf("taken back in the keys, but the servers are not known to heed it yet: %w (restart 'rccs serve')", err)
 	}
 	return env.printf("taken back: the revocation of %s\n", revocationName(r))

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -67,7 +68,7 @@ func (env *environment) revoke(ctx context.Context, f *revokeFlags, name string)
 	}
 	ctx, cancel := context.WithTimeout(ctx, revokeWithin)
 	defer cancel()
-	if err := tell(ctx, keys, dial, account, address); err != nil {
+	if err := tell(ctx, keys, dial, account, act(audit.ActionRevoke, address.String(), "device"), address); err != nil {
 		return fmt.Errorf("revoked in the keys, but the servers are not known to heed it yet: %w (run it again when %s can be reached, or restart 'rccs serve')", err, shown(f.server))
 	}
 	return env.printf("revoked: %s, all credentials issued until now\n", address)
@@ -87,8 +88,8 @@ func (f *revokeFlags) dialer() (dialFunc, error) {
 }
 
 // tell hands the account JWT to the NATS servers, which drop the device, and
-// to the edges.
-func tell(ctx context.Context, keys *auth.Keystore, dial dialFunc, account auth.Account, devices ...subjects.Address) error {
+// to the edges, and keeps a record of it.
+func tell(ctx context.Context, keys *auth.Keystore, dial dialFunc, account auth.Account, r audit.Record, devices ...subjects.Address) error {
 	system, err := keys.IssueSystem("revoke")
 	if err != nil {
 		return err
@@ -109,10 +110,10 @@ func tell(ctx context.Context, keys *auth.Keystore, dial dialFunc, account auth.
 	if result.Error != nil {
 		return errors.New("account not updated: " + result.Error.Description)
 	}
-	return tellEdges(ctx, keys, dial, account, devices)
+	return tellEdges(ctx, keys, dial, account, r, devices)
 }
 
-func tellEdges(ctx context.Context, keys *auth.Keystore, dial dialFunc, account auth.Account, devices []subjects.Address) error {
+func tellEdges(ctx context.Context, keys *auth.Keystore, dial dialFunc, account auth.Account, r audit.Record, devices []subjects.Address) error {
 	part, err := keys.IssuePart("revoke")
 	if err != nil {
 		return err
@@ -131,6 +132,9 @@ func tellEdges(ctx context.Context, keys *auth.Keystore, dial dialFunc, account 
 		return err
 	}
 	if _, err := kv.PutString(ctx, subjects.AccountEntry, account.JWT); err != nil {
+		return err
+	}
+	if err := audit.Write(ctx, js, r); err != nil {
 		return err
 	}
 	for _, address := range devices {

@@ -83,7 +83,7 @@ Every flag can also be given in the environment: --nats-listen is RCCS_NATS_LIST
 	addGroup(root, "Devices and services:", newCredsCommand(env), newConnectCommand(env), newSendCommand(env))
 	addGroup(root, "Operate it:",
 		newStatusCommand(env), newDoctorCommand(env), newDevicesCommand(env), newEdgesCommand(env), newInboxCommand(env),
-		newRevocationsCommand(env), newMissedCommand(env), newReplayCommand(env), newTailCommand(env), newTraceCommand(env),
+		newRevocationsCommand(env), newAuditCommand(env), newMissedCommand(env), newReplayCommand(env), newTailCommand(env), newTraceCommand(env),
 		newBackupCommand(env), newRestoreCommand(env),
 	)
 	root.AddCommand(newVersionCommand(env))

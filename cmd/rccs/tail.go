@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -97,6 +98,9 @@ func (f *tailFlags) options(args []string) (opts ops.TailOptions, err error) {
 var errEnough = errors.New("enough")
 
 func (env *environment) tail(ctx context.Context, f *tailFlags, t *ops.Tenant, opts ops.TailOptions) error {
+	if err := t.Audit(ctx, act(audit.ActionRead, opts.Scope.String(), "tail")); err != nil {
+		return err
+	}
 	if f.timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, f.timeout)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/ops"
 )
 
@@ -58,6 +59,9 @@ thousand a second. The name of the user, or of the recipient, narrows that.`,
 }
 
 func (env *environment) trace(ctx context.Context, f *traceFlags, t *ops.Tenant, opts ops.TraceOptions) error {
+	if err := t.Audit(ctx, act(audit.ActionRead, opts.Scope.String(), "trace "+opts.ID)); err != nil {
+		return err
+	}
 	bar := env.progress("searched")
 	opts.Progress = bar.at
 	got, err := t.Trace(ctx, opts)

@@ -106,6 +106,7 @@ func (p Plan) streams() []planned {
 		{subjects.StreamTopic, p.topic},
 		{subjects.StreamUp, p.up},
 		{subjects.StreamEvent, p.event},
+		{subjects.StreamAudit, p.audit},
 	}
 }
 
@@ -190,6 +191,18 @@ func (p Plan) route(c *jetstream.StreamConfig)    { p.brief(c, subjects.AllRoute
 func (p Plan) deadline(c *jetstream.StreamConfig) { p.brief(c, subjects.AllDeadlines()) }
 func (p Plan) up(c *jetstream.StreamConfig)       { p.brief(c, subjects.AllUp()) }
 func (p Plan) event(c *jetstream.StreamConfig)    { p.brief(c, subjects.AllEvents()) }
+
+// auditAge is how long it is kept what operators did.
+const auditAge = 365 * 24 * time.Hour
+
+// audit sets what makes the stream of what operators do: nothing is removed from
+// it before its time, by nobody.
+func (p Plan) audit(c *jetstream.StreamConfig) {
+	p.brief(c, subjects.AllAudits())
+	c.MaxAge = auditAge
+	c.Duplicates = dedupWindow
+	c.DenyDelete, c.DenyPurge = true, true
+}
 
 // topic sets what makes the stream of topics.
 func (p Plan) topic(c *jetstream.StreamConfig) {

@@ -26,7 +26,7 @@ var may = map[string][]string{
 	"auth":              {"subjects"},
 	"client":            {"subjects", "wire"},
 	"edge":              {"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/roster", "internal/topic", "subjects", "wire"},
-	"coordinator":       {"internal/direct", "internal/envelope", "internal/inbox", "internal/ops", "internal/reader", "internal/roster", "subjects", "wire"},
+	"coordinator":       {"internal/audit", "internal/direct", "internal/envelope", "internal/inbox", "internal/ops", "internal/reader", "internal/roster", "subjects", "wire"},
 	"internal/reader":   {},
 	"internal/direct":   {},
 	"internal/tlsfiles": {},
@@ -35,13 +35,14 @@ var may = map[string][]string{
 	"internal/topic":    {"internal/direct", "internal/reader", "subjects"},
 	"internal/roster":   {"internal/reader", "subjects", "wire"},
 	"internal/ops": {
-		"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/reader", "internal/roster", "subjects", "wire",
+		"auth", "internal/audit", "internal/direct", "internal/envelope", "internal/inbox", "internal/reader", "internal/roster", "subjects", "wire",
 	},
 	"internal/backbone": {"subjects"},
 	"internal/snapshot": {"internal/direct"},
 	"internal/backup":   {"auth", "internal/backbone", "internal/direct", "internal/snapshot", "subjects"},
 	"internal/natstest": {"internal/backbone", "subjects"},
 	"internal/trial":    {"auth"},
+	"internal/audit":    {"subjects"},
 	"internal/chaos":    {}, // tests only
 	"internal/deps":     {},
 	"e2e":               {}, // tests only, against the built program

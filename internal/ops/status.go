@@ -96,7 +96,7 @@ type StatusOptions struct {
 func streams() []string {
 	return []string{
 		subjects.StreamInbox, subjects.StreamCursor, subjects.StreamLater, subjects.StreamRoute, subjects.StreamDeadline,
-		subjects.StreamTopic, subjects.StreamUp, subjects.StreamEvent,
+		subjects.StreamTopic, subjects.StreamUp, subjects.StreamEvent, subjects.StreamAudit,
 		bucketStream(subjects.BucketDevices), bucketStream(subjects.BucketSessions), bucketStream(subjects.BucketEdges), bucketStream(subjects.BucketTasks),
 		bucketStream(subjects.BucketAccount),
 	}

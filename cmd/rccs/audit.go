@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	osuser "os/user"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rccs-io/rccs/internal/audit"
+	"github.com/rccs-io/rccs/internal/ops"
+)
+
+// act is a record of what this command is about to do.
+func act(action, target, detail string) audit.Record {
+	r := audit.Record{Action: action, Target: target, Detail: detail, Who: "unknown", From: "unknown"}
+	if u, err := osuser.Current(); err == nil {
+		r.Who = u.Username
+	}
+	if host, err := os.Hostname(); err == nil {
+		r.From = host
+	}
+	return r
+}
+
+type auditFlags struct {
+	target
+	since  time.Duration
+	action string
+	limit  uint
+}
+
+func newAuditCommand(env *environment) *cobra.Command {
+	var f auditFlags
+	cmd := &cobra.Command{
+		Use:   "audit",
+		Short: "List what operators have done",
+		Long: `List who revoked, replayed, purged, forgot, drained or backed up, who read messages
+of another, and who was enrolled: when, and from where. The records are kept for a
+year, and nobody can remove one before.`,
+		Example: `  rccs audit
+  rccs audit --since 720h --action revoke --json`,
+		Args: arguments(0, "none"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return env.operate(cmd.Context(), &f.target, func(ctx context.Context, t *ops.Tenant) error {
+				return env.audits(ctx, &f, t)
+			})
+		},
+	}
+	f.add(cmd)
+	flags := cmd.Flags()
+	flags.DurationVar(&f.since, "since", 7*24*time.Hour, "how far to look back")
+	flags.StringVar(&f.action, "action", "", "list only this `action`, such as revoke")
+	flags.UintVar(&f.limit, "limit", 0, "list at most so many `records`, the last ones (default all)")
+	return cmd
+}
+
+func (env *environment) audits(ctx context.Context, f *auditFlags, t *ops.Tenant) error {
+	list, err := t.Audits(ctx, ops.AuditQuery{Since: time.Now().Add(-f.since), Action: f.action, Limit: int(f.limit)})
+	if err != nil {
+		return err
+	}
+	if f.json {
+		return env.json(append([]audit.Record{}, list...)) // never null
+	}
+	tab := newTable(column{title: "WHEN"}, column{title: "ACTION"}, column{title: "TARGET", least: 12}, column{title: "WHO"},
+		column{title: "FROM", least: 8}, column{title: "DETAIL", least: 10})
+	for _, r := range list {
+		tab.row(moment(r.At), r.Action, r.Target, r.Who, r.From, r.Detail)
+	}
+	if len(list) == 0 {
+		return env.printf("nothing was done in the last %s\n", fmt.Sprint(f.since))
+	}
+	return env.table(tab)
+}
