@@ -237,7 +237,7 @@ func TestDevicesAreListedByPages(t *testing.T) {
 		Streams         []struct{ Name string }
 	}
 	p.ask("status", nil, &status)
-	if status.Devices != 4 || status.Online != 2 || len(status.Edges) != 1 || len(status.Streams) != 8 {
+	if status.Devices != 4 || status.Online != 2 || len(status.Edges) != 1 || len(status.Streams) != 9 {
 		t.Errorf("status is %+v", status)
 	}
 }

@@ -23,7 +23,7 @@ func (s Scope) String() string {
 	if s.Device == "" {
 		return string(s.User)
 	}
-	return Address{User: s.User, Device: s.Device}.String()
+	return Address(s).String()
 }
 
 // Inboxes are all lanes of the inboxes.

@@ -53,7 +53,7 @@ var may = map[string][]string{
 	"bench":       {},
 	"bench/relay": {},
 	"cmd/rccs": {
-		"", "auth", "client", "edge", "internal/backbone", "internal/backup", "internal/node", "internal/ops", "internal/tlsfiles", "internal/trial",
+		"", "auth", "client", "edge", "internal/audit", "internal/backbone", "internal/backup", "internal/node", "internal/ops", "internal/tlsfiles", "internal/trial",
 		"subjects", "wire",
 	},
 }
