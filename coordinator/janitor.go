@@ -13,8 +13,9 @@ const (
 	sweepWithin = 20 * time.Second
 )
 
-// janitor ends the sessions of edges that have died. Any number of them may do
-// so at once: each session is ended by one.
+// janitor ends the sessions of edges that have died, and removes what was due
+// and has arrived. Any number of them may do so at once: each session is ended by
+// one.
 type janitor struct {
 	c    *Coordinator
 	kick chan struct{}   // capacity 1
@@ -48,17 +49,29 @@ func (j *janitor) stop() {
 }
 
 func (j *janitor) run() {
-	tick := time.NewTicker(sweepEvery)
+	tick, tidy := time.NewTicker(sweepEvery), time.NewTicker(tidyEvery)
 	defer tick.Stop()
+	defer tidy.Stop()
 	for {
 		select {
 		case <-j.ctx.Done():
 			return
+		case <-tidy.C:
+			j.tidy()
+			continue
 		case <-j.kick:
 		case <-tick.C:
 			j.c.router.review()
 		}
 		j.sweep()
+	}
+}
+
+func (j *janitor) tidy() {
+	ctx, cancel := context.WithTimeout(j.ctx, sweepWithin)
+	defer cancel()
+	if err := j.c.tidyDue(ctx, tidyAge); err != nil && j.ctx.Err() == nil {
+		j.c.log.Warn("what was due is not removed, trying again later", "err", err)
 	}
 }
 
