@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -82,6 +83,9 @@ func connect(ctx context.Context, url string, opts *Options) (*link, error) {
 	if err != nil {
 		if response != nil {
 			_ = response.Body.Close()
+			if told := notNow(response); told != nil {
+				err = told
+			}
 			return nil, fmt.Errorf("client: connect to %s: the answer was %s: %w", shown(url), response.Status, err)
 		}
 		return nil, fmt.Errorf("client: connect to %s: %w", shown(url), err)
@@ -102,6 +106,24 @@ func connect(ctx context.Context, url string, opts *Options) (*link, error) {
 	}
 	l.ready()
 	return l, nil
+}
+
+// notNow is what an edge, or what stands before it, says that takes no more
+// connections for a while; nil when it says something else.
+func notNow(response *http.Response) *wire.Error {
+	var told *wire.Error
+	switch response.StatusCode {
+	case http.StatusTooManyRequests:
+		told = wire.NewError(wire.RateLimited, "the edge takes no more connections from here for a while")
+	case http.StatusServiceUnavailable:
+		told = wire.NewError(wire.Unavailable, "the edge takes no more connections for a while")
+	default:
+		return nil
+	}
+	if seconds, err := strconv.ParseUint(response.Header.Get("Retry-After"), 10, 16); err == nil {
+		told.RetryAfter = time.Duration(seconds) * time.Second
+	}
+	return told
 }
 
 // register answers the edge's challenge and waits for its ack.

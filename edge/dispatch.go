@@ -38,6 +38,9 @@ func (c *conn) envelope(item *wire.Item) {
 		c.confirm(e)
 	default:
 		c.sess.Touch(time.Now().UnixNano())
+		if !c.paced(e) {
+			return
+		}
 		if wire.IsControl(e.Type) {
 			c.control(e)
 		} else {

@@ -14,6 +14,7 @@ type metrics struct {
 	connections  prometheus.Gauge
 	accepted     prometheus.Counter
 	refused      *prometheus.CounterVec
+	limited      *prometheus.CounterVec
 	registered   prometheus.Counter
 	received     prometheus.Counter
 	sent         prometheus.Counter
@@ -29,9 +30,6 @@ type metrics struct {
 	closes       *prometheus.CounterVec
 }
 
-// Why a connection is refused before it is one.
-const refusedOrigin = "origin"
-
 func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg)
 	counter := func(name, help string) prometheus.Counter {
@@ -46,6 +44,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		connections:  f.NewGauge(prometheus.GaugeOpts{Name: "rccs_connections", Help: "WebSocket connections open now."}),
 		accepted:     counter("rccs_connections_accepted_total", "WebSocket connections accepted."),
 		refused:      f.NewCounterVec(prometheus.CounterOpts{Name: "rccs_connections_refused_total", Help: "Connections refused before the upgrade, by reason."}, []string{"reason"}),
+		limited:      f.NewCounterVec(prometheus.CounterOpts{Name: "rccs_rate_limited_total", Help: "Messages and registrations refused for coming too fast, by limit."}, []string{"limit"}),
 		registered:   counter("rccs_registrations_total", "Devices that registered."),
 		received:     counter("rccs_messages_received_total", "Application messages that devices sent."),
 		sent:         counter("rccs_messages_sent_total", "Durable messages written to devices."),
@@ -60,6 +59,13 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		errors:       f.NewCounterVec(prometheus.CounterOpts{Name: "rccs_errors_total", Help: "Errors told to devices, by code."}, []string{"code"}),
 		closes:       f.NewCounterVec(prometheus.CounterOpts{Name: "rccs_closes_total", Help: "Connections that the edge closed, by close code."}, []string{"code"}),
 	}
+}
+
+// watchStrangers shows how many connections have no credential yet.
+func (*metrics) watchStrangers(reg prometheus.Registerer, now func() float64) {
+	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "rccs_unauthenticated_connections", Help: "Connections open now that have shown no credential yet.",
+	}, now)
 }
 
 func (m *metrics) told(code wire.Code) { m.errors.WithLabelValues(string(code)).Inc() }

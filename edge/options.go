@@ -57,6 +57,11 @@ type Options struct {
 	// MaxMessageBytes is the largest frame a device may send. Default 1 MiB.
 	// The NATS max_payload must be at least 64 KiB more.
 	MaxMessageBytes int
+	// MaxRegisterBytes is the largest frame of who has shown no credential
+	// yet. Default 64 KiB.
+	MaxRegisterBytes int
+	// Limits bound what one sender costs the others. Default: no bounds.
+	Limits Limits
 	// RegisterWithin is how long a new connection may take to register.
 	// Default 10 s.
 	RegisterWithin time.Duration
@@ -102,7 +107,7 @@ func (o *Options) validate() error {
 	for _, n := range []struct {
 		value *int
 		zero  int
-	}{{&o.MaxMessageBytes, 1 << 20}, {&o.Window, 256}, {&o.MaxWindow, 4096}, {&o.MaxTopics, 100}, {&o.DrainRate, 1000}} {
+	}{{&o.MaxMessageBytes, 1 << 20}, {&o.MaxRegisterBytes, 64 << 10}, {&o.Window, 256}, {&o.MaxWindow, 4096}, {&o.MaxTopics, 100}, {&o.DrainRate, 1000}} {
 		if *n.value <= 0 {
 			*n.value = n.zero
 		}

@@ -11,12 +11,16 @@ import (
 // hundred microseconds twice a second.
 const pulseEvery = 500 * time.Millisecond
 
+// sweepBeats is after how many beats those are forgotten who have not sent for
+// a while.
+const sweepBeats = 20
+
 // pulse runs until the server stops.
 func (s *Server) pulse() {
 	tick := time.NewTicker(pulseEvery)
 	defer tick.Stop()
 	var conns []*conn
-	for {
+	for beats := 0; ; beats++ {
 		select {
 		case <-s.quit:
 			return
@@ -27,6 +31,9 @@ func (s *Server) pulse() {
 				c.beat(now)
 			}
 			clear(conns)
+			if beats%sweepBeats == 0 {
+				s.limiter.sweep(now)
+			}
 		}
 	}
 }

@@ -60,6 +60,10 @@ var errTooLarge = errors.New("edge: frame over the limit")
 // readMessage reads a whole message into buf, growing it as the message
 // comes, not as its header claims.
 func (c *conn) readMessage(buf *[]byte, r io.Reader) error {
+	limit := c.s.opts.MaxMessageBytes
+	if !c.proven {
+		limit = min(limit, c.s.opts.MaxRegisterBytes)
+	}
 	b := (*buf)[:0]
 	defer func() { *buf = b }()
 	for {
@@ -71,7 +75,7 @@ func (c *conn) readMessage(buf *[]byte, r io.Reader) error {
 		c.reading.Store(false)
 		c.lastRead.Store(c.s.clock.Load())
 		b = b[:len(b)+n]
-		if len(b) > c.s.opts.MaxMessageBytes {
+		if len(b) > limit {
 			return errTooLarge
 		}
 		if errors.Is(err, io.EOF) {

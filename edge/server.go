@@ -3,8 +3,9 @@ package edge
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
-	"strconv"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,7 @@ type Server struct {
 	opts     Options
 	metrics  *metrics
 	origins  *origins
+	limiter  *limiter
 	upgrader websocket.Upgrader
 
 	// clock is the pulse's coarse time, Unix nanoseconds.
@@ -34,8 +36,14 @@ type Server struct {
 	conns    map[*conn]struct{}
 	nextID   uint64
 	draining bool
-	endDrain context.CancelFunc // nil unless draining
-	stopped  bool
+	// Places: of connections, those of them without a credential, and by
+	// address; then of sockets that are no WebSocket yet.
+	open, strangers int
+	addresses       map[netip.Addr]int
+	arriving        map[net.Conn]netip.Addr
+	arrivals        map[netip.Addr]int
+	endDrain        context.CancelFunc // nil unless draining
+	stopped         bool
 }
 
 // New checks the options. Start begins to serve.
@@ -48,14 +56,19 @@ func New(opts Options) (*Server, error) {
 		return nil, err
 	}
 	ctx, cut := context.WithCancel(context.Background())
-	return &Server{
+	s := &Server{
 		opts:    opts,
 		ctx:     ctx,
 		cut:     cut,
 		metrics: newMetrics(opts.Metrics),
 		origins: allowed,
 		quit:    make(chan struct{}),
+		limiter: newLimiter(&opts.Limits, opts.MaxMessageBytes),
 		conns:   make(map[*conn]struct{}),
+
+		addresses: make(map[netip.Addr]int),
+		arriving:  make(map[net.Conn]netip.Addr),
+		arrivals:  make(map[netip.Addr]int),
 		upgrader: websocket.Upgrader{
 			HandshakeTimeout: 10 * time.Second,
 			ReadBufferSize:   2048, // some frames of a burst; an idle device pays for it
@@ -64,7 +77,9 @@ func New(opts Options) (*Server, error) {
 			Subprotocols:     []string{Subprotocol},
 			CheckOrigin:      func(*http.Request) bool { return true }, // ServeHTTP has
 		},
-	}, nil
+	}
+	s.metrics.watchStrangers(opts.Metrics, s.strangersNow)
+	return s, nil
 }
 
 // Start runs the pulse. It does not block.
@@ -92,28 +107,26 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this is a WebSocket endpoint: connect to ws://"+r.Host+"/v1/ws with subprotocol "+Subprotocol, http.StatusUpgradeRequired)
 		return
 	}
-	if !s.origins.allow(r) {
-		s.metrics.refused.WithLabelValues(refusedOrigin).Inc()
-		http.Error(w, "web pages of this origin may not connect: the operator of the edge can allow it with --allow-origin", http.StatusForbidden)
-		return
-	}
-	if s.Draining() {
-		w.Header().Set("Retry-After", strconv.Itoa(1))
-		http.Error(w, "this edge is draining, connect again", http.StatusServiceUnavailable)
+	from := s.origin(r)
+	if no := s.admit(r, from); no != nil {
+		s.refuse(w, no)
 		return
 	}
 	ws, err := s.upgrader.Upgrade(w, r, nil)
 	if err != nil {
 		s.opts.Logger.Debug("upgrade refused", "remote", r.RemoteAddr, "err", err) // Upgrade has answered
+		s.vacate(from, true)
 		return
 	}
 	c := newConn(s, ws, bearer(r))
 	if !s.add(c) {
+		s.vacate(from, true)
 		_ = ws.Close()
 		return
 	}
 	go func() {
 		defer s.wg.Done()
+		defer func() { s.vacate(from, !c.proven) }()
 		defer s.remove(c)
 		c.run()
 	}()

@@ -20,6 +20,7 @@ type edgeFlags struct {
 	serverFlags
 	listen, adminListen, name, logLevel string
 	inboxLimit                          limit
+	limits                              limitFlags
 	transport                           transportFlags
 }
 
@@ -46,6 +47,7 @@ connection is closed by it.`,
 	flags.StringVar(&f.adminListen, "admin-listen", "127.0.0.1:8081", "`address` for health and metrics; empty for none")
 	flags.StringVar(&f.name, "name", "", "`name` of this edge, its own and the same after a restart (default: host and --listen)")
 	f.inboxLimit.add(flags)
+	f.limits.add(flags)
 	f.transport.add(flags)
 	checkedVar(flags, &f.logLevel, "log-level", "info", "debug, info, warn or error", checkLevel)
 	return cmd
@@ -99,7 +101,7 @@ func (env *environment) edge(ctx context.Context, f *edgeFlags) error {
 			Server: f.server, Credential: cred, Login: login, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logger(level),
 			Transport: f.transport.options(), NATS: reach, Reread: asked,
 		},
-		Listen: f.listen, InboxLimit: int(f.inboxLimit),
+		Listen: f.listen, InboxLimit: int(f.inboxLimit), Limits: f.limits.options(),
 	})
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ type serveFlags struct {
 	data, listen, natsListen, adminListen, config, logLevel string
 
 	inboxLimit limit
+	limits     limitFlags
 	transport  transportFlags
 	storeKey   storeKey
 }
@@ -44,6 +45,7 @@ nats.conf and the files of certificates again; no connection is closed by it.`,
 	flags.StringVar(&f.adminListen, "admin-listen", "127.0.0.1:8081", "`address` for health and metrics; empty for none")
 	flags.StringVar(&f.config, "config", "", "`file` in the format of nats.conf, instead of the built-in one")
 	f.inboxLimit.add(flags)
+	f.limits.add(flags)
 	f.transport.add(flags)
 	f.storeKey.add(flags)
 	f.storeKey.addOld(flags)
@@ -64,7 +66,7 @@ func (env *environment) serve(ctx context.Context, f *serveFlags) error {
 	opts := node.Options{
 		Data: f.data, Listen: f.listen, NATSListen: f.natsListen, AdminListen: f.adminListen,
 		ConfigPath: f.config, Version: version, Logger: env.logger(level), InboxLimit: int(f.inboxLimit),
-		Transport: f.transport.options(),
+		Transport: f.transport.options(), Limits: f.limits.options(),
 	}
 	ctx, opts.Reread = env.hangups(ctx)
 	if f.config == "" {

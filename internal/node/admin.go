@@ -61,7 +61,9 @@ func startAdmin(opts adminOptions) (*adminPart, error) {
 	a.http = &http.Server{
 		Handler:           guarded(handler, adminPolicy),
 		ReadHeaderTimeout: 5 * time.Second,
-		MaxHeaderBytes:    16 << 10,
+		ReadTimeout:       requestWithin,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(opts.logger.Handler(), slog.LevelDebug),
 	}
 	go func() {

@@ -63,6 +63,7 @@ type edgeOptions struct {
 	edge        roster.EdgeInfo
 	inboxLimit  int
 	transport   Transport
+	limits      Limits
 	logger      *slog.Logger
 	registry    prometheus.Registerer
 }
@@ -109,6 +110,12 @@ func startEdge(ctx context.Context, opts edgeOptions) (_ *edgePart, err error) {
 		Logger:   opts.logger,
 		Metrics:  opts.registry,
 		Origins:  opts.transport.Origins,
+		Limits:   opts.limits.Limits,
+
+		MaxMessageBytes:  opts.limits.MessageBytes,
+		MaxRegisterBytes: opts.limits.RegisterBytes,
+		RegisterWithin:   opts.limits.RegisterWithin,
+		MaxTopics:        opts.limits.Topics,
 	})
 	if err != nil {
 		return nil, err
@@ -229,7 +236,16 @@ func putEntry(pub *inbox.Publisher, msg *nats.Msg, done func(uint64, error)) {
 	})
 }
 
+// What a request over HTTP may cost before it is a device.
+const (
+	requestWithin = 10 * time.Second
+	maxHeader     = 16 << 10
+)
+
 func (p *edgePart) listen(ctx context.Context) error {
+	if err := p.opts.limits.check(p.core.MaxPayload()); err != nil {
+		return err
+	}
 	store, err := openTLS(p.opts.transport.edge(), p.opts.registry, p.opts.logger)
 	if err != nil {
 		return err
@@ -248,9 +264,14 @@ func (p *edgePart) listen(ctx context.Context) error {
 	}
 	p.http = &http.Server{
 		Handler:           guarded(p.server, edgePolicy),
-		ReadHeaderTimeout: 10 * time.Second,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(p.opts.logger.Handler(), slog.LevelDebug),
+		ReadHeaderTimeout: requestWithin,
+		// Of what is no WebSocket: those have time limits of their own.
+		ReadTimeout:    requestWithin,
+		WriteTimeout:   requestWithin,
+		IdleTimeout:    requestWithin,
+		MaxHeaderBytes: maxHeader,
+		ConnState:      p.server.Watch,
+		ErrorLog:       slog.NewLogLogger(p.opts.logger.Handler(), slog.LevelDebug),
 	}
 	p.server.Start()
 	p.serving.Store(p.server)

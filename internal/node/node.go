@@ -40,6 +40,8 @@ type Options struct {
 	StoreKey, OldStoreKey string
 	// Version of the program, which NATS clients are shown.
 	Version string
+	// Limits bound what devices may cost.
+	Limits Limits
 	// InboxLimit is how many unacknowledged messages an inbox may hold.
 	// Default 10,000.
 	InboxLimit int
@@ -146,7 +148,7 @@ func (n *Node) Start(ctx context.Context) (err error) {
 	n.edge, err = startEdge(ctx, edgeOptions{
 		listen: n.opts.Listen, dial: dial, account: tenant.PublicKey, accountJWTs: []string{tenant.JWT},
 		edge: roster.EdgeInfo{Name: edgeName(n.opts.Listen), Address: n.opts.Listen, Version: n.opts.Version}, logger: n.opts.Logger, registry: n.registry,
-		inboxLimit: n.opts.InboxLimit, transport: n.opts.Transport,
+		inboxLimit: n.opts.InboxLimit, transport: n.opts.Transport, limits: n.opts.Limits,
 	})
 	if err != nil {
 		return err

@@ -148,6 +148,8 @@ type EdgeOptions struct {
 	RemoteOptions
 	// Listen is where devices connect, HOST:PORT. Needed; port 0 is any.
 	Listen string
+	// Limits bound what devices may cost.
+	Limits Limits
 	// InboxLimit is how many unacknowledged messages an inbox may hold.
 	// Default 10,000.
 	InboxLimit int
@@ -186,7 +188,7 @@ func (e *Edge) Start(ctx context.Context) error {
 		e.edge, err = startEdge(ctx, edgeOptions{
 			listen: e.opts.Listen, account: account, logger: e.opts.Logger, registry: registry, inboxLimit: e.opts.InboxLimit,
 			edge: roster.EdgeInfo{Name: e.opts.Name, Address: e.opts.Listen, Version: e.opts.Version}, dial: e.opts.dialer("edge"),
-			transport: e.opts.Transport,
+			transport: e.opts.Transport, limits: e.opts.Limits,
 		})
 		if err != nil {
 			return nil, err

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/rccs-io/rccs/edge"
+	"github.com/rccs-io/rccs/internal/node"
+)
+
+// limitFlags bound what devices may cost an edge.
+type limitFlags struct {
+	messageBytes, registerBytes, topics                  count
+	connections, addressConnections, addressAttempts     count
+	unauthenticated, registrations                       count
+	deviceMessages, deviceBytes, userMessages, userBytes count
+	registerWithin                                       within
+	proxies                                              []netip.Prefix
+}
+
+func (f *limitFlags) add(flags *pflag.FlagSet) {
+	for _, c := range []struct {
+		to          *count
+		name        string
+		value, from int // 0 is no bound, where it is allowed
+		usage       string
+	}{
+		{&f.messageBytes, "max-message-bytes", 1 << 20, 1 << 10, "the largest frame of a device; NATS's max_payload must be 65536 more"},
+		{&f.registerBytes, "max-register-bytes", 64 << 10, 4 << 10, "the largest frame before a device has shown its credential"},
+		{&f.topics, "max-topics", 100, 1, "how many topics a connection may be subscribed to"},
+		{&f.connections, "max-connections", 100_000, 0, "how many connections may be open; 0: no bound"},
+		{&f.addressConnections, "max-address-connections", 1000, 0, "how many of them from one address; 0: no bound"},
+		{&f.addressAttempts, "address-attempts", 50, 0, "how many connections a second an address may try to open, ten times that in a burst; 0: no bound"},
+		{&f.unauthenticated, "max-unauthenticated", 10_000, 0, "how many connections may be open that have shown no credential; 0: no bound"},
+		{&f.registrations, "device-registrations", 20, 0, "how often a second one device may register, ten times that in a burst; 0: no bound"},
+		{&f.deviceMessages, "device-messages", 0, 0, "how many messages a second a device may send, twice that in a burst; 0: no bound"},
+		{&f.deviceBytes, "device-bytes", 0, 0, "how many bytes of payload a second a device may send; 0: no bound"},
+		{&f.userMessages, "user-messages", 0, 0, "how many messages a second the devices of a user may send, on one edge; 0: no bound"},
+		{&f.userBytes, "user-bytes", 0, 0, "how many bytes of payload a second the devices of a user may send, on one edge; 0: no bound"},
+	} {
+		*c.to = count{c.value, c.from}
+		flags.Var(c.to, c.name, c.usage)
+	}
+	f.registerWithin = within(10 * time.Second)
+	flags.Var(&f.registerWithin, "register-within", "how long a connection may go without a credential")
+	f.proxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	flags.Var(&networks{all: &f.proxies}, "trusted-proxy",
+		"a `network` such as 10.0.0.0/8, whose peers are believed in X-Forwarded-For and not bounded themselves; may be repeated; none: nobody")
+}
+
+func (f *limitFlags) options() node.Limits {
+	return node.Limits{
+		MessageBytes: f.messageBytes.n, RegisterBytes: f.registerBytes.n, Topics: f.topics.n, RegisterWithin: time.Duration(f.registerWithin),
+		Limits: edge.Limits{
+			Connections: f.connections.n, AddressConnections: f.addressConnections.n, AddressAttempts: f.addressAttempts.n,
+			Unauthenticated: f.unauthenticated.n, Registrations: f.registrations.n,
+			DeviceMessages: f.deviceMessages.n, DeviceBytes: f.deviceBytes.n, UserMessages: f.userMessages.n, UserBytes: f.userBytes.n,
+			Proxies: f.proxies,
+		},
+	}
+}
+
+// count is a flag that is a number, not below a smallest one.
+type count struct{ n, from int }
+
+// maxCount is more than any machine serves.
+const maxCount = 1 << 30
+
+// String implements pflag.Value.
+func (c *count) String() string { return strconv.Itoa(c.n) }
+
+// Type implements pflag.Value.
+func (*count) Type() string { return "number" }
+
+// Set implements pflag.Value.
+func (c *count) Set(s string) error {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < c.from || n > maxCount {
+		return fmt.Errorf("want a number from %d to %d", c.from, maxCount)
+	}
+	c.n = n
+	return nil
+}
+
+// within is a time limit.
+type within time.Duration
+
+// String implements pflag.Value.
+func (w *within) String() string { return time.Duration(*w).String() }
+
+// Type implements pflag.Value.
+func (*within) Type() string { return "duration" }
+
+// Set implements pflag.Value.
+func (w *within) Set(s string) error {
+	d, err := time.ParseDuration(s)
+	if err != nil || d < time.Second {
+		return errors.New("want a duration such as 10s")
+	}
+	*w = within(d)
+	return nil
+}
+
+// networks is a list of networks; what is set first replaces the default.
+type networks struct {
+	all *[]netip.Prefix
+	set bool
+}
+
+// String implements pflag.Value.
+func (n *networks) String() string {
+	if n.all == nil {
+		return "" // the zero value, which pflag compares with
+	}
+	var text []string
+	for _, p := range *n.all {
+		text = append(text, p.String())
+	}
+	return strings.Join(text, ",")
+}
+
+// Type implements pflag.Value.
+func (*networks) Type() string { return "string" }
+
+// Set implements pflag.Value.
+func (n *networks) Set(s string) error {
+	var list []netip.Prefix
+	for text := range strings.SplitSeq(s, ",") {
+		if text == "none" {
+			continue
+		}
+		p, err := netip.ParsePrefix(text)
+		if a, e := netip.ParseAddr(text); e == nil {
+			p, err = a.Prefix(a.BitLen())
+		}
+		if err != nil {
+			return errors.New("want a network such as 10.0.0.0/8, an address, or none")
+		}
+		list = append(list, p.Masked())
+	}
+	if !n.set {
+		*n.all, n.set = nil, true
+	}
+	*n.all = append(*n.all, list...)
+	return nil
+}

@@ -1,0 +1,33 @@
+package node
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/rccs-io/rccs/edge"
+)
+
+// Limits bound what devices may cost an edge. Zero values mean the edge's
+// defaults, and for those of [edge.Limits] no bound.
+type Limits struct {
+	edge.Limits
+	// MessageBytes is the largest frame of a device, RegisterBytes that of one
+	// that has not shown a credential.
+	MessageBytes, RegisterBytes int
+	// RegisterWithin is how long a connection may go without a credential.
+	RegisterWithin time.Duration
+	// Topics is how many a connection may be subscribed to.
+	Topics int
+}
+
+// headroom is what NATS carries of a message beside its payload.
+const headroom = 64 << 10
+
+// check compares with the largest message that the NATS server takes.
+func (l *Limits) check(maxPayload int64) error {
+	if most := maxPayload - headroom; int64(l.MessageBytes) > most {
+		return fmt.Errorf("node: --max-message-bytes %d is more than NATS carries: raise max_payload in nats.conf to %d or more, or make it %d or less",
+			l.MessageBytes, l.MessageBytes+headroom, most)
+	}
+	return nil
+}
