@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -106,7 +107,7 @@ func (w *world) serve() (stop func()) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	check(w.t, err)
 	w.addr = l.Addr().String()
-	server := &http.Server{Handler: w.edge, ReadHeaderTimeout: within}
+	server := &http.Server{Handler: w.edge, ReadHeaderTimeout: within, ConnState: w.edge.Watch}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(edge.Listener(l)) }()
 	return func() {
@@ -185,6 +186,8 @@ func (d *device) closed() int {
 		}
 	}
 }
+
+func loopback() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()

@@ -136,7 +136,11 @@ func (c *conn) frame(kind int, data []byte) {
 		c.finish(wire.CloseBadUTF8, nil)
 		return
 	}
-	items, err := wire.DecodeFrame(c.items[:0], data)
+	most := wire.MaxEnvelopes
+	if !c.proven {
+		most = maxStrangerEnvelopes
+	}
+	items, err := wire.DecodeFew(c.items[:0], data, most)
 	if err != nil {
 		c.badFrame(wire.AsError(err))
 		return
@@ -154,6 +158,10 @@ func (c *conn) frame(kind int, data []byte) {
 		c.items = nil
 	}
 }
+
+// maxStrangerEnvelopes may be in the frame of a connection that has shown no
+// credential: a decoded envelope is larger than the shortest in a frame.
+const maxStrangerEnvelopes = 256
 
 // maxKeptItems is how many decoded envelopes a connection has room for while
 // idle: one, for a device that sends no arrays.

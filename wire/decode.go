@@ -23,6 +23,12 @@ type Item struct {
 // for absent but in payload, and unknown keys are ignored. Payloads alias
 // frame; see the package comment.
 func DecodeFrame(dst []Item, frame []byte) ([]Item, error) {
+	return DecodeFew(dst, frame, MaxEnvelopes)
+}
+
+// DecodeFew is DecodeFrame for a peer that is not trusted with as much: a frame
+// may hold so many envelopes at most.
+func DecodeFew(dst []Item, frame []byte, most int) ([]Item, error) {
 	if !utf8.Valid(frame) {
 		return dst, NewError(BadFrame, "the frame is not valid UTF-8")
 	}
@@ -34,7 +40,7 @@ func DecodeFrame(dst []Item, frame []byte) ([]Item, error) {
 	case '{':
 		items, bad = s.object(dst)
 	case '[':
-		items, bad = s.array(dst)
+		items, bad = s.array(dst, most)
 	default:
 		return dst, NewError(BadFrame, "")
 	}
@@ -67,7 +73,7 @@ func Embeddable(b []byte) bool {
 // and the array that it may be delivered in.
 const insideEnvelope = 2
 
-func (s *scanner) array(dst []Item) ([]Item, *Error) {
+func (s *scanner) array(dst []Item, most int) ([]Item, *Error) {
 	n := len(dst)
 	s.i++
 	if s.space(); s.take(']') {
@@ -77,8 +83,8 @@ func (s *scanner) array(dst []Item) ([]Item, *Error) {
 		if s.space(); s.peek() != '{' {
 			return dst, Errorf(BadFrame, "element %d of the array is not an object", len(dst)-n)
 		}
-		if len(dst)-n == MaxEnvelopes {
-			return dst, Errorf(BadFrame, "more than %d envelopes in a frame: send several frames", MaxEnvelopes)
+		if len(dst)-n == most {
+			return dst, Errorf(BadFrame, "more than %d envelopes in a frame: send several frames", most)
 		}
 		var bad *Error
 		if dst, bad = s.object(dst); bad != nil {

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	defaults "github.com/rccs-io/rccs"
 	"github.com/rccs-io/rccs/internal/natstest"
 )
@@ -97,6 +99,11 @@ func TestTransportFlagsThatAreRefused(t *testing.T) {
 		"--allow-origin example.com":           {exitUsage, "https://app.example.com"},
 		"--allow-origin https://a.example,,*":  {exitUsage, "--allow-origin"},
 		"--allow-origin https://a.example/app": {exitUsage, "want an origin"},
+		"--trusted-proxy proxy.example.com":    {exitUsage, "want a network"},
+		"--trusted-proxy 10.0.0.0/8,x":         {exitUsage, "want a network"},
+		"--device-messages -1":                 {exitUsage, "want a number from 0"},
+		"--max-register-bytes 1":               {exitUsage, "want a number from 4096"},
+		"--register-within 0":                  {exitUsage, "want a duration"},
 	} {
 		args := append([]string{"serve", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--nats-listen", "", "--admin-listen", "127.0.0.1:0"}, strings.Split(line, " ")...)
 		got := console{}.run(t, args...)
@@ -128,6 +135,25 @@ func TestShownURLs(t *testing.T) {
 		console{}.succeed(t, "creds", "service", "x", "--data", data)
 		if got := (console{}).run(t, append(args, "--data", data)...); got.status != exitFailed || strings.Contains(got.err, "secret") {
 			t.Errorf("%q: status %d, told %q", args, got.status, got.err)
+		}
+	}
+}
+
+func TestTrustedProxies(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"": "127.0.0.0/8,::1/128", "none": "", "10.1.2.3/8": "10.0.0.0/8", "192.0.2.1,::1": "192.0.2.1/32,::1/128",
+	} {
+		var f limitFlags
+		flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+		f.add(flags)
+		if line != "" {
+			if err := flags.Set("trusted-proxy", line); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := flags.Lookup("trusted-proxy").Value.String(); got != want || len(f.options().Proxies) != strings.Count(want, "/") {
+			t.Errorf("%q: %q, want %q", line, got, want)
 		}
 	}
 }

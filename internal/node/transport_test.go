@@ -475,3 +475,15 @@ func TestSecretsAreToldToNobody(t *testing.T) {
 		}
 	}
 }
+
+// A frame that NATS would not carry is told at the start, with what to do.
+func TestFramesThatNATSDoesNotCarry(t *testing.T) {
+	t.Parallel()
+	n, err := node.New(node.Options{
+		Data: t.TempDir(), Listen: "127.0.0.1:0", Config: rccs.DefaultConfig(), Limits: node.Limits{MessageBytes: 1<<20 + 1},
+	})
+	check(t, err)
+	if err := n.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "max_payload") {
+		t.Errorf("started with %v", err)
+	}
+}
