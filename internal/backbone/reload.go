@@ -1,6 +1,9 @@
 package backbone
 
-import "fmt"
+import (
+	"errors"
+	"strings"
+)
 
 // Reload reads the nats.conf again, and with it the certificates that it
 // names, and applies what changed. Clients stay connected, and keep the TLS
@@ -20,7 +23,9 @@ func (s *Server) Reload() error {
 	defer s.mu.Unlock()
 	opts.AccountResolver = s.resolver
 	if err := srv.ReloadOptions(opts); err != nil {
-		return fmt.Errorf("backbone: nats.conf was read and not applied: %w (put it back, or restart to apply it)", err)
+		// nats-server shows what a setting was and would be: a key, perhaps.
+		what, _, _ := strings.Cut(err.Error(), ": old=")
+		return errors.New("backbone: nats.conf was read and not applied: " + what + " (put it back, or restart to apply it)")
 	}
 	return nil
 }

@@ -148,6 +148,31 @@ func TestReloadThatFailsChangesNothing(t *testing.T) {
 	}
 }
 
+// A store that is encrypted stays so, and its key is told to nobody.
+func TestReloadOfAnEncryptedStore(t *testing.T) {
+	t.Parallel()
+	const key, other = "0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210"
+	trust := newTrust(t)
+	opts := trust.options(t.TempDir())
+	opts.StoreKey, opts.OldStoreKey = key, other
+	s := start(t, opts)
+	must(t, 0, s.Reload())
+	if err := s.Healthy(); err != nil {
+		t.Error(err)
+	}
+
+	conf := filepath.Join(t.TempDir(), "nats.conf")
+	opts = trust.options(t.TempDir())
+	opts.Config, opts.ConfigPath = nil, conf
+	must(t, 0, os.WriteFile(conf, []byte("jetstream { key: "+key+" }\n"), 0o600))
+	s = start(t, opts)
+	must(t, 0, os.WriteFile(conf, []byte("jetstream { key: "+other+" }\n"), 0o600))
+	err := s.Reload()
+	if err == nil || !strings.Contains(err.Error(), "restart") || strings.Contains(err.Error(), key) || strings.Contains(err.Error(), other) {
+		t.Errorf("reloaded with %v, want an error that shows no key", err)
+	}
+}
+
 func TestReloadOfAServerThatDoesNotRun(t *testing.T) {
 	t.Parallel()
 	s, err := backbone.New(newTrust(t).options(t.TempDir()))
