@@ -94,10 +94,21 @@ func (c *Client) dropped(total uint64) {
 // Receive waits for the next message: an application's, or a control message
 // that the client does not deal with itself: a gap without Options.OnGap, a
 // request without handlers, topics and responses that were asked for by Post.
-// Acknowledge it with [Message.Ack] when it has been dealt with. After the
+// Acknowledge it with [Message.Ack] when it has been dealt with. With
+// Options.Seal, sealed messages are opened first. After the
 // client has ended, the messages that came before are still handed out, and
 // then its error.
 func (c *Client) Receive(ctx context.Context) (*Message, error) {
+	for {
+		m, err := c.receive(ctx)
+		if err != nil || c.unseal(ctx, m) {
+			return m, err
+		}
+	}
+}
+
+// receive waits for the next message as it came.
+func (c *Client) receive(ctx context.Context) (*Message, error) {
 	for {
 		if m := c.in.pop(); m != nil {
 			return m, nil

@@ -64,6 +64,14 @@
 // over. The client ends when it is closed, or when the edge says that it must
 // not come back: see [Client.Done] and [CloseError].
 //
+// # End to end
+//
+// With Options.Seal a device has a key that the user's other devices seal
+// messages to, by [Client.SendSealed], so that the servers cannot read them.
+// They are opened as they are received: see [Message].Sealed, and what is
+// protected in docs/security.md. Another device's key is pinned when it is first
+// seen; when it changes, [Client.AcceptSealKey] must be called.
+//
 // # Concurrency
 //
 // All methods are safe for concurrent use. A Client has two goroutines while

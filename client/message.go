@@ -13,6 +13,13 @@ import (
 type Message struct {
 	wire.Envelope
 
+	// Sealed says that the payload came sealed to this device and was opened:
+	// nobody between the two could read or change it. SealedBy is then the
+	// public curve key of the device that FromDeviceID names, which has been
+	// proved to be that device's, or was pinned.
+	Sealed   bool
+	SealedBy string
+
 	in      *incoming // nil for what needs no acknowledgement
 	settled atomic.Bool
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"time"
@@ -66,6 +67,8 @@ type Options struct {
 	HandshakeTimeout time.Duration
 	// Header goes with the upgrade request.
 	Header http.Header
+	// Seal gives the device a key that others seal messages to; nil for none.
+	Seal *Seal
 	// TLS is for wss; nil is the system's defaults.
 	TLS *tls.Config
 	// CAFile is a file of certificates (PEM) that the edge's must lead to,
@@ -103,6 +106,8 @@ type Options struct {
 	// OnError hears errors that belong to no waiting Send, such as the refusal
 	// of a message that was posted.
 	OnError func(*wire.Error)
+
+	sealing *sealing // nil without Seal; made by withDefaults
 }
 
 // withDefaults is a copy with all zero values filled in, checked.
@@ -133,6 +138,10 @@ func (o *Options) withDefaults() (*Options, error) {
 	case full.Window < 0 || full.Heartbeat < 0 || full.HandshakeTimeout < 0:
 		return nil, errors.New("client: Window, Heartbeat and HandshakeTimeout must not be negative")
 	}
+	var err error
+	if full.sealing, err = newSealing(full.Seal); err != nil {
+		return nil, err
+	}
 	return &full, nil
 }
 
@@ -142,15 +151,11 @@ func (o *Options) register(ctx context.Context, nonce string) (*wire.Register, e
 		DeviceID: string(o.Device), UserID: string(o.User), Type: o.Type, Platform: o.Platform, Version: o.Version,
 		AuthToken: o.Token, AckMode: o.AckMode, Window: o.Window, Batch: o.Batch, Heartbeat: o.Heartbeat,
 	}
-	if o.Capabilities != nil {
-		object, err := json.Marshal(o.Capabilities)
-		if err != nil {
-			return nil, fmt.Errorf("client: Options.Capabilities: %w", err)
-		}
-		r.Capabilities = object
+	if err := signable(nonce); err != nil {
+		return nil, err
 	}
 	if o.Credentials == nil {
-		return r, nil
+		return r, o.describe(r, nil)
 	}
 	token, sign, err := o.Credentials(ctx)
 	if err != nil {
@@ -164,7 +169,32 @@ func (o *Options) register(ctx context.Context, nonce string) (*wire.Register, e
 		}
 		r.Sig = encodeSig(sig)
 	}
-	return r, nil
+	return r, o.describe(r, sign)
+}
+
+// describe adds what the device can do, and its key to seal to.
+func (o *Options) describe(r *wire.Register, sign Signer) error {
+	capabilities := o.Capabilities
+	if o.sealing != nil {
+		published, err := o.sealing.publish(r.AuthToken, sign)
+		if err != nil {
+			return err
+		}
+		capabilities = maps.Clone(capabilities)
+		if capabilities == nil {
+			capabilities = make(map[string]any)
+		}
+		capabilities[sealCapability] = published
+	}
+	if capabilities == nil {
+		return nil
+	}
+	object, err := json.Marshal(capabilities)
+	if err != nil {
+		return fmt.Errorf("client: Options.Capabilities: %w", err)
+	}
+	r.Capabilities = object
+	return nil
 }
 
 // endpoint is the URL to dial: http becomes ws, and a bare host gets the
