@@ -30,10 +30,18 @@ type Process struct {
 	// profiles.
 	Devices, Admin string
 
-	cmd    *exec.Cmd
+	pid    int
+	cmd    *exec.Cmd    // nil when it was started by another
 	stderr bytes.Buffer // read when the process has ended
 	rest   chan struct{}
 }
+
+// Attach is a process that somebody else has started. Without the address of
+// its admin listener its garbage is not collected before its memory is read.
+func Attach(pid int, admin string) *Process { return &Process{pid: pid, Admin: admin} }
+
+// PID is the number of the process.
+func (p *Process) PID() int { return p.pid }
 
 // Start runs cmd and returns when it has said where it listens.
 func Start(cmd *exec.Cmd) (*Process, error) {
@@ -46,6 +54,7 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
+	p.pid = cmd.Process.Pid
 	lines := bufio.NewScanner(stdout)
 	for p.Devices == "" || p.Admin == "" {
 		if !lines.Scan() {
@@ -66,10 +75,10 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 	return p, nil
 }
 
-// Stop asks the process to end, and waits for it. The error has what it said on
-// standard error.
+// Stop asks the process to end, and waits for it, if it was started here. The
+// error has what it said on standard error.
 func (p *Process) Stop() error {
-	if p.cmd.ProcessState != nil {
+	if p.cmd == nil || p.cmd.ProcessState != nil {
 		return nil
 	}
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
@@ -116,7 +125,7 @@ func (p *Process) Resident() (int64, error) {
 }
 
 func (p *Process) proc(file string) string {
-	return "/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/" + file
+	return "/proc/" + strconv.Itoa(p.pid) + "/" + file
 }
 
 // Settled collects the garbage of the process, twice, since pools keep what
@@ -124,6 +133,9 @@ func (p *Process) proc(file string) string {
 // seconds, and returns it in bytes.
 func (p *Process) Settled(ctx context.Context) (int64, error) {
 	for range 2 {
+		if p.Admin == "" {
+			break
+		}
 		if err := p.Fetch(ctx, "/debug/pprof/heap?gc=1", io.Discard); err != nil {
 			return 0, err
 		}

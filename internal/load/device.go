@@ -1,0 +1,335 @@
+package load
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// answerWithin is how long the server may take to open a connection and to
+// answer what is not a message.
+const answerWithin = 30 * time.Second
+
+// Read buffers of a device. One that holds a burst makes it one system call and
+// one acknowledgement, as with an SDK; of many devices, most are idle.
+const (
+	readBuffer = 16 << 10
+	idleBuffer = 1 << 10
+)
+
+// device is a connected WebSocket. Only the goroutine in read receives and
+// acknowledges.
+type device struct {
+	// Static after construction.
+	name Name
+	run  *run
+	ws   *websocket.Conn
+	done chan struct{} // closed when the read loop has ended
+
+	// leaving is set before the connection is closed from here.
+	leaving atomic.Bool
+	// topic is the flow of what it gets from a topic, where it has subscribed.
+	topic atomic.Pointer[flow]
+	// gate, if set, keeps the device from reading until it is closed.
+	gate atomic.Pointer[chan struct{}]
+
+	// Owned by the read loop.
+	buf  []byte
+	acks []byte
+	seqs []uint64 // to be acknowledged
+
+	mu      sync.Mutex // held for writes
+	out     []byte
+	waiting map[string]chan control // for an answer, by the id of what is answered
+}
+
+// control is what the server sends beside messages of the run.
+type control struct {
+	Type    string `json:"type"`
+	Seq     uint64 `json:"seq"`
+	Payload struct {
+		Status            string `json:"status"`
+		Code              string `json:"code"`
+		Message           string `json:"message"`
+		OriginalMessageID string `json:"originalMessageId"`
+		Pending           int    `json:"pending"`
+		Lane, Topic       string
+		From, To, Count   uint64
+	} `json:"payload"`
+}
+
+// socket is a connection that calls before whenever it is about to wait for
+// the server, which is when all that came has been dealt with.
+type socket struct {
+	net.Conn
+	before func() error
+}
+
+func (s *socket) Read(p []byte) (int, error) {
+	if s.before != nil {
+		if err := s.before(); err != nil {
+			return 0, err
+		}
+	}
+	return s.Conn.Read(p)
+}
+
+// dial connects a device, registers it, and has it read.
+func (r *run) dial(ctx context.Context, a Account) (*device, error) {
+	d := &device{name: a.Name, run: r, done: make(chan struct{}), waiting: make(map[string]chan control)}
+	var under *socket
+	dialer := websocket.Dialer{
+		NetDialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			nc, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			under = &socket{Conn: nc}
+			return under, nil
+		},
+		HandshakeTimeout: answerWithin,
+		ReadBufferSize:   r.readBuffer(),
+		WriteBufferSize:  r.opts.Bytes + 1<<10,
+		WriteBufferPool:  &r.writeBuffers,
+		Subprotocols:     []string{"rccs.v1"},
+	}
+	ws, resp, err := dialer.DialContext(ctx, r.opts.Target.URL, nil)
+	if err != nil {
+		return nil, fmt.Errorf("connect %s to %s: %w", a.Name, r.opts.Target.URL, err)
+	}
+	_ = resp.Body.Close()
+	d.ws = ws
+	if err := d.register(a.Token); err != nil {
+		_ = ws.Close()
+		return nil, fmt.Errorf("register %s: %w", a.Name, err)
+	}
+	if under != nil {
+		under.before = d.idle
+	}
+	r.devices.Go(func() {
+		defer close(d.done)
+		defer func() { _ = ws.Close() }()
+		if err := d.read(); !d.leaving.Load() {
+			r.lost(d, err)
+		}
+	})
+	return d, nil
+}
+
+// register answers the challenge with a token, and waits to hear that it was
+// accepted.
+func (d *device) register(token string) error {
+	_ = d.ws.SetReadDeadline(time.Now().Add(answerWithin))
+	if _, _, err := d.ws.ReadMessage(); err != nil {
+		return err
+	}
+	type payload struct {
+		AuthToken string `json:"authToken"`
+		Type      string `json:"type"`
+		AckMode   string `json:"ackMode"`
+	}
+	err := d.ws.WriteJSON(struct {
+		ID      string  `json:"id"`
+		Type    string  `json:"type"`
+		Payload payload `json:"payload"`
+	}{"register", "device_register", payload{token, "desktop", "explicit"}})
+	if err != nil {
+		return err
+	}
+	_, frame, err := d.ws.ReadMessage()
+	if err != nil {
+		return err
+	}
+	var answer control
+	if err := json.Unmarshal(frame, &answer); err != nil {
+		return fmt.Errorf("the answer is not JSON: %w", err)
+	}
+	if p := answer.Payload; p.Status != "success" {
+		return fmt.Errorf("refused: %s %s", p.Code, p.Message)
+	}
+	if n := answer.Payload.Pending; n > 0 && !d.run.mayWait(d.name) {
+		return fmt.Errorf("%d messages wait for it that are not of this run, and would be acknowledged: "+
+			"use tokens of devices that nothing else uses, or remove the messages with 'rccs inbox purge %s'", n, d.name)
+	}
+	return d.ws.SetReadDeadline(time.Time{})
+}
+
+// idle is called before each wait for the server.
+func (d *device) idle() error {
+	if err := d.acknowledge(); err != nil {
+		return err
+	}
+	if gate := d.gate.Load(); gate != nil {
+		<-*gate
+	}
+	return nil
+}
+
+// stopReading has the device read nothing, until the function that is returned
+// is called.
+func (d *device) stopReading() (resume func()) {
+	gate := make(chan struct{})
+	d.gate.Store(&gate)
+	return sync.OnceFunc(func() {
+		d.gate.Store(nil)
+		close(gate)
+	})
+}
+
+// read deals with what comes until the connection ends.
+func (d *device) read() error {
+	for {
+		_, r, err := d.ws.NextReader()
+		if err != nil {
+			return err
+		}
+		d.buf = d.buf[:0]
+		for err == nil {
+			if len(d.buf) == cap(d.buf) {
+				d.buf = append(d.buf, make([]byte, 512)...)[:len(d.buf)]
+			}
+			var n int
+			n, err = r.Read(d.buf[len(d.buf):cap(d.buf)])
+			d.buf = d.buf[:len(d.buf)+n]
+		}
+		if err := d.receive(d.buf); err != nil {
+			return err
+		}
+	}
+}
+
+// receive takes one frame.
+func (d *device) receive(frame []byte) error {
+	a, ok := scan(frame)
+	if !ok {
+		return d.receiveControl(frame)
+	}
+	if a.seq > 0 && a.seq < topicSeqs {
+		d.seqs = append(d.seqs, a.seq)
+	}
+	return d.run.arrived(d, a)
+}
+
+// topicSeqs is where the sequences of topics begin: those are not acknowledged.
+const topicSeqs = 1 << 52
+
+func (d *device) receiveControl(frame []byte) error {
+	var c control
+	if err := json.Unmarshal(frame, &c); err != nil {
+		return fmt.Errorf("%w in the frame %.200q", err, frame)
+	}
+	if c.Seq > 0 && c.Seq < topicSeqs {
+		d.seqs = append(d.seqs, c.Seq)
+	}
+	if id := c.Payload.OriginalMessageID; id != "" {
+		d.mu.Lock()
+		answer := d.waiting[id]
+		delete(d.waiting, id)
+		d.mu.Unlock()
+		if answer != nil {
+			answer <- c
+			return nil
+		}
+	}
+	switch c.Type {
+	case "error":
+		return refusal(c)
+	case "gap":
+		return fmt.Errorf("the server tells of a gap in %s%s: %d messages from %d to %d are gone",
+			c.Payload.Lane, c.Payload.Topic, c.Payload.Count, c.Payload.From, c.Payload.To)
+	}
+	return nil
+}
+
+// refusal is what the server said, and what can be done.
+func refusal(c control) error {
+	hint := ""
+	switch c.Payload.Code {
+	case "QUEUE_FULL":
+		hint = " (more is sent to a device than it takes: a lower --rate or a shorter --duration)"
+	case "DEVICE_NOT_FOUND":
+		hint = " (did something else forget the devices of this run?)"
+	}
+	return fmt.Errorf("the server says %s: %s%s", c.Payload.Code, c.Payload.Message, hint)
+}
+
+// acknowledge says what has been received since the last time.
+func (d *device) acknowledge() error {
+	if len(d.seqs) == 0 {
+		return nil
+	}
+	b := append(d.acks[:0], `{"type":"ack","payload":{"seqs":[`...)
+	for i, seq := range d.seqs {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendUint(b, seq, 10)
+	}
+	d.acks, d.seqs = append(b, `]}}`...), d.seqs[:0]
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.ws.WriteMessage(websocket.TextMessage, d.acks)
+}
+
+// send sends the next message of a flow, which was due at a time of the run.
+func (d *device) send(f *flow, at int64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.out = appendMessage(d.out[:0], f.to.Device, arrival{run: d.run.id, flow: f.id, n: f.next(), at: at}, d.run.opts.Bytes)
+	return d.ws.WriteMessage(websocket.TextMessage, d.out)
+}
+
+// ask sends a control message, and waits for its answer.
+func (d *device) ask(ctx context.Context, id, kind string, payload any) error {
+	frame, err := json.Marshal(map[string]any{"id": id, "type": kind, "payload": payload})
+	if err != nil {
+		return err
+	}
+	answer := make(chan control, 1)
+	d.mu.Lock()
+	d.waiting[id] = answer
+	err = d.ws.WriteMessage(websocket.TextMessage, frame)
+	d.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	late := time.NewTimer(answerWithin)
+	defer late.Stop()
+	select {
+	case c := <-answer:
+		if c.Type == "error" {
+			return refusal(c)
+		}
+		return nil
+	case <-d.done:
+		return fmt.Errorf("the connection ended before %s was answered", kind)
+	case <-late.C:
+		return fmt.Errorf("%s was not answered within %s", kind, answerWithin)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// leave ends the connection, as a device does that goes away, and waits for
+// the end.
+func (d *device) leave() {
+	d.leaving.Store(true)
+	d.mu.Lock()
+	_ = d.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(time.Second))
+	d.mu.Unlock()
+	_ = d.ws.Close()
+	<-d.done
+}
+
+// forget has the server forget the device.
+func (d *device) forget(ctx context.Context) error {
+	d.leaving.Store(true)
+	return d.ask(ctx, "forget", "device_unregister", map[string]any{"forget": true})
+}

@@ -1,0 +1,153 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Name is a device of a user.
+type Name struct{ User, Device string }
+
+// String is the name as commands take it.
+func (n Name) String() string { return n.User + "/" + n.Device }
+
+// Account is what a device connects with.
+type Account struct {
+	Name  Name
+	Token string // bearer
+}
+
+// Target is an installation.
+type Target struct {
+	// URL is where it takes WebSockets. Needed.
+	URL string
+	// Accounts are the devices that may be used; [Needs] says how many a
+	// scenario takes. Nothing else may be using them.
+	Accounts []Account
+	// Forget has devices removed at the end, with their inboxes.
+	Forget bool
+	// Memory is what the server holds, in bytes, when it has come to rest. nil:
+	// it is not known.
+	Memory func(ctx context.Context) (int64, error)
+}
+
+// Options say how much load there is. Zero values mean the documented default,
+// and a scenario does not look at what it does not have.
+type Options struct {
+	Target Target
+	// Devices that connect; in Storm, those that come back. Default 100.
+	Devices int
+	// Rate is the messages a second, of all together. Default 1,000.
+	Rate int
+	// Duration of the load. Default 10 s.
+	Duration time.Duration
+	// Warmup before the duration, of which latency is not counted. Default 1 s.
+	Warmup time.Duration
+	// Window is how many messages of a pair, or of the topic, are under way.
+	// Default 16.
+	Window int
+	// Missed is how many messages wait for each device of Storm. Default 5.
+	Missed int
+	// Stopped is how many receivers of Slow stop reading. Default a tenth of
+	// them, at least one.
+	Stopped int
+	// Bytes is the size of a payload. Default 256, at least 128.
+	Bytes int
+	// Connecting is how many devices connect at a time. Default 256 in Storm,
+	// else 32.
+	Connecting int
+	// Patience is how long is waited when nothing arrives any more. Default
+	// 20 s.
+	Patience time.Duration
+	// Progress, if set, is told several times a second how far the scenario is,
+	// never twice at once.
+	Progress func(Progress)
+}
+
+// Progress is how far a scenario is.
+type Progress struct {
+	Phase     string
+	Done, All int           // All 0: not known
+	Rate      float64       // messages that arrived, a second, of late
+	P99       time.Duration // latency so far; 0: none yet
+}
+
+// Smallest and largest of what can be asked for.
+const (
+	leastBytes = 128
+	mostBytes  = 512 << 10
+	mostRate   = 1_000_000
+	mostWindow = 4096
+)
+
+func fill[T int | time.Duration](value *T, def T) {
+	if *value == 0 {
+		*value = def
+	}
+}
+
+// complete puts in the defaults, and checks.
+func (o *Options) complete(scenario string) error {
+	fill(&o.Devices, 100)
+	fill(&o.Rate, 1000)
+	fill(&o.Duration, 10*time.Second)
+	fill(&o.Warmup, time.Second)
+	fill(&o.Window, 16)
+	fill(&o.Missed, 5)
+	fill(&o.Bytes, 256)
+	fill(&o.Patience, 20*time.Second)
+	if scenario == "storm" {
+		fill(&o.Connecting, 256)
+	}
+	fill(&o.Connecting, 32)
+	switch {
+	case o.Target.URL == "":
+		return errors.New("load: URL is needed")
+	case o.Devices < 2:
+		return fmt.Errorf("load: %d devices: want 2 or more", o.Devices)
+	case o.Rate < 1 || o.Rate > mostRate:
+		return fmt.Errorf("load: %d messages a second: want 1 to %d", o.Rate, mostRate)
+	case o.Duration < 0 || o.Warmup < 0:
+		return errors.New("load: want a duration above 0")
+	case o.Window < 1 || o.Window > mostWindow:
+		return fmt.Errorf("load: %d messages under way: want 1 to %d", o.Window, mostWindow)
+	case o.Missed < 1 || o.Missed > 10_000:
+		return fmt.Errorf("load: %d missed messages: want 1 to 10000, which is what an inbox holds", o.Missed)
+	case o.Bytes < leastBytes || o.Bytes > mostBytes:
+		return fmt.Errorf("load: payloads of %d bytes: want %d to %d", o.Bytes, leastBytes, mostBytes)
+	case o.Connecting < 1:
+		return fmt.Errorf("load: %d connecting at a time: want 1 or more", o.Connecting)
+	}
+	if need := Needs(scenario, o.Devices); len(o.Target.Accounts) < need {
+		return fmt.Errorf("load: %d tokens are there, %s with %d devices needs %d", len(o.Target.Accounts), scenario, o.Devices, need)
+	}
+	return checkOpenFiles(o.Devices + spareFiles)
+}
+
+// Needs is how many accounts a scenario takes for a number of devices. Each
+// two of them, from the first, belong to one user.
+func Needs(scenario string, devices int) int {
+	switch scenario {
+	case "storm": // each has one that fills its inbox; and the probe
+		return 2*devices + 2
+	case "fanout": // and who publishes
+		return devices + 1
+	}
+	return devices - devices%2
+}
+
+// spareFiles are open beside the devices' sockets.
+const spareFiles = 200
+
+// checkOpenFiles says before the start what would fail in the middle.
+func checkOpenFiles(need int) error {
+	limit, known := openFiles()
+	if !known || uint64(need) <= limit {
+		return nil
+	}
+	return fmt.Errorf("load: %d open files are needed, one for each connection, and this process may have %d: "+
+		"use at most %d devices, raise the limit (ulimit -n), or run several at once with devices of their own",
+		need, limit, max(int(limit)-spareFiles, 0)) //nolint:gosec // a limit of files fits
+}

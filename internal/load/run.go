@@ -1,0 +1,389 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// run is a scenario under way.
+type run struct {
+	// Static after begin.
+	scenario string
+	opts     Options
+	id       uint64    // tells its messages from those of other runs
+	origin   time.Time // of its nanoseconds
+	ledger   *ledger
+	latency  *meter
+	ctx      context.Context // ends when the run fails, with the cause
+	fail     context.CancelCauseFunc
+	// measure, if set, is called for each message that is new, in place of
+	// counting its latency.
+	measure func(f *flow, at int64, took time.Duration)
+	// mayLose, if set, says of whom the connection may be lost: the scenario has
+	// such a device connect again.
+	mayLose func(Name) bool
+	// waits is set while messages of this run wait for devices.
+	waits atomic.Bool
+
+	began        time.Time
+	from         atomic.Int64 // latency counts for what was due from here on
+	last         atomic.Int64 // when the last message arrived
+	foreign      atomic.Uint64
+	lostCount    atomic.Uint64
+	writeBuffers sync.Pool
+	devices      sync.WaitGroup // their read loops
+
+	mu   sync.Mutex
+	live map[*device]struct{} // connected
+
+	phase atomic.Pointer[phase]
+	shown chan struct{} // closed to end what tells of progress
+	tells sync.WaitGroup
+}
+
+// phase is a part of a scenario. how says how far it is.
+type phase struct {
+	name string
+	how  func() (done, all int)
+}
+
+func begin(ctx context.Context, scenario string, opts Options) (*run, error) {
+	if err := opts.complete(scenario); err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	r := &run{
+		scenario: scenario, opts: opts, id: uint64(now.UnixMicro()), origin: now, began: now, //nolint:gosec // after 1970
+		ledger: newLedger(), latency: newMeter(), live: make(map[*device]struct{}), shown: make(chan struct{}),
+	}
+	r.ctx, r.fail = context.WithCancelCause(ctx)
+	r.phase.Store(&phase{"starting", func() (int, int) { return 0, 0 }})
+	if opts.Progress != nil {
+		r.tells.Go(r.tell)
+	}
+	return r, nil
+}
+
+// now is the time in nanoseconds of the run.
+func (r *run) now() int64 { return int64(time.Since(r.origin)) }
+
+func (r *run) readBuffer() int {
+	if r.opts.Devices > 2000 {
+		return idleBuffer
+	}
+	return readBuffer
+}
+
+// mayWait says whether messages may wait for a device that connects.
+func (r *run) mayWait(Name) bool { return r.waits.Load() || r.opts.Target.Forget }
+
+// step begins a phase.
+func (r *run) step(name string, how func() (done, all int)) { r.phase.Store(&phase{name, how}) }
+
+// tellEvery is how often progress is told.
+const tellEvery = 200 * time.Millisecond
+
+func (r *run) tell() {
+	tick := time.NewTicker(tellEvery)
+	defer tick.Stop()
+	before, at := uint64(0), time.Now()
+	for {
+		select {
+		case <-tick.C:
+		case <-r.shown:
+			return
+		}
+		now, n, p := time.Now(), r.ledger.arrived.Load(), r.phase.Load()
+		done, all := p.how()
+		r.opts.Progress(Progress{
+			Phase: p.name, Done: done, All: all, P99: r.latency.p99(),
+			Rate: float64(n-before) / now.Sub(at).Seconds(),
+		})
+		before, at = n, now
+	}
+}
+
+// lost is called by a device whose connection has ended and should not have.
+func (r *run) lost(d *device, err error) {
+	r.mu.Lock()
+	delete(r.live, d)
+	r.mu.Unlock()
+	r.lostCount.Add(1)
+	if r.mayLose != nil && r.mayLose(d.name) {
+		return
+	}
+	r.fail(fmt.Errorf("%s: %w", d.name, err))
+}
+
+// arrived enters a message.
+func (r *run) arrived(d *device, a arrival) error {
+	if a.run != r.id {
+		r.foreign.Add(1) // left over by a run that did not end
+		return nil
+	}
+	f := d.topic.Load()
+	if a.flow != topicFlow {
+		f = r.ledger.find(a.flow)
+	}
+	if f == nil || f.to != d.name {
+		return fmt.Errorf("message %d of flow %d came to a device that it was not sent to", a.n, a.flow)
+	}
+	now := r.now()
+	if !f.arrive(a.n, a.again) {
+		return nil
+	}
+	r.last.Store(now)
+	if took := time.Duration(now - a.at); r.measure != nil {
+		r.measure(f, a.at, took)
+	} else if a.at >= r.from.Load() {
+		r.latency.record(took, f.id)
+	}
+	if f.then != nil {
+		return f.then(a)
+	}
+	return nil
+}
+
+// connect connects a device.
+func (r *run) connect(a Account) (*device, error) {
+	d, err := r.dial(r.ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	select {
+	case <-d.done: // and lost has been called, or waits for the lock
+	default:
+		r.live[d] = struct{}{}
+	}
+	return d, nil
+}
+
+// disconnect ends a device's connection.
+func (r *run) disconnect(d *device) {
+	r.mu.Lock()
+	delete(r.live, d)
+	r.mu.Unlock()
+	d.leave()
+}
+
+// connectAll connects devices, some at a time.
+func (r *run) connectAll(accounts []Account) ([]*device, error) {
+	var n atomic.Int64
+	r.step("connecting", func() (int, int) { return int(n.Load()), len(accounts) })
+	all := make([]*device, len(accounts))
+	err := r.each(len(accounts), func(i int) error {
+		d, err := r.connect(accounts[i])
+		all[i] = d
+		n.Add(1)
+		return err
+	})
+	return all, err
+}
+
+// each calls do for 0 to n-1, as many at a time as may connect at a time, and
+// returns the first error, after which it calls no more.
+func (r *run) each(n int, do func(i int) error) error {
+	ctx, cancel := context.WithCancelCause(r.ctx)
+	defer cancel(nil)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(r.opts.Connecting, n) {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				i := int(next.Add(1)) - 1
+				if i >= n {
+					return
+				}
+				if err := do(i); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// pair has a flow from the first of two devices to the second.
+func (r *run) pair(from, to Name) *flow {
+	return r.ledger.flow(from.String()+" to "+to.String()+", lane normal", to)
+}
+
+// pace calls send when each of the messages of a rate is due, with when it was
+// due, until the time is over or something is wrong. It waits for nothing else,
+// so that a server that stalls is seen in full.
+func (r *run) pace(rate int, during time.Duration, send func(i int, at int64) error) error {
+	gap := time.Second / time.Duration(rate)
+	total := int(during / gap)
+	start := r.now()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for i := 0; i < total; {
+		select {
+		case <-timer.C:
+		case <-r.ledger.broken:
+			return nil // settle says what
+		case <-r.ctx.Done():
+			return context.Cause(r.ctx)
+		}
+		for ; i < total; i++ {
+			due := start + int64(i)*int64(gap)
+			if wait := due - r.now(); wait > 0 {
+				timer.Reset(time.Duration(wait))
+				break
+			}
+			if err := send(i, due); err != nil {
+				return r.cause(err)
+			}
+		}
+	}
+	return nil
+}
+
+// cause is why the run ended, where it did: the errors that follow are its
+// consequences.
+func (r *run) cause(err error) error {
+	if cause := context.Cause(r.ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// wait until the time is over or something is wrong.
+func (r *run) wait(during time.Duration) error {
+	timer := time.NewTimer(during)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-r.ledger.broken:
+	case <-r.ctx.Done():
+		return context.Cause(r.ctx)
+	}
+	return nil
+}
+
+// until shows a phase by its time.
+func (r *run) until(name string, during time.Duration) {
+	start := time.Now()
+	r.step(name, func() (int, int) {
+		return int(min(time.Since(start), during) / time.Millisecond), int(during / time.Millisecond)
+	})
+}
+
+const (
+	settleEvery = 2 * time.Millisecond
+	// linger is how long is listened for messages that come again.
+	linger = 250 * time.Millisecond
+	// resolve is how long is waited for the others after something went wrong,
+	// to tell what was lost from what was late.
+	resolve = 2 * time.Second
+)
+
+// settle waits until all that was sent has arrived, and a little longer for
+// what comes twice.
+func (r *run) settle() error {
+	r.step("waiting for the rest", func() (int, int) { return int(r.ledger.arrived.Load()), int(r.ledger.sent.Load()) })
+	if err := r.await(r.ledger.settled); err != nil {
+		return err
+	}
+	return r.wait(linger)
+}
+
+// await polls a condition until it holds, or nothing has arrived for as long as
+// is waited.
+func (r *run) await(done func() bool) error {
+	tick := time.NewTicker(settleEvery)
+	defer tick.Stop()
+	quiet, arrived := time.Now(), r.ledger.arrived.Load()
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-r.ctx.Done():
+			return context.Cause(r.ctx)
+		}
+		patience := r.opts.Patience
+		select {
+		case <-r.ledger.broken:
+			patience = min(patience, resolve)
+		default:
+		}
+		if n := r.ledger.arrived.Load(); n != arrived {
+			quiet, arrived = time.Now(), n
+		} else if time.Since(quiet) > patience {
+			return nil // the ledger knows what is missing
+		}
+	}
+	return nil
+}
+
+// end closes all connections, and returns the result with what went wrong.
+func (r *run) end(err error, metrics ...Metric) (*Result, error) {
+	defer r.fail(nil)
+	interrupted := err != nil && errors.Is(err, context.Canceled)
+	if err == nil {
+		err = r.ledger.close()
+	}
+	r.release()
+	close(r.shown)
+	r.tells.Wait()
+	result := &Result{
+		Scenario: r.scenario, Begun: r.began, Seconds: time.Since(r.began).Seconds(), Target: r.opts.Target.URL,
+		Settings: r.opts.settings(r.scenario), Metrics: metrics,
+		Sent: r.ledger.sent.Load(), Arrived: r.ledger.arrived.Load(), Redelivered: r.ledger.again.Load(), Leftover: r.foreign.Load(),
+	}
+	if interrupted {
+		return nil, err
+	}
+	if err != nil {
+		result.Failed = err.Error()
+		return result, fmt.Errorf("load: %s: %w", r.scenario, err)
+	}
+	if r.latency.sum().TotalCount() > 0 {
+		result.Histogram, err = r.latency.encoded()
+	}
+	return result, err
+}
+
+// releaseWithin bounds how long devices are forgotten.
+const releaseWithin = time.Minute
+
+// release forgets the devices, where they are the run's own, and ends their
+// connections.
+func (r *run) release() {
+	r.mu.Lock()
+	live := make([]*device, 0, len(r.live))
+	for d := range r.live {
+		d.leaving.Store(true)
+		live = append(live, d)
+	}
+	r.mu.Unlock()
+	var n atomic.Int64
+	if r.opts.Target.Forget {
+		r.step("forgetting the devices", func() (int, int) { return int(n.Load()), len(live) })
+	} else {
+		r.step("disconnecting", func() (int, int) { return int(n.Load()), len(live) })
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), releaseWithin)
+	defer cancel()
+	slots := make(chan struct{}, 32)
+	var wg sync.WaitGroup
+	for _, d := range live {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			if r.opts.Target.Forget {
+				_ = d.forget(ctx) // what is left over is a device that nobody uses
+			}
+			d.leave()
+			n.Add(1)
+		})
+	}
+	wg.Wait()
+	r.devices.Wait()
+}
