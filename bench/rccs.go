@@ -4,16 +4,20 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
+	"slices"
 	"strings"
 )
 
 // Serve starts the program rccs with its data in a directory, on free ports of
-// the loopback interface.
+// the loopback interface. Settings in the environment are not for it.
 func Serve(program, data string) (*Process, error) {
 	const free = "127.0.0.1:0"
-	return Start(exec.Command(program, "serve", "--data", data, "--log-level", "warn",
-		"--listen", free, "--nats-listen", free, "--admin-listen", free))
+	cmd := exec.Command(program, "serve", "--data", data, "--log-level", "warn",
+		"--listen", free, "--nats-listen", free, "--admin-listen", free)
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "RCCS_") })
+	return Start(cmd)
 }
 
 // Tokens has the program rccs make bearer tokens for devices, from the keys in

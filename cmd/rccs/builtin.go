@@ -71,7 +71,7 @@ var values = map[string][]string{
 }
 
 // files are the flags that name a file, with the ends of its name.
-var files = map[string][]string{"creds": {"creds"}, "config": {"conf"}}
+var files = map[string][]string{"creds": {"creds"}, "config": {"conf"}, "tokens": {"tokens", "txt"}, "save": {"json"}}
 
 // completeFlags offers names of files only where a file is meant.
 func completeFlags(cmd *cobra.Command) {

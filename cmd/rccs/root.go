@@ -85,6 +85,7 @@ Every flag can also be given in the environment: --nats-listen is RCCS_NATS_LIST
 		newStatusCommand(env), newDoctorCommand(env), newDevicesCommand(env), newEdgesCommand(env), newInboxCommand(env),
 		newRevocationsCommand(env), newAuditCommand(env), newMissedCommand(env), newReplayCommand(env), newTailCommand(env), newTraceCommand(env),
 		newBackupCommand(env), newRestoreCommand(env),
+		newBenchCommand(env),
 	)
 	root.AddCommand(newVersionCommand(env))
 	polish(root)

@@ -364,6 +364,7 @@ func TestCommandNamesAreThoseOfTheContract(t *testing.T) {
 		"rccs connect", "rccs creds", "rccs creds device", "rccs creds service", "rccs send", "rccs serve", "rccs version",
 		"rccs missed", "rccs replay", "rccs inbox ls", "rccs inbox show", "rccs inbox purge", "rccs devices ls", "rccs devices show",
 		"rccs devices forget", "rccs devices revoke", "rccs edges ls", "rccs tail", "rccs trace", "rccs status", "rccs doctor",
+		"rccs bench latency", "rccs bench throughput", "rccs bench fanout", "rccs bench storm", "rccs bench idle", "rccs bench slow", "rccs bench compare",
 	} {
 		if !slices.Contains(names, want) {
 			t.Errorf("no %q in %q", want, names)

@@ -49,6 +49,7 @@ func TestAllOverTLS(t *testing.T) {
 	if got := c.succeed(t, "connect", "alice/phone", "--ca", ca.File, "--count", "1", "--timeout", "30s"); !strings.Contains(got.out, `{"n":1}`) {
 		t.Errorf("printed %q", got.out)
 	}
+	c.succeed(t, "bench", "latency", "--ca", ca.File, "--devices", "2", "--duration", "50ms", "--warmup", "1ms")
 	c.succeed(t, "status", "--json")
 	c.succeed(t, "devices", "revoke", "alice/phone")
 

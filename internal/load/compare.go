@@ -9,10 +9,11 @@ import (
 
 // Change is one metric of two results.
 type Change struct {
-	Name    string
-	A, B    *Metric // nil where a result does not have it
-	Ratio   float64 // B to A; 0 where that has no meaning
-	Verdict Verdict
+	Name    string  `json:"name"`
+	A       *Metric `json:"a"` // nil where the result does not have it
+	B       *Metric `json:"b"`
+	Ratio   float64 `json:"ratio,omitempty"` // B to A; 0 where that has no meaning
+	Verdict Verdict `json:"verdict,omitempty"`
 }
 
 // Verdict says what a change is worth.
@@ -28,14 +29,18 @@ const (
 
 // Comparison is two results side by side.
 type Comparison struct {
-	Changes []Change
+	Changes []Change `json:"changes"`
 	// Differ are the settings that are not the same, with both values: the
 	// figures are then not of the same load.
-	Differ []SettingChange
+	Differ []SettingChange `json:"differ,omitempty"`
 }
 
 // SettingChange is a setting that two results do not share.
-type SettingChange struct{ Name, A, B string }
+type SettingChange struct {
+	Name string `json:"name"`
+	A    string `json:"a"`
+	B    string `json:"b"`
+}
 
 // Compare sets b beside a, which is older. A metric that has changed by no
 // more than the tolerance, 0.1 for a tenth, is the same.

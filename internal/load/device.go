@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -94,6 +95,7 @@ func (r *run) dial(ctx context.Context, a Account) (*device, error) {
 			under = &socket{Conn: nc}
 			return under, nil
 		},
+		TLSClientConfig:  r.opts.Target.TLS,
 		HandshakeTimeout: answerWithin,
 		ReadBufferSize:   r.readBuffer(),
 		WriteBufferSize:  r.opts.Bytes + 1<<10,
@@ -102,7 +104,7 @@ func (r *run) dial(ctx context.Context, a Account) (*device, error) {
 	}
 	ws, resp, err := dialer.DialContext(ctx, r.opts.Target.URL, nil)
 	if err != nil {
-		return nil, fmt.Errorf("connect %s to %s: %w", a.Name, r.opts.Target.URL, err)
+		return nil, fmt.Errorf("connect %s to %s: %w", a.Name, r.opts.Target.URL, turnedAway(resp, err))
 	}
 	_ = resp.Body.Close()
 	d.ws = ws
@@ -121,6 +123,33 @@ func (r *run) dial(ctx context.Context, a Account) (*device, error) {
 		}
 	})
 	return d, nil
+}
+
+// busyError is a connection that the server does not take now.
+type busyError struct {
+	status string
+	after  time.Duration // when it may be tried again
+}
+
+// Error implements error.
+func (e *busyError) Error() string {
+	return e.status + ": an edge bounds what one address may have, " +
+		"'rccs serve --help' says how (--max-address-connections, --address-attempts, --max-connections)"
+}
+
+// turnedAway makes of an error what the server answered, where it did. No less
+// than a tenth of a second passes before another attempt.
+func turnedAway(resp *http.Response, err error) error {
+	if resp == nil {
+		return err
+	}
+	_ = resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
+		return &busyError{status: resp.Status, after: max(time.Duration(min(seconds, 60))*time.Second, 100*time.Millisecond)}
+	}
+	return fmt.Errorf("%w: %s", err, resp.Status)
 }
 
 // register answers the challenge with a token, and waits to hear that it was
@@ -238,10 +267,12 @@ func (d *device) receiveControl(frame []byte) error {
 			return nil
 		}
 	}
-	switch c.Type {
-	case "error":
+	switch {
+	case c.Type == "error":
 		return refusal(c)
-	case "gap":
+	case c.Type == "gap" && c.Payload.Count > 0:
+		// Without a count it says only that something may be gone from before;
+		// whether that was of this run shows by itself.
 		return fmt.Errorf("the server tells of a gap in %s%s: %d messages from %d to %d are gone",
 			c.Payload.Lane, c.Payload.Topic, c.Payload.Count, c.Payload.From, c.Payload.To)
 	}
@@ -254,6 +285,8 @@ func refusal(c control) error {
 	switch c.Payload.Code {
 	case "QUEUE_FULL":
 		hint = " (more is sent to a device than it takes: a lower --rate or a shorter --duration)"
+	case "RATE_LIMITED":
+		hint = " (the edge bounds what a device or a user may send: a lower --rate, more --devices, or other bounds of 'rccs serve')"
 	case "DEVICE_NOT_FOUND":
 		hint = " (did something else forget the devices of this run?)"
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -200,6 +202,57 @@ func TestWhatWaitsIsLeftAlone(t *testing.T) {
 	}
 	opts.Target.Accounts, opts.Progress = opts.Target.Accounts[2:], nil
 	if _, err := load.Latency(t.Context(), opts); err == nil || !strings.Contains(err.Error(), "3 messages wait for it") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// A run that is given up leaves nothing behind, not even for devices that are
+// away.
+func TestInterruptedRunsForgetTheirDevices(t *testing.T) {
+	t.Parallel()
+	opts := load.Options{Devices: 3, Missed: 2, Target: target(t, "storm", 3)}
+	opts.Target.Forget = true
+	ctx, cancel := context.WithCancel(t.Context())
+	opts.Progress = func(p load.Progress) {
+		if strings.HasPrefix(p.Phase, "quiet") {
+			cancel()
+		}
+	}
+	if _, err := load.Storm(ctx, opts); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	// Without Forget it would say that messages wait.
+	opts = load.Options{Devices: 8, Rate: 100, Duration: 100 * time.Millisecond, Warmup: time.Millisecond, Target: opts.Target}
+	opts.Target.Forget = false
+	if _, err := load.Latency(t.Context(), opts); err != nil {
+		t.Error(err)
+	}
+}
+
+// An edge that turns devices away for a while is waited for; one that goes on
+// is an error that says what to do.
+func TestDevicesThatAreTurnedAwayComeBack(t *testing.T) {
+	t.Parallel()
+	to := target(t, "latency", 4)
+	var attempts atomic.Int64
+	var always atomic.Bool
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if n := attempts.Add(1); n <= 3 || always.Load() {
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
+		proxy(t, w, r, to.URL, untouched)
+	}))
+	t.Cleanup(s.Close)
+	opts := load.Options{Devices: 4, Rate: 100, Duration: 100 * time.Millisecond, Warmup: time.Millisecond, Target: to, Patience: 5 * time.Second}
+	opts.Target.URL = "ws" + strings.TrimPrefix(s.URL, "http")
+	r, err := load.Latency(t.Context(), opts)
+	if err != nil || r.Refused != 3 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	always.Store(true)
+	opts.Patience = 300 * time.Millisecond
+	if _, err := load.Latency(t.Context(), opts); err == nil || !strings.Contains(err.Error(), "429 Too Many Requests: an edge bounds") {
 		t.Errorf("error %v", err)
 	}
 }

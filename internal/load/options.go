@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"time"
@@ -23,6 +24,8 @@ type Account struct {
 type Target struct {
 	// URL is where it takes WebSockets. Needed.
 	URL string
+	// TLS is how a wss URL is connected to. nil: as the system has it.
+	TLS *tls.Config
 	// Accounts are the devices that may be used; [Needs] says how many a
 	// scenario takes. Nothing else may be using them.
 	Accounts []Account
@@ -88,8 +91,7 @@ func fill[T int | time.Duration](value *T, def T) {
 	}
 }
 
-// complete puts in the defaults, and checks.
-func (o *Options) complete(scenario string) error {
+func (o *Options) defaults(scenario string) {
 	fill(&o.Devices, 100)
 	fill(&o.Rate, 1000)
 	fill(&o.Duration, 10*time.Second)
@@ -102,9 +104,35 @@ func (o *Options) complete(scenario string) error {
 		fill(&o.Connecting, 256)
 	}
 	fill(&o.Connecting, 32)
-	switch {
-	case o.Target.URL == "":
+	if scenario == "slow" {
+		fill(&o.Stopped, max(o.Devices/20, 1))
+	}
+}
+
+// complete puts in the defaults, and checks.
+func (o *Options) complete(scenario string) error {
+	o.defaults(scenario)
+	if o.Target.URL == "" {
 		return errors.New("load: URL is needed")
+	}
+	if err := o.check(scenario); err != nil {
+		return err
+	}
+	if need := Needs(scenario, o.Devices); len(o.Target.Accounts) < need {
+		return fmt.Errorf("load: %d tokens are there, %s with %d devices needs %d", len(o.Target.Accounts), scenario, o.Devices, need)
+	}
+	return nil
+}
+
+// Check says whether a scenario could run with the options, whatever its
+// target.
+func Check(scenario string, o Options) error {
+	o.defaults(scenario)
+	return o.check(scenario)
+}
+
+func (o *Options) check(scenario string) error {
+	switch {
 	case o.Devices < 2:
 		return fmt.Errorf("load: %d devices: want 2 or more", o.Devices)
 	case o.Rate < 1 || o.Rate > mostRate:
@@ -117,11 +145,10 @@ func (o *Options) complete(scenario string) error {
 		return fmt.Errorf("load: %d missed messages: want 1 to 10000, which is what an inbox holds", o.Missed)
 	case o.Bytes < leastBytes || o.Bytes > mostBytes:
 		return fmt.Errorf("load: payloads of %d bytes: want %d to %d", o.Bytes, leastBytes, mostBytes)
+	case scenario == "slow" && (o.Stopped < 1 || o.Stopped >= o.Devices/2):
+		return fmt.Errorf("load: %d devices that stop reading, of %d that receive: want at least one, and at least one that reads", o.Stopped, o.Devices/2)
 	case o.Connecting < 1:
 		return fmt.Errorf("load: %d connecting at a time: want 1 or more", o.Connecting)
-	}
-	if need := Needs(scenario, o.Devices); len(o.Target.Accounts) < need {
-		return fmt.Errorf("load: %d tokens are there, %s with %d devices needs %d", len(o.Target.Accounts), scenario, o.Devices, need)
 	}
 	return checkOpenFiles(o.Devices + spareFiles)
 }

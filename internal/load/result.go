@@ -30,6 +30,9 @@ type Result struct {
 	Redelivered uint64 `json:"redelivered,omitempty"`
 	// Leftover came from runs that did not end, and was acknowledged.
 	Leftover uint64 `json:"leftover,omitempty"`
+	// Refused are attempts to connect that the server turned away, and that were
+	// made again when it said.
+	Refused uint64 `json:"refused,omitempty"`
 	// Failed says what went wrong. Metrics of such a run mean nothing.
 	Failed string `json:"failed,omitempty"`
 	// Histogram is that of the scenario's latency, in microseconds: an HDR

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,11 +36,13 @@ type run struct {
 	last         atomic.Int64 // when the last message arrived
 	foreign      atomic.Uint64
 	lostCount    atomic.Uint64
+	refused      atomic.Uint64 // attempts to connect that the server turned away
 	writeBuffers sync.Pool
 	devices      sync.WaitGroup // their read loops
 
 	mu   sync.Mutex
 	live map[*device]struct{} // connected
+	made map[Name]Account     // registered, and not forgotten
 
 	phase atomic.Pointer[phase]
 	shown chan struct{} // closed to end what tells of progress
@@ -58,7 +62,7 @@ func begin(ctx context.Context, scenario string, opts Options) (*run, error) {
 	now := time.Now()
 	r := &run{
 		scenario: scenario, opts: opts, id: uint64(now.UnixMicro()), origin: now, began: now, //nolint:gosec // after 1970
-		ledger: newLedger(), latency: newMeter(), live: make(map[*device]struct{}), shown: make(chan struct{}),
+		ledger: newLedger(), latency: newMeter(), live: make(map[*device]struct{}), made: make(map[Name]Account), shown: make(chan struct{}),
 	}
 	r.ctx, r.fail = context.WithCancelCause(ctx)
 	r.phase.Store(&phase{"starting", func() (int, int) { return 0, 0 }})
@@ -148,14 +152,27 @@ func (r *run) arrived(d *device, a arrival) error {
 	return nil
 }
 
-// connect connects a device.
+// connect connects a device. Where the server asks it to come back later, it
+// does, as long as is waited.
 func (r *run) connect(a Account) (*device, error) {
-	d, err := r.dial(r.ctx, a)
-	if err != nil {
-		return nil, err
+	var d *device
+	for start := time.Now(); ; {
+		var err error
+		if d, err = r.dial(r.ctx, a); err == nil {
+			break
+		}
+		var busy *busyError
+		if !errors.As(err, &busy) || time.Since(start)+busy.after > r.opts.Patience {
+			return nil, err
+		}
+		r.refused.Add(1)
+		if e := r.wait(busy.after); e != nil {
+			return nil, e
+		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.made[a.Name] = a
 	select {
 	case <-d.done: // and lost has been called, or waits for the lock
 	default:
@@ -188,12 +205,14 @@ func (r *run) connectAll(accounts []Account) ([]*device, error) {
 
 // each calls do for 0 to n-1, as many at a time as may connect at a time, and
 // returns the first error, after which it calls no more.
-func (r *run) each(n int, do func(i int) error) error {
-	ctx, cancel := context.WithCancelCause(r.ctx)
+func (r *run) each(n int, do func(i int) error) error { return each(r.ctx, r.opts.Connecting, n, do) }
+
+func each(ctx context.Context, atATime, n int, do func(i int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var next atomic.Int64
 	var wg sync.WaitGroup
-	for range min(r.opts.Connecting, n) {
+	for range min(atATime, n) {
 		wg.Go(func() {
 			for ctx.Err() == nil {
 				i := int(next.Add(1)) - 1
@@ -289,18 +308,18 @@ const (
 // what comes twice.
 func (r *run) settle() error {
 	r.step("waiting for the rest", func() (int, int) { return int(r.ledger.arrived.Load()), int(r.ledger.sent.Load()) })
-	if err := r.await(r.ledger.settled); err != nil {
+	if err := r.await(r.ledger.settled, &r.ledger.arrived); err != nil {
 		return err
 	}
 	return r.wait(linger)
 }
 
-// await polls a condition until it holds, or nothing has arrived for as long as
-// is waited.
-func (r *run) await(done func() bool) error {
+// await polls a condition until it holds, or what counts has not grown for as
+// long as is waited.
+func (r *run) await(done func() bool, counts *atomic.Uint64) error {
 	tick := time.NewTicker(settleEvery)
 	defer tick.Stop()
-	quiet, arrived := time.Now(), r.ledger.arrived.Load()
+	quiet, before := time.Now(), counts.Load()
 	for !done() {
 		select {
 		case <-tick.C:
@@ -313,8 +332,8 @@ func (r *run) await(done func() bool) error {
 			patience = min(patience, resolve)
 		default:
 		}
-		if n := r.ledger.arrived.Load(); n != arrived {
-			quiet, arrived = time.Now(), n
+		if n := counts.Load(); n != before {
+			quiet, before = time.Now(), n
 		} else if time.Since(quiet) > patience {
 			return nil // the ledger knows what is missing
 		}
@@ -329,13 +348,14 @@ func (r *run) end(err error, metrics ...Metric) (*Result, error) {
 	if err == nil {
 		err = r.ledger.close()
 	}
+	sent, arrived, again := r.ledger.sent.Load(), r.ledger.arrived.Load(), r.ledger.again.Load()
 	r.release()
 	close(r.shown)
 	r.tells.Wait()
 	result := &Result{
 		Scenario: r.scenario, Begun: r.began, Seconds: time.Since(r.began).Seconds(), Target: r.opts.Target.URL,
 		Settings: r.opts.settings(r.scenario), Metrics: metrics,
-		Sent: r.ledger.sent.Load(), Arrived: r.ledger.arrived.Load(), Redelivered: r.ledger.again.Load(), Leftover: r.foreign.Load(),
+		Sent: sent, Arrived: arrived, Redelivered: again, Leftover: r.foreign.Load(), Refused: r.refused.Load(),
 	}
 	if interrupted {
 		return nil, err
@@ -356,34 +376,59 @@ const releaseWithin = time.Minute
 // release forgets the devices, where they are the run's own, and ends their
 // connections.
 func (r *run) release() {
-	r.mu.Lock()
-	live := make([]*device, 0, len(r.live))
-	for d := range r.live {
-		d.leaving.Store(true)
-		live = append(live, d)
-	}
-	r.mu.Unlock()
-	var n atomic.Int64
-	if r.opts.Target.Forget {
-		r.step("forgetting the devices", func() (int, int) { return int(n.Load()), len(live) })
-	} else {
-		r.step("disconnecting", func() (int, int) { return int(n.Load()), len(live) })
-	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), releaseWithin)
 	defer cancel()
-	slots := make(chan struct{}, 32)
-	var wg sync.WaitGroup
-	for _, d := range live {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			if r.opts.Target.Forget {
-				_ = d.forget(ctx) // what is left over is a device that nobody uses
-			}
-			d.leave()
-			n.Add(1)
-		})
+	r.waits.Store(true) // for who is away, and will be forgotten
+	if r.opts.Target.Forget {
+		r.forgetAll(ctx)
 	}
-	wg.Wait()
+	r.mu.Lock()
+	live := slices.Collect(maps.Keys(r.live))
+	r.mu.Unlock()
+	for _, d := range live {
+		d.leaving.Store(true) // all, or one would be missed by the next
+	}
+	for _, d := range live {
+		r.disconnect(d)
+	}
 	r.devices.Wait()
 }
+
+// forgetAll has all devices forgotten that this run has registered. Those that
+// are away connect for it; what is left when that fails is a device that
+// nobody uses.
+func (r *run) forgetAll(ctx context.Context) {
+	r.mu.Lock()
+	by := make(map[Name]*device, len(r.live))
+	for d := range r.live {
+		by[d.name] = d
+	}
+	made := slices.Collect(maps.Values(r.made))
+	r.mu.Unlock()
+	var n atomic.Int64
+	r.step("forgetting the devices", func() (int, int) { return int(n.Load()), len(made) })
+	_ = each(ctx, forgetting, len(made), func(i int) error {
+		defer n.Add(1)
+		d := by[made[i].Name]
+		if d == nil {
+			var err error
+			if d, err = r.dial(ctx, made[i]); err != nil {
+				return err // the server is gone
+			}
+			defer d.leave()
+		}
+		_ = r.forget(ctx, d)
+		return nil
+	})
+}
+
+// forget has the server forget a device.
+func (r *run) forget(ctx context.Context, d *device) error {
+	r.mu.Lock()
+	delete(r.made, d.name)
+	r.mu.Unlock()
+	return d.forget(ctx)
+}
+
+// forgetting is how many devices are forgotten at a time.
+const forgetting = 32

@@ -34,7 +34,8 @@ type storm struct {
 	flows  []*flow
 	began  atomic.Int64 // when the storm began; 0: it has not
 	dialed []atomic.Int64
-	whole  atomic.Int64 // devices that have all
+	got    atomic.Uint64 // of what was missed; the probe's messages go on anyway
+	whole  atomic.Int64  // devices that have all
 }
 
 // measure counts the latency of the probe; that of what waited says nothing.
@@ -152,7 +153,7 @@ func (s *storm) feed(a Account, f *flow) error {
 		return &Violation{Flow: self.name, N: 1, What: "did not come in time"}
 	}
 	if s.opts.Target.Forget {
-		if err := d.forget(s.ctx); err != nil {
+		if err := s.forget(s.ctx, d); err != nil {
 			return err
 		}
 	}
@@ -162,6 +163,7 @@ func (s *storm) feed(a Account, f *flow) error {
 
 // missed is called for each message that a device had missed.
 func (s *storm) missed(i int) {
+	s.got.Add(1)
 	if s.flows[i].arrived.Load() < uint64(s.opts.Missed) { //nolint:gosec // checked to be above 0
 		return
 	}
@@ -185,7 +187,7 @@ func (s *storm) storm(accounts []Account) ([]Metric, error) {
 		return nil, err
 	}
 	connected := time.Duration(s.now() - start)
-	if err := s.await(func() bool { return s.whole.Load() >= n }); err != nil {
+	if err := s.await(func() bool { return s.whole.Load() >= n }, &s.got); err != nil {
 		return nil, err
 	}
 	took := time.Duration(s.now() - start)

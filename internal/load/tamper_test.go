@@ -1,0 +1,134 @@
+package load_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/rccs-io/rccs/internal/load"
+)
+
+// tampered is a proxy before a server that does something to the frames that
+// carry messages of a run, on their way to each device. frame is called with
+// one after the other, from 1, and returns what goes on.
+func tampered(t *testing.T, url string, frame func(n int, data []byte) [][]byte) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { proxy(t, w, r, url, frame) }))
+	t.Cleanup(s.Close)
+	return "ws" + strings.TrimPrefix(s.URL, "http")
+}
+
+func untouched(_ int, data []byte) [][]byte { return [][]byte{data} }
+
+// proxy is one connection.
+func proxy(t *testing.T, w http.ResponseWriter, r *http.Request, url string, frame func(n int, data []byte) [][]byte) {
+	t.Helper()
+	dialer := websocket.Dialer{Subprotocols: []string{"rccs.v1"}}
+	server, resp, err := dialer.DialContext(r.Context(), url, nil)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	_ = resp.Body.Close()
+	upgrader := websocket.Upgrader{Subprotocols: []string{"rccs.v1"}}
+	device, err := upgrader.Upgrade(w, r, nil)
+	if err != nil {
+		t.Error(errors.Join(err, server.Close()))
+		return
+	}
+	var ends sync.WaitGroup
+	ends.Go(func() { pump(server, device, untouched) })
+	pump(device, server, frame)
+	ends.Wait()
+}
+
+// pump copies frames until one side ends, and ends the other.
+func pump(to, from *websocket.Conn, frame func(n int, data []byte) [][]byte) {
+	defer func() { _ = errors.Join(to.Close(), from.Close()) }()
+	n := 0
+	for {
+		kind, data, err := from.ReadMessage()
+		if err != nil {
+			return
+		}
+		frames := [][]byte{data}
+		if bytes.Contains(data, []byte(`"payload":{"run":`)) {
+			n++
+			frames = frame(n, data)
+		}
+		for _, data := range frames {
+			if to.WriteMessage(kind, data) != nil {
+				return
+			}
+		}
+	}
+}
+
+// A server that loses, doubles or swaps a message fails each scenario, and the
+// message is named.
+func TestTamperedMessagesAreFound(t *testing.T) {
+	t.Parallel()
+	double := func(n int, data []byte) [][]byte {
+		if n == 3 {
+			return [][]byte{data, data}
+		}
+		return [][]byte{data}
+	}
+	lose := func(n int, data []byte) [][]byte {
+		if n == 3 {
+			return nil
+		}
+		return [][]byte{data}
+	}
+	// Only one device gets more than one message in this test where this is used.
+	var held []byte
+	swap := func(n int, data []byte) [][]byte {
+		switch n {
+		case 3:
+			held = data
+			return nil
+		case 4:
+			return [][]byte{data, held}
+		}
+		return [][]byte{data}
+	}
+	paced := load.Options{Devices: 2, Rate: 50, Duration: 400 * time.Millisecond, Warmup: time.Millisecond}
+	for _, c := range []struct {
+		name, scenario string
+		run            func(context.Context, load.Options) (*load.Result, error)
+		opts           load.Options
+		frame          func(n int, data []byte) [][]byte
+		message, want  string
+	}{
+		{"doubled", "latency", load.Latency, paced, double, "message 3 of user0/left to user0/right, lane normal", "came twice"},
+		{"lost", "latency", load.Latency, paced, lose, "message 3 of user0/left to user0/right, lane normal", "is lost"},
+		{"swapped", "latency", load.Latency, paced, swap, "message 3 of user0/left to user0/right, lane normal", "came after a later one"},
+		{"lost under load", "throughput", load.Throughput, load.Options{Devices: 2, Window: 5, Warmup: time.Millisecond}, lose, "message 3 of ", "is lost"},
+		{"doubled in a topic", "fanout", load.Fanout, load.Options{Devices: 2, Window: 5, Warmup: time.Millisecond}, double, "message 3 of topic bench.", "came twice"},
+		{"lost for who comes back", "storm", load.Storm, load.Options{Devices: 2, Missed: 5}, lose, "message 3 of ", "is lost"},
+		{"doubled for who reads", "slow", load.Slow, load.Options{Devices: 4, Rate: 100, Warmup: time.Millisecond, Stopped: 1}, double, "message 3 of ", "came twice"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			c.opts.Target = target(t, c.scenario, c.opts.Devices)
+			c.opts.Target.URL = tampered(t, c.opts.Target.URL, c.frame)
+			c.opts.Patience = 5 * time.Second
+			r, err := c.run(t.Context(), c.opts)
+			var v *load.Violation
+			if !errors.As(err, &v) || !strings.Contains(v.Error(), c.message) || !strings.Contains(v.Error(), c.want) {
+				t.Fatalf("error %v, want one with %q and %q", err, c.message, c.want)
+			}
+			if r == nil || r.Failed != v.Error() || r.Histogram != "" {
+				t.Errorf("result %+v", r)
+			}
+		})
+	}
+}
