@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
@@ -87,4 +88,17 @@ func (c Credential) Account() (string, error) {
 		return claims.IssuerAccount, nil
 	}
 	return claims.Issuer, nil
+}
+
+// Holder is who the credential says it is of, and when it ends; zero is never.
+// That it is true is for a server to check.
+func (c Credential) Holder() (name string, expires time.Time, err error) {
+	claims, err := jwt.DecodeUserClaims(c.JWT)
+	if err != nil {
+		return "", expires, fmt.Errorf("auth: credential: %w", err)
+	}
+	if claims.Expires != 0 {
+		expires = time.Unix(claims.Expires, 0).UTC()
+	}
+	return claims.Name, expires, nil
 }

@@ -68,9 +68,37 @@ func (k *Keystore) IssueDevice(a subjects.Address, opts DeviceOptions) (Credenti
 		u.expires = DefaultExpiry
 	}
 	if opts.Type != "" {
-		u.tag = typeTag(opts.Type)
+		u.tags = []string{typeTag(opts.Type)}
 	}
 	return k.issue(k.tenantKey, u)
+}
+
+// tagEnrolled marks a token whose key the device made itself: it can be
+// renewed.
+const tagEnrolled = "rccs-enrolled"
+
+// EnrollDevice signs a device's token for a key that the device made itself,
+// whose seed stays there. Such a key is not derived: who calls this must record
+// it, so that [RevokeKeys] can be given it. Bearer is not heeded: the token is of
+// no use without the key.
+func (k *Keystore) EnrollDevice(a subjects.Address, publicKey string, opts DeviceOptions) (string, error) {
+	if err := a.Check(); err != nil {
+		return "", fmt.Errorf("auth: %w", err)
+	}
+	if err := opts.Check(); err != nil {
+		return "", err
+	}
+	if !nkeys.IsValidPublicUserKey(publicKey) {
+		return "", fmt.Errorf("auth: %w: not the public key of a user", ErrMalformed)
+	}
+	u := user{name: a.String(), expires: opts.Expires, allow: subjects.ForDevice(a.Key()), tags: []string{tagEnrolled}}
+	if u.expires == 0 {
+		u.expires = DefaultExpiry
+	}
+	if opts.Type != "" {
+		u.tags = append(u.tags, typeTag(opts.Type))
+	}
+	return k.sign(k.tenantKey, publicKey, u)
 }
 
 // CheckService says whether name can be a service's: a name without '/', which
@@ -136,10 +164,11 @@ func (k *Keystore) IssueSystem(name string) (Credential, error) {
 
 // user is what goes into a user JWT.
 type user struct {
-	name, label, tag string
-	bearer           bool
-	expires          time.Duration
-	allow            subjects.Permissions
+	name, label string
+	tags        []string
+	bearer      bool
+	expires     time.Duration
+	allow       subjects.Permissions
 }
 
 func checkExpiry(d time.Duration) error {
@@ -158,6 +187,15 @@ func (k *Keystore) issue(by *signer, u user) (Credential, error) {
 	if err != nil {
 		return Credential{}, err
 	}
+	token, err := k.sign(by, public, u)
+	if err != nil {
+		return Credential{}, err
+	}
+	return Credential{JWT: token, Seed: seed}, nil
+}
+
+// sign makes the token of a user with this key.
+func (k *Keystore) sign(by *signer, public string, u user) (string, error) {
 	claims := jwt.NewUserClaims(public)
 	claims.Name = u.name
 	if by == k.tenantKey { // not the account's own key, so it must be named
@@ -167,17 +205,23 @@ func (k *Keystore) issue(by *signer, u user) (Credential, error) {
 	claims.Pub.Allow.Add(u.allow.Publish...)
 	claims.Sub.Allow.Add(u.allow.Subscribe...)
 	claims.Sub.Deny.Add(u.allow.Unheard...)
-	if u.tag != "" {
-		claims.Tags.Add(u.tag)
-	}
+	claims.Tags.Add(u.tags...)
 	if u.expires > 0 {
 		claims.Expires = time.Now().Add(u.expires).Unix()
 	}
 	token, err := claims.Encode(by)
 	if err != nil {
-		return Credential{}, fmt.Errorf("auth: sign %q: %w", u.name, err)
+		return "", fmt.Errorf("auth: sign %q: %w", u.name, err)
 	}
-	return Credential{JWT: token, Seed: seed}, nil
+	return token, nil
+}
+
+// Secret is a secret of the installation for one use, which label names: HMAC
+// of it, keyed by the account's seed.
+func (k *Keystore) Secret(label string) []byte {
+	mac := hmac.New(sha256.New, k.derive)
+	mac.Write([]byte("rccs secret v1\n" + label))
+	return mac.Sum(nil)
 }
 
 func serviceLabel(name string) string { return "service " + name }
