@@ -17,6 +17,8 @@ type Dial func(name string, opts ...nats.Option) (*nats.Conn, error)
 type Options struct {
 	// Dial is needed. Connections are closed by Stop.
 	Dial Dial
+	// Enroller signs devices' tokens; nil: this coordinator enrols none.
+	Enroller Enroller
 	// Name tells this coordinator from others, for people; empty: its id.
 	Name string
 	// Version of the program. Default "0.0.0".

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/rccs-io/rccs/internal/enroll"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -77,7 +79,7 @@ func startService(c *Coordinator) (*service, error) {
 		Name: ServiceName, ID: c.id, Version: semantic(c.opts.Version), Metadata: map[string]string{"name": c.opts.Name},
 	}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.all = append(c.operatorEndpoints(), c.deviceEndpoints()...)
+	s.all = slices.Concat(c.operatorEndpoints(), c.deviceEndpoints(), c.enrollEndpoints())
 	for _, e := range s.all {
 		e.stats = micro.EndpointStats{Name: e.name, Subject: e.subject, QueueGroup: micro.DefaultQueueGroup}
 		sub, err := c.core.QueueSubscribe(e.subject, micro.DefaultQueueGroup, func(m *nats.Msg) { s.take(e, m) })
@@ -174,6 +176,9 @@ func (s *service) answer(e *endpoint, req *request, value any, werr *wire.Error,
 		code = string(werr.Code)
 		m.Data = werr.AppendPayload(nil)
 		m.Header = nats.Header{micro.ErrorHeader: {werr.Text()}, micro.ErrorCodeHeader: {strconv.Itoa(status(werr.Code))}}
+		if werr.RetryAfter > 0 {
+			m.Header.Set(enroll.HeaderRetryAfter, enroll.RetrySeconds(werr))
+		}
 	}
 	s.c.metrics.requests.WithLabelValues(e.name, code).Inc()
 	e.count(took, werr)

@@ -29,6 +29,9 @@ func parseEntry(prefix, subject string) (Key, bool) {
 // DeviceEntry is the key of a device in [BucketDevices] and [BucketSessions].
 func DeviceEntry(k Key) string { return entry(string(k)) }
 
+// UserEntries is a filter for the entries of all devices of a user.
+func UserEntries(user UserID) string { return entry(Escape(string(user))) + ".*" }
+
 // DeviceSubject is the subject of a device's entry in the bucket's stream.
 func DeviceSubject(k Key) string { return kvDevices + DeviceEntry(k) }
 

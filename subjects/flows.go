@@ -252,3 +252,8 @@ func AllAudits() string { return "rccs.audit.*" }
 // Drain is where an edge is asked to send its devices elsewhere, or to take them
 // again; edge is its id.
 func Drain(edge string) string { return "rccs.edge." + edge + ".drain" }
+
+// PartEndpoint is an endpoint of the coordinator for RCCS's own parts alone:
+// services may call what has one token behind "rccs.coordinator", and this has
+// two.
+func PartEndpoint(endpoint string) string { return "rccs.coordinator.part." + endpoint }

@@ -35,6 +35,10 @@ const (
 	BucketAccount = "RCCS_ACCOUNT"
 	// BucketTasks records which device a task belongs to.
 	BucketTasks = "RCCS_TASKS"
+	// BucketCodes holds one-time codes of enrolment, hashed.
+	BucketCodes = "RCCS_CODES"
+	// BucketEnrolled records the keys that devices made themselves.
+	BucketEnrolled = "RCCS_ENROLLED"
 )
 
 // FirstTopicSeq is the first sequence of [StreamTopic]. It is above all that

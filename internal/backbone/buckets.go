@@ -15,6 +15,10 @@ import (
 // the edge is dead, and its sessions end.
 const EdgeLease = 10 * time.Second
 
+// codeLife is how long a one-time code of enrolment is kept: longer than any is
+// good.
+const codeLife = 25 * time.Hour
+
 // bucketHistory is how many values of a key are kept.
 const bucketHistory = 1
 
@@ -27,6 +31,8 @@ func (p Plan) buckets() []jetstream.KeyValueConfig {
 		{Bucket: subjects.BucketEdges, Description: "The lease of each edge", TTL: EdgeLease},
 		{Bucket: subjects.BucketAccount, Description: "The tenant's account JWT"},
 		{Bucket: subjects.BucketTasks, Description: "Which device each task belongs to", TTL: p.MaxAge},
+		{Bucket: subjects.BucketCodes, Description: "One-time codes of enrolment, hashed", TTL: codeLife},
+		{Bucket: subjects.BucketEnrolled, Description: "The keys that devices made themselves"},
 	}
 }
 

@@ -26,7 +26,7 @@ var may = map[string][]string{
 	"auth":              {"subjects"},
 	"client":            {"subjects", "wire"},
 	"edge":              {"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/roster", "internal/topic", "subjects", "wire"},
-	"coordinator":       {"internal/audit", "internal/direct", "internal/envelope", "internal/inbox", "internal/ops", "internal/reader", "internal/roster", "subjects", "wire"},
+	"coordinator":       {"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/inbox", "internal/ops", "internal/reader", "internal/roster", "subjects", "wire"},
 	"internal/reader":   {},
 	"internal/direct":   {},
 	"internal/tlsfiles": {},
@@ -37,6 +37,7 @@ var may = map[string][]string{
 	"internal/ops": {
 		"auth", "internal/audit", "internal/direct", "internal/envelope", "internal/inbox", "internal/reader", "internal/roster", "subjects", "wire",
 	},
+	"internal/enroll":   {"auth", "subjects", "wire"},
 	"internal/backbone": {"subjects"},
 	"internal/snapshot": {"internal/direct"},
 	"internal/backup":   {"auth", "internal/backbone", "internal/direct", "internal/snapshot", "subjects"},
@@ -49,13 +50,13 @@ var may = map[string][]string{
 	"internal/load": {},
 	"e2e":           {}, // tests only, against the built program
 	"internal/node": {
-		"", "auth", "coordinator", "edge", "internal/backbone", "internal/direct", "internal/inbox", "internal/reader", "internal/roster", "internal/tlsfiles", "internal/topic", "subjects", "wire",
+		"", "auth", "coordinator", "edge", "internal/backbone", "internal/direct", "internal/enroll", "internal/inbox", "internal/reader", "internal/roster", "internal/tlsfiles", "internal/topic", "subjects", "wire",
 	},
 	// The load generator shares nothing with what it measures.
 	"bench":       {},
 	"bench/relay": {},
 	"cmd/rccs": {
-		"", "auth", "bench", "client", "edge", "internal/audit", "internal/backbone", "internal/backup", "internal/load", "internal/node", "internal/ops",
+		"", "auth", "bench", "client", "edge", "internal/audit", "internal/backbone", "internal/backup", "internal/enroll", "internal/load", "internal/node", "internal/ops",
 		"internal/tlsfiles", "internal/trial", "subjects", "wire",
 	},
 }

@@ -15,10 +15,15 @@ func (n *Node) startCoordinator(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	dial := func(name string, opts ...nats.Option) (*nats.Conn, error) {
+		return connect("", append([]nats.Option{n.server.InProcess(), cred, nats.Name("rccs coordinator " + name)}, opts...)...)
+	}
+	enroller, err := n.startEnrolment(ctx, dial)
+	if err != nil {
+		return err
+	}
 	n.coord, err = coordinator.New(coordinator.Options{
-		Dial: func(name string, opts ...nats.Option) (*nats.Conn, error) {
-			return connect("", append([]nats.Option{n.server.InProcess(), cred, nats.Name("rccs coordinator " + name)}, opts...)...)
-		},
+		Dial: dial, Enroller: enroller,
 		Name: edgeName(n.opts.Listen), Version: n.opts.Version, Logger: n.opts.Logger, Metrics: n.registry,
 	})
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/edge"
+	"github.com/rccs-io/rccs/internal/enroll"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/internal/roster"
@@ -263,7 +264,7 @@ func (p *edgePart) listen(ctx context.Context) error {
 		l = tls.NewListener(l, p.tls.Config())
 	}
 	p.http = &http.Server{
-		Handler:           guarded(p.server, edgePolicy),
+		Handler:           guarded(p.routes(), edgePolicy),
 		ReadHeaderTimeout: requestWithin,
 		// Of what is no WebSocket: those have time limits of their own.
 		ReadTimeout:    requestWithin,
@@ -283,6 +284,16 @@ func (p *edgePart) listen(ctx context.Context) error {
 		p.served <- err
 	}()
 	return nil
+}
+
+// routes are the edge's paths for devices.
+func (p *edgePart) routes() http.Handler {
+	mux := http.NewServeMux()
+	gateway := enroll.NewGateway(p.core, p.opts.logger)
+	mux.Handle(enroll.PathEnroll, gateway)
+	mux.Handle(enroll.PathRenew, gateway)
+	mux.Handle("/", p.server)
+	return mux
 }
 
 // stop ends the edge: devices are told to go, acknowledgements are stored,

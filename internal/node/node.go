@@ -45,10 +45,21 @@ type Options struct {
 	// InboxLimit is how many unacknowledged messages an inbox may hold.
 	// Default 10,000.
 	InboxLimit int
+	// Enrolment says how devices are enrolled.
+	Enrolment Enrolment
 	// Logger; nil discards.
 	Logger *slog.Logger
 	// StopWithin bounds a stop. Default 8 s.
 	StopWithin time.Duration
+}
+
+// Enrolment says how devices that make their own key get a credential.
+type Enrolment struct {
+	// Life of a credential. Default 24 h.
+	Life time.Duration
+	// RenewFor is how long after a credential was made the next one can be
+	// had with the same key. Default 30 days.
+	RenewFor time.Duration
 }
 
 func (o *Options) validate() error {

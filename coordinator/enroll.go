@@ -1,0 +1,78 @@
+package coordinator
+
+import (
+	"context"
+
+	"github.com/rccs-io/rccs/internal/enroll"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// Enroller signs devices' tokens; [enroll.Service] is one. Its errors are told
+// as [wire.AsError] says.
+type Enroller interface {
+	Enroll(ctx context.Context, body []byte, from string) (*wire.Enrolled, error)
+	Renew(ctx context.Context, body []byte, who subjects.Address) (*wire.Enrolled, error)
+	NewCode(ctx context.Context, body []byte) (*enroll.Code, error)
+}
+
+// Bounds of the endpoints for enrolment.
+const (
+	enrollWorkers = 16
+	enrollBacklog = 1024
+)
+
+// enrollEndpoints are those of a coordinator that can sign: for services, who
+// pass on what a device signed; for edges; and for devices that renew over
+// NATS.
+func (c *Coordinator) enrollEndpoints() []*endpoint {
+	if c.opts.Enroller == nil {
+		return nil
+	}
+	work := newPool(enrollWorkers, enrollBacklog)
+	at := func(name, subject string, device bool, h handler, does string) *endpoint {
+		return &endpoint{name: name, subject: subject, does: does, handle: h, pool: work, device: device, within: operatorWithin}
+	}
+	return []*endpoint{
+		at("enroll", subjects.CoordinatorEndpoint(enroll.EndpointEnroll), false, c.enrollForService, "Enrols a device that signed the request"),
+		at("renew", subjects.CoordinatorEndpoint(enroll.EndpointRenew), false, c.renewForDevice, "Renews the credential of a device that signed the request"),
+		at("part-enroll", subjects.PartEndpoint(enroll.EndpointEnroll), false, c.enrollForEdge, "Enrols a device, for edges"),
+		at("part-renew", subjects.PartEndpoint(enroll.EndpointRenew), false, c.renewForDevice, "Renews a device's credential, for edges"),
+		at("part-enroll-code", subjects.PartEndpoint(enroll.EndpointCode), false, c.newCode, "Makes a one-time code, for operators"),
+		at("device-renew", subjects.AnyDeviceEndpoint(enroll.EndpointRenew), true, c.renewOwn, "Renews the credential of the device that asks"),
+	}
+}
+
+func (c *Coordinator) enrollForEdge(ctx context.Context, req *request) (any, *wire.Error) {
+	return told(c.opts.Enroller.Enroll(ctx, req.Data, req.Header.Get(enroll.HeaderFrom)))
+}
+
+// enrollForService counts all services as one address: what they say of whom
+// they ask for is their word.
+func (c *Coordinator) enrollForService(ctx context.Context, req *request) (any, *wire.Error) {
+	return told(c.opts.Enroller.Enroll(ctx, req.Data, "services"))
+}
+
+// renewForDevice goes by the signature alone.
+func (c *Coordinator) renewForDevice(ctx context.Context, req *request) (any, *wire.Error) {
+	return told(c.opts.Enroller.Renew(ctx, req.Data, subjects.Address{}))
+}
+
+func (c *Coordinator) renewOwn(ctx context.Context, req *request) (any, *wire.Error) {
+	a, werr := req.owner()
+	if werr != nil {
+		return nil, werr
+	}
+	return told(c.opts.Enroller.Renew(ctx, req.Data, a))
+}
+
+func (c *Coordinator) newCode(ctx context.Context, req *request) (any, *wire.Error) {
+	return told(c.opts.Enroller.NewCode(ctx, req.Data))
+}
+
+func told[T any](answer *T, err error) (any, *wire.Error) {
+	if err != nil {
+		return nil, wire.AsError(err)
+	}
+	return answer, nil
+}

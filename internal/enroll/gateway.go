@@ -1,0 +1,163 @@
+package enroll
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// Paths of a [Gateway].
+const (
+	PathEnroll = "/v1/enroll"
+	PathRenew  = "/v1/renew"
+)
+
+// HeaderFrom carries the address of who asks to the coordinator.
+const HeaderFrom = "Rccs-Remote"
+
+// Endpoints of the coordinator.
+const (
+	EndpointEnroll = "enroll"
+	EndpointRenew  = "renew"
+	EndpointCode   = "enroll-code"
+)
+
+const (
+	gatewayWithin = 15 * time.Second
+	// gatewayMost is how many requests are under way; more are sent away.
+	gatewayMost = 256
+)
+
+// Gateway is an http.Handler that passes requests on to a coordinator, over a
+// connection of a part of RCCS.
+type Gateway struct {
+	nc   *nats.Conn
+	log  *slog.Logger
+	busy chan struct{}
+}
+
+// NewGateway passes on over nc, which stays the caller's. A nil log discards.
+func NewGateway(nc *nats.Conn, log *slog.Logger) *Gateway {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Gateway{nc: nc, log: log, busy: make(chan struct{}, gatewayMost)}
+}
+
+// ServeHTTP implements [http.Handler].
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// Nothing here rests on cookies, so pages of any origin may ask.
+	w.Header().Set("Access-Control-Allow-Origin", "*")
+	endpoint := EndpointEnroll
+	switch {
+	case r.URL.Path == PathRenew:
+		endpoint = EndpointRenew
+	case r.URL.Path != PathEnroll:
+		http.NotFound(w, r)
+		return
+	}
+	switch r.Method {
+	case http.MethodPost:
+		g.pass(w, r, endpoint)
+	case http.MethodOptions:
+		w.Header().Set("Access-Control-Allow-Methods", http.MethodPost)
+		w.Header().Set("Access-Control-Allow-Headers", "Content-Type")
+		w.Header().Set("Access-Control-Max-Age", "86400")
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		w.Header().Set("Allow", "POST, OPTIONS")
+		refuse(w, http.StatusMethodNotAllowed, wire.NewError(wire.BadMessage, "POST a signed request here"))
+	}
+}
+
+// pass answers with what the coordinator says.
+func (g *Gateway) pass(w http.ResponseWriter, r *http.Request, endpoint string) {
+	select {
+	case g.busy <- struct{}{}:
+		defer func() { <-g.busy }()
+	default:
+		werr := wire.NewError(wire.Unavailable, "too many requests are under way, try again")
+		werr.RetryAfter = time.Second
+		refuse(w, http.StatusServiceUnavailable, werr)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), gatewayWithin)
+	defer cancel()
+	// A body that comes too slowly must not hold its place for ever.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(gatewayWithin))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, wire.MaxEnrollment))
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		refuse(w, http.StatusRequestEntityTooLarge, wire.Errorf(wire.MessageTooLarge, "at most %d bytes are taken", tooLarge.Limit))
+		return
+	} else if err != nil {
+		refuse(w, http.StatusBadRequest, wire.NewError(wire.BadMessage, "the body did not come"))
+		return
+	}
+	g.ask(ctx, w, &nats.Msg{
+		Subject: subjects.PartEndpoint(endpoint), Data: body, Header: nats.Header{HeaderFrom: {host(r.RemoteAddr)}},
+	})
+}
+
+func (g *Gateway) ask(ctx context.Context, w http.ResponseWriter, m *nats.Msg) {
+	answer, err := g.nc.RequestMsgWithContext(ctx, m)
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		refuse(w, http.StatusServiceUnavailable, wire.NewError(wire.Unavailable, "nobody who has the installation's keys runs: start 'rccs serve'"))
+		return
+	case errors.Is(err, context.DeadlineExceeded):
+		refuse(w, http.StatusGatewayTimeout, wire.NewError(wire.Timeout, ""))
+		return
+	case err != nil:
+		g.log.Warn("request not passed on", "err", err)
+		refuse(w, http.StatusServiceUnavailable, wire.NewError(wire.Unavailable, ""))
+		return
+	}
+	status, err := strconv.Atoi(answer.Header.Get(micro.ErrorCodeHeader))
+	if err != nil || status < 400 || status > 599 {
+		status = http.StatusOK
+	}
+	if wait := answer.Header.Get(HeaderRetryAfter); wait != "" {
+		w.Header().Set(HeaderRetryAfter, wait)
+	}
+	tell(w, status, answer.Data)
+}
+
+// HeaderRetryAfter is in seconds, as in HTTP.
+const HeaderRetryAfter = "Retry-After"
+
+func refuse(w http.ResponseWriter, status int, werr *wire.Error) {
+	if werr.RetryAfter > 0 {
+		w.Header().Set(HeaderRetryAfter, RetrySeconds(werr))
+	}
+	tell(w, status, werr.AppendPayload(nil))
+}
+
+// RetrySeconds is an error's RetryAfter in whole seconds, rounded up.
+func RetrySeconds(werr *wire.Error) string {
+	return strconv.FormatInt(int64((werr.RetryAfter+time.Second-1)/time.Second), 10)
+}
+
+func tell(w http.ResponseWriter, status int, body []byte) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n'))
+}
+
+func host(address string) string {
+	if h, _, err := net.SplitHostPort(address); err == nil {
+		return h
+	}
+	return address
+}

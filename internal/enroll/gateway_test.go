@@ -1,0 +1,91 @@
+package enroll_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/enroll"
+	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// front is a gateway, and a coordinator in whose place answer answers.
+func front(t *testing.T, answer func(m *nats.Msg)) http.Handler {
+	t.Helper()
+	nc := natstest.Server(t).Conn(t)
+	if answer != nil {
+		_, err := nc.Subscribe(subjects.PartEndpoint("*"), answer)
+		check(t, err)
+		check(t, nc.Flush())
+	}
+	return enroll.NewGateway(nc, nil)
+}
+
+func ask(h http.Handler, method, path string, body io.Reader) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(method, path, body))
+	return w
+}
+
+func told(t *testing.T, w *httptest.ResponseRecorder, status int, code wire.Code) {
+	t.Helper()
+	var e struct{ Code, Message string }
+	if err := json.Unmarshal(w.Body.Bytes(), &e); err != nil {
+		t.Fatalf("status %d, %q: %v", w.Code, w.Body, err)
+	}
+	if w.Code != status || e.Code != string(code) || e.Message == "" {
+		t.Errorf("status %d, %+v; want %d, %s", w.Code, e, status, code)
+	}
+}
+
+func TestAGatewayPassesOnAndTellsWhatIsAnswered(t *testing.T) {
+	t.Parallel()
+	h := front(t, func(m *nats.Msg) {
+		_ = m.Respond([]byte(`{"jwt":"` + m.Subject + ` ` + string(m.Data) + ` ` + m.Header.Get(enroll.HeaderFrom) + `"}`))
+	})
+	for path, want := range map[string]string{
+		"/v1/enroll": "rccs.coordinator.part.enroll hello 192.0.2.1", "/v1/renew": "rccs.coordinator.part.renew hello 192.0.2.1",
+	} {
+		w := ask(h, http.MethodPost, path, strings.NewReader("hello"))
+		if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), want) || w.Header().Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: status %d, %s", path, w.Code, w.Body)
+		}
+	}
+}
+
+func TestAGatewayTellsWhenToComeAgain(t *testing.T) {
+	t.Parallel()
+	h := front(t, func(m *nats.Msg) {
+		_ = m.RespondMsg(&nats.Msg{
+			Data:   []byte(`{"code":"RATE_LIMITED","message":"wait"}`),
+			Header: nats.Header{"Nats-Service-Error-Code": {"429"}, "Nats-Service-Error": {"wait"}, enroll.HeaderRetryAfter: {"7"}},
+		})
+	})
+	w := ask(h, http.MethodPost, "/v1/enroll", strings.NewReader("{}"))
+	told(t, w, http.StatusTooManyRequests, wire.RateLimited)
+	if w.Header().Get("Retry-After") != "7" {
+		t.Errorf("headers %v", w.Header())
+	}
+}
+
+func TestAGatewayRefusesWhatItNeedNotPassOn(t *testing.T) {
+	t.Parallel()
+	h := front(t, nil)
+	told(t, ask(h, http.MethodPost, "/v1/enroll", bytes.NewReader(make([]byte, wire.MaxEnrollment+1))), http.StatusRequestEntityTooLarge, wire.MessageTooLarge)
+	told(t, ask(h, http.MethodGet, "/v1/enroll", nil), http.StatusMethodNotAllowed, wire.BadMessage)
+	told(t, ask(h, http.MethodPost, "/v1/renew", strings.NewReader("{}")), http.StatusServiceUnavailable, wire.Unavailable) // nobody there
+	if w := ask(h, http.MethodOptions, "/v1/enroll", nil); w.Code != http.StatusNoContent || w.Header().Get("Access-Control-Allow-Origin") != "*" {
+		t.Errorf("status %d, %v", w.Code, w.Header())
+	}
+	if w := ask(h, http.MethodPost, "/v1/other", nil); w.Code != http.StatusNotFound {
+		t.Errorf("status %d", w.Code)
+	}
+}

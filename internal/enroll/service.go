@@ -1,0 +1,356 @@
+package enroll
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nkeys"
+
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// How long things last when nothing is said.
+const (
+	DefaultLife     = 24 * time.Hour
+	DefaultRenewFor = 30 * 24 * time.Hour
+	// clockSkew is how far the time of a request may be from the clock here.
+	clockSkew = 5 * time.Minute
+)
+
+// Signer signs tokens; [auth.Keystore] is one.
+type Signer interface {
+	EnrollDevice(a subjects.Address, publicKey string, opts auth.DeviceOptions) (string, error)
+	Secret(label string) []byte
+}
+
+// TokenVerifier checks a third party's token, and says whose it is.
+type TokenVerifier interface {
+	User(ctx context.Context, token string) (subjects.UserID, error)
+}
+
+// Options configure a [Service]. Zero values mean the documented default.
+type Options struct {
+	// JetStream of the tenant, with its buckets. Needed.
+	JetStream jetstream.JetStream
+	// Signer is needed.
+	Signer Signer
+	// Revoked says whether the tenant has revoked what was issued then for a
+	// device and its key. Needed.
+	Revoked func(a subjects.Address, publicKey string, issued time.Time) bool
+	// Tokens checks claims that are a third party's token; nil: none is taken.
+	Tokens TokenVerifier
+	// Life of a token. Default 24 h.
+	Life time.Duration
+	// RenewFor is how long after a token was signed its key may ask for the
+	// next. Default 30 days.
+	RenewFor time.Duration
+	// Logger; nil discards.
+	Logger *slog.Logger
+	// Now is the clock; nil: the system's.
+	Now func() time.Time
+}
+
+func (o *Options) validate() error {
+	if o.JetStream == nil || o.Signer == nil || o.Revoked == nil {
+		return errors.New("enroll: JetStream, Signer and Revoked are needed")
+	}
+	if o.Life == 0 {
+		o.Life = DefaultLife
+	}
+	if o.RenewFor == 0 {
+		o.RenewFor = DefaultRenewFor
+	}
+	if o.Life < time.Second || o.RenewFor < o.Life {
+		return fmt.Errorf("enroll: tokens that last %s and can be renewed for %s: want at least a second, and the second no shorter than the first", o.Life, o.RenewFor)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return nil
+}
+
+// Service enrols devices of a tenant.
+type Service struct {
+	opts     Options
+	codes    codes
+	keys     keys
+	throttle *throttle
+}
+
+// New opens the tenant's buckets.
+func New(ctx context.Context, opts Options) (*Service, error) {
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	s := &Service{opts: opts, throttle: newThrottle(opts.Now)}
+	codeKV, err := opts.JetStream.KeyValue(ctx, subjects.BucketCodes)
+	if err != nil {
+		return nil, fmt.Errorf("enroll: bucket %s: %w", subjects.BucketCodes, err)
+	}
+	keyKV, err := opts.JetStream.KeyValue(ctx, subjects.BucketEnrolled)
+	if err != nil {
+		return nil, fmt.Errorf("enroll: bucket %s: %w", subjects.BucketEnrolled, err)
+	}
+	s.codes = codes{kv: codeKV, secret: opts.Signer.Secret("enrolment codes"), now: opts.Now}
+	s.keys = keys{kv: keyKV, now: opts.Now}
+	return s, nil
+}
+
+// Code is a new one-time code, and how it is asked for.
+type Code struct {
+	Code    string    `json:"code,omitempty"`
+	User    string    `json:"user"`
+	Device  string    `json:"device,omitempty"`
+	Type    string    `json:"type,omitempty"`
+	Seconds int       `json:"seconds,omitempty"` // how long it is good; 0: the default
+	Expires time.Time `json:"expiresAt,omitzero"`
+}
+
+// NewCode makes a one-time code from what body asks for, a [Code].
+func (s *Service) NewCode(ctx context.Context, body []byte) (*Code, error) {
+	var c Code
+	if err := json.Unmarshal(body, &c); err != nil {
+		return nil, wire.NewError(wire.BadMessage, `want {"user","device"?,"type"?,"seconds"?}: `+err.Error())
+	}
+	device := c.Device
+	if device == "" {
+		device = "any"
+	}
+	if err := (subjects.Address{User: subjects.UserID(c.User), Device: subjects.DeviceID(device)}).Check(); err != nil {
+		return nil, wire.NewError(wire.BadMessage, err.Error())
+	}
+	if err := (auth.DeviceOptions{Type: c.Type}).Check(); err != nil {
+		return nil, wire.NewError(wire.BadMessage, err.Error())
+	}
+	if c.Seconds < 0 || c.Seconds > int(MaxCodeLife/time.Second) {
+		return nil, wire.Errorf(wire.BadMessage, "a code is good for %s at most", MaxCodeLife)
+	}
+	life := DefaultCodeLife
+	if c.Seconds > 0 {
+		life = time.Duration(c.Seconds) * time.Second
+	}
+	c.Seconds, c.Expires = 0, s.opts.Now().Add(life).UTC().Truncate(time.Millisecond)
+	var err error
+	c.Code, err = s.codes.create(ctx, grant{User: c.User, Device: c.Device, Type: c.Type, Expires: c.Expires})
+	if err != nil {
+		return nil, s.outward(err)
+	}
+	return &c, nil
+}
+
+// Enroll answers the body of a request that comes from an address. The error
+// is a [wire.Error].
+func (s *Service) Enroll(ctx context.Context, body []byte, from string) (*wire.Enrolled, error) {
+	e, err := s.open(body, wire.PurposeEnroll)
+	if err != nil {
+		return nil, err
+	}
+	giveBack, werr := s.throttle.take(from)
+	if werr != nil {
+		return nil, werr
+	}
+	answer, err := s.enroll(ctx, e)
+	if !isWrongClaim(err) {
+		giveBack()
+	}
+	if err != nil {
+		s.opts.Logger.Info("device not enrolled", "device", e.Device, "from", from, "err", err)
+		return nil, s.outward(err)
+	}
+	s.opts.Logger.Info("device enrolled", "user", answer.User, "device", answer.Device, "from", from)
+	return answer, nil
+}
+
+// errBadToken begins what is wrong with a third party's token.
+var errBadToken = errors.New("the token was not accepted")
+
+func isWrongClaim(err error) bool { return errors.Is(err, errBadCode) || errors.Is(err, errBadToken) }
+
+func (s *Service) enroll(ctx context.Context, e *wire.Enrollment) (*wire.Enrolled, error) {
+	switch {
+	case (e.Code == "") == (e.Token == ""):
+		return nil, wire.NewError(wire.BadMessage, "one claim is needed: code or token")
+	case e.Code != "":
+		return s.byCode(ctx, e)
+	}
+	return s.byToken(ctx, e)
+}
+
+func (s *Service) byCode(ctx context.Context, e *wire.Enrollment) (*wire.Enrolled, error) {
+	code, err := s.codes.find(ctx, e.Code)
+	if err != nil {
+		return nil, err
+	}
+	if e.Device == "" {
+		e.Device = code.Device
+	}
+	if code.Device != "" && e.Device != code.Device {
+		return nil, wire.NewError(wire.IdentityMismatch, "the code is for a device of another name")
+	}
+	a, err := s.address(code.User, e)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.codes.redeem(ctx, code); err != nil {
+		return nil, err
+	}
+	return s.admit(ctx, a, e, code.Type)
+}
+
+func (s *Service) byToken(ctx context.Context, e *wire.Enrollment) (*wire.Enrolled, error) {
+	if s.opts.Tokens == nil {
+		return nil, wire.NewError(wire.PermissionDenied, "no third party's tokens are taken here: set --oidc-issuer, or enrol with a code")
+	}
+	user, err := s.opts.Tokens.User(ctx, e.Token)
+	if err != nil {
+		return nil, err
+	}
+	a, err := s.address(string(user), e)
+	if err != nil {
+		return nil, err
+	}
+	return s.admit(ctx, a, e, "")
+}
+
+// address is the device that is to be enrolled, if it may be.
+func (s *Service) address(user string, e *wire.Enrollment) (subjects.Address, error) {
+	a := subjects.Address{User: subjects.UserID(user), Device: subjects.DeviceID(e.Device)}
+	if err := a.Check(); err != nil {
+		return a, wire.NewError(wire.BadMessage, err.Error())
+	}
+	if e.User != "" && e.User != user {
+		return a, wire.NewError(wire.IdentityMismatch, "the claim is of another user")
+	}
+	if s.opts.Revoked(a, e.PublicKey, s.opts.Now()) {
+		return a, wire.NewError(wire.DeviceRevoked, "this key was revoked: make a new one")
+	}
+	return a, nil
+}
+
+// admit records the key, then signs for it.
+func (s *Service) admit(ctx context.Context, a subjects.Address, e *wire.Enrollment, kind string) (*wire.Enrolled, error) {
+	now := s.opts.Now().UTC()
+	key := Key{PublicKey: e.PublicKey, Type: kind, Enrolled: now, Last: e.Time, Until: now.Add(s.opts.RenewFor)}
+	if err := s.keys.add(ctx, a, key); err != nil {
+		return nil, err
+	}
+	return s.sign(a, key)
+}
+
+func (s *Service) sign(a subjects.Address, key Key) (*wire.Enrolled, error) {
+	expires := s.opts.Now().Add(s.opts.Life).UTC().Truncate(time.Second)
+	token, err := s.opts.Signer.EnrollDevice(a, key.PublicKey, auth.DeviceOptions{Type: key.Type, Expires: s.opts.Life})
+	if err != nil {
+		return nil, err
+	}
+	return &wire.Enrolled{
+		JWT: token, User: string(a.User), Device: string(a.Device), Expires: expires, RenewUntil: key.Until.Truncate(time.Second),
+	}, nil
+}
+
+// Renew signs for a key that is enrolled already. who is the device that asks,
+// where that is known by other means; the zero address: nobody. The error is a
+// [wire.Error].
+func (s *Service) Renew(ctx context.Context, body []byte, who subjects.Address) (*wire.Enrolled, error) {
+	e, err := s.open(body, wire.PurposeRenew)
+	if err != nil {
+		return nil, err
+	}
+	a := subjects.Address{User: subjects.UserID(e.User), Device: subjects.DeviceID(e.Device)}
+	if err := a.Check(); err != nil {
+		return nil, wire.NewError(wire.BadMessage, "user and device name the device: "+err.Error())
+	}
+	if who != (subjects.Address{}) && a != who {
+		return nil, wire.NewError(wire.IdentityMismatch, "a device renews its own credential only")
+	}
+	answer, err := s.renew(ctx, a, e)
+	if err != nil {
+		s.opts.Logger.Info("credential not renewed", "user", e.User, "device", e.Device, "err", err)
+		return nil, s.outward(err)
+	}
+	return answer, nil
+}
+
+func (s *Service) renew(ctx context.Context, a subjects.Address, e *wire.Enrollment) (*wire.Enrolled, error) {
+	if err := s.mayRenew(ctx, a, e.PublicKey); err != nil {
+		return nil, err
+	}
+	key, err := s.keys.renew(ctx, a, e.PublicKey, e.Time, s.opts.Now().UTC().Add(s.opts.RenewFor))
+	if err != nil {
+		return nil, err
+	}
+	return s.sign(a, key)
+}
+
+// mayRenew refuses a key that was revoked, or whose device, user or tenant was
+// since it was enrolled.
+func (s *Service) mayRenew(ctx context.Context, a subjects.Address, publicKey string) error {
+	r, _, err := s.keys.read(ctx, a)
+	if err != nil {
+		return err
+	}
+	for _, key := range r.Keys {
+		if key.PublicKey == publicKey && s.opts.Revoked(a, publicKey, key.Enrolled) {
+			return wire.NewError(wire.DeviceRevoked, "the device was revoked: enrol it again, with a new key")
+		}
+	}
+	return nil
+}
+
+// open reads a request and checks who signed it, and when.
+func (s *Service) open(body []byte, p wire.Purpose) (*wire.Enrollment, error) {
+	e, signed, err := wire.DecodeEnrollment(body)
+	if err != nil {
+		return nil, err
+	}
+	if !nkeys.IsValidPublicUserKey(e.PublicKey) {
+		return nil, wire.NewError(wire.BadMessage, "publicKey is not the public half of a user nkey")
+	}
+	pair, err := nkeys.FromPublicKey(e.PublicKey)
+	if err != nil {
+		return nil, wire.NewError(wire.BadMessage, "publicKey is not the public half of a user nkey")
+	}
+	sig, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(signed.Sig, "="))
+	if err != nil || pair.Verify(signed.Message(p), sig) != nil {
+		return nil, wire.NewError(wire.AuthError, "sig is not a signature of the request by publicKey")
+	}
+	now := s.opts.Now()
+	if off := now.Sub(e.Time).Abs(); off > clockSkew {
+		return nil, wire.Errorf(wire.AuthError, "the request says that it is %s, here it is %s: set the clock, or sign anew",
+			wire.FormatTime(e.Time), wire.FormatTime(now))
+	}
+	return &e, nil
+}
+
+// outward is what the peer may hear of an error; the rest is logged.
+func (s *Service) outward(err error) *wire.Error {
+	switch {
+	case errors.Is(err, errBadCode):
+		return wire.NewError(wire.AuthError, "the code is wrong, was used, or has expired: ask for a new one")
+	case errors.Is(err, errBadToken):
+		return wire.NewError(wire.AuthError, err.Error())
+	case errors.Is(err, errReplayed):
+		return wire.NewError(wire.AuthError, "this request, or a later one of the key, was heeded before: sign a new one")
+	case errors.Is(err, errUnknownKey):
+		return wire.NewError(wire.AuthError, "this key is not enrolled for the device, or was not renewed in time: enrol again")
+	case errors.Is(err, errTooMany):
+		return wire.Errorf(wire.QueueFull, "%d keys are enrolled for this device, which is all there may be: revoke the device, or use another name", maxKeys)
+	}
+	if told, ok := errors.AsType[*wire.Error](err); ok {
+		return told
+	}
+	s.opts.Logger.Error("enrolment failed", "err", err)
+	return wire.NewError(wire.Unavailable, "the store does not answer, try again")
+}

@@ -1,0 +1,56 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/enroll"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// startEnrolment starts what the coordinator signs devices' tokens with. It
+// has a connection of its own, and hears of revocations.
+func (n *Node) startEnrolment(ctx context.Context, dial dialer) (*enroll.Service, error) {
+	nc, err := dial("enrolment")
+	if err != nil {
+		return nil, err
+	}
+	n.stops = append(n.stops, func(context.Context) error { nc.Close(); return nil })
+	verifier, err := n.followRevocations(ctx, nc)
+	if err != nil {
+		return nil, err
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("node: %w", err)
+	}
+	account := n.keys.Tenants()[0].PublicKey
+	return enroll.New(ctx, enroll.Options{
+		JetStream: js, Signer: n.keys, Logger: n.opts.Logger, Life: n.opts.Enrolment.Life, RenewFor: n.opts.Enrolment.RenewFor,
+		Revoked: func(a subjects.Address, publicKey string, issued time.Time) bool {
+			return verifier.Revoked(auth.Identity{Account: account, Address: a, UserKey: publicKey}, issued)
+		},
+	})
+}
+
+// followRevocations returns when the verifier knows what is stored.
+func (n *Node) followRevocations(ctx context.Context, nc *nats.Conn) (*auth.Verifier, error) {
+	verifier, err := auth.NewVerifier(n.keys.Tenants()[0].JWT)
+	if err != nil {
+		return nil, err
+	}
+	account, err := followAccount(nc, verifier, n.opts.Logger, func() {})
+	if err != nil {
+		return nil, err
+	}
+	if err := account.Start(ctx); err != nil {
+		return nil, err
+	}
+	n.stops = append(n.stops, account.Stop)
+	return verifier, nil
+}
