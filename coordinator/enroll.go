@@ -1,8 +1,10 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 
+	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/enroll"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -44,13 +46,28 @@ func (c *Coordinator) enrollEndpoints() []*endpoint {
 }
 
 func (c *Coordinator) enrollForEdge(ctx context.Context, req *request) (any, *wire.Error) {
-	return told(c.opts.Enroller.Enroll(ctx, req.Data, req.Header.Get(enroll.HeaderFrom)))
+	return c.enroll(ctx, req, req.Header.Get(enroll.HeaderFrom))
 }
 
 // enrollForService counts all services as one address: what they say of whom
 // they ask for is their word.
 func (c *Coordinator) enrollForService(ctx context.Context, req *request) (any, *wire.Error) {
-	return told(c.opts.Enroller.Enroll(ctx, req.Data, "services"))
+	return c.enroll(ctx, req, "services")
+}
+
+// enroll keeps a record of who was enrolled, without which nobody is.
+func (c *Coordinator) enroll(ctx context.Context, req *request, from string) (any, *wire.Error) {
+	answer, err := c.opts.Enroller.Enroll(ctx, req.Data, from)
+	if err != nil {
+		return nil, wire.AsError(err)
+	}
+	err = audit.Write(ctx, c.js, audit.Record{
+		Action: audit.ActionEnroll, Target: answer.User + "/" + answer.Device, Detail: "by a claim", Who: "the device", From: cmp.Or(from, "unknown"),
+	})
+	if err != nil {
+		return nil, c.wireError("enrolment not recorded", err)
+	}
+	return answer, nil
 }
 
 // renewForDevice goes by the signature alone.

@@ -132,6 +132,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 }
 
+// AllowsOrigin says whether a request comes from no web page, or from one that
+// may use this edge.
+func (s *Server) AllowsOrigin(r *http.Request) bool { return s.origins.allow(r) }
+
+// From is the address that a request counts for, behind proxies that are
+// trusted; of IPv6 the network. It is empty for a proxy's own.
+func (s *Server) From(r *http.Request) string {
+	if from := s.origin(r); from.IsValid() {
+		return from.String()
+	}
+	return ""
+}
+
 // bearer is the token of an Authorization header, if there is one.
 func bearer(r *http.Request) string {
 	const scheme = "Bearer "

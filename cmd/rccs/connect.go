@@ -56,7 +56,7 @@ by itself when the server does. Ctrl-C ends it; the end of standard input
 	flags.StringVar(&f.url, "url", "ws://127.0.0.1:8080/v1/ws", "`URL` of an edge")
 	flags.StringVar(&f.data, "data", "./data", "`directory` of the installation's keys")
 	flags.StringVar(&f.creds, "creds", "", "the device's credentials `file`, instead of the keys in the data directory")
-	flags.StringVar(&f.ca, "ca", "", "`file` of the certificates (PEM) that the edge's must lead to; default: the system's")
+	flags.StringVar(&f.ca, "ca", "", caUsage)
 	checkedVar(flags, &f.kind, "type", "user_message", "`type` of the messages that are sent", checkMessageType)
 	flags.StringVar(&f.deviceType, "device-type", "", "the device's `type`, such as mobile or desktop")
 	flags.Var(names{&f.capabilities}, "capability", "a `name` of what the device can do, such as supportsNotifications; may be repeated")
@@ -146,8 +146,8 @@ func (env *environment) note(format string, args ...any) {
 
 func (env *environment) deviceCredentials(ctx context.Context, f *connectFlags, a subjects.Address) (client.Credentials, error) {
 	if f.creds != "" {
-		credentials := client.CredentialsFile(f.creds)
-		if _, _, err := credentials(ctx); err != nil { // tell before dialling
+		credentials := client.RenewedFile(&client.EnrollOptions{CAFile: f.ca}, f.url, f.creds)
+		if _, _, err := client.CredentialsFile(f.creds)(ctx); err != nil { // tell before dialling
 			return nil, fmt.Errorf("--creds: %w", err)
 		}
 		return credentials, nil

@@ -107,6 +107,9 @@ func (env *environment) revokeMany(ctx context.Context, f *revocationFlags, r au
 		return err
 	}
 	if unread == nil {
+		account, unread = changeOwn(ctx, f.data, keys, dial, account, r, auth.RevokeKeys)
+	}
+	if unread == nil {
 		unread = tell(ctx, keys, dial, account, act(audit.ActionRevoke, r.Name, string(r.Kind)), devices...)
 	}
 	if unread != nil {
@@ -226,7 +229,11 @@ func (env *environment) unrevoke(ctx context.Context, f *revocationFlags, r auth
 	if err != nil {
 		return err
 	}
-	if err := tell(ctx, keys, dial, account, act(audit.ActionUnrevoke, r.Name, string(r.Kind))); err != nil {
+	account, err = changeOwn(ctx, f.data, keys, dial, account, r, auth.RestoreKeys)
+	if err == nil {
+		err = tell(ctx, keys, dial, account, act(audit.ActionUnrevoke, r.Name, string(r.Kind)))
+	}
+	if err != nil {
 		return fmt.Errorf("taken back in the keys, but the servers are not known to heed it yet: %w (restart 'rccs serve')", err)
 	}
 	return env.printf("taken back: the revocation of %s\n", revocationName(r))

@@ -34,7 +34,8 @@ again. A credential that is made afterwards works. The device's inbox stays;
 
 It needs the installation's keys, and tells the servers. When none can be
 reached, the revocation is kept in the keys and comes into force when the server
-is started.`,
+is started; but NATS servers then let a key that the device made itself with
+'rccs enroll' stand until its credential ends, unless this is run again.`,
 		Example: `  rccs devices revoke alice/phone
   rccs devices revoke alice/phone --data /var/lib/rccs --server nats://10.0.0.7:4222`,
 		Args: arguments(1, "USER/DEVICE"),
@@ -68,7 +69,11 @@ func (env *environment) revoke(ctx context.Context, f *revokeFlags, name string)
 	}
 	ctx, cancel := context.WithTimeout(ctx, revokeWithin)
 	defer cancel()
-	if err := tell(ctx, keys, dial, account, act(audit.ActionRevoke, address.String(), "device"), address); err != nil {
+	account, err = changeOwn(ctx, f.data, keys, dial, account, auth.Revocation{Kind: auth.RevokedDevice, Name: name}, auth.RevokeKeys)
+	if err == nil {
+		err = tell(ctx, keys, dial, account, act(audit.ActionRevoke, address.String(), "device"), address)
+	}
+	if err != nil {
 		return fmt.Errorf("revoked in the keys, but the servers are not known to heed it yet: %w (run it again when %s can be reached, or restart 'rccs serve')", err, shown(f.server))
 	}
 	return env.printf("revoked: %s, all credentials issued until now\n", address)

@@ -80,7 +80,7 @@ Every flag can also be given in the environment: --nats-listen is RCCS_NATS_LIST
 	root.SetErr(env.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	addGroup(root, "Run it:", newServeCommand(env), newEdgeCommand(env), newCoordinatorCommand(env), newClusterCommand(env))
-	addGroup(root, "Devices and services:", newCredsCommand(env), newConnectCommand(env), newSendCommand(env))
+	addGroup(root, "Devices and services:", newCredsCommand(env), newEnrollCommand(env), newConnectCommand(env), newSendCommand(env))
 	addGroup(root, "Operate it:",
 		newStatusCommand(env), newDoctorCommand(env), newDevicesCommand(env), newEdgesCommand(env), newInboxCommand(env),
 		newRevocationsCommand(env), newAuditCommand(env), newMissedCommand(env), newReplayCommand(env), newTailCommand(env), newTraceCommand(env),

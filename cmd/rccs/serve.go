@@ -19,6 +19,7 @@ type serveFlags struct {
 	limits     limitFlags
 	transport  transportFlags
 	storeKey   storeKey
+	enrolment  enrolFlags
 }
 
 func newServeCommand(env *environment) *cobra.Command {
@@ -49,6 +50,7 @@ nats.conf and the files of certificates again; no connection is closed by it.`,
 	f.transport.add(flags)
 	f.storeKey.add(flags)
 	f.storeKey.addOld(flags)
+	f.enrolment.add(flags)
 	checkedVar(flags, &f.logLevel, "log-level", "info", "debug, info, warn or error", checkLevel)
 	return cmd
 }
@@ -59,6 +61,9 @@ nats.conf and the files of certificates again; no connection is closed by it.`,
 const gcPercent = 200
 
 func (env *environment) serve(ctx context.Context, f *serveFlags) error {
+	if err := f.enrolment.check(); err != nil {
+		return err
+	}
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
 		return err // the flag was checked
@@ -66,7 +71,7 @@ func (env *environment) serve(ctx context.Context, f *serveFlags) error {
 	opts := node.Options{
 		Data: f.data, Listen: f.listen, NATSListen: f.natsListen, AdminListen: f.adminListen,
 		ConfigPath: f.config, Version: version, Logger: env.logger(level), InboxLimit: int(f.inboxLimit),
-		Transport: f.transport.options(), Limits: f.limits.options(),
+		Transport: f.transport.options(), Limits: f.limits.options(), Enrolment: f.enrolment.options(),
 	}
 	ctx, opts.Reread = env.hangups(ctx)
 	if f.config == "" {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"strconv"
 	"time"
@@ -34,7 +33,7 @@ const (
 )
 
 const (
-	gatewayWithin = 15 * time.Second
+	gatewayWithin = 8 * time.Second // less than the edge's own bound of a request
 	// gatewayMost is how many requests are under way; more are sent away.
 	gatewayMost = 256
 )
@@ -43,22 +42,36 @@ const (
 // connection of a part of RCCS.
 type Gateway struct {
 	nc   *nats.Conn
+	door Door
 	log  *slog.Logger
 	busy chan struct{}
 }
 
+// Door knows where requests come from; an edge's server is one.
+type Door interface {
+	AllowsOrigin(r *http.Request) bool // whether the web page may ask
+	From(r *http.Request) string       // the address to count for; empty: none
+}
+
 // NewGateway passes on over nc, which stays the caller's. A nil log discards.
-func NewGateway(nc *nats.Conn, log *slog.Logger) *Gateway {
+func NewGateway(nc *nats.Conn, door Door, log *slog.Logger) *Gateway {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Gateway{nc: nc, log: log, busy: make(chan struct{}, gatewayMost)}
+	return &Gateway{nc: nc, door: door, log: log, busy: make(chan struct{}, gatewayMost)}
 }
 
 // ServeHTTP implements [http.Handler].
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// Nothing here rests on cookies, so pages of any origin may ask.
-	w.Header().Set("Access-Control-Allow-Origin", "*")
+	w.Header().Add("Vary", "Origin")
+	if !g.door.AllowsOrigin(r) {
+		refuse(w, http.StatusForbidden, wire.NewError(wire.PermissionDenied,
+			"web pages of this origin may not connect: the operator of the edge can allow it with --allow-origin"))
+		return
+	}
+	if origin := r.Header.Get("Origin"); origin != "" {
+		w.Header().Set("Access-Control-Allow-Origin", origin)
+	}
 	endpoint := EndpointEnroll
 	switch {
 	case r.URL.Path == PathRenew:
@@ -105,7 +118,7 @@ func (g *Gateway) pass(w http.ResponseWriter, r *http.Request, endpoint string) 
 		return
 	}
 	g.ask(ctx, w, &nats.Msg{
-		Subject: subjects.PartEndpoint(endpoint), Data: body, Header: nats.Header{HeaderFrom: {host(r.RemoteAddr)}},
+		Subject: subjects.PartEndpoint(endpoint), Data: body, Header: nats.Header{HeaderFrom: {g.door.From(r)}},
 	})
 }
 
@@ -153,11 +166,4 @@ func tell(w http.ResponseWriter, status int, body []byte) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	_, _ = w.Write(append(body, '\n'))
-}
-
-func host(address string) string {
-	if h, _, err := net.SplitHostPort(address); err == nil {
-		return h
-	}
-	return address
 }

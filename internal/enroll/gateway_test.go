@@ -17,6 +17,14 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
+// door is one that web pages of one origin may not use.
+type door struct{}
+
+func (door) AllowsOrigin(r *http.Request) bool {
+	return r.Header.Get("Origin") != "https://evil.example"
+}
+func (door) From(*http.Request) string { return "192.0.2.1" }
+
 // front is a gateway, and a coordinator in whose place answer answers.
 func front(t *testing.T, answer func(m *nats.Msg)) http.Handler {
 	t.Helper()
@@ -26,7 +34,7 @@ func front(t *testing.T, answer func(m *nats.Msg)) http.Handler {
 		check(t, err)
 		check(t, nc.Flush())
 	}
-	return enroll.NewGateway(nc, nil)
+	return enroll.NewGateway(nc, door{}, nil)
 }
 
 func ask(h http.Handler, method, path string, body io.Reader) *httptest.ResponseRecorder {
@@ -82,8 +90,19 @@ func TestAGatewayRefusesWhatItNeedNotPassOn(t *testing.T) {
 	told(t, ask(h, http.MethodPost, "/v1/enroll", bytes.NewReader(make([]byte, wire.MaxEnrollment+1))), http.StatusRequestEntityTooLarge, wire.MessageTooLarge)
 	told(t, ask(h, http.MethodGet, "/v1/enroll", nil), http.StatusMethodNotAllowed, wire.BadMessage)
 	told(t, ask(h, http.MethodPost, "/v1/renew", strings.NewReader("{}")), http.StatusServiceUnavailable, wire.Unavailable) // nobody there
-	if w := ask(h, http.MethodOptions, "/v1/enroll", nil); w.Code != http.StatusNoContent || w.Header().Get("Access-Control-Allow-Origin") != "*" {
+	from := func(origin string) *httptest.ResponseRecorder {
+		r, w := httptest.NewRequest(http.MethodOptions, "/v1/enroll", nil), httptest.NewRecorder()
+		r.Header.Set("Origin", origin)
+		h.ServeHTTP(w, r)
+		return w
+	}
+	if w := from("https://good.example"); w.Code != http.StatusNoContent || w.Header().Get("Access-Control-Allow-Origin") != "https://good.example" {
 		t.Errorf("status %d, %v", w.Code, w.Header())
+	}
+	w := from("https://evil.example")
+	told(t, w, http.StatusForbidden, wire.PermissionDenied)
+	if got := w.Header().Get("Access-Control-Allow-Origin"); got != "" {
+		t.Errorf("the page may read the answer: %q", got)
 	}
 	if w := ask(h, http.MethodPost, "/v1/other", nil); w.Code != http.StatusNotFound {
 		t.Errorf("status %d", w.Code)

@@ -20,6 +20,9 @@ const (
 	maxAddresses = 10_000
 )
 
+// overflow is the entry that addresses share which are too many.
+const overflow = "*"
+
 // throttle bounds wrong claims, per address and in all. An attempt is counted
 // before it is looked at, and given back when it was right: so a thousand at
 // once are no more than a thousand in a row.
@@ -62,7 +65,8 @@ func newThrottle(now func() time.Time) *throttle {
 	return &throttle{now: now, addresses: make(map[string]*bucket)}
 }
 
-// take counts an attempt from an address, or refuses it. giveBack is for one
+// take counts an attempt from an address, which is empty where none is known,
+// or refuses it. giveBack is for one
 // that was right.
 func (t *throttle) take(address string) (giveBack func(), werr *wire.Error) {
 	t.mu.Lock()
@@ -87,6 +91,9 @@ func (t *throttle) take(address string) (giveBack func(), werr *wire.Error) {
 }
 
 func (t *throttle) addressLocked(key string, now time.Time) *bucket {
+	if key == "" {
+		return &bucket{} // counted in all only
+	}
 	if b := t.addresses[key]; b != nil {
 		return b
 	}
@@ -94,7 +101,7 @@ func (t *throttle) addressLocked(key string, now time.Time) *bucket {
 		t.sweepLocked(now)
 	}
 	if len(t.addresses) >= maxAddresses {
-		key = ""
+		key = overflow
 		if b := t.addresses[key]; b != nil {
 			return b
 		}

@@ -289,7 +289,7 @@ func (p *edgePart) listen(ctx context.Context) error {
 // routes are the edge's paths for devices.
 func (p *edgePart) routes() http.Handler {
 	mux := http.NewServeMux()
-	gateway := enroll.NewGateway(p.core, p.opts.logger)
+	gateway := enroll.NewGateway(p.core, p.server, p.opts.logger)
 	mux.Handle(enroll.PathEnroll, gateway)
 	mux.Handle(enroll.PathRenew, gateway)
 	mux.Handle("/", p.server)

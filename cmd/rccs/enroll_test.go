@@ -1,0 +1,164 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/enroll"
+)
+
+// newCode makes a code as an operator's script does.
+func (c console) newCode(t *testing.T, more ...string) string {
+	t.Helper()
+	var made enroll.Code
+	out := c.succeed(t, append([]string{"enroll", "code", "--json"}, more...)...).out
+	if err := json.Unmarshal([]byte(out), &made); err != nil || made.Code == "" {
+		t.Fatalf("printed %q", out)
+	}
+	return made.Code
+}
+
+func TestADeviceEnrolsByACode(t *testing.T) {
+	t.Parallel()
+	i := serve(t)
+	c := i.console()
+	code := c.newCode(t, "--user", "alice", "--type", "mobile")
+	file := filepath.Join(t.TempDir(), "phone.creds")
+	got := c.succeed(t, "enroll", "--code", strings.ToLower(code), "--device", "phone", "--out", file)
+	if !strings.HasPrefix(got.out, "enrolled: alice/phone, until ") {
+		t.Errorf("printed %q", got.out)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("file %v, %v", info, err)
+	}
+	c.succeed(t, "send", "alice/phone", `{"n":1}`)
+	got = c.succeed(t, "connect", "alice/phone", "--creds", file, "--count", "1", "--timeout", "30s")
+	if !strings.Contains(got.out, `{"n":1}`) {
+		t.Errorf("printed %q", got.out)
+	}
+	c.run(t, "enroll", "--code", code, "--device", "phone", "--out", file).refused(t, exitFailed, "is there already")
+	other := filepath.Join(t.TempDir(), "other.creds")
+	c.run(t, "enroll", "--code", code, "--device", "other", "--out", other).refused(t, exitFailed, "AUTH_ERROR", "was used")
+	if _, err := os.Stat(other); err == nil {
+		t.Error("a refusal left a file")
+	}
+
+	before, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the next second's credential is another", func() bool {
+		c.succeed(t, "enroll", "renew", "--creds", file)
+		after, err := os.ReadFile(file)
+		return err == nil && string(after) != string(before)
+	})
+
+	// Revoking ends the key that the device made.
+	c.succeed(t, "devices", "revoke", "alice/phone")
+	c.run(t, "connect", "alice/phone", "--creds", file, "--timeout", "30s").refused(t, exitFailed, "DEVICE_REVOKED")
+	c.run(t, "enroll", "renew", "--creds", file).refused(t, exitFailed, "DEVICE_REVOKED")
+	again := filepath.Join(t.TempDir(), "again.creds")
+	c.succeed(t, "enroll", "--code", c.newCode(t, "--user", "alice"), "--device", "phone", "--out", again)
+	c.succeed(t, "send", "alice/phone", `{"n":2}`)
+	c.succeed(t, "connect", "alice/phone", "--creds", again, "--count", "1", "--timeout", "30s")
+}
+
+func TestRevokingAUserEndsTheKeysOfItsDevicesUntilItIsUndone(t *testing.T) {
+	t.Parallel()
+	i := serve(t)
+	c := i.console()
+	file := filepath.Join(t.TempDir(), "phone.creds")
+	c.succeed(t, "enroll", "--code", c.newCode(t, "--user", "alice"), "--device", "phone", "--out", file)
+	connect := func() error { // on plain NATS, where keys count and not names
+		nc, err := nats.Connect(i.nats, nats.UserCredentials(file))
+		if err == nil {
+			nc.Close()
+		}
+		return err
+	}
+	if err := connect(); err != nil {
+		t.Fatal(err)
+	}
+	c.succeed(t, "revoke", "user", "alice")
+	if err := connect(); err == nil {
+		t.Error("the key is still good on NATS")
+	}
+	c.run(t, "enroll", "renew", "--creds", file).refused(t, exitFailed, "DEVICE_REVOKED")
+	c.succeed(t, "revoke", "undo", "user", "alice")
+	if err := connect(); err != nil {
+		t.Errorf("after the undo: %v", err)
+	}
+	eventually(t, "it is renewed again", func() bool { return c.run(t, "enroll", "renew", "--creds", file).status == exitOK })
+}
+
+func TestAnEnrolledDeviceRenewsOnItsConnection(t *testing.T) {
+	t.Parallel()
+	i := serve(t, "--enroll-life", "10s")
+	c := i.console()
+	file := filepath.Join(t.TempDir(), "phone.creds")
+	c.succeed(t, "enroll", "--code", c.newCode(t, "--user", "alice"), "--device", "phone", "--out", file)
+	first, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	device := c.start(t, "connect", "alice/phone", "--creds", file)
+	device.noted("connected as alice/phone")
+	for range 2 { // longer than any one credential
+		eventually(t, "the file holds a new credential", func() bool {
+			now, err := os.ReadFile(file)
+			fresh := err == nil && string(now) != string(first)
+			if fresh {
+				first = now
+			}
+			return fresh
+		})
+	}
+	c.succeed(t, "send", "alice/phone", `{"still":"here"}`)
+	device.await(`"still":"here"`)
+	if strings.Contains(device.stderr(), "connection lost") {
+		t.Errorf("the connection broke: %s", device.stderr())
+	}
+}
+
+func TestACodeIsShownAsAQRCode(t *testing.T) {
+	t.Parallel()
+	i := serve(t)
+	c := i.console()
+	got := c.succeed(t, "enroll", "code", "--user", "alice", "--device", "phone", "--expires", "1h")
+	if !strings.Contains(got.out, "\u2580") || !strings.Contains(got.out, "\nfor a device of alice, once, until ") {
+		t.Errorf("printed %s", got.out)
+	}
+	var made struct {
+		Link    string
+		Expires time.Time `json:"expiresAt"`
+	}
+	out := c.succeed(t, "enroll", "code", "--user", "alice", "--url", "wss://edge.example.com", "--expires", "1h", "--json").out
+	if err := json.Unmarshal([]byte(out), &made); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(made.Link, "rccs:enroll?code=") || !strings.HasSuffix(made.Link, "&url=wss%3A%2F%2Fedge.example.com&user=alice") {
+		t.Errorf("link %q", made.Link)
+	}
+	if left := time.Until(made.Expires); left > time.Hour || left < 50*time.Minute {
+		t.Errorf("good for %s", left)
+	}
+}
+
+func TestServicesMakeNoCodes(t *testing.T) {
+	t.Parallel()
+	i := serve(t)
+	c := i.console()
+	file := filepath.Join(t.TempDir(), "service.creds")
+	if err := os.WriteFile(file, []byte(c.succeed(t, "creds", "service", "billing").out), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.run(t, "enroll", "code", "--user", "alice", "--creds", file); got.status != exitFailed || got.out != "" {
+		t.Errorf("status %d, printed %q", got.status, got.out)
+	}
+}
