@@ -67,7 +67,7 @@ func TestOfFiftyWhoRaceForACodeOneWins(t *testing.T) {
 	t.Parallel()
 	const racers = 50
 	p := newPlace(t)
-	services := []*enroll.Service{p.service, p.another(nil), p.another(nil)}
+	services := []*enroll.Service{p.service, p.another(), p.another()}
 	for range 5 {
 		code := p.code(`{"user":"alice"}`)
 		var won, lost atomic.Int64

@@ -59,16 +59,16 @@ func newPlace(t *testing.T) *place {
 	check(t, err)
 	p := &place{t: t, dir: dir, keys: keys, verifier: verifier, clock: &clock{}}
 	p.js = natstest.Streams(t, natstest.Server(t).Conn(t))
-	p.service = p.another(nil)
+	p.service = p.another()
 	return p
 }
 
 // another is a service beside the first, as in a second process.
-func (p *place) another(tokens enroll.TokenVerifier) *enroll.Service {
+func (p *place) another() *enroll.Service {
 	p.t.Helper()
 	account := p.keys.Tenants()[0].PublicKey
 	s, err := enroll.New(p.t.Context(), enroll.Options{
-		JetStream: p.js, Signer: p.keys, Tokens: tokens, Now: p.clock.now,
+		JetStream: p.js, Signer: p.keys, Now: p.clock.now,
 		Revoked: func(a subjects.Address, key string, issued time.Time) bool {
 			return p.verifier.Revoked(auth.Identity{Account: account, Address: a, UserKey: key}, issued)
 		},

@@ -47,7 +47,7 @@ func TestAReplayedProofIsRefused(t *testing.T) {
 	check(t, err)
 	for _, s := range []interface {
 		Renew(ctx context.Context, body []byte, who subjects.Address) (*wire.Enrolled, error)
-	}{p.service, p.another(nil)} {
+	}{p.service, p.another()} {
 		_, err = s.Renew(t.Context(), body, subjects.Address{})
 		refused(t, err, wire.AuthError)
 	}
