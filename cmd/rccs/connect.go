@@ -17,7 +17,7 @@ import (
 
 type connectFlags struct {
 	url, data, creds, kind string
-	ca                     string
+	ca, seal               string
 	deviceType, since      string
 	capabilities, topics   []string
 	count                  uint
@@ -40,13 +40,20 @@ send what is typed. A line that is typed is one of
   =ID RESULT                   the response to a request that was printed
   /devices                     lists the user's devices
   /status online|away|busy     shows the user's other devices how this one is
+  /key DEVICE                  shows the key that DEVICE is sealed to (--seal)
+  /accept DEVICE KEY           takes a key in place of another, once compared
 
-A payload that is not JSON is sent as a JSON string. The connection comes back
-by itself when the server does. Ctrl-C ends it; the end of standard input
-(Ctrl-D) ends only what is sent.`,
+A payload that is not JSON is sent as a JSON string. With --seal, messages to
+a device are sealed to its key, so that no server can read them, and what is
+sealed to this one is opened; beside the key's file, FILE.pins keeps the keys
+of the others.
+
+The connection comes back by itself when the server does. Ctrl-C ends it; the
+end of standard input (Ctrl-D) ends only what is sent.`,
 		Example: `  rccs connect alice/phone
   rccs connect alice/phone --count 1 --timeout 30s     # wait for one message
   rccs connect alice/desktop --device-type desktop --presence --topic builds --since 1h
+  rccs connect alice/phone --seal phone.xk             # makes the key at first
   rccs connect alice/phone --creds phone.creds --url wss://edge.example.com
   echo 'desktop {"open":"main.go"}' | rccs connect alice/phone --timeout 2s`,
 		Args: arguments(1, "USER/DEVICE"),
@@ -57,6 +64,7 @@ by itself when the server does. Ctrl-C ends it; the end of standard input
 	flags.StringVar(&f.data, "data", "./data", "`directory` of the installation's keys")
 	flags.StringVar(&f.creds, "creds", "", "the device's credentials `file`, instead of the keys in the data directory")
 	flags.StringVar(&f.ca, "ca", "", caUsage)
+	flags.StringVar(&f.seal, "seal", "", "`file` of the device's key to seal to, made if there is none")
 	checkedVar(flags, &f.kind, "type", "user_message", "`type` of the messages that are sent", checkMessageType)
 	flags.StringVar(&f.deviceType, "device-type", "", "the device's `type`, such as mobile or desktop")
 	flags.Var(names{&f.capabilities}, "capability", "a `name` of what the device can do, such as supportsNotifications; may be repeated")
@@ -94,7 +102,11 @@ func (env *environment) device(ctx context.Context, f *connectFlags, name string
 		defer cancel()
 	}
 	t := &terminal{env: env, flags: f, self: address.Device}
-	c, err := client.Dial(ctx, f.url, t.options(credentials, address))
+	opts, err := t.options(credentials, address)
+	if err != nil {
+		return err
+	}
+	c, err := client.Dial(ctx, f.url, opts)
 	var told *client.CloseError
 	switch {
 	case errors.Is(err, wire.AuthError):
@@ -118,7 +130,7 @@ func (env *environment) device(ctx context.Context, f *connectFlags, name string
 }
 
 // options are those of the connection.
-func (t *terminal) options(credentials client.Credentials, a subjects.Address) *client.Options {
+func (t *terminal) options(credentials client.Credentials, a subjects.Address) (*client.Options, error) {
 	opts := &client.Options{
 		Credentials: credentials, User: a.User, Device: a.Device, CAFile: t.flags.ca,
 		Type: t.flags.deviceType, Platform: "rccs connect", Version: version,
@@ -136,7 +148,7 @@ func (t *terminal) options(credentials client.Credentials, a subjects.Address) *
 			opts.Capabilities[name] = true
 		}
 	}
-	return opts
+	return opts, t.sealing(opts)
 }
 
 // note tells people; scripts read standard output.

@@ -123,6 +123,9 @@ func line(m *client.Message) string {
 	case m.Redelivered:
 		b.WriteString(" (again)")
 	}
+	if m.Sealed {
+		b.WriteString(" (sealed)")
+	}
 	if data, err := m.Data(); err == nil && m.Encoding != "" {
 		fmt.Fprintf(&b, ": %q", data) // bytes that are not JSON, made safe for a terminal
 	} else {
@@ -161,8 +164,12 @@ func (t *terminal) typed(ctx context.Context, c *client.Client, text string) {
 		if err = c.SetStatus(ctx, rest, nil); err == nil {
 			t.env.note("status is %s", rest)
 		}
+	case first == "/key":
+		err = t.showKey(ctx, c, rest)
+	case first == "/accept":
+		err = t.acceptKey(c, rest)
 	case strings.HasPrefix(first, "/"):
-		err = fmt.Errorf("no command %s: want /devices or /status", first)
+		err = fmt.Errorf("no command %s: want /devices, /status, /key or /accept", first)
 	case rest == "":
 		err = errors.New(`want DEVICE PAYLOAD, such as: desktop {"open":"main.go"}`)
 	case strings.HasPrefix(first, "#"):
@@ -193,7 +200,16 @@ func (t *terminal) send(ctx context.Context, c *client.Client, device, payload s
 	if device != "*" {
 		to = append(to, client.To(subjects.DeviceID(device)))
 	}
-	accepted, err := c.SendJSON(ctx, t.flags.kind, payloadOf(payload), to...)
+	e, err := client.Compose(t.flags.kind, payloadOf(payload), to...)
+	if err != nil {
+		return err
+	}
+	if t.flags.seal != "" {
+		if e, err = c.Seal(ctx, e); err != nil {
+			return sealHint(err)
+		}
+	}
+	accepted, err := c.Send(ctx, e)
 	if err != nil {
 		return err
 	}
