@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
@@ -19,7 +20,7 @@ import (
 const sealCapability = "sealKey"
 
 // sealPrefix begins what a device signs to publish its curve key. The same key
-// signs the nonces of edges, so a nonce that begins like this is not signed.
+// signs the nonces of edges: see signable.
 const sealPrefix = "rccs seal key 1\n"
 
 // ErrNoSealKey says that a device has published no key to seal to.
@@ -34,11 +35,12 @@ func sealStatement(name, key string) []byte {
 	return []byte(sealPrefix + name + "\n" + key)
 }
 
-// signable refuses a nonce that would make the device sign for a curve key that
-// is not its own.
+// signable refuses a nonce that would make the device sign a statement, such as
+// one for a curve key that is not its own: those have several lines, and a
+// nonce has one.
 func signable(nonce string) error {
-	if strings.HasPrefix(nonce, sealPrefix) {
-		return errors.New("client: the edge asks for the signature of a key to seal to, as no honest edge does")
+	if strings.ContainsFunc(nonce, unicode.IsControl) {
+		return errors.New("client: the edge's nonce is more than one line, as no honest edge's is: it is not signed")
 	}
 	return nil
 }
