@@ -22,37 +22,43 @@ var readBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); retur
 // keepBuffer is the largest buffer that goes back to a pool.
 const keepBuffer = 64 << 10
 
-// read is the read loop. It ends with the socket.
-func (c *conn) read() {
-	for {
-		c.lastRead.Store(c.s.clock.Load())
-		c.reading.Store(true)
-		kind, r, err := c.ws.NextReader()
-		c.reading.Store(false)
-		if err != nil {
-			c.readFailed(err)
-			return
-		}
-		late := c.ended()
-		if late && !c.heeds() {
-			continue // discarded until the peer has closed
-		}
-		buf := readBuffers.Get().(*[]byte)
-		err = c.readMessage(buf, r)
-		switch {
-		case err == nil && late:
-			c.lateAcks(kind, *buf)
-		case err == nil:
-			c.frame(kind, *buf)
-		case errors.Is(err, errTooLarge):
-			c.finish(wire.CloseTooLarge, wire.NewError(wire.MessageTooLarge, ""))
-		}
-		if cap(*buf) <= keepBuffer {
-			*buf = (*buf)[:0]
-			readBuffers.Put(buf)
-		}
-		c.waitForRoom()
+// read waits for one message and deals with it; false when no other comes. It
+// keeps next to nothing on the stack while it waits, see [conn.run].
+func (c *conn) read() bool {
+	c.lastRead.Store(c.s.clock.Load())
+	c.reading.Store(true)
+	return c.got(c.ws.NextReader())
+}
+
+// got deals with what NextReader has returned.
+//
+//go:noinline
+func (c *conn) got(kind int, r io.Reader, err error) bool {
+	c.reading.Store(false)
+	if err != nil {
+		c.readFailed(err)
+		return false
 	}
+	late := c.ended()
+	if late && !c.heeds() {
+		return true // discarded until the peer has closed
+	}
+	buf := readBuffers.Get().(*[]byte)
+	err = c.readMessage(buf, r)
+	switch {
+	case err == nil && late:
+		c.lateAcks(kind, *buf)
+	case err == nil:
+		c.frame(kind, *buf)
+	case errors.Is(err, errTooLarge):
+		c.finish(wire.CloseTooLarge, wire.NewError(wire.MessageTooLarge, ""))
+	}
+	if cap(*buf) <= keepBuffer {
+		*buf = (*buf)[:0]
+		readBuffers.Put(buf)
+	}
+	c.waitForRoom()
+	return true
 }
 
 var errTooLarge = errors.New("edge: frame over the limit")

@@ -124,12 +124,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = ws.Close()
 		return
 	}
-	go func() {
-		defer s.wg.Done()
-		defer func() { s.vacate(from, !c.proven) }()
-		defer s.remove(c)
-		c.run()
-	}()
+	c.greet() // here, for the stack: see elsewhere
+	c.from = from
+	go c.run()
+}
+
+// over is the end of a connection's life.
+func (s *Server) over(c *conn) {
+	s.remove(c)
+	s.vacate(c.from, !c.proven)
+	s.wg.Done()
 }
 
 // AllowsOrigin says whether a request comes from no web page, or from one that
