@@ -1,13 +1,19 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/enroll"
@@ -123,6 +129,47 @@ func TestAnEnrolledDeviceRenewsOnItsConnection(t *testing.T) {
 	device.await(`"still":"here"`)
 	if strings.Contains(device.stderr(), "connection lost") {
 		t.Errorf("the connection broke: %s", device.stderr())
+	}
+}
+
+func TestADeviceEnrolsByAThirdPartysToken(t *testing.T) {
+	t.Parallel()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := jose.JSONWebKey{Key: private, KeyID: "k1", Algorithm: string(jose.ES256), Use: "sig"}
+	dir := t.TempDir()
+	write := func(name string, content any) string {
+		path := filepath.Join(dir, name)
+		text, err := json.Marshal(content)
+		if s, ok := content.(string); ok {
+			text, err = []byte(s+"\n"), nil
+		}
+		if err = errors.Join(err, os.WriteFile(path, text, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := jwt.Signed(signer).Claims(map[string]any{
+		"iss": "https://id.example.com", "aud": "rccs", "login": "alice", "exp": time.Now().Add(time.Hour).Unix(),
+	}).Serialize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	jwks := write("keys.json", jose.JSONWebKeySet{Keys: []jose.JSONWebKey{key.Public()}})
+	i := serve(t, "--oidc-issuer", "https://id.example.com", "--oidc-audience", "rccs", "--oidc-jwks", jwks, "--oidc-user-claim", "login")
+	c := i.console()
+	file := filepath.Join(dir, "phone.creds")
+	bad := write("bad.jwt", token[:len(token)-8]+"AAAAAAAA")
+	c.run(t, "enroll", "--token-file", bad, "--device", "phone", "--out", file).refused(t, exitFailed, "AUTH_ERROR")
+	got := c.succeed(t, "enroll", "--token-file", write("id.jwt", token), "--device", "phone", "--out", file)
+	if !strings.HasPrefix(got.out, "enrolled: alice/phone, until ") {
+		t.Errorf("printed %q", got.out)
 	}
 }
 

@@ -69,6 +69,8 @@ func TestWrongCommandLinesAreBadUsage(t *testing.T) {
 		{"enroll code", []string{"--user"}},
 		{"enroll code --user a/b", []string{`"a/b"`, "'/'"}},
 		{"enroll code --user a --expires 2d", []string{"--expires", "24h"}},
+		{"serve --oidc-issuer https://a.example", []string{"--oidc-audience"}},
+		{"serve --oidc-jwks keys.json", []string{"--oidc-issuer"}},
 		{"serve --enroll-life 40d", []string{"--enroll-renew-for"}},
 		{"missed", []string{"0 arguments given", "USER/DEVICE", "'rccs missed --help'"}},
 		{"missed alice", []string{`"alice"`, "USER/DEVICE"}},

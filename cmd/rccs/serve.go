@@ -61,7 +61,8 @@ nats.conf and the files of certificates again; no connection is closed by it.`,
 const gcPercent = 200
 
 func (env *environment) serve(ctx context.Context, f *serveFlags) error {
-	if err := f.enrolment.check(); err != nil {
+	enrolment, err := f.enrolment.options()
+	if err != nil {
 		return err
 	}
 	var level slog.Level
@@ -71,13 +72,12 @@ func (env *environment) serve(ctx context.Context, f *serveFlags) error {
 	opts := node.Options{
 		Data: f.data, Listen: f.listen, NATSListen: f.natsListen, AdminListen: f.adminListen,
 		ConfigPath: f.config, Version: version, Logger: env.logger(level), InboxLimit: int(f.inboxLimit),
-		Transport: f.transport.options(), Limits: f.limits.options(), Enrolment: f.enrolment.options(),
+		Transport: f.transport.options(), Limits: f.limits.options(), Enrolment: enrolment,
 	}
 	ctx, opts.Reread = env.hangups(ctx)
 	if f.config == "" {
 		opts.Config = defaults.DefaultConfig()
 	}
-	var err error
 	if opts.StoreKey, opts.OldStoreKey, err = f.storeKey.read(env); err != nil {
 		return err
 	}

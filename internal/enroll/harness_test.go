@@ -66,9 +66,15 @@ func newPlace(t *testing.T) *place {
 // another is a service beside the first, as in a second process.
 func (p *place) another() *enroll.Service {
 	p.t.Helper()
+	return p.taking(nil)
+}
+
+// taking is a service that takes a third party's tokens too.
+func (p *place) taking(tokens enroll.TokenVerifier) *enroll.Service {
+	p.t.Helper()
 	account := p.keys.Tenants()[0].PublicKey
 	s, err := enroll.New(p.t.Context(), enroll.Options{
-		JetStream: p.js, Signer: p.keys, Now: p.clock.now,
+		JetStream: p.js, Signer: p.keys, Tokens: tokens, Now: p.clock.now,
 		Revoked: func(a subjects.Address, key string, issued time.Time) bool {
 			return p.verifier.Revoked(auth.Identity{Account: account, Address: a, UserKey: key}, issued)
 		},

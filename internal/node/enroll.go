@@ -32,6 +32,7 @@ func (n *Node) startEnrolment(ctx context.Context, dial dialer) (*enroll.Service
 	account := n.keys.Tenants()[0].PublicKey
 	return enroll.New(ctx, enroll.Options{
 		JetStream: js, Signer: n.keys, Logger: n.opts.Logger, Life: n.opts.Enrolment.Life, RenewFor: n.opts.Enrolment.RenewFor,
+		Tokens: n.opts.Enrolment.Tokens,
 		Revoked: func(a subjects.Address, publicKey string, issued time.Time) bool {
 			return verifier.Revoked(auth.Identity{Account: account, Address: a, UserKey: publicKey}, issued)
 		},

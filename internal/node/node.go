@@ -14,6 +14,7 @@ import (
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/coordinator"
 	"github.com/rccs-io/rccs/internal/backbone"
+	"github.com/rccs-io/rccs/internal/enroll"
 	"github.com/rccs-io/rccs/internal/roster"
 )
 
@@ -60,6 +61,8 @@ type Enrolment struct {
 	// RenewFor is how long after a credential was made the next one can be
 	// had with the same key. Default 30 days.
 	RenewFor time.Duration
+	// Tokens checks the identity tokens of a third party; nil: none is taken.
+	Tokens enroll.TokenVerifier
 }
 
 func (o *Options) validate() error {
