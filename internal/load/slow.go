@@ -115,17 +115,23 @@ func (s *slow) returned(flows []*flow, accounts []Account) error {
 		}
 	}
 	var wrong error
+	var looked time.Time
 	err := s.await(func() bool {
-		if wrong = s.reconnect(accounts); wrong != nil {
-			return true
+		if time.Since(looked) >= reconnectEvery {
+			looked = time.Now()
+			wrong = s.reconnect(accounts)
 		}
-		return s.ledger.settled()
+		return wrong != nil || s.ledger.settled()
 	}, &s.ledger.arrived)
 	if wrong != nil {
 		return wrong
 	}
 	return err
 }
+
+// reconnectEvery is how long a device waits, at least, whose connection is lost
+// again.
+const reconnectEvery = 100 * time.Millisecond
 
 // reconnect has the devices that stopped and are not connected come back.
 func (s *slow) reconnect(accounts []Account) error {

@@ -31,6 +31,15 @@ func untouched(_ int, data []byte) [][]byte { return [][]byte{data} }
 // proxy is one connection.
 func proxy(t *testing.T, w http.ResponseWriter, r *http.Request, url string, frame func(n int, data []byte) [][]byte) {
 	t.Helper()
+	proxyBoth(t, w, r, url, frame, func(*websocket.Conn, []byte) {})
+}
+
+// proxyBoth is one of which the frames that go to the server are seen too.
+func proxyBoth(
+	t *testing.T, w http.ResponseWriter, r *http.Request, url string,
+	frame func(n int, data []byte) [][]byte, seen func(server *websocket.Conn, data []byte),
+) {
+	t.Helper()
 	dialer := websocket.Dialer{Subprotocols: []string{"rccs.v1"}}
 	server, resp, err := dialer.DialContext(r.Context(), url, nil)
 	if err != nil {
@@ -45,13 +54,13 @@ func proxy(t *testing.T, w http.ResponseWriter, r *http.Request, url string, fra
 		return
 	}
 	var ends sync.WaitGroup
-	ends.Go(func() { pump(server, device, untouched) })
-	pump(device, server, frame)
+	ends.Go(func() { pump(server, device, untouched, func(data []byte) { seen(server, data) }) })
+	pump(device, server, frame, func([]byte) {})
 	ends.Wait()
 }
 
 // pump copies frames until one side ends, and ends the other.
-func pump(to, from *websocket.Conn, frame func(n int, data []byte) [][]byte) {
+func pump(to, from *websocket.Conn, frame func(n int, data []byte) [][]byte, seen func(data []byte)) {
 	defer func() { _ = errors.Join(to.Close(), from.Close()) }()
 	n := 0
 	for {
@@ -59,6 +68,7 @@ func pump(to, from *websocket.Conn, frame func(n int, data []byte) [][]byte) {
 		if err != nil {
 			return
 		}
+		seen(data)
 		frames := [][]byte{data}
 		if bytes.Contains(data, []byte(`"payload":{"run":`)) {
 			n++
@@ -128,6 +138,60 @@ func TestTamperedMessagesAreFound(t *testing.T) {
 			}
 			if r == nil || r.Failed != v.Error() || r.Histogram != "" {
 				t.Errorf("result %+v", r)
+			}
+		})
+	}
+}
+
+// Who stopped reading may lose its connection: it comes back, and gets once
+// more what it had not acknowledged. Nobody else may.
+func TestSlowReadersComeBack(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		account int // whose connection is cut
+		want    string
+	}{
+		"who stopped": {1, ""},
+		"who reads":   {3, "user1/right: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			to := target(t, "slow", 6)
+			url, token := to.URL, []byte(to.Accounts[c.account].Token)
+			cut := make(chan struct{})
+			var first sync.Once // what comes back stays
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				proxyBoth(t, w, r, url, untouched, func(server *websocket.Conn, data []byte) {
+					if bytes.Contains(data, token) {
+						first.Do(func() {
+							go func() {
+								<-cut
+								_ = server.Close()
+							}()
+						})
+					}
+				})
+			}))
+			t.Cleanup(s.Close)
+			once := sync.OnceFunc(func() { close(cut) })
+			t.Cleanup(once)
+			to.URL = "ws" + strings.TrimPrefix(s.URL, "http")
+			r, err := load.Slow(t.Context(), load.Options{
+				Devices: 6, Rate: 300, Duration: 2 * time.Second, Warmup: time.Millisecond, Stopped: 1, Target: to, Patience: 10 * time.Second,
+				Progress: func(p load.Progress) {
+					if strings.HasSuffix(p.Phase, "stopped reading") && p.Done > p.All/2 {
+						once()
+					}
+				},
+			})
+			if c.want != "" {
+				if err == nil || !strings.Contains(err.Error(), c.want) {
+					t.Errorf("error %v, want one with %q", err, c.want)
+				}
+				return
+			}
+			if err != nil || value(t, r, "connections lost") != 1 || r.Arrived != r.Sent {
+				t.Errorf("%+v, %v", r, err)
 			}
 		})
 	}
