@@ -27,7 +27,7 @@ type Seal struct {
 	// of them and still waits is opened too.
 	Former []nkeys.KeyPair
 	// Pins is a file that keeps the others' keys, as this device saw them
-	// first; it is made when there is none. "" keeps them for as long as the
+	// first, and whose its own credential is; it is made when there is none. "" keeps them for as long as the
 	// client lives. One client at a time can use a file.
 	Pins string
 	// Issuers are public keys whose credentials are trusted to say whose key a
@@ -155,10 +155,39 @@ func (s *sealing) publish(token string, sign Signer) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.recognise(claims.Name, claims.Issuer); err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.own, s.issuer = claims.Name, claims.Issuer
 	return published, nil
+}
+
+// What is pinned beside the others' keys. Names of devices have a slash.
+const (
+	pinnedName   = "name"   // of this device
+	pinnedIssuer = "issuer" // of its credential
+)
+
+// recognise refuses a credential that is not like those before it. One that was
+// renewed comes through an edge, which could have put its own in the place: its
+// issuer would be trusted, and its name decide whose keys are looked for.
+func (s *sealing) recognise(name, issuer string) error {
+	before, err := s.pins.first(pinnedName, name)
+	if err != nil {
+		return err
+	}
+	if before != name {
+		return fmt.Errorf("client: the credential is that of %s, and Seal.Pins were made by %s: give each device a file of its own", name, before)
+	}
+	if before, err = s.pins.first(pinnedIssuer, issuer); err != nil {
+		return err
+	}
+	if before != issuer && !slices.Contains(s.issuers, issuer) {
+		return fmt.Errorf("client: the credential was issued by %s, and the first one by %s: when that is right, add it to Seal.Issuers", issuer, before)
+	}
+	return nil
 }
 
 // name is USER/DEVICE of a device of the same user.

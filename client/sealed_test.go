@@ -3,6 +3,7 @@ package client
 import (
 	"encoding/json"
 	"errors"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -90,6 +91,59 @@ func TestKeyIsProvedByItsDeviceAlone(t *testing.T) {
 	} {
 		if got, err := provedKey([]byte(c.capabilities), c.name, c.issuers); !errors.Is(err, c.want) || got != "" {
 			t.Errorf("%s: %q, %v; want %v", name, got, err, c.want)
+		}
+	}
+}
+
+// TestRenewedCredentialIsLikeTheFirst has an edge that answers a renewal with a
+// credential of its own making.
+func TestRenewedCredentialIsLikeTheFirst(t *testing.T) {
+	t.Parallel()
+	curve, err1 := nkeys.CreateCurveKeys()
+	user, err2 := nkeys.CreateUser()
+	home, err3 := nkeys.CreateAccount()
+	other, err4 := nkeys.CreateAccount()
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		t.Fatal(err)
+	}
+	token := func(account nkeys.KeyPair, name string) string {
+		t.Helper()
+		subject, _ := user.PublicKey()
+		claims := jwt.NewUserClaims(subject)
+		claims.Name = name
+		text, err := claims.Encode(account)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	rival, _ := other.PublicKey()
+	opts := &Seal{Key: curve, Pins: filepath.Join(t.TempDir(), "pins.json")}
+	for name, c := range map[string]struct {
+		token   string
+		issuers []string
+		want    bool
+	}{
+		"the same":                 {token(home, "alice/phone"), nil, true},
+		"another issuer":           {token(other, "alice/phone"), nil, false},
+		"another issuer, expected": {token(other, "alice/phone"), []string{rival}, true},
+		"another user":             {token(home, "mallory/phone"), nil, false},
+		"another user, by a rival": {token(other, "mallory/phone"), []string{rival}, false},
+	} {
+		opts.Issuers = nil
+		s, err := newSealing(opts) // as after a restart
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.publish(token(home, "alice/phone"), user.Sign); err != nil {
+			t.Fatal(err)
+		}
+		opts.Issuers = c.issuers
+		if s, err = newSealing(opts); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.publish(c.token, user.Sign); (err == nil) != c.want {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
