@@ -74,7 +74,7 @@ func TestServeSendConnect(t *testing.T) {
 	if none.status != exitFailed || none.out != "" || !strings.Contains(none.err, "rccs: 0 of 1 messages came within 300ms\n") {
 		t.Errorf("status %d, printed %q and %q", none.status, none.out, none.err)
 	}
-	if got := c.succeed(t, "connect", "alice/phone", "--timeout", "100ms"); got.out != "" {
+	if got := c.succeed(t, "connect", "alice/phone", "--timeout", "2s"); got.out != "" {
 		t.Errorf("printed %q", got.out)
 	}
 	if status := i.stop(); status != exitOK {
