@@ -92,8 +92,8 @@ func (c *Client) Start() error {
 	return sub.SetPendingLimits(-1, -1)
 }
 
-// work runs a function on a goroutine that stop waits for; false after stop.
-func (c *Client) work(run func()) bool {
+// Work runs a function on a goroutine that Stop waits for; false after Stop.
+func (c *Client) Work(run func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.stopped {

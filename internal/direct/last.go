@@ -49,7 +49,7 @@ func (b *Last) Get(ctx context.Context, subjects []string) ([]*Stored, error) {
 	b.mu.Lock()
 	b.waiting = append(b.waiting, call)
 	if !b.running {
-		if b.running = b.client.work(b.run); !b.running {
+		if b.running = b.client.Work(b.run); !b.running {
 			b.waiting = nil
 			b.mu.Unlock()
 			return nil, ErrStopped

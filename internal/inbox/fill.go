@@ -69,11 +69,15 @@ func (mb *Mailbox) fillStep(ctx context.Context, n subjects.Lane) (again bool, e
 	if !more {
 		return false, nil
 	}
-	msgs, left, err := mb.hub.messages(ctx, subjects.Inbox(mb.key, n), pos+1)
-	if err != nil {
-		return false, err
+	msgs, left, upTo, whole, end := mb.hub.swept(ctx, mb, n, pos, floor)
+	defer end()
+	if !whole {
+		upTo = floor
+		if msgs, left, err = mb.hub.messages(ctx, subjects.Inbox(mb.key, n), pos+1); err != nil {
+			return false, err
+		}
+		whole = left > 0
 	}
-	whole := left > 0
 	if !whole {
 		if whole, err = mb.hub.sure(ctx, mb.key, n, pos, msgs, floor); err != nil {
 			return false, err
@@ -100,9 +104,9 @@ func (mb *Mailbox) fillStep(ctx context.Context, n subjects.Lane) (again bool, e
 		l.push(m)
 	}
 	if l.left = left; left == 0 && whole {
-		// Nothing between here and the tail. What is newer is not believed:
-		// a replica that lags does not know it yet.
-		l.pos = max(l.pos, floor-1)
+		// Nothing between here and the tail, or the end of a sweep. What is
+		// newer is not believed: a replica that lags does not know it yet.
+		l.pos = max(l.pos, upTo-1)
 	}
 	return l.room(), nil
 }

@@ -93,6 +93,7 @@ type Hub struct {
 	started  time.Time
 	js       jetstream.JetStream // on Options.Fetch
 	ends     ends
+	sweeps   sweeps
 
 	// closing ends when the hub stops.
 	closing context.Context

@@ -1,0 +1,172 @@
+package inbox
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// Many devices that come back at once, as after the restart of an edge, lack
+// messages of about the same time. To read each lane of each device takes a
+// request of some tenths of a millisecond, one after the other in the server; to
+// read the stream once, past all that the devices are not for, some microseconds
+// a message. So when many wait for the store, the stream is read from where the
+// first of them stands, and all are served from that.
+
+const (
+	// sweepWaiting is from how many waiting devices on the stream may be swept.
+	sweepWaiting = 48
+	// sweepFactor is how many messages may be read for each of them.
+	sweepFactor = 300
+	// sweepBytes bounds what a sweep keeps in memory. It ends there; what is
+	// behind is read by each for itself, or by the next sweep.
+	sweepBytes = 64 << 20
+	sweepBatch = 4096
+	// sweepKeep is how long a sweep is kept for those who are still to come.
+	sweepKeep = 5 * time.Second
+)
+
+// sweep is a part of the stream, by device.
+type sweep struct {
+	from, to uint64 // sequences; to is behind the last, and may get lower until done
+	done     chan struct{}
+	// Constant once done is closed.
+	msgs map[subjects.Key][]*Message
+	err  error
+}
+
+// sweeps are those of a hub.
+type sweeps struct {
+	mu      sync.Mutex
+	waiting map[*Mailbox]uint64 // what waits for the store, and where it stands
+	current *sweep
+	drop    *time.Timer
+}
+
+// swept serves a lane from a sweep that covers its position, waiting for one
+// that is under way. ok is false when there is none; then end is to be called
+// when the store was read.
+func (h *Hub) swept(ctx context.Context, mb *Mailbox, n subjects.Lane, pos, floor uint64) (msgs []*Message, left int, upTo uint64, ok bool, end func()) {
+	s, end := h.sweepFor(mb, pos, floor)
+	if s == nil {
+		return nil, 0, 0, false, end
+	}
+	select {
+	case <-s.done:
+	case <-ctx.Done():
+		return nil, 0, 0, false, end
+	}
+	if s.err != nil || pos+1 >= s.to {
+		return nil, 0, 0, false, end
+	}
+	for _, m := range s.msgs[mb.key] {
+		if m.Lane != n || m.Seq <= pos || m.Seq >= floor {
+			continue
+		}
+		if len(msgs) == laneMessages {
+			left++
+			continue
+		}
+		msgs = append(msgs, m)
+	}
+	return msgs, left, min(s.to, floor), true, end
+}
+
+// sweepFor is the sweep that covers a position, begun if it is worth it.
+func (h *Hub) sweepFor(mb *Mailbox, pos, floor uint64) (*sweep, func()) {
+	w := &h.sweeps
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s := w.current; s != nil && s.from <= pos+1 && pos+1 < s.to {
+		w.drop.Reset(sweepKeep)
+		return s, func() {}
+	}
+	if w.waiting == nil {
+		w.waiting = make(map[*Mailbox]uint64)
+	}
+	w.waiting[mb] = pos
+	end := func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.waiting, mb)
+	}
+	lowest := pos
+	for _, at := range w.waiting {
+		lowest = min(lowest, at)
+	}
+	n, head := uint64(len(w.waiting)), h.head.Load()
+	switch {
+	case n < sweepWaiting, head-min(head, lowest) > n*sweepFactor, h.doubtful():
+		return nil, end
+	case w.current != nil && w.current.from <= lowest+1:
+		return nil, end // it had what there was to have
+	}
+	// Up to the end, though the tail has the last of it: its beginning moves
+	// while devices come.
+	s := &sweep{from: lowest + 1, to: head + 1, done: make(chan struct{}), msgs: make(map[subjects.Key][]*Message)}
+	if !h.fetch.Work(func() { h.readSweep(s) }) {
+		return nil, end
+	}
+	w.current = s
+	if w.drop != nil {
+		w.drop.Stop()
+	}
+	w.drop = time.AfterFunc(sweepKeep, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.current == s {
+			w.current = nil
+		}
+	})
+	return s, end
+}
+
+// sweepWithin bounds a sweep; who waits for it reads for itself then.
+const sweepWithin = 5 * time.Second
+
+// readSweep reads the stream into s.
+func (h *Hub) readSweep(s *sweep) {
+	defer close(s.done)
+	ctx, cancel := context.WithTimeout(h.closing, sweepWithin)
+	defer cancel()
+	began, count, bytes := time.Now(), 0, 0
+	for next := s.from; next < s.to; {
+		got, err := h.sweepBatch(ctx, next)
+		if err != nil {
+			s.err = err
+			h.opts.Logger.Warn("sweep of the stream failed", "from", s.from, "to", s.to, "err", err)
+			return
+		}
+		if len(got) == 0 {
+			break // nothing is left before the tail
+		}
+		for i := range got {
+			next = got[i].Seq + 1
+			if next > s.to {
+				break
+			}
+			m, ok := newMessage(reader.Entry(got[i]))
+			if !ok {
+				continue
+			}
+			s.msgs[m.Key] = append(s.msgs[m.Key], m)
+			count++
+			bytes += m.cost()
+		}
+		if bytes >= sweepBytes {
+			h.sweeps.mu.Lock()
+			s.to = min(s.to, next)
+			h.sweeps.mu.Unlock()
+			break
+		}
+	}
+	h.opts.Logger.Debug("stream swept for many devices", "from", s.from, "to", s.to, "messages", count, "took", time.Since(began))
+}
+
+func (h *Hub) sweepBatch(ctx context.Context, from uint64) ([]direct.Stored, error) {
+	return h.fetch.Run(ctx, subjects.StreamInbox, from, sweepBatch)
+}
