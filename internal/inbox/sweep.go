@@ -51,7 +51,7 @@ type sweeps struct {
 // that is under way. ok is false when there is none; then end is to be called
 // when the store was read.
 func (h *Hub) swept(ctx context.Context, mb *Mailbox, n subjects.Lane, pos, floor uint64) (msgs []*Message, left int, upTo uint64, ok bool, end func()) {
-	s, end := h.sweepFor(mb, pos, floor)
+	s, end := h.sweepFor(mb, pos)
 	if s == nil {
 		return nil, 0, 0, false, end
 	}
@@ -77,7 +77,7 @@ func (h *Hub) swept(ctx context.Context, mb *Mailbox, n subjects.Lane, pos, floo
 }
 
 // sweepFor is the sweep that covers a position, begun if it is worth it.
-func (h *Hub) sweepFor(mb *Mailbox, pos, floor uint64) (*sweep, func()) {
+func (h *Hub) sweepFor(mb *Mailbox, pos uint64) (*sweep, func()) {
 	w := &h.sweeps
 	w.mu.Lock()
 	defer w.mu.Unlock()
