@@ -1,0 +1,240 @@
+package auth_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+var update = flag.Bool("update", false, "write the generated part of docs/security.md")
+
+// may is what a role may do with a subject: "", "p" to publish, "s" to
+// subscribe, "ps" both.
+type may struct {
+	subject         string
+	device, service string
+}
+
+// everything is a subject of each kind that an installation has, and what alice's
+// phone and a service may do with it. A part of RCCS may do all of it.
+func everything(k, other subjects.Key) []may {
+	all := []may{
+		{subjects.Inbox(k, subjects.Normal), "", "p"},
+		{subjects.Inbox(other, subjects.Low), "", "p"},
+		{subjects.Inbox(other, subjects.High), "", "p"},
+		{subjects.Inbox(other, subjects.Critical), "", "p"},
+		{subjects.Cursor(k), "", ""},
+		{subjects.Watermark, "", ""},
+		{subjects.Later(k, subjects.Normal, "id"), "", "p"},
+		{subjects.Due(k, subjects.Normal), "", ""},
+		{"rccs.route.alice.all", "", "p"},
+		{"rccs.route.alice.any.desktop", "", "p"},
+		{"rccs.wait.x", "", ""},
+		{subjects.Deadline(k), "", ""},
+		{subjects.Signal(k), "s", "p"},
+		{subjects.Signal(other), "", "p"},
+		{"rccs.rpc." + string(k) + ".method", "", "p"},
+		{"rccs.topic.a.b", "", "ps"},
+		{"rccs.up." + string(k) + ".note", "", "s"},
+		{subjects.Event(k, subjects.EventOnline), "", "s"},
+		{subjects.Audit("revoke"), "", ""},
+		{subjects.Release("edge"), "", ""},
+		{subjects.Drain("edge"), "", ""},
+		{subjects.CoordinatorEndpoint("status"), "", "p"},
+		{subjects.PartEndpoint("enroll"), "", ""},
+		{subjects.DeviceEndpoint(k, "fetch"), "p", ""},
+		{subjects.DeviceEndpoint(other, "fetch"), "", ""},
+		{subjects.ReplyPrefix(k) + ".x", "s", ""},
+		{subjects.ReplyPrefix(other) + ".x", "", ""},
+		{subjects.PartReplyPrefix + ".x", "", ""},
+		{"_INBOX.abc.def", "", "ps"},
+		{subjects.DeviceSubject(k), "", ""},
+		{subjects.SessionSubject(k), "", ""},
+		{"$KV." + subjects.BucketEdges + ".x", "", ""},
+		{"$KV." + subjects.BucketTasks + ".x.y", "", ""},
+		{"$KV." + subjects.BucketAccount + ".x", "", ""},
+		{"$KV." + subjects.BucketCodes + ".x", "", ""},
+		{"$KV." + subjects.BucketEnrolled + ".x", "", ""},
+		{"$SRV.PING", "", "ps"},
+		{"$JS.API.INFO", "", "p"},
+		{"$JS.API.ACCOUNT.PURGE.x", "", ""},
+		{"$SYS.REQ.CLAIMS.UPDATE", "", ""},
+		{"$SYS.ACCOUNT.x.CONNECT", "", ""},
+		{"anything.else", "", ""},
+		{">", "", ""},
+		{"rccs.>", "", ""},
+	}
+	for _, stream := range []string{subjects.StreamInbox, subjects.StreamCursor, subjects.StreamRoute, subjects.StreamDeadline, subjects.StreamAudit, "KV_" + subjects.BucketDevices} {
+		for _, api := range []string{"STREAM.INFO", "STREAM.PURGE", "STREAM.DELETE", "STREAM.UPDATE", "STREAM.MSG.GET", "STREAM.MSG.DELETE", "CONSUMER.CREATE", "DIRECT.GET", "STREAM.SNAPSHOT"} {
+			all = append(all, may{"$JS.API." + api + "." + stream, "", ""})
+		}
+	}
+	for _, stream := range []string{subjects.StreamUp, subjects.StreamEvent, subjects.StreamTopic} {
+		for api, service := range map[string]string{
+			"STREAM.INFO": "p", "CONSUMER.CREATE": "p", "DIRECT.GET": "p",
+			"STREAM.PURGE": "", "STREAM.DELETE": "", "STREAM.UPDATE": "", "STREAM.MSG.DELETE": "", "STREAM.SNAPSHOT": "",
+		} {
+			all = append(all, may{"$JS.API." + api + "." + stream, "", service})
+		}
+	}
+	return append(all,
+		may{"$JS.API.STREAM.INFO." + subjects.StreamLater, "", "p"},
+		may{"$JS.API.STREAM.PURGE." + subjects.StreamLater, "", "p"}, // to cancel
+		may{"$JS.API.STREAM.DELETE." + subjects.StreamLater, "", ""},
+		may{"$JS.API.STREAM.CREATE.MINE", "", ""})
+}
+
+// Every subject of every role, tried on a real server.
+func TestEveryRoleMayDoWhatTheTableSaysAndNothingElse(t *testing.T) {
+	t.Parallel()
+	i := install(t)
+	me, another := subjects.Address{User: "alice", Device: "my.phone"}, subjects.Address{User: "bob", Device: "phone"}
+	all := everything(me.Key(), another.Key())
+	device, service := i.device(t, me), i.service(t)
+	part := client{i.part}
+	does := func(c client, subject string) string {
+		got := ""
+		if !strings.ContainsAny(subject, ">*") && c.mayPublish(t, subject) {
+			got += "p"
+		}
+		if c.maySubscribe(t, subject) {
+			got += "s"
+		}
+		return got
+	}
+	for _, m := range all {
+		if got := does(device, m.subject); got != m.device {
+			t.Errorf("a device: %q on %s, want %q", got, m.subject, m.device)
+		}
+		if got := does(service, m.subject); got != m.service {
+			t.Errorf("a service: %q on %s, want %q", got, m.subject, m.service)
+		}
+		if !part.maySubscribe(t, m.subject) {
+			t.Errorf("a part may not subscribe to %s", m.subject)
+		}
+	}
+	// Nothing that is stored is left out of the table.
+	js, err := jetstream.New(i.part)
+	must(t, js, err)
+	natstest.Streams(t, i.part)
+	streams := js.ListStreams(t.Context())
+	for info := range streams.Info() {
+		for _, pattern := range info.Config.Subjects {
+			if !slices.ContainsFunc(all, func(m may) bool { return covers(pattern, m.subject) }) {
+				t.Errorf("%s stores %s, of which the table has nothing", info.Config.Name, pattern)
+			}
+		}
+	}
+	if err := streams.Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// covers says whether a pattern of NATS covers a literal subject.
+func covers(pattern, subject string) bool {
+	p, s := strings.Split(pattern, "."), strings.Split(subject, ".")
+	for i, token := range p {
+		switch {
+		case token == ">":
+			return len(s) > i
+		case i >= len(s) || token != "*" && token != s[i]:
+			return false
+		}
+	}
+	return len(p) == len(s)
+}
+
+const (
+	tableBegin = "<!-- permissions: written by `go test ./auth -run PermissionsOfTheDocs -update` -->\n"
+	tableEnd   = "<!-- end of permissions -->\n"
+)
+
+// The table in docs/security.md is what the code says.
+func TestPermissionsOfTheDocsAreThoseOfTheCode(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join("..", "docs", "security.md")
+	doc, err := os.ReadFile(path)
+	must(t, doc, err)
+	before, rest, ok := strings.Cut(string(doc), tableBegin)
+	_, after, found := strings.Cut(rest, tableEnd)
+	if !ok || !found {
+		t.Fatal("docs/security.md has no place for the table")
+	}
+	want := before + tableBegin + permissionTable() + tableEnd + after
+	if *update {
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil { //nolint:gosec // a document
+			t.Fatal(err)
+		}
+		return
+	}
+	if want != string(doc) {
+		t.Errorf("the table is not what the code says: go test ./auth -run PermissionsOfTheDocs -update")
+	}
+}
+
+func permissionTable() string {
+	var b strings.Builder
+	for _, role := range []struct {
+		name string
+		p    subjects.Permissions
+	}{
+		{"A device, USER/DEVICE", subjects.ForDevice(subjects.Address{User: "USER", Device: "DEVICE"}.Key())},
+		{"A service", subjects.ForService()},
+		{"A part of RCCS: edge, coordinator, operator", subjects.ForPart()},
+	} {
+		fmt.Fprintf(&b, "\n**%s**\n\n| | |\n| --- | --- |\n", role.name)
+		for _, row := range []struct {
+			what string
+			list []string
+		}{{"may publish to", role.p.Publish}, {"may subscribe to", role.p.Subscribe}, {"never hears", role.p.Unheard}} {
+			if len(row.list) > 0 {
+				fmt.Fprintf(&b, "| %s | `%s` |\n", row.what, strings.Join(row.list, "`, `"))
+			}
+		}
+	}
+	b.WriteString("\n")
+	return b.String()
+}
+
+// Every test that the document names exists.
+func TestTestsThatTheSecurityPageNamesExist(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile(filepath.Join("..", "docs", "security.md"))
+	must(t, doc, err)
+	have := map[string]bool{}
+	err = filepath.WalkDir("..", func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`).FindAllSubmatch(source, -1) {
+			have[string(m[1])] = true
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w+)`").FindAllSubmatch(doc, -1)
+	if len(named) < 10 {
+		t.Errorf("only %d tests are named", len(named))
+	}
+	for _, m := range named {
+		if !have[string(m[1])] {
+			t.Errorf("there is no test %s", m[1])
+		}
+	}
+}
