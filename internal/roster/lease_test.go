@@ -20,6 +20,8 @@ func TestADeadEdgesSessionsEndWithItsLease(t *testing.T) {
 	first := a.connect(phone)
 	sees(t, phone, wire.Online, b, follower)
 	b.connect(tablet)
+	// An event that was not stored yet dies with its edge.
+	eventually(t, "services are told that it came", func() bool { return len(s.events(phone)) >= 2 })
 	a.kill()
 	select {
 	case <-follower.died:
