@@ -26,7 +26,12 @@ func ForDevice(k Key) Permissions {
 // signals, requests and topics; read what devices send and what happens; call
 // the coordinator, but not in the place of a device, see [DeviceEndpoint].
 // Reading streams goes through JetStream's own API, for the three streams
-// that services read; nothing lets it change or purge a stream.
+// that services read; of the others it may purge the delayed messages.
+//
+// That is a fence against mistakes. JetStream answers wherever it is asked to,
+// with the server's rights and, of a stored message, with a body that the service
+// wrote: so a service that wants to can do what a part can. See
+// docs/security.md.
 //
 // Reply subjects are those that NATS clients make when left alone: _INBOX.<id>,
 // and _INBOX.<id>.<token>. Those of a device, see [ReplyPrefix], are longer, so
