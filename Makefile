@@ -19,6 +19,7 @@ TEST_TIMEOUT ?= 8m
 # Installed from tools/go.mod, which pins them.
 LINT := $(BIN)/golangci-lint
 NATS := $(BIN)/nats
+VULN := $(BIN)/govulncheck
 
 .PHONY: all
 all: fmt-check vet lint test ## All checks, as .ci/run does them (the default)
@@ -74,6 +75,10 @@ vet: ## go vet
 lint: $(LINT) ## golangci-lint, as .golangci.yml says
 	$(LINT) run
 
+.PHONY: vuln
+vuln: $(VULN) ## Known vulnerabilities in what is used; asks vuln.go.dev, or GOVULNDB
+	$(VULN) ./...
+
 .PHONY: tools
 tools: $(LINT) $(NATS) $(BIN)/gofumpt ## Install the pinned tools below ./bin
 
@@ -98,6 +103,10 @@ $(LINT): tools/go.mod
 
 $(NATS): tools/go.mod
 	$(TOOL) github.com/nats-io/natscli/nats
+	@touch $@
+
+$(VULN): tools/go.mod
+	$(TOOL) golang.org/x/vuln/cmd/govulncheck
 	@touch $@
 
 $(BIN)/gofumpt: tools/go.mod
