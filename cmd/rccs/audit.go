@@ -39,7 +39,8 @@ func newAuditCommand(env *environment) *cobra.Command {
 		Short: "List what operators have done",
 		Long: `List who revoked, replayed, purged, forgot, drained or backed up, who read messages
 of another, and who was enrolled: when, and from where. The records are kept for a
-year, and nobody can remove one before.`,
+year. None can be changed or removed before; who has a part's credential could
+delete all of them at once, which is seen.`,
 		Example: `  rccs audit
   rccs audit --since 720h --action revoke --json`,
 		Args: arguments(0, "none"),

@@ -4,6 +4,7 @@
 //
 // Records lie in a stream of the tenant that lets nobody change or remove them
 // before their time, not even with the credential of a part of RCCS. They are
-// written before the act, so that an act is not without one; the stream's owner,
-// who has the operator's keys, is trusted to leave the stream alone.
+// written before the act, so that an act is not without one. The whole stream can
+// be deleted with the credential of a part, see docs/security.md; that it begins
+// anew is seen.
 package audit
