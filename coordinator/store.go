@@ -17,22 +17,11 @@ import (
 // put stores a roster's entry.
 func (c *Coordinator) put(msg *nats.Msg, done func(uint64, error)) {
 	c.pub.Publish(msg, func(r inbox.Receipt, err error) {
-		if lost(err) {
+		if inbox.Lost(err) {
 			err = roster.ErrConflict
 		}
 		done(r.Seq, err)
 	})
-}
-
-// wrongLastSequenceInFlight is how a clustered JetStream says that a
-// compare-and-set has lost to what is about to be stored.
-const wrongLastSequenceInFlight = 10164
-
-// lost says that a compare-and-set has lost.
-func lost(err error) bool {
-	var refused *inbox.StoreError
-	return errors.As(err, &refused) &&
-		(refused.ErrCode == int(jetstream.JSErrCodeStreamWrongLastSequence) || refused.ErrCode == wrongLastSequenceInFlight)
 }
 
 // refusedForGood says that the store will never take the message.

@@ -4,7 +4,8 @@
 //
 // Records lie in a stream of the tenant that lets nobody change or remove them
 // before their time, not even with the credential of a part of RCCS. They are
-// written before the act, so that an act is not without one. The whole stream can
+// written before the act, so that an act is not without one; a revocation, which
+// waits for nothing, is recorded right after it. The whole stream can
 // be deleted with the credential of a part, see docs/security.md; that it begins
 // anew is seen.
 package audit

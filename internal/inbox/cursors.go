@@ -177,7 +177,7 @@ func (w *cursorWriter) mark(top uint64) {
 
 // landed hears what became of a publish of data.
 func (w *cursorWriter) landed(key subjects.Key, data []byte, seq uint64, err error) {
-	if isMoved(err) {
+	if Lost(err) {
 		go w.resolve(key, data) // it asks the store
 		return
 	}
@@ -263,9 +263,9 @@ func (w *cursorWriter) resolve(key subjects.Key, data []byte) {
 	}
 }
 
-// isMoved says that a compare-and-set has lost: to what is stored, or, in a
-// cluster, to what is about to be.
-func isMoved(err error) bool {
+// Lost says that an error of [Publisher.Publish] is a compare-and-set that has
+// lost: to what is stored, or, in a cluster, to what is about to be.
+func Lost(err error) bool {
 	const inFlight = 10164 // not named by nats.go
 	var refused *StoreError
 	return errors.As(err, &refused) &&

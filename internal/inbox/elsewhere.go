@@ -107,7 +107,7 @@ func (s *Cursors) put(ctx context.Context, subject string, data []byte, revision
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if isMoved(err) {
+	if Lost(err) {
 		return ErrMoved
 	}
 	return err

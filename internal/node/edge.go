@@ -219,18 +219,9 @@ func (p *edgePart) drain(ask edge.DrainAsk) int {
 // put stores a roster's entry.
 func (p *edgePart) put(msg *nats.Msg, done func(uint64, error)) { putEntry(p.pub, msg, done) }
 
-// How JetStream says that a compare-and-set has lost: to what is stored, or,
-// in a cluster, to what is about to be.
-const (
-	wrongLastSequence         = 10071
-	wrongLastSequenceInFlight = 10164
-)
-
 func putEntry(pub *inbox.Publisher, msg *nats.Msg, done func(uint64, error)) {
 	pub.Publish(msg, func(r inbox.Receipt, err error) {
-		var refused *inbox.StoreError
-		if errors.As(err, &refused) &&
-			(refused.ErrCode == wrongLastSequence || refused.ErrCode == wrongLastSequenceInFlight) {
+		if inbox.Lost(err) {
 			err = roster.ErrConflict
 		}
 		done(r.Seq, err)

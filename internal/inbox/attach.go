@@ -1,0 +1,246 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// Attach makes the device's inbox flow here, taking it over from an earlier
+// attachment to this hub. When it returns, what waited is counted and the
+// first of it is queued.
+func (h *Hub) Attach(ctx context.Context, key subjects.Key, opts MailboxOptions) (*Mailbox, error) {
+	if opts.Window < 1 || opts.Wake == nil || opts.Evicted == nil {
+		return nil, errors.New("inbox: attach: Window, Wake and Evicted are needed")
+	}
+	mb := &Mailbox{hub: h, key: key, opts: opts, filling: true}
+	for n := range mb.lanes {
+		mb.lanes[n].behind = true
+	}
+	if err := h.takeOver(mb); err != nil {
+		return nil, err
+	}
+	if err := h.restore(ctx, mb); err != nil {
+		h.detach(mb)
+		return nil, fmt.Errorf("inbox: attach %s: %w", key, err)
+	}
+	return mb, nil
+}
+
+// takeOver puts mb in the place of an earlier mailbox, whose state it stores.
+func (h *Hub) takeOver(mb *Mailbox) error {
+	h.mu.Lock()
+	if h.stopped {
+		h.mu.Unlock()
+		return ErrStopped
+	}
+	old := h.boxes[mb.key]
+	h.boxes[mb.key] = mb
+	delete(h.depths, mb.key) // the mailbox knows
+	if old != nil {
+		h.retire(old)
+	}
+	if l := h.lingering[mb.key]; l != nil { // mb is not known to anybody yet
+		delete(h.lingering, mb.key)
+		mb.early = l.acked
+	}
+	h.mu.Unlock()
+	if old != nil {
+		old.opts.Evicted()
+	}
+	return nil
+}
+
+// retire closes a mailbox and has its cursor stored, unless it never came so
+// far as to know it.
+func (h *Hub) retire(mb *Mailbox) {
+	mb.mu.Lock()
+	defer mb.mu.Unlock()
+	if mb.closed {
+		return
+	}
+	c, settling := mb.closeLocked()
+	if !mb.ready {
+		return
+	}
+	h.cursors.put(mb.key, c, mb.stored)
+	if len(settling) > 0 {
+		l := &linger{cursor: c, stored: mb.stored, acked: make(map[uint64]struct{}, len(settling))}
+		for _, seq := range settling {
+			l.acked[seq] = struct{}{}
+		}
+		h.lingering[mb.key] = l
+	}
+}
+
+// linger is what a device that left had acknowledged before.
+type linger struct {
+	cursor Cursor
+	stored *revision
+	acked  map[uint64]struct{}
+}
+
+// settled hears that what became of a message is stored.
+func (h *Hub) settled(o outcome) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if mb := h.boxes[o.key]; mb != nil {
+		mb.settle(o.lane, o.seq)
+		return
+	}
+	l := h.lingering[o.key]
+	if l == nil {
+		return
+	}
+	if _, ok := l.acked[o.seq]; !ok {
+		return
+	}
+	is := func(seq uint64) bool { return seq == o.seq }
+	l.cursor.Unacked[o.lane] = slices.DeleteFunc(slices.Clone(l.cursor.Unacked[o.lane]), is)
+	l.cursor.Asked = slices.DeleteFunc(slices.Clone(l.cursor.Asked), is)
+	h.cursors.put(o.key, l.cursor, l.stored)
+	if delete(l.acked, o.seq); len(l.acked) == 0 {
+		delete(h.lingering, o.key)
+	}
+}
+
+func (h *Hub) detach(mb *Mailbox) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.boxes[mb.key] == mb {
+		delete(h.boxes, mb.key)
+	}
+	h.retire(mb)
+}
+
+// restore gives mb the device's cursor and the first of what waits.
+func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
+	end := h.askEnd()
+	c, stored, err := h.cursors.load(ctx, mb.key)
+	if err != nil {
+		return err
+	}
+	h.reach(ctx, end)
+	h.mu.Lock()
+	floor, head := h.tail.floor, h.head.Load()
+	h.mu.Unlock()
+	if top := slices.Max(c.Sent[:]); top > head {
+		if err := h.trim(ctx, mb.key, &c); err != nil {
+			return err
+		}
+	}
+	mb.mu.Lock()
+	mb.stored = stored
+	mb.retentionLocked(&c)
+	away := mb.restoreLocked(&c, floor, head)
+	mb.mu.Unlock()
+	if away && !h.doubtful() {
+		if err := h.probe(ctx, mb, floor); err != nil {
+			return err
+		}
+	}
+	if err := mb.fill(ctx); err != nil {
+		return err
+	}
+	mb.mu.Lock()
+	defer mb.mu.Unlock()
+	mb.filling = false
+	if mb.ready = true; len(mb.done) > 0 || len(mb.gaps) > 0 {
+		mb.dirtyLocked()
+	}
+	mb.done = nil
+	for n := range mb.lanes {
+		l := &mb.lanes[n]
+		mb.pending += l.queued()
+		if len(mb.early) > 0 {
+			for _, m := range l.queue[l.head:] {
+				if _, acked := mb.early[m.Seq]; acked {
+					mb.pending-- // an earlier connection acknowledged it
+				}
+			}
+		}
+		if l.behind {
+			mb.pending += l.left
+		}
+	}
+	if mb.pending > 0 || mb.owesLocked() || len(mb.gaps) > 0 {
+		mb.opts.Wake()
+	}
+	if mb.closed {
+		return ErrTakenOver
+	}
+	return nil
+}
+
+// ErrTakenOver is wrapped by the error of an Attach that a newer one of the
+// same device overtook.
+var ErrTakenOver = errors.New("a newer connection took over")
+
+// trim looks at a cursor above the head. Either the store was read ahead of
+// the hub, which is fine, or the stream lost its end while this hub was
+// reading: then what is stored there now is new to the device.
+func (h *Hub) trim(ctx context.Context, key subjects.Key, c *Cursor) error {
+	last, err := h.reader.StreamLast(ctx)
+	if err != nil {
+		return err
+	}
+	for n := range c.Sent {
+		if c.Sent[n] > last {
+			h.opts.Logger.Warn("cursor is above the end of the stream, which must have lost messages",
+				"device", string(key), "lane", subjects.Lane(n).String(), "cursor", c.Sent[n], "last", last)
+			c.cut(subjects.Lane(n), last)
+		}
+	}
+	return nil
+}
+
+// restoreLocked applies the cursor; away says that the tail does not reach
+// back to it in some lane.
+func (mb *Mailbox) restoreLocked(c *Cursor, floor, head uint64) (away bool) {
+	mb.open = c.Open
+	for n := range mb.lanes {
+		l := &mb.lanes[n]
+		l.known = c.Sent[n]
+		l.owed = slices.DeleteFunc(slices.Clone(c.Unacked[n]), func(seq uint64) bool {
+			_, done := mb.done[seq]
+			return done
+		})
+		for _, seq := range l.owed {
+			if _, asked := slices.BinarySearch(c.Asked, seq); asked {
+				l.asked = append(l.asked, seq)
+			}
+		}
+		l.again = l.known
+		if c.Open {
+			l.again = max(head, l.known)
+		}
+		l.skip()
+		away = away || l.pos+1 < floor
+	}
+	return away
+}
+
+// probe asks for the last message of each lane, many devices in one request,
+// and moves the lanes that have nothing new to where the tail begins.
+func (h *Hub) probe(ctx context.Context, mb *Mailbox, floor uint64) error {
+	names := make([]string, subjects.Lanes)
+	for n := range names {
+		names[n] = subjects.Inbox(mb.key, subjects.Lane(n))
+	}
+	last, err := h.last.Get(ctx, names)
+	if err != nil {
+		return err
+	}
+	mb.mu.Lock()
+	defer mb.mu.Unlock()
+	for n := range mb.lanes {
+		l := &mb.lanes[n]
+		if last[n] == nil || last[n].Seq <= l.pos {
+			l.pos = max(l.pos, floor-1)
+		}
+	}
+	return nil
+}

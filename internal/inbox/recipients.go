@@ -1,0 +1,76 @@
+package inbox
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// Recipient is a device that a message was stored for.
+type Recipient struct {
+	Key subjects.Key
+	Seq uint64
+}
+
+// Recipients says who got the message of which the first copy is seq: those
+// that it names, with sequence 0 but for the first, or what was stored next to
+// it under the same id by the same sender. A publish that
+// turns out to be a repeat was stored for whomever the first one was for.
+func (h *Hub) Recipients(ctx context.Context, seq uint64) ([]Recipient, error) {
+	return recipients(ctx, h.fetch, seq)
+}
+
+func recipients(ctx context.Context, fetch *direct.Client, seq uint64) ([]Recipient, error) {
+	var all []Recipient
+	var id, from string
+	for {
+		got, err := fetch.Run(ctx, subjects.StreamInbox, seq+uint64(len(all)), recipientsBatch)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range got {
+			key, _, ok := subjects.ParseInbox(m.Subject)
+			if names := m.Header.Get(subjects.HeaderCopies); len(all) == 0 && ok && m.Seq == seq && names != "" {
+				return namedCopies(key, seq, names), nil
+			}
+			thisID, thisFrom := m.Header.Get(subjects.HeaderID), m.Header.Get(subjects.HeaderFrom)
+			switch {
+			case m.Seq != seq+uint64(len(all)), !ok, len(all) > 0 && (thisID != id || thisFrom != from):
+				return all, gone(all, seq)
+			}
+			id, from = thisID, thisFrom
+			all = append(all, Recipient{key, m.Seq})
+		}
+		if len(got) < recipientsBatch {
+			return all, gone(all, seq)
+		}
+	}
+}
+
+// namedCopies are the recipients that a first copy names. Where the others are
+// stored is not known.
+func namedCopies(first subjects.Key, seq uint64, names string) []Recipient {
+	var all []Recipient
+	for n, name := range strings.Fields(names) {
+		to := Recipient{Key: subjects.Key(first.User() + "." + name)}
+		if n == 0 {
+			to.Seq = seq
+		}
+		all = append(all, to)
+	}
+	return all
+}
+
+// recipientsBatch is how many messages are read at a time to find a message's
+// recipients. Most users have fewer devices.
+const recipientsBatch = 16
+
+func gone(found []Recipient, seq uint64) error {
+	if len(found) == 0 {
+		return fmt.Errorf("inbox: message %d is gone", seq)
+	}
+	return nil
+}
