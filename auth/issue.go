@@ -79,7 +79,7 @@ const tagEnrolled = "rccs-enrolled"
 
 // EnrollDevice signs a device's token for a key that the device made itself,
 // whose seed stays there. Such a key is not derived: who calls this must record
-// it, so that [RevokeKeys] can be given it. Bearer is not heeded: the token is of
+// it, so that [RevokeMany] can be given it. Bearer is not heeded: the token is of
 // no use without the key.
 func (k *Keystore) EnrollDevice(a subjects.Address, publicKey string, opts DeviceOptions) (string, error) {
 	if err := a.Check(); err != nil {

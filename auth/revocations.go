@@ -63,34 +63,49 @@ func (r Revocation) check() error {
 // [subjects.ErrName].
 func CheckUser(name string) error { return checkRole("user", name) }
 
-// RevokeMany is [Revoke] for more than a device. keys are those that NATS
-// servers are to refuse, beside the one of a service, which is derived: those of
-// the user's devices, see [Keystore.DeviceKey]. Of what is not known to be used an
-// edge is told by name.
+// Keys are keys that NATS servers are to refuse with a revocation, beside the
+// one that follows from its name.
+type Keys struct {
+	// Derived are those of a user's devices, see [Keystore.DeviceKey].
+	Derived []string
+	// Own are those that devices made themselves, see [Keystore.EnrollDevice].
+	// They end for good: a device that is enrolled again makes a new one, and a
+	// renewal that is under way gains nothing.
+	Own []string
+}
+
+// RevokeMany is [Revoke] for more than a device. Of what is not known to be used
+// an edge is told by name.
 //
 // Revoking all ends the credentials of services and of parts of RCCS too. Parts
 // that can issue their own do so when they connect again.
-func RevokeMany(dir string, r Revocation, keys ...string) (Account, error) {
+func RevokeMany(dir string, r Revocation, keys Keys) (Account, error) {
 	if err := r.check(); err != nil {
 		return Account{}, err
 	}
 	return changeTenant(dir, func(k *Keystore, claims *jwt.AccountClaims) error {
-		own, err := k.keysOf(r)
+		named, err := k.keysOf(r)
 		if err != nil {
 			return err
 		}
 		claims.RevokeAt(r.entry(), r.At)
-		for _, key := range append(own, keys...) {
+		for _, key := range append(named, keys.Derived...) {
 			claims.RevokeAt(key, r.At)
+		}
+		for _, key := range keys.Own {
+			claims.RevokeAt(key, forGood)
 		}
 		claims.Revocations.MaybeCompact() // what revoking all covers
 		return nil
 	})
 }
 
+// forGood is after everything.
+var forGood = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+
 // Restore takes a revocation back, with that of keys: credentials that it ended,
 // and that have not expired, are good again.
-func Restore(dir string, r Revocation, keys ...string) (Account, error) {
+func Restore(dir string, r Revocation, keys Keys) (Account, error) {
 	if err := r.check(); err != nil {
 		return Account{}, err
 	}
@@ -98,11 +113,11 @@ func Restore(dir string, r Revocation, keys ...string) (Account, error) {
 		if _, there := claims.Revocations[r.entry()]; !there {
 			return fmt.Errorf("auth: %s is not revoked", strings.TrimSuffix(string(r.Kind)+" "+r.Name, " "))
 		}
-		own, err := k.keysOf(r)
+		named, err := k.keysOf(r)
 		if err != nil {
 			return err
 		}
-		for _, key := range append(append(own, keys...), r.entry()) {
+		for _, key := range slices.Concat(named, keys.Derived, keys.Own, []string{r.entry()}) {
 			claims.ClearRevocation(key)
 		}
 		return nil

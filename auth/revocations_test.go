@@ -33,7 +33,7 @@ func TestRevokingAUserEndsDevicesThatNobodyKnows(t *testing.T) {
 	}
 	unused, similar, other := issue("alice", "never seen"), issue("alice2", "phone"), issue("bob", "alice")
 	r := auth.Revocation{Kind: auth.RevokedUser, Name: "alice", At: time.Now()}
-	account, err := auth.RevokeMany(dir, r)
+	account, err := auth.RevokeMany(dir, r, auth.Keys{})
 	must(t, account, err)
 	if err := verdict(t, account, unused); !errors.Is(err, auth.ErrRevoked) {
 		t.Errorf("issued before: %v", err)
@@ -47,12 +47,12 @@ func TestRevokingAUserEndsDevicesThatNobodyKnows(t *testing.T) {
 	if err != nil || len(all) != 1 || all[0].Kind != auth.RevokedUser || all[0].Name != "alice" || all[0].At.Unix() != r.At.Unix() {
 		t.Errorf("listed %+v, %v", all, err)
 	}
-	account, err = auth.Restore(dir, r)
+	account, err = auth.Restore(dir, r, auth.Keys{})
 	must(t, account, err)
 	if err := verdict(t, account, unused); err != nil {
 		t.Errorf("restored: %v", err)
 	}
-	if _, err := auth.Restore(dir, r); err == nil || !strings.Contains(err.Error(), "not revoked") {
+	if _, err := auth.Restore(dir, r, auth.Keys{}); err == nil || !strings.Contains(err.Error(), "not revoked") {
 		t.Errorf("restored twice: %v", err)
 	}
 }
@@ -67,7 +67,7 @@ func TestRevokingAllIssuedBeforeATime(t *testing.T) {
 	if _, err := auth.Revoke(dir, phone); err != nil { // is covered, and goes from the list
 		t.Fatal(err)
 	}
-	account, err := auth.RevokeMany(dir, auth.Revocation{Kind: auth.RevokedAll, At: time.Now()})
+	account, err := auth.RevokeMany(dir, auth.Revocation{Kind: auth.RevokedAll, At: time.Now()}, auth.Keys{})
 	must(t, account, err)
 	if err := verdict(t, account, old.JWT); !errors.Is(err, auth.ErrRevoked) {
 		t.Errorf("issued before: %v", err)
@@ -93,7 +93,7 @@ func TestRevocationsThatMakeNoSense(t *testing.T) {
 		{Kind: auth.RevokedDevice, Name: "alice"},
 		{Kind: auth.RevokedService, Name: ""},
 	} {
-		if _, err := auth.RevokeMany(dir, r); err == nil {
+		if _, err := auth.RevokeMany(dir, r, auth.Keys{}); err == nil {
 			t.Errorf("accepted %+v", r)
 		}
 	}

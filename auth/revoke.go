@@ -3,6 +3,7 @@ package auth
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -19,35 +20,13 @@ import (
 //
 // Any number of processes may change the keys at once.
 func Revoke(dir string, a subjects.Address) (Account, error) {
-	if err := a.Check(); err != nil {
-		return Account{}, fmt.Errorf("auth: %w", err)
-	}
-	return changeTenant(dir, func(k *Keystore, claims *jwt.AccountClaims) error {
-		key, err := k.DeviceKey(a)
-		if err != nil {
-			return err
-		}
-		claims.RevokeAt(key, time.Now())
-		claims.RevokeAt(Revocation{Kind: RevokedDevice, Name: a.String()}.entry(), time.Now())
-		return nil
-	})
+	return RevokeMany(dir, Revocation{Kind: RevokedDevice, Name: a.String(), At: time.Now()}, Keys{})
 }
 
 // Unrevoke takes a revocation back: credentials that it ended, and that have
 // not expired, are good again.
 func Unrevoke(dir string, a subjects.Address) (Account, error) {
-	if err := a.Check(); err != nil {
-		return Account{}, fmt.Errorf("auth: %w", err)
-	}
-	return changeTenant(dir, func(k *Keystore, claims *jwt.AccountClaims) error {
-		key, err := k.DeviceKey(a)
-		if err != nil {
-			return err
-		}
-		claims.ClearRevocation(key)
-		claims.ClearRevocation(Revocation{Kind: RevokedDevice, Name: a.String()}.entry())
-		return nil
-	})
+	return Restore(dir, Revocation{Kind: RevokedDevice, Name: a.String()}, Keys{})
 }
 
 // changeTenant has the operator sign the tenant's JWT with a change.
@@ -69,17 +48,44 @@ func changeTenant(dir string, change func(*Keystore, *jwt.AccountClaims) error) 
 	if err := change(k, set.tenant); err != nil {
 		return Account{}, err
 	}
+	return set.resign(keys)
+}
+
+// clocksDiffer bounds how far the clock may be behind that of who changed the
+// account last: of two JWTs the later counts.
+const clocksDiffer = 10 * time.Second
+
+// resign has the operator sign the tenant's JWT anew, and keeps it.
+func (s *keySet) resign(dir string) (Account, error) {
+	behind := time.Until(time.Unix(s.tenant.IssuedAt+1, 0))
+	if behind > clocksDiffer {
+		return Account{}, fmt.Errorf("auth: the account was changed %s from now, by this machine's clock: set the clocks of all machines right", behind.Round(time.Second))
+	}
+	time.Sleep(behind)
 	begun := time.Now()
-	token, err := set.tenant.Encode(set.pairs[operatorSigning])
+	token, err := s.tenant.Encode(s.pairs[operatorSigning])
 	if err != nil {
 		return Account{}, fmt.Errorf("auth: sign %s: %w", tenantToken, err)
 	}
-	if err := replaceFile(keys, tenantToken, []byte(token)); err != nil {
+	// First: what is there without it is taken to be known everywhere.
+	if _, err := os.Stat(filepath.Join(dir, untold)); errors.Is(err, fs.ErrNotExist) {
+		err = replaceFile(dir, untold, []byte(s.tokens[tenantToken]))
+		if err != nil {
+			return Account{}, fmt.Errorf("auth: %w", err)
+		}
+	} else if err != nil {
+		return Account{}, fmt.Errorf("auth: %w", err)
+	}
+	if err := replaceFile(dir, tenantToken, []byte(token)); err != nil {
 		return Account{}, fmt.Errorf("auth: %w", err)
 	}
 	// What is issued in the second of the change could be from before it.
 	time.Sleep(time.Until(begun.Truncate(time.Second).Add(time.Second)))
-	return Account{Name: set.tenant.Name, PublicKey: set.tenant.Subject, JWT: token}, nil
+	return s.account(token), nil
+}
+
+func (s *keySet) account(token string) Account {
+	return Account{Name: s.tenant.Name, PublicKey: s.tenant.Subject, JWT: token}
 }
 
 // replaceFile gives a file new content: after a crash it has the old or the

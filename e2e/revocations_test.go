@@ -46,6 +46,7 @@ func TestRevokingAUserEndsAllItsDevicesWithinASecond(t *testing.T) {
 	phone, desk := connect(t, s, u+"/phone", nil), connect(t, other, u+"/desk", nil)
 	neighbour := connect(t, other, user(t)+"x/phone", nil)
 	plain := dropped(t, s, must(t, "creds", "device", u+"/phone", "--data", s.data))
+	asleep := must(t, "creds", "device", u+"/asleep", "--data", s.data) // a key that no server has seen
 	s.revoke(t, "user", u)
 	told := time.Now()
 	for _, d := range []*device{phone, desk} {
@@ -62,6 +63,10 @@ func TestRevokingAUserEndsAllItsDevicesWithinASecond(t *testing.T) {
 	}
 	s.refuses(t, unused)
 	other.refuses(t, unused)
+	if nc, err := nats.Connect(s.NATS, credsOption(t, asleep), nats.ErrorHandler(nobody)); err == nil {
+		nc.Close()
+		t.Error("a credential that was never used connects to NATS")
+	}
 	neighbour.beat()
 	var list []struct{ Kind, Name string }
 	if err := json.Unmarshal([]byte(must(t, "revoke", "ls", "--json", "--data", s.data)), &list); err != nil || len(list) != 1 || list[0].Kind != "user" || list[0].Name != u {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -118,7 +119,7 @@ func (env *environment) deviceCreds(data, name string, opts auth.DeviceOptions) 
 		if err != nil {
 			return err
 		}
-		return env.tokens(keys, opts)
+		return env.tokens(keys, auth.RecordIssued(data), opts)
 	}
 	address, err := subjects.ParseAddress(name)
 	if err != nil {
@@ -130,6 +131,11 @@ func (env *environment) deviceCreds(data, name string, opts auth.DeviceOptions) 
 	}
 	cred, err := keys.IssueDevice(address, opts)
 	if err != nil {
+		return err
+	}
+	issued := auth.RecordIssued(data)
+	issued.Add(address, opts)
+	if err := issued.Flush(); err != nil {
 		return err
 	}
 	if opts.Bearer {
@@ -197,30 +203,39 @@ const maxLine = 4096
 // tokens prints a token for every line of standard input, in its order. What
 // was read is answered before more is waited for, so that it can be one end of
 // a conversation.
-func (env *environment) tokens(keys *auth.Keystore, opts auth.DeviceOptions) error {
+func (env *environment) tokens(keys *auth.Keystore, issued *auth.Issued, opts auth.DeviceOptions) error {
 	in := bufio.NewReaderSize(env.in, maxLine)
-	out := bufio.NewWriter(env.out)
-	for line := 1; ; line++ {
-		token, err := nextToken(in, keys, opts)
-		if errors.Is(err, io.EOF) {
-			return out.Flush()
-		}
-		if err != nil {
-			return errors.Join(fmt.Errorf("standard input, line %d: %w", line, err), out.Flush())
-		}
-		if _, err := out.WriteString(token); err != nil {
+	var out bytes.Buffer
+	flush := func() error {
+		if err := issued.Flush(); err != nil {
 			return err
 		}
-		if in.Buffered() == 0 {
-			if err := out.Flush(); err != nil {
+		_, err := out.WriteTo(env.out)
+		return err
+	}
+	for line := 1; ; line++ {
+		token, err := nextToken(in, keys, issued, opts)
+		if errors.Is(err, io.EOF) {
+			return flush()
+		}
+		if err != nil {
+			return errors.Join(fmt.Errorf("standard input, line %d: %w", line, err), flush())
+		}
+		out.WriteString(token)
+		if in.Buffered() == 0 || out.Len() >= tokensAtOnce {
+			if err := flush(); err != nil {
 				return err
 			}
 		}
 	}
 }
 
+// tokensAtOnce is how many bytes of tokens are printed together: each time the
+// disk is waited for.
+const tokensAtOnce = 1 << 20
+
 // nextToken is the answer to the next line, none to an empty one.
-func nextToken(in *bufio.Reader, keys *auth.Keystore, opts auth.DeviceOptions) (string, error) {
+func nextToken(in *bufio.Reader, keys *auth.Keystore, issued *auth.Issued, opts auth.DeviceOptions) (string, error) {
 	name, err := readName(in)
 	if err != nil || name == "" {
 		return "", err
@@ -230,6 +245,7 @@ func nextToken(in *bufio.Reader, keys *auth.Keystore, opts auth.DeviceOptions) (
 		return "", err
 	}
 	cred, err := keys.IssueDevice(address, opts)
+	issued.Add(address, opts)
 	return name + " " + cred.JWT + "\n", err
 }
 

@@ -1,17 +1,12 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
 	"github.com/rccs-io/rccs/auth"
-	"github.com/rccs-io/rccs/internal/audit"
-	"github.com/rccs-io/rccs/internal/ops"
-	"github.com/rccs-io/rccs/subjects"
 )
 
 // revocationFlags are those of all that changes or lists revocations.
@@ -38,9 +33,11 @@ is started.`,
 	one.Use, one.Example = "device USER/DEVICE", "  rccs revoke device alice/phone"
 	cmd.AddCommand(one,
 		env.revocation("user USER", "End the credentials of all devices of a user", `  rccs revoke user alice`, `
-An edge refuses every credential of the user, also of devices that were never
-seen. NATS servers know keys, not users: of devices that were never seen, a
-credential that is used on plain NATS stands until it expires.`, auth.RevokedUser),
+An edge refuses every credential of the user. NATS servers know keys, not users:
+they refuse those of all devices that are registered or enrolled, or for which
+'rccs creds device' made a credential with these keys. What was made elsewhere
+with a copy of the keys, and never used, stands on plain NATS until it expires,
+unless the user is revoked there too.`, auth.RevokedUser),
 		env.revocation("service NAME", "End the credentials of a service", `  rccs revoke service billing`, "", auth.RevokedService),
 		env.revocation("all", "End every credential that is older than a time", `  rccs revoke all
   rccs revoke all --before 2026-11-01T00:00:00Z`, `
@@ -50,12 +47,6 @@ old one, and they connect again. Those that have the keys issue their own.`, aut
 		newRevokedListCommand(env), newRevokeUndoCommand(env),
 	)
 	return cmd
-}
-
-func (f *revocationFlags) register(cmd *cobra.Command) {
-	f.add(cmd.Flags())
-	cmd.Flags().StringVar(&f.data, "data", "./data", "`directory` of the installation's keys")
-	cmd.Flags().StringVar(&f.server, "server", nats.DefaultURL, "NATS `URL` of the running installation")
 }
 
 // revocation is the command for one kind.
@@ -79,7 +70,7 @@ func (env *environment) revocation(use, short, example, more string, kind auth.R
 				}
 				r.At = at.Add(-time.Second) // JWTs count in seconds, and what is of that one stays
 			}
-			return env.revokeMany(cmd.Context(), &f, r)
+			return env.change(cmd.Context(), &f.revokeFlags, r, false)
 		},
 	}
 	f.register(cmd)
@@ -88,72 +79,6 @@ func (env *environment) revocation(use, short, example, more string, kind auth.R
 		cmd.Flags().StringVar(&f.before, "before", "", "only what was issued before this `time` (RFC 3339)")
 	}
 	return cmd
-}
-
-func (env *environment) revokeMany(ctx context.Context, f *revocationFlags, r auth.Revocation) error {
-	dial, err := f.dialer()
-	if err != nil {
-		return err
-	}
-	keys, err := env.installed(f.data)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, revokeWithin)
-	defer cancel()
-	devices, public, unread := known(ctx, keys, dial, r)
-	account, err := auth.RevokeMany(f.data, r, public...)
-	if err != nil {
-		return err
-	}
-	if unread == nil {
-		account, unread = changeOwn(ctx, f.data, keys, dial, account, r, auth.RevokeKeys)
-	}
-	if unread == nil {
-		unread = tell(ctx, keys, dial, account, act(audit.ActionRevoke, r.Name, string(r.Kind)), devices...)
-	}
-	if unread != nil {
-		return fmt.Errorf("revoked in the keys, but the servers are not known to heed it yet: %w (run it again when %s can be reached, or restart 'rccs serve')", unread, shown(f.server))
-	}
-	return env.printf("revoked: %s, all credentials issued until %s\n", revocationName(r), r.At.UTC().Format(time.RFC3339))
-}
-
-func revocationName(r auth.Revocation) string {
-	if r.Kind == auth.RevokedAll {
-		return "everything"
-	}
-	return string(r.Kind) + " " + r.Name
-}
-
-// known are the devices that are registered and fall under a revocation of a
-// user, and the keys of their credentials.
-func known(ctx context.Context, keys *auth.Keystore, dial dialFunc, r auth.Revocation) (devices []subjects.Address, public []string, err error) {
-	if r.Kind != auth.RevokedUser {
-		return nil, nil, nil
-	}
-	t, err := ops.Open(ops.Options{Dial: func(...nats.Option) (*nats.Conn, error) {
-		part, err := keys.IssuePart("revoke")
-		if err != nil {
-			return nil, err
-		}
-		return dial(part)
-	}})
-	if err != nil {
-		return nil, nil, err
-	}
-	defer t.Close()
-	list, _, err := t.Devices(ctx, ops.DeviceQuery{User: subjects.UserID(r.Name)})
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, d := range list {
-		key, err := keys.DeviceKey(d.Address())
-		if err != nil {
-			return nil, nil, err
-		}
-		devices, public = append(devices, d.Address()), append(public, key)
-	}
-	return devices, public, nil
 }
 
 func newRevokedListCommand(env *environment) *cobra.Command {
@@ -203,38 +128,9 @@ that have not expired, are good again.`,
 			if len(args) == 2 {
 				r.Name = args[1]
 			}
-			return env.unrevoke(cmd.Context(), &f, r)
+			return env.change(cmd.Context(), &f.revokeFlags, r, true)
 		},
 	}
 	f.register(cmd)
 	return cmd
-}
-
-func (env *environment) unrevoke(ctx context.Context, f *revocationFlags, r auth.Revocation) error {
-	dial, err := f.dialer()
-	if err != nil {
-		return err
-	}
-	keys, err := env.installed(f.data)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, revokeWithin)
-	defer cancel()
-	_, public, err := known(ctx, keys, dial, r)
-	if err != nil {
-		return fmt.Errorf("which devices the user has is asked of the servers: %w", err)
-	}
-	account, err := auth.Restore(f.data, r, public...)
-	if err != nil {
-		return err
-	}
-	account, err = changeOwn(ctx, f.data, keys, dial, account, r, auth.RestoreKeys)
-	if err == nil {
-		err = tell(ctx, keys, dial, account, act(audit.ActionUnrevoke, r.Name, string(r.Kind)))
-	}
-	if err != nil {
-		return fmt.Errorf("taken back in the keys, but the servers are not known to heed it yet: %w (restart 'rccs serve')", err)
-	}
-	return env.printf("taken back: the revocation of %s\n", revocationName(r))
 }

@@ -4,8 +4,8 @@
 //
 // Records lie in a stream of the tenant that lets nobody change or remove them
 // before their time, not even with the credential of a part of RCCS. They are
-// written before the act, so that an act is not without one; a revocation, which
-// waits for nothing, is recorded right after it. The whole stream can
-// be deleted with the credential of a part, see docs/security.md; that it begins
-// anew is seen.
+// written before the act, so that an act is not without one; only a revocation
+// goes on without, in the keys, when no server can be reached. The whole stream
+// can be deleted with the credential of a part, see docs/security.md; that it
+// begins anew is seen.
 package audit

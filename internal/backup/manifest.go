@@ -69,7 +69,7 @@ const (
 
 // fileName is what a key or an account JWT may be called: it becomes a name in
 // the data directory.
-var fileName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*\.(nk|jwt)$`)
+var fileName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*\.(nk|jwt|issued|untold)$`)
 
 // streamName is what stands in a subject of the JetStream API.
 var streamName = regexp.MustCompile(`^[^\s.*>/\\]+$`)

@@ -38,6 +38,7 @@ var may = map[string][]string{
 		"auth", "internal/audit", "internal/direct", "internal/envelope", "internal/inbox", "internal/reader", "internal/roster", "subjects", "wire",
 	},
 	"internal/enroll":   {"auth", "subjects", "wire"},
+	"internal/revoke":   {"auth", "internal/audit", "internal/enroll", "subjects"},
 	"internal/backbone": {"subjects"},
 	"internal/snapshot": {"internal/direct"},
 	"internal/backup":   {"auth", "internal/backbone", "internal/direct", "internal/snapshot", "subjects"},
@@ -50,13 +51,13 @@ var may = map[string][]string{
 	"internal/load": {},
 	"e2e":           {}, // tests only, against the built program
 	"internal/node": {
-		"", "auth", "coordinator", "edge", "internal/backbone", "internal/direct", "internal/enroll", "internal/inbox", "internal/reader", "internal/roster", "internal/tlsfiles", "internal/topic", "subjects", "wire",
+		"", "auth", "coordinator", "edge", "internal/backbone", "internal/direct", "internal/enroll", "internal/inbox", "internal/reader", "internal/revoke", "internal/roster", "internal/tlsfiles", "internal/topic", "subjects", "wire",
 	},
 	// The load generator shares nothing with what it measures.
 	"bench":       {},
 	"bench/relay": {},
 	"cmd/rccs": {
-		"", "auth", "bench", "client", "edge", "internal/audit", "internal/backbone", "internal/backup", "internal/enroll", "internal/load", "internal/node", "internal/ops",
+		"", "auth", "bench", "client", "edge", "internal/audit", "internal/backbone", "internal/backup", "internal/enroll", "internal/load", "internal/node", "internal/ops", "internal/revoke",
 		"internal/tlsfiles", "internal/trial", "subjects", "wire",
 	},
 }

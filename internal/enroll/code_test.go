@@ -253,11 +253,10 @@ func TestARevokedKeyIsNotEnrolledAgain(t *testing.T) {
 // revoke revokes alice's phone, with the keys that are recorded.
 func (p *place) revoke() {
 	p.t.Helper()
-	_, err := auth.Revoke(p.dir, alicePhone())
-	check(p.t, err)
 	own, err := enroll.Keys(p.t.Context(), p.js, "alice", "phone")
 	check(p.t, err)
-	account, err := auth.RevokeKeys(p.dir, own...)
+	r := auth.Revocation{Kind: auth.RevokedDevice, Name: "alice/phone", At: time.Now()}
+	account, err := auth.RevokeMany(p.dir, r, auth.Keys{Own: own})
 	check(p.t, err)
 	check(p.t, p.verifier.Update(account.JWT))
 }

@@ -121,7 +121,7 @@ func startEdge(ctx context.Context, opts edgeOptions) (_ *edgePart, err error) {
 	if err != nil {
 		return nil, err
 	}
-	p.account, err = followAccount(p.core, verifier, opts.logger, p.server.Recheck)
+	p.account, err = followAccount(p.core, verifier, opts.logger, func(string) { p.server.Recheck() })
 	if err != nil {
 		return nil, err
 	}

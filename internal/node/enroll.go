@@ -45,7 +45,7 @@ func (n *Node) followRevocations(ctx context.Context, nc *nats.Conn) (*auth.Veri
 	if err != nil {
 		return nil, err
 	}
-	account, err := followAccount(nc, verifier, n.opts.Logger, func() {})
+	account, err := followAccount(nc, verifier, n.opts.Logger, n.adopt)
 	if err != nil {
 		return nil, err
 	}

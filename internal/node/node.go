@@ -149,7 +149,7 @@ func (n *Node) Start(ctx context.Context) (err error) {
 	dial := func(name string, opts ...nats.Option) (*nats.Conn, error) {
 		return connect("", append([]nats.Option{n.server.InProcess(), cred, nats.Name("rccs edge " + name)}, opts...)...)
 	}
-	if err := n.ensure(ctx, dial, tenant.JWT); err != nil {
+	if err := n.ensure(ctx, dial, tenant); err != nil {
 		return err
 	}
 	if err := n.startCoordinator(ctx); err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/backbone"
 )
 
@@ -27,7 +28,7 @@ const (
 
 // ensure creates or upgrades the tenant's streams, and stores its JWT there. In
 // a cluster it waits until enough servers are there.
-func (n *Node) ensure(ctx context.Context, dial dialer, account string) error {
+func (n *Node) ensure(ctx context.Context, dial dialer, account auth.Account) error {
 	nc, err := dial("setup")
 	if err != nil {
 		return err
@@ -42,7 +43,7 @@ func (n *Node) ensure(ctx context.Context, dial dialer, account string) error {
 		if err := backbone.Ensure(ctx, js, plan); err != nil {
 			return err
 		}
-		return storeAccount(ctx, js, account)
+		return n.settle(ctx, js, account)
 	}
 	if !n.server.Clustered() {
 		return once(ctx)

@@ -1,0 +1,131 @@
+package auth
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+
+	"github.com/nats-io/jwt/v2"
+)
+
+// Servers of a cluster have the same keys, each its own copy, and a revocation
+// can be made with any of them, also while no server runs. So whoever changes
+// the account begins from what the servers heed, and servers take over what
+// others changed.
+
+// untold is there while the tenant's JWT has changes that servers may not know
+// of, and holds the JWT as it was before them.
+const untold = "default.untold"
+
+// Adopt takes over into the keys an account JWT that servers heed, and returns
+// the one that is then in the keys: the newer of this and the own one, or, if the
+// own one has changes that no server was told of, a new one with both. A JWT that
+// is not of this installation is refused.
+func Adopt(dir, token string) (Account, error) {
+	keys := filepath.Join(dir, "keys")
+	unlock, err := lockKeys(keys)
+	if err != nil {
+		return Account{}, fmt.Errorf("auth: %w", err)
+	}
+	defer unlock()
+	set, err := readSet(keys)
+	if err != nil {
+		return Account{}, fmt.Errorf("auth: %w", err)
+	}
+	given, err := set.accept(token)
+	if err != nil {
+		return Account{}, fmt.Errorf("auth: the account JWT that servers heed: %w", err)
+	}
+	own, same := set.tenant, set.tokens[tenantToken] == token
+	before, err := set.before(keys)
+	switch {
+	case err != nil:
+		return Account{}, fmt.Errorf("auth: %w", err)
+	case same || before == nil && own.IssuedAt > given.IssuedAt:
+		return set.account(set.tokens[tenantToken]), nil
+	case before == nil:
+		if err := replaceFile(keys, tenantToken, []byte(token)); err != nil {
+			return Account{}, fmt.Errorf("auth: %w", err)
+		}
+		return set.account(token), nil
+	}
+	given.Revocations = merged(given.Revocations, before.Revocations, own.Revocations)
+	set.tenant = given
+	return set.resign(keys)
+}
+
+// before is the tenant as servers were told of it last, or nil if that is as it
+// is now.
+func (s *keySet) before(dir string) (*jwt.AccountClaims, error) {
+	if _, err := os.Stat(filepath.Join(dir, untold)); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	token, err := readFile(dir, untold)
+	if err != nil {
+		return nil, err
+	}
+	claims, err := s.accept(string(token))
+	if err != nil {
+		return nil, spoilt(dir, untold, err)
+	}
+	return claims, nil
+}
+
+// merged is given with what was changed from before to own.
+func merged(given, before, own jwt.RevocationList) jwt.RevocationList {
+	result := jwt.RevocationList{}
+	maps.Copy(result, given)
+	for entry, at := range own {
+		if at != before[entry] {
+			result[entry] = max(at, given[entry])
+		}
+	}
+	for entry := range before {
+		if _, stays := own[entry]; !stays {
+			delete(result, entry)
+		}
+	}
+	return result
+}
+
+// accept decodes a JWT of the tenant, signed by the operator.
+func (s *keySet) accept(token string) (*jwt.AccountClaims, error) {
+	claims, err := jwt.DecodeAccountClaims(token)
+	if err != nil {
+		return nil, err
+	}
+	public, err := s.pairs[tenantSigning].PublicKey()
+	if err != nil {
+		return nil, err
+	}
+	_, signs := claims.SigningKeys.GetScope(public)
+	if claims.Subject != s.tenant.Subject || !s.operator.DidSign(claims) || !signs {
+		return nil, fmt.Errorf("%w: it is of another installation", ErrNotTrusted)
+	}
+	return claims, nil
+}
+
+// Told says that servers heed this account JWT. If another is in the keys by now,
+// that one is still to be told.
+func Told(dir, token string) error {
+	keys := filepath.Join(dir, "keys")
+	unlock, err := lockKeys(keys)
+	if err != nil {
+		return fmt.Errorf("auth: %w", err)
+	}
+	defer unlock()
+	own, err := readFile(keys, tenantToken)
+	if err != nil {
+		return fmt.Errorf("auth: %w", err)
+	}
+	if string(own) != token {
+		return nil
+	}
+	if err := os.Remove(filepath.Join(keys, untold)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("auth: %w", err)
+	}
+	return nil
+}

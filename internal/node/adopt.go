@@ -1,0 +1,41 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/backbone"
+	"github.com/rccs-io/rccs/internal/revoke"
+)
+
+// A server starts with the account JWTs that its keys have. Others of its
+// cluster may know of revocations that were made while it was down, and its
+// keys of some that nobody else was told of.
+
+// settle brings the keys, the tenant's bucket and this server together.
+func (n *Node) settle(ctx context.Context, js jetstream.JetStream, own auth.Account) error {
+	account, err := revoke.Settle(ctx, js, n.opts.Data, own)
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	if err := n.server.UpdateAccount(account.JWT); err != nil && !errors.Is(err, backbone.ErrStale) {
+		return err
+	}
+	return auth.Told(n.opts.Data, account.JWT)
+}
+
+// adopt takes over an account JWT that was changed elsewhere.
+func (n *Node) adopt(token string) {
+	if _, err := auth.Adopt(n.opts.Data, token); err != nil {
+		n.opts.Logger.Error("a change of the account is not in the keys: the next one made with them could undo it", "err", err)
+	}
+	switch err := n.server.UpdateAccount(token); {
+	case errors.Is(err, backbone.ErrStale), errors.Is(err, backbone.ErrNotRunning):
+	case err != nil:
+		n.opts.Logger.Error("this NATS server does not heed a change of the account", "err", err)
+	}
+}

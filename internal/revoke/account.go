@@ -1,0 +1,45 @@
+package revoke
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// Settle brings the keys in the data directory dir and the tenant's bucket
+// together, so that both have the same account JWT, and returns that. NATS
+// servers are still to be told.
+func Settle(ctx context.Context, js jetstream.JetStream, dir string, own auth.Account) (auth.Account, error) {
+	kv, err := js.KeyValue(ctx, subjects.BucketAccount)
+	if err != nil {
+		return own, fmt.Errorf("bucket %s: %w", subjects.BucketAccount, err)
+	}
+	for {
+		entry, err := kv.Get(ctx, subjects.AccountEntry)
+		switch {
+		case errors.Is(err, jetstream.ErrKeyNotFound):
+			_, err = kv.Create(ctx, subjects.AccountEntry, []byte(own.JWT))
+		case err != nil:
+			return own, fmt.Errorf("account JWT: %w", err)
+		default:
+			if own, err = auth.Adopt(dir, string(entry.Value())); err != nil {
+				return own, err
+			}
+			if own.JWT == string(entry.Value()) {
+				return own, nil
+			}
+			_, err = kv.Update(ctx, subjects.AccountEntry, []byte(own.JWT), entry.Revision())
+		}
+		switch {
+		case err == nil:
+			return own, nil
+		case !errors.Is(err, jetstream.ErrKeyExists): // which is also what Update says of another revision
+			return own, fmt.Errorf("store account JWT: %w", err)
+		}
+	}
+}

@@ -1,0 +1,244 @@
+package revoke
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/audit"
+	"github.com/rccs-io/rccs/internal/enroll"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// UntoldError says that a change was made in the keys, and why servers are not
+// known to heed it yet.
+type UntoldError struct{ Err error }
+
+func (e *UntoldError) Error() string { return e.Err.Error() }
+func (e *UntoldError) Unwrap() error { return e.Err }
+
+// Installation is where credentials are ended.
+type Installation struct {
+	// Dir is the data directory, which holds Keys.
+	Dir  string
+	Keys *auth.Keystore
+	// Dial connects to NATS with a credential. Its reply subjects must lie
+	// where no service can listen.
+	Dial func(auth.Credential) (*nats.Conn, error)
+}
+
+// Revoke ends credentials: r, and with it the keys of all devices that fall under
+// it. by is the record of it. An error that is an [*UntoldError] comes after the
+// change was made in the keys.
+func (i *Installation) Revoke(ctx context.Context, r auth.Revocation, by audit.Record) error {
+	t, unreached := i.reach(ctx, by)
+	var known known
+	if unreached == nil {
+		defer t.nc.Close()
+		known, unreached = t.known(ctx, i.Keys, r)
+	}
+	if err := known.issued(i.Keys, r); err != nil {
+		return err
+	}
+	account, err := auth.RevokeMany(i.Dir, r, known.keys)
+	if err != nil {
+		return err
+	}
+	if unreached == nil {
+		unreached = t.tell(ctx, i, account, known.devices)
+	}
+	if unreached != nil {
+		return &UntoldError{unreached}
+	}
+	return nil
+}
+
+// Undo takes a revocation back. Errors are as those of Revoke.
+func (i *Installation) Undo(ctx context.Context, r auth.Revocation, by audit.Record) error {
+	t, unreached := i.reach(ctx, by)
+	var known known
+	if unreached == nil {
+		defer t.nc.Close()
+		known, unreached = t.known(ctx, i.Keys, r)
+	}
+	if unreached != nil && r.Kind == auth.RevokedUser {
+		return fmt.Errorf("which devices the user has is asked of the servers: %w", unreached)
+	}
+	if err := known.issued(i.Keys, r); err != nil {
+		return err
+	}
+	account, err := auth.Restore(i.Dir, r, known.keys)
+	if err != nil {
+		return err
+	}
+	if unreached == nil {
+		unreached = t.tell(ctx, i, account, nil)
+	}
+	if unreached != nil {
+		return &UntoldError{unreached}
+	}
+	return nil
+}
+
+// tenant is a connection in the tenant's account.
+type tenant struct {
+	nc *nats.Conn
+	js jetstream.JetStream
+}
+
+// reach connects, records what is about to be done, and takes over into the keys
+// what is revoked so far.
+func (i *Installation) reach(ctx context.Context, by audit.Record) (t *tenant, err error) {
+	part, err := i.Keys.IssuePart("revoke")
+	if err != nil {
+		return nil, err
+	}
+	nc, err := i.Dial(part)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			nc.Close()
+		}
+	}()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	if err := audit.Write(ctx, js, by); err != nil {
+		return nil, err
+	}
+	if _, err := Settle(ctx, js, i.Dir, i.Keys.Tenants()[0]); err != nil {
+		return nil, err
+	}
+	return &tenant{nc, js}, nil
+}
+
+// known are the devices that are registered and fall under a revocation, and
+// the keys of credentials that do.
+type known struct {
+	devices []subjects.Address
+	keys    auth.Keys
+}
+
+func (t *tenant) known(ctx context.Context, keys *auth.Keystore, r auth.Revocation) (k known, err error) {
+	switch r.Kind {
+	case auth.RevokedService, auth.RevokedAll: // all is of all keys
+		return k, nil
+	case auth.RevokedDevice:
+		a, err := subjects.ParseAddress(r.Name)
+		if err != nil {
+			return k, err
+		}
+		k.devices = append(k.devices, a)
+		k.keys.Own, err = enroll.Keys(ctx, t.js, a.User, a.Device)
+		return k, err
+	case auth.RevokedUser:
+	}
+	user := subjects.UserID(r.Name)
+	list, err := t.registered(ctx, user)
+	if err != nil {
+		return k, err
+	}
+	for _, a := range list {
+		key, err := keys.DeviceKey(a)
+		if err != nil {
+			return k, err
+		}
+		k.devices, k.keys.Derived = append(k.devices, a), append(k.keys.Derived, key)
+	}
+	k.keys.Own, err = enroll.Keys(ctx, t.js, user, "")
+	return k, err
+}
+
+// issued adds the devices of a user for which credentials were made here.
+func (k *known) issued(keys *auth.Keystore, r auth.Revocation) error {
+	if r.Kind != auth.RevokedUser {
+		return nil
+	}
+	issued, err := keys.IssuedTo(subjects.UserID(r.Name))
+	k.keys.Derived = append(k.keys.Derived, issued...)
+	return err
+}
+
+// registered are a user's devices.
+func (t *tenant) registered(ctx context.Context, user subjects.UserID) (list []subjects.Address, err error) {
+	stream, err := t.js.Stream(ctx, "KV_"+subjects.BucketDevices)
+	if err != nil {
+		return nil, fmt.Errorf("bucket %s: %w", subjects.BucketDevices, err)
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(subjects.Scope{User: user}.Devices()))
+	if err != nil {
+		return nil, fmt.Errorf("devices of %s: %w", user, err)
+	}
+	for subject := range info.State.Subjects {
+		if key, ok := subjects.ParseDeviceSubject(subject); ok {
+			a, err := key.Address()
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, a)
+		}
+	}
+	return list, nil
+}
+
+// tell hands a changed account JWT to the edges, by the bucket, and to the NATS
+// servers, which drop whom it revokes, and tells services.
+func (t *tenant) tell(ctx context.Context, i *Installation, account auth.Account, devices []subjects.Address) error {
+	account, err := Settle(ctx, t.js, i.Dir, account)
+	if err != nil {
+		return err
+	}
+	if err := i.tellServers(ctx, account); err != nil {
+		return err
+	}
+	if err := auth.Told(i.Dir, account.JWT); err != nil {
+		return err
+	}
+	for _, address := range devices {
+		body, err := json.Marshal(map[string]string{
+			"kind": subjects.EventRevoked, "user": string(address.User), "device": string(address.Device),
+			"at": time.Now().UTC().Format(time.RFC3339Nano),
+		})
+		if err != nil {
+			return err
+		}
+		if _, err := t.js.Publish(ctx, subjects.Event(address.Key(), subjects.EventRevoked), body); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tellServers hands the account JWT to all NATS servers that can be reached.
+func (i *Installation) tellServers(ctx context.Context, account auth.Account) error {
+	system, err := i.Keys.IssueSystem("revoke")
+	if err != nil {
+		return err
+	}
+	nc, err := i.Dial(system)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	answer, err := nc.RequestWithContext(ctx, "$SYS.REQ.CLAIMS.UPDATE", []byte(account.JWT))
+	if err != nil {
+		return fmt.Errorf("account not updated: %w", err)
+	}
+	var result struct{ Error *struct{ Description string } }
+	if err := json.Unmarshal(answer.Data, &result); err != nil {
+		return fmt.Errorf("account not updated: %w", err)
+	}
+	if result.Error != nil {
+		return errors.New("account not updated: " + result.Error.Description)
+	}
+	return nil
+}
