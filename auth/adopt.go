@@ -45,13 +45,15 @@ func Adopt(dir, token string) (Account, error) {
 	case err != nil:
 		return Account{}, fmt.Errorf("auth: %w", err)
 	case same || before == nil && own.IssuedAt > given.IssuedAt:
-		return set.account(set.tokens[tenantToken]), nil
+		return set.account(set.tokens[tenantToken])
 	case before == nil:
 		if err := replaceFile(keys, tenantToken, []byte(token)); err != nil {
 			return Account{}, fmt.Errorf("auth: %w", err)
 		}
-		return set.account(token), nil
+		set.tenant = given
+		return set.account(token)
 	}
+	given.Exports = exports()
 	given.Revocations = merged(given.Revocations, before.Revocations, own.Revocations)
 	set.tenant = given
 	return set.resign(keys)

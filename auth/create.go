@@ -118,6 +118,7 @@ func signTokens(pairs map[string]nkeys.KeyPair) (map[string]string, error) {
 	tenant := jwt.NewAccountClaims(public[tenantSeed])
 	tenant.Name = DefaultTenant
 	tenant.SigningKeys.Add(public[tenantSigning])
+	tenant.Exports = exports()
 	// Without them an account has no JetStream. The server's own limits, in
 	// nats.conf, are what bounds it.
 	tenant.Limits.JetStreamLimits = jwt.JetStreamLimits{

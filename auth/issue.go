@@ -119,13 +119,13 @@ func checkRole(kind, name string) error {
 	return nil
 }
 
-// IssueService makes a backend service's credential, for what
-// [subjects.ForService] says. expires 0 means never.
+// IssueService makes a backend service's credential, in the services' account,
+// for what [subjects.ForService] says. expires 0 means never.
 func (k *Keystore) IssueService(name string, expires time.Duration) (Credential, error) {
 	if err := CheckService(name); err != nil {
 		return Credential{}, err
 	}
-	return k.issue(k.tenantKey, user{
+	return k.issue(k.servicesKey, user{
 		name: servicePrefix + name, label: serviceLabel(name), expires: expires, allow: subjects.ForService(),
 	})
 }

@@ -15,6 +15,9 @@ type Account struct {
 	Name      string
 	PublicKey string
 	JWT       string // signed by the operator
+	// Services is the JWT of the account of the tenant's backend services,
+	// signed by the operator; of the system account empty.
+	Services string
 }
 
 // Keystore is the keys of an installation. It is immutable.
@@ -29,7 +32,9 @@ type Keystore struct {
 
 	systemKey *signer // signs the system account's users
 	tenantKey *signer // a signing key of the tenant: signs its users
-	derive    []byte  // secret from which users' keys are derived
+	// servicesKey is the key of the services' account: signs services.
+	servicesKey *signer
+	derive      []byte // secret from which users' keys are derived
 }
 
 // OpenKeystore opens DIR/keys, and makes all of it when there is none yet: the
@@ -62,7 +67,16 @@ func load(dir string) (*Keystore, error) {
 	}
 	k := &Keystore{dir: dir, operator: set.operator, operatorJWT: set.tokens[operatorToken]}
 	k.system = Account{Name: set.system.Name, PublicKey: set.system.Subject, JWT: set.tokens[systemToken]}
-	k.tenant = Account{Name: set.tenant.Name, PublicKey: set.tenant.Subject, JWT: set.tokens[tenantToken]}
+	if k.tenant, err = set.account(set.tokens[tenantToken]); err != nil {
+		return nil, err
+	}
+	services, err := set.servicesKey()
+	if err != nil {
+		return nil, err
+	}
+	if k.servicesKey, err = newSigner(services); err != nil {
+		return nil, err
+	}
 	if k.systemKey, err = newSigner(set.pairs[systemSeed]); err != nil {
 		return nil, err
 	}
@@ -73,6 +87,16 @@ func load(dir string) (*Keystore, error) {
 		return nil, err
 	}
 	return k, nil
+}
+
+// Reopen reads the keys again.
+func (k *Keystore) Reopen() (*Keystore, error) {
+	again, err := load(k.dir)
+	if err != nil {
+		return nil, fmt.Errorf("auth: %w", err)
+	}
+	again.created = k.created
+	return again, nil
 }
 
 // Created says that opening made the keys.

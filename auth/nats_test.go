@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/guard"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -26,13 +28,20 @@ type installation struct {
 	part *nats.Conn // may do anything in the tenant's account
 }
 
-func install(t *testing.T, configure ...func(*server.Options)) *installation {
+func install(t testing.TB, configure ...func(*server.Options)) *installation {
 	t.Helper()
 	i := &installation{keys: open(t, t.TempDir())}
 	opts := []natstest.Option{natstest.Listen(), natstest.Configure(func(o *server.Options) {
 		resolver := &server.MemAccResolver{}
 		for _, account := range append(i.keys.Tenants(), i.keys.System()) {
 			if err := resolver.Store(account.PublicKey, account.JWT); err != nil {
+				t.Fatal(err)
+			}
+			if account.Services == "" {
+				continue
+			}
+			claims, err := jwt.DecodeAccountClaims(account.Services)
+			if err := resolver.Store(must(t, claims, err).Subject, account.Services); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -47,13 +56,16 @@ func install(t *testing.T, configure ...func(*server.Options)) *installation {
 	cred, err := i.keys.IssuePart("edge")
 	must(t, cred, err)
 	i.part = i.dial(t, cred, "edge").Conn
+	watch, err := guard.Start(i.part, slog.New(slog.DiscardHandler))
+	must(t, watch, err)
+	t.Cleanup(func() { watch.Stop(context.WithoutCancel(t.Context())) })
 	return i
 }
 
 // client is a connection that asks what it may do.
 type client struct{ *nats.Conn }
 
-func (i *installation) dial(t *testing.T, cred auth.Credential, name string, opts ...nats.Option) client {
+func (i *installation) dial(t testing.TB, cred auth.Credential, name string, opts ...nats.Option) client {
 	t.Helper()
 	return client{natstest.Dial(t, i.env.URL(), append([]nats.Option{
 		cred.Option(), nats.Name(name),
@@ -67,7 +79,7 @@ func (i *installation) device(t *testing.T, a subjects.Address) client {
 		nats.CustomInboxPrefix(subjects.ReplyPrefix(a.Key())))
 }
 
-func (i *installation) service(t *testing.T) client {
+func (i *installation) service(t testing.TB) client {
 	t.Helper()
 	cred, err := i.keys.IssueService("billing", time.Hour)
 	return i.dial(t, must(t, cred, err), "billing")

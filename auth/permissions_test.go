@@ -50,6 +50,11 @@ func everything(k, other subjects.Key) []may {
 		{subjects.Signal(other), "", "p"},
 		{subjects.RPC(k, "method"), "", "p"},
 		{"rccs.topic.a.b", "", "ps"},
+		{"rccs.say.a.b", "", "p"}, // what the one before is mapped to
+		{"rccs.heard.a.b", "", ""},
+		{"rccs.api.STREAM.PURGE.RCCS_LATER", "", ""},
+		{"rccs.deliver._INBOX.a.b", "", ""},
+		{"_R_.a.b", "", ""},
 		{subjects.Up(k, "note"), "", "s"},
 		{subjects.Event(k, subjects.EventOnline), "", "s"},
 		{subjects.Audit("revoke"), "", ""},
@@ -212,7 +217,7 @@ func names(t *testing.T) (prefixes []string, constants map[string]string) {
 			case *ast.BasicLit:
 				text, _ := strconv.Unquote(n.Value)
 				if n.Kind == token.STRING && (strings.HasPrefix(text, "rccs.") || strings.HasPrefix(text, "_")) {
-					text, _, _ = strings.Cut(text, "*")
+					text, _, _ = strings.Cut(strings.TrimSuffix(text, ">"), "*")
 					prefixes = append(prefixes, text)
 				}
 			case *ast.ValueSpec:
@@ -340,6 +345,18 @@ func permissionTable() string {
 				fmt.Fprintf(&b, "| %s | `%s` |\n", row.what, strings.Join(row.list, "`, `"))
 			}
 		}
+	}
+	b.WriteString("\n**The account of services**\n\n| its users | in the tenant's account | |\n| --- | --- | --- |\n")
+	for _, i := range subjects.ServiceImports() {
+		how := "publish"
+		if i.Heard {
+			how = "subscribe"
+		}
+		there := "the same"
+		if i.Subject != i.Local {
+			there = "`" + i.Subject + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", i.Local, there, how)
 	}
 	b.WriteString("\n")
 	return b.String()

@@ -20,9 +20,9 @@ import (
 )
 
 // NATS sends an answer wherever the requester wants it, with the server's own
-// rights. The tests of this file hold what a credential gains by that, which
-// docs/security.md lists as open. When one fails because the gap is closed, turn
-// it round and change the page.
+// rights. The tests of this file hold what a credential gains by that: nothing,
+// or what docs/security.md lists as open. When one of the latter fails because the
+// gap is closed, turn it round and change the page.
 
 // gap is an installation with something in bob's inbox, and its streams.
 type gap struct {
@@ -74,41 +74,122 @@ func (g *gap) becomes(t *testing.T, stream, subject string, n int) {
 	}
 }
 
-// An answer of JetStream to a service can be a request to JetStream, with a body
-// that the service has written into a topic.
-func TestOpen_AServiceActsWithTheRightsOfTheServer(t *testing.T) {
+// Whatever a service asks, of JetStream or of others, and wherever it wants the
+// answer, it does not come to a subject of the tenant's account. Each way is
+// tried with each body that would do harm. (Into an inbox a service may write
+// in any case.)
+func TestAServiceReachesNothingByAnAnswer(t *testing.T) {
 	t.Parallel()
 	g := newGap(t)
 	c := g.service(t)
 	js, err := jetstream.New(c.Conn)
 	must(t, js, err)
-	// order has JetStream send body to subject.
-	order := func(subject string, body []byte) {
-		t.Helper()
-		ack, err := js.Publish(g.ctx, "rccs.topic.orders", body)
-		must(t, ack, err)
-		if err := c.PublishRequest("$JS.API.DIRECT.GET."+subjects.StreamTopic+".rccs.topic.orders", subject, nil); err != nil {
-			t.Fatal(err)
-		}
-	}
-
+	stream, err := js.Stream(g.ctx, subjects.StreamTopic)
+	must(t, stream, err)
 	inbox := nats.NewInbox() + ".x"
 	heard, err := c.SubscribeSync(inbox)
 	must(t, heard, err)
-	body, err := json.Marshal(map[string]any{"stream_name": subjects.StreamInbox, "config": map[string]any{
+	create, err := json.Marshal(map[string]any{"stream_name": subjects.StreamInbox, "config": map[string]any{
 		"name": "reader", "deliver_subject": inbox, "deliver_policy": "all", "ack_policy": "none", "replay_policy": "instant",
 	}})
-	order("$JS.API.CONSUMER.CREATE."+subjects.StreamInbox+".reader", must(t, body, err))
-	if m, err := heard.NextMsg(patience); err != nil || m.Subject != g.bob || string(m.Data) != `"secret"` {
-		t.Errorf("it does not read an inbox: %v, %v", m, err)
-	}
+	must(t, create, err)
 	record := subjects.DeviceSubject(phone.Key())
-	order(record, []byte(`{}`))
-	g.becomes(t, "KV_"+subjects.BucketDevices, record, 1)
-	order("$JS.API.STREAM.PURGE."+subjects.StreamInbox, nil)
-	g.becomes(t, subjects.StreamInbox, g.bob, 0)
-	order("$JS.API.STREAM.DELETE."+subjects.StreamAudit, nil)
-	g.becomes(t, subjects.StreamAudit, subjects.AllAudits(), -1)
+	for to, body := range map[string][]byte{
+		"$JS.API.CONSUMER.CREATE." + subjects.StreamInbox + ".reader": create,
+		"$JS.API.STREAM.PURGE." + subjects.StreamInbox:                nil,
+		"$JS.API.STREAM.DELETE." + subjects.StreamAudit:               nil,
+		subjects.GuardedAPI("STREAM.PURGE." + subjects.StreamLater):   []byte(`{"filter":"rccs.later.x.y"}`),
+		record:                                []byte(`{}`),
+		subjects.Event(phone.Key(), "online"): []byte(`{}`),
+	} {
+		g.tryAnswers(t, c, stream, to, body)
+	}
+	if err := c.FlushTimeout(patience); err != nil {
+		t.Fatal(err)
+	}
+	// What the server would have published comes before what is published now.
+	ack, err := g.js.Publish(g.ctx, g.bob, []byte(`"last"`))
+	must(t, ack, err)
+	for what, n := range map[string]int{
+		"messages in an inbox": g.stored(t, subjects.StreamInbox, g.bob) - 2,
+		"records of a device":  g.stored(t, "KV_"+subjects.BucketDevices, record),
+		"events":               g.stored(t, subjects.StreamEvent, subjects.Event(phone.Key(), "online")),
+		"records of acts":      g.stored(t, subjects.StreamAudit, subjects.AllAudits()),
+	} {
+		if n != 0 {
+			t.Errorf("%s: %d more or fewer", what, n)
+		}
+	}
+	inboxes, err := g.js.Stream(g.ctx, subjects.StreamInbox)
+	must(t, inboxes, err)
+	if _, err := inboxes.Consumer(g.ctx, "reader"); !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		t.Errorf("a consumer of the inboxes was made: %v", err)
+	}
+	if m, err := heard.NextMsg(50 * time.Millisecond); err == nil {
+		t.Errorf("it reads %s: %s", m.Subject, m.Data)
+	}
+}
+
+// tryAnswers has the service ask, in each way there is, for an answer to a
+// subject, with a body that the service has written where it can.
+func (g *gap) tryAnswers(t *testing.T, c client, stream jetstream.Stream, to string, body []byte) {
+	t.Helper()
+	js, err := jetstream.New(c.Conn)
+	must(t, js, err)
+	ack, err := js.Publish(g.ctx, "rccs.topic.orders", body)
+	must(t, ack, err)
+	ask := func(subject string, data []byte, header nats.Header) {
+		t.Helper()
+		if err := c.PublishMsg(&nats.Msg{Subject: subject, Reply: to, Data: data, Header: header}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	api, topics := "$JS.API.", subjects.StreamTopic
+	ask(api+"DIRECT.GET."+topics+".rccs.topic.orders", nil, nil)
+	ask(api+"DIRECT.GET."+topics, []byte(`{"last_by_subj":"rccs.topic.orders"}`), nil)
+	ask(api+"DIRECT.GET."+topics, []byte(`{"batch":5,"seq":1,"next_by_subj":"rccs.topic.orders"}`), nil)
+	for _, subject := range []string{
+		api + "INFO", api + "STREAM.NAMES", api + "STREAM.LIST", api + "STREAM.INFO." + topics, api + "CONSUMER.NAMES." + topics,
+		api + "CONSUMER.LIST." + topics, api + "CONSUMER.INFO." + topics + ".x", api + "CONSUMER.DELETE." + topics + ".x",
+		api + "STREAM.PURGE." + subjects.StreamLater, "$SRV.PING", "rccs.coordinator.status", "rccs.rpc.alice.phone.x",
+		"rccs.inbox.carol.phone.low", "rccs.topic.others", "rccs.signal.carol.phone", "rccs.route.carol.all",
+	} {
+		ask(subject, body, nil)
+	}
+	for _, header := range []nats.Header{{"Nats-Trace-Dest": {to}}, {"Nats-Trace-Dest": {to}, "Nats-Trace-Only": {"true"}}} {
+		ask("rccs.inbox.carol.phone.low", body, header)
+	}
+	// Pull consumers deliver to the reply subject, also of an acknowledgement.
+	pull, err := stream.CreateOrUpdateConsumer(g.ctx, jetstream.ConsumerConfig{Durable: "pull", AckPolicy: jetstream.AckExplicitPolicy})
+	must(t, pull, err)
+	ask(api+"CONSUMER.MSG.NEXT."+topics+".pull", []byte(`{"batch":3,"no_wait":true}`), nil)
+	m, err := pull.Next(jetstream.FetchMaxWait(patience))
+	must(t, m, err)
+	ask(m.Reply(), []byte("+NXT"), nil)
+	ask(m.Reply(), []byte("+ACK"), nil)
+	// A reply below JetStream's acknowledgements is left as it is.
+	if err := c.PublishRequest(api+"DIRECT.GET."+topics+".rccs.topic.orders", "$JS.ACK."+to, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.DeleteConsumer(g.ctx, "pull"); err != nil {
+		t.Fatal(err)
+	}
+	// Push consumers deliver to a subject of their own.
+	for n, name := range []string{"deliver_subject", "Deliver_Subject", "DELIVER_SUBJECT"} {
+		for _, config := range []string{"config", "Config"} {
+			request, err := json.Marshal(map[string]any{"stream_name": topics, config: map[string]any{
+				"name": "push", "durable_name": "push", name: to, "deliver_policy": "last", "ack_policy": "none", "replay_policy": "instant",
+				"filter_subject": "rccs.topic.orders",
+			}})
+			must(t, request, err)
+			for _, subject := range []string{"CONSUMER.CREATE." + topics, "CONSUMER.CREATE." + topics + ".push", "CONSUMER.DURABLE.CREATE." + topics + ".push"} {
+				answer, err := c.RequestWithContext(g.ctx, api+subject, request)
+				if must(t, answer, err); !bytes.Contains(answer.Data, []byte(`"error"`)) {
+					t.Errorf("%d: a consumer that delivers to %s: %s", n, to, answer.Data)
+				}
+			}
+		}
+	}
 }
 
 // RCCS gives no device a right to publish to a stream. Who gives one by another

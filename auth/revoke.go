@@ -29,6 +29,26 @@ func Unrevoke(dir string, a subjects.Address) (Account, error) {
 	return Restore(dir, Revocation{Kind: RevokedDevice, Name: a.String()}, Keys{})
 }
 
+// Upgrade gives the tenant what this version wants of it, if it was made by an
+// earlier one, and returns it.
+func Upgrade(dir string) (Account, error) {
+	k, err := OpenKeystore(dir)
+	if err != nil {
+		return Account{}, err
+	}
+	claims, err := jwt.DecodeAccountClaims(k.tenant.JWT)
+	if err != nil {
+		return Account{}, fmt.Errorf("auth: %w", err)
+	}
+	if upToDate(claims) {
+		return k.tenant, nil
+	}
+	return changeTenant(dir, func(_ *Keystore, claims *jwt.AccountClaims) error {
+		claims.Exports = exports()
+		return nil
+	})
+}
+
 // changeTenant has the operator sign the tenant's JWT with a change.
 func changeTenant(dir string, change func(*Keystore, *jwt.AccountClaims) error) (Account, error) {
 	keys := filepath.Join(dir, "keys")
@@ -81,11 +101,16 @@ func (s *keySet) resign(dir string) (Account, error) {
 	}
 	// What is issued in the second of the change could be from before it.
 	time.Sleep(time.Until(begun.Truncate(time.Second).Add(time.Second)))
-	return s.account(token), nil
+	return s.account(token)
 }
 
-func (s *keySet) account(token string) Account {
-	return Account{Name: s.tenant.Name, PublicKey: s.tenant.Subject, JWT: token}
+// account is the tenant, of which token is the JWT.
+func (s *keySet) account(token string) (Account, error) {
+	services, err := s.services(s.tenant)
+	if err != nil {
+		return Account{}, fmt.Errorf("auth: %w", err)
+	}
+	return Account{Name: s.tenant.Name, PublicKey: s.tenant.Subject, JWT: token, Services: services}, nil
 }
 
 // replaceFile gives a file new content: after a crash it has the old or the

@@ -2,6 +2,7 @@ package auth_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -64,33 +65,26 @@ func TestServiceIsNoDevice(t *testing.T) {
 	}
 }
 
-// NATS accepts these subscriptions, and delivers nothing of a device's to them.
+// Nothing that RCCS answers a device comes to the services' account.
 func TestServiceOverhearsNoReplies(t *testing.T) {
 	t.Parallel()
 	i := install(t)
 	c := i.service(t)
-	user := "_INBOX." + subjects.Escape(string(phone.User))
-	for _, pattern := range []string{"_INBOX.>", "_INBOX.*.>", user + ".>"} {
-		sub, err := c.SubscribeSync(pattern)
-		must(t, sub, err)
-		if err := c.FlushTimeout(patience); err != nil {
+	sub, err := c.SubscribeSync("_INBOX.>")
+	must(t, sub, err)
+	if err := c.FlushTimeout(patience); err != nil {
+		t.Fatal(err)
+	}
+	last := subjects.DeliverPrefix + "_INBOX.last"
+	for _, subject := range []string{
+		subjects.ReplyPrefix(phone.Key()) + ".x", subjects.ReplyPrefix(phone.Key()) + ".x.y", "_INBOX.alice.x", "_INBOX.x", subjects.PartReplyPrefix + ".x", last,
+	} {
+		if err := i.part.Publish(subject, nil); err != nil {
 			t.Fatal(err)
 		}
-		for _, subject := range []string{subjects.ReplyPrefix(phone.Key()) + ".x", subjects.ReplyPrefix(phone.Key()) + ".x.y", user + ".last"} {
-			if err := i.part.Publish(subject, nil); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for heard := ""; heard != user+".last"; {
-			msg, err := sub.NextMsg(patience)
-			if err != nil {
-				t.Fatalf("%s: not even the last: %v", pattern, err)
-			}
-			if heard = msg.Subject; heard != user+".last" {
-				t.Errorf("%s hears %s", pattern, heard)
-			}
-		}
-		must(t, sub, sub.Unsubscribe())
+	}
+	if m, err := sub.NextMsg(patience); err != nil || m.Subject != "_INBOX.last" {
+		t.Errorf("hears %v, %v", m, err)
 	}
 }
 
@@ -165,5 +159,170 @@ func TestUnknownLaneIsToldToTheService(t *testing.T) {
 	must(t, js, err)
 	if ack, err := js.Publish(t.Context(), "rccs.inbox.alice.phone.urgent", nil, jetstream.WithRetryAttempts(0)); err == nil {
 		t.Errorf("stored: %+v", ack)
+	}
+}
+
+// Push consumers, as older clients make them, deliver where the service listens,
+// and are found again.
+func TestServiceHasPushConsumers(t *testing.T) {
+	t.Parallel()
+	i := install(t)
+	admin := natstest.Streams(t, i.part)
+	store := func(text string) {
+		t.Helper()
+		ack, err := admin.Publish(t.Context(), "rccs.up.alice.phone.order", []byte(text))
+		must(t, ack, err)
+	}
+	c := i.service(t)
+	js, err := c.JetStream() // as older clients do
+	must(t, js, err)
+	store("one")
+	take := func(sub *nats.Subscription, want string) {
+		t.Helper()
+		m, err := sub.NextMsg(patience)
+		if err != nil || string(m.Data) != want {
+			t.Fatalf("got %v, %v, want %s", m, err, want)
+		}
+		if err := m.AckSync(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sub, err := js.SubscribeSync("rccs.up.>")
+	take(must(t, sub, err), "one")
+	ordered, err := js.SubscribeSync("rccs.up.>", nats.OrderedConsumer())
+	if m, err := must(t, ordered, err).NextMsg(patience); err != nil || string(m.Data) != "one" {
+		t.Errorf("ordered: %v, %v", m, err)
+	}
+	queue, err := js.QueueSubscribeSync("rccs.up.>", "workers", nats.Durable("workers"), nats.EnableFlowControl(), nats.IdleHeartbeat(time.Second))
+	if err == nil { // the client itself does not have it so
+		take(queue, "one")
+	}
+	durable, err := js.SubscribeSync("rccs.up.>", nats.Durable("billing"), nats.DeliverSubject("_INBOX.billing"))
+	take(must(t, durable, err), "one")
+	info, err := js.ConsumerInfo(subjects.StreamUp, "billing")
+	if must(t, info, err); info.Config.DeliverSubject != "_INBOX.billing" {
+		t.Errorf("delivers to %q", info.Config.DeliverSubject)
+	}
+	c.Close()
+	js, err = i.service(t).JetStream() // as older clients do
+	must(t, js, err)
+	for deadline := time.After(patience); info.PushBound; { // else it is delivered to who has gone
+		if info, err = js.ConsumerInfo(subjects.StreamUp, "billing"); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-deadline:
+			t.Fatal("the consumer stays bound")
+		default:
+		}
+	}
+	store("two")
+	resumed, err := js.SubscribeSync("rccs.up.>", nats.Durable("billing"), nats.DeliverSubject("_INBOX.billing"))
+	take(must(t, resumed, err), "two")
+}
+
+// A topic is heard once by each who listens, whoever published to it.
+func TestServiceHearsATopicOnce(t *testing.T) {
+	t.Parallel()
+	i := install(t)
+	natstest.Streams(t, i.part)
+	one, other := i.service(t), i.service(t)
+	var subs []*nats.Subscription
+	for _, c := range []client{one, other} {
+		sub, err := c.SubscribeSync("rccs.topic.>")
+		subs = append(subs, must(t, sub, err))
+		if err := c.FlushTimeout(patience); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n, c := range []client{one, other, {i.part}} {
+		js, err := jetstream.New(c.Conn)
+		must(t, js, err)
+		for _, topic := range []string{"rccs.topic.news", "rccs.topic.a.b.c"} {
+			ack, err := js.Publish(t.Context(), topic, []byte{'0' + byte(n)})
+			must(t, ack, err)
+		}
+	}
+	for _, sub := range subs {
+		for n := range 3 {
+			for _, topic := range []string{"rccs.topic.news", "rccs.topic.a.b.c"} {
+				if m, err := sub.NextMsg(patience); err != nil || m.Subject != topic || string(m.Data) != string('0'+rune(n)) {
+					t.Fatalf("heard %v, %v, want %d on %s", m, err, n, topic)
+				}
+			}
+		}
+		if m, err := sub.NextMsg(50 * time.Millisecond); err == nil {
+			t.Errorf("heard %s %s once more", m.Subject, m.Data)
+		}
+	}
+}
+
+// Nobody there to answer is told at once, and so is who is there in several
+// parts.
+func TestServiceIsAnsweredBySomeAndNone(t *testing.T) {
+	t.Parallel()
+	i := install(t)
+	c := i.service(t)
+	for _, subject := range []string{"rccs.rpc.alice.phone.open", "rccs.coordinator.status", "rccs.inbox.a.b.low"} {
+		if m, err := c.Request(subject, nil, patience); !errors.Is(err, nats.ErrNoResponders) {
+			t.Errorf("%s: %v, %v", subject, m, err)
+		}
+	}
+	const parts = 5
+	sub, err := i.part.Subscribe("rccs.rpc.alice.phone.open", func(m *nats.Msg) {
+		for range parts {
+			_ = m.RespondMsg(&nats.Msg{Header: nats.Header{"Rccs-Id": {"x"}}}) // an empty one ends a response, to NATS
+		}
+	})
+	must(t, sub, err)
+	if err := i.part.FlushTimeout(patience); err != nil {
+		t.Fatal(err)
+	}
+	inbox := nats.NewInbox()
+	heard, err := c.SubscribeSync(inbox)
+	must(t, heard, err)
+	if err := c.PublishRequest("rccs.rpc.alice.phone.open", inbox, nil); err != nil {
+		t.Fatal(err)
+	}
+	for n := range parts {
+		if _, err := heard.NextMsg(patience); err != nil {
+			t.Fatalf("part %d: %v", n, err)
+		}
+	}
+}
+
+// A service cancels what is delayed by purging its subject, and not all at once.
+func TestServiceCancels(t *testing.T) {
+	t.Parallel()
+	i := install(t)
+	admin := natstest.Streams(t, i.part)
+	c := i.service(t)
+	js, err := jetstream.New(c.Conn)
+	must(t, js, err)
+	later := func(id string) string {
+		t.Helper()
+		subject := "rccs.later.alice.phone.low." + id
+		m := &nats.Msg{Subject: subject, Header: nats.Header{
+			"Nats-Schedule": {"@at " + time.Now().Add(time.Hour).Format(time.RFC3339)}, "Nats-Schedule-Target": {"rccs.due.alice.phone.low"},
+		}}
+		ack, err := js.PublishMsg(t.Context(), m)
+		must(t, ack, err)
+		return subject
+	}
+	one := later("one")
+	later("two")
+	stream, err := js.Stream(t.Context(), subjects.StreamLater)
+	must(t, stream, err)
+	for _, filter := range []string{"", ">", "rccs.later.>", "rccs.later.*.phone.low.one", "rccs.due.>"} {
+		if err := stream.Purge(t.Context(), jetstream.WithPurgeSubject(filter)); err == nil {
+			t.Errorf("%q was purged", filter)
+		}
+	}
+	if err := stream.Purge(t.Context(), jetstream.WithPurgeSubject(one)); err != nil {
+		t.Errorf("not cancelled: %v", err)
+	}
+	left, err := admin.Stream(t.Context(), subjects.StreamLater)
+	if must(t, left, err); left.CachedInfo().State.Msgs != 1 {
+		t.Errorf("%d left", left.CachedInfo().State.Msgs)
 	}
 }

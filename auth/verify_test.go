@@ -135,7 +135,7 @@ func TestUntrustedIssuersAreRefused(t *testing.T) {
 func TestOtherRolesAreNotDevices(t *testing.T) {
 	t.Parallel()
 	k := open(t, t.TempDir())
-	v := verifier(t, k.Tenants()[0].JWT, k.System().JWT) // even where the system account is trusted
+	v := verifier(t, k.Tenants()[0].JWT, k.Tenants()[0].Services, k.System().JWT) // even where all accounts are trusted
 	for name, make := range map[string]func(string) (auth.Credential, error){
 		"service": func(n string) (auth.Credential, error) { return k.IssueService(n, 0) },
 		"part":    k.IssuePart,

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nuid"
 
 	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/guard"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/internal/roster"
@@ -92,6 +93,11 @@ func (c *Coordinator) Start(ctx context.Context) (err error) {
 		return err
 	}
 	c.onStop(func(ctx context.Context) error { c.service.stop(ctx); return nil })
+	watch, err := guard.Start(c.core, c.log)
+	if err != nil {
+		return fmt.Errorf("coordinator: %w", err)
+	}
+	c.onStop(func(ctx context.Context) error { watch.Stop(ctx); return nil })
 	return nil
 }
 

@@ -134,6 +134,11 @@ func TestProtocol_9_NoReplySubjectIsWrittenThatIsNotTheRequesters(t *testing.T) 
 	if e := victim.message(); string(e.Payload) != `"kept"` {
 		t.Errorf("got %s", e.raw)
 	}
+	for range foreign { // a service may ask: its reply subject is not the one that the answer goes to
+		if e := victim.pick(false); e.Type != "request" {
+			t.Errorf("got %s", e.raw)
+		}
+	}
 	victim.silent(quiet)
 	victim.leave()
 	var missed []json.RawMessage

@@ -146,6 +146,13 @@ func ParseLater(subject string) (Key, Lane, bool) {
 	return ParseInbox(inboxPrefix + rest[:dot])
 }
 
+// IsCancel says whether a filter covers delayed messages of one user only.
+func IsCancel(filter string) bool {
+	rest, ok := strings.CutPrefix(filter, laterPrefix)
+	user, rest, deep := strings.Cut(rest, ".")
+	return ok && deep && user != "" && rest != "" && !strings.ContainsAny(user, "*>")
+}
+
 // LaterAnywhere is a filter for what a user's devices have waiting under id,
 // whomever it is for. user is a token.
 func LaterAnywhere(user, id string) string { return laterPrefix + user + ".*.*." + Escape(id) }

@@ -139,10 +139,17 @@ func AnyDeviceEndpoint(endpoint string) string { return devicePrefix + "*.*." + 
 // device hears what lies below it.
 const PartReplyPrefix = "_RCCS"
 
-// IsClientReply says whether a reply subject is one that the NATS clients of
-// services make when left alone, see [ForService], or one of RCCS's own parts.
-// None of them is a device's, a stream's, or an API's.
+// importReply begins the reply subjects that NATS servers put in the place of
+// those of services, see [ServiceImports]. Nobody else can use it.
+const importReply = "_R_."
+
+// IsClientReply says whether a reply subject is one of a service, of a NATS
+// client in the tenant's account that was left alone, or one of RCCS's own
+// parts. None of them is a device's, a stream's, or an API's.
 func IsClientReply(subject string) bool {
+	if strings.HasPrefix(subject, importReply) {
+		return true
+	}
 	if rest, ok := strings.CutPrefix(subject, PartReplyPrefix+"."); ok {
 		return rest != ""
 	}

@@ -26,23 +26,18 @@ func ForDevice(k Key) Permissions {
 // signals, requests and topics; read what devices send and what happens; call
 // the coordinator, but not in the place of a device, see [DeviceEndpoint].
 // Reading streams goes through JetStream's own API, for the three streams
-// that services read; of the others it may purge the delayed messages.
-//
-// That is a fence against mistakes. JetStream answers wherever it is asked to,
-// with the server's rights and, of a stored message, with a body that the service
-// wrote: so a service that wants to can do what a part can. See
-// docs/security.md.
+// that services read; of the others it may purge the delayed messages. All of
+// them leave the services' account by [ServiceImports].
 //
 // Reply subjects are those that NATS clients make when left alone: _INBOX.<id>,
-// and _INBOX.<id>.<token>. Those of a device, see [ReplyPrefix], are longer, so
-// that a service can neither hear nor forge what RCCS answers to one.
+// and _INBOX.<id>.<token>.
 //
 // A NATS client sends its token, with these lists in it, in one line of 4,096
 // bytes at most, so the list has to stay short.
 func ForService() Permissions {
 	publish := []string{
 		"rccs.inbox.*.*.*", "rccs.later.>", "rccs.route.*.*", "rccs.route.*.*.*",
-		"rccs.signal.*.*", "rccs.rpc.*.*.*", "rccs.topic.>",
+		"rccs.signal.*.*", "rccs.rpc.*.*.*", topicsSaid, // a publish is looked at once it is mapped
 		"rccs.coordinator.*", "$SRV.>", "_INBOX.*", "_INBOX.*.*",
 		"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.FC.>",
 		"$JS.API.STREAM.INFO." + StreamLater, "$JS.API.STREAM.PURGE." + StreamLater, // to cancel

@@ -104,7 +104,7 @@ func TestCredsServicePrintsCredsFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := auth.NewVerifier(keys.Tenants()[0].JWT)
+	v, err := auth.NewVerifier(keys.Tenants()[0].Services)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,12 @@ func openAccounts(o Options) (*server.DirAccResolver, error) {
 		return nil, fmt.Errorf("backbone: accounts: %w", err)
 	}
 	for _, token := range o.Accounts {
-		if err := seed(o.Operator, dir, token); err != nil {
+		if err := seed(o.Operator, dir, token, true); err != nil {
+			return nil, fmt.Errorf("backbone: accounts: %w", err)
+		}
+	}
+	for _, token := range o.Derived {
+		if err := seed(o.Operator, dir, token, false); err != nil {
 			return nil, fmt.Errorf("backbone: accounts: %w", err)
 		}
 	}
@@ -35,9 +40,10 @@ func openAccounts(o Options) (*server.DirAccResolver, error) {
 	return resolver, nil
 }
 
-// seed writes the given JWT unless the stored one is good and at least as new.
-// A stored one wins within the same second, because it may hold a revocation.
-func seed(operator *jwt.OperatorClaims, dir, token string) error {
+// seed writes the given JWT unless the stored one is good and, where it matters
+// whether the given one is newer, at least as new. A stored one wins within the
+// same second, because it may hold a revocation.
+func seed(operator *jwt.OperatorClaims, dir, token string, newer bool) error {
 	given, err := checkAccount(operator, token)
 	if err != nil {
 		return err
@@ -48,7 +54,7 @@ func seed(operator *jwt.OperatorClaims, dir, token string) error {
 	case err == nil:
 		// One that cannot be read, or is not trusted any more, has no say.
 		stored, err := checkAccount(operator, string(old))
-		if err == nil && stored.Subject == given.Subject && stored.IssuedAt >= given.IssuedAt {
+		if err == nil && stored.Subject == given.Subject && (!newer || stored.IssuedAt >= given.IssuedAt) {
 			return nil
 		}
 	case !errors.Is(err, os.ErrNotExist):

@@ -33,6 +33,10 @@ type Options struct {
 	// signed by the operator. One that [Server.UpdateAccount] stored earlier
 	// is kept instead, unless the given one was issued later.
 	Accounts []string
+	// Derived are JWTs of accounts that were made from others just now, and may
+	// know less than what is stored: they count where nothing is. UpdateAccount
+	// replaces them.
+	Derived []string
 	// StoreKey encrypts what JetStream stores, instead of a key in the
 	// nats.conf; at least [MinStoreKey] bytes. Empty, and none there: what is
 	// stored is not encrypted. What was stored before without a key is
@@ -72,13 +76,13 @@ func (o Options) validate() error {
 
 func (o Options) validateAccounts() error {
 	var names []string
-	for i, token := range o.Accounts {
+	for i, token := range slices.Concat(o.Accounts, o.Derived) {
 		claims, err := checkAccount(o.Operator, token)
 		if err != nil {
-			return fmt.Errorf("backbone: Options.Accounts[%d]: %w", i, err)
+			return fmt.Errorf("backbone: account %d of Options.Accounts and Derived: %w", i, err)
 		}
 		if slices.Contains(names, claims.Subject) {
-			return fmt.Errorf("backbone: Options.Accounts[%d]: account %s is given twice", i, claims.Subject)
+			return fmt.Errorf("backbone: account %d of Options.Accounts and Derived: account %s is given twice", i, claims.Subject)
 		}
 		names = append(names, claims.Subject)
 	}

@@ -24,7 +24,7 @@ func TestNewNamesWhatIsWrong(t *testing.T) {
 		"no operator":       {func(o *backbone.Options) { o.Operator = nil }, "Options.Operator"},
 		"no system account": {func(o *backbone.Options) { o.SystemAccount = "" }, "Options.SystemAccount"},
 		"no such account":   {func(o *backbone.Options) { o.Accounts = o.Accounts[1:] }, "lacks the system account"},
-		"not a JWT":         {func(o *backbone.Options) { o.Accounts[1] = "x" }, "Accounts[1]"},
+		"not a JWT":         {func(o *backbone.Options) { o.Accounts[1] = "x" }, "account 1 of"},
 		"foreign account":   {func(o *backbone.Options) { o.Accounts[1] = other.tenantJWT }, "no key of operator"},
 		"twice":             {func(o *backbone.Options) { o.Accounts[1] = o.Accounts[0] }, "given twice"},
 		"listen":            {func(o *backbone.Options) { o.Listen = "localhost" }, "HOST:PORT"},

@@ -134,7 +134,7 @@ func (p Plan) common(c *jetstream.StreamConfig) {
 	c.AllowDirect = true
 	c.DenyPurge = false // forgetting a device purges what is its
 	c.NoAck = false
-	c.RePublish = nil // would make every publish load the last message of its subject
+	c.RePublish = nil // makes every publish load the last message of its subject
 	// A header of a sender must not empty a lane, make a message go without
 	// anyone being told "expired", or come later.
 	c.AllowRollup = false
@@ -208,6 +208,9 @@ func (p Plan) audit(c *jetstream.StreamConfig) {
 func (p Plan) topic(c *jetstream.StreamConfig) {
 	fresh := c.Replicas == 0
 	p.brief(c, subjects.AllTopics())
+	// Services hear topics from it: what they publish themselves does not come
+	// back to their account otherwise.
+	c.RePublish = &jetstream.RePublish{Source: subjects.AllTopics(), Destination: subjects.HeardTopics()}
 	c.MaxMsgsPerSubject = p.MaxPerLane
 	if fresh {
 		c.FirstSeq = subjects.FirstTopicSeq

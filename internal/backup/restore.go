@@ -165,7 +165,7 @@ func (f *File) fill(ctx context.Context, work string, opts *RestoreOptions) (err
 	o.Dir, o.Listen = work, ""
 	o.Operator, o.SystemAccount, o.Accounts = keys.Operator(), keys.System().PublicKey, []string{keys.System().JWT}
 	for _, tenant := range keys.Tenants() {
-		o.Accounts = append(o.Accounts, tenant.JWT)
+		o.Accounts, o.Derived = append(o.Accounts, tenant.JWT), append(o.Derived, tenant.Services)
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

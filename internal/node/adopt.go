@@ -22,7 +22,7 @@ func (n *Node) settle(ctx context.Context, js jetstream.JetStream, own auth.Acco
 	if err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
-	if err := n.server.UpdateAccount(account.JWT); err != nil && !errors.Is(err, backbone.ErrStale) {
+	if err := n.update(account); err != nil {
 		return err
 	}
 	return auth.Told(n.opts.Data, account.JWT)
@@ -30,12 +30,25 @@ func (n *Node) settle(ctx context.Context, js jetstream.JetStream, own auth.Acco
 
 // adopt takes over an account JWT that was changed elsewhere.
 func (n *Node) adopt(token string) {
-	if _, err := auth.Adopt(n.opts.Data, token); err != nil {
+	account, err := auth.Adopt(n.opts.Data, token)
+	if err != nil {
 		n.opts.Logger.Error("a change of the account is not in the keys: the next one made with them could undo it", "err", err)
+		account = auth.Account{JWT: token}
 	}
-	switch err := n.server.UpdateAccount(token); {
-	case errors.Is(err, backbone.ErrStale), errors.Is(err, backbone.ErrNotRunning):
-	case err != nil:
+	if err := n.update(account); err != nil && !errors.Is(err, backbone.ErrNotRunning) {
 		n.opts.Logger.Error("this NATS server does not heed a change of the account", "err", err)
 	}
+}
+
+// update has this server heed the tenant's JWT, and that of its services.
+func (n *Node) update(account auth.Account) error {
+	for _, token := range []string{account.JWT, account.Services} {
+		if token == "" {
+			continue
+		}
+		if err := n.server.UpdateAccount(token); err != nil && !errors.Is(err, backbone.ErrStale) {
+			return err
+		}
+	}
+	return nil
 }

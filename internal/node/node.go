@@ -105,13 +105,19 @@ func New(opts Options) (*Node, error) {
 	}
 	n := &Node{opts: opts, keys: keys, registry: prometheus.NewRegistry()}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	accounts := []string{keys.System().JWT}
+	if _, err := auth.Upgrade(opts.Data); err != nil {
+		return nil, err
+	}
+	if keys, err = keys.Reopen(); err != nil {
+		return nil, err
+	}
+	accounts, derived := []string{keys.System().JWT}, []string(nil)
 	for _, tenant := range keys.Tenants() {
-		accounts = append(accounts, tenant.JWT)
+		accounts, derived = append(accounts, tenant.JWT), append(derived, tenant.Services)
 	}
 	n.server, err = backbone.New(backbone.Options{
 		Config: opts.Config, ConfigPath: opts.ConfigPath, Dir: opts.Data, Listen: opts.NATSListen,
-		Operator: keys.Operator(), SystemAccount: keys.System().PublicKey, Accounts: accounts,
+		Operator: keys.Operator(), SystemAccount: keys.System().PublicKey, Accounts: accounts, Derived: derived,
 		StoreKey: opts.StoreKey, OldStoreKey: opts.OldStoreKey, Logger: opts.Logger,
 	})
 	if err != nil {

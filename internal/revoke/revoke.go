@@ -218,7 +218,8 @@ func (t *tenant) tell(ctx context.Context, i *Installation, account auth.Account
 	return nil
 }
 
-// tellServers hands the account JWT to all NATS servers that can be reached.
+// tellServers hands the tenant's JWT, and that of its services, to all NATS
+// servers that can be reached.
 func (i *Installation) tellServers(ctx context.Context, account auth.Account) error {
 	system, err := i.Keys.IssueSystem("revoke")
 	if err != nil {
@@ -229,16 +230,18 @@ func (i *Installation) tellServers(ctx context.Context, account auth.Account) er
 		return err
 	}
 	defer nc.Close()
-	answer, err := nc.RequestWithContext(ctx, "$SYS.REQ.CLAIMS.UPDATE", []byte(account.JWT))
-	if err != nil {
-		return fmt.Errorf("account not updated: %w", err)
-	}
-	var result struct{ Error *struct{ Description string } }
-	if err := json.Unmarshal(answer.Data, &result); err != nil {
-		return fmt.Errorf("account not updated: %w", err)
-	}
-	if result.Error != nil {
-		return errors.New("account not updated: " + result.Error.Description)
+	for _, token := range []string{account.JWT, account.Services} {
+		answer, err := nc.RequestWithContext(ctx, "$SYS.REQ.CLAIMS.UPDATE", []byte(token))
+		if err != nil {
+			return fmt.Errorf("account not updated: %w", err)
+		}
+		var result struct{ Error *struct{ Description string } }
+		if err := json.Unmarshal(answer.Data, &result); err != nil {
+			return fmt.Errorf("account not updated: %w", err)
+		}
+		if result.Error != nil {
+			return errors.New("account not updated: " + result.Error.Description)
+		}
 	}
 	return nil
 }

@@ -1,0 +1,10 @@
+// Package guard passes on to JetStream what backend services ask of it, where
+// they could name a subject of the tenant's account: to create a consumer, which
+// may deliver to a subject, and to purge delayed messages.
+//
+// Services have an account of their own, which imports of the tenant's what
+// [subjects.ServiceImports] lists. A request that is listed there as guarded comes
+// here, is made again with this process's rights if it does no harm, and else
+// refused with an error as JetStream would give it. Any number of guards may run
+// in an account: each request goes to one of them.
+package guard

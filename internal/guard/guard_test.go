@@ -1,0 +1,101 @@
+package guard
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
+
+func TestExamine(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ api, body, want, refused string }{
+		"pull":               {"CONSUMER.CREATE.S.x", `{"stream_name":"S","config":{"name":"x"}}`, `{"config":{"name":"x"},"stream_name":"S"}`, ""},
+		"push":               {"CONSUMER.CREATE.S", `{"config":{"deliver_subject":"_INBOX.a"}}`, `{"config":{"deliver_subject":"rccs.deliver._INBOX.a"}}`, ""},
+		"empty subject":      {"CONSUMER.DURABLE.CREATE.S.x", `{"config":{"deliver_subject":""}}`, `{"config":{"deliver_subject":""}}`, ""},
+		"unknown fields":     {"CONSUMER.CREATE.S", `{"new":[1],"config":{"x":{"y":1.50}}}`, `{"config":{"x":{"y":1.50}},"new":[1]}`, ""},
+		"no configuration":   {"CONSUMER.CREATE.S", `{}`, `{}`, ""},
+		"elsewhere":          {"CONSUMER.CREATE.S", `{"config":{"deliver_subject":"$JS.API.STREAM.PURGE.S"}}`, "", "below _INBOX"},
+		"a pattern":          {"CONSUMER.CREATE.S", `{"config":{"deliver_subject":"_INBOX.>"}}`, "", "below _INBOX"},
+		"two tokens at once": {"CONSUMER.CREATE.S", `{"config":{"deliver_subject":"_INBOX.a b"}}`, "", "below _INBOX"},
+		"no string":          {"CONSUMER.CREATE.S", `{"config":{"deliver_subject":1}}`, "", "not a string"},
+		"another case":       {"CONSUMER.CREATE.S", `{"config":{"Deliver_subject":"x"}}`, "", "is written"},
+		"another letter":     {"CONSUMER.CREATE.S", "{\"config\":{\"deliver_\u017fubject\":\"x\"}}", "", "is written"},
+		"another config":     {"CONSUMER.CREATE.S", `{"CONFIG":{}}`, "", "is written"},
+		"the last counts":    {"CONSUMER.CREATE.S", `{"config":{"deliver_subject":"_INBOX.a","deliver_subject":"x"}}`, "", "below _INBOX"},
+		"no object":          {"CONSUMER.CREATE.S", `[]`, "", "not a JSON object"},
+		"nothing":            {"CONSUMER.CREATE.S", ``, "", "not a JSON object"},
+		"look up":            {"CONSUMER.INFO.S.x", ``, ``, ""},
+		"cancel":             {"STREAM.PURGE.RCCS_LATER", `{"filter":"rccs.later.a.b.low.x"}`, `{"filter":"rccs.later.a.b.low.x"}`, ""},
+		"cancel a user's":    {"STREAM.PURGE.RCCS_LATER", `{"filter":"rccs.later.a.>"}`, `{"filter":"rccs.later.a.\u003e"}`, ""},
+		"cancel all":         {"STREAM.PURGE.RCCS_LATER", `{"filter":"rccs.later.*.b.low.x"}`, "", "name what to cancel"},
+		"cancel what":        {"STREAM.PURGE.RCCS_LATER", ``, "", "not a JSON object"},
+		"cancel null":        {"STREAM.PURGE.RCCS_LATER", `null`, "", "name what to cancel"},
+		"another request":    {"STREAM.DELETE.S", ``, "", "not offered"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			kind, pass, refused := examine(strings.Split(c.api, "."), []byte(c.body))
+			if c.refused != "" {
+				if refused == nil || !strings.Contains(refused.text, c.refused) {
+					t.Fatalf("%q, %+v, want a refusal with %q", pass, refused, c.refused)
+				}
+				var answer struct {
+					Type  string
+					Error struct {
+						Code, ErrCode int
+						Description   string
+					}
+				}
+				if err := json.Unmarshal(refused.answer(kind), &answer); err != nil || answer.Error.Code != 400 || !strings.HasPrefix(answer.Type, "io.nats.jetstream.api.v1.") {
+					t.Errorf("answered %+v, %v", answer, err)
+				}
+				return
+			}
+			if refused != nil || string(pass) != strings.ReplaceAll(c.want, `>`, `\u003e`) {
+				t.Errorf("%q, %+v, want %q", pass, refused, c.want)
+			}
+		})
+	}
+}
+
+// Whatever is passed on means, to a reader that goes by Go's rules as JetStream
+// does, a subject that only services hear.
+func FuzzExamine(f *testing.F) {
+	for _, body := range []string{
+		`{"config":{"deliver_subject":"_INBOX.a"}}`, `{"config":{"deliver_subject":"x","DELIVER_SUBJECT":"y"}}`, `{"Config":{"deliver_subject":"x"},"config":{}}`,
+		"{\"config\":{\"deliver_\u017fubject\":\"x\"}}", `{"config":null}`, `{"config":[]}`, `{"filter":"rccs.later.a.b"}`, `{"config":{"deliver_subject":null}}`,
+	} {
+		f.Add("CONSUMER.CREATE.S.x", []byte(body))
+		f.Add("STREAM.PURGE.RCCS_LATER", []byte(body))
+	}
+	f.Fuzz(func(t *testing.T, api string, body []byte) {
+		tokens := strings.Split(api, ".")
+		_, pass, refused := examine(tokens, body)
+		if refused != nil {
+			return
+		}
+		var request struct {
+			Config struct {
+				DeliverSubject string `json:"deliver_subject"`
+			} `json:"config"`
+			Filter string `json:"filter"`
+		}
+		if err := json.Unmarshal(pass, &request); err != nil {
+			return // JetStream refuses it
+		}
+		switch what := strings.Join(tokens[:min(2, len(tokens))], "."); {
+		case what == "CONSUMER.INFO" || what == "CONSUMER.LIST":
+		case request.Config.DeliverSubject != "" && !strings.HasPrefix(request.Config.DeliverSubject, subjects.DeliverPrefix+"_INBOX."):
+			if what != "STREAM.PURGE" {
+				t.Errorf("%s delivers to %q", body, request.Config.DeliverSubject)
+			}
+		case what == "STREAM.PURGE" && !subjects.IsCancel(request.Filter):
+			t.Errorf("%s purges %q", body, request.Filter)
+		}
+	})
+}

@@ -1,0 +1,130 @@
+package subjects
+
+import (
+	"strings"
+	"time"
+)
+
+// Backend services are users of an account of their own beside the tenant's,
+// with no streams in it. NATS publishes an answer wherever the requester asks,
+// with the server's rights; between accounts it puts a reply subject of its own
+// making in the place of the requester's, so what a service is answered can
+// come back to it and go nowhere else.
+
+// Import is what the services' account may use of the tenant's.
+type Import struct {
+	// Local is the subject that services use, Subject what it is in the
+	// tenant's account.
+	Local, Subject string
+	// Heard is what services subscribe to; else it is what they publish to.
+	Heard bool
+	// Many answers may come to one request, each within this of the one before;
+	// 0: one answer.
+	Many time.Duration
+}
+
+const (
+	// What services publish to topics is mapped to topicsSaid in their account,
+	// so that nobody hears it there, and imported as a topic. What a service
+	// hears of topics is what the tenant's stream has stored, which that
+	// publishes again as topicsHeard: NATS gives nothing that came by a service
+	// import back by a stream import, on the same server.
+	topicsSaid  = "rccs.say.>"
+	topicsHeard = "rccs.heard.>"
+	allTopics   = "rccs.topic.>"
+
+	// longestRequest is how long a device may take for a part of a response.
+	longestRequest = 5 * time.Minute
+	someAnswers    = time.Minute
+
+	apiPrefix     = "$JS.API."
+	guardedPrefix = "rccs.api."
+	// deliverPrefix is before the subjects that services' push consumers
+	// deliver to, in the tenant's account.
+	deliverPrefix = "rccs.deliver."
+)
+
+// HeardTopics is where the topics' stream publishes again what it has stored.
+func HeardTopics() string { return topicsHeard }
+
+// ServiceMappings are the subjects that the services' account maps to others.
+func ServiceMappings() map[string]string { return map[string]string{allTopics: topicsSaid} }
+
+// ServiceImports are all that services may use, and [ForService] what a single
+// one of them may, which is the same in this version.
+func ServiceImports() []Import {
+	all := []Import{
+		{Subject: "rccs.inbox.*.*.*"},
+		{Subject: "rccs.later.>"},
+		{Subject: "rccs.route.*.*"},
+		{Subject: "rccs.route.*.*.*"},
+		{Subject: "rccs.signal.*.*"},
+		{Subject: "rccs.rpc.*.*.*", Many: longestRequest},
+		{Local: topicsSaid, Subject: allTopics},
+		{Subject: "rccs.coordinator.*"},
+		{Subject: "$SRV.>", Many: someAnswers},
+		{Subject: "$JS.API.INFO"},
+		{Subject: "$JS.API.STREAM.NAMES"},
+		{Subject: "$JS.API.STREAM.LIST"},
+		{Subject: "$JS.FC.>"},
+		{Subject: "$JS.API.STREAM.INFO." + StreamLater},
+		guarded("STREAM.PURGE." + StreamLater),
+		{Local: allTopics, Subject: topicsHeard, Heard: true},
+		{Subject: "rccs.up.>", Heard: true},
+		{Subject: "rccs.event.>", Heard: true},
+		{Subject: deliverPrefix + "_INBOX.>", Local: "_INBOX.>", Heard: true},
+	}
+	for _, stream := range []string{StreamUp, StreamEvent, StreamTopic} {
+		all = append(all,
+			Import{Subject: "$JS.API.STREAM.INFO." + stream},
+			Import{Subject: "$JS.API.DIRECT.GET." + stream, Many: someAnswers}, Import{Subject: "$JS.API.DIRECT.GET." + stream + ".>"},
+			guarded("CONSUMER.CREATE."+stream), guarded("CONSUMER.CREATE."+stream+".>"),
+			guarded("CONSUMER.DURABLE.CREATE."+stream+".>"), guarded("CONSUMER.INFO."+stream+".>"),
+			guarded("CONSUMER.LIST."+stream), Import{Subject: "$JS.API.CONSUMER.NAMES." + stream},
+			Import{Subject: "$JS.API.CONSUMER.MSG.NEXT." + stream + ".>", Many: someAnswers},
+			Import{Subject: "$JS.API.CONSUMER.DELETE." + stream + ".>"},
+			Import{Subject: "$JS.ACK." + stream + ".>", Many: someAnswers})
+	}
+	for n := range all {
+		if all[n].Local == "" {
+			all[n].Local = all[n].Subject
+		}
+	}
+	return all
+}
+
+// guarded is a part of JetStream's API in which a service could name a subject
+// of the tenant's account: the coordinator looks at such requests first.
+func guarded(api string) Import {
+	return Import{Local: apiPrefix + api, Subject: guardedPrefix + api}
+}
+
+// Guarded are all requests that the coordinator looks at.
+func Guarded() string { return guardedPrefix + ">" }
+
+// GuardedAPI is where such a request arrives, of which api is JetStream's own
+// subject without the prefix.
+func GuardedAPI(api string) string { return guardedPrefix + api }
+
+// ParseGuarded is JetStream's own subject of such a request, without the prefix
+// of its API, by tokens.
+func ParseGuarded(subject string) (api []string, ok bool) {
+	rest, ok := strings.CutPrefix(subject, guardedPrefix)
+	return strings.Split(rest, "."), ok
+}
+
+// JetStreamAPI is the subject of a request to JetStream.
+func JetStreamAPI(tokens ...string) string { return apiPrefix + strings.Join(tokens, ".") }
+
+// Deliver is where a push consumer of a service, which listens on subject,
+// delivers to in the tenant's account. ok is false where a service cannot
+// listen.
+func Deliver(subject string) (string, bool) {
+	if !strings.HasPrefix(subject, "_INBOX.") || strings.ContainsAny(subject, "*> \t\r\n") {
+		return "", false
+	}
+	return deliverPrefix + subject, true
+}
+
+// DeliverPrefix is what [Deliver] puts before a subject.
+const DeliverPrefix = deliverPrefix
