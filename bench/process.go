@@ -128,10 +128,25 @@ func (p *Process) proc(file string) string {
 	return "/proc/" + strconv.Itoa(p.pid) + "/" + file
 }
 
-// Settled collects the garbage of the process, twice, since pools keep what
-// they hold for one collection, waits until its memory has not shrunk for two
-// seconds, and returns it in bytes.
+// Settled is the memory that the process holds, in bytes, once it has given back
+// what it will: its garbage is collected and its memory waited for until that
+// brings nothing more.
 func (p *Process) Settled(ctx context.Context) (int64, error) {
+	least, err := p.settle(ctx)
+	for err == nil {
+		now, again := p.settle(ctx)
+		if err = again; now > least-least/100 {
+			return min(now, least), err
+		}
+		least = now
+	}
+	return 0, err
+}
+
+// settle collects the garbage of the process, twice, since pools keep what
+// they hold for one collection, waits until its memory has not shrunk for two
+// seconds, and returns it.
+func (p *Process) settle(ctx context.Context) (int64, error) {
 	for range 2 {
 		if p.Admin == "" {
 			break

@@ -56,7 +56,11 @@ type conn struct {
 	auto   bool // written to the socket counts as delivered
 	batch  bool
 
+	seen  bool // a message came since the read loop was started last
+	known bool // the lot has had it
+
 	lastRead atomic.Int64 // coarse, Unix nanoseconds
+	waiting  atomic.Bool  // the read loop waits for a message to begin
 	reading  atomic.Bool  // the read loop waits for the peer, not for us
 	sending  atomic.Bool  // a write is under way
 
@@ -89,6 +93,7 @@ type conn struct {
 	bursting  bool // the writer has taken what it writes, and not accounted for it
 	parting   bool // the inbox gives nothing more
 	dead      bool // nothing more will be written
+	parked    bool // there is no read loop
 
 	asks map[string]*ask // requests of the device, by id; guarded by Tenant.asksMu
 
@@ -113,6 +118,9 @@ func newConn(s *Server, ws *websocket.Conn, bearer string) *conn {
 	ws.SetPingHandler(c.onPing)
 	ws.SetPongHandler(c.onPong)
 	ws.SetCloseHandler(c.onClose)
+	if plain, ok := ws.NetConn().(*cork); ok { // else there is TLS between
+		plain.frames()
+	}
 	return c
 }
 
@@ -132,16 +140,24 @@ func (c *conn) greet() {
 	}
 }
 
-// run is the connection's life. It returns when the socket is closed and the
-// writer gone.
+// run is the read loop: the connection's life, or a part of it. It returns when
+// the socket is closed and the writer gone, or when the connection is parked.
 //
-// An idle connection waits below this function and [conn.read]. Go halves a
-// stack of which less than a quarter is used, 800 bytes that it keeps free
-// included: what those two keep on it decides whether that is 8 KiB or 4.
+// A connection that is not parked waits below this function. Go halves a stack
+// of which less than a quarter is used, 800 bytes that it keeps free included:
+// what is kept on it decides whether that is 8 KiB or 4.
 func (c *conn) run() {
-	for c.read() {
+	c.seen = !c.known
+	for {
+		now := c.await()
+		if now == parked {
+			return
+		}
+		if now == over || !c.read() {
+			c.close()
+			return
+		}
 	}
-	c.close()
 }
 
 // close ends what the connection was.
@@ -212,6 +228,7 @@ func (c *conn) abandon() {
 	c.changed.Broadcast()
 	c.mu.Unlock()
 	_ = c.ws.Close()
+	c.unpark()
 }
 
 func (c *conn) mailbox() *inbox.Mailbox {
@@ -245,6 +262,7 @@ func (c *conn) endLocked(code wire.CloseCode, e *wire.Error) {
 	}
 	// The read loop discards what still comes, but not for long.
 	_ = c.ws.SetReadDeadline(time.Now().Add(c.s.opts.CloseTimeout))
+	c.unparkLocked()
 }
 
 func (c *conn) ended() bool {

@@ -23,6 +23,7 @@ var corkBuffers = sync.Pool{New: func() any { b := make([]byte, 0, corkBytes); r
 // frame from the read loop at any time.
 type cork struct {
 	net.Conn
+	inlet  *inlet // nil until [cork.frames], and where it cannot be
 	mu     sync.Mutex
 	buf    *[]byte // nil when not corked
 	within time.Duration
@@ -68,6 +69,25 @@ func (c *cork) sendLocked(p []byte) (n int, err error) {
 		}
 	}
 	return n, nil
+}
+
+// frames says that what is read from here on are WebSocket frames.
+func (c *cork) frames() { c.inlet = newInlet(c.Conn) }
+
+// Read implements net.Conn.
+func (c *cork) Read(p []byte) (int, error) {
+	if c.inlet != nil {
+		return c.inlet.read(p)
+	}
+	return c.Conn.Read(p)
+}
+
+// SetReadDeadline implements net.Conn.
+func (c *cork) SetReadDeadline(t time.Time) error {
+	if c.inlet != nil {
+		return c.inlet.setDeadline(t)
+	}
+	return c.Conn.SetReadDeadline(t)
 }
 
 // Write implements net.Conn.

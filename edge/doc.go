@@ -7,10 +7,13 @@
 //
 // [Server.ServeHTTP] upgrades a request, starts the connection's read loop on
 // a goroutine of its own and returns, so that net/http's buffers are freed.
-// The read loop owns all that is read. A writer goroutine owns the socket's
-// write side; it exists only while there is something to write, so an idle
-// device costs one goroutine and two small buffers. One goroutine for the
-// whole server, the pulse, looks after heartbeats, deadlines and expiry.
+// The read loop owns all that is read; it holds no buffer while it waits. On
+// Linux, without TLS, it ends when nothing has come for a moment: the
+// connection is parked, and the server's lot starts it again when something
+// comes or the connection ends. A writer goroutine owns the socket's write
+// side; it exists only while there is something to write. So an idle device
+// costs no goroutine, and elsewhere one. One goroutine for the whole server,
+// the pulse, looks after heartbeats, deadlines and expiry.
 //
 // Every queue is bounded. What a device is sent is bounded by its window and
 // by its mailbox; what it is answered is bounded because its read loop waits
@@ -20,5 +23,5 @@
 // A connection ends once, for one reason, recorded in conn.end. The writer
 // sends the close frame behind everything queued; the read loop discards what
 // still comes until the peer has closed or a moment has passed, so that the
-// close frame arrives.
+// close frame arrives. A parked connection gets its read loop back for it.
 package edge

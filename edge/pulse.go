@@ -65,4 +65,7 @@ func (c *conn) beat(now time.Time) {
 		c.ping = true
 		c.wakeLocked()
 	}
+	if quiet >= parkAfter && c.waiting.Load() {
+		c.cork.inlet.kick()
+	}
 }

@@ -25,7 +25,6 @@ const keepBuffer = 64 << 10
 // read waits for one message and deals with it; false when no other comes. It
 // keeps next to nothing on the stack while it waits, see [conn.run].
 func (c *conn) read() bool {
-	c.lastRead.Store(c.s.clock.Load())
 	c.reading.Store(true)
 	return c.got(c.ws.NextReader())
 }
@@ -58,6 +57,8 @@ func (c *conn) got(kind int, r io.Reader, err error) bool {
 		readBuffers.Put(buf)
 	}
 	c.waitForRoom()
+	c.lastRead.Store(c.s.clock.Load())
+	c.seen = true
 	return true
 }
 

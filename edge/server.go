@@ -27,6 +27,8 @@ type Server struct {
 	// clock is the pulse's coarse time, Unix nanoseconds.
 	clock atomic.Int64
 
+	lot *lot // nil when connections keep their read loops
+
 	quit chan struct{}
 	ctx  context.Context // of what is asked of the store; ends with the server
 	cut  context.CancelFunc
@@ -71,7 +73,7 @@ func New(opts Options) (*Server, error) {
 		arrivals:  make(map[netip.Addr]int),
 		upgrader: websocket.Upgrader{
 			HandshakeTimeout: 10 * time.Second,
-			ReadBufferSize:   2048, // some frames of a burst; an idle device pays for it
+			ReadBufferSize:   readBuffer,
 			WriteBufferSize:  4096,
 			WriteBufferPool:  &sync.Pool{},
 			Subprotocols:     []string{Subprotocol},
@@ -85,6 +87,10 @@ func New(opts Options) (*Server, error) {
 // Start runs the pulse. It does not block.
 func (s *Server) Start() {
 	s.clock.Store(time.Now().UnixNano())
+	var err error
+	if s.lot, err = openLot(); err != nil {
+		s.opts.Logger.Warn("idle connections will cost more memory", "err", err)
+	}
 	s.wg.Go(s.pulse)
 }
 
@@ -190,6 +196,10 @@ func (s *Server) snapshot(dst []*conn) []*conn {
 	return dst
 }
 
+// readBuffer is what every connection holds for gorilla: enough for a header or
+// a control frame. A burst is read into what [inlet] or TLS has.
+const readBuffer = 256
+
 // cutWithin is how long connections that were cut may take to end.
 const cutWithin = time.Second
 
@@ -207,6 +217,9 @@ func (s *Server) Stop(ctx context.Context) error {
 	s.mu.Unlock()
 	s.sendAway(away, rate)
 	close(s.quit)
+	if s.lot != nil {
+		defer s.lot.close()
+	}
 	gone := make(chan struct{})
 	go func() {
 		s.wg.Wait()

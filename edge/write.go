@@ -152,6 +152,7 @@ func (c *conn) write() {
 		c.mu.Unlock()
 		if broken {
 			_ = c.ws.Close() // the read loop notices
+			c.unpark()
 		}
 	}
 }

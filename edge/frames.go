@@ -1,0 +1,91 @@
+package edge
+
+import "encoding/binary"
+
+// boundary follows where WebSocket frames begin and end in the bytes of a
+// connection. It checks nothing: gorilla does.
+type boundary struct {
+	head [14]byte // the header of the frame, as far as it came
+	got  int      // of head
+	left uint64   // of the payload, once the header is complete
+}
+
+// between says that the next byte begins a frame.
+func (b *boundary) between() bool { return b.got == 0 && b.left == 0 }
+
+// pass follows some bytes, to the end of a frame and not further, and says how
+// many of them it took.
+func (b *boundary) pass(p []byte) int {
+	n := 0
+	for b.left == 0 && n < len(p) {
+		b.head[b.got] = p[n]
+		b.got++
+		n++
+		size, payload := header(b.head[:b.got])
+		if b.got < size {
+			continue
+		}
+		b.got, b.left = 0, payload
+		if payload == 0 {
+			return n
+		}
+	}
+	some := min(b.left, uint64(len(p)-n))
+	b.left -= some
+	return n + int(some)
+}
+
+// header is how long a frame's header is, as far as p says, and, when p has all
+// of it, how long its payload.
+func header(p []byte) (size int, payload uint64) {
+	if len(p) < 2 {
+		return 2, 0
+	}
+	size, payload = 2, uint64(p[1]&0x7f)
+	switch payload {
+	case 126:
+		size += 2
+	case 127:
+		size += 8
+	}
+	extended := size
+	if p[1]&0x80 != 0 {
+		size += 4 // the mask
+	}
+	if len(p) < size {
+		return size, 0
+	}
+	switch extended {
+	case 4:
+		payload = uint64(binary.BigEndian.Uint16(p[2:]))
+	case 10:
+		payload = binary.BigEndian.Uint64(p[2:])
+	}
+	return size, payload
+}
+
+// Control frames that a connection which is otherwise idle gets.
+const (
+	finalPing = 0x89
+	finalPong = 0x8a
+)
+
+// control takes a whole ping or pong from the beginning of p; size 0 says that
+// there is none, or one that is not as it must be. The payload is a copy.
+func control(p []byte) (size int, ping bool, payload string) {
+	if len(p) < 6 || p[0] != finalPing && p[0] != finalPong || p[1] < 0x80 || p[1] > 0x80+125 {
+		return 0, false, ""
+	}
+	n := int(p[1] & 0x7f)
+	if size = 6 + n; len(p) < size {
+		return 0, false, ""
+	}
+	if p[0] == finalPong {
+		return size, false, "" // what it says is of no use
+	}
+	plain := make([]byte, n)
+	for i := range plain {
+		plain[i] = p[6+i] ^ p[2+i%4]
+	}
+	return size, true, string(plain)
+}

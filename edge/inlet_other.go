@@ -1,0 +1,9 @@
+//go:build !linux
+
+package edge
+
+import "errors"
+
+const canRead = false
+
+func readSocket(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }

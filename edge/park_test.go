@@ -1,0 +1,163 @@
+//go:build linux
+
+package edge_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/rccs-io/rccs/edge"
+)
+
+// parked is alice's phone, which has been silent for so long that it has no
+// read loop.
+func (w *world) parked() *device {
+	w.t.Helper()
+	d := w.connect()
+	w.park()
+	return d
+}
+
+func (w *world) park() {
+	w.t.Helper()
+	eventually(w.t, "parking", func() bool { return w.edge.Parked() == w.edge.Connections() })
+}
+
+func TestParkedConnectionGoesOn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	d := w.parked()
+	d.send(`{"type":"message","id":"a","toDeviceId":"phone","requiresAck":true,"payload":1}`)
+	for _, want := range []string{"ack", "message"} {
+		// Either may come first.
+		if kind, body := d.next(); kind != "ack" && kind != "message" {
+			t.Errorf("got %s, want %s or the other", body, want)
+		}
+	}
+	if n := w.edge.Parked(); n != 0 {
+		t.Errorf("%d parked right after a message", n)
+	}
+	w.park()
+	// A large one, in pieces, with a ping between and the rest later.
+	nc := d.NetConn()
+	text := []byte(`{"type":"message","id":"b","toDeviceId":"phone","payload":"` + strings.Repeat("x", 20<<10) + `"}`)
+	whole := frameOf(0x01, text[:9<<10])
+	whole = append(whole, frameOf(0x89, []byte("hear"))...)
+	whole = append(whole, frameOf(0x80, text[9<<10:])...)
+	pong := make(chan string, 1)
+	d.SetPongHandler(func(s string) error { pong <- s; return nil })
+	for len(whole) > 0 {
+		n := min(len(whole), 1+len(whole)/3)
+		if _, err := nc.Write(whole[:n]); err != nil {
+			t.Fatal(err)
+		}
+		whole = whole[n:]
+	}
+	if kind, body := d.next(); kind != "message" || len(body) < 20<<10 {
+		t.Errorf("got %s of %d bytes", kind, len(body))
+	}
+	if s := <-pong; s != "hear" {
+		t.Errorf("pong with %q", s)
+	}
+}
+
+// frameOf is a frame under a mask.
+func frameOf(first byte, payload []byte) []byte {
+	f := []byte{first}
+	switch n := len(payload); {
+	case n < 126:
+		f = append(f, 0x80|byte(n))
+	default:
+		f = append(f, 0x80|126, byte(n>>8), byte(n))
+	}
+	mask := []byte{1, 2, 3, 4}
+	f = append(f, mask...)
+	for i, b := range payload {
+		f = append(f, b^mask[i%4])
+	}
+	return f
+}
+
+// A ping, or the pong that answers the edge's, does not keep a read loop.
+func TestParkedConnectionAnswersPings(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	d := w.parked()
+	pong := make(chan string, 1)
+	d.SetPongHandler(func(s string) error { pong <- s; return nil })
+	go func() { _, _, _ = d.ReadMessage() }()
+	for _, payload := range []string{"", "one", strings.Repeat("z", 125)} {
+		check(t, d.WriteControl(websocket.PingMessage, []byte(payload), time.Now().Add(within)))
+		if got := <-pong; got != payload {
+			t.Errorf("pong with %q, want %q", got, payload)
+		}
+		check(t, d.WriteControl(websocket.PongMessage, nil, time.Now().Add(within)))
+	}
+	began := time.Now()
+	w.park()
+	if time.Since(began) > time.Second {
+		t.Errorf("parked again after %s", time.Since(began))
+	}
+}
+
+func TestParkedConnectionEnds(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]struct {
+		how  func(w *world, d *device)
+		code int
+	}{
+		"peer closes": {func(_ *world, d *device) {
+			_ = d.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(1000, ""), time.Now().Add(within))
+		}, 1000},
+		"peer is gone":   {func(_ *world, d *device) { _ = d.NetConn().Close() }, -1},
+		"bad frame":      {func(_ *world, d *device) { _, _ = d.NetConn().Write([]byte{0xC1, 0x80, 0, 0, 0, 0}) }, 1002},
+		"taken over":     {func(w *world, _ *device) { w.connect() }, 4002},
+		"drained":        {func(w *world, _ *device) { w.edge.Drain(0) }, 1001},
+		"edge goes away": {func(w *world, _ *device) { _ = w.edge.Stop(w.t.Context()) }, 1001},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, nil)
+			d := w.parked()
+			end.how(w, d)
+			if code := d.closed(); code != end.code {
+				t.Errorf("closed with %d, want %d", code, end.code)
+			}
+			_ = d.Close()
+			left := 0
+			if name == "taken over" {
+				left = 1
+			}
+			eventually(t, "the end", func() bool { return w.edge.Connections() == left })
+		})
+	}
+}
+
+// A device that is parked and does not answer pings is found out.
+func TestParkedConnectionIsMissed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *edge.Options) { o.Heartbeat = 5 * time.Second })
+	d := w.parked()
+	d.SetPingHandler(func(string) error { return nil })
+	if code := d.closed(); code != websocket.CloseGoingAway {
+		t.Errorf("closed with %d", code)
+	}
+}
+
+// A frame of which the beginning comes and no more ends like one that did not
+// find the connection parked.
+func TestParkedConnectionWithHalfAFrame(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, func(o *edge.Options) { o.Heartbeat = 5 * time.Second })
+	d := w.parked()
+	if _, err := d.NetConn().Write([]byte{0x81}); err != nil {
+		t.Fatal(err)
+	}
+	d.SetPingHandler(func(string) error { return nil })
+	if code := d.closed(); code != websocket.CloseGoingAway {
+		t.Errorf("closed with %d", code)
+	}
+}
