@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 
 	"github.com/nats-io/jwt/v2"
 )
@@ -24,14 +25,13 @@ const untold = "default.untold"
 // the one that is then in the keys: the newer of this and the own one, or, if the
 // own one has changes that no server was told of, a new one with both. A JWT that
 // is not of this installation is refused.
-func Adopt(dir, token string) (Account, error) {
-	keys := filepath.Join(dir, "keys")
-	unlock, err := lockKeys(keys)
+func (k *Keystore) Adopt(token string) (Account, error) {
+	unlock, err := lockKeys(k.dir)
 	if err != nil {
 		return Account{}, fmt.Errorf("auth: %w", err)
 	}
 	defer unlock()
-	set, err := readSet(keys)
+	set, err := readSet(k.dir, k.tenant.Name)
 	if err != nil {
 		return Account{}, fmt.Errorf("auth: %w", err)
 	}
@@ -40,14 +40,14 @@ func Adopt(dir, token string) (Account, error) {
 		return Account{}, fmt.Errorf("auth: the account JWT that servers heed: %w", err)
 	}
 	own, same := set.tenant, set.tokens[tenantToken] == token
-	before, err := set.before(keys)
+	before, err := set.before(k.dir)
 	switch {
 	case err != nil:
 		return Account{}, fmt.Errorf("auth: %w", err)
 	case same || before == nil && own.IssuedAt > given.IssuedAt:
 		return set.account(set.tokens[tenantToken])
 	case before == nil:
-		if err := replaceFile(keys, tenantToken, []byte(token)); err != nil {
+		if err := replaceFile(k.dir, set.file(tenantToken), []byte(token)); err != nil {
 			return Account{}, fmt.Errorf("auth: %w", err)
 		}
 		set.tenant = given
@@ -55,23 +55,26 @@ func Adopt(dir, token string) (Account, error) {
 	}
 	given.Exports = exports()
 	given.Revocations = merged(given.Revocations, before.Revocations, own.Revocations)
+	if !reflect.DeepEqual(own.Limits, before.Limits) {
+		given.Limits = own.Limits
+	}
 	set.tenant = given
-	return set.resign(keys)
+	return set.resign(k.dir)
 }
 
 // before is the tenant as servers were told of it last, or nil if that is as it
 // is now.
 func (s *keySet) before(dir string) (*jwt.AccountClaims, error) {
-	if _, err := os.Stat(filepath.Join(dir, untold)); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(dir, s.file(untold))); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	token, err := readFile(dir, untold)
+	token, err := readFile(dir, s.file(untold))
 	if err != nil {
 		return nil, err
 	}
 	claims, err := s.accept(string(token))
 	if err != nil {
-		return nil, spoilt(dir, untold, err)
+		return nil, spoilt(dir, s.file(untold), err)
 	}
 	return claims, nil
 }
@@ -112,21 +115,20 @@ func (s *keySet) accept(token string) (*jwt.AccountClaims, error) {
 
 // Told says that servers heed this account JWT. If another is in the keys by now,
 // that one is still to be told.
-func Told(dir, token string) error {
-	keys := filepath.Join(dir, "keys")
-	unlock, err := lockKeys(keys)
+func (k *Keystore) Told(token string) error {
+	unlock, err := lockKeys(k.dir)
 	if err != nil {
 		return fmt.Errorf("auth: %w", err)
 	}
 	defer unlock()
-	own, err := readFile(keys, tenantToken)
+	own, err := readFile(k.dir, tenantFile(k.tenant.Name, tenantToken))
 	if err != nil {
 		return fmt.Errorf("auth: %w", err)
 	}
 	if string(own) != token {
 		return nil
 	}
-	if err := os.Remove(filepath.Join(keys, untold)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(filepath.Join(k.dir, tenantFile(k.tenant.Name, untold))); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("auth: %w", err)
 	}
 	return nil

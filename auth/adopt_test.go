@@ -42,7 +42,7 @@ func glob(t *testing.T, dir, pattern string) []string {
 // revokedIn are the names of what is revoked in the keys, sorted.
 func revokedIn(t *testing.T, dir string) (names []string) {
 	t.Helper()
-	all, err := auth.Revocations(dir)
+	all, err := open(t, dir).Revocations()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,13 +60,13 @@ func TestChangesMadeWithTwoCopiesOfTheKeysComeTogether(t *testing.T) {
 	there := copied(t, here)
 	change := func(dir, name string) auth.Account {
 		t.Helper()
-		account, err := auth.RevokeMany(dir, auth.Revocation{Kind: auth.RevokedUser, Name: name, At: time.Now()}, auth.Keys{})
+		account, err := open(t, dir).RevokeMany(auth.Revocation{Kind: auth.RevokedUser, Name: name, At: time.Now()}, auth.Keys{})
 		must(t, account, err)
 		return account
 	}
 	adopt := func(dir string, account auth.Account) auth.Account {
 		t.Helper()
-		got, err := auth.Adopt(dir, account.JWT)
+		got, err := open(t, dir).Adopt(account.JWT)
 		must(t, got, err)
 		return got
 	}
@@ -79,14 +79,14 @@ func TestChangesMadeWithTwoCopiesOfTheKeysComeTogether(t *testing.T) {
 
 	// One that was told is taken over as it is, a copy that is older is not.
 	first := change(here, "alice")
-	if err := auth.Told(here, first.JWT); err != nil {
+	if err := open(t, here).Told(first.JWT); err != nil {
 		t.Fatal(err)
 	}
 	if got := adopt(there, first); got.JWT != first.JWT {
 		t.Error("what servers heed was not taken as it is")
 	}
 	second := change(here, "bob")
-	if err := auth.Told(here, second.JWT); err != nil {
+	if err := open(t, here).Told(second.JWT); err != nil {
 		t.Fatal(err)
 	}
 	if got := adopt(here, first); got.JWT != second.JWT {
@@ -98,7 +98,7 @@ func TestChangesMadeWithTwoCopiesOfTheKeysComeTogether(t *testing.T) {
 	merged := adopt(there, second)
 	want(there, "alice", "bob", "carol")
 	change(here, "dave")
-	if _, err := auth.Restore(here, auth.Revocation{Kind: auth.RevokedUser, Name: "alice"}, auth.Keys{}); err != nil {
+	if _, err := open(t, here).Restore(auth.Revocation{Kind: auth.RevokedUser, Name: "alice"}, auth.Keys{}); err != nil {
 		t.Fatal(err)
 	}
 	last := adopt(here, merged)
@@ -106,7 +106,7 @@ func TestChangesMadeWithTwoCopiesOfTheKeysComeTogether(t *testing.T) {
 	if got := adopt(here, last); got.JWT != last.JWT {
 		t.Error("its own JWT was changed")
 	}
-	if err := auth.Told(there, merged.JWT); err != nil {
+	if err := open(t, there).Told(merged.JWT); err != nil {
 		t.Fatal(err)
 	}
 	adopt(there, last)
@@ -118,12 +118,12 @@ func TestAdoptingRefusesWhatIsNotOfTheInstallation(t *testing.T) {
 	dir, other := t.TempDir(), t.TempDir()
 	open(t, dir)
 	for name, token := range map[string]string{
-		"of another installation": open(t, other).Tenants()[0].JWT,
+		"of another installation": open(t, other).Account().JWT,
 		"the system account":      open(t, dir).System().JWT,
 		"the operator":            open(t, dir).OperatorJWT(),
 		"nothing":                 "",
 	} {
-		if _, err := auth.Adopt(dir, token); err == nil {
+		if _, err := open(t, dir).Adopt(token); err == nil {
 			t.Errorf("%s: taken", name)
 		} else if name == "of another installation" && !errors.Is(err, auth.ErrNotTrusted) {
 			t.Errorf("%s: %v", name, err)

@@ -119,10 +119,8 @@ func signTokens(pairs map[string]nkeys.KeyPair) (map[string]string, error) {
 	tenant.Name = DefaultTenant
 	tenant.SigningKeys.Add(public[tenantSigning])
 	tenant.Exports = exports()
-	// Without them an account has no JetStream. The server's own limits, in
-	// nats.conf, are what bounds it.
-	tenant.Limits.JetStreamLimits = jwt.JetStreamLimits{
-		MemoryStorage: jwt.NoLimit, DiskStorage: jwt.NoLimit, Streams: jwt.NoLimit, Consumer: jwt.NoLimit,
+	if err := (Limits{}).set(tenant); err != nil {
+		return nil, err
 	}
 
 	tokens := make(map[string]string)

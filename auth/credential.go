@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -88,6 +89,19 @@ func (c Credential) Account() (string, error) {
 		return claims.IssuerAccount, nil
 	}
 	return claims.Issuer, nil
+}
+
+// Tenant is the tenant's name, as the credential of a part has it.
+func (c Credential) Tenant() string {
+	claims, err := jwt.DecodeUserClaims(c.JWT)
+	if err == nil {
+		for _, tag := range claims.Tags {
+			if name, ok := strings.CutPrefix(tag, tenantTag); ok {
+				return name
+			}
+		}
+	}
+	return DefaultTenant
 }
 
 // Holder is who the credential says it is of, and when it ends; zero is never.

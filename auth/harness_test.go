@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 // fingerprint tells two sets of keys apart, by public parts only.
 func fingerprint(k *auth.Keystore) string {
 	key, err := k.DeviceKey(phone)
-	return fmt.Sprint(k.OperatorJWT(), k.System().JWT, k.Tenants()[0].JWT, key, err)
+	return fmt.Sprint(k.OperatorJWT(), k.System().JWT, k.Account().JWT, key, err)
 }
 
 var phone = subjects.Address{User: "alice", Device: "phone"}

@@ -73,6 +73,18 @@ func (k *Keystore) IssueDevice(a subjects.Address, opts DeviceOptions) (Credenti
 	return k.issue(k.tenantKey, u)
 }
 
+// tenantTag is before the tenant's name in the credential of a part or of an
+// enrolled device, for requests that name a tenant. The account alone is what
+// counts.
+const tenantTag = "rccs-tenant:"
+
+func (k *Keystore) tenantTags() []string {
+	if k.tenant.Name == DefaultTenant {
+		return nil
+	}
+	return []string{tenantTag + k.tenant.Name}
+}
+
 // tagEnrolled marks a token whose key the device made itself: it can be
 // renewed.
 const tagEnrolled = "rccs-enrolled"
@@ -91,7 +103,7 @@ func (k *Keystore) EnrollDevice(a subjects.Address, publicKey string, opts Devic
 	if !nkeys.IsValidPublicUserKey(publicKey) {
 		return "", fmt.Errorf("auth: %w: not the public key of a user", ErrMalformed)
 	}
-	u := user{name: a.String(), expires: opts.Expires, allow: subjects.ForDevice(a.Key()), tags: []string{tagEnrolled}}
+	u := user{name: a.String(), expires: opts.Expires, allow: subjects.ForDevice(a.Key()), tags: append(k.tenantTags(), tagEnrolled)}
 	if u.expires == 0 {
 		u.expires = DefaultExpiry
 	}
@@ -136,7 +148,9 @@ func (k *Keystore) IssuePart(name string) (Credential, error) {
 	if err := CheckPart(name); err != nil {
 		return Credential{}, err
 	}
-	return k.issue(k.tenantKey, user{name: partPrefix + name, label: "part " + name, allow: subjects.ForPart()})
+	u := user{name: partPrefix + name, label: "part " + name, allow: subjects.ForPart()}
+	u.tags = k.tenantTags()
+	return k.issue(k.tenantKey, u)
 }
 
 // PartOption makes a NATS connection use the credential of a part, issued anew

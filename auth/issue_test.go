@@ -25,7 +25,7 @@ func TestDeviceCredentialSaysWhoAndWhatFor(t *testing.T) {
 	k := open(t, t.TempDir())
 	before := time.Now()
 	claims := decodeUser(t, issue(t, k, phone, auth.DeviceOptions{Type: "mobile"}).JWT)
-	if claims.Name != "alice/phone" || claims.IssuerAccount != k.Tenants()[0].PublicKey || claims.Issuer == claims.IssuerAccount || claims.BearerToken {
+	if claims.Name != "alice/phone" || claims.IssuerAccount != k.Account().PublicKey || claims.Issuer == claims.IssuerAccount || claims.BearerToken {
 		t.Errorf("name %q, account %s, issuer %s, bearer %t", claims.Name, claims.IssuerAccount, claims.Issuer, claims.BearerToken)
 	}
 	allow := subjects.ForDevice(phone.Key())
@@ -57,7 +57,7 @@ func TestServiceAndPartCredentials(t *testing.T) {
 	}
 	part, err := k.IssuePart("edge")
 	must(t, part, err)
-	if claims := decodeUser(t, part.JWT); claims.Name != "rccs:edge" || claims.Expires != 0 || claims.IssuerAccount != k.Tenants()[0].PublicKey {
+	if claims := decodeUser(t, part.JWT); claims.Name != "rccs:edge" || claims.Expires != 0 || claims.IssuerAccount != k.Account().PublicKey {
 		t.Errorf("part %q of %s until %d", claims.Name, claims.IssuerAccount, claims.Expires)
 	}
 	system, err := k.IssueSystem("admin")
@@ -159,7 +159,7 @@ func TestDifferentDevicesHaveDifferentKeys(t *testing.T) {
 func TestIdentitySurvivesTheToken(t *testing.T) {
 	t.Parallel()
 	k := open(t, t.TempDir())
-	v := verifier(t, k.Tenants()[0].JWT)
+	v := verifier(t, k.Account().JWT)
 	rapid.Check(t, func(rt *rapid.T) {
 		a := addresses().Draw(rt, "address")
 		opts := auth.DeviceOptions{Bearer: rapid.Bool().Draw(rt, "bearer")}
@@ -185,7 +185,7 @@ func TestLongestTokenIsAccepted(t *testing.T) {
 	k := open(t, t.TempDir())
 	a := subjects.Address{User: subjects.UserID(worst), Device: subjects.DeviceID(worst)}
 	cred := issue(t, k, a, auth.DeviceOptions{Type: worst, Bearer: true, Expires: 1000 * time.Hour})
-	id, err := verifier(t, k.Tenants()[0].JWT).Verify(cred.JWT, time.Now())
+	id, err := verifier(t, k.Account().JWT).Verify(cred.JWT, time.Now())
 	if err != nil || id.Address != a {
 		t.Fatalf("token of %d bytes: %v", len(cred.JWT), err)
 	}
@@ -202,7 +202,7 @@ func TestCredentialFileIsReadBack(t *testing.T) {
 		if err != nil || back.JWT != cred.JWT || !bytes.Equal(back.Seed, cred.Seed) {
 			t.Fatalf("bearer %t: came back another, %v", bearer, err)
 		}
-		id, err := verifier(t, k.Tenants()[0].JWT).Verify(back.JWT, time.Now())
+		id, err := verifier(t, k.Account().JWT).Verify(back.JWT, time.Now())
 		must(t, id, err)
 		for range 2 { // signing wipes a copy of the seed, not the seed
 			sig, err := back.Sign([]byte("nonce"))
@@ -225,7 +225,7 @@ func TestBadCredentialFilesAreRefused(t *testing.T) {
 	must(t, file, err)
 	mixed := strings.Replace(string(file), string(cred.Seed), string(issue(t, account, phone, auth.DeviceOptions{}).Seed), 1)
 	for what, file := range map[string]string{
-		"empty": "", "token only": cred.JWT, "seed only": string(cred.Seed), "text": "hello\nworld", "account": account.Tenants()[0].JWT,
+		"empty": "", "token only": cred.JWT, "seed only": string(cred.Seed), "text": "hello\nworld", "account": account.Account().JWT,
 		"another's seed": mixed,
 	} {
 		if c, err := auth.ParseCredential([]byte(file)); err == nil {
@@ -261,7 +261,7 @@ func TestCredentialsDoNotPrintTheirSecrets(t *testing.T) {
 func TestIssuingInParallel(t *testing.T) {
 	t.Parallel()
 	k := open(t, t.TempDir())
-	v := verifier(t, k.Tenants()[0].JWT)
+	v := verifier(t, k.Account().JWT)
 	var wg sync.WaitGroup
 	for worker := range 4 {
 		wg.Go(func() {

@@ -23,6 +23,10 @@ import (
 // seconds, a space, and the device's key of subjects.
 const issuedFile = "default.issued"
 
+func (k *Keystore) issuedFile() string {
+	return filepath.Join(k.dir, tenantFile(k.tenant.Name, issuedFile))
+}
+
 // tidyAt is the size in bytes at which lines that are of no use any more are
 // dropped, and again at each doubling.
 const tidyAt = 8 << 20
@@ -30,12 +34,12 @@ const tidyAt = 8 << 20
 // Issued writes down for which devices credentials are made. It is for one
 // goroutine; any number of processes may have one.
 type Issued struct {
-	keys    string
+	keys    *Keystore
 	pending bytes.Buffer
 }
 
-// RecordIssued is for the installation whose keys are in the data directory dir.
-func RecordIssued(dir string) *Issued { return &Issued{keys: filepath.Join(dir, "keys")} }
+// RecordIssued is for credentials that are made with these keys.
+func (k *Keystore) RecordIssued() *Issued { return &Issued{keys: k} }
 
 // Add notes a device, whose credential lasts as long as the options say.
 func (i *Issued) Add(a subjects.Address, opts DeviceOptions) {
@@ -52,12 +56,12 @@ func (i *Issued) Flush() (err error) {
 	if i.pending.Len() == 0 {
 		return nil
 	}
-	unlock, err := lockKeys(i.keys)
+	unlock, err := lockKeys(i.keys.dir)
 	if err != nil {
 		return fmt.Errorf("auth: %w", err)
 	}
 	defer unlock()
-	f, err := os.OpenFile(filepath.Join(i.keys, issuedFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(i.keys.issuedFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("auth: write down for whom a credential is made: %w", err)
 	}
@@ -81,7 +85,7 @@ func (i *Issued) Flush() (err error) {
 
 // tidy keeps one line a device, and none of credentials that have ended.
 func (i *Issued) tidy() error {
-	until, err := readIssued(i.keys, func(subjects.Key) bool { return true })
+	until, err := i.keys.readIssued(func(subjects.Key) bool { return true })
 	if err != nil {
 		return err
 	}
@@ -92,7 +96,7 @@ func (i *Issued) tidy() error {
 			_, _ = fmt.Fprintf(&b, "%d %s\n", end, key)
 		}
 	}
-	if err := replaceFile(i.keys, issuedFile, b.Bytes()); err != nil {
+	if err := replaceFile(i.keys.dir, filepath.Base(i.keys.issuedFile()), b.Bytes()); err != nil {
 		return fmt.Errorf("auth: %w", err)
 	}
 	return nil
@@ -100,8 +104,8 @@ func (i *Issued) tidy() error {
 
 // readIssued is until when credentials of devices are good. A line that a crash
 // cut short is passed over.
-func readIssued(keys string, wanted func(subjects.Key) bool) (map[subjects.Key]int64, error) {
-	f, err := os.Open(filepath.Join(keys, issuedFile))
+func (k *Keystore) readIssued(wanted func(subjects.Key) bool) (map[subjects.Key]int64, error) {
+	f, err := os.Open(k.issuedFile())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -130,7 +134,7 @@ func readIssued(keys string, wanted func(subjects.Key) bool) (map[subjects.Key]i
 // these keys, that have not ended.
 func (k *Keystore) IssuedTo(user subjects.UserID) ([]string, error) {
 	prefix := subjects.Escape(string(user)) + "."
-	until, err := readIssued(k.dir, func(key subjects.Key) bool { return strings.HasPrefix(string(key), prefix) })
+	until, err := k.readIssued(func(key subjects.Key) bool { return strings.HasPrefix(string(key), prefix) })
 	if err != nil {
 		return nil, err
 	}

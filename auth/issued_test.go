@@ -36,7 +36,7 @@ func TestIssuedDevicesAreRemembered(t *testing.T) {
 		key, err := keys.DeviceKey(a)
 		want = append(want, must(t, key, err))
 		wg.Go(func() {
-			issued := auth.RecordIssued(dir)
+			issued := open(t, dir).RecordIssued()
 			issued.Add(a, auth.DeviceOptions{})
 			issued.Add(subjects.Address{User: "alice2", Device: a.Device}, auth.DeviceOptions{})
 			if err := issued.Flush(); err != nil {
@@ -67,7 +67,7 @@ func TestTheListOfIssuedDevicesStaysSmall(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	open(t, dir)
-	issued := auth.RecordIssued(dir)
+	issued := open(t, dir).RecordIssued()
 	phone := subjects.Address{User: "alice", Device: "phone"}
 	for range 450_000 {
 		issued.Add(phone, auth.DeviceOptions{Expires: time.Hour})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
@@ -13,6 +14,7 @@ import (
 
 // keySet is what the files of a keystore say.
 type keySet struct {
+	name   string // of the tenant
 	pairs  map[string]nkeys.KeyPair
 	tokens map[string]string
 
@@ -20,12 +22,24 @@ type keySet struct {
 	system, tenant *jwt.AccountClaims
 }
 
-// readSet reads all files and checks that each fits the others.
-func readSet(dir string) (*keySet, error) {
+// tenantFile is what a file of a tenant is called, by what that of the default
+// tenant is.
+func tenantFile(tenant, name string) string {
+	if rest, ok := strings.CutPrefix(name, DefaultTenant); ok && tenant != DefaultTenant {
+		return "tenant-" + tenant + rest
+	}
+	return name
+}
+
+func (s *keySet) file(name string) string { return tenantFile(s.name, name) }
+
+// readSet reads all files of a tenant, and of the installation, and checks that
+// each fits the others.
+func readSet(dir, tenant string) (*keySet, error) {
 	if err := checkPrivate(dir, "700"); err != nil {
 		return nil, err
 	}
-	set := &keySet{pairs: make(map[string]nkeys.KeyPair), tokens: make(map[string]string)}
+	set := &keySet{name: tenant, pairs: make(map[string]nkeys.KeyPair), tokens: make(map[string]string)}
 	for _, name := range []string{operatorSeed, operatorSigning, systemSeed, tenantSeed, tenantSigning} {
 		if err := set.readSeed(dir, name); err != nil {
 			return nil, err
@@ -41,7 +55,7 @@ func readSet(dir string) (*keySet, error) {
 		return nil, err
 	}
 	if name, err := set.check(public); err != nil {
-		return nil, spoilt(dir, name, err)
+		return nil, spoilt(dir, set.file(name), err)
 	}
 	return set, nil
 }
@@ -76,18 +90,18 @@ func readFile(dir, name string) ([]byte, error) {
 }
 
 func (s *keySet) readSeed(dir, name string) error {
-	seed, err := readFile(dir, name)
+	seed, err := readFile(dir, s.file(name))
 	if err != nil {
 		return err
 	}
 	if s.pairs[name], err = nkeys.FromSeed(seed); err != nil {
-		return spoilt(dir, name, fmt.Errorf("not a seed: %w", err))
+		return spoilt(dir, s.file(name), fmt.Errorf("not a seed: %w", err))
 	}
 	return nil
 }
 
 func (s *keySet) readToken(dir, name string) error {
-	content, err := readFile(dir, name)
+	content, err := readFile(dir, s.file(name))
 	if err != nil {
 		return err
 	}
@@ -102,14 +116,14 @@ func (s *keySet) readToken(dir, name string) error {
 		s.tenant, err = jwt.DecodeAccountClaims(token)
 	}
 	if err != nil {
-		return spoilt(dir, name, err)
+		return spoilt(dir, s.file(name), err)
 	}
 	return nil
 }
 
 // check returns the first file that does not fit the others.
 func (s *keySet) check(public map[string]string) (string, error) {
-	mismatch := func(with string) error { return fmt.Errorf("it does not belong with %s", with) }
+	mismatch := func(with string) error { return fmt.Errorf("it does not belong with %s", s.file(with)) }
 	switch {
 	case s.operator.Subject != public[operatorSeed] || s.operator.Issuer != s.operator.Subject:
 		return operatorToken, mismatch(operatorSeed)
@@ -121,6 +135,8 @@ func (s *keySet) check(public map[string]string) (string, error) {
 		return systemToken, mismatch(operatorToken)
 	case s.tenant.Subject != public[tenantSeed]:
 		return tenantToken, mismatch(tenantSeed)
+	case s.tenant.Name != s.name:
+		return tenantToken, fmt.Errorf("it is of a tenant %q", s.tenant.Name)
 	case !s.operator.DidSign(s.tenant):
 		return tenantToken, mismatch(operatorToken)
 	}

@@ -20,7 +20,8 @@ type Account struct {
 	Services string
 }
 
-// Keystore is the keys of an installation. It is immutable.
+// Keystore is the keys of an installation, and of one of its tenants: what it
+// issues and changes is that tenant's. It is immutable.
 type Keystore struct {
 	dir     string
 	created bool
@@ -45,13 +46,15 @@ type Keystore struct {
 // Keys that are incomplete, spoilt, of two installations, or open to other
 // users are refused with an error that says how to mend it. They are never
 // replaced: that would end every credential.
+//
+// What it returns is of the tenant [DefaultTenant]; see [Keystore.Tenant].
 func OpenKeystore(dir string) (*Keystore, error) {
 	keys := filepath.Join(dir, "keys")
 	created, err := ensureKeys(dir, keys)
 	if err != nil {
 		return nil, fmt.Errorf("auth: make keys: %w", err)
 	}
-	k, err := load(keys)
+	k, err := load(keys, DefaultTenant)
 	if err != nil {
 		return nil, fmt.Errorf("auth: %w", err)
 	}
@@ -60,8 +63,8 @@ func OpenKeystore(dir string) (*Keystore, error) {
 }
 
 // load reads a set of keys and checks that they belong together.
-func load(dir string) (*Keystore, error) {
-	set, err := readSet(dir)
+func load(dir, tenant string) (*Keystore, error) {
+	set, err := readSet(dir, tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +94,7 @@ func load(dir string) (*Keystore, error) {
 
 // Reopen reads the keys again.
 func (k *Keystore) Reopen() (*Keystore, error) {
-	again, err := load(k.dir)
+	again, err := load(k.dir, k.tenant.Name)
 	if err != nil {
 		return nil, fmt.Errorf("auth: %w", err)
 	}
@@ -115,5 +118,5 @@ func (k *Keystore) OperatorJWT() string { return k.operatorJWT }
 // System is the system account.
 func (k *Keystore) System() Account { return k.system }
 
-// Tenants are the accounts that serve devices.
-func (k *Keystore) Tenants() []Account { return []Account{k.tenant} }
+// Account is the tenant's.
+func (k *Keystore) Account() Account { return k.tenant }

@@ -72,7 +72,7 @@ func TestAccountsAreAsNATSWantsThem(t *testing.T) {
 	if operator.Subject != k.Operator().Subject || operator.SystemAccount != k.System().PublicKey {
 		t.Errorf("operator %s with system account %s", operator.Subject, operator.SystemAccount)
 	}
-	tenants := k.Tenants()
+	tenants := []auth.Account{k.Account()}
 	if len(tenants) != 1 || tenants[0].Name != auth.DefaultTenant {
 		t.Fatalf("tenants %v", tenants)
 	}

@@ -33,7 +33,7 @@ func install(t testing.TB, configure ...func(*server.Options)) *installation {
 	i := &installation{keys: open(t, t.TempDir())}
 	opts := []natstest.Option{natstest.Listen(), natstest.Configure(func(o *server.Options) {
 		resolver := &server.MemAccResolver{}
-		for _, account := range append(i.keys.Tenants(), i.keys.System()) {
+		for _, account := range []auth.Account{i.keys.Account(), i.keys.System()} {
 			if err := resolver.Store(account.PublicKey, account.JWT); err != nil {
 				t.Fatal(err)
 			}

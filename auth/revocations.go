@@ -2,7 +2,6 @@ package auth
 
 import (
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -74,16 +73,16 @@ type Keys struct {
 	Own []string
 }
 
-// RevokeMany is [Revoke] for more than a device. Of what is not known to be used
+// RevokeMany is [Keystore.Revoke] for more than a device. Of what is not known to be used
 // an edge is told by name.
 //
 // Revoking all ends the credentials of services and of parts of RCCS too. Parts
 // that can issue their own do so when they connect again.
-func RevokeMany(dir string, r Revocation, keys Keys) (Account, error) {
+func (k *Keystore) RevokeMany(r Revocation, keys Keys) (Account, error) {
 	if err := r.check(); err != nil {
 		return Account{}, err
 	}
-	return changeTenant(dir, func(k *Keystore, claims *jwt.AccountClaims) error {
+	return k.change(func(claims *jwt.AccountClaims) error {
 		named, err := k.keysOf(r)
 		if err != nil {
 			return err
@@ -105,11 +104,11 @@ var forGood = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // Restore takes a revocation back, with that of keys: credentials that it ended,
 // and that have not expired, are good again.
-func Restore(dir string, r Revocation, keys Keys) (Account, error) {
+func (k *Keystore) Restore(r Revocation, keys Keys) (Account, error) {
 	if err := r.check(); err != nil {
 		return Account{}, err
 	}
-	return changeTenant(dir, func(k *Keystore, claims *jwt.AccountClaims) error {
+	return k.change(func(claims *jwt.AccountClaims) error {
 		if _, there := claims.Revocations[r.entry()]; !there {
 			return fmt.Errorf("auth: %s is not revoked", strings.TrimSuffix(string(r.Kind)+" "+r.Name, " "))
 		}
@@ -144,8 +143,8 @@ func (k *Keystore) keysOf(r Revocation) ([]string, error) {
 }
 
 // Revocations are those that stand, the latest first.
-func Revocations(dir string) ([]Revocation, error) {
-	set, err := readSet(filepath.Join(dir, "keys"))
+func (k *Keystore) Revocations() ([]Revocation, error) {
+	set, err := readSet(k.dir, k.tenant.Name)
 	if err != nil {
 		return nil, fmt.Errorf("auth: %w", err)
 	}

@@ -33,7 +33,7 @@ func TestRevokingAUserEndsDevicesThatNobodyKnows(t *testing.T) {
 	}
 	unused, similar, other := issue("alice", "never seen"), issue("alice2", "phone"), issue("bob", "alice")
 	r := auth.Revocation{Kind: auth.RevokedUser, Name: "alice", At: time.Now()}
-	account, err := auth.RevokeMany(dir, r, auth.Keys{})
+	account, err := open(t, dir).RevokeMany(r, auth.Keys{})
 	must(t, account, err)
 	if err := verdict(t, account, unused); !errors.Is(err, auth.ErrRevoked) {
 		t.Errorf("issued before: %v", err)
@@ -43,16 +43,16 @@ func TestRevokingAUserEndsDevicesThatNobodyKnows(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	all, err := auth.Revocations(dir)
+	all, err := open(t, dir).Revocations()
 	if err != nil || len(all) != 1 || all[0].Kind != auth.RevokedUser || all[0].Name != "alice" || all[0].At.Unix() != r.At.Unix() {
 		t.Errorf("listed %+v, %v", all, err)
 	}
-	account, err = auth.Restore(dir, r, auth.Keys{})
+	account, err = open(t, dir).Restore(r, auth.Keys{})
 	must(t, account, err)
 	if err := verdict(t, account, unused); err != nil {
 		t.Errorf("restored: %v", err)
 	}
-	if _, err := auth.Restore(dir, r, auth.Keys{}); err == nil || !strings.Contains(err.Error(), "not revoked") {
+	if _, err := open(t, dir).Restore(r, auth.Keys{}); err == nil || !strings.Contains(err.Error(), "not revoked") {
 		t.Errorf("restored twice: %v", err)
 	}
 }
@@ -64,10 +64,10 @@ func TestRevokingAllIssuedBeforeATime(t *testing.T) {
 	phone := subjects.Address{User: "alice", Device: "phone"}
 	old, err := keys.IssueDevice(phone, auth.DeviceOptions{Bearer: true})
 	must(t, old, err)
-	if _, err := auth.Revoke(dir, phone); err != nil { // is covered, and goes from the list
+	if _, err := open(t, dir).Revoke(phone); err != nil { // is covered, and goes from the list
 		t.Fatal(err)
 	}
-	account, err := auth.RevokeMany(dir, auth.Revocation{Kind: auth.RevokedAll, At: time.Now()}, auth.Keys{})
+	account, err := open(t, dir).RevokeMany(auth.Revocation{Kind: auth.RevokedAll, At: time.Now()}, auth.Keys{})
 	must(t, account, err)
 	if err := verdict(t, account, old.JWT); !errors.Is(err, auth.ErrRevoked) {
 		t.Errorf("issued before: %v", err)
@@ -77,7 +77,7 @@ func TestRevokingAllIssuedBeforeATime(t *testing.T) {
 	if err := verdict(t, account, fresh.JWT); err != nil {
 		t.Errorf("issued after: %v", err)
 	}
-	if all, err := auth.Revocations(dir); err != nil || len(all) != 1 || all[0].Kind != auth.RevokedAll {
+	if all, err := open(t, dir).Revocations(); err != nil || len(all) != 1 || all[0].Kind != auth.RevokedAll {
 		t.Errorf("listed %+v, %v", all, err)
 	}
 }
@@ -93,7 +93,7 @@ func TestRevocationsThatMakeNoSense(t *testing.T) {
 		{Kind: auth.RevokedDevice, Name: "alice"},
 		{Kind: auth.RevokedService, Name: ""},
 	} {
-		if _, err := auth.RevokeMany(dir, r, auth.Keys{}); err == nil {
+		if _, err := open(t, dir).RevokeMany(r, auth.Keys{}); err == nil {
 			t.Errorf("accepted %+v", r)
 		}
 	}

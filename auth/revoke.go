@@ -19,23 +19,19 @@ import (
 // Revoke has returned is good: JWTs count in seconds, so it may take one.
 //
 // Any number of processes may change the keys at once.
-func Revoke(dir string, a subjects.Address) (Account, error) {
-	return RevokeMany(dir, Revocation{Kind: RevokedDevice, Name: a.String(), At: time.Now()}, Keys{})
+func (k *Keystore) Revoke(a subjects.Address) (Account, error) {
+	return k.RevokeMany(Revocation{Kind: RevokedDevice, Name: a.String(), At: time.Now()}, Keys{})
 }
 
 // Unrevoke takes a revocation back: credentials that it ended, and that have
 // not expired, are good again.
-func Unrevoke(dir string, a subjects.Address) (Account, error) {
-	return Restore(dir, Revocation{Kind: RevokedDevice, Name: a.String()}, Keys{})
+func (k *Keystore) Unrevoke(a subjects.Address) (Account, error) {
+	return k.Restore(Revocation{Kind: RevokedDevice, Name: a.String()}, Keys{})
 }
 
 // Upgrade gives the tenant what this version wants of it, if it was made by an
 // earlier one, and returns it.
-func Upgrade(dir string) (Account, error) {
-	k, err := OpenKeystore(dir)
-	if err != nil {
-		return Account{}, err
-	}
+func (k *Keystore) Upgrade() (Account, error) {
 	claims, err := jwt.DecodeAccountClaims(k.tenant.JWT)
 	if err != nil {
 		return Account{}, fmt.Errorf("auth: %w", err)
@@ -43,32 +39,27 @@ func Upgrade(dir string) (Account, error) {
 	if upToDate(claims) {
 		return k.tenant, nil
 	}
-	return changeTenant(dir, func(_ *Keystore, claims *jwt.AccountClaims) error {
+	return k.change(func(claims *jwt.AccountClaims) error {
 		claims.Exports = exports()
 		return nil
 	})
 }
 
-// changeTenant has the operator sign the tenant's JWT with a change.
-func changeTenant(dir string, change func(*Keystore, *jwt.AccountClaims) error) (Account, error) {
-	keys := filepath.Join(dir, "keys")
-	unlock, err := lockKeys(keys)
+// change has the operator sign the tenant's JWT with a change.
+func (k *Keystore) change(change func(*jwt.AccountClaims) error) (Account, error) {
+	unlock, err := lockKeys(k.dir)
 	if err != nil {
 		return Account{}, fmt.Errorf("auth: %w", err)
 	}
 	defer unlock()
-	set, err := readSet(keys)
+	set, err := readSet(k.dir, k.tenant.Name)
 	if err != nil {
 		return Account{}, fmt.Errorf("auth: %w", err)
 	}
-	k, err := load(keys)
-	if err != nil {
-		return Account{}, fmt.Errorf("auth: %w", err)
-	}
-	if err := change(k, set.tenant); err != nil {
+	if err := change(set.tenant); err != nil {
 		return Account{}, err
 	}
-	return set.resign(keys)
+	return set.resign(k.dir)
 }
 
 // clocksDiffer bounds how far the clock may be behind that of who changed the
@@ -88,15 +79,15 @@ func (s *keySet) resign(dir string) (Account, error) {
 		return Account{}, fmt.Errorf("auth: sign %s: %w", tenantToken, err)
 	}
 	// First: what is there without it is taken to be known everywhere.
-	if _, err := os.Stat(filepath.Join(dir, untold)); errors.Is(err, fs.ErrNotExist) {
-		err = replaceFile(dir, untold, []byte(s.tokens[tenantToken]))
+	if _, err := os.Stat(filepath.Join(dir, s.file(untold))); errors.Is(err, fs.ErrNotExist) {
+		err = replaceFile(dir, s.file(untold), []byte(s.tokens[tenantToken]))
 		if err != nil {
 			return Account{}, fmt.Errorf("auth: %w", err)
 		}
 	} else if err != nil {
 		return Account{}, fmt.Errorf("auth: %w", err)
 	}
-	if err := replaceFile(dir, tenantToken, []byte(token)); err != nil {
+	if err := replaceFile(dir, s.file(tenantToken), []byte(token)); err != nil {
 		return Account{}, fmt.Errorf("auth: %w", err)
 	}
 	// What is issued in the second of the change could be from before it.

@@ -32,7 +32,7 @@ func TestRevokeEndsWhatWasIssuedUntilThen(t *testing.T) {
 	var wg sync.WaitGroup
 	for _, a := range []subjects.Address{phone, {User: "bob", Device: "x"}} { // at once
 		wg.Go(func() {
-			if _, err := auth.Revoke(dir, a); err != nil {
+			if _, err := open(t, dir).Revoke(a); err != nil {
 				t.Error(err)
 			}
 		})
@@ -43,7 +43,7 @@ func TestRevokeEndsWhatWasIssuedUntilThen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := auth.NewVerifier(again.Tenants()[0].JWT)
+	v, err := auth.NewVerifier(again.Account().JWT)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func TestRevokeEndsWhatWasIssuedUntilThen(t *testing.T) {
 			t.Errorf("%s: revoked", name)
 		}
 	}
-	account, err := auth.Unrevoke(dir, phone)
+	account, err := open(t, dir).Unrevoke(phone)
 	if err != nil {
 		t.Fatal(err)
 	}

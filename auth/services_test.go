@@ -21,7 +21,7 @@ func TestUpgradeGivesATenantItsExports(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	open(t, dir)
-	account, err := auth.RevokeMany(dir, auth.Revocation{Kind: auth.RevokedService, Name: "old", At: time.Now()}, auth.Keys{})
+	account, err := open(t, dir).RevokeMany(auth.Revocation{Kind: auth.RevokedService, Name: "old", At: time.Now()}, auth.Keys{})
 	must(t, account, err)
 	claims, err := jwt.DecodeAccountClaims(account.JWT)
 	must(t, claims, err).Exports = nil
@@ -34,9 +34,9 @@ func TestUpgradeGivesATenantItsExports(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n := range 2 {
-		account, err := auth.Upgrade(dir)
+		account, err := open(t, dir).Upgrade()
 		must(t, account, err)
-		if n == 1 && account.JWT != open(t, dir).Tenants()[0].JWT {
+		if n == 1 && account.JWT != open(t, dir).Account().JWT {
 			t.Error("what is up to date was changed")
 		}
 		for _, token := range []string{account.JWT, account.Services} {

@@ -78,6 +78,15 @@ func (v *Verifier) Update(account string) error {
 	}
 }
 
+// Limits are those of an account that is trusted.
+func (v *Verifier) Limits(account string) Limits {
+	claims := (*v.accounts.Load())[account]
+	if claims == nil {
+		return Limits{}
+	}
+	return LimitsOf(claims)
+}
+
 // Accounts are the public keys of the accounts that are trusted, sorted.
 func (v *Verifier) Accounts() []string { return slices.Sorted(maps.Keys(*v.accounts.Load())) }
 

@@ -18,14 +18,14 @@ import (
 func TestIdentityIsWhatTheClaimsSay(t *testing.T) {
 	t.Parallel()
 	k := open(t, t.TempDir())
-	v := verifier(t, k.Tenants()[0].JWT)
+	v := verifier(t, k.Account().JWT)
 	now := time.Now()
 	cred := issue(t, k, phone, auth.DeviceOptions{Type: "Mobile", Expires: time.Hour})
 	id, err := v.Verify(cred.JWT, now)
 	must(t, id, err)
 	key, err := k.DeviceKey(phone)
 	must(t, key, err)
-	if id.Account != k.Tenants()[0].PublicKey || id.Address != phone || id.Type != "Mobile" || id.UserKey != key || id.Bearer {
+	if id.Account != k.Account().PublicKey || id.Address != phone || id.Type != "Mobile" || id.UserKey != key || id.Bearer {
 		t.Errorf("identity %+v", id)
 	}
 	if d := now.Sub(id.IssuedAt).Abs(); d > time.Minute || id.Expires.Sub(id.IssuedAt).Round(10*time.Second) != time.Hour {
@@ -135,7 +135,7 @@ func TestUntrustedIssuersAreRefused(t *testing.T) {
 func TestOtherRolesAreNotDevices(t *testing.T) {
 	t.Parallel()
 	k := open(t, t.TempDir())
-	v := verifier(t, k.Tenants()[0].JWT, k.Tenants()[0].Services, k.System().JWT) // even where all accounts are trusted
+	v := verifier(t, k.Account().JWT, k.Account().Services, k.System().JWT) // even where all accounts are trusted
 	for name, make := range map[string]func(string) (auth.Credential, error){
 		"service": func(n string) (auth.Credential, error) { return k.IssueService(n, 0) },
 		"part":    k.IssuePart,
@@ -168,7 +168,7 @@ func sealed(tb testing.TB, by nkeys.KeyPair, header, claims any, version int) st
 func TestMalformedTokensAreRefused(t *testing.T) {
 	t.Parallel()
 	k, ten := open(t, t.TempDir()), newTenant(t)
-	v := verifier(t, ten.token(t), k.Tenants()[0].JWT)
+	v := verifier(t, ten.token(t), k.Account().JWT)
 	good := ten.device(t, nil)
 	parts := strings.Split(good, ".")
 	header := nkeyHeader
@@ -202,7 +202,7 @@ func TestMalformedTokensAreRefused(t *testing.T) {
 		"signature with a line": good[:len(good)-1] + "\n" + good[len(good)-1:],
 		"ends in a line":        good + "\n",
 		"begins with a space":   " " + good,
-		"an account":            k.Tenants()[0].JWT,
+		"an account":            k.Account().JWT,
 		"an operator":           k.OperatorJWT(),
 		"an activation":         activationToken,
 		"a generic":             generic,
@@ -227,7 +227,7 @@ func TestMalformedTokensAreRefused(t *testing.T) {
 func TestEveryChangedCharacterIsNoticed(t *testing.T) {
 	t.Parallel()
 	k := open(t, t.TempDir())
-	v := verifier(t, k.Tenants()[0].JWT)
+	v := verifier(t, k.Account().JWT)
 	good := issue(t, k, phone, auth.DeviceOptions{Bearer: true}).JWT
 	for i := range good {
 		for _, b := range []byte{'A', 'B', good[i] ^ 1, good[i] + 1, '\n', '='} {
@@ -284,7 +284,7 @@ func TestDeviceIsRevokedByItsDerivedKey(t *testing.T) {
 	tablet := phone
 	tablet.Device = "tablet"
 	stolen, other := issue(t, k, phone, auth.DeviceOptions{Bearer: true}), issue(t, k, tablet, auth.DeviceOptions{})
-	claims, err := jwt.DecodeAccountClaims(k.Tenants()[0].JWT)
+	claims, err := jwt.DecodeAccountClaims(k.Account().JWT)
 	must(t, claims, err)
 	key, err := k.DeviceKey(phone)
 	must(t, key, err)
@@ -370,7 +370,7 @@ func TestNonceIsProvenInAnyBase64(t *testing.T) {
 	t.Parallel()
 	k := open(t, t.TempDir())
 	cred := issue(t, k, phone, auth.DeviceOptions{})
-	id, err := verifier(t, k.Tenants()[0].JWT).Verify(cred.JWT, time.Now())
+	id, err := verifier(t, k.Account().JWT).Verify(cred.JWT, time.Now())
 	must(t, id, err)
 	// Enough nonces that each of the two alphabets' own characters occur.
 	for _, nonce := range []string{"", "a", "b", "c", "d", "e", "f", "g", strings.Repeat("long", 100)} {
@@ -407,7 +407,7 @@ func TestNonceIsProvenInAnyBase64(t *testing.T) {
 
 func BenchmarkVerify(b *testing.B) {
 	k := open(b, b.TempDir())
-	v := verifier(b, k.Tenants()[0].JWT)
+	v := verifier(b, k.Account().JWT)
 	token := issue(b, k, phone, auth.DeviceOptions{}).JWT
 	b.ReportAllocs()
 	for b.Loop() {

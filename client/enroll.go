@@ -21,10 +21,13 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// Claim says whose a device is. One field is needed.
+// Claim says whose a device is. One of Code and Token is needed.
 type Claim struct {
 	Code  string // a one-time code, from 'rccs enroll code'
 	Token string // an identity token of the party that the server trusts
+	// Tenant is the installation's tenant that the user is of; empty: its
+	// default one.
+	Tenant string
 }
 
 // EnrollOptions say how an edge is reached. The zero value is the defaults.
@@ -46,7 +49,7 @@ func Enroll(ctx context.Context, opts *EnrollOptions, edge string, device subjec
 		return nil, fmt.Errorf("client: make a key: %w", err)
 	}
 	defer key.Wipe()
-	e := wire.Enrollment{Device: string(device), Code: claim.Code, Token: claim.Token}
+	e := wire.Enrollment{Device: string(device), Code: claim.Code, Token: claim.Token, Tenant: claim.Tenant}
 	return ask(ctx, opts, edge, "enroll", wire.PurposeEnroll, key, &e)
 }
 
@@ -68,6 +71,11 @@ func Renew(ctx context.Context, opts *EnrollOptions, edge string, creds []byte) 
 		return nil, fmt.Errorf("client: the credential is not a device's: %w", err)
 	}
 	e := wire.Enrollment{User: string(a.User), Device: string(a.Device)}
+	for _, tag := range claims.Tags {
+		if tenant, ok := strings.CutPrefix(tag, wire.TenantTag); ok {
+			e.Tenant = tenant
+		}
+	}
 	return ask(ctx, opts, edge, "renew", wire.PurposeRenew, key, &e)
 }
 

@@ -31,7 +31,7 @@ type Coordinator struct {
 	opts    Options
 	id      string
 	log     *slog.Logger
-	metrics *metrics
+	metrics *Metrics
 	started time.Time
 
 	conns     []*nats.Conn
@@ -57,7 +57,7 @@ func New(opts Options) (*Coordinator, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	c := &Coordinator{opts: opts, id: nuid.Next(), log: opts.Logger, metrics: newMetrics(opts.Metrics)}
+	c := &Coordinator{opts: opts, id: nuid.Next(), log: opts.Logger, metrics: opts.Metrics}
 	if c.opts.Name == "" {
 		c.opts.Name = c.id
 	}

@@ -5,8 +5,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// metrics are the coordinator's figures. Labels come from closed sets only.
-type metrics struct {
+// Metrics are figures of coordinators, of any number in a process together:
+// nothing in them tells one tenant from another. Labels come from closed sets
+// only.
+type Metrics struct {
 	routed    *prometheus.CounterVec
 	waiting   prometheus.Gauge
 	deadlines prometheus.Counter
@@ -26,9 +28,10 @@ const (
 	routedBad       = "bad"     // the subject names no selector
 )
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+// NewMetrics registers them; with nil they are nowhere.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
 	f := promauto.With(reg)
-	return &metrics{
+	return &Metrics{
 		routed: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "rccs_routed_total", Help: "Messages that devices were sought for, by what became of them.",
 		}, []string{"result"}),

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 
 	"github.com/nats-io/nats.go"
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Dial makes a NATS connection in the tenant's account, with the permissions
@@ -25,8 +24,8 @@ type Options struct {
 	Version string
 	// Logger; nil discards.
 	Logger *slog.Logger
-	// Metrics registers the coordinator's figures; nil: nowhere.
-	Metrics prometheus.Registerer
+	// Metrics counts what it does; nil: nowhere.
+	Metrics *Metrics
 }
 
 func (o *Options) validate() error {
@@ -35,6 +34,9 @@ func (o *Options) validate() error {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics(nil)
 	}
 	if o.Version == "" {
 		o.Version = "0.0.0"

@@ -76,7 +76,7 @@ func newWorld(t *testing.T, tune func(*edge.Options)) *world {
 	})
 	check(t, err)
 	check(t, devices.Start(t.Context()))
-	verifier, err := auth.NewVerifier(w.keys.Tenants()[0].JWT)
+	verifier, err := auth.NewVerifier(w.keys.Account().JWT)
 	check(t, err)
 	opts := edge.Options{Verifier: verifier, Tenant: func(string) (*edge.Tenant, bool) { return tenant, true }}
 	if tune != nil {

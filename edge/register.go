@@ -141,6 +141,12 @@ func (c *conn) attach(e *wire.Envelope, reg *wire.Register, who auth.Identity, t
 	case errors.Is(err, inbox.ErrTakenOver), errors.Is(err, roster.ErrReplaced), errors.Is(err, errOvertaken):
 		c.replaced()
 		return
+	case errors.Is(err, errNoSeat):
+		c.s.metrics.limited.WithLabelValues("devices").Inc()
+		full := wire.NewError(wire.RateLimited, "as many devices are connected here as the tenant may have")
+		full.RetryAfter = seatAfter
+		c.refuse(e, wire.CloseRateLimited, full)
+		return
 	case err != nil:
 		c.log().Warn("device not attached", "err", err)
 		c.refuse(e, wire.CloseOverloaded, wire.NewError(wire.Unavailable, "the message store does not answer, try again"))
@@ -213,6 +219,11 @@ func (c *conn) open(ctx context.Context, reg *wire.Register, who auth.Identity) 
 		return nil, err
 	}
 	defer give()
+	release, err := t.seat(c.key, c.s.opts.Verifier.Limits(who.Account).Devices)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	deviceType := who.Type
 	if deviceType == "" {
 		deviceType = reg.Type

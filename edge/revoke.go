@@ -1,6 +1,11 @@
 package edge
 
-import "github.com/rccs-io/rccs/wire"
+import (
+	"context"
+	"time"
+
+	"github.com/rccs-io/rccs/wire"
+)
 
 // Recheck ends the connections whose credential was revoked. It is called
 // when the verifier has learnt of a new account JWT.
@@ -20,4 +25,48 @@ func (c *conn) recheck() {
 	if c.box != nil {
 		go c.leave(false, nil) // at once, however long the peer takes to close
 	}
+}
+
+// Expel ends the connections of a tenant that is not served any more: its
+// credentials are revoked. It returns when they are gone, or ctx has ended.
+func (s *Server) Expel(ctx context.Context, t *Tenant) error {
+	tick := time.NewTicker(expelTick)
+	defer tick.Stop()
+	for since := time.Now(); ; {
+		left := 0
+		for _, c := range s.snapshot(nil) {
+			if !c.expel(t) {
+				continue
+			}
+			left++
+			if time.Since(since) > expelWithin {
+				c.abandon()
+			}
+		}
+		if left == 0 {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// How long peers may take to close, and how often it is looked.
+const (
+	expelWithin = 2 * time.Second
+	expelTick   = 20 * time.Millisecond
+)
+
+// expel says whether the connection is one of the tenant.
+func (c *conn) expel(t *Tenant) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.tenant != t {
+		return false
+	}
+	c.endLocked(wire.CloseRevoked, wire.NewError(wire.DeviceRevoked, "the credential was revoked"))
+	return true
 }

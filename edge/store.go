@@ -125,6 +125,11 @@ func (c *conn) stored(id string, a *wire.Accepted, err error) {
 
 func storeError(err error) *wire.Error {
 	var refused *inbox.StoreError
+	if errors.As(err, &refused) && refused.NoRoom() {
+		e := wire.NewError(wire.Unavailable, "the message store is full: the message was not stored")
+		e.RetryAfter = 10 * retryAfter
+		return e
+	}
 	if errors.As(err, &refused) && refused.Code >= 400 && refused.Code < 500 && refused.Code != 408 {
 		return wire.NewError(wire.Internal, "the message could not be stored")
 	}

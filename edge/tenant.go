@@ -50,8 +50,9 @@ type Tenant struct {
 	quit    chan struct{}
 	wg      sync.WaitGroup
 
-	mu    sync.RWMutex
-	conns map[subjects.Key]*conn
+	mu     sync.RWMutex
+	conns  map[subjects.Key]*conn
+	coming int // devices that have a seat and are not in conns yet
 
 	turns turns // one registration of a device at a time
 
@@ -154,6 +155,32 @@ func (t *Tenant) join(c *conn) {
 	for _, a := range c.asks {
 		a.c = c
 	}
+}
+
+// errNoSeat says that the tenant may have no more devices connected.
+var errNoSeat = errors.New("as many devices are connected as the tenant may have")
+
+// seatAfter is when a device that found no seat is asked to try again.
+const seatAfter = 30 * time.Second
+
+// seat lets a device of a tenant connect that may have most of them connected
+// here; 0 is any number. release is to be called once the device has joined, or
+// has not.
+func (t *Tenant) seat(k subjects.Key, most int64) (release func(), err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.conns[k] != nil { // it takes its own place
+		return func() {}, nil
+	}
+	if most > 0 && int64(len(t.conns)+t.coming) >= most {
+		return nil, errNoSeat
+	}
+	t.coming++
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.coming--
+	}, nil
 }
 
 // leave forgets c, unless another connection of the device has taken its

@@ -18,6 +18,9 @@ type Enrollment struct {
 	// User is needed to renew; to enrol, the claim says it.
 	User   string `json:"user,omitempty"`
 	Device string `json:"device,omitempty"`
+	// Tenant is the installation's tenant that the user is of; empty: its
+	// default one.
+	Tenant string `json:"tenant,omitempty"`
 	// PublicKey is the device's user nkey.
 	PublicKey string `json:"publicKey"`
 	// Time is the device's clock when it signed. It rises from one request of
@@ -56,6 +59,10 @@ type SignedRequest struct {
 	Request string `json:"request"`
 	Sig     string `json:"sig"`
 }
+
+// TenantTag is before the name of a tenant in the tags of a credential that was
+// enrolled, if that is not the default one: a renewal names it.
+const TenantTag = "rccs-tenant:"
 
 // Bounds of an enrolment.
 const (

@@ -12,6 +12,7 @@ import (
 type coordinatorFlags struct {
 	serverFlags
 	adminListen, name, logLevel string
+	tenantCreds                 []string
 	transport                   transportFlags
 }
 
@@ -35,6 +36,7 @@ makes, or the installation's keys. SIGHUP reads the files of certificates again.
 	f.add(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&f.adminListen, "admin-listen", "127.0.0.1:8081", "`address` for health and metrics; empty for none")
+	flags.Var(names{&f.tenantCreds}, "tenant-creds", tenantCredsUsage)
 	f.transport.addAdmin(flags)
 	flags.StringVar(&f.name, "name", "", "`name` of this coordinator, for people (default: one that is made up)")
 	checkedVar(flags, &f.logLevel, "log-level", "info", "debug, info, warn or error", checkLevel)
@@ -46,7 +48,7 @@ func (env *environment) coordinator(ctx context.Context, f *coordinatorFlags) er
 	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
 		return err // the flag was checked
 	}
-	cred, login, err := env.part(&f.serverFlags, "coordinator")
+	logins, err := env.logins(&f.serverFlags, f.tenantCreds, "coordinator")
 	if err != nil {
 		return err
 	}
@@ -56,7 +58,7 @@ func (env *environment) coordinator(ctx context.Context, f *coordinatorFlags) er
 	}
 	ctx, asked := env.hangups(ctx)
 	c, err := node.NewCoordinator(node.RemoteOptions{
-		Server: f.server, Credential: cred, Login: login, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logger(level),
+		Server: f.server, Logins: logins, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logger(level),
 		Transport: f.transport.options(), NATS: reach, Reread: asked,
 	})
 	if err != nil {

@@ -119,7 +119,7 @@ func (env *environment) deviceCreds(data, name string, opts auth.DeviceOptions) 
 		if err != nil {
 			return err
 		}
-		return env.tokens(keys, auth.RecordIssued(data), opts)
+		return env.tokens(keys, keys.RecordIssued(), opts)
 	}
 	address, err := subjects.ParseAddress(name)
 	if err != nil {
@@ -133,7 +133,7 @@ func (env *environment) deviceCreds(data, name string, opts auth.DeviceOptions) 
 	if err != nil {
 		return err
 	}
-	issued := auth.RecordIssued(data)
+	issued := keys.RecordIssued()
 	issued.Add(address, opts)
 	if err := issued.Flush(); err != nil {
 		return err
@@ -185,7 +185,10 @@ func (env *environment) keys(data string) (*auth.Keystore, error) {
 	if keys.Created() {
 		_, _ = fmt.Fprintf(env.err, "rccs: made the operator's keys in %s\n", keys.Dir())
 	}
-	return keys, nil
+	if env.tenant == "" || env.tenant == auth.DefaultTenant {
+		return keys, nil
+	}
+	return keys.Tenant(env.tenant)
 }
 
 func (env *environment) printCreds(cred auth.Credential) error {

@@ -58,7 +58,7 @@ func madeKeys(t testing.TB) (string, *auth.Keystore) {
 
 func identify(t *testing.T, keys *auth.Keystore, token string) auth.Identity {
 	t.Helper()
-	v, err := auth.NewVerifier(keys.Tenants()[0].JWT)
+	v, err := auth.NewVerifier(keys.Account().JWT)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestCredsServicePrintsCredsFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := auth.NewVerifier(keys.Tenants()[0].Services)
+	v, err := auth.NewVerifier(keys.Account().Services)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -369,12 +369,12 @@ func TestTenThousandTokensComeInOrder(t *testing.T) {
 }
 
 func BenchmarkTokens(b *testing.B) {
-	dir, keys := madeKeys(b)
+	_, keys := madeKeys(b)
 	const lines = 1000
 	in := devices(lines)
 	for b.Loop() {
 		env := &environment{in: strings.NewReader(in), out: io.Discard}
-		if err := env.tokens(keys, auth.RecordIssued(dir), auth.DeviceOptions{Bearer: true}); err != nil {
+		if err := env.tokens(keys, keys.RecordIssued(), auth.DeviceOptions{Bearer: true}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 type edgeFlags struct {
 	serverFlags
 	listen, adminListen, name, logLevel string
+	tenantCreds                         []string
 	inboxLimit                          limit
 	limits                              limitFlags
 	transport                           transportFlags
@@ -33,8 +34,9 @@ func newEdgeCommand(env *environment) *cobra.Command {
 as 'rccs serve'. Any number of edges serve the same devices; each device may
 connect to any of them.
 
-An edge needs a credential of a part of RCCS, which 'rccs creds part' makes, or
-the installation's keys. SIGHUP reads the files of certificates again; no
+An edge needs a credential of a part of RCCS, which 'rccs creds part' makes, for
+each tenant that it serves, or the installation's keys, with which it serves all
+tenants that there are when it starts. SIGHUP reads the files of certificates again; no
 connection is closed by it.`,
 		Example: `  rccs creds part edge-1 > edge-1.creds
   rccs edge --server nats://10.0.0.7:4222 --creds edge-1.creds --listen 0.0.0.0:8080`,
@@ -46,6 +48,7 @@ connection is closed by it.`,
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8080", "`address` for devices (WebSocket)")
 	flags.StringVar(&f.adminListen, "admin-listen", "127.0.0.1:8081", "`address` for health and metrics; empty for none")
 	flags.StringVar(&f.name, "name", "", "`name` of this edge, its own and the same after a restart (default: host and --listen)")
+	flags.Var(names{&f.tenantCreds}, "tenant-creds", tenantCredsUsage)
 	f.inboxLimit.add(flags)
 	f.limits.add(flags)
 	f.transport.add(flags)
@@ -53,38 +56,67 @@ connection is closed by it.`,
 	return cmd
 }
 
-// part is the credential of a part of RCCS, and how it connects: with one that
-// is issued, or read from the file, anew each time.
-func (env *environment) part(f *serverFlags, name string) (auth.Credential, nats.Option, error) {
+// logins are how a part of RCCS connects for each tenant: with credentials that
+// are issued, or read from the files, anew each time.
+func (env *environment) logins(f *serverFlags, more []string, name string) ([]node.Login, error) {
 	if f.creds == "" {
 		keys, err := env.installed(f.data)
 		if err != nil {
-			return auth.Credential{}, nil, err
+			return nil, err
 		}
-		login, err := keys.PartOption(name)
+		names := []string{env.tenant}
+		if env.tenant == auth.DefaultTenant {
+			if names, err = keys.TenantNames(); err != nil {
+				return nil, err
+			}
+		}
+		var all []node.Login
+		for _, tenant := range names {
+			l, err := issued(keys, tenant, name)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, l)
+		}
+		return all, nil
+	}
+	var all []node.Login
+	for _, path := range append([]string{f.creds}, more...) {
+		file, err := os.ReadFile(path)
 		if err != nil {
-			return auth.Credential{}, nil, err
+			return nil, fmt.Errorf("--creds: %w", err)
 		}
-		cred, err := keys.IssuePart(name)
-		return cred, login, err
+		cred, err := auth.ParseCredential(file)
+		if err != nil {
+			return nil, fmt.Errorf("--creds %s: %w", path, err)
+		}
+		all = append(all, node.Login{Tenant: cred.Tenant(), Credential: cred, Option: nats.UserCredentials(path)})
 	}
-	file, err := os.ReadFile(f.creds)
-	if err != nil {
-		return auth.Credential{}, nil, fmt.Errorf("--creds: %w", err)
-	}
-	cred, err := auth.ParseCredential(file)
-	if err != nil {
-		return auth.Credential{}, nil, fmt.Errorf("--creds %s: %w", f.creds, err)
-	}
-	return cred, nats.UserCredentials(f.creds), nil
+	return all, nil
 }
+
+// issued is the login of a part with the keys.
+func issued(keys *auth.Keystore, tenant, name string) (node.Login, error) {
+	keys, err := keys.Tenant(tenant)
+	if err != nil {
+		return node.Login{}, err
+	}
+	option, err := keys.PartOption(name)
+	if err != nil {
+		return node.Login{}, err
+	}
+	cred, err := keys.IssuePart(name)
+	return node.Login{Tenant: tenant, Credential: cred, Option: option}, err
+}
+
+const tenantCredsUsage = "credentials `file` of a further tenant, beside --creds; may be repeated"
 
 func (env *environment) edge(ctx context.Context, f *edgeFlags) error {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
 		return err // the flag was checked
 	}
-	cred, login, err := env.part(&f.serverFlags, "edge")
+	logins, err := env.logins(&f.serverFlags, f.tenantCreds, "edge")
 	if err != nil {
 		return err
 	}
@@ -98,7 +130,7 @@ func (env *environment) edge(ctx context.Context, f *edgeFlags) error {
 	ctx, asked := env.hangups(ctx)
 	e, err := node.NewEdge(node.EdgeOptions{
 		RemoteOptions: node.RemoteOptions{
-			Server: f.server, Credential: cred, Login: login, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logger(level),
+			Server: f.server, Logins: logins, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logger(level),
 			Transport: f.transport.options(), NATS: reach, Reread: asked,
 		},
 		Listen: f.listen, InboxLimit: int(f.inboxLimit), Limits: f.limits.options(),

@@ -84,6 +84,9 @@ func (env *environment) enroll(ctx context.Context, f *enrollFlags) error {
 		return err
 	}
 	claim := client.Claim{Code: f.code}
+	if env.tenant != auth.DefaultTenant {
+		claim.Tenant = env.tenant
+	}
 	if f.token != "" {
 		text, err := os.ReadFile(f.token)
 		if err != nil {

@@ -90,10 +90,11 @@ func newRevokedListCommand(env *environment) *cobra.Command {
 		Example: "  rccs revoke ls",
 		Args:    arguments(0, "none"),
 		RunE: func(*cobra.Command, []string) error {
-			if _, err := env.installed(f.data); err != nil {
+			keys, err := env.installed(f.data)
+			if err != nil {
 				return err
 			}
-			all, err := auth.Revocations(f.data)
+			all, err := keys.Revocations()
 			if err != nil {
 				return err
 			}

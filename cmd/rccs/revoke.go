@@ -72,7 +72,7 @@ func (env *environment) change(ctx context.Context, f *revokeFlags, r auth.Revoc
 	}
 	ctx, cancel := context.WithTimeout(ctx, revokeWithin)
 	defer cancel()
-	i := revoke.Installation{Dir: f.data, Keys: keys, Dial: dial}
+	i := revoke.Installation{Keys: keys, Dial: dial}
 	if undo {
 		err = i.Undo(ctx, r, act(audit.ActionUnrevoke, r.Name, string(r.Kind)))
 	} else {

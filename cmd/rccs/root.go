@@ -12,6 +12,8 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/rccs-io/rccs/auth"
 )
 
 // Exit statuses, which scripts rely on.
@@ -32,6 +34,8 @@ type environment struct {
 	lookup   func(name string) (string, bool)
 	// hangup delivers SIGHUP to the channel; nil where there are no signals.
 	hangup func(chan<- os.Signal)
+	// tenant is the one that the command is about.
+	tenant string
 }
 
 // usageError is a command line that cannot be understood.
@@ -72,9 +76,14 @@ Every flag can also be given in the environment: --nats-listen is RCCS_NATS_LIST
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			return env.bind(cmd.Flags())
+			if err := env.bind(cmd.Flags()); err != nil {
+				return err
+			}
+			return env.checkTenant(cmd)
 		},
 	}
+	root.PersistentFlags().StringVar(&env.tenant, "tenant", auth.DefaultTenant, "the `name` of the tenant, of the keys in --data")
+	_ = root.RegisterFlagCompletionFunc("tenant", env.completeTenants)
 	root.SetIn(env.in)
 	root.SetOut(env.out)
 	root.SetErr(env.err)
@@ -83,7 +92,7 @@ Every flag can also be given in the environment: --nats-listen is RCCS_NATS_LIST
 	addGroup(root, "Devices and services:", newCredsCommand(env), newEnrollCommand(env), newConnectCommand(env), newSendCommand(env))
 	addGroup(root, "Operate it:",
 		newStatusCommand(env), newDoctorCommand(env), newDevicesCommand(env), newEdgesCommand(env), newInboxCommand(env),
-		newRevocationsCommand(env), newAuditCommand(env), newMissedCommand(env), newReplayCommand(env), newTailCommand(env), newTraceCommand(env),
+		newRevocationsCommand(env), newTenantsCommand(env), newAuditCommand(env), newMissedCommand(env), newReplayCommand(env), newTailCommand(env), newTraceCommand(env),
 		newBackupCommand(env), newRestoreCommand(env),
 		newBenchCommand(env),
 	)

@@ -255,7 +255,7 @@ func TestEveryFlagHasItsVariable(t *testing.T) {
 				return
 			}
 			flags++
-			value := map[string]string{"bool": "true", "int": "7", "uint": "7", "uint64": "7", "number": "7000", "duration": "2h", "string": "high"}[f.Value.Type()]
+			value := map[string]string{"bool": "true", "int": "7", "int64": "7", "uint": "7", "uint64": "7", "number": "7000", "duration": "2h", "string": "high"}[f.Value.Type()]
 			if own := map[string]string{"log-level": "debug", "sort": "oldest", "since": "1h0m0s", "kinds": "inbox", "allow-origin": "https://a.example", "trusted-proxy": "10.0.0.0/8"}[f.Name]; own != "" {
 				value = own
 			}

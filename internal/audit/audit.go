@@ -23,6 +23,7 @@ const (
 	ActionDrain    = "drain"
 	ActionBackup   = "backup"
 	ActionEnroll   = "enroll"
+	ActionTenant   = "tenant" // added, changed or removed; with the default tenant
 )
 
 // Record is one act.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
@@ -114,8 +115,20 @@ func (s *Server) UpdateAccount(token string) error {
 	if err := s.store(claims, token); err != nil {
 		return fmt.Errorf("backbone: update account %s: %w", claims.Subject, err)
 	}
-	return applied(srv, claims.Subject, token)
+	// What somebody else has handed over meanwhile may be stored and not applied
+	// yet.
+	for since := time.Now(); ; time.Sleep(appliedEvery) {
+		err := applied(srv, claims.Subject, token)
+		if err == nil || time.Since(since) > appliedWithin {
+			return err
+		}
+	}
 }
+
+const (
+	appliedWithin = time.Second
+	appliedEvery  = 10 * time.Millisecond
+)
 
 // store compares issue times itself. The resolver's own Store passes over an
 // older JWT in silence, and over a newer one of the same second too: it
@@ -144,7 +157,21 @@ func applied(srv *server.Server, account, token string) error {
 	if err != nil {
 		return fmt.Errorf("backbone: update account %s: %w", account, err)
 	}
-	if state.Account == nil || state.Account.Jwt != token {
+	if state.Account != nil && state.Account.Jwt == token {
+		return nil
+	}
+	// Another may have come at the same time, which then is at least as new.
+	given, err := jwt.DecodeAccountClaims(token)
+	if err != nil {
+		return fmt.Errorf("backbone: update account %s: %w", account, err)
+	}
+	heeded := int64(0)
+	if state.Account != nil {
+		if claims, err := jwt.DecodeAccountClaims(state.Account.Jwt); err == nil {
+			heeded = claims.IssuedAt
+		}
+	}
+	if heeded < given.IssuedAt {
 		return fmt.Errorf("backbone: account %s is stored but the server did not take it: see its log, and restart", account)
 	}
 	return nil

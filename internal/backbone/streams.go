@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/subjects"
@@ -296,4 +297,21 @@ func sorted(list []string) []string {
 	list = slices.Clone(list)
 	slices.Sort(list)
 	return list
+}
+
+// Remove deletes the streams and buckets of the account, with all that is in
+// them.
+func Remove(ctx context.Context, nc *nats.Conn) error {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return fmt.Errorf("backbone: %w", err)
+	}
+	names := Streams()
+	slices.Reverse(names) // what sources another one before that
+	for _, name := range names {
+		if err := js.DeleteStream(ctx, name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return fmt.Errorf("backbone: delete stream %s: %w", name, err)
+		}
+	}
+	return nil
 }

@@ -163,9 +163,9 @@ func (f *File) fill(ctx context.Context, work string, opts *RestoreOptions) (err
 	}
 	o := opts.Server
 	o.Dir, o.Listen = work, ""
-	o.Operator, o.SystemAccount, o.Accounts = keys.Operator(), keys.System().PublicKey, []string{keys.System().JWT}
-	for _, tenant := range keys.Tenants() {
-		o.Accounts, o.Derived = append(o.Accounts, tenant.JWT), append(o.Derived, tenant.Services)
+	o.Operator, o.SystemAccount = keys.Operator(), keys.System().PublicKey
+	if o.Accounts, o.Derived, err = keys.Accounts(); err != nil {
+		return err
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

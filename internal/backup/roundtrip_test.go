@@ -18,7 +18,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/client"
 	"github.com/rccs-io/rccs/internal/backup"
 	"github.com/rccs-io/rccs/subjects"
@@ -66,7 +65,7 @@ func TestInstallationGoesOnFromABackup(t *testing.T) {
 		check(t, err)
 		published = append(published, r.Seq)
 	}
-	_, err = auth.Revoke(a.data, subjects.Address{User: "alice", Device: "lost"})
+	_, err = a.Keys().Revoke(subjects.Address{User: "alice", Device: "lost"})
 	check(t, err)
 	check(t, d.Close())
 
@@ -79,7 +78,7 @@ func TestInstallationGoesOnFromABackup(t *testing.T) {
 	}
 
 	b := restored(t, path)
-	if b.Keys().Created() || b.Keys().Tenants()[0].PublicKey != a.Keys().Tenants()[0].PublicKey {
+	if b.Keys().Created() || b.Keys().Account().PublicKey != a.Keys().Account().PublicKey {
 		t.Error("the keys are others")
 	}
 	if got := b.inbox().LastSeq; got != was.LastSeq {

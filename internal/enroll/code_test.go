@@ -256,7 +256,7 @@ func (p *place) revoke() {
 	own, err := enroll.Keys(p.t.Context(), p.js, "alice", "phone")
 	check(p.t, err)
 	r := auth.Revocation{Kind: auth.RevokedDevice, Name: "alice/phone", At: time.Now()}
-	account, err := auth.RevokeMany(p.dir, r, auth.Keys{Own: own})
+	account, err := p.keys.RevokeMany(r, auth.Keys{Own: own})
 	check(p.t, err)
 	check(p.t, p.verifier.Update(account.JWT))
 }

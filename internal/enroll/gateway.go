@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -38,10 +39,10 @@ const (
 	gatewayMost = 256
 )
 
-// Gateway is an http.Handler that passes requests on to a coordinator, over a
-// connection of a part of RCCS.
+// Gateway is an http.Handler that passes requests on to a coordinator of the
+// tenant that each names, over a connection of a part of RCCS.
 type Gateway struct {
-	nc   *nats.Conn
+	find func(tenant string) (*nats.Conn, bool)
 	door Door
 	log  *slog.Logger
 	busy chan struct{}
@@ -53,12 +54,13 @@ type Door interface {
 	From(r *http.Request) string       // the address to count for; empty: none
 }
 
-// NewGateway passes on over nc, which stays the caller's. A nil log discards.
-func NewGateway(nc *nats.Conn, door Door, log *slog.Logger) *Gateway {
+// NewGateway passes on over the connection that find has for a tenant, which
+// stays the caller's. A nil log discards.
+func NewGateway(find func(tenant string) (*nats.Conn, bool), door Door, log *slog.Logger) *Gateway {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Gateway{nc: nc, door: door, log: log, busy: make(chan struct{}, gatewayMost)}
+	return &Gateway{find: find, door: door, log: log, busy: make(chan struct{}, gatewayMost)}
 }
 
 // ServeHTTP implements [http.Handler].
@@ -123,7 +125,7 @@ func (g *Gateway) pass(w http.ResponseWriter, r *http.Request, endpoint string) 
 }
 
 func (g *Gateway) ask(ctx context.Context, w http.ResponseWriter, m *nats.Msg) {
-	answer, err := g.nc.RequestMsgWithContext(ctx, m)
+	answer, err := g.request(ctx, m)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		refuse(w, http.StatusServiceUnavailable, wire.NewError(wire.Unavailable, "nobody who has the installation's keys runs: start 'rccs serve'"))
@@ -144,6 +146,24 @@ func (g *Gateway) ask(ctx context.Context, w http.ResponseWriter, m *nats.Msg) {
 		w.Header().Set(HeaderRetryAfter, wait)
 	}
 	tell(w, status, answer.Data)
+}
+
+// request asks the tenant that the body names. What names one that there is not
+// goes to the default one, which refuses it as it does a wrong code: nobody is
+// told which tenants there are.
+func (g *Gateway) request(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
+	tenant := auth.DefaultTenant
+	if e, _, err := wire.DecodeEnrollment(m.Data); err == nil && e.Tenant != "" {
+		tenant = e.Tenant
+	}
+	nc, ok := g.find(tenant)
+	if !ok {
+		nc, ok = g.find(auth.DefaultTenant)
+	}
+	if !ok {
+		return nil, nats.ErrNoResponders
+	}
+	return nc.RequestMsgWithContext(ctx, m)
 }
 
 // HeaderRetryAfter is in seconds, as in HTTP.

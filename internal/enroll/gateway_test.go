@@ -34,7 +34,7 @@ func front(t *testing.T, answer func(m *nats.Msg)) http.Handler {
 		check(t, err)
 		check(t, nc.Flush())
 	}
-	return enroll.NewGateway(nc, door{}, nil)
+	return enroll.NewGateway(func(string) (*nats.Conn, bool) { return nc, true }, door{}, nil)
 }
 
 func ask(h http.Handler, method, path string, body io.Reader) *httptest.ResponseRecorder {

@@ -55,7 +55,7 @@ func newPlace(t *testing.T) *place {
 	dir := t.TempDir()
 	keys, err := auth.OpenKeystore(dir)
 	check(t, err)
-	verifier, err := auth.NewVerifier(keys.Tenants()[0].JWT)
+	verifier, err := auth.NewVerifier(keys.Account().JWT)
 	check(t, err)
 	p := &place{t: t, dir: dir, keys: keys, verifier: verifier, clock: &clock{}}
 	p.js = natstest.Streams(t, natstest.Server(t).Conn(t))
@@ -72,7 +72,7 @@ func (p *place) another() *enroll.Service {
 // taking is a service that takes a third party's tokens too.
 func (p *place) taking(tokens enroll.TokenVerifier) *enroll.Service {
 	p.t.Helper()
-	account := p.keys.Tenants()[0].PublicKey
+	account := p.keys.Account().PublicKey
 	s, err := enroll.New(p.t.Context(), enroll.Options{
 		JetStream: p.js, Signer: p.keys, Tokens: tokens, Now: p.clock.now,
 		Revoked: func(a subjects.Address, key string, issued time.Time) bool {

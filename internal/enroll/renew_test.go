@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -86,7 +85,7 @@ func TestADeviceRevokedByNameAloneIsNotRenewed(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
 	d := p.enrolled()
-	account, err := auth.Revoke(p.dir, alicePhone())
+	account, err := p.keys.Revoke(alicePhone())
 	check(t, err)
 	check(t, p.verifier.Update(account.JWT))
 	_, err = d.renew(wire.Enrollment{User: "alice", Device: "phone"})

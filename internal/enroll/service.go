@@ -1,6 +1,7 @@
 package enroll
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -39,6 +40,9 @@ type TokenVerifier interface {
 
 // Options configure a [Service]. Zero values mean the documented default.
 type Options struct {
+	// Tenant is the name of the tenant whose devices are enrolled. Default
+	// [auth.DefaultTenant].
+	Tenant string
 	// JetStream of the tenant, with its buckets. Needed.
 	JetStream jetstream.JetStream
 	// Signer is needed.
@@ -71,6 +75,9 @@ func (o *Options) validate() error {
 	}
 	if o.Life < time.Second || o.RenewFor < o.Life {
 		return fmt.Errorf("enroll: tokens that last %s and can be renewed for %s: want at least a second, and the second no shorter than the first", o.Life, o.RenewFor)
+	}
+	if o.Tenant == "" {
+		o.Tenant = auth.DefaultTenant
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -179,11 +186,17 @@ var errBadToken = errors.New("the token was not accepted")
 func isWrongClaim(err error) bool { return errors.Is(err, errBadCode) || errors.Is(err, errBadToken) }
 
 func (s *Service) enroll(ctx context.Context, e *wire.Enrollment) (*wire.Enrolled, error) {
+	foreign := cmp.Or(e.Tenant, auth.DefaultTenant) != s.opts.Tenant
 	switch {
 	case (e.Code == "") == (e.Token == ""):
 		return nil, wire.NewError(wire.BadMessage, "one claim is needed: code or token")
+	case e.Code != "" && foreign:
+		_, err := s.codes.find(ctx, e.Code) // takes as long as for any other code
+		return nil, cmp.Or(err, errBadCode)
 	case e.Code != "":
 		return s.byCode(ctx, e)
+	case foreign:
+		return nil, errBadToken
 	}
 	return s.byToken(ctx, e)
 }

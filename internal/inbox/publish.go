@@ -33,6 +33,18 @@ func (e *StoreError) Error() string {
 	return fmt.Sprintf("the message store refused: %s (%d)", e.Description, e.ErrCode)
 }
 
+// NoRoom says that what is stored has reached a limit, the account's or the
+// server's: it passes when something is removed.
+func (e *StoreError) NoRoom() bool {
+	switch e.ErrCode {
+	case 10002, // resource limits exceeded for account
+		10023, // insufficient resources
+		10047: // insufficient storage resources
+		return true
+	}
+	return false
+}
+
 // Receipt says where a message was stored.
 type Receipt struct {
 	Seq       uint64

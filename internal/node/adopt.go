@@ -17,20 +17,20 @@ import (
 // keys of some that nobody else was told of.
 
 // settle brings the keys, the tenant's bucket and this server together.
-func (n *Node) settle(ctx context.Context, js jetstream.JetStream, own auth.Account) error {
-	account, err := revoke.Settle(ctx, js, n.opts.Data, own)
+func (n *Node) settle(ctx context.Context, js jetstream.JetStream, keys *auth.Keystore) error {
+	account, err := revoke.Settle(ctx, js, keys, keys.Account())
 	if err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
 	if err := n.update(account); err != nil {
 		return err
 	}
-	return auth.Told(n.opts.Data, account.JWT)
+	return keys.Told(account.JWT)
 }
 
 // adopt takes over an account JWT that was changed elsewhere.
-func (n *Node) adopt(token string) {
-	account, err := auth.Adopt(n.opts.Data, token)
+func (n *Node) adopt(keys *auth.Keystore, token string) {
+	account, err := keys.Adopt(token)
 	if err != nil {
 		n.opts.Logger.Error("a change of the account is not in the keys: the next one made with them could undo it", "err", err)
 		account = auth.Account{JWT: token}

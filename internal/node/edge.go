@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,11 +21,8 @@ import (
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/edge"
 	"github.com/rccs-io/rccs/internal/enroll"
-	"github.com/rccs-io/rccs/internal/inbox"
-	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/tlsfiles"
-	"github.com/rccs-io/rccs/internal/topic"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -57,57 +57,49 @@ func edgeName(listen string) string {
 }
 
 type edgeOptions struct {
-	listen      string
-	dial        dialer
-	account     string // public key
-	accountJWTs []string
-	edge        roster.EdgeInfo
-	inboxLimit  int
-	transport   Transport
-	limits      Limits
-	logger      *slog.Logger
-	registry    prometheus.Registerer
+	listen     string
+	edge       roster.EdgeInfo
+	inboxLimit int
+	transport  Transport
+	limits     Limits
+	logger     *slog.Logger
+	registry   prometheus.Registerer
 }
 
-// edgePart is an edge with its connections, hub and listener.
+// edgePart is an edge with its listener, and what it runs for each tenant.
 type edgePart struct {
-	opts    edgeOptions
-	conns   []*nats.Conn
-	core    *nats.Conn
-	fetch   *nats.Conn
-	pub     *inbox.Publisher
-	hub     *inbox.Hub
-	roster  *roster.Roster
-	topics  *topic.Hub
-	tenant  *edge.Tenant
-	account *reader.Reader
-	server  *edge.Server
-	serving atomic.Pointer[edge.Server] // server, for who may ask early
-	tls     *tlsfiles.Store             // nil without TLS
-	http    *http.Server
-	addr    net.Addr
-	served  chan error
+	opts     edgeOptions
+	verifier *auth.Verifier
+	restarts prometheus.Counter
+	server   *edge.Server
+	serving  atomic.Pointer[edge.Server] // server, for who may ask early
+	tls      *tlsfiles.Store             // nil without TLS
+	http     *http.Server
+	addr     net.Addr
+	served   chan error
+
+	mu      sync.RWMutex
+	tenants map[string]*edgeTenant // by the public key of the account
 }
 
-// startEdge returns when devices can connect. On an error nothing is left
-// running.
-func startEdge(ctx context.Context, opts edgeOptions) (_ *edgePart, err error) {
-	p := &edgePart{opts: opts, served: make(chan error, 1)}
-	defer func() {
-		if err != nil {
-			_ = p.stop(context.WithoutCancel(ctx))
-		}
-	}()
-	if err := p.openInbox(ctx); err != nil {
-		return nil, err
+// newEdge makes an edge that serves no tenant yet, and does not listen.
+func newEdge(opts edgeOptions) (*edgePart, error) {
+	p := &edgePart{
+		opts: opts, served: make(chan error, 1), tenants: make(map[string]*edgeTenant),
+		restarts: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "rccs_hub_restarts_total", Help: "Times that the reading of the inbox stream was repaired.",
+		}),
 	}
-	verifier, err := auth.NewVerifier(opts.accountJWTs...)
-	if err != nil {
+	if opts.registry != nil {
+		opts.registry.MustRegister(p.restarts)
+	}
+	var err error
+	if p.verifier, err = auth.NewVerifier(); err != nil {
 		return nil, err
 	}
 	p.server, err = edge.New(edge.Options{
-		Verifier: verifier,
-		Tenant:   func(account string) (*edge.Tenant, bool) { return p.tenant, account == opts.account },
+		Verifier: p.verifier,
+		Tenant:   p.of,
 		Logger:   opts.logger,
 		Metrics:  opts.registry,
 		Origins:  opts.transport.Origins,
@@ -118,87 +110,27 @@ func startEdge(ctx context.Context, opts edgeOptions) (_ *edgePart, err error) {
 		RegisterWithin:   opts.limits.RegisterWithin,
 		MaxTopics:        opts.limits.Topics,
 	})
+	return p, err
+}
+
+// startEdge returns when devices of these tenants can connect. On an error
+// nothing is left running.
+func startEdge(ctx context.Context, opts edgeOptions, tenants ...edgeTenantOptions) (_ *edgePart, err error) {
+	p, err := newEdge(opts)
 	if err != nil {
 		return nil, err
 	}
-	p.account, err = followAccount(p.core, verifier, opts.logger, func(string) { p.server.Recheck() })
-	if err != nil {
-		return nil, err
-	}
-	if err := p.account.Start(ctx); err != nil {
-		return nil, err
+	defer func() {
+		if err != nil {
+			_ = p.stop(context.WithoutCancel(ctx))
+		}
+	}()
+	for _, t := range tenants {
+		if err := p.serve(ctx, t); err != nil {
+			return nil, ofTenant(t.name, err)
+		}
 	}
 	return p, p.listen(ctx)
-}
-
-// openInbox connects, and starts what reads and writes streams.
-func (p *edgePart) openInbox(ctx context.Context) error {
-	var err error
-	p.pub, err = inbox.NewPublisher(func(opts ...nats.Option) (*nats.Conn, error) { return p.opts.dial("publish", opts...) }, p.opts.logger)
-	if err != nil {
-		return err
-	}
-	var conns [4]*nats.Conn
-	for i, name := range []string{"read", "fetch", "roster", "core"} {
-		nc, err := p.opts.dial(name)
-		if err != nil {
-			return err
-		}
-		conns[i] = nc
-		p.conns = append(p.conns, nc)
-	}
-	p.fetch, p.core = conns[1], conns[3]
-	restarts := prometheus.NewCounter(prometheus.CounterOpts{
-		Name: "rccs_hub_restarts_total", Help: "Times that the reading of the inbox stream was repaired.",
-	})
-	if p.opts.registry != nil {
-		p.opts.registry.MustRegister(restarts)
-	}
-	hub, err := inbox.New(inbox.Options{
-		Read: conns[0], Fetch: conns[1], Publish: p.pub, Logger: p.opts.logger,
-		Restarted: func(string) { restarts.Inc() }, MaxUnacked: p.opts.inboxLimit,
-	})
-	if err != nil {
-		return err
-	}
-	if err := hub.Start(ctx); err != nil {
-		return err
-	}
-	p.hub = hub
-	return p.openTenant(ctx, conns[2])
-}
-
-// openTenant starts what knows the devices, and what passes on what is not
-// stored.
-func (p *edgePart) openTenant(ctx context.Context, read *nats.Conn) error {
-	devices, err := roster.New(roster.Options{
-		Read: read, Logger: p.opts.logger, Put: p.put, Edge: &p.opts.edge,
-		Changed: func(c roster.Change) { p.tenant.Presence(c) },
-		Lost:    func(k subjects.Key, epoch uint64) { p.tenant.Lost(k, epoch) },
-	})
-	if err != nil {
-		return err
-	}
-	topics, err := topic.New(topic.Options{Read: read, Fetch: p.fetch, Logger: p.opts.logger})
-	if err != nil {
-		return err
-	}
-	if err := topics.Start(ctx); err != nil {
-		return err
-	}
-	p.topics = topics
-	p.tenant, err = edge.NewTenant(ctx, edge.TenantOptions{
-		Inbox: p.hub, Publisher: p.pub, Roster: devices, Topics: topics, Core: p.core, Logger: p.opts.logger,
-		Drain: p.drain,
-	})
-	if err != nil {
-		return err
-	}
-	if err := devices.Start(ctx); err != nil {
-		return err
-	}
-	p.roster = devices
-	return nil
 }
 
 // drain is what operators ask for. It may come before the edge serves.
@@ -216,18 +148,6 @@ func (p *edgePart) drain(ask edge.DrainAsk) int {
 	return server.Connections()
 }
 
-// put stores a roster's entry.
-func (p *edgePart) put(msg *nats.Msg, done func(uint64, error)) { putEntry(p.pub, msg, done) }
-
-func putEntry(pub *inbox.Publisher, msg *nats.Msg, done func(uint64, error)) {
-	pub.Publish(msg, func(r inbox.Receipt, err error) {
-		if inbox.Lost(err) {
-			err = roster.ErrConflict
-		}
-		done(r.Seq, err)
-	})
-}
-
 // What a request over HTTP may cost before it is a device.
 const (
 	requestWithin = 10 * time.Second
@@ -235,8 +155,10 @@ const (
 )
 
 func (p *edgePart) listen(ctx context.Context) error {
-	if err := p.opts.limits.check(p.core.MaxPayload()); err != nil {
-		return err
+	for _, t := range p.all() {
+		if err := p.opts.limits.check(t.core.MaxPayload()); err != nil {
+			return err
+		}
 	}
 	store, err := openTLS(p.opts.transport.edge(), p.opts.registry, p.opts.logger)
 	if err != nil {
@@ -280,7 +202,7 @@ func (p *edgePart) listen(ctx context.Context) error {
 // routes are the edge's paths for devices.
 func (p *edgePart) routes() http.Handler {
 	mux := http.NewServeMux()
-	gateway := enroll.NewGateway(p.core, p.server, p.opts.logger)
+	gateway := enroll.NewGateway(p.named, p.server, p.opts.logger)
 	mux.Handle(enroll.PathEnroll, gateway)
 	mux.Handle(enroll.PathRenew, gateway)
 	mux.Handle("/", p.server)
@@ -301,26 +223,8 @@ func (p *edgePart) stop(ctx context.Context) error {
 	if p.tls != nil {
 		errs = append(errs, p.tls.Stop(ctx))
 	}
-	if p.account != nil {
-		errs = append(errs, p.account.Stop(ctx))
-	}
-	if p.roster != nil {
-		errs = append(errs, p.roster.Stop(ctx))
-	}
-	if p.tenant != nil {
-		p.tenant.Close()
-	}
-	if p.topics != nil {
-		errs = append(errs, p.topics.Stop(ctx))
-	}
-	if p.hub != nil {
-		errs = append(errs, p.hub.Stop(ctx))
-	}
-	if p.pub != nil {
-		p.pub.Stop()
-	}
-	for _, nc := range p.conns {
-		nc.Close()
+	for _, t := range p.all() {
+		errs = append(errs, t.stop(ctx))
 	}
 	return errors.Join(errs...)
 }
@@ -330,19 +234,27 @@ func (p *edgePart) healthy() error {
 	if p.server.Draining() {
 		return errors.New("the edge is draining: 'rccs edges drain --undo' ends that")
 	}
-	if !p.pub.Connected() {
-		return errors.New("the edge is not connected to NATS for publishing")
-	}
-	for _, nc := range p.conns {
-		if !nc.IsConnected() {
-			return errors.New("the edge is not connected to NATS")
+	for _, t := range p.all() {
+		if err := t.healthy(); err != nil {
+			return ofTenant(t.name, err)
 		}
 	}
-	if err := p.topics.Healthy(silence); err != nil {
-		return err
+	return nil
+}
+
+// all are the tenants that are served now.
+func (p *edgePart) all() []*edgeTenant {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return slices.Collect(maps.Values(p.tenants))
+}
+
+// named finds a connection in the account of the tenant that a request names.
+func (p *edgePart) named(name string) (*nats.Conn, bool) {
+	for _, t := range p.all() {
+		if t.name == name {
+			return t.core, true
+		}
 	}
-	if err := p.roster.Healthy(silence); err != nil {
-		return err
-	}
-	return p.hub.Healthy(silence)
+	return nil, false
 }

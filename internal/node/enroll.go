@@ -15,13 +15,13 @@ import (
 
 // startEnrolment starts what the coordinator signs devices' tokens with. It
 // has a connection of its own, and hears of revocations.
-func (n *Node) startEnrolment(ctx context.Context, dial dialer) (*enroll.Service, error) {
+func (n *Node) startEnrolment(ctx context.Context, t *tenantPart, dial dialer) (*enroll.Service, error) {
 	nc, err := dial("enrolment")
 	if err != nil {
 		return nil, err
 	}
-	n.stops = append(n.stops, func(context.Context) error { nc.Close(); return nil })
-	verifier, err := n.followRevocations(ctx, nc)
+	t.stops = append(t.stops, func(context.Context) error { nc.Close(); return nil })
+	verifier, err := n.followRevocations(ctx, t, nc)
 	if err != nil {
 		return nil, err
 	}
@@ -29,10 +29,14 @@ func (n *Node) startEnrolment(ctx context.Context, dial dialer) (*enroll.Service
 	if err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
-	account := n.keys.Tenants()[0].PublicKey
+	account := t.keys.Account().PublicKey
+	tokens := n.opts.Enrolment.Tokens
+	if t.keys.Account().Name != auth.DefaultTenant {
+		tokens = nil // who has one would choose the tenant
+	}
 	return enroll.New(ctx, enroll.Options{
-		JetStream: js, Signer: n.keys, Logger: n.opts.Logger, Life: n.opts.Enrolment.Life, RenewFor: n.opts.Enrolment.RenewFor,
-		Tokens: n.opts.Enrolment.Tokens,
+		JetStream: js, Signer: t.keys, Logger: n.opts.Logger, Life: n.opts.Enrolment.Life, RenewFor: n.opts.Enrolment.RenewFor,
+		Tokens: tokens, Tenant: t.keys.Account().Name,
 		Revoked: func(a subjects.Address, publicKey string, issued time.Time) bool {
 			return verifier.Revoked(auth.Identity{Account: account, Address: a, UserKey: publicKey}, issued)
 		},
@@ -40,18 +44,18 @@ func (n *Node) startEnrolment(ctx context.Context, dial dialer) (*enroll.Service
 }
 
 // followRevocations returns when the verifier knows what is stored.
-func (n *Node) followRevocations(ctx context.Context, nc *nats.Conn) (*auth.Verifier, error) {
-	verifier, err := auth.NewVerifier(n.keys.Tenants()[0].JWT)
+func (n *Node) followRevocations(ctx context.Context, t *tenantPart, nc *nats.Conn) (*auth.Verifier, error) {
+	verifier, err := auth.NewVerifier(t.keys.Account().JWT)
 	if err != nil {
 		return nil, err
 	}
-	account, err := followAccount(nc, verifier, n.opts.Logger, n.adopt)
+	account, err := followAccount(nc, verifier, n.opts.Logger, func(token string) { n.adopt(t.keys, token) })
 	if err != nil {
 		return nil, err
 	}
 	if err := account.Start(ctx); err != nil {
 		return nil, err
 	}
-	n.stops = append(n.stops, account.Stop)
+	t.stops = append(t.stops, account.Stop)
 	return verifier, nil
 }

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
@@ -85,10 +85,13 @@ type Node struct {
 	keys     *auth.Keystore
 	registry *prometheus.Registry
 	server   *backbone.Server
-	coord    *coordinator.Coordinator
+	coord    *coordinator.Metrics
 	edge     *edgePart // nil without Listen
 	admin    *adminPart
 	stops    []func(context.Context) error // last in, first out
+
+	mu      sync.Mutex
+	tenants map[string]*tenantPart // that run, by name
 }
 
 // New opens the data directory, making the operator's keys if there are none.
@@ -103,17 +106,14 @@ func New(opts Options) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{opts: opts, keys: keys, registry: prometheus.NewRegistry()}
+	n := &Node{opts: opts, keys: keys, registry: prometheus.NewRegistry(), tenants: make(map[string]*tenantPart)}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if _, err := auth.Upgrade(opts.Data); err != nil {
+	if err := upgrade(keys); err != nil {
 		return nil, err
 	}
-	if keys, err = keys.Reopen(); err != nil {
+	accounts, derived, err := keys.Accounts()
+	if err != nil {
 		return nil, err
-	}
-	accounts, derived := []string{keys.System().JWT}, []string(nil)
-	for _, tenant := range keys.Tenants() {
-		accounts, derived = append(accounts, tenant.JWT), append(derived, tenant.Services)
 	}
 	n.server, err = backbone.New(backbone.Options{
 		Config: opts.Config, ConfigPath: opts.ConfigPath, Dir: opts.Data, Listen: opts.NATSListen,
@@ -147,35 +147,43 @@ func (n *Node) Start(ctx context.Context) (err error) {
 		return err
 	}
 	n.stops = append(n.stops, n.server.Stop)
-	tenant := n.keys.Tenants()[0]
-	cred, err := n.keys.PartOption("edge")
-	if err != nil {
+	n.coord = coordinator.NewMetrics(n.registry)
+	if n.opts.Listen != "" {
+		if n.edge, err = newEdge(n.edgeOptions()); err != nil {
+			return err
+		}
+		removed, err := n.keys.Removed()
+		if err == nil {
+			err = n.edge.forget(removed)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	n.stops = append(n.stops, n.stopTenants)
+	if n.edge != nil {
+		n.stops = append(n.stops, n.edge.stop)
+	}
+	if err := n.startTenant(ctx, auth.DefaultTenant); err != nil {
 		return err
 	}
-	dial := func(name string, opts ...nats.Option) (*nats.Conn, error) {
-		return connect("", append([]nats.Option{n.server.InProcess(), cred, nats.Name("rccs edge " + name)}, opts...)...)
+	n.reconcile(ctx)
+	if n.edge != nil {
+		if err := n.edge.listen(ctx); err != nil {
+			return err
+		}
 	}
-	if err := n.ensure(ctx, dial, tenant); err != nil {
-		return err
-	}
-	if err := n.startCoordinator(ctx); err != nil {
-		return err
-	}
-	if n.opts.Listen == "" {
-		n.admin.serving()
-		return nil
-	}
-	n.edge, err = startEdge(ctx, edgeOptions{
-		listen: n.opts.Listen, dial: dial, account: tenant.PublicKey, accountJWTs: []string{tenant.JWT},
-		edge: roster.EdgeInfo{Name: edgeName(n.opts.Listen), Address: n.opts.Listen, Version: n.opts.Version}, logger: n.opts.Logger, registry: n.registry,
-		inboxLimit: n.opts.InboxLimit, transport: n.opts.Transport, limits: n.opts.Limits,
-	})
-	if err != nil {
-		return err
-	}
-	n.stops = append(n.stops, n.edge.stop)
+	n.follow()
 	n.admin.serving()
 	return nil
+}
+
+func (n *Node) edgeOptions() edgeOptions {
+	return edgeOptions{
+		listen: n.opts.Listen, logger: n.opts.Logger, registry: n.registry,
+		edge:       roster.EdgeInfo{Name: edgeName(n.opts.Listen), Address: n.opts.Listen, Version: n.opts.Version},
+		inboxLimit: n.opts.InboxLimit, transport: n.opts.Transport, limits: n.opts.Limits,
+	}
 }
 
 // Stop ends everything, what devices see first. It is idempotent.
@@ -249,8 +257,10 @@ func (n *Node) ready() error {
 	if err := n.server.Healthy(); err != nil {
 		return err
 	}
-	if err := n.coord.Healthy(); err != nil {
-		return err
+	for _, t := range n.running() {
+		if err := t.coord.Healthy(); err != nil {
+			return ofTenant(t.keys.Account().Name, err)
+		}
 	}
 	if n.edge == nil {
 		return nil

@@ -21,11 +21,9 @@ import (
 type RemoteOptions struct {
 	// Server is the NATS servers' URLs, separated by commas. Needed.
 	Server string
-	// Credential is that of a part of RCCS. Needed.
-	Credential auth.Credential
-	// Login, if set, is used to connect instead: it may find a newer credential
-	// each time.
-	Login nats.Option
+	// Logins are how to connect for each tenant that is to be served. One is
+	// needed.
+	Logins []Login
 	// Name tells this process from others of its kind, and stays over restarts.
 	// Default: the host's name, and where devices connect.
 	Name string
@@ -45,9 +43,26 @@ type RemoteOptions struct {
 	StopWithin time.Duration
 }
 
+// Login is how a part connects in the account of a tenant.
+type Login struct {
+	// Tenant is the tenant's name, where it is known. Requests over HTTP that
+	// name one go by it.
+	Tenant string
+	// Credential is that of a part of RCCS. Needed.
+	Credential auth.Credential
+	// Option, if set, is used to connect instead: it may find a newer credential
+	// each time.
+	Option nats.Option
+}
+
 func (o *RemoteOptions) validate() error {
-	if o.Server == "" || o.Credential.JWT == "" {
-		return errors.New("node: Server and Credential are needed")
+	if o.Server == "" || len(o.Logins) == 0 {
+		return errors.New("node: Server and a credential are needed")
+	}
+	for _, l := range o.Logins {
+		if l.Credential.JWT == "" {
+			return errors.New("node: a credential is needed for each tenant")
+		}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -58,11 +73,11 @@ func (o *RemoteOptions) validate() error {
 	return o.Transport.validate(o.AdminListen)
 }
 
-// dialer connects as the part that kind names.
-func (o *RemoteOptions) dialer(kind string) dialer {
-	login := o.Login
+// dialer connects as the part that kind names, for one tenant.
+func (o *RemoteOptions) dialer(l Login, kind string) dialer {
+	login := l.Option
 	if login == nil {
-		login = o.Credential.Option()
+		login = l.Credential.Option()
 	}
 	return func(name string, opts ...nats.Option) (*nats.Conn, error) {
 		own := []nats.Option{login, nats.Name("rccs " + kind + " " + name)}
@@ -102,8 +117,10 @@ func (r *remote) start(ctx context.Context, begin func(context.Context, *prometh
 		}
 		r.stops = append(r.stops, r.admin.stop)
 	}
-	if err := awaitStreams(ctx, r.opts.dialer("any"), r.opts.Logger); err != nil {
-		return err
+	for _, l := range r.opts.Logins {
+		if err := awaitStreams(ctx, r.opts.dialer(l, "any"), r.opts.Logger); err != nil {
+			return ofTenant(l.Tenant, err)
+		}
 	}
 	if r.part, err = begin(ctx, registry); err != nil {
 		return err
@@ -181,15 +198,22 @@ func NewEdge(opts EdgeOptions) (*Edge, error) {
 // started has been stopped.
 func (e *Edge) Start(ctx context.Context) error {
 	return e.start(ctx, func(ctx context.Context, registry *prometheus.Registry) (part, error) {
-		account, err := e.opts.Credential.Account()
-		if err != nil {
-			return nil, err
+		tenants := make([]edgeTenantOptions, len(e.opts.Logins))
+		for i, l := range e.opts.Logins {
+			account, err := l.Credential.Account()
+			if err != nil {
+				return nil, err
+			}
+			// The first login's operators may drain the edge: of several
+			// tenants, one is whose it is.
+			tenants[i] = edgeTenantOptions{name: l.Tenant, account: account, dial: e.opts.dialer(l, "edge"), drains: i == 0}
 		}
+		var err error
 		e.edge, err = startEdge(ctx, edgeOptions{
-			listen: e.opts.Listen, account: account, logger: e.opts.Logger, registry: registry, inboxLimit: e.opts.InboxLimit,
-			edge: roster.EdgeInfo{Name: e.opts.Name, Address: e.opts.Listen, Version: e.opts.Version}, dial: e.opts.dialer("edge"),
+			listen: e.opts.Listen, logger: e.opts.Logger, registry: registry, inboxLimit: e.opts.InboxLimit,
+			edge:      roster.EdgeInfo{Name: e.opts.Name, Address: e.opts.Listen, Version: e.opts.Version},
 			transport: e.opts.Transport, limits: e.opts.Limits,
-		})
+		}, tenants...)
 		if err != nil {
 			return nil, err
 		}
@@ -219,17 +243,22 @@ func NewCoordinator(opts RemoteOptions) (*Coordinator, error) {
 // started has been stopped.
 func (c *Coordinator) Start(ctx context.Context) error {
 	return c.start(ctx, func(ctx context.Context, registry *prometheus.Registry) (part, error) {
-		p, err := coordinator.New(coordinator.Options{
-			Dial: coordinator.Dial(c.opts.dialer("coordinator")), Name: c.opts.Name, Version: c.opts.Version,
-			Logger: c.opts.Logger, Metrics: registry,
-		})
-		if err != nil {
-			return nil, err
+		metrics := coordinator.NewMetrics(registry)
+		var all coordinatorParts
+		for _, l := range c.opts.Logins {
+			p, err := coordinator.New(coordinator.Options{
+				Dial: coordinator.Dial(c.opts.dialer(l, "coordinator")), Name: c.opts.Name, Version: c.opts.Version,
+				Logger: c.opts.Logger, Metrics: metrics,
+			})
+			if err == nil {
+				err = p.Start(ctx)
+			}
+			if err != nil {
+				return nil, errors.Join(ofTenant(l.Tenant, err), all.stop(context.WithoutCancel(ctx)))
+			}
+			all = append(all, coordinatorPart{l.Tenant, p})
 		}
-		if err := p.Start(ctx); err != nil {
-			return nil, err
-		}
-		return coordinatorPart{p}, nil
+		return all, nil
 	})
 }
 
@@ -238,7 +267,27 @@ func (c *Coordinator) Run(ctx context.Context, started func()) error {
 	return c.run(ctx, c.Start, started)
 }
 
-type coordinatorPart struct{ *coordinator.Coordinator }
+// coordinatorPart is a tenant's.
+type coordinatorPart struct {
+	tenant string
+	*coordinator.Coordinator
+}
 
-func (p coordinatorPart) healthy() error                 { return p.Healthy() }
-func (p coordinatorPart) stop(ctx context.Context) error { return p.Stop(ctx) }
+type coordinatorParts []coordinatorPart
+
+func (all coordinatorParts) healthy() error {
+	for _, p := range all {
+		if err := p.Healthy(); err != nil {
+			return ofTenant(p.tenant, err)
+		}
+	}
+	return nil
+}
+
+func (all coordinatorParts) stop(ctx context.Context) error {
+	var errs []error
+	for _, p := range all {
+		errs = append(errs, p.Stop(ctx))
+	}
+	return errors.Join(errs...)
+}

@@ -28,7 +28,7 @@ const (
 
 // ensure creates or upgrades the tenant's streams, and stores its JWT there. In
 // a cluster it waits until enough servers are there.
-func (n *Node) ensure(ctx context.Context, dial dialer, account auth.Account) error {
+func (n *Node) ensure(ctx context.Context, dial dialer, keys *auth.Keystore) error {
 	nc, err := dial("setup")
 	if err != nil {
 		return err
@@ -43,7 +43,7 @@ func (n *Node) ensure(ctx context.Context, dial dialer, account auth.Account) er
 		if err := backbone.Ensure(ctx, js, plan); err != nil {
 			return err
 		}
-		return n.settle(ctx, js, account)
+		return n.settle(ctx, js, keys)
 	}
 	if !n.server.Clustered() {
 		return once(ctx)

@@ -11,10 +11,10 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// Settle brings the keys in the data directory dir and the tenant's bucket
-// together, so that both have the same account JWT, and returns that. NATS
+// Settle brings the keys, of which own is the account by now, and the tenant's
+// bucket together, so that both have the same account JWT, and returns that. NATS
 // servers are still to be told.
-func Settle(ctx context.Context, js jetstream.JetStream, dir string, own auth.Account) (auth.Account, error) {
+func Settle(ctx context.Context, js jetstream.JetStream, keys *auth.Keystore, own auth.Account) (auth.Account, error) {
 	kv, err := js.KeyValue(ctx, subjects.BucketAccount)
 	if err != nil {
 		return own, fmt.Errorf("bucket %s: %w", subjects.BucketAccount, err)
@@ -27,7 +27,7 @@ func Settle(ctx context.Context, js jetstream.JetStream, dir string, own auth.Ac
 		case err != nil:
 			return own, fmt.Errorf("account JWT: %w", err)
 		default:
-			if own, err = auth.Adopt(dir, string(entry.Value())); err != nil {
+			if own, err = keys.Adopt(string(entry.Value())); err != nil {
 				return own, err
 			}
 			if own.JWT == string(entry.Value()) {

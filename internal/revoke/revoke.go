@@ -25,8 +25,7 @@ func (e *UntoldError) Unwrap() error { return e.Err }
 
 // Installation is where credentials are ended.
 type Installation struct {
-	// Dir is the data directory, which holds Keys.
-	Dir  string
+	// Keys are the installation's and the tenant's.
 	Keys *auth.Keystore
 	// Dial connects to NATS with a credential. Its reply subjects must lie
 	// where no service can listen.
@@ -46,7 +45,7 @@ func (i *Installation) Revoke(ctx context.Context, r auth.Revocation, by audit.R
 	if err := known.issued(i.Keys, r); err != nil {
 		return err
 	}
-	account, err := auth.RevokeMany(i.Dir, r, known.keys)
+	account, err := i.Keys.RevokeMany(r, known.keys)
 	if err != nil {
 		return err
 	}
@@ -73,7 +72,27 @@ func (i *Installation) Undo(ctx context.Context, r auth.Revocation, by audit.Rec
 	if err := known.issued(i.Keys, r); err != nil {
 		return err
 	}
-	account, err := auth.Restore(i.Dir, r, known.keys)
+	account, err := i.Keys.Restore(r, known.keys)
+	if err != nil {
+		return err
+	}
+	if unreached == nil {
+		unreached = t.tell(ctx, i, account, nil)
+	}
+	if unreached != nil {
+		return &UntoldError{unreached}
+	}
+	return nil
+}
+
+// Change changes the tenant's account in another way. Errors are as those of
+// Revoke.
+func (i *Installation) Change(ctx context.Context, by audit.Record, change func() (auth.Account, error)) error {
+	t, unreached := i.reach(ctx, by)
+	if unreached == nil {
+		defer t.nc.Close()
+	}
+	account, err := change()
 	if err != nil {
 		return err
 	}
@@ -115,7 +134,7 @@ func (i *Installation) reach(ctx context.Context, by audit.Record) (t *tenant, e
 	if err := audit.Write(ctx, js, by); err != nil {
 		return nil, err
 	}
-	if _, err := Settle(ctx, js, i.Dir, i.Keys.Tenants()[0]); err != nil {
+	if _, err := Settle(ctx, js, i.Keys, i.Keys.Account()); err != nil {
 		return nil, err
 	}
 	return &tenant{nc, js}, nil
@@ -193,14 +212,14 @@ func (t *tenant) registered(ctx context.Context, user subjects.UserID) (list []s
 // tell hands a changed account JWT to the edges, by the bucket, and to the NATS
 // servers, which drop whom it revokes, and tells services.
 func (t *tenant) tell(ctx context.Context, i *Installation, account auth.Account, devices []subjects.Address) error {
-	account, err := Settle(ctx, t.js, i.Dir, account)
+	account, err := Settle(ctx, t.js, i.Keys, account)
 	if err != nil {
 		return err
 	}
 	if err := i.tellServers(ctx, account); err != nil {
 		return err
 	}
-	if err := auth.Told(i.Dir, account.JWT); err != nil {
+	if err := i.Keys.Told(account.JWT); err != nil {
 		return err
 	}
 	for _, address := range devices {
@@ -217,6 +236,9 @@ func (t *tenant) tell(ctx context.Context, i *Installation, account auth.Account
 	}
 	return nil
 }
+
+// Tell hands the tenant's accounts, as they are in the keys, to the NATS servers.
+func (i *Installation) Tell(ctx context.Context) error { return i.tellServers(ctx, i.Keys.Account()) }
 
 // tellServers hands the tenant's JWT, and that of its services, to all NATS
 // servers that can be reached.

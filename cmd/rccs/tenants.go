@@ -1,0 +1,448 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/audit"
+	"github.com/rccs-io/rccs/internal/revoke"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// ofAllTenants are the commands that are of the whole installation.
+var ofAllTenants = []string{"serve", "cluster", "backup", "restore", "tenants", "version", "completion"}
+
+// checkTenant refuses --tenant where it has no say.
+func (env *environment) checkTenant(cmd *cobra.Command) error {
+	if env.tenant == auth.DefaultTenant {
+		return nil
+	}
+	if err := auth.CheckTenant(env.tenant); err != nil {
+		return usageError{err}
+	}
+	for _, name := range ofAllTenants {
+		if strings.HasPrefix(cmd.CommandPath()+" ", "rccs "+name+" ") {
+			return usageError{fmt.Errorf("--tenant %s: 'rccs %s' is of the whole installation", env.tenant, name)}
+		}
+	}
+	for _, name := range []string{"creds", "context"} {
+		if f := cmd.Flags().Lookup(name); f != nil && f.Changed {
+			return usageError{fmt.Errorf("--tenant %s: with --%s the tenant is the credential's", env.tenant, name)}
+		}
+	}
+	return nil
+}
+
+func (env *environment) completeTenants(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	data := "./data"
+	if f := cmd.Flags().Lookup("data"); f != nil {
+		data = f.Value.String()
+	}
+	keys, err := (&environment{tenant: auth.DefaultTenant}).installed(data)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	names, err := keys.TenantNames()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+type tenantFlags struct {
+	revokeFlags
+	devices, consumers int64
+	storage            string
+	json, yes          bool
+}
+
+func newTenantsCommand(env *environment) *cobra.Command {
+	cmd := group(&cobra.Command{
+		Use:   "tenants",
+		Short: "Add, list and remove tenants",
+		Long: `A tenant has NATS accounts of its own, with keys, streams and limits of its own:
+nothing of it is seen by another, and users and devices of the same names are
+different ones. Every installation has the tenant "default". All other commands
+take --tenant NAME.
+
+It needs the installation's keys. What runs with them finds a change by itself;
+give servers of a cluster the files of the new tenant, and restart edges apart.`,
+	})
+	cmd.AddCommand(newTenantsAddCommand(env), newTenantsSetCommand(env), newTenantsListCommand(env), newTenantsRemoveCommand(env))
+	return cmd
+}
+
+func (f *tenantFlags) limits(flags *pflag.FlagSet) {
+	flags.Int64Var(&f.devices, "max-devices", 0, "how many devices may be connected to an edge at once; 0: no limit")
+	flags.StringVar(&f.storage, "max-storage", "", "how much its streams may take, such as 500MB or 10GB (default: no limit)")
+	flags.Int64Var(&f.consumers, "max-consumers", 0, "how many JetStream consumers it may have, RCCS's own, some 20 for each server and edge, among them; 0: no limit")
+}
+
+func (f *tenantFlags) wanted() (auth.Limits, error) {
+	l := auth.Limits{Devices: f.devices, Consumers: f.consumers}
+	if f.devices < 0 || f.consumers < 0 {
+		return l, usageError{errors.New("a limit is negative: 0 is none")}
+	}
+	if f.storage == "" || f.storage == "0" {
+		return l, nil
+	}
+	for unit, factor := range map[string]float64{"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12} {
+		if text, ok := strings.CutSuffix(strings.ToUpper(f.storage), unit); ok {
+			n, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+			if err == nil && n > 0 && n*factor < 1e18 {
+				l.StorageBytes = int64(n * factor)
+				return l, nil
+			}
+		}
+	}
+	return l, usageError{fmt.Errorf("--max-storage %q: want a size such as 500MB or 10GB", f.storage)}
+}
+
+func newTenantsAddCommand(env *environment) *cobra.Command {
+	var f tenantFlags
+	cmd := &cobra.Command{
+		Use:   "add NAME",
+		Short: "Add a tenant",
+		Long: `Make the keys of a new tenant. A running 'rccs serve' with these keys serves it
+within a second or two.`,
+		Example: `  rccs tenants add acme --max-devices 1000 --max-storage 10GB
+  rccs creds device alice/phone --tenant acme > phone.creds`,
+		Args: arguments(1, "NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error { return env.addTenant(cmd.Context(), &f, args[0]) },
+	}
+	f.register(cmd)
+	f.limits(cmd.Flags())
+	return cmd
+}
+
+// servedWithin is how long it is waited for the tenant to be served.
+const servedWithin = 20 * time.Second
+
+func (env *environment) addTenant(ctx context.Context, f *tenantFlags, name string) error {
+	if err := auth.CheckTenant(name); err != nil {
+		return usageError{err}
+	}
+	limits, err := f.wanted()
+	if err != nil {
+		return err
+	}
+	dial, err := f.dialer()
+	if err != nil {
+		return err
+	}
+	keys, err := env.installed(f.data)
+	if err != nil {
+		return err
+	}
+	reached := env.recordTenant(ctx, dial, keys, "add", name)
+	tenant, err := keys.AddTenant(name, limits)
+	if err != nil {
+		return err
+	}
+	if reached != nil {
+		env.note("%s cannot be reached: %v", shown(f.server), reached)
+		return env.printf("added: %s; it is served when 'rccs serve' runs with these keys\n", name)
+	}
+	ctx, cancel := context.WithTimeout(ctx, servedWithin)
+	defer cancel()
+	// At once, or the servers would look for the account elsewhere for a while.
+	i := revoke.Installation{Keys: tenant, Dial: dial}
+	if err := errors.Join(i.Tell(ctx), awaitTenant(ctx, dial, tenant)); err != nil {
+		return fmt.Errorf("added, but it is not served: %w (does the 'rccs serve' at %s use the keys of %s? its log says more)", err, shown(f.server), f.data)
+	}
+	return env.printf("added: %s, and served\n", name)
+}
+
+// recordTenant keeps a record, with the default tenant, of what is about to be
+// done. The error says why no server can be reached.
+func (env *environment) recordTenant(ctx context.Context, dial dialFunc, keys *auth.Keystore, verb, name string) error {
+	part, err := keys.IssuePart("tenants")
+	if err != nil {
+		return err
+	}
+	nc, err := dial(part)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	return audit.Write(ctx, js, act(audit.ActionTenant, name, verb))
+}
+
+// awaitTenant returns when the tenant's coordinator answers.
+func awaitTenant(ctx context.Context, dial dialFunc, keys *auth.Keystore) (err error) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if err = askTenant(dial, keys); err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
+func askTenant(dial dialFunc, keys *auth.Keystore) error {
+	part, err := keys.IssuePart("tenants")
+	if err != nil {
+		return err
+	}
+	nc, err := dial(part)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	_, err = nc.Request(subjects.CoordinatorEndpoint("edges"), nil, 2*time.Second)
+	return err
+}
+
+func newTenantsSetCommand(env *environment) *cobra.Command {
+	var f tenantFlags
+	cmd := &cobra.Command{
+		Use:     "set NAME",
+		Short:   "Change a tenant's limits",
+		Long:    "Change a tenant's limits. Those that are not given are none.",
+		Example: "  rccs tenants set acme --max-devices 5000",
+		Args:    arguments(1, "NAME"),
+		RunE:    func(cmd *cobra.Command, args []string) error { return env.setTenant(cmd.Context(), &f, args[0]) },
+	}
+	f.register(cmd)
+	f.limits(cmd.Flags())
+	return cmd
+}
+
+func (env *environment) setTenant(ctx context.Context, f *tenantFlags, name string) error {
+	limits, err := f.wanted()
+	if err != nil {
+		return err
+	}
+	dial, err := f.dialer()
+	if err != nil {
+		return err
+	}
+	all, err := env.installed(f.data)
+	if err != nil {
+		return err
+	}
+	keys, err := all.Tenant(name)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, revokeWithin)
+	defer cancel()
+	i := revoke.Installation{Keys: keys, Dial: dial}
+	err = i.Change(ctx, act(audit.ActionTenant, name, "set"), func() (auth.Account, error) { return keys.SetLimits(limits) })
+	if untold, changed := errors.AsType[*revoke.UntoldError](err); changed {
+		return fmt.Errorf("changed in the keys, but the servers are not known to heed it yet: %w (restart 'rccs serve')", untold)
+	} else if err != nil {
+		return err
+	}
+	return env.printf("changed: %s\n", name)
+}
+
+// tenantRow is a tenant as it is listed.
+type tenantRow struct {
+	Name    string      `json:"name"`
+	Account string      `json:"account"`
+	Limits  auth.Limits `json:"limits"`
+	// Devices, Stored (bytes) and Consumers are of a tenant that is served.
+	Served    bool   `json:"served"`
+	Devices   int    `json:"devices"`
+	Stored    uint64 `json:"stored"`
+	Consumers int    `json:"consumers"`
+}
+
+func newTenantsListCommand(env *environment) *cobra.Command {
+	var f tenantFlags
+	cmd := &cobra.Command{
+		Use:     "ls",
+		Short:   "List the tenants",
+		Long:    "List the tenants of the keys: their limits, and what they use where a server can be reached.",
+		Example: "  rccs tenants ls",
+		Args:    arguments(0, "none"),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return env.listTenants(cmd.Context(), &f) },
+	}
+	f.register(cmd)
+	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
+	return cmd
+}
+
+func (env *environment) listTenants(ctx context.Context, f *tenantFlags) error {
+	dial, err := f.dialer()
+	if err != nil {
+		return err
+	}
+	keys, err := env.installed(f.data)
+	if err != nil {
+		return err
+	}
+	names, err := keys.TenantNames()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, servedWithin)
+	defer cancel()
+	rows := make([]tenantRow, 0, len(names))
+	for _, name := range names {
+		t, err := keys.Tenant(name)
+		if err != nil {
+			return err
+		}
+		row := tenantRow{Name: name, Account: t.Account().PublicKey}
+		if row.Limits, err = t.Limits(); err != nil {
+			return err
+		}
+		row.use(ctx, dial, t)
+		rows = append(rows, row)
+	}
+	if f.json {
+		return env.json(rows)
+	}
+	tab := newTable(column{title: "NAME"}, column{title: "DEVICES", right: true}, column{title: "LIMIT", right: true}, column{title: "STORED", right: true},
+		column{title: "LIMIT", right: true}, column{title: "CONSUMERS", right: true}, column{title: "LIMIT", right: true}, column{title: "ACCOUNT", least: 12})
+	most := func(n int64, text string) string {
+		if n == 0 {
+			return "-"
+		}
+		return text
+	}
+	for _, r := range rows {
+		devices, stored, consumers := strconv.Itoa(r.Devices), size(r.Stored), strconv.Itoa(r.Consumers)
+		if !r.Served {
+			devices, stored, consumers = "?", "?", "?"
+		}
+		l := r.Limits
+		tab.row(r.Name, devices, most(l.Devices, strconv.FormatInt(l.Devices, 10)), stored, most(l.StorageBytes, size(uint64(l.StorageBytes))), //nolint:gosec // never negative
+			consumers, most(l.Consumers, strconv.FormatInt(l.Consumers, 10)), r.Account)
+	}
+	return env.table(tab)
+}
+
+// use fills in what the tenant uses, if a server says so.
+func (r *tenantRow) use(ctx context.Context, dial dialFunc, keys *auth.Keystore) {
+	part, err := keys.IssuePart("tenants")
+	if err != nil {
+		return
+	}
+	nc, err := dial(part)
+	if err != nil {
+		return
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return
+	}
+	info, err := js.AccountInfo(ctx)
+	if err != nil {
+		return
+	}
+	sessions, err := online(ctx, nc)
+	if err != nil {
+		return
+	}
+	r.Served, r.Devices, r.Stored, r.Consumers = true, sessions, info.Store, info.Consumers
+}
+
+func newTenantsRemoveCommand(env *environment) *cobra.Command {
+	var f tenantFlags
+	cmd := &cobra.Command{
+		Use:   "rm NAME",
+		Short: "Remove a tenant with all that is its",
+		Long: `Remove a tenant: its keys, and with them all of its credentials for good, its
+connections and its streams. A tenant of the same name that is added later is
+another. In a cluster do so with the keys of each server.`,
+		Example: `  rccs tenants rm acme --yes`,
+		Args:    arguments(1, "NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !f.yes {
+				return usageError{errors.New("this ends all credentials of the tenant and removes all of its messages: say --yes")}
+			}
+			return env.removeTenant(cmd.Context(), &f, args[0])
+		},
+	}
+	f.register(cmd)
+	cmd.Flags().BoolVar(&f.yes, "yes", false, "remove all messages of the tenant, too")
+	return cmd
+}
+
+func (env *environment) removeTenant(ctx context.Context, f *tenantFlags, name string) error {
+	dial, err := f.dialer()
+	if err != nil {
+		return err
+	}
+	keys, err := env.installed(f.data)
+	if err != nil {
+		return err
+	}
+	tenant, err := keys.Tenant(name)
+	if err != nil {
+		return err
+	}
+	part, err := tenant.IssuePart("tenants") // before there are no keys
+	if err != nil {
+		return err
+	}
+	reached := env.recordTenant(ctx, dial, keys, "rm", name)
+	if _, err := tenant.RemoveTenant(); err != nil {
+		return err
+	}
+	if reached != nil {
+		env.note("%s cannot be reached: %v", shown(f.server), reached)
+		return env.printf("removed: %s; servers heed it when they run with these keys\n", name)
+	}
+	ctx, cancel := context.WithTimeout(ctx, servedWithin)
+	defer cancel()
+	if err := awaitRefusal(ctx, dial, part); err != nil {
+		return fmt.Errorf("removed from the keys, but %s still takes its credentials: %w", shown(f.server), err)
+	}
+	return env.printf("removed: %s\n", name)
+}
+
+// awaitRefusal returns when the server refuses the credential.
+func awaitRefusal(ctx context.Context, dial dialFunc, cred auth.Credential) error {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		nc, err := dial(cred)
+		if errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthRevoked) {
+			return nil
+		}
+		if err == nil {
+			nc.Close()
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// online is how many devices are connected, as the edges say.
+func online(ctx context.Context, nc *nats.Conn) (int, error) {
+	answer, err := nc.RequestWithContext(ctx, subjects.CoordinatorEndpoint("status"), nil)
+	if err != nil {
+		return 0, err
+	}
+	var status struct{ Online int }
+	err = json.Unmarshal(answer.Data, &status)
+	return status.Online, err
+}

@@ -1,0 +1,203 @@
+package e2e_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+)
+
+// tenant adds one to a running server.
+func (s *server) tenant(t *testing.T, name string, args ...string) {
+	t.Helper()
+	out := must(t, append([]string{"tenants", "add", name, "--data", s.data, "--server", s.NATS}, args...)...)
+	if !strings.Contains(out, "and served") {
+		t.Fatalf("said %q", out)
+	}
+}
+
+// in runs a command for a tenant.
+func (s *server) in(t *testing.T, tenant string, args ...string) string {
+	t.Helper()
+	return must(t, append(args, "--tenant", tenant, "--data", s.data)...)
+}
+
+// bearer is a token of a tenant's device.
+func (s *server) bearer(t *testing.T, tenant, name string) string {
+	t.Helper()
+	return strings.TrimSpace(s.in(t, tenant, "creds", "device", name, "--bearer"))
+}
+
+func TestTenantsAreApart(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.tenant(t, "acme")
+	s.tenant(t, "globex", "--max-devices", "100", "--max-storage", "1GB")
+	var phones, desks []*device
+	tenants := []string{"default", "acme", "globex"}
+	for _, tenant := range tenants { // of the same names
+		phones = append(phones, connect(t, s, "alice/phone", object{"authToken": s.bearer(t, tenant, "alice/phone")}))
+		desks = append(desks, connect(t, s, "alice/desk", object{"authToken": s.bearer(t, tenant, "alice/desk")}))
+	}
+	for i, tenant := range tenants {
+		phones[i].tell("desk", "from "+tenant, nil)
+		must(t, "send", "alice/desk", fmt.Sprintf(`"service of %s"`, tenant), "--tenant", tenant, "--data", s.data, "--server", s.NATS)
+	}
+	for i, tenant := range tenants {
+		for _, want := range []string{"from " + tenant, "service of " + tenant} {
+			e := desks[i].message()
+			if string(e.Payload) != fmt.Sprintf("%q", want) {
+				t.Errorf("%s got %s, want %s", tenant, e.raw, want)
+			}
+			desks[i].ack(e.Seq)
+		}
+	}
+	for i := range tenants {
+		desks[i].silent(quiet)
+	}
+	var rows []struct {
+		Name    string
+		Served  bool
+		Devices int
+	}
+	list := func() string {
+		out := must(t, "tenants", "ls", "--json", "--data", s.data, "--server", s.NATS)
+		if err := json.Unmarshal([]byte(out), &rows); err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	if out := list(); len(rows) != 3 || rows[0].Name != "default" || !rows[1].Served || rows[2].Devices != 2 {
+		t.Errorf("listed %s", out)
+	}
+
+	// What ends credentials of one leaves the others alone.
+	must(t, "revoke", "all", "--tenant", "acme", "--data", s.data, "--server", s.NATS)
+	for _, d := range []*device{phones[1], desks[1]} {
+		d.wantError("DEVICE_REVOKED")
+		d.wantClose(4003)
+	}
+	phones[0].beat()
+	again := connect(t, s, "alice/phone", object{"authToken": s.bearer(t, "acme", "alice/phone")})
+
+	// Nor does removing it, which ends all of it, also for who comes later.
+	old, creds := s.bearer(t, "acme", "alice/phone"), s.in(t, "acme", "creds", "device", "alice/watch")
+	service := s.in(t, "acme", "creds", "service", "billing")
+	must(t, "tenants", "rm", "acme", "--yes", "--data", s.data, "--server", s.NATS)
+	again.wantError("DEVICE_REVOKED")
+	again.wantClose(4003)
+	s.refuses(t, old)
+	for _, c := range []string{creds, service} {
+		if nc, err := nats.Connect(s.NATS, credsOption(t, c), nats.ErrorHandler(nobody)); err == nil {
+			nc.Close()
+			t.Error("a credential of a removed tenant connects to NATS")
+		}
+	}
+	phones[2].beat()
+	s.tenant(t, "acme") // another of the name
+	fresh := connect(t, s, "alice/phone", object{"authToken": s.bearer(t, "acme", "alice/phone")})
+	fresh.beat()
+	s.refuses(t, old)
+	if list(); len(rows) != 3 || rows[1].Devices != 1 {
+		t.Errorf("listed %+v", rows)
+	}
+	_, metrics := s.get(t, "/metrics")
+	for _, name := range []string{"acme", "globex"} {
+		if strings.Contains(metrics, name) {
+			t.Errorf("the metrics name %s", name)
+		}
+	}
+
+	// They are there again after a restart, and a removed one stays so.
+	s.restart(t)
+	eventually(t, func() error {
+		out := list()
+		if len(rows) != 3 || !rows[1].Served || !rows[2].Served {
+			return errors.New(out)
+		}
+		return nil
+	})
+	s.refuses(t, old)
+	connect(t, s, "alice/desk", object{"authToken": s.bearer(t, "globex", "alice/desk")}).beat()
+}
+
+func TestTenantsHaveLimits(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.tenant(t, "small", "--max-devices", "2", "--max-storage", "1MB")
+	first := connect(t, s, "alice/a", object{"authToken": s.bearer(t, "small", "alice/a")})
+	connect(t, s, "alice/b", object{"authToken": s.bearer(t, "small", "alice/b")})
+	third := greeted(t, s, dialing{})
+	token := s.bearer(t, "small", "alice/c")
+	third.send(object{"id": "r", "type": "device_register", "payload": object{"authToken": token}})
+	third.wantError("RATE_LIMITED")
+	third.wantClose(4029)
+	connect(t, s, user(t)+"/x", nil).beat() // of another tenant
+	must(t, "tenants", "set", "small", "--max-devices", "3", "--max-storage", "1MB", "--data", s.data, "--server", s.NATS)
+	n := 0
+	eventually(t, func() error { // each time another device, for one that comes often is sent away
+		n++
+		_, err := newGate(s).link(s.bearer(t, "small", fmt.Sprint("alice/d", n)))
+		return err
+	})
+
+	// Past its storage the sender is told, and the other tenant goes on.
+	big := strings.Repeat("x", 100_000)
+	refused := ""
+	for n := 0; n < 30 && refused == ""; n++ {
+		first.send(object{"id": fmt.Sprint("m", n), "type": "note", "toDeviceId": "b", "requiresAck": true, "payload": big})
+		e, err := first.receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Type == "error" {
+			refused = string(e.Payload)
+		}
+	}
+	if !strings.Contains(refused, "UNAVAILABLE") {
+		t.Errorf("3 MB for a store of 1 MB: %q", refused)
+	}
+	desk, phone := connect(t, s, "bob/desk", nil), connect(t, s, "bob/phone", nil)
+	desk.tell("phone", "fits", nil)
+	if e := phone.message(); string(e.Payload) != `"fits"` {
+		t.Errorf("got %s", e.raw)
+	}
+	first.beat()
+}
+
+// A code of one tenant is none of another, and nobody is told which there are.
+func TestTenantsEnrolTheirOwn(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.tenant(t, "acme")
+	code := func(tenant string) string {
+		var c struct{ Code string }
+		decode(t, []byte(s.in(t, tenant, "enroll", "code", "--user", "alice", "--json", "--server", s.NATS)), &c)
+		return c.Code
+	}
+	url := "http" + strings.TrimSuffix(strings.TrimPrefix(s.Devices, "ws"), "/v1/ws")
+	enroll := func(tenant, code string) result {
+		out := filepath.Join(t.TempDir(), "phone.creds")
+		return rccs(t, "", "enroll", "--url", url, "--code", code, "--device", "phone", "--out", out, "--tenant", tenant)
+	}
+	if r := enroll("acme", code("acme")); r.status != 0 {
+		t.Errorf("its own code: %s", r.stderr)
+	}
+	var said []string
+	for tenant, c := range map[string]string{"acme": code("default"), "default": code("acme"), "nobody": code("acme"), "nothing": code("default")} {
+		r := enroll(tenant, c)
+		if r.status == 0 {
+			t.Errorf("%s takes a code of another", tenant)
+		}
+		said = append(said, r.stderr)
+	}
+	for _, text := range said[1:] {
+		if text != said[0] {
+			t.Errorf("told apart: %q and %q", text, said[0])
+		}
+	}
+}

@@ -1,0 +1,240 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/edge"
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/topic"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// edgeTenantOptions say which tenant's devices an edge is to serve.
+type edgeTenantOptions struct {
+	name    string
+	account string // its public key
+	jwt     string // as far as it is known; empty: what is stored counts
+	dial    dialer
+	drains  bool // its operators may drain the edge
+}
+
+// edgeTenant is what an edge runs for one tenant: connections, hub, roster.
+type edgeTenant struct {
+	edgeTenantOptions
+	edge    *edgePart
+	conns   []*nats.Conn
+	core    *nats.Conn
+	fetch   *nats.Conn
+	pub     *inbox.Publisher
+	hub     *inbox.Hub
+	roster  *roster.Roster
+	topics  *topic.Hub
+	tenant  *edge.Tenant
+	changes *reader.Reader // of the account
+}
+
+// serve returns when the tenant's devices can connect. On an error nothing of it
+// is left running.
+func (p *edgePart) serve(ctx context.Context, opts edgeTenantOptions) (err error) {
+	t := &edgeTenant{edgeTenantOptions: opts, edge: p}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, t.stop(context.WithoutCancel(ctx)))
+		}
+	}()
+	if err := t.openInbox(ctx); err != nil {
+		return err
+	}
+	if opts.jwt != "" {
+		if err := p.verifier.Update(opts.jwt); err != nil {
+			return err
+		}
+	}
+	t.changes, err = followAccount(t.core, p.verifier, p.opts.logger, func(string) { p.server.Recheck() })
+	if err != nil {
+		return err
+	}
+	if err := t.changes.Start(ctx); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tenants[opts.account] = t
+	return nil
+}
+
+// drop ends what runs for a tenant whose credentials are not good any more, as
+// the JWTs of removed accounts say.
+func (p *edgePart) drop(ctx context.Context, account string, removed []string) error {
+	if err := p.forget(removed); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	t := p.tenants[account]
+	delete(p.tenants, account)
+	p.mu.Unlock()
+	if t == nil {
+		return nil
+	}
+	return errors.Join(p.server.Expel(ctx, t.tenant), t.stop(ctx))
+}
+
+// forget has the edge refuse what was issued in accounts that were removed.
+func (p *edgePart) forget(removed []string) error {
+	for _, token := range removed {
+		if err := p.verifier.Update(token); err != nil && !errors.Is(err, auth.ErrStale) {
+			return err
+		}
+	}
+	return nil
+}
+
+// of finds the tenant of an account.
+func (p *edgePart) of(account string) (*edge.Tenant, bool) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	t := p.tenants[account]
+	if t == nil {
+		return nil, false
+	}
+	return t.tenant, true
+}
+
+// openInbox connects, and starts what reads and writes streams.
+func (t *edgeTenant) openInbox(ctx context.Context) error {
+	p := t.edge
+	var err error
+	t.pub, err = inbox.NewPublisher(func(opts ...nats.Option) (*nats.Conn, error) { return t.dial("publish", opts...) }, p.opts.logger)
+	if err != nil {
+		return err
+	}
+	var conns [4]*nats.Conn
+	for i, name := range []string{"read", "fetch", "roster", "core"} {
+		nc, err := t.dial(name)
+		if err != nil {
+			return err
+		}
+		conns[i] = nc
+		t.conns = append(t.conns, nc)
+	}
+	t.fetch, t.core = conns[1], conns[3]
+	t.hub, err = inbox.New(inbox.Options{
+		Read: conns[0], Fetch: conns[1], Publish: t.pub, Logger: p.opts.logger,
+		Restarted: func(string) { p.restarts.Inc() }, MaxUnacked: p.opts.inboxLimit,
+	})
+	if err != nil {
+		return err
+	}
+	if err := t.hub.Start(ctx); err != nil {
+		t.hub = nil
+		return err
+	}
+	return t.openTenant(ctx, conns[2])
+}
+
+// openTenant starts what knows the devices, and what passes on what is not
+// stored.
+func (t *edgeTenant) openTenant(ctx context.Context, read *nats.Conn) error {
+	p := t.edge
+	devices, err := roster.New(roster.Options{
+		Read: read, Logger: p.opts.logger, Put: t.put, Edge: &p.opts.edge,
+		Changed: func(c roster.Change) { t.tenant.Presence(c) },
+		Lost:    func(k subjects.Key, epoch uint64) { t.tenant.Lost(k, epoch) },
+	})
+	if err != nil {
+		return err
+	}
+	topics, err := topic.New(topic.Options{Read: read, Fetch: t.fetch, Logger: p.opts.logger})
+	if err != nil {
+		return err
+	}
+	if err := topics.Start(ctx); err != nil {
+		return err
+	}
+	t.topics = topics
+	opts := edge.TenantOptions{Inbox: t.hub, Publisher: t.pub, Roster: devices, Topics: topics, Core: t.core, Logger: p.opts.logger}
+	if t.drains {
+		opts.Drain = p.drain
+	}
+	if t.tenant, err = edge.NewTenant(ctx, opts); err != nil {
+		return err
+	}
+	if err := devices.Start(ctx); err != nil {
+		return err
+	}
+	t.roster = devices
+	return nil
+}
+
+// put stores a roster's entry.
+func (t *edgeTenant) put(msg *nats.Msg, done func(uint64, error)) { putEntry(t.pub, msg, done) }
+
+func putEntry(pub *inbox.Publisher, msg *nats.Msg, done func(uint64, error)) {
+	pub.Publish(msg, func(r inbox.Receipt, err error) {
+		if inbox.Lost(err) {
+			err = roster.ErrConflict
+		}
+		done(r.Seq, err)
+	})
+}
+
+// stop ends it, acknowledgements stored. Its devices must have gone.
+func (t *edgeTenant) stop(ctx context.Context) error {
+	var errs []error
+	if t.changes != nil {
+		errs = append(errs, t.changes.Stop(ctx))
+	}
+	if t.roster != nil {
+		errs = append(errs, t.roster.Stop(ctx))
+	}
+	if t.tenant != nil {
+		t.tenant.Close()
+	}
+	if t.topics != nil {
+		errs = append(errs, t.topics.Stop(ctx))
+	}
+	if t.hub != nil {
+		errs = append(errs, t.hub.Stop(ctx))
+	}
+	if t.pub != nil {
+		t.pub.Stop()
+	}
+	for _, nc := range t.conns {
+		nc.Close()
+	}
+	return errors.Join(errs...)
+}
+
+// healthy returns why the tenant's devices cannot be served.
+func (t *edgeTenant) healthy() error {
+	if !t.pub.Connected() {
+		return errors.New("the edge is not connected to NATS for publishing")
+	}
+	for _, nc := range t.conns {
+		if !nc.IsConnected() {
+			return errors.New("the edge is not connected to NATS")
+		}
+	}
+	if err := t.topics.Healthy(silence); err != nil {
+		return err
+	}
+	if err := t.roster.Healthy(silence); err != nil {
+		return err
+	}
+	return t.hub.Healthy(silence)
+}
+
+// ofTenant says which tenant an error is about, unless it is the default one.
+func ofTenant(name string, err error) error {
+	if err == nil || name == "" || name == auth.DefaultTenant {
+		return err
+	}
+	return fmt.Errorf("tenant %s: %w", name, err)
+}

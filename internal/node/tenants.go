@@ -1,0 +1,234 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/coordinator"
+	"github.com/rccs-io/rccs/internal/backbone"
+)
+
+// A server runs a coordinator for each tenant, and its edge serves the devices of
+// all. Which tenants there are is what the keys say, so that they come and go
+// while it runs.
+
+// lookForTenants is how often the keys are looked at.
+const lookForTenants = 500 * time.Millisecond
+
+// tenantPart is what runs for one tenant, beside its share of the edge.
+type tenantPart struct {
+	keys  *auth.Keystore
+	coord *coordinator.Coordinator
+	stops []func(context.Context) error // last in, first out
+}
+
+// upgrade gives all tenants what this version wants of them.
+func upgrade(keys *auth.Keystore) error {
+	names, err := keys.TenantNames()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		t, err := keys.Tenant(name)
+		if err != nil {
+			return err
+		}
+		if _, err := t.Upgrade(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dialer connects to the server in the tenant's account.
+func (n *Node) dialer(keys *auth.Keystore, part string) (dialer, error) {
+	cred, err := keys.PartOption(part)
+	if err != nil {
+		return nil, err
+	}
+	return func(name string, opts ...nats.Option) (*nats.Conn, error) {
+		return connect("", append([]nats.Option{n.server.InProcess(), cred, nats.Name("rccs " + part + " " + name)}, opts...)...)
+	}, nil
+}
+
+// startTenant returns when the tenant is served. On an error nothing of it is
+// left running.
+func (n *Node) startTenant(ctx context.Context, name string) (err error) {
+	keys, err := n.keys.Tenant(name)
+	if err != nil {
+		return err
+	}
+	t := &tenantPart{keys: keys}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, stopAll(context.WithoutCancel(ctx), &t.stops))
+		}
+	}()
+	dial, err := n.dialer(keys, "edge")
+	if err != nil {
+		return err
+	}
+	if err := n.ensure(ctx, dial, keys); err != nil {
+		return err
+	}
+	if err := n.startCoordinator(ctx, t); err != nil {
+		return err
+	}
+	if n.edge != nil {
+		account := keys.Account()
+		opts := edgeTenantOptions{name: name, account: account.PublicKey, jwt: account.JWT, dial: dial, drains: name == auth.DefaultTenant}
+		if err := n.edge.serve(ctx, opts); err != nil {
+			return err
+		}
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.tenants[name] = t
+	return nil
+}
+
+// running are the tenants that run.
+func (n *Node) running() []*tenantPart {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	all := make([]*tenantPart, 0, len(n.tenants))
+	for _, t := range n.tenants {
+		all = append(all, t)
+	}
+	return all
+}
+
+// stopTenants ends the coordinators. The edge has stopped.
+func (n *Node) stopTenants(ctx context.Context) error {
+	var errs []error
+	for _, t := range n.running() {
+		errs = append(errs, stopAll(ctx, &t.stops))
+	}
+	return errors.Join(errs...)
+}
+
+// follow starts and stops tenants as the keys change, until the node stops.
+func (n *Node) follow() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(lookForTenants)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				n.reconcile(ctx)
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	n.stops = append(n.stops, func(context.Context) error {
+		cancel()
+		<-done
+		return nil
+	})
+}
+
+// reconcile starts the tenants that the keys have and that do not run, and stops
+// those that they do not have any more. What fails is told, and tried again.
+func (n *Node) reconcile(ctx context.Context) {
+	names, err := n.keys.TenantNames()
+	if err != nil {
+		n.opts.Logger.Error("which tenants there are is not known", "err", err)
+		return
+	}
+	for _, t := range n.running() {
+		name := t.keys.Account().Name
+		if slices.Contains(names, name) && !n.replaced(t) {
+			continue
+		}
+		if err := n.removeTenant(ctx, t); err != nil {
+			n.opts.Logger.Error("a removed tenant did not end in order", "tenant", name, "err", err)
+		} else {
+			n.opts.Logger.Info("tenant removed", "tenant", name)
+		}
+	}
+	for _, name := range names {
+		n.mu.Lock()
+		_, runs := n.tenants[name]
+		n.mu.Unlock()
+		if runs {
+			continue
+		}
+		if err := n.addTenant(ctx, name); err != nil && ctx.Err() == nil {
+			n.opts.Logger.Error("tenant is not served, trying again", "tenant", name, "err", err)
+		} else if err == nil {
+			n.opts.Logger.Info("tenant is served", "tenant", name)
+		}
+	}
+}
+
+// replaced says whether the keys have another tenant of the name by now.
+func (n *Node) replaced(t *tenantPart) bool {
+	now, err := n.keys.Tenant(t.keys.Account().Name)
+	return err == nil && now.Account().PublicKey != t.keys.Account().PublicKey
+}
+
+// addTenant makes the server trust the tenant's accounts, and serves it.
+func (n *Node) addTenant(ctx context.Context, name string) error {
+	keys, err := n.keys.Tenant(name)
+	if err != nil {
+		return err
+	}
+	if err := n.update(keys.Account()); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return n.startTenant(ctx, name)
+}
+
+// removeTenant ends the connections of a tenant that was removed, deletes its
+// streams and has this server refuse what was issued for it.
+func (n *Node) removeTenant(ctx context.Context, t *tenantPart) error {
+	name := t.keys.Account().Name
+	n.mu.Lock()
+	delete(n.tenants, name)
+	n.mu.Unlock()
+	var errs []error
+	removed, err := n.keys.Removed()
+	if err != nil {
+		return err
+	}
+	if n.edge != nil {
+		errs = append(errs, n.edge.drop(ctx, t.keys.Account().PublicKey, removed))
+	}
+	errs = append(errs, stopAll(ctx, &t.stops), n.deleteStreams(ctx, t.keys))
+	for _, token := range removed { // past that, not even a part of RCCS gets in
+		if err := n.server.UpdateAccount(token); err != nil && !errors.Is(err, backbone.ErrStale) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (n *Node) deleteStreams(ctx context.Context, keys *auth.Keystore) error {
+	dial, err := n.dialer(keys, "edge")
+	if err != nil {
+		return err
+	}
+	nc, err := dial("remove")
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if err := backbone.Remove(ctx, nc); err != nil {
+		return fmt.Errorf("node: streams of %s: %w", keys.Account().Name, err)
+	}
+	return nil
+}
