@@ -24,11 +24,13 @@ const tick = 10 * time.Millisecond
 const stopWithin = 15 * time.Second
 
 // Process is a server in a process of its own. It says on its standard output
-// where it listens, in lines "devices URL" and "admin URL".
+// where it listens, in lines "devices URL", "nats URL" and "admin URL".
 type Process struct {
 	// Devices is where it takes WebSockets, Admin where it serves metrics and
 	// profiles.
 	Devices, Admin string
+	// NATS is where it takes NATS clients, if it said so before the others.
+	NATS string
 
 	pid    int
 	cmd    *exec.Cmd    // nil when it was started by another
@@ -64,6 +66,8 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 		switch key, value, _ := strings.Cut(lines.Text(), " "); key {
 		case "devices":
 			p.Devices = strings.TrimSpace(value)
+		case "nats":
+			p.NATS = strings.TrimSpace(value)
 		case "admin":
 			p.Admin = strings.TrimSpace(value)
 		}
@@ -89,6 +93,13 @@ func (p *Process) Stop() error {
 		return fmt.Errorf("bench: %s: %w\n%s", p.cmd.Path, err, p.stderr.Bytes())
 	}
 	return nil
+}
+
+// Kill ends the process as `kill -9` does, and waits for it.
+func (p *Process) Kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.rest
+	_ = p.cmd.Wait() // says that it was killed
 }
 
 // CPU is the time that the process has spent so far, in user and kernel mode,
