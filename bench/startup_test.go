@@ -65,7 +65,9 @@ func BenchmarkStartupFull(b *testing.B) {
 	}
 }
 
-func fullName(n int) bench.Name { return bench.Name{User: fmt.Sprint("u", n/2), Device: fmt.Sprint("d", n%2)} }
+func fullName(n int) bench.Name {
+	return bench.Name{User: fmt.Sprint("u", n/2), Device: fmt.Sprint("d", n%2)}
+}
 
 // fill makes the store, by NATS.
 func fill(b *testing.B, exe, data string) {
