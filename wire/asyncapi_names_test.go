@@ -180,7 +180,7 @@ func TestDocumentNamesTheSubjects(t *testing.T) {
 		doc.checkAddress(t, "routeNamed", subjects.Route("alice", subjects.Selector{DeviceType: "desktop", Any: any}))
 	}
 	doc.checkAddress(t, "routeNamed", subjects.Route("alice", subjects.Selector{Capability: "camera"}))
-	for _, name := range []string{"connection", "inbox", "event", "routeOne", "routeNamed", "rpcReply", "coordinator"} {
+	for _, name := range []string{"connection", "inbox", "event", "routeOne", "routeNamed", "rpcReply", "coordinator", "enrol"} {
 		built[name] = ""
 	}
 	sameSet(t, "channels", keys(doc.at("channels")), slices.Collect(maps.Keys(built)))

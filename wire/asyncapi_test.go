@@ -9,10 +9,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/rccs-io/rccs/wire"
 )
 
 // asyncAPI is docs/asyncapi.yaml, as JSON values.
@@ -255,4 +258,38 @@ func (s *schemas) candidates(side string, envelope map[string]any) []*jsonschema
 		}
 	}
 	return all
+}
+
+// TestSchemasTakeEnrolments: what is sent and answered fits the document, and
+// what lacks something does not.
+func TestSchemasTakeEnrolments(t *testing.T) {
+	t.Parallel()
+	doc := readAsyncAPI(t)
+	check := func(name string, v any, good bool) {
+		t.Helper()
+		text, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		value, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := doc.schema(t, "components", "schemas", name).Validate(value); (err == nil) != good {
+			t.Errorf("%s as %s: %v", text, name, err)
+		}
+	}
+	e := wire.Enrollment{Code: "ABCD-EFGH", Tenant: "acme", Device: "phone", PublicKey: "UABC", Time: time.Unix(1_700_000_000, 5).UTC()}
+	signed, err := e.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	check("SignedRequest", signed, false) // it is not signed
+	signed.Sig = "c2ln"
+	check("SignedRequest", signed, true)
+	check("Enrollment", e, true)
+	check("Enrollment", map[string]any{"publicKey": "UABC"}, false)
+	check("Enrollment", map[string]any{"time": "2025-01-01T00:00:00Z"}, false)
+	check("Enrolled", wire.Enrolled{JWT: "e", User: "u", Device: "d"}, true)
+	check("Enrolled", map[string]any{"jwt": "e"}, false)
 }
