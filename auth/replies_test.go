@@ -16,6 +16,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -156,6 +157,11 @@ func (g *gap) tryAnswers(t *testing.T, c client, stream jetstream.Stream, to str
 	} {
 		ask(subject, body, nil)
 	}
+	// A fast batch is answered on its reply subject, of which the end says so, and
+	// which NATS passes on beside the one of its own.
+	if err := c.PublishMsg(&nats.Msg{Subject: "rccs.inbox.carol.phone.low", Reply: to + ".batch.1.fail.1.0.$FI", Header: nats.Header{"Nats-Request-Info": {`{"reply":"` + to + `"}`}}, Data: body}); err != nil {
+		t.Fatal(err)
+	}
 	for _, header := range []nats.Header{{"Nats-Trace-Dest": {to}}, {"Nats-Trace-Dest": {to}, "Nats-Trace-Only": {"true"}}} {
 		ask("rccs.inbox.carol.phone.low", body, header)
 	}
@@ -189,6 +195,154 @@ func (g *gap) tryAnswers(t *testing.T, c client, stream jetstream.Stream, to str
 				}
 			}
 		}
+	}
+}
+
+// What NATS says of who asks, when a request crosses accounts, is its own, and not
+// what the requester has written there.
+func TestAServiceAsksAsNobodyElse(t *testing.T) {
+	t.Parallel()
+	g := newGap(t)
+	c := g.service(t)
+	for _, account := range []string{g.keys.System().PublicKey, "nobody"} {
+		forged := `{"acc":"` + account + `","svc":"` + account + `"}`
+		for _, header := range []nats.Header{
+			{"Nats-Request-Info": {forged}}, {"Nats-Request-Info": {forged, forged}}, {"A-Nats-Request-Info": {"x"}, "Nats-Request-Info": {forged}},
+		} {
+			answer, err := c.RequestMsgWithContext(g.ctx, &nats.Msg{Subject: "$JS.API.STREAM.NAMES", Header: header})
+			if must(t, answer, err); !bytes.Contains(answer.Data, []byte(subjects.StreamTopic)) {
+				t.Errorf("asked as %s: %s", forged, answer.Data)
+			}
+		}
+	}
+}
+
+// The edges' own consumers are on a stream of which services may make and delete
+// consumers. A service that knew one could have all devices of an edge miss topics.
+func TestAServiceFindsNoConsumerOfRCCS(t *testing.T) {
+	t.Parallel()
+	g := newGap(t)
+	heard := make(chan string, 1)
+	own, err := reader.New(reader.Options{
+		Conn: g.part, Stream: subjects.StreamTopic, Heartbeat: time.Second,
+		Handle: func(e reader.Entry) { heard <- e.Subject },
+	})
+	must(t, own, err)
+	if err := own.Start(g.ctx); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = own.Stop(context.WithoutCancel(t.Context())) })
+	stream, err := g.js.Stream(g.ctx, subjects.StreamTopic)
+	must(t, stream, err)
+	names := stream.ConsumerNames(g.ctx)
+	name := <-names.Name()
+
+	c := g.service(t)
+	js, err := jetstream.New(c.Conn)
+	must(t, js, err)
+	theirs, err := js.Stream(g.ctx, subjects.StreamTopic)
+	must(t, theirs, err)
+	made, err := theirs.CreateOrUpdateConsumer(g.ctx, jetstream.ConsumerConfig{Durable: "billing"})
+	must(t, made, err)
+	listed := theirs.ConsumerNames(g.ctx)
+	for found := range listed.Name() {
+		if found != "billing" {
+			t.Errorf("lists the name %s", found)
+		}
+	}
+	infos := theirs.ListConsumers(g.ctx)
+	for found := range infos.Info() {
+		if found.Name != "billing" {
+			t.Errorf("lists %s", found.Name)
+		}
+	}
+	if err := errors.Join(listed.Err(), infos.Err()); err != nil {
+		t.Error(err)
+	}
+	// Nor can one that knows the name change it.
+	if err := theirs.DeleteConsumer(g.ctx, name); !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		t.Errorf("deletes it: %v", err)
+	}
+	if info, err := theirs.Consumer(g.ctx, name); !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		t.Errorf("looks it up: %v, %v", info, err)
+	}
+	if _, err := theirs.CreateOrUpdateConsumer(g.ctx, jetstream.ConsumerConfig{Name: name, FilterSubject: "rccs.topic.other"}); err == nil {
+		t.Error("changes it")
+	}
+	if err := theirs.DeleteConsumer(g.ctx, "billing"); err != nil {
+		t.Error(err)
+	}
+	ack, err := js.Publish(g.ctx, "rccs.topic.news", nil)
+	must(t, ack, err)
+	select {
+	case <-heard:
+	case <-g.ctx.Done():
+		t.Error("the reader does not hear the topic")
+	}
+}
+
+// later has the service store a delayed message.
+func (g *gap) later(t *testing.T, c client, subject string, header nats.Header, body string) error {
+	t.Helper()
+	js, err := jetstream.New(c.Conn)
+	must(t, js, err)
+	_, err = js.PublishMsg(g.ctx, &nats.Msg{Subject: subject, Header: header, Data: []byte(body)})
+	return err
+}
+
+// What is delayed comes to an inbox, when its time has come, and to no other
+// subject. A header that has a message take the place of all others does not.
+func TestADelayedMessageComesToAnInboxOnly(t *testing.T) {
+	t.Parallel()
+	g := newGap(t)
+	c := g.service(t)
+	at := time.Now().Add(time.Hour).Format(time.RFC3339)
+	for _, to := range []string{
+		g.bob, "$JS.API.STREAM.PURGE." + subjects.StreamInbox, subjects.Event(phone.Key(), "online"), subjects.DeviceSubject(phone.Key()),
+		"rccs.due.>", "rccs.due.*.phone.low", "rccs.due.a.b.c.d", "rccs.api.STREAM.PURGE." + subjects.StreamLater,
+	} {
+		if err := g.later(t, c, "rccs.later.x.phone.low.one", nats.Header{"Nats-Schedule": {"@at " + at}, "Nats-Schedule-Target": {to}}, ""); err == nil {
+			t.Errorf("may come to %s", to)
+		}
+	}
+}
+
+// A service may cancel what is delayed, and a message that takes the place of all
+// others does it at once.
+func TestOpen_AServiceCancelsAllThatIsDelayed(t *testing.T) {
+	t.Parallel()
+	g := newGap(t)
+	c := g.service(t)
+	if err := g.later(t, c, "rccs.later.bob.phone.low.one", nil, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.later(t, c, "rccs.later.x.phone.low.two", nats.Header{"Nats-Rollup": {"all"}}, ""); err != nil {
+		t.Fatal(err)
+	}
+	g.becomes(t, subjects.StreamLater, "rccs.later.bob.phone.low.one", 0)
+}
+
+// A service may have a delayed message be a copy of another that is delayed, for
+// whomever that is, come to an inbox of its choice.
+func TestOpen_AServiceCopiesWhatIsDelayed(t *testing.T) {
+	t.Parallel()
+	g := newGap(t)
+	c := g.service(t)
+	const secret = "rccs.later.bob.phone.low.one"
+	if err := g.later(t, c, secret, nil, `"secret"`); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.later(t, c, "rccs.later.carol.phone.low.one", nats.Header{
+		"Nats-Schedule": {"@at " + time.Now().Format(time.RFC3339)}, "Nats-Schedule-Target": {"rccs.due.carol.phone.low"}, "Nats-Schedule-Source": {secret},
+	}, ""); err != nil {
+		t.Fatal(err)
+	}
+	inbox := subjects.Inbox(subjects.Address{User: "carol", Device: "phone"}.Key(), subjects.Low)
+	g.becomes(t, subjects.StreamInbox, inbox, 1)
+	stream, err := g.js.Stream(g.ctx, subjects.StreamInbox)
+	must(t, stream, err)
+	if m, err := stream.GetLastMsgForSubject(g.ctx, inbox); err != nil || string(m.Data) != `"secret"` {
+		t.Errorf("got %v, %v", m, err)
 	}
 }
 

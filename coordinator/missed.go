@@ -85,6 +85,9 @@ func (c *Coordinator) replay(ctx context.Context, req *request) (any, *wire.Erro
 		if err != nil {
 			return nil, wire.NewError(wire.BadMessage, `"to" is not USER/DEVICE: `+err.Error())
 		}
+		if to.User != from.User {
+			return nil, wire.NewError(wire.PermissionDenied, `"to" is another user's device: a service replays to devices of the same user, an operator with rccs replay to any`)
+		}
 		opts.To = to
 	}
 	if one := btoi(!q.Since.IsZero()) + btoi(q.FromSeq > 0) + btoi(q.ID != "") + btoi(q.Missed); one != 1 {

@@ -159,6 +159,7 @@ func TestErrorsHaveCodes(t *testing.T) {
 		{"replay", map[string]string{"user": "a", "device": "x"}, "BAD_MESSAGE"},
 		{"replay", map[string]any{"user": "a", "device": "x", "missed": true, "to": "x"}, "BAD_MESSAGE"},
 		{"replay", map[string]any{"user": "a", "device": "x", "missed": true, "id": "x"}, "BAD_MESSAGE"},
+		{"replay", map[string]any{"user": "a", "device": "x", "missed": true, "to": "b/x"}, "PERMISSION_DENIED"},
 		{"devices", map[string]any{"after": "x"}, "BAD_MESSAGE"},
 		{"devices", map[string]any{"limit": "x"}, "BAD_MESSAGE"},
 	} {

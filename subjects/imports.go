@@ -33,9 +33,9 @@ const (
 	topicsHeard = "rccs.heard.>"
 	allTopics   = "rccs.topic.>"
 
-	// longestRequest is how long a device may take for a part of a response.
-	longestRequest = 5 * time.Minute
-	someAnswers    = time.Minute
+	// someAnswers is what NATS falls back to, for all exports, whenever it is
+	// handed the account's JWT anew: so nothing else would hold.
+	someAnswers = 2 * time.Minute
 
 	apiPrefix     = "$JS.API."
 	guardedPrefix = "rccs.api."
@@ -59,14 +59,13 @@ func ServiceImports() []Import {
 		{Subject: "rccs.route.*.*"},
 		{Subject: "rccs.route.*.*.*"},
 		{Subject: "rccs.signal.*.*"},
-		{Subject: "rccs.rpc.*.*.*", Many: longestRequest},
+		{Subject: "rccs.rpc.*.*.*", Many: someAnswers},
 		{Local: topicsSaid, Subject: allTopics},
 		{Subject: "rccs.coordinator.*"},
 		{Subject: "$SRV.>", Many: someAnswers},
 		{Subject: "$JS.API.INFO"},
 		{Subject: "$JS.API.STREAM.NAMES"},
 		{Subject: "$JS.API.STREAM.LIST"},
-		{Subject: "$JS.FC.>"},
 		{Subject: "$JS.API.STREAM.INFO." + StreamLater},
 		guarded("STREAM.PURGE." + StreamLater),
 		{Local: allTopics, Subject: topicsHeard, Heard: true},
@@ -80,10 +79,9 @@ func ServiceImports() []Import {
 			Import{Subject: "$JS.API.DIRECT.GET." + stream, Many: someAnswers}, Import{Subject: "$JS.API.DIRECT.GET." + stream + ".>"},
 			guarded("CONSUMER.CREATE."+stream), guarded("CONSUMER.CREATE."+stream+".>"),
 			guarded("CONSUMER.DURABLE.CREATE."+stream+".>"), guarded("CONSUMER.INFO."+stream+".>"),
-			guarded("CONSUMER.LIST."+stream), Import{Subject: "$JS.API.CONSUMER.NAMES." + stream},
+			guarded("CONSUMER.LIST."+stream), guarded("CONSUMER.NAMES."+stream), guarded("CONSUMER.DELETE."+stream+".>"),
 			Import{Subject: "$JS.API.CONSUMER.MSG.NEXT." + stream + ".>", Many: someAnswers},
-			Import{Subject: "$JS.API.CONSUMER.DELETE." + stream + ".>"},
-			Import{Subject: "$JS.ACK." + stream + ".>", Many: someAnswers})
+			Import{Subject: "$JS.ACK." + stream + ".>", Many: someAnswers}, Import{Subject: "$JS.FC." + stream + ".>"})
 	}
 	for n := range all {
 		if all[n].Local == "" {
@@ -94,7 +92,8 @@ func ServiceImports() []Import {
 }
 
 // guarded is a part of JetStream's API in which a service could name a subject
-// of the tenant's account: the coordinator looks at such requests first.
+// of the tenant's account, or meet a consumer of RCCS itself: the coordinator looks
+// at such requests first.
 func guarded(api string) Import {
 	return Import{Local: apiPrefix + api, Subject: guardedPrefix + api}
 }

@@ -28,7 +28,7 @@ var may = map[string][]string{
 	"edge":              {"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/roster", "internal/topic", "subjects", "wire"},
 	"coordinator":       {"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/guard", "internal/inbox", "internal/ops", "internal/reader", "internal/roster", "subjects", "wire"},
 	"internal/reader":   {},
-	"internal/guard":    {"subjects"},
+	"internal/guard":    {"internal/reader", "subjects"},
 	"internal/direct":   {},
 	"internal/tlsfiles": {},
 	"internal/inbox":    {"internal/direct", "internal/reader", "subjects", "wire"},

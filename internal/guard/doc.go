@@ -1,6 +1,8 @@
 // Package guard passes on to JetStream what backend services ask of it, where
 // they could name a subject of the tenant's account: to create a consumer, which
-// may deliver to a subject, and to purge delayed messages.
+// may deliver to a subject, and to purge delayed messages. It also keeps the
+// consumers of RCCS itself, which are on the same streams, out of their sight: a
+// service that knew one could take its messages, delete it, or have it skip some.
 //
 // Services have an account of their own, which imports of the tenant's what
 // [subjects.ServiceImports] lists. A request that is listed there as guarded comes

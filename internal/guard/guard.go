@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -93,11 +94,21 @@ func (g *Guard) answer(m *nats.Msg) {
 		reply.Data = refused.answer(kind)
 	} else {
 		ctx, cancel := context.WithTimeout(g.ctx, within)
-		answer, err := g.nc.RequestMsgWithContext(ctx, &nats.Msg{Subject: subjects.JetStreamAPI(api...), Header: kept(m.Header), Data: body})
-		cancel()
+		defer cancel()
+		ask := func(body []byte) ([]byte, error) {
+			answer, err := g.nc.RequestMsgWithContext(ctx, &nats.Msg{Subject: subjects.JetStreamAPI(api...), Header: kept(m.Header), Data: body})
+			if err != nil {
+				return nil, err
+			}
+			return answer.Data, nil
+		}
+		answer, err := ask(body)
+		if err == nil && isList(api) {
+			answer, err = withoutOurs(answer, ask, body)
+		}
 		switch {
 		case err == nil:
-			reply.Data = shown(answer.Data)
+			reply.Data = shown(answer)
 		case errors.Is(err, nats.ErrNoResponders):
 			reply.Data = (&refusal{503, 10008, "JetStream system temporarily unavailable"}).answer(kind)
 		default:
@@ -150,14 +161,22 @@ func (r *refusal) answer(kind string) []byte {
 // JetStream with, or why it is refused.
 func examine(api []string, body []byte) (kind string, pass []byte, refused *refusal) {
 	what := strings.Join(api[:min(2, len(api))], ".")
+	kind = strings.ToLower(strings.ReplaceAll(what, ".", "_")) + "_response"
 	switch what {
-	case "CONSUMER.INFO":
-		return "consumer_info_response", body, nil
-	case "CONSUMER.LIST":
-		return "consumer_list_response", body, nil
+	case "CONSUMER.INFO", "CONSUMER.DELETE":
+		if namesOurs(api) {
+			return kind, nil, &refusal{404, 10014, "consumer not found"}
+		}
+		return kind, body, nil
+	case "CONSUMER.LIST", "CONSUMER.NAMES":
+		return kind, body, nil
 	case "CONSUMER.CREATE", "CONSUMER.DURABLE":
+		kind = "consumer_create_response"
+		if namesOurs(api) {
+			return kind, nil, refuse("names that begin with %s are taken by RCCS: choose another", reader.ConsumerPrefix)
+		}
 		pass, refused = examineConsumer(body)
-		return "consumer_create_response", pass, refused
+		return kind, pass, refused
 	case "STREAM.PURGE":
 		pass, refused = examinePurge(body)
 		return "stream_purge_response", pass, refused

@@ -2,6 +2,8 @@ package guard
 
 import (
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,6 +32,12 @@ func TestExamine(t *testing.T) {
 		"no object":          {"CONSUMER.CREATE.S", `[]`, "", "not a JSON object"},
 		"nothing":            {"CONSUMER.CREATE.S", ``, "", "not a JSON object"},
 		"look up":            {"CONSUMER.INFO.S.x", ``, ``, ""},
+		"delete":             {"CONSUMER.DELETE.S.x", ``, ``, ""},
+		"delete ours":        {"CONSUMER.DELETE.S.rccs-reader-x", ``, "", "consumer not found"},
+		"look up ours":       {"CONSUMER.INFO.S.rccs-reader-x", ``, "", "consumer not found"},
+		"change ours":        {"CONSUMER.CREATE.S.rccs-reader-x", `{"config":{}}`, "", "taken by RCCS"},
+		"change, filtered":   {"CONSUMER.CREATE.S.rccs-reader-x.a.b", `{"config":{}}`, "", "taken by RCCS"},
+		"change, as of old":  {"CONSUMER.DURABLE.CREATE.S.rccs-reader-x", `{"config":{}}`, "", "taken by RCCS"},
 		"cancel":             {"STREAM.PURGE.RCCS_LATER", `{"filter":"rccs.later.a.b.low.x"}`, `{"filter":"rccs.later.a.b.low.x"}`, ""},
 		"cancel a user's":    {"STREAM.PURGE.RCCS_LATER", `{"filter":"rccs.later.a.>"}`, `{"filter":"rccs.later.a.\u003e"}`, ""},
 		"cancel all":         {"STREAM.PURGE.RCCS_LATER", `{"filter":"rccs.later.*.b.low.x"}`, "", "name what to cancel"},
@@ -51,7 +59,7 @@ func TestExamine(t *testing.T) {
 						Description   string
 					}
 				}
-				if err := json.Unmarshal(refused.answer(kind), &answer); err != nil || answer.Error.Code != 400 || !strings.HasPrefix(answer.Type, "io.nats.jetstream.api.v1.") {
+				if err := json.Unmarshal(refused.answer(kind), &answer); err != nil || answer.Error.Code/100 != 4 || !strings.HasPrefix(answer.Type, "io.nats.jetstream.api.v1.") {
 					t.Errorf("answered %+v, %v", answer, err)
 				}
 				return
@@ -60,6 +68,59 @@ func TestExamine(t *testing.T) {
 				t.Errorf("%q, %+v, want %q", pass, refused, c.want)
 			}
 		})
+	}
+}
+
+// The consumers of RCCS are in no page of a list, and each other one is in one.
+func TestListsAreWithoutOurs(t *testing.T) {
+	t.Parallel()
+	const limit, total = 4, 23
+	for _, names := range []bool{true, false} {
+		var all []string
+		for n := range total {
+			name := fmt.Sprintf("c%d", n)
+			if n%3 == 0 {
+				name = "rccs-reader-" + name
+			}
+			if names {
+				all = append(all, fmt.Sprintf("%q", name))
+			} else {
+				all = append(all, fmt.Sprintf(`{"name":%q,"config":{"name":"x"}}`, name))
+			}
+		}
+		ask := func(body []byte) ([]byte, error) { // as JetStream answers
+			var want struct{ Offset int }
+			if err := json.Unmarshal(body, &want); err != nil {
+				return nil, err
+			}
+			return fmt.Appendf(nil, `{"type":"t","total":%d,"offset":%d,"limit":%d,"missing":["rccs-reader-m"],"consumers":[%s]}`,
+				total, want.Offset, limit, strings.Join(all[want.Offset:min(want.Offset+limit, total)], ",")), nil
+		}
+		var found []string
+		for offset := 0; ; {
+			body := fmt.Appendf(nil, `{"offset":%d}`, offset)
+			first, err := ask(fmt.Appendf(nil, `{"offset":%d}`, min(offset, total)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer, err := withoutOurs(first, ask, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got page
+			if err := json.Unmarshal(answer, &got); err != nil || got.Offset != offset || len(got.Consumers) > limit || strings.Contains(string(answer), "rccs-reader-") {
+				t.Fatalf("from %d: %s, %v", offset, answer, err)
+			}
+			for _, c := range got.Consumers {
+				found = append(found, nameOf(c))
+			}
+			if offset += len(got.Consumers); offset >= got.Total || len(got.Consumers) == 0 {
+				break
+			}
+		}
+		if len(found) != total*2/3 || !slices.IsSortedFunc(found, func(a, b string) int { return len(a) - len(b) }) {
+			t.Errorf("found %v", found)
+		}
 	}
 }
 
@@ -89,7 +150,7 @@ func FuzzExamine(f *testing.F) {
 			return // JetStream refuses it
 		}
 		switch what := strings.Join(tokens[:min(2, len(tokens))], "."); {
-		case what == "CONSUMER.INFO" || what == "CONSUMER.LIST":
+		case slices.Contains([]string{"CONSUMER.INFO", "CONSUMER.LIST", "CONSUMER.NAMES", "CONSUMER.DELETE"}, what): // name no subject
 		case request.Config.DeliverSubject != "" && !strings.HasPrefix(request.Config.DeliverSubject, subjects.DeliverPrefix+"_INBOX."):
 			if what != "STREAM.PURGE" {
 				t.Errorf("%s delivers to %q", body, request.Config.DeliverSubject)

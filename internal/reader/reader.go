@@ -2,6 +2,7 @@ package reader
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,11 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
+
+// ConsumerPrefix begins the names of readers' consumers. What follows cannot be
+// guessed: who may make and delete consumers on the same stream, as services may
+// on some, must not find these.
+const ConsumerPrefix = "rccs-reader-"
 
 // Entry is one stored message. The reader never touches it again after it was
 // handed out.
@@ -218,6 +224,7 @@ func (r *Reader) state(ctx context.Context) (jetstream.StreamState, error) {
 // open makes a consumer at last+1 and asks it for messages.
 func (r *Reader) open(ctx context.Context) (*pull, error) {
 	consumer, err := r.js.CreateConsumer(ctx, r.opts.Stream, jetstream.ConsumerConfig{
+		Name:              ConsumerPrefix + rand.Text(),
 		Description:       "rccs reader",
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       r.last.Load() + 1,
