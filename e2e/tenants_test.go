@@ -201,3 +201,33 @@ func TestTenantsEnrolTheirOwn(t *testing.T) {
 		}
 	}
 }
+
+func TestTenantsAreBackedUp(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	s.tenant(t, "acme")
+	for _, tenant := range []string{"default", "acme"} {
+		must(t, "send", "alice/phone", fmt.Sprintf("%q", tenant), "--tenant", tenant, "--data", s.data, "--server", s.NATS)
+	}
+	file := filepath.Join(t.TempDir(), "all.tar")
+	must(t, "backup", "--out", file, "--data", s.data, "--server", s.NATS)
+	copied := filepath.Join(t.TempDir(), "copied")
+	must(t, "restore", file, "--data", copied)
+	again := &server{data: copied, tokens: &mint{data: copied}}
+	again.begin(t)
+	t.Cleanup(func() { _ = again.tokens.close() })
+	for _, tenant := range []string{"default", "acme"} {
+		token := s.bearer(t, tenant, "alice/phone")
+		eventually(t, func() error { // the other tenant is served a moment later
+			l, err := newGate(again).link(token)
+			if err == nil {
+				err = l.ws.Close()
+			}
+			return err
+		})
+		phone := connect(t, again, "alice/phone", object{"authToken": token})
+		if e := phone.message(); string(e.Payload) != fmt.Sprintf("%q", tenant) {
+			t.Errorf("%s got %s", tenant, e.raw)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
+	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/backup"
 )
@@ -67,6 +69,9 @@ func (env *environment) backup(ctx context.Context, f *backupFlags) error {
 	if opts.Dial, err = env.dialer(&f.target); err != nil {
 		return err
 	}
+	if opts.Tenants, err = env.otherTenants(f); err != nil {
+		return err
+	}
 	if err := recordBackup(ctx, opts.Dial, f.out); err != nil {
 		return explain(ctx, err)
 	}
@@ -83,6 +88,32 @@ func (env *environment) backup(ctx context.Context, f *backupFlags) error {
 	}
 	return env.printf("%s: %s messages in %d streams, %s, %s, in %s\n",
 		path, number(m.Messages()), len(m.Streams), size(uint64(m.Bytes())), withKeys(m), span(time.Since(begun)))
+}
+
+// otherTenants are those beside the default one, where the keys are at hand.
+func (env *environment) otherTenants(f *backupFlags) (map[string]func(...nats.Option) (*nats.Conn, error), error) {
+	if f.creds != "" || f.context != "" {
+		return nil, nil
+	}
+	keys, err := env.installed(f.data)
+	if err != nil {
+		return nil, err
+	}
+	names, err := keys.TenantNames()
+	if err != nil {
+		return nil, err
+	}
+	others := map[string]func(...nats.Option) (*nats.Conn, error){}
+	for _, name := range names {
+		if name != auth.DefaultTenant {
+			other := *env
+			other.tenant = name
+			if others[name], err = other.dialer(&f.target); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return others, nil
 }
 
 // recordBackup keeps a record that everything was read.
@@ -148,11 +179,11 @@ func (env *environment) verifyBackup(path string, asJSON bool) error {
 	if asJSON {
 		return env.json(m)
 	}
-	t := newTable(column{title: "STREAM"}, column{title: "MESSAGES", right: true}, column{title: "BYTES", right: true},
+	t := newTable(column{title: "TENANT"}, column{title: "STREAM"}, column{title: "MESSAGES", right: true}, column{title: "BYTES", right: true},
 		column{title: "FIRST", right: true}, column{title: "LAST", right: true})
 	for i := range m.Streams {
 		s := &m.Streams[i]
-		t.row(s.Name, number(s.Messages), size(s.Bytes), number(s.First), number(s.Last))
+		t.row(cmp.Or(s.Tenant, auth.DefaultTenant), s.Name, number(s.Messages), size(s.Bytes), number(s.First), number(s.Last))
 	}
 	if err := t.print(env.out, env.width()); err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/snapshot"
 )
 
@@ -31,7 +32,8 @@ type Manifest struct {
 // Stream is a stream, or that of a bucket, with where its messages are.
 type Stream struct {
 	snapshot.Stream
-	Part string `json:"part"`
+	Tenant string `json:"tenant,omitempty"` // empty: the default one
+	Part   string `json:"part"`
 }
 
 // Part is an entry of the file.
@@ -109,12 +111,14 @@ func (m *Manifest) check() error {
 		switch {
 		case !streamName.MatchString(s.Name):
 			return fmt.Errorf("its manifest has a stream %q", s.Name)
-		case streams[s.Name]:
+		case s.Tenant != "" && auth.CheckTenant(s.Tenant) != nil:
+			return fmt.Errorf("its manifest has a tenant %q", s.Tenant)
+		case streams[s.Tenant+"/"+s.Name]:
 			return fmt.Errorf("its manifest has stream %s twice", s.Name)
 		case !strings.HasPrefix(s.Part, streamsPrefix) || !parts[s.Part]:
 			return fmt.Errorf("its manifest has stream %s without its messages", s.Name)
 		}
-		streams[s.Name] = true
+		streams[s.Tenant+"/"+s.Name] = true
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -182,28 +183,47 @@ func (f *File) fill(ctx context.Context, work string, opts *RestoreOptions) (err
 		defer cancel()
 		err = errors.Join(err, server.Stop(ctx))
 	}()
+	return f.put(ctx, func(tenant string) (*nats.Conn, error) { return dialTenant(server, keys, tenant) }, opts.Progress)
+}
+
+// dialTenant connects in the account of a tenant; without a name it is the
+// default one.
+func dialTenant(server *backbone.Server, keys *auth.Keystore, tenant string) (*nats.Conn, error) {
+	keys, err := keys.Tenant(cmp.Or(tenant, auth.DefaultTenant))
+	if err != nil {
+		return nil, err
+	}
 	cred, err := keys.IssuePart("restore")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	nc, err := nats.Connect("", server.InProcess(), cred.Option(), nats.Name("rccs restore"),
+	return nats.Connect("", server.InProcess(), cred.Option(), nats.Name("rccs restore"),
 		nats.CustomInboxPrefix(subjects.PartReplyPrefix), nats.Timeout(30*time.Second))
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	return f.put(ctx, nc, opts.Progress)
 }
 
 // put makes the streams, in the order in which they were taken: what is due
 // begins to move into the inbox only when that is there.
-func (f *File) put(ctx context.Context, nc *nats.Conn, progress func(done, all int64)) error {
+func (f *File) put(ctx context.Context, dial func(tenant string) (*nats.Conn, error), progress func(done, all int64)) error {
+	conns := map[string]*nats.Conn{}
+	defer func() {
+		for _, nc := range conns {
+			nc.Close()
+		}
+	}()
 	var done, all int64
 	for i := range f.Manifest.Streams {
 		all += f.part(f.Manifest.Streams[i].Part).Size()
 	}
 	for i := range f.Manifest.Streams {
 		s := &f.Manifest.Streams[i]
+		nc := conns[s.Tenant]
+		if nc == nil {
+			var err error
+			if nc, err = dial(s.Tenant); err != nil {
+				return err
+			}
+			conns[s.Tenant] = nc
+		}
 		err := snapshot.Put(ctx, nc, &s.Stream, f.part(s.Part), func(n int) {
 			done += int64(n)
 			progress(done, all)

@@ -81,7 +81,7 @@ func TestInstallationGoesOnFromABackup(t *testing.T) {
 	if b.Keys().Created() || b.Keys().Account().PublicKey != a.Keys().Account().PublicKey {
 		t.Error("the keys are others")
 	}
-	if got := b.inbox().LastSeq; got != was.LastSeq {
+	if got := b.inbox().LastSeq; got != was.LastSeq && (got != was.LastSeq+1 || time.Now().Before(due)) {
 		t.Errorf("the inbox stream is at %d, was at %d", got, was.LastSeq)
 	}
 	p = b.device(phone)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -30,6 +31,9 @@ type SaveOptions struct {
 	// Dial makes a connection in the tenant's account that may do all there.
 	// Needed.
 	Dial func(opts ...nats.Option) (*nats.Conn, error)
+	// Tenants are the installation's other tenants, by name, with what makes
+	// a connection in the account of each.
+	Tenants map[string]func(opts ...nats.Option) (*nats.Conn, error)
 	// Data is the installation's data directory, from which keys and account
 	// JWTs are read; empty: they are left out.
 	Data string
@@ -63,19 +67,19 @@ func save(ctx context.Context, opts SaveOptions) (string, *Manifest, error) {
 	if info, err := os.Stat(opts.Out); err == nil && info.IsDir() {
 		opts.Out = filepath.Join(opts.Out, "rccs-"+time.Now().UTC().Format("20060102T150405Z")+".tar")
 	}
-	nc, err := opts.Dial()
-	if err != nil {
-		return "", nil, err
-	}
-	defer nc.Close()
 	w, err := create(opts.Out)
 	if err != nil {
 		return "", nil, err
 	}
 	defer w.abandon()
 	w.m.Version = opts.Version
-	if err := w.streams(ctx, nc, opts.Progress); err != nil {
+	if err := w.tenant(ctx, "", opts.Dial, opts.Progress); err != nil {
 		return "", nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(opts.Tenants)) {
+		if err := w.tenant(ctx, name, opts.Tenants[name], opts.Progress); err != nil {
+			return "", nil, fmt.Errorf("tenant %s: %w", name, err)
+		}
 	}
 	if err := w.installation(&opts); err != nil {
 		return "", nil, err
@@ -84,8 +88,18 @@ func save(ctx context.Context, opts SaveOptions) (string, *Manifest, error) {
 	return opts.Out, m, err
 }
 
+// tenant adds what a tenant has stored; without a name it is the default one.
+func (w *writer) tenant(ctx context.Context, name string, dial func(...nats.Option) (*nats.Conn, error), progress func(done, all int64)) error {
+	nc, err := dial()
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	return w.streams(ctx, name, nc, progress)
+}
+
 // streams adds every stream of the account.
-func (w *writer) streams(ctx context.Context, nc *nats.Conn, progress func(done, all int64)) error {
+func (w *writer) streams(ctx context.Context, tenant string, nc *nats.Conn, progress func(done, all int64)) error {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return err
@@ -105,7 +119,7 @@ func (w *writer) streams(ctx context.Context, nc *nats.Conn, progress func(done,
 	source := &snapshot.Source{Conn: nc, Direct: d, Dir: filepath.Dir(w.path)}
 	var done int64
 	for _, name := range names {
-		err := w.stream(ctx, source, name, func(n int) {
+		err := w.stream(ctx, source, tenant, name, func(n int) {
 			done += int64(n)
 			progress(done, max(all, done))
 		})
@@ -152,7 +166,7 @@ func turn(stream string) int {
 
 // stream adds one. The length of a part stands before it, so it is made beside
 // the file first.
-func (w *writer) stream(ctx context.Context, source *snapshot.Source, name string, progress func(int)) (err error) {
+func (w *writer) stream(ctx context.Context, source *snapshot.Source, tenant, name string, progress func(int)) (err error) {
 	temp, err := os.CreateTemp(source.Dir, ".rccs-backup-*") // mode 0600
 	if err != nil {
 		return err
@@ -167,10 +181,13 @@ func (w *writer) stream(ctx context.Context, source *snapshot.Source, name strin
 		return err
 	}
 	part := streamsPrefix + url.PathEscape(name) + ".s2"
+	if tenant != "" {
+		part = streamsPrefix + tenant + "/" + url.PathEscape(name) + ".s2"
+	}
 	if err := w.add(part, size, io.NewSectionReader(temp, 0, size)); err != nil {
 		return err
 	}
-	w.m.Streams = append(w.m.Streams, Stream{Stream: *taken, Part: part})
+	w.m.Streams = append(w.m.Streams, Stream{Stream: *taken, Tenant: tenant, Part: part})
 	return nil
 }
 
