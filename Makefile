@@ -39,6 +39,7 @@ build: ## Build bin/rccs
 .PHONY: test
 test: | $(NATS) ## All tests, with the race detector, in random order
 	$(GO) test -race -shuffle=on -timeout $(TEST_TIMEOUT) ./...
+	$(GO) test -run AllocationsOfAMessage ./edge # not with the race detector, under which pools lose what they hold
 
 # For how long faults are made.
 CHAOS ?= 30m

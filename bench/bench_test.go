@@ -18,6 +18,7 @@ var (
 	rccs     = flag.String("rccs", "", "the rccs `program` to measure, instead of one built from this tree")
 	during   = flag.Duration("during", time.Second, "how long each round of load lasts")
 	profiles = flag.String("profiles", "", "`directory` for profiles of the server under load")
+	churn    = flag.Duration("churn", 0, "how long devices come and go in BenchmarkChurn, which is left out without")
 	strict   = flag.Bool("strict", false, "a limit that is not kept fails the benchmark")
 )
 
@@ -34,14 +35,20 @@ const (
 	pacedRate    = 1000 // messages a second
 	pacedRounds  = 15   // times -during
 	idleDevices  = 15000
+	churnDevices = 1000 // that come and go together
 	credsDevices = 10000
-	readyWithin  = 20 * time.Second // past which a start is given up
+	churnLooks   = 6 // at memory, in the time that is asked for
+	// churnWarm is how long devices come and go before: JetStream holds the ids of
+	// two minutes.
+	churnWarm   = 150 * time.Second
+	readyWithin = 20 * time.Second // past which a start is given up
 )
 
 // The limits. docs/benchmarks.md says what they are for.
 const (
 	limitRatio   = 2.0    // of a message's CPU to the floor's
 	limitP99     = 5.0    // milliseconds
+	limitChurn   = 1.1    // times the memory after the warm-up
 	limitStartup = 1000.0 // milliseconds
 	limitCreds   = 10e3   // milliseconds
 )
@@ -289,6 +296,53 @@ func resident(b *testing.B, what string, p *bench.Process, data string) float64 
 	}
 	b.Logf("%s: %.1f MiB without connections, %.1f with %d", what, float64(before)/(1<<20), float64(after)/(1<<20), idleDevices)
 	return float64(after-before) / idleDevices / 1024
+}
+
+// BenchmarkChurn: whether memory stays when devices come and go.
+func BenchmarkChurn(b *testing.B) {
+	if *churn <= 0 {
+		b.Skip("it takes minutes: say how many with -args -churn 10m")
+	}
+	for b.Loop() {
+		server, data := serve(b)
+		tokens, err := bench.Tokens(b.Context(), program(b), data, bench.Names(churnDevices))
+		if err != nil {
+			b.Fatal(err)
+		}
+		rounds := 0
+		comeAndGo := func() {
+			rounds++
+			fleet, err := bench.Connect(b.Context(), bench.Options{URL: server.Devices, Devices: churnDevices, Tokens: tokens})
+			if err == nil {
+				err = fleet.Close()
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+		settled := func() float64 {
+			held, err := server.Settled(b.Context())
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Logf("%.1f MiB after %d connects and disconnects", float64(held)/(1<<20), rounds*churnDevices)
+			return float64(held)
+		}
+		for warm := time.Now(); time.Since(warm) < churnWarm; {
+			comeAndGo()
+		}
+		first, last := settled(), 0.0
+		began, looks := time.Now(), time.Duration(1)
+		for time.Since(began) < *churn {
+			comeAndGo()
+			if time.Since(began) > looks**churn/churnLooks {
+				last, looks = settled(), looks+1
+			}
+		}
+		b.ReportMetric(float64(rounds*churnDevices), "connects")
+		judge(b, "memory at the end over that at the beginning", last/first, limitChurn, "times")
+	}
+	b.ReportMetric(0, "ns/op")
 }
 
 // BenchmarkStartup: from the start of the process to /readyz, with no keys and

@@ -16,8 +16,11 @@ type buckets struct {
 	burst float64
 
 	mu  sync.Mutex
-	all map[string]*bucket // guarded by mu
+	all map[party]*bucket // guarded by mu
 }
+
+// party is whom a bucket counts. Users of two tenants may have one name.
+type party struct{ account, name string }
 
 type bucket struct {
 	tokens float64
@@ -29,12 +32,12 @@ func newBuckets(rate, burst float64) *buckets {
 	if rate <= 0 {
 		return nil
 	}
-	return &buckets{rate: rate, burst: max(burst, 1), all: make(map[string]*bucket)}
+	return &buckets{rate: rate, burst: max(burst, 1), all: make(map[party]*bucket)}
 }
 
 // take removes n tokens of the name, or says after how long they would be
 // there; 0 is taken.
-func (b *buckets) take(name string, n float64, now time.Time) (wait time.Duration) {
+func (b *buckets) take(name party, n float64, now time.Time) (wait time.Duration) {
 	if b == nil {
 		return 0
 	}
@@ -50,7 +53,7 @@ func (b *buckets) take(name string, n float64, now time.Time) (wait time.Duratio
 }
 
 // give puts back what was taken for nothing.
-func (b *buckets) give(name string, n float64, now time.Time) {
+func (b *buckets) give(name party, n float64, now time.Time) {
 	if b == nil {
 		return
 	}
@@ -61,10 +64,10 @@ func (b *buckets) give(name string, n float64, now time.Time) {
 }
 
 // ofLocked is the name's bucket, with what it has gained since.
-func (b *buckets) ofLocked(name string, now time.Time) *bucket {
+func (b *buckets) ofLocked(name party, now time.Time) *bucket {
 	one := b.all[name]
 	if one == nil && len(b.all) >= maxBuckets {
-		name = ""
+		name = party{}
 		one = b.all[name]
 	}
 	if one == nil {

@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/gorilla/websocket"
 )
 
 // corkBytes is how much a corked connection gathers before it writes.
@@ -23,10 +25,13 @@ var corkBuffers = sync.Pool{New: func() any { b := make([]byte, 0, corkBytes); r
 // frame from the read loop at any time.
 type cork struct {
 	net.Conn
+	plain  bool   // it carries WebSocket frames, and no TLS
 	inlet  *inlet // nil until [cork.frames], and where it cannot be
 	mu     sync.Mutex
 	buf    *[]byte // nil when not corked
 	within time.Duration
+	closed bool     // a close frame was written
+	header [10]byte // of the frame that is being written
 }
 
 // begin gathers from now on. within is how long the peer may take nothing of
@@ -71,8 +76,9 @@ func (c *cork) sendLocked(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// frames says that what is read from here on are WebSocket frames.
-func (c *cork) frames() { c.inlet = newInlet(c.Conn) }
+// frames says that what is read and written from here on are WebSocket frames.
+// It is called before anyone reads or writes them.
+func (c *cork) frames() { c.plain, c.inlet = true, newInlet(c.Conn) }
 
 // Read implements net.Conn.
 func (c *cork) Read(p []byte) (int, error) {
@@ -94,6 +100,12 @@ func (c *cork) SetReadDeadline(t time.Time) error {
 func (c *cork) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	// gorilla writes a control frame in one piece.
+	c.closed = c.closed || c.plain && len(p) > 0 && p[0] == finalClose
+	return c.writeLocked(p)
+}
+
+func (c *cork) writeLocked(p []byte) (int, error) {
 	if c.buf == nil {
 		return c.Conn.Write(p)
 	}
@@ -107,6 +119,22 @@ func (c *cork) Write(p []byte) (int, error) {
 	}
 	*c.buf = append(*c.buf, p...)
 	return len(p), nil
+}
+
+// text writes a text frame, as gorilla would: to a server a frame is a header
+// and the payload as it is, and gorilla allocates for each.
+func (c *cork) text(payload []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return websocket.ErrCloseSent
+	}
+	header := appendHeader(c.header[:0], finalText, len(payload))
+	if _, err := c.writeLocked(header); err != nil {
+		return err
+	}
+	_, err := c.writeLocked(payload)
+	return err
 }
 
 // SetWriteDeadline implements net.Conn. While corked the time given to

@@ -64,11 +64,24 @@ func header(p []byte) (size int, payload uint64) {
 	return size, payload
 }
 
-// Control frames that a connection which is otherwise idle gets.
+// First bytes of frames that are whole messages.
 const (
-	finalPing = 0x89
-	finalPong = 0x8a
+	finalText  = 0x81
+	finalClose = 0x88
+	finalPing  = 0x89
+	finalPong  = 0x8a
 )
+
+// appendHeader appends the header of a frame without a mask.
+func appendHeader(dst []byte, first byte, payload int) []byte {
+	switch {
+	case payload < 126:
+		return append(dst, first, byte(payload))
+	case payload <= 0xffff:
+		return binary.BigEndian.AppendUint16(append(dst, first, 126), uint16(payload))
+	}
+	return binary.BigEndian.AppendUint64(append(dst, first, 127), uint64(payload))
+}
 
 // control takes a whole ping or pong from the beginning of p; size 0 says that
 // there is none, or one that is not as it must be. The payload is a copy.

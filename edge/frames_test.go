@@ -62,3 +62,14 @@ func FuzzControl(f *testing.F) {
 		}
 	})
 }
+
+func TestHeaderOfAFrame(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{0, 1, 125, 126, 127, 0xffff, 0x10000, 1 << 20} {
+		h := appendHeader(nil, finalText, n)
+		size, payload := header(h)
+		if size != len(h) || payload != uint64(n) || h[0] != finalText {
+			t.Errorf("a payload of %d: % x is read as a header of %d and a payload of %d", n, h, size, payload)
+		}
+	}
+}

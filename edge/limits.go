@@ -118,12 +118,12 @@ func (c *conn) paced(e *wire.Envelope) bool {
 	return true
 }
 
-// paceName is whom a bound counts. Users of two tenants may have one name.
-func (c *conn) paceName(p pace) string {
+// paceName is whom a bound counts.
+func (c *conn) paceName(p pace) party {
 	if p.user {
-		return c.who.Account + "/" + string(c.who.Address.User)
+		return party{c.who.Account, string(c.who.Address.User)}
 	}
-	return c.who.Account + "/" + string(c.key)
+	return party{c.who.Account, string(c.key)}
 }
 
 func (p pace) amount(e *wire.Envelope) float64 {

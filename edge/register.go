@@ -58,7 +58,7 @@ func (c *conn) register(e *wire.Envelope) {
 	}
 	c.proven = true
 	c.s.known()
-	if wait := c.s.limiter.registrations.take(who.Account+"/"+string(who.Address.Key()), 1, time.Now()); wait > 0 {
+	if wait := c.s.limiter.registrations.take(party{who.Account, string(who.Address.Key())}, 1, time.Now()); wait > 0 {
 		c.s.metrics.limited.WithLabelValues("registrations").Inc()
 		err := wire.NewError(wire.RateLimited, "the device connects too often")
 		err.RetryAfter = max(wait, time.Millisecond).Round(time.Millisecond)

@@ -64,15 +64,21 @@ func (c *conn) send(e *wire.Envelope) {
 // look at the user's others. It does what [roster.Route] says of it; false
 // leaves it to that.
 func (c *conn) sendNamed(e *wire.Envelope, device subjects.DeviceID) bool {
-	key := c.peer(device)
-	if c.tenant.Roster.Get(key) == nil || e.DeliverAt.After(time.Now()) {
+	if e.DeliverAt.After(time.Now()) {
+		return false
+	}
+	o := newSingle()
+	key := o.form.Address(e, c.sender(), subjects.Address{User: c.who.Address.User, Device: device})
+	if c.tenant.Roster.Get(key) == nil {
+		o.release()
 		return false
 	}
 	if err := c.tenant.Inbox.Admit(c.s.ctx, key, 1); err != nil {
+		o.release()
 		c.fail(e, fullError(device, err))
 		return true
 	}
-	c.store(e, []subjects.DeviceID{device}, envelope.Inbox(e, c.sender(), key, 0, clone(e.Payload)))
+	c.storeSingle(e, device, o)
 	return true
 }
 

@@ -308,6 +308,9 @@ func (c *conn) flushFrame(b *burst) error {
 		frame = append(frame, ']')
 	}
 	b.count = 0
+	if c.cork != nil && c.cork.plain {
+		return c.cork.text(frame)
+	}
 	return c.ws.WriteMessage(websocket.TextMessage, frame)
 }
 

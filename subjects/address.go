@@ -52,10 +52,12 @@ type Key string
 
 // Key returns the address in its subject form.
 func (a Address) Key() Key {
-	b := make([]byte, 0, len(a.User)+len(a.Device)+1)
-	b = AppendEscape(b, string(a.User))
-	b = append(b, '.')
-	return Key(AppendEscape(b, string(a.Device)))
+	return Key(a.appendKey(make([]byte, 0, len(a.User)+len(a.Device)+1)))
+}
+
+func (a Address) appendKey(b []byte) []byte {
+	b = append(AppendEscape(b, string(a.User)), '.')
+	return AppendEscape(b, string(a.Device))
 }
 
 // Address decodes the key. The error wraps [ErrName] when k was not made by

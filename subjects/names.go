@@ -67,6 +67,12 @@ func AllInboxes() []string {
 // Inbox is the subject of one lane of a device's inbox.
 func Inbox(k Key, l Lane) string { return inboxPrefix + string(k) + "." + l.String() }
 
+// AppendInbox appends what [Inbox] is for the address.
+func AppendInbox(dst []byte, a Address, l Lane) []byte {
+	dst = a.appendKey(append(dst, inboxPrefix...))
+	return append(append(dst, '.'), l.String()...)
+}
+
 // ParseInbox cuts a stored inbox subject into the device's key and the lane.
 // It does not check the escaping of the key, which a service may have got
 // wrong; [Key.Address] does.

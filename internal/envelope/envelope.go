@@ -44,8 +44,10 @@ func Append(dst []byte, d *inbox.Delivery, to subjects.Address) []byte {
 		Replay:        replay,
 		Ephemeral:     d.Seq == 0,
 	}
-	if ms, err := strconv.ParseInt(Value(h, subjects.HeaderTTL), 10, 64); err == nil && ms > 0 {
-		e.TTLMs = ms
+	if ttl := Value(h, subjects.HeaderTTL); ttl != "" { // an error is allocated
+		if ms, err := strconv.ParseInt(ttl, 10, 64); err == nil && ms > 0 {
+			e.TTLMs = ms
+		}
 	}
 	if !wire.ValidType(e.Type) {
 		e.Type = DefaultType

@@ -44,19 +44,29 @@ func (h *headers) set(key, value string) {
 // common are the headers that each form of an envelope has.
 func common(e *wire.Envelope, from Sender) headers {
 	h := newHeaders()
+	h.common(e, from)
+	return h
+}
+
+func (h *headers) common(e *wire.Envelope, from Sender) {
 	h.set(subjects.HeaderID, e.ID)
 	h.set(subjects.HeaderType, e.Type)
 	h.set(subjects.HeaderFrom, string(from.Device))
 	h.set(subjects.HeaderTimestamp, e.Timestamp)
 	h.set(subjects.HeaderCorrelation, e.CorrelationID)
 	h.set(subjects.HeaderTrace, e.Traceparent)
-	return h
 }
 
 // durable adds what only a stored message has.
 func durable(e *wire.Envelope, from Sender, copyNumber int) headers {
-	h := common(e, from)
-	h.set(jetstream.MsgIDHeader, DedupID(from.Key, e.ID, copyNumber))
+	h := newHeaders()
+	h.durable(e, from, DedupID(from.Key, e.ID, copyNumber))
+	return h
+}
+
+func (h *headers) durable(e *wire.Envelope, from Sender, dedupID string) {
+	h.common(e, from)
+	h.set(jetstream.MsgIDHeader, dedupID)
 	h.set(subjects.HeaderCollapse, e.CollapseKey)
 	if e.TTLMs > 0 {
 		h.set(subjects.HeaderTTL, strconv.FormatInt(e.TTLMs, 10))
@@ -64,7 +74,6 @@ func durable(e *wire.Envelope, from Sender, copyNumber int) headers {
 	if e.RequiresAck {
 		h.set(subjects.HeaderAck, "true")
 	}
-	return h
 }
 
 // DedupID is unique for a sender in the whole stream: its key has no '/'. A

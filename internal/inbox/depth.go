@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -50,7 +51,7 @@ func (h *Hub) depthLocked(k subjects.Key) *depth {
 			clear(h.depths)
 		}
 		d = &depth{}
-		h.depths[k] = d
+		h.depths[subjects.Key(strings.Clone(string(k)))] = d // k may be a part of something longer
 	}
 	return d
 }

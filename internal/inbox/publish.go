@@ -49,6 +49,9 @@ func (e *StoreError) NoRoom() bool {
 type Receipt struct {
 	Seq       uint64
 	Duplicate bool // stored before, inside the dedup window; Seq is that one's
+	// Free says that nothing uses the message any more: it was sent once.
+	// Otherwise it may be on its way a second time.
+	Free bool
 }
 
 // Bounds of a publisher. A caller past them waits.
@@ -104,6 +107,7 @@ type flight struct {
 	done  func(Receipt, error)
 	at    time.Time
 	again uint8 // how often it was sent again on one connection
+	twice bool  // it was sent again, on one or another
 }
 
 // NewPublisher connects.
@@ -151,7 +155,7 @@ func (p *Publisher) open() (*nats.Conn, error) {
 // Publish sends msg and calls done once, from another goroutine or from this
 // one, when the store has answered or the publish has failed. done must not
 // block. Publish blocks while too much is unacknowledged. msg and its data
-// belong to the publisher until then.
+// belong to the publisher until then, and after it unless [Receipt.Free].
 func (p *Publisher) Publish(msg *nats.Msg, done func(Receipt, error)) {
 	p.send(flight{msg: msg, size: len(msg.Data), done: done})
 }
@@ -259,22 +263,24 @@ func (p *Publisher) receive(m *nats.Msg) {
 		return
 	}
 	receipt, err := parseAck(m)
-	if done := p.take(n); done != nil {
+	if done, free := p.take(n); done != nil {
+		receipt.Free = free
 		done(receipt, err)
 	}
 }
 
-// take removes a flight and returns its function, or nil if it has landed.
-func (p *Publisher) take(n uint64) func(Receipt, error) {
+// take removes a flight and returns its function, or nil if it has landed; free
+// says that it was sent once.
+func (p *Publisher) take(n uint64) (done func(Receipt, error), free bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if n < p.first || n >= p.first+uint64(len(p.flights)) {
-		return nil
+		return nil, false
 	}
 	f := &p.flights[n-p.first]
-	done := f.done
+	done, free = f.done, !f.twice
 	if done == nil {
-		return nil
+		return nil, false
 	}
 	p.count--
 	p.bytes -= f.size
@@ -286,7 +292,7 @@ func (p *Publisher) take(n uint64) func(Receipt, error) {
 	p.flights = p.flights[landed:]
 	p.first += uint64(landed)
 	p.room.Broadcast()
-	return done
+	return done, free
 }
 
 // watch connects again and fails what waited too long.
@@ -366,6 +372,7 @@ func (p *Publisher) resend(now time.Time) {
 		// A batch that is still being stored is not known by its ids yet.
 		if f.batch == nil && now.Sub(f.at) >= resendAfter<<f.again {
 			f.again++
+			f.twice = true
 			late = append(late, *f)
 		}
 	}
@@ -380,9 +387,10 @@ func (p *Publisher) resend(now time.Time) {
 func (p *Publisher) resendAll() {
 	p.mu.Lock()
 	again := make([]flight, 0, len(p.flights))
-	for _, f := range p.flights {
-		if f.done != nil {
-			again = append(again, f)
+	for i := range p.flights {
+		if f := &p.flights[i]; f.done != nil {
+			f.twice = true
+			again = append(again, *f)
 		}
 	}
 	p.mu.Unlock()
@@ -410,7 +418,7 @@ func (p *Publisher) expire(before time.Time) {
 		if !old {
 			return
 		}
-		if done := p.take(n); done != nil {
+		if done, _ := p.take(n); done != nil {
 			done(Receipt{}, ErrPublishTimeout)
 		}
 	}

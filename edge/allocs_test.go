@@ -1,0 +1,162 @@
+package edge
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/topic"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// sink is where the read path ends: it takes messages as a store would, and
+// answers at once.
+type sink struct {
+	Inbox
+	published int
+}
+
+func (s *sink) Admit(context.Context, subjects.Key, int) error { return nil }
+
+func (s *sink) Publish(_ *nats.Msg, done func(inbox.Receipt, error)) {
+	s.published++
+	done(inbox.Receipt{Seq: 1, Free: true}, nil)
+}
+
+func (s *sink) PublishBatch(_ []*nats.Msg, done func(inbox.BatchReceipt, error)) {
+	s.published++
+	done(inbox.BatchReceipt{First: 1}, nil)
+}
+
+func (s *sink) Find(string, string, func(uint64, error)) {}
+
+// loop says the same again and again.
+type loop struct {
+	whole, rest []byte
+}
+
+func (l *loop) Read(p []byte) (int, error) {
+	if len(l.rest) == 0 {
+		l.rest = l.whole
+	}
+	n := copy(p, l.rest)
+	l.rest = l.rest[n:]
+	return n, nil
+}
+
+// alone is the connection of alice's phone, on a socket that says frame again
+// and again, beside her registered desktop. What it sends goes to the sink.
+func alone(tb testing.TB, frame []byte) (*conn, *sink) {
+	tb.Helper()
+	env := natstest.Server(tb)
+	natstest.Streams(tb, env.Conn(tb))
+	devices, err := roster.New(roster.Options{
+		Read: env.Conn(tb), Edge: &roster.EdgeInfo{Name: "test"},
+		Put: func(_ *nats.Msg, done func(uint64, error)) { done(1, nil) },
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for _, device := range []subjects.DeviceID{"phone", "desktop"} {
+		devices.Register(subjects.Address{User: "alice", Device: device}.Key(), roster.Record{Type: "test"})
+	}
+	limits := Limits{DeviceMessages: 1e9, DeviceBytes: 1e12, UserMessages: 1e9, UserBytes: 1e12}
+	s, err := New(Options{Limits: limits, Verifier: new(auth.Verifier), Tenant: func(string) (*Tenant, bool) { return nil, false }})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s.clock.Store(time.Now().UnixNano())
+	out := new(sink)
+	tenant := &Tenant{TenantOptions: TenantOptions{Inbox: out, Publisher: out, Roster: devices, Topics: Topics(new(topic.Hub)), Core: env.Conn(tb)}}
+	c := newConn(s, upgraded(tb, &s.upgrader, &cork{Conn: &tape{in: &loop{whole: frame}}}), "")
+	phone := subjects.Address{User: "alice", Device: "phone"}
+	c.tenant, c.who, c.key, c.window = tenant, auth.Identity{Address: phone}, phone.Key(), 256
+	c.proven, c.box, c.sess = true, new(inbox.Mailbox), new(roster.Session)
+	return c, out
+}
+
+// masked is a text frame of a device.
+func masked(text string) []byte {
+	frame := []byte{0x81, 0x80 | 126, byte(len(text) >> 8), byte(len(text)), 0, 0, 0, 0}
+	return append(frame, text...)
+}
+
+// toDesktop is a message as a phone sends it.
+const toDesktop = `{"id":"018f6f2a-6f0e-7c3a-9d55-2b1f0f6d8a11","type":"user_message","toDeviceId":"desktop",` +
+	`"payload":{"text":"the build on main is green, shall I deploy?","choices":["yes","no"]},"timestamp":"2026-01-31T12:00:00.123Z"}`
+
+// readPath reads one frame, to the publisher.
+func readPath(tb testing.TB) func() {
+	c, out := alone(tb, masked(toDesktop))
+	return func() {
+		before := out.published
+		if !c.read() || out.published != before+1 {
+			tb.Fatal("a message was not published")
+		}
+	}
+}
+
+// storedMessage is one as the hub hands it out.
+func storedMessage() inbox.Delivery {
+	phone := subjects.Address{User: "alice", Device: "phone"}
+	return inbox.Delivery{Message: &inbox.Message{
+		Key: phone.Key(), Lane: subjects.Normal, Seq: 123456, Stored: time.Now().UnixNano(),
+		Header: nats.Header{
+			subjects.HeaderID: {"018f6f2a-6f0e-7c3a-9d55-2b1f0f6d8a11"}, subjects.HeaderType: {"user_message"},
+			subjects.HeaderFrom: {"desktop"}, subjects.HeaderTimestamp: {"2026-01-31T12:00:00.123Z"},
+		},
+		Data: []byte(`{"text":"the build on main is green, shall I deploy?","choices":["yes","no"]}`),
+	}}
+}
+
+// writePath writes one message that the inbox holds.
+func writePath(tb testing.TB) func() {
+	c, _ := alone(tb, nil)
+	one := &burst{to: c.who.Address, deliveries: []inbox.Delivery{storedMessage()}}
+	return func() {
+		if err := c.writeBurst(one); err != nil {
+			tb.Fatal(err)
+		}
+		c.delivered(nil, one)
+	}
+}
+
+// What a message may allocate: on its way in gorilla's reader of it, the
+// strings of its envelope, and the names under which it is stored; on its way
+// out nothing.
+func TestAllocationsOfAMessage(t *testing.T) { //nolint:paralleltest // counted for the whole process
+	if raceDetector {
+		t.Skip("pools lose what they hold on purpose")
+	}
+	for name, path := range map[string]struct {
+		run  func()
+		most float64
+	}{
+		"read":  {readPath(t), 3},
+		"write": {writePath(t), 0},
+	} {
+		if got := testing.AllocsPerRun(1000, path.run); got > path.most {
+			t.Errorf("%s: %.0f allocations a message, limit %.0f", name, got, path.most)
+		}
+	}
+}
+
+// BenchmarkReadPath: from the bytes of a frame to the publisher.
+func BenchmarkReadPath(b *testing.B) { benchmarkPath(b, readPath(b)) }
+
+// BenchmarkWritePath: from a stored message to the bytes on the socket.
+func BenchmarkWritePath(b *testing.B) { benchmarkPath(b, writePath(b)) }
+
+func benchmarkPath(b *testing.B, run func()) {
+	b.Helper()
+	b.ReportAllocs()
+	for b.Loop() {
+		run()
+	}
+}
