@@ -41,6 +41,7 @@ const (
 	// churnWarm is how long devices come and go before: JetStream holds the ids of
 	// two minutes.
 	churnWarm   = 150 * time.Second
+	churnEvery  = 4 * time.Second  // so that those ids are as many all the time
 	readyWithin = 20 * time.Second // past which a start is given up
 )
 
@@ -310,7 +311,10 @@ func BenchmarkChurn(b *testing.B) {
 			b.Fatal(err)
 		}
 		rounds := 0
+		pace := time.NewTicker(churnEvery)
+		defer pace.Stop()
 		comeAndGo := func() {
+			<-pace.C
 			rounds++
 			fleet, err := bench.Connect(b.Context(), bench.Options{URL: server.Devices, Devices: churnDevices, Tokens: tokens})
 			if err == nil {

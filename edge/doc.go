@@ -7,7 +7,8 @@
 //
 // [Server.ServeHTTP] upgrades a request, starts the connection's read loop on
 // a goroutine of its own and returns, so that net/http's buffers are freed.
-// The read loop owns all that is read; it holds no buffer while it waits. On
+// The read loop owns all that is read; while it waits it holds no buffer but
+// the 256 bytes that gorilla keeps. On
 // Linux, without TLS, it ends when nothing has come for a moment: the
 // connection is parked, and the server's lot starts it again when something
 // comes or the connection ends. A writer goroutine owns the socket's write
