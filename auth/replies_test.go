@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -307,24 +308,10 @@ func TestADelayedMessageComesToAnInboxOnly(t *testing.T) {
 	}
 }
 
-// A service may cancel what is delayed, and a message that takes the place of all
-// others does it at once.
-func TestOpen_AServiceCancelsAllThatIsDelayed(t *testing.T) {
-	t.Parallel()
-	g := newGap(t)
-	c := g.service(t)
-	if err := g.later(t, c, "rccs.later.bob.phone.low.one", nil, ""); err != nil {
-		t.Fatal(err)
-	}
-	if err := g.later(t, c, "rccs.later.x.phone.low.two", nats.Header{"Nats-Rollup": {"all"}}, ""); err != nil {
-		t.Fatal(err)
-	}
-	g.becomes(t, subjects.StreamLater, "rccs.later.bob.phone.low.one", 0)
-}
-
-// A service may have a delayed message be a copy of another that is delayed, for
-// whomever that is, come to an inbox of its choice.
-func TestOpen_AServiceCopiesWhatIsDelayed(t *testing.T) {
+// On the stream of delayed messages a header can take the body from another
+// message, for whomever that is, and another remove all others. A service's do
+// neither.
+func TestADelayedMessageTouchesNoOther(t *testing.T) {
 	t.Parallel()
 	g := newGap(t)
 	c := g.service(t)
@@ -332,16 +319,34 @@ func TestOpen_AServiceCopiesWhatIsDelayed(t *testing.T) {
 	if err := g.later(t, c, secret, nil, `"secret"`); err != nil {
 		t.Fatal(err)
 	}
-	if err := g.later(t, c, "rccs.later.carol.phone.low.one", nats.Header{
-		"Nats-Schedule": {"@at " + time.Now().Format(time.RFC3339)}, "Nats-Schedule-Target": {"rccs.due.carol.phone.low"}, "Nats-Schedule-Source": {secret},
-	}, ""); err != nil {
-		t.Fatal(err)
+	const mine = "rccs.later.carol.phone.low.one"
+	now := nats.Header{"Nats-Schedule": {"@at " + time.Now().Format(time.RFC3339)}, "Nats-Schedule-Target": {"rccs.due.carol.phone.low"}}
+	for key, value := range map[string]string{
+		"Nats-Rollup": "all", "nats-rollup": "all", "Nats-Schedule-Source": secret, "NATS-Schedule-Source": secret, "Nats-Schedule-TTL": "1s", "Nats-TTL": "1s",
+		"Nats-Batch-Id": "x", "Nats-Incr": "1",
+	} {
+		h := maps.Clone(now)
+		h[key] = []string{value}
+		if err := g.later(t, c, mine, h, ""); err == nil {
+			t.Errorf("%s: %s was taken", key, value)
+		}
+	}
+	if n := g.stored(t, subjects.StreamLater, secret); n != 1 {
+		t.Errorf("%d of bob's are left", n)
+	}
+	// One that has only its own headers comes, as it was.
+	h := maps.Clone(now)
+	h["Nats-Msg-Id"], h["Rccs-Type"] = []string{"once"}, []string{"note"}
+	for range 2 { // the second is a repeat
+		if err := g.later(t, c, mine, h, `"hello"`); err != nil {
+			t.Fatal(err)
+		}
 	}
 	inbox := subjects.Inbox(subjects.Address{User: "carol", Device: "phone"}.Key(), subjects.Low)
 	g.becomes(t, subjects.StreamInbox, inbox, 1)
 	stream, err := g.js.Stream(g.ctx, subjects.StreamInbox)
 	must(t, stream, err)
-	if m, err := stream.GetLastMsgForSubject(g.ctx, inbox); err != nil || string(m.Data) != `"secret"` {
+	if m, err := stream.GetLastMsgForSubject(g.ctx, inbox); err != nil || string(m.Data) != `"hello"` || m.Header.Get("Rccs-Type") != "note" {
 		t.Errorf("got %v, %v", m, err)
 	}
 }

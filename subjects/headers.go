@@ -34,3 +34,7 @@ const (
 	HeaderCancel  = "Rccs-Cancel"     // the id of a request that is given up
 	HeaderError   = "Rccs-Error"      // an error code of the protocol
 )
+
+// HeaderRequester is set by NATS servers on what crosses from the services'
+// account into the tenant's: of which account it is. JetStream does not store it.
+const HeaderRequester = "Nats-Request-Info"

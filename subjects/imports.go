@@ -44,6 +44,14 @@ const (
 	deliverPrefix = "rccs.deliver."
 )
 
+// GuardedLater is, where JetStream's API would stand in the subject of a guarded
+// request, what a service publishes to be delivered later; LaterPrefix is before
+// the rest of it on the stream.
+const (
+	GuardedLater = "LATER"
+	LaterPrefix  = laterPrefix
+)
+
 // HeardTopics is where the topics' stream publishes again what it has stored.
 func HeardTopics() string { return topicsHeard }
 
@@ -55,7 +63,7 @@ func ServiceMappings() map[string]string { return map[string]string{allTopics: t
 func ServiceImports() []Import {
 	all := []Import{
 		{Subject: "rccs.inbox.*.*.*"},
-		{Subject: "rccs.later.>"},
+		{Local: laterPrefix + ">", Subject: guardedPrefix + GuardedLater + ".>"},
 		{Subject: "rccs.route.*.*"},
 		{Subject: "rccs.route.*.*.*"},
 		{Subject: "rccs.signal.*.*"},

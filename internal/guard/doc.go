@@ -1,6 +1,7 @@
 // Package guard passes on to JetStream what backend services ask of it, where
 // they could name a subject of the tenant's account: to create a consumer, which
-// may deliver to a subject, and to purge delayed messages. It also keeps the
+// may deliver to a subject, and to purge delayed messages; and it stores delayed
+// messages, of which headers could touch those of others. It also keeps the
 // consumers of RCCS itself, which are on the same streams, out of their sight: a
 // service that knew one could take its messages, delete it, or have it skip some.
 //

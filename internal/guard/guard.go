@@ -71,7 +71,7 @@ func (g *Guard) Stop(ctx context.Context) {
 
 func (g *Guard) take(m *nats.Msg) {
 	// What asks by another way than the import has rights of its own.
-	if !subjects.IsClientReply(m.Reply) {
+	if m.Reply != "" && !subjects.IsClientReply(m.Reply) {
 		return
 	}
 	g.slots <- struct{}{} // given back within a bound
@@ -87,8 +87,15 @@ func (g *Guard) take(m *nats.Msg) {
 }
 
 func (g *Guard) answer(m *nats.Msg) {
-	reply := &nats.Msg{Subject: m.Reply}
 	api, _ := subjects.ParseGuarded(m.Subject)
+	if subject, ok := laterOf(api); ok {
+		g.store(m, subject)
+		return
+	}
+	if m.Reply == "" {
+		return // nobody waits
+	}
+	reply := &nats.Msg{Subject: m.Reply}
 	kind, body, refused := examine(api, m.Data)
 	if refused != nil {
 		reply.Data = refused.answer(kind)
