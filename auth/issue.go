@@ -148,7 +148,7 @@ func (k *Keystore) IssuePart(name string) (Credential, error) {
 	if err := CheckPart(name); err != nil {
 		return Credential{}, err
 	}
-	u := user{name: partPrefix + name, label: "part " + name, allow: subjects.ForPart()}
+	u := user{name: partPrefix + name, label: "part " + name, allow: subjects.ForPart(), everyKind: true}
 	u.tags = k.tenantTags()
 	return k.issue(k.tenantKey, u)
 }
@@ -173,7 +173,7 @@ func (k *Keystore) IssueSystem(name string) (Credential, error) {
 	if err := checkRole("system user", name); err != nil {
 		return Credential{}, err
 	}
-	return k.issue(k.systemKey, user{name: partPrefix + name, label: "system " + name})
+	return k.issue(k.systemKey, user{name: partPrefix + name, label: "system " + name, everyKind: true})
 }
 
 // user is what goes into a user JWT.
@@ -183,6 +183,10 @@ type user struct {
 	bearer      bool
 	expires     time.Duration
 	allow       subjects.Permissions
+	// everyKind is for parts of RCCS: all kinds of connections that NATS knows. Others
+	// are clients, over TCP or WebSockets, and neither leaf nodes, of which NATS
+	// trusts more that they say, nor MQTT clients, for which it makes streams.
+	everyKind bool
 }
 
 func checkExpiry(d time.Duration) error {
@@ -220,6 +224,9 @@ func (k *Keystore) sign(by *signer, public string, u user) (string, error) {
 	claims.Sub.Allow.Add(u.allow.Subscribe...)
 	claims.Sub.Deny.Add(u.allow.Unheard...)
 	claims.Tags.Add(u.tags...)
+	if !u.everyKind {
+		claims.AllowedConnectionTypes.Add(jwt.ConnectionTypeStandard, jwt.ConnectionTypeWebsocket)
+	}
 	if u.expires > 0 {
 		claims.Expires = time.Now().Add(u.expires).Unix()
 	}
