@@ -26,7 +26,9 @@ func TestDevicesAndServicesAreNoLeafNodes(t *testing.T) {
 	must(t, system, err)
 	answer, err := i.dial(t, system, "look").Request("$SYS.REQ.SERVER.PING.VARZ", nil, patience)
 	must(t, answer, err)
-	var varz struct{ Data struct{ Leaf struct{ Port int } } }
+	var varz struct {
+		Data struct{ Leaf struct{ Port int } }
+	}
 	if err := json.Unmarshal(answer.Data, &varz); err != nil || varz.Data.Leaf.Port == 0 {
 		t.Fatalf("%v: %s", err, answer.Data)
 	}
