@@ -62,11 +62,7 @@ func (env *environment) revoke(ctx context.Context, f *revokeFlags, name string)
 
 // change revokes, or takes a revocation back.
 func (env *environment) change(ctx context.Context, f *revokeFlags, r auth.Revocation, undo bool) error {
-	dial, err := f.dialer()
-	if err != nil {
-		return err
-	}
-	keys, err := env.installed(f.data)
+	keys, dial, err := env.at(f)
 	if err != nil {
 		return err
 	}
@@ -90,6 +86,16 @@ func (env *environment) change(ctx context.Context, f *revokeFlags, r auth.Revoc
 		return fmt.Errorf("revoked in the keys, but the servers are not known to heed it yet: %w (run it again when %s can be reached, or restart 'rccs serve')", untold, shown(f.server))
 	}
 	return err
+}
+
+// at opens the keys, and says how to reach the servers with them.
+func (env *environment) at(f *revokeFlags) (*auth.Keystore, dialFunc, error) {
+	dial, err := f.dialer()
+	if err != nil {
+		return nil, nil, err
+	}
+	keys, err := env.installed(f.data)
+	return keys, dial, err
 }
 
 func revocationName(r auth.Revocation) string {

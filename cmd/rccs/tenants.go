@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -137,11 +136,7 @@ func (env *environment) addTenant(ctx context.Context, f *tenantFlags, name stri
 	if err != nil {
 		return err
 	}
-	dial, err := f.dialer()
-	if err != nil {
-		return err
-	}
-	keys, err := env.installed(f.data)
+	keys, dial, err := env.at(&f.revokeFlags)
 	if err != nil {
 		return err
 	}
@@ -164,14 +159,19 @@ func (env *environment) addTenant(ctx context.Context, f *tenantFlags, name stri
 	return env.printf("added: %s, and served\n", name)
 }
 
+// dialPart connects in the account of the keys' tenant.
+func dialPart(dial dialFunc, keys *auth.Keystore) (*nats.Conn, error) {
+	part, err := keys.IssuePart("tenants")
+	if err != nil {
+		return nil, err
+	}
+	return dial(part)
+}
+
 // recordTenant keeps a record, with the default tenant, of what is about to be
 // done. The error says why no server can be reached.
 func (env *environment) recordTenant(ctx context.Context, dial dialFunc, keys *auth.Keystore, verb, name string) error {
-	part, err := keys.IssuePart("tenants")
-	if err != nil {
-		return err
-	}
-	nc, err := dial(part)
+	nc, err := dialPart(dial, keys)
 	if err != nil {
 		return err
 	}
@@ -200,11 +200,7 @@ func awaitTenant(ctx context.Context, dial dialFunc, keys *auth.Keystore) (err e
 }
 
 func askTenant(dial dialFunc, keys *auth.Keystore) error {
-	part, err := keys.IssuePart("tenants")
-	if err != nil {
-		return err
-	}
-	nc, err := dial(part)
+	nc, err := dialPart(dial, keys)
 	if err != nil {
 		return err
 	}
@@ -233,11 +229,7 @@ func (env *environment) setTenant(ctx context.Context, f *tenantFlags, name stri
 	if err != nil {
 		return err
 	}
-	dial, err := f.dialer()
-	if err != nil {
-		return err
-	}
-	all, err := env.installed(f.data)
+	all, dial, err := env.at(&f.revokeFlags)
 	if err != nil {
 		return err
 	}
@@ -255,110 +247,6 @@ func (env *environment) setTenant(ctx context.Context, f *tenantFlags, name stri
 		return err
 	}
 	return env.printf("changed: %s\n", name)
-}
-
-// tenantRow is a tenant as it is listed.
-type tenantRow struct {
-	Name    string      `json:"name"`
-	Account string      `json:"account"`
-	Limits  auth.Limits `json:"limits"`
-	// Devices, Stored (bytes) and Consumers are of a tenant that is served.
-	Served    bool   `json:"served"`
-	Devices   int    `json:"devices"`
-	Stored    uint64 `json:"stored"`
-	Consumers int    `json:"consumers"`
-}
-
-func newTenantsListCommand(env *environment) *cobra.Command {
-	var f tenantFlags
-	cmd := &cobra.Command{
-		Use:     "ls",
-		Short:   "List the tenants",
-		Long:    "List the tenants of the keys: their limits, and what they use where a server can be reached.",
-		Example: "  rccs tenants ls",
-		Args:    arguments(0, "none"),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return env.listTenants(cmd.Context(), &f) },
-	}
-	f.register(cmd)
-	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
-	return cmd
-}
-
-func (env *environment) listTenants(ctx context.Context, f *tenantFlags) error {
-	dial, err := f.dialer()
-	if err != nil {
-		return err
-	}
-	keys, err := env.installed(f.data)
-	if err != nil {
-		return err
-	}
-	names, err := keys.TenantNames()
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, servedWithin)
-	defer cancel()
-	rows := make([]tenantRow, 0, len(names))
-	for _, name := range names {
-		t, err := keys.Tenant(name)
-		if err != nil {
-			return err
-		}
-		row := tenantRow{Name: name, Account: t.Account().PublicKey}
-		if row.Limits, err = t.Limits(); err != nil {
-			return err
-		}
-		row.use(ctx, dial, t)
-		rows = append(rows, row)
-	}
-	if f.json {
-		return env.json(rows)
-	}
-	tab := newTable(column{title: "NAME"}, column{title: "DEVICES", right: true}, column{title: "LIMIT", right: true}, column{title: "STORED", right: true},
-		column{title: "LIMIT", right: true}, column{title: "CONSUMERS", right: true}, column{title: "LIMIT", right: true}, column{title: "ACCOUNT", least: 12})
-	most := func(n int64, text string) string {
-		if n == 0 {
-			return "-"
-		}
-		return text
-	}
-	for _, r := range rows {
-		devices, stored, consumers := strconv.Itoa(r.Devices), size(r.Stored), strconv.Itoa(r.Consumers)
-		if !r.Served {
-			devices, stored, consumers = "?", "?", "?"
-		}
-		l := r.Limits
-		tab.row(r.Name, devices, most(l.Devices, strconv.FormatInt(l.Devices, 10)), stored, most(l.StorageBytes, size(uint64(l.StorageBytes))), //nolint:gosec // never negative
-			consumers, most(l.Consumers, strconv.FormatInt(l.Consumers, 10)), r.Account)
-	}
-	return env.table(tab)
-}
-
-// use fills in what the tenant uses, if a server says so.
-func (r *tenantRow) use(ctx context.Context, dial dialFunc, keys *auth.Keystore) {
-	part, err := keys.IssuePart("tenants")
-	if err != nil {
-		return
-	}
-	nc, err := dial(part)
-	if err != nil {
-		return
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return
-	}
-	info, err := js.AccountInfo(ctx)
-	if err != nil {
-		return
-	}
-	sessions, err := online(ctx, nc)
-	if err != nil {
-		return
-	}
-	r.Served, r.Devices, r.Stored, r.Consumers = true, sessions, info.Store, info.Consumers
 }
 
 func newTenantsRemoveCommand(env *environment) *cobra.Command {
@@ -384,11 +272,7 @@ another. In a cluster do so with the keys of each server.`,
 }
 
 func (env *environment) removeTenant(ctx context.Context, f *tenantFlags, name string) error {
-	dial, err := f.dialer()
-	if err != nil {
-		return err
-	}
-	keys, err := env.installed(f.data)
+	keys, dial, err := env.at(&f.revokeFlags)
 	if err != nil {
 		return err
 	}
@@ -434,15 +318,4 @@ func awaitRefusal(ctx context.Context, dial dialFunc, cred auth.Credential) erro
 			return ctx.Err()
 		}
 	}
-}
-
-// online is how many devices are connected, as the edges say.
-func online(ctx context.Context, nc *nats.Conn) (int, error) {
-	answer, err := nc.RequestWithContext(ctx, subjects.CoordinatorEndpoint("status"), nil)
-	if err != nil {
-		return 0, err
-	}
-	var status struct{ Online int }
-	err = json.Unmarshal(answer.Data, &status)
-	return status.Online, err
 }

@@ -36,68 +36,58 @@ type Installation struct {
 // it. by is the record of it. An error that is an [*UntoldError] comes after the
 // change was made in the keys.
 func (i *Installation) Revoke(ctx context.Context, r auth.Revocation, by audit.Record) error {
-	t, unreached := i.reach(ctx, by)
-	var known known
-	if unreached == nil {
-		defer t.nc.Close()
-		known, unreached = t.known(ctx, i.Keys, r)
+	var unknown error // some keys are not known: those that are end all the same
+	err := i.apply(ctx, by, func(t *tenant, _ error) (auth.Account, []subjects.Address, error) {
+		var k known
+		k, unknown = i.known(ctx, t, r)
+		account, err := i.Keys.RevokeMany(r, k.keys)
+		return account, k.devices, err
+	})
+	if err == nil && unknown != nil {
+		return &UntoldError{unknown}
 	}
-	if err := known.issued(i.Keys, r); err != nil {
-		return err
-	}
-	account, err := i.Keys.RevokeMany(r, known.keys)
-	if err != nil {
-		return err
-	}
-	if unreached == nil {
-		unreached = t.tell(ctx, i, account, known.devices)
-	}
-	if unreached != nil {
-		return &UntoldError{unreached}
-	}
-	return nil
+	return err
 }
 
 // Undo takes a revocation back. Errors are as those of Revoke.
 func (i *Installation) Undo(ctx context.Context, r auth.Revocation, by audit.Record) error {
-	t, unreached := i.reach(ctx, by)
-	var known known
-	if unreached == nil {
-		defer t.nc.Close()
-		known, unreached = t.known(ctx, i.Keys, r)
-	}
-	if unreached != nil && r.Kind == auth.RevokedUser {
-		return fmt.Errorf("which devices the user has is asked of the servers: %w", unreached)
-	}
-	if err := known.issued(i.Keys, r); err != nil {
-		return err
-	}
-	account, err := i.Keys.Restore(r, known.keys)
-	if err != nil {
-		return err
-	}
-	if unreached == nil {
-		unreached = t.tell(ctx, i, account, nil)
-	}
-	if unreached != nil {
-		return &UntoldError{unreached}
-	}
-	return nil
+	return i.apply(ctx, by, func(t *tenant, unreached error) (auth.Account, []subjects.Address, error) {
+		if unreached != nil && r.Kind == auth.RevokedUser {
+			return auth.Account{}, nil, fmt.Errorf("which devices the user has is asked of the servers: %w", unreached)
+		}
+		k, err := i.known(ctx, t, r)
+		if err != nil {
+			return auth.Account{}, nil, err
+		}
+		account, err := i.Keys.Restore(r, k.keys)
+		return account, nil, err
+	})
 }
 
 // Change changes the tenant's account in another way. Errors are as those of
 // Revoke.
 func (i *Installation) Change(ctx context.Context, by audit.Record, change func() (auth.Account, error)) error {
+	return i.apply(ctx, by, func(*tenant, error) (auth.Account, []subjects.Address, error) {
+		account, err := change()
+		return account, nil, err
+	})
+}
+
+// apply makes a change in the keys, and tells servers of it, and services of the
+// devices. change gets a nil tenant, and why, when no server can be reached.
+func (i *Installation) apply(
+	ctx context.Context, by audit.Record, change func(t *tenant, unreached error) (auth.Account, []subjects.Address, error),
+) error {
 	t, unreached := i.reach(ctx, by)
 	if unreached == nil {
 		defer t.nc.Close()
 	}
-	account, err := change()
+	account, devices, err := change(t, unreached)
 	if err != nil {
 		return err
 	}
 	if unreached == nil {
-		unreached = t.tell(ctx, i, account, nil)
+		unreached = t.tell(ctx, i, account, devices)
 	}
 	if unreached != nil {
 		return &UntoldError{unreached}
@@ -147,7 +137,16 @@ type known struct {
 	keys    auth.Keys
 }
 
-func (t *tenant) known(ctx context.Context, keys *auth.Keystore, r auth.Revocation) (k known, err error) {
+// known is what is known here, and where the tenant can be reached, there.
+func (i *Installation) known(ctx context.Context, t *tenant, r auth.Revocation) (k known, err error) {
+	if r.Kind == auth.RevokedUser {
+		if k.keys.Derived, err = i.Keys.IssuedTo(subjects.UserID(r.Name)); err != nil {
+			return k, err
+		}
+	}
+	if t == nil {
+		return k, nil
+	}
 	switch r.Kind {
 	case auth.RevokedService, auth.RevokedAll: // all is of all keys
 		return k, nil
@@ -167,7 +166,7 @@ func (t *tenant) known(ctx context.Context, keys *auth.Keystore, r auth.Revocati
 		return k, err
 	}
 	for _, a := range list {
-		key, err := keys.DeviceKey(a)
+		key, err := i.Keys.DeviceKey(a)
 		if err != nil {
 			return k, err
 		}
@@ -175,16 +174,6 @@ func (t *tenant) known(ctx context.Context, keys *auth.Keystore, r auth.Revocati
 	}
 	k.keys.Own, err = enroll.Keys(ctx, t.js, user, "")
 	return k, err
-}
-
-// issued adds the devices of a user for which credentials were made here.
-func (k *known) issued(keys *auth.Keystore, r auth.Revocation) error {
-	if r.Kind != auth.RevokedUser {
-		return nil
-	}
-	issued, err := keys.IssuedTo(subjects.UserID(r.Name))
-	k.keys.Derived = append(k.keys.Derived, issued...)
-	return err
 }
 
 // registered are a user's devices.
