@@ -2,6 +2,7 @@ package reader_test
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"slices"
 	"sync"
@@ -31,8 +32,18 @@ func TestNarrowedReading(t *testing.T) {
 	publish := func() {
 		t.Helper()
 		for _, subject := range []string{"s.a.x", "s.b.x", "s.a.y", "s.c.x"} {
-			if _, err := js.Publish(t.Context(), subject, []byte("data")); err != nil {
-				t.Fatal(err)
+			id := jetstream.WithMsgID(rand.Text())
+			for deadline := time.Now().Add(20 * time.Second); ; {
+				// What is sent while a connection breaks is lost without a word.
+				ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+				_, err := js.Publish(ctx, subject, []byte("data"), id)
+				cancel()
+				if err == nil {
+					break
+				}
+				if time.Now().After(deadline) {
+					t.Fatal(err)
+				}
 			}
 		}
 	}
