@@ -27,7 +27,7 @@ func numbered(n int) *nats.Msg {
 func TestPublisherKeepsTheOrderAcrossReconnects(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, nil)
-	const total = 20000
+	const total = 10000
 	landed := make(chan error, total)
 	for i := range total {
 		if i%2500 == 1250 {

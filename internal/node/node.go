@@ -92,6 +92,8 @@ type Node struct {
 
 	mu      sync.Mutex
 	tenants map[string]*tenantPart // that run, by name
+
+	looked time.Time // when the keys had changed that the tenants were last compared with
 }
 
 // New opens the data directory, making the operator's keys if there are none.

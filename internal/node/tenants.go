@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -140,17 +141,44 @@ func (n *Node) follow() {
 // reconcile starts the tenants that the keys have and that do not run, and stops
 // those that they do not have any more. What fails is told, and tried again.
 func (n *Node) reconcile(ctx context.Context) {
+	at, changed := n.keysChanged()
+	if !changed {
+		return
+	}
+	if n.reconciled(ctx) {
+		n.looked = at
+	}
+}
+
+// keysChanged says whether the directory of the keys has changed since it was
+// looked at, and when. Of a change just now it is not sure.
+func (n *Node) keysChanged() (time.Time, bool) {
+	info, err := os.Stat(n.keys.Dir())
+	if err != nil {
+		return time.Time{}, true // which is told when it is read
+	}
+	at := info.ModTime()
+	return at, !at.Equal(n.looked) || time.Since(at) < sureAfter
+}
+
+// sureAfter is more than what a file system's clock may be coarse by.
+const sureAfter = 2 * time.Second
+
+// reconciled says whether the keys and what runs agree now.
+func (n *Node) reconciled(ctx context.Context) bool {
 	names, err := n.keys.TenantNames()
 	if err != nil {
 		n.opts.Logger.Error("which tenants there are is not known", "err", err)
-		return
+		return false
 	}
+	all := true
 	for _, t := range n.running() {
 		name := t.keys.Account().Name
 		if slices.Contains(names, name) && !n.replaced(t) {
 			continue
 		}
 		if err := n.removeTenant(ctx, t); err != nil {
+			all = false
 			n.opts.Logger.Error("a removed tenant did not end in order", "tenant", name, "err", err)
 		} else {
 			n.opts.Logger.Info("tenant removed", "tenant", name)
@@ -163,12 +191,15 @@ func (n *Node) reconcile(ctx context.Context) {
 		if runs {
 			continue
 		}
-		if err := n.addTenant(ctx, name); err != nil && ctx.Err() == nil {
-			n.opts.Logger.Error("tenant is not served, trying again", "tenant", name, "err", err)
-		} else if err == nil {
+		switch err := n.addTenant(ctx, name); {
+		case err == nil:
 			n.opts.Logger.Info("tenant is served", "tenant", name)
+		case ctx.Err() == nil:
+			all = false
+			n.opts.Logger.Error("tenant is not served, trying again", "tenant", name, "err", err)
 		}
 	}
+	return all
 }
 
 // replaced says whether the keys have another tenant of the name by now.
