@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"sort"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
@@ -64,7 +65,9 @@ func exportName(i subjects.Import) string {
 
 // upToDate says whether the tenant offers what this version does.
 func upToDate(tenant *jwt.AccountClaims) bool {
-	return reflect.DeepEqual(tenant.Exports, exports())
+	want := exports()
+	sort.Sort(want) // as a JWT has them
+	return reflect.DeepEqual(tenant.Exports, want)
 }
 
 // services makes the JWT of the tenant's services' account.

@@ -20,7 +20,11 @@ import (
 func TestUpgradeGivesATenantItsExports(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	open(t, dir)
+	fresh := open(t, dir).Account().JWT
+	upgraded, err := open(t, dir).Upgrade()
+	if must(t, upgraded, err); upgraded.JWT != fresh {
+		t.Error("a new tenant was changed")
+	}
 	account, err := open(t, dir).RevokeMany(auth.Revocation{Kind: auth.RevokedService, Name: "old", At: time.Now()}, auth.Keys{})
 	must(t, account, err)
 	claims, err := jwt.DecodeAccountClaims(account.JWT)
@@ -34,9 +38,10 @@ func TestUpgradeGivesATenantItsExports(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n := range 2 {
+		before := open(t, dir).Account().JWT
 		account, err := open(t, dir).Upgrade()
 		must(t, account, err)
-		if n == 1 && account.JWT != open(t, dir).Account().JWT {
+		if n == 1 && account.JWT != before {
 			t.Error("what is up to date was changed")
 		}
 		for _, token := range []string{account.JWT, account.Services} {
