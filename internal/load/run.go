@@ -239,28 +239,50 @@ func (r *run) pair(from, to Name) *flow {
 // so that a server that stalls is seen in full.
 func (r *run) pace(rate int, during time.Duration, send func(i int, at int64) error) error {
 	gap := time.Second / time.Duration(rate)
-	total := int(during / gap)
+	return r.paceUntil(nil, gap, int(during/gap), send)
+}
+
+// paceUntil is pace for a number of messages, or until stop is closed.
+func (r *run) paceUntil(stop <-chan struct{}, gap time.Duration, total int, send func(i int, at int64) error) error {
+	clock, err := newAlarm()
+	if err != nil {
+		return err
+	}
+	defer clock.close()
+	over := make(chan struct{})
+	defer close(over)
+	go func() {
+		select {
+		case <-stop:
+		case <-r.ledger.broken: // settle says what
+		case <-r.ctx.Done():
+		case <-over:
+			return
+		}
+		clock.stop()
+	}()
 	start := r.now()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
 	for i := 0; i < total; {
 		select {
-		case <-timer.C:
+		case <-stop:
+			return nil
 		case <-r.ledger.broken:
-			return nil // settle says what
+			return nil
 		case <-r.ctx.Done():
 			return context.Cause(r.ctx)
+		default:
 		}
-		for ; i < total; i++ {
-			due := start + int64(i)*int64(gap)
-			if wait := due - r.now(); wait > 0 {
-				timer.Reset(time.Duration(wait))
-				break
+		due := start + int64(i)*int64(gap)
+		if wait := due - r.now(); wait > 0 {
+			if err := clock.wait(time.Duration(wait)); err != nil {
+				return err
 			}
-			if err := send(i, due); err != nil {
-				return r.cause(err)
-			}
+			continue
 		}
+		if err := send(i, due); err != nil {
+			return r.cause(err)
+		}
+		i++
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"math"
 	"sync/atomic"
 	"time"
 )
@@ -61,7 +62,9 @@ func (s *storm) load() ([]Metric, error) {
 	}
 	probing, probed := make(chan struct{}), make(chan error, 1)
 	go func() {
-		probed <- s.paceUntil(probing, probe[0])
+		probed <- s.paceUntil(probing, time.Second/probeRate, math.MaxInt, func(_ int, at int64) error {
+			return probe[0].send(s.probe, at)
+		})
 	}()
 	s.until("quiet before the storm", probeQuiet)
 	err = s.wait(probeQuiet)
@@ -79,27 +82,6 @@ func (s *storm) load() ([]Metric, error) {
 	metrics = append(metrics, s.each.metrics("device")...)
 	metrics = append(metrics, s.latency.metrics("probe")...)
 	return append(metrics, Metric{Name: "quiet probe p99", Value: float64(s.before.p99()) / float64(time.Millisecond), Unit: "ms", Better: Less}), err
-}
-
-// paceUntil sends the probe's messages until it is told to stop.
-func (s *storm) paceUntil(stop chan struct{}, from *device) error {
-	const gap = time.Second / probeRate
-	tick := time.NewTicker(gap)
-	defer tick.Stop()
-	for due := s.now() + int64(gap); ; {
-		select {
-		case <-tick.C:
-		case <-stop:
-			return nil
-		case <-s.ctx.Done():
-			return context.Cause(s.ctx)
-		}
-		for ; due <= s.now(); due += int64(gap) {
-			if err := from.send(s.probe, due); err != nil {
-				return s.cause(err)
-			}
-		}
-	}
 }
 
 // miss registers the devices, and has the other device of each one's user send
