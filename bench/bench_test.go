@@ -32,8 +32,6 @@ const (
 
 // The loads of the others.
 const (
-	pacedRate    = 1000 // messages a second
-	pacedRounds  = 15   // times -during
 	idleDevices  = 15000
 	churnDevices = 1000 // that come and go together
 	credsDevices = 10000
@@ -48,7 +46,6 @@ const (
 // The limits. docs/benchmarks.md says what they are for.
 const (
 	limitRatio   = 2.0    // of a message's CPU to the floor's
-	limitP99     = 5.0    // milliseconds
 	limitChurn   = 1.1    // times the memory after the warm-up
 	limitStartup = 1000.0 // milliseconds
 	limitCreds   = 10e3   // milliseconds
@@ -227,31 +224,6 @@ func fetchTo(ctx context.Context, p *bench.Process, path, file string) error {
 		return err
 	}
 	return os.WriteFile(file, body.Bytes(), 0o600)
-}
-
-// BenchmarkLatency: how long a message takes from device to device.
-func BenchmarkLatency(b *testing.B) {
-	for b.Loop() {
-		server, data := serve(b)
-		load := connect(b, server, data, bench.Options{Devices: deliverDevices})
-		if _, err := load.Pace(b.Context(), pacedRate, 3**during); err != nil { // warm-up
-			b.Fatal(err)
-		}
-		r, err := load.Pace(b.Context(), pacedRate, pacedRounds**during)
-		if err != nil {
-			b.Fatal(err)
-		}
-		ms := func(s bench.Samples, q float64) float64 { return float64(s.Quantile(q)) / 1e6 }
-		b.ReportMetric(ms(r.Latency, 0.5), "p50-ms")
-		b.ReportMetric(ms(r.Latency, 0.99), "p99-ms")
-		b.ReportMetric(ms(r.Latency, 0.999), "p99.9-ms")
-		b.ReportMetric(r.Rate(), "msgs/s")
-		b.Logf("%d messages at %.0f/s: p50 %.3f, p99 %.3f, p99.9 %.3f, longest %.3f ms; the generator sent late by p50 %.3f, p99 %.3f ms",
-			r.Messages, r.Rate(), ms(r.Latency, 0.5), ms(r.Latency, 0.99), ms(r.Latency, 0.999), ms(r.Latency, 1),
-			ms(r.Late, 0.5), ms(r.Late, 0.99))
-		judge(b, "p99", ms(r.Latency, 0.99), limitP99, "ms")
-	}
-	b.ReportMetric(0, "ns/op")
 }
 
 // BenchmarkIdle: what a connection that does nothing holds in memory, and what

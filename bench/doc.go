@@ -7,10 +7,10 @@
 // A [Process] is a server in a process of its own: its CPU time and its
 // resident memory are read from /proc, so they hold nothing of the generator.
 // A [Fleet] is a number of connected devices, in pairs of a sender and a
-// receiver. [Fleet.Saturate] keeps a number of messages in flight in each pair;
-// [Fleet.Pace] sends at a rate and takes the time of every message. Both fail
-// unless every message arrives once and in order, and the receivers acknowledge
-// what they get.
+// receiver. [Fleet.Saturate] keeps a number of messages in flight in each pair.
+// It fails unless every message arrives once and in order, and the receivers
+// acknowledge what they get. What is timed in other ways are the scenarios of
+// 'rccs bench', in package load.
 //
 // Concurrency: a Fleet runs one load at a time; its other methods may be called
 // at any time. Every goroutine ends with [Fleet.Close] and [Process.Stop].

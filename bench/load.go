@@ -20,8 +20,7 @@ type pair struct {
 	frame []byte
 
 	// Owned by the receiver's read loop.
-	want    uint64 // the number of the next message
-	latency []int64
+	want uint64 // the number of the next message
 
 	load atomic.Pointer[load]
 }
@@ -29,7 +28,6 @@ type pair struct {
 // load is one run.
 type load struct {
 	endless bool // a message that arrives is followed by another, until stop
-	timed   bool // latencies are kept
 	stop    atomic.Bool
 	sent    atomic.Uint64
 	arrived atomic.Uint64
@@ -40,8 +38,6 @@ type load struct {
 type Result struct {
 	Messages uint64 // sent, and received once and in order
 	Elapsed  time.Duration
-	Latency  Samples // of each message, from before its write to its receipt; [Fleet.Pace] only
-	Late     Samples // of each message, from when it was due to its write; [Fleet.Pace] only
 }
 
 // Rate is messages a second.
@@ -74,44 +70,6 @@ func (f *Fleet) Saturate(ctx context.Context, pairs, inflight int, during time.D
 	return Result{Messages: l.arrived.Load(), Elapsed: time.Since(start)}, err
 }
 
-// Pace sends rate messages a second, pair after pair, for the time given, and
-// waits until all have arrived. It does not wait for one before it sends the
-// next, so a server that stalls is seen in full.
-func (f *Fleet) Pace(ctx context.Context, rate int, during time.Duration) (Result, error) {
-	l, err := f.begin(len(f.pairs), &load{timed: true})
-	if err != nil {
-		return Result{}, err
-	}
-	start := time.Now()
-	gap := time.Second / time.Duration(rate)
-	total := int(during / gap)
-	late := make(Samples, 0, total)
-	tick := time.NewTicker(gap)
-	defer tick.Stop()
-	for i := 0; i < total; {
-		select {
-		case <-tick.C:
-		case <-f.failed:
-			return Result{}, f.err
-		case <-ctx.Done():
-			return Result{}, ctx.Err()
-		}
-		for ; i < total && time.Since(start) >= time.Duration(i)*gap; i++ {
-			late = append(late, int64(time.Since(start)-time.Duration(i)*gap))
-			if err := f.pairs[i%len(f.pairs)].send(l); err != nil {
-				return Result{}, err
-			}
-		}
-	}
-	err = f.settle(ctx, l)
-	r := Result{Messages: l.arrived.Load(), Elapsed: time.Since(start), Late: late.sorted()}
-	for _, p := range f.pairs {
-		r.Latency = append(r.Latency, p.latency...)
-	}
-	r.Latency = r.Latency.sorted()
-	return r, err
-}
-
 // begin gives the load to the pairs it is for, when the one before has settled.
 func (f *Fleet) begin(pairs int, l *load) (*load, error) {
 	if pairs < 1 || pairs > len(f.pairs) {
@@ -119,7 +77,6 @@ func (f *Fleet) begin(pairs int, l *load) (*load, error) {
 	}
 	l.settled = make(chan struct{}, 1)
 	for _, p := range f.pairs {
-		p.latency = p.latency[:0] // nothing is under way
 		p.load.Store(l)
 	}
 	return l, f.Err()
@@ -161,9 +118,6 @@ func (p *pair) arrived(a arrival) error {
 	}
 	p.want++
 	l := p.load.Load()
-	if l.timed {
-		p.latency = append(p.latency, p.fleet.now()-a.at)
-	}
 	if l.endless && !l.stop.Load() {
 		if err := p.send(l); err != nil {
 			return err

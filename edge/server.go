@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,8 @@ type Server struct {
 	clock atomic.Int64
 
 	lot *lot // nil when connections keep their read loops
+
+	checking chan struct{} // a place for each credential that is being checked
 
 	quit chan struct{}
 	ctx  context.Context // of what is asked of the store; ends with the server
@@ -65,6 +68,9 @@ func New(opts Options) (*Server, error) {
 		metrics: newMetrics(opts.Metrics),
 		origins: allowed,
 		quit:    make(chan struct{}),
+
+		checking: make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1)),
+
 		limiter: newLimiter(&opts.Limits, opts.MaxMessageBytes),
 		conns:   make(map[*conn]struct{}),
 

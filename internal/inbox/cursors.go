@@ -42,7 +42,7 @@ type cursorWriter struct {
 	states map[subjects.Key]*cursorState
 	queue  []subjects.Key // of states that are to be published
 	dirty  []dirtyMailbox // the oldest first
-	empty  chan struct{} // closed when states becomes empty; nil unless waited for
+	empty  chan struct{}  // closed when states becomes empty; nil unless waited for
 }
 
 // cursorState is a cursor that the store may not have yet.
@@ -98,7 +98,7 @@ func (w *cursorWriter) run() {
 			share = w.collect(share)
 		}
 		w.flush()
-		if wait, any := w.next(); any {
+		if wait, some := w.next(); some {
 			timer.Reset(wait)
 		}
 	}
