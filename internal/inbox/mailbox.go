@@ -52,6 +52,8 @@ type Mailbox struct {
 	dirty   bool      // the cursor writer will look at it
 	stored  *revision // of the cursor; set with ready
 
+	waking bool // it is in Hub.waking; guarded by Hub.mu
+
 	gaps []wire.Gap // that the device has to be told of
 
 	// latest is the newest message of each collapse key that is queued or, as
@@ -316,27 +318,25 @@ func (mb *Mailbox) ackedLocked(full bool) {
 }
 
 // deliver is called by the hub, with Hub.mu held, for each message that
-// arrives while the mailbox is attached.
-func (mb *Mailbox) deliver(m *Message) {
+// arrives while the mailbox is attached. It says whether Wake is to be called.
+func (mb *Mailbox) deliver(m *Message) bool {
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
 	l := &mb.lanes[m.Lane]
 	if mb.closed || m.Seq <= l.pos {
-		return
+		return false
 	}
 	mb.noteLocked(m)
 	if l.behind {
 		l.left++
-		return
+		return false
 	}
 	if !l.room() {
 		l.behind, l.left = true, 1
-		return
+		return false
 	}
 	l.push(m)
-	if mb.out < mb.opts.Window {
-		mb.opts.Wake()
-	}
+	return mb.out < mb.opts.Window
 }
 
 // cursorLocked is the mailbox's state as it is stored.

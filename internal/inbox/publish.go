@@ -232,6 +232,17 @@ func (p *Publisher) Unacknowledged() int {
 	return p.count
 }
 
+// Backlog is how many messages wait for the store's answer, and the oldest for
+// how long.
+func (p *Publisher) Backlog() (messages int, oldest time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.count == 0 || len(p.flights) == 0 {
+		return 0, 0
+	}
+	return p.count, time.Since(p.flights[0].at) // the first is never a landed one
+}
+
 // Stop fails what is not acknowledged with ErrStopped.
 func (p *Publisher) Stop() {
 	p.mu.Lock()

@@ -67,6 +67,7 @@ func (p *pull) askLocked() error {
 func (p *pull) stop() {
 	p.mu.Lock()
 	p.stopped = true
+	p.drainedLocked()
 	p.mu.Unlock()
 	_ = p.sub.Unsubscribe()
 }
@@ -77,6 +78,13 @@ func (p *pull) receive(m *nats.Msg) {
 	if p.stopped {
 		return
 	}
+	p.receiveLocked(m)
+	if n, _, err := m.Sub.Pending(); n <= 1 || err != nil { // this one counts
+		p.drainedLocked()
+	}
+}
+
+func (p *pull) receiveLocked(m *nats.Msg) {
 	p.r.beats.Store(time.Now().UnixNano())
 	// Stored messages come on their own subject, whatever headers their
 	// publisher gave them; only what the server says comes on the reply's.
@@ -99,6 +107,12 @@ func (p *pull) receive(m *nats.Msg) {
 	}
 	p.left--
 	p.refillLocked()
+}
+
+func (p *pull) drainedLocked() {
+	if p.r.opts.Drained != nil {
+		p.r.opts.Drained()
+	}
 }
 
 // refillLocked asks again when half is used, so that the server never waits
@@ -145,6 +159,7 @@ func (p *pull) statusLocked(m *nats.Msg) {
 
 func (p *pull) failLocked(reason string) {
 	p.stopped = true
+	p.drainedLocked()
 	p.r.replace(reason)
 }
 

@@ -48,6 +48,9 @@ type Options struct {
 	HeadersOnly bool
 	// Handle gets every entry in order. It must not block.
 	Handle func(Entry)
+	// Drained, if set, is called when all that was received has been handed out:
+	// after one entry or many, from where Handle is called.
+	Drained func()
 	// Restarted, if set, is told why a consumer was replaced.
 	Restarted func(reason string)
 	// Logger gets one line a restart; nil discards.

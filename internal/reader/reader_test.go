@@ -49,14 +49,19 @@ func TestNarrowedReading(t *testing.T) {
 	}
 	publish()
 	var mu sync.Mutex
-	var got []string
+	var got, handed []string // got is what Drained was told of
 	r, err := reader.New(reader.Options{
 		Conn: env.Conn(t), Stream: "S", FromStart: true, After: 2, Filter: []string{"s.a.*", "s.b.x"}, HeadersOnly: true,
 		Heartbeat: 100 * time.Millisecond,
 		Handle: func(e reader.Entry) {
 			mu.Lock()
 			defer mu.Unlock()
-			got = append(got, fmt.Sprintf("%d %s %q %s", e.Seq, e.Subject, e.Data, e.Header.Get("Nats-Msg-Size")))
+			handed = append(handed, fmt.Sprintf("%d %s %q %s", e.Seq, e.Subject, e.Data, e.Header.Get("Nats-Msg-Size")))
+		},
+		Drained: func() {
+			mu.Lock()
+			defer mu.Unlock()
+			got = slices.Clone(handed)
 		},
 	})
 	if err != nil {
