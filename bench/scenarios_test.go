@@ -76,7 +76,7 @@ func figure(b *testing.B, r *load.Result, name string) float64 {
 	if i < 0 {
 		b.Fatalf("%s has no figure %q", r.Scenario, name)
 	}
-	b.ReportMetric(r.Metrics[i].Value, strings.ReplaceAll(name, " ", "-")+"-"+r.Metrics[i].Unit)
+	b.ReportMetric(r.Metrics[i].Value, strings.ReplaceAll(strings.ReplaceAll(name+" "+r.Metrics[i].Unit, " /", "/"), " ", "-"))
 	return r.Metrics[i].Value
 }
 

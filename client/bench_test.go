@@ -42,6 +42,18 @@ func bench(b *testing.B, opts client.Options, script func(ws *websocket.Conn)) *
 	return c
 }
 
+// limit is how many messages a second one connection is to carry.
+const limit = 100_000
+
+// rate reports how many messages a second it was, and how many times the
+// limit. The other side, in the same process and on the same cores, is in it.
+func rate(b *testing.B) {
+	b.Helper()
+	perSecond := float64(b.N) / b.Elapsed().Seconds()
+	b.ReportMetric(perSecond, "msgs/s")
+	b.ReportMetric(perSecond/limit, "x-limit")
+}
+
 // BenchmarkReceive is a message received and acknowledged, sent in frames of
 // so many.
 func BenchmarkReceive(b *testing.B) {
@@ -104,6 +116,7 @@ func BenchmarkReceive(b *testing.B) {
 				}
 				m.Ack()
 			}
+			rate(b)
 		})
 	}
 }
@@ -126,6 +139,7 @@ func BenchmarkPost(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+	rate(b)
 }
 
 func BenchmarkSend(b *testing.B) {
@@ -161,4 +175,5 @@ func BenchmarkSend(b *testing.B) {
 			}
 		}
 	})
+	rate(b)
 }

@@ -188,6 +188,9 @@ func (c *Client) control(ctx context.Context, typ string, payload []byte) (reply
 	return c.call(ctx, &wire.Envelope{ID: newID(), Type: typ, Payload: payload})
 }
 
+// envelopeBytes is room for an envelope without its payload, as most are.
+const envelopeBytes = 256
+
 // encode checks the message as the edge will: one that is malformed must not
 // spoil the frame it shares with others.
 func encode(e *wire.Envelope) (*outgoing, error) {
@@ -197,7 +200,7 @@ func encode(e *wire.Envelope) (*outgoing, error) {
 	if e.Payload != nil && !wire.Embeddable(e.Payload) {
 		return nil, wire.NewError(wire.BadMessage, "payload must be one JSON value").For(e.ID)
 	}
-	frame := e.Append(nil)
+	frame := e.Append(make([]byte, 0, len(e.Payload)+envelopeBytes))
 	items, err := wire.DecodeFrame(nil, frame)
 	if err != nil {
 		return nil, err

@@ -82,6 +82,31 @@ func refAck(payload []byte) (a wire.Ack, ok bool) {
 	return a, !o.bad && (o.has("seq") || o.has("seqs") || o.has("upTo") || o.has("cancel"))
 }
 
+// FuzzAccepted holds what is read in the common form to what encoding/json
+// makes of it.
+func FuzzAccepted(f *testing.F) {
+	for _, recipients := range [][]wire.Recipient{nil, {{DeviceID: "desk", Seq: 7}}, {{DeviceID: "a", Seq: 1 << 63}, {DeviceID: "b"}}} {
+		for _, duplicate := range []bool{false, true} {
+			a := wire.Accepted{OriginalID: "message-1", Recipients: recipients, Duplicate: duplicate}
+			f.Add(a.AppendPayload(nil))
+		}
+	}
+	f.Add([]byte(`{"originalMessageId":"m","status":"accepted","recipients":[{"deviceId":"d","seq":07}],"duplicate":false}`))
+	f.Add([]byte(`{"originalMessageId":"m","status":"accepted","recipients":[{"deviceId":"d","seq":99999999999999999999}],"duplicate":false}`))
+	f.Add([]byte(`{"originalMessageId":"m\n","status":"accepted","recipients":[{"deviceId":"d"},],"duplicate":true} `))
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		want := new(wire.Answer)
+		wantErr := json.Unmarshal(payload, want)
+		got, err := wire.DecodeAnswer(payload)
+		if (err == nil) != (wantErr == nil) {
+			t.Fatalf("DecodeAnswer(%s): %v, encoding/json says %v", payload, err, wantErr)
+		}
+		if err == nil && !reflect.DeepEqual(got, want) {
+			t.Fatalf("DecodeAnswer(%s) = %+v, encoding/json reads %+v", payload, got, want)
+		}
+	})
+}
+
 // FuzzPayloads gives the same bytes to every payload codec.
 func FuzzPayloads(f *testing.F) {
 	all := codecs()

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Bounds of a registration.
@@ -279,6 +280,10 @@ type Answer struct {
 // [*Error] with BAD_MESSAGE.
 func DecodeAnswer(payload []byte) (*Answer, error) {
 	a := new(Answer)
+	if utf8.Valid(payload) && a.scanAccepted(payload) {
+		return a, nil
+	}
+	*a = Answer{}
 	if err := decodeStruct(payload, "an ack", a); err != nil {
 		return nil, err
 	}
