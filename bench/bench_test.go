@@ -32,6 +32,7 @@ const (
 
 // The loads of the others.
 const (
+	manyDevices  = 10000
 	idleDevices  = 15000
 	churnDevices = 1000 // that come and go together
 	credsDevices = 10000
@@ -45,10 +46,13 @@ const (
 
 // The limits. docs/benchmarks.md says what they are for.
 const (
-	limitRatio   = 2.0    // of a message's CPU to the floor's
-	limitChurn   = 1.1    // times the memory after the warm-up
-	limitStartup = 1000.0 // milliseconds
-	limitCreds   = 10e3   // milliseconds
+	limitRatio = 1.2 // of a message's CPU to the floor's
+	// limitConnected is no more with many connected than with few: a tenth is what
+	// the same build differs by from one run to the next.
+	limitConnected = 1.1
+	limitChurn     = 1.1    // times the memory after the warm-up
+	limitStartup   = 1000.0 // milliseconds
+	limitCreds     = 10e3   // milliseconds
 )
 
 // judge reports a value beside its limit.
@@ -153,6 +157,31 @@ func deliver(b *testing.B, opts bench.Options) {
 	if *profiles != "" {
 		profile(b, server, load, acked)
 	}
+}
+
+// BenchmarkConnected: what a message costs the server when many more devices are
+// connected than are busy, over what it costs when few are.
+func BenchmarkConnected(b *testing.B) {
+	for b.Loop() {
+		few, fewData := serve(b)
+		fewLoad := connect(b, few, fewData, bench.Options{Devices: 2 * deliverPairs})
+		many, manyData := serve(b)
+		manyLoad := connect(b, many, manyData, bench.Options{Devices: manyDevices})
+		fewAcked, manyAcked := ackedBy(b, few, false), ackedBy(b, many, false)
+		var warm, little, much cost
+		warm.round(b, few, fewLoad, fewAcked)
+		warm.round(b, many, manyLoad, manyAcked)
+		for range deliverRounds {
+			little.round(b, few, fewLoad, fewAcked)
+			much.round(b, many, manyLoad, manyAcked)
+		}
+		b.ReportMetric(little.micros(), "few-cpu-µs/msg")
+		b.ReportMetric(much.micros(), "many-cpu-µs/msg")
+		b.Logf("%.2f µs of CPU a message at %.0f/s with %d connected, %.2f at %.0f/s with %d",
+			little.micros(), little.rate(), 2*deliverPairs, much.micros(), much.rate(), manyDevices)
+		judge(b, "CPU of a message with many connected over that with few", much.micros()/little.micros(), limitConnected, "times")
+	}
+	b.ReportMetric(0, "ns/op")
 }
 
 // ackedBy returns a function that waits until the server has counted the
