@@ -3,6 +3,7 @@ package bench_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"flag"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/bench"
+	"github.com/rccs-io/rccs/internal/natstest"
 )
 
 var (
@@ -258,37 +260,49 @@ func fetchTo(ctx context.Context, p *bench.Process, path, file string) error {
 // BenchmarkIdle: what a connection that does nothing holds in memory, and what
 // one of the relay holds.
 func BenchmarkIdle(b *testing.B) {
+	b.Run("plain", func(b *testing.B) { idle(b, nil, nil, nil) })
+	b.Run("tls", func(b *testing.B) {
+		ca := natstest.NewCA(b)
+		cert, key := ca.Files("edge")
+		idle(b, &tls.Config{RootCAs: ca.Pool(), MinVersion: tls.VersionTLS12},
+			[]string{certEnv + "=" + cert, keyEnv + "=" + key}, []string{"--tls-cert", cert, "--tls-key", key})
+	})
+}
+
+// idle measures the relay with env, and the server with flags.
+func idle(b *testing.B, trust *tls.Config, env, flags []string) {
 	for b.Loop() {
-		bare := startRelay(b)
-		relayed := resident(b, "relay", bare, "")
+		bare := startRelay(b, env...)
+		relayed := resident(b, "relay", bare, "", trust)
 		if err := bare.Stop(); err != nil {
 			b.Fatal(err)
 		}
-		server, data := serve(b)
-		held := resident(b, "server", server, data)
+		server, data := serve(b, flags...)
+		held := resident(b, "server", server, data, trust)
 		b.ReportMetric(held, "KiB/conn")
 		b.ReportMetric(relayed, "relay-KiB/conn")
-		b.Logf("%d connections: server %.1f KiB each, relay %.1f", idleDevices, held, relayed)
+		b.Logf("%d connections: server %.1f KiB each, relay %.1f, %.2f times", idleDevices, held, relayed, held/relayed)
 		judge(b, "memory of an idle connection, the relay's being the limit", held, relayed, "KiB")
 	}
 	b.ReportMetric(0, "ns/op")
 }
 
 // resident is how many KiB each of idleDevices connections adds to a server.
-func resident(b *testing.B, what string, p *bench.Process, data string) float64 {
+func resident(b *testing.B, what string, p *bench.Process, data string, trust *tls.Config) float64 {
 	b.Helper()
 	before, err := p.Settled(b.Context())
 	if err != nil {
 		b.Fatal(err)
 	}
-	fleet := connect(b, p, data, bench.Options{Devices: idleDevices})
+	fleet := connect(b, p, data, bench.Options{Devices: idleDevices, TLS: trust})
 	after, err := p.Settled(b.Context())
 	if err != nil {
 		b.Fatal(err)
 	}
 	if *profiles != "" {
+		name := strings.ReplaceAll(strings.TrimPrefix(b.Name(), "Benchmark"), "/", "-") + "-" + what
 		for _, kind := range []string{"heap", "goroutine"} {
-			if err := fetchTo(b.Context(), p, "/debug/pprof/"+kind+"?gc=1", filepath.Join(*profiles, "Idle-"+what+"."+kind+".prof")); err != nil {
+			if err := fetchTo(b.Context(), p, "/debug/pprof/"+kind+"?gc=1", filepath.Join(*profiles, name+"."+kind+".prof")); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -66,6 +66,7 @@ func (f *Fleet) dial(ctx context.Context, name Name, url, token string) (*device
 			socket = &eager{Conn: nc}
 			return socket, err
 		},
+		TLSClientConfig:  f.opts.TLS,
 		HandshakeTimeout: 30 * time.Second,
 		ReadBufferSize:   f.readBuffer(),
 		WriteBufferSize:  1 << 10,

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/url"
@@ -16,6 +17,8 @@ import (
 type Options struct {
 	// URL is where the server takes WebSockets. Needed.
 	URL string
+	// TLS is how a wss URL is connected to. nil: as the system has it.
+	TLS *tls.Config
 	// Devices is how many connect: an even number, two to a user. Needed.
 	Devices int
 	// Tokens has a bearer token for each of [Names](Devices). nil: the server

@@ -1,6 +1,7 @@
 package bench_test
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
@@ -22,6 +23,12 @@ import (
 // childEnv makes the test binary one of the floors, so that each has a process,
 // and CPU time, of its own.
 const childEnv = "RCCS_BENCH_CHILD"
+
+// certEnv and keyEnv are the files of a relay that takes TLS.
+const (
+	certEnv = "RCCS_BENCH_CERT"
+	keyEnv  = "RCCS_BENCH_KEY"
+)
 
 func TestMain(m *testing.M) {
 	switch child := os.Getenv(childEnv); child {
@@ -59,8 +66,16 @@ func relayChild() error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	go func() { _ = http.Serve(admin, mux) }()
-	go func() { _ = http.Serve(relay.Listener{Listener: devices}, new(relay.Relay)) }()
-	fmt.Fprintf(os.Stdout, "devices ws://%s\nadmin http://%s\n", devices.Addr(), admin.Addr())
+	scheme, take := "ws", net.Listener(relay.Listener{Listener: devices})
+	if cert := os.Getenv(certEnv); cert != "" {
+		pair, err := tls.LoadX509KeyPair(cert, os.Getenv(keyEnv))
+		if err != nil {
+			return err
+		}
+		scheme, take = "wss", tls.NewListener(take, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}})
+	}
+	go func() { _ = http.Serve(take, new(relay.Relay)) }()
+	fmt.Fprintf(os.Stdout, "devices %s://%s\nadmin http://%s\n", scheme, devices.Addr(), admin.Addr())
 	<-stop
 	return nil
 }
@@ -78,9 +93,11 @@ func self(tb testing.TB, child string) *exec.Cmd {
 }
 
 // startRelay starts the bare relay in a process of its own.
-func startRelay(tb testing.TB) *bench.Process {
+func startRelay(tb testing.TB, env ...string) *bench.Process {
 	tb.Helper()
-	p, err := bench.Start(self(tb, "relay"))
+	cmd := self(tb, "relay")
+	cmd.Env = append(cmd.Env, env...)
+	p, err := bench.Start(cmd)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -124,10 +141,10 @@ func program(tb testing.TB) string {
 }
 
 // serve starts rccs with an empty store.
-func serve(tb testing.TB) (p *bench.Process, data string) {
+func serve(tb testing.TB, flags ...string) (p *bench.Process, data string) {
 	tb.Helper()
 	data = filepath.Join(tb.TempDir(), "data")
-	p, err := bench.Serve(program(tb), data)
+	p, err := bench.Serve(program(tb), data, flags...)
 	if err != nil {
 		tb.Fatal(err)
 	}

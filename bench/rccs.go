@@ -11,11 +11,13 @@ import (
 )
 
 // Serve starts the program rccs with its data in a directory, on free ports of
-// the loopback interface. Settings in the environment are not for it.
-func Serve(program, data string) (*Process, error) {
+// the loopback interface, with further flags. Settings in the environment are
+// not for it.
+func Serve(program, data string, flags ...string) (*Process, error) {
 	const free = "127.0.0.1:0"
-	cmd := exec.Command(program, "serve", "--data", data, "--log-level", "warn",
-		"--listen", free, "--nats-listen", free, "--admin-listen", free)
+	cmd := exec.Command(program, append([]string{
+		"serve", "--data", data, "--log-level", "warn", "--listen", free, "--nats-listen", free, "--admin-listen", free,
+	}, flags...)...)
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "RCCS_") })
 	return Start(cmd)
 }

@@ -39,10 +39,9 @@ type conn struct {
 
 	// Owned by the read loop.
 	nonce     string
-	badFrames int  // in a row
-	refused   int  // messages in a row, for coming too fast
-	proven    bool // a good credential was shown
-	items     []wire.Item
+	badFrames int                            // in a row
+	refused   int                            // messages in a row, for coming too fast
+	proven    bool                           // a good credential was shown
 	topics    map[string]*topic.Subscription // made with the first
 	rights    auth.Topics                    // of the credential; a renewal changes them
 	seqs      []uint64

@@ -147,11 +147,19 @@ func (c *conn) frame(kind int, data []byte) {
 	if !c.proven {
 		most = maxStrangerEnvelopes
 	}
-	items, err := wire.DecodeFew(c.items[:0], data, most)
+	scratch := decoded.Get().(*[]wire.Item)
+	defer decoded.Put(scratch)
+	items, err := wire.DecodeFew((*scratch)[:0], data, most)
 	if err != nil {
 		c.badFrame(wire.AsError(err))
 		return
 	}
+	defer func() {
+		clear(items) // they alias the frame
+		if cap(items) <= maxKeptItems {
+			*scratch = items
+		}
+	}()
 	c.badFrames = 0
 	for i := range items {
 		c.envelope(&items[i])
@@ -160,19 +168,18 @@ func (c *conn) frame(kind int, data []byte) {
 		}
 		c.waitForRoom()
 	}
-	clear(items) // they alias the frame
-	if c.items = items; cap(items) > maxKeptItems {
-		c.items = nil
-	}
 }
+
+// decoded is room for the envelopes of a frame, shared by all connections: an
+// envelope is half a KiB, which an idle one need not hold.
+var decoded = sync.Pool{New: func() any { return new([]wire.Item) }}
+
+// maxKeptItems is how many envelopes such room is kept for.
+const maxKeptItems = 64
 
 // maxStrangerEnvelopes may be in the frame of a connection that has shown no
 // credential: a decoded envelope is larger than the shortest in a frame.
 const maxStrangerEnvelopes = 256
-
-// maxKeptItems is how many decoded envelopes a connection has room for while
-// idle: one, for a device that sends no arrays.
-const maxKeptItems = 1
 
 // badFrame answers a frame of which nothing can be used. The first frame must
 // not be one, and three in a row are enough.

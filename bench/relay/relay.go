@@ -11,6 +11,7 @@
 package relay
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
@@ -79,7 +80,11 @@ func (c *conn) open(u *websocket.Upgrader, w http.ResponseWriter, req *http.Requ
 		return err
 	}
 	c.ws = ws
-	if c.socket, _ = ws.NetConn().(*socket); c.socket == nil {
+	nc := ws.NetConn()
+	if secure, ok := nc.(*tls.Conn); ok {
+		nc = secure.NetConn()
+	}
+	if c.socket, _ = nc.(*socket); c.socket == nil {
 		return errors.Join(errNoListener, ws.Close())
 	}
 	return nil
@@ -96,7 +101,8 @@ func (c *conn) write(kind int, data []byte) error {
 	return c.ws.WriteMessage(kind, data)
 }
 
-// Listener makes connections that gather what is written to them.
+// Listener makes connections that gather what is written to them. Under TLS it
+// belongs below.
 type Listener struct{ net.Listener }
 
 // Accept implements net.Listener.
