@@ -30,7 +30,11 @@ type Server struct {
 
 	lot *lot // nil when connections keep their read loops
 
-	checking chan struct{} // a place for each credential that is being checked
+	// working has a place for each connection that is being upgraded, or whose
+	// credential is being checked. Both only compute, some tenths of a millisecond
+	// together. When thousands of devices come back, what else wants to run would
+	// have to wait behind as many of them.
+	working chan struct{}
 
 	quit chan struct{}
 	ctx  context.Context // of what is asked of the store; ends with the server
@@ -69,7 +73,7 @@ func New(opts Options) (*Server, error) {
 		origins: allowed,
 		quit:    make(chan struct{}),
 
-		checking: make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1)),
+		working: make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1)),
 
 		limiter: newLimiter(&opts.Limits, opts.MaxMessageBytes),
 		conns:   make(map[*conn]struct{}),
@@ -124,7 +128,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, no)
 		return
 	}
+	s.working <- struct{}{}
 	ws, err := s.upgrader.Upgrade(w, r, nil)
+	<-s.working
 	if err != nil {
 		s.opts.Logger.Debug("upgrade refused", "remote", r.RemoteAddr, "err", err) // Upgrade has answered
 		s.vacate(from, true)

@@ -108,6 +108,7 @@ type Hub struct {
 	scratch   []*Message
 	waking    []*Mailbox // that were given messages, and not told yet
 	given     int        // messages since they were told
+	woke      time.Time  // when they were
 	pausing   bool       // wakeTimer runs
 	wakeTimer *time.Timer
 	waits     headWaits
@@ -283,9 +284,11 @@ const (
 	// do: a few may wait for a slow disk, while nothing else has to.
 	wakePart    = 4
 	wakeBacklog = 128
-	// Less than wakeLeast is not waited, nor more than wakeMost.
+	// Less than wakeLeast is not waited, nor more than wakeMost; and nothing when
+	// fewer than wakeFew messages are to be expected meanwhile.
 	wakeLeast = time.Millisecond
 	wakeMost  = 10 * time.Millisecond
+	wakeFew   = 32
 )
 
 // drained is the reader's callback: nothing else has been received.
@@ -297,7 +300,7 @@ func (h *Hub) drained() {
 	}
 	backlog, oldest := h.opts.Publish.Backlog()
 	pause := min(oldest/wakePart, wakeMost)
-	if backlog < wakeBacklog || pause < wakeLeast {
+	if backlog < wakeBacklog || pause < wakeLeast || time.Duration(h.given)*pause < wakeFew*time.Since(h.woke) {
 		h.wakeLocked()
 		return
 	}
@@ -318,5 +321,5 @@ func (h *Hub) wakeLocked() {
 		mb.opts.Wake()
 		h.waking[i] = nil
 	}
-	h.waking, h.given = h.waking[:0], 0
+	h.waking, h.given, h.woke = h.waking[:0], 0, time.Now()
 }
