@@ -87,6 +87,7 @@ func (w *cursorWriter) run() {
 	defer close(w.done)
 	timer := time.NewTimer(w.every)
 	defer timer.Stop()
+	armed := true
 	share := 0 // how many are collected at a time, while too many wait
 	for {
 		select {
@@ -95,10 +96,15 @@ func (w *cursorWriter) run() {
 			return
 		case <-w.kick:
 		case <-timer.C:
+			armed = false
 			share = w.collect(share)
 		}
 		w.flush()
+		if armed {
+			continue // however often it is woken for the queue
+		}
 		if wait, some := w.next(); some {
+			armed = true
 			timer.Reset(wait)
 		}
 	}

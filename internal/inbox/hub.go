@@ -195,6 +195,7 @@ func (h *Hub) Stop(ctx context.Context) error {
 	for _, mb := range boxes {
 		mb.Detach()
 	}
+	h.wakeTimer.Stop()
 	h.ends.close()
 	h.cut()
 	h.wg.Wait()

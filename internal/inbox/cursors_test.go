@@ -1,0 +1,85 @@
+package inbox_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// What an acknowledgement changed is stored in time, however busy the writer is
+// with devices that come and go, whose cursors are stored at once.
+func TestAnAcknowledgementIsStoredWhileDevicesComeAndGo(t *testing.T) {
+	t.Parallel()
+	const every = time.Second
+	s := newSystem(t, func(o *inbox.Options) { o.CursorEvery = every })
+	d := s.attach(phone, 10)
+	stop := make(chan struct{})
+	var others sync.WaitGroup
+	for n := range 4 {
+		others.Go(func() {
+			k := subjects.Address{User: "bob", Device: subjects.DeviceID(fmt.Sprint("device", n))}.Key()
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				box, err := s.hub.Attach(t.Context(), k, inbox.MailboxOptions{Window: 1, Wake: func() {}, Evicted: func() {}})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				box.Detach()
+			}
+		})
+	}
+	defer func() {
+		close(stop)
+		others.Wait()
+	}()
+	for i := range 2 {
+		s.put(phone, subjects.Normal, i, 1)
+		got := d.receive(1)
+		d.box.Ack(got[0].Seq)
+		s.eventually("the acknowledgement is stored", func() bool {
+			return s.storedCursor().Settled(subjects.Normal) >= got[0].Seq
+		})
+	}
+}
+
+// More cursors than are stored at a time are all stored, one part after the
+// other.
+func TestTheCursorsOfABurstAreAllStored(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	const n = 1000
+	last := make(map[subjects.Key]uint64, n)
+	devices := make([]*device, n)
+	for i := range devices {
+		k := subjects.Address{User: "bob", Device: subjects.DeviceID(fmt.Sprint("device", i))}.Key()
+		devices[i] = s.attachNow(k, 10)
+		s.put(k, subjects.Normal, i, 1)
+	}
+	for _, d := range devices {
+		seq := d.receive(1)[0].Seq
+		last[d.box.Key()] = seq
+	}
+	for _, d := range devices {
+		d.box.Ack(last[d.box.Key()])
+	}
+	stream := must(s.js.Stream(t.Context(), subjects.StreamCursor))
+	for k, seq := range last {
+		s.eventually("the acknowledgement of "+string(k)+" is stored", func() bool {
+			m, err := stream.GetLastMsgForSubject(t.Context(), subjects.Cursor(k))
+			if err != nil {
+				return false
+			}
+			c := must(inbox.ParseCursor(m.Data))
+			return c.Settled(subjects.Normal) >= seq
+		})
+	}
+}
