@@ -12,7 +12,7 @@
 // That join leaves no gap, no swap and no double.
 //
 // What a device acknowledged is kept in one small message a device on the
-// cursor stream ([Cursor]), written at most every 250 ms, at once when a
+// cursor stream ([Cursor]), written 250 ms after a change, at once when a
 // device detaches, and never one a message: a cursor written late only brings
 // a message twice.
 //

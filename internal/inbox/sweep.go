@@ -24,6 +24,9 @@ const (
 	// sweepBytes bounds what a sweep keeps in memory. It ends there; what is
 	// behind is read by each for itself, or by the next sweep.
 	sweepBytes = 64 << 20
+	// sweepBatch is how many messages the server is asked for at a time: what else it
+	// has to do for the stream waits behind them.
+	sweepBatch = 256
 	// sweepKeep is how long a sweep is kept for those who are still to come.
 	sweepKeep = 5 * time.Second
 )
@@ -137,7 +140,7 @@ func (h *Hub) readSweep(s *sweep) {
 	enough, stop := context.WithCancel(ctx)
 	defer stop()
 	r, err := reader.New(reader.Options{
-		Conn: h.opts.Fetch, Stream: subjects.StreamInbox, FromStart: true, After: s.from - 1, Logger: h.opts.Logger,
+		Conn: h.opts.Fetch, Stream: subjects.StreamInbox, FromStart: true, After: s.from - 1, Logger: h.opts.Logger, Batch: sweepBatch,
 		Handle: func(e reader.Entry) {
 			switch m, ok := newMessage(e); {
 			case enough.Err() != nil:
