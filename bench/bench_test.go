@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -368,7 +369,7 @@ func BenchmarkChurn(b *testing.B) {
 // no store.
 func BenchmarkStartup(b *testing.B) {
 	exe := program(b)
-	var all bench.Samples
+	var all []time.Duration
 	for b.Loop() {
 		start := time.Now()
 		p, err := bench.Serve(exe, filepath.Join(b.TempDir(), "data"))
@@ -376,12 +377,12 @@ func BenchmarkStartup(b *testing.B) {
 			b.Fatal(err)
 		}
 		ready(b, p)
-		all = append(all, int64(time.Since(start)))
+		all = append(all, time.Since(start))
 		if err := p.Stop(); err != nil {
 			b.Fatal(err)
 		}
 	}
-	longest := float64(all.Max()) / 1e6
+	longest := float64(slices.Max(all)) / 1e6
 	b.ReportMetric(longest, "longest-ms")
 	judge(b, fmt.Sprintf("start to ready, longest of %d", len(all)), longest, limitStartup, "ms")
 }
@@ -410,15 +411,15 @@ func ready(b *testing.B, p *bench.Process) {
 // BenchmarkCreds: bearer tokens for many devices, from the command line.
 func BenchmarkCreds(b *testing.B) {
 	exe, names := program(b), bench.Names(credsDevices)
-	var all bench.Samples
+	var all []time.Duration
 	for b.Loop() {
 		start := time.Now()
 		if _, err := bench.Tokens(b.Context(), exe, filepath.Join(b.TempDir(), "data"), names); err != nil {
 			b.Fatal(err)
 		}
-		all = append(all, int64(time.Since(start)))
+		all = append(all, time.Since(start))
 	}
-	longest := float64(all.Max()) / 1e6
+	longest := float64(slices.Max(all)) / 1e6
 	b.ReportMetric(longest, "longest-ms")
 	judge(b, fmt.Sprintf("%d tokens, longest of %d", credsDevices, len(all)), longest, limitCreds, "ms")
 }

@@ -55,7 +55,6 @@ func Names(n int) []Name {
 type Fleet struct {
 	// Static after Connect.
 	opts    Options
-	start   time.Time // the origin of its nanoseconds
 	devices []*device
 	pairs   []*pair
 
@@ -75,11 +74,11 @@ func Connect(ctx context.Context, opts Options) (*Fleet, error) {
 	if opts.Patience <= 0 {
 		opts.Patience = 20 * time.Second
 	}
-	f := &Fleet{opts: opts, start: time.Now(), devices: make([]*device, opts.Devices), failed: make(chan struct{})}
+	f := &Fleet{opts: opts, devices: make([]*device, opts.Devices), failed: make(chan struct{})}
 	if err := f.dialAll(ctx); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	run := strconv.FormatInt(f.start.UnixNano(), 36) // so that no id repeats one of an earlier fleet
+	run := strconv.FormatInt(time.Now().UnixNano(), 36) // so that no id repeats one of an earlier fleet
 	for i := 0; i < opts.Devices; i += 2 {
 		p := &pair{fleet: f, sender: f.devices[i], receiver: f.devices[i+1], prefix: run + "-" + strconv.Itoa(i) + "-", want: 1}
 		p.receiver.pair = p
@@ -165,6 +164,3 @@ func (f *Fleet) Close() error {
 	f.wg.Wait()
 	return err
 }
-
-// now is the time in nanoseconds since the fleet was made.
-func (f *Fleet) now() int64 { return int64(time.Since(f.start)) }

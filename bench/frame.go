@@ -13,7 +13,6 @@ const PayloadBytes = 256
 // arrival is what the generator wants to know of a message.
 type arrival struct {
 	n   uint64 // which of the pair's, from 1
-	at  int64  // when it was sent, in the fleet's nanoseconds
 	seq uint64 // what acknowledges it; 0 from a server that needs none
 }
 
@@ -24,12 +23,11 @@ var (
 	markDone  = []byte(`"status":"delivered"`)
 	markSeq   = []byte(`"seq":`)
 	markN     = []byte(`"payload":{"n":`)
-	markAt    = []byte(`,"at":`)
 )
 
 // appendMessage adds the envelope of a pair's n-th message. The payload comes
 // last and is PayloadBytes long.
-func (p *pair) appendMessage(dst []byte, n uint64, at int64) []byte {
+func (p *pair) appendMessage(dst []byte, n uint64) []byte {
 	dst = append(dst, `{"id":"`...)
 	dst = append(dst, p.prefix...)
 	dst = strconv.AppendUint(dst, n, 10)
@@ -43,8 +41,6 @@ func (p *pair) appendMessage(dst []byte, n uint64, at int64) []byte {
 	start := len(dst)
 	dst = append(dst, `{"n":`...)
 	dst = strconv.AppendUint(dst, n, 10)
-	dst = append(dst, markAt...)
-	dst = strconv.AppendInt(dst, at, 10)
 	dst = append(dst, `,"pad":"`...)
 	for len(dst)-start < PayloadBytes-2 {
 		dst = append(dst, 'x')
@@ -74,10 +70,7 @@ func scan(dst []arrival, frame []byte) ([]arrival, error) {
 	rest, restSeqs := frame, frame
 	for range payloads {
 		var a arrival
-		var at uint64
 		a.n, rest = number(rest, markN)
-		at, rest = number(rest, markAt)
-		a.at = int64(at)
 		if seqs > 0 {
 			a.seq, restSeqs = number(restSeqs, markSeq)
 		}

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // The load must be what it says it is: an envelope, with a payload of the size
@@ -17,7 +16,7 @@ func TestMessage(t *testing.T) {
 			fleet:  &Fleet{opts: Options{Receipts: receipts}},
 			prefix: "run-", receiver: &device{name: Name{"u", "right"}},
 		}
-		frame := p.appendMessage(nil, 42, 123456789)
+		frame := p.appendMessage(nil, 42)
 		var e struct {
 			ID, Type, ToDeviceID string
 			RequiresAck          bool
@@ -29,7 +28,7 @@ func TestMessage(t *testing.T) {
 		if e.ID != "run-42" || e.ToDeviceID != "right" || e.RequiresAck != receipts || len(e.Payload) != PayloadBytes {
 			t.Errorf("envelope %s", frame)
 		}
-		if got, err := scan(nil, frame); err != nil || !slices.Equal(got, []arrival{{n: 42, at: 123456789}}) {
+		if got, err := scan(nil, frame); err != nil || !slices.Equal(got, []arrival{{n: 42}}) {
 			t.Errorf("scan found %v, error %v", got, err)
 		}
 	}
@@ -42,15 +41,15 @@ func TestScan(t *testing.T) {
 		want  []arrival
 		err   string
 	}{
-		"one":          {`{"seq":7,"payload":{"n":1,"at":2,"pad":""}}`, []arrival{{1, 2, 7}}, ""},
-		"seq last":     {`{"payload":{"n":1,"at":2,"pad":""},"seq":7}`, []arrival{{1, 2, 7}}, ""},
-		"without seq":  {`{"payload":{"n":1,"at":2,"pad":""}}`, []arrival{{1, 2, 0}}, ""},
-		"two":          {`[{"seq":7,"payload":{"n":1,"at":2}},{"seq":9,"payload":{"n":3,"at":4}}]`, []arrival{{1, 2, 7}, {3, 4, 9}}, ""},
+		"one":          {`{"seq":7,"payload":{"n":1,"pad":""}}`, []arrival{{1, 7}}, ""},
+		"seq last":     {`{"payload":{"n":1,"pad":""},"seq":7}`, []arrival{{1, 7}}, ""},
+		"without seq":  {`{"payload":{"n":1,"pad":""}}`, []arrival{{1, 0}}, ""},
+		"two":          {`[{"seq":7,"payload":{"n":1}},{"seq":9,"payload":{"n":3}}]`, []arrival{{1, 7}, {3, 9}}, ""},
 		"accepted":     {`{"type":"ack","payload":{"status":"accepted","recipients":[{"seq":7}]}}`, nil, ""},
 		"error":        {`{"type":"error","payload":{"code":"UNAVAILABLE"}}`, nil, "UNAVAILABLE"},
 		"presence":     {`{"type":"presence","payload":{"deviceId":"right"}}`, nil, ""},
 		"another's":    {`{"type":"request","payload":{}}`, nil, "not a message"},
-		"one seq lost": {`[{"seq":7,"payload":{"n":1,"at":2}},{"payload":{"n":3,"at":4}}]`, nil, "not a message"},
+		"one seq lost": {`[{"seq":7,"payload":{"n":1}},{"payload":{"n":3}}]`, nil, "not a message"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -65,31 +64,5 @@ func TestScan(t *testing.T) {
 				t.Errorf("found %v, want %v, error %v", got, c.want, err)
 			}
 		})
-	}
-}
-
-func TestQuantile(t *testing.T) {
-	t.Parallel()
-	hundred := make(Samples, 100)
-	for i := range hundred {
-		hundred[99-i] = int64(i + 1)
-	}
-	hundred.sorted()
-	for _, c := range []struct {
-		s    Samples
-		q    float64
-		want time.Duration
-	}{
-		{nil, 0.5, 0},
-		{Samples{3}, 0.999, 3},
-		{hundred, 0, 1},
-		{hundred, 0.5, 50},
-		{hundred, 0.99, 99},
-		{hundred, 0.999, 100},
-		{hundred, 1, 100},
-	} {
-		if got := c.s.Quantile(c.q); got != c.want {
-			t.Errorf("quantile %v of %d samples is %d, want %d", c.q, len(c.s), got, c.want)
-		}
 	}
 }

@@ -107,7 +107,7 @@ func (p *pair) send(l *load) error {
 	defer p.mu.Unlock()
 	p.sent++
 	l.sent.Add(1)
-	p.frame = p.appendMessage(p.frame[:0], p.sent, p.fleet.now())
+	p.frame = p.appendMessage(p.frame[:0], p.sent)
 	return p.sender.write(p.frame)
 }
 
