@@ -38,6 +38,11 @@ func (f *Form) Inbox(e *wire.Envelope, from Sender) *nats.Msg {
 	}
 	h := headers{h: f.header, values: f.values[:0]}
 	h.durable(e, from, f.dedupID)
+	if len(f.header) != len(h.values) { // the message before had others
+		clear(f.header)
+		h.values = h.values[:0]
+		h.durable(e, from, f.dedupID)
+	}
 	f.body = append(f.body[:0], e.Payload...)
 	f.msg.Header, f.msg.Data = f.header, f.body
 	return &f.msg
@@ -49,6 +54,7 @@ func (f *Form) Reset(keep int) {
 	if cap(f.body) > keep {
 		f.body = nil
 	}
-	clear(f.header)
+	// The headers stay: the next message most likely has the same, and writes over
+	// them. Their values are gone.
 	*f = Form{header: f.header, text: f.text[:0], body: f.body[:0]}
 }
