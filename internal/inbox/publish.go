@@ -91,7 +91,8 @@ type Publisher struct {
 
 	mu      sync.Mutex
 	room    sync.Cond
-	flights []flight // flights[i] has number first+i
+	flights []flight // flights[i] has number first+i; a part of space
+	space   []flight
 	first   uint64
 	count   int // taken on and not acknowledged
 	bytes   int
@@ -109,6 +110,9 @@ type flight struct {
 	again uint8 // how often it was sent again on one connection
 	twice bool  // it was sent again, on one or another
 }
+
+// keptFlights is how many flights there is room for while nothing flies.
+const keptFlights = 4096
 
 // NewPublisher connects.
 func NewPublisher(dial Dial, log *slog.Logger) (*Publisher, error) {
@@ -180,13 +184,28 @@ func (p *Publisher) send(f flight) {
 	}
 	last.Reply = p.base + strconv.FormatUint(p.first+uint64(len(p.flights)), 36)
 	f.at = time.Now()
-	p.flights = append(p.flights, f)
+	p.pushLocked(f)
 	p.mu.Unlock()
 	// An error here is a connection that is down: the messages wait in flights
 	// for the next one.
 	if err := f.write(p.nc); err != nil {
 		p.log.Debug("publish waits for a connection", "subject", last.Subject, "err", err)
 	}
+}
+
+// pushLocked adds a flight. Those that have landed are cut off at the front, so
+// the rest is moved to the beginning of its space now and then: append would
+// allocate anew as often.
+func (p *Publisher) pushLocked(f flight) {
+	if len(p.flights) == cap(p.flights) {
+		if 2*len(p.flights) >= len(p.space) {
+			p.space = make([]flight, 2*len(p.flights)+64)
+		}
+		n := copy(p.space, p.flights)
+		clear(p.space[n:])
+		p.flights = p.space[:n]
+	}
+	p.flights = append(p.flights, f)
 }
 
 // write writes the message, or all of the batch.
@@ -252,7 +271,7 @@ func (p *Publisher) Stop() {
 	}
 	p.closed = true
 	flights := p.flights
-	p.flights, p.count, p.bytes = nil, 0, 0
+	p.flights, p.space, p.count, p.bytes = nil, nil, 0, 0
 	p.room.Broadcast()
 	p.mu.Unlock()
 	close(p.quit)
@@ -302,6 +321,9 @@ func (p *Publisher) take(n uint64) (done func(Receipt, error), free bool) {
 	}
 	p.flights = p.flights[landed:]
 	p.first += uint64(landed)
+	if len(p.flights) == 0 && len(p.space) > keptFlights {
+		p.flights, p.space = nil, nil
+	}
 	p.room.Broadcast()
 	return done, free
 }
