@@ -106,11 +106,7 @@ type Hub struct {
 	depths    map[subjects.Key]*depth
 	tail      *tail
 	scratch   []*Message
-	waking    []*Mailbox // that were given messages, and not told yet
-	given     int        // messages since they were told
-	woke      time.Time  // when they were
-	pausing   bool       // wakeTimer runs
-	wakeTimer *time.Timer
+	wakes     wakes
 	waits     headWaits
 	stopped   bool
 }
@@ -142,8 +138,8 @@ func New(opts Options) (*Hub, error) {
 	h.cursors = newCursorWriter(opts.Publish, h.fetch.Last(subjects.StreamCursor, false), h.head.Load, opts.CursorEvery, opts.Logger)
 	h.outcomes = newOutcomeWriter(opts.Publish, h.settled, opts.Logger)
 	h.fills = newFillPool()
-	h.wakeTimer = time.AfterFunc(time.Hour, h.wakeLate)
-	h.wakeTimer.Stop()
+	h.wakes.timer = time.AfterFunc(time.Hour, h.wakeLate)
+	h.wakes.timer.Stop()
 	return h, nil
 }
 
@@ -195,7 +191,7 @@ func (h *Hub) Stop(ctx context.Context) error {
 	for _, mb := range boxes {
 		mb.Detach()
 	}
-	h.wakeTimer.Stop()
+	h.wakes.timer.Stop()
 	h.ends.close()
 	h.cut()
 	h.wg.Wait()
@@ -259,68 +255,11 @@ func (h *Hub) handle(e reader.Entry) {
 		h.tail.add(m)
 		h.noteDeadline(m)
 		h.countLocked(m)
-		if mb := h.boxes[m.Key]; mb != nil && mb.deliver(m) && !mb.waking {
-			mb.waking = true
-			h.waking = append(h.waking, mb)
+		if mb := h.boxes[m.Key]; mb != nil && mb.deliver(m) {
+			h.wakes.add(mb, m.Lane)
 		}
 	}
 	h.head.Store(e.Seq)
 	h.waits.wake(e.Seq)
-	if h.given++; h.given >= wakeAfter {
-		h.wakeLocked()
-	}
-}
-
-// Several messages of a device are one write to its socket if who writes is woken
-// after the last of them. A write costs as much as the rest of a message's way
-// through the edge, and so does the acknowledgement of what one brought. So who
-// writes is woken when all that was received is handed on; and when publishes
-// wait for the store, which says that more is to be done than can be, a part of
-// that time later. Then there is more to write at a time, less to be done, and
-// nobody waits the longer for it. What is not busy is not kept waiting.
-const (
-	// wakeAfter bounds how many messages are handed on before.
-	wakeAfter = 1024
-	// wakePart of the time that publishes wait is waited, when wakeBacklog of them
-	// do: a few may wait for a slow disk, while nothing else has to.
-	wakePart    = 4
-	wakeBacklog = 128
-	// Less than wakeLeast is not waited, nor more than wakeMost; and nothing when
-	// fewer than wakeFew messages are to be expected meanwhile.
-	wakeLeast = time.Millisecond
-	wakeMost  = 10 * time.Millisecond
-	wakeFew   = 32
-)
-
-// drained is the reader's callback: nothing else has been received.
-func (h *Hub) drained() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if len(h.waking) == 0 || h.pausing {
-		return
-	}
-	backlog, oldest := h.opts.Publish.Backlog()
-	pause := min(oldest/wakePart, wakeMost)
-	if backlog < wakeBacklog || pause < wakeLeast || time.Duration(h.given)*pause < wakeFew*time.Since(h.woke) {
-		h.wakeLocked()
-		return
-	}
-	h.pausing = true
-	h.wakeTimer.Reset(pause)
-}
-
-func (h *Hub) wakeLate() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.pausing = false
-	h.wakeLocked()
-}
-
-func (h *Hub) wakeLocked() {
-	for i, mb := range h.waking {
-		mb.waking = false
-		mb.opts.Wake()
-		h.waking[i] = nil
-	}
-	h.waking, h.given, h.woke = h.waking[:0], 0, time.Now()
+	h.wakes.handed()
 }

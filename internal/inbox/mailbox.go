@@ -52,7 +52,7 @@ type Mailbox struct {
 	dirty   bool      // the cursor writer will look at it
 	stored  *revision // of the cursor; set with ready
 
-	waking bool // it is in Hub.waking; guarded by Hub.mu
+	waking bool // it is in Hub.wakes; guarded by Hub.mu
 
 	gaps []wire.Gap // that the device has to be told of
 
