@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rccs-io/rccs/bench"
 	"github.com/rccs-io/rccs/internal/load"
@@ -32,8 +33,9 @@ const (
 )
 
 // scenario runs one against a server with an empty store. While the phase of
-// that name lasts, the server is profiled, if that was asked for.
-func scenario(b *testing.B, name string, run func(context.Context, load.Options) (*load.Result, error), opts load.Options, phase string, seconds int) *load.Result {
+// that name lasts, CPU time is taken, and the server is profiled, if that was
+// asked for.
+func scenario(b *testing.B, name string, run func(context.Context, load.Options) (*load.Result, error), opts load.Options, phase string, seconds int) (*load.Result, phaseCost) {
 	b.Helper()
 	server, data := serve(b)
 	names := bench.Names(load.Needs(name, opts.Devices))
@@ -47,27 +49,47 @@ func scenario(b *testing.B, name string, run func(context.Context, load.Options)
 	}
 	var fetching sync.WaitGroup
 	defer fetching.Wait()
-	if *profiles != "" {
-		once := sync.OnceFunc(func() {
-			fetching.Go(func() {
-				file := strings.ReplaceAll(strings.TrimPrefix(b.Name(), "Benchmark"), "/", "-")
-				if err := fetchProfiles(b.Context(), server, filepath.Join(*profiles, file), seconds); err != nil {
-					b.Error(err)
-				}
-			})
-		})
-		opts.Progress = func(p load.Progress) {
-			if p.Phase == phase {
-				once()
+	profile := sync.OnceFunc(func() {
+		if *profiles == "" {
+			return
+		}
+		fetching.Go(func() {
+			file := strings.ReplaceAll(strings.TrimPrefix(b.Name(), "Benchmark"), "/", "-")
+			if err := fetchProfiles(b.Context(), server, filepath.Join(*profiles, file), seconds); err != nil {
+				b.Error(err)
 			}
+		})
+	})
+	var begun, ended bool
+	var cost phaseCost
+	look := func() (now phaseCost) {
+		now.generator = cpuTime()
+		now.server, err = server.CPU()
+		if err != nil {
+			b.Error(err)
+		}
+		return now
+	}
+	opts.Progress = func(p load.Progress) {
+		switch {
+		case p.Phase == phase && !begun:
+			begun, cost = true, look()
+			profile()
+		case p.Phase != phase && begun && !ended:
+			now := look()
+			ended, cost = true, phaseCost{now.server - cost.server, now.generator - cost.generator}
 		}
 	}
 	result, err := run(b.Context(), opts)
 	if err != nil {
 		b.Fatal(err)
 	}
-	return result
+	return result, cost
 }
+
+// phaseCost is the CPU time of a phase, to a tenth of a second or so, which is
+// how often is looked.
+type phaseCost struct{ server, generator time.Duration }
 
 // figure is one of a result's metrics, which is reported.
 func figure(b *testing.B, r *load.Result, name string) float64 {
@@ -83,7 +105,7 @@ func figure(b *testing.B, r *load.Result, name string) float64 {
 // BenchmarkLatency: how long a message takes from device to device.
 func BenchmarkLatency(b *testing.B) {
 	for b.Loop() {
-		r := scenario(b, "latency", load.Latency, load.Options{
+		r, _ := scenario(b, "latency", load.Latency, load.Options{
 			Devices: latencyDevices, Rate: latencyRate, Warmup: 3 * *during, Duration: latencyRounds * *during,
 		}, "sending", 10)
 		judge(b, "p50", figure(b, r, "latency p50"), limitP50, "ms")
@@ -99,10 +121,12 @@ func BenchmarkLatency(b *testing.B) {
 // that it missed, and what others notice of it.
 func BenchmarkStorm(b *testing.B) {
 	for b.Loop() {
-		r := scenario(b, "storm", load.Storm, load.Options{Devices: stormDevices}, "storm", 5)
+		r, cost := scenario(b, "storm", load.Storm, load.Options{Devices: stormDevices}, "storm", 5)
 		judgeLeast(b, "devices served", figure(b, r, "devices"), limitStorm, "/s")
 		judge(b, "an unrelated message, p99", figure(b, r, "probe p99"), limitStormProbe, "ms")
 		figure(b, r, "probe p50")
+		each := func(d time.Duration) float64 { return float64(d.Microseconds()) / stormDevices }
+		b.Logf("a device cost the server %.0f µs of CPU, and the generator %.0f", each(cost.server), each(cost.generator))
 	}
 	b.ReportMetric(0, "ns/op")
 }
@@ -110,7 +134,7 @@ func BenchmarkStorm(b *testing.B) {
 // BenchmarkFanout: one message of a topic to many devices.
 func BenchmarkFanout(b *testing.B) {
 	for b.Loop() {
-		r := scenario(b, "fanout", load.Fanout, load.Options{Devices: fanoutDevices, Duration: 5 * *during}, "sending", 4)
+		r, _ := scenario(b, "fanout", load.Fanout, load.Options{Devices: fanoutDevices, Duration: 5 * *during}, "sending", 4)
 		judgeLeast(b, "deliveries", figure(b, r, "deliveries"), limitFanout, "/s")
 	}
 	b.ReportMetric(0, "ns/op")
