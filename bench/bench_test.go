@@ -65,7 +65,7 @@ func judge(b *testing.B, what string, value, limit float64, unit string) {
 	if value > limit {
 		verdict = "NOT KEPT"
 	}
-	b.Logf("%s: %.2f %s, limit %.4g %s: %s", what, value, unit, limit, unit, verdict)
+	b.Logf("%s: %.2f %s, limit %.4g %s, %.2f times the limit: %s", what, value, unit, limit, unit, value/limit, verdict)
 	if *strict && value > limit {
 		b.Errorf("%s is over its limit", what)
 	}
