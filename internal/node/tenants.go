@@ -78,15 +78,19 @@ func (n *Node) startTenant(ctx context.Context, name string) (err error) {
 	if err := n.ensure(ctx, dial, keys); err != nil {
 		return err
 	}
-	if err := n.startCoordinator(ctx, t); err != nil {
-		return err
-	}
 	if n.edge != nil {
 		account := keys.Account()
 		opts := edgeTenantOptions{name: name, account: account.PublicKey, jwt: account.JWT, dial: dial, drains: name == auth.DefaultTenant}
 		if err := n.edge.serve(ctx, opts); err != nil {
 			return err
 		}
+	}
+	// Last: that it answers says that the tenant is served.
+	if err := n.startCoordinator(ctx, t); err != nil {
+		if n.edge != nil {
+			err = errors.Join(err, n.edge.drop(context.WithoutCancel(ctx), keys.Account().PublicKey, nil))
+		}
+		return err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
