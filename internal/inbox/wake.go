@@ -9,10 +9,10 @@ import (
 // Several messages of a device are one write to its socket if who writes is woken
 // after the last of them. A write costs as much as the rest of a message's way
 // through the edge, and so does the acknowledgement of what one brought. So who
-// writes is woken when all that was received is handed on; and when publishes
-// wait for the store, which says that more is to be done than can be, a part of
-// that time later. Then there is more to write at a time, less to be done, and
-// nobody waits the longer for it. What is not busy is not kept waiting.
+// writes is woken at once, but for when publishes wait for the store, which says
+// that more is to be done than can be: then a part of that time later. There is
+// more to write at a time then, less to be done, and nobody waits the longer for
+// it. What is not busy is not kept waiting.
 const (
 	// wakeAfter bounds how many messages are handed on before.
 	wakeAfter = 1024
@@ -33,14 +33,16 @@ type wakes struct {
 	boxes   []*Mailbox
 	given   int       // messages since the last were woken
 	last    time.Time // when that was
+	loaded  bool      // others are waited for
 	pausing bool      // timer runs
 	timer   *time.Timer
 }
 
-// add has a mailbox woken: at once for a critical message, else with others.
+// add has a mailbox woken: with others under load, but for a critical message,
+// else at once.
 func (w *wakes) add(mb *Mailbox, lane subjects.Lane) {
 	switch {
-	case lane == subjects.Critical:
+	case lane == subjects.Critical, !w.loaded:
 		mb.opts.Wake()
 	case !mb.waking:
 		mb.waking = true
@@ -69,16 +71,18 @@ func (h *Hub) drained() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	w := &h.wakes
-	if len(w.boxes) == 0 || w.pausing {
+	if w.pausing {
 		return
 	}
 	backlog, oldest := h.opts.Publish.Backlog()
-	if wait := pause(backlog, oldest, w.given, time.Since(w.last)); wait > 0 {
+	wait := pause(backlog, oldest, w.given, time.Since(w.last))
+	switch w.loaded = wait > 0; {
+	case !w.loaded:
+		w.wake()
+	case len(w.boxes) > 0:
 		w.pausing = true
 		w.timer.Reset(wait)
-		return
 	}
-	w.wake()
 }
 
 // pause is how long to wait before writers are woken, when so many publishes
