@@ -81,6 +81,7 @@ func newCluster(t *testing.T) *cluster {
 		c.procs = append(c.procs, &proc{Process: p, t: t, dir: dir})
 	}
 	c.devices = natstest.NewProxy(t, doors...)
+	t.Cleanup(c.logs)
 	for _, p := range c.procs[:servers] {
 		p.start()
 	}
@@ -155,9 +156,18 @@ func (c *cluster) health() {
 				c.t.Errorf("%s: %s", p.Name, log[i:min(len(log), i+6000)])
 			}
 		}
-		if c.t.Failed() {
-			c.t.Logf("end of the log of %s:\n%s", p.Name, log[max(0, len(log)-6000):])
-		}
+	}
+}
+
+// logs tells how the logs end, when the test has failed, be it at the start of
+// the cluster.
+func (c *cluster) logs() {
+	if !c.t.Failed() {
+		return
+	}
+	for _, p := range c.procs {
+		log, err := os.ReadFile(filepath.Join(p.dir, p.Name+".log"))
+		c.t.Logf("end of the log of %s: %v\n%s", p.Name, err, log[max(0, len(log)-6000):])
 	}
 }
 

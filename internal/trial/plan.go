@@ -3,11 +3,13 @@ package trial
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/rccs-io/rccs/auth"
 )
@@ -155,14 +157,32 @@ func (p *Plan) ports() (a addresses, err error) {
 	return a, nil
 }
 
+// Free ports are taken from below those that systems give to outgoing
+// connections (RFC 6335 has these at the top, Linux from 32,768): one of those
+// could take the port until the process listens on it, or while it is down.
+const (
+	firstFree = 10_000
+	lastFree  = 32_767
+)
+
+// given are the ports that free has given in this process, which may not be
+// listened on yet.
+var given sync.Map
+
 // free is a port that nobody listens on now.
 func free() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("trial: %w", err)
+	for range 100 {
+		port := firstFree + rand.IntN(lastFree-firstFree+1)
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err != nil {
+			continue // somebody does
+		}
+		_ = l.Close()
+		if _, before := given.LoadOrStore(port, struct{}{}); !before {
+			return port, nil
+		}
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return 0, fmt.Errorf("trial: no free port was found from %d to %d: say which to use", firstFree, lastFree)
 }
 
 // shareKeys copies the keys of one data directory to another that has none.
