@@ -39,12 +39,12 @@ type conn struct {
 
 	// Owned by the read loop.
 	nonce     string
-	badFrames int                            // in a row
-	refused   int                            // messages in a row, for coming too fast
-	proven    bool                           // a good credential was shown
+	badFrames int  // in a row
+	refused   int  // messages in a row, for coming too fast
+	proven    bool // a good credential was shown
+	seqs      []uint64
 	topics    map[string]*topic.Subscription // made with the first
 	rights    auth.Topics                    // of the credential; a renewal changes them
-	seqs      []uint64
 
 	// Set by the read loop before box is published under mu; constant then.
 	tenant *Tenant

@@ -1,0 +1,90 @@
+package inbox
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Errors of a publish. All of them mean "not known to be stored": sending
+// again with the same Nats-Msg-Id is safe.
+var (
+	// ErrUnavailable: no JetStream answers for the subject now.
+	ErrUnavailable = errors.New("the message store does not answer")
+	// ErrPublishTimeout: no acknowledgement within the time.
+	ErrPublishTimeout = errors.New("the message store did not acknowledge in time")
+)
+
+// StoreError is a refusal by JetStream.
+type StoreError struct {
+	Code        int    `json:"code"`
+	ErrCode     int    `json:"err_code"`
+	Description string `json:"description"`
+}
+
+func (e *StoreError) Error() string {
+	return fmt.Sprintf("the message store refused: %s (%d)", e.Description, e.ErrCode)
+}
+
+// NoRoom says that what is stored has reached a limit, the account's or the
+// server's: it passes when something is removed.
+func (e *StoreError) NoRoom() bool {
+	switch e.ErrCode {
+	case 10002, // resource limits exceeded for account
+		10023, // insufficient resources
+		10047: // insufficient storage resources
+		return true
+	}
+	return false
+}
+
+// Receipt says where a message was stored.
+type Receipt struct {
+	Seq       uint64
+	Duplicate bool // stored before, inside the dedup window; Seq is that one's
+	// Free says that nothing uses the message any more: it was sent once.
+	// Otherwise it may be on its way a second time.
+	Free bool
+}
+
+// ackPrefix begins every PubAck of a stream in one account on one server
+// without a domain.
+var ackPrefix = []byte(`{"stream":"`)
+
+// parseAck reads a PubAck. The common form is read by hand: this runs once a
+// message.
+func parseAck(m *nats.Msg) (Receipt, error) {
+	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
+		return Receipt{}, ErrUnavailable
+	}
+	if rest, ok := bytes.CutPrefix(m.Data, ackPrefix); ok {
+		if _, rest, ok = bytes.Cut(rest, []byte(`","seq":`)); ok {
+			seq, n := uint64(0), 0
+			for n < len(rest) && n < 19 && rest[n] >= '0' && rest[n] <= '9' {
+				seq = seq*10 + uint64(rest[n]-'0')
+				n++
+			}
+			if n > 0 && n+1 == len(rest) && rest[n] == '}' {
+				return Receipt{Seq: seq}, nil
+			}
+		}
+	}
+	var ack struct {
+		Seq       uint64      `json:"seq"`
+		Duplicate bool        `json:"duplicate"`
+		Error     *StoreError `json:"error"`
+	}
+	if err := json.Unmarshal(m.Data, &ack); err != nil {
+		return Receipt{}, fmt.Errorf("inbox: unreadable acknowledgement: %w", err)
+	}
+	if ack.Error != nil {
+		return Receipt{}, ack.Error
+	}
+	if ack.Seq == 0 {
+		return Receipt{}, errors.New("inbox: acknowledgement without a sequence")
+	}
+	return Receipt{Seq: ack.Seq, Duplicate: ack.Duplicate}, nil
+}

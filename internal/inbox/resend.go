@@ -1,0 +1,136 @@
+package inbox
+
+import (
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// watch connects again and fails what waited too long.
+func (p *Publisher) watch() {
+	tick := time.NewTicker(publishTimeout / 20)
+	defer tick.Stop()
+	var again <-chan time.Time
+	wait := redialFirst
+	for {
+		select {
+		case <-p.quit:
+			return
+		case now := <-tick.C:
+			p.expire(now.Add(-publishTimeout))
+			p.resend(now)
+			continue
+		case gone := <-p.lost:
+			if !p.is(gone) {
+				continue // one that was never used, or is replaced already
+			}
+			wait = redialFirst
+		case <-again:
+		}
+		again = nil
+		if err := p.reopen(); err != nil {
+			p.log.Warn("no connection for publishing, trying again", "err", err)
+			again = time.After(wait)
+			wait = min(2*wait, redialMost)
+		}
+	}
+}
+
+// How long to wait between two tries to connect.
+const (
+	redialFirst = 20 * time.Millisecond
+	redialMost  = time.Second
+)
+
+// is says whether nc is the connection in use.
+func (p *Publisher) is(nc *nats.Conn) bool {
+	p.sendMu.Lock()
+	defer p.sendMu.Unlock()
+	return p.nc == nc
+}
+
+// reopen connects and sends all that is not acknowledged, in order, before
+// anything new.
+func (p *Publisher) reopen() error {
+	nc, err := p.open()
+	if err != nil {
+		return err
+	}
+	p.sendMu.Lock()
+	defer p.sendMu.Unlock()
+	p.nc = nc
+	p.resendAll()
+	return nil
+}
+
+// resend sends again what waits too long for its answer, in order.
+func (p *Publisher) resend(now time.Time) {
+	p.sendMu.Lock()
+	defer p.sendMu.Unlock()
+	if !p.nc.IsConnected() {
+		return // all is sent again on the next
+	}
+	p.mu.Lock()
+	var late []flight
+	for i := range p.flights {
+		f := &p.flights[i]
+		if f.done == nil {
+			continue
+		}
+		if now.Sub(f.at) < resendAfter {
+			break // and so are those behind it
+		}
+		// A batch that is still being stored is not known by its ids yet.
+		if f.batch == nil && now.Sub(f.at) >= resendAfter<<f.again {
+			f.again++
+			f.twice = true
+			late = append(late, *f)
+		}
+	}
+	p.mu.Unlock()
+	if len(late) > 0 {
+		p.log.Info("messages are not acknowledged, sending them again", "messages", len(late))
+		p.write(late)
+	}
+}
+
+// resendAll is called with sendMu held, on a new connection.
+func (p *Publisher) resendAll() {
+	p.mu.Lock()
+	again := make([]flight, 0, len(p.flights))
+	for i := range p.flights {
+		if f := &p.flights[i]; f.done != nil {
+			f.twice = true
+			again = append(again, *f)
+		}
+	}
+	p.mu.Unlock()
+	p.write(again)
+}
+
+// write is called with sendMu held.
+func (p *Publisher) write(flights []flight) {
+	for i := range flights {
+		if err := flights[i].write(p.nc); err != nil {
+			break // the connection is lost, and lost says so
+		}
+	}
+}
+
+func (p *Publisher) expire(before time.Time) {
+	for {
+		p.mu.Lock()
+		n, old := p.first, false
+		if len(p.flights) > 0 {
+			// The first flight is never a landed one.
+			old = p.flights[0].at.Before(before)
+		}
+		p.mu.Unlock()
+		if !old {
+			return
+		}
+		if done, _ := p.take(n); done != nil {
+			done(Receipt{}, ErrPublishTimeout)
+		}
+	}
+}
