@@ -12,19 +12,11 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// missedView is one missed message.
-type missedView struct {
-	Seq       uint64 `json:"seq"`
-	Lane      string `json:"lane"`
-	ID        string `json:"id"`
-	Type      string `json:"type"`
-	Timestamp string `json:"timestamp"`
-}
-
 // missed answers {"user","device","from"?,"limit"?} with
-// [{"seq","lane","id","type","timestamp"}]: what is stored and not acknowledged,
-// with sequences from "from" on, by sequence. A caller that gets as many as
-// limit allows, 1,000 at most and by default, asks again from the last seq + 1.
+// [{"seq","lane","id","type","timestamp","from","stored","bytes"}]: what is
+// stored and not acknowledged, with sequences from "from" on, by sequence. A
+// caller that gets as many as limit allows, 1,000 at most and by default, asks
+// again from the last seq + 1.
 func (c *Coordinator) missed(ctx context.Context, req *request) (any, *wire.Error) {
 	var q struct {
 		deviceName
@@ -42,7 +34,7 @@ func (c *Coordinator) missed(ctx context.Context, req *request) (any, *wire.Erro
 		return nil, c.wireError("record not stored", err)
 	}
 	limit := min(cmp.Or(max(q.Limit, 0), pageMost), pageMost)
-	list := make([]missedView, 0, min(limit, pageDefault))
+	list := make([]*ops.Message, 0, min(limit, pageDefault))
 	for m, err := range c.ops.Missed(ctx, a) {
 		if err != nil {
 			return nil, c.wireError("missed messages not read", err)
@@ -50,7 +42,7 @@ func (c *Coordinator) missed(ctx context.Context, req *request) (any, *wire.Erro
 		if m.Seq < q.From {
 			continue
 		}
-		list = append(list, missedView{m.Seq, m.Lane, m.ID, m.Type, m.Timestamp})
+		list = append(list, m.Summary())
 		if len(list) == limit {
 			break
 		}

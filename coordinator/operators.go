@@ -3,8 +3,6 @@ package coordinator
 import (
 	"cmp"
 	"context"
-	"encoding/json"
-	"slices"
 	"time"
 
 	"github.com/rccs-io/rccs/internal/ops"
@@ -58,44 +56,6 @@ func (n *deviceName) address() (subjects.Address, *wire.Error) {
 	return a, nil
 }
 
-// deviceView is a device as operators see it.
-//
-//	{"user","device","type","platform","version","capabilities","registered",
-//	 "status","lastSeen","session","edge","extra"}
-type deviceView struct {
-	deviceName
-	Type         string          `json:"type,omitempty"`
-	Platform     string          `json:"platform,omitempty"`
-	Version      string          `json:"version,omitempty"`
-	Capabilities json.RawMessage `json:"capabilities,omitempty"`
-	Registered   time.Time       `json:"registered"`
-	Status       string          `json:"status"`
-	LastSeen     time.Time       `json:"lastSeen"`
-	Session      string          `json:"session,omitempty"` // live, or the last one
-	Edge         string          `json:"edge,omitempty"`    // the edge's id; empty when offline
-	Extra        json.RawMessage `json:"extra,omitempty"`   // what the device said beside its status
-}
-
-func viewOf(d *roster.Device) deviceView {
-	v := deviceView{
-		deviceName: deviceName{User: userOf(d.Key), Device: string(d.ID)},
-		Type:       d.Type, Platform: d.Record.Platform, Version: d.Record.Version, Capabilities: d.Record.Capabilities,
-		Registered: d.Record.Registered, Status: d.Status, LastSeen: d.LastSeen, Session: string(d.Session), Extra: d.Extra,
-	}
-	if d.Online {
-		v.Edge = d.Edge
-	}
-	return v
-}
-
-func userOf(k subjects.Key) string {
-	user, err := subjects.Unescape(k.User())
-	if err != nil {
-		return k.User()
-	}
-	return user
-}
-
 // page is what requests for lists have in common: {"user","after","limit"}.
 // after is USER/DEVICE, the last one of the page before.
 type page struct {
@@ -106,47 +66,19 @@ type page struct {
 
 // pageOf returns the devices of a page, by user and name, and where the next
 // one begins; "" when there is none.
-func (c *Coordinator) pageOf(p page, wanted func(*roster.Device) bool) (list []deviceView, next string, werr *wire.Error) {
-	var after subjects.Address
+func (c *Coordinator) pageOf(p page, q ops.DeviceQuery) (list []*ops.Device, next string, werr *wire.Error) {
 	if p.After != "" {
 		var err error
-		if after, err = subjects.ParseAddress(p.After); err != nil {
+		if q.After, err = subjects.ParseAddress(p.After); err != nil {
 			return nil, "", wire.NewError(wire.BadMessage, `"after" is not USER/DEVICE: `+err.Error())
 		}
 	}
-	limit := min(cmp.Or(max(p.Limit, 0), pageDefault), pageMost)
-	// Only names are sorted: views of all devices would be megabytes.
-	var found []subjects.Address
-	take := func(d roster.Device) bool {
-		a, err := d.Key.Address()
-		if err == nil && compare(a, after) > 0 && wanted(&d) {
-			found = append(found, a)
-		}
-		return true
-	}
-	if p.User != "" {
-		for _, d := range c.roster.User(subjects.Address{User: subjects.UserID(p.User), Device: "-"}.Key()) {
-			take(d)
-		}
-	} else {
-		c.roster.All(take)
-	}
-	slices.SortFunc(found, compare)
-	if len(found) > limit {
-		found = found[:limit]
-		next = found[limit-1].String()
-	}
-	list = make([]deviceView, 0, len(found))
-	for _, a := range found {
-		if d, ok := c.roster.Device(a.Key()); ok {
-			list = append(list, viewOf(&d))
-		}
+	q.User, q.Limit = subjects.UserID(p.User), min(cmp.Or(max(p.Limit, 0), pageDefault), pageMost)
+	list, more := ops.NewDirectory(c.roster).Devices(q)
+	if more && len(list) > 0 {
+		next = list[len(list)-1].Address().String()
 	}
 	return list, next, nil
-}
-
-func compare(a, b subjects.Address) int {
-	return cmp.Or(cmp.Compare(a.User, b.User), cmp.Compare(a.Device, b.Device))
 }
 
 // listDevices answers {"user"?,"after"?,"limit"?,"online"?} with
@@ -159,13 +91,13 @@ func (c *Coordinator) listDevices(_ context.Context, req *request) (any, *wire.E
 	if werr := req.decode(&q); werr != nil {
 		return nil, werr
 	}
-	list, next, werr := c.pageOf(q.page, func(d *roster.Device) bool { return d.Online || !q.Online })
+	list, next, werr := c.pageOf(q.page, ops.DeviceQuery{Online: q.Online})
 	if werr != nil {
 		return nil, werr
 	}
 	return struct {
-		Devices []deviceView `json:"devices"`
-		Next    string       `json:"next,omitempty"`
+		Devices []*ops.Device `json:"devices"`
+		Next    string        `json:"next,omitempty"`
 	}{list, next}, nil
 }
 
@@ -180,17 +112,13 @@ func (c *Coordinator) listSessions(_ context.Context, req *request) (any, *wire.
 	if werr := req.decode(&q); werr != nil {
 		return nil, werr
 	}
-	on := make(map[string]bool)
-	for _, e := range c.roster.Edges() {
-		on[e.ID] = q.Edge == "" || q.Edge == e.ID || q.Edge == e.Name
-	}
-	list, next, werr := c.pageOf(q.page, func(d *roster.Device) bool { return d.Online && (q.Edge == "" || on[d.Edge]) })
+	list, next, werr := c.pageOf(q.page, ops.DeviceQuery{Online: true, Edge: q.Edge})
 	if werr != nil {
 		return nil, werr
 	}
 	return struct {
-		Sessions []deviceView `json:"sessions"`
-		Next     string       `json:"next,omitempty"`
+		Sessions []*ops.Device `json:"sessions"`
+		Next     string        `json:"next,omitempty"`
 	}{list, next}, nil
 }
 
@@ -214,19 +142,9 @@ func (c *Coordinator) showDevice(ctx context.Context, req *request) (any, *wire.
 	if werr != nil {
 		return nil, werr
 	}
-	box, err := c.ops.Inbox(ctx, a)
+	report, err := c.ops.Report(ctx, a)
 	if err != nil {
-		return nil, c.wireError("inbox not read", err)
+		return nil, c.wireError("device not read", err)
 	}
-	answer := struct {
-		*deviceView
-		*deviceName
-		Inbox *ops.Inbox `json:"inbox"`
-	}{Inbox: box}
-	if d, ok := c.roster.Device(a.Key()); ok {
-		v := viewOf(&d)
-		answer.deviceView = &v
-	}
-	answer.deviceName = &name // one name, whether or not there is a view
-	return answer, nil
+	return report, nil
 }

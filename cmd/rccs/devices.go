@@ -131,20 +131,32 @@ func newDevicesShowCommand(env *environment) *cobra.Command {
 }
 
 func (env *environment) showDevice(ctx context.Context, f *target, t *ops.Tenant, a subjects.Address) error {
-	d, err := t.Device(ctx, a)
-	if err != nil {
-		return err
-	}
-	i, err := t.Inbox(ctx, a)
+	d, err := t.Report(ctx, a)
 	if err != nil {
 		return err
 	}
 	if f.json {
-		return env.json(struct {
-			*ops.Device
-			Inbox *ops.Inbox `json:"inbox"`
-		}{d, i})
+		return env.json(d)
 	}
+	waits := "nothing"
+	if d.Inbox.Unacknowledged > 0 {
+		waits = fmt.Sprintf("%s, the oldest for %s ('rccs missed' lists them)", number(d.Inbox.Unacknowledged), ago(d.Inbox.Oldest))
+	}
+	lines := [][2]string{{"device", a.String()}, {"registered", "never"}}
+	if !d.Registered.IsZero() {
+		lines = append(lines[:1], describe(d.Device)...)
+	}
+	lines = append(lines, [2]string{"stored", number(d.Inbox.Stored)}, [2]string{"waiting", waits})
+	for _, line := range lines {
+		if err := env.printf("%-13s %s\n", line[0], printable(line[1])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// describe is what is known of a registered device, for people.
+func describe(d *ops.Device) [][2]string {
 	status := d.Status + ", last seen " + ago(&d.LastSeen) + " ago"
 	if d.Edge != "" {
 		status = fmt.Sprintf("%s at edge %s since %s", d.Status, d.Edge, moment(*d.Since))
@@ -157,25 +169,13 @@ func (env *environment) showDevice(ctx context.Context, f *target, t *ops.Tenant
 	if d.Session != "" {
 		session = fmt.Sprintf("%s, epoch %d", d.Session, d.Epoch)
 	}
-	waits := "nothing"
-	if i.Unacknowledged > 0 {
-		waits = fmt.Sprintf("%s, the oldest for %s ('rccs missed' lists them)", number(i.Unacknowledged), ago(i.Oldest))
-	}
-	for _, line := range [][2]string{
-		{"device", a.String()},
+	return [][2]string{
 		{"type", strings.Join(strings.Fields(d.Type+" "+d.Platform+" "+d.Version), " ")},
 		{"capabilities", capabilities},
 		{"status", status},
 		{"session", session},
 		{"registered", moment(d.Registered)},
-		{"stored", number(i.Stored)},
-		{"waiting", waits},
-	} {
-		if err := env.printf("%-13s %s\n", line[0], printable(line[1])); err != nil {
-			return err
-		}
 	}
-	return nil
 }
 
 type forgetFlags struct {

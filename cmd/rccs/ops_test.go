@@ -318,6 +318,28 @@ func TestOperatorsCommandsEnd(t *testing.T) {
 	}
 }
 
+func TestDeviceThatNeverRegisteredIsShownWithWhatWaits(t *testing.T) {
+	t.Parallel()
+	c := serve(t).console()
+	c.succeed(t, "send", "user2/ghost", "1", "--id", "m1")
+	show := c.succeed(t, "devices", "show", "user2/ghost").out
+	for _, want := range []string{"registered    never\n", "stored        1\n", "waiting       1, the oldest for "} {
+		if !strings.Contains(show, want) {
+			t.Errorf("%q is not shown: %s", want, show)
+		}
+	}
+	var shown struct {
+		User, Status string
+		Registered   *string
+		Inbox        struct{ Unacknowledged int }
+	}
+	if err := json.Unmarshal([]byte(c.succeed(t, "devices", "show", "user2/ghost", "--json").out), &shown); err != nil || shown.User != "user2" ||
+		shown.Registered != nil || shown.Status != "offline" || shown.Inbox.Unacknowledged != 1 {
+		t.Errorf("shown as %+v, %v", shown, err)
+	}
+	c.run(t, "devices", "show", "user2/nobody").refused(t, exitFailed, "never registered and has no messages")
+}
+
 func TestDevicesAndEdges(t *testing.T) {
 	t.Parallel()
 	i := serve(t)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -16,7 +17,8 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// Device is a registered device.
+// Device is a device as operators see it: in the commands, in what the
+// coordinator answers and in the HTTP API.
 type Device struct {
 	User         string          `json:"user"`
 	Device       string          `json:"device"`
@@ -26,14 +28,18 @@ type Device struct {
 	Capabilities json.RawMessage `json:"capabilities,omitempty"`
 	// Status is online, away, busy or offline. A device whose edge is dead is
 	// offline, whether or not that is stored yet.
-	Status     string    `json:"status"`
-	LastSeen   time.Time `json:"lastSeen"`
-	Registered time.Time `json:"registered"`
-	// Of the session, when there is one.
+	Status   string    `json:"status"`
+	LastSeen time.Time `json:"lastSeen,omitzero"`
+	// Registered is zero for a device that never registered and only has
+	// messages.
+	Registered time.Time `json:"registered,omitzero"`
+	// Of the session, live or the last one, when there is one.
 	Session string     `json:"session,omitempty"`
 	Edge    string     `json:"edge,omitempty"` // the name of the edge that holds the device now
 	Since   *time.Time `json:"since,omitempty"`
 	Epoch   uint64     `json:"epoch,omitempty"`
+	// Extra is what the device said beside its status.
+	Extra json.RawMessage `json:"extra,omitempty"`
 }
 
 // Address is the device's.
@@ -41,15 +47,28 @@ func (d *Device) Address() subjects.Address {
 	return subjects.Address{User: subjects.UserID(d.User), Device: subjects.DeviceID(d.Device)}
 }
 
-// sessionEntry is a device's entry in the bucket of sessions, as edges write
-// it.
-type sessionEntry struct {
-	ID       string    `json:"session"`
-	Edge     string    `json:"edge"`
-	Epoch    uint64    `json:"epoch"`
-	Since    time.Time `json:"since"`
-	Status   string    `json:"status"`
-	LastSeen time.Time `json:"lastSeen"`
+// newDevice is a device as the roster has it. edges are the names of the edges
+// that live, by id.
+func newDevice(a subjects.Address, r *roster.Device, edges map[string]string) *Device {
+	d := &Device{
+		User: string(a.User), Device: string(a.Device), Type: r.Type, Platform: r.Record.Platform, Version: r.Record.Version,
+		Capabilities: r.Record.Capabilities, Registered: r.Record.Registered, LastSeen: r.LastSeen, Status: wire.Offline,
+		Session: string(r.Session), Epoch: r.Epoch, Extra: r.Extra,
+	}
+	if r.Session != "" {
+		d.Since = &r.Since
+	}
+	if name, lives := edges[r.Edge]; lives && r.Online {
+		d.Status, d.Edge = r.Status, name
+	}
+	return d
+}
+
+// DeviceReport is a device with its inbox. A device that never registered and
+// only has messages is shown, too.
+type DeviceReport struct {
+	*Device
+	Inbox *Inbox `json:"inbox"`
 }
 
 // DeviceQuery says which devices to list.
@@ -58,8 +77,9 @@ type DeviceQuery struct {
 	User subjects.UserID
 	// Online leaves out devices that are offline.
 	Online bool
-	// Type, if set, leaves out devices of other types.
-	Type string
+	// Type, Status, Edge (a name or an id) and Text (a part of the device's
+	// name), where set, leave out devices of which they are not true.
+	Type, Status, Edge, Text string
 	// After goes on behind this device.
 	After subjects.Address
 	// Limit bounds the list; 0: no bound.
@@ -69,7 +89,8 @@ type DeviceQuery struct {
 }
 
 func (q *DeviceQuery) wants(d *Device) bool {
-	return (!q.Online || d.Status != wire.Offline) && (q.Type == "" || d.Type == q.Type)
+	return (!q.Online || d.Status != wire.Offline) && (q.Type == "" || d.Type == q.Type) &&
+		(q.Status == "" || d.Status == q.Status) && (q.Edge == "" || d.Edge == q.Edge) && strings.Contains(d.Device, q.Text)
 }
 
 // devicesAtOnce is how many devices one request asks for.
@@ -152,35 +173,27 @@ func (t *Tenant) devices(ctx context.Context, names []subjects.Address, edges ma
 	}
 	list := make([]*Device, 0, len(names))
 	for i, a := range names {
-		if d := newDevice(a, recs[i], sess[i], edges); d != nil {
+		if d := storedDevice(a, recs[i], sess[i], edges); d != nil {
 			list = append(list, d)
 		}
 	}
 	return list, nil
 }
 
-// newDevice is nil for one that is forgotten.
-func newDevice(a subjects.Address, record, session *direct.Stored, edges map[string]string) *Device {
+// storedDevice is nil for one that is forgotten.
+func storedDevice(a subjects.Address, record, session *direct.Stored, edges map[string]string) *Device {
 	if record == nil || deleted(record.Header) {
 		return nil
 	}
-	var rec roster.Record
-	if err := json.Unmarshal(record.Data, &rec); err != nil {
+	var entry []byte
+	if session != nil && !deleted(session.Header) {
+		entry = session.Data
+	}
+	r, ok := roster.StoredDevice(a, record.Data, entry)
+	if !ok {
 		return nil // edges ignore it too
 	}
-	d := &Device{
-		User: string(a.User), Device: string(a.Device), Type: rec.Type, Platform: rec.Platform, Version: rec.Version,
-		Capabilities: rec.Capabilities, Registered: rec.Registered, LastSeen: rec.Registered, Status: wire.Offline,
-	}
-	var s sessionEntry
-	if session == nil || deleted(session.Header) || json.Unmarshal(session.Data, &s) != nil {
-		return d
-	}
-	d.LastSeen, d.Session, d.Epoch, d.Since = s.LastSeen, s.ID, s.Epoch, &s.Since
-	if name, live := edges[s.Edge]; live && s.Status != wire.Offline {
-		d.Status, d.Edge = s.Status, name
-	}
-	return d
+	return newDevice(a, &r, edges)
 }
 
 // Device looks one up. The error wraps [ErrUnknownDevice] when it is not
@@ -198,6 +211,23 @@ func (t *Tenant) Device(ctx context.Context, a subjects.Address) (*Device, error
 		return nil, fmt.Errorf("%s: %w", a, ErrUnknownDevice)
 	}
 	return list[0], nil
+}
+
+// Report looks a device up with its inbox. The error wraps [ErrUnknownDevice]
+// when it is not registered and has no messages.
+func (t *Tenant) Report(ctx context.Context, a subjects.Address) (*DeviceReport, error) {
+	inbox, err := t.Inbox(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	d, err := t.Device(ctx, a)
+	switch {
+	case errors.Is(err, ErrUnknownDevice):
+		d = &Device{User: string(a.User), Device: string(a.Device), Status: wire.Offline}
+	case err != nil:
+		return nil, err
+	}
+	return &DeviceReport{Device: d, Inbox: inbox}, nil
 }
 
 // Errors of Forget.

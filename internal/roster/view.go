@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
 )
 
 // Device is a registered device as others see it.
@@ -25,9 +26,12 @@ type Device struct {
 	// entry says, which may be some seconds late.
 	Active int64
 	Extra  json.RawMessage
-	// Session and Edge are where it is, or was, connected.
+	// Session and Edge are where it is, or was, connected: Since is when the
+	// session was new, and Epoch rises with every registration.
 	Session subjects.SessionID
 	Edge    string
+	Since   time.Time
+	Epoch   uint64
 }
 
 // Holds says whether the device holds a capability.
@@ -117,14 +121,7 @@ func (r *Roster) All(yield func(Device) bool) {
 }
 
 func (r *Roster) viewLocked(k subjects.Key, d *device) Device {
-	rec := d.record()
-	v := Device{
-		Key: k, ID: d.id, Record: rec, Held: rec.held, Type: rec.Type, Status: d.status(), LastSeen: rec.Registered,
-	}
-	if d.sess != nil {
-		v.Online, v.LastSeen, v.Extra = d.sess.online(), d.sess.LastSeen, d.sess.Extra
-		v.Session, v.Edge = d.sess.ID, d.sess.Edge
-	}
+	v := newDevice(k, d.id, d.record(), d.sess)
 	if sl := r.slots[k]; sl != nil {
 		if cur := sl.current.Load(); cur != nil {
 			v.LastSeen = time.Unix(0, cur.active.Load())
@@ -132,4 +129,30 @@ func (r *Roster) viewLocked(k subjects.Key, d *device) Device {
 	}
 	v.Active = v.LastSeen.UnixNano()
 	return v
+}
+
+// newDevice is a device as its record and its session, which may be nil, say.
+func newDevice(k subjects.Key, id subjects.DeviceID, rec *Record, s *session) Device {
+	d := Device{Key: k, ID: id, Record: rec, Held: rec.held, Type: rec.Type, Status: s.seenAs(), LastSeen: rec.Registered}
+	if s != nil {
+		d.Online, d.LastSeen, d.Extra = s.online(), s.LastSeen, s.Extra
+		d.Session, d.Edge, d.Since, d.Epoch = s.ID, s.Edge, s.Since, s.Epoch
+	}
+	return d
+}
+
+// StoredDevice is a device as its entries in the buckets of devices and of
+// sessions say, for those who do not follow the buckets. The session's entry
+// may be nil. What cannot be read is not there, as for every edge.
+func StoredDevice(a subjects.Address, record, entry []byte) (Device, bool) {
+	rec, err := parseRecord(record)
+	if err != nil {
+		return Device{}, false
+	}
+	rec.held = wire.HeldCapabilities(rec.Capabilities)
+	var s *session
+	if entry != nil {
+		s, _ = parseSession(entry) // nil if it cannot be read
+	}
+	return newDevice(a.Key(), a.Device, rec, s), true
 }
