@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	osuser "os/user"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -27,7 +25,7 @@ func act(action, target, detail string) audit.Record {
 
 type auditFlags struct {
 	target
-	since  time.Duration
+	since  since
 	action string
 	limit  uint
 }
@@ -42,7 +40,7 @@ of another, and who was enrolled: when, and from where. The records are kept for
 year. None can be changed or removed before; who has a part's credential could
 delete all of them at once, which is seen.`,
 		Example: `  rccs audit
-  rccs audit --since 720h --action revoke --json`,
+  rccs audit --since 30d --action revoke --json`,
 		Args: arguments(0, "none"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return env.operate(cmd.Context(), &f.target, func(ctx context.Context, t *ops.Tenant) error {
@@ -52,14 +50,14 @@ delete all of them at once, which is seen.`,
 	}
 	f.add(cmd)
 	flags := cmd.Flags()
-	flags.DurationVar(&f.since, "since", 7*24*time.Hour, "how far to look back")
+	f.since.add(flags, "7d", "how far to look back")
 	flags.StringVar(&f.action, "action", "", "list only this `action`, such as revoke")
 	flags.UintVar(&f.limit, "limit", 0, "list at most so many `records`, the last ones (default all)")
 	return cmd
 }
 
 func (env *environment) audits(ctx context.Context, f *auditFlags, t *ops.Tenant) error {
-	list, err := t.Audits(ctx, ops.AuditQuery{Since: time.Now().Add(-f.since), Action: f.action, Limit: int(f.limit)})
+	list, err := t.Audits(ctx, ops.AuditQuery{Since: f.since.at, Action: f.action, Limit: int(f.limit)})
 	if err != nil {
 		return err
 	}
@@ -72,7 +70,7 @@ func (env *environment) audits(ctx context.Context, f *auditFlags, t *ops.Tenant
 		tab.row(moment(r.At), r.Action, r.Target, r.Who, r.From, r.Detail)
 	}
 	if len(list) == 0 {
-		return env.printf("nothing was done in the last %s\n", fmt.Sprint(f.since))
+		return env.printf("nothing was done since %s\n", moment(f.since.at))
 	}
 	return env.table(tab)
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"time"
 
@@ -25,55 +24,6 @@ directory, whether or not the server runs; nothing has to be told of them.`,
 	})
 	cmd.AddCommand(newCredsDeviceCommand(env), newCredsServiceCommand(env), newCredsPartCommand(env))
 	return cmd
-}
-
-// duration is a flag like a Go duration, with days: 30d. It is a second or
-// more; 0 is its absence.
-type duration time.Duration
-
-// maxDays is what a [time.Duration] holds, and still a date with four digits.
-const maxDays = 100_000
-
-// String implements pflag.Value: 720h, and nothing for no duration.
-func (d *duration) String() string {
-	if *d == 0 {
-		return ""
-	}
-	text := time.Duration(*d).String()
-	if rest, ok := strings.CutSuffix(text, "m0s"); ok {
-		text = rest + "m"
-	}
-	if rest, ok := strings.CutSuffix(text, "h0m"); ok {
-		text = rest + "h"
-	}
-	return text
-}
-
-// Type implements pflag.Value.
-func (*duration) Type() string { return "duration" }
-
-// Set implements pflag.Value.
-func (d *duration) Set(s string) error {
-	v, err := time.ParseDuration(s)
-	if days, ok := strings.CutSuffix(s, "d"); ok {
-		v, err = parseDays(days)
-	}
-	if err != nil {
-		return errors.New("want a duration such as 90m, 12h or 30d")
-	}
-	if v < time.Second {
-		return errors.New("want a duration of at least a second")
-	}
-	*d = duration(v)
-	return nil
-}
-
-func parseDays(s string) (time.Duration, error) {
-	n, err := strconv.ParseFloat(s, 64)
-	if err == nil && !(n >= 0 && n <= maxDays) { // NaN is in no range
-		err = errors.New("out of range")
-	}
-	return time.Duration(n * float64(24*time.Hour)), err
 }
 
 func newCredsDeviceCommand(env *environment) *cobra.Command {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/rccs-io/rccs/internal/timespec"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -84,13 +85,10 @@ func parseSince(s string) (wire.Since, error) {
 	if seq, err := strconv.ParseUint(s, 10, 63); err == nil {
 		return wire.Since{Kind: wire.SinceSeq, Seq: seq}, nil
 	}
-	if d, err := time.ParseDuration(s); err == nil && d > 0 {
-		return wire.Since{Kind: wire.SinceTime, Time: time.Now().Add(-d)}, nil
-	}
-	if at, err := time.Parse(time.RFC3339, s); err == nil {
+	if at, err := timespec.SinceWords(s, time.Now()); err == nil {
 		return wire.Since{Kind: wire.SinceTime, Time: at}, nil
 	}
-	return wire.Since{}, errors.New("want the seq of a message, a time such as 2025-01-31T12:00:00Z, a duration such as 1h, or last")
+	return wire.Since{}, errors.New("want the seq of a message, last, " + timespec.WordForms)
 }
 
 func checkSince(s string) error {

@@ -77,8 +77,8 @@ func (env *environment) missed(ctx context.Context, f *missedFlags, t *ops.Tenan
 // messageTable is a list of messages for people.
 func messageTable(list []*ops.Message) *table {
 	t := newTable(column{title: "SEQ", right: true}, column{title: "LANE"}, column{title: "TYPE", least: 10},
-		column{title: "ID", least: 10}, column{title: "FROM", least: 8}, column{title: "STORED"}, column{title: "AGE", right: true},
-		column{title: "BYTES", right: true})
+		column{title: "ID"}, column{title: "FROM", least: 8, extra: 1}, column{title: "STORED", extra: 3}, column{title: "AGE", right: true},
+		column{title: "BYTES", right: true, extra: 2})
 	for _, m := range list {
 		t.row(strconv.FormatUint(m.Seq, 10), m.Lane, m.Type, m.ID, m.From, moment(m.Stored), ago(&m.Stored), number(m.Bytes))
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,7 +14,7 @@ import (
 
 type replayFlags struct {
 	target
-	since          time.Duration
+	since          since
 	fromSeq        uint64
 	id, to         string
 	missed, dryRun bool
@@ -49,7 +48,7 @@ are left out. Nobody is told again that a copy was delivered.`,
 	}
 	f.add(cmd)
 	flags := cmd.Flags()
-	flags.DurationVar(&f.since, "since", 0, "what was stored in this `time` until now, such as 1h")
+	f.since.add(flags, "", "what was stored from then on")
 	flags.Uint64Var(&f.fromSeq, "from-seq", 0, "what has this `sequence` or a higher one")
 	flags.StringVar(&f.id, "id", "", "the messages of this `id`")
 	flags.BoolVar(&f.missed, "missed", false, "what the device has not acknowledged")
@@ -64,20 +63,15 @@ func (f *replayFlags) options(name string) (ops.ReplayOptions, error) {
 	if err != nil {
 		return ops.ReplayOptions{}, err
 	}
-	opts := ops.ReplayOptions{From: from, FromSeq: f.fromSeq, ID: f.id, Missed: f.missed, DryRun: f.dryRun}
+	opts := ops.ReplayOptions{From: from, FromSeq: f.fromSeq, ID: f.id, Missed: f.missed, DryRun: f.dryRun, Since: f.since.at}
 	given := 0
-	for _, is := range []bool{f.since != 0, f.fromSeq > 0, f.id != "", f.missed} {
+	for _, is := range []bool{!f.since.at.IsZero(), f.fromSeq > 0, f.id != "", f.missed} {
 		if is {
 			given++
 		}
 	}
-	switch {
-	case given != 1:
+	if given != 1 {
 		return opts, usageError{errors.New("want one of --since, --from-seq, --id and --missed")}
-	case f.since < 0:
-		return opts, usageError{fmt.Errorf("--since %s: want a duration such as 1h", f.since)}
-	case f.since > 0:
-		opts.Since = time.Now().Add(-f.since)
 	}
 	if f.to != "" {
 		if opts.To, err = subjects.ParseAddress(f.to); err != nil {

@@ -36,6 +36,8 @@ type environment struct {
 	hangup func(chan<- os.Signal)
 	// tenant is the one that the command is about.
 	tenant string
+	// wide has tables show every column, however narrow the terminal is.
+	wide bool
 }
 
 // usageError is a command line that cannot be understood.
@@ -84,6 +86,7 @@ Every flag can also be given in the environment: --nats-listen is RCCS_NATS_LIST
 	}
 	root.PersistentFlags().StringVar(&env.tenant, "tenant", auth.DefaultTenant, "the `name` of the tenant, of the keys in --data")
 	_ = root.RegisterFlagCompletionFunc("tenant", env.completeTenants)
+	root.PersistentFlags().BoolVar(&env.wide, "wide", false, "show every column of a table, however narrow the terminal is")
 	root.SetIn(env.in)
 	root.SetOut(env.out)
 	root.SetErr(env.err)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -15,13 +16,18 @@ import (
 type column struct {
 	title string
 	right bool // numbers
-	// least is how narrow it may become where the terminal is; 0: what it
-	// holds is never cut.
+	// least is how narrow the column may become on a narrow terminal. 0: its
+	// cells are never cut. Names and ids that people copy must have 0.
 	least int
+	// extra columns are left out on a terminal that is too narrow for all of
+	// them: the highest number first. 0: the column is always there. The flag
+	// --wide prints them all.
+	extra int
 }
 
-// table prints rows in columns that are as wide as they need to be, and on a
-// terminal together no wider than that, if they can.
+// table prints rows in columns that are as wide as they need to be. On a
+// terminal it first shortens cells that may be cut, then leaves out extra
+// columns, until the rows fit.
 type table struct {
 	columns []column
 	rows    [][]string
@@ -37,10 +43,51 @@ func (t *table) row(cells ...string) {
 	t.rows = append(t.rows, cells)
 }
 
+// fit returns the table without the extra columns that do not fit into a
+// terminal of this width, and the titles of those; 0 is no bound.
+func (t *table) fit(width int) (fitting *table, left []string) {
+	fitting = t
+	for width > 0 && sum(fitting.widths(width)) > width {
+		out := -1
+		for i, c := range fitting.columns {
+			if c.extra > 0 && (out < 0 || c.extra > fitting.columns[out].extra) {
+				out = i
+			}
+		}
+		if out < 0 {
+			break
+		}
+		left = append(left, fitting.columns[out].title)
+		fitting = fitting.without(out)
+	}
+	return fitting, left
+}
+
+// without returns the table without one column.
+func (t *table) without(out int) *table {
+	less := &table{columns: slices.Delete(slices.Clone(t.columns), out, out+1)}
+	for _, row := range t.rows {
+		less.rows = append(less.rows, slices.Delete(slices.Clone(row), out, out+1))
+	}
+	return less
+}
+
+// sum is the width of a row with columns so wide.
+func sum(widths []int) int {
+	total := gap * (len(widths) - 1)
+	for _, w := range widths {
+		total += w
+	}
+	return total
+}
+
+// gap is the space between two columns.
+const gap = 2
+
 // widths are those of the columns within a total; 0 is no bound.
 func (t *table) widths(total int) []int {
 	widths := make([]int, len(t.columns))
-	sum := 2 * (len(widths) - 1)
+	sum := gap * (len(widths) - 1)
 	for i, c := range t.columns {
 		widths[i] = utf8.RuneCountInString(c.title)
 		for _, row := range t.rows {
@@ -128,7 +175,22 @@ func (env *environment) width() int {
 	return width
 }
 
-func (env *environment) table(t *table) error { return t.print(env.out, env.width()) }
+// table prints a table, as wide as the terminal unless --wide is given, and
+// notes which columns had no room.
+func (env *environment) table(t *table) error {
+	width := env.width()
+	if env.wide {
+		width = 0
+	}
+	fitting, left := t.fit(width)
+	if err := fitting.print(env.out, width); err != nil {
+		return err
+	}
+	if len(left) > 0 {
+		env.note("no room for %s: --wide shows all columns", strings.Join(left, ", "))
+	}
+	return nil
+}
 
 // json prints a value for programs: indented for one answer, as lists are.
 func (env *environment) json(v any) error {

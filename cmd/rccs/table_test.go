@@ -27,6 +27,27 @@ func TestTablesFitTheirTerminal(t *testing.T) {
 	}
 }
 
+func TestANarrowTerminalCostsExtraColumnsAndNoIDs(t *testing.T) {
+	t.Parallel()
+	tab := newTable(column{title: "ID"}, column{title: "TYPE", least: 4}, column{title: "FROM", extra: 1}, column{title: "BYTES", right: true, extra: 2})
+	tab.row("an-id-to-copy", "long-type", "desktop", "12")
+	for _, c := range []struct {
+		width      int
+		want, left string
+	}{
+		{0, "ID             TYPE       FROM     BYTES\nan-id-to-copy  long-type  desktop     12\n", ""},
+		{36, "ID             TYPE   FROM     BYTES\nan-id-to-copy  long…  desktop     12\n", ""},
+		{30, "ID             TYPE    FROM\nan-id-to-copy  long-…  desktop\n", "BYTES"},
+		{10, "ID             TYPE\nan-id-to-copy  lon…\n", "BYTES FROM"},
+	} {
+		var out strings.Builder
+		fitting, left := tab.fit(c.width)
+		if err := fitting.print(&out, c.width); err != nil || out.String() != c.want || strings.Join(left, " ") != c.left {
+			t.Errorf("within %d, without %q:\n%s\nwant without %q\n%s, %v", c.width, left, out.String(), c.left, c.want, err)
+		}
+	}
+}
+
 func TestNumbersForPeople(t *testing.T) {
 	t.Parallel()
 	for _, c := range [][2]string{

@@ -142,7 +142,7 @@ func (env *environment) tail(ctx context.Context, f *tailFlags, t *ops.Tenant, o
 func flowLine(f *ops.Flow) string {
 	var b strings.Builder
 	arrow := map[string]string{ops.FlowInbox: "->", ops.FlowSignal: "~>", ops.FlowUp: "<-", ops.FlowCursor: "<-", ops.FlowEvent: "--"}[f.Kind]
-	fmt.Fprintf(&b, "%s %s %s/%s %s", moment(f.At), arrow, f.User, f.Device, f.Kind)
+	fmt.Fprintf(&b, "%s %s %s/%s %s", exactMoment(f.At), arrow, f.User, f.Device, f.Kind)
 	switch f.Kind {
 	case ops.FlowCursor:
 		fmt.Fprintf(&b, " %s: acknowledged up to #%d", f.Lane, f.Settled)

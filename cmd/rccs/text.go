@@ -54,11 +54,8 @@ func ago(t *time.Time) string {
 	return span(max(time.Since(*t), 0))
 }
 
-// moment is a time of day, with the date where that is not today.
-func moment(t time.Time) string {
-	t = t.Local()
-	if now := time.Now(); t.YearDay() == now.YearDay() && t.Year() == now.Year() {
-		return t.Format("15:04:05.000")
-	}
-	return t.Format("2006-01-02 15:04:05")
-}
+// moment is a time with its date and zone, in a form that --since reads.
+func moment(t time.Time) string { return t.Local().Format(time.RFC3339) }
+
+// exactMoment is moment to the millisecond, for what follows quickly.
+func exactMoment(t time.Time) string { return t.Local().Format("2006-01-02T15:04:05.000Z07:00") }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,7 +14,7 @@ import (
 
 type traceFlags struct {
 	target
-	since time.Duration
+	since since
 }
 
 func newTraceCommand(env *environment) *cobra.Command {
@@ -31,7 +30,7 @@ meanwhile.
 Ids are not indexed: the headers of what was stored are searched, some hundred
 thousand a second. The name of the user, or of the recipient, narrows that.`,
 		Example: `  rccs trace order-17
-  rccs trace order-17 alice/phone --since 168h`,
+  rccs trace order-17 alice/phone --since 7d`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 || len(args) > 2 {
 				return usageError{fmt.Errorf("%d arguments given, want ID, and USER or USER/DEVICE if you like", len(args))}
@@ -44,17 +43,14 @@ thousand a second. The name of the user, or of the recipient, narrows that.`,
 			if opts.Scope, err = scope(args[1:]); err != nil {
 				return err
 			}
-			if f.since <= 0 {
-				return usageError{fmt.Errorf("--since %s: want a duration such as 24h", f.since)}
-			}
-			opts.Since = time.Now().Add(-f.since)
+			opts.Since = f.since.at
 			return env.operate(cmd.Context(), &f.target, func(ctx context.Context, t *ops.Tenant) error {
 				return env.trace(ctx, &f, t, opts)
 			})
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().DurationVar(&f.since, "since", 24*time.Hour, "how far back to search")
+	f.since.add(cmd.Flags(), "24h", "how far back to search")
 	return cmd
 }
 
@@ -67,7 +63,7 @@ func (env *environment) trace(ctx context.Context, f *traceFlags, t *ops.Tenant,
 	got, err := t.Trace(ctx, opts)
 	bar.end()
 	if errors.Is(err, ops.ErrNoMessage) {
-		return fmt.Errorf("%w stored in the last %s; --since looks further back", err, f.since)
+		return fmt.Errorf("%w stored since %s (--since %s); an earlier --since looks further back", err, moment(f.since.at), f.since.text)
 	}
 	if err != nil {
 		return err
@@ -98,7 +94,7 @@ func (env *environment) trace(ctx context.Context, f *traceFlags, t *ops.Tenant,
 		if s.Device != "" {
 			who += "/" + s.Device
 		}
-		steps.row(moment(s.At), s.Step, orDash(who), strconv.FormatUint(s.Seq, 10), s.Detail)
+		steps.row(exactMoment(s.At), s.Step, orDash(who), strconv.FormatUint(s.Seq, 10), s.Detail)
 	}
 	return env.table(steps)
 }

@@ -59,5 +59,5 @@ func TestTraceOfAMessageBetweenDevices(t *testing.T) {
 			t.Errorf("%q is not shown: %s", want, text)
 		}
 	}
-	c.run(t, "trace", "no-such-id").refused(t, exitFailed, "no-such-id", "24h0m0s", "--since")
+	c.run(t, "trace", "no-such-id").refused(t, exitFailed, "no-such-id", "--since 24h", "--since")
 }

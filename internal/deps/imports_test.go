@@ -31,6 +31,7 @@ var may = map[string][]string{
 	"internal/guard":    {"internal/reader", "subjects"},
 	"internal/direct":   {},
 	"internal/tlsfiles": {},
+	"internal/timespec": {},
 	"internal/inbox":    {"internal/direct", "internal/reader", "subjects", "wire"},
 	"internal/envelope": {"internal/inbox", "subjects", "wire"},
 	"internal/topic":    {"internal/direct", "internal/reader", "subjects"},
@@ -59,7 +60,7 @@ var may = map[string][]string{
 	"bench/relay": {},
 	"cmd/rccs": {
 		"", "auth", "bench", "client", "edge", "internal/audit", "internal/backbone", "internal/backup", "internal/enroll", "internal/load", "internal/node", "internal/ops", "internal/revoke",
-		"internal/tlsfiles", "internal/trial", "subjects", "wire",
+		"internal/timespec", "internal/tlsfiles", "internal/trial", "subjects", "wire",
 	},
 }
 

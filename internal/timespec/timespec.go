@@ -1,0 +1,126 @@
+// Package timespec reads the durations and moments that people and scripts
+// write: in flags, in queries of the HTTP API, and in bodies of the
+// coordinator's endpoints. All of them accept the same forms because all of
+// them call this package.
+//
+// Its functions are pure and safe for concurrent use. They must not read the
+// clock: the caller passes the present in.
+package timespec
+
+import (
+	"errors"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// day is a day of 24 hours, whatever the calendar does.
+const day = 24 * time.Hour
+
+// The forms, as errors and help name them.
+const (
+	DurationForms = "a duration such as 90s, 1h30m or 30d"
+	SinceForms    = "a duration such as 90s, 1h30m or 30d, or a time such as 2025-01-31T12:00:00Z"
+	WordForms     = SinceForms + ", or today or yesterday"
+)
+
+// Errors of the functions here. Each names the forms that are accepted.
+var (
+	ErrDuration = errors.New("want " + DurationForms)
+	ErrSince    = errors.New("want " + SinceForms)
+	ErrWords    = errors.New("want " + WordForms)
+)
+
+// maxDays keeps a date that many days ahead within four digits of a year, and
+// is exact as a floating-point number of nanoseconds.
+const maxDays = 100_000
+
+// Duration reads a positive duration: what time.ParseDuration reads, a number
+// of days such as "30d", or days followed by the rest such as "1d12h".
+func Duration(text string) (time.Duration, error) {
+	days, rest, found := strings.Cut(text, "d")
+	if !found {
+		days, rest = "", text
+	}
+	var total time.Duration
+	if found {
+		n, err := strconv.ParseFloat(days, 64)
+		if err != nil || strings.Trim(days, "0123456789.") != "" || n > maxDays {
+			return 0, ErrDuration
+		}
+		total = time.Duration(n * float64(day))
+	}
+	if rest != "" {
+		d, err := time.ParseDuration(rest)
+		if err != nil || d < 0 || d > math.MaxInt64-total || found && strings.ContainsAny(rest[:1], "+-") {
+			return 0, ErrDuration
+		}
+		total += d
+	}
+	if total <= 0 {
+		return 0, ErrDuration
+	}
+	return total, nil
+}
+
+// Since reads the moment where something begins: a [Duration] back from now,
+// or an RFC 3339 time.
+func Since(text string, now time.Time) (time.Time, error) {
+	if d, err := Duration(text); err == nil {
+		return now.Add(-d), nil
+	}
+	if at, ok := rfc3339(text); ok {
+		return at, nil
+	}
+	return time.Time{}, ErrSince
+}
+
+// SinceWords is [Since] for people at a terminal: it also reads "today" and
+// "yesterday", the midnight at which that day began in the zone of now.
+func SinceWords(text string, now time.Time) (time.Time, error) {
+	back := 0
+	switch strings.ToLower(text) {
+	case "yesterday":
+		back = 1
+	case "today":
+	default:
+		at, err := Since(text, now)
+		if err != nil {
+			err = ErrWords
+		}
+		return at, err
+	}
+	year, month, date := now.Date()
+	return time.Date(year, month, date-back, 0, 0, 0, 0, now.Location()), nil
+}
+
+// shape is what RFC 3339 allows. time.Parse also takes a comma before the
+// fraction, an hour of one digit, and offsets of more than a day.
+var shape = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+
+// rfc3339 reads a time strictly.
+func rfc3339(text string) (time.Time, bool) {
+	text = strings.ToUpper(text) // "t" and "z" are valid, too
+	if !shape.MatchString(text) {
+		return time.Time{}, false
+	}
+	at, err := time.Parse(time.RFC3339Nano, text)
+	return at, err == nil
+}
+
+// Format writes a duration as [Duration] reads it: whole days as days.
+func Format(d time.Duration) string {
+	if d >= day && d%day == 0 {
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}
