@@ -106,7 +106,7 @@ func TestAcknowledgementsInFlightCountWhileDraining(t *testing.T) {
 	check(t, err)
 	msg, err := stream.GetLastMsgForSubject(t.Context(), subjects.Cursor(phone))
 	check(t, err)
-	if c, err := inbox.ParseCursor(msg.Data); err != nil || c.Settled(subjects.Normal) != 1 {
+	if c, err := inbox.ParseCursor(msg.Data); err != nil || c.AckFloor(subjects.Normal) != 1 {
 		t.Errorf("the acknowledgement is not stored: %s, %v", msg.Data, err)
 	}
 }

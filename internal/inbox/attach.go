@@ -18,7 +18,7 @@ func (h *Hub) Attach(ctx context.Context, key subjects.Key, opts MailboxOptions)
 	}
 	mb := &Mailbox{hub: h, key: key, opts: opts, filling: true}
 	for n := range mb.lanes {
-		mb.lanes[n].behind = true
+		mb.lanes[n].catchingUp = true
 	}
 	if err := h.takeOver(mb); err != nil {
 		return nil, err
@@ -37,14 +37,14 @@ func (h *Hub) takeOver(mb *Mailbox) error {
 		h.mu.Unlock()
 		return ErrStopped
 	}
-	old := h.boxes[mb.key]
-	h.boxes[mb.key] = mb
+	old := h.mailboxes[mb.key]
+	h.mailboxes[mb.key] = mb
 	delete(h.depths, mb.key) // the mailbox knows
 	if old != nil {
 		h.retire(old)
 	}
-	if l := h.lingering[mb.key]; l != nil { // mb is not known to anybody yet
-		delete(h.lingering, mb.key)
+	if l := h.departed[mb.key]; l != nil { // mb is not known to anybody yet
+		delete(h.departed, mb.key)
 		mb.early = l.acked
 	}
 	h.mu.Unlock()
@@ -62,36 +62,36 @@ func (h *Hub) retire(mb *Mailbox) {
 	if mb.closed {
 		return
 	}
-	c, settling := mb.closeLocked()
+	c, finalizing := mb.closeLocked()
 	if !mb.ready {
 		return
 	}
 	h.cursors.put(mb.key, c, mb.stored)
-	if len(settling) > 0 {
-		l := &linger{cursor: c, stored: mb.stored, acked: make(map[uint64]struct{}, len(settling))}
-		for _, seq := range settling {
+	if len(finalizing) > 0 {
+		l := &pendingOutcomes{cursor: c, stored: mb.stored, acked: make(map[uint64]struct{}, len(finalizing))}
+		for _, seq := range finalizing {
 			l.acked[seq] = struct{}{}
 		}
-		h.lingering[mb.key] = l
+		h.departed[mb.key] = l
 	}
 }
 
-// linger is what a device that left had acknowledged before.
-type linger struct {
+// pendingOutcomes is what a device that left had acknowledged before.
+type pendingOutcomes struct {
 	cursor Cursor
 	stored *revision
 	acked  map[uint64]struct{}
 }
 
-// settled hears that what became of a message is stored.
-func (h *Hub) settled(o outcome) {
+// finalized hears that what became of a message is stored.
+func (h *Hub) finalized(o outcome) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if mb := h.boxes[o.key]; mb != nil {
-		mb.settle(o.lane, o.seq)
+	if mb := h.mailboxes[o.key]; mb != nil {
+		mb.finalize(o.lane, o.seq)
 		return
 	}
-	l := h.lingering[o.key]
+	l := h.departed[o.key]
 	if l == nil {
 		return
 	}
@@ -100,18 +100,18 @@ func (h *Hub) settled(o outcome) {
 	}
 	is := func(seq uint64) bool { return seq == o.seq }
 	l.cursor.Unacked[o.lane] = slices.DeleteFunc(slices.Clone(l.cursor.Unacked[o.lane]), is)
-	l.cursor.Asked = slices.DeleteFunc(slices.Clone(l.cursor.Asked), is)
+	l.cursor.AckRequested = slices.DeleteFunc(slices.Clone(l.cursor.AckRequested), is)
 	h.cursors.put(o.key, l.cursor, l.stored)
 	if delete(l.acked, o.seq); len(l.acked) == 0 {
-		delete(h.lingering, o.key)
+		delete(h.departed, o.key)
 	}
 }
 
 func (h *Hub) detach(mb *Mailbox) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.boxes[mb.key] == mb {
-		delete(h.boxes, mb.key)
+	if h.mailboxes[mb.key] == mb {
+		delete(h.mailboxes, mb.key)
 	}
 	h.retire(mb)
 }
@@ -162,11 +162,11 @@ func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
 				}
 			}
 		}
-		if l.behind {
+		if l.catchingUp {
 			mb.pending += l.left
 		}
 	}
-	if mb.pending > 0 || mb.owesLocked() || len(mb.gaps) > 0 {
+	if mb.pending > 0 || mb.ackPendingLocked() || len(mb.gaps) > 0 {
 		mb.opts.Wake()
 	}
 	if mb.closed {
@@ -203,22 +203,22 @@ func (mb *Mailbox) restoreLocked(c *Cursor, floor, head uint64) (away bool) {
 	mb.open = c.Open
 	for n := range mb.lanes {
 		l := &mb.lanes[n]
-		l.known = c.Sent[n]
-		l.owed = slices.DeleteFunc(slices.Clone(c.Unacked[n]), func(seq uint64) bool {
+		l.ackFloor = c.Sent[n]
+		l.ackPending = slices.DeleteFunc(slices.Clone(c.Unacked[n]), func(seq uint64) bool {
 			_, done := mb.done[seq]
 			return done
 		})
-		for _, seq := range l.owed {
-			if _, asked := slices.BinarySearch(c.Asked, seq); asked {
-				l.asked = append(l.asked, seq)
+		for _, seq := range l.ackPending {
+			if _, asked := slices.BinarySearch(c.AckRequested, seq); asked {
+				l.ackRequested = append(l.ackRequested, seq)
 			}
 		}
-		l.again = l.known
+		l.redeliverUpTo = l.ackFloor
 		if c.Open {
-			l.again = max(head, l.known)
+			l.redeliverUpTo = max(head, l.ackFloor)
 		}
 		l.skip()
-		away = away || l.pos+1 < floor
+		away = away || l.readPos+1 < floor
 	}
 	return away
 }
@@ -238,8 +238,8 @@ func (h *Hub) probe(ctx context.Context, mb *Mailbox, floor uint64) error {
 	defer mb.mu.Unlock()
 	for n := range mb.lanes {
 		l := &mb.lanes[n]
-		if last[n] == nil || last[n].Seq <= l.pos {
-			l.pos = max(l.pos, floor-1)
+		if last[n] == nil || last[n].Seq <= l.readPos {
+			l.readPos = max(l.readPos, floor-1)
 		}
 	}
 	return nil

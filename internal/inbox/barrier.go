@@ -16,10 +16,10 @@ import (
 // hub has come so far. One request serves all that ask while the one before it
 // is under way.
 
-// barrierWithin bounds the wait of an attachment. Past it the device is served
+// barrierTimeout bounds the wait of an attachment. Past it the device is served
 // with what the hub knows: nothing is lost by that, the order of lanes is as it
 // is read.
-const barrierWithin = 2 * time.Second
+const barrierTimeout = 2 * time.Second
 
 // endCall is one request for the end of the stream.
 type endCall struct {
@@ -73,16 +73,16 @@ func (h *Hub) serveEnds() {
 		if call == nil {
 			return
 		}
-		ctx, cancel := context.WithTimeout(h.closing, barrierWithin)
-		call.last, call.err = h.look(ctx)
+		ctx, cancel := context.WithTimeout(h.closing, barrierTimeout)
+		call.last, call.err = h.refreshState(ctx)
 		cancel()
 		close(call.done)
 	}
 }
 
-// look asks the stream where it begins and ends, and how much of a lane it
+// refreshState asks the stream where it begins and ends, and how much of a lane it
 // keeps. It uses the connection that nothing of the stream comes by.
-func (h *Hub) look(ctx context.Context) (last uint64, err error) {
+func (h *Hub) refreshState(ctx context.Context) (last uint64, err error) {
 	stream, err := h.js.Stream(ctx, subjects.StreamInbox)
 	if err != nil {
 		return 0, fmt.Errorf("inbox: look up stream %s: %w", subjects.StreamInbox, err)
@@ -96,7 +96,7 @@ func (h *Hub) look(ctx context.Context) (last uint64, err error) {
 
 // reach waits until the hub has handed out what was stored when call was made.
 func (h *Hub) reach(ctx context.Context, call *endCall) {
-	ctx, cancel := context.WithTimeout(ctx, barrierWithin)
+	ctx, cancel := context.WithTimeout(ctx, barrierTimeout)
 	defer cancel()
 	select {
 	case <-call.done:

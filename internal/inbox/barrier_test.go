@@ -17,7 +17,7 @@ func slowHub(t *testing.T) (*system, *natstest.Proxy) {
 	env := natstest.Server(t, natstest.Listen())
 	proxy := natstest.NewProxy(t, env.Addr())
 	s := newSystemOn(t, env, func(o *inbox.Options) {
-		o.Read, o.Heartbeat = natstest.Dial(t, proxy.URL()), within
+		o.Read, o.Heartbeat = natstest.Dial(t, proxy.URL()), waitTimeout
 	})
 	return s, proxy
 }
@@ -28,7 +28,7 @@ func TestAttachCountsWhatTheHubHasNotReadYet(t *testing.T) {
 	t.Parallel()
 	s, proxy := slowHub(t)
 	s.put(phone, subjects.Low, 0, 1)
-	s.settled()
+	s.caughtUp()
 	proxy.Freeze()
 	s.put(phone, subjects.Low, 1, 2)
 	s.put(phone, subjects.Critical, 3, 2)
@@ -42,8 +42,8 @@ func TestAttachCountsWhatTheHubHasNotReadYet(t *testing.T) {
 	}
 	proxy.Heal()
 	d := <-attached
-	if d.box.Pending() != 5 {
-		t.Errorf("%d messages are said to wait, want 5", d.box.Pending())
+	if d.mailbox.Pending() != 5 {
+		t.Errorf("%d messages are said to wait, want 5", d.mailbox.Pending())
 	}
 	expect(t, d.receive(5), "3 4 0 1 2")
 }
@@ -80,7 +80,7 @@ func TestManyAttachBehindTheHub(t *testing.T) {
 	var wg sync.WaitGroup
 	pending := make([]int, devices)
 	for n, k := range keys {
-		wg.Go(func() { pending[n] = s.attachNow(k, 10).box.Pending() })
+		wg.Go(func() { pending[n] = s.attachNow(k, 10).mailbox.Pending() })
 	}
 	proxy.Heal()
 	wg.Wait()

@@ -55,7 +55,7 @@ func (p *Publisher) PublishBatch(msgs []*nats.Msg, done func(BatchReceipt, error
 	for _, m := range msgs {
 		size += len(m.Data)
 	}
-	p.send(flight{batch: msgs, size: size, done: func(r Receipt, err error) {
+	p.send(pendingPublish{batch: msgs, size: size, done: func(r Receipt, err error) {
 		var refused *StoreError
 		switch {
 		case err == nil:

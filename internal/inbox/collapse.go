@@ -9,7 +9,7 @@ import (
 // A message with a collapse key replaces an older one of the same key that was
 // not sent yet, in whatever lane. A mailbox decides that when the older one's
 // turn comes: it keeps, for each key, the newest message it has seen. As long as
-// a lane is behind it has not seen all; then, when the first message with a key
+// a lane is catching up it has not seen all; then, when the first message with a key
 // comes up, it looks through the rest of the backlog once.
 
 // noteLocked takes note of a message's key.
@@ -24,7 +24,7 @@ func (mb *Mailbox) noteLocked(m *Message) {
 	mb.latest[key] = m.Seq
 }
 
-// newestLocked says whether a message whose turn has come is the newest of its
+// newestLocked reports whether a message whose turn has come is the newest of its
 // key. The newest may have been sent already, in a higher lane.
 func (mb *Mailbox) newestLocked(m *Message) bool {
 	if len(mb.latest) == 0 {
@@ -34,30 +34,30 @@ func (mb *Mailbox) newestLocked(m *Message) bool {
 	return key == "" || mb.latest[key] <= m.Seq
 }
 
-// mustScanLocked says whether the rest of the backlog has to be looked through
+// mustScanLocked reports whether the rest of the backlog has to be looked through
 // before m may be sent, and sees to it.
 func (mb *Mailbox) mustScanLocked(m *Message) bool {
 	if m.header(subjects.HeaderCollapse) == "" || mb.scanned {
 		return false
 	}
-	behind := false
+	catchingUp := false
 	for n := range mb.lanes {
-		behind = behind || mb.lanes[n].behind
+		catchingUp = catchingUp || mb.lanes[n].catchingUp
 	}
-	if behind {
+	if catchingUp {
 		mb.scanning = true
 		mb.fillLocked()
 	}
-	return behind
+	return catchingUp
 }
 
-// scan looks through what the lanes that are behind have in the store.
+// scan looks through what the lanes that are catching up have in the store.
 func (mb *Mailbox) scan(ctx context.Context) error {
 	for n := range mb.lanes {
 		mb.mu.Lock()
-		pos, behind := mb.lanes[n].pos, mb.lanes[n].behind && !mb.closed
+		pos, catchingUp := mb.lanes[n].readPos, mb.lanes[n].catchingUp && !mb.closed
 		mb.mu.Unlock()
-		for behind {
+		for catchingUp {
 			msgs, left, err := mb.hub.messages(ctx, subjects.Inbox(mb.key, subjects.Lane(n)), pos+1)
 			if err != nil {
 				return err
@@ -68,7 +68,7 @@ func (mb *Mailbox) scan(ctx context.Context) error {
 				pos = m.Seq
 			}
 			mb.mu.Unlock()
-			behind = left > 0 && len(msgs) > 0
+			catchingUp = left > 0 && len(msgs) > 0
 		}
 		mb.noteTail(subjects.Lane(n), pos)
 	}

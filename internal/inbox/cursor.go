@@ -22,15 +22,15 @@ type Cursor struct {
 	Sent    [subjects.Lanes]uint64   `json:"sent"`
 	Unacked [subjects.Lanes][]uint64 `json:"unacked"`
 	Open    bool                     `json:"open,omitempty"`
-	// Asked are those of Unacked whose senders want to hear what becomes of
+	// AckRequested are those of Unacked whose senders want to hear what becomes of
 	// them, in ascending order over all lanes.
-	Asked []uint64 `json:"asked,omitempty"`
+	AckRequested []uint64 `json:"asked,omitempty"`
 	// Epoch is that of the session which wrote this; a later one's stands.
 	Epoch uint64 `json:"epoch,omitempty"`
 }
 
-// Settled is the sequence of a lane up to which all is acknowledged.
-func (c *Cursor) Settled(lane subjects.Lane) uint64 {
+// AckFloor is the sequence of a lane up to which all is acknowledged.
+func (c *Cursor) AckFloor(lane subjects.Lane) uint64 {
 	if u := c.Unacked[lane]; len(u) > 0 {
 		return u[0] - 1
 	}
@@ -58,8 +58,8 @@ func ParseCursor(data []byte) (Cursor, error) {
 			last = seq
 		}
 	}
-	if !slices.IsSorted(c.Asked) {
-		return Cursor{}, fmt.Errorf("inbox: cursor: asked is out of order: %v", c.Asked)
+	if !slices.IsSorted(c.AckRequested) {
+		return Cursor{}, fmt.Errorf("inbox: cursor: asked is out of order: %v", c.AckRequested)
 	}
 	return c, nil
 }
@@ -91,7 +91,7 @@ func (c *Cursor) Append(dst []byte) []byte {
 	if c.Open {
 		dst = append(dst, `,"open":true`...)
 	}
-	for i, seq := range c.Asked {
+	for i, seq := range c.AckRequested {
 		if i == 0 {
 			dst = append(dst, `,"asked":[`...)
 		} else {
@@ -99,7 +99,7 @@ func (c *Cursor) Append(dst []byte) []byte {
 		}
 		dst = strconv.AppendUint(dst, seq, 10)
 	}
-	if len(c.Asked) > 0 {
+	if len(c.AckRequested) > 0 {
 		dst = append(dst, ']')
 	}
 	if c.Epoch > 0 {

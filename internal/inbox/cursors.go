@@ -47,10 +47,10 @@ type cursorWriter struct {
 
 // cursorState is a cursor that the store may not have yet.
 type cursorState struct {
-	cursor  Cursor
-	at      *revision
-	flying  bool // a publish is under way
-	changed bool // cursor is newer than what flies
+	cursor     Cursor
+	at         *revision
+	publishing bool // a publish is under way
+	changed    bool // cursor is newer than what flies
 }
 
 // dirtyMailbox is one whose cursor has changed.
@@ -176,7 +176,7 @@ func (w *cursorWriter) put(key subjects.Key, c Cursor, at *revision) {
 		return
 	}
 	s.changed = true
-	if !s.flying {
+	if !s.publishing {
 		w.queueLocked(key)
 	}
 }
@@ -203,7 +203,7 @@ func (w *cursorWriter) flush() {
 	top := w.head()
 	for i, key := range queue {
 		s := w.states[key]
-		s.flying, s.changed = true, false
+		s.publishing, s.changed = true, false
 		msgs[i] = &nats.Msg{Subject: subjects.Cursor(key), Data: s.cursor.Append(nil), Header: nats.Header{
 			nats.ExpectedLastSubjSeqHdr: {strconv.FormatUint(s.at.seq, 10)},
 		}}
@@ -243,7 +243,7 @@ func (w *cursorWriter) landed(key subjects.Key, data []byte, seq uint64, err err
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.states[key]
-	s.flying = false
+	s.publishing = false
 	if err == nil {
 		s.at.seq = seq
 	}
@@ -276,20 +276,20 @@ func (w *cursorWriter) doneLocked(key subjects.Key) {
 	}
 }
 
-// resolveWithin bounds the look at a cursor that is not the one expected.
-const resolveWithin = 5 * time.Second
+// resolveTimeout bounds the look at a cursor that is not the one expected.
+const resolveTimeout = 5 * time.Second
 
 // resolve goes on after a publish of data that found another cursor stored than
 // the one expected: the same, when the answer to an earlier try was lost; that
 // of a newer session, which stands; or an older one, which is replaced.
 func (w *cursorWriter) resolve(key subjects.Key, data []byte) {
-	ctx, cancel := context.WithTimeout(context.Background(), resolveWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), resolveTimeout)
 	defer cancel()
 	found, err := w.last.Get(ctx, []string{subjects.Cursor(key)})
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.states[key]
-	s.flying = false
+	s.publishing = false
 	if err != nil {
 		w.log.Warn("stored cursor not looked up, retrying", "device", string(key), "err", err)
 		s.changed = true

@@ -44,9 +44,9 @@ func TestAnAcknowledgementIsStoredWhileDevicesComeAndGo(t *testing.T) {
 	for i := range 2 {
 		s.put(phone, subjects.Normal, i, 1)
 		got := d.receive(1)
-		d.box.Ack(got[0].Seq)
+		d.mailbox.Ack(got[0].Seq)
 		s.eventually("the acknowledgement is stored", func() bool {
-			return s.storedCursor().Settled(subjects.Normal) >= got[0].Seq
+			return s.storedCursor().AckFloor(subjects.Normal) >= got[0].Seq
 		})
 	}
 }
@@ -66,10 +66,10 @@ func TestTheCursorsOfABurstAreAllStored(t *testing.T) {
 	}
 	for _, d := range devices {
 		seq := d.receive(1)[0].Seq
-		last[d.box.Key()] = seq
+		last[d.mailbox.Key()] = seq
 	}
 	for _, d := range devices {
-		d.box.Ack(last[d.box.Key()])
+		d.mailbox.Ack(last[d.mailbox.Key()])
 	}
 	stream := must(s.js.Stream(t.Context(), subjects.StreamCursor))
 	for k, seq := range last {
@@ -79,7 +79,7 @@ func TestTheCursorsOfABurstAreAllStored(t *testing.T) {
 				return false
 			}
 			c := must(inbox.ParseCursor(m.Data))
-			return c.Settled(subjects.Normal) >= seq
+			return c.AckFloor(subjects.Normal) >= seq
 		})
 	}
 }

@@ -35,7 +35,7 @@ func (h *Hub) noteDeadline(m *Message) {
 	if at == 0 {
 		return
 	}
-	a := m.asked()
+	a := m.requester()
 	if a == nil {
 		return
 	}
@@ -104,7 +104,7 @@ func (x *Expirer) Expire(ctx context.Context, key subjects.Key, d *Deadline, onl
 	}
 	o := outcome{
 		key: key, lane: lane, seq: d.Seq, status: wire.StatusExpired, at: time.Now().UnixNano(),
-		asker: &asker{id: d.ID, from: d.From, kind: d.Type},
+		requester: &ackRequester{id: d.ID, from: d.From, kind: d.Type},
 	}
 	msg := o.message()
 	if msg == nil {

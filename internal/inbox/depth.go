@@ -66,7 +66,7 @@ func (h *Hub) countLocked(m *Message) {
 	default:
 		d.count++ // a service's, or of another edge
 	}
-	if d.total() <= h.opts.MaxUnacked || d.told || h.boxes[m.Key] != nil || time.Since(d.counted) < recount {
+	if d.total() <= h.opts.MaxUnacked || d.told || h.mailboxes[m.Key] != nil || time.Since(d.counted) < recount {
 		return
 	}
 	d.counted = time.Now()
@@ -80,7 +80,7 @@ func (h *Hub) Admit(ctx context.Context, k subjects.Key, n int) error {
 		h.mu.Lock()
 		d := h.depthLocked(k)
 		var full bool
-		if mb := h.boxes[k]; mb != nil {
+		if mb := h.mailboxes[k]; mb != nil {
 			full = mb.unacked()+d.reserved+n > h.opts.MaxUnacked
 			if full {
 				h.mu.Unlock()
@@ -89,7 +89,7 @@ func (h *Hub) Admit(ctx context.Context, k subjects.Key, n int) error {
 		} else {
 			full = d.total()+n > h.opts.MaxUnacked
 		}
-		ask := full || !d.known && d.count+d.reserved >= h.opts.MaxUnacked/uncounted && h.boxes[k] == nil
+		ask := full || !d.known && d.count+d.reserved >= h.opts.MaxUnacked/uncounted && h.mailboxes[k] == nil
 		if !ask {
 			d.reserved += n
 			h.mu.Unlock()
@@ -113,7 +113,7 @@ func (mb *Mailbox) unacked() int {
 	n := mb.out
 	for i := range mb.lanes {
 		l := &mb.lanes[i]
-		if n += l.queued(); l.behind {
+		if n += l.queued(); l.catchingUp {
 			n += l.left
 		}
 	}
@@ -158,7 +158,7 @@ func unackedStored(ctx context.Context, fetch *direct.Client, k subjects.Key, c 
 
 // checkFull tells services when what they published has filled an inbox.
 func (h *Hub) checkFull(k subjects.Key) {
-	ctx, cancel := context.WithTimeout(h.closing, fullWithin)
+	ctx, cancel := context.WithTimeout(h.closing, fullTimeout)
 	defer cancel()
 	if err := h.countStored(ctx, k); err != nil {
 		return // counted again with the next message
@@ -196,5 +196,5 @@ func (h *Hub) checkFull(k subjects.Key) {
 	})
 }
 
-// fullWithin bounds the look at an inbox that seems full.
-const fullWithin = 10 * time.Second
+// fullTimeout bounds the look at an inbox that seems full.
+const fullTimeout = 10 * time.Second

@@ -7,7 +7,7 @@
 // tail of recent messages in memory. A mailbox holds a bounded queue for each
 // lane, the window of what was sent and not acknowledged, and a position.
 // When its queue is full, or when it has just been attached, a lane is
-// "behind": what it lacks is read from the store by batched Direct Get up to
+// "catching up": what it lacks is read from the store by batched Direct Get up to
 // where the tail begins, and from the tail to the head under the hub's lock.
 // That join leaves no gap, no swap and no double.
 //

@@ -124,13 +124,13 @@ func (s *Cursors) Recipients(ctx context.Context, seq uint64) ([]Recipient, erro
 }
 
 // Tell stores what became of a message, now, for a sender that asked. It is to
-// be called before the cursor says that the message is settled.
+// be called before the cursor says that the message is finalized.
 func (s *Cursors) Tell(ctx context.Context, m *Message, status wire.Status) error {
-	a := m.asked()
+	a := m.requester()
 	if a == nil {
 		return nil
 	}
-	o := outcome{key: m.Key, lane: m.Lane, seq: m.Seq, asker: a, status: status, at: time.Now().UnixNano()}
+	o := outcome{key: m.Key, lane: m.Lane, seq: m.Seq, requester: a, status: status, at: time.Now().UnixNano()}
 	msg := o.message()
 	if msg == nil {
 		return nil // nobody can be told

@@ -37,9 +37,9 @@ func cutOff(t *testing.T) (s, old *system, d *device, got []inbox.Delivery, prox
 	s.put(phone, subjects.Normal, 0, 2)
 	d = old.attach(phone, 10)
 	got = d.receive(2)
-	d.box.Ack(got[0].Seq)
+	d.mailbox.Ack(got[0].Seq)
 	s.eventually("the first acknowledgement is stored", func() bool {
-		return s.storedCursor().Settled(subjects.Normal) == got[0].Seq
+		return s.storedCursor().AckFloor(subjects.Normal) == got[0].Seq
 	})
 	return s, old, d, got, proxy
 }
@@ -50,21 +50,21 @@ func TestAnEdgeThatWasCutOffDoesNotMoveTheCursorBack(t *testing.T) {
 	t.Parallel()
 	s, old, stale, got, proxy := cutOff(t)
 	proxy.Freeze()
-	stale.box.Detach() // its last cursor is on its way, and late
+	stale.mailbox.Detach() // its last cursor is on its way, and late
 	d := s.attach(phone, 10)
 	expect(t, d.receive(1), "1r")
-	d.box.Ack(got[1].Seq)
+	d.mailbox.Ack(got[1].Seq)
 	s.eventually("the acknowledgement is stored", func() bool {
-		return s.storedCursor().Settled(subjects.Normal) >= got[1].Seq
+		return s.storedCursor().AckFloor(subjects.Normal) >= got[1].Seq
 	})
 	proxy.Heal()
 	if err := old.hub.Stop(t.Context()); err != nil { // waits for all cursors
 		t.Fatal(err)
 	}
-	if c := s.storedCursor(); c.Epoch != 2 || c.Settled(subjects.Normal) < got[1].Seq {
+	if c := s.storedCursor(); c.Epoch != 2 || c.AckFloor(subjects.Normal) < got[1].Seq {
 		t.Errorf("the cursor is %+v", c)
 	}
-	d.box.Detach()
+	d.mailbox.Detach()
 	s.none(s.attach(phone, 10))
 }
 
@@ -73,20 +73,20 @@ func TestANewerSessionStoresOverAnOlderOne(t *testing.T) {
 	t.Parallel()
 	s, old, stale, got, _ := cutOff(t)
 	d := s.attach(phone, 10)
-	stale.box.Ack(got[1].Seq)
-	stale.box.Detach()
+	stale.mailbox.Ack(got[1].Seq)
+	stale.mailbox.Detach()
 	if err := old.hub.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	expect(t, d.receive(1), "1r")
 	s.put(phone, subjects.Normal, 2, 1)
 	more := d.receive(1)
-	d.box.Ack(more[0].Seq)
+	d.mailbox.Ack(more[0].Seq)
 	s.eventually("it is stored", func() bool {
 		c := s.storedCursor()
 		return c.Epoch == 2 && c.Sent[subjects.Normal] >= more[0].Seq
 	})
-	if c := s.storedCursor(); c.Settled(subjects.Normal) != got[1].Seq-1 {
+	if c := s.storedCursor(); c.AckFloor(subjects.Normal) != got[1].Seq-1 {
 		t.Errorf("the cursor is %+v, and %d is not acknowledged here", c, got[1].Seq)
 	}
 }

@@ -63,7 +63,7 @@ func (mb *Mailbox) fill(ctx context.Context) error {
 }
 
 // fillStep joins the lane to the live flow if the tail reaches back to its
-// position, else reads one batch from the store. It says whether to go on.
+// position, else reads one batch from the store. It reports whether to go on.
 func (mb *Mailbox) fillStep(ctx context.Context, n subjects.Lane) (again bool, err error) {
 	pos, floor, more := mb.join(n)
 	if !more {
@@ -79,7 +79,7 @@ func (mb *Mailbox) fillStep(ctx context.Context, n subjects.Lane) (again bool, e
 		whole = left > 0
 	}
 	if !whole {
-		if whole, err = mb.hub.sure(ctx, mb.key, n, pos, msgs, floor); err != nil {
+		if whole, err = mb.hub.confirmEmpty(ctx, mb.key, n, pos, msgs, floor); err != nil {
 			return false, err
 		}
 	}
@@ -89,14 +89,14 @@ func (mb *Mailbox) fillStep(ctx context.Context, n subjects.Lane) (again bool, e
 	if mb.closed {
 		return false, nil
 	}
-	if !l.looked {
-		l.looked = true
+	if !l.storeRead {
+		l.storeRead = true
 		if len(msgs) > 0 && mb.hub.fullLane(len(msgs)+left) {
 			mb.overflowedLocked(n, msgs[0].Seq)
 		}
 	}
 	for i, m := range msgs {
-		// The lane is behind, so nobody else moved it.
+		// The lane is catching up, so nobody else moved it.
 		if l.left = left + len(msgs) - i; !l.room() {
 			return false, nil
 		}
@@ -106,7 +106,7 @@ func (mb *Mailbox) fillStep(ctx context.Context, n subjects.Lane) (again bool, e
 	if l.left = left; left == 0 && whole {
 		// Nothing between here and the tail, or the end of a sweep. What is
 		// newer is not believed: a replica that lags does not know it yet.
-		l.pos = max(l.pos, upTo-1)
+		l.readPos = max(l.readPos, upTo-1)
 	}
 	return l.room(), nil
 }
@@ -122,10 +122,10 @@ func (h *Hub) doubtful() bool {
 	return h.replicas.Load() > 1 && time.Since(h.started) < trustAfter
 }
 
-// sure says whether there is nothing of a lane behind msgs, which were read
+// confirmEmpty reports whether there is nothing of a lane behind msgs, which were read
 // from behind pos, and before floor. If a replica has not told all, it waits a
 // little.
-func (h *Hub) sure(ctx context.Context, key subjects.Key, n subjects.Lane, pos uint64, msgs []*Message, floor uint64) (bool, error) {
+func (h *Hub) confirmEmpty(ctx context.Context, key subjects.Key, n subjects.Lane, pos uint64, msgs []*Message, floor uint64) (bool, error) {
 	if !h.doubtful() {
 		return true, nil
 	}
@@ -158,14 +158,14 @@ func (mb *Mailbox) join(n subjects.Lane) (pos, floor uint64, more bool) {
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
 	l := &mb.lanes[n]
-	if mb.closed || !l.behind || !l.room() {
+	if mb.closed || !l.catchingUp || !l.room() {
 		return 0, 0, false
 	}
 	l.skip()
-	if l.pos+1 < h.tail.floor {
-		return l.pos, h.tail.floor, true
+	if l.readPos+1 < h.tail.floor {
+		return l.readPos, h.tail.floor, true
 	}
-	h.scratch = h.tail.after(h.scratch[:0], mb.key, n, l.pos)
+	h.scratch = h.tail.after(h.scratch[:0], mb.key, n, l.readPos)
 	defer clear(h.scratch)
 	for i, m := range h.scratch {
 		if l.left = len(h.scratch) - i; !l.room() {
@@ -174,7 +174,7 @@ func (mb *Mailbox) join(n subjects.Lane) (pos, floor uint64, more bool) {
 		mb.noteLocked(m)
 		l.push(m)
 	}
-	l.behind = false
+	l.catchingUp = false
 	return 0, 0, false
 }
 

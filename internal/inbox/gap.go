@@ -31,10 +31,10 @@ func (mb *Mailbox) Gaps() []wire.Gap {
 	return gaps
 }
 
-// owesLocked says whether an earlier connection left something unacknowledged.
-func (mb *Mailbox) owesLocked() bool {
+// ackPendingLocked reports whether an earlier connection left something unacknowledged.
+func (mb *Mailbox) ackPendingLocked() bool {
 	for n := range mb.lanes {
-		if len(mb.lanes[n].owed) > 0 {
+		if len(mb.lanes[n].ackPending) > 0 {
 			return true
 		}
 	}
@@ -46,25 +46,25 @@ func (mb *Mailbox) owesLocked() bool {
 func (mb *Mailbox) missedLocked(n subjects.Lane, seq uint64) {
 	l := &mb.lanes[n]
 	var from, to, count uint64
-	for _, owed := range l.owed {
-		if owed >= seq {
+	for _, pending := range l.ackPending {
+		if pending >= seq {
 			break
 		}
-		if _, acked := mb.early[owed]; acked {
-			delete(mb.early, owed)
+		if _, acked := mb.early[pending]; acked {
+			delete(mb.early, pending)
 			continue
 		}
 		if count == 0 {
-			from = owed
+			from = pending
 		}
-		to = owed
+		to = pending
 		count++
 	}
 	if count > 0 {
 		mb.gapLocked(n, from, to, count)
 	}
 	if seq > 0 {
-		l.settleOwed(seq - 1)
+		l.forgetPending(seq - 1)
 	}
 }
 
@@ -79,7 +79,7 @@ func (mb *Mailbox) retentionLocked(c *Cursor) {
 	}
 }
 
-// fullLane says whether the store keeps no more of a lane than n messages, so
+// fullLane reports whether the store keeps no more of a lane than n messages, so
 // that older ones may have made room for newer.
 func (h *Hub) fullLane(n int) bool {
 	bound := h.perLane.Load()
@@ -89,19 +89,19 @@ func (h *Hub) fullLane(n int) bool {
 // overflowedLocked notes what the device was never sent and a full lane does not
 // hold any more. first is the first message that it holds.
 func (mb *Mailbox) overflowedLocked(n subjects.Lane, first uint64) {
-	from := max(mb.lanes[n].known+1, mb.hub.first.Load())
+	from := max(mb.lanes[n].ackFloor+1, mb.hub.first.Load())
 	if from < first {
 		mb.gapLocked(n, from, first-1, 0)
 	}
 }
 
-// lookEvery is how often the stream is asked where it begins, for devices that
+// refreshEvery is how often the stream is asked where it begins, for devices that
 // are attached. Who attaches asks anew.
-const lookEvery = time.Minute
+const refreshEvery = time.Minute
 
 // watchStream keeps track of where the stream begins, until the hub stops.
 func (h *Hub) watchStream() {
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTicker(refreshEvery)
 	defer tick.Stop()
 	for {
 		select {
@@ -109,8 +109,8 @@ func (h *Hub) watchStream() {
 			return
 		case <-tick.C:
 		}
-		ctx, cancel := context.WithTimeout(h.closing, fullWithin)
-		_, err := h.look(ctx)
+		ctx, cancel := context.WithTimeout(h.closing, fullTimeout)
+		_, err := h.refreshState(ctx)
 		cancel()
 		if err != nil && h.closing.Err() == nil {
 			h.opts.Logger.Warn("the stream does not say where it begins", "err", err)

@@ -14,8 +14,8 @@ func (s *system) gaps(d *device) []wire.Gap {
 	s.t.Helper()
 	var all []wire.Gap
 	s.eventually("the word of what is gone", func() bool {
-		d.box.Next(nil, 0, 1)
-		all = append(all, d.box.Gaps()...)
+		d.mailbox.Next(nil, 0, 1)
+		all = append(all, d.mailbox.Gaps()...)
 		return len(all) > 0
 	})
 	return all
@@ -30,8 +30,8 @@ func TestGapTellsWhatWasSentAndIsGone(t *testing.T) {
 		d := s.attach(phone, 100)
 		s.put(phone, subjects.High, 0, 6)
 		got := d.receive(6)
-		d.box.Ack(got[0].Seq)
-		d.box.Detach()
+		d.mailbox.Ack(got[0].Seq)
+		d.mailbox.Detach()
 		stream, err := s.js.Stream(t.Context(), subjects.StreamInbox)
 		if err != nil {
 			t.Fatal(err)
@@ -58,10 +58,10 @@ func TestGapTellsWhatWasSentAndIsGone(t *testing.T) {
 		if !last {
 			ack(d, got[4:])
 		}
-		d.box.Detach()
+		d.mailbox.Detach()
 		d = s.attach(phone, 100) // told once
 		s.none(d)
-		if gaps := d.box.Gaps(); len(gaps) > 0 {
+		if gaps := d.mailbox.Gaps(); len(gaps) > 0 {
 			t.Errorf("told again: %+v", gaps)
 		}
 	}
@@ -76,7 +76,7 @@ func TestGapTellsWhatRetentionTook(t *testing.T) {
 	d := s.attach(phone, 100)
 	got := d.receive(1)
 	ack(d, got)
-	d.box.Detach()
+	d.mailbox.Detach()
 	s.put(phone, subjects.Normal, 1, 5)
 	stream, err := s.js.Stream(t.Context(), subjects.StreamInbox)
 	if err != nil {
@@ -119,7 +119,7 @@ func TestGapTellsWhatAFullLaneLost(t *testing.T) {
 	d := s.attach(phone, 100)
 	got := d.receive(1)
 	ack(d, got)
-	d.box.Detach()
+	d.mailbox.Detach()
 	s.put(phone, subjects.Normal, 1, 6) // 1 and 2 make room
 	s.put(phone, subjects.Low, 7, 3)    // all of it fits
 	s.stop()

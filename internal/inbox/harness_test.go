@@ -18,8 +18,8 @@ import (
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
-// within is how long a test waits for what must happen.
-const within = 10 * time.Second
+// waitTimeout is how long a test waits for what must happen.
+const waitTimeout = 10 * time.Second
 
 // system is a server with the streams, and a hub on it.
 type system struct {
@@ -105,7 +105,7 @@ func (s *system) start(tune func(*inbox.Options)) {
 	}
 	hub, pub := s.hub, s.pub
 	s.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), within)
+		ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
 		defer cancel()
 		_ = hub.Stop(ctx) // a test that broke the server may have lost it
 		pub.Stop()
@@ -136,7 +136,7 @@ func (s *system) put(k subjects.Key, lane subjects.Lane, first, n int) {
 func (s *system) store(k subjects.Key, lane subjects.Lane, body int) error {
 	msg := &nats.Msg{Subject: subjects.Inbox(k, lane), Data: []byte(strconv.Itoa(body))}
 	msg.Header = nats.Header{"Nats-Msg-Id": {fmt.Sprint(k, lane, body)}}
-	for deadline := time.Now().Add(within); ; {
+	for deadline := time.Now().Add(waitTimeout); ; {
 		ctx, cancel := context.WithTimeout(s.t.Context(), 200*time.Millisecond)
 		_, err := s.js.PublishMsg(ctx, msg)
 		cancel()
@@ -148,24 +148,24 @@ func (s *system) store(k subjects.Key, lane subjects.Lane, body int) error {
 
 // device is a mailbox and what came out of it.
 type device struct {
-	t     *testing.T
-	box   *inbox.Mailbox
-	woken chan struct{}
-	gone  chan struct{}
+	t       *testing.T
+	mailbox *inbox.Mailbox
+	woken   chan struct{}
+	gone    chan struct{}
 }
 
 // attach opens a device's inbox once the hub has handed out what is stored, so
 // that a test knows what is waiting.
 func (s *system) attach(k subjects.Key, window int) *device {
 	s.t.Helper()
-	s.settled()
+	s.caughtUp()
 	return s.attachNow(k, window)
 }
 
 func (s *system) attachNow(k subjects.Key, window int) *device {
 	s.t.Helper()
 	d := &device{t: s.t, woken: make(chan struct{}, 1), gone: make(chan struct{})}
-	box, err := s.hub.Attach(s.t.Context(), k, inbox.MailboxOptions{
+	mailbox, err := s.hub.Attach(s.t.Context(), k, inbox.MailboxOptions{
 		Window:  window,
 		Epoch:   s.epoch,
 		Wake:    func() { signal(d.woken) },
@@ -174,7 +174,7 @@ func (s *system) attachNow(k subjects.Key, window int) *device {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	d.box = box
+	d.mailbox = mailbox
 	return d
 }
 
@@ -189,16 +189,16 @@ func signal(ch chan struct{}) {
 func (d *device) receive(n int) []inbox.Delivery {
 	d.t.Helper()
 	var got []inbox.Delivery
-	deadline := time.After(within)
+	deadline := time.After(waitTimeout)
 	for {
-		got = d.box.Next(got, n-len(got), 1<<20)
+		got = d.mailbox.Next(got, n-len(got), 1<<20)
 		if len(got) == n {
 			return got
 		}
 		select {
 		case <-d.woken:
 		case <-deadline:
-			d.t.Fatalf("%d of %d messages came within %s: %s", len(got), n, within, bodies(got))
+			d.t.Fatalf("%d of %d messages came within %s: %s", len(got), n, waitTimeout, bodies(got))
 		}
 	}
 }
@@ -207,14 +207,14 @@ func (d *device) receive(n int) []inbox.Delivery {
 // all that is stored.
 func (s *system) none(d *device) {
 	s.t.Helper()
-	s.settled()
-	if got := d.box.Next(nil, 1, 1<<20); len(got) != 0 {
+	s.caughtUp()
+	if got := d.mailbox.Next(nil, 1, 1<<20); len(got) != 0 {
 		s.t.Fatalf("unexpected message %s", bodies(got))
 	}
 }
 
-// settled waits until the hub has read all that is stored.
-func (s *system) settled() {
+// caughtUp waits until the hub has read all that is stored.
+func (s *system) caughtUp() {
 	s.t.Helper()
 	var last uint64
 	s.eventually("the stream answers", func() bool {
@@ -238,12 +238,12 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(within)
+	deadline := time.After(waitTimeout)
 	for !ok() {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("%s did not happen within %s", what, within)
+			t.Fatalf("%s did not happen within %s", what, waitTimeout)
 		}
 	}
 }
@@ -283,6 +283,6 @@ func numbers(first, n int) string {
 
 func ack(d *device, ds []inbox.Delivery) {
 	for _, m := range ds {
-		d.box.Ack(m.Seq)
+		d.mailbox.Ack(m.Seq)
 	}
 }

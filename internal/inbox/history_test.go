@@ -92,7 +92,7 @@ func TestHistoryTouchesNoCursor(t *testing.T) {
 	s.put(phone, subjects.Normal, 0, 10)
 	d := s.attach(phone, 100)
 	ack(d, d.receive(4))
-	d.box.Detach()
+	d.mailbox.Detach()
 	if got := s.pages(phone, 0, 3, 1<<20); len(got) != 10 {
 		t.Errorf("%d messages, want all 10", len(got))
 	}

@@ -29,7 +29,7 @@ func TestStatusHeaderOfAServiceIsNoStatus(t *testing.T) {
 			d := s.attach(phone, 100)
 			s.put(phone, subjects.Normal, 2, 1)
 			expect(t, d.receive(3), "0r r 2")
-			d.box.Detach()
+			d.mailbox.Detach()
 			s.stop()
 			s.publish(phone, nats.Header{"Status": {status}}) // the last of its lane
 			s.start(nil)
@@ -59,7 +59,7 @@ func TestUnreadableHeadersDoNotBlockALane(t *testing.T) {
 	s.publishRaw(bob, "NATS/1.0\r\n: \r\n\r\n", "8")
 	d := s.attach(phone, 100)
 	expect(t, d.receive(3), "0 1 2")
-	d.box.Detach()
+	d.mailbox.Detach()
 	s.stop()
 	s.start(nil)
 	expect(t, s.attach(phone, 100).receive(3), "0r 1r 2r")

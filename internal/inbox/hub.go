@@ -98,17 +98,17 @@ type Hub struct {
 	cut     context.CancelFunc
 	wg      sync.WaitGroup
 
-	mu    sync.Mutex
-	boxes map[subjects.Key]*Mailbox
-	// lingering is what devices that left had acknowledged, as long as the
+	mu        sync.Mutex
+	mailboxes map[subjects.Key]*Mailbox
+	// departed is what devices that left had acknowledged, as long as the
 	// outcomes of it are not stored.
-	lingering map[subjects.Key]*linger
-	depths    map[subjects.Key]*depth
-	tail      *tail
-	scratch   []*Message
-	wakes     wakes
-	waits     headWaits
-	stopped   bool
+	departed map[subjects.Key]*pendingOutcomes
+	depths   map[subjects.Key]*depth
+	tail     *tail
+	scratch  []*Message
+	wakes    wakes
+	waits    headWaits
+	stopped  bool
 }
 
 // New makes a hub; nothing runs until Start.
@@ -117,8 +117,8 @@ func New(opts Options) (*Hub, error) {
 		return nil, err
 	}
 	h := &Hub{
-		opts:  opts,
-		boxes: make(map[subjects.Key]*Mailbox), lingering: make(map[subjects.Key]*linger), depths: make(map[subjects.Key]*depth),
+		opts:      opts,
+		mailboxes: make(map[subjects.Key]*Mailbox), departed: make(map[subjects.Key]*pendingOutcomes), depths: make(map[subjects.Key]*depth),
 		tail: newTail(opts.TailMessages, opts.TailBytes),
 	}
 	r, err := reader.New(reader.Options{
@@ -136,7 +136,7 @@ func New(opts Options) (*Hub, error) {
 	h.fetch = direct.New(opts.Fetch)
 	h.last = h.fetch.Last(subjects.StreamInbox, true)
 	h.cursors = newCursorWriter(opts.Publish, h.fetch.Last(subjects.StreamCursor, false), h.head.Load, opts.CursorEvery, opts.Logger)
-	h.outcomes = newOutcomeWriter(opts.Publish, h.settled, opts.Logger)
+	h.outcomes = newOutcomeWriter(opts.Publish, h.finalized, opts.Logger)
 	h.fills = newFillPool()
 	h.wakes.timer = time.AfterFunc(time.Hour, h.wakeLate)
 	h.wakes.timer.Stop()
@@ -164,7 +164,7 @@ func (h *Hub) Start(ctx context.Context) error {
 		h.fetch.Stop()
 		return err
 	}
-	if _, err := h.look(ctx); err != nil {
+	if _, err := h.refreshState(ctx); err != nil {
 		_ = h.reader.Stop(context.WithoutCancel(ctx))
 		h.fetch.Stop()
 		return err
@@ -183,12 +183,12 @@ func (h *Hub) Stop(ctx context.Context) error {
 		return nil
 	}
 	h.stopped = true
-	boxes := make([]*Mailbox, 0, len(h.boxes))
-	for _, mb := range h.boxes {
-		boxes = append(boxes, mb)
+	mailboxes := make([]*Mailbox, 0, len(h.mailboxes))
+	for _, mb := range h.mailboxes {
+		mailboxes = append(mailboxes, mb)
 	}
 	h.mu.Unlock()
-	for _, mb := range boxes {
+	for _, mb := range mailboxes {
 		mb.Detach()
 	}
 	h.wakes.timer.Stop()
@@ -210,7 +210,7 @@ func (h *Hub) Head() uint64 { return h.head.Load() }
 // when what it acknowledged here is stored.
 func (h *Hub) Release(ctx context.Context, k subjects.Key) error {
 	h.mu.Lock()
-	mb := h.boxes[k]
+	mb := h.mailboxes[k]
 	h.mu.Unlock()
 	if mb != nil {
 		mb.Detach()
@@ -219,9 +219,9 @@ func (h *Hub) Release(ctx context.Context, k subjects.Key) error {
 	defer tick.Stop()
 	for {
 		h.mu.Lock()
-		lingering := h.lingering[k] != nil
+		departed := h.departed[k] != nil
 		h.mu.Unlock()
-		if !lingering {
+		if !departed {
 			return h.cursors.stored(ctx, k)
 		}
 		select {
@@ -255,7 +255,7 @@ func (h *Hub) handle(e reader.Entry) {
 		h.tail.add(m)
 		h.noteDeadline(m)
 		h.countLocked(m)
-		if mb := h.boxes[m.Key]; mb != nil && mb.deliver(m) {
+		if mb := h.mailboxes[m.Key]; mb != nil && mb.deliver(m) {
 			h.wakes.add(mb, m.Lane)
 		}
 	}

@@ -12,7 +12,7 @@ func TestWhatWaitedComesInOrderThenLive(t *testing.T) {
 	s := newSystem(t, nil)
 	s.put(phone, subjects.Normal, 0, 20)
 	d := s.attach(phone, 100)
-	if n := d.box.Pending(); n != 20 {
+	if n := d.mailbox.Pending(); n != 20 {
 		t.Errorf("pending is %d, want 20", n)
 	}
 	expect(t, d.receive(20), numbers(0, 20))
@@ -28,7 +28,7 @@ func TestWhatWaitedBeforeTheHubStartedComesFromTheStore(t *testing.T) {
 	s.stop()
 	s.start(nil)
 	d := s.attach(phone, 1000)
-	if n := d.box.Pending(); n != 700 {
+	if n := d.mailbox.Pending(); n != 700 {
 		t.Errorf("pending is %d, want 700", n)
 	}
 	s.put(phone, subjects.Low, 700, 5)
@@ -59,10 +59,10 @@ func TestWindowBoundsWhatIsUnacknowledged(t *testing.T) {
 	d := s.attach(phone, 4)
 	got := d.receive(4)
 	s.none(d)
-	d.box.Ack(got[0].Seq)
+	d.mailbox.Ack(got[0].Seq)
 	expect(t, d.receive(1), "4")
 	s.none(d)
-	d.box.AckUpTo(got[3].Seq)
+	d.mailbox.AckUpTo(got[3].Seq)
 	expect(t, d.receive(3), "5 6 7")
 	s.none(d)
 }
@@ -74,7 +74,7 @@ func TestAckUpToSettlesOnlyWhatWasSent(t *testing.T) {
 	s.put(phone, subjects.Critical, 10, 3)
 	d := s.attach(phone, 4)
 	expect(t, d.receive(4), "10 11 12 0")
-	d.box.AckUpTo(1 << 60)
+	d.mailbox.AckUpTo(1 << 60)
 	expect(t, d.receive(2), "1 2")
 }
 
@@ -85,23 +85,23 @@ func TestUnacknowledgedComesAgainAndAcknowledgedDoesNot(t *testing.T) {
 		s.put(phone, subjects.Normal, 0, 8)
 		d := s.attach(phone, 5)
 		got := d.receive(5)
-		d.box.Ack(got[1].Seq, got[3].Seq) // out of order
-		d.box.Detach()
+		d.mailbox.Ack(got[1].Seq, got[3].Seq) // out of order
+		d.mailbox.Detach()
 		if restart {
 			s.stop()
 			s.start(nil)
 		}
 		d = s.attach(phone, 100)
-		if n := d.box.Pending(); n != 6 {
+		if n := d.mailbox.Pending(); n != 6 {
 			t.Errorf("pending is %d, want 6", n)
 		}
 		got = d.receive(6)
 		expect(t, got, "0r 2r 4r 5 6 7")
 		ack(d, got)
-		d.box.Detach()
+		d.mailbox.Detach()
 		d = s.attach(phone, 100)
 		s.none(d)
-		if n := d.box.Pending(); n != 0 {
+		if n := d.mailbox.Pending(); n != 0 {
 			t.Errorf("pending is %d, want 0", n)
 		}
 	}
@@ -112,14 +112,14 @@ func TestTakeOverHandsOnWhatWasNotAcknowledged(t *testing.T) {
 	s := newSystem(t, nil)
 	s.put(phone, subjects.Normal, 0, 4)
 	first := s.attach(phone, 100)
-	first.box.Ack(first.receive(2)[0].Seq)
+	first.mailbox.Ack(first.receive(2)[0].Seq)
 	second := s.attach(phone, 100)
 	<-first.gone
 	expect(t, second.receive(3), "1r 2 3")
-	if got := first.box.Next(nil, 1, 1<<20); len(got) != 0 {
+	if got := first.mailbox.Next(nil, 1, 1<<20); len(got) != 0 {
 		t.Errorf("the old mailbox still gives out %s", bodies(got))
 	}
-	first.box.Detach() // late, must not disturb the new one
+	first.mailbox.Detach() // late, must not disturb the new one
 	s.put(phone, subjects.Normal, 4, 1)
 	expect(t, second.receive(1), "4")
 }
@@ -131,10 +131,10 @@ func TestAfterACrashWhatMayHaveBeenSentIsMarked(t *testing.T) {
 	s := newSystem(t, nil)
 	s.put(phone, subjects.Normal, 0, 3)
 	d := s.attach(phone, 100)
-	d.box.Ack(d.receive(2)[0].Seq)
+	d.mailbox.Ack(d.receive(2)[0].Seq)
 	s.eventually("the cursor is stored", func() bool {
 		c, ok := s.cursor(phone)
-		return ok && c.Open && c.Settled(subjects.Normal) == 1
+		return ok && c.Open && c.AckFloor(subjects.Normal) == 1
 	})
 	s.env.Kill()
 	s.env.Start()
@@ -149,12 +149,12 @@ func TestEarlierSequenceCanBeAcknowledgedBeforeItComesAgain(t *testing.T) {
 	s.put(phone, subjects.Normal, 0, 4)
 	d := s.attach(phone, 2)
 	got := d.receive(2)
-	d.box.Detach()
+	d.mailbox.Detach()
 	d = s.attach(phone, 1)
-	d.box.Ack(got[0].Seq, got[1].Seq, got[1].Seq+1, 1<<40)
+	d.mailbox.Ack(got[0].Seq, got[1].Seq, got[1].Seq+1, 1<<40)
 	expect(t, d.receive(1), "3") // 2 was acknowledged early too, the future cannot be
 	s.put(phone, subjects.Normal, 4, 1)
-	d.box.AckUpTo(1 << 40)
+	d.mailbox.AckUpTo(1 << 40)
 	expect(t, d.receive(1), "4")
 }
 
@@ -164,7 +164,7 @@ func TestSlowDeviceLosesNothingAndHoldsLittle(t *testing.T) {
 	d := s.attach(phone, 10)
 	const n = 1500
 	s.put(phone, subjects.Normal, 0, n)
-	s.settled()
+	s.caughtUp()
 	next := 0
 	for next < n {
 		got := d.receive(min(10, n-next))

@@ -24,50 +24,52 @@ type lane struct {
 	// unacked is what was sent on this connection and not acknowledged,
 	// ascending. Its length over all lanes is bounded by the window.
 	unacked []sent
-	// owed is what earlier connections were sent and did not acknowledge and
-	// this one has not been sent yet, ascending.
-	owed []uint64
-	// asked are those of owed whose senders want to hear what becomes of them.
-	asked []uint64
+	// ackPending is what earlier connections were sent and did not acknowledge
+	// and this one has not been sent yet, ascending.
+	ackPending []uint64
+	// ackRequested are those of ackPending whose senders want to hear the
+	// outcome.
+	ackRequested []uint64
 
-	// pos: every message of the lane with seq <= pos is queued, was sent, or
-	// is settled.
-	pos uint64
-	// known: what is at or below it and not owed is acknowledged already.
-	known uint64
-	// again: what is at or below it may have been sent before.
-	again uint64
-	// behind: the store may hold messages above pos that are not queued; left
-	// is about how many, when a batch was read last.
-	behind bool
-	left   int
-	// looked: the store was read once, from where the device stood.
-	looked bool
+	// readPos: every message of the lane with seq <= readPos is queued, was
+	// sent, or is finalized.
+	readPos uint64
+	// ackFloor: what is at or below it and not in ackPending is acknowledged.
+	ackFloor uint64
+	// redeliverUpTo: what is at or below it may have been sent before.
+	redeliverUpTo uint64
+	// catchingUp: the store may hold messages above readPos that are not
+	// queued; left is about how many, when a batch was read last.
+	catchingUp bool
+	left       int
+	// storeRead: the store was read once, from where the device stood.
+	storeRead bool
 }
 
 // sent is a message on its way to the device.
 type sent struct {
-	seq    uint64
-	stored int64  // Unix nanoseconds
-	asker  *asker // who wants to hear what becomes of it, or nil
-	// settling: what became of it is being stored, and then it is settled.
-	settling bool
+	seq       uint64
+	stored    int64         // Unix nanoseconds
+	requester *ackRequester // who wants to hear the outcome, or nil
+	// finalizing: the outcome is being stored, and then the message is
+	// finalized.
+	finalizing bool
 }
 
 func (l *lane) queued() int { return len(l.queue) - l.head }
 
-// room says whether another message may be queued. One always fits, however
+// room reports whether another message may be queued. One always fits, however
 // large.
 func (l *lane) room() bool {
 	n := l.queued()
 	return n == 0 || n < laneMessages && l.bytes < laneBytes
 }
 
-// push queues m, which must be above pos.
+// push queues m, which must be above readPos.
 func (l *lane) push(m *Message) {
-	l.pos = m.Seq
-	if m.Seq <= l.known {
-		if _, owed := slices.BinarySearch(l.owed, m.Seq); !owed {
+	l.readPos = m.Seq
+	if m.Seq <= l.ackFloor {
+		if !l.isAckPending(m.Seq) {
 			return
 		}
 	}
@@ -92,26 +94,26 @@ func (l *lane) pop() *Message {
 	return m
 }
 
-// settleOwed forgets what is owed up to seq: it is being sent, or is gone from
-// the store.
-func (l *lane) settleOwed(seq uint64) {
+// forgetPending drops what ackPending holds up to seq: it is being sent, or is
+// gone from the store.
+func (l *lane) forgetPending(seq uint64) {
 	n := 0
-	for n < len(l.owed) && l.owed[n] <= seq {
+	for n < len(l.ackPending) && l.ackPending[n] <= seq {
 		n++
 	}
-	if l.owed = l.owed[n:]; len(l.owed) == 0 {
-		l.owed = nil
+	if l.ackPending = l.ackPending[n:]; len(l.ackPending) == 0 {
+		l.ackPending = nil
 	}
 }
 
-// skip moves pos over what is known to be acknowledged, so that it is not read
+// skip moves readPos over what is known to be acknowledged, so that it is not read
 // from the store.
 func (l *lane) skip() {
-	target := l.known
-	if i, _ := slices.BinarySearch(l.owed, l.pos+1); i < len(l.owed) {
-		target = l.owed[i] - 1
+	target := l.ackFloor
+	if i, _ := slices.BinarySearch(l.ackPending, l.readPos+1); i < len(l.ackPending) {
+		target = l.ackPending[i] - 1
 	}
-	l.pos = max(l.pos, target)
+	l.readPos = max(l.readPos, target)
 }
 
 // find is where seq stands in what is unacknowledged.
@@ -131,40 +133,40 @@ func (l *lane) remove(i int) {
 	}
 }
 
-// owes says whether an earlier connection was sent seq and did not acknowledge
-// it, and this one was not sent it yet.
-func (l *lane) owes(seq uint64) bool {
-	_, ok := slices.BinarySearch(l.owed, seq)
+// isAckPending reports whether an earlier connection was sent seq and did not
+// acknowledge it, and this one was not sent it yet.
+func (l *lane) isAckPending(seq uint64) bool {
+	_, ok := slices.BinarySearch(l.ackPending, seq)
 	return ok
 }
 
 // cursor adds the lane to c. head is the sequence up to which the hub has
 // handed out everything.
 func (l *lane) cursor(c *Cursor, n subjects.Lane, head uint64) {
-	upTo := l.pos
+	upTo := l.readPos
 	switch {
 	case l.queued() > 0:
 		upTo = l.queue[l.head].Seq - 1
-	case !l.behind:
-		upTo = max(l.pos, head)
+	case !l.catchingUp:
+		upTo = max(l.readPos, head)
 	}
-	c.Sent[n] = max(upTo, l.known)
-	if len(l.unacked)+len(l.owed) == 0 {
+	c.Sent[n] = max(upTo, l.ackFloor)
+	if len(l.unacked)+len(l.ackPending) == 0 {
 		return
 	}
-	all := make([]uint64, 0, len(l.unacked)+len(l.owed))
+	all := make([]uint64, 0, len(l.unacked)+len(l.ackPending))
 	for _, s := range l.unacked {
 		all = append(all, s.seq)
 	}
-	all = append(all, l.owed...)
+	all = append(all, l.ackPending...)
 	for _, s := range l.unacked {
-		if s.asker != nil {
-			c.Asked = append(c.Asked, s.seq)
+		if s.requester != nil {
+			c.AckRequested = append(c.AckRequested, s.seq)
 		}
 	}
-	for _, seq := range l.asked {
-		if l.owes(seq) {
-			c.Asked = append(c.Asked, seq)
+	for _, seq := range l.ackRequested {
+		if l.isAckPending(seq) {
+			c.AckRequested = append(c.AckRequested, seq)
 		}
 	}
 	slices.Sort(all)

@@ -43,7 +43,7 @@ type Mailbox struct {
 	lanes   [subjects.Lanes]lane
 	out     int                 // unacknowledged over all lanes
 	early   map[uint64]struct{} // acknowledged before they were sent here
-	done    map[uint64]struct{} // settled before the cursor was loaded
+	done    map[uint64]struct{} // finalized before the cursor was loaded
 	pending int                 // what waited at attach
 	ready   bool                // Attach is done with it
 	closed  bool
@@ -83,7 +83,7 @@ func (mb *Mailbox) Next(dst []Delivery, limit, maxBytes int) []Delivery {
 		l := &mb.lanes[n]
 		for l.queued() > 0 && mb.out < mb.opts.Window && len(dst)-first < limit && maxBytes > 0 {
 			if mb.mustScanLocked(l.queue[l.head]) {
-				return mb.gaveLocked(dst, first)
+				return mb.afterNextLocked(dst, first)
 			}
 			d, ok := mb.sendLocked(l, now)
 			if !ok {
@@ -92,9 +92,9 @@ func (mb *Mailbox) Next(dst []Delivery, limit, maxBytes int) []Delivery {
 			dst = append(dst, d)
 			maxBytes -= d.cost()
 		}
-		if !l.behind {
-			if len(l.owed) > 0 && l.queued() == 0 {
-				mb.missedLocked(subjects.Lane(n), l.pos+1)
+		if !l.catchingUp {
+			if len(l.ackPending) > 0 && l.queued() == 0 {
+				mb.missedLocked(subjects.Lane(n), l.readPos+1)
 			}
 			continue
 		}
@@ -105,15 +105,15 @@ func (mb *Mailbox) Next(dst []Delivery, limit, maxBytes int) []Delivery {
 			break // a lower lane does not overtake what is still in the store
 		}
 	}
-	return mb.gaveLocked(dst, first)
+	return mb.afterNextLocked(dst, first)
 }
 
-// gaveLocked ends Next.
-func (mb *Mailbox) gaveLocked(dst []Delivery, first int) []Delivery {
+// afterNextLocked ends Next.
+func (mb *Mailbox) afterNextLocked(dst []Delivery, first int) []Delivery {
 	if len(dst) > first {
 		mb.sentLocked()
 	}
-	if mb.latest != nil && mb.settledLocked() {
+	if mb.latest != nil && mb.drainedLocked() {
 		mb.latest = nil // nothing is left to be replaced
 	}
 	return dst
@@ -122,15 +122,15 @@ func (mb *Mailbox) gaveLocked(dst []Delivery, first int) []Delivery {
 // sendLocked takes the lane's next message; false if it is not to be sent.
 func (mb *Mailbox) sendLocked(l *lane, now int64) (Delivery, bool) {
 	m := l.pop()
-	if len(l.owed) > 0 && l.owed[0] < m.Seq {
+	if len(l.ackPending) > 0 && l.ackPending[0] < m.Seq {
 		mb.missedLocked(m.Lane, m.Seq)
 	}
 	newest := mb.newestLocked(m)
-	owed := false
-	if m.Seq <= l.known {
-		owed = l.owes(m.Seq)
-		l.settleOwed(m.Seq)
-		if !owed {
+	pending := false
+	if m.Seq <= l.ackFloor {
+		pending = l.isAckPending(m.Seq)
+		l.forgetPending(m.Seq)
+		if !pending {
 			return Delivery{}, false
 		}
 	}
@@ -143,26 +143,26 @@ func (mb *Mailbox) sendLocked(l *lane, now int64) (Delivery, bool) {
 		mb.endLocked(l, m, wire.StatusExpired, now)
 		return Delivery{}, false
 	}
-	if !newest && !owed && m.Seq > l.again {
+	if !newest && !pending && m.Seq > l.redeliverUpTo {
 		mb.endLocked(l, m, wire.StatusReplaced, now)
 		return Delivery{}, false
 	}
-	l.unacked = append(l.unacked, sent{seq: m.Seq, stored: m.Stored, asker: m.asked()})
+	l.unacked = append(l.unacked, sent{seq: m.Seq, stored: m.Stored, requester: m.requester()})
 	mb.out++
-	return Delivery{Message: m, Redelivered: m.Seq <= l.again}, true
+	return Delivery{Message: m, Redelivered: m.Seq <= l.redeliverUpTo}, true
 }
 
-// endLocked settles a message that is not sent: at once, or when its sender
+// endLocked finalizes a message that is not sent: at once, or when its sender
 // who asked is sure to hear of it.
 func (mb *Mailbox) endLocked(l *lane, m *Message, status wire.Status, now int64) {
 	mb.dirtyLocked()
-	a := m.asked()
+	a := m.requester()
 	if a == nil {
 		return
 	}
-	l.unacked = append(l.unacked, sent{seq: m.Seq, stored: m.Stored, asker: a, settling: true})
+	l.unacked = append(l.unacked, sent{seq: m.Seq, stored: m.Stored, requester: a, finalizing: true})
 	mb.out++
-	mb.hub.outcomes.add(outcome{key: mb.key, lane: m.Lane, seq: m.Seq, asker: a, status: status, at: now})
+	mb.hub.outcomes.add(outcome{key: mb.key, lane: m.Lane, seq: m.Seq, requester: a, status: status, at: now})
 }
 
 // sentLocked notes that the stored cursor is out of date. The first time it is
@@ -184,7 +184,7 @@ func (mb *Mailbox) dirtyLocked() {
 	}
 }
 
-// Ack settles messages by sequence. A sequence that was never sent to the
+// Ack acknowledges messages by sequence. A sequence that was never sent to the
 // device here is remembered if it exists, since an earlier connection may have
 // been sent it; any other is ignored.
 func (mb *Mailbox) Ack(seqs ...uint64) {
@@ -201,7 +201,7 @@ func (mb *Mailbox) Ack(seqs ...uint64) {
 	mb.ackedLocked(full)
 }
 
-// AckUpTo settles all that this connection was sent with a sequence up to seq.
+// AckUpTo acknowledges all that this connection was sent with a sequence up to seq.
 func (mb *Mailbox) AckUpTo(seq uint64) {
 	now := time.Now().UnixNano()
 	mb.mu.Lock()
@@ -230,16 +230,16 @@ func (mb *Mailbox) ackLocked(seq uint64, now int64) {
 			mb.ackSentLocked(subjects.Lane(n), i, now)
 			return
 		}
-		if i, ok := slices.BinarySearch(l.owed, seq); ok {
-			if _, asked := slices.BinarySearch(l.asked, seq); asked {
-				mb.earlyLocked(seq) // who asked is known when it comes up
+		if i, ok := slices.BinarySearch(l.ackPending, seq); ok {
+			if _, asked := slices.BinarySearch(l.ackRequested, seq); asked {
+				mb.earlyLocked(seq) // its requester is known when it comes up
 			} else {
-				l.owed = slices.Delete(l.owed, i, i+1)
+				l.ackPending = slices.Delete(l.ackPending, i, i+1)
 			}
 			return
 		}
 	}
-	if seq != 0 && seq <= mb.hub.head.Load() && !mb.settledLocked() {
+	if seq != 0 && seq <= mb.hub.head.Load() && !mb.drainedLocked() {
 		mb.earlyLocked(seq)
 	}
 }
@@ -255,41 +255,41 @@ func (mb *Mailbox) earlyLocked(seq uint64) {
 	mb.early[seq] = struct{}{}
 }
 
-// ackSentLocked settles what was sent here: at once, or when its sender who
+// ackSentLocked finalizes what was sent here: at once, or when its sender who
 // asked is sure to hear of it.
 func (mb *Mailbox) ackSentLocked(n subjects.Lane, i int, now int64) {
 	l := &mb.lanes[n]
 	s := &l.unacked[i]
-	if s.settling {
+	if s.finalizing {
 		return
 	}
 	if mb.opts.Acked != nil {
 		mb.opts.Acked(time.Duration(now - s.stored))
 	}
-	if s.asker == nil {
+	if s.requester == nil {
 		l.remove(i)
 		mb.out--
 		return
 	}
-	s.settling = true
-	mb.hub.outcomes.add(outcome{key: mb.key, lane: n, seq: s.seq, asker: s.asker, status: wire.StatusDelivered, at: now})
+	s.finalizing = true
+	mb.hub.outcomes.add(outcome{key: mb.key, lane: n, seq: s.seq, requester: s.requester, status: wire.StatusDelivered, at: now})
 }
 
-// settle is the word that what became of a message is stored. It was
+// finalize is the word that what became of a message is stored. It was
 // acknowledged here, or on an earlier connection.
-func (mb *Mailbox) settle(n subjects.Lane, seq uint64) {
+func (mb *Mailbox) finalize(n subjects.Lane, seq uint64) {
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
 	l := &mb.lanes[n]
 	full := mb.out >= mb.opts.Window
-	if i, ok := l.find(seq); ok && l.unacked[i].settling {
+	if i, ok := l.find(seq); ok && l.unacked[i].finalizing {
 		l.remove(i)
 		mb.out--
-	} else if i, ok := slices.BinarySearch(l.owed, seq); ok {
-		l.owed = slices.Delete(l.owed, i, i+1)
+	} else if i, ok := slices.BinarySearch(l.ackPending, seq); ok {
+		l.ackPending = slices.Delete(l.ackPending, i, i+1)
 		delete(mb.early, seq)
 	} else if !mb.ready {
-		// The cursor is being loaded, and says that it is owed.
+		// The cursor is being loaded, and says that it is pending.
 		if mb.done == nil {
 			mb.done = make(map[uint64]struct{})
 		}
@@ -298,11 +298,11 @@ func (mb *Mailbox) settle(n subjects.Lane, seq uint64) {
 	mb.ackedLocked(full)
 }
 
-// settledLocked says that nothing waits to be sent.
-func (mb *Mailbox) settledLocked() bool {
+// drainedLocked says that nothing waits to be sent.
+func (mb *Mailbox) drainedLocked() bool {
 	for n := range mb.lanes {
 		l := &mb.lanes[n]
-		if l.behind || l.queued() > 0 {
+		if l.catchingUp || l.queued() > 0 {
 			return false
 		}
 	}
@@ -318,21 +318,21 @@ func (mb *Mailbox) ackedLocked(full bool) {
 }
 
 // deliver is called by the hub, with Hub.mu held, for each message that
-// arrives while the mailbox is attached. It says whether Wake is to be called.
+// arrives while the mailbox is attached. It reports whether Wake is to be called.
 func (mb *Mailbox) deliver(m *Message) bool {
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
 	l := &mb.lanes[m.Lane]
-	if mb.closed || m.Seq <= l.pos {
+	if mb.closed || m.Seq <= l.readPos {
 		return false
 	}
 	mb.noteLocked(m)
-	if l.behind {
+	if l.catchingUp {
 		l.left++
 		return false
 	}
 	if !l.room() {
-		l.behind, l.left = true, 1
+		l.catchingUp, l.left = true, 1
 		return false
 	}
 	l.push(m)
@@ -346,24 +346,24 @@ func (mb *Mailbox) cursorLocked(open bool) Cursor {
 	for n := range mb.lanes {
 		mb.lanes[n].cursor(&c, subjects.Lane(n), head)
 	}
-	slices.Sort(c.Asked)
+	slices.Sort(c.AckRequested)
 	return c
 }
 
 // closeLocked ends the mailbox and gives its state for the one that follows.
-// settling is what the device has acknowledged and the cursor does not say so
+// finalizing is what the device has acknowledged and the cursor does not say so
 // yet.
-func (mb *Mailbox) closeLocked() (c Cursor, settling []uint64) {
+func (mb *Mailbox) closeLocked() (c Cursor, finalizing []uint64) {
 	c = mb.cursorLocked(false)
 	for n := range mb.lanes {
 		for _, s := range mb.lanes[n].unacked {
-			if s.settling {
-				settling = append(settling, s.seq)
+			if s.finalizing {
+				finalizing = append(finalizing, s.seq)
 			}
 		}
 		for seq := range mb.early {
-			if mb.lanes[n].owes(seq) {
-				settling = append(settling, seq) // acknowledged before it came up
+			if mb.lanes[n].isAckPending(seq) {
+				finalizing = append(finalizing, seq) // acknowledged before it came up
 			}
 		}
 	}
@@ -372,7 +372,7 @@ func (mb *Mailbox) closeLocked() (c Cursor, settling []uint64) {
 	for n := range mb.lanes {
 		mb.lanes[n] = lane{}
 	}
-	return c, settling
+	return c, finalizing
 }
 
 // Detach ends the attachment and stores its cursor. It is idempotent.

@@ -70,15 +70,15 @@ func (m *Message) expires() int64 {
 }
 
 // asked is whom to tell what becomes of the message; nil for nobody.
-func (m *Message) asked() *asker {
+func (m *Message) requester() *ackRequester {
 	if m.header(subjects.HeaderAck) != "true" {
 		return nil
 	}
-	return &asker{id: m.id(), from: m.header(subjects.HeaderFrom), kind: m.header(subjects.HeaderType)}
+	return &ackRequester{id: m.id(), from: m.header(subjects.HeaderFrom), kind: m.header(subjects.HeaderType)}
 }
 
-// asker is the sender of a message that wants to hear what becomes of it.
-type asker struct {
+// ackRequester is the sender of a message that wants to hear its outcome.
+type ackRequester struct {
 	id   string
 	from string // the device; "" for a service
 	kind string // the message's type

@@ -17,23 +17,23 @@ import (
 
 // outcome is what became of a message, for a sender that asked.
 type outcome struct {
-	key    subjects.Key
-	lane   subjects.Lane
-	seq    uint64
-	asker  *asker
-	status wire.Status
-	at     int64 // Unix nanoseconds
+	key       subjects.Key
+	lane      subjects.Lane
+	seq       uint64
+	requester *ackRequester
+	status    wire.Status
+	at        int64 // Unix nanoseconds
 }
 
-// outcomeWriter stores outcomes, in order, and then has the message settled.
+// outcomeWriter stores outcomes, in order, and then has the message finalized.
 // What waits is bounded by the windows of the devices.
 type outcomeWriter struct {
-	publish *Publisher
-	settled func(outcome)
-	log     *slog.Logger
-	kick    chan struct{} // capacity 1: waiting is not empty
-	quit    chan struct{}
-	done    chan struct{}
+	publish   *Publisher
+	finalized func(outcome)
+	log       *slog.Logger
+	kick      chan struct{} // capacity 1: waiting is not empty
+	quit      chan struct{}
+	done      chan struct{}
 
 	mu      sync.Mutex
 	waiting []outcome
@@ -41,9 +41,9 @@ type outcomeWriter struct {
 	empty   chan struct{} // closed when open becomes 0; nil unless waited for
 }
 
-func newOutcomeWriter(p *Publisher, settled func(outcome), log *slog.Logger) *outcomeWriter {
+func newOutcomeWriter(p *Publisher, finalized func(outcome), log *slog.Logger) *outcomeWriter {
 	return &outcomeWriter{
-		publish: p, settled: settled, log: log, kick: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
+		publish: p, finalized: finalized, log: log, kick: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
 	}
 }
 
@@ -131,7 +131,7 @@ func (w *outcomeWriter) store(o outcome) {
 }
 
 func (w *outcomeWriter) landed(o outcome) {
-	w.settled(o)
+	w.finalized(o)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.open--; w.open == 0 && w.empty != nil {
@@ -150,14 +150,14 @@ func (o *outcome) message() *nats.Msg {
 		return nil
 	}
 	seq := strconv.FormatUint(o.seq, 10)
-	if o.asker.from == "" {
+	if o.requester.from == "" {
 		return o.event(to, seq)
 	}
-	from := subjects.Address{User: to.User, Device: subjects.DeviceID(o.asker.from)}
+	from := subjects.Address{User: to.User, Device: subjects.DeviceID(o.requester.from)}
 	if from.Check() != nil {
 		return nil
 	}
-	body := wire.Outcome{OriginalID: o.asker.id, Status: o.status, DeviceID: string(to.Device)}
+	body := wire.Outcome{OriginalID: o.requester.id, Status: o.status, DeviceID: string(to.Device)}
 	if o.status == wire.StatusDelivered {
 		body.DeliveredAt = wire.FormatTime(time.Unix(0, o.at))
 	}
@@ -185,7 +185,7 @@ func (o *outcome) event(to subjects.Address, seq string) *nats.Msg {
 		Seq    uint64 `json:"seq"`
 	}{
 		kind, string(to.User), string(to.Device), time.Unix(0, o.at).UTC().Format(time.RFC3339Nano),
-		o.asker.id, o.asker.kind, o.lane.String(), o.seq,
+		o.requester.id, o.requester.kind, o.lane.String(), o.seq,
 	})
 	if err != nil {
 		return nil

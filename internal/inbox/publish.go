@@ -47,17 +47,17 @@ type Publisher struct {
 
 	mu      sync.Mutex
 	room    sync.Cond
-	flights []flight // flights[i] has number first+i; a part of space
-	space   []flight
+	pending []pendingPublish // pending[i] has number first+i; a part of space
+	space   []pendingPublish
 	first   uint64
 	count   int // taken on and not acknowledged
 	bytes   int
 	closed  bool
 }
 
-// flight is a message, or a batch, that was sent and not acknowledged; done is nil when it
+// pendingPublish is a message, or a batch, that was sent and not acknowledged; done is nil when it
 // has been.
-type flight struct {
+type pendingPublish struct {
 	msg   *nats.Msg
 	batch []*nats.Msg // instead of msg
 	size  int         // of their data
@@ -67,8 +67,8 @@ type flight struct {
 	twice bool  // it was sent again, on one or another
 }
 
-// keptFlights is how many flights there is room for while nothing flies.
-const keptFlights = 4096
+// keptPending is how many pending there is room for while nothing flies.
+const keptPending = 4096
 
 // NewPublisher connects.
 func NewPublisher(dial Dial, log *slog.Logger) (*Publisher, error) {
@@ -117,11 +117,11 @@ func (p *Publisher) open() (*nats.Conn, error) {
 // block. Publish blocks while too much is unacknowledged. msg and its data
 // belong to the publisher until then, and after it unless [Receipt.Free].
 func (p *Publisher) Publish(msg *nats.Msg, done func(Receipt, error)) {
-	p.send(flight{msg: msg, size: len(msg.Data), done: done})
+	p.send(pendingPublish{msg: msg, size: len(msg.Data), done: done})
 }
 
 // send sends a message or a batch, which have one answer.
-func (p *Publisher) send(f flight) {
+func (p *Publisher) send(f pendingPublish) {
 	if !p.reserve(f.size) {
 		f.done(Receipt{}, ErrStopped)
 		return
@@ -138,34 +138,34 @@ func (p *Publisher) send(f flight) {
 	if f.batch != nil {
 		last = f.batch[len(f.batch)-1]
 	}
-	last.Reply = p.base + strconv.FormatUint(p.first+uint64(len(p.flights)), 36)
+	last.Reply = p.base + strconv.FormatUint(p.first+uint64(len(p.pending)), 36)
 	f.at = time.Now()
 	p.pushLocked(f)
 	p.mu.Unlock()
-	// An error here is a connection that is down: the messages wait in flights
+	// An error here is a connection that is down: the messages wait in pending
 	// for the next one.
 	if err := f.write(p.nc); err != nil {
 		p.log.Debug("publish waits for a connection", "subject", last.Subject, "err", err)
 	}
 }
 
-// pushLocked adds a flight. Those that have landed are cut off at the front, so
+// pushLocked adds a pendingPublish. Those that have landed are cut off at the front, so
 // the rest is moved to the beginning of its space now and then: append would
 // allocate anew as often.
-func (p *Publisher) pushLocked(f flight) {
-	if len(p.flights) == cap(p.flights) {
-		if 2*len(p.flights) >= len(p.space) {
-			p.space = make([]flight, 2*len(p.flights)+64)
+func (p *Publisher) pushLocked(f pendingPublish) {
+	if len(p.pending) == cap(p.pending) {
+		if 2*len(p.pending) >= len(p.space) {
+			p.space = make([]pendingPublish, 2*len(p.pending)+64)
 		}
-		n := copy(p.space, p.flights)
+		n := copy(p.space, p.pending)
 		clear(p.space[n:])
-		p.flights = p.space[:n]
+		p.pending = p.space[:n]
 	}
-	p.flights = append(p.flights, f)
+	p.pending = append(p.pending, f)
 }
 
 // write writes the message, or all of the batch.
-func (f *flight) write(nc *nats.Conn) error {
+func (f *pendingPublish) write(nc *nats.Conn) error {
 	if f.batch == nil {
 		return nc.PublishMsg(f.msg)
 	}
@@ -193,7 +193,7 @@ func (p *Publisher) reserve(size int) bool {
 	return true
 }
 
-// Connected says whether there is a connection now.
+// Connected reports whether there is a connection now.
 func (p *Publisher) Connected() bool {
 	p.sendMu.Lock()
 	defer p.sendMu.Unlock()
@@ -212,10 +212,10 @@ func (p *Publisher) Unacknowledged() int {
 func (p *Publisher) Backlog() (messages int, oldest time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.count == 0 || len(p.flights) == 0 {
+	if p.count == 0 || len(p.pending) == 0 {
 		return 0, 0
 	}
-	return p.count, time.Since(p.flights[0].at) // the first is never a landed one
+	return p.count, time.Since(p.pending[0].at) // the first is never a landed one
 }
 
 // Stop fails what is not acknowledged with ErrStopped.
@@ -226,8 +226,8 @@ func (p *Publisher) Stop() {
 		return
 	}
 	p.closed = true
-	flights := p.flights
-	p.flights, p.space, p.count, p.bytes = nil, nil, 0, 0
+	pending := p.pending
+	p.pending, p.space, p.count, p.bytes = nil, nil, 0, 0
 	p.room.Broadcast()
 	p.mu.Unlock()
 	close(p.quit)
@@ -235,7 +235,7 @@ func (p *Publisher) Stop() {
 	p.sendMu.Lock()
 	p.nc.Close()
 	p.sendMu.Unlock()
-	for _, f := range flights {
+	for _, f := range pending {
 		if f.done != nil {
 			f.done(Receipt{}, ErrStopped)
 		}
@@ -255,30 +255,30 @@ func (p *Publisher) receive(m *nats.Msg) {
 	}
 }
 
-// take removes a flight and returns its function, or nil if it has landed; free
+// take removes a pendingPublish and returns its function, or nil if it has landed; free
 // says that it was sent once.
 func (p *Publisher) take(n uint64) (done func(Receipt, error), free bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if n < p.first || n >= p.first+uint64(len(p.flights)) {
+	if n < p.first || n >= p.first+uint64(len(p.pending)) {
 		return nil, false
 	}
-	f := &p.flights[n-p.first]
+	f := &p.pending[n-p.first]
 	done, free = f.done, !f.twice
 	if done == nil {
 		return nil, false
 	}
 	p.count--
 	p.bytes -= f.size
-	*f = flight{}
+	*f = pendingPublish{}
 	landed := 0
-	for landed < len(p.flights) && p.flights[landed].done == nil {
+	for landed < len(p.pending) && p.pending[landed].done == nil {
 		landed++
 	}
-	p.flights = p.flights[landed:]
+	p.pending = p.pending[landed:]
 	p.first += uint64(landed)
-	if len(p.flights) == 0 && len(p.space) > keptFlights {
-		p.flights, p.space = nil, nil
+	if len(p.pending) == 0 && len(p.space) > keptPending {
+		p.pending, p.space = nil, nil
 	}
 	p.room.Broadcast()
 	return done, free

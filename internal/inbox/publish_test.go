@@ -41,7 +41,7 @@ func TestPublisherKeepsTheOrderAcrossReconnects(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-		case <-time.After(within):
+		case <-time.After(waitTimeout):
 			t.Fatalf("%d are not acknowledged", s.pub.Unacknowledged())
 		}
 	}
@@ -76,7 +76,7 @@ func TestFullPublisherGoesOnAfterAReconnect(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-		case <-time.After(within):
+		case <-time.After(waitTimeout):
 			t.Fatalf("%d are not acknowledged", s.pub.Unacknowledged())
 		}
 	}

@@ -62,7 +62,7 @@ func TestHubRepairsALostBatch(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.put(subjects.Address{User: "bob", Device: "x"}.Key(), subjects.Normal, 0, 4100)
-		if _, err := lost.NextMsg(within); err != nil {
+		if _, err := lost.NextMsg(waitTimeout); err != nil {
 			t.Fatalf("no message was taken away: %v", err)
 		}
 	})
@@ -166,7 +166,7 @@ func churn(t *testing.T, rnd *rand.Rand) {
 		if time.Now().After(deadline) {
 			t.Fatalf("only %d of %d messages came", len(acked), total)
 		}
-		for _, m := range d.box.Next(nil, 1+rnd.IntN(30), 1<<20) {
+		for _, m := range d.mailbox.Next(nil, 1+rnd.IntN(30), 1<<20) {
 			if m.Seq <= last[m.Lane] {
 				t.Fatalf("lane %s: %d came after %d", m.Lane, m.Seq, last[m.Lane])
 			}
@@ -180,13 +180,13 @@ func churn(t *testing.T, rnd *rand.Rand) {
 		for n := rnd.IntN(len(open) + 1); n > 0; n-- {
 			m := open[len(open)-1]
 			open = open[:len(open)-1]
-			d.box.Ack(m.Seq)
+			d.mailbox.Ack(m.Seq)
 			acked[string(m.Data)] = true
 		}
 		fault := rnd.IntN(400)
 		switch {
 		case fault < 6:
-			d.box.Detach()
+			d.mailbox.Detach()
 			reattach()
 		case fault < 12:
 			reattach() // take-over

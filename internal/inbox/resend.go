@@ -31,7 +31,7 @@ func (p *Publisher) watch() {
 		if err := p.reopen(); err != nil {
 			p.log.Warn("no connection for publishing, trying again", "err", err)
 			again = time.After(wait)
-			wait = min(2*wait, redialMost)
+			wait = min(2*wait, redialMax)
 		}
 	}
 }
@@ -39,10 +39,10 @@ func (p *Publisher) watch() {
 // How long to wait between two tries to connect.
 const (
 	redialFirst = 20 * time.Millisecond
-	redialMost  = time.Second
+	redialMax   = time.Second
 )
 
-// is says whether nc is the connection in use.
+// is reports whether nc is the connection in use.
 func (p *Publisher) is(nc *nats.Conn) bool {
 	p.sendMu.Lock()
 	defer p.sendMu.Unlock()
@@ -71,9 +71,9 @@ func (p *Publisher) resend(now time.Time) {
 		return // all is sent again on the next
 	}
 	p.mu.Lock()
-	var late []flight
-	for i := range p.flights {
-		f := &p.flights[i]
+	var late []pendingPublish
+	for i := range p.pending {
+		f := &p.pending[i]
 		if f.done == nil {
 			continue
 		}
@@ -97,9 +97,9 @@ func (p *Publisher) resend(now time.Time) {
 // resendAll is called with sendMu held, on a new connection.
 func (p *Publisher) resendAll() {
 	p.mu.Lock()
-	again := make([]flight, 0, len(p.flights))
-	for i := range p.flights {
-		if f := &p.flights[i]; f.done != nil {
+	again := make([]pendingPublish, 0, len(p.pending))
+	for i := range p.pending {
+		if f := &p.pending[i]; f.done != nil {
 			f.twice = true
 			again = append(again, *f)
 		}
@@ -109,9 +109,9 @@ func (p *Publisher) resendAll() {
 }
 
 // write is called with sendMu held.
-func (p *Publisher) write(flights []flight) {
-	for i := range flights {
-		if err := flights[i].write(p.nc); err != nil {
+func (p *Publisher) write(pending []pendingPublish) {
+	for i := range pending {
+		if err := pending[i].write(p.nc); err != nil {
 			break // the connection is lost, and lost says so
 		}
 	}
@@ -121,9 +121,9 @@ func (p *Publisher) expire(before time.Time) {
 	for {
 		p.mu.Lock()
 		n, old := p.first, false
-		if len(p.flights) > 0 {
-			// The first flight is never a landed one.
-			old = p.flights[0].at.Before(before)
+		if len(p.pending) > 0 {
+			// The first pendingPublish is never a landed one.
+			old = p.pending[0].at.Before(before)
 		}
 		p.mu.Unlock()
 		if !old {

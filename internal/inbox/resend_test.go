@@ -45,7 +45,7 @@ func TestWhatIsNotAcknowledgedIsSentAgain(t *testing.T) {
 			if got != want {
 				t.Errorf("%s was answered, want %s", got, want)
 			}
-		case <-time.After(within):
+		case <-time.After(waitTimeout):
 			t.Fatal("never sent again")
 		}
 	}

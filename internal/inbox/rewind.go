@@ -17,7 +17,7 @@ import (
 
 // A power loss can take the end of the inbox stream and leave cursors that
 // were stored later. Sequences are then given out a second time, and a cursor
-// above the stream's end would settle messages that the device never saw. So
+// above the stream's end would count messages as acknowledged that the device never saw. So
 // the writer stores a watermark, the hub's head, in the cursor stream before
 // each lot of cursors: whatever survives, no cursor is above the watermark.
 // A hub that finds the watermark above the stream's end when it starts looks

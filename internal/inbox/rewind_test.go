@@ -12,7 +12,7 @@ import (
 )
 
 // A power loss that takes the end of the stream and leaves the cursors must
-// not settle what is stored next under the same sequences.
+// not acknowledge what is stored next under the same sequences.
 func TestStreamThatLostItsEndBringsNewMessages(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, nil)
@@ -20,10 +20,10 @@ func TestStreamThatLostItsEndBringsNewMessages(t *testing.T) {
 	d := s.attach(phone, 100)
 	got := d.receive(5)
 	for _, m := range got[:4] {
-		d.box.Ack(m.Seq)
+		d.mailbox.Ack(m.Seq)
 	}
 	s.stop()
-	if c, ok := s.cursor(phone); !ok || c.Sent[subjects.Normal] != 5 || c.Settled(subjects.Normal) != 4 {
+	if c, ok := s.cursor(phone); !ok || c.Sent[subjects.Normal] != 5 || c.AckFloor(subjects.Normal) != 4 {
 		t.Fatalf("cursor is %+v", c)
 	}
 	// What a power loss leaves: a stream with its first two messages.
@@ -83,12 +83,12 @@ func TestStreamMadeAnewUnderTheHubMakesItUnhealthy(t *testing.T) {
 	s.put(phone, subjects.Normal, 0, 20)
 	d := s.attach(phone, 100)
 	ack(d, d.receive(20))
-	if err := s.hub.Healthy(within); err != nil {
+	if err := s.hub.Healthy(waitTimeout); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.js.DeleteStream(t.Context(), subjects.StreamInbox); err != nil {
 		t.Fatal(err)
 	}
 	s.createInbox()
-	s.eventually("the hub is unhealthy", func() bool { return errors.Is(s.hub.Healthy(within), reader.ErrCutBack) })
+	s.eventually("the hub is unhealthy", func() bool { return errors.Is(s.hub.Healthy(waitTimeout), reader.ErrCutBack) })
 }

@@ -126,15 +126,15 @@ func (h *Hub) sweepFor(mb *Mailbox, pos uint64) (*sweep, func()) {
 	return s, end
 }
 
-// sweepWithin bounds a sweep; who waits for it reads for itself then.
-const sweepWithin = 5 * time.Second
+// sweepTimeout bounds a sweep; who waits for it reads for itself then.
+const sweepTimeout = 5 * time.Second
 
 // readSweep reads the stream into s. It does so by a consumer of its own: to be
 // sent what is stored as it is costs the server half of what a Direct Get does,
 // which makes headers for each message.
 func (h *Hub) readSweep(s *sweep) {
 	defer close(s.done)
-	ctx, cancel := context.WithTimeout(h.closing, sweepWithin)
+	ctx, cancel := context.WithTimeout(h.closing, sweepTimeout)
 	defer cancel()
 	began, count, bytes := time.Now(), 0, 0
 	enough, stop := context.WithCancel(ctx)

@@ -20,22 +20,22 @@ const (
 	// do: a few may wait for a slow disk, while nothing else has to.
 	wakePart    = 4
 	wakeBacklog = 128
-	// Less than wakeLeast is not waited, nor more than wakeMost; and nothing when
+	// Less than wakeMin is not waited, nor more than wakeMax; and nothing when
 	// fewer than wakeFew messages are to be expected meanwhile.
-	wakeLeast = time.Millisecond
-	wakeMost  = 10 * time.Millisecond
-	wakeFew   = 32
+	wakeMin = time.Millisecond
+	wakeMax = 10 * time.Millisecond
+	wakeFew = 32
 )
 
 // wakes are the mailboxes that were given messages, and whose writers are to be
 // woken. It is guarded by Hub.mu.
 type wakes struct {
-	boxes   []*Mailbox
-	given   int       // messages since the last were woken
-	last    time.Time // when that was
-	loaded  bool      // others are waited for
-	pausing bool      // timer runs
-	timer   *time.Timer
+	mailboxes []*Mailbox
+	given     int       // messages since the last were woken
+	last      time.Time // when that was
+	loaded    bool      // others are waited for
+	pausing   bool      // timer runs
+	timer     *time.Timer
 }
 
 // add has a mailbox woken: with others under load, but for a critical message,
@@ -46,7 +46,7 @@ func (w *wakes) add(mb *Mailbox, lane subjects.Lane) {
 		mb.opts.Wake()
 	case !mb.waking:
 		mb.waking = true
-		w.boxes = append(w.boxes, mb)
+		w.mailboxes = append(w.mailboxes, mb)
 	}
 }
 
@@ -58,12 +58,12 @@ func (w *wakes) handed() {
 }
 
 func (w *wakes) wake() {
-	for i, mb := range w.boxes {
+	for i, mb := range w.mailboxes {
 		mb.waking = false
 		mb.opts.Wake()
-		w.boxes[i] = nil
+		w.mailboxes[i] = nil
 	}
-	w.boxes, w.given, w.last = w.boxes[:0], 0, time.Now()
+	w.mailboxes, w.given, w.last = w.mailboxes[:0], 0, time.Now()
 }
 
 // drained is the reader's callback: nothing else has been received.
@@ -79,7 +79,7 @@ func (h *Hub) drained() {
 	switch w.loaded = wait > 0; {
 	case !w.loaded:
 		w.wake()
-	case len(w.boxes) > 0:
+	case len(w.mailboxes) > 0:
 		w.pausing = true
 		w.timer.Reset(wait)
 	}
@@ -89,8 +89,8 @@ func (h *Hub) drained() {
 // wait, the oldest for so long, and so many messages came in the time since the
 // last were woken.
 func pause(backlog int, oldest time.Duration, given int, since time.Duration) time.Duration {
-	wait := min(oldest/wakePart, wakeMost)
-	if backlog < wakeBacklog || wait < wakeLeast || time.Duration(given)*wait < wakeFew*since {
+	wait := min(oldest/wakePart, wakeMax)
+	if backlog < wakeBacklog || wait < wakeMin || time.Duration(given)*wait < wakeFew*since {
 		return 0
 	}
 	return wait

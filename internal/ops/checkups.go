@@ -50,7 +50,7 @@ func (d *doctor) inbox(ctx context.Context, name string, i *Inbox, conf *jetstre
 		if n*100 < uint64(conf.MaxMsgsPerSubject)*laneFull {
 			continue
 		}
-		s := LaneState{Stored: n, Sent: i.cursor.Sent[lane], Settled: i.cursor.Settled(lane)}
+		s := LaneState{Stored: n, Sent: i.cursor.Sent[lane], Settled: i.cursor.AckFloor(lane)}
 		if err := d.t.measureLane(ctx, i, lane, &s); err != nil {
 			return err
 		}

@@ -217,7 +217,7 @@ func (t *Tenant) measure(ctx context.Context, list []*Inbox, progress func(done,
 			if i.counts[l] == 0 {
 				continue
 			}
-			state := LaneState{Stored: i.counts[l], Sent: i.cursor.Sent[l], Settled: i.cursor.Settled(l)}
+			state := LaneState{Stored: i.counts[l], Sent: i.cursor.Sent[l], Settled: i.cursor.AckFloor(l)}
 			if err := t.measureLane(ctx, i, l, &state); err != nil {
 				return err
 			}
@@ -340,7 +340,7 @@ func (t *Tenant) Inbox(ctx context.Context, a subjects.Address) (*Inbox, error) 
 		return nil, fmt.Errorf("ops: read the inbox: %w", err)
 	}
 	for l := range subjects.Lane(subjects.Lanes) {
-		s := LaneState{Lane: l.String(), Stored: counts[names[l]], Sent: i.cursor.Sent[l], Settled: i.cursor.Settled(l)}
+		s := LaneState{Lane: l.String(), Stored: counts[names[l]], Sent: i.cursor.Sent[l], Settled: i.cursor.AckFloor(l)}
 		if last[l] != nil {
 			s.Last = last[l].Seq
 			if err := t.first(ctx, names[l], &s); err != nil {

@@ -33,10 +33,10 @@ func (t *Tenant) Purge(ctx context.Context, a subjects.Address, opts PurgeOption
 	for _, l := range lanes {
 		before := uint64(0) // all
 		if opts.Acknowledged {
-			if c.Settled(l) == 0 {
+			if c.AckFloor(l) == 0 {
 				continue
 			}
-			before = c.Settled(l) + 1
+			before = c.AckFloor(l) + 1
 		}
 		n, err := t.purge(ctx, subjects.StreamInbox, subjects.Inbox(a.Key(), l), before)
 		removed += n

@@ -304,7 +304,7 @@ func (tl *tail) onCursor(e reader.Entry) {
 		if f == nil {
 			return
 		}
-		f.Lane, f.Settled, f.Sent, f.Owed, f.was = l.String(), c.Settled(l), c.Sent[l], len(c.Unacked[l]), was.Settled(l)
+		f.Lane, f.Settled, f.Sent, f.Owed, f.was = l.String(), c.AckFloor(l), c.Sent[l], len(c.Unacked[l]), was.AckFloor(l)
 		tl.hand(f)
 	}
 }

@@ -48,15 +48,15 @@ type Subscription struct {
 	subject string
 	ready   func(*Subscription)
 
-	mu      sync.Mutex
-	queue   []*Message
-	first   int // the next of queue
-	bytes   int
-	pos     uint64 // all up to it was queued, or is not wanted
-	anchor  bool   // pos is a message that was stored: if it is gone, more may be
-	behind  bool   // the store may have messages above pos that are not queued
-	filling bool
-	closed  bool
+	mu         sync.Mutex
+	queue      []*Message
+	first      int // the next of queue
+	bytes      int
+	readPos    uint64 // all up to it was queued, or is not wanted
+	anchor     bool   // readPos is a message that was stored: if it is gone, more may be
+	catchingUp bool   // the store may have messages above readPos that are not queued
+	filling    bool
+	closed     bool
 }
 
 // Subscribe begins to follow a topic. ready is told, from another goroutine,
@@ -67,9 +67,9 @@ func (h *Hub) Subscribe(ctx context.Context, topic string, since Since, ready fu
 	if err != nil {
 		return nil, 0, err
 	}
-	// From here on nothing is missed: what comes while it is behind is found
+	// From here on nothing is missed: what comes while it is catching up is found
 	// when it joins.
-	s = &Subscription{hub: h, topic: topic, subject: subject, ready: ready, behind: true, filling: true, pos: math.MaxUint64}
+	s = &Subscription{hub: h, topic: topic, subject: subject, ready: ready, catchingUp: true, filling: true, readPos: math.MaxUint64}
 	h.mu.Lock()
 	if h.stopped {
 		h.mu.Unlock()
@@ -95,7 +95,7 @@ func (h *Hub) Subscribe(ctx context.Context, topic string, since Since, ready fu
 		return nil, 0, err
 	}
 	s.mu.Lock()
-	s.pos = pos
+	s.readPos = pos
 	s.anchor = since.FromSeq && pos >= subjects.FirstTopicSeq
 	s.mu.Unlock()
 	if err := s.fill(ctx); err != nil {
@@ -149,7 +149,7 @@ func (s *Subscription) room() bool {
 }
 
 func (s *Subscription) push(m *Message) {
-	s.pos, s.anchor = m.Seq, m.LostFrom == 0
+	s.readPos, s.anchor = m.Seq, m.LostFrom == 0
 	if s.first > len(s.queue)/2 && len(s.queue) == cap(s.queue) {
 		n := copy(s.queue, s.queue[s.first:])
 		clear(s.queue[n:])
@@ -164,11 +164,11 @@ func (s *Subscription) push(m *Message) {
 func (s *Subscription) deliver(m *Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.behind || m.Seq <= s.pos {
+	if s.closed || s.catchingUp || m.Seq <= s.readPos {
 		return
 	}
 	if !s.room() {
-		s.behind = true
+		s.catchingUp = true
 		return
 	}
 	s.push(m)
@@ -203,7 +203,7 @@ func (s *Subscription) Next(dst []*Message, limit, maxBytes int) (msgs []*Messag
 // refillLocked has the store read, once at a time, when it may have what the
 // queue lacks.
 func (s *Subscription) refillLocked() {
-	if !s.behind || s.filling || s.closed || s.queued() > queueMessages/2 {
+	if !s.catchingUp || s.filling || s.closed || s.queued() > queueMessages/2 {
 		return
 	}
 	s.filling = s.hub.work(s.refill)
@@ -276,10 +276,10 @@ func (s *Subscription) fill(ctx context.Context) error {
 			}
 			s.push(m)
 		}
-		if left == 0 && s.pos < lacks.floor-1 {
+		if left == 0 && s.readPos < lacks.floor-1 {
 			// Nothing between here and the tail; of what is newer the tail
 			// knows.
-			s.pos, s.anchor = lacks.floor-1, false
+			s.readPos, s.anchor = lacks.floor-1, false
 		}
 		s.mu.Unlock()
 	}
@@ -319,13 +319,13 @@ func (s *Subscription) join() (lacks span, more bool) {
 	defer h.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || !s.behind || !s.room() {
+	if s.closed || !s.catchingUp || !s.room() {
 		return span{}, false
 	}
-	if s.pos+1 < h.floor {
-		return span{s.pos, h.floor, s.anchor}, true
+	if s.readPos+1 < h.floor {
+		return span{s.readPos, h.floor, s.anchor}, true
 	}
-	i, _ := slices.BinarySearchFunc(h.tail, s.pos+1, func(m *Message, seq uint64) int { return cmp.Compare(m.Seq, seq) })
+	i, _ := slices.BinarySearchFunc(h.tail, s.readPos+1, func(m *Message, seq uint64) int { return cmp.Compare(m.Seq, seq) })
 	for _, m := range h.tail[i:] {
 		if m.subject != s.subject {
 			continue
@@ -335,6 +335,6 @@ func (s *Subscription) join() (lacks span, more bool) {
 		}
 		s.push(m)
 	}
-	s.behind = false
+	s.catchingUp = false
 	return span{}, false
 }

@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
-const within = 20 * time.Second
+const waitTimeout = 20 * time.Second
 
 type place struct {
 	env *natstest.Env
@@ -49,7 +49,7 @@ func startPlace(t *testing.T, env *natstest.Env) *place {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), within)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), waitTimeout)
 		defer cancel()
 		if err := p.hub.Stop(ctx); err != nil {
 			t.Error(err)
@@ -78,7 +78,7 @@ func (p *place) store(name string, n int, id string) (uint64, error) {
 	if id != "" {
 		msg.Header = nats.Header{jetstream.MsgIDHeader: {id}}
 	}
-	for deadline := time.Now().Add(within); ; {
+	for deadline := time.Now().Add(waitTimeout); ; {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		ack, err := p.js.PublishMsg(ctx, msg)
 		cancel()
@@ -145,7 +145,7 @@ func (p *place) follow(t *testing.T, name string, since topic.Since) (*follower,
 func (f *follower) take(t *testing.T, n, limit int) []*topic.Message {
 	t.Helper()
 	var all []*topic.Message
-	late := time.After(within)
+	late := time.After(waitTimeout)
 	for len(all) < n {
 		before := len(all)
 		all, _ = f.sub.Next(all, min(limit, n-len(all)), 1<<20)
