@@ -122,6 +122,13 @@ const (
 	EventFull       = "full"      // the inbox went over its bound
 	EventRevoked    = "revoked"
 	EventForgotten  = "forgotten"
+	// EventUndeliverable is told of what a service published that can reach
+	// nobody, with the reason.
+	EventUndeliverable = "undeliverable"
+	// EventRejected is told of a service's message that its device refused.
+	EventRejected = "rejected"
+	// EventBadHeader is told of a service's header that became its default.
+	EventBadHeader = "badHeader"
 )
 
 // Event is where services hear what happened to a device.

@@ -16,7 +16,19 @@ type Ack struct {
 	UpTo uint64
 	// Cancel is the id of a request that its sender gives up; "" is absent.
 	Cancel string
+	// Reject settles one message without accepting it; its Seq is 0 when
+	// absent.
+	Reject Reject
 }
+
+// Reject is a message that a device refuses: it will not be sent again.
+type Reject struct {
+	Seq    uint64
+	Reason string // for people, at most [MaxReason] bytes; may be empty
+}
+
+// MaxReason is the longest reason of a rejection, in bytes.
+const MaxReason = 256
 
 // The fields of an acknowledgement.
 const (
@@ -24,31 +36,20 @@ const (
 	aSeqs
 	aUpTo
 	aCancel
+	aReject
 	ackFields
 )
 
-var ackNames = [ackFields]string{"payload.seq", "payload.seqs", "payload.upTo", "payload.cancel"}
+var ackNames = [ackFields]string{"payload.seq", "payload.seqs", "payload.upTo", "payload.cancel", "payload.reject"}
 
-func ackField(key []byte) int {
-	switch string(key) {
-	case "seq":
-		return aSeq
-	case "seqs":
-		return aSeqs
-	case "upTo":
-		return aUpTo
-	case "cancel":
-		return aCancel
-	}
-	return -1
-}
+func ackField(key []byte) int { return payloadField(ackNames[:], key) }
 
 const wantSeq = "a positive integer, the seq of a message"
 
 // DecodeAck reads the payload of an ack from a device. Sequence numbers are
 // appended to dst, which may be nil, and are Seqs in the answer; when they fit
-// nothing is allocated. At least one of seq, seqs, upTo and cancel must be
-// there. The error is an [*Error] with BAD_MESSAGE; nothing is to be
+// nothing is allocated. At least one of seq, seqs, upTo, reject and cancel must
+// be there. The error is an [*Error] with BAD_MESSAGE; nothing is to be
 // acknowledged then.
 func DecodeAck(dst []uint64, payload []byte) (Ack, error) {
 	d := decoder{b: payload, names: ackNames[:]}
@@ -68,13 +69,50 @@ func DecodeAck(dst []uint64, payload []byte) (Ack, error) {
 			d.fail(aCancel, wantID)
 		}
 	}
+	if d.f[aReject].given() {
+		a.Reject = d.reject()
+	}
 	switch {
 	case d.bad != nil:
 		return Ack{}, d.bad
-	case !d.f[aSeq].given() && !d.f[aSeqs].given() && a.UpTo == 0 && a.Cancel == "":
-		return Ack{}, NewError(BadMessage, "an ack must hold seq, seqs, upTo or cancel")
+	case !d.f[aSeq].given() && !d.f[aSeqs].given() && a.UpTo == 0 && a.Cancel == "" && a.Reject.Seq == 0:
+		return Ack{}, NewError(BadMessage, "an ack must hold seq, seqs, upTo, reject or cancel")
 	}
 	return a, nil
+}
+
+// reject reads what the device refuses.
+func (d *decoder) reject() Reject {
+	const (
+		jSeq = iota
+		jReason
+	)
+	names := [...]string{"payload.reject.seq", "payload.reject.reason"}
+	in := decoder{b: d.raw(aReject), names: names[:]}
+	index := func(key []byte) int {
+		switch string(key) {
+		case "seq":
+			return jSeq
+		case "reason":
+			return jReason
+		}
+		return -1
+	}
+	if d.f[aReject].kind != isObject || !in.object(index) {
+		d.fail(aReject, `an object such as {"seq":17,"reason":"cannot parse"}`)
+		return Reject{}
+	}
+	if !in.f[jSeq].given() {
+		in.missing(jSeq, wantSeq)
+	}
+	r := Reject{Seq: uint64(in.integer(jSeq, 1, math.MaxInt64, wantSeq)), Reason: in.prose(jReason)}
+	if len(r.Reason) > MaxReason {
+		in.fail(jReason, "a string of at most "+strconv.Itoa(MaxReason)+" bytes")
+	}
+	if d.bad == nil {
+		d.bad = in.bad
+	}
+	return r
 }
 
 // object scans the payload as one object, whatever text it is.
@@ -100,8 +138,8 @@ func (d *decoder) seqs(dst []uint64) []uint64 {
 		s.take(',') // scanned before: it is where it must be
 		s.space()
 		v, _ := s.value(0)
-		n, ok := parseInt(d.b[v.at:v.end])
-		if v.kind != isNumber || !ok || n < 1 {
+		n, fits, ok := parseInt(d.b[v.at:v.end])
+		if v.kind != isNumber || !ok || !fits || n < 1 {
 			d.fail(aSeqs, want)
 			return dst
 		}
@@ -133,6 +171,10 @@ func (a *Ack) Append(dst []byte) []byte {
 		dst = strconv.AppendUint(append(dst, `,"upTo":`...), a.UpTo, 10)
 	}
 	dst = appendField(dst, `,"cancel":`, a.Cancel)
+	if a.Reject.Seq != 0 {
+		dst = strconv.AppendUint(append(dst, `,"reject":{"seq":`...), a.Reject.Seq, 10)
+		dst = append(appendField(dst, `,"reason":`, a.Reject.Reason), '}')
+	}
 	return append(closeObject(dst, from), '}')
 }
 
@@ -154,6 +196,24 @@ const (
 	StatusDelivered Status = "delivered" // acknowledged by a recipient
 	StatusExpired   Status = "expired"   // its time to live ended first
 	StatusReplaced  Status = "replaced"  // a newer one with its collapse key came first
+	StatusRejected  Status = "rejected"  // refused by a recipient, see Outcome.Reason
+	// StatusUndeliverable is the end of a message that cannot be delivered to
+	// this recipient, see Outcome.Reason.
+	StatusUndeliverable Status = "undeliverable"
+)
+
+// Reasons, of an [Outcome], a [Gap] or an event, where RCCS gives one. The
+// reason of a rejection is the device's own text, or [ReasonMaxDeliveries].
+const (
+	ReasonRetention     = "retention"     // it passed its retention, or was discarded
+	ReasonPurged        = "purged"        // an operator purged it
+	ReasonTooLarge      = "tooLarge"      // no frame that the device takes can hold it
+	ReasonDamaged       = "damaged"       // the store cannot read it
+	ReasonReset         = "reset"         // of a gap: sequences begin anew
+	ReasonMaxDeliveries = "maxDeliveries" // sent on as many connections as the edge allows, never acknowledged
+	ReasonNoDevice      = "noDevice"      // no device can take it
+	ReasonBadSubject    = "badSubject"    // its subject names no device
+	ReasonBadSchedule   = "badSchedule"   // its schedule is missing, odd or too far ahead
 )
 
 // Recipient is a device that a message was stored for.
@@ -196,9 +256,10 @@ func (a *Accepted) Append(dst []byte) []byte {
 // durable: it travels in an envelope of type ack that carries a seq.
 type Outcome struct {
 	OriginalID  string
-	Status      Status // delivered, expired or replaced
+	Status      Status // delivered, expired, replaced, rejected or undeliverable
 	DeviceID    string
 	DeliveredAt string // RFC 3339; "" unless delivered
+	Reason      string // "" where there is none to give
 }
 
 // AppendPayload appends the payload alone.
@@ -206,7 +267,8 @@ func (o *Outcome) AppendPayload(dst []byte) []byte {
 	dst = AppendString(append(dst, `{"originalMessageId":`...), o.OriginalID)
 	dst = AppendString(append(dst, `,"status":`...), string(o.Status))
 	dst = appendField(dst, `,"deviceId":`, o.DeviceID)
-	return append(appendField(dst, `,"deliveredAt":`, o.DeliveredAt), '}')
+	dst = appendField(dst, `,"deliveredAt":`, o.DeliveredAt)
+	return append(appendField(dst, `,"reason":`, o.Reason), '}')
 }
 
 // AppendPayload appends the payload of an error message alone.
@@ -217,7 +279,7 @@ func (e *Error) AppendPayload(dst []byte) []byte {
 	if ms := e.RetryAfter.Milliseconds(); ms > 0 {
 		dst = strconv.AppendInt(append(dst, `,"retryAfterMs":`...), ms, 10)
 	}
-	return append(dst, '}')
+	return append(appendStrings(dst, `,"urls":`, e.URLs), '}')
 }
 
 // Append appends the whole envelope, type error, from the server.

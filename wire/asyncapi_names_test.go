@@ -172,6 +172,7 @@ func TestDocumentNamesTheSubjects(t *testing.T) {
 	for _, kind := range []string{
 		subjects.EventRegistered, subjects.EventOnline, subjects.EventOffline, subjects.EventDelivered, subjects.EventExpired,
 		subjects.EventReplaced, subjects.EventFull, subjects.EventRevoked, subjects.EventForgotten,
+		subjects.EventUndeliverable, subjects.EventRejected, subjects.EventBadHeader,
 	} {
 		doc.checkAddress(t, "event", subjects.Event(k, kind))
 	}

@@ -96,7 +96,7 @@ func (a *asyncAPI) schemas(t *testing.T) *schemas {
 		"status": "DeviceStatus", "presence": "Presence", "unregister": "Unregister", "subscribe": "Subscribe",
 		"publish": "Publish", "history": "History", "gap": "Gap", "request": "Request", "response": "Response",
 		"device-list": "Devices", "history-page": "HistoryPage", "errors": "Error", "challenges": "Challenge",
-		"acks": "Acknowledge", "registers": "Register",
+		"acks": "Acknowledge", "list-devices": "ListDevices", "registers": "Register",
 		"answers": "Registered Success Accepted Outcome Devices Subscribed Published HistoryPage Cancel",
 	} {
 		for name := range strings.FieldsSeq(names) {
@@ -185,7 +185,7 @@ func TestSchemasJudgePayloadsAsTheVectorsDo(t *testing.T) {
 	for dir := range s.payloads {
 		for _, v := range vectors(t, dir) {
 			if value, ok := v.value(); ok {
-				if dir == "unregister" && value == nil {
+				if (dir == "unregister" || dir == "list-devices") && value == nil {
 					continue // null is no payload, and judged with the message
 				}
 				v.judge(t, dir+"/"+v.name, v.Error == nil, anyOf(s.payloads[dir], without(value)))

@@ -16,12 +16,14 @@ const (
 	CloseBadUTF8     CloseCode = 1007
 	ClosePolicy      CloseCode = 1008
 	CloseTooLarge    CloseCode = 1009
+	CloseInternal    CloseCode = 1011 // a fault of the edge
 	CloseOverloaded  CloseCode = 1013
 	CloseAuth        CloseCode = 4001
 	CloseReplaced    CloseCode = 4002
 	CloseRevoked     CloseCode = 4003
 	CloseExpired     CloseCode = 4004
 	CloseRateLimited CloseCode = 4029
+	CloseWrongEdge   CloseCode = 4301 // other edges serve the user, see Error.URLs
 )
 
 // Reconnect says whether a client should come back after a close.
@@ -36,16 +38,16 @@ const (
 )
 
 // Reconnect says whether a client should come back. A code that RCCS does not
-// send (1006 for a lost link, 1011 or 1012 from a proxy) means after a while.
+// send (1006 for a lost link, 1012 from a proxy) means after a while.
 func (c CloseCode) Reconnect() Reconnect {
 	switch c {
 	case CloseNormal, CloseBadUTF8, ClosePolicy, CloseAuth, CloseReplaced, CloseRevoked:
 		return ReconnectNo
-	case CloseGoingAway, CloseTooLarge:
+	case CloseGoingAway, CloseTooLarge, CloseWrongEdge:
 		return ReconnectNow
 	case CloseExpired:
 		return ReconnectCredential
-	case CloseOverloaded, CloseRateLimited:
+	case CloseInternal, CloseOverloaded, CloseRateLimited:
 		return ReconnectLater
 	}
 	return ReconnectLater
@@ -65,6 +67,8 @@ func (c CloseCode) Reason() string {
 		return "protocol violation"
 	case CloseTooLarge:
 		return "message over the limit"
+	case CloseInternal:
+		return "internal fault: connect again"
 	case CloseOverloaded:
 		return "overloaded: come back after a while"
 	case CloseAuth:
@@ -77,6 +81,8 @@ func (c CloseCode) Reason() string {
 		return "credential expired: come back with a new one"
 	case CloseRateLimited:
 		return "rate limit: come back after a while"
+	case CloseWrongEdge:
+		return "other edges serve this user: connect there"
 	}
 	return ""
 }

@@ -26,6 +26,7 @@ const (
 	QueueFull        Code = "QUEUE_FULL"
 	Timeout          Code = "TIMEOUT"
 	Unavailable      Code = "UNAVAILABLE"
+	WrongEdge        Code = "WRONG_EDGE"
 	Internal         Code = "INTERNAL"
 )
 
@@ -48,7 +49,7 @@ type codeInfo struct {
 }
 
 // codeTable is a function and not a variable so that nobody can change it.
-func codeTable() [18]codeInfo {
+func codeTable() [19]codeInfo {
 	return [...]codeInfo{
 		{BadFrame, "a frame is one JSON object or an array of objects, as text", RetryNever, ClosePolicy},
 		{BadMessage, "the message is not as the protocol wants it", RetryNever, 0},
@@ -67,7 +68,8 @@ func codeTable() [18]codeInfo {
 		{QueueFull, "the inbox is full of unacknowledged messages", RetryLater, 0},
 		{Timeout, "no answer in time", RetryLater, 0},
 		{Unavailable, "the service cannot be reached right now", RetryLater, CloseOverloaded},
-		{Internal, "something went wrong inside", RetryLater, 0},
+		{WrongEdge, "other edges serve this user: connect to one of urls", RetryLater, CloseWrongEdge},
+		{Internal, "something went wrong inside", RetryLater, CloseInternal},
 	}
 }
 
@@ -100,7 +102,7 @@ func (c Code) Known() bool {
 	switch c {
 	case BadFrame, BadMessage, AuthRequired, AuthError, TokenExpired, IdentityMismatch,
 		PermissionDenied, DeviceNotFound, DeviceOffline, SessionExpired, SessionReplaced,
-		DeviceRevoked, RateLimited, MessageTooLarge, QueueFull, Timeout, Unavailable, Internal:
+		DeviceRevoked, RateLimited, MessageTooLarge, QueueFull, Timeout, Unavailable, WrongEdge, Internal:
 		return true
 	}
 	return false

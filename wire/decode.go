@@ -142,6 +142,8 @@ const (
 	fPartial
 	fEncoding
 	fTopic
+	fOriginalType
+	fTooLarge
 	fields
 )
 
@@ -150,6 +152,7 @@ var envelopeFields = [fields]string{
 	"id", "type", "fromDeviceId", "userId", "toDeviceId", "to", "payload", "timestamp", "priority",
 	"requiresAck", "correlationId", "ttlMs", "deliverAt", "collapseKey", "ephemeral", "traceparent",
 	"seq", "redelivered", "replay", "partial", "encoding", "topic",
+	"originalType", "tooLarge",
 }
 
 // field is the place of a key, -1 for a key that is not ours.
@@ -199,6 +202,10 @@ func field(key []byte) int {
 		return fEncoding
 	case "topic":
 		return fTopic
+	case "originalType":
+		return fOriginalType
+	case "tooLarge":
+		return fTooLarge
 	}
 	return -1
 }

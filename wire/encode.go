@@ -51,7 +51,9 @@ func (e *Envelope) appendOptions(dst []byte) []byte {
 	dst = appendFlag(dst, `,"redelivered":true`, e.Redelivered)
 	dst = appendFlag(dst, `,"replay":true`, e.Replay)
 	dst = appendFlag(dst, `,"partial":true`, e.Partial)
+	dst = appendFlag(dst, `,"tooLarge":true`, e.TooLarge)
 	dst = appendField(dst, `,"topic":`, e.Topic)
+	dst = appendField(dst, `,"originalType":`, e.OriginalType)
 	return appendField(dst, `,"encoding":`, e.Encoding)
 }
 

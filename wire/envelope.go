@@ -75,15 +75,21 @@ type Envelope struct {
 	Traceparent   string
 	Encoding      string // "" or [EncodingBase64]
 	Topic         string
-	TTLMs         int64     // positive; 0 is absent. See [Envelope.TTL]
-	DeliverAt     time.Time // zero is absent
-	Seq           uint64    // below 1<<63; 0 is absent
-	Priority      uint8     // [Low] to [Critical]
-	RequiresAck   bool
-	Ephemeral     bool
-	Redelivered   bool
-	Replay        bool
-	Partial       bool // a response of which more parts follow
+	// OriginalType is what a service called a message whose type it may not
+	// use: Type is "notification" then.
+	OriginalType string
+	TTLMs        int64     // positive; 0 is absent. See [Envelope.TTL]
+	DeliverAt    time.Time // zero is absent
+	Seq          uint64    // below 1<<63; 0 is absent
+	Priority     uint8     // [Low] to [Critical]
+	RequiresAck  bool
+	Ephemeral    bool
+	Redelivered  bool
+	Replay       bool
+	Partial      bool // a response of which more parts follow
+	// TooLarge stands in a history in the place of a payload that no frame for
+	// this device can hold.
+	TooLarge bool
 }
 
 // To says which devices a message is for. At most one of Device, DeviceType,

@@ -18,6 +18,8 @@ type Error struct {
 	// RetryAfter is how long to wait before trying again; 0 says nothing. It
 	// travels in whole milliseconds.
 	RetryAfter time.Duration
+	// URLs are the edges to connect to instead, of [WrongEdge].
+	URLs []string
 }
 
 // NewError makes an error; an empty message means the code's own.

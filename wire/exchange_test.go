@@ -75,7 +75,7 @@ func encodeAnswer(payload []byte) []byte {
 		p := wire.Published{OriginalID: a.OriginalMessageID, Topic: a.Topic, Seq: a.Seq, Duplicate: a.Duplicate}
 		return onlyPayload(p.Append(nil))
 	case has("topic"):
-		s := wire.Subscribed{OriginalID: a.OriginalMessageID, Topic: a.Topic, Seq: a.Seq}
+		s := wire.Subscribed{OriginalID: a.OriginalMessageID, Topic: a.Topic, Seq: a.Seq, Epoch: a.Epoch, Reset: a.Reset}
 		return onlyPayload(s.Append(nil))
 	}
 	return onlyPayload(wire.AppendSuccess(nil, a.OriginalMessageID))
@@ -110,7 +110,7 @@ func TestPayloadVectors(t *testing.T) {
 // whose payload is the application's, or says nothing.
 func codecOf(direction, typ string, payload []byte) (c codec, ok bool) {
 	names := map[string]string{
-		wire.TypeUnregister: "unregister", wire.TypeStatus: "status", wire.TypeSubscribe: "subscribe",
+		wire.TypeUnregister: "unregister", wire.TypeDeviceList: "list-devices", wire.TypeStatus: "status", wire.TypeSubscribe: "subscribe",
 		wire.TypeUnsubscribe: "subscribe", wire.TypePublish: "publish", wire.TypeHistory: "history",
 		wire.TypeRequest: "request", wire.TypeResponse: "response", wire.TypeRegister: "registers",
 		wire.TypeAck: "acks", wire.TypeError: "errors", wire.TypePresence: "presence", wire.TypeGap: "gap",

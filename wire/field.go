@@ -1,10 +1,7 @@
 package wire
 
 import (
-	"math"
-	"strconv"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -56,7 +53,8 @@ func (d *decoder) reserve(skip ...int) {
 // raw is the text of field n.
 func (d *decoder) raw(n int) []byte { return d.b[d.f[n].at:d.f[n].end:d.f[n].end] }
 
-// str is a string field; "" when absent.
+// str is a string field that names something; "" when absent. Two names with
+// half a surrogate pair would become one, so none is taken.
 func (d *decoder) str(n int) string {
 	v := d.f[n]
 	if !v.given() {
@@ -66,13 +64,35 @@ func (d *decoder) str(n int) string {
 		d.fail(n, "a string")
 		return ""
 	}
-	from := d.text.Len()
-	if raw := d.b[v.at+1 : v.end-1]; v.escaped {
-		d.text.Write(unquote(make([]byte, 0, len(raw)), raw))
-	} else {
-		d.text.Write(raw)
+	s, whole := d.unquoted(v)
+	if !whole {
+		d.fail(n, "a string without half a surrogate pair")
+		return ""
 	}
-	return d.text.String()[from:]
+	return s
+}
+
+// prose is a string field for people, in which half a surrogate pair becomes
+// U+FFFD; "" when absent.
+func (d *decoder) prose(n int) string {
+	v := d.f[n]
+	if !v.given() || v.kind != isString {
+		return d.str(n)
+	}
+	s, _ := d.unquoted(v)
+	return s
+}
+
+// unquoted is the text of a string; whole is false when it has half a surrogate
+// pair in it.
+func (d *decoder) unquoted(v span) (s string, whole bool) {
+	from := d.text.Len()
+	raw, whole := d.b[v.at+1:v.end-1], true
+	if v.escaped {
+		raw, whole = unquote(make([]byte, 0, len(raw)), raw)
+	}
+	d.text.Write(raw)
+	return d.text.String()[from:], whole
 }
 
 // flag is a boolean field.
@@ -82,20 +102,6 @@ func (d *decoder) flag(n int) bool {
 		d.fail(n, "true or false")
 	}
 	return v.kind == isTrue
-}
-
-// integer is an integer field from low to high; 0 when absent.
-func (d *decoder) integer(n int, low, high int64, want string) int64 {
-	v := d.f[n]
-	if !v.given() {
-		return 0
-	}
-	i, ok := parseInt(d.raw(n))
-	if v.kind != isNumber || !ok || i < low || i > high {
-		d.fail(n, want)
-		return 0
-	}
-	return i
 }
 
 const (
@@ -120,31 +126,6 @@ func (d *decoder) name(n int) string {
 		d.fail(n, wantName)
 	}
 	return s
-}
-
-// parseInt reads a scanned number that is written as an integer and fits.
-func parseInt(b []byte) (int64, bool) {
-	if len(b) == 0 || len(b) > len("-9223372036854775808") {
-		return 0, false
-	}
-	digits := b
-	if b[0] == '-' {
-		digits = b[1:]
-	}
-	var u uint64 // 19 digits cannot overflow it
-	for _, c := range digits {
-		if c -= '0'; c > 9 {
-			return 0, false
-		}
-		u = u*10 + uint64(c)
-	}
-	switch {
-	case len(digits) == 0 || len(digits) > 19 || u > math.MaxInt64:
-		return 0, false
-	case b[0] == '-':
-		return -int64(u), true
-	}
-	return int64(u), true
 }
 
 // validKey says whether s may be an id: 1 to [MaxID] bytes, printable, no
@@ -206,57 +187,3 @@ func ValidType(s string) bool {
 // traceparent: 1 to [MaxID] bytes of UTF-8, no control characters or line
 // separators, no space at either end.
 func ValidID(s string) bool { return validKey(s) }
-
-// timeLayout is RFC 3339 with milliseconds.
-const timeLayout = "2006-01-02T15:04:05.000Z07:00"
-
-// FormatTime is t as RCCS writes it: RFC 3339 in UTC, with milliseconds.
-func FormatTime(t time.Time) string { return t.UTC().Format(timeLayout) }
-
-const wantTime = "an RFC 3339 time, such as \"2025-01-31T12:00:00Z\""
-
-// when is a time field; zero when absent.
-func (d *decoder) when(n int, want string) (t time.Time) {
-	v := d.f[n]
-	if !v.given() {
-		return t
-	}
-	if v.kind != isString {
-		d.fail(n, want)
-		return t
-	}
-	raw := d.b[v.at+1 : v.end-1]
-	if v.escaped {
-		raw = unquote(make([]byte, 0, len(raw)), raw)
-	}
-	// In UTC it must still have a year of four digits, or it cannot be written.
-	if err := t.UnmarshalText(raw); err != nil || t.UTC().Year() < 0 || t.UTC().Year() > 9999 {
-		d.fail(n, want)
-		return time.Time{}
-	}
-	return t
-}
-
-// timestamp is the time as it was sent, or made from milliseconds.
-func (d *decoder) timestamp(n int) string {
-	const want = wantTime + " or a number of milliseconds"
-	if d.f[n].kind != isNumber {
-		d.when(n, want)
-		return d.str(n)
-	}
-	ms, ok := parseInt(d.raw(n))
-	if !ok {
-		f, err := strconv.ParseFloat(string(d.raw(n)), 64)
-		ok = err == nil && math.Abs(f) < math.MaxInt64
-		ms = int64(f)
-	}
-	t := time.UnixMilli(ms).UTC()
-	if y := t.Year(); !ok || ms > maxMillis || ms < -maxMillis || y < 0 || y > 9999 {
-		d.fail(n, want)
-		return ""
-	}
-	return t.Format(timeLayout)
-}
-
-// maxMillis is the end of the year 9999, past which RFC 3339 has no year.
-const maxMillis = 253_402_300_799_999

@@ -24,10 +24,15 @@ func (d *decoder) envelope(e *Envelope) {
 	e.Traceparent = d.key(fTrace)
 	e.Seq = uint64(d.integer(fSeq, 1, math.MaxInt64, "a positive integer"))
 	e.Redelivered, e.Replay, e.Partial = d.flag(fRedelivered), d.flag(fReplay), d.flag(fPartial)
-	e.Encoding, e.Topic = d.str(fEncoding), d.str(fTopic)
-	if d.f[fPayload].kind != absent {
+	e.Encoding, e.Topic, e.OriginalType = d.str(fEncoding), d.str(fTopic), d.str(fOriginalType)
+	e.TooLarge = d.flag(fTooLarge)
+	switch {
+	case d.f[fPayload].kind != absent:
 		e.Payload = d.raw(fPayload)
-	} else if !IsControl(e.Type) {
+	case IsControl(e.Type):
+	case e.TooLarge: // so that a message never is without one, whoever says so
+		e.Payload = []byte("null")
+	default:
 		d.missing(fPayload, "any JSON value, null among them")
 	}
 }
@@ -108,13 +113,26 @@ func (d *decoder) to(toDevice string) *To {
 	}
 	in := decoder{b: d.b, names: toNames[:]}
 	s := scanner{b: d.b, i: v.at}
-	s.members(insideEnvelope+1, in.f[:], toField) // scanned before: it cannot fail
+	selectors := 0
+	index := func(key []byte) int {
+		n := toField(key)
+		if n != tMode {
+			selectors++
+		}
+		return n
+	}
+	s.members(insideEnvelope+1, in.f[:], index) // scanned before: it cannot fail
 	in.reserve()
 	to := &To{
 		Device: in.name(tDevice), DeviceType: in.name(tDeviceType), Capability: in.name(tCapability),
 		Service: in.flag(tService), Mode: in.mode(),
 	}
-	if in.bad == nil {
+	known := in.f[tDevice].given() || in.f[tDeviceType].given() || in.f[tCapability].given() || in.f[tService].given()
+	switch {
+	case in.bad != nil:
+	case selectors > 0 && !known: // taken for nobody, it would go to everybody
+		in.bad = NewError(BadMessage, "to must hold device, deviceType, capability or service, or nothing but mode")
+	default:
 		in.bad = to.check(toDevice)
 	}
 	if d.bad == nil {

@@ -101,7 +101,7 @@ func (d *decoder) others(known func(key []byte) bool) []byte {
 		at := s.i
 		key, escaped, _ := s.key()
 		if escaped {
-			key = unquote(make([]byte, 0, len(key)), key)
+			key, _ = unquote(make([]byte, 0, len(key)), key)
 		}
 		s.space()
 		v, _ := s.value(insideEnvelope + 1)
@@ -137,6 +137,21 @@ func appendRaw(dst []byte, key string, value []byte) []byte {
 		return dst
 	}
 	return append(append(dst, key...), value...)
+}
+
+// appendStrings appends a member of a list of strings; nothing for an empty one.
+func appendStrings(dst []byte, key string, list []string) []byte {
+	if len(list) == 0 {
+		return dst
+	}
+	dst = append(append(dst, key...), '[')
+	for i, s := range list {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = AppendString(dst, s)
+	}
+	return append(dst, ']')
 }
 
 func appendUint(dst []byte, key string, n uint64) []byte {

@@ -3,7 +3,6 @@ package wire_test
 import (
 	"encoding/json"
 	"math/rand/v2"
-	"strconv"
 	"strings"
 	"testing"
 	"unicode"
@@ -19,11 +18,11 @@ func refTakes(name string) func(o *refObject) bool {
 	return map[string]func(o *refObject) bool{
 		"status":     refStatus,
 		"unregister": func(o *refObject) bool { o.flag("forget"); return true },
-		"subscribe":  func(o *refObject) bool { return o.topic() && o.since() },
+		"subscribe":  func(o *refObject) bool { o.key("epoch"); return o.topic() && o.since() },
 		"publish":    func(o *refObject) bool { _, given := o.members["data"]; return o.topic() && given },
 		"history":    refHistory,
 		"request": func(o *refObject) bool {
-			o.positive("timeoutMs")
+			o.atMost("timeoutMs")
 			return o.has("method") && o.name("method") != ""
 		},
 		"response": refResponse,
@@ -51,8 +50,8 @@ func (o *refObject) since() bool {
 		}
 		return true
 	}
-	n, err := strconv.ParseInt(raw, 10, 64)
-	return err == nil && n >= 0
+	n, huge, ok := refInt(o.members["since"])
+	return ok && !huge && n >= 0
 }
 
 func refStatus(o *refObject) bool {
@@ -65,9 +64,8 @@ func refStatus(o *refObject) bool {
 
 func refHistory(o *refObject) bool {
 	inbox := o.flag("inbox")
-	o.positive("limit")
-	var from int64
-	o.read("from", &from)
+	o.atMost("limit")
+	from := o.integer("from")
 	if inbox {
 		return from >= 0 && !o.has("topic")
 	}
@@ -85,9 +83,9 @@ func refResponse(o *refObject) bool {
 	}
 	code := string(in.members["code"])
 	if in.has("code") && code[0] == '"' {
-		code = in.str("code")
+		code = in.prose("code")
 	}
-	in.str("message")
+	in.prose("message")
 	kind := in.has("code") && strings.IndexByte(`"-0123456789`, in.members["code"][0]) >= 0
 	return !in.bad && kind && code != "" && len(code) <= 128 && !strings.ContainsFunc(code, unicode.IsControl)
 }

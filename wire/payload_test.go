@@ -61,6 +61,7 @@ func codecs() map[string]codec {
 		"gap":          ofPayload(wire.DecodeGap),
 		"request":      ofPayload(wire.DecodeRequest),
 		"response":     ofPayload(wire.DecodeResponse),
+		"list-devices": ofPayload(wire.DecodeListDevices),
 		"device-list":  ofAnswer(wire.DecodeDeviceList, func(l *wire.DeviceList) []byte { return l.Append(nil) }),
 		"history-page": ofAnswer(wire.DecodeHistoryPage, func(p wire.HistoryPage) []byte { return p.Append(nil) }),
 	}
@@ -212,7 +213,8 @@ func TestRefusalsNameTheField(t *testing.T) {
 			``: "object", `null`: "object", `{}`: "payload.status is missing", `{"status":"offline"}`: "payload.status",
 			`{"status":1}`: "payload.status", `{"status":"away","x":"` + strings.Repeat("x", 4096) + `"}`: "4096 bytes",
 		},
-		"unregister": {`{"forget":1}`: "payload.forget", `[]`: "object", ``: "object"},
+		"unregister":   {`{"forget":1}`: "payload.forget", `[]`: "object", ``: "object"},
+		"list-devices": {`{"from":1}`: "payload.from", `[]`: "object"},
 		"subscribe": {
 			`{}`: "payload.topic is missing", `{"topic":5}`: "payload.topic", `{"topic":""}`: "payload.topic",
 			`{"topic":"a..b"}`: "payload.topic", `{"topic":"a."}`: "payload.topic", `{"topic":"a\u0000"}`: "payload.topic",

@@ -136,10 +136,43 @@ type Device struct {
 	Extra                   []byte // see [DeviceStatus]
 }
 
+// ListDevices is the payload of a device_list from a device.
+type ListDevices struct {
+	From string // the Next of the page before; "" is from the first device on
+}
+
+var listNames = [...]string{"payload.from"}
+
+// DecodeListDevices reads the payload of a device_list from a device; one that
+// is absent or null asks for the first page. The error is an [*Error] with
+// BAD_MESSAGE.
+func DecodeListDevices(payload []byte) (ListDevices, error) {
+	if payload == nil || string(payload) == "null" {
+		return ListDevices{}, nil
+	}
+	d := decoder{b: payload, names: listNames[:]}
+	index := func(key []byte) int { return payloadField(listNames[:], key) }
+	if !d.payload(TypeDeviceList, `{"from":"phone"}`, index) {
+		return ListDevices{}, d.bad
+	}
+	l := ListDevices{From: d.str(0)}
+	if d.bad != nil {
+		return ListDevices{}, d.bad
+	}
+	return l, nil
+}
+
+// AppendPayload appends the payload alone.
+func (l *ListDevices) AppendPayload(dst []byte) []byte {
+	from := len(dst)
+	return closeObject(appendField(dst, `,"from":`, l.From), from)
+}
+
 // DeviceList is the payload of the ack that answers a device_list.
 type DeviceList struct {
 	OriginalID string
 	Devices    []Device
+	Next       string // the From to go on with; "" when there is no more
 }
 
 // Append appends the whole envelope, type ack, from the server.
@@ -154,7 +187,7 @@ func (l *DeviceList) AppendPayload(dst []byte) []byte {
 		}
 		dst = l.Devices[i].append(dst)
 	}
-	return append(dst, "]}"...)
+	return append(appendField(append(dst, ']'), `,"next":`, l.Next), '}')
 }
 
 func (v *Device) append(dst []byte) []byte {
@@ -174,14 +207,15 @@ func DecodeDeviceList(payload []byte) (*DeviceList, error) {
 	const (
 		lOriginal = iota
 		lDevices
+		lNext
 	)
-	names := [...]string{"payload.originalMessageId", "payload.devices"}
+	names := [...]string{"payload.originalMessageId", "payload.devices", "payload.next"}
 	d := decoder{b: payload, names: names[:]}
 	index := func(key []byte) int { return payloadField(names[:], key) }
 	if !d.payload("the answer to device_list", `{"devices":[]}`, index) {
 		return nil, d.bad
 	}
-	l := &DeviceList{OriginalID: d.str(lOriginal)}
+	l := &DeviceList{OriginalID: d.str(lOriginal), Next: d.str(lNext)}
 	for element := range elements(d.array(lDevices)) {
 		in := decoder{b: element, names: deviceNames[:]}
 		if !in.payload("the answer to device_list", `{"devices":[{"id":"phone"}]}`, deviceField) {

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"math/big"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -66,15 +68,105 @@ func (o *refObject) read(key string, into any) {
 	}
 }
 
-func (o *refObject) str(key string) (s string) { o.read(key, &s); return s }
-func (o *refObject) flag(key string) (b bool)  { o.read(key, &b); return b }
+func (o *refObject) flag(key string) (b bool) { o.read(key, &b); return b }
+
+// str is a string that names something.
+func (o *refObject) str(key string) (s string) {
+	o.read(key, &s)
+	if o.has(key) && refHalves(o.members[key]) {
+		o.bad = true
+		return ""
+	}
+	return s
+}
+
+// prose is a string for people.
+func (o *refObject) prose(key string) (s string) { o.read(key, &s); return s }
+
+var (
+	refEscape = regexp.MustCompile(`\\u[0-9a-fA-F]{4}|\\.`)
+	refPair   = regexp.MustCompile(`(?i)(\\ud[89ab][0-9a-f]{2})(\\ud[c-f][0-9a-f]{2})`)
+	refHalf   = regexp.MustCompile(`(?i)^\\ud[89a-f]`)
+)
+
+// refHalves reports whether a JSON string has half a surrogate pair in it.
+func refHalves(raw json.RawMessage) bool {
+	// What is escaped otherwise must not be taken for the start of an escape.
+	text := refEscape.ReplaceAllStringFunc(string(raw), func(e string) string {
+		if e[1] != 'u' {
+			return "."
+		}
+		return e
+	})
+	text = refPair.ReplaceAllString(text, ".")
+	return slices.ContainsFunc(refEscape.FindAllString(text, -1), refHalf.MatchString)
+}
+
+// refInt is a number that is an integer, however it is written. One that no
+// int64 holds is the nearest, and huge.
+func refInt(raw json.RawMessage) (n int64, huge, ok bool) {
+	mantissa, exponent, _ := strings.Cut(strings.ToLower(string(raw)), "e")
+	if raw == nil || strings.IndexByte("-0123456789", raw[0]) < 0 {
+		return 0, false, false
+	}
+	m, ok := new(big.Rat).SetString(mantissa)
+	if !ok {
+		return 0, false, false
+	}
+	e := new(big.Int)
+	if exponent != "" {
+		e.SetString(strings.TrimPrefix(exponent, "+"), 10)
+	}
+	if m.Sign() == 0 {
+		return 0, false, true
+	}
+	far := big.NewInt(int64(len(raw)) + 30)
+	if e.CmpAbs(far) > 0 {
+		nearest := int64(math.MaxInt64)
+		if m.Sign() < 0 {
+			nearest = -nearest
+		}
+		return nearest, true, e.Sign() > 0
+	}
+	scale := new(big.Rat).SetInt(new(big.Int).Exp(big.NewInt(10), new(big.Int).Abs(e), nil))
+	if e.Sign() < 0 {
+		scale.Inv(scale)
+	}
+	if m.Mul(m, scale); !m.IsInt() {
+		return 0, false, false
+	}
+	switch {
+	case m.Num().IsInt64() && m.Num().Int64() > math.MinInt64:
+		return m.Num().Int64(), false, true
+	case m.Sign() < 0:
+		return -math.MaxInt64, true, true
+	}
+	return math.MaxInt64, true, true
+}
+
+func (o *refObject) integer(key string) (n int64) {
+	if !o.has(key) {
+		return 0
+	}
+	n, huge, ok := refInt(o.members[key])
+	o.bad = o.bad || huge || !ok
+	return n
+}
 
 func (o *refObject) positive(key string) (n int64) {
-	o.read(key, &n)
+	n = o.integer(key)
 	if o.has(key) && n < 1 {
 		o.bad = true
 	}
 	return n
+}
+
+// atMost is positive, and the nearest bound where it is larger.
+func (o *refObject) atMost(key string) {
+	if o.has(key) {
+		n, _, ok := refInt(o.members[key])
+		o.bad = o.bad || !ok || n < 1
+	}
 }
 
 func (o *refObject) key(key string) string {
@@ -96,11 +188,59 @@ func (o *refObject) name(key string) string {
 
 func (o *refObject) when(key string) (t time.Time) {
 	if s := o.str(key); o.has(key) {
-		if t.UnmarshalText([]byte(s)) != nil || t.UTC().Year() < 0 || t.UTC().Year() > 9999 {
+		var ok bool
+		if t, ok = refTime(s); !ok {
 			o.bad = true
 		}
 	}
 	return t
+}
+
+var refRFC3339 = regexp.MustCompile(
+	`^([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(\.[0-9]+)?([Zz]|[+-]([0-9]{2}):([0-9]{2}))$`)
+
+// refTime reads RFC 3339 by its grammar, and counts days by itself.
+func refTime(s string) (time.Time, bool) {
+	m := refRFC3339.FindStringSubmatch(s)
+	if m == nil || len(s) > 128 {
+		return time.Time{}, false
+	}
+	var n [11]int64
+	for i := range m {
+		n[i], _ = strconv.ParseInt(m[i], 10, 64)
+	}
+	year, month, day, hour, minute, second, east, eastMinute := n[1], n[2], n[3], n[4], n[5], n[6], n[9], n[10]
+	lengths := []int64{0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31}
+	leap := year%4 == 0 && (year%100 != 0 || year%400 == 0)
+	if leap {
+		lengths[2] = 29
+	}
+	if month < 1 || month > 12 || day < 1 || day > lengths[month] || hour > 23 || minute > 59 || second > 60 || east > 23 || eastMinute > 59 {
+		return time.Time{}, false
+	}
+	days := int64(0) // since the first of January of the year 0
+	for y := range year {
+		days += 365
+		if y%4 == 0 && (y%100 != 0 || y%400 == 0) {
+			days++
+		}
+	}
+	for _, l := range lengths[1:month] {
+		days += l
+	}
+	offset := east*3600 + eastMinute*60
+	if strings.HasPrefix(m[8], "-") {
+		offset = -offset
+	}
+	const before1970 = 719_528 // days
+	unix := (days+day-1-before1970)*86400 + hour*3600 + minute*60 + second - offset
+	digits := (strings.TrimPrefix(m[7], ".") + "000000000")[:9]
+	nanos, _ := strconv.ParseInt(digits, 10, 64)
+	t := time.Unix(unix, nanos).UTC()
+	if second == 60 && (t.Format("15:04:05") != "00:00:00" || t.Day() != 1) {
+		return time.Time{}, false
+	}
+	return t, t.Year() >= 0 && t.Year() <= 9999
 }
 
 func refKey(s string) bool {
@@ -123,14 +263,18 @@ func refEnvelope(members map[string]json.RawMessage) (*wire.Envelope, string) {
 		Traceparent: o.key("traceparent"), Encoding: o.str("encoding"), Topic: o.str("topic"),
 		TTLMs: o.positive("ttlMs"), Seq: uint64(o.positive("seq")), DeliverAt: o.when("deliverAt"), Priority: wire.Normal,
 		RequiresAck: o.flag("requiresAck"), Ephemeral: o.flag("ephemeral"), Redelivered: o.flag("redelivered"),
-		Replay: o.flag("replay"), Partial: o.flag("partial"), Timestamp: o.timestamp(), To: o.to(),
+		OriginalType: o.str("originalType"), TooLarge: o.flag("tooLarge"), Replay: o.flag("replay"), Partial: o.flag("partial"), Timestamp: o.timestamp(), To: o.to(),
 	}
 	priority := int64(wire.Normal)
-	o.read("priority", &priority)
+	if o.has("priority") {
+		priority = o.integer("priority")
+	}
 	e.Priority = uint8(min(uint64(priority), math.MaxUint8))
 	payload, given := members["payload"]
 	if given {
 		e.Payload = payload
+	} else if e.TooLarge && !wire.IsControl(e.Type) {
+		e.Payload, given = []byte("null"), true
 	}
 	application := !wire.IsControl(e.Type)
 	if o.bad || e.Priority > wire.Critical || !refType.MatchString(e.Type) || application && (id == "" || !given) {
@@ -145,8 +289,8 @@ func (o *refObject) timestamp() string {
 		o.when("timestamp")
 		return o.str("timestamp")
 	}
-	ms, err := strconv.ParseInt(raw, 10, 64)
-	if err != nil {
+	ms, _, ok := refInt(o.members["timestamp"])
+	if !ok {
 		f, err := strconv.ParseFloat(raw, 64)
 		if err != nil || math.Abs(f) > 1e15 {
 			o.bad = true
@@ -186,7 +330,14 @@ func (o *refObject) to() *wire.To {
 	}
 	mode := !in.has("mode") || to.Mode == "all" || to.Mode == "any"
 	device := o.str("toDeviceId")
-	o.bad = o.bad || in.bad || n > 1 || !mode || device != "" && device != to.Device
+	others := 0
+	for key := range in.members {
+		if key != "mode" {
+			others++
+		}
+	}
+	nobody := others > 0 && n == 0 && !in.has("service")
+	o.bad = o.bad || in.bad || n > 1 || nobody || !mode || device != "" && device != to.Device
 	return to
 }
 

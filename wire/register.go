@@ -17,6 +17,10 @@ const (
 	// MaxCapabilities is the longest capabilities object, in bytes of JSON: it
 	// is stored, and held in memory for every device of a user.
 	MaxCapabilities = 16 << 10
+	// MinFrame is the least maxFrameBytes, in bytes.
+	MinFrame = 1024
+	// MaxOfflineDelay is the largest offlineDelayMs.
+	MaxOfflineDelay = 5 * time.Minute
 )
 
 // Acknowledgement modes.
@@ -43,6 +47,12 @@ type Register struct {
 	Window    int           // 0: the edge's default
 	Heartbeat time.Duration // 0: the edge's default; whole milliseconds
 	Batch     bool
+	// MaxFrame is the largest frame that the device takes, in bytes; 0 leaves
+	// it to the edge. After decoding it is at least [MinFrame].
+	MaxFrame int64
+	// OfflineDelay holds the news that the device is gone back after a lost
+	// connection, at most [MaxOfflineDelay]; whole milliseconds.
+	OfflineDelay time.Duration
 }
 
 // The fields of a registration.
@@ -59,23 +69,18 @@ const (
 	rWindow
 	rBatch
 	rHeartbeat
+	rMaxFrame
+	rOfflineDelay
 	registerFields
 )
 
 var registerNames = [registerFields]string{
 	"payload.id", "payload.userId", "payload.type", "payload.platform", "payload.version",
 	"payload.capabilities", "payload.authToken", "payload.sig", "payload.ackMode", "payload.window",
-	"payload.batch", "payload.heartbeatMs",
+	"payload.batch", "payload.heartbeatMs", "payload.maxFrameBytes", "payload.offlineDelayMs",
 }
 
-func registerField(key []byte) int {
-	for n, name := range registerNames {
-		if name[len("payload."):] == string(key) {
-			return n
-		}
-	}
-	return -1
-}
+func registerField(key []byte) int { return payloadField(registerNames[:], key) }
 
 // DecodeRegister reads the payload of a device_register from a device. The
 // error is an [*Error] with BAD_MESSAGE that names the field.
@@ -89,11 +94,11 @@ func DecodeRegister(payload []byte) (*Register, error) {
 		DeviceID: d.name(rID), UserID: d.name(rUser), Type: d.name(rType),
 		Platform: d.description(rPlatform), Version: d.description(rVersion),
 		AuthToken: d.str(rToken), Sig: d.str(rSig), AckMode: d.str(rAckMode),
-		Window: int(d.integer(rWindow, 1, math.MaxInt32, "a positive integer")),
-		Batch:  d.flag(rBatch),
+		Window: int(d.bounded(rWindow, 1, math.MaxInt32, "an integer")), Batch: d.flag(rBatch),
+		MaxFrame:     d.bounded(rMaxFrame, MinFrame, math.MaxInt64, "an integer of bytes"),
+		Heartbeat:    d.duration(rHeartbeat, time.Millisecond, math.MaxInt64),
+		OfflineDelay: d.duration(rOfflineDelay, 0, MaxOfflineDelay),
 	}
-	ms := d.integer(rHeartbeat, 1, math.MaxInt64/int64(time.Millisecond), "a positive integer of milliseconds")
-	r.Heartbeat = time.Duration(ms) * time.Millisecond
 	if r.AckMode != "" && r.AckMode != AckExplicit && r.AckMode != AckAuto {
 		d.fail(rAckMode, `"explicit" or "auto"`)
 	}
@@ -104,9 +109,16 @@ func DecodeRegister(payload []byte) (*Register, error) {
 	return r, nil
 }
 
+// duration is an integer of milliseconds of which one out of bounds is the
+// nearest bound; 0 when absent.
+func (d *decoder) duration(n int, low, high time.Duration) time.Duration {
+	ms := d.bounded(n, low.Milliseconds(), high.Milliseconds(), "an integer of milliseconds")
+	return time.Duration(ms) * time.Millisecond
+}
+
 // description is a string for people.
 func (d *decoder) description(n int) string {
-	s := d.str(n)
+	s := d.prose(n)
 	if len(s) > MaxDescription {
 		d.fail(n, "a string of at most "+strconv.Itoa(MaxDescription)+" bytes")
 	}
@@ -186,6 +198,12 @@ func (r *Register) AppendPayload(dst []byte) []byte {
 	if ms := r.Heartbeat.Milliseconds(); ms != 0 {
 		dst = strconv.AppendInt(append(dst, `,"heartbeatMs":`...), ms, 10)
 	}
+	if r.MaxFrame != 0 {
+		dst = strconv.AppendInt(append(dst, `,"maxFrameBytes":`...), r.MaxFrame, 10)
+	}
+	if ms := r.OfflineDelay.Milliseconds(); ms != 0 {
+		dst = strconv.AppendInt(append(dst, `,"offlineDelayMs":`...), ms, 10)
+	}
 	return closeObject(appendFlag(dst, `,"batch":true`, r.Batch), from)
 }
 
@@ -216,7 +234,9 @@ type Registered struct {
 	ExpiresAt           string `json:"expiresAt,omitempty"` // RFC 3339; "" never
 	Pending             int64  `json:"pending"`             // messages waiting
 	HeartbeatIntervalMs int64  `json:"heartbeatIntervalMs"`
-	MaxMessageBytes     int64  `json:"maxMessageBytes"`
+	MaxMessageBytes     int64  `json:"maxMessageBytes"`         // what the device may send
+	MaxFrameBytes       int64  `json:"maxFrameBytes,omitempty"` // what the edge will send; 0: an edge of an earlier version
+	Epoch               string `json:"epoch,omitempty"`         // see Subscribed; of the inbox
 	Window              int    `json:"window"`
 	OriginalMessageID   string `json:"originalMessageId,omitempty"`
 }
@@ -246,6 +266,10 @@ func (r *Registered) Append(dst []byte) []byte {
 	} {
 		dst = strconv.AppendInt(append(dst, member.key...), member.value, 10)
 	}
+	if r.MaxFrameBytes != 0 {
+		dst = strconv.AppendInt(append(dst, `,"maxFrameBytes":`...), r.MaxFrameBytes, 10)
+	}
+	dst = appendField(dst, `,"epoch":`, r.Epoch)
 	dst = appendField(dst, `,"originalMessageId":`, r.OriginalMessageID)
 	return append(dst, "}}"...)
 }
@@ -270,6 +294,8 @@ type Answer struct {
 	Recipients  []Recipient `json:"recipients"`  // accepted
 	Duplicate   bool        `json:"duplicate"`   // accepted
 	DeliveredAt string      `json:"deliveredAt"` // delivered
+	Reason      string      `json:"reason"`      // see Outcome
+	Reset       bool        `json:"reset"`       // see Subscribed
 	Topic       string      `json:"topic"`       // of a subscribe, unsubscribe or publish
 	Seq         uint64      `json:"seq"`         // see Subscribed and Published
 	Cancelled   uint64      `json:"cancelled"`   // see AppendCancelledPayload
@@ -297,17 +323,18 @@ func (a *Answer) Accepted() Accepted {
 
 // Outcome is the answer's part about what became of a message.
 func (a *Answer) Outcome() Outcome {
-	return Outcome{OriginalID: a.OriginalMessageID, Status: a.Status, DeviceID: a.DeviceID, DeliveredAt: a.DeliveredAt}
+	return Outcome{OriginalID: a.OriginalMessageID, Status: a.Status, DeviceID: a.DeviceID, DeliveredAt: a.DeliveredAt, Reason: a.Reason}
 }
 
 // DecodeError reads the payload of an error message. err is an [*Error] with
 // BAD_MESSAGE when it is not one.
 func DecodeError(payload []byte) (told *Error, err error) {
 	var p struct {
-		Code         Code   `json:"code"`
-		Message      string `json:"message"`
-		OriginalID   string `json:"originalMessageId"`
-		RetryAfterMs int64  `json:"retryAfterMs"`
+		Code         Code     `json:"code"`
+		Message      string   `json:"message"`
+		OriginalID   string   `json:"originalMessageId"`
+		RetryAfterMs int64    `json:"retryAfterMs"`
+		URLs         []string `json:"urls"`
 	}
 	if err := decodeStruct(payload, "an error", &p); err != nil {
 		return nil, err
@@ -318,7 +345,7 @@ func DecodeError(payload []byte) (told *Error, err error) {
 	wait := min(max(p.RetryAfterMs, 0), math.MaxInt64/int64(time.Millisecond))
 	return &Error{
 		Code: p.Code, Message: p.Message, OriginalID: p.OriginalID,
-		RetryAfter: time.Duration(wait) * time.Millisecond,
+		RetryAfter: time.Duration(wait) * time.Millisecond, URLs: p.URLs,
 	}, nil
 }
 

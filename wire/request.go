@@ -35,8 +35,8 @@ func DecodeRequest(payload []byte) (Request, error) {
 		return Request{}, d.bad
 	}
 	r := Request{Method: d.needName(qMethod), Params: d.value(qParams)}
-	ms := d.integer(qTimeout, 1, math.MaxInt64, "a positive integer of milliseconds")
-	r.Timeout = time.Duration(min(ms, maxDurationMs)) * time.Millisecond
+	ms := d.atMost(qTimeout, maxDurationMs, "a positive integer of milliseconds")
+	r.Timeout = time.Duration(ms) * time.Millisecond
 	if d.bad != nil {
 		return Request{}, d.bad
 	}
@@ -147,12 +147,13 @@ func (d *decoder) failure() *Failure {
 	if in.f[eCode].kind == isNumber {
 		f.Code = string(in.raw(eCode))
 	} else {
-		f.Code = in.need(eCode, want)
+		in.need(eCode, want)
+		f.Code = in.prose(eCode)
 	}
 	if len(f.Code) == 0 || len(f.Code) > MaxID || !oneLine(f.Code) {
 		in.fail(eCode, want)
 	}
-	f.Message = in.str(eMessage)
+	f.Message = in.prose(eMessage)
 	if d.bad == nil {
 		d.bad = in.bad
 	}
@@ -185,7 +186,9 @@ func TaskID(payload []byte) string {
 	}
 	raw := payload[f[0].at+1 : f[0].end-1]
 	if f[0].escaped {
-		raw = unquote(make([]byte, 0, len(raw)), raw)
+		if text, whole := unquote(make([]byte, 0, len(raw)), raw); whole {
+			return string(text)
+		} // else as it is written, so that no two tasks become one
 	}
 	return string(raw)
 }

@@ -295,7 +295,7 @@ func (s *scanner) members(depth int, fields []span, index func(key []byte) int) 
 			return false
 		}
 		if escaped {
-			key = unquote(make([]byte, 0, len(key)), key)
+			key, _ = unquote(make([]byte, 0, len(key)), key)
 		}
 		s.space()
 		v, ok := s.value(depth)

@@ -28,8 +28,9 @@ func hex4(b []byte) (rune, bool) {
 
 // unquote appends the text of a scanned string to dst; raw is what stands
 // between its quotes. Half a surrogate pair becomes U+FFFD, as in
-// encoding/json. What is appended is never longer than raw.
-func unquote(dst, raw []byte) []byte {
+// encoding/json, and whole is false. What is appended is never longer than raw.
+func unquote(dst, raw []byte) (text []byte, whole bool) {
+	whole = true
 	for i := 0; i < len(raw); {
 		if raw[i] != '\\' {
 			dst = append(dst, raw[i])
@@ -51,11 +52,13 @@ func unquote(dst, raw []byte) []byte {
 			}
 			if r = pair; pair != utf8.RuneError {
 				i += 6
+			} else {
+				whole = false
 			}
 		}
 		dst = utf8.AppendRune(dst, r)
 	}
-	return dst
+	return dst, whole
 }
 
 // unescaped is what a backslash and c stand for.

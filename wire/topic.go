@@ -34,6 +34,9 @@ type Since struct {
 type Subscribe struct {
 	Topic string // see [ValidTopic]
 	Since Since  // an unsubscribe has none
+	// Epoch is that of the sequence in Since, as an earlier answer told it; ""
+	// when the device does not say. See [Subscribed].
+	Epoch string
 }
 
 // The fields of what a device says about topics.
@@ -44,11 +47,12 @@ const (
 	cInbox
 	cFrom
 	cLimit
+	cEpoch
 	topicFields
 )
 
 var topicNames = [topicFields]string{
-	"payload.topic", "payload.since", "payload.data", "payload.inbox", "payload.from", "payload.limit",
+	"payload.topic", "payload.since", "payload.data", "payload.inbox", "payload.from", "payload.limit", "payload.epoch",
 }
 
 func topicField(key []byte) int { return payloadField(topicNames[:], key) }
@@ -60,7 +64,7 @@ func DecodeSubscribe(payload []byte) (Subscribe, error) {
 	if !d.payload("subscribe or unsubscribe", `{"topic":"t.a"}`, topicField) {
 		return Subscribe{}, d.bad
 	}
-	s := Subscribe{Topic: d.needTopic(cTopic), Since: d.since()}
+	s := Subscribe{Topic: d.needTopic(cTopic), Since: d.since(), Epoch: d.key(cEpoch)}
 	if d.bad != nil {
 		return Subscribe{}, d.bad
 	}
@@ -79,7 +83,14 @@ func (d *decoder) since() Since {
 		if d.str(cSince) == "last" {
 			return Since{Kind: SinceLast}
 		}
-		return Since{Kind: SinceTime, Time: d.when(cSince, want)}
+		t := d.when(cSince, want)
+		switch {
+		case t.Before(firstTime):
+			t = firstTime
+		case t.After(lastTime):
+			t = lastTime
+		}
+		return Since{Kind: SinceTime, Time: t}
 	default:
 		d.fail(cSince, want)
 		return Since{}
@@ -99,7 +110,7 @@ func (s *Subscribe) AppendPayload(dst []byte) []byte {
 	case SinceLast:
 		dst = append(dst, `,"since":"last"`...)
 	}
-	return append(dst, '}')
+	return append(appendField(dst, `,"epoch":`, s.Epoch), '}')
 }
 
 // Subscribed is the payload of the ack that answers a subscribe or an
@@ -108,6 +119,12 @@ type Subscribed struct {
 	OriginalID string
 	Topic      string
 	Seq        uint64 // of the topic's last stored message; 0 when there is none
+	// Epoch stays the same as long as no sequence is given out twice; "" where
+	// that is not told.
+	Epoch string
+	// Reset says that the subscription does not go on from the sequence that
+	// was asked for, but from the first message stored: a gap follows.
+	Reset bool
 }
 
 // Append appends the whole envelope, type ack, from the server.
@@ -117,7 +134,8 @@ func (s *Subscribed) Append(dst []byte) []byte { return appendAck(dst, s.AppendP
 func (s *Subscribed) AppendPayload(dst []byte) []byte {
 	dst = appendSuccess(dst, s.OriginalID, StatusSuccess)
 	dst = AppendString(append(dst, `,"topic":`...), s.Topic)
-	return append(appendUint(dst, `,"seq":`, s.Seq), '}')
+	dst = appendField(appendUint(dst, `,"seq":`, s.Seq), `,"epoch":`, s.Epoch)
+	return append(appendFlag(dst, `,"reset":true`, s.Reset), '}')
 }
 
 // Publish is the payload of a publish.
@@ -196,8 +214,7 @@ func DecodeHistory(payload []byte) (History, error) {
 	case d.f[cTopic].given():
 		d.fail(cTopic, "absent when payload.inbox is true")
 	}
-	limit := d.integer(cLimit, 1, math.MaxInt64, "a positive integer")
-	if h.Limit = int(min(limit, MaxHistoryLimit)); limit == 0 {
+	if h.Limit = int(d.atMost(cLimit, MaxHistoryLimit, "a positive integer")); h.Limit == 0 {
 		h.Limit = HistoryLimit
 	}
 	if d.bad != nil {
@@ -276,7 +293,9 @@ type Gap struct {
 	// Not every sequence between is one of them: an inbox shares its sequences
 	// with others.
 	From, To uint64
-	Count    uint64 // how many are gone; 0 when it is not known
+	Count    uint64 // how many are gone; 0 when that cannot be known
+	AtLeast  uint64 // how many are gone at the least, where Count is 0
+	Reason   string // one of the Reasons; "" of an edge of an earlier version
 }
 
 // AppendPayload appends the payload alone.
@@ -286,7 +305,11 @@ func (g *Gap) AppendPayload(dst []byte) []byte {
 	dst = appendField(dst, `,"topic":`, g.Topic)
 	dst = appendUint(dst, `,"from":`, g.From)
 	dst = appendUint(dst, `,"to":`, g.To)
-	return closeObject(appendUint(dst, `,"count":`, g.Count), from)
+	dst = appendUint(dst, `,"count":`, g.Count)
+	if g.Count == 0 {
+		dst = appendUint(dst, `,"atLeast":`, g.AtLeast)
+	}
+	return closeObject(appendField(dst, `,"reason":`, g.Reason), from)
 }
 
 // Append appends the whole envelope, type gap, from the server.
@@ -304,14 +327,24 @@ func DecodeGap(payload []byte) (Gap, error) {
 		gFrom
 		gTo
 		gCount
+		gAtLeast
+		gReason
 	)
-	names := [...]string{"payload.lane", "payload.topic", "payload.from", "payload.to", "payload.count"}
+	names := [...]string{
+		"payload.lane", "payload.topic", "payload.from", "payload.to", "payload.count", "payload.atLeast", "payload.reason",
+	}
 	d := decoder{b: payload, names: names[:]}
 	index := func(key []byte) int { return payloadField(names[:], key) }
 	if !d.payload(TypeGap, `{"lane":"normal","from":1,"to":9,"count":3}`, index) {
 		return Gap{}, d.bad
 	}
-	g := Gap{Lane: d.str(gLane), Topic: d.str(gTopic), From: d.seq(gFrom), To: d.seq(gTo), Count: d.seq(gCount)}
+	g := Gap{
+		Lane: d.str(gLane), Topic: d.str(gTopic), From: d.seq(gFrom), To: d.seq(gTo),
+		Count: d.seq(gCount), AtLeast: d.seq(gAtLeast), Reason: d.str(gReason),
+	}
+	if g.Count != 0 {
+		g.AtLeast = 0 // it is known
+	}
 	if d.bad != nil {
 		return Gap{}, d.bad
 	}
