@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gorilla/websocket"
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/auth"
@@ -12,6 +13,7 @@ import (
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/topic"
+	"github.com/rccs-io/rccs/internal/wsconn"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -36,23 +38,19 @@ func (s *sink) PublishBatch(_ []*nats.Msg, done func(inbox.BatchReceipt, error))
 
 func (s *sink) Find(string, string, func(uint64, error)) {}
 
-// loop says the same again and again.
-type loop struct {
-	whole, rest []byte
+// paper is what frames are written to.
+type paper struct{ written int }
+
+func (p *paper) Text(frame []byte) error {
+	p.written += len(frame)
+	return nil
 }
 
-func (l *loop) Read(p []byte) (int, error) {
-	if len(l.rest) == 0 {
-		l.rest = l.whole
-	}
-	n := copy(p, l.rest)
-	l.rest = l.rest[n:]
-	return n, nil
-}
+func (*paper) Flush() error { return nil }
 
-// alone is the connection of alice's phone, on a socket that says frame again
-// and again, beside her registered desktop. What it sends goes to the sink.
-func alone(tb testing.TB, frame []byte) (*conn, *sink) {
+// alone is the connection of alice's phone, beside her registered desktop. What
+// it sends goes to the sink.
+func alone(tb testing.TB) (*conn, *sink) {
 	tb.Helper()
 	env := natstest.Server(tb)
 	natstest.Streams(tb, env.Conn(tb))
@@ -71,32 +69,27 @@ func alone(tb testing.TB, frame []byte) (*conn, *sink) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s.clock.Store(time.Now().UnixNano())
 	out := new(sink)
 	tenant := &Tenant{TenantOptions: TenantOptions{Inbox: out, Publisher: out, Roster: devices, Topics: Topics(new(topic.Hub)), Core: env.Conn(tb)}}
-	c := newConn(s, upgraded(tb, &s.upgrader, &cork{Conn: &tape{in: &loop{whole: frame}}}), "")
+	c := newConn(s, "")
+	c.sock, c.v1 = new(wsconn.Conn), true
 	phone := subjects.Address{User: "alice", Device: "phone"}
 	c.tenant, c.who, c.key, c.window = tenant, auth.Identity{Address: phone}, phone.Key(), 256
 	c.proven, c.box, c.sess = true, new(inbox.Mailbox), new(roster.Session)
 	return c, out
 }
 
-// masked is a text frame of a device.
-func masked(text string) []byte {
-	frame := []byte{0x81, 0x80 | 126, byte(len(text) >> 8), byte(len(text)), 0, 0, 0, 0}
-	return append(frame, text...)
-}
-
 // toDesktop is a message as a phone sends it.
 const toDesktop = `{"id":"018f6f2a-6f0e-7c3a-9d55-2b1f0f6d8a11","type":"user_message","toDeviceId":"desktop",` +
 	`"payload":{"text":"the build on main is green, shall I deploy?","choices":["yes","no"]},"timestamp":"2026-01-31T12:00:00.123Z"}`
 
-// readPath reads one frame, to the publisher.
+// readPath handles one message, to the publisher.
 func readPath(tb testing.TB) func() {
-	c, out := alone(tb, masked(toDesktop))
+	c, out := alone(tb)
+	frame := []byte(toDesktop)
 	return func() {
 		before := out.published
-		if !c.read() || out.published != before+1 {
+		if c.Message(websocket.TextMessage, frame); out.published != before+1 {
 			tb.Fatal("a message was not published")
 		}
 	}
@@ -117,19 +110,20 @@ func storedMessage() inbox.Delivery {
 
 // writePath writes one message that the inbox holds.
 func writePath(tb testing.TB) func() {
-	c, _ := alone(tb, nil)
+	c, _ := alone(tb)
+	w := new(paper)
 	one := &burst{to: c.who.Address, deliveries: []inbox.Delivery{storedMessage()}}
 	return func() {
-		if err := c.writeBurst(one); err != nil {
+		if err := c.writeBurst(w, one); err != nil {
 			tb.Fatal(err)
 		}
 		c.delivered(nil, one)
 	}
 }
 
-// What a message may allocate: on its way in gorilla's reader of it, the
-// strings of its envelope, and the names under which it is stored; on its way
-// out nothing.
+// What a message may allocate here: on its way in the strings of its envelope,
+// and the names under which it is stored; on its way out nothing. Package wsconn
+// has the same test of its part.
 func TestAllocationsOfAMessage(t *testing.T) { //nolint:paralleltest // counted for the whole process
 	if raceDetector {
 		t.Skip("pools lose what they hold on purpose")
@@ -138,7 +132,7 @@ func TestAllocationsOfAMessage(t *testing.T) { //nolint:paralleltest // counted 
 		run  func()
 		most float64
 	}{
-		"read":  {readPath(t), 3},
+		"read":  {readPath(t), 2},
 		"write": {writePath(t), 0},
 	} {
 		if got := testing.AllocsPerRun(1000, path.run); got > path.most {
@@ -147,10 +141,10 @@ func TestAllocationsOfAMessage(t *testing.T) { //nolint:paralleltest // counted 
 	}
 }
 
-// BenchmarkReadPath: from the bytes of a frame to the publisher.
+// BenchmarkReadPath: from the text of a frame to the publisher.
 func BenchmarkReadPath(b *testing.B) { benchmarkPath(b, readPath(b)) }
 
-// BenchmarkWritePath: from a stored message to the bytes on the socket.
+// BenchmarkWritePath: from a stored message to the text of its frame.
 func BenchmarkWritePath(b *testing.B) { benchmarkPath(b, writePath(b)) }
 
 func benchmarkPath(b *testing.B, run func()) {

@@ -1,14 +1,12 @@
 package edge
 
-// Parked is how many connections have no read loop.
-func (s *Server) Parked() int {
+// Suspended returns how many connections have no read loop.
+func (s *Server) Suspended() int {
 	n := 0
 	for _, c := range s.snapshot(nil) {
-		c.mu.Lock()
-		if c.parked {
+		if c.sock.Suspended() {
 			n++
 		}
-		c.mu.Unlock()
 	}
 	return n
 }

@@ -109,7 +109,7 @@ func (w *world) serve() (stop func()) {
 	w.addr = l.Addr().String()
 	server := &http.Server{Handler: w.edge, ReadHeaderTimeout: within, ConnState: w.edge.Watch}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(edge.Listener(l)) }()
+	go func() { served <- server.Serve(l) }()
 	return func() {
 		_ = server.Close()
 		if err := <-served; !errors.Is(err, http.ErrServerClosed) {

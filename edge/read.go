@@ -1,11 +1,7 @@
 package edge
 
 import (
-	"errors"
-	"io"
-	"net"
 	"sync"
-	"time"
 	"unicode/utf8"
 
 	"github.com/gorilla/websocket"
@@ -16,119 +12,29 @@ import (
 // maxBadFrames in a row end a connection.
 const maxBadFrames = 3
 
-// readBuffers hold a message while it is dealt with; none is held while idle.
-var readBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
-
 // keepBuffer is the largest buffer that goes back to a pool.
 const keepBuffer = 64 << 10
 
-// read waits for one message and deals with it; false when no other comes. It
-// keeps next to nothing on the stack while it waits, see [conn.run].
-func (c *conn) read() bool {
-	c.reading.Store(true)
-	return c.got(c.ws.NextReader())
-}
-
-// got deals with what NextReader has returned.
-//
-//go:noinline
-func (c *conn) got(kind int, r io.Reader, err error) bool {
-	c.reading.Store(false)
-	if err != nil {
-		c.readFailed(err)
-		return false
-	}
-	late := c.ended()
-	if late && !c.heeds() {
-		return true // discarded until the peer has closed
-	}
-	buf := readBuffers.Get().(*[]byte)
-	err = c.readMessage(buf, r)
+// Message implements [wsconn.Handler].
+func (c *conn) Message(kind int, data []byte) {
 	switch {
-	case err == nil && late:
-		c.lateAcks(kind, *buf)
-	case err == nil:
-		c.frame(kind, *buf)
-	case errors.Is(err, errTooLarge):
-		c.finish(wire.CloseTooLarge, wire.NewError(wire.MessageTooLarge, ""))
-	}
-	if cap(*buf) <= keepBuffer {
-		*buf = (*buf)[:0]
-		readBuffers.Put(buf)
-	}
-	c.waitForRoom()
-	c.lastRead.Store(c.s.clock.Load())
-	c.seen = true
-	return true
-}
-
-var errTooLarge = errors.New("edge: frame over the limit")
-
-// readMessage reads a whole message into buf, growing it as the message
-// comes, not as its header claims.
-func (c *conn) readMessage(buf *[]byte, r io.Reader) error {
-	limit := c.s.opts.MaxMessageBytes
-	if !c.proven {
-		limit = min(limit, c.s.opts.MaxRegisterBytes)
-	}
-	b := (*buf)[:0]
-	defer func() { *buf = b }()
-	for {
-		if len(b) == cap(b) {
-			b = append(b, 0)[:len(b)]
-		}
-		c.reading.Store(true)
-		n, err := r.Read(b[len(b):cap(b)])
-		c.reading.Store(false)
-		c.lastRead.Store(c.s.clock.Load())
-		b = b[:len(b)+n]
-		if len(b) > limit {
-			return errTooLarge
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err // the next NextReader says why
-		}
+	case !c.ended():
+		c.frame(kind, data)
+		c.waitForRoom()
+	case c.heeds():
+		c.lateAcks(kind, data)
 	}
 }
 
-// readFailed ends a connection whose socket gave out or broke the protocol. In
-// the second case gorilla has sent a close frame, but for a length that cannot
-// be, which it only returns: what the peer has still sent is read for a moment,
-// or the kernel would answer it with a reset that overtakes the frame.
-func (c *conn) readFailed(err error) {
-	var closed *websocket.CloseError
-	var timeout net.Error
-	switch {
-	case errors.As(err, &closed), errors.Is(err, net.ErrClosed), errors.Is(err, io.EOF):
-		return
-	case errors.As(err, &timeout):
-		return
-	}
-	if errors.Is(err, websocket.ErrReadLimit) {
-		// Safe beside the writer: control frames are gorilla's one exception.
-		_ = c.ws.WriteControl(websocket.CloseMessage,
-			websocket.FormatCloseMessage(websocket.CloseProtocolError, "bad length"), time.Now().Add(c.s.opts.CloseTimeout))
-	}
-	c.mu.Lock()
-	c.dead = true
-	c.mu.Unlock()
-	nc := c.ws.NetConn()
-	_ = nc.SetReadDeadline(time.Now().Add(c.s.opts.CloseTimeout))
-	if half, ok := nc.(interface{ CloseWrite() error }); ok {
-		_ = half.CloseWrite()
-	}
-	_, _ = io.Copy(io.Discard, io.LimitReader(nc, 4<<20))
-}
+// TooLarge implements [wsconn.Handler].
+func (c *conn) TooLarge() { c.finish(wire.CloseTooLarge, wire.NewError(wire.MessageTooLarge, "")) }
 
 // waitForRoom is back-pressure: the next frame is read when enough of what
 // came before has been stored and answered, and the answers have been read.
 func (c *conn) waitForRoom() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.end == nil && !c.dead && (c.inflight >= maxInflight || c.outgoing.size() >= maxOutBytes) {
+	for c.sock.Open() && (c.inflight >= maxInflight || c.outgoing.size() >= maxOutBytes) {
 		c.changed.Wait()
 	}
 }

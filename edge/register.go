@@ -57,6 +57,7 @@ func (c *conn) register(e *wire.Envelope) {
 		return
 	}
 	c.proven = true
+	c.sock.SetLimit(c.s.opts.MaxMessageBytes)
 	c.s.known()
 	if wait := c.s.limiter.registrations.take(party{who.Account, string(who.Address.Key())}, 1, time.Now()); wait > 0 {
 		c.s.metrics.limited.WithLabelValues("registrations").Inc()
@@ -176,7 +177,7 @@ func (c *conn) attach(e *wire.Envelope, reg *wire.Register, who auth.Identity, t
 		c.held.release()
 		c.held = nil
 	}
-	c.wakeLocked()
+	c.sock.Wake()
 	if c.s.opts.Verifier.Revoked(who, who.IssuedAt) { // meanwhile
 		go c.recheck()
 	}

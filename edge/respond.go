@@ -90,7 +90,7 @@ func (c *conn) ask(m *nats.Msg, method string) *wire.Error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.end != nil || c.dead:
+	case !c.sock.Open():
 		return wire.NewError(wire.DeviceOffline, "the device has just gone")
 	case len(c.serving) >= maxServing || c.outgoing.size() >= maxOutBytes:
 		return wire.NewError(wire.Unavailable, "the device has too many requests to answer")

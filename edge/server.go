@@ -8,10 +8,11 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/rccs-io/rccs/internal/wsconn"
 )
 
 // Subprotocol is what a client offers to get the protocol's defaults.
@@ -19,16 +20,11 @@ const Subprotocol = "rccs.v1"
 
 // Server accepts devices. It is an http.Handler for /v1/ws and /.
 type Server struct {
-	opts     Options
-	metrics  *metrics
-	origins  *origins
-	limiter  *limiter
-	upgrader websocket.Upgrader
-
-	// clock is the pulse's coarse time, Unix nanoseconds.
-	clock atomic.Int64
-
-	lot *lot // nil when connections keep their read loops
+	opts    Options
+	metrics *metrics
+	origins *origins
+	limiter *limiter
+	sockets *wsconn.Upgrader
 
 	// working has a place for each connection that is being upgraded, or whose
 	// credential is being checked. Both only compute, some tenths of a millisecond
@@ -43,7 +39,6 @@ type Server struct {
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
-	nextID   uint64
 	draining bool
 	// Places: of connections, those of them without a credential, and by
 	// address; then of sockets that are no WebSocket yet.
@@ -81,14 +76,10 @@ func New(opts Options) (*Server, error) {
 		addresses: make(map[netip.Addr]int),
 		arriving:  make(map[net.Conn]netip.Addr),
 		arrivals:  make(map[netip.Addr]int),
-		upgrader: websocket.Upgrader{
-			HandshakeTimeout: 10 * time.Second,
-			ReadBufferSize:   readBuffer,
-			WriteBufferSize:  4096,
-			WriteBufferPool:  &sync.Pool{},
-			Subprotocols:     []string{Subprotocol},
-			CheckOrigin:      func(*http.Request) bool { return true }, // ServeHTTP has
-		},
+		sockets: wsconn.NewUpgrader(wsconn.Options{
+			Subprotocols: []string{Subprotocol}, WriteTimeout: opts.WriteTimeout, CloseTimeout: opts.CloseTimeout,
+			Limit: min(opts.MaxMessageBytes, opts.MaxRegisterBytes),
+		}),
 	}
 	s.metrics.watchStrangers(opts.Metrics, s.strangersNow)
 	return s, nil
@@ -96,9 +87,7 @@ func New(opts Options) (*Server, error) {
 
 // Start runs the pulse. It does not block.
 func (s *Server) Start() {
-	s.clock.Store(time.Now().UnixNano())
-	var err error
-	if s.lot, err = openLot(); err != nil {
+	if err := s.sockets.Start(); err != nil {
 		s.opts.Logger.Warn("idle connections will cost more memory", "err", err)
 	}
 	s.wg.Go(s.pulse)
@@ -128,23 +117,23 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, no)
 		return
 	}
+	c := newConn(s, bearer(r))
 	s.working <- struct{}{}
-	ws, err := s.upgrader.Upgrade(w, r, nil)
+	sock, err := s.sockets.Upgrade(w, r, c)
 	<-s.working
 	if err != nil {
 		s.opts.Logger.Debug("upgrade refused", "remote", r.RemoteAddr, "err", err) // Upgrade has answered
 		s.vacate(from, true)
 		return
 	}
-	c := newConn(s, ws, bearer(r))
+	c.sock, c.from, c.v1 = sock, from, sock.Subprotocol() == Subprotocol
 	if !s.add(c) {
 		s.vacate(from, true)
-		_ = ws.Close()
+		sock.Abort()
 		return
 	}
 	c.greet() // here, for the stack: see elsewhere
-	c.from = from
-	go c.run()
+	sock.Start()
 }
 
 // over is the end of a connection's life.
@@ -183,8 +172,6 @@ func (s *Server) add(c *conn) bool {
 	if s.draining {
 		return false
 	}
-	s.nextID++
-	c.id = s.nextID
 	s.conns[c] = struct{}{}
 	s.wg.Add(1)
 	s.metrics.connections.Inc()
@@ -208,10 +195,6 @@ func (s *Server) snapshot(dst []*conn) []*conn {
 	return dst
 }
 
-// readBuffer is what every connection holds for gorilla: enough for a header or
-// a control frame. A burst is read into what [inlet] or TLS has.
-const readBuffer = 256
-
 // cutWithin is how long connections that were cut may take to end.
 const cutWithin = time.Second
 
@@ -229,9 +212,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	s.mu.Unlock()
 	s.sendAway(away, rate)
 	close(s.quit)
-	if s.lot != nil {
-		defer s.lot.close()
-	}
+	defer s.sockets.Stop()
 	gone := make(chan struct{})
 	go func() {
 		s.wg.Wait()

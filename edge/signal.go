@@ -55,7 +55,7 @@ func (t *Tenant) onSignal(m *nats.Msg) {
 		m.Header.Set(subjects.HeaderID, "signal-"+nuid.Next())
 	}
 	c.pass(&inbox.Delivery{Message: &inbox.Message{
-		Key: key, Lane: lane, Stored: c.s.clock.Load(), Header: m.Header, Data: m.Data,
+		Key: key, Lane: lane, Stored: c.s.sockets.Now(), Header: m.Header, Data: m.Data,
 	}})
 }
 

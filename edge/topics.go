@@ -77,7 +77,7 @@ func (c *conn) subscribe(e *wire.Envelope) {
 	c.answerLocked(wire.TypeAck, answer.AppendPayload(nil))
 	c.followed = append(c.followed, s)
 	c.readyLocked(s)
-	if c.end != nil || c.dead { // its subscriptions may have been dropped already
+	if !c.sock.Open() { // its subscriptions may have been dropped already
 		go s.Close()
 	}
 }
@@ -113,7 +113,7 @@ func (c *conn) readyLocked(s *topic.Subscription) {
 	if !slices.Contains(c.ready, s) {
 		c.ready = append(c.ready, s)
 	}
-	c.wakeLocked()
+	c.sock.Wake()
 }
 
 // unfollow ends a subscription, if there is one.

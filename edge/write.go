@@ -5,11 +5,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/gorilla/websocket"
-
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/topic"
+	"github.com/rccs-io/rccs/internal/wsconn"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -54,7 +53,7 @@ func (f *frames) release() {
 
 // queueLocked adds one answer, written by add, and has it sent.
 func (c *conn) queueLocked(add func(dst []byte) []byte) {
-	if c.dead || c.end != nil {
+	if !c.sock.Open() {
 		return
 	}
 	queue := &c.outgoing
@@ -67,32 +66,16 @@ func (c *conn) queueLocked(add func(dst []byte) []byte) {
 	f := *queue
 	f.data = add(f.data)
 	f.ends = append(f.ends, len(f.data))
-	c.wakeLocked()
+	c.sock.Wake()
 }
 
 // wake is the mailbox's: it is called with the hub's locks held.
-func (c *conn) wake() {
-	c.mu.Lock()
-	c.wakeLocked()
-	c.mu.Unlock()
-}
-
-// wakeLocked has the writer look, starting it if there is none.
-func (c *conn) wakeLocked() {
-	c.woken = true
-	if !c.writing && !c.dead {
-		c.writing = true
-		go c.write()
-	}
-}
+func (c *conn) wake() { c.sock.Wake() }
 
 // burst is what the writer takes at a time. The scratch space is shared by
 // all connections.
 type burst struct {
 	answers    *frames
-	ping       bool
-	pong       *string
-	end        *ending
 	deliveries []inbox.Delivery
 	gaps       []wire.Gap            // before the deliveries
 	ready      []*topic.Subscription // that may have something
@@ -107,9 +90,8 @@ type burst struct {
 
 var bursts = sync.Pool{New: func() any { return new(burst) }}
 
-// write is the writer. It runs while there is something to write and owns the
-// socket's write side meanwhile.
-func (c *conn) write() {
+// Write implements [wsconn.Handler].
+func (c *conn) Write(w wsconn.Writer) error {
 	b := bursts.Get().(*burst)
 	defer func() {
 		clear(b.deliveries[:cap(b.deliveries)])
@@ -119,152 +101,97 @@ func (c *conn) write() {
 			bursts.Put(b)
 		}
 	}()
-	for {
-		box, more := c.take(b)
-		if !more {
-			return
-		}
-		b.deliveries = b.deliveries[:0]
-		if box != nil {
-			b.deliveries = box.Next(b.deliveries, burstMessages, burstBytes)
-			b.gaps = box.Gaps()
-		}
-		again := b.takeTopics()
-		err := c.writeBurst(b)
-		if b.answers != nil {
-			b.answers.release()
-			b.answers = nil
-		}
-		if err == nil {
-			c.delivered(box, b)
-		}
-		c.mu.Lock()
-		c.bursting = false
-		c.woken = c.woken || len(b.deliveries) > 0 || len(again) > 0
-		for _, s := range again {
-			if slices.Contains(c.followed, s) && !slices.Contains(c.ready, s) {
-				c.ready = append(c.ready, s)
-			}
-		}
-		c.dead = c.dead || err != nil || b.end != nil
-		broken := c.dead && b.end == nil
-		c.changed.Broadcast()
-		c.mu.Unlock()
-		if broken {
-			_ = c.ws.Close() // the read loop notices
-			c.unpark()
-		}
+	box := c.take(b)
+	if box != nil {
+		b.deliveries = box.Next(b.deliveries[:0], burstMessages, burstBytes)
+		b.gaps = box.Gaps()
 	}
-}
-
-// take moves what waits into b; more is false when the writer must end.
-func (c *conn) take(b *burst) (box *inbox.Mailbox, more bool) {
+	again := b.takeTopics()
+	err := c.writeBurst(w, b)
+	if b.answers != nil {
+		b.answers.release()
+		b.answers = nil
+	}
+	if err == nil {
+		c.delivered(box, b)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.woken || c.dead {
-		c.writing = false
-		c.changed.Broadcast()
-		return nil, false
+	c.bursting = false
+	for _, s := range again {
+		if slices.Contains(c.followed, s) && !slices.Contains(c.ready, s) {
+			c.ready = append(c.ready, s)
+		}
 	}
-	c.woken, c.bursting = false, true
-	b.answers, b.ping, b.pong, b.end = c.outgoing, c.ping, c.pong, c.end
+	c.changed.Broadcast()
+	if len(b.deliveries) > 0 || len(again) > 0 {
+		c.sock.Wake() // there may be more
+	}
+	return err
+}
+
+// take moves what waits into b, and returns the mailbox to take messages from.
+func (c *conn) take(b *burst) *inbox.Mailbox {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.bursting = true
+	b.answers, c.outgoing = c.outgoing, nil
 	b.batch, b.auto, b.to = c.batch && !c.plain, c.auto, c.who.Address
 	c.plain = false
-	c.outgoing, c.ping, c.pong = nil, false, nil
-	b.ready, c.ready = c.ready, nil
-	if c.end != nil || c.parting {
-		b.ready = nil
-		return nil, true // what the inbox holds waits for the next connection
+	if !c.sock.Open() || c.parting {
+		return nil // what the inbox holds waits for the next connection
 	}
-	return c.box, true
+	b.ready, c.ready = c.ready, nil
+	return c.box
 }
 
-// writeBurst writes everything in b with as few system calls as possible.
-func (c *conn) writeBurst(b *burst) (err error) {
-	if b.answers == nil && !b.ping && b.pong == nil && b.end == nil && len(b.deliveries) == 0 && len(b.gaps) == 0 && len(b.topics) == 0 {
-		return nil
-	}
-	begun := time.Now()
-	deadline := begun.Add(c.s.opts.WriteTimeout)
-	c.sending.Store(true)
-	defer func() {
-		if err == nil && time.Since(begun) > signOfLife {
-			c.lastRead.Store(c.s.clock.Load()) // the peer took what it was sent
-		}
-		c.sending.Store(false)
-	}()
-	if c.cork != nil {
-		c.cork.begin(c.s.opts.WriteTimeout)
-		defer func() {
-			if e := c.cork.end(); err == nil {
-				err = e
-			}
-		}()
-	}
-	if b.pong != nil {
-		if err := c.ws.WriteControl(websocket.PongMessage, []byte(*b.pong), deadline); err != nil {
-			return err
-		}
-	}
-	if b.ping {
-		if err := c.ws.WriteControl(websocket.PingMessage, nil, deadline); err != nil {
-			return err
-		}
-	}
-	if err := c.writeEnvelopes(b); err != nil {
+// frameWriter is a [wsconn.Writer].
+type frameWriter interface {
+	Text(frame []byte) error
+	Flush() error
+}
+
+// writeBurst writes everything in b.
+func (c *conn) writeBurst(w frameWriter, b *burst) error {
+	if err := c.writeEnvelopes(w, b); err != nil {
 		return err
 	}
-	if b.end != nil {
-		return c.ws.WriteControl(websocket.CloseMessage, b.end.frame(), deadline)
-	}
-	return nil
-}
-
-// signOfLife is how long a write must have waited for the peer to make its end
-// a proof that the peer is there.
-const signOfLife = time.Second
-
-// frame is the body of the close frame.
-func (e *ending) frame() []byte {
-	if e.echo {
-		return websocket.FormatCloseMessage(int(e.code), "")
-	}
-	return websocket.FormatCloseMessage(int(e.code), e.code.ReasonAfter(e.hint))
+	return w.Flush()
 }
 
 // writeEnvelopes writes answers, then messages: a frame each, or, for a device
 // that asked for batches, arrays of what there is.
-func (c *conn) writeEnvelopes(b *burst) error {
+func (c *conn) writeEnvelopes(w frameWriter, b *burst) error {
 	if b.answers != nil {
 		from := 0
 		for _, end := range b.answers.ends {
 			b.frame = append(b.startEnvelope(), b.answers.data[from:end]...)
 			from = end
-			if err := c.endEnvelope(b); err != nil {
+			if err := b.endEnvelope(w); err != nil {
 				return err
 			}
 		}
 	}
 	for i := range b.gaps {
 		b.frame = b.gaps[i].Append(b.startEnvelope())
-		if err := c.endEnvelope(b); err != nil {
+		if err := b.endEnvelope(w); err != nil {
 			return err
 		}
 	}
 	b.gaps = nil
 	for i := range b.deliveries {
 		b.frame = envelope.Append(b.startEnvelope(), &b.deliveries[i], b.to)
-		if err := c.endEnvelope(b); err != nil {
+		if err := b.endEnvelope(w); err != nil {
 			return err
 		}
 	}
 	for _, m := range b.topics {
 		b.frame = append(b.startEnvelope(), m.Frame(topicFrame)...)
-		if err := c.endEnvelope(b); err != nil {
+		if err := b.endEnvelope(w); err != nil {
 			return err
 		}
 	}
-	return c.flushFrame(b)
+	return b.flushFrame(w)
 }
 
 // takeTopics takes a part from each subscription that has something, and
@@ -290,14 +217,14 @@ func (b *burst) startEnvelope() []byte {
 	return append(b.frame, ',')
 }
 
-func (c *conn) endEnvelope(b *burst) error {
+func (b *burst) endEnvelope(w frameWriter) error {
 	if b.batch && len(b.frame) < batchBytes {
 		return nil
 	}
-	return c.flushFrame(b)
+	return b.flushFrame(w)
 }
 
-func (c *conn) flushFrame(b *burst) error {
+func (b *burst) flushFrame(w frameWriter) error {
 	frame := b.frame
 	switch b.count {
 	case 0:
@@ -308,10 +235,7 @@ func (c *conn) flushFrame(b *burst) error {
 		frame = append(frame, ']')
 	}
 	b.count = 0
-	if c.cork != nil && c.cork.plain {
-		return c.cork.text(frame)
-	}
-	return c.ws.WriteMessage(websocket.TextMessage, frame)
+	return w.Text(frame)
 }
 
 // delivered counts what was written and, for a device that does not

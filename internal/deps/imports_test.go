@@ -25,7 +25,8 @@ var may = map[string][]string{
 	"wire":              {},
 	"auth":              {"subjects"},
 	"client":            {"subjects", "wire"},
-	"edge":              {"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/roster", "internal/topic", "subjects", "wire"},
+	"edge":              {"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/roster", "internal/topic", "internal/wsconn", "subjects", "wire"},
+	"internal/wsconn":   {}, // one WebSocket; what the messages say is not its business
 	"coordinator":       {"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/guard", "internal/inbox", "internal/ops", "internal/reader", "internal/roster", "subjects", "wire"},
 	"internal/reader":   {},
 	"internal/guard":    {"internal/reader", "subjects"},

@@ -170,7 +170,6 @@ func (p *edgePart) listen(ctx context.Context) error {
 		return fmt.Errorf("node: listen for devices: %w (choose another address with --listen)", err)
 	}
 	p.addr = l.Addr()
-	l = edge.Listener(l)
 	if store != nil {
 		p.tls = store
 		p.tls.Start()

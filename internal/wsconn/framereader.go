@@ -1,4 +1,4 @@
-package edge
+package wsconn
 
 import (
 	"errors"
@@ -17,16 +17,16 @@ const readAheadBytes = 4 << 10
 // have come until they are dealt with.
 var readAheads = sync.Pool{New: func() any { return new([readAheadBytes]byte) }}
 
-// errIdle says that nothing has come.
-var errIdle = errors.New("edge: nothing to read")
+// errIdle: nothing has come.
+var errIdle = errors.New("wsconn: nothing to read")
 
-// inlet is the reading side of a plain socket. It waits without a buffer, and
-// never gives out more than what is left of one frame: when the reader of
-// frames has read one to its end it has nothing of the next, so that who
-// follows it here knows when it needs nothing more.
+// frameReader is the reading side of a plain socket. It waits without a buffer,
+// and one read never returns bytes of two frames. So when gorilla has read a
+// frame to its end it holds nothing of the next one, and the connection can be
+// suspended.
 //
-// All but the deadline belongs to the connection's read loop.
-type inlet struct {
+// All but the deadline belongs to the read loop.
+type frameReader struct {
 	nc   net.Conn
 	raw  syscall.RawConn
 	once func(fd uintptr) bool // reads the socket, bound once
@@ -37,13 +37,13 @@ type inlet struct {
 	block bool                  // once waits for the socket
 	err   error                 // what once found
 
-	deadline sync.Mutex
-	until    time.Time // as it was set; zero: none
-	kicked   bool      // a past one stands in its place
+	deadline    sync.Mutex
+	until       time.Time // as it was set; zero: none
+	interrupted bool      // a past deadline stands in its place
 }
 
-// newInlet is nil when the socket cannot be read like this.
-func newInlet(nc net.Conn) *inlet {
+// newFrameReader returns nil when the socket cannot be read like this.
+func newFrameReader(nc net.Conn) *frameReader {
 	plain, ok := nc.(syscall.Conn)
 	if !ok || !canRead {
 		return nil
@@ -52,19 +52,18 @@ func newInlet(nc net.Conn) *inlet {
 	if err != nil {
 		return nil
 	}
-	in := &inlet{nc: nc, raw: raw}
+	in := &frameReader{nc: nc, raw: raw}
 	in.once = in.readOnce
 	return in
 }
 
-// await returns when there is something of a message, or of a frame that is not
-// as it must be. What has come is dealt with before: pings and pongs. Without
-// block it does not wait, but returns errIdle. It does so as well when it
-// waited, and was kicked.
-func (in *inlet) await(block bool, onPing func(payload string) error, onPong func(string) error) error {
+// await returns when a message has begun, or a malformed frame. Pings and pongs
+// before it are handled here. Without block it does not wait but returns
+// errIdle, which is also what an interrupt makes of a wait.
+func (in *frameReader) await(block bool, onPing func(payload string) error, onPong func(string) error) error {
 	for {
 		for len(in.data) > 0 && in.frame.between() {
-			size, ping, payload := control(in.data)
+			size, ping, payload := takeControl(in.data)
 			if size == 0 {
 				break
 			}
@@ -81,7 +80,7 @@ func (in *inlet) await(block bool, onPing func(payload string) error, onPong fun
 			return nil
 		}
 		err := in.fill(block)
-		if in.wasKicked(err) {
+		if in.wasInterrupted(err) {
 			return errIdle
 		}
 		if err != nil {
@@ -91,20 +90,20 @@ func (in *inlet) await(block bool, onPing func(payload string) error, onPong fun
 }
 
 // read is net.Conn's Read.
-func (in *inlet) read(p []byte) (int, error) {
+func (in *frameReader) read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
 	for len(in.data) == 0 {
 		if in.frame.left >= readAheadBytes && len(p) >= readAheadBytes {
 			n, err := in.nc.Read(p[:min(uint64(len(p)), in.frame.left)])
-			if n == 0 && in.wasKicked(err) {
+			if n == 0 && in.wasInterrupted(err) {
 				continue
 			}
 			in.frame.pass(p[:n])
 			return n, err
 		}
-		if err := in.fill(true); err != nil && !in.wasKicked(err) {
+		if err := in.fill(true); err != nil && !in.wasInterrupted(err) {
 			return 0, err
 		}
 	}
@@ -115,7 +114,7 @@ func (in *inlet) read(p []byte) (int, error) {
 }
 
 // fill reads the socket. It holds no buffer while it waits.
-func (in *inlet) fill(block bool) error {
+func (in *frameReader) fill(block bool) error {
 	in.block, in.err = block, nil
 	if err := in.raw.Read(in.once); err != nil {
 		return err
@@ -123,9 +122,9 @@ func (in *inlet) fill(block bool) error {
 	return in.err
 }
 
-// readOnce is called when the socket may have something; false to wait until
-// it has.
-func (in *inlet) readOnce(fd uintptr) bool {
+// readOnce is called when the socket may have something. It returns false to
+// wait until it has.
+func (in *frameReader) readOnce(fd uintptr) bool {
 	buf := readAheads.Get().(*[readAheadBytes]byte)
 	n, err := readSocket(fd, buf[:])
 	if err == nil && n > 0 {
@@ -146,8 +145,8 @@ func (in *inlet) readOnce(fd uintptr) bool {
 	return true
 }
 
-// drop forgets what was given out.
-func (in *inlet) drop(n int) {
+// drop forgets the first n bytes, which were given out.
+func (in *frameReader) drop(n int) {
 	if in.data = in.data[n:]; len(in.data) == 0 && in.buf != nil {
 		readAheads.Put(in.buf)
 		in.buf, in.data = nil, nil
@@ -155,37 +154,37 @@ func (in *inlet) drop(n int) {
 }
 
 // setDeadline is net.Conn's SetReadDeadline.
-func (in *inlet) setDeadline(t time.Time) error {
+func (in *frameReader) setDeadline(t time.Time) error {
 	in.deadline.Lock()
 	defer in.deadline.Unlock()
-	in.until, in.kicked = t, false
+	in.until, in.interrupted = t, false
 	return in.nc.SetReadDeadline(t)
 }
 
-// long past, as the deadline that ends a wait.
+// past is a deadline that ends a wait at once.
 var past = time.Unix(1, 0)
 
-// kick ends the read loop's wait, if that has no deadline of its own. Anyone
-// may call it.
-func (in *inlet) kick() {
+// interrupt ends the wait of the read loop, if the wait has no deadline of its
+// own. Any goroutine may call it.
+func (in *frameReader) interrupt() {
 	in.deadline.Lock()
 	defer in.deadline.Unlock()
-	if in.until.IsZero() && !in.kicked {
-		in.kicked = true
+	if in.until.IsZero() && !in.interrupted {
+		in.interrupted = true
 		_ = in.nc.SetReadDeadline(past)
 	}
 }
 
-// wasKicked says that err is of a kick, and makes the socket usable again. It
-// may be of one in whose place a deadline was set meanwhile.
-func (in *inlet) wasKicked(err error) bool {
+// wasInterrupted reports whether err comes from an interrupt, and makes the
+// socket usable again. A deadline may have been set in its place meanwhile.
+func (in *frameReader) wasInterrupted(err error) bool {
 	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return false
 	}
 	in.deadline.Lock()
 	defer in.deadline.Unlock()
-	if in.kicked {
-		in.kicked = false
+	if in.interrupted {
+		in.interrupted = false
 		_ = in.nc.SetReadDeadline(in.until)
 		return true
 	}

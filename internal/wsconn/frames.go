@@ -1,4 +1,4 @@
-package edge
+package wsconn
 
 import "encoding/binary"
 
@@ -10,11 +10,11 @@ type boundary struct {
 	left uint64   // of the payload, once the header is complete
 }
 
-// between says that the next byte begins a frame.
+// between reports whether the next byte begins a frame.
 func (b *boundary) between() bool { return b.got == 0 && b.left == 0 }
 
-// pass follows some bytes, to the end of a frame and not further, and says how
-// many of them it took.
+// pass follows some bytes, up to the end of a frame, and returns how many of
+// them it took.
 func (b *boundary) pass(p []byte) int {
 	n := 0
 	for b.left == 0 && n < len(p) {
@@ -35,8 +35,8 @@ func (b *boundary) pass(p []byte) int {
 	return n + int(some)
 }
 
-// header is how long a frame's header is, as far as p says, and, when p has all
-// of it, how long its payload.
+// header returns how long a frame's header is, as far as p shows, and, when p
+// has all of it, how long the payload is.
 func header(p []byte) (size int, payload uint64) {
 	if len(p) < 2 {
 		return 2, 0
@@ -83,9 +83,9 @@ func appendHeader(dst []byte, first byte, payload int) []byte {
 	return binary.BigEndian.AppendUint64(append(dst, first, 127), uint64(payload))
 }
 
-// control takes a whole ping or pong from the beginning of p; size 0 says that
-// there is none, or one that is not as it must be. The payload is a copy.
-func control(p []byte) (size int, ping bool, payload string) {
+// takeControl reads a whole ping or pong from the beginning of p. Its size is 0
+// when there is none, or a malformed one. The payload is a copy.
+func takeControl(p []byte) (size int, ping bool, payload string) {
 	if len(p) < 6 || p[0] != finalPing && p[0] != finalPong || p[1] < 0x80 || p[1] > 0x80+125 {
 		return 0, false, ""
 	}
@@ -94,7 +94,7 @@ func control(p []byte) (size int, ping bool, payload string) {
 		return 0, false, ""
 	}
 	if p[0] == finalPong {
-		return size, false, "" // what it says is of no use
+		return size, false, "" // its payload is of no use
 	}
 	plain := make([]byte, n)
 	for i := range plain {

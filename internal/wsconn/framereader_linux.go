@@ -1,11 +1,11 @@
-package edge
+package wsconn
 
 import (
 	"errors"
 	"syscall"
 )
 
-// canRead says that [readSocket] works here.
+// canRead: [readSocket] works here.
 const canRead = true
 
 func readSocket(fd uintptr, p []byte) (int, error) {

@@ -1,4 +1,4 @@
-package edge
+package wsconn
 
 import (
 	"testing"
@@ -40,13 +40,13 @@ func FuzzBoundary(f *testing.F) {
 	})
 }
 
-// FuzzControl: what is taken for a ping or a pong is what gorilla would.
-func FuzzControl(f *testing.F) {
+// FuzzTakeControl: what is taken for a ping or a pong is what gorilla would.
+func FuzzTakeControl(f *testing.F) {
 	f.Add([]byte("\x89\x83abcdxyz"))
 	f.Add([]byte("\x8a\x80abcd"))
 	f.Add([]byte("\x89\x03xyz"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		size, ping, payload := control(data)
+		size, ping, payload := takeControl(data)
 		if size == 0 {
 			return
 		}

@@ -1,4 +1,4 @@
-package edge
+package wsconn
 
 import (
 	"bufio"
@@ -42,16 +42,19 @@ func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return h.nc, bufio.NewReadWriter(bufio.NewReader(h.nc), bufio.NewWriter(h.nc)), nil
 }
 
+// upgradeHeader is that of a request for an upgrade.
+func upgradeHeader() http.Header {
+	return http.Header{
+		"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"AAAAAAAAAAAAAAAAAAAAAA=="},
+		"Sec-Websocket-Protocol": {"test"},
+	}
+}
+
 // upgraded is a server's WebSocket on a socket.
 func upgraded(tb testing.TB, u *websocket.Upgrader, nc net.Conn) *websocket.Conn {
 	tb.Helper()
 	r := httptest.NewRequest(http.MethodGet, "/v1/ws", nil)
-	for k, v := range map[string]string{
-		"Connection": "Upgrade", "Upgrade": "websocket", "Sec-Websocket-Version": "13", "Sec-Websocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
-		"Sec-Websocket-Protocol": Subprotocol,
-	} {
-		r.Header.Set(k, v)
-	}
+	r.Header = upgradeHeader()
 	ws, err := u.Upgrade(&hijacked{httptest.NewRecorder(), nc}, r, nil)
 	if err != nil {
 		tb.Fatal(err)

@@ -12,24 +12,23 @@ import (
 	"github.com/rccs-io/rccs/edge"
 )
 
-// parked is alice's phone, which has been silent for so long that it has no
-// read loop.
-func (w *world) parked() *device {
+// suspended is alice's phone, silent for so long that its read loop has ended.
+func (w *world) suspended() *device {
 	w.t.Helper()
 	d := w.connect()
-	w.park()
+	w.suspend()
 	return d
 }
 
-func (w *world) park() {
+func (w *world) suspend() {
 	w.t.Helper()
-	eventually(w.t, "parking", func() bool { return w.edge.Parked() == w.edge.Connections() })
+	eventually(w.t, "suspending", func() bool { return w.edge.Suspended() == w.edge.Connections() })
 }
 
-func TestParkedConnectionGoesOn(t *testing.T) {
+func TestSuspendedConnectionResumesOnAMessage(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	d := w.parked()
+	d := w.suspended()
 	d.send(`{"type":"message","id":"a","toDeviceId":"phone","requiresAck":true,"payload":1}`)
 	for _, want := range []string{"ack", "message"} {
 		// Either may come first.
@@ -37,10 +36,10 @@ func TestParkedConnectionGoesOn(t *testing.T) {
 			t.Errorf("got %s, want %s or the other", body, want)
 		}
 	}
-	if n := w.edge.Parked(); n != 0 {
-		t.Errorf("%d parked right after a message", n)
+	if n := w.edge.Suspended(); n != 0 {
+		t.Errorf("%d suspended right after a message", n)
 	}
-	w.park()
+	w.suspend()
 	// A large one, in pieces, with a ping between and the rest later.
 	nc := d.NetConn()
 	text := []byte(`{"type":"message","id":"b","toDeviceId":"phone","payload":"` + strings.Repeat("x", 20<<10) + `"}`)
@@ -82,10 +81,10 @@ func frameOf(first byte, payload []byte) []byte {
 }
 
 // A ping, or the pong that answers the edge's, does not keep a read loop.
-func TestParkedConnectionAnswersPings(t *testing.T) {
+func TestSuspendedConnectionAnswersPings(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	d := w.parked()
+	d := w.suspended()
 	pong := make(chan string, 1)
 	d.SetPongHandler(func(s string) error { pong <- s; return nil })
 	go func() { _, _, _ = d.ReadMessage() }()
@@ -97,13 +96,13 @@ func TestParkedConnectionAnswersPings(t *testing.T) {
 		check(t, d.WriteControl(websocket.PongMessage, nil, time.Now().Add(within)))
 	}
 	began := time.Now()
-	w.park()
+	w.suspend()
 	if time.Since(began) > time.Second {
-		t.Errorf("parked again after %s", time.Since(began))
+		t.Errorf("suspended again after %s", time.Since(began))
 	}
 }
 
-func TestParkedConnectionEnds(t *testing.T) {
+func TestSuspendedConnectionEnds(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]struct {
 		how  func(w *world, d *device)
@@ -121,7 +120,7 @@ func TestParkedConnectionEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, nil)
-			d := w.parked()
+			d := w.suspended()
 			end.how(w, d)
 			if code := d.closed(); code != end.code {
 				t.Errorf("closed with %d, want %d", code, end.code)
@@ -136,11 +135,11 @@ func TestParkedConnectionEnds(t *testing.T) {
 	}
 }
 
-// A device that is parked and does not answer pings is found out.
-func TestParkedConnectionIsMissed(t *testing.T) {
+// A suspended device that does not answer pings is found lost.
+func TestSuspendedConnectionIsMissed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(o *edge.Options) { o.Heartbeat = 5 * time.Second })
-	d := w.parked()
+	d := w.suspended()
 	d.SetPingHandler(func(string) error { return nil })
 	if code := d.closed(); code != websocket.CloseGoingAway {
 		t.Errorf("closed with %d", code)
@@ -148,11 +147,11 @@ func TestParkedConnectionIsMissed(t *testing.T) {
 }
 
 // A frame of which the beginning comes and no more ends like one that did not
-// find the connection parked.
-func TestParkedConnectionWithHalfAFrame(t *testing.T) {
+// find the connection suspended.
+func TestSuspendedConnectionWithHalfAFrame(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(o *edge.Options) { o.Heartbeat = 5 * time.Second })
-	d := w.parked()
+	d := w.suspended()
 	if _, err := d.NetConn().Write([]byte{0x81}); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,96 @@
+package wsconn
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/gorilla/websocket"
+)
+
+// loop says the same again and again.
+type loop struct{ whole, rest []byte }
+
+func (l *loop) Read(p []byte) (int, error) {
+	if len(l.rest) == 0 {
+		l.rest = l.whole
+	}
+	n := copy(p, l.rest)
+	l.rest = l.rest[n:]
+	return n, nil
+}
+
+// counter is a handler that writes one text each time.
+type counter struct {
+	text     []byte
+	messages int
+}
+
+func (c *counter) Message(int, []byte)  { c.messages++ }
+func (c *counter) TooLarge()            {}
+func (c *counter) Write(w Writer) error { return w.Text(c.text) }
+func (c *counter) ReadClosed()          {}
+func (c *counter) Closed()              {}
+
+const someText = `{"id":"018f6f2a-6f0e-7c3a-9d55-2b1f0f6d8a11","type":"user_message","payload":{"text":"the build is green, shall I deploy?"}}`
+
+// onTape is a connection that reads the same message for ever.
+func onTape(tb testing.TB) (*Conn, *counter) {
+	tb.Helper()
+	h := &counter{text: []byte(someText)}
+	u := NewUpgrader(Options{Limit: 1 << 20, WriteTimeout: timeout, CloseTimeout: timeout})
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.Header = upgradeHeader()
+	c, err := u.Upgrade(&hijacked{httptest.NewRecorder(), &tape{in: &loop{whole: clientFrame(finalText, someText)}}}, r, h)
+	check(tb, err)
+	return c, h
+}
+
+// A message allocates gorilla's reader of it on its way in, and nothing on its
+// way out.
+func TestAllocationsOfAMessage(t *testing.T) { //nolint:paralleltest // counted for the whole process
+	if raceDetector {
+		t.Skip("pools lose what they hold on purpose")
+	}
+	c, h := onTape(t)
+	for name, path := range map[string]struct {
+		run func() bool
+		max float64
+	}{
+		"read": {func() bool {
+			before := h.messages
+			return c.read() && h.messages == before+1
+		}, 1},
+		"write": {func() bool { return c.writeRound(controls{}) == nil }, 0},
+	} {
+		got := testing.AllocsPerRun(1000, func() {
+			if !path.run() {
+				t.Fatal(name)
+			}
+		})
+		if got > path.max {
+			t.Errorf("%s: %.0f allocations a message, limit %.0f", name, got, path.max)
+		}
+	}
+}
+
+// BenchmarkText compares what writes a text frame here with gorilla's
+// WriteMessage, with a pool of write buffers as the upgrader has it.
+func BenchmarkText(b *testing.B) {
+	c, h := onTape(b)
+	b.Run("wsconn", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			check(b, Writer{c}.Text(h.text))
+			check(b, Writer{c}.Flush())
+		}
+	})
+	b.Run("gorilla", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			Writer{c}.begin()
+			check(b, c.ws.WriteMessage(websocket.TextMessage, h.text))
+			check(b, Writer{c}.Flush())
+		}
+	})
+}
