@@ -141,5 +141,5 @@ func addresses() *rapid.Generator[subjects.Address] {
 	return rapid.Custom(func(t *rapid.T) subjects.Address {
 		user := texts().Filter(func(s string) bool { return !strings.Contains(s, "/") }).Draw(t, "user")
 		return subjects.Address{User: subjects.UserID(user), Device: subjects.DeviceID(texts().Draw(t, "device"))}
-	})
+	}).Filter(func(a subjects.Address) bool { return a.Check() == nil })
 }

@@ -122,7 +122,7 @@ func CheckService(name string) error { return checkRole("service", name) }
 func CheckPart(name string) error { return checkRole("part", name) }
 
 func checkRole(kind, name string) error {
-	if err := subjects.CheckName(kind, name); err != nil {
+	if err := subjects.CheckVisible(kind, name); err != nil {
 		return fmt.Errorf("auth: %w", err)
 	}
 	if strings.Contains(name, "/") {

@@ -46,11 +46,11 @@ func (r Revocation) check() error {
 	var err error
 	switch r.Kind {
 	case RevokedDevice:
-		_, err = subjects.ParseAddress(r.Name)
+		_, err = anyAddress(r.Name)
 	case RevokedUser:
-		err = CheckUser(r.Name)
+		err = checkOld("user", r.Name)
 	case RevokedService:
-		err = CheckService(r.Name)
+		err = checkOld("service", r.Name)
 	case RevokedAll:
 	default:
 		err = fmt.Errorf("auth: %q cannot be revoked", r.Kind)
@@ -58,9 +58,33 @@ func (r Revocation) check() error {
 	return err
 }
 
-// CheckUser says whether name can be a user's. The error wraps
-// [subjects.ErrName].
-func CheckUser(name string) error { return checkRole("user", name) }
+// checkOld reports whether a name can be one that was issued, by this version or
+// by an earlier one, which took names that look like others: what was issued
+// can be revoked.
+func checkOld(kind, name string) error {
+	if err := subjects.CheckName(kind, name); err != nil {
+		return fmt.Errorf("auth: %w", err)
+	}
+	if strings.Contains(name, "/") {
+		return fmt.Errorf("auth: %w: %s %q contains '/'", subjects.ErrName, kind, name)
+	}
+	return nil
+}
+
+// anyAddress reads the name of a device that may have been issued.
+func anyAddress(name string) (subjects.Address, error) {
+	user, device, ok := strings.Cut(name, "/")
+	if !ok {
+		return subjects.Address{}, fmt.Errorf("auth: %w: %q is not USER/DEVICE", subjects.ErrName, name)
+	}
+	if err := checkOld("user", user); err != nil {
+		return subjects.Address{}, err
+	}
+	if err := subjects.CheckName("device", device); err != nil {
+		return subjects.Address{}, fmt.Errorf("auth: %w", err)
+	}
+	return subjects.Address{User: subjects.UserID(user), Device: subjects.DeviceID(device)}, nil
+}
 
 // Keys are keys that NATS servers are to refuse with a revocation, beside the
 // one that follows from its name.
@@ -128,7 +152,7 @@ func (k *Keystore) keysOf(r Revocation) ([]string, error) {
 	label := ""
 	switch r.Kind {
 	case RevokedDevice:
-		a, err := subjects.ParseAddress(r.Name)
+		a, err := anyAddress(r.Name)
 		if err != nil {
 			return nil, err
 		}

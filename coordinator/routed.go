@@ -57,7 +57,7 @@ func newRouted(e reader.Entry, keeps time.Duration) (*routed, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := subjects.CheckName("user", user); err != nil {
+	if err := subjects.CheckUser(subjects.UserID(user)); err != nil {
 		return nil, err
 	}
 	m.user = subjects.UserID(user)

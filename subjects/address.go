@@ -31,15 +31,13 @@ func ParseAddress(s string) (Address, error) {
 	return a, a.Check()
 }
 
-// Check says whether both names can be tokens and the user has no '/'.
+// Check reports whether both names may be used: see [CheckUser] and
+// [CheckDevice].
 func (a Address) Check() error {
-	if err := CheckName("user", string(a.User)); err != nil {
+	if err := CheckUser(a.User); err != nil {
 		return err
 	}
-	if strings.Contains(string(a.User), "/") {
-		return fmt.Errorf("%w: user %q contains '/'", ErrName, a.User)
-	}
-	return CheckName("device", string(a.Device))
+	return CheckDevice(a.Device)
 }
 
 // String is USER/DEVICE, the inverse of [ParseAddress].

@@ -43,30 +43,22 @@ func ParseTime(s string) (t time.Time, ok bool) {
 	if len(s) < least || len(s) > MaxID || s[4] != '-' || s[7] != '-' || s[10]|0x20 != 't' || s[13] != ':' || s[16] != ':' {
 		return t, false
 	}
-	year, ok0 := twoDigits(s[0:])
-	rest, ok1 := twoDigits(s[2:])
-	month, ok2 := twoDigits(s[5:])
-	day, ok3 := twoDigits(s[8:])
-	hour, ok4 := twoDigits(s[11:])
-	minute, ok5 := twoDigits(s[14:])
-	second, ok6 := twoDigits(s[17:])
-	nanos, s, ok7 := fraction(s[19:])
-	east, ok8 := offset(s)
-	if !(ok0 && ok1 && ok2 && ok3 && ok4 && ok5 && ok6 && ok7 && ok8) || hour > 23 || minute > 59 || second > 60 {
+	year := number(s[0:2])*100 + number(s[2:4])
+	month, day := number(s[5:7]), number(s[8:10])
+	hour, minute, second := number(s[11:13]), number(s[14:16]), number(s[17:19])
+	nanos, zone, ok := fraction(s[19:])
+	east, known := offset(zone)
+	if !ok || !known || year < 0 || month < 1 || month > 12 || day < 1 || uint(hour) > 23 || uint(minute) > 59 || uint(second) > 60 {
 		return t, false
 	}
-	year = year*100 + rest
 	midnight := time.Date(year, time.Month(month), day, 0, 0, 0, 0, time.UTC)
-	if month < 1 || month > 12 || midnight.Day() != day || day == 0 {
+	if midnight.Day() != day {
 		return t, false
 	}
 	t = midnight.Add(time.Duration(hour)*time.Hour + time.Duration(minute)*time.Minute + time.Duration(second)*time.Second + nanos - east)
 	// A leap second is the last one of a month in UTC.
-	if second == 60 {
-		next := t.Truncate(time.Second)
-		if h, m, s := next.Clock(); next.Day() != 1 || h != 0 || m != 0 || s != 0 {
-			return time.Time{}, false
-		}
+	if second == 60 && (t.Day() != 1 || t.Hour() != 0 || t.Minute() != 0 || t.Second() != 0) {
+		return time.Time{}, false
 	}
 	if t.Year() < 0 || t.Year() > 9999 {
 		return time.Time{}, false
@@ -74,12 +66,13 @@ func ParseTime(s string) (t time.Time, ok bool) {
 	return t, true
 }
 
-// twoDigits reads a number of two digits at the start of s.
-func twoDigits(s string) (n int, ok bool) {
-	if len(s) < 2 || s[0]-'0' > 9 || s[1]-'0' > 9 {
-		return 0, false
+// number reads two digits; anything else is far below 0, whatever it is
+// multiplied with.
+func number(s string) int {
+	if s[0]-'0' > 9 || s[1]-'0' > 9 {
+		return -1_000_000
 	}
-	return int(s[0]-'0')*10 + int(s[1]-'0'), true
+	return int(s[0]-'0')*10 + int(s[1]-'0')
 }
 
 // fraction reads the fraction of a second at the start of s, if there is one.
@@ -110,13 +103,12 @@ func offset(s string) (east time.Duration, ok bool) {
 	if len(s) != len("+07:00") || s[0] != '+' && s[0] != '-' || s[3] != ':' {
 		return 0, false
 	}
-	hours, ok1 := twoDigits(s[1:])
-	minutes, ok2 := twoDigits(s[4:])
+	hours, minutes := number(s[1:3]), number(s[4:6])
 	east = time.Duration(hours)*time.Hour + time.Duration(minutes)*time.Minute
 	if s[0] == '-' {
 		east = -east
 	}
-	return east, ok1 && ok2 && hours <= 23 && minutes <= 59
+	return east, uint(hours) <= 23 && uint(minutes) <= 59
 }
 
 const wantTime = "an RFC 3339 time, such as \"2025-01-31T12:00:00Z\""

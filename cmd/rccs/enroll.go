@@ -63,7 +63,7 @@ func (f *enrollFlags) check() error {
 		return usageError{errors.New("--device is needed: the name of this device")}
 	}
 	if f.device != "" {
-		if err := subjects.CheckName("device", f.device); err != nil {
+		if err := subjects.CheckDevice(subjects.DeviceID(f.device)); err != nil {
 			return usageError{fmt.Errorf("--device: %w", err)}
 		}
 	}
