@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -39,6 +40,23 @@ func openAccounts(o Options) (*server.DirAccResolver, error) {
 		return nil, fmt.Errorf("backbone: accounts: %w", err)
 	}
 	return resolver, nil
+}
+
+// loadAccounts has nats-server load all accounts before anybody can connect.
+// Otherwise the first client of an account has it loaded, and when
+// [Server.UpdateAccount] stores a later JWT meanwhile, nats-server goes on with
+// the one that it had begun to load.
+func (o Options) loadAccounts(srv *server.Server) error {
+	for _, token := range slices.Concat(o.Accounts, o.Derived) {
+		claims, err := jwt.DecodeAccountClaims(token)
+		if err == nil {
+			_, err = srv.LookupAccount(claims.Subject)
+		}
+		if err != nil {
+			return fmt.Errorf("backbone: load account: %w", err)
+		}
+	}
+	return nil
 }
 
 // seed writes the given JWT unless the stored one is good and, where it matters

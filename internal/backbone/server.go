@@ -138,8 +138,8 @@ func (s *Server) prepare(fatal *fatalError) (*server.Server, error) {
 		return nil, fmt.Errorf("backbone: nats-server does not accept its configuration: %w", err)
 	}
 	srv.SetLoggerV2(&bridge{log: s.log, fatal: fatal}, debugEnabled(s.log), false, false)
-	s.srv = srv
-	return srv, nil
+	s.srv = srv // Stop ends it from here on
+	return srv, s.opts.loadAccounts(srv)
 }
 
 // checkListen says now, and precisely, that a port is taken, which
