@@ -41,12 +41,14 @@ test: | $(NATS) ## All tests, with the race detector, in random order
 	$(GO) test -race -shuffle=on -timeout $(TEST_TIMEOUT) ./...
 	$(GO) test -run AllocationsOfAMessage ./edge # not with the race detector, under which pools lose what they hold
 
-# For how long faults are made.
-CHAOS ?= 30m
+# For how long faults are made, and how often a server is killed and started.
+CHAOS        ?= 30m
+CHAOS_STARTS ?= 200
 
 .PHONY: chaos
 chaos: ## Break a cluster in every way for CHAOS (30m), and write the table of docs/reliability.md
 	RCCS_CHAOS=$(CHAOS) RCCS_CHAOS_REPORT=$(CURDIR)/chaos.md $(GO) test -count=1 -timeout 24h -v -run NothingAcceptedIsLost ./internal/chaos
+	RCCS_CHAOS=$(CHAOS) RCCS_CHAOS_STARTS=$(CHAOS_STARTS) $(GO) test -count=1 -timeout 24h -v -run ServeStartsAfterEverySIGKILL ./internal/chaos
 	@echo && cat chaos.md
 
 .PHONY: fuzz

@@ -8,11 +8,11 @@ import (
 	"github.com/spf13/cobra"
 
 	defaults "github.com/rccs-io/rccs"
-	"github.com/rccs-io/rccs/internal/trial"
+	"github.com/rccs-io/rccs/internal/localcluster"
 )
 
 func newClusterCommand(env *environment) *cobra.Command {
-	plan := trial.Plan{NATS: 4222, Routes: 6222, Devices: 8080, Admin: 8091}
+	plan := localcluster.Plan{NATS: 4222, Routes: 6222, Devices: 8080, Admin: 8091}
 	cmd := &cobra.Command{
 		Use:   "cluster",
 		Short: "Try a cluster of servers and edges on this machine",
@@ -39,7 +39,7 @@ In earnest the processes run on machines of their own: docs/cluster.md.`,
 	return cmd
 }
 
-func (env *environment) cluster(ctx context.Context, plan *trial.Plan) error {
+func (env *environment) cluster(ctx context.Context, plan *localcluster.Plan) error {
 	program, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
@@ -49,7 +49,7 @@ func (env *environment) cluster(ctx context.Context, plan *trial.Plan) error {
 	if err != nil {
 		return err
 	}
-	return trial.Run(ctx, program, all, env.err, func() {
+	return localcluster.Run(ctx, program, all, env.err, func() {
 		for _, p := range all {
 			address := "nats    " + p.NATS
 			if p.Devices != "" {

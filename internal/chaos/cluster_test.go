@@ -17,8 +17,8 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs"
+	"github.com/rccs-io/rccs/internal/localcluster"
 	"github.com/rccs-io/rccs/internal/natstest"
-	"github.com/rccs-io/rccs/internal/trial"
 )
 
 // servers and edges are how many there are.
@@ -33,7 +33,7 @@ const patience = 90 * time.Second
 // cluster is an installation that can be broken.
 type cluster struct {
 	t     *testing.T
-	plan  trial.Plan
+	plan  localcluster.Plan
 	procs []*proc // servers, then edges
 	// routes[a][b] is the way from server a to server b, clients[e][s] that
 	// from edge e to server s, devices that to the edges.
@@ -44,7 +44,7 @@ type cluster struct {
 
 // proc is one process, which is killed and started again.
 type proc struct {
-	trial.Process
+	localcluster.Process
 	t   *testing.T
 	dir string // of logs
 
@@ -57,7 +57,7 @@ type proc struct {
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	dir := t.TempDir()
-	c := &cluster{t: t, plan: trial.Plan{Dir: dir, Servers: servers, Edges: edges, Config: rccs.DefaultConfig()}}
+	c := &cluster{t: t, plan: localcluster.Plan{Dir: dir, Servers: servers, Edges: edges, Config: rccs.DefaultConfig()}}
 	c.plan.RouteTo = func(from, to int, address string) string {
 		c.routes[from][to] = natstest.NewProxy(t, address)
 		return c.routes[from][to].Addr()

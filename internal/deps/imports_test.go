@@ -40,16 +40,16 @@ var may = map[string][]string{
 	"internal/ops": {
 		"auth", "internal/audit", "internal/direct", "internal/envelope", "internal/inbox", "internal/reader", "internal/roster", "subjects", "wire",
 	},
-	"internal/enroll":   {"auth", "subjects", "wire"},
-	"internal/revoke":   {"auth", "internal/audit", "internal/enroll", "subjects"},
-	"internal/backbone": {"subjects"},
-	"internal/snapshot": {"internal/direct"},
-	"internal/backup":   {"auth", "internal/backbone", "internal/direct", "internal/snapshot", "subjects"},
-	"internal/natstest": {"internal/backbone", "subjects"},
-	"internal/trial":    {"auth"},
-	"internal/audit":    {"subjects"},
-	"internal/chaos":    {}, // tests only
-	"internal/deps":     {},
+	"internal/enroll":       {"auth", "subjects", "wire"},
+	"internal/revoke":       {"auth", "internal/audit", "internal/enroll", "subjects"},
+	"internal/backbone":     {"subjects"},
+	"internal/snapshot":     {"internal/direct"},
+	"internal/backup":       {"auth", "internal/backbone", "internal/direct", "internal/snapshot", "subjects"},
+	"internal/natstest":     {"internal/backbone", "subjects"},
+	"internal/localcluster": {"auth"},
+	"internal/audit":        {"subjects"},
+	"internal/chaos":        {}, // tests only
+	"internal/deps":         {},
 	// The load of 'rccs bench' shares nothing with what it measures.
 	"internal/load": {},
 	"e2e":           {}, // tests only, against the built program
@@ -61,7 +61,7 @@ var may = map[string][]string{
 	"bench/relay": {},
 	"cmd/rccs": {
 		"", "auth", "bench", "client", "edge", "internal/audit", "internal/backbone", "internal/backup", "internal/enroll", "internal/load", "internal/node", "internal/ops", "internal/revoke",
-		"internal/timespec", "internal/tlsfiles", "internal/trial", "subjects", "wire",
+		"internal/timespec", "internal/tlsfiles", "internal/localcluster", "subjects", "wire",
 	},
 }
 

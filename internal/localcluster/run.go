@@ -1,4 +1,4 @@
-package trial
+package localcluster
 
 import (
 	"bufio"
@@ -61,7 +61,7 @@ func (g *group) start(ctx context.Context, program string, p Process) error {
 	cmd.Stderr = w
 	cmd.SysProcAttr = apart()
 	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("trial: start %s: %w", p.Name, err)
+		return fmt.Errorf("localcluster: start %s: %w", p.Name, err)
 	}
 	r := &running{Process: p, cmd: cmd, ended: make(chan struct{})}
 	g.all = append(g.all, r)
@@ -102,7 +102,7 @@ func (r *running) await(ctx context.Context) error {
 		select {
 		case <-tick.C:
 		case <-r.ended:
-			return fmt.Errorf("trial: %s has ended: its log says why", r.Name)
+			return fmt.Errorf("localcluster: %s has ended: its log says why", r.Name)
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -1,6 +1,6 @@
 //go:build unix
 
-package trial
+package localcluster
 
 import "syscall"
 

@@ -1,4 +1,4 @@
-package trial
+package localcluster
 
 import (
 	"errors"
@@ -42,11 +42,11 @@ type Process struct {
 func (p *Plan) validate() error {
 	switch {
 	case p.Dir == "":
-		return errors.New("trial: Dir is needed")
+		return errors.New("localcluster: Dir is needed")
 	case p.Servers < 3 || p.Servers > 5:
-		return fmt.Errorf("trial: %d servers: want 3 to 5, each message is on three", p.Servers)
+		return fmt.Errorf("localcluster: %d servers: want 3 to 5, each message is on three", p.Servers)
 	case p.Edges < 1 || p.Edges > 16:
-		return fmt.Errorf("trial: %d edges: want 1 to 16", p.Edges)
+		return fmt.Errorf("localcluster: %d edges: want 1 to 16", p.Edges)
 	}
 	return nil
 }
@@ -70,12 +70,12 @@ func (p *Plan) Processes() ([]Process, error) {
 	for n := range p.Servers {
 		if n > 0 {
 			if err := shareKeys(first, p.data(n)); err != nil {
-				return nil, fmt.Errorf("trial: copy the keys: %w", err)
+				return nil, fmt.Errorf("localcluster: copy the keys: %w", err)
 			}
 		}
 		conf := filepath.Join(p.Dir, fmt.Sprintf("server-%d.conf", n+1))
 		if err := os.WriteFile(conf, p.config(n, listen.routes), 0o600); err != nil {
-			return nil, fmt.Errorf("trial: %w", err)
+			return nil, fmt.Errorf("localcluster: %w", err)
 		}
 		all = append(all, Process{
 			Name: fmt.Sprint("server-", n+1), NATS: listen.nats[n], Admin: listen.admin[n],
@@ -147,7 +147,7 @@ func (p *Plan) ports() (a addresses, err error) {
 		for i := range kind.n {
 			port := kind.first + i
 			if kind.first == 0 {
-				if port, err = free(); err != nil {
+				if port, err = FreePort(); err != nil {
 					return a, err
 				}
 			}
@@ -165,12 +165,12 @@ const (
 	lastFree  = 32_767
 )
 
-// given are the ports that free has given in this process, which may not be
+// given are the ports that FreePort has given in this process, which may not be
 // listened on yet.
 var given sync.Map
 
-// free is a port that nobody listens on now.
-func free() (int, error) {
+// FreePort is a port that nobody listens on now.
+func FreePort() (int, error) {
 	for range 100 {
 		port := firstFree + rand.IntN(lastFree-firstFree+1)
 		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
@@ -182,7 +182,7 @@ func free() (int, error) {
 			return port, nil
 		}
 	}
-	return 0, fmt.Errorf("trial: no free port was found from %d to %d: say which to use", firstFree, lastFree)
+	return 0, fmt.Errorf("localcluster: no free port was found from %d to %d: say which to use", firstFree, lastFree)
 }
 
 // shareKeys copies the keys of one data directory to another that has none.

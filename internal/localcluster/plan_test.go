@@ -1,4 +1,4 @@
-package trial_test
+package localcluster_test
 
 import (
 	"os"
@@ -7,12 +7,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/rccs-io/rccs/internal/trial"
+	"github.com/rccs-io/rccs/internal/localcluster"
 )
 
 func TestServersShareKeysAndReachEachOther(t *testing.T) {
 	t.Parallel()
-	plan := trial.Plan{Dir: t.TempDir(), Servers: 3, Edges: 2, Config: []byte("max_payload: 1MB\n")}
+	plan := localcluster.Plan{Dir: t.TempDir(), Servers: 3, Edges: 2, Config: []byte("max_payload: 1MB\n")}
 	all, err := plan.Processes()
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +53,7 @@ func TestServersShareKeysAndReachEachOther(t *testing.T) {
 
 func TestPlansThatCannotBe(t *testing.T) {
 	t.Parallel()
-	for name, plan := range map[string]trial.Plan{
+	for name, plan := range map[string]localcluster.Plan{
 		"no directory":    {Servers: 3, Edges: 1},
 		"too few servers": {Dir: t.TempDir(), Servers: 2, Edges: 1},
 		"no edge":         {Dir: t.TempDir(), Servers: 3},
