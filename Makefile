@@ -33,8 +33,26 @@ cluster: build ## Build, and try three servers and two edges with the data in ./
 	exec $(BIN)/rccs cluster --dir ./cluster
 
 .PHONY: build
-build: ## Build bin/rccs
+build: console ## Build bin/rccs, with the console where Node is there
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/rccs ./cmd/rccs
+
+# The console is built when its sources are newer than what was built. Without
+# Node the program is built all the same, and says at /console/ what is missing.
+.PHONY: console
+console: ## Build the console into web/dist; needs Node 20 and npm
+	@if command -v npm >/dev/null; then \
+		$(MAKE) --no-print-directory -s web/dist/index.html; \
+	else \
+		echo 'no npm here: built without the console. Install Node 20 with npm, and run make again, to have it'; \
+	fi
+
+web/node_modules/.package-lock.json: web/package-lock.json
+	cd web && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+web/dist/index.html: web/node_modules/.package-lock.json $(shell find web/src web/public web/index.html web/*.ts web/tsconfig.json -type f)
+	cd web && npm run --silent build
+	@touch $@
 
 .PHONY: test
 test: | $(NATS) ## All tests, with the race detector, in random order
