@@ -20,23 +20,24 @@ const (
 // may lists, for each package of ours, the packages of ours that it may import
 // in what is built, tests aside. "" is the root package.
 var may = map[string][]string{
-	"":                  {},
-	"subjects":          {},
-	"wire":              {},
-	"auth":              {"subjects"},
-	"client":            {"subjects", "wire"},
-	"edge":              {"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/roster", "internal/topic", "internal/wsconn", "subjects", "wire"},
-	"internal/wsconn":   {}, // one WebSocket; what the messages say is not its business
-	"coordinator":       {"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/guard", "internal/inbox", "internal/ops", "internal/reader", "internal/roster", "subjects", "wire"},
-	"internal/reader":   {},
-	"internal/guard":    {"internal/reader", "subjects"},
-	"internal/direct":   {},
-	"internal/tlsfiles": {},
-	"internal/timespec": {},
-	"internal/inbox":    {"internal/direct", "internal/reader", "subjects", "wire"},
-	"internal/envelope": {"internal/inbox", "subjects", "wire"},
-	"internal/topic":    {"internal/direct", "internal/reader", "subjects"},
-	"internal/roster":   {"internal/reader", "subjects", "wire"},
+	"":                   {},
+	"subjects":           {},
+	"wire":               {},
+	"auth":               {"subjects"},
+	"client":             {"subjects", "wire"},
+	"edge":               {"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/roster", "internal/topic", "internal/wsconn", "subjects", "wire"},
+	"internal/wsconn":    {}, // one WebSocket; what the messages say is not its business
+	"coordinator":        {"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/guard", "internal/inbox", "internal/ops", "internal/reader", "internal/roster", "subjects", "wire"},
+	"internal/reader":    {},
+	"internal/guard":     {"internal/reader", "subjects"},
+	"internal/direct":    {},
+	"internal/tlsfiles":  {},
+	"internal/admindoor": {}, // the admin address and the API share it
+	"internal/timespec":  {},
+	"internal/inbox":     {"internal/direct", "internal/reader", "subjects", "wire"},
+	"internal/envelope":  {"internal/inbox", "subjects", "wire"},
+	"internal/topic":     {"internal/direct", "internal/reader", "subjects"},
+	"internal/roster":    {"internal/reader", "subjects", "wire"},
 	"internal/ops": {
 		"auth", "internal/audit", "internal/direct", "internal/envelope", "internal/inbox", "internal/reader", "internal/roster", "subjects", "wire",
 	},
@@ -54,7 +55,7 @@ var may = map[string][]string{
 	"internal/load": {},
 	"e2e":           {}, // tests only, against the built program
 	"internal/node": {
-		"", "auth", "coordinator", "edge", "internal/backbone", "internal/direct", "internal/enroll", "internal/inbox", "internal/reader", "internal/revoke", "internal/roster", "internal/tlsfiles", "internal/topic", "subjects", "wire",
+		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/backbone", "internal/direct", "internal/enroll", "internal/inbox", "internal/reader", "internal/revoke", "internal/roster", "internal/tlsfiles", "internal/topic", "subjects", "wire",
 	},
 	// The load generator shares nothing with what it measures.
 	"bench":       {},

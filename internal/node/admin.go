@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/rccs-io/rccs/internal/admindoor"
 	"github.com/rccs-io/rccs/internal/tlsfiles"
 )
 
@@ -86,13 +87,13 @@ func (a *adminPart) handler(opts adminOptions) (http.Handler, error) {
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	closed := http.Handler(mux)
+	closed := admindoor.Guard(mux)
 	if opts.transport.AdminTokenFile != "" {
 		token, err := openToken(opts.transport.AdminTokenFile, opts.logger)
 		if err != nil {
 			return nil, err
 		}
-		closed = token.protect(closed)
+		closed = token.protect(mux)
 	}
 	open := http.NewServeMux()
 	open.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
