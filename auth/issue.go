@@ -62,7 +62,7 @@ func (k *Keystore) IssueDevice(a subjects.Address, opts DeviceOptions) (Credenti
 	}
 	u := user{
 		name: a.String(), label: deviceLabel(a), bearer: opts.Bearer,
-		expires: opts.Expires, allow: subjects.ForDevice(a.Key()),
+		expires: opts.Expires, allow: subjects.ForDevice(a.Key()), subscriptions: DeviceSubscriptions,
 	}
 	if u.expires == 0 {
 		u.expires = DefaultExpiry
@@ -103,7 +103,10 @@ func (k *Keystore) EnrollDevice(a subjects.Address, publicKey string, opts Devic
 	if !nkeys.IsValidPublicUserKey(publicKey) {
 		return "", fmt.Errorf("auth: %w: not the public key of a user", ErrMalformed)
 	}
-	u := user{name: a.String(), expires: opts.Expires, allow: subjects.ForDevice(a.Key()), tags: append(k.tenantTags(), tagEnrolled)}
+	u := user{
+		name: a.String(), expires: opts.Expires, allow: subjects.ForDevice(a.Key()), subscriptions: DeviceSubscriptions,
+		tags: append(k.tenantTags(), tagEnrolled),
+	}
 	if u.expires == 0 {
 		u.expires = DefaultExpiry
 	}
@@ -131,15 +134,34 @@ func checkRole(kind, name string) error {
 	return nil
 }
 
+// ServiceOptions say what a service's credential is like. The zero value never
+// expires, and has no further right.
+type ServiceOptions struct {
+	// Expires is how long it lasts: at least a second; 0 is for ever.
+	Expires time.Duration
+	// Bearer makes a token that is enough by itself, as the HTTP API takes it.
+	Bearer bool
+	// MayIssue is the right to make credentials and enrolment codes for devices
+	// by the HTTP API.
+	MayIssue bool
+}
+
+// tagMayIssue marks a service's credential that has the right.
+const tagMayIssue = "rccs-may-issue"
+
 // IssueService makes a backend service's credential, in the services' account,
-// for what [subjects.ForService] says. expires 0 means never.
-func (k *Keystore) IssueService(name string, expires time.Duration) (Credential, error) {
+// for what [subjects.ForService] says.
+func (k *Keystore) IssueService(name string, opts ServiceOptions) (Credential, error) {
 	if err := CheckService(name); err != nil {
 		return Credential{}, err
 	}
-	return k.issue(k.servicesKey, user{
-		name: servicePrefix + name, label: serviceLabel(name), expires: expires, allow: subjects.ForService(),
-	})
+	u := user{
+		name: servicePrefix + name, label: serviceLabel(name), expires: opts.Expires, bearer: opts.Bearer, allow: subjects.ForService(),
+	}
+	if opts.MayIssue {
+		u.tags = []string{tagMayIssue}
+	}
+	return k.issue(k.servicesKey, u)
 }
 
 // IssuePart makes the credential of a part of RCCS itself, such as an edge,
@@ -187,7 +209,13 @@ type user struct {
 	// are clients, over TCP or WebSockets, and neither leaf nodes, of which NATS
 	// trusts more that they say, nor MQTT clients, for which it makes streams.
 	everyKind bool
+	// subscriptions are how many a connection may have; 0 is no limit.
+	subscriptions int64
 }
+
+// DeviceSubscriptions is how many subscriptions a connection of a device may
+// have on plain NATS.
+const DeviceSubscriptions = 256
 
 func checkExpiry(d time.Duration) error {
 	if d != 0 && d < time.Second {
@@ -226,6 +254,9 @@ func (k *Keystore) sign(by *signer, public string, u user) (string, error) {
 	claims.Tags.Add(u.tags...)
 	if !u.everyKind {
 		claims.AllowedConnectionTypes.Add(jwt.ConnectionTypeStandard, jwt.ConnectionTypeWebsocket)
+	}
+	if u.subscriptions > 0 {
+		claims.Subs = u.subscriptions
 	}
 	if u.expires > 0 {
 		claims.Expires = time.Now().Add(u.expires).Unix()

@@ -44,13 +44,13 @@ func TestDeviceCredentialSaysWhoAndWhatFor(t *testing.T) {
 func TestServiceAndPartCredentials(t *testing.T) {
 	t.Parallel()
 	k := open(t, t.TempDir())
-	service, err := k.IssueService("billing", time.Hour)
+	service, err := k.IssueService("billing", auth.ServiceOptions{Expires: time.Hour})
 	must(t, service, err)
 	claims := decodeUser(t, service.JWT)
 	if claims.Name != "service:billing" || !slices.Equal(claims.Pub.Allow, subjects.ForService().Publish) || claims.Expires == 0 {
 		t.Errorf("service %q may publish %q until %d", claims.Name, claims.Pub.Allow, claims.Expires)
 	}
-	service, err = k.IssueService("billing", 0)
+	service, err = k.IssueService("billing", auth.ServiceOptions{})
 	must(t, service, err)
 	if claims := decodeUser(t, service.JWT); claims.Expires != 0 {
 		t.Errorf("without expiry it ends at %d", claims.Expires)
@@ -74,7 +74,10 @@ func TestBadRequestsForCredentialsAreRefused(t *testing.T) {
 		_, err := k.IssueDevice(subjects.Address{User: subjects.UserID(user), Device: subjects.DeviceID(device)}, opts)
 		return err
 	}
-	service := func(name string, expires time.Duration) error { _, err := k.IssueService(name, expires); return err }
+	service := func(name string, expires time.Duration) error {
+		_, err := k.IssueService(name, auth.ServiceOptions{Expires: expires})
+		return err
+	}
 	part := func(name string) error { _, err := k.IssuePart(name); return err }
 	system := func(name string) error { _, err := k.IssueSystem(name); return err }
 	for what, err := range map[string]error{
@@ -131,7 +134,7 @@ func TestKeysAreDerivedFromWhoTheUserIs(t *testing.T) {
 		seen[key] = what
 	}
 	for _, name := range []string{"alice.phone", "phone", "alice"} {
-		cred, err := k.IssueService(name, 0)
+		cred, err := k.IssueService(name, auth.ServiceOptions{})
 		record("service "+name, cred, err)
 		cred, err = k.IssuePart(name)
 		record("part "+name, cred, err)

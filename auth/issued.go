@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -48,6 +49,39 @@ func (i *Issued) Add(a subjects.Address, opts DeviceOptions) {
 		life = DefaultExpiry
 	}
 	_, _ = fmt.Fprintf(&i.pending, "%d %s\n", time.Now().Add(life).Unix()+1, a.Key())
+}
+
+// AddService notes a service, whose credential lasts as long as the options say.
+func (i *Issued) AddService(name string, opts ServiceOptions) {
+	until := int64(forEver)
+	if opts.Expires > 0 {
+		until = time.Now().Add(opts.Expires).Unix() + 1
+	}
+	_, _ = fmt.Fprintf(&i.pending, "%d %s\n", until, serviceEntry(name))
+}
+
+// forEver is until when a credential is good that does not expire.
+const forEver = 1<<63 - 1
+
+// serviceEntry is a service in the file, where a device has its key. An earlier
+// version passes it over.
+func serviceEntry(name string) subjects.Key {
+	return subjects.Key(servicePrefix + subjects.Escape(name))
+}
+
+// readEntry is the revocation that would end what a line is about.
+func readEntry(entry subjects.Key) (Revocation, bool) {
+	if token, ok := strings.CutPrefix(string(entry), servicePrefix); ok {
+		name, err := subjects.Unescape(token)
+		return Revocation{Kind: RevokedService, Name: name}, err == nil
+	}
+	user, device, _ := strings.Cut(string(entry), ".")
+	u, err := subjects.Unescape(user)
+	d, errDevice := subjects.Unescape(device)
+	if err != nil || errDevice != nil || u == "" || d == "" {
+		return Revocation{}, false
+	}
+	return Revocation{Kind: RevokedDevice, Name: u + "/" + d}, true
 }
 
 // Flush writes what was noted to the disk. Credentials are to be given away only
@@ -119,7 +153,7 @@ func (k *Keystore) readIssued(wanted func(subjects.Key) bool) (map[subjects.Key]
 		end, name, _ := strings.Cut(lines.Text(), " ")
 		seconds, err := strconv.ParseInt(end, 10, 64)
 		if key := subjects.Key(name); err == nil && wanted(key) {
-			if _, err := key.Address(); err == nil {
+			if _, ok := readEntry(key); ok {
 				until[key] = max(until[key], seconds)
 			}
 		}
@@ -128,6 +162,45 @@ func (k *Keystore) readIssued(wanted func(subjects.Key) bool) (map[subjects.Key]
 		return nil, fmt.Errorf("auth: %s: %w", issuedFile, err)
 	}
 	return until, nil
+}
+
+// Holders are the devices, as USER/DEVICE, and the services for which credentials
+// were made with these keys that a revocation would end and that have not
+// expired.
+func (k *Keystore) Holders(r Revocation) (devices, services []string, err error) {
+	until, err := k.readIssued(func(subjects.Key) bool { return true })
+	if err != nil {
+		return nil, nil, err
+	}
+	now := time.Now().Unix()
+	for entry, end := range until {
+		holder, ok := readEntry(entry)
+		if !ok || end <= now || !r.covers(holder) {
+			continue
+		}
+		if holder.Kind == RevokedService {
+			services = append(services, holder.Name)
+		} else {
+			devices = append(devices, holder.Name)
+		}
+	}
+	slices.Sort(devices)
+	slices.Sort(services)
+	return devices, services, nil
+}
+
+// covers reports whether r ends what a holder has, which is a device or a
+// service.
+func (r Revocation) covers(holder Revocation) bool {
+	switch r.Kind {
+	case RevokedAll:
+		return true
+	case RevokedUser:
+		user, _, _ := strings.Cut(holder.Name, "/")
+		return holder.Kind == RevokedDevice && user == r.Name
+	case RevokedDevice, RevokedService:
+	}
+	return holder.Kind == r.Kind && holder.Name == r.Name
 }
 
 // IssuedTo are the keys of a user's devices for which credentials were made, with

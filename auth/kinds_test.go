@@ -33,7 +33,7 @@ func TestDevicesAndServicesAreNoLeafNodes(t *testing.T) {
 		t.Fatalf("%v: %s", err, answer.Data)
 	}
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(varz.Data.Leaf.Port))
-	service, err := i.keys.IssueService("billing", time.Hour)
+	service, err := i.keys.IssueService("billing", auth.ServiceOptions{Expires: time.Hour})
 	must(t, service, err)
 	part, err := i.keys.IssuePart("leaf")
 	must(t, part, err)

@@ -81,7 +81,7 @@ func (i *installation) device(t *testing.T, a subjects.Address) client {
 
 func (i *installation) service(t testing.TB) client {
 	t.Helper()
-	cred, err := i.keys.IssueService("billing", time.Hour)
+	cred, err := i.keys.IssueService("billing", auth.ServiceOptions{Expires: time.Hour})
 	return i.dial(t, must(t, cred, err), "billing")
 }
 
@@ -289,7 +289,7 @@ func TestTokensFitTheLineOfConnect(t *testing.T) {
 	}{{"a", server.MAX_CONTROL_LINE_SIZE}, {"\u65e5", 2 * server.MAX_CONTROL_LINE_SIZE}, {"<", 2 * server.MAX_CONTROL_LINE_SIZE}} {
 		i := install(t, func(o *server.Options) { o.MaxControlLine = c.line })
 		i.device(t, subjects.Address{User: subjects.UserID(long(c.unit)), Device: subjects.DeviceID(long(c.unit))})
-		cred, err := i.keys.IssueService(long(c.unit), time.Hour)
+		cred, err := i.keys.IssueService(long(c.unit), auth.ServiceOptions{Expires: time.Hour})
 		i.dial(t, must(t, cred, err), long(c.unit))
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -26,7 +27,7 @@ func TestServiceAsksAndAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, style := range []nats.Option{func(*nats.Options) error { return nil }, nats.UseOldRequestStyle()} {
-		cred, err := i.keys.IssueService("styles", time.Hour)
+		cred, err := i.keys.IssueService("styles", auth.ServiceOptions{Expires: time.Hour})
 		must(t, cred, err)
 		answer, err := i.dial(t, cred, "styles", style).Request("rccs.coordinator.sessions", nil, patience)
 		if err != nil || string(answer.Data) != "none" {

@@ -20,6 +20,7 @@ var (
 	ErrMalformed  = errors.New("not a valid user JWT")
 	ErrNotTrusted = errors.New("not issued by a trusted account")
 	ErrNotDevice  = errors.New("not a device's credential")
+	ErrNotService = errors.New("not a service's credential")
 	ErrExpired    = errors.New("the credential has expired")
 	ErrNotYet     = errors.New("the credential is not valid yet")
 	ErrRevoked    = errors.New("the credential is revoked")
@@ -111,6 +112,49 @@ func (v *Verifier) Verify(token string, now time.Time) (Identity, error) {
 	return newIdentity(claims, account.Subject)
 }
 
+// Service is what a checked token of a backend service says. All of it is signed.
+type Service struct {
+	Account  string // public key of the services' account, see [Account]
+	Name     string // as it was issued, without "service:"
+	MayIssue bool   // see [ServiceOptions]
+	Expires  time.Time
+}
+
+// VerifyService checks a bearer token as a service's, of an account of services
+// that the verifier was given. The error wraps one of the errors of this
+// package.
+func (v *Verifier) VerifyService(token string, now time.Time) (Service, error) {
+	claims, err := decode(token)
+	if err != nil {
+		return Service{}, err
+	}
+	account, err := v.issuer(claims)
+	if err != nil {
+		return Service{}, err
+	}
+	name, ok := strings.CutPrefix(claims.Name, servicePrefix)
+	switch {
+	case !ok || CheckService(name) != nil || !strings.HasSuffix(account.Name, servicesName):
+		return Service{}, ErrNotService
+	case !claims.BearerToken:
+		return Service{}, fmt.Errorf("%w: it is no bearer token", ErrSignature)
+	}
+	if err := checkTime(claims, account, now); err != nil {
+		return Service{}, err
+	}
+	if account.Revocations.IsRevoked(string(RevokedService)+"/"+name, time.Unix(claims.IssuedAt, 0)) {
+		return Service{}, ErrRevoked
+	}
+	if err := checkLimits(claims, account); err != nil {
+		return Service{}, err
+	}
+	s := Service{Account: account.Subject, Name: name, MayIssue: claims.Tags.Contains(tagMayIssue)}
+	if claims.Expires != 0 {
+		s.Expires = time.Unix(claims.Expires, 0)
+	}
+	return s, nil
+}
+
 // signatureLen is the length of an ed25519 signature in base64.
 const signatureLen = 86
 
@@ -158,6 +202,9 @@ func (v *Verifier) issuer(claims *jwt.UserClaims) (*jwt.AccountClaims, error) {
 	return account, nil
 }
 
+// notBeforeLeeway is how far the clock of who issued a credential may be ahead.
+const notBeforeLeeway = time.Minute
+
 func checkTime(claims *jwt.UserClaims, account *jwt.AccountClaims, now time.Time) error {
 	seconds := now.Unix()
 	switch {
@@ -165,7 +212,7 @@ func checkTime(claims *jwt.UserClaims, account *jwt.AccountClaims, now time.Time
 		return fmt.Errorf("%w: the account's own JWT has expired", ErrNotTrusted)
 	case claims.Expires != 0 && seconds >= claims.Expires:
 		return ErrExpired
-	case claims.NotBefore != 0 && seconds < claims.NotBefore:
+	case claims.NotBefore != 0 && seconds+int64(notBeforeLeeway.Seconds()) < claims.NotBefore:
 		return ErrNotYet
 	case account.IsClaimRevoked(claims), // or does not say when it was issued
 		revoked(account, claims.Subject, claims.Name, time.Unix(claims.IssuedAt, 0)):

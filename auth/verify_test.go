@@ -78,7 +78,7 @@ func TestClaimsThatAreNotADevicesAreRefused(t *testing.T) {
 		"expired this second":   {func(c *jwt.UserClaims) { c.Expires = now.Unix() }, auth.ErrExpired},
 		"expired long ago":      {func(c *jwt.UserClaims) { c.Expires = 1 }, auth.ErrExpired},
 		"expired before 1970":   {func(c *jwt.UserClaims) { c.Expires = -1 }, auth.ErrExpired},
-		"not yet valid":         {func(c *jwt.UserClaims) { c.NotBefore = now.Unix() + 60 }, auth.ErrNotYet},
+		"not yet valid":         {func(c *jwt.UserClaims) { c.NotBefore = now.Unix() + 62 }, auth.ErrNotYet},
 		"a type not in hex":     {func(c *jwt.UserClaims) { c.Tags.Add("rccs-type:mobile") }, auth.ErrMalformed},
 		"an empty type":         {func(c *jwt.UserClaims) { c.Tags.Add("rccs-type:") }, auth.ErrMalformed},
 		"a control character":   {func(c *jwt.UserClaims) { c.Tags.Add("rccs-type:00") }, auth.ErrMalformed},
@@ -137,7 +137,7 @@ func TestOtherRolesAreNotDevices(t *testing.T) {
 	k := open(t, t.TempDir())
 	v := verifier(t, k.Account().JWT, k.Account().Services, k.System().JWT) // even where all accounts are trusted
 	for name, make := range map[string]func(string) (auth.Credential, error){
-		"service": func(n string) (auth.Credential, error) { return k.IssueService(n, 0) },
+		"service": func(n string) (auth.Credential, error) { return k.IssueService(n, auth.ServiceOptions{}) },
 		"part":    k.IssuePart,
 		"system":  k.IssueSystem,
 	} {

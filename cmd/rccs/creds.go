@@ -96,13 +96,19 @@ func (env *environment) deviceCreds(data, name string, opts auth.DeviceOptions) 
 
 func newCredsServiceCommand(env *environment) *cobra.Command {
 	var data string
+	var opts auth.ServiceOptions
 	var expires duration
 	cmd := &cobra.Command{
 		Use:   "service NAME",
 		Short: "Make a backend service's credential",
 		Long: `Print a .creds file for a backend service: it may publish to inboxes, and do
-what else services do, with any NATS client.`,
+what else services do, with any NATS client. With --bearer print the bare JWT,
+which is enough by itself, over NATS and for the HTTP API.
+
+With --may-issue the service may make credentials and enrolment codes for
+devices, by the HTTP API: a backend that signs its users in lets them in.`,
 		Example: `  rccs creds service billing > billing.creds
+  rccs creds service web --bearer --may-issue --expires 90d > web.token
   nats --creds billing.creds pub rccs.inbox.alice.phone.normal '{"hello":"world"}'`,
 		Args: arguments(1, "NAME"),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -113,9 +119,18 @@ what else services do, with any NATS client.`,
 			if err != nil {
 				return err
 			}
-			cred, err := keys.IssueService(args[0], time.Duration(expires))
+			opts.Expires = time.Duration(expires)
+			cred, err := keys.IssueService(args[0], opts)
 			if err != nil {
 				return err
+			}
+			issued := keys.RecordIssued()
+			issued.AddService(args[0], opts)
+			if err := issued.Flush(); err != nil {
+				return err
+			}
+			if opts.Bearer {
+				return env.printf("%s\n", cred.JWT)
 			}
 			return env.printCreds(cred)
 		},
@@ -123,6 +138,8 @@ what else services do, with any NATS client.`,
 	flags := cmd.Flags()
 	flags.StringVar(&data, "data", "./data", "`directory` of the installation's keys")
 	flags.Var(&expires, "expires", "how long it lasts, such as 12h or 30d (default: for ever)")
+	flags.BoolVar(&opts.Bearer, "bearer", false, "print a token that needs no signature")
+	flags.BoolVar(&opts.MayIssue, "may-issue", false, "let it make credentials for devices, by the HTTP API")
 	return cmd
 }
 

@@ -52,7 +52,7 @@ func (env *environment) connect(f *serverFlags, name string, refused func(error)
 		if err != nil {
 			return nil, err
 		}
-		if cred, err = keys.IssueService(name, time.Hour); err != nil {
+		if cred, err = keys.IssueService(name, auth.ServiceOptions{Expires: time.Hour}); err != nil {
 			return nil, err
 		}
 	}

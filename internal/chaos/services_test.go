@@ -106,7 +106,7 @@ func (c *cluster) service(p *proc) (*nats.Conn, jetstream.JetStream) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	cred, err := keys.IssueService("billing", 0)
+	cred, err := keys.IssueService("billing", auth.ServiceOptions{})
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -128,7 +128,7 @@ func (s *single) device(a subjects.Address, opts client.Options) *client.Client 
 // service connects to NATS as a backend service that comes back at once.
 func (s *single) service() *nats.Conn {
 	s.t.Helper()
-	cred, err := s.keys().IssueService("billing", 0)
+	cred, err := s.keys().IssueService("billing", auth.ServiceOptions{})
 	if err != nil {
 		s.t.Fatal(err)
 	}

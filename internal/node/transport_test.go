@@ -181,7 +181,7 @@ func TestMutualTLSForServices(t *testing.T) {
 		fmt.Sprintf("tls { cert_file: %q, key_file: %q, ca_file: %q, verify: true }\n", cert, key, ca.File))
 	n := run(t, node.Options{ConfigPath: conf})
 	phone := connect(t, n, "alice/phone")
-	cred, err := n.Keys().IssueService("billing", time.Hour)
+	cred, err := n.Keys().IssueService("billing", auth.ServiceOptions{Expires: time.Hour})
 	check(t, err)
 	config := &tls.Config{RootCAs: ca.Pool()}
 	if nc, err := nats.Connect(n.NATSURL(), cred.Option(), nats.Secure(config), nats.NoReconnect()); err == nil {
