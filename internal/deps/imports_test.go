@@ -51,6 +51,8 @@ var may = map[string][]string{
 	"internal/audit":        {"subjects"},
 	"internal/chaos":        {}, // tests only
 	"internal/deps":         {},
+	"internal/need":         {}, // for tests
+	"deploy":                {}, // tests only, against the built program
 	// The load of 'rccs bench' shares nothing with what it measures.
 	"internal/load": {},
 	"e2e":           {}, // tests only, against the built program
@@ -118,7 +120,11 @@ var bans = []ban{
 		why: "it is for tests",
 	},
 	{
-		who: "*", but: []string{"internal/natstest"}, what: "testing",
+		who: "*", what: module + "/internal/need",
+		why: "it is for tests",
+	},
+	{
+		who: "*", but: []string{"internal/natstest", "internal/need"}, what: "testing",
 		why: "what is built must not carry the flags of tests",
 	},
 	{

@@ -1,0 +1,60 @@
+// Package need is for tests that run programs which a machine may not have,
+// such as a browser or Prometheus. A test without its program is skipped by
+// name and written down, so that `make test` can count it at its end; with
+// RCCS_REQUIRE_ALL=1, as in CI, it fails.
+package need
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// Variables of the environment.
+const (
+	// EnvRequireAll makes a missing program a failure.
+	EnvRequireAll = "RCCS_REQUIRE_ALL"
+	// EnvSkipped is the file to which skipped tests are added, a line each.
+	EnvSkipped = "RCCS_SKIPPED"
+)
+
+// Program returns the path of a program, the first of the names that is
+// installed. Where there is none it skips the test, or fails it under
+// RCCS_REQUIRE_ALL.
+func Program(tb testing.TB, names ...string) string {
+	tb.Helper()
+	for _, name := range names {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	Missing(tb, names[0]+" is not installed")
+	return ""
+}
+
+// Missing skips the test for a reason, or fails it under RCCS_REQUIRE_ALL.
+func Missing(tb testing.TB, reason string) {
+	tb.Helper()
+	if v := os.Getenv(EnvRequireAll); v != "" && v != "0" {
+		tb.Fatalf("%s, and %s is set: .ci/run installs what the tests need", reason, EnvRequireAll)
+	}
+	if file := os.Getenv(EnvSkipped); file != "" {
+		if err := note(file, tb.Name(), reason); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	tb.Skip(reason)
+}
+
+func note(file, test, reason string) error {
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(f, "%s: %s\n", test, reason)
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	return err
+}
