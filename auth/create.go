@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
+
+	"github.com/rccs-io/rccs/internal/private"
 )
 
 // The files of a keystore: seeds, and the JWTs made with them.
@@ -37,7 +39,7 @@ func ensureKeys(dir, keys string) (created bool, err error) {
 	if empty, err := isEmpty(dir); err != nil {
 		return false, err
 	} else if empty { // it was made for this, with another mode
-		if err := os.Chmod(dir, 0o700); err != nil {
+		if err := private.Close(dir); err != nil {
 			return false, err
 		}
 	}
@@ -61,7 +63,7 @@ func ensureKeys(dir, keys string) (created bool, err error) {
 
 // isEmpty says that a directory holds nothing or does not exist.
 func isEmpty(dir string) (bool, error) {
-	entries, err := os.ReadDir(dir)
+	entries, err := private.Entries(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil
 	}

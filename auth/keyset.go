@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
+
+	"github.com/rccs-io/rccs/internal/private"
 )
 
 // keySet is what the files of a keystore say.
@@ -36,7 +38,7 @@ func (s *keySet) file(name string) string { return tenantFile(s.name, name) }
 // readSet reads all files of a tenant, and of the installation, and checks that
 // each fits the others.
 func readSet(dir, tenant string) (*keySet, error) {
-	if err := checkPrivate(dir, "700"); err != nil {
+	if err := private.Check(dir); err != nil {
 		return nil, err
 	}
 	set := &keySet{name: tenant, pairs: make(map[string]nkeys.KeyPair), tokens: make(map[string]string)}
@@ -66,21 +68,9 @@ func spoilt(dir, name string, err error) error {
 		filepath.Join(dir, name), err, dir)
 }
 
-// checkPrivate refuses what other users may read or write.
-func checkPrivate(path, want string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return fmt.Errorf("%s is open to other users (mode %04o): run chmod %s %s", path, mode, want, path)
-	}
-	return nil
-}
-
 func readFile(dir, name string) ([]byte, error) {
 	path := filepath.Join(dir, name)
-	if err := checkPrivate(path, "600"); errors.Is(err, os.ErrNotExist) {
+	if err := private.Check(path); errors.Is(err, os.ErrNotExist) {
 		return nil, spoilt(dir, name, errors.New("it is missing"))
 	} else if err != nil {
 		return nil, err

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 
 	"github.com/nats-io/jwt/v2"
+
+	"github.com/rccs-io/rccs/internal/private"
 )
 
 // DefaultTenant is the name of the account that every installation has.
@@ -53,6 +55,9 @@ func OpenKeystore(dir string) (*Keystore, error) {
 	created, err := ensureKeys(dir, keys)
 	if err != nil {
 		return nil, fmt.Errorf("auth: make keys: %w", err)
+	}
+	if err := private.CheckTree(keys); err != nil {
+		return nil, fmt.Errorf("auth: %w", err)
 	}
 	k, err := load(keys, DefaultTenant)
 	if err != nil {

@@ -175,7 +175,7 @@ func TestInterruptedStartIsStartedAgain(t *testing.T) {
 func TestKeysOpenToOthersAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, name := range append([]string{"."}, files...) {
-		for _, mode := range []fs.FileMode{0o040, 0o004, 0o002} {
+		for _, mode := range []fs.FileMode{0o001, 0o004, 0o002} {
 			dir := t.TempDir()
 			open(t, dir)
 			path := filepath.Join(dir, "keys", name)

@@ -99,7 +99,7 @@ func TestServeEncrypts(t *testing.T) {
 		{map[string]string{"RCCS_JS_KEY": strings.Repeat("x", 40)}, nil, []string{"another key", "--encryption-key-file"}},
 		{map[string]string{"RCCS_JS_KEY": "short"}, nil, []string{"openssl rand"}},
 		{map[string]string{"RCCS_JS_KEY": "x"}, []string{"--encryption-key-file", key}, []string{"both given"}},
-		{nil, []string{"--encryption-key-file", open}, []string{"chmod 600 " + open}},
+		{nil, []string{"--encryption-key-file", open}, []string{"chmod o-rwx " + open}},
 		{nil, []string{"--encryption-key-file", filepath.Join(dir, "none")}, []string{"none"}},
 		{nil, []string{"--encryption-old-key-file", key}, []string{"new key"}},
 	} {
@@ -122,8 +122,8 @@ func TestServeRefusesADirectoryOpenToOthers(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	console{}.succeed(t, "creds", "service", "a", "--data", data)
-	if err := os.Chmod(data, 0o750); err != nil { //nolint:gosec // what must be refused
+	if err := os.Chmod(data, 0o755); err != nil { //nolint:gosec // what must be refused
 		t.Fatal(err)
 	}
-	console{}.run(t, "serve", "--data", data).refused(t, exitFailed, "chmod 700 "+data)
+	console{}.run(t, "serve", "--data", data).refused(t, exitFailed, "chmod o-rwx "+data)
 }

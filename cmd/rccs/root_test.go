@@ -149,7 +149,7 @@ func TestFailuresAreNotBadUsage(t *testing.T) {
 	}{
 		{[]string{"creds", "device", "a/b", "--data", file}, []string{file}},
 		{[]string{"creds", "service", "a", "--data", file}, []string{file}},
-		{[]string{"creds", "device", "a/b", "--data", open}, []string{"chmod 700"}},
+		{[]string{"creds", "device", "a/b", "--data", open}, []string{"chmod o-rwx"}},
 		{[]string{"serve", "--data", file}, []string{file}},
 		{[]string{"serve", "--data", data, "--config", file + ".conf"}, []string{file + ".conf"}},
 		{[]string{"serve", "--data", data, "--nats-listen", "nowhere"}, []string{`"nowhere"`, "HOST:PORT"}},

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/rccs-io/rccs/internal/backbone"
+	"github.com/rccs-io/rccs/internal/private"
 )
 
 // The variables that hold keys themselves, where no file can be had.
@@ -40,7 +41,7 @@ func (f *storeKey) read(env *environment) (key, old string, err error) {
 	return key, old, err
 }
 
-// secret reads a file that only its owner may read, or a variable.
+// secret reads a file that other users may not read, or a variable.
 func (env *environment) secret(flag, path, variable string) (string, error) {
 	text, inEnv := env.lookup(variable)
 	switch {
@@ -51,12 +52,8 @@ func (env *environment) secret(flag, path, variable string) (string, error) {
 	case inEnv:
 		return "", fmt.Errorf("%s and %s are both given: leave one out", flag, variable)
 	}
-	info, err := os.Stat(path)
-	if err != nil {
+	if err := private.Check(path); err != nil {
 		return "", fmt.Errorf("%s: %w", flag, err)
-	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return "", fmt.Errorf("%s: %s is open to other users (mode %04o): run chmod 600 %s", flag, path, mode, path)
 	}
 	content, err := os.ReadFile(path)
 	if err != nil {

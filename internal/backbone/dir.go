@@ -6,8 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
+
+	"github.com/rccs-io/rccs/internal/private"
 )
 
 // unfinished begins the name of a directory in which a restore makes a data
@@ -15,11 +16,12 @@ import (
 const unfinished = ".restore-"
 
 // CheckDir refuses a data directory that is open to other users, or that a
-// restore has left unfinished. One that is empty or not there is fine: it is
-// closed to others when it is used. What nats-server makes below is open to the
-// group, so this directory is what keeps others out.
+// restore has left unfinished; the error names every mistake. One that is empty
+// or not there is fine: it is closed to others when it is used. A directory that
+// belongs to another user, such as the root of a volume, cannot be closed: then
+// everything in it has to be.
 func CheckDir(dir string) error {
-	entries, err := os.ReadDir(dir)
+	entries, err := private.Entries(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
@@ -32,21 +34,34 @@ func CheckDir(dir string) error {
 				dir, filepath.Join(dir, e.Name()))
 		}
 	}
-	if len(entries) == 0 || runtime.GOOS == "windows" { // where modes say nothing
+	if len(entries) == 0 {
 		return nil
 	}
-	info, err := os.Stat(dir)
-	if err != nil {
-		return fmt.Errorf("backbone: data directory: %w", err)
-	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return fmt.Errorf("backbone: data directory %s holds keys and messages, and is open to other users (mode %04o): run chmod 700 %s",
-			dir, mode, dir)
+	if err := errors.Join(private.Check(dir), checkEntries(dir, entries)); err != nil {
+		return fmt.Errorf("backbone: data directory %s holds keys and messages: %w", dir, err)
 	}
 	return nil
 }
 
-// openDir makes the data directory, or takes one that is fit.
+// checkEntries checks what lies in the directory, and all of the keys. What
+// nats-server makes further below cannot be reached past these.
+func checkEntries(dir string, entries []fs.DirEntry) error {
+	var mistakes []error
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if e.Name() == "keys" {
+			mistakes = append(mistakes, private.CheckTree(path))
+			continue
+		}
+		if err := private.Check(path); !errors.Is(err, fs.ErrNotExist) {
+			mistakes = append(mistakes, err)
+		}
+	}
+	return errors.Join(mistakes...)
+}
+
+// openDir makes the data directory, or takes one that is fit. One that is empty
+// is closed to others, if it is ours.
 func openDir(dir string) error {
 	if err := CheckDir(dir); err != nil {
 		return err
@@ -54,9 +69,9 @@ func openDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("backbone: data directory: %w", err)
 	}
-	entries, err := os.ReadDir(dir)
+	entries, err := private.Entries(dir)
 	if err == nil && len(entries) == 0 {
-		err = os.Chmod(dir, 0o700)
+		err = private.Close(dir)
 	}
 	if err != nil {
 		return fmt.Errorf("backbone: data directory: %w", err)

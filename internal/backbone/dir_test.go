@@ -19,18 +19,58 @@ func TestDirectoryOpenToOthersIsRefused(t *testing.T) {
 	if info.Mode().Perm() != 0o700 {
 		t.Errorf("mode %s", info.Mode())
 	}
-	for _, mode := range []os.FileMode{0o755, 0o750, 0o701, 0o720} {
+	for _, mode := range []os.FileMode{0o755, 0o701, 0o702, 0o777} {
 		must(t, 0, os.Chmod(dir, mode))
 		s, err := backbone.New(tr.options(dir))
 		must(t, s, err)
 		err = s.Start(t.Context())
-		if err == nil || !strings.Contains(err.Error(), "chmod 700 "+dir) {
+		if err == nil || !strings.Contains(err.Error(), "chmod o-rwx "+dir) {
 			t.Errorf("mode %s: %v", mode, err)
 		}
 		stop(t, s)
 	}
-	must(t, 0, os.Chmod(dir, 0o700))
-	stop(t, start(t, tr.options(dir)))
+	for _, mode := range []os.FileMode{0o700, 0o750, os.ModeSetgid | 0o770} { // the last is a volume's with an fsGroup
+		must(t, 0, os.Chmod(dir, mode))
+		stop(t, start(t, tr.options(dir)))
+	}
+}
+
+func TestFreshVolumeIsClosedToOthers(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[os.FileMode]os.FileMode{
+		0o755:                 0o700,
+		os.ModeSetgid | 0o775: os.ModeSetgid | 0o770, // an fsGroup's
+	} {
+		tr, dir := newTrust(t), filepath.Join(t.TempDir(), "data")
+		must(t, 0, os.MkdirAll(filepath.Join(dir, "lost+found"), 0o700))
+		must(t, 0, os.Chmod(dir, given))
+		stop(t, start(t, tr.options(dir)))
+		info, err := os.Stat(dir)
+		must(t, info, err)
+		if got := info.Mode() &^ os.ModeDir; got != want {
+			t.Errorf("mode %s became %s, want %s", given, got, want)
+		}
+		stop(t, start(t, tr.options(dir)))
+	}
+}
+
+func TestEveryOpenEntryOfADirectoryIsNamed(t *testing.T) {
+	t.Parallel()
+	dir := private(t)
+	must(t, 0, os.MkdirAll(filepath.Join(dir, "keys"), 0o700))
+	var paths []string
+	for _, name := range []string{"nats.conf", "keys/default.nk", "keys/operator.nk"} {
+		path := filepath.Join(dir, name)
+		must(t, 0, os.WriteFile(path, nil, 0o644)) //nolint:gosec // it is what is refused
+		must(t, 0, os.Chmod(path, 0o644))          //nolint:gosec // likewise
+		paths = append(paths, path)
+	}
+	err := backbone.CheckDir(dir)
+	for _, path := range paths {
+		if err == nil || !strings.Contains(err.Error(), "chmod o-rwx "+path) {
+			t.Errorf("%s is not named: %v", path, err)
+		}
+	}
 }
 
 func TestUnfinishedRestoreIsRefused(t *testing.T) {

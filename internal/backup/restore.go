@@ -17,6 +17,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/backbone"
+	"github.com/rccs-io/rccs/internal/private"
 	"github.com/rccs-io/rccs/internal/snapshot"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -86,19 +87,16 @@ func restore(ctx context.Context, f *File, opts RestoreOptions) (err error) {
 
 // prepare makes the directory, or refuses one that holds something.
 func prepare(dir string) (made bool, err error) {
-	entries, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
+	entries, err := private.Entries(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return true, os.MkdirAll(dir, 0o700)
+	case err != nil:
+		return false, err
+	case len(entries) > 0:
+		return false, fmt.Errorf("%s is not empty (it has %s): name a new directory, or move what it holds away", dir, entries[0].Name())
 	}
-	for _, e := range entries {
-		if e.Name() != "lost+found" { // in the root of a volume
-			return false, fmt.Errorf("%s is not empty (it has %s): name a new directory, or move what it holds away", dir, e.Name())
-		}
-	}
-	if err == nil {
-		err = os.Chmod(dir, 0o700)
-	}
-	return false, err
+	return false, private.Close(dir)
 }
 
 // unpack writes the files.

@@ -23,7 +23,7 @@ var may = map[string][]string{
 	"":                   {},
 	"subjects":           {},
 	"wire":               {},
-	"auth":               {"subjects"},
+	"auth":               {"internal/private", "subjects"},
 	"client":             {"subjects", "wire"},
 	"edge":               {"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/roster", "internal/topic", "internal/wsconn", "subjects", "wire"},
 	"internal/wsconn":    {}, // one WebSocket; what the messages say is not its business
@@ -43,9 +43,10 @@ var may = map[string][]string{
 	},
 	"internal/enroll":       {"auth", "subjects", "wire"},
 	"internal/revoke":       {"auth", "internal/audit", "internal/enroll", "subjects"},
-	"internal/backbone":     {"subjects"},
+	"internal/backbone":     {"internal/private", "subjects"},
+	"internal/private":      {}, // one rule for modes of files
 	"internal/snapshot":     {"internal/direct"},
-	"internal/backup":       {"auth", "internal/backbone", "internal/direct", "internal/snapshot", "subjects"},
+	"internal/backup":       {"auth", "internal/backbone", "internal/direct", "internal/private", "internal/snapshot", "subjects"},
 	"internal/natstest":     {"internal/backbone", "subjects"},
 	"internal/localcluster": {"auth"},
 	"internal/audit":        {"subjects"},
@@ -63,7 +64,7 @@ var may = map[string][]string{
 	"bench":       {},
 	"bench/relay": {},
 	"cmd/rccs": {
-		"", "auth", "bench", "client", "edge", "internal/audit", "internal/backbone", "internal/backup", "internal/enroll", "internal/load", "internal/node", "internal/ops", "internal/revoke",
+		"", "auth", "bench", "client", "edge", "internal/audit", "internal/backbone", "internal/backup", "internal/enroll", "internal/load", "internal/node", "internal/ops", "internal/private", "internal/revoke",
 		"internal/timespec", "internal/tlsfiles", "internal/localcluster", "subjects", "wire",
 	},
 }
