@@ -99,6 +99,18 @@ func AllCursors() string { return cursorPrefix + ">" }
 // before the cursors that rely on it. It is one token, so no device's.
 const Watermark = cursorPrefix + "watermark"
 
+// Counted is where hubs store up to which sequence of the inbox stream every
+// message is counted in a cursor. It is one token, so no device's.
+const Counted = cursorPrefix + "counted"
+
+// Purged is where it is kept up to which sequences the inbox of a device was
+// purged. It has three tokens, so it is no device's cursor.
+func Purged(k Key) string { return cursorPrefix + "purged." + string(k) }
+
+// Damaged is where it is kept which sequences of a stream a server found
+// unreadable. It has three tokens, so it is no device's cursor.
+func Damaged(stream string) string { return cursorPrefix + "damaged.stream." + stream }
+
 // Cursor is where the acknowledgements of a device are kept.
 func Cursor(k Key) string { return cursorPrefix + string(k) }
 

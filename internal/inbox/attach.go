@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -66,7 +67,7 @@ func (h *Hub) retire(mb *Mailbox) {
 	if !mb.ready {
 		return
 	}
-	h.cursors.put(mb.key, c, mb.stored)
+	h.cursors.put(mb.key, c, mb.stored, mb.changedAt())
 	if len(finalizing) > 0 {
 		l := &pendingOutcomes{cursor: c, stored: mb.stored, acked: make(map[uint64]struct{}, len(finalizing))}
 		for _, seq := range finalizing {
@@ -101,7 +102,7 @@ func (h *Hub) finalized(o outcome) {
 	is := func(seq uint64) bool { return seq == o.seq }
 	l.cursor.Unacked[o.lane] = slices.DeleteFunc(slices.Clone(l.cursor.Unacked[o.lane]), is)
 	l.cursor.AckRequested = slices.DeleteFunc(slices.Clone(l.cursor.AckRequested), is)
-	h.cursors.put(o.key, l.cursor, l.stored)
+	h.cursors.put(o.key, l.cursor, l.stored, time.Now())
 	if delete(l.acked, o.seq); len(l.acked) == 0 {
 		delete(h.departed, o.key)
 	}
@@ -124,19 +125,12 @@ func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
 		return err
 	}
 	h.reach(ctx, end)
-	h.mu.Lock()
-	floor, head := h.tail.floor, h.head.Load()
-	h.mu.Unlock()
-	if top := slices.Max(c.Sent[:]); top > head {
+	if top := c.top(); top > h.head.Load() {
 		if err := h.trim(ctx, mb.key, &c); err != nil {
 			return err
 		}
 	}
-	mb.mu.Lock()
-	mb.stored = stored
-	mb.retentionLocked(&c)
-	away := mb.restoreLocked(&c, floor, head)
-	mb.mu.Unlock()
+	floor, away := h.restoreCursor(mb, &c, stored)
 	if away && !h.doubtful() {
 		if err := h.probe(ctx, mb, floor); err != nil {
 			return err
@@ -145,32 +139,38 @@ func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
 	if err := mb.fill(ctx); err != nil {
 		return err
 	}
+	return h.open(mb)
+}
+
+// restoreCursor applies the cursor. From here on the mailbox counts what is
+// stored for its device.
+func (h *Hub) restoreCursor(mb *Mailbox, c *Cursor, stored *revision) (floor uint64, away bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	head := h.head.Load()
+	h.tally.waitingLocked(mb.key, c, head)
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
-	mb.filling = false
-	if mb.ready = true; len(mb.done) > 0 || len(mb.gaps) > 0 {
-		mb.dirtyLocked()
-	}
-	mb.done = nil
-	for n := range mb.lanes {
-		l := &mb.lanes[n]
-		mb.pending += l.queued()
-		if len(mb.early) > 0 {
-			for _, m := range l.queue[l.head:] {
-				if _, acked := mb.early[m.Seq]; acked {
-					mb.pending-- // an earlier connection acknowledged it
-				}
-			}
-		}
-		if l.catchingUp {
-			mb.pending += l.left
-		}
-	}
-	if mb.pending > 0 || mb.ackPendingLocked() || len(mb.gaps) > 0 {
-		mb.opts.Wake()
-	}
+	mb.stored, mb.counting = stored, true
+	return h.tail.floor, mb.restoreLocked(c, h.tail.floor, head)
+}
+
+// open ends an attachment: the mailbox gives out what it has.
+func (h *Hub) open(mb *Mailbox) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	mb.mu.Lock()
+	defer mb.mu.Unlock()
 	if mb.closed {
 		return ErrTakenOver
+	}
+	mb.filling, mb.ready = false, true
+	delete(h.tally.devices, mb.key) // the mailbox's cursor counts it
+	mb.dirtyLocked()
+	mb.done = nil
+	mb.pending = mb.waitingLocked()
+	if mb.pending > 0 || mb.ackPendingLocked() || len(mb.gaps) > 0 {
+		mb.opts.Wake()
 	}
 	return nil
 }
@@ -188,7 +188,7 @@ func (h *Hub) trim(ctx context.Context, key subjects.Key, c *Cursor) error {
 		return err
 	}
 	for n := range c.Sent {
-		if c.Sent[n] > last {
+		if c.Sent[n] > last || c.UpTo > last {
 			h.opts.Logger.Warn("cursor is above the end of the stream, which must have lost messages",
 				"device", string(key), "lane", subjects.Lane(n).String(), "cursor", c.Sent[n], "last", last)
 			c.cut(subjects.Lane(n), last)
@@ -200,9 +200,11 @@ func (h *Hub) trim(ctx context.Context, key subjects.Key, c *Cursor) error {
 // restoreLocked applies the cursor; away says that the tail does not reach
 // back to it in some lane.
 func (mb *Mailbox) restoreLocked(c *Cursor, floor, head uint64) (away bool) {
-	mb.open = c.Open
+	mb.open, mb.seen = c.Open, c.UpTo
+	mb.restoreGapsLocked(c.Gaps)
 	for n := range mb.lanes {
 		l := &mb.lanes[n]
+		l.unread = int64(c.Waiting[n])
 		l.ackFloor = c.Sent[n]
 		l.ackPending = slices.DeleteFunc(slices.Clone(c.Unacked[n]), func(seq uint64) bool {
 			_, done := mb.done[seq]

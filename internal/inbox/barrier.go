@@ -90,6 +90,7 @@ func (h *Hub) refreshState(ctx context.Context) (last uint64, err error) {
 	info := stream.CachedInfo()
 	h.first.Store(info.State.FirstSeq)
 	h.perLane.Store(info.Config.MaxMsgsPerSubject)
+	h.maxAge.Store(int64(info.Config.MaxAge))
 	h.replicas.Store(int64(info.Config.Replicas))
 	return info.State.LastSeq, nil
 }

@@ -18,6 +18,10 @@ import (
 // the device at some time, and all of that is acknowledged but for unacked.
 // open says that a session was live when this was written: what lies above
 // sent may then have been sent as well.
+//
+// waiting and upTo make losses countable: of the messages that were ever stored
+// up to the sequence upTo, waiting[lane] are above sent[lane]. When fewer than
+// that are found, the others are gone.
 type Cursor struct {
 	Sent    [subjects.Lanes]uint64   `json:"sent"`
 	Unacked [subjects.Lanes][]uint64 `json:"unacked"`
@@ -27,6 +31,32 @@ type Cursor struct {
 	AckRequested []uint64 `json:"asked,omitempty"`
 	// Epoch is that of the session which wrote this; a later one's stands.
 	Epoch uint64 `json:"epoch,omitempty"`
+	// Waiting is how many messages above Sent were stored up to UpTo.
+	Waiting [subjects.Lanes]uint64 `json:"waiting"`
+	UpTo    uint64                 `json:"upTo,omitempty"`
+	// Gaps are what the device has to be told of, or was told without
+	// acknowledging anything since.
+	Gaps []Gap `json:"gaps,omitempty"`
+}
+
+// Advance notes that the message seq of a lane is sent, or is finalized
+// without being sent. Messages are advanced over in order.
+func (c *Cursor) Advance(lane subjects.Lane, seq uint64) {
+	if seq <= c.Sent[lane] {
+		return
+	}
+	c.Sent[lane] = seq
+	if seq <= c.UpTo && c.Waiting[lane] > 0 {
+		c.Waiting[lane]--
+	}
+}
+
+// count notes that a message was stored; messages are counted in any order,
+// before upTo is raised over them.
+func (c *Cursor) count(lane subjects.Lane, seq uint64) {
+	if seq > c.UpTo && seq > c.Sent[lane] {
+		c.Waiting[lane]++
+	}
 }
 
 // AckFloor is the sequence of a lane up to which all is acknowledged.
@@ -37,10 +67,16 @@ func (c *Cursor) AckFloor(lane subjects.Lane) uint64 {
 	return c.Sent[lane]
 }
 
+// top is the highest sequence that the cursor says anything about.
+func (c *Cursor) top() uint64 { return max(c.UpTo, slices.Max(c.Sent[:])) }
+
 // cut brings one lane back to last.
 func (c *Cursor) cut(lane subjects.Lane, last uint64) {
 	c.Sent[lane] = min(c.Sent[lane], last)
 	c.Unacked[lane] = slices.DeleteFunc(slices.Clone(c.Unacked[lane]), func(seq uint64) bool { return seq > last })
+	if c.UpTo > last { // what was counted is not there any more
+		c.UpTo, c.Waiting = last, [subjects.Lanes]uint64{}
+	}
 }
 
 // ParseCursor reads a stored cursor and refuses one that makes no sense.
@@ -58,6 +94,11 @@ func ParseCursor(data []byte) (Cursor, error) {
 			last = seq
 		}
 	}
+	for _, g := range c.Gaps {
+		if int(g.Lane) >= subjects.Lanes || g.From > g.To {
+			return Cursor{}, fmt.Errorf("inbox: cursor: gap of lane %d from %d to %d", g.Lane, g.From, g.To)
+		}
+	}
 	if !slices.IsSorted(c.AckRequested) {
 		return Cursor{}, fmt.Errorf("inbox: cursor: asked is out of order: %v", c.AckRequested)
 	}
@@ -66,44 +107,48 @@ func ParseCursor(data []byte) (Cursor, error) {
 
 // Append appends the cursor as it is stored.
 func (c *Cursor) Append(dst []byte) []byte {
-	dst = append(dst, `{"sent":[`...)
-	for lane, seq := range c.Sent {
-		if lane > 0 {
-			dst = append(dst, ',')
-		}
-		dst = strconv.AppendUint(dst, seq, 10)
-	}
-	dst = append(dst, `],"unacked":[`...)
+	dst = appendSeqs(append(dst, `{"sent":`...), c.Sent[:])
+	dst = append(dst, `,"unacked":[`...)
 	for lane, unacked := range c.Unacked {
 		if lane > 0 {
 			dst = append(dst, ',')
 		}
-		dst = append(dst, '[')
-		for i, seq := range unacked {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = strconv.AppendUint(dst, seq, 10)
-		}
-		dst = append(dst, ']')
+		dst = appendSeqs(dst, unacked)
 	}
 	dst = append(dst, ']')
 	if c.Open {
 		dst = append(dst, `,"open":true`...)
 	}
-	for i, seq := range c.AckRequested {
-		if i == 0 {
-			dst = append(dst, `,"asked":[`...)
-		} else {
-			dst = append(dst, ',')
-		}
-		dst = strconv.AppendUint(dst, seq, 10)
-	}
 	if len(c.AckRequested) > 0 {
-		dst = append(dst, ']')
+		dst = appendSeqs(append(dst, `,"asked":`...), c.AckRequested)
 	}
 	if c.Epoch > 0 {
 		dst = strconv.AppendUint(append(dst, `,"epoch":`...), c.Epoch, 10)
 	}
+	if c.Waiting != [subjects.Lanes]uint64{} {
+		dst = appendSeqs(append(dst, `,"waiting":`...), c.Waiting[:])
+	}
+	if c.UpTo > 0 {
+		dst = strconv.AppendUint(append(dst, `,"upTo":`...), c.UpTo, 10)
+	}
+	for i := range c.Gaps {
+		dst = append(dst, [2]string{`,"gaps":[`, `,`}[min(i, 1)]...)
+		dst = c.Gaps[i].append(dst)
+	}
+	if len(c.Gaps) > 0 {
+		dst = append(dst, ']')
+	}
 	return append(dst, '}')
+}
+
+// appendSeqs appends an array of numbers.
+func appendSeqs(dst []byte, seqs []uint64) []byte {
+	dst = append(dst, '[')
+	for i, seq := range seqs {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = strconv.AppendUint(dst, seq, 10)
+	}
+	return append(dst, ']')
 }

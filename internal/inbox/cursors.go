@@ -49,8 +49,9 @@ type cursorWriter struct {
 type cursorState struct {
 	cursor     Cursor
 	at         *revision
-	publishing bool // a publish is under way
-	changed    bool // cursor is newer than what flies
+	since      time.Time // of the oldest change that is not stored
+	publishing bool      // a publish is under way
+	changed    bool      // cursor is newer than what flies
 }
 
 // dirtyMailbox is one whose cursor has changed.
@@ -152,7 +153,7 @@ func (w *cursorWriter) collect(share int) int {
 		mb.mu.Lock()
 		mb.dirty = false
 		if mb.ready && !mb.closed { // else it does not know its cursor yet
-			w.put(mb.key, mb.cursorLocked(mb.open), mb.stored)
+			w.put(mb.key, mb.cursorLocked(mb.open), mb.stored, d.since)
 		}
 		mb.mu.Unlock()
 	}
@@ -162,13 +163,14 @@ func (w *cursorWriter) collect(share int) int {
 	return share
 }
 
-// put has a cursor stored soon, in the place of the one at. It does no I/O.
-func (w *cursorWriter) put(key subjects.Key, c Cursor, at *revision) {
+// put has a cursor stored soon, in the place of the one at. since is when the
+// oldest of the changes in it was made. It does no I/O.
+func (w *cursorWriter) put(key subjects.Key, c Cursor, at *revision, since time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.states[key]
 	if s == nil {
-		s = &cursorState{at: at}
+		s = &cursorState{at: at, since: since}
 		w.states[key] = s
 	}
 	s.cursor = c
@@ -329,6 +331,28 @@ func Lost(err error) bool {
 	var refused *StoreError
 	return errors.As(err, &refused) &&
 		(refused.ErrCode == int(jetstream.JSErrCodeStreamWrongLastSequence) || refused.ErrCode == inFlight)
+}
+
+// holds reports whether a device has a cursor that the store may not have yet.
+func (w *cursorWriter) holds(key subjects.Key) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.states[key] != nil
+}
+
+// storedSince reports whether all that was changed until t is stored.
+func (w *cursorWriter) storedSince(t time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.dirty) > 0 && !w.dirty[0].since.After(t) {
+		return false
+	}
+	for _, s := range w.states {
+		if !s.since.After(t) {
+			return false
+		}
+	}
+	return true
 }
 
 // stop waits until every cursor is stored.

@@ -3,6 +3,7 @@ package inbox
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -12,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -26,6 +28,21 @@ type Deadline struct {
 	ID   string    `json:"id"`
 	From string    `json:"from,omitempty"` // the sending device; empty for a service
 	Type string    `json:"type,omitempty"`
+	// Reason is why it ends then: "" for its time to live.
+	Reason string `json:"reason,omitempty"`
+}
+
+// message is the deadline as it is stored. Every hub stores it; the store keeps
+// one.
+func (d *Deadline) message(k subjects.Key) *nats.Msg {
+	body, err := json.Marshal(d)
+	if err != nil { // a time that JSON does not know: never
+		body = []byte("{}")
+	}
+	return &nats.Msg{
+		Subject: subjects.Deadline(k), Data: body,
+		Header: nats.Header{jetstream.MsgIDHeader: {"deadline/" + strconv.FormatUint(d.Seq, 10)}},
+	}
 }
 
 // noteDeadline stores an entry for a message that needs one. Every hub does
@@ -39,22 +56,117 @@ func (h *Hub) noteDeadline(m *Message) {
 	if a == nil {
 		return
 	}
-	body, err := json.Marshal(&Deadline{
+	msg := (&Deadline{
 		Seq: m.Seq, Lane: m.Lane.String(), At: time.Unix(0, at).UTC(), ID: a.id, From: a.from, Type: a.kind,
-	})
-	if err != nil {
-		return
-	}
-	msg := &nats.Msg{
-		Subject: subjects.Deadline(m.Key), Data: body,
-		Header: nats.Header{jetstream.MsgIDHeader: {"deadline/" + strconv.FormatUint(m.Seq, 10)}},
-	}
+	}).message(m.Key)
 	// The hub's lock is held, and the publisher may wait.
 	go h.opts.Publish.Publish(msg, func(_ Receipt, err error) {
 		if err != nil { // the device's own mailbox will tell, when it is back
 			h.opts.Logger.Warn("deadline not stored", "device", string(m.Key), "seq", m.Seq, "err", err)
 		}
 	})
+}
+
+// retentionOf is the deadline of a message that the stream's retention ends, for a
+// sender that asked; nil when it has one of its own, or is kept for ever.
+func (h *Hub) retentionOf(m *Message, a *ackRequester) *Deadline {
+	keep := h.maxAge.Load()
+	if keep <= 0 || m.expires() != 0 {
+		return nil
+	}
+	return &Deadline{
+		Seq: m.Seq, Lane: m.Lane.String(), At: time.Unix(0, m.Stored+keep).UTC(),
+		ID: a.id, From: a.from, Type: a.kind, Reason: wire.ReasonRetention,
+	}
+}
+
+// A sender that asked hears what becomes of a message that retention takes. For
+// a device that is away the tally sees to that; what a device that is attached
+// here has not acknowledged for a while is looked after by these.
+
+// unansweredAfter is how long a device has to acknowledge a message before its
+// retention is written down for the sender.
+const unansweredAfter = 2 * time.Second
+
+// unanswered is a message, given to a mailbox here, whose sender asked.
+type unanswered struct {
+	key  subjects.Key
+	lane subjects.Lane
+	seq  uint64
+	read time.Time
+}
+
+// storeUnanswered writes deadlines for messages that attached devices have not
+// acknowledged in time.
+func (h *Hub) storeUnanswered(ctx context.Context) error {
+	for {
+		h.mu.Lock()
+		if len(h.unanswered) == 0 || time.Since(h.unanswered[0].read) < unansweredAfter {
+			h.mu.Unlock()
+			return nil
+		}
+		one := h.unanswered[0]
+		mb := h.mailboxes[one.key]
+		h.mu.Unlock()
+		if mb == nil || mb.isOpen(one.lane, one.seq) {
+			if err := h.storeRetention(ctx, one); err != nil {
+				return err
+			}
+		}
+		h.mu.Lock()
+		if h.unanswered = h.unanswered[1:]; len(h.unanswered) == 0 {
+			h.unanswered = nil
+		}
+		h.mu.Unlock()
+	}
+}
+
+// storeRetention writes the deadline of one message, unless it is gone already.
+func (h *Hub) storeRetention(ctx context.Context, one unanswered) error {
+	got, err := h.fetch.Run(ctx, subjects.StreamInbox, one.seq, 1)
+	if err != nil || len(got) == 0 || got[0].Seq != one.seq {
+		return err
+	}
+	m, ok := newMessage(reader.Entry(got[0]))
+	if !ok {
+		return nil
+	}
+	if a := m.requester(); a != nil {
+		if d := h.retentionOf(m, a); d != nil {
+			return h.opts.Publish.wait(ctx, d.message(m.Key))
+		}
+	}
+	return nil
+}
+
+// expiredBy is the outcome of a stored deadline whose message is among those
+// that are lost.
+func expiredBy(e reader.Entry, k subjects.Key, l loss, reason string) (outcome, bool) {
+	var d Deadline
+	if json.Unmarshal(e.Data, &d) != nil || d.Lane != l.lane.String() || d.Seq < l.from || d.Seq > l.to {
+		return outcome{}, false
+	}
+	return outcome{
+		key: k, lane: l.lane, seq: d.Seq, status: wire.StatusExpired, reason: reason, at: time.Now().UnixNano(),
+		requester: &ackRequester{id: d.ID, from: d.From, kind: d.Type},
+	}, true
+}
+
+// dropDeadlines removes deadlines whose senders have been told.
+func (h *Hub) dropDeadlines(ctx context.Context, seqs []uint64) error {
+	if len(seqs) == 0 {
+		return nil
+	}
+	stream, err := h.js.Stream(ctx, subjects.StreamDeadline)
+	if err != nil {
+		return fmt.Errorf("inbox: look up stream %s: %w", subjects.StreamDeadline, err)
+	}
+	for _, seq := range seqs {
+		if err := stream.DeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+			return fmt.Errorf("inbox: drop deadline %d: %w", seq, err)
+		}
+	}
+	return nil
 }
 
 // Fate is what is to be done about a message whose time to live has ended.
@@ -103,19 +215,15 @@ func (x *Expirer) Expire(ctx context.Context, key subjects.Key, d *Deadline, onl
 		}
 	}
 	o := outcome{
-		key: key, lane: lane, seq: d.Seq, status: wire.StatusExpired, at: time.Now().UnixNano(),
+		key: key, lane: lane, seq: d.Seq, status: wire.StatusExpired, reason: d.Reason, at: time.Now().UnixNano(),
 		requester: &ackRequester{id: d.ID, from: d.From, kind: d.Type},
 	}
 	msg := o.message()
 	if msg == nil {
 		return Over, nil
 	}
-	stored := make(chan error, 1)
-	x.publish.Publish(msg, func(_ Receipt, err error) { stored <- err })
-	select {
-	case err := <-stored:
-		return Over, err
-	case <-ctx.Done():
-		return InFlight, ctx.Err()
+	if err := x.publish.wait(ctx, msg); err != nil {
+		return InFlight, err
 	}
+	return Over, nil
 }

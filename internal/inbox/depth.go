@@ -110,14 +110,7 @@ func (h *Hub) Admit(ctx context.Context, k subjects.Key, n int) error {
 func (mb *Mailbox) unacked() int {
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
-	n := mb.out
-	for i := range mb.lanes {
-		l := &mb.lanes[i]
-		if n += l.queued(); l.catchingUp {
-			n += l.left
-		}
-	}
-	return n
+	return mb.out + mb.waitingLocked()
 }
 
 // countStored asks the store how much of an inbox is unacknowledged.

@@ -99,14 +99,7 @@ func (s *Cursors) put(ctx context.Context, subject string, data []byte, revision
 	m := &nats.Msg{Subject: subject, Data: data, Header: nats.Header{
 		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(revision, 10)},
 	}}
-	stored := make(chan error, 1)
-	s.publish.Publish(m, func(_ Receipt, err error) { stored <- err })
-	var err error
-	select {
-	case err = <-stored:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	err := s.publish.wait(ctx, m)
 	if Lost(err) {
 		return ErrMoved
 	}
@@ -135,14 +128,7 @@ func (s *Cursors) Tell(ctx context.Context, m *Message, status wire.Status) erro
 	if msg == nil {
 		return nil // nobody can be told
 	}
-	stored := make(chan error, 1)
-	s.publish.Publish(msg, func(_ Receipt, err error) { stored <- err })
-	select {
-	case err := <-stored:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return s.publish.wait(ctx, msg)
 }
 
 // Expires is when the message's time to live ends; zero: never.

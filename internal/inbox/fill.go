@@ -46,7 +46,8 @@ func (mb *Mailbox) refill(ctx context.Context) {
 	mb.opts.Wake()
 }
 
-// fill reads, highest lane first, until each lane is live or its queue full.
+// fill reads, highest lane first, until each lane is live or its queue full, and
+// finds out why what is gone is gone.
 func (mb *Mailbox) fill(ctx context.Context) error {
 	for n := subjects.Lanes - 1; n >= 0; n-- {
 		for {
@@ -59,7 +60,7 @@ func (mb *Mailbox) fill(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+	return mb.explain(ctx)
 }
 
 // fillStep joins the lane to the live flow if the tail reaches back to its
@@ -73,7 +74,7 @@ func (mb *Mailbox) fillStep(ctx context.Context, n subjects.Lane) (again bool, e
 	defer end()
 	if !whole {
 		upTo = floor
-		if msgs, left, err = mb.hub.messages(ctx, subjects.Inbox(mb.key, n), pos+1); err != nil {
+		if msgs, left, err = mb.read(ctx, n, pos); err != nil {
 			return false, err
 		}
 		whole = left > 0
@@ -89,26 +90,62 @@ func (mb *Mailbox) fillStep(ctx context.Context, n subjects.Lane) (again bool, e
 	if mb.closed {
 		return false, nil
 	}
-	if !l.storeRead {
-		l.storeRead = true
-		if len(msgs) > 0 && mb.hub.fullLane(len(msgs)+left) {
-			mb.overflowedLocked(n, msgs[0].Seq)
+	for _, m := range msgs {
+		// The lane is catching up, so nobody else moved it. What is in the tail
+		// comes from there.
+		if m.Seq >= upTo {
+			break
 		}
-	}
-	for i, m := range msgs {
-		// The lane is catching up, so nobody else moved it.
-		if l.left = left + len(msgs) - i; !l.room() {
+		if !l.room() {
 			return false, nil
 		}
 		mb.noteLocked(m)
-		l.push(m)
+		l.pushRead(m)
 	}
-	if l.left = left; left == 0 && whole {
+	if left == 0 && whole {
 		// Nothing between here and the tail, or the end of a sweep. What is
 		// newer is not believed: a replica that lags does not know it yet.
 		l.readPos = max(l.readPos, upTo-1)
 	}
 	return l.room(), nil
+}
+
+// read reads a batch of a lane from behind pos; left is about how many more the
+// store has. When it has fewer than were counted, they are gone, which is noted
+// before those behind them are queued.
+func (mb *Mailbox) read(ctx context.Context, n subjects.Lane, pos uint64) (msgs []*Message, left int, err error) {
+	counted := mb.unread(n)
+	msgs, left, err = mb.hub.messages(ctx, subjects.Inbox(mb.key, n), pos+1)
+	if err != nil || int64(len(msgs)+left) >= counted {
+		return msgs, left, err
+	}
+	if mb.hub.replicas.Load() > 1 {
+		if msgs, left, err = mb.hub.readCopies(ctx, mb.key, n, pos, counted, msgs, left); err != nil {
+			return nil, 0, err
+		}
+	}
+	mb.mu.Lock()
+	defer mb.mu.Unlock()
+	l := &mb.lanes[n]
+	lost := counted - int64(len(msgs)+left)
+	if mb.closed || lost <= 0 || l.readPos != pos || pos < l.ackFloor {
+		return msgs, left, nil
+	}
+	to := mb.seen
+	if len(msgs) > 0 {
+		to = msgs[0].Seq - 1
+	}
+	l.fillFrom = max(l.fillFrom, pos)
+	mb.lostLocked(n, max(to, pos+1), uint64(lost))
+	l.unread -= lost
+	return msgs, left, nil
+}
+
+// unread is how many messages of a lane were counted and are not queued.
+func (mb *Mailbox) unread(n subjects.Lane) int64 {
+	mb.mu.Lock()
+	defer mb.mu.Unlock()
+	return mb.lanes[n].unread
 }
 
 // trustAfter is how long after the hub's start replicas are believed that say
@@ -167,14 +204,14 @@ func (mb *Mailbox) join(n subjects.Lane) (pos, floor uint64, more bool) {
 	}
 	h.scratch = h.tail.after(h.scratch[:0], mb.key, n, l.readPos)
 	defer clear(h.scratch)
-	for i, m := range h.scratch {
-		if l.left = len(h.scratch) - i; !l.room() {
+	for _, m := range h.scratch {
+		if !l.room() {
 			return 0, 0, false
 		}
 		mb.noteLocked(m)
-		l.push(m)
+		l.pushRead(m)
 	}
-	l.catchingUp = false
+	mb.caughtUpLocked(n)
 	return 0, 0, false
 }
 

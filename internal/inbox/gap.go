@@ -2,23 +2,118 @@ package inbox
 
 import (
 	"context"
+	"encoding/json"
+	"strconv"
 	"time"
 
+	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
 
 // A device hears of what it had not acknowledged and what is gone from the
-// store: because it was too old, or too much came after it, or an operator
-// purged it. What it was sent before is listed in its cursor, so that the count
-// is exact. Of what it was never sent nobody has kept a list: when the store's
-// first message is behind the end of what the device has, or its lane is full,
-// what was between may have held messages for it, and the count is not known.
+// store. What it was sent before is listed in its cursor. What it was never
+// sent is counted there ([Cursor.Waiting]): a lane that has caught up and found
+// fewer has lost the difference.
+//
+// A gap stays in the cursor until the device acknowledges something that it was
+// sent after it, so a device that goes before is told again.
+
+// Gap is what a device is told of messages that are gone, as it is stored.
+type Gap struct {
+	Lane    subjects.Lane `json:"lane"`
+	From    uint64        `json:"from"`
+	To      uint64        `json:"to"`
+	Count   uint64        `json:"count,omitempty"`
+	AtLeast uint64        `json:"atLeast,omitempty"`
+	Reason  string        `json:"reason,omitempty"`
+}
+
+// Wire is the gap as the device is told it.
+func (g *Gap) Wire() wire.Gap {
+	return wire.Gap{Lane: g.Lane.String(), From: g.From, To: g.To, Count: g.Count, AtLeast: g.AtLeast, Reason: g.Reason}
+}
+
+func (g *Gap) append(dst []byte) []byte {
+	dst = strconv.AppendUint(append(dst, `{"lane":`...), uint64(g.Lane), 10)
+	dst = strconv.AppendUint(append(dst, `,"from":`...), g.From, 10)
+	dst = strconv.AppendUint(append(dst, `,"to":`...), g.To, 10)
+	if g.Count > 0 {
+		dst = strconv.AppendUint(append(dst, `,"count":`...), g.Count, 10)
+	}
+	if g.AtLeast > 0 {
+		dst = strconv.AppendUint(append(dst, `,"atLeast":`...), g.AtLeast, 10)
+	}
+	if g.Reason != "" {
+		dst = wire.AppendString(append(dst, `,"reason":`...), g.Reason)
+	}
+	return append(dst, '}')
+}
+
+// toldGap is a gap of a mailbox.
+type toldGap struct {
+	Gap
+	told  bool
+	order uint64 // what had been sent before it
+}
+
+// maxGaps bounds the gaps that a cursor holds. Past it those of one lane and
+// reason are told as one.
+const maxGaps = 32
+
+// AddGap adds a gap to those the device has to be told of.
+func (c *Cursor) AddGap(g Gap) { c.Gaps = addGap(c.Gaps, g) }
+
+// addGap adds a gap; the first of the list that continues it, or any of its
+// kind when there are too many, takes it in.
+func addGap(gaps []Gap, g Gap) []Gap {
+	for i := range gaps {
+		have := &gaps[i]
+		if have.Lane != g.Lane || have.Reason != g.Reason || have.To+1 != g.From && len(gaps) < maxGaps {
+			continue
+		}
+		have.From, have.To = min(have.From, g.From), max(have.To, g.To)
+		have.Count += g.Count
+		have.AtLeast += g.AtLeast
+		return gaps
+	}
+	return append(gaps, g)
+}
+
+// restoreGapsLocked has the device told again what it has not confirmed.
+func (mb *Mailbox) restoreGapsLocked(gaps []Gap) {
+	for _, g := range gaps {
+		mb.gaps = append(mb.gaps, toldGap{Gap: g})
+	}
+}
+
+// storedGapsLocked are the gaps as the cursor holds them.
+func (mb *Mailbox) storedGapsLocked() []Gap {
+	var gaps []Gap
+	for _, g := range mb.gaps {
+		gaps = addGap(gaps, g.Gap)
+	}
+	return gaps
+}
 
 // gapLocked notes that messages of a lane are gone.
-func (mb *Mailbox) gapLocked(n subjects.Lane, from, to, count uint64) {
-	mb.gaps = append(mb.gaps, wire.Gap{Lane: n.String(), From: from, To: to, Count: count})
+func (mb *Mailbox) gapLocked(g Gap) {
+	mb.gaps = append(mb.gaps, toldGap{Gap: g, order: mb.sends})
 	mb.dirtyLocked()
+}
+
+// confirmGapsLocked drops the gaps that the device was told before it was sent
+// what it acknowledges now.
+func (mb *Mailbox) confirmGapsLocked(order uint64) {
+	left := mb.gaps[:0]
+	for _, g := range mb.gaps {
+		if !g.told || order <= g.order {
+			left = append(left, g)
+		}
+	}
+	if mb.gaps = left; len(left) == 0 {
+		mb.gaps = nil
+	}
 }
 
 // Gaps takes what the device is to be told of messages that are gone. They
@@ -26,12 +121,18 @@ func (mb *Mailbox) gapLocked(n subjects.Lane, from, to, count uint64) {
 func (mb *Mailbox) Gaps() []wire.Gap {
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
-	gaps := mb.gaps
-	mb.gaps = nil
+	var gaps []wire.Gap
+	for i := range mb.gaps {
+		if g := &mb.gaps[i]; !g.told {
+			g.told = true
+			gaps = append(gaps, g.Wire())
+		}
+	}
 	return gaps
 }
 
-// ackPendingLocked reports whether an earlier connection left something unacknowledged.
+// ackPendingLocked reports whether an earlier connection left something
+// unacknowledged.
 func (mb *Mailbox) ackPendingLocked() bool {
 	for n := range mb.lanes {
 		if len(mb.lanes[n].ackPending) > 0 {
@@ -41,11 +142,19 @@ func (mb *Mailbox) ackPendingLocked() bool {
 	return false
 }
 
+// loss is messages of a lane that are gone, before it is known why.
+type loss struct {
+	lane     subjects.Lane
+	from, to uint64
+	count    uint64
+}
+
 // missedLocked looks for messages that earlier connections were sent, that were
-// not acknowledged, and that the store should have had before seq.
-func (mb *Mailbox) missedLocked(n subjects.Lane, seq uint64) {
+// not acknowledged, and that the store should have had before seq. It reports
+// whether there are any.
+func (mb *Mailbox) missedLocked(n subjects.Lane, seq uint64) bool {
 	l := &mb.lanes[n]
-	var from, to, count uint64
+	gone := loss{lane: n}
 	for _, pending := range l.ackPending {
 		if pending >= seq {
 			break
@@ -54,50 +163,128 @@ func (mb *Mailbox) missedLocked(n subjects.Lane, seq uint64) {
 			delete(mb.early, pending)
 			continue
 		}
-		if count == 0 {
-			from = pending
+		if gone.count == 0 {
+			gone.from = pending
 		}
-		to = pending
-		count++
+		gone.to = pending
+		gone.count++
 	}
-	if count > 0 {
-		mb.gapLocked(n, from, to, count)
+	if gone.count > 0 {
+		mb.lost = append(mb.lost, gone)
+		mb.fillLocked()
 	}
 	if seq > 0 {
 		l.forgetPending(seq - 1)
 	}
+	return gone.count > 0
 }
 
-// retention looks for what the device was never sent and the store does not
-// have any more.
-func (mb *Mailbox) retentionLocked(c *Cursor) {
-	first := mb.hub.first.Load()
-	for n, seq := range c.Sent {
-		if seq > 0 && seq+1 < first {
-			mb.gapLocked(subjects.Lane(n), seq+1, first-1, 0)
+// caughtUpLocked is called when all that is stored of a lane is queued. What
+// was counted and not found is gone.
+func (mb *Mailbox) caughtUpLocked(n subjects.Lane) {
+	l := &mb.lanes[n]
+	l.catchingUp = false
+	if l.unread > 0 {
+		mb.lostLocked(n, max(l.readPos, mb.hub.head.Load()), uint64(l.unread))
+	}
+	l.unread = 0
+}
+
+// lostLocked notes that messages of a lane are gone which the device was never
+// sent, between where the lane began to catch up and to.
+func (mb *Mailbox) lostLocked(n subjects.Lane, to, count uint64) {
+	l := &mb.lanes[n]
+	from := min(max(l.fillFrom, l.ackFloor)+1, to)
+	mb.lost = append(mb.lost, loss{lane: n, from: from, to: to, count: count})
+}
+
+// explain finds out why messages are gone, tells their senders, and has the
+// device told.
+func (mb *Mailbox) explain(ctx context.Context) error {
+	for {
+		mb.mu.Lock()
+		if len(mb.lost) == 0 || mb.closed {
+			mb.mu.Unlock()
+			return nil
+		}
+		l := mb.lost[0]
+		mb.mu.Unlock()
+		reason, err := mb.hub.whyLost(ctx, mb.key, l)
+		if err != nil {
+			return err
+		}
+		if err := mb.hub.tellLost(ctx, mb.key, l, reason); err != nil {
+			return err
+		}
+		mb.mu.Lock()
+		if !mb.closed {
+			mb.lost = mb.lost[1:]
+			mb.gapLocked(Gap{Lane: l.lane, From: l.from, To: l.to, Count: l.count, Reason: reason})
+		}
+		mb.mu.Unlock()
+	}
+}
+
+// whyLost is the reason that a gap gives.
+func (h *Hub) whyLost(ctx context.Context, k subjects.Key, l loss) (string, error) {
+	found, err := h.cursors.last.Get(ctx, []string{subjects.Purged(k), subjects.Damaged(subjects.StreamInbox)})
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case found[0] != nil && parsePurged(found[0].Data)[l.lane] >= l.from:
+		return wire.ReasonPurged, nil
+	case found[1] != nil && parseDamaged(found[1].Data).touches(l.from, l.to):
+		return wire.ReasonDamaged, nil
+	}
+	if _, err := h.refreshState(ctx); err != nil {
+		return "", err
+	}
+	if l.from < h.first.Load() {
+		return wire.ReasonRetention, nil
+	}
+	if bound := h.perLane.Load(); bound > 0 {
+		msgs, left, err := h.fetch.Next(ctx, subjects.StreamInbox, subjects.Inbox(k, l.lane), 1, 1, laneBytes)
+		if err != nil {
+			return "", err
+		}
+		if int64(len(msgs)+left) >= bound {
+			return wire.ReasonRetention, nil
 		}
 	}
+	return wire.ReasonPurged, nil
 }
 
-// fullLane reports whether the store keeps no more of a lane than n messages, so
-// that older ones may have made room for newer.
-func (h *Hub) fullLane(n int) bool {
-	bound := h.perLane.Load()
-	return bound > 0 && int64(n) >= bound
-}
-
-// overflowedLocked notes what the device was never sent and a full lane does not
-// hold any more. first is the first message that it holds.
-func (mb *Mailbox) overflowedLocked(n subjects.Lane, first uint64) {
-	from := max(mb.lanes[n].ackFloor+1, mb.hub.first.Load())
-	if from < first {
-		mb.gapLocked(n, from, first-1, 0)
+// tellLost tells the senders that asked what became of messages that are gone.
+// Who they are is in the deadlines, which outlive the messages.
+func (h *Hub) tellLost(ctx context.Context, k subjects.Key, l loss, reason string) error {
+	writes := newAwaited()
+	var over []uint64
+	for from := uint64(1); ; {
+		got, left, err := h.fetch.Next(ctx, subjects.StreamDeadline, subjects.Deadline(k), from, laneMessages, laneBytes)
+		if err != nil {
+			return err
+		}
+		for _, s := range got {
+			from = s.Seq + 1
+			o, ok := expiredBy(reader.Entry(s), k, l, reason)
+			if !ok {
+				continue
+			}
+			over = append(over, s.Seq)
+			if msg := o.message(); msg != nil {
+				h.opts.Publish.Publish(msg, writes.add())
+			}
+		}
+		if left == 0 || len(got) == 0 {
+			break
+		}
 	}
+	if err := writes.wait(ctx); err != nil {
+		return err
+	}
+	return h.dropDeadlines(ctx, over)
 }
-
-// refreshEvery is how often the stream is asked where it begins, for devices that
-// are attached. Who attaches asks anew.
-const refreshEvery = time.Minute
 
 // watchStream keeps track of where the stream begins, until the hub stops.
 func (h *Hub) watchStream() {
@@ -116,4 +303,33 @@ func (h *Hub) watchStream() {
 			h.opts.Logger.Warn("the stream does not say where it begins", "err", err)
 		}
 	}
+}
+
+// refreshEvery is how often the stream is asked where it begins, for devices
+// that are attached. Who attaches asks anew.
+const refreshEvery = time.Minute
+
+// damaged is what is stored under [subjects.Damaged]: the sequences, first and
+// last, that a server found unreadable before it opened the stream.
+type damaged struct {
+	Ranges [][2]uint64 `json:"ranges"`
+}
+
+// parseDamaged reads what is stored; what cannot be read names no sequence.
+func parseDamaged(data []byte) damaged {
+	var d damaged
+	if json.Unmarshal(data, &d) != nil {
+		return damaged{}
+	}
+	return d
+}
+
+// touches reports whether any of the sequences is damaged.
+func (d damaged) touches(from, to uint64) bool {
+	for _, r := range d.Ranges {
+		if r[0] <= to && from <= r[1] {
+			return true
+		}
+	}
+	return false
 }

@@ -51,24 +51,34 @@ func TestGapTellsWhatWasSentAndIsGone(t *testing.T) {
 		if !last {
 			expect(t, d.receive(2), "4r 5r")
 		}
-		want := wire.Gap{Lane: "high", From: gone[0].Seq, To: gone[len(gone)-1].Seq, Count: uint64(len(gone))}
+		want := wire.Gap{
+			Lane: "high", From: gone[0].Seq, To: gone[len(gone)-1].Seq, Count: uint64(len(gone)), Reason: wire.ReasonPurged,
+		}
 		if gaps := s.gaps(d); len(gaps) != 1 || gaps[0] != want {
 			t.Errorf("told %+v, want %+v", gaps, want)
 		}
-		if !last {
-			ack(d, got[4:])
+		d.mailbox.Detach()
+		d = s.attach(phone, 100) // it is told until it acknowledges what it was sent after
+		if gaps := s.gaps(d); len(gaps) != 1 || gaps[0] != want {
+			t.Errorf("told %+v the second time, want %+v", gaps, want)
+		}
+		s.put(phone, subjects.High, 6, 1)
+		if last {
+			ack(d, d.receive(1))
+		} else {
+			ack(d, d.receive(3))
 		}
 		d.mailbox.Detach()
-		d = s.attach(phone, 100) // told once
+		d = s.attach(phone, 100)
 		s.none(d)
 		if gaps := d.mailbox.Gaps(); len(gaps) > 0 {
-			t.Errorf("told again: %+v", gaps)
+			t.Errorf("told again after an acknowledgement: %+v", gaps)
 		}
 	}
 }
 
 // Of messages that a device was never sent, and that retention took, it is told
-// where they may have been.
+// how many there were, in the lane that they were in and in no other.
 func TestGapTellsWhatRetentionTook(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, nil)
@@ -78,25 +88,103 @@ func TestGapTellsWhatRetentionTook(t *testing.T) {
 	ack(d, got)
 	d.mailbox.Detach()
 	s.put(phone, subjects.Normal, 1, 5)
-	stream, err := s.js.Stream(t.Context(), subjects.StreamInbox)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := stream.Purge(t.Context(), jetstream.WithPurgeSequence(got[0].Seq+4)); err != nil {
-		t.Fatal(err)
-	}
-	s.stop()
-	s.start(nil)
+	s.purgeBelow(got[0].Seq + 4)
+	s.restart()
 	d = s.attach(phone, 100)
 	expect(t, d.receive(2), "4 5")
-	gaps := s.gaps(d)
-	if len(gaps) != subjects.Lanes {
-		t.Errorf("told %+v, want a word on each lane", gaps)
+	want := wire.Gap{Lane: "normal", From: got[0].Seq + 1, To: got[0].Seq + 3, Count: 3, Reason: wire.ReasonRetention}
+	if gaps := s.gaps(d); len(gaps) != 1 || gaps[0] != want {
+		t.Errorf("told %+v, want %+v", gaps, want)
 	}
-	for _, g := range gaps { // which lane it was nobody knows
-		if g.From != got[0].Seq+1 || g.To != got[0].Seq+3 || g.Count != 0 {
+}
+
+// purgeBelow has the stream begin at seq, as retention does.
+func (s *system) purgeBelow(seq uint64) {
+	s.t.Helper()
+	stream, err := s.js.Stream(s.t.Context(), subjects.StreamInbox)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := stream.Purge(s.t.Context(), jetstream.WithPurgeSequence(seq)); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// restart gives the system a new hub, which has nothing in memory.
+func (s *system) restart() {
+	s.t.Helper()
+	s.stop()
+	s.start(nil)
+}
+
+// A device that registered and was never sent anything is told like any other.
+func TestADeviceThatNeverHadAMessageIsToldWhatRetentionTook(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	s.put(phone, subjects.Normal, 0, 2)
+	s.caughtUp()
+	s.purgeBelow(3)
+	s.restart()
+	s.put(phone, subjects.Normal, 2, 1)
+	d := s.attach(phone, 100)
+	expect(t, d.receive(1), "2")
+	want := wire.Gap{Lane: "normal", From: 1, To: 2, Count: 2, Reason: wire.ReasonRetention}
+	if gaps := s.gaps(d); len(gaps) != 1 || gaps[0] != want {
+		t.Errorf("told %+v, want %+v", gaps, want)
+	}
+}
+
+// Retention that passes the cursor of a device which has acknowledged all that
+// it was sent takes nothing from it.
+func TestNoGapIsToldWhereNothingWasLost(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	s.put(phone, subjects.Normal, 0, 3)
+	d := s.attach(phone, 100)
+	ack(d, d.receive(3))
+	d.mailbox.Detach()
+	other := subjects.Address{User: "bob", Device: "tab"}.Key()
+	s.put(other, subjects.High, 3, 20)
+	s.caughtUp()
+	s.purgeBelow(20)
+	s.restart()
+	d = s.attach(phone, 100)
+	s.put(phone, subjects.Normal, 23, 1)
+	expect(t, d.receive(1), "23")
+	if gaps := d.mailbox.Gaps(); len(gaps) > 0 {
+		t.Errorf("told %+v", gaps)
+	}
+	d = s.attach(other, 100)
+	d.receive(4)
+	want := wire.Gap{Lane: "high", From: 1, To: 19, Count: 16, Reason: wire.ReasonRetention}
+	if gaps := s.gaps(d); len(gaps) != 1 || gaps[0] != want {
+		t.Errorf("the other was told %+v, want %+v", gaps, want)
+	}
+}
+
+// What a hub that was killed had not stored yet is counted by the next one.
+func TestWhatAKilledHubHadNotCountedIsCounted(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	s.put(phone, subjects.Low, 0, 3)
+	s.restart() // counted, and the mark is stored
+	s.put(phone, subjects.Low, 3, 4)
+	s.put(phone, subjects.High, 7, 2)
+	s.abandon()
+	s.start(nil)
+	s.purgeBelow(9)
+	s.restart()
+	d := s.attach(phone, 100)
+	expect(t, d.receive(1), "8")
+	gaps := s.gaps(d)
+	want := map[string]uint64{"low": 7, "high": 1}
+	for _, g := range gaps {
+		if g.Count != want[g.Lane] || g.Reason != wire.ReasonRetention {
 			t.Errorf("told %+v", g)
 		}
+	}
+	if len(gaps) != len(want) {
+		t.Errorf("told %+v", gaps)
 	}
 }
 
@@ -126,7 +214,7 @@ func TestGapTellsWhatAFullLaneLost(t *testing.T) {
 	s.start(nil)
 	d = s.attach(phone, 100)
 	expect(t, d.receive(7), "3 4 5 6 7 8 9")
-	want := wire.Gap{Lane: "normal", From: got[0].Seq + 1, To: got[0].Seq + 2}
+	want := wire.Gap{Lane: "normal", From: got[0].Seq + 1, To: got[0].Seq + 2, Count: 2, Reason: wire.ReasonRetention}
 	if gaps := s.gaps(d); len(gaps) != 1 || gaps[0] != want {
 		t.Errorf("told %+v, want %+v", gaps, want)
 	}

@@ -58,6 +58,11 @@ func newSystemOn(t *testing.T, env *natstest.Env, tune func(*inbox.Options)) *sy
 	}); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := s.js.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: subjects.StreamDeadline, Subjects: []string{subjects.AllDeadlines()}, AllowDirect: true, Duplicates: 2 * time.Minute,
+	}); err != nil {
+		t.Fatal(err)
+	}
 	s.start(tune)
 	return s
 }
@@ -118,6 +123,15 @@ func (s *system) stop() {
 		s.t.Fatal(err)
 	}
 	s.pub.Stop()
+}
+
+// abandon leaves the hub as a kill does: nothing more is stored.
+func (s *system) abandon() {
+	s.t.Helper()
+	s.pub.Stop()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_ = s.hub.Stop(ctx)
 }
 
 var phone = subjects.Address{User: "alice", Device: "phone"}.Key()

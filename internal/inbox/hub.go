@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -87,6 +88,7 @@ type Hub struct {
 	// how many messages it keeps of one subject; 0 or less: all.
 	first    atomic.Uint64
 	perLane  atomic.Int64
+	maxAge   atomic.Int64 // how long the stream keeps a message, in nanoseconds; 0: for ever
 	replicas atomic.Int64 // of the stream
 	started  time.Time
 	js       jetstream.JetStream // on Options.Fetch
@@ -104,11 +106,15 @@ type Hub struct {
 	// outcomes of it are not stored.
 	departed map[subjects.Key]*pendingOutcomes
 	depths   map[subjects.Key]*depth
-	tail     *tail
-	scratch  []*Message
-	wakes    wakes
-	waits    headWaits
-	stopped  bool
+	tally    tally
+	// unanswered are the messages given to mailboxes here whose senders asked,
+	// the oldest first, for a while.
+	unanswered []unanswered
+	tail       *tail
+	scratch    []*Message
+	wakes      wakes
+	waits      headWaits
+	stopped    bool
 }
 
 // New makes a hub; nothing runs until Start.
@@ -119,7 +125,7 @@ func New(opts Options) (*Hub, error) {
 	h := &Hub{
 		opts:      opts,
 		mailboxes: make(map[subjects.Key]*Mailbox), departed: make(map[subjects.Key]*pendingOutcomes), depths: make(map[subjects.Key]*depth),
-		tail: newTail(opts.TailMessages, opts.TailBytes),
+		tail: newTail(opts.TailMessages, opts.TailBytes), tally: newTally(),
 	}
 	r, err := reader.New(reader.Options{
 		Conn: opts.Read, Stream: subjects.StreamInbox, Handle: h.handle, Drained: h.drained,
@@ -159,12 +165,7 @@ func (h *Hub) Start(ctx context.Context) error {
 		h.head.Store(h.reader.Last())
 	}
 	h.mu.Unlock()
-	if err := h.checkRewind(ctx); err != nil {
-		_ = h.reader.Stop(context.WithoutCancel(ctx))
-		h.fetch.Stop()
-		return err
-	}
-	if _, err := h.refreshState(ctx); err != nil {
+	if err := h.prepare(ctx); err != nil {
 		_ = h.reader.Stop(context.WithoutCancel(ctx))
 		h.fetch.Stop()
 		return err
@@ -172,7 +173,29 @@ func (h *Hub) Start(ctx context.Context) error {
 	h.cursors.start()
 	h.outcomes.start()
 	h.wg.Go(h.watchStream)
+	go h.runTally()
 	return nil
+}
+
+// prepare brings what is stored about the stream in line with it.
+func (h *Hub) prepare(ctx context.Context) error {
+	found, err := h.cursors.last.Get(ctx, []string{subjects.Watermark, subjects.Counted})
+	if err != nil {
+		return err
+	}
+	if err := h.checkRewind(ctx, found[0]); err != nil {
+		return err
+	}
+	if _, err := h.refreshState(ctx); err != nil {
+		return err
+	}
+	var mark counted
+	if found[1] != nil {
+		if err := json.Unmarshal(found[1].Data, &mark); err != nil {
+			return fmt.Errorf("inbox: stored counted mark: %w", err)
+		}
+	}
+	return h.countMissed(ctx, mark.UpTo)
 }
 
 // Stop detaches every mailbox, stores all cursors and ends the reading.
@@ -197,6 +220,7 @@ func (h *Hub) Stop(ctx context.Context) error {
 	h.wg.Wait()
 	h.outcomes.stop(ctx)
 	err := h.cursors.stop(ctx)
+	err = errors.Join(err, h.stopTally(ctx))
 	h.fills.stop()
 	err = errors.Join(err, h.reader.Stop(ctx))
 	h.fetch.Stop()
@@ -255,11 +279,29 @@ func (h *Hub) handle(e reader.Entry) {
 		h.tail.add(m)
 		h.noteDeadline(m)
 		h.countLocked(m)
-		if mb := h.mailboxes[m.Key]; mb != nil && mb.deliver(m) {
-			h.wakes.add(mb, m.Lane)
-		}
+		h.handOutLocked(m)
 	}
 	h.head.Store(e.Seq)
 	h.waits.wake(e.Seq)
 	h.wakes.handed()
+}
+
+// handOutLocked gives a message to the mailbox of its device. Without one that
+// counts it, the tally does.
+func (h *Hub) handOutLocked(m *Message) {
+	mb := h.mailboxes[m.Key]
+	if mb == nil {
+		h.tallyLocked(m)
+		return
+	}
+	wake, counted := mb.deliver(m)
+	if wake {
+		h.wakes.add(mb, m.Lane)
+	}
+	switch {
+	case !counted:
+		h.tallyLocked(m)
+	case m.header(subjects.HeaderAck) == "true" && m.header(subjects.HeaderTTL) == "":
+		h.unanswered = append(h.unanswered, unanswered{m.Key, m.Lane, m.Seq, time.Now()})
+	}
 }

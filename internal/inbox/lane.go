@@ -39,11 +39,17 @@ type lane struct {
 	// redeliverUpTo: what is at or below it may have been sent before.
 	redeliverUpTo uint64
 	// catchingUp: the store may hold messages above readPos that are not
-	// queued; left is about how many, when a batch was read last.
+	// queued.
 	catchingUp bool
-	left       int
-	// storeRead: the store was read once, from where the device stood.
-	storeRead bool
+	// unread is how many messages above readPos and ackFloor were ever stored
+	// and are not queued. When the lane has caught up, those that are left are
+	// gone.
+	unread int64
+	// fillFrom is where the lane stood when it began to catch up.
+	fillFrom uint64
+	// purgedUpTo: what is at or below it was purged, and is not queued any
+	// more.
+	purgedUpTo uint64
 }
 
 // sent is a message on its way to the device.
@@ -54,6 +60,8 @@ type sent struct {
 	// finalizing: the outcome is being stored, and then the message is
 	// finalized.
 	finalizing bool
+	// order counts what this connection was sent.
+	order uint64
 }
 
 func (l *lane) queued() int { return len(l.queue) - l.head }
@@ -80,6 +88,19 @@ func (l *lane) push(m *Message) {
 	}
 	l.queue = append(l.queue, m)
 	l.bytes += m.cost()
+}
+
+// pushRead queues a message that was read from the store or the tail. What was
+// purged meanwhile is not queued.
+func (l *lane) pushRead(m *Message) {
+	if m.Seq <= l.purgedUpTo {
+		l.readPos = m.Seq
+		return
+	}
+	if m.Seq > l.ackFloor {
+		l.unread--
+	}
+	l.push(m)
 }
 
 func (l *lane) pop() *Message {
@@ -140,6 +161,16 @@ func (l *lane) isAckPending(seq uint64) bool {
 	return ok
 }
 
+// queuedAbove is how many messages with a sequence above seq are queued.
+func (l *lane) queuedAbove(seq uint64) uint64 {
+	queue := l.queue[l.head:]
+	if len(queue) == 0 || queue[0].Seq > seq {
+		return uint64(len(queue))
+	}
+	i, _ := slices.BinarySearchFunc(queue, seq+1, func(m *Message, seq uint64) int { return cmp.Compare(m.Seq, seq) })
+	return uint64(len(queue) - i)
+}
+
 // cursor adds the lane to c. head is the sequence up to which the hub has
 // handed out everything.
 func (l *lane) cursor(c *Cursor, n subjects.Lane, head uint64) {
@@ -151,6 +182,7 @@ func (l *lane) cursor(c *Cursor, n subjects.Lane, head uint64) {
 		upTo = max(l.readPos, head)
 	}
 	c.Sent[n] = max(upTo, l.ackFloor)
+	c.Waiting[n] = uint64(max(l.unread, 0)) + l.queuedAbove(l.ackFloor)
 	if len(l.unacked)+len(l.ackPending) == 0 {
 		return
 	}

@@ -50,11 +50,21 @@ type Mailbox struct {
 	filling bool      // a fill is scheduled or runs
 	open    bool      // the stored cursor says that a session is live
 	dirty   bool      // the cursor writer will look at it
+	changed time.Time // when it became dirty
 	stored  *revision // of the cursor; set with ready
 
 	waking bool // it is in Hub.wakes; guarded by Hub.mu
 
-	gaps []wire.Gap // that the device has to be told of
+	// counting: the cursor is loaded, and what is stored is counted here; seen
+	// is the last message that was.
+	counting bool
+	seen     uint64
+	sends    uint64 // how many messages this connection was sent
+
+	// lost are messages that are gone and of which it is not known why; nothing
+	// is given out before it is.
+	lost []loss
+	gaps []toldGap // that the device has to be told of, or was told
 
 	// latest is the newest message of each collapse key that is queued or, as
 	// far as it is known, stored.
@@ -78,11 +88,16 @@ func (mb *Mailbox) Next(dst []Delivery, limit, maxBytes int) []Delivery {
 	if mb.closed || !mb.ready {
 		return dst
 	}
+	if len(mb.lost) > 0 {
+		mb.fillLocked()
+		return dst
+	}
 	first, now := len(dst), time.Now().UnixNano()
 	for n := subjects.Lanes - 1; n >= 0; n-- {
 		l := &mb.lanes[n]
 		for l.queued() > 0 && mb.out < mb.opts.Window && len(dst)-first < limit && maxBytes > 0 {
-			if mb.mustScanLocked(l.queue[l.head]) {
+			m := l.queue[l.head]
+			if len(l.ackPending) > 0 && l.ackPending[0] < m.Seq && mb.missedLocked(m.Lane, m.Seq) || mb.mustScanLocked(m) {
 				return mb.afterNextLocked(dst, first)
 			}
 			d, ok := mb.sendLocked(l, now)
@@ -93,8 +108,8 @@ func (mb *Mailbox) Next(dst []Delivery, limit, maxBytes int) []Delivery {
 			maxBytes -= d.cost()
 		}
 		if !l.catchingUp {
-			if len(l.ackPending) > 0 && l.queued() == 0 {
-				mb.missedLocked(subjects.Lane(n), l.readPos+1)
+			if len(l.ackPending) > 0 && l.queued() == 0 && mb.missedLocked(subjects.Lane(n), l.readPos+1) {
+				return mb.afterNextLocked(dst, first)
 			}
 			continue
 		}
@@ -122,9 +137,6 @@ func (mb *Mailbox) afterNextLocked(dst []Delivery, first int) []Delivery {
 // sendLocked takes the lane's next message; false if it is not to be sent.
 func (mb *Mailbox) sendLocked(l *lane, now int64) (Delivery, bool) {
 	m := l.pop()
-	if len(l.ackPending) > 0 && l.ackPending[0] < m.Seq {
-		mb.missedLocked(m.Lane, m.Seq)
-	}
 	newest := mb.newestLocked(m)
 	pending := false
 	if m.Seq <= l.ackFloor {
@@ -147,7 +159,8 @@ func (mb *Mailbox) sendLocked(l *lane, now int64) (Delivery, bool) {
 		mb.endLocked(l, m, wire.StatusReplaced, now)
 		return Delivery{}, false
 	}
-	l.unacked = append(l.unacked, sent{seq: m.Seq, stored: m.Stored, requester: m.requester()})
+	mb.sends++
+	l.unacked = append(l.unacked, sent{seq: m.Seq, stored: m.Stored, requester: m.requester(), order: mb.sends})
 	mb.out++
 	return Delivery{Message: m, Redelivered: m.Seq <= l.redeliverUpTo}, true
 }
@@ -171,7 +184,7 @@ func (mb *Mailbox) endLocked(l *lane, m *Message, status wire.Status, now int64)
 func (mb *Mailbox) sentLocked() {
 	if !mb.open {
 		mb.open = true
-		mb.hub.cursors.put(mb.key, mb.cursorLocked(true), mb.stored)
+		mb.hub.cursors.put(mb.key, mb.cursorLocked(true), mb.stored, mb.changedAt())
 		return
 	}
 	mb.dirtyLocked()
@@ -179,9 +192,17 @@ func (mb *Mailbox) sentLocked() {
 
 func (mb *Mailbox) dirtyLocked() {
 	if !mb.dirty {
-		mb.dirty = true
+		mb.dirty, mb.changed = true, time.Now()
 		mb.hub.cursors.markDirty(mb)
 	}
+}
+
+// changedAt is when the oldest change was made that no cursor has.
+func (mb *Mailbox) changedAt() time.Time {
+	if mb.dirty {
+		return mb.changed
+	}
+	return time.Now()
 }
 
 // Ack acknowledges messages by sequence. A sequence that was never sent to the
@@ -266,6 +287,9 @@ func (mb *Mailbox) ackSentLocked(n subjects.Lane, i int, now int64) {
 	if mb.opts.Acked != nil {
 		mb.opts.Acked(time.Duration(now - s.stored))
 	}
+	if len(mb.gaps) > 0 {
+		mb.confirmGapsLocked(s.order)
+	}
 	if s.requester == nil {
 		l.remove(i)
 		mb.out--
@@ -309,6 +333,34 @@ func (mb *Mailbox) drainedLocked() bool {
 	return true
 }
 
+// isOpen reports whether a message waits, or was sent and is not acknowledged.
+func (mb *Mailbox) isOpen(n subjects.Lane, seq uint64) bool {
+	mb.mu.Lock()
+	defer mb.mu.Unlock()
+	l := &mb.lanes[n]
+	_, unacked := l.find(seq)
+	return unacked || l.isAckPending(seq) || l.queued() > 0 && seq >= l.queue[l.head].Seq || l.catchingUp && seq > l.readPos
+}
+
+// waitingLocked is how many messages wait to be sent. What an earlier
+// connection acknowledged does not.
+func (mb *Mailbox) waitingLocked() int {
+	n := 0
+	for i := range mb.lanes {
+		l := &mb.lanes[i]
+		n += l.queued() + int(max(l.unread, 0))
+		if len(mb.early) == 0 {
+			continue
+		}
+		for _, m := range l.queue[l.head:] {
+			if _, acked := mb.early[m.Seq]; acked {
+				n--
+			}
+		}
+	}
+	return n
+}
+
 // ackedLocked is called after acknowledgements. full: the window was full.
 func (mb *Mailbox) ackedLocked(full bool) {
 	mb.dirtyLocked()
@@ -318,31 +370,44 @@ func (mb *Mailbox) ackedLocked(full bool) {
 }
 
 // deliver is called by the hub, with Hub.mu held, for each message that
-// arrives while the mailbox is attached. It reports whether Wake is to be called.
-func (mb *Mailbox) deliver(m *Message) bool {
+// arrives while the mailbox is attached. wake reports whether Wake is to be
+// called, counted whether the cursor will count the message.
+func (mb *Mailbox) deliver(m *Message) (wake, counted bool) {
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
 	l := &mb.lanes[m.Lane]
-	if mb.closed || m.Seq <= l.readPos {
-		return false
+	if mb.closed {
+		return false, false
 	}
+	counted = mb.ready
 	mb.noteLocked(m)
-	if l.catchingUp {
-		l.left++
-		return false
+	switch {
+	case !mb.counting:
+		return false, false
+	case m.Seq <= l.readPos:
+		if m.Seq > l.ackFloor {
+			l.unread++ // it was read from the store before it came by the stream
+		}
+	case !l.catchingUp && !l.room():
+		l.catchingUp, l.fillFrom = true, l.readPos
+		fallthrough
+	case l.catchingUp:
+		l.unread++
+	default:
+		l.push(m)
+		wake = mb.out < mb.opts.Window
 	}
-	if !l.room() {
-		l.catchingUp, l.left = true, 1
-		return false
+	mb.seen = m.Seq
+	if mb.ready {
+		mb.dirtyLocked()
 	}
-	l.push(m)
-	return mb.out < mb.opts.Window
+	return wake, counted
 }
 
 // cursorLocked is the mailbox's state as it is stored.
 func (mb *Mailbox) cursorLocked(open bool) Cursor {
-	c := Cursor{Open: open, Epoch: mb.opts.Epoch}
 	head := mb.hub.head.Load()
+	c := Cursor{Open: open, Epoch: mb.opts.Epoch, UpTo: max(head, mb.seen), Gaps: mb.storedGapsLocked()}
 	for n := range mb.lanes {
 		mb.lanes[n].cursor(&c, subjects.Lane(n), head)
 	}

@@ -22,6 +22,7 @@ type outcome struct {
 	seq       uint64
 	requester *ackRequester
 	status    wire.Status
+	reason    string
 	at        int64 // Unix nanoseconds
 }
 
@@ -157,7 +158,7 @@ func (o *outcome) message() *nats.Msg {
 	if from.Check() != nil {
 		return nil
 	}
-	body := wire.Outcome{OriginalID: o.requester.id, Status: o.status, DeviceID: string(to.Device)}
+	body := wire.Outcome{OriginalID: o.requester.id, Status: o.status, DeviceID: string(to.Device), Reason: o.reason}
 	if o.status == wire.StatusDelivered {
 		body.DeliveredAt = wire.FormatTime(time.Unix(0, o.at))
 	}
@@ -183,9 +184,10 @@ func (o *outcome) event(to subjects.Address, seq string) *nats.Msg {
 		Type   string `json:"type,omitempty"`
 		Lane   string `json:"lane"`
 		Seq    uint64 `json:"seq"`
+		Reason string `json:"reason,omitempty"`
 	}{
 		kind, string(to.User), string(to.Device), time.Unix(0, o.at).UTC().Format(time.RFC3339Nano),
-		o.requester.id, o.requester.kind, o.lane.String(), o.seq,
+		o.requester.id, o.requester.kind, o.lane.String(), o.seq, o.reason,
 	})
 	if err != nil {
 		return nil

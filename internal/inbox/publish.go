@@ -1,6 +1,8 @@
 package inbox
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -118,6 +120,39 @@ func (p *Publisher) open() (*nats.Conn, error) {
 // belong to the publisher until then, and after it unless [Receipt.Free].
 func (p *Publisher) Publish(msg *nats.Msg, done func(Receipt, error)) {
 	p.send(pendingPublish{msg: msg, size: len(msg.Data), done: done})
+}
+
+// wait publishes and returns what the store answered.
+func (p *Publisher) wait(ctx context.Context, msg *nats.Msg) error {
+	stored := newAwaited()
+	p.Publish(msg, stored.add())
+	return stored.wait(ctx)
+}
+
+// awaited gathers the answers to publishes for one who waits for all of them.
+type awaited struct{ answers []chan error }
+
+func newAwaited() *awaited { return &awaited{} }
+
+// add returns the done function of one more publish.
+func (a *awaited) add() func(Receipt, error) {
+	answer := make(chan error, 1)
+	a.answers = append(a.answers, answer)
+	return func(_ Receipt, err error) { answer <- err }
+}
+
+// wait returns the first error among the answers.
+func (a *awaited) wait(ctx context.Context) error {
+	var first error
+	for _, answer := range a.answers {
+		select {
+		case err := <-answer:
+			first = cmp.Or(first, err)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return first
 }
 
 // send sends a message or a batch, which have one answer.

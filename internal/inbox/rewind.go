@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -29,16 +28,12 @@ type watermark struct {
 }
 
 // checkRewind cuts cursors back if the stream has lost its end.
-func (h *Hub) checkRewind(ctx context.Context) error {
-	found, err := h.cursors.last.Get(ctx, []string{subjects.Watermark})
-	if err != nil {
-		return err
-	}
-	if found[0] == nil {
+func (h *Hub) checkRewind(ctx context.Context, stored *direct.Stored) error {
+	if stored == nil {
 		return nil
 	}
 	var mark watermark
-	if err := json.Unmarshal(found[0].Data, &mark); err != nil {
+	if err := json.Unmarshal(stored.Data, &mark); err != nil {
 		return fmt.Errorf("inbox: stored watermark: %w", err)
 	}
 	last := h.reader.Last()
@@ -78,7 +73,7 @@ func (h *Hub) rewind(ctx context.Context, last uint64) error {
 			if !ok {
 				return
 			}
-			if c, err := ParseCursor(e.Data); err == nil && slices.Max(c.Sent[:]) > last {
+			if c, err := ParseCursor(e.Data); err == nil && c.top() > last {
 				all[key] = aged{c, time.Unix(0, e.Time)}
 			}
 		},
@@ -93,6 +88,7 @@ func (h *Hub) rewind(ctx context.Context, last uint64) error {
 		return err
 	}
 	for key, c := range all {
+		c.UpTo, c.Waiting = min(c.UpTo, last), [subjects.Lanes]uint64{} // counted anew
 		if err := h.cutBack(ctx, key, &c.Cursor, c.stored, last); err != nil {
 			return err
 		}

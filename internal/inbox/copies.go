@@ -1,0 +1,78 @@
+package inbox
+
+import (
+	"context"
+	"time"
+
+	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// A replica that lags, or whose block is damaged, answers without the messages
+// that it lacks. The count of a lane says that they were stored, so they are
+// looked for in other copies before anybody is told that they are gone.
+
+const (
+	// copyTries bounds how many copies are read. A consumer reads one server's
+	// copy, and each new one may be another server's.
+	copyTries = 8
+	// copyTimeout bounds the reading of one.
+	copyTimeout = 5 * time.Second
+)
+
+// readCopies reads a lane from behind pos until counted messages are found, and
+// returns the fullest answer.
+func (h *Hub) readCopies(
+	ctx context.Context, k subjects.Key, n subjects.Lane, pos uint64, counted int64, best []*Message, left int,
+) ([]*Message, int, error) {
+	for try := range copyTries {
+		if int64(len(best)+left) >= counted {
+			if try > 0 {
+				h.opts.Logger.Warn("messages were read from another copy of the stream",
+					"device", string(k), "lane", n.String(), "after", pos, "messages", len(best))
+			}
+			break
+		}
+		msgs, more, err := h.readCopy(ctx, k, n, pos)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil, 0, err
+			}
+			continue // the server that held this consumer went
+		}
+		if len(msgs)+more > len(best)+left {
+			best, left = msgs, more
+		}
+	}
+	return best, left, nil
+}
+
+// readCopy reads a batch of a lane by a consumer of its own, and counts what is
+// behind it.
+func (h *Hub) readCopy(ctx context.Context, k subjects.Key, n subjects.Lane, pos uint64) (msgs []*Message, left int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, copyTimeout)
+	defer cancel()
+	bytes := 0
+	r, err := reader.New(reader.Options{
+		Conn: h.opts.Fetch, Stream: subjects.StreamInbox, FromStart: true, After: pos, Logger: h.opts.Logger,
+		Filter: []string{subjects.Inbox(k, n)}, Batch: laneMessages,
+		Handle: func(e reader.Entry) {
+			m, ok := newMessage(e)
+			switch {
+			case !ok:
+			case len(msgs) < laneMessages && bytes < laneBytes && left == 0:
+				msgs = append(msgs, m)
+				bytes += m.cost()
+			default:
+				left++
+			}
+		},
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	if err := r.Start(ctx); err != nil {
+		return nil, 0, err
+	}
+	return msgs, left, r.Stop(ctx)
+}

@@ -1,0 +1,363 @@
+package inbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// What retention, a purge or damage takes from a device that is away leaves no
+// trace in the stream. So that it can be told, and counted, each message that a
+// hub reads for a device without a mailbox here is counted in the device's
+// cursor ([Cursor.Waiting]) soon after. The cursor says up to which sequence it
+// counts, so any number of hubs may do so: the message is counted once.
+//
+// The counted mark is the sequence up to which every message is in some stored
+// cursor. A hub that starts counts what lies between it and the stream's end,
+// so that a kill loses no count either.
+
+const (
+	// tallyEvery is how often counts are stored, at most.
+	tallyEvery = 250 * time.Millisecond
+	// tallyPatience is how long the edge that holds a device has to store the
+	// cursor itself. Past it the edge is taken for dead.
+	tallyPatience = 2 * time.Second
+	// markEvery is how often the counted mark is stored, at most.
+	markEvery = 2 * time.Second
+	// tallyBatch is how many cursors are asked for at a time.
+	tallyBatch = 512
+	// tallyTimeout bounds one round.
+	tallyTimeout = 10 * time.Second
+)
+
+// counted is what is stored under [subjects.Counted].
+type counted struct {
+	UpTo uint64 `json:"upTo"`
+}
+
+// tally is what was read and is in no stored cursor yet. It is guarded by
+// Hub.mu.
+type tally struct {
+	devices map[subjects.Key][]tallied
+	mark    uint64 // the counted mark that was stored last
+	// next is the counted mark to store once all that was changed until since
+	// is stored; 0: none.
+	next  uint64
+	since time.Time
+
+	quit chan context.Context // bounds the last round
+	done chan struct{}
+}
+
+func newTally() tally {
+	return tally{devices: make(map[subjects.Key][]tallied), quit: make(chan context.Context), done: make(chan struct{})}
+}
+
+// tallied is a message in the tally.
+type tallied struct {
+	seq  uint64
+	lane subjects.Lane
+	read time.Time
+	// request is the deadline to store for a sender that asked; nil for none.
+	request *Deadline
+}
+
+// addLocked counts a message of a device that has no mailbox here, or one that
+// is being attached.
+func (t *tally) addLocked(k subjects.Key, one tallied) {
+	list, ok := t.devices[k]
+	if !ok {
+		k = subjects.Key(strings.Clone(string(k))) // it may be a part of something longer
+	}
+	t.devices[k] = append(list, one)
+}
+
+// waitingLocked counts the messages above a cursor into it.
+func (t *tally) waitingLocked(k subjects.Key, c *Cursor, head uint64) {
+	for _, one := range t.devices[k] {
+		c.count(one.lane, one.seq)
+	}
+	c.UpTo = max(c.UpTo, head)
+}
+
+// runTally stores counts until the hub stops, and then what is left.
+func (h *Hub) runTally() {
+	defer close(h.tally.done)
+	tick := time.NewTicker(tallyEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case ctx := <-h.tally.quit:
+			if err := h.storeTally(ctx, true); err != nil {
+				h.opts.Logger.Warn("counts of what waits for devices not stored", "err", err)
+			}
+			return
+		case <-tick.C:
+		}
+		ctx, cancel := context.WithTimeout(h.closing, tallyTimeout)
+		err := errors.Join(h.storeUnanswered(ctx), h.storeTally(ctx, false))
+		if err != nil && h.closing.Err() == nil {
+			h.opts.Logger.Warn("counts of what waits for devices not stored, trying again", "err", err)
+		}
+		cancel()
+	}
+}
+
+// stopTally has the last counts stored.
+func (h *Hub) stopTally(ctx context.Context) error {
+	select {
+	case h.tally.quit <- ctx:
+	case <-ctx.Done(): // it waits for the publisher, whose stop ends it
+		return ctx.Err()
+	}
+	select {
+	case <-h.tally.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// storeTally stores what is counted, and the counted mark when nothing below it
+// is left to count. final: the hub stops, and waits for nobody.
+func (h *Hub) storeTally(ctx context.Context, final bool) error {
+	h.mu.Lock()
+	t := &h.tally
+	head, began := h.head.Load(), time.Now()
+	if t.mark >= head && len(t.devices) == 0 {
+		h.mu.Unlock()
+		return nil
+	}
+	keys := make([]subjects.Key, 0, len(t.devices))
+	for k := range t.devices {
+		keys = append(keys, k)
+	}
+	h.mu.Unlock()
+	all := true
+	for len(keys) > 0 {
+		n := min(len(keys), tallyBatch)
+		stored, err := h.storeCounts(ctx, keys[:n], head, final)
+		if err != nil {
+			return err
+		}
+		all = all && stored
+		keys = keys[n:]
+	}
+	if all && final {
+		return h.storeMark(ctx, head)
+	}
+	return h.raiseMark(ctx, head, began, all)
+}
+
+// raiseMark raises the counted mark to where the hub was some rounds ago, once
+// all that was changed until then is stored: the cursors of attached devices
+// take their time.
+func (h *Hub) raiseMark(ctx context.Context, head uint64, began time.Time, all bool) error {
+	h.mu.Lock()
+	t := &h.tally
+	next, since := t.next, t.since
+	open := len(h.unanswered) > 0 && h.unanswered[0].seq <= next
+	h.mu.Unlock()
+	switch {
+	case next == 0 && all:
+		h.mu.Lock()
+		t.next, t.since = head, began
+		h.mu.Unlock()
+		return nil
+	case next == 0, open, time.Since(since) < markEvery, !h.cursors.storedSince(since):
+		return nil
+	}
+	h.mu.Lock()
+	t.next = 0
+	h.mu.Unlock()
+	return h.storeMark(ctx, next)
+}
+
+// storeMark raises the counted mark.
+func (h *Hub) storeMark(ctx context.Context, head uint64) error {
+	h.mu.Lock()
+	known := h.tally.mark
+	h.mu.Unlock()
+	if head <= known {
+		return nil
+	}
+	body, err := json.Marshal(&counted{head})
+	if err != nil {
+		return err
+	}
+	if err := h.opts.Publish.wait(ctx, &nats.Msg{Subject: subjects.Counted, Data: body}); err != nil {
+		return fmt.Errorf("inbox: store the counted mark: %w", err)
+	}
+	h.mu.Lock()
+	h.tally.mark = head
+	h.mu.Unlock()
+	return nil
+}
+
+// storeCounts brings cursors of devices that are away up to head. It reports
+// whether all that was read for them up to it is in stored cursors now.
+func (h *Hub) storeCounts(ctx context.Context, keys []subjects.Key, head uint64, final bool) (all bool, err error) {
+	names := make([]string, len(keys))
+	for i, k := range keys {
+		names[i] = subjects.Cursor(k)
+	}
+	found, err := h.cursors.last.Get(ctx, names)
+	if err != nil {
+		return false, err
+	}
+	all = true
+	writes := newAwaited()
+	for i, k := range keys {
+		var c Cursor
+		var revision uint64
+		if found[i] != nil {
+			revision = found[i].Seq
+			if c, err = ParseCursor(found[i].Data); err != nil {
+				c = Cursor{}
+			}
+		}
+		requests, changed, later := h.countInto(k, &c, head, final)
+		if later {
+			all = false
+			continue
+		}
+		for _, d := range requests {
+			h.opts.Publish.Publish(d.message(k), writes.add())
+		}
+		if !changed {
+			h.countedUpTo(k, c.UpTo, c.Sent)
+			continue
+		}
+		h.publishCount(k, c, head, revision, writes.add())
+	}
+	err = writes.wait(ctx)
+	return all && err == nil, ctx.Err()
+}
+
+// publishCount stores a cursor, if no other was stored meanwhile.
+func (h *Hub) publishCount(k subjects.Key, c Cursor, head, revision uint64, done func(Receipt, error)) {
+	msg := &nats.Msg{Subject: subjects.Cursor(k), Data: c.Append(nil), Header: nats.Header{
+		nats.ExpectedLastSubjSeqHdr: {strconv.FormatUint(revision, 10)},
+	}}
+	h.cursors.mark(head)
+	h.opts.Publish.Publish(msg, func(r Receipt, err error) {
+		if err == nil {
+			h.countedUpTo(k, head, c.Sent)
+		}
+		done(r, err)
+	})
+}
+
+// countInto counts what is tallied of a device into its cursor, and gives the
+// deadlines to store for it. later: the device is being attached, or its edge
+// has not had the time to store the cursor.
+func (h *Hub) countInto(k subjects.Key, c *Cursor, head uint64, final bool) (requests []*Deadline, changed, later bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.mailboxes[k] != nil || h.departed[k] != nil || h.cursors.holds(k) {
+		return nil, false, true // the mailbox counts, or a newer cursor is on its way
+	}
+	for _, one := range h.tally.devices[k] {
+		if one.seq > head {
+			continue
+		}
+		early := c.Open && !final && time.Since(one.read) < tallyPatience
+		if one.seq > c.UpTo && one.seq > c.Sent[one.lane] {
+			if early {
+				return nil, false, true
+			}
+			changed = true
+			c.count(one.lane, one.seq)
+		}
+		if one.request != nil && (one.seq > c.Sent[one.lane] || c.isUnacked(one.lane, one.seq)) {
+			if early {
+				return nil, false, true
+			}
+			requests = append(requests, one.request)
+		}
+	}
+	if changed {
+		c.UpTo = head
+	}
+	return requests, changed, false
+}
+
+// countedUpTo forgets what a stored cursor counts.
+func (h *Hub) countedUpTo(k subjects.Key, upTo uint64, sent [subjects.Lanes]uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var left []tallied
+	for _, one := range h.tally.devices[k] {
+		if one.seq > upTo && one.seq > sent[one.lane] {
+			left = append(left, one)
+		}
+	}
+	if len(left) == 0 {
+		delete(h.tally.devices, k)
+	} else {
+		h.tally.devices[k] = left
+	}
+}
+
+// countMissed counts what was stored since the counted mark: a hub that was
+// killed had it in memory only.
+func (h *Hub) countMissed(ctx context.Context, mark uint64) error {
+	last := h.reader.Last()
+	if mark == 0 { // of an installation that did not count: what is gone is gone
+		mark = max(h.first.Load(), 1) - 1
+	}
+	mark = min(mark, last)
+	h.mu.Lock()
+	h.tally.mark = mark
+	h.mu.Unlock()
+	if mark == last {
+		return nil
+	}
+	began := time.Now()
+	r, err := reader.New(reader.Options{
+		Conn: h.opts.Read, Stream: subjects.StreamInbox, FromStart: true, After: mark, HeadersOnly: true, Logger: h.opts.Logger,
+		Handle: func(e reader.Entry) {
+			m, ok := newMessage(e)
+			if !ok || e.Seq > last {
+				return // the hub's own reader has it
+			}
+			h.mu.Lock()
+			h.tallyLocked(m)
+			h.mu.Unlock()
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.Start(ctx); err != nil {
+		return fmt.Errorf("inbox: count what was stored since %d: %w", mark, err)
+	}
+	h.opts.Logger.Info("counted what was stored since the last stop", "from", mark+1, "to", last, "took", time.Since(began))
+	return r.Stop(ctx)
+}
+
+// tallyLocked counts a message that no mailbox here counts.
+func (h *Hub) tallyLocked(m *Message) {
+	one := tallied{seq: m.Seq, lane: m.Lane, read: time.Now()}
+	if a := m.requester(); a != nil {
+		one.request = h.retentionOf(m, a)
+	}
+	h.tally.addLocked(m.Key, one)
+}
+
+// isUnacked reports whether the cursor lists a message as sent and not
+// acknowledged.
+func (c *Cursor) isUnacked(lane subjects.Lane, seq uint64) bool {
+	_, ok := slices.BinarySearch(c.Unacked[lane], seq)
+	return ok
+}
