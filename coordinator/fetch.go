@@ -173,6 +173,7 @@ func (p *parcel) fillLane(ctx context.Context, cursor *inbox.Cursor, lane subjec
 				owed = owed[1:]
 			} else {
 				p.changed, sent = true, seq
+				cursor.Advance(lane, seq)
 			}
 			if keep {
 				kept = append(kept, seq)

@@ -55,12 +55,12 @@ type tally struct {
 	next  uint64
 	since time.Time
 
-	quit chan context.Context // bounds the last round
+	quit chan context.Context // capacity 1: bounds the last round
 	done chan struct{}
 }
 
 func newTally() tally {
-	return tally{devices: make(map[subjects.Key][]tallied), quit: make(chan context.Context), done: make(chan struct{})}
+	return tally{devices: make(map[subjects.Key][]tallied), quit: make(chan context.Context, 1), done: make(chan struct{})}
 }
 
 // tallied is a message in the tally.
@@ -115,15 +115,11 @@ func (h *Hub) runTally() {
 
 // stopTally has the last counts stored.
 func (h *Hub) stopTally(ctx context.Context) error {
-	select {
-	case h.tally.quit <- ctx:
-	case <-ctx.Done(): // it waits for the publisher, whose stop ends it
-		return ctx.Err()
-	}
+	h.tally.quit <- ctx
 	select {
 	case <-h.tally.done:
 		return nil
-	case <-ctx.Done():
+	case <-ctx.Done(): // it waits for the publisher, whose stop ends it
 		return ctx.Err()
 	}
 }

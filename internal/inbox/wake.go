@@ -20,10 +20,10 @@ const (
 	// do: a few may wait for a slow disk, while nothing else has to.
 	wakePart    = 4
 	wakeBacklog = 128
-	// Less than wakeMin is not waited, nor more than wakeMax; and nothing when
+	// Less than wakeShortest is not waited, nor more than wakeLongest; and nothing when
 	// fewer than wakeFew messages are to be expected meanwhile.
-	wakeMin = time.Millisecond
-	wakeMax = 10 * time.Millisecond
+	wakeShortest = time.Millisecond
+	wakeLongest = 10 * time.Millisecond
 	wakeFew = 32
 )
 
@@ -89,8 +89,8 @@ func (h *Hub) drained() {
 // wait, the oldest for so long, and so many messages came in the time since the
 // last were woken.
 func pause(backlog int, oldest time.Duration, given int, since time.Duration) time.Duration {
-	wait := min(oldest/wakePart, wakeMax)
-	if backlog < wakeBacklog || wait < wakeMin || time.Duration(given)*wait < wakeFew*since {
+	wait := min(oldest/wakePart, wakeLongest)
+	if backlog < wakeBacklog || wait < wakeShortest || time.Duration(given)*wait < wakeFew*since {
 		return 0
 	}
 	return wait
