@@ -23,8 +23,8 @@ const (
 	// Less than wakeShortest is not waited, nor more than wakeLongest; and nothing when
 	// fewer than wakeFew messages are to be expected meanwhile.
 	wakeShortest = time.Millisecond
-	wakeLongest = 10 * time.Millisecond
-	wakeFew = 32
+	wakeLongest  = 10 * time.Millisecond
+	wakeFew      = 32
 )
 
 // wakes are the mailboxes that were given messages, and whose writers are to be
