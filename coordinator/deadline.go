@@ -68,7 +68,7 @@ func newDeadlines(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*de
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	var err error
 	d.reader, err = reader.New(reader.Options{
-		Conn: read, Stream: subjects.StreamDeadline, FromStart: true, Handle: d.onEntry, Logger: c.log,
+		Conn: read, Stream: subjects.StreamDeadline, FromStart: true, Handle: func(e reader.Entry) { c.contained("deadline", func() { d.onEntry(e) }) }, Logger: c.log,
 	})
 	return d, err
 }
@@ -154,7 +154,9 @@ func (d *deadlines) dispatch(now time.Time) time.Duration {
 }
 
 func (d *deadlines) look(one *deadline) {
-	again, err := d.decide(one)
+	err := errPanicked
+	var again bool
+	d.c.contained("deadline", func() { again, err = d.decide(one) })
 	if err != nil && d.ctx.Err() == nil {
 		d.log.Warn("deadline not decided, trying again", "device", string(one.key), "seq", one.Seq, "err", err)
 	}

@@ -15,6 +15,7 @@ type Metrics struct {
 	swept     prometheus.Counter
 	requests  *prometheus.CounterVec
 	dropped   prometheus.Counter
+	panics    prometheus.Counter
 }
 
 // What can become of a message that was to be routed.
@@ -39,6 +40,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		deadlines: f.NewCounter(prometheus.CounterOpts{Name: "rccs_deadlines_total", Help: "Messages whose time to live ended, and that were looked at because their senders want to hear of it."}),
 		swept:     f.NewCounter(prometheus.CounterOpts{Name: "rccs_sweeps_total", Help: "Times that the sessions of dead edges were ended."}),
 		requests:  f.NewCounterVec(prometheus.CounterOpts{Name: "rccs_coordinator_requests_total", Help: "Requests to the coordinator, by endpoint and error code."}, []string{"endpoint", "code"}),
+		panics:    f.NewCounter(prometheus.CounterOpts{Name: "rccs_coordinator_panics_total", Help: "Faults of the coordinator, each contained to the request or the message that caused it."}),
 		dropped:   f.NewCounter(prometheus.CounterOpts{Name: "rccs_coordinator_dropped_total", Help: "Requests whose reply subject was not the requester's own."}),
 	}
 }

@@ -82,7 +82,7 @@ func startService(c *Coordinator) (*service, error) {
 	s.all = slices.Concat(c.operatorEndpoints(), c.deviceEndpoints(), c.enrollEndpoints())
 	for _, e := range s.all {
 		e.stats = micro.EndpointStats{Name: e.name, Subject: e.subject, QueueGroup: micro.DefaultQueueGroup}
-		sub, err := c.core.QueueSubscribe(e.subject, micro.DefaultQueueGroup, func(m *nats.Msg) { s.take(e, m) })
+		sub, err := c.core.QueueSubscribe(e.subject, micro.DefaultQueueGroup, func(m *nats.Msg) { c.contained(e.name, func() { s.take(e, m) }) })
 		if err := s.add(sub, err); err != nil {
 			return nil, err
 		}
@@ -94,7 +94,7 @@ func startService(c *Coordinator) (*service, error) {
 				s.stop(context.Background())
 				return nil, fmt.Errorf("coordinator: %w", err)
 			}
-			sub, err := c.core.Subscribe(subject, func(m *nats.Msg) { s.monitor(m, answer) })
+			sub, err := c.core.Subscribe(subject, func(m *nats.Msg) { c.contained("monitoring", func() { s.monitor(m, answer) }) })
 			if err := s.add(sub, err); err != nil {
 				return nil, err
 			}
@@ -158,8 +158,10 @@ func (s *service) serve(e *endpoint, req *request) {
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(s.ctx, e.within)
 	defer cancel()
-	value, err := e.handle(ctx, req)
-	s.answer(e, req, value, err, time.Since(start))
+	var value any
+	werr := wire.NewError(wire.Internal, "a fault of the coordinator")
+	s.c.contained(e.name, func() { value, werr = e.handle(ctx, req) })
+	s.answer(e, req, value, werr, time.Since(start))
 }
 
 func (s *service) answer(e *endpoint, req *request, value any, werr *wire.Error, took time.Duration) {

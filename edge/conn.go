@@ -104,6 +104,7 @@ func (c *conn) greet() {
 
 // ReadClosed implements [wsconn.Handler]: it ends what the connection was.
 func (c *conn) ReadClosed() {
+	defer c.contain()
 	if box := c.mailbox(); box != nil {
 		c.leave(false, nil)
 		c.part(box)
@@ -112,15 +113,16 @@ func (c *conn) ReadClosed() {
 
 // Closed implements [wsconn.Handler].
 func (c *conn) Closed() {
+	defer c.s.over(c)
+	defer c.contain()
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, f := range []**frames{&c.outgoing, &c.held} {
 		if *f != nil {
 			(*f).release()
 			*f = nil
 		}
 	}
-	c.mu.Unlock()
-	c.s.over(c)
 }
 
 // part ends the attachment to the inbox. To a device that does not acknowledge,
@@ -188,7 +190,7 @@ func (c *conn) endLocked(code wire.CloseCode, e *wire.Error) {
 	c.s.metrics.closes.WithLabelValues(code.String()).Inc()
 	c.changed.Broadcast()
 	if c.box != nil && code == wire.CloseGoingAway && !c.draining {
-		go c.leave(false, nil) // a dead peer: its read loop may last a while yet
+		go c.contained(func() { c.leave(false, nil) }) // a dead peer: its read loop may last a while yet
 	}
 }
 

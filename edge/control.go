@@ -3,6 +3,7 @@ package edge
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -27,6 +28,7 @@ func (c *conn) setStatus(e *wire.Envelope) {
 	}
 	id := e.ID
 	c.sess.SetStatus(st.Status, json.RawMessage(clone(st.Extra)), func(err error) {
+		defer c.contain()
 		if err != nil {
 			werr := wire.NewError(wire.Unavailable, "the status is not known to be stored: send it again")
 			werr.OriginalID = id
@@ -62,7 +64,7 @@ func (t *Tenant) Presence(change roster.Change) {
 			continue
 		}
 		if c := t.find(key); c != nil {
-			c.answer(wire.TypePresence, payload)
+			c.contained(func() { c.answer(wire.TypePresence, payload) })
 		}
 	}
 }
@@ -84,15 +86,33 @@ func (c *conn) unregister(e *wire.Envelope) {
 	c.draining, c.drainCode = true, wire.CloseNormal
 	c.inflight++
 	c.mu.Unlock()
-	c.part(c.mailbox())         // nothing more comes, and no cursor after it
-	c.leave(true, func(error) { // a session that could not be ended runs out
-		if u.Forget {
-			go func() { c.unregistered(id, c.tenant.forget(c.s.ctx, c.who.Address)) }() // it waits for the store
-		} else {
-			c.unregistered(id, nil)
-		}
-	})
+	c.part(c.mailbox()) // nothing more comes, and no cursor after it
+	ended := make(chan struct{}, 1)
+	c.leave(true, func(error) { ended <- struct{}{} }) // a session that could not be ended runs out
+	go c.contained(func() { c.unregistered(id, c.forgetAfter(ended, u.Forget)) })
 }
+
+// forgetAfter waits until the session has ended, within a bound, and has the
+// device forgotten if it asked for that.
+func (c *conn) forgetAfter(ended <-chan struct{}, forget bool) error {
+	select {
+	case <-ended:
+	case <-time.After(forgetWithin): // the roster goes on trying
+		if forget {
+			return errNotEnded
+		}
+	case <-c.s.ctx.Done():
+		return c.s.ctx.Err()
+	}
+	if !forget {
+		return nil
+	}
+	return c.tenant.forget(c.s.ctx, c.who.Address)
+}
+
+// errNotEnded is why a device is not forgotten: a device with a session would
+// be registered again.
+var errNotEnded = errors.New("the end of the session is not stored yet")
 
 // unregistered answers an unregistration and ends the connection.
 func (c *conn) unregistered(id string, err error) {

@@ -25,7 +25,7 @@ func (c *conn) envelope(item *wire.Item) {
 	e := &item.Envelope
 	switch {
 	case box == nil:
-		elsewhere(func() { c.register(e) })
+		c.elsewhere(func() { c.register(e) })
 	case e.Type == wire.TypeAck:
 		c.sess.Touch(time.Now().UnixNano())
 		c.acknowledge(box, e)
@@ -52,11 +52,11 @@ func (c *conn) envelope(item *wire.Item) {
 // elsewhere runs f on a goroutine of its own and waits for it. To check a
 // credential takes a deep stack, and Go gives a stack that has grown back only
 // half at a time: a connection would keep 8 KiB instead of 4 while idle.
-func elsewhere(f func()) {
+func (c *conn) elsewhere(f func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		f()
+		c.contained(f)
 	}()
 	<-done
 }

@@ -107,6 +107,7 @@ type fanOut struct {
 
 // done hears of one copy, on the publisher's goroutine.
 func (f *fanOut) done(n int, r inbox.Receipt, err error) {
+	defer f.c.contain()
 	f.mu.Lock()
 	f.seqs[n] = r.Seq
 	if f.left--; f.err == nil {

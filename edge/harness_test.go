@@ -12,6 +12,7 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/edge"
@@ -35,6 +36,25 @@ type world struct {
 	edge *edge.Server
 	hub  *inbox.Hub
 	addr string
+
+	metrics *prometheus.Registry
+}
+
+// count is the value of a metric, of all its labels together.
+func (w *world) count(name string) float64 {
+	w.t.Helper()
+	families, err := w.metrics.Gather()
+	check(w.t, err)
+	sum := 0.0
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+	}
+	return sum
 }
 
 func check(t *testing.T, err error) {
@@ -45,6 +65,12 @@ func check(t *testing.T, err error) {
 }
 
 func newWorld(t *testing.T, tune func(*edge.Options)) *world {
+	t.Helper()
+	return newWorldOf(t, tune, nil)
+}
+
+// newWorldOf is newWorld with parts of the tenant exchanged.
+func newWorldOf(t *testing.T, tune func(*edge.Options), parts func(*edge.TenantOptions)) *world {
 	t.Helper()
 	w := &world{t: t, env: natstest.Server(t)}
 	natstest.Streams(t, w.env.Conn(t))
@@ -71,14 +97,19 @@ func newWorld(t *testing.T, tune func(*edge.Options)) *world {
 	topics, err := topic.New(topic.Options{Read: w.env.Conn(t), Fetch: w.env.Conn(t)})
 	check(t, err)
 	check(t, topics.Start(t.Context()))
-	tenant, err = edge.NewTenant(t.Context(), edge.TenantOptions{
-		Inbox: w.hub, Publisher: pub, Roster: devices, Topics: topics, Core: w.env.Conn(t),
-	})
+	of := edge.TenantOptions{Inbox: w.hub, Publisher: pub, Roster: devices, Topics: topics, Core: w.env.Conn(t)}
+	if parts != nil {
+		parts(&of)
+	}
+	tenant, err = edge.NewTenant(t.Context(), of)
 	check(t, err)
 	check(t, devices.Start(t.Context()))
 	verifier, err := auth.NewVerifier(w.keys.Account().JWT)
 	check(t, err)
-	opts := edge.Options{Verifier: verifier, Tenant: func(string) (*edge.Tenant, bool) { return tenant, true }}
+	w.metrics = prometheus.NewRegistry()
+	opts := edge.Options{
+		Verifier: verifier, Tenant: func(string) (*edge.Tenant, bool) { return tenant, true }, Metrics: w.metrics,
+	}
 	if tune != nil {
 		tune(&opts)
 	}

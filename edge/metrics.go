@@ -28,6 +28,7 @@ type metrics struct {
 	publishDelay prometheus.Histogram
 	errors       *prometheus.CounterVec
 	closes       *prometheus.CounterVec
+	panics       prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -57,6 +58,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		storedAck:    histogram("rccs_stored_to_acked_seconds", "From storage to the device's acknowledgement; time away counts."),
 		publishDelay: histogram("rccs_received_to_stored_seconds", "From a device's frame to its storage."),
 		errors:       f.NewCounterVec(prometheus.CounterOpts{Name: "rccs_errors_total", Help: "Errors told to devices, by code."}, []string{"code"}),
+		panics:       counter("rccs_connection_panics_total", "Faults of the edge, each contained to the connection that it ended."),
 		closes:       f.NewCounterVec(prometheus.CounterOpts{Name: "rccs_closes_total", Help: "Connections that the edge closed, by close code."}, []string{"code"}),
 	}
 }

@@ -17,6 +17,7 @@ const keepBuffer = 64 << 10
 
 // Message implements [wsconn.Handler].
 func (c *conn) Message(kind int, data []byte) {
+	defer c.contain()
 	switch {
 	case !c.ended():
 		c.frame(kind, data)

@@ -120,7 +120,7 @@ func (t *Tenant) end(a *ask, err *wire.Error) bool {
 	t.asksMu.Unlock()
 	if err != nil {
 		err.OriginalID = a.id
-		c.tell(err)
+		c.contained(func() { c.tell(err) })
 	}
 	return true
 }
@@ -194,6 +194,7 @@ func (t *Tenant) onAnswer(m *nats.Msg) {
 
 // respondTo passes a response, or a part of one, to the device that asked.
 func (c *conn) respondTo(a *ask, m *nats.Msg, partial bool) {
+	defer c.contain()
 	e := wire.Envelope{
 		ID: envelope.Value(m.Header, subjects.HeaderID), Type: wire.TypeResponse,
 		FromDeviceID: string(a.to.Device), UserID: string(c.who.Address.User), ToDeviceID: string(c.who.Address.Device),

@@ -65,6 +65,7 @@ func (t *Tenant) onRequest(m *nats.Msg) {
 
 // ask gives a request to the device.
 func (c *conn) ask(m *nats.Msg, method string) *wire.Error {
+	defer c.contain()
 	r := &served{
 		asked: envelope.Value(m.Header, subjects.HeaderID), from: envelope.Value(m.Header, subjects.HeaderFrom),
 		reply: m.Reply, timeout: maxTimeout,
@@ -126,6 +127,7 @@ func (t *Tenant) refuse(reply string, err *wire.Error) {
 
 // cancelServed tells the device that a request was given up.
 func (c *conn) cancelServed(asked, from string) {
+	defer c.contain()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for id, r := range c.serving {

@@ -132,7 +132,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		sock.Abort()
 		return
 	}
-	c.greet() // here, for the stack: see elsewhere
+	c.contained(c.greet) // here, for the stack: see elsewhere
 	sock.Start()
 }
 

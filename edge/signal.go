@@ -62,6 +62,7 @@ func (t *Tenant) onSignal(m *nats.Msg) {
 // pass writes what is not stored. A device that does not read what it was sent
 // misses it.
 func (c *conn) pass(d *inbox.Delivery) {
+	defer c.contain()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.outgoing.size()+len(d.Data) > maxOutBytes && c.outgoing.size() > 0 {

@@ -38,12 +38,13 @@ type pendingStore struct {
 
 // done is called on the publisher's goroutine, which must not wait.
 func (p *pendingStore) done(r inbox.BatchReceipt, err error) {
+	defer p.c.contain()
 	p.c.s.metrics.publishDelay.Observe(time.Since(p.start).Seconds())
 	switch {
 	case err != nil || !p.wantsAck:
 		p.c.stored(p.id, nil, err)
 	case r.Duplicate && len(p.targets) > 0 && !p.later:
-		go p.repeated(r)
+		go p.c.contained(func() { p.repeated(r) })
 	default:
 		p.c.stored(p.id, p.accepted(r), nil)
 	}

@@ -78,7 +78,7 @@ func (c *conn) subscribe(e *wire.Envelope) {
 	c.followed = append(c.followed, s)
 	c.readyLocked(s)
 	if !c.sock.Open() { // its subscriptions may have been dropped already
-		go s.Close()
+		go c.contained(s.Close)
 	}
 }
 
@@ -102,6 +102,7 @@ func unavailable() *wire.Error {
 
 // topicReady is a subscription's word that it has something.
 func (c *conn) topicReady(s *topic.Subscription) {
+	defer c.contain()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if slices.Contains(c.followed, s) {
@@ -176,6 +177,7 @@ func (c *conn) publish(e *wire.Envelope) {
 	c.mu.Unlock()
 	id, name := e.ID, p.Topic
 	c.tenant.Publisher.Publish(msg, func(r inbox.Receipt, err error) {
+		defer c.contain()
 		if err == nil {
 			c.s.metrics.published.Inc()
 			answer := wire.Published{OriginalID: id, Topic: name, Seq: r.Seq, Duplicate: r.Duplicate}

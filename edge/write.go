@@ -92,6 +92,7 @@ var bursts = sync.Pool{New: func() any { return new(burst) }}
 
 // Write implements [wsconn.Handler].
 func (c *conn) Write(w wsconn.Writer) error {
+	defer c.containWrite()
 	b := bursts.Get().(*burst)
 	defer func() {
 		clear(b.deliveries[:cap(b.deliveries)])

@@ -78,9 +78,10 @@ func (h *Hub) Subscribe(ctx context.Context, topic string, since Since, ready fu
 	h.subs[subject] = append(h.subs[subject], s)
 	head := h.head
 	h.mu.Unlock()
+	following := s // a return sets s
 	defer func() {
 		if err != nil {
-			s.Close()
+			following.Close()
 		}
 	}()
 	found, err := h.last.Get(ctx, []string{subject})

@@ -1,0 +1,23 @@
+package coordinator
+
+import (
+	"errors"
+	"runtime/debug"
+)
+
+// errPanicked says that what was tried has panicked. It may be tried again.
+var errPanicked = errors.New("coordinator: a fault of this process, see above")
+
+// contained runs f. A panic in it is logged and counted, and goes no further:
+// what one request or one stored message causes must not end the process. It
+// reports whether f has returned.
+func (c *Coordinator) contained(what string, f func()) (returned bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.log.Error("panic in the coordinator, contained to what caused it", "what", what, "panic", p, "stack", string(debug.Stack()))
+			c.metrics.panics.Inc()
+		}
+	}()
+	f()
+	return true
+}

@@ -1,0 +1,49 @@
+package edge
+
+import (
+	"runtime/debug"
+	"time"
+
+	"github.com/rccs-io/rccs/wire"
+)
+
+// contain is to be deferred wherever code runs for one connection: a panic
+// ends that connection and no other, as net/http does it for a request. The
+// device is told INTERNAL, closed with 1011, and comes back.
+//
+// It takes the connection's lock. Code that holds the lock and may panic has to
+// free it by defer.
+func (c *conn) contain() {
+	if p := recover(); p != nil {
+		c.panicked(p)
+	}
+}
+
+// contained runs f for the connection.
+func (c *conn) contained(f func()) {
+	defer c.contain()
+	f()
+}
+
+// panicked ends the connection because of a panic. The socket is closed in any
+// case.
+func (c *conn) panicked(p any) {
+	c.log().Error("panic while a connection was served, which ends it", "panic", p, "stack", string(debug.Stack()))
+	c.s.metrics.panics.Inc()
+	c.finish(wire.CloseInternal, wire.NewError(wire.Internal, "a fault of the edge: connect again"))
+	time.AfterFunc(2*c.s.opts.CloseTimeout, c.sock.Abort)
+}
+
+// containWrite is contain for the writer, which goes on to write the close
+// frame. What it had taken from the mailbox is not acknowledged, and comes again.
+func (c *conn) containWrite() {
+	p := recover()
+	if p == nil {
+		return
+	}
+	c.panicked(p)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.bursting = false
+	c.changed.Broadcast()
+}

@@ -1,0 +1,186 @@
+package edge_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/edge"
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/topic"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// faultyInbox and faultyTopics have faults, each where a part of the edge asks
+// for something.
+type (
+	faultyInbox  struct{ edge.Inbox }
+	faultyTopics struct{ edge.Topics }
+)
+
+func (faultyInbox) Recipients(context.Context, uint64) ([]inbox.Recipient, error) {
+	panic("a fault of the edge, where a goroutine looks up a repeat's recipients")
+}
+
+func (f faultyInbox) Attach(ctx context.Context, k subjects.Key, opts inbox.MailboxOptions) (*inbox.Mailbox, error) {
+	if k == (subjects.Address{User: "alice", Device: "faulty"}).Key() {
+		panic("a fault of the edge, at registration")
+	}
+	return f.Inbox.Attach(ctx, k, opts)
+}
+
+func (f faultyTopics) Subscribe(ctx context.Context, name string, since topic.Since, ready func(*topic.Subscription)) (*topic.Subscription, uint64, error) {
+	switch name {
+	case "reader":
+		panic("a fault of the edge, where a frame is handled")
+	case "writer":
+		return nil, 0, nil // the writer does not know what to do with it
+	}
+	return f.Topics.Subscribe(ctx, name, since, ready)
+}
+
+func TestPanicEndsItsConnectionAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorldOf(t, nil, func(o *edge.TenantOptions) {
+		o.Inbox, o.Topics = faultyInbox{o.Inbox}, faultyTopics{o.Topics}
+	})
+	neighbour := w.connect()
+	message := `{"type":"x","id":"1","toDeviceId":"phone","requiresAck":true,"payload":1}`
+	for _, c := range []struct{ name, device, frames string }{
+		{"where the read loop handles a frame", "reader", `{"type":"subscribe","id":"s","payload":{"topic":"reader"}}`},
+		{"in the writer", "writer", `{"type":"subscribe","id":"s","payload":{"topic":"writer"}}`},
+		{"in a goroutine of the connection", "repeats", "[" + message + "," + message + "]"},
+		{"at registration", "faulty", ""},
+	} {
+		before := w.count("rccs_connection_panics_total")
+		d := w.dial()
+		w.register(d, "alice/"+c.device)
+		if c.frames != "" {
+			if kind, body := d.next(); kind != "ack" {
+				t.Fatalf("%s: registered with %s %s", c.name, kind, body)
+			}
+			d.send(c.frames)
+		}
+		if code := d.closed(); code != websocket.CloseInternalServerErr {
+			t.Errorf("%s: closed with %d, want 1011", c.name, code)
+		}
+		eventually(t, c.name+": the connection is gone", func() bool { return w.edge.Connections() == 1 })
+		if w.count("rccs_connection_panics_total") == before {
+			t.Errorf("%s: the panic was not counted", c.name)
+		}
+	}
+	neighbour.send(`{"type":"heartbeat","id":"still here"}`)
+	for {
+		if kind, body := neighbour.next(); kind == "ack" && strings.Contains(body, "still here") {
+			return
+		}
+	}
+}
+
+// framesOfDevices has one frame of each thing that a device can ask for.
+var framesOfDevices = map[string]string{
+	"subscribe":                `{"type":"subscribe","id":"x","payload":{"topic":"t"}}`,
+	"subscribe since a time":   `{"type":"subscribe","id":"x","payload":{"topic":"t","since":"2025-11-28T14:00:00Z"}}`,
+	"subscribe, odd offset":    `{"type":"subscribe","id":"x","payload":{"topic":"t","since":"2026-11-28T14:00:00+24:00"}}`,
+	"subscribe since seq":      `{"type":"subscribe","id":"x","payload":{"topic":"t","since":4503599627370500}}`,
+	"subscribe since the last": `{"type":"subscribe","id":"x","payload":{"topic":"t","since":"last"}}`,
+	"unsubscribe":              `{"type":"unsubscribe","id":"x","payload":{"topic":"t"}}`,
+	"publish":                  `{"type":"publish","id":"x","payload":{"topic":"t","data":1}}`,
+	"history of a topic":       `{"type":"history","id":"x","payload":{"topic":"t"}}`,
+	"history of the inbox":     `{"type":"history","id":"x","payload":{"inbox":true}}`,
+	"device_list":              `{"type":"device_list","id":"x"}`,
+	"device_status":            `{"type":"device_status","id":"x","payload":{"status":"busy"}}`,
+	"heartbeat":                `{"type":"heartbeat","id":"x"}`,
+	"request":                  `{"type":"request","id":"x","toDeviceId":"phone","payload":{"method":"m","timeoutMs":1000}}`,
+	"response":                 `{"type":"response","id":"x","correlationId":"y","payload":{"result":1}}`,
+	"ack":                      `{"type":"ack","payload":{"seq":1}}`,
+	"ack up to":                `{"type":"ack","payload":{"upTo":1}}`,
+	"cancel":                   `{"type":"ack","id":"x","payload":{"cancel":"y"}}`,
+	"unregister":               `{"type":"device_unregister","id":"x"}`,
+	"forget":                   `{"type":"device_unregister","id":"x","payload":{"forget":true}}`,
+	"message to a device":      `{"type":"m","id":"x","toDeviceId":"phone","payload":1}`,
+	"message to all":           `{"type":"m","id":"x","to":{},"payload":1}`,
+	"message to any":           `{"type":"m","id":"x","to":{"mode":"any"},"payload":1}`,
+	"message that waits":       `{"type":"m","id":"x","to":{"deviceType":"desktop","mode":"any"},"payload":1}`,
+	"message of a task":        `{"type":"task_start","id":"x","payload":{"taskId":"t"}}`,
+	"message to services":      `{"type":"m","id":"x","to":{"service":true},"payload":1}`,
+	"delayed message":          `{"type":"m","id":"x","toDeviceId":"phone","deliverAt":"2026-12-01T00:00:00Z","payload":1}`,
+	"handoff":                  `{"type":"device_handoff","id":"x","toDeviceId":"phone","payload":1}`,
+	"ephemeral message":        `{"type":"m","id":"x","toDeviceId":"phone","ephemeral":true,"requiresAck":true,"payload":1}`,
+	"registration again":       `{"type":"device_register","id":"x","payload":{"authToken":"none"}}`,
+}
+
+// Whatever a device asks for while the store is away, the edge goes on: the
+// device gets an answer, or an error that says to try again, or is closed.
+func TestEveryFrameIsHandledWhileTheStoreIsAway(t *testing.T) {
+	t.Parallel()
+	for how, away := range map[string]func(*world){
+		"its streams are gone": func(w *world) {
+			js, err := jetstream.New(w.env.Conn(w.t))
+			check(w.t, err)
+			for _, name := range []string{
+				subjects.StreamInbox, subjects.StreamCursor, subjects.StreamTopic, subjects.StreamLater, subjects.StreamRoute, subjects.StreamUp,
+				subjects.StreamEvent, "KV_" + subjects.BucketTasks, "KV_" + subjects.BucketSessions, "KV_" + subjects.BucketDevices,
+			} {
+				if err := js.DeleteStream(w.t.Context(), name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+					w.t.Fatal(err)
+				}
+			}
+		},
+		"its server was killed": func(w *world) { w.env.Kill() },
+	} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, nil)
+			w.connect()
+			devices := map[string]*device{}
+			for name := range framesOfDevices {
+				d := w.dial()
+				w.register(d, "alice/"+strings.NewReplacer(" ", "-", ",", "").Replace(name))
+				if kind, body := d.next(); kind != "ack" {
+					t.Fatalf("registered with %s %s", kind, body)
+				}
+				devices[name] = d
+			}
+			away(w)
+			for name, d := range devices {
+				d.send("[" + framesOfDevices[name] + `,{"type":"heartbeat","id":"beat"}]`)
+			}
+			for name, d := range devices {
+				d.servedUntilClosed(name)
+			}
+			if n := w.count("rccs_connection_panics_total"); n != 0 {
+				t.Errorf("%v panics", n)
+			}
+			w.dial() // the edge still serves
+		})
+	}
+}
+
+// servedUntilClosed reads until the heartbeat behind a frame is answered, or
+// the connection is closed as an edge closes one.
+func (d *device) servedUntilClosed(name string) {
+	d.t.Helper()
+	check(d.t, d.SetReadDeadline(time.Now().Add(2*within)))
+	for {
+		_, data, err := d.ReadMessage()
+		if closed := (*websocket.CloseError)(nil); errors.As(err, &closed) {
+			if closed.Code == websocket.CloseAbnormalClosure || closed.Code == websocket.CloseInternalServerErr {
+				d.t.Errorf("%s: closed with %d", name, closed.Code)
+			}
+			return
+		}
+		if err != nil {
+			d.t.Errorf("%s: %v", name, err)
+			return
+		}
+		if strings.Contains(string(data), `"originalMessageId":"beat"`) {
+			return
+		}
+	}
+}
