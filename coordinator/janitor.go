@@ -11,6 +11,9 @@ import (
 const (
 	sweepEvery  = 30 * time.Second
 	sweepWithin = 20 * time.Second
+	// reviewTick is how often some of the users are looked at for whom something
+	// waits, so that all are within sweepEvery.
+	reviewTick = 500 * time.Millisecond
 )
 
 // janitor ends the sessions of edges that have died, and removes what was due
@@ -49,21 +52,25 @@ func (j *janitor) stop() {
 }
 
 func (j *janitor) run() {
-	tick, tidy := time.NewTicker(sweepEvery), time.NewTicker(tidyEvery)
+	tick, tidy, review := time.NewTicker(sweepEvery), time.NewTicker(tidyEvery), time.NewTicker(reviewTick)
 	defer tick.Stop()
 	defer tidy.Stop()
-	for {
+	defer review.Stop()
+	for part := uint64(0); ; {
 		select {
 		case <-j.ctx.Done():
 			return
 		case <-tidy.C:
-			j.tidy()
+			j.c.contained("tidy", j.tidy)
+			continue
+		case <-review.C:
+			part++
+			j.c.router.review(part, uint64(sweepEvery/reviewTick))
 			continue
 		case <-j.kick:
 		case <-tick.C:
-			j.c.router.review()
 		}
-		j.sweep()
+		j.c.contained("sweep", j.sweep)
 	}
 }
 

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -56,6 +57,7 @@ type router struct {
 	ctx    context.Context // of the work; ends when stop has waited long enough
 	cancel context.CancelFunc
 	held   atomic.Int64 // bytes of bodies
+	seed   maphash.Seed // divides the users into parts
 
 	mu     sync.Mutex
 	users  map[string]*queue
@@ -92,12 +94,12 @@ type sighting struct {
 func newRouter(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*router, error) {
 	r := &router{
 		c: c, log: c.log, stream: stream, keeps: stream.CachedInfo().Config.MaxAge,
-		pool: newPool(routeWorkers, 0), users: make(map[string]*queue),
+		pool: newPool(routeWorkers, 0), users: make(map[string]*queue), seed: maphash.MakeSeed(),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	var err error
 	r.reader, err = reader.New(reader.Options{
-		Conn: read, Stream: subjects.StreamRoute, FromStart: true, Handle: r.onEntry, Logger: c.log,
+		Conn: read, Stream: subjects.StreamRoute, FromStart: true, Handle: func(e reader.Entry) { c.contained("route", func() { r.onEntry(e) }) }, Logger: c.log,
 	})
 	return r, err
 }
@@ -211,13 +213,15 @@ func (r *router) changed(c roster.Change) {
 	r.runLocked(q)
 }
 
-// review has all that waits looked at.
-func (r *router) review() {
+// review has one of so many parts looked at of what waits.
+func (r *router) review(part, parts uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, q := range r.users {
-		q.again = true
-		r.runLocked(q)
+	for token, q := range r.users {
+		if maphash.String(r.seed, token)%parts == part%parts {
+			q.again = true
+			r.runLocked(q)
+		}
 	}
 }
 
@@ -286,7 +290,8 @@ func (r *router) pass(q *queue, fresh []*routed, again bool) {
 	}
 	q.waiting, q.looked = nil, make(map[string]task)
 	for i, m := range todo {
-		v, err := r.give(q, m, devices)
+		v, err := held, errPanicked
+		r.c.contained("route", func() { v, err = r.give(q, m, devices) })
 		if err != nil {
 			if r.ctx.Err() == nil {
 				r.log.Warn("routing interrupted, trying again", "user", q.user, "seq", m.seq, "err", err)

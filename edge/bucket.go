@@ -80,14 +80,22 @@ func (b *buckets) ofLocked(name party, now time.Time) *bucket {
 	return one
 }
 
-// sweep forgets those that are full.
+// sweepSome bounds how many buckets one sweep looks at. It begins at random, as
+// each walk over a map does, so that many sweeps see all.
+const sweepSome = 256
+
+// sweep forgets some of those that are full.
 func (b *buckets) sweep(now time.Time) {
 	if b == nil {
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	looked := 0
 	for name, one := range b.all {
+		if looked++; looked > sweepSome {
+			return
+		}
 		if one.tokens+now.Sub(one.at).Seconds()*b.rate >= b.burst {
 			delete(b.all, name)
 		}

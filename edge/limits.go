@@ -82,7 +82,7 @@ func newLimiter(l *Limits, maxMessage int) *limiter {
 	return out
 }
 
-// sweep forgets who has not been heard of for a while.
+// sweep forgets some of those who have not been heard of for a while.
 func (l *limiter) sweep(now time.Time) {
 	l.attempts.sweep(now)
 	l.registrations.sweep(now)

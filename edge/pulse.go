@@ -7,40 +7,47 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// pulseEvery is the granularity of heartbeats, deadlines and expiry. One loop
-// over all connections costs less than a timer in each: at 20,000 it is some
-// hundred microseconds twice a second.
-const pulseEvery = wsconn.TickInterval
-
-// sweepBeats is after how many beats those are forgotten who have not sent for
-// a while.
-const sweepBeats = 20
+// pulseEvery is the granularity of heartbeats, deadlines and expiry: each
+// connection is looked after at least as often. One loop over all of them costs
+// less than a timer in each. It takes a few at a time, because what follows for
+// all at one moment would hold up the messages in between.
+const (
+	pulseEvery = wsconn.TickInterval
+	pulseTick  = 50 * time.Millisecond
+	// pulseParts is in how many ticks all are looked after: half as many as fit,
+	// for a connection may come first in one round and last in the next.
+	pulseParts = int(pulseEvery / pulseTick / 2)
+)
 
 // pulse runs until the server stops.
 func (s *Server) pulse() {
-	tick := time.NewTicker(pulseEvery)
+	tick := time.NewTicker(pulseTick)
 	defer tick.Stop()
 	var conns []*conn
+	next := 0 // of conns
 	for beats := 0; ; beats++ {
 		select {
 		case <-s.quit:
 			return
 		case now := <-tick.C:
 			s.sockets.SetClock(now)
-			conns = s.snapshot(conns[:0])
-			for _, c := range conns {
+			if beats%pulseParts == 0 {
+				clear(conns)
+				conns, next = s.snapshot(conns[:0]), 0
+			}
+			end := len(conns) * (beats%pulseParts + 1) / pulseParts
+			for _, c := range conns[next:end] {
 				c.beat(now)
 			}
-			clear(conns)
-			if beats%sweepBeats == 0 {
-				s.limiter.sweep(now)
-			}
+			next = end
+			s.limiter.sweep(now)
 		}
 	}
 }
 
 // beat looks after one connection.
 func (c *conn) beat(now time.Time) {
+	defer c.contain()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.sock.Open() {

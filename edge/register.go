@@ -179,7 +179,7 @@ func (c *conn) attach(e *wire.Envelope, reg *wire.Register, who auth.Identity, t
 	}
 	c.sock.Wake()
 	if c.s.opts.Verifier.Revoked(who, who.IssuedAt) { // meanwhile
-		go c.recheck()
+		go c.contained(c.recheck)
 	}
 }
 

@@ -214,13 +214,11 @@ func (r *Roster) proveAlive() {
 	}
 }
 
-// watch renews the lease, notices edges that do not renew theirs, and reports
-// activity.
+// watch renews the lease and notices edges that do not renew theirs.
 func (r *Roster) watch() {
 	tick := time.NewTicker(r.opts.Lease / 20)
 	defer tick.Stop()
 	hearing := hearing{since: time.Now(), looked: time.Now()}
-	reported := time.Now()
 	for {
 		select {
 		case <-r.quit:
@@ -229,10 +227,6 @@ func (r *Roster) watch() {
 			if r.edge != "" && !r.stopped.Load() {
 				if now.UnixNano()-r.renewed.Load() >= int64(r.opts.Lease/3) {
 					r.renewNow()
-				}
-				if now.Sub(reported) >= reportEvery {
-					reported = now
-					r.reportActivity()
 				}
 			}
 			r.expire(now, hearing.check(now, r.leases.Quiet(), r.opts.Lease/2))

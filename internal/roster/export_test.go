@@ -1,4 +1,8 @@
 package roster
 
-// ReportActivity stores now what is otherwise stored every [reportEvery].
-func (r *Roster) ReportActivity() { r.reportActivity() }
+// ReportActivity looks now at what is otherwise looked at every [reportEvery].
+func (r *Roster) ReportActivity() {
+	for _, sl := range r.allSlots() {
+		r.reportActivity(sl)
+	}
+}

@@ -116,6 +116,9 @@ func (r *Roster) Start(ctx context.Context) error {
 		return errors.Join(err, r.end(context.WithoutCancel(ctx)))
 	}
 	r.wg.Go(r.watch)
+	if r.edge != "" {
+		r.wg.Go(r.reportLoop)
+	}
 	return nil
 }
 

@@ -231,38 +231,3 @@ func (u *update) entryLocked() *session {
 	}
 	return next
 }
-
-// reportEvery is how often it is stored that a device was active. Other
-// processes need it to find the most recently active device of several.
-const reportEvery = 10 * time.Second
-
-// reportActivity stores when devices were last active, of those that were so
-// since it was stored last and of whose user another device is online.
-func (r *Roster) reportActivity() {
-	var busy []*slot
-	r.mu.RLock()
-	for k, sl := range r.slots {
-		cur, devices := sl.current.Load(), r.users[k.User()]
-		if cur == nil || len(devices) < 2 {
-			continue
-		}
-		own, others := devices[k], 0
-		for _, d := range devices {
-			if d != own && d.sess.online() {
-				others++
-			}
-		}
-		if others > 0 && own != nil && own.sess != nil && cur.active.Load() > own.sess.LastSeen.UnixNano() {
-			busy = append(busy, sl)
-		}
-	}
-	r.mu.RUnlock()
-	for _, sl := range busy {
-		sl.mu.Lock()
-		if cur := sl.current.Load(); cur != nil && sl.flying == nil && sl.opening == nil && sl.update == nil {
-			sl.update = &update{s: cur, write: r.writes.Add(1)}
-			r.flyLocked(sl)
-		}
-		sl.mu.Unlock()
-	}
-}

@@ -371,6 +371,14 @@ func TestActivityOfOneOfSeveralIsReported(t *testing.T) {
 	two.Touch(at.Add(time.Second).UnixNano())
 	a.ReportActivity()
 	eventually(t, "it is reported", func() bool { return active(tablet) > active(phone) })
+	two.Touch(at.Add(2 * time.Second).UnixNano())
+	a.ReportActivity() // tells nobody anything new: the other one is still the latter
+	one.Touch(at.Add(3 * time.Second).UnixNano())
+	a.ReportActivity()
+	eventually(t, "it is reported", func() bool { return active(phone) == at.Add(3*time.Second).UnixNano() })
+	if active(tablet) != at.Add(time.Second).UnixNano() {
+		t.Error("what decides nothing was stored")
+	}
 	if active(other) == at.UnixNano() {
 		t.Error("a user's only device is written for nothing")
 	}

@@ -1,6 +1,7 @@
 package wsconn
 
 import (
+	"math/rand/v2"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -81,7 +82,7 @@ type Conn struct {
 	suspended   bool // there is no read loop
 	pingDue     bool
 	pong        *string // the payload to send back
-	lastPing    int64
+	lastPing    int64   // 0 before the first Tick
 	closeCode   int
 	closeReason string
 }
@@ -185,6 +186,9 @@ func (c *Conn) Tick(now time.Time, heartbeat time.Duration) (lost bool) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.lastPing == 0 { // those that came together are not pinged together
+		c.lastPing = n - rand.Int64N(heartbeat.Nanoseconds())
+	}
 	if n-c.lastPing >= heartbeat.Nanoseconds() {
 		c.lastPing = n
 		c.pingDue = true

@@ -233,6 +233,7 @@ func TestPeerThatAnswersPingsIsNotLost(t *testing.T) {
 	p := connect(t, pairOptions{})
 	go func() { _, _, _ = p.peer.ReadMessage() }() // answers pings
 	now := time.Unix(0, p.u.Now())
+	p.conn.Tick(now, 2*time.Second) // the first ping follows within a heartbeat
 	for range 50 {
 		now = now.Add(2*time.Second + 10*time.Millisecond)
 		p.u.SetClock(now)

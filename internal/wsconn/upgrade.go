@@ -84,7 +84,7 @@ func (u *Upgrader) Now() int64 { return u.clock.Load() }
 // Nothing is read until [Conn.Start]; what is queued is written before.
 func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request, h Handler) (*Conn, error) {
 	now := time.Now().UnixNano()
-	c := &Conn{u: u, h: h, id: u.lastID.Add(1), limit: u.opts.Limit, lastPing: now}
+	c := &Conn{u: u, h: h, id: u.lastID.Add(1), limit: u.opts.Limit}
 	c.writerDone.L = &c.mu
 	c.lastRead.Store(now)
 	ws, err := u.ws.Upgrade(&hijacker{w, &c.nc}, r, nil)

@@ -1,0 +1,100 @@
+package roster
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// Other processes must know which of a user's online devices was active last:
+// a message for any of them goes there. So an edge stores when its devices were
+// active, but only where others would take the wrong device for the most recent
+// one, and one device after the other: all at one moment would hold up the
+// messages in between.
+
+const (
+	// reportEvery is how often the activity of each device is looked at.
+	reportEvery = 10 * time.Second
+	// reportParts is how many parts that is divided into.
+	reportParts = 400
+)
+
+// reportLoop looks at the devices of this edge, a few at a time.
+func (r *Roster) reportLoop() {
+	tick := time.NewTicker(reportEvery / reportParts)
+	defer tick.Stop()
+	var round []*slot // what is left of this round
+	size := 0
+	for part := 0; ; part = (part + 1) % reportParts {
+		select {
+		case <-r.quit:
+			return
+		case <-tick.C:
+		}
+		if part == 0 {
+			round = r.allSlots()
+			size = (len(round) + reportParts - 1) / reportParts
+		}
+		some := min(size, len(round))
+		for _, sl := range round[:some] {
+			r.reportActivity(sl)
+		}
+		round = round[some:]
+	}
+}
+
+func (r *Roster) allSlots() []*slot {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return slices.Collect(maps.Values(r.slots))
+}
+
+// reportActivity stores when a device was last active, if others have to know.
+func (r *Roster) reportActivity(sl *slot) {
+	if r.stopped.Load() || !r.misjudged(sl) {
+		return
+	}
+	sl.mu.Lock()
+	defer sl.mu.Unlock()
+	if cur := sl.current.Load(); cur != nil && sl.flying == nil && sl.opening == nil && sl.update == nil {
+		sl.update = &update{s: cur, write: r.writes.Add(1)}
+		r.flyLocked(sl)
+	}
+}
+
+// misjudged reports whether by what is stored another device of the user seems
+// to have been active later than this one, which was active later.
+func (r *Roster) misjudged(sl *slot) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	cur, devices := sl.current.Load(), r.users[sl.key.User()]
+	if cur == nil || len(devices) < 2 {
+		return false
+	}
+	own := devices[sl.key]
+	if own == nil || own.sess == nil {
+		return false
+	}
+	active := cur.active.Load()
+	for k, d := range devices {
+		if d == own || !d.sess.online() || d.sess.LastSeen.Before(own.sess.LastSeen) {
+			continue
+		}
+		if active > r.activeLocked(k, d) {
+			return true
+		}
+	}
+	return false
+}
+
+// activeLocked is when a device was last active, as far as this process knows.
+func (r *Roster) activeLocked(k subjects.Key, d *device) int64 {
+	if sl := r.slots[k]; sl != nil {
+		if cur := sl.current.Load(); cur != nil {
+			return cur.active.Load()
+		}
+	}
+	return d.sess.LastSeen.UnixNano()
+}
