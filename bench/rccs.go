@@ -17,6 +17,7 @@ func Serve(program, data string, flags ...string) (*Process, error) {
 	const free = "127.0.0.1:0"
 	cmd := exec.Command(program, append([]string{
 		"serve", "--data", data, "--log-level", "warn", "--listen", free, "--nats-listen", free, "--admin-listen", free,
+		"--trusted-proxy", "127.0.0.1", // one address is all devices here
 	}, flags...)...)
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "RCCS_") })
 	return Start(cmd)

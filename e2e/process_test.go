@@ -75,6 +75,7 @@ func startProcess(data string, args ...string) (*process, error) {
 	all := append([]string{
 		"serve", "--data", data,
 		"--listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
+		"--trusted-proxy", "127.0.0.1", // one address is all devices here
 	}, args...)
 	return startCommand(command(context.Background(), all...))
 }

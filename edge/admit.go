@@ -5,13 +5,11 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
-// Why a connection is refused before it is one.
+// Reasons for which a request is not upgraded.
 const (
 	refusedOrigin          = "origin"
 	refusedDraining        = "draining"
@@ -21,7 +19,7 @@ const (
 	refusedUnauthenticated = "unauthenticated"
 )
 
-// How long those wait who are refused because there are too many.
+// How long a client is asked to wait when there are too many.
 const (
 	fullWait    = 10 * time.Second
 	addressWait = 30 * time.Second
@@ -44,20 +42,17 @@ func (s *Server) refuse(w http.ResponseWriter, r *refusal) {
 	http.Error(w, r.text, r.status)
 }
 
-// admit says why a request may not be upgraded. When it may, its place is
-// taken until [Server.vacate].
+// admit returns why a request may not be upgraded. When it may, it has a slot
+// until [Server.releaseSlot].
 func (s *Server) admit(r *http.Request, from netip.Addr) *refusal {
-	if !s.origins.allow(r) {
-		return &refusal{
-			refusedOrigin, http.StatusForbidden, 0,
-			"web pages of this origin may not connect: the operator of the edge can allow it with --allow-origin",
-		}
+	if !s.AllowsOrigin(r) {
+		return &refusal{refusedOrigin, http.StatusForbidden, 0, refusedPage(r)}
 	}
 	if s.Draining() {
 		return &refusal{refusedDraining, http.StatusServiceUnavailable, time.Second, "this edge is draining, connect again"}
 	}
 	if from.IsValid() {
-		if wait := s.limiter.attempts.take(party{name: from.String()}, 1, time.Now()); wait > 0 {
+		if wait := s.limiter.attempts.take(limitKey{name: from.String()}, 1, time.Now()); wait > 0 {
 			return &refusal{refusedAttempts, http.StatusTooManyRequests, wait, "too many connections are tried from your address, come back later"}
 		}
 	}
@@ -69,11 +64,11 @@ func (s *Server) admit(r *http.Request, from netip.Addr) *refusal {
 		return &refusal{refusedTotal, http.StatusServiceUnavailable, fullWait, "this edge has as many connections as it may, come back later"}
 	case from.IsValid() && reached(s.addresses[from], l.AddressConnections):
 		return &refusal{refusedAddress, http.StatusTooManyRequests, addressWait, "too many connections are open from your address, close some"}
-	case reached(s.strangers, l.Unauthenticated):
+	case reached(s.unauthenticated, l.Unauthenticated):
 		return &refusal{refusedUnauthenticated, http.StatusServiceUnavailable, fullWait, "too many connections wait to be authenticated, come back later"}
 	}
 	s.open++
-	s.strangers++
+	s.unauthenticated++
 	if from.IsValid() {
 		s.addresses[from]++
 	}
@@ -82,29 +77,28 @@ func (s *Server) admit(r *http.Request, from netip.Addr) *refusal {
 
 func reached(n, limit int) bool { return limit > 0 && n >= limit }
 
-// vacate gives the place of a connection back. stranger: it has shown no
-// credential.
-func (s *Server) vacate(from netip.Addr, stranger bool) {
+// releaseSlot gives the slot of a connection back.
+func (s *Server) releaseSlot(from netip.Addr, authenticated bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open--
-	if stranger {
-		s.strangers--
+	if !authenticated {
+		s.unauthenticated--
 	}
 	decrement(s.addresses, from)
 }
 
-// known counts a connection as authenticated from now on.
-func (s *Server) known() {
+// countAuthenticated counts a connection as authenticated from now on.
+func (s *Server) countAuthenticated() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.strangers--
+	s.unauthenticated--
 }
 
-func (s *Server) strangersNow() float64 {
+func (s *Server) unauthenticatedNow() float64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return float64(s.strangers + len(s.arriving))
+	return float64(s.unauthenticated + len(s.arriving))
 }
 
 func decrement(counts map[netip.Addr]int, a netip.Addr) {
@@ -115,8 +109,8 @@ func decrement(counts map[netip.Addr]int, a netip.Addr) {
 	}
 }
 
-// Watch is for [http.Server.ConnState]: it closes sockets that are too many
-// before they have said anything, when there is no way to tell them why.
+// Watch is for [http.Server.ConnState]. It closes a socket over the bounds before
+// it has said anything, when there is no way yet to tell it why.
 func (s *Server) Watch(nc net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
@@ -149,58 +143,4 @@ func (s *Server) arrive(nc net.Conn) bool {
 		s.arrivals[from]++
 	}
 	return true
-}
-
-// untrusted is the address of a peer for counting; none when it is a proxy.
-func (s *Server) untrusted(hostport string) netip.Addr {
-	at, err := netip.ParseAddrPort(hostport)
-	if err != nil || s.proxy(at.Addr()) {
-		return netip.Addr{}
-	}
-	return network(at.Addr())
-}
-
-// proxy says whether a peer is believed in what it says of others.
-func (s *Server) proxy(a netip.Addr) bool {
-	a = a.Unmap().WithZone("")
-	for _, p := range s.opts.Limits.Proxies {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
-}
-
-// network is what counts as one address.
-func network(a netip.Addr) netip.Addr {
-	a = a.Unmap().WithZone("")
-	if a.Is6() {
-		if p, err := a.Prefix(64); err == nil {
-			return p.Addr()
-		}
-	}
-	return a
-}
-
-// origin is the address that a request counts for. Behind a proxy it is the
-// last that is not one itself; without any the request counts for none.
-func (s *Server) origin(r *http.Request) netip.Addr {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	if !s.proxy(peer.Addr()) {
-		return network(peer.Addr())
-	}
-	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for _, hop := range slices.Backward(hops) {
-		a, err := netip.ParseAddr(strings.TrimSpace(hop))
-		if err != nil {
-			return netip.Addr{}
-		}
-		if !s.proxy(a) {
-			return network(a)
-		}
-	}
-	return netip.Addr{}
 }

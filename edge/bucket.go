@@ -5,22 +5,23 @@ import (
 	"time"
 )
 
-// maxBuckets bounds how many names a table tells apart. Who comes when it is
-// full shares one bucket with the others who do.
+// maxBuckets bounds how many keys a table tells apart. Those that come when it
+// is full share one bucket.
 const maxBuckets = 1 << 16
 
-// buckets are token buckets by name. One that is full is as good as none, and
-// is forgotten. A nil table has no limit.
+// buckets are token buckets by key. A full one is as good as none, and is
+// forgotten. A nil table has no limit.
 type buckets struct {
 	rate  float64 // tokens a second
 	burst float64
+	max   int // keys that are told apart
 
 	mu  sync.Mutex
-	all map[party]*bucket // guarded by mu
+	all map[limitKey]*bucket // guarded by mu
 }
 
-// party is whom a bucket counts. Users of two tenants may have one name.
-type party struct{ account, name string }
+// limitKey is what a bucket counts. Users of two tenants may have one name.
+type limitKey struct{ account, name string }
 
 type bucket struct {
 	tokens float64
@@ -32,12 +33,12 @@ func newBuckets(rate, burst float64) *buckets {
 	if rate <= 0 {
 		return nil
 	}
-	return &buckets{rate: rate, burst: max(burst, 1), all: make(map[party]*bucket)}
+	return &buckets{rate: rate, burst: max(burst, 1), max: maxBuckets, all: make(map[limitKey]*bucket)}
 }
 
-// take removes n tokens of the name, or says after how long they would be
-// there; 0 is taken.
-func (b *buckets) take(name party, n float64, now time.Time) (wait time.Duration) {
+// take removes n tokens of a key and returns 0, or returns after how long they
+// would be there.
+func (b *buckets) take(name limitKey, n float64, now time.Time) (wait time.Duration) {
 	if b == nil {
 		return 0
 	}
@@ -52,8 +53,8 @@ func (b *buckets) take(name party, n float64, now time.Time) (wait time.Duration
 	return 0
 }
 
-// give puts back what was taken for nothing.
-func (b *buckets) give(name party, n float64, now time.Time) {
+// give puts back tokens that were not used after all.
+func (b *buckets) give(name limitKey, n float64, now time.Time) {
 	if b == nil {
 		return
 	}
@@ -63,11 +64,11 @@ func (b *buckets) give(name party, n float64, now time.Time) {
 	one.tokens = min(one.tokens+min(n, b.burst), b.burst)
 }
 
-// ofLocked is the name's bucket, with what it has gained since.
-func (b *buckets) ofLocked(name party, now time.Time) *bucket {
+// ofLocked is the key's bucket, with what it has gained since.
+func (b *buckets) ofLocked(name limitKey, now time.Time) *bucket {
 	one := b.all[name]
-	if one == nil && len(b.all) >= maxBuckets {
-		name = party{}
+	if one == nil && len(b.all) >= b.max {
+		name = limitKey{}
 		one = b.all[name]
 	}
 	if one == nil {

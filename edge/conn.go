@@ -35,13 +35,13 @@ type conn struct {
 	opened time.Time
 
 	// Owned by the read loop.
-	nonce     string
-	badFrames int  // in a row
-	refused   int  // messages in a row, for coming too fast
-	proven    bool // a good credential was shown
-	seqs      []uint64
-	topics    map[string]*topic.Subscription // made with the first
-	rights    auth.Topics                    // of the credential; a renewal changes them
+	nonce         string
+	badFrames     int  // in a row
+	refused       int  // messages in a row, for coming too fast
+	authenticated bool // a good credential was shown
+	seqs          []uint64
+	topics        map[string]*topic.Subscription // made with the first
+	rights        auth.Topics                    // of the credential; a renewal changes them
 
 	// Set by the read loop before box is published under mu; constant then.
 	tenant *Tenant

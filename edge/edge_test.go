@@ -3,6 +3,7 @@ package edge_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -173,4 +174,55 @@ func TestSlowReaderOfALargeMessageIsNotCut(t *testing.T) {
 			t.Fatalf("got %s", kind)
 		}
 	}
+}
+
+// A web page can offer its token as a subprotocol. It is neither echoed nor
+// logged, and the registration needs no authToken.
+func TestTokenOfferedAsSubprotocolRegisters(t *testing.T) {
+	t.Parallel()
+	log := new(logBuffer)
+	w := newWorld(t, func(o *edge.Options) {
+		o.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	})
+	for name, c := range map[string]struct {
+		token, want string
+	}{
+		"a good one": {w.token("alice/phone"), "ack"},
+		"a bad one":  {"eyJhbGciOiJub25lIn0.e30.c2ln", "error"},
+	} {
+		ws, resp, err := (&websocket.Dialer{Subprotocols: []string{edge.Subprotocol, "rccs.token." + c.token}}).DialContext(t.Context(), "ws://"+w.addr+"/v1/ws", nil)
+		check(t, err)
+		check(t, resp.Body.Close())
+		d := &device{Conn: ws, t: t}
+		t.Cleanup(func() { _ = ws.Close() })
+		if got := resp.Header.Values("Sec-Websocket-Protocol"); len(got) != 1 || got[0] != edge.Subprotocol {
+			t.Errorf("%s: the edge agreed to %q", name, got)
+		}
+		d.next() // the challenge
+		d.send(`{"type":"device_register","id":"r","payload":{"type":"desktop"}}`)
+		if kind, body := d.next(); kind != c.want {
+			t.Errorf("%s: answered %s", name, body)
+		}
+		if text := log.String(); strings.Contains(text, c.token) || strings.Contains(text, "rccs.token") {
+			t.Errorf("%s: the token is in the log: %s", name, text)
+		}
+	}
+}
+
+// logBuffer is a log that several goroutines write.
+type logBuffer struct {
+	mu  sync.Mutex
+	out strings.Builder
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.out.String()
 }

@@ -168,14 +168,20 @@ func (w *world) dial() *device {
 	return d
 }
 
-// register sends the registration and does not wait for the answer.
-func (w *world) register(d *device, name string) {
+// token is a bearer token for USER/DEVICE.
+func (w *world) token(name string) string {
 	w.t.Helper()
 	address, err := subjects.ParseAddress(name)
 	check(w.t, err)
 	cred, err := w.keys.IssueDevice(address, auth.DeviceOptions{Bearer: true, Expires: time.Hour})
 	check(w.t, err)
-	d.send(`{"type":"device_register","id":"r","payload":{"authToken":"` + cred.JWT + `"}}`)
+	return cred.JWT
+}
+
+// register sends the registration and does not wait for the answer.
+func (w *world) register(d *device, name string) {
+	w.t.Helper()
+	d.send(`{"type":"device_register","id":"r","payload":{"authToken":"` + w.token(name) + `"}}`)
 }
 
 // connect is alice's phone, registered.

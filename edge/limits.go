@@ -42,8 +42,23 @@ const (
 	messageBurst = 2
 )
 
+// logRate is how often a second the same is logged: once a minute.
+const logRate = 1.0 / 60
+
+// maxLogged bounds how many lines of a kind there are in a minute: it is the
+// clients who choose what would be logged.
+const maxLogged = 256
+
+func newLogLimit() *buckets {
+	b := newBuckets(logRate, 1)
+	b.max = maxLogged
+	return b
+}
+
 // limiter holds what a server counts by name.
 type limiter struct {
+	originLog     *buckets // what is logged of refused origins
+	forwardedLog  *buckets // and of peers that are no proxies, by address
 	attempts      *buckets // by address
 	registrations *buckets // by device
 	messages      []pace
@@ -59,6 +74,7 @@ type pace struct {
 
 func newLimiter(l *Limits, maxMessage int) *limiter {
 	out := &limiter{
+		originLog: newLogLimit(), forwardedLog: newLogLimit(),
 		attempts:      newBuckets(float64(l.AddressAttempts), attemptBurst*float64(l.AddressAttempts)),
 		registrations: newBuckets(float64(l.Registrations), attemptBurst*float64(l.Registrations)),
 	}
@@ -84,6 +100,8 @@ func newLimiter(l *Limits, maxMessage int) *limiter {
 
 // sweep forgets some of those who have not been heard of for a while.
 func (l *limiter) sweep(now time.Time) {
+	l.originLog.sweep(now)
+	l.forwardedLog.sweep(now)
 	l.attempts.sweep(now)
 	l.registrations.sweep(now)
 	for _, p := range l.messages {
@@ -119,11 +137,11 @@ func (c *conn) paced(e *wire.Envelope) bool {
 }
 
 // paceName is whom a bound counts.
-func (c *conn) paceName(p pace) party {
+func (c *conn) paceName(p pace) limitKey {
 	if p.user {
-		return party{c.who.Account, string(c.who.Address.User)}
+		return limitKey{c.who.Account, string(c.who.Address.User)}
 	}
-	return party{c.who.Account, string(c.key)}
+	return limitKey{c.who.Account, string(c.key)}
 }
 
 func (p pace) amount(e *wire.Envelope) float64 {

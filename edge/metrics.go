@@ -11,10 +11,13 @@ import (
 
 // metrics are the edge's figures. Labels come from closed sets only.
 type metrics struct {
-	connections  prometheus.Gauge
-	accepted     prometheus.Counter
-	refused      *prometheus.CounterVec
-	limited      *prometheus.CounterVec
+	connections prometheus.Gauge
+	accepted    prometheus.Counter
+	refused     *prometheus.CounterVec
+	limited     *prometheus.CounterVec
+
+	forwardedUnreadable prometheus.Counter
+
 	registered   prometheus.Counter
 	received     prometheus.Counter
 	sent         prometheus.Counter
@@ -42,10 +45,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		return f.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
 	}
 	return &metrics{
-		connections:  f.NewGauge(prometheus.GaugeOpts{Name: "rccs_connections", Help: "WebSocket connections open now."}),
-		accepted:     counter("rccs_connections_accepted_total", "WebSocket connections accepted."),
-		refused:      f.NewCounterVec(prometheus.CounterOpts{Name: "rccs_connections_refused_total", Help: "Connections refused before the upgrade, by reason."}, []string{"reason"}),
-		limited:      f.NewCounterVec(prometheus.CounterOpts{Name: "rccs_rate_limited_total", Help: "Messages and registrations refused for coming too fast, by limit."}, []string{"limit"}),
+		connections:         f.NewGauge(prometheus.GaugeOpts{Name: "rccs_connections", Help: "WebSocket connections open now."}),
+		accepted:            counter("rccs_connections_accepted_total", "WebSocket connections accepted."),
+		refused:             f.NewCounterVec(prometheus.CounterOpts{Name: "rccs_connections_refused_total", Help: "Connections refused before the upgrade, by reason."}, []string{"reason"}),
+		limited:             f.NewCounterVec(prometheus.CounterOpts{Name: "rccs_rate_limited_total", Help: "Messages and registrations refused for coming too fast, by limit."}, []string{"limit"}),
+		forwardedUnreadable: counter("rccs_forwarded_unreadable_total", "Requests through a proxy whose X-Forwarded-For could not be read."),
+
 		registered:   counter("rccs_registrations_total", "Devices that registered."),
 		received:     counter("rccs_messages_received_total", "Application messages that devices sent."),
 		sent:         counter("rccs_messages_sent_total", "Durable messages written to devices."),
@@ -63,8 +68,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 }
 
-// watchStrangers shows how many connections have no credential yet.
-func (*metrics) watchStrangers(reg prometheus.Registerer, now func() float64) {
+// watchUnauthenticated registers a gauge of connections without a credential.
+func (*metrics) watchUnauthenticated(reg prometheus.Registerer, now func() float64) {
 	promauto.With(reg).NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "rccs_unauthenticated_connections", Help: "Connections open now that have shown no credential yet.",
 	}, now)

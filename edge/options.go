@@ -50,9 +50,12 @@ type Options struct {
 	Metrics prometheus.Registerer
 
 	// Origins are the web pages that may connect, beside those of the edge's
-	// own host: https://app.example.com, or [AnyOrigin] for all. Programs that
-	// are no browsers send no origin and always may.
+	// own host: https://app.example.com, https://*.example.com for all below
+	// it, vscode-webview://* for all of a scheme, null, file://, or [AnyOrigin]
+	// for all. Programs that are no browsers send no origin and always may.
 	Origins []string
+	// Ready returns why devices cannot be served; /readyz asks it. Nil: never.
+	Ready func() error
 
 	// MaxMessageBytes is the largest frame a device may send. Default 1 MiB.
 	// The NATS max_payload must be at least 64 KiB more.

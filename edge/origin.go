@@ -7,47 +7,83 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // AnyOrigin in [Options.Origins] lets every web page connect.
 const AnyOrigin = "*"
 
-// origins says which web pages may open a connection. Only browsers say where
-// a page is from, and what they say cannot be forged by the page; other
+// errOrigin is what is wrong with an origin that cannot be used.
+var errOrigin = errors.New("want an origin such as https://app.example.com or http://localhost:3000, " +
+	"https://*.example.com for its subdomains, vscode-webview://* for a scheme, null, file://, or * for all")
+
+// origins are the web pages that may open a connection. Only browsers say
+// where a page is from, and what they say cannot be forged by the page; other
 // programs send no Origin, and pass.
 type origins struct {
-	any   bool
-	named map[string]bool
+	any     bool
+	exact   map[string]bool // canonical origins, "null" and "file://"
+	schemes map[string]bool // of "scheme://*"
+	below   []originSuffix  // of "scheme://*.host"
 }
 
-// CheckOrigin says what is wrong with an element of [Options.Origins].
+// originSuffix allows the hosts of a scheme that end in a suffix.
+type originSuffix struct{ scheme, suffix string } // ".example.com:8443"
+
+// CheckOrigin returns what is wrong with an element of [Options.Origins].
 func CheckOrigin(s string) error {
-	if s == AnyOrigin || s == "null" {
-		return nil
-	}
-	u, err := url.Parse(s)
-	if err != nil || u.Scheme == "" || u.Hostname() == "" || u.User != nil || strings.TrimSuffix(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-		return errors.New("want an origin such as https://app.example.com or http://localhost:3000, or * for all")
-	}
-	return nil
+	var o origins
+	return o.add(s)
 }
 
 func newOrigins(list []string) (*origins, error) {
-	o := &origins{named: make(map[string]bool, len(list))}
+	o := new(origins)
 	for _, s := range list {
-		if err := CheckOrigin(s); err != nil {
+		if err := o.add(s); err != nil {
 			return nil, fmt.Errorf("edge: origin %q: %w", s, err)
 		}
-		if s == AnyOrigin {
-			o.any = true
-		}
-		o.named[canonicalOrigin(s)] = true
 	}
 	return o, nil
 }
 
-// allow says whether the request may be upgraded: it is of no web page, of one
-// that this host served, or of one that is named.
+// add allows what an element of [Options.Origins] says.
+func (o *origins) add(s string) error {
+	if o.exact == nil {
+		o.exact, o.schemes = make(map[string]bool), make(map[string]bool)
+	}
+	scheme, rest, _ := strings.Cut(s, "://")
+	scheme = strings.ToLower(scheme)
+	switch {
+	case s == AnyOrigin:
+		o.any = true
+	case s == "null" || s == "file://":
+		o.exact[s] = true
+	case rest == "*" && isScheme(scheme):
+		o.schemes[scheme] = true
+	case strings.HasPrefix(rest, "*."):
+		_, host, ok := parseOrigin(scheme + "://" + rest[len("*."):])
+		if !ok || strings.Contains(host, "*") || strings.HasPrefix(host, "[") {
+			return errOrigin
+		}
+		o.below = append(o.below, originSuffix{scheme, "." + host})
+	default:
+		scheme, host, ok := parseOrigin(strings.TrimSuffix(s, "/"))
+		if !ok || strings.Contains(host, "*") {
+			return errOrigin
+		}
+		o.exact[scheme+"://"+host] = true
+	}
+	return nil
+}
+
+// isScheme reports whether s is a URL's scheme, in lower case.
+func isScheme(s string) bool {
+	u, err := url.Parse(s + "://host")
+	return err == nil && u.Scheme == s && s != ""
+}
+
+// allow reports whether the request may be upgraded: it is of no web page, of
+// one that this host served, or of one that is allowed.
 func (o *origins) allow(r *http.Request) bool {
 	values := r.Header.Values("Origin")
 	if len(values) == 0 || o.any {
@@ -56,28 +92,43 @@ func (o *origins) allow(r *http.Request) bool {
 	if len(values) > 1 {
 		return false
 	}
-	if o.named[canonicalOrigin(values[0])] {
+	if o.exact[values[0]] {
 		return true
 	}
-	u, err := url.Parse(values[0])
-	if err != nil || u.Hostname() == "" {
-		return false
+	scheme, host, ok := parseOrigin(values[0])
+	if !ok {
+		return values[0] == "file://" && o.schemes["file"]
+	}
+	if o.exact[scheme+"://"+host] || o.schemes[scheme] || o.isBelow(scheme, host) {
+		return true
 	}
 	// The scheme is not compared: a proxy before the edge may speak TLS for it.
-	return canonicalHost(u.Scheme, u.Host) == canonicalHost(u.Scheme, r.Host)
+	return host == canonicalHost(scheme, r.Host)
 }
 
-// canonicalOrigin is the form in which origins are compared.
-func canonicalOrigin(s string) string {
-	u, err := url.Parse(s)
-	if err != nil || u.Host == "" {
-		return strings.ToLower(s)
+// isBelow reports whether one label or more stand before an allowed suffix.
+func (o *origins) isBelow(scheme, host string) bool {
+	for _, b := range o.below {
+		labels, ok := strings.CutSuffix(host, b.suffix)
+		if ok && b.scheme == scheme && !strings.HasPrefix(labels, "[") && !strings.Contains("."+labels+".", "..") {
+			return true
+		}
 	}
-	scheme := strings.ToLower(u.Scheme)
-	return scheme + "://" + canonicalHost(scheme, u.Host)
+	return false
 }
 
-// canonicalHost is without the port that the scheme has anyway.
+// parseOrigin returns the parts of an origin in the form in which they are
+// compared: in lower case, without the port that the scheme has anyway.
+func parseOrigin(s string) (scheme, host string, ok bool) {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme == "" || u.Hostname() == "" || strings.HasSuffix(u.Host, ":") || !strings.EqualFold(s, u.Scheme+"://"+u.Host) {
+		return "", "", false
+	}
+	return u.Scheme, canonicalHost(u.Scheme, u.Host), true
+}
+
+// canonicalHost is in lower case and without the port that the scheme has
+// anyway.
 func canonicalHost(scheme, host string) string {
 	host = strings.ToLower(host)
 	name, port, err := net.SplitHostPort(host)
@@ -91,4 +142,33 @@ func canonicalHost(scheme, host string) string {
 		return name
 	}
 	return host
+}
+
+// maxNamed bounds an origin or an address that is written to the log, or back.
+const maxNamed = 256
+
+// refusedPage says of a web page that may not connect what would let it.
+func refusedPage(r *http.Request) string {
+	const text = "web pages of this origin may not connect"
+	values := r.Header.Values("Origin")
+	if len(values) != 1 || CheckOrigin(values[0]) != nil || len(values[0]) > maxNamed || strings.Contains(values[0], "*") {
+		return text + ": it cannot be allowed"
+	}
+	return text + ": the operator of the edge can allow it with --allow-origin " + values[0]
+}
+
+// AllowsOrigin reports whether a request comes from no web page, or from one
+// that may use this edge. One that may not is logged.
+func (s *Server) AllowsOrigin(r *http.Request) bool {
+	if s.origins.allow(r) {
+		return true
+	}
+	origin := r.Header.Get("Origin")
+	if len(origin) > maxNamed {
+		origin = origin[:maxNamed]
+	}
+	if s.limiter.originLog.take(limitKey{name: origin}, 1, time.Now()) == 0 {
+		s.opts.Logger.Warn("web page refused", "origin", origin, "remote", r.RemoteAddr, "why", refusedPage(r))
+	}
+	return false
 }

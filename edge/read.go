@@ -51,8 +51,8 @@ func (c *conn) frame(kind int, data []byte) {
 		return
 	}
 	most := wire.MaxEnvelopes
-	if !c.proven {
-		most = maxStrangerEnvelopes
+	if !c.authenticated {
+		most = maxUnauthenticatedEnvelopes
 	}
 	scratch := decoded.Get().(*[]wire.Item)
 	defer decoded.Put(scratch)
@@ -84,9 +84,9 @@ var decoded = sync.Pool{New: func() any { return new([]wire.Item) }}
 // maxKeptItems is how many envelopes such room is kept for.
 const maxKeptItems = 64
 
-// maxStrangerEnvelopes may be in the frame of a connection that has shown no
+// maxUnauthenticatedEnvelopes may be in the frame of a connection that has shown no
 // credential: a decoded envelope is larger than the shortest in a frame.
-const maxStrangerEnvelopes = 256
+const maxUnauthenticatedEnvelopes = 256
 
 // badFrame answers a frame of which nothing can be used. The first frame must
 // not be one, and three in a row are enough.

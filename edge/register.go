@@ -56,10 +56,10 @@ func (c *conn) register(e *wire.Envelope) {
 		c.refuse(e, wire.CloseAuth, wire.NewError(wire.AuthError, "the credential's account is not served here"))
 		return
 	}
-	c.proven = true
+	c.authenticated = true
 	c.sock.SetLimit(c.s.opts.MaxMessageBytes)
-	c.s.known()
-	if wait := c.s.limiter.registrations.take(party{who.Account, string(who.Address.Key())}, 1, time.Now()); wait > 0 {
+	c.s.countAuthenticated()
+	if wait := c.s.limiter.registrations.take(limitKey{who.Account, string(who.Address.Key())}, 1, time.Now()); wait > 0 {
 		c.s.metrics.limited.WithLabelValues("registrations").Inc()
 		err := wire.NewError(wire.RateLimited, "the device connects too often")
 		err.RetryAfter = max(wait, time.Millisecond).Round(time.Millisecond)

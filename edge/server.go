@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,7 +19,8 @@ import (
 // Subprotocol is what a client offers to get the protocol's defaults.
 const Subprotocol = "rccs.v1"
 
-// Server accepts devices. It is an http.Handler for /v1/ws and /.
+// Server accepts devices. It is an http.Handler for /v1/ws and /, and for the
+// probes /healthz and /readyz.
 type Server struct {
 	opts    Options
 	metrics *metrics
@@ -42,12 +44,12 @@ type Server struct {
 	draining bool
 	// Places: of connections, those of them without a credential, and by
 	// address; then of sockets that are no WebSocket yet.
-	open, strangers int
-	addresses       map[netip.Addr]int
-	arriving        map[net.Conn]netip.Addr
-	arrivals        map[netip.Addr]int
-	endDrain        context.CancelFunc // nil unless draining
-	stopped         bool
+	open, unauthenticated int
+	addresses             map[netip.Addr]int
+	arriving              map[net.Conn]netip.Addr
+	arrivals              map[netip.Addr]int
+	endDrain              context.CancelFunc // nil unless draining
+	stopped               bool
 }
 
 // New checks the options. Start begins to serve.
@@ -81,7 +83,7 @@ func New(opts Options) (*Server, error) {
 			Limit: min(opts.MaxMessageBytes, opts.MaxRegisterBytes),
 		}),
 	}
-	s.metrics.watchStrangers(opts.Metrics, s.strangersNow)
+	s.metrics.watchUnauthenticated(opts.Metrics, s.unauthenticatedNow)
 	return s, nil
 }
 
@@ -103,6 +105,9 @@ func (s *Server) Connections() int {
 // ServeHTTP implements http.Handler: it upgrades the request to a device's
 // connection and returns.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.probe(w, r) {
+		return
+	}
 	if r.URL.Path != "/v1/ws" && r.URL.Path != "/" {
 		http.NotFound(w, r)
 		return
@@ -112,7 +117,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this is a WebSocket endpoint: connect to ws://"+r.Host+"/v1/ws with subprotocol "+Subprotocol, http.StatusUpgradeRequired)
 		return
 	}
-	from := s.origin(r)
+	from := s.address(r)
 	if no := s.admit(r, from); no != nil {
 		s.refuse(w, no)
 		return
@@ -123,12 +128,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	<-s.working
 	if err != nil {
 		s.opts.Logger.Debug("upgrade refused", "remote", r.RemoteAddr, "err", err) // Upgrade has answered
-		s.vacate(from, true)
+		s.releaseSlot(from, false)
 		return
 	}
 	c.sock, c.from, c.v1 = sock, from, sock.Subprotocol() == Subprotocol
 	if !s.add(c) {
-		s.vacate(from, true)
+		s.releaseSlot(from, false)
 		sock.Abort()
 		return
 	}
@@ -139,29 +144,26 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // over is the end of a connection's life.
 func (s *Server) over(c *conn) {
 	s.remove(c)
-	s.vacate(c.from, !c.proven)
+	s.releaseSlot(c.from, c.authenticated)
 	s.wg.Done()
 }
 
-// AllowsOrigin says whether a request comes from no web page, or from one that
-// may use this edge.
-func (s *Server) AllowsOrigin(r *http.Request) bool { return s.origins.allow(r) }
+// tokenProtocol begins the subprotocol in which a web page offers its token: a
+// browser lets it set no header. It is never agreed on, so never echoed.
+const tokenProtocol = "rccs.token."
 
-// From is the address that a request counts for, behind proxies that are
-// trusted; of IPv6 the network. It is empty for a proxy's own.
-func (s *Server) From(r *http.Request) string {
-	if from := s.origin(r); from.IsValid() {
-		return from.String()
-	}
-	return ""
-}
-
-// bearer is the token of an Authorization header, if there is one.
+// bearer is the token of an Authorization header, or one that is offered as a
+// subprotocol; empty when there is none.
 func bearer(r *http.Request) string {
 	const scheme = "Bearer "
 	h := r.Header.Get("Authorization")
 	if len(h) > len(scheme) && http.CanonicalHeaderKey(h[:len(scheme)-1]) == scheme[:len(scheme)-1] && h[len(scheme)-1] == ' ' {
 		return h[len(scheme):]
+	}
+	for _, offered := range websocket.Subprotocols(r) {
+		if token, ok := strings.CutPrefix(offered, tokenProtocol); ok {
+			return strings.Clone(token) // without the rest of the header
+		}
 	}
 	return ""
 }

@@ -49,7 +49,6 @@ func (f *limitFlags) add(flags *pflag.FlagSet) {
 	}
 	f.registerWithin = within(10 * time.Second)
 	flags.Var(&f.registerWithin, "register-within", "how long a connection may go without a credential")
-	f.proxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	flags.Var(&networks{all: &f.proxies}, "trusted-proxy",
 		"a `network` such as 10.0.0.0/8, whose peers are believed in X-Forwarded-For and not bounded themselves; may be repeated; none: nobody")
 }
@@ -107,16 +106,16 @@ func (w *within) Set(s string) error {
 	return nil
 }
 
-// networks is a list of networks; what is set first replaces the default.
-type networks struct {
-	all *[]netip.Prefix
-	set bool
-}
+// networks is a list of networks.
+type networks struct{ all *[]netip.Prefix }
 
 // String implements pflag.Value.
 func (n *networks) String() string {
 	if n.all == nil {
 		return "" // the zero value, which pflag compares with
+	}
+	if len(*n.all) == 0 {
+		return "none"
 	}
 	var text []string
 	for _, p := range *n.all {
@@ -143,9 +142,6 @@ func (n *networks) Set(s string) error {
 			return errors.New("want a network such as 10.0.0.0/8, an address, or none")
 		}
 		list = append(list, p.Masked())
-	}
-	if !n.set {
-		*n.all, n.set = nil, true
 	}
 	*n.all = append(*n.all, list...)
 	return nil

@@ -143,7 +143,7 @@ func TestShownURLs(t *testing.T) {
 func TestTrustedProxies(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]string{
-		"": "127.0.0.0/8,::1/128", "none": "", "10.1.2.3/8": "10.0.0.0/8", "192.0.2.1,::1": "192.0.2.1/32,::1/128",
+		"": "none", "none": "none", "none,10.1.2.3/8": "10.0.0.0/8", "10.1.2.3/8": "10.0.0.0/8", "192.0.2.1,::1": "192.0.2.1/32,::1/128",
 	} {
 		var f limitFlags
 		flags := pflag.NewFlagSet("test", pflag.ContinueOnError)

@@ -38,7 +38,7 @@ func newSingle(t *testing.T, data string, args ...string) *single {
 	}
 	s := &single{data: data, proc: &proc{t: t, dir: t.TempDir(), Process: localcluster.Process{
 		Name: "server", Devices: ports[0], NATS: ports[1], Admin: ports[2],
-		Args: append([]string{"serve", "--data", data, "--listen", ports[0], "--nats-listen", ports[1], "--admin-listen", ports[2]}, args...),
+		Args: append([]string{"serve", "--data", data, "--listen", ports[0], "--nats-listen", ports[1], "--admin-listen", ports[2], "--trusted-proxy", "127.0.0.1"}, args...),
 	}}}
 	t.Cleanup(func() {
 		if t.Failed() {

@@ -94,6 +94,7 @@ func (p *Plan) Processes() ([]Process, error) {
 			Name: name, Devices: listen.devices[n], Admin: admin,
 			Args: []string{
 				"edge", "--data", first, "--server", strings.Join(urls, ","), "--name", name, "--listen", listen.devices[n], "--admin-listen", admin,
+				"--trusted-proxy", "127.0.0.1", // one address is all devices here
 			},
 		})
 	}

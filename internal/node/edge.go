@@ -103,6 +103,7 @@ func newEdge(opts edgeOptions) (*edgePart, error) {
 		Logger:   opts.logger,
 		Metrics:  opts.registry,
 		Origins:  opts.transport.Origins,
+		Ready:    p.healthy,
 		Limits:   opts.limits.Limits,
 
 		MaxMessageBytes:  opts.limits.MessageBytes,
