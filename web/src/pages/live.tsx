@@ -37,7 +37,7 @@ export function Live() {
     const fresh = flows.map((f): Line => ({ ...f, n: ++count.current, text: words(f) })).reverse();
     setLines((before) => [...fresh, ...before].slice(0, kept));
   }, kept);
-  useEffect(() => listen("live", { tail: "" }, { onOpen: setOpen, on: { message: (data) => push(data as Flow) } }), [push]);
+  useEffect(() => listen("live", { tail: "", payload: "true" }, { onOpen: setOpen, on: { message: (data) => push(data as Flow) } }), [push]);
   const wanted = useMemo(() => {
     const parts = filter.toLowerCase().split(/\s+/).filter(Boolean);
     return lines.filter((l) => (!kind || l.kind === kind) && parts.every((p) => l.text.includes(p))).slice(0, drawn);

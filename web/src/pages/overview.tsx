@@ -85,7 +85,7 @@ function useStats() {
   const [open, setOpen] = useState(false);
   useEffect(
     () =>
-      listen("live", {}, {
+      listen("live", { history: "true" }, {
         onOpen: setOpen,
         on: {
           history: (data) => set(data as Stats[]),
