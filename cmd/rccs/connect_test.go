@@ -74,3 +74,24 @@ func TestTopicsArePrintedFromWhereTheyAreWanted(t *testing.T) {
 		t.Errorf("printed %q", got.out)
 	}
 }
+
+// A standard input without line ends, such as /dev/zero, ends with a note and
+// not with the memory of the machine. Messages still arrive.
+func TestAnEndlessLineIsNotReadIntoMemory(t *testing.T) {
+	t.Parallel()
+	i := serve(t)
+	c := i.console()
+	phone := c.start(t, "connect", "alice/phone")
+	phone.noted("connected as alice/phone")
+	go func() {
+		block := strings.Repeat("x", 1<<20)
+		for range maxTyped>>20 + 1 {
+			if _, err := fmt.Fprint(phone.in, block); err != nil {
+				return
+			}
+		}
+	}()
+	phone.noted("nothing more is read from it")
+	c.succeed(t, "send", "alice/phone", `{"n":1}`)
+	phone.await(`\{"n":1\}$`)
+}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"sync"
 
@@ -134,21 +133,25 @@ func line(m *client.Message) string {
 	return b.String()
 }
 
+// maxTyped bounds a line of standard input. What an edge takes is less by
+// default; an input without line ends must not fill the memory.
+const maxTyped = 16 << 20
+
 // sendLines sends what is typed. Reading standard input cannot be interrupted,
 // so it may outlive the command by as long as the process does.
 func (t *terminal) sendLines(ctx context.Context, c *client.Client) {
-	in := bufio.NewReader(t.env.in)
-	for {
-		text, err := in.ReadString('\n')
-		if text = strings.TrimSpace(text); text != "" {
+	in := bufio.NewScanner(t.env.in)
+	in.Buffer(nil, maxTyped)
+	for in.Scan() {
+		if text := strings.TrimSpace(in.Text()); text != "" {
 			t.typed(ctx, c, text)
 		}
-		if err != nil {
-			if !errors.Is(err, io.EOF) {
-				t.env.note("standard input: %v", err)
-			}
-			return
-		}
+	}
+	switch err := in.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		t.env.note("standard input: a line is longer than %s bytes, nothing more is read from it", number(maxTyped))
+	case err != nil:
+		t.env.note("standard input: %v", err)
 	}
 }
 
