@@ -121,9 +121,9 @@ func BenchmarkReceive(b *testing.B) {
 	}
 }
 
-// BenchmarkPost is a message sent without an answer, BenchmarkSend one with,
+// BenchmarkSendNoWait is a message sent without an answer, BenchmarkSend one with,
 // from 64 goroutines.
-func BenchmarkPost(b *testing.B) {
+func BenchmarkSendNoWait(b *testing.B) {
 	c := bench(b, client.Options{NoReconnect: true}, func(ws *websocket.Conn) {
 		for {
 			if _, _, err := ws.ReadMessage(); err != nil {
@@ -135,7 +135,7 @@ func BenchmarkPost(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		e.ID = ""
-		if err := c.Post(b.Context(), e); err != nil {
+		if err := c.SendNoWait(b.Context(), e); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -93,7 +93,7 @@ func (c *Client) dropped(total uint64) {
 
 // Receive waits for the next message: an application's, or a control message
 // that the client does not deal with itself: a gap without Options.OnGap, a
-// request without handlers, topics and responses that were asked for by Post.
+// request without handlers, topics and responses that were asked for by SendNoWait.
 // Acknowledge it with [Message.Ack] when it has been dealt with. With
 // Options.Seal, sealed messages are opened first. After the
 // client has ended, the messages that came before are still handed out, and

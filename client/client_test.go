@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/rccs-io/rccs/client"
+	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -210,7 +211,7 @@ func TestHandleAcknowledgesWhatWasHandled(t *testing.T) {
 	c := dial(t, url, client.Options{})
 	ctx, cancel := context.WithCancel(soon(t))
 	tries := 0
-	err := c.Handle(ctx, func(_ context.Context, m *client.Message) error {
+	c.Handle("", func(_ context.Context, m *client.Message) error {
 		if m.Seq != 2 {
 			return nil
 		}
@@ -224,6 +225,7 @@ func TestHandleAcknowledgesWhatWasHandled(t *testing.T) {
 		cancel()
 		return nil
 	})
+	err := c.Serve(ctx)
 	if !errors.Is(err, context.Canceled) || tries != 2 {
 		t.Errorf("Handle ended with %v after %d tries", err, tries)
 	}
@@ -255,7 +257,7 @@ func TestSend(t *testing.T) {
 	e := wire.NewEnvelope("", "note", []byte(`{"a":1}`))
 	e.ToDeviceID = "desk"
 	got, err := c.Send(soon(t), e)
-	if err != nil || len(got.Recipients) != 1 || got.Recipients[0] != (wire.Recipient{DeviceID: "desk", Seq: 5}) {
+	if err != nil || len(got.Recipients) != 1 || got.Recipients[0] != (client.Recipient{Device: "desk", Seq: 5}) {
 		t.Errorf("accepted %+v, %v", got, err)
 	}
 	if _, err := c.Send(soon(t), wire.NewEnvelope("", "refused", []byte(`1`))); !errors.Is(err, wire.DeviceNotFound) {
@@ -320,7 +322,7 @@ func TestSendSurvivesReconnect(t *testing.T) {
 	for i := range count {
 		go func() {
 			a, err := c.Send(soon(t), wire.NewEnvelope(fmt.Sprintf("id-%d", i), "note", []byte(`1`)))
-			if err == nil && (!a.Duplicate || a.OriginalID != fmt.Sprintf("id-%d", i)) {
+			if err == nil && (!a.Duplicate || a.ID != fmt.Sprintf("id-%d", i)) {
 				err = fmt.Errorf("answer %+v", a)
 			}
 			results <- err
@@ -343,7 +345,7 @@ func TestSendSurvivesReconnect(t *testing.T) {
 	}
 }
 
-func TestPostIsWrittenBeforeClose(t *testing.T) {
+func TestWhatWasSentIsWrittenBeforeClose(t *testing.T) {
 	t.Parallel()
 	read := make(chan int, 1)
 	url := serve(t, func(p *peer) {
@@ -360,7 +362,7 @@ func TestPostIsWrittenBeforeClose(t *testing.T) {
 	for _, posts := range append([]int{500}, slices.Repeat([]int{2}, 50)...) {
 		c := dial(t, url, client.Options{})
 		for range posts {
-			if err := c.Post(soon(t), wire.NewEnvelope("", "note", []byte(`1`))); err != nil {
+			if err := c.SendNoWait(soon(t), wire.NewEnvelope("", "note", []byte(`1`))); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -516,17 +518,17 @@ func TestOutcomesAndErrors(t *testing.T) {
 		p.send(string((&wire.Error{Code: wire.QueueFull, OriginalID: "m1", RetryAfter: time.Second}).Append(nil)))
 		p.drain()
 	})
-	outcomes, told := make(chan wire.Outcome, 8), make(chan *wire.Error, 1)
+	outcomes, told := make(chan client.Outcome, 8), make(chan *wire.Error, 1)
 	c := dial(t, url, client.Options{
-		OnOutcome: func(o wire.Outcome) { outcomes <- o },
+		OnOutcome: func(o client.Outcome) { outcomes <- o },
 		OnError:   func(e *wire.Error) { told <- e },
 	})
-	if err := c.Post(soon(t), wire.NewEnvelope("m1", "note", []byte(`1`))); err != nil {
+	if err := c.SendNoWait(soon(t), wire.NewEnvelope("m1", "note", []byte(`1`))); err != nil {
 		t.Fatal(err)
 	}
 	for _, device := range []string{"desk", "watch"} {
 		o := await(t, "an outcome", outcomes)
-		if o.DeviceID != device || o.Status != wire.StatusDelivered || o.OriginalID != "m1" {
+		if o.Device != subjects.DeviceID(device) || o.Status != wire.StatusDelivered || o.ID != "m1" {
 			t.Errorf("outcome %+v, want of %s", o, device)
 		}
 	}

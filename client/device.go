@@ -2,14 +2,52 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
+	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
 
-// Devices are all devices of the user, this one among them, online or not.
-func (c *Client) Devices(ctx context.Context) ([]wire.Device, error) {
+// Device is a device of the user, as its other devices see it.
+type Device struct {
+	ID                      subjects.DeviceID
+	Type, Platform, Version string
+	Capabilities            json.RawMessage // an object; nil when it gave none
+	Status                  string          // [wire.Online], [wire.Away], [wire.Busy] or [wire.Offline]
+	LastSeen                time.Time       // zero when it is not known
+	Extra                   json.RawMessage // an object: what [Client.SetStatus] said beside the status; nil for nothing
+}
+
+// Presence is a change of another device: it came online, went offline, or
+// changed its status.
+type Presence struct {
+	Device   subjects.DeviceID
+	Status   string // as in [Device]
+	Type     string // of the device; "" when it gave none
+	LastSeen time.Time
+	Extra    json.RawMessage
+}
+
+func deviceOf(d *wire.Device) Device {
+	device := Device{
+		ID: subjects.DeviceID(d.ID), Type: d.Type, Platform: d.Platform, Version: d.Version,
+		Capabilities: d.Capabilities, Status: d.Status, Extra: d.Extra,
+	}
+	device.LastSeen, _ = time.Parse(time.RFC3339, d.LastSeen) // for people: left out when it cannot be read
+	return device
+}
+
+func presenceOf(p *wire.Presence) Presence {
+	presence := Presence{Device: subjects.DeviceID(p.DeviceID), Status: p.Status, Type: p.Type, Extra: p.Extra}
+	presence.LastSeen, _ = time.Parse(time.RFC3339, p.LastSeen)
+	return presence
+}
+
+// Devices lists all devices of the user, this one among them, online or not.
+func (c *Client) Devices(ctx context.Context) ([]Device, error) {
 	r, err := c.control(ctx, wire.TypeDeviceList, nil)
 	if err != nil {
 		return nil, err
@@ -18,7 +56,11 @@ func (c *Client) Devices(ctx context.Context) ([]wire.Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("client: answer to device_list: %w", err)
 	}
-	return list.Devices, nil
+	devices := make([]Device, len(list.Devices))
+	for i := range list.Devices {
+		devices[i] = deviceOf(&list.Devices[i])
+	}
+	return devices, nil
 }
 
 // SetStatus shows the user's other devices how this one is: [wire.Online],

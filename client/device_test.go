@@ -73,12 +73,12 @@ func TestPresenceAndGapsGoToTheirCallbacks(t *testing.T) {
 		p.acks(9)
 		p.drain()
 	})
-	presences, gaps := make(chan wire.Presence, 4), make(chan wire.Gap, 4)
+	presences, gaps := make(chan client.Presence, 4), make(chan wire.Gap, 4)
 	c := dial(t, url, client.Options{
-		OnPresence: func(p wire.Presence) { presences <- p },
+		OnPresence: func(p client.Presence) { presences <- p },
 		OnGap:      func(g wire.Gap) { gaps <- g },
 	})
-	if p := await(t, "presence", presences); p.DeviceID != "desk" || p.Status != wire.Away || p.Type != "desktop" {
+	if p := await(t, "presence", presences); p.Device != "desk" || p.Status != wire.Away || p.Type != "desktop" {
 		t.Errorf("presence %+v", p)
 	}
 	for range 2 {

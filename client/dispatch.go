@@ -69,7 +69,7 @@ func (c *Client) answer(e *wire.Envelope) {
 	// help, one message has an outcome for each recipient.
 	m := &Message{Envelope: *e, in: c.in}
 	if err == nil && !c.in.knows(e.Seq) {
-		o := a.Outcome()
+		o := outcomeOf(a)
 		c.tracks.tell(&o)
 		if c.opts.OnOutcome != nil {
 			c.opts.OnOutcome(o)
@@ -118,7 +118,7 @@ func (c *Client) presence(e *wire.Envelope) {
 		c.opts.Logger.Error("presence cannot be read", "err", err)
 		return
 	}
-	c.opts.OnPresence(p)
+	c.opts.OnPresence(presenceOf(&p))
 }
 
 // gap tells the application that messages are gone.

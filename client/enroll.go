@@ -43,7 +43,7 @@ type EnrollOptions struct {
 // the code names it. opts may be nil.
 //
 // What the server refuses is a [wire.Error].
-func Enroll(ctx context.Context, opts *EnrollOptions, edge string, device subjects.DeviceID, claim Claim) ([]byte, error) {
+func Enroll(ctx context.Context, edge string, device subjects.DeviceID, claim Claim, opts *EnrollOptions) ([]byte, error) {
 	key, err := nkeys.CreateUser()
 	if err != nil {
 		return nil, fmt.Errorf("client: make a key: %w", err)
@@ -56,7 +56,7 @@ func Enroll(ctx context.Context, opts *EnrollOptions, edge string, device subjec
 // Renew makes the next credential for the key of one that [Enroll] made; creds
 // is the text of the .creds file, and so is what it returns. It works for some
 // time after the credential has expired, too.
-func Renew(ctx context.Context, opts *EnrollOptions, edge string, creds []byte) ([]byte, error) {
+func Renew(ctx context.Context, edge string, creds []byte, opts *EnrollOptions) ([]byte, error) {
 	token, key, err := parseOwnKey(creds)
 	if err != nil {
 		return nil, err

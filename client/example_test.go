@@ -10,37 +10,40 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// A device that sends, and one that has a handler for each type. A handler that
-// returns nil acknowledges.
+// Two devices of one user. The phone sends, the desktop has a handler for the
+// type. A handler that returns nil acknowledges the message.
 func Example() {
-	ctx, url, stop := exampleNode()
+	// Elsewhere these are the URL of your edge, and files made by
+	// 'rccs creds device alice/phone > phone.creds'.
+	ctx, url, creds, stop := exampleInstallation("alice/phone", "alice/desktop")
 	defer stop()
-	desktop, err := client.Dial(ctx, url, &client.Options{Credentials: exampleCredentials("alice/desktop")})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer func() { _ = desktop.Close() }()
-	phone, err := client.Dial(ctx, url, &client.Options{Credentials: exampleCredentials("alice/phone")})
+
+	phone, err := client.Dial(ctx, url, &client.Options{Credentials: client.CredentialsFile(creds["alice/phone"])})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	defer func() { _ = phone.Close() }()
-
-	type approval struct {
-		Deploy string `json:"deploy"`
-	}
-	accepted, err := phone.SendJSON(ctx, "approval", approval{Deploy: "v1.2"}, client.To("desktop"), client.Priority(wire.High))
+	desktop, err := client.Dial(ctx, url, &client.Options{Credentials: client.CredentialsFile(creds["alice/desktop"])})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	fmt.Println("stored for", accepted.Recipients[0].DeviceID)
+	defer func() { _ = desktop.Close() }()
+
+	type approval struct {
+		Deploy string `json:"deploy"`
+	}
+	accepted, err := phone.SendJSON(ctx, "approval", approval{Deploy: "v1.2"}, client.To("desktop"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("stored for", accepted.Recipients[0].Device)
 
 	ctx, done := context.WithCancel(ctx)
 	client.HandleJSON(desktop, "approval", func(_ context.Context, a approval, m *client.Message) error {
-		fmt.Println("deploy", a.Deploy, "says", m.FromDeviceID)
+		fmt.Println("deploy", a.Deploy, "says", m.From())
 		done()
 		return nil
 	})
@@ -52,7 +55,30 @@ func Example() {
 	// true
 }
 
-// One handler for all that comes.
+// A device says what it is, and hears when its connection comes and goes.
+func ExampleDial() {
+	ctx, url, creds, stop := exampleInstallation("alice/phone")
+	defer stop()
+
+	c, err := client.Dial(ctx, url, &client.Options{
+		Credentials:  client.CredentialsFile(creds["alice/phone"]),
+		Type:         "mobile",
+		Capabilities: map[string]any{"supportsNotifications": true},
+		OnConnect:    func(s client.Session) { fmt.Println("connected as", s.Device) },
+		OnDisconnect: func(err error) { fmt.Println("connection lost, trying again:", err) },
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = c.Close() }()
+	fmt.Println(c.Session().Pending, "messages wait")
+	// Unordered output:
+	// connected as phone
+	// 0 messages wait
+}
+
+// One handler for every type that has none of its own.
 func ExampleClient_Handle() {
 	ctx, url, stop := exampleNode()
 	defer stop()
@@ -63,15 +89,47 @@ func ExampleClient_Handle() {
 	if _, err := c.SendJSON(ctx, "note", "to myself", client.To("phone")); err != nil {
 		fmt.Println(err)
 	}
-	err := c.Handle(ctx, func(_ context.Context, m *client.Message) error {
+	c.Handle("", func(_ context.Context, m *client.Message) error {
 		fmt.Println(m.Type, string(m.Payload))
 		done()
 		return nil
 	})
-	fmt.Println(err)
+	fmt.Println(c.Serve(ctx))
 	// Output:
 	// note "to myself"
 	// context canceled
+}
+
+// A message that the device can never deal with is refused, and its sender is
+// told.
+func ExampleReject() {
+	ctx, url, stop := exampleNode()
+	defer stop()
+	phone, desktop := exampleDevice(ctx, url, "alice/phone"), exampleDevice(ctx, url, "alice/desktop")
+	defer func() { _, _ = phone.Close(), desktop.Close() }()
+
+	desktop.Handle("picture", func(_ context.Context, m *client.Message) error {
+		return client.Reject("this device has no screen")
+	})
+	go func() { _ = desktop.Serve(ctx) }()
+
+	e, err := client.Compose("picture", "…", client.To("desktop"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	tracked, err := phone.Track(ctx, e)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	outcome, err := tracked.Next(ctx)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(outcome.Status, "by", outcome.Device, "because", outcome.Reason)
+	// Output: rejected by desktop because this device has no screen
 }
 
 // What is refused has a code.
@@ -81,22 +139,25 @@ func ExampleClient_Send() {
 	c := exampleDevice(ctx, url, "alice/phone")
 	defer func() { _ = c.Close() }()
 
-	e := wire.NewEnvelope("", "user_message", []byte(`{"text":"shall I deploy?"}`))
-	e.ToDeviceID = "typewriter"
-	_, err := c.Send(ctx, e)
+	e, err := client.Compose("user_message", "shall I deploy?", client.To("typewriter"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	_, err = c.Send(ctx, e)
 	fmt.Println(errors.Is(err, wire.DeviceNotFound))
 	// Output: true
 }
 
-// A message that was queued is sent when that is possible.
-func ExampleClient_Queue() {
+// A message that is enqueued without a connection is sent when there is one.
+func ExampleClient_Enqueue() {
 	ctx, url, stop := exampleNode()
 	defer stop()
 	sent := make(chan string)
 	c, err := client.Dial(ctx, url, &client.Options{
 		Credentials: exampleCredentials("alice/phone"),
 		Offline:     true, // Dial does not wait for a connection
-		OnSent:      func(id string, _ wire.Accepted, err error) { sent <- fmt.Sprintln(id, err) },
+		OnSent:      func(id string, _ client.Accepted, err error) { sent <- fmt.Sprintln(id, err) },
 	})
 	if err != nil {
 		fmt.Println(err)
@@ -108,7 +169,7 @@ func ExampleClient_Queue() {
 		fmt.Println(err)
 		return
 	}
-	if err := c.Queue(e); err != nil {
+	if err := c.Enqueue(e); err != nil {
 		fmt.Println(err)
 		return
 	}
@@ -123,7 +184,7 @@ func ExampleClient_Track() {
 	phone, desktop := exampleDevice(ctx, url, "alice/phone"), exampleDevice(ctx, url, "alice/desktop")
 	defer func() { _, _ = phone.Close(), desktop.Close() }()
 
-	e, err := client.Compose("user_message", "hello", client.TTL(time.Hour), client.Collapse("greeting"))
+	e, err := client.Compose("user_message", "hello", client.WithTTL(time.Hour), client.WithCollapseKey("greeting"))
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -146,7 +207,7 @@ func ExampleClient_Track() {
 			fmt.Println(err) // io.EOF when all are known
 			return
 		}
-		fmt.Println(outcome.DeviceID, outcome.Status)
+		fmt.Println(outcome.Device, outcome.Status)
 	}
 	// Output:
 	// desktop delivered

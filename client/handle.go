@@ -16,13 +16,9 @@ type Handler func(context.Context, *Message) error
 // and Options.OnDiscard hears of it.
 var ErrDiscard = errors.New("client: message discarded")
 
-// Handle receives messages and gives them to handler, one at a time, until ctx
-// ends or the client does, and returns why. Call it several times for several
-// at a time. A message is acknowledged when handler returns nil. When it
-// returns an error the message is not acknowledged, keeps its place in the
-// window, and is handed on again: after a second, then ever more seldom, and
-// with each new connection. See [ErrDiscard].
-func (c *Client) Handle(ctx context.Context, handler Handler) error {
+// serveMessages gives messages to handler, one at a time, until ctx ends or the client
+// does, and returns why.
+func (c *Client) serveMessages(ctx context.Context, handler Handler) error {
 	for {
 		m, err := c.Receive(ctx)
 		if err != nil {
@@ -54,9 +50,9 @@ type handlers struct {
 	all map[string]Handler
 }
 
-// On has handler deal with the messages of a type in [Client.Serve]; "" is for
-// every type that has none.
-func (c *Client) On(typ string, handler Handler) {
+// Handle has handler deal with the messages of a type in [Client.Serve]; "" is
+// for every type that has none. It replaces the handler that the type had.
+func (c *Client) Handle(typ string, handler Handler) {
 	h := &c.handlers
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -66,10 +62,10 @@ func (c *Client) On(typ string, handler Handler) {
 	h.all[typ] = handler
 }
 
-// HandleJSON is [Client.On] for payloads that encoding/json reads into a T. A
+// HandleJSON is [Client.Handle] for payloads that encoding/json reads into a T. A
 // payload that it cannot read is discarded, see [ErrDiscard].
 func HandleJSON[T any](c *Client, typ string, handler func(context.Context, T, *Message) error) {
-	c.On(typ, func(ctx context.Context, m *Message) error {
+	c.Handle(typ, func(ctx context.Context, m *Message) error {
 		var v T
 		if err := m.Decode(&v); err != nil {
 			return fmt.Errorf("%w: %w", ErrDiscard, err)
@@ -78,10 +74,17 @@ func HandleJSON[T any](c *Client, typ string, handler func(context.Context, T, *
 	})
 }
 
-// Serve is [Client.Handle] with the handlers of [Client.On]. A message whose
-// type has none is discarded.
+// Serve receives messages and gives each to the handler of its type, one at a
+// time, until ctx ends or the client does, and returns why. Call it several
+// times for several at a time.
+//
+// A message is acknowledged when its handler returns nil. When the handler
+// returns an error the message is not acknowledged, keeps its place in the
+// window, and is handed on again: after a second, then ever more seldom, and
+// with each new connection. [Reject] and [ErrDiscard] are errors that end that.
+// A message whose type has no handler is discarded.
 func (c *Client) Serve(ctx context.Context) error {
-	return c.Handle(ctx, func(ctx context.Context, m *Message) error {
+	return c.serveMessages(ctx, func(ctx context.Context, m *Message) error {
 		c.handlers.mu.RLock()
 		handler := c.handlers.all[m.Type]
 		if handler == nil {

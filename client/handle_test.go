@@ -39,7 +39,7 @@ func TestServeGivesEachTypeToItsHandler(t *testing.T) {
 		return nil
 	})
 	alarm := make(chan uint64, 4)
-	c.On("alarm", func(_ context.Context, m *client.Message) error {
+	c.Handle("alarm", func(_ context.Context, m *client.Message) error {
 		alarm <- m.Seq
 		return nil
 	})
@@ -76,7 +76,7 @@ func TestFailedMessageIsHandedOnAgain(t *testing.T) {
 	c := dial(t, url, client.Options{})
 	ctx, cancel := context.WithCancel(soon(t))
 	var seqs []uint64
-	_ = c.Handle(ctx, func(_ context.Context, m *client.Message) error {
+	c.Handle("", func(_ context.Context, m *client.Message) error {
 		seqs = append(seqs, m.Seq)
 		if len(seqs) == 1 {
 			return errors.New("not now")
@@ -89,6 +89,7 @@ func TestFailedMessageIsHandedOnAgain(t *testing.T) {
 		}
 		return nil
 	})
+	_ = c.Serve(ctx)
 	if len(seqs) != 3 || seqs[0] != 1 || seqs[1] != 2 || seqs[2] != 1 {
 		t.Errorf("handled %v", seqs)
 	}

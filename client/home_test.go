@@ -84,7 +84,7 @@ func TestHomePresenceAndDevices(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
 	heard := make(chan string, 16)
-	phone := h.device("alice/phone", client.Options{Type: "mobile", OnPresence: func(p wire.Presence) { heard <- p.DeviceID + " " + p.Status }})
+	phone := h.device("alice/phone", client.Options{Type: "mobile", OnPresence: func(p client.Presence) { heard <- string(p.Device) + " " + p.Status }})
 	want := func(change string) {
 		t.Helper()
 		if got := await(t, change, heard); got != change {
@@ -101,7 +101,7 @@ func TestHomePresenceAndDevices(t *testing.T) {
 	if err != nil || len(all) != 2 {
 		t.Fatalf("listed %+v, %v", all, err)
 	}
-	slices.SortFunc(all, func(a, b wire.Device) int { return len(a.ID) - len(b.ID) })
+	slices.SortFunc(all, func(a, b client.Device) int { return len(a.ID) - len(b.ID) })
 	if d := all[1]; d.ID != "desktop" || d.Type != "desktop" || d.Status != wire.Busy || string(d.Capabilities) != `{"supportsFileSync":true}` {
 		t.Errorf("listed %+v", d)
 	}
@@ -134,7 +134,7 @@ func TestHomeOutcomes(t *testing.T) {
 	want := func(tracked *client.Tracked, status wire.Status) {
 		t.Helper()
 		o, err := tracked.Next(soon(t))
-		if err != nil || o.Status != status || o.DeviceID != "desktop" {
+		if err != nil || o.Status != status || o.Device != "desktop" {
 			t.Errorf("outcome %+v, %v, want %s", o, err, status)
 		}
 		if _, err := tracked.Next(soon(t)); !errors.Is(err, io.EOF) {
@@ -149,17 +149,17 @@ func TestHomeOutcomes(t *testing.T) {
 	m.Ack()
 	want(first, wire.StatusDelivered)
 	_ = desktop.Close()
-	short, old, last := track(client.TTL(time.Millisecond)), track(client.Collapse("k")), track(client.Collapse("k"))
+	short, old, last := track(client.WithTTL(time.Millisecond)), track(client.WithCollapseKey("k")), track(client.WithCollapseKey("k"))
 	desktop = h.device("alice/desktop", client.Options{})
-	if m, err = desktop.Receive(soon(t)); err != nil || m.ID != last.Accepted.OriginalID {
+	if m, err = desktop.Receive(soon(t)); err != nil || m.ID != last.Accepted.ID {
 		t.Fatalf("received %+v, %v, want the last message alone", m, err)
 	}
 	m.Ack()
 	want(short, wire.StatusExpired)
 	want(old, wire.StatusReplaced)
 	want(last, wire.StatusDelivered)
-	later := track(client.DeliverAt(time.Now().Add(time.Hour)))
-	if n, err := phone.Cancel(soon(t), later.Accepted.OriginalID); n != 1 || err != nil {
+	later := track(client.WithDeliverAt(time.Now().Add(time.Hour)))
+	if n, err := phone.Cancel(soon(t), later.Accepted.ID); n != 1 || err != nil {
 		t.Errorf("cancelled %d, %v", n, err)
 	}
 	if n, err := phone.Cancel(soon(t), "none"); n != 0 || err != nil {
@@ -233,17 +233,18 @@ func TestHomeEachMessageOnce(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		handled = desktop.Handle(ctx, func(_ context.Context, m *client.Message) error {
+		desktop.Handle("", func(_ context.Context, m *client.Message) error {
 			got <- string(m.Payload)
 			return nil
 		})
+		handled = desktop.Serve(ctx)
 	}()
 	for n := range count {
 		e, err := client.Compose("note", n, client.To("desktop"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := phone.Queue(e); err != nil {
+		if err := phone.Enqueue(e); err != nil {
 			t.Fatal(err)
 		}
 		if n%1000 == 999 {

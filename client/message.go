@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -27,6 +28,13 @@ type Message struct {
 	tries   int  // failed ones
 	delayed bool // waits to be handed on again
 }
+
+// From is who sent the message: a device of the same user, which [To] answers,
+// or service:NAME.
+func (m *Message) From() subjects.DeviceID { return subjects.DeviceID(m.FromDeviceID) }
+
+// User is whose device this is.
+func (m *Message) User() subjects.UserID { return subjects.UserID(m.UserID) }
 
 // durable says whether the device has to acknowledge it. A topic's message has
 // a seq and needs no acknowledgement.

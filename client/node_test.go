@@ -65,6 +65,41 @@ func exampleNode() (ctx context.Context, url string, stop func()) {
 	}
 }
 
+// exampleInstallation is exampleNode, with files of credentials by the names of
+// their devices.
+func exampleInstallation(names ...string) (ctx context.Context, url string, creds map[string]string, stop func()) {
+	ctx, url, stop = exampleNode()
+	creds = make(map[string]string, len(names))
+	for _, name := range names {
+		creds[name] = filepath.Join(os.TempDir(), "rccs-example-"+strings.ReplaceAll(name, "/", "-")+".creds")
+		if err := exampleCreds(name, creds[name]); err != nil {
+			_, _ = fmt.Fprintln(os.Stdout, err)
+		}
+	}
+	return ctx, url, creds, func() {
+		for _, file := range creds {
+			_ = os.Remove(file)
+		}
+		stop()
+	}
+}
+
+func exampleCreds(name, file string) error {
+	address, err := subjects.ParseAddress(name)
+	if err != nil {
+		return err
+	}
+	cred, err := example.Keys().IssueDevice(address, auth.DeviceOptions{Expires: time.Hour})
+	if err != nil {
+		return err
+	}
+	text, err := cred.File()
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, text, 0o600)
+}
+
 // exampleCredentials are what a program has from client.CredentialsFile.
 func exampleCredentials(name string) client.Credentials {
 	return nodeCredentials(example, name, time.Hour)

@@ -57,11 +57,11 @@ type Options struct {
 	NoReconnect bool
 	// Offline lets Dial return at once, and the client connect when it can.
 	Offline bool
-	// Outbox is a file that keeps what was given to [Client.Queue] and is not
+	// Outbox is a file that keeps what was given to [Client.Enqueue] and is not
 	// accepted yet, so that it survives the end of the process; "" keeps it in
 	// memory. One client at a time can use a file.
 	Outbox string
-	// OutboxLimit is how many messages Queue keeps at most; 0 is 10,000.
+	// OutboxLimit is how many messages Enqueue keeps at most; 0 is 10,000.
 	OutboxLimit int
 	// HandshakeTimeout bounds connecting and registering; 0 is 10 s.
 	HandshakeTimeout time.Duration
@@ -89,22 +89,22 @@ type Options struct {
 	OnDisconnect func(error)
 	// OnPresence hears that another device of the user came online, went
 	// offline or changed its status.
-	OnPresence func(wire.Presence)
+	OnPresence func(Presence)
 	// OnGap hears of messages that are gone because they were stored for too
 	// long or were too many. nil leaves it to Receive.
 	OnGap func(wire.Gap)
 	// OnDiscard hears of messages that were acknowledged although no handler
 	// dealt with them. See [ErrDiscard].
 	OnDiscard func(m *Message, why error)
-	// OnSent hears what became of what was given to [Client.Queue]: the edge
+	// OnSent hears what became of what was given to [Client.Enqueue]: the edge
 	// accepted it, or refused it for good.
-	OnSent func(id string, a wire.Accepted, err error)
+	OnSent func(id string, a Accepted, err error)
 	// OnOutcome hears what became of messages that were accepted: delivered,
 	// expired or replaced, for each recipient. The outcome is acknowledged
 	// when it returns.
-	OnOutcome func(wire.Outcome)
+	OnOutcome func(Outcome)
 	// OnError hears errors that belong to no waiting Send, such as the refusal
-	// of a message that was posted.
+	// of a message of [Client.SendNoWait].
 	OnError func(*wire.Error)
 
 	sealing *sealing // nil without Seal; made by withDefaults

@@ -36,7 +36,7 @@ func queue(t *testing.T, c *client.Client, ids ...string) {
 	t.Helper()
 	for _, id := range ids {
 		e := wire.NewEnvelope(id, "note", []byte("{\n\t\"id\": \""+id+"\"\n}"))
-		if err := c.Queue(e); err != nil {
+		if err := c.Enqueue(e); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -67,7 +67,7 @@ func TestQueueSurvivesTheProcess(t *testing.T) {
 		t.Errorf("a file was opened twice: %v", err)
 	}
 	_ = offline.Close()
-	if err := offline.Queue(wire.NewEnvelope("late", "note", []byte(`1`))); !errors.Is(err, client.ErrClosed) {
+	if err := offline.Enqueue(wire.NewEnvelope("late", "note", []byte(`1`))); !errors.Is(err, client.ErrClosed) {
 		t.Errorf("queued after Close: %v", err)
 	}
 	// As if the process had ended in the middle of a write.
@@ -83,8 +83,8 @@ func TestQueueSurvivesTheProcess(t *testing.T) {
 	sent := make(chan string, 2000)
 	told := make(chan string, 2000)
 	url := sink(t, sent)
-	c := dial(t, url, client.Options{Outbox: file, OnSent: func(id string, a wire.Accepted, err error) {
-		if err != nil || len(a.Recipients) != 1 || a.OriginalID != id {
+	c := dial(t, url, client.Options{Outbox: file, OnSent: func(id string, a client.Accepted, err error) {
+		if err != nil || len(a.Recipients) != 1 || a.ID != id {
 			t.Errorf("%s: %+v, %v", id, a, err)
 		}
 		told <- id
@@ -92,7 +92,7 @@ func TestQueueSurvivesTheProcess(t *testing.T) {
 	queue(t, c, "last")
 	wantSent(t, sent, append(slices.Clone(ids), "last")...)
 	wantSent(t, told, append(slices.Clone(ids), "last")...)
-	if n := c.Queued(); n != 0 {
+	if n := c.Unsent(); n != 0 {
 		t.Errorf("%d are left", n)
 	}
 	_ = c.Close()
@@ -125,7 +125,7 @@ func TestQueueTriesAgainWhatTheEdgeCouldNotTake(t *testing.T) {
 	}
 	told := make(chan result, 4)
 	file := filepath.Join(t.TempDir(), "outbox")
-	opts := client.Options{Outbox: file, NoReconnect: true, OnSent: func(id string, _ wire.Accepted, err error) { told <- result{id, err} }}
+	opts := client.Options{Outbox: file, NoReconnect: true, OnSent: func(id string, _ client.Accepted, err error) { told <- result{id, err} }}
 	c := dial(t, url, opts)
 	queue(t, c, "full", "refused")
 	if r := await(t, "the refusal", told); r.id != "refused" || !errors.Is(r.err, wire.DeviceNotFound) {
@@ -143,11 +143,11 @@ func TestQueueIsBounded(t *testing.T) {
 	t.Parallel()
 	c := dial(t, unreachable, client.Options{Offline: true, OutboxLimit: 3})
 	queue(t, c, "1", "2", "3")
-	if err := c.Queue(wire.NewEnvelope("4", "note", []byte(`1`))); !errors.Is(err, client.ErrOutboxFull) {
+	if err := c.Enqueue(wire.NewEnvelope("4", "note", []byte(`1`))); !errors.Is(err, client.ErrOutboxFull) {
 		t.Errorf("past the bound: %v", err)
 	}
-	if c.Queued() != 3 {
-		t.Errorf("%d are queued", c.Queued())
+	if c.Unsent() != 3 {
+		t.Errorf("%d are queued", c.Unsent())
 	}
 }
 

@@ -22,7 +22,7 @@ const enrolledTag = "rccs-enrolled"
 //
 // A credential that cannot be renewed now is used for as long as it is good;
 // one that was not made by Enroll is used as it is.
-func RenewedFile(opts *EnrollOptions, edge, path string) Credentials {
+func RenewedFile(edge, path string, opts *EnrollOptions) Credentials {
 	read := CredentialsFile(path)
 	return func(ctx context.Context) (string, Signer, error) {
 		creds, err := os.ReadFile(path)
@@ -31,7 +31,7 @@ func RenewedFile(opts *EnrollOptions, edge, path string) Credentials {
 		}
 		due, expired := renewable(creds, time.Now())
 		if due {
-			err := renewFile(ctx, opts, edge, path, creds)
+			err := renewFile(ctx, edge, path, creds, opts)
 			if err != nil && expired {
 				return "", nil, err
 			}
@@ -55,8 +55,8 @@ func renewable(creds []byte, now time.Time) (due, expired bool) {
 	return now.After(issued.Add(expires.Sub(issued) / 3)), !now.Before(expires)
 }
 
-func renewFile(ctx context.Context, opts *EnrollOptions, edge, path string, creds []byte) error {
-	fresh, err := Renew(ctx, opts, edge, creds)
+func renewFile(ctx context.Context, edge, path string, creds []byte, opts *EnrollOptions) error {
+	fresh, err := Renew(ctx, edge, creds, opts)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ var ErrTooSlow = errors.New("client: the parts of a response were not read fast 
 
 // Request asks another device of the user, which must be online, and returns
 // its result. params becomes JSON by encoding/json, or is a [json.RawMessage];
-// nil for none. Of the options, [Correlation], [Traceparent] and [WithID] have
+// nil for none. Of the options, [WithCorrelationID], [WithTraceparent] and [WithID] have
 // a meaning here.
 //
 // The time until ctx's deadline is told to the device; without one the edge
@@ -100,8 +100,8 @@ func (c *Client) ask(ctx context.Context, device subjects.DeviceID, method strin
 		r.Timeout = max(time.Until(deadline), time.Millisecond)
 	}
 	e := wire.Envelope{ID: newID(), Type: wire.TypeRequest, ToDeviceID: string(device), Payload: r.AppendPayload(nil)}
-	for _, set := range opts {
-		set(&e)
+	for _, o := range opts {
+		o.apply(&e)
 	}
 	o, err := encode(&e)
 	if err != nil {

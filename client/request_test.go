@@ -49,7 +49,7 @@ func TestRequest(t *testing.T) {
 		p.drain()
 	})
 	c := dial(t, url, client.Options{})
-	result, err := c.Request(soon(t), "desk", "open", map[string]string{"file": "x"}, client.Correlation("c"))
+	result, err := c.Request(soon(t), "desk", "open", map[string]string{"file": "x"}, client.WithCorrelationID("c"))
 	if err != nil || string(result) != `{"ok": [1, 2.50]}` {
 		t.Errorf("result %s, %v", result, err)
 	}

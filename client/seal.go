@@ -235,7 +235,7 @@ func (c *Client) publishedBy(ctx context.Context, device subjects.DeviceID) (str
 		return "", err
 	}
 	for i := range all {
-		if all[i].ID != string(device) {
+		if all[i].ID != device {
 			continue
 		}
 		s := c.opts.sealing
@@ -308,10 +308,10 @@ func (c *Client) Seal(ctx context.Context, e wire.Envelope) (wire.Envelope, erro
 }
 
 // SendSealed is [Client.Seal] and [Client.Send].
-func (c *Client) SendSealed(ctx context.Context, e wire.Envelope) (wire.Accepted, error) {
+func (c *Client) SendSealed(ctx context.Context, e wire.Envelope) (Accepted, error) {
 	sealed, err := c.Seal(ctx, e)
 	if err != nil {
-		return wire.Accepted{}, err
+		return Accepted{}, err
 	}
 	return c.Send(ctx, sealed)
 }

@@ -10,76 +10,97 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// A SendOption says more about a message than its type and payload.
-type SendOption func(*wire.Envelope)
+// A SendOption says more about a message than its type and payload: for whom it
+// is, by a [Recipients] of one of the To functions, or what one of the With
+// functions says.
+type SendOption interface{ apply(e *wire.Envelope) }
 
-// To is for one device of the user. Without any of the To options the
-// message's type decides, and mostly that is every other device.
-func To(device subjects.DeviceID) SendOption {
-	return func(e *wire.Envelope) { e.To = &wire.To{Device: string(device)} }
+// sendOption is a SendOption that is a function.
+type sendOption func(*wire.Envelope)
+
+func (set sendOption) apply(e *wire.Envelope) { set(e) }
+
+// Recipients are the devices that a message is for. It is a [SendOption].
+// Without one the message's type decides, and mostly that is every other device
+// of the user.
+type Recipients struct{ to wire.To }
+
+func (r Recipients) apply(e *wire.Envelope) { e.To = &r.to }
+
+// To is one device of the user. Its inbox keeps the message while it is away.
+func To(device subjects.DeviceID) Recipients { return Recipients{wire.To{Device: string(device)}} }
+
+// ToAll is every other device of the user.
+func ToAll() Recipients { return Recipients{wire.To{Mode: wire.ModeAll}} }
+
+// ToType is every device of a type, such as "desktop".
+func ToType(deviceType string) Recipients {
+	return Recipients{wire.To{DeviceType: deviceType, Mode: wire.ModeAll}}
 }
 
-// ToAll is for every other device of the user.
-func ToAll() SendOption {
-	return func(e *wire.Envelope) { e.To = &wire.To{Mode: wire.ModeAll} }
+// ToAnyOfType is one device of a type: the online one most recently active,
+// else the first to come online.
+func ToAnyOfType(deviceType string) Recipients {
+	return Recipients{wire.To{DeviceType: deviceType, Mode: wire.ModeAny}}
 }
 
-// ToType is for every device of a type, such as "desktop".
-func ToType(deviceType string) SendOption {
-	return func(e *wire.Envelope) { e.To = &wire.To{DeviceType: deviceType, Mode: wire.ModeAll} }
+// ToCapability is every device that holds a capability.
+func ToCapability(name string) Recipients {
+	return Recipients{wire.To{Capability: name, Mode: wire.ModeAll}}
 }
 
-// ToAnyOfType is for one device of a type: the online one most recently
-// active, else the first to come online.
-func ToAnyOfType(deviceType string) SendOption {
-	return func(e *wire.Envelope) { e.To = &wire.To{DeviceType: deviceType, Mode: wire.ModeAny} }
-}
-
-// ToCapability is for every device that holds a capability.
-func ToCapability(name string) SendOption {
-	return func(e *wire.Envelope) { e.To = &wire.To{Capability: name, Mode: wire.ModeAll} }
-}
-
-// ToAnyWithCapability is for one device that holds a capability, chosen as by
+// ToAnyWithCapability is one device that holds a capability, chosen as by
 // [ToAnyOfType].
-func ToAnyWithCapability(name string) SendOption {
-	return func(e *wire.Envelope) { e.To = &wire.To{Capability: name, Mode: wire.ModeAny} }
+func ToAnyWithCapability(name string) Recipients {
+	return Recipients{wire.To{Capability: name, Mode: wire.ModeAny}}
 }
 
-// ToService is for the tenant's services, which read it on NATS.
-func ToService() SendOption {
-	return func(e *wire.Envelope) { e.To = &wire.To{Service: true} }
+// ToService is the tenant's services, which read the message on NATS.
+func ToService() Recipients { return Recipients{wire.To{Service: true}} }
+
+// WithID gives the message an id. A repeat within two minutes is stored once.
+// Without it an id is made.
+func WithID(id string) SendOption { return sendOption(func(e *wire.Envelope) { e.ID = id }) }
+
+// WithPriority puts the message into a lane: [subjects.Low] to
+// [subjects.Critical], [subjects.Normal] without. A higher lane is delivered
+// first.
+func WithPriority(lane subjects.Lane) SendOption {
+	return sendOption(func(e *wire.Envelope) { e.Priority = uint8(lane) })
 }
 
-// WithID is the message's id. A repeat within two minutes is stored once.
-// Without it one is made.
-func WithID(id string) SendOption { return func(e *wire.Envelope) { e.ID = id } }
-
-// Priority is the lane: [wire.Low] to [wire.Critical], [wire.Normal] without.
-func Priority(p uint8) SendOption { return func(e *wire.Envelope) { e.Priority = p } }
-
-// TTL is how long the message is worth delivering, in whole milliseconds. The
-// sender then hears [wire.StatusExpired].
-func TTL(d time.Duration) SendOption {
-	return func(e *wire.Envelope) { e.TTLMs = max(d.Milliseconds(), 1) }
+// WithTTL is how long the message is worth delivering, in whole milliseconds.
+// After that the sender hears [wire.StatusExpired].
+func WithTTL(d time.Duration) SendOption {
+	return sendOption(func(e *wire.Envelope) { e.TTLMs = max(d.Milliseconds(), 1) })
 }
 
-// DeliverAt stores the message now and delivers it then. See [Client.Cancel].
-func DeliverAt(t time.Time) SendOption { return func(e *wire.Envelope) { e.DeliverAt = t } }
+// WithDeliverAt stores the message now and delivers it then. [Client.Cancel]
+// takes it back.
+func WithDeliverAt(t time.Time) SendOption {
+	return sendOption(func(e *wire.Envelope) { e.DeliverAt = t })
+}
 
-// Collapse replaces an earlier message to the same device with the same key
-// that was not sent to it yet. Its sender hears [wire.StatusReplaced].
-func Collapse(key string) SendOption { return func(e *wire.Envelope) { e.CollapseKey = key } }
+// WithCollapseKey replaces an earlier message to the same device with the same
+// key that was not sent to it yet. The earlier one's sender hears
+// [wire.StatusReplaced].
+func WithCollapseKey(key string) SendOption {
+	return sendOption(func(e *wire.Envelope) { e.CollapseKey = key })
+}
 
-// Ephemeral is never stored: the message reaches devices that are connected
-// now, or none.
-func Ephemeral() SendOption { return func(e *wire.Envelope) { e.Ephemeral = true } }
+// WithoutStoring makes the message ephemeral: it reaches devices that are
+// connected now, or none.
+func WithoutStoring() SendOption { return sendOption(func(e *wire.Envelope) { e.Ephemeral = true }) }
 
-// Correlation is carried through to the recipient.
-func Correlation(id string) SendOption { return func(e *wire.Envelope) { e.CorrelationID = id } }
+// WithCorrelationID carries an id of the application through to the recipient.
+func WithCorrelationID(id string) SendOption {
+	return sendOption(func(e *wire.Envelope) { e.CorrelationID = id })
+}
 
-// Traceparent is W3C trace context, carried through to the recipient.
-func Traceparent(text string) SendOption { return func(e *wire.Envelope) { e.Traceparent = text } }
+// WithTraceparent carries W3C trace context through to the recipient.
+func WithTraceparent(text string) SendOption {
+	return sendOption(func(e *wire.Envelope) { e.Traceparent = text })
+}
 
 // Compose makes a message of normal priority with a new id. payload becomes
 // JSON by encoding/json; a [json.RawMessage] goes as it is, byte for byte. The
@@ -90,8 +111,8 @@ func Compose(typ string, payload any, opts ...SendOption) (wire.Envelope, error)
 		return wire.Envelope{}, fmt.Errorf("client: payload of %s: %w", typ, err)
 	}
 	e := wire.NewEnvelope(newID(), typ, raw)
-	for _, set := range opts {
-		set(&e)
+	for _, o := range opts {
+		o.apply(&e)
 	}
 	return e, nil
 }
@@ -103,11 +124,33 @@ func encodeJSON(v any) ([]byte, error) {
 	return json.Marshal(v)
 }
 
-// SendJSON is [Compose] and [Client.Send].
-func (c *Client) SendJSON(ctx context.Context, typ string, payload any, opts ...SendOption) (wire.Accepted, error) {
+// Recipient is a device that a message was stored for.
+type Recipient struct {
+	Device subjects.DeviceID
+	Seq    uint64 // in the recipient's inbox; 0 until [WithDeliverAt] has come, and [WithoutStoring]
+}
+
+// Accepted says what the edge did with a message.
+type Accepted struct {
+	ID         string      // the message's
+	Recipients []Recipient // empty while the message waits for a device to come online
+	Duplicate  bool        // a message with this id was accepted before: this one was not stored
+}
+
+func acceptedOf(a *wire.Answer) Accepted {
+	accepted := Accepted{ID: a.OriginalMessageID, Duplicate: a.Duplicate}
+	for _, r := range a.Recipients {
+		accepted.Recipients = append(accepted.Recipients, Recipient{subjects.DeviceID(r.DeviceID), r.Seq})
+	}
+	return accepted
+}
+
+// SendJSON sends a message whose payload becomes JSON by encoding/json, and
+// waits until the edge has stored it. It is [Compose] and [Client.Send].
+func (c *Client) SendJSON(ctx context.Context, typ string, payload any, opts ...SendOption) (Accepted, error) {
 	e, err := Compose(typ, payload, opts...)
 	if err != nil {
-		return wire.Accepted{}, err
+		return Accepted{}, err
 	}
 	return c.Send(ctx, e)
 }
@@ -119,19 +162,20 @@ func (c *Client) SendJSON(ctx context.Context, typ string, payload any, opts ...
 // When ctx ends first the message may have been stored or not: send it again
 // with the same id to be sure. What became of it at each recipient goes to
 // Options.OnOutcome; see also [Client.Track].
-func (c *Client) Send(ctx context.Context, e wire.Envelope) (wire.Accepted, error) {
+func (c *Client) Send(ctx context.Context, e wire.Envelope) (Accepted, error) {
 	e.RequiresAck = true
 	r, err := c.call(ctx, &e)
 	if err != nil {
-		return wire.Accepted{}, err
+		return Accepted{}, err
 	}
-	return r.answer.Accepted(), nil
+	return acceptedOf(r.answer), nil
 }
 
-// Post sends a message and does not wait for an answer. It blocks only while
-// too much waits to be written. What was written to a connection that is then
-// lost is lost with it, see [Client.Queue]; a refusal goes to Options.OnError.
-func (c *Client) Post(ctx context.Context, e wire.Envelope) error {
+// SendNoWait sends a message and does not wait for an answer. It blocks only
+// while too much waits to be written. What was written to a connection that is
+// then lost is lost with it: see [Client.Enqueue]. A refusal goes to
+// Options.OnError.
+func (c *Client) SendNoWait(ctx context.Context, e wire.Envelope) error {
 	o, err := encode(&e)
 	if err != nil {
 		return err
@@ -139,8 +183,8 @@ func (c *Client) Post(ctx context.Context, e wire.Envelope) error {
 	return c.out.add(ctx, o)
 }
 
-// Cancel takes back what was sent with [DeliverAt] and is not due yet, at all
-// its recipients. n says at how many it was; 0 says that there was none.
+// Cancel takes back a message that was sent [WithDeliverAt] and is not due yet,
+// at all its recipients. n is how many copies were taken back, and may be 0.
 func (c *Client) Cancel(ctx context.Context, id string) (n int, err error) {
 	e := cancellation(id)
 	r, err := c.call(ctx, &e)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/client"
+	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -17,8 +18,8 @@ func TestComposeSaysWhatTheOptionsSay(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 	e, err := client.Compose("note", map[string]int{"a": 1},
-		client.To("desk"), client.WithID("m1"), client.Priority(wire.Critical), client.TTL(90*time.Second), client.DeliverAt(at),
-		client.Collapse("k"), client.Ephemeral(), client.Correlation("c"), client.Traceparent("00-ab-cd-01"))
+		client.To("desk"), client.WithID("m1"), client.WithPriority(subjects.Critical), client.WithTTL(90*time.Second), client.WithDeliverAt(at),
+		client.WithCollapseKey("k"), client.WithoutStoring(), client.WithCorrelationID("c"), client.WithTraceparent("00-ab-cd-01"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,8 +106,8 @@ func TestTrackTellsWhatBecameOfAMessageAtEachRecipient(t *testing.T) {
 	if err != nil || len(tracked.Accepted.Recipients) != 2 {
 		t.Fatalf("tracked %+v, %v", tracked, err)
 	}
-	for _, want := range []wire.Outcome{
-		{OriginalID: e.ID, DeviceID: "watch", Status: wire.StatusDelivered}, {OriginalID: e.ID, DeviceID: "desk", Status: wire.StatusExpired},
+	for _, want := range []client.Outcome{
+		{ID: e.ID, Device: "watch", Status: wire.StatusDelivered}, {ID: e.ID, Device: "desk", Status: wire.StatusExpired},
 	} {
 		if o, err := tracked.Next(soon(t)); err != nil || o != want {
 			t.Errorf("outcome %+v, %v, want %+v", o, err, want)

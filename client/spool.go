@@ -10,7 +10,7 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// Bounds of what was given to [Client.Queue].
+// Bounds of what was given to [Client.Enqueue].
 const (
 	maxSpoolBytes  = 64 << 20
 	maxSpoolFlight = 256 // written and not answered, or about to be
@@ -20,19 +20,19 @@ const (
 // when it does not say.
 const spoolRetry = 2 * time.Second
 
-// ErrOutboxFull is what [Client.Queue] returns when it keeps as much as it may.
+// ErrOutboxFull is what [Client.Enqueue] returns when it keeps as much as it may.
 var ErrOutboxFull = errors.New("client: the outbox is full")
 
-// Queue takes a message to send it when that is possible, however long it
+// Enqueue keeps a message to send it when that is possible, however long it
 // takes, and does not wait: it returns when the message is kept, in the file
-// of Options.Outbox if there is one. It is sent until the edge accepts it or
-// refuses it for good, which Options.OnSent hears, in the order of Queue but
-// for those that the edge could not take at first.
+// of Options.Outbox if there is one. The message is sent until the edge accepts
+// it or refuses it for good; Options.OnSent hears which. Messages are sent in
+// the order of Enqueue, but for those that the edge could not take at first.
 //
 // The file is not forced to the disk: it survives the process, not the power.
 // A message that was on its way when the process ended is sent again under its
 // id; a recipient that uses this package takes it once.
-func (c *Client) Queue(e wire.Envelope) error {
+func (c *Client) Enqueue(e wire.Envelope) error {
 	e.RequiresAck = true
 	o, err := encode(&e)
 	if err != nil {
@@ -41,9 +41,9 @@ func (c *Client) Queue(e wire.Envelope) error {
 	return c.spool.add(o.id, o.frame)
 }
 
-// Queued is how many messages were given to [Client.Queue] and not accepted or
+// Unsent is how many messages were given to [Client.Enqueue] and not accepted or
 // refused yet, those of earlier processes among them.
-func (c *Client) Queued() int {
+func (c *Client) Unsent() int {
 	s := c.spool
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -55,7 +55,7 @@ type spool struct {
 	c *Client // static
 
 	mu      sync.Mutex
-	all     *list.List // of *spooled, in the order of Queue
+	all     *list.List // of *spooled, in the order of Enqueue
 	byID    map[string]*list.Element
 	next    *list.Element // the first that was not given to the outbox
 	bytes   int
@@ -177,9 +177,9 @@ func (s *spool) done(m *spooled, r reply) {
 		}
 		return
 	}
-	var accepted wire.Accepted
+	var accepted Accepted
 	if r.answer != nil {
-		accepted = r.answer.Accepted()
+		accepted = acceptedOf(r.answer)
 	}
 	s.c.opts.OnSent(m.id, accepted, r.err)
 }

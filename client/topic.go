@@ -74,7 +74,7 @@ func (c *Client) Subscribe(ctx context.Context, topic string, opts *SubscribeOpt
 }
 
 // Publish stores a message in a topic and returns its seq. Of the options,
-// [WithID] and [Traceparent] have a meaning here.
+// [WithID] and [WithTraceparent] have a meaning here.
 func (c *Client) Publish(ctx context.Context, topic string, data any, opts ...SendOption) (wire.Published, error) {
 	raw, err := encodeJSON(data)
 	if err != nil {
@@ -85,8 +85,8 @@ func (c *Client) Publish(ctx context.Context, topic string, data any, opts ...Se
 	}
 	p := wire.Publish{Topic: topic, Data: raw}
 	e := wire.Envelope{ID: newID(), Type: wire.TypePublish, Payload: p.AppendPayload(nil)}
-	for _, set := range opts {
-		set(&e)
+	for _, o := range opts {
+		o.apply(&e)
 	}
 	r, err := c.call(ctx, &e)
 	if err != nil {

@@ -5,15 +5,31 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
+	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
+
+// Outcome is what became of a message at one recipient.
+type Outcome struct {
+	ID     string            // the message's
+	Device subjects.DeviceID // the recipient
+	Status wire.Status       // delivered, expired, replaced, rejected or undeliverable
+	At     time.Time         // when the recipient acknowledged; zero unless delivered
+}
+
+func outcomeOf(a *wire.Answer) Outcome {
+	o := Outcome{ID: a.OriginalMessageID, Device: subjects.DeviceID(a.DeviceID), Status: a.Status}
+	o.At, _ = time.Parse(time.RFC3339, a.DeliveredAt) // for people: left out when it cannot be read
+	return o
+}
 
 // Tracked is a message that was accepted, and what becomes of it.
 type Tracked struct {
 	// Accepted is the edge's answer. Its recipients are empty while a task
 	// waits for a device, and for an ephemeral message that reached nobody.
-	Accepted wire.Accepted
+	Accepted Accepted
 
 	// Static.
 	c     *Client
@@ -21,8 +37,8 @@ type Tracked struct {
 	done  <-chan struct{} // of the client
 
 	mu       sync.Mutex
-	outcomes []wire.Outcome // that Next has not returned
-	left     int            // outcomes to come, or not returned
+	outcomes []Outcome // that Next has not returned
+	left     int       // outcomes to come, or not returned
 	closed   bool
 }
 
@@ -35,7 +51,7 @@ func (c *Client) Track(ctx context.Context, e wire.Envelope) (*Tracked, error) {
 		e.ID = newID()
 	}
 	t := &Tracked{c: c, ready: make(chan struct{}, 1), done: c.done}
-	t.Accepted.OriginalID = e.ID
+	t.Accepted.ID = e.ID
 	if !c.tracks.add(t) { // before the message: an outcome can be as fast as the answer
 		return nil, errors.New("client: a message with id " + e.ID + " is tracked already")
 	}
@@ -58,9 +74,8 @@ func (c *Client) Track(ctx context.Context, e wire.Envelope) (*Tracked, error) {
 	return t, nil
 }
 
-// Next waits for the next outcome: delivered, expired or replaced, at one
-// recipient. After those of all recipients it returns io.EOF.
-func (t *Tracked) Next(ctx context.Context) (wire.Outcome, error) {
+// Next waits for the next outcome, at one recipient. After those of all recipients it returns io.EOF.
+func (t *Tracked) Next(ctx context.Context) (Outcome, error) {
 	for {
 		if o, ok, err := t.pop(); ok {
 			return o, err
@@ -68,18 +83,18 @@ func (t *Tracked) Next(ctx context.Context) (wire.Outcome, error) {
 		select {
 		case <-t.ready:
 		case <-ctx.Done():
-			return wire.Outcome{}, ctx.Err()
+			return Outcome{}, ctx.Err()
 		case <-t.done:
 			if o, ok, err := t.pop(); ok {
 				return o, err
 			}
-			return wire.Outcome{}, t.c.Err()
+			return Outcome{}, t.c.Err()
 		}
 	}
 }
 
 // pop is what Next returns; ok is false when it has to wait.
-func (t *Tracked) pop() (o wire.Outcome, ok bool, err error) {
+func (t *Tracked) pop() (o Outcome, ok bool, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
@@ -120,10 +135,10 @@ func (a *tracks) add(t *Tracked) bool {
 	if a.all == nil {
 		a.all = make(map[string]*Tracked)
 	}
-	if a.all[t.Accepted.OriginalID] != nil {
+	if a.all[t.Accepted.ID] != nil {
 		return false
 	}
-	a.all[t.Accepted.OriginalID] = t
+	a.all[t.Accepted.ID] = t
 	return true
 }
 
@@ -131,15 +146,15 @@ func (a *tracks) add(t *Tracked) bool {
 func (a *tracks) remove(t *Tracked) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.all[t.Accepted.OriginalID] == t {
-		delete(a.all, t.Accepted.OriginalID)
+	if a.all[t.Accepted.ID] == t {
+		delete(a.all, t.Accepted.ID)
 	}
 }
 
 // tell gives an outcome to whoever tracks the message.
-func (a *tracks) tell(o *wire.Outcome) {
+func (a *tracks) tell(o *Outcome) {
 	a.mu.Lock()
-	t := a.all[o.OriginalID]
+	t := a.all[o.ID]
 	a.mu.Unlock()
 	if t == nil {
 		return

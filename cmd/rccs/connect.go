@@ -137,7 +137,7 @@ func (t *terminal) options(credentials client.Credentials, a subjects.Address) (
 		OnDisconnect: func(err error) { t.env.note("connection lost, trying again: %v", err) },
 		OnError:      func(e *wire.Error) { t.env.note("refused: %v", e) },
 		OnPresence:   t.showPresence,
-		OnOutcome:    func(o wire.Outcome) { t.env.note("%s: %s by %s", o.OriginalID, o.Status, o.DeviceID) },
+		OnOutcome:    func(o client.Outcome) { t.env.note("%s: %s by %s", o.ID, o.Status, o.Device) },
 		OnGap: func(g wire.Gap) {
 			t.env.note("gone before they were read: %d messages from seq %d to %d (%s%s)", g.Count, g.From, g.To, g.Lane, g.Topic)
 		},
@@ -158,7 +158,7 @@ func (env *environment) note(format string, args ...any) {
 
 func (env *environment) deviceCredentials(ctx context.Context, f *connectFlags, a subjects.Address) (client.Credentials, error) {
 	if f.creds != "" {
-		credentials := client.RenewedFile(&client.EnrollOptions{CAFile: f.ca}, f.url, f.creds)
+		credentials := client.RenewedFile(f.url, f.creds, &client.EnrollOptions{CAFile: f.ca})
 		if _, _, err := client.CredentialsFile(f.creds)(ctx); err != nil { // tell before dialling
 			return nil, fmt.Errorf("--creds: %w", err)
 		}

@@ -94,7 +94,7 @@ func (env *environment) enroll(ctx context.Context, f *enrollFlags) error {
 		}
 		claim.Token = string(trimmed(text))
 	}
-	creds, err := client.Enroll(ctx, &client.EnrollOptions{CAFile: f.ca}, f.url, subjects.DeviceID(f.device), claim)
+	creds, err := client.Enroll(ctx, f.url, subjects.DeviceID(f.device), claim, &client.EnrollOptions{CAFile: f.ca})
 	if err != nil {
 		return explainEnroll(f.url, err)
 	}
@@ -159,7 +159,7 @@ func (env *environment) renew(ctx context.Context, url, ca, file string) error {
 	if _, err := auth.ParseCredential(old); err != nil {
 		return fmt.Errorf("--creds %s: %w", file, err)
 	}
-	fresh, err := client.Renew(ctx, &client.EnrollOptions{CAFile: ca}, url, old)
+	fresh, err := client.Renew(ctx, url, old, &client.EnrollOptions{CAFile: ca})
 	if err != nil {
 		return explainEnroll(url, err)
 	}

@@ -94,12 +94,16 @@ func (t *terminal) show(e *wire.Envelope, text string) error {
 }
 
 // showPresence prints a change of another device.
-func (t *terminal) showPresence(p wire.Presence) {
+func (t *terminal) showPresence(p client.Presence) {
 	if !t.flags.presence {
 		return
 	}
-	e := wire.Envelope{Type: wire.TypePresence, FromDeviceID: wire.Server, Payload: p.AppendPayload(nil)}
-	if err := t.show(&e, fmt.Sprintf("presence %s is %s", p.DeviceID, p.Status)); err != nil {
+	told := wire.Presence{DeviceID: string(p.Device), Status: p.Status, Type: p.Type, Extra: p.Extra}
+	if !p.LastSeen.IsZero() {
+		told.LastSeen = wire.FormatTime(p.LastSeen)
+	}
+	e := wire.Envelope{Type: wire.TypePresence, FromDeviceID: wire.Server, Payload: told.AppendPayload(nil)}
+	if err := t.show(&e, fmt.Sprintf("presence %s is %s", p.Device, p.Status)); err != nil {
 		t.env.note("not printed: %v", err)
 	}
 }
@@ -181,7 +185,7 @@ func (t *terminal) typed(ctx context.Context, c *client.Client, text string) {
 		err = t.request(ctx, c, first[1:], rest)
 	case strings.HasPrefix(first, "="):
 		r := wire.Response{Result: payloadOf(rest)}
-		err = c.Post(ctx, wire.Envelope{Type: wire.TypeResponse, CorrelationID: first[1:], Payload: r.AppendPayload(nil)})
+		err = c.SendNoWait(ctx, wire.Envelope{Type: wire.TypeResponse, CorrelationID: first[1:], Payload: r.AppendPayload(nil)})
 	default:
 		err = t.send(ctx, c, first, rest)
 	}
@@ -217,7 +221,7 @@ func (t *terminal) send(ctx context.Context, c *client.Client, device, payload s
 		return err
 	}
 	for _, r := range accepted.Recipients {
-		t.env.note("stored for %s, seq %d", r.DeviceID, r.Seq)
+		t.env.note("stored for %s, seq %d", r.Device, r.Seq)
 	}
 	if len(accepted.Recipients) == 0 {
 		t.env.note("stored for the first device to come online")
@@ -259,10 +263,10 @@ func (t *terminal) listDevices(ctx context.Context, c *client.Client) error {
 	}
 	for _, d := range all {
 		self := ""
-		if d.ID == string(t.self) {
+		if d.ID == t.self {
 			self = " (this one)"
 		}
-		t.env.note("%s %s %s, last seen %s%s", d.ID, d.Type, d.Status, d.LastSeen, self)
+		t.env.note("%s %s %s, last seen %s%s", d.ID, d.Type, d.Status, moment(d.LastSeen), self)
 	}
 	return nil
 }

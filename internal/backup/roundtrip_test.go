@@ -57,7 +57,7 @@ func TestInstallationGoesOnFromABackup(t *testing.T) {
 
 	// What is due later, and a topic.
 	due := time.Now().Add(4 * time.Second)
-	_, err := d.SendJSON(soon(t), "note", "later", client.To("phone"), client.DeliverAt(due), client.WithID("later"))
+	_, err := d.SendJSON(soon(t), "note", "later", client.To("phone"), client.WithDeliverAt(due), client.WithID("later"))
 	check(t, err)
 	var published []uint64
 	for i := range 3 {
@@ -265,7 +265,7 @@ func TestWhatBecameDueMeanwhileIsDelivered(t *testing.T) {
 	p := a.device(token)
 	due := time.Now().Add(1500 * time.Millisecond)
 	for i := range 5 {
-		_, err := p.SendJSON(soon(t), "note", i, client.To("phone"), client.DeliverAt(due), client.WithID(strconv.Itoa(i)))
+		_, err := p.SendJSON(soon(t), "note", i, client.To("phone"), client.WithDeliverAt(due), client.WithID(strconv.Itoa(i)))
 		check(t, err)
 	}
 	check(t, p.Close())

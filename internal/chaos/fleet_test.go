@@ -114,7 +114,7 @@ func (f *fleet) run(ctx, sending context.Context, m *member, lane uint8) {
 		began := time.Now()
 		id := fmt.Sprintf("%d-%d", lane, n)
 		for {
-			_, err := m.c.SendJSON(ctx, "numbered", numbered{m.name, lane, n}, client.To(subjects.DeviceID(m.peer)), client.Priority(lane), client.WithID(id))
+			_, err := m.c.SendJSON(ctx, "numbered", numbered{m.name, lane, n}, client.To(subjects.DeviceID(m.peer)), client.WithPriority(subjects.Lane(lane)), client.WithID(id))
 			if err == nil {
 				f.book.accept(s, n, time.Since(began))
 				break
