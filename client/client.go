@@ -16,7 +16,7 @@ var ErrClosed = errors.New("client: closed")
 // Client is a device. Make one with [Dial], end it with [Client.Close].
 type Client struct {
 	// Static after construction.
-	url    string
+	edges  edges
 	opts   *Options
 	in     *incoming
 	out    *outbox
@@ -34,6 +34,8 @@ type Client struct {
 	probed   atomic.Bool // Retry was called for this connection: the next try is at once
 	leaving  atomic.Bool // Unregister or Forget is under way
 	asking   atomic.Bool // a request was made: responses that nobody awaits are late
+
+	epoch string // the last that an edge named; owned by run
 
 	mu      sync.Mutex
 	session Session
@@ -58,7 +60,7 @@ func Dial(ctx context.Context, url string, opts *Options) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{
-		url: url, opts: full, wake: make(chan struct{}, 1), nudge: make(chan struct{}, 1), done: make(chan struct{}),
+		edges: edges{home: url}, opts: full, wake: make(chan struct{}, 1), nudge: make(chan struct{}, 1), done: make(chan struct{}),
 	}
 	for method, handler := range full.Requests {
 		c.HandleRequest(method, handler)
@@ -71,7 +73,7 @@ func Dial(ctx context.Context, url string, opts *Options) (*Client, error) {
 	}
 	var first *link
 	if !full.Offline {
-		if first, err = connect(ctx, url, full); err != nil {
+		if first, err = c.connect(ctx); err != nil {
 			_ = c.spool.close()
 			return nil, err
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/rccs-io/rccs/client"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -80,7 +81,7 @@ func TestRegistersWithSignedNonce(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if code := await(t, "the end", ended); code != wire.CloseNormal {
+	if code := testkit.Await(t, "the end", ended); code != wire.CloseNormal {
 		t.Errorf("closed with %s, want 1000", code)
 	}
 	if err := c.Err(); !errors.Is(err, client.ErrClosed) || c.Session().Connected {
@@ -97,7 +98,7 @@ func TestRefusedRegistration(t *testing.T) {
 		p.send(string(wire.NewError(wire.AuthError, "who?").Append(nil)))
 		p.close(wire.CloseAuth)
 	})
-	_, err := client.Dial(soon(t), url, &client.Options{Token: "x"})
+	_, err := client.Dial(testkit.Soon(t), url, &client.Options{Token: "x"})
 	var closed *client.CloseError
 	if !errors.Is(err, wire.AuthError) || !errors.As(err, &closed) || closed.Code != wire.CloseAuth {
 		t.Errorf("refusal is %v, want AUTH_ERROR and 4001", err)
@@ -151,7 +152,7 @@ func TestReceivesAndAcknowledgesTogether(t *testing.T) {
 		m.Ack()
 		m.Ack() // once is enough
 	}
-	if frames := await(t, "all acks", all); frames > count/2 {
+	if frames := testkit.Await(t, "all acks", all); frames > count/2 {
 		t.Errorf("%d frames for %d acknowledgements, want them together", frames, count)
 	}
 }
@@ -201,7 +202,7 @@ func TestHandleAcknowledgesWhatWasHandled(t *testing.T) {
 		if p.n == 0 {
 			p.send(note(1), note(2), note(3))
 			p.acks(1, 3)
-			await(t, "the failure", failed)
+			testkit.Await(t, "the failure", failed)
 			return
 		}
 		p.send(changed(note(2), map[string]any{"redelivered": true}))
@@ -209,7 +210,7 @@ func TestHandleAcknowledgesWhatWasHandled(t *testing.T) {
 		p.drain()
 	})
 	c := dial(t, url, client.Options{})
-	ctx, cancel := context.WithCancel(soon(t))
+	ctx, cancel := context.WithCancel(testkit.Soon(t))
 	tries := 0
 	c.Handle("", func(_ context.Context, m *client.Message) error {
 		if m.Seq != 2 {
@@ -256,11 +257,11 @@ func TestSend(t *testing.T) {
 	c := dial(t, url, client.Options{})
 	e := wire.NewEnvelope("", "note", []byte(`{"a":1}`))
 	e.ToDeviceID = "desk"
-	got, err := c.Send(soon(t), e)
+	got, err := c.Send(testkit.Soon(t), e)
 	if err != nil || len(got.Recipients) != 1 || got.Recipients[0] != (client.Recipient{Device: "desk", Seq: 5}) {
 		t.Errorf("accepted %+v, %v", got, err)
 	}
-	if _, err := c.Send(soon(t), wire.NewEnvelope("", "refused", []byte(`1`))); !errors.Is(err, wire.DeviceNotFound) {
+	if _, err := c.Send(testkit.Soon(t), wire.NewEnvelope("", "refused", []byte(`1`))); !errors.Is(err, wire.DeviceNotFound) {
 		t.Errorf("refused with %v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
@@ -272,7 +273,7 @@ func TestSend(t *testing.T) {
 		`{`: wire.BadMessage, ``: wire.BadMessage, `1,"type":"x"`: wire.BadMessage,
 		`"` + strings.Repeat("x", 1<<20) + `"`: wire.MessageTooLarge,
 	} {
-		if _, err := c.Send(soon(t), wire.NewEnvelope("b", "note", []byte(payload))); !errors.Is(err, code) {
+		if _, err := c.Send(testkit.Soon(t), wire.NewEnvelope("b", "note", []byte(payload))); !errors.Is(err, code) {
 			t.Errorf("payload %.20q: %v, want %s", payload, err, code)
 		}
 	}
@@ -281,11 +282,11 @@ func TestSend(t *testing.T) {
 		_, err := c.Send(t.Context(), wire.NewEnvelope("", "mute", []byte(`1`)))
 		waiting <- err
 	}()
-	if _, err := c.Send(soon(t), e); err != nil {
+	if _, err := c.Send(testkit.Soon(t), e); err != nil {
 		t.Error(err)
 	}
 	_ = c.Close()
-	if err := await(t, "the waiting Send", waiting); !errors.Is(err, client.ErrClosed) {
+	if err := testkit.Await(t, "the waiting Send", waiting); !errors.Is(err, client.ErrClosed) {
 		t.Errorf("Close left a Send with %v", err)
 	}
 	if _, err := c.Send(t.Context(), e); !errors.Is(err, client.ErrClosed) {
@@ -321,7 +322,7 @@ func TestSendSurvivesReconnect(t *testing.T) {
 	results := make(chan error, count)
 	for i := range count {
 		go func() {
-			a, err := c.Send(soon(t), wire.NewEnvelope(fmt.Sprintf("id-%d", i), "note", []byte(`1`)))
+			a, err := c.Send(testkit.Soon(t), wire.NewEnvelope(fmt.Sprintf("id-%d", i), "note", []byte(`1`)))
 			if err == nil && (!a.Duplicate || a.ID != fmt.Sprintf("id-%d", i)) {
 				err = fmt.Errorf("answer %+v", a)
 			}
@@ -329,7 +330,7 @@ func TestSendSurvivesReconnect(t *testing.T) {
 		}()
 	}
 	for range count {
-		if err := await(t, "an answer", results); err != nil {
+		if err := testkit.Await(t, "an answer", results); err != nil {
 			t.Error(err)
 		}
 	}
@@ -362,12 +363,12 @@ func TestWhatWasSentIsWrittenBeforeClose(t *testing.T) {
 	for _, posts := range append([]int{500}, slices.Repeat([]int{2}, 50)...) {
 		c := dial(t, url, client.Options{})
 		for range posts {
-			if err := c.SendNoWait(soon(t), wire.NewEnvelope("", "note", []byte(`1`))); err != nil {
+			if err := c.SendNoWait(testkit.Soon(t), wire.NewEnvelope("", "note", []byte(`1`))); err != nil {
 				t.Fatal(err)
 			}
 		}
 		_ = c.Close()
-		if n := await(t, "the posts", read); n != posts {
+		if n := testkit.Await(t, "the posts", read); n != posts {
 			t.Fatalf("%d of %d posts were written", n, posts)
 		}
 	}
@@ -416,21 +417,21 @@ func TestComesBackOrNot(t *testing.T) {
 				opts = client.Options{Token: "token-1"}
 			}
 			c := dial(t, url, opts)
-			if token := await(t, "the first registration", tokens); token != "token-1" {
+			if token := testkit.Await(t, "the first registration", tokens); token != "token-1" {
 				t.Errorf("token %q", token)
 			}
 			if test.returns {
-				if token := await(t, "the second registration", tokens); token != "token-2" {
+				if token := testkit.Await(t, "the second registration", tokens); token != "token-2" {
 					t.Errorf("came back with %q, want a new credential", token)
 				}
 				return
 			}
-			await(t, "the end", c.Done())
+			testkit.Await(t, "the end", c.Done())
 			var closed *client.CloseError
 			if err := c.Err(); !errors.As(err, &closed) || closed.Code != test.code {
 				t.Errorf("ended with %v, want %s", err, test.code)
 			}
-			if _, err := c.Receive(soon(t)); !errors.As(err, &closed) {
+			if _, err := c.Receive(testkit.Soon(t)); !errors.As(err, &closed) {
 				t.Errorf("Receive says %v", err)
 			}
 			if len(tokens) > 0 {
@@ -444,7 +445,7 @@ func TestNoReconnect(t *testing.T) {
 	t.Parallel()
 	url := serve(t, func(p *peer) { p.registered() })
 	c := dial(t, url, client.Options{NoReconnect: true})
-	await(t, "the end", c.Done())
+	testkit.Await(t, "the end", c.Done())
 	if c.Err() == nil || errors.Is(c.Err(), client.ErrClosed) {
 		t.Errorf("ended with %v, want what broke the connection", c.Err())
 	}
@@ -468,13 +469,13 @@ func TestAnswersPingsAndLeavesADeadLink(t *testing.T) {
 	})
 	lost := make(chan error, 1)
 	dial(t, url, client.Options{OnDisconnect: func(err error) { lost <- err }})
-	if data := await(t, "the pong", pong); data != "beat" {
+	if data := testkit.Await(t, "the pong", pong); data != "beat" {
 		t.Errorf("pong %q", data)
 	}
-	if err := await(t, "the loss", lost); !errors.Is(err, client.ErrSilent) {
+	if err := testkit.Await(t, "the loss", lost); !errors.Is(err, client.ErrSilent) {
 		t.Errorf("lost to %v, want silence", err)
 	}
-	await(t, "the next connection", second)
+	testkit.Await(t, "the next connection", second)
 }
 
 func TestRetryFindsADeadLink(t *testing.T) {
@@ -495,12 +496,12 @@ func TestRetryFindsADeadLink(t *testing.T) {
 	lost := make(chan error, 1)
 	c := dial(t, url, client.Options{OnDisconnect: func(err error) { lost <- err }})
 	c.Retry()
-	await(t, "a ping", pinged)
-	if err := await(t, "the loss", lost); !errors.Is(err, client.ErrSilent) {
+	testkit.Await(t, "a ping", pinged)
+	if err := testkit.Await(t, "the loss", lost); !errors.Is(err, client.ErrSilent) {
 		t.Errorf("lost to %v, want silence", err)
 	}
 	receive(t, c, 1).Ack()
-	await(t, "the next connection", second)
+	testkit.Await(t, "the next connection", second)
 }
 
 func TestOutcomesAndErrors(t *testing.T) {
@@ -523,16 +524,16 @@ func TestOutcomesAndErrors(t *testing.T) {
 		OnOutcome: func(o client.Outcome) { outcomes <- o },
 		OnError:   func(e *wire.Error) { told <- e },
 	})
-	if err := c.SendNoWait(soon(t), wire.NewEnvelope("m1", "note", []byte(`1`))); err != nil {
+	if err := c.SendNoWait(testkit.Soon(t), wire.NewEnvelope("m1", "note", []byte(`1`))); err != nil {
 		t.Fatal(err)
 	}
 	for _, device := range []string{"desk", "watch"} {
-		o := await(t, "an outcome", outcomes)
+		o := testkit.Await(t, "an outcome", outcomes)
 		if o.Device != subjects.DeviceID(device) || o.Status != wire.StatusDelivered || o.ID != "m1" {
 			t.Errorf("outcome %+v, want of %s", o, device)
 		}
 	}
-	if e := await(t, "the error", told); !errors.Is(e, wire.QueueFull) || e.OriginalID != "m1" || e.RetryAfter != time.Second {
+	if e := testkit.Await(t, "the error", told); !errors.Is(e, wire.QueueFull) || e.OriginalID != "m1" || e.RetryAfter != time.Second {
 		t.Errorf("told %+v", e)
 	}
 	if len(outcomes) > 0 {

@@ -48,19 +48,29 @@ func presenceOf(p *wire.Presence) Presence {
 
 // Devices lists all devices of the user, this one among them, online or not.
 func (c *Client) Devices(ctx context.Context) ([]Device, error) {
-	r, err := c.control(ctx, wire.TypeDeviceList, nil)
-	if err != nil {
-		return nil, err
+	var devices []Device
+	var page wire.ListDevices
+	for {
+		var payload []byte
+		if page.From != "" {
+			payload = page.AppendPayload(nil)
+		}
+		r, err := c.control(ctx, wire.TypeDeviceList, payload)
+		if err != nil {
+			return nil, err
+		}
+		list, err := wire.DecodeDeviceList(r.payload)
+		if err != nil {
+			return nil, fmt.Errorf("client: answer to device_list: %w", err)
+		}
+		for i := range list.Devices {
+			devices = append(devices, deviceOf(&list.Devices[i]))
+		}
+		if list.Next == "" || list.Next == page.From {
+			return devices, nil
+		}
+		page.From = list.Next
 	}
-	list, err := wire.DecodeDeviceList(r.payload)
-	if err != nil {
-		return nil, fmt.Errorf("client: answer to device_list: %w", err)
-	}
-	devices := make([]Device, len(list.Devices))
-	for i := range list.Devices {
-		devices[i] = deviceOf(&list.Devices[i])
-	}
-	return devices, nil
 }
 
 // SetStatus shows the user's other devices how this one is: [wire.Online],

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/rccs-io/rccs/client"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -21,11 +22,11 @@ func TestDevicesAreListed(t *testing.T) {
 		p.drain()
 	})
 	c := dial(t, url, client.Options{})
-	all, err := c.Devices(soon(t))
+	all, err := c.Devices(testkit.Soon(t))
 	if err != nil || len(all) != 2 || all[0].ID != "desk" || all[0].Status != wire.Busy || string(all[0].Capabilities) != `{"a":true}` {
 		t.Errorf("listed %+v, %v", all, err)
 	}
-	if _, err := c.Devices(soon(t)); !errors.Is(err, wire.Unavailable) {
+	if _, err := c.Devices(testkit.Soon(t)); !errors.Is(err, wire.Unavailable) {
 		t.Errorf("refused with %v", err)
 	}
 }
@@ -46,15 +47,15 @@ func TestStatusIsToldAgainAfterAReconnect(t *testing.T) {
 		p.drain()
 	})
 	c := dial(t, url, client.Options{})
-	if err := c.SetStatus(soon(t), wire.Busy, map[string]any{"note": "in a call"}); err != nil {
+	if err := c.SetStatus(testkit.Soon(t), wire.Busy, map[string]any{"note": "in a call"}); err != nil {
 		t.Fatal(err)
 	}
 	close(cut)
-	first, again := await(t, "the status", told), await(t, "the status again", told)
+	first, again := testkit.Await(t, "the status", told), testkit.Await(t, "the status again", told)
 	if first != again || !strings.Contains(first, `"status":"busy"`) || !strings.Contains(first, `"in a call"`) {
 		t.Errorf("told %s, then %s", first, again)
 	}
-	if err := c.SetStatus(soon(t), wire.Busy, 7); err == nil {
+	if err := c.SetStatus(testkit.Soon(t), wire.Busy, 7); err == nil {
 		t.Error("a number went beside the status")
 	}
 }
@@ -78,11 +79,11 @@ func TestPresenceAndGapsGoToTheirCallbacks(t *testing.T) {
 		OnPresence: func(p client.Presence) { presences <- p },
 		OnGap:      func(g wire.Gap) { gaps <- g },
 	})
-	if p := await(t, "presence", presences); p.Device != "desk" || p.Status != wire.Away || p.Type != "desktop" {
+	if p := testkit.Await(t, "presence", presences); p.Device != "desk" || p.Status != wire.Away || p.Type != "desktop" {
 		t.Errorf("presence %+v", p)
 	}
 	for range 2 {
-		if g := await(t, "a gap", gaps); g != (wire.Gap{Lane: "normal", From: 3, To: 9, Count: 4}) {
+		if g := testkit.Await(t, "a gap", gaps); g != (wire.Gap{Lane: "normal", From: 3, To: 9, Count: 4}) {
 			t.Errorf("gap %+v", g)
 		}
 	}
@@ -100,7 +101,7 @@ func TestGapsAreReceivedWithoutACallback(t *testing.T) {
 		p.drain()
 	})
 	c := dial(t, url, client.Options{})
-	if m, err := c.Receive(soon(t)); err != nil || m.Type != wire.TypeGap {
+	if m, err := c.Receive(testkit.Soon(t)); err != nil || m.Type != wire.TypeGap {
 		t.Fatalf("received %+v, %v; want the gap, and nothing of presence", m, err)
 	}
 }
@@ -127,7 +128,7 @@ func TestUnregisterAndForgetEndTheClient(t *testing.T) {
 			if forget {
 				leave = c.Forget
 			}
-			if err := leave(soon(t)); err != nil {
+			if err := leave(testkit.Soon(t)); err != nil {
 				t.Fatal(err)
 			}
 			if err := c.Err(); !errors.Is(err, client.ErrClosed) {

@@ -7,17 +7,32 @@ import (
 // dispatch deals with one envelope from the edge. It is the reader's, and must
 // not wait but for room in auto mode. The envelope is the reader's to use
 // again; its payload is not.
-func (c *Client) dispatch(l *link, item *wire.Item) {
-	e := &item.Envelope
+func (c *Client) dispatch(l *link, e *wire.Envelope) {
 	l.last = nil
-	if item.Err != nil {
-		c.opts.Logger.Error("message cannot be read", "err", item.Err)
+	if !wire.IsControl(e.Type) || !c.controlled(l, e) {
+		c.in.deliver(c.ctx, e)
 		return
 	}
-	if wire.IsControl(e.Type) && c.controlled(l, e) {
-		return
+	switch e.Type {
+	case wire.TypeAck, wire.TypeGap, wire.TypeTopic: // they see to their seq themselves
+	default:
+		if e.Seq != 0 {
+			c.in.refuse(e.Seq, "a "+e.Type+" is not a message to keep")
+		}
 	}
-	c.in.deliver(c.ctx, e)
+}
+
+// unreadable deals with an envelope, or a frame, that cannot be read. What the
+// edge keeps for the device until it is settled is refused, or the window would
+// fill with it.
+func (c *Client) unreadable(text []byte, why error) {
+	c.opts.Logger.Error("the edge sent what cannot be read", "err", why, "bytes", len(text))
+	for _, seq := range seqsIn(text) {
+		c.in.refuse(seq, "cannot be read: "+why.Error())
+	}
+	if c.opts.OnUnreadable != nil {
+		c.opts.OnUnreadable(text, why)
+	}
 }
 
 // controlled deals with what the client itself understands; false leaves it to
@@ -67,7 +82,7 @@ func (c *Client) answer(e *wire.Envelope) {
 	}
 	// Durable: what became of a message. It may have come before; its id is no
 	// help, one message has an outcome for each recipient.
-	m := &Message{Envelope: *e, in: c.in}
+	m := c.in.message(e)
 	if err == nil && !c.in.knows(e.Seq) {
 		o := outcomeOf(a)
 		c.tracks.tell(&o)
@@ -125,7 +140,7 @@ func (c *Client) presence(e *wire.Envelope) {
 func (c *Client) gap(e *wire.Envelope) bool {
 	g, err := wire.DecodeGap(e.Payload)
 	if err == nil {
-		c.opts.Logger.Warn("messages are gone", "lane", g.Lane, "topic", g.Topic, "from", g.From, "to", g.To, "count", g.Count)
+		c.opts.Logger.Warn("messages are gone", "lane", g.Lane, "topic", g.Topic, "from", g.From, "to", g.To, "count", g.Count, "reason", g.Reason)
 	}
 	if c.opts.OnGap == nil {
 		return false
@@ -136,6 +151,6 @@ func (c *Client) gap(e *wire.Envelope) bool {
 	case e.Seq == 0 || !c.in.knows(e.Seq):
 		c.opts.OnGap(g)
 	}
-	(&Message{Envelope: *e, in: c.in}).Ack()
+	c.in.message(e).Ack()
 	return true
 }

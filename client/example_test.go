@@ -57,11 +57,11 @@ func Example() {
 
 // A device says what it is, and hears when its connection comes and goes.
 func ExampleDial() {
-	ctx, url, creds, stop := exampleInstallation("alice/phone")
+	ctx, url, creds, stop := exampleInstallation("bob/phone")
 	defer stop()
 
 	c, err := client.Dial(ctx, url, &client.Options{
-		Credentials:  client.CredentialsFile(creds["alice/phone"]),
+		Credentials:  client.CredentialsFile(creds["bob/phone"]),
 		Type:         "mobile",
 		Capabilities: map[string]any{"supportsNotifications": true},
 		OnConnect:    func(s client.Session) { fmt.Println("connected as", s.Device) },
@@ -82,7 +82,7 @@ func ExampleDial() {
 func ExampleClient_Handle() {
 	ctx, url, stop := exampleNode()
 	defer stop()
-	c := exampleDevice(ctx, url, "alice/phone")
+	c := exampleDevice(ctx, url, "carol/phone")
 	defer func() { _ = c.Close() }()
 
 	ctx, done := context.WithCancel(ctx)
@@ -100,43 +100,11 @@ func ExampleClient_Handle() {
 	// context canceled
 }
 
-// A message that the device can never deal with is refused, and its sender is
-// told.
-func ExampleReject() {
-	ctx, url, stop := exampleNode()
-	defer stop()
-	phone, desktop := exampleDevice(ctx, url, "alice/phone"), exampleDevice(ctx, url, "alice/desktop")
-	defer func() { _, _ = phone.Close(), desktop.Close() }()
-
-	desktop.Handle("picture", func(_ context.Context, m *client.Message) error {
-		return client.Reject("this device has no screen")
-	})
-	go func() { _ = desktop.Serve(ctx) }()
-
-	e, err := client.Compose("picture", "…", client.To("desktop"))
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	tracked, err := phone.Track(ctx, e)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	outcome, err := tracked.Next(ctx)
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	fmt.Println(outcome.Status, "by", outcome.Device, "because", outcome.Reason)
-	// Output: rejected by desktop because this device has no screen
-}
-
 // What is refused has a code.
 func ExampleClient_Send() {
 	ctx, url, stop := exampleNode()
 	defer stop()
-	c := exampleDevice(ctx, url, "alice/phone")
+	c := exampleDevice(ctx, url, "dave/phone")
 	defer func() { _ = c.Close() }()
 
 	e, err := client.Compose("user_message", "shall I deploy?", client.To("typewriter"))
@@ -155,7 +123,7 @@ func ExampleClient_Enqueue() {
 	defer stop()
 	sent := make(chan string)
 	c, err := client.Dial(ctx, url, &client.Options{
-		Credentials: exampleCredentials("alice/phone"),
+		Credentials: exampleCredentials("erin/phone"),
 		Offline:     true, // Dial does not wait for a connection
 		OnSent:      func(id string, _ client.Accepted, err error) { sent <- fmt.Sprintln(id, err) },
 	})
@@ -181,7 +149,7 @@ func ExampleClient_Enqueue() {
 func ExampleClient_Track() {
 	ctx, url, stop := exampleNode()
 	defer stop()
-	phone, desktop := exampleDevice(ctx, url, "alice/phone"), exampleDevice(ctx, url, "alice/desktop")
+	phone, desktop := exampleDevice(ctx, url, "frank/phone"), exampleDevice(ctx, url, "frank/desktop")
 	defer func() { _, _ = phone.Close(), desktop.Close() }()
 
 	e, err := client.Compose("user_message", "hello", client.WithTTL(time.Hour), client.WithCollapseKey("greeting"))
@@ -218,7 +186,7 @@ func ExampleClient_Track() {
 func ExampleClient_Request() {
 	ctx, url, stop := exampleNode()
 	defer stop()
-	phone, desktop := exampleDevice(ctx, url, "alice/phone"), exampleDevice(ctx, url, "alice/desktop")
+	phone, desktop := exampleDevice(ctx, url, "grace/phone"), exampleDevice(ctx, url, "grace/desktop")
 	defer func() { _, _ = phone.Close(), desktop.Close() }()
 
 	desktop.HandleRequest("open", func(_ context.Context, r *client.Request) (any, error) {
@@ -250,7 +218,7 @@ func ExampleClient_Request() {
 func ExampleClient_RequestStream() {
 	ctx, url, stop := exampleNode()
 	defer stop()
-	phone, desktop := exampleDevice(ctx, url, "alice/phone"), exampleDevice(ctx, url, "alice/desktop")
+	phone, desktop := exampleDevice(ctx, url, "heidi/phone"), exampleDevice(ctx, url, "heidi/desktop")
 	defer func() { _, _ = phone.Close(), desktop.Close() }()
 
 	desktop.HandleRequest("run", func(ctx context.Context, r *client.Request) (any, error) {
@@ -279,7 +247,7 @@ func ExampleClient_RequestStream() {
 func ExampleClient_Devices() {
 	ctx, url, stop := exampleNode()
 	defer stop()
-	phone, desktop := exampleDevice(ctx, url, "alice/phone"), exampleDevice(ctx, url, "alice/desktop")
+	phone, desktop := exampleDevice(ctx, url, "ivan/phone"), exampleDevice(ctx, url, "ivan/desktop")
 	defer func() { _, _ = phone.Close(), desktop.Close() }()
 
 	if err := desktop.SetStatus(ctx, wire.Busy, nil); err != nil {
@@ -301,7 +269,7 @@ func ExampleClient_Devices() {
 func ExampleClient_Subscribe() {
 	ctx, url, stop := exampleNode()
 	defer stop()
-	c := exampleDevice(ctx, url, "alice/phone")
+	c := exampleDevice(ctx, url, "judy/phone")
 	defer func() { _ = c.Close() }()
 
 	if _, err := c.Publish(ctx, "builds.main", map[string]string{"state": "green"}); err != nil {

@@ -3,9 +3,11 @@ package client_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/rccs-io/rccs/client"
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 func TestServeGivesEachTypeToItsHandler(t *testing.T) {
@@ -19,7 +21,10 @@ func TestServeGivesEachTypeToItsHandler(t *testing.T) {
 			changed(note(3), as("alarm", 1)),
 			changed(note(4), as("unknown", 1)),
 		)
-		p.acks(1, 2, 3, 4)
+		reasons := p.settled([]uint64{1, 3}, 2, 4)
+		if !strings.HasPrefix(reasons[0], "payload: ") || !strings.Contains(reasons[1], "unknown") {
+			t.Errorf("refused because of %q", reasons)
+		}
 		p.drain()
 	})
 	type temperature struct{ Celsius float64 }
@@ -46,19 +51,19 @@ func TestServeGivesEachTypeToItsHandler(t *testing.T) {
 	ended := make(chan error, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { ended <- c.Serve(ctx) }()
-	if v := await(t, "the temperature", got); v != 21.5 {
+	if v := testkit.Await(t, "the temperature", got); v != 21.5 {
 		t.Errorf("%v degrees", v)
 	}
-	if seq := await(t, "the alarm", alarm); seq != 3 {
+	if seq := testkit.Await(t, "the alarm", alarm); seq != 3 {
 		t.Errorf("alarm %d", seq)
 	}
 	for range 2 {
-		if why := await(t, "what is discarded", discarded); !errors.Is(why, client.ErrDiscard) {
-			t.Errorf("discarded because of %v", why)
+		if why := testkit.Await(t, "what is refused", discarded); errors.Is(why, client.ErrDiscard) {
+			t.Errorf("refused because of %v", why)
 		}
 	}
 	cancel()
-	if err := await(t, "the end", ended); !errors.Is(err, context.Canceled) {
+	if err := testkit.Await(t, "the end", ended); !errors.Is(err, context.Canceled) {
 		t.Errorf("ended with %v", err)
 	}
 }
@@ -74,7 +79,7 @@ func TestFailedMessageIsHandedOnAgain(t *testing.T) {
 		p.drain()
 	})
 	c := dial(t, url, client.Options{})
-	ctx, cancel := context.WithCancel(soon(t))
+	ctx, cancel := context.WithCancel(testkit.Soon(t))
 	var seqs []uint64
 	c.Handle("", func(_ context.Context, m *client.Message) error {
 		seqs = append(seqs, m.Seq)

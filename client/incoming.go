@@ -2,8 +2,11 @@ package client
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/rccs-io/rccs/wire"
 )
@@ -24,6 +27,8 @@ type incoming struct {
 	ids     map[sender]uint64   // the seqs of pending, by sender and id
 	seen    seen
 	acks    []uint64
+	rejects []wire.Reject
+	epoch   int // counts changes of the edge's epoch
 	drops   uint64
 	// An acknowledgement waits for others while there are messages to handle.
 	clock *time.Timer // wakes the writer when one has waited long enough
@@ -52,7 +57,7 @@ func newIncoming(explicit bool, window int, wake func(), dropped func(uint64)) *
 // deliver takes a message from the connection. It blocks only for a durable
 // message that the edge counts as delivered, when nobody receives.
 func (in *incoming) deliver(ctx context.Context, e *wire.Envelope) {
-	m := &Message{Envelope: *e, in: in}
+	m := in.message(e)
 	for !in.offer(m) {
 		select {
 		case <-in.room:
@@ -60,6 +65,13 @@ func (in *incoming) deliver(ctx context.Context, e *wire.Envelope) {
 			return
 		}
 	}
+}
+
+// message makes a message that came on this connection.
+func (in *incoming) message(e *wire.Envelope) *Message {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return &Message{Envelope: *e, in: in, epoch: in.epoch}
 }
 
 // offer is false when the message must wait for room.
@@ -79,7 +91,7 @@ func (in *incoming) offer(m *Message) bool {
 	return true
 }
 
-// isNewLocked says whether a durable message must be handed on, and answers
+// isNewLocked reports whether a durable message must be handed on, and answers
 // one that must not.
 func (in *incoming) isNewLocked(m *Message) bool {
 	if known := in.pending[m.Seq]; known != nil {
@@ -108,6 +120,23 @@ func (in *incoming) pushLocked(m *Message) {
 func (in *incoming) pop() *Message {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	m := in.nextLocked()
+	for m != nil && in.handledLocked(m) {
+		in.unpendLocked(m)
+		in.acks = append(in.acks, m.Seq)
+		in.wake()
+		m = in.nextLocked()
+	}
+	return m
+}
+
+// handledLocked reports whether a message was handled between its coming and
+// its turn: under the seq that it had in an earlier epoch.
+func (in *incoming) handledLocked(m *Message) bool {
+	return in.epoch > 0 && in.explicit && m.durable() && in.seen.has(&m.Envelope)
+}
+
+func (in *incoming) nextLocked() *Message {
 	if len(in.queue) == 0 {
 		return nil
 	}
@@ -121,7 +150,7 @@ func (in *incoming) pop() *Message {
 	return m
 }
 
-// knows says whether the message with this seq was handled.
+// knows reports whether the message with this seq was handled.
 func (in *incoming) knows(seq uint64) bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -135,8 +164,9 @@ func (in *incoming) ack(m *Message) {
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.unpendLocked(m)
-	in.seen.add(&m.Envelope)
+	if !in.settleLocked(m) {
+		return
+	}
 	in.acks = append(in.acks, m.Seq)
 	switch {
 	case len(in.queue) == 0 || len(in.acks) >= ackBatch:
@@ -149,13 +179,60 @@ func (in *incoming) ack(m *Message) {
 	}
 }
 
+// settleLocked remembers a message as handled. It is false when the message is
+// of an earlier epoch: its seq means another message now, and it may come again
+// under another one, when it is known by its id.
+func (in *incoming) settleLocked(m *Message) bool {
+	if m.epoch != in.epoch {
+		e := m.Envelope
+		e.Seq = 0
+		in.seen.add(&e)
+		return false
+	}
+	in.unpendLocked(m)
+	in.seen.add(&m.Envelope)
+	return true
+}
+
+// reject settles a message that the device refuses.
+func (in *incoming) reject(m *Message, reason string) {
+	if !m.durable() || !in.explicit {
+		return
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.settleLocked(m) {
+		in.rejectLocked(m.Seq, reason)
+	}
+}
+
+// refuse refuses what could not even become a message.
+func (in *incoming) refuse(seq uint64, reason string) {
+	if !in.explicit {
+		return
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.rejectLocked(seq, reason)
+}
+
+func (in *incoming) rejectLocked(seq uint64, reason string) {
+	reason = strings.ToValidUTF8(reason, "\uFFFD")
+	for len(reason) > wire.MaxReason {
+		_, last := utf8.DecodeLastRuneInString(reason)
+		reason = reason[:len(reason)-last]
+	}
+	in.rejects = append(in.rejects, wire.Reject{Seq: seq, Reason: reason})
+	in.wake()
+}
+
 // retry hands a message on again after a while, or at once with the next
 // connection.
 func (in *incoming) retry(m *Message) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.pending[m.Seq] != m {
-		return // not durable, or acknowledged after all
+		return // not durable, acknowledged after all, or of an earlier epoch
 	}
 	m.Redelivered = true
 	m.delayed = true
@@ -204,12 +281,34 @@ func (in *incoming) takeAcks(dst []uint64) []uint64 {
 	return dst
 }
 
-// reconnected forgets acknowledgements that were not sent: the edge sends
-// those messages again, and is told then.
-func (in *incoming) reconnected() {
+// takeRejects returns what is to be refused.
+func (in *incoming) takeRejects() []wire.Reject {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.acks = in.acks[:0]
+	taken := in.rejects
+	in.rejects = nil
+	return taken
+}
+
+// reconnected forgets acknowledgements that were not sent: the edge sends
+// those messages again, and is told then. With another epoch than before,
+// sequences may mean other messages: all that was remembered by them is
+// forgotten. What is being handled is known by its id if it comes again.
+func (in *incoming) reconnected(sameEpoch bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.acks, in.rejects = in.acks[:0], nil
+	if sameEpoch {
+		return
+	}
+	in.epoch++
+	in.seen.forgetSeqs()
+	clear(in.pending)
+	clear(in.ids)
+	if !in.explicit {
+		return // what is queued counts as delivered: it does not come again
+	}
+	in.queue = slices.DeleteFunc(in.queue, func(m *Message) bool { return m.durable() }) // they come again
 }
 
 // signal fills a channel of one place, so that whoever waits looks again.

@@ -164,19 +164,21 @@ func (l *link) register(ctx context.Context, opts *Options) error {
 
 // await reads until an envelope of the type comes.
 func (l *link) await(typ string) (*wire.Envelope, error) {
+	var bad error
 	for {
-		items, err := l.next(nil)
+		items, err := l.next(nil, func(_ []byte, why error) { bad = why })
 		if err != nil {
 			return nil, err
 		}
+		if bad != nil {
+			return nil, bad
+		}
 		for i := range items {
-			switch e := &items[i].Envelope; {
-			case items[i].Err != nil:
-				return nil, items[i].Err
-			case e.Type == typ:
+			switch e := &items[i].Envelope; e.Type {
+			case typ:
 				l.rest = items[i+1:]
 				return e, nil
-			case e.Type == wire.TypeError:
+			case wire.TypeError:
 				if l.last, err = wire.DecodeError(e.Payload); err != nil {
 					return nil, err
 				}
@@ -185,17 +187,22 @@ func (l *link) await(typ string) (*wire.Envelope, error) {
 	}
 }
 
-// next reads one frame into dst. Its payloads are good for ever.
-func (l *link) next(dst []wire.Item) ([]wire.Item, error) {
+// next reads one frame into dst; its payloads are good for ever. What cannot be
+// read of it goes to unreadable, and is not in the answer.
+func (l *link) next(dst []wire.Item, unreadable func(text []byte, why error)) ([]wire.Item, error) {
 	kind, frame, err := l.ws.ReadMessage()
 	if err != nil {
 		return nil, l.ending(err)
 	}
 	if kind != websocket.TextMessage {
-		return nil, wire.NewError(wire.BadFrame, "the edge sent a binary frame")
+		unreadable(frame, errBinary)
+		return dst, nil
 	}
-	return wire.DecodeFrame(dst, frame)
+	return readFrame(dst, frame, unreadable), nil
 }
+
+// errBinary is why a frame cannot be read that is not text.
+var errBinary = wire.NewError(wire.BadFrame, "a binary frame")
 
 // ending turns the end of reading into what the edge said.
 func (l *link) ending(err error) error {
@@ -220,8 +227,11 @@ func (l *link) ready() {
 	if l.silence <= 0 {
 		l.silence = 2 * time.Minute
 	}
-	limit := int64(l.session.MaxMessageBytes)
-	l.ws.SetReadLimit(max(4*limit, 4<<20)) // the edge adds to a message, and batches
+	if limit := int64(l.session.MaxFrameBytes); limit > 0 {
+		l.ws.SetReadLimit(limit)
+	} else { // an edge of an earlier version does not say what it adds to a message
+		l.ws.SetReadLimit(max(4*int64(l.session.MaxMessageBytes), 4<<20))
+	}
 	l.ws.SetPingHandler(func(data string) error {
 		l.touch()
 		select {

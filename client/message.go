@@ -24,6 +24,8 @@ type Message struct {
 	in      *incoming // nil for what needs no acknowledgement
 	settled atomic.Bool
 
+	epoch int // of incoming, when it came
+
 	// Guarded by incoming.mu.
 	tries   int  // failed ones
 	delayed bool // waits to be handed on again
@@ -46,6 +48,17 @@ func (m *Message) durable() bool { return m.Seq != 0 && m.Type != wire.TypeTopic
 func (m *Message) Ack() {
 	if m.in != nil && !m.settled.Swap(true) {
 		m.in.ack(m)
+	}
+}
+
+// Reject refuses the message: it does not come again, holds up nothing behind
+// it, and its sender is told the reason, of which 256 bytes are sent. An
+// operator can still see the message and have it delivered once more. Like Ack
+// it does not block, and does nothing for a message that was acknowledged or
+// refused before, or has no seq.
+func (m *Message) Reject(reason string) {
+	if m.in != nil && !m.settled.Swap(true) {
+		m.in.reject(m, reason)
 	}
 }
 

@@ -42,12 +42,23 @@ type Options struct {
 	// Capabilities becomes a JSON object of booleans, numbers and lists.
 	Capabilities map[string]any
 
-	// AckMode is [wire.AckExplicit], the default, or [wire.AckAuto]: written
-	// to the socket counts as delivered, and a lost link loses messages.
+	// AckMode is [wire.AckExplicit], the default: a message is delivered when
+	// the program has acknowledged it. With [wire.AckAuto] it is delivered when
+	// the edge has written it to the socket: a lost connection, or the end of
+	// the process, then loses messages that their senders were told are
+	// delivered.
 	AckMode string
 	// Window is how many messages may be unacknowledged; 0 is the edge's
 	// default.
 	Window int
+	// MaxFrameBytes is the largest frame that the edge may send; 0 leaves it to
+	// the edge, which can then send whatever may be sent. A message that does
+	// not fit is told by OnGap, and as undeliverable to its sender.
+	MaxFrameBytes int
+	// OfflineDelay holds back the news that the device is gone, for the user's
+	// other devices, that long after a lost connection, at most 5 min. A return
+	// within it is not news.
+	OfflineDelay time.Duration
 	// Batch lets the edge put several messages into a frame.
 	Batch bool
 	// Heartbeat is how often the edge pings, 5 s to 5 min; 0 is its default.
@@ -90,11 +101,15 @@ type Options struct {
 	// OnPresence hears that another device of the user came online, went
 	// offline or changed its status.
 	OnPresence func(Presence)
-	// OnGap hears of messages that are gone because they were stored for too
-	// long or were too many. nil leaves it to Receive.
+	// OnGap hears of messages that the device will not get, and why: see the
+	// Reasons of package wire. nil leaves it to Receive.
 	OnGap func(wire.Gap)
-	// OnDiscard hears of messages that were acknowledged although no handler
-	// dealt with them. See [ErrDiscard].
+	// OnUnreadable hears of what the edge sent and the client cannot read: text
+	// is the frame, or the envelope in it. A durable message in it was refused,
+	// so that it holds up no other, and its sender is told.
+	OnUnreadable func(text []byte, why error)
+	// OnDiscard hears of messages that Serve acknowledged or refused although no
+	// handler dealt with them. See [ErrDiscard] and [Reject].
 	OnDiscard func(m *Message, why error)
 	// OnSent hears what became of what was given to [Client.Enqueue]: the edge
 	// accepted it, or refused it for good.
@@ -135,8 +150,8 @@ func (o *Options) withDefaults() (*Options, error) {
 		return nil, fmt.Errorf("client: Options.AckMode is %q: use %q or %q", full.AckMode, wire.AckExplicit, wire.AckAuto)
 	case full.OutboxLimit < 0:
 		return nil, errors.New("client: Options.OutboxLimit must not be negative")
-	case full.Window < 0 || full.Heartbeat < 0 || full.HandshakeTimeout < 0:
-		return nil, errors.New("client: Window, Heartbeat and HandshakeTimeout must not be negative")
+	case full.Window < 0 || full.Heartbeat < 0 || full.HandshakeTimeout < 0 || full.OfflineDelay < 0 || full.MaxFrameBytes < 0:
+		return nil, errors.New("client: Window, MaxFrameBytes, Heartbeat, OfflineDelay and HandshakeTimeout must not be negative")
 	}
 	var err error
 	if full.sealing, err = newSealing(full.Seal); err != nil {
@@ -150,6 +165,7 @@ func (o *Options) register(ctx context.Context, nonce string) (*wire.Register, e
 	r := &wire.Register{
 		DeviceID: string(o.Device), UserID: string(o.User), Type: o.Type, Platform: o.Platform, Version: o.Version,
 		AuthToken: o.Token, AckMode: o.AckMode, Window: o.Window, Batch: o.Batch, Heartbeat: o.Heartbeat,
+		MaxFrame: int64(o.MaxFrameBytes), OfflineDelay: o.OfflineDelay,
 	}
 	if err := signable(nonce); err != nil {
 		return nil, err

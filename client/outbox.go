@@ -43,6 +43,7 @@ type outgoing struct {
 	// Guarded by outbox.mu.
 	order  uint64
 	queued bool
+	faults int // closes with 1011 in a row since it was first written
 }
 
 // reply is the answer to a message.
@@ -50,6 +51,7 @@ type reply struct {
 	answer  *wire.Answer // of an ack; its payload is needed where that holds more
 	payload []byte       // of an ack or a response
 	err     error
+	final   bool // of an err that another try would not mend, whatever its code says
 }
 
 // outbox holds what waits to be written, and what was written and waits for
@@ -219,6 +221,36 @@ func (b *outbox) forget(o *outgoing) (awaited, written bool) {
 	written = !o.queued
 	b.removeLocked(o)
 	return true, written
+}
+
+// maxFaults is how many faults of the edge in a row are borne by the messages
+// that were written before.
+const maxFaults = 3
+
+// blame counts a fault of the edge, or that the connection ended otherwise,
+// for all that was written and has no answer: one of them may be what the edge
+// cannot deal with. It fails those that were there at three faults in a row.
+func (b *outbox) blame(fault bool) {
+	b.mu.Lock()
+	var guilty []*outgoing
+	for _, o := range b.waiting {
+		switch {
+		case !fault:
+			o.faults = 0
+		case !o.queued:
+			if o.faults++; o.faults >= maxFaults {
+				guilty = append(guilty, o)
+			}
+		}
+	}
+	for _, o := range guilty {
+		b.removeLocked(o)
+	}
+	b.mu.Unlock()
+	for _, o := range guilty {
+		told := wire.Errorf(wire.Internal, "the edge failed %d times in a row after it was sent this message", maxFaults)
+		o.done(reply{err: told.For(o.id), final: true})
+	}
 }
 
 // disconnected ends what lives no longer than the connection: requests that

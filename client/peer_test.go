@@ -1,7 +1,6 @@
 package client_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,14 +17,12 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/rccs-io/rccs/client"
-	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/wire"
 )
 
-func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
-
-// patience is how long anything in these tests may take.
-const patience = 10 * time.Second
+// patience is how long a peer waits for the client.
+const patience = testkit.Patience
 
 // peer is the other end of one connection: an edge that follows a script.
 type peer struct {
@@ -141,11 +138,55 @@ func (p *peer) acks(seqs ...uint64) (frames int) {
 	return frames
 }
 
+// settled reads until all seqs have been acknowledged, and those of refused
+// have been refused; it returns the reasons.
+func (p *peer) settled(seqs []uint64, refused ...uint64) (reasons []string) {
+	p.t.Helper()
+	acked := map[uint64]bool{}
+	rejected := map[uint64]string{}
+	for len(acked) < len(seqs) || len(rejected) < len(refused) {
+		e, ok := p.next()
+		if !ok || e.Type != wire.TypeAck {
+			p.t.Errorf("peer %d got %+v, want acks of %v and refusals of %v", p.n, e, seqs, refused)
+			return reasons
+		}
+		a, err := wire.DecodeAck(nil, e.Payload)
+		if err != nil {
+			p.t.Error(err)
+		}
+		for _, seq := range a.Seqs {
+			acked[seq] = true
+		}
+		if a.Reject.Seq != 0 {
+			rejected[a.Reject.Seq] = a.Reject.Reason
+		}
+	}
+	for _, seq := range seqs {
+		if !acked[seq] {
+			p.t.Errorf("peer %d: %d was not acknowledged: %v", p.n, seq, acked)
+		}
+	}
+	for _, seq := range refused {
+		reason, ok := rejected[seq]
+		if !ok {
+			p.t.Errorf("peer %d: %d was not refused: %v", p.n, seq, rejected)
+		}
+		reasons = append(reasons, reason)
+	}
+	return reasons
+}
+
+// challenge begins the registration.
+func (p *peer) challenge() wire.Challenge {
+	c := wire.Challenge{Challenge: "c", Nonce: "nonce-1", ServerTime: "2025-01-31T12:00:00.000Z"}
+	p.send(string(c.Append(nil, "s1")))
+	return c
+}
+
 // registered goes through the registration, with these session settings.
 func (p *peer) registered(settings ...func(*wire.Registered)) *wire.Register {
 	p.t.Helper()
-	c := wire.Challenge{Challenge: "c", Nonce: "nonce-1", ServerTime: "2025-01-31T12:00:00.000Z"}
-	p.send(string(c.Append(nil, "s1")))
+	c := p.challenge()
 	e, ok := p.next()
 	if !ok || e.Type != wire.TypeRegister || e.ID == "" {
 		p.t.Errorf("peer %d got %+v, want a registration", p.n, e)
@@ -183,20 +224,13 @@ func changed(message string, members map[string]any) string {
 	return string(text)
 }
 
-func soon(t *testing.T) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 // dial connects a device that closes with the test.
 func dial(t *testing.T, url string, opts client.Options) *client.Client {
 	t.Helper()
 	if opts.Token == "" && opts.Credentials == nil {
 		opts.Token = "token"
 	}
-	c, err := client.Dial(soon(t), url, &opts)
+	c, err := client.Dial(testkit.Soon(t), url, &opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +241,7 @@ func dial(t *testing.T, url string, opts client.Options) *client.Client {
 // receive waits for the message with this seq.
 func receive(t *testing.T, c *client.Client, seq uint64) *client.Message {
 	t.Helper()
-	m, err := c.Receive(soon(t))
+	m, err := c.Receive(testkit.Soon(t))
 	if err != nil {
 		t.Fatalf("waiting for %d: %v", seq, err)
 	}
@@ -215,17 +249,6 @@ func receive(t *testing.T, c *client.Client, seq uint64) *client.Message {
 		t.Fatalf("message %d, want %d", m.Seq, seq)
 	}
 	return m
-}
-
-// await waits for a channel.
-func await[T any](t *testing.T, what string, c <-chan T) (v T) {
-	t.Helper()
-	select {
-	case v = <-c:
-	case <-time.After(patience):
-		t.Fatalf("waited in vain for %s", what)
-	}
-	return v
 }
 
 // want is the next envelope from the client, which must be of this type.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/client"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -45,7 +46,7 @@ func queue(t *testing.T, c *client.Client, ids ...string) {
 func wantSent(t *testing.T, sent chan string, ids ...string) {
 	t.Helper()
 	for _, id := range ids {
-		if got := await(t, id, sent); got != id {
+		if got := testkit.Await(t, id, sent); got != id {
 			t.Fatalf("sent %s, want %s", got, id)
 		}
 	}
@@ -63,7 +64,7 @@ func TestQueueSurvivesTheProcess(t *testing.T) {
 	}
 	offline := dial(t, unreachable, client.Options{Outbox: file, Offline: true})
 	queue(t, offline, ids...)
-	if _, err := client.Dial(soon(t), unreachable, &client.Options{Token: "t", Outbox: file, Offline: true}); err == nil || !strings.Contains(err.Error(), file) {
+	if _, err := client.Dial(testkit.Soon(t), unreachable, &client.Options{Token: "t", Outbox: file, Offline: true}); err == nil || !strings.Contains(err.Error(), file) {
 		t.Errorf("a file was opened twice: %v", err)
 	}
 	_ = offline.Close()
@@ -128,12 +129,12 @@ func TestQueueTriesAgainWhatTheEdgeCouldNotTake(t *testing.T) {
 	opts := client.Options{Outbox: file, NoReconnect: true, OnSent: func(id string, _ client.Accepted, err error) { told <- result{id, err} }}
 	c := dial(t, url, opts)
 	queue(t, c, "full", "refused")
-	if r := await(t, "the refusal", told); r.id != "refused" || !errors.Is(r.err, wire.DeviceNotFound) {
+	if r := testkit.Await(t, "the refusal", told); r.id != "refused" || !errors.Is(r.err, wire.DeviceNotFound) {
 		t.Errorf("told %+v", r)
 	}
-	await(t, "the end", c.Done())
+	testkit.Await(t, "the end", c.Done())
 	c = dial(t, url2, opts)
-	if r := await(t, "the answer", told); r.id != "full" || r.err != nil {
+	if r := testkit.Await(t, "the answer", told); r.id != "full" || r.err != nil {
 		t.Errorf("told %+v", r)
 	}
 	_ = c.Close()
@@ -161,7 +162,7 @@ func TestOfflineConnectsWhenItCan(t *testing.T) {
 		default:
 		}
 	}})
-	if err := await(t, "a failed try", lost); err == nil {
+	if err := testkit.Await(t, "a failed try", lost); err == nil {
 		t.Error("a try failed without an error")
 	}
 	if c.Session().Connected {
@@ -169,7 +170,7 @@ func TestOfflineConnectsWhenItCan(t *testing.T) {
 	}
 	_ = c.Close()
 	c = dial(t, sink(t, sent), client.Options{Offline: true})
-	a, err := c.SendJSON(soon(t), "note", 1, client.WithID("m"))
+	a, err := c.SendJSON(testkit.Soon(t), "note", 1, client.WithID("m"))
 	if err != nil || len(a.Recipients) != 1 {
 		t.Errorf("sent %+v, %v", a, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/client"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -41,7 +42,7 @@ func TestCredentialIsRenewedOnTheLiveConnection(t *testing.T) {
 		return fmt.Sprintf("token-%d", asked), func(nonce []byte) ([]byte, error) { return append([]byte("signed "), nonce...), nil }, nil
 	}})
 	receive(t, c, 1).Ack()
-	await(t, "the renewal", renewed)
+	testkit.Await(t, "the renewal", renewed)
 	late := time.After(10 * time.Second)
 	for { // the message that followed the answer may be received before that is dealt with
 		s := c.Session()

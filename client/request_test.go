@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/client"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -49,21 +50,21 @@ func TestRequest(t *testing.T) {
 		p.drain()
 	})
 	c := dial(t, url, client.Options{})
-	result, err := c.Request(soon(t), "desk", "open", map[string]string{"file": "x"}, client.WithCorrelationID("c"))
+	result, err := c.Request(testkit.Soon(t), "desk", "open", map[string]string{"file": "x"}, client.WithCorrelationID("c"))
 	if err != nil || string(result) != `{"ok": [1, 2.50]}` {
 		t.Errorf("result %s, %v", result, err)
 	}
 	var failure *wire.Failure
-	if _, err = c.Request(soon(t), "desk", "open", nil); !errors.As(err, &failure) || failure.Code != "NO" || failure.Message != "not today" {
+	if _, err = c.Request(testkit.Soon(t), "desk", "open", nil); !errors.As(err, &failure) || failure.Code != "NO" || failure.Message != "not today" {
 		t.Errorf("failed with %v", err)
 	}
-	if _, err = c.Request(soon(t), "away", "open", nil); !errors.Is(err, wire.DeviceOffline) {
+	if _, err = c.Request(testkit.Soon(t), "away", "open", nil); !errors.Is(err, wire.DeviceOffline) {
 		t.Errorf("offline is %v", err)
 	}
-	if result, err = c.Request(soon(t), "desk", "parts", nil); err != nil || string(result) != "2" {
+	if result, err = c.Request(testkit.Soon(t), "desk", "parts", nil); err != nil || string(result) != "2" {
 		t.Errorf("the last part is %s, %v", result, err)
 	}
-	if _, err = c.Request(soon(t), "desk", "bad", nil); !errors.Is(err, wire.BadMessage) {
+	if _, err = c.Request(testkit.Soon(t), "desk", "bad", nil); !errors.Is(err, wire.BadMessage) {
 		t.Errorf("a bad response is %v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
@@ -72,7 +73,7 @@ func TestRequest(t *testing.T) {
 		t.Errorf("no response is %v", err)
 	}
 	for _, params := range []any{func() {}, json.RawMessage(`{`)} {
-		if _, err = c.Request(soon(t), "desk", "open", params); err == nil {
+		if _, err = c.Request(testkit.Soon(t), "desk", "open", params); err == nil {
 			t.Errorf("asked with params %v", params)
 		}
 	}
@@ -99,7 +100,7 @@ func TestRequestStreamYieldsPartsInOrder(t *testing.T) {
 	for _, want := range []string{`"last"`, "", "error"} {
 		n := 0
 		last := ""
-		for part, err := range c.RequestStream(soon(t), "desk", "log", nil) {
+		for part, err := range c.RequestStream(testkit.Soon(t), "desk", "log", nil) {
 			switch {
 			case err != nil:
 				last = "error"
@@ -119,7 +120,7 @@ func TestRequestStreamYieldsPartsInOrder(t *testing.T) {
 			t.Errorf("%d parts, then %q, want %q", n, last, want)
 		}
 	}
-	for _, err := range c.RequestStream(soon(t), "desk", "log", nil) {
+	for _, err := range c.RequestStream(testkit.Soon(t), "desk", "log", nil) {
 		if err != nil {
 			t.Error(err)
 		}
@@ -140,10 +141,10 @@ func TestRequestEndsWithItsConnection(t *testing.T) {
 		p.drain()
 	})
 	c := dial(t, url, client.Options{})
-	if _, err := c.Request(soon(t), "desk", "open", nil, client.WithID("q")); !errors.Is(err, client.ErrConnectionLost) {
+	if _, err := c.Request(testkit.Soon(t), "desk", "open", nil, client.WithID("q")); !errors.Is(err, client.ErrConnectionLost) {
 		t.Errorf("ended with %v", err)
 	}
-	if result, err := c.Request(soon(t), "desk", "open", nil); err != nil || string(result) != "1" {
+	if result, err := c.Request(testkit.Soon(t), "desk", "open", nil); err != nil || string(result) != "1" {
 		t.Errorf("the next one: %s, %v", result, err)
 	}
 }
@@ -216,7 +217,7 @@ func TestHandleRequest(t *testing.T) {
 			return nil, nil
 		},
 	}})
-	await(t, "the script", done)
+	testkit.Await(t, "the script", done)
 }
 
 func TestHandlerEndsWhenNobodyWaits(t *testing.T) {
@@ -231,22 +232,22 @@ func TestHandlerEndsWhenNobodyWaits(t *testing.T) {
 				t.Errorf("what was lost is answered with %s to %s", e.Payload, e.CorrelationID)
 			}
 			p.ask("5", "wait", `1`, 0)
-			await(t, "the fifth", started)
+			testkit.Await(t, "the fifth", started)
 			close(fifth)
 			p.drain()
 			return
 		}
 		p.ask("1", "wait", `1`, 0)
-		await(t, "the first", started)
+		testkit.Await(t, "the first", started)
 		p.send(string(wire.AppendCancel(nil, "1")))
 		p.ask("2", "wait", `1`, 20*time.Millisecond)
-		await(t, "the second", started)
+		testkit.Await(t, "the second", started)
 		p.ask("3", "talk", `1`, 0)
 		e := p.want(wire.TypeResponse)
 		p.refuse(e, wire.BadMessage) // the edge knows of no such request any more
-		await(t, "the end of the first three", three)
+		testkit.Await(t, "the end of the first three", three)
 		p.ask("4", "wait", `1`, 0)
-		await(t, "the fourth", started)
+		testkit.Await(t, "the fourth", started)
 	})
 	c := dial(t, url, client.Options{Requests: map[string]client.RequestHandler{
 		"wait": func(ctx context.Context, r *client.Request) (any, error) {
@@ -271,7 +272,7 @@ func TestHandlerEndsWhenNobodyWaits(t *testing.T) {
 		if n == 3 {
 			close(three)
 		}
-		err := await(t, "the end of a handler", ended)
+		err := testkit.Await(t, "the end of a handler", ended)
 		id, _, _ := strings.Cut(err.Error(), ":")
 		got[id] = err
 	}
@@ -282,9 +283,9 @@ func TestHandlerEndsWhenNobodyWaits(t *testing.T) {
 			t.Errorf("handler %s ended because of %v, want %v", id, got[id], cause)
 		}
 	}
-	await(t, "the fifth", fifth)
+	testkit.Await(t, "the fifth", fifth)
 	_ = c.Close()
-	if err := await(t, "the end of the fifth", ended); !errors.Is(err, context.Canceled) {
+	if err := testkit.Await(t, "the end of the fifth", ended); !errors.Is(err, context.Canceled) {
 		t.Errorf("Close ended a handler with %v", err)
 	}
 }
@@ -299,7 +300,7 @@ func TestRequestsAreReceivedWithoutHandlers(t *testing.T) {
 	})
 	c := dial(t, url, client.Options{})
 	for _, want := range []string{wire.TypeRequest, wire.TypeResponse} {
-		if m, err := c.Receive(soon(t)); err != nil || m.Type != want {
+		if m, err := c.Receive(testkit.Soon(t)); err != nil || m.Type != want {
 			t.Fatalf("received %+v, %v; want %s", m, err, want)
 		}
 	}
@@ -323,7 +324,7 @@ func TestPartsThatAreNotReadAreNotKeptForEver(t *testing.T) {
 	})
 	c := dial(t, url, client.Options{})
 	n := 0
-	for part, err := range c.RequestStream(soon(t), "desk", "flood", nil) {
+	for part, err := range c.RequestStream(testkit.Soon(t), "desk", "flood", nil) {
 		if err != nil {
 			if !errors.Is(err, client.ErrTooSlow) || n == count {
 				t.Errorf("after %d parts: %v", n, err)
@@ -332,7 +333,7 @@ func TestPartsThatAreNotReadAreNotKeptForEver(t *testing.T) {
 		}
 		if n == 0 {
 			receive(t, c, 1).Ack()
-			await(t, "all parts", sent)
+			testkit.Await(t, "all parts", sent)
 		}
 		if string(part) != fmt.Sprint(n) {
 			t.Fatalf("part %d is %s", n, part)
@@ -365,9 +366,9 @@ func TestRequestsAreHandledUpToABound(t *testing.T) {
 			return nil, ctx.Err()
 		},
 	}})
-	await(t, "the script", done)
+	testkit.Await(t, "the script", done)
 	for range bound {
-		if err := await(t, "the end of a handler", ended); err == nil {
+		if err := testkit.Await(t, "the end of a handler", ended); err == nil {
 			t.Error("a handler ended without a reason")
 		}
 	}

@@ -71,6 +71,7 @@ func (c *Client) live(l *link) error {
 func (c *Client) again(err error, try int) (*link, int, error) {
 	for ; ; try++ {
 		if err != nil {
+			c.edges.follow(err) // of a connection that was registered
 			if c.ctx.Err() != nil || c.opts.NoReconnect || final(err, c.opts.Credentials != nil) {
 				return nil, try, c.farewellOf(err)
 			}
@@ -83,7 +84,7 @@ func (c *Client) again(err error, try int) (*link, int, error) {
 				return nil, try, ErrClosed
 			}
 		}
-		l, failed := connect(c.ctx, c.url, c.opts)
+		l, failed := c.connect(c.ctx)
 		if failed == nil {
 			return l, try + 1, nil
 		}
@@ -101,11 +102,16 @@ func (c *Client) farewellOf(err error) error {
 	return err
 }
 
-// final says whether the edge does not want the device back.
+// final reports whether the edge does not want the device back. What has ended
+// is a credential, which the program may have renewed at the next try or at one
+// of those after it.
 func final(err error, renewable bool) bool {
 	var closed *CloseError
 	if !errors.As(err, &closed) {
 		return false
+	}
+	if errors.Is(err, wire.TokenExpired) {
+		return !renewable // an edge of an earlier version closes with 4001
 	}
 	switch closed.Code.Reconnect() {
 	case wire.ReconnectNo:
@@ -122,7 +128,7 @@ func final(err error, renewable bool) bool {
 func pause(err error, try int) time.Duration {
 	var closed *CloseError
 	if errors.As(err, &closed) && closed.Code.Reconnect() == wire.ReconnectLater {
-		try = max(try, 1)
+		try = max(try, 1) // 1011 among them: a fault of the edge
 	}
 	wait := backoff(try)
 	if closed != nil {
@@ -150,7 +156,11 @@ func (c *Client) sleep(d time.Duration) bool {
 // serve runs a registered connection until it ends and returns why.
 func (c *Client) serve(l *link) error {
 	c.setSession(l.session)
-	c.in.reconnected()
+	epoch := c.epoch
+	if l.session.Epoch != "" {
+		c.epoch = l.session.Epoch
+	}
+	c.in.reconnected(epoch == "" || epoch == c.epoch)
 	c.out.reconnected(l.session.MaxMessageBytes)
 	c.restatus()
 	c.topics.rejoin()
@@ -176,6 +186,8 @@ func (c *Client) serve(l *link) error {
 	cancel()
 	_ = l.ws.Close()
 	others.Wait()
+	var closed *CloseError
+	c.out.blame(errors.As(err, &closed) && closed.Code == wire.CloseInternal)
 	c.disconnected()
 	return err
 }
@@ -205,10 +217,10 @@ func (c *Client) read(l *link) error {
 	l.rest = nil
 	for {
 		for i := range items {
-			c.dispatch(l, &items[i])
+			c.dispatch(l, &items[i].Envelope)
 		}
 		var err error
-		if items, err = l.next(items[:0]); err != nil {
+		if items, err = l.next(items[:0], c.unreadable); err != nil {
 			return err
 		}
 		l.touch()
@@ -274,11 +286,19 @@ type writer struct {
 	frame []byte
 }
 
-// round writes one frame of acknowledgements and one of messages, if there are
-// any.
+// round writes one frame of acknowledgements, what is to be refused, and one
+// frame of messages, if there are any.
 func (w *writer) round(c *Client, l *link) (wrote bool, err error) {
 	if w.seqs = c.in.takeAcks(w.seqs[:0]); len(w.seqs) > 0 {
 		ack := wire.Ack{Seqs: w.seqs}
+		w.frame = ack.Append(w.frame[:0])
+		if err := l.send(w.frame); err != nil {
+			return true, err
+		}
+		wrote = true
+	}
+	for _, r := range c.in.takeRejects() {
+		ack := wire.Ack{Reject: r}
 		w.frame = ack.Append(w.frame[:0])
 		if err := l.send(w.frame); err != nil {
 			return true, err

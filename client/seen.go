@@ -32,7 +32,7 @@ func newSeen(most int) seen {
 	return seen{most: most, seqs: make(map[uint64]struct{}), ids: make(map[sender]struct{})}
 }
 
-// has says whether the message was handled. A replay is the operator's wish,
+// has reports whether the message was handled. A replay is the operator's wish,
 // and new however well its id is known.
 func (s *seen) has(e *wire.Envelope) bool {
 	if s.hasSeq(e.Seq) {
@@ -50,9 +50,20 @@ func (s *seen) hasSeq(seq uint64) bool {
 	return ok
 }
 
+// forgetSeqs forgets sequences, which may be given out again, and keeps ids.
+func (s *seen) forgetSeqs() {
+	clear(s.seqs)
+	for i := range s.ring {
+		s.ring[i].seq = 0
+	}
+}
+
+// add remembers a message.
 func (s *seen) add(e *wire.Envelope) {
 	h := handled{seq: e.Seq, sender: senderOf(e)}
-	s.seqs[h.seq] = struct{}{}
+	if h.seq != 0 {
+		s.seqs[h.seq] = struct{}{}
+	}
 	s.ids[h.sender] = struct{}{}
 	if len(s.ring) < s.most {
 		s.ring = append(s.ring, h)

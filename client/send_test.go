@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/client"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -71,10 +72,10 @@ func TestCancelTakesBackADelayedMessage(t *testing.T) {
 		p.drain()
 	})
 	c := dial(t, url, client.Options{})
-	if n, err := c.Cancel(soon(t), "m1"); n != 2 || err != nil {
+	if n, err := c.Cancel(testkit.Soon(t), "m1"); n != 2 || err != nil {
 		t.Errorf("cancelled %d, %v", n, err)
 	}
-	if _, err := c.Cancel(soon(t), "m1"); !errors.Is(err, wire.Unavailable) {
+	if _, err := c.Cancel(testkit.Soon(t), "m1"); !errors.Is(err, wire.Unavailable) {
 		t.Errorf("refused with %v", err)
 	}
 }
@@ -102,33 +103,33 @@ func TestTrackTellsWhatBecameOfAMessageAtEachRecipient(t *testing.T) {
 	})
 	c := dial(t, url, client.Options{})
 	e, _ := client.Compose("note", 1)
-	tracked, err := c.Track(soon(t), e)
+	tracked, err := c.Track(testkit.Soon(t), e)
 	if err != nil || len(tracked.Accepted.Recipients) != 2 {
 		t.Fatalf("tracked %+v, %v", tracked, err)
 	}
 	for _, want := range []client.Outcome{
 		{ID: e.ID, Device: "watch", Status: wire.StatusDelivered}, {ID: e.ID, Device: "desk", Status: wire.StatusExpired},
 	} {
-		if o, err := tracked.Next(soon(t)); err != nil || o != want {
+		if o, err := tracked.Next(testkit.Soon(t)); err != nil || o != want {
 			t.Errorf("outcome %+v, %v, want %+v", o, err, want)
 		}
 	}
-	if _, err := tracked.Next(soon(t)); !errors.Is(err, io.EOF) {
+	if _, err := tracked.Next(testkit.Soon(t)); !errors.Is(err, io.EOF) {
 		t.Errorf("after the last: %v", err)
 	}
-	await(t, "the acknowledgements", settled)
+	testkit.Await(t, "the acknowledgements", settled)
 	task, _ := client.Compose("task_start", 1)
-	waiting, err := c.Track(soon(t), task)
+	waiting, err := c.Track(testkit.Soon(t), task)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(soon(t))
+	ctx, cancel := context.WithCancel(testkit.Soon(t))
 	cancel()
 	if _, err := waiting.Next(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("of a task that waits for a device: %v", err)
 	}
 	_ = c.Close()
-	if _, err := waiting.Next(soon(t)); !errors.Is(err, client.ErrClosed) {
+	if _, err := waiting.Next(testkit.Soon(t)); !errors.Is(err, client.ErrClosed) {
 		t.Errorf("after Close: %v", err)
 	}
 }

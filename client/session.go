@@ -16,7 +16,10 @@ type Session struct {
 	Pending         int64         // messages that waited in the inbox
 	Window          int           // messages that may be unacknowledged
 	Heartbeat       time.Duration // between pings of the edge
-	MaxMessageBytes int           // of one frame
+	MaxMessageBytes int           // of one frame to the edge
+	MaxFrameBytes   int           // of one frame to the device
+	Epoch           string        // changes when sequences may be given out again
+	URL             string        // of the edge, which may be another than Dial was given
 	Expires         time.Time     // of the credential; zero is never
 	ServerTime      time.Time     // at the edge, when it answered
 	// Connected is false while the client tries to connect again.
@@ -26,7 +29,7 @@ type Session struct {
 func newSession(r *wire.Registered) Session {
 	s := Session{
 		ID: subjects.SessionID(r.SessionID), User: subjects.UserID(r.UserID), Device: subjects.DeviceID(r.DeviceID),
-		Resumed: r.Resumed, Pending: r.Pending, Window: r.Window, MaxMessageBytes: int(r.MaxMessageBytes),
+		Resumed: r.Resumed, Pending: r.Pending, Window: r.Window, MaxMessageBytes: int(r.MaxMessageBytes), MaxFrameBytes: int(r.MaxFrameBytes), Epoch: r.Epoch,
 		Heartbeat: time.Duration(r.HeartbeatIntervalMs) * time.Millisecond, Connected: true,
 	}
 	// Times are for people: one that cannot be read is left out.

@@ -165,7 +165,7 @@ func (s *spool) done(m *spooled, r reply) {
 		return
 	case r.err != nil && !refused:
 		return // the client has ended; the file keeps it
-	case refused && told.Code.Retry() != wire.RetryNever:
+	case refused && told.Code.Retry() != wire.RetryNever && !r.final:
 		s.later(m, max(spoolRetry, told.RetryAfter))
 		return
 	}

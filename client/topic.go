@@ -27,6 +27,10 @@ type SubscribeOptions struct {
 	// Since begins after a seq, at a time, or with the last message. See
 	// [Subscription.Last] for going on where another one ended.
 	Since wire.Since
+	// Epoch is what [Subscription.Epoch] said beside the seq in Since. When the
+	// seq is not of this epoch any more, the subscription begins with the first
+	// message that is stored, and Options.OnGap hears of it.
+	Epoch string
 }
 
 // Subscription is the messages of a topic, each once and in order, through
@@ -41,6 +45,7 @@ type Subscription struct {
 	mu     sync.Mutex
 	since  wire.Since // of the next subscribe, while last is 0
 	last   uint64     // of the last message that was queued
+	epoch  string     // of since and last
 	queue  []*Message
 	bytes  int  // of queue
 	known  bool // the edge has agreed once: new connections join by themselves
@@ -55,7 +60,7 @@ type Subscription struct {
 func (c *Client) Subscribe(ctx context.Context, topic string, opts *SubscribeOptions) (*Subscription, error) {
 	s := &Subscription{c: c, topic: topic, ready: make(chan struct{}, 1)}
 	if opts != nil {
-		s.since = opts.Since
+		s.since, s.epoch = opts.Since, opts.Epoch
 	}
 	if !wire.ValidTopic(topic) {
 		return nil, wire.Errorf(wire.BadMessage, "%q is not a topic: want names with dots between", topic)
@@ -63,13 +68,13 @@ func (c *Client) Subscribe(ctx context.Context, topic string, opts *SubscribeOpt
 	if !c.topics.add(s) {
 		return nil, fmt.Errorf("client: topic %s has a subscription already", topic)
 	}
-	join := wire.Subscribe{Topic: topic, Since: s.since}
+	join := wire.Subscribe{Topic: topic, Since: s.since, Epoch: s.epoch}
 	r, err := c.control(ctx, wire.TypeSubscribe, join.AppendPayload(nil))
 	if err != nil {
 		_ = s.Close() // the edge may have agreed all the same
 		return nil, err
 	}
-	s.agreed(r.answer.Seq)
+	s.agreed(r.answer)
 	return s, nil
 }
 
@@ -149,6 +154,14 @@ func (s *Subscription) Last() uint64 {
 		return s.queue[0].Seq - 1
 	}
 	return s.last
+}
+
+// Epoch is what [Subscription.Last] counts in: it stays the same as long as no
+// seq is given out twice.
+func (s *Subscription) Epoch() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.epoch
 }
 
 // Next waits for the next message. Nothing acknowledges it. After the end of
@@ -246,15 +259,20 @@ func (s *Subscription) offer(e *wire.Envelope) {
 
 // agreed learns the last seq of the topic at the time of the subscribe, so
 // that a later one begins where this one did, whenever that is.
-func (s *Subscription) agreed(seq uint64) {
+func (s *Subscription) agreed(a *wire.Answer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.known = true
+	s.epoch = a.Epoch
+	if a.Reset {
+		s.since = wire.Since{Kind: wire.SinceSeq}
+		return
+	}
 	switch s.since.Kind {
 	case wire.SinceNow:
-		s.since = wire.Since{Kind: wire.SinceSeq, Seq: seq}
+		s.since = wire.Since{Kind: wire.SinceSeq, Seq: a.Seq}
 	case wire.SinceLast:
-		s.since = wire.Since{Kind: wire.SinceSeq, Seq: max(seq, 1) - 1}
+		s.since = wire.Since{Kind: wire.SinceSeq, Seq: max(a.Seq, 1) - 1}
 	case wire.SinceSeq, wire.SinceTime:
 	}
 }
@@ -285,6 +303,9 @@ func (s *Subscription) join() {
 	if s.last > 0 {
 		join.Since = wire.Since{Kind: wire.SinceSeq, Seq: s.last}
 	}
+	if join.Since.Kind == wire.SinceSeq && join.Since.Seq > 0 {
+		join.Epoch = s.epoch
+	}
 	// Under the lock, so that it is not sent after the unsubscribe of a Close.
 	err := s.c.pushControl(wire.TypeSubscribe, join.AppendPayload(nil), func(r reply) { s.joined(no, r) })
 	s.mu.Unlock()
@@ -296,7 +317,12 @@ func (s *Subscription) join() {
 // joined hears the edge's answer to a subscribe of the client's own.
 func (s *Subscription) joined(no int, r reply) {
 	if r.err == nil {
-		s.agreed(r.answer.Seq)
+		if r.answer.Reset { // what was known by its seq may be another message now
+			s.mu.Lock()
+			s.last = 0
+			s.mu.Unlock()
+		}
+		s.agreed(r.answer)
 		return
 	}
 	told, ok := errors.AsType[*wire.Error](r.err)

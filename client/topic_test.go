@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/rccs-io/rccs/client"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -49,7 +50,7 @@ func afterSeq(seq uint64) wire.Since {
 func wantTopic(t *testing.T, s *client.Subscription, from, to uint64) {
 	t.Helper()
 	for seq := from; seq <= to; seq++ {
-		m, err := s.Next(soon(t))
+		m, err := s.Next(testkit.Soon(t))
 		if err != nil || m.Seq != firstTopicSeq+seq || string(m.Payload) != fmt.Sprint(seq) {
 			t.Fatalf("%s: got %+v, %v; want %d", s.Topic(), m, err, seq)
 		}
@@ -84,11 +85,11 @@ func TestSubscriptionGoesOnWhereItWas(t *testing.T) {
 		}
 	})
 	c := dial(t, url, client.Options{})
-	news, err := c.Subscribe(soon(t), "news", nil)
+	news, err := c.Subscribe(testkit.Soon(t), "news", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	quiet, err := c.Subscribe(soon(t), "quiet", &client.SubscribeOptions{Since: wire.Since{Kind: wire.SinceLast}})
+	quiet, err := c.Subscribe(testkit.Soon(t), "quiet", &client.SubscribeOptions{Since: wire.Since{Kind: wire.SinceLast}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,15 +100,15 @@ func TestSubscriptionGoesOnWhereItWas(t *testing.T) {
 	if news.Last() != firstTopicSeq+10 {
 		t.Errorf("last is %d", news.Last())
 	}
-	if _, err := c.Subscribe(soon(t), "news", nil); err == nil {
+	if _, err := c.Subscribe(testkit.Soon(t), "news", nil); err == nil {
 		t.Error("a second subscription to the same topic")
 	}
 	_ = news.Close()
-	if _, err := news.Next(soon(t)); !errors.Is(err, client.ErrClosed) {
+	if _, err := news.Next(testkit.Soon(t)); !errors.Is(err, client.ErrClosed) {
 		t.Errorf("after Close: %v", err)
 	}
 	_ = c.Close()
-	for m, err := range quiet.Messages(soon(t)) {
+	for m, err := range quiet.Messages(testkit.Soon(t)) {
 		if m != nil || !errors.Is(err, client.ErrClosed) {
 			t.Errorf("of a closed client: %+v, %v", m, err)
 		}
@@ -135,12 +136,12 @@ func TestSlowSubscriberLosesNothing(t *testing.T) {
 		p.drain()
 	})
 	c := dial(t, url, client.Options{})
-	s, err := c.Subscribe(soon(t), "news", &client.SubscribeOptions{Since: wire.Since{Kind: wire.SinceSeq}})
+	s, err := c.Subscribe(testkit.Soon(t), "news", &client.SubscribeOptions{Since: wire.Since{Kind: wire.SinceSeq}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	receive(t, c, 1).Ack()
-	await(t, "all to be sent", sent)
+	testkit.Await(t, "all to be sent", sent)
 	wantTopic(t, s, 1, 2000)
 }
 
@@ -159,17 +160,17 @@ func TestSubscriptionHearsThatItMayNot(t *testing.T) {
 		p.drain()
 	})
 	c := dial(t, url, client.Options{})
-	if _, err := c.Subscribe(soon(t), "secret", nil); !errors.Is(err, wire.PermissionDenied) {
+	if _, err := c.Subscribe(testkit.Soon(t), "secret", nil); !errors.Is(err, wire.PermissionDenied) {
 		t.Errorf("refused with %v", err)
 	}
-	if _, err := c.Subscribe(soon(t), "a..b", nil); !errors.Is(err, wire.BadMessage) {
+	if _, err := c.Subscribe(testkit.Soon(t), "a..b", nil); !errors.Is(err, wire.BadMessage) {
 		t.Errorf("a bad topic is %v", err)
 	}
-	s, err := c.Subscribe(soon(t), "news", nil)
+	s, err := c.Subscribe(testkit.Soon(t), "news", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Next(soon(t)); !errors.Is(err, wire.PermissionDenied) {
+	if _, err := s.Next(testkit.Soon(t)); !errors.Is(err, wire.PermissionDenied) {
 		t.Errorf("after the reconnect: %v", err)
 	}
 }
@@ -192,14 +193,14 @@ func TestPublish(t *testing.T) {
 		p.drain()
 	})
 	c := dial(t, url, client.Options{})
-	got, err := c.Publish(soon(t), "news", map[string]int{"a": 1}, client.WithID("p1"))
+	got, err := c.Publish(testkit.Soon(t), "news", map[string]int{"a": 1}, client.WithID("p1"))
 	if err != nil || got != (wire.Published{OriginalID: "p1", Topic: "news", Seq: 9, Duplicate: true}) {
 		t.Errorf("published %+v, %v", got, err)
 	}
-	if _, err := c.Publish(soon(t), "news", 1); !errors.Is(err, wire.PermissionDenied) {
+	if _, err := c.Publish(testkit.Soon(t), "news", 1); !errors.Is(err, wire.PermissionDenied) {
 		t.Errorf("refused with %v", err)
 	}
-	if _, err := c.Publish(soon(t), "news", json.RawMessage(`{`)); !errors.Is(err, wire.BadMessage) {
+	if _, err := c.Publish(testkit.Soon(t), "news", json.RawMessage(`{`)); !errors.Is(err, wire.BadMessage) {
 		t.Errorf("bad data is %v", err)
 	}
 }
@@ -234,7 +235,7 @@ func TestHistoryReadsPageAfterPage(t *testing.T) {
 	c := dial(t, url, client.Options{})
 	for from, want := range map[uint64][]uint64{1: {1, 2, 3}, 3: {3}, 9: nil} {
 		var got []uint64
-		for e, err := range c.History(soon(t), wire.History{Inbox: true, From: from, Limit: 2}) {
+		for e, err := range c.History(testkit.Soon(t), wire.History{Inbox: true, From: from, Limit: 2}) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -244,12 +245,12 @@ func TestHistoryReadsPageAfterPage(t *testing.T) {
 			t.Errorf("from %d: %v, want %v", from, got, want)
 		}
 	}
-	for e, err := range c.History(soon(t), wire.History{Inbox: true, From: 5}) {
+	for e, err := range c.History(testkit.Soon(t), wire.History{Inbox: true, From: 5}) {
 		if e != nil || !errors.Is(err, wire.Unavailable) {
 			t.Errorf("got %+v, %v", e, err)
 		}
 	}
-	for _, err := range c.History(soon(t), wire.History{Inbox: true, From: 1}) {
+	for _, err := range c.History(testkit.Soon(t), wire.History{Inbox: true, From: 1}) {
 		if err != nil {
 			t.Error(err)
 		}

@@ -17,10 +17,14 @@ type Outcome struct {
 	Device subjects.DeviceID // the recipient
 	Status wire.Status       // delivered, expired, replaced, rejected or undeliverable
 	At     time.Time         // when the recipient acknowledged; zero unless delivered
+	// Reason says why a message was rejected, expired or undeliverable: the
+	// recipient's own words, or one of the Reasons of package wire; "" where
+	// there is none.
+	Reason string
 }
 
 func outcomeOf(a *wire.Answer) Outcome {
-	o := Outcome{ID: a.OriginalMessageID, Device: subjects.DeviceID(a.DeviceID), Status: a.Status}
+	o := Outcome{ID: a.OriginalMessageID, Device: subjects.DeviceID(a.DeviceID), Status: a.Status, Reason: a.Reason}
 	o.At, _ = time.Parse(time.RFC3339, a.DeliveredAt) // for people: left out when it cannot be read
 	return o
 }

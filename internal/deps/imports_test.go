@@ -51,6 +51,8 @@ var may = map[string][]string{
 	"internal/localcluster": {"auth"},
 	"internal/audit":        {"subjects"},
 	"internal/chaos":        {}, // tests only
+	"internal/sdktest":      {}, // tests only
+	"internal/testkit":      {},
 	"internal/deps":         {},
 	"internal/need":         {}, // for tests
 	"deploy":                {}, // tests only, against the built program
@@ -125,7 +127,15 @@ var bans = []ban{
 		why: "it is for tests",
 	},
 	{
-		who: "*", but: []string{"internal/natstest", "internal/need"}, what: "testing",
+		who: "*", what: module + "/internal/testkit",
+		why: "it is for tests",
+	},
+	{
+		who: "internal/testkit", what: "github.com/", deep: true,
+		why: "the tests of the SDK use it, and a program with the SDK must not need the modules of the server",
+	},
+	{
+		who: "*", but: []string{"internal/natstest", "internal/need", "internal/testkit"}, what: "testing",
 		why: "what is built must not carry the flags of tests",
 	},
 	{

@@ -1,4 +1,4 @@
-package client_test
+package sdktest_test
 
 import (
 	"context"
@@ -13,13 +13,14 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/client"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
 
 // What follows runs against all of RCCS.
 
-func TestHomeRequestsGoBothWays(t *testing.T) {
+func TestRequestsGoBothWays(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
 	phone := h.device("alice/phone", client.Options{})
@@ -46,11 +47,11 @@ func TestHomeRequestsGoBothWays(t *testing.T) {
 			return nil, ctx.Err()
 		},
 	}})
-	if result, err := phone.Request(soon(t), "desktop", "add", []int{2, 3}); err != nil || string(result) != "5" {
+	if result, err := phone.Request(testkit.Soon(t), "desktop", "add", []int{2, 3}); err != nil || string(result) != "5" {
 		t.Errorf("2 and 3 are %s, %v", result, err)
 	}
 	n := 0
-	for part, err := range phone.RequestStream(soon(t), "desktop", "count", nil) {
+	for part, err := range phone.RequestStream(testkit.Soon(t), "desktop", "count", nil) {
 		if err != nil || string(part) != fmt.Sprint(n) {
 			t.Fatalf("part %d is %s, %v", n, part, err)
 		}
@@ -59,7 +60,7 @@ func TestHomeRequestsGoBothWays(t *testing.T) {
 	if n != 2000 {
 		t.Errorf("%d parts", n)
 	}
-	if _, err := phone.Request(soon(t), "desktop", "none", nil); err == nil || errors.As(err, new(*wire.Error)) {
+	if _, err := phone.Request(testkit.Soon(t), "desktop", "none", nil); err == nil || errors.As(err, new(*wire.Error)) {
 		t.Errorf("no such method is %v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -67,37 +68,37 @@ func TestHomeRequestsGoBothWays(t *testing.T) {
 	if _, err := phone.Request(ctx, "desktop", "wait", nil); err == nil {
 		t.Error("a response of nobody")
 	}
-	if why := await(t, "the end of the handler", ended); why == nil {
+	if why := testkit.Await(t, "the end of the handler", ended); why == nil {
 		t.Error("the handler ended without a reason")
 	}
 	desktop := h.device("alice/watch", client.Options{})
 	_ = desktop.Close()
-	if _, err := phone.Request(soon(t), "watch", "add", nil); !errors.Is(err, wire.DeviceOffline) {
+	if _, err := phone.Request(testkit.Soon(t), "watch", "add", nil); !errors.Is(err, wire.DeviceOffline) {
 		t.Errorf("of a device that is away: %v", err)
 	}
-	if _, err := phone.Request(soon(t), "nobody", "add", nil); !errors.Is(err, wire.DeviceNotFound) {
+	if _, err := phone.Request(testkit.Soon(t), "nobody", "add", nil); !errors.Is(err, wire.DeviceNotFound) {
 		t.Errorf("of a device that is not: %v", err)
 	}
 }
 
-func TestHomePresenceAndDevices(t *testing.T) {
+func TestPresenceAndDevices(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
 	heard := make(chan string, 16)
 	phone := h.device("alice/phone", client.Options{Type: "mobile", OnPresence: func(p client.Presence) { heard <- string(p.Device) + " " + p.Status }})
 	want := func(change string) {
 		t.Helper()
-		if got := await(t, change, heard); got != change {
+		if got := testkit.Await(t, change, heard); got != change {
 			t.Errorf("heard %s, want %s", got, change)
 		}
 	}
 	desktop := h.device("alice/desktop", client.Options{Type: "desktop", Capabilities: map[string]any{"supportsFileSync": true}})
 	want("desktop online")
-	if err := desktop.SetStatus(soon(t), wire.Busy, nil); err != nil {
+	if err := desktop.SetStatus(testkit.Soon(t), wire.Busy, nil); err != nil {
 		t.Fatal(err)
 	}
 	want("desktop busy")
-	all, err := phone.Devices(soon(t))
+	all, err := phone.Devices(testkit.Soon(t))
 	if err != nil || len(all) != 2 {
 		t.Fatalf("listed %+v, %v", all, err)
 	}
@@ -105,7 +106,7 @@ func TestHomePresenceAndDevices(t *testing.T) {
 	if d := all[1]; d.ID != "desktop" || d.Type != "desktop" || d.Status != wire.Busy || string(d.Capabilities) != `{"supportsFileSync":true}` {
 		t.Errorf("listed %+v", d)
 	}
-	if err := desktop.Unregister(soon(t)); err != nil {
+	if err := desktop.Unregister(testkit.Soon(t)); err != nil {
 		t.Fatal(err)
 	}
 	want("desktop offline")
@@ -114,7 +115,7 @@ func TestHomePresenceAndDevices(t *testing.T) {
 	}
 }
 
-func TestHomeOutcomes(t *testing.T) {
+func TestOutcomes(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
 	phone := h.device("alice/phone", client.Options{})
@@ -125,7 +126,7 @@ func TestHomeOutcomes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		tracked, err := phone.Track(soon(t), e)
+		tracked, err := phone.Track(testkit.Soon(t), e)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,16 +134,16 @@ func TestHomeOutcomes(t *testing.T) {
 	}
 	want := func(tracked *client.Tracked, status wire.Status) {
 		t.Helper()
-		o, err := tracked.Next(soon(t))
+		o, err := tracked.Next(testkit.Soon(t))
 		if err != nil || o.Status != status || o.Device != "desktop" {
 			t.Errorf("outcome %+v, %v, want %s", o, err, status)
 		}
-		if _, err := tracked.Next(soon(t)); !errors.Is(err, io.EOF) {
+		if _, err := tracked.Next(testkit.Soon(t)); !errors.Is(err, io.EOF) {
 			t.Errorf("then %v", err)
 		}
 	}
 	first := track()
-	m, err := desktop.Receive(soon(t))
+	m, err := desktop.Receive(testkit.Soon(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +152,7 @@ func TestHomeOutcomes(t *testing.T) {
 	_ = desktop.Close()
 	short, old, last := track(client.WithTTL(time.Millisecond)), track(client.WithCollapseKey("k")), track(client.WithCollapseKey("k"))
 	desktop = h.device("alice/desktop", client.Options{})
-	if m, err = desktop.Receive(soon(t)); err != nil || m.ID != last.Accepted.ID {
+	if m, err = desktop.Receive(testkit.Soon(t)); err != nil || m.ID != last.Accepted.ID {
 		t.Fatalf("received %+v, %v, want the last message alone", m, err)
 	}
 	m.Ack()
@@ -159,32 +160,32 @@ func TestHomeOutcomes(t *testing.T) {
 	want(old, wire.StatusReplaced)
 	want(last, wire.StatusDelivered)
 	later := track(client.WithDeliverAt(time.Now().Add(time.Hour)))
-	if n, err := phone.Cancel(soon(t), later.Accepted.ID); n != 1 || err != nil {
+	if n, err := phone.Cancel(testkit.Soon(t), later.Accepted.ID); n != 1 || err != nil {
 		t.Errorf("cancelled %d, %v", n, err)
 	}
-	if n, err := phone.Cancel(soon(t), "none"); n != 0 || err != nil {
+	if n, err := phone.Cancel(testkit.Soon(t), "none"); n != 0 || err != nil {
 		t.Errorf("cancelled %d of none, %v", n, err)
 	}
 }
 
-func TestHomeTopicsAndHistory(t *testing.T) {
+func TestTopicsAndHistory(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
 	const count = 3000
 	url := nodeURL(h.node)
 	phone, desktop := h.device("alice/phone", client.Options{}), h.device("bob/desktop", client.Options{})
-	s, err := desktop.Subscribe(soon(t), "builds.main", nil)
+	s, err := desktop.Subscribe(testkit.Soon(t), "builds.main", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	slow, err := phone.Subscribe(soon(t), "builds.main", nil)
+	slow, err := phone.Subscribe(testkit.Soon(t), "builds.main", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	publish := func(from, to int) {
 		t.Helper()
 		for n := from; n < to; n++ {
-			if _, err := phone.Publish(soon(t), "builds.main", n); err != nil {
+			if _, err := phone.Publish(testkit.Soon(t), "builds.main", n); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -192,7 +193,7 @@ func TestHomeTopicsAndHistory(t *testing.T) {
 	read := func(s *client.Subscription, from, to int) {
 		t.Helper()
 		for n := from; n < to; n++ {
-			m, err := s.Next(soon(t))
+			m, err := s.Next(testkit.Soon(t))
 			if err != nil || string(m.Payload) != fmt.Sprint(n) {
 				t.Fatalf("message %d is %+v, %v", n, m, err)
 			}
@@ -207,7 +208,7 @@ func TestHomeTopicsAndHistory(t *testing.T) {
 	read(s, count, count+10)
 	read(slow, 0, count+10)
 	n := 0
-	for e, err := range desktop.History(soon(t), wire.History{Topic: "builds.main", Limit: 700}) {
+	for e, err := range desktop.History(testkit.Soon(t), wire.History{Topic: "builds.main", Limit: 700}) {
 		if err != nil || string(e.Payload) != fmt.Sprint(n) {
 			t.Fatalf("stored message %d is %+v, %v", n, e, err)
 		}
@@ -218,9 +219,9 @@ func TestHomeTopicsAndHistory(t *testing.T) {
 	}
 }
 
-// TestHomeEachMessageOnce sends through restarts of all of RCCS, from an outbox
+// TestEachMessageOnce sends through restarts of all of RCCS, from an outbox
 // file, to a device that connects again as well.
-func TestHomeEachMessageOnce(t *testing.T) {
+func TestEachMessageOnce(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
 	url := nodeURL(h.node)
@@ -263,20 +264,20 @@ func TestHomeEachMessageOnce(t *testing.T) {
 				t.Fatalf("message %s came twice, %v", payload, err)
 			}
 			seen[n] = true
-		case <-time.After(3 * patience):
+		case <-time.After(3 * testkit.Patience):
 			t.Fatalf("message %d did not come", slices.Index(seen, false))
 		}
 	}
 	cancel()
-	await(t, "the end", done)
+	testkit.Await(t, "the end", done)
 	if !errors.Is(handled, context.Canceled) || len(got) > 0 {
 		t.Errorf("ended with %v, %d too many", handled, len(got))
 	}
 }
 
-// TestHomeEachMessageOnceThroughCuts cuts all connections again and again,
+// TestEachMessageOnceThroughCuts cuts all connections again and again,
 // wherever a frame is just then. Send is used from several goroutines.
-func TestHomeEachMessageOnceThroughCuts(t *testing.T) {
+func TestEachMessageOnceThroughCuts(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
 	network := newProxy(t, h.node.Addr().String())
@@ -296,7 +297,7 @@ func TestHomeEachMessageOnceThroughCuts(t *testing.T) {
 			}
 		})
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*testkit.Patience)
 	defer cancel()
 	var next [senders]int
 	for got := range senders * each {
@@ -324,7 +325,7 @@ func TestHomeEachMessageOnceThroughCuts(t *testing.T) {
 	}
 }
 
-func TestHomeCredentialIsRenewed(t *testing.T) {
+func TestCredentialIsRenewed(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
 	address := subjects.Address{User: "alice", Device: "phone"}
@@ -333,13 +334,13 @@ func TestHomeCredentialIsRenewed(t *testing.T) {
 		t.Errorf("disconnected: %v", err)
 	}})
 	first := c.Session().Expires
-	for deadline := time.Now().Add(patience); !c.Session().Expires.After(first.Add(2 * time.Second)); {
+	for deadline := time.Now().Add(testkit.Patience); !c.Session().Expires.After(first.Add(2 * time.Second)); {
 		if time.Now().After(deadline) {
 			t.Fatalf("the credential still ends at %s", c.Session().Expires)
 		}
 		<-time.After(10 * time.Millisecond)
 	}
-	if _, err := c.SendJSON(soon(t), "note", 1, client.To("phone")); err != nil {
+	if _, err := c.SendJSON(testkit.Soon(t), "note", 1, client.To("phone")); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,12 +1,10 @@
-package client_test
+package sdktest_test
 
 import (
 	"context"
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -15,7 +13,9 @@ import (
 	rccs "github.com/rccs-io/rccs"
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/client"
+	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/node"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -42,76 +42,6 @@ func nodeCredentials(n *node.Node, name string, expires time.Duration) client.Cr
 		cred, err := n.Keys().IssueDevice(address, auth.DeviceOptions{Expires: expires})
 		return cred.JWT, cred.Sign, err
 	}
-}
-
-// example is the node of the example that runs: they run one after the other.
-var example *node.Node
-
-// exampleNode starts all of RCCS for an example. What fails shows in the
-// example's output.
-func exampleNode() (ctx context.Context, url string, stop func()) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	dir, err := os.MkdirTemp("", "rccs-example")
-	if err == nil {
-		example, err = startNode(ctx, filepath.Join(dir, "data"), anyPort)
-	}
-	if err != nil {
-		return ctx, err.Error(), cancel
-	}
-	return ctx, nodeURL(example), func() {
-		cancel()
-		_ = example.Stop(context.WithoutCancel(ctx))
-		_ = os.RemoveAll(dir)
-	}
-}
-
-// exampleInstallation is exampleNode, with files of credentials by the names of
-// their devices.
-func exampleInstallation(names ...string) (ctx context.Context, url string, creds map[string]string, stop func()) {
-	ctx, url, stop = exampleNode()
-	creds = make(map[string]string, len(names))
-	for _, name := range names {
-		creds[name] = filepath.Join(os.TempDir(), "rccs-example-"+strings.ReplaceAll(name, "/", "-")+".creds")
-		if err := exampleCreds(name, creds[name]); err != nil {
-			_, _ = fmt.Fprintln(os.Stdout, err)
-		}
-	}
-	return ctx, url, creds, func() {
-		for _, file := range creds {
-			_ = os.Remove(file)
-		}
-		stop()
-	}
-}
-
-func exampleCreds(name, file string) error {
-	address, err := subjects.ParseAddress(name)
-	if err != nil {
-		return err
-	}
-	cred, err := example.Keys().IssueDevice(address, auth.DeviceOptions{Expires: time.Hour})
-	if err != nil {
-		return err
-	}
-	text, err := cred.File()
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(file, text, 0o600)
-}
-
-// exampleCredentials are what a program has from client.CredentialsFile.
-func exampleCredentials(name string) client.Credentials {
-	return nodeCredentials(example, name, time.Hour)
-}
-
-// exampleDevice connects a device of the example's node.
-func exampleDevice(ctx context.Context, url, name string) *client.Client {
-	c, err := client.Dial(ctx, url, &client.Options{Credentials: exampleCredentials(name)})
-	if err != nil {
-		_, _ = fmt.Fprintln(os.Stdout, err)
-	}
-	return c
 }
 
 // home is a running node with connected devices.
@@ -207,4 +137,17 @@ func (p *proxy) cut() {
 		_ = c.Close()
 	}
 	p.conns = nil
+}
+
+func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
+
+// dial connects a device that closes with the test.
+func dial(t *testing.T, url string, opts client.Options) *client.Client {
+	t.Helper()
+	c, err := client.Dial(testkit.Soon(t), url, &opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
 }
