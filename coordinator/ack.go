@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -56,7 +57,10 @@ func (c *Coordinator) delivered(ctx context.Context, k subjects.Key, lane subjec
 	if err != nil || !there {
 		return err
 	}
-	m := &inbox.Message{Key: k, Lane: lane, Seq: seq, Stored: got.Time, Header: got.Header}
+	m, ok := inbox.NewMessage(c.pub.Proof, reader.Entry(got))
+	if !ok || m.Key != k || m.Lane != lane {
+		return nil // a damaged cursor named it
+	}
 	return c.cursors.Tell(ctx, m, wire.StatusDelivered)
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/rccs-io/rccs/internal/guard"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/ops"
+	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -135,6 +136,9 @@ func (c *Coordinator) startStores(ctx context.Context, fetch *nats.Conn) error {
 	}
 	c.pub = pub
 	c.onStop(func(context.Context) error { pub.Stop(); return nil })
+	if pub.Proof, err = proof.Load(ctx, c.js); err != nil {
+		return err
+	}
 	c.direct = direct.New(fetch)
 	if err := c.direct.Start(); err != nil {
 		return err

@@ -23,7 +23,7 @@ func (c *Coordinator) dispatch(ctx context.Context, from subjects.Address, e *wi
 	if werr := sensible(from, e); werr != nil {
 		return nil, werr
 	}
-	sender := envelope.Sender{Key: from.Key(), Device: from.Device}
+	sender := envelope.Sender{Key: from.Key(), Device: from.Device, Proof: c.pub.Proof}
 	to, named := e.Target()
 	if to.Service {
 		return c.keep(ctx, e, nil, envelope.Up(e, sender, e.Payload))

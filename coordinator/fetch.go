@@ -11,6 +11,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -164,7 +165,10 @@ func (p *parcel) fillLane(ctx context.Context, cursor *inbox.Cursor, lane subjec
 			if !again && seq <= sent {
 				continue // acknowledged, between others that are not
 			}
-			m := &inbox.Message{Key: p.to.Key(), Lane: lane, Seq: seq, Stored: got[i].Time, Header: got[i].Header, Data: got[i].Data}
+			m, ok := inbox.NewMessage(p.c.pub.Proof, reader.Entry(got[i]))
+			if !ok {
+				continue // not asked for
+			}
 			keep := p.add(m, again)
 			if p.full && !keep {
 				return nil // its turn is next time

@@ -5,10 +5,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -21,15 +19,9 @@ func (r *router) tellExpired(ctx context.Context, m *routed) error {
 	}
 	o := wire.Outcome{OriginalID: m.id(), Status: wire.StatusExpired}
 	to := subjects.Address{User: m.user, Device: m.msg.From}.Key()
-	id := "outcome/route/" + strconv.FormatUint(m.seq, 10)
-	_, err := r.c.store(ctx, &nats.Msg{
-		Subject: subjects.Inbox(to, m.lane), Data: o.AppendPayload(nil),
-		Header: nats.Header{
-			jetstream.MsgIDHeader:    {id},
-			subjects.HeaderID:        {"expired-" + strconv.FormatUint(m.seq, 10)},
-			subjects.HeaderType:      {wire.TypeAck},
-			subjects.HeaderTimestamp: {wire.FormatTime(time.Now())},
-		},
-	})
+	seq := strconv.FormatUint(m.seq, 10)
+	msg := inbox.Notice(r.c.pub.Proof, to, m.lane, "expired-"+seq, "route/"+seq, o.AppendPayload(nil))
+	msg.Header[subjects.HeaderTimestamp] = []string{wire.FormatTime(time.Now())}
+	_, err := r.c.store(ctx, msg)
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/subjects"
@@ -30,6 +31,7 @@ type routed struct {
 	body    []byte
 	kept    bool // body is here; else it is in the store
 	given   bool // stored for its devices, and only to be removed
+	proof   *proof.Key
 
 	lane subjects.Lane
 	msg  roster.Message
@@ -130,13 +132,13 @@ func (m *routed) id() string {
 func (m *routed) dedupID(to subjects.Key) string {
 	if m.promised {
 		from := subjects.Address{User: m.user, Device: m.msg.From}.Key()
-		return envelope.DedupID(from, m.id(), 0)
+		return envelope.Sender{Key: from, Proof: m.proof}.DedupID(m.id(), 0)
 	}
-	id := "route/" + strconv.FormatUint(m.seq, 10)
+	seq := strconv.FormatUint(m.seq, 10)
 	if m.msg.To.Mode == wire.ModeAny {
-		return id
+		to = ""
 	}
-	return id + "/" + string(to)
+	return m.proof.Tag(proof.Route, seq, string(to))
 }
 
 // copies are the messages for the inboxes of the targets. What is left of the

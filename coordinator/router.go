@@ -135,6 +135,7 @@ func (r *router) onEntry(e reader.Entry) {
 		})
 		return
 	}
+	m.proof = r.c.pub.Proof
 	r.hold(m, e.Data)
 	r.mu.Lock()
 	defer r.mu.Unlock()

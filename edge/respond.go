@@ -79,9 +79,7 @@ func (c *conn) ask(m *nats.Msg, method string) *wire.Error {
 		CorrelationID: envelope.Value(m.Header, subjects.HeaderCorrelation), Timestamp: envelope.Value(m.Header, subjects.HeaderTimestamp),
 		Traceparent: envelope.Value(m.Header, subjects.HeaderTrace),
 	}
-	if e.FromDeviceID == "" {
-		e.FromDeviceID = envelope.Service
-	}
+	e.FromDeviceID = envelope.SenderOf(r.from, false)
 	if e.Timestamp == "" {
 		e.Timestamp = wire.FormatTime(time.Now())
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 func (c *conn) sender() envelope.Sender {
-	return envelope.Sender{Key: c.key, Device: c.who.Address.Device}
+	return envelope.Sender{Key: c.key, Device: c.who.Address.Device, Proof: c.tenant.Proof}
 }
 
 func (c *conn) peer(device subjects.DeviceID) subjects.Key {

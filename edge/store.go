@@ -7,7 +7,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -91,7 +90,7 @@ func (p *pendingStore) repeated(r inbox.BatchReceipt) {
 func (c *conn) find(id string, to subjects.Key, copyNumber int) uint64 {
 	found := make(chan uint64, 1)
 	subject := subjects.Inbox(to, subjects.Normal) // whatever its lane was
-	c.tenant.Publisher.Find(subject, envelope.DedupID(c.key, id, copyNumber), func(seq uint64, err error) {
+	c.tenant.Publisher.Find(subject, c.sender().DedupID(id, copyNumber), func(seq uint64, err error) {
 		if err != nil {
 			seq = 0
 		}

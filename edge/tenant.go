@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -26,6 +27,9 @@ type TenantOptions struct {
 	// JetStream's and the coordinator's endpoints. Its reply subjects must lie
 	// where no service can listen.
 	Core *nats.Conn
+	// Proof is the tenant's key: with it a device's messages have ids that no
+	// service can use.
+	Proof *proof.Key
 	// Drain, if set, does what an operator asks for, and says how many
 	// connections there are.
 	Drain func(DrainAsk) int

@@ -230,7 +230,7 @@ func (c *conn) topicHistory(ctx context.Context, q wire.History) ([]byte, uint64
 		if i > 0 {
 			list = append(list, ',')
 		}
-		list = append(list, m.Frame(topicFrame)...)
+		list = append(list, m.Frame(c.tenant.topicFrame)...)
 	}
 	return append(list, ']'), next, nil
 }
@@ -251,22 +251,19 @@ func (c *conn) inboxHistory(ctx context.Context, q wire.History) ([]byte, uint64
 }
 
 // topicFrame is a topic's message as each subscriber gets it.
-func topicFrame(dst []byte, m *topic.Message) []byte {
+func (t *Tenant) topicFrame(dst []byte, m *topic.Message) []byte {
 	if m.LostFrom != 0 {
 		gap := wire.Gap{Topic: m.Topic, From: m.LostFrom, To: m.Seq}
 		return gap.Append(dst)
 	}
 	e := wire.Envelope{
 		ID: envelope.Value(m.Header, subjects.HeaderID), Type: wire.TypeTopic, Topic: m.Topic, Seq: m.Seq,
-		FromDeviceID: envelope.Value(m.Header, subjects.HeaderFrom), Priority: wire.Normal,
-		UserID:        envelope.Value(m.Header, subjects.HeaderUser),
+		Priority:      wire.Normal,
 		Timestamp:     envelope.Value(m.Header, subjects.HeaderTimestamp),
 		CorrelationID: envelope.Value(m.Header, subjects.HeaderCorrelation),
 		Traceparent:   envelope.Value(m.Header, subjects.HeaderTrace),
 	}
-	if e.FromDeviceID == "" {
-		e.FromDeviceID = envelope.Service
-	}
+	e.FromDeviceID, e.UserID = envelope.Publisher(t.Proof, m.Topic, m.Seq, m.Header, m.Data)
 	if e.ID == "" {
 		e.ID = idOf(m.Header, m.Seq)
 	}

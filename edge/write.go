@@ -83,6 +83,7 @@ type burst struct {
 	batch      bool // the device takes arrays
 	auto       bool // written counts as delivered
 	to         subjects.Address
+	tenant     *Tenant
 	frame      []byte
 	count      int // envelopes in frame
 	seqs       []uint64
@@ -137,7 +138,7 @@ func (c *conn) take(b *burst) *inbox.Mailbox {
 	defer c.mu.Unlock()
 	c.bursting = true
 	b.answers, c.outgoing = c.outgoing, nil
-	b.batch, b.auto, b.to = c.batch && !c.plain, c.auto, c.who.Address
+	b.batch, b.auto, b.to, b.tenant = c.batch && !c.plain, c.auto, c.who.Address, c.tenant
 	c.plain = false
 	if !c.sock.Open() || c.parting {
 		return nil // what the inbox holds waits for the next connection
@@ -187,7 +188,7 @@ func (c *conn) writeEnvelopes(w frameWriter, b *burst) error {
 		}
 	}
 	for _, m := range b.topics {
-		b.frame = append(b.startEnvelope(), m.Frame(topicFrame)...)
+		b.frame = append(b.startEnvelope(), m.Frame(b.tenant.topicFrame)...)
 		if err := b.endEnvelope(w); err != nil {
 			return err
 		}

@@ -70,3 +70,10 @@ func TaskSubject(user UserID, task string) string { return kvTasks + TaskEntry(u
 
 // AccountEntry is the key of the account JWT in [BucketAccount].
 const AccountEntry = "jwt"
+
+// SecretEntry is the key of the tenant's secret in [BucketAccount], from which
+// RCCS's own parts make what services cannot.
+const SecretEntry = "secret"
+
+// AccountSubject is the subject of [AccountEntry] in the bucket's stream.
+const AccountSubject = "$KV." + BucketAccount + "." + AccountEntry

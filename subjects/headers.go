@@ -16,6 +16,7 @@ const (
 	HeaderUser        = "Rccs-User"     // of a topic's message: the user of the sending device
 	HeaderCopies      = "Rccs-Copies"   // of the first copy of a fan-out: the device tokens of all, in order
 	HeaderReplay      = "Rccs-Replay"   // "true": an operator delivers it again
+	HeaderProof       = "Rccs-Proof"    // shows that RCCS wrote the message, and for whom
 )
 
 // Headers of a message that waits for one of several devices to come online:

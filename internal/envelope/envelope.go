@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -52,11 +53,14 @@ func Append(dst []byte, d *inbox.Delivery, to subjects.Address) []byte {
 	if !wire.ValidType(e.Type) {
 		e.Type = DefaultType
 	}
-	if e.FromDeviceID == "" {
-		e.FromDeviceID = Service
-		if e.Type == wire.TypeAck || e.Type == wire.TypeGap {
-			e.FromDeviceID = wire.Server // an outcome, which RCCS itself stores
-		}
+	switch control := wire.IsControl(e.Type); {
+	case control && d.Authentic && e.FromDeviceID == "":
+		e.FromDeviceID = wire.Server // an outcome, which RCCS itself stores
+	case control: // only RCCS and devices use these types, and what they say is not stored
+		e.Type, e.OriginalType = DefaultType, e.Type
+		fallthrough
+	default:
+		e.FromDeviceID = SenderOf(e.FromDeviceID, d.Authentic)
 	}
 	if e.ID == "" {
 		e.ID = Value(h, jetstream.MsgIDHeader)
@@ -69,6 +73,36 @@ func Append(dst []byte, d *inbox.Delivery, to subjects.Address) []byte {
 	}
 	e.Payload, e.Encoding = Payload(d.Data)
 	return e.Append(dst)
+}
+
+// SenderOf is whom a message is shown to be from, of which a header says from. A
+// service may speak for a device of the user; the names of RCCS and of services
+// are taken from RCCS's own parts alone.
+func SenderOf(from string, authentic bool) string {
+	if from == "" || !authentic && (from == wire.Server || strings.HasPrefix(from, servicePrefix)) {
+		return Service
+	}
+	return from
+}
+
+const servicePrefix = "service:"
+
+// Publisher is who published a message of a topic, a device and its user. What
+// does not show that a part of RCCS stored it is a service's, whatever its
+// headers say.
+func Publisher(k *proof.Key, topic string, seq uint64, h nats.Header, body []byte) (device, user string) {
+	device, user = Value(h, subjects.HeaderFrom), Value(h, subjects.HeaderUser)
+	if device == "" {
+		return Service, ""
+	}
+	if k.Before(subjects.StreamTopic, seq) {
+		return device, user
+	}
+	subject, err := subjects.Topic(topic)
+	if tag := Value(h, subjects.HeaderProof); err != nil || !k.Is(tag, proof.Said, subject, user, device, Value(h, subjects.HeaderID), string(body)) {
+		return Service, ""
+	}
+	return device, user
 }
 
 // SeqID is the id of a message that was stored without one.

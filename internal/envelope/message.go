@@ -7,6 +7,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -15,6 +16,7 @@ import (
 type Sender struct {
 	Key    subjects.Key
 	Device subjects.DeviceID
+	Proof  *proof.Key // makes the ids of its messages
 }
 
 // headers builds a nats.Header with two allocations instead of one a header.
@@ -60,7 +62,7 @@ func (h *headers) common(e *wire.Envelope, from Sender) {
 // durable adds what only a stored message has.
 func durable(e *wire.Envelope, from Sender, copyNumber int) headers {
 	h := newHeaders()
-	h.durable(e, from, DedupID(from.Key, e.ID, copyNumber))
+	h.durable(e, from, from.DedupID(e.ID, copyNumber))
 	return h
 }
 
@@ -73,17 +75,20 @@ func (h *headers) durable(e *wire.Envelope, from Sender, dedupID string) {
 	}
 	if e.RequiresAck {
 		h.set(subjects.HeaderAck, "true")
+		h.set(subjects.HeaderProof, from.Proof.Tag(proof.Sender, from.Key.User(), string(from.Device), e.ID))
 	}
 }
 
-// DedupID is unique for a sender in the whole stream: its key has no '/'. A
-// repeat of an id is one message, whomever it is addressed to, so the first
-// copy of a fan-out has the same as a message to one device.
-func DedupID(from subjects.Key, id string, copyNumber int) string {
+// DedupID is the Nats-Msg-Id of a message for an inbox: unique for a sender in
+// the whole stream, and none that a service can make. A repeat of an id is one
+// message, whomever it is addressed to, so the first copy of a fan-out has the
+// same as a message to one device.
+func (s Sender) DedupID(id string, copyNumber int) string {
+	tag := s.Proof.Tag(proof.Inbox, string(s.Key), id)
 	if copyNumber == 0 {
-		return string(from) + "/" + id
+		return tag
 	}
-	return string(from) + "//" + strconv.Itoa(copyNumber) + "/" + id
+	return tag + "." + strconv.Itoa(copyNumber)
 }
 
 // Inbox is the message for one device's inbox, the copyNumber-th of a fan-out.
@@ -125,7 +130,9 @@ func Signal(e *wire.Envelope, from Sender, to subjects.Key, body []byte) *nats.M
 
 // Up is the message to the tenant's services.
 func Up(e *wire.Envelope, from Sender, body []byte) *nats.Msg {
-	h := durable(e, from, 0)
+	h := newHeaders()
+	h.durable(e, from, from.Proof.Tag(proof.Up, string(from.Key), e.ID))
+	delete(h.h, subjects.HeaderProof) // services read it
 	return &nats.Msg{Subject: subjects.Up(from.Key, e.Type), Header: h.h, Data: body}
 }
 
@@ -133,13 +140,12 @@ func Up(e *wire.Envelope, from Sender, body []byte) *nats.Msg {
 // one message of the topic.
 func Topic(e *wire.Envelope, from Sender, subject string, body []byte) *nats.Msg {
 	h := common(e, from)
-	h.set(jetstream.MsgIDHeader, DedupID(from.Key, e.ID, 0))
-	if e.ID == "" {
-		delete(h.h, jetstream.MsgIDHeader)
+	if e.ID != "" {
+		h.set(jetstream.MsgIDHeader, from.Proof.Tag(proof.Topic, string(from.Key), e.ID))
 	}
 	delete(h.h, subjects.HeaderType)
-	if a, err := from.Key.Address(); err == nil {
-		h.set(subjects.HeaderUser, string(a.User))
-	}
+	user, _ := subjects.Unescape(from.Key.User())
+	h.set(subjects.HeaderUser, user)
+	h.set(subjects.HeaderProof, from.Proof.Tag(proof.Said, subject, user, string(from.Device), e.ID, string(body)))
 	return &nats.Msg{Subject: subject, Header: h.h, Data: body}
 }

@@ -218,7 +218,7 @@ func (x *Expirer) Expire(ctx context.Context, key subjects.Key, d *Deadline, onl
 		key: key, lane: lane, seq: d.Seq, status: wire.StatusExpired, reason: d.Reason, at: time.Now().UnixNano(),
 		requester: &ackRequester{id: d.ID, from: d.From, kind: d.Type},
 	}
-	msg := o.message()
+	msg := o.message(x.publish.Proof)
 	if msg == nil {
 		return Over, nil
 	}

@@ -124,7 +124,7 @@ func (s *Cursors) Tell(ctx context.Context, m *Message, status wire.Status) erro
 		return nil
 	}
 	o := outcome{key: m.Key, lane: m.Lane, seq: m.Seq, requester: a, status: status, at: time.Now().UnixNano()}
-	msg := o.message()
+	msg := o.message(s.publish.Proof)
 	if msg == nil {
 		return nil // nobody can be told
 	}

@@ -224,7 +224,7 @@ func (h *Hub) messages(ctx context.Context, subject string, seq uint64) (msgs []
 	}
 	msgs = make([]*Message, 0, len(got))
 	for _, s := range got {
-		if m, ok := newMessage(reader.Entry(s)); ok {
+		if m, ok := NewMessage(h.opts.Publish.Proof, reader.Entry(s)); ok {
 			msgs = append(msgs, m)
 		}
 	}

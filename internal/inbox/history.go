@@ -23,7 +23,7 @@ func (h *Hub) History(ctx context.Context, k subjects.Key, from uint64, limit, m
 			return nil, 0, err
 		}
 		for _, s := range got {
-			if m, ok := newMessage(reader.Entry(s)); ok {
+			if m, ok := NewMessage(h.opts.Publish.Proof, reader.Entry(s)); ok {
 				msgs = append(msgs, m)
 			}
 		}

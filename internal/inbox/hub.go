@@ -275,7 +275,7 @@ func (h *Hub) handle(e reader.Entry) {
 	if h.tail.floor == 0 {
 		h.tail.floor = e.Seq
 	}
-	if m, ok := newMessage(e); ok {
+	if m, ok := NewMessage(h.opts.Publish.Proof, e); ok {
 		h.tail.add(m)
 		h.noteDeadline(m)
 		h.countLocked(m)

@@ -8,8 +8,10 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
 )
 
 // Message is one stored message of an inbox. It is shared between the tail and
@@ -21,6 +23,46 @@ type Message struct {
 	Stored int64  // when it was stored, Unix nanoseconds
 	Header nats.Header
 	Data   []byte
+	// Authentic says that a part of RCCS wrote the message: that it is from whom
+	// it says.
+	Authentic bool
+}
+
+// NewMessage is what is stored in an inbox. k is the tenant's key.
+func NewMessage(k *proof.Key, s reader.Entry) (*Message, bool) {
+	key, lane, ok := subjects.ParseInbox(s.Subject)
+	if !ok {
+		return nil, false
+	}
+	m := &Message{Key: key, Lane: lane, Seq: s.Seq, Stored: s.Time, Header: s.Header, Data: s.Data}
+	m.Authentic = k.Before(subjects.StreamInbox, m.Seq)
+	if tag := m.header(subjects.HeaderProof); tag != "" {
+		m.Authentic = m.proven(k, tag)
+	}
+	return m, true
+}
+
+// proven checks the tag of a message: of a device, or of RCCS itself.
+func (m *Message) proven(k *proof.Key, tag string) bool {
+	id := m.header(subjects.HeaderID)
+	if from := m.header(subjects.HeaderFrom); from != "" {
+		return k.Is(tag, proof.Sender, m.Key.User(), from, id)
+	}
+	return k.Is(tag, proof.Server, string(m.Key), id, string(m.Data))
+}
+
+// Notice is a message of RCCS itself to a device, of type ack. dedup tells it
+// from others.
+func Notice(k *proof.Key, to subjects.Key, lane subjects.Lane, id, dedup string, body []byte) *nats.Msg {
+	return &nats.Msg{
+		Subject: subjects.Inbox(to, lane), Data: body,
+		Header: nats.Header{
+			jetstream.MsgIDHeader: {k.Tag(proof.Outcome, dedup)},
+			subjects.HeaderID:     {id},
+			subjects.HeaderType:   {wire.TypeAck},
+			subjects.HeaderProof:  {k.Tag(proof.Server, string(to), id, string(body))},
+		},
+	}
 }
 
 // cost is what a message is counted for against bounds, in bytes.
@@ -28,14 +70,6 @@ func (m *Message) cost() int { return len(m.Data) + messageOverhead }
 
 // messageOverhead stands for the headers and bookkeeping of a message.
 const messageOverhead = 512
-
-func newMessage(e reader.Entry) (*Message, bool) {
-	key, lane, ok := subjects.ParseInbox(e.Subject)
-	if !ok {
-		return nil, false
-	}
-	return &Message{Key: key, Lane: lane, Seq: e.Seq, Stored: e.Time, Header: e.Header, Data: e.Data}, true
-}
 
 // header is the first value of a header; a message without any has none.
 func (m *Message) header(key string) string {
@@ -74,7 +108,11 @@ func (m *Message) requester() *ackRequester {
 	if m.header(subjects.HeaderAck) != "true" {
 		return nil
 	}
-	return &ackRequester{id: m.id(), from: m.header(subjects.HeaderFrom), kind: m.header(subjects.HeaderType)}
+	r := &ackRequester{id: m.id(), kind: m.header(subjects.HeaderType)}
+	if m.Authentic { // or a service could have a device told what it likes
+		r.from = m.header(subjects.HeaderFrom)
+	}
+	return r
 }
 
 // ackRequester is the sender of a message that wants to hear its outcome.

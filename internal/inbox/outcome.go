@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -112,7 +113,7 @@ func (w *outcomeWriter) stop(ctx context.Context) {
 const outcomeAgain = time.Second
 
 func (w *outcomeWriter) store(o outcome) {
-	msg := o.message()
+	msg := o.message(w.publish.Proof)
 	if msg == nil { // nobody can be told
 		w.landed(o)
 		return
@@ -145,7 +146,7 @@ func (w *outcomeWriter) landed(o outcome) {
 // asked, or as an event for a service. Its Nats-Msg-Id names the message, so
 // that of several outcomes of one the first counts. It is nil when the sender
 // is not one that can be told.
-func (o *outcome) message() *nats.Msg {
+func (o *outcome) message(k *proof.Key) *nats.Msg {
 	to, err := o.key.Address()
 	if err != nil {
 		return nil
@@ -162,15 +163,9 @@ func (o *outcome) message() *nats.Msg {
 	if o.status == wire.StatusDelivered {
 		body.DeliveredAt = wire.FormatTime(time.Unix(0, o.at))
 	}
-	return &nats.Msg{
-		Subject: subjects.Inbox(from.Key(), o.lane), Data: body.AppendPayload(nil),
-		Header: nats.Header{
-			jetstream.MsgIDHeader:    {"outcome/" + seq},
-			subjects.HeaderID:        {"outcome-" + seq},
-			subjects.HeaderType:      {wire.TypeAck},
-			subjects.HeaderTimestamp: {wire.FormatTime(time.Unix(0, o.at))},
-		},
-	}
+	msg := Notice(k, from.Key(), o.lane, "outcome-"+seq, seq, body.AppendPayload(nil))
+	msg.Header[subjects.HeaderTimestamp] = []string{wire.FormatTime(time.Unix(0, o.at))}
+	return msg
 }
 
 func (o *outcome) event(to subjects.Address, seq string) *nats.Msg {

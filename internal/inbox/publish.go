@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/proof"
 )
 
 // Bounds of a publisher. A caller past them waits.
@@ -36,6 +38,10 @@ type Dial func(opts ...nats.Option) (*nats.Conn, error)
 // before anything new, which is safe because the store drops a repeated
 // Nats-Msg-Id.
 type Publisher struct {
+	// Proof is the tenant's key, for what is read as well. Set it before the
+	// publisher is used.
+	Proof *proof.Key
+
 	dial Dial
 	log  *slog.Logger
 	base string // of reply subjects

@@ -142,7 +142,7 @@ func (h *Hub) readSweep(s *sweep) {
 	r, err := reader.New(reader.Options{
 		Conn: h.opts.Fetch, Stream: subjects.StreamInbox, FromStart: true, After: s.from - 1, Logger: h.opts.Logger, Batch: sweepBatch,
 		Handle: func(e reader.Entry) {
-			switch m, ok := newMessage(e); {
+			switch m, ok := NewMessage(h.opts.Publish.Proof, e); {
 			case enough.Err() != nil:
 				return
 			case e.Seq >= s.to:

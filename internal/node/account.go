@@ -23,6 +23,9 @@ func followAccount(nc *nats.Conn, v *auth.Verifier, log *slog.Logger, changed fu
 	return reader.New(reader.Options{
 		Conn: nc, Stream: "KV_" + subjects.BucketAccount, FromStart: true, Logger: log,
 		Handle: func(e reader.Entry) {
+			if e.Subject != subjects.AccountSubject {
+				return
+			}
 			err := v.Update(string(e.Data))
 			switch {
 			case errors.Is(err, auth.ErrStale):

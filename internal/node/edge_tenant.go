@@ -6,10 +6,12 @@ import (
 	"fmt"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/edge"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/topic"
@@ -125,6 +127,13 @@ func (t *edgeTenant) openInbox(ctx context.Context) error {
 		t.conns = append(t.conns, nc)
 	}
 	t.fetch, t.core = conns[1], conns[3]
+	js, err := jetstream.New(t.core)
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	if t.pub.Proof, err = proof.Load(ctx, js); err != nil {
+		return err
+	}
 	t.hub, err = inbox.New(inbox.Options{
 		Read: conns[0], Fetch: conns[1], Publish: t.pub, Logger: p.opts.logger,
 		Restarted: func(string) { p.restarts.Inc() }, MaxUnacked: p.opts.inboxLimit,
@@ -159,7 +168,7 @@ func (t *edgeTenant) openTenant(ctx context.Context, read *nats.Conn) error {
 		return err
 	}
 	t.topics = topics
-	opts := edge.TenantOptions{Inbox: t.hub, Publisher: t.pub, Roster: devices, Topics: topics, Core: t.core, Logger: p.opts.logger}
+	opts := edge.TenantOptions{Inbox: t.hub, Publisher: t.pub, Roster: devices, Topics: topics, Core: t.core, Proof: t.pub.Proof, Logger: p.opts.logger}
 	if t.drains {
 		opts.Drain = p.drain
 	}

@@ -68,7 +68,7 @@ func (m *Message) Summary() *Message {
 
 // notice says that RCCS itself made the message: an outcome or a gap.
 func (m *Message) notice() bool {
-	return envelope.Value(m.header, subjects.HeaderFrom) == "" && (m.Type == wire.TypeAck || m.Type == wire.TypeGap)
+	return envelope.Value(m.header, subjects.HeaderFrom) == "" && m.Type == wire.TypeAck
 }
 
 func idOf(h nats.Header, seq uint64) string {

@@ -181,15 +181,15 @@ func (s *search) step(e *reader.Entry, step, stream string, a subjects.Address, 
 	})
 }
 
-// outcomePrefix begins the Nats-Msg-Id of an outcome, before the sequence of
-// the message that it is of; of an event, eventOutcomePrefix does.
+// outcomePrefix begins the id of an outcome, before the sequence of the message
+// that it is of; of an event, eventOutcomePrefix begins the Nats-Msg-Id.
 const (
-	outcomePrefix      = "outcome/"
+	outcomePrefix      = "outcome-"
 	eventOutcomePrefix = "event/outcome/"
 )
 
 func (s *search) onInbox(e *reader.Entry) {
-	if seq, ok := strings.CutPrefix(envelope.Value(e.Header, jetstream.MsgIDHeader), outcomePrefix); ok {
+	if seq, ok := strings.CutPrefix(envelope.Value(e.Header, subjects.HeaderID), outcomePrefix); ok && typeOf(e.Header) == wire.TypeAck {
 		if n, err := strconv.ParseUint(seq, 10, 64); err == nil && s.copies[n] != nil {
 			s.copies[n].outcome = e.Seq
 		}

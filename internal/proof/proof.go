@@ -1,0 +1,141 @@
+package proof
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"sync"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// The purposes of tags.
+const (
+	Inbox   = "inbox"   // dedup id of a message for an inbox: sender, id
+	Up      = "up"      // dedup id of a message to services: sender, id
+	Topic   = "topic"   // dedup id of a topic's message: sender, id
+	Route   = "route"   // dedup id of a copy that the coordinator makes
+	Outcome = "outcome" // dedup id of an outcome: what it is of
+	Sender  = "sender"  // shows who sent a stored message: user, sender, id
+	Server  = "server"  // shows that RCCS itself speaks: inbox, id, body
+	Said    = "said"    // shows who published to a topic: subject, user, device, id, body
+)
+
+// Key is the tenant's. A nil Key makes tags that anybody can make; it is for
+// tests.
+type Key struct {
+	macs sync.Pool // of hash.Hash, reset
+	// trusted are the last sequences, by stream, of what was stored before there
+	// was a key.
+	trusted map[string]uint64
+}
+
+const secretLen = 32
+
+func newKey(secret []byte, trusted map[string]uint64) *Key {
+	k := &Key{trusted: trusted}
+	k.macs.New = func() any { return hmac.New(sha256.New, secret) }
+	return k
+}
+
+// open is a key that everybody knows.
+var open = newKey(make([]byte, secretLen), nil)
+
+// tagLen is how many bytes of the HMAC a tag has: enough that none is guessed.
+const tagLen = 18
+
+// Tag is the tag of parts for a purpose, in 24 characters of base64url.
+func (k *Key) Tag(purpose string, parts ...string) string {
+	if k == nil {
+		k = open
+	}
+	mac := k.macs.Get().(hash.Hash)
+	mac.Reset()
+	var buf [256]byte
+	text := append(append(buf[:0], purpose...), 0)
+	for _, part := range parts { // with their length, so that none runs into the next
+		text = binary.AppendUvarint(text, uint64(len(part)))
+		text = append(text, part...)
+	}
+	mac.Write(text)
+	sum := mac.Sum(buf[:0])
+	k.macs.Put(mac)
+	return base64.RawURLEncoding.EncodeToString(sum[:tagLen])
+}
+
+// Is reports whether tag is the tag of parts for a purpose.
+func (k *Key) Is(tag, purpose string, parts ...string) bool {
+	return subtle.ConstantTimeCompare([]byte(tag), []byte(k.Tag(purpose, parts...))) == 1
+}
+
+// Before reports whether a message of a stream was stored by an earlier version,
+// which made no tags.
+func (k *Key) Before(stream string, seq uint64) bool {
+	return k != nil && seq > 0 && seq <= k.trusted[stream]
+}
+
+// stored is how the key lies in the bucket.
+type stored struct {
+	Secret []byte `json:"secret"`
+	// Before are the last sequences of streams when the key was made.
+	Before map[string]uint64 `json:"before,omitempty"`
+}
+
+// Load reads the tenant's key, and makes it when there is none. The tenant's
+// buckets and streams must exist.
+func Load(ctx context.Context, js jetstream.JetStream) (*Key, error) {
+	kv, err := js.KeyValue(ctx, subjects.BucketAccount)
+	if err != nil {
+		return nil, fmt.Errorf("proof: bucket %s: %w", subjects.BucketAccount, err)
+	}
+	for {
+		entry, err := kv.Get(ctx, subjects.SecretEntry)
+		if err == nil {
+			var s stored
+			if err := json.Unmarshal(entry.Value(), &s); err != nil || len(s.Secret) != secretLen {
+				return nil, fmt.Errorf("proof: the entry %s of bucket %s is spoilt: delete it, and restart all parts of RCCS", subjects.SecretEntry, subjects.BucketAccount)
+			}
+			return newKey(s.Secret, s.Before), nil
+		}
+		if !errors.Is(err, jetstream.ErrKeyNotFound) {
+			return nil, fmt.Errorf("proof: bucket %s: %w", subjects.BucketAccount, err)
+		}
+		if err := create(ctx, js, kv); err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
+			return nil, err
+		}
+	}
+}
+
+// create makes the key; the first of several that do so at once stands.
+func create(ctx context.Context, js jetstream.JetStream, kv jetstream.KeyValue) error {
+	s := stored{Secret: make([]byte, secretLen), Before: map[string]uint64{}}
+	_, _ = rand.Read(s.Secret) // never fails
+	for _, name := range []string{subjects.StreamInbox, subjects.StreamTopic} {
+		stream, err := js.Stream(ctx, name)
+		if err != nil {
+			return fmt.Errorf("proof: stream %s: %w", name, err)
+		}
+		state := stream.CachedInfo().State
+		if state.Msgs > 0 {
+			s.Before[name] = state.LastSeq
+		}
+	}
+	body, err := json.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("proof: %w", err)
+	}
+	if _, err := kv.Create(ctx, subjects.SecretEntry, body); err != nil {
+		return fmt.Errorf("proof: bucket %s: %w", subjects.BucketAccount, err)
+	}
+	return nil
+}
