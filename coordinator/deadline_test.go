@@ -17,7 +17,7 @@ import (
 func (p *place) deadline(to subjects.Key, id string, in time.Duration) uint64 {
 	p.t.Helper()
 	at := time.Now().Add(in)
-	seq := p.publish(subjects.Inbox(to, subjects.High), `"`+id+`"`, "Rccs-Id", id, "Rccs-Ack", "true", "Rccs-From", "sender",
+	seq := p.publish(subjects.Inbox(to, subjects.High), `"`+id+`"`, "Rccs-Id", id, "Rccs-Ack", "true", "Rccs-From", "sender", "Rccs-Proof", p.sentBy("sender", id),
 		"Rccs-Ttl-Ms", fmt.Sprint(in.Milliseconds()))
 	body, err := json.Marshal(&inbox.Deadline{Seq: seq, Lane: "high", At: at, ID: id, From: "sender"})
 	if err != nil {

@@ -289,8 +289,8 @@ func TestWhatExpiredIsNotFetchedAndItsSenderIsTold(t *testing.T) {
 	p := newPlace(t)
 	p.coordinate()
 	d := p.device("alice/phone")
-	p.publish(subjects.Inbox(d.key, subjects.Normal), "1", "Rccs-Ttl-Ms", "1", "Rccs-From", "desk", "Rccs-Ack", "true", "Rccs-Id", "i")
-	p.publish(subjects.Inbox(d.key, subjects.Normal), "2", "Rccs-From", "desk", "Rccs-Ack", "true", "Rccs-Id", "j")
+	p.publish(subjects.Inbox(d.key, subjects.Normal), "1", "Rccs-Ttl-Ms", "1", "Rccs-From", "desk", "Rccs-Ack", "true", "Rccs-Id", "i", "Rccs-Proof", p.sentBy("desk", "i"))
+	p.publish(subjects.Inbox(d.key, subjects.Normal), "2", "Rccs-From", "desk", "Rccs-Ack", "true", "Rccs-Id", "j", "Rccs-Proof", p.sentBy("desk", "j"))
 	var all []got
 	p.eventually("the first is over", func() bool {
 		all = d.fetch(nil)

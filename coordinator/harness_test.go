@@ -15,6 +15,7 @@ import (
 	"github.com/rccs-io/rccs/coordinator"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -296,4 +297,20 @@ func (p *place) askAt(nc *nats.Conn, subject string, request, into any) string {
 		}
 	}
 	return ""
+}
+
+// proof is the tenant's key, as a coordinator has it.
+func (p *place) proof() *proof.Key {
+	p.t.Helper()
+	k, err := proof.Load(p.ctx(), p.js)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return k
+}
+
+// sentBy shows that alice's device sent the message id.
+func (p *place) sentBy(device, id string) string {
+	p.t.Helper()
+	return p.proof().Tag(proof.Sender, "alice", device, id)
 }

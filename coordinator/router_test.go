@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -67,7 +68,7 @@ func TestCopiesHaveTheHeadersOfTheirSenderAndNoOthers(t *testing.T) {
 		h := all[0].Header
 		want := map[string]string{
 			"Rccs-Id": "i", "Rccs-Type": "note", "Rccs-Correlation": "c", "Rccs-Collapse": "k", "Rccs-Timestamp": "2026-01-02T03:04:05Z",
-			"Rccs-Ack": "true", "traceparent": "t", "Own": "o", "Nats-Msg-Id": fmt.Sprintf("route/%d/%s", seq, address(device).Key()),
+			"Rccs-Ack": "true", "traceparent": "t", "Own": "o", "Nats-Msg-Id": p.proof().Tag(proof.Route, strconv.FormatUint(seq, 10), string(address(device).Key())),
 			"Rccs-Priority": "", "Rccs-From": "", "nats-rollup": "",
 		}
 		for key, value := range want {
@@ -257,7 +258,7 @@ func TestWhatADeviceSendsAgainIsNotStoredTwice(t *testing.T) {
 	p.eventually("it is given out", func() bool { return p.routesLeft() == 0 })
 	a := address("alice/phone")
 	env := wire.Envelope{ID: "m", Type: "note", Priority: wire.Normal}
-	again := envelope.Inbox(&env, envelope.Sender{Key: a.Key(), Device: a.Device}, address("alice/one").Key(), 0, []byte("m"))
+	again := envelope.Inbox(&env, envelope.Sender{Key: a.Key(), Device: a.Device, Proof: p.proof()}, address("alice/one").Key(), 0, []byte("m"))
 	ack, err := p.js.PublishMsg(p.ctx(), again)
 	if err != nil || !ack.Duplicate {
 		t.Errorf("the repeat, sent straight by an edge, is answered with %+v, %v", ack, err)

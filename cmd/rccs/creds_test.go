@@ -268,7 +268,7 @@ func TestCredsBadUsage(t *testing.T) {
 		{[]string{"creds", "service"}, "NAME"},
 		{[]string{"creds", "service", ""}, "empty"},
 		{[]string{"creds", "service", "alice/phone"}, "'/'"},
-		{[]string{"creds", "service", "x", "--bearer"}, "--bearer"},
+		{[]string{"creds", "service", "x", "--bearer=perhaps"}, "--bearer"},
 	} {
 		badUsage(t, c.args, c.want)
 	}

@@ -3,12 +3,13 @@ package envelope
 import (
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
 
 // Form makes one message for an inbox after the other in the same memory, so
-// that a message costs few allocations: its subject and its dedup id. The zero
+// that a message costs one allocation: its subject and its dedup id. The zero
 // Form is ready. A message is to be used up before the next is made.
 type Form struct {
 	msg     nats.Msg
@@ -23,7 +24,9 @@ type Form struct {
 func (f *Form) Address(e *wire.Envelope, from Sender, to subjects.Address) subjects.Key {
 	f.text = subjects.AppendInbox(f.text[:0], to, subjects.Lane(e.Priority))
 	n := len(f.text)
-	f.msg.Subject, f.dedupID = string(f.text[:n]), from.DedupID(e.ID, 0)
+	f.text = from.Proof.AppendTag(f.text, proof.Inbox, string(from.Key), e.ID) // as DedupID has it
+	text := string(f.text)
+	f.msg.Subject, f.dedupID = text[:n], text[n:]
 	key, _, _ := subjects.ParseInbox(f.msg.Subject)
 	return key
 }

@@ -57,7 +57,7 @@ func (h *Hub) readCopy(ctx context.Context, k subjects.Key, n subjects.Lane, pos
 		Conn: h.opts.Fetch, Stream: subjects.StreamInbox, FromStart: true, After: pos, Logger: h.opts.Logger,
 		Filter: []string{subjects.Inbox(k, n)}, Batch: laneMessages,
 		Handle: func(e reader.Entry) {
-			m, ok := newMessage(e)
+			m, ok := NewMessage(h.opts.Publish.Proof, e)
 			switch {
 			case !ok:
 			case len(msgs) < laneMessages && bytes < laneBytes && left == 0:

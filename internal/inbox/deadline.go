@@ -127,7 +127,7 @@ func (h *Hub) storeRetention(ctx context.Context, one unanswered) error {
 	if err != nil || len(got) == 0 || got[0].Seq != one.seq {
 		return err
 	}
-	m, ok := newMessage(reader.Entry(got[0]))
+	m, ok := NewMessage(h.opts.Publish.Proof, reader.Entry(got[0]))
 	if !ok {
 		return nil
 	}

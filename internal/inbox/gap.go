@@ -272,7 +272,7 @@ func (h *Hub) tellLost(ctx context.Context, k subjects.Key, l loss, reason strin
 				continue
 			}
 			over = append(over, s.Seq)
-			if msg := o.message(); msg != nil {
+			if msg := o.message(h.opts.Publish.Proof); msg != nil {
 				h.opts.Publish.Publish(msg, writes.add())
 			}
 		}

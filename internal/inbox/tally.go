@@ -323,7 +323,7 @@ func (h *Hub) countMissed(ctx context.Context, mark uint64) error {
 	r, err := reader.New(reader.Options{
 		Conn: h.opts.Read, Stream: subjects.StreamInbox, FromStart: true, After: mark, HeadersOnly: true, Logger: h.opts.Logger,
 		Handle: func(e reader.Entry) {
-			m, ok := newMessage(e)
+			m, ok := NewMessage(h.opts.Publish.Proof, e)
 			if !ok || e.Seq > last {
 				return // the hub's own reader has it
 			}

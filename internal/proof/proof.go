@@ -34,7 +34,7 @@ const (
 // Key is the tenant's. A nil Key makes tags that anybody can make; it is for
 // tests.
 type Key struct {
-	macs sync.Pool // of hash.Hash, reset
+	macs sync.Pool // of *mac
 	// trusted are the last sequences, by stream, of what was stored before there
 	// was a key.
 	trusted map[string]uint64
@@ -44,34 +44,53 @@ const secretLen = 32
 
 func newKey(secret []byte, trusted map[string]uint64) *Key {
 	k := &Key{trusted: trusted}
-	k.macs.New = func() any { return hmac.New(sha256.New, secret) }
+	k.macs.New = func() any { return &mac{hash: hmac.New(sha256.New, secret)} }
 	return k
 }
 
 // open is a key that everybody knows.
 var open = newKey(make([]byte, secretLen), nil)
 
-// tagLen is how many bytes of the HMAC a tag has: enough that none is guessed.
-const tagLen = 18
+const (
+	tagLen   = 18 // bytes of the HMAC that a tag has: enough that none is guessed
+	tagChars = tagLen / 3 * 4
+)
 
 // Tag is the tag of parts for a purpose, in 24 characters of base64url.
 func (k *Key) Tag(purpose string, parts ...string) string {
+	var tag [tagChars]byte
+	return string(k.AppendTag(tag[:0], purpose, parts...))
+}
+
+// AppendTag appends what [Key.Tag] is.
+func (k *Key) AppendTag(dst []byte, purpose string, parts ...string) []byte {
 	if k == nil {
 		k = open
 	}
-	mac := k.macs.Get().(hash.Hash)
-	mac.Reset()
-	var buf [256]byte
-	text := append(append(buf[:0], purpose...), 0)
+	m := k.macs.Get().(*mac)
+	m.text = append(append(m.text[:0], purpose...), 0)
 	for _, part := range parts { // with their length, so that none runs into the next
-		text = binary.AppendUvarint(text, uint64(len(part)))
-		text = append(text, part...)
+		m.text = binary.AppendUvarint(m.text, uint64(len(part)))
+		m.text = append(m.text, part...)
 	}
-	mac.Write(text)
-	sum := mac.Sum(buf[:0])
-	k.macs.Put(mac)
-	return base64.RawURLEncoding.EncodeToString(sum[:tagLen])
+	m.hash.Reset()
+	m.hash.Write(m.text)
+	m.sum = m.hash.Sum(m.sum[:0])
+	dst = base64.RawURLEncoding.AppendEncode(dst, m.sum[:tagLen])
+	if cap(m.text) <= keptText {
+		k.macs.Put(m)
+	}
+	return dst
 }
+
+// mac is the memory of one tag that is being made.
+type mac struct {
+	hash      hash.Hash
+	text, sum []byte
+}
+
+// keptText is how much memory a mac keeps for the next tag.
+const keptText = 4096
 
 // Is reports whether tag is the tag of parts for a purpose.
 func (k *Key) Is(tag, purpose string, parts ...string) bool {
