@@ -30,11 +30,11 @@ func (c *Coordinator) settle(ctx context.Context, k subjects.Key, ack *wire.Ack)
 		for lane := range cursor.Unacked {
 			var owed []uint64
 			for _, seq := range cursor.Unacked[lane] {
-				if !ack.Contains(seq) {
+				if !ack.Contains(seq) && seq != ack.Reject.Seq {
 					owed = append(owed, seq)
 					continue
 				}
-				if err := c.delivered(ctx, k, subjects.Lane(lane), seq); err != nil {
+				if err := c.tellSender(ctx, k, subjects.Lane(lane), seq, &ack.Reject); err != nil {
 					return 0, err
 				}
 				settled++
@@ -51,8 +51,9 @@ func (c *Coordinator) settle(ctx context.Context, k subjects.Key, ack *wire.Ack)
 	return 0, unavailable()
 }
 
-// delivered tells the message's sender, if it asked.
-func (c *Coordinator) delivered(ctx context.Context, k subjects.Key, lane subjects.Lane, seq uint64) error {
+// tellSender tells the message's sender, if it asked, that the device has
+// acknowledged or rejected it.
+func (c *Coordinator) tellSender(ctx context.Context, k subjects.Key, lane subjects.Lane, seq uint64, reject *wire.Reject) error {
 	got, there, err := c.stored(ctx, subjects.StreamInbox, seq)
 	if err != nil || !there {
 		return err
@@ -60,6 +61,9 @@ func (c *Coordinator) delivered(ctx context.Context, k subjects.Key, lane subjec
 	m, ok := inbox.NewMessage(c.pub.Proof, reader.Entry(got))
 	if !ok || m.Key != k || m.Lane != lane {
 		return nil // a damaged cursor named it
+	}
+	if seq == reject.Seq {
+		return c.cursors.Reject(ctx, m, reject.Reason)
 	}
 	return c.cursors.Tell(ctx, m, wire.StatusDelivered)
 }

@@ -55,7 +55,7 @@ func (c *Coordinator) forget(ctx context.Context, a subjects.Address) (messages 
 			return 0, fmt.Errorf("coordinator: forget %s: %w", a, err)
 		}
 	}
-	messages, err = c.ops.Purge(ctx, a, ops.PurgeOptions{})
+	messages, err = c.ops.Purge(ctx, a, ops.PurgeOptions{Forget: true})
 	switch {
 	case errors.Is(err, ops.ErrUnknownDevice) && known:
 		err = nil

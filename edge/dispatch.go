@@ -119,6 +119,9 @@ func (c *conn) acknowledge(box *inbox.Mailbox, e *wire.Envelope) {
 		box.AckUpTo(ack.UpTo)
 	}
 	box.Ack(ack.Seqs...)
+	if ack.Reject.Seq != 0 {
+		box.Reject(ack.Reject.Seq, ack.Reject.Reason)
+	}
 	if ack.Cancel != "" {
 		c.cancel(e, ack.Cancel)
 	}

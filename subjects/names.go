@@ -103,6 +103,10 @@ const Watermark = cursorPrefix + "watermark"
 // message is counted in a cursor. It is one token, so no device's.
 const Counted = cursorPrefix + "counted"
 
+// Fence is where hubs are told that messages were purged: core NATS, a request
+// that each answers with the name of its edge.
+const Fence = "rccs.fence.inbox"
+
 // Purged is where it is kept up to which sequences the inbox of a device was
 // purged. It has three tokens, so it is no device's cursor.
 func Purged(k Key) string { return cursorPrefix + "purged." + string(k) }

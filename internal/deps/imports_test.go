@@ -40,7 +40,7 @@ var may = map[string][]string{
 	"internal/topic":     {"internal/direct", "internal/reader", "subjects"},
 	"internal/roster":    {"internal/reader", "subjects", "wire"},
 	"internal/ops": {
-		"auth", "internal/audit", "internal/direct", "internal/envelope", "internal/inbox", "internal/reader", "internal/roster", "subjects", "wire",
+		"auth", "internal/audit", "internal/direct", "internal/envelope", "internal/inbox", "internal/proof", "internal/reader", "internal/roster", "subjects", "wire",
 	},
 	"internal/enroll":       {"auth", "subjects", "wire"},
 	"internal/revoke":       {"auth", "internal/audit", "internal/enroll", "subjects"},

@@ -40,6 +40,7 @@ func (h *Hub) takeOver(mb *Mailbox) error {
 	}
 	old := h.mailboxes[mb.key]
 	h.mailboxes[mb.key] = mb
+	h.fenceLocked(mb)
 	delete(h.depths, mb.key) // the mailbox knows
 	if old != nil {
 		h.retire(old)
@@ -69,10 +70,7 @@ func (h *Hub) retire(mb *Mailbox) {
 	}
 	h.cursors.put(mb.key, c, mb.stored, mb.changedAt())
 	if len(finalizing) > 0 {
-		l := &pendingOutcomes{cursor: c, stored: mb.stored, acked: make(map[uint64]struct{}, len(finalizing))}
-		for _, seq := range finalizing {
-			l.acked[seq] = struct{}{}
-		}
+		l := &pendingOutcomes{cursor: c, stored: mb.stored, acked: finalizing}
 		h.departed[mb.key] = l
 	}
 }
@@ -81,7 +79,7 @@ func (h *Hub) retire(mb *Mailbox) {
 type pendingOutcomes struct {
 	cursor Cursor
 	stored *revision
-	acked  map[uint64]struct{}
+	acked  map[uint64]verdict
 }
 
 // finalized hears that what became of a message is stored.
@@ -205,6 +203,7 @@ func (mb *Mailbox) restoreLocked(c *Cursor, floor, head uint64) (away bool) {
 	for n := range mb.lanes {
 		l := &mb.lanes[n]
 		l.unread = int64(c.Waiting[n])
+		l.tries = c.Tries
 		l.ackFloor = c.Sent[n]
 		l.ackPending = slices.DeleteFunc(slices.Clone(c.Unacked[n]), func(seq uint64) bool {
 			_, done := mb.done[seq]

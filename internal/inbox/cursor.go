@@ -37,6 +37,9 @@ type Cursor struct {
 	// Gaps are what the device has to be told of, or was told without
 	// acknowledging anything since.
 	Gaps []Gap `json:"gaps,omitempty"`
+	// Tries is how many connections were sent a message of Unacked, where that
+	// is counted.
+	Tries map[uint64]uint32 `json:"tries,omitempty"`
 }
 
 // Advance notes that the message seq of a lane is sent, or is finalized
@@ -137,6 +140,10 @@ func (c *Cursor) Append(dst []byte) []byte {
 	}
 	if len(c.Gaps) > 0 {
 		dst = append(dst, ']')
+	}
+	if len(c.Tries) > 0 {
+		tries, _ := json.Marshal(c.Tries) // numbers cannot fail
+		dst = append(append(dst, `,"tries":`...), tries...)
 	}
 	return append(dst, '}')
 }

@@ -131,6 +131,25 @@ func (s *Cursors) Tell(ctx context.Context, m *Message, status wire.Status) erro
 	return s.publish.wait(ctx, msg)
 }
 
+// Reject stores that a message is rejected, and tells a sender that asked. It is
+// to be called before the cursor says that the message is finalized.
+func (s *Cursors) Reject(ctx context.Context, m *Message, reason string) error {
+	now := time.Now()
+	if msg := rejection(m, wire.StatusRejected, reason, now); msg != nil {
+		if err := s.publish.wait(ctx, msg); err != nil {
+			return err
+		}
+	}
+	o := outcome{
+		key: m.Key, lane: m.Lane, seq: m.Seq, requester: m.requester(),
+		status: wire.StatusRejected, reason: reason, at: now.UnixNano(),
+	}
+	if msg := o.message(s.publish.Proof); msg != nil {
+		return s.publish.wait(ctx, msg)
+	}
+	return nil
+}
+
 // Expires is when the message's time to live ends; zero: never.
 func (m *Message) Expires() time.Time {
 	if at := m.expires(); at != 0 {

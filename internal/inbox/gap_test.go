@@ -110,6 +110,15 @@ func (s *system) purgeBelow(seq uint64) {
 	}
 }
 
+// purgeSubject removes all messages of a subject.
+func (s *system) purgeSubject(subject string) {
+	s.t.Helper()
+	stream := must(s.js.Stream(s.t.Context(), subjects.StreamInbox))
+	if err := stream.Purge(s.t.Context(), jetstream.WithPurgeSubject(subject)); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // restart gives the system a new hub, which has nothing in memory.
 func (s *system) restart() {
 	s.t.Helper()

@@ -30,7 +30,10 @@ type system struct {
 	hub *inbox.Hub
 	pub *inbox.Publisher
 
-	epoch uint64 // of those who attach
+	// Of those who attach.
+	epoch         uint64
+	maxDeliveries int
+	fits          func(*inbox.Message) bool
 
 	mu       sync.Mutex
 	restarts []string
@@ -58,10 +61,14 @@ func newSystemOn(t *testing.T, env *natstest.Env, tune func(*inbox.Options)) *sy
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.js.CreateStream(t.Context(), jetstream.StreamConfig{
-		Name: subjects.StreamDeadline, Subjects: []string{subjects.AllDeadlines()}, AllowDirect: true, Duplicates: 2 * time.Minute,
-	}); err != nil {
-		t.Fatal(err)
+	for name, subject := range map[string]string{
+		subjects.StreamDeadline: subjects.AllDeadlines(), subjects.StreamEvent: subjects.AllEvents(),
+	} {
+		if _, err := s.js.CreateStream(t.Context(), jetstream.StreamConfig{
+			Name: name, Subjects: []string{subject}, AllowDirect: true, Duplicates: 2 * time.Minute,
+		}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s.start(tune)
 	return s
@@ -180,8 +187,9 @@ func (s *system) attachNow(k subjects.Key, window int) *device {
 	s.t.Helper()
 	d := &device{t: s.t, woken: make(chan struct{}, 1), gone: make(chan struct{})}
 	mailbox, err := s.hub.Attach(s.t.Context(), k, inbox.MailboxOptions{
-		Window:  window,
-		Epoch:   s.epoch,
+		Window: window,
+		Epoch:  s.epoch,
+		Fits:   s.fits, MaxDeliveries: s.maxDeliveries,
 		Wake:    func() { signal(d.woken) },
 		Evicted: func() { close(d.gone) },
 	})

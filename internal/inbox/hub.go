@@ -43,6 +43,8 @@ type Options struct {
 	MaxUnacked int
 	// Restarted, if set, is told when the reading of the stream was repaired.
 	Restarted func(reason string)
+	// Edge names this process among those that follow the stream.
+	Edge string
 	// Heartbeat of the stream reader; see reader.Options. Default 1 s.
 	Heartbeat time.Duration
 }
@@ -92,6 +94,7 @@ type Hub struct {
 	replicas atomic.Int64 // of the stream
 	started  time.Time
 	js       jetstream.JetStream // on Options.Fetch
+	fence    *nats.Subscription
 	ends     ends
 	sweeps   sweeps
 
@@ -110,6 +113,7 @@ type Hub struct {
 	// unanswered are the messages given to mailboxes here whose senders asked,
 	// the oldest first, for a while.
 	unanswered []unanswered
+	fences     []fenced // purges of late, the oldest first
 	tail       *tail
 	scratch    []*Message
 	wakes      wakes
@@ -142,7 +146,7 @@ func New(opts Options) (*Hub, error) {
 	h.fetch = direct.New(opts.Fetch)
 	h.last = h.fetch.Last(subjects.StreamInbox, true)
 	h.cursors = newCursorWriter(opts.Publish, h.fetch.Last(subjects.StreamCursor, false), h.head.Load, opts.CursorEvery, opts.Logger)
-	h.outcomes = newOutcomeWriter(opts.Publish, h.finalized, opts.Logger)
+	h.outcomes = newOutcomeWriter(opts.Publish, h.keepOutcome, h.finalized, opts.Logger)
 	h.fills = newFillPool()
 	h.wakes.timer = time.AfterFunc(time.Hour, h.wakeLate)
 	h.wakes.timer.Stop()
@@ -165,10 +169,16 @@ func (h *Hub) Start(ctx context.Context) error {
 		h.head.Store(h.reader.Last())
 	}
 	h.mu.Unlock()
-	if err := h.prepare(ctx); err != nil {
+	err := h.prepare(ctx)
+	if err != nil {
 		_ = h.reader.Stop(context.WithoutCancel(ctx))
 		h.fetch.Stop()
 		return err
+	}
+	if h.fence, err = h.opts.Fetch.Subscribe(subjects.Fence, h.onFence); err != nil {
+		_ = h.reader.Stop(context.WithoutCancel(ctx))
+		h.fetch.Stop()
+		return fmt.Errorf("inbox: %w", err)
 	}
 	h.cursors.start()
 	h.outcomes.start()
@@ -215,6 +225,9 @@ func (h *Hub) Stop(ctx context.Context) error {
 		mb.Detach()
 	}
 	h.wakes.timer.Stop()
+	if h.fence != nil {
+		_ = h.fence.Unsubscribe()
+	}
 	h.ends.close()
 	h.cut()
 	h.wg.Wait()

@@ -50,6 +50,9 @@ type lane struct {
 	// purgedUpTo: what is at or below it was purged, and is not queued any
 	// more.
 	purgedUpTo uint64
+	// tries is how many earlier connections were sent what was not
+	// acknowledged, by sequence; it is never changed.
+	tries map[uint64]uint32
 }
 
 // sent is a message on its way to the device.
@@ -60,8 +63,10 @@ type sent struct {
 	// finalizing: the outcome is being stored, and then the message is
 	// finalized.
 	finalizing bool
-	// order counts what this connection was sent.
+	// order counts what this connection was sent; tries are the connections
+	// that were sent the message.
 	order uint64
+	tries uint32
 }
 
 func (l *lane) queued() int { return len(l.queue) - l.head }
@@ -173,7 +178,8 @@ func (l *lane) queuedAbove(seq uint64) uint64 {
 
 // cursor adds the lane to c. head is the sequence up to which the hub has
 // handed out everything.
-func (l *lane) cursor(c *Cursor, n subjects.Lane, head uint64) {
+// tries: the connections that were sent a message are counted.
+func (l *lane) cursor(c *Cursor, n subjects.Lane, head uint64, tries bool) {
 	upTo := l.readPos
 	switch {
 	case l.queued() > 0:
@@ -203,4 +209,20 @@ func (l *lane) cursor(c *Cursor, n subjects.Lane, head uint64) {
 	}
 	slices.Sort(all)
 	c.Unacked[n] = slices.Compact(all)
+	if tries {
+		l.countTries(c)
+	}
+}
+
+// countTries adds to c how many connections were sent what is not acknowledged.
+func (l *lane) countTries(c *Cursor) {
+	if c.Tries == nil {
+		c.Tries = make(map[uint64]uint32)
+	}
+	for _, seq := range l.ackPending {
+		c.Tries[seq] = max(l.tries[seq], 1)
+	}
+	for _, s := range l.unacked {
+		c.Tries[s.seq] = s.tries
+	}
 }

@@ -27,6 +27,12 @@ type MailboxOptions struct {
 	// Evicted is told that a newer attachment of the device took over. It is
 	// called once, without locks; the mailbox gives nothing out any more.
 	Evicted func()
+	// Fits, if set, reports whether the device can be sent a message at all. It
+	// is called with locks held.
+	Fits func(*Message) bool
+	// MaxDeliveries is how many connections are sent a message that none of
+	// them acknowledges. After that it is rejected. 0: any number.
+	MaxDeliveries int
 	// Acked, if set, hears of each acknowledged message how long ago it was
 	// stored. It is called with locks held.
 	Acked func(sinceStored time.Duration)
@@ -42,7 +48,7 @@ type Mailbox struct {
 	mu      sync.Mutex
 	lanes   [subjects.Lanes]lane
 	out     int                 // unacknowledged over all lanes
-	early   map[uint64]struct{} // acknowledged before they were sent here
+	early   map[uint64]verdict  // acknowledged, or rejected, before they were sent here
 	done    map[uint64]struct{} // finalized before the cursor was loaded
 	pending int                 // what waited at attach
 	ready   bool                // Attach is done with it
@@ -146,36 +152,51 @@ func (mb *Mailbox) sendLocked(l *lane, now int64) (Delivery, bool) {
 			return Delivery{}, false
 		}
 	}
-	if _, acked := mb.early[m.Seq]; acked {
+	if v, over := mb.verdictLocked(l, m, newest || pending, now); over {
 		delete(mb.early, m.Seq)
-		mb.endLocked(l, m, wire.StatusDelivered, now)
-		return Delivery{}, false
-	}
-	if at := m.expires(); at != 0 && at <= now {
-		mb.endLocked(l, m, wire.StatusExpired, now)
-		return Delivery{}, false
-	}
-	if !newest && !pending && m.Seq > l.redeliverUpTo {
-		mb.endLocked(l, m, wire.StatusReplaced, now)
+		mb.endLocked(l, m, v, now)
 		return Delivery{}, false
 	}
 	mb.sends++
-	l.unacked = append(l.unacked, sent{seq: m.Seq, stored: m.Stored, requester: m.requester(), order: mb.sends})
+	l.unacked = append(l.unacked, sent{seq: m.Seq, stored: m.Stored, requester: m.requester(), order: mb.sends, tries: l.tries[m.Seq] + 1})
 	mb.out++
 	return Delivery{Message: m, Redelivered: m.Seq <= l.redeliverUpTo}, true
 }
 
 // endLocked finalizes a message that is not sent: at once, or when its sender
 // who asked is sure to hear of it.
-func (mb *Mailbox) endLocked(l *lane, m *Message, status wire.Status, now int64) {
+func (mb *Mailbox) endLocked(l *lane, m *Message, v verdict, now int64) {
 	mb.dirtyLocked()
+	if v.reason == wire.ReasonTooLarge {
+		mb.gapLocked(Gap{Lane: m.Lane, From: m.Seq, To: m.Seq, Count: 1, Reason: v.reason})
+	}
 	a := m.requester()
-	if a == nil {
+	if a == nil && !kept(v.status) {
 		return
 	}
 	l.unacked = append(l.unacked, sent{seq: m.Seq, stored: m.Stored, requester: a, finalizing: true})
 	mb.out++
-	mb.hub.outcomes.add(outcome{key: mb.key, lane: m.Lane, seq: m.Seq, requester: a, status: status, at: now})
+	mb.hub.outcomes.add(outcome{key: mb.key, lane: m.Lane, seq: m.Seq, requester: a, status: v.status, reason: v.reason, at: now})
+}
+
+// verdictLocked is how a message ends whose turn has come, if it is over. sure:
+// no newer one with its collapse key takes its place.
+func (mb *Mailbox) verdictLocked(l *lane, m *Message, sure bool, now int64) (v verdict, over bool) {
+	if v, over = mb.early[m.Seq]; over {
+		return v, true
+	}
+	at, most := m.expires(), mb.opts.MaxDeliveries
+	switch {
+	case at != 0 && at <= now:
+		return verdict{status: wire.StatusExpired}, true
+	case !sure && m.Seq > l.redeliverUpTo:
+		return verdict{status: wire.StatusReplaced}, true
+	case most > 0 && int(l.tries[m.Seq]) >= most:
+		return verdict{wire.StatusRejected, wire.ReasonMaxDeliveries}, true
+	case mb.opts.Fits != nil && !mb.opts.Fits(m):
+		return verdict{wire.StatusUndeliverable, wire.ReasonTooLarge}, true
+	}
+	return v, false
 }
 
 // sentLocked notes that the stored cursor is out of date. The first time it is
@@ -253,7 +274,7 @@ func (mb *Mailbox) ackLocked(seq uint64, now int64) {
 		}
 		if i, ok := slices.BinarySearch(l.ackPending, seq); ok {
 			if _, asked := slices.BinarySearch(l.ackRequested, seq); asked {
-				mb.earlyLocked(seq) // its requester is known when it comes up
+				mb.earlyLocked(seq, verdict{status: wire.StatusDelivered}) // its requester is known when it comes up
 			} else {
 				l.ackPending = slices.Delete(l.ackPending, i, i+1)
 			}
@@ -261,19 +282,19 @@ func (mb *Mailbox) ackLocked(seq uint64, now int64) {
 		}
 	}
 	if seq != 0 && seq <= mb.hub.head.Load() && !mb.drainedLocked() {
-		mb.earlyLocked(seq)
+		mb.earlyLocked(seq, verdict{status: wire.StatusDelivered})
 	}
 }
 
-// earlyLocked remembers an acknowledgement of what is to be sent yet.
-func (mb *Mailbox) earlyLocked(seq uint64) {
+// earlyLocked remembers what the device says of what is to be sent yet.
+func (mb *Mailbox) earlyLocked(seq uint64, v verdict) {
 	if len(mb.early) >= maxEarly {
 		return
 	}
 	if mb.early == nil {
-		mb.early = make(map[uint64]struct{})
+		mb.early = make(map[uint64]verdict)
 	}
-	mb.early[seq] = struct{}{}
+	mb.early[seq] = v
 }
 
 // ackSentLocked finalizes what was sent here: at once, or when its sender who
@@ -409,7 +430,7 @@ func (mb *Mailbox) cursorLocked(open bool) Cursor {
 	head := mb.hub.head.Load()
 	c := Cursor{Open: open, Epoch: mb.opts.Epoch, UpTo: max(head, mb.seen), Gaps: mb.storedGapsLocked()}
 	for n := range mb.lanes {
-		mb.lanes[n].cursor(&c, subjects.Lane(n), head)
+		mb.lanes[n].cursor(&c, subjects.Lane(n), head, mb.opts.MaxDeliveries > 0)
 	}
 	slices.Sort(c.AckRequested)
 	return c
@@ -418,17 +439,18 @@ func (mb *Mailbox) cursorLocked(open bool) Cursor {
 // closeLocked ends the mailbox and gives its state for the one that follows.
 // finalizing is what the device has acknowledged and the cursor does not say so
 // yet.
-func (mb *Mailbox) closeLocked() (c Cursor, finalizing []uint64) {
+func (mb *Mailbox) closeLocked() (c Cursor, finalizing map[uint64]verdict) {
 	c = mb.cursorLocked(false)
+	finalizing = make(map[uint64]verdict)
 	for n := range mb.lanes {
 		for _, s := range mb.lanes[n].unacked {
 			if s.finalizing {
-				finalizing = append(finalizing, s.seq)
+				finalizing[s.seq] = verdict{status: wire.StatusDelivered} // the first outcome counts
 			}
 		}
-		for seq := range mb.early {
+		for seq, v := range mb.early {
 			if mb.lanes[n].isAckPending(seq) {
-				finalizing = append(finalizing, seq) // acknowledged before it came up
+				finalizing[seq] = v // acknowledged before it came up
 			}
 		}
 	}

@@ -31,6 +31,7 @@ type outcome struct {
 // What waits is bounded by the windows of the devices.
 type outcomeWriter struct {
 	publish   *Publisher
+	keep      func(outcome) error // stores that a message is kept as rejected
 	finalized func(outcome)
 	log       *slog.Logger
 	kick      chan struct{} // capacity 1: waiting is not empty
@@ -43,9 +44,9 @@ type outcomeWriter struct {
 	empty   chan struct{} // closed when open becomes 0; nil unless waited for
 }
 
-func newOutcomeWriter(p *Publisher, finalized func(outcome), log *slog.Logger) *outcomeWriter {
+func newOutcomeWriter(p *Publisher, keep func(outcome) error, finalized func(outcome), log *slog.Logger) *outcomeWriter {
 	return &outcomeWriter{
-		publish: p, finalized: finalized, log: log, kick: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
+		publish: p, keep: keep, finalized: finalized, log: log, kick: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
 	}
 }
 
@@ -113,6 +114,12 @@ func (w *outcomeWriter) stop(ctx context.Context) {
 const outcomeAgain = time.Second
 
 func (w *outcomeWriter) store(o outcome) {
+	if kept(o.status) {
+		if err := w.keep(o); err != nil {
+			w.retry(o, err)
+			return
+		}
+	}
 	msg := o.message(w.publish.Proof)
 	if msg == nil { // nobody can be told
 		w.landed(o)
@@ -123,13 +130,18 @@ func (w *outcomeWriter) store(o outcome) {
 			w.landed(o)
 			return
 		}
-		select {
-		case <-w.quit:
-		default:
-			w.log.Warn("outcome not stored, trying again", "device", string(o.key), "seq", o.seq, "err", err)
-			time.AfterFunc(outcomeAgain, func() { w.queue(o) })
-		}
+		w.retry(o, err)
 	})
+}
+
+// retry stores an outcome a while later, unless the writer stops.
+func (w *outcomeWriter) retry(o outcome, err error) {
+	select {
+	case <-w.quit:
+	default:
+		w.log.Warn("outcome not stored, trying again", "device", string(o.key), "seq", o.seq, "err", err)
+		time.AfterFunc(outcomeAgain, func() { w.queue(o) })
+	}
 }
 
 func (w *outcomeWriter) landed(o outcome) {
@@ -148,12 +160,12 @@ func (w *outcomeWriter) landed(o outcome) {
 // is not one that can be told.
 func (o *outcome) message(k *proof.Key) *nats.Msg {
 	to, err := o.key.Address()
-	if err != nil {
+	if err != nil || o.requester == nil || o.requester.from == "" && kept(o.status) {
 		return nil
 	}
 	seq := strconv.FormatUint(o.seq, 10)
 	if o.requester.from == "" {
-		return o.event(to, seq)
+		return o.event(to)
 	}
 	from := subjects.Address{User: to.User, Device: subjects.DeviceID(o.requester.from)}
 	if from.Check() != nil {
@@ -168,7 +180,7 @@ func (o *outcome) message(k *proof.Key) *nats.Msg {
 	return msg
 }
 
-func (o *outcome) event(to subjects.Address, seq string) *nats.Msg {
+func (o *outcome) event(to subjects.Address) *nats.Msg {
 	kind := string(o.status)
 	body, err := json.Marshal(struct {
 		Kind   string `json:"kind"`
@@ -189,6 +201,20 @@ func (o *outcome) event(to subjects.Address, seq string) *nats.Msg {
 	}
 	return &nats.Msg{
 		Subject: subjects.Event(o.key, kind), Data: body,
-		Header: nats.Header{jetstream.MsgIDHeader: {"event/outcome/" + seq}},
+		Header: nats.Header{jetstream.MsgIDHeader: {eventID(o.seq)}},
 	}
 }
+
+// eventID is the Nats-Msg-Id of the event that ends a message: the first end
+// counts.
+func eventID(seq uint64) string { return "event/outcome/" + strconv.FormatUint(seq, 10) }
+
+// keepOutcome stores that a message is kept as rejected.
+func (h *Hub) keepOutcome(o outcome) error {
+	ctx, cancel := context.WithTimeout(h.closing, keepTimeout)
+	defer cancel()
+	return h.keep(ctx, &o)
+}
+
+// keepTimeout bounds the storing of one rejected message's event.
+const keepTimeout = 10 * time.Second

@@ -1,13 +1,27 @@
 package inbox
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
+	"time"
 
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/proof"
+	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
 )
 
+// A purge has to reach what hubs hold in memory: their tails, and the queues
+// of mailboxes. So it is written down for whoever counts what is gone, and
+// every hub is told to drop what was purged ([subjects.Fence]) and answers when
+// it has.
+
 // purged is what is stored under [subjects.Purged]: for each lane the sequence
-// up to which it was purged last.
+// up to which it was purged last; 0 is never.
 type purged [subjects.Lanes]uint64
 
 // parsePurged reads what is stored; what cannot be read purges nothing.
@@ -17,4 +31,252 @@ func parsePurged(data []byte) purged {
 		return purged{}
 	}
 	return p
+}
+
+// fence is what hubs are told.
+type fence struct {
+	Key  subjects.Key `json:"key"`
+	UpTo purged       `json:"upTo"`
+}
+
+// fenceTimeout bounds the wait for the answers of edges.
+const fenceTimeout = 5 * time.Second
+
+// Purger removes messages of inboxes for good.
+type Purger struct {
+	nc    *nats.Conn
+	fetch *direct.Client
+	proof *proof.Key
+}
+
+// NewPurger makes one that asks by nc and reads by fetch. k is the tenant's key.
+func NewPurger(nc *nats.Conn, fetch *direct.Client, k *proof.Key) *Purger {
+	return &Purger{nc: nc, fetch: fetch, proof: k}
+}
+
+// Last is the sequence of the last message of each lane.
+func (p *Purger) Last(ctx context.Context, k subjects.Key) (last [subjects.Lanes]uint64, err error) {
+	for n := range last {
+		got, _, err := p.fetch.Get(ctx, subjects.StreamInbox, &direct.Request{MultiLast: []string{subjects.Inbox(k, subjects.Lane(n))}})
+		if err != nil {
+			return last, fmt.Errorf("inbox: last message of %s: %w", k, err)
+		}
+		if len(got) > 0 {
+			last[n] = got[0].Seq
+		}
+	}
+	return last, nil
+}
+
+// Begin is to be called before messages up to upTo are removed from the stream:
+// it writes down that they are purged, and tells senders that asked of those
+// that the device had not acknowledged.
+func (p *Purger) Begin(ctx context.Context, k subjects.Key, upTo [subjects.Lanes]uint64) error {
+	found, _, err := p.fetch.Get(ctx, subjects.StreamCursor, &direct.Request{MultiLast: []string{subjects.Cursor(k), subjects.Purged(k)}})
+	if err != nil {
+		return fmt.Errorf("inbox: purge %s: %w", k, err)
+	}
+	var cursor Cursor
+	mark := purged(upTo)
+	for _, s := range found {
+		if s.Subject == subjects.Cursor(k) {
+			cursor, _ = ParseCursor(s.Data) // everything counts as unacknowledged otherwise
+			continue
+		}
+		for n, seq := range parsePurged(s.Data) {
+			mark[n] = max(mark[n], seq)
+		}
+	}
+	body, err := json.Marshal(mark)
+	if err != nil {
+		return err
+	}
+	if err := p.store(ctx, &nats.Msg{Subject: subjects.Purged(k), Data: body}); err != nil {
+		return err
+	}
+	for n := range upTo {
+		if err := p.tellLane(ctx, k, subjects.Lane(n), &cursor, upTo[n]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tellLane tells the senders of what is purged in one lane.
+func (p *Purger) tellLane(ctx context.Context, k subjects.Key, n subjects.Lane, c *Cursor, upTo uint64) error {
+	for from := c.AckFloor(n) + 1; from <= upTo; {
+		got, left, err := p.fetch.Next(ctx, subjects.StreamInbox, subjects.Inbox(k, n), from, laneMessages, laneBytes)
+		if err != nil {
+			return err
+		}
+		for _, s := range got {
+			from = s.Seq + 1
+			m, ok := NewMessage(p.proof, reader.Entry(s))
+			if !ok || m.Seq > upTo || m.Seq <= c.Sent[n] && !c.isUnacked(n, m.Seq) {
+				continue
+			}
+			a := m.requester()
+			if a == nil {
+				continue
+			}
+			o := outcome{
+				key: k, lane: n, seq: m.Seq, requester: a, status: wire.StatusExpired, reason: wire.ReasonPurged,
+				at: time.Now().UnixNano(),
+			}
+			if msg := o.message(p.proof); msg != nil {
+				if err := p.store(ctx, msg); err != nil {
+					return err
+				}
+			}
+		}
+		if left == 0 || len(got) == 0 {
+			return nil
+		}
+	}
+	return nil
+}
+
+// store stores one message and waits for the answer.
+func (p *Purger) store(ctx context.Context, msg *nats.Msg) error {
+	answer, err := p.nc.RequestMsgWithContext(ctx, msg)
+	if err == nil {
+		_, err = parseAck(answer)
+	}
+	if err != nil {
+		return fmt.Errorf("inbox: store %s: %w", msg.Subject, err)
+	}
+	return nil
+}
+
+// Finish is to be called when the messages are removed: it returns when every
+// edge of those named has dropped them from its memory.
+func (p *Purger) Finish(ctx context.Context, k subjects.Key, upTo [subjects.Lanes]uint64, edges []string) error {
+	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
+	defer cancel()
+	body, err := json.Marshal(&fence{k, upTo})
+	if err != nil {
+		return err
+	}
+	inbox := p.nc.NewInbox()
+	sub, err := p.nc.SubscribeSync(inbox)
+	if err != nil {
+		return fmt.Errorf("inbox: purge: %w", err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	if err := p.nc.PublishRequest(subjects.Fence, inbox, body); err != nil {
+		return fmt.Errorf("inbox: purge: %w", err)
+	}
+	open := make(map[string]bool, len(edges))
+	for _, e := range edges {
+		open[e] = true
+	}
+	for len(open) > 0 {
+		answer, err := sub.NextMsgWithContext(ctx)
+		switch {
+		case err != nil:
+			return fmt.Errorf("inbox: purge: %d edges did not confirm that they dropped the messages: %w", len(open), err)
+		case answer.Header.Get("Status") == "503":
+			return fmt.Errorf("inbox: purge: none of %d edges listens: %w", len(open), nats.ErrNoResponders)
+		}
+		delete(open, string(answer.Data))
+	}
+	return nil
+}
+
+// fenceKept is how long a hub remembers a purge for devices that attach: a copy
+// of the stream that lags may still have what was purged.
+const fenceKept = time.Minute
+
+// fenced is a purge that a hub remembers.
+type fenced struct {
+	fence
+	at time.Time
+}
+
+// onFence drops what was purged, and says so.
+func (h *Hub) onFence(m *nats.Msg) {
+	var f fence
+	if json.Unmarshal(m.Data, &f) != nil {
+		return
+	}
+	h.mu.Lock()
+	h.tail.drop(f.Key, f.UpTo)
+	for len(h.fences) > 0 && time.Since(h.fences[0].at) > fenceKept {
+		h.fences = h.fences[1:]
+	}
+	h.fences = append(h.fences, fenced{f, time.Now()})
+	if mb := h.mailboxes[f.Key]; mb != nil {
+		mb.purge(f.UpTo)
+	}
+	h.mu.Unlock()
+	if m.Reply != "" {
+		_ = m.Respond([]byte(h.opts.Edge))
+	}
+}
+
+// fenceLocked applies purges of the last minute to a mailbox that is new.
+func (h *Hub) fenceLocked(mb *Mailbox) {
+	for _, f := range h.fences {
+		if f.Key == mb.key {
+			mb.purge(f.UpTo)
+		}
+	}
+}
+
+// purge drops what was purged and has the device told. What is not queued yet
+// is found missing when the lane has caught up.
+func (mb *Mailbox) purge(upTo purged) {
+	mb.mu.Lock()
+	defer mb.mu.Unlock()
+	if mb.closed {
+		return
+	}
+	for n := range mb.lanes {
+		l := &mb.lanes[n]
+		if upTo[n] <= l.purgedUpTo {
+			continue
+		}
+		l.purgedUpTo = upTo[n]
+		if g := mb.purgeLaneLocked(l, upTo[n]); g.Count > 0 {
+			g.Lane, g.Reason = subjects.Lane(n), wire.ReasonPurged
+			mb.gapLocked(g)
+		}
+	}
+	mb.opts.Wake()
+}
+
+// purgeLaneLocked drops a lane's messages up to a sequence, and says what the
+// device has not acknowledged of them.
+func (mb *Mailbox) purgeLaneLocked(l *lane, upTo uint64) Gap {
+	var g Gap
+	lose := func(seq uint64) {
+		if _, acked := mb.early[seq]; acked {
+			delete(mb.early, seq)
+			return
+		}
+		if g.Count == 0 || seq < g.From {
+			g.From = seq
+		}
+		g.To = max(g.To, seq)
+		g.Count++
+	}
+	for i := len(l.unacked) - 1; i >= 0; i-- {
+		if s := l.unacked[i]; s.seq <= upTo && !s.finalizing {
+			l.remove(i)
+			mb.out--
+			lose(s.seq)
+		}
+	}
+	for _, seq := range l.ackPending {
+		if seq <= upTo {
+			lose(seq)
+		}
+	}
+	l.forgetPending(upTo)
+	for l.queued() > 0 && l.queue[l.head].Seq <= upTo {
+		if m := l.pop(); m.Seq > l.ackFloor {
+			lose(m.Seq)
+		}
+	}
+	return g
 }

@@ -18,6 +18,7 @@ type tail struct {
 
 type tailEntry struct {
 	m    *Message
+	gone bool   // it was purged
 	prev uint64 // number+1 of the device's entry before; 0 or below first+1: none
 }
 
@@ -56,6 +57,16 @@ func (t *tail) evict() {
 	t.first++
 }
 
+// drop forgets a device's messages up to a sequence of each lane.
+func (t *tail) drop(k subjects.Key, upTo [subjects.Lanes]uint64) {
+	n, ok := t.newest[k]
+	for ok && n >= t.first {
+		e := t.at(n)
+		e.gone = e.gone || e.m.Seq <= upTo[e.m.Lane]
+		n, ok = e.prev-1, e.prev > 0
+	}
+}
+
 // after appends to dst the device's messages of one lane with a sequence
 // above pos, oldest first.
 func (t *tail) after(dst []*Message, k subjects.Key, lane subjects.Lane, pos uint64) []*Message {
@@ -66,7 +77,7 @@ func (t *tail) after(dst []*Message, k subjects.Key, lane subjects.Lane, pos uin
 		if e.m.Seq <= pos {
 			break
 		}
-		if e.m.Lane == lane {
+		if e.m.Lane == lane && !e.gone {
 			dst = append(dst, e.m)
 		}
 		n, ok = e.prev-1, e.prev > 0

@@ -7,6 +7,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -16,6 +18,9 @@ type PurgeOptions struct {
 	Lanes []subjects.Lane
 	// Acknowledged removes only what the device has acknowledged.
 	Acknowledged bool
+	// Forget is for a device that is being forgotten: its cursor moves to the
+	// end of the stream, so what edges hold in memory is delivered to nobody.
+	Forget bool
 }
 
 // Purge removes messages of an inbox for good, and returns how many. The
@@ -29,22 +34,63 @@ func (t *Tenant) Purge(ctx context.Context, a subjects.Address, opts PurgeOption
 	if len(lanes) == 0 {
 		lanes = []subjects.Lane{subjects.Low, subjects.Normal, subjects.High, subjects.Critical}
 	}
+	key, err := proof.Load(ctx, t.js)
+	if err != nil {
+		return 0, fmt.Errorf("ops: purge: %w", err)
+	}
+	purger := inbox.NewPurger(t.nc, t.direct, key)
+	last, err := purger.Last(ctx, a.Key())
+	if err != nil {
+		return 0, err
+	}
+	var upTo [subjects.Lanes]uint64
+	for _, l := range lanes {
+		upTo[l] = last[l]
+		if opts.Acknowledged {
+			upTo[l] = min(last[l], c.AckFloor(l))
+		}
+	}
+	if err := purger.Begin(ctx, a.Key(), upTo); err != nil {
+		return 0, err
+	}
 	var removed uint64
 	for _, l := range lanes {
-		before := uint64(0) // all
-		if opts.Acknowledged {
-			if c.AckFloor(l) == 0 {
-				continue
-			}
-			before = c.AckFloor(l) + 1
+		if upTo[l] == 0 {
+			continue
 		}
-		n, err := t.purge(ctx, subjects.StreamInbox, subjects.Inbox(a.Key(), l), before)
+		n, err := t.purge(ctx, subjects.StreamInbox, subjects.Inbox(a.Key(), l), upTo[l]+1)
 		removed += n
 		if err != nil {
 			return removed, err
 		}
 	}
-	return removed, nil
+	if opts.Forget {
+		return removed, nil
+	}
+	return removed, t.dropPurged(ctx, purger, a.Key(), upTo)
+}
+
+// purgeTries bounds how often edges are asked to drop what was purged. One that
+// died keeps its lease for a few seconds.
+const purgeTries = 3
+
+// dropPurged returns when no edge holds the purged messages in memory.
+func (t *Tenant) dropPurged(ctx context.Context, purger *inbox.Purger, k subjects.Key, upTo [subjects.Lanes]uint64) error {
+	var err error
+	for range purgeTries {
+		var edges []Edge
+		if edges, err = t.Edges(ctx); err != nil {
+			return err
+		}
+		names := make([]string, len(edges))
+		for i, e := range edges {
+			names[i] = e.Name
+		}
+		if err = purger.Finish(ctx, k, upTo, names); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("ops: the messages are removed, but an edge may still deliver them: %w", err)
 }
 
 // purge removes the messages of a subject, those below a sequence unless that

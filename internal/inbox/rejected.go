@@ -1,0 +1,185 @@
+package inbox
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// A message that a device refuses, or that no frame to it can hold, is
+// finalized, so that nothing waits behind it. It stays in the stream until
+// retention, and an event says why it was refused: that event is the list of
+// what is kept. It is stored for every such message, whoever sent it.
+
+// kept reports whether a message that ends so is listed beside the rejected.
+func kept(status wire.Status) bool {
+	return status == wire.StatusRejected || status == wire.StatusUndeliverable
+}
+
+// RejectedMessage is a message that was refused and is still stored.
+type RejectedMessage struct {
+	Seq        uint64
+	Lane       subjects.Lane
+	ID         string
+	Type       string
+	Timestamp  string
+	Reason     string
+	RejectedAt time.Time
+}
+
+// rejectedEvent is the body of the events rejected and undeliverable.
+type rejectedEvent struct {
+	Kind      string    `json:"kind"`
+	User      string    `json:"user"`
+	Device    string    `json:"device"`
+	At        time.Time `json:"at"`
+	ID        string    `json:"id"`
+	Type      string    `json:"type,omitempty"`
+	Lane      string    `json:"lane"`
+	Seq       uint64    `json:"seq"`
+	Subject   string    `json:"subject"`
+	Reason    string    `json:"reason,omitempty"`
+	Timestamp string    `json:"timestamp,omitempty"`
+	From      string    `json:"from,omitempty"`
+}
+
+// rejection is the event of a message that is kept.
+func rejection(m *Message, status wire.Status, reason string, at time.Time) *nats.Msg {
+	to, err := m.Key.Address()
+	if err != nil {
+		return nil
+	}
+	kind := string(status)
+	body, err := json.Marshal(&rejectedEvent{
+		Kind: kind, User: string(to.User), Device: string(to.Device), At: at.UTC(), ID: m.id(), Type: m.header(subjects.HeaderType),
+		Lane: m.Lane.String(), Seq: m.Seq, Subject: subjects.Inbox(m.Key, m.Lane), Reason: reason,
+		Timestamp: m.timestamp(), From: m.header(subjects.HeaderFrom),
+	})
+	if err != nil {
+		return nil
+	}
+	return &nats.Msg{
+		Subject: subjects.Event(m.Key, kind), Data: body,
+		Header: nats.Header{jetstream.MsgIDHeader: {eventID(m.Seq)}},
+	}
+}
+
+// timestamp is when the sender says it sent the message, else when it was
+// stored.
+func (m *Message) timestamp() string {
+	if t := m.header(subjects.HeaderTimestamp); t != "" {
+		return t
+	}
+	return wire.FormatTime(time.Unix(0, m.Stored))
+}
+
+// Rejected lists the messages of a device that were refused, or were too large
+// for it, and are still stored, by sequence.
+func Rejected(ctx context.Context, fetch *direct.Client, k subjects.Key) ([]RejectedMessage, error) {
+	var all []RejectedMessage
+	for _, kind := range []wire.Status{wire.StatusRejected, wire.StatusUndeliverable} {
+		for from := uint64(1); ; {
+			got, left, err := fetch.Next(ctx, subjects.StreamEvent, subjects.Event(k, string(kind)), from, laneMessages, laneBytes)
+			if err != nil {
+				return nil, err
+			}
+			for _, s := range got {
+				from = s.Seq + 1
+				r, ok, err := rejectedBy(ctx, fetch, k, s.Data)
+				if err != nil {
+					return nil, err
+				}
+				if ok {
+					all = append(all, r)
+				}
+			}
+			if left == 0 || len(got) == 0 {
+				break
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b RejectedMessage) int { return cmp.Compare(a.Seq, b.Seq) })
+	return slices.CompactFunc(all, func(a, b RejectedMessage) bool { return a.Seq == b.Seq }), nil
+}
+
+// rejectedBy reads one event; ok is false when its message is gone, or was never
+// in an inbox.
+func rejectedBy(ctx context.Context, fetch *direct.Client, k subjects.Key, body []byte) (r RejectedMessage, ok bool, err error) {
+	var e rejectedEvent
+	if json.Unmarshal(body, &e) != nil || e.Seq == 0 {
+		return r, false, nil
+	}
+	lane, ok := subjects.ParseLane(e.Lane)
+	if !ok {
+		return r, false, nil
+	}
+	got, err := fetch.Run(ctx, subjects.StreamInbox, e.Seq, 1)
+	if err != nil || len(got) == 0 || got[0].Seq != e.Seq || got[0].Subject != subjects.Inbox(k, lane) {
+		return r, false, err
+	}
+	return RejectedMessage{
+		Seq: e.Seq, Lane: lane, ID: e.ID, Type: e.Type, Timestamp: e.Timestamp, Reason: e.Reason, RejectedAt: e.At,
+	}, true, nil
+}
+
+// keep stores the event of a message that is kept. One that is gone is not.
+func (h *Hub) keep(ctx context.Context, o *outcome) error {
+	got, err := h.fetch.Run(ctx, subjects.StreamInbox, o.seq, 1)
+	if err != nil || len(got) == 0 || got[0].Seq != o.seq {
+		return err
+	}
+	m, ok := NewMessage(h.opts.Publish.Proof, reader.Entry(got[0]))
+	if !ok {
+		return nil
+	}
+	if msg := rejection(m, o.status, o.reason, time.Unix(0, o.at)); msg != nil {
+		return h.opts.Publish.wait(ctx, msg)
+	}
+	return nil
+}
+
+// Reject finalizes a message without accepting it: its sender is told, and it
+// is kept as rejected. Like Ack it ignores what the device was never sent.
+func (mb *Mailbox) Reject(seq uint64, reason string) {
+	now := time.Now().UnixNano()
+	mb.mu.Lock()
+	defer mb.mu.Unlock()
+	if mb.closed {
+		return
+	}
+	full := mb.out >= mb.opts.Window
+	for n := range mb.lanes {
+		l := &mb.lanes[n]
+		if i, ok := l.find(seq); ok {
+			if s := &l.unacked[i]; !s.finalizing {
+				s.finalizing = true
+				mb.hub.outcomes.add(outcome{
+					key: mb.key, lane: subjects.Lane(n), seq: seq, requester: s.requester,
+					status: wire.StatusRejected, reason: reason, at: now,
+				})
+				mb.confirmGapsLocked(s.order)
+			}
+			mb.ackedLocked(full)
+			return
+		}
+	}
+	if seq != 0 && seq <= mb.hub.head.Load() && !mb.drainedLocked() {
+		mb.earlyLocked(seq, verdict{wire.StatusRejected, reason}) // its turn has not come yet
+	}
+}
+
+// verdict is what a device said of a message before it was sent it here.
+type verdict struct {
+	status wire.Status
+	reason string
+}

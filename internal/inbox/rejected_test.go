@@ -1,0 +1,154 @@
+package inbox_test
+
+import (
+	"encoding/json"
+	"slices"
+	"strconv"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// rejected lists what is kept of a device's messages.
+func (s *system) rejected(k subjects.Key) []inbox.RejectedMessage {
+	s.t.Helper()
+	fetch := direct.New(s.nc)
+	if err := fetch.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	defer fetch.Stop()
+	return must(inbox.Rejected(s.t.Context(), fetch, k))
+}
+
+// ask stores a message of a device of the same user, which wants to hear the outcome.
+func (s *system) ask(k subjects.Key, body int) {
+	s.t.Helper()
+	msg := &nats.Msg{Subject: subjects.Inbox(k, subjects.Normal), Data: []byte(strconv.Itoa(body)), Header: nats.Header{
+		subjects.HeaderID: {"m" + strconv.Itoa(body)}, subjects.HeaderFrom: {"desk"}, subjects.HeaderAck: {"true"},
+		subjects.HeaderType: {"note"},
+	}}
+	if _, err := s.js.PublishMsg(s.t.Context(), msg); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+var desk = subjects.Address{User: "alice", Device: "desk"}.Key()
+
+// outcome is the next that the sender hears.
+func outcome(t *testing.T, d *device) wire.Outcome {
+	t.Helper()
+	got := d.receive(1)
+	a, err := wire.DecodeAnswer(got[0].Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ack(d, got)
+	return a.Outcome()
+}
+
+func TestARejectedMessageIsFinalizedToldAndKept(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	sender, d := s.attach(desk, 10), s.attach(phone, 10)
+	s.ask(phone, 0)
+	s.put(phone, subjects.Normal, 1, 1)
+	got := d.receive(2)
+	d.mailbox.Reject(got[0].Seq, "cannot parse")
+	d.mailbox.Reject(got[1].Seq, "")
+	want := wire.Outcome{OriginalID: "m0", Status: wire.StatusRejected, DeviceID: "phone", Reason: "cannot parse"}
+	if o := outcome(t, sender); o != want {
+		t.Errorf("the sender heard %+v, want %+v", o, want)
+	}
+	s.eventually("both are kept", func() bool { return len(s.rejected(phone)) == 2 })
+	kept := s.rejected(phone)
+	if r := kept[0]; r.Seq != got[0].Seq || r.ID != "m0" || r.Type != "note" || r.Reason != "cannot parse" || r.Lane != subjects.Normal {
+		t.Errorf("kept %+v", r)
+	}
+	s.restart()
+	d = s.attach(phone, 10)
+	s.none(d)
+	if again := s.rejected(phone); !slices.Equal(again, kept) {
+		t.Errorf("kept after a restart %+v", again)
+	}
+	s.purgeBelow(got[1].Seq)
+	if left := s.rejected(phone); len(left) != 1 || left[0].Seq != got[1].Seq {
+		t.Errorf("kept after retention %+v", left)
+	}
+}
+
+func TestAMessageThatNConnectionsDidNotAcknowledgeIsRejected(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	s.maxDeliveries = 2
+	sender := s.attach(desk, 10)
+	s.ask(phone, 0)
+	s.put(phone, subjects.Normal, 1, 1)
+	for range 2 {
+		d := s.attach(phone, 1) // the second message waits behind the first
+		if got := d.receive(1); string(got[0].Data) != "0" {
+			t.Fatalf("got %s", bodies(got))
+		}
+		d.mailbox.Detach()
+	}
+	d := s.attach(phone, 1)
+	expect(t, d.receive(1), "1")
+	if o := outcome(t, sender); o.Status != wire.StatusRejected || o.Reason != wire.ReasonMaxDeliveries {
+		t.Errorf("the sender heard %+v", o)
+	}
+	if kept := s.rejected(phone); len(kept) != 1 || kept[0].Reason != wire.ReasonMaxDeliveries {
+		t.Errorf("kept %+v", kept)
+	}
+}
+
+func TestAMessageThatDoesNotFitIsToldAndStopsNothing(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	sender := s.attach(desk, 10)
+	s.fits = func(m *inbox.Message) bool { return len(m.Data) < 3 }
+	s.put(phone, subjects.Normal, 1, 1)
+	s.ask(phone, 1000)
+	s.put(phone, subjects.Normal, 2, 1)
+	d := s.attach(phone, 10)
+	expect(t, d.receive(2), "1 2")
+	gaps := s.gaps(d)
+	if len(gaps) != 1 || gaps[0].From != gaps[0].To || gaps[0].Count != 1 || gaps[0].Reason != wire.ReasonTooLarge {
+		t.Errorf("told %+v", gaps)
+	}
+	o := outcome(t, sender)
+	if o.Status != wire.StatusUndeliverable || o.Reason != wire.ReasonTooLarge || o.DeviceID != "phone" {
+		t.Errorf("the sender heard %+v", o)
+	}
+	kept := s.rejected(phone)
+	if len(kept) != 1 || kept[0].Seq != gaps[0].From || kept[0].Reason != wire.ReasonTooLarge {
+		t.Errorf("kept %+v", kept)
+	}
+}
+
+// The body of the event is what services are told it is.
+func TestTheEventOfARejectionNamesTheMessage(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	d := s.attach(phone, 10)
+	s.put(phone, subjects.High, 0, 1)
+	got := d.receive(1)
+	d.mailbox.Reject(got[0].Seq, "no")
+	s.eventually("it is kept", func() bool { return len(s.rejected(phone)) == 1 })
+	stream := must(s.js.Stream(t.Context(), subjects.StreamEvent))
+	msg := must(stream.GetLastMsgForSubject(t.Context(), subjects.Event(phone, "rejected")))
+	var body map[string]any
+	if err := json.Unmarshal(msg.Data, &body); err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]any{
+		"kind": "rejected", "user": "alice", "device": "phone", "lane": "high", "reason": "no", "seq": float64(got[0].Seq),
+	} {
+		if body[key] != want {
+			t.Errorf("%s is %v, want %v", key, body[key], want)
+		}
+	}
+}
