@@ -10,6 +10,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -28,8 +29,9 @@ func (s *system) rejected(k subjects.Key) []inbox.RejectedMessage {
 // ask stores a message of a device of the same user, which wants to hear the outcome.
 func (s *system) ask(k subjects.Key, body int) {
 	s.t.Helper()
+	id := "m" + strconv.Itoa(body)
 	msg := &nats.Msg{Subject: subjects.Inbox(k, subjects.Normal), Data: []byte(strconv.Itoa(body)), Header: nats.Header{
-		subjects.HeaderID: {"m" + strconv.Itoa(body)}, subjects.HeaderFrom: {"desk"}, subjects.HeaderAck: {"true"},
+		subjects.HeaderID: {id}, subjects.HeaderProof: {s.pub.Proof.Tag(proof.Sender, k.User(), "desk", id)}, subjects.HeaderFrom: {"desk"}, subjects.HeaderAck: {"true"},
 		subjects.HeaderType: {"note"},
 	}}
 	if _, err := s.js.PublishMsg(s.t.Context(), msg); err != nil {
