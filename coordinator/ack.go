@@ -10,6 +10,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -48,7 +49,7 @@ func (c *Coordinator) settle(ctx context.Context, k subjects.Key, ack *wire.Ack)
 			return settled, err
 		}
 	}
-	return 0, unavailable()
+	return 0, send.Unavailable()
 }
 
 // tellSender tells the message's sender, if it asked, that the device has

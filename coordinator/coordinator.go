@@ -17,6 +17,7 @@ import (
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -43,7 +44,8 @@ type Coordinator struct {
 	roster    *roster.Roster
 	cursors   *inbox.Cursors
 	ops       *ops.Tenant
-	tasks     tasks
+	tasks     send.Tasks
+	intake    *send.Intake
 	router    *router
 	deadlines *deadlines
 	janitor   *janitor
@@ -87,6 +89,9 @@ func (c *Coordinator) Start(ctx context.Context) (err error) {
 		return err
 	}
 	if err := c.startRoster(ctx, read); err != nil {
+		return err
+	}
+	if c.intake, err = c.newIntake(); err != nil {
 		return err
 	}
 	c.service, err = startService(c)
@@ -149,7 +154,7 @@ func (c *Coordinator) startStores(ctx context.Context, fetch *nats.Conn) error {
 		return err
 	}
 	c.onStop(func(context.Context) error { c.ops.Close(); return nil })
-	c.tasks.kv, err = c.js.KeyValue(ctx, subjects.BucketTasks)
+	c.tasks.KV, err = c.js.KeyValue(ctx, subjects.BucketTasks)
 	if err != nil {
 		return fmt.Errorf("coordinator: bucket %s: %w", subjects.BucketTasks, err)
 	}

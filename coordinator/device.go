@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -110,9 +111,9 @@ func (c *Coordinator) sendEnvelope(ctx context.Context, req *request, up bool) (
 		}
 		e.To, e.ToDeviceID = &wire.To{Service: true}, ""
 	}
-	accepted, werr := c.dispatch(ctx, a, e)
+	accepted, werr := c.intake.Send(ctx, send.Device(a), e)
 	if werr != nil {
-		return nil, werr.For(e.ID)
+		return nil, werr
 	}
 	return json.RawMessage(accepted.AppendPayload(nil)), nil
 }

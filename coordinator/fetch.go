@@ -12,6 +12,7 @@ import (
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -116,7 +117,7 @@ func (c *Coordinator) take(ctx context.Context, a subjects.Address, limit int) (
 		}
 		return append(p.body, ']'), nil
 	}
-	return nil, unavailable()
+	return nil, send.Unavailable()
 }
 
 // parcel is what one fetch gives out.

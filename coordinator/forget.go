@@ -9,6 +9,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/ops"
+	"github.com/rccs-io/rccs/internal/storeerr"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -110,20 +111,20 @@ func (c *Coordinator) purge(ctx context.Context, stream, subject string) error {
 // forgetTasks takes from the device the tasks that it holds. They have no
 // device then.
 func (c *Coordinator) forgetTasks(ctx context.Context, a subjects.Address) error {
-	keys, err := c.tasks.kv.ListKeysFiltered(ctx, subjects.UserTasks(a.User))
+	keys, err := c.tasks.KV.ListKeysFiltered(ctx, subjects.UserTasks(a.User))
 	if err != nil {
 		return fmt.Errorf("coordinator: list tasks: %w", err)
 	}
 	defer func() { _ = keys.Stop() }()
 	for entry := range keys.Keys() {
-		t, revision, err := c.tasks.entry(ctx, entry)
+		t, err := c.tasks.Entry(ctx, entry)
 		if err != nil {
 			return err
 		}
-		if revision == 0 || t.to() != a.Device {
+		if t.Revision == 0 || t.To() != a.Device {
 			continue
 		}
-		if err := c.tasks.kv.Delete(ctx, entry, jetstream.LastRevision(revision)); err != nil && !claimed(err) {
+		if err := c.tasks.KV.Delete(ctx, entry, jetstream.LastRevision(t.Revision)); err != nil && !storeerr.Lost(err) {
 			return fmt.Errorf("coordinator: forget a task: %w", err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/storeerr"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -99,7 +100,7 @@ func (r *router) load(ctx context.Context, m *routed) (there bool, err error) {
 func (r *router) deliver(ctx context.Context, m *routed, targets []subjects.DeviceID, now time.Time) (verdict, error) {
 	duplicates, err := r.c.storeEach(ctx, m.copies(targets, now))
 	switch {
-	case err != nil && refusedForGood(err):
+	case err != nil && !storeerr.Passes(err):
 		return r.refuse(ctx, m, err)
 	case err != nil:
 		return held, err

@@ -60,7 +60,13 @@ func (p *place) dial(name string, opts ...nats.Option) (*nats.Conn, error) {
 // called.
 func (p *place) coordinate() (c *coordinator.Coordinator, stop func()) {
 	p.t.Helper()
-	c, err := coordinator.New(coordinator.Options{Dial: p.dial, Version: "1.2.3", Logger: slog.New(slog.NewTextHandler(p.t.Output(), nil))})
+	return p.coordinateWith(coordinator.Options{})
+}
+
+func (p *place) coordinateWith(opts coordinator.Options) (c *coordinator.Coordinator, stop func()) {
+	p.t.Helper()
+	opts.Dial, opts.Version, opts.Logger = p.dial, "1.2.3", slog.New(slog.NewTextHandler(p.t.Output(), nil))
+	c, err := coordinator.New(opts)
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ type Metrics struct {
 	requests  *prometheus.CounterVec
 	dropped   prometheus.Counter
 	panics    prometheus.Counter
+	limited   *prometheus.CounterVec
 }
 
 // What can become of a message that was to be routed.
@@ -40,7 +41,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		deadlines: f.NewCounter(prometheus.CounterOpts{Name: "rccs_deadlines_total", Help: "Messages whose time to live ended, and that were looked at because their senders want to hear of it."}),
 		swept:     f.NewCounter(prometheus.CounterOpts{Name: "rccs_sweeps_total", Help: "Times that the sessions of dead edges were ended."}),
 		requests:  f.NewCounterVec(prometheus.CounterOpts{Name: "rccs_coordinator_requests_total", Help: "Requests to the coordinator, by endpoint and error code."}, []string{"endpoint", "code"}),
-		panics:    f.NewCounter(prometheus.CounterOpts{Name: "rccs_coordinator_panics_total", Help: "Faults of the coordinator, each contained to the request or the message that caused it."}),
-		dropped:   f.NewCounter(prometheus.CounterOpts{Name: "rccs_coordinator_dropped_total", Help: "Requests whose reply subject was not the requester's own."}),
+		limited: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "rccs_coordinator_rate_limited_total", Help: "Messages of devices on plain NATS refused for coming too fast, by limit.",
+		}, []string{"limit"}),
+		panics:  f.NewCounter(prometheus.CounterOpts{Name: "rccs_coordinator_panics_total", Help: "Faults of the coordinator, each contained to the request or the message that caused it."}),
+		dropped: f.NewCounter(prometheus.CounterOpts{Name: "rccs_coordinator_dropped_total", Help: "Requests whose reply subject was not the requester's own."}),
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/ops"
+	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -112,7 +113,7 @@ func (c *Coordinator) wireError(what string, err error) *wire.Error {
 		return told
 	}
 	c.log.Warn("request failed", "what", what, "err", err)
-	return unavailable()
+	return send.Unavailable()
 }
 
 // record keeps a record of what somebody has asked for over NATS, which does not

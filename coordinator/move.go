@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -31,7 +32,7 @@ const taskTries = 5
 
 // move is a task between the two steps.
 type move struct {
-	entry task
+	entry send.Task
 	last  time.Time // when something of it was given out
 }
 
@@ -47,23 +48,23 @@ func (r *router) decideTask(ctx context.Context, q *queue, m *routed, devices []
 		if err != nil {
 			return roster.Decision{}, nil, err
 		}
-		if to := entry.to(); registered(to) {
+		if to := entry.To(); registered(to) {
 			if entry.Device == "" {
 				q.moves[m.task] = &move{entry: entry, last: time.Now()}
 			}
 			return roster.Decision{Targets: []subjects.DeviceID{to}}, nil, nil
 		}
 		d, werr := roster.Route(m.msg, devices)
-		var next task
+		var next send.Task
 		if werr == nil && !d.Wait {
 			next.Next = d.Targets[0]
 		}
-		if next.Next == "" && entry.revision != 0 && entry.to() == "" {
+		if next.Next == "" && entry.Revision != 0 && entry.To() == "" {
 			return d, werr, nil // it waits, and the entry says so
 		}
-		set, err := r.c.tasks.set(ctx, q.user, m.task, entry, next)
+		set, err := r.c.tasks.Set(ctx, q.user, m.task, entry, next)
 		delete(q.looked, m.task)
-		if errors.Is(err, errClaimed) {
+		if errors.Is(err, send.ErrClaimed) {
 			continue // by another coordinator: what it decided is what counts
 		}
 		if err != nil {
@@ -71,15 +72,15 @@ func (r *router) decideTask(ctx context.Context, q *queue, m *routed, devices []
 		}
 		q.looked[m.task] = set
 	}
-	return roster.Decision{}, nil, errClaimed
+	return roster.Decision{}, nil, send.ErrClaimed
 }
 
 // taskEntry reads a task's entry once a pass.
-func (r *router) taskEntry(ctx context.Context, q *queue, name string) (task, error) {
+func (r *router) taskEntry(ctx context.Context, q *queue, name string) (send.Task, error) {
 	if t, ok := q.looked[name]; ok {
 		return t, nil
 	}
-	t, err := r.c.tasks.get(ctx, q.user, name)
+	t, err := r.c.tasks.Get(ctx, q.user, name)
 	if err == nil {
 		q.looked[name] = t
 	}
@@ -119,10 +120,10 @@ func (r *router) finish(q *queue, name string, mv *move) error {
 	case len(more) > 0:
 		return errBehind
 	}
-	_, err = r.c.tasks.set(ctx, q.user, name, mv.entry, task{Device: mv.entry.Next})
-	if err != nil && !errors.Is(err, errClaimed) {
+	_, err = r.c.tasks.Set(ctx, q.user, name, mv.entry, send.Task{Device: mv.entry.Next})
+	if err != nil && !errors.Is(err, send.ErrClaimed) {
 		return err
 	}
-	delete(q.moves, name) // errClaimed: somebody else has finished it, or begun anew
+	delete(q.moves, name) // send.ErrClaimed: somebody else has finished it, or begun anew
 	return nil
 }

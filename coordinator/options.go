@@ -5,6 +5,8 @@ import (
 	"log/slog"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/send"
 )
 
 // Dial makes a NATS connection in the tenant's account, with the permissions
@@ -20,6 +22,11 @@ type Options struct {
 	Enroller Enroller
 	// Name tells this coordinator from others, for people; empty: its id.
 	Name string
+	// InboxLimit is how many unacknowledged messages an inbox may hold. Default
+	// 10,000.
+	InboxLimit int
+	// Rates bound what devices send over plain NATS. Default: no bounds.
+	Rates send.Rates
 	// Version of the program. Default "0.0.0".
 	Version string
 	// Logger; nil discards.
@@ -37,6 +44,9 @@ func (o *Options) validate() error {
 	}
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics(nil)
+	}
+	if o.InboxLimit <= 0 {
+		o.InboxLimit = 10_000
 	}
 	if o.Version == "" {
 		o.Version = "0.0.0"

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -80,8 +81,8 @@ type queue struct {
 	waiting []*routed
 	seen    []sighting // the devices when what waits was looked at last
 	moves   map[string]*move
-	looked  map[string]task // entries of tasks that were read in this pass
-	next    time.Time       // when to look again; zero: when something happens
+	looked  map[string]send.Task // entries of tasks that were read in this pass
+	next    time.Time            // when to look again; zero: when something happens
 }
 
 // sighting is what decides whether a message that waited has to wait on.
@@ -289,7 +290,7 @@ func (r *router) pass(q *queue, fresh []*routed, again bool) {
 			q.await(m)
 		}
 	}
-	q.waiting, q.looked = nil, make(map[string]task)
+	q.waiting, q.looked = nil, make(map[string]send.Task)
 	for i, m := range todo {
 		v, err := held, errPanicked
 		r.c.contained("route", func() { v, err = r.give(q, m, devices) })

@@ -11,7 +11,7 @@ import (
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/roster"
-	"github.com/rccs-io/rccs/wire"
+	"github.com/rccs-io/rccs/internal/storeerr"
 )
 
 // put stores a roster's entry.
@@ -22,12 +22,6 @@ func (c *Coordinator) put(msg *nats.Msg, done func(uint64, error)) {
 		}
 		done(r.Seq, err)
 	})
-}
-
-// refusedForGood says that the store will never take the message.
-func refusedForGood(err error) bool {
-	var refused *inbox.StoreError
-	return errors.As(err, &refused) && refused.Code >= 400 && refused.Code < 500 && refused.Code != 408
 }
 
 // store stores messages, all or none, and waits for it. The answer may come
@@ -64,7 +58,7 @@ func (c *Coordinator) storeEach(ctx context.Context, msgs []*nats.Msg) (duplicat
 			if got.r.Duplicate {
 				duplicates++
 			}
-			if got.err != nil && (err == nil || !refusedForGood(got.err)) {
+			if got.err != nil && (err == nil || storeerr.Passes(got.err)) {
 				err = got.err // one that passes tells more
 			}
 		case <-ctx.Done():
@@ -94,11 +88,4 @@ func (c *Coordinator) stored(ctx context.Context, stream string, seq uint64) (di
 		return direct.Stored{}, false, err
 	}
 	return msgs[0], true, nil
-}
-
-// unavailable is what a requester is told when the store does not answer.
-func unavailable() *wire.Error {
-	e := wire.NewError(wire.Unavailable, "the message store does not answer, try again")
-	e.RetryAfter = retryAfter
-	return e
 }

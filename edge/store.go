@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -124,18 +125,7 @@ func (c *conn) stored(id string, a *wire.Accepted, err error) {
 }
 
 func storeError(err error) *wire.Error {
-	var refused *inbox.StoreError
-	if errors.As(err, &refused) && refused.NoRoom() {
-		e := wire.NewError(wire.Unavailable, "the message store is full: the message was not stored")
-		e.RetryAfter = 10 * retryAfter
-		return e
-	}
-	if errors.As(err, &refused) && refused.Code >= 400 && refused.Code < 500 && refused.Code != 408 {
-		return wire.NewError(wire.Internal, "the message could not be stored")
-	}
-	e := wire.NewError(wire.Unavailable, "the message is not known to be stored: send it again with the same id")
-	e.RetryAfter = retryAfter
-	return e
+	return send.StoreError(err)
 }
 
 // fullError says why a message is not taken for a device.

@@ -14,6 +14,8 @@ type coordinatorFlags struct {
 	adminListen, name, logLevel string
 	tenantCreds                 []string
 	transport                   transportFlags
+	limits                      limitFlags
+	inboxLimit                  limit
 }
 
 func newCoordinatorCommand(env *environment) *cobra.Command {
@@ -38,6 +40,8 @@ makes, or the installation's keys. SIGHUP reads the files of certificates again.
 	flags.StringVar(&f.adminListen, "admin-listen", "127.0.0.1:8081", "`address` for health and metrics; empty for none")
 	flags.Var(names{&f.tenantCreds}, "tenant-creds", tenantCredsUsage)
 	f.transport.addAdmin(flags)
+	f.limits.addRates(flags)
+	f.inboxLimit.add(flags)
 	flags.StringVar(&f.name, "name", "", "`name` of this coordinator, for people (default: one that is made up)")
 	checkedVar(flags, &f.logLevel, "log-level", "info", "debug, info, warn or error", checkLevel)
 	return cmd
@@ -59,7 +63,7 @@ func (env *environment) coordinator(ctx context.Context, f *coordinatorFlags) er
 	ctx, asked := env.hangups(ctx)
 	c, err := node.NewCoordinator(node.RemoteOptions{
 		Server: f.server, Logins: logins, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logger(level),
-		Transport: f.transport.options(), NATS: reach, Reread: asked,
+		Transport: f.transport.options(), NATS: reach, Reread: asked, Limits: f.limits.options(), InboxLimit: int(f.inboxLimit),
 	})
 	if err != nil {
 		return err

@@ -131,9 +131,9 @@ func (env *environment) edge(ctx context.Context, f *edgeFlags) error {
 	e, err := node.NewEdge(node.EdgeOptions{
 		RemoteOptions: node.RemoteOptions{
 			Server: f.server, Logins: logins, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logger(level),
-			Transport: f.transport.options(), NATS: reach, Reread: asked,
+			Transport: f.transport.options(), NATS: reach, Reread: asked, InboxLimit: int(f.inboxLimit), Limits: f.limits.options(),
 		},
-		Listen: f.listen, InboxLimit: int(f.inboxLimit), Limits: f.limits.options(),
+		Listen: f.listen,
 	})
 	if err != nil {
 		return err

@@ -39,18 +39,30 @@ func (f *limitFlags) add(flags *pflag.FlagSet) {
 		{&f.addressAttempts, "address-attempts", 50, 0, "how many connections a second an address may try to open, ten times that in a burst; 0: no bound"},
 		{&f.unauthenticated, "max-unauthenticated", 10_000, 0, "how many connections may be open that have shown no credential; 0: no bound"},
 		{&f.registrations, "device-registrations", 20, 0, "how often a second one device may register, ten times that in a burst; 0: no bound"},
-		{&f.deviceMessages, "device-messages", 0, 0, "how many messages a second a device may send, twice that in a burst; 0: no bound"},
-		{&f.deviceBytes, "device-bytes", 0, 0, "how many bytes of payload a second a device may send; 0: no bound"},
-		{&f.userMessages, "user-messages", 0, 0, "how many messages a second the devices of a user may send, on one edge; 0: no bound"},
-		{&f.userBytes, "user-bytes", 0, 0, "how many bytes of payload a second the devices of a user may send, on one edge; 0: no bound"},
 	} {
 		*c.to = count{c.value, c.from}
 		flags.Var(c.to, c.name, c.usage)
 	}
+	f.addRates(flags)
 	f.registerWithin = within(10 * time.Second)
 	flags.Var(&f.registerWithin, "register-within", "how long a connection may go without a credential")
 	flags.Var(&networks{all: &f.proxies}, "trusted-proxy",
 		"a `network` such as 10.0.0.0/8, whose peers are believed in X-Forwarded-For and not bounded themselves; may be repeated; none: nobody")
+}
+
+// addRates adds the bounds of what devices send, which hold on plain NATS too.
+func (f *limitFlags) addRates(flags *pflag.FlagSet) {
+	for _, c := range []struct {
+		to          *count
+		name, usage string
+	}{
+		{&f.deviceMessages, "device-messages", "how many messages a second a device may send, twice that in a burst; 0: no bound"},
+		{&f.deviceBytes, "device-bytes", "how many bytes of payload a second a device may send; 0: no bound"},
+		{&f.userMessages, "user-messages", "how many messages a second the devices of a user may send, on one edge; 0: no bound"},
+		{&f.userBytes, "user-bytes", "how many bytes of payload a second the devices of a user may send, on one edge; 0: no bound"},
+	} {
+		flags.Var(c.to, c.name, c.usage)
+	}
 }
 
 func (f *limitFlags) options() node.Limits {

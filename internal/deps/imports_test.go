@@ -25,9 +25,9 @@ var may = map[string][]string{
 	"wire":               {},
 	"auth":               {"internal/private", "subjects"},
 	"client":             {"subjects", "wire"},
-	"edge":               {"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/proof", "internal/roster", "internal/topic", "internal/wsconn", "subjects", "wire"},
+	"edge":               {"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/proof", "internal/roster", "internal/send", "internal/topic", "internal/wsconn", "subjects", "wire"},
 	"internal/wsconn":    {}, // one WebSocket; what the messages say is not its business
-	"coordinator":        {"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/guard", "internal/inbox", "internal/ops", "internal/proof", "internal/reader", "internal/roster", "subjects", "wire"},
+	"coordinator":        {"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/guard", "internal/inbox", "internal/ops", "internal/proof", "internal/reader", "internal/roster", "internal/send", "internal/storeerr", "subjects", "wire"},
 	"internal/reader":    {},
 	"internal/guard":     {"internal/reader", "subjects"},
 	"internal/direct":    {},
@@ -35,7 +35,9 @@ var may = map[string][]string{
 	"internal/proof":     {"subjects"}, // whoever writes or reads what is stored needs it
 	"internal/admindoor": {},           // the admin address and the API share it
 	"internal/timespec":  {},
-	"internal/inbox":     {"internal/direct", "internal/proof", "internal/reader", "subjects", "wire"},
+	"internal/storeerr":  {}, // what an error of the store means is decided there alone
+	"internal/send":      {"internal/envelope", "internal/inbox", "internal/proof", "internal/roster", "internal/storeerr", "subjects", "wire"},
+	"internal/inbox":     {"internal/direct", "internal/proof", "internal/reader", "internal/storeerr", "subjects", "wire"},
 	"internal/envelope":  {"internal/inbox", "internal/proof", "subjects", "wire"},
 	"internal/topic":     {"internal/direct", "internal/reader", "subjects"},
 	"internal/roster":    {"internal/reader", "subjects", "wire"},
@@ -61,7 +63,7 @@ var may = map[string][]string{
 	"internal/load": {},
 	"e2e":           {}, // tests only, against the built program
 	"internal/node": {
-		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/backbone", "internal/direct", "internal/enroll", "internal/inbox", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/tlsfiles", "internal/topic", "subjects", "wire",
+		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/backbone", "internal/direct", "internal/enroll", "internal/inbox", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/tlsfiles", "internal/topic", "subjects", "wire",
 	},
 	// The load generator shares nothing with what it measures.
 	"bench":       {},

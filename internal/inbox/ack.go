@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/storeerr"
 )
 
 // Errors of a publish. All of them mean "not known to be stored": sending
@@ -19,27 +21,7 @@ var (
 )
 
 // StoreError is a refusal by JetStream.
-type StoreError struct {
-	Code        int    `json:"code"`
-	ErrCode     int    `json:"err_code"`
-	Description string `json:"description"`
-}
-
-func (e *StoreError) Error() string {
-	return fmt.Sprintf("the message store refused: %s (%d)", e.Description, e.ErrCode)
-}
-
-// NoRoom says that what is stored has reached a limit, the account's or the
-// server's: it passes when something is removed.
-func (e *StoreError) NoRoom() bool {
-	switch e.ErrCode {
-	case 10002, // resource limits exceeded for account
-		10023, // insufficient resources
-		10047: // insufficient storage resources
-		return true
-	}
-	return false
-}
+type StoreError = storeerr.Error
 
 // Receipt says where a message was stored.
 type Receipt struct {

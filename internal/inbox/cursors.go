@@ -3,7 +3,6 @@ package inbox
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -13,9 +12,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/storeerr"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -326,12 +325,7 @@ func (w *cursorWriter) resolve(key subjects.Key, data []byte) {
 
 // Lost says that an error of [Publisher.Publish] is a compare-and-set that has
 // lost: to what is stored, or, in a cluster, to what is about to be.
-func Lost(err error) bool {
-	const inFlight = 10164 // not named by nats.go
-	var refused *StoreError
-	return errors.As(err, &refused) &&
-		(refused.ErrCode == int(jetstream.JSErrCodeStreamWrongLastSequence) || refused.ErrCode == inFlight)
-}
+func Lost(err error) bool { return storeerr.Lost(err) }
 
 // holds reports whether a device has a cursor that the store may not have yet.
 func (w *cursorWriter) holds(key subjects.Key) bool {

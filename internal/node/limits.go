@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/edge"
+	"github.com/rccs-io/rccs/internal/send"
 )
 
 // Limits bound what devices may cost an edge. Zero values mean the edge's
@@ -30,4 +31,12 @@ func (l *Limits) check(maxPayload int64) error {
 			l.MessageBytes, l.MessageBytes+headroom, most)
 	}
 	return nil
+}
+
+// rates are the bounds of what devices send, for those that use plain NATS.
+func (l *Limits) rates() send.Rates {
+	return send.Rates{
+		DeviceMessages: l.DeviceMessages, DeviceBytes: l.DeviceBytes, UserMessages: l.UserMessages, UserBytes: l.UserBytes,
+		MaxMessage: l.MessageBytes,
+	}
 }

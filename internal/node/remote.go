@@ -41,6 +41,12 @@ type RemoteOptions struct {
 	Logger *slog.Logger
 	// StopWithin bounds a stop. Default 8 s.
 	StopWithin time.Duration
+	// Limits bound what devices may cost. A coordinator holds those of what they
+	// send.
+	Limits Limits
+	// InboxLimit is how many unacknowledged messages an inbox may hold.
+	// Default 10,000.
+	InboxLimit int
 }
 
 // Login is how a part connects in the account of a tenant.
@@ -165,11 +171,6 @@ type EdgeOptions struct {
 	RemoteOptions
 	// Listen is where devices connect, HOST:PORT. Needed; port 0 is any.
 	Listen string
-	// Limits bound what devices may cost.
-	Limits Limits
-	// InboxLimit is how many unacknowledged messages an inbox may hold.
-	// Default 10,000.
-	InboxLimit int
 }
 
 // Edge is a process that serves devices, with its NATS servers elsewhere. The
@@ -248,7 +249,7 @@ func (c *Coordinator) Start(ctx context.Context) error {
 		for _, l := range c.opts.Logins {
 			p, err := coordinator.New(coordinator.Options{
 				Dial: coordinator.Dial(c.opts.dialer(l, "coordinator")), Name: c.opts.Name, Version: c.opts.Version,
-				Logger: c.opts.Logger, Metrics: metrics,
+				Logger: c.opts.Logger, Metrics: metrics, InboxLimit: c.opts.InboxLimit, Rates: c.opts.Limits.rates(),
 			})
 			if err == nil {
 				err = p.Start(ctx)

@@ -1,0 +1,177 @@
+package send
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// lookWithin bounds the look at an earlier message of which this is a repeat.
+const lookWithin = 15 * time.Second
+
+// pending is a message that the store has not answered for.
+type pending struct {
+	in      *Intake
+	ctx     context.Context //nolint:containedctx // of what is asked after the call
+	w       Waiter
+	id      string
+	sender  envelope.Sender
+	tell    bool // what was accepted
+	later   bool // it has no sequence in an inbox yet
+	start   time.Time
+	targets []subjects.DeviceID
+}
+
+func (in *Intake) pending(ctx context.Context, from *From, e *wire.Envelope, w Waiter, tell bool) *pending {
+	return &pending{in: in, ctx: ctx, w: w, id: e.ID, sender: in.sender(from), tell: tell, start: time.Now()}
+}
+
+func (p *pending) finish(a *wire.Accepted, err error) {
+	r := Result{ID: p.id, Accepted: a, Took: time.Since(p.start)}
+	if err != nil {
+		r.Accepted, r.Err = nil, StoreError(err).For(p.id)
+	}
+	p.w.Sent(r)
+}
+
+// doneOne is done for a message of one copy.
+func (p *pending) doneOne(r inbox.Receipt, err error) {
+	p.done(inbox.BatchReceipt{First: r.Seq, Last: r.Seq, Duplicate: r.Duplicate}, err)
+}
+
+// done is called on the publisher's goroutine, which must not wait.
+func (p *pending) done(r inbox.BatchReceipt, err error) {
+	switch {
+	case err != nil || !p.tell:
+		p.finish(nil, err)
+	case r.Duplicate && len(p.targets) > 0 && !p.later:
+		go p.repeated(r)
+	default:
+		p.finish(p.accepted(r), nil)
+	}
+}
+
+func (p *pending) accepted(r inbox.BatchReceipt) *wire.Accepted {
+	a := &wire.Accepted{OriginalID: p.id, Duplicate: r.Duplicate, Recipients: make([]wire.Recipient, len(p.targets))}
+	for n, device := range p.targets {
+		a.Recipients[n].DeviceID = string(device)
+		if !p.later {
+			a.Recipients[n].Seq = r.First + uint64(n)
+		}
+	}
+	return a
+}
+
+// repeated answers a repeat of a message: it went to the first one's
+// recipients, whomever it names now.
+func (p *pending) repeated(r inbox.BatchReceipt) {
+	ctx, cancel := context.WithTimeout(p.ctx, lookWithin)
+	defer cancel()
+	a := p.accepted(r)
+	first, err := p.in.opts.Inbox.Recipients(ctx, r.First)
+	if err != nil {
+		p.in.log.Warn("recipients of a repeated message not found", "seq", r.First, "err", err)
+	} else {
+		a.Recipients = a.Recipients[:0]
+		for n, to := range first {
+			address, err := to.Key.Address()
+			if err != nil {
+				continue
+			}
+			if to.Seq == 0 {
+				to.Seq = p.find(ctx, to.Key, n)
+			}
+			a.Recipients = append(a.Recipients, wire.Recipient{DeviceID: string(address.Device), Seq: to.Seq})
+		}
+	}
+	p.finish(a, nil)
+}
+
+// find returns where a copy of the message was stored, 0 if it is not found.
+func (p *pending) find(ctx context.Context, to subjects.Key, copyNumber int) uint64 {
+	found := make(chan uint64, 1)
+	subject := subjects.Inbox(to, subjects.Normal) // whatever its lane was
+	p.in.opts.Publisher.Find(subject, p.sender.DedupID(p.id, copyNumber), func(seq uint64, err error) {
+		if err != nil {
+			seq = 0
+		}
+		found <- seq
+	})
+	select {
+	case seq := <-found:
+		return seq
+	case <-ctx.Done():
+		return 0
+	}
+}
+
+// single is a pending message for one device, with all the memory that it needs
+// until it is stored. It is used again when the publisher has no more use for
+// the message.
+type single struct {
+	pending
+	form     envelope.Form
+	target   [1]subjects.DeviceID
+	answered func(inbox.Receipt, error) // bound once
+}
+
+var singles sync.Pool
+
+func newSingle() *single {
+	if o, ok := singles.Get().(*single); ok {
+		return o
+	}
+	o := new(single)
+	o.answered = o.doneSingle
+	return o
+}
+
+// doneSingle is called on the publisher's goroutine, which must not wait.
+func (o *single) doneSingle(r inbox.Receipt, err error) {
+	again := r.Free && err == nil && !r.Duplicate // a repeat has more to do
+	o.doneOne(r, err)
+	if again {
+		o.release()
+	}
+}
+
+// keepBuffer is the largest buffer that a single keeps for the next message.
+const keepBuffer = 64 << 10
+
+// release gives it back. Nobody else may have it.
+func (o *single) release() {
+	o.form.Reset(keepBuffer)
+	o.pending, o.target[0] = pending{}, ""
+	singles.Put(o)
+}
+
+// toNamed is the common case, a message for one registered device, without a
+// look at the user's others. It does what [roster.Route] says of it; false
+// leaves it to that.
+func (in *Intake) toNamed(ctx context.Context, from *From, e *wire.Envelope, device subjects.DeviceID, w Waiter, tell bool) bool {
+	if e.DeliverAt.After(time.Now()) {
+		return false
+	}
+	o := newSingle()
+	key := o.form.Address(e, in.sender(from), subjects.Address{User: from.Address.User, Device: device})
+	if in.opts.Roster.Get(key) == nil {
+		o.release()
+		return false
+	}
+	if err := in.opts.Inbox.Admit(ctx, key, 1); err != nil {
+		o.release()
+		in.refuse(e, w, admitError(device, err))
+		return true
+	}
+	o.target[0] = device
+	o.pending = pending{
+		in: in, ctx: ctx, w: w, id: e.ID, sender: in.sender(from), tell: tell, start: time.Now(), targets: o.target[:],
+	}
+	in.opts.Publisher.Publish(o.form.Inbox(e, in.sender(from)), o.answered)
+	return true
+}

@@ -1,0 +1,309 @@
+package send
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/proof"
+	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// Inbox says whether there is room for a message, and who got an earlier one.
+type Inbox interface {
+	// Admit refuses with [inbox.ErrFull] what a device's inbox has no room for.
+	Admit(ctx context.Context, k subjects.Key, n int) error
+	// Recipients returns who got the message of which the first copy is seq.
+	Recipients(ctx context.Context, seq uint64) ([]inbox.Recipient, error)
+}
+
+// Publisher stores messages; [inbox.Publisher] is the one.
+type Publisher interface {
+	Publish(msg *nats.Msg, done func(inbox.Receipt, error))
+	PublishBatch(msgs []*nats.Msg, done func(inbox.BatchReceipt, error))
+	// Find says where the message with a Nats-Msg-Id was stored a moment ago.
+	Find(subject, msgID string, done func(seq uint64, err error))
+}
+
+// Options are the parts that an [Intake] is made of. All but Proof, Limiter
+// and Logger are needed.
+type Options struct {
+	Roster    *roster.Roster
+	Inbox     Inbox
+	Publisher Publisher
+	// Core carries what is not stored.
+	Core *nats.Conn
+	// JetStream reaches the bucket of tasks, and what waits for its time.
+	JetStream jetstream.JetStream
+	Tasks     Tasks
+	// Proof is the tenant's key, for ids that no service can guess.
+	Proof *proof.Key
+	// Limiter bounds what each device sends; nil: the caller does.
+	Limiter *Limiter
+	// Account is the tenant's, for the limiter.
+	Account string
+	// Logger; nil discards.
+	Logger *slog.Logger
+}
+
+// Intake takes the messages of one tenant.
+type Intake struct {
+	opts Options
+	log  *slog.Logger
+}
+
+// New makes an intake. It has nothing to stop.
+func New(opts Options) (*Intake, error) {
+	if opts.Roster == nil || opts.Inbox == nil || opts.Publisher == nil || opts.Core == nil || opts.JetStream == nil || opts.Tasks.KV == nil {
+		return nil, errors.New("send: Roster, Inbox, Publisher, Core, JetStream and Tasks are needed")
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Intake{opts: opts, log: opts.Logger}, nil
+}
+
+// From is who sends: [Device] or [Service] makes one.
+type From struct {
+	// Address is a device's. A service has one among those of the user that it
+	// sends to, under a name that no device has.
+	Address subjects.Address
+	// Key is Address.Key().
+	Key subjects.Key
+	// Service says that it is one.
+	Service bool
+}
+
+// Device is a device that sends.
+func Device(a subjects.Address) From { return From{Address: a, Key: a.Key()} }
+
+// Service is a service that sends to a user's devices.
+func Service(name string, to subjects.UserID) From {
+	a := subjects.Address{User: to, Device: subjects.DeviceID("service:" + name)}
+	return From{Address: a, Key: a.Key(), Service: true}
+}
+
+func (in *Intake) sender(f *From) envelope.Sender {
+	return envelope.Sender{Key: f.Key, Device: f.Address.Device, Proof: in.opts.Proof}
+}
+
+func (f *From) peer(device subjects.DeviceID) subjects.Key {
+	return subjects.Address{User: f.Address.User, Device: device}.Key()
+}
+
+// Result is what became of a message.
+type Result struct {
+	// ID is the envelope's.
+	ID string
+	// Accepted is set when the message was accepted and asked for it by
+	// requiresAck; Err when it was not.
+	Accepted *wire.Accepted
+	Err      *wire.Error
+	// Took is how long the store needed; 0 when it was not asked.
+	Took time.Duration
+}
+
+// Waiter hears of a message's result, once, on any goroutine. It must not block.
+type Waiter interface{ Sent(Result) }
+
+// Send takes a message and returns when it is stored, or when ctx ends: it may
+// be stored then. The error's OriginalID is the envelope's id.
+func (in *Intake) Send(ctx context.Context, from From, e *wire.Envelope) (*wire.Accepted, *wire.Error) {
+	asks := *e
+	w := make(channelWaiter, 1)
+	in.start(ctx, from, &asks, w, true)
+	select {
+	case r := <-w:
+		return r.Accepted, r.Err
+	case <-ctx.Done():
+		return nil, notKnown().For(e.ID)
+	}
+}
+
+type channelWaiter chan Result
+
+func (w channelWaiter) Sent(r Result) { w <- r }
+
+// Start is Send for who does not wait: w hears of the result. ctx bounds what
+// the call waits for, and what is asked of the store afterwards.
+func (in *Intake) Start(ctx context.Context, from From, e *wire.Envelope, w Waiter) {
+	in.start(ctx, from, e, w, e.RequiresAck)
+}
+
+// start takes a message. tell says that the waiter wants to know what was
+// accepted.
+func (in *Intake) start(ctx context.Context, from From, e *wire.Envelope, w Waiter, tell bool) {
+	if werr := Check(&from, e); werr != nil {
+		in.refuse(e, w, werr)
+		return
+	}
+	if !from.Service {
+		if werr := in.opts.Limiter.Take(in.opts.Account, from.Address, len(e.Payload), time.Now()); werr != nil {
+			in.refuse(e, w, werr)
+			return
+		}
+	}
+	to, _ := e.Target()
+	if to.Device != "" && !e.Ephemeral && !roster.IsHandoff(e.Type) && in.toNamed(ctx, &from, e, subjects.DeviceID(to.Device), w, tell) {
+		return
+	}
+	if to.Service {
+		in.storeOne(ctx, &from, e, w, tell, envelope.Up(e, in.sender(&from), clone(e.Payload)))
+		return
+	}
+	d, task, werr := in.route(ctx, &from, e)
+	switch {
+	case werr != nil:
+		in.refuse(e, w, werr)
+	case e.Ephemeral:
+		in.signal(&from, e, d.Targets, w, tell)
+	case d.Wait:
+		in.storeOne(ctx, &from, e, w, tell, envelope.Wait(e, in.sender(&from), to, task, clone(e.Payload)))
+	default:
+		in.toDevices(ctx, &from, e, d.Targets, w, tell)
+	}
+}
+
+// refuse ends a message of which nothing was stored.
+func (*Intake) refuse(e *wire.Envelope, w Waiter, werr *wire.Error) {
+	w.Sent(Result{ID: e.ID, Err: werr.For(e.ID)})
+}
+
+// Check refuses an identity that is not the sender's, and what asks for two
+// things that do not go together.
+func Check(from *From, e *wire.Envelope) *wire.Error {
+	if werr := CheckIdentity(from, e); werr != nil {
+		return werr
+	}
+	to, _ := e.Target()
+	switch {
+	case to.Service && from.Service:
+		return wire.NewError(wire.BadMessage, "to: a service sends to devices")
+	case to.Service && e.Ephemeral:
+		return wire.NewError(wire.BadMessage, "ephemeral: what goes to services is stored")
+	case to.Service && !e.DeliverAt.IsZero():
+		return wire.NewError(wire.BadMessage, "deliverAt: what goes to services goes now")
+	case e.Ephemeral && !e.DeliverAt.IsZero():
+		return wire.NewError(wire.BadMessage, "ephemeral and deliverAt: what is not stored cannot come later")
+	}
+	return nil
+}
+
+// CheckIdentity refuses an envelope that claims another identity than the
+// credential's.
+func CheckIdentity(from *From, e *wire.Envelope) *wire.Error {
+	if e.FromDeviceID != "" && e.FromDeviceID != string(from.Address.Device) {
+		return wire.NewError(wire.IdentityMismatch, "fromDeviceId is not what the credential says")
+	}
+	if e.UserID != "" && e.UserID != string(from.Address.User) {
+		return wire.NewError(wire.IdentityMismatch, "userId is not what the credential says")
+	}
+	return nil
+}
+
+// route finds whom a message is for. task is the one that it belongs to, "" for
+// none.
+func (in *Intake) route(ctx context.Context, from *From, e *wire.Envelope) (d roster.Decision, task string, werr *wire.Error) {
+	to, named := e.Target()
+	m := roster.Message{Type: e.Type, To: to, HasTo: named}
+	if !from.Service {
+		m.From = from.Address.Device
+	}
+	if roster.IsTask(e.Type) && !named && !e.Ephemeral {
+		task = wire.TaskID(e.Payload)
+	}
+	if task != "" {
+		d, werr = in.claim(ctx, from, m, task)
+	} else {
+		d, werr = roster.Route(m, in.opts.Roster.User(from.Key))
+	}
+	return d, task, werr
+}
+
+// toDevices stores a message for each target, now or for later.
+func (in *Intake) toDevices(ctx context.Context, from *From, e *wire.Envelope, targets []subjects.DeviceID, w Waiter, tell bool) {
+	body := clone(e.Payload)
+	if e.DeliverAt.After(time.Now()) {
+		copies := make([]*nats.Msg, len(targets))
+		for n, device := range targets {
+			copies[n] = envelope.Later(e, in.sender(from), from.peer(device), n, body)
+		}
+		p := in.pending(ctx, from, e, w, tell)
+		p.targets, p.later = targets, true
+		in.opts.Publisher.PublishBatch(copies, p.done)
+		return
+	}
+	for _, device := range targets {
+		if err := in.opts.Inbox.Admit(ctx, from.peer(device), 1); err != nil {
+			in.refuse(e, w, admitError(device, err))
+			return
+		}
+	}
+	if len(targets) > 1 {
+		in.fanOut(ctx, from, e, targets, body, w, tell)
+		return
+	}
+	p := in.pending(ctx, from, e, w, tell)
+	p.targets = targets
+	in.opts.Publisher.Publish(envelope.Inbox(e, in.sender(from), from.peer(targets[0]), 0, body), p.doneOne)
+}
+
+// storeOne stores a message whose recipient is not a device, or not known yet.
+func (in *Intake) storeOne(ctx context.Context, from *From, e *wire.Envelope, w Waiter, tell bool, msg *nats.Msg) {
+	in.opts.Publisher.Publish(msg, in.pending(ctx, from, e, w, tell).doneOne)
+}
+
+// signal sends an ephemeral message to those of the devices that are connected
+// now. A device that is named hears it on plain NATS too, where its presence is
+// not known.
+func (in *Intake) signal(from *From, e *wire.Envelope, targets []subjects.DeviceID, w Waiter, tell bool) {
+	body := clone(e.Payload)
+	a := &wire.Accepted{OriginalID: e.ID}
+	for _, device := range targets {
+		to := from.peer(device)
+		if err := in.opts.Core.PublishMsg(envelope.Signal(e, in.sender(from), to, body)); err != nil {
+			in.log.Debug("signal not sent", "err", err)
+			continue
+		}
+		if in.opts.Roster.Online(to) {
+			a.Recipients = append(a.Recipients, wire.Recipient{DeviceID: string(device)})
+		}
+	}
+	if !tell {
+		a = nil
+	}
+	w.Sent(Result{ID: e.ID, Accepted: a})
+}
+
+// Cancel removes a sender's delayed message, and returns how many copies that
+// were.
+func (in *Intake) Cancel(ctx context.Context, from From, id string) (uint64, *wire.Error) {
+	stream, err := in.opts.JetStream.Stream(ctx, subjects.StreamLater)
+	if err != nil {
+		return 0, in.unavailable("delayed message not cancelled", err)
+	}
+	filter := subjects.LaterAnywhere(from.Key.User(), envelope.LaterID(from.Address.Device, id))
+	before, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
+	if err != nil {
+		return 0, in.unavailable("delayed message not cancelled", err)
+	}
+	n := uint64(0)
+	for subject, count := range before.State.Subjects {
+		if err := stream.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
+			return n, in.unavailable("delayed message not cancelled", err)
+		}
+		n += count
+	}
+	return n, nil
+}
+
+// clone copies a payload, which aliases the frame that it came in.
+func clone(b []byte) []byte { return append(make([]byte, 0, len(b)), b...) }

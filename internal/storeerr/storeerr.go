@@ -1,0 +1,77 @@
+// Package storeerr is the one place that decides what an error of JetStream
+// means: whether it may pass by itself, whether the store has no room, and
+// whether a compare-and-set was lost. It knows the errors of nats.go's
+// jetstream and those of our own publisher alike.
+package storeerr
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Error is a refusal by JetStream in answer to a publish.
+type Error struct {
+	Code        int    `json:"code"`
+	ErrCode     int    `json:"err_code"`
+	Description string `json:"description"`
+}
+
+func (e *Error) Error() string {
+	return fmt.Sprintf("the message store refused: %s (%d)", e.Description, e.ErrCode)
+}
+
+// Error codes of JetStream.
+const (
+	accountFull    = 10002 // a limit of the account
+	noResources    = 10023
+	storageFull    = 10047
+	wrongLastSeq   = 10071
+	idInProcess    = 10158 // the message with this id is being stored
+	wrongInProcess = 10164 // wrongLastSeq in a cluster, against one being stored
+	batchDuplicate = 10201
+)
+
+// refusal returns the codes of a refusal by JetStream, if err is one.
+func refusal(err error) (code, errCode int, ok bool) {
+	if e, found := errors.AsType[*Error](err); found {
+		return e.Code, e.ErrCode, true
+	}
+	if e, found := errors.AsType[*jetstream.APIError](err); found {
+		return e.Code, int(e.ErrorCode), true
+	}
+	return 0, 0, false
+}
+
+// Full reports whether what is stored has reached a limit, the account's or
+// the server's. It passes when something is removed or the limit is raised.
+func Full(err error) bool {
+	_, errCode, ok := refusal(err)
+	return ok && slices.Contains([]int{accountFull, noResources, storageFull}, errCode)
+}
+
+// Lost reports whether a compare-and-set was lost to another writer.
+func Lost(err error) bool {
+	_, errCode, ok := refusal(err)
+	return errors.Is(err, jetstream.ErrKeyExists) || ok && (errCode == wrongLastSeq || errCode == wrongInProcess)
+}
+
+// Passes reports whether the same may succeed later without anybody changing
+// it: everything but a refusal of what was asked itself.
+func Passes(err error) bool {
+	code, errCode, ok := refusal(err)
+	if !ok || code < 400 || code > 499 || Full(err) {
+		return true
+	}
+	switch errCode {
+	case idInProcess, wrongInProcess, batchDuplicate:
+		return true
+	}
+	switch code {
+	case 404, 408, 429: // the stream is being made, a timeout, too many requests
+		return true
+	}
+	return false
+}
