@@ -241,7 +241,7 @@ func TestProtocol_3_ExpiredTokenIsRefused(t *testing.T) {
 		if f.Code != "TOKEN_EXPIRED" {
 			t.Fatalf("want TOKEN_EXPIRED, got %s", e.raw)
 		}
-		d.wantClose(4001)
+		d.wantClose(4004) // so that the close code alone says: come back with a new one
 		return nil
 	})
 }

@@ -112,7 +112,7 @@ func storedMessage() inbox.Delivery {
 func writePath(tb testing.TB) func() {
 	c, _ := alone(tb)
 	w := new(paper)
-	one := &burst{to: c.who.Address, deliveries: []inbox.Delivery{storedMessage()}}
+	one := &burst{to: c.who.Address, max: c.maxFrame, deliveries: []inbox.Delivery{storedMessage()}}
 	return func() {
 		if err := c.writeBurst(w, one); err != nil {
 			tb.Fatal(err)

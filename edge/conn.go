@@ -44,13 +44,14 @@ type conn struct {
 	rights        auth.Topics                    // of the credential; a renewal changes them
 
 	// Set by the read loop before box is published under mu; constant then.
-	tenant *Tenant
-	who    auth.Identity
-	key    subjects.Key
-	sess   *roster.Session
-	window int
-	auto   bool // written to the socket counts as delivered
-	batch  bool
+	tenant   *Tenant
+	who      auth.Identity
+	key      subjects.Key
+	sess     *roster.Session
+	window   int
+	maxFrame int  // the largest frame that may be written
+	auto     bool // written to the socket counts as delivered
+	batch    bool
 
 	mu        sync.Mutex
 	changed   sync.Cond      // bursting, inflight, outgoing or the socket's state changed
@@ -81,7 +82,7 @@ type conn struct {
 }
 
 func newConn(s *Server, bearer string) *conn {
-	c := &conn{s: s, bearer: bearer, opened: time.Now(), heartbeat: s.opts.Heartbeat}
+	c := &conn{s: s, bearer: bearer, opened: time.Now(), heartbeat: s.opts.Heartbeat, maxFrame: s.opts.MaxFrameBytes}
 	c.changed.L = &c.mu
 	return c
 }

@@ -29,6 +29,9 @@ func (c *conn) setStatus(e *wire.Envelope) {
 	id := e.ID
 	c.sess.SetStatus(st.Status, json.RawMessage(clone(st.Extra)), func(err error) {
 		defer c.contain()
+		if errors.Is(err, roster.ErrReplaced) {
+			return // the device is told so, and the connection ends
+		}
 		if err != nil {
 			werr := wire.NewError(wire.Unavailable, "the status is not known to be stored: send it again")
 			werr.OriginalID = id
@@ -41,13 +44,22 @@ func (c *conn) setStatus(e *wire.Envelope) {
 
 // listDevices answers with all devices of the user.
 func (c *conn) listDevices(e *wire.Envelope) {
+	ask, err := wire.DecodeListDevices(e.Payload)
+	if err != nil {
+		c.fail(e, wire.AsError(err))
+		return
+	}
 	list := wire.DeviceList{OriginalID: e.ID}
-	for _, d := range c.tenant.Roster.User(c.key) {
+	for _, d := range c.tenant.Roster.User(c.key) { // in the order of their names
+		if string(d.ID) < ask.From {
+			continue
+		}
 		list.Devices = append(list.Devices, wire.Device{
 			ID: string(d.ID), Type: d.Record.Type, Platform: d.Record.Platform, Version: d.Record.Version,
 			Capabilities: d.Record.Capabilities, Status: d.Status, LastSeen: wire.FormatTime(d.LastSeen), Extra: d.Extra,
 		})
 	}
+	fitDevices(&list, c.maxFrame)
 	c.answer(wire.TypeAck, list.AppendPayload(nil))
 }
 
@@ -59,14 +71,27 @@ func (t *Tenant) Presence(change roster.Change) {
 		Extra: change.Extra,
 	}
 	payload := p.AppendPayload(nil)
+	p.Extra = nil
+	bare := p.AppendPayload(nil)
 	for _, key := range t.Roster.Devices(change.Key) {
 		if key == change.Key {
 			continue
 		}
 		if c := t.find(key); c != nil {
-			c.contained(func() { c.answer(wire.TypePresence, payload) })
+			c.contained(func() { c.presence(payload, bare) })
 		}
 	}
+}
+
+// presence passes a change on, without what the other device says of itself if
+// that does not fit.
+func (c *conn) presence(payload, bare []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if answerLen(len(payload)) > c.maxFrame {
+		payload = bare
+	}
+	c.answerLocked(wire.TypePresence, payload)
 }
 
 // forgetWithin bounds the forgetting of a device.

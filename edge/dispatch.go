@@ -147,8 +147,9 @@ func (c *conn) tell(err *wire.Error) {
 }
 
 func (c *conn) tellLocked(err *wire.Error) {
-	c.s.metrics.told(err.Code)
-	c.answerLocked(wire.TypeError, err.AppendPayload(nil))
+	if f := c.queueLocked(c.envelopeLocked(wire.TypeError, err.AppendPayload(nil)).Append); f != nil {
+		f.errors = append(f.errors, err.Code)
+	}
 }
 
 // answer sends an envelope of the edge's own with the payload given.
@@ -159,10 +160,19 @@ func (c *conn) answer(kind string, payload []byte) {
 }
 
 func (c *conn) answerLocked(kind string, payload []byte) {
+	if c.queueLocked(c.envelopeLocked(kind, payload).Append) == nil {
+		c.tellLocked(wire.NewError(wire.MessageTooLarge, "an answer does not fit in maxFrameBytes"))
+	}
+}
+
+// envelopeLocked is one of the edge's own.
+func (c *conn) envelopeLocked(kind string, payload []byte) *wire.Envelope {
 	c.answers++
-	e := wire.Envelope{
-		ID: "s" + strconv.FormatUint(c.answers, 10), Type: kind, FromDeviceID: wire.Server,
+	return &wire.Envelope{
+		ID: answerID(c.answers), Type: kind, FromDeviceID: wire.Server,
 		Payload: payload, Priority: wire.Normal, Timestamp: wire.FormatTime(time.Now()),
 	}
-	c.queueLocked(e.Append)
 }
+
+// answerID is the id of the edge's nth envelope of its own.
+func answerID(n uint64) string { return "s" + strconv.FormatUint(n, 10) }

@@ -56,7 +56,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		sent:         counter("rccs_messages_sent_total", "Durable messages written to devices."),
 		redelivered:  counter("rccs_messages_redelivered_total", "Of those, the ones that may have been written before."),
 		acked:        counter("rccs_messages_acked_total", "Messages that devices acknowledged."),
-		dropped:      counter("rccs_ephemeral_dropped_total", "Ephemeral messages not written because the device does not read."),
+		dropped:      counter("rccs_ephemeral_dropped_total", "Ephemeral messages not written because the device does not read, or takes no frame as large."),
 		published:    counter("rccs_topic_published_total", "Messages of topics that devices published and that are stored."),
 		topicSent:    counter("rccs_topic_sent_total", "Messages of topics written to devices."),
 		storedWrite:  histogram("rccs_stored_to_written_seconds", "From storage to the device's socket; time away counts."),
@@ -75,7 +75,13 @@ func (*metrics) watchUnauthenticated(reg prometheus.Registerer, now func() float
 	}, now)
 }
 
-func (m *metrics) told(code wire.Code) { m.errors.WithLabelValues(string(code)).Inc() }
+// told counts errors that were written to a device. One that is queued for a
+// connection that ends before is not counted: nobody was told.
+func (m *metrics) told(codes []wire.Code) {
+	for _, code := range codes {
+		m.errors.WithLabelValues(string(code)).Inc()
+	}
+}
 
 func (m *metrics) ackedAfter(d time.Duration) {
 	m.acked.Inc()

@@ -13,6 +13,7 @@ import (
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
 )
 
 // Inbox gives a device its messages. [inbox.Hub] is the one that reads the
@@ -60,6 +61,10 @@ type Options struct {
 	// MaxMessageBytes is the largest frame a device may send. Default 1 MiB.
 	// The NATS max_payload must be at least 64 KiB more.
 	MaxMessageBytes int
+	// MaxFrameBytes is the largest frame that is sent to a device; one may ask
+	// for less. Default: one and a half times MaxMessageBytes, which is room for
+	// any message.
+	MaxFrameBytes int
 	// MaxRegisterBytes is the largest frame of who has shown no credential
 	// yet. Default 64 KiB.
 	MaxRegisterBytes int
@@ -115,6 +120,10 @@ func (o *Options) validate() error {
 			*n.value = n.zero
 		}
 	}
+	if o.MaxFrameBytes <= 0 {
+		o.MaxFrameBytes = o.MaxMessageBytes + o.MaxMessageBytes/2
+	}
+	o.MaxFrameBytes = max(o.MaxFrameBytes, wire.MinFrame)
 	if o.Window > o.MaxWindow {
 		return fmt.Errorf("edge: Window %d is above MaxWindow %d", o.Window, o.MaxWindow)
 	}

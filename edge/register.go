@@ -122,7 +122,7 @@ func (s *Server) verify(token string) (auth.Identity, error) {
 func authError(err error) (wire.CloseCode, *wire.Error) {
 	switch {
 	case errors.Is(err, auth.ErrExpired):
-		return wire.CloseAuth, wire.NewError(wire.TokenExpired, "the credential has ended: get a new one")
+		return wire.CloseExpired, wire.NewError(wire.TokenExpired, "the credential has ended: get a new one")
 	case errors.Is(err, auth.ErrNotYet):
 		return wire.CloseAuth, wire.NewError(wire.AuthError, "the credential is not valid yet: check the clock of who issued it")
 	case errors.Is(err, auth.ErrLimited):
@@ -196,6 +196,7 @@ func (c *conn) adopt(reg *wire.Register, who auth.Identity, tenant *Tenant) {
 	if reg.Heartbeat > 0 {
 		c.heartbeat = min(max(reg.Heartbeat, minHeartbeat), maxHeartbeat)
 	}
+	c.maxFrame = c.s.opts.frameLimit(reg.MaxFrame)
 	if c.window = c.s.opts.Window; reg.Window > 0 {
 		c.window = min(reg.Window, c.s.opts.MaxWindow)
 	}
@@ -286,7 +287,7 @@ func (c *conn) registered(e *wire.Envelope, pending int) ([]byte, error) {
 	answer := wire.Registered{
 		Status: wire.StatusSuccess, SessionID: string(c.sess.ID), Resumed: c.sess.Resumed, DeviceID: string(c.who.Address.Device), UserID: string(c.who.Address.User),
 		ServerTime: wire.FormatTime(time.Now()), Pending: int64(pending), HeartbeatIntervalMs: heartbeat.Milliseconds(),
-		MaxMessageBytes: int64(c.s.opts.MaxMessageBytes), Window: c.window, OriginalMessageID: e.ID,
+		MaxMessageBytes: int64(c.s.opts.MaxMessageBytes), MaxFrameBytes: int64(c.maxFrame), Window: c.window, OriginalMessageID: e.ID,
 	}
 	if !expires.IsZero() {
 		answer.ExpiresAt = wire.FormatTime(expires)

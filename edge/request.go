@@ -55,6 +55,7 @@ func (c *conn) request(e *wire.Envelope) {
 	}
 	m := envelope.Request(e, c.sender(), to.Key(), req.Method, a.timeout, append([]byte(nil), req.Params...))
 	m.Reply = c.tenant.base + a.token
+	m.Header.Set(subjects.HeaderMaxFrame, strconv.Itoa(c.maxFrame)) // its edge refuses what does not fit
 	if err := c.tenant.Core.PublishMsg(m); err != nil {
 		c.tenant.end(a, wire.NewError(wire.Unavailable, ""))
 	}
@@ -207,10 +208,14 @@ func (c *conn) respondTo(a *ask, m *nats.Msg, partial bool) {
 	defer c.mu.Unlock()
 	c.answers++
 	if e.ID == "" {
-		e.ID = "s" + strconv.FormatUint(c.answers, 10)
+		e.ID = answerID(c.answers)
 	}
 	if e.Timestamp == "" {
 		e.Timestamp = wire.FormatTime(time.Now())
 	}
-	c.queueLocked(e.Append)
+	if c.queueLocked(e.Append) == nil { // from an edge of an earlier version, or asked by an earlier connection
+		werr := wire.NewError(wire.MessageTooLarge, "the response does not fit in maxFrameBytes")
+		werr.OriginalID = a.id
+		c.tellLocked(werr)
+	}
 }

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"math"
 	"strconv"
 	"time"
 
@@ -24,6 +25,7 @@ type served struct {
 	reply   string
 	timeout time.Duration
 	until   time.Time // of the next part
+	max     int       // the largest frame of the device that asks; 0: not known
 }
 
 // listen takes requests for the device from here on.
@@ -73,6 +75,9 @@ func (c *conn) ask(m *nats.Msg, method string) *wire.Error {
 	if ms, err := strconv.ParseInt(m.Header.Get(subjects.HeaderTimeout), 10, 64); err == nil && ms > 0 {
 		r.timeout = min(time.Duration(min(ms, maxTimeout.Milliseconds()))*time.Millisecond, maxTimeout)
 	}
+	if n, err := strconv.Atoi(m.Header.Get(subjects.HeaderMaxFrame)); err == nil && n > 0 {
+		r.max = n
+	}
 	e := wire.Envelope{
 		Type: wire.TypeRequest, FromDeviceID: r.from, UserID: string(c.who.Address.User), ToDeviceID: string(c.who.Address.Device),
 		Priority:      wire.Normal,
@@ -98,6 +103,10 @@ func (c *conn) ask(m *nats.Msg, method string) *wire.Error {
 	if _, taken := c.serving[r.id]; taken || r.id == "" {
 		r.id = "rpc-" + nuid.Next() // ids are unique for their sender only
 	}
+	e.ID = r.id
+	if c.queueLocked(e.Append) == nil {
+		return wire.NewError(wire.MessageTooLarge, "the request does not fit in a frame that the device takes")
+	}
 	if r.reply != "" { // else nobody waits
 		if c.serving == nil {
 			c.serving = make(map[string]*served)
@@ -105,8 +114,6 @@ func (c *conn) ask(m *nats.Msg, method string) *wire.Error {
 		r.until = time.Now().Add(r.timeout + servedSlack)
 		c.serving[r.id] = r
 	}
-	e.ID = r.id
-	c.queueLocked(e.Append)
 	return nil
 }
 
@@ -141,6 +148,11 @@ func (c *conn) cancelServed(asked, from string) {
 func (c *conn) respond(e *wire.Envelope) {
 	c.mu.Lock()
 	r := c.serving[e.CorrelationID]
+	if r != nil && !r.fits(e, c.who.Address) {
+		c.mu.Unlock()
+		c.fail(e, wire.NewError(wire.MessageTooLarge, "the response does not fit in a frame that the requester takes: answer with less, or in parts"))
+		return
+	}
 	if r != nil && !e.Partial {
 		delete(c.serving, e.CorrelationID)
 	} else if r != nil {
@@ -173,6 +185,27 @@ func (c *conn) respond(e *wire.Envelope) {
 		c.answer(wire.TypeAck, accepted.AppendPayload(nil))
 	}
 }
+
+// fits reports whether a response of a device can be written to who asked.
+func (r *served) fits(e *wire.Envelope, from subjects.Address) bool {
+	if r.max == 0 || r.from == "" || len(e.Payload)+headerRoom+maxEscape*maxNames <= r.max {
+		return true
+	}
+	answer := wire.Envelope{
+		ID: e.ID, Type: wire.TypeResponse, FromDeviceID: string(from.Device), UserID: string(from.User), ToDeviceID: r.from,
+		CorrelationID: r.asked, Partial: e.Partial, Priority: wire.Normal, Timestamp: e.Timestamp, Traceparent: e.Traceparent, Payload: e.Payload,
+	}
+	if answer.ID == "" {
+		answer.ID = answerID(math.MaxUint64)
+	}
+	if answer.Timestamp == "" {
+		answer.Timestamp = wire.FormatTime(time.Now())
+	}
+	return len(answer.Append(nil)) <= r.max
+}
+
+// maxNames is how many bytes the names and ids of a response have at most.
+const maxNames = 6 * 128
 
 // dropServing tells all who wait for this device that it is gone.
 func (c *conn) dropServing() {

@@ -69,5 +69,7 @@ func (c *conn) pass(d *inbox.Delivery) {
 		c.s.metrics.dropped.Inc()
 		return
 	}
-	c.queueLocked(func(dst []byte) []byte { return envelope.Append(dst, d, c.who.Address) })
+	if c.queueLocked(func(dst []byte) []byte { return envelope.Append(dst, d, c.who.Address) }) == nil {
+		c.s.metrics.dropped.Inc()
+	}
 }

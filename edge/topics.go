@@ -198,9 +198,9 @@ func (c *conn) history(e *wire.Envelope) {
 	defer cancel()
 	page := wire.HistoryPage{OriginalID: e.ID}
 	if q.Inbox {
-		page.Messages, page.Next, err = c.inboxHistory(ctx, q)
+		page.Messages, page.Next, err = c.inboxHistory(ctx, e.ID, q)
 	} else {
-		page.Messages, page.Next, err = c.topicHistory(ctx, q)
+		page.Messages, page.Next, err = c.topicHistory(ctx, e.ID, q)
 	}
 	switch werr := wire.AsError(err); {
 	case err == nil:
@@ -213,7 +213,7 @@ func (c *conn) history(e *wire.Envelope) {
 	}
 }
 
-func (c *conn) topicHistory(ctx context.Context, q wire.History) ([]byte, uint64, error) {
+func (c *conn) topicHistory(ctx context.Context, originalID string, q wire.History) ([]byte, uint64, error) {
 	subject, err := subjects.Topic(q.Topic)
 	if err != nil {
 		return nil, 0, wire.NewError(wire.BadMessage, "payload.topic: "+err.Error())
@@ -225,29 +225,30 @@ func (c *conn) topicHistory(ctx context.Context, q wire.History) ([]byte, uint64
 	if err != nil {
 		return nil, 0, err
 	}
-	list := []byte{'['}
-	for i, m := range msgs {
-		if i > 0 {
-			list = append(list, ',')
+	p := newPage(originalID, c.maxFrame)
+	for _, m := range msgs {
+		if !p.add(m.Frame(c.tenant.topicFrame)) {
+			next = m.Seq
+			break
 		}
-		list = append(list, m.Frame(c.tenant.topicFrame)...)
 	}
-	return append(list, ']'), next, nil
+	return p.close(), next, nil
 }
 
-func (c *conn) inboxHistory(ctx context.Context, q wire.History) ([]byte, uint64, error) {
+func (c *conn) inboxHistory(ctx context.Context, originalID string, q wire.History) ([]byte, uint64, error) {
 	msgs, next, err := c.tenant.Inbox.History(ctx, c.key, q.From, q.Limit, historyBytes)
 	if err != nil {
 		return nil, 0, err
 	}
-	list := []byte{'['}
-	for i, m := range msgs {
-		if i > 0 {
-			list = append(list, ',')
+	p := newPage(originalID, c.maxFrame)
+	var one []byte
+	for _, m := range msgs {
+		if one = envelope.Append(one[:0], &inbox.Delivery{Message: m}, c.who.Address); !p.add(one) {
+			next = m.Seq
+			break
 		}
-		list = envelope.Append(list, &inbox.Delivery{Message: m}, c.who.Address)
 	}
-	return append(list, ']'), next, nil
+	return p.close(), next, nil
 }
 
 // topicFrame is a topic's message as each subscriber gets it.

@@ -23,8 +23,9 @@ const (
 
 // frames are answers waiting to be written, one after the other in one buffer.
 type frames struct {
-	data []byte
-	ends []int
+	data   []byte
+	ends   []int
+	errors []wire.Code // of the errors among them, to be counted when they are told
 }
 
 var framesPool = sync.Pool{New: func() any { return new(frames) }}
@@ -42,19 +43,21 @@ func (f *frames) append(other *frames) {
 		f.ends = append(f.ends, len(f.data)+end)
 	}
 	f.data = append(f.data, other.data...)
+	f.errors = append(f.errors, other.errors...)
 }
 
 func (f *frames) release() {
 	if cap(f.data) <= keepBuffer {
-		f.data, f.ends = f.data[:0], f.ends[:0]
+		f.data, f.ends, f.errors = f.data[:0], f.ends[:0], f.errors[:0]
 		framesPool.Put(f)
 	}
 }
 
-// queueLocked adds one answer, written by add, and has it sent.
-func (c *conn) queueLocked(add func(dst []byte) []byte) {
+// queueLocked adds one answer, written by add, and has it sent. It returns nil
+// when the answer does not fit a frame to the device, and nothing was added.
+func (c *conn) queueLocked(add func(dst []byte) []byte) *frames {
 	if !c.sock.Open() {
-		return
+		return new(frames) // there is nobody to tell
 	}
 	queue := &c.outgoing
 	if c.holding {
@@ -64,9 +67,14 @@ func (c *conn) queueLocked(add func(dst []byte) []byte) {
 		*queue = framesPool.Get().(*frames)
 	}
 	f := *queue
-	f.data = add(f.data)
+	before := len(f.data)
+	if f.data = add(f.data); len(f.data)-before > c.maxFrame {
+		f.data = f.data[:before]
+		return nil
+	}
 	f.ends = append(f.ends, len(f.data))
 	c.sock.Wake()
+	return f
 }
 
 // wake is the mailbox's: it is called with the hub's locks held.
@@ -86,6 +94,8 @@ type burst struct {
 	tenant     *Tenant
 	frame      []byte
 	count      int // envelopes in frame
+	last       int // where the last of them begins, with the bracket or comma before
+	max        int // the largest frame
 	seqs       []uint64
 }
 
@@ -111,6 +121,9 @@ func (c *conn) Write(w wsconn.Writer) error {
 	again := b.takeTopics()
 	err := c.writeBurst(w, b)
 	if b.answers != nil {
+		if err == nil {
+			c.s.metrics.told(b.answers.errors)
+		}
 		b.answers.release()
 		b.answers = nil
 	}
@@ -138,7 +151,7 @@ func (c *conn) take(b *burst) *inbox.Mailbox {
 	defer c.mu.Unlock()
 	c.bursting = true
 	b.answers, c.outgoing = c.outgoing, nil
-	b.batch, b.auto, b.to, b.tenant = c.batch && !c.plain, c.auto, c.who.Address, c.tenant
+	b.batch, b.auto, b.to, b.max, b.tenant = c.batch && !c.plain, c.auto, c.who.Address, c.maxFrame, c.tenant
 	c.plain = false
 	if !c.sock.Open() || c.parting {
 		return nil // what the inbox holds waits for the next connection
@@ -188,7 +201,12 @@ func (c *conn) writeEnvelopes(w frameWriter, b *burst) error {
 		}
 	}
 	for _, m := range b.topics {
-		b.frame = append(b.startEnvelope(), m.Frame(b.tenant.topicFrame)...)
+		if frame := m.Frame(b.tenant.topicFrame); len(frame) <= b.max {
+			b.frame = append(b.startEnvelope(), frame...)
+		} else {
+			gap := tooLargeGap(m)
+			b.frame = gap.Append(b.startEnvelope())
+		}
 		if err := b.endEnvelope(w); err != nil {
 			return err
 		}
@@ -214,16 +232,38 @@ func (b *burst) takeTopics() (again []*topic.Subscription) {
 // an array is always there, and left out if one envelope is all that comes.
 func (b *burst) startEnvelope() []byte {
 	if b.count++; b.count == 1 {
+		b.last = 0
 		return append(b.frame[:0], '[')
 	}
+	b.last = len(b.frame)
 	return append(b.frame, ',')
 }
 
 func (b *burst) endEnvelope(w frameWriter) error {
+	if b.count > 1 && len(b.frame)+len("]") > b.max {
+		if err := b.splitFrame(w); err != nil {
+			return err
+		}
+	}
 	if b.batch && len(b.frame) < batchBytes {
 		return nil
 	}
 	return b.flushFrame(w)
+}
+
+// splitFrame writes all envelopes of the frame but the last.
+func (b *burst) splitFrame(w frameWriter) error {
+	whole, rest := b.frame, b.frame[b.last:]
+	b.count--
+	b.frame = whole[:b.last]
+	comma := whole[b.last]
+	if err := b.flushFrame(w); err != nil {
+		return err
+	}
+	whole[b.last] = comma // a closing bracket has stood there
+	b.frame = append(whole[:0], rest...)
+	b.frame[0], b.count, b.last = '[', 1, 0
+	return nil
 }
 
 func (b *burst) flushFrame(w frameWriter) error {

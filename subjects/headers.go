@@ -34,6 +34,8 @@ const (
 	HeaderTimeout = "Rccs-Timeout-Ms" // how long the requester waits for the next part
 	HeaderCancel  = "Rccs-Cancel"     // the id of a request that is given up
 	HeaderError   = "Rccs-Error"      // an error code of the protocol
+	// HeaderMaxFrame is the largest frame that the requester takes, in bytes.
+	HeaderMaxFrame = "Rccs-Max-Frame"
 )
 
 // HeaderRequester is set by NATS servers on what crosses from the services'

@@ -38,7 +38,11 @@ func Refusal(reply string, err *wire.Error) *nats.Msg {
 	h := newHeaders()
 	h.set(subjects.HeaderError, string(err.Code))
 	h.set(headerError, err.Text())
-	h.set(headerErrorCode, "503")
+	status := "503"
+	if err.Code == wire.MessageTooLarge {
+		status = "413"
+	}
+	h.set(headerErrorCode, status)
 	return &nats.Msg{Subject: reply, Header: h.h}
 }
 

@@ -107,6 +107,7 @@ func newEdge(opts edgeOptions) (*edgePart, error) {
 		Limits:   opts.limits.Limits,
 
 		MaxMessageBytes:  opts.limits.MessageBytes,
+		MaxFrameBytes:    opts.limits.FrameBytes,
 		MaxRegisterBytes: opts.limits.RegisterBytes,
 		RegisterWithin:   opts.limits.RegisterWithin,
 		MaxTopics:        opts.limits.Topics,

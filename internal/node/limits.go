@@ -15,6 +15,8 @@ type Limits struct {
 	// MessageBytes is the largest frame of a device, RegisterBytes that of one
 	// that has not shown a credential.
 	MessageBytes, RegisterBytes int
+	// FrameBytes is the largest frame that is sent to a device.
+	FrameBytes int
 	// RegisterWithin is how long a connection may go without a credential.
 	RegisterWithin time.Duration
 	// Topics is how many a connection may be subscribed to.
