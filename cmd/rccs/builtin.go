@@ -14,7 +14,7 @@ import (
 
 // polish makes the commands that cobra adds, help and completion, keep to the
 // exit statuses of ours, and tells shells what may follow each flag.
-func polish(root *cobra.Command) {
+func (env *environment) polish(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	for _, cmd := range root.Commands() {
@@ -27,8 +27,20 @@ func polish(root *cobra.Command) {
 	}
 	each(root, func(cmd *cobra.Command) {
 		strict(cmd)
+		alias(cmd)
+		env.completeArguments(cmd)
 		completeFlags(cmd)
 	})
+}
+
+// alias gives a command its other common name.
+func alias(cmd *cobra.Command) {
+	switch cmd.Name() {
+	case "ls":
+		cmd.Aliases = append(cmd.Aliases, "list")
+	case "rm":
+		cmd.Aliases = append(cmd.Aliases, "remove", "delete")
+	}
 }
 
 func each(cmd *cobra.Command, f func(*cobra.Command)) {
@@ -45,6 +57,7 @@ func help(cmd *cobra.Command, args []string) error {
 		return usageError{fmt.Errorf("no help on %q: there is no such command", strings.Join(args, " "))}
 	}
 	topic.InitDefaultHelpFlag() // so that it is listed
+	topic.InitDefaultVersionFlag()
 	return topic.Help()
 }
 

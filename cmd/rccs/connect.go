@@ -11,6 +11,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/client"
+	"github.com/rccs-io/rccs/internal/timespec"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -25,15 +26,8 @@ type connectFlags struct {
 	json, presence         bool
 }
 
-func newConnectCommand(env *environment) *cobra.Command {
-	var f connectFlags
-	cmd := &cobra.Command{
-		Use:   "connect USER/DEVICE",
-		Short: "Be a device in this terminal",
-		Long: `Connect as a device: print each message as it arrives and acknowledge it, and
-send what is typed. A line that is typed is one of
-
-  DEVICE PAYLOAD               a message to another device of the same user
+// typedForms are the lines that can be typed.
+const typedForms = `  DEVICE PAYLOAD               a message to another device of the same user
   * PAYLOAD                    a message to whom its type goes (--type)
   #TOPIC PAYLOAD               a message to all who listen to the topic
   ?DEVICE METHOD [PARAMS]      a request: its response is printed
@@ -42,7 +36,18 @@ send what is typed. A line that is typed is one of
   /status online|away|busy     shows the user's other devices how this one is
   /key DEVICE                  shows the key that DEVICE is sealed to (--seal)
   /accept DEVICE KEY           takes a key in place of another, once compared
+`
 
+func newConnectCommand(env *environment) *cobra.Command {
+	var f connectFlags
+	cmd := &cobra.Command{
+		Use:   "connect USER/DEVICE",
+		Short: "Be a device in this terminal",
+		Long: `Connect as a device: print each message as it arrives and acknowledge it once it
+is printed, and send what is typed. A line that is typed is one of
+
+  help                         shows these lines
+` + typedForms + `
 A payload that is not JSON is sent as a JSON string. With --seal, messages to
 a device are sealed to its key, so that no server can read them, and what is
 sealed to this one is opened; beside the key's file, FILE.pins keeps the keys
@@ -60,8 +65,8 @@ end of standard input (Ctrl-D) ends only what is sent.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return env.device(cmd.Context(), &f, args[0]) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.url, "url", "ws://127.0.0.1:8080/v1/ws", "`URL` of an edge")
-	flags.StringVar(&f.data, "data", "./data", "`directory` of the installation's keys")
+	flags.StringVarP(&f.url, "url", "u", "ws://127.0.0.1:8080/v1/ws", "`URL` of an edge")
+	flags.StringVarP(&f.data, "data", "d", "./data", "`directory` of the installation's keys")
 	flags.StringVar(&f.creds, "creds", "", "the device's credentials `file`, instead of the keys in the data directory")
 	flags.StringVar(&f.ca, "ca", "", caUsage)
 	flags.StringVar(&f.seal, "seal", "", "`file` of the device's key to seal to, made if there is none")
@@ -71,9 +76,9 @@ end of standard input (Ctrl-D) ends only what is sent.`,
 	flags.Var(names{&f.topics}, "topic", "a `topic` to print the messages of; may be repeated")
 	checkedVar(flags, &f.since, "since", "", "where topics begin: a seq, a time, a duration such as 1h, or last (default now)", checkSince)
 	flags.BoolVar(&f.presence, "presence", false, "print when another device of the user comes, goes or changes its status")
-	flags.UintVar(&f.count, "count", 0, "end after so many `messages`")
+	flags.UintVarP(&f.count, "count", "n", 0, "end after so many `messages`")
 	flags.DurationVar(&f.timeout, "timeout", 0, "end after this time, with status 1 if --count messages did not come")
-	flags.BoolVar(&f.json, "json", false, "print each message as the JSON it came as")
+	flags.BoolVarP(&f.json, "json", "j", false, "print each message as the JSON it came as")
 	return cmd
 }
 
@@ -84,7 +89,7 @@ func (env *environment) device(ctx context.Context, f *connectFlags, name string
 		return usageError{err}
 	}
 	if f.timeout < 0 {
-		return usageError{fmt.Errorf("--timeout %s: want a duration such as 30s", f.timeout)}
+		return usageError{fmt.Errorf("--timeout %s: want %s", f.timeout, timespec.DurationForms)}
 	}
 	for _, topic := range f.topics {
 		if !wire.ValidTopic(topic) {
@@ -137,10 +142,15 @@ func (t *terminal) options(credentials client.Credentials, a subjects.Address) (
 		OnDisconnect: func(err error) { t.env.note("connection lost, trying again: %v", err) },
 		OnError:      func(e *wire.Error) { t.env.note("refused: %v", e) },
 		OnPresence:   t.showPresence,
-		OnOutcome:    func(o client.Outcome) { t.env.note("%s: %s by %s", o.ID, o.Status, o.Device) },
+		OnOutcome:    func(o client.Outcome) { t.env.note("%s", outcomeText(o)) },
 		OnGap: func(g wire.Gap) {
-			t.env.note("gone before they were read: %d messages from seq %d to %d (%s%s)", g.Count, g.From, g.To, g.Lane, g.Topic)
+			n := fmt.Sprint(g.Count)
+			if g.Count == 0 && g.AtLeast > 0 {
+				n = fmt.Sprintf("at least %d", g.AtLeast)
+			}
+			t.env.note("gone before they were read: %s messages from seq %d to %d (%s%s, %s)", n, g.From, g.To, g.Lane, g.Topic, orDash(g.Reason))
 		},
+		OnUnreadable: func(_ []byte, why error) { t.env.note("refused a message that cannot be read: %v", why) },
 	}
 	if len(t.flags.capabilities) > 0 {
 		opts.Capabilities = map[string]any{}
@@ -149,6 +159,15 @@ func (t *terminal) options(credentials client.Credentials, a subjects.Address) (
 		}
 	}
 	return opts, t.sealing(opts)
+}
+
+// outcomeText is an outcome for people.
+func outcomeText(o client.Outcome) string {
+	text := fmt.Sprintf("%s: %s by %s", o.ID, o.Status, o.Device)
+	if o.Reason != "" {
+		text += ": " + printable(o.Reason)
+	}
+	return text
 }
 
 // note tells people; scripts read standard output.

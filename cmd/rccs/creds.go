@@ -22,7 +22,7 @@ func newCredsCommand(env *environment) *cobra.Command {
 		Long: `Make credentials. They are NATS credentials, made from the keys in the data
 directory, whether or not the server runs; nothing has to be told of them.`,
 	})
-	cmd.AddCommand(newCredsDeviceCommand(env), newCredsServiceCommand(env), newCredsPartCommand(env))
+	cmd.AddCommand(newCredsDeviceCommand(env), newCredsServiceCommand(env), newCredsPartCommand(env), newCredsSystemCommand(env))
 	return cmd
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"log/slog"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -106,6 +107,21 @@ func checkMessageID(s string) error {
 func checkLane(s string) error {
 	if _, ok := subjects.ParseLane(s); !ok {
 		return errors.New("want low, normal, high or critical")
+	}
+	return nil
+}
+
+// checkAddress takes HOST:PORT, and nothing at all.
+func checkAddress(s string) error {
+	if s == "" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(s)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return errors.New("want HOST:PORT, such as 127.0.0.1:8080")
 	}
 	return nil
 }

@@ -458,7 +458,7 @@ func TestTailShowsDevicesAtWork(t *testing.T) {
 	if status := one.exit(); status != exitOK {
 		t.Errorf("ended with status %d", status)
 	}
-	c.run(t, "tail", "--count", "1", "--timeout", "200ms").noneOf(t)
+	c.run(t, "tail", "--kinds", "inbox", "--count", "1", "--timeout", "200ms").noneOf(t)
 }
 
 // noneOf is a tail that saw nothing in its time.

@@ -69,10 +69,11 @@ func newRootCommand(env *environment) *cobra.Command {
 is stored before it is accepted, delivered in order over WebSocket, and kept
 until the device has acknowledged it.
 
+Try it:                      rccs dev
 Start everything:            rccs serve
 Make a device's credential:  rccs creds device alice/phone > phone.creds
 Be that device:              rccs connect alice/phone
-Send it something:           rccs send alice/phone '{"hello":"world"}'
+Send it something:           rccs send alice/phone hello
 
 Every flag can also be given in the environment: --nats-listen is RCCS_NATS_LISTEN.`,
 		SilenceUsage:  true,
@@ -87,11 +88,13 @@ Every flag can also be given in the environment: --nats-listen is RCCS_NATS_LIST
 	root.PersistentFlags().StringVar(&env.tenant, "tenant", auth.DefaultTenant, "the `name` of the tenant, of the keys in --data")
 	_ = root.RegisterFlagCompletionFunc("tenant", env.completeTenants)
 	root.PersistentFlags().BoolVar(&env.wide, "wide", false, "show every column of a table, however narrow the terminal is")
+	root.Version = currentVersions().String()
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetIn(env.in)
 	root.SetOut(env.out)
 	root.SetErr(env.err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	addGroup(root, "Run it:", newServeCommand(env), newEdgeCommand(env), newCoordinatorCommand(env), newClusterCommand(env))
+	addGroup(root, "Run it:", newDevCommand(env), newServeCommand(env), newEdgeCommand(env), newCoordinatorCommand(env), newClusterCommand(env))
 	addGroup(root, "Devices and services:", newCredsCommand(env), newEnrollCommand(env), newConnectCommand(env), newSendCommand(env))
 	addGroup(root, "Operate it:",
 		newStatusCommand(env), newDoctorCommand(env), newHealthcheckCommand(env), newDevicesCommand(env), newEdgesCommand(env), newInboxCommand(env),
@@ -100,7 +103,7 @@ Every flag can also be given in the environment: --nats-listen is RCCS_NATS_LIST
 		newBenchCommand(env),
 	)
 	root.AddCommand(newVersionCommand(env))
-	polish(root)
+	env.polish(root)
 	return root
 }
 
@@ -117,7 +120,7 @@ func addGroup(root *cobra.Command, title string, cmds ...*cobra.Command) {
 func (env *environment) bind(flags *pflag.FlagSet) error {
 	var err error
 	flags.VisitAll(func(f *pflag.Flag) {
-		if f.Changed || f.Name == "help" || err != nil {
+		if f.Changed || f.Name == "help" || f.Name == "version" || err != nil {
 			return
 		}
 		name := envPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))

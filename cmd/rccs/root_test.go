@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -78,6 +79,8 @@ func TestWrongCommandLinesAreBadUsage(t *testing.T) {
 		{"replay a/b", []string{"--since", "--from-seq", "--id", "--missed", "'rccs replay --help'"}},
 		{"replay a/b --missed --since 1h", []string{"one of"}},
 		{"replay a/b --since -1h", []string{"--since", "-1h"}},
+		{"serve --nats-listen nowhere", []string{"--nats-listen", `"nowhere"`, "HOST:PORT"}},
+		{"serve --listen 127.0.0.1:http", []string{"--listen", "HOST:PORT"}},
 		{"replay a/b --since tomorrow", []string{"--since", "30d", "yesterday"}},
 		{"replay a/b --missed --to c", []string{"--to", `"c"`, "USER/DEVICE"}},
 		{"inbox", []string{"subcommand", "'rccs inbox --help'"}},
@@ -152,7 +155,6 @@ func TestFailuresAreNotBadUsage(t *testing.T) {
 		{[]string{"creds", "device", "a/b", "--data", open}, []string{"chmod o-rwx"}},
 		{[]string{"serve", "--data", file}, []string{file}},
 		{[]string{"serve", "--data", data, "--config", file + ".conf"}, []string{file + ".conf"}},
-		{[]string{"serve", "--data", data, "--nats-listen", "nowhere"}, []string{`"nowhere"`, "HOST:PORT"}},
 		{[]string{"send", "a/b", "1", "--data", data, "--server", nowhere}, []string{nowhere, "rccs serve", "--server)"}},
 		{[]string{"send", "a/b", "1", "--creds", file}, []string{file, "--creds"}},
 		{[]string{"send", "a/b", "1", "--creds", file + ".creds"}, []string{file + ".creds", "--creds"}},
@@ -240,6 +242,14 @@ func TestHelpWithoutArguments(t *testing.T) {
 func TestVersion(t *testing.T) {
 	t.Parallel()
 	got := console{}.succeed(t, "version")
+	if flag := (console{}).succeed(t, "--version"); flag != got {
+		t.Errorf("--version printed %q, and version %q", flag.out, got.out)
+	}
+	var v struct{ Version, NATSServer, Go, Platform string }
+	if err := json.Unmarshal([]byte(console{}.succeed(t, "version", "--json").out), &v); err != nil || v.Version != version ||
+		!strings.HasPrefix(v.NATSServer, "v2.") || !strings.HasPrefix(v.Go, "go1.") || !strings.Contains(v.Platform, "/") {
+		t.Errorf("version --json says %+v, %v", v, err)
+	}
 	if !strings.HasPrefix(got.out, "rccs "+version+" (nats-server v2.") || !strings.Contains(got.out, ", go1.") || strings.Count(got.out, "\n") != 1 || got.err != "" {
 		t.Errorf("printed %q and %q", got.out, got.err)
 	}
@@ -251,12 +261,12 @@ func TestEveryFlagHasItsVariable(t *testing.T) {
 	flags := 0
 	for _, cmd := range tree() {
 		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
-			if f.Name == "help" {
+			if f.Name == "help" || f.Name == "version" {
 				return
 			}
 			flags++
 			value := map[string]string{"bool": "true", "int": "7", "int64": "7", "uint": "7", "uint64": "7", "number": "7000", "duration": "2h", "string": "high"}[f.Value.Type()]
-			if own := map[string]string{"log-level": "debug", "sort": "oldest", "since": "1h0m0s", "kinds": "inbox", "allow-origin": "https://a.example", "trusted-proxy": "10.0.0.0/8"}[f.Name]; own != "" {
+			if own := map[string]string{"log-level": "debug", "sort": "oldest", "since": "1h0m0s", "kinds": "inbox", "allow-origin": "https://a.example", "trusted-proxy": "10.0.0.0/8", "listen": "[::1]:0", "nats-listen": ":80", "admin-listen": "localhost:1"}[f.Name]; own != "" {
 				value = own
 			}
 			name := "RCCS_" + strings.ReplaceAll(strings.ToUpper(f.Name), "-", "_")

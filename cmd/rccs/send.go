@@ -26,8 +26,8 @@ type serverFlags struct {
 
 func (f *serverFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.server, "server", "nats://127.0.0.1:4222", "`URL` of the NATS server")
-	flags.StringVar(&f.data, "data", "./data", "`directory` of the installation's keys")
+	flags.StringVarP(&f.server, "server", "s", "nats://127.0.0.1:4222", "`URL` of the NATS server")
+	flags.StringVarP(&f.data, "data", "d", "./data", "`directory` of the installation's keys")
 	flags.StringVar(&f.creds, "creds", "", "credentials `file`, instead of the keys in the data directory")
 	f.tlsFlags.add(flags)
 }
@@ -97,10 +97,11 @@ func newSendCommand(env *environment) *cobra.Command {
 		Short: "Store a message in a device's inbox",
 		Long: `Store a message in a device's inbox, as a backend service does, and print where
 it was stored. The device gets it when it is connected; a device that never
-connected will find it there. A payload that is not JSON reaches the device as
-base64.`,
+connected will find it there. A payload that is not JSON is sent as a JSON
+string.`,
 		Example: `  rccs send alice/phone '{"hello":"world"}'
-  rccs send alice/phone '"wake up"' --type alarm --priority critical`,
+  rccs send alice/phone hello
+  rccs send alice/phone 'wake up' --type alarm --priority critical`,
 		Args: arguments(2, "USER/DEVICE and PAYLOAD"),
 		RunE: func(cmd *cobra.Command, args []string) error { return env.send(cmd.Context(), &f, args[0], args[1]) },
 	}
@@ -152,7 +153,7 @@ func (env *environment) send(ctx context.Context, f *sendFlags, to, payload stri
 func (f *sendFlags) message(to subjects.Address, lane subjects.Lane, payload string) *nats.Msg {
 	return &nats.Msg{
 		Subject: subjects.Inbox(to.Key(), lane),
-		Data:    []byte(payload),
+		Data:    payloadOf(payload),
 		Header: nats.Header{
 			"Nats-Msg-Id":       {"service.send/" + string(to.Key()) + "/" + f.id},
 			subjects.HeaderID:   {f.id},

@@ -2,13 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
 	defaults "github.com/rccs-io/rccs"
+	"github.com/rccs-io/rccs/internal/backbone"
 	"github.com/rccs-io/rccs/internal/node"
 )
 
@@ -40,10 +44,10 @@ nats.conf and the files of certificates again; no connection is closed by it.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return env.serve(cmd.Context(), &f) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.data, "data", "./data", "`directory` of keys and messages")
-	flags.StringVar(&f.listen, "listen", "127.0.0.1:8080", "`address` for devices (WebSocket); empty for no edge in this process")
-	flags.StringVar(&f.natsListen, "nats-listen", "127.0.0.1:4222", "`address` for NATS clients; empty for none")
-	flags.StringVar(&f.adminListen, "admin-listen", "127.0.0.1:8081", "`address` for health and metrics; empty for none")
+	flags.StringVarP(&f.data, "data", "d", "./data", "`directory` of keys and messages")
+	checkedVar(flags, &f.listen, "listen", "127.0.0.1:8080", "`address` for devices (WebSocket); empty for no edge in this process", checkAddress)
+	checkedVar(flags, &f.natsListen, "nats-listen", "127.0.0.1:4222", "`address` for NATS clients; empty for none", checkAddress)
+	checkedVar(flags, &f.adminListen, "admin-listen", "127.0.0.1:8081", "`address` for health and metrics; empty for none", checkAddress)
 	flags.StringVar(&f.config, "config", "", "`file` in the format of nats.conf, instead of the built-in one")
 	f.inboxLimit.add(flags)
 	f.limits.add(flags)
@@ -88,7 +92,19 @@ func (env *environment) serve(ctx context.Context, f *serveFlags) error {
 	if err != nil {
 		return err
 	}
-	return explainKey(n.Run(ctx, func() { env.welcome(n, f) }))
+	return explainStart(explainKey(n.Run(ctx, func() { env.welcome(n, f) })), f.data)
+}
+
+// explainStart says of an address that is taken when it is by an 'rccs serve'
+// of the same data: stopping that one is then what helps.
+func explainStart(err error, data string) error {
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return err
+	}
+	if served := backbone.CheckServed(data); errors.Is(served, backbone.ErrServed) {
+		return served
+	}
+	return err
 }
 
 // welcome says where everything is and what to try next.
@@ -105,10 +121,23 @@ func (env *environment) welcome(n *node.Node, f *serveFlags) {
 	if addr := n.AdminAddr(); addr != nil {
 		_ = env.printf("admin     %s://%s\n", f.transport.scheme("http", f.transport.adminTLS), addr)
 	}
-	_ = env.printf(`
-Try, in another terminal:
-  %[2]s connect alice/phone --data %[1]s
-and in a third:
-  %[2]s send alice/phone '{"hello":"world"}' --data %[1]s
-`, f.data, os.Args[0])
+	connect, send := os.Args[0]+" connect alice/phone", os.Args[0]+" send alice/phone hello"
+	if addr := n.Addr(); addr != nil {
+		connect += " --url " + f.transport.scheme("ws", f.transport.tls) + "://" + addr.String()
+	}
+	if url := n.NATSURL(); url != "" {
+		send += " --server " + url
+	}
+	_ = env.printf("\nTry, in another terminal:\n  %s\nand in a third:\n  %s\n", f.shorter(connect), f.shorter(send))
+}
+
+// shorter is a command for this installation: without what is the default, and
+// with the data directory where that is another.
+func (f *serveFlags) shorter(command string) string {
+	command = strings.TrimSuffix(command, " --url ws://127.0.0.1:8080")
+	command = strings.TrimSuffix(command, " --server nats://127.0.0.1:4222")
+	if f.data != "./data" {
+		command += " --data " + f.data
+	}
+	return command
 }

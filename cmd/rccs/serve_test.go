@@ -60,7 +60,7 @@ func TestServeSendConnect(t *testing.T) {
 
 	// The higher lane first; what is not JSON is safe for a terminal.
 	got := c.succeed(t, "connect", "alice/phone", "--count", "2", "--timeout", "30s")
-	want := "critical #2      notification from service: \"no JSON\\x1b\"\n" +
+	want := "critical #2      notification from service: \"no JSON\\u001b\"\n" +
 		"normal   #1      greeting from service: {\"n\":1}\n"
 	if got.out != want && !sameButSender(got.out, want) {
 		t.Errorf("printed %q, want %q", got.out, want)
@@ -240,4 +240,17 @@ func TestPrintedCredentialsOpenNATS(t *testing.T) {
 		}
 		nc.Close()
 	}
+}
+
+func TestASecondServeOfTheSameDataSaysSo(t *testing.T) {
+	t.Parallel()
+	i := serve(t)
+	const free = "127.0.0.1:0"
+	taken := strings.TrimPrefix(i.admin, "http://")
+	for _, admin := range []string{taken, free} {
+		console{}.run(t, "serve", "--data", i.data, "--listen", free, "--nats-listen", free, "--admin-listen", admin).
+			refused(t, exitFailed, "already being served", i.data)
+	}
+	console{}.run(t, "serve", "--data", filepath.Join(t.TempDir(), "other"), "--listen", free, "--nats-listen", free, "--admin-listen", taken).
+		refused(t, exitFailed, taken, "--admin-listen")
 }

@@ -30,7 +30,7 @@ func (f *target) add(cmd *cobra.Command) {
 	f.serverFlags.add(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&f.context, "context", "", "`name` of a context of the nats command line, instead of --server and credentials")
-	flags.BoolVar(&f.json, "json", false, "print JSON")
+	flags.BoolVarP(&f.json, "json", "j", false, "print JSON")
 	_ = cmd.RegisterFlagCompletionFunc("context", completeContexts)
 }
 

@@ -165,6 +165,8 @@ func (t *terminal) typed(ctx context.Context, c *client.Client, text string) {
 	rest = strings.TrimSpace(rest)
 	var err error
 	switch {
+	case text == "help" || text == "/help" || text == "?":
+		t.env.note("a line is one of\n%s", strings.TrimRight(typedForms, "\n"))
 	case first == "/devices":
 		err = t.listDevices(ctx, c)
 	case first == "/status":
@@ -176,9 +178,9 @@ func (t *terminal) typed(ctx context.Context, c *client.Client, text string) {
 	case first == "/accept":
 		err = t.acceptKey(c, rest)
 	case strings.HasPrefix(first, "/"):
-		err = fmt.Errorf("no command %s: want /devices, /status, /key or /accept", first)
+		err = fmt.Errorf("no command %s: want /devices, /status, /key or /accept, and 'help' shows every form", first)
 	case rest == "":
-		err = errors.New(`want DEVICE PAYLOAD, such as: desktop {"open":"main.go"}`)
+		err = errors.New(`want DEVICE PAYLOAD, such as: desktop {"open":"main.go"} ('help' shows every form)`)
 	case strings.HasPrefix(first, "#"):
 		err = t.publish(ctx, c, first[1:], rest)
 	case strings.HasPrefix(first, "?"):

@@ -27,7 +27,7 @@ func lockDir(dir string) (*dirLock, error) {
 	}
 	_ = file.Close()
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return nil, fmt.Errorf("backbone: data directory %s is in use by another process: stop it, or name another directory", dir)
+		return nil, fmt.Errorf("backbone: data directory %s is %w: stop that one, or name another directory", dir, ErrServed)
 	}
 	return nil, fmt.Errorf("backbone: lock %s: %w", path, err)
 }

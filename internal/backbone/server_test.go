@@ -112,7 +112,7 @@ func TestStartRefusesDirectoryInUse(t *testing.T) {
 	t.Parallel()
 	trust, dir := newTrust(t), t.TempDir()
 	first := start(t, trust.options(dir))
-	if err := startError(t, trust.options(dir)); !strings.Contains(err.Error(), "in use by another process") {
+	if err := startError(t, trust.options(dir)); !errors.Is(err, backbone.ErrServed) {
 		t.Fatalf("second server on %s: %v", dir, err)
 	}
 	if err := first.Healthy(); err != nil {
