@@ -34,12 +34,12 @@ func (f faultyInbox) Attach(ctx context.Context, k subjects.Key, opts inbox.Mail
 	return f.Inbox.Attach(ctx, k, opts)
 }
 
-func (f faultyTopics) Subscribe(ctx context.Context, name string, since topic.Since, ready func(*topic.Subscription)) (*topic.Subscription, uint64, error) {
+func (f faultyTopics) Subscribe(ctx context.Context, name string, since topic.Since, ready func(*topic.Subscription)) (*topic.Subscription, topic.Beginning, error) {
 	switch name {
 	case "reader":
 		panic("a fault of the edge, where a frame is handled")
 	case "writer":
-		return nil, 0, nil // the writer does not know what to do with it
+		return nil, topic.Beginning{}, nil // the writer does not know what to do with it
 	}
 	return f.Topics.Subscribe(ctx, name, since, ready)
 }

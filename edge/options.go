@@ -20,6 +20,8 @@ import (
 // whole stream in this process; a hub beside the stream would be another.
 type Inbox interface {
 	Attach(ctx context.Context, k subjects.Key, opts inbox.MailboxOptions) (*inbox.Mailbox, error)
+	// Epoch stays the same as long as no sequence is given out twice.
+	Epoch() string
 	// Recipients says who got the message of which the first copy is seq.
 	Recipients(ctx context.Context, first uint64) ([]inbox.Recipient, error)
 	// Release ends a device's attachment and returns when its cursor is stored.

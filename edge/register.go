@@ -288,6 +288,7 @@ func (c *conn) registered(e *wire.Envelope, pending int) ([]byte, error) {
 		Status: wire.StatusSuccess, SessionID: string(c.sess.ID), Resumed: c.sess.Resumed, DeviceID: string(c.who.Address.Device), UserID: string(c.who.Address.User),
 		ServerTime: wire.FormatTime(time.Now()), Pending: int64(pending), HeartbeatIntervalMs: heartbeat.Milliseconds(),
 		MaxMessageBytes: int64(c.s.opts.MaxMessageBytes), MaxFrameBytes: int64(c.maxFrame), Window: c.window, OriginalMessageID: e.ID,
+		Epoch: c.tenant.Inbox.Epoch(),
 	}
 	if !expires.IsZero() {
 		answer.ExpiresAt = wire.FormatTime(expires)

@@ -18,7 +18,7 @@ import (
 
 // Topics follows topics; [topic.Hub] is the one.
 type Topics interface {
-	Subscribe(ctx context.Context, name string, since topic.Since, ready func(*topic.Subscription)) (*topic.Subscription, uint64, error)
+	Subscribe(ctx context.Context, name string, since topic.Since, ready func(*topic.Subscription)) (*topic.Subscription, topic.Beginning, error)
 	History(ctx context.Context, name string, from uint64, limit, maxBytes int) ([]*topic.Message, uint64, error)
 }
 
@@ -53,7 +53,7 @@ func (c *conn) subscribe(e *wire.Envelope) {
 	ctx, cancel := context.WithTimeout(c.s.ctx, topicWithin)
 	defer cancel()
 	since := topic.Since{
-		FromSeq: sub.Since.Kind == wire.SinceSeq, Seq: sub.Since.Seq,
+		FromSeq: sub.Since.Kind == wire.SinceSeq, Seq: sub.Since.Seq, Epoch: sub.Epoch,
 		Time: sub.Since.Time, Last: sub.Since.Kind == wire.SinceLast,
 	}
 	if epoch := time.Unix(0, 0); sub.Since.Kind == wire.SinceTime && since.Time.Before(epoch) {
@@ -61,7 +61,7 @@ func (c *conn) subscribe(e *wire.Envelope) {
 	}
 	// Nothing of the topic is written before the answer: the writer looks at a
 	// subscription only when it is entered below.
-	s, last, err := c.tenant.Topics.Subscribe(ctx, sub.Topic, since, c.topicReady)
+	s, at, err := c.tenant.Topics.Subscribe(ctx, sub.Topic, since, c.topicReady)
 	if err != nil {
 		c.log().Warn("not subscribed", "err", err)
 		c.fail(e, unavailable())
@@ -71,7 +71,7 @@ func (c *conn) subscribe(e *wire.Envelope) {
 		c.topics = make(map[string]*topic.Subscription)
 	}
 	c.topics[sub.Topic] = s
-	answer := wire.Subscribed{OriginalID: e.ID, Topic: sub.Topic, Seq: last}
+	answer := wire.Subscribed{OriginalID: e.ID, Topic: sub.Topic, Seq: at.Last, Epoch: at.Epoch, Reset: at.Reset}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.answerLocked(wire.TypeAck, answer.AppendPayload(nil))
@@ -253,8 +253,8 @@ func (c *conn) inboxHistory(ctx context.Context, originalID string, q wire.Histo
 
 // topicFrame is a topic's message as each subscriber gets it.
 func (t *Tenant) topicFrame(dst []byte, m *topic.Message) []byte {
-	if m.LostFrom != 0 {
-		gap := wire.Gap{Topic: m.Topic, From: m.LostFrom, To: m.Seq}
+	if m.Notice() {
+		gap := wire.Gap{Topic: m.Topic, From: m.LostFrom, To: m.Seq, Reason: m.Reason}
 		return gap.Append(dst)
 	}
 	e := wire.Envelope{

@@ -103,6 +103,10 @@ const Watermark = cursorPrefix + "watermark"
 // message is counted in a cursor. It is one token, so no device's.
 const Counted = cursorPrefix + "counted"
 
+// TopicMark is where it is stored how far the stream of topics was read. It is
+// one token, so no device's.
+const TopicMark = cursorPrefix + "topics"
+
 // Fence is where hubs are told that messages were purged: core NATS, a request
 // that each answers with the name of its edge.
 const Fence = "rccs.fence.inbox"

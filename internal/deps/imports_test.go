@@ -37,9 +37,10 @@ var may = map[string][]string{
 	"internal/timespec":  {},
 	"internal/storeerr":  {}, // what an error of the store means is decided there alone
 	"internal/send":      {"internal/envelope", "internal/inbox", "internal/proof", "internal/roster", "internal/storeerr", "subjects", "wire"},
-	"internal/inbox":     {"internal/direct", "internal/proof", "internal/reader", "internal/storeerr", "subjects", "wire"},
+	"internal/inbox":     {"internal/direct", "internal/epoch", "internal/proof", "internal/reader", "internal/storeerr", "subjects", "wire"},
+	"internal/epoch":     {}, // hubs, backup and restore agree on it
 	"internal/envelope":  {"internal/inbox", "internal/proof", "subjects", "wire"},
-	"internal/topic":     {"internal/direct", "internal/reader", "subjects"},
+	"internal/topic":     {"internal/direct", "internal/epoch", "internal/reader", "subjects"},
 	"internal/roster":    {"internal/reader", "subjects", "wire"},
 	"internal/ops": {
 		"auth", "internal/audit", "internal/direct", "internal/envelope", "internal/inbox", "internal/proof", "internal/reader", "internal/roster", "subjects", "wire",

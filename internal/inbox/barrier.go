@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rccs-io/rccs/internal/epoch"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -90,6 +91,8 @@ func (h *Hub) refreshState(ctx context.Context) (last uint64, err error) {
 	info := stream.CachedInfo()
 	h.first.Store(info.State.FirstSeq)
 	h.perLane.Store(info.Config.MaxMsgsPerSubject)
+	word := epoch.Of(info)
+	h.epoch.Store(&word)
 	h.maxAge.Store(int64(info.Config.MaxAge))
 	h.replicas.Store(int64(info.Config.Replicas))
 	return info.State.LastSeq, nil

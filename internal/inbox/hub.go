@@ -95,6 +95,7 @@ type Hub struct {
 	started  time.Time
 	js       jetstream.JetStream // on Options.Fetch
 	fence    *nats.Subscription
+	epoch    atomic.Pointer[string]
 	ends     ends
 	sweeps   sweeps
 
@@ -242,6 +243,16 @@ func (h *Hub) Stop(ctx context.Context) error {
 
 // Head is the sequence up to which everything stored has been handed out.
 func (h *Hub) Head() uint64 { return h.head.Load() }
+
+// Epoch tells whether sequences may have been given out twice: it stays the same
+// as long as they were not. It is that of the last attachment's look at the
+// stream.
+func (h *Hub) Epoch() string {
+	if e := h.epoch.Load(); e != nil {
+		return *e
+	}
+	return ""
+}
 
 // Release ends the attachment of a device that has moved elsewhere, and returns
 // when what it acknowledged here is stored.

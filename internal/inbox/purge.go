@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -260,8 +261,8 @@ func (mb *Mailbox) purgeLaneLocked(l *lane, upTo uint64) Gap {
 		g.To = max(g.To, seq)
 		g.Count++
 	}
-	for i := len(l.unacked) - 1; i >= 0; i-- {
-		if s := l.unacked[i]; s.seq <= upTo && !s.finalizing {
+	for i, s := range slices.Backward(l.unacked) {
+		if s.seq <= upTo && !s.finalizing {
 			l.remove(i)
 			mb.out--
 			lose(s.seq)

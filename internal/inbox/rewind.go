@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/epoch"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -41,6 +42,9 @@ func (h *Hub) checkRewind(ctx context.Context, stored *direct.Stored) error {
 		return nil
 	}
 	h.opts.Logger.Error("the inbox stream has lost its end, cutting cursors back", "was", mark.Head, "is", last)
+	if err := epoch.Renew(ctx, h.js, subjects.StreamInbox); err != nil {
+		return err
+	}
 	return h.rewind(ctx, last)
 }
 

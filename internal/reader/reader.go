@@ -89,9 +89,10 @@ type Reader struct {
 	opts Options
 	js   jetstream.JetStream
 
-	last  atomic.Uint64 // highest sequence handed out or known to be before the start
-	many  atomic.Bool   // the stream has several copies
-	beats atomic.Int64  // Unix nanoseconds of the last sign of life
+	last  atomic.Uint64                        // highest sequence handed out or known to be before the start
+	many  atomic.Bool                          // the stream has several copies
+	info  atomic.Pointer[jetstream.StreamInfo] // as of the last request for the state
+	beats atomic.Int64                         // Unix nanoseconds of the last sign of life
 
 	failed atomic.Pointer[error] // why it can never go on
 
@@ -179,6 +180,10 @@ func (r *Reader) Last() uint64 { return r.last.Load() }
 // State asks for the stream's state.
 func (r *Reader) State(ctx context.Context) (jetstream.StreamState, error) { return r.state(ctx) }
 
+// Info is what the stream said of itself when its state was asked for last; nil
+// before the start. It must not be changed.
+func (r *Reader) Info() *jetstream.StreamInfo { return r.info.Load() }
+
 // StreamLast asks for the sequence of the stream's last message.
 func (r *Reader) StreamLast(ctx context.Context) (uint64, error) {
 	state, err := r.state(ctx)
@@ -220,6 +225,7 @@ func (r *Reader) state(ctx context.Context) (jetstream.StreamState, error) {
 		return jetstream.StreamState{}, fmt.Errorf("reader: look up stream %s: %w", r.opts.Stream, err)
 	}
 	info := stream.CachedInfo()
+	r.info.Store(info)
 	r.many.Store(info.Config.Replicas > 1)
 	return info.State, nil
 }

@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/epoch"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -48,6 +50,9 @@ type Hub struct {
 	cancel context.CancelFunc
 	slots  chan struct{}
 
+	js     jetstream.JetStream // on Options.Fetch
+	marked uint64              // how far it is stored that the stream was read; of runMarks
+
 	workMu  sync.Mutex // after mu and a subscription's
 	closing bool       // no fill may begin
 	wg      sync.WaitGroup
@@ -78,6 +83,9 @@ func New(opts Options) (*Hub, error) {
 		return nil, err
 	}
 	h.reader = r
+	if h.js, err = jetstream.New(opts.Fetch); err != nil {
+		return nil, fmt.Errorf("topic: %w", err)
+	}
 	h.fetch = direct.New(opts.Fetch)
 	h.last = h.fetch.Last(subjects.StreamTopic, true)
 	return h, nil
@@ -92,13 +100,28 @@ func (h *Hub) Start(ctx context.Context) error {
 		h.fetch.Stop()
 		return err
 	}
+	if err := h.checkEnd(ctx); err != nil {
+		_ = h.reader.Stop(context.WithoutCancel(ctx))
+		h.fetch.Stop()
+		return err
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.floor == 0 {
 		h.head = h.reader.Last()
 		h.floor = h.head + 1
 	}
+	h.work(h.runMarks)
 	return nil
+}
+
+// Epoch tells whether sequences may have been given out twice: it stays the same
+// as long as they were not.
+func (h *Hub) Epoch() string {
+	if info := h.reader.Info(); info != nil {
+		return epoch.Of(info)
+	}
+	return ""
 }
 
 // Stop ends the reading. It is idempotent.
@@ -210,10 +233,10 @@ func (h *Hub) lost(ctx context.Context, topic string, pos, next uint64) (*Messag
 	if err != nil {
 		return nil, fmt.Errorf("topic: where the stream begins: %w", err)
 	}
-	notice := &Message{Topic: topic, LostFrom: pos + 1, Seq: next - 1}
+	notice := &Message{Topic: topic, LostFrom: pos + 1, Seq: next - 1, Reason: reasonPurged}
 	switch first := state.FirstSeq; {
 	case first > pos+1:
-		notice.Seq = min(notice.Seq, first-1)
+		notice.Seq, notice.Reason = min(notice.Seq, first-1), reasonRetention
 		return notice, nil
 	case first == pos+1: // pos was too old, and nothing else
 		return nil, nil
@@ -225,8 +248,23 @@ func (h *Hub) lost(ctx context.Context, topic string, pos, next uint64) (*Messag
 	if err != nil || len(got) == 0 || got[0].Seq == pos {
 		return nil, err
 	}
-	return notice, nil
+	subject, err := subjects.Topic(topic)
+	if err != nil {
+		return nil, err
+	}
+	kept, left, err := h.read(ctx, subject, 1, 1, queueBytes)
+	if bound := h.reader.Info().Config.MaxMsgsPerSubject; err == nil && bound > 0 && int64(len(kept)+left) >= bound {
+		notice.Reason = reasonRetention
+	}
+	return notice, err
 }
+
+// Why messages of a topic are gone, in the words of the protocol.
+const (
+	reasonRetention = "retention"
+	reasonPurged    = "purged"
+	reasonReset     = "reset"
+)
 
 // remove ends the handing out to a subscription.
 func (h *Hub) remove(s *Subscription) {

@@ -22,11 +22,19 @@ type Message struct {
 	// messages that were is not known, and after a long silence of the topic
 	// it may have been none.
 	LostFrom uint64
+	// Reset is set in the notice that a subscription began anew, with the first
+	// message stored: Seq is one below that, or 0.
+	Reset bool
+	// Reason is why messages are gone, in a notice.
+	Reason string
 
 	subject string
 	once    sync.Once
 	frame   []byte
 }
+
+// Notice reports whether the message says that others are gone.
+func (m *Message) Notice() bool { return m.LostFrom != 0 || m.Reset }
 
 // Frame is what encode makes of the message. It is made once, whoever asks.
 func (m *Message) Frame(encode func(dst []byte, m *Message) []byte) []byte {

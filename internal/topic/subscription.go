@@ -23,6 +23,8 @@ type Since struct {
 	// After a sequence, when FromSeq is set.
 	FromSeq bool
 	Seq     uint64
+	// Epoch is that of Seq; "" where the subscriber does not know it.
+	Epoch string
 	// At or after a time, unless it is zero. One in the future is now.
 	Time time.Time
 	// Last begins with the last message stored.
@@ -59,13 +61,21 @@ type Subscription struct {
 	closed     bool
 }
 
+// Beginning is where a subscription begins.
+type Beginning struct {
+	Last  uint64 // of the topic's last stored message; 0 when there is none
+	Epoch string // see [Hub.Epoch]
+	// Reset: the sequence to begin after was not one of this stream, so that
+	// the subscription begins with a notice and the first message stored.
+	Reset bool
+}
+
 // Subscribe begins to follow a topic. ready is told, from another goroutine,
-// that Next has something again after it had nothing more. last is the sequence of the topic's last stored
-// message, 0 when there is none.
-func (h *Hub) Subscribe(ctx context.Context, topic string, since Since, ready func(*Subscription)) (s *Subscription, last uint64, err error) {
+// that Next has something again after it had nothing more.
+func (h *Hub) Subscribe(ctx context.Context, topic string, since Since, ready func(*Subscription)) (s *Subscription, at Beginning, err error) {
 	subject, err := subjects.Topic(topic)
 	if err != nil {
-		return nil, 0, err
+		return nil, at, err
 	}
 	// From here on nothing is missed: what comes while it is catching up is found
 	// when it joins.
@@ -73,7 +83,7 @@ func (h *Hub) Subscribe(ctx context.Context, topic string, since Since, ready fu
 	h.mu.Lock()
 	if h.stopped {
 		h.mu.Unlock()
-		return nil, 0, ErrStopped
+		return nil, at, ErrStopped
 	}
 	h.subs[subject] = append(h.subs[subject], s)
 	head := h.head
@@ -86,21 +96,30 @@ func (h *Hub) Subscribe(ctx context.Context, topic string, since Since, ready fu
 	}()
 	found, err := h.last.Get(ctx, []string{subject})
 	if err != nil {
-		return nil, 0, fmt.Errorf("topic: subscribe: %w", err)
+		return nil, at, fmt.Errorf("topic: subscribe: %w", err)
 	}
 	if found[0] != nil {
-		last = found[0].Seq
+		at.Last = found[0].Seq
 	}
-	pos, err := h.begin(ctx, subject, since, head, last)
+	if at.Reset, err = h.isReset(ctx, since); err != nil {
+		return nil, at, err
+	}
+	at.Epoch = h.Epoch()
+	var pos uint64
+	if at.Reset {
+		pos, err = s.reset(ctx)
+	} else {
+		pos, err = h.begin(ctx, subject, since, head, at.Last)
+	}
 	if err != nil {
-		return nil, 0, err
+		return nil, at, err
 	}
 	s.mu.Lock()
 	s.readPos = pos
-	s.anchor = since.FromSeq && pos >= subjects.FirstTopicSeq
+	s.anchor = since.FromSeq && !at.Reset && pos >= subjects.FirstTopicSeq
 	s.mu.Unlock()
 	if err := s.fill(ctx); err != nil {
-		return nil, 0, err
+		return nil, at, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,7 +127,37 @@ func (h *Hub) Subscribe(ctx context.Context, topic string, since Since, ready fu
 	if s.queued() > 0 {
 		s.ready(s)
 	}
-	return s, last, nil
+	return s, at, nil
+}
+
+// isReset reports whether a sequence to begin after is not one of the stream as
+// it is: of another epoch, or above all that were given out.
+func (h *Hub) isReset(ctx context.Context, since Since) (bool, error) {
+	if !since.FromSeq || since.Seq == 0 {
+		return false, nil
+	}
+	state, err := h.reader.State(ctx)
+	if err != nil {
+		return false, fmt.Errorf("topic: subscribe: %w", err)
+	}
+	return since.Seq > state.LastSeq || since.Epoch != "" && since.Epoch != h.Epoch(), nil
+}
+
+// reset queues the notice that the subscription begins anew, and returns the
+// position before the first message stored.
+func (s *Subscription) reset(ctx context.Context) (pos uint64, err error) {
+	msgs, _, err := s.hub.read(ctx, s.subject, 1, 1, queueBytes)
+	if err != nil {
+		return 0, err
+	}
+	if len(msgs) > 0 {
+		pos = msgs[0].Seq - 1
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue = append(s.queue, &Message{Topic: s.topic, Seq: pos, Reset: true, Reason: reasonReset})
+	s.bytes += messageOverhead
+	return pos, nil
 }
 
 // begin is the position before the first message that is wanted.
@@ -150,7 +199,7 @@ func (s *Subscription) room() bool {
 }
 
 func (s *Subscription) push(m *Message) {
-	s.readPos, s.anchor = m.Seq, m.LostFrom == 0
+	s.readPos, s.anchor = m.Seq, !m.Notice()
 	if s.first > len(s.queue)/2 && len(s.queue) == cap(s.queue) {
 		n := copy(s.queue, s.queue[s.first:])
 		clear(s.queue[n:])

@@ -126,9 +126,9 @@ type follower struct {
 func (p *place) follow(t *testing.T, name string, since topic.Since) (*follower, uint64) {
 	t.Helper()
 	f := &follower{wake: make(chan struct{}, 1)}
-	var last uint64
+	var at topic.Beginning
 	var err error
-	f.sub, last, err = p.hub.Subscribe(t.Context(), name, since, func(*topic.Subscription) {
+	f.sub, at, err = p.hub.Subscribe(t.Context(), name, since, func(*topic.Subscription) {
 		select {
 		case f.wake <- struct{}{}:
 		default:
@@ -138,7 +138,7 @@ func (p *place) follow(t *testing.T, name string, since topic.Since) (*follower,
 		t.Fatal(err)
 	}
 	t.Cleanup(f.sub.Close)
-	return f, last
+	return f, at.Last
 }
 
 // take is the next n messages.

@@ -1,0 +1,104 @@
+package topic_test
+
+import (
+	"strconv"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/epoch"
+	"github.com/rccs-io/rccs/internal/topic"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// begin subscribes and says where the subscription begins.
+func (p *place) begin(t *testing.T, since topic.Since) (*follower, topic.Beginning) {
+	t.Helper()
+	f := &follower{wake: make(chan struct{}, 1)}
+	var at topic.Beginning
+	var err error
+	f.sub, at, err = p.hub.Subscribe(t.Context(), "a", since, func(*topic.Subscription) {
+		select {
+		case f.wake <- struct{}{}:
+		default:
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(f.sub.Close)
+	return f, at
+}
+
+// A subscriber that goes on from a sequence of another epoch, or from one that
+// was not given out, begins anew with the first message stored, and is told.
+func TestSubscriptionBeginsAnewAfterAnUnknownSequence(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	first := p.publish(t, "a", 0)
+	last := p.publish(t, "a", 1)
+	_, at := p.begin(t, topic.Since{})
+	if at.Epoch == "" || at.Reset {
+		t.Fatalf("begins %+v", at)
+	}
+	for name, c := range map[string]struct {
+		since topic.Since
+		reset bool
+	}{
+		"another epoch":       {topic.Since{FromSeq: true, Seq: first, Epoch: "another"}, true},
+		"above the last":      {topic.Since{FromSeq: true, Seq: last + 1, Epoch: at.Epoch}, true},
+		"the same epoch":      {topic.Since{FromSeq: true, Seq: first, Epoch: at.Epoch}, false},
+		"no epoch":            {topic.Since{FromSeq: true, Seq: first}, false},
+		"from the beginning":  {topic.Since{FromSeq: true, Epoch: "another"}, false},
+		"the last one stored": {topic.Since{Last: true, Epoch: "another"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, at := p.begin(t, c.since)
+			if at.Reset != c.reset {
+				t.Fatalf("begins %+v", at)
+			}
+			if !c.reset {
+				return
+			}
+			got := f.take(t, 3, 10)
+			if m := got[0]; !m.Reset || m.LostFrom != 0 || m.Seq != first-1 || m.Reason != "reset" {
+				t.Errorf("told %+v", m)
+			}
+			if got[1].Seq != first || got[2].Seq != last {
+				t.Errorf("got %d and %d, want %d and %d", got[1].Seq, got[2].Seq, first, last)
+			}
+		})
+	}
+}
+
+func TestEpochStaysOverARestartAndChangesWhenTheStreamLosesItsEnd(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.publish(t, "a", 0)
+	was := p.hub.Epoch()
+	p = p.restart(t)
+	if got := p.hub.Epoch(); got != was {
+		t.Errorf("the epoch is %q after a restart, was %q", got, was)
+	}
+	p.mark(t, subjects.FirstTopicSeq+1000)
+	p = p.restart(t)
+	if _, at := p.begin(t, topic.Since{}); at.Epoch == was || at.Epoch == "" {
+		t.Errorf("the epoch is %q after the end was lost", at.Epoch)
+	}
+	was = p.hub.Epoch()
+	if err := epoch.Renew(t.Context(), p.js, subjects.StreamTopic); err != nil {
+		t.Fatal(err)
+	}
+	if _, at := p.begin(t, topic.Since{FromSeq: true, Seq: subjects.FirstTopicSeq, Epoch: was}); !at.Reset {
+		t.Errorf("begins %+v after a restore", at)
+	}
+}
+
+// mark stores how far a hub has read.
+func (p *place) mark(t *testing.T, head uint64) {
+	t.Helper()
+	body := []byte(`{"head":` + strconv.FormatUint(head, 10) + `}`)
+	if _, err := p.js.PublishMsg(t.Context(), &nats.Msg{Subject: subjects.TopicMark, Data: body}); err != nil {
+		t.Fatal(err)
+	}
+}
