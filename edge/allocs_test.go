@@ -70,7 +70,11 @@ func alone(tb testing.TB) (*conn, *sink) {
 		tb.Fatal(err)
 	}
 	out := new(sink)
-	tenant := &Tenant{TenantOptions: TenantOptions{Inbox: out, Publisher: out, Roster: devices, Topics: Topics(new(topic.Hub)), Core: env.Conn(tb)}}
+	tenant, err := NewTenant(tb.Context(), TenantOptions{Inbox: out, Publisher: out, Roster: devices, Topics: Topics(new(topic.Hub)), Core: env.Conn(tb)})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(tenant.Close)
 	c := newConn(s, "")
 	c.sock, c.v1 = new(wsconn.Conn), true
 	phone := subjects.Address{User: "alice", Device: "phone"}

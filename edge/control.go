@@ -6,9 +6,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -149,7 +146,7 @@ func (c *conn) unregistered(id string, err error) {
 	} else {
 		c.confirm(&wire.Envelope{ID: id})
 	}
-	c.stored(id, nil, nil)
+	c.stored(nil, nil)
 }
 
 // forget has the coordinator remove a device and all that is its.
@@ -181,31 +178,10 @@ func (c *conn) cancel(e *wire.Envelope, id string) {
 	}
 	ctx, stop := context.WithTimeout(c.s.ctx, forgetWithin)
 	defer stop()
-	n, err := c.tenant.cancelLater(ctx, c.key.User(), envelope.LaterID(c.who.Address.Device, id))
-	if err != nil {
-		c.log().Warn("delayed message not cancelled", "err", err)
-		c.fail(e, wire.NewError(wire.Unavailable, "the message store does not answer, try again"))
+	n, werr := c.tenant.intake.Cancel(ctx, c.identity(), id)
+	if werr != nil {
+		c.fail(e, werr)
 		return
 	}
 	c.answer(wire.TypeAck, wire.AppendCancelledPayload(nil, id, n))
-}
-
-// cancelLater removes what waits for its time, and says how much it was.
-func (t *Tenant) cancelLater(ctx context.Context, user, id string) (uint64, error) {
-	stream, err := t.js.Stream(ctx, subjects.StreamLater)
-	if err != nil {
-		return 0, err
-	}
-	before, err := stream.Info(ctx, jetstream.WithSubjectFilter(subjects.LaterAnywhere(user, id)))
-	if err != nil {
-		return 0, err
-	}
-	n := uint64(0)
-	for subject, count := range before.State.Subjects {
-		if err := stream.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
-			return n, err
-		}
-		n += count
-	}
-	return n, nil
 }

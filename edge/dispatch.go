@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -31,7 +32,7 @@ func (c *conn) envelope(item *wire.Item) {
 		c.acknowledge(box, e)
 	case c.stopping():
 		// Not accepted, not answered: the device sends it again elsewhere.
-	case !c.honest(e):
+	case !c.checkIdentity(e):
 	case e.Type == wire.TypeRegister:
 		c.renew(e)
 	case e.Type == wire.TypeHeartbeat:
@@ -93,15 +94,12 @@ func (c *conn) stopping() bool {
 	return c.draining
 }
 
-// honest refuses an envelope that claims another identity than the
+// checkIdentity refuses an envelope that claims another identity than the
 // credential's.
-func (c *conn) honest(e *wire.Envelope) bool {
-	if e.FromDeviceID != "" && e.FromDeviceID != string(c.who.Address.Device) {
-		c.fail(e, wire.NewError(wire.IdentityMismatch, "fromDeviceId is not what the credential says"))
-		return false
-	}
-	if e.UserID != "" && e.UserID != string(c.who.Address.User) {
-		c.fail(e, wire.NewError(wire.IdentityMismatch, "userId is not what the credential says"))
+func (c *conn) checkIdentity(e *wire.Envelope) bool {
+	from := c.identity()
+	if err := send.CheckIdentity(&from, e); err != nil {
+		c.fail(e, err)
 		return false
 	}
 	return true

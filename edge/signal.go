@@ -9,30 +9,7 @@ import (
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/subjects"
-	"github.com/rccs-io/rccs/wire"
 )
-
-// signal sends an ephemeral message to those of the devices that are
-// connected now. A device that is named hears it on plain NATS too, where its
-// presence is not known.
-func (c *conn) signal(e *wire.Envelope, targets []subjects.DeviceID) {
-	c.s.metrics.received.Inc()
-	body := clone(e.Payload)
-	accepted := wire.Accepted{OriginalID: e.ID}
-	for _, device := range targets {
-		to := subjects.Address{User: c.who.Address.User, Device: device}.Key()
-		if err := c.tenant.Core.PublishMsg(envelope.Signal(e, c.sender(), to, body)); err != nil {
-			c.log().Debug("signal not sent", "err", err)
-			continue
-		}
-		if c.tenant.Roster.Online(to) {
-			accepted.Recipients = append(accepted.Recipients, wire.Recipient{DeviceID: string(device)})
-		}
-	}
-	if e.RequiresAck {
-		c.answer(wire.TypeAck, accepted.AppendPayload(nil))
-	}
-}
 
 // onSignal gets every signal of the tenant.
 func (t *Tenant) onSignal(m *nats.Msg) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -41,9 +42,8 @@ type TenantOptions struct {
 // account which are connected here.
 type Tenant struct {
 	TenantOptions
-	js    jetstream.JetStream
-	tasks jetstream.KeyValue
-	flush flusher
+	intake *send.Intake
+	flush  flusher
 
 	signals *nats.Subscription
 	answers *nats.Subscription
@@ -86,8 +86,15 @@ func NewTenant(ctx context.Context, opts TenantOptions) (*Tenant, error) {
 	if err != nil {
 		return nil, fmt.Errorf("edge: bucket %s: %w", subjects.BucketTasks, err)
 	}
+	intake, err := send.New(send.Options{
+		Roster: opts.Roster, Inbox: opts.Inbox, Publisher: opts.Publisher, Core: opts.Core, JetStream: js, Tasks: send.Tasks{KV: tasks},
+		Proof: opts.Proof, Logger: opts.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
 	t := &Tenant{
-		TenantOptions: opts, js: js, tasks: tasks, flush: flusher{nc: opts.Core},
+		TenantOptions: opts, intake: intake, flush: flusher{nc: opts.Core},
 		base: opts.Core.NewInbox() + ".", asked: make(chan *nats.Msg, askedAtOnce), quit: make(chan struct{}),
 		conns: make(map[subjects.Key]*conn), asks: make(map[string]*ask),
 	}

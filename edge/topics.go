@@ -11,6 +11,7 @@ import (
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/internal/topic"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -64,7 +65,7 @@ func (c *conn) subscribe(e *wire.Envelope) {
 	s, at, err := c.tenant.Topics.Subscribe(ctx, sub.Topic, since, c.topicReady)
 	if err != nil {
 		c.log().Warn("not subscribed", "err", err)
-		c.fail(e, unavailable())
+		c.fail(e, send.Unavailable())
 		return
 	}
 	if c.topics == nil {
@@ -92,12 +93,6 @@ func (c *conn) restrict(rights auth.Topics) {
 			c.tell(wire.NewError(wire.PermissionDenied, "the renewed credential does not allow topic "+name+": its subscription has ended"))
 		}
 	}
-}
-
-func unavailable() *wire.Error {
-	e := wire.NewError(wire.Unavailable, "the message store does not answer, try again")
-	e.RetryAfter = retryAfter
-	return e
 }
 
 // topicReady is a subscription's word that it has something.
@@ -172,18 +167,18 @@ func (c *conn) publish(e *wire.Envelope) {
 		return
 	}
 	msg := envelope.Topic(e, c.sender(), subject, clone(p.Data))
-	c.mu.Lock()
-	c.inflight++
-	c.mu.Unlock()
+	c.storing()
 	id, name := e.ID, p.Topic
 	c.tenant.Publisher.Publish(msg, func(r inbox.Receipt, err error) {
 		defer c.contain()
-		if err == nil {
-			c.s.metrics.published.Inc()
-			answer := wire.Published{OriginalID: id, Topic: name, Seq: r.Seq, Duplicate: r.Duplicate}
-			c.answer(wire.TypeAck, answer.AppendPayload(nil))
+		if err != nil {
+			c.stored(nil, send.StoreError(err).For(id))
+			return
 		}
-		c.stored(id, nil, err)
+		c.s.metrics.published.Inc()
+		answer := wire.Published{OriginalID: id, Topic: name, Seq: r.Seq, Duplicate: r.Duplicate}
+		c.answer(wire.TypeAck, answer.AppendPayload(nil))
+		c.stored(nil, nil)
 	})
 }
 
@@ -209,7 +204,7 @@ func (c *conn) history(e *wire.Envelope) {
 		c.fail(e, werr)
 	default:
 		c.log().Warn("history not read", "err", err)
-		c.fail(e, unavailable())
+		c.fail(e, send.Unavailable())
 	}
 }
 

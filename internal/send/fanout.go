@@ -100,6 +100,7 @@ func (in *Intake) recipients(ctx context.Context, seq uint64) ([]subjects.Key, e
 
 // stored hears of one copy, on the publisher's goroutine.
 func (f *fanOut) stored(n int, r inbox.Receipt, err error) {
+	defer f.contain()
 	f.mu.Lock()
 	f.seqs[n] = r.Seq
 	if f.left--; f.err == nil {

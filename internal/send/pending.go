@@ -2,6 +2,7 @@ package send
 
 import (
 	"context"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -39,6 +40,16 @@ func (p *pending) finish(a *wire.Accepted, err error) {
 	p.w.Sent(r)
 }
 
+// contain ends a panic on a goroutine that is not the sender's.
+func (p *pending) contain() {
+	v := recover()
+	if v == nil {
+		return
+	}
+	p.in.log.Error("panic while a message was stored", "panic", v, "stack", string(debug.Stack()))
+	p.w.Sent(Result{ID: p.id, Err: wire.NewError(wire.Internal, "a fault of the server").For(p.id), Panic: v})
+}
+
 // doneOne is done for a message of one copy.
 func (p *pending) doneOne(r inbox.Receipt, err error) {
 	p.done(inbox.BatchReceipt{First: r.Seq, Last: r.Seq, Duplicate: r.Duplicate}, err)
@@ -46,11 +57,12 @@ func (p *pending) doneOne(r inbox.Receipt, err error) {
 
 // done is called on the publisher's goroutine, which must not wait.
 func (p *pending) done(r inbox.BatchReceipt, err error) {
+	defer p.contain()
 	switch {
 	case err != nil || !p.tell:
 		p.finish(nil, err)
 	case r.Duplicate && len(p.targets) > 0 && !p.later:
-		go p.repeated(r)
+		go p.repeated(r) // it waits for the store
 	default:
 		p.finish(p.accepted(r), nil)
 	}
@@ -70,6 +82,7 @@ func (p *pending) accepted(r inbox.BatchReceipt) *wire.Accepted {
 // repeated answers a repeat of a message: it went to the first one's
 // recipients, whomever it names now.
 func (p *pending) repeated(r inbox.BatchReceipt) {
+	defer p.contain()
 	ctx, cancel := context.WithTimeout(p.ctx, lookWithin)
 	defer cancel()
 	a := p.accepted(r)

@@ -107,6 +107,9 @@ type Result struct {
 	// requiresAck; Err when it was not.
 	Accepted *wire.Accepted
 	Err      *wire.Error
+	// Panic is what a fault of this package has panicked with. It goes no further
+	// than the message, which was perhaps stored; Err is set as well.
+	Panic any
 	// Took is how long the store needed; 0 when it was not asked.
 	Took time.Duration
 }

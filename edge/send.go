@@ -1,0 +1,64 @@
+package edge
+
+import (
+	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/send"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+func (c *conn) sender() envelope.Sender {
+	return envelope.Sender{Key: c.key, Device: c.who.Address.Device, Proof: c.tenant.Proof}
+}
+
+func (c *conn) identity() send.From { return send.From{Address: c.who.Address, Key: c.key} }
+
+func (c *conn) peer(device subjects.DeviceID) subjects.Key {
+	return subjects.Address{User: c.who.Address.User, Device: device}.Key()
+}
+
+// send passes an application's message on.
+func (c *conn) send(e *wire.Envelope) {
+	c.s.metrics.received.Inc()
+	c.storing()
+	c.tenant.intake.Start(c.s.ctx, c.identity(), e, c)
+}
+
+// Sent implements [send.Waiter].
+func (c *conn) Sent(r send.Result) {
+	defer c.contain()
+	if r.Panic != nil {
+		c.panicked(r.Panic)
+	}
+	if r.Took > 0 {
+		c.s.metrics.publishDelay.Observe(r.Took.Seconds())
+	}
+	c.stored(r.Accepted, r.Err)
+}
+
+// storing counts a message that the store has not answered for.
+func (c *conn) storing() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.inflight++
+}
+
+// stored ends what storing began: a is told, if it is not nil, or err.
+func (c *conn) stored(a *wire.Accepted, err *wire.Error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case err != nil:
+		c.tellLocked(err)
+	case a != nil:
+		c.answerLocked(wire.TypeAck, a.AppendPayload(nil))
+	}
+	c.inflight--
+	c.changed.Broadcast()
+	if c.draining && c.inflight == 0 {
+		c.endLocked(c.drainCode, nil)
+	}
+}
+
+// clone copies a payload, which aliases the frame that it came in.
+func clone(b []byte) []byte { return append(make([]byte, 0, len(b)), b...) }
