@@ -143,3 +143,14 @@ func addresses() *rapid.Generator[subjects.Address] {
 		return subjects.Address{User: subjects.UserID(user), Device: subjects.DeviceID(texts().Draw(t, "device"))}
 	}).Filter(func(a subjects.Address) bool { return a.Check() == nil })
 }
+
+// revokedOnNATS reports whether NATS servers refuse a key, which look for keys
+// alone, and for all.
+func revokedOnNATS(tb testing.TB, account, key string) bool {
+	tb.Helper()
+	claims, err := jwt.DecodeAccountClaims(account)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return claims.Revocations.IsRevoked(key, time.Now().Add(-time.Minute))
+}

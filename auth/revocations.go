@@ -42,7 +42,9 @@ func (r Revocation) entry() string {
 	return string(r.Kind) + "/" + r.Name
 }
 
-func (r Revocation) check() error {
+// Check reports whether such a revocation can be made. A name may be one that
+// only an earlier version issued.
+func (r Revocation) Check() error {
 	var err error
 	switch r.Kind {
 	case RevokedDevice:
@@ -103,7 +105,7 @@ type Keys struct {
 // Revoking all ends the credentials of services and of parts of RCCS too. Parts
 // that can issue their own do so when they connect again.
 func (k *Keystore) RevokeMany(r Revocation, keys Keys) (Account, error) {
-	if err := r.check(); err != nil {
+	if err := r.Check(); err != nil {
 		return Account{}, err
 	}
 	return k.change(func(claims *jwt.AccountClaims) error {
@@ -118,8 +120,7 @@ func (k *Keystore) RevokeMany(r Revocation, keys Keys) (Account, error) {
 		for _, key := range keys.Own {
 			claims.RevokeAt(key, forGood)
 		}
-		claims.Revocations.MaybeCompact() // what revoking all covers
-		return nil
+		return nil // what revoking all covers stays: it stands when that is taken back
 	})
 }
 
@@ -127,9 +128,9 @@ func (k *Keystore) RevokeMany(r Revocation, keys Keys) (Account, error) {
 var forGood = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // Restore takes a revocation back, with that of keys: credentials that it ended,
-// and that have not expired, are good again.
+// and that have not expired, are good again, unless another revocation ends them.
 func (k *Keystore) Restore(r Revocation, keys Keys) (Account, error) {
-	if err := r.check(); err != nil {
+	if err := r.Check(); err != nil {
 		return Account{}, err
 	}
 	return k.change(func(claims *jwt.AccountClaims) error {
@@ -143,8 +144,27 @@ func (k *Keystore) Restore(r Revocation, keys Keys) (Account, error) {
 		for _, key := range slices.Concat(named, keys.Derived, keys.Own, []string{r.entry()}) {
 			claims.ClearRevocation(key)
 		}
-		return nil
+		return k.reapply(claims, r)
 	})
+}
+
+// reapply ends anew the keys of what is still revoked by name, after r was taken
+// back: keys are those of several revocations.
+func (k *Keystore) reapply(claims *jwt.AccountClaims, r Revocation) error {
+	for _, standing := range listed(claims) {
+		of := standing
+		if standing.Kind == RevokedUser && r.Kind == RevokedDevice && standing.covers(r) {
+			of = r
+		}
+		keys, err := k.keysOf(of)
+		if err != nil {
+			return err
+		}
+		for _, key := range keys {
+			claims.RevokeAt(key, standing.At)
+		}
+	}
+	return nil
 }
 
 // keysOf are the keys of r that follow from its name.
@@ -172,8 +192,19 @@ func (k *Keystore) Revocations() ([]Revocation, error) {
 	if err != nil {
 		return nil, fmt.Errorf("auth: %w", err)
 	}
-	var all []Revocation
-	for entry, at := range set.tenant.Revocations {
+	all := listed(set.tenant)
+	slices.SortFunc(all, func(a, b Revocation) int {
+		if c := b.At.Compare(a.At); c != 0 {
+			return c
+		}
+		return strings.Compare(a.entry(), b.entry())
+	})
+	return all, nil
+}
+
+// listed are the revocations by name in an account's JWT.
+func listed(account *jwt.AccountClaims) (all []Revocation) {
+	for entry, at := range account.Revocations {
 		r := Revocation{At: time.Unix(at, 0).UTC()}
 		kind, name, named := strings.Cut(entry, "/")
 		switch {
@@ -186,13 +217,7 @@ func (k *Keystore) Revocations() ([]Revocation, error) {
 		}
 		all = append(all, r)
 	}
-	slices.SortFunc(all, func(a, b Revocation) int {
-		if c := b.At.Compare(a.At); c != 0 {
-			return c
-		}
-		return strings.Compare(a.entry(), b.entry())
-	})
-	return all, nil
+	return all
 }
 
 // revoked says whether the account has revoked a device's credential, by its

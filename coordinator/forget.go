@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/internal/storeerr"
@@ -27,7 +28,13 @@ func (c *Coordinator) forgetDevice(ctx context.Context, req *request) (any, *wir
 	if werr != nil {
 		return nil, werr
 	}
-	n, err := c.forget(ctx, a)
+	var n uint64
+	err := c.recorded(ctx, req, c.byService(audit.ActionForget, a, ""), func() (err error) {
+		if n, err = c.forget(ctx, a); errors.Is(err, ops.ErrUnknownDevice) {
+			err = audit.Refused(err)
+		}
+		return err
+	})
 	if err != nil {
 		return nil, c.wireError("device not forgotten", err)
 	}

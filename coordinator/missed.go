@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/rccs-io/rccs/internal/audit"
@@ -79,17 +80,18 @@ func (c *Coordinator) replay(ctx context.Context, req *request) (any, *wire.Erro
 			return nil, wire.NewError(wire.BadMessage, `"to" is not USER/DEVICE: `+err.Error())
 		}
 		if to.User != from.User {
-			return nil, wire.NewError(wire.PermissionDenied, `"to" is another user's device: a service replays to devices of the same user, an operator with rccs replay to any`)
+			return nil, c.refused(ctx, audit.ActionReplay, from, "to "+q.To, wire.PermissionDenied, `"to" is another user's device: a service replays to devices of the same user, an operator with rccs replay to any`)
 		}
 		opts.To = to
 	}
 	if one := btoi(!q.Since.IsZero()) + btoi(q.FromSeq > 0) + btoi(q.ID != "") + btoi(q.Missed); one != 1 {
 		return nil, wire.NewError(wire.BadMessage, `give one of "since", "fromSeq", "id" and "missed"`)
 	}
-	if err := c.record(ctx, audit.ActionReplay, from, "to "+cmp.Or(q.To, from.String())); err != nil {
-		return nil, c.wireError("record not stored", err)
-	}
-	done, err := c.ops.Replay(ctx, opts)
+	var done ops.Replayed
+	err := c.recorded(ctx, req, c.byService(audit.ActionReplay, from, "to "+cmp.Or(q.To, from.String())), func() (err error) {
+		done, err = c.ops.Replay(ctx, opts)
+		return err
+	})
 	if err != nil {
 		return nil, c.wireError("replay not finished", err)
 	}
@@ -116,10 +118,33 @@ func (c *Coordinator) wireError(what string, err error) *wire.Error {
 	return send.Unavailable()
 }
 
-// record keeps a record of what somebody has asked for over NATS, which does not
-// tell who that is.
+// record keeps a record of what somebody has asked for over NATS.
 func (c *Coordinator) record(ctx context.Context, action string, a subjects.Address, detail string) error {
-	return audit.Write(ctx, c.js, audit.Record{
-		Action: action, Target: a.String(), Detail: detail, Who: "a service", From: "coordinator " + c.opts.Name,
-	})
+	return audit.Write(ctx, c.js, c.byService(action, a, detail))
+}
+
+// byService is the record of what somebody has asked for over NATS, which does
+// not tell who that is.
+func (c *Coordinator) byService(action string, a subjects.Address, detail string) audit.Record {
+	return audit.Record{Action: action, Target: a.String(), Detail: detail, Who: "a service", From: "coordinator " + c.opts.Name}
+}
+
+// recorded does what a service asks for, with a record. What a part of RCCS asks
+// for, an operator's command for one, is recorded there, by the operator's name.
+func (c *Coordinator) recorded(ctx context.Context, req *request, r audit.Record, act func() error) error {
+	if strings.HasPrefix(req.Reply, subjects.PartReplyPrefix+".") {
+		return act()
+	}
+	return audit.Do(ctx, c.js, r, act)
+}
+
+// refused keeps a record of what a service has asked for and may not do, and is
+// the error that it is told.
+func (c *Coordinator) refused(ctx context.Context, action string, a subjects.Address, detail string, code wire.Code, why string) *wire.Error {
+	r := c.byService(action, a, detail)
+	r.Result, r.Why = audit.ResultRefused, why
+	if err := audit.Write(ctx, c.js, r); err != nil {
+		c.log.Warn("record of a refusal not stored", "err", err)
+	}
+	return wire.NewError(code, why)
 }

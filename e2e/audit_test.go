@@ -44,11 +44,13 @@ func TestAuditKeepsWhatOperatorsDo(t *testing.T) {
 		t.Fatal(err)
 	}
 	var actions []string
-	for i, r := range list {
+	last := uint64(0)
+	for _, r := range list {
 		actions = append(actions, r.Action)
-		if r.Action != "read" && r.Target != u+"/d" || r.From != host || r.Who == "" || r.At.Before(begin.Add(-time.Second)) || r.Seq != uint64(i+1) {
+		if r.Action != "read" && r.Target != u+"/d" || r.From != host || r.Who == "" || r.At.Before(begin.Add(-time.Second)) || r.Seq <= last {
 			t.Errorf("record %+v", r)
 		}
+		last = r.Seq
 	}
 	if got := strings.Join(actions, " "); got != "read replay read purge forget revoke unrevoke" {
 		t.Errorf("recorded %s", got)

@@ -110,7 +110,7 @@ func TestRevokingAllEndsWhatIsOlder(t *testing.T) {
 	old := s.token(t, u+"/phone")
 	phone := connect(t, other, u+"/phone", object{"authToken": old})
 	service := dropped(t, s, must(t, "creds", "service", "billing", "--data", s.data))
-	s.revoke(t, "all")
+	s.revoke(t, "all", "--yes")
 	phone.wantError("DEVICE_REVOKED")
 	phone.wantClose(4003)
 	select {

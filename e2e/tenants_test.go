@@ -76,7 +76,7 @@ func TestTenantsAreApart(t *testing.T) {
 	}
 
 	// What ends credentials of one leaves the others alone.
-	must(t, "revoke", "all", "--tenant", "acme", "--data", s.data, "--server", s.NATS)
+	must(t, "revoke", "all", "--yes", "--tenant", "acme", "--data", s.data, "--server", s.NATS)
 	for _, d := range []*device{phones[1], desks[1]} {
 		d.wantError("DEVICE_REVOKED")
 		d.wantClose(4003)

@@ -13,6 +13,7 @@ const (
 	kvSessions = "$KV." + BucketSessions + "."
 	kvEdges    = "$KV." + BucketEdges + "."
 	kvTasks    = "$KV." + BucketTasks + "."
+	kvEnrolled = "$KV." + BucketEnrolled + "."
 )
 
 func entry(token string) string     { return strings.ReplaceAll(token, "%", "=") }
@@ -38,6 +39,10 @@ func DeviceSubject(k Key) string { return kvDevices + DeviceEntry(k) }
 // ParseDeviceSubject cuts the subject of an entry of [BucketDevices], as it
 // stands in the bucket's stream, into the device's key.
 func ParseDeviceSubject(subject string) (Key, bool) { return parseEntry(kvDevices, subject) }
+
+// ParseEnrolledSubject cuts the subject of an entry of [BucketEnrolled] into the
+// device's key.
+func ParseEnrolledSubject(subject string) (Key, bool) { return parseEntry(kvEnrolled, subject) }
 
 // SessionSubject is the subject of a device's entry in [BucketSessions].
 func SessionSubject(k Key) string { return kvSessions + DeviceEntry(k) }

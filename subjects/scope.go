@@ -47,6 +47,9 @@ func (s Scope) Signals() string { return signalPrefix + s.tokens() }
 // Devices are the entries in [BucketDevices].
 func (s Scope) Devices() string { return kvDevices + entry(s.tokens()) }
 
+// Enrolled are the entries in [BucketEnrolled].
+func (s Scope) Enrolled() string { return kvEnrolled + entry(s.tokens()) }
+
 // Contains says whether a device is one of them.
 func (s Scope) Contains(a Address) bool {
 	return (s.User == "" || s.User == a.User) && (s.Device == "" || s.Device == a.Device)

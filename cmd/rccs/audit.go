@@ -65,9 +65,9 @@ func (env *environment) audits(ctx context.Context, f *auditFlags, t *ops.Tenant
 		return env.json(append([]audit.Record{}, list...)) // never null
 	}
 	tab := newTable(column{title: "WHEN"}, column{title: "ACTION"}, column{title: "TARGET", least: 12}, column{title: "WHO"},
-		column{title: "FROM", least: 8}, column{title: "DETAIL", least: 10})
+		column{title: "FROM", least: 8}, column{title: "DETAIL", least: 10}, column{title: "RESULT"}, column{title: "WHY", least: 8})
 	for _, r := range list {
-		tab.row(moment(r.At), r.Action, r.Target, r.Who, r.From, r.Detail)
+		tab.row(moment(r.At), r.Action, r.Target, r.Who, r.From, r.Detail, r.Result, r.Why)
 	}
 	if len(list) == 0 {
 		return env.printf("nothing was done since %s\n", moment(f.since.at))

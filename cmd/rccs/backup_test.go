@@ -121,7 +121,7 @@ func TestServeEncrypts(t *testing.T) {
 func TestServeRefusesADirectoryOpenToOthers(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
-	console{}.succeed(t, "creds", "service", "a", "--data", data)
+	console{}.succeed(t, "creds", "service", "a", "--data", data, "--init")
 	if err := os.Chmod(data, 0o755); err != nil { //nolint:gosec // what must be refused
 		t.Fatal(err)
 	}

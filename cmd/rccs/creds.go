@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"strings"
 	"time"
 
@@ -28,6 +30,7 @@ directory, whether or not the server runs; nothing has to be told of them.`,
 
 func newCredsDeviceCommand(env *environment) *cobra.Command {
 	var data string
+	var init bool
 	var opts auth.DeviceOptions
 	expires := duration(auth.DefaultExpiry)
 	cmd := &cobra.Command{
@@ -44,11 +47,12 @@ print a line "USER/DEVICE JWT" for each.`,
 		Args: arguments(1, "USER/DEVICE, or - with --bearer"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			opts.Expires = time.Duration(expires)
-			return env.deviceCreds(data, args[0], opts)
+			return env.deviceCreds(data, init, args[0], opts)
 		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&data, "data", "./data", "`directory` of the installation's keys")
+	flags.BoolVar(&init, "init", false, "make the operator's keys where there is no data directory")
 	flags.StringVar(&opts.Type, "type", "", "device `type`, such as mobile or desktop; it wins over what the device says")
 	flags.BoolVar(&opts.Bearer, "bearer", false, "print a token that needs no signature")
 	flags.Var(&expires, "expires", "how long it lasts, such as 12h or 30d")
@@ -57,7 +61,7 @@ print a line "USER/DEVICE JWT" for each.`,
 
 // deviceCreds prints a credential, or a token for every line of standard input
 // when the name is "-". Bad usage is found before keys are made.
-func (env *environment) deviceCreds(data, name string, opts auth.DeviceOptions) error {
+func (env *environment) deviceCreds(data string, init bool, name string, opts auth.DeviceOptions) error {
 	if err := opts.Check(); err != nil {
 		return usageError{err}
 	}
@@ -65,7 +69,7 @@ func (env *environment) deviceCreds(data, name string, opts auth.DeviceOptions) 
 		if !opts.Bearer {
 			return usageError{errors.New("- reads many names and prints a token for each: add --bearer")}
 		}
-		keys, err := env.keys(data)
+		keys, err := env.keys(data, init)
 		if err != nil {
 			return err
 		}
@@ -75,7 +79,7 @@ func (env *environment) deviceCreds(data, name string, opts auth.DeviceOptions) 
 	if err != nil {
 		return usageError{err}
 	}
-	keys, err := env.keys(data)
+	keys, err := env.keys(data, init)
 	if err != nil {
 		return err
 	}
@@ -96,6 +100,7 @@ func (env *environment) deviceCreds(data, name string, opts auth.DeviceOptions) 
 
 func newCredsServiceCommand(env *environment) *cobra.Command {
 	var data string
+	var init bool
 	var opts auth.ServiceOptions
 	var expires duration
 	cmd := &cobra.Command{
@@ -115,7 +120,7 @@ devices, by the HTTP API: a backend that signs its users in lets them in.`,
 			if err := auth.CheckService(args[0]); err != nil {
 				return usageError{err} // before keys are made
 			}
-			keys, err := env.keys(data)
+			keys, err := env.keys(data, init)
 			if err != nil {
 				return err
 			}
@@ -137,14 +142,19 @@ devices, by the HTTP API: a backend that signs its users in lets them in.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&data, "data", "./data", "`directory` of the installation's keys")
+	flags.BoolVar(&init, "init", false, "make the operator's keys where there is no data directory")
 	flags.Var(&expires, "expires", "how long it lasts, such as 12h or 30d (default: for ever)")
 	flags.BoolVar(&opts.Bearer, "bearer", false, "print a token that needs no signature")
 	flags.BoolVar(&opts.MayIssue, "may-issue", false, "let it make credentials for devices, by the HTTP API")
 	return cmd
 }
 
-// keys opens the installation's keys.
-func (env *environment) keys(data string) (*auth.Keystore, error) {
+// keys opens the installation's keys, and makes them, with init, where there is
+// no data directory.
+func (env *environment) keys(data string, init bool) (*auth.Keystore, error) {
+	if _, err := os.Stat(data); errors.Is(err, fs.ErrNotExist) && !init {
+		return nil, fmt.Errorf("there is no installation in %s: name its directory with --data, or add --init to make a new operator there", data)
+	}
 	keys, err := auth.OpenKeystore(data)
 	if err != nil {
 		return nil, err

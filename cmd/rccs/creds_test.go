@@ -119,7 +119,7 @@ func TestCredsServicePrintsCredsFile(t *testing.T) {
 func TestCredsMakesKeysOnceAndSaysSo(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
-	first := rccs(t, "", nil, "creds", "device", "alice/phone", "--data", dir)
+	first := rccs(t, "", nil, "creds", "device", "alice/phone", "--data", dir, "--init")
 	want := "rccs: made the operator's keys in " + filepath.Join(dir, "keys") + "\n"
 	if first.status != exitOK || first.err != want {
 		t.Fatalf("status %d, said %q, want %q", first.status, first.err, want)

@@ -212,10 +212,14 @@ credential may come again, as a new one; 'rccs devices revoke' ends that.`,
 }
 
 func (env *environment) forget(ctx context.Context, f *forgetFlags, t *ops.Tenant, a subjects.Address) error {
-	if err := t.Audit(ctx, act(audit.ActionForget, a.String(), "")); err != nil {
+	err := t.Act(ctx, act(audit.ActionForget, a.String(), ""), func() error {
+		err := t.Forget(ctx, a)
+		if errors.Is(err, ops.ErrConnected) || errors.Is(err, ops.ErrUnknownDevice) {
+			err = audit.Refused(err)
+		}
 		return err
-	}
-	switch err := t.Forget(ctx, a); {
+	})
+	switch {
 	case errors.Is(err, ops.ErrConnected):
 		return fmt.Errorf("%w: disconnect it first, or end its credentials with 'rccs devices revoke'", err)
 	case errors.Is(err, ops.ErrNoCoordinator):

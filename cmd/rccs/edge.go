@@ -148,6 +148,7 @@ func (env *environment) edge(ctx context.Context, f *edgeFlags) error {
 
 func newCredsPartCommand(env *environment) *cobra.Command {
 	var data string
+	var init bool
 	cmd := &cobra.Command{
 		Use:   "part NAME",
 		Short: "Make the credential of an edge or a coordinator",
@@ -160,7 +161,7 @@ installation's keys.`,
 			if err := auth.CheckPart(args[0]); err != nil {
 				return usageError{err}
 			}
-			keys, err := env.keys(data)
+			keys, err := env.keys(data, init)
 			if err != nil {
 				return err
 			}
@@ -172,6 +173,7 @@ installation's keys.`,
 		},
 	}
 	cmd.Flags().StringVar(&data, "data", "./data", "`directory` of the installation's keys")
+	cmd.Flags().BoolVar(&init, "init", false, "make the operator's keys where there is no data directory")
 	return cmd
 }
 

@@ -97,28 +97,36 @@ func (env *environment) enrollCode(ctx context.Context, f *codeFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := audit.Write(ctx, js, act(audit.ActionEnroll, f.user, "code")); errors.Is(err, context.DeadlineExceeded) {
+	var code []byte
+	err = audit.Do(ctx, js, act(audit.ActionEnroll, f.user, "code"), func() (err error) {
+		code, err = askCode(ctx, nc, body)
+		return err
+	})
+	if errors.Is(err, context.DeadlineExceeded) {
 		return errNoOperator
 	} else if err != nil {
 		return err
 	}
+	return env.printCode(f, code)
+}
+
+// askCode has a coordinator make a code.
+func askCode(ctx context.Context, nc *nats.Conn, body []byte) ([]byte, error) {
 	answer, err := nc.RequestWithContext(ctx, subjects.PartEndpoint(enroll.EndpointCode), body)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
-		return errors.New("nobody who can sign credentials runs there: start 'rccs serve'")
-	case errors.Is(err, context.DeadlineExceeded):
-		return errNoOperator
+		return nil, errors.New("nobody who can sign credentials runs there: start 'rccs serve'")
 	case err != nil:
-		return err
+		return nil, err
 	}
 	if answer.Header.Get("Nats-Service-Error") != "" {
 		told, err := wire.DecodeError(answer.Data)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		return told
+		return nil, audit.Refused(told)
 	}
-	return env.printCode(f, answer.Data)
+	return answer.Data, nil
 }
 
 func (env *environment) printCode(f *codeFlags, answer []byte) error {

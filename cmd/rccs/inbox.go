@@ -245,10 +245,11 @@ func (env *environment) purgeInbox(ctx context.Context, f *inboxPurgeFlags, t *o
 		l, _ := subjects.ParseLane(f.lane) // the flag was checked
 		opts.Lanes = []subjects.Lane{l}
 	}
-	if err := t.Audit(ctx, act(audit.ActionPurge, a.String(), f.lane)); err != nil {
+	var removed uint64
+	err := t.Act(ctx, act(audit.ActionPurge, a.String(), f.lane), func() (err error) {
+		removed, err = t.Purge(ctx, a, opts)
 		return err
-	}
-	removed, err := t.Purge(ctx, a, opts)
+	})
 	if err != nil {
 		return err
 	}

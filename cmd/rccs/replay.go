@@ -89,9 +89,6 @@ func (env *environment) replay(ctx context.Context, f *replayFlags, t *ops.Tenan
 	if opts.DryRun {
 		detail = "dry run"
 	}
-	if err := t.Audit(ctx, act(audit.ActionReplay, opts.From.String(), detail)); err != nil {
-		return err
-	}
 	var list []*ops.Message
 	bar := env.progress("stored")
 	if opts.DryRun {
@@ -99,7 +96,11 @@ func (env *environment) replay(ctx context.Context, f *replayFlags, t *ops.Tenan
 	} else {
 		opts.Stored = func(n int) { bar.at(n, 0) }
 	}
-	got, err := t.Replay(ctx, opts)
+	var got ops.Replayed
+	err := t.Act(ctx, act(audit.ActionReplay, opts.From.String(), detail), func() (err error) {
+		got, err = t.Replay(ctx, opts)
+		return err
+	})
 	bar.end()
 	if halted, ok := errors.AsType[*ops.ReplayError](err); ok {
 		return fmt.Errorf("%w (when the cause is mended, go on with --from-seq %d)", err, halted.Seq)

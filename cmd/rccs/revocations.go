@@ -1,19 +1,22 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/revoke"
 )
 
 // revocationFlags are those of all that changes or lists revocations.
 type revocationFlags struct {
 	revokeFlags
-	before string
-	json   bool
+	before      string
+	json        bool
+	yes, dryRun bool
 }
 
 func newRevocationsCommand(env *environment) *cobra.Command {
@@ -39,8 +42,9 @@ they refuse those of all devices that are registered or enrolled, or for which
 with a copy of the keys, and never used, stands on plain NATS until it expires,
 unless the user is revoked there too.`, auth.RevokedUser),
 		env.revocation("service NAME", "End the credentials of a service", `  rccs revoke service billing`, "", auth.RevokedService),
-		env.revocation("all", "End every credential that is older than a time", `  rccs revoke all
-  rccs revoke all --before 2026-11-01T00:00:00Z`, `
+		env.revocation("all", "End every credential that is older than a time", `  rccs revoke all --dry-run
+  rccs revoke all --yes
+  rccs revoke all --yes --before 2026-11-01T00:00:00Z`, `
 Services and operators need new credentials afterwards. So do edges and
 coordinators that run apart with --creds: write the new file in the place of the
 old one, and they connect again. Those that have the keys issue their own.`, auth.RevokedAll),
@@ -70,6 +74,12 @@ func (env *environment) revocation(use, short, example, more string, kind auth.R
 				}
 				r.At = at.Add(-time.Second) // JWTs count in seconds, and what is of that one stays
 			}
+			if err := r.Check(); err != nil {
+				return usageError{err}
+			}
+			if kind == auth.RevokedAll && (f.dryRun || !f.yes) {
+				return env.revokesAll(cmd.Context(), &f, r)
+			}
 			return env.change(cmd.Context(), &f.revokeFlags, r, false)
 		},
 	}
@@ -77,8 +87,43 @@ func (env *environment) revocation(use, short, example, more string, kind auth.R
 	if kind == auth.RevokedAll {
 		cmd.Long = "End every credential of the tenant that was issued until now, or before a time.\n" + more
 		cmd.Flags().StringVar(&f.before, "before", "", "only what was issued before this `time` (RFC 3339)")
+		cmd.Flags().BoolVar(&f.yes, "yes", false, "do it")
+		cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "say what would end, and do nothing")
+	} else {
+		f.registerKnown(cmd)
 	}
 	return cmd
+}
+
+// revokesAll says what revoking all would end, and does nothing.
+func (env *environment) revokesAll(ctx context.Context, f *revocationFlags, r auth.Revocation) error {
+	keys, dial, err := env.at(&f.revokeFlags)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, revokeWithin)
+	defer cancel()
+	i := revoke.Installation{Keys: keys, Dial: dial}
+	all, err := i.Holders(ctx, r)
+	if err != nil {
+		return err
+	}
+	what := fmt.Sprintf("this ends the credentials of %s and %s", many(len(all.Devices), "device"), many(len(all.Services), "service"))
+	if all.Unreached != nil {
+		what += fmt.Sprintf(", as far as the keys say (%s cannot be reached: %v)", shown(f.server), all.Unreached)
+	}
+	if f.dryRun {
+		_, err := fmt.Fprintf(env.err, "rccs: %s; nothing was done\n", what)
+		return err
+	}
+	return usageError{fmt.Errorf("%s: repeat with --yes to do it", what)}
+}
+
+func many(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
 }
 
 func newRevokedListCommand(env *environment) *cobra.Command {

@@ -19,6 +19,7 @@ import (
 type revokeFlags struct {
 	data, server string
 	tlsFlags
+	onlyKnown bool // refuse names of which no credential is known
 }
 
 func newRevokeCommand(env *environment) *cobra.Command {
@@ -41,6 +42,7 @@ is started; but NATS servers then let a key that the device made itself with
 		RunE: func(cmd *cobra.Command, args []string) error { return env.revoke(cmd.Context(), &f, args[0]) },
 	}
 	f.register(cmd)
+	f.registerKnown(cmd)
 	return cmd
 }
 
@@ -50,15 +52,25 @@ func (f *revokeFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.server, "server", nats.DefaultURL, "NATS `URL` of the running installation")
 }
 
+func (f *revokeFlags) registerKnown(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.onlyKnown, "only-known", false, "refuse a name of which no credential is known")
+}
+
 // revokeWithin bounds the telling of the servers.
 const revokeWithin = 10 * time.Second
 
 func (env *environment) revoke(ctx context.Context, f *revokeFlags, name string) error {
-	if _, err := subjects.ParseAddress(name); err != nil {
+	r := auth.Revocation{Kind: auth.RevokedDevice, Name: name, At: time.Now()}
+	if err := r.Check(); err != nil {
 		return usageError{err}
 	}
-	return env.change(ctx, f, auth.Revocation{Kind: auth.RevokedDevice, Name: name, At: time.Now()}, false)
+	return env.change(ctx, f, r, false)
 }
+
+// errUnknownName is the end, with status 1, of a revocation that was made of a
+// name of which no credential is known: it may be a mistake, or a credential
+// that is older than the record of what was issued.
+var errUnknownName = errors.New("no credential of that name is known")
 
 // change revokes, or takes a revocation back.
 func (env *environment) change(ctx context.Context, f *revokeFlags, r auth.Revocation, undo bool) error {
@@ -69,6 +81,14 @@ func (env *environment) change(ctx context.Context, f *revokeFlags, r auth.Revoc
 	ctx, cancel := context.WithTimeout(ctx, revokeWithin)
 	defer cancel()
 	i := revoke.Installation{Keys: keys, Dial: dial}
+	holders, err := i.Holders(ctx, r)
+	if err != nil {
+		return err
+	}
+	known := undo || r.Kind == auth.RevokedAll || holders.Any()
+	if !known && f.onlyKnown {
+		return fmt.Errorf("%s: %w, so nothing is revoked (--only-known)", revocationName(r), errUnknownName)
+	}
 	if undo {
 		err = i.Undo(ctx, r, act(audit.ActionUnrevoke, r.Name, string(r.Kind)))
 	} else {
@@ -79,7 +99,13 @@ func (env *environment) change(ctx context.Context, f *revokeFlags, r auth.Revoc
 	case err == nil && undo:
 		return env.printf("taken back: the revocation of %s\n", revocationName(r))
 	case err == nil:
-		return env.printf("revoked: %s, all credentials issued until %s\n", revocationName(r), r.At.UTC().Format(time.RFC3339))
+		if err := env.printf("revoked: %s, all credentials issued until %s\n", revocationName(r), r.At.UTC().Format(time.RFC3339)); err != nil {
+			return err
+		}
+		if !known {
+			return fmt.Errorf("%s: %w: it is revoked all the same; check the name, a credential may be older than the record of them", revocationName(r), errUnknownName)
+		}
+		return nil
 	case changed && undo:
 		return fmt.Errorf("taken back in the keys, but the servers are not known to heed it yet: %w (restart 'rccs serve')", untold)
 	case changed:

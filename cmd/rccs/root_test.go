@@ -297,12 +297,12 @@ func TestFlagWinsOverItsVariable(t *testing.T) {
 	t.Parallel()
 	byFlag, byVariable := filepath.Join(t.TempDir(), "flag"), filepath.Join(t.TempDir(), "variable")
 	c := console{vars: map[string]string{"RCCS_DATA": byVariable, "RCCS_EXPIRES": "nonsense", "RCCS_NOSUCH": "x"}}
-	c.succeed(t, "creds", "service", "a", "--data", byFlag, "--expires", "1h")
+	c.succeed(t, "creds", "service", "a", "--data", byFlag, "--expires", "1h", "--init")
 	if _, err := os.Stat(byVariable); err == nil {
 		t.Error("the variable was used although the flag was given")
 	}
 	c.vars["RCCS_EXPIRES"] = "1h"
-	c.succeed(t, "creds", "service", "a")
+	c.succeed(t, "creds", "service", "a", "--init")
 	if _, err := os.Stat(filepath.Join(byVariable, "keys")); err != nil {
 		t.Errorf("the variable was not used: %v", err)
 	}

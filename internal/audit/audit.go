@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -40,24 +41,132 @@ type Record struct {
 	Target string `json:"target,omitempty"`
 	// Detail is the command, or what else tells it from others.
 	Detail string `json:"detail,omitempty"`
+	// Result is how it ended: one of the results.
+	Result string `json:"result"`
+	// Why says so of what was refused or failed.
+	Why string `json:"why,omitempty"`
 	// Seq is that of the stored record.
 	Seq uint64 `json:"seq,omitempty"`
+
+	// Open marks a record that was stored before the act: another one says how
+	// that ended.
+	Open bool `json:"open,omitempty"`
+	// Ends is, in that other one, the sequence of the first.
+	Ends uint64 `json:"ends,omitempty"`
 }
 
-// Write stores a record, with the present time if it has none, and returns when
-// that is done.
+// How an act ended.
+const (
+	ResultDone    = "done"
+	ResultRefused = "refused" // nothing was done, on purpose
+	ResultFailed  = "failed"  // all, some or nothing was done
+)
+
+// ErrRefused is wrapped by the error of an act that was refused.
+var ErrRefused = errors.New("refused")
+
+// Refused marks an error as the refusal of an act. Its text stays.
+func Refused(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &refusal{err}
+}
+
+type refusal struct{ err error }
+
+func (r *refusal) Error() string        { return r.err.Error() }
+func (r *refusal) Unwrap() error        { return r.err }
+func (r *refusal) Is(target error) bool { return target == ErrRefused }
+
+// Write stores the record of an act that was done, or, where the record says so,
+// refused or failed, and returns when it is stored. It gets the present time if
+// it has none.
 func Write(ctx context.Context, js jetstream.JetStream, r Record) error {
+	if r.Result == "" {
+		r.Result = ResultDone
+	}
+	_, err := store(ctx, js, r)
+	return err
+}
+
+// endWithin bounds the storing of how an act ended, which goes on when ctx has
+// ended.
+const endWithin = 5 * time.Second
+
+// Do records an act, does it, and records how it ended. An act whose record
+// cannot be stored is not done. The error is that of the act.
+func Do(ctx context.Context, js jetstream.JetStream, r Record, act func() error) error {
+	r.Open = true
+	seq, err := store(ctx, js, r)
+	if err != nil {
+		return err
+	}
+	err = act()
+	end := Record{Action: r.Action, Ends: seq, Result: ResultOf(err)}
+	if err != nil {
+		end.Why = err.Error()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endWithin)
+	defer cancel()
+	if _, endErr := store(ctx, js, end); endErr != nil && err != nil {
+		return errors.Join(err, endErr) // what was done stays done: a failed record says less
+	}
+	return err
+}
+
+// ResultOf is the result of an act that ended with err.
+func ResultOf(err error) string {
+	switch {
+	case err == nil:
+		return ResultDone
+	case errors.Is(err, ErrRefused):
+		return ResultRefused
+	}
+	return ResultFailed
+}
+
+func store(ctx context.Context, js jetstream.JetStream, r Record) (seq uint64, err error) {
 	if r.At.IsZero() {
 		r.At = time.Now().UTC()
 	}
 	body, err := json.Marshal(&r)
 	if err != nil {
-		return fmt.Errorf("audit: %w", err)
+		return 0, fmt.Errorf("audit: %w", err)
 	}
-	if _, err := js.PublishMsg(ctx, &nats.Msg{Subject: subjects.Audit(r.Action), Data: body}); err != nil {
-		return fmt.Errorf("audit: the record of %q was not stored, so it is not done: %w", r.Action, err)
+	ack, err := js.PublishMsg(ctx, &nats.Msg{Subject: subjects.Audit(r.Action), Data: body})
+	if err != nil {
+		return 0, fmt.Errorf("audit: the record of %q was not stored, so it is not done: %w", r.Action, err)
 	}
-	return nil
+	return ack.Sequence, nil
+}
+
+// Merge are the acts that stored records tell of, oldest first, each with its
+// end. Of one whose end was never recorded it is said that it failed.
+func Merge(stored []Record) []Record {
+	ends := map[uint64]Record{}
+	for _, r := range stored {
+		if r.Ends != 0 {
+			ends[r.Ends] = r
+		}
+	}
+	acts := make([]Record, 0, len(stored))
+	for _, r := range stored {
+		if r.Ends != 0 {
+			continue
+		}
+		if end, ended := ends[r.Seq]; ended {
+			r.Result, r.Why = end.Result, end.Why
+		} else if r.Open {
+			r.Result, r.Why = ResultFailed, "how it ended was not recorded"
+		}
+		if r.Result == "" {
+			r.Result = ResultDone // of an earlier version
+		}
+		r.Open = false
+		acts = append(acts, r)
+	}
+	return acts
 }
 
 // Parse reads a stored record.

@@ -11,6 +11,11 @@ import (
 // Audit stores a record of what is about to be done.
 func (t *Tenant) Audit(ctx context.Context, r audit.Record) error { return audit.Write(ctx, t.js, r) }
 
+// Act records an act, does it, and records how it ended.
+func (t *Tenant) Act(ctx context.Context, r audit.Record, act func() error) error {
+	return audit.Do(ctx, t.js, r, act)
+}
+
 // AuditQuery says which records to list.
 type AuditQuery struct {
 	// Since leaves out what is older.
@@ -25,7 +30,7 @@ type AuditQuery struct {
 const auditBatch = 256
 
 // Audits lists records, the oldest first.
-func (t *Tenant) Audits(ctx context.Context, q AuditQuery) (list []audit.Record, err error) {
+func (t *Tenant) Audits(ctx context.Context, q AuditQuery) ([]audit.Record, error) {
 	if _, err := t.info(ctx, subjects.StreamAudit); err != nil {
 		return nil, err
 	}
@@ -33,6 +38,7 @@ func (t *Tenant) Audits(ctx context.Context, q AuditQuery) (list []audit.Record,
 	if err != nil {
 		return nil, err
 	}
+	var stored []audit.Record
 	for {
 		msgs, err := t.direct.Run(ctx, subjects.StreamAudit, from, auditBatch)
 		if err != nil {
@@ -44,15 +50,17 @@ func (t *Tenant) Audits(ctx context.Context, q AuditQuery) (list []audit.Record,
 			if err != nil {
 				return nil, err
 			}
-			if q.Action != "" && r.Action != q.Action {
-				continue
-			}
-			if list = append(list, r); q.Limit > 0 && len(list) > q.Limit {
-				list = list[1:]
+			if q.Action == "" || r.Action == q.Action {
+				stored = append(stored, r)
 			}
 		}
 		if len(msgs) == 0 {
-			return list, nil
+			break
 		}
 	}
+	list := audit.Merge(stored)
+	if q.Limit > 0 && len(list) > q.Limit {
+		list = list[len(list)-q.Limit:]
+	}
+	return list, nil
 }

@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -59,9 +62,39 @@ func (i *Installation) Undo(ctx context.Context, r auth.Revocation, by audit.Rec
 		if err != nil {
 			return auth.Account{}, nil, err
 		}
+		if k.keys.Own, err = i.freed(ctx, t, r, k.keys.Own); err != nil {
+			return auth.Account{}, nil, err
+		}
 		account, err := i.Keys.Restore(r, k.keys)
 		return account, nil, err
 	})
+}
+
+// freed are those of the keys that devices made themselves that no other
+// revocation ends, once r is taken back.
+func (i *Installation) freed(ctx context.Context, t *tenant, r auth.Revocation, own []string) ([]string, error) {
+	if len(own) == 0 || t == nil {
+		return own, nil
+	}
+	standing, err := i.Keys.Revocations()
+	if err != nil {
+		return nil, err
+	}
+	user, _, _ := strings.Cut(r.Name, "/")
+	for _, other := range standing {
+		of, device, _ := strings.Cut(other.Name, "/")
+		switch {
+		case r.Kind == auth.RevokedDevice && other.Kind == auth.RevokedUser && other.Name == user:
+			return nil, nil
+		case r.Kind == auth.RevokedUser && other.Kind == auth.RevokedDevice && of == user:
+			kept, err := enroll.Keys(ctx, t.js, subjects.UserID(of), subjects.DeviceID(device))
+			if err != nil {
+				return nil, err
+			}
+			own = slices.DeleteFunc(own, func(key string) bool { return slices.Contains(kept, key) })
+		}
+	}
+	return own, nil
 }
 
 // Change changes the tenant's account in another way. Errors are as those of
@@ -78,21 +111,37 @@ func (i *Installation) Change(ctx context.Context, by audit.Record, change func(
 func (i *Installation) apply(
 	ctx context.Context, by audit.Record, change func(t *tenant, unreached error) (auth.Account, []subjects.Address, error),
 ) error {
-	t, unreached := i.reach(ctx, by)
-	if unreached == nil {
-		defer t.nc.Close()
+	// Credentials end in the keys whether or not anybody can be told.
+	untold := func(why error) error {
+		if _, _, err := change(nil, why); err != nil {
+			return err
+		}
+		return &UntoldError{why}
 	}
-	account, devices, err := change(t, unreached)
-	if err != nil {
-		return err
-	}
-	if unreached == nil {
-		unreached = t.tell(ctx, i, account, devices)
-	}
+	t, unreached := i.reach()
 	if unreached != nil {
-		return &UntoldError{unreached}
+		return untold(unreached)
 	}
-	return nil
+	defer t.nc.Close()
+	recorded := false
+	err := audit.Do(ctx, t.js, by, func() error {
+		recorded = true
+		if _, err := Settle(ctx, t.js, i.Keys, i.Keys.Account()); err != nil {
+			return untold(err)
+		}
+		account, devices, err := change(t, nil)
+		if err != nil {
+			return err
+		}
+		if err := t.tell(ctx, i, account, devices); err != nil {
+			return &UntoldError{err}
+		}
+		return nil
+	})
+	if !recorded {
+		return untold(err)
+	}
+	return err
 }
 
 // tenant is a connection in the tenant's account.
@@ -101,9 +150,8 @@ type tenant struct {
 	js jetstream.JetStream
 }
 
-// reach connects, records what is about to be done, and takes over into the keys
-// what is revoked so far.
-func (i *Installation) reach(ctx context.Context, by audit.Record) (t *tenant, err error) {
+// reach connects in the tenant's account.
+func (i *Installation) reach() (t *tenant, err error) {
 	part, err := i.Keys.IssuePart("revoke")
 	if err != nil {
 		return nil, err
@@ -119,12 +167,6 @@ func (i *Installation) reach(ctx context.Context, by audit.Record) (t *tenant, e
 	}()
 	js, err := jetstream.New(nc)
 	if err != nil {
-		return nil, err
-	}
-	if err := audit.Write(ctx, js, by); err != nil {
-		return nil, err
-	}
-	if _, err := Settle(ctx, js, i.Keys, i.Keys.Account()); err != nil {
 		return nil, err
 	}
 	return &tenant{nc, js}, nil
@@ -151,17 +193,15 @@ func (i *Installation) known(ctx context.Context, t *tenant, r auth.Revocation) 
 	case auth.RevokedService, auth.RevokedAll: // all is of all keys
 		return k, nil
 	case auth.RevokedDevice:
-		a, err := subjects.ParseAddress(r.Name)
-		if err != nil {
-			return k, err
-		}
+		user, device, _ := strings.Cut(r.Name, "/") // perhaps one that only an earlier version issued
+		a := subjects.Address{User: subjects.UserID(user), Device: subjects.DeviceID(device)}
 		k.devices = append(k.devices, a)
 		k.keys.Own, err = enroll.Keys(ctx, t.js, a.User, a.Device)
 		return k, err
 	case auth.RevokedUser:
 	}
 	user := subjects.UserID(r.Name)
-	list, err := t.registered(ctx, user)
+	list, err := t.registered(ctx, subjects.Scope{User: user})
 	if err != nil {
 		return k, err
 	}
@@ -176,26 +216,38 @@ func (i *Installation) known(ctx context.Context, t *tenant, r auth.Revocation) 
 	return k, err
 }
 
-// registered are a user's devices.
-func (t *tenant) registered(ctx context.Context, user subjects.UserID) (list []subjects.Address, err error) {
-	stream, err := t.js.Stream(ctx, "KV_"+subjects.BucketDevices)
-	if err != nil {
-		return nil, fmt.Errorf("bucket %s: %w", subjects.BucketDevices, err)
-	}
-	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(subjects.Scope{User: user}.Devices()))
-	if err != nil {
-		return nil, fmt.Errorf("devices of %s: %w", user, err)
-	}
-	for subject := range info.State.Subjects {
-		if key, ok := subjects.ParseDeviceSubject(subject); ok {
-			a, err := key.Address()
-			if err != nil {
-				return nil, err
+// registered are the devices of a scope that have registered, or enrolled.
+func (t *tenant) registered(ctx context.Context, of subjects.Scope) ([]subjects.Address, error) {
+	known := map[subjects.Address]bool{}
+	for _, in := range []struct {
+		bucket, filter string
+		parse          func(subject string) (subjects.Key, bool)
+	}{
+		{subjects.BucketDevices, of.Devices(), subjects.ParseDeviceSubject},
+		{subjects.BucketEnrolled, of.Enrolled(), subjects.ParseEnrolledSubject},
+	} {
+		stream, err := t.js.Stream(ctx, "KV_"+in.bucket)
+		if errors.Is(err, jetstream.ErrStreamNotFound) && in.bucket == subjects.BucketEnrolled {
+			continue // of a version before there was enrolment
+		}
+		if err != nil {
+			return nil, fmt.Errorf("bucket %s: %w", in.bucket, err)
+		}
+		info, err := stream.Info(ctx, jetstream.WithSubjectFilter(in.filter))
+		if err != nil {
+			return nil, fmt.Errorf("devices of %s: %w", of, err)
+		}
+		for subject := range info.State.Subjects {
+			key, ok := in.parse(subject)
+			if !ok {
+				continue
 			}
-			list = append(list, a)
+			if a, err := key.Address(); err == nil {
+				known[a] = true
+			}
 		}
 	}
-	return list, nil
+	return slices.Collect(maps.Keys(known)), nil
 }
 
 // tell hands a changed account JWT to the edges, by the bucket, and to the NATS
