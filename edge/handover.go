@@ -22,16 +22,19 @@ import (
 // is not waited for longer: the device gets some messages twice.
 const releaseWithin = time.Second
 
-// askRelease returns when the other edge has let go, or does not answer.
-func (t *Tenant) askRelease(ctx context.Context, edge string, k subjects.Key, epoch uint64) {
+// askRelease returns when the other edge has released the device, or does not
+// answer. It reports whether the other edge says that the cursor is stored.
+func (t *Tenant) askRelease(ctx context.Context, edge string, k subjects.Key, epoch uint64) (released bool) {
 	if !t.Roster.Alive(edge) {
-		return
+		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, releaseWithin)
 	defer cancel()
 	if _, err := t.Core.RequestWithContext(ctx, subjects.Release(edge), fmt.Appendf(nil, "%s %d", k, epoch)); err != nil {
 		t.Logger.Info("the edge that held the device did not let go of it", "device", string(k), "edge", edge, "err", err)
+		return false
 	}
+	return true
 }
 
 // onRelease lets go of a device that has connected elsewhere.

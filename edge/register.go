@@ -243,15 +243,15 @@ func (c *conn) open(ctx context.Context, reg *wire.Register, who auth.Identity) 
 	if err != nil {
 		return nil, err
 	}
-	if c.sess.From != "" {
-		t.askRelease(ctx, c.sess.From, c.key, c.sess.Epoch)
-	}
+	unsure := c.sess.From != "" && !t.askRelease(ctx, c.sess.From, c.key, c.sess.Epoch)
 	box, err := t.Inbox.Attach(ctx, c.key, inbox.MailboxOptions{
 		Window:  c.window,
 		Epoch:   c.sess.Epoch,
 		Wake:    c.wake,
 		Acked:   c.s.metrics.ackedAfter,
 		Evicted: c.replaced,
+		Fits:    fits(c.who.Address, c.maxFrame),
+		Unsure:  unsure,
 	})
 	if err == nil {
 		c.mu.Lock()

@@ -17,6 +17,7 @@ import (
 // limitFlags bound what devices may cost an edge.
 type limitFlags struct {
 	messageBytes, frameBytes, registerBytes, topics      count
+	deliveries                                           count
 	connections, addressConnections, addressAttempts     count
 	unauthenticated, registrations                       count
 	deviceMessages, deviceBytes, userMessages, userBytes count
@@ -34,6 +35,7 @@ func (f *limitFlags) add(flags *pflag.FlagSet) {
 		{&f.messageBytes, "max-message-bytes", 1 << 20, 1 << 10, "the largest frame of a device; NATS's max_payload must be 65536 more"},
 		{&f.frameBytes, "max-frame-bytes", 0, 0, "the largest frame to a device, at least 1024; 0: one and a half times --max-message-bytes"},
 		{&f.registerBytes, "max-register-bytes", 64 << 10, 4 << 10, "the largest frame before a device has shown its credential"},
+		{&f.deliveries, "max-deliveries", 0, 0, "how many connections of a device are sent a message that none acknowledges, before it is rejected; 0: no bound"},
 		{&f.topics, "max-topics", 100, 1, "how many topics a connection may be subscribed to"},
 		{&f.connections, "max-connections", 100_000, 0, "how many connections may be open; 0: no bound"},
 		{&f.addressConnections, "max-address-connections", 1000, 0, "how many of them from one address; 0: no bound"},
@@ -68,7 +70,7 @@ func (f *limitFlags) addRates(flags *pflag.FlagSet) {
 
 func (f *limitFlags) options() node.Limits {
 	return node.Limits{
-		MessageBytes: f.messageBytes.n, FrameBytes: f.frameBytes.n, RegisterBytes: f.registerBytes.n, Topics: f.topics.n, RegisterWithin: time.Duration(f.registerWithin),
+		MessageBytes: f.messageBytes.n, FrameBytes: f.frameBytes.n, Deliveries: f.deliveries.n, RegisterBytes: f.registerBytes.n, Topics: f.topics.n, RegisterWithin: time.Duration(f.registerWithin),
 		Limits: edge.Limits{
 			Connections: f.connections.n, AddressConnections: f.addressConnections.n, AddressAttempts: f.addressAttempts.n,
 			Unauthenticated: f.unauthenticated.n, Registrations: f.registrations.n,

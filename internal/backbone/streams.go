@@ -188,10 +188,17 @@ func (p Plan) brief(c *jetstream.StreamConfig, names ...string) {
 	c.Duplicates = min(dedupWindow, p.MaxAge)
 }
 
-func (p Plan) route(c *jetstream.StreamConfig)    { p.brief(c, subjects.AllRoutes()...) }
-func (p Plan) deadline(c *jetstream.StreamConfig) { p.brief(c, subjects.AllDeadlines()) }
-func (p Plan) up(c *jetstream.StreamConfig)       { p.brief(c, subjects.AllUp()) }
-func (p Plan) event(c *jetstream.StreamConfig)    { p.brief(c, subjects.AllEvents()) }
+func (p Plan) route(c *jetstream.StreamConfig) { p.brief(c, subjects.AllRoutes()...) }
+func (p Plan) up(c *jetstream.StreamConfig)    { p.brief(c, subjects.AllUp()) }
+func (p Plan) event(c *jetstream.StreamConfig) { p.brief(c, subjects.AllEvents()) }
+
+// deadline sets what makes the stream of deadlines. An entry outlives the
+// message that it is about, so that the sender hears what retention took.
+func (p Plan) deadline(c *jetstream.StreamConfig) {
+	p.brief(c, subjects.AllDeadlines())
+	c.MaxAge = 0
+	c.Duplicates = dedupWindow
+}
 
 // auditAge is how long it is kept what operators did.
 const auditAge = 365 * 24 * time.Hour

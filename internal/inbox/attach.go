@@ -215,7 +215,7 @@ func (mb *Mailbox) restoreLocked(c *Cursor, floor, head uint64) (away bool) {
 			}
 		}
 		l.redeliverUpTo = l.ackFloor
-		if c.Open {
+		if c.Open || mb.opts.Unsure {
 			l.redeliverUpTo = max(head, l.ackFloor)
 		}
 		l.skip()

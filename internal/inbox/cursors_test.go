@@ -83,3 +83,19 @@ func TestTheCursorsOfABurstAreAllStored(t *testing.T) {
 		})
 	}
 }
+
+// Where an edge that held the device may not have stored its cursor, what is
+// stored may have been sent.
+func TestWhatAnotherEdgeMayHaveSentIsMarkedRedelivered(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	s.put(phone, subjects.Normal, 0, 2)
+	s.caughtUp()
+	d := &device{t: t, woken: make(chan struct{}, 1)}
+	d.mailbox = must(s.hub.Attach(t.Context(), phone, inbox.MailboxOptions{
+		Window: 10, Unsure: true, Wake: func() { signal(d.woken) }, Evicted: func() {},
+	}))
+	expect(t, d.receive(2), "0r 1r")
+	s.put(phone, subjects.Normal, 2, 1)
+	expect(t, d.receive(1), "2")
+}

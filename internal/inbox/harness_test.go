@@ -31,9 +31,8 @@ type system struct {
 	pub *inbox.Publisher
 
 	// Of those who attach.
-	epoch         uint64
-	maxDeliveries int
-	fits          func(*inbox.Message) bool
+	epoch uint64
+	fits  func(*inbox.Message) bool
 
 	mu       sync.Mutex
 	restarts []string
@@ -187,9 +186,9 @@ func (s *system) attachNow(k subjects.Key, window int) *device {
 	s.t.Helper()
 	d := &device{t: s.t, woken: make(chan struct{}, 1), gone: make(chan struct{})}
 	mailbox, err := s.hub.Attach(s.t.Context(), k, inbox.MailboxOptions{
-		Window: window,
-		Epoch:  s.epoch,
-		Fits:   s.fits, MaxDeliveries: s.maxDeliveries,
+		Window:  window,
+		Epoch:   s.epoch,
+		Fits:    s.fits,
 		Wake:    func() { signal(d.woken) },
 		Evicted: func() { close(d.gone) },
 	})

@@ -43,6 +43,9 @@ type Options struct {
 	MaxUnacked int
 	// Restarted, if set, is told when the reading of the stream was repaired.
 	Restarted func(reason string)
+	// MaxDeliveries is how many connections are sent a message that none of
+	// them acknowledges. After that it is rejected. 0: any number.
+	MaxDeliveries int
 	// Edge names this process among those that follow the stream.
 	Edge string
 	// Heartbeat of the stream reader; see reader.Options. Default 1 s.

@@ -30,9 +30,9 @@ type MailboxOptions struct {
 	// Fits, if set, reports whether the device can be sent a message at all. It
 	// is called with locks held.
 	Fits func(*Message) bool
-	// MaxDeliveries is how many connections are sent a message that none of
-	// them acknowledges. After that it is rejected. 0: any number.
-	MaxDeliveries int
+	// Unsure says that another edge had the device and may have sent it more
+	// than its stored cursor says: what is stored now counts as sent before.
+	Unsure bool
 	// Acked, if set, hears of each acknowledged message how long ago it was
 	// stored. It is called with locks held.
 	Acked func(sinceStored time.Duration)
@@ -185,7 +185,7 @@ func (mb *Mailbox) verdictLocked(l *lane, m *Message, sure bool, now int64) (v v
 	if v, over = mb.early[m.Seq]; over {
 		return v, true
 	}
-	at, most := m.expires(), mb.opts.MaxDeliveries
+	at, most := m.expires(), mb.hub.opts.MaxDeliveries
 	switch {
 	case at != 0 && at <= now:
 		return verdict{status: wire.StatusExpired}, true
@@ -430,7 +430,7 @@ func (mb *Mailbox) cursorLocked(open bool) Cursor {
 	head := mb.hub.head.Load()
 	c := Cursor{Open: open, Epoch: mb.opts.Epoch, UpTo: max(head, mb.seen), Gaps: mb.storedGapsLocked()}
 	for n := range mb.lanes {
-		mb.lanes[n].cursor(&c, subjects.Lane(n), head, mb.opts.MaxDeliveries > 0)
+		mb.lanes[n].cursor(&c, subjects.Lane(n), head, mb.hub.opts.MaxDeliveries > 0)
 	}
 	slices.Sort(c.AckRequested)
 	return c

@@ -85,8 +85,7 @@ func TestARejectedMessageIsFinalizedToldAndKept(t *testing.T) {
 
 func TestAMessageThatNConnectionsDidNotAcknowledgeIsRejected(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t, nil)
-	s.maxDeliveries = 2
+	s := newSystem(t, func(o *inbox.Options) { o.MaxDeliveries = 2 })
 	sender := s.attach(desk, 10)
 	s.ask(phone, 0)
 	s.put(phone, subjects.Normal, 1, 1)

@@ -137,7 +137,7 @@ func (t *edgeTenant) openInbox(ctx context.Context) error {
 	t.hub, err = inbox.New(inbox.Options{
 		Read: conns[0], Fetch: conns[1], Publish: t.pub, Logger: p.opts.logger,
 		Restarted: func(string) { p.restarts.Inc() }, MaxUnacked: p.opts.inboxLimit,
-		Edge: p.opts.edge.Name,
+		Edge: p.opts.edge.Name, MaxDeliveries: p.opts.limits.Deliveries,
 	})
 	if err != nil {
 		return err

@@ -17,6 +17,9 @@ type Limits struct {
 	MessageBytes, RegisterBytes int
 	// FrameBytes is the largest frame that is sent to a device.
 	FrameBytes int
+	// Deliveries is how many connections of a device are sent a message that
+	// none acknowledges; 0 is any number.
+	Deliveries int
 	// RegisterWithin is how long a connection may go without a credential.
 	RegisterWithin time.Duration
 	// Topics is how many a connection may be subscribed to.
