@@ -15,7 +15,6 @@ import (
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/subjects"
-	"github.com/rccs-io/rccs/wire"
 )
 
 // Bounds and patience of the router.
@@ -192,7 +191,7 @@ func (r *router) wake(token string) {
 
 // changed is the roster's callback.
 func (r *router) changed(c roster.Change) {
-	if c.Status == wire.Offline || c.Was != wire.Offline {
+	if !c.Came {
 		return
 	}
 	_, known := r.c.roster.Device(c.Key)

@@ -53,7 +53,7 @@ func (c *conn) listDevices(e *wire.Envelope) {
 		}
 		list.Devices = append(list.Devices, wire.Device{
 			ID: string(d.ID), Type: d.Record.Type, Platform: d.Record.Platform, Version: d.Record.Version,
-			Capabilities: d.Record.Capabilities, Status: d.Status, LastSeen: wire.FormatTime(d.LastSeen), Extra: d.Extra,
+			Capabilities: d.Record.Capabilities, Status: d.Shown, LastSeen: wire.FormatTime(d.LastSeen), Extra: d.Extra,
 		})
 	}
 	fitDevices(&list, c.maxFrame)
@@ -63,6 +63,9 @@ func (c *conn) listDevices(e *wire.Envelope) {
 // Presence tells the user's other devices here of a change. It is the
 // roster's callback.
 func (t *Tenant) Presence(change roster.Change) {
+	if change.Unseen {
+		return
+	}
 	p := wire.Presence{
 		DeviceID: string(change.ID), Status: change.Status, Type: change.Type, LastSeen: wire.FormatTime(change.LastSeen),
 		Extra: change.Extra,

@@ -239,7 +239,7 @@ func (c *conn) open(ctx context.Context, reg *wire.Register, who auth.Identity) 
 	}
 	c.sess, err = t.Roster.Open(ctx, c.key, roster.SessionOptions{Record: &roster.Record{
 		Type: deviceType, Platform: reg.Platform, Version: reg.Version, Capabilities: reg.Capabilities,
-	}})
+	}, OfflineDelay: reg.OfflineDelay})
 	if err != nil {
 		return nil, err
 	}

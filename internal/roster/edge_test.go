@@ -52,16 +52,17 @@ type part struct {
 	twice atomic.Bool          // sessions are sent again before they are answered
 	died  chan struct{}        // capacity 1
 
-	mu   sync.Mutex
-	told map[subjects.Key][]string // statuses, in the order told
-	lost []uint64                  // epochs
+	mu       sync.Mutex
+	told     map[subjects.Key][]string // statuses, in the order told
+	arrivals map[subjects.Key]int
+	lost     []uint64 // epochs
 }
 
 // start starts a roster; edge is its name, empty for one that only follows.
 func (s *site) start(edge string) *part {
 	s.t.Helper()
 	p := &part{
-		t: s.t, proxy: natstest.NewProxy(s.t, s.env.Addr()), told: make(map[subjects.Key][]string), died: make(chan struct{}, 1),
+		t: s.t, proxy: natstest.NewProxy(s.t, s.env.Addr()), told: make(map[subjects.Key][]string), arrivals: make(map[subjects.Key]int), died: make(chan struct{}, 1),
 	}
 	var err error
 	p.pub, err = inbox.NewPublisher(func(opts ...nats.Option) (*nats.Conn, error) {
@@ -131,7 +132,19 @@ func (p *part) holdSessions() (asked <-chan struct{}, release func()) {
 func (p *part) changed(c roster.Change) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.told[c.Key] = append(p.told[c.Key], c.Status)
+	if c.Came {
+		p.arrivals[c.Key]++
+	}
+	if !c.Unseen {
+		p.told[c.Key] = append(p.told[c.Key], c.Status)
+	}
+}
+
+// came is how often a device was told to have come.
+func (p *part) came(k subjects.Key) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.arrivals[k]
 }
 
 func (p *part) losing(_ subjects.Key, epoch uint64) {

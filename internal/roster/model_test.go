@@ -33,10 +33,14 @@ type modelDevice struct {
 	id     subjects.SessionID
 	ended  bool
 	status string
+	was    string // the status with which a resume goes on
 	told   []string
 }
 
 func (d *modelDevice) see(status string) {
+	if d.status != wire.Offline {
+		d.was = d.status
+	}
 	if d.status != status {
 		d.status = status
 		d.told = append(d.told, status)
@@ -121,7 +125,10 @@ func (m *model) open(rt *rapid.T, d *modelDevice, p *part) {
 	}
 	d.at, d.sess, d.epoch, d.id, d.ended = p, sess, sess.Epoch, sess.ID, false
 	if d.status == wire.Offline {
-		d.see(wire.Online)
+		if !sess.Resumed {
+			d.was = wire.Online
+		}
+		d.see(d.was)
 	}
 }
 

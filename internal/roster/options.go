@@ -86,11 +86,16 @@ type EdgeInfo struct {
 
 // Change is a change of what others see of a device.
 type Change struct {
-	Key      subjects.Key
-	ID       subjects.DeviceID
-	Type     string
-	Was      string // the status before
-	Status   string
+	Key    subjects.Key
+	ID     subjects.DeviceID
+	Type   string
+	Was    string // the status before
+	Status string
+	// Came: it is connected now, and was not.
+	Came bool
+	// Unseen: others see no difference, because the device came back before they
+	// were shown that it had gone.
+	Unseen   bool
 	LastSeen time.Time
 	Extra    json.RawMessage // what the device said beside its status
 }

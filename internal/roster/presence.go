@@ -17,25 +17,23 @@ func (d *device) status() string {
 	if d.record() == nil {
 		return wire.Offline
 	}
-	return d.sess.seenAs()
+	return d.sess.shown()
 }
 
-func (d *device) extra() json.RawMessage {
-	if d.sess == nil {
-		return nil
-	}
-	return d.sess.Extra
-}
+func (d *device) extra() json.RawMessage { return d.sess.shownExtra() }
+
+// connected reports whether messages can reach the device now.
+func (d *device) connected() bool { return d.record() != nil && d.sess.online() }
 
 // change lets f change what is known of a device, and tells of it when others
-// see a difference. f runs with told and mu held, and says whether it has
-// changed anything.
+// see a difference or the device can be reached again. f runs with told and mu
+// held, and reports whether it has changed anything.
 func (r *Roster) change(k subjects.Key, f func(d *device) bool) {
 	r.told.Lock()
 	defer r.told.Unlock()
 	r.mu.Lock()
 	d := r.deviceLocked(k)
-	was, registered, extra := d.status(), d.record() != nil, d.extra()
+	was, registered, extra, connected := d.status(), d.record() != nil, d.extra(), d.connected()
 	changed := f(d)
 	if now := d.record() != nil; now != registered {
 		r.count--
@@ -45,8 +43,10 @@ func (r *Roster) change(k subjects.Key, f func(d *device) bool) {
 	}
 	is, tell := d.status(), changed && r.live && r.opts.Changed != nil
 	var c Change
-	if tell = tell && (was != is || is != wire.Offline && string(extra) != string(d.extra())); tell {
-		c = Change{Key: k, ID: d.id, Was: was, Status: is, LastSeen: time.Now(), Extra: d.extra()}
+	seen := was != is || is != wire.Offline && string(extra) != string(d.extra())
+	came := !connected && d.connected()
+	if tell = tell && (seen || came); tell {
+		c = Change{Key: k, ID: d.id, Was: was, Status: is, Came: came, Unseen: !seen, LastSeen: time.Now(), Extra: d.extra()}
 		if rec := d.record(); rec != nil {
 			c.Type = rec.Type
 		}
@@ -104,11 +104,12 @@ func (r *Roster) apply(k subjects.Key, s *session, rev uint64, at int64) {
 // compare-and-set. Readers could not do it: the bucket keeps the last entry
 // only, so that they miss what is soon overtaken.
 func (r *Roster) tellTurn(k subjects.Key, was, is *session, rev uint64) {
-	if was.online() == is.online() {
+	before, after := was.shown() != wire.Offline, is.shown() != wire.Offline
+	if before == after {
 		return
 	}
 	kind := subjects.EventOffline
-	if is.online() {
+	if after {
 		kind = subjects.EventOnline
 	}
 	e := event{Kind: kind, Edge: is.Edge, Session: is.ID}

@@ -26,6 +26,14 @@ type session struct {
 	Extra    json.RawMessage    `json:"extra,omitempty"`
 	// Ended says that the device ended it, so that it is not resumed.
 	Ended bool `json:"ended,omitempty"`
+	// Was and WasExtra are the status, and what the device said beside it, when
+	// its connection was lost: a resume goes on with them.
+	Was      string          `json:"was,omitempty"`
+	WasExtra json.RawMessage `json:"wasExtra,omitempty"`
+	// Delay is how long others are not shown that the connection was lost. Until
+	// is when that ends; it is set while they are shown Was.
+	Delay time.Duration `json:"delay,omitempty"`
+	Until time.Time     `json:"until,omitzero"`
 	// Write tells one writer's writes apart; By is the writer when it is not
 	// the edge.
 	Write uint64 `json:"write"`
@@ -37,19 +45,53 @@ func parseSession(data []byte) (*session, error) {
 	if err := json.Unmarshal(data, s); err != nil {
 		return nil, fmt.Errorf("roster: session: %w", err)
 	}
-	s.Edge, s.Status, s.By = intern(s.Edge), intern(s.Status), intern(s.By)
+	s.Edge, s.Status, s.By, s.Was = intern(s.Edge), intern(s.Status), intern(s.By), intern(s.Was)
 	return s, nil
 }
 
-// seenAs is the status that others see.
-func (s *session) seenAs() string {
+// status is how the device is. Routing goes by it.
+func (s *session) status() string {
 	if s == nil {
 		return wire.Offline
 	}
 	return s.Status
 }
 
-func (s *session) online() bool { return s.seenAs() != wire.Offline }
+// online reports whether the device is connected.
+func (s *session) online() bool { return s.status() != wire.Offline }
+
+// shown is the status that others are shown: for a while after its connection
+// was lost, a device that asked for it is shown as it was.
+func (s *session) shown() string {
+	if s.heldBack() {
+		return s.Was
+	}
+	return s.status()
+}
+
+// shownExtra is what others are shown beside the status.
+func (s *session) shownExtra() json.RawMessage {
+	switch {
+	case s == nil:
+		return nil
+	case s.heldBack():
+		return s.WasExtra
+	}
+	return s.Extra
+}
+
+// heldBack reports whether others are not shown yet that the device is gone.
+func (s *session) heldBack() bool { return s != nil && !s.Until.IsZero() }
+
+// loseConnection makes the entry that of a device whose connection is lost. It
+// may be resumed.
+func (s *session) loseConnection(now time.Time) {
+	s.Was, s.WasExtra = s.Status, s.Extra
+	s.Status, s.Extra = wire.Offline, nil
+	if end := s.LastSeen.Add(s.Delay); end.After(now) {
+		s.Until = end
+	}
+}
 
 func (s *session) writer() string {
 	if s.By != "" {
@@ -77,6 +119,7 @@ type Session struct {
 	// Guarded by slot.mu.
 	since  time.Time
 	opened int64
+	delay  time.Duration
 	status string
 	extra  json.RawMessage
 }
@@ -86,6 +129,9 @@ type SessionOptions struct {
 	// Record, if set, is what the device is: it is registered before the
 	// session is opened, and again should it be forgotten meanwhile.
 	Record *Record
+	// OfflineDelay is how long after a lost connection others are not shown that
+	// the device is offline. Routing takes it as offline at once.
+	OfflineDelay time.Duration
 }
 
 // Open makes this edge the one that holds the device. It returns when that is
@@ -102,7 +148,7 @@ func (r *Roster) Open(ctx context.Context, k subjects.Key, opts SessionOptions) 
 	if err := r.awaitRecord(ctx, k); err != nil {
 		return nil, fmt.Errorf("roster: open a session of %s: %w", k, err)
 	}
-	s := &Session{r: r, key: k}
+	s := &Session{r: r, key: k, delay: opts.OfflineDelay}
 	o := &opening{s: s, id: subjects.SessionID(nuid.Next()), write: r.writes.Add(1), done: make(chan error, 1)}
 	sl := r.lockSlot(k)
 	s.slot = sl
@@ -197,7 +243,7 @@ func (r *Roster) openedLocked(o *opening, seen *session, rev uint64) *session {
 	s, now := o.s, time.Now().UTC()
 	next := &session{
 		ID: o.id, Edge: r.edge, Epoch: rev + 1, Since: now, Opened: o.began.UnixNano(),
-		Status: wire.Online, LastSeen: now, Write: o.write,
+		Status: wire.Online, LastSeen: now, Write: o.write, Delay: s.delay,
 	}
 	s.Resumed, s.From = false, ""
 	if seen != nil {
@@ -205,6 +251,9 @@ func (r *Roster) openedLocked(o *opening, seen *session, rev uint64) *session {
 		if seen.online() || !seen.Ended && now.Sub(seen.LastSeen) <= r.opts.SessionTimeout {
 			s.Resumed = true
 			next.ID, next.Since = seen.ID, seen.Since
+		}
+		if s.Resumed && seen.Was != "" {
+			next.Status, next.Extra = seen.Was, seen.WasExtra
 		}
 		if seen.online() { // a takeover is no change
 			next.Status, next.Extra = seen.Status, seen.Extra
@@ -225,9 +274,45 @@ func (u *update) entryLocked() *session {
 	next := &session{
 		ID: s.ID, Edge: s.r.edge, Epoch: s.Epoch, Since: s.since, Opened: s.opened,
 		Status: s.status, LastSeen: time.Unix(0, s.active.Load()).UTC(), Extra: s.extra, Write: u.write,
+		Delay: s.delay,
 	}
-	if u.closed {
-		next.Status, next.Extra, next.Ended, next.LastSeen = wire.Offline, nil, u.ended, time.Now().UTC()
+	switch now := time.Now().UTC(); {
+	case u.ended:
+		next.Status, next.Extra, next.Ended, next.LastSeen = wire.Offline, nil, true, now
+	case u.closed:
+		next.LastSeen = now
+		next.loseConnection(now)
 	}
 	return next
+}
+
+// scheduleReveal has others shown that the device is gone when that was held
+// back for long enough. Should this edge end before, a sweep does it.
+func (r *Roster) scheduleReveal(k subjects.Key, s *session, rev uint64) {
+	if s.heldBack() {
+		time.AfterFunc(time.Until(s.Until), func() { r.reveal(k, rev) })
+	}
+}
+
+// reveal writes the entry anew, as that of a device that is gone, unless there
+// is a later one.
+func (r *Roster) reveal(k subjects.Key, rev uint64) {
+	if r.stopped.Load() {
+		return
+	}
+	sl := r.lockSlot(k)
+	seen, now := r.known(k)
+	if now == rev && sl.current.Load() == nil && sl.opening == nil && sl.update == nil && sl.flying == nil {
+		sl.update = &update{s: &Session{r: r, key: k, Epoch: seen.Epoch}, write: r.writes.Add(1), reveal: true}
+		r.flyLocked(sl)
+	}
+	sl.mu.Unlock()
+	r.tidy(sl)
+}
+
+// revealed is the entry without what was held back.
+func (s *session) revealed(by string, write uint64) *session {
+	next := *s
+	next.Until, next.By, next.Write = time.Time{}, by, write
+	return &next
 }

@@ -54,6 +54,7 @@ type update struct {
 	was    *session
 	closed bool
 	ended  bool
+	reveal bool        // of an entry that holds back that the device is gone
 	done   func(error) // may be nil
 }
 
@@ -206,6 +207,11 @@ func (r *Roster) changeLocked(sl *slot, w *write, seen *session) *session {
 		} else {
 			u.finish(ErrReplaced)
 		}
+	case u.reveal && !seen.heldBack():
+		u.finish(nil)
+	case u.reveal:
+		u.was = seen
+		return seen.revealed(r.id, u.write)
 	default:
 		u.was = seen
 		return u.entryLocked()
@@ -305,6 +311,7 @@ func (sl *slot) backLocked(w *write) {
 func (r *Roster) storedLocked(sl *slot, w *write, rev uint64) {
 	if w.update != nil {
 		r.tellTurn(sl.key, w.update.was, w.state, rev)
+		r.scheduleReveal(sl.key, w.state, rev)
 		w.update.finish(nil)
 		return
 	}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/subjects"
-	"github.com/rccs-io/rccs/wire"
 )
 
 // found is a session to be ended, and its revision.
@@ -19,7 +18,8 @@ type found struct {
 }
 
 // Sweep ends every session of an edge that is dead, by compare-and-set, so
-// that any number of processes may do so at once. They can be resumed. It
+// that any number of processes may do so at once. They can be resumed. It also
+// shows those that were gone and held back, where their edge did not. It
 // returns when that is stored; an error says that some of it is not, and that
 // Sweep should be called again.
 func (r *Roster) Sweep(ctx context.Context) error {
@@ -29,7 +29,12 @@ func (r *Roster) Sweep(ctx context.Context) error {
 	var wg sync.WaitGroup
 	for _, f := range r.orphans() {
 		s := f.s
-		s.Status, s.Extra, s.By, s.Write = wire.Offline, nil, r.id, r.writes.Add(1)
+		if s.online() {
+			s.loseConnection(began.UTC())
+		} else {
+			s.Until = time.Time{}
+		}
+		s.By, s.Write = r.id, r.writes.Add(1)
 		m, err := sessionMsg(f.key, &s, f.rev)
 		if err != nil {
 			return fmt.Errorf("roster: sweep: %w", err)
@@ -62,8 +67,12 @@ func (r *Roster) Sweep(ctx context.Context) error {
 	return nil
 }
 
-// orphans are the online sessions of dead edges, as they are to be left:
-// last seen when their edge was.
+// revealSlack is how much later than its edge a sweep shows that a device is
+// gone.
+const revealSlack = 3 * time.Second
+
+// orphans are the online sessions of dead edges, as they are to be left: last
+// seen when their edge was; and those that are held back for too long.
 func (r *Roster) orphans() []found {
 	now := time.Now().UTC()
 	var all []found
@@ -71,6 +80,10 @@ func (r *Roster) orphans() []found {
 	defer r.mu.RUnlock()
 	for _, devices := range r.users {
 		for k, d := range devices {
+			if d.sess.heldBack() && now.Sub(d.sess.Until) > revealSlack {
+				all = append(all, found{k, *d.sess, d.rev})
+				continue
+			}
 			if !d.sess.online() || !r.edges[d.sess.Edge].isDead() {
 				continue
 			}

@@ -18,8 +18,11 @@ type Device struct {
 	Held   []string // names of the capabilities that it holds, sorted
 	Type   string
 	// Status is one of those of package wire; Online is all but offline.
-	Status   string
-	Online   bool
+	Status string
+	Online bool
+	// Shown is the status that other devices are shown: it follows Status later
+	// where the device asked for that. Extra goes with it.
+	Shown    string
 	LastSeen time.Time
 	// Active is when the device last did something, in Unix nanoseconds:
 	// exactly for those that are connected here, and else as its session's
@@ -133,9 +136,9 @@ func (r *Roster) viewLocked(k subjects.Key, d *device) Device {
 
 // newDevice is a device as its record and its session, which may be nil, say.
 func newDevice(k subjects.Key, id subjects.DeviceID, rec *Record, s *session) Device {
-	d := Device{Key: k, ID: id, Record: rec, Held: rec.held, Type: rec.Type, Status: s.seenAs(), LastSeen: rec.Registered}
+	d := Device{Key: k, ID: id, Record: rec, Held: rec.held, Type: rec.Type, Status: s.status(), Shown: s.shown(), LastSeen: rec.Registered}
 	if s != nil {
-		d.Online, d.LastSeen, d.Extra = s.online(), s.LastSeen, s.Extra
+		d.Online, d.LastSeen, d.Extra = s.online(), s.LastSeen, s.shownExtra()
 		d.Session, d.Edge, d.Since, d.Epoch = s.ID, s.Edge, s.Since, s.Epoch
 	}
 	return d
