@@ -215,6 +215,10 @@ func (c *Coordinator) Stop(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// Roster is what the coordinator knows of the tenant's devices; valid after
+// Start.
+func (c *Coordinator) Roster() *roster.Roster { return c.roster }
+
 // silence of the devices' buckets after which the coordinator is not healthy.
 const silence = 5 * time.Second
 

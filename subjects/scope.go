@@ -35,6 +35,9 @@ func (s Scope) Lane(l Lane) string { return inboxPrefix + s.tokens() + "." + l.S
 // Cursors are the cursors.
 func (s Scope) Cursors() string { return cursorPrefix + s.tokens() }
 
+// Laters are the delayed messages to the devices.
+func (s Scope) Laters() string { return laterPrefix + s.tokens() + ".>" }
+
 // Ups are what the devices send to services.
 func (s Scope) Ups() string { return upPrefix + s.tokens() + ".*" }
 

@@ -189,17 +189,15 @@ func newDevicesForgetCommand(env *environment) *cobra.Command {
 		Use:   "forget USER/DEVICE",
 		Short: "Remove a device with its inbox",
 		Long: `Remove a device: its record, its session, its inbox with all that waits in it,
-and what it acknowledged. It must not be connected. A device that still has a
+and what it acknowledged. It must not be connected. When it has not acknowledged
+all of its messages, nothing is done without --yes. A device that still has a
 credential may come again, as a new one; 'rccs devices revoke' ends that.`,
-		Example: `  rccs devices forget alice/old-phone --yes`,
+		Example: `  rccs devices forget alice/old-phone`,
 		Args:    arguments(1, "USER/DEVICE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			a, err := address(args[0])
 			if err != nil {
 				return err
-			}
-			if !f.yes {
-				return usageError{errors.New("this removes the device's inbox with all that waits in it: say --yes")}
 			}
 			return env.operate(cmd.Context(), &f.target, func(ctx context.Context, t *ops.Tenant) error {
 				return env.forget(ctx, &f, t, a)
@@ -207,18 +205,15 @@ credential may come again, as a new one; 'rccs devices revoke' ends that.`,
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().BoolVar(&f.yes, "yes", false, "remove what waits in its inbox, too")
+	cmd.Flags().BoolVar(&f.yes, "yes", false, "also when messages are not acknowledged: they are lost")
 	return cmd
 }
 
 func (env *environment) forget(ctx context.Context, f *forgetFlags, t *ops.Tenant, a subjects.Address) error {
-	err := t.Act(ctx, act(audit.ActionForget, a.String(), ""), func() error {
-		err := t.Forget(ctx, a)
-		if errors.Is(err, ops.ErrConnected) || errors.Is(err, ops.ErrUnknownDevice) {
-			err = audit.Refused(err)
-		}
-		return err
-	})
+	err := t.Act(ctx, act(audit.ActionForget, a.String(), ""), func() error { return t.Forget(ctx, a, ops.ForgetOptions{Drop: f.yes}) })
+	if waiting, ok := errors.AsType[*ops.UnacknowledgedError](err); ok {
+		return usageError{fmt.Errorf("%s has not acknowledged %s messages, which would be lost: repeat it with --yes", a, number(waiting.Messages))}
+	}
 	switch {
 	case errors.Is(err, ops.ErrConnected):
 		return fmt.Errorf("%w: disconnect it first, or end its credentials with 'rccs devices revoke'", err)

@@ -46,7 +46,7 @@ func (env *environment) doctor(ctx context.Context, f *target, t *ops.Tenant) er
 	opts := ops.DoctorOptions{Differences: differences}
 	if store := filepath.Join(f.data, "jetstream"); f.creds == "" && f.context == "" {
 		if _, err := os.Stat(store); err == nil {
-			opts.Free = func() (uint64, error) { return diskFree(store) }
+			opts.Free = func() (uint64, error) { return ops.DiskFree(store) }
 		}
 	}
 	list, err := t.Doctor(ctx, opts)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
 	"time"
 
 	"github.com/mdp/qrterminal/v3"
@@ -134,7 +133,7 @@ func (env *environment) printCode(f *codeFlags, answer []byte) error {
 	if err := json.Unmarshal(answer, &c); err != nil {
 		return fmt.Errorf("the answer is not a code: %w", err)
 	}
-	link := codeLink(&c, f.url)
+	link := c.Link(f.url)
 	if f.json {
 		text, err := json.Marshal(struct {
 			enroll.Code
@@ -148,18 +147,6 @@ func (env *environment) printCode(f *codeFlags, answer []byte) error {
 	var qr bytes.Buffer
 	qrterminal.GenerateHalfBlock(link, qrterminal.M, &qr)
 	return env.printf("%s\n%s\n\nfor a device of %s, once, until %s\n", qr.String(), c.Code, c.User, c.Expires.Format(time.RFC3339))
-}
-
-// codeLink is what the QR code says.
-func codeLink(c *enroll.Code, edge string) string {
-	q := url.Values{"code": {c.Code}, "user": {c.User}}
-	if c.Device != "" {
-		q.Set("device", c.Device)
-	}
-	if edge != "" {
-		q.Set("url", edge)
-	}
-	return "rccs:enroll?" + q.Encode()
 }
 
 // trimmed is the text of a file without what an editor adds.

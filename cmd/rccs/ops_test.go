@@ -422,10 +422,14 @@ func TestDevicesAndEdges(t *testing.T) {
 		t.Errorf("printed %q", got.out)
 	}
 	c.run(t, "devices", "forget", "alice/phone", "--yes").refused(t, exitFailed, "is connected", "rccs devices revoke")
+	c.run(t, "devices", "forget", "bob/phone").refused(t, exitUsage, "has not acknowledged 1 messages", "--yes")
+	if got := c.succeed(t, "devices", "forget", "alice/tablet"); got.out != "forgot alice/tablet\n" {
+		t.Errorf("a device that has acknowledged everything: printed %q", got.out)
+	}
 	if got := c.succeed(t, "devices", "forget", "bob/phone", "--yes"); got.out != "forgot bob/phone\n" {
 		t.Errorf("printed %q", got.out)
 	}
-	if left, _ := list(); len(left) != 2 || left[1].User != "alice" {
+	if left, _ := list(); len(left) != 1 || left[0].User != "alice" {
 		t.Errorf("left are %+v", left)
 	}
 	for _, line := range []string{"missed bob/phone", "devices show bob/phone", "inbox show bob/phone", "devices forget bob/phone --yes"} {

@@ -88,7 +88,6 @@ func TestWrongCommandLinesAreBadUsage(t *testing.T) {
 		{"devices ls a b", []string{"2 arguments given", "at most USER"}},
 		{"devices ls --after x", []string{"--after", `"x"`}},
 		{"devices show alice", []string{`"alice"`, "USER/DEVICE"}},
-		{"devices forget a/b", []string{"--yes"}},
 		{"edges ls more", []string{"1 argument given", "want none"}},
 		{"trace", []string{"0 arguments given", "ID", "'rccs trace --help'"}},
 		{"trace a b/", []string{"device"}},

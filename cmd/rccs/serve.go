@@ -17,7 +17,7 @@ import (
 )
 
 type serveFlags struct {
-	data, listen, natsListen, adminListen, config, logLevel string
+	data, listen, natsListen, adminListen, apiListen, config, logLevel string
 
 	inboxLimit limit
 	limits     limitFlags
@@ -47,7 +47,8 @@ nats.conf and the files of certificates again; no connection is closed by it.`,
 	flags.StringVarP(&f.data, "data", "d", "./data", "`directory` of keys and messages")
 	checkedVar(flags, &f.listen, "listen", "127.0.0.1:8080", "`address` for devices (WebSocket); empty for no edge in this process", checkAddress)
 	checkedVar(flags, &f.natsListen, "nats-listen", "127.0.0.1:4222", "`address` for NATS clients; empty for none", checkAddress)
-	checkedVar(flags, &f.adminListen, "admin-listen", "127.0.0.1:8081", "`address` for health and metrics; empty for none", checkAddress)
+	checkedVar(flags, &f.adminListen, "admin-listen", "127.0.0.1:8081", "`address` for health, metrics, the HTTP API and the console; empty for none", checkAddress)
+	checkedVar(flags, &f.apiListen, "api-listen", "", "`address` for what services may use of the HTTP API, always with a token; empty for none but --admin-listen", checkAddress)
 	flags.StringVar(&f.config, "config", "", "`file` in the format of nats.conf, instead of the built-in one")
 	f.inboxLimit.add(flags)
 	f.limits.add(flags)
@@ -74,7 +75,7 @@ func (env *environment) serve(ctx context.Context, f *serveFlags) error {
 		return err // the flag was checked
 	}
 	opts := node.Options{
-		Data: f.data, Listen: f.listen, NATSListen: f.natsListen, AdminListen: f.adminListen,
+		Data: f.data, Listen: f.listen, NATSListen: f.natsListen, AdminListen: f.adminListen, APIListen: f.apiListen,
 		ConfigPath: f.config, Version: version, Logger: env.logger(level), InboxLimit: int(f.inboxLimit),
 		Transport: f.transport.options(), Limits: f.limits.options(), Enrolment: enrolment,
 	}

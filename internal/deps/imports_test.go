@@ -64,8 +64,12 @@ var may = map[string][]string{
 	"internal/load": {},
 	"e2e":           {}, // tests only, against the built program
 	"internal/node": {
-		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/backbone", "internal/direct", "internal/enroll", "internal/inbox", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/tlsfiles", "internal/topic", "subjects", "wire",
+		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/inbox", "internal/ops", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire",
 	},
+	"internal/api": {
+		"auth", "internal/admindoor", "internal/audit", "internal/enroll", "internal/envelope", "internal/ops", "internal/roster", "internal/send", "internal/timespec", "subjects", "wire",
+	},
+	"web": {},
 	// The load generator shares nothing with what it measures.
 	"bench":       {},
 	"bench/relay": {},
@@ -101,6 +105,14 @@ var bans = []ban{
 	{
 		who: "edge", what: natsServer, deep: true,
 		why: "an edge runs against any NATS cluster, without a server of its own",
+	},
+	{
+		who: "internal/api", what: natsServer, deep: true,
+		why: "it translates between HTTP and the rest, and runs nothing",
+	},
+	{
+		who: "internal/api", what: module + "/edge", deep: true,
+		why: "what it does is done by the packages below edges, as for NATS and the commands",
 	},
 	{
 		who: "internal/ops", what: natsServer, deep: true,

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"strings"
 	"time"
 
@@ -125,12 +126,30 @@ type Code struct {
 	Expires time.Time `json:"expiresAt,omitzero"`
 }
 
+// Link is what the QR code of a code says; edge is where the device connects,
+// if that is to be said.
+func (c *Code) Link(edge string) string {
+	q := url.Values{"code": {c.Code}, "user": {c.User}}
+	if c.Device != "" {
+		q.Set("device", c.Device)
+	}
+	if edge != "" {
+		q.Set("url", edge)
+	}
+	return "rccs:enroll?" + q.Encode()
+}
+
 // NewCode makes a one-time code from what body asks for, a [Code].
 func (s *Service) NewCode(ctx context.Context, body []byte) (*Code, error) {
 	var c Code
 	if err := json.Unmarshal(body, &c); err != nil {
 		return nil, wire.NewError(wire.BadMessage, `want {"user","device"?,"type"?,"seconds"?}: `+err.Error())
 	}
+	return s.Make(ctx, c)
+}
+
+// Make makes a one-time code as c asks for it. The error is a [wire.Error].
+func (s *Service) Make(ctx context.Context, c Code) (*Code, error) {
 	device := c.Device
 	if device == "" {
 		device = "any"

@@ -3,6 +3,7 @@ package inbox
 import (
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -111,6 +112,9 @@ func (m *Message) requester() *ackRequester {
 	r := &ackRequester{id: m.id(), kind: m.header(subjects.HeaderType)}
 	if m.Authentic { // or a service could have a device told what it likes
 		r.from = m.header(subjects.HeaderFrom)
+	}
+	if strings.HasPrefix(r.from, "service:") { // over HTTP: no device has such a name
+		r.from = ""
 	}
 	return r
 }

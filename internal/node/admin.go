@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -16,7 +17,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/rccs-io/rccs/internal/admindoor"
+	"github.com/rccs-io/rccs/internal/api"
 	"github.com/rccs-io/rccs/internal/tlsfiles"
+	"github.com/rccs-io/rccs/web"
 )
 
 // adminPart serves health, metrics and profiles. It starts before anything
@@ -34,6 +37,8 @@ type adminOptions struct {
 	transport Transport
 	registry  *prometheus.Registry
 	ready     func() error
+	api       *api.API // nil: it is not served here
+	services  bool     // only its rows for services are served
 	logger    *slog.Logger
 }
 
@@ -43,13 +48,21 @@ func startAdmin(opts adminOptions) (*adminPart, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.tls, err = openTLS(opts.transport.admin(), opts.registry, opts.logger)
+	registry := prometheus.Registerer(opts.registry)
+	if opts.services {
+		registry = nil // the certificate is the admin address's
+	}
+	a.tls, err = openTLS(opts.transport.admin(), registry, opts.logger)
 	if err != nil {
 		return nil, err
 	}
 	l, err := net.Listen("tcp", opts.listen)
 	if err != nil {
-		return nil, fmt.Errorf("node: listen for admin: %w (choose another address with --admin-listen)", err)
+		flag := "--admin-listen"
+		if opts.services {
+			flag = "--api-listen"
+		}
+		return nil, fmt.Errorf("node: listen for admin: %w (choose another address with %s)", err, flag)
 	}
 	a.addr = l.Addr()
 	if a.tls != nil {
@@ -80,6 +93,9 @@ func startAdmin(opts adminOptions) (*adminPart, error) {
 // handler is what is served. Whether the process lives and serves is no secret,
 // and who asks, a load balancer or a supervisor, holds none.
 func (a *adminPart) handler(opts adminOptions) (http.Handler, error) {
+	if opts.services {
+		return opts.api.Services(), nil
+	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(opts.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -99,7 +115,28 @@ func (a *adminPart) handler(opts adminOptions) (http.Handler, error) {
 	open.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
 	open.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { a.readyz(w, opts.ready) })
 	open.Handle("/", closed)
-	return open, nil
+	if opts.api == nil {
+		return open, nil
+	}
+	console, err := web.Handler()
+	if err != nil {
+		return nil, err
+	}
+	if opts.transport.AdminTokenFile == "" {
+		console = admindoor.Guard(console)
+	}
+	// Not by the mux: it would clean paths, in which names are percent-encoded.
+	served := opts.api.Admin()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch path := r.URL.Path; {
+		case path == "/v1" || strings.HasPrefix(path, "/v1/"):
+			served.ServeHTTP(w, r)
+		case path == "/" || path == "/console" || strings.HasPrefix(path, web.Prefix):
+			console.ServeHTTP(w, r)
+		default:
+			open.ServeHTTP(w, r)
+		}
+	}), nil
 }
 
 func (a *adminPart) readyz(w http.ResponseWriter, ready func() error) {

@@ -42,6 +42,9 @@ func (n *Node) adopt(keys *auth.Keystore, token string) {
 
 // update has this server heed the tenant's JWT, and that of its services.
 func (n *Node) update(account auth.Account) error {
+	if err := n.trust(account); err != nil {
+		return err
+	}
 	for _, token := range []string{account.JWT, account.Services} {
 		if token == "" {
 			continue

@@ -13,12 +13,12 @@ func (n *Node) startCoordinator(ctx context.Context, t *tenantPart) error {
 	if err != nil {
 		return err
 	}
-	enroller, err := n.startEnrolment(ctx, t, dial)
+	t.enroller, err = n.startEnrolment(ctx, t, dial)
 	if err != nil {
 		return err
 	}
 	t.coord, err = coordinator.New(coordinator.Options{
-		Dial: coordinator.Dial(dial), Enroller: enroller,
+		Dial: coordinator.Dial(dial), Enroller: t.enroller,
 		Name: edgeName(n.opts.Listen), Version: n.opts.Version, Logger: n.opts.Logger, Metrics: n.coord,
 		InboxLimit: n.opts.InboxLimit, Rates: n.opts.Limits.rates(),
 	})

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/coordinator"
+	"github.com/rccs-io/rccs/internal/api"
 	"github.com/rccs-io/rccs/internal/backbone"
 	"github.com/rccs-io/rccs/internal/enroll"
 	"github.com/rccs-io/rccs/internal/roster"
@@ -29,6 +31,9 @@ type Options struct {
 	NATSListen string
 	// AdminListen is where health and metrics are served; empty: nowhere.
 	AdminListen string
+	// APIListen is where the rows of the HTTP API for services are served, to
+	// who has a token; empty: nowhere but on AdminListen.
+	APIListen string
 	// Config is the text of nats.conf; ConfigPath names a file instead.
 	Config     []byte
 	ConfigPath string
@@ -88,6 +93,10 @@ type Node struct {
 	coord    *coordinator.Metrics
 	edge     *edgePart // nil without Listen
 	admin    *adminPart
+	apiDoor  *adminPart                    // of APIListen
+	api      *api.API                      // nil without AdminListen
+	services *auth.Verifier                // of services' tokens
+	serving  atomic.Bool                   // requests of the API can be answered
 	stops    []func(context.Context) error // last in, first out
 
 	mu      sync.Mutex
@@ -136,9 +145,23 @@ func (n *Node) Start(ctx context.Context) (err error) {
 			_ = n.Stop(context.WithoutCancel(ctx))
 		}
 	}()
+	if n.opts.AdminListen != "" || n.opts.APIListen != "" {
+		if err := n.openAPI(); err != nil {
+			return err
+		}
+	}
+	if n.opts.APIListen != "" {
+		n.apiDoor, err = startAdmin(adminOptions{
+			listen: n.opts.APIListen, transport: n.opts.Transport, registry: n.registry, api: n.api, services: true, logger: n.opts.Logger,
+		})
+		if err != nil {
+			return err
+		}
+		n.stops = append(n.stops, n.apiDoor.stop)
+	}
 	if n.opts.AdminListen != "" {
 		n.admin, err = startAdmin(adminOptions{
-			listen: n.opts.AdminListen, transport: n.opts.Transport, registry: n.registry, ready: n.ready, logger: n.opts.Logger,
+			listen: n.opts.AdminListen, transport: n.opts.Transport, registry: n.registry, ready: n.ready, api: n.api, logger: n.opts.Logger,
 		})
 		if err != nil {
 			return err
@@ -176,6 +199,10 @@ func (n *Node) Start(ctx context.Context) (err error) {
 		}
 	}
 	n.follow()
+	n.serving.Store(true)
+	if n.api != nil {
+		n.stops = append(n.stops, n.stopAPI)
+	}
 	n.admin.serving()
 	return nil
 }
@@ -233,6 +260,14 @@ func (n *Node) AdminAddr() net.Addr {
 		return nil
 	}
 	return n.admin.addr
+}
+
+// APIAddr is where the HTTP API for services is served, or nil.
+func (n *Node) APIAddr() net.Addr {
+	if n.apiDoor == nil {
+		return nil
+	}
+	return n.apiDoor.addr
 }
 
 // NATSURL is where NATS clients connect, or empty.

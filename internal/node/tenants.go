@@ -12,7 +12,9 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/coordinator"
+	"github.com/rccs-io/rccs/internal/api"
 	"github.com/rccs-io/rccs/internal/backbone"
+	"github.com/rccs-io/rccs/internal/enroll"
 )
 
 // A server runs a coordinator for each tenant, and its edge serves the devices of
@@ -24,9 +26,12 @@ const lookForTenants = 500 * time.Millisecond
 
 // tenantPart is what runs for one tenant, beside its share of the edge.
 type tenantPart struct {
-	keys  *auth.Keystore
-	coord *coordinator.Coordinator
-	stops []func(context.Context) error // last in, first out
+	keys     *auth.Keystore
+	coord    *coordinator.Coordinator
+	enroller *enroll.Service
+	services string                        // public key of the services' account
+	api      *api.Tenant                   // nil without the API
+	stops    []func(context.Context) error // last in, first out
 }
 
 // upgrade gives all tenants what this version wants of them.
@@ -90,6 +95,9 @@ func (n *Node) startTenant(ctx context.Context, name string) (err error) {
 		if n.edge != nil {
 			err = errors.Join(err, n.edge.drop(context.WithoutCancel(ctx), keys.Account().PublicKey, nil))
 		}
+		return err
+	}
+	if err := n.startAPI(ctx, t); err != nil {
 		return err
 	}
 	n.mu.Lock()

@@ -80,13 +80,18 @@ func (t *tokenFile) current() [sha256.Size]byte {
 
 var errNoToken = errors.New("this needs 'Authorization: Bearer TOKEN', with the token of --admin-token-file")
 
-// protect asks for the token. Hashes are compared, in a time that depends
-// neither on the length nor on what agrees.
+// is reports whether a token is that of the file. Hashes are compared, in a time
+// that depends neither on the length nor on what agrees.
+func (t *tokenFile) is(token string) bool {
+	got, want := sha256.Sum256([]byte(token)), t.current()
+	return subtle.ConstantTimeCompare(got[:], want[:]) == 1
+}
+
+// protect asks for the token.
 func (t *tokenFile) protect(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		got, want := sha256.Sum256([]byte(strings.TrimSpace(token))), t.current()
-		if subtle.ConstantTimeCompare(got[:], want[:]) != 1 || !strings.EqualFold(scheme, "Bearer") {
+		if !t.is(strings.TrimSpace(token)) || !strings.EqualFold(scheme, "Bearer") {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="rccs admin"`)
 			http.Error(w, errNoToken.Error(), http.StatusUnauthorized)
 			return

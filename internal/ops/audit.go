@@ -2,6 +2,7 @@ package ops
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/rccs-io/rccs/internal/audit"
@@ -63,4 +64,59 @@ func (t *Tenant) Audits(ctx context.Context, q AuditQuery) ([]audit.Record, erro
 		list = list[len(list)-q.Limit:]
 	}
 	return list, nil
+}
+
+// LastAudits lists records below a sequence, the newest first; 0 begins with
+// the newest of all. more reports whether there are others before them.
+func (t *Tenant) LastAudits(ctx context.Context, q AuditQuery, below uint64) (list []audit.Record, more bool, err error) {
+	info, err := t.info(ctx, subjects.StreamAudit)
+	if err != nil {
+		return nil, false, err
+	}
+	first := max(info.State.FirstSeq, 1)
+	if !q.Since.IsZero() {
+		if first, err = t.at(ctx, subjects.StreamAudit, q.Since); err != nil {
+			return nil, false, err
+		}
+	}
+	if below == 0 || below > info.State.LastSeq {
+		below = info.State.LastSeq + 1
+	}
+	ends := make(map[uint64]audit.Record) // by the sequence of what has ended
+	for upTo := min(below+auditBatch, info.State.LastSeq+1); upTo > first; {
+		from := max(upTo-min(upTo, auditBatch), first)
+		msgs, err := t.direct.Run(ctx, subjects.StreamAudit, from, int(upTo-from)) //nolint:gosec // at most a batch
+		if err != nil {
+			return nil, false, err
+		}
+		for _, m := range slices.Backward(msgs) {
+			if m.Seq >= upTo {
+				continue
+			}
+			r, err := audit.Parse(m.Data, m.Seq)
+			if err != nil {
+				return nil, false, err
+			}
+			if r.Ends > 0 {
+				ends[r.Ends] = r
+				continue
+			}
+			if m.Seq >= below { // of the page before, whose ends may be of this one
+				continue
+			}
+			if q.Action != "" && r.Action != q.Action {
+				continue
+			}
+			if q.Limit > 0 && len(list) == q.Limit {
+				return list, true, nil
+			}
+			stored := []audit.Record{r}
+			if end, ok := ends[r.Seq]; ok {
+				stored = append(stored, end)
+			}
+			list = append(list, audit.Merge(stored)...)
+		}
+		upTo = from
+	}
+	return list, false, nil
 }

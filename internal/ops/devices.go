@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/subjects"
@@ -228,44 +226,4 @@ func (t *Tenant) Report(ctx context.Context, a subjects.Address) (*DeviceReport,
 		return nil, err
 	}
 	return &DeviceReport{Device: d, Inbox: inbox}, nil
-}
-
-// Errors of Forget.
-var (
-	// ErrConnected: a connected device would be there again at once.
-	ErrConnected = errors.New("the device is connected")
-	// ErrNoCoordinator: none answers.
-	ErrNoCoordinator = errors.New("no coordinator answers")
-)
-
-// Forget has the coordinator remove a device, its inbox and all else that is
-// its. The device may come again, as a new one.
-func (t *Tenant) Forget(ctx context.Context, a subjects.Address) error {
-	switch d, err := t.Device(ctx, a); {
-	case errors.Is(err, ErrUnknownDevice):
-		if _, err := t.check(ctx, a); err != nil { // it may have messages all the same
-			return err
-		}
-	case err != nil:
-		return err
-	case d.Status != wire.Offline:
-		return fmt.Errorf("%s: %w to edge %s", a, ErrConnected, d.Edge)
-	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	body, err := json.Marshal(map[string]string{"user": string(a.User), "device": string(a.Device)})
-	if err != nil {
-		return err
-	}
-	answer, err := t.nc.RequestWithContext(ctx, subjects.CoordinatorEndpoint("forget"), body)
-	switch {
-	case errors.Is(err, nats.ErrNoResponders):
-		return ErrNoCoordinator
-	case err != nil:
-		return fmt.Errorf("ops: forget %s: %w", a, err)
-	}
-	if text := answer.Header.Get("Nats-Service-Error"); text != "" {
-		return fmt.Errorf("ops: the coordinator did not forget %s: %s", a, text)
-	}
-	return nil
 }

@@ -85,6 +85,17 @@ func (d *Directory) Devices(q DeviceQuery) (list []*Device, more bool) {
 	return list, more
 }
 
+// Online is how many devices are connected.
+func (d *Directory) Online() (n int) {
+	d.roster.All(func(r roster.Device) bool {
+		if _, lives := d.edges[r.Edge]; lives && r.Online {
+			n++
+		}
+		return true
+	})
+	return n
+}
+
 // User is a user as operators see it.
 type User struct {
 	User    string `json:"user"`

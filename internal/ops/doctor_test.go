@@ -210,7 +210,7 @@ func TestForgettingNeedsACoordinatorAndADeviceThatIsAway(t *testing.T) {
 	p.lease(roster.Edge{ID: "e1", Name: "one"})
 	p.publish(subjects.SessionSubject(phone.Key()), `{"session":"s","edge":"e1","epoch":1,"status":"online"}`)
 	for a, want := range map[subjects.Address]error{phone: ops.ErrConnected, desktop: ops.ErrNoCoordinator, bob: ops.ErrUnknownDevice} {
-		if err := p.Forget(t.Context(), a); !errors.Is(err, want) {
+		if err := p.Forget(t.Context(), a, ops.ForgetOptions{}); !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", a, err, want)
 		}
 	}

@@ -44,8 +44,9 @@ type Copy struct {
 	// Edge is the one that holds the recipient now; empty: it is offline.
 	Edge string `json:"edge,omitempty"`
 
-	key     subjects.Key
-	outcome uint64 // sequence of the outcome in the inbox stream
+	key      subjects.Key
+	outcome  uint64    // sequence of the outcome in the inbox stream
+	cursorAt time.Time // when the recipient's cursor moved last; zero: never
 }
 
 // Steps of a [Trace].
@@ -68,6 +69,9 @@ type Step struct {
 	Stream string    `json:"stream"`
 	Seq    uint64    `json:"seq"`
 	Detail string    `json:"detail,omitempty"`
+
+	kind string // of an outcome, or online or offline
+	of   string // the device that an outcome is about
 }
 
 // Trace is the life of a message.
@@ -126,6 +130,17 @@ func (t *Tenant) Trace(ctx context.Context, opts TraceOptions) (*Trace, error) {
 // scan reads the headers of what a stream holds since a time on the subjects
 // of a filter; empty: all.
 func (t *Tenant) scan(ctx context.Context, stream, filter string, since time.Time, progress func(done, all int), found func(*reader.Entry)) error {
+	return t.follow(ctx, stream, filter, since, true, progress, found)
+}
+
+// read is scan with bodies, from the beginning.
+func (t *Tenant) read(ctx context.Context, stream, filter string, found func(*reader.Entry)) error {
+	return t.follow(ctx, stream, filter, time.Time{}, false, nil, found)
+}
+
+func (t *Tenant) follow(
+	ctx context.Context, stream, filter string, since time.Time, headers bool, progress func(done, all int), found func(*reader.Entry),
+) error {
 	last, err := t.head(ctx, stream)
 	if err != nil {
 		return err
@@ -139,7 +154,7 @@ func (t *Tenant) scan(ctx context.Context, stream, filter string, since time.Tim
 	if from > last {
 		return nil
 	}
-	opts := reader.Options{Conn: t.nc, Stream: stream, FromStart: true, After: from - 1, HeadersOnly: true, Logger: t.log}
+	opts := reader.Options{Conn: t.nc, Stream: stream, FromStart: true, After: from - 1, HeadersOnly: headers, Logger: t.log}
 	if filter != "" {
 		opts.Filter = []string{filter}
 	}
@@ -175,10 +190,11 @@ const presenceSteps = 50
 func (s *search) matches(e *reader.Entry) bool { return idOf(e.Header, e.Seq) == s.opts.ID }
 
 // step notes one.
-func (s *search) step(e *reader.Entry, step, stream string, a subjects.Address, detail string) {
+func (s *search) step(e *reader.Entry, step, stream string, a subjects.Address, detail string) *Step {
 	s.out.Steps = append(s.out.Steps, Step{
 		At: time.Unix(0, e.Time).UTC(), Step: step, User: string(a.User), Device: string(a.Device), Stream: stream, Seq: e.Seq, Detail: detail,
 	})
+	return &s.out.Steps[len(s.out.Steps)-1]
 }
 
 // outcomePrefix begins the id of an outcome, before the sequence of the message
@@ -291,9 +307,13 @@ func (s *search) finish(ctx context.Context) error {
 
 // settle reads a copy's cursor and outcome.
 func (s *search) settle(ctx context.Context, c *Copy) error {
-	cursor, err := s.t.cursor(ctx, c.key)
-	if err != nil {
+	in := Inbox{key: c.key}
+	if err := s.t.loadCursor(ctx, &in); err != nil {
 		return err
+	}
+	cursor := in.cursor
+	if in.CursorAt != nil {
+		c.cursorAt = *in.CursorAt
 	}
 	switch {
 	case unacknowledged(&cursor, c.lane, c.Seq) != c.Seq:
@@ -319,8 +339,9 @@ func (s *search) settle(ctx context.Context, c *Copy) error {
 	at := time.Unix(0, stored[0].Time).UTC()
 	c.Outcome, c.OutcomeAt = told.Status, &at
 	sender := subjects.Address{User: subjects.UserID(c.User), Device: subjects.DeviceID(c.From)}
-	s.step(&reader.Entry{Time: stored[0].Time, Seq: c.outcome}, StepOutcome, subjects.StreamInbox, sender,
+	step := s.step(&reader.Entry{Time: stored[0].Time, Seq: c.outcome}, StepOutcome, subjects.StreamInbox, sender,
 		told.Status+" by "+c.Device+", told the sender")
+	step.kind, step.of = told.Status, c.Device
 	return nil
 }
 
@@ -343,7 +364,7 @@ func (s *search) onEvent(e *reader.Entry) {
 		}
 		at := time.Unix(0, e.Time).UTC()
 		c.Outcome, c.OutcomeAt = kind, &at
-		s.step(e, StepOutcome, subjects.StreamEvent, a, kind+", told services")
+		s.step(e, StepOutcome, subjects.StreamEvent, a, kind+", told services").kind = kind
 		return
 	}
 	if kind != subjects.EventOnline && kind != subjects.EventOffline || s.came == presenceSteps {
@@ -354,7 +375,7 @@ func (s *search) onEvent(e *reader.Entry) {
 			s.came++
 			s.step(e, StepPresence, subjects.StreamEvent, a, map[string]string{
 				subjects.EventOnline: "came " + wire.Online, subjects.EventOffline: "went " + wire.Offline,
-			}[kind])
+			}[kind]).kind = kind
 			return
 		}
 	}

@@ -1,10 +1,10 @@
 //go:build !linux && !darwin && !freebsd
 
-package main
+package ops
 
 import "errors"
 
-// diskFree is not known here.
-func diskFree(string) (uint64, error) {
+// DiskFree is not known here.
+func DiskFree(string) (uint64, error) {
 	return 0, errors.New("this system does not tell how much the disk has left")
 }

@@ -1,11 +1,11 @@
 //go:build linux || darwin || freebsd
 
-package main
+package ops
 
 import "syscall"
 
-// diskFree is how many bytes the disk of a path has left.
-func diskFree(path string) (uint64, error) {
+// DiskFree is how many bytes the disk of a path has left.
+func DiskFree(path string) (uint64, error) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(path, &s); err != nil {
 		return 0, err

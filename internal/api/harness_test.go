@@ -1,0 +1,273 @@
+package api_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/nats-io/nats.go"
+
+	rccs "github.com/rccs-io/rccs"
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/node"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
+
+const operatorToken = "an-operators-token-of-a-test"
+
+// place is a running installation.
+type place struct {
+	t    testing.TB
+	n    *node.Node
+	base string
+	api  string // --api-listen
+	http *http.Client
+}
+
+// serve starts one; with a token, the admin address asks for it.
+func serve(t testing.TB, token bool) *place {
+	t.Helper()
+	dir := t.TempDir()
+	opts := node.Options{
+		Data: dir, Listen: "127.0.0.1:0", NATSListen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", APIListen: "127.0.0.1:0",
+		Config: rccs.DefaultConfig(),
+	}
+	if token {
+		opts.Transport.AdminTokenFile = filepath.Join(t.TempDir(), "token")
+		if err := os.WriteFile(opts.Transport.AdminTokenFile, []byte(operatorToken), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n, err := node.New(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p := &place{t: t, n: n, base: "http://" + n.AdminAddr().String(), api: "http://" + n.APIAddr().String(), http: &http.Client{Transport: &http.Transport{}}}
+	t.Cleanup(func() {
+		p.http.CloseIdleConnections()
+		if err := n.Stop(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+// answer is what the API said.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (a answer) into(t testing.TB, v any) {
+	t.Helper()
+	if err := json.Unmarshal(a.body, v); err != nil {
+		t.Fatalf("%d %s: %v", a.status, a.body, err)
+	}
+}
+
+// code is that of a problem.
+func (a answer) code() string {
+	var p struct{ Code string }
+	_ = json.Unmarshal(a.body, &p)
+	return p.Code
+}
+
+func header(pairs ...string) http.Header {
+	h := make(http.Header)
+	for i := 0; i < len(pairs); i += 2 {
+		h.Add(pairs[i], pairs[i+1])
+	}
+	return h
+}
+
+// do asks for something. A body that is not "" is JSON unless the headers say
+// otherwise.
+func (p *place) do(method, target, body string, h http.Header) answer {
+	p.t.Helper()
+	url := target
+	if strings.HasPrefix(target, "/") {
+		url = p.base + target
+	}
+	r, err := http.NewRequestWithContext(p.t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for name, values := range h {
+		r.Header[name] = values
+	}
+	if host := h.Get("Host"); host != "" {
+		r.Host = host
+	}
+	if _, given := h["Content-Type"]; body != "" && !given {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := p.http.Do(r)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return answer{resp.StatusCode, resp.Header, text}
+}
+
+func (p *place) get(path string) answer { p.t.Helper(); return p.do(http.MethodGet, path, "", nil) }
+
+func (p *place) post(path, body string) answer {
+	p.t.Helper()
+	return p.do(http.MethodPost, path, body, nil)
+}
+
+func (p *place) delete(path string) answer {
+	p.t.Helper()
+	return p.do(http.MethodDelete, path, "", nil)
+}
+
+// service is the header of a service's token.
+func (p *place) service(name string, opts auth.ServiceOptions) http.Header {
+	p.t.Helper()
+	opts.Bearer = true
+	cred, err := p.n.Keys().IssueService(name, opts)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return header("Authorization", "Bearer "+cred.JWT)
+}
+
+// device is a connected device.
+type device struct {
+	t  testing.TB
+	ws *websocket.Conn
+}
+
+// connect registers a device; extra is of the payload, such as `,"type":"mobile"`.
+func (p *place) connect(name, extra string) *device {
+	p.t.Helper()
+	address, err := subjects.ParseAddress(name)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	cred, err := p.n.Keys().IssueDevice(address, auth.DeviceOptions{Bearer: true, Expires: time.Hour})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return p.register(cred.JWT, extra)
+}
+
+// register connects with a token.
+func (p *place) register(token, extra string) *device {
+	p.t.Helper()
+	dialer := websocket.Dialer{Subprotocols: []string{"rccs.v1"}}
+	ws, resp, err := dialer.DialContext(p.t.Context(), fmt.Sprintf("ws://%s/v1/ws", p.n.Addr()), nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	d := &device{t: p.t, ws: ws}
+	p.t.Cleanup(func() { _ = ws.Close() })
+	if got := d.read(); got["type"] != "device_register" {
+		p.t.Fatalf("greeted with %v", got)
+	}
+	d.write(`{"type":"device_register","id":"r","payload":{"authToken":"` + token + `"` + extra + `}}`)
+	if got := d.read(); got["type"] != "ack" {
+		p.t.Fatalf("registered with %v", got)
+	}
+	return d
+}
+
+// visit registers a device and lets it go.
+func (p *place) visit(name, extra string) {
+	p.t.Helper()
+	d := p.connect(name, extra)
+	d.write(`{"type":"device_unregister","id":"bye"}`)
+	d.until("ack")
+	_ = d.ws.Close()
+	user, dev, _ := strings.Cut(name, "/")
+	p.eventually(name+" is offline", func() bool {
+		var got struct{ Status string }
+		_ = json.Unmarshal(p.do(http.MethodGet, "/v1/users/"+user+"/devices/"+dev, "", p.operator()).body, &got)
+		return got.Status == "offline"
+	})
+}
+
+// operator is the header of the operator's token.
+func (*place) operator() http.Header { return header("Authorization", "Bearer "+operatorToken) }
+
+func (d *device) read() map[string]any {
+	d.t.Helper()
+	_ = d.ws.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_, frame, err := d.ws.ReadMessage()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	var m map[string]any
+	if err := json.Unmarshal(frame, &m); err != nil {
+		d.t.Fatal(err)
+	}
+	return m
+}
+
+// until reads until something of the type comes.
+func (d *device) until(typ string) map[string]any {
+	d.t.Helper()
+	for {
+		if m := d.read(); m["type"] == typ {
+			return m
+		}
+	}
+}
+
+func (d *device) write(frame string) {
+	d.t.Helper()
+	if err := d.ws.WriteMessage(websocket.TextMessage, []byte(frame)); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func (d *device) ack(m map[string]any) {
+	d.t.Helper()
+	d.write(fmt.Sprintf(`{"type":"ack","payload":{"seq":%.0f}}`, m["seq"]))
+}
+
+// eventually polls a condition.
+func (p *place) eventually(what string, ok func() bool) {
+	p.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !ok(); {
+		if time.Now().After(deadline) {
+			p.t.Fatalf("%s did not happen within 30 s", what)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// nats is a connection with all rights in the tenant's account.
+func (p *place) nats() *nats.Conn {
+	p.t.Helper()
+	cred, err := p.n.Keys().IssuePart("test")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	nc, err := nats.Connect(p.n.NATSURL(), cred.Option(), nats.CustomInboxPrefix("_RCCS"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(nc.Close)
+	return nc
+}

@@ -1,0 +1,194 @@
+package api
+
+import (
+	"context"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/rccs-io/rccs/internal/admindoor"
+	"github.com/rccs-io/rccs/internal/audit"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// row is one row of the API.
+type row struct {
+	method, path, id string
+	who              access
+	tag              string
+	summary          string
+	description      string
+	status           int  // of success; 0: 200
+	secret           bool // the answer, or the body, has a credential in it
+	body             func(huma.Registry) *huma.Schema
+	optional         bool // the body may be empty
+	responses        map[string]*huma.Response
+	parameters       []*huma.Param // beside those of the input
+}
+
+// call is one request of a row.
+type call struct {
+	*principal
+	tenant *Tenant
+	r      *http.Request
+	w      http.ResponseWriter
+	at     listener
+}
+
+type callKey struct{}
+
+// record is one of the audit about what the caller asks for.
+func (c *call) record(action, target, detail string) audit.Record {
+	return audit.Record{Action: action, Target: target, Detail: detail, Who: c.who(), From: remoteHost(c.r)}
+}
+
+// bodyTimeout bounds the reading of a body.
+const bodyTimeout = time.Minute
+
+// register adds a row with its handler.
+func register[I, O any](a *API, rw row, h func(context.Context, *call, *I) (*O, error)) {
+	op := huma.Operation{
+		Method: rw.method, Path: rw.path, OperationID: rw.id, Summary: rw.summary, Description: rw.description, Tags: []string{rw.tag},
+		DefaultStatus: rw.status, MaxBodyBytes: maxBody + 1, BodyReadTimeout: bodyTimeout,
+		Middlewares: huma.Middlewares{func(ctx huma.Context, next func(huma.Context)) { a.admit(ctx, rw, next) }},
+		Responses:   rw.responses, Parameters: rw.parameters,
+	}
+	op.SkipValidateBody = rw.body != nil // it is read as it came
+	describe(a.huma.OpenAPI(), &op, rw)
+	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
+		c := ctx.Value(callKey{}).(*call)
+		out, err := h(ctx, c, in)
+		if err != nil {
+			return nil, a.problemOf(err)
+		}
+		return out, nil
+	})
+	if rw.body != nil {
+		a.describeBody(rw)
+	}
+	if rw.who == services || rw.who == issuers {
+		a.service.share(&a.admin, rw.method, rw.path)
+	}
+}
+
+// describeBody says in the document what the library cannot see of a body that
+// is read as it came.
+func (a *API) describeBody(rw row) {
+	body := a.huma.OpenAPI().Paths[rw.path].Post.RequestBody
+	body.Required = !rw.optional
+	body.Content = map[string]*huma.MediaType{jsonType: {Schema: rw.body(a.huma.OpenAPI().Components.Schemas)}}
+}
+
+// share adds a row of another router.
+func (rt *router) share(of *router, method, path string) {
+	for _, r := range of.routes {
+		if "/"+strings.Join(r.segments, "/") == path {
+			rt.HandleFunc(method+" "+path, r.handlers[method])
+		}
+	}
+}
+
+// admit looks at all that is to be looked at before a request is read.
+func (a *API) admit(ctx huma.Context, rw row, next func(huma.Context)) {
+	r, w := humago.Unwrap(ctx)
+	at, _ := r.Context().Value(listenerKey{}).(listener)
+	c := &call{r: r, w: w, at: at}
+	var p *Problem
+	if rw.who == anybody {
+		if a.opts.Loopback && a.opts.OperatorToken == nil {
+			p = ofDoor(admindoor.Check(r))
+		}
+	} else if c.principal, p = a.identify(r, at); p == nil {
+		c.tenant, p = a.authorize(c.principal, rw.who, r)
+	}
+	if p == nil {
+		p = checkBody(r)
+	}
+	if p != nil {
+		p.write(w)
+		return
+	}
+	next(&narrowed{humaContext: huma.WithValue(ctx, callKey{}, c)})
+}
+
+const jsonType = "application/json"
+
+// checkBody refuses a body of another type, or one that says that it is too
+// large, before any of it is read.
+func checkBody(r *http.Request) *Problem {
+	if r.ContentLength > maxBody {
+		return problem(http.StatusRequestEntityTooLarge, string(wire.MessageTooLarge), "the body is larger than 32 MiB")
+	}
+	if r.ContentLength == 0 || r.Method == http.MethodGet || r.Method == http.MethodHead {
+		return nil
+	}
+	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if charset, given := params["charset"]; err != nil || kind != jsonType || given && !strings.EqualFold(charset, "utf-8") {
+		return problem(http.StatusUnsupportedMediaType, codeUnsupportedMedia, "want Content-Type: application/json")
+	}
+	return nil
+}
+
+type humaContext = huma.Context
+
+// narrowed is a context of huma whose answers have the statuses of this API:
+// what huma finds wrong with a request is 400.
+type narrowed struct{ humaContext }
+
+// SetStatus implements [huma.Context].
+func (n *narrowed) SetStatus(status int) {
+	switch status {
+	case http.StatusUnprocessableEntity, http.StatusRequestTimeout:
+		status = http.StatusBadRequest
+	}
+	n.humaContext.SetStatus(status)
+}
+
+// Unwrap is for [humago.Unwrap].
+func (n *narrowed) Unwrap() huma.Context { return n.humaContext }
+
+// translate turns errors of huma into problems.
+func translate(_ huma.Context, _ string, v any) (any, error) {
+	if m, ok := v.(*huma.ErrorModel); ok {
+		return ofHuma(m), nil
+	}
+	return v, nil
+}
+
+// InTenant are the parameters that every row has.
+type InTenant struct {
+	Tenant string `query:"tenant" doc:"The tenant, for operators; a service reaches its own" example:"default"`
+}
+
+// OfUser are those of what a user has.
+type OfUser struct {
+	InTenant
+	User string `path:"user" maxLength:"128" doc:"The user, percent-encoded once" example:"alice"`
+}
+
+// OfDevice are those of a device.
+type OfDevice struct {
+	OfUser
+	Device string `path:"device" maxLength:"128" doc:"The device, percent-encoded once" example:"phone"`
+}
+
+func (o *OfUser) user() (subjects.UserID, *Problem) {
+	a := subjects.Address{User: subjects.UserID(o.User), Device: "any"}
+	if err := a.Check(); err != nil {
+		return "", badRequest(err.Error())
+	}
+	return a.User, nil
+}
+
+func (o *OfDevice) address() (subjects.Address, *Problem) {
+	a := subjects.Address{User: subjects.UserID(o.User), Device: subjects.DeviceID(o.Device)}
+	if err := a.Check(); err != nil {
+		return a, badRequest(err.Error())
+	}
+	return a, nil
+}

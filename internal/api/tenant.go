@@ -1,0 +1,43 @@
+package api
+
+import (
+	"context"
+	"net"
+	"net/http"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/enroll"
+	"github.com/rccs-io/rccs/internal/ops"
+	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/send"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// Tenant is what the API needs of a tenant that is served.
+type Tenant struct {
+	Name string
+	// Ops does what operators do; Roster knows the devices; Core carries
+	// requests to them. All are needed.
+	Ops    *ops.Tenant
+	Roster *roster.Roster
+	Core   *nats.Conn
+	// Intake takes messages. Needed.
+	Intake *send.Intake
+	// Codes makes an enrolment code, Issue a device's token; nil where the keys
+	// are not at hand.
+	Codes func(ctx context.Context, want enroll.Code) (*enroll.Code, error)
+	Issue func(a subjects.Address, opts auth.DeviceOptions) (token string, err error)
+	// Publish stores a message of a topic, of which a service is the publisher.
+	Publish func(ctx context.Context, service, subject, id string, body []byte) (seq uint64, duplicate bool, err error)
+}
+
+// remoteHost is where a request comes from.
+func remoteHost(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
+}

@@ -1,0 +1,136 @@
+package ops
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// States of the messages of an inbox that can be listed.
+const (
+	Unacknowledged = "unacknowledged"
+	Rejected       = "rejected"
+	AllMessages    = "all"
+)
+
+// StoredMessage is a message of an inbox with its payload, and whether its
+// device has acknowledged it.
+type StoredMessage struct {
+	Message
+	// State is unacknowledged or acknowledged, as far as the cursor tells.
+	State string `json:"state"`
+	// Payload is what an envelope would hold.
+	Payload  json.RawMessage `json:"payload"`
+	Encoding string          `json:"encoding,omitempty"`
+}
+
+// BrowseQuery says which messages of an inbox to list.
+type BrowseQuery struct {
+	// State is Unacknowledged or AllMessages.
+	State string
+	// From is the first sequence of interest.
+	From uint64
+	// Limit bounds the list; 0: no bound. MaxBytes bounds the payloads of all
+	// but the first message; 0: no bound.
+	Limit, MaxBytes int
+}
+
+// Browse lists messages of an inbox in the order of storage. next is the
+// sequence to go on from, 0 at the end. The error wraps [ErrUnknownDevice] when
+// there is no such device.
+func (t *Tenant) Browse(ctx context.Context, a subjects.Address, q BrowseQuery) (list []*StoredMessage, next uint64, err error) {
+	head, err := t.head(ctx, subjects.StreamInbox)
+	if err != nil {
+		return nil, 0, err
+	}
+	c, err := t.check(ctx, a)
+	if err != nil {
+		return nil, 0, err
+	}
+	lanes := t.lanes(a.Key(), head)
+	for _, l := range lanes {
+		l.next = max(q.From, 1)
+		if q.State == Unacknowledged {
+			l.skip = func(seq uint64) uint64 { return unacknowledged(&c, l.lane, seq) }
+		}
+	}
+	bytes := 0
+	for m, err := range merge(ctx, lanes) {
+		if err != nil {
+			return nil, 0, err
+		}
+		bytes += m.Bytes
+		if q.Limit > 0 && len(list) == q.Limit || q.MaxBytes > 0 && len(list) > 0 && bytes > q.MaxBytes {
+			return list, m.Seq, nil
+		}
+		s := &StoredMessage{Message: *m, State: "acknowledged"}
+		if unacknowledged(&c, m.lane, m.Seq) == m.Seq {
+			s.State = Unacknowledged
+		}
+		s.Payload, s.Encoding = envelope.Payload(m.data)
+		s.header, s.data = nil, nil
+		list = append(list, s)
+	}
+	return list, 0, nil
+}
+
+// Unacknowledged counts, for each of some devices, the messages that it has not
+// acknowledged.
+func (t *Tenant) Unacknowledged(ctx context.Context, devices []*Device) ([]uint64, error) {
+	names := make([]string, 0, subjects.Lanes*len(devices))
+	list := make([]*Inbox, len(devices))
+	for i, d := range devices {
+		list[i] = &Inbox{User: d.User, Device: d.Device, key: d.Address().Key()}
+		for l := range subjects.Lane(subjects.Lanes) {
+			names = append(names, subjects.Inbox(list[i].key, l))
+		}
+	}
+	last, err := t.lastInbox.Get(ctx, names)
+	if err != nil {
+		return nil, fmt.Errorf("ops: look for inboxes: %w", err)
+	}
+	for i, s := range last {
+		if s != nil { // what is not there need not be measured
+			list[i/subjects.Lanes].counts[i%subjects.Lanes] = 1
+		}
+	}
+	if err := t.measure(ctx, list, nil); err != nil {
+		return nil, err
+	}
+	counts := make([]uint64, len(list))
+	for i, in := range list {
+		counts[i] = in.Unacknowledged
+	}
+	return counts, nil
+}
+
+// Backlog is what piles up in a tenant.
+type Backlog struct {
+	// Unacknowledged is how many messages wait to be acknowledged, in the
+	// inboxes that hold the most.
+	Unacknowledged uint64
+	// Stored and Limit are bytes; a limit of -1 is none.
+	Stored uint64
+	Limit  int64
+}
+
+// backlogInboxes is how many inboxes a backlog is counted of: those that hold
+// the most, some 50 microseconds each.
+const backlogInboxes = 10_000
+
+// Backlog looks at what piles up.
+func (t *Tenant) Backlog(ctx context.Context) (b Backlog, err error) {
+	store, err := t.store(ctx)
+	if err != nil {
+		return b, err
+	}
+	b.Stored, b.Limit = store.Used, store.Limit
+	list, _, err := t.Inboxes(ctx, InboxQuery{Order: ByStored, Limit: backlogInboxes, Unacknowledged: true})
+	for _, i := range list {
+		b.Unacknowledged += i.Unacknowledged
+	}
+	return b, err
+}

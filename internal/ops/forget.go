@@ -1,0 +1,69 @@
+package ops
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/audit"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// Errors of Forget.
+var (
+	// ErrConnected: a connected device would be there again at once.
+	ErrConnected = errors.New("the device is connected")
+	// ErrNoCoordinator: none answers.
+	ErrNoCoordinator = errors.New("no coordinator answers")
+)
+
+// UnacknowledgedError says how many messages would be lost.
+type UnacknowledgedError struct{ Messages uint64 }
+
+func (e *UnacknowledgedError) Error() string {
+	return fmt.Sprintf("%d messages are not acknowledged", e.Messages)
+}
+
+// ForgetOptions say how to forget a device.
+type ForgetOptions struct {
+	// Drop forgets a device that has not acknowledged all, too: what it has not
+	// is lost. Otherwise that is an [*UnacknowledgedError].
+	Drop bool
+}
+
+// Forget has the coordinator remove a device, its inbox and all else that is
+// its. The device may come again, as a new one.
+func (t *Tenant) Forget(ctx context.Context, a subjects.Address, opts ForgetOptions) error {
+	r, err := t.Report(ctx, a)
+	switch {
+	case errors.Is(err, ErrUnknownDevice):
+		return audit.Refused(err)
+	case err != nil:
+		return err
+	case r.Status != wire.Offline:
+		return audit.Refused(fmt.Errorf("%s: %w to edge %s", a, ErrConnected, r.Edge))
+	case r.Inbox.Unacknowledged > 0 && !opts.Drop:
+		return audit.Refused(&UnacknowledgedError{Messages: r.Inbox.Unacknowledged})
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	body, err := json.Marshal(map[string]string{"user": string(a.User), "device": string(a.Device)})
+	if err != nil {
+		return err
+	}
+	answer, err := t.nc.RequestWithContext(ctx, subjects.CoordinatorEndpoint("forget"), body)
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return ErrNoCoordinator
+	case err != nil:
+		return fmt.Errorf("ops: forget %s: %w", a, err)
+	}
+	if text := answer.Header.Get("Nats-Service-Error"); text != "" {
+		return fmt.Errorf("ops: the coordinator did not forget %s: %s", a, text)
+	}
+	return nil
+}

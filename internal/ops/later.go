@@ -1,0 +1,88 @@
+package ops
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// Delayed is a message that waits until it is due.
+type Delayed struct {
+	User   string `json:"user"`
+	Device string `json:"device"`
+	Lane   string `json:"lane"`
+	ID     string `json:"id"`
+	Type   string `json:"type"`
+	From   string `json:"from"`
+	// Due is when it is delivered; absent when its schedule cannot be read.
+	Due    time.Time `json:"due,omitzero"`
+	Stored time.Time `json:"stored"`
+	Bytes  int       `json:"bytes"` // of the payload
+
+	subject string
+}
+
+// Later lists the delayed messages of a scope, those that are due first at the
+// top.
+func (t *Tenant) Later(ctx context.Context, scope subjects.Scope) (list []*Delayed, err error) {
+	err = t.scan(ctx, subjects.StreamLater, scope.Laters(), time.Time{}, nil, func(e *reader.Entry) {
+		if d := newDelayed(e.Subject, e.Time, e.Header); d != nil {
+			list = append(list, d)
+		}
+	})
+	slices.SortStableFunc(list, func(a, b *Delayed) int { return cmp.Or(a.Due.Compare(b.Due), cmp.Compare(a.subject, b.subject)) })
+	return list, err
+}
+
+func newDelayed(subject string, at int64, h nats.Header) *Delayed {
+	k, l, ok := subjects.ParseLater(subject)
+	if !ok {
+		return nil
+	}
+	a, err := k.Address()
+	if err != nil {
+		return nil
+	}
+	m := Message{Stored: time.Unix(0, at).UTC(), header: h}
+	m.describe()
+	d := &Delayed{
+		User: string(a.User), Device: string(a.Device), Lane: l.String(), ID: m.ID, Type: m.Type, From: m.From, Stored: m.Stored, subject: subject,
+	}
+	_, _ = fmt.Sscan(h.Get("Nats-Msg-Size"), &d.Bytes)
+	if due, ok := strings.CutPrefix(envelope.Value(h, "Nats-Schedule"), "@at "); ok {
+		if at, err := time.Parse(time.RFC3339Nano, strings.TrimSpace(due)); err == nil {
+			d.Due = at.UTC()
+		}
+	}
+	return d
+}
+
+// CancelLater removes a user's delayed messages of an id, whoever sent them,
+// and says how many there were.
+func (t *Tenant) CancelLater(ctx context.Context, user subjects.UserID, id string) (uint64, error) {
+	list, err := t.Later(ctx, subjects.Scope{User: user})
+	if err != nil {
+		return 0, err
+	}
+	n := uint64(0)
+	for _, d := range list {
+		if d.ID != id {
+			continue
+		}
+		removed, err := t.purge(ctx, subjects.StreamLater, d.subject, 0)
+		if err != nil {
+			return n, err
+		}
+		n += removed
+	}
+	return n, nil
+}
