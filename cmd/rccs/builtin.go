@@ -77,10 +77,11 @@ func strict(cmd *cobra.Command) {
 
 // values are what a flag can be, where that is a short list.
 var values = map[string][]string{
-	"priority":  {subjects.Low.String(), subjects.Normal.String(), subjects.High.String(), subjects.Critical.String()},
-	"lane":      {subjects.Low.String(), subjects.Normal.String(), subjects.High.String(), subjects.Critical.String()},
-	"sort":      ops.InboxOrders(),
-	"log-level": {"debug", "info", "warn", "error"},
+	"priority":   {subjects.Low.String(), subjects.Normal.String(), subjects.High.String(), subjects.Critical.String()},
+	"lane":       {subjects.Low.String(), subjects.Normal.String(), subjects.High.String(), subjects.Critical.String()},
+	"sort":       ops.InboxOrders(),
+	"log-level":  {"debug", "info", "warn", "error"},
+	"log-format": {formatAuto, formatText, formatJSON},
 }
 
 // files are the flags that name a file, with the ends of its name.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"log/slog"
 
 	"github.com/spf13/cobra"
 
@@ -11,11 +10,12 @@ import (
 
 type coordinatorFlags struct {
 	serverFlags
-	adminListen, name, logLevel string
-	tenantCreds                 []string
-	transport                   transportFlags
-	limits                      limitFlags
-	inboxLimit                  limit
+	adminListen, name string
+	log               logFlags
+	tenantCreds       []string
+	transport         transportFlags
+	limits            limitFlags
+	inboxLimit        limit
 }
 
 func newCoordinatorCommand(env *environment) *cobra.Command {
@@ -43,15 +43,11 @@ makes, or the installation's keys. SIGHUP reads the files of certificates again.
 	f.limits.addRates(flags)
 	f.inboxLimit.add(flags)
 	flags.StringVar(&f.name, "name", "", "`name` of this coordinator, for people (default: one that is made up)")
-	checkedVar(flags, &f.logLevel, "log-level", "info", "debug, info, warn or error", checkLevel)
+	f.log.add(flags)
 	return cmd
 }
 
 func (env *environment) coordinator(ctx context.Context, f *coordinatorFlags) error {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
-		return err // the flag was checked
-	}
 	logins, err := env.logins(&f.serverFlags, f.tenantCreds, "coordinator")
 	if err != nil {
 		return err
@@ -62,7 +58,7 @@ func (env *environment) coordinator(ctx context.Context, f *coordinatorFlags) er
 	}
 	ctx, asked := env.hangups(ctx)
 	c, err := node.NewCoordinator(node.RemoteOptions{
-		Server: f.server, Logins: logins, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logger(level),
+		Server: f.server, Logins: logins, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logging(ctx, &f.log),
 		Transport: f.transport.options(), NATS: reach, Reread: asked, Limits: f.limits.options(), InboxLimit: int(f.inboxLimit),
 	})
 	if err != nil {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"runtime/debug"
 	"strconv"
@@ -18,11 +17,12 @@ import (
 
 type edgeFlags struct {
 	serverFlags
-	listen, adminListen, name, logLevel string
-	tenantCreds                         []string
-	inboxLimit                          limit
-	limits                              limitFlags
-	transport                           transportFlags
+	listen, adminListen, name string
+	log                       logFlags
+	tenantCreds               []string
+	inboxLimit                limit
+	limits                    limitFlags
+	transport                 transportFlags
 }
 
 func newEdgeCommand(env *environment) *cobra.Command {
@@ -52,7 +52,7 @@ connection is closed by it.`,
 	f.inboxLimit.add(flags)
 	f.limits.add(flags)
 	f.transport.add(flags)
-	checkedVar(flags, &f.logLevel, "log-level", "info", "debug, info, warn or error", checkLevel)
+	f.log.add(flags)
 	return cmd
 }
 
@@ -112,10 +112,6 @@ func issued(keys *auth.Keystore, tenant, name string) (node.Login, error) {
 const tenantCredsUsage = "credentials `file` of a further tenant, beside --creds; may be repeated"
 
 func (env *environment) edge(ctx context.Context, f *edgeFlags) error {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
-		return err // the flag was checked
-	}
 	logins, err := env.logins(&f.serverFlags, f.tenantCreds, "edge")
 	if err != nil {
 		return err
@@ -130,7 +126,7 @@ func (env *environment) edge(ctx context.Context, f *edgeFlags) error {
 	ctx, asked := env.hangups(ctx)
 	e, err := node.NewEdge(node.EdgeOptions{
 		RemoteOptions: node.RemoteOptions{
-			Server: f.server, Logins: logins, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logger(level),
+			Server: f.server, Logins: logins, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logging(ctx, &f.log),
 			Transport: f.transport.options(), NATS: reach, Reread: asked, InboxLimit: int(f.inboxLimit), Limits: f.limits.options(),
 		},
 		Listen: f.listen,

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"log/slog"
 	"net"
 	"strconv"
 	"strings"
@@ -122,13 +121,6 @@ func checkAddress(s string) error {
 	}
 	if err != nil {
 		return errors.New("want HOST:PORT, such as 127.0.0.1:8080")
-	}
-	return nil
-}
-
-func checkLevel(s string) error {
-	if new(slog.Level).UnmarshalText([]byte(s)) != nil {
-		return errors.New("want debug, info, warn or error")
 	}
 	return nil
 }

@@ -16,7 +16,8 @@ func main() {
 	defer stop()
 	env := &environment{
 		in: os.Stdin, out: os.Stdout, err: os.Stderr, lookup: os.LookupEnv,
-		hangup: func(to chan<- os.Signal) { signal.Notify(to, syscall.SIGHUP) },
+		hangup:  func(to chan<- os.Signal) { signal.Notify(to, syscall.SIGHUP) },
+		verbose: notifyVerbose,
 	}
 	os.Exit(env.run(ctx, os.Args[1:]))
 }

@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"strings"
 
-	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -34,6 +32,8 @@ type environment struct {
 	lookup   func(name string) (string, bool)
 	// hangup delivers SIGHUP to the channel; nil where there are no signals.
 	hangup func(chan<- os.Signal)
+	// verbose does the same for the signal that changes the log's level.
+	verbose func(chan<- os.Signal)
 	// tenant is the one that the command is about.
 	tenant string
 	// wide has tables show every column, however narrow the terminal is.
@@ -161,15 +161,6 @@ func group(cmd *cobra.Command) *cobra.Command {
 		return usageError{fmt.Errorf("unknown subcommand %q", args[0])}
 	}
 	return cmd
-}
-
-// logger writes text on a terminal and JSON elsewhere.
-func (env *environment) logger(level slog.Level) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: level}
-	if f, ok := env.err.(*os.File); ok && isatty.IsTerminal(f.Fd()) {
-		return slog.New(slog.NewTextHandler(env.err, opts))
-	}
-	return slog.New(slog.NewJSONHandler(env.err, opts))
 }
 
 func (env *environment) printf(format string, args ...any) error {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -17,7 +16,8 @@ import (
 )
 
 type serveFlags struct {
-	data, listen, natsListen, adminListen, apiListen, config, logLevel string
+	data, listen, natsListen, adminListen, apiListen, config string
+	log                                                      logFlags
 
 	inboxLimit limit
 	limits     limitFlags
@@ -56,7 +56,7 @@ nats.conf and the files of certificates again; no connection is closed by it.`,
 	f.storeKey.add(flags)
 	f.storeKey.addOld(flags)
 	f.enrolment.add(flags)
-	checkedVar(flags, &f.logLevel, "log-level", "info", "debug, info, warn or error", checkLevel)
+	f.log.add(flags)
 	return cmd
 }
 
@@ -70,13 +70,9 @@ func (env *environment) serve(ctx context.Context, f *serveFlags) error {
 	if err != nil {
 		return err
 	}
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
-		return err // the flag was checked
-	}
 	opts := node.Options{
 		Data: f.data, Listen: f.listen, NATSListen: f.natsListen, AdminListen: f.adminListen, APIListen: f.apiListen,
-		ConfigPath: f.config, Version: version, Logger: env.logger(level), InboxLimit: int(f.inboxLimit),
+		ConfigPath: f.config, Version: version, Logger: env.logging(ctx, &f.log), InboxLimit: int(f.inboxLimit),
 		Transport: f.transport.options(), Limits: f.limits.options(), Enrolment: enrolment,
 	}
 	ctx, opts.Reread = env.hangups(ctx)

@@ -45,7 +45,7 @@ func ensureBucket(ctx context.Context, js jetstream.JetStream, plan Plan, want j
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		_, err = js.CreateKeyValue(ctx, want)
 		if err == nil {
-			plan.Logger.Info("bucket created", "bucket", want.Bucket, "replicas", want.Replicas)
+			plan.Logger.Debug("bucket created", "bucket", want.Bucket, "replicas", want.Replicas)
 			return nil
 		}
 		if !errors.Is(err, jetstream.ErrBucketExists) {

@@ -8,4 +8,8 @@ type dirLock struct{}
 
 func lockDir(string) (*dirLock, error) { return &dirLock{}, nil }
 
+func (*dirLock) open() {}
+
+func (*dirLock) unclean() (process, machine bool) { return false, false }
+
 func (*dirLock) release() {}

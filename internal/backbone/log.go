@@ -38,10 +38,20 @@ func (b *bridge) write(level slog.Level, format string, v []any) {
 }
 
 func (b *bridge) Noticef(format string, v ...any) { b.write(slog.LevelDebug, format, v) }
-func (b *bridge) Warnf(format string, v ...any)   { b.write(slog.LevelWarn, format, v) }
-func (b *bridge) Errorf(format string, v ...any)  { b.write(slog.LevelError, format, v) }
-func (b *bridge) Debugf(format string, v ...any)  { b.write(levelDetail, format, v) }
-func (b *bridge) Tracef(string, ...any)           {}
+
+// Warnf passes a warning on, but for those of a store that was not closed, which
+// [Server.Start] sums up.
+func (b *bridge) Warnf(format string, v ...any) {
+	level := slog.LevelWarn
+	if isRecovery(fmt.Sprintf(format, v...)) {
+		level = slog.LevelDebug
+	}
+	b.write(level, format, v)
+}
+
+func (b *bridge) Errorf(format string, v ...any) { b.write(slog.LevelError, format, v) }
+func (b *bridge) Debugf(format string, v ...any) { b.write(levelDetail, format, v) }
+func (b *bridge) Tracef(string, ...any)          {}
 
 // Fatalf is where the stock logger ends the process. Here nats-server returns
 // from its start, and [Server.Start] hands the reason to its caller.

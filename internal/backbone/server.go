@@ -84,6 +84,7 @@ func (s *Server) Start(ctx context.Context) error {
 		return ErrStarted
 	}
 	fatal := &fatalError{}
+	troubles := watchLog(&s.log)
 	srv, err := s.prepare(fatal)
 	if err != nil {
 		close(s.launched)
@@ -108,6 +109,7 @@ func (s *Server) Start(ctx context.Context) error {
 		}
 		return err
 	}
+	s.tellRecovery(troubles)
 	return nil
 }
 
@@ -138,6 +140,7 @@ func (s *Server) prepare(fatal *fatalError) (*server.Server, error) {
 		return nil, fmt.Errorf("backbone: nats-server does not accept its configuration: %w", err)
 	}
 	srv.SetLoggerV2(&bridge{log: s.log, fatal: fatal}, debugEnabled(s.log), false, false)
+	s.lock.open()
 	s.srv = srv // Stop ends it from here on
 	return srv, s.opts.loadAccounts(srv)
 }

@@ -251,7 +251,7 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, plan Plan, name s
 		shape(&want)
 		_, err = js.CreateStream(ctx, want)
 		if err == nil {
-			plan.Logger.Info("stream created", "stream", name, "replicas", want.Replicas)
+			plan.Logger.Debug("stream created", "stream", name, "replicas", want.Replicas)
 			return nil
 		}
 		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {

@@ -1,0 +1,89 @@
+package backbone_test
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/backbone"
+)
+
+// logText collects what a logger writes.
+type logText struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func TestAStartSaysHowTheStoreWasLeft(t *testing.T) {
+	t.Parallel()
+	trust, dir := newTrust(t), private(t)
+	begin := func(dir string) (s *backbone.Server, log *logText) {
+		log = &logText{}
+		opts := trust.options(dir)
+		opts.Logger = slog.New(slog.NewTextHandler(log, nil))
+		return start(t, opts), log
+	}
+	s, _ := begin(dir)
+	user, _ := trust.user(t)
+	nc := dial(t, s, user)
+	js := jetStream(t, nc)
+	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "KEPT", Subjects: []string{"kept"}})
+	must(t, js, err)
+	for range 10 {
+		_, err := js.Publish(t.Context(), "kept", []byte("x"))
+		must(t, js, err)
+	}
+	// What a kill leaves behind is what is there while the server runs.
+	killed := filepath.Join(t.TempDir(), "killed")
+	must(t, js, os.CopyFS(killed, os.DirFS(dir)))
+	must(t, js, filepath.WalkDir(killed, func(path string, _ fs.DirEntry, err error) error {
+		return errors.Join(err, os.Chmod(path, 0o700)) // CopyFS adds rights for others
+	}))
+	nc.Close()
+	stop(t, s)
+	for _, c := range []struct {
+		left, dir string
+		prepare   func() error
+		want      string
+	}{
+		{"closed", dir, nil, ""},
+		{"killed", killed, nil, `level=INFO msg="recovered after an unclean stop, nothing accepted was lost"`},
+		{"closed after that", killed, nil, ""},
+		{"down with the machine", killed, func() error {
+			return os.WriteFile(filepath.Join(killed, "nats.lock"), []byte("an earlier boot\n"), 0o600)
+		}, `level=WARN msg="recovered after the machine went down`},
+	} {
+		if c.prepare != nil {
+			must(t, js, c.prepare())
+		}
+		s, log := begin(c.dir)
+		stop(t, s)
+		text := log.String()
+		if c.want == "" && strings.Contains(text, "recovered") || !strings.Contains(text, c.want) {
+			t.Errorf("%s: want %q in %s", c.left, c.want, text)
+		}
+		if strings.Contains(text, "nats-server") {
+			t.Errorf("%s: nats-server warns: %s", c.left, text)
+		}
+	}
+}
