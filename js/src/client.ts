@@ -1,0 +1,251 @@
+// The client: it puts the parts together, and gives each frame to the part that it is for.
+import { authOf } from "./auth.js";
+import { createInbox } from "./inbox.js";
+import { openLine, type Hears, type Line, type OpenLine, type OpenTopic } from "./line.js";
+import { createOutbox, publishQueue } from "./outbox.js";
+import { createRequests } from "./requests.js";
+import { keeper, memoryStore } from "./store.js";
+import { createTopics, loop, sinceOf } from "./topics.js";
+import { RccsError, type Client, type Device, type Gap, type Options, type Outcome, type Presence, type State, type Store } from "./types.js";
+import { asError, deferred, emitter, lanes, newId, newStamp, toError, whenAborted, type Core, type Envelope } from "./wire.js";
+
+/** How a store whose pages share one connection opens it. */
+export const SHARE = Symbol.for("rccs.share");
+export interface SharedStore extends Store {
+  [SHARE]?: (open: OpenLine) => OpenLine;
+}
+
+/** How many sent messages are remembered whose outcome somebody wants to know. */
+const maxTracked = 1000;
+
+/** Connects a device. It returns at once and connects in the background, and comes back until it is closed. */
+export function connect(url: string, o: Options): Client {
+  const given: SharedStore = o.store ?? memoryStore();
+  const states = emitter<State>(),
+    presences = emitter<Presence>(),
+    gaps = emitter<Gap>(),
+    errors = emitter<RccsError>(),
+    outcomes = emitter<Outcome>();
+  const tracked = new Set<string>(); // sent, and somebody wants to know the outcome
+  let state: State = "connecting",
+    ended: RccsError | undefined,
+    closing: Promise<void> | undefined,
+    line: Line | undefined,
+    status: object | undefined; // what setStatus said last
+
+  const error = (e: unknown) => errors.emit(asError(e));
+  const store = keeper(given, error);
+  const minMs = o.backoff?.minMs ?? 500;
+  const core: Core = {
+    store,
+    minMs,
+    maxMs: Math.max(minMs, o.backoff?.maxMs ?? 20_000),
+    error,
+    get line() {
+      return line;
+    },
+    get ended() {
+      return ended;
+    },
+  };
+  const outbox = createOutbox(core, o.outbox?.maxMessages, o.outbox?.maxBytes);
+  const inbox = createInbox(core, o.window ?? 256, outbox.write);
+  const requests = createRequests(core, outbox);
+  const topics = createTopics(core, outbox);
+
+  const setState = (s: State) => {
+    if (s === state || state === "closed") return;
+    state = s;
+    states.emit(s);
+  };
+
+  /** Ends all that waits. */
+  const finish = (why: RccsError) => {
+    ended = why;
+    requests.down(why);
+    outbox.end(why);
+    topics.end(why);
+    setState("closed");
+  };
+
+  const dispatch = (e: Envelope) => {
+    const p = e?.payload;
+    switch (e?.type) {
+      case "ack":
+        if (e.seq) return inbox.receive(e); // an outcome
+        if (p?.originalMessageId) return void outbox.answered(p.originalMessageId, p);
+        if (typeof p?.cancel === "string") requests.cancelled(p.cancel);
+        return;
+      case "error":
+        if (!outbox.refused(p.originalMessageId, p) && !/^response\./.test(p.originalMessageId)) error(toError(p));
+        return;
+      case "response":
+        if (e.partial) outbox.part(e.correlationId ?? "", p);
+        else outbox.answered(e.correlationId ?? "", p);
+        return;
+      case "request":
+        return requests.serve(e);
+      case "topic":
+        return topics.receive(e);
+      case "presence":
+        if (typeof p?.deviceId === "string") presences.emit(p);
+        return;
+      case "gap":
+        if (typeof p?.from !== "number" || typeof p.to !== "number") return;
+        if (p.topic !== undefined) topics.gap(p);
+        return gaps.emit(p);
+      case "device_register":
+        return;
+      default:
+        if (typeof e?.type === "string") inbox.receive(e);
+    }
+  };
+
+  inbox.on("ack", ({ originalMessageId: id, status, deviceId, reason }) => {
+    if (tracked.has(id)) outcomes.emit({ id, status, deviceId, ...(reason !== undefined && { reason }) });
+  });
+  const track = (id: string) => {
+    tracked.add(id);
+    store.set(`track/${id}`, "");
+    if (tracked.size <= maxTracked) return;
+    const [old] = tracked;
+    tracked.delete(old!);
+    store.delete(`track/${old}`);
+  };
+
+  /** Reads the store; nothing that comes is looked at before. */
+  const load = async () => {
+    for (const [key] of await store.list("track/")) tracked.add(key.slice(6));
+    newStamp(await inbox.load());
+    newStamp(given[SHARE] ? "" : await outbox.load());
+  };
+  const hears: Hears = {
+    state: setState,
+    up(session) {
+      inbox.up(session.epoch);
+      outbox.up(session.maxMessageBytes);
+      requests.up();
+      topics.up();
+      if (status && !session.resumed) outbox.ask("device_status", status, { bound: true }).catch(() => {});
+    },
+    frame: (items) => items.forEach(dispatch),
+    down(code) {
+      topics.down();
+      outbox.down(code);
+      requests.down(new RccsError("CONNECTION_LOST"));
+    },
+    error,
+    final(e) {
+      error(e);
+      finish(e);
+    },
+    settled: inbox.settled,
+    handles: requests.has,
+    topic: topics.open,
+    adopt: () => void outbox.load().catch(error),
+  };
+
+  const WS = o.WebSocket ?? globalThis.WebSocket;
+  if (!WS) throw new RccsError("NO_WEBSOCKET", "pass options.WebSocket, such as that of @rccs/client/node");
+  const auth = authOf(url, o); // throws where the credentials are none
+  const loaded = load()
+    .catch(error)
+    .then(() => {
+      if (!closing) line = (given[SHARE]?.(openLine) ?? openLine)(url, { ...o, WebSocket: WS }, auth, hears);
+    });
+
+  const check = () => {
+    if (ended) throw ended;
+  };
+  const openTopic: OpenTopic = (...a) => (line?.topic ?? topics.open)(...a);
+
+  /** Asks for one page after the other. */
+  async function* pages(type: string, payload: { from?: number }, of: string): AsyncGenerator<any> {
+    for (let { from } = payload; ; ) {
+      const page = await outbox.ask(type, { ...payload, from });
+      yield* page[of] ?? [];
+      if (!page.next || page.next === from) return;
+      from = page.next;
+    }
+  }
+
+  const client: Client = {
+    get state() {
+      return state;
+    },
+    get session() {
+      return state === "online" ? line?.session : undefined;
+    },
+    async ready({ signal } = {}) {
+      if (state === "online") return;
+      check();
+      const d = deferred<void>();
+      const offs = [
+        states.on((s) => {
+          if (s === "online") d.resolve();
+          if (s === "closed") d.reject(ended);
+        }),
+        whenAborted(signal, d.reject),
+      ];
+      try {
+        await d.promise;
+      } finally {
+        for (const off of offs) off();
+      }
+    },
+    onState: states.on,
+    onPresence: presences.on,
+    onGap: gaps.on,
+    onError: errors.on,
+    onOutcome: outcomes.on,
+
+    send(type, payload, so = {}) {
+      try {
+        const id = so.id ?? newId();
+        const sent = outbox.send(id, type, payload, so);
+        if (so.track && !so.ephemeral) track(id);
+        return sent; // this very promise, so that what nobody waits for is no unhandled rejection at the end
+      } catch (e) {
+        return Promise.reject(e);
+      }
+    },
+    cancel: async (id) => (await outbox.ask("ack", { cancel: id })).cancelled ?? 0,
+    on: inbox.on,
+    request: (method, params, ro) => requests.ask(method, params, ro, () => {}),
+    requestStream: (method, params, ro) => requests.stream(method, params, ro),
+    handle: requests.handle,
+    subscribe: (topic, so = {}) => {
+      check();
+      return loop(openTopic, topic, sinceOf(so.since), so.signal);
+    },
+    publish: async (topic, data, po = {}) => {
+      const { seq, duplicate } = await outbox.ask("publish", { topic, data: data ?? null }, { id: po.id, queue: publishQueue, retry: true });
+      return { seq, duplicate: !!duplicate };
+    },
+    async *history(what) {
+      for await (const e of pages("history", what, "messages")) yield { ...e, priority: lanes[e.priority ?? 1] };
+    },
+    async devices() {
+      const all: Device[] = [];
+      for await (const d of pages("device_list", {}, "devices")) all.push(d);
+      return all;
+    },
+    setStatus: async (s, more) => {
+      status = { ...more, status: s };
+      await outbox.ask("device_status", status);
+    },
+    async forget() {
+      await outbox.ask("device_unregister", { forget: true });
+      await client.close();
+    },
+    close: () =>
+      (closing ??= (async () => {
+        finish(ended ?? new RccsError("CLOSED"));
+        await loaded;
+        await inbox.end();
+        await line?.close();
+        await store.idle();
+      })()),
+  };
+  return client;
+}

@@ -1,0 +1,344 @@
+// The line to an edge: one WebSocket after the other, registered, watched and renewed. It owns every decision to come back.
+// What travels on it is the business of whoever hears it.
+import type { Auth, Proof } from "./auth.js";
+import { RccsError, type Options, type Session, type State, type TopicItem } from "./types.js";
+import { asError, text, toError, type Envelope } from "./wire.js";
+
+/** Listens to a topic from a position on; what is returned ends it. */
+export type OpenTopic = (topic: string, since: unknown, push: (item: TopicItem | RccsError) => void) => () => void;
+
+/** What the user of a line hears. */
+export interface Hears {
+  state(s: State): void;
+  /** Registered: what was written before and has no answer is to be written again. */
+  up(session: Session): void;
+  frame(items: Envelope[]): void;
+  /** The connection is gone, with this close code. */
+  down(code: number): void;
+  error(e: RccsError): void;
+  /** There will be no further connection. */
+  final(e: RccsError): void;
+  // What a shared line asks.
+  /** Another page has acknowledged these. */
+  settled(seqs: number[]): void;
+  handles(method: string): boolean;
+  topic: OpenTopic;
+  /** Takes over what a page that is gone has left in the store. */
+  adopt(): void;
+}
+
+export interface Line {
+  readonly session: Session | undefined;
+  /** Writes a frame; nothing happens without a connection. */
+  write(frame: string): void;
+  /** Bytes that the socket has not taken yet. */
+  buffered(): number;
+  close(): Promise<void>;
+  // What a line adds that several pages share.
+  /** These messages were acknowledged. */
+  settled?(seqs: number[]): void;
+  /** This page has, or has no longer, a handler for requests with this method. */
+  handles?(method: string, on: boolean): void;
+  /** Listens to a topic for this page; undefined where the page is to do so itself. */
+  topic?: OpenTopic | undefined;
+}
+
+/** Opens a line. A store whose pages share one brings its own. */
+export type OpenLine = (url: string, o: Options, auth: Auth, hears: Hears) => Line;
+
+const handshakeMs = 15_000,
+  probeMs = 10_000,
+  wakeProbeMs = 3_000,
+  tickMs = 5_000,
+  settledMs = 5_000,
+  closeMs = 1_000,
+  maxTimer = 2 ** 31 - 1;
+
+// How a connection is reached again, after it was closed.
+const never = /^(4002|4003|1008)$/;
+const later = /^(1013|4029)$/;
+const finalCodes: Record<number, string> = { 4001: "AUTH_ERROR", 4002: "SESSION_REPLACED", 4003: "DEVICE_REVOKED", 4004: "TOKEN_EXPIRED", 1008: "BAD_FRAME" };
+
+const hidden = (): boolean => (globalThis as any).document?.visibilityState === "hidden";
+
+export const openLine: OpenLine = (url, o, auth, hears) => {
+  const minMs = o.backoff?.minMs ?? 500,
+    maxMs = Math.max(minMs, o.backoff?.maxMs ?? 20_000);
+
+  // Of the line.
+  let ended = false,
+    tries = 0, // in a row, since a connection that lasted
+    fresh = false, // the next registration needs a new credential
+    cured = false, // a new one was tried after a 4001
+    elsewhere: string | undefined, // the edge to try next
+    again: ReturnType<typeof setTimeout> | undefined, // waits for the next try
+    notBefore = 0;
+  // Of the connection.
+  let ws: WebSocket | undefined,
+    session: Session | undefined,
+    nonce = "",
+    upAt = 0,
+    heardAt = 0,
+    heartbeat = 30_000,
+    probing = 0, // until when something must be heard
+    said: RccsError | undefined, // the error that came last without a message of its own
+    urls: string[] | undefined, // where WRONG_EDGE sends us
+    watch: ReturnType<typeof setTimeout> | undefined,
+    renewing: ReturnType<typeof setTimeout> | undefined,
+    onClosed: (() => void) | undefined;
+
+  const dial = async () => {
+    clearTimeout(again);
+    again = undefined;
+    hears.state("connecting");
+    said = session = undefined;
+    nonce = "";
+    try {
+      // Before there is a connection, since the edge waits for a registration no longer than ten seconds.
+      await auth.load(fresh);
+      fresh = false;
+      if (!ended) open();
+    } catch (err) {
+      if (ended) return;
+      hears.error((said = asError(err, "AUTH_ERROR")));
+      comeBack(0, "");
+    }
+  };
+
+  const open = () => {
+    const mine = (ws = new o.WebSocket!(elsewhere ?? url, ["rccs.v1"]));
+    elsewhere = undefined;
+    mine.onmessage = (m) => {
+      if (ws === mine) receive(m.data);
+    };
+    mine.onclose = (c) => lost(mine, c.code, c.reason);
+    mine.onerror = () => {};
+    // The pings that `ws` shows are signs of life; browsers keep them to themselves.
+    (mine as any).on?.("ping", heard);
+    watch = setTimeout(drop, handshakeMs);
+  };
+
+  const heard = () => {
+    heardAt = Date.now();
+    probing = 0;
+  };
+
+  /** Gives a connection up that may never say that it is closed. */
+  const drop = () => {
+    const mine = ws;
+    if (!mine) return;
+    lost(mine, 1006, "");
+    mine.close();
+  };
+
+  const receive = (data: unknown) => {
+    heard();
+    if (session) said = undefined; // a close follows its error with nothing between
+    let items: Envelope[];
+    try {
+      const frame = JSON.parse(data as string);
+      items = Array.isArray(frame) ? frame : [frame];
+    } catch (e) {
+      return hears.error(new RccsError("BAD_FRAME", "the frame is not JSON", { cause: e }));
+    }
+    let rest = 0;
+    while (!session && rest < items.length) handshake(items[rest++]!);
+    if (!session) return;
+    const others = (rest ? items.slice(rest) : items).filter(isOthers);
+    if (others.length) hears.frame(others);
+  };
+
+  /** Keeps what concerns the connection; the rest is the client's. */
+  const isOthers = (e: Envelope): boolean => {
+    const p = e?.payload;
+    const id = p?.originalMessageId;
+    const failed = e?.type === "error";
+    if (id === "renew") failed ? renewAfter(5000) : renewed(p);
+    else if (failed && !id) noteError(p);
+    else return id !== "beat";
+    return false;
+  };
+
+  const noteError = (p: any) => {
+    said = toError(p);
+    urls = p?.urls;
+    // What is about to close the connection is told when it is final.
+    if (session && !/^(SESSION_|TOKEN_|DEVICE_REV|WRONG_)/.test(said.code)) hears.error(said);
+  };
+
+  const handshake = (e: Envelope) => {
+    const p = e?.payload ?? {};
+    if (e?.type === "error") noteError(p);
+    else if (e?.type === "device_register" && typeof p.nonce === "string") {
+      nonce = p.nonce;
+      void register("register");
+    } else if (e?.type === "ack" && p.sessionId) up(p);
+  };
+
+  const register = async (id: "register" | "renew") => {
+    const mine = ws;
+    let proof: Proof;
+    try {
+      if (id === "renew") await auth.load(true);
+      proof = await auth.prove(nonce);
+    } catch (err) {
+      if (ws !== mine || ended) return;
+      if (id === "renew") return renewAfter(5000);
+      return finish(asError(err, "AUTH_ERROR")); // a key that cannot sign now will not later
+    }
+    if (ws !== mine) return;
+    const { token, credentials, onRenewed, store, backoff, outbox, WebSocket, ...about } = o as any;
+    const payload = { ...about, ...proof, batch: true, ackMode: "explicit" };
+    mine?.send(text({ type: "device_register", id, payload }));
+  };
+
+  const up = (p: any) => {
+    cured = false;
+    upAt = Date.now();
+    heartbeat = p.heartbeatIntervalMs || 30_000;
+    session = { ...p, resumed: !!p.resumed, pending: p.pending ?? 0 } as Session;
+    clearTimeout(watch);
+    tick();
+    renewed(p);
+    hears.up(session);
+    hears.state("online");
+  };
+
+  /** A credential is renewed when half of its time is over, not by all devices at once. */
+  const renewed = (p: any) => {
+    if (!session || !p.expiresAt) return;
+    session.expiresAt = p.expiresAt;
+    const left = Date.parse(p.expiresAt) - (Date.parse(p.serverTime) || Date.now());
+    renewAfter(left * (0.5 + Math.random() / 4));
+  };
+  const renewAfter = (ms: number) => {
+    clearTimeout(renewing);
+    if (auth.renewable) renewing = setTimeout(register, Math.min(Math.max(ms, 1000), maxTimer), "renew");
+  };
+
+  // Nothing is sent while the edge is heard. A page in the background looks seldom: its browser answers pings for it.
+  const tick = () => {
+    const planned = Math.min(tickMs, heartbeat) * (hidden() ? 6 : 1);
+    const due = Date.now() + planned;
+    watch = setTimeout(() => {
+      const now = Date.now();
+      if (probing && now >= probing) return drop();
+      if (now > due + tickMs * (hidden() ? 18 : 1)) probe(wakeProbeMs); // the timer jumped: the machine slept
+      else if (now - heardAt >= heartbeat * (hidden() ? 4 : 1)) probe(probeMs);
+      tick();
+    }, probing ? Math.max(0, probing - Date.now()) : planned);
+  };
+
+  const probe = (ms: number) => {
+    if (probing || !session) return;
+    probing = Date.now() + ms;
+    write(text({ type: "heartbeat", id: "beat" }));
+  };
+
+  /** The browser is online, the page is seen again: look at once. */
+  const nudge = () => {
+    if (session && !probing) {
+      probe(wakeProbeMs);
+      clearTimeout(watch);
+      tick();
+    } else if (again && Date.now() >= notBefore) void dial();
+  };
+
+  const lost = (mine: WebSocket, code: number, reason: string) => {
+    if (ws !== mine) return;
+    ws = undefined;
+    clearTimeout(watch);
+    clearTimeout(renewing);
+    const lived = session ? Date.now() - upAt : 0;
+    const registered = !!session;
+    session = undefined;
+    probing = 0;
+    if (registered) hears.down(code);
+    if (lived >= settledMs) tries = 0;
+    if (registered) tries = Math.min(tries, 3);
+    if (ended) onClosed?.();
+    else comeBack(code, reason);
+  };
+
+  /** Decides whether and when there is another connection. */
+  const comeBack = (code: number, reason: string) => {
+    const why = said ?? new RccsError(finalCodes[code] ?? "CONNECTION_LOST", reason);
+    if (never.test(String(code))) return finish(why);
+    if (code === 4001 && why.code !== "TOKEN_EXPIRED") {
+      if (cured || !auth.renewable) return finish(why);
+      cured = fresh = true;
+    } else if (code === 4004 || why.code === "TOKEN_EXPIRED") {
+      if (!auth.renewable) return finish(why);
+      fresh = true;
+    }
+    if (later.test(String(code))) tries ||= 1;
+    if (code === 4301) elsewhere = urls?.[Math.floor(Math.random() * urls.length)];
+    const asked = Math.max(Math.min(Number(/retryAfterMs=(\d+)/.exec(reason)?.[1] ?? 0), 300_000), said?.retryAfterMs ?? 0);
+    const bound = Math.min(maxMs, minMs * 2 ** tries);
+    const wait = Math.max(asked, tries && !elsewhere ? minMs + Math.random() * (bound - minMs) : 0);
+    tries++;
+    if (!wait) return void dial();
+    notBefore = Date.now() + asked;
+    const at = Date.now() + wait;
+    hears.state("offline");
+    // Short steps, since a sleeping machine stops a timer and not the clock.
+    const step = () => {
+      const left = at - Date.now();
+      if (left > 0) again = setTimeout(step, Math.min(left, 1000));
+      else void dial();
+    };
+    if (!ended) step();
+  };
+
+  const finish = (e: RccsError) => {
+    if (ended) return;
+    stop();
+    ws?.close();
+    hears.final(e);
+  };
+
+  const stop = () => {
+    ended = true;
+    session = undefined;
+    clearTimeout(again);
+    clearTimeout(watch);
+    clearTimeout(renewing);
+    for (const name of wakeUps) globalThis.removeEventListener?.(name, onWake);
+  };
+
+  const write = (frame: string) => {
+    if (session && ws?.readyState === 1) ws.send(frame);
+  };
+
+  const onWake = () => {
+    if (!hidden()) nudge();
+  };
+  const wakeUps = ["online", "pageshow", "visibilitychange"]; // the last bubbles up from the document
+  for (const name of wakeUps) globalThis.addEventListener?.(name, onWake);
+  void dial();
+
+  return {
+    get session() {
+      return session;
+    },
+    write,
+    buffered: () => ws?.bufferedAmount ?? 0,
+    async close() {
+      if (!ended) stop();
+      const mine = ws;
+      if (!mine) return;
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(() => {
+          (mine as any).terminate?.();
+          onClosed?.();
+        }, closeMs);
+        onClosed = () => {
+          clearTimeout(timer);
+          ws = undefined;
+          resolve();
+        };
+        mine.close(1000);
+      });
+    },
+  };
+};

@@ -1,0 +1,67 @@
+// The text form of NATS keys: base32 of a prefix, 32 bytes and a CRC-16.
+import { RccsError } from "./types.js";
+
+const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+
+export function fromBase32(s: string): Uint8Array {
+  const out: number[] = [];
+  let bits = 0,
+    n = 0;
+  for (const c of s) {
+    const v = alphabet.indexOf(c);
+    if (v < 0) throw new RccsError("AUTH_ERROR", "not a NATS key");
+    n = ((n << 5) | v) & 0xfff;
+    if ((bits += 5) >= 8) out.push((n >> (bits -= 8)) & 0xff);
+  }
+  return Uint8Array.from(out);
+}
+
+export function toBase32(bytes: Uint8Array): string {
+  let out = "",
+    bits = 0,
+    n = 0;
+  for (const b of bytes) {
+    n = ((n << 8) | b) & 0xfff;
+    for (bits += 8; bits >= 5; ) out += alphabet[(n >> (bits -= 5)) & 31];
+  }
+  return bits ? out + alphabet[(n << (5 - bits)) & 31] : out;
+}
+
+/** CRC-16 (XMODEM), low byte first, as it ends a key. */
+export function crc16(bytes: Iterable<number>): [number, number] {
+  let crc = 0;
+  for (const b of bytes) {
+    crc ^= b << 8;
+    for (let i = 0; i < 8; i++) crc = (crc & 0x8000 ? (crc << 1) ^ 0x1021 : crc << 1) & 0xffff;
+  }
+  return [crc & 0xff, crc >> 8];
+}
+
+/** A public key as text: U for a user, X for a curve key. */
+export function toNkey(kind: "U" | "X" | "A", key: Uint8Array): string {
+  const body = [alphabet.indexOf(kind) << 3, ...key];
+  return toBase32(Uint8Array.from([...body, ...crc16(body)]));
+}
+
+/** The 32 bytes of a user's seed (SU…). */
+export function seedBytes(seed: string): Uint8Array {
+  const raw = fromBase32(seed.trim());
+  if (raw.length !== 36 || !/^S/.test(seed.trim())) throw new RccsError("AUTH_ERROR", "not the seed of a NATS key");
+  return raw.slice(2, 34);
+}
+
+/** The claims of a JWT, which are not checked here. */
+export function claimsOf(jwt: string): any {
+  try {
+    const bytes = Uint8Array.from(atob(jwt.split(".")[1]!.replace(/-/g, "+").replace(/_/g, "/")), (c) => c.charCodeAt(0));
+    return JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    return {};
+  }
+}
+
+export const toBase64url = (b: Uint8Array): string =>
+  btoa(Array.from(b, (c) => String.fromCharCode(c)).join(""))
+    .replace(/\+/g, "-")
+    .replace(/\//g, "_")
+    .replace(/=+$/, "");

@@ -1,0 +1,329 @@
+// What waits to be written, and what was written and waits for its answer. It outlives connections, and messages outlive the
+// program. Each lane keeps the order of the calls: what must be sent again goes before what was not sent yet.
+import { RccsError, type SendOptions, type Sent } from "./types.js";
+import {
+  byteLength,
+  checkMessage,
+  deferred,
+  isFinal,
+  lanes,
+  newId,
+  newStamp,
+  text,
+  toError,
+  toJSON,
+  whenAborted,
+  type Core,
+  type Deferred,
+} from "./wire.js";
+
+/** Something that is answered under its id. */
+interface Entry {
+  id: string;
+  frame: string;
+  bytes: number;
+  queue: number;
+  answer: Deferred<any>;
+  /** The key of a message that is in the store. */
+  key?: string | undefined;
+  /** Lives no longer than the connection that it was written to. */
+  bound?: boolean | undefined;
+  /** Sent again when the edge says that this may help. */
+  retry?: boolean | undefined;
+  /** Somebody waits for the answer. */
+  awaited?: boolean;
+  part?: ((payload: any) => void) | undefined;
+  /** What whoever waits gets of the answer. */
+  result?: ((payload: any) => unknown) | undefined;
+  sent?: boolean;
+  /** Closes with 1011 in a row that it was written before. */
+  strikes?: number;
+}
+
+/** How a control message is asked. */
+export interface Ask {
+  id?: string | undefined;
+  queue?: number;
+  bound?: boolean;
+  retry?: boolean;
+  signal?: AbortSignal | undefined;
+  part?: (payload: any) => void;
+  /** Other members of the envelope. */
+  head?: object;
+}
+
+/** Queues behind the four lanes. */
+export const publishQueue = 4,
+  controlQueue = 5;
+
+const batchBytes = 64 << 10,
+  maxInFlight = 2048,
+  maxInFlightBytes = 4 << 20,
+  maxStrikes = 3;
+
+export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 20) {
+  const { store, minMs, maxMs } = core;
+  let entries = new Map<string, Entry>(); // in the order in which they came
+  const queues = Array.from({ length: 6 }, () => ({ waiting: [] as Entry[], held: undefined as ReturnType<typeof setTimeout> | undefined, tries: 0, flying: 0 }));
+  let limit = Infinity, // bytes of a frame, as the last edge said
+    online = false,
+    inFlight = 0,
+    inFlightBytes = 0,
+    messages = 0, // in the store
+    bytes = 0,
+    careful = new Set<Entry>(), // sent one by one, since one of them ended a connection
+    frames: Array<{ frame: string; bytes: number }> = [];
+
+  /** Writes a frame with others of this turn. */
+  const write = (frame: string, bytes = byteLength(frame)) => {
+    if (frames.push({ frame, bytes }) === 1) queueMicrotask(writeAll);
+  };
+  const writeAll = () => {
+    const all = frames;
+    frames = [];
+    for (let i = 0; i < all.length; ) {
+      const group: string[] = [];
+      let size = 2;
+      do {
+        group.push(all[i]!.frame);
+        size += all[i++]!.bytes + 1;
+      } while (i < all.length && size + all[i]!.bytes < Math.min(batchBytes, limit) && !careful.size);
+      core.line?.write(group.length > 1 ? `[${group}]` : group[0]!);
+    }
+  };
+
+  let flushing = false;
+  const flush = () => {
+    if (flushing || !online) return;
+    flushing = true;
+    queueMicrotask(() => {
+      flushing = false;
+      for (let q = queues.length - 1; q >= 0; q--) send(queues[q]!);
+    });
+  };
+  const send = (q: (typeof queues)[number]) => {
+    const { waiting } = q;
+    let n = 0;
+    while (online && !q.held && n < waiting.length) {
+      const e = waiting[n]!;
+      // After a failure one message goes alone, until one has been accepted.
+      const busy = careful.size ? inFlight : q.tries ? q.flying : 0;
+      if (e.queue < controlQueue && (busy || inFlight >= maxInFlight || (inFlight && inFlightBytes + e.bytes > maxInFlightBytes))) break;
+      if (e.bytes > limit) {
+        fail(e, tooLarge(e.bytes)); // takes it out of the queue
+        continue;
+      }
+      n++;
+      e.sent = true;
+      q.flying++;
+      inFlight++;
+      inFlightBytes += e.bytes;
+      write(e.frame, e.bytes);
+    }
+    waiting.splice(0, n);
+  };
+
+  const tooLarge = (size: number) => new RccsError("MESSAGE_TOO_LARGE", `${size} bytes, the edge takes ${limit}`);
+
+  const unsend = (e: Entry) => {
+    if (!e.sent) return;
+    e.sent = false;
+    queues[e.queue]!.flying--;
+    inFlight--;
+    inFlightBytes -= e.bytes;
+  };
+
+  const add = (given: Pick<Entry, "id" | "frame" | "queue" | "bound" | "retry" | "part" | "key" | "result">, signal?: AbortSignal): Promise<any> => {
+    const e: Entry = { ...given, bytes: byteLength(given.frame), answer: deferred() };
+    if (core.ended) throw core.ended;
+    if (e.bytes > limit) throw tooLarge(e.bytes);
+    if (e.key) {
+      if (messages >= maxMessages || bytes + e.bytes > maxBytes) throw new RccsError("OUTBOX_FULL");
+      keep(e);
+    }
+    entries.set(e.id, e);
+    queues[e.queue]!.waiting.push(e);
+    e.awaited = true;
+    if (signal) {
+      const off = whenAborted(signal, (why) => {
+        if (!e.sent) remove(e);
+        e.awaited = false;
+        e.answer.reject(why);
+      });
+      e.answer.promise.then(off, off);
+    }
+    flush();
+    return e.answer.promise;
+  };
+
+  /** Takes an entry out of wherever it is. */
+  const remove = (e: Entry) => {
+    if (entries.get(e.id) !== e) return;
+    entries.delete(e.id);
+    careful.delete(e);
+    if (!e.sent) {
+      const { waiting } = queues[e.queue]!;
+      const at = waiting.indexOf(e);
+      if (at >= 0) waiting.splice(at, 1);
+    }
+    unsend(e);
+    if (e.key) {
+      messages--;
+      bytes -= e.bytes;
+      store.delete(e.key);
+    }
+    flush();
+  };
+
+  const fail = (e: Entry, why: RccsError) => {
+    remove(e);
+    if (e.awaited) e.answer.reject(why);
+    else if (e.key) core.error(why); // left by an earlier program
+  };
+
+  /** Puts an entry back where it was in its queue, which waits for a while. */
+  const sendAgain = (e: Entry, why: RccsError) => {
+    unsend(e);
+    const q = queues[e.queue]!;
+    requeue();
+    const wait = Math.max(why.retryAfterMs ?? 0, Math.min(maxMs, minMs * 2 ** q.tries++));
+    clearTimeout(q.held);
+    q.held = setTimeout(() => {
+      q.held = undefined;
+      flush();
+    }, wait);
+  };
+  const requeue = () => {
+    for (const q of queues) q.waiting = [];
+    for (const e of entries.values()) if (!e.sent) queues[e.queue]!.waiting.push(e);
+    flush();
+  };
+
+  const keep = (e: Entry) => {
+    messages++;
+    bytes += e.bytes;
+  };
+
+  return {
+    write,
+    flush,
+
+    /** Reads what an earlier program, or a page that is gone, has left. It goes first. */
+    async load() {
+      const left = new Map<string, Entry>();
+      for (const [key, frame] of await store.list("out/")) {
+        const { id, priority: queue = 1 } = JSON.parse(frame);
+        const known = entries.get(id);
+        if (known?.key === key || left.has(id)) continue;
+        const e: Entry = { id, key, frame, queue, bytes: byteLength(frame), answer: deferred(), retry: true, ...(known && { answer: known.answer, result: known.result, awaited: true }) };
+        if (known) remove(known); // the program sends it again before it was read: the first one counts
+        else e.answer.promise.catch(() => {}); // nobody is waiting
+        keep(e);
+        left.set(id, e);
+      }
+      entries = new Map([...left, ...entries]);
+      requeue();
+      return [...left.values()].at(-1)?.key?.slice(4);
+    },
+
+    send(id: string, type: string, payload: unknown, o: SendOptions): Promise<Sent> {
+      checkMessage(type, id);
+      const known = entries.get(id);
+      if (known) {
+        known.awaited = true;
+        return known.answer.promise; // the first one counts, as at the edge
+      }
+      const { to, priority = "normal", deliverAt, signal, track, ...rest } = o;
+      const queue = lanes.indexOf(priority);
+      if (queue < 0) throw new RccsError("BAD_MESSAGE", "priority");
+      const target = typeof to === "string" ? { toDeviceId: to } : { to };
+      const head = { ...rest, id, type, ...target, priority: queue === 1 ? undefined : queue, requiresAck: true, deliverAt };
+      const frame = `${text(head).slice(0, -1)},"payload":${toJSON(payload)}}`;
+      const result = ({ recipients = [], duplicate }: any): Sent => ({ id, duplicate: !!duplicate, recipients });
+      if (o.ephemeral) {
+        if (!online) throw core.ended ?? new RccsError("CONNECTION_LOST");
+        return add({ id, frame, queue, bound: true, result }, signal);
+      }
+      const key = `out/${newStamp()}`;
+      const sent = add({ id, frame, queue, retry: true, key, result }, signal);
+      if (entries.has(id)) void store.set(key, frame);
+      return sent;
+    },
+
+    /** Sends a control message and waits for its answer. */
+    ask(type: string, payload: unknown, { id = newId(), queue = controlQueue, bound, retry, signal, part, head }: Ask = {}): Promise<any> {
+      const frame = `${text({ id, type, ...head }).slice(0, -1)}${payload === undefined ? "" : `,"payload":${toJSON(payload)}`}}`;
+      if (entries.has(id)) throw new RccsError("BAD_MESSAGE", `${id} is being sent`);
+      return add({ id, frame, queue, bound, retry, part }, signal);
+    },
+
+    /** Reports whether something with this id was written and waits. */
+    isSent: (id: string): boolean => !!entries.get(id)?.sent,
+
+    /** Gives up waiting; what was not written is not. */
+    forget(id: string, why: RccsError) {
+      const e = entries.get(id);
+      if (e) fail(e, why);
+    },
+
+    /** Takes the answer to an id; false when nobody waits for it. */
+    answered(id: string, payload: any): boolean {
+      const e = entries.get(id);
+      if (!e) return false;
+      queues[e.queue]!.tries = 0;
+      remove(e);
+      e.answer.resolve(e.result ? e.result(payload) : payload);
+      return true;
+    },
+
+    part(id: string, payload: any) {
+      entries.get(id)?.part?.(payload);
+    },
+
+    /** Takes an error about an id; false when nobody waits for it. */
+    refused(id: string, payload: any): boolean {
+      const e = entries.get(id);
+      if (!e) return false;
+      const why = toError(payload);
+      if (e.retry && !isFinal(why.code)) sendAgain(e, why);
+      else fail(e, why);
+      return true;
+    },
+
+    up(maxBytesOfFrame: number) {
+      limit = maxBytesOfFrame || Infinity;
+      online = true;
+      requeue();
+    },
+
+    /** The connection is gone: what it carried is written to the next one, but for what lives no longer, or ended it. */
+    down(code: number) {
+      online = false;
+      frames = [];
+      const lost = [...entries.values()].filter((e) => e.sent);
+      const largest = Math.max(...lost.map((e) => e.bytes));
+      for (const e of lost) {
+        unsend(e);
+        e.strikes = code === 1011 ? (e.strikes ?? 0) + 1 : 0;
+        if (e.bound) fail(e, new RccsError("CONNECTION_LOST"));
+        else if (e.strikes >= maxStrikes) fail(e, new RccsError("INTERNAL", "it ended three connections"));
+        // What had a frame of its own is known to be too large; of several in a frame each goes alone.
+        else if (code === 1009 && e.bytes === largest && (lost.length === 1 || largest > batchBytes)) fail(e, new RccsError("MESSAGE_TOO_LARGE"));
+        else if (code === 1011 || code === 1009) careful.add(e);
+      }
+      requeue();
+    },
+
+    end(why: RccsError) {
+      online = false;
+      for (const q of queues) clearTimeout(q.held);
+      for (const { answer } of entries.values()) {
+        answer.promise.catch(() => {}); // nobody may be waiting
+        answer.reject(why);
+      }
+      entries.clear();
+      careful = new Set();
+    },
+  };
+}
+export type Outbox = ReturnType<typeof createOutbox>;

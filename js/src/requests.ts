@@ -1,0 +1,143 @@
+// Requests of other devices, and the answers to this device's own.
+import type { Outbox } from "./outbox.js";
+import { RccsError, type Handling, type RequestOptions } from "./types.js";
+import { asError, newId, pipe, text, toError, toJSON, whenAborted, type Core, type Envelope } from "./wire.js";
+
+type Handler = (params: any, ctx: Handling) => unknown;
+
+/** Parts wait while the socket has more than this to write. */
+const maxBuffered = 1 << 20;
+
+export function createRequests(core: Core, outbox: Outbox) {
+  const handlers = new Map<string, Handler>(),
+    running = new Map<string, AbortController>();
+
+  const respond = (id: string, payload: string, partial?: true) =>
+    outbox.write(`${text({ type: "response", id: newId(), correlationId: id, partial }).slice(0, -1)},"payload":${payload}}`);
+  const refuse = (id: string, e: RccsError) => respond(id, text({ error: { code: e.code, message: e.message } }));
+
+  const serve = async (e: Envelope) => {
+    const id = e.id!;
+    const { method, params, timeoutMs } = e.payload ?? {};
+    const f = handlers.get(method);
+    if (!f) return refuse(id, new RccsError("METHOD_NOT_FOUND", `no method ${method}`));
+    const stop = new AbortController();
+    const { signal } = stop;
+    running.set(id, stop);
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const rewind = () => {
+      clearTimeout(timer);
+      if (timeoutMs > 0) timer = setTimeout(() => stop.abort(new RccsError("TIMEOUT")), timeoutMs);
+    };
+    rewind();
+    try {
+      let result = await f(params, { from: e.fromDeviceId ?? "", signal });
+      if (typeof (result as any)?.[Symbol.asyncIterator] === "function") {
+        const parts = (result as AsyncIterable<unknown>)[Symbol.asyncIterator]();
+        for (;;) {
+          const { done, value } = await parts.next();
+          result = value;
+          if (done) break;
+          respond(id, `{"result":${toJSON(value)}}`, true);
+          rewind();
+          while ((core.line?.buffered() ?? 0) > maxBuffered && !signal.aborted) await new Promise((f) => setTimeout(f, 10));
+          if (signal.aborted) return void parts.return?.();
+        }
+      }
+      if (!signal.aborted) respond(id, `{"result":${toJSON(result)}}`);
+    } catch (err) {
+      if (!signal.aborted) refuse(id, toFailure(err));
+    } finally {
+      clearTimeout(timer);
+      if (running.get(id) === stop) running.delete(id);
+    }
+  };
+
+  let lost: string[] = [];
+
+  return {
+    serve: (e: Envelope) => void (e.id && serve(e)),
+    has: (method: string) => handlers.has(method),
+
+    handle(method: string, f: Handler): () => void {
+      handlers.set(method, f);
+      core.line?.handles?.(method, true);
+      return () => {
+        if (handlers.get(method) !== f) return;
+        handlers.delete(method);
+        core.line?.handles?.(method, false);
+      };
+    },
+
+    /** The requester has given up, or has gone. */
+    cancelled(id: string) {
+      running.get(id)?.abort(new RccsError("ABORTED"));
+    },
+
+    up() {
+      for (const id of lost) refuse(id, new RccsError("UNAVAILABLE"));
+      lost = [];
+    },
+    down(why: RccsError) {
+      lost.push(...running.keys());
+      for (const stop of running.values()) stop.abort(why);
+      running.clear();
+    },
+
+    /** Asks another device. `part` hears each part but the last. */
+    async ask(method: string, params: unknown, o: RequestOptions, part: (v: any) => void): Promise<any> {
+      const id = newId();
+      const { timeoutMs, signal, to } = o;
+      // One that was not written in its time is not asked; past that the edge keeps the time.
+      const timer = setTimeout(() => {
+        if (!outbox.isSent(id)) outbox.forget(id, new RccsError("CONNECTION_LOST"));
+      }, timeoutMs ?? 10_000);
+      let why: RccsError | undefined;
+      const off = whenAborted(signal, (e) => {
+        why = e;
+        if (outbox.isSent(id)) outbox.write(text({ type: "ack", payload: { cancel: id } }));
+        outbox.forget(id, e);
+      });
+      try {
+        if (why) throw why;
+        const payload = { method, params: params ?? null, timeoutMs };
+        const p = await outbox.ask("request", payload, { id, bound: true, head: { toDeviceId: to }, part: (v) => part(v?.result) });
+        if (p?.error) throw toError(p.error);
+        return p?.result;
+      } finally {
+        clearTimeout(timer);
+        off();
+      }
+    },
+
+    /** The same as a loop over parts; the last one is what the response ended with, unless that is null after others. */
+    async *stream(method: string, params: unknown, o: RequestOptions): AsyncGenerator<any> {
+      const stop = new AbortController();
+      const off = whenAborted(o.signal, (e) => stop.abort(e.cause));
+      const parts = pipe<{ v: any }>();
+      let any = false;
+      const put = (v: any) => {
+        any = true;
+        parts.push({ v });
+      };
+      this.ask(method, params, { ...o, signal: stop.signal }, put).then(
+        (v) => {
+          if (!any || (v !== undefined && v !== null)) put(v);
+          parts.end();
+        },
+        (e) => parts.push(e),
+      );
+      try {
+        for (let item; (item = await parts.next()); ) yield item.v;
+      } finally {
+        stop.abort();
+        off();
+      }
+    },
+  };
+}
+
+const toFailure = (err: unknown): RccsError => {
+  const code = (err as any)?.code;
+  return typeof code === "string" && err instanceof Error ? new RccsError(code, err.message) : asError(err);
+};

@@ -1,0 +1,54 @@
+import type { Store } from "./types.js";
+
+/** A store that lasts as long as the program. Two clients, one after the other, may use the same one. */
+export function memoryStore(): Store {
+  const all = new Map<string, string>();
+  return {
+    async get(key) {
+      return all.get(key);
+    },
+    async set(key, value) {
+      all.set(key, value);
+    },
+    async delete(key) {
+      all.delete(key);
+    },
+    async list(prefix) {
+      return [...all].filter(([key]) => key.startsWith(prefix)).sort(([a], [b]) => (a < b ? -1 : 1));
+    },
+  };
+}
+
+/** A store as the parts of a client use it: they need not wait, and failures are told in one place. */
+export interface Keeper {
+  get(key: string): Promise<string | undefined>;
+  list(prefix: string): Promise<Array<[string, string]>>;
+  set(key: string, value: string): Promise<boolean>;
+  delete(key: string): void;
+  /** Resolves when all has been written. */
+  idle(): Promise<void>;
+}
+
+export function keeper(store: Store, failed: (e: unknown) => void): Keeper {
+  let busy = 0,
+    wake: (() => void) | undefined;
+  const track = (p: Promise<void>) => {
+    busy++;
+    const done = () => {
+      if (!--busy) wake?.();
+    };
+    return p.then(
+      () => (done(), true),
+      (e) => (done(), failed(e), false),
+    );
+  };
+  return {
+    get: (key) => store.get(key),
+    list: (prefix) => store.list(prefix),
+    set: (key, value) => track(store.set(key, value)),
+    delete: (key) => void track(store.delete(key)),
+    idle: async () => {
+      if (busy) await new Promise<void>((r) => (wake = r));
+    },
+  };
+}

@@ -1,0 +1,166 @@
+// Small things that every part needs: envelopes as they travel, ids, sizes, errors.
+import type { Line } from "./line.js";
+import type { Keeper } from "./store.js";
+import { RccsError } from "./types.js";
+
+/** A frame's element. Only what the client looks at. */
+export interface Envelope {
+  id?: string;
+  type: string;
+  fromDeviceId?: string;
+  seq?: number;
+  priority?: number;
+  timestamp?: string;
+  payload?: any;
+  correlationId?: string;
+  topic?: string;
+  partial?: boolean;
+  redelivered?: boolean;
+  replay?: boolean;
+  encoding?: "base64";
+}
+
+/** The priorities, by their number on the wire. */
+export const lanes = ["low", "normal", "high", "critical"] as const;
+
+/** Throws unless the edge would see a message with this type and id as one, and answer under its id. */
+export function checkMessage(type: string, id: string): void {
+  if (!/^[a-z][a-z0-9_.-]{0,63}$/.test(type) || !id || byteLength(id) > 128 || id.trim() !== id || /\p{C}/u.test(id))
+    throw new RccsError("BAD_MESSAGE", `type "${type}" or id "${id}"`);
+}
+
+const encoder = new TextEncoder();
+export const utf8 = (s: string): Uint8Array<ArrayBuffer> => encoder.encode(s);
+export const byteLength = (s: string): number => utf8(s).length;
+
+// An id is unique for its device: the time, something random, and a counter.
+const seed = Date.now().toString(36) + Math.random().toString(36).slice(2);
+let count = 0;
+export const newId = (): string => seed + (count++).toString(36);
+
+let stamped = 0;
+/** A key that sorts behind all that were made before, also before a restart; `floor` is one to come after. */
+export function newStamp(floor = ""): string {
+  stamped = Math.max(stamped + 1, Date.now() * 1000, (parseInt(floor, 10) || 0) + 1);
+  return String(stamped).padStart(17, "0") + seed.slice(-4);
+}
+
+/** Listeners, each of which hears; one that throws does not keep the others from it. */
+export function emitter<T>() {
+  const all = new Set<{ f: (v: T) => void }>(); // the same function twice is two listeners
+  return {
+    on(f: (v: T) => void): () => void {
+      const own = { f };
+      all.add(own);
+      return () => void all.delete(own);
+    },
+    emit(v: T): void {
+      for (const { f } of [...all])
+        try {
+          f(v);
+        } catch (e) {
+          console.error(e);
+        }
+    },
+  };
+}
+
+/** Calls f when the signal aborts, or has; what is returned stops that. */
+export function whenAborted(signal: AbortSignal | undefined, f: (e: RccsError) => void): () => void {
+  const own = () => f(new RccsError("ABORTED", "aborted", { cause: signal!.reason }));
+  if (signal?.aborted) own();
+  else signal?.addEventListener("abort", own);
+  return () => signal?.removeEventListener("abort", own);
+}
+
+/** Items that one side pushes and a loop takes; an error that is pushed ends the loop, and so does end(). */
+export function pipe<T>() {
+  let items: Array<T | RccsError> = [],
+    ended = false,
+    wake = () => {};
+  return {
+    /** How many wait. */
+    size: () => items.length,
+    push(item: T | RccsError): void {
+      items.push(item);
+      wake();
+    },
+    /** Ends the loop behind what waits, or before it. */
+    end(drop?: boolean): void {
+      ended = true;
+      if (drop) items = [];
+      wake();
+    },
+    /** The next item; undefined at the end. */
+    async next(): Promise<T | undefined> {
+      for (;;) {
+        const item = items.shift();
+        if (item instanceof RccsError) throw item;
+        if (item !== undefined || ended) return item;
+        await new Promise<void>((r) => (wake = r));
+      }
+    },
+  };
+}
+
+/** An `error` payload, or that of a response, as what is thrown. */
+export const toError = (p: any): RccsError =>
+  new RccsError(String(p?.code ?? "INTERNAL"), p?.message, p?.retryAfterMs ? { retryAfterMs: Math.min(p.retryAfterMs, 300_000) } : undefined);
+
+/** Anything thrown, as an RccsError. */
+export const asError = (e: unknown, code = "INTERNAL"): RccsError =>
+  e instanceof RccsError ? e : new RccsError(code, e instanceof Error ? e.message : String(e), { cause: e });
+
+/** Reports whether trying again cannot help. A code that is not known is worth trying again. */
+export const isFinal = (code: string): boolean =>
+  /^(BAD_|AUTH_|TOKEN_|IDENTITY_|PERMISSION_|DEVICE_(NOT|REV)|SESSION_REP|MESSAGE_TOO|CLOSED|ABORTED)/.test(code);
+
+export const text = JSON.stringify as (v: unknown) => string;
+
+/** JSON for a payload; undefined is null, and what is no JSON is refused. */
+export function toJSON(v: unknown): string {
+  try {
+    return text(v) ?? "null";
+  } catch (e) {
+    throw new RccsError("BAD_MESSAGE", `payload: ${(e as Error).message}`, { cause: e });
+  }
+}
+
+/** Calls f in a task of its own, soon, also in a page in the background, where timers are slow. */
+export const soon: (f: () => void) => void =
+  (globalThis as any).setImmediate ??
+  ((f: () => void) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => {
+      port1.close();
+      f();
+    };
+    port2.postMessage(0);
+  });
+
+/** What all parts of a client share. */
+export interface Core {
+  readonly store: Keeper;
+  /** Bounds of the wait before something is tried again. */
+  readonly minMs: number;
+  readonly maxMs: number;
+  readonly line: Line | undefined;
+  /** Why nothing goes any more. */
+  readonly ended: RccsError | undefined;
+  error(e: RccsError): void;
+}
+
+/** A settled promise's levers. */
+export interface Deferred<T> {
+  promise: Promise<T>;
+  resolve(v: T): void;
+  reject(e: unknown): void;
+}
+export function deferred<T>(): Deferred<T> {
+  let resolve!: (v: T) => void, reject!: (e: unknown) => void;
+  const promise = new Promise<T>((a, b) => {
+    resolve = a;
+    reject = b;
+  });
+  return { promise, resolve, reject };
+}
