@@ -63,6 +63,20 @@ test-fast: ## Unit tests of all packages, for the inner loop: under a minute
 test: | $(NATS) ## All tests, with the race detector, in random order
 	$(GO) test -race -shuffle=on -timeout $(TEST_TIMEOUT) ./...
 	$(GO) test -run AllocationsOfAMessage ./edge # not with the race detector, under which pools lose what they hold
+	@js/scripts/test.sh
+
+.PHONY: test-js
+test-js: ## Tests of JavaScript in Node; skips by name what is not installed
+	@js/scripts/test.sh js
+
+.PHONY: test-browser
+test-browser: ## Tests of JavaScript in Chromium; skips by name what is not installed
+	@js/scripts/test.sh browser
+
+.PHONY: js-install
+js-install: ## Install what the tests of JavaScript need, as the lock files pin it
+	npm ci --prefix js --no-audit --no-fund --loglevel=error
+	npm ci --prefix js/test/react18 --no-audit --no-fund --loglevel=error
 
 # For how long faults are made, and how often a server is killed and started.
 CHAOS        ?= 30m

@@ -141,6 +141,7 @@ export function connect(url: string, o: Options): Client {
     },
     settled: inbox.settled,
     handles: requests.has,
+    unhandled: inbox.unhandled,
     topic: topics.open,
     adopt: () => void outbox.load().catch(error),
   };
@@ -209,7 +210,10 @@ export function connect(url: string, o: Options): Client {
         return Promise.reject(e);
       }
     },
-    cancel: async (id) => (await outbox.ask("ack", { cancel: id })).cancelled ?? 0,
+    async cancel(id) {
+      await outbox.settled(id); // it is answered under the same id
+      return (await outbox.ask("ack", { cancel: id }, { id })).cancelled ?? 0;
+    },
     on: inbox.on,
     request: (method, params, ro) => requests.ask(method, params, ro, () => {}),
     requestStream: (method, params, ro) => requests.stream(method, params, ro),

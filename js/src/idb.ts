@@ -1,3 +1,79 @@
-import { memoryStore } from "./store.js";
+import { SHARE, type SharedStore } from "./client.js";
+import { shared } from "./share.js";
 import type { Store } from "./types.js";
-export const indexedDBStore = (_name: string): Store => memoryStore();
+
+const request = <T>(r: IDBRequest<T>): Promise<T> =>
+  new Promise((resolve, reject) => {
+    r.onsuccess = () => resolve(r.result);
+    r.onerror = () => reject(r.error);
+  });
+
+/**
+ * A store in the browser's IndexedDB, which outlives reloads and restarts. Pages of one origin that use the same name share one
+ * connection: one of them holds it, the others send and receive through it.
+ */
+export function indexedDBStore(name: string): Store {
+  let opened: Promise<IDBDatabase> | undefined;
+  const database = () =>
+    (opened ??= (() => {
+      const r = indexedDB.open(`rccs:${name}`, 1);
+      r.onupgradeneeded = () => r.result.createObjectStore("kv");
+      return request(r).then((db) => {
+        db.onversionchange = db.onclose = () => {
+          db.close();
+          opened = undefined;
+        };
+        return db;
+      });
+    })());
+
+  // What is set in one turn is one transaction: they are what takes time.
+  let changes: Array<[key: string, value?: string]> = [],
+    writing: Promise<void> | undefined;
+  const change = (...c: [key: string, value?: string]) => {
+    changes.push(c);
+    return (writing ??= write());
+  };
+  const write = async () => {
+    const db = await database();
+    await Promise.resolve();
+    writing = undefined;
+    const batch = changes;
+    changes = [];
+    const tx = db.transaction("kv", "readwrite", { durability: "strict" });
+    const kv = tx.objectStore("kv");
+    for (const [key, value] of batch) value === undefined ? kv.delete(key) : kv.put(value, key);
+    await new Promise<void>((resolve, reject) => {
+      tx.oncomplete = () => resolve();
+      tx.onabort = () => reject(tx.error);
+    });
+  };
+  const kv = async (mode: IDBTransactionMode) => (await database()).transaction("kv", mode).objectStore("kv");
+
+  /** Takes a lease unless another page has one that has not ended: for browsers without Web Locks. */
+  const claim = async (page: string, ms: number): Promise<boolean> => {
+    const store = await kv("readwrite");
+    const now = Date.now();
+    const held = JSON.parse((await request(store.get("lease"))) ?? "{}");
+    if (held.page !== page && held.until > now && held.until < now + 2 * ms) return false;
+    if (ms) await request(store.put(JSON.stringify({ page, until: now + ms }), "lease"));
+    else await request(store.delete("lease"));
+    return true;
+  };
+
+  const store: SharedStore = {
+    async get(key) {
+      return request((await kv("readonly")).get(key));
+    },
+    set: (key, value) => change(key, value),
+    delete: (key) => change(key),
+    async list(prefix) {
+      const store = await kv("readonly");
+      const range = IDBKeyRange.bound(prefix, `${prefix}\uffff`);
+      const [keys, values] = await Promise.all([request(store.getAllKeys(range)), request(store.getAll(range))]);
+      return keys.map((key, i) => [key as string, values[i] as string]);
+    },
+    [SHARE]: (open) => shared(`rccs:${name}`, open, claim),
+  };
+  return store;
+}

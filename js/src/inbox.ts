@@ -217,7 +217,7 @@ export function createInbox(core: Core, window: number, write: (frame: string) =
         }
       }
       const m = e as unknown as Message; // the very object, with the lane's name in place of its number
-      m.priority = lanes[e.priority ?? 1] ?? "normal";
+      m.priority = lanes[e.priority ?? 1] ?? m.priority; // which another page has named already
       const j: Job = { m, who, seq, tries: 0 };
       const name = `${e.type} ${m.priority}`;
       let q = queues.get(name);
@@ -228,6 +228,9 @@ export function createInbox(core: Core, window: number, write: (frame: string) =
       q.jobs.push(j);
       run(q);
     },
+
+    /** What waits for a handler. */
+    unhandled: (): Message[] => [...pending.values()].map((j) => j.m).filter((m) => !handlersOf(m.type).length),
 
     /** Another page has acknowledged these: those that nobody waits for here need not be kept. */
     settled(by: number[]) {

@@ -1,7 +1,7 @@
 // The line to an edge: one WebSocket after the other, registered, watched and renewed. It owns every decision to come back.
 // What travels on it is the business of whoever hears it.
 import type { Auth, Proof } from "./auth.js";
-import { RccsError, type Options, type Session, type State, type TopicItem } from "./types.js";
+import { RccsError, type Message, type Options, type Session, type State, type TopicItem } from "./types.js";
 import { asError, text, toError, type Envelope } from "./wire.js";
 
 /** Listens to a topic from a position on; what is returned ends it. */
@@ -22,6 +22,8 @@ export interface Hears {
   /** Another page has acknowledged these. */
   settled(seqs: number[]): void;
   handles(method: string): boolean;
+  /** Messages that wait for a handler, which a page that comes later may have. */
+  unhandled(): Message[];
   topic: OpenTopic;
   /** Takes over what a page that is gone has left in the store. */
   adopt(): void;
@@ -56,7 +58,7 @@ const handshakeMs = 15_000,
 
 // How a connection is reached again, after it was closed.
 const never = /^(4002|4003|1008)$/;
-const later = /^(1013|4029)$/;
+const later = /^(1000|1011|1013|4029)$/;
 const finalCodes: Record<number, string> = { 4001: "AUTH_ERROR", 4002: "SESSION_REPLACED", 4003: "DEVICE_REVOKED", 4004: "TOKEN_EXPIRED", 1008: "BAD_FRAME" };
 
 const hidden = (): boolean => (globalThis as any).document?.visibilityState === "hidden";

@@ -48,6 +48,8 @@ export interface Ask {
   retry?: boolean;
   signal?: AbortSignal | undefined;
   part?: (payload: any) => void;
+  /** Sees the answer as it comes, before what follows it, and says what is resolved with. */
+  result?: (payload: any) => unknown;
   /** Other members of the envelope. */
   head?: object;
 }
@@ -251,14 +253,17 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
     },
 
     /** Sends a control message and waits for its answer. */
-    ask(type: string, payload: unknown, { id = newId(), queue = controlQueue, bound, retry, signal, part, head }: Ask = {}): Promise<any> {
+    ask(type: string, payload: unknown, { id = newId(), queue = controlQueue, bound, retry, signal, part, result, head }: Ask = {}): Promise<any> {
       const frame = `${text({ id, type, ...head }).slice(0, -1)}${payload === undefined ? "" : `,"payload":${toJSON(payload)}`}}`;
       if (entries.has(id)) throw new RccsError("BAD_MESSAGE", `${id} is being sent`);
-      return add({ id, frame, queue, bound, retry, part }, signal);
+      return add({ id, frame, queue, bound, retry, part, result }, signal);
     },
 
     /** Reports whether something with this id was written and waits. */
     isSent: (id: string): boolean => !!entries.get(id)?.sent,
+
+    /** Resolves when nothing with this id waits any more. */
+    settled: async (id: string): Promise<void> => void (await entries.get(id)?.answer.promise.catch(() => {})),
 
     /** Gives up waiting; what was not written is not. */
     forget(id: string, why: RccsError) {

@@ -20,6 +20,9 @@ interface Topic {
   /** The listener whose `since` the subscription began with, if it is not known as a seq yet. */
   first?: Listener | undefined;
   joins: number;
+  /** A subscribe is under way; another one waits for its answer. */
+  busy?: boolean;
+  dirty?: boolean;
   retry?: ReturnType<typeof setTimeout> | undefined;
 }
 
@@ -27,31 +30,41 @@ export function createTopics(core: Core, outbox: Outbox) {
   const topics = new Map<string, Topic>();
   let online = false;
 
-  /** Begins, or begins anew, where the listener furthest behind is. */
+  /** Begins, or begins anew, once what was asked before is answered. */
   const join = async (t: Topic, leave: boolean) => {
+    t.dirty = true;
+    if (t.busy) return;
+    t.busy = true;
+    for (; t.dirty; leave = true) {
+      t.dirty = false;
+      await joinNow(t, leave);
+    }
+    t.busy = false;
+  };
+
+  /** Listens where the listener furthest behind is. */
+  const joinNow = async (t: Topic, leave: boolean) => {
     clearTimeout(t.retry);
     t.retry = undefined;
     if (!online) return;
     const no = ++t.joins;
     const stale = () => no !== t.joins || topics.get(t.name) !== t;
-    const first = (t.first = [...t.listeners].find((l) => l.at === undefined && typeof l.since !== "number"));
-    const positions = [...t.listeners].map((l) => l.at ?? l.since).filter((n): n is number => typeof n === "number");
-    const lowest = Math.min(...positions);
+    const first = (t.first = [...t.listeners].find((l) => l.at === undefined));
+    const lowest = Math.min(...[...t.listeners].map((l) => l.at ?? Infinity));
     // A listener from now on begins with whatever the others have; any other one needs the edge to find its place.
-    const since = first && (first.since !== undefined || !positions.length) ? first.since : lowest;
+    const since = first && (first.since !== undefined || lowest === Infinity) ? first.since : lowest;
+    let last = 0;
+    const agreed = (told: any) => {
+      if (stale()) return;
+      t.epoch = told.epoch;
+      last = told.seq ?? 0;
+      if (first && (first.since === undefined || first.since === "last")) first.at ??= first.since ? Math.max(0, last - 1) : last;
+    };
     try {
       if (leave) await outbox.ask("unsubscribe", { topic: t.name }, { bound: true });
       if (stale()) return;
-      const told = await outbox.ask("subscribe", { topic: t.name, since, ...(typeof since === "number" && { epoch: t.epoch }) }, { bound: true });
-      if (stale()) return;
-      t.epoch = told.epoch;
-      if (told.reset) for (const l of t.listeners) l.at = 0;
-      for (const l of t.listeners) if (l.at === undefined && typeof l.since === "number") l.at = l.since;
-      if (!first) return;
-      const last: number = told.seq ?? 0;
-      if (first.since === undefined) first.at = last;
-      else if (first.since === "last") first.at = Math.max(0, last - 1);
-      if (t.listeners.size === 1) return;
+      await outbox.ask("subscribe", { topic: t.name, since, ...(typeof since === "number" && { epoch: t.epoch }) }, { bound: true, result: agreed });
+      if (stale() || !first || t.listeners.size === 1) return;
       // The others may lack what lies before the place of this one.
       const rejoin = () => {
         first.at ??= last;
@@ -73,7 +86,7 @@ export function createTopics(core: Core, outbox: Outbox) {
   };
 
   const open: OpenTopic = (name, since, push) => {
-    const l: Listener = { push, since };
+    const l: Listener = { push, since, at: typeof since === "number" ? since : undefined };
     let t = topics.get(name);
     if (!t) topics.set(name, (t = { name, listeners: new Set(), joins: 0 }));
     const mine = t;
@@ -97,7 +110,6 @@ export function createTopics(core: Core, outbox: Outbox) {
       const seq = e.seq;
       if (!t || !seq) return;
       const { first } = t;
-      if (first && first.at === undefined && t.listeners.size === 1) first.at = seq - 1;
       for (const l of t.listeners) {
         if (l.at === undefined ? l !== first : seq <= l.at) continue;
         const begins = l.at === undefined;
@@ -109,7 +121,8 @@ export function createTopics(core: Core, outbox: Outbox) {
     gap(gap: Gap) {
       const t = topics.get(gap.topic ?? "");
       for (const l of t?.listeners ?? []) {
-        if (l.at !== undefined && gap.reason !== "reset") {
+        if (gap.reason === "reset") l.at = 0;
+        else if (l.at !== undefined) {
           if (gap.to <= l.at) continue;
           l.at = gap.to;
         }

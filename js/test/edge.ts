@@ -169,7 +169,7 @@ export class FakeSocket {
       case "response":
         return;
       case "ack":
-        if (e.payload?.cancel && e.id) this.ack(e.id, { status: "success", cancelled: 1 });
+        if (e.payload?.cancel && e.id) this.ack(e.payload.cancel, { status: "success", cancelled: 1 }); // as an edge does, under that id
         return;
       default:
         this.accept(e);

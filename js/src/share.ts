@@ -1,0 +1,365 @@
+// Pages of one origin that share a store share one connection. The one that holds the Web Lock has the line; what comes on it
+// goes to all over a BroadcastChannel, and what the others write goes back to it. Each page keeps its own outbox, inbox and
+// topics: a page that is gone leaves what it had not sent in the store, for the one with the line.
+import type { Hears, Line, OpenLine, OpenTopic } from "./line.js";
+import { RccsError, type Session, type State, type TopicItem } from "./types.js";
+import { newId, toError, type Envelope } from "./wire.js";
+
+/** How long a holder may say nothing before another page takes its place: it is frozen, or hangs. */
+const silentMs = 6000,
+  pingMs = 2000,
+  leaseMs = 10_000;
+
+/** What pages say to each other. `page` is who says it, or whom it is for. */
+type Said =
+  | { k: "who" | "ping" | "lead" | "bye"; page: string }
+  | { k: "here"; page: string; state: State; session: Session | undefined; waiting: any[] }
+  | { k: "pong" }
+  | { k: "state"; state: State }
+  | { k: "up"; session: Session }
+  | { k: "frame"; items: Envelope[]; page?: string }
+  | { k: "down"; code: number }
+  | { k: "error" | "final"; error: { code: string; message: string } }
+  | { k: "settled"; seqs: number[] }
+  | { k: "write"; frame: string }
+  | { k: "handles"; page: string; method: string; on: boolean }
+  | { k: "topic"; page: string; no: number; topic: string; since: unknown }
+  | { k: "untopic"; page: string; no: number }
+  | { k: "item"; page: string; no: number; item?: TopicItem; error?: { code: string; message: string } };
+
+const plain = (e: RccsError) => ({ code: e.code, message: e.message, retryAfterMs: e.retryAfterMs });
+
+/** A loop of this page over a topic. */
+interface Listening {
+  topic: string;
+  since: unknown;
+  push(item: TopicItem | RccsError): void;
+  /** Ends it, while this page holds the line. */
+  stop?: (() => void) | undefined;
+}
+
+export function shared(name: string, open: OpenLine, claim: (page: string, ms: number) => Promise<boolean>): OpenLine {
+  return (url, o, auth, hears) => {
+    const { locks } = globalThis.navigator ?? {};
+    const page = newId();
+    const channel = locks && typeof BroadcastChannel === "function" ? new BroadcastChannel(name) : undefined;
+    const say = (m: Said) => channel?.postMessage(m);
+
+    let line: Line | undefined, // of the page that holds it
+      session: Session | undefined, // of one that does not
+      ended = false,
+      heardAt = Date.now(),
+      stopWaiting = new AbortController(),
+      release: (() => void) | undefined;
+    const methods = new Set<string>(); // of this page
+    const others = new Map<string, { methods: Set<string>; topics: Map<number, () => void> }>(); // pages, known to the holder
+    const listening = new Map<number, Listening>(); // of this page
+    let listeners = 0;
+
+    // --- The page that holds the line ---
+
+    const toAll: Hears = {
+      ...hears,
+      state(state) {
+        say({ k: "state", state });
+        hears.state(state);
+      },
+      up(s) {
+        say({ k: "up", session: s });
+        hears.up(s);
+      },
+      frame(items) {
+        const mine = items.filter((e) => e?.type !== "request" || !giveRequest(e));
+        if (!mine.length) return;
+        say({ k: "frame", items: mine.filter((e) => e?.type !== "request" && e?.type !== "topic") });
+        hears.frame(mine);
+      },
+      down(code) {
+        say({ k: "down", code });
+        hears.down(code);
+      },
+      error(e) {
+        say({ k: "error", error: plain(e) });
+        hears.error(e);
+      },
+      final(e) {
+        // A page that was thought to hang is replaced by another one of its own: it hears so from the lock.
+        setTimeout(
+          () => {
+            if (!line) return;
+            say({ k: "final", error: plain(e) });
+            end(e);
+          },
+          e.code === "SESSION_REPLACED" ? 500 : 0,
+        );
+      },
+    };
+
+    /** Gives a request to another page, where this one has no handler and that one has. */
+    const giveRequest = (e: Envelope): boolean => {
+      const method = e.payload?.method;
+      if (methods.has(method)) return false;
+      for (const [other, { methods: theirs }] of others)
+        if (theirs.has(method)) {
+          say({ k: "frame", items: [e], page: other });
+          return true;
+        }
+      return false;
+    };
+
+    const lead = () => {
+      if (session) {
+        session = undefined;
+        hears.down(1006);
+      }
+      say({ k: "lead", page });
+      line = open(url, o, auth, toAll);
+      hears.adopt();
+      for (const l of listening.values()) l.stop = hears.topic(l.topic, l.since, l.push);
+    };
+
+    /** Another page is there: it is heard of no more when its lock is free. */
+    const know = (other: string) => {
+      let known = others.get(other);
+      if (!known) {
+        others.set(other, (known = { methods: new Set(), topics: new Map() }));
+        void locks
+          ?.request(`${name}:${other}`, () => {
+            for (const stop of others.get(other)?.topics.values() ?? []) stop();
+            others.delete(other);
+            if (line) hears.adopt();
+          })
+          .catch(() => {});
+      }
+      return known;
+    };
+
+    const ofHolder = (m: Said) => {
+      switch (m.k) {
+        case "who":
+          know(m.page);
+          return say({ k: "here", page: m.page, state: line!.session ? "online" : "connecting", session: line!.session, waiting: hears.unhandled() });
+        case "ping":
+          know(m.page);
+          return say({ k: "pong" });
+        case "write":
+          return line!.write(m.frame);
+        case "handles":
+          return void know(m.page).methods[m.on ? "add" : "delete"](m.method);
+        case "topic":
+          return void know(m.page).topics.set(
+            m.no,
+            hears.topic(m.topic, m.since, (item) =>
+              say({ k: "item", page: m.page, no: m.no, ...(item instanceof RccsError ? { error: plain(item) } : { item }) }),
+            ),
+          );
+        case "untopic":
+          know(m.page).topics.get(m.no)?.();
+          return void know(m.page).topics.delete(m.no);
+        case "lead": // another page has taken this one's place
+          return void stepDown();
+      }
+    };
+
+    // --- The others ---
+
+    const introduce = () => {
+      say({ k: "who", page });
+      for (const method of methods) say({ k: "handles", page, method, on: true });
+      for (const [no, l] of listening) say({ k: "topic", page, no, topic: l.topic, since: l.since });
+    };
+
+    const online = (s: Session) => {
+      if (session?.sessionId === s.sessionId) return;
+      session = s;
+      hears.up(s);
+      hears.state("online");
+    };
+
+    const ofOther = (m: Said) => {
+      switch (m.k) {
+        case "lead":
+          if (session) {
+            session = undefined;
+            hears.down(1006);
+          }
+          hears.state("connecting");
+          return introduce();
+        case "here":
+          if (m.page !== page) return;
+          if (m.session) online(m.session);
+          else hears.state(m.state);
+          return hears.frame(m.waiting);
+        case "state":
+          return m.state === "online" ? undefined : hears.state(m.state);
+        case "up":
+          return online(m.session);
+        case "down":
+          session = undefined;
+          return hears.down(m.code);
+        case "frame":
+          return m.page === undefined || m.page === page ? session && hears.frame(m.items) : undefined;
+        case "error":
+          return hears.error(toError(m.error));
+        case "final":
+          return end(toError(m.error));
+        case "item": {
+          const l = m.page === page ? listening.get(m.no) : undefined;
+          return l?.push(m.item ?? toError(m.error));
+        }
+      }
+    };
+
+    if (channel)
+      channel.onmessage = ({ data }: MessageEvent<Said>) => {
+        if (ended) return;
+        if (data.k === "settled") return hears.settled(data.seqs);
+        if (line) return ofHolder(data);
+        if (!/^(who|ping|write|handles|topic|untopic|bye)$/.test(data.k)) heardAt = Date.now();
+        ofOther(data);
+      };
+
+    // --- Who holds it ---
+
+    /** Waits for the lock, and holds it until this page steps down. */
+    const wait = (steal = false) => {
+      stopWaiting = new AbortController();
+      const held = () =>
+        new Promise<void>((done) => {
+          if (ended) return done();
+          release = done;
+          lead();
+        });
+      const how: LockOptions = steal ? { steal: true } : { signal: stopWaiting.signal };
+      locks!.request(name, how, held).catch(() => {
+        if (line) void stepDown(); // stolen
+      });
+    };
+
+    const stepDown = async (again = true) => {
+      const mine = line;
+      const hadSession = !!mine?.session;
+      line = undefined;
+      release?.();
+      release = undefined;
+      stopWaiting.abort();
+      for (const { topics } of others.values()) for (const stop of topics.values()) stop();
+      others.clear();
+      for (const l of listening.values()) {
+        l.stop?.();
+        l.stop = undefined;
+      }
+      heardAt = Date.now();
+      if (hadSession) hears.down(1006);
+      await mine?.close();
+      if (ended || !again) return;
+      hears.state("connecting");
+      introduce();
+      wait();
+    };
+
+    const end = (why: RccsError) => {
+      void close();
+      hears.final(why);
+    };
+
+    // Without Web Locks a lease in the store says who connects; the others wait.
+    let lease: ReturnType<typeof setInterval> | undefined;
+    const renewLease = async () => {
+      const mine = await claim(page, leaseMs).catch(() => false);
+      if (ended) return;
+      if (mine && !line) lead();
+      else if (!mine && line) void stepDown(false);
+      if (!mine) hears.state("offline");
+    };
+
+    // A holder that is frozen cannot answer: a page that is seen takes its place.
+    const watch = setInterval(() => {
+      if (!channel || line || document.visibilityState === "hidden") return void (heardAt = Date.now());
+      say({ k: "ping", page });
+      if (Date.now() - heardAt < silentMs) return;
+      heardAt = Date.now();
+      stopWaiting.abort();
+      wait(true);
+    }, pingMs);
+
+    // A page that is about to be frozen gives the line away, and does not wait for it meanwhile.
+    const onFreeze = () => {
+      stopWaiting.abort();
+      if (line) void stepDown(false);
+    };
+    const onResume = () => {
+      if (line || !stopWaiting.signal.aborted) return;
+      heardAt = Date.now();
+      introduce();
+      wait();
+    };
+    const pageEvents: Array<[EventTarget, string, () => void]> = [
+      [document, "freeze", onFreeze],
+      [document, "resume", onResume],
+      [globalThis as any, "pagehide", onFreeze],
+      [globalThis as any, "pageshow", onResume],
+    ];
+
+    const close = async () => {
+      ended = true;
+      clearInterval(watch);
+      clearInterval(lease);
+      for (const [target, event, f] of pageEvents) target.removeEventListener(event, f);
+      await stepDown(false);
+      releasePage();
+      channel?.close();
+      if (lease) await claim(page, 0).catch(() => {});
+    };
+
+    let releasePage = () => {};
+    if (locks) {
+      for (const [target, event, f] of pageEvents) target.addEventListener(event, f);
+      void locks.request(`${name}:${page}`, () => new Promise<void>((done) => (releasePage = done))).catch(() => {});
+      if (!channel) hears.state("offline");
+      introduce();
+      wait();
+    } else {
+      lease = setInterval(() => void renewLease(), leaseMs / 4);
+      void renewLease();
+    }
+
+    const openHere: OpenTopic = (topic, since, push) => {
+      const no = ++listeners;
+      const l: Listening = {
+        topic,
+        since,
+        push(item) {
+          if (!(item instanceof RccsError)) l.since = item.gap ? item.gap.to : item.seq; // where to go on elsewhere
+          push(item);
+        },
+      };
+      listening.set(no, l);
+      if (line) l.stop = hears.topic(topic, since, l.push);
+      else say({ k: "topic", page, no, topic, since });
+      return () => {
+        listening.delete(no);
+        if (l.stop) l.stop();
+        else say({ k: "untopic", page, no });
+      };
+    };
+
+    return {
+      get session() {
+        return line ? line.session : session;
+      },
+      write(frame) {
+        if (line) line.write(frame);
+        else say({ k: "write", frame });
+      },
+      buffered: () => line?.buffered() ?? 0,
+      settled: (seqs) => say({ k: "settled", seqs }),
+      handles(method, on) {
+        methods[on ? "add" : "delete"](method);
+        if (!line) say({ k: "handles", page, method, on });
+      },
+      topic: channel && openHere,
+      close,
+    };
+  };
+}
