@@ -100,6 +100,38 @@ func ExampleClient_Handle() {
 	// context canceled
 }
 
+// A message that the device can never deal with is refused, and its sender is
+// told.
+func ExampleReject() {
+	ctx, url, stop := exampleNode()
+	defer stop()
+	phone, desktop := exampleDevice(ctx, url, "ken/phone"), exampleDevice(ctx, url, "ken/desktop")
+	defer func() { _, _ = phone.Close(), desktop.Close() }()
+
+	desktop.Handle("picture", func(_ context.Context, m *client.Message) error {
+		return client.Reject("this device has no screen")
+	})
+	go func() { _ = desktop.Serve(ctx) }()
+
+	e, err := client.Compose("picture", "…", client.To("desktop"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	tracked, err := phone.Track(ctx, e)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	outcome, err := tracked.Next(ctx)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(outcome.Status, "by", outcome.Device, "because", outcome.Reason)
+	// Output: rejected by desktop because this device has no screen
+}
+
 // What is refused has a code.
 func ExampleClient_Send() {
 	ctx, url, stop := exampleNode()

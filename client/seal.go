@@ -341,7 +341,7 @@ func (c *Client) unseal(ctx context.Context, m *Message) bool {
 		return true
 	case errors.Is(err, ErrSealBroken):
 		c.discard(m, err)
-		m.Ack()
+		m.Reject("the sealed message cannot be opened or believed") // no more: its sender may be anybody
 	default:
 		c.opts.Logger.Warn("sealed message not handed on, it is tried again", "from", m.FromDeviceID, "id", m.ID, "seq", m.Seq, "err", err)
 		c.in.retry(m)

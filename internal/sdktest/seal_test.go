@@ -180,7 +180,7 @@ func TestBrokenSealsAreDiscarded(t *testing.T) {
 			t.Errorf("discarded because of %v", why)
 		}
 	}
-	// All is acknowledged: nothing of it comes again.
+	// All is refused: nothing of it comes again.
 	if _, err := phone.SendSealed(testkit.Soon(t), secretTo("desktop")); err != nil {
 		t.Fatal(err)
 	}
