@@ -9,9 +9,8 @@ import (
 var errPanicked = errors.New("coordinator: a fault of this process, see above")
 
 // contained runs f. A panic in it is logged and counted, and goes no further:
-// what one request or one stored message causes must not end the process. It
-// reports whether f has returned.
-func (c *Coordinator) contained(what string, f func()) (returned bool) {
+// what one request or one stored message causes must not end the process.
+func (c *Coordinator) contained(what string, f func()) {
 	defer func() {
 		if p := recover(); p != nil {
 			c.log.Error("panic in the coordinator, contained to what caused it", "what", what, "panic", p, "stack", string(debug.Stack()))
@@ -19,5 +18,4 @@ func (c *Coordinator) contained(what string, f func()) (returned bool) {
 		}
 	}()
 	f()
-	return true
 }

@@ -14,15 +14,15 @@ import (
 type faultyEnroller struct{}
 
 func (faultyEnroller) Enroll(context.Context, []byte, string) (*wire.Enrolled, error) {
-	panic("a fault while a request is handled")
+	panic("a fault while a request is handled") //nolint:forbidigo // the fault that is tested
 }
 
 func (faultyEnroller) Renew(context.Context, []byte, subjects.Address) (*wire.Enrolled, error) {
-	panic("a fault while a request is handled")
+	panic("a fault while a request is handled") //nolint:forbidigo // the fault that is tested
 }
 
 func (faultyEnroller) NewCode(context.Context, []byte) (*enroll.Code, error) {
-	panic("a fault while a request is handled")
+	panic("a fault while a request is handled") //nolint:forbidigo // the fault that is tested
 }
 
 func TestPanicOfARequestIsContainedToIt(t *testing.T) {

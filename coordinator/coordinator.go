@@ -187,7 +187,23 @@ func (c *Coordinator) startRoster(ctx context.Context, read *nats.Conn) error {
 	if err := c.router.start(ctx); err != nil {
 		return err
 	}
-	return c.startDeadlines(ctx, read)
+	if err := c.startDeadlines(ctx, read); err != nil {
+		return err
+	}
+	return c.startSchedules(ctx, read)
+}
+
+func (c *Coordinator) startSchedules(ctx context.Context, read *nats.Conn) error {
+	stream, err := c.js.Stream(ctx, subjects.StreamLater)
+	if err != nil {
+		return fmt.Errorf("coordinator: stream %s: %w", subjects.StreamLater, err)
+	}
+	s, err := newSchedules(c, read, stream)
+	if err != nil {
+		return err
+	}
+	c.onStop(s.stop)
+	return s.reader.Start(ctx)
 }
 
 func (c *Coordinator) startDeadlines(ctx context.Context, read *nats.Conn) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/storeerr"
 	"github.com/rccs-io/rccs/subjects"
@@ -125,18 +126,27 @@ func (r *router) expire(ctx context.Context, m *routed) (verdict, error) {
 	return gone, r.c.remove(ctx, r.stream, m.seq)
 }
 
-// drop ends a message of a service for which there is no device: a service
-// cannot be told.
+// drop ends a message of a service for which there is no device.
 func (r *router) drop(ctx context.Context, m *routed, why *wire.Error) (verdict, error) {
-	r.log.Warn("message for no device dropped", "user", m.user, "seq", m.seq, "id", m.id(), "err", why)
+	reason := inbox.NoDevice
+	if why.Code == wire.BadMessage {
+		reason = inbox.BadSubject
+	}
+	if err := r.c.tellUnreachable(ctx, m.unroutable(reason)); err != nil {
+		return held, err
+	}
 	r.c.metrics.routed.WithLabelValues(routedNoDevice).Inc()
 	m.given = true
 	return gone, r.c.remove(ctx, r.stream, m.seq)
 }
 
-// refuse ends a message that the store does not take.
+// refuse ends a message that the store will never take.
 func (r *router) refuse(ctx context.Context, m *routed, why error) (verdict, error) {
-	if err := r.tellExpired(ctx, m); err != nil {
+	err := r.tellExpired(ctx, m)
+	if err == nil && !m.promised {
+		err = r.c.tellUnreachable(ctx, m.unroutable(inbox.TooLarge))
+	}
+	if err != nil {
 		return held, err
 	}
 	r.log.Error("message refused by the store dropped", "user", m.user, "seq", m.seq, "id", m.id(), "err", why)

@@ -1,6 +1,8 @@
 package coordinator
 
 import (
+	"errors"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
@@ -17,6 +19,8 @@ type Metrics struct {
 	dropped   prometheus.Counter
 	panics    prometheus.Counter
 	limited   *prometheus.CounterVec
+
+	undeliverable *prometheus.CounterVec
 }
 
 // What can become of a message that was to be routed.
@@ -34,6 +38,7 @@ const (
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	f := promauto.With(reg)
 	return &Metrics{
+		undeliverable: UndeliverableTotal(reg),
 		routed: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "rccs_routed_total", Help: "Messages that devices were sought for, by what became of them.",
 		}, []string{"result"}),
@@ -47,4 +52,22 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		panics:  f.NewCounter(prometheus.CounterOpts{Name: "rccs_coordinator_panics_total", Help: "Faults of the coordinator, each contained to the request or the message that caused it."}),
 		dropped: f.NewCounter(prometheus.CounterOpts{Name: "rccs_coordinator_dropped_total", Help: "Requests whose reply subject was not the requester's own."}),
 	}
+}
+
+// UndeliverableTotal is the metric of what services published that can reach
+// nobody. Edges and coordinators of a process share it.
+func UndeliverableTotal(reg prometheus.Registerer) *prometheus.CounterVec {
+	v := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "rccs_undeliverable_total", Help: "Messages of services that can reach nobody, by reason.",
+	}, []string{"reason"})
+	if reg == nil {
+		return v
+	}
+	var there prometheus.AlreadyRegisteredError
+	if err := reg.Register(v); errors.As(err, &there) {
+		if old, ok := there.ExistingCollector.(*prometheus.CounterVec); ok {
+			return old
+		}
+	}
+	return v
 }

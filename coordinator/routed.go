@@ -22,6 +22,7 @@ import (
 // routed is a message of the route stream.
 type routed struct {
 	seq     uint64
+	subject string
 	stored  time.Time
 	read    time.Time // when it was last known to be there
 	expires time.Time // by its time to live; zero: never
@@ -46,7 +47,7 @@ var errNoRoute = errors.New("coordinator: the subject names no route")
 // newRouted reads what was stored in a stream that keeps messages for an age.
 // An error says that it cannot be routed at all.
 func newRouted(e reader.Entry, keeps time.Duration) (*routed, error) {
-	m := &routed{seq: e.Seq, stored: time.Unix(0, e.Time), read: time.Now(), header: e.Header, lane: subjects.Normal}
+	m := &routed{seq: e.Seq, subject: e.Subject, stored: time.Unix(0, e.Time), read: time.Now(), header: e.Header, lane: subjects.Normal}
 	token, waits := subjects.ParseWait(e.Subject)
 	var selector subjects.Selector
 	if !waits {

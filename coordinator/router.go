@@ -126,13 +126,9 @@ func (r *router) stop(ctx context.Context) error {
 func (r *router) onEntry(e reader.Entry) {
 	m, err := newRouted(e, r.keeps)
 	if err != nil {
-		r.log.Warn("message on a route that is none dropped", "subject", e.Subject, "seq", e.Seq, "err", err)
+		r.log.Debug("message names no route", "subject", e.Subject, "seq", e.Seq, "err", err)
 		r.c.metrics.routed.WithLabelValues(routedBad).Inc()
-		r.pool.run(func() {
-			if err := r.c.remove(r.ctx, r.stream, e.Seq); err != nil {
-				r.log.Warn("message not removed", "seq", e.Seq, "err", err)
-			}
-		})
+		r.pool.run(func() { r.dropUnreadable(e) })
 		return
 	}
 	m.proof = r.c.pub.Proof
@@ -142,6 +138,11 @@ func (r *router) onEntry(e reader.Entry) {
 	q := r.queueLocked(m.user)
 	q.fresh = append(q.fresh, m)
 	r.runLocked(q)
+}
+
+// later has f run by a worker after a while, unless the router has stopped.
+func (r *router) later(d time.Duration, f func()) {
+	time.AfterFunc(d, func() { r.pool.run(f) })
 }
 
 // hold keeps a message's body, if there is room.

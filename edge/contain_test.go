@@ -24,12 +24,12 @@ type (
 )
 
 func (faultyInbox) Recipients(context.Context, uint64) ([]inbox.Recipient, error) {
-	panic("a fault of the edge, where a goroutine looks up a repeat's recipients")
+	panic("a fault of the edge, where a goroutine looks up a repeat's recipients") //nolint:forbidigo // the fault that is tested
 }
 
 func (f faultyInbox) Attach(ctx context.Context, k subjects.Key, opts inbox.MailboxOptions) (*inbox.Mailbox, error) {
 	if k == (subjects.Address{User: "alice", Device: "faulty"}).Key() {
-		panic("a fault of the edge, at registration")
+		panic("a fault of the edge, at registration") //nolint:forbidigo // the fault that is tested
 	}
 	return f.Inbox.Attach(ctx, k, opts)
 }
@@ -37,7 +37,7 @@ func (f faultyInbox) Attach(ctx context.Context, k subjects.Key, opts inbox.Mail
 func (f faultyTopics) Subscribe(ctx context.Context, name string, since topic.Since, ready func(*topic.Subscription)) (*topic.Subscription, topic.Beginning, error) {
 	switch name {
 	case "reader":
-		panic("a fault of the edge, where a frame is handled")
+		panic("a fault of the edge, where a frame is handled") //nolint:forbidigo // the fault that is tested
 	case "writer":
 		return nil, topic.Beginning{}, nil // the writer does not know what to do with it
 	}

@@ -3,7 +3,6 @@ package edge
 import (
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/send"
-	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -12,10 +11,6 @@ func (c *conn) sender() envelope.Sender {
 }
 
 func (c *conn) identity() send.From { return send.From{Address: c.who.Address, Key: c.key} }
-
-func (c *conn) peer(device subjects.DeviceID) subjects.Key {
-	return subjects.Address{User: c.who.Address.User, Device: device}.Key()
-}
 
 // send passes an application's message on.
 func (c *conn) send(e *wire.Envelope) {

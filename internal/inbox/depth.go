@@ -28,6 +28,7 @@ type depth struct {
 	reserved int  // admitted and not read back yet
 	counted  time.Time
 	told     bool // the event "full" was stored
+	nobody   bool // the subject names no device: its names are not escaped
 }
 
 func (d *depth) total() int { return d.base + d.count + d.reserved }
@@ -50,7 +51,8 @@ func (h *Hub) depthLocked(k subjects.Key) *depth {
 		if len(h.depths) >= maxDepths {
 			clear(h.depths)
 		}
-		d = &depth{}
+		_, err := k.Address()
+		d = &depth{nobody: err != nil}
 		h.depths[subjects.Key(strings.Clone(string(k)))] = d // k may be a part of something longer
 	}
 	return d
@@ -66,7 +68,20 @@ func (h *Hub) countLocked(m *Message) {
 	default:
 		d.count++ // a service's, or of another edge
 	}
-	if d.total() <= h.opts.MaxUnacked || d.told || h.mailboxes[m.Key] != nil || time.Since(d.counted) < recount {
+	if d.nobody {
+		go h.tellUnreachable(m)
+	}
+	if mb := h.mailboxes[m.Key]; mb != nil {
+		total := mb.unacked() + 1 // it has yet to get this one
+		if tell := total > h.opts.MaxUnacked; tell != d.told {
+			d.told = tell
+			if tell {
+				go h.tellFull(m.Key, total)
+			}
+		}
+		return
+	}
+	if d.total() <= h.opts.MaxUnacked || d.told || time.Since(d.counted) < recount {
 		return
 	}
 	d.counted = time.Now()
@@ -162,8 +177,15 @@ func (h *Hub) checkFull(k subjects.Key) {
 	d.told = d.told || tell
 	total := d.total()
 	h.mu.Unlock()
+	if tell {
+		h.tellFull(k, total)
+	}
+}
+
+// tellFull stores the event that an inbox is over its bound.
+func (h *Hub) tellFull(k subjects.Key, total int) {
 	a, err := k.Address()
-	if !tell || err != nil {
+	if err != nil {
 		return
 	}
 	now := time.Now()

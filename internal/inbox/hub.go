@@ -41,6 +41,8 @@ type Options struct {
 	// MaxUnacked is how many unacknowledged messages an inbox may hold before
 	// Admit refuses more. Default 10,000.
 	MaxUnacked int
+	// Undeliverable, if set, is told that a message names no device, by reason.
+	Undeliverable func(reason string)
 	// Restarted, if set, is told when the reading of the stream was repaired.
 	Restarted func(reason string)
 	// MaxDeliveries is how many connections are sent a message that none of

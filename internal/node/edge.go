@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/coordinator"
 	"github.com/rccs-io/rccs/edge"
 	"github.com/rccs-io/rccs/internal/enroll"
 	"github.com/rccs-io/rccs/internal/roster"
@@ -71,12 +72,14 @@ type edgePart struct {
 	opts     edgeOptions
 	verifier *auth.Verifier
 	restarts prometheus.Counter
-	server   *edge.Server
-	serving  atomic.Pointer[edge.Server] // server, for who may ask early
-	tls      *tlsfiles.Store             // nil without TLS
-	http     *http.Server
-	addr     net.Addr
-	served   chan error
+	// undeliverable is the coordinator's as well: one metric of the process.
+	undeliverable *prometheus.CounterVec
+	server        *edge.Server
+	serving       atomic.Pointer[edge.Server] // server, for who may ask early
+	tls           *tlsfiles.Store             // nil without TLS
+	http          *http.Server
+	addr          net.Addr
+	served        chan error
 
 	mu      sync.RWMutex
 	tenants map[string]*edgeTenant // by the public key of the account
@@ -93,6 +96,7 @@ func newEdge(opts edgeOptions) (*edgePart, error) {
 	if opts.registry != nil {
 		opts.registry.MustRegister(p.restarts)
 	}
+	p.undeliverable = coordinator.UndeliverableTotal(opts.registry)
 	var err error
 	if p.verifier, err = auth.NewVerifier(); err != nil {
 		return nil, err

@@ -138,6 +138,7 @@ func (t *edgeTenant) openInbox(ctx context.Context) error {
 		Read: conns[0], Fetch: conns[1], Publish: t.pub, Logger: p.opts.logger,
 		Restarted: func(string) { p.restarts.Inc() }, MaxUnacked: p.opts.inboxLimit,
 		Edge: p.opts.edge.Name, MaxDeliveries: p.opts.limits.Deliveries,
+		Undeliverable: func(reason string) { p.undeliverable.WithLabelValues(reason).Inc() },
 	})
 	if err != nil {
 		return err

@@ -44,7 +44,7 @@ func Unavailable() *wire.Error {
 }
 
 func (in *Intake) unavailable(what string, err error) *wire.Error {
-	in.log.Warn(what, "err", err)
+	in.log.Warn("store does not answer", "what", what, "err", err)
 	return Unavailable()
 }
 

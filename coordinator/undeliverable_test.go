@@ -1,0 +1,73 @@
+package coordinator_test
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// undeliverables are the events of what reached nobody, by the subject that it
+// was published to.
+func (p *place) undeliverables() map[string]map[string]any {
+	p.t.Helper()
+	all := map[string]map[string]any{}
+	for _, m := range p.stored(subjects.StreamEvent, "rccs.event.*.*.undeliverable") {
+		var body map[string]any
+		if err := json.Unmarshal(m.Data, &body); err != nil {
+			p.t.Fatal(err)
+		}
+		body["event"] = m.Subject
+		if all[body["subject"].(string)] != nil {
+			p.t.Errorf("told twice of %v", body["subject"])
+		}
+		all[body["subject"].(string)] = body
+	}
+	return all
+}
+
+func TestWhatReachesNobodyIsToldAndRemoved(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	e := p.edge("e")
+	p.register(e, "alice/desk", "desktop")
+	p.coordinate()
+	p.coordinate() // of two that notice, services hear once
+	at := "@at " + time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
+	far := "@at " + time.Now().AddDate(2, 0, 0).UTC().Format(time.RFC3339)
+	desk := address("alice/desk").Key()
+	good := p.publish(subjects.Later(desk, subjects.Normal, "good"), "1", "Nats-Schedule", at, "Nats-Schedule-Target", subjects.Due(desk, subjects.Normal))
+	type want struct{ event, reason string }
+	wants := map[string]want{}
+	publish := func(subject, event, reason string, headers ...string) {
+		p.publish(subject, "1", headers...)
+		wants[subject] = want{event, reason}
+	}
+	publish("rccs.route.nobody.all", "rccs.event.nobody.%.undeliverable", "noDevice", "Rccs-Ack", "true")
+	publish("rccs.route.alice.cap.flies", "rccs.event.alice.%.undeliverable", "noDevice")
+	publish("rccs.route.alice.cap.not%escaped", "rccs.event.alice.%.undeliverable", "badSubject")
+	publish("rccs.route.user:42.all", "rccs.event.%.%.undeliverable", "badSubject")
+	publish("rccs.later.alice.desk.normal.a", "rccs.event.alice.desk.undeliverable", "badSchedule", "Rccs-Id", "a")
+	publish("rccs.later.alice.desk.normal.b", "rccs.event.alice.desk.undeliverable", "badSchedule",
+		"Nats-Schedule", at, "Nats-Schedule-Target", subjects.Due(address("alice/other").Key(), subjects.Normal))
+	publish("rccs.later.alice.desk.normal.c", "rccs.event.alice.desk.undeliverable", "badSchedule",
+		"Nats-Schedule", far, "Nats-Schedule-Target", subjects.Due(desk, subjects.Normal))
+	publish("rccs.later.alice.d:sk.normal.d", "rccs.event.alice.%.undeliverable", "badSubject",
+		"Nats-Schedule", at, "Nats-Schedule-Target", subjects.Due(desk, subjects.Normal))
+	p.eventually("each is told", func() bool { return len(p.undeliverables()) == len(wants) })
+	for subject, got := range p.undeliverables() {
+		w := wants[subject]
+		if got["event"] != w.event || got["reason"] != w.reason || got["seq"] == 0.0 || got["kind"] != "undeliverable" {
+			t.Errorf("%s: told %v, want %v", subject, got, w)
+		}
+	}
+	if id := p.undeliverables()["rccs.later.alice.desk.normal.a"]["id"]; id != "a" {
+		t.Errorf("told of id %v", id)
+	}
+	p.eventually("they are removed", func() bool { return p.routesLeft() == 0 })
+	p.eventually("what is well stays alone", func() bool {
+		left := p.stored(subjects.StreamLater, "rccs.later.>")
+		return len(left) == 1 && left[0].Sequence == good
+	})
+}

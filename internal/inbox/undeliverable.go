@@ -1,0 +1,105 @@
+package inbox
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/proof"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// Why what a service published can reach nobody.
+const (
+	NoDevice    = "noDevice"
+	BadSubject  = "badSubject"
+	BadSchedule = "badSchedule"
+	TooLarge    = "tooLarge"
+)
+
+// Unreachable is a message of a service that reaches nobody.
+type Unreachable struct {
+	Stream  string
+	Subject string
+	Seq     uint64
+	Header  nats.Header
+	Reason  string
+	// User and Device are tokens of the subject; "" where there is none.
+	User, Device string
+}
+
+// unreadable is the token of an event's subject for a name that cannot be read
+// or is not there. No escaped name is the same.
+const unreadable = "%"
+
+// Event is what services hear of it: subscribe to rccs.event.*.*.undeliverable.
+// Whoever notices stores it, and it is stored once.
+func (u *Unreachable) Event(k *proof.Key) (*nats.Msg, error) {
+	user, device := readable(u.User, subjects.CheckUser), readable(u.Device, subjects.CheckDevice)
+	id := ""
+	for _, header := range [...]string{subjects.HeaderID, jetstream.MsgIDHeader} {
+		if v := u.Header[header]; id == "" && len(v) > 0 {
+			id = v[0]
+		}
+	}
+	body, err := json.Marshal(struct {
+		Kind    string `json:"kind"`
+		User    string `json:"user"`
+		Device  string `json:"device"`
+		At      string `json:"at"`
+		ID      string `json:"id,omitempty"`
+		Seq     uint64 `json:"seq"`
+		Subject string `json:"subject"`
+		Reason  string `json:"reason"`
+	}{
+		subjects.EventUndeliverable, string(user), string(device), time.Now().UTC().Format(time.RFC3339Nano), id, u.Seq, u.Subject, u.Reason,
+	})
+	if err != nil {
+		return nil, err
+	}
+	token := func(name string) string {
+		if name == "" {
+			return unreadable
+		}
+		return subjects.Escape(name)
+	}
+	return &nats.Msg{
+		Subject: subjects.Event(subjects.Key(token(string(user))+"."+token(string(device))), subjects.EventUndeliverable), Data: body,
+		Header: nats.Header{jetstream.MsgIDHeader: {k.Tag("undeliverable", u.Stream, strconv.FormatUint(u.Seq, 10))}},
+	}, nil
+}
+
+// readable is the name that a token stands for, "" when it is none.
+func readable[T ~string](token string, check func(T) error) T {
+	name, err := subjects.Unescape(token)
+	if err != nil || check(T(name)) != nil {
+		return ""
+	}
+	return T(name)
+}
+
+// tellUnreachable stores the event of a message whose subject names no device.
+// Each hub notices, and it is one event.
+func (h *Hub) tellUnreachable(m *Message) {
+	user, device, _ := strings.Cut(string(m.Key), ".")
+	u := Unreachable{
+		Stream: subjects.StreamInbox, Subject: subjects.Inbox(m.Key, m.Lane), Seq: m.Seq, Header: m.Header, Reason: BadSubject, User: user, Device: device,
+	}
+	msg, err := u.Event(h.opts.Publish.Proof)
+	if err != nil {
+		h.opts.Logger.Error("event not encoded", "kind", subjects.EventUndeliverable, "seq", m.Seq, "err", err)
+		return
+	}
+	h.opts.Publish.Publish(msg, func(r Receipt, err error) {
+		switch {
+		case err != nil:
+			h.opts.Logger.Warn("event not stored", "kind", subjects.EventUndeliverable, "seq", m.Seq, "err", err)
+		case !r.Duplicate && h.opts.Undeliverable != nil:
+			h.opts.Undeliverable(BadSubject)
+		}
+	})
+}
