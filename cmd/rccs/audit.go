@@ -64,8 +64,8 @@ func (env *environment) audits(ctx context.Context, f *auditFlags, t *ops.Tenant
 	if f.json {
 		return env.json(append([]audit.Record{}, list...)) // never null
 	}
-	tab := newTable(column{title: "WHEN"}, column{title: "ACTION"}, column{title: "TARGET", least: 12}, column{title: "WHO"},
-		column{title: "FROM", least: 8}, column{title: "DETAIL", least: 10}, column{title: "RESULT"}, column{title: "WHY", least: 8})
+	tab := newTable(column{title: "WHEN"}, column{title: "ACTION"}, column{title: "TARGET"}, column{title: "WHO"},
+		column{title: "FROM", least: 8, extra: 2}, column{title: "DETAIL", least: 10, extra: 1}, column{title: "RESULT"}, column{title: "WHY", least: 8})
 	for _, r := range list {
 		tab.row(moment(r.At), r.Action, r.Target, r.Who, r.From, r.Detail, r.Result, r.Why)
 	}

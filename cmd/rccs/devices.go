@@ -87,8 +87,8 @@ func (env *environment) listDevices(ctx context.Context, f *devicesFlags, t *ops
 		}
 		err = env.json(list)
 	} else {
-		tab := newTable(column{title: "DEVICE", least: 16}, column{title: "TYPE", least: 7}, column{title: "PLATFORM", least: 8},
-			column{title: "VERSION", least: 7}, column{title: "STATUS"}, column{title: "LAST SEEN", right: true}, column{title: "EDGE", least: 8})
+		tab := newTable(column{title: "DEVICE"}, column{title: "TYPE", least: 7}, column{title: "PLATFORM", least: 8, extra: 2},
+			column{title: "VERSION", least: 7, extra: 3}, column{title: "STATUS"}, column{title: "LAST SEEN", right: true}, column{title: "EDGE", extra: 1})
 		for _, d := range list {
 			tab.row(d.Address().String(), d.Type, d.Platform, d.Version, d.Status, seen(d), d.Edge)
 		}

@@ -50,8 +50,8 @@ up to ten seconds.`,
 }
 
 func edgeTable(edges []ops.Edge) *table {
-	tab := newTable(column{title: "EDGE", least: 10}, column{title: "ADDRESS", least: 12}, column{title: "VERSION", least: 7},
-		column{title: "DEVICES", right: true}, column{title: "UP", right: true}, column{title: "RENEWED", right: true}, column{title: "ID"})
+	tab := newTable(column{title: "EDGE"}, column{title: "ADDRESS", extra: 2}, column{title: "VERSION", least: 7, extra: 3},
+		column{title: "DEVICES", right: true}, column{title: "UP", right: true}, column{title: "RENEWED", right: true, extra: 1}, column{title: "ID"})
 	for _, e := range edges {
 		tab.row(e.Name, e.Address, e.Version, number(e.Devices), ago(&e.Started), ago(&e.Renewed), e.ID)
 	}

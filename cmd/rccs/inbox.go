@@ -131,8 +131,8 @@ func (env *environment) listInboxes(ctx context.Context, f *inboxListFlags, t *o
 		}
 		err = env.json(list)
 	} else {
-		tab := newTable(column{title: "DEVICE", least: 16}, column{title: "STORED", right: true},
-			column{title: "UNACKNOWLEDGED", right: true}, column{title: "OLDEST", right: true}, column{title: "CURSOR MOVED", right: true})
+		tab := newTable(column{title: "DEVICE"}, column{title: "STORED", right: true},
+			column{title: "UNACKNOWLEDGED", right: true}, column{title: "OLDEST", right: true}, column{title: "CURSOR MOVED", right: true, extra: 1})
 		for _, i := range list {
 			tab.row(i.Address().String(), number(i.Stored), number(i.Unacknowledged), ago(i.Oldest), ago(i.CursorAt))
 		}
@@ -159,8 +159,8 @@ func newInboxShowCommand(env *environment) *cobra.Command {
 		Use:   "show USER/DEVICE",
 		Short: "Show the lanes of one inbox, and its cursor",
 		Long: `Show, for each lane of a device's inbox, what is stored and how far the device
-is: everything up to SETTLED is acknowledged; OWED was sent and is not
-acknowledged; WAITING was not sent.`,
+is: everything up to ACKED is acknowledged, UNACKED was sent and is not
+acknowledged, PENDING was not sent.`,
 		Example: `  rccs inbox show alice/phone`,
 		Args:    arguments(1, "USER/DEVICE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -186,7 +186,7 @@ func (env *environment) showInbox(f *target, i *ops.Inbox) error {
 		return env.json(i)
 	}
 	tab := newTable(column{title: "LANE"}, column{title: "STORED", right: true}, column{title: "FIRST", right: true}, column{title: "LAST", right: true},
-		column{title: "SETTLED", right: true}, column{title: "OWED", right: true}, column{title: "WAITING", right: true}, column{title: "OLDEST", right: true})
+		column{title: "ACKED", right: true}, column{title: "UNACKED", right: true}, column{title: "PENDING", right: true}, column{title: "OLDEST", right: true})
 	for _, l := range i.Lanes {
 		tab.row(l.Lane, number(l.Stored), strconv.FormatUint(l.First, 10), strconv.FormatUint(l.Last, 10),
 			strconv.FormatUint(l.Settled, 10), number(l.Owed), number(l.Waiting), ago(l.Oldest))
@@ -198,7 +198,7 @@ func (env *environment) showInbox(f *target, i *ops.Inbox) error {
 	if i.CursorAt != nil {
 		moved = "last moved " + ago(i.CursorAt) + " ago"
 	}
-	return env.printf("\n%s: %s stored, %s not acknowledged; its cursor %s\n", i.Address(), number(i.Stored), number(i.Unacknowledged), moved)
+	return env.printf("\n%s: %s stored, %s not acknowledged;\nits cursor %s\n", i.Address(), number(i.Stored), number(i.Unacknowledged), moved)
 }
 
 type inboxPurgeFlags struct {

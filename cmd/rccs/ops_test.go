@@ -216,7 +216,7 @@ func TestInboxCommands(t *testing.T) {
 		t.Errorf("of nobody %q", got.out)
 	}
 	show := c.succeed(t, "inbox", "show", "alice/d1")
-	if !strings.Contains(show.out, "alice/d1: 1 stored, 0 not acknowledged; its cursor last moved ") {
+	if !strings.Contains(show.out, "alice/d1: 1 stored, 0 not acknowledged;\nits cursor last moved ") {
 		t.Errorf("printed %q", show.out)
 	}
 	var lanes struct{ Lanes []struct{ Lane string } }

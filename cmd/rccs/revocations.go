@@ -146,7 +146,7 @@ func newRevokedListCommand(env *environment) *cobra.Command {
 			if f.json {
 				return env.json(append([]auth.Revocation{}, all...)) // never null
 			}
-			tab := newTable(column{title: "WHAT"}, column{title: "NAME", least: 12}, column{title: "ISSUED UNTIL"}, column{title: "AGE", right: true})
+			tab := newTable(column{title: "WHAT"}, column{title: "NAME"}, column{title: "ISSUED UNTIL"}, column{title: "AGE", right: true})
 			for _, r := range all {
 				tab.row(string(r.Kind), r.Name, r.At.Format(time.RFC3339), ago(&r.At))
 			}

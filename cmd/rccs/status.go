@@ -70,7 +70,7 @@ func (env *environment) status(s *ops.Status) error {
 		tables = append([]*table{serverTable(s.Servers)}, tables...)
 	}
 	if len(s.Behind) > 0 {
-		behind := newTable(column{title: "FALLS BEHIND", least: 16}, column{title: "UNACKNOWLEDGED", right: true}, column{title: "OLDEST", right: true})
+		behind := newTable(column{title: "FALLS BEHIND"}, column{title: "UNACKNOWLEDGED", right: true}, column{title: "OLDEST", right: true})
 		for _, i := range s.Behind {
 			behind.row(i.Address().String(), number(i.Unacknowledged), ago(i.Oldest))
 		}
@@ -90,8 +90,8 @@ func (env *environment) status(s *ops.Status) error {
 }
 
 func serverTable(list []ops.ServerStats) *table {
-	t := newTable(column{title: "SERVER", least: 8}, column{title: "VERSION"}, column{title: "UP", right: true}, column{title: "CPU", right: true},
-		column{title: "MEMORY", right: true}, column{title: "CONNECTIONS", right: true}, column{title: "STORED", right: true}, column{title: "OF", right: true})
+	t := newTable(column{title: "SERVER"}, column{title: "VERSION", extra: 2}, column{title: "UP", right: true}, column{title: "CPU", right: true},
+		column{title: "MEMORY", right: true}, column{title: "CONNECTIONS", right: true, extra: 1}, column{title: "STORED", right: true}, column{title: "OF", right: true})
 	for _, s := range list {
 		t.row(s.Name, s.Version, ago(&s.Started), fmt.Sprintf("%.0f %%", s.CPU), size(uint64(max(s.Memory, 0))), number(s.Connections),
 			size(s.StoreUsed), size(uint64(max(s.StoreLimit, 0))))

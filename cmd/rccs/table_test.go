@@ -1,6 +1,9 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -44,6 +47,29 @@ func TestANarrowTerminalCostsExtraColumnsAndNoIDs(t *testing.T) {
 		fitting, left := tab.fit(c.width)
 		if err := fitting.print(&out, c.width); err != nil || out.String() != c.want || strings.Join(left, " ") != c.left {
 			t.Errorf("within %d, without %q:\n%s\nwant without %q\n%s, %v", c.width, left, out.String(), c.left, c.want, err)
+		}
+	}
+}
+
+// What people copy into the next command is never cut: a column of names or ids
+// may be left out on a narrow terminal, and is not shortened.
+func TestNoTableCutsANameOrAnID(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("*.go")
+	if err != nil || len(files) < 20 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	cut := regexp.MustCompile(`column\{title: "(DEVICE|ID|SEQ|EDGE|USER|RECIPIENT|TARGET|NAME|ACCOUNT|SERVER|STREAM|FALLS BEHIND|WHO)"[^}]*least`)
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, column := range cut.FindAllString(string(text), -1) {
+			t.Errorf("%s: %s", file, column)
 		}
 	}
 }

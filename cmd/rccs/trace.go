@@ -71,8 +71,8 @@ func (env *environment) trace(ctx context.Context, f *traceFlags, t *ops.Tenant,
 	if f.json {
 		return env.json(got)
 	}
-	copies := newTable(column{title: "RECIPIENT", least: 12}, column{title: "LANE"}, column{title: "SEQ", right: true}, column{title: "TYPE", least: 8},
-		column{title: "FROM", least: 8}, column{title: "STATE"}, column{title: "OUTCOME"}, column{title: "AFTER", right: true}, column{title: "EDGE NOW", least: 8})
+	copies := newTable(column{title: "RECIPIENT"}, column{title: "LANE"}, column{title: "SEQ", right: true}, column{title: "TYPE", least: 8, extra: 2},
+		column{title: "FROM", least: 8, extra: 1}, column{title: "STATE"}, column{title: "OUTCOME"}, column{title: "AFTER", right: true, extra: 4}, column{title: "EDGE NOW", least: 8, extra: 3})
 	for _, c := range got.Copies {
 		after := "-"
 		if c.OutcomeAt != nil {
@@ -88,7 +88,7 @@ func (env *environment) trace(ctx context.Context, f *traceFlags, t *ops.Tenant,
 			return err
 		}
 	}
-	steps := newTable(column{title: "TIME"}, column{title: "STEP"}, column{title: "WHO", least: 12}, column{title: "SEQ", right: true}, column{title: "WHAT", least: 16})
+	steps := newTable(column{title: "TIME"}, column{title: "STEP"}, column{title: "WHO"}, column{title: "SEQ", right: true}, column{title: "WHAT", least: 16})
 	for _, s := range got.Steps {
 		who := s.User
 		if s.Device != "" {
