@@ -94,6 +94,7 @@ func (h *Hub) refreshState(ctx context.Context) (last uint64, err error) {
 	word := epoch.Of(info)
 	h.epoch.Store(&word)
 	h.maxAge.Store(int64(info.Config.MaxAge))
+	h.window.Store(int64(info.Config.Duplicates))
 	h.replicas.Store(int64(info.Config.Replicas))
 	return info.State.LastSeq, nil
 }

@@ -11,10 +11,12 @@ import (
 )
 
 // storedCursor is the phone's cursor as the stream has it.
-func (s *system) storedCursor() *inbox.Cursor {
+func (s *system) storedCursor() *inbox.Cursor { return s.storedCursorOf(phone) }
+
+func (s *system) storedCursorOf(k subjects.Key) *inbox.Cursor {
 	s.t.Helper()
 	stream := must(s.js.Stream(s.t.Context(), subjects.StreamCursor))
-	m, err := stream.GetLastMsgForSubject(s.t.Context(), subjects.Cursor(phone))
+	m, err := stream.GetLastMsgForSubject(s.t.Context(), subjects.Cursor(k))
 	if err != nil {
 		return new(inbox.Cursor)
 	}

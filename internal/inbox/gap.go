@@ -26,7 +26,7 @@ type Gap struct {
 	To      uint64        `json:"to"`
 	Count   uint64        `json:"count,omitempty"`
 	AtLeast uint64        `json:"atLeast,omitempty"`
-	Reason  string        `json:"reason,omitempty"`
+	Reason  string        `json:"reason,omitempty"` // "" until it is known
 }
 
 // Wire is the gap as the device is told it.
@@ -80,9 +80,14 @@ func addGap(gaps []Gap, g Gap) []Gap {
 	return append(gaps, g)
 }
 
-// restoreGapsLocked has the device told again what it has not confirmed.
+// restoreGapsLocked has the device told again what it has not confirmed. A gap
+// without a reason is one that was not explained yet.
 func (mb *Mailbox) restoreGapsLocked(gaps []Gap) {
 	for _, g := range gaps {
+		if g.Reason == "" {
+			mb.lost = append(mb.lost, loss{g.Lane, g.From, g.To, g.Count})
+			continue
+		}
 		mb.gaps = append(mb.gaps, toldGap{Gap: g})
 	}
 }
@@ -92,6 +97,9 @@ func (mb *Mailbox) storedGapsLocked() []Gap {
 	var gaps []Gap
 	for _, g := range mb.gaps {
 		gaps = addGap(gaps, g.Gap)
+	}
+	for _, l := range mb.lost {
+		gaps = addGap(gaps, Gap{Lane: l.lane, From: l.from, To: l.to, Count: l.count})
 	}
 	return gaps
 }

@@ -96,6 +96,7 @@ type Hub struct {
 	first    atomic.Uint64
 	perLane  atomic.Int64
 	maxAge   atomic.Int64 // how long the stream keeps a message, in nanoseconds; 0: for ever
+	window   atomic.Int64 // how long the stream knows a repeat, in nanoseconds
 	replicas atomic.Int64 // of the stream
 	started  time.Time
 	js       jetstream.JetStream // on Options.Fetch
@@ -152,7 +153,7 @@ func New(opts Options) (*Hub, error) {
 	h.fetch = direct.New(opts.Fetch)
 	h.last = h.fetch.Last(subjects.StreamInbox, true)
 	h.cursors = newCursorWriter(opts.Publish, h.fetch.Last(subjects.StreamCursor, false), h.head.Load, opts.CursorEvery, opts.Logger)
-	h.outcomes = newOutcomeWriter(opts.Publish, h.keepOutcome, h.finalized, opts.Logger)
+	h.outcomes = newOutcomeWriter(opts.Publish, h.keepOutcome, h.outcomeTold, h.finalized, opts.Logger)
 	h.fills = newFillPool()
 	h.wakes.timer = time.AfterFunc(time.Hour, h.wakeLate)
 	h.wakes.timer.Stop()
@@ -174,14 +175,18 @@ func (h *Hub) Start(ctx context.Context) error {
 		h.tail.floor = h.reader.Last() + 1
 		h.head.Store(h.reader.Last())
 	}
+	began := h.tail.floor
 	h.mu.Unlock()
-	err := h.prepare(ctx)
+	err := h.prepare(ctx, began)
 	if err != nil {
 		_ = h.reader.Stop(context.WithoutCancel(ctx))
 		h.fetch.Stop()
 		return err
 	}
-	if h.fence, err = h.opts.Fetch.Subscribe(subjects.Fence, h.onFence); err != nil {
+	if h.fence, err = h.opts.Fetch.Subscribe(subjects.Fence, h.onFence); err == nil {
+		err = h.opts.Fetch.FlushTimeout(fenceTimeout) // a purge from here on reaches this hub
+	}
+	if err != nil {
 		_ = h.reader.Stop(context.WithoutCancel(ctx))
 		h.fetch.Stop()
 		return fmt.Errorf("inbox: %w", err)
@@ -194,7 +199,8 @@ func (h *Hub) Start(ctx context.Context) error {
 }
 
 // prepare brings what is stored about the stream in line with it.
-func (h *Hub) prepare(ctx context.Context) error {
+// What is stored from began on the hub's own reader hands out.
+func (h *Hub) prepare(ctx context.Context, began uint64) error {
 	found, err := h.cursors.last.Get(ctx, []string{subjects.Watermark, subjects.Counted})
 	if err != nil {
 		return err
@@ -211,7 +217,7 @@ func (h *Hub) prepare(ctx context.Context) error {
 			return fmt.Errorf("inbox: stored counted mark: %w", err)
 		}
 	}
-	return h.countMissed(ctx, mark.UpTo)
+	return h.countMissed(ctx, mark.UpTo, began)
 }
 
 // Stop detaches every mailbox, stores all cursors and ends the reading.

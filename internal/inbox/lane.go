@@ -67,6 +67,8 @@ type sent struct {
 	// that were sent the message.
 	order uint64
 	tries uint32
+	// redelivered: it may have been sent before.
+	redelivered bool
 }
 
 func (l *lane) queued() int { return len(l.queue) - l.head }

@@ -24,14 +24,19 @@ type outcome struct {
 	requester *ackRequester
 	status    wire.Status
 	reason    string
-	at        int64 // Unix nanoseconds
+	stored    int64 // when the message was stored, Unix nanoseconds
+	// again: an outcome of the message may be stored, for so long that the store
+	// does not know it for a repeat.
+	again bool
+	at    int64 // Unix nanoseconds
 }
 
 // outcomeWriter stores outcomes, in order, and then has the message finalized.
 // What waits is bounded by the windows of the devices.
 type outcomeWriter struct {
 	publish   *Publisher
-	keep      func(outcome) error // stores that a message is kept as rejected
+	keep      func(outcome) error         // stores that a message is kept as rejected
+	told      func(outcome) (bool, error) // reports whether an outcome is stored
 	finalized func(outcome)
 	log       *slog.Logger
 	kick      chan struct{} // capacity 1: waiting is not empty
@@ -44,9 +49,11 @@ type outcomeWriter struct {
 	empty   chan struct{} // closed when open becomes 0; nil unless waited for
 }
 
-func newOutcomeWriter(p *Publisher, keep func(outcome) error, finalized func(outcome), log *slog.Logger) *outcomeWriter {
+func newOutcomeWriter(
+	p *Publisher, keep func(outcome) error, told func(outcome) (bool, error), finalized func(outcome), log *slog.Logger,
+) *outcomeWriter {
 	return &outcomeWriter{
-		publish: p, keep: keep, finalized: finalized, log: log, kick: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
+		publish: p, keep: keep, told: told, finalized: finalized, log: log, kick: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
 	}
 }
 
@@ -114,6 +121,16 @@ func (w *outcomeWriter) stop(ctx context.Context) {
 const outcomeAgain = time.Second
 
 func (w *outcomeWriter) store(o outcome) {
+	if o.again {
+		switch told, err := w.told(o); {
+		case err != nil:
+			w.retry(o, err)
+			return
+		case told:
+			w.landed(o)
+			return
+		}
+	}
 	if kept(o.status) {
 		if err := w.keep(o); err != nil {
 			w.retry(o, err)
@@ -175,7 +192,7 @@ func (o *outcome) message(k *proof.Key) *nats.Msg {
 	if o.status == wire.StatusDelivered {
 		body.DeliveredAt = wire.FormatTime(time.Unix(0, o.at))
 	}
-	msg := Notice(k, from.Key(), o.lane, "outcome-"+seq, seq, body.AppendPayload(nil))
+	msg := Notice(k, from.Key(), o.lane, outcomeID(o.seq), seq, body.AppendPayload(nil))
 	msg.Header[subjects.HeaderTimestamp] = []string{wire.FormatTime(time.Unix(0, o.at))}
 	return msg
 }
@@ -216,5 +233,13 @@ func (h *Hub) keepOutcome(o outcome) error {
 	return h.keep(ctx, &o)
 }
 
-// keepTimeout bounds the storing of one rejected message's event.
+// outcomeTold looks for an outcome that was stored before.
+func (h *Hub) outcomeTold(o outcome) (bool, error) {
+	ctx, cancel := context.WithTimeout(h.closing, keepTimeout)
+	defer cancel()
+	return h.told(ctx, &o)
+}
+
+// keepTimeout bounds the storing of one rejected message's event, and the look
+// for an outcome.
 const keepTimeout = 10 * time.Second

@@ -9,7 +9,7 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// purge removes a device's normal lane as an operator does.
+// purge removes a device's messages as an operator does.
 func (s *system) purge(k subjects.Key) {
 	s.t.Helper()
 	fetch := direct.New(s.nc)
@@ -22,7 +22,11 @@ func (s *system) purge(k subjects.Key) {
 	if err := p.Begin(s.t.Context(), k, upTo); err != nil {
 		s.t.Fatal(err)
 	}
-	s.purgeSubject(subjects.Inbox(k, subjects.Normal))
+	for n, seq := range upTo {
+		if seq > 0 {
+			s.purgeSubject(subjects.Inbox(k, subjects.Lane(n)))
+		}
+	}
 	if err := p.Finish(s.t.Context(), k, upTo, []string{"here"}); err != nil {
 		s.t.Fatal(err)
 	}

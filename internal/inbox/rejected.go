@@ -166,6 +166,7 @@ func (mb *Mailbox) Reject(seq uint64, reason string) {
 				mb.hub.outcomes.add(outcome{
 					key: mb.key, lane: subjects.Lane(n), seq: seq, requester: s.requester,
 					status: wire.StatusRejected, reason: reason, at: now,
+					stored: s.stored, again: mb.hub.mayBeTold(s.redelivered, s.stored, now),
 				})
 				mb.confirmGapsLocked(s.order)
 			}

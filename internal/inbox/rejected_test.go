@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -152,4 +153,49 @@ func TestTheEventOfARejectionNamesTheMessage(t *testing.T) {
 			t.Errorf("%s is %v, want %v", key, body[key], want)
 		}
 	}
+}
+
+// The first outcome of a message is the only one, also when an acknowledgement
+// was taken back by a kill and comes again after the store's window for repeats.
+func TestDeliveredIsToldOnceAfterTheWindowForRepeats(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	stream := must(s.js.Stream(t.Context(), subjects.StreamInbox))
+	config := stream.CachedInfo().Config
+	config.Duplicates = 100 * time.Millisecond
+	must(s.js.UpdateStream(t.Context(), config))
+	s.restart() // the hub knows the window
+	s.ask(phone, 0)
+	d := s.attach(phone, 10)
+	before := s.cursorBody()
+	got := d.receive(1)
+	ack(d, got)
+	sender := s.attach(desk, 10)
+	if o := outcome(t, sender); o.Status != wire.StatusDelivered {
+		t.Fatalf("the sender heard %+v", o)
+	}
+	d.mailbox.Detach()
+	s.stop()
+	if _, err := s.js.Publish(t.Context(), subjects.Cursor(phone), before); err != nil { // what a kill leaves
+		t.Fatal(err)
+	}
+	s.start(nil)
+	s.eventually("the store has forgotten the outcome's id", func() bool {
+		return time.Since(time.Unix(0, got[0].Stored)) > 500*time.Millisecond
+	})
+	d = s.attach(phone, 10)
+	expect(t, d.receive(1), "0r")
+	ack(d, got)
+	s.put(phone, subjects.Normal, 1, 1)
+	ack(d, d.receive(1))
+	s.eventually("the second acknowledgement is stored", func() bool {
+		return s.storedCursor().AckFloor(subjects.Normal) > got[0].Seq
+	})
+	s.none(s.attach(desk, 10))
+}
+
+// cursorBody is a cursor that says that a session is open and nothing was acknowledged.
+func (s *system) cursorBody() []byte {
+	c := inbox.Cursor{Open: true}
+	return c.Append(nil)
 }

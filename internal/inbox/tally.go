@@ -307,8 +307,9 @@ func (h *Hub) countedUpTo(k subjects.Key, upTo uint64, sent [subjects.Lanes]uint
 
 // countMissed counts what was stored since the counted mark: a hub that was
 // killed had it in memory only.
-func (h *Hub) countMissed(ctx context.Context, mark uint64) error {
-	last := h.reader.Last()
+// What is stored from began on the hub's own reader counts.
+func (h *Hub) countMissed(ctx context.Context, mark, began uint64) error {
+	last := began - 1
 	if mark == 0 { // of an installation that did not count: what is gone is gone
 		mark = max(h.first.Load(), 1) - 1
 	}
@@ -319,7 +320,7 @@ func (h *Hub) countMissed(ctx context.Context, mark uint64) error {
 	if mark == last {
 		return nil
 	}
-	began := time.Now()
+	start := time.Now()
 	r, err := reader.New(reader.Options{
 		Conn: h.opts.Read, Stream: subjects.StreamInbox, FromStart: true, After: mark, HeadersOnly: true, Logger: h.opts.Logger,
 		Handle: func(e reader.Entry) {
@@ -338,7 +339,7 @@ func (h *Hub) countMissed(ctx context.Context, mark uint64) error {
 	if err := r.Start(ctx); err != nil {
 		return fmt.Errorf("inbox: count what was stored since %d: %w", mark, err)
 	}
-	h.opts.Logger.Info("counted what was stored since the last stop", "from", mark+1, "to", last, "took", time.Since(began))
+	h.opts.Logger.Info("counted what was stored since the last stop", "from", mark+1, "to", last, "took", time.Since(start))
 	return r.Stop(ctx)
 }
 

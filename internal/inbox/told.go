@@ -1,0 +1,82 @@
+package inbox
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// The first outcome of a message is the only one. For a while the store sees to
+// that, by its Nats-Msg-Id. An acknowledgement that a kill took back, so that
+// the message comes and is acknowledged again, may come later than that: then
+// the outcome is looked for where it would be.
+
+// mayBeTold reports whether an outcome may have been stored so long ago that the
+// store does not know it for a repeat. redelivered: the message may have been
+// sent before.
+func (h *Hub) mayBeTold(redelivered bool, stored, now int64) bool {
+	return redelivered && now-stored >= h.window.Load()
+}
+
+// told looks for an outcome of a message that was stored before.
+func (h *Hub) told(ctx context.Context, o *outcome) (bool, error) {
+	if o.requester == nil {
+		return false, nil
+	}
+	if o.requester.from != "" {
+		to := subjects.Key(o.key.User() + "." + subjects.Escape(o.requester.from))
+		id := outcomeID(o.seq)
+		return h.find(ctx, subjects.StreamInbox, subjects.Inbox(to, o.lane), o.seq+1, func(s *direct.Stored) bool {
+			return s.Header.Get(subjects.HeaderID) == id && s.Header.Get(subjects.HeaderType) == wire.TypeAck
+		})
+	}
+	for _, kind := range []wire.Status{
+		wire.StatusDelivered, wire.StatusExpired, wire.StatusReplaced, wire.StatusRejected, wire.StatusUndeliverable,
+	} {
+		since := time.Unix(0, o.stored)
+		subject := subjects.Event(o.key, string(kind))
+		first, _, err := h.fetch.Get(ctx, subjects.StreamEvent, &direct.Request{StartTime: &since, NextFor: subject, Batch: 1})
+		if err != nil || len(first) == 0 {
+			if err != nil {
+				return false, err
+			}
+			continue
+		}
+		found, err := h.find(ctx, subjects.StreamEvent, subject, first[0].Seq, func(s *direct.Stored) bool {
+			var e rejectedEvent
+			return json.Unmarshal(s.Data, &e) == nil && e.Seq == o.seq
+		})
+		if found || err != nil {
+			return found, err
+		}
+	}
+	return false, nil
+}
+
+// find reports whether a subject has a message that is the one looked for, at
+// from or later.
+func (h *Hub) find(ctx context.Context, stream, subject string, from uint64, is func(*direct.Stored) bool) (bool, error) {
+	for {
+		got, left, err := h.fetch.Next(ctx, stream, subject, from, laneMessages, laneBytes)
+		if err != nil {
+			return false, err
+		}
+		for i := range got {
+			if is(&got[i]) {
+				return true, nil
+			}
+			from = got[i].Seq + 1
+		}
+		if left == 0 || len(got) == 0 {
+			return false, nil
+		}
+	}
+}
+
+// outcomeID is the id of an outcome as the device that asked sees it.
+func outcomeID(seq uint64) string { return "outcome-" + strconv.FormatUint(seq, 10) }
