@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,6 +17,7 @@ type coordinatorFlags struct {
 	transport         transportFlags
 	limits            limitFlags
 	inboxLimit        limit
+	startWait         time.Duration
 }
 
 func newCoordinatorCommand(env *environment) *cobra.Command {
@@ -42,6 +44,7 @@ makes, or the installation's keys. SIGHUP reads the files of certificates again.
 	f.transport.addAdmin(flags)
 	f.limits.addRates(flags)
 	f.inboxLimit.add(flags)
+	addStartWait(flags, &f.startWait)
 	flags.StringVar(&f.name, "name", "", "`name` of this coordinator, for people (default: one that is made up)")
 	f.log.add(flags)
 	return cmd
@@ -59,7 +62,7 @@ func (env *environment) coordinator(ctx context.Context, f *coordinatorFlags) er
 	ctx, asked := env.hangups(ctx)
 	c, err := node.NewCoordinator(node.RemoteOptions{
 		Server: f.server, Logins: logins, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logging(ctx, &f.log),
-		Transport: f.transport.options(), NATS: reach, Reread: asked, Limits: f.limits.options(), InboxLimit: int(f.inboxLimit),
+		Transport: f.transport.options(), NATS: reach, Reread: asked, StartWait: f.startWait, Limits: f.limits.options(), InboxLimit: int(f.inboxLimit),
 	})
 	if err != nil {
 		return err

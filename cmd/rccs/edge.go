@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
@@ -23,6 +24,7 @@ type edgeFlags struct {
 	inboxLimit                limit
 	limits                    limitFlags
 	transport                 transportFlags
+	startWait                 time.Duration
 }
 
 func newEdgeCommand(env *environment) *cobra.Command {
@@ -50,6 +52,7 @@ connection is closed by it.`,
 	flags.StringVar(&f.name, "name", "", "`name` of this edge, its own and the same after a restart (default: host and --listen)")
 	flags.Var(names{&f.tenantCreds}, "tenant-creds", tenantCredsUsage)
 	f.inboxLimit.add(flags)
+	addStartWait(flags, &f.startWait)
 	f.limits.add(flags)
 	f.transport.add(flags)
 	f.log.add(flags)
@@ -127,7 +130,7 @@ func (env *environment) edge(ctx context.Context, f *edgeFlags) error {
 	e, err := node.NewEdge(node.EdgeOptions{
 		RemoteOptions: node.RemoteOptions{
 			Server: f.server, Logins: logins, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logging(ctx, &f.log),
-			Transport: f.transport.options(), NATS: reach, Reread: asked, InboxLimit: int(f.inboxLimit), Limits: f.limits.options(),
+			Transport: f.transport.options(), NATS: reach, Reread: asked, StartWait: f.startWait, InboxLimit: int(f.inboxLimit), Limits: f.limits.options(),
 		},
 		Listen: f.listen,
 	})

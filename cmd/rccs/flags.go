@@ -124,3 +124,11 @@ func checkAddress(s string) error {
 	}
 	return nil
 }
+
+// startWait is how long a process waits at its start.
+const startWait = 10 * time.Minute
+
+func addStartWait(flags *pflag.FlagSet, d *time.Duration) {
+	flags.DurationVar(d, "start-wait", startWait,
+		"how long a start waits for what it needs: NATS servers, their streams, room on the disk; 0: for ever")
+}

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,6 +25,7 @@ type serveFlags struct {
 	transport  transportFlags
 	storeKey   storeKey
 	enrolment  enrolFlags
+	startWait  time.Duration
 }
 
 func newServeCommand(env *environment) *cobra.Command {
@@ -51,6 +53,7 @@ nats.conf and the files of certificates again; no connection is closed by it.`,
 	checkedVar(flags, &f.apiListen, "api-listen", "", "`address` for what services may use of the HTTP API, always with a token; empty for none but --admin-listen", checkAddress)
 	flags.StringVar(&f.config, "config", "", "`file` in the format of nats.conf, instead of the built-in one")
 	f.inboxLimit.add(flags)
+	addStartWait(flags, &f.startWait)
 	f.limits.add(flags)
 	f.transport.add(flags)
 	f.storeKey.add(flags)
@@ -79,6 +82,7 @@ func (env *environment) serve(ctx context.Context, f *serveFlags) error {
 	if f.config == "" {
 		opts.Config = defaults.DefaultConfig()
 	}
+	opts.StartWait = f.startWait
 	if opts.StoreKey, opts.OldStoreKey, err = f.storeKey.read(env); err != nil {
 		return err
 	}

@@ -131,6 +131,9 @@ func (s *Server) prepare(fatal *fatalError) (*server.Server, error) {
 	if err := checkKey(s.opts.Dir, s.natsOpts); err != nil {
 		return nil, err
 	}
+	if err := s.inspect(); err != nil {
+		return nil, err
+	}
 	if s.resolver, err = openAccounts(s.opts); err != nil {
 		return nil, err
 	}
@@ -203,8 +206,14 @@ func (s *Server) shutdown() {
 		s.mu.Unlock()
 		switch {
 		case srv != nil: // closes the resolver
+			broken := s.Broken()
 			srv.Shutdown()
 			srv.WaitForShutdown()
+			if broken == nil {
+				if err := s.closedInOrder(); err != nil {
+					s.log.Warn("the store is checked at the next start", "err", err)
+				}
+			}
 		case resolver != nil:
 			resolver.Close()
 		}

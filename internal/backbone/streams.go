@@ -38,6 +38,10 @@ type Plan struct {
 	// ones included; past it the oldest goes. It must be well above the bound
 	// on unacknowledged messages. Zero means [DefaultMaxPerLane].
 	MaxPerLane int64
+	// StoreBytes is the tenant's share of the store. Its streams of messages are
+	// bounded so that a tenth is left for those that registration,
+	// acknowledgement and revocation need. Zero leaves bounds as they are.
+	StoreBytes int64
 	// Logger is told of what was created and changed. Nil discards it.
 	Logger *slog.Logger
 }
@@ -128,10 +132,12 @@ func (p Plan) common(c *jetstream.StreamConfig) {
 	c.Retention = jetstream.LimitsPolicy
 	c.Storage = jetstream.FileStorage
 	c.Compression = jetstream.NoCompression
-	c.Discard = jetstream.DiscardOld
+	if c.MaxBytes <= 0 || p.StoreBytes > 0 {
+		c.Discard = jetstream.DiscardOld
+		c.MaxBytes = -1
+	}
 	c.DiscardNewPerSubject = false
 	c.MaxMsgs = -1
-	c.MaxBytes = -1 // a limit would double the store's block size
 	c.AllowDirect = true
 	c.DenyPurge = false // forgetting a device purges what is its
 	c.NoAck = false
@@ -163,6 +169,7 @@ func (p Plan) inbox(c *jetstream.StreamConfig) {
 		Name:              subjects.StreamLater,
 		SubjectTransforms: []jetstream.SubjectTransformConfig{{Source: from, Destination: to}},
 	}}
+	p.bound(c, inboxPercent, jetstream.DiscardNew)
 }
 
 // later sets what makes the stream of delayed messages. Schedules allow a
@@ -188,9 +195,10 @@ func (p Plan) brief(c *jetstream.StreamConfig, names ...string) {
 	c.Duplicates = min(dedupWindow, p.MaxAge)
 }
 
-func (p Plan) route(c *jetstream.StreamConfig) { p.brief(c, subjects.AllRoutes()...) }
-func (p Plan) up(c *jetstream.StreamConfig)    { p.brief(c, subjects.AllUp()) }
-func (p Plan) event(c *jetstream.StreamConfig) { p.brief(c, subjects.AllEvents()) }
+func (p Plan) route(c *jetstream.StreamConfig) {
+	p.brief(c, subjects.AllRoutes()...)
+	p.bound(c, routePercent, jetstream.DiscardNew)
+}
 
 // deadline sets what makes the stream of deadlines. An entry outlives the
 // message that it is about, so that the sender hears what retention took.
@@ -199,6 +207,38 @@ func (p Plan) deadline(c *jetstream.StreamConfig) {
 	c.MaxAge = 0
 	c.Duplicates = dedupWindow
 }
+
+func (p Plan) up(c *jetstream.StreamConfig) {
+	p.brief(c, subjects.AllUp())
+	p.bound(c, upPercent, jetstream.DiscardNew)
+}
+
+func (p Plan) event(c *jetstream.StreamConfig) {
+	p.brief(c, subjects.AllEvents())
+	p.bound(c, eventPercent, jetstream.DiscardOld)
+}
+
+// What of the tenant's share the streams of messages may take, in percent.
+const (
+	inboxPercent = 60
+	topicPercent = 15
+	upPercent    = 5
+	eventPercent = 2
+	routePercent = 1
+	// The rest is for the others. Delayed messages have no bound: a stream with
+	// schedules cannot refuse, and must not drop.
+)
+
+// bound gives a stream its part of the tenant's share. Past it a stream of what
+// is to be delivered refuses, and one that serves as a record drops the oldest.
+func (p Plan) bound(c *jetstream.StreamConfig, percent int64, discard jetstream.DiscardPolicy) {
+	if p.StoreBytes > 0 {
+		c.MaxBytes, c.Discard = max(p.StoreBytes/100*percent, minBound), discard
+	}
+}
+
+// minBound is what a stream may hold at least.
+const minBound = 256 << 10
 
 // auditAge is how long it is kept what operators did.
 const auditAge = 365 * 24 * time.Hour
@@ -220,6 +260,7 @@ func (p Plan) topic(c *jetstream.StreamConfig) {
 	// back to their account otherwise.
 	c.RePublish = &jetstream.RePublish{Source: subjects.AllTopics(), Destination: subjects.HeardTopics()}
 	c.MaxMsgsPerSubject = p.MaxPerLane
+	p.bound(c, topicPercent, jetstream.DiscardOld)
 	if fresh {
 		c.FirstSeq = subjects.FirstTopicSeq
 	}
@@ -250,6 +291,11 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, plan Plan, name s
 		want := jetstream.StreamConfig{Name: name}
 		shape(&want)
 		_, err = js.CreateStream(ctx, want)
+		if noRoom(err) && want.MaxBytes > 0 {
+			plan.Logger.Warn("the tenants' shares of the store do not fit: a stream is without its bound", "stream", name, "bytes", want.MaxBytes)
+			want.MaxBytes = -1
+			_, err = js.CreateStream(ctx, want)
+		}
 		if err == nil {
 			plan.Logger.Debug("stream created", "stream", name, "replicas", want.Replicas)
 			return nil
@@ -265,7 +311,21 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, plan Plan, name s
 	have := stream.CachedInfo().Config
 	want := have
 	shape(&want)
-	return upgrade(ctx, js, plan, have, want)
+	if used := int64(stream.CachedInfo().State.Bytes); want.MaxBytes > 0 && used > want.MaxBytes { //nolint:gosec // what is on a disk
+		want.MaxBytes = used // a smaller share removes nothing
+	}
+	if err = upgrade(ctx, js, plan, have, want); noRoom(err) {
+		plan.Logger.Warn("the tenants' shares of the store do not fit: a stream keeps its bound", "stream", name, "bytes", have.MaxBytes)
+		want.MaxBytes, want.Discard = have.MaxBytes, have.Discard
+		err = upgrade(ctx, js, plan, have, want)
+	}
+	return err
+}
+
+// noRoom reports whether the server cannot set aside what a bound asks for.
+func noRoom(err error) bool {
+	refused, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && (refused.ErrorCode == 10047 || refused.ErrorCode == 10028)
 }
 
 func upgrade(ctx context.Context, js jetstream.JetStream, plan Plan, have, want jetstream.StreamConfig) error {

@@ -222,11 +222,23 @@ func (f *File) put(ctx context.Context, dial func(tenant string) (*nats.Conn, er
 			}
 			conns[s.Tenant] = nc
 		}
-		err := snapshot.Put(ctx, nc, &s.Stream, f.part(s.Part), func(n int) {
+		stream := s.Stream
+		if s.Name == subjects.StreamInbox {
+			var err error
+			if stream.Config, err = unsourced(s.Config); err != nil {
+				return fmt.Errorf("stream %s: %w", s.Name, err)
+			}
+		}
+		err := snapshot.Put(ctx, nc, &stream, f.part(s.Part), func(n int) {
 			done += int64(n)
 			progress(done, all)
 		})
 		if err != nil {
+			return err
+		}
+	}
+	for _, nc := range conns {
+		if err := fence(ctx, nc); err != nil {
 			return err
 		}
 	}

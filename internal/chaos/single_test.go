@@ -101,7 +101,12 @@ func (s *single) keys() *auth.Keystore {
 // test.
 func (s *single) device(a subjects.Address, opts client.Options) *client.Client {
 	s.t.Helper()
-	cred, err := s.keys().IssueDevice(a, auth.DeviceOptions{Bearer: true})
+	return s.dial(s.keys(), a, opts)
+}
+
+func (s *single) dial(keys *auth.Keystore, a subjects.Address, opts client.Options) *client.Client {
+	s.t.Helper()
+	cred, err := keys.IssueDevice(a, auth.DeviceOptions{Bearer: true})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -50,7 +50,7 @@ var may = map[string][]string{
 	"internal/backbone":     {"internal/private", "subjects"},
 	"internal/private":      {}, // one rule for modes of files
 	"internal/snapshot":     {"internal/direct"},
-	"internal/backup":       {"auth", "internal/backbone", "internal/direct", "internal/private", "internal/snapshot", "subjects"},
+	"internal/backup":       {"auth", "internal/backbone", "internal/direct", "internal/epoch", "internal/private", "internal/snapshot", "subjects"},
 	"internal/natstest":     {"internal/backbone", "subjects"},
 	"internal/localcluster": {"auth"},
 	"internal/audit":        {"subjects"},
@@ -64,7 +64,7 @@ var may = map[string][]string{
 	"internal/load": {},
 	"e2e":           {}, // tests only, against the built program
 	"internal/node": {
-		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/inbox", "internal/ops", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire",
+		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire",
 	},
 	"internal/api": {
 		"auth", "internal/admindoor", "internal/audit", "internal/enroll", "internal/envelope", "internal/ops", "internal/roster", "internal/send", "internal/timespec", "subjects", "wire",

@@ -260,6 +260,10 @@ func (h *Hub) whyLost(ctx context.Context, k subjects.Key, l loss) (string, erro
 			return wire.ReasonRetention, nil
 		}
 	}
+	// A device that is behind knows how many are gone, and not which.
+	if found[1] != nil && parseDamaged(found[1].Data).touches(l.from, h.head.Load()) {
+		return wire.ReasonDamaged, nil
+	}
 	return wire.ReasonPurged, nil
 }
 

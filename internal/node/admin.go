@@ -29,6 +29,7 @@ type adminPart struct {
 	addr   net.Addr
 	tls    *tlsfiles.Store // nil without TLS
 	up     atomic.Bool
+	waits  atomic.Pointer[string] // for what, at the start; nil or empty: for nothing
 	served chan error
 }
 
@@ -141,7 +142,11 @@ func (a *adminPart) handler(opts adminOptions) (http.Handler, error) {
 
 func (a *adminPart) readyz(w http.ResponseWriter, ready func() error) {
 	if !a.up.Load() {
-		http.Error(w, "starting or stopping", http.StatusServiceUnavailable)
+		text := "starting or stopping"
+		if what := a.waits.Load(); what != nil && *what != "" {
+			text = "starting, and waiting: " + *what
+		}
+		http.Error(w, text, http.StatusServiceUnavailable)
 		return
 	}
 	if err := ready(); err != nil {
@@ -149,6 +154,14 @@ func (a *adminPart) readyz(w http.ResponseWriter, ready func() error) {
 		return
 	}
 	_, _ = fmt.Fprintln(w, "ready")
+}
+
+// waitsFor says what a start waits for; empty: for nothing any more. A nil part
+// has nobody to tell.
+func (a *adminPart) waitsFor(what string) {
+	if a != nil {
+		a.waits.Store(&what)
+	}
 }
 
 // serving says that the node has started. A nil part has nobody to tell.

@@ -55,6 +55,9 @@ type Options struct {
 	Enrolment Enrolment
 	// Logger; nil discards.
 	Logger *slog.Logger
+	// StartWait bounds how long a start waits for room on the disk, and for the
+	// other servers of a cluster; 0: no bound.
+	StartWait time.Duration
 	// StopWithin bounds a stop. Default 8 s.
 	StopWithin time.Duration
 }
@@ -168,6 +171,9 @@ func (n *Node) Start(ctx context.Context) (err error) {
 		}
 		n.stops = append(n.stops, n.admin.stop)
 	}
+	if err := n.waiter().until(ctx, always, func(context.Context) error { return backbone.CheckRoom(n.opts.Data) }); err != nil {
+		return err
+	}
 	if err := n.server.Start(ctx); err != nil {
 		return err
 	}
@@ -207,6 +213,11 @@ func (n *Node) Start(ctx context.Context) (err error) {
 	return nil
 }
 
+// waiter waits while the node starts.
+func (n *Node) waiter() *waiter {
+	return &waiter{within: n.opts.StartWait, admin: n.admin, log: n.opts.Logger}
+}
+
 func (n *Node) edgeOptions() edgeOptions {
 	return edgeOptions{
 		listen: n.opts.Listen, logger: n.opts.Logger, registry: n.registry,
@@ -235,15 +246,49 @@ func stopAll(ctx context.Context, stops *[]func(context.Context) error) error {
 	return errors.Join(errs...)
 }
 
-// Run serves until ctx ends. started is called when devices can connect.
+// Run serves until ctx ends. started is called when devices can connect. When
+// the store cannot be written any more, which only a restart mends, Run ends by
+// itself, with the reason.
 func (n *Node) Run(ctx context.Context, started func()) error {
 	if err := n.Start(ctx); err != nil {
 		return err
 	}
 	started()
+	ctx, broken := context.WithCancelCause(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		n.watchStore(ctx, broken)
+	}()
 	reread(ctx, n.opts.Reread, n.Reload)
-	n.opts.Logger.Info("stopping")
-	return n.Stop(context.WithoutCancel(ctx))
+	<-watched
+	var cause error
+	if errors.Is(context.Cause(ctx), backbone.ErrBroken) {
+		cause = context.Cause(ctx)
+		n.opts.Logger.Error("stopping, to be started again", "err", cause)
+	} else {
+		n.opts.Logger.Info("stopping")
+	}
+	return errors.Join(cause, n.Stop(context.WithoutCancel(ctx)))
+}
+
+// storeEvery is how often the store is looked at.
+const storeEvery = 500 * time.Millisecond
+
+// watchStore ends ctx when the store is broken.
+func (n *Node) watchStore(ctx context.Context, broken context.CancelCauseFunc) {
+	tick := time.NewTicker(storeEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := n.server.Broken(); err != nil {
+				broken(err)
+			}
+		}
+	}
 }
 
 // Addr is where devices connect, or nil; valid after Start.

@@ -39,6 +39,9 @@ type RemoteOptions struct {
 	Reread <-chan struct{}
 	// Logger; nil discards.
 	Logger *slog.Logger
+	// StartWait bounds how long a start waits for NATS servers and their streams;
+	// 0: no bound.
+	StartWait time.Duration
 	// StopWithin bounds a stop. Default 8 s.
 	StopWithin time.Duration
 	// Limits bound what devices may cost. A coordinator holds those of what they
@@ -123,8 +126,9 @@ func (r *remote) start(ctx context.Context, begin func(context.Context, *prometh
 		}
 		r.stops = append(r.stops, r.admin.stop)
 	}
+	w := &waiter{within: r.opts.StartWait, admin: r.admin, log: r.opts.Logger}
 	for _, l := range r.opts.Logins {
-		if err := awaitStreams(ctx, r.opts.dialer(l, "any"), r.opts.Logger); err != nil {
+		if err := awaitStreams(ctx, r.opts.dialer(l, "any"), w); err != nil {
 			return ofTenant(l.Tenant, err)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"time"
 
@@ -20,10 +19,8 @@ const clusterCopies = 3
 
 // Waiting for the other servers of a cluster.
 const (
-	clusterRetry = 250 * time.Millisecond
-	clusterLed   = time.Second      // for a leader to answer
-	clusterTry   = 15 * time.Second // to make all streams, once there is a leader
-	clusterSay   = 10 * time.Second
+	clusterLed = time.Second      // for a leader to answer
+	clusterTry = 15 * time.Second // to make all streams, once there is a leader
 )
 
 // ensure creates or upgrades the tenant's streams, and stores its JWT there. In
@@ -39,8 +36,14 @@ func (n *Node) ensure(ctx context.Context, dial dialer, keys *auth.Keystore) err
 		return fmt.Errorf("node: %w", err)
 	}
 	plan := backbone.Plan{Logger: n.opts.Logger}
+	if plan.StoreBytes, err = n.share(keys); err != nil {
+		return err
+	}
 	once := func(ctx context.Context) error {
 		if err := backbone.Ensure(ctx, js, plan); err != nil {
+			return err
+		}
+		if err := n.tellDamage(ctx, js, keys); err != nil {
 			return err
 		}
 		return n.settle(ctx, js, keys)
@@ -49,13 +52,17 @@ func (n *Node) ensure(ctx context.Context, dial dialer, keys *auth.Keystore) err
 		return once(ctx)
 	}
 	plan.Replicas = clusterCopies
-	return awaitCluster(ctx, js, n.opts.Logger, once)
+	return awaitCluster(ctx, js, n.waiter(), once)
 }
 
-// awaitStreams returns when the streams of the tenant are there and answer,
-// which other processes make.
-func awaitStreams(ctx context.Context, dial dialer, log *slog.Logger) error {
-	nc, err := dial("setup")
+// awaitStreams returns when the servers are there, and the streams of the tenant
+// answer, which other processes make.
+func awaitStreams(ctx context.Context, dial dialer, w *waiter) error {
+	var nc *nats.Conn
+	err := w.until(ctx, unreachable, func(context.Context) (err error) {
+		nc, err = dial("setup")
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -64,7 +71,7 @@ func awaitStreams(ctx context.Context, dial dialer, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
-	return awaitCluster(ctx, js, log, func(ctx context.Context) error {
+	return awaitCluster(ctx, js, w, func(ctx context.Context) error {
 		for _, name := range backbone.Streams() {
 			if _, err := js.Stream(ctx, name); err != nil {
 				return fmt.Errorf("stream %s: %w", name, err)
@@ -75,28 +82,15 @@ func awaitStreams(ctx context.Context, dial dialer, log *slog.Logger) error {
 }
 
 // awaitCluster calls once until it does not fail for what may pass.
-func awaitCluster(ctx context.Context, js jetstream.JetStream, log *slog.Logger, once func(context.Context) error) error {
-	said := time.Now()
-	for {
-		err := led(ctx, js)
-		if err == nil {
-			try, cancel := context.WithTimeout(ctx, clusterTry)
-			err = once(try)
-			cancel()
-		}
-		if err == nil || ctx.Err() != nil || !waitsForCluster(err) {
+func awaitCluster(ctx context.Context, js jetstream.JetStream, w *waiter, once func(context.Context) error) error {
+	return w.until(ctx, waitsForCluster, func(ctx context.Context) error {
+		if err := led(ctx, js); err != nil {
 			return err
 		}
-		if time.Since(said) > clusterSay {
-			said = time.Now()
-			log.Warn("waiting for the NATS servers and their streams", "err", err)
-		}
-		select {
-		case <-time.After(clusterRetry):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+		try, cancel := context.WithTimeout(ctx, clusterTry)
+		defer cancel()
+		return once(try)
+	})
 }
 
 // led asks whether JetStream has a leader, without which it does not answer.

@@ -80,6 +80,7 @@ func (n *Node) startTenant(ctx context.Context, name string) (err error) {
 	if err != nil {
 		return err
 	}
+	n.makeRoom(ctx)
 	if err := n.ensure(ctx, dial, keys); err != nil {
 		return err
 	}

@@ -84,6 +84,8 @@ func (t *Tenant) Doctor(ctx context.Context, opts DoctorOptions) ([]Finding, err
 		{"streams", d.streams},
 		{"replicas", d.replicas},
 		{"disk", d.disk},
+		{"damage", d.damage},
+		{"shares", d.shares},
 		{"clock", d.clock},
 		{"edges", d.edges},
 		{"coordinator", d.coordinator},

@@ -1,0 +1,248 @@
+package backbone
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/minio/highwayhash"
+	"golang.org/x/crypto/chacha20"
+	"golang.org/x/crypto/chacha20poly1305"
+)
+
+// The format of nats-server's block files, as far as it takes to check and to
+// mend them. A record is
+//
+//	length   4 bytes, the top bit says that there is a header
+//	sequence 8 bytes, the top bit says erased, the next that it deletes another
+//	time     8 bytes
+//	subject length, 2 bytes; with a header: subject, header length, header
+//	         without: subject
+//	message
+//	checksum 8 bytes
+const (
+	recordHeader = 22
+	checksumSize = 8
+	maxRecord    = 32 << 20
+
+	headerBit  = 1 << 31
+	erasedBit  = 1 << 63
+	deletesBit = 1 << 62
+)
+
+// block checks and mends one block file.
+type block struct {
+	hash interface {
+		Write(p []byte) (int, error)
+		Sum(b []byte) []byte
+		Reset()
+	}
+}
+
+func newBlock(stream string, index int) *block {
+	key := sha256.Sum256(fmt.Appendf(nil, "%s-%d", stream, index))
+	h, err := highwayhash.NewDigest64(key[:])
+	if err != nil {
+		return nil // the key has the length that is wanted
+	}
+	return &block{hash: h}
+}
+
+// record is one that checks.
+type record struct {
+	length  int
+	seq     uint64
+	deletes bool // another message, and is none itself
+}
+
+// parse reads the record at the beginning of buf. It reports whether its
+// checksum is right.
+func (b *block) parse(buf []byte) (r record, ok bool) {
+	length, seq, ok := frame(buf)
+	if !ok {
+		return r, false
+	}
+	raw := binary.LittleEndian.Uint32(buf)
+	slen, data := int(binary.LittleEndian.Uint16(buf[20:])), buf[recordHeader:length]
+	rest := slen
+	if raw&headerBit != 0 {
+		rest += 4
+	}
+	if rest > len(data)-checksumSize {
+		return r, false
+	}
+	b.hash.Reset()
+	_, _ = b.hash.Write(buf[4:20])
+	_, _ = b.hash.Write(data[:slen])
+	_, _ = b.hash.Write(data[rest : len(data)-checksumSize])
+	var sum [checksumSize]byte
+	if !bytes.Equal(b.hash.Sum(sum[:0]), data[len(data)-checksumSize:]) {
+		return r, false
+	}
+	return record{length: length, seq: seq &^ (erasedBit | deletesBit), deletes: seq&deletesBit != 0}, true
+}
+
+// frame reads what stands before a record, and reports whether it can be true.
+func frame(buf []byte) (length int, seq uint64, ok bool) {
+	if len(buf) < recordHeader+checksumSize {
+		return 0, 0, false
+	}
+	length = int(binary.LittleEndian.Uint32(buf) &^ headerBit)
+	if length < recordHeader+checksumSize || length > maxRecord || length > len(buf) {
+		return 0, 0, false
+	}
+	return length, binary.LittleEndian.Uint64(buf[4:]), true
+}
+
+// mark makes a record without a message: of a sequence that is erased, or that
+// deletes another record, as its bits say.
+func (b *block) mark(seq uint64) []byte {
+	buf := make([]byte, recordHeader, recordHeader+checksumSize)
+	binary.LittleEndian.PutUint32(buf, recordHeader+checksumSize)
+	binary.LittleEndian.PutUint64(buf[4:], seq)
+	b.hash.Reset()
+	_, _ = b.hash.Write(buf[4:20])
+	return b.hash.Sum(buf)
+}
+
+// checked is what came of checking a block.
+type checked struct {
+	mended      []byte // what should stand in the file instead; nil: nothing is wrong
+	first, last uint64 // sequences of records that check; 0: none
+	// lost are sequences whose records do not check and are between others, and
+	// those at the end that could be read.
+	lost [][2]uint64
+	// cut says that the file ends in the middle of what does not check: there may
+	// have been more.
+	cut bool
+	// whole is what was read.
+	whole []byte
+}
+
+// check goes through a block. At what does not check it looks for the next
+// record that does.
+func (b *block) check(buf []byte) (c checked) {
+	bad := -1                                // where what does not check began
+	badFirst, badSeq := uint64(0), uint64(0) // the sequences in it that could be read
+	from := 0                                // what was not copied yet
+	for at := 0; at < len(buf); {
+		r, ok := b.parse(buf[at:])
+		if !ok {
+			if bad < 0 {
+				bad, badFirst, badSeq = at, 0, 0
+				if c.mended == nil {
+					c.mended = make([]byte, 0, len(buf))
+				}
+				c.mended = append(c.mended, buf[from:at]...)
+			}
+			step := 1
+			// A record of which only the content is wrong still says where the
+			// next one is.
+			if length, seq, ok := frame(buf[at:]); ok && seq&deletesBit == 0 && plausible(seq, max(c.last, badSeq)) {
+				if _, follows := b.parse(buf[at+length:]); follows || at+length == len(buf) {
+					if badSeq, step = seq, length; badFirst == 0 {
+						badFirst = seq
+					}
+				}
+			}
+			at += step
+			continue
+		}
+		if bad >= 0 {
+			if !r.deletes && r.seq > c.last+1 && c.last > 0 {
+				c.lost = append(c.lost, [2]uint64{c.last + 1, r.seq - 1})
+			} else if !r.deletes && c.last == 0 && r.seq > 1 { // how many were before it is not known
+				c.lost = append(c.lost, [2]uint64{cmp.Or(badFirst, r.seq-1), r.seq - 1})
+			}
+			bad, from = -1, at
+		}
+		if !r.deletes && r.seq > 0 {
+			if c.first == 0 {
+				c.first = r.seq
+			}
+			c.last = max(c.last, r.seq)
+		}
+		at += r.length
+	}
+	switch {
+	case bad >= 0:
+		c.cut = true
+		if badSeq == 0 && c.last > 0 {
+			badSeq = c.last + 1 // a record that was cut short
+		}
+		if badSeq > c.last {
+			c.lost = append(c.lost, [2]uint64{c.last + 1, badSeq})
+			if c.last == 0 {
+				c.lost[len(c.lost)-1][0] = badFirst
+			}
+			c.mended = append(c.mended, b.mark(badSeq|erasedBit)...)
+			c.last = badSeq
+		}
+	case c.mended != nil:
+		c.mended = append(c.mended, buf[from:]...)
+	}
+	return c
+}
+
+// nearly is how far the sequences of two records that follow each other may lie
+// apart for the second to be believed without its checksum.
+const nearly = 1 << 20
+
+func plausible(seq, last uint64) bool {
+	return seq&erasedBit == 0 && seq > last && (last == 0 || seq-last < nearly)
+}
+
+// errBlockKey is wrapped by the error about a block whose key is spoilt.
+var errBlockKey = errors.New("the key of the block cannot be read")
+
+// crypt encrypts or decrypts a block in place. sealedKey is the content of its
+// key file.
+func crypt(buf, sealedKey []byte, account, stream string, index int, keys ...string) error {
+	for _, key := range keys {
+		if key == "" {
+			continue
+		}
+		h := hmac.New(sha256.New, []byte(key))
+		_, _ = fmt.Fprintf(h, "%s%s:%d", account, stream, index) // never fails
+		s, err := blockCipher(h.Sum(nil), sealedKey)
+		if err == nil {
+			s.XORKeyStream(buf, buf)
+			return nil
+		}
+	}
+	return errBlockKey
+}
+
+// blockCipher opens a block's key with either of nats-server's ciphers.
+func blockCipher(secret, sealedKey []byte) (cipher.Stream, error) {
+	if chacha, err := chacha20poly1305.NewX(secret); err == nil && len(sealedKey) > chacha.NonceSize() {
+		nonce := sealedKey[:chacha.NonceSize()]
+		if seed, err := chacha.Open(nil, nonce, sealedKey[len(nonce):], nil); err == nil {
+			return chacha20.NewUnauthenticatedCipher(seed, nonce)
+		}
+	}
+	outer, err := aes.NewCipher(secret)
+	if err != nil {
+		return nil, err
+	}
+	gcm, err := cipher.NewGCMWithNonceSize(outer, outer.BlockSize())
+	if err != nil || len(sealedKey) <= gcm.NonceSize() {
+		return nil, errBlockKey
+	}
+	nonce := sealedKey[:gcm.NonceSize()]
+	seed, err := gcm.Open(nil, nonce, sealedKey[len(nonce):], nil)
+	if err != nil {
+		return nil, err
+	}
+	inner, err := aes.NewCipher(seed)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewCTR(inner, nonce), nil
+}

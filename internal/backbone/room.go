@@ -1,0 +1,64 @@
+package backbone
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// ErrBroken is wrapped by what [Server.Broken] returns.
+var ErrBroken = errors.New("what is stored cannot be written any more")
+
+// Broken returns why nats-server has given up writing its store: the disk was
+// full, is read-only or failed. It goes on with the rest and does not try again,
+// so that only a restart mends it, when the cause is gone. The result is nil
+// while the store is well, and when the server does not run.
+func (s *Server) Broken() error {
+	srv := s.running()
+	if srv == nil {
+		return nil
+	}
+	if !srv.JetStreamEnabled() {
+		return fmt.Errorf("backbone: %w: nats-server has switched JetStream off (see its log); make room or mend the disk, and start again", ErrBroken)
+	}
+	h := srv.Healthz(&server.HealthzOptions{Details: true})
+	for _, e := range h.Errors {
+		if strings.Contains(e.Error, "write error") {
+			return fmt.Errorf("backbone: %w: %s; make room or mend the disk, and start again", ErrBroken, e.Error)
+		}
+	}
+	return nil
+}
+
+// StoreLimit is how many bytes the server may store: max_file_store, or what
+// nats-server makes of the disk. Zero when it does not run.
+func (s *Server) StoreLimit() int64 {
+	srv := s.running()
+	if srv == nil || srv.JetStreamConfig() == nil {
+		return 0
+	}
+	return srv.JetStreamConfig().MaxStore
+}
+
+// A start needs room for what it writes itself: less than that, and it would
+// fail in the middle.
+const (
+	minRoom        = 32 << 20
+	minRoomPercent = 5 // of a smaller disk
+)
+
+// CheckRoom refuses a disk that is so full that a server on it would break soon
+// after its start. A directory that does not exist yet has no disk of its own,
+// and is not looked at.
+func CheckRoom(dir string) error {
+	free, total, err := diskSpace(dir)
+	if err != nil || total == 0 {
+		return nil //nolint:nilerr // it is told when the directory is opened
+	}
+	if need := min(minRoom, total/100*minRoomPercent); free < need {
+		return fmt.Errorf("backbone: the disk of %s is full: %d KiB of %d MiB are free, and a start needs %d KiB", dir, free>>10, total>>20, need>>10)
+	}
+	return nil
+}

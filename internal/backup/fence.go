@@ -1,0 +1,118 @@
+package backup
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/epoch"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// What a restore fences. The stream of what is due is made anew, and a stream
+// that takes from it would begin at its start and deliver again what it has. So
+// the inbox stream is restored without its source, what it has taken is removed
+// there, and 'rccs serve' gives it its source again. Sequences that were given
+// out after the backup are given out again: the epochs change.
+
+// unsourced is a stream's configuration without sources.
+func unsourced(config json.RawMessage) (json.RawMessage, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(config, &fields); err != nil {
+		return nil, fmt.Errorf("unreadable configuration: %w", err)
+	}
+	delete(fields, "sources")
+	return json.Marshal(fields)
+}
+
+// fence works on the restored streams of a tenant.
+func fence(ctx context.Context, nc *nats.Conn) error {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	taken, err := takenUpTo(ctx, nc, js)
+	if err != nil {
+		return err
+	}
+	if taken > 0 {
+		later, err := js.Stream(ctx, subjects.StreamLater)
+		if err != nil {
+			return fmt.Errorf("stream %s: %w", subjects.StreamLater, err)
+		}
+		due, _ := subjects.DueToInbox()
+		if err := later.Purge(ctx, jetstream.WithPurgeSubject(due), jetstream.WithPurgeSequence(taken+1)); err != nil {
+			return fmt.Errorf("remove from %s what was taken: %w", subjects.StreamLater, err)
+		}
+	}
+	for _, name := range []string{subjects.StreamInbox, subjects.StreamTopic} {
+		if err := epoch.Renew(ctx, js, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lookBack is how many messages are read at once, from the end.
+const lookBack = 1000
+
+// takenUpTo is up to which sequence the inbox stream has taken what was due; 0:
+// nothing that is still stored.
+func takenUpTo(ctx context.Context, nc *nats.Conn, js jetstream.JetStream) (uint64, error) {
+	inbox, err := js.Stream(ctx, subjects.StreamInbox)
+	if err != nil {
+		return 0, fmt.Errorf("stream %s: %w", subjects.StreamInbox, err)
+	}
+	d := direct.New(nc)
+	if err := d.Start(); err != nil {
+		return 0, err
+	}
+	defer d.Stop()
+	state := inbox.CachedInfo().State
+	for end := state.LastSeq + 1; end > state.FirstSeq; {
+		begin := max(state.FirstSeq, end-min(end, lookBack))
+		taken, err := takenBetween(ctx, d, begin, end)
+		if taken > 0 || err != nil {
+			return taken, err
+		}
+		end = begin
+	}
+	return 0, nil
+}
+
+// takenBetween looks at the messages from one sequence to before another.
+func takenBetween(ctx context.Context, d *direct.Client, begin, end uint64) (taken uint64, err error) {
+	for begin < end {
+		msgs, err := d.Run(ctx, subjects.StreamInbox, begin, lookBack)
+		if err != nil {
+			return 0, fmt.Errorf("read %s: %w", subjects.StreamInbox, err)
+		}
+		if len(msgs) == 0 {
+			return taken, nil
+		}
+		for i := range msgs {
+			if begin = msgs[i].Seq + 1; begin > end {
+				return taken, nil
+			}
+			taken = max(taken, sourcedFrom(msgs[i].Header))
+		}
+	}
+	return taken, nil
+}
+
+// sourcedFrom is the sequence in the stream of what is due that a message comes
+// from; 0: from nowhere.
+func sourcedFrom(header nats.Header) uint64 {
+	fields := strings.Fields(header.Get("Nats-Stream-Source")) // stream, its sequence, filter, …
+	if len(fields) < 2 || !strings.HasPrefix(fields[0], subjects.StreamLater) {
+		return 0
+	}
+	seq, _ := strconv.ParseUint(fields[1], 10, 64)
+	return seq
+}

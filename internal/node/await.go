@@ -1,0 +1,74 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// A process waits at its start for what it needs and does not make itself: room
+// on the disk, NATS servers, streams. /readyz and the log say for what.
+
+const (
+	awaitEvery = 250 * time.Millisecond
+	awaitSay   = 10 * time.Second
+)
+
+// waiter waits at a start.
+type waiter struct {
+	within time.Duration // 0: no bound
+	admin  *adminPart    // nil: nobody asks
+	log    *slog.Logger
+}
+
+// until tries again until try does not fail for what passes by itself. It gives
+// up when ctx ends or the bound is reached; the error says what was missing.
+func (w *waiter) until(ctx context.Context, passes func(error) bool, try func(context.Context) error) error {
+	bounded, cancel := ctx, context.CancelFunc(func() {})
+	if w.within > 0 {
+		bounded, cancel = context.WithTimeout(ctx, w.within)
+	}
+	defer cancel()
+	defer w.admin.waitsFor("")
+	said := time.Now()
+	var last error // why it waits; a try that the bound cut short does not know
+	for {
+		err := try(bounded)
+		switch {
+		case err == nil || ctx.Err() != nil:
+			return err
+		case bounded.Err() == nil:
+			if last = err; !passes(err) {
+				return err
+			}
+			w.admin.waitsFor(err.Error())
+		}
+		if time.Since(said) > awaitSay {
+			said = time.Now()
+			w.log.Warn("waiting at the start", "for", last)
+		}
+		select {
+		case <-time.After(awaitEvery):
+		case <-bounded.Done():
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return fmt.Errorf("node: given up after %s (--start-wait): %w", w.within, last)
+		}
+	}
+}
+
+// unreachable reports whether an error says that no NATS server is there yet.
+func unreachable(err error) bool {
+	var refused *net.OpError
+	var unknown *net.DNSError
+	return errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout) || errors.As(err, &refused) || errors.As(err, &unknown)
+}
+
+// always is for what passes, whatever the error.
+func always(error) bool { return true }

@@ -1,0 +1,75 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/backbone"
+	"github.com/rccs-io/rccs/internal/epoch"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// keptDamage is how many findings are kept of a stream, and keptRanges how many
+// ranges of sequences.
+const (
+	keptDamage = 16
+	keptRanges = 4096
+)
+
+// damage is what is stored under [subjects.Damaged]. Edges read the ranges, and
+// 'rccs doctor' the findings.
+type damage struct {
+	Ranges [][2]uint64       `json:"ranges"`
+	Found  []backbone.Damage `json:"found"`
+}
+
+// tellDamage stores what this server found damaged in the tenant's streams, so
+// that edges tell the devices that lost something.
+func (n *Node) tellDamage(ctx context.Context, js jetstream.JetStream, keys *auth.Keystore) error {
+	list, told, err := n.server.Untold(keys.Account().PublicKey)
+	if err != nil {
+		return err
+	}
+	for _, d := range list {
+		if err := storeDamage(ctx, js, d); err != nil {
+			return fmt.Errorf("node: damage of %s: %w", d.Stream, err)
+		}
+		if d.Repeat && (d.Stream == subjects.StreamInbox || d.Stream == subjects.StreamTopic) {
+			if err := epoch.Renew(ctx, js, d.Stream); err != nil {
+				return err
+			}
+		}
+	}
+	return told()
+}
+
+func storeDamage(ctx context.Context, js jetstream.JetStream, d backbone.Damage) error {
+	cursors, err := js.Stream(ctx, subjects.StreamCursor)
+	if err != nil {
+		return err
+	}
+	var all damage
+	last, err := cursors.GetLastMsgForSubject(ctx, subjects.Damaged(d.Stream))
+	switch {
+	case err == nil:
+		_ = json.Unmarshal(last.Data, &all) // what cannot be read is replaced
+	case !errors.Is(err, jetstream.ErrMsgNotFound):
+		return err
+	}
+	all.Ranges = append(all.Ranges, d.Ranges...)
+	all.Ranges = all.Ranges[max(0, len(all.Ranges)-keptRanges):]
+	d.Ranges = nil
+	all.Found = append(all.Found, d)
+	all.Found = all.Found[max(0, len(all.Found)-keptDamage):]
+	body, err := json.Marshal(all)
+	if err != nil {
+		return err
+	}
+	_, err = js.Publish(ctx, subjects.Damaged(d.Stream), body)
+	return err
+}

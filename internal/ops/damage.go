@@ -1,0 +1,84 @@
+package ops
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// damageTold is for how long damage of the store is told.
+const damageTold = 7 * 24 * time.Hour
+
+// damaged is what a server found when it started, by stream.
+type damaged struct {
+	Ranges [][2]uint64 `json:"ranges"`
+	Found  []struct {
+		Stream, Server string
+		At             time.Time
+		Files          []string
+		First          uint64
+	} `json:"found"`
+}
+
+// shares looks at how much of its part of the tenant's share a stream has used.
+func (d *doctor) shares(ctx context.Context, name string) error {
+	list := d.t.js.ListStreams(ctx)
+	for info := range list.Info() {
+		// The others drop the oldest, as they should.
+		if info.Config.MaxBytes > 0 && info.Config.Discard == jetstream.DiscardNew {
+			d.fill(name, "stream "+info.Config.Name, info.State.Bytes, info.Config.MaxBytes,
+				"have messages acknowledged or removed, or give the tenant more: 'rccs tenants set --max-storage', max_file_store of nats.conf")
+		}
+	}
+	return list.Err()
+}
+
+// damage tells of blocks of the store that could not be read.
+func (d *doctor) damage(ctx context.Context, name string) error {
+	cursors, err := d.t.js.Stream(ctx, subjects.StreamCursor)
+	if err != nil {
+		return fmt.Errorf("ops: look up stream %s: %w", subjects.StreamCursor, err)
+	}
+	info, err := cursors.Info(ctx, jetstream.WithSubjectFilter(subjects.Damaged("*")))
+	if err != nil {
+		return fmt.Errorf("ops: look up stream %s: %w", subjects.StreamCursor, err)
+	}
+	for subject := range info.State.Subjects {
+		msg, err := cursors.GetLastMsgForSubject(ctx, subject)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("ops: read %s: %w", subject, err)
+		}
+		var all damaged
+		if err := json.Unmarshal(msg.Data, &all); err != nil {
+			d.note(name, LevelWarn, "what is stored of damage cannot be read: "+err.Error(), "")
+			continue
+		}
+		d.damagedStream(name, &all)
+	}
+	return nil
+}
+
+func (d *doctor) damagedStream(name string, all *damaged) {
+	for _, f := range all.Found {
+		if time.Since(f.At) > damageTold {
+			continue
+		}
+		level, lost := LevelWarn, "its copies on other servers are whole"
+		if len(all.Ranges) > 0 {
+			level, lost = LevelFail, "the devices are told of a gap, reason damaged"
+		}
+		d.note(name, level,
+			fmt.Sprintf("server %s found stream %s damaged at %s; the first missing sequence is %d; %s", f.Server, f.Stream, f.At.Format(time.RFC3339), f.First, lost),
+			"check its disk; DIR/damaged of that server keeps the files as they were: "+strings.Join(f.Files, ", "))
+	}
+}
