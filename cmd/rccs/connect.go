@@ -91,6 +91,9 @@ func (env *environment) device(ctx context.Context, f *connectFlags, name string
 	if f.timeout < 0 {
 		return usageError{fmt.Errorf("--timeout %s: want %s", f.timeout, timespec.DurationForms)}
 	}
+	if err := checkEdge(f.url); err != nil {
+		return usageError{fmt.Errorf("--url %s: %w", shown(f.url), err)}
+	}
 	for _, topic := range f.topics {
 		if !wire.ValidTopic(topic) {
 			return usageError{fmt.Errorf("--topic %q: want names with dots between", topic)}

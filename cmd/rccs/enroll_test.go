@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/enroll"
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 // newCode makes a code as an operator's script does.
@@ -59,7 +60,7 @@ func TestADeviceEnrolsByACode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the next second's credential is another", func() bool {
+	testkit.Eventually(t, "the next second's credential is another", func() bool {
 		c.succeed(t, "enroll", "renew", "--creds", file)
 		after, err := os.ReadFile(file)
 		return err == nil && string(after) != string(before)
@@ -100,7 +101,7 @@ func TestRevokingAUserEndsTheKeysOfItsDevicesUntilItIsUndone(t *testing.T) {
 	if err := connect(); err != nil {
 		t.Errorf("after the undo: %v", err)
 	}
-	eventually(t, "it is renewed again", func() bool { return c.run(t, "enroll", "renew", "--creds", file).status == exitOK })
+	testkit.Eventually(t, "it is renewed again", func() bool { return c.run(t, "enroll", "renew", "--creds", file).status == exitOK })
 }
 
 func TestAnEnrolledDeviceRenewsOnItsConnection(t *testing.T) {
@@ -116,7 +117,7 @@ func TestAnEnrolledDeviceRenewsOnItsConnection(t *testing.T) {
 	device := c.start(t, "connect", "alice/phone", "--creds", file)
 	device.noted("connected as alice/phone")
 	for range 2 { // longer than any one credential
-		eventually(t, "the file holds a new credential", func() bool {
+		testkit.Eventually(t, "the file holds a new credential", func() bool {
 			now, err := os.ReadFile(file)
 			fresh := err == nil && string(now) != string(first)
 			if fresh {

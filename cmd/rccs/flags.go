@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"net"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -106,6 +108,15 @@ func checkMessageID(s string) error {
 func checkLane(s string) error {
 	if _, ok := subjects.ParseLane(s); !ok {
 		return errors.New("want low, normal, high or critical")
+	}
+	return nil
+}
+
+// checkEdge takes the URL of an edge.
+func checkEdge(s string) error {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || !slices.Contains([]string{"ws", "wss", "http", "https"}, u.Scheme) {
+		return errors.New("want ws://HOST:PORT or wss://HOST")
 	}
 	return nil
 }

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 // stamp is what differs from run to run in what is printed.
@@ -20,17 +22,6 @@ var stamp = regexp.MustCompile(`"\d{4}-\d\d-\d\dT[^"]*"`)
 
 // golden is JSON with every time replaced.
 func golden(s string) string { return stamp.ReplaceAllString(s, `"T"`) }
-
-// eventually polls a condition.
-func eventually(tb testing.TB, what string, ok func() bool) {
-	tb.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); {
-		if time.Now().After(deadline) {
-			tb.Fatalf("%s did not happen within 30 s", what)
-		}
-		<-time.After(10 * time.Millisecond)
-	}
-}
 
 // visit registers a device, which then leaves.
 func (c console) visit(tb testing.TB, device string) {
@@ -79,7 +70,7 @@ func TestMissedAndReplay(t *testing.T) {
 	}
 	c.succeed(t, "connect", "alice/phone", "--count", "2", "--timeout", "30s")
 	none := func() bool { return c.succeed(t, "missed", "alice/phone", "--json").out == "[]\n" }
-	eventually(t, "the acknowledgements are stored", none)
+	testkit.Eventually(t, "the acknowledgements are stored", none)
 	if got := c.succeed(t, "missed", "alice/phone"); got.out != "alice/phone has acknowledged everything\n" {
 		t.Errorf("missed printed %q", got.out)
 	}
@@ -117,7 +108,7 @@ func TestMissedAndReplay(t *testing.T) {
 	if want := []string{"m1 3 1 true true 1", "m1 4 1 true true 1", "m2 5 2 true true 22"}; !slices.Equal(lines, want) {
 		t.Errorf("the device got %q, want %q", lines, want)
 	}
-	eventually(t, "the replays are acknowledged", none)
+	testkit.Eventually(t, "the replays are acknowledged", none)
 }
 
 // A device that is connected gets a replay between its live messages: neither
@@ -165,7 +156,7 @@ func TestReplayBesideTheLiveFlow(t *testing.T) {
 	if status := phone.exit(); status != exitOK || len(live) != n {
 		t.Errorf("status %d, %d live", status, len(live))
 	}
-	eventually(t, "all is acknowledged", func() bool { return c.succeed(t, "missed", "alice/phone", "--json").out == "[]\n" })
+	testkit.Eventually(t, "all is acknowledged", func() bool { return c.succeed(t, "missed", "alice/phone", "--json").out == "[]\n" })
 	if got := c.succeed(t, "missed", "alice/tablet"); strings.Count(got.out, "\n") != 1+n {
 		t.Errorf("the tablet has missed %q", got.out)
 	}
@@ -205,7 +196,7 @@ func TestInboxCommands(t *testing.T) {
   }
 ]
 `
-	eventually(t, "the cursor is stored", func() bool {
+	testkit.Eventually(t, "the cursor is stored", func() bool {
 		return golden(c.succeed(t, "inbox", "ls", "--json", "--after", "alice/d0", "--limit", "1").out) == want
 	})
 	page := c.succeed(t, "inbox", "ls", "--unacknowledged", "--limit", "1", "--sort", "oldest")
@@ -367,7 +358,7 @@ func TestDevicesAndEdges(t *testing.T) {
 		return all, strings.Contains(got.err, "there are more")
 	}
 	var all []device
-	eventually(t, "two of three are offline", func() bool {
+	testkit.Eventually(t, "two of three are offline", func() bool {
 		all, _ = list()
 		return len(all) == 3 && all[1].Status == "offline" && all[2].Status == "offline"
 	})
@@ -409,7 +400,7 @@ func TestDevicesAndEdges(t *testing.T) {
 		ID, Name, Address string
 		Devices           int
 	}
-	eventually(t, "the edge tells of one device", func() bool {
+	testkit.Eventually(t, "the edge tells of one device", func() bool {
 		if err := json.Unmarshal([]byte(c.succeed(t, "edges", "ls", "--json").out), &edges); err != nil {
 			t.Fatal(err)
 		}

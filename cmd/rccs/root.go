@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -54,11 +55,23 @@ func (env *environment) run(ctx context.Context, args []string) int {
 		return exitOK
 	case errors.As(err, &usage), !cmd.HasParent():
 		// What cobra itself refuses before it runs a command is usage too.
-		_, _ = fmt.Fprintf(env.err, "rccs: %v\nSee '%s --help'.\n", err, cmd.CommandPath())
+		_, _ = fmt.Fprintf(env.err, "rccs: %s\nSee '%s --help'.\n", plain(err), cmd.CommandPath())
 		return exitUsage
 	}
-	_, _ = fmt.Fprintf(env.err, "rccs: %v\n", err)
+	_, _ = fmt.Fprintf(env.err, "rccs: %s\n", plain(err))
 	return exitFailed
+}
+
+// packages begin the errors of our packages, which is of no use to a person.
+var packages = regexp.MustCompile(`^(auth|backbone|backup|client|edge|enroll|node|ops|revoke|snapshot|subjects): `)
+
+// plain is an error for people.
+func plain(err error) string {
+	text := err.Error()
+	for packages.MatchString(text) {
+		text = packages.ReplaceAllString(text, "")
+	}
+	return text
 }
 
 func newRootCommand(env *environment) *cobra.Command {

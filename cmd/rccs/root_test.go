@@ -81,6 +81,7 @@ func TestWrongCommandLinesAreBadUsage(t *testing.T) {
 		{"replay a/b --since -1h", []string{"--since", "-1h"}},
 		{"serve --nats-listen nowhere", []string{"--nats-listen", `"nowhere"`, "HOST:PORT"}},
 		{"serve --listen 127.0.0.1:http", []string{"--listen", "HOST:PORT"}},
+		{"connect a/b --url nonsense", []string{"--url nonsense", "ws://HOST:PORT"}},
 		{"replay a/b --since tomorrow", []string{"--since", "30d", "yesterday"}},
 		{"replay a/b --missed --to c", []string{"--to", `"c"`, "USER/DEVICE"}},
 		{"inbox", []string{"subcommand", "'rccs inbox --help'"}},
@@ -335,7 +336,7 @@ func TestShellsAreToldWhatFollows(t *testing.T) {
 		"serve --data ":           ":16", // directories
 		"creds device --data ":    ":16",
 		"creds device ":           ":4",
-		"creds ":                  "device part service :4",
+		"creds ":                  "device part service system :4",
 		"completion ":             "bash fish powershell zsh :4",
 		"creds device a/b --b":    "--bearer :4",
 		"connect a/b --count 1 ":  ":4",

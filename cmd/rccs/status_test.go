@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	defaults "github.com/rccs-io/rccs"
+
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 func TestStatusShowsTheInstallation(t *testing.T) {
@@ -35,7 +37,7 @@ func TestStatusShowsTheInstallation(t *testing.T) {
 			Unacknowledged int
 		}
 	}
-	eventually(t, "one device is online", func() bool {
+	testkit.Eventually(t, "one device is online", func() bool {
 		if err := json.Unmarshal([]byte(c.succeed(t, "status", "--json", "--interval", "10ms").out), &got); err != nil {
 			t.Fatal(err)
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 // From one device to another that asks, over real connections.
@@ -40,7 +42,7 @@ func TestTraceOfAMessageBetweenDevices(t *testing.T) {
 		t.Errorf("before: %+v", got)
 	}
 	c.succeed(t, "connect", "alice/desktop", "--timeout", "30s", "--count", "1")
-	eventually(t, "it is acknowledged and its sender told", func() bool {
+	testkit.Eventually(t, "it is acknowledged and its sender told", func() bool {
 		got := look()
 		return got.Copies[0].State == "acknowledged" && got.Copies[0].Outcome == "delivered"
 	})

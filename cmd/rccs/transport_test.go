@@ -134,7 +134,7 @@ func TestShownURLs(t *testing.T) {
 	} {
 		data := t.TempDir()
 		console{}.succeed(t, "creds", "service", "x", "--data", data)
-		if got := (console{}).run(t, append(args, "--data", data)...); got.status != exitFailed || strings.Contains(got.err, "secret") {
+		if got := (console{}).run(t, append(args, "--data", data)...); got.status == exitOK || strings.Contains(got.err, "secret") {
 			t.Errorf("%q: status %d, told %q", args, got.status, got.err)
 		}
 	}
