@@ -53,7 +53,21 @@ func topicRules(p *jwt.Permission) *rules {
 	return &r
 }
 
-func namesTopics(pattern string) bool { return strings.HasPrefix(pattern, subjects.TopicPrefix) }
+// namesTopics reports whether a pattern covers any subject of a topic, however
+// it is written: rccs.*.news does. A queue group may stand behind a space.
+func namesTopics(pattern string) bool {
+	pattern, _, _ = strings.Cut(pattern, " ")
+	topics := strings.Split(subjects.AllTopics(), ".")
+	for i, token := range strings.Split(pattern, ".") {
+		if token == ">" || i == len(topics)-1 {
+			return true
+		}
+		if token != "*" && token != topics[i] {
+			return false
+		}
+	}
+	return false
+}
 
 // matches says whether a pattern of NATS covers a literal subject.
 func matches(pattern, subject string) bool {

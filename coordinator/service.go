@@ -226,6 +226,8 @@ func status(code wire.Code) int {
 		return 403
 	case wire.DeviceNotFound:
 		return 404
+	case wire.Conflict:
+		return 409
 	case wire.MessageTooLarge:
 		return 413
 	case wire.QueueFull, wire.RateLimited:

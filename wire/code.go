@@ -30,6 +30,10 @@ const (
 	Internal         Code = "INTERNAL"
 )
 
+// Conflict is an answer of HTTP alone, to who enrols a device whose name is
+// taken. It is none of [Codes], which are those of connections.
+const Conflict Code = "CONFLICT"
+
 // Retry says whether what failed may be tried again.
 type Retry uint8
 
@@ -89,6 +93,9 @@ func (c Code) info() codeInfo {
 		if table[i].code == c {
 			return table[i]
 		}
+	}
+	if c == Conflict {
+		return codeInfo{code: c, message: "there is one already", retry: RetryNever}
 	}
 	return codeInfo{code: c, message: "unknown error", retry: RetryLater}
 }

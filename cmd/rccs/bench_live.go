@@ -26,7 +26,7 @@ func (l *live) show(p load.Progress) {
 		return
 	}
 	l.shown = true
-	_, _ = fmt.Fprintf(l.env.err, "\r%s\x1b[K", liveLine(l.scenario, p))
+	redraw(l.env.err, "\r%s\x1b[K", liveLine(l.scenario, p))
 }
 
 // liveLine is what is shown; it fits a terminal of 80.
@@ -49,6 +49,6 @@ func liveLine(scenario string, p load.Progress) string {
 // end removes the line.
 func (l *live) end() {
 	if l.shown {
-		_, _ = fmt.Fprint(l.env.err, "\r\x1b[K")
+		redraw(l.env.err, "\r\x1b[K")
 	}
 }

@@ -40,7 +40,8 @@ func newCredsDeviceCommand(env *environment) *cobra.Command {
 read it, or with --bearer the bare JWT, which is enough by itself to connect.
 
 With --bearer and - as the name, read USER/DEVICE lines from standard input and
-print a line "USER/DEVICE JWT" for each.`,
+print a line "USER/DEVICE JWT" for each. A name may have spaces, a JWT has none:
+split the line at its last space.`,
 		Example: `  rccs creds device alice/phone > phone.creds
   rccs creds device alice/phone --type mobile --bearer --expires 30d
   rccs creds device --bearer - < devices.txt > tokens.txt`,

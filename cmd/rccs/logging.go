@@ -79,7 +79,7 @@ func (env *environment) newLogger(level slog.Leveler, format string) *slog.Logge
 	opts := &slog.HandlerOptions{Level: level}
 	if format == formatAuto {
 		format = formatJSON
-		if f, ok := env.err.(*os.File); ok && isatty.IsTerminal(f.Fd()) {
+		if f, ok := fileOf(env.err); ok && isatty.IsTerminal(f.Fd()) {
 			format = formatText
 		}
 	}

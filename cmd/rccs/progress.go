@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"strings"
 	"time"
 )
@@ -34,12 +33,12 @@ func (p *progress) at(done, all int) {
 	}
 	p.shown = now
 	if all <= 0 {
-		_, _ = fmt.Fprintf(p.env.err, "\r%s %s\x1b[K", p.what, p.unit(done))
+		redraw(p.env.err, "\r%s %s\x1b[K", p.what, p.unit(done))
 		return
 	}
 	const width = 30
 	full := min(width, width*done/all)
-	_, _ = fmt.Fprintf(p.env.err, "\r%s [%s%s] %s of %s\x1b[K", p.what,
+	redraw(p.env.err, "\r%s [%s%s] %s of %s\x1b[K", p.what,
 		strings.Repeat("=", full), strings.Repeat(" ", width-full), p.unit(done), p.unit(all))
 }
 
@@ -53,6 +52,6 @@ func (env *environment) bytes(what string) (bar *progress, at func(done, all int
 // end removes the bar.
 func (p *progress) end() {
 	if !p.shown.IsZero() {
-		_, _ = fmt.Fprint(p.env.err, "\r\x1b[K")
+		redraw(p.env.err, "\r\x1b[K")
 	}
 }

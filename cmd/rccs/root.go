@@ -46,6 +46,7 @@ type usageError struct{ error }
 
 // run is the program: it returns the exit status.
 func (env *environment) run(ctx context.Context, args []string) int {
+	env.out, env.err = newScreen(env.out), newScreen(env.err)
 	root := newRootCommand(env)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"unicode"
@@ -164,7 +163,7 @@ func printable(s string) string {
 
 // width is that of the terminal that standard output is, or 0.
 func (env *environment) width() int {
-	f, ok := env.out.(*os.File)
+	f, ok := fileOf(env.out)
 	if !ok {
 		return 0
 	}

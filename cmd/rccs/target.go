@@ -174,6 +174,6 @@ func address(name string) (subjects.Address, error) {
 
 // terminal says whether people read standard error.
 func (env *environment) terminal() bool {
-	f, ok := env.err.(*os.File)
+	f, ok := fileOf(env.err)
 	return ok && isatty.IsTerminal(f.Fd())
 }

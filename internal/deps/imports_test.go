@@ -29,9 +29,9 @@ var may = map[string][]string{
 	"internal/wsconn":    {}, // one WebSocket; what the messages say is not its business
 	"coordinator":        {"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/guard", "internal/inbox", "internal/ops", "internal/proof", "internal/reader", "internal/roster", "internal/send", "internal/storeerr", "subjects", "wire"},
 	"internal/reader":    {},
-	"internal/guard":     {"internal/reader", "subjects"},
+	"internal/guard":     {"internal/reader", "subjects", "wire"},
 	"internal/direct":    {},
-	"internal/tlsfiles":  {},
+	"internal/tlsfiles":  {"internal/private"},
 	"internal/proof":     {"subjects"}, // whoever writes or reads what is stored needs it
 	"internal/admindoor": {},           // the admin address and the API share it
 	"internal/timespec":  {},
@@ -64,7 +64,7 @@ var may = map[string][]string{
 	"internal/load": {},
 	"e2e":           {}, // tests only, against the built program
 	"internal/node": {
-		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire",
+		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire",
 	},
 	"internal/api": {
 		"auth", "internal/admindoor", "internal/audit", "internal/enroll", "internal/envelope", "internal/ops", "internal/roster", "internal/send", "internal/timespec", "subjects", "wire",

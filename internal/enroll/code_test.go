@@ -3,6 +3,7 @@ package enroll_test
 import (
 	"encoding/json"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,7 +38,7 @@ func TestACodeGetsADeviceItsToken(t *testing.T) {
 func TestACodeIsShortAndTypedAsPeopleDo(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
-	for _, as := range []func(string) string{
+	for i, as := range []func(string) string{
 		strings.ToLower,
 		func(s string) string { return strings.ReplaceAll(s, "-", " ") },
 		func(s string) string { return strings.ReplaceAll(s, "-", "") },
@@ -47,7 +48,7 @@ func TestACodeIsShortAndTypedAsPeopleDo(t *testing.T) {
 		if !regexp.MustCompile(`^[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]{4}$`).MatchString(code) {
 			t.Fatalf("code %q", code)
 		}
-		if _, err := p.device().enroll(wire.Enrollment{Code: as(code), Device: "phone"}); err != nil {
+		if _, err := p.device().enroll(wire.Enrollment{Code: as(code), Device: "phone-" + strconv.Itoa(i)}); err != nil {
 			t.Errorf("%q for %q: %v", as(code), code, err)
 		}
 	}
@@ -69,7 +70,7 @@ func TestOfFiftyWhoRaceForACodeOneWins(t *testing.T) {
 	p := newPlace(t)
 	services := []*enroll.Service{p.service, p.another(), p.another()}
 	for range 5 {
-		code := p.code(`{"user":"alice"}`)
+		code := p.code(`{"user":"alice","device":"phone"}`)
 		var won, lost atomic.Int64
 		var wg sync.WaitGroup
 		begin := make(chan struct{})
@@ -259,4 +260,34 @@ func (p *place) revoke() {
 	account, err := p.keys.RevokeMany(r, auth.Keys{Own: own})
 	check(p.t, err)
 	check(p.t, p.verifier.Update(account.JWT))
+}
+
+// A code that names no device lets in a new one, and nobody in the place of one
+// that is there.
+func TestACodeWithoutADeviceTakesNobodysPlace(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	owner := p.device()
+	_, err := owner.enroll(wire.Enrollment{Code: p.code(`{"user":"alice"}`), Device: "phone"})
+	check(t, err)
+	code := p.code(`{"user":"alice"}`)
+	_, err = p.device().enroll(wire.Enrollment{Code: code, Device: "phone"})
+	refused(t, err, wire.Conflict)
+	_, err = owner.enroll(wire.Enrollment{Code: p.code(`{"user":"alice"}`), Device: "phone"}) // a repeat
+	check(t, err)
+	_, err = p.device().enroll(wire.Enrollment{Code: code, Device: "tablet"}) // it stayed good
+	check(t, err)
+	_, err = p.device().enroll(wire.Enrollment{Code: code, Device: "watch"})
+	refused(t, err, wire.AuthError)
+	_, err = p.device().enroll(wire.Enrollment{Code: p.code(`{"user":"alice","device":"phone"}`)})
+	check(t, err)
+
+	// A device that registered with a credential of the operator's is there, too.
+	kv, err := p.js.KeyValue(t.Context(), subjects.BucketDevices)
+	check(t, err)
+	desk := subjects.Address{User: "alice", Device: "desk"}
+	_, err = kv.Put(t.Context(), subjects.DeviceEntry(desk.Key()), []byte(`{}`))
+	check(t, err)
+	_, err = p.device().enroll(wire.Enrollment{Code: p.code(`{"user":"alice"}`), Device: "desk"})
+	refused(t, err, wire.Conflict)
 }

@@ -46,6 +46,10 @@ type Gateway struct {
 	door Door
 	log  *slog.Logger
 	busy chan struct{}
+	// throttle bounds what is refused of one address, whatever it was: wrong
+	// claims, renewals, bad signatures. It is looked at before anything else, so
+	// that it is the same for a tenant that there is not.
+	throttle *throttle
 }
 
 // Door knows where requests come from; an edge's server is one.
@@ -60,7 +64,7 @@ func NewGateway(find func(tenant string) (*nats.Conn, bool), door Door, log *slo
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Gateway{find: find, door: door, log: log, busy: make(chan struct{}, gatewayMost)}
+	return &Gateway{find: find, door: door, log: log, busy: make(chan struct{}, gatewayMost), throttle: newThrottle(time.Now)}
 }
 
 // ServeHTTP implements [http.Handler].
@@ -98,6 +102,18 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // pass answers with what the coordinator says.
 func (g *Gateway) pass(w http.ResponseWriter, r *http.Request, endpoint string) {
+	giveBack, werr := g.throttle.take(g.door.From(r))
+	if werr != nil {
+		refuse(w, http.StatusTooManyRequests, werr)
+		return
+	}
+	counted := &answered{ResponseWriter: w}
+	defer func() {
+		if !counted.wrong {
+			giveBack()
+		}
+	}()
+	w = counted
 	select {
 	case g.busy <- struct{}{}:
 		defer func() { <-g.busy }()
@@ -165,6 +181,21 @@ func (g *Gateway) request(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
 	}
 	return nc.RequestMsgWithContext(ctx, m)
 }
+
+// answered notes whether a request was one that is bounded: it asked for what it
+// may not have.
+type answered struct {
+	http.ResponseWriter
+	wrong bool
+}
+
+func (a *answered) WriteHeader(status int) {
+	a.wrong = status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusBadRequest
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for [http.ResponseController].
+func (a *answered) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // HeaderRetryAfter is in seconds, as in HTTP.
 const HeaderRetryAfter = "Retry-After"

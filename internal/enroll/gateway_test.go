@@ -108,3 +108,28 @@ func TestAGatewayRefusesWhatItNeedNotPassOn(t *testing.T) {
 		t.Errorf("status %d", w.Code)
 	}
 }
+
+// What is refused of one address shares one bound, whichever way it was asked for
+// and whether or not the tenant exists; it is looked at before all else.
+func TestAGatewayBoundsWhatItRefusesOfAnAddress(t *testing.T) {
+	t.Parallel()
+	asked := make(chan string, 100)
+	h := front(t, func(m *nats.Msg) {
+		asked <- m.Subject
+		_ = m.RespondMsg(&nats.Msg{Data: []byte(`{"code":"AUTH_ERROR","message":"no"}`), Header: nats.Header{"Nats-Service-Error-Code": {"401"}}})
+	})
+	for i := range 10 {
+		path := []string{"/v1/enroll", "/v1/renew"}[i%2]
+		told(t, ask(h, http.MethodPost, path, strings.NewReader("{}")), http.StatusUnauthorized, wire.AuthError)
+	}
+	for _, path := range []string{"/v1/enroll", "/v1/renew"} {
+		w := ask(h, http.MethodPost, path, strings.NewReader("{}"))
+		told(t, w, http.StatusTooManyRequests, wire.RateLimited)
+		if w.Header().Get("Retry-After") == "" {
+			t.Errorf("headers %v", w.Header())
+		}
+	}
+	if len(asked) != 10 {
+		t.Errorf("%d requests were passed on", len(asked))
+	}
+}

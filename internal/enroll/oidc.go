@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -84,6 +85,12 @@ func (o *OIDC) User(ctx context.Context, token string) (subjects.UserID, error) 
 		return "", fmt.Errorf("%w: it is not a JWT that is signed with one of the algorithms %v", errBadToken, algorithms)
 	}
 	header := parsed.Headers[0]
+	// An access token, or one for another purpose, says so here.
+	if typ, given := header.ExtraHeaders[jose.HeaderType]; given {
+		if text, ok := typ.(string); !ok || !strings.EqualFold(text, "JWT") {
+			return "", fmt.Errorf("%w: its typ is %q, an identity token has JWT or none", errBadToken, fmt.Sprint(typ))
+		}
+	}
 	keys, err := o.keys.find(ctx, header.KeyID, header.Algorithm)
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", wire.NewError(wire.Unavailable, "the keys of the token's issuer cannot be read now, try again"), err)
@@ -115,6 +122,9 @@ func (o *OIDC) user(claims *jwt.Claims, all map[string]any) (subjects.UserID, er
 		return "", fmt.Errorf("%w: it has expired", errBadToken)
 	case err != nil:
 		return "", fmt.Errorf("%w: it is not valid yet", errBadToken)
+	}
+	if azp, given := all["azp"]; given && azp != o.opts.Audience {
+		return "", fmt.Errorf("%w: it was issued to another party", errBadToken)
 	}
 	name, ok := all[o.opts.UserClaim].(string)
 	if !ok || name == "" {

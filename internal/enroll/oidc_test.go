@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -271,4 +272,38 @@ func TestTheUserComesFromTheClaimThatIsNamed(t *testing.T) {
 	c["email_verified"] = true
 	accepted(t, o, i.sign(key, c), "alice@example.com")
 	notAccepted(t, o, "without the claim", i.sign(key, i.claims()))
+}
+
+// A token that was made for another purpose, or issued to somebody else, is no
+// identity token for here.
+func TestOnlyIdentityTokensForHereAreAccepted(t *testing.T) {
+	t.Parallel()
+	i := newIssuer(t)
+	key := i.key("k")
+	i.serve(key)
+	o := i.verifier(enroll.OIDCOptions{})
+	sign := func(typ any, claims map[string]any) string {
+		options := &jose.SignerOptions{}
+		if typ != nil {
+			options.ExtraHeaders = map[jose.HeaderKey]any{jose.HeaderType: typ}
+		}
+		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, options)
+		check(t, err)
+		token, err := jwt.Signed(signer).Claims(claims).Serialize()
+		check(t, err)
+		return token
+	}
+	for _, typ := range []any{nil, "JWT", "jwt"} {
+		accepted(t, o, sign(typ, i.claims()), "alice")
+	}
+	for _, typ := range []any{"at+jwt", "application/at+jwt", "logout+jwt", "dpop+jwt", ""} {
+		notAccepted(t, o, fmt.Sprintf("typ %q", typ), sign(typ, i.claims()))
+	}
+	claims := i.claims()
+	claims["azp"] = audience
+	accepted(t, o, sign(nil, claims), "alice")
+	for _, azp := range []any{"another", "", 7, nil, []string{audience}} {
+		claims["azp"] = azp
+		notAccepted(t, o, fmt.Sprintf("azp %v", azp), sign(nil, claims))
+	}
 }

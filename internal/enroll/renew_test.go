@@ -13,7 +13,7 @@ import (
 func (p *place) enrolled() *device {
 	p.t.Helper()
 	d := p.device()
-	_, err := d.enroll(wire.Enrollment{Code: p.code(`{"user":"alice","type":"mobile"}`), Device: "phone"})
+	_, err := d.enroll(wire.Enrollment{Code: p.code(`{"user":"alice","device":"phone","type":"mobile"}`), Device: "phone"})
 	check(p.t, err)
 	return d
 }
@@ -98,7 +98,7 @@ func TestTheKeysOfADeviceAreBounded(t *testing.T) {
 	for range 16 {
 		p.enrolled()
 	}
-	_, err := p.device().enroll(wire.Enrollment{Code: p.code(`{"user":"alice"}`), Device: "phone"})
+	_, err := p.device().enroll(wire.Enrollment{Code: p.code(`{"user":"alice","device":"phone"}`)})
 	refused(t, err, wire.QueueFull)
 	p.clock.pass(31 * 24 * time.Hour)
 	p.enrolled()

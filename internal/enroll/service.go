@@ -94,6 +94,7 @@ type Service struct {
 	opts     Options
 	codes    codes
 	keys     keys
+	devices  jetstream.KeyValue
 	throttle *throttle
 }
 
@@ -110,6 +111,9 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 	keyKV, err := opts.JetStream.KeyValue(ctx, subjects.BucketEnrolled)
 	if err != nil {
 		return nil, fmt.Errorf("enroll: bucket %s: %w", subjects.BucketEnrolled, err)
+	}
+	if s.devices, err = opts.JetStream.KeyValue(ctx, subjects.BucketDevices); err != nil {
+		return nil, fmt.Errorf("enroll: bucket %s: %w", subjects.BucketDevices, err)
 	}
 	s.codes = codes{kv: codeKV, secret: opts.Signer.Secret("enrolment codes"), now: opts.Now}
 	s.keys = keys{kv: keyKV, now: opts.Now}
@@ -235,10 +239,48 @@ func (s *Service) byCode(ctx context.Context, e *wire.Enrollment) (*wire.Enrolle
 	if err != nil {
 		return nil, err
 	}
+	if code.Device == "" {
+		if err := s.free(ctx, a, e.PublicKey); err != nil {
+			if _, used := s.codes.find(ctx, e.Code); used != nil {
+				return nil, used // perhaps by who has the name now
+			}
+			return nil, err
+		}
+	}
 	if err := s.codes.redeem(ctx, code); err != nil {
 		return nil, err
 	}
 	return s.admit(ctx, a, e, code.Type)
+}
+
+// free refuses a name that is taken, to a code that does not say it: who got the
+// code is let in as a new device, and not in the place of another one. A key that
+// is the device's already only asks again. A name whose credentials were revoked is
+// free, until somebody has enrolled with it since.
+func (s *Service) free(ctx context.Context, a subjects.Address, publicKey string) error {
+	r, _, err := s.keys.read(ctx, a)
+	if err != nil {
+		return err
+	}
+	taken := false
+	for _, key := range r.Keys {
+		if key.PublicKey == publicKey {
+			return nil
+		}
+		taken = taken || !s.opts.Now().After(key.Until) && !s.opts.Revoked(a, key.PublicKey, key.Enrolled)
+	}
+	if !taken && !s.opts.Revoked(a, "", time.Unix(0, 0)) {
+		_, err := s.devices.Get(ctx, subjects.DeviceEntry(a.Key()))
+		if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+			return fmt.Errorf("enroll: bucket %s: %w", subjects.BucketDevices, err)
+		}
+		taken = err == nil
+	}
+	if taken {
+		return wire.Errorf(wire.Conflict,
+			"%s has a device %q already: choose another name, or ask for a code that names the device; this code stays good", a.User, a.Device)
+	}
+	return nil
 }
 
 func (s *Service) byToken(ctx context.Context, e *wire.Enrollment) (*wire.Enrolled, error) {

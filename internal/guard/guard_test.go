@@ -19,15 +19,25 @@ func TestExamine(t *testing.T) {
 		"pull":               {"CONSUMER.CREATE.S.x", `{"stream_name":"S","config":{"name":"x"}}`, `{"config":{"name":"x"},"stream_name":"S"}`, ""},
 		"push":               {"CONSUMER.CREATE.S", `{"config":{"deliver_subject":"_INBOX.a"}}`, `{"config":{"deliver_subject":"rccs.deliver._INBOX.a"}}`, ""},
 		"empty subject":      {"CONSUMER.DURABLE.CREATE.S.x", `{"config":{"deliver_subject":""}}`, `{"config":{"deliver_subject":""}}`, ""},
-		"unknown fields":     {"CONSUMER.CREATE.S", `{"new":[1],"config":{"x":{"y":1.50}}}`, `{"config":{"x":{"y":1.50}},"new":[1]}`, ""},
-		"no configuration":   {"CONSUMER.CREATE.S", `{}`, `{}`, ""},
+		"unknown fields":     {"CONSUMER.CREATE.S", `{"new":[1],"config":{}}`, "", "not for services"},
+		"unknown in it":      {"CONSUMER.CREATE.S", `{"config":{"x":{"y":1.50}}}`, "", "not for services"},
+		"says nothing":       {"CONSUMER.CREATE.S", `{"config":{"direct":false,"x":null}}`, `{"config":{}}`, ""},
+		"direct":             {"CONSUMER.CREATE.S", `{"config":{"direct":true}}`, "", "not for services"},
+		"direct, shouted":    {"CONSUMER.CREATE.S", `{"config":{"DIRECT":true}}`, "", "not for services"},
+		"ours in the body":   {"CONSUMER.CREATE.S", `{"config":{"name":"rccs-reader-x"}}`, "", "taken by RCCS"},
+		"ours, durable":      {"CONSUMER.CREATE.S.x", `{"config":{"durable_name":"rccs-reader-x"}}`, "", "taken by RCCS"},
+		"another name":       {"CONSUMER.CREATE.S.x", `{"config":{"name":"y"}}`, "", "name one"},
+		"another durable":    {"CONSUMER.DURABLE.CREATE.S.x", `{"config":{"durable_name":"y"}}`, "", "name one"},
+		"another stream":     {"CONSUMER.CREATE.S.x", `{"stream_name":"RCCS_INBOX","config":{"name":"x"}}`, "", "name one"},
+		"purge more":         {"STREAM.PURGE.RCCS_LATER", `{"filter":"rccs.later.a.b.low.x","Filter":"rccs.later.>"}`, "", "not for services"},
+		"no configuration":   {"CONSUMER.CREATE.S", `{}`, "", "not a JSON object"},
 		"elsewhere":          {"CONSUMER.CREATE.S", `{"config":{"deliver_subject":"$JS.API.STREAM.PURGE.S"}}`, "", "below _INBOX"},
 		"a pattern":          {"CONSUMER.CREATE.S", `{"config":{"deliver_subject":"_INBOX.>"}}`, "", "below _INBOX"},
 		"two tokens at once": {"CONSUMER.CREATE.S", `{"config":{"deliver_subject":"_INBOX.a b"}}`, "", "below _INBOX"},
 		"no string":          {"CONSUMER.CREATE.S", `{"config":{"deliver_subject":1}}`, "", "not a string"},
-		"another case":       {"CONSUMER.CREATE.S", `{"config":{"Deliver_subject":"x"}}`, "", "is written"},
-		"another letter":     {"CONSUMER.CREATE.S", "{\"config\":{\"deliver_\u017fubject\":\"x\"}}", "", "is written"},
-		"another config":     {"CONSUMER.CREATE.S", `{"CONFIG":{}}`, "", "is written"},
+		"another case":       {"CONSUMER.CREATE.S", `{"config":{"Deliver_subject":"x"}}`, "", "not for services"},
+		"another letter":     {"CONSUMER.CREATE.S", "{\"config\":{\"deliver_\u017fubject\":\"x\"}}", "", "not for services"},
+		"another config":     {"CONSUMER.CREATE.S", `{"CONFIG":{}}`, "", "not for services"},
 		"the last counts":    {"CONSUMER.CREATE.S", `{"config":{"deliver_subject":"_INBOX.a","deliver_subject":"x"}}`, "", "below _INBOX"},
 		"no object":          {"CONSUMER.CREATE.S", `[]`, "", "not a JSON object"},
 		"nothing":            {"CONSUMER.CREATE.S", ``, "", "not a JSON object"},
@@ -141,13 +151,20 @@ func FuzzExamine(f *testing.F) {
 			return
 		}
 		var request struct {
+			Stream string `json:"stream_name"`
 			Config struct {
 				DeliverSubject string `json:"deliver_subject"`
+				Name           string `json:"name"`
+				Durable        string `json:"durable_name"`
+				Direct         bool   `json:"direct"`
 			} `json:"config"`
 			Filter string `json:"filter"`
 		}
 		if err := json.Unmarshal(pass, &request); err != nil {
 			return // JetStream refuses it
+		}
+		if c := request.Config; c.Direct || isOurs(c.Name) || isOurs(c.Durable) || namesOurs(tokens) || request.Stream != "" && !slices.Contains(tokens, request.Stream) {
+			t.Errorf("%s %s is passed on as %s", api, body, pass)
 		}
 		switch what := strings.Join(tokens[:min(2, len(tokens))], "."); {
 		case slices.Contains([]string{"CONSUMER.INFO", "CONSUMER.LIST", "CONSUMER.NAMES", "CONSUMER.DELETE"}, what): // name no subject

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
 )
 
 // NATS has no permissions on headers. On the stream of delayed messages, which
@@ -33,25 +35,77 @@ func laterOf(api []string) (subject string, ok bool) {
 	return subjects.LaterPrefix + strings.Join(api[1:], "."), true
 }
 
-// examineLater are the headers to store a delayed message with.
-func examineLater(h nats.Header) (nats.Header, *refusal) {
-	kept := make(nats.Header, len(h))
-	for key, values := range h {
-		switch {
-		case dropped[key]:
-			continue
-		case len(key) >= 5 && strings.EqualFold(key[:5], "Nats-") && !mayCarry[key]:
-			return nil, refuse("a delayed message cannot have the header %s: leave it out", key)
-		}
-		kept[key] = values
+// examineLater are the headers to store a delayed message with. A message that is
+// refused reaches nobody, for the reason that is told.
+func examineLater(subject string, h nats.Header, now time.Time) (kept nats.Header, refused *refusal, reason string) {
+	key, lane, ok := subjects.ParseLater(subject)
+	if _, err := key.Address(); !ok || err != nil {
+		return nil, refuse("%s does not name a device's lane and an id, each one escaped token", subject), wire.ReasonBadSubject
 	}
-	return kept, nil
+	kept = make(nats.Header, len(h))
+	for name, values := range h {
+		switch {
+		case dropped[name]:
+			continue
+		case len(name) >= 5 && strings.EqualFold(name[:5], "Nats-") && !mayCarry[name]:
+			return nil, refuse("a delayed message cannot have the header %s: leave it out", name), wire.ReasonBadSchedule
+		}
+		kept[name] = values
+	}
+	text, scheduled := strings.CutPrefix(only(kept["Nats-Schedule"]), "@at ")
+	at, valid := wire.ParseTime(text)
+	switch {
+	case !scheduled || !valid:
+		return nil, refuse(`a delayed message has one header Nats-Schedule: "@at " and an RFC 3339 time`), wire.ReasonBadSchedule
+	case wire.CheckDelay(at, now, 0) != nil:
+		return nil, refuse("Nats-Schedule is more than a year ahead"), wire.ReasonBadSchedule
+	case only(kept["Nats-Schedule-Target"]) != subjects.Due(key, lane):
+		return nil, refuse("Nats-Schedule-Target must be %s, as the subject is %s", subjects.Due(key, lane), subject), wire.ReasonBadSchedule
+	}
+	return kept, nil, ""
+}
+
+// only is the value of a header that has one.
+func only(values []string) string {
+	if len(values) != 1 {
+		return ""
+	}
+	return values[0]
+}
+
+// undeliverable tells services, by an event, of a message that reaches nobody.
+func (g *Guard) undeliverable(subject, reason string) {
+	key, _, _ := subjects.ParseLater(subject)
+	user, device, _ := strings.Cut(string(key), ".")
+	body := map[string]any{
+		"kind": subjects.EventUndeliverable, "at": time.Now().UTC().Format(time.RFC3339Nano), "reason": reason, "subject": subject,
+		"user": "", "device": "",
+	}
+	token := func(field, escaped string) string {
+		name, err := subjects.Unescape(escaped)
+		if err != nil || name == "" {
+			return "%" // no escaped name is
+		}
+		body[field] = name
+		return escaped
+	}
+	to := subjects.Event(subjects.Key(token("user", user)+"."+token("device", device)), subjects.EventUndeliverable)
+	data, err := json.Marshal(body)
+	if err == nil {
+		err = g.nc.Publish(to, data)
+	}
+	if err != nil {
+		g.log.Warn("event not told", "subject", to, "err", err)
+	}
 }
 
 // store stores a delayed message, and answers as JetStream does.
 func (g *Guard) store(m *nats.Msg, subject string) {
-	h, refused := examineLater(m.Header)
+	h, refused, reason := examineLater(subject, m.Header, time.Now())
 	if refused != nil {
+		if m.Reply == "" {
+			g.undeliverable(subject, reason)
+		}
 		g.reply(m, refused.publication())
 		return
 	}

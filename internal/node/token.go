@@ -11,6 +11,8 @@ import (
 	"os"
 	"strings"
 	"sync"
+
+	"github.com/rccs-io/rccs/internal/private"
 )
 
 // A token is long enough not to be guessed, and is no file that was named by
@@ -44,6 +46,9 @@ func openToken(path string, log *slog.Logger) (*tokenFile, error) {
 
 // read is the hash of what the file holds.
 func (t *tokenFile) read() ([sha256.Size]byte, error) {
+	if err := private.Check(t.path); err != nil {
+		return [sha256.Size]byte{}, err
+	}
 	file, err := os.Open(t.path)
 	if err != nil {
 		return [sha256.Size]byte{}, err

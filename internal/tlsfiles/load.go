@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"github.com/rccs-io/rccs/internal/private"
 )
 
 // Files name what a listener identifies itself with, in PEM.
@@ -41,6 +43,11 @@ func (f Files) read() (content, error) {
 	}{{f.Cert, &c.cert}, {f.Key, &c.key}, {f.ClientCA, &c.clientCA}} {
 		if file.path == "" {
 			continue
+		}
+		if file.to == &c.key {
+			if err := private.Check(file.path); err != nil {
+				return content{}, err
+			}
 		}
 		var err error
 		if *file.to, err = readBounded(file.path); err != nil {

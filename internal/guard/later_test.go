@@ -1,0 +1,62 @@
+package guard
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// A delayed message has one time, at most a year ahead, and goes to the inbox
+// that its subject names.
+func TestADelayedMessageHasOneTimeAndItsOwnTarget(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+	const subject, target, at = "rccs.later.alice.phone.high.m1", "rccs.due.alice.phone.high", "@at 2026-02-01T00:00:00Z"
+	for name, c := range map[string]struct {
+		subject, schedule, target, reason string
+		more                              nats.Header
+	}{
+		"fine":                 {subject, at, target, "", nil},
+		"in the past":          {subject, "@at 2020-01-01t00:00:00z", target, "", nil},
+		"every second":         {subject, "@every 1s", target, wire.ReasonBadSchedule, nil},
+		"cron":                 {subject, "0 0 * * * *", target, wire.ReasonBadSchedule, nil},
+		"none":                 {subject, "", target, wire.ReasonBadSchedule, nil},
+		"no time":              {subject, "@at tomorrow", target, wire.ReasonBadSchedule, nil},
+		"no RFC 3339":          {subject, "@at 2026-02-01 00:00:00Z", target, wire.ReasonBadSchedule, nil},
+		"too far":              {subject, "@at 2027-02-02T00:00:00Z", target, wire.ReasonBadSchedule, nil},
+		"wraps":                {subject, "@at 2300-01-01T00:00:00Z", target, wire.ReasonBadSchedule, nil},
+		"another's inbox":      {subject, at, "rccs.due.bob.phone.high", wire.ReasonBadSchedule, nil},
+		"another lane":         {subject, at, "rccs.due.alice.phone.low", wire.ReasonBadSchedule, nil},
+		"a stream's own":       {subject, at, "rccs.later.alice.phone.high.m2", wire.ReasonBadSchedule, nil},
+		"no target":            {subject, at, "", wire.ReasonBadSchedule, nil},
+		"two times":            {subject, at, target, wire.ReasonBadSchedule, nats.Header{"Nats-Schedule": {at, "@every 1s"}}},
+		"another case":         {subject, at, target, wire.ReasonBadSchedule, nats.Header{"nats-schedule": {"@every 1s"}}},
+		"roll-up":              {subject, at, target, wire.ReasonBadSchedule, nats.Header{"Nats-Rollup": {"all"}}},
+		"a source":             {subject, at, target, wire.ReasonBadSchedule, nats.Header{"Nats-Schedule-Source": {"rccs.later.bob.phone.high.m1"}}},
+		"not escaped":          {"rccs.later.user:42.phone.high.m1", at, target, wire.ReasonBadSubject, nil},
+		"no lane":              {"rccs.later.alice.phone.urgent.m1", at, target, wire.ReasonBadSubject, nil},
+		"too many tokens":      {"rccs.later.alice.phone.high.m.1", at, target, wire.ReasonBadSubject, nil},
+		"a name of RCCS's own": {"rccs.later.alice.server.high.m1", at, "rccs.due.alice.server.high", wire.ReasonBadSubject, nil},
+	} {
+		h := nats.Header{subjects.HeaderID: {"m1"}, subjects.HeaderRequester: {"x"}}
+		for key, value := range map[string]string{"Nats-Schedule": c.schedule, "Nats-Schedule-Target": c.target} {
+			if value != "" {
+				h[key] = []string{value}
+			}
+		}
+		for key, values := range c.more {
+			h[key] = values
+		}
+		kept, refused, reason := examineLater(c.subject, h, now)
+		if reason != c.reason || (refused != nil) != (c.reason != "") {
+			t.Errorf("%s: %+v, %q, want %q", name, refused, reason, c.reason)
+		}
+		if refused == nil && (kept[subjects.HeaderRequester] != nil || kept[subjects.HeaderID] == nil) {
+			t.Errorf("%s: kept %v", name, kept)
+		}
+	}
+}
