@@ -10,6 +10,7 @@ import (
 	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/internal/send"
+	"github.com/rccs-io/rccs/internal/timespec"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -54,17 +55,17 @@ func (c *Coordinator) missed(ctx context.Context, req *request) (any, *wire.Erro
 
 // replay answers {"user","device","to"?, and one of "since","fromSeq","id",
 // "missed", "dryRun"?} with {"run","copied","skipped","first"?,"last"?,"dryRun"?}
-// when all copies are stored. since is RFC 3339; to is USER/DEVICE, the device
+// when all copies are stored. since is a duration back or RFC 3339; to is USER/DEVICE, the device
 // that gets the copies, by default the same.
 func (c *Coordinator) replay(ctx context.Context, req *request) (any, *wire.Error) {
 	var q struct {
 		deviceName
-		To      string    `json:"to"`
-		Since   time.Time `json:"since"`
-		FromSeq uint64    `json:"fromSeq"`
-		ID      string    `json:"id"`
-		Missed  bool      `json:"missed"`
-		DryRun  bool      `json:"dryRun"`
+		To      string `json:"to"`
+		Since   string `json:"since"`
+		FromSeq uint64 `json:"fromSeq"`
+		ID      string `json:"id"`
+		Missed  bool   `json:"missed"`
+		DryRun  bool   `json:"dryRun"`
 	}
 	if werr := req.decode(&q); werr != nil {
 		return nil, werr
@@ -73,7 +74,11 @@ func (c *Coordinator) replay(ctx context.Context, req *request) (any, *wire.Erro
 	if werr != nil {
 		return nil, werr
 	}
-	opts := ops.ReplayOptions{From: from, Since: q.Since, FromSeq: q.FromSeq, ID: q.ID, Missed: q.Missed, DryRun: q.DryRun}
+	since, werr := sinceOf(q.Since)
+	if werr != nil {
+		return nil, werr
+	}
+	opts := ops.ReplayOptions{From: from, Since: since, FromSeq: q.FromSeq, ID: q.ID, Missed: q.Missed, DryRun: q.DryRun}
 	if q.To != "" {
 		to, err := subjects.ParseAddress(q.To)
 		if err != nil {
@@ -84,7 +89,7 @@ func (c *Coordinator) replay(ctx context.Context, req *request) (any, *wire.Erro
 		}
 		opts.To = to
 	}
-	if one := btoi(!q.Since.IsZero()) + btoi(q.FromSeq > 0) + btoi(q.ID != "") + btoi(q.Missed); one != 1 {
+	if one := btoi(q.Since != "") + btoi(q.FromSeq > 0) + btoi(q.ID != "") + btoi(q.Missed); one != 1 {
 		return nil, wire.NewError(wire.BadMessage, `give one of "since", "fromSeq", "id" and "missed"`)
 	}
 	var done ops.Replayed
@@ -96,6 +101,18 @@ func (c *Coordinator) replay(ctx context.Context, req *request) (any, *wire.Erro
 		return nil, c.wireError("replay not finished", err)
 	}
 	return done, nil
+}
+
+// sinceOf reads a "since": a duration back, or RFC 3339. "" is the zero time.
+func sinceOf(text string) (time.Time, *wire.Error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	at, err := timespec.Since(text, time.Now())
+	if err != nil {
+		return at, wire.NewError(wire.BadMessage, `"since": want `+timespec.SinceForms)
+	}
+	return at, nil
 }
 
 func btoi(b bool) int {

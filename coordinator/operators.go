@@ -124,7 +124,10 @@ func (c *Coordinator) listSessions(_ context.Context, req *request) (any, *wire.
 
 // listEdges answers with {"edges":[{"id","name","address","version","started",
 // "devices"}]}.
-func (c *Coordinator) listEdges(context.Context, *request) (any, *wire.Error) {
+func (c *Coordinator) listEdges(_ context.Context, req *request) (any, *wire.Error) {
+	if werr := req.decode(new(struct{})); werr != nil {
+		return nil, werr
+	}
 	return struct {
 		Edges []roster.Edge `json:"edges"`
 	}{append([]roster.Edge{}, c.roster.Edges()...)}, nil

@@ -62,17 +62,6 @@ type request struct {
 	key subjects.Key // of the device that asks; empty for anybody else
 }
 
-// decode reads the request's body; an empty one is an empty object.
-func (r *request) decode(into any) *wire.Error {
-	if len(r.Data) == 0 {
-		return nil
-	}
-	if err := json.Unmarshal(r.Data, into); err != nil {
-		return wire.NewError(wire.BadMessage, "the request is not the JSON object that this endpoint takes: "+err.Error())
-	}
-	return nil
-}
-
 // startService listens.
 func startService(c *Coordinator) (*service, error) {
 	s := &service{c: c, who: micro.ServiceIdentity{

@@ -40,7 +40,10 @@ type streamView struct {
 }
 
 // status answers with a statusView.
-func (c *Coordinator) status(ctx context.Context, _ *request) (any, *wire.Error) {
+func (c *Coordinator) status(ctx context.Context, req *request) (any, *wire.Error) {
+	if werr := req.decode(new(struct{})); werr != nil {
+		return nil, werr
+	}
 	var v statusView
 	v.Coordinator.ID, v.Coordinator.Name = c.id, c.opts.Name
 	v.Coordinator.Version, v.Coordinator.Started = c.opts.Version, c.started.UTC()

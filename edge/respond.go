@@ -65,6 +65,11 @@ func (t *Tenant) onRequest(m *nats.Msg) {
 	}
 }
 
+// serviceTimeout bounds a service's request: NATS keeps the way back from a
+// device's account to that of services open for two minutes, and an answer that
+// is on its way then has to arrive.
+const serviceTimeout = 110 * time.Second
+
 // ask gives a request to the device.
 func (c *conn) ask(m *nats.Msg, method string) *wire.Error {
 	defer c.contain()
@@ -72,8 +77,11 @@ func (c *conn) ask(m *nats.Msg, method string) *wire.Error {
 		asked: envelope.Value(m.Header, subjects.HeaderID), from: envelope.Value(m.Header, subjects.HeaderFrom),
 		reply: m.Reply, timeout: maxTimeout,
 	}
+	if r.from == "" {
+		r.timeout = serviceTimeout
+	}
 	if ms, err := strconv.ParseInt(m.Header.Get(subjects.HeaderTimeout), 10, 64); err == nil && ms > 0 {
-		r.timeout = min(time.Duration(min(ms, maxTimeout.Milliseconds()))*time.Millisecond, maxTimeout)
+		r.timeout = time.Duration(min(ms, r.timeout.Milliseconds())) * time.Millisecond
 	}
 	if n, err := strconv.Atoi(m.Header.Get(subjects.HeaderMaxFrame)); err == nil && n > 0 {
 		r.max = n

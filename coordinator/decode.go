@@ -1,0 +1,50 @@
+package coordinator
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+
+	"github.com/rccs-io/rccs/wire"
+)
+
+// decode reads the request's body into a struct; an empty one is an empty
+// object. Of operators and services it takes no member that the endpoint does
+// not know, nor one in another letter case, which Go would take: who asks for
+// "dry_run" must not get what they did not ask for.
+func (r *request) decode(into any) *wire.Error {
+	if len(r.Data) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(r.Data, into); err != nil {
+		return wire.NewError(wire.BadMessage, "the request is not the JSON object that this endpoint takes: "+err.Error())
+	}
+	if r.key != "" {
+		return nil
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(r.Data, &members); err != nil {
+		return wire.NewError(wire.BadMessage, "the request is not a JSON object")
+	}
+	known := make(map[string]bool)
+	memberNames(reflect.TypeOf(into).Elem(), known)
+	for name := range members {
+		if !known[name] {
+			return wire.Errorf(wire.BadMessage, "the request has a member that this endpoint does not know: %q", name)
+		}
+	}
+	return nil
+}
+
+// memberNames collects the JSON names of a struct's fields, embedded ones
+// included.
+func memberNames(t reflect.Type, known map[string]bool) {
+	for f := range t.Fields() {
+		if f.Anonymous {
+			memberNames(f.Type, known)
+			continue
+		}
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		known[name] = true
+	}
+}
