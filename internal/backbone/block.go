@@ -132,6 +132,10 @@ func (b *block) check(buf []byte) (c checked) {
 	badFirst, badSeq := uint64(0), uint64(0) // the sequences in it that could be read
 	from := 0                                // what was not copied yet
 	for at := 0; at < len(buf); {
+		if bad >= 0 && !candidate(buf[at:], max(c.last, badSeq)) {
+			at++
+			continue
+		}
 		r, ok := b.parse(buf[at:])
 		if !ok {
 			if bad < 0 {
@@ -193,6 +197,24 @@ func (b *block) check(buf []byte) (c checked) {
 // nearly is how far the sequences of two records that follow each other may lie
 // apart for the second to be believed without its checksum.
 const nearly = 1 << 20
+
+// candidate reports whether a record may begin here, behind what does not check.
+// Without it each byte of a spoilt block could cost the checksum of all that
+// follows.
+func candidate(buf []byte, last uint64) bool {
+	_, seq, ok := frame(buf)
+	seq, marked := seq&^(erasedBit|deletesBit), seq&(erasedBit|deletesBit) != 0
+	switch {
+	case !ok:
+		return false
+	case last == 0:
+		return seq < highest
+	}
+	return seq < last+nearly && (marked || seq > last)
+}
+
+// highest is above any sequence that a stream has in practice.
+const highest = 1 << 40
 
 func plausible(seq, last uint64) bool {
 	return seq&erasedBit == 0 && seq > last && (last == 0 || seq-last < nearly)

@@ -1,0 +1,63 @@
+package backbone
+
+import (
+	"bytes"
+	"encoding/binary"
+	"testing"
+)
+
+// message makes a record as nats-server writes it.
+func (b *block) message(seq uint64, subject string, body []byte) []byte {
+	length := recordHeader + len(subject) + len(body) + checksumSize
+	buf := make([]byte, recordHeader, length)
+	binary.LittleEndian.PutUint32(buf, uint32(length))
+	binary.LittleEndian.PutUint64(buf[4:], seq)
+	binary.LittleEndian.PutUint16(buf[20:], uint16(len(subject)))
+	buf = append(append(buf, subject...), body...)
+	b.hash.Reset()
+	_, _ = b.hash.Write(buf[4:20])
+	_, _ = b.hash.Write(buf[recordHeader:])
+	return b.hash.Sum(buf)
+}
+
+// records fills a block with n messages.
+func records(n int) (*block, []byte) {
+	b := newBlock("S", 1)
+	var buf []byte
+	for i := range n {
+		buf = append(buf, b.message(uint64(i)+1, "rccs.inbox.alice.phone.normal", bytes.Repeat([]byte("x"), 300))...)
+	}
+	return b, buf
+}
+
+// Whatever stands in a block: what is mended is whole, and holds every record
+// that checked.
+func FuzzBlock(f *testing.F) {
+	_, whole := records(3)
+	f.Add(whole)
+	f.Add(whole[:len(whole)-5])
+	f.Add(append(bytes.Clone(whole[:30]), whole...))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, buf []byte) {
+		b := newBlock("S", 1)
+		c := b.check(bytes.Clone(buf))
+		if c.mended == nil {
+			return
+		}
+		if again := b.check(c.mended); again.mended != nil {
+			t.Errorf("what was mended is damaged: %+v", again)
+		}
+	})
+}
+
+// What it costs to check a message before the store is opened.
+func BenchmarkCheckBlock(b *testing.B) {
+	const n = 20_000
+	blk, buf := records(n)
+	b.SetBytes(int64(len(buf)))
+	for b.Loop() {
+		if c := blk.check(buf); c.mended != nil || c.last != n {
+			b.Fatalf("%+v", c.lost)
+		}
+	}
+}
