@@ -39,6 +39,7 @@ func (c *Coordinator) settle(ctx context.Context, k subjects.Key, ack *wire.Ack)
 					return 0, err
 				}
 				settled++
+				cursor.Confirm(seq)
 			}
 			cursor.Unacked[lane] = owed
 		}

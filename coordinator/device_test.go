@@ -336,8 +336,8 @@ func TestAGapIsToldOfWhatIsGone(t *testing.T) {
 		types = append(types, e.Type+" "+string(e.Payload))
 	}
 	want := []string{
-		fmt.Sprintf(`gap {"lane":"normal","from":%d,"to":%d,"count":2}`, seqs[0], seqs[1]), "notification 2",
-		fmt.Sprintf(`gap {"lane":"normal","from":%d,"to":%d,"count":1}`, seqs[3], seqs[3]), "notification 4",
+		fmt.Sprintf(`gap {"lane":"normal","from":%d,"to":%d,"count":2,"reason":"retention"}`, seqs[0], seqs[1]), "notification 2",
+		fmt.Sprintf(`gap {"lane":"normal","from":%d,"to":%d,"count":1,"reason":"purged"}`, seqs[3], seqs[3]), "notification 4",
 	}
 	if !slices.Equal(types, want) {
 		t.Errorf("fetched %v", types)

@@ -185,7 +185,12 @@ func (p *parcel) fillLane(ctx context.Context, cursor *inbox.Cursor, lane subjec
 			}
 		}
 		if left == 0 || len(got) == 0 {
-			owed, err = p.missing(ctx, lane, owed, 1<<63)
+			if owed, err = p.missing(ctx, lane, owed, 1<<63); err != nil {
+				return err
+			}
+			cursor.Sent[lane] = sent
+			err = p.lost(ctx, cursor, lane)
+			sent = cursor.Sent[lane]
 			return err
 		}
 	}
@@ -245,11 +250,30 @@ func (p *parcel) missing(ctx context.Context, lane subjects.Lane, owed []uint64,
 		owed = owed[1:]
 	}
 	if g.Count > 0 {
-		g.Lane = lane.String()
+		reason, err := p.c.cursors.Why(ctx, p.to.Key(), lane, g.From, g.To)
+		if err != nil {
+			return owed, err
+		}
+		g.Lane, g.Reason = lane.String(), reason
 		p.append(g.Append(nil))
 		p.changed = true
 	}
 	return owed, nil
+}
+
+// lost tells the device what is gone of a lane that it was never sent.
+func (p *parcel) lost(ctx context.Context, cursor *inbox.Cursor, lane subjects.Lane) error {
+	before := len(cursor.Gaps)
+	some, err := p.c.cursors.Lost(ctx, p.to.Key(), lane, cursor)
+	if err != nil || !some {
+		return err
+	}
+	p.changed = true
+	for i := min(before, len(cursor.Gaps)-1); i < len(cursor.Gaps); i++ {
+		gap := cursor.Gaps[i].Wire()
+		p.append(gap.Append(nil))
+	}
+	return nil
 }
 
 // store has the cursor say what was given out. Senders of what was too late

@@ -150,6 +150,62 @@ func (s *Cursors) Reject(ctx context.Context, m *Message, reason string) error {
 	return nil
 }
 
+// Lost has the cursor tell what is gone of a lane of which all that is stored
+// was sent: what was counted and never found. It reports whether anything is.
+func (s *Cursors) Lost(ctx context.Context, k subjects.Key, lane subjects.Lane, c *Cursor) (bool, error) {
+	l := loss{lane: lane, from: c.Sent[lane] + 1, to: c.UpTo, count: c.Waiting[lane]}
+	if l.count == 0 || l.from > l.to {
+		return false, nil
+	}
+	// The leader knows whether a copy that lags has not shown all.
+	more, err := s.fetch.Holds(ctx, subjects.StreamInbox, subjects.Inbox(k, lane), l.from)
+	if more || err != nil {
+		return false, err
+	}
+	reason, err := s.Why(ctx, k, lane, l.from, l.to)
+	if err != nil {
+		return false, err
+	}
+	c.AddGap(Gap{Lane: lane, From: l.from, To: l.to, Count: l.count, Reason: reason})
+	c.Sent[lane], c.Waiting[lane] = l.to, 0
+	return true, s.tellLost(ctx, k, l, reason)
+}
+
+// Why is the reason that messages of a lane are gone, as a gap gives it.
+func (s *Cursors) Why(ctx context.Context, k subjects.Key, lane subjects.Lane, from, to uint64) (string, error) {
+	if reason, err := written(ctx, s.last, k, loss{lane: lane, from: from, to: to}); reason != "" || err != nil {
+		return reason, err
+	}
+	first, err := s.fetch.Run(ctx, subjects.StreamInbox, 1, 1)
+	if err != nil {
+		return "", err
+	}
+	if len(first) == 0 || from < first[0].Seq {
+		return wire.ReasonRetention, nil
+	}
+	return wire.ReasonPurged, nil
+}
+
+// tellLost tells senders that asked.
+func (s *Cursors) tellLost(ctx context.Context, k subjects.Key, l loss, reason string) error {
+	told, _, err := lostOutcomes(ctx, s.fetch, k, l, reason)
+	if err != nil {
+		return err
+	}
+	writes := newAwaited()
+	for i := range told {
+		if msg := told[i].message(s.publish.Proof); msg != nil {
+			s.publish.Publish(msg, writes.add())
+		}
+	}
+	return writes.wait(ctx)
+}
+
+// Confirm drops the gaps that lie before an acknowledged message.
+func (c *Cursor) Confirm(seq uint64) {
+	c.Gaps = slices.DeleteFunc(slices.Clone(c.Gaps), func(g Gap) bool { return g.To < seq })
+}
+
 // Expires is when the message's time to live ends; zero: never.
 func (m *Message) Expires() time.Time {
 	if at := m.expires(); at != 0 {

@@ -1,11 +1,14 @@
 package inbox
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"time"
 
+	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -233,17 +236,24 @@ func (mb *Mailbox) explain(ctx context.Context) error {
 	}
 }
 
-// whyLost is the reason that a gap gives.
-func (h *Hub) whyLost(ctx context.Context, k subjects.Key, l loss) (string, error) {
-	found, err := h.cursors.last.Get(ctx, []string{subjects.Purged(k), subjects.Damaged(subjects.StreamInbox)})
-	if err != nil {
-		return "", err
-	}
+// written is the reason for a loss that somebody wrote down; "" when nobody did.
+func written(ctx context.Context, cursors *direct.Last, k subjects.Key, l loss) (string, error) {
+	found, err := cursors.Get(ctx, []string{subjects.Purged(k), subjects.Damaged(subjects.StreamInbox)})
 	switch {
+	case err != nil:
+		return "", fmt.Errorf("inbox: why messages of %s are gone: %w", k, err)
 	case found[0] != nil && parsePurged(found[0].Data)[l.lane] >= l.from:
 		return wire.ReasonPurged, nil
 	case found[1] != nil && parseDamaged(found[1].Data).touches(l.from, l.to):
 		return wire.ReasonDamaged, nil
+	}
+	return "", nil
+}
+
+// whyLost is the reason that a gap gives.
+func (h *Hub) whyLost(ctx context.Context, k subjects.Key, l loss) (string, error) {
+	if reason, err := written(ctx, h.cursors.last, k, l); reason != "" || err != nil {
+		return reason, err
 	}
 	if _, err := h.refreshState(ctx); err != nil {
 		return "", err
@@ -261,41 +271,47 @@ func (h *Hub) whyLost(ctx context.Context, k subjects.Key, l loss) (string, erro
 		}
 	}
 	// A device that is behind knows how many are gone, and not which.
-	if found[1] != nil && parseDamaged(found[1].Data).touches(l.from, h.head.Load()) {
-		return wire.ReasonDamaged, nil
-	}
-	return wire.ReasonPurged, nil
+	l.to = max(l.to, h.head.Load())
+	reason, err := written(ctx, h.cursors.last, k, l)
+	return cmp.Or(reason, wire.ReasonPurged), err
 }
 
 // tellLost tells the senders that asked what became of messages that are gone.
-// Who they are is in the deadlines, which outlive the messages.
 func (h *Hub) tellLost(ctx context.Context, k subjects.Key, l loss, reason string) error {
+	told, over, err := lostOutcomes(ctx, h.fetch, k, l, reason)
+	if err != nil {
+		return err
+	}
 	writes := newAwaited()
-	var over []uint64
-	for from := uint64(1); ; {
-		got, left, err := h.fetch.Next(ctx, subjects.StreamDeadline, subjects.Deadline(k), from, laneMessages, laneBytes)
-		if err != nil {
-			return err
-		}
-		for _, s := range got {
-			from = s.Seq + 1
-			o, ok := expiredBy(reader.Entry(s), k, l, reason)
-			if !ok {
-				continue
-			}
-			over = append(over, s.Seq)
-			if msg := o.message(h.opts.Publish.Proof); msg != nil {
-				h.opts.Publish.Publish(msg, writes.add())
-			}
-		}
-		if left == 0 || len(got) == 0 {
-			break
+	for i := range told {
+		if msg := told[i].message(h.opts.Publish.Proof); msg != nil {
+			h.opts.Publish.Publish(msg, writes.add())
 		}
 	}
 	if err := writes.wait(ctx); err != nil {
 		return err
 	}
 	return h.dropDeadlines(ctx, over)
+}
+
+// lostOutcomes are the outcomes of messages that are gone. Who asked is in the
+// deadlines, which outlive the messages; over are their sequences.
+func lostOutcomes(ctx context.Context, fetch *direct.Client, k subjects.Key, l loss, reason string) (told []outcome, over []uint64, err error) {
+	for from := uint64(1); ; {
+		got, left, err := fetch.Next(ctx, subjects.StreamDeadline, subjects.Deadline(k), from, laneMessages, laneBytes)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, s := range got {
+			from = s.Seq + 1
+			if o, ok := expiredBy(reader.Entry(s), k, l, reason); ok {
+				told, over = append(told, o), append(over, s.Seq)
+			}
+		}
+		if left == 0 || len(got) == 0 {
+			return told, over, nil
+		}
+	}
 }
 
 // watchStream keeps track of where the stream begins, until the hub stops.

@@ -176,8 +176,10 @@ func (mb *Mailbox) endLocked(l *lane, m *Message, v verdict, now int64) {
 	}
 	l.unacked = append(l.unacked, sent{seq: m.Seq, stored: m.Stored, requester: a, finalizing: true})
 	mb.out++
-	mb.hub.outcomes.add(outcome{key: mb.key, lane: m.Lane, seq: m.Seq, requester: a, status: v.status, reason: v.reason, at: now,
-		stored: m.Stored, again: mb.hub.mayBeTold(m.Seq <= l.redeliverUpTo, m.Stored, now)})
+	mb.hub.outcomes.add(outcome{
+		key: mb.key, lane: m.Lane, seq: m.Seq, requester: a, status: v.status, reason: v.reason, at: now,
+		stored: m.Stored, again: mb.hub.mayBeTold(m.Seq <= l.redeliverUpTo, m.Stored, now),
+	})
 }
 
 // verdictLocked is how a message ends whose turn has come, if it is over. sure:
@@ -318,8 +320,10 @@ func (mb *Mailbox) ackSentLocked(n subjects.Lane, i int, now int64) {
 		return
 	}
 	s.finalizing = true
-	mb.hub.outcomes.add(outcome{key: mb.key, lane: n, seq: s.seq, requester: s.requester, status: wire.StatusDelivered, at: now,
-		stored: s.stored, again: mb.hub.mayBeTold(s.redelivered, s.stored, now)})
+	mb.hub.outcomes.add(outcome{
+		key: mb.key, lane: n, seq: s.seq, requester: s.requester, status: wire.StatusDelivered, at: now,
+		stored: s.stored, again: mb.hub.mayBeTold(s.redelivered, s.stored, now),
+	})
 }
 
 // finalize is the word that what became of a message is stored. It was
