@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nuid"
 
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -92,7 +93,8 @@ func (c *conn) ask(m *nats.Msg, method string) *wire.Error {
 		CorrelationID: envelope.Value(m.Header, subjects.HeaderCorrelation), Timestamp: envelope.Value(m.Header, subjects.HeaderTimestamp),
 		Traceparent: envelope.Value(m.Header, subjects.HeaderTrace),
 	}
-	e.FromDeviceID = envelope.SenderOf(r.from, false)
+	tag := envelope.Value(m.Header, subjects.HeaderProof)
+	e.FromDeviceID = envelope.SenderOf(r.from, c.tenant.Proof.Is(tag, proof.Sender, c.key.User(), r.from, r.asked))
 	if e.Timestamp == "" {
 		e.Timestamp = wire.FormatTime(time.Now())
 	}

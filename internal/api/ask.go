@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nuid"
 
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -26,6 +27,7 @@ const (
 // question is a request to a connected device.
 type question struct {
 	from    string // the service that asks
+	proof   *proof.Key
 	to      subjects.Address
 	method  string
 	params  []byte
@@ -51,7 +53,8 @@ type part struct {
 // ask puts a question. The answer is to be closed.
 func ask(ctx context.Context, nc *nats.Conn, q *question) (*asking, error) {
 	q.timeout = cmp.Or(q.timeout, defaultTimeout)
-	a := &asking{nc: nc, q: q, id: nuid.Next(), from: envelope.Sender{Device: subjects.DeviceID("service:" + q.from)}}
+	from := subjects.Address{User: q.to.User, Device: subjects.DeviceID("service:" + q.from)}
+	a := &asking{nc: nc, q: q, id: nuid.Next(), from: envelope.Sender{Key: from.Key(), Device: from.Device, Proof: q.proof}}
 	var err error
 	if a.sub, err = nc.SubscribeSync(nc.NewInbox()); err != nil {
 		a.over = true

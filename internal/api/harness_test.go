@@ -271,3 +271,8 @@ func (p *place) nats() *nats.Conn {
 	p.t.Cleanup(nc.Close)
 	return nc
 }
+
+func decode(frame []byte) (m map[string]any) {
+	_ = json.Unmarshal(frame, &m)
+	return m
+}

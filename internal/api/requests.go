@@ -67,7 +67,7 @@ func (a *API) request(ctx context.Context, c *call, in *requestInput) (*streamOu
 	ctx, cancel := context.WithCancel(ctx)
 	ended := context.AfterFunc(a.ctx, cancel)
 	asked, err := ask(ctx, c.tenant.Core, &question{
-		from: c.sender(), to: to, method: in.Method, params: params, timeout: time.Duration(min(in.TimeoutMs, maxTimeoutMs)) * time.Millisecond,
+		from: c.sender(), proof: c.tenant.Proof, to: to, method: in.Method, params: params, timeout: time.Duration(min(in.TimeoutMs, maxTimeoutMs)) * time.Millisecond,
 	})
 	done := func() { asked.close(); ended(); cancel() }
 	if err != nil {

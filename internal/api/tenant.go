@@ -10,6 +10,7 @@ import (
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/enroll"
 	"github.com/rccs-io/rccs/internal/ops"
+	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/subjects"
@@ -23,6 +24,8 @@ type Tenant struct {
 	Ops    *ops.Tenant
 	Roster *roster.Roster
 	Core   *nats.Conn
+	// Proof is the tenant's key, by which edges know who asks.
+	Proof *proof.Key
 	// Intake takes messages. Needed.
 	Intake *send.Intake
 	// Codes makes an enrolment code, Issue a device's token; nil where the keys

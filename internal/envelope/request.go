@@ -6,6 +6,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -20,6 +21,9 @@ const (
 // subject. body is the parameters, one JSON value or nothing.
 func Request(e *wire.Envelope, from Sender, to subjects.Key, method string, timeout time.Duration, body []byte) *nats.Msg {
 	h := common(e, from)
+	if from.Proof != nil {
+		h.set(subjects.HeaderProof, from.Proof.Tag(proof.Sender, from.Key.User(), string(from.Device), e.ID))
+	}
 	h.set(subjects.HeaderTimeout, strconv.FormatInt(timeout.Milliseconds(), 10))
 	return &nats.Msg{Subject: subjects.RPC(to, method), Header: h.h, Data: body}
 }

@@ -161,7 +161,7 @@ func (n *Node) startAPI(ctx context.Context, t *tenantPart) error {
 	}
 	t.services = claims.Subject
 	t.api = &api.Tenant{
-		Name: t.keys.Account().Name, Ops: tenant, Roster: known, Core: core,
+		Name: t.keys.Account().Name, Ops: tenant, Roster: known, Core: core, Proof: pub.Proof,
 		Codes:  func(ctx context.Context, want enroll.Code) (*enroll.Code, error) { return t.enroller.Make(ctx, want) },
 		Issue:  func(a subjects.Address, opts auth.DeviceOptions) (string, error) { return issue(t.keys, a, opts) },
 		Intake: intake,

@@ -1,0 +1,321 @@
+package api_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// sse reads Server-Sent Events.
+type sse struct {
+	t      testing.TB
+	lines  *bufio.Scanner
+	cancel context.CancelFunc
+	status int
+}
+
+type event struct{ id, kind, data string }
+
+func (p *place) stream(path string, h http.Header) *sse {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.base+path, nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for name, values := range h {
+		r.Header[name] = values
+	}
+	resp, err := p.http.Do(r)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { cancel(); _ = resp.Body.Close() })
+	s := &sse{t: p.t, lines: bufio.NewScanner(resp.Body), cancel: cancel, status: resp.StatusCode}
+	s.lines.Buffer(nil, 4<<20)
+	return s
+}
+
+// next is the next event, comments left out.
+func (s *sse) next() (e event) {
+	s.t.Helper()
+	for s.lines.Scan() {
+		switch name, value, _ := strings.Cut(s.lines.Text(), ": "); name {
+		case "id":
+			e.id = value
+		case "event":
+			e.kind = value
+		case "data":
+			e.data += value
+		case "":
+			if e.data != "" {
+				return e
+			}
+		}
+	}
+	s.t.Fatalf("the stream has ended: %v", s.lines.Err())
+	return e
+}
+
+// until is the next event of a kind.
+func (s *sse) until(kind string) event {
+	s.t.Helper()
+	for {
+		if e := s.next(); e.kind == kind {
+			return e
+		}
+	}
+}
+
+func TestEventsGoOnBehindTheLastEventID(t *testing.T) {
+	t.Parallel()
+	p := serve(t, false)
+	s := p.stream("/v1/events?user=alice", nil)
+	p.connect("bob/phone", "")
+	phone := p.connect("alice/phone", "")
+	if e := s.next(); e.kind != "registered" || !strings.Contains(e.data, `"phone"`) || e.id == "" {
+		t.Fatalf("first came %+v", e)
+	}
+	online := s.until("online")
+	s.cancel()
+	p.post("/v1/messages", `{"to":{"user":"alice","device":"phone"},"type":"note","id":"m1","payload":1}`)
+	phone.ack(phone.until("note"))
+	again := p.stream("/v1/events?user=alice", header("Last-Event-ID", online.id))
+	if e := again.next(); e.kind != "delivered" || !strings.Contains(e.data, `"m1"`) {
+		t.Errorf("then came %+v", e)
+	}
+	after := p.stream("/v1/events?user=alice&kind=online,delivered&after=0", nil)
+	if a, b := after.next(), after.next(); a.kind != "online" || b.kind != "delivered" {
+		t.Errorf("from the beginning came %+v and %+v", a, b)
+	}
+	// The stream is younger than the one that gave this id out.
+	if e := p.stream("/v1/events?after=1000000", nil).next(); e.kind != "gap" {
+		t.Errorf("behind what there is came %+v", e)
+	}
+}
+
+func TestEventsThatAreGoneAreTold(t *testing.T) {
+	t.Parallel()
+	p := serve(t, false)
+	p.connect("alice/phone", "")
+	p.connect("alice/tablet", "")
+	nc := p.nats()
+	if _, err := nc.Request("$JS.API.STREAM.PURGE.RCCS_EVENT", []byte(`{"seq":4}`), 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	s := p.stream("/v1/events?after=1", nil)
+	if e := s.next(); e.kind != "gap" || e.data != `{"from":2,"to":3,"count":2}` {
+		t.Errorf("first came %+v", e)
+	}
+	if e := s.next(); e.id != "4" {
+		t.Errorf("then came %+v", e)
+	}
+}
+
+// A client that reads slowly loses nothing that is stored.
+func TestSlowReaderOfEventsGetsThemAll(t *testing.T) {
+	t.Parallel()
+	p := serve(t, false)
+	nc := p.nats()
+	const many = 5000
+	s := p.stream("/v1/events", nil)
+	for i := range many {
+		body := fmt.Sprintf(`{"kind":"full","n":%d,"pad":%q}`, i, strings.Repeat("x", 500))
+		if err := nc.Publish("rccs.event.alice.phone.full", []byte(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range many {
+		if e := s.next(); !strings.Contains(e.data, fmt.Sprintf(`"n":%d,`, i)) {
+			t.Fatalf("event %d is %.100s", i, e.data)
+		}
+	}
+}
+
+func TestLiveTellsStatisticsAndMessages(t *testing.T) {
+	t.Parallel()
+	p := serve(t, false)
+	phone := p.connect("alice/phone", "")
+	s := p.stream("/v1/live?tail=alice", nil)
+	e := s.until("stats")
+	for _, name := range []string{
+		"at", "connections", "devicesOnline", "receivedPerSecond", "deliveredPerSecond", "acknowledgedPerSecond", "storedToWrittenMs", "storedToAckedMs",
+		"unacknowledged", "storedBytes", "storageLimit", "p50", "p99",
+	} {
+		if !strings.Contains(e.data, `"`+name+`":`) {
+			t.Errorf("%s is missing in %s", name, e.data)
+		}
+	}
+	for n := 0; ; n++ {
+		p.post("/v1/messages", fmt.Sprintf(`{"to":{"user":"alice","device":"phone"},"type":"note","id":"m%d","payload":1}`, n))
+		phone.ack(phone.until("note"))
+		if e := s.next(); e.kind == "message" {
+			if !strings.Contains(e.data, `"kind":"inbox"`) || !strings.Contains(e.data, `"user":"alice"`) || strings.Contains(e.data, "payload") {
+				t.Errorf("a message is %s", e.data)
+			}
+			break
+		}
+		if n > 1000 {
+			t.Fatal("no message is shown")
+		}
+	}
+	if got := p.get("/v1/live?tail=a%2F"); got.status != http.StatusBadRequest {
+		t.Errorf("a bad tail: %d %s", got.status, got.body)
+	}
+	if e := p.stream("/v1/live?history=true", nil).next(); e.kind != "history" || !strings.HasPrefix(e.data, "[") {
+		t.Errorf("history is %+v", e)
+	}
+}
+
+const requests = "/v1/users/alice/devices/desktop/requests/"
+
+func TestRequestIsAnsweredByTheDevice(t *testing.T) {
+	t.Parallel()
+	p := serve(t, false)
+	desktop := p.connect("alice/desktop", "")
+	serving := make(chan map[string]any, 64)
+	go func() {
+		for {
+			_, frame, err := desktop.ws.ReadMessage()
+			if err != nil {
+				close(serving)
+				return
+			}
+			serving <- decode(frame)
+		}
+	}()
+	reply := func(m map[string]any, frames ...string) {
+		for _, f := range frames {
+			desktop.write(fmt.Sprintf(`{"type":"response","correlationId":%q,%s}`, m["id"], f))
+		}
+	}
+	handle := func(frames ...string) {
+		go func() { reply(<-serving, frames...) }()
+	}
+
+	handle(`"payload":{"result":{"lines": 12}}`)
+	if got := p.post(requests+"file%2Eopen", `{"path":"/tmp"}`); got.status != http.StatusOK || string(got.body) != `{"lines": 12}` {
+		t.Errorf("answered: %d %s", got.status, got.body)
+	}
+	handle(`"payload":{"error":{"code":"not_found","message":"no such file"}}`)
+	got := p.post(requests+"file.open", "")
+	if got.status != http.StatusBadGateway || got.code() != "DEVICE_ERROR" || !strings.Contains(string(got.body), `"deviceError":{"code":"not_found","message":"no such file"}`) {
+		t.Errorf("failed: %d %s", got.status, got.body)
+	}
+	parts := []string{`"partial":true,"payload":{"result":"one"}`, `"partial":true,"payload":{"result":{"n": 2}}`, `"payload":{"result":null}`}
+	handle(parts...)
+	got = p.do("POST", requests+"run", "", header("Accept", "application/x-ndjson"))
+	if want := "{\"result\":\"one\"}\n{\"result\":{\"n\":2}}\n{\"result\":null}\n"; string(got.body) != want || got.header.Get("Content-Type") != "application/x-ndjson" {
+		t.Errorf("lines: %q", got.body)
+	}
+	handle(parts...)
+	got = p.do("POST", requests+"run", "", header("Accept", "text/event-stream"))
+	if want := "data: {\"result\":\"one\"}\n\ndata: {\"result\":{\"n\":2}}\n\ndata: {\"result\":null}\n\n"; string(got.body) != want {
+		t.Errorf("events: %q", got.body)
+	}
+	handle(parts[0], `"payload":{"error":{"code":"x","message":"y"}}`)
+	got = p.do("POST", requests+"run", "", header("Accept", "application/x-ndjson"))
+	if !strings.HasPrefix(string(got.body), "{\"result\":\"one\"}\n{\"error\":{") || !strings.Contains(string(got.body), "DEVICE_ERROR") {
+		t.Errorf("an error behind a part: %q", got.body)
+	}
+	if got := p.post(requests+"slow?timeoutMs=50", "1"); got.status != http.StatusGatewayTimeout || got.code() != "TIMEOUT" {
+		t.Errorf("too late: %d %s", got.status, got.body)
+	}
+	if m := <-serving; m["type"] != "request" || m["payload"].(map[string]any)["params"] != 1.0 {
+		t.Errorf("asked %v", m)
+	}
+	if m := <-serving; m["type"] != "ack" { // it is told that nobody waits any more
+		t.Errorf("then told %v", m)
+	}
+
+	// A client that goes away cancels.
+	ctx, cancel := context.WithCancel(t.Context())
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.base+requests+"slow", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		if resp, err := p.http.Do(r); err == nil {
+			_ = resp.Body.Close()
+		}
+	}()
+	m := <-serving
+	cancel()
+	<-gone
+	if told := <-serving; told["type"] != "ack" || told["payload"].(map[string]any)["cancel"] != m["id"] {
+		t.Errorf("told %v of the request %v", told, m["id"])
+	}
+	if m["fromDeviceId"] != "service:operator" {
+		t.Errorf("asked by %v", m["fromDeviceId"])
+	}
+	_ = desktop.ws.Close()
+	p.eventually("it is offline", func() bool {
+		got = p.post(requests+"x", "")
+		return got.status == http.StatusServiceUnavailable && got.code() == "DEVICE_OFFLINE" && got.header.Get("Retry-After") != ""
+	})
+	if got := p.post("/v1/users/alice/devices/nobody/requests/x", ""); got.status != http.StatusNotFound || got.code() != "DEVICE_NOT_FOUND" {
+		t.Errorf("never registered: %d %s", got.status, got.body)
+	}
+}
+
+func TestTopicIsPublishedAndRead(t *testing.T) {
+	t.Parallel()
+	p := serve(t, false)
+	phone := p.connect("alice/phone", "")
+	phone.write(`{"type":"subscribe","id":"s","payload":{"topic":"builds.main"}}`)
+	phone.until("ack")
+	h := header("Idempotency-Key", "k1")
+	first := p.do("POST", "/v1/topics/builds.main", `{ "green" : true }`, h)
+	var a, b struct {
+		Seq       uint64
+		Duplicate bool
+	}
+	first.into(t, &a)
+	p.do("POST", "/v1/topics/builds.main", `2`, h).into(t, &b)
+	if first.status != http.StatusAccepted || a.Seq == 0 || a.Duplicate || !b.Duplicate || b.Seq != a.Seq {
+		t.Errorf("published %+v, then %+v", a, b)
+	}
+	if m := phone.until("topic"); m["topic"] != "builds.main" || m["fromDeviceId"] != "service:operator" || m["id"] != "k1" {
+		t.Errorf("the device got %v", m)
+	}
+	for i := range 4 {
+		p.post("/v1/topics/builds.main", fmt.Sprint(i))
+	}
+	var page struct {
+		Items []struct {
+			Seq                 uint64
+			ID, From, Timestamp string
+			Data                any
+		}
+		Next string
+	}
+	p.get("/v1/topics/builds.main?limit=2").into(t, &page)
+	if len(page.Items) != 2 || page.Items[0].ID != "k1" || page.Items[0].From != "service:operator" || page.Next == "" || page.Items[0].Timestamp == "" {
+		t.Errorf("the first page is %+v", page)
+	}
+	p.get("/v1/topics/builds.main?limit=10&after="+page.Next).into(t, &page)
+	if len(page.Items) != 3 || page.Items[2].Data != 3.0 {
+		t.Errorf("the second page is %+v", page)
+	}
+	var rest struct{ Items []any }
+	p.get(fmt.Sprintf("/v1/topics/builds.main?from=%d", a.Seq+1)).into(t, &rest)
+	if len(rest.Items) != 4 {
+		t.Errorf("from the second on: %+v", rest)
+	}
+	p.get("/v1/topics/builds.main?last=true&limit=2").into(t, &rest)
+	if len(rest.Items) != 2 {
+		t.Errorf("the last two: %+v", rest)
+	}
+	if got := p.get("/v1/topics?q=main"); !strings.Contains(string(got.body), `{"topic":"builds.main","messages":5}`) {
+		t.Errorf("topics are %s", got.body)
+	}
+}
