@@ -28,11 +28,12 @@ const operatorToken = "an-operators-token-of-a-test"
 
 // place is a running installation.
 type place struct {
-	t    testing.TB
-	n    *node.Node
-	base string
-	api  string // --api-listen
-	http *http.Client
+	t     testing.TB
+	n     *node.Node
+	base  string
+	api   string // --api-listen
+	token bool
+	http  *http.Client
 }
 
 // serve starts one; with a token, the admin address asks for it.
@@ -56,7 +57,7 @@ func serve(t testing.TB, token bool) *place {
 	if err := n.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	p := &place{t: t, n: n, base: "http://" + n.AdminAddr().String(), api: "http://" + n.APIAddr().String(), http: &http.Client{Transport: &http.Transport{}}}
+	p := &place{t: t, n: n, token: token, base: "http://" + n.AdminAddr().String(), api: "http://" + n.APIAddr().String(), http: &http.Client{Transport: &http.Transport{}}}
 	t.Cleanup(func() {
 		p.http.CloseIdleConnections()
 		if err := n.Stop(context.WithoutCancel(t.Context())); err != nil {
@@ -207,8 +208,13 @@ func (p *place) visit(name, extra string) {
 	})
 }
 
-// operator is the header of the operator's token.
-func (*place) operator() http.Header { return header("Authorization", "Bearer "+operatorToken) }
+// operator is the header of the operator's token, where one is needed.
+func (p *place) operator() http.Header {
+	if !p.token {
+		return nil
+	}
+	return header("Authorization", "Bearer "+operatorToken)
+}
 
 func (d *device) read() map[string]any {
 	d.t.Helper()

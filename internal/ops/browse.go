@@ -80,6 +80,9 @@ func (t *Tenant) Browse(ctx context.Context, a subjects.Address, q BrowseQuery) 
 // Unacknowledged counts, for each of some devices, the messages that it has not
 // acknowledged.
 func (t *Tenant) Unacknowledged(ctx context.Context, devices []*Device) ([]uint64, error) {
+	if len(devices) == 0 {
+		return nil, nil
+	}
 	names := make([]string, 0, subjects.Lanes*len(devices))
 	list := make([]*Inbox, len(devices))
 	for i, d := range devices {

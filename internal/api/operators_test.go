@@ -1,0 +1,222 @@
+package api_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+func addr(user, device string) subjects.Address {
+	return subjects.Address{User: subjects.UserID(user), Device: subjects.DeviceID(device)}
+}
+
+func TestInboxReplayAndForget(t *testing.T) {
+	t.Parallel()
+	p := serve(t, false)
+	p.visit("alice/phone", "")
+	p.visit("alice/tablet", "")
+	const phone = "/v1/users/alice/devices/phone"
+	for i := range 5 {
+		p.post("/v1/messages", fmt.Sprintf(`{"to":{"user":"alice","device":"phone"},"type":"note","id":"m%d","payload":{"n":%d}}`, i, i))
+	}
+	var page struct {
+		Items []struct {
+			Seq                   uint64
+			Lane, ID, Type, State string
+			Payload               any
+		}
+		Next string
+	}
+	p.get(phone+"/inbox?limit=3").into(t, &page)
+	if len(page.Items) != 3 || page.Items[0].ID != "m0" || page.Items[0].State != "unacknowledged" || page.Items[0].Lane != "normal" || page.Next == "" {
+		t.Fatalf("the inbox is %+v", page)
+	}
+	third := page.Items[2].Seq
+	p.get(phone+"/inbox?limit=3&after="+page.Next).into(t, &page)
+	if len(page.Items) != 2 || page.Items[1].ID != "m4" {
+		t.Errorf("the second page is %+v", page)
+	}
+	var from struct{ Items []any }
+	p.get(fmt.Sprintf("%s/inbox?state=all&fromSeq=%d", phone, third)).into(t, &from)
+	if len(from.Items) != 3 {
+		t.Errorf("from the third: %d", len(from.Items))
+	}
+	p.get(phone+"/inbox?state=rejected").into(t, &from)
+	if len(from.Items) != 0 {
+		t.Errorf("rejected are %v", from.Items)
+	}
+	var done struct {
+		Messages    int
+		First, Last uint64
+	}
+	p.post(phone+"/replay", `{"missed":true,"dryRun":true,"to":{"user":"alice","device":"tablet"}}`).into(t, &done)
+	if done.Messages != 5 || done.First == 0 || done.Last <= done.First {
+		t.Errorf("it would be %+v", done)
+	}
+	p.post(phone+"/replay", fmt.Sprintf(`{"fromSeq":%d,"to":{"user":"alice","device":"tablet"}}`, third)).into(t, &done)
+	if done.Messages != 3 || done.Last != done.First+2 {
+		t.Errorf("replayed %+v", done)
+	}
+	for body, want := range map[string]int{
+		`{}`: 400, `{"missed":true,"id":"x"}`: 400, `{"since":"yesterday"}`: 400, `{"since":"1h"}`: 200, `{"since":"30d","dryRun":true}`: 200,
+		`{"id":"m1"}`: 200, `{"since":"2026-01-01T00:00:00Z"}`: 200, `{"missed":true,"to":{"user":"a/b","device":"c"}}`: 400,
+		`{"missed":true,"to":{"user":"alice","device":"none"}}`: 404, `{"missed":"yes"}`: 400, `{"MISSED":true}`: 400, `{"dry_run":true,"missed":true}`: 400,
+	} {
+		if got := p.post(phone+"/replay", body); got.status != want {
+			t.Errorf("replay %s: %d %s, want %d", body, got.status, got.body, want)
+		}
+	}
+	got := p.delete(phone)
+	var problem struct {
+		Code           string
+		Unacknowledged int
+	}
+	if got.into(t, &problem); got.status != http.StatusConflict || problem.Code != "CONFLICT" || problem.Unacknowledged < 5 {
+		t.Errorf("forgotten with messages: %d %s", got.status, got.body)
+	}
+	for _, want := range []int{204, 404} {
+		if got := p.delete(phone + "?unacknowledged=drop"); got.status != want {
+			t.Errorf("forgotten: %d %s, want %d", got.status, got.body, want)
+		}
+	}
+	p.connect("alice/desktop", "")
+	if got := p.delete("/v1/users/alice/devices/desktop"); got.status != http.StatusConflict || got.code() != "CONFLICT" {
+		t.Errorf("a connected one: %d %s", got.status, got.body)
+	}
+	audit := string(p.get("/v1/audit?limit=1000").body)
+	for _, want := range []string{`"action":"replay"`, `"action":"forget"`, `"action":"read"`, `"who":"operator"`, `"result":"refused"`} {
+		if !strings.Contains(audit, want) {
+			t.Errorf("%s is not in the audit: %s", want, audit)
+		}
+	}
+	var first, second struct {
+		Items []struct{ Seq uint64 }
+		Next  string
+	}
+	p.get("/v1/audit?limit=2").into(t, &first)
+	p.get("/v1/audit?limit=2&after="+first.Next).into(t, &second)
+	if len(first.Items) != 2 || len(second.Items) != 2 || first.Items[1].Seq <= second.Items[0].Seq || first.Items[0].Seq <= first.Items[1].Seq {
+		t.Errorf("pages of the audit are %+v and %+v", first, second)
+	}
+}
+
+func TestServiceThatMayIssueLetsDevicesIn(t *testing.T) {
+	t.Parallel()
+	p := serve(t, true)
+	web := p.service("web", auth.ServiceOptions{MayIssue: true})
+	got := p.do("POST", "/v1/users/alice/devices/tab-1/token", `{"type":"browser","expiresSeconds":60}`, web)
+	var token struct {
+		Token     string
+		ExpiresAt time.Time
+	}
+	if got.into(t, &token); got.status != http.StatusCreated || got.header.Get("Cache-Control") != "no-store" || time.Until(token.ExpiresAt) > time.Minute {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	p.register(token.Token, "")
+	if got := p.do("GET", "/v1/users/alice/devices/tab-1", "", web); !strings.Contains(string(got.body), `"type":"browser"`) {
+		t.Errorf("registered as %s", got.body)
+	}
+	if got := p.do("POST", "/v1/users/alice/devices/tab-2/token", "", web); got.status != http.StatusCreated {
+		t.Errorf("without a body: %d %s", got.status, got.body)
+	}
+	for body, want := range map[string]int{
+		`{"expiresSeconds":86400}`: 201, `{"expiresSeconds":86401}`: 400, `{"expiresSeconds":0}`: 400, `{"expiresSeconds":"60"}`: 400,
+		`{"type":7}`: 400, `{"name":"x"}`: 400, `[]`: 400, `{`: 400,
+	} {
+		if got := p.do("POST", "/v1/users/alice/devices/tab/token", body, web); got.status != want {
+			t.Errorf("%s: %d %s, want %d", body, got.status, got.body, want)
+		}
+	}
+	got = p.do("POST", "/v1/users/alice/enrolment-codes", `{"device":"phone","expiresSeconds":600}`, web)
+	var code struct {
+		Code, URL string
+		ExpiresAt time.Time
+	}
+	if got.into(t, &code); got.status != http.StatusCreated || code.Code == "" || !strings.Contains(code.URL, "code="+code.Code) || code.ExpiresAt.IsZero() {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if audit := string(p.do("GET", "/v1/audit?action=enroll", "", p.operator()).body); !strings.Contains(audit, `"target":"alice/tab-1"`) || !strings.Contains(audit, `"who":"service:web"`) {
+		t.Errorf("the audit is %s", audit)
+	}
+}
+
+func TestRevocations(t *testing.T) {
+	t.Parallel()
+	p := serve(t, true)
+	h := p.operator()
+	service := p.service("billing", auth.ServiceOptions{})
+	p.connect("alice/phone", "")
+	for body, want := range map[string]string{
+		`{"kind":"device","name":"alice/phone"}`:   `201 {"known":true}`,
+		`{"kind":"device","name":"alice/none"}`:    `201 {"known":false}`,
+		`{"kind":"user","name":"alice"}`:           `201 {"known":true}`,
+		`{"kind":"user","name":"nobody"}`:          `201 {"known":false}`,
+		`{"kind":"service","name":"billing"}`:      `201`,
+		`{"kind":"service","name":"typo"}`:         `201 {"known":false}`,
+		`{"kind":"device","name":"alice"}`:         `400`,
+		`{"kind":"house","name":"alice"}`:          `400`,
+		`{"kind":"all"}`:                           `400`,
+		`{"kind":"all","confirm":true,"name":"x"}`: `400`,
+		`{"name":"alice"}`:                         `400`,
+	} {
+		got := p.do("POST", "/v1/revocations", body, h)
+		if said := strings.TrimSpace(fmt.Sprintf("%d %s", got.status, got.body)); !strings.HasPrefix(said, want) {
+			t.Errorf("%s: %s, want %s", body, said, want)
+		}
+	}
+	p.eventually("the service's token ends", func() bool { return p.do("GET", "/v1/users", "", service).status == http.StatusUnauthorized })
+	list := string(p.do("GET", "/v1/revocations", "", h).body)
+	if !strings.Contains(list, `"name":"alice/phone"`) || !strings.Contains(list, `"kind":"service"`) {
+		t.Errorf("revoked are %s", list)
+	}
+	for _, want := range []int{204, 404} {
+		if got := p.do("DELETE", "/v1/revocations/device/alice%2Fphone", "", h); got.status != want {
+			t.Errorf("taken back: %d %s, want %d", got.status, got.body, want)
+		}
+	}
+	if got := p.do("DELETE", "/v1/revocations/all", "", h); got.status != http.StatusNotFound {
+		t.Errorf("all was not revoked: %d %s", got.status, got.body)
+	}
+	if got := p.do("DELETE", "/v1/revocations/house/x", "", h); got.status != http.StatusBadRequest {
+		t.Errorf("a kind that there is not: %d %s", got.status, got.body)
+	}
+}
+
+func TestEdgesStatusAndDoctor(t *testing.T) {
+	t.Parallel()
+	p := serve(t, false)
+	var edges struct{ Items []struct{ Name, ID string } }
+	p.get("/v1/edges").into(t, &edges)
+	if len(edges.Items) != 1 || edges.Items[0].Name == "" {
+		t.Fatalf("edges are %+v", edges)
+	}
+	edge := "/v1/edges/" + strings.ReplaceAll(edges.Items[0].Name, "/", "%2F") + "/drain"
+	if got := p.post(edge, ""); got.status != http.StatusConflict || got.code() != "CONFLICT" {
+		t.Errorf("the only one: %d %s", got.status, got.body)
+	}
+	if got := p.post(edge, `{"force":true}`); got.status != http.StatusAccepted || !strings.Contains(string(got.body), `"connections":0`) {
+		t.Errorf("drained: %d %s", got.status, got.body)
+	}
+	if got := p.delete(edge); got.status != http.StatusNoContent {
+		t.Errorf("taken back: %d %s", got.status, got.body)
+	}
+	if got := p.post("/v1/edges/none/drain", ""); got.status != http.StatusNotFound || got.code() != "NOT_FOUND" {
+		t.Errorf("no such edge: %d %s", got.status, got.body)
+	}
+	var status map[string]json.RawMessage
+	p.get("/v1/status").into(t, &status)
+	for _, name := range []string{"server", "servers", "store", "streams", "edges", "coordinators", "devices", "online", "behind"} {
+		if status[name] == nil {
+			t.Errorf("%s is missing in the status", name)
+		}
+	}
+	if got := p.get("/v1/doctor"); got.status != http.StatusOK || !strings.Contains(string(got.body), `"check":"server"`) {
+		t.Errorf("the doctor: %d %s", got.status, got.body)
+	}
+}
