@@ -1,0 +1,79 @@
+package api_test
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/rccs-io/rccs/auth"
+)
+
+// webSocket has Node 20 know WebSocket, as later ones and pages do.
+const webSocket = "--experimental-websocket"
+
+// From login to the first message in a page, as docs/quickstart-web.md shows it.
+func TestWebQuickstartRuns(t *testing.T) {
+	t.Parallel()
+	node, err := exec.LookPath("node")
+	if err == nil {
+		err = exec.CommandContext(t.Context(), node, webSocket, "-e", "WebSocket").Run()
+	}
+	if err != nil {
+		if os.Getenv("RCCS_REQUIRE_ALL") != "" {
+			t.Fatal("Node 20.10 or later is not installed")
+		}
+		t.Skip("Node 20.10 or later is not installed")
+	}
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "quickstart-web.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := serve(t, true)
+	dir := t.TempDir()
+	web := p.service("web", auth.ServiceOptions{MayIssue: true}).Get("Authorization")
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	token := write("web.token", strings.TrimPrefix(web, "Bearer ")+"\n")
+	block := func(name string) string {
+		m := regexp.MustCompile("(?ms)^```js " + name + "\n(.*?)^```$").FindSubmatch(text)
+		if m == nil {
+			t.Fatalf("there is no block %s", name)
+		}
+		return string(m[1])
+	}
+	backend := exec.CommandContext(t.Context(), node, write("backend.mjs", block("backend")))
+	backend.Env = append(os.Environ(), "RCCS_API="+p.base, "RCCS_TOKEN_FILE="+token, "PORT=0")
+	backend.Stderr = os.Stderr
+	out, err := backend.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := backend.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = backend.Process.Kill(); _ = backend.Wait() })
+	first, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	var port int
+	if _, err := fmt.Sscanf(first, "listening on %d", &port); err != nil {
+		t.Fatalf("the backend says %q", first)
+	}
+	before := fmt.Sprintf("globalThis.BACKEND = %q; globalThis.EDGE = %q; globalThis.LOGGED_IN = { Cookie: \"user=alice\" };\n",
+		fmt.Sprintf("http://127.0.0.1:%d", port), fmt.Sprintf("ws://%s/v1/ws", p.n.Addr()))
+	printed, err := exec.CommandContext(t.Context(), node, webSocket, write("page.mjs", before+block("page"))).CombinedOutput()
+	if err != nil || strings.TrimSpace(string(printed)) != "service:web says hello alice" || !strings.Contains(string(text), strings.TrimSpace(string(printed))) {
+		t.Errorf("the page printed %q, %v", printed, err)
+	}
+}
