@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -27,9 +28,7 @@ func (p *place) stream(path string, h http.Header) *sse {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	for name, values := range h {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, h)
 	resp, err := p.http.Do(r)
 	if err != nil {
 		p.t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -108,9 +109,7 @@ func (p *place) do(method, target, body string, h http.Header) answer {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	for name, values := range h {
-		r.Header[name] = values
-	}
+	maps.Copy(r.Header, h)
 	if host := h.Get("Host"); host != "" {
 		r.Host = host
 	}

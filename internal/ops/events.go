@@ -71,7 +71,9 @@ func (t *Tenant) Events(ctx context.Context, opts EventOptions) error {
 	defer func() {
 		cancel()
 		close(f.quit)
-		_ = <-started // why it ended is told below, or it was asked to
+		if err := <-started; err != nil {
+			t.log.Debug("events are not followed any more", "err", err)
+		}
 		stop, done := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
 		defer done()
 		_ = r.Stop(stop)
