@@ -199,7 +199,7 @@ func TestProtocol_8_WrongRegistrationFields(t *testing.T) {
 	name := user(t) + "/d"
 	for field, values := range map[string][]any{
 		"id": {7, true, []int{}}, "userId": {7, object{}}, "authToken": {7, object{}}, "sig": {7}, "ackMode": {7, "maybe"},
-		"window": {"1", -1, 1.5, true}, "batch": {1, "true"}, "heartbeatMs": {"1", -1, true}, "type": {7}, "platform": {7}, "version": {7},
+		"window": {"1", 1.5, true}, "batch": {1, "true"}, "heartbeatMs": {"1", true}, "type": {7}, "platform": {7}, "version": {7},
 		"capabilities": {7, "x", []int{}},
 	} {
 		for _, value := range values {
