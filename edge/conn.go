@@ -6,14 +6,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/inbox"
-	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/topic"
 	"github.com/rccs-io/rccs/internal/wsconn"
-	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -24,65 +20,45 @@ const (
 	maxOutBytes = 256 << 10
 )
 
-// conn is one WebSocket connection.
+// conn is one connection of a device: its socket, its session, and its calls.
+// It is the socket's handler.
 type conn struct {
 	// Static after construction.
 	s      *Server
-	sock   *wsconn.Conn
-	v1     bool // subprotocol rccs.v1 was negotiated
+	sock   *wsconn.Conn // who reads and writes, and how it ends
+	v1     bool         // subprotocol rccs.v1 was negotiated
 	bearer string
 	from   netip.Addr
 	opened time.Time
 
-	// Owned by the read loop.
+	reader // owned by the read loop
+	device // set by the read loop at registration, constant then
+
+	mu      sync.Mutex
+	changed sync.Cond // inflight, out or the socket's state changed
+	session           // guarded by mu
+	out     outbox    // guarded by mu
+
+	calls  calls     // has a lock of its own
+	topics following // has a lock of its own
+
+	left sync.Once // the session was ended
+}
+
+// reader is what the read loop knows of what it has read.
+type reader struct {
 	nonce         string
 	badFrames     int  // in a row
 	refused       int  // messages in a row, for coming too fast
 	authenticated bool // a good credential was shown
 	seqs          []uint64
-	topics        map[string]*topic.Subscription // made with the first
+	subscribed    map[string]*topic.Subscription // by topic; made with the first
 	rights        auth.Topics                    // of the credential; a renewal changes them
-
-	// Set by the read loop before box is published under mu; constant then.
-	tenant   *Tenant
-	who      auth.Identity
-	key      subjects.Key
-	sess     *roster.Session
-	window   int
-	maxFrame int  // the largest frame that may be written
-	auto     bool // written to the socket counts as delivered
-	batch    bool
-
-	mu        sync.Mutex
-	changed   sync.Cond      // bursting, inflight, outgoing or the socket's state changed
-	box       *inbox.Mailbox // nil until registered
-	issued    time.Time      // when the credential was made
-	expires   time.Time      // zero: never
-	early     time.Duration  // so much before expires the connection ends
-	heartbeat time.Duration
-	outgoing  *frames // answers to write
-	plain     bool    // the registration's answer comes in a frame of its own
-	holding   bool    // other answers wait in held for the registration's
-	held      *frames
-	answers   uint64 // made so far: their ids
-	requests  *nats.Subscription
-	followed  []*topic.Subscription // topics whose subscription was answered
-	ready     []*topic.Subscription // those of them that may have something
-	serving   map[string]*served    // requests that the device has to answer, by their id
-	inflight  int                   // messages not yet stored
-	draining  bool                  // end with drainCode when inflight is 0
-	drainCode wire.CloseCode
-	drainHint time.Duration // how long the device should wait
-	bursting  bool          // the writer has taken what it writes, and not accounted for it
-	parting   bool          // the inbox gives nothing more
-
-	asks map[string]*ask // requests of the device, by id; guarded by Tenant.asksMu
-
-	gone sync.Once // leave was called
 }
 
 func newConn(s *Server, bearer string) *conn {
-	c := &conn{s: s, bearer: bearer, opened: time.Now(), heartbeat: s.opts.Heartbeat, maxFrame: s.opts.MaxFrameBytes}
+	c := &conn{s: s, bearer: bearer, opened: time.Now()}
+	c.heartbeat, c.maxFrame = s.opts.Heartbeat, s.opts.MaxFrameBytes
 	c.changed.L = &c.mu
 	return c
 }
@@ -107,45 +83,40 @@ func (c *conn) greet() {
 func (c *conn) ReadClosed() {
 	defer c.contain()
 	if box := c.mailbox(); box != nil {
-		c.leave(false, nil)
-		c.part(box)
+		c.endSession(false, nil)
+		c.detachInbox(box)
 	}
 }
 
 // Closed implements [wsconn.Handler].
 func (c *conn) Closed() {
-	defer c.s.over(c)
+	defer c.s.onClosed(c)
 	defer c.contain()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, f := range []**frames{&c.outgoing, &c.held} {
-		if *f != nil {
-			(*f).release()
-			*f = nil
-		}
-	}
+	c.out.release()
 }
 
-// part ends the attachment to the inbox. To a device that does not acknowledge,
+// detachInbox ends the attachment to the inbox. To a device that does not acknowledge,
 // written is delivered: what is being written now is accounted for first, or it
 // would come again.
-func (c *conn) part(box *inbox.Mailbox) {
+func (c *conn) detachInbox(box *inbox.Mailbox) {
 	late := time.AfterFunc(c.s.opts.CloseTimeout, c.sock.Abort)
 	defer late.Stop()
 	c.mu.Lock()
-	c.parting = true
-	for c.auto && c.bursting {
+	c.advance(detaching)
+	for c.auto && c.out.writing {
 		c.changed.Wait()
 	}
 	c.mu.Unlock()
 	box.Detach()
 }
 
-// leave ends the session, once. ended says that the device wants it so, and
-// will not resume it; done is called when that is stored, if it is the first
-// who leaves.
-func (c *conn) leave(ended bool, done func(error)) {
-	c.gone.Do(func() {
+// endSession ends the session, once. ended says that the device wants it so, and
+// will not resume it; done is called when that is stored, if this call is
+// the first.
+func (c *conn) endSession(ended bool, done func(error)) {
+	c.left.Do(func() {
 		c.tenant.leave(c)
 		c.dropAsks()
 		c.dropServing()
@@ -181,29 +152,33 @@ func (c *conn) endLocked(code wire.CloseCode, e *wire.Error) {
 	if !c.sock.Open() {
 		return
 	}
-	c.holding = false
 	if e != nil {
-		c.tellLocked(e)
+		c.tellLastLocked(e)
 	}
-	if !c.sock.Close(int(code), code.ReasonAfter(c.drainHint)) {
+	if !c.sock.Close(int(code), code.ReasonAfter(c.drain.hint)) {
 		return
 	}
 	c.s.metrics.closes.WithLabelValues(code.String()).Inc()
 	c.changed.Broadcast()
-	if c.box != nil && code == wire.CloseGoingAway && !c.draining {
-		go c.contained(func() { c.leave(false, nil) }) // a dead peer: its read loop may last a while yet
+	if c.box != nil && code == wire.CloseGoingAway && c.phase < draining {
+		go c.contained(func() { c.endSession(false, nil) }) // a dead peer: its read loop may last a while yet
 	}
 }
 
 func (c *conn) ended() bool { return !c.sock.Open() }
 
-// drain ends the connection with code once all that was received is stored
+// sendAway ends the connection with code once all that was received is stored
 // and answered. The device is asked to wait for hint before it comes back.
-func (c *conn) drain(code wire.CloseCode, hint time.Duration) {
+func (c *conn) sendAway(code wire.CloseCode, hint time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.draining, c.drainCode, c.drainHint = true, code, hint
-	if c.inflight == 0 {
-		c.endLocked(code, nil)
+	c.beginDrain(code, hint)
+	c.endDrainLocked()
+}
+
+// endDrainLocked ends a connection that has drained.
+func (c *conn) endDrainLocked() {
+	if c.drained() {
+		c.endLocked(c.drain.code, nil)
 	}
 }

@@ -44,6 +44,6 @@ func (c *conn) containWrite() {
 	c.panicked(p)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.bursting = false
+	c.out.writing = false
 	c.changed.Broadcast()
 }

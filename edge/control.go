@@ -108,12 +108,12 @@ func (c *conn) unregister(e *wire.Envelope) {
 	// What comes meanwhile is not taken, and the answer waits until others see
 	// the device as gone.
 	c.mu.Lock()
-	c.draining, c.drainCode = true, wire.CloseNormal
+	c.beginDrain(wire.CloseNormal, 0)
 	c.inflight++
 	c.mu.Unlock()
-	c.part(c.mailbox()) // nothing more comes, and no cursor after it
+	c.detachInbox(c.mailbox()) // nothing more comes, and no cursor after it
 	ended := make(chan struct{}, 1)
-	c.leave(true, func(error) { ended <- struct{}{} }) // a session that could not be ended runs out
+	c.endSession(true, func(error) { ended <- struct{}{} }) // a session that could not be ended runs out
 	go c.contained(func() { c.unregistered(id, c.forgetAfter(ended, u.Forget)) })
 }
 

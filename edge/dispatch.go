@@ -26,7 +26,7 @@ func (c *conn) envelope(item *wire.Item) {
 	e := &item.Envelope
 	switch {
 	case box == nil:
-		c.elsewhere(func() { c.register(e) })
+		c.onOwnStack(func() { c.register(e) })
 	case e.Type == wire.TypeAck:
 		c.sess.Touch(time.Now().UnixNano())
 		c.acknowledge(box, e)
@@ -50,10 +50,10 @@ func (c *conn) envelope(item *wire.Item) {
 	}
 }
 
-// elsewhere runs f on a goroutine of its own and waits for it. To check a
+// onOwnStack runs f on a goroutine of its own and waits for it. To check a
 // credential takes a deep stack, and Go gives a stack that has grown back only
 // half at a time: a connection would keep 8 KiB instead of 4 while idle.
-func (c *conn) elsewhere(f func()) {
+func (c *conn) onOwnStack(f func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -91,7 +91,7 @@ func (c *conn) control(e *wire.Envelope) {
 func (c *conn) stopping() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.draining
+	return c.phase >= draining
 }
 
 // checkIdentity refuses an envelope that claims another identity than the
@@ -144,8 +144,14 @@ func (c *conn) tell(err *wire.Error) {
 	c.tellLocked(err)
 }
 
-func (c *conn) tellLocked(err *wire.Error) {
-	if f := c.queueLocked(c.envelopeLocked(wire.TypeError, err.AppendPayload(nil)).Append); f != nil {
+func (c *conn) tellLocked(err *wire.Error) { c.tellErrorLocked(err, c.phase == attaching) }
+
+// tellLastLocked is tellLocked for what ends the connection: it waits for no
+// answer to the registration.
+func (c *conn) tellLastLocked(err *wire.Error) { c.tellErrorLocked(err, false) }
+
+func (c *conn) tellErrorLocked(err *wire.Error, hold bool) {
+	if f := c.queueHeldLocked(c.envelopeLocked(wire.TypeError, err.AppendPayload(nil)).Append, hold); f != nil {
 		f.errors = append(f.errors, err.Code)
 	}
 }
@@ -165,9 +171,9 @@ func (c *conn) answerLocked(kind string, payload []byte) {
 
 // envelopeLocked is one of the edge's own.
 func (c *conn) envelopeLocked(kind string, payload []byte) *wire.Envelope {
-	c.answers++
+	c.out.answers++
 	return &wire.Envelope{
-		ID: answerID(c.answers), Type: kind, FromDeviceID: wire.Server,
+		ID: answerID(c.out.answers), Type: kind, FromDeviceID: wire.Server,
 		Payload: payload, Priority: wire.Normal, Timestamp: wire.FormatTime(time.Now()),
 	}
 }

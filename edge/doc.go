@@ -14,7 +14,7 @@
 // comes or the connection ends. A writer goroutine owns the socket's write
 // side; it exists only while there is something to write. So an idle device
 // costs no goroutine, and elsewhere one. One goroutine for the whole server,
-// the pulse, looks after heartbeats, deadlines and expiry.
+// the pulse, looks after heartticks, deadlines and expiry.
 //
 // Every queue is bounded. What a device is sent is bounded by its window and
 // by its mailbox; what it is answered is bounded because its read loop waits

@@ -77,7 +77,7 @@ func (s *Server) sendAway(ctx context.Context, rate int) {
 		// The first ones go at once.
 		due := 1 + int(time.Since(began).Seconds()*float64(rate))
 		for ; done < min(due, len(conns)); done++ {
-			conns[done].drain(wire.CloseGoingAway, hint(whole))
+			conns[done].sendAway(wire.CloseGoingAway, hint(whole))
 		}
 		if done == len(conns) {
 			return

@@ -168,7 +168,7 @@ func TestSlowReaderOfALargeMessageIsNotCut(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	<-time.After(9 * time.Second) // past one and a half heartbeats without reading
+	<-time.After(9 * time.Second) // past one and a half heartticks without reading
 	for range 8 {
 		if kind, _ := d.next(); kind != "notification" {
 			t.Fatalf("got %s", kind)

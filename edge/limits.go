@@ -27,7 +27,7 @@ type Limits struct {
 	// DeviceMessages and DeviceBytes are how many messages, and bytes of
 	// payload, a device may send a second, twice that in a burst; UserMessages
 	// and UserBytes the same for all devices of a user on this edge.
-	// Acknowledgements and heartbeats do not count.
+	// Acknowledgements and heartticks do not count.
 	DeviceMessages, DeviceBytes int
 	UserMessages, UserBytes     int
 	// Proxies are the networks of peers that are believed when they say in

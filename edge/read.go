@@ -22,7 +22,7 @@ func (c *conn) Message(kind int, data []byte) {
 	case !c.ended():
 		c.frame(kind, data)
 		c.waitForRoom()
-	case c.heeds():
+	case c.takesLateAcks():
 		c.lateAcks(kind, data)
 	}
 }
@@ -35,7 +35,7 @@ func (c *conn) TooLarge() { c.finish(wire.CloseTooLarge, wire.NewError(wire.Mess
 func (c *conn) waitForRoom() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.sock.Open() && (c.inflight >= maxInflight || c.outgoing.size() >= maxOutBytes) {
+	for c.sock.Open() && (c.inflight >= maxInflight || c.out.outgoing.size() >= maxOutBytes) {
 		c.changed.Wait()
 	}
 }
@@ -99,12 +99,11 @@ func (c *conn) badFrame(e *wire.Error) {
 	c.tell(e)
 }
 
-// heeds says whether acknowledgements still count: when it is the edge that
-// goes, the device may have some on the way.
-func (c *conn) heeds() bool {
+// takesLateAcks is [session.acceptsAcks].
+func (c *conn) takesLateAcks() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.draining && c.box != nil
+	return c.acceptsAcks()
 }
 
 // lateAcks takes the acknowledgements out of a frame and nothing else.

@@ -146,13 +146,13 @@ func (c *conn) attach(e *wire.Envelope, reg *wire.Register, who auth.Identity, t
 	defer cancel()
 	box, err := c.open(ctx, reg, who)
 	switch {
-	case errors.Is(err, inbox.ErrTakenOver), errors.Is(err, roster.ErrReplaced), errors.Is(err, errOvertaken):
+	case errors.Is(err, inbox.ErrTakenOver), errors.Is(err, roster.ErrReplaced), errors.Is(err, errSuperseded):
 		c.replaced()
 		return
-	case errors.Is(err, errNoSeat):
+	case errors.Is(err, errNoSlot):
 		c.s.metrics.limited.WithLabelValues("devices").Inc()
 		full := wire.NewError(wire.RateLimited, "as many devices are connected here as the tenant may have")
-		full.RetryAfter = seatAfter
+		full.RetryAfter = slotAfter
 		c.refuse(e, wire.CloseRateLimited, full)
 		return
 	case err != nil:
@@ -169,18 +169,21 @@ func (c *conn) attach(e *wire.Envelope, reg *wire.Register, who auth.Identity, t
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.holding, c.plain = false, true
-	c.answerLocked(wire.TypeAck, body)
-	c.box = box // from here on messages follow the answer
-	if c.held != nil {
-		c.outgoing.append(c.held)
-		c.held.release()
-		c.held = nil
-	}
+	c.attachLocked(box, body)
 	c.sock.Wake()
 	if c.s.opts.Verifier.Revoked(who, who.IssuedAt) { // meanwhile
 		go c.contained(c.recheck)
 	}
+}
+
+// attachLocked queues the answer to the registration, with what has waited for
+// it, and from here on messages.
+func (c *conn) attachLocked(box *inbox.Mailbox, answer []byte) {
+	c.advance(attached)
+	c.out.alone = true
+	c.answerLocked(wire.TypeAck, answer)
+	c.box = box
+	c.out.unhold()
 }
 
 // adopt notes what the device is and how it wants its messages.
@@ -228,7 +231,7 @@ func (c *conn) open(ctx context.Context, reg *wire.Register, who auth.Identity) 
 		return nil, err
 	}
 	defer give()
-	release, err := t.seat(c.key, c.s.opts.Verifier.Limits(who.Account).Devices)
+	release, err := t.acquireSlot(c.key, c.s.opts.Verifier.Limits(who.Account).Devices)
 	if err != nil {
 		return nil, err
 	}
@@ -255,7 +258,7 @@ func (c *conn) open(ctx context.Context, reg *wire.Register, who auth.Identity) 
 	})
 	if err == nil {
 		c.mu.Lock()
-		c.holding = true // what comes now follows the answer
+		c.advance(attaching)
 		c.mu.Unlock()
 		t.join(c)
 		if err = c.listen(); err == nil && !c.sess.Current() {
@@ -266,7 +269,7 @@ func (c *conn) open(ctx context.Context, reg *wire.Register, who auth.Identity) 
 		}
 	}
 	if err != nil {
-		c.leave(false, nil)
+		c.endSession(false, nil)
 		return nil, err
 	}
 	return box, nil

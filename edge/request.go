@@ -84,9 +84,9 @@ func (t *Tenant) open(a *ask) *wire.Error {
 	switch {
 	case a.id == "":
 		return wire.NewError(wire.BadMessage, "id is missing: the response names it")
-	case a.c.asks[a.id] != nil:
+	case a.c.calls.asks[a.id] != nil:
 		return wire.NewError(wire.BadMessage, "a request with this id is still open")
-	case len(a.c.asks) >= maxAsks:
+	case len(a.c.calls.asks) >= maxAsks:
 		e := wire.NewError(wire.RateLimited, "too many requests are open: wait for responses")
 		e.RetryAfter = retryAfter
 		return e
@@ -94,10 +94,10 @@ func (t *Tenant) open(a *ask) *wire.Error {
 	t.askNo++
 	a.token = strconv.FormatUint(t.askNo, 36)
 	t.asks[a.token] = a
-	if a.c.asks == nil {
-		a.c.asks = make(map[string]*ask)
+	if a.c.calls.asks == nil {
+		a.c.calls.asks = make(map[string]*ask)
 	}
-	a.c.asks[a.id] = a
+	a.c.calls.asks[a.id] = a
 	a.late = time.AfterFunc(a.timeout, func() {
 		if t.end(a, wire.NewError(wire.Timeout, "no response from "+string(a.to.Device)+" within "+a.timeout.String())) {
 			t.cancel(a)
@@ -116,7 +116,7 @@ func (t *Tenant) end(a *ask, err *wire.Error) bool {
 	}
 	c := a.c
 	delete(t.asks, a.token)
-	delete(c.asks, a.id)
+	delete(c.calls.asks, a.id)
 	a.late.Stop()
 	t.asksMu.Unlock()
 	if err != nil {
@@ -138,7 +138,7 @@ func (t *Tenant) cancel(a *ask) {
 func (c *conn) cancelAsk(id string) bool {
 	t := c.tenant
 	t.asksMu.Lock()
-	a := c.asks[id]
+	a := c.calls.asks[id]
 	t.asksMu.Unlock()
 	if a == nil || !t.end(a, nil) {
 		return false
@@ -151,8 +151,8 @@ func (c *conn) cancelAsk(id string) bool {
 func (c *conn) dropAsks() {
 	t := c.tenant
 	t.asksMu.Lock()
-	open := make([]*ask, 0, len(c.asks))
-	for _, a := range c.asks {
+	open := make([]*ask, 0, len(c.calls.asks))
+	for _, a := range c.calls.asks {
 		open = append(open, a)
 	}
 	t.asksMu.Unlock()
@@ -206,9 +206,9 @@ func (c *conn) respondTo(a *ask, m *nats.Msg, partial bool) {
 	e.Payload, e.Encoding = envelope.Payload(m.Data)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.answers++
+	c.out.answers++
 	if e.ID == "" {
-		e.ID = answerID(c.answers)
+		e.ID = answerID(c.out.answers)
 	}
 	if e.Timestamp == "" {
 		e.Timestamp = wire.FormatTime(time.Now())

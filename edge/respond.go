@@ -18,7 +18,7 @@ import (
 const maxServing = 1024
 
 // served is a request that a device here was given and has not answered. It
-// is guarded by conn.mu.
+// is guarded by calls.mu.
 type served struct {
 	id      string // as the device knows it
 	asked   string // as the requester knows it
@@ -35,9 +35,9 @@ func (c *conn) listen() error {
 	if err != nil {
 		return err
 	}
-	c.mu.Lock()
-	c.requests = sub
-	c.mu.Unlock()
+	c.calls.mu.Lock()
+	c.calls.requests = sub
+	c.calls.mu.Unlock()
 	return c.tenant.flush.wait()
 }
 
@@ -101,16 +101,18 @@ func (c *conn) ask(m *nats.Msg, method string) *wire.Error {
 	params, encoding := envelope.Payload(m.Data)
 	e.Encoding = encoding
 	e.Payload = (&wire.Request{Method: method, Params: params, Timeout: r.timeout}).AppendPayload(nil)
+	c.calls.mu.Lock()
+	defer c.calls.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case !c.sock.Open():
 		return wire.NewError(wire.DeviceOffline, "the device has just gone")
-	case len(c.serving) >= maxServing || c.outgoing.size() >= maxOutBytes:
+	case len(c.calls.serving) >= maxServing || c.out.outgoing.size() >= maxOutBytes:
 		return wire.NewError(wire.Unavailable, "the device has too many requests to answer")
 	}
 	r.id = r.asked
-	if _, taken := c.serving[r.id]; taken || r.id == "" {
+	if _, taken := c.calls.serving[r.id]; taken || r.id == "" {
 		r.id = "rpc-" + nuid.Next() // ids are unique for their sender only
 	}
 	e.ID = r.id
@@ -118,11 +120,7 @@ func (c *conn) ask(m *nats.Msg, method string) *wire.Error {
 		return wire.NewError(wire.MessageTooLarge, "the request does not fit in a frame that the device takes")
 	}
 	if r.reply != "" { // else nobody waits
-		if c.serving == nil {
-			c.serving = make(map[string]*served)
-		}
-		r.until = time.Now().Add(r.timeout + servedSlack)
-		c.serving[r.id] = r
+		c.calls.addLocked(r)
 	}
 	return nil
 }
@@ -143,43 +141,25 @@ func (t *Tenant) refuse(reply string, err *wire.Error) {
 // cancelServed tells the device that a request was given up.
 func (c *conn) cancelServed(asked, from string) {
 	defer c.contain()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for id, r := range c.serving {
-		if r.asked == asked && r.from == from {
-			delete(c.serving, id)
-			c.answerLocked(wire.TypeAck, wire.AppendCancelPayload(nil, id))
-			return
-		}
+	if id, ok := c.calls.cancelled(asked, from); ok {
+		c.answer(wire.TypeAck, wire.AppendCancelPayload(nil, id))
 	}
 }
 
 // respond passes the device's response, or a part of it, to who asked.
 func (c *conn) respond(e *wire.Envelope) {
-	c.mu.Lock()
-	r := c.serving[e.CorrelationID]
-	if r != nil && !r.fits(e, c.who.Address) {
-		c.mu.Unlock()
+	r, ok := c.calls.answered(e.CorrelationID, e.Partial, func(r *served) bool { return r.fits(e, c.who.Address) })
+	if !ok {
 		c.fail(e, wire.NewError(wire.MessageTooLarge, "the response does not fit in a frame that the requester takes: answer with less, or in parts"))
 		return
 	}
-	if r != nil && !e.Partial {
-		delete(c.serving, e.CorrelationID)
-	} else if r != nil {
-		r.until = time.Now().Add(r.timeout + servedSlack)
-	}
-	c.mu.Unlock()
 	if r == nil {
 		c.fail(e, wire.NewError(wire.BadMessage, "no request with this correlationId waits for a response: it was answered, cancelled, or has timed out"))
 		return
 	}
 	m, err := envelope.Response(e, c.sender(), r.reply, r.from != "")
 	if err != nil {
-		c.mu.Lock()
-		if _, taken := c.serving[r.id]; !taken && c.serving != nil {
-			c.serving[r.id] = r // the device may do it right
-		}
-		c.mu.Unlock()
+		c.calls.restore(r)
 		c.fail(e, wire.AsError(err))
 		return
 	}
@@ -219,23 +199,7 @@ const maxNames = 6 * 128
 
 // dropServing tells all who wait for this device that it is gone.
 func (c *conn) dropServing() {
-	c.mu.Lock()
-	sub, open := c.requests, c.serving
-	c.requests, c.serving = nil, nil
-	c.mu.Unlock()
-	if sub != nil {
-		_ = sub.Unsubscribe()
-	}
-	for _, r := range open {
+	for _, r := range c.calls.drop() {
 		c.tenant.refuse(r.reply, wire.NewError(wire.DeviceOffline, string(c.who.Address.Device)+" went offline before it had answered"))
-	}
-}
-
-// forgetLateLocked drops requests that nobody waits for any more.
-func (c *conn) forgetLateLocked(now time.Time) {
-	for id, r := range c.serving {
-		if now.After(r.until) {
-			delete(c.serving, id)
-		}
 	}
 }

@@ -50,9 +50,7 @@ func (c *conn) stored(a *wire.Accepted, err *wire.Error) {
 	}
 	c.inflight--
 	c.changed.Broadcast()
-	if c.draining && c.inflight == 0 {
-		c.endLocked(c.drainCode, nil)
-	}
+	c.endDrainLocked()
 }
 
 // clone copies a payload, which aliases the frame that it came in.

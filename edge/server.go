@@ -37,7 +37,7 @@ type Server struct {
 	quit chan struct{}
 	ctx  context.Context // of what is asked of the store; ends with the server
 	cut  context.CancelFunc
-	wg   sync.WaitGroup // the pulse and every connection
+	wg   sync.WaitGroup // the heartbeat loop and every connection
 
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
@@ -87,12 +87,12 @@ func New(opts Options) (*Server, error) {
 	return s, nil
 }
 
-// Start runs the pulse. It does not block.
+// Start runs the heartbeat loop. It does not block.
 func (s *Server) Start() {
 	if err := s.sockets.Start(); err != nil {
 		s.opts.Logger.Warn("idle connections will cost more memory", "err", err)
 	}
-	s.wg.Go(s.pulse)
+	s.wg.Go(s.heartbeatLoop)
 }
 
 // Connections is how many connections are open.
@@ -137,12 +137,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		sock.Abort()
 		return
 	}
-	c.contained(c.greet) // here, for the stack: see elsewhere
+	c.contained(c.greet) // here, for the stack: see onOwnStack
 	sock.Start()
 }
 
-// over is the end of a connection's life.
-func (s *Server) over(c *conn) {
+// onClosed forgets a connection that has ended.
+func (s *Server) onClosed(c *conn) {
 	s.remove(c)
 	s.releaseSlot(c.from, c.authenticated)
 	s.wg.Done()

@@ -42,7 +42,7 @@ func (c *conn) pass(d *inbox.Delivery) {
 	defer c.contain()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.outgoing.size()+len(d.Data) > maxOutBytes && c.outgoing.size() > 0 {
+	if c.out.outgoing.size()+len(d.Data) > maxOutBytes && c.out.outgoing.size() > 0 {
 		c.s.metrics.dropped.Inc()
 		return
 	}

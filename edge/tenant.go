@@ -45,14 +45,11 @@ type Tenant struct {
 	intake *send.Intake
 	flush  flusher
 
-	signals *nats.Subscription
-	answers *nats.Subscription
-	release *nats.Subscription
-	drain   *nats.Subscription
-	base    string         // of the reply subjects of requests
-	asked   chan *nats.Msg // requests to devices here, of all their subscriptions
-	quit    chan struct{}
-	wg      sync.WaitGroup
+	subs  []*nats.Subscription
+	base  string         // of the reply subjects of requests
+	asked chan *nats.Msg // requests to devices here, of all their subscriptions
+	quit  chan struct{}
+	wg    sync.WaitGroup
 
 	mu     sync.RWMutex
 	conns  map[subjects.Key]*conn
@@ -98,34 +95,30 @@ func NewTenant(ctx context.Context, opts TenantOptions) (*Tenant, error) {
 		base: opts.Core.NewInbox() + ".", asked: make(chan *nats.Msg, askedAtOnce), quit: make(chan struct{}),
 		conns: make(map[subjects.Key]*conn), asks: make(map[string]*ask),
 	}
-	if t.signals, err = opts.Core.Subscribe(subjects.AllSignals(), t.onSignal); err != nil {
-		return nil, fmt.Errorf("edge: subscribe to signals: %w", err)
-	}
-	if t.answers, err = opts.Core.Subscribe(t.base+"*", t.onAnswer); err != nil {
-		_ = t.signals.Unsubscribe()
-		return nil, fmt.Errorf("edge: subscribe to answers: %w", err)
-	}
-	if t.release, err = opts.Core.Subscribe(subjects.Release(opts.Roster.EdgeID()), t.onRelease); err != nil {
-		_ = t.signals.Unsubscribe()
-		_ = t.answers.Unsubscribe()
-		return nil, fmt.Errorf("edge: subscribe to releases: %w", err)
-	}
-	if t.drain, err = opts.Core.Subscribe(subjects.Drain(opts.Roster.EdgeID()), t.onDrain); err != nil {
-		_ = t.signals.Unsubscribe()
-		_ = t.answers.Unsubscribe()
-		_ = t.release.Unsubscribe()
-		return nil, fmt.Errorf("edge: subscribe to drains: %w", err)
+	id := opts.Roster.EdgeID()
+	for subject, handle := range map[string]nats.MsgHandler{
+		subjects.AllSignals(): t.onSignal, t.base + "*": t.onAnswer, subjects.Release(id): t.onRelease, subjects.Drain(id): t.onDrain,
+	} {
+		sub, err := opts.Core.Subscribe(subject, handle)
+		if err != nil {
+			t.unsubscribe()
+			return nil, fmt.Errorf("edge: subscribe to %s: %w", subject, err)
+		}
+		t.subs = append(t.subs, sub)
 	}
 	t.wg.Go(t.serve)
 	return t, nil
 }
 
+func (t *Tenant) unsubscribe() {
+	for _, sub := range t.subs {
+		_ = sub.Unsubscribe()
+	}
+}
+
 // Close ends the listening. The edge must have stopped.
 func (t *Tenant) Close() {
-	_ = t.signals.Unsubscribe()
-	_ = t.answers.Unsubscribe()
-	_ = t.release.Unsubscribe()
-	_ = t.drain.Unsubscribe()
+	t.unsubscribe()
 	close(t.quit)
 	t.wg.Wait()
 }
@@ -153,38 +146,32 @@ func (t *Tenant) join(c *conn) {
 	if old == nil {
 		return
 	}
-	old.mu.Lock()
-	serving := old.serving
-	old.serving = nil
-	old.mu.Unlock()
-	c.mu.Lock()
-	c.serving = serving
-	c.mu.Unlock()
+	c.calls.inherit(&old.calls)
 	t.asksMu.Lock()
 	defer t.asksMu.Unlock()
-	c.asks, old.asks = old.asks, nil
-	for _, a := range c.asks {
+	c.calls.asks, old.calls.asks = old.calls.asks, nil
+	for _, a := range c.calls.asks {
 		a.c = c
 	}
 }
 
-// errNoSeat says that the tenant may have no more devices connected.
-var errNoSeat = errors.New("as many devices are connected as the tenant may have")
+// errNoSlot says that the tenant may have no more devices connected.
+var errNoSlot = errors.New("as many devices are connected as the tenant may have")
 
-// seatAfter is when a device that found no seat is asked to try again.
-const seatAfter = 30 * time.Second
+// slotAfter is when a device that found no seat is asked to try again.
+const slotAfter = 30 * time.Second
 
 // seat lets a device of a tenant connect that may have most of them connected
 // here; 0 is any number. release is to be called once the device has joined, or
 // has not.
-func (t *Tenant) seat(k subjects.Key, most int64) (release func(), err error) {
+func (t *Tenant) acquireSlot(k subjects.Key, most int64) (release func(), err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.conns[k] != nil { // it takes its own place
 		return func() {}, nil
 	}
 	if most > 0 && int64(len(t.conns)+t.coming) >= most {
-		return nil, errNoSeat
+		return nil, errNoSlot
 	}
 	t.coming++
 	return func() {
@@ -223,11 +210,11 @@ type turn struct {
 	came  int // how many have come
 }
 
-// errOvertaken says that while one waited for its turn another came.
-var errOvertaken = errors.New("a newer connection is waiting")
+// errSuperseded says that while one waited for its turn another came.
+var errSuperseded = errors.New("a newer connection is waiting")
 
 // take waits for the device's lock; give returns it. Who is not the last to
-// have come gets [errOvertaken] instead, so that of many that race only the
+// have come gets [errSuperseded] instead, so that of many that race only the
 // last does the work.
 func (l *turns) take(ctx context.Context, k subjects.Key) (give func(), err error) {
 	l.mu.Lock()
@@ -259,7 +246,7 @@ func (l *turns) take(ctx context.Context, k subjects.Key) (give func(), err erro
 		l.mu.Unlock()
 		if !last {
 			give()
-			return nil, errOvertaken
+			return nil, errSuperseded
 		}
 		return give, nil
 	case <-ctx.Done():

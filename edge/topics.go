@@ -2,7 +2,6 @@ package edge
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -47,7 +46,7 @@ func (c *conn) subscribe(e *wire.Envelope) {
 		return
 	}
 	c.unfollow(sub.Topic) // a repeat begins anew
-	if len(c.topics) >= c.s.opts.MaxTopics {
+	if len(c.subscribed) >= c.s.opts.MaxTopics {
 		c.fail(e, wire.NewError(wire.RateLimited, "too many topics on this connection: unsubscribe from some"))
 		return
 	}
@@ -68,16 +67,14 @@ func (c *conn) subscribe(e *wire.Envelope) {
 		c.fail(e, send.Unavailable())
 		return
 	}
-	if c.topics == nil {
-		c.topics = make(map[string]*topic.Subscription)
+	if c.subscribed == nil {
+		c.subscribed = make(map[string]*topic.Subscription)
 	}
-	c.topics[sub.Topic] = s
+	c.subscribed[sub.Topic] = s
 	answer := wire.Subscribed{OriginalID: e.ID, Topic: sub.Topic, Seq: at.Last, Epoch: at.Epoch, Reset: at.Reset}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.answerLocked(wire.TypeAck, answer.AppendPayload(nil))
-	c.followed = append(c.followed, s)
-	c.readyLocked(s)
+	c.answer(wire.TypeAck, answer.AppendPayload(nil))
+	c.topics.enter(s)
+	c.sock.Wake()
 	if !c.sock.Open() { // its subscriptions may have been dropped already
 		go c.contained(s.Close)
 	}
@@ -87,7 +84,7 @@ func (c *conn) subscribe(e *wire.Envelope) {
 // listens to and may not any more ends, and the device is told.
 func (c *conn) restrict(rights auth.Topics) {
 	c.rights = rights
-	for name := range c.topics {
+	for name := range c.subscribed {
 		if subject, err := subjects.Topic(name); err == nil && !rights.MaySubscribe(subject) {
 			c.unfollow(name)
 			c.tell(wire.NewError(wire.PermissionDenied, "the renewed credential does not allow topic "+name+": its subscription has ended"))
@@ -95,45 +92,28 @@ func (c *conn) restrict(rights auth.Topics) {
 	}
 }
 
-// topicReady is a subscription's word that it has something.
+// topicReady is called by a subscription that has something.
 func (c *conn) topicReady(s *topic.Subscription) {
 	defer c.contain()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if slices.Contains(c.followed, s) {
-		c.readyLocked(s)
+	if c.topics.mark(s) {
+		c.sock.Wake()
 	}
-}
-
-func (c *conn) readyLocked(s *topic.Subscription) {
-	if !slices.Contains(c.ready, s) {
-		c.ready = append(c.ready, s)
-	}
-	c.sock.Wake()
 }
 
 // unfollow ends a subscription, if there is one.
 func (c *conn) unfollow(name string) {
-	s := c.topics[name]
+	s := c.subscribed[name]
 	if s == nil {
 		return
 	}
-	delete(c.topics, name)
+	delete(c.subscribed, name)
 	s.Close()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	is := func(other *topic.Subscription) bool { return other == s }
-	c.followed = slices.DeleteFunc(c.followed, is)
-	c.ready = slices.DeleteFunc(c.ready, is)
+	c.topics.remove(s)
 }
 
 // dropTopics ends all subscriptions of a connection that ends.
 func (c *conn) dropTopics() {
-	c.mu.Lock()
-	all := c.followed
-	c.followed, c.ready = nil, nil
-	c.mu.Unlock()
-	for _, s := range all {
+	for _, s := range c.topics.drop() {
 		s.Close()
 	}
 }

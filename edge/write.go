@@ -1,7 +1,6 @@
 package edge
 
 import (
-	"slices"
 	"sync"
 	"time"
 
@@ -21,58 +20,19 @@ const (
 	batchBytes    = 64 << 10
 )
 
-// frames are answers waiting to be written, one after the other in one buffer.
-type frames struct {
-	data   []byte
-	ends   []int
-	errors []wire.Code // of the errors among them, to be counted when they are told
-}
-
-var framesPool = sync.Pool{New: func() any { return new(frames) }}
-
-func (f *frames) size() int {
-	if f == nil {
-		return 0
-	}
-	return len(f.data)
-}
-
-// append adds what other holds.
-func (f *frames) append(other *frames) {
-	for _, end := range other.ends {
-		f.ends = append(f.ends, len(f.data)+end)
-	}
-	f.data = append(f.data, other.data...)
-	f.errors = append(f.errors, other.errors...)
-}
-
-func (f *frames) release() {
-	if cap(f.data) <= keepBuffer {
-		f.data, f.ends, f.errors = f.data[:0], f.ends[:0], f.errors[:0]
-		framesPool.Put(f)
-	}
-}
-
-// queueLocked adds one answer, written by add, and has it sent. It returns nil
+// queueLocked adds one answer, written by write, and has it sent. It returns nil
 // when the answer does not fit a frame to the device, and nothing was added.
-func (c *conn) queueLocked(add func(dst []byte) []byte) *frames {
+func (c *conn) queueLocked(write func(dst []byte) []byte) *frames {
+	return c.queueHeldLocked(write, c.phase == attaching)
+}
+
+// queueHeldLocked is queueLocked; with hold the answer follows that of the
+// registration.
+func (c *conn) queueHeldLocked(write func(dst []byte) []byte, hold bool) *frames {
 	if !c.sock.Open() {
 		return new(frames) // there is nobody to tell
 	}
-	queue := &c.outgoing
-	if c.holding {
-		queue = &c.held
-	}
-	if *queue == nil {
-		*queue = framesPool.Get().(*frames)
-	}
-	f := *queue
-	before := len(f.data)
-	if f.data = add(f.data); len(f.data)-before > c.maxFrame {
-		f.data = f.data[:before]
-		return nil
-	}
-	f.ends = append(f.ends, len(f.data))
+	f := c.out.add(write, c.maxFrame, hold)
 	c.sock.Wake()
 	return f
 }
@@ -130,14 +90,10 @@ func (c *conn) Write(w wsconn.Writer) error {
 	if err == nil {
 		c.delivered(box, b)
 	}
+	c.topics.mark(again...)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.bursting = false
-	for _, s := range again {
-		if slices.Contains(c.followed, s) && !slices.Contains(c.ready, s) {
-			c.ready = append(c.ready, s)
-		}
-	}
+	c.out.writing = false
 	c.changed.Broadcast()
 	if len(b.deliveries) > 0 || len(again) > 0 {
 		c.sock.Wake() // there may be more
@@ -147,16 +103,16 @@ func (c *conn) Write(w wsconn.Writer) error {
 
 // take moves what waits into b, and returns the mailbox to take messages from.
 func (c *conn) take(b *burst) *inbox.Mailbox {
+	b.ready = c.topics.take() // before the answers: one of theirs is to come first
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.bursting = true
-	b.answers, c.outgoing = c.outgoing, nil
-	b.batch, b.auto, b.to, b.max, b.tenant = c.batch && !c.plain, c.auto, c.who.Address, c.maxFrame, c.tenant
-	c.plain = false
-	if !c.sock.Open() || c.parting {
+	b.answers, b.batch = c.out.takeBurst()
+	b.batch = b.batch && c.batch
+	b.auto, b.to, b.max, b.tenant = c.auto, c.who.Address, c.maxFrame, c.tenant
+	if !c.sock.Open() || c.phase == detaching {
+		b.ready = nil
 		return nil // what the inbox holds waits for the next connection
 	}
-	b.ready, c.ready = c.ready, nil
 	return c.box
 }
 

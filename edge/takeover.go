@@ -47,7 +47,7 @@ func (t *Tenant) onRelease(m *nats.Msg) {
 	go func() { // it waits for the store
 		ctx, cancel := context.WithTimeout(context.Background(), releaseWithin)
 		defer cancel()
-		if err := t.letGo(ctx, subjects.Key(key), epoch); err != nil {
+		if err := t.release(ctx, subjects.Key(key), epoch); err != nil {
 			t.Logger.Info("device not let go in time", "device", key, "err", err)
 			return
 		}
@@ -57,9 +57,9 @@ func (t *Tenant) onRelease(m *nats.Msg) {
 	}()
 }
 
-// letGo ends what this edge has of a device from before epoch, and returns
+// release ends what this edge has of a device from before epoch, and returns
 // when it is stored.
-func (t *Tenant) letGo(ctx context.Context, k subjects.Key, epoch uint64) error {
+func (t *Tenant) release(ctx context.Context, k subjects.Key, epoch uint64) error {
 	if t.turns.busy(k) {
 		return nil // it is just connecting here again; the epochs decide
 	}

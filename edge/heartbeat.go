@@ -7,37 +7,37 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// pulseEvery is the granularity of heartbeats, deadlines and expiry: each
+// tickEvery is the granularity of heartticks, deadlines and expiry: each
 // connection is looked after at least as often. One loop over all of them costs
 // less than a timer in each. It takes a few at a time, because what follows for
 // all at one moment would hold up the messages in between.
 const (
-	pulseEvery = wsconn.TickInterval
-	pulseTick  = 50 * time.Millisecond
-	// pulseParts is in how many ticks all are looked after: half as many as fit,
+	tickEvery = wsconn.TickInterval
+	tickStep  = 50 * time.Millisecond
+	// tickParts is in how many ticks all are looked after: half as many as fit,
 	// for a connection may come first in one round and last in the next.
-	pulseParts = int(pulseEvery / pulseTick / 2)
+	tickParts = int(tickEvery / tickStep / 2)
 )
 
-// pulse runs until the server stops.
-func (s *Server) pulse() {
-	tick := time.NewTicker(pulseTick)
+// heartbeatLoop runs until the server stops.
+func (s *Server) heartbeatLoop() {
+	tick := time.NewTicker(tickStep)
 	defer tick.Stop()
 	var conns []*conn
 	next := 0 // of conns
-	for beats := 0; ; beats++ {
+	for ticks := 0; ; ticks++ {
 		select {
 		case <-s.quit:
 			return
 		case now := <-tick.C:
 			s.sockets.SetClock(now)
-			if beats%pulseParts == 0 {
+			if ticks%tickParts == 0 {
 				clear(conns)
 				conns, next = s.snapshot(conns[:0]), 0
 			}
-			end := len(conns) * (beats%pulseParts + 1) / pulseParts
+			end := len(conns) * (ticks%tickParts + 1) / tickParts
 			for _, c := range conns[next:end] {
-				c.beat(now)
+				c.tick(now)
 			}
 			next = end
 			s.limiter.sweep(now)
@@ -45,21 +45,19 @@ func (s *Server) pulse() {
 	}
 }
 
-// beat looks after one connection.
-func (c *conn) beat(now time.Time) {
+// tick looks after one connection.
+func (c *conn) tick(now time.Time) {
 	defer c.contain()
+	c.calls.forgetLate(now)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.sock.Open() {
 		return
 	}
-	if len(c.serving) > 0 {
-		c.forgetLateLocked(now)
-	}
 	switch {
 	case c.tenant == nil && now.Sub(c.opened) >= c.s.opts.RegisterWithin:
 		c.endLocked(wire.CloseAuth, wire.NewError(wire.AuthRequired, "no device_register within "+c.s.opts.RegisterWithin.String()))
-	case c.box != nil && !c.expires.IsZero() && c.expires.Sub(now) <= 2*pulseEvery+c.early:
+	case c.box != nil && !c.expires.IsZero() && c.expires.Sub(now) <= 2*tickEvery+c.early:
 		// A moment early, so that it is never late.
 		c.endLocked(wire.CloseExpired, wire.NewError(wire.TokenExpired, "the credential has ended: connect with a new one"))
 	case c.sock.Tick(now, c.heartbeat):

@@ -1,0 +1,101 @@
+package edge
+
+import (
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// calls are the requests of and to a device that wait for an answer.
+type calls struct {
+	asks map[string]*ask // of the device, by id; guarded by Tenant.asksMu
+
+	// mu guards what follows. It may be held when conn.mu is taken, not the
+	// other way round.
+	mu       sync.Mutex
+	requests *nats.Subscription // what others ask the device
+	serving  map[string]*served // what it has to answer, by the id that it knows
+}
+
+// inherit takes over what an earlier connection of the device has to answer.
+func (c *calls) inherit(old *calls) {
+	old.mu.Lock()
+	serving := old.serving
+	old.serving = nil
+	old.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.serving = serving
+}
+
+// addLocked enters a request that the device was given.
+func (c *calls) addLocked(r *served) {
+	if c.serving == nil {
+		c.serving = make(map[string]*served)
+	}
+	r.until = time.Now().Add(r.timeout + servedSlack)
+	c.serving[r.id] = r
+}
+
+// answered finds the request of a response, and ends it with the last part.
+// check refuses a response: then the request stays.
+func (c *calls) answered(id string, partial bool, check func(*served) bool) (r *served, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch r = c.serving[id]; {
+	case r == nil:
+	case !check(r):
+		return r, false
+	case partial:
+		r.until = time.Now().Add(r.timeout + servedSlack)
+	default:
+		delete(c.serving, id)
+	}
+	return r, true
+}
+
+// restore enters a request again: the device may answer it as it should.
+func (c *calls) restore(r *served) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, taken := c.serving[r.id]; !taken && c.serving != nil {
+		c.serving[r.id] = r
+	}
+}
+
+// cancelled ends the request that somebody gives up, and returns its id.
+func (c *calls) cancelled(asked, from string) (id string, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, r := range c.serving {
+		if r.asked == asked && r.from == from {
+			delete(c.serving, id)
+			return id, true
+		}
+	}
+	return "", false
+}
+
+// drop ends all of it, and returns what the device has not answered.
+func (c *calls) drop() map[string]*served {
+	c.mu.Lock()
+	sub, open := c.requests, c.serving
+	c.requests, c.serving = nil, nil
+	c.mu.Unlock()
+	if sub != nil {
+		_ = sub.Unsubscribe()
+	}
+	return open
+}
+
+// forgetLate drops requests that nobody waits for any more.
+func (c *calls) forgetLate(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, r := range c.serving {
+		if now.After(r.until) {
+			delete(c.serving, id)
+		}
+	}
+}

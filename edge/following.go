@@ -1,0 +1,67 @@
+package edge
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/rccs-io/rccs/internal/topic"
+)
+
+// following is the topics whose messages a connection writes. A subscription is
+// entered when its answer is queued, so that nothing of the topic is written
+// before. No other lock is taken while mu is held.
+type following struct {
+	mu    sync.Mutex
+	all   []*topic.Subscription
+	ready []*topic.Subscription // those of them that may have something
+}
+
+func (f *following) enter(s *topic.Subscription) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.all = append(f.all, s)
+	f.ready = append(f.ready, s)
+}
+
+// mark notes that subscriptions may have something, and reports whether there is
+// one that is still followed.
+func (f *following) mark(subs ...*topic.Subscription) (any bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range subs {
+		if !slices.Contains(f.all, s) {
+			continue
+		}
+		any = true
+		if !slices.Contains(f.ready, s) {
+			f.ready = append(f.ready, s)
+		}
+	}
+	return any
+}
+
+// take returns the subscriptions that may have something.
+func (f *following) take() []*topic.Subscription {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ready := f.ready
+	f.ready = nil
+	return ready
+}
+
+func (f *following) remove(s *topic.Subscription) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	is := func(other *topic.Subscription) bool { return other == s }
+	f.all = slices.DeleteFunc(f.all, is)
+	f.ready = slices.DeleteFunc(f.ready, is)
+}
+
+// drop removes all, and returns them.
+func (f *following) drop() []*topic.Subscription {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := f.all
+	f.all, f.ready = nil, nil
+	return all
+}
