@@ -32,9 +32,9 @@ const (
 )
 
 // fits returns a function that reports whether a stored message fits a frame of
-// max bytes to a device. It is called with the hub's locks held. Few messages
+// limit bytes to a device. It is called with the hub's locks held. Few messages
 // are so near to the limit that they have to be encoded to know.
-func fits(to subjects.Address, max int) func(*inbox.Message) bool {
+func fits(to subjects.Address, limit int) func(*inbox.Message) bool {
 	return func(m *inbox.Message) bool {
 		names := len(to.User) + len(to.Device)
 		for key, values := range m.Header {
@@ -43,13 +43,13 @@ func fits(to subjects.Address, max int) func(*inbox.Message) bool {
 			}
 		}
 		// A body that is not JSON becomes base64.
-		if headerRoom+maxEscape*names+len(m.Data)+len(m.Data)/3 <= max {
+		if headerRoom+maxEscape*names+len(m.Data)+len(m.Data)/3 <= limit {
 			return true
 		}
 		d := inbox.Delivery{Message: m, Redelivered: true}
 		size := len(envelope.Append(nil, &d, to))
 		d.Authentic = !d.Authentic // which has other fields
-		return max >= size && max >= len(envelope.Append(nil, &d, to))
+		return limit >= size && limit >= len(envelope.Append(nil, &d, to))
 	}
 }
 

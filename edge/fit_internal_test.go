@@ -31,9 +31,9 @@ func TestFitsKnowsTheFrameOfAMessage(t *testing.T) {
 			m.Data = make([]byte, rand.IntN(2000)) // becomes base64
 		}
 		size := len(envelope.Append(nil, &inbox.Delivery{Message: m, Redelivered: true}, to))
-		for _, max := range []int{size - 1, size, 1024, 4096} { // of a type that is the same whoever sent it
-			if got := fits(to, max)(m); got != (size <= max) {
-				t.Fatalf("a frame of %d bytes fits %d: %t", size, max, got)
+		for _, limit := range []int{size - 1, size, 1024, 4096} { // of a type that is the same whoever sent it
+			if got := fits(to, limit)(m); got != (size <= limit) {
+				t.Fatalf("a frame of %d bytes fits %d: %t", size, limit, got)
 			}
 		}
 	}
@@ -85,7 +85,7 @@ func (*recorder) Flush() error { return nil }
 func TestPagesOfDevicesFit(t *testing.T) {
 	t.Parallel()
 	for range 200 {
-		const max = 1024
+		const limit = 1024
 		n := 1 + rand.IntN(40)
 		seen := 0
 		var from string
@@ -109,8 +109,8 @@ func TestPagesOfDevicesFit(t *testing.T) {
 					list.Devices = append(list.Devices, d)
 				}
 			}
-			fitDevices(&list, max)
-			if size := answerLen(len(list.AppendPayload(nil))); size > max {
+			fitDevices(&list, limit)
+			if size := answerLen(len(list.AppendPayload(nil))); size > limit {
 				t.Fatalf("a page of %d bytes", size)
 			}
 			seen += len(list.Devices)

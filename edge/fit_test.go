@@ -11,13 +11,13 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// small is a device that takes frames of 1,024 bytes and fails the test on a
+// small is alice's phone, which takes frames of 1,024 bytes and fails the test on a
 // larger one.
-func (w *world) small(name, more string) *device {
+func (w *world) small(more string) *device {
 	w.t.Helper()
 	d := w.dial()
 	d.SetReadLimit(1024)
-	d.send(`{"type":"device_register","id":"r","payload":{"authToken":"` + w.token(name) + `","maxFrameBytes":1024` + more + `}}`)
+	d.send(`{"type":"device_register","id":"r","payload":{"authToken":"` + w.token("alice/phone") + `","maxFrameBytes":1024` + more + `}}`)
 	if kind, body := d.next(); kind != "ack" {
 		w.t.Fatalf("registered with %s", body)
 	}
@@ -46,13 +46,13 @@ func TestRegistrationTellsTheLargestFrame(t *testing.T) {
 // edge's frames are as large as they are by default.
 func TestLargestMessageFitsTheLargestFrame(t *testing.T) {
 	t.Parallel()
-	const max = 4096
-	w := newWorld(t, func(o *edge.Options) { o.MaxMessageBytes = max })
+	const limit = 4096
+	w := newWorld(t, func(o *edge.Options) { o.MaxMessageBytes = limit })
 	phone, desk := w.named("alice/phone"), w.named("alice/desk")
-	desk.SetReadLimit(max * 3 / 2)
-	message := `{"type":"note","id":"m","toDeviceId":"desk","payload":"` + strings.Repeat("x", max)
-	phone.send(message[:max-2] + `"}`)
-	if f := desk.frame(); f.Type != "note" || len(f.Payload) < max-100 {
+	desk.SetReadLimit(limit * 3 / 2)
+	message := `{"type":"note","id":"m","toDeviceId":"desk","payload":"` + strings.Repeat("x", limit)
+	phone.send(message[:limit-2] + `"}`)
+	if f := desk.frame(); f.Type != "note" || len(f.Payload) < limit-100 {
 		t.Errorf("got %.100s", f.Payload)
 	}
 }
@@ -72,13 +72,14 @@ func TestPagesOfHistoryFitTheDevicesFrames(t *testing.T) {
 			check(t, err)
 		}
 	}
-	d := w.small("alice/phone", `,"ackMode":"explicit","window":1`)
+	d := w.small(`,"ackMode":"explicit","window":1`)
 	for _, what := range []string{`"topic":"news"`, `"inbox":true`} {
 		var all []map[string]any
 		for from := uint64(1); ; {
 			d.send(fmt.Sprintf(`{"type":"history","id":"h","payload":{%s,"from":%d}}`, what, from))
 			f := d.frame()
-			for ; f.Type != "ack"; f = d.frame() { // a delivery
+			for f.Type != "ack" { // a delivery
+				f = d.frame()
 			}
 			var a answer
 			check(t, json.Unmarshal(f.Payload, &a))
@@ -106,7 +107,7 @@ func TestTopicMessageThatDoesNotFitIsAGap(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	js := natstest.Streams(t, w.env.Conn(t))
-	d := w.small("alice/phone", "")
+	d := w.small("")
 	d.subscribe(`{"topic":"news"}`)
 	ack, err := js.Publish(t.Context(), "rccs.topic.news", []byte(`"`+strings.Repeat("x", 2000)+`"`))
 	check(t, err)
@@ -126,7 +127,7 @@ func TestTopicMessageThatDoesNotFitIsAGap(t *testing.T) {
 func TestPresenceLeavesOutWhatDoesNotFit(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	small, desk := w.small("alice/phone", ""), w.named("alice/desk")
+	small, desk := w.small(""), w.named("alice/desk")
 	desk.send(`{"type":"device_status","id":"c","payload":{"status":"busy","note":"` + strings.Repeat("x", 3000) + `"}}`)
 	for {
 		kind, body := small.next()
@@ -142,7 +143,7 @@ func TestPresenceLeavesOutWhatDoesNotFit(t *testing.T) {
 func TestRequestThatDoesNotFitIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	small, desk := w.small("alice/phone", ""), w.named("alice/desk")
+	small, desk := w.small(""), w.named("alice/desk")
 	desk.send(`{"type":"request","id":"q","toDeviceId":"phone","payload":{"method":"m","params":"` + strings.Repeat("x", 2000) + `"}}`)
 	f := desk.frame()
 	if f.Type != "error" || !strings.Contains(string(f.Payload), `"code":"MESSAGE_TOO_LARGE"`) || !strings.Contains(string(f.Payload), `"originalMessageId":"q"`) {
@@ -165,7 +166,7 @@ func TestRequestThatDoesNotFitIsRefused(t *testing.T) {
 func TestResponseThatDoesNotFitLeavesTheRequestOpen(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	small, desk := w.small("alice/phone", ""), w.named("alice/desk")
+	small, desk := w.small(""), w.named("alice/desk")
 	small.send(`{"type":"request","id":"q","toDeviceId":"desk","payload":{"method":"m"}}`)
 	f := desk.frame()
 	desk.send(`{"type":"response","id":"a","correlationId":"` + f.ID + `","payload":{"result":"` + strings.Repeat("x", 2000) + `"}}`)

@@ -25,19 +25,19 @@ func (f *following) enter(s *topic.Subscription) {
 
 // mark notes that subscriptions may have something, and reports whether there is
 // one that is still followed.
-func (f *following) mark(subs ...*topic.Subscription) (any bool) {
+func (f *following) mark(subs ...*topic.Subscription) (followed bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, s := range subs {
 		if !slices.Contains(f.all, s) {
 			continue
 		}
-		any = true
+		followed = true
 		if !slices.Contains(f.ready, s) {
 			f.ready = append(f.ready, s)
 		}
 	}
-	return any
+	return followed
 }
 
 // take returns the subscriptions that may have something.

@@ -99,7 +99,7 @@ func ofAlice(subject string) bool {
 		if !ok {
 			continue
 		}
-		return subject == subjects.Watermark || strings.HasPrefix(rest+".", "alice.") && strings.Count(subject, ".") == tokens-1 &&
+		return slices.Contains([]string{subjects.Watermark, subjects.TopicMark, subjects.Counted}, subject) || strings.HasPrefix(rest+".", "alice.") && strings.Count(subject, ".") == tokens-1 &&
 			!strings.ContainsAny(rest, "*> \t\r\n")
 	}
 	if topic, ok := subjects.ParseTopic(subject); ok {

@@ -81,7 +81,8 @@ func TestOtherOriginPatternsAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, s := range []string{
 		"https://*:8443", "https://a.*.com", "https://*.*.com", "https://*a.com", "https://*.", "https://*.a/b", "*://a", "*://*", "://*", "*.example.com",
-		"**", "https://**", "file:///home", "NULL", "https://a:", "https://*.[::1]", "1a://*", "", "example.com", "https://", "https://a/b", "https://u@a", "https://a?b", "a b", "https://%"} {
+		"**", "https://**", "file:///home", "NULL", "https://a:", "https://*.[::1]", "1a://*", "", "example.com", "https://", "https://a/b", "https://u@a", "https://a?b", "a b", "https://%",
+	} {
 		if CheckOrigin(s) == nil {
 			t.Errorf("%q was accepted", s)
 		}

@@ -49,8 +49,8 @@ type outbox struct {
 }
 
 // add queues one envelope, written by write. It returns nil when the envelope is
-// larger than max, and nothing was added.
-func (o *outbox) add(write func(dst []byte) []byte, max int, hold bool) *frames {
+// larger than limit, and nothing was added.
+func (o *outbox) add(write func(dst []byte) []byte, limit int, hold bool) *frames {
 	queue := &o.outgoing
 	if hold {
 		queue = &o.held
@@ -60,7 +60,7 @@ func (o *outbox) add(write func(dst []byte) []byte, max int, hold bool) *frames 
 	}
 	f := *queue
 	before := len(f.data)
-	if f.data = write(f.data); len(f.data)-before > max {
+	if f.data = write(f.data); len(f.data)-before > limit {
 		f.data = f.data[:before]
 		return nil
 	}
