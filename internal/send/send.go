@@ -197,6 +197,9 @@ func Check(from *From, e *wire.Envelope) *wire.Error {
 	case e.Ephemeral && !e.DeliverAt.IsZero():
 		return wire.NewError(wire.BadMessage, "ephemeral and deliverAt: what is not stored cannot come later")
 	}
+	if werr := wire.CheckDelay(e.DeliverAt, time.Now(), 0); werr != nil {
+		return werr
+	}
 	return nil
 }
 
