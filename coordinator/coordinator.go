@@ -45,6 +45,7 @@ type Coordinator struct {
 	cursors   *inbox.Cursors
 	ops       *ops.Tenant
 	tasks     send.Tasks
+	fetches   waitingFetches
 	intake    *send.Intake
 	router    *router
 	deadlines *deadlines

@@ -65,7 +65,13 @@ func (c *Coordinator) fetch(ctx context.Context, req *request) (any, *wire.Error
 		}
 		defer func() { _ = sub.Unsubscribe() }()
 	}
-	return c.fetchUntil(ctx, a, limit, time.After(wait), news)
+	end := time.After(wait)
+	if wait > 0 {
+		newer, done := c.fetches.begin(a.Key(), wait)
+		defer done()
+		end = newer
+	}
+	return c.fetchUntil(ctx, a, limit, end, news)
 }
 
 func (c *Coordinator) fetchUntil(ctx context.Context, a subjects.Address, limit int, end <-chan time.Time, news <-chan struct{}) (any, *wire.Error) {

@@ -1,6 +1,10 @@
 package coordinator
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/rccs-io/rccs/subjects"
+)
 
 // pool runs functions on a bounded number of goroutines, which exist only
 // while there is work.
@@ -13,6 +17,41 @@ type pool struct {
 	running int
 	queue   []func()
 	closed  bool
+	open    map[subjects.Key]int // of devices: what runs or waits
+}
+
+// maxOpen is how much of one device may run or wait in a pool, so that one that
+// floods an endpoint takes no place that others need.
+const maxOpen = 32
+
+// runFor is run for one device's work; false also when too much of it is under
+// way. An empty key is nobody's.
+func (p *pool) runFor(k subjects.Key, f func()) bool {
+	if k == "" {
+		return p.run(f)
+	}
+	p.mu.Lock()
+	if p.open[k] >= maxOpen {
+		p.mu.Unlock()
+		return false
+	}
+	if p.open == nil {
+		p.open = make(map[subjects.Key]int)
+	}
+	p.open[k]++
+	p.mu.Unlock()
+	done := func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.open[k]--; p.open[k] == 0 {
+			delete(p.open, k)
+		}
+	}
+	if !p.run(func() { defer done(); f() }) {
+		done()
+		return false
+	}
+	return true
 }
 
 func newPool(workers, backlog int) *pool { return &pool{workers: workers, backlog: backlog} }

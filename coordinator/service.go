@@ -135,8 +135,11 @@ func (s *service) take(e *endpoint, m *nats.Msg) {
 		s.c.log.Warn("request with a foreign reply subject dropped", "subject", m.Subject, "reply", m.Reply)
 		return
 	}
-	if !e.pool.run(func() { s.serve(e, req) }) {
+	if !e.pool.runFor(req.key, func() { s.serve(e, req) }) {
 		err := wire.NewError(wire.Unavailable, "too many requests are waiting, try again")
+		if req.key != "" {
+			err = wire.NewError(wire.RateLimited, "too many requests of this device are open, or of all: wait for answers")
+		}
 		err.RetryAfter = retryAfter
 		s.answer(e, req, nil, err, 0)
 	}
