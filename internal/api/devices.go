@@ -68,6 +68,12 @@ type devicesInput struct {
 	Filters
 }
 
+type allDevicesInput struct {
+	InTenant
+	Paged
+	Filters
+}
+
 type deviceOutput struct {
 	Body Device
 }
@@ -82,6 +88,10 @@ func (a *API) registerDevices() {
 		method: http.MethodGet, path: "/v1/users", id: "listUsers", tag: "Devices", summary: "List the users that have a device",
 		description: "By name. `status` and `type` list users with a device of that status and type.",
 	}, a.listUsers)
+	register(a, row{
+		method: http.MethodGet, path: "/v1/devices", id: "listAllDevices", tag: "Devices", who: operators,
+		summary: "List the devices of all users", description: "By user and device. `q` is a part of either name, or of USER/DEVICE.",
+	}, a.listAllDevices)
 	register(a, row{
 		method: http.MethodGet, path: "/v1/users/{user}/devices", id: "listDevices", tag: "Devices", summary: "List a user's devices",
 	}, a.listDevices)
@@ -120,6 +130,26 @@ func (a *API) listDevices(ctx context.Context, c *call, in *devicesInput) (*list
 	if after != "" {
 		q.After = subjects.Address{User: user, Device: subjects.DeviceID(after)}
 	}
+	return devicePage(ctx, c, q, func(d Device) string { return d.Device })
+}
+
+func (a *API) listAllDevices(ctx context.Context, c *call, in *allDevicesInput) (*listOutput[Device], error) {
+	after, bad := in.position()
+	if bad != nil {
+		return nil, bad
+	}
+	q := ops.DeviceQuery{Type: in.Type, Status: in.Status, Text: in.Q, Limit: in.limit()}
+	if after != "" {
+		var err error
+		if q.After, err = subjects.ParseAddress(after); err != nil {
+			return nil, badRequest("after: not the next of a page of this list")
+		}
+	}
+	return devicePage(ctx, c, q, func(d Device) string { return d.User + "/" + d.Device })
+}
+
+// devicePage lists the devices of a query, with what each has not acknowledged.
+func devicePage(ctx context.Context, c *call, q ops.DeviceQuery, position func(Device) string) (*listOutput[Device], error) {
 	list, more := ops.NewDirectory(c.tenant.Roster).Devices(q)
 	counts, err := c.tenant.Ops.Unacknowledged(ctx, list)
 	if err != nil {
@@ -129,7 +159,7 @@ func (a *API) listDevices(ctx context.Context, c *call, in *devicesInput) (*list
 	for i, d := range list {
 		devices[i] = newDevice(d, counts[i])
 	}
-	return page(devices, more, func(d Device) string { return d.Device }), nil
+	return page(devices, more, position), nil
 }
 
 func (a *API) getDevice(ctx context.Context, c *call, in *OfDevice) (*deviceOutput, error) {

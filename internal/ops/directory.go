@@ -60,7 +60,19 @@ func (q *DeviceQuery) admits(a subjects.Address, r *roster.Device, edges map[str
 	}
 	online := status != wire.Offline
 	return (online || !q.Online) && (q.Type == "" || r.Type == q.Type) && (q.Status == "" || q.Status == status) &&
-		(q.Edge == "" || online && (r.Edge == q.Edge || edges[r.Edge] == q.Edge)) && strings.Contains(string(a.Device), q.Text)
+		(q.Edge == "" || online && (r.Edge == q.Edge || edges[r.Edge] == q.Edge)) && q.names(a)
+}
+
+// names reports whether the query's text is part of the name: of the device's
+// within one user, else of USER/DEVICE.
+func (q *DeviceQuery) names(a subjects.Address) bool {
+	if q.Text == "" {
+		return true
+	}
+	if q.User != "" {
+		return strings.Contains(string(a.Device), q.Text)
+	}
+	return strings.Contains(a.String(), q.Text)
 }
 
 // Devices lists devices by user and name. more reports whether there are others

@@ -158,6 +158,13 @@ function useDevices(q: string, status: string, type: string) {
     void load();
     return () => under.current?.abort();
   }, [load, turn]);
+  // A server that starts or cannot be reached may answer a moment later.
+  const waits = list.error !== undefined && [0, 503].includes(list.error.status);
+  useEffect(() => {
+    if (!waits) return;
+    const timer = setTimeout(() => again((n) => n + 1), 3000);
+    return () => clearTimeout(timer);
+  }, [waits, turn]);
   useEffect(
     () =>
       listen("events", {}, {

@@ -25,19 +25,22 @@ export function Live() {
   const [lines, setLines] = useState<Line[]>([]);
   const [shown, show] = useState<number>();
   const count = useRef(0);
-  const held = useRef(0);
+  const [held, setHeld] = useState<Line[]>([]); // what came while paused, newest first
   const isPaused = useRef(paused);
   isPaused.current = paused;
   useEffect(() => setQuery("filter", filter), [filter]);
   const push = useBatched<Flow>((flows) => {
-    if (isPaused.current) {
-      held.current += flows.length;
-      return;
-    }
     const fresh = flows.map((f): Line => ({ ...f, n: ++count.current, text: words(f) })).reverse();
-    setLines((before) => [...fresh, ...before].slice(0, kept));
+    (isPaused.current ? setHeld : setLines)((before) => [...fresh, ...before].slice(0, kept));
   }, kept);
   useEffect(() => listen("live", { tail: "", payload: "true" }, { onOpen: setOpen, on: { message: (data) => push(data as Flow) } }), [push]);
+  const pause = () => {
+    if (paused) {
+      setLines((before) => [...held, ...before].slice(0, kept));
+      setHeld([]);
+    }
+    setPaused(!paused);
+  };
   const wanted = useMemo(() => {
     const parts = filter.toLowerCase().split(/\s+/).filter(Boolean);
     return lines.filter((l) => (!kind || l.kind === kind) && parts.every((p) => l.text.includes(p))).slice(0, drawn);
@@ -46,7 +49,7 @@ export function Live() {
     <>
       <div class="title">
         <h1>Live</h1>
-        <span class={`live ${open && !paused ? "on" : ""}`}>{paused ? "paused" : open ? "live" : "connecting"}</span>
+        <span class={`live ${open && !paused ? "on" : ""}`}>{paused ? `paused, ${number(held.length)} held back` : open ? "live" : "connecting"}</span>
       </div>
       <div class="bar-row">
         <Search label="Filter" placeholder="Filter: user, device, type or id" value={filter} onInput={setFilter} />
@@ -63,7 +66,7 @@ export function Live() {
             ["cursor", "Acknowledged"],
           ]}
         />
-        <button type="button" onClick={() => setPaused(!paused)}>
+        <button type="button" onClick={pause}>
           {paused ? "Resume" : "Pause"}
         </button>
         {lines.length > 0 && (

@@ -27,14 +27,14 @@ export interface Loaded<T> {
 }
 
 /**
- * Loads a resource and, with `every`, loads it again that many milliseconds
+ * Loads a resource and, with `period`, loads it again that many milliseconds
  * after each answer while the page is visible. What was loaded stays in view
  * while it is loaded again. No resource loads nothing.
  */
 export function useLoad<T>(
   resource: string | undefined,
   query: Record<string, string | number | boolean | undefined> = {},
-  every = 0,
+  period = 0,
 ): Loaded<T> {
   const key = resource === undefined ? "" : resource + "?" + JSON.stringify(query);
   const [state, set] = useState<{ key: string; data?: T; error?: ApiError; loading: boolean }>({ key, loading: key !== "" });
@@ -44,12 +44,16 @@ export function useLoad<T>(
     if (resource === undefined) return;
     const ended = new AbortController();
     let timer: ReturnType<typeof setTimeout> | undefined;
+    let every = period;
     const load = async () => {
+      every = period;
       set((s) => ({ key, data: s.key === key ? s.data : undefined, error: s.error, loading: true }));
       try {
         const data = await call<T>(resource, { query, signal: ended.signal });
         if (!ended.signal.aborted) set({ key, data, loading: false });
       } catch (error) {
+        // A server that starts or cannot be reached may answer a moment later.
+        if ([0, 503].includes((error as ApiError).status)) every ||= 3000;
         if (!ended.signal.aborted) set((s) => ({ key, data: s.key === key ? s.data : undefined, error: error as ApiError, loading: false }));
       }
       if (every > 0 && !ended.signal.aborted) timer = setTimeout(again, every);
@@ -63,7 +67,7 @@ export function useLoad<T>(
       ended.abort();
       clearTimeout(timer);
     };
-  }, [key, turn, every]);
+  }, [key, turn, period]);
   const current = state.key === key;
   return { data: current ? state.data : undefined, error: current ? state.error : undefined, loading: current ? state.loading : true, reload };
 }

@@ -1,0 +1,58 @@
+package api_test
+
+import (
+	"net/http"
+	"net/url"
+	"testing"
+)
+
+type deviceList struct {
+	Items []struct{ User, Device, Status string }
+	Next  string
+}
+
+func TestDevicesOfAllUsersAreListedInPages(t *testing.T) {
+	t.Parallel()
+	p := serve(t, false)
+	for _, name := range []string{"alice/phone", "alice/watch", "bob/phone"} {
+		p.connect(name, "")
+	}
+	var seen []string
+	for after := ""; ; {
+		var list deviceList
+		got := p.get("/v1/devices?limit=1&after=" + after)
+		if got.into(t, &list); got.status != http.StatusOK || len(list.Items) > 1 {
+			t.Fatalf("%d %s", got.status, got.body)
+		}
+		for _, d := range list.Items {
+			seen = append(seen, d.User+"/"+d.Device)
+		}
+		if after = list.Next; after == "" {
+			break
+		}
+	}
+	if len(seen) != 3 || seen[0] != "alice/phone" || seen[1] != "alice/watch" || seen[2] != "bob/phone" {
+		t.Errorf("the pages list %q", seen)
+	}
+	for q, want := range map[string]int{"": 3, "phone": 2, "ali": 2, "alice/w": 1, "nobody": 0} {
+		var list deviceList
+		got := p.get("/v1/devices?q=" + url.QueryEscape(q))
+		if got.into(t, &list); got.status != http.StatusOK || len(list.Items) != want {
+			t.Errorf("q=%q: %d %s, want %d devices", q, got.status, got.body, want)
+		}
+	}
+	if got := p.get("/v1/devices?after=nonsense!"); got.status != http.StatusBadRequest {
+		t.Errorf("a wrong after: %d %s", got.status, got.body)
+	}
+}
+
+func TestAUserWithoutDevicesHasAnEmptyList(t *testing.T) {
+	t.Parallel()
+	p := serve(t, false)
+	var list deviceList
+	if got := p.get("/v1/users/nobody/devices"); got.status != http.StatusOK {
+		t.Fatalf("%d %s", got.status, got.body)
+	} else if got.into(t, &list); list.Items == nil || len(list.Items) != 0 {
+		t.Errorf("%s", got.body)
+	}
+}
