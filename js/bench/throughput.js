@@ -14,9 +14,9 @@ if (!process.env.RCCS_BIN) execFileSync("go", ["build", "-o", program, "./cmd/rc
 const data = mkdtempSync(join(tmpdir(), "rccs-bench-"));
 const port = () => new Promise((r) => { const s = createServer().listen(0, "127.0.0.1", () => { const { port } = s.address(); s.close(() => r(port)); }); });
 const [listen, nats, admin] = [await port(), await port(), await port()];
-const server = spawn(program, ["serve", "--data", data, "--listen", `127.0.0.1:${listen}`, "--nats-listen", `127.0.0.1:${nats}`, "--admin-listen", `127.0.0.1:${admin}`, "--inbox-limit", "1000000"], { stdio: "ignore" });
+const server = spawn(program, ["serve", "--data", data, "--listen", `127.0.0.1:${listen}`, "--nats-listen", `127.0.0.1:${nats}`, "--admin-listen", `127.0.0.1:${admin}`, "--inbox-limit", "50000"], { stdio: "ignore" });
 try {
-  while (!(await fetch(`http://127.0.0.1:${admin}/readyz`).catch(() => undefined))?.ok) await new Promise((r) => setTimeout(r, 50));
+  while (server.exitCode === null && !(await fetch(`http://127.0.0.1:${admin}/readyz`).catch(() => undefined))?.ok) await new Promise((r) => setTimeout(r, 50));
   const token = (name) => execFileSync(program, ["creds", "device", name, "--bearer", "--data", data], { encoding: "utf8" });
   const start = async (name, o) => {
     const c = connect(`ws://127.0.0.1:${listen}`, { token: token(name), WebSocket, ...o });

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 
@@ -29,7 +30,7 @@ func run(ctx context.Context, url, creds, key string) error {
 	}
 	fmt.Println("connected")
 	c.Handle("secret", func(ctx context.Context, m *client.Message) error {
-		back, err := client.Compose("answer", map[string]any{"sealed": m.Sealed, "read": m.Payload}, client.To(subjects.DeviceID(m.FromDeviceID)))
+		back, err := client.Compose("answer", map[string]any{"sealed": m.Sealed, "read": json.RawMessage(m.Payload)}, client.To(subjects.DeviceID(m.FromDeviceID)))
 		if err != nil {
 			return err
 		}
