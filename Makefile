@@ -77,6 +77,12 @@ test-browser: ## Tests of JavaScript in Chromium; skips by name what is not inst
 js-install: ## Install what the tests of JavaScript need, as the lock files pin it
 	npm ci --prefix js --no-audit --no-fund --loglevel=error
 	npm ci --prefix js/test/react18 --no-audit --no-fund --loglevel=error
+	npm ci --prefix examples --no-audit --no-fund --loglevel=error
+
+.PHONY: demo
+demo: build js-install ## A phone that steers agents on two desktops; prints an address and its QR code
+	npm run build --silent --prefix js
+	node examples/agent/demo.js
 
 # For how long faults are made, and how often a server is killed and started.
 CHAOS        ?= 30m

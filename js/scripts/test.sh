@@ -22,7 +22,7 @@ ready() {
 	done
 }
 
-installed=(js/node_modules/.package-lock.json js/test/react18/node_modules/.package-lock.json)
+installed=(js/node_modules/.package-lock.json js/test/react18/node_modules/.package-lock.json examples/node_modules/.package-lock.json)
 chromium=${CHROMIUM:-$(command -v chromium chromium-browser google-chrome | head -n 1 || true)}
 export CHROMIUM=$chromium
 

@@ -1,0 +1,73 @@
+// A coding agent on a desktop, without the model: it plans commands for a task, asks the phone before each, runs them in a
+// scratch folder, and tells all of the user's devices on a topic what happens.
+import { spawn } from "node:child_process";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { connect } from "@rccs/client";
+import { fileStore, WebSocket } from "@rccs/client/node";
+
+/** Starts an agent; returns its client. `o`: url, credentials, directory, and log, which is told each line. */
+export function agent({ url, credentials, directory, log = () => {} }) {
+  const scratch = join(directory, "scratch");
+  mkdirSync(scratch, { recursive: true });
+  const rccs = connect(url, { credentials, type: "desktop", platform: process.platform, capabilities: { agent: true }, store: fileStore(join(directory, "state")), WebSocket });
+  const tasks = new Map(); // by id: what is running, and who waits for a decision
+  const tell = (event) => rccs.publish("tasks", { at: Date.now(), by: rccs.session?.deviceId, ...event }).catch((e) => log(e.message));
+
+  /** What a model would say. A line that begins with $ is taken as it is. */
+  const plan = (prompt) => {
+    const own = prompt.split("\n").filter((l) => l.startsWith("$ ")).map((l) => l.slice(2));
+    const name = prompt.toLowerCase().replace(/[^a-z0-9]+/g, "-").slice(0, 24).replace(/^-|-$/g, "") || "task";
+    return own.length ? own : [`mkdir -p ${name} && ls -la`, `echo '# ${name}' > ${name}/README.md && cat ${name}/README.md`, `for i in 1 2 3 4 5; do echo "test $i: ok"; sleep 0.3; done`];
+  };
+
+  const run = (task, step) =>
+    new Promise((resolve) => {
+      const p = spawn("sh", ["-c", step], { cwd: scratch, detached: true });
+      task.stop = () => process.kill(-p.pid, "SIGTERM");
+      for (const out of [p.stdout, p.stderr]) out.on("data", (d) => void tell({ task: task.id, kind: "output", text: String(d) }));
+      p.on("close", (code, signal) => resolve(signal ?? code));
+    });
+
+  const work = async (task) => {
+    for (; task.next < task.plan.length && !task.ended; task.next++) {
+      const step = task.plan[task.next];
+      await tell({ task: task.id, kind: "ask", step: task.next, text: step });
+      const ok = await new Promise((decide) => (task.decide = decide));
+      if (task.ended) break;
+      await tell({ task: task.id, kind: ok ? "run" : "skip", step: task.next });
+      if (ok) await tell({ task: task.id, kind: "exit", step: task.next, code: await run(task, step) });
+    }
+    tasks.delete(task.id);
+    if (task.ended !== "handed") await tell({ task: task.id, kind: task.ended ?? "done" });
+  };
+
+  const end = (task, how) => {
+    task.ended = how;
+    task.stop?.();
+    task.decide?.(false);
+  };
+
+  rccs.on("task_start", async ({ taskId, prompt, plan: given, next = 0 }) => {
+    if (tasks.has(taskId)) return;
+    log(`task: ${prompt}`);
+    const task = { id: taskId, prompt, plan: given ?? plan(prompt), next };
+    tasks.set(taskId, task);
+    await tell({ task: taskId, kind: "start", prompt, plan: task.plan });
+    void work(task);
+  });
+  rccs.on("approval", ({ taskId, step, ok }) => {
+    const task = tasks.get(taskId);
+    if (task?.next === step) task.decide?.(ok);
+  });
+  rccs.on("task_cancel", ({ taskId }) => tasks.has(taskId) && end(tasks.get(taskId), "cancelled"));
+  rccs.on("handover", async ({ taskId, to }) => {
+    const task = tasks.get(taskId);
+    if (!task) return;
+    end(task, "handed");
+    await tell({ task: taskId, kind: "handover", to });
+    await rccs.send("task_start", { taskId, prompt: task.prompt, plan: task.plan, next: task.next }, { to });
+  });
+  rccs.onError((e) => log(`${e.code}: ${e.message}`));
+  return rccs;
+}
