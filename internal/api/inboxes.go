@@ -74,7 +74,7 @@ type InboxMessage struct {
 	RejectedAt string `json:"rejectedAt,omitempty" doc:"Of a rejected message: when"`
 }
 
-func (a *API) listInbox(ctx context.Context, c *call, in *inboxInput) (*listOutput[any], error) {
+func (a *API) listInbox(ctx context.Context, c *call, in *inboxInput) (*listOutput[InboxItem], error) {
 	address, bad := in.address()
 	if bad != nil {
 		return nil, bad
@@ -94,7 +94,7 @@ func (a *API) listInbox(ctx context.Context, c *call, in *inboxInput) (*listOutp
 	if err != nil {
 		return nil, err
 	}
-	out := &listOutput[any]{Body: List[any]{Items: make([]any, len(list))}}
+	out := &listOutput[InboxItem]{Body: List[InboxItem]{Items: make([]InboxItem, len(list))}}
 	for i, m := range list {
 		out.Body.Items[i] = m
 	}
@@ -155,12 +155,12 @@ func (a *API) replay(ctx context.Context, c *call, in *replayInput) (*replayOutp
 }
 
 // listRejected lists what the device has rejected, or could not be sent.
-func (a *API) listRejected(ctx context.Context, c *call, address subjects.Address, from uint64, limit int) (*listOutput[any], error) {
+func (a *API) listRejected(ctx context.Context, c *call, address subjects.Address, from uint64, limit int) (*listOutput[InboxItem], error) {
 	list, err := c.tenant.Ops.Rejected(ctx, address)
 	if err != nil {
 		return nil, err
 	}
-	out := &listOutput[any]{Body: List[any]{Items: []any{}}}
+	out := &listOutput[InboxItem]{Body: List[InboxItem]{Items: []InboxItem{}}}
 	for _, m := range list {
 		if m.Seq < from {
 			continue
@@ -173,3 +173,7 @@ func (a *API) listRejected(ctx context.Context, c *call, address subjects.Addres
 	}
 	return out, nil
 }
+
+// InboxItem is an [ops.StoredMessage], or of rejected ones an
+// [ops.RejectedMessage].
+type InboxItem any
