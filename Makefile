@@ -61,7 +61,9 @@ test-fast: ## Unit tests of all packages, for the inner loop: under a minute
 
 .PHONY: test
 test: | $(NATS) ## All tests, with the race detector, in random order
-	$(GO) test -race -shuffle=on -timeout $(TEST_TIMEOUT) ./...
+	@rm -f $(BIN)/skipped
+	RCCS_SKIPPED=$(BIN)/skipped $(GO) test -race -shuffle=on -timeout $(TEST_TIMEOUT) ./...
+	@if [ -s $(BIN)/skipped ]; then echo "skipped, $$(wc -l < $(BIN)/skipped) of Go's tests:"; sed 's/^/  /' $(BIN)/skipped; fi
 	$(GO) test -run AllocationsOfAMessage ./edge # not with the race detector, under which pools lose what they hold
 	@js/scripts/test.sh
 

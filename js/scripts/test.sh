@@ -31,10 +31,22 @@ tests_js() {
 	if ready "JavaScript SDK" "${installed[@]}"; then npm test --prefix js; fi
 }
 
+# The console is tested with a program that has it, built for the test.
+tests_console() {
+	if ready "console in Chromium" web/node_modules/playwright-core web/dist/index.html; then
+		local dir
+		dir=$(mktemp -d)
+		go build -o "$dir/rccs" ./cmd/rccs
+		RCCS_BIN=$dir/rccs npm test --prefix web || { rm -rf "$dir"; return 1; }
+		rm -rf "$dir"
+	fi
+}
+
 tests_browser() {
 	command -v npm >/dev/null || { skipped+=("browser tests: there is no Node 20 with npm"); return; }
 	[ -n "$chromium" ] || { skipped+=("browser tests: there is no Chromium"); return; }
 	if ready "JavaScript SDK in Chromium" "${installed[@]}"; then npm run test:browser --prefix js; fi
+	tests_console
 }
 
 case "${1:-all}" in
