@@ -45,8 +45,8 @@ var may = map[string][]string{
 	"internal/ops": {
 		"auth", "internal/audit", "internal/direct", "internal/envelope", "internal/inbox", "internal/proof", "internal/reader", "internal/roster", "subjects", "wire",
 	},
-	"internal/enroll":       {"auth", "subjects", "wire"},
-	"internal/revoke":       {"auth", "internal/audit", "internal/enroll", "subjects"},
+	"internal/enroll":       {"auth", "internal/storeerr", "subjects", "wire"},
+	"internal/revoke":       {"auth", "internal/audit", "internal/enroll", "internal/storeerr", "subjects"},
 	"internal/backbone":     {"internal/private", "subjects"},
 	"internal/private":      {}, // one rule for modes of files
 	"internal/snapshot":     {"internal/direct"},

@@ -14,6 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/storeerr"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -98,7 +99,7 @@ func (c *codes) create(ctx context.Context, g grant) (string, error) {
 		switch {
 		case err == nil:
 			return code, nil
-		case !errors.Is(err, jetstream.ErrKeyExists): // else one in a million million
+		case !storeerr.Lost(err): // else one in a million million
 			return "", fmt.Errorf("enroll: bucket %s: %w", subjects.BucketCodes, err)
 		}
 	}
@@ -139,23 +140,8 @@ func (c *codes) redeem(ctx context.Context, f found) error {
 	switch {
 	case err == nil:
 		return nil
-	case isConflict(err):
+	case storeerr.Lost(err):
 		return errBadCode
 	}
 	return fmt.Errorf("enroll: bucket %s: %w", subjects.BucketCodes, err)
-}
-
-// How JetStream says that a compare-and-set has lost: to what is stored, or,
-// in a cluster, to what is about to be.
-const (
-	wrongLastSequence         jetstream.ErrorCode = 10071
-	wrongLastSequenceInFlight jetstream.ErrorCode = 10164
-)
-
-func isConflict(err error) bool {
-	if errors.Is(err, jetstream.ErrKeyExists) {
-		return true
-	}
-	refused, ok := errors.AsType[*jetstream.APIError](err)
-	return ok && (refused.ErrorCode == wrongLastSequence || refused.ErrorCode == wrongLastSequenceInFlight)
 }

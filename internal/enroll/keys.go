@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/storeerr"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -121,7 +122,7 @@ func (k *keys) change(ctx context.Context, a subjects.Address, change func(*reco
 		switch {
 		case err == nil:
 			return nil
-		case !isConflict(err):
+		case !storeerr.Lost(err):
 			return fmt.Errorf("enroll: bucket %s: %w", subjects.BucketEnrolled, err)
 		case ctx.Err() != nil:
 			return ctx.Err()

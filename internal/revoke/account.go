@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/storeerr"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -38,7 +39,7 @@ func Settle(ctx context.Context, js jetstream.JetStream, keys *auth.Keystore, ow
 		switch {
 		case err == nil:
 			return own, nil
-		case !errors.Is(err, jetstream.ErrKeyExists): // which is also what Update says of another revision
+		case !storeerr.Lost(err):
 			return own, fmt.Errorf("store account JWT: %w", err)
 		}
 	}
