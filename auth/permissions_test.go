@@ -40,6 +40,7 @@ func everything(k, other subjects.Key) []may {
 		{subjects.Inbox(other, subjects.Critical), "", "p"},
 		{subjects.Cursor(k), "", ""},
 		{subjects.Watermark, "", ""},
+		{subjects.Fence, "", ""},
 		{subjects.Later(k, subjects.Normal, "id"), "", "p"},
 		{subjects.Due(k, subjects.Normal), "", ""},
 		{subjects.Route("alice", subjects.Selector{}), "", "p"},

@@ -316,7 +316,8 @@ func TestADelayedMessageTouchesNoOther(t *testing.T) {
 	g := newGap(t)
 	c := g.service(t)
 	const secret = "rccs.later.bob.phone.low.one"
-	if err := g.later(t, c, secret, nil, `"secret"`); err != nil {
+	inAnHour := nats.Header{"Nats-Schedule": {"@at " + time.Now().Add(time.Hour).Format(time.RFC3339)}, "Nats-Schedule-Target": {"rccs.due.bob.phone.low"}}
+	if err := g.later(t, c, secret, inAnHour, `"secret"`); err != nil {
 		t.Fatal(err)
 	}
 	const mine = "rccs.later.carol.phone.low.one"

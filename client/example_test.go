@@ -108,7 +108,7 @@ func ExampleReject() {
 	phone, desktop := exampleDevice(ctx, url, "ken/phone"), exampleDevice(ctx, url, "ken/desktop")
 	defer func() { _, _ = phone.Close(), desktop.Close() }()
 
-	desktop.Handle("picture", func(_ context.Context, m *client.Message) error {
+	desktop.Handle("picture", func(context.Context, *client.Message) error {
 		return client.Reject("this device has no screen")
 	})
 	go func() { _ = desktop.Serve(ctx) }()

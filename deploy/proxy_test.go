@@ -54,8 +54,7 @@ func TestADeviceConnectsThroughAProxy(t *testing.T) {
 			}
 			start(t, path, p.args(configured(t, p.file, replace...))...)
 			eventually(t, "the edge is ready through the proxy", func() bool {
-				status, _ := get(t, "http://"+at+"/readyz")
-				return status == 200
+				return get(t, "http://"+at+"/readyz") == 200
 			})
 			command(t, "send", "alice/phone", `{"n":1}`, "--data", s.data, "--server", "nats://"+s.nats)
 			got := command(t, "connect", "alice/phone", "--data", s.data, "--url", "ws://"+at, "--count", "1", "--timeout", "30s")

@@ -46,7 +46,6 @@ func TestTheCommandOfTheUnitStarts(t *testing.T) {
 	out := start(t, args[0], append(args[1:], "--listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")...)
 	at := after(t, out, "admin", "http://")
 	eventually(t, "it is ready", func() bool {
-		status, _ := get(t, "http://"+at+"/readyz")
-		return status == 200
+		return get(t, "http://"+at+"/readyz") == 200
 	})
 }

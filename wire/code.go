@@ -111,6 +111,7 @@ func (c Code) Known() bool {
 		PermissionDenied, DeviceNotFound, DeviceOffline, SessionExpired, SessionReplaced,
 		DeviceRevoked, RateLimited, MessageTooLarge, QueueFull, Timeout, Unavailable, WrongEdge, Internal:
 		return true
+	case Conflict: // of HTTP alone, no frame has it
 	}
 	return false
 }

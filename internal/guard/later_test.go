@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -48,9 +49,7 @@ func TestADelayedMessageHasOneTimeAndItsOwnTarget(t *testing.T) {
 				h[key] = []string{value}
 			}
 		}
-		for key, values := range c.more {
-			h[key] = values
-		}
+		maps.Copy(h, c.more)
 		kept, refused, reason := examineLater(c.subject, h, now)
 		if reason != c.reason || (refused != nil) != (c.reason != "") {
 			t.Errorf("%s: %+v, %q, want %q", name, refused, reason, c.reason)

@@ -40,6 +40,9 @@ export function Overview() {
   );
   const there = useMemo(() => [at, stats.map((s) => s.devicesOnline), stats.map((s) => s.connections)], [stats]);
   const s = status.data;
+  // A tenant without a limit of its own has what the servers have.
+  const own = last?.storageLimit ?? s?.store.limit ?? 0;
+  const limit = own > 0 ? own : (s?.servers ?? []).reduce((sum, server) => sum + Math.max(0, server.storeLimit), 0);
   return (
     <>
       <div class="title">
@@ -57,8 +60,8 @@ export function Overview() {
           to={href("live")}
         />
         <Tile name="Unacknowledged" value={number(last?.unacknowledged)} note="messages wait" to="#behind" warn={(s?.behind.length ?? 0) > 0} />
-        <Tile name="Storage" value={bytes(last?.storedBytes ?? s?.store.used)} note={`of ${bytes(last?.storageLimit ?? s?.store.limit)}`} to="#streams">
-          {last && <Meter used={last.storedBytes} limit={last.storageLimit} label="Storage used" />}
+        <Tile name="Storage" value={bytes(last?.storedBytes ?? s?.store.used)} note={limit > 0 ? `of ${bytes(limit)}` : "no limit"} to="#streams">
+          {last && limit > 0 && <Meter used={last.storedBytes} limit={limit} label="Storage used" />}
         </Tile>
       </div>
       <div class="charts">
