@@ -92,8 +92,10 @@ func (mb *Mailbox) fillStep(ctx context.Context, n subjects.Lane) (again bool, e
 	}
 	for _, m := range msgs {
 		// The lane is catching up, so nobody else moved it. What is in the tail
-		// comes from there.
+		// comes from there; and as the store answers in order, nothing else is
+		// before it.
 		if m.Seq >= upTo {
+			left, whole = 0, true
 			break
 		}
 		if !l.room() {

@@ -185,7 +185,9 @@ func (s *system) attach(k subjects.Key, window int) *device {
 func (s *system) attachNow(k subjects.Key, window int) *device {
 	s.t.Helper()
 	d := &device{t: s.t, woken: make(chan struct{}, 1), gone: make(chan struct{})}
-	mailbox, err := s.hub.Attach(s.t.Context(), k, inbox.MailboxOptions{
+	ctx, cancel := context.WithTimeout(s.t.Context(), waitTimeout)
+	defer cancel()
+	mailbox, err := s.hub.Attach(ctx, k, inbox.MailboxOptions{
 		Window:  window,
 		Epoch:   s.epoch,
 		Fits:    s.fits,

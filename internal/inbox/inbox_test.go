@@ -36,6 +36,25 @@ func TestWhatWaitedBeforeTheHubStartedComesFromTheStore(t *testing.T) {
 	s.none(d)
 }
 
+// A device stands where a hub started that had nothing older for it, and more
+// than one batch has been stored since: all that the store has is in memory.
+func TestMoreThanABatchInMemoryIsJoinedFromBehindIt(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	s.put(subjects.Address{User: "bob", Device: "x"}.Key(), subjects.Normal, 0, 5)
+	s.stop()
+	s.start(nil)
+	s.put(phone, subjects.Normal, 0, 600)
+	d := s.attach(phone, 1000)
+	expect(t, d.receive(600), numbers(0, 600))
+	s.put(phone, subjects.Normal, 600, 1)
+	expect(t, d.receive(1), "600")
+	s.none(d)
+	if gaps := d.mailbox.Gaps(); len(gaps) != 0 {
+		t.Errorf("told that messages are gone: %+v", gaps)
+	}
+}
+
 func TestHigherLaneGoesFirst(t *testing.T) {
 	t.Parallel()
 	for _, restart := range []bool{false, true} {
