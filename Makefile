@@ -14,7 +14,7 @@ LDFLAGS := -X main.version=$(VERSION)
 # How long one fuzz target and one benchmark run; the longest a test package may.
 FUZZTIME     ?= 10s
 BENCHTIME    ?= 1s
-TEST_TIMEOUT ?= 8m
+TEST_TIMEOUT ?= 15m
 
 # Installed from tools/go.mod, which pins them.
 LINT := $(BIN)/golangci-lint
