@@ -85,7 +85,7 @@ func TestCommand_ExitStatuses(t *testing.T) {
 		"send a/b {} --priority urgent":   2,
 		"connect":                         2,
 		"version extra":                   2,
-		"serve --listen nonsense":         1,
+		"serve --listen nonsense":         2,
 		"serve --config " + missing:       1,
 		"serve --data /proc/none":         1,
 		"send a/b {} --data " + missing:   1,
@@ -121,7 +121,7 @@ func TestCommand_ExitStatuses(t *testing.T) {
 func TestCommand_CredsWorkBeforeTheServerRan(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "new", "data")
-	token := strings.TrimSpace(must(t, "creds", "device", "alice/phone", "--bearer", "--data", data))
+	token := strings.TrimSpace(must(t, "creds", "device", "alice/phone", "--bearer", "--init", "--data", data))
 	file := parseCredentials(t, []byte(must(t, "creds", "device", "alice/phone", "--data", data)))
 	private(t, data)
 	s := &server{data: data, tokens: &mint{data: data}}

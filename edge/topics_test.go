@@ -367,7 +367,7 @@ func TestASubscriberHearsOfAGap(t *testing.T) {
 	desk.subscribe(`{"topic":"end"}`)
 	js := natstest.Streams(t, w.env.Conn(t))
 	for range 4200 {
-		_, err := js.PublishAsync("rccs.topic.noise", []byte("1"))
+		_, err := js.PublishAsync("rccs.topic.noise", []byte("1"), jetstream.WithStallWait(30*time.Second))
 		check(t, err)
 	}
 	<-js.PublishAsyncComplete()

@@ -191,7 +191,7 @@ func (env *environment) tokens(keys *auth.Keystore, issued *auth.Issued, opts au
 		if err := issued.Flush(); err != nil {
 			return err
 		}
-		_, err := out.WriteTo(env.out)
+		_, err := out.WriteTo(env.forPrograms())
 		return err
 	}
 	for line := 1; ; line++ {

@@ -6,6 +6,8 @@ import (
 	"os"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/mattn/go-isatty"
 )
 
 // screen is the only way to a terminal. What a terminal would obey, control
@@ -32,6 +34,19 @@ func fileOf(w io.Writer) (*os.File, bool) {
 	}
 	f, ok := w.(*os.File)
 	return f, ok
+}
+
+// forPrograms is standard output for what a program reads back byte for byte,
+// such as names. Where people read it, on a terminal, it is as safe as all else.
+func (env *environment) forPrograms() io.Writer {
+	s, ok := env.out.(*screen)
+	if !ok {
+		return env.out
+	}
+	if f, ok := s.to.(*os.File); ok && isatty.IsTerminal(f.Fd()) {
+		return s
+	}
+	return s.to
 }
 
 // redraw writes what has this program itself move a terminal's cursor.
