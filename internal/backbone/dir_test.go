@@ -65,8 +65,17 @@ func TestEveryOpenEntryOfADirectoryIsNamed(t *testing.T) {
 		must(t, 0, os.Chmod(path, 0o644))          //nolint:gosec // likewise
 		paths = append(paths, path)
 	}
+	// Nobody else gets to a file of a directory that is closed to others, but keys
+	// are copied with their modes.
 	err := backbone.CheckDir(dir)
-	for _, path := range paths {
+	for n, path := range paths {
+		if named := err != nil && strings.Contains(err.Error(), "chmod o-rwx "+path); named != (n > 0) {
+			t.Errorf("%s: named is %t: %v", path, named, err)
+		}
+	}
+	must(t, 0, os.Chmod(dir, 0o755)) //nolint:gosec // it is what is refused
+	err = backbone.CheckDir(dir)
+	for _, path := range append(paths, dir) {
 		if err == nil || !strings.Contains(err.Error(), "chmod o-rwx "+path) {
 			t.Errorf("%s is not named: %v", path, err)
 		}
