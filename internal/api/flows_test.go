@@ -156,10 +156,12 @@ func TestLiveTellsStatisticsAndMessages(t *testing.T) {
 		p.post("/v1/messages", fmt.Sprintf(`{"to":{"user":"alice","device":"phone"},"type":"note","id":"m%d","payload":1}`, n))
 		phone.ack(phone.until("note"))
 		if e := s.next(); e.kind == "message" {
-			if !strings.Contains(e.data, `"kind":"inbox"`) || !strings.Contains(e.data, `"user":"alice"`) || strings.Contains(e.data, "payload") {
+			if !strings.Contains(e.data, `"user":"alice"`) || strings.Contains(e.data, "payload") {
 				t.Errorf("a message is %s", e.data)
 			}
-			break
+			if strings.Contains(e.data, `"kind":"inbox"`) { // others, as of the cursor, may come first
+				break
+			}
 		}
 		if n > 1000 {
 			t.Fatal("no message is shown")

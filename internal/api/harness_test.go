@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -153,8 +154,9 @@ func (p *place) service(name string, opts auth.ServiceOptions) http.Header {
 
 // device is a connected device.
 type device struct {
-	t  testing.TB
-	ws *websocket.Conn
+	t      testing.TB
+	ws     *websocket.Conn
+	writes sync.Mutex // a connection takes one writer at a time
 }
 
 // connect registers a device; extra is of the payload, such as `,"type":"mobile"`.
@@ -241,6 +243,8 @@ func (d *device) until(typ string) map[string]any {
 
 func (d *device) write(frame string) {
 	d.t.Helper()
+	d.writes.Lock()
+	defer d.writes.Unlock()
 	if err := d.ws.WriteMessage(websocket.TextMessage, []byte(frame)); err != nil {
 		d.t.Fatal(err)
 	}
