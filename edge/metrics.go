@@ -52,7 +52,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		forwardedUnreadable: counter("rccs_forwarded_unreadable_total", "Requests through a proxy whose X-Forwarded-For could not be read."),
 
 		registered:   counter("rccs_registrations_total", "Devices that registered."),
-		received:     counter("rccs_messages_received_total", "Application messages that devices sent."),
+		received:     counter("rccs_messages_received_total", "Application messages that devices sent, without those that were refused at once."),
 		sent:         counter("rccs_messages_sent_total", "Durable messages written to devices."),
 		redelivered:  counter("rccs_messages_redelivered_total", "Of those, the ones that may have been written before."),
 		acked:        counter("rccs_messages_acked_total", "Messages that devices acknowledged."),

@@ -14,7 +14,6 @@ func (c *conn) identity() send.From { return send.From{Address: c.who.Address, K
 
 // send passes an application's message on.
 func (c *conn) send(e *wire.Envelope) {
-	c.s.metrics.received.Inc()
 	c.storing()
 	c.tenant.intake.Start(c.s.ctx, c.identity(), e, c)
 }
@@ -24,6 +23,9 @@ func (c *conn) Sent(r send.Result) {
 	defer c.contain()
 	if r.Panic != nil {
 		c.panicked(r.Panic)
+	}
+	if r.Err == nil || r.Took > 0 { // not what was refused before the store was asked
+		c.s.metrics.received.Inc()
 	}
 	if r.Took > 0 {
 		c.s.metrics.publishDelay.Observe(r.Took.Seconds())
