@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/auth"
@@ -251,12 +252,27 @@ func (n *Node) removeTenant(ctx context.Context, t *tenantPart) error {
 		errs = append(errs, n.edge.drop(ctx, t.keys.Account().PublicKey, removed))
 	}
 	errs = append(errs, stopAll(ctx, &t.stops), n.deleteStreams(ctx, t.keys))
-	for _, token := range removed { // past that, not even a part of RCCS gets in
+	// Past that, not even a part of RCCS gets in. The account that parts are in
+	// comes last: who sees a part refused knows that services are, too.
+	for _, token := range ownLast(removed, t.keys.Account().PublicKey) {
 		if err := n.server.UpdateAccount(token); err != nil && !errors.Is(err, backbone.ErrStale) {
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// ownLast returns the JWTs of removed accounts with that of own at the end.
+func ownLast(removed []string, own string) []string {
+	var first, last []string
+	for _, token := range removed {
+		if claims, err := jwt.DecodeAccountClaims(token); err == nil && claims.Subject == own {
+			last = append(last, token)
+		} else {
+			first = append(first, token)
+		}
+	}
+	return append(first, last...)
 }
 
 func (n *Node) deleteStreams(ctx context.Context, keys *auth.Keystore) error {
