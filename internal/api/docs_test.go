@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rccs-io/rccs/internal/need"
 )
 
 // examples are the fenced blocks of a page that begin with a word, each with
@@ -31,13 +33,7 @@ func examples(t *testing.T, page string) (blocks [][2]string) {
 // Every example of docs/http.md works, and there is one of every row.
 func TestEveryExampleOfTheDocumentationRuns(t *testing.T) {
 	t.Parallel()
-	curl, err := exec.LookPath("curl")
-	if err != nil {
-		if os.Getenv("RCCS_REQUIRE_ALL") != "" {
-			t.Fatal("curl is not installed")
-		}
-		t.Skip("curl is not installed")
-	}
+	curl := need.Program(t, "curl")
 	p, closed := serve(t, false), serve(t, true)
 	phone := p.connect("alice/phone", `,"type":"mobile"`)
 	go serveRequests(phone)
