@@ -8,8 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
-	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -60,7 +60,7 @@ func (c *Coordinator) tellSender(ctx context.Context, k subjects.Key, lane subje
 	if err != nil || !there {
 		return err
 	}
-	m, ok := inbox.NewMessage(c.pub.Proof, reader.Entry(got))
+	m, ok := envelope.Parse(c.pub.Proof, envelope.Stored(got))
 	if !ok || m.Key != k || m.Lane != lane {
 		return nil // a damaged cursor named it
 	}

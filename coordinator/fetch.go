@@ -11,7 +11,6 @@ import (
 
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
-	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -137,7 +136,7 @@ type parcel struct {
 	count    int
 	full     bool
 	changed  bool // the cursor has to be stored
-	expired  []*inbox.Message
+	expired  []*envelope.Message
 	tooLarge *wire.Error
 }
 
@@ -172,7 +171,7 @@ func (p *parcel) fillLane(ctx context.Context, cursor *inbox.Cursor, lane subjec
 			if !again && seq <= sent {
 				continue // acknowledged, between others that are not
 			}
-			m, ok := inbox.NewMessage(p.c.pub.Proof, reader.Entry(got[i]))
+			m, ok := envelope.Parse(p.c.pub.Proof, envelope.Stored(got[i]))
 			if !ok {
 				continue // not asked for
 			}
@@ -205,13 +204,13 @@ func (p *parcel) fillLane(ctx context.Context, cursor *inbox.Cursor, lane subjec
 
 // add gives a message out, unless its time is over or there is no room; then
 // it is not to be kept as sent.
-func (p *parcel) add(m *inbox.Message, again bool) (keep bool) {
-	if at := m.Expires(); !at.IsZero() && !time.Now().Before(at) {
+func (p *parcel) add(m *envelope.Message, again bool) (keep bool) {
+	if at := m.Expires(); at != 0 && at <= time.Now().UnixNano() {
 		p.expired = append(p.expired, m)
 		p.changed = true
 		return false
 	}
-	one := envelope.Append(nil, &inbox.Delivery{Message: m, Redelivered: again}, p.to)
+	one := envelope.Append(nil, &envelope.Delivery{Message: m, Redelivered: again}, p.to)
 	switch {
 	case len(p.body)+len(one)+2 <= p.room:
 		p.append(one)

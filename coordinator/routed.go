@@ -3,7 +3,6 @@ package coordinator
 import (
 	"errors"
 	"maps"
-	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -67,7 +66,7 @@ func newRouted(e reader.Entry, keeps time.Duration) (*routed, error) {
 	if n, err := strconv.ParseUint(envelope.Value(e.Header, subjects.HeaderPriority), 10, 8); err == nil && n < subjects.Lanes {
 		m.lane = subjects.Lane(n)
 	}
-	if ttl := m.ttl(); ttl > 0 {
+	if ttl := envelope.TTL(e.Header); ttl > 0 {
 		m.expires = m.stored.Add(ttl)
 	}
 	m.ends = m.expires
@@ -106,21 +105,9 @@ func (m *routed) ofDevice() {
 	m.msg.To, m.msg.HasTo = to, true
 }
 
-// ttl is the time to live that its sender gave it; 0 for none.
-func (m *routed) ttl() time.Duration {
-	ms, err := strconv.ParseInt(envelope.Value(m.header, subjects.HeaderTTL), 10, 64)
-	if err != nil || ms <= 0 || ms > math.MaxInt64/int64(time.Millisecond) {
-		return 0
-	}
-	return time.Duration(ms) * time.Millisecond
-}
-
 // id is the message's id for its sender and its recipients.
 func (m *routed) id() string {
-	if id := envelope.Value(m.header, subjects.HeaderID); id != "" {
-		return id
-	}
-	if id := envelope.Value(m.header, jetstream.MsgIDHeader); id != "" {
+	if id := envelope.ID(m.header); id != "" {
 		return id
 	}
 	return "route-" + strconv.FormatUint(m.seq, 10)

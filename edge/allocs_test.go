@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/roster"
@@ -100,9 +101,9 @@ func readPath(tb testing.TB) func() {
 }
 
 // storedMessage is one as the hub hands it out.
-func storedMessage() inbox.Delivery {
+func storedMessage() envelope.Delivery {
 	phone := subjects.Address{User: "alice", Device: "phone"}
-	return inbox.Delivery{Message: &inbox.Message{
+	return envelope.Delivery{Message: &envelope.Message{
 		Key: phone.Key(), Lane: subjects.Normal, Seq: 123456, Stored: time.Now().UnixNano(),
 		Header: nats.Header{
 			subjects.HeaderID: {"018f6f2a-6f0e-7c3a-9d55-2b1f0f6d8a11"}, subjects.HeaderType: {"user_message"},
@@ -116,7 +117,7 @@ func storedMessage() inbox.Delivery {
 func writePath(tb testing.TB) func() {
 	c, _ := alone(tb)
 	w := new(paper)
-	one := &burst{to: c.who.Address, max: c.maxFrame, deliveries: []inbox.Delivery{storedMessage()}}
+	one := &burst{to: c.who.Address, max: c.maxFrame, deliveries: []envelope.Delivery{storedMessage()}}
 	return func() {
 		if err := c.writeBurst(w, one); err != nil {
 			tb.Fatal(err)

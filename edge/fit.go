@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/envelope"
-	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/topic"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -34,8 +33,8 @@ const (
 // fits returns a function that reports whether a stored message fits a frame of
 // limit bytes to a device. It is called with the hub's locks held. Few messages
 // are so near to the limit that they have to be encoded to know.
-func fits(to subjects.Address, limit int) func(*inbox.Message) bool {
-	return func(m *inbox.Message) bool {
+func fits(to subjects.Address, limit int) func(*envelope.Message) bool {
+	return func(m *envelope.Message) bool {
 		names := len(to.User) + len(to.Device)
 		for key, values := range m.Header {
 			if len(values) > 0 {
@@ -46,7 +45,7 @@ func fits(to subjects.Address, limit int) func(*inbox.Message) bool {
 		if headerRoom+maxEscape*names+len(m.Data)+len(m.Data)/3 <= limit {
 			return true
 		}
-		d := inbox.Delivery{Message: m, Redelivered: true}
+		d := envelope.Delivery{Message: m, Redelivered: true}
 		size := len(envelope.Append(nil, &d, to))
 		d.Authentic = !d.Authentic // which has other fields
 		return limit >= size && limit >= len(envelope.Append(nil, &d, to))

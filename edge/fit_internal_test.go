@@ -9,7 +9,6 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/envelope"
-	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -19,7 +18,7 @@ func TestFitsKnowsTheFrameOfAMessage(t *testing.T) {
 	t.Parallel()
 	to := subjects.Address{User: "al\"ice", Device: "pho\\ne"}
 	for range 2000 {
-		m := &inbox.Message{
+		m := &envelope.Message{
 			Key: to.Key(), Lane: subjects.Normal, Seq: rand.Uint64N(1 << 52), Stored: time.Now().UnixNano(),
 			Header: nats.Header{
 				subjects.HeaderID:   {strings.Repeat("\"", 1+rand.IntN(128))},
@@ -30,7 +29,7 @@ func TestFitsKnowsTheFrameOfAMessage(t *testing.T) {
 		if rand.IntN(2) == 0 {
 			m.Data = make([]byte, rand.IntN(2000)) // becomes base64
 		}
-		size := len(envelope.Append(nil, &inbox.Delivery{Message: m, Redelivered: true}, to))
+		size := len(envelope.Append(nil, &envelope.Delivery{Message: m, Redelivered: true}, to))
 		for _, limit := range []int{size - 1, size, 1024, 4096} { // of a type that is the same whoever sent it
 			if got := fits(to, limit)(m); got != (size <= limit) {
 				t.Fatalf("a frame of %d bytes fits %d: %t", size, limit, got)

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -27,7 +28,7 @@ type Inbox interface {
 	// Release ends a device's attachment and returns when its cursor is stored.
 	Release(ctx context.Context, k subjects.Key) error
 	// History reads what is stored, and touches no cursor.
-	History(ctx context.Context, k subjects.Key, from uint64, limit, maxBytes int) ([]*inbox.Message, uint64, error)
+	History(ctx context.Context, k subjects.Key, from uint64, limit, maxBytes int) ([]*envelope.Message, uint64, error)
 	// Admit refuses with [inbox.ErrFull] what a device's inbox has no room for.
 	Admit(ctx context.Context, k subjects.Key, n int) error
 }

@@ -7,7 +7,6 @@ import (
 	"github.com/nats-io/nuid"
 
 	"github.com/rccs-io/rccs/internal/envelope"
-	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -31,14 +30,14 @@ func (t *Tenant) onSignal(m *nats.Msg) {
 		}
 		m.Header.Set(subjects.HeaderID, "signal-"+nuid.Next())
 	}
-	c.pass(&inbox.Delivery{Message: &inbox.Message{
+	c.pass(&envelope.Delivery{Message: &envelope.Message{
 		Key: key, Lane: lane, Stored: c.s.sockets.Now(), Header: m.Header, Data: m.Data,
 	}})
 }
 
 // pass writes what is not stored. A device that does not read what it was sent
 // misses it.
-func (c *conn) pass(d *inbox.Delivery) {
+func (c *conn) pass(d *envelope.Delivery) {
 	defer c.contain()
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -4,9 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
@@ -218,7 +215,7 @@ func (c *conn) inboxHistory(ctx context.Context, originalID string, q wire.Histo
 	p := newPage(originalID, c.maxFrame)
 	var one []byte
 	for _, m := range msgs {
-		if one = envelope.Append(one[:0], &inbox.Delivery{Message: m}, c.who.Address); !p.add(one) {
+		if one = envelope.Append(one[:0], &envelope.Delivery{Message: m}, c.who.Address); !p.add(one) {
 			next = m.Seq
 			break
 		}
@@ -232,28 +229,5 @@ func (t *Tenant) topicFrame(dst []byte, m *topic.Message) []byte {
 		gap := wire.Gap{Topic: m.Topic, From: m.LostFrom, To: m.Seq, Reason: m.Reason}
 		return gap.Append(dst)
 	}
-	e := wire.Envelope{
-		ID: envelope.Value(m.Header, subjects.HeaderID), Type: wire.TypeTopic, Topic: m.Topic, Seq: m.Seq,
-		Priority:      wire.Normal,
-		Timestamp:     envelope.Value(m.Header, subjects.HeaderTimestamp),
-		CorrelationID: envelope.Value(m.Header, subjects.HeaderCorrelation),
-		Traceparent:   envelope.Value(m.Header, subjects.HeaderTrace),
-	}
-	e.FromDeviceID, e.UserID = envelope.Publisher(t.Proof, m.Topic, m.Seq, m.Header, m.Data)
-	if e.ID == "" {
-		e.ID = idOf(m.Header, m.Seq)
-	}
-	if e.Timestamp == "" {
-		e.Timestamp = wire.FormatTime(time.Unix(0, m.Stored))
-	}
-	e.Payload, e.Encoding = envelope.Payload(m.Data)
-	return e.Append(dst)
-}
-
-// idOf is the id of a message whose publisher gave none by name.
-func idOf(h nats.Header, seq uint64) string {
-	if id := envelope.Value(h, jetstream.MsgIDHeader); id != "" {
-		return id
-	}
-	return envelope.SeqID(seq)
+	return envelope.AppendTopic(dst, t.Proof, m.Topic, envelope.Stored{Seq: m.Seq, Time: m.Stored, Header: m.Header, Data: m.Data})
 }

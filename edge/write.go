@@ -44,7 +44,7 @@ func (c *conn) wake() { c.sock.Wake() }
 // all connections.
 type burst struct {
 	answers    *frames
-	deliveries []inbox.Delivery
+	deliveries []envelope.Delivery
 	gaps       []wire.Gap            // before the deliveries
 	ready      []*topic.Subscription // that may have something
 	topics     []*topic.Message

@@ -37,9 +37,9 @@ var may = map[string][]string{
 	"internal/timespec":  {},
 	"internal/storeerr":  {}, // what an error of the store means is decided there alone
 	"internal/send":      {"internal/envelope", "internal/inbox", "internal/proof", "internal/roster", "internal/storeerr", "subjects", "wire"},
-	"internal/inbox":     {"internal/direct", "internal/epoch", "internal/proof", "internal/reader", "internal/storeerr", "subjects", "wire"},
-	"internal/epoch":     {}, // hubs, backup and restore agree on it
-	"internal/envelope":  {"internal/inbox", "internal/proof", "subjects", "wire"},
+	"internal/inbox":     {"internal/direct", "internal/envelope", "internal/epoch", "internal/proof", "internal/reader", "internal/storeerr", "subjects", "wire"},
+	"internal/epoch":     {},                                     // hubs, backup and restore agree on it
+	"internal/envelope":  {"internal/proof", "subjects", "wire"}, // a leaf: whoever stores or reads a message needs it
 	"internal/topic":     {"internal/direct", "internal/epoch", "internal/reader", "subjects"},
 	"internal/roster":    {"internal/reader", "subjects", "wire"},
 	"internal/ops": {
@@ -159,6 +159,14 @@ var bans = []ban{
 		why: "log/slog is the only log, and is passed in",
 	},
 	{
+		who: "internal/envelope", what: module + "/internal/inbox", deep: true,
+		why: "what a stored message says is decided once, below whoever stores and reads it",
+	},
+	{
+		who: "internal/envelope", what: module + "/internal/roster", deep: true,
+		why: "what a stored message says is decided once, below whoever stores and reads it",
+	},
+	{
 		who: "wire", what: "github.com/", deep: true,
 		why: "the codec is a leaf: whoever speaks the protocol can import it, and it does no I/O",
 	},
@@ -271,6 +279,7 @@ func TestImportRulesBite(t *testing.T) {
 		"edge and coordinator": {listed{ImportPath: own + "edge", Deps: []string{own + "coordinator"}}, "meet over NATS"},
 		"node from below":      {listed{ImportPath: own + "auth", Imports: []string{own + "internal/node"}}, "composition root"},
 		"test helper built in": {listed{ImportPath: own + "edge", Imports: []string{own + "internal/natstest"}}, "it is for tests"},
+		"envelope over inbox":  {listed{ImportPath: own + "internal/envelope", Deps: []string{own + "internal/inbox"}}, "decided once"},
 		"log":                  {listed{ImportPath: own + "auth", Imports: []string{"log"}}, "log/slog"},
 		"codec with I/O":       {listed{ImportPath: own + "wire", Deps: []string{"github.com/nats-io/nats.go"}}, "codec is a leaf"},
 	} {

@@ -3,6 +3,10 @@
 // devices send and get by WebSocket, the coordinator for devices on plain NATS
 // and for what it routes.
 //
+// [Parse] and [Append] are the only ways between a message of an inbox and an
+// envelope, and [AppendTopic] is for topics. What a stored message says besides
+// its payload, its id and its time to live among others, is read here alone.
+//
 // What a device is shown is made from whatever a service published: a header
 // that cannot be used is as good as none. What a device sends was checked by
 // package wire before it comes here; no header that begins with Nats- is ever

@@ -2,15 +2,11 @@ package envelope
 
 import (
 	"encoding/base64"
-	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -25,17 +21,18 @@ const Service = "service:nats"
 
 // Append appends a stored message as the envelope that the device gets. A
 // message with sequence 0 was never stored, and gets none.
-func Append(dst []byte, d *inbox.Delivery, to subjects.Address) []byte {
+func Append(dst []byte, d *Delivery, to subjects.Address) []byte {
 	h := d.Header
 	replay := Value(h, subjects.HeaderReplay) == "true"
 	e := wire.Envelope{
-		ID:            Value(h, subjects.HeaderID),
+		ID:            d.ID(),
 		Type:          Value(h, subjects.HeaderType),
 		FromDeviceID:  Value(h, subjects.HeaderFrom),
 		UserID:        string(to.User),
 		ToDeviceID:    string(to.Device),
-		Timestamp:     Value(h, subjects.HeaderTimestamp),
+		Timestamp:     d.Timestamp(),
 		Priority:      uint8(d.Lane),
+		TTLMs:         d.TTL().Milliseconds(),
 		RequiresAck:   Value(h, subjects.HeaderAck) == "true",
 		CorrelationID: Value(h, subjects.HeaderCorrelation),
 		CollapseKey:   Value(h, subjects.HeaderCollapse),
@@ -44,11 +41,6 @@ func Append(dst []byte, d *inbox.Delivery, to subjects.Address) []byte {
 		Redelivered:   d.Redelivered || replay,
 		Replay:        replay,
 		Ephemeral:     d.Seq == 0,
-	}
-	if ttl := Value(h, subjects.HeaderTTL); ttl != "" { // an error is allocated
-		if ms, err := strconv.ParseInt(ttl, 10, 64); err == nil && ms > 0 {
-			e.TTLMs = ms
-		}
 	}
 	if !wire.ValidType(e.Type) {
 		e.Type = DefaultType
@@ -62,17 +54,41 @@ func Append(dst []byte, d *inbox.Delivery, to subjects.Address) []byte {
 	default:
 		e.FromDeviceID = SenderOf(e.FromDeviceID, d.Authentic)
 	}
-	if e.ID == "" {
-		e.ID = Value(h, jetstream.MsgIDHeader)
-	}
-	if e.ID == "" {
-		e.ID = SeqID(d.Seq)
-	}
-	if e.Timestamp == "" {
-		e.Timestamp = wire.FormatTime(time.Unix(0, d.Stored))
-	}
 	e.Payload, e.Encoding = Payload(d.Data)
 	return e.Append(dst)
+}
+
+// AppendTopic appends a stored message of a topic as the envelope that each
+// subscriber gets. k is the tenant's key.
+func AppendTopic(dst []byte, k *proof.Key, topic string, s Stored) []byte {
+	e := wire.Envelope{
+		ID: shownID(s.Header, s.Seq), Type: wire.TypeTopic, Topic: topic, Seq: s.Seq, Priority: wire.Normal,
+		Timestamp:     timestamp(s.Header, s.Time),
+		CorrelationID: Value(s.Header, subjects.HeaderCorrelation),
+		Traceparent:   Value(s.Header, subjects.HeaderTrace),
+	}
+	e.FromDeviceID, e.UserID = topicSender(k, topic, s)
+	e.Payload, e.Encoding = Payload(s.Data)
+	return e.Append(dst)
+}
+
+// topicSender is who published a message of a topic, a device and its user.
+// What does not show that a part of RCCS stored it is a service's, whatever its
+// headers say.
+func topicSender(k *proof.Key, topic string, s Stored) (device, user string) {
+	device, user = Value(s.Header, subjects.HeaderFrom), Value(s.Header, subjects.HeaderUser)
+	if device == "" {
+		return Service, ""
+	}
+	if k.Before(subjects.StreamTopic, s.Seq) {
+		return device, user
+	}
+	subject, err := subjects.Topic(topic)
+	tag := Value(s.Header, subjects.HeaderProof)
+	if err != nil || !k.Is(tag, proof.Said, subject, user, device, Value(s.Header, subjects.HeaderID), string(s.Data)) {
+		return Service, ""
+	}
+	return device, user
 }
 
 // SenderOf is whom a message is shown to be from, of which a header says from. A
@@ -86,27 +102,6 @@ func SenderOf(from string, authentic bool) string {
 }
 
 const servicePrefix = "service:"
-
-// Publisher is who published a message of a topic, a device and its user. What
-// does not show that a part of RCCS stored it is a service's, whatever its
-// headers say.
-func Publisher(k *proof.Key, topic string, seq uint64, h nats.Header, body []byte) (device, user string) {
-	device, user = Value(h, subjects.HeaderFrom), Value(h, subjects.HeaderUser)
-	if device == "" {
-		return Service, ""
-	}
-	if k.Before(subjects.StreamTopic, seq) {
-		return device, user
-	}
-	subject, err := subjects.Topic(topic)
-	if tag := Value(h, subjects.HeaderProof); err != nil || !k.Is(tag, proof.Said, subject, user, device, Value(h, subjects.HeaderID), string(body)) {
-		return Service, ""
-	}
-	return device, user
-}
-
-// SeqID is the id of a message that was stored without one.
-func SeqID(seq uint64) string { return "seq-" + strconv.FormatUint(seq, 10) }
 
 // Value is a header that is safe to hand on: its first value, as valid UTF-8.
 func Value(h nats.Header, key string) string {

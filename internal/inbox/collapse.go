@@ -3,6 +3,7 @@ package inbox
 import (
 	"context"
 
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -13,8 +14,8 @@ import (
 // comes up, it looks through the rest of the backlog once.
 
 // noteLocked takes note of a message's key.
-func (mb *Mailbox) noteLocked(m *Message) {
-	key := m.header(subjects.HeaderCollapse)
+func (mb *Mailbox) noteLocked(m *envelope.Message) {
+	key := m.Value(subjects.HeaderCollapse)
 	if key == "" || mb.latest[key] >= m.Seq {
 		return
 	}
@@ -26,18 +27,18 @@ func (mb *Mailbox) noteLocked(m *Message) {
 
 // newestLocked reports whether a message whose turn has come is the newest of its
 // key. The newest may have been sent already, in a higher lane.
-func (mb *Mailbox) newestLocked(m *Message) bool {
+func (mb *Mailbox) newestLocked(m *envelope.Message) bool {
 	if len(mb.latest) == 0 {
 		return true
 	}
-	key := m.header(subjects.HeaderCollapse)
+	key := m.Value(subjects.HeaderCollapse)
 	return key == "" || mb.latest[key] <= m.Seq
 }
 
 // mustScanLocked reports whether the rest of the backlog has to be looked through
 // before m may be sent, and sees to it.
-func (mb *Mailbox) mustScanLocked(m *Message) bool {
-	if m.header(subjects.HeaderCollapse) == "" || mb.scanned {
+func (mb *Mailbox) mustScanLocked(m *envelope.Message) bool {
+	if m.Value(subjects.HeaderCollapse) == "" || mb.scanned {
 		return false
 	}
 	catchingUp := false

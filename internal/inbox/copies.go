@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -23,8 +24,8 @@ const (
 // readCopies reads a lane from behind pos until counted messages are found, and
 // returns the fullest answer.
 func (h *Hub) readCopies(
-	ctx context.Context, k subjects.Key, n subjects.Lane, pos uint64, counted int64, best []*Message, left int,
-) ([]*Message, int, error) {
+	ctx context.Context, k subjects.Key, n subjects.Lane, pos uint64, counted int64, best []*envelope.Message, left int,
+) ([]*envelope.Message, int, error) {
 	for try := range copyTries {
 		if int64(len(best)+left) >= counted {
 			if try > 0 {
@@ -49,7 +50,7 @@ func (h *Hub) readCopies(
 
 // readCopy reads a batch of a lane by a consumer of its own, and counts what is
 // behind it.
-func (h *Hub) readCopy(ctx context.Context, k subjects.Key, n subjects.Lane, pos uint64) (msgs []*Message, left int, err error) {
+func (h *Hub) readCopy(ctx context.Context, k subjects.Key, n subjects.Lane, pos uint64) (msgs []*envelope.Message, left int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, copyTimeout)
 	defer cancel()
 	bytes := 0
@@ -57,12 +58,12 @@ func (h *Hub) readCopy(ctx context.Context, k subjects.Key, n subjects.Lane, pos
 		Conn: h.opts.Fetch, Stream: subjects.StreamInbox, FromStart: true, After: pos, Logger: h.opts.Logger,
 		Filter: []string{subjects.Inbox(k, n)}, Batch: laneMessages,
 		Handle: func(e reader.Entry) {
-			m, ok := NewMessage(h.opts.Publish.Proof, e)
+			m, ok := envelope.Parse(h.opts.Publish.Proof, envelope.Stored(e))
 			switch {
 			case !ok:
 			case len(msgs) < laneMessages && bytes < laneBytes && left == 0:
 				msgs = append(msgs, m)
-				bytes += m.cost()
+				bytes += m.Cost()
 			default:
 				left++
 			}

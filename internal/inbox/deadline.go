@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -47,12 +48,12 @@ func (d *Deadline) message(k subjects.Key) *nats.Msg {
 
 // noteDeadline stores an entry for a message that needs one. Every hub does
 // so; the store keeps one.
-func (h *Hub) noteDeadline(m *Message) {
-	at := m.expires()
+func (h *Hub) noteDeadline(m *envelope.Message) {
+	at := m.Expires()
 	if at == 0 {
 		return
 	}
-	a := m.requester()
+	a := requesterOf(m)
 	if a == nil {
 		return
 	}
@@ -69,9 +70,9 @@ func (h *Hub) noteDeadline(m *Message) {
 
 // retentionOf is the deadline of a message that the stream's retention ends, for a
 // sender that asked; nil when it has one of its own, or is kept for ever.
-func (h *Hub) retentionOf(m *Message, a *ackRequester) *Deadline {
+func (h *Hub) retentionOf(m *envelope.Message, a *ackRequester) *Deadline {
 	keep := h.maxAge.Load()
-	if keep <= 0 || m.expires() != 0 {
+	if keep <= 0 || m.Expires() != 0 {
 		return nil
 	}
 	return &Deadline{
@@ -127,11 +128,11 @@ func (h *Hub) storeRetention(ctx context.Context, one unanswered) error {
 	if err != nil || len(got) == 0 || got[0].Seq != one.seq {
 		return err
 	}
-	m, ok := NewMessage(h.opts.Publish.Proof, reader.Entry(got[0]))
+	m, ok := envelope.Parse(h.opts.Publish.Proof, envelope.Stored(got[0]))
 	if !ok {
 		return nil
 	}
-	if a := m.requester(); a != nil {
+	if a := requesterOf(m); a != nil {
 		if d := h.retentionOf(m, a); d != nil {
 			return h.opts.Publish.wait(ctx, d.message(m.Key))
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -59,7 +60,7 @@ func (h *Hub) depthLocked(k subjects.Key) *depth {
 }
 
 // countLocked counts a stored message.
-func (h *Hub) countLocked(m *Message) {
+func (h *Hub) countLocked(m *envelope.Message) {
 	d := h.depthLocked(m.Key)
 	switch {
 	case d.reserved > 0:

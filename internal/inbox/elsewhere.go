@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -118,8 +119,8 @@ func (s *Cursors) Recipients(ctx context.Context, seq uint64) ([]Recipient, erro
 
 // Tell stores what became of a message, now, for a sender that asked. It is to
 // be called before the cursor says that the message is finalized.
-func (s *Cursors) Tell(ctx context.Context, m *Message, status wire.Status) error {
-	a := m.requester()
+func (s *Cursors) Tell(ctx context.Context, m *envelope.Message, status wire.Status) error {
+	a := requesterOf(m)
 	if a == nil {
 		return nil
 	}
@@ -133,7 +134,7 @@ func (s *Cursors) Tell(ctx context.Context, m *Message, status wire.Status) erro
 
 // Reject stores that a message is rejected, and tells a sender that asked. It is
 // to be called before the cursor says that the message is finalized.
-func (s *Cursors) Reject(ctx context.Context, m *Message, reason string) error {
+func (s *Cursors) Reject(ctx context.Context, m *envelope.Message, reason string) error {
 	now := time.Now()
 	if msg := rejection(m, wire.StatusRejected, reason, now); msg != nil {
 		if err := s.publish.wait(ctx, msg); err != nil {
@@ -141,7 +142,7 @@ func (s *Cursors) Reject(ctx context.Context, m *Message, reason string) error {
 		}
 	}
 	o := outcome{
-		key: m.Key, lane: m.Lane, seq: m.Seq, requester: m.requester(),
+		key: m.Key, lane: m.Lane, seq: m.Seq, requester: requesterOf(m),
 		status: wire.StatusRejected, reason: reason, at: now.UnixNano(),
 	}
 	if msg := o.message(s.publish.Proof); msg != nil {
@@ -204,12 +205,4 @@ func (s *Cursors) tellLost(ctx context.Context, k subjects.Key, l loss, reason s
 // Confirm drops the gaps that lie before an acknowledged message.
 func (c *Cursor) Confirm(seq uint64) {
 	c.Gaps = slices.DeleteFunc(slices.Clone(c.Gaps), func(g Gap) bool { return g.To < seq })
-}
-
-// Expires is when the message's time to live ends; zero: never.
-func (m *Message) Expires() time.Time {
-	if at := m.expires(); at != 0 {
-		return time.Unix(0, at)
-	}
-	return time.Time{}
 }

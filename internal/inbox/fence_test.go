@@ -5,6 +5,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/subjects"
@@ -26,7 +27,7 @@ func (s *system) storedCursorOf(k subjects.Key) *inbox.Cursor {
 
 // cutOff is a system whose second hub stores through a proxy, with a device on
 // it that was sent two messages and has acknowledged one.
-func cutOff(t *testing.T) (s, old *system, d *device, got []inbox.Delivery, proxy *natstest.Proxy) {
+func cutOff(t *testing.T) (s, old *system, d *device, got []envelope.Delivery, proxy *natstest.Proxy) {
 	t.Helper()
 	env := natstest.Server(t, natstest.Listen())
 	proxy = natstest.NewProxy(t, env.Addr())

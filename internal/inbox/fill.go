@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -115,7 +115,7 @@ func (mb *Mailbox) fillStep(ctx context.Context, n subjects.Lane) (again bool, e
 // read reads a batch of a lane from behind pos; left is about how many more the
 // store has. When it has fewer than were counted, they are gone, which is noted
 // before those behind them are queued.
-func (mb *Mailbox) read(ctx context.Context, n subjects.Lane, pos uint64) (msgs []*Message, left int, err error) {
+func (mb *Mailbox) read(ctx context.Context, n subjects.Lane, pos uint64) (msgs []*envelope.Message, left int, err error) {
 	counted := mb.unread(n)
 	msgs, left, err = mb.hub.messages(ctx, subjects.Inbox(mb.key, n), pos+1)
 	if err != nil || int64(len(msgs)+left) >= counted {
@@ -164,7 +164,7 @@ func (h *Hub) doubtful() bool {
 // confirmEmpty reports whether there is nothing of a lane behind msgs, which were read
 // from behind pos, and before floor. If a replica has not told all, it waits a
 // little.
-func (h *Hub) confirmEmpty(ctx context.Context, key subjects.Key, n subjects.Lane, pos uint64, msgs []*Message, floor uint64) (bool, error) {
+func (h *Hub) confirmEmpty(ctx context.Context, key subjects.Key, n subjects.Lane, pos uint64, msgs []*envelope.Message, floor uint64) (bool, error) {
 	if !h.doubtful() {
 		return true, nil
 	}
@@ -219,14 +219,14 @@ func (mb *Mailbox) join(n subjects.Lane) (pos, floor uint64, more bool) {
 
 // messages reads a batch of one lane from seq on; left is about how many more
 // the store has.
-func (h *Hub) messages(ctx context.Context, subject string, seq uint64) (msgs []*Message, left int, err error) {
+func (h *Hub) messages(ctx context.Context, subject string, seq uint64) (msgs []*envelope.Message, left int, err error) {
 	got, left, err := h.fetch.Next(ctx, subjects.StreamInbox, subject, seq, laneMessages, laneBytes)
 	if err != nil {
 		return nil, 0, err
 	}
-	msgs = make([]*Message, 0, len(got))
+	msgs = make([]*envelope.Message, 0, len(got))
 	for _, s := range got {
-		if m, ok := NewMessage(h.opts.Publish.Proof, reader.Entry(s)); ok {
+		if m, ok := envelope.Parse(h.opts.Publish.Proof, envelope.Stored(s)); ok {
 			msgs = append(msgs, m)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/subjects"
@@ -32,7 +33,7 @@ type system struct {
 
 	// Of those who attach.
 	epoch uint64
-	fits  func(*inbox.Message) bool
+	fits  func(*envelope.Message) bool
 
 	mu       sync.Mutex
 	restarts []string
@@ -209,9 +210,9 @@ func signal(ch chan struct{}) {
 }
 
 // receive takes exactly n messages, without acknowledging them.
-func (d *device) receive(n int) []inbox.Delivery {
+func (d *device) receive(n int) []envelope.Delivery {
 	d.t.Helper()
-	var got []inbox.Delivery
+	var got []envelope.Delivery
 	deadline := time.After(waitTimeout)
 	for {
 		got = d.mailbox.Next(got, n-len(got), 1<<20)
@@ -271,7 +272,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func bodies(ds []inbox.Delivery) string {
+func bodies(ds []envelope.Delivery) string {
 	out := ""
 	for i, d := range ds {
 		if i > 0 {
@@ -285,7 +286,7 @@ func bodies(ds []inbox.Delivery) string {
 	return out
 }
 
-func expect(t *testing.T, got []inbox.Delivery, want string) {
+func expect(t *testing.T, got []envelope.Delivery, want string) {
 	t.Helper()
 	if b := bodies(got); b != want {
 		t.Fatalf("got %q, want %q", b, want)
@@ -304,7 +305,7 @@ func numbers(first, n int) string {
 	return out
 }
 
-func ack(d *device, ds []inbox.Delivery) {
+func ack(d *device, ds []envelope.Delivery) {
 	for _, m := range ds {
 		d.mailbox.Ack(m.Seq)
 	}

@@ -5,7 +5,7 @@ import (
 	"context"
 	"slices"
 
-	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -13,7 +13,7 @@ import (
 // from on, acknowledged or not, over all lanes in the order of storage, and
 // about maxBytes of payload. next is where to go on; 0 when there is no more.
 // No cursor is touched.
-func (h *Hub) History(ctx context.Context, k subjects.Key, from uint64, limit, maxBytes int) (msgs []*Message, next uint64, err error) {
+func (h *Hub) History(ctx context.Context, k subjects.Key, from uint64, limit, maxBytes int) (msgs []*envelope.Message, next uint64, err error) {
 	// Of a lane that has more, what comes after the last message read of it
 	// is not known, so the answer must end there.
 	end := uint64(0)
@@ -23,7 +23,7 @@ func (h *Hub) History(ctx context.Context, k subjects.Key, from uint64, limit, m
 			return nil, 0, err
 		}
 		for _, s := range got {
-			if m, ok := NewMessage(h.opts.Publish.Proof, reader.Entry(s)); ok {
+			if m, ok := envelope.Parse(h.opts.Publish.Proof, envelope.Stored(s)); ok {
 				msgs = append(msgs, m)
 			}
 		}
@@ -31,13 +31,13 @@ func (h *Hub) History(ctx context.Context, k subjects.Key, from uint64, limit, m
 			end = got[last].Seq
 		}
 	}
-	slices.SortFunc(msgs, func(a, b *Message) int { return cmp.Compare(a.Seq, b.Seq) })
+	slices.SortFunc(msgs, func(a, b *envelope.Message) int { return cmp.Compare(a.Seq, b.Seq) })
 	bytes := 0
 	for i, m := range msgs {
 		if end != 0 && m.Seq > end {
 			return msgs[:i], end + 1, nil // not m: one that was not read may be before it
 		}
-		bytes += m.cost()
+		bytes += m.Cost()
 		if i == limit || i > 0 && bytes > maxBytes {
 			return msgs[:i], m.Seq, nil
 		}

@@ -4,12 +4,12 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/subjects"
 )
 
 // pages reads a history to its end.
-func (s *system) pages(k subjects.Key, from uint64, limit, maxBytes int) (all []*inbox.Message) {
+func (s *system) pages(k subjects.Key, from uint64, limit, maxBytes int) (all []*envelope.Message) {
 	s.t.Helper()
 	for {
 		page, next, err := s.hub.History(s.t.Context(), k, from, limit, maxBytes)

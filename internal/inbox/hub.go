@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -122,7 +123,7 @@ type Hub struct {
 	unanswered []unanswered
 	fences     []fenced // purges of late, the oldest first
 	tail       *tail
-	scratch    []*Message
+	scratch    []*envelope.Message
 	wakes      wakes
 	waits      headWaits
 	stopped    bool
@@ -310,7 +311,7 @@ func (h *Hub) handle(e reader.Entry) {
 	if h.tail.floor == 0 {
 		h.tail.floor = e.Seq
 	}
-	if m, ok := NewMessage(h.opts.Publish.Proof, e); ok {
+	if m, ok := envelope.Parse(h.opts.Publish.Proof, envelope.Stored(e)); ok {
 		h.tail.add(m)
 		h.noteDeadline(m)
 		h.countLocked(m)
@@ -323,7 +324,7 @@ func (h *Hub) handle(e reader.Entry) {
 
 // handOutLocked gives a message to the mailbox of its device. Without one that
 // counts it, the tally does.
-func (h *Hub) handOutLocked(m *Message) {
+func (h *Hub) handOutLocked(m *envelope.Message) {
 	mb := h.mailboxes[m.Key]
 	if mb == nil {
 		h.tallyLocked(m)
@@ -336,7 +337,7 @@ func (h *Hub) handOutLocked(m *Message) {
 	switch {
 	case !counted:
 		h.tallyLocked(m)
-	case m.header(subjects.HeaderAck) == "true" && m.header(subjects.HeaderTTL) == "":
+	case m.Value(subjects.HeaderAck) == "true" && m.Value(subjects.HeaderTTL) == "":
 		h.unanswered = append(h.unanswered, unanswered{m.Key, m.Lane, m.Seq, time.Now()})
 	}
 }

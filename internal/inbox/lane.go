@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -17,7 +18,7 @@ const (
 // lane is one lane of a mailbox. It is guarded by Mailbox.mu.
 type lane struct {
 	// queue holds what is to be sent, ascending; head is the next.
-	queue []*Message
+	queue []*envelope.Message
 	head  int
 	bytes int
 
@@ -81,7 +82,7 @@ func (l *lane) room() bool {
 }
 
 // push queues m, which must be above readPos.
-func (l *lane) push(m *Message) {
+func (l *lane) push(m *envelope.Message) {
 	l.readPos = m.Seq
 	if m.Seq <= l.ackFloor {
 		if !l.isAckPending(m.Seq) {
@@ -94,12 +95,12 @@ func (l *lane) push(m *Message) {
 		l.queue, l.head = l.queue[:n], 0
 	}
 	l.queue = append(l.queue, m)
-	l.bytes += m.cost()
+	l.bytes += m.Cost()
 }
 
 // pushRead queues a message that was read from the store or the tail. What was
 // purged meanwhile is not queued.
-func (l *lane) pushRead(m *Message) {
+func (l *lane) pushRead(m *envelope.Message) {
 	if m.Seq <= l.purgedUpTo {
 		l.readPos = m.Seq
 		return
@@ -110,11 +111,11 @@ func (l *lane) pushRead(m *Message) {
 	l.push(m)
 }
 
-func (l *lane) pop() *Message {
+func (l *lane) pop() *envelope.Message {
 	m := l.queue[l.head]
 	l.queue[l.head] = nil
 	l.head++
-	l.bytes -= m.cost()
+	l.bytes -= m.Cost()
 	if l.head == len(l.queue) {
 		// An idle device holds no queue.
 		l.queue, l.head = nil, 0
@@ -174,7 +175,7 @@ func (l *lane) queuedAbove(seq uint64) uint64 {
 	if len(queue) == 0 || queue[0].Seq > seq {
 		return uint64(len(queue))
 	}
-	i, _ := slices.BinarySearchFunc(queue, seq+1, func(m *Message, seq uint64) int { return cmp.Compare(m.Seq, seq) })
+	i, _ := slices.BinarySearchFunc(queue, seq+1, func(m *envelope.Message, seq uint64) int { return cmp.Compare(m.Seq, seq) })
 	return uint64(len(queue) - i)
 }
 

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -29,7 +30,7 @@ type MailboxOptions struct {
 	Evicted func()
 	// Fits, if set, reports whether the device can be sent a message at all. It
 	// is called with locks held.
-	Fits func(*Message) bool
+	Fits func(*envelope.Message) bool
 	// Unsure says that another edge had the device and may have sent it more
 	// than its stored cursor says: what is stored now counts as sent before.
 	Unsure bool
@@ -88,7 +89,7 @@ func (mb *Mailbox) Key() subjects.Key { return mb.key }
 // Next appends to dst what the device may be sent now, the highest lane first
 // and in order within a lane, up to limit messages and about maxBytes of
 // payload, and counts it as sent. An empty answer means that Wake will tell.
-func (mb *Mailbox) Next(dst []Delivery, limit, maxBytes int) []Delivery {
+func (mb *Mailbox) Next(dst []envelope.Delivery, limit, maxBytes int) []envelope.Delivery {
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
 	if mb.closed || !mb.ready {
@@ -111,7 +112,7 @@ func (mb *Mailbox) Next(dst []Delivery, limit, maxBytes int) []Delivery {
 				continue
 			}
 			dst = append(dst, d)
-			maxBytes -= d.cost()
+			maxBytes -= d.Cost()
 		}
 		if !l.catchingUp {
 			if len(l.ackPending) > 0 && l.queued() == 0 && mb.missedLocked(subjects.Lane(n), l.readPos+1) {
@@ -130,7 +131,7 @@ func (mb *Mailbox) Next(dst []Delivery, limit, maxBytes int) []Delivery {
 }
 
 // afterNextLocked ends Next.
-func (mb *Mailbox) afterNextLocked(dst []Delivery, first int) []Delivery {
+func (mb *Mailbox) afterNextLocked(dst []envelope.Delivery, first int) []envelope.Delivery {
 	if len(dst) > first {
 		mb.sentLocked()
 	}
@@ -141,7 +142,7 @@ func (mb *Mailbox) afterNextLocked(dst []Delivery, first int) []Delivery {
 }
 
 // sendLocked takes the lane's next message; false if it is not to be sent.
-func (mb *Mailbox) sendLocked(l *lane, now int64) (Delivery, bool) {
+func (mb *Mailbox) sendLocked(l *lane, now int64) (envelope.Delivery, bool) {
 	m := l.pop()
 	newest := mb.newestLocked(m)
 	pending := false
@@ -149,28 +150,28 @@ func (mb *Mailbox) sendLocked(l *lane, now int64) (Delivery, bool) {
 		pending = l.isAckPending(m.Seq)
 		l.forgetPending(m.Seq)
 		if !pending {
-			return Delivery{}, false
+			return envelope.Delivery{}, false
 		}
 	}
 	if v, over := mb.verdictLocked(l, m, newest || pending, now); over {
 		delete(mb.early, m.Seq)
 		mb.endLocked(l, m, v, now)
-		return Delivery{}, false
+		return envelope.Delivery{}, false
 	}
 	mb.sends++
-	l.unacked = append(l.unacked, sent{seq: m.Seq, stored: m.Stored, requester: m.requester(), order: mb.sends, tries: l.tries[m.Seq] + 1, redelivered: m.Seq <= l.redeliverUpTo})
+	l.unacked = append(l.unacked, sent{seq: m.Seq, stored: m.Stored, requester: requesterOf(m), order: mb.sends, tries: l.tries[m.Seq] + 1, redelivered: m.Seq <= l.redeliverUpTo})
 	mb.out++
-	return Delivery{Message: m, Redelivered: m.Seq <= l.redeliverUpTo}, true
+	return envelope.Delivery{Message: m, Redelivered: m.Seq <= l.redeliverUpTo}, true
 }
 
 // endLocked finalizes a message that is not sent: at once, or when its sender
 // who asked is sure to hear of it.
-func (mb *Mailbox) endLocked(l *lane, m *Message, v verdict, now int64) {
+func (mb *Mailbox) endLocked(l *lane, m *envelope.Message, v verdict, now int64) {
 	mb.dirtyLocked()
 	if v.reason == wire.ReasonTooLarge {
 		mb.gapLocked(Gap{Lane: m.Lane, From: m.Seq, To: m.Seq, Count: 1, Reason: v.reason})
 	}
-	a := m.requester()
+	a := requesterOf(m)
 	if a == nil && !kept(v.status) {
 		return
 	}
@@ -184,11 +185,11 @@ func (mb *Mailbox) endLocked(l *lane, m *Message, v verdict, now int64) {
 
 // verdictLocked is how a message ends whose turn has come, if it is over. sure:
 // no newer one with its collapse key takes its place.
-func (mb *Mailbox) verdictLocked(l *lane, m *Message, sure bool, now int64) (v verdict, over bool) {
+func (mb *Mailbox) verdictLocked(l *lane, m *envelope.Message, sure bool, now int64) (v verdict, over bool) {
 	if v, over = mb.early[m.Seq]; over {
 		return v, true
 	}
-	at, most := m.expires(), mb.hub.opts.MaxDeliveries
+	at, most := m.Expires(), mb.hub.opts.MaxDeliveries
 	switch {
 	case at != 0 && at <= now:
 		return verdict{status: wire.StatusExpired}, true
@@ -399,7 +400,7 @@ func (mb *Mailbox) ackedLocked(full bool) {
 // deliver is called by the hub, with Hub.mu held, for each message that
 // arrives while the mailbox is attached. wake reports whether Wake is to be
 // called, counted whether the cursor will count the message.
-func (mb *Mailbox) deliver(m *Message) (wake, counted bool) {
+func (mb *Mailbox) deliver(m *envelope.Message) (wake, counted bool) {
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
 	l := &mb.lanes[m.Lane]

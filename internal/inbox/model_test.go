@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"pgregory.net/rapid"
 
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
@@ -57,7 +58,7 @@ type modelDevice struct {
 	sent     [subjects.Lanes]int
 	ended    [subjects.Lanes]map[uint64]bool // acknowledged or rejected
 	asked    map[string]struct{}             // ids of messages whose sender asked
-	open     []inbox.Delivery                // received here and not answered
+	open     []envelope.Delivery             // received here and not answered
 	gaps     [subjects.Lanes]uint64          // told and confirmed
 	pending  []wire.Gap                      // told, and nothing received since was acknowledged
 	received int                             // how many of open came before the last of pending

@@ -10,8 +10,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/proof"
-	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -112,11 +112,11 @@ func (p *Purger) tellLane(ctx context.Context, k subjects.Key, n subjects.Lane, 
 		}
 		for _, s := range got {
 			from = s.Seq + 1
-			m, ok := NewMessage(p.proof, reader.Entry(s))
+			m, ok := envelope.Parse(p.proof, envelope.Stored(s))
 			if !ok || m.Seq > upTo || m.Seq <= c.Sent[n] && !c.isUnacked(n, m.Seq) {
 				continue
 			}
-			a := m.requester()
+			a := requesterOf(m)
 			if a == nil {
 				continue
 			}

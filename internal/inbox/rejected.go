@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/direct"
-	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -54,16 +54,16 @@ type rejectedEvent struct {
 }
 
 // rejection is the event of a message that is kept.
-func rejection(m *Message, status wire.Status, reason string, at time.Time) *nats.Msg {
+func rejection(m *envelope.Message, status wire.Status, reason string, at time.Time) *nats.Msg {
 	to, err := m.Key.Address()
 	if err != nil {
 		return nil
 	}
 	kind := string(status)
 	body, err := json.Marshal(&rejectedEvent{
-		Kind: kind, User: string(to.User), Device: string(to.Device), At: at.UTC(), ID: m.id(), Type: m.header(subjects.HeaderType),
+		Kind: kind, User: string(to.User), Device: string(to.Device), At: at.UTC(), ID: m.ID(), Type: m.Value(subjects.HeaderType),
 		Lane: m.Lane.String(), Seq: m.Seq, Subject: subjects.Inbox(m.Key, m.Lane), Reason: reason,
-		Timestamp: m.timestamp(), From: m.header(subjects.HeaderFrom),
+		Timestamp: m.Timestamp(), From: m.Value(subjects.HeaderFrom),
 	})
 	if err != nil {
 		return nil
@@ -72,15 +72,6 @@ func rejection(m *Message, status wire.Status, reason string, at time.Time) *nat
 		Subject: subjects.Event(m.Key, kind), Data: body,
 		Header: nats.Header{jetstream.MsgIDHeader: {eventID(m.Seq)}},
 	}
-}
-
-// timestamp is when the sender says it sent the message, else when it was
-// stored.
-func (m *Message) timestamp() string {
-	if t := m.header(subjects.HeaderTimestamp); t != "" {
-		return t
-	}
-	return wire.FormatTime(time.Unix(0, m.Stored))
 }
 
 // Rejected lists the messages of a device that were refused, or were too large
@@ -138,7 +129,7 @@ func (h *Hub) keep(ctx context.Context, o *outcome) error {
 	if err != nil || len(got) == 0 || got[0].Seq != o.seq {
 		return err
 	}
-	m, ok := NewMessage(h.opts.Publish.Proof, reader.Entry(got[0]))
+	m, ok := envelope.Parse(h.opts.Publish.Proof, envelope.Stored(got[0]))
 	if !ok {
 		return nil
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
@@ -111,7 +112,7 @@ func TestAMessageThatDoesNotFitIsToldAndStopsNothing(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, nil)
 	sender := s.attach(desk, 10)
-	s.fits = func(m *inbox.Message) bool { return len(m.Data) < 3 }
+	s.fits = func(m *envelope.Message) bool { return len(m.Data) < 3 }
 	s.put(phone, subjects.Normal, 1, 1)
 	s.ask(phone, 1000)
 	s.put(phone, subjects.Normal, 2, 1)

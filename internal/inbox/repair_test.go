@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/subjects"
@@ -156,7 +157,7 @@ func churn(t *testing.T, rnd *rand.Rand) {
 	acked := map[string]bool{}
 	var last [subjects.Lanes]uint64 // per connection
 	d := s.attachNow(phone, 40)
-	var open []inbox.Delivery
+	var open []envelope.Delivery
 	var cut time.Time // leaves time to recover from one before the next
 	reattach := func() {
 		d = s.attachNow(phone, 1+rnd.IntN(60))

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -36,7 +37,7 @@ type sweep struct {
 	from, to uint64 // sequences; to is behind the last, and may get lower until done
 	done     chan struct{}
 	// Constant once done is closed.
-	msgs map[subjects.Key][]*Message
+	msgs map[subjects.Key][]*envelope.Message
 	err  error
 }
 
@@ -51,7 +52,7 @@ type sweeps struct {
 // swept serves a lane from a sweep that covers its position, waiting for one
 // that is under way. ok is false when there is none; then end is to be called
 // when the store was read.
-func (h *Hub) swept(ctx context.Context, mb *Mailbox, n subjects.Lane, pos, floor uint64) (msgs []*Message, left int, upTo uint64, ok bool, end func()) {
+func (h *Hub) swept(ctx context.Context, mb *Mailbox, n subjects.Lane, pos, floor uint64) (msgs []*envelope.Message, left int, upTo uint64, ok bool, end func()) {
 	s, end := h.sweepFor(mb, pos)
 	if s == nil {
 		return nil, 0, 0, false, end
@@ -108,7 +109,7 @@ func (h *Hub) sweepFor(mb *Mailbox, pos uint64) (*sweep, func()) {
 	}
 	// Up to the end, though the tail has the last of it: its beginning moves
 	// while devices come.
-	s := &sweep{from: lowest + 1, to: head + 1, done: make(chan struct{}), msgs: make(map[subjects.Key][]*Message)}
+	s := &sweep{from: lowest + 1, to: head + 1, done: make(chan struct{}), msgs: make(map[subjects.Key][]*envelope.Message)}
 	if !h.fetch.Work(func() { h.readSweep(s) }) {
 		return nil, end
 	}
@@ -142,14 +143,14 @@ func (h *Hub) readSweep(s *sweep) {
 	r, err := reader.New(reader.Options{
 		Conn: h.opts.Fetch, Stream: subjects.StreamInbox, FromStart: true, After: s.from - 1, Logger: h.opts.Logger, Batch: sweepBatch,
 		Handle: func(e reader.Entry) {
-			switch m, ok := NewMessage(h.opts.Publish.Proof, e); {
+			switch m, ok := envelope.Parse(h.opts.Publish.Proof, envelope.Stored(e)); {
 			case enough.Err() != nil:
 				return
 			case e.Seq >= s.to:
 			case ok:
 				s.msgs[m.Key] = append(s.msgs[m.Key], m)
 				count++
-				bytes += m.cost()
+				bytes += m.Cost()
 			}
 			if bytes >= sweepBytes {
 				h.sweeps.mu.Lock()

@@ -1,6 +1,9 @@
 package inbox
 
-import "github.com/rccs-io/rccs/subjects"
+import (
+	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/subjects"
+)
 
 // tail keeps the most recent messages of the stream in memory, linked by
 // device, so that a device that was away for a moment, and the join of every
@@ -17,7 +20,7 @@ type tail struct {
 }
 
 type tailEntry struct {
-	m    *Message
+	m    *envelope.Message
 	gone bool   // it was purged
 	prev uint64 // number+1 of the device's entry before; 0 or below first+1: none
 }
@@ -32,8 +35,8 @@ func newTail(messages, bytes int) *tail {
 
 func (t *tail) at(n uint64) *tailEntry { return &t.ring[n&uint64(len(t.ring)-1)] }
 
-func (t *tail) add(m *Message) {
-	for t.next-t.first == uint64(len(t.ring)) || t.next != t.first && t.bytes+m.cost() > t.maxBytes {
+func (t *tail) add(m *envelope.Message) {
+	for t.next-t.first == uint64(len(t.ring)) || t.next != t.first && t.bytes+m.Cost() > t.maxBytes {
 		t.evict()
 	}
 	e := tailEntry{m: m}
@@ -43,7 +46,7 @@ func (t *tail) add(m *Message) {
 	*t.at(t.next) = e
 	t.newest[m.Key] = t.next
 	t.next++
-	t.bytes += m.cost()
+	t.bytes += m.Cost()
 }
 
 func (t *tail) evict() {
@@ -52,7 +55,7 @@ func (t *tail) evict() {
 		delete(t.newest, e.m.Key)
 	}
 	t.floor = e.m.Seq + 1
-	t.bytes -= e.m.cost()
+	t.bytes -= e.m.Cost()
 	*e = tailEntry{}
 	t.first++
 }
@@ -69,7 +72,7 @@ func (t *tail) drop(k subjects.Key, upTo [subjects.Lanes]uint64) {
 
 // after appends to dst the device's messages of one lane with a sequence
 // above pos, oldest first.
-func (t *tail) after(dst []*Message, k subjects.Key, lane subjects.Lane, pos uint64) []*Message {
+func (t *tail) after(dst []*envelope.Message, k subjects.Key, lane subjects.Lane, pos uint64) []*envelope.Message {
 	from := len(dst)
 	n, ok := t.newest[k]
 	for ok && n >= t.first {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -324,7 +325,7 @@ func (h *Hub) countMissed(ctx context.Context, mark, began uint64) error {
 	r, err := reader.New(reader.Options{
 		Conn: h.opts.Read, Stream: subjects.StreamInbox, FromStart: true, After: mark, HeadersOnly: true, Logger: h.opts.Logger,
 		Handle: func(e reader.Entry) {
-			m, ok := NewMessage(h.opts.Publish.Proof, e)
+			m, ok := envelope.Parse(h.opts.Publish.Proof, envelope.Stored(e))
 			if !ok || e.Seq > last {
 				return // the hub's own reader has it
 			}
@@ -344,9 +345,9 @@ func (h *Hub) countMissed(ctx context.Context, mark, began uint64) error {
 }
 
 // tallyLocked counts a message that no mailbox here counts.
-func (h *Hub) tallyLocked(m *Message) {
+func (h *Hub) tallyLocked(m *envelope.Message) {
 	one := tallied{seq: m.Seq, lane: m.Lane, read: time.Now()}
-	if a := m.requester(); a != nil {
+	if a := requesterOf(m); a != nil {
 		one.request = h.retentionOf(m, a)
 	}
 	h.tally.addLocked(m.Key, one)

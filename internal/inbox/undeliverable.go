@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -40,12 +41,6 @@ const unreadable = "%"
 // Whoever notices stores it, and it is stored once.
 func (u *Unreachable) Event(k *proof.Key) (*nats.Msg, error) {
 	user, device := readable(u.User, subjects.CheckUser), readable(u.Device, subjects.CheckDevice)
-	id := ""
-	for _, header := range [...]string{subjects.HeaderID, jetstream.MsgIDHeader} {
-		if v := u.Header[header]; id == "" && len(v) > 0 {
-			id = v[0]
-		}
-	}
 	body, err := json.Marshal(struct {
 		Kind    string `json:"kind"`
 		User    string `json:"user"`
@@ -56,7 +51,7 @@ func (u *Unreachable) Event(k *proof.Key) (*nats.Msg, error) {
 		Subject string `json:"subject"`
 		Reason  string `json:"reason"`
 	}{
-		subjects.EventUndeliverable, string(user), string(device), time.Now().UTC().Format(time.RFC3339Nano), id, u.Seq, u.Subject, u.Reason,
+		subjects.EventUndeliverable, string(user), string(device), time.Now().UTC().Format(time.RFC3339Nano), envelope.ID(u.Header), u.Seq, u.Subject, u.Reason,
 	})
 	if err != nil {
 		return nil, err
@@ -84,7 +79,7 @@ func readable[T ~string](token string, check func(T) error) T {
 
 // tellUnreachable stores the event of a message whose subject names no device.
 // Each hub notices, and it is one event.
-func (h *Hub) tellUnreachable(m *Message) {
+func (h *Hub) tellUnreachable(m *envelope.Message) {
 	user, device, _ := strings.Cut(string(m.Key), ".")
 	u := Unreachable{
 		Stream: subjects.StreamInbox, Subject: subjects.Inbox(m.Key, m.Lane), Seq: m.Seq, Header: m.Header, Reason: BadSubject, User: user, Device: device,

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/subjects"
@@ -43,7 +44,7 @@ func TestMessagesAreGivenOutWhilePublishesQueue(t *testing.T) {
 		}
 	}
 	got := d.receive(n)
-	critical := slices.IndexFunc(got, func(m inbox.Delivery) bool { return m.Lane == subjects.Critical })
+	critical := slices.IndexFunc(got, func(m envelope.Delivery) bool { return m.Lane == subjects.Critical })
 	if critical < 0 {
 		t.Fatal("the critical message did not come")
 	}

@@ -1,11 +1,9 @@
 package ops
 
 import (
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/envelope"
@@ -44,11 +42,8 @@ func newMessage(s *direct.Stored, lane subjects.Lane) *Message {
 // describe fills what headers say, with the defaults of the protocol.
 func (m *Message) describe() {
 	h := m.header
-	m.ID, m.Type = idOf(h, m.Seq), typeOf(h)
-	m.Timestamp = envelope.Value(h, subjects.HeaderTimestamp)
-	if m.Timestamp == "" {
-		m.Timestamp = wire.FormatTime(m.Stored)
-	}
+	stored := envelope.Message{Seq: m.Seq, Stored: m.Stored.UnixNano(), Header: h}
+	m.ID, m.Type, m.Timestamp = stored.ID(), envelope.Type(h), stored.Timestamp()
 	m.From = envelope.Value(h, subjects.HeaderFrom)
 	if m.From == "" {
 		m.From = envelope.Service
@@ -69,21 +64,4 @@ func (m *Message) Summary() *Message {
 // notice says that RCCS itself made the message: an outcome or a gap.
 func (m *Message) notice() bool {
 	return envelope.Value(m.header, subjects.HeaderFrom) == "" && m.Type == wire.TypeAck
-}
-
-func idOf(h nats.Header, seq uint64) string {
-	if id := envelope.Value(h, subjects.HeaderID); id != "" {
-		return id
-	}
-	if id := envelope.Value(h, jetstream.MsgIDHeader); id != "" {
-		return id
-	}
-	return "seq-" + strconv.FormatUint(seq, 10)
-}
-
-func typeOf(h nats.Header) string {
-	if typ := envelope.Value(h, subjects.HeaderType); wire.ValidType(typ) {
-		return typ
-	}
-	return envelope.DefaultType
 }

@@ -187,7 +187,9 @@ type search struct {
 // time.
 const presenceSteps = 50
 
-func (s *search) matches(e *reader.Entry) bool { return idOf(e.Header, e.Seq) == s.opts.ID }
+func (s *search) matches(e *reader.Entry) bool {
+	return (&envelope.Message{Seq: e.Seq, Header: e.Header}).ID() == s.opts.ID
+}
 
 // step notes one.
 func (s *search) step(e *reader.Entry, step, stream string, a subjects.Address, detail string) *Step {
@@ -205,7 +207,7 @@ const (
 )
 
 func (s *search) onInbox(e *reader.Entry) {
-	if seq, ok := strings.CutPrefix(envelope.Value(e.Header, subjects.HeaderID), outcomePrefix); ok && typeOf(e.Header) == wire.TypeAck {
+	if seq, ok := strings.CutPrefix(envelope.Value(e.Header, subjects.HeaderID), outcomePrefix); ok && envelope.Type(e.Header) == wire.TypeAck {
 		if n, err := strconv.ParseUint(seq, 10, 64); err == nil && s.copies[n] != nil {
 			s.copies[n].outcome = e.Seq
 		}
