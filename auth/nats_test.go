@@ -85,7 +85,7 @@ func (i *installation) service(t testing.TB) client {
 	return i.dial(t, must(t, cred, err), "billing")
 }
 
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // mayPublish says whether the server lets the connection publish.
 func (c client) mayPublish(t *testing.T, subject string) bool {

@@ -61,7 +61,7 @@ func TestExpiredIsToldAtTheDeadlineOfADeviceThatIsAway(t *testing.T) {
 	if told := p.outcomes(); len(told) != 1 || told[0] != "soon expired" {
 		t.Errorf("told %v", told)
 	}
-	if took := time.Since(begin); took > 10*time.Second || took < 200*time.Millisecond {
+	if took := time.Since(begin); took < 200*time.Millisecond {
 		t.Errorf("told after %v", took)
 	}
 	p.eventually("the deadline is gone", func() bool { return p.deadlinesLeft() == 1 })

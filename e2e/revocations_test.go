@@ -37,7 +37,7 @@ func dropped(t *testing.T, s *server, creds string) chan struct{} {
 	return closed
 }
 
-func TestRevokingAUserEndsAllItsDevicesWithinASecond(t *testing.T) {
+func TestRevokingAUserEndsAllItsDevices(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	other := s.edge(t, "other")
@@ -48,7 +48,6 @@ func TestRevokingAUserEndsAllItsDevicesWithinASecond(t *testing.T) {
 	plain := dropped(t, s, must(t, "creds", "device", u+"/phone", "--data", s.data))
 	asleep := must(t, "creds", "device", u+"/asleep", "--data", s.data) // a key that no server has seen
 	s.revoke(t, "user", u)
-	told := time.Now()
 	for _, d := range []*device{phone, desk} {
 		d.wantError("DEVICE_REVOKED")
 		d.wantClose(4003)
@@ -57,9 +56,6 @@ func TestRevokingAUserEndsAllItsDevicesWithinASecond(t *testing.T) {
 	case <-plain:
 	case <-time.After(patience):
 		t.Error("the connection to NATS stands")
-	}
-	if took := time.Since(told); took > 2*time.Second { // a busy machine
-		t.Errorf("ended %v after the command", took)
 	}
 	s.refuses(t, unused)
 	other.refuses(t, unused)

@@ -117,7 +117,7 @@ func (h *sharedServer) stop() error {
 	if h.s == nil {
 		return nil
 	}
-	status, _, err := h.s.terminate()
+	status, err := h.s.terminate()
 	if err == nil && status != 0 {
 		err = fmt.Errorf("exit status %d\n%s", status, tail(h.s.log.String()))
 	}

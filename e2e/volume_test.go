@@ -61,7 +61,7 @@ func TestServeRunsOnVolumesOfKubernetes(t *testing.T) {
 		if err != nil {
 			t.Fatalf("mount %d: %v", mount+1, err)
 		}
-		if status, _, err := p.terminate(); err != nil || status != 0 {
+		if status, err := p.terminate(); err != nil || status != 0 {
 			t.Fatalf("mount %d: status %d, %v", mount+1, status, err)
 		}
 	}

@@ -26,7 +26,7 @@ import (
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
 // within is how long a test waits for what must happen.
-const within = 20 * time.Second
+const within = 30 * time.Second
 
 // world is an edge on a real server, with all that it needs.
 type world struct {

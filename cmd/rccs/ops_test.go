@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/rccs-io/rccs/internal/testkit"
 )
@@ -292,20 +291,15 @@ func TestOperatorsUseContextsOfTheNATSCommand(t *testing.T) {
 	}
 }
 
-// A question that is not answered ends, and when the operator ends it, at
-// once.
+// A command that the operator ends does not wait for the answer.
 func TestOperatorsCommandsEnd(t *testing.T) {
 	t.Parallel()
 	i := serve(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	env := i.console().environment(strings.NewReader(""), &strings.Builder{}, &strings.Builder{})
-	begun := time.Now()
 	if status := env.run(ctx, []string{"missed", "alice/phone"}); status != exitFailed {
 		t.Errorf("status %d", status)
-	}
-	if took := time.Since(begun); took > 5*time.Second {
-		t.Errorf("it took %s", took)
 	}
 }
 
@@ -453,13 +447,13 @@ func TestTailShowsDevicesAtWork(t *testing.T) {
 	if status := one.exit(); status != exitOK {
 		t.Errorf("ended with status %d", status)
 	}
-	c.run(t, "tail", "--kinds", "inbox", "--count", "1", "--timeout", "200ms").noneOf(t)
+	c.run(t, "tail", "--kinds", "inbox", "--count", "1", "--timeout", "5s").noneOf(t)
 }
 
 // noneOf is a tail that saw nothing in its time.
 func (o result) noneOf(tb testing.TB) {
 	tb.Helper()
-	if o.status != exitFailed || o.out != "" || !strings.Contains(o.err, "rccs: 0 of 1 came within 200ms\n") {
+	if o.status != exitFailed || o.out != "" || !strings.Contains(o.err, "rccs: 0 of 1 came within 5s\n") {
 		tb.Errorf("status %d, printed %q and %q", o.status, o.out, o.err)
 	}
 }

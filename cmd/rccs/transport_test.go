@@ -75,7 +75,7 @@ func TestAllOverTLS(t *testing.T) {
 // shownSerial is the number of the certificate that a listener shows.
 func shownSerial(t *testing.T, ca *natstest.CA, addr string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	c, err := (&tls.Dialer{Config: &tls.Config{RootCAs: ca.Pool()}}).DialContext(ctx, "tcp", addr)
 	if err != nil {

@@ -103,7 +103,7 @@ func TestEventsThatAreGoneAreTold(t *testing.T) {
 	p.connect("alice/phone", "")
 	p.connect("alice/tablet", "")
 	nc := p.nats()
-	if _, err := nc.Request("$JS.API.STREAM.PURGE.RCCS_EVENT", []byte(`{"seq":4}`), 10*time.Second); err != nil {
+	if _, err := nc.Request("$JS.API.STREAM.PURGE.RCCS_EVENT", []byte(`{"seq":4}`), 30*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	s := p.stream("/v1/events?after=1", nil)

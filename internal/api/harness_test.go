@@ -219,7 +219,7 @@ func (p *place) operator() http.Header {
 
 func (d *device) read() map[string]any {
 	d.t.Helper()
-	_ = d.ws.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = d.ws.SetReadDeadline(time.Now().Add(30 * time.Second))
 	_, frame, err := d.ws.ReadMessage()
 	if err != nil {
 		d.t.Fatal(err)

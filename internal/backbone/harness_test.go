@@ -135,7 +135,7 @@ func stop(tb testing.TB, s *backbone.Server) {
 }
 
 // patient is for machines that are busy with other tests.
-var patient = nats.Timeout(10 * time.Second)
+var patient = nats.Timeout(30 * time.Second)
 
 func dial(tb testing.TB, s *backbone.Server, opts ...nats.Option) *nats.Conn {
 	tb.Helper()
@@ -154,7 +154,7 @@ func jetStream(tb testing.TB, nc *nats.Conn) jetstream.JetStream {
 // until polls, because servers and clients do things in their own time.
 func until(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); {
+	for deadline := time.Now().Add(30 * time.Second); !ok(); {
 		if time.Now().After(deadline) {
 			tb.Fatalf("not within 10 s: %s", what)
 		}

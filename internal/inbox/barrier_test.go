@@ -56,10 +56,14 @@ func TestAttachDoesNotWaitForeverForTheHub(t *testing.T) {
 	proxy.Freeze()
 	s.put(phone, subjects.Normal, 0, 2)
 	s.attachNow(phone, 100)
+	// What was waited for once is not waited for again: that would be 40 s in all.
 	began := time.Now()
-	d := s.attachNow(phone, 100) // what was waited for once is not waited for again
-	if took := time.Since(began); took > 1900*time.Millisecond {
-		t.Errorf("the next attachment took %s", took)
+	var d *device
+	for range 20 {
+		d = s.attachNow(phone, 100)
+	}
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("the next 20 attachments took %s", took)
 	}
 	proxy.Heal()
 	expect(t, d.receive(2), "0 1")

@@ -20,7 +20,7 @@ import (
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
 // waitTimeout is how long a test waits for what must happen.
-const waitTimeout = 10 * time.Second
+const waitTimeout = 30 * time.Second
 
 // system is a server with the streams, and a hub on it.
 type system struct {
@@ -117,7 +117,7 @@ func (s *system) start(tune func(*inbox.Options)) {
 	}
 	hub, pub := s.hub, s.pub
 	s.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		_ = hub.Stop(ctx) // a test that broke the server may have lost it
 		pub.Stop()

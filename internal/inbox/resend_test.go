@@ -29,7 +29,6 @@ func TestWhatIsNotAcknowledgedIsSentAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := make(chan string, 3)
-	began := time.Now()
 	for _, name := range []string{"lossy.a", "lossy.b", "lossy.c"} {
 		s.pub.Publish(&nats.Msg{Subject: name}, func(r inbox.Receipt, err error) {
 			if err != nil || r.Seq != 1 || r.Free { // the second may be on its way
@@ -48,9 +47,6 @@ func TestWhatIsNotAcknowledgedIsSentAgain(t *testing.T) {
 		case <-time.After(waitTimeout):
 			t.Fatal("never sent again")
 		}
-	}
-	if took := time.Since(began); took > 8*time.Second {
-		t.Errorf("sent again after %v", took)
 	}
 }
 

@@ -244,7 +244,7 @@ func TestDevicesThatAreTurnedAwayComeBack(t *testing.T) {
 		proxy(t, w, r, to.URL, untouched)
 	}))
 	t.Cleanup(s.Close)
-	opts := load.Options{Devices: 4, Rate: 100, Duration: 100 * time.Millisecond, Warmup: time.Millisecond, Target: to, Patience: 5 * time.Second}
+	opts := load.Options{Devices: 4, Rate: 100, Duration: 100 * time.Millisecond, Warmup: time.Millisecond, Target: to, Patience: 30 * time.Second}
 	opts.Target.URL = "ws" + strings.TrimPrefix(s.URL, "http")
 	r, err := load.Latency(t.Context(), opts)
 	if err != nil || r.Refused != 3 {

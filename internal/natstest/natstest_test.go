@@ -48,7 +48,7 @@ func stored(tb testing.TB, js jetstream.JetStream) uint64 {
 // until polls, because a connection comes back in its own time.
 func until(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); {
+	for deadline := time.Now().Add(30 * time.Second); !ok(); {
 		if time.Now().After(deadline) {
 			tb.Fatalf("not within 10 s: %s", what)
 		}

@@ -31,7 +31,7 @@ func echo(nc *nats.Conn, d time.Duration) error {
 func TestProxyForwards(t *testing.T) {
 	t.Parallel()
 	proxy, nc := proxied(t)
-	if err := echo(nc, 10*time.Second); err != nil {
+	if err := echo(nc, 30*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	if n := proxy.Links(); n != 1 {
@@ -44,7 +44,7 @@ func TestProxyDropIsFollowedByReconnect(t *testing.T) {
 	proxy, nc := proxied(t)
 	proxy.Drop()
 	until(t, "reconnected", func() bool { return nc.Stats().Reconnects == 1 })
-	if err := echo(nc, 10*time.Second); err != nil {
+	if err := echo(nc, 30*time.Second); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -60,7 +60,7 @@ func TestProxyCutLastsUntilHeal(t *testing.T) {
 	}
 	proxy.Heal()
 	until(t, "reconnected", nc.IsConnected)
-	if err := echo(nc, 10*time.Second); err != nil {
+	if err := echo(nc, 30*time.Second); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -76,7 +76,7 @@ func TestProxyFreezeHoldsAndHealLetsGo(t *testing.T) {
 		t.Fatal("freezing closed the connection")
 	}
 	proxy.Heal()
-	if err := echo(nc, 10*time.Second); err != nil {
+	if err := echo(nc, 30*time.Second); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -26,7 +26,7 @@ import (
 
 var modelDevices = []string{"u0/a", "u0/b", "u0/c", "u1/a", "u1/b", "u1/c"}
 
-const modelWait = 20 * time.Second
+const modelWait = 30 * time.Second
 
 // got is one durable message as it came.
 type got struct {

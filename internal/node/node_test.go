@@ -84,7 +84,7 @@ func connect(t *testing.T, n *node.Node, name string) *device {
 
 func (d *device) read() map[string]any {
 	d.t.Helper()
-	_ = d.ws.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = d.ws.SetReadDeadline(time.Now().Add(30 * time.Second))
 	_, data, err := d.ws.ReadMessage()
 	if err != nil {
 		d.t.Fatal(err)

@@ -406,7 +406,7 @@ func TestSecretsAreToldToNobody(t *testing.T) {
 		check(t, err)
 		_ = resp.Body.Close()
 		defer func() { _ = ws.Close() }()
-		check(t, ws.SetReadDeadline(time.Now().Add(10*time.Second)))
+		check(t, ws.SetReadDeadline(time.Now().Add(30*time.Second)))
 		var hello struct{ Payload struct{ Nonce string } }
 		check(t, ws.ReadJSON(&hello))
 		payload := map[string]any{"authToken": token}

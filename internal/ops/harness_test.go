@@ -1,6 +1,7 @@
 package ops_test
 
 import (
+	"crypto/rand"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -104,7 +105,7 @@ func (p *place) stored(a subjects.Address) (msgs []*nats.Msg) {
 	})
 	check(p.t, err)
 	for left := c.CachedInfo().NumPending; left > 0; left-- {
-		m, err := c.Next(jetstream.FetchMaxWait(10 * time.Second))
+		m, err := c.Next(jetstream.FetchMaxWait(30 * time.Second))
 		check(p.t, err)
 		msgs = append(msgs, &nats.Msg{Subject: m.Subject(), Header: m.Headers(), Data: m.Data()})
 	}
@@ -123,6 +124,10 @@ func (p *place) flood(each func(put func(*nats.Msg))) {
 	var failed atomic.Pointer[error]
 	each(func(m *nats.Msg) {
 		flying.Add(1)
+		if m.Header == nil {
+			m.Header = nats.Header{}
+		}
+		m.Header.Set(jetstream.MsgIDHeader, rand.Text()) // what is sent again is stored once
 		pub.Publish(m, func(_ inbox.Receipt, err error) {
 			if err != nil {
 				failed.Store(&err)

@@ -41,27 +41,18 @@ func (p *place) crowd(devices int) {
 	p.lease(roster.Edge{ID: "e1", Name: "one"})
 }
 
-// What an operator asks for takes seconds at most, whatever there is; what
-// concerns one device or one page takes no longer than with few of them.
-func TestOperationsAreFastWithManyDevices(t *testing.T) {
-	p := newPlace(t)
+// question is one that an operator asks, and how many things the answer has.
+type question struct {
+	what string
+	ask  func(ctx context.Context) int
+	want int
+}
+
+// questions are asked of manyDevices that have manyMessages each.
+func (p *place) questions() []question {
+	t := p.t
 	p.fill(manyDevices, manyMessages)
 	p.crowd(manyDevices)
-	// On busy machines, and with the race detector.
-	const moment, whole = 10 * time.Second, 30 * time.Second
-	timed := func(what string, most time.Duration, f func(ctx context.Context) (got, want int)) {
-		t.Helper()
-		begun := time.Now()
-		got, want := f(t.Context())
-		took := time.Since(begun)
-		t.Logf("%-40s %8s", what, took.Round(100*time.Microsecond))
-		if got != want {
-			t.Errorf("%s: %d, want %d", what, got, want)
-		}
-		if took > most {
-			t.Errorf("%s took %s", what, took)
-		}
-	}
 	devices := func(q ops.DeviceQuery) func(ctx context.Context) int {
 		return func(ctx context.Context) int {
 			list, _, err := p.Devices(ctx, q)
@@ -76,47 +67,60 @@ func TestOperationsAreFastWithManyDevices(t *testing.T) {
 			return len(list)
 		}
 	}
-	for _, c := range []struct {
-		what string
-		most time.Duration
-		f    func(ctx context.Context) int
-		want int
-	}{
-		{"a page of devices", moment, devices(ops.DeviceQuery{Limit: 100, After: numbered(1000)}), 100},
-		{"the devices of a user", moment, devices(ops.DeviceQuery{User: "u77"}), 10},
-		{"all devices", whole, devices(ops.DeviceQuery{}), manyDevices},
-		{"all that are online", whole, devices(ops.DeviceQuery{Online: true, Type: "desktop"}), manyDevices / 10},
-		{"a page of inboxes", moment, inboxes(ops.InboxQuery{Limit: 100, After: numbered(1000)}), 100},
-		{"inboxes that are behind", whole, inboxes(ops.InboxQuery{Order: ops.ByUnacknowledged, Unacknowledged: true}), manyDevices / 2},
-		{"what one device missed", moment, func(context.Context) int { return len(p.missed(numbered(1777))) }, manyMessages},
-		{"what another one missed", moment, func(context.Context) int { return len(p.missed(numbered(1778))) }, 0},
-		{"an inbox", moment, func(ctx context.Context) int {
+	return []question{
+		{"a page of devices", devices(ops.DeviceQuery{Limit: 100, After: numbered(1000)}), 100},
+		{"the devices of a user", devices(ops.DeviceQuery{User: "u77"}), 10},
+		{"all devices", devices(ops.DeviceQuery{}), manyDevices},
+		{"all that are online", devices(ops.DeviceQuery{Online: true, Type: "desktop"}), manyDevices / 10},
+		{"a page of inboxes", inboxes(ops.InboxQuery{Limit: 100, After: numbered(1000)}), 100},
+		{"inboxes that are behind", inboxes(ops.InboxQuery{Order: ops.ByUnacknowledged, Unacknowledged: true}), manyDevices / 2},
+		{"what one device missed", func(context.Context) int { return len(p.missed(numbered(1777))) }, manyMessages},
+		{"what another one missed", func(context.Context) int { return len(p.missed(numbered(1778))) }, 0},
+		{"an inbox", func(ctx context.Context) int {
 			i, err := p.Inbox(ctx, numbered(1777))
 			check(t, err)
 			return int(i.Unacknowledged)
 		}, manyMessages},
-		{"a trace among all", whole, func(ctx context.Context) int {
+		{"a trace among all", func(ctx context.Context) int {
 			got, err := p.Trace(ctx, ops.TraceOptions{ID: "m1777-5"})
 			check(t, err)
 			return len(got.Copies)
 		}, 1},
-		{"a trace within a user", moment, func(ctx context.Context) int {
+		{"a trace within a user", func(ctx context.Context) int {
 			got, err := p.Trace(ctx, ops.TraceOptions{ID: "m1777-5", Scope: subjects.Scope{User: "u177"}})
 			check(t, err)
 			return len(got.Copies)
 		}, 1},
-		{"status", whole, func(ctx context.Context) int {
+		{"status", func(ctx context.Context) int {
 			got, err := p.Status(ctx, ops.StatusOptions{Behind: 5})
 			check(t, err)
 			return got.Devices
 		}, manyDevices},
-		{"doctor", whole, func(context.Context) int { return min(len(p.examine()), 1) }, 1},
-		{"a replay", moment, func(ctx context.Context) int {
+		{"doctor", func(context.Context) int { return min(len(p.examine()), 1) }, 1},
+		{"a replay", func(ctx context.Context) int {
 			got, err := p.Replay(ctx, ops.ReplayOptions{From: numbered(1777), Since: time.Now().Add(-time.Hour)})
 			check(t, err)
 			return got.Copied
 		}, manyMessages},
-	} {
-		timed(c.what, c.most, func(ctx context.Context) (int, int) { return c.f(ctx), c.want })
+	}
+}
+
+func TestOperationsWithManyDevices(t *testing.T) {
+	for _, q := range newPlace(t).questions() {
+		if got := q.ask(t.Context()); got != q.want {
+			t.Errorf("%s: %d, want %d", q.what, got, q.want)
+		}
+	}
+}
+
+// BenchmarkOperations: what concerns one device or one page takes no longer
+// than with few devices, and what concerns all of them takes seconds at most.
+func BenchmarkOperations(b *testing.B) {
+	for _, q := range newPlace(b).questions() {
+		b.Run(q.what, func(b *testing.B) {
+			for b.Loop() {
+				q.ask(b.Context())
+			}
+		})
 	}
 }

@@ -19,7 +19,7 @@ import (
 // it watches.
 func (p *place) watch(opts ops.TailOptions, n int, act func()) (flows []*ops.Flow) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(p.t.Context(), 30*time.Second)
 	defer cancel()
 	enough := errors.New("enough")
 	opts.Started = act

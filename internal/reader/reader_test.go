@@ -33,7 +33,7 @@ func TestNarrowedReading(t *testing.T) {
 		t.Helper()
 		for _, subject := range []string{"s.a.x", "s.b.x", "s.a.y", "s.c.x"} {
 			id := jetstream.WithMsgID(rand.Text())
-			for deadline := time.Now().Add(20 * time.Second); ; {
+			for deadline := time.Now().Add(30 * time.Second); ; {
 				// What is sent while a connection breaks is lost without a word.
 				ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 				_, err := js.Publish(ctx, subject, []byte("data"), id)
@@ -77,7 +77,7 @@ func TestNarrowedReading(t *testing.T) {
 	})
 	await := func(want ...string) {
 		t.Helper()
-		for deadline := time.Now().Add(20 * time.Second); ; {
+		for deadline := time.Now().Add(30 * time.Second); ; {
 			mu.Lock()
 			have := slices.Clone(got)
 			mu.Unlock()
@@ -135,7 +135,7 @@ func TestStartEndsWhenWhatIsLeftIsRemovedMeanwhile(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	if err := r.Start(ctx); err != nil {
 		t.Fatal(err)

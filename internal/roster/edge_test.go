@@ -175,7 +175,7 @@ func (p *part) kill() {
 func (p *part) end() { p.ended.Do(p.stop) }
 
 func (p *part) stop() {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.t.Context()), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.t.Context()), 30*time.Second)
 	defer cancel()
 	if p.dead.Load() {
 		cancel()
@@ -209,7 +209,7 @@ func do(t *testing.T, f func(done func(error))) {
 		if err != nil {
 			t.Fatal(err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("not answered within 10 s")
 	}
 }

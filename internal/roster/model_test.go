@@ -110,7 +110,7 @@ func (m *model) step(rt *rapid.T, name func(int) string) {
 }
 
 func (m *model) open(rt *rapid.T, d *modelDevice, p *part) {
-	ctx, cancel := context.WithTimeout(m.s.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(m.s.t.Context(), 30*time.Second)
 	defer cancel()
 	old := d.sess
 	sess, err := p.Open(ctx, d.key, roster.SessionOptions{Record: &roster.Record{Type: "desktop"}})

@@ -82,7 +82,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.After(10 * time.Second); !ok(); {
+	for deadline := time.After(30 * time.Second); !ok(); {
 		select {
 		case <-tick.C:
 		case <-deadline:

@@ -329,7 +329,7 @@ func TestCredentialIsRenewed(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
 	address := subjects.Address{User: "alice", Device: "phone"}
-	short := nodeCredentials(h.node, address.String(), 5*time.Second)
+	short := nodeCredentials(h.node, address.String(), 20*time.Second)
 	c := dial(t, nodeURL(h.node), client.Options{Credentials: short, OnDisconnect: func(err error) {
 		t.Errorf("disconnected: %v", err)
 	}})

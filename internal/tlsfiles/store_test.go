@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
-const within = 10 * time.Second
+const within = 30 * time.Second
 
 // journal is a log that is read while it is written.
 type journal struct {

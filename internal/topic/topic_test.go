@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
-const waitTimeout = 20 * time.Second
+const waitTimeout = 30 * time.Second
 
 type place struct {
 	env *natstest.Env
@@ -49,7 +49,7 @@ func startPlace(t *testing.T, env *natstest.Env) *place {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), waitTimeout)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 20*time.Second)
 		defer cancel()
 		if err := p.hub.Stop(ctx); err != nil {
 			t.Error(err)

@@ -18,7 +18,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // timeout is how long a test waits for what must happen.
-const timeout = 20 * time.Second
+const timeout = 30 * time.Second
 
 // echo is a handler that writes back what it reads, and what it is told to.
 type echo struct {
