@@ -44,6 +44,9 @@ func (s Scope) Ups() string { return upPrefix + s.tokens() + ".*" }
 // Events are what happens to the devices.
 func (s Scope) Events() string { return eventPrefix + s.tokens() + ".*" }
 
+// EventsOf are the events of one kind.
+func (s Scope) EventsOf(kind string) string { return eventPrefix + s.tokens() + "." + kind }
+
 // Signals are what the devices are sent without being stored.
 func (s Scope) Signals() string { return signalPrefix + s.tokens() }
 

@@ -39,6 +39,12 @@ func (env *environment) completeArguments(cmd *cobra.Command) {
 			return env.offer(cmd, typed, deviceNames)
 		case strings.HasPrefix(strings.TrimPrefix(form, "["), "USER"):
 			return env.offer(cmd, typed, userNames)
+		case word == "ID" && len(args) == 1 && cmd.HasParent() && cmd.Parent().Name() == "later":
+			u, err := user(args)
+			if err != nil {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return env.offer(cmd, typed, laterIDs(u))
 		case form == "EDGE":
 			return env.offer(cmd, typed, edgeNames)
 		case form == "NAME" && cmd.HasParent() && cmd.Parent().Name() == "tenants":

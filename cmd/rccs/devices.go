@@ -43,7 +43,7 @@ connected and to which edge, and when they were last seen.`,
   rccs devices ls alice --json
   rccs devices ls --online --type desktop
   rccs devices ls --after alice/phone      # the next page`,
-		Args: upTo(1, "USER"),
+		Args: optional("USER"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q, err := f.query(args)
 			if err != nil {

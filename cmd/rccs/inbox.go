@@ -18,9 +18,9 @@ func newInboxCommand(env *environment) *cobra.Command {
 		Use:   "inbox",
 		Short: "Look at inboxes, and empty them",
 		Long: `Look at what is stored for devices, how much of it is not acknowledged, and
-since when; and remove messages.`,
+since when, and what devices refused; and remove messages.`,
 	})
-	cmd.AddCommand(newInboxListCommand(env), newInboxShowCommand(env), newInboxPurgeCommand(env))
+	cmd.AddCommand(newInboxListCommand(env), newInboxShowCommand(env), newInboxRejectedCommand(env), newInboxPurgeCommand(env))
 	return cmd
 }
 
@@ -45,7 +45,7 @@ hundred thousand.`,
 		Example: `  rccs inbox ls --sort unacknowledged --limit 20   # who falls behind
   rccs inbox ls alice --json
   rccs inbox ls --after alice/phone                # the next page`,
-		Args: upTo(1, "USER"),
+		Args: optional("USER"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q, err := f.query(args)
 			if err != nil {
@@ -78,10 +78,10 @@ func pageSize(limit uint, json bool) int {
 	return int(limit)
 }
 
-// upTo refuses more arguments than n, naming what is wanted.
-func upTo(n int, want string) cobra.PositionalArgs {
+// optional refuses more than one argument, naming what is wanted.
+func optional(want string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
-		if len(args) <= n {
+		if len(args) <= 1 {
 			return nil
 		}
 		return usageError{fmt.Errorf("%d arguments given, want at most %s", len(args), want)}
@@ -214,7 +214,9 @@ func newInboxPurgeCommand(env *environment) *cobra.Command {
 		Short: "Remove the messages of an inbox",
 		Long: `Remove messages of a device's inbox for good: all of them, those of one lane, or
 only what the device has acknowledged, which frees room and takes nothing from
-it. What it had not acknowledged is lost, and cannot be replayed.`,
+it. What it had not acknowledged is lost, and cannot be replayed: the device is
+told by a gap, reason "purged", and senders that asked hear "expired". What the
+device refused counts as acknowledged.`,
 		Example: `  rccs inbox purge alice/phone --acknowledged
   rccs inbox purge alice/phone --lane low --yes`,
 		Args: arguments(1, "USER/DEVICE"),

@@ -18,6 +18,7 @@ type replayFlags struct {
 	fromSeq        uint64
 	id, to         string
 	missed, dryRun bool
+	rejected       bool
 }
 
 func newReplayCommand(env *environment) *cobra.Command {
@@ -34,6 +35,7 @@ Messages that are replays themselves, and outcomes that RCCS told the device,
 are left out. Nobody is told again that a copy was delivered.`,
 		Example: `  rccs replay alice/phone --since 1h              # all of the last hour, acknowledged or not
   rccs replay alice/phone --missed --to alice/tablet
+  rccs replay alice/phone --rejected              # what it refused, once it can read it
   rccs replay alice/phone --id order-17 --dry-run # only show what it would be`,
 		Args: arguments(1, "USER/DEVICE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -52,6 +54,7 @@ are left out. Nobody is told again that a copy was delivered.`,
 	flags.Uint64Var(&f.fromSeq, "from-seq", 0, "what has this `sequence` or a higher one")
 	flags.StringVar(&f.id, "id", "", "the messages of this `id`")
 	flags.BoolVar(&f.missed, "missed", false, "what the device has not acknowledged")
+	flags.BoolVar(&f.rejected, "rejected", false, "what the device refused, or could not be sent: see 'rccs inbox rejected'")
 	flags.StringVar(&f.to, "to", "", "`USER/DEVICE` that gets the copies instead")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "list what would be copied, and store nothing")
 	return cmd
@@ -63,15 +66,15 @@ func (f *replayFlags) options(name string) (ops.ReplayOptions, error) {
 	if err != nil {
 		return ops.ReplayOptions{}, err
 	}
-	opts := ops.ReplayOptions{From: from, FromSeq: f.fromSeq, ID: f.id, Missed: f.missed, DryRun: f.dryRun, Since: f.since.at}
+	opts := ops.ReplayOptions{From: from, FromSeq: f.fromSeq, ID: f.id, Missed: f.missed, Rejected: f.rejected, DryRun: f.dryRun, Since: f.since.at}
 	given := 0
-	for _, is := range []bool{!f.since.at.IsZero(), f.fromSeq > 0, f.id != "", f.missed} {
+	for _, is := range []bool{!f.since.at.IsZero(), f.fromSeq > 0, f.id != "", f.missed, f.rejected} {
 		if is {
 			given++
 		}
 	}
 	if given != 1 {
-		return opts, usageError{errors.New("want one of --since, --from-seq, --id and --missed")}
+		return opts, usageError{errors.New("want one of --since, --from-seq, --id, --missed and --rejected")}
 	}
 	if f.to != "" {
 		if opts.To, err = subjects.ParseAddress(f.to); err != nil {

@@ -112,7 +112,7 @@ Every flag can also be given in the environment: --nats-listen is RCCS_NATS_LIST
 	addGroup(root, "Devices and services:", newCredsCommand(env), newEnrollCommand(env), newConnectCommand(env), newSendCommand(env))
 	addGroup(root, "Operate it:",
 		newStatusCommand(env), newDoctorCommand(env), newHealthcheckCommand(env), newDevicesCommand(env), newEdgesCommand(env), newInboxCommand(env),
-		newRevocationsCommand(env), newTenantsCommand(env), newAuditCommand(env), newMissedCommand(env), newReplayCommand(env), newTailCommand(env), newTraceCommand(env),
+		newRevocationsCommand(env), newTenantsCommand(env), newAuditCommand(env), newMissedCommand(env), newReplayCommand(env), newLaterCommand(env), newTailCommand(env), newTraceCommand(env),
 		newBackupCommand(env), newRestoreCommand(env),
 		newBenchCommand(env),
 	)

@@ -106,6 +106,17 @@ func TestWrongCommandLinesAreBadUsage(t *testing.T) {
 		{"inbox ls --after a/b --sort stored", []string{"--after", "--sort name"}},
 		{"inbox show", []string{"USER/DEVICE"}},
 		{"inbox purge a/b", []string{"--yes", "--acknowledged"}},
+		{"inbox rejected a/b c/d", []string{"2 arguments given", "USER or USER/DEVICE"}},
+		{"inbox rejected a/", []string{"device"}},
+		{"inbox rejected --drop --yes", []string{"--drop", "USER/DEVICE"}},
+		{"inbox rejected a/b --drop", []string{"--yes"}},
+		{"inbox rejected a/b --id x", []string{"--drop"}},
+		{"replay a/b --missed --rejected", []string{"one of"}},
+		{"later", []string{"subcommand", "'rccs later --help'"}},
+		{"later ls a b", []string{"2 arguments given", "USER or USER/DEVICE"}},
+		{"later cancel a", []string{"1 argument given", "USER and ID"}},
+		{"later cancel a/b x", []string{`"a/b"`, "'/'"}},
+		{"later cancel a \x01", []string{"id", "printable"}},
 		{"inbox purge a/b --yes --lane urgent", []string{"--lane", `"urgent"`}},
 	} {
 		t.Run(c.line, func(t *testing.T) {

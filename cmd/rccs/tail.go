@@ -39,7 +39,7 @@ Ctrl-C ends it.`,
   rccs tail alice --payload
   rccs tail alice/phone --kinds inbox,cursor
   rccs tail --kinds event --json | jq .`,
-		Args: upTo(1, "USER or USER/DEVICE"),
+		Args: optional("USER or USER/DEVICE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts, err := f.options(args)
 			if err != nil {

@@ -156,7 +156,7 @@ func (a *API) replay(ctx context.Context, c *call, in *replayInput) (*replayOutp
 
 // listRejected lists what the device has rejected, or could not be sent.
 func (a *API) listRejected(ctx context.Context, c *call, address subjects.Address, from uint64, limit int) (*listOutput[InboxItem], error) {
-	list, err := c.tenant.Ops.Rejected(ctx, address)
+	list, err := c.tenant.Ops.Rejected(ctx, subjects.Scope(address))
 	if err != nil {
 		return nil, err
 	}

@@ -1,16 +1,13 @@
 package inbox
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
-	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -24,17 +21,6 @@ import (
 // kept reports whether a message that ends so is listed beside the rejected.
 func kept(status wire.Status) bool {
 	return status == wire.StatusRejected || status == wire.StatusUndeliverable
-}
-
-// RejectedMessage is a message that was refused and is still stored.
-type RejectedMessage struct {
-	Seq        uint64
-	Lane       subjects.Lane
-	ID         string
-	Type       string
-	Timestamp  string
-	Reason     string
-	RejectedAt time.Time
 }
 
 // rejectedEvent is the body of the events rejected and undeliverable.
@@ -72,55 +58,6 @@ func rejection(m *envelope.Message, status wire.Status, reason string, at time.T
 		Subject: subjects.Event(m.Key, kind), Data: body,
 		Header: nats.Header{jetstream.MsgIDHeader: {eventID(m.Seq)}},
 	}
-}
-
-// Rejected lists the messages of a device that were refused, or were too large
-// for it, and are still stored, by sequence.
-func Rejected(ctx context.Context, fetch *direct.Client, k subjects.Key) ([]RejectedMessage, error) {
-	var all []RejectedMessage
-	for _, kind := range []wire.Status{wire.StatusRejected, wire.StatusUndeliverable} {
-		for from := uint64(1); ; {
-			got, left, err := fetch.Next(ctx, subjects.StreamEvent, subjects.Event(k, string(kind)), from, laneMessages, laneBytes)
-			if err != nil {
-				return nil, err
-			}
-			for _, s := range got {
-				from = s.Seq + 1
-				r, ok, err := rejectedBy(ctx, fetch, k, s.Data)
-				if err != nil {
-					return nil, err
-				}
-				if ok {
-					all = append(all, r)
-				}
-			}
-			if left == 0 || len(got) == 0 {
-				break
-			}
-		}
-	}
-	slices.SortFunc(all, func(a, b RejectedMessage) int { return cmp.Compare(a.Seq, b.Seq) })
-	return slices.CompactFunc(all, func(a, b RejectedMessage) bool { return a.Seq == b.Seq }), nil
-}
-
-// rejectedBy reads one event; ok is false when its message is gone, or was never
-// in an inbox.
-func rejectedBy(ctx context.Context, fetch *direct.Client, k subjects.Key, body []byte) (r RejectedMessage, ok bool, err error) {
-	var e rejectedEvent
-	if json.Unmarshal(body, &e) != nil || e.Seq == 0 {
-		return r, false, nil
-	}
-	lane, ok := subjects.ParseLane(e.Lane)
-	if !ok {
-		return r, false, nil
-	}
-	got, err := fetch.Run(ctx, subjects.StreamInbox, e.Seq, 1)
-	if err != nil || len(got) == 0 || got[0].Seq != e.Seq || got[0].Subject != subjects.Inbox(k, lane) {
-		return r, false, err
-	}
-	return RejectedMessage{
-		Seq: e.Seq, Lane: lane, ID: e.ID, Type: e.Type, Timestamp: e.Timestamp, Reason: e.Reason, RejectedAt: e.At,
-	}, true, nil
 }
 
 // keep stores the event of a message that is kept. One that is gone is not.

@@ -2,30 +2,28 @@ package inbox_test
 
 import (
 	"encoding/json"
-	"slices"
+	"reflect"
 	"strconv"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
 
-// rejected lists what is kept of a device's messages.
-func (s *system) rejected(k subjects.Key) []inbox.RejectedMessage {
+// rejected lists what operators see of a device's messages that are kept.
+func (s *system) rejected(k subjects.Key) []*ops.RejectedMessage {
 	s.t.Helper()
-	fetch := direct.New(s.nc)
-	if err := fetch.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	defer fetch.Stop()
-	return must(inbox.Rejected(s.t.Context(), fetch, k))
+	t := must(ops.Open(ops.Options{Dial: s.dial}))
+	defer t.Close()
+	a := must(k.Address())
+	return must(t.Rejected(s.t.Context(), subjects.Scope(a)))
 }
 
 // ask stores a message of a device of the same user, which wants to hear the outcome.
@@ -70,13 +68,13 @@ func TestARejectedMessageIsFinalizedToldAndKept(t *testing.T) {
 	}
 	s.eventually("both are kept", func() bool { return len(s.rejected(phone)) == 2 })
 	kept := s.rejected(phone)
-	if r := kept[0]; r.Seq != got[0].Seq || r.ID != "m0" || r.Type != "note" || r.Reason != "cannot parse" || r.Lane != subjects.Normal {
+	if r := kept[0]; r.Seq != got[0].Seq || r.ID != "m0" || r.Type != "note" || r.Reason != "cannot parse" || r.Lane != "normal" {
 		t.Errorf("kept %+v", r)
 	}
 	s.restart()
 	d = s.attach(phone, 10)
 	s.none(d)
-	if again := s.rejected(phone); !slices.Equal(again, kept) {
+	if again := s.rejected(phone); !reflect.DeepEqual(again, kept) {
 		t.Errorf("kept after a restart %+v", again)
 	}
 	s.purgeBelow(got[1].Seq)

@@ -19,7 +19,7 @@ import (
 )
 
 // ReplayOptions say what to deliver again, and to whom. Exactly one of Since,
-// FromSeq, ID and Missed is to be given.
+// FromSeq, ID, Missed and Rejected is to be given.
 type ReplayOptions struct {
 	// From is the device whose inbox is read.
 	From subjects.Address
@@ -34,6 +34,8 @@ type ReplayOptions struct {
 	ID string
 	// Missed: what is not acknowledged.
 	Missed bool
+	// Rejected: what the device refused, or could not be sent.
+	Rejected bool
 
 	// DryRun stores nothing.
 	DryRun bool
@@ -46,13 +48,13 @@ type ReplayOptions struct {
 
 func (o *ReplayOptions) validate() error {
 	n := 0
-	for _, given := range []bool{!o.Since.IsZero(), o.FromSeq > 0, o.ID != "", o.Missed} {
+	for _, given := range []bool{!o.Since.IsZero(), o.FromSeq > 0, o.ID != "", o.Missed, o.Rejected} {
 		if given {
 			n++
 		}
 	}
 	if n != 1 {
-		return errors.New("ops: one of Since, FromSeq, ID and Missed is needed")
+		return errors.New("ops: one of Since, FromSeq, ID, Missed and Rejected is needed")
 	}
 	return nil
 }
@@ -120,6 +122,9 @@ func (t *Tenant) Replay(ctx context.Context, opts ReplayOptions) (Replayed, erro
 
 // selected are the messages that the options ask for.
 func (t *Tenant) selected(ctx context.Context, opts *ReplayOptions) (iter.Seq2[*Message, error], error) {
+	if opts.Rejected {
+		return t.rejectedMessages(ctx, opts.From)
+	}
 	if opts.Missed {
 		lanes, err := t.missed(ctx, opts.From)
 		if err != nil {
