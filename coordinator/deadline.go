@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -41,7 +42,7 @@ type deadlines struct {
 	reader *reader.Reader
 	stream jetstream.Stream
 	expire *inbox.Expirer
-	pool   *pool
+	pool   *pool.Pool
 	kick   chan struct{} // capacity 1: an earlier deadline has come
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -63,7 +64,7 @@ type deadline struct {
 func newDeadlines(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*deadlines, error) {
 	d := &deadlines{
 		c: c, log: c.log, stream: stream, expire: inbox.NewExpirer(c.direct, c.pub),
-		pool: newPool(deadlineWorkers, 0), kick: make(chan struct{}, 1),
+		pool: pool.New(deadlineWorkers, 0), kick: make(chan struct{}, 1),
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	var err error
@@ -87,7 +88,7 @@ func (d *deadlines) stop(ctx context.Context) error {
 	err := d.reader.Stop(ctx)
 	d.cancel()
 	d.wg.Wait()
-	d.pool.stop()
+	d.pool.Stop()
 	return err
 }
 
@@ -148,7 +149,7 @@ func (d *deadlines) dispatch(now time.Time) time.Duration {
 		}
 		one := heap.Pop(&d.due).(*deadline)
 		d.open++
-		d.pool.run(func() { d.look(one) })
+		d.pool.Run(func() { d.look(one) })
 	}
 	return time.Hour // or until kicked
 }

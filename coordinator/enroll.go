@@ -6,6 +6,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/enroll"
+	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -31,7 +32,7 @@ func (c *Coordinator) enrollEndpoints() []*endpoint {
 	if c.opts.Enroller == nil {
 		return nil
 	}
-	work := newPool(enrollWorkers, enrollBacklog)
+	work := pool.New(enrollWorkers, enrollBacklog)
 	at := func(name, subject string, device bool, h handler, does string) *endpoint {
 		return &endpoint{name: name, subject: subject, does: does, handle: h, pool: work, device: device, within: operatorWithin}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -31,14 +32,14 @@ type schedules struct {
 	c      *Coordinator
 	reader *reader.Reader
 	stream jetstream.Stream
-	pool   *pool
+	pool   *pool.Pool
 	ctx    context.Context
 	cancel context.CancelFunc
 	once   sync.Once
 }
 
 func newSchedules(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*schedules, error) {
-	s := &schedules{c: c, stream: stream, pool: newPool(laterWorkers, 0)}
+	s := &schedules{c: c, stream: stream, pool: pool.New(laterWorkers, 0)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	var err error
 	s.reader, err = reader.New(reader.Options{
@@ -51,7 +52,7 @@ func newSchedules(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*sc
 func (s *schedules) stop(ctx context.Context) error {
 	err := s.reader.Stop(ctx)
 	s.once.Do(s.cancel)
-	s.pool.stop()
+	s.pool.Stop()
 	return err
 }
 
@@ -59,7 +60,7 @@ func (s *schedules) stop(ctx context.Context) error {
 func (s *schedules) onEntry(e reader.Entry) {
 	if reason := misplaced(&e); reason != "" {
 		e.Data = nil
-		s.pool.run(func() { s.drop(e, reason) })
+		s.pool.Run(func() { s.drop(e, reason) })
 	}
 }
 
@@ -99,6 +100,6 @@ func (s *schedules) drop(e reader.Entry, reason string) {
 	}
 	if err != nil && s.ctx.Err() == nil {
 		s.c.log.Warn("message that never comes is not dropped yet, trying again", "seq", e.Seq, "err", err)
-		time.AfterFunc(retryPause, func() { s.pool.run(func() { s.drop(e, reason) }) })
+		time.AfterFunc(retryPause, func() { s.pool.Run(func() { s.drop(e, reason) }) })
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/send"
@@ -53,7 +54,7 @@ type router struct {
 	reader *reader.Reader
 	stream jetstream.Stream
 	keeps  time.Duration // how long the stream keeps a message; 0: for ever
-	pool   *pool
+	pool   *pool.Pool
 	ctx    context.Context // of the work; ends when stop has waited long enough
 	cancel context.CancelFunc
 	held   atomic.Int64 // bytes of bodies
@@ -94,7 +95,7 @@ type sighting struct {
 func newRouter(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*router, error) {
 	r := &router{
 		c: c, log: c.log, stream: stream, keeps: stream.CachedInfo().Config.MaxAge,
-		pool: newPool(routeWorkers, 0), users: make(map[string]*queue), seed: maphash.MakeSeed(),
+		pool: pool.New(routeWorkers, 0), users: make(map[string]*queue), seed: maphash.MakeSeed(),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	var err error
@@ -117,7 +118,7 @@ func (r *router) stop(ctx context.Context) error {
 	}
 	r.mu.Unlock()
 	defer context.AfterFunc(ctx, r.cancel)()
-	r.pool.stop()
+	r.pool.Stop()
 	r.cancel()
 	return err
 }
@@ -128,7 +129,7 @@ func (r *router) onEntry(e reader.Entry) {
 	if err != nil {
 		r.log.Debug("message names no route", "subject", e.Subject, "seq", e.Seq, "err", err)
 		r.c.metrics.routed.WithLabelValues(routedBad).Inc()
-		r.pool.run(func() { r.dropUnreadable(e) })
+		r.pool.Run(func() { r.dropUnreadable(e) })
 		return
 	}
 	m.proof = r.c.pub.Proof
@@ -142,7 +143,7 @@ func (r *router) onEntry(e reader.Entry) {
 
 // later has f run by a worker after a while, unless the router has stopped.
 func (r *router) later(d time.Duration, f func()) {
-	time.AfterFunc(d, func() { r.pool.run(f) })
+	time.AfterFunc(d, func() { r.pool.Run(f) })
 }
 
 // hold keeps a message's body, if there is room.
@@ -176,7 +177,7 @@ func (r *router) queueLocked(user subjects.UserID) *queue {
 
 func (r *router) runLocked(q *queue) {
 	if !q.running && !r.closed {
-		q.running = r.pool.run(func() { r.work(q) })
+		q.running = r.pool.Run(func() { r.work(q) })
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/rccs-io/rccs/internal/enroll"
+	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -48,7 +49,7 @@ type endpoint struct {
 	subject string
 	does    string // for people
 	handle  handler
-	pool    *pool
+	pool    *pool.Pool
 	device  bool // called by devices for themselves
 	within  time.Duration
 
@@ -114,7 +115,7 @@ func (s *service) stop(ctx context.Context) {
 	s.c.rouse()
 	defer context.AfterFunc(ctx, s.cancel)()
 	for _, e := range s.all {
-		e.pool.stop()
+		e.pool.Stop()
 	}
 	s.cancel()
 	_ = s.c.core.FlushTimeout(flushWithin)
@@ -135,7 +136,7 @@ func (s *service) take(e *endpoint, m *nats.Msg) {
 		s.c.log.Warn("request with a foreign reply subject dropped", "subject", m.Subject, "reply", m.Reply)
 		return
 	}
-	if !e.pool.runFor(req.key, func() { s.serve(e, req) }) {
+	if !e.pool.RunFor(string(req.key), func() { s.serve(e, req) }) {
 		err := wire.NewError(wire.Unavailable, "too many requests are waiting, try again")
 		if req.key != "" {
 			err = wire.NewError(wire.RateLimited, "too many requests of this device are open, or of all: wait for answers")

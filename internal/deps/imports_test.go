@@ -27,20 +27,21 @@ var may = map[string][]string{
 	"client":             {"subjects", "wire"},
 	"edge":               {"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/proof", "internal/roster", "internal/send", "internal/topic", "internal/wsconn", "subjects", "wire"},
 	"internal/wsconn":    {}, // one WebSocket; what the messages say is not its business
-	"coordinator":        {"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/guard", "internal/inbox", "internal/ops", "internal/proof", "internal/reader", "internal/roster", "internal/send", "internal/storeerr", "internal/timespec", "subjects", "wire"},
+	"coordinator":        {"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/guard", "internal/inbox", "internal/ops", "internal/pool", "internal/proof", "internal/reader", "internal/roster", "internal/send", "internal/storeerr", "internal/timespec", "subjects", "wire"},
 	"internal/reader":    {},
-	"internal/guard":     {"internal/reader", "subjects", "wire"},
+	"internal/guard":     {"internal/pool", "internal/reader", "subjects", "wire"},
 	"internal/direct":    {},
+	"internal/pool":      {},
 	"internal/tlsfiles":  {"internal/private"},
 	"internal/proof":     {"subjects"}, // whoever writes or reads what is stored needs it
 	"internal/admindoor": {},           // the admin address and the API share it
 	"internal/timespec":  {},
 	"internal/storeerr":  {}, // what an error of the store means is decided there alone
 	"internal/send":      {"internal/envelope", "internal/inbox", "internal/proof", "internal/roster", "internal/storeerr", "subjects", "wire"},
-	"internal/inbox":     {"internal/direct", "internal/envelope", "internal/epoch", "internal/proof", "internal/reader", "internal/storeerr", "subjects", "wire"},
+	"internal/inbox":     {"internal/direct", "internal/envelope", "internal/epoch", "internal/pool", "internal/proof", "internal/reader", "internal/storeerr", "subjects", "wire"},
 	"internal/epoch":     {},                                     // hubs, backup and restore agree on it
 	"internal/envelope":  {"internal/proof", "subjects", "wire"}, // a leaf: whoever stores or reads a message needs it
-	"internal/topic":     {"internal/direct", "internal/epoch", "internal/reader", "subjects"},
+	"internal/topic":     {"internal/direct", "internal/epoch", "internal/pool", "internal/reader", "subjects"},
 	"internal/roster":    {"internal/reader", "subjects", "wire"},
 	"internal/ops": {
 		"auth", "internal/audit", "internal/direct", "internal/envelope", "internal/inbox", "internal/proof", "internal/reader", "internal/roster", "subjects", "wire",

@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -28,14 +28,10 @@ const (
 
 // Guard is one that runs. Make one with [Start].
 type Guard struct {
-	nc    *nats.Conn
-	log   *slog.Logger
-	sub   *nats.Subscription
-	slots chan struct{}
-
-	mu      sync.Mutex
-	stopped bool
-	work    sync.WaitGroup
+	nc   *nats.Conn
+	log  *slog.Logger
+	sub  *nats.Subscription
+	work *pool.Pool
 
 	ctx    context.Context //nolint:containedctx // of the requests
 	cancel context.CancelFunc
@@ -44,7 +40,7 @@ type Guard struct {
 // Start returns when requests are answered. The connection's reply subjects must
 // lie where no service can listen.
 func Start(nc *nats.Conn, log *slog.Logger) (*Guard, error) {
-	g := &Guard{nc: nc, log: log, slots: make(chan struct{}, atOnce)}
+	g := &Guard{nc: nc, log: log, work: pool.New(atOnce, 0)}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	sub, err := nc.QueueSubscribe(subjects.Guarded(), queue, g.take)
 	if err == nil {
@@ -61,11 +57,8 @@ func Start(nc *nats.Conn, log *slog.Logger) (*Guard, error) {
 // Stop answers what it has begun with, until ctx ends.
 func (g *Guard) Stop(ctx context.Context) {
 	_ = g.sub.Unsubscribe()
-	g.mu.Lock()
-	g.stopped = true
-	g.mu.Unlock()
 	defer context.AfterFunc(ctx, g.cancel)()
-	g.work.Wait()
+	g.work.Stop()
 	g.cancel()
 }
 
@@ -74,16 +67,7 @@ func (g *Guard) take(m *nats.Msg) {
 	if m.Reply != "" && !subjects.IsClientReply(m.Reply) {
 		return
 	}
-	g.slots <- struct{}{} // given back within a bound
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.stopped {
-		return
-	}
-	g.work.Go(func() {
-		defer func() { <-g.slots }()
-		g.answer(m)
-	})
+	g.work.RunOrWait(func() { g.answer(m) }) // within a bound
 }
 
 func (g *Guard) answer(m *nats.Msg) {

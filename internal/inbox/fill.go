@@ -8,6 +8,10 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
+// fillWorkers bounds how many mailboxes of this process read the store at a
+// time once attached.
+const fillWorkers = 8
+
 // fillRetry is how long a lane waits after a failed read of the store.
 const fillRetry = 200 * time.Millisecond
 
@@ -17,11 +21,12 @@ func (mb *Mailbox) fillLocked() {
 		return
 	}
 	mb.filling = true
-	mb.hub.fills.add(mb)
+	mb.hub.fills.Run(mb.refill)
 }
 
 // refill runs on one of the hub's workers.
-func (mb *Mailbox) refill(ctx context.Context) {
+func (mb *Mailbox) refill() {
+	ctx := mb.hub.closing
 	err := mb.fill(ctx)
 	mb.mu.Lock()
 	scan := mb.scanning && err == nil && !mb.closed

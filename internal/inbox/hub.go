@@ -15,6 +15,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -86,7 +87,7 @@ type Hub struct {
 	last     *direct.Last // of the inbox stream, sequences only
 	cursors  *cursorWriter
 	outcomes *outcomeWriter
-	fills    *fillPool
+	fills    *pool.Pool
 
 	// head: everything up to it has been handed out. It is stored after the
 	// handing out, so that a cursor never claims what is still on its way.
@@ -155,7 +156,7 @@ func New(opts Options) (*Hub, error) {
 	h.last = h.fetch.Last(subjects.StreamInbox, true)
 	h.cursors = newCursorWriter(opts.Publish, h.fetch.Last(subjects.StreamCursor, false), h.head.Load, opts.CursorEvery, opts.Logger)
 	h.outcomes = newOutcomeWriter(opts.Publish, h.keepOutcome, h.outcomeTold, h.finalized, opts.Logger)
-	h.fills = newFillPool()
+	h.fills = pool.New(fillWorkers, 0)
 	h.wakes.timer = time.AfterFunc(time.Hour, h.wakeLate)
 	h.wakes.timer.Stop()
 	return h, nil
@@ -247,7 +248,7 @@ func (h *Hub) Stop(ctx context.Context) error {
 	h.outcomes.stop(ctx)
 	err := h.cursors.stop(ctx)
 	err = errors.Join(err, h.stopTally(ctx))
-	h.fills.stop()
+	h.fills.Stop()
 	err = errors.Join(err, h.reader.Stop(ctx))
 	h.fetch.Stop()
 	return err

@@ -14,6 +14,6 @@
 // sent.
 //
 // Concurrency: all methods are safe for concurrent use. Lock order is Hub.mu,
-// then Subscription.mu, then Hub.workMu. The Ready function of a subscription is called with
-// both held and must not block or call back.
+// then Subscription.mu. The Ready function of a subscription is called with both
+// held and must not block or call back.
 package topic

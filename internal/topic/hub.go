@@ -14,6 +14,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/epoch"
+	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -46,16 +47,13 @@ type Hub struct {
 	fetch  *direct.Client
 	last   *direct.Last
 
-	ctx    context.Context // of fills
+	fills  *pool.Pool
+	ctx    context.Context // of fills and marks
 	cancel context.CancelFunc
-	slots  chan struct{}
+	wg     sync.WaitGroup // of runMarks
 
 	js     jetstream.JetStream // on Options.Fetch
 	marked uint64              // how far it is stored that the stream was read; of runMarks
-
-	workMu  sync.Mutex // after mu and a subscription's
-	closing bool       // no fill may begin
-	wg      sync.WaitGroup
 
 	mu      sync.Mutex
 	stopped bool
@@ -74,7 +72,7 @@ func New(opts Options) (*Hub, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	h := &Hub{opts: opts, slots: make(chan struct{}, fillsAtOnce), subs: make(map[string][]*Subscription)}
+	h := &Hub{opts: opts, fills: pool.New(fillsAtOnce, 0), subs: make(map[string][]*Subscription)}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	r, err := reader.New(reader.Options{
 		Conn: opts.Read, Stream: subjects.StreamTopic, Handle: h.handle, Logger: opts.Logger,
@@ -111,7 +109,9 @@ func (h *Hub) Start(ctx context.Context) error {
 		h.head = h.reader.Last()
 		h.floor = h.head + 1
 	}
-	h.work(h.runMarks)
+	if !h.stopped {
+		h.wg.Go(h.runMarks)
+	}
 	return nil
 }
 
@@ -133,25 +133,12 @@ func (h *Hub) Stop(ctx context.Context) error {
 	}
 	h.stopped = true
 	h.mu.Unlock()
-	h.workMu.Lock()
-	h.closing = true
-	h.workMu.Unlock()
 	h.cancel()
+	h.fills.Stop()
 	h.wg.Wait()
 	err := h.reader.Stop(ctx)
 	h.fetch.Stop()
 	return err
-}
-
-// work runs a function on a goroutine that Stop waits for; false after Stop.
-func (h *Hub) work(run func()) bool {
-	h.workMu.Lock()
-	defer h.workMu.Unlock()
-	if h.closing {
-		return false
-	}
-	h.wg.Go(run)
-	return true
 }
 
 // Healthy returns an error when the stream cannot be followed, or has not been

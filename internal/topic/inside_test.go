@@ -96,7 +96,7 @@ func TestASubscriberThatEmptiesItsQueueDuringAReadGoesOn(t *testing.T) {
 		}
 	}
 	h.cancel()
-	h.wg.Wait()
+	h.fills.Stop()
 }
 
 // BenchmarkFanOut is one message to 1,000 subscribers, without sockets.

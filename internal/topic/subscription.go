@@ -256,21 +256,11 @@ func (s *Subscription) refillLocked() {
 	if !s.catchingUp || s.filling || s.closed || s.queued() > queueMessages/2 {
 		return
 	}
-	s.filling = s.hub.work(s.refill)
+	s.filling = s.hub.fills.Run(s.refill)
 }
 
 // refill reads the store until the subscription is live or its queue full.
-func (s *Subscription) refill() {
-	h := s.hub
-	select {
-	case h.slots <- struct{}{}:
-	case <-h.ctx.Done():
-		return
-	}
-	err := s.fill(h.ctx)
-	<-h.slots
-	s.filled(err)
-}
+func (s *Subscription) refill() { s.filled(s.fill(s.hub.ctx)) }
 
 // filled ends a refill.
 func (s *Subscription) filled(err error) {
