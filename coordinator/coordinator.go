@@ -18,6 +18,7 @@ import (
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/send"
+	"github.com/rccs-io/rccs/internal/stops"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -53,7 +54,7 @@ type Coordinator struct {
 	service   *service
 	idle      context.Context // of waiting for something to come: ends before the work does
 	rouse     context.CancelFunc
-	stops     []func(context.Context) error // last in, first out
+	stops     stops.Stack
 }
 
 // New checks the options; nothing runs until Start.
@@ -99,24 +100,21 @@ func (c *Coordinator) Start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	c.onStop(func(ctx context.Context) error { c.service.stop(ctx); return nil })
+	c.stops.Add(func(ctx context.Context) error { c.service.stop(ctx); return nil })
 	watch, err := guard.Start(c.core, c.log)
 	if err != nil {
 		return fmt.Errorf("coordinator: %w", err)
 	}
-	c.onStop(func(ctx context.Context) error { watch.Stop(ctx); return nil })
+	c.stops.Add(func(ctx context.Context) error { watch.Stop(ctx); return nil })
 	return nil
 }
 
-func (c *Coordinator) onStop(stop func(context.Context) error) { c.stops = append(c.stops, stop) }
-
 // connect makes the connections, one for each kind of traffic.
 func (c *Coordinator) connect() (read, fetch *nats.Conn, err error) {
-	c.onStop(func(context.Context) error {
+	c.stops.AddFunc(func() {
 		for _, nc := range c.conns {
 			nc.Close()
 		}
-		return nil
 	})
 	var conns [3]*nats.Conn
 	for i, name := range []string{"core", "read", "fetch"} {
@@ -141,7 +139,7 @@ func (c *Coordinator) startStores(ctx context.Context, fetch *nats.Conn) error {
 		return err
 	}
 	c.pub = pub
-	c.onStop(func(context.Context) error { pub.Stop(); return nil })
+	c.stops.AddFunc(pub.Stop)
 	if pub.Proof, err = proof.Load(ctx, c.js); err != nil {
 		return err
 	}
@@ -149,12 +147,12 @@ func (c *Coordinator) startStores(ctx context.Context, fetch *nats.Conn) error {
 	if err := c.direct.Start(); err != nil {
 		return err
 	}
-	c.onStop(func(context.Context) error { c.direct.Stop(); return nil })
+	c.stops.AddFunc(c.direct.Stop)
 	c.cursors = inbox.NewCursors(c.direct, c.pub)
 	if c.ops, err = ops.Open(ops.Options{Dial: dial("operations"), Logger: c.log}); err != nil {
 		return err
 	}
-	c.onStop(func(context.Context) error { c.ops.Close(); return nil })
+	c.stops.AddFunc(c.ops.Close)
 	c.tasks.KV, err = c.js.KeyValue(ctx, subjects.BucketTasks)
 	if err != nil {
 		return fmt.Errorf("coordinator: bucket %s: %w", subjects.BucketTasks, err)
@@ -181,10 +179,10 @@ func (c *Coordinator) startRoster(ctx context.Context, read *nats.Conn) error {
 	if err := c.roster.Start(ctx); err != nil {
 		return err
 	}
-	c.onStop(c.roster.Stop)
+	c.stops.Add(c.roster.Stop)
 	c.janitor.start()
-	c.onStop(func(context.Context) error { c.janitor.stop(); return nil })
-	c.onStop(c.router.stop)
+	c.stops.AddFunc(c.janitor.stop)
+	c.stops.Add(c.router.stop)
 	if err := c.router.start(ctx); err != nil {
 		return err
 	}
@@ -203,7 +201,7 @@ func (c *Coordinator) startSchedules(ctx context.Context, read *nats.Conn) error
 	if err != nil {
 		return err
 	}
-	c.onStop(s.stop)
+	c.stops.Add(s.stop)
 	return s.reader.Start(ctx)
 }
 
@@ -215,22 +213,13 @@ func (c *Coordinator) startDeadlines(ctx context.Context, read *nats.Conn) error
 	if c.deadlines, err = newDeadlines(c, read, stream); err != nil {
 		return err
 	}
-	c.onStop(c.deadlines.stop)
+	c.stops.Add(c.deadlines.stop)
 	return c.deadlines.start(ctx)
 }
 
 // Stop finishes what is under way, until ctx ends, and ends everything. It is
 // idempotent.
-func (c *Coordinator) Stop(ctx context.Context) error {
-	var errs []error
-	for len(c.stops) > 0 {
-		last := len(c.stops) - 1
-		stop := c.stops[last]
-		c.stops = c.stops[:last]
-		errs = append(errs, stop(ctx))
-	}
-	return errors.Join(errs...)
-}
+func (c *Coordinator) Stop(ctx context.Context) error { return c.stops.Stop(ctx) }
 
 // Roster is what the coordinator knows of the tenant's devices; valid after
 // Start.

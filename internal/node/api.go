@@ -20,6 +20,7 @@ import (
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/internal/proof"
+	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -54,10 +55,9 @@ func (n *Node) openAPI() error {
 }
 
 // stopAPI ends streams of events, which would keep the node from stopping.
-func (n *Node) stopAPI(context.Context) error {
+func (n *Node) stopAPI() {
 	n.serving.Store(false)
 	n.api.Stop()
-	return nil
 }
 
 func (n *Node) apiTenant(name string) (*api.Tenant, bool) {
@@ -123,41 +123,23 @@ func (n *Node) startAPI(ctx context.Context, t *tenantPart) error {
 	if err != nil {
 		return err
 	}
-	t.onStop(func() { tenant.Close() })
+	t.stops.AddFunc(tenant.Close)
 	core, err := dial("core")
 	if err != nil {
 		return err
 	}
-	t.onStop(core.Close)
+	t.stops.AddFunc(core.Close)
 	pub, err := inbox.NewPublisher(named("publish"), n.opts.Logger)
 	if err != nil {
 		return err
 	}
-	t.onStop(pub.Stop)
-	js, err := jetstream.New(core)
-	if err != nil {
-		return fmt.Errorf("node: %w", err)
-	}
-	if pub.Proof, err = proof.Load(ctx, js); err != nil {
-		return err
-	}
+	t.stops.AddFunc(pub.Stop)
 	if err := n.trust(t.keys.Account()); err != nil {
 		return err
 	}
-	known, intake := t.coord.Roster(), t.coord.Intake()
-	if e := n.edgeOf(t); e != nil { // which knows at once who has registered there, and counts its inboxes
-		known = e.roster
-		tasks, err := js.KeyValue(ctx, subjects.BucketTasks)
-		if err != nil {
-			return fmt.Errorf("node: bucket %s: %w", subjects.BucketTasks, err)
-		}
-		intake, err = send.New(send.Options{
-			Roster: e.roster, Inbox: e.hub, Publisher: pub, Core: core, JetStream: js, Tasks: send.Tasks{KV: tasks}, Proof: pub.Proof,
-			Logger: n.opts.Logger,
-		})
-		if err != nil {
-			return err
-		}
+	known, intake, err := n.intakeOf(ctx, t, core, pub)
+	if err != nil {
+		return err
 	}
 	t.services = claims.Subject
 	t.api = &api.Tenant{
@@ -172,8 +154,30 @@ func (n *Node) startAPI(ctx context.Context, t *tenantPart) error {
 	return nil
 }
 
-func (t *tenantPart) onStop(stop func()) {
-	t.stops = append(t.stops, func(context.Context) error { stop(); return nil })
+// intakeOf is how a tenant's messages over HTTP come in, and who knows its
+// devices: the edge of this process, which knows at once who has registered there
+// and counts its inboxes, else the coordinator. pub gets the tenant's key.
+func (n *Node) intakeOf(ctx context.Context, t *tenantPart, core *nats.Conn, pub *inbox.Publisher) (*roster.Roster, *send.Intake, error) {
+	js, err := jetstream.New(core)
+	if err != nil {
+		return nil, nil, fmt.Errorf("node: %w", err)
+	}
+	if pub.Proof, err = proof.Load(ctx, js); err != nil {
+		return nil, nil, err
+	}
+	e := n.edgeOf(t)
+	if e == nil {
+		return t.coord.Roster(), t.coord.Intake(), nil
+	}
+	tasks, err := js.KeyValue(ctx, subjects.BucketTasks)
+	if err != nil {
+		return nil, nil, fmt.Errorf("node: bucket %s: %w", subjects.BucketTasks, err)
+	}
+	intake, err := send.New(send.Options{
+		Roster: e.roster, Inbox: e.hub, Publisher: pub, Core: core, JetStream: js, Tasks: send.Tasks{KV: tasks}, Proof: pub.Proof,
+		Logger: n.opts.Logger,
+	})
+	return e.roster, intake, err
 }
 
 // edgeOf is what the edge of this process runs for a tenant; nil without one.

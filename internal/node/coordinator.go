@@ -28,6 +28,6 @@ func (n *Node) startCoordinator(ctx context.Context, t *tenantPart) error {
 	if err := t.coord.Start(ctx); err != nil {
 		return err
 	}
-	t.stops = append(t.stops, t.coord.Stop)
+	t.stops.Add(t.coord.Stop)
 	return nil
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/rccs-io/rccs/edge"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/proof"
-	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/stops"
 	"github.com/rccs-io/rccs/internal/topic"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -30,16 +30,16 @@ type edgeTenantOptions struct {
 // edgeTenant is what an edge runs for one tenant: connections, hub, roster.
 type edgeTenant struct {
 	edgeTenantOptions
-	edge    *edgePart
-	conns   []*nats.Conn
-	core    *nats.Conn
-	fetch   *nats.Conn
-	pub     *inbox.Publisher
-	hub     *inbox.Hub
-	roster  *roster.Roster
-	topics  *topic.Hub
-	tenant  *edge.Tenant
-	changes *reader.Reader // of the account
+	edge   *edgePart
+	conns  []*nats.Conn
+	core   *nats.Conn
+	fetch  *nats.Conn
+	pub    *inbox.Publisher
+	hub    *inbox.Hub
+	roster *roster.Roster
+	topics *topic.Hub
+	tenant *edge.Tenant
+	stops  stops.Stack
 }
 
 // serve returns when the tenant's devices can connect. On an error nothing of it
@@ -59,11 +59,12 @@ func (p *edgePart) serve(ctx context.Context, opts edgeTenantOptions) (err error
 			return err
 		}
 	}
-	t.changes, err = followAccount(t.core, p.verifier, p.opts.logger, func(string) { p.server.Recheck() })
+	changes, err := followAccount(t.core, p.verifier, p.opts.logger, func(string) { p.server.Recheck() })
 	if err != nil {
 		return err
 	}
-	if err := t.changes.Start(ctx); err != nil {
+	t.stops.Add(changes.Stop)
+	if err := changes.Start(ctx); err != nil {
 		return err
 	}
 	p.mu.Lock()
@@ -112,11 +113,17 @@ func (p *edgePart) of(account string) (*edge.Tenant, bool) {
 // openInbox connects, and starts what reads and writes streams.
 func (t *edgeTenant) openInbox(ctx context.Context) error {
 	p := t.edge
+	t.stops.AddFunc(func() {
+		for _, nc := range t.conns {
+			nc.Close()
+		}
+	})
 	var err error
 	t.pub, err = inbox.NewPublisher(func(opts ...nats.Option) (*nats.Conn, error) { return t.dial("publish", opts...) }, p.opts.logger)
 	if err != nil {
 		return err
 	}
+	t.stops.AddFunc(t.pub.Stop)
 	var conns [4]*nats.Conn
 	for i, name := range []string{"read", "fetch", "roster", "core"} {
 		nc, err := t.dial(name)
@@ -144,9 +151,9 @@ func (t *edgeTenant) openInbox(ctx context.Context) error {
 		return err
 	}
 	if err := t.hub.Start(ctx); err != nil {
-		t.hub = nil
 		return err
 	}
+	t.stops.Add(t.hub.Stop)
 	return t.openTenant(ctx, conns[2])
 }
 
@@ -170,6 +177,7 @@ func (t *edgeTenant) openTenant(ctx context.Context, read *nats.Conn) error {
 		return err
 	}
 	t.topics = topics
+	t.stops.Add(topics.Stop)
 	opts := edge.TenantOptions{Inbox: t.hub, Publisher: t.pub, Roster: devices, Topics: topics, Core: t.core, Proof: t.pub.Proof, Logger: p.opts.logger}
 	if t.drains {
 		opts.Drain = p.drain
@@ -177,10 +185,12 @@ func (t *edgeTenant) openTenant(ctx context.Context, read *nats.Conn) error {
 	if t.tenant, err = edge.NewTenant(ctx, opts); err != nil {
 		return err
 	}
+	t.stops.AddFunc(t.tenant.Close)
 	if err := devices.Start(ctx); err != nil {
 		return err
 	}
 	t.roster = devices
+	t.stops.Add(devices.Stop)
 	return nil
 }
 
@@ -197,31 +207,7 @@ func putEntry(pub *inbox.Publisher, msg *nats.Msg, done func(uint64, error)) {
 }
 
 // stop ends it, acknowledgements stored. Its devices must have gone.
-func (t *edgeTenant) stop(ctx context.Context) error {
-	var errs []error
-	if t.changes != nil {
-		errs = append(errs, t.changes.Stop(ctx))
-	}
-	if t.roster != nil {
-		errs = append(errs, t.roster.Stop(ctx))
-	}
-	if t.tenant != nil {
-		t.tenant.Close()
-	}
-	if t.topics != nil {
-		errs = append(errs, t.topics.Stop(ctx))
-	}
-	if t.hub != nil {
-		errs = append(errs, t.hub.Stop(ctx))
-	}
-	if t.pub != nil {
-		t.pub.Stop()
-	}
-	for _, nc := range t.conns {
-		nc.Close()
-	}
-	return errors.Join(errs...)
-}
+func (t *edgeTenant) stop(ctx context.Context) error { return t.stops.Stop(ctx) }
 
 // healthy returns why the tenant's devices cannot be served.
 func (t *edgeTenant) healthy() error {

@@ -20,7 +20,7 @@ func (n *Node) startEnrolment(ctx context.Context, t *tenantPart, dial dialer) (
 	if err != nil {
 		return nil, err
 	}
-	t.stops = append(t.stops, func(context.Context) error { nc.Close(); return nil })
+	t.stops.AddFunc(nc.Close)
 	verifier, err := n.followRevocations(ctx, t, nc)
 	if err != nil {
 		return nil, err
@@ -56,6 +56,6 @@ func (n *Node) followRevocations(ctx context.Context, t *tenantPart, nc *nats.Co
 	if err := account.Start(ctx); err != nil {
 		return nil, err
 	}
-	t.stops = append(t.stops, account.Stop)
+	t.stops.Add(account.Stop)
 	return verifier, nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/rccs-io/rccs/internal/backbone"
 	"github.com/rccs-io/rccs/internal/enroll"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/stops"
 )
 
 // Options configure a [Node]. Zero values mean the documented default.
@@ -96,11 +97,11 @@ type Node struct {
 	coord    *coordinator.Metrics
 	edge     *edgePart // nil without Listen
 	admin    *adminPart
-	apiDoor  *adminPart                    // of APIListen
-	api      *api.API                      // nil without AdminListen
-	services *auth.Verifier                // of services' tokens
-	serving  atomic.Bool                   // requests of the API can be answered
-	stops    []func(context.Context) error // last in, first out
+	apiDoor  *adminPart     // of APIListen
+	api      *api.API       // nil without AdminListen
+	services *auth.Verifier // of services' tokens
+	serving  atomic.Bool    // requests of the API can be answered
+	stops    stops.Stack
 
 	mu      sync.Mutex
 	tenants map[string]*tenantPart // that run, by name
@@ -148,28 +149,8 @@ func (n *Node) Start(ctx context.Context) (err error) {
 			_ = n.Stop(context.WithoutCancel(ctx))
 		}
 	}()
-	if n.opts.AdminListen != "" || n.opts.APIListen != "" {
-		if err := n.openAPI(); err != nil {
-			return err
-		}
-	}
-	if n.opts.APIListen != "" {
-		n.apiDoor, err = startAdmin(adminOptions{
-			listen: n.opts.APIListen, transport: n.opts.Transport, registry: n.registry, api: n.api, services: true, logger: n.opts.Logger,
-		})
-		if err != nil {
-			return err
-		}
-		n.stops = append(n.stops, n.apiDoor.stop)
-	}
-	if n.opts.AdminListen != "" {
-		n.admin, err = startAdmin(adminOptions{
-			listen: n.opts.AdminListen, transport: n.opts.Transport, registry: n.registry, ready: n.ready, api: n.api, logger: n.opts.Logger,
-		})
-		if err != nil {
-			return err
-		}
-		n.stops = append(n.stops, n.admin.stop)
+	if err := n.openDoors(); err != nil {
+		return err
 	}
 	if err := n.waiter().until(ctx, always, func(context.Context) error { return backbone.CheckRoom(n.opts.Data) }); err != nil {
 		return err
@@ -177,23 +158,10 @@ func (n *Node) Start(ctx context.Context) (err error) {
 	if err := n.server.Start(ctx); err != nil {
 		return err
 	}
-	n.stops = append(n.stops, n.server.Stop)
+	n.stops.Add(n.server.Stop)
 	n.coord = coordinator.NewMetrics(n.registry)
-	if n.opts.Listen != "" {
-		if n.edge, err = newEdge(n.edgeOptions()); err != nil {
-			return err
-		}
-		removed, err := n.keys.Removed()
-		if err == nil {
-			err = n.edge.forget(removed)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	n.stops = append(n.stops, n.stopTenants)
-	if n.edge != nil {
-		n.stops = append(n.stops, n.edge.stop)
+	if err := n.openEdge(); err != nil {
+		return err
 	}
 	if err := n.startTenant(ctx, auth.DefaultTenant); err != nil {
 		return err
@@ -207,10 +175,54 @@ func (n *Node) Start(ctx context.Context) (err error) {
 	n.follow()
 	n.serving.Store(true)
 	if n.api != nil {
-		n.stops = append(n.stops, n.stopAPI)
+		n.stops.AddFunc(n.stopAPI)
 	}
 	n.admin.serving()
 	return nil
+}
+
+// openDoors listens for operators and for services that use HTTP.
+func (n *Node) openDoors() (err error) {
+	if n.opts.AdminListen == "" && n.opts.APIListen == "" {
+		return nil
+	}
+	if err := n.openAPI(); err != nil {
+		return err
+	}
+	opts := adminOptions{transport: n.opts.Transport, registry: n.registry, api: n.api, logger: n.opts.Logger}
+	if opts.listen = n.opts.APIListen; opts.listen != "" {
+		opts.services = true
+		if n.apiDoor, err = startAdmin(opts); err != nil {
+			return err
+		}
+		n.stops.Add(n.apiDoor.stop)
+	}
+	if opts.listen = n.opts.AdminListen; opts.listen != "" {
+		opts.services, opts.ready = false, n.ready
+		if n.admin, err = startAdmin(opts); err != nil {
+			return err
+		}
+		n.stops.Add(n.admin.stop)
+	}
+	return nil
+}
+
+// openEdge makes the edge, which does not listen yet. It ends before the tenants.
+func (n *Node) openEdge() error {
+	n.stops.Add(n.stopTenants)
+	if n.opts.Listen == "" {
+		return nil
+	}
+	var err error
+	if n.edge, err = newEdge(n.edgeOptions()); err != nil {
+		return err
+	}
+	n.stops.Add(n.edge.stop)
+	removed, err := n.keys.Removed()
+	if err != nil {
+		return err
+	}
+	return n.edge.forget(removed)
 }
 
 // waiter waits while the node starts.
@@ -231,19 +243,7 @@ func (n *Node) Stop(ctx context.Context) error {
 	n.admin.stopping()
 	ctx, cancel := context.WithTimeout(ctx, n.opts.StopWithin)
 	defer cancel()
-	return stopAll(ctx, &n.stops)
-}
-
-// stopAll stops what was started last first, once.
-func stopAll(ctx context.Context, stops *[]func(context.Context) error) error {
-	var errs []error
-	for len(*stops) > 0 {
-		last := len(*stops) - 1
-		stop := (*stops)[last]
-		*stops = (*stops)[:last]
-		errs = append(errs, stop(ctx))
-	}
-	return errors.Join(errs...)
+	return n.stops.Stop(ctx)
 }
 
 // Run serves until ctx ends. started is called when devices can connect. When

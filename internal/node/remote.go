@@ -15,6 +15,7 @@ import (
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/coordinator"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/stops"
 )
 
 // RemoteOptions are what a process needs whose NATS servers run elsewhere.
@@ -98,8 +99,8 @@ func (o *RemoteOptions) dialer(l Login, kind string) dialer {
 type remote struct {
 	opts  RemoteOptions
 	admin *adminPart
-	part  part                          // set before the admin listener says that it serves
-	stops []func(context.Context) error // last in, first out
+	part  part // set before the admin listener says that it serves
+	stops stops.Stack
 }
 
 // part is an edge or a coordinator that runs.
@@ -124,7 +125,7 @@ func (r *remote) start(ctx context.Context, begin func(context.Context, *prometh
 		}); err != nil {
 			return err
 		}
-		r.stops = append(r.stops, r.admin.stop)
+		r.stops.Add(r.admin.stop)
 	}
 	w := &waiter{within: r.opts.StartWait, admin: r.admin, log: r.opts.Logger}
 	for _, l := range r.opts.Logins {
@@ -135,7 +136,7 @@ func (r *remote) start(ctx context.Context, begin func(context.Context, *prometh
 	if r.part, err = begin(ctx, registry); err != nil {
 		return err
 	}
-	r.stops = append(r.stops, r.part.stop)
+	r.stops.Add(r.part.stop)
 	r.admin.serving()
 	return nil
 }
@@ -148,7 +149,7 @@ func (r *remote) Stop(ctx context.Context) error {
 	r.admin.stopping()
 	ctx, cancel := context.WithTimeout(ctx, r.opts.StopWithin)
 	defer cancel()
-	return stopAll(ctx, &r.stops)
+	return r.stops.Stop(ctx)
 }
 
 // run serves until ctx ends. started is called when it does.

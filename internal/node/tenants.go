@@ -16,6 +16,7 @@ import (
 	"github.com/rccs-io/rccs/internal/api"
 	"github.com/rccs-io/rccs/internal/backbone"
 	"github.com/rccs-io/rccs/internal/enroll"
+	"github.com/rccs-io/rccs/internal/stops"
 )
 
 // A server runs a coordinator for each tenant, and its edge serves the devices of
@@ -30,9 +31,9 @@ type tenantPart struct {
 	keys     *auth.Keystore
 	coord    *coordinator.Coordinator
 	enroller *enroll.Service
-	services string                        // public key of the services' account
-	api      *api.Tenant                   // nil without the API
-	stops    []func(context.Context) error // last in, first out
+	services string      // public key of the services' account
+	api      *api.Tenant // nil without the API
+	stops    stops.Stack
 }
 
 // upgrade gives all tenants what this version wants of them.
@@ -74,7 +75,7 @@ func (n *Node) startTenant(ctx context.Context, name string) (err error) {
 	t := &tenantPart{keys: keys}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, stopAll(context.WithoutCancel(ctx), &t.stops))
+			err = errors.Join(err, t.stops.Stop(context.WithoutCancel(ctx)))
 		}
 	}()
 	dial, err := n.dialer(keys, "edge")
@@ -123,7 +124,7 @@ func (n *Node) running() []*tenantPart {
 func (n *Node) stopTenants(ctx context.Context) error {
 	var errs []error
 	for _, t := range n.running() {
-		errs = append(errs, stopAll(ctx, &t.stops))
+		errs = append(errs, t.stops.Stop(ctx))
 	}
 	return errors.Join(errs...)
 }
@@ -145,10 +146,9 @@ func (n *Node) follow() {
 			}
 		}
 	}()
-	n.stops = append(n.stops, func(context.Context) error {
+	n.stops.AddFunc(func() {
 		cancel()
 		<-done
-		return nil
 	})
 }
 
@@ -251,7 +251,7 @@ func (n *Node) removeTenant(ctx context.Context, t *tenantPart) error {
 	if n.edge != nil {
 		errs = append(errs, n.edge.drop(ctx, t.keys.Account().PublicKey, removed))
 	}
-	errs = append(errs, stopAll(ctx, &t.stops), n.deleteStreams(ctx, t.keys))
+	errs = append(errs, t.stops.Stop(ctx), n.deleteStreams(ctx, t.keys))
 	// Past that, not even a part of RCCS gets in. The account that parts are in
 	// comes last: who sees a part refused knows that services are, too.
 	for _, token := range ownLast(removed, t.keys.Account().PublicKey) {
