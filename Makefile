@@ -64,7 +64,7 @@ test: | $(NATS) ## All tests, with the race detector, in random order
 	@rm -f $(BIN)/skipped
 	RCCS_SKIPPED=$(BIN)/skipped $(GO) test -race -shuffle=on -timeout $(TEST_TIMEOUT) ./...
 	@if [ -s $(BIN)/skipped ]; then echo "skipped, $$(wc -l < $(BIN)/skipped) of Go's tests:"; sed 's/^/  /' $(BIN)/skipped; fi
-	$(GO) test -run AllocationsOfAMessage ./edge # not with the race detector, under which pools lose what they hold
+	$(GO) test -run AllocationsOfAMessage ./edge ./internal/wsconn # not built with the race detector, under which pools lose what they hold
 	@js/scripts/test.sh
 
 .PHONY: test-js

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rccs-io/rccs/bench"
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/need"
 )
 
 var (
@@ -318,7 +319,7 @@ func resident(b *testing.B, what string, p *bench.Process, data string, trust *t
 // BenchmarkChurn: whether memory stays when devices come and go.
 func BenchmarkChurn(b *testing.B) {
 	if *churn <= 0 {
-		b.Skip("it takes minutes: say how many with -args -churn 10m")
+		need.Skip(b, "it takes minutes: say how many with -args -churn 10m")
 	}
 	for b.Loop() {
 		server, data := serve(b)

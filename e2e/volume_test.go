@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"github.com/rccs-io/rccs/internal/need"
 )
 
 // A pod that runs as a user of its own, with a volume whose root belongs to
@@ -13,7 +15,7 @@ import (
 func TestServeRunsOnVolumesOfKubernetes(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
-		t.Skip("only root can give a directory to another user, as Kubernetes does")
+		need.Skip(t, "only root can give a directory to another user, as Kubernetes does")
 	}
 	const user, group = 65532, 23456
 	root, err := os.MkdirTemp("/tmp", "rccs-volume-") //nolint:usetesting // every user can enter it

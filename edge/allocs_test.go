@@ -126,26 +126,6 @@ func writePath(tb testing.TB) func() {
 	}
 }
 
-// What a message may allocate here: on its way in the strings of its envelope,
-// and the names under which it is stored; on its way out nothing. Package wsconn
-// has the same test of its part.
-func TestAllocationsOfAMessage(t *testing.T) { //nolint:paralleltest // counted for the whole process
-	if raceDetector {
-		t.Skip("pools lose what they hold on purpose")
-	}
-	for name, path := range map[string]struct {
-		run  func()
-		most float64
-	}{
-		"read":  {readPath(t), 2},
-		"write": {writePath(t), 0},
-	} {
-		if got := testing.AllocsPerRun(1000, path.run); got > path.most {
-			t.Errorf("%s: %.0f allocations a message, limit %.0f", name, got, path.most)
-		}
-	}
-}
-
 // BenchmarkReadPath: from the text of a frame to the publisher.
 func BenchmarkReadPath(b *testing.B) { benchmarkPath(b, readPath(b)) }
 

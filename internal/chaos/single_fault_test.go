@@ -21,6 +21,7 @@ import (
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/client"
 	"github.com/rccs-io/rccs/internal/localcluster"
+	"github.com/rccs-io/rccs/internal/need"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -183,7 +184,7 @@ func TestFault_FullDiskHealsWhenThereIsRoom(t *testing.T) {
 	const room = 32 << 20
 	dir := t.TempDir()
 	if err := syscall.Mount("rccs-chaos", dir, "tmpfs", 0, fmt.Sprint("size=", room)); err != nil {
-		t.Skipf("a small file system cannot be mounted: %v", err)
+		need.Skip(t, fmt.Sprintf("a small file system cannot be mounted: %v", err))
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
 	s := newSingle(t, filepath.Join(dir, "data"))

@@ -29,6 +29,10 @@ func inspect(fset *token.FileSet, path string, file *ast.File) []string {
 	clock := importName(file, "time")
 	ast.Inspect(file, func(n ast.Node) bool {
 		switch n := n.(type) {
+		case *ast.CallExpr:
+			if skips(n) && path != "internal/need/need.go" {
+				fault(n, "a test is skipped: package need does it, by name and counted")
+			}
 		case *ast.SelectorExpr:
 			if x, ok := n.X.(*ast.Ident); ok && test && x.Name == clock && n.Sel.Name == "Sleep" {
 				fault(n, "a test sleeps: wait on a channel, poll a condition with a deadline, or use testing/synctest")
@@ -44,6 +48,33 @@ func inspect(fset *token.FileSet, path string, file *ast.File) []string {
 		return true
 	})
 	return faults
+}
+
+// skips reports whether a call skips a test of package testing. One of rapid's
+// skips no test, but a step of one.
+func skips(call *ast.CallExpr) bool {
+	fun, ok := call.Fun.(*ast.SelectorExpr)
+	if !ok || !slices.Contains([]string{"Skip", "Skipf", "SkipNow"}, fun.Sel.Name) {
+		return false
+	}
+	x, ok := fun.X.(*ast.Ident)
+	if !ok || x.Obj == nil {
+		return false
+	}
+	param, ok := x.Obj.Decl.(*ast.Field)
+	if !ok {
+		return false
+	}
+	kind := param.Type
+	if p, ok := kind.(*ast.StarExpr); ok {
+		kind = p.X
+	}
+	of, ok := kind.(*ast.SelectorExpr)
+	if !ok {
+		return false
+	}
+	from, ok := of.X.(*ast.Ident)
+	return ok && from.Name == "testing"
 }
 
 // importName is the name by which a file knows a package, "" when it does not.
@@ -80,7 +111,7 @@ func TestSource(t *testing.T) {
 		if filepath.Ext(path) != ".go" {
 			return nil
 		}
-		file, err := parser.ParseFile(fset, path, nil, parser.SkipObjectResolution)
+		file, err := parser.ParseFile(fset, path, nil, 0)
 		if err != nil {
 			return err
 		}
@@ -114,6 +145,10 @@ func TestSourceRulesBite(t *testing.T) {
 		"test sleeps":              {"edge/a_test.go", sleep, 1},
 		"test sleeps in disguise":  {"edge/a_test.go", `package p; import clock "time"; var f = clock.Sleep`, 1},
 		"program sleeps":           {"edge/a.go", sleep, 0},
+		"skip":                     {"edge/a_test.go", `package p; import "testing"; func TestX(t *testing.T) { t.Skip("x") }`, 1},
+		"skip in a subtest":        {"edge/a_test.go", `package p; import "testing"; func f(b testing.TB) { g(func() { b.Skipf("x") }) }`, 1},
+		"skip in need":             {"internal/need/need.go", `package need; import "testing"; func f(tb testing.TB) { tb.Skip("x") }`, 0},
+		"step of rapid":            {"edge/a_test.go", `package p; import "pgregory.net/rapid"; func f(t *rapid.T) { t.Skip("x") }`, 0},
 		"another's Sleep":          {"edge/a_test.go", `package p; func f(time T) { time.Sleep(1) }`, 0},
 		"subject":                  {"edge/a.go", literal, 1},
 		"subject of one family":    {"edge/a.go", "package p; const s = `rccs.topic`", 1},
@@ -126,7 +161,7 @@ func TestSourceRulesBite(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			fset := token.NewFileSet()
-			file, err := parser.ParseFile(fset, c.path, c.source, parser.SkipObjectResolution)
+			file, err := parser.ParseFile(fset, c.path, c.source, 0)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,7 +1,8 @@
-// Package need is for tests that run programs which a machine may not have,
-// such as a browser or Prometheus. A test without its program is skipped by
-// name and written down, so that `make test` can count it at its end; with
-// RCCS_REQUIRE_ALL=1, as in CI, it fails.
+// Package need is the only way to skip a test: by name, and written down, so
+// that `make test` can count it at its end. What CI can install, such as a
+// browser or Prometheus, fails under RCCS_REQUIRE_ALL=1, as CI sets it, when it
+// is missing. What no CI can be asked for, [Skip] skips there too: a right of the
+// kernel, or hours of time.
 package need
 
 import (
@@ -33,12 +34,20 @@ func Program(tb testing.TB, names ...string) string {
 	return ""
 }
 
-// Missing skips the test for a reason, or fails it under RCCS_REQUIRE_ALL.
+// Missing skips the test for a reason that CI can mend, or fails it under
+// RCCS_REQUIRE_ALL.
 func Missing(tb testing.TB, reason string) {
 	tb.Helper()
 	if v := os.Getenv(EnvRequireAll); v != "" && v != "0" {
 		tb.Fatalf("%s, and %s is set: .ci/run installs what the tests need", reason, EnvRequireAll)
 	}
+	Skip(tb, reason)
+}
+
+// Skip skips the test for a reason that CI cannot mend: only root may do it, the
+// kernel forbids it, or it runs when asked for.
+func Skip(tb testing.TB, reason string) {
+	tb.Helper()
 	if file := os.Getenv(EnvSkipped); file != "" {
 		if err := note(file, tb.Name(), reason); err != nil {
 			tb.Fatal(err)

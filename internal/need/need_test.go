@@ -9,6 +9,24 @@ import (
 	"github.com/rccs-io/rccs/internal/need"
 )
 
+// CI cannot mend it: it is written down and no failure.
+func TestASkippedTestIsWrittenDown(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "skipped")
+	t.Setenv(need.EnvSkipped, file)
+	t.Setenv(need.EnvRequireAll, "1")
+	t.Run("inner", func(t *testing.T) {
+		need.Skip(t, "only root may do it")
+		t.Error("the test went on")
+	})
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "TestASkippedTestIsWrittenDown/inner: only root may do it\n"; string(text) != want {
+		t.Errorf("written down: %q, want %q", text, want)
+	}
+}
+
 func TestAMissingProgramIsSkippedByName(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "skipped")
 	t.Setenv(need.EnvSkipped, file)

@@ -46,34 +46,6 @@ func onTape(tb testing.TB) (*Conn, *counter) {
 	return c, h
 }
 
-// A message allocates gorilla's reader of it on its way in, and nothing on its
-// way out.
-func TestAllocationsOfAMessage(t *testing.T) { //nolint:paralleltest // counted for the whole process
-	if raceDetector {
-		t.Skip("pools lose what they hold on purpose")
-	}
-	c, h := onTape(t)
-	for name, path := range map[string]struct {
-		run func() bool
-		max float64
-	}{
-		"read": {func() bool {
-			before := h.messages
-			return c.read() && h.messages == before+1
-		}, 1},
-		"write": {func() bool { return c.writeRound(controls{}) == nil }, 0},
-	} {
-		got := testing.AllocsPerRun(1000, func() {
-			if !path.run() {
-				t.Fatal(name)
-			}
-		})
-		if got > path.max {
-			t.Errorf("%s: %.0f allocations a message, limit %.0f", name, got, path.max)
-		}
-	}
-}
-
 // BenchmarkText compares what writes a text frame here with gorilla's
 // WriteMessage, with a pool of write buffers as the upgrader has it.
 func BenchmarkText(b *testing.B) {
