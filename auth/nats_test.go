@@ -56,7 +56,7 @@ func install(t testing.TB, configure ...func(*server.Options)) *installation {
 	cred, err := i.keys.IssuePart("edge")
 	must(t, cred, err)
 	i.part = i.dial(t, cred, "edge").Conn
-	watch, err := guard.Start(i.part, slog.New(slog.DiscardHandler))
+	watch, err := guard.Start(i.part, guard.Options{Logger: slog.New(slog.DiscardHandler)})
 	must(t, watch, err)
 	t.Cleanup(func() { watch.Stop(context.WithoutCancel(t.Context())) })
 	return i

@@ -101,7 +101,10 @@ func (c *Coordinator) Start(ctx context.Context) (err error) {
 		return err
 	}
 	c.stops.Add(func(ctx context.Context) error { c.service.stop(ctx); return nil })
-	watch, err := guard.Start(c.core, c.log)
+	watch, err := guard.Start(c.core, guard.Options{
+		MaxDelay: c.opts.MaxDelay, Logger: c.log,
+		Undeliverable: func(reason string) { c.metrics.undeliverable.WithLabelValues(reason).Inc() },
+	})
 	if err != nil {
 		return fmt.Errorf("coordinator: %w", err)
 	}

@@ -21,8 +21,9 @@ import (
 // comes.
 
 const (
-	// maxDelay is how far ahead a schedule may lie; a little more is for clocks.
-	maxDelay = 366*24*time.Hour + time.Hour
+	// clockSlack is how much further ahead a stored schedule may lie: clocks
+	// differ.
+	clockSlack = time.Hour
 	// laterWorkers bounds how many such messages are ended at a time.
 	laterWorkers = 4
 )
@@ -58,14 +59,14 @@ func (s *schedules) stop(ctx context.Context) error {
 
 // onEntry takes a message from the reader.
 func (s *schedules) onEntry(e reader.Entry) {
-	if reason := misplaced(&e); reason != "" {
+	if reason := misplaced(&e, s.c.opts.MaxDelay+clockSlack); reason != "" {
 		e.Data = nil
 		s.pool.Run(func() { s.drop(e, reason) })
 	}
 }
 
 // misplaced returns why a message never comes to a device, "" when it does.
-func misplaced(e *reader.Entry) string {
+func misplaced(e *reader.Entry, maxDelay time.Duration) string {
 	if from, _ := subjects.DueToInbox(); strings.HasPrefix(e.Subject, strings.TrimSuffix(from, "*.*.*")) {
 		return "" // it was due, and is taken into the inbox stream
 	}

@@ -3,10 +3,12 @@ package coordinator
 import (
 	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/send"
+	"github.com/rccs-io/rccs/wire"
 )
 
 // Dial makes a NATS connection in the tenant's account, with the permissions
@@ -27,6 +29,9 @@ type Options struct {
 	InboxLimit int
 	// Rates bound what devices send over plain NATS. Default: no bounds.
 	Rates send.Rates
+	// MaxDelay is how far ahead the time of a delayed message may lie. Default
+	// 366 days.
+	MaxDelay time.Duration
 	// Version of the program. Default "0.0.0".
 	Version string
 	// Logger; nil discards.
@@ -47,6 +52,9 @@ func (o *Options) validate() error {
 	}
 	if o.InboxLimit <= 0 {
 		o.InboxLimit = 10_000
+	}
+	if o.MaxDelay <= 0 {
+		o.MaxDelay = wire.MaxDelay
 	}
 	if o.Version == "" {
 		o.Version = "0.0.0"

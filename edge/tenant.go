@@ -31,6 +31,8 @@ type TenantOptions struct {
 	// Proof is the tenant's key: with it a device's messages have ids that no
 	// service can use.
 	Proof *proof.Key
+	// MaxDelay is how far ahead deliverAt may lie; 0 is [wire.MaxDelay].
+	MaxDelay time.Duration
 	// Drain, if set, does what an operator asks for, and says how many
 	// connections there are.
 	Drain func(DrainAsk) int
@@ -85,7 +87,7 @@ func NewTenant(ctx context.Context, opts TenantOptions) (*Tenant, error) {
 	}
 	intake, err := send.New(send.Options{
 		Roster: opts.Roster, Inbox: opts.Inbox, Publisher: opts.Publisher, Core: opts.Core, JetStream: js, Tasks: send.Tasks{KV: tasks},
-		Proof: opts.Proof, Logger: opts.Logger,
+		Proof: opts.Proof, MaxDelay: opts.MaxDelay, Logger: opts.Logger,
 	})
 	if err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rccs-io/rccs/edge"
 	"github.com/rccs-io/rccs/internal/node"
+	"github.com/rccs-io/rccs/wire"
 )
 
 // limitFlags bound what devices may cost an edge.
@@ -22,6 +23,7 @@ type limitFlags struct {
 	unauthenticated, registrations                       count
 	deviceMessages, deviceBytes, userMessages, userBytes count
 	registerWithin                                       within
+	delay                                                duration
 	proxies                                              []netip.Prefix
 }
 
@@ -53,8 +55,11 @@ func (f *limitFlags) add(flags *pflag.FlagSet) {
 		"a `network` such as 10.0.0.0/8, whose peers are believed in X-Forwarded-For and not bounded themselves; may be repeated; none: nobody")
 }
 
-// addRates adds the bounds of what devices send, which hold on plain NATS too.
+// addRates adds the bounds of what devices send, and of when it is due, which
+// hold on plain NATS too.
 func (f *limitFlags) addRates(flags *pflag.FlagSet) {
+	f.delay = duration(wire.MaxDelay)
+	flags.Var(&f.delay, "max-delay", "how far ahead the time of a delayed message may lie, such as 30d")
 	for _, c := range []struct {
 		to          *count
 		name, usage string
@@ -70,7 +75,7 @@ func (f *limitFlags) addRates(flags *pflag.FlagSet) {
 
 func (f *limitFlags) options() node.Limits {
 	return node.Limits{
-		MessageBytes: f.messageBytes.n, FrameBytes: f.frameBytes.n, Deliveries: f.deliveries.n, RegisterBytes: f.registerBytes.n, Topics: f.topics.n, RegisterWithin: time.Duration(f.registerWithin),
+		MessageBytes: f.messageBytes.n, FrameBytes: f.frameBytes.n, Deliveries: f.deliveries.n, RegisterBytes: f.registerBytes.n, Topics: f.topics.n, RegisterWithin: time.Duration(f.registerWithin), Delay: time.Duration(f.delay),
 		Limits: edge.Limits{
 			Connections: f.connections.n, AddressConnections: f.addressConnections.n, AddressAttempts: f.addressAttempts.n,
 			Unauthenticated: f.unauthenticated.n, Registrations: f.registrations.n,

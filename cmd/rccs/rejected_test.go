@@ -2,12 +2,15 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/client"
 	"github.com/rccs-io/rccs/internal/ops"
@@ -208,4 +211,46 @@ func TestListsOfRejectedAndDelayedFit80Columns(t *testing.T) {
 			t.Errorf("%s: %q", name, out.String())
 		}
 	}
+}
+
+// --max-delay holds for devices and for services alike.
+func TestNothingIsDelayedLongerThanTheFlagSays(t *testing.T) {
+	t.Parallel()
+	i := serve(t, "--max-delay", "2d")
+	phone := i.device(t, "alice/phone", client.Options{})
+	nc := i.service(t, "billing")
+	for ahead, code := range map[time.Duration]wire.Code{47 * time.Hour: "", 49 * time.Hour: wire.BadMessage} {
+		at := time.Now().Add(ahead)
+		e, err := client.Compose("reminder", "x", client.To("phone"), client.WithDeliverAt(at))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = phone.Send(t.Context(), e); (code == "") != (err == nil) || code != "" && !errors.Is(err, code) {
+			t.Errorf("%s ahead: %v, want %q", ahead, err, code)
+		}
+		answer, err := nc.RequestMsg(&nats.Msg{Subject: "rccs.later.alice.phone.normal.x" + string(code), Data: []byte("1"), Header: nats.Header{
+			"Nats-Schedule": {"@at " + at.UTC().Format(time.RFC3339)}, "Nats-Schedule-Target": {"rccs.due.alice.phone.normal"},
+		}}, 10*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if refused := strings.Contains(string(answer.Data), `"error"`); refused != (code != "") {
+			t.Errorf("%s ahead a service is answered %s", ahead, answer.Data)
+		}
+	}
+}
+
+// service connects as a service does.
+func (i *installation) service(tb testing.TB, name string) *nats.Conn {
+	tb.Helper()
+	file := filepath.Join(tb.TempDir(), "service.creds")
+	if err := os.WriteFile(file, []byte(i.console().succeed(tb, "creds", "service", name).out), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	nc, err := nats.Connect(i.nats, nats.UserCredentials(file), nats.Timeout(10*time.Second))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(nc.Close)
+	return nc
 }

@@ -112,6 +112,7 @@ func TestWrongCommandLinesAreBadUsage(t *testing.T) {
 		{"inbox rejected a/b --drop", []string{"--yes"}},
 		{"inbox rejected a/b --id x", []string{"--drop"}},
 		{"replay a/b --missed --rejected", []string{"one of"}},
+		{"serve --max-delay 0", []string{"--max-delay", "30d"}},
 		{"later", []string{"subcommand", "'rccs later --help'"}},
 		{"later ls a b", []string{"2 arguments given", "USER or USER/DEVICE"}},
 		{"later cancel a", []string{"1 argument given", "USER and ID"}},

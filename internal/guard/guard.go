@@ -26,9 +26,21 @@ const (
 	within = 10 * time.Second
 )
 
+// Options are what a guard needs to know.
+type Options struct {
+	// MaxDelay is how far ahead a schedule may lie; 0 is [wire.MaxDelay].
+	MaxDelay time.Duration
+	// Undeliverable, if set, is called for each message of a service that was
+	// refused without anybody waiting for an answer.
+	Undeliverable func(reason string)
+	// Logger is needed.
+	Logger *slog.Logger
+}
+
 // Guard is one that runs. Make one with [Start].
 type Guard struct {
 	nc   *nats.Conn
+	opts Options
 	log  *slog.Logger
 	sub  *nats.Subscription
 	work *pool.Pool
@@ -39,8 +51,8 @@ type Guard struct {
 
 // Start returns when requests are answered. The connection's reply subjects must
 // lie where no service can listen.
-func Start(nc *nats.Conn, log *slog.Logger) (*Guard, error) {
-	g := &Guard{nc: nc, log: log, work: pool.New(atOnce, 0)}
+func Start(nc *nats.Conn, opts Options) (*Guard, error) {
+	g := &Guard{nc: nc, opts: opts, log: opts.Logger, work: pool.New(atOnce, 0)}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	sub, err := nc.QueueSubscribe(subjects.Guarded(), queue, g.take)
 	if err == nil {

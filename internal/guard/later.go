@@ -37,7 +37,7 @@ func laterOf(api []string) (subject string, ok bool) {
 
 // examineLater are the headers to store a delayed message with. A message that is
 // refused reaches nobody, for the reason that is told.
-func examineLater(subject string, h nats.Header, now time.Time) (kept nats.Header, refused *refusal, reason string) {
+func examineLater(subject string, h nats.Header, now time.Time, maxDelay time.Duration) (kept nats.Header, refused *refusal, reason string) {
 	key, lane, ok := subjects.ParseLater(subject)
 	if _, err := key.Address(); !ok || err != nil {
 		return nil, refuse("%s does not name a device's lane and an id, each one escaped token", subject), wire.ReasonBadSubject
@@ -57,11 +57,13 @@ func examineLater(subject string, h nats.Header, now time.Time) (kept nats.Heade
 	switch {
 	case !scheduled || !valid:
 		return nil, refuse(`a delayed message has one header Nats-Schedule: "@at " and an RFC 3339 time`), wire.ReasonBadSchedule
-	case wire.CheckDelay(at, now, 0) != nil:
-		return nil, refuse("Nats-Schedule is more than a year ahead"), wire.ReasonBadSchedule
+	case wire.CheckDelay(at, now, maxDelay) != nil:
+		return nil, refuse("Nats-Schedule is further ahead than --max-delay allows"), wire.ReasonBadSchedule
 	case only(kept["Nats-Schedule-Target"]) != subjects.Due(key, lane):
 		return nil, refuse("Nats-Schedule-Target must be %s, as the subject is %s", subjects.Due(key, lane), subject), wire.ReasonBadSchedule
 	}
+	// JetStream reads fewer forms of RFC 3339 than there are.
+	kept["Nats-Schedule"] = []string{"@at " + at.UTC().Format(time.RFC3339Nano)}
 	return kept, nil, ""
 }
 
@@ -74,12 +76,15 @@ func only(values []string) string {
 }
 
 // undeliverable tells services, by an event, of a message that reaches nobody.
-func (g *Guard) undeliverable(subject, reason string) {
+func (g *Guard) undeliverable(subject string, h nats.Header, reason string) {
 	key, _, _ := subjects.ParseLater(subject)
 	user, device, _ := strings.Cut(string(key), ".")
 	body := map[string]any{
 		"kind": subjects.EventUndeliverable, "at": time.Now().UTC().Format(time.RFC3339Nano), "reason": reason, "subject": subject,
-		"user": "", "device": "",
+		"user": "", "device": "", "seq": 0, // nothing was stored
+	}
+	if id := only(h[subjects.HeaderID]); id != "" {
+		body["id"] = id
 	}
 	token := func(field, escaped string) string {
 		name, err := subjects.Unescape(escaped)
@@ -97,14 +102,17 @@ func (g *Guard) undeliverable(subject, reason string) {
 	if err != nil {
 		g.log.Warn("event not told", "subject", to, "err", err)
 	}
+	if g.opts.Undeliverable != nil {
+		g.opts.Undeliverable(reason)
+	}
 }
 
 // store stores a delayed message, and answers as JetStream does.
 func (g *Guard) store(m *nats.Msg, subject string) {
-	h, refused, reason := examineLater(subject, m.Header, time.Now())
+	h, refused, reason := examineLater(subject, m.Header, time.Now(), g.opts.MaxDelay)
 	if refused != nil {
 		if m.Reply == "" {
-			g.undeliverable(subject, reason)
+			g.undeliverable(subject, m.Header, reason)
 		}
 		g.reply(m, refused.publication())
 		return

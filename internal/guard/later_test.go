@@ -23,6 +23,7 @@ func TestADelayedMessageHasOneTimeAndItsOwnTarget(t *testing.T) {
 	}{
 		"fine":                 {subject, at, target, "", nil},
 		"in the past":          {subject, "@at 2020-01-01t00:00:00z", target, "", nil},
+		"a leap second":        {subject, "@at 2016-12-31T23:59:60.5z", target, "", nil},
 		"every second":         {subject, "@every 1s", target, wire.ReasonBadSchedule, nil},
 		"cron":                 {subject, "0 0 * * * *", target, wire.ReasonBadSchedule, nil},
 		"none":                 {subject, "", target, wire.ReasonBadSchedule, nil},
@@ -50,12 +51,17 @@ func TestADelayedMessageHasOneTimeAndItsOwnTarget(t *testing.T) {
 			}
 		}
 		maps.Copy(h, c.more)
-		kept, refused, reason := examineLater(c.subject, h, now)
+		kept, refused, reason := examineLater(c.subject, h, now, 0)
 		if reason != c.reason || (refused != nil) != (c.reason != "") {
 			t.Errorf("%s: %+v, %q, want %q", name, refused, reason, c.reason)
 		}
 		if refused == nil && (kept[subjects.HeaderRequester] != nil || kept[subjects.HeaderID] == nil) {
 			t.Errorf("%s: kept %v", name, kept)
+		}
+		if refused == nil { // JetStream reads the form that Go writes, and no other
+			if _, err := time.Parse("@at "+time.RFC3339, kept.Get("Nats-Schedule")); err != nil {
+				t.Errorf("%s: passed on as %v", name, kept["Nats-Schedule"])
+			}
 		}
 	}
 }

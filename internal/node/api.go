@@ -175,7 +175,7 @@ func (n *Node) intakeOf(ctx context.Context, t *tenantPart, core *nats.Conn, pub
 	}
 	intake, err := send.New(send.Options{
 		Roster: e.roster, Inbox: e.hub, Publisher: pub, Core: core, JetStream: js, Tasks: send.Tasks{KV: tasks}, Proof: pub.Proof,
-		Logger: n.opts.Logger,
+		MaxDelay: n.opts.Limits.Delay, Logger: n.opts.Logger,
 	})
 	return e.roster, intake, err
 }

@@ -20,7 +20,7 @@ func (n *Node) startCoordinator(ctx context.Context, t *tenantPart) error {
 	t.coord, err = coordinator.New(coordinator.Options{
 		Dial: coordinator.Dial(dial), Enroller: t.enroller,
 		Name: edgeName(n.opts.Listen), Version: n.opts.Version, Logger: n.opts.Logger, Metrics: n.coord,
-		InboxLimit: n.opts.InboxLimit, Rates: n.opts.Limits.rates(),
+		InboxLimit: n.opts.InboxLimit, Rates: n.opts.Limits.rates(), MaxDelay: n.opts.Limits.Delay,
 	})
 	if err != nil {
 		return err

@@ -178,7 +178,7 @@ func (t *edgeTenant) openTenant(ctx context.Context, read *nats.Conn) error {
 	}
 	t.topics = topics
 	t.stops.Add(topics.Stop)
-	opts := edge.TenantOptions{Inbox: t.hub, Publisher: t.pub, Roster: devices, Topics: topics, Core: t.core, Proof: t.pub.Proof, Logger: p.opts.logger}
+	opts := edge.TenantOptions{Inbox: t.hub, Publisher: t.pub, Roster: devices, Topics: topics, Core: t.core, Proof: t.pub.Proof, MaxDelay: p.opts.limits.Delay, Logger: p.opts.logger}
 	if t.drains {
 		opts.Drain = p.drain
 	}

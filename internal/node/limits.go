@@ -20,6 +20,8 @@ type Limits struct {
 	// Deliveries is how many connections of a device are sent a message that
 	// none acknowledges; 0 is any number.
 	Deliveries int
+	// Delay is how far ahead the time of a delayed message may lie.
+	Delay time.Duration
 	// RegisterWithin is how long a connection may go without a credential.
 	RegisterWithin time.Duration
 	// Topics is how many a connection may be subscribed to.

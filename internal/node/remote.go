@@ -254,7 +254,7 @@ func (c *Coordinator) Start(ctx context.Context) error {
 		for _, l := range c.opts.Logins {
 			p, err := coordinator.New(coordinator.Options{
 				Dial: coordinator.Dial(c.opts.dialer(l, "coordinator")), Name: c.opts.Name, Version: c.opts.Version,
-				Logger: c.opts.Logger, Metrics: metrics, InboxLimit: c.opts.InboxLimit, Rates: c.opts.Limits.rates(),
+				Logger: c.opts.Logger, Metrics: metrics, InboxLimit: c.opts.InboxLimit, Rates: c.opts.Limits.rates(), MaxDelay: c.opts.Limits.Delay,
 			})
 			if err == nil {
 				err = p.Start(ctx)

@@ -46,6 +46,8 @@ type Options struct {
 	Tasks     Tasks
 	// Proof is the tenant's key, for ids that no service can guess.
 	Proof *proof.Key
+	// MaxDelay is how far ahead deliverAt may lie; 0 is [wire.MaxDelay].
+	MaxDelay time.Duration
 	// Limiter bounds what each device sends; nil: the caller does.
 	Limiter *Limiter
 	// Account is the tenant's, for the limiter.
@@ -144,7 +146,7 @@ func (in *Intake) Start(ctx context.Context, from From, e *wire.Envelope, w Wait
 // start takes a message. tell says that the waiter wants to know what was
 // accepted.
 func (in *Intake) start(ctx context.Context, from From, e *wire.Envelope, w Waiter, tell bool) {
-	if werr := Check(&from, e); werr != nil {
+	if werr := Check(&from, e, in.opts.MaxDelay); werr != nil {
 		in.refuse(e, w, werr)
 		return
 	}
@@ -180,9 +182,9 @@ func (*Intake) refuse(e *wire.Envelope, w Waiter, werr *wire.Error) {
 	w.Sent(Result{ID: e.ID, Err: werr.For(e.ID)})
 }
 
-// Check refuses an identity that is not the sender's, and what asks for two
-// things that do not go together.
-func Check(from *From, e *wire.Envelope) *wire.Error {
+// Check refuses an identity that is not the sender's, what asks for two things
+// that do not go together, and a deliverAt that is more than maxDelay ahead.
+func Check(from *From, e *wire.Envelope, maxDelay time.Duration) *wire.Error {
 	if werr := CheckIdentity(from, e); werr != nil {
 		return werr
 	}
@@ -197,7 +199,7 @@ func Check(from *From, e *wire.Envelope) *wire.Error {
 	case e.Ephemeral && !e.DeliverAt.IsZero():
 		return wire.NewError(wire.BadMessage, "ephemeral and deliverAt: what is not stored cannot come later")
 	}
-	if werr := wire.CheckDelay(e.DeliverAt, time.Now(), 0); werr != nil {
+	if werr := wire.CheckDelay(e.DeliverAt, time.Now(), maxDelay); werr != nil {
 		return werr
 	}
 	return nil
