@@ -13,6 +13,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -43,10 +44,7 @@ var phone = subjects.Address{User: "alice", Device: "phone"}
 
 func must[T any](tb testing.TB, v T, err error) T {
 	tb.Helper()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return v
+	return testkit.Must(tb, v, err)
 }
 
 func open(tb testing.TB, dir string) *auth.Keystore {

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/rccs-io/rccs/client"
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 // The examples run against 'rccs serve', which is built and started as a user
@@ -55,10 +56,9 @@ func (i *installation) run() {
 	if i.dir, i.err = os.MkdirTemp("", "rccs-example"); i.err != nil {
 		return
 	}
-	program := filepath.Join(i.dir, "rccs")
-	build := exec.CommandContext(context.Background(), "go", "build", "-o", program, "../cmd/rccs")
-	if out, err := build.CombinedOutput(); err != nil {
-		i.err = fmt.Errorf("go build: %w\n%s", err, out)
+	program, err := testkit.Build(i.dir)
+	if err != nil {
+		i.err = err
 		return
 	}
 	i.serve = exec.CommandContext(context.Background(), program, "serve", "--data", filepath.Join(i.dir, "data"),

@@ -17,6 +17,7 @@ import (
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -24,7 +25,7 @@ func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
 // patience bounds every wait. It is far above what anything takes, so that a
 // busy machine is no failure.
-const patience = 30 * time.Second
+const patience = testkit.Patience
 
 // place is a server with the streams, an edge's roster, and a client.
 type place struct {
@@ -205,15 +206,7 @@ func (p *place) bucket(name string) jetstream.KeyValue {
 
 func (p *place) eventually(what string, ok func() bool) {
 	p.t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(patience); !ok(); {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			p.t.Fatalf("it did not happen that %s", what)
-		}
-	}
+	testkit.Eventually(p.t, what, ok)
 }
 
 // publish stores a message and returns its sequence.

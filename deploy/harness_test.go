@@ -10,12 +10,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 // patience bounds every wait. It is far above what anything takes, so that a
@@ -37,37 +38,18 @@ func (s suite) Run() int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	program = filepath.Join(dir, "rccs")
-	if out, err := exec.Command("go", "build", "-o", program, "github.com/rccs-io/rccs/cmd/rccs").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "deploy: go build: %v\n%s", err, out)
+	if program, err = testkit.Build(dir); err != nil {
+		fmt.Fprintln(os.Stderr, "deploy:", err)
 		return 1
 	}
 	return s.m.Run()
 }
 
-// output collects what a process prints.
-type output struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
-
 // start runs a program until the test ends. It is asked to stop by SIGTERM and
 // killed when that takes too long.
-func start(t *testing.T, name string, args ...string) *output {
+func start(t *testing.T, name string, args ...string) *testkit.Log {
 	t.Helper()
-	cmd, out := exec.Command(name, args...), new(output)
+	cmd, out := exec.Command(name, args...), new(testkit.Log)
 	cmd.Stdout, cmd.Stderr = out, out
 	run(t, cmd)
 	t.Cleanup(func() {
@@ -81,7 +63,7 @@ func start(t *testing.T, name string, args ...string) *output {
 // run starts a command, and ends it with the test.
 func run(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
-	cmd.Env = clean()
+	cmd.Env = testkit.Environ()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -99,17 +81,6 @@ func run(t *testing.T, cmd *exec.Cmd) {
 			<-ended
 		}
 	})
-}
-
-// clean is the environment without settings of RCCS.
-func clean() []string {
-	var env []string
-	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "RCCS_") {
-			env = append(env, v)
-		}
-	}
-	return env
 }
 
 // server is a running `rccs serve`.
@@ -132,10 +103,10 @@ func serve(t *testing.T, args ...string) *server {
 }
 
 // after waits for the line of an address and returns the address.
-func after(t *testing.T, out *output, name, scheme string) string {
+func after(t *testing.T, out *testkit.Log, name, scheme string) string {
 	t.Helper()
 	var address string
-	eventually(t, "rccs says where it listens for "+name, func() bool {
+	testkit.Eventually(t, "rccs says where it listens for "+name, func() bool {
 		for line := range strings.Lines(out.String()) {
 			fields := strings.Fields(line)
 			if len(fields) >= 2 && fields[0] == name {
@@ -148,26 +119,13 @@ func after(t *testing.T, out *output, name, scheme string) string {
 	return address
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(patience)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("did not happen within %v: %s", patience, what)
-		}
-		<-tick.C
-	}
-}
-
 // command runs the program to its end and returns what it printed.
 func command(t *testing.T, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Env = clean()
+	cmd.Env = testkit.Environ()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("rccs %q: %v\n%s", args, err, out)

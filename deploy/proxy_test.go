@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/rccs-io/rccs/internal/need"
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 // proxy is a program that stands before an edge, and how it is started with its
@@ -53,7 +54,7 @@ func TestADeviceConnectsThroughAProxy(t *testing.T) {
 				replace = append(replace, p.more(t)...)
 			}
 			start(t, path, p.args(configured(t, p.file, replace...))...)
-			eventually(t, "the edge is ready through the proxy", func() bool {
+			testkit.Eventually(t, "the edge is ready through the proxy", func() bool {
 				return get(t, "http://"+at+"/readyz") == 200
 			})
 			command(t, "send", "alice/phone", `{"n":1}`, "--data", s.data, "--server", "nats://"+s.nats)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/rccs-io/rccs/internal/need"
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 func TestTheUnitIsOneThatSystemdTakes(t *testing.T) {
@@ -45,7 +46,7 @@ func TestTheCommandOfTheUnitStarts(t *testing.T) {
 	args := strings.Fields(string(text))
 	out := start(t, args[0], append(args[1:], "--listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")...)
 	at := after(t, out, "admin", "http://")
-	eventually(t, "it is ready", func() bool {
+	testkit.Eventually(t, "it is ready", func() bool {
 		return get(t, "http://"+at+"/readyz") == 200
 	})
 }

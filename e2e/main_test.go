@@ -4,11 +4,11 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 // program is the built rccs. It is set before the first test and constant
@@ -41,10 +41,8 @@ func (s suite) Run() int {
 		return s.fail(err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	program = filepath.Join(dir, "rccs")
-	build := exec.Command("go", "build", "-race", "-o", program, "github.com/rccs-io/rccs/cmd/rccs")
-	if out, err := build.CombinedOutput(); err != nil {
-		return s.fail(fmt.Errorf("go build: %w\n%s", err, out))
+	if program, err = testkit.Build(dir, "-race"); err != nil {
+		return s.fail(err)
 	}
 	code := s.m.Run()
 	if err := shared.stop(); err != nil {

@@ -11,15 +11,16 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 // patience bounds every wait. It is far above what anything takes, so that a
 // busy machine is no failure.
-const patience = 30 * time.Second
+const patience = testkit.Patience
 
 // startWithin bounds how long a server may take to say where it listens.
 const startWithin = 60 * time.Second
@@ -27,7 +28,7 @@ const startWithin = 60 * time.Second
 // process is a running `rccs serve`.
 type process struct {
 	cmd    *exec.Cmd
-	log    *buffer // stderr
+	log    *testkit.Log // stderr
 	exited chan struct{}
 	err    error // of Wait; read after exited
 
@@ -36,36 +37,13 @@ type process struct {
 	Admin   string // http://HOST:PORT
 }
 
-// buffer is written by one goroutine and read by others.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 // command is the program with the given arguments, in an environment without
 // RCCS_ variables.
 func command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, program, args...)
-	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "RCCS_") {
-			cmd.Env = append(cmd.Env, v)
-		}
-	}
 	// A race found is told when it is found; there is no need to wait for more
 	// at the end.
-	cmd.Env = append(cmd.Env, "GORACE=atexit_sleep_ms=0")
+	cmd.Env = append(testkit.Environ(), "GORACE=atexit_sleep_ms=0")
 	cmd.WaitDelay = patience
 	return cmd
 }
@@ -82,7 +60,7 @@ func startProcess(data string, args ...string) (*process, error) {
 
 // startCommand starts a command that is `rccs serve`.
 func startCommand(cmd *exec.Cmd) (*process, error) {
-	p := &process{cmd: cmd, log: new(buffer), exited: make(chan struct{})}
+	p := &process{cmd: cmd, log: new(testkit.Log), exited: make(chan struct{})}
 	cmd.Stderr = p.log
 	out, err := cmd.StdoutPipe()
 	if err != nil {

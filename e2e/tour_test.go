@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 // tourBlock is a block of the README's tour, with what its comments demand.
@@ -19,7 +21,7 @@ type tourBlock struct {
 	background bool
 	script     string
 	demands    []demand
-	out        *buffer
+	out        *testkit.Log
 }
 
 // demand is an expect or reject comment, of another block's output if of is
@@ -48,7 +50,7 @@ func parseTour(t *testing.T, readme string) []*tourBlock {
 			b := blocks[len(blocks)-1]
 			b.demands = append(b.demands, demand{reject: m[1] == "reject", of: strings.TrimSpace(of), text: strings.TrimSpace(text)})
 		case m[1] == "" && title != nil:
-			blocks = append(blocks, &tourBlock{name: title[0], background: len(title) > 1, script: m[3], out: new(buffer)})
+			blocks = append(blocks, &tourBlock{name: title[0], background: len(title) > 1, script: m[3], out: new(testkit.Log)})
 			title = nil
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/rccs-io/rccs/edge"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -180,7 +181,7 @@ func TestSlowReaderOfALargeMessageIsNotCut(t *testing.T) {
 // logged, and the registration needs no authToken.
 func TestTokenOfferedAsSubprotocolRegisters(t *testing.T) {
 	t.Parallel()
-	log := new(logBuffer)
+	log := new(testkit.Log)
 	w := newWorld(t, func(o *edge.Options) {
 		o.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	})
@@ -207,22 +208,4 @@ func TestTokenOfferedAsSubprotocolRegisters(t *testing.T) {
 			t.Errorf("%s: the token is in the log: %s", name, text)
 		}
 	}
-}
-
-// logBuffer is a log that several goroutines write.
-type logBuffer struct {
-	mu  sync.Mutex
-	out strings.Builder
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.out.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.out.String()
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/internal/topic"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -26,7 +27,12 @@ import (
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
 // within is how long a test waits for what must happen.
-const within = 30 * time.Second
+const within = testkit.Patience
+
+var (
+	check      = testkit.Check
+	eventually = testkit.Eventually
+)
 
 // world is an edge on a real server, with all that it needs.
 type world struct {
@@ -57,13 +63,6 @@ func (w *world) count(name string) float64 {
 	return sum
 }
 
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func newWorld(t *testing.T, tune func(*edge.Options)) *world {
 	t.Helper()
 	return newWorldOf(t, tune, nil)
@@ -77,9 +76,7 @@ func newWorldOf(t *testing.T, tune func(*edge.Options), parts func(*edge.TenantO
 	var err error
 	w.keys, err = auth.OpenKeystore(t.TempDir())
 	check(t, err)
-	pub, err := inbox.NewPublisher(func(opts ...nats.Option) (*nats.Conn, error) {
-		return nats.Connect("", append([]nats.Option{nats.InProcessServer(w.env)}, opts...)...)
-	}, nil)
+	pub, err := inbox.NewPublisher(w.env.Dialer(), nil)
 	check(t, err)
 	w.hub, err = inbox.New(inbox.Options{Read: w.env.Conn(t), Fetch: w.env.Conn(t), Publish: pub})
 	check(t, err)
@@ -225,16 +222,3 @@ func (d *device) closed() int {
 }
 
 func loopback() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(within); !ok(); {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("%s did not happen within %s", what, within)
-		}
-	}
-}

@@ -21,6 +21,7 @@ import (
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/node"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -258,12 +259,7 @@ func (d *device) ack(m map[string]any) {
 // eventually polls a condition.
 func (p *place) eventually(what string, ok func() bool) {
 	p.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); {
-		if time.Now().After(deadline) {
-			p.t.Fatalf("%s did not happen within 30 s", what)
-		}
-		<-time.After(10 * time.Millisecond)
-	}
+	testkit.Eventually(p.t, what, ok)
 }
 
 // nats is a connection with all rights in the tenant's account.

@@ -18,6 +18,7 @@ import (
 	"github.com/rccs-io/rccs"
 	"github.com/rccs-io/rccs/internal/backbone"
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
@@ -35,10 +36,7 @@ type trust struct {
 
 func must[T any](tb testing.TB, v T, err error) T {
 	tb.Helper()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return v
+	return testkit.Must(tb, v, err)
 }
 
 func public(tb testing.TB, pair nkeys.KeyPair) string {
@@ -135,6 +133,9 @@ func stop(tb testing.TB, s *backbone.Server) {
 }
 
 // patient is for machines that are busy with other tests.
+// until polls, because servers and clients do things in their own time.
+var until = testkit.Eventually
+
 var patient = nats.Timeout(30 * time.Second)
 
 func dial(tb testing.TB, s *backbone.Server, opts ...nats.Option) *nats.Conn {
@@ -149,17 +150,6 @@ func jetStream(tb testing.TB, nc *nats.Conn) jetstream.JetStream {
 	tb.Helper()
 	js, err := jetstream.New(nc)
 	return must(tb, js, err)
-}
-
-// until polls, because servers and clients do things in their own time.
-func until(tb testing.TB, what string, ok func() bool) {
-	tb.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); {
-		if time.Now().After(deadline) {
-			tb.Fatalf("not within 10 s: %s", what)
-		}
-		<-time.After(time.Millisecond)
-	}
 }
 
 // signAt signs account claims as of a moment in the past, which the jwt

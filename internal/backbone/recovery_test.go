@@ -1,44 +1,25 @@
 package backbone_test
 
 import (
-	"bytes"
 	"errors"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/backbone"
+	"github.com/rccs-io/rccs/internal/testkit"
 )
-
-// logText collects what a logger writes.
-type logText struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logText) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logText) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
 
 func TestAStartSaysHowTheStoreWasLeft(t *testing.T) {
 	t.Parallel()
 	trust, dir := newTrust(t), private(t)
-	begin := func(dir string) (s *backbone.Server, log *logText) {
-		log = &logText{}
+	begin := func(dir string) (s *backbone.Server, log *testkit.Log) {
+		log = &testkit.Log{}
 		opts := trust.options(dir)
 		opts.Logger = slog.New(slog.NewTextHandler(log, nil))
 		return start(t, opts), log

@@ -1,7 +1,6 @@
 package backbone_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/backbone"
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 func TestServerKeepsMessagesOverRestart(t *testing.T) {
@@ -237,7 +237,7 @@ func TestLogGoesToSlogWithoutSecrets(t *testing.T) {
 	t.Parallel()
 	trust := newTrust(t)
 	user, _ := trust.user(t)
-	var out syncBuffer
+	var out testkit.Log
 	opts := trust.options(t.TempDir())
 	opts.Config = append(opts.Config, "debug: true\ntrace: true\n"...)
 	opts.Logger = slog.New(slog.NewJSONHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug - 8}))
@@ -261,24 +261,6 @@ func TestLogGoesToSlogWithoutSecrets(t *testing.T) {
 			t.Errorf("the log holds %q", secret)
 		}
 	}
-}
-
-// syncBuffer is a bytes.Buffer that many goroutines may use.
-type syncBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }
 
 // BenchmarkStart is from nothing to ready with all streams, as at the first

@@ -18,36 +18,17 @@ import (
 	"github.com/rccs-io/rccs/internal/backup"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/node"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
-func check(tb testing.TB, err error) {
-	tb.Helper()
-	if err != nil {
-		tb.Fatal(err)
-	}
-}
-
-// soon bounds what should take no time.
-func soon(tb testing.TB) context.Context {
-	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), time.Minute)
-	tb.Cleanup(cancel)
-	return ctx
-}
-
-// eventually polls, because what is stored is stored behind.
-func eventually(tb testing.TB, what string, ok func() bool) {
-	tb.Helper()
-	for deadline := time.Now().Add(time.Minute); !ok(); {
-		if time.Now().After(deadline) {
-			tb.Fatalf("not within a minute: %s", what)
-		}
-		<-time.After(2 * time.Millisecond)
-	}
-}
+var (
+	check      = testkit.Check
+	soon       = testkit.Soon
+	eventually = testkit.Eventually
+)
 
 // home is `rccs serve` on a data directory.
 type home struct {

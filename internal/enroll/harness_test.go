@@ -15,11 +15,14 @@ import (
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/enroll"
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
+
+var check = testkit.Check
 
 // clock is one that a test sets.
 type clock struct {
@@ -81,13 +84,6 @@ func (p *place) taking(tokens enroll.TokenVerifier) *enroll.Service {
 	})
 	check(p.t, err)
 	return s
-}
-
-func check(tb testing.TB, err error) {
-	tb.Helper()
-	if err != nil {
-		tb.Fatal(err)
-	}
 }
 
 // code makes a code for alice.

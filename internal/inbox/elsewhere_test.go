@@ -6,7 +6,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/inbox"
@@ -24,9 +23,7 @@ func elsewhere(t *testing.T) (*inbox.Cursors, *direct.Client) {
 		t.Fatal(err)
 	}
 	t.Cleanup(fetch.Stop)
-	pub, err := inbox.NewPublisher(func(opts ...nats.Option) (*nats.Conn, error) {
-		return nats.Connect("", append(opts, nats.InProcessServer(env))...)
-	}, nil)
+	pub, err := inbox.NewPublisher(env.Dialer(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

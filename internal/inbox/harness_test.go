@@ -14,13 +14,16 @@ import (
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
 // waitTimeout is how long a test waits for what must happen.
-const waitTimeout = 30 * time.Second
+const waitTimeout = testkit.Patience
+
+var eventually = testkit.Eventually
 
 // system is a server with the streams, and a hub on it.
 type system struct {
@@ -74,11 +77,6 @@ func newSystemOn(t *testing.T, env *natstest.Env, tune func(*inbox.Options)) *sy
 	return s
 }
 
-// dial is for those who want to connect by themselves.
-func (s *system) dial(opts ...nats.Option) (*nats.Conn, error) {
-	return nats.Connect("", append([]nats.Option{nats.InProcessServer(s.env)}, opts...)...)
-}
-
 func (s *system) createInbox() {
 	s.t.Helper()
 	if _, err := s.js.CreateStream(s.t.Context(), jetstream.StreamConfig{
@@ -98,7 +96,7 @@ func must[T any](v T, err error) T {
 // start gives the system a hub; stop ends it as a clean shutdown does.
 func (s *system) start(tune func(*inbox.Options)) {
 	s.t.Helper()
-	s.pub = must(inbox.NewPublisher(s.dial, nil))
+	s.pub = must(inbox.NewPublisher(s.env.Dialer(), nil))
 	opts := inbox.Options{
 		Read: s.env.Conn(s.t), Fetch: s.env.Conn(s.t), Publish: s.pub,
 		CursorEvery: 10 * time.Millisecond, Heartbeat: 100 * time.Millisecond,
@@ -256,20 +254,6 @@ func (s *system) caughtUp() {
 func (s *system) eventually(what string, ok func() bool) {
 	s.t.Helper()
 	eventually(s.t, what, ok)
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(waitTimeout)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("%s did not happen within %s", what, waitTimeout)
-		}
-	}
 }
 
 func bodies(ds []envelope.Delivery) string {

@@ -20,7 +20,7 @@ import (
 // rejected lists what operators see of a device's messages that are kept.
 func (s *system) rejected(k subjects.Key) []*ops.RejectedMessage {
 	s.t.Helper()
-	t := must(ops.Open(ops.Options{Dial: s.dial}))
+	t := must(ops.Open(ops.Options{Dial: s.env.Dialer()}))
 	defer t.Close()
 	a := must(k.Address())
 	return must(t.Rejected(s.t.Context(), subjects.Scope(a)))

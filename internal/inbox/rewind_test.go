@@ -67,7 +67,7 @@ func TestUnreadableWatermarkStopsTheStart(t *testing.T) {
 	if _, err := s.js.PublishMsg(t.Context(), &nats.Msg{Subject: subjects.Watermark, Data: []byte("?")}); err != nil {
 		t.Fatal(err)
 	}
-	pub := must(inbox.NewPublisher(s.dial, nil))
+	pub := must(inbox.NewPublisher(s.env.Dialer(), nil))
 	defer pub.Stop()
 	hub := must(inbox.New(inbox.Options{Read: s.env.Conn(t), Fetch: s.env.Conn(t), Publish: pub}))
 	if err := hub.Start(t.Context()); err == nil {

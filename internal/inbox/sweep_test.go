@@ -1,34 +1,15 @@
 package inbox_test
 
 import (
-	"bytes"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"testing"
 
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
-
-// logbook is a log that a test looks into.
-type logbook struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logbook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logbook) count(what string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.b.String(), what)
-}
 
 // Devices that come back together after a restart get what each of them missed,
 // in order, from one read of the stream, while messages keep coming.
@@ -46,9 +27,9 @@ func TestManyWhoComeBackAreServedByOneSweep(t *testing.T) {
 		}
 	}
 	s.stop()
-	var log logbook
+	var log testkit.Log
 	s.start(func(o *inbox.Options) { // it has nothing in memory
-		o.Logger = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		o.Logger = log.Logger(slog.LevelDebug)
 		o.TailMessages = 64
 	})
 	var wg sync.WaitGroup
@@ -73,7 +54,7 @@ func TestManyWhoComeBackAreServedByOneSweep(t *testing.T) {
 			t.Errorf("device %d: got %v", n, got)
 		}
 	}
-	if log.count("stream swept") == 0 {
+	if log.Count("stream swept") == 0 {
 		t.Error("the stream was not swept")
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
@@ -45,17 +46,6 @@ func stored(tb testing.TB, js jetstream.JetStream) uint64 {
 	return s.CachedInfo().State.Msgs
 }
 
-// until polls, because a connection comes back in its own time.
-func until(tb testing.TB, what string, ok func() bool) {
-	tb.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !ok(); {
-		if time.Now().After(deadline) {
-			tb.Fatalf("not within 10 s: %s", what)
-		}
-		<-time.After(time.Millisecond)
-	}
-}
-
 func TestRestartKeepsStoreAndConnection(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string][]natstest.Option{"in process": nil, "listening": {natstest.Listen()}} {
@@ -69,9 +59,9 @@ func TestRestartKeepsStoreAndConnection(t *testing.T) {
 			js := stream(t, nc)
 			publish(t, js, 3)
 			env.Stop()
-			until(t, "disconnected", func() bool { return !nc.IsConnected() })
+			testkit.Eventually(t, "disconnected", func() bool { return !nc.IsConnected() })
 			env.Start()
-			until(t, "reconnected", nc.IsConnected)
+			testkit.Eventually(t, "reconnected", nc.IsConnected)
 			if n := stored(t, js); n != 3 {
 				t.Fatalf("%d messages after the restart, want 3", n)
 			}
@@ -90,7 +80,7 @@ func TestKillKeepsWhatWasAcknowledged(t *testing.T) {
 		t.Fatal("the store is still the one that was shut down")
 	}
 	env.Start()
-	until(t, "100 messages", func() bool {
+	testkit.Eventually(t, "100 messages", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		s, err := js.Stream(ctx, "T")

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 func proxied(t *testing.T) (*natstest.Proxy, *nats.Conn) {
@@ -43,7 +44,7 @@ func TestProxyDropIsFollowedByReconnect(t *testing.T) {
 	t.Parallel()
 	proxy, nc := proxied(t)
 	proxy.Drop()
-	until(t, "reconnected", func() bool { return nc.Stats().Reconnects == 1 })
+	testkit.Eventually(t, "reconnected", func() bool { return nc.Stats().Reconnects == 1 })
 	if err := echo(nc, 30*time.Second); err != nil {
 		t.Fatal(err)
 	}
@@ -53,13 +54,13 @@ func TestProxyCutLastsUntilHeal(t *testing.T) {
 	t.Parallel()
 	proxy, nc := proxied(t)
 	proxy.Cut()
-	until(t, "disconnected", func() bool { return !nc.IsConnected() })
+	testkit.Eventually(t, "disconnected", func() bool { return !nc.IsConnected() })
 	if other, err := nats.Connect(proxy.URL()); err == nil {
 		other.Close()
 		t.Fatal("connected through a cut proxy")
 	}
 	proxy.Heal()
-	until(t, "reconnected", nc.IsConnected)
+	testkit.Eventually(t, "reconnected", nc.IsConnected)
 	if err := echo(nc, 30*time.Second); err != nil {
 		t.Fatal(err)
 	}

@@ -204,6 +204,13 @@ func (e *Env) Conn(tb testing.TB, opts ...nats.Option) *nats.Conn {
 	return connect(tb, "", append([]nats.Option{nats.InProcessServer(e)}, opts...)...)
 }
 
+// Dialer returns what parts of RCCS take to open connections of their own.
+func (e *Env) Dialer() func(opts ...nats.Option) (*nats.Conn, error) {
+	return func(opts ...nats.Option) (*nats.Conn, error) {
+		return nats.Connect("", append([]nats.Option{nats.InProcessServer(e)}, opts...)...)
+	}
+}
+
 // Dial is [Env.Conn] over TCP, to url: [Env.URL] or that of a [Proxy].
 func Dial(tb testing.TB, url string, opts ...nats.Option) *nats.Conn {
 	tb.Helper()

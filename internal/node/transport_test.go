@@ -15,7 +15,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -26,6 +25,7 @@ import (
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/node"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/internal/tlsfiles"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -35,35 +35,10 @@ const (
 	wrongToken = "fedcba9876543210-is-another-token-than-it"
 )
 
-// journal is a log that is read while it is written.
-type journal struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(p)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
-}
-
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func writeFile(t *testing.T, name, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
-	check(t, os.WriteFile(path, []byte(text), 0o600))
+	testkit.Check(t, os.WriteFile(path, []byte(text), 0o600))
 	return path
 }
 
@@ -78,9 +53,9 @@ func run(t *testing.T, opts node.Options) *node.Node {
 		opts.Config = rccs.DefaultConfig()
 	}
 	n, err := node.New(opts)
-	check(t, err)
-	check(t, n.Start(t.Context()))
-	t.Cleanup(func() { check(t, n.Stop(context.WithoutCancel(t.Context()))) })
+	testkit.Check(t, err)
+	testkit.Check(t, n.Start(t.Context()))
+	t.Cleanup(func() { testkit.Check(t, n.Stop(context.WithoutCancel(t.Context()))) })
 	return n
 }
 
@@ -95,13 +70,13 @@ type answer struct {
 func get(t *testing.T, url string, config *tls.Config, header http.Header) answer {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-	check(t, err)
+	testkit.Check(t, err)
 	maps.Copy(req.Header, header)
 	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: config}}).Do(req)
-	check(t, err)
+	testkit.Check(t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	check(t, err)
+	testkit.Check(t, err)
 	return answer{resp.StatusCode, resp.Header, string(body)}
 }
 
@@ -109,12 +84,12 @@ func get(t *testing.T, url string, config *tls.Config, header http.Header) answe
 func secure(t *testing.T, n *node.Node, ca *natstest.CA, name string) *device {
 	t.Helper()
 	address, err := subjects.ParseAddress(name)
-	check(t, err)
+	testkit.Check(t, err)
 	cred, err := n.Keys().IssueDevice(address, auth.DeviceOptions{Bearer: true, Expires: time.Hour})
-	check(t, err)
+	testkit.Check(t, err)
 	dialer := websocket.Dialer{Subprotocols: []string{"rccs.v1"}, TLSClientConfig: &tls.Config{RootCAs: ca.Pool()}}
 	ws, resp, err := dialer.DialContext(t.Context(), fmt.Sprintf("wss://%s/v1/ws", n.Addr()), nil)
-	check(t, err)
+	testkit.Check(t, err)
 	_ = resp.Body.Close()
 	t.Cleanup(func() { _ = ws.Close() })
 	d := &device{t: t, ws: ws}
@@ -150,7 +125,7 @@ func TestDevicesStayWhileTheCertificateIsReplaced(t *testing.T) {
 	exchange(t, desktop, phone, "phone", "1")
 
 	ca.Files("edge")
-	check(t, n.Reload())
+	testkit.Check(t, n.Reload())
 	exchange(t, phone, desktop, "desktop", "2")
 	if now := secure(t, n, ca, "bob/phone"); now.serial() == phone.serial() {
 		t.Error("a new connection is shown the old certificate")
@@ -158,8 +133,8 @@ func TestDevicesStayWhileTheCertificateIsReplaced(t *testing.T) {
 
 	// A file that is spoilt changes nothing, and is told.
 	good, err := os.ReadFile(key)
-	check(t, err)
-	check(t, os.WriteFile(key, good[:40], 0o600))
+	testkit.Check(t, err)
+	testkit.Check(t, os.WriteFile(key, good[:40], 0o600))
 	if err := n.Reload(); err == nil || !strings.Contains(err.Error(), key) {
 		t.Errorf("reloaded half a key: %v", err)
 	}
@@ -182,7 +157,7 @@ func TestMutualTLSForServices(t *testing.T) {
 	n := run(t, node.Options{ConfigPath: conf})
 	phone := connect(t, n, "alice/phone")
 	cred, err := n.Keys().IssueService("billing", auth.ServiceOptions{Expires: time.Hour})
-	check(t, err)
+	testkit.Check(t, err)
 	config := &tls.Config{RootCAs: ca.Pool()}
 	if nc, err := nats.Connect(n.NATSURL(), cred.Option(), nats.Secure(config), nats.NoReconnect()); err == nil {
 		nc.Close()
@@ -190,15 +165,15 @@ func TestMutualTLSForServices(t *testing.T) {
 	}
 	config.Certificates = []tls.Certificate{ca.Pair("billing")}
 	nc, err := nats.Connect(n.NATSURL(), cred.Option(), nats.Secure(config), nats.NoReconnect())
-	check(t, err)
+	testkit.Check(t, err)
 	defer nc.Close()
 	for _, payload := range []string{`"before"`, `"after"`} {
-		check(t, nc.Publish(subjects.Inbox(subjects.Address{User: "alice", Device: "phone"}.Key(), subjects.Normal), []byte(payload)))
+		testkit.Check(t, nc.Publish(subjects.Inbox(subjects.Address{User: "alice", Device: "phone"}.Key(), subjects.Normal), []byte(payload)))
 		if got := phone.read(); `"`+got["payload"].(string)+`"` != payload {
 			t.Errorf("got %v, want %s", got, payload)
 		}
 		ca.Files("nats")
-		check(t, n.Reload())
+		testkit.Check(t, n.Reload())
 	}
 	if nc.Stats().Reconnects != 0 || !nc.IsConnected() {
 		t.Error("the service was cut off")
@@ -254,10 +229,10 @@ func TestAdminToken(t *testing.T) {
 			t.Errorf("answered %d, want %d", got.status, want)
 		}
 	}
-	check(t, os.WriteFile(file, []byte(wrongToken), 0o600))
+	testkit.Check(t, os.WriteFile(file, []byte(wrongToken), 0o600))
 	try(adminToken, http.StatusUnauthorized)
 	try(wrongToken, http.StatusOK)
-	check(t, os.WriteFile(file, []byte("short"), 0o600))
+	testkit.Check(t, os.WriteFile(file, []byte("short"), 0o600))
 	try("short", http.StatusUnauthorized)
 	try(wrongToken, http.StatusOK)
 }
@@ -358,7 +333,7 @@ func TestOriginsAtTheDoor(t *testing.T) {
 func seeds(t *testing.T, dir string) []string {
 	t.Helper()
 	var all []string
-	check(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	testkit.Check(t, filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -382,7 +357,7 @@ func TestSecretsAreToldToNobody(t *testing.T) {
 	t.Parallel()
 	ca := natstest.NewCA(t)
 	cert, key := ca.Files("edge")
-	log := &journal{}
+	log := &testkit.Log{}
 	n := run(t, node.Options{
 		Logger: slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug - 8})),
 		Transport: node.Transport{
@@ -392,7 +367,7 @@ func TestSecretsAreToldToNobody(t *testing.T) {
 	secrets := []string{adminToken, wrongToken}
 	issue := func(bearer bool) auth.Credential {
 		cred, err := n.Keys().IssueDevice(subjects.Address{User: "alice", Device: "phone"}, auth.DeviceOptions{Bearer: bearer, Expires: time.Hour})
-		check(t, err)
+		testkit.Check(t, err)
 		secrets = append(secrets, cred.JWT, strings.Split(cred.JWT, ".")[2])
 		if len(cred.Seed) > 0 {
 			secrets = append(secrets, string(cred.Seed))
@@ -403,20 +378,20 @@ func TestSecretsAreToldToNobody(t *testing.T) {
 	try := func(header http.Header, query, token string, sign func([]byte) ([]byte, error)) {
 		dialer := websocket.Dialer{Subprotocols: []string{"rccs.v1"}, TLSClientConfig: &tls.Config{RootCAs: ca.Pool()}}
 		ws, resp, err := dialer.DialContext(t.Context(), "wss://"+n.Addr().String()+"/v1/ws"+query, header)
-		check(t, err)
+		testkit.Check(t, err)
 		_ = resp.Body.Close()
 		defer func() { _ = ws.Close() }()
-		check(t, ws.SetReadDeadline(time.Now().Add(30*time.Second)))
+		testkit.Check(t, ws.SetReadDeadline(time.Now().Add(30*time.Second)))
 		var hello struct{ Payload struct{ Nonce string } }
-		check(t, ws.ReadJSON(&hello))
+		testkit.Check(t, ws.ReadJSON(&hello))
 		payload := map[string]any{"authToken": token}
 		if sign != nil {
 			sig, err := sign([]byte(hello.Payload.Nonce))
-			check(t, err)
+			testkit.Check(t, err)
 			payload["sig"] = base64.RawURLEncoding.EncodeToString(sig)
 			secrets = append(secrets, payload["sig"].(string))
 		}
-		check(t, ws.WriteJSON(map[string]any{"type": "device_register", "id": "r", "payload": payload}))
+		testkit.Check(t, ws.WriteJSON(map[string]any{"type": "device_register", "id": "r", "payload": payload}))
 		for _, frame := range []string{`{"type":"heartbeat","id":"h"}`, `{"type":"device_unregister","id":"u"}`} {
 			_ = ws.WriteMessage(websocket.TextMessage, []byte(frame))
 		}
@@ -458,8 +433,8 @@ func TestSecretsAreToldToNobody(t *testing.T) {
 			told.WriteString(got.body)
 		}
 	}
-	check(t, n.Reload())
-	check(t, os.WriteFile(key, []byte("-----BEGIN PRIVATE KEY-----\n"+wrongToken), 0o600))
+	testkit.Check(t, n.Reload())
+	testkit.Check(t, os.WriteFile(key, []byte("-----BEGIN PRIVATE KEY-----\n"+wrongToken), 0o600))
 	if err := n.Reload(); err != nil {
 		told.WriteString(err.Error())
 	}
@@ -482,7 +457,7 @@ func TestFramesThatNATSDoesNotCarry(t *testing.T) {
 	n, err := node.New(node.Options{
 		Data: t.TempDir(), Listen: "127.0.0.1:0", Config: rccs.DefaultConfig(), Limits: node.Limits{MessageBytes: 1<<20 + 1},
 	})
-	check(t, err)
+	testkit.Check(t, err)
 	if err := n.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "max_payload") {
 		t.Errorf("started with %v", err)
 	}

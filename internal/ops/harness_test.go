@@ -14,23 +14,19 @@ import (
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/ops"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
+
+var check = testkit.Check
 
 var (
 	phone   = subjects.Address{User: "alice", Device: "my.phone"}
 	desktop = subjects.Address{User: "alice", Device: "desktop"}
 	bob     = subjects.Address{User: "bob", Device: "phone"}
 )
-
-func check(tb testing.TB, err error) {
-	tb.Helper()
-	if err != nil {
-		tb.Fatal(err)
-	}
-}
 
 // place is a server with the streams of RCCS, and an operator on it.
 type place struct {
@@ -50,9 +46,7 @@ func newPlace(t testing.TB) *place {
 
 func open(t testing.TB, env *natstest.Env) *ops.Tenant {
 	t.Helper()
-	tenant, err := ops.Open(ops.Options{Dial: func(opts ...nats.Option) (*nats.Conn, error) {
-		return nats.Connect("", append([]nats.Option{nats.InProcessServer(env)}, opts...)...)
-	}})
+	tenant, err := ops.Open(ops.Options{Dial: env.Dialer()})
 	check(t, err)
 	t.Cleanup(tenant.Close)
 	return tenant
@@ -115,9 +109,7 @@ func (p *place) stored(a subjects.Address) (msgs []*nats.Msg) {
 // flood stores messages, many on their way at a time.
 func (p *place) flood(each func(put func(*nats.Msg))) {
 	p.t.Helper()
-	pub, err := inbox.NewPublisher(func(opts ...nats.Option) (*nats.Conn, error) {
-		return nats.Connect("", append([]nats.Option{nats.InProcessServer(p.env)}, opts...)...)
-	}, nil)
+	pub, err := inbox.NewPublisher(p.env.Dialer(), nil)
 	check(p.t, err)
 	defer pub.Stop()
 	var flying sync.WaitGroup

@@ -17,6 +17,7 @@ import (
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -226,14 +227,14 @@ func (p *part) status(k subjects.Key) string {
 func sees(t *testing.T, k subjects.Key, status string, parts ...*part) {
 	t.Helper()
 	for n, p := range parts {
-		eventually(t, fmt.Sprintf("part %d sees %s as %s", n, k, status), func() bool { return p.status(k) == status })
+		testkit.Eventually(t, fmt.Sprintf("part %d sees %s as %s", n, k, status), func() bool { return p.status(k) == status })
 	}
 }
 
 // told checks what a part has been told of a device so far.
 func (p *part) wasTold(k subjects.Key, want ...string) {
 	p.t.Helper()
-	eventually(p.t, fmt.Sprintf("%s is told as %q", k, want), func() bool { return len(p.heard(k)) >= len(want) })
+	testkit.Eventually(p.t, fmt.Sprintf("%s is told as %q", k, want), func() bool { return len(p.heard(k)) >= len(want) })
 	if got := p.heard(k); !slices.Equal(got, want) {
 		p.t.Errorf("told %q of %s, want %q", got, k, want)
 	}

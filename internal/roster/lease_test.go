@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -21,7 +22,7 @@ func TestADeadEdgesSessionsEndWithItsLease(t *testing.T) {
 	sees(t, phone, wire.Online, b, follower)
 	b.connect(tablet)
 	// An event that was not stored yet dies with its edge.
-	eventually(t, "services are told that it came", func() bool { return len(s.events(phone)) >= 2 })
+	testkit.Eventually(t, "services are told that it came", func() bool { return len(s.events(phone)) >= 2 })
 	a.kill()
 	select {
 	case <-follower.died:
@@ -41,7 +42,7 @@ func TestADeadEdgesSessionsEndWithItsLease(t *testing.T) {
 		p.wasTold(phone, wire.Online, wire.Offline)
 		p.wasTold(tablet, wire.Online)
 	}
-	eventually(t, "services are told", func() bool { return len(s.events(phone)) >= 3 })
+	testkit.Eventually(t, "services are told", func() bool { return len(s.events(phone)) >= 3 })
 	if got := s.events(phone); !slices.Equal(got, []string{"registered", "online", "offline"}) {
 		t.Errorf("services are told %q", got)
 	}
@@ -72,7 +73,7 @@ func TestARestartedEdgeEndsWhatItsPredecessorLeft(t *testing.T) {
 	}
 	follower.wasTold(phone, wire.Online, wire.Offline)
 	follower.wasTold(tablet, wire.Online)
-	eventually(t, "the leases are true", func() bool { return len(follower.Edges()) == 2 })
+	testkit.Eventually(t, "the leases are true", func() bool { return len(follower.Edges()) == 2 })
 }
 
 // All may be gone, leases too, when an installation was down for long.
@@ -125,7 +126,7 @@ func TestAnEdgeTakenForDeadTakesItsSessionsBack(t *testing.T) {
 		if err := follower.Sweep(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the lease is back", func() bool { return len(follower.Edges()) == 1 })
+		testkit.Eventually(t, "the lease is back", func() bool { return len(follower.Edges()) == 1 })
 	}
 	sees(t, phone, wire.Busy, follower, a)
 	if !sess.Current() || a.losses() > 0 || s.entry(phone)["epoch"] != float64(sess.Epoch) {
@@ -152,7 +153,7 @@ func TestACutOffEdgeFindsOutWhatItLost(t *testing.T) {
 	}
 	young := b.connect(phone)
 	a.proxy.Heal()
-	eventually(t, "the loss is told", func() bool { return a.losses() == 1 })
+	testkit.Eventually(t, "the loss is told", func() bool { return a.losses() == 1 })
 	sees(t, tablet, wire.Online, a, b)
 	if moved.Current() || !young.Current() || !stayed.Current() {
 		t.Errorf("live: moved %v, young %v, stayed %v", moved.Current(), young.Current(), stayed.Current())
@@ -173,12 +174,12 @@ func TestAProcessThatWasCutOffTakesNobodyForDead(t *testing.T) {
 		follower.proxy.Cut()
 		// Longer than a lease, by the store's own clock.
 		from := time.Now()
-		eventually(t, "a lease has passed", func() bool { return time.Since(from) > 2*s.lease })
+		testkit.Eventually(t, "a lease has passed", func() bool { return time.Since(from) > 2*s.lease })
 		follower.proxy.Heal()
-		eventually(t, "it hears again", func() bool { return follower.Healthy(100*time.Millisecond) == nil })
+		testkit.Eventually(t, "it hears again", func() bool { return follower.Healthy(100*time.Millisecond) == nil })
 	}
 	from := time.Now()
-	eventually(t, "a lease has passed", func() bool { return time.Since(from) > 2*s.lease })
+	testkit.Eventually(t, "a lease has passed", func() bool { return time.Since(from) > 2*s.lease })
 	select {
 	case <-follower.died:
 		t.Error("the edge was taken for dead")
@@ -205,7 +206,7 @@ func TestASweepThatCannotBeStoredSaysSo(t *testing.T) {
 	if err := follower.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is offline", offline(phone, follower))
+	testkit.Eventually(t, "it is offline", offline(phone, follower))
 }
 
 func TestManySessionsOfADeadEdgeAreSweptTogether(t *testing.T) {

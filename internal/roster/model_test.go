@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -121,7 +122,7 @@ func (m *model) open(rt *rapid.T, d *modelDevice, p *part) {
 		rt.Fatalf("session %s epoch %d resumed %v after %+v", sess.ID, sess.Epoch, sess.Resumed, d)
 	}
 	if old != nil {
-		eventually(m.s.t, "the old session is lost", func() bool { return !old.Current() })
+		testkit.Eventually(m.s.t, "the old session is lost", func() bool { return !old.Current() })
 	}
 	d.at, d.sess, d.epoch, d.id, d.ended = p, sess, sess.Epoch, sess.ID, false
 	if d.status == wire.Offline {
@@ -157,7 +158,7 @@ func (m *model) check(rt *rapid.T) {
 	for _, d := range m.devs {
 		for n, p := range []*part{m.watch, m.edges[0], m.edges[1]} {
 			what := fmt.Sprintf("after %q part %d sees %s as %s", m.done, n, d.key, d.status)
-			eventually(m.s.t, what, func() bool {
+			testkit.Eventually(m.s.t, what, func() bool {
 				got := p.status(d.key)
 				told := p != m.watch || len(p.heard(d.key)) >= len(d.told) // just behind what is seen
 				return told && (got == d.status || got == "unknown" && d.status == wire.Offline)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -49,7 +50,7 @@ func TestReturnWithinTheDelayIsNoChange(t *testing.T) {
 	first := a.connectWith(phone, time.Hour)
 	busy(t, first)
 	do(t, func(done func(error)) { first.Close(false, done) })
-	eventually(t, "routing takes it as offline", isAway(phone, wire.Busy, a, b, follower))
+	testkit.Eventually(t, "routing takes it as offline", isAway(phone, wire.Busy, a, b, follower))
 	back := b.connectWith(phone, time.Hour)
 	if !back.Resumed {
 		t.Error("not resumed")
@@ -84,7 +85,7 @@ func TestOfflineIsShownAfterTheDelay(t *testing.T) {
 	for _, p := range []*part{a, follower} {
 		p.wasTold(phone, wire.Online, wire.Offline)
 	}
-	eventually(t, "services are told", func() bool { return len(s.events(phone)) >= 3 })
+	testkit.Eventually(t, "services are told", func() bool { return len(s.events(phone)) >= 3 })
 	if got := s.events(phone); !slices.Equal(got, []string{"registered", "online", "offline"}) {
 		t.Errorf("services are told %q", got)
 	}
@@ -124,9 +125,9 @@ func TestSweepShowsWhatADeadEdgeHeldBack(t *testing.T) {
 	a, follower := s.start("a"), s.start("")
 	sess := a.connectWith(phone, time.Second)
 	do(t, func(done func(error)) { sess.Close(false, done) })
-	eventually(t, "it is held back", isAway(phone, wire.Online, follower))
+	testkit.Eventually(t, "it is held back", isAway(phone, wire.Online, follower))
 	a.kill()
-	eventually(t, "a sweep shows it", func() bool {
+	testkit.Eventually(t, "a sweep shows it", func() bool {
 		if err := follower.Sweep(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -6,13 +6,13 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -78,19 +78,6 @@ func (p *place) roster() *roster.Roster {
 	return r
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(30 * time.Second); !ok(); {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("%s did not happen", what)
-		}
-	}
-}
-
 func TestRegistrationIsKnownHereAtOnceAndElsewhereSoon(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -99,7 +86,7 @@ func TestRegistrationIsKnownHereAtOnceAndElsewhereSoon(t *testing.T) {
 	if rec := here.Get(phone); rec == nil || rec.Type != "mobile" {
 		t.Fatalf("here it is %+v", rec)
 	}
-	eventually(t, "the other roster knows", func() bool { return there.Get(phone) != nil })
+	testkit.Eventually(t, "the other roster knows", func() bool { return there.Get(phone) != nil })
 	if rec := there.Get(phone); string(rec.Capabilities) != `{"supportsFileSync":true}` {
 		t.Errorf("elsewhere it is %s", rec.Capabilities)
 	}
@@ -131,7 +118,7 @@ func TestUnchangedRegistrationIsNotStoredAgain(t *testing.T) {
 	}
 	r.Register(phone, roster.Record{Type: "mobile", Version: "2", Capabilities: []byte(`{"a":1}`)})
 	r.Register(tablet, roster.Record{}) // stored behind the others
-	eventually(t, "all is stored", func() bool {
+	testkit.Eventually(t, "all is stored", func() bool {
 		return p.puts.Load() >= 3
 	})
 	if n := p.puts.Load(); n != 3 {
@@ -151,7 +138,7 @@ func TestFailedStoringKeepsTheDeviceKnown(t *testing.T) {
 		t.Fatal("the device is unknown")
 	}
 	p.down.Store(false)
-	eventually(t, "it is stored", func() bool { rec := elsewhere.Get(phone); return rec != nil && rec.Version == "2" })
+	testkit.Eventually(t, "it is stored", func() bool { rec := elsewhere.Get(phone); return rec != nil && rec.Version == "2" })
 }
 
 func TestForgottenAndUnreadableEntries(t *testing.T) {
@@ -160,7 +147,7 @@ func TestForgottenAndUnreadableEntries(t *testing.T) {
 	r := p.roster()
 	r.Register(phone, roster.Record{})
 	elsewhere := p.roster()
-	eventually(t, "it is stored", func() bool { return elsewhere.Get(phone) != nil })
+	testkit.Eventually(t, "it is stored", func() bool { return elsewhere.Get(phone) != nil })
 	kv, err := p.js.KeyValue(t.Context(), subjects.BucketDevices)
 	if err != nil {
 		t.Fatal(err)
@@ -171,7 +158,7 @@ func TestForgottenAndUnreadableEntries(t *testing.T) {
 	if err := kv.Delete(t.Context(), subjects.DeviceEntry(phone)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it is forgotten", func() bool { return r.Get(phone) == nil })
+	testkit.Eventually(t, "it is forgotten", func() bool { return r.Get(phone) == nil })
 	if r.Get(tablet) != nil || r.Len() != 0 {
 		t.Error("an unreadable entry is a device")
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -35,7 +36,7 @@ func TestEachChangeIsToldOnceEverywhere(t *testing.T) {
 	sees(t, phone, wire.Away, a, b, follower)
 	do(t, func(done func(error)) { moved.Close(false, done) })
 	told(wire.Online, wire.Away, wire.Away, wire.Offline)
-	eventually(t, "services are told", func() bool { return len(s.events(phone)) >= 3 })
+	testkit.Eventually(t, "services are told", func() bool { return len(s.events(phone)) >= 3 })
 	if got := s.events(phone); !slices.Equal(got, []string{"registered", "online", "offline"}) {
 		t.Errorf("services are told %q", got)
 	}
@@ -99,7 +100,7 @@ func TestATakeoverEndsTheOtherEdgesSession(t *testing.T) {
 	old := a.connect(phone)
 	sees(t, phone, wire.Online, b)
 	young := b.connect(phone)
-	eventually(t, "the loss is told", func() bool { return a.losses() == 1 })
+	testkit.Eventually(t, "the loss is told", func() bool { return a.losses() == 1 })
 	if old.Current() || !young.Current() || a.lost[0] != old.Epoch {
 		t.Errorf("live: old %v, young %v; lost %v", old.Current(), young.Current(), a.lost)
 	}
@@ -159,7 +160,7 @@ func TestOfRacingOpensTheNewestStands(t *testing.T) {
 		}
 		return n == 1
 	}
-	eventually(t, "one is live", one)
+	testkit.Eventually(t, "one is live", one)
 	var winner *roster.Session
 	for _, sess := range live {
 		if winner == nil || sess.Epoch > winner.Epoch {
@@ -185,7 +186,7 @@ func TestAnOlderOpenGivesWay(t *testing.T) {
 	s := newSite(t)
 	a, b := s.start("a"), s.start("b")
 	a.Register(phone, roster.Record{})
-	eventually(t, "it is registered", func() bool { return b.Get(phone) != nil })
+	testkit.Eventually(t, "it is registered", func() bool { return b.Get(phone) != nil })
 	asked, release := a.holdSessions()
 	result := make(chan error, 1)
 	go func() {
@@ -221,7 +222,7 @@ func TestAnAbandonedOpenLeavesNobodyOnline(t *testing.T) {
 	}
 	a.proxy.Heal()
 	// It is stored when the store is back, and taken back at once.
-	eventually(t, "it was online", func() bool { return len(s.events(phone)) >= 3 })
+	testkit.Eventually(t, "it was online", func() bool { return len(s.events(phone)) >= 3 })
 	if got := s.events(phone); !slices.Equal(got, []string{"registered", "online", "offline"}) {
 		t.Errorf("services are told %q", got)
 	}
@@ -261,7 +262,7 @@ func TestAWriteThatIsSentAgainDoesNotLoseToItself(t *testing.T) {
 	if a.losses() > 0 {
 		t.Error("the edge lost the device to itself")
 	}
-	eventually(t, "services are told", func() bool { return len(s.events(phone)) >= 21 })
+	testkit.Eventually(t, "services are told", func() bool { return len(s.events(phone)) >= 21 })
 	for n, kind := range s.events(phone)[1:] {
 		if kind != []string{"online", "offline"}[n%2] {
 			t.Errorf("services are told %q", s.events(phone))
@@ -287,7 +288,7 @@ func TestStopEndsSessionsSoThatTheyCanBeResumed(t *testing.T) {
 			t.Fatalf("after the stop %s is %v", k, e)
 		}
 	}
-	eventually(t, "the lease is gone", func() bool { return len(b.Edges()) == 1 })
+	testkit.Eventually(t, "the lease is gone", func() bool { return len(b.Edges()) == 1 })
 	for k, id := range ids {
 		sees(t, k, wire.Offline, b)
 		if sess := b.connect(k); sess.ID != id {
@@ -315,19 +316,19 @@ func TestAForgottenDeviceIsGoneAndItsNextSessionIsNew(t *testing.T) {
 	do(t, func(done func(error)) { first.Close(true, done) })
 	sees(t, phone, wire.Offline, follower)
 	// Two processes write events; there is an order only between what is stored.
-	eventually(t, "services are told that it went", func() bool { return len(s.events(phone)) >= 3 })
+	testkit.Eventually(t, "services are told that it went", func() bool { return len(s.events(phone)) >= 3 })
 	do(t, func(done func(error)) { follower.Forget(phone, done) })
-	eventually(t, "it is unknown", func() bool { return a.status(phone) == "unknown" && follower.status(phone) == "unknown" })
-	eventually(t, "services are told", func() bool { return len(s.events(phone)) >= 4 })
+	testkit.Eventually(t, "it is unknown", func() bool { return a.status(phone) == "unknown" && follower.status(phone) == "unknown" })
+	testkit.Eventually(t, "services are told", func() bool { return len(s.events(phone)) >= 4 })
 	if e := s.entry(phone); e != nil || a.Len() != 0 {
 		t.Errorf("left is %v, and %d devices", e, a.Len())
 	}
-	eventually(t, "the session's end was read", func() bool { return !a.Online(phone) })
+	testkit.Eventually(t, "the session's end was read", func() bool { return !a.Online(phone) })
 	again := a.connect(phone)
 	if again.Resumed || again.ID == first.ID || again.Epoch <= first.Epoch {
 		t.Errorf("after %+v came %+v", first, again)
 	}
-	eventually(t, "services are told", func() bool { return len(s.events(phone)) >= 6 })
+	testkit.Eventually(t, "services are told", func() bool { return len(s.events(phone)) >= 6 })
 	want := []string{"registered", "online", "offline", "forgotten", "registered", "online"}
 	if got := s.events(phone); !slices.Equal(got, want) {
 		t.Errorf("services are told %q", got)
@@ -342,11 +343,11 @@ func TestAForgottenDeviceThatIsConnectedComesBack(t *testing.T) {
 	sess := a.connect(phone)
 	sees(t, phone, wire.Online, follower)
 	do(t, func(done func(error)) { follower.Forget(phone, done) })
-	eventually(t, "it is registered again", func() bool {
+	testkit.Eventually(t, "it is registered again", func() bool {
 		return slices.Equal(slices.DeleteFunc(s.events(phone), func(kind string) bool { return kind != "registered" }), []string{"registered", "registered"})
 	})
 	sees(t, phone, wire.Online, a, follower)
-	eventually(t, "its session is there again", func() bool { return s.entry(phone)["status"] == wire.Online })
+	testkit.Eventually(t, "its session is there again", func() bool { return s.entry(phone)["status"] == wire.Online })
 	if !sess.Current() || a.losses() > 0 {
 		t.Error("the session was lost")
 	}
@@ -365,7 +366,7 @@ func TestActivityOfOneOfSeveralIsReported(t *testing.T) {
 	lone.Touch(at.UnixNano())
 	a.ReportActivity()
 	active := func(k subjects.Key) int64 { d, _ := follower.Device(k); return d.Active }
-	eventually(t, "it is reported", func() bool { return active(phone) == at.UnixNano() })
+	testkit.Eventually(t, "it is reported", func() bool { return active(phone) == at.UnixNano() })
 	if d, _ := a.Device(phone); d.Active != at.UnixNano() {
 		t.Errorf("here it was active at %d", d.Active)
 	}
@@ -374,12 +375,12 @@ func TestActivityOfOneOfSeveralIsReported(t *testing.T) {
 	}
 	two.Touch(at.Add(time.Second).UnixNano())
 	a.ReportActivity()
-	eventually(t, "it is reported", func() bool { return active(tablet) > active(phone) })
+	testkit.Eventually(t, "it is reported", func() bool { return active(tablet) > active(phone) })
 	two.Touch(at.Add(2 * time.Second).UnixNano())
 	a.ReportActivity() // tells nobody anything new: the other one is still the latter
 	one.Touch(at.Add(3 * time.Second).UnixNano())
 	a.ReportActivity()
-	eventually(t, "it is reported", func() bool { return active(phone) == at.Add(3*time.Second).UnixNano() })
+	testkit.Eventually(t, "it is reported", func() bool { return active(phone) == at.Add(3*time.Second).UnixNano() })
 	if active(tablet) != at.Add(time.Second).UnixNano() {
 		t.Error("what decides nothing was stored")
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/internal/storeerr"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -30,37 +31,28 @@ type site struct {
 	opts   send.Options
 }
 
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 func newSite(t *testing.T, devices ...subjects.DeviceID) *site {
 	t.Helper()
 	env := natstest.Server(t)
 	s := &site{t: t, js: natstest.Streams(t, env.Conn(t))}
-	pub, err := inbox.NewPublisher(func(opts ...nats.Option) (*nats.Conn, error) {
-		return nats.Connect("", append([]nats.Option{nats.InProcessServer(env)}, opts...)...)
-	}, nil)
-	check(t, err)
+	pub, err := inbox.NewPublisher(env.Dialer(), nil)
+	testkit.Check(t, err)
 	t.Cleanup(pub.Stop)
 	hub, err := inbox.New(inbox.Options{Read: env.Conn(t), Fetch: env.Conn(t), Publish: pub, MaxUnacked: 1000})
-	check(t, err)
-	check(t, hub.Start(t.Context()))
+	testkit.Check(t, err)
+	testkit.Check(t, hub.Start(t.Context()))
 	t.Cleanup(func() { _ = hub.Stop(context.WithoutCancel(t.Context())) })
 	s.roster, err = roster.New(roster.Options{Read: env.Conn(t), Edge: &roster.EdgeInfo{Name: "test"}, Put: func(m *nats.Msg, done func(uint64, error)) {
 		pub.Publish(m, func(r inbox.Receipt, err error) { done(r.Seq, err) })
 	}})
-	check(t, err)
-	check(t, s.roster.Start(t.Context()))
+	testkit.Check(t, err)
+	testkit.Check(t, s.roster.Start(t.Context()))
 	t.Cleanup(func() { _ = s.roster.Stop(context.WithoutCancel(t.Context())) })
 	for _, d := range devices {
 		s.roster.Register(subjects.Address{User: "alice", Device: d}.Key(), roster.Record{Type: "desktop"})
 	}
 	tasks, err := s.js.KeyValue(t.Context(), subjects.BucketTasks)
-	check(t, err)
+	testkit.Check(t, err)
 	s.opts = send.Options{
 		Roster: s.roster, Inbox: hub, Publisher: pub, Core: env.Conn(t), JetStream: s.js, Tasks: send.Tasks{KV: tasks},
 	}
@@ -70,7 +62,7 @@ func newSite(t *testing.T, devices ...subjects.DeviceID) *site {
 func (s *site) intake() *send.Intake {
 	s.t.Helper()
 	in, err := send.New(s.opts)
-	check(s.t, err)
+	testkit.Check(s.t, err)
 	return in
 }
 
@@ -138,7 +130,7 @@ func TestSenderIsToldWhatTheStoreMeant(t *testing.T) {
 		opts := s.opts
 		opts.Publisher = failing{s.opts.Publisher, c.err}
 		in, err := send.New(opts)
-		check(t, err)
+		testkit.Check(t, err)
 		for how, e := range map[string]*wire.Envelope{
 			"to one device": {ID: "1", Type: "note", ToDeviceID: "desk"}, "to all": {ID: "1", Type: "note", To: &wire.To{}},
 			"to services": {ID: "1", Type: "note", To: &wire.To{Service: true}},

@@ -1,5 +1,7 @@
 // Package testkit is what tests of several packages share: waiting for a
-// condition, a channel or a context with one bound for all of them.
+// condition, a channel or a context with one bound for all of them; ending a
+// test that cannot go on; a log that is read while it is written; and the
+// program, built for a test that starts it.
 //
 // It imports nothing of RCCS and no NATS server, so that the tests of a leaf can
 // use it. [internal/natstest] has what needs a server. Its functions are safe for

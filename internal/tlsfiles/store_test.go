@@ -1,7 +1,6 @@
 package tlsfiles_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -16,61 +15,22 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/internal/tlsfiles"
 )
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
-const within = 30 * time.Second
-
-// journal is a log that is read while it is written.
-type journal struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (j *journal) Write(p []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(p)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
-}
-
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(within); !ok(); {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("%s did not happen within %s", what, within)
-		}
-	}
-}
-
 // open makes a store that looks often.
-func open(t *testing.T, files tlsfiles.Files) (*tlsfiles.Store, *journal) {
+func open(t *testing.T, files tlsfiles.Files) (*tlsfiles.Store, *testkit.Log) {
 	t.Helper()
-	log := &journal{}
+	log := &testkit.Log{}
 	s, err := tlsfiles.Open(tlsfiles.Options{
-		Files: files, Name: "test", Poll: 5 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(log, nil)),
+		Files: files, Name: "test", Poll: 5 * time.Millisecond, Logger: log.Logger(slog.LevelInfo),
 	})
-	check(t, err)
+	testkit.Check(t, err)
 	s.Start()
-	t.Cleanup(func() { check(t, s.Stop(context.WithoutCancel(t.Context()))) })
+	t.Cleanup(func() { testkit.Check(t, s.Stop(context.WithoutCancel(t.Context()))) })
 	return s, log
 }
 
@@ -78,7 +38,7 @@ func open(t *testing.T, files tlsfiles.Files) (*tlsfiles.Store, *journal) {
 func echo(t *testing.T, s *tlsfiles.Store) string {
 	t.Helper()
 	l, err := tls.Listen("tcp", "127.0.0.1:0", s.Config())
-	check(t, err)
+	testkit.Check(t, err)
 	var conns sync.WaitGroup
 	conns.Go(func() {
 		for {
@@ -103,10 +63,10 @@ func echo(t *testing.T, s *tlsfiles.Store) string {
 // hears of a refusal only then.
 func dial(t *testing.T, addr string, config *tls.Config) (*tls.Conn, error) {
 	t.Helper()
-	raw, err := (&net.Dialer{Timeout: within}).DialContext(t.Context(), "tcp", addr)
-	check(t, err)
+	raw, err := (&net.Dialer{Timeout: testkit.Patience}).DialContext(t.Context(), "tcp", addr)
+	testkit.Check(t, err)
 	t.Cleanup(func() { _ = raw.Close() })
-	check(t, raw.SetDeadline(time.Now().Add(within)))
+	testkit.Check(t, raw.SetDeadline(time.Now().Add(testkit.Patience)))
 	if config.ServerName == "" {
 		config.ServerName = "127.0.0.1"
 	}
@@ -131,15 +91,15 @@ func TestReplacedFilesCountForNewConnectionsOnly(t *testing.T) {
 	s, log := open(t, tlsfiles.Files{Cert: cert, Key: key})
 	addr := echo(t, s)
 	old, err := dial(t, addr, &tls.Config{RootCAs: ca.Pool()})
-	check(t, err)
+	testkit.Check(t, err)
 	ca.Files("edge")
 	var now *tls.Conn
-	eventually(t, "the new certificate", func() bool {
+	testkit.Eventually(t, "the new certificate", func() bool {
 		now, err = dial(t, addr, &tls.Config{RootCAs: ca.Pool()})
-		check(t, err)
+		testkit.Check(t, err)
 		return serial(now) != serial(old)
 	})
-	check(t, say(old))
+	testkit.Check(t, say(old))
 	if v := now.ConnectionState().Version; v != tls.VersionTLS13 {
 		t.Errorf("negotiated %s, want 1.3", tls.VersionName(v))
 	}
@@ -156,27 +116,27 @@ func TestBrokenFilesKeepWhatWasInUse(t *testing.T) {
 	s, log := open(t, tlsfiles.Files{Cert: cert, Key: key})
 	addr := echo(t, s)
 	good, err := os.ReadFile(key)
-	check(t, err)
+	testkit.Check(t, err)
 	foreign, err := os.ReadFile(otherKey)
-	check(t, err)
+	testkit.Check(t, err)
 	failures := s.Failures()
 	for name, content := range map[string][]byte{"half a key": good[:len(good)/2], "another's key": foreign, "empty": nil} {
-		check(t, os.WriteFile(key, content, 0o600))
-		eventually(t, name+" was told", func() bool { return s.Failures() > failures || strings.Contains(log.String(), "mend the files") })
+		testkit.Check(t, os.WriteFile(key, content, 0o600))
+		testkit.Eventually(t, name+" was told", func() bool { return s.Failures() > failures || strings.Contains(log.String(), "mend the files") })
 		if err := s.Reload(); err == nil || !strings.Contains(err.Error(), key) {
 			t.Errorf("%s: reloaded with %v, want an error that names the file", name, err)
 		}
 		_, err := dial(t, addr, &tls.Config{RootCAs: ca.Pool()})
-		check(t, err)
+		testkit.Check(t, err)
 	}
-	check(t, os.Remove(key))
+	testkit.Check(t, os.Remove(key))
 	if err := s.Reload(); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("without the file: %v", err)
 	}
-	check(t, os.WriteFile(key, good, 0o600))
-	check(t, s.Reload())
+	testkit.Check(t, os.WriteFile(key, good, 0o600))
+	testkit.Check(t, s.Reload())
 	ca.Files("edge")
-	check(t, s.Reload())
+	testkit.Check(t, s.Reload())
 	for _, secret := range []string{string(good), string(foreign)} {
 		for line := range strings.Lines(secret) {
 			if line = strings.TrimSpace(line); len(line) > 10 && !strings.HasPrefix(line, "-----") && strings.Contains(log.String(), line) {
@@ -192,8 +152,8 @@ func TestBrokenFilesAreToldOnce(t *testing.T) {
 	ca := natstest.NewCA(t)
 	cert, key := ca.Files("edge")
 	s, err := tlsfiles.Open(tlsfiles.Options{Files: tlsfiles.Files{Cert: cert, Key: key}})
-	check(t, err)
-	check(t, os.WriteFile(key, nil, 0o600))
+	testkit.Check(t, err)
+	testkit.Check(t, os.WriteFile(key, nil, 0o600))
 	for range 3 {
 		if s.Reload() == nil {
 			t.Fatal("an empty file was taken")
@@ -231,7 +191,7 @@ func TestClientsShowCertificates(t *testing.T) {
 		return err
 	}
 	mine, theirs := ca.Pair("device"), foreign.Pair("device")
-	check(t, try(mine))
+	testkit.Check(t, try(mine))
 	if try() == nil {
 		t.Error("a client without a certificate was let in")
 	}
@@ -240,10 +200,10 @@ func TestClientsShowCertificates(t *testing.T) {
 	}
 	// The authority is replaced as the certificate is.
 	text, err := os.ReadFile(foreign.File)
-	check(t, err)
-	check(t, os.WriteFile(ca.File, text, 0o600))
-	check(t, s.Reload())
-	check(t, try(theirs))
+	testkit.Check(t, err)
+	testkit.Check(t, os.WriteFile(ca.File, text, 0o600))
+	testkit.Check(t, s.Reload())
+	testkit.Check(t, try(theirs))
 	if try(mine) == nil {
 		t.Error("a client of the old authority was let in")
 	}
@@ -254,7 +214,7 @@ func TestOpenNamesWhatIsWrong(t *testing.T) {
 	ca := natstest.NewCA(t)
 	cert, key := ca.Files("edge")
 	junk := filepath.Join(t.TempDir(), "junk")
-	check(t, os.WriteFile(junk, []byte("junk"), 0o600))
+	testkit.Check(t, os.WriteFile(junk, []byte("junk"), 0o600))
 	for name, c := range map[string]struct {
 		files tlsfiles.Files
 		want  string
@@ -280,7 +240,7 @@ func TestConfigOffersHTTP1Only(t *testing.T) {
 	cert, key := ca.Files("edge")
 	s, _ := open(t, tlsfiles.Files{Cert: cert, Key: key})
 	c, err := dial(t, echo(t, s), &tls.Config{RootCAs: ca.Pool(), NextProtos: []string{"h2", "http/1.1"}})
-	check(t, err)
+	testkit.Check(t, err)
 	if p := c.ConnectionState().NegotiatedProtocol; p != "http/1.1" {
 		t.Errorf("negotiated %q: a WebSocket could not be opened", p)
 	}

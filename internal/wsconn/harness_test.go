@@ -13,12 +13,19 @@ import (
 
 	"github.com/gorilla/websocket"
 	"go.uber.org/goleak"
+
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // timeout is how long a test waits for what must happen.
-const timeout = 30 * time.Second
+const timeout = testkit.Patience
+
+var (
+	check      = testkit.Check
+	eventually = testkit.Eventually
+)
 
 // echo is a handler that writes back what it reads, and what it is told to.
 type echo struct {
@@ -206,26 +213,6 @@ func (p *pair) closeCode() int {
 				return e.Code
 			}
 			return -1
-		}
-	}
-}
-
-func check(tb testing.TB, err error) {
-	tb.Helper()
-	if err != nil {
-		tb.Fatal(err)
-	}
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.After(timeout); !ok(); {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("%s did not happen within %s", what, timeout)
 		}
 	}
 }

@@ -1,0 +1,30 @@
+package testkit
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Build builds `rccs` in a directory and returns its path. flags are those of
+// `go build`.
+func Build(dir string, flags ...string) (path string, err error) {
+	path = filepath.Join(dir, "rccs")
+	args := append(append([]string{"build"}, flags...), "-o", path, "github.com/rccs-io/rccs/cmd/rccs")
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return path, nil
+}
+
+// Environ is the environment without the settings of RCCS.
+func Environ() (env []string) {
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "RCCS_") {
+			env = append(env, v)
+		}
+	}
+	return env
+}
