@@ -17,7 +17,7 @@ func slowHub(t *testing.T) (*system, *natstest.Proxy) {
 	env := natstest.Server(t, natstest.Listen())
 	proxy := natstest.NewProxy(t, env.Addr())
 	s := newSystemOn(t, env, func(o *inbox.Options) {
-		o.Read, o.Heartbeat = natstest.Dial(t, proxy.URL()), waitTimeout
+		o.Read, o.Heartbeat = natstest.Dial(t, proxy.URL()), 10*time.Second
 	})
 	return s, proxy
 }
