@@ -41,6 +41,7 @@ type Coordinator struct {
 	core      *nats.Conn // requests, and what is not stored
 	js        jetstream.JetStream
 	pub       *inbox.Publisher
+	tell      *inbox.Teller
 	direct    *direct.Client
 	roster    *roster.Roster
 	cursors   *inbox.Cursors
@@ -142,6 +143,7 @@ func (c *Coordinator) startStores(ctx context.Context, fetch *nats.Conn) error {
 		return err
 	}
 	c.pub = pub
+	c.tell = inbox.NewTeller(pub, c.log, func(reason string) { c.metrics.undeliverable.WithLabelValues(reason).Inc() })
 	c.stops.AddFunc(pub.Stop)
 	if pub.Proof, err = proof.Load(ctx, c.js); err != nil {
 		return err

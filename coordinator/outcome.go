@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -11,17 +12,41 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// tellExpired tells the sender of a message that found no device, if it is a
-// device and asked.
+// tellExpired tells the sender of a message that found no device, if it asked.
 func (r *router) tellExpired(ctx context.Context, m *routed) error {
-	if !m.promised || m.msg.From == "" || envelope.Value(m.header, subjects.HeaderAck) != "true" {
+	if envelope.Value(m.header, subjects.HeaderAck) != "true" {
 		return nil
 	}
-	o := wire.Outcome{OriginalID: m.id(), Status: wire.StatusExpired}
+	reason := ""
+	if !m.ends.Equal(m.expires) { // its time to live has not ended
+		reason = wire.ReasonRetention
+	}
+	if !m.promised {
+		return r.tellServiceExpired(ctx, m, reason)
+	}
+	if m.msg.From == "" {
+		return nil
+	}
+	o := wire.Outcome{OriginalID: m.id(), Status: wire.StatusExpired, Reason: reason}
 	to := subjects.Address{User: m.user, Device: m.msg.From}.Key()
 	seq := strconv.FormatUint(m.seq, 10)
 	msg := inbox.Notice(r.c.pub.Proof, to, m.lane, "expired-"+seq, "route/"+seq, o.AppendPayload(nil))
 	msg.Header[subjects.HeaderTimestamp] = []string{wire.FormatTime(time.Now())}
 	_, err := r.c.store(ctx, msg)
+	return err
+}
+
+// tellServiceExpired tells services that a route of theirs found no device in
+// time.
+func (r *router) tellServiceExpired(ctx context.Context, m *routed, reason string) error {
+	e := inbox.RouteEvent{
+		Kind: subjects.EventExpired, User: m.user, ID: m.id(), Type: envelope.Type(m.header), Lane: m.lane, Seq: m.seq,
+		Subject: m.subject, Reason: reason,
+	}
+	msg, err := e.Message(r.c.pub.Proof)
+	if err != nil {
+		return fmt.Errorf("coordinator: event: %w", err)
+	}
+	_, err = r.c.store(ctx, msg)
 	return err
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/internal/roster"
@@ -133,6 +135,11 @@ func (r *router) onEntry(e reader.Entry) {
 		return
 	}
 	m.proof = r.c.pub.Proof
+	if header := envelope.BadHeader(e.Header); header != "" && !m.promised {
+		r.c.tell.BadHeader(&inbox.BadHeader{
+			Subject: e.Subject, Seq: e.Seq, At: e.Time, ID: envelope.ID(e.Header), Header: header, User: subjects.Escape(string(m.user)),
+		})
+	}
 	r.hold(m, e.Data)
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -396,7 +397,23 @@ func TestExpiredIsToldBeforeRetentionTakesWhatWaits(t *testing.T) {
 	p.register(e, "alice/one", "desktop")
 	p.coordinate()
 	p.wait("m", "task_start", "", 0)
+	p.publish(subjects.Route("alice", subjects.Selector{Any: true}), "1", "Rccs-Ack", "true")
 	p.eventually("the sender is told", func() bool { return len(p.inbox("alice/phone", subjects.Normal)) == 1 })
+	if told := p.inboxBodies("alice/phone"); !strings.Contains(told, `"reason":"retention"`) {
+		t.Errorf("told %s", told)
+	}
+	p.eventually("services are told", func() bool {
+		events := p.stored(subjects.StreamEvent, "rccs.event.alice.%.expired")
+		return len(events) == 1 && strings.Contains(string(events[0].Data), `"reason":"retention"`)
+	})
+}
+
+// inboxBodies are the bodies of a device's normal lane, one after the other.
+func (p *place) inboxBodies(device string) (all string) {
+	for _, m := range p.stored(subjects.StreamInbox, subjects.Inbox(address(device).Key(), subjects.Normal)) {
+		all += string(m.Data)
+	}
+	return all
 }
 
 func TestACoordinatorThatDiesInTheMiddleIsFollowedByAnother(t *testing.T) {

@@ -71,3 +71,40 @@ func TestWhatReachesNobodyIsToldAndRemoved(t *testing.T) {
 		return len(left) == 1 && left[0].Sequence == good
 	})
 }
+
+// A service that asked hears that its route found no device in time, and why. A
+// header that means nothing is told, and the message goes on without it.
+func TestServicesHearTheEndOfTheirRoutesAndWhatTheirHeadersMeant(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	e := p.edge("e")
+	p.connect(e, "alice/desk", "desktop")
+	p.coordinate()
+	p.coordinate()
+	route := subjects.Route("alice", subjects.Selector{Any: true, DeviceType: "watch"})
+	p.register(e, "alice/watch", "watch")
+	short := p.publish(route, "1", "Rccs-Id", "short", "Rccs-Ttl-Ms", "300", "Rccs-Ack", "true", "Rccs-Type", "alarm")
+	p.publish(route, "1", "Rccs-Id", "unasked", "Rccs-Ttl-Ms", "300")
+	p.publish(subjects.Route("alice", subjects.Selector{DeviceType: "desktop"}), "2", "Rccs-Id", "odd", "Rccs-Priority", "urgent")
+	p.eventually("all is routed", func() bool { return p.routesLeft() == 0 })
+	if got := p.inbox("alice/desk", subjects.Normal); len(got) != 1 {
+		t.Errorf("the device got %v", got)
+	}
+	event := func(kind string) (bodies []map[string]any) {
+		for _, m := range p.stored(subjects.StreamEvent, "rccs.event.alice.%."+kind) {
+			var body map[string]any
+			if err := json.Unmarshal(m.Data, &body); err != nil {
+				t.Fatal(err)
+			}
+			bodies = append(bodies, body)
+		}
+		return bodies
+	}
+	p.eventually("both events are stored", func() bool { return len(event("expired")) == 1 && len(event("badHeader")) == 1 })
+	if b := event("expired")[0]; b["id"] != "short" || b["seq"] != float64(short) || b["type"] != "alarm" || b["subject"] != route || b["reason"] != nil || b["device"] != "" {
+		t.Errorf("told %v", b)
+	}
+	if b := event("badHeader")[0]; b["id"] != "odd" || b["header"] != "Rccs-Priority" || b["user"] != "alice" {
+		t.Errorf("told %v", b)
+	}
+}

@@ -22,7 +22,8 @@ func newDoctorCommand(env *environment) *cobra.Command {
 		Long: `Look for what is wrong with an installation, or soon will be: what the credential
 may do, streams that differ from what they should be, copies that lag, storage
 that is nearly full, clocks that differ, edges and coordinators that are missing,
-inboxes that grow. Each finding says what to do.
+inboxes that grow, messages of services that reached nobody. Each finding says
+what to do.
 
 With the installation's keys (--data) the servers are asked, too. The status is 1
 when something fails; warnings do not change it.`,

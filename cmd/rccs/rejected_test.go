@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -253,4 +255,60 @@ func (i *installation) service(tb testing.TB, name string) *nats.Conn {
 	}
 	tb.Cleanup(nc.Close)
 	return nc
+}
+
+// Whatever a service publishes that can reach nobody ends in an event, in the
+// metric and in the doctor, whoever listens when it comes.
+func TestWhatAServicePublishesToNobodyIsSeen(t *testing.T) {
+	t.Parallel()
+	i := serve(t)
+	c := i.console()
+	nc := i.service(t, "billing")
+	heard, err := nc.SubscribeSync("rccs.event.*.*.*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for subject, want := range map[string]string{
+		"rccs.inbox.user:42.phone.normal":  "rccs.event.%.phone.undeliverable badSubject",
+		"rccs.inbox.alice.a%2fb.low":       "rccs.event.alice.%.undeliverable badSubject",
+		"rccs.inbox.alice.server.low":      "rccs.event.alice.%.undeliverable badSubject",
+		"rccs.later.alice.phone.normal.m1": "rccs.event.alice.phone.undeliverable badSchedule",
+		"rccs.later.alice.ph:one.low.m2":   "rccs.event.alice.%.undeliverable badSubject",
+		"rccs.route.nobody.all":            "rccs.event.nobody.%.undeliverable noDevice",
+		"rccs.route.alice.sideways":        "rccs.event.alice.%.undeliverable badSubject",
+		"rccs.topic.user:42":               "rccs.event.%.%.undeliverable badSubject",
+	} {
+		if err := nc.Publish(subject, []byte(`{}`)); err != nil {
+			t.Fatal(err)
+		}
+		m, err := heard.NextMsg(30 * time.Second)
+		if err != nil {
+			t.Fatalf("%s: %v", subject, err)
+		}
+		var body struct{ Reason, Subject string }
+		if err := json.Unmarshal(m.Data, &body); err != nil || body.Subject != subject || m.Subject+" "+body.Reason != want {
+			t.Errorf("%s is told as %s %s, want %s", subject, m.Subject, m.Data, want)
+		}
+	}
+	text := c.succeed(t, "doctor").out
+	for _, want := range []string{"badSubject: 6", "badSchedule: 1", "noDevice: 1", "rccs.route.nobody.all"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the doctor does not say %q: %s", want, text)
+		}
+	}
+	answer, err := http.Get(i.admin + "/metrics") //nolint:noctx // it ends with the test
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	page, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics := string(page)
+	for _, want := range []string{`rccs_undeliverable_total{reason="badSubject"}`, `rccs_undeliverable_total{reason="badSchedule"} 1`, `rccs_undeliverable_total{reason="noDevice"} 1`} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("no metric %s", want)
+		}
+	}
 }

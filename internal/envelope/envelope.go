@@ -3,9 +3,6 @@ package envelope
 import (
 	"encoding/base64"
 	"strings"
-	"unicode/utf8"
-
-	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
@@ -102,18 +99,6 @@ func SenderOf(from string, authentic bool) string {
 }
 
 const servicePrefix = "service:"
-
-// Value is a header that is safe to hand on: its first value, as valid UTF-8.
-func Value(h nats.Header, key string) string {
-	v := h[key]
-	if len(v) == 0 || v[0] == "" {
-		return ""
-	}
-	if !utf8.ValidString(v[0]) {
-		return strings.ToValidUTF8(v[0], "\uFFFD")
-	}
-	return v[0]
-}
 
 // Payload is the JSON that a body travels as: itself when it is JSON, null
 // when it is empty, else a base64 string and the encoding that says so.

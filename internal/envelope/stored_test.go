@@ -1,9 +1,9 @@
 package envelope_test
 
 import (
-	"encoding/json"
 	"math"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -55,43 +55,76 @@ func TestIDOfAStoredMessage(t *testing.T) {
 	}
 }
 
-func decode(t *testing.T, frame []byte, into any) {
-	t.Helper()
-	if err := json.Unmarshal(frame, into); err != nil {
-		t.Fatalf("%s: %v", frame, err)
-	}
+// Whatever a service writes into headers and body, the device gets an envelope
+// that decodes by the rules of the protocol, with the id and the time to live
+// that the server goes by.
+func FuzzAppend(f *testing.F) {
+	f.Add("id", "note", "phone", "1000", "2026-01-02T03:04:05Z", "true", "a key", []byte(`{"a":1}`), true)
+	f.Add("", "ack", "", "-1", "", "yes", "", []byte(nil), false)
+	f.Add("\xff", "\x00", "service:x", "9223372036855", "yesterday", "", " ", []byte("{"), false)
+	f.Add(strings.Repeat("x", 129), "Note", "server", "1e3", "2026-01-02 03:04:05Z", "TRUE", "\u202e", []byte("\xff"), false)
+	f.Add("a\x00b", "response", "service:", "0", "2026-01-02T3:04:05Z", "false", "ü", []byte(strings.Repeat("[", 9_999)+strings.Repeat("]", 9_999)), false)
+	f.Fuzz(func(t *testing.T, id, typ, from, ttl, at, ack, key string, body []byte, authentic bool) {
+		to := subjects.Address{User: "alice", Device: "desk"}
+		h := nats.Header{
+			subjects.HeaderID: {id}, subjects.HeaderType: {typ}, subjects.HeaderFrom: {from}, subjects.HeaderTTL: {ttl},
+			subjects.HeaderTimestamp: {at}, subjects.HeaderAck: {ack}, subjects.HeaderCorrelation: {key}, subjects.HeaderCollapse: {key},
+			subjects.HeaderTrace: {key}, subjects.HeaderUser: {from},
+		}
+		m := envelope.Message{Key: to.Key(), Lane: subjects.High, Seq: 7, Stored: 1, Data: body, Authentic: authentic, Header: h}
+		e := shown(t, envelope.Append(nil, &envelope.Delivery{Message: &m}, to))
+		if e.ID != m.ID() || e.Seq != 7 || e.TTLMs != m.TTL().Milliseconds() || e.UserID != "alice" || e.RequiresAck != (ack == "true") {
+			t.Errorf("%+v is not what the server goes by: id %q, time to live %s", e, m.ID(), m.TTL())
+		}
+		if !authentic && wire.IsControl(e.Type) {
+			t.Errorf("%+v passes for one of RCCS's own", e)
+		}
+		if envelope.BadHeader(h) == "" && (id != "" && e.ID != id || at != "" && e.Timestamp != at || e.CollapseKey != key) {
+			t.Errorf("%+v is not what headers say that are all fine: %v", e, h)
+		}
+		shown(t, envelope.AppendTopic(nil, nil, "a.b", envelope.Stored{Seq: 1 << 52, Time: 1, Header: h, Data: body}))
+	})
 }
 
-// Whatever a service writes into headers, the device gets an envelope that it
-// can read, with the id and the time to live that the server goes by.
-func FuzzAppend(f *testing.F) {
-	f.Add("id", "note", "phone", "1000", "2026-01-02T03:04:05Z", "true", []byte(`{"a":1}`), true)
-	f.Add("", "ack", "", "-1", "", "yes", []byte(nil), false)
-	f.Add("\xff", "\x00", "service:x", "9223372036855", "yesterday", "", []byte("{"), false)
-	f.Fuzz(func(t *testing.T, id, typ, from, ttl, at, ack string, body []byte, authentic bool) {
-		to := subjects.Address{User: "alice", Device: "desk"}
-		m := envelope.Message{Key: to.Key(), Lane: subjects.High, Seq: 7, Stored: 1, Data: body, Authentic: authentic, Header: nats.Header{
-			subjects.HeaderID: {id}, subjects.HeaderType: {typ}, subjects.HeaderFrom: {from}, subjects.HeaderTTL: {ttl},
-			subjects.HeaderTimestamp: {at}, subjects.HeaderAck: {ack},
-		}}
-		frame := envelope.Append(nil, &envelope.Delivery{Message: &m}, to)
-		var e struct {
-			ID     string `json:"id"`
-			Seq    uint64 `json:"seq"`
-			TTLMs  int64  `json:"ttlMs"`
-			ToUser string `json:"userId"`
+// shown is what a device reads.
+func shown(t *testing.T, frame []byte) wire.Envelope {
+	t.Helper()
+	all, err := wire.DecodeFrame(nil, frame)
+	if err != nil || len(all) != 1 {
+		t.Fatalf("%.300q: %v", frame, err)
+	}
+	if all[0].Err != nil {
+		t.Fatalf("%.300q: %v", frame, all[0].Err)
+	}
+	return all[0].Envelope
+}
+
+func TestAHeaderThatCannotBeUsedIsNamed(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 129)
+	for _, c := range []struct {
+		h    nats.Header
+		want string
+	}{
+		{nil, ""},
+		{nats.Header{"Rccs-Id": {"a"}, "Rccs-Type": {"note"}, "Rccs-Ttl-Ms": {"1"}, "Rccs-Ack": {"false"}, "Rccs-Other": {"\xff"}}, ""},
+		{nats.Header{"Rccs-Id": {""}, "Rccs-Type": {}}, ""},
+		{nats.Header{"Rccs-Id": {long}}, "Rccs-Id"},
+		{nats.Header{"Nats-Msg-Id": {long}}, "Nats-Msg-Id"},
+		{nats.Header{"Nats-Msg-Id": {long}, "Rccs-Id": {"a"}}, ""},
+		{nats.Header{"Rccs-Type": {"Note"}}, "Rccs-Type"},
+		{nats.Header{"Rccs-From": {"a\u200bb"}}, "Rccs-From"},
+		{nats.Header{"Rccs-Timestamp": {"yesterday"}}, "Rccs-Timestamp"},
+		{nats.Header{"Rccs-Ttl-Ms": {"1s"}}, "Rccs-Ttl-Ms"},
+		{nats.Header{"Rccs-Ttl-Ms": {"0"}}, "Rccs-Ttl-Ms"},
+		{nats.Header{"Rccs-Ack": {"yes"}}, "Rccs-Ack"},
+		{nats.Header{"Rccs-Correlation": {" a"}}, "Rccs-Correlation"},
+		{nats.Header{"Rccs-Collapse": {"a\tb"}}, "Rccs-Collapse"},
+		{nats.Header{"traceparent": {"\xff"}}, "traceparent"},
+		{nats.Header{"Rccs-Priority": {"high"}}, "Rccs-Priority"},
+	} {
+		if got := envelope.BadHeader(c.h); got != c.want {
+			t.Errorf("of %v %q cannot be used, want %q", c.h, got, c.want)
 		}
-		decode(t, frame, &e)
-		if e.ID != m.ID() || e.Seq != 7 || e.TTLMs != m.TTL().Milliseconds() || e.ToUser != "alice" {
-			t.Errorf("%s is not what the server goes by: id %q, time to live %s", frame, m.ID(), m.TTL())
-		}
-		if !authentic && typ == wire.TypeAck && from == "" {
-			var shown struct {
-				Type string `json:"type"`
-			}
-			if decode(t, frame, &shown); shown.Type == wire.TypeAck {
-				t.Errorf("%s passes for an outcome", frame)
-			}
-		}
-	})
+	}
 }

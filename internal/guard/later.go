@@ -81,7 +81,7 @@ func (g *Guard) undeliverable(subject string, h nats.Header, reason string) {
 	user, device, _ := strings.Cut(string(key), ".")
 	body := map[string]any{
 		"kind": subjects.EventUndeliverable, "at": time.Now().UTC().Format(time.RFC3339Nano), "reason": reason, "subject": subject,
-		"user": "", "device": "", "seq": 0, // nothing was stored
+		"user": "", "device": "", // nothing was stored, so it has no seq
 	}
 	if id := only(h[subjects.HeaderID]); id != "" {
 		body["id"] = id

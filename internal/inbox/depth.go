@@ -69,9 +69,7 @@ func (h *Hub) countLocked(m *envelope.Message) {
 	default:
 		d.count++ // a service's, or of another edge
 	}
-	if d.nobody {
-		go h.tellUnreachable(m)
-	}
+	h.tell.Inbox(m, d.nobody)
 	if mb := h.mailboxes[m.Key]; mb != nil {
 		total := mb.unacked() + 1 // it has yet to get this one
 		if tell := total > h.opts.MaxUnacked; tell != d.told {

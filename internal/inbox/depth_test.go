@@ -3,6 +3,9 @@ package inbox_test
 import (
 	"encoding/json"
 	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/subjects"
@@ -60,5 +63,46 @@ func TestNamesThatAreNotEscapedAreTold(t *testing.T) {
 	}
 	if reason := <-reasons; reason != "badSubject" {
 		t.Errorf("counted as %s", reason)
+	}
+}
+
+// A service that published while no edge ran is told when one starts.
+func TestWhatWasPublishedToNobodyWhileNoEdgeRanIsTold(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	s.put(phone, subjects.Normal, 0, 1) // so that there is a mark to count from
+	s.caughtUp()
+	s.stop()
+	must(s.js.Publish(t.Context(), "rccs.inbox.alice.a:b.low", []byte("{}")))
+	must(s.js.PublishMsg(t.Context(), &nats.Msg{Subject: subjects.Inbox(phone, subjects.High), Header: nats.Header{subjects.HeaderAck: {"yes"}}}))
+	s.start(nil)
+	s.eventually("both events are stored", func() bool {
+		return len(s.events(subjects.EventUndeliverable)) == 1 && len(s.events(subjects.EventBadHeader)) == 1
+	})
+}
+
+// What cannot be used of a service's headers is told, once a second for a
+// subject, and the message is delivered without it.
+func TestABadHeaderIsToldAndTheMessageDelivered(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	d := s.attach(phone, 100)
+	const n = 20
+	for range n {
+		s.publish(phone, nats.Header{subjects.HeaderID: {"m1"}, subjects.HeaderTTL: {"soon"}, subjects.HeaderTimestamp: {"now"}})
+	}
+	got := d.receive(n)
+	first, last := got[0].Stored, got[n-1].Stored
+	seconds := int(last/int64(time.Second)-first/int64(time.Second)) + 1
+	s.eventually("the events are stored", func() bool { return len(s.events(subjects.EventBadHeader)) > 0 })
+	s.put(phone, subjects.Normal, 1, 1)
+	ack(d, d.receive(1))
+	told := s.events(subjects.EventBadHeader)
+	if len(told) > seconds {
+		t.Errorf("%d events of %d seconds", len(told), seconds)
+	}
+	if e := told[0]; e["event"] != "rccs.event.alice.phone.badHeader" || e["header"] != subjects.HeaderTimestamp || e["id"] != "m1" ||
+		e["subject"] != subjects.Inbox(phone, got[0].Lane) || e["seq"] != float64(got[0].Seq) {
+		t.Errorf("told %v", e)
 	}
 }

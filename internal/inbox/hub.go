@@ -103,6 +103,7 @@ type Hub struct {
 	started  time.Time
 	js       jetstream.JetStream // on Options.Fetch
 	fence    *nats.Subscription
+	tell     *Teller
 	epoch    atomic.Pointer[string]
 	ends     ends
 	sweeps   sweeps
@@ -140,6 +141,7 @@ func New(opts Options) (*Hub, error) {
 		mailboxes: make(map[subjects.Key]*Mailbox), departed: make(map[subjects.Key]*pendingOutcomes), depths: make(map[subjects.Key]*depth),
 		tail: newTail(opts.TailMessages, opts.TailBytes), tally: newTally(),
 	}
+	h.tell = NewTeller(opts.Publish, opts.Logger, opts.Undeliverable)
 	r, err := reader.New(reader.Options{
 		Conn: opts.Read, Stream: subjects.StreamInbox, Handle: h.handle, Drained: h.drained,
 		Restarted: opts.Restarted, Logger: opts.Logger, Heartbeat: opts.Heartbeat,

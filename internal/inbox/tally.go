@@ -330,6 +330,7 @@ func (h *Hub) countMissed(ctx context.Context, mark, began uint64) error {
 				return // the hub's own reader has it
 			}
 			h.mu.Lock()
+			h.tell.Inbox(m, h.depthLocked(m.Key).nobody)
 			h.tallyLocked(m)
 			h.mu.Unlock()
 		},

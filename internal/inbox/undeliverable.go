@@ -3,7 +3,6 @@ package inbox
 import (
 	"encoding/json"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -56,14 +55,8 @@ func (u *Unreachable) Event(k *proof.Key) (*nats.Msg, error) {
 	if err != nil {
 		return nil, err
 	}
-	token := func(name string) string {
-		if name == "" {
-			return unreadable
-		}
-		return subjects.Escape(name)
-	}
 	return &nats.Msg{
-		Subject: subjects.Event(subjects.Key(token(string(user))+"."+token(string(device))), subjects.EventUndeliverable), Data: body,
+		Subject: eventSubject(string(user), string(device), subjects.EventUndeliverable), Data: body,
 		Header: nats.Header{jetstream.MsgIDHeader: {k.Tag("undeliverable", u.Stream, strconv.FormatUint(u.Seq, 10))}},
 	}, nil
 }
@@ -75,26 +68,4 @@ func readable[T ~string](token string, check func(T) error) T {
 		return ""
 	}
 	return T(name)
-}
-
-// tellUnreachable stores the event of a message whose subject names no device.
-// Each hub notices, and it is one event.
-func (h *Hub) tellUnreachable(m *envelope.Message) {
-	user, device, _ := strings.Cut(string(m.Key), ".")
-	u := Unreachable{
-		Stream: subjects.StreamInbox, Subject: subjects.Inbox(m.Key, m.Lane), Seq: m.Seq, Header: m.Header, Reason: BadSubject, User: user, Device: device,
-	}
-	msg, err := u.Event(h.opts.Publish.Proof)
-	if err != nil {
-		h.opts.Logger.Error("event not encoded", "kind", subjects.EventUndeliverable, "seq", m.Seq, "err", err)
-		return
-	}
-	h.opts.Publish.Publish(msg, func(r Receipt, err error) {
-		switch {
-		case err != nil:
-			h.opts.Logger.Warn("event not stored", "kind", subjects.EventUndeliverable, "seq", m.Seq, "err", err)
-		case !r.Duplicate && h.opts.Undeliverable != nil:
-			h.opts.Undeliverable(BadSubject)
-		}
-	})
 }

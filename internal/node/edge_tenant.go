@@ -145,7 +145,7 @@ func (t *edgeTenant) openInbox(ctx context.Context) error {
 		Read: conns[0], Fetch: conns[1], Publish: t.pub, Logger: p.opts.logger,
 		Restarted: func(string) { p.restarts.Inc() }, MaxUnacked: p.opts.inboxLimit,
 		Edge: p.opts.edge.Name, MaxDeliveries: p.opts.limits.Deliveries,
-		Undeliverable: func(reason string) { p.undeliverable.WithLabelValues(reason).Inc() },
+		Undeliverable: p.countUndeliverable,
 	})
 	if err != nil {
 		return err
@@ -156,6 +156,9 @@ func (t *edgeTenant) openInbox(ctx context.Context) error {
 	t.stops.Add(t.hub.Stop)
 	return t.openTenant(ctx, conns[2])
 }
+
+// countUndeliverable counts a message of a service that reaches nobody.
+func (p *edgePart) countUndeliverable(reason string) { p.undeliverable.WithLabelValues(reason).Inc() }
 
 // openTenant starts what knows the devices, and what passes on what is not
 // stored.
@@ -169,7 +172,10 @@ func (t *edgeTenant) openTenant(ctx context.Context, read *nats.Conn) error {
 	if err != nil {
 		return err
 	}
-	topics, err := topic.New(topic.Options{Read: read, Fetch: t.fetch, Logger: p.opts.logger})
+	topics, err := topic.New(topic.Options{
+		Read: read, Fetch: t.fetch, Logger: p.opts.logger,
+		Examine: inbox.NewTeller(t.pub, p.opts.logger, p.countUndeliverable).Topic,
+	})
 	if err != nil {
 		return err
 	}

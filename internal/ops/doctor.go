@@ -91,6 +91,7 @@ func (t *Tenant) Doctor(ctx context.Context, opts DoctorOptions) ([]Finding, err
 		{"coordinator", d.coordinator},
 		{"inboxes", d.inboxes},
 		{"routing", d.routing},
+		{"undeliverable", d.undeliverable},
 	} {
 		before := len(d.out)
 		if err := c.check(ctx, c.name); err != nil {

@@ -27,6 +27,9 @@ type Options struct {
 	// Read carries the stream to the hub, Fetch what is read from the store.
 	// Both belong to one account.
 	Read, Fetch *nats.Conn
+	// Examine, if set, is shown each message before it is handed out, whatever
+	// its name, and must not block.
+	Examine func(subject string, seq uint64, stored int64, h nats.Header)
 	// Logger; nil discards.
 	Logger *slog.Logger
 }
@@ -155,6 +158,7 @@ func (h *Hub) Healthy(d time.Duration) error {
 
 // handle is the reader's callback: one message, in order.
 func (h *Hub) handle(e reader.Entry) {
+	h.examine(e)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.floor == 0 {
@@ -178,6 +182,36 @@ func (h *Hub) handle(e reader.Entry) {
 	for _, s := range h.subs[e.Subject] {
 		s.deliver(m)
 	}
+}
+
+// examine shows a message to who looks for what is wrong with it.
+func (h *Hub) examine(e reader.Entry) {
+	if h.opts.Examine != nil {
+		h.opts.Examine(e.Subject, e.Seq, e.Time, e.Header)
+	}
+}
+
+// examineMissed examines what was stored from after on, while no hub ran, up to
+// last.
+func (h *Hub) examineMissed(ctx context.Context, after, last uint64) error {
+	if h.opts.Examine == nil || after == 0 || after >= last {
+		return nil
+	}
+	r, err := reader.New(reader.Options{
+		Conn: h.opts.Read, Stream: subjects.StreamTopic, FromStart: true, After: after, HeadersOnly: true, Logger: h.opts.Logger,
+		Handle: func(e reader.Entry) {
+			if e.Seq <= last { // the hub's own reader has what is behind it
+				h.examine(e)
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.Start(ctx); err != nil {
+		return fmt.Errorf("topic: look at what was stored since %d: %w", after, err)
+	}
+	return r.Stop(ctx)
 }
 
 // History reads up to limit messages of a topic from seq on, and about

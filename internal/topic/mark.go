@@ -26,7 +26,8 @@ type mark struct {
 	Head uint64 `json:"head"`
 }
 
-// checkEnd renews the epoch of a stream that has lost its end.
+// checkEnd renews the epoch of a stream that has lost its end, and examines what
+// was stored while no hub ran.
 func (h *Hub) checkEnd(ctx context.Context) error {
 	stream, err := h.js.Stream(ctx, subjects.StreamCursor)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -49,7 +50,7 @@ func (h *Hub) checkEnd(ctx context.Context) error {
 	last := h.reader.Last()
 	if m.Head <= last {
 		h.marked = m.Head
-		return nil
+		return h.examineMissed(ctx, m.Head, last)
 	}
 	h.opts.Logger.Error("the stream of topics has lost its end: subscribers begin anew", "was", m.Head, "is", last)
 	if err := epoch.Renew(ctx, h.js, subjects.StreamTopic); err != nil {

@@ -1,12 +1,15 @@
 package topic_test
 
 import (
+	"fmt"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/epoch"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/internal/topic"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -101,4 +104,60 @@ func (p *place) mark(t *testing.T, head uint64) {
 	if _, err := p.js.PublishMsg(t.Context(), &nats.Msg{Subject: subjects.TopicMark, Data: body}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// What is published under a name that no device can subscribe to is seen by who
+// tells services, also when no hub ran.
+func TestEachMessageIsExaminedAlsoThoseOfBefore(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.publish(t, "a", 1)
+	testkit.Eventually(t, "it is stored how far topics were read", func() bool { return p.marked(t) })
+	if err := p.hub.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	before := p.publishRaw(t, "rccs.topic.user:42")
+	seen := make(chan string, 10)
+	hub, err := topic.New(topic.Options{Read: p.env.Conn(t), Fetch: p.env.Conn(t), Examine: func(subject string, seq uint64, _ int64, _ nats.Header) {
+		seen <- fmt.Sprint(subject, " ", seq)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := hub.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p.hub = hub
+	after := p.publishRaw(t, "rccs.topic.user:43")
+	for _, want := range []string{fmt.Sprint("rccs.topic.user:42 ", before), fmt.Sprint("rccs.topic.user:43 ", after)} {
+		select {
+		case got := <-seen:
+			if got != want {
+				t.Errorf("saw %s, want %s", got, want)
+			}
+		case <-time.After(waitTimeout):
+			t.Fatalf("%s was not seen", want)
+		}
+	}
+}
+
+// marked reports whether it is stored how far topics were read.
+func (p *place) marked(t *testing.T) bool {
+	t.Helper()
+	stream, err := p.js.Stream(t.Context(), subjects.StreamCursor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = stream.GetLastMsgForSubject(t.Context(), subjects.TopicMark)
+	return err == nil
+}
+
+// publishRaw stores an empty message under a subject, whatever that is.
+func (p *place) publishRaw(t *testing.T, subject string) uint64 {
+	t.Helper()
+	ack, err := p.js.Publish(t.Context(), subject, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ack.Sequence
 }

@@ -1,0 +1,97 @@
+package inbox
+
+import (
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/proof"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// BadHeader is a message of a service with a header that cannot be used: its
+// default counted in its place.
+type BadHeader struct {
+	Subject string // where it was published
+	Seq     uint64 // 0 for what is not stored
+	At      int64  // when it was stored or came, Unix nanoseconds
+	ID      string // of the message, as far as the service gave it one
+	Header  string // the name of the header
+	// User and Device are tokens of the subject; "" where there is none.
+	User, Device string
+}
+
+// Event is what services hear of it: subscribe to rccs.event.*.*.badHeader. For
+// one subject it is stored once a second at most, whoever notices.
+func (b *BadHeader) Event(k *proof.Key) (*nats.Msg, error) {
+	user, device := readable(b.User, subjects.CheckUser), readable(b.Device, subjects.CheckDevice)
+	at := time.Unix(0, b.At).UTC()
+	body, err := json.Marshal(struct {
+		Kind    string `json:"kind"`
+		User    string `json:"user"`
+		Device  string `json:"device"`
+		At      string `json:"at"`
+		ID      string `json:"id,omitempty"`
+		Seq     uint64 `json:"seq,omitempty"`
+		Subject string `json:"subject"`
+		Header  string `json:"header"`
+	}{subjects.EventBadHeader, string(user), string(device), at.Format(time.RFC3339Nano), b.ID, b.Seq, b.Subject, b.Header})
+	if err != nil {
+		return nil, err
+	}
+	return &nats.Msg{
+		Subject: eventSubject(string(user), string(device), subjects.EventBadHeader), Data: body,
+		Header: nats.Header{jetstream.MsgIDHeader: {k.Tag("badHeader", b.Subject, strconv.FormatInt(at.Unix(), 10))}},
+	}, nil
+}
+
+// eventSubject is that of an event about a user's device; a name that is "" has
+// [unreadable] in its place.
+func eventSubject(user, device, kind string) string {
+	token := func(name string) string {
+		if name == "" {
+			return unreadable
+		}
+		return subjects.Escape(name)
+	}
+	return subjects.Event(subjects.Key(token(user)+"."+token(device)), kind)
+}
+
+// RouteEvent is the end of a message of a service that was for whichever device
+// a route fits.
+type RouteEvent struct {
+	Kind    string
+	User    subjects.UserID
+	ID      string
+	Type    string
+	Lane    subjects.Lane
+	Seq     uint64 // in the stream of routes
+	Subject string
+	Reason  string
+}
+
+// Message is the event as it is stored: once, whoever stores it.
+func (e *RouteEvent) Message(k *proof.Key) (*nats.Msg, error) {
+	body, err := json.Marshal(struct {
+		Kind    string `json:"kind"`
+		User    string `json:"user"`
+		Device  string `json:"device"`
+		At      string `json:"at"`
+		ID      string `json:"id"`
+		Type    string `json:"type"`
+		Lane    string `json:"lane"`
+		Seq     uint64 `json:"seq"`
+		Subject string `json:"subject"`
+		Reason  string `json:"reason,omitempty"`
+	}{e.Kind, string(e.User), "", time.Now().UTC().Format(time.RFC3339Nano), e.ID, e.Type, e.Lane.String(), e.Seq, e.Subject, e.Reason})
+	if err != nil {
+		return nil, err
+	}
+	return &nats.Msg{
+		Subject: eventSubject(string(e.User), "", e.Kind), Data: body,
+		Header: nats.Header{jetstream.MsgIDHeader: {k.Tag("route", e.Kind, strconv.FormatUint(e.Seq, 10))}},
+	}, nil
+}
