@@ -1,5 +1,5 @@
 // What a registration is signed with, and where the next one comes from.
-import { claimsOf, seedBytes, toBase64url } from "./nkeys.js";
+import { claimsOf, fromBase64, seedBytes, toBase64url } from "./nkeys.js";
 import { RccsError, type Credentials, type Options } from "./types.js";
 import { isFinal, text, toError, utf8 } from "./wire.js";
 
@@ -20,15 +20,15 @@ export interface Auth {
 
 export function authOf(url: string, o: Options): Auth {
   if ("credentials" in o) return credentialsAuth(url, o);
-  const token = o.token;
-  if (typeof token === "string") return { renewable: false, load: async () => {}, prove: async () => ({ authToken: token.trim() }) };
+  const { token } = o;
   let last = "";
   return {
-    renewable: true,
+    renewable: typeof token !== "string",
     async load(fresh) {
-      if (!last || fresh || ended(last)) last = (await token()).trim();
+      if (typeof token === "string") last = token;
+      else if (!last || fresh || ended(last)) last = await token();
     },
-    prove: async () => ({ authToken: last }),
+    prove: async () => ({ authToken: last.trim() }),
   };
 }
 
@@ -41,11 +41,10 @@ function credentialsAuth(url: string, o: Options & { credentials: string | Crede
   let refused = false; // the key was not enrolled, or is not any more
   const sign = async (data: string) => signText(await (signer ??= signerOf(key)), data);
   const renew = async () => {
-    const { sub, name = "", nats = {} } = claimsOf(jwt);
-    const slash = name.indexOf("/");
-    const tenant = (nats.tags ?? []).map((t: string) => /^rccs-tenant:(.*)/.exec(t)?.[1]).find(Boolean);
-    const body = { publicKey: sub, user: name.slice(0, slash), device: name.slice(slash + 1), ...(tenant && { tenant }) };
-    const next = { ...(await postSigned(url, "renew", sign, body)), key };
+    const { sub: publicKey, name, nats } = claimsOf(jwt);
+    const [, user, device] = /^(.*?)\/(.*)/.exec(name) ?? [];
+    const tenant = /rccs-tenant:([^,]*)/.exec(nats?.tags)?.[1]; // the tags as one text
+    const next = { ...(await postSigned(url, "renew", sign, { publicKey, user, device, tenant })), key };
     jwt = next.jwt;
     await ("onRenewed" in o ? o.onRenewed?.(next) : undefined);
   };
@@ -62,7 +61,7 @@ function credentialsAuth(url: string, o: Options & { credentials: string | Crede
         });
     },
     async prove(nonce) {
-      if (/\p{Cc}/u.test(nonce)) throw new RccsError("AUTH_ERROR", "the nonce has several lines");
+      if (/\p{Cc}/u.test(nonce)) throw new RccsError("AUTH_ERROR", "nonce");
       return { authToken: jwt, sig: await sign(nonce) };
     },
   };
@@ -70,9 +69,7 @@ function credentialsAuth(url: string, o: Options & { credentials: string | Crede
 
 /** Reads a .creds file. */
 export function parseCreds(creds: string): { jwt: string; key: string } {
-  const part = (name: string) => new RegExp(`BEGIN ${name}-+\\s+(\\S+)\\s`).exec(creds)?.[1];
-  const jwt = part("NATS USER JWT"),
-    key = part("USER NKEY SEED");
+  const [, jwt, key] = /BEGIN NATS USER JWT-+\s+(\S+)\s[^]*BEGIN USER NKEY SEED-+\s+(\S+)\s/.exec(creds) ?? [];
   if (!jwt || !key) throw new RccsError("AUTH_ERROR", "not a .creds text");
   return { jwt, key };
 }
@@ -81,13 +78,13 @@ export function parseCreds(creds: string): { jwt: string; key: string } {
 export async function signerOf(key: CryptoKeyPair | string): Promise<CryptoKey> {
   if (typeof key !== "string") return key.privateKey;
   const seed = seedBytes(key.includes("BEGIN") ? parseCreds(key).key : key);
-  const head = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20]; // PKCS #8 of an Ed25519 key
+  const head = fromBase64("MC4CAQAwBQYDK2VwBCIEIA=="); // PKCS #8 of an Ed25519 key
   return subtle().importKey("pkcs8", Uint8Array.from([...head, ...seed]), "Ed25519", false, ["sign"]);
 }
 
 export function subtle(): SubtleCrypto {
   const s = globalThis.crypto?.subtle;
-  if (!s) throw new RccsError("AUTH_REQUIRED", "WebCrypto is missing (a page needs https): use a bearer token");
+  if (!s) throw new RccsError("AUTH_REQUIRED", "no WebCrypto, which needs https: use a token");
   return s;
 }
 
@@ -98,9 +95,10 @@ export const signText = async (key: CryptoKey, data: string): Promise<string> =>
 export async function postSigned(url: string, what: "enroll" | "renew", sign: (data: string) => Promise<string>, body: object) {
   const request = toBase64url(utf8(text({ ...body, time: new Date().toISOString() })));
   const sig = await sign(`rccs ${what} v1\n${request}`);
-  const base = url.replace(/^ws/, "http").replace(/[?#].*/, "").replace(/\/$|\/v1\/ws\/?$/, "");
+  const base = url.replace(/^ws/, "http").replace(/(\/v1\/ws)?\/?([?#].*)?$/, "");
   const answer = await fetch(`${base}/v1/${what}`, { method: "POST", headers: { "Content-Type": "application/json" }, body: text({ request, sig }) });
-  const told: any = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw toError({ code: "UNAVAILABLE", message: `${base} answered ${answer.status}: is it an edge?`, ...told });
-  return { jwt: told.jwt as string, expiresAt: told.expiresAt as string, renewUntil: told.renewUntil as string };
+  const told: any = await answer.json().catch(() => {});
+  if (!answer.ok) throw toError({ code: "UNAVAILABLE", message: `${base}: ${answer.status}`, ...told });
+  const { jwt, expiresAt, renewUntil }: Record<string, string> = told;
+  return { jwt, expiresAt, renewUntil } as { [member in "jwt" | "expiresAt" | "renewUntil"]: string };
 }

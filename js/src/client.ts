@@ -7,7 +7,7 @@ import { createRequests } from "./requests.js";
 import { keeper, memoryStore } from "./store.js";
 import { createTopics, loop, sinceOf } from "./topics.js";
 import { RccsError, type Client, type Device, type Gap, type Options, type Outcome, type Presence, type State, type Store } from "./types.js";
-import { asError, deferred, emitter, lanes, newId, newStamp, toError, whenAborted, type Core, type Envelope } from "./wire.js";
+import { asError, emitter, lanes, newId, newStamp, toError, whenAborted, type Core, type Envelope } from "./wire.js";
 
 /** How a store whose pages share one connection opens it. */
 export const SHARE = Symbol.for("rccs.share");
@@ -21,11 +21,11 @@ const maxTracked = 1000;
 /** Connects a device. It returns at once and connects in the background, and comes back until it is closed. */
 export function connect(url: string, o: Options): Client {
   const given: SharedStore = o.store ?? memoryStore();
-  const states = emitter<State>(),
-    presences = emitter<Presence>(),
-    gaps = emitter<Gap>(),
-    errors = emitter<RccsError>(),
-    outcomes = emitter<Outcome>();
+  const [onState, emitState] = emitter<State>(),
+    [onPresence, emitPresence] = emitter<Presence>(),
+    [onGap, emitGap] = emitter<Gap>(),
+    [onError, emitError] = emitter<RccsError>(),
+    [onOutcome, emitOutcome] = emitter<Outcome>();
   const tracked = new Set<string>(); // sent, and somebody wants to know the outcome
   let state: State = "connecting",
     ended: RccsError | undefined,
@@ -33,13 +33,13 @@ export function connect(url: string, o: Options): Client {
     line: Line | undefined,
     status: object | undefined; // what setStatus said last
 
-  const error = (e: unknown) => errors.emit(asError(e));
+  const error = (e: unknown) => emitError(asError(e));
   const store = keeper(given, error);
-  const minMs = o.backoff?.minMs ?? 500;
+  const { minMs = 500, maxMs = 20_000 } = o.backoff ?? {};
+  const wait = (tries: number) => Math.min(Math.max(minMs, maxMs), minMs * 2 ** tries);
   const core: Core = {
     store,
-    minMs,
-    maxMs: Math.max(minMs, o.backoff?.maxMs ?? 20_000),
+    wait,
     error,
     get line() {
       return line;
@@ -56,7 +56,7 @@ export function connect(url: string, o: Options): Client {
   const setState = (s: State) => {
     if (s === state || state === "closed") return;
     state = s;
-    states.emit(s);
+    emitState(s);
   };
 
   /** Ends all that waits. */
@@ -72,28 +72,24 @@ export function connect(url: string, o: Options): Client {
     const p = e?.payload;
     switch (e?.type) {
       case "ack":
-        if (e.seq) return inbox.receive(e); // an outcome
-        if (p?.originalMessageId) return void outbox.answered(p.originalMessageId, p);
-        if (typeof p?.cancel === "string") requests.cancelled(p.cancel);
+        if (e.seq) inbox.receive(e); // an outcome
+        else if (!outbox.answered(p?.originalMessageId, p)) requests.giveUp(p?.cancel);
         return;
       case "error":
         if (!outbox.refused(p.originalMessageId, p) && !/^response\./.test(p.originalMessageId)) error(toError(p));
         return;
       case "response":
-        if (e.partial) outbox.part(e.correlationId ?? "", p);
-        else outbox.answered(e.correlationId ?? "", p);
-        return;
+        return void (e.partial ? outbox.part(e.correlationId!, p) : outbox.answered(e.correlationId!, p));
       case "request":
         return requests.serve(e);
       case "topic":
         return topics.receive(e);
       case "presence":
-        if (typeof p?.deviceId === "string") presences.emit(p);
-        return;
+        return p?.deviceId && emitPresence(p);
       case "gap":
-        if (typeof p?.from !== "number" || typeof p.to !== "number") return;
-        if (p.topic !== undefined) topics.gap(p);
-        return gaps.emit(p);
+        if (!(p?.from >= 0 && p.to >= 0)) return;
+        topics.gap(p);
+        return emitGap(p);
       case "device_register":
         return;
       default:
@@ -102,7 +98,7 @@ export function connect(url: string, o: Options): Client {
   };
 
   inbox.on("ack", ({ originalMessageId: id, status, deviceId, reason }) => {
-    if (tracked.has(id)) outcomes.emit({ id, status, deviceId, ...(reason !== undefined && { reason }) });
+    if (tracked.has(id)) emitOutcome({ id, status, deviceId, reason });
   });
   const track = (id: string) => {
     tracked.add(id);
@@ -120,7 +116,7 @@ export function connect(url: string, o: Options): Client {
     newStamp(given[SHARE] ? "" : await outbox.load());
   };
   const hears: Hears = {
-    state: setState,
+    setState,
     up(session) {
       inbox.up(session.epoch);
       outbox.up(session.maxMessageBytes);
@@ -128,7 +124,7 @@ export function connect(url: string, o: Options): Client {
       topics.up();
       if (status && !session.resumed) outbox.ask("device_status", status, { bound: true }).catch(() => {});
     },
-    frame: (items) => items.forEach(dispatch),
+    take: (items) => items.forEach(dispatch),
     down(code) {
       topics.down();
       outbox.down(code);
@@ -139,15 +135,16 @@ export function connect(url: string, o: Options): Client {
       error(e);
       finish(e);
     },
+    wait,
     settled: inbox.settled,
-    handles: requests.has,
+    handles: requests.handles,
     unhandled: inbox.unhandled,
-    topic: topics.open,
+    listen: topics.open,
     adopt: () => void outbox.load().catch(error),
   };
 
   const WS = o.WebSocket ?? globalThis.WebSocket;
-  if (!WS) throw new RccsError("NO_WEBSOCKET", "pass options.WebSocket, such as that of @rccs/client/node");
+  if (!WS) throw new RccsError("NO_WEBSOCKET", "pass options.WebSocket");
   const auth = authOf(url, o); // throws where the credentials are none
   const loaded = load()
     .catch(error)
@@ -158,7 +155,7 @@ export function connect(url: string, o: Options): Client {
   const check = () => {
     if (ended) throw ended;
   };
-  const openTopic: OpenTopic = (...a) => (line?.topic ?? topics.open)(...a);
+  const openTopic: OpenTopic = (...a) => (line?.listen ?? topics.open)(...a);
 
   /** Asks for one page after the other. */
   async function* pages(type: string, payload: { from?: number }, of: string): AsyncGenerator<any> {
@@ -180,25 +177,16 @@ export function connect(url: string, o: Options): Client {
     async ready({ signal } = {}) {
       if (state === "online") return;
       check();
-      const d = deferred<void>();
-      const offs = [
-        states.on((s) => {
-          if (s === "online") d.resolve();
-          if (s === "closed") d.reject(ended);
-        }),
-        whenAborted(signal, d.reject),
-      ];
-      try {
-        await d.promise;
-      } finally {
-        for (const off of offs) off();
-      }
+      let offs: Array<() => void>;
+      await new Promise<void>((resolve, reject) => {
+        offs = [onState((s) => (s === "online" ? resolve() : s === "closed" && reject(ended))), whenAborted(signal, reject)];
+      }).finally(() => offs.forEach((off) => off()));
     },
-    onState: states.on,
-    onPresence: presences.on,
-    onGap: gaps.on,
-    onError: errors.on,
-    onOutcome: outcomes.on,
+    onState,
+    onPresence,
+    onGap,
+    onError,
+    onOutcome,
 
     send(type, payload, so = {}) {
       try {
@@ -222,9 +210,9 @@ export function connect(url: string, o: Options): Client {
       check();
       return loop(openTopic, topic, sinceOf(so.since), so.signal);
     },
-    publish: async (topic, data, po = {}) => {
-      const { seq, duplicate } = await outbox.ask("publish", { topic, data: data ?? null }, { id: po.id, queue: publishQueue, retry: true });
-      return { seq, duplicate: !!duplicate };
+    publish: async (topic, data, { id } = {}) => {
+      const resultOf = ({ seq, duplicate }: any) => ({ seq, duplicate: !!duplicate });
+      return outbox.ask("publish", { topic, data: data ?? null }, { id, queue: publishQueue, retry: true, resultOf });
     },
     async *history(what) {
       for await (const e of pages("history", what, "messages")) yield { ...e, priority: lanes[e.priority ?? 1] };

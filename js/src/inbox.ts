@@ -1,6 +1,6 @@
 // Messages that came: each is handed on once, in the order of its lane, and acknowledged when it has been handled and that is
 // in the store.
-import { Reject, type Message } from "./types.js";
+import type { Message } from "./types.js";
 import { asError, byteLength, lanes, newStamp, soon, text, type Core, type Envelope } from "./wire.js";
 
 /** How many handled messages are remembered at least. */
@@ -27,7 +27,7 @@ interface Queue {
 }
 
 export function createInbox(core: Core, window: number, write: (frame: string) => void) {
-  const { store, minMs, maxMs } = core;
+  const { store } = core;
   const handlers = new Map<string, Set<Handler>>(),
     queues = new Map<string, Queue>(), // by type and lane
     pending = new Map<number, Job>(), // not handled yet, by seq
@@ -137,7 +137,7 @@ export function createInbox(core: Core, window: number, write: (frame: string) =
 
   const failed = (q: Queue, j: Job, e: unknown) => {
     if (core.ended) return;
-    if (e instanceof Reject || (e as Error)?.name === "Reject") {
+    if ((e as Error)?.name === "Reject") {
       let reason = (e as Error).message;
       while (byteLength(reason) > 256) reason = reason.slice(0, -1);
       j.reject = reason ? { reason } : {};
@@ -154,7 +154,7 @@ export function createInbox(core: Core, window: number, write: (frame: string) =
       j.m.redelivered = true;
       q.jobs.unshift(j);
       run(q);
-    }, Math.min(maxMs, minMs * 2 ** (j.tries - 1)));
+    }, core.wait(j.tries - 1));
     timers.add(timer);
   };
 

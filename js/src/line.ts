@@ -9,22 +9,24 @@ export type OpenTopic = (topic: string, since: unknown, push: (item: TopicItem |
 
 /** What the user of a line hears. */
 export interface Hears {
-  state(s: State): void;
+  setState(s: State): void;
   /** Registered: what was written before and has no answer is to be written again. */
   up(session: Session): void;
-  frame(items: Envelope[]): void;
+  take(items: Envelope[]): void;
   /** The connection is gone, with this close code. */
   down(code: number): void;
   error(e: RccsError): void;
   /** There will be no further connection. */
   final(e: RccsError): void;
+  /** The longest wait before the next of so many tries; of 0 it is the shortest of all. */
+  wait(tries: number): number;
   // What a shared line asks.
   /** Another page has acknowledged these. */
   settled(seqs: number[]): void;
   handles(method: string): boolean;
   /** Messages that wait for a handler, which a page that comes later may have. */
   unhandled(): Message[];
-  topic: OpenTopic;
+  listen: OpenTopic;
   /** Takes over what a page that is gone has left in the store. */
   adopt(): void;
 }
@@ -42,7 +44,7 @@ export interface Line {
   /** This page has, or has no longer, a handler for requests with this method. */
   handles?(method: string, on: boolean): void;
   /** Listens to a topic for this page; undefined where the page is to do so itself. */
-  topic?: OpenTopic | undefined;
+  listen?: OpenTopic | undefined;
 }
 
 /** Opens a line. A store whose pages share one brings its own. */
@@ -57,16 +59,13 @@ const handshakeMs = 15_000,
   maxTimer = 2 ** 31 - 1;
 
 // How a connection is reached again, after it was closed.
-const never = /^(4002|4003|1008)$/;
-const later = /^(1000|1011|1013|4029)$/;
+const never = [4002, 4003, 1008],
+  later = [1000, 1011, 1013, 4029];
 const finalCodes: Record<number, string> = { 4001: "AUTH_ERROR", 4002: "SESSION_REPLACED", 4003: "DEVICE_REVOKED", 4004: "TOKEN_EXPIRED", 1008: "BAD_FRAME" };
 
-const hidden = (): boolean => (globalThis as any).document?.visibilityState === "hidden";
+const hidden = (): boolean => !!globalThis.document?.hidden;
 
 export const openLine: OpenLine = (url, o, auth, hears) => {
-  const minMs = o.backoff?.minMs ?? 500,
-    maxMs = Math.max(minMs, o.backoff?.maxMs ?? 20_000);
-
   // Of the line.
   let ended = false,
     tries = 0, // in a row, since a connection that lasted
@@ -92,7 +91,7 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
   const dial = async () => {
     clearTimeout(again);
     again = undefined;
-    hears.state("connecting");
+    hears.setState("connecting");
     said = session = undefined;
     nonce = "";
     try {
@@ -136,27 +135,24 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
   const receive = (data: unknown) => {
     heard();
     if (session) said = undefined; // a close follows its error with nothing between
-    let items: Envelope[];
+    let frame: Envelope | Envelope[];
     try {
-      const frame = JSON.parse(data as string);
-      items = Array.isArray(frame) ? frame : [frame];
+      frame = JSON.parse(data as string);
     } catch (e) {
-      return hears.error(new RccsError("BAD_FRAME", "the frame is not JSON", { cause: e }));
+      return hears.error(new RccsError("BAD_FRAME", "not JSON", { cause: e }));
     }
-    let rest = 0;
-    while (!session && rest < items.length) handshake(items[rest++]!);
-    if (!session) return;
-    const others = (rest ? items.slice(rest) : items).filter(isOthers);
-    if (others.length) hears.frame(others);
+    const others = (Array.isArray(frame) ? frame : [frame]).filter(isOthers);
+    if (others.length) hears.take(others);
   };
 
-  /** Keeps what concerns the connection; the rest is the client's. */
+  /** Deals with what concerns the connection, and reports whether the envelope is for the client. */
   const isOthers = (e: Envelope): boolean => {
     const p = e?.payload;
     const id = p?.originalMessageId;
     const failed = e?.type === "error";
-    if (id === "renew") failed ? renewAfter(5000) : renewed(p);
-    else if (failed && !id) noteError(p);
+    if (failed && (!id || !session)) noteError(p);
+    else if (!session) handshake(e, p);
+    else if (id === "renew") failed ? renewAfter(5000) : renewed(p);
     else return id !== "beat";
     return false;
   };
@@ -165,16 +161,14 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
     said = toError(p);
     urls = p?.urls;
     // What is about to close the connection is told when it is final.
-    if (session && !/^(SESSION_|TOKEN_|DEVICE_REV|WRONG_)/.test(said.code)) hears.error(said);
+    if (session && !/^(SESSION_|TOKEN_|DEVICE_R|WRONG_)/.test(said.code)) hears.error(said);
   };
 
-  const handshake = (e: Envelope) => {
-    const p = e?.payload ?? {};
-    if (e?.type === "error") noteError(p);
-    else if (e?.type === "device_register" && typeof p.nonce === "string") {
+  const handshake = (e: Envelope, p: any) => {
+    if (typeof p?.nonce === "string") {
       nonce = p.nonce;
       void register("register");
-    } else if (e?.type === "ack" && p.sessionId) up(p);
+    } else if (e?.type === "ack" && p?.sessionId) up(p);
   };
 
   const register = async (id: "register" | "renew") => {
@@ -203,7 +197,7 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
     tick();
     renewed(p);
     hears.up(session);
-    hears.state("online");
+    hears.setState("online");
   };
 
   /** A credential is renewed when half of its time is over, not by all devices at once. */
@@ -220,8 +214,8 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
 
   // Nothing is sent while the edge is heard. A page in the background looks seldom: its browser answers pings for it.
   const tick = () => {
-    const planned = Math.min(tickMs, heartbeat) * (hidden() ? 6 : 1);
-    const due = Date.now() + planned;
+    const planned = Math.min(tickMs, heartbeat) * (hidden() ? 6 : 1),
+      due = Date.now() + planned;
     watch = setTimeout(() => {
       const now = Date.now();
       if (probing && now >= probing) return drop();
@@ -251,13 +245,12 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
     ws = undefined;
     clearTimeout(watch);
     clearTimeout(renewing);
-    const lived = session ? Date.now() - upAt : 0;
-    const registered = !!session;
-    session = undefined;
     probing = 0;
-    if (registered) hears.down(code);
-    if (lived >= settledMs) tries = 0;
-    if (registered) tries = Math.min(tries, 3);
+    if (session) {
+      session = undefined;
+      tries = Date.now() - upAt < settledMs ? Math.min(tries, 3) : 0;
+      hears.down(code);
+    }
     if (ended) onClosed?.();
     else comeBack(code, reason);
   };
@@ -265,7 +258,7 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
   /** Decides whether and when there is another connection. */
   const comeBack = (code: number, reason: string) => {
     const why = said ?? new RccsError(finalCodes[code] ?? "CONNECTION_LOST", reason);
-    if (never.test(String(code))) return finish(why);
+    if (never.includes(code)) return finish(why);
     if (code === 4001 && why.code !== "TOKEN_EXPIRED") {
       if (cured || !auth.renewable) return finish(why);
       cured = fresh = true;
@@ -273,16 +266,17 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
       if (!auth.renewable) return finish(why);
       fresh = true;
     }
-    if (later.test(String(code))) tries ||= 1;
-    if (code === 4301) elsewhere = urls?.[Math.floor(Math.random() * urls.length)];
+    if (later.includes(code)) tries ||= 1;
+    // One of them, and never from wss: to ws:.
+    if (code === 4301) elsewhere = urls?.sort(() => Math.random() - 0.5).find((u) => u.slice(0, 4) >= url.slice(0, 4));
     const asked = Math.max(Math.min(Number(/retryAfterMs=(\d+)/.exec(reason)?.[1] ?? 0), 300_000), said?.retryAfterMs ?? 0);
-    const bound = Math.min(maxMs, minMs * 2 ** tries);
-    const wait = Math.max(asked, tries && !elsewhere ? minMs + Math.random() * (bound - minMs) : 0);
+    const least = hears.wait(0);
+    const wait = Math.max(asked, tries && !elsewhere ? least + Math.random() * (hears.wait(tries) - least) : 0);
     tries++;
     if (!wait) return void dial();
     notBefore = Date.now() + asked;
     const at = Date.now() + wait;
-    hears.state("offline");
+    hears.setState("offline");
     // Short steps, since a sleeping machine stops a timer and not the clock.
     const step = () => {
       const left = at - Date.now();

@@ -46,22 +46,23 @@ export function toNkey(kind: "U" | "X" | "A", key: Uint8Array): string {
 /** The 32 bytes of a user's seed (SU…). */
 export function seedBytes(seed: string): Uint8Array {
   const raw = fromBase32(seed.trim());
-  if (raw.length !== 36 || !/^S/.test(seed.trim())) throw new RccsError("AUTH_ERROR", "not the seed of a NATS key");
+  if (raw.length !== 36 || raw[0]! >> 3 !== 18) throw new RccsError("AUTH_ERROR", "not a NATS seed"); // S
   return raw.slice(2, 34);
 }
 
 /** The claims of a JWT, which are not checked here. */
 export function claimsOf(jwt: string): any {
   try {
-    const bytes = Uint8Array.from(atob(jwt.split(".")[1]!.replace(/-/g, "+").replace(/_/g, "/")), (c) => c.charCodeAt(0));
-    return JSON.parse(new TextDecoder().decode(bytes));
+    return JSON.parse(new TextDecoder().decode(fromBase64(jwt.split(".")[1]!.replace(/-/g, "+").replace(/_/g, "/"))));
   } catch {
     return {};
   }
 }
 
+export const fromBase64 = (s: string): Uint8Array => Uint8Array.from(atob(s), (c) => c.charCodeAt(0));
+
 export const toBase64url = (b: Uint8Array): string =>
   btoa(Array.from(b, (c) => String.fromCharCode(c)).join(""))
     .replace(/\+/g, "-")
     .replace(/\//g, "_")
-    .replace(/=+$/, "");
+    .replace(/=/g, "");

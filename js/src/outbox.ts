@@ -9,7 +9,7 @@ import {
   lanes,
   newId,
   newStamp,
-  text,
+  envelope,
   toError,
   toJSON,
   whenAborted,
@@ -20,25 +20,30 @@ import {
 /** Something that is answered under its id. */
 interface Entry {
   id: string;
-  frame: string;
+  envelope: string;
   bytes: number;
   queue: number;
   answer: Deferred<any>;
   /** The key of a message that is in the store. */
-  key?: string | undefined;
+  stored?: string | undefined;
   /** Lives no longer than the connection that it was written to. */
   bound?: boolean | undefined;
   /** Sent again when the edge says that this may help. */
   retry?: boolean | undefined;
   /** Somebody waits for the answer. */
-  awaited?: boolean;
+  awaited: boolean;
+  signal?: AbortSignal | undefined;
   part?: ((payload: any) => void) | undefined;
   /** What whoever waits gets of the answer. */
-  result?: ((payload: any) => unknown) | undefined;
+  resultOf?: ((payload: any) => unknown) | undefined;
   sent?: boolean;
   /** Closes with 1011 in a row that it was written before. */
   strikes?: number;
 }
+
+/** What an entry is made of. */
+type Given = Pick<Entry, "id" | "envelope" | "queue"> & Partial<Entry>;
+const entryOf = (given: Given): Entry => ({ awaited: true, answer: deferred(), ...given, bytes: byteLength(given.envelope) });
 
 /** How a control message is asked. */
 export interface Ask {
@@ -49,7 +54,7 @@ export interface Ask {
   signal?: AbortSignal | undefined;
   part?: (payload: any) => void;
   /** Sees the answer as it comes, before what follows it, and says what is resolved with. */
-  result?: (payload: any) => unknown;
+  resultOf?: (payload: any) => unknown;
   /** Other members of the envelope. */
   head?: object;
 }
@@ -64,9 +69,9 @@ const batchBytes = 64 << 10,
   maxStrikes = 3;
 
 export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 20) {
-  const { store, minMs, maxMs } = core;
+  const { store } = core;
   let entries = new Map<string, Entry>(); // in the order in which they came
-  const queues = Array.from({ length: 6 }, () => ({ waiting: [] as Entry[], held: undefined as ReturnType<typeof setTimeout> | undefined, tries: 0, flying: 0 }));
+  const queues = Array.from({ length: 6 }, () => ({ unsent: [] as Entry[], held: undefined as ReturnType<typeof setTimeout> | undefined, tries: 0, flying: 0 }));
   let limit = Infinity, // bytes of a frame, as the last edge said
     online = false,
     inFlight = 0,
@@ -74,11 +79,11 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
     messages = 0, // in the store
     bytes = 0,
     careful = new Set<Entry>(), // sent one by one, since one of them ended a connection
-    frames: Array<{ frame: string; bytes: number }> = [];
+    frames: Array<{ envelope: string; bytes: number }> = [];
 
   /** Writes a frame with others of this turn. */
   const write = (frame: string, bytes = byteLength(frame)) => {
-    if (frames.push({ frame, bytes }) === 1) queueMicrotask(writeAll);
+    if (frames.push({ envelope: frame, bytes }) === 1) queueMicrotask(writeAll);
   };
   const writeAll = () => {
     const all = frames;
@@ -87,7 +92,7 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
       const group: string[] = [];
       let size = 2;
       do {
-        group.push(all[i]!.frame);
+        group.push(all[i]!.envelope);
         size += all[i++]!.bytes + 1;
       } while (i < all.length && size + all[i]!.bytes < Math.min(batchBytes, limit) && !careful.size);
       core.line?.write(group.length > 1 ? `[${group}]` : group[0]!);
@@ -104,10 +109,10 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
     });
   };
   const send = (q: (typeof queues)[number]) => {
-    const { waiting } = q;
+    const { unsent } = q;
     let n = 0;
-    while (online && !q.held && n < waiting.length) {
-      const e = waiting[n]!;
+    while (online && !q.held && n < unsent.length) {
+      const e = unsent[n]!;
       // After a failure one message goes alone, until one has been accepted.
       const busy = careful.size ? inFlight : q.tries ? q.flying : 0;
       if (e.queue < controlQueue && (busy || inFlight >= maxInFlight || (inFlight && inFlightBytes + e.bytes > maxInFlightBytes))) break;
@@ -116,36 +121,35 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
         continue;
       }
       n++;
-      e.sent = true;
-      q.flying++;
-      inFlight++;
-      inFlightBytes += e.bytes;
-      write(e.frame, e.bytes);
+      setSent(e, true);
+      write(e.envelope, e.bytes);
     }
-    waiting.splice(0, n);
+    unsent.splice(0, n);
   };
 
-  const tooLarge = (size: number) => new RccsError("MESSAGE_TOO_LARGE", `${size} bytes, the edge takes ${limit}`);
+  const tooLarge = (size: number) => new RccsError("MESSAGE_TOO_LARGE", `${size} bytes of at most ${limit}`);
 
-  const unsend = (e: Entry) => {
-    if (!e.sent) return;
-    e.sent = false;
-    queues[e.queue]!.flying--;
-    inFlight--;
-    inFlightBytes -= e.bytes;
+  /** Counts an entry as on its way, or no longer. */
+  const setSent = (e: Entry, sent: boolean) => {
+    if (!e.sent === !sent) return;
+    const n = sent ? 1 : -1;
+    e.sent = sent;
+    queues[e.queue]!.flying += n;
+    inFlight += n;
+    inFlightBytes += n * e.bytes;
   };
 
-  const add = (given: Pick<Entry, "id" | "frame" | "queue" | "bound" | "retry" | "part" | "key" | "result">, signal?: AbortSignal): Promise<any> => {
-    const e: Entry = { ...given, bytes: byteLength(given.frame), answer: deferred() };
+  const add = (given: Given): Promise<any> => {
+    const e = entryOf(given);
+    const { signal } = e;
     if (core.ended) throw core.ended;
     if (e.bytes > limit) throw tooLarge(e.bytes);
-    if (e.key) {
+    if (e.stored) {
       if (messages >= maxMessages || bytes + e.bytes > maxBytes) throw new RccsError("OUTBOX_FULL");
-      keep(e);
+      keep(e, 1);
     }
     entries.set(e.id, e);
-    queues[e.queue]!.waiting.push(e);
-    e.awaited = true;
+    queues[e.queue]!.unsent.push(e);
     if (signal) {
       const off = whenAborted(signal, (why) => {
         if (!e.sent) remove(e);
@@ -164,15 +168,14 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
     entries.delete(e.id);
     careful.delete(e);
     if (!e.sent) {
-      const { waiting } = queues[e.queue]!;
-      const at = waiting.indexOf(e);
-      if (at >= 0) waiting.splice(at, 1);
+      const { unsent } = queues[e.queue]!;
+      const at = unsent.indexOf(e);
+      if (at >= 0) unsent.splice(at, 1);
     }
-    unsend(e);
-    if (e.key) {
-      messages--;
-      bytes -= e.bytes;
-      store.delete(e.key);
+    setSent(e, false);
+    if (e.stored) {
+      keep(e, -1);
+      store.delete(e.stored);
     }
     flush();
   };
@@ -180,15 +183,15 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
   const fail = (e: Entry, why: RccsError) => {
     remove(e);
     if (e.awaited) e.answer.reject(why);
-    else if (e.key) core.error(why); // left by an earlier program
+    else if (e.stored) core.error(why); // left by an earlier program
   };
 
   /** Puts an entry back where it was in its queue, which waits for a while. */
   const sendAgain = (e: Entry, why: RccsError) => {
-    unsend(e);
+    setSent(e, false);
     const q = queues[e.queue]!;
     requeue();
-    const wait = Math.max(why.retryAfterMs ?? 0, Math.min(maxMs, minMs * 2 ** q.tries++));
+    const wait = Math.max(why.retryAfterMs ?? 0, core.wait(q.tries++));
     clearTimeout(q.held);
     q.held = setTimeout(() => {
       q.held = undefined;
@@ -196,19 +199,18 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
     }, wait);
   };
   const requeue = () => {
-    for (const q of queues) q.waiting = [];
-    for (const e of entries.values()) if (!e.sent) queues[e.queue]!.waiting.push(e);
+    for (const q of queues) q.unsent = [];
+    for (const e of entries.values()) if (!e.sent) queues[e.queue]!.unsent.push(e);
     flush();
   };
 
-  const keep = (e: Entry) => {
-    messages++;
-    bytes += e.bytes;
+  const keep = (e: Entry, n: 1 | -1) => {
+    messages += n;
+    bytes += n * e.bytes;
   };
 
   return {
     write,
-    flush,
 
     /** Reads what an earlier program, or a page that is gone, has left. It goes first. */
     async load() {
@@ -216,16 +218,16 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
       for (const [key, frame] of await store.list("out/")) {
         const { id, priority: queue = 1 } = JSON.parse(frame);
         const known = entries.get(id);
-        if (known?.key === key || left.has(id)) continue;
-        const e: Entry = { id, key, frame, queue, bytes: byteLength(frame), answer: deferred(), retry: true, ...(known && { answer: known.answer, result: known.result, awaited: true }) };
+        if (known?.stored === key || left.has(id)) continue;
+        const e = entryOf({ ...known, id, stored: key, envelope: frame, queue, retry: true, sent: false, awaited: !!known });
         if (known) remove(known); // the program sends it again before it was read: the first one counts
         else e.answer.promise.catch(() => {}); // nobody is waiting
-        keep(e);
+        keep(e, 1);
         left.set(id, e);
       }
       entries = new Map([...left, ...entries]);
       requeue();
-      return [...left.values()].at(-1)?.key?.slice(4);
+      return [...left.values()].at(-1)?.stored?.slice(4);
     },
 
     send(id: string, type: string, payload: unknown, o: SendOptions): Promise<Sent> {
@@ -240,23 +242,24 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
       if (queue < 0) throw new RccsError("BAD_MESSAGE", "priority");
       const target = typeof to === "string" ? { toDeviceId: to } : { to };
       const head = { ...rest, id, type, ...target, priority: queue === 1 ? undefined : queue, requiresAck: true, deliverAt };
-      const frame = `${text(head).slice(0, -1)},"payload":${toJSON(payload)}}`;
-      const result = ({ recipients = [], duplicate }: any): Sent => ({ id, duplicate: !!duplicate, recipients });
+      const text = envelope(head, toJSON(payload));
+      const resultOf = ({ recipients = [], duplicate }: any): Sent => ({ id, duplicate: !!duplicate, recipients });
       if (o.ephemeral) {
         if (!online) throw core.ended ?? new RccsError("CONNECTION_LOST");
-        return add({ id, frame, queue, bound: true, result }, signal);
+        return add({ id, envelope: text, queue, bound: true, resultOf, signal });
       }
-      const key = `out/${newStamp()}`;
-      const sent = add({ id, frame, queue, retry: true, key, result }, signal);
-      if (entries.has(id)) void store.set(key, frame);
+      const stored = `out/${newStamp()}`;
+      const sent = add({ id, envelope: text, queue, retry: true, stored, resultOf, signal });
+      if (entries.has(id)) void store.set(stored, text);
       return sent;
     },
 
     /** Sends a control message and waits for its answer. */
-    ask(type: string, payload: unknown, { id = newId(), queue = controlQueue, bound, retry, signal, part, result, head }: Ask = {}): Promise<any> {
-      const frame = `${text({ id, type, ...head }).slice(0, -1)}${payload === undefined ? "" : `,"payload":${toJSON(payload)}`}}`;
+    ask(type: string, payload: unknown, asked: Ask = {}): Promise<any> {
+      const { id = newId(), head } = asked;
+      const text = envelope({ id, type, ...head }, toJSON(payload));
       if (entries.has(id)) throw new RccsError("BAD_MESSAGE", `${id} is being sent`);
-      return add({ id, frame, queue, bound, retry, part, result }, signal);
+      return add({ queue: controlQueue, ...asked, id, envelope: text });
     },
 
     /** Reports whether something with this id was written and waits. */
@@ -266,7 +269,7 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
     settled: async (id: string): Promise<void> => void (await entries.get(id)?.answer.promise.catch(() => {})),
 
     /** Gives up waiting; what was not written is not. */
-    forget(id: string, why: RccsError) {
+    drop(id: string, why: RccsError) {
       const e = entries.get(id);
       if (e) fail(e, why);
     },
@@ -277,7 +280,7 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
       if (!e) return false;
       queues[e.queue]!.tries = 0;
       remove(e);
-      e.answer.resolve(e.result ? e.result(payload) : payload);
+      e.answer.resolve(e.resultOf ? e.resultOf(payload) : payload);
       return true;
     },
 
@@ -308,10 +311,10 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
       const lost = [...entries.values()].filter((e) => e.sent);
       const largest = Math.max(...lost.map((e) => e.bytes));
       for (const e of lost) {
-        unsend(e);
+        setSent(e, false);
         e.strikes = code === 1011 ? (e.strikes ?? 0) + 1 : 0;
         if (e.bound) fail(e, new RccsError("CONNECTION_LOST"));
-        else if (e.strikes >= maxStrikes) fail(e, new RccsError("INTERNAL", "it ended three connections"));
+        else if (e.strikes >= maxStrikes) fail(e, new RccsError("INTERNAL", "ended three connections"));
         // What had a frame of its own is known to be too large; of several in a frame each goes alone.
         else if (code === 1009 && e.bytes === largest && (lost.length === 1 || largest > batchBytes)) fail(e, new RccsError("MESSAGE_TOO_LARGE"));
         else if (code === 1011 || code === 1009) careful.add(e);

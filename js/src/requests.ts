@@ -1,7 +1,7 @@
 // Requests of other devices, and the answers to this device's own.
 import type { Outbox } from "./outbox.js";
 import { RccsError, type Handling, type RequestOptions } from "./types.js";
-import { asError, newId, pipe, text, toError, toJSON, whenAborted, type Core, type Envelope } from "./wire.js";
+import { asError, envelope, newId, pipe, text, toError, toJSON, whenAborted, type Core, type Envelope } from "./wire.js";
 
 type Handler = (params: any, ctx: Handling) => unknown;
 
@@ -13,32 +13,29 @@ export function createRequests(core: Core, outbox: Outbox) {
     running = new Map<string, AbortController>();
 
   const respond = (id: string, payload: string, partial?: true) =>
-    outbox.write(`${text({ type: "response", id: newId(), correlationId: id, partial }).slice(0, -1)},"payload":${payload}}`);
+    outbox.write(envelope({ type: "response", id: newId(), correlationId: id, partial }, payload));
   const refuse = (id: string, e: RccsError) => respond(id, text({ error: { code: e.code, message: e.message } }));
 
   const serve = async (e: Envelope) => {
     const id = e.id!;
     const { method, params, timeoutMs } = e.payload ?? {};
     const f = handlers.get(method);
-    if (!f) return refuse(id, new RccsError("METHOD_NOT_FOUND", `no method ${method}`));
+    if (!f) return refuse(id, new RccsError("METHOD_NOT_FOUND", method));
     const stop = new AbortController();
     const { signal } = stop;
     running.set(id, stop);
     let timer: ReturnType<typeof setTimeout> | undefined;
     const rewind = () => {
       clearTimeout(timer);
-      if (timeoutMs > 0) timer = setTimeout(() => stop.abort(new RccsError("TIMEOUT")), timeoutMs);
+      if (timeoutMs) timer = setTimeout(() => stop.abort(new RccsError("TIMEOUT")), timeoutMs);
     };
     rewind();
     try {
       let result = await f(params, { from: e.fromDeviceId ?? "", signal });
       if (typeof (result as any)?.[Symbol.asyncIterator] === "function") {
         const parts = (result as AsyncIterable<unknown>)[Symbol.asyncIterator]();
-        for (;;) {
-          const { done, value } = await parts.next();
-          result = value;
-          if (done) break;
-          respond(id, `{"result":${toJSON(value)}}`, true);
+        for (let next; (next = await parts.next()), (result = next.value), !next.done; ) {
+          respond(id, `{"result":${toJSON(result)}}`, true);
           rewind();
           while ((core.line?.buffered() ?? 0) > maxBuffered && !signal.aborted) await new Promise((f) => setTimeout(f, 10));
           if (signal.aborted) return void parts.return?.();
@@ -57,7 +54,7 @@ export function createRequests(core: Core, outbox: Outbox) {
 
   return {
     serve: (e: Envelope) => void (e.id && serve(e)),
-    has: (method: string) => handlers.has(method),
+    handles: (method: string) => handlers.has(method),
 
     handle(method: string, f: Handler): () => void {
       handlers.set(method, f);
@@ -70,7 +67,7 @@ export function createRequests(core: Core, outbox: Outbox) {
     },
 
     /** The requester has given up, or has gone. */
-    cancelled(id: string) {
+    giveUp(id: string) {
       running.get(id)?.abort(new RccsError("ABORTED"));
     },
 
@@ -90,13 +87,13 @@ export function createRequests(core: Core, outbox: Outbox) {
       const { timeoutMs, signal, to } = o;
       // One that was not written in its time is not asked; past that the edge keeps the time.
       const timer = setTimeout(() => {
-        if (!outbox.isSent(id)) outbox.forget(id, new RccsError("CONNECTION_LOST"));
+        if (!outbox.isSent(id)) outbox.drop(id, new RccsError("CONNECTION_LOST"));
       }, timeoutMs ?? 10_000);
       let why: RccsError | undefined;
       const off = whenAborted(signal, (e) => {
         why = e;
         if (outbox.isSent(id)) outbox.write(text({ type: "ack", payload: { cancel: id } }));
-        outbox.forget(id, e);
+        outbox.drop(id, e);
       });
       try {
         if (why) throw why;

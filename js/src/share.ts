@@ -60,19 +60,19 @@ export function shared(name: string, open: OpenLine, claim: (page: string, ms: n
 
     const toAll: Hears = {
       ...hears,
-      state(state) {
+      setState(state) {
         say({ k: "state", state });
-        hears.state(state);
+        hears.setState(state);
       },
       up(s) {
         say({ k: "up", session: s });
         hears.up(s);
       },
-      frame(items) {
+      take(items) {
         const mine = items.filter((e) => e?.type !== "request" || !giveRequest(e));
         if (!mine.length) return;
         say({ k: "frame", items: mine.filter((e) => e?.type !== "request" && e?.type !== "topic") });
-        hears.frame(mine);
+        hears.take(mine);
       },
       down(code) {
         say({ k: "down", code });
@@ -115,7 +115,7 @@ export function shared(name: string, open: OpenLine, claim: (page: string, ms: n
       say({ k: "lead", page });
       line = open(url, o, auth, toAll);
       hears.adopt();
-      for (const l of listening.values()) l.stop = hears.topic(l.topic, l.since, l.push);
+      for (const l of listening.values()) l.stop = hears.listen(l.topic, l.since, l.push);
     };
 
     /** Another page is there: it is heard of no more when its lock is free. */
@@ -149,7 +149,7 @@ export function shared(name: string, open: OpenLine, claim: (page: string, ms: n
         case "topic":
           return void know(m.page).topics.set(
             m.no,
-            hears.topic(m.topic, m.since, (item) =>
+            hears.listen(m.topic, m.since, (item) =>
               say({ k: "item", page: m.page, no: m.no, ...(item instanceof RccsError ? { error: plain(item) } : { item }) }),
             ),
           );
@@ -173,7 +173,7 @@ export function shared(name: string, open: OpenLine, claim: (page: string, ms: n
       if (session?.sessionId === s.sessionId) return;
       session = s;
       hears.up(s);
-      hears.state("online");
+      hears.setState("online");
     };
 
     const ofOther = (m: Said) => {
@@ -183,22 +183,22 @@ export function shared(name: string, open: OpenLine, claim: (page: string, ms: n
             session = undefined;
             hears.down(1006);
           }
-          hears.state("connecting");
+          hears.setState("connecting");
           return introduce();
         case "here":
           if (m.page !== page) return;
           if (m.session) online(m.session);
-          else hears.state(m.state);
-          return hears.frame(m.waiting);
+          else hears.setState(m.state);
+          return hears.take(m.waiting);
         case "state":
-          return m.state === "online" ? undefined : hears.state(m.state);
+          return m.state === "online" ? undefined : hears.setState(m.state);
         case "up":
           return online(m.session);
         case "down":
           session = undefined;
           return hears.down(m.code);
         case "frame":
-          return m.page === undefined || m.page === page ? session && hears.frame(m.items) : undefined;
+          return m.page === undefined || m.page === page ? session && hears.take(m.items) : undefined;
         case "error":
           return hears.error(toError(m.error));
         case "final":
@@ -253,7 +253,7 @@ export function shared(name: string, open: OpenLine, claim: (page: string, ms: n
       if (hadSession) hears.down(1006);
       await mine?.close();
       if (ended || !again) return;
-      hears.state("connecting");
+      hears.setState("connecting");
       introduce();
       wait();
     };
@@ -270,7 +270,7 @@ export function shared(name: string, open: OpenLine, claim: (page: string, ms: n
       if (ended) return;
       if (mine && !line) lead();
       else if (!mine && line) void stepDown(false);
-      if (!mine) hears.state("offline");
+      if (!mine) hears.setState("offline");
     };
 
     // A holder that is frozen cannot answer: a page that is seen takes its place.
@@ -316,7 +316,7 @@ export function shared(name: string, open: OpenLine, claim: (page: string, ms: n
     if (locks) {
       for (const [target, event, f] of pageEvents) target.addEventListener(event, f);
       void locks.request(`${name}:${page}`, () => new Promise<void>((done) => (releasePage = done))).catch(() => {});
-      if (!channel) hears.state("offline");
+      if (!channel) hears.setState("offline");
       introduce();
       wait();
     } else {
@@ -335,7 +335,7 @@ export function shared(name: string, open: OpenLine, claim: (page: string, ms: n
         },
       };
       listening.set(no, l);
-      if (line) l.stop = hears.topic(topic, since, l.push);
+      if (line) l.stop = hears.listen(topic, since, l.push);
       else say({ k: "topic", page, no, topic, since });
       return () => {
         listening.delete(no);
@@ -358,7 +358,7 @@ export function shared(name: string, open: OpenLine, claim: (page: string, ms: n
         methods[on ? "add" : "delete"](method);
         if (!line) say({ k: "handles", page, method, on });
       },
-      topic: channel && openHere,
+      listen: channel && openHere,
       close,
     };
   };

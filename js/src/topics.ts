@@ -63,7 +63,7 @@ export function createTopics(core: Core, outbox: Outbox) {
     try {
       if (leave) await outbox.ask("unsubscribe", { topic: t.name }, { bound: true });
       if (stale()) return;
-      await outbox.ask("subscribe", { topic: t.name, since, ...(typeof since === "number" && { epoch: t.epoch }) }, { bound: true, result: agreed });
+      await outbox.ask("subscribe", { topic: t.name, since, ...(typeof since === "number" && { epoch: t.epoch }) }, { bound: true, resultOf: agreed });
       if (stale() || !first || t.listeners.size === 1) return;
       // The others may lack what lies before the place of this one.
       const rejoin = () => {
@@ -87,17 +87,16 @@ export function createTopics(core: Core, outbox: Outbox) {
 
   const open: OpenTopic = (name, since, push) => {
     const l: Listener = { push, since, at: typeof since === "number" ? since : undefined };
-    let t = topics.get(name);
-    if (!t) topics.set(name, (t = { name, listeners: new Set(), joins: 0 }));
-    const mine = t;
-    mine.listeners.add(l);
+    const t: Topic = topics.get(name) ?? { name, listeners: new Set(), joins: 0 };
+    topics.set(name, t);
+    t.listeners.add(l);
     if (core.ended) push(core.ended);
-    else void join(mine, mine.listeners.size > 1);
+    else void join(t, t.listeners.size > 1);
     return () => {
-      if (!mine.listeners.delete(l) || mine.listeners.size) return;
-      clearTimeout(mine.retry);
-      mine.joins++;
-      if (topics.get(name) === mine) topics.delete(name);
+      if (!t.listeners.delete(l) || t.listeners.size) return;
+      clearTimeout(t.retry);
+      t.joins++;
+      if (topics.get(name) === t) topics.delete(name);
       // A loop that begins again at once keeps the subscription: its own join leaves first.
       if (online) outbox.ask("unsubscribe", { topic: name }, { bound: true }).catch(() => {});
     };
@@ -106,7 +105,7 @@ export function createTopics(core: Core, outbox: Outbox) {
   return {
     open,
     receive(e: Envelope) {
-      const t = topics.get(e.topic ?? "");
+      const t = topics.get(e.topic!);
       const seq = e.seq;
       if (!t || !seq) return;
       const { first } = t;
@@ -119,7 +118,7 @@ export function createTopics(core: Core, outbox: Outbox) {
       }
     },
     gap(gap: Gap) {
-      const t = topics.get(gap.topic ?? "");
+      const t = topics.get(gap.topic!);
       for (const l of t?.listeners ?? []) {
         if (gap.reason === "reset") l.at = 0;
         else if (l.at !== undefined) {

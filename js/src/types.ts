@@ -205,13 +205,13 @@ export interface Client {
  * METHOD_NOT_FOUND, or the other device's own.
  */
 export class RccsError extends Error {
-  readonly code: string;
-  readonly retryAfterMs?: number;
+  declare readonly code: string;
+  declare readonly retryAfterMs?: number;
   constructor(code: string, message?: string, options?: { retryAfterMs?: number; cause?: unknown }) {
     super(message || code, options);
     this.name = "RccsError";
     this.code = code;
-    if (options?.retryAfterMs !== undefined) this.retryAfterMs = options.retryAfterMs;
+    this.retryAfterMs = options?.retryAfterMs;
   }
 }
 

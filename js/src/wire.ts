@@ -25,8 +25,8 @@ export const lanes = ["low", "normal", "high", "critical"] as const;
 
 /** Throws unless the edge would see a message with this type and id as one, and answer under its id. */
 export function checkMessage(type: string, id: string): void {
-  if (!/^[a-z][a-z0-9_.-]{0,63}$/.test(type) || !id || byteLength(id) > 128 || id.trim() !== id || /\p{C}/u.test(id))
-    throw new RccsError("BAD_MESSAGE", `type "${type}" or id "${id}"`);
+  if (!/^[a-z][a-z0-9_.-]{0,63}$/.test(type) || !id || byteLength(id) > 128 || /^\s|\s$|\p{C}/u.test(id))
+    throw new RccsError("BAD_MESSAGE", `type ${type}, id ${id}`);
 }
 
 const encoder = new TextEncoder();
@@ -45,24 +45,24 @@ export function newStamp(floor = ""): string {
   return String(stamped).padStart(17, "0") + seed.slice(-4);
 }
 
-/** Listeners, each of which hears; one that throws does not keep the others from it. */
-export function emitter<T>() {
-  const all = new Set<{ f: (v: T) => void }>(); // the same function twice is two listeners
-  return {
-    on(f: (v: T) => void): () => void {
-      const own = { f };
+/** Listeners, how to add one and how to call all; one that throws does not keep the others from hearing. */
+export function emitter<T>(): [on: (f: (v: T) => void) => () => void, emit: (v: T) => void] {
+  const all = new Set<[(v: T) => void]>(); // the same function twice is two listeners
+  return [
+    (f) => {
+      const own: [typeof f] = [f];
       all.add(own);
       return () => void all.delete(own);
     },
-    emit(v: T): void {
-      for (const { f } of [...all])
+    (v) => {
+      for (const [f] of [...all])
         try {
           f(v);
         } catch (e) {
           console.error(e);
         }
     },
-  };
+  ];
 }
 
 /** Calls f when the signal aborts, or has; what is returned stops that. */
@@ -105,7 +105,7 @@ export function pipe<T>() {
 
 /** An `error` payload, or that of a response, as what is thrown. */
 export const toError = (p: any): RccsError =>
-  new RccsError(String(p?.code ?? "INTERNAL"), p?.message, p?.retryAfterMs ? { retryAfterMs: Math.min(p.retryAfterMs, 300_000) } : undefined);
+  new RccsError(String(p?.code ?? "INTERNAL"), p?.message, { retryAfterMs: p?.retryAfterMs && Math.min(p.retryAfterMs, 300_000) });
 
 /** Anything thrown, as an RccsError. */
 export const asError = (e: unknown, code = "INTERNAL"): RccsError =>
@@ -113,7 +113,7 @@ export const asError = (e: unknown, code = "INTERNAL"): RccsError =>
 
 /** Reports whether trying again cannot help. A code that is not known is worth trying again. */
 export const isFinal = (code: string): boolean =>
-  /^(BAD_|AUTH_|TOKEN_|IDENTITY_|PERMISSION_|DEVICE_(NOT|REV)|SESSION_REP|MESSAGE_TOO|CLOSED|ABORTED)/.test(code);
+  /^(BAD_|AUTH_|TOKEN_|IDENTITY|PERMISSION|DEVICE_[NR]|SESSION_R|MESSAGE|CLOSED|ABORTED)/.test(code);
 
 export const text = JSON.stringify as (v: unknown) => string;
 
@@ -125,6 +125,9 @@ export function toJSON(v: unknown): string {
     throw new RccsError("BAD_MESSAGE", `payload: ${(e as Error).message}`, { cause: e });
   }
 }
+
+/** An envelope as it is written; `payload` is JSON already. */
+export const envelope = (head: object, payload: string): string => `${text(head).slice(0, -1)},"payload":${payload}}`;
 
 /** Calls f in a task of its own, soon, also in a page in the background, where timers are slow. */
 export const soon: (f: () => void) => void =
@@ -141,9 +144,8 @@ export const soon: (f: () => void) => void =
 /** What all parts of a client share. */
 export interface Core {
   readonly store: Keeper;
-  /** Bounds of the wait before something is tried again. */
-  readonly minMs: number;
-  readonly maxMs: number;
+  /** How long to wait before something is tried again that failed so many times. */
+  wait(tries: number): number;
   readonly line: Line | undefined;
   /** Why nothing goes any more. */
   readonly ended: RccsError | undefined;

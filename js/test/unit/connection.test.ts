@@ -1,30 +1,11 @@
 // Coming back: every close code and every error about the connection, tokens, heartbeats, wake-ups.
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { connect, memoryStore, RccsError, type Client, type Options } from "@rccs/client";
+import { expect, test, vi } from "vitest";
+import { connect, memoryStore, RccsError } from "@rccs/client";
 import { readFileSync } from "node:fs";
-import { Edge, settle, type EdgeOptions } from "../edge.js";
+import { Edge, settle } from "../edge.js";
+import { open, start, type Started } from "./harness.js";
 
-const open: Client[] = [];
-beforeEach(() => void vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval", "Date"] }));
-afterEach(async () => {
-  const all = open.splice(0).map((c) => c.close());
-  await vi.advanceTimersByTimeAsync(2000);
-  await Promise.all(all);
-  expect(vi.getTimerCount()).toBe(0);
-  vi.useRealTimers();
-});
-
-function start(o: EdgeOptions = {}, more: Partial<Options> = {}) {
-  const edge = new Edge(o);
-  const errors: RccsError[] = [];
-  const states: string[] = [];
-  const client = connect("ws://edge.test/v1/ws", { token: () => "token", WebSocket: edge.WebSocket, ...more } as Options);
-  client.onError((e) => errors.push(e));
-  client.onState((s) => states.push(s));
-  open.push(client);
-  return { edge, client, errors, states };
-}
-const online = async (s: ReturnType<typeof start>) => {
+const online = async (s: Started) => {
   await s.client.ready();
   await vi.advanceTimersByTimeAsync(6000); // it has lasted
 };
@@ -292,6 +273,22 @@ test("WRONG_EDGE sends it to the edge that serves the user, at once", async () =
   expect(s.edge.sockets.map((x) => x.url)).toEqual(["ws://edge.test/v1/ws", "wss://b.test/v1/ws"]);
   expect(s.client.state).toBe("online");
   expect(s.errors).toEqual([]);
+});
+
+test("WRONG_EDGE never leads from wss to ws", async () => {
+  const s = start(
+    {
+      register: (_, socket) => {
+        if (s.edge.sockets.length > 1) return false;
+        socket.say({ type: "error", payload: { code: "WRONG_EDGE", urls: ["ws://b.test/v1/ws"] } });
+        return socket.end(4301), true;
+      },
+    },
+    { url: "wss://edge.test/v1/ws" },
+  );
+  await vi.advanceTimersByTimeAsync(5000);
+  expect(s.edge.sockets.map((x) => x.url)).toEqual(["wss://edge.test/v1/ws", "wss://edge.test/v1/ws"]);
+  expect(s.client.state).toBe("online");
 });
 
 test("the edge that WRONG_EDGE names may be away: the first one is tried again", async () => {

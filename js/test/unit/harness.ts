@@ -2,7 +2,8 @@ import { afterEach, beforeEach, expect, vi } from "vitest";
 import { connect, type Client, type Options, type RccsError } from "@rccs/client";
 import { Edge, type EdgeOptions } from "../edge.js";
 
-const open: Client[] = [];
+/** Closed after the test. */
+export const open: Client[] = [];
 beforeEach(() => void vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval", "Date"] }));
 afterEach(async () => {
   const all = open.splice(0).map((c) => c.close());
@@ -12,12 +13,14 @@ afterEach(async () => {
   vi.useRealTimers();
 });
 
-export function start(o: EdgeOptions = {}, more: Partial<Options> = {}, edge = new Edge(o)) {
+export function start(o: EdgeOptions = {}, { url = "ws://edge.test/v1/ws", ...more }: Partial<Options> & { url?: string } = {}, edge = new Edge(o)) {
   const errors: RccsError[] = [];
-  const client = connect("ws://edge.test/v1/ws", { token: () => "token", WebSocket: edge.WebSocket, ...more } as Options);
+  const states: string[] = [];
+  const client = connect(url, { token: () => "token", WebSocket: edge.WebSocket, ...more } as Options);
   client.onError((e) => errors.push(e));
+  client.onState((s) => states.push(s));
   open.push(client);
-  return { edge, client, errors };
+  return { edge, client, errors, states };
 }
 export type Started = ReturnType<typeof start>;
 
