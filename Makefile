@@ -79,6 +79,7 @@ test-browser: ## Tests of JavaScript in Chromium; skips by name what is not inst
 js-install: ## Install what the tests of JavaScript need, as the lock files pin it
 	npm ci --prefix js --no-audit --no-fund --loglevel=error
 	npm ci --prefix js/test/react18 --no-audit --no-fund --loglevel=error
+	npm ci --prefix js/test/runtimes --no-audit --no-fund --loglevel=error
 	npm ci --prefix examples --no-audit --no-fund --loglevel=error
 
 .PHONY: demo

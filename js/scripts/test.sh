@@ -28,6 +28,7 @@ export CHROMIUM=$chromium
 
 tests_js() {
 	command -v npm >/dev/null || { skipped+=("JavaScript SDK: there is no Node 20 with npm"); return; }
+	ready "JavaScript SDK in Deno and Bun" js/test/runtimes/node_modules/.package-lock.json || true
 	if ready "JavaScript SDK" "${installed[@]}"; then npm test --prefix js; fi
 }
 
