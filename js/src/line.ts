@@ -59,8 +59,7 @@ const handshakeMs = 15_000,
   maxTimer = 2 ** 31 - 1;
 
 // How a connection is reached again, after it was closed.
-const never = [4002, 4003, 1008],
-  later = [1000, 1011, 1013, 4029];
+const later = [1000, 1011, 1013, 4029];
 const finalCodes: Record<number, string> = { 4001: "AUTH_ERROR", 4002: "SESSION_REPLACED", 4003: "DEVICE_REVOKED", 4004: "TOKEN_EXPIRED", 1008: "BAD_FRAME" };
 
 const hidden = (): boolean => !!globalThis.document?.hidden;
@@ -139,10 +138,14 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
     try {
       frame = JSON.parse(data as string);
     } catch (e) {
-      return hears.error(new RccsError("BAD_FRAME", "not JSON", { cause: e }));
+      return hears.error(asError(e, "BAD_FRAME"));
     }
-    const others = (Array.isArray(frame) ? frame : [frame]).filter(isOthers);
-    if (others.length) hears.take(others);
+    // What is for the client stays in the array that JSON.parse has made.
+    const items = Array.isArray(frame) ? frame : [frame];
+    let n = 0;
+    for (const e of items) if (isOthers(e)) items[n++] = e;
+    items.length = n;
+    if (n) hears.take(items);
   };
 
   /** Deals with what concerns the connection, and reports whether the envelope is for the client. */
@@ -258,7 +261,7 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
   /** Decides whether and when there is another connection. */
   const comeBack = (code: number, reason: string) => {
     const why = said ?? new RccsError(finalCodes[code] ?? "CONNECTION_LOST", reason);
-    if (never.includes(code)) return finish(why);
+    if (code === 4002 || code === 4003 || code === 1008) return finish(why);
     if (code === 4001 && why.code !== "TOKEN_EXPIRED") {
       if (cured || !auth.renewable) return finish(why);
       cured = fresh = true;
@@ -269,7 +272,7 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
     if (later.includes(code)) tries ||= 1;
     // One of them, and never from wss: to ws:.
     if (code === 4301) elsewhere = urls?.sort(() => Math.random() - 0.5).find((u) => u.slice(0, 4) >= url.slice(0, 4));
-    const asked = Math.max(Math.min(Number(/retryAfterMs=(\d+)/.exec(reason)?.[1] ?? 0), 300_000), said?.retryAfterMs ?? 0);
+    const asked = Math.min(Math.max(+(/retryAfterMs=(\d+)/.exec(reason)?.[1] ?? 0), said?.retryAfterMs ?? 0), 300_000);
     const least = hears.wait(0);
     const wait = Math.max(asked, tries && !elsewhere ? least + Math.random() * (hears.wait(tries) - least) : 0);
     tries++;

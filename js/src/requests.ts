@@ -86,9 +86,7 @@ export function createRequests(core: Core, outbox: Outbox) {
       const id = newId();
       const { timeoutMs, signal, to } = o;
       // One that was not written in its time is not asked; past that the edge keeps the time.
-      const timer = setTimeout(() => {
-        if (!outbox.isSent(id)) outbox.drop(id, new RccsError("CONNECTION_LOST"));
-      }, timeoutMs ?? 10_000);
+      const timer = setTimeout(() => outbox.isSent(id) || outbox.drop(id, new RccsError("CONNECTION_LOST")), timeoutMs ?? 10_000);
       let why: RccsError | undefined;
       const off = whenAborted(signal, (e) => {
         why = e;

@@ -67,7 +67,7 @@ export function emitter<T>(): [on: (f: (v: T) => void) => () => void, emit: (v: 
 
 /** Calls f when the signal aborts, or has; what is returned stops that. */
 export function whenAborted(signal: AbortSignal | undefined, f: (e: RccsError) => void): () => void {
-  const own = () => f(new RccsError("ABORTED", "aborted", { cause: signal!.reason }));
+  const own = () => f(new RccsError("ABORTED", "", { cause: signal!.reason }));
   if (signal?.aborted) own();
   else signal?.addEventListener("abort", own);
   return () => signal?.removeEventListener("abort", own);
@@ -122,7 +122,7 @@ export function toJSON(v: unknown): string {
   try {
     return text(v) ?? "null";
   } catch (e) {
-    throw new RccsError("BAD_MESSAGE", `payload: ${(e as Error).message}`, { cause: e });
+    throw new RccsError("BAD_MESSAGE", (e as Error).message, { cause: e });
   }
 }
 

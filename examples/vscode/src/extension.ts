@@ -1,6 +1,5 @@
 // An extension that makes the editor a device of its user: it receives tasks, one after the other, and tells what is open.
 // A task is acknowledged when the user has opened it. One that nobody has decided on is there again after a restart.
-import { basename } from "node:path";
 import * as vscode from "vscode";
 import { connect, Reject, type Client } from "@rccs/client";
 import { fileStore, WebSocket } from "@rccs/client/node";
@@ -66,7 +65,7 @@ async function start(context: vscode.ExtensionContext): Promise<void> {
   rccs.onState(showState);
   rccs.onError((error) => console.warn(`rccs: ${error.code}: ${error.message}`));
   rccs.on("task", receive);
-  rccs.handle("editor.open", () => vscode.workspace.textDocuments.map((d) => ({ name: basename(d.fileName), language: d.languageId })));
+  rccs.handle("editor.open", () => vscode.workspace.textDocuments.map((d) => ({ file: d.fileName, language: d.languageId })));
   showState();
 }
 
