@@ -39,6 +39,7 @@ const maxToken = 8 << 10
 // safe for concurrent use.
 type Verifier struct {
 	accounts atomic.Pointer[map[string]*jwt.AccountClaims] // neither map nor claims are ever changed
+	services decodedTokens
 }
 
 // NewVerifier trusts the accounts whose JWTs are given. That the operator
@@ -124,7 +125,7 @@ type Service struct {
 // that the verifier was given. The error wraps one of the errors of this
 // package.
 func (v *Verifier) VerifyService(token string, now time.Time) (Service, error) {
-	claims, err := decode(token)
+	claims, remember, err := v.services.decode(token)
 	if err != nil {
 		return Service{}, err
 	}
@@ -152,6 +153,7 @@ func (v *Verifier) VerifyService(token string, now time.Time) (Service, error) {
 	if claims.Expires != 0 {
 		s.Expires = time.Unix(claims.Expires, 0)
 	}
+	remember()
 	return s, nil
 }
 

@@ -133,6 +133,7 @@ func (s *scanner) post() (p Post, ok bool) {
 	d := decoder{b: s.b, names: postNames[:]}
 	from := s.i
 	unknown := ""
+	seen := once{names: postNames[:]}
 	index := func(key []byte) int {
 		n := postField(key)
 		if n < 0 && unknown == "" {
@@ -141,7 +142,7 @@ func (s *scanner) post() (p Post, ok bool) {
 				unknown = " "
 			}
 		}
-		return n
+		return seen.add(n)
 	}
 	if !s.members(insideEnvelope, d.f[:], index) {
 		return p, false
@@ -150,11 +151,32 @@ func (s *scanner) post() (p Post, ok bool) {
 	if d.bad == nil && unknown != "" {
 		d.bad = Errorf(BadMessage, "%q is not a member of a message", unknown)
 	}
+	if d.bad == nil {
+		d.bad = seen.bad
+	}
 	if d.bad != nil {
 		p = Post{Envelope: Envelope{ID: p.ID}, Err: d.bad}
 	}
 	p.Size = s.i - from
 	return p, true
+}
+
+// once finds a member that an object has twice.
+type once struct {
+	names []string
+	seen  uint32 // a bit for each field
+	bad   *Error
+}
+
+// add is field n, or an unknown one, and returns n.
+func (o *once) add(n int) int {
+	if n >= 0 {
+		if o.seen&(1<<n) != 0 && o.bad == nil {
+			o.bad = NewError(BadMessage, o.names[n]+" is given more than once")
+		}
+		o.seen |= 1 << n
+	}
+	return n
 }
 
 func (d *decoder) post(p *Post) {
@@ -222,10 +244,11 @@ func (d *decoder) postTo() (*To, string) {
 	in := decoder{b: d.b, names: postToNames[:]}
 	s := scanner{b: d.b, i: v.at}
 	unknown := false
+	seen := once{names: postToNames[:]}
 	s.members(insideEnvelope+1, in.f[:], func(key []byte) int { // scanned before: it cannot fail
 		n := postToField(key)
 		unknown = unknown || n < 0
-		return n
+		return seen.add(n)
 	})
 	in.reserve()
 	user := in.needName(uUser)
@@ -235,6 +258,9 @@ func (d *decoder) postTo() (*To, string) {
 	}
 	if in.bad == nil && unknown {
 		in.bad = NewError(BadMessage, "to has a member that is none of user, device, deviceType, capability and mode")
+	}
+	if in.bad == nil {
+		in.bad = seen.bad
 	}
 	if d.bad == nil {
 		d.bad = in.bad

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"strings"
 	"testing"
@@ -59,7 +60,7 @@ func fill(path string, instead map[string]string) string {
 }
 
 // refused is what a problem document has to be.
-func refused(t *testing.T, what string, got answer, statuses ...int) {
+func refused(t testing.TB, what string, got answer, statuses ...int) {
 	t.Helper()
 	fits := false
 	for _, s := range statuses {
@@ -69,7 +70,7 @@ func refused(t *testing.T, what string, got answer, statuses ...int) {
 		Title, Code string
 		Status      int
 	}
-	got.into(t, &problem)
+	_ = json.Unmarshal(got.body, &problem)
 	if !fits || problem.Status != got.status || problem.Code == "" || problem.Title == "" || got.header.Get("Content-Type") != "application/problem+json" {
 		t.Errorf("%s: %d %s (%s), want one of %v", what, got.status, got.body, got.header.Get("Content-Type"), statuses)
 	}

@@ -25,7 +25,15 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if data := os.Getenv(benchChild); data != "" {
+		if err := serveForBench(data); err != nil {
+			fmt.Fprintln(os.Stderr, err) // who waits for its addresses sees its end
+		}
+		return
+	}
+	natstest.VerifyTestMain(m)
+}
 
 const operatorToken = "an-operators-token-of-a-test"
 
@@ -123,6 +131,9 @@ func (p *place) do(method, target, body string, h http.Header) answer {
 		p.t.Fatal(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
+	if method == http.MethodGet && resp.Header.Get("Content-Type") == "text/event-stream" {
+		return answer{resp.StatusCode, resp.Header, nil} // it does not end
+	}
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
 		p.t.Fatal(err)
@@ -171,26 +182,26 @@ func (p *place) connect(name, extra string) *device {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return p.register(cred.JWT, extra)
+	return register(p.t, p.n.Addr().String(), cred.JWT, extra)
 }
 
 // register connects with a token.
-func (p *place) register(token, extra string) *device {
-	p.t.Helper()
+func register(t testing.TB, address, token, extra string) *device {
+	t.Helper()
 	dialer := websocket.Dialer{Subprotocols: []string{"rccs.v1"}}
-	ws, resp, err := dialer.DialContext(p.t.Context(), fmt.Sprintf("ws://%s/v1/ws", p.n.Addr()), nil)
+	ws, resp, err := dialer.DialContext(t.Context(), "ws://"+address+"/v1/ws", nil)
 	if err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
 	_ = resp.Body.Close()
-	d := &device{t: p.t, ws: ws}
-	p.t.Cleanup(func() { _ = ws.Close() })
+	d := &device{t: t, ws: ws}
+	t.Cleanup(func() { _ = ws.Close() })
 	if got := d.read(); got["type"] != "device_register" {
-		p.t.Fatalf("greeted with %v", got)
+		t.Fatalf("greeted with %v", got)
 	}
 	d.write(`{"type":"device_register","id":"r","payload":{"authToken":"` + token + `"` + extra + `}}`)
 	if got := d.read(); got["type"] != "ack" {
-		p.t.Fatalf("registered with %v", got)
+		t.Fatalf("registered with %v", got)
 	}
 	return d
 }

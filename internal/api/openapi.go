@@ -17,7 +17,8 @@ const problemSchema = "#/components/schemas/Problem"
 func config(version string) huma.Config {
 	c := huma.DefaultConfig("RCCS", version)
 	c.OpenAPIPath, c.DocsPath, c.SchemasPath, c.CreateHooks = "", "", "", nil
-	c.Formats = map[string]huma.Format{jsonType: huma.DefaultJSONFormat, "json": huma.DefaultJSONFormat}
+	format := huma.Format{Marshal: huma.DefaultJSONFormat.Marshal, Unmarshal: unmarshal}
+	c.Formats = map[string]huma.Format{jsonType: format, "json": format}
 	c.Transformers = []huma.Transformer{translate}
 	c.Info.Description = "Messages between a person's devices and backend services: for backends without NATS, for the console and for" +
 		" scripts. Times are RFC 3339. Names in paths are percent-encoded once. Errors are RFC 9457 problems with a `code`."

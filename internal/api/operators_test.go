@@ -118,7 +118,7 @@ func TestServiceThatMayIssueLetsDevicesIn(t *testing.T) {
 	if got.into(t, &token); got.status != http.StatusCreated || got.header.Get("Cache-Control") != "no-store" || time.Until(token.ExpiresAt) > time.Minute {
 		t.Fatalf("%d %s", got.status, got.body)
 	}
-	p.register(token.Token, "")
+	register(t, p.n.Addr().String(), token.Token, "")
 	if got := p.do("GET", "/v1/users/alice/devices/tab-1", "", web); !strings.Contains(string(got.body), `"type":"browser"`) {
 		t.Errorf("registered as %s", got.body)
 	}

@@ -85,15 +85,15 @@ func (a *API) identify(r *http.Request, at listener) (*principal, *Problem) {
 
 // byToken is who holds the token.
 func (a *API) byToken(token string) (*principal, *Problem) {
-	if a.opts.OperatorToken != nil && a.opts.OperatorToken(token) {
-		return &principal{operator: true}, nil
-	}
 	if a.opts.ServiceToken != nil && strings.Count(token, ".") == 2 {
 		s, err := a.opts.ServiceToken(token)
 		if err == nil {
 			return &principal{service: s}, nil
 		}
 		a.log.Debug("service's token refused", "err", err)
+	}
+	if a.opts.OperatorToken != nil && a.opts.OperatorToken(token) { // it may read a file
+		return &principal{operator: true}, nil
 	}
 	return nil, unauthorized("the token was not accepted: it is neither the operator's nor a service's, or it has expired or was revoked")
 }

@@ -1,9 +1,12 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"mime"
 	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -107,13 +110,32 @@ func (a *API) admit(ctx huma.Context, rw row, next func(huma.Context)) {
 		c.tenant, p = a.authorize(c.principal, rw.who, r)
 	}
 	if p == nil {
-		p = checkBody(r)
+		p = cmp.Or(checkQuery(r), checkBody(r))
 	}
 	if p != nil {
 		p.write(w)
 		return
 	}
 	next(&narrowed{humaContext: huma.WithValue(ctx, callKey{}, c)})
+}
+
+// checkQuery refuses a query that can be read in two ways: one that is not
+// encoded as it should be, of which the library would leave out a part, or a
+// parameter that is given twice, of which it would take the first.
+func checkQuery(r *http.Request) *Problem {
+	if r.URL.RawQuery == "" {
+		return nil
+	}
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return badRequest("the query is not percent-encoded as it should be")
+	}
+	for name, all := range values {
+		if len(all) > 1 {
+			return badRequest("the parameter " + strconv.Quote(name) + " is given more than once")
+		}
+	}
+	return nil
 }
 
 const jsonType = "application/json"
@@ -130,6 +152,9 @@ func checkBody(r *http.Request) *Problem {
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if charset, given := params["charset"]; err != nil || kind != jsonType || given && !strings.EqualFold(charset, "utf-8") {
 		return problem(http.StatusUnsupportedMediaType, codeUnsupportedMedia, "want Content-Type: application/json")
+	}
+	if coding := r.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		return problem(http.StatusUnsupportedMediaType, codeUnsupportedMedia, "bodies are not compressed here: leave out Content-Encoding")
 	}
 	return nil
 }

@@ -73,6 +73,9 @@ func (a *API) events(ctx context.Context, c *call, in *eventsInput) (*streamOutp
 // filters are the subjects of what is asked for.
 func (in *eventsInput) filters() ([]string, *Problem) {
 	user, device := "*", "*"
+	if strings.Contains(in.User, "/") {
+		return nil, badRequest("user: no user has a slash in the name")
+	}
 	for _, name := range []struct {
 		kind, value string
 		token       *string
