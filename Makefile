@@ -57,7 +57,7 @@ web/dist/index.html: web/node_modules/.package-lock.json $(shell find web/src we
 # Without e2e, chaos and deploy: no process is started, and no race detector.
 .PHONY: test-fast
 test-fast: ## Unit tests of all packages, for the inner loop: under a minute
-	$(GO) test -short -timeout 2m $$($(GO) list ./... | grep -vE '/(e2e|deploy|internal/chaos|bench)$$')
+	$(GO) test -short -timeout 2m $$($(GO) list ./... | grep -vE '/(e2e|deploy|internal/chaos)$$')
 
 .PHONY: test
 test: | $(NATS) ## All tests, with the race detector, in random order

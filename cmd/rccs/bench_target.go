@@ -20,7 +20,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/rccs-io/rccs/auth"
-	"github.com/rccs-io/rccs/bench"
 	"github.com/rccs-io/rccs/internal/load"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -66,7 +65,7 @@ func (env *environment) openTarget(ctx context.Context, f *benchTarget, scenario
 	}
 	o := &opened{Target: load.Target{URL: f.url, TLS: trust}, close: func() error { return nil }}
 	if f.pid > 0 {
-		o.Memory = bench.Attach(int(f.pid), strings.TrimSuffix(f.admin, "/")).Settled //nolint:gosec // as the flag has it
+		o.Memory = load.Attach(int(f.pid), strings.TrimSuffix(f.admin, "/")).Settled //nolint:gosec // as the flag has it
 	}
 	if f.tokens != "" {
 		o.Accounts, err = readTokens(f.tokens)
@@ -139,7 +138,7 @@ func (env *environment) ownServer(ctx context.Context, f *benchTarget, need int)
 		return nil, err
 	}
 	data := filepath.Join(dir, "data")
-	p, err := bench.Serve(program, data)
+	p, err := load.Serve(program, data)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}

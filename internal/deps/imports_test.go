@@ -62,9 +62,10 @@ var may = map[string][]string{
 	"internal/deps":         {},
 	"internal/need":         {}, // for tests
 	"deploy":                {}, // tests only, against the built program
-	// The load of 'rccs bench' shares nothing with what it measures.
-	"internal/load": {},
-	"e2e":           {}, // tests only, against the built program
+	// The load generator shares nothing with what it measures.
+	"internal/load":       {},
+	"internal/load/relay": {},
+	"e2e":                 {}, // tests only, against the built program
 	"internal/node": {
 		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/stops", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire",
 	},
@@ -72,11 +73,8 @@ var may = map[string][]string{
 		"auth", "internal/admindoor", "internal/audit", "internal/enroll", "internal/envelope", "internal/ops", "internal/proof", "internal/roster", "internal/send", "internal/timespec", "subjects", "wire",
 	},
 	"web": {},
-	// The load generator shares nothing with what it measures.
-	"bench":       {},
-	"bench/relay": {},
 	"cmd/rccs": {
-		"", "auth", "bench", "client", "edge", "internal/audit", "internal/backbone", "internal/backup", "internal/enroll", "internal/load", "internal/node", "internal/ops", "internal/private", "internal/revoke",
+		"", "auth", "client", "edge", "internal/audit", "internal/backbone", "internal/backup", "internal/enroll", "internal/load", "internal/node", "internal/ops", "internal/private", "internal/revoke",
 		"internal/timespec", "internal/tlsfiles", "internal/localcluster", "subjects", "wire",
 	},
 }

@@ -1,11 +1,13 @@
 package load
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -102,15 +104,17 @@ func (r *run) dial(ctx context.Context, a Account) (*device, error) {
 		WriteBufferPool:  &r.writeBuffers,
 		Subprotocols:     []string{"rccs.v1"},
 	}
-	ws, resp, err := dialer.DialContext(ctx, r.opts.Target.URL, nil)
+	ws, resp, err := dialer.DialContext(ctx, r.url(a.Name), nil)
 	if err != nil {
 		return nil, fmt.Errorf("connect %s to %s: %w", a.Name, r.opts.Target.URL, turnedAway(resp, err))
 	}
 	_ = resp.Body.Close()
 	d.ws = ws
-	if err := d.register(a.Token); err != nil {
-		_ = ws.Close()
-		return nil, fmt.Errorf("register %s: %w", a.Name, err)
+	if !r.opts.Target.Relay {
+		if err := d.register(a.Token); err != nil {
+			_ = ws.Close()
+			return nil, fmt.Errorf("register %s: %w", a.Name, err)
+		}
 	}
 	if under != nil {
 		under.before = d.idle
@@ -123,6 +127,15 @@ func (r *run) dial(ctx context.Context, a Account) (*device, error) {
 		}
 	})
 	return d, nil
+}
+
+// url is where a device connects. A relay is told in it who the receiver is.
+func (r *run) url(name Name) string {
+	to := r.opts.Target
+	if !to.Relay {
+		return to.URL
+	}
+	return to.URL + "?" + url.Values{"id": {name.String()}, "to": {Name{name.User, "right"}.String()}}.Encode()
 }
 
 // busyError is a connection that the server does not take now.
@@ -163,12 +176,13 @@ func (d *device) register(token string) error {
 		AuthToken string `json:"authToken"`
 		Type      string `json:"type"`
 		AckMode   string `json:"ackMode"`
+		Batch     bool   `json:"batch,omitempty"`
 	}
 	err := d.ws.WriteJSON(struct {
 		ID      string  `json:"id"`
 		Type    string  `json:"type"`
 		Payload payload `json:"payload"`
-	}{"register", "device_register", payload{token, "desktop", "explicit"}})
+	}{"register", "device_register", payload{token, "desktop", "explicit", d.run.opts.Batch}})
 	if err != nil {
 		return err
 	}
@@ -228,35 +242,52 @@ func (d *device) read() error {
 			n, err = r.Read(d.buf[len(d.buf):cap(d.buf)])
 			d.buf = d.buf[:len(d.buf)+n]
 		}
-		if err := d.receive(d.buf); err != nil {
-			return err
+		for envelope := range envelopes(d.buf) {
+			if err := d.receive(envelope); err != nil {
+				return err
+			}
 		}
 	}
 }
 
-// receive takes one frame.
-func (d *device) receive(frame []byte) error {
-	a, ok := scan(frame)
-	if !ok {
-		return d.receiveControl(frame)
+// receive takes one envelope.
+func (d *device) receive(envelope []byte) error {
+	a, ok := scan(envelope)
+	if ok {
+		d.toAcknowledge(a.seq)
+	} else if err := d.receiveControl(envelope); err != nil {
+		return err
 	}
-	if a.seq > 0 && a.seq < topicSeqs {
-		d.seqs = append(d.seqs, a.seq)
+	if d.run.opts.AckEach {
+		if err := d.acknowledge(); err != nil {
+			return err
+		}
+	}
+	if !ok {
+		return nil
 	}
 	return d.run.arrived(d, a)
+}
+
+// toAcknowledge notes a sequence, unless nothing is to be acknowledged.
+func (d *device) toAcknowledge(seq uint64) {
+	if seq > 0 && seq < topicSeqs {
+		d.seqs = append(d.seqs, seq)
+	}
 }
 
 // topicSeqs is where the sequences of topics begin: those are not acknowledged.
 const topicSeqs = 1 << 52
 
 func (d *device) receiveControl(frame []byte) error {
+	if bytes.Contains(frame, markAccepted) {
+		return nil // one for each message that is sent
+	}
 	var c control
 	if err := json.Unmarshal(frame, &c); err != nil {
 		return fmt.Errorf("%w in the frame %.200q", err, frame)
 	}
-	if c.Seq > 0 && c.Seq < topicSeqs {
-		d.seqs = append(d.seqs, c.Seq)
-	}
+	d.toAcknowledge(c.Seq)
 	if id := c.Payload.OriginalMessageID; id != "" {
 		d.mu.Lock()
 		answer := d.waiting[id]
@@ -315,7 +346,7 @@ func (d *device) acknowledge() error {
 func (d *device) send(f *flow, at int64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.out = appendMessage(d.out[:0], f.to.Device, arrival{run: d.run.id, flow: f.id, n: f.next(), at: at}, d.run.opts.Bytes)
+	d.out = appendMessage(d.out[:0], f.to.Device, arrival{run: d.run.id, flow: f.id, n: f.next(), at: at}, d.run.opts)
 	return d.ws.WriteMessage(websocket.TextMessage, d.out)
 }
 

@@ -12,8 +12,13 @@
 // Concurrency: a scenario may be run beside others. Its goroutines and
 // connections have ended when it returns.
 //
-// Package bench is for this repository's own benchmarks, which measure the
-// server's CPU time against a floor. This one is for people who want to know
-// what their installation does, so it has no server of its own and needs
-// nothing but a URL and tokens.
+// A [Fleet] is for the benchmarks of this repository, which are beside it: its
+// pairs of devices can be put under load again and again, on a server or on the
+// relay of package relay, which is the least that any server could do. A
+// [Process] is a server in a process of its own: its CPU time and its resident
+// memory are read from /proc, so they hold nothing of the generator.
+//
+// The generator must stay cheap, since it takes its CPU from the server's
+// machine: it decodes no JSON of messages, and sends the next message from where
+// it reads the last. And it must not import anything that the server is made of.
 package load

@@ -2,6 +2,7 @@ package load
 
 import (
 	"bytes"
+	"iter"
 	"strconv"
 )
 
@@ -23,6 +24,8 @@ var (
 	markAt      = []byte(`,"at":`)
 	markSeq     = []byte(`"seq":`)
 	markAgain   = []byte(`"redelivered":true`)
+	// markAccepted is in what the server says of a message that it has stored.
+	markAccepted = []byte(`"status":"accepted"`)
 )
 
 // appendPayload adds a payload of a number of bytes.
@@ -44,12 +47,15 @@ func appendPayload(dst []byte, a arrival, size int) []byte {
 }
 
 // appendMessage adds an envelope to a device of the same user.
-func appendMessage(dst []byte, to string, a arrival, size int) []byte {
+func appendMessage(dst []byte, to string, a arrival, opts Options) []byte {
 	dst = appendID(append(dst, `{"id":"`...), a)
 	dst = append(dst, `","type":"user_message","toDeviceId":`...)
 	dst = strconv.AppendQuote(dst, to)
+	if opts.Receipts {
+		dst = append(dst, `,"requiresAck":true`...)
+	}
 	dst = append(dst, `,"payload":`...)
-	return append(appendPayload(dst, a, size), '}')
+	return append(appendPayload(dst, a, opts.Bytes), '}')
 }
 
 // appendPublish adds an envelope to a topic.
@@ -93,6 +99,35 @@ func scan(frame []byte) (a arrival, ok bool) {
 	}
 	a.again = bytes.Contains(frame, markAgain)
 	return a, true
+}
+
+// envelopes are those of a frame, one or an array of them. As little is decoded as
+// tells where one ends.
+func envelopes(frame []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		if len(frame) == 0 || frame[0] != '[' {
+			yield(frame)
+			return
+		}
+		depth, begin, quoted := 0, 0, false
+		for i := 0; i < len(frame); i++ {
+			switch c := frame[i]; {
+			case c == '"':
+				quoted = !quoted
+			case quoted && c == '\\':
+				i++
+			case quoted:
+			case c == '{':
+				if depth++; depth == 1 {
+					begin = i
+				}
+			case c == '}':
+				if depth--; depth == 0 && !yield(frame[begin:i+1]) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // number is the decimal number that b begins with, and what follows it.

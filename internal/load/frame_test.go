@@ -3,6 +3,7 @@ package load
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 )
 
@@ -12,7 +13,7 @@ func TestFrames(t *testing.T) {
 	sent := arrival{run: 1 << 60, flow: topicFlow, n: 42, at: 123456789}
 	for _, size := range []int{leastBytes, 256, 5000} {
 		for kind, frame := range map[string][]byte{
-			"user_message": appendMessage(nil, "r\"ight", sent, size),
+			"user_message": appendMessage(nil, "r\"ight", sent, Options{Bytes: size, Receipts: true}),
 			"publish":      appendPublish(nil, "bench.x", sent, size),
 		} {
 			var e struct {
@@ -61,7 +62,7 @@ func TestOtherFramesAreNot(t *testing.T) {
 }
 
 func FuzzScan(f *testing.F) {
-	f.Add(appendMessage(nil, "right", arrival{run: 1, flow: 2, n: 3, at: 4}, leastBytes))
+	f.Add(appendMessage(nil, "right", arrival{run: 1, flow: 2, n: 3, at: 4}, Options{Bytes: leastBytes}))
 	f.Add([]byte(`{"payload":{"run":1,"flow":2,"n":3,"at":4},"seq":5,"redelivered":true}`))
 	f.Add([]byte(`{"seq":`))
 	f.Fuzz(func(t *testing.T, frame []byte) {
@@ -78,4 +79,24 @@ func FuzzScan(f *testing.F) {
 			t.Errorf("%+v, then %+v", a, again)
 		}
 	})
+}
+
+func TestEnvelopesOfAFrame(t *testing.T) {
+	t.Parallel()
+	for frame, want := range map[string][]string{
+		`{"a":1}`:                       {`{"a":1}`},
+		`[]`:                            nil,
+		`[{"a":{"b":"}\"{"}},{"c":[]}]`: {`{"a":{"b":"}\"{"}}`, `{"c":[]}`},
+		`[{"a":"\\"},{"b":"]"},{}]`:     {`{"a":"\\"}`, `{"b":"]"}`, `{}`},
+		`[{"cut off":`:                  nil,
+		``:                              {``},
+	} {
+		var got []string
+		for e := range envelopes([]byte(frame)) {
+			got = append(got, string(e))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s has %q, want %q", frame, got, want)
+		}
+	}
 }

@@ -15,12 +15,9 @@ import (
 	rccs "github.com/rccs-io/rccs"
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/load"
-	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/node"
 	"github.com/rccs-io/rccs/subjects"
 )
-
-func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
 // target is a server in this process, with accounts for a scenario.
 func target(t *testing.T, scenario string, devices int) load.Target {

@@ -31,6 +31,9 @@ type Target struct {
 	Accounts []Account
 	// Forget has devices removed at the end, with their inboxes.
 	Forget bool
+	// Relay says that the server only hands on what it gets: it is told in the
+	// query who a device is and whom its frames are for, and registers nobody.
+	Relay bool
 	// Memory is what the server holds, in bytes, when it has come to rest. nil:
 	// it is not known.
 	Memory func(ctx context.Context) (int64, error)
@@ -58,6 +61,13 @@ type Options struct {
 	Stopped int
 	// Bytes is the size of a payload. Default 256, at least 128.
 	Bytes int
+	// AckEach has receivers acknowledge each message by itself. Otherwise they do
+	// so once for all that one read brought, as SDKs do.
+	AckEach bool
+	// Receipts has senders ask to be told that each message was delivered.
+	Receipts bool
+	// Batch has devices ask for arrays of envelopes.
+	Batch bool
 	// Connecting is how many devices connect at a time. Default 256 in Storm,
 	// else 32.
 	Connecting int

@@ -1,4 +1,4 @@
-package bench_test
+package load_test
 
 import (
 	"bytes"
@@ -13,13 +13,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rccs-io/rccs/bench"
+	"github.com/rccs-io/rccs/internal/load"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/need"
 )
 
 var (
-	rccs     = flag.String("rccs", "", "the rccs `program` to measure, instead of one built from this tree")
+	measured = flag.String("rccs", "", "the rccs `program` to measure, instead of one built from this tree")
 	during   = flag.Duration("during", time.Second, "how long each round of load lasts")
 	profiles = flag.String("profiles", "", "`directory` for profiles of the server under load")
 	churn    = flag.Duration("churn", 0, "how long devices come and go in BenchmarkChurn, which is left out without")
@@ -83,14 +83,14 @@ func (c cost) rate() float64   { return float64(c.messages) / c.elapsed.Seconds(
 
 // round puts load on a server. acked is called after it, before CPU time is
 // read.
-func (c *cost) round(b *testing.B, p *bench.Process, f *bench.Fleet, acked func(messages uint64)) {
+func (c *cost) round(b *testing.B, p *load.Process, f *load.Fleet, acked func(messages uint64)) {
 	b.Helper()
 	before, err := p.CPU()
 	if err != nil {
 		b.Fatal(err)
 	}
 	own := cpuTime()
-	r, err := f.Saturate(b.Context(), deliverPairs, deliverInflight, *during)
+	r, err := f.Saturate(deliverPairs, *during)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -110,12 +110,12 @@ func (c *cost) round(b *testing.B, p *bench.Process, f *bench.Fleet, acked func(
 func BenchmarkDeliver(b *testing.B) {
 	for _, c := range []struct {
 		name string
-		opts bench.Options
+		opts load.Options
 	}{
-		{"acks=read", bench.Options{}},
-		{"acks=each", bench.Options{AckEach: true}},
-		{"acks=each,receipts", bench.Options{AckEach: true, Receipts: true}},
-		{"acks=read,batch", bench.Options{Batch: true}},
+		{"acks=read", load.Options{}},
+		{"acks=each", load.Options{AckEach: true}},
+		{"acks=each,receipts", load.Options{AckEach: true, Receipts: true}},
+		{"acks=read,batch", load.Options{Batch: true}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			for b.Loop() {
@@ -128,12 +128,12 @@ func BenchmarkDeliver(b *testing.B) {
 
 // deliver takes rounds of server and floor in turn, so that both meet the same
 // weather.
-func deliver(b *testing.B, opts bench.Options) {
+func deliver(b *testing.B, opts load.Options) {
 	opts.Devices = deliverDevices
 	server, data := serve(b)
-	load := connect(b, server, data, opts)
+	fleet := connect(b, server, data, opts)
 	bare := startRelay(b)
-	bareLoad := connect(b, bare, "", bench.Options{Devices: deliverDevices})
+	bareLoad := connect(b, bare, "", load.Options{Devices: deliverDevices})
 	js := startJetstream(b)
 
 	var warm, served, relayed, stored cost
@@ -141,12 +141,12 @@ func deliver(b *testing.B, opts bench.Options) {
 	none := func(uint64) {}
 	js.run(b, *during)
 	warm.round(b, bare, bareLoad, none)
-	warm.round(b, server, load, acked)
+	warm.round(b, server, fleet, acked)
 	for range deliverRounds {
 		relayed.round(b, bare, bareLoad, none)
 		r := js.run(b, *during)
 		stored.messages, stored.cpu, stored.elapsed = stored.messages+r.Messages, stored.cpu+r.CPU, stored.elapsed+r.Elapsed
-		served.round(b, server, load, acked)
+		served.round(b, server, fleet, acked)
 	}
 	floor := relayed.micros() + stored.micros()
 	b.ReportMetric(served.rate(), "msgs/s")
@@ -159,7 +159,7 @@ func deliver(b *testing.B, opts bench.Options) {
 		float64(served.generator.Microseconds())/float64(served.messages), float64(relayed.generator.Microseconds())/float64(relayed.messages))
 	judge(b, "CPU of a message over the floor's", served.micros()/floor, limitRatio, "times")
 	if *profiles != "" {
-		profile(b, server, load, acked)
+		profile(b, server, fleet, acked)
 	}
 }
 
@@ -168,9 +168,9 @@ func deliver(b *testing.B, opts bench.Options) {
 func BenchmarkConnected(b *testing.B) {
 	for b.Loop() {
 		few, fewData := serve(b)
-		fewLoad := connect(b, few, fewData, bench.Options{Devices: 2 * deliverPairs})
+		fewLoad := connect(b, few, fewData, load.Options{Devices: 2 * deliverPairs})
 		many, manyData := serve(b)
-		manyLoad := connect(b, many, manyData, bench.Options{Devices: manyDevices})
+		manyLoad := connect(b, many, manyData, load.Options{Devices: manyDevices})
 		fewAcked, manyAcked := ackedBy(b, few, false), ackedBy(b, many, false)
 		var warm, little, much cost
 		warm.round(b, few, fewLoad, fewAcked)
@@ -190,7 +190,7 @@ func BenchmarkConnected(b *testing.B) {
 
 // ackedBy returns a function that waits until the server has counted the
 // acknowledgement of so many more messages.
-func ackedBy(b *testing.B, p *bench.Process, receipts bool) func(uint64) {
+func ackedBy(b *testing.B, p *load.Process, receipts bool) func(uint64) {
 	var want float64
 	return func(messages uint64) {
 		if receipts {
@@ -220,7 +220,7 @@ func ackedBy(b *testing.B, p *bench.Process, receipts bool) func(uint64) {
 }
 
 // profile writes profiles of a server under load to the directory asked for.
-func profile(b *testing.B, p *bench.Process, f *bench.Fleet, acked func(uint64)) {
+func profile(b *testing.B, p *load.Process, f *load.Fleet, acked func(uint64)) {
 	b.Helper()
 	const seconds = 10
 	name := strings.ReplaceAll(strings.TrimPrefix(b.Name(), "Benchmark"), "/", "-")
@@ -228,7 +228,7 @@ func profile(b *testing.B, p *bench.Process, f *bench.Fleet, acked func(uint64))
 	go func() {
 		fetched <- fetchProfiles(b.Context(), p, filepath.Join(*profiles, name), seconds)
 	}()
-	r, err := f.Saturate(b.Context(), deliverPairs, deliverInflight, (seconds+2)*time.Second)
+	r, err := f.Saturate(deliverPairs, (seconds+2)*time.Second)
 	if err != nil {
 		b.Error(err)
 	}
@@ -238,7 +238,7 @@ func profile(b *testing.B, p *bench.Process, f *bench.Fleet, acked func(uint64))
 	acked(r.Messages)
 }
 
-func fetchProfiles(ctx context.Context, p *bench.Process, prefix string, seconds int) error {
+func fetchProfiles(ctx context.Context, p *load.Process, prefix string, seconds int) error {
 	for _, get := range []struct{ path, suffix string }{
 		{fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds), ".cpu.prof"},
 		{"/debug/pprof/allocs", ".allocs.prof"},
@@ -251,7 +251,7 @@ func fetchProfiles(ctx context.Context, p *bench.Process, prefix string, seconds
 }
 
 // fetchTo writes a path of the admin listener to a file.
-func fetchTo(ctx context.Context, p *bench.Process, path, file string) error {
+func fetchTo(ctx context.Context, p *load.Process, path, file string) error {
 	var body bytes.Buffer
 	if err := p.Fetch(ctx, path, &body); err != nil {
 		return err
@@ -290,13 +290,13 @@ func idle(b *testing.B, trust *tls.Config, env, flags []string) {
 }
 
 // resident is how many KiB each of idleDevices connections adds to a server.
-func resident(b *testing.B, what string, p *bench.Process, data string, trust *tls.Config) float64 {
+func resident(b *testing.B, what string, p *load.Process, data string, trust *tls.Config) float64 {
 	b.Helper()
 	before, err := p.Settled(b.Context())
 	if err != nil {
 		b.Fatal(err)
 	}
-	fleet := connect(b, p, data, bench.Options{Devices: idleDevices, TLS: trust})
+	fleet := connect(b, p, data, load.Options{Devices: idleDevices, Target: load.Target{TLS: trust}})
 	after, err := p.Settled(b.Context())
 	if err != nil {
 		b.Fatal(err)
@@ -323,17 +323,14 @@ func BenchmarkChurn(b *testing.B) {
 	}
 	for b.Loop() {
 		server, data := serve(b)
-		tokens, err := bench.Tokens(b.Context(), program(b), data, bench.Names(churnDevices))
-		if err != nil {
-			b.Fatal(err)
-		}
+		opts := load.Options{Devices: churnDevices, Target: load.Target{URL: server.Devices, Accounts: accounts(b, data, churnDevices)}}
 		rounds := 0
 		pace := time.NewTicker(churnEvery)
 		defer pace.Stop()
 		comeAndGo := func() {
 			<-pace.C
 			rounds++
-			fleet, err := bench.Connect(b.Context(), bench.Options{URL: server.Devices, Devices: churnDevices, Tokens: tokens})
+			fleet, err := load.Connect(opts)
 			if err == nil {
 				err = fleet.Close()
 			}
@@ -373,7 +370,7 @@ func BenchmarkStartup(b *testing.B) {
 	var all []time.Duration
 	for b.Loop() {
 		start := time.Now()
-		p, err := bench.Serve(exe, filepath.Join(b.TempDir(), "data"))
+		p, err := load.Serve(exe, filepath.Join(b.TempDir(), "data"))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -389,7 +386,7 @@ func BenchmarkStartup(b *testing.B) {
 }
 
 // ready polls /readyz until it says so.
-func ready(b *testing.B, p *bench.Process) {
+func ready(b *testing.B, p *load.Process) {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), readyWithin)
 	defer cancel()
@@ -411,11 +408,11 @@ func ready(b *testing.B, p *bench.Process) {
 
 // BenchmarkCreds: bearer tokens for many devices, from the command line.
 func BenchmarkCreds(b *testing.B) {
-	exe, names := program(b), bench.Names(credsDevices)
+	exe, names := program(b), load.Names(credsDevices)
 	var all []time.Duration
 	for b.Loop() {
 		start := time.Now()
-		if _, err := bench.Tokens(b.Context(), exe, filepath.Join(b.TempDir(), "data"), names); err != nil {
+		if _, err := load.Tokens(b.Context(), exe, filepath.Join(b.TempDir(), "data"), names); err != nil {
 			b.Fatal(err)
 		}
 		all = append(all, time.Since(start))

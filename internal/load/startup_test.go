@@ -1,4 +1,4 @@
-package bench_test
+package load_test
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/rccs-io/rccs/bench"
+	"github.com/rccs-io/rccs/internal/load"
 )
 
 // The store of BenchmarkStartupFull, and its limits.
@@ -35,12 +35,12 @@ func BenchmarkStartupFull(b *testing.B) {
 	for b.Loop() {
 		for _, end := range []struct {
 			how  string
-			stop func(*bench.Process) error
+			stop func(*load.Process) error
 		}{
-			{"a clean stop", (*bench.Process).Stop},
-			{"kill -9", func(p *bench.Process) error { p.Kill(); return nil }},
+			{"a clean stop", (*load.Process).Stop},
+			{"kill -9", func(p *load.Process) error { p.Kill(); return nil }},
 		} {
-			p, err := bench.Serve(exe, data)
+			p, err := load.Serve(exe, data)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -49,7 +49,7 @@ func BenchmarkStartupFull(b *testing.B) {
 				b.Fatal(err)
 			}
 			start := time.Now()
-			if p, err = bench.Serve(exe, data); err != nil {
+			if p, err = load.Serve(exe, data); err != nil {
 				b.Fatal(err)
 			}
 			ready(b, p)
@@ -65,14 +65,14 @@ func BenchmarkStartupFull(b *testing.B) {
 	}
 }
 
-func fullName(n int) bench.Name {
-	return bench.Name{User: fmt.Sprint("u", n/2), Device: fmt.Sprint("d", n%2)}
+func fullName(n int) load.Name {
+	return load.Name{User: fmt.Sprint("u", n/2), Device: fmt.Sprint("d", n%2)}
 }
 
 // fill makes the store, by NATS.
 func fill(b *testing.B, exe, data string) {
 	b.Helper()
-	p, err := bench.Serve(exe, data)
+	p, err := load.Serve(exe, data)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -124,12 +124,12 @@ func fill(b *testing.B, exe, data string) {
 
 // firstServed is how long it takes from connecting until a device has all that
 // waits for it.
-func firstServed(b *testing.B, exe, data string, p *bench.Process) time.Duration {
+func firstServed(b *testing.B, exe, data string, p *load.Process) time.Duration {
 	b.Helper()
 	name := fullName(fullInboxes / 2)
 	ctx, cancel := context.WithTimeout(b.Context(), readyWithin)
 	defer cancel()
-	tokens, err := bench.Tokens(ctx, exe, data, []bench.Name{name})
+	tokens, err := load.Tokens(ctx, exe, data, []load.Name{name})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package bench
+package load
 
 import (
 	"bytes"
@@ -33,7 +33,7 @@ func Tokens(ctx context.Context, program, data string, names []Name) (map[Name]s
 	cmd := exec.CommandContext(ctx, program, "creds", "device", "--bearer", "-", "--data", data)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = &in, &out, &stderr
 	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("bench: rccs creds: %w\n%s", err, stderr.Bytes())
+		return nil, fmt.Errorf("load: rccs creds: %w\n%s", err, stderr.Bytes())
 	}
 	tokens := make(map[Name]string, len(names))
 	for line := range strings.Lines(out.String()) {
@@ -43,7 +43,7 @@ func Tokens(ctx context.Context, program, data string, names []Name) (map[Name]s
 	}
 	for _, name := range names {
 		if tokens[name] == "" {
-			return nil, fmt.Errorf("bench: rccs creds made no token for %s", name)
+			return nil, fmt.Errorf("load: rccs creds made no token for %s", name)
 		}
 	}
 	return tokens, nil

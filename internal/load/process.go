@@ -1,4 +1,4 @@
-package bench
+package load
 
 import (
 	"bufio"
@@ -51,17 +51,17 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 	cmd.Stderr = &p.stderr
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
-		return nil, fmt.Errorf("bench: %w", err)
+		return nil, fmt.Errorf("load: %w", err)
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("bench: %w", err)
+		return nil, fmt.Errorf("load: %w", err)
 	}
 	p.pid = cmd.Process.Pid
 	lines := bufio.NewScanner(stdout)
 	for p.Devices == "" || p.Admin == "" {
 		if !lines.Scan() {
 			close(p.rest)
-			return nil, fmt.Errorf("bench: %s did not say where it listens: %w", cmd.Path, errors.Join(lines.Err(), p.Stop()))
+			return nil, fmt.Errorf("load: %s did not say where it listens: %w", cmd.Path, errors.Join(lines.Err(), p.Stop()))
 		}
 		switch key, value, _ := strings.Cut(lines.Text(), " "); key {
 		case "devices":
@@ -90,7 +90,7 @@ func (p *Process) Stop() error {
 	defer late.Stop()
 	<-p.rest // Wait closes the pipe under a reader
 	if err := p.cmd.Wait(); err != nil {
-		return fmt.Errorf("bench: %s: %w\n%s", p.cmd.Path, err, p.stderr.Bytes())
+		return fmt.Errorf("load: %s: %w\n%s", p.cmd.Path, err, p.stderr.Bytes())
 	}
 	return nil
 }
@@ -107,13 +107,13 @@ func (p *Process) Kill() {
 func (p *Process) CPU() (time.Duration, error) {
 	stat, err := os.ReadFile(p.proc("stat"))
 	if err != nil {
-		return 0, fmt.Errorf("bench: CPU time is read from Linux's /proc: %w", err)
+		return 0, fmt.Errorf("load: CPU time is read from Linux's /proc: %w", err)
 	}
 	// The second field is the command in parentheses, and may hold anything.
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	const utime, stime = 14 - 3, 15 - 3
 	if len(fields) <= stime {
-		return 0, fmt.Errorf("bench: %s has %d fields", p.proc("stat"), len(fields))
+		return 0, fmt.Errorf("load: %s has %d fields", p.proc("stat"), len(fields))
 	}
 	user, err1 := strconv.ParseInt(fields[utime], 10, 64)
 	kernel, err2 := strconv.ParseInt(fields[stime], 10, 64)
@@ -124,7 +124,7 @@ func (p *Process) CPU() (time.Duration, error) {
 func (p *Process) Resident() (int64, error) {
 	rollup, err := os.ReadFile(p.proc("smaps_rollup"))
 	if err != nil {
-		return 0, fmt.Errorf("bench: memory is read from Linux's /proc: %w", err)
+		return 0, fmt.Errorf("load: memory is read from Linux's /proc: %w", err)
 	}
 	for line := range strings.Lines(string(rollup)) {
 		if value, ok := strings.CutPrefix(line, "Rss:"); ok {
@@ -132,7 +132,7 @@ func (p *Process) Resident() (int64, error) {
 			return kib << 10, err
 		}
 	}
-	return 0, fmt.Errorf("bench: no Rss in %s", p.proc("smaps_rollup"))
+	return 0, fmt.Errorf("load: no Rss in %s", p.proc("smaps_rollup"))
 }
 
 func (p *Process) proc(file string) string {
@@ -187,16 +187,16 @@ func (p *Process) settle(ctx context.Context) (int64, error) {
 func (p *Process) Fetch(ctx context.Context, path string, w io.Writer) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Admin+path, nil)
 	if err != nil {
-		return fmt.Errorf("bench: %w", err)
+		return fmt.Errorf("load: %w", err)
 	}
 	req.Close = true // no idle connection is left behind
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return fmt.Errorf("bench: %w", err)
+		return fmt.Errorf("load: %w", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("bench: GET %s: %s", path, resp.Status)
+		return fmt.Errorf("load: GET %s: %s", path, resp.Status)
 	}
 	_, err = io.Copy(w, resp.Body)
 	return err
@@ -213,5 +213,5 @@ func (p *Process) Metric(ctx context.Context, name string) (float64, error) {
 			return strconv.ParseFloat(strings.TrimSpace(value), 64)
 		}
 	}
-	return 0, fmt.Errorf("bench: no metric %s", name)
+	return 0, fmt.Errorf("load: no metric %s", name)
 }

@@ -1,4 +1,4 @@
-package bench_test
+package load_test
 
 import (
 	"crypto/tls"
@@ -14,10 +14,9 @@ import (
 	"syscall"
 	"testing"
 
-	"go.uber.org/goleak"
-
-	"github.com/rccs-io/rccs/bench"
-	"github.com/rccs-io/rccs/bench/relay"
+	"github.com/rccs-io/rccs/internal/load"
+	"github.com/rccs-io/rccs/internal/load/relay"
+	"github.com/rccs-io/rccs/internal/natstest"
 )
 
 // childEnv makes the test binary one of the floors, so that each has a process,
@@ -33,7 +32,7 @@ const (
 func TestMain(m *testing.M) {
 	switch child := os.Getenv(childEnv); child {
 	case "":
-		goleak.VerifyTestMain(m)
+		natstest.VerifyTestMain(m)
 	case "relay":
 		runChild(relayChild)
 	case "jetstream":
@@ -93,11 +92,11 @@ func self(tb testing.TB, child string) *exec.Cmd {
 }
 
 // startRelay starts the bare relay in a process of its own.
-func startRelay(tb testing.TB, env ...string) *bench.Process {
+func startRelay(tb testing.TB, env ...string) *load.Process {
 	tb.Helper()
 	cmd := self(tb, "relay")
 	cmd.Env = append(cmd.Env, env...)
-	p, err := bench.Start(cmd)
+	p, err := load.Start(cmd)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -105,7 +104,7 @@ func startRelay(tb testing.TB, env ...string) *bench.Process {
 	return p
 }
 
-func stopAtEnd(tb testing.TB, p *bench.Process) {
+func stopAtEnd(tb testing.TB, p *load.Process) {
 	tb.Cleanup(func() {
 		if err := p.Stop(); err != nil {
 			tb.Error(err)
@@ -115,7 +114,7 @@ func stopAtEnd(tb testing.TB, p *bench.Process) {
 
 // build builds rccs, once for all benchmarks, where `make build` does.
 var build = sync.OnceValues(func() (string, error) {
-	dir, err := filepath.Abs(filepath.Join("..", "bin"))
+	dir, err := filepath.Abs(filepath.Join("..", "..", "bin"))
 	if err != nil {
 		return "", err
 	}
@@ -130,8 +129,8 @@ var build = sync.OnceValues(func() (string, error) {
 // program is the built rccs.
 func program(tb testing.TB) string {
 	tb.Helper()
-	if *rccs != "" {
-		return *rccs
+	if *measured != "" {
+		return *measured
 	}
 	path, err := build()
 	if err != nil {
@@ -141,10 +140,10 @@ func program(tb testing.TB) string {
 }
 
 // serve starts rccs with an empty store.
-func serve(tb testing.TB, flags ...string) (p *bench.Process, data string) {
+func serve(tb testing.TB, flags ...string) (p *load.Process, data string) {
 	tb.Helper()
 	data = filepath.Join(tb.TempDir(), "data")
-	p, err := bench.Serve(program(tb), data, flags...)
+	p, err := load.Serve(program(tb), data, flags...)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -152,19 +151,33 @@ func serve(tb testing.TB, flags ...string) (p *bench.Process, data string) {
 	return p, data
 }
 
-// connect connects devices. opts.Tokens are made when there is data to make
-// them from.
-func connect(tb testing.TB, p *bench.Process, data string, opts bench.Options) *bench.Fleet {
+// accounts are the first n devices, with tokens from the keys in a data directory.
+func accounts(tb testing.TB, data string, n int) (all []load.Account) {
 	tb.Helper()
-	opts.URL = p.Devices
-	if data != "" {
-		tokens, err := bench.Tokens(tb.Context(), program(tb), data, bench.Names(opts.Devices))
-		if err != nil {
-			tb.Fatal(err)
-		}
-		opts.Tokens = tokens
+	names := load.Names(n)
+	tokens, err := load.Tokens(tb.Context(), program(tb), data, names)
+	if err != nil {
+		tb.Fatal(err)
 	}
-	f, err := bench.Connect(tb.Context(), opts)
+	for _, name := range names {
+		all = append(all, load.Account{Name: name, Token: tokens[name]})
+	}
+	return all
+}
+
+// connect connects devices to a server with a data directory, or to a relay,
+// which has none.
+func connect(tb testing.TB, p *load.Process, data string, opts load.Options) *load.Fleet {
+	tb.Helper()
+	opts.Target.URL, opts.Target.Relay = p.Devices, data == ""
+	if data != "" {
+		opts.Target.Accounts = accounts(tb, data, opts.Devices)
+	} else {
+		for _, name := range load.Names(opts.Devices) {
+			opts.Target.Accounts = append(opts.Target.Accounts, load.Account{Name: name})
+		}
+	}
+	f, err := load.Connect(opts)
 	if err != nil {
 		tb.Fatal(err)
 	}

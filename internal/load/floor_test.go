@@ -1,4 +1,4 @@
-package bench_test
+package load_test
 
 import (
 	"bufio"
@@ -15,8 +15,6 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/rccs-io/rccs/bench"
 )
 
 // floorRun is what the JetStream floor says of one run.
@@ -29,6 +27,9 @@ type floorRun struct {
 // floorInflight is how many publishes wait for their answer: as many as the
 // load on the other servers has messages under way.
 const floorInflight = deliverPairs * deliverInflight
+
+// floorPayload is the size of a payload of the load on the other servers.
+const floorPayload = 256
 
 // jetstreamFloor is a child process with an embedded server.
 type jetstreamFloor struct {
@@ -141,7 +142,7 @@ func publishAndRead(srv *server.Server, during time.Duration) (r floorRun, err e
 	defer stop()
 	// On a busy machine an answer may take longer than the default of 200 ms.
 	patient := jetstream.WithStallWait(10 * time.Second)
-	payload, cpu, start := make([]byte, bench.PayloadBytes), cpuTime(), time.Now()
+	payload, cpu, start := make([]byte, floorPayload), cpuTime(), time.Now()
 	for ; time.Since(start) < during; r.Messages++ {
 		if _, err := js.PublishAsync("floor.user.device.normal", payload, patient); err != nil {
 			return r, err

@@ -1,4 +1,4 @@
-package bench_test
+package load_test
 
 import (
 	"context"
@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rccs-io/rccs/bench"
 	"github.com/rccs-io/rccs/internal/load"
 )
 
@@ -38,15 +37,7 @@ const (
 func scenario(b *testing.B, name string, run func(context.Context, load.Options) (*load.Result, error), opts load.Options, phase string, seconds int) (*load.Result, phaseCost) {
 	b.Helper()
 	server, data := serve(b)
-	names := bench.Names(load.Needs(name, opts.Devices))
-	tokens, err := bench.Tokens(b.Context(), program(b), data, names)
-	if err != nil {
-		b.Fatal(err)
-	}
-	opts.Target = load.Target{URL: server.Devices, Memory: server.Settled}
-	for _, n := range names {
-		opts.Target.Accounts = append(opts.Target.Accounts, load.Account{Name: load.Name(n), Token: tokens[n]})
-	}
+	opts.Target = load.Target{URL: server.Devices, Memory: server.Settled, Accounts: accounts(b, data, load.Needs(name, opts.Devices))}
 	var fetching sync.WaitGroup
 	defer fetching.Wait()
 	profile := sync.OnceFunc(func() {
@@ -64,6 +55,7 @@ func scenario(b *testing.B, name string, run func(context.Context, load.Options)
 	var cost phaseCost
 	look := func() (now phaseCost) {
 		now.generator = cpuTime()
+		var err error
 		now.server, err = server.CPU()
 		if err != nil {
 			b.Error(err)

@@ -1,0 +1,93 @@
+package load
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// Names are the names of n devices: "left" and "right" of user after user.
+func Names(n int) []Name {
+	names := make([]Name, n)
+	for i := range names {
+		names[i] = Name{User: fmt.Sprintf("user%05d", i/2), Device: "left"}
+		if i%2 == 1 {
+			names[i].Device = "right"
+		}
+	}
+	return names
+}
+
+// Fleet is a number of connected devices, in pairs of a sender and a receiver,
+// that can be put under load again and again. The benchmarks of this repository
+// use it, to measure the server in between.
+type Fleet struct {
+	run   *run
+	flows []*flow
+	from  []*device
+	stop  atomic.Bool
+}
+
+// Connect connects the devices of a fleet. On an error none stays connected.
+func Connect(opts Options) (*Fleet, error) {
+	r, err := begin(context.Background(), "throughput", opts)
+	if err != nil {
+		return nil, err
+	}
+	r.measure = func(*flow, int64, time.Duration) {}
+	f := &Fleet{run: r}
+	f.flows, f.from, err = r.pairs(Needs(r.scenario, r.opts.Devices))
+	if err != nil {
+		_, err = r.end(r.cause(err))
+		return nil, err
+	}
+	for i, flow := range f.flows {
+		flow.then = func(arrival) error {
+			if f.stop.Load() {
+				return nil
+			}
+			return f.from[i].send(flow, r.now())
+		}
+	}
+	return f, nil
+}
+
+// Saturated is what a load did.
+type Saturated struct {
+	Messages uint64 // sent, and received once and in order
+	Elapsed  time.Duration
+}
+
+// Saturate keeps Options.Window messages under way in each of the first pairs,
+// for the time given and until all have arrived. One load runs at a time.
+func (f *Fleet) Saturate(pairs int, during time.Duration) (Saturated, error) {
+	if pairs < 1 || pairs > len(f.flows) {
+		return Saturated{}, fmt.Errorf("load: %d pairs: the fleet has %d", pairs, len(f.flows))
+	}
+	r := f.run
+	f.stop.Store(false)
+	start, before := r.now(), r.ledger.arrived.Load()
+	for range r.opts.Window {
+		for i, flow := range f.flows[:pairs] {
+			if err := f.from[i].send(flow, r.now()); err != nil {
+				return Saturated{}, r.cause(err)
+			}
+		}
+	}
+	err := r.wait(during)
+	f.stop.Store(true)
+	if err == nil {
+		err = r.settle()
+	}
+	if err == nil {
+		err = r.ledger.close()
+	}
+	return Saturated{Messages: r.ledger.arrived.Load() - before, Elapsed: time.Duration(r.last.Load() - start)}, err
+}
+
+// Close disconnects all devices, and returns what had gone wrong until then.
+func (f *Fleet) Close() error {
+	_, err := f.run.end(context.Cause(f.run.ctx))
+	return err
+}
