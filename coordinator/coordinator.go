@@ -37,25 +37,26 @@ type Coordinator struct {
 	metrics *Metrics
 	started time.Time
 
-	conns     []*nats.Conn
-	core      *nats.Conn // requests, and what is not stored
-	js        jetstream.JetStream
-	pub       *inbox.Publisher
-	tell      *inbox.Teller
-	direct    *direct.Client
-	roster    *roster.Roster
-	cursors   *inbox.Cursors
-	ops       *ops.Tenant
-	tasks     send.Tasks
-	fetches   waitingFetches
-	intake    *send.Intake
-	router    *router
-	deadlines *deadlines
-	janitor   *janitor
-	service   *service
-	idle      context.Context // of waiting for something to come: ends before the work does
-	rouse     context.CancelFunc
-	stops     stops.Stack
+	conns      []*nats.Conn
+	core       *nats.Conn // requests, and what is not stored
+	js         jetstream.JetStream
+	pub        *inbox.Publisher
+	tell       *inbox.Teller
+	direct     *direct.Client
+	roster     *roster.Roster
+	cursors    *inbox.Cursors
+	ops        *ops.Tenant
+	tasks      send.Tasks
+	fetches    waitingFetches
+	intake     *send.Intake
+	router     *router
+	deadlines  *deadlines
+	janitor    *janitor
+	unfinished *unfinished
+	service    *service
+	idle       context.Context // of waiting for something to come: ends before the work does
+	rouse      context.CancelFunc
+	stops      stops.Stack
 }
 
 // New checks the options; nothing runs until Start.
@@ -174,6 +175,9 @@ func (c *Coordinator) startRoster(ctx context.Context, read *nats.Conn) error {
 	if c.router, err = newRouter(c, read, stream); err != nil {
 		return err
 	}
+	if c.unfinished, err = newUnfinished(c, read); err != nil {
+		return err
+	}
 	c.janitor = newJanitor(c)
 	c.roster, err = roster.New(roster.Options{
 		Read: read, Put: c.put, Logger: c.log, Changed: c.router.changed, Died: c.janitor.wake,
@@ -194,7 +198,11 @@ func (c *Coordinator) startRoster(ctx context.Context, read *nats.Conn) error {
 	if err := c.startDeadlines(ctx, read); err != nil {
 		return err
 	}
-	return c.startSchedules(ctx, read)
+	if err := c.startSchedules(ctx, read); err != nil {
+		return err
+	}
+	c.stops.Add(c.unfinished.stop)
+	return c.unfinished.start(ctx)
 }
 
 func (c *Coordinator) startSchedules(ctx context.Context, read *nats.Conn) error {

@@ -66,6 +66,7 @@ func (j *janitor) run() {
 		case <-review.C:
 			part++
 			j.c.router.review(part, uint64(sweepEvery/reviewTick))
+			j.c.unfinished.review()
 			continue
 		case <-j.kick:
 		case <-tick.C:

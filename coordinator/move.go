@@ -21,7 +21,8 @@ import (
 // is for.
 //
 // A coordinator that dies between the steps leaves the first: the next message
-// of the task is given to the same device, and the second step follows.
+// of the task is given to the same device. The second step follows in any case:
+// see [unfinished].
 
 // moveQuiet is how long nothing must have come for a task before its device is
 // final.
@@ -91,7 +92,8 @@ func (r *router) taskEntry(ctx context.Context, q *queue, name string) (send.Tas
 // while.
 func (r *router) settle(q *queue) {
 	for name, mv := range q.moves {
-		if slices.ContainsFunc(q.waiting, func(m *routed) bool { return m.task == name }) {
+		entry := subjects.TaskEntry(q.user, name) // one of two names may be a hash
+		if slices.ContainsFunc(q.waiting, func(m *routed) bool { return m.task != "" && subjects.TaskEntry(q.user, m.task) == entry }) {
 			q.soon(time.Now().Add(retryPause))
 			continue
 		}

@@ -78,6 +78,7 @@ type queue struct {
 	running bool
 	timer   *time.Timer
 	came    map[subjects.Key]time.Time // came online, and may not be in the roster yet
+	adopted map[string]send.Task       // tasks whose second step another coordinator has left
 
 	// Of the worker.
 	waiting []*routed
@@ -286,6 +287,7 @@ func (q *queue) soon(at time.Time) {
 // devices, so that of two messages for the same ones the earlier goes first.
 func (r *router) pass(q *queue, fresh []*routed, again bool) {
 	q.next = time.Time{}
+	r.takeAdopted(q)
 	devices := r.c.roster.User(q.key)
 	r.greet(q, devices)
 	before := len(q.waiting)

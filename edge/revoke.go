@@ -23,7 +23,11 @@ func (c *conn) recheck() {
 	}
 	c.endLocked(wire.CloseRevoked, wire.NewError(wire.DeviceRevoked, "the credential was revoked"))
 	if c.box != nil {
-		go c.contained(func() { c.endSession(false, nil) }) // at once, however long the peer takes to close
+		sess := c.sess
+		go c.contained(func() { // at once, however long the peer takes to close
+			sess.NoDelay()
+			c.endSession(false, nil)
+		})
 	}
 }
 

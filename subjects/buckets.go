@@ -70,6 +70,22 @@ func TaskEntry(user UserID, task string) string {
 	return entry(Escape(string(user))) + "." + entry(Escape(task))
 }
 
+// ParseTaskSubject is the inverse of [TaskSubject]. Of a name that was hashed it
+// returns one that has the same entry.
+func ParseTaskSubject(subject string) (user UserID, task string, ok bool) {
+	rest, ok := strings.CutPrefix(subject, kvTasks)
+	userToken, taskToken, cut := strings.Cut(rest, ".")
+	if !ok || !cut {
+		return "", "", false
+	}
+	name, err := Unescape(fromEntry(userToken))
+	if err != nil {
+		return "", "", false
+	}
+	task, err = Unescape(fromEntry(taskToken))
+	return UserID(name), task, err == nil
+}
+
 // TaskSubject is the subject of a task's entry in the bucket's stream.
 func TaskSubject(user UserID, task string) string { return kvTasks + TaskEntry(user, task) }
 

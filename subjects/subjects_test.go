@@ -330,7 +330,11 @@ func TestFiltersCoverWhatTheySayAndNoMore(t *testing.T) {
 		if got := matches(subjects.DeviceLater(a.Key()), later); got != (a == b) {
 			t.Fatalf("what %v gets later covers %s: %t", a, later, got)
 		}
-		task := subjects.TaskEntry(b.User, names().Draw(t, "task"))
+		name := rapid.OneOf(names(), rapid.StringN(129, 200, 400)).Draw(t, "task")
+		task := subjects.TaskEntry(b.User, name)
+		if user, name, ok := subjects.ParseTaskSubject(subjects.TaskSubject(b.User, name)); !ok || user != b.User || subjects.TaskEntry(user, name) != task {
+			t.Fatalf("the task %q of %q is read as %q of %q, %t", task, b.User, name, user, ok)
+		}
 		if got := matches(subjects.UserTasks(a.User), task); got != (a.User == b.User) {
 			t.Fatalf("the tasks of %q cover %s: %t", a.User, task, got)
 		}

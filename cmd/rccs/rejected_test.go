@@ -274,6 +274,7 @@ func TestWhatAServicePublishesToNobodyIsSeen(t *testing.T) {
 		"rccs.inbox.alice.server.low":      "rccs.event.alice.%.undeliverable badSubject",
 		"rccs.later.alice.phone.normal.m1": "rccs.event.alice.phone.undeliverable badSchedule",
 		"rccs.later.alice.ph:one.low.m2":   "rccs.event.alice.%.undeliverable badSubject",
+		"rccs.later.alice.server.low.m3":   "rccs.event.alice.%.undeliverable badSubject",
 		"rccs.route.nobody.all":            "rccs.event.nobody.%.undeliverable noDevice",
 		"rccs.route.alice.sideways":        "rccs.event.alice.%.undeliverable badSubject",
 		"rccs.topic.user:42":               "rccs.event.%.%.undeliverable badSubject",
@@ -291,7 +292,7 @@ func TestWhatAServicePublishesToNobodyIsSeen(t *testing.T) {
 		}
 	}
 	text := c.succeed(t, "doctor").out
-	for _, want := range []string{"badSubject: 6", "badSchedule: 1", "noDevice: 1", "rccs.route.nobody.all"} {
+	for _, want := range []string{"badSubject: 7", "badSchedule: 1", "noDevice: 1", "rccs.route.nobody.all"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the doctor does not say %q: %s", want, text)
 		}
@@ -310,5 +311,27 @@ func TestWhatAServicePublishesToNobodyIsSeen(t *testing.T) {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("no metric %s", want)
 		}
+	}
+}
+
+// A device that is revoked is gone for others at once, however long it wanted
+// lost connections to be held back.
+func TestARevokedDeviceIsOfflineAtOnce(t *testing.T) {
+	t.Parallel()
+	i := serve(t)
+	heard := make(chan client.Presence, 10)
+	i.device(t, "alice/desktop", client.Options{OnPresence: func(p client.Presence) { heard <- p }})
+	i.device(t, "alice/phone", client.Options{OfflineDelay: 5 * time.Minute})
+	if p := <-heard; p.Device != "phone" || p.Status != wire.Online {
+		t.Fatalf("heard %+v", p)
+	}
+	i.console().succeed(t, "devices", "revoke", "alice/phone")
+	select {
+	case p := <-heard:
+		if p.Device != "phone" || p.Status != wire.Offline {
+			t.Errorf("heard %+v", p)
+		}
+	case <-time.After(time.Minute):
+		t.Error("it is still shown after a minute")
 	}
 }

@@ -88,7 +88,12 @@ func (g *Guard) undeliverable(subject string, h nats.Header, reason string) {
 	}
 	token := func(field, escaped string) string {
 		name, err := subjects.Unescape(escaped)
-		if err != nil || name == "" {
+		if field == "device" && err == nil {
+			err = subjects.CheckDevice(subjects.DeviceID(name))
+		} else if err == nil {
+			err = subjects.CheckUser(subjects.UserID(name))
+		}
+		if err != nil {
 			return "%" // no escaped name is
 		}
 		body[field] = name

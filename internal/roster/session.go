@@ -220,6 +220,14 @@ func (s *Session) SetStatus(status string, extra json.RawMessage, done func(erro
 	s.r.flyLocked(sl)
 }
 
+// NoDelay has the end of the attachment shown at once: the device cannot come
+// back.
+func (s *Session) NoDelay() {
+	s.slot.mu.Lock()
+	defer s.slot.mu.Unlock()
+	s.delay = 0
+}
+
 // Close ends the attachment: the device is offline, unless another connection
 // has taken over. ended says that it will not resume the session. It does not
 // wait for that to be stored; done, unless it is nil, is called from another
