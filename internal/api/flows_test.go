@@ -3,6 +3,7 @@ package api_test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -173,6 +174,43 @@ func TestLiveTellsStatisticsAndMessages(t *testing.T) {
 	if e := p.stream("/v1/live?history=true", nil).next(); e.kind != "history" || !strings.HasPrefix(e.data, "[") {
 		t.Errorf("history is %+v", e)
 	}
+}
+
+// A console that does not read for a while is told how many messages it has
+// missed; what it got and what it missed is all that came.
+func TestSlowConsoleIsToldOfAGap(t *testing.T) {
+	t.Parallel()
+	p := serve(t, false)
+	p.visit("alice/phone", "")
+	s := p.stream("/v1/live?tail=alice&payload=true", nil)
+	s.until("stats")
+	const lots, lot = 40, 100
+	one := `{"to":{"user":"alice","device":"phone"},"type":"note","payload":"` + strings.Repeat("x", 8<<10) + `"}`
+	all := "[" + strings.Repeat(one+",", lot-1) + one + "]"
+	p.eventually("messages are shown", func() bool { // the tail begins a moment later
+		p.post("/v1/messages", one)
+		return s.next().kind == "message"
+	})
+	for range lots {
+		if got := p.post("/v1/messages", all); got.status != http.StatusOK {
+			t.Fatalf("%d %.200s", got.status, got.body)
+		}
+	}
+	p.post("/v1/messages", strings.Replace(one, `"note"`, `"last"`, 1))
+	shown, missed := 0, 0
+	for missed == 0 || shown+missed < lots*lot {
+		switch e := s.next(); e.kind {
+		case "message":
+			shown++
+		case "gap":
+			var gap struct{ From, To, Count int }
+			if err := json.Unmarshal([]byte(e.data), &gap); err != nil || gap.Count < 1 || gap.To < gap.From {
+				t.Fatalf("a gap is %s", e.data)
+			}
+			missed += gap.Count
+		}
+	}
+	t.Logf("%d shown, %d missed", shown, missed)
 }
 
 const requests = "/v1/users/alice/devices/desktop/requests/"

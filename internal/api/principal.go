@@ -153,5 +153,8 @@ func (a *API) authorize(p *principal, need access, r *http.Request) (*Tenant, *P
 		}
 		return nil, notFound("there is no tenant of this name")
 	}
+	if !t.Core.IsConnected() { // to find that out later takes seconds
+		return nil, unavailable("NATS does not answer, try again")
+	}
 	return t, nil
 }
