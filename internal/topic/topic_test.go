@@ -78,8 +78,12 @@ func (p *place) store(name string, n int, id string) (uint64, error) {
 	if id != "" {
 		msg.Header = nats.Header{jetstream.MsgIDHeader: {id}}
 	}
+	try := waitTimeout
+	if id != "" {
+		try = time.Second // what is sent while a connection breaks is lost without a word
+	}
 	for deadline := time.Now().Add(waitTimeout); ; {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), try)
 		ack, err := p.js.PublishMsg(ctx, msg)
 		cancel()
 		if err == nil {
