@@ -1,7 +1,6 @@
 package api_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,17 +11,15 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/gorilla/websocket"
 	"github.com/nats-io/nats.go"
 
-	rccs "github.com/rccs-io/rccs"
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/node"
+	"github.com/rccs-io/rccs/internal/nodetest"
 	"github.com/rccs-io/rccs/internal/testkit"
-	"github.com/rccs-io/rccs/subjects"
 )
 
 func TestMain(m *testing.M) {
@@ -51,30 +48,16 @@ type place struct {
 func serve(t testing.TB, token bool) *place {
 	t.Helper()
 	dir := t.TempDir()
-	opts := node.Options{
-		Data: dir, Listen: "127.0.0.1:0", NATSListen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", APIListen: "127.0.0.1:0",
-		Config: rccs.DefaultConfig(),
-	}
+	opts := node.Options{Data: dir, NATSListen: nodetest.AnyPort, AdminListen: nodetest.AnyPort, APIListen: nodetest.AnyPort}
 	if token {
 		opts.Transport.AdminTokenFile = filepath.Join(t.TempDir(), "token")
 		if err := os.WriteFile(opts.Transport.AdminTokenFile, []byte(operatorToken), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	n, err := node.New(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := n.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	n := nodetest.Start(t, opts)
 	p := &place{t: t, n: n, token: token, base: "http://" + n.AdminAddr().String(), api: "http://" + n.APIAddr().String(), http: &http.Client{Transport: &http.Transport{}}}
-	t.Cleanup(func() {
-		p.http.CloseIdleConnections()
-		if err := n.Stop(context.WithoutCancel(t.Context())); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(p.http.CloseIdleConnections)
 	return p
 }
 
@@ -174,36 +157,13 @@ type device struct {
 // connect registers a device; extra is of the payload, such as `,"type":"mobile"`.
 func (p *place) connect(name, extra string) *device {
 	p.t.Helper()
-	address, err := subjects.ParseAddress(name)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	cred, err := p.n.Keys().IssueDevice(address, auth.DeviceOptions{Bearer: true, Expires: time.Hour})
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return register(p.t, p.n.Addr().String(), cred.JWT, extra)
+	return register(p.t, p.n.Addr().String(), nodetest.Token(p.t, p.n, name), extra)
 }
 
 // register connects with a token.
 func register(t testing.TB, address, token, extra string) *device {
 	t.Helper()
-	dialer := websocket.Dialer{Subprotocols: []string{"rccs.v1"}}
-	ws, resp, err := dialer.DialContext(t.Context(), "ws://"+address+"/v1/ws", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = resp.Body.Close()
-	d := &device{t: t, ws: ws}
-	t.Cleanup(func() { _ = ws.Close() })
-	if got := d.read(); got["type"] != "device_register" {
-		t.Fatalf("greeted with %v", got)
-	}
-	d.write(`{"type":"device_register","id":"r","payload":{"authToken":"` + token + `"` + extra + `}}`)
-	if got := d.read(); got["type"] != "ack" {
-		t.Fatalf("registered with %v", got)
-	}
-	return d
+	return &device{t: t, ws: nodetest.Register(t, address, nodetest.Registering{Token: token, Extra: extra})}
 }
 
 // visit registers a device and lets it go.
@@ -231,16 +191,7 @@ func (p *place) operator() http.Header {
 
 func (d *device) read() map[string]any {
 	d.t.Helper()
-	_ = d.ws.SetReadDeadline(time.Now().Add(30 * time.Second))
-	_, frame, err := d.ws.ReadMessage()
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	var m map[string]any
-	if err := json.Unmarshal(frame, &m); err != nil {
-		d.t.Fatal(err)
-	}
-	return m
+	return nodetest.Read(d.t, d.ws)
 }
 
 // until reads until something of the type comes.

@@ -6,18 +6,17 @@ import (
 	"fmt"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	rccs "github.com/rccs-io/rccs"
-	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/client"
 	"github.com/rccs-io/rccs/internal/backbone"
 	"github.com/rccs-io/rccs/internal/backup"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/node"
+	"github.com/rccs-io/rccs/internal/nodetest"
 	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -41,12 +40,8 @@ type home struct {
 
 func serve(tb testing.TB, data string) *home {
 	tb.Helper()
-	n, err := node.New(node.Options{
-		Data: data, Listen: "127.0.0.1:0", NATSListen: "127.0.0.1:0", Config: rccs.DefaultConfig(),
-	})
-	check(tb, err)
-	check(tb, n.Start(tb.Context()))
-	h := &home{tb: tb, data: data, Node: n}
+	h := &home{tb: tb, data: data, Node: nodetest.Start(tb, node.Options{Data: data, NATSListen: nodetest.AnyPort})}
+	var err error
 	tb.Cleanup(h.stop)
 	h.nc, err = h.dial()
 	check(tb, err)
@@ -70,11 +65,7 @@ func (h *home) dial(opts ...nats.Option) (*nats.Conn, error) {
 
 func (h *home) token(name string) string {
 	h.tb.Helper()
-	address, err := subjects.ParseAddress(name)
-	check(h.tb, err)
-	cred, err := h.Keys().IssueDevice(address, auth.DeviceOptions{Bearer: true, Expires: time.Hour})
-	check(h.tb, err)
-	return cred.JWT
+	return nodetest.Token(h.tb, h.Node, name)
 }
 
 func (h *home) connect(token string) (*client.Client, error) {

@@ -60,8 +60,9 @@ var may = map[string][]string{
 	"internal/sdktest":      {}, // tests only
 	"internal/testkit":      {},
 	"internal/deps":         {},
-	"internal/need":         {}, // for tests
-	"deploy":                {}, // tests only, against the built program
+	"internal/nodetest":     {"", "auth", "internal/node", "internal/testkit", "subjects"}, // for tests
+	"internal/need":         {},                                                            // for tests
+	"deploy":                {},                                                            // tests only, against the built program
 	// The load generator shares nothing with what it measures.
 	"internal/load":       {},
 	"internal/load/relay": {},
@@ -131,7 +132,7 @@ var bans = []ban{
 		why: "they meet over NATS, so that each is scaled, restarted and replaced alone",
 	},
 	{
-		who: "*", but: []string{"cmd/rccs"}, what: module + "/internal/node",
+		who: "*", but: []string{"cmd/rccs", "internal/nodetest"}, what: module + "/internal/node",
 		why: "it is the composition root: it knows all, so nothing but the command may know it",
 	},
 	{
@@ -139,11 +140,15 @@ var bans = []ban{
 		why: "it is for tests",
 	},
 	{
+		who: "*", what: module + "/internal/nodetest",
+		why: "it is for tests",
+	},
+	{
 		who: "*", what: module + "/internal/need",
 		why: "it is for tests",
 	},
 	{
-		who: "*", what: module + "/internal/testkit",
+		who: "*", but: []string{"internal/nodetest"}, what: module + "/internal/testkit",
 		why: "it is for tests",
 	},
 	{
@@ -151,7 +156,7 @@ var bans = []ban{
 		why: "the tests of the SDK use it, and a program with the SDK must not need the modules of the server",
 	},
 	{
-		who: "*", but: []string{"internal/natstest", "internal/need", "internal/testkit"}, what: "testing",
+		who: "*", but: []string{"internal/natstest", "internal/need", "internal/nodetest", "internal/testkit"}, what: "testing",
 		why: "what is built must not carry the flags of tests",
 	},
 	{

@@ -6,44 +6,24 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	rccs "github.com/rccs-io/rccs"
-	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/load"
 	"github.com/rccs-io/rccs/internal/node"
-	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/internal/nodetest"
 )
 
 // target is a server in this process, with accounts for a scenario.
 func target(t *testing.T, scenario string, devices int) load.Target {
 	t.Helper()
-	n, err := node.New(node.Options{
-		Data: filepath.Join(t.TempDir(), "data"), Listen: "127.0.0.1:0", Config: rccs.DefaultConfig(),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := n.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := n.Stop(context.WithoutCancel(t.Context())); err != nil {
-			t.Error(err)
-		}
-	})
+	n := nodetest.Start(t, node.Options{})
 	to := load.Target{URL: fmt.Sprintf("ws://%s/v1/ws", n.Addr())}
 	for i := range load.Needs(scenario, devices) {
 		name := load.Name{User: fmt.Sprintf("user%d", i/2), Device: []string{"left", "right"}[i%2]}
-		cred, err := n.Keys().IssueDevice(subjects.Address{User: subjects.UserID(name.User), Device: subjects.DeviceID(name.Device)}, auth.DeviceOptions{Bearer: true, Expires: time.Hour})
-		if err != nil {
-			t.Fatal(err)
-		}
-		to.Accounts = append(to.Accounts, load.Account{Name: name, Token: cred.JWT})
+		to.Accounts = append(to.Accounts, load.Account{Name: name, Token: nodetest.Token(t, n, name.User+"/"+name.Device)})
 	}
 	return to
 }

@@ -1,21 +1,14 @@
 package node_test
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
 	"flag"
-	"fmt"
 	"testing"
-	"time"
 
 	"github.com/gorilla/websocket"
 
-	rccs "github.com/rccs-io/rccs"
-	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/node"
-	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/internal/nodetest"
 )
 
 // modelChecks is how often the model test runs when the command line does not
@@ -32,21 +25,7 @@ func TestMain(m *testing.M) {
 
 func start(t *testing.T, dir string) *node.Node {
 	t.Helper()
-	n, err := node.New(node.Options{
-		Data: dir, Listen: "127.0.0.1:0", NATSListen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Config: rccs.DefaultConfig(),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := n.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := n.Stop(context.WithoutCancel(t.Context())); err != nil {
-			t.Error(err)
-		}
-	})
-	return n
+	return nodetest.Start(t, node.Options{Data: dir, NATSListen: nodetest.AnyPort, AdminListen: nodetest.AnyPort})
 }
 
 type device struct {
@@ -56,47 +35,17 @@ type device struct {
 
 func connect(t *testing.T, n *node.Node, name string) *device {
 	t.Helper()
-	address, err := subjects.ParseAddress(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cred, err := n.Keys().IssueDevice(address, auth.DeviceOptions{Bearer: true, Expires: time.Hour})
-	if err != nil {
-		t.Fatal(err)
-	}
-	dialer := websocket.Dialer{Subprotocols: []string{"rccs.v1"}}
-	ws, resp, err := dialer.DialContext(t.Context(), fmt.Sprintf("ws://%s/v1/ws", n.Addr()), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = resp.Body.Close()
-	d := &device{t: t, ws: ws}
-	t.Cleanup(func() { _ = ws.Close() })
-	if got := d.read(); got["type"] != "device_register" {
-		t.Fatalf("greeted with %v", got)
-	}
-	d.write(`{"type":"device_register","id":"r","payload":{"authToken":"` + cred.JWT + `"}}`)
-	if got := d.read(); got["type"] != "ack" {
-		t.Fatalf("registered with %v", got)
-	}
-	return d
+	return &device{t, nodetest.Register(t, n.Addr().String(), nodetest.Registering{Token: nodetest.Token(t, n, name)})}
 }
 
+// read returns the next envelope that does not tell of presence.
 func (d *device) read() map[string]any {
 	d.t.Helper()
-	_ = d.ws.SetReadDeadline(time.Now().Add(30 * time.Second))
-	_, data, err := d.ws.ReadMessage()
-	if err != nil {
-		d.t.Fatal(err)
+	for {
+		if e := nodetest.Read(d.t, d.ws); e["type"] != "presence" {
+			return e
+		}
 	}
-	if bytes.Contains(data, []byte(`"type":"presence"`)) {
-		return d.read()
-	}
-	var m map[string]any
-	if err := json.Unmarshal(data, &m); err != nil {
-		d.t.Fatalf("%s: %v", data, err)
-	}
-	return m
 }
 
 func (d *device) write(frame string) {

@@ -2,7 +2,6 @@ package node_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
@@ -25,6 +24,7 @@ import (
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/node"
+	"github.com/rccs-io/rccs/internal/nodetest"
 	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/internal/tlsfiles"
 	"github.com/rccs-io/rccs/subjects"
@@ -45,18 +45,11 @@ func writeFile(t *testing.T, name, text string) string {
 // run starts a node as opts say, with what all tests need.
 func run(t *testing.T, opts node.Options) *node.Node {
 	t.Helper()
-	opts.Data, opts.Listen, opts.NATSListen = t.TempDir(), "127.0.0.1:0", "127.0.0.1:0"
+	opts.NATSListen = nodetest.AnyPort
 	if opts.AdminListen == "" {
-		opts.AdminListen = "127.0.0.1:0"
+		opts.AdminListen = nodetest.AnyPort
 	}
-	if opts.ConfigPath == "" {
-		opts.Config = rccs.DefaultConfig()
-	}
-	n, err := node.New(opts)
-	testkit.Check(t, err)
-	testkit.Check(t, n.Start(t.Context()))
-	t.Cleanup(func() { testkit.Check(t, n.Stop(context.WithoutCancel(t.Context()))) })
-	return n
+	return nodetest.Start(t, opts)
 }
 
 // answer is what came of a request.
@@ -83,22 +76,9 @@ func get(t *testing.T, url string, config *tls.Config, header http.Header) answe
 // secure is a registered device on a TLS connection.
 func secure(t *testing.T, n *node.Node, ca *natstest.CA, name string) *device {
 	t.Helper()
-	address, err := subjects.ParseAddress(name)
-	testkit.Check(t, err)
-	cred, err := n.Keys().IssueDevice(address, auth.DeviceOptions{Bearer: true, Expires: time.Hour})
-	testkit.Check(t, err)
-	dialer := websocket.Dialer{Subprotocols: []string{"rccs.v1"}, TLSClientConfig: &tls.Config{RootCAs: ca.Pool()}}
-	ws, resp, err := dialer.DialContext(t.Context(), fmt.Sprintf("wss://%s/v1/ws", n.Addr()), nil)
-	testkit.Check(t, err)
-	_ = resp.Body.Close()
-	t.Cleanup(func() { _ = ws.Close() })
-	d := &device{t: t, ws: ws}
-	d.read()
-	d.write(`{"type":"device_register","id":"r","payload":{"authToken":"` + cred.JWT + `"}}`)
-	if got := d.read(); got["type"] != "ack" {
-		t.Fatalf("registered with %v", got)
-	}
-	return d
+	return &device{t, nodetest.Register(t, n.Addr().String(), nodetest.Registering{
+		Token: nodetest.Token(t, n, name), TLS: &tls.Config{RootCAs: ca.Pool()},
+	})}
 }
 
 func (d *device) serial() string {
