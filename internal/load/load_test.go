@@ -72,8 +72,8 @@ func TestScenarios(t *testing.T) {
 		},
 		{
 			"storm", load.Storm,
-			load.Options{Devices: 30, Missed: 4},
-			120,
+			load.Options{Devices: 30, Missed: 100}, // long enough for the probe to be heard
+			3000,
 			[]string{"last message", "devices", "device p99", "probe p50", "quiet probe p99"},
 		},
 		{
