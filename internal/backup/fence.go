@@ -56,7 +56,8 @@ func fence(ctx context.Context, nc *nats.Conn) error {
 			return err
 		}
 	}
-	return nil
+	// A device may have been sent what its cursor in the backup does not know.
+	return epoch.Redeliver(ctx, js, subjects.StreamInbox)
 }
 
 // lookBack is how many messages are read at once, from the end.

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +16,9 @@ import (
 // program is the built rccs.
 var program string
 
+// long reports whether this is `make chaos`.
+func long() bool { return os.Getenv("RCCS_CHAOS") != "" }
+
 type suite struct{ m *testing.M }
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(suite{m}) }
@@ -26,15 +28,7 @@ func (s suite) Run() int {
 	dir, err := os.MkdirTemp("", "rccs-chaos-")
 	if err == nil {
 		defer func() { _ = os.RemoveAll(dir) }()
-		program = filepath.Join(dir, "rccs")
-		args := []string{"build", "-o", program}
-		if os.Getenv("RCCS_CHAOS") == "" {
-			args = append(args, "-race")
-		}
-		var out []byte
-		if out, err = exec.Command("go", append(args, "github.com/rccs-io/rccs/cmd/rccs")...).CombinedOutput(); err != nil {
-			err = fmt.Errorf("go build: %w\n%s", err, out)
-		}
+		err = build(dir)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "chaos:", err)
@@ -43,99 +37,111 @@ func (s suite) Run() int {
 	return s.m.Run()
 }
 
-// short are the faults that every run of the tests makes. The others need
-// minutes.
-var short = []string{
-	"SIGKILL of an edge", "a new leader of the inbox", "SIGKILL of the inbox's leader", "all connections of devices lost", "an edge cut off from the servers",
+// build makes the program: with the race detector, or, for `make chaos`, with a
+// clock that can be set.
+func build(dir string) error {
+	program = filepath.Join(dir, "rccs")
+	args := []string{"build", "-o", program}
+	if long() {
+		overlay, err := clockOverlay(dir)
+		if err != nil {
+			return err
+		}
+		args = append(args, "-overlay", overlay)
+	} else {
+		args = append(args, "-race")
+	}
+	if out, err := exec.Command("go", append(args, "github.com/rccs-io/rccs/cmd/rccs")...).CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return nil
 }
 
-// Every message that was accepted arrives once and in the order of its lane,
-// whatever is broken. RCCS_CHAOS, such as 30m, is for how long faults of all
-// kinds are made at random; RCCS_CHAOS_REPORT names a file for the table.
+// fault is one way to break an installation. It returns when that is mended.
+type fault struct {
+	name string
+	// short: every run of the tests makes it. The others need minutes.
+	short bool
+	make  func(rnd *rand.Rand)
+}
+
+// Every message that was accepted by a cluster arrives once and in the order of
+// its lane, whatever is broken. RCCS_CHAOS, such as 30m, is for how long faults of
+// all kinds are made at random; RCCS_CHAOS_REPORT names a file for the tables.
 func TestFault_NothingAcceptedIsLostWhateverBreaks(t *testing.T) {
 	t.Parallel()
+	c := newCluster(t)
+	defer c.health()
+	const users = 4
+	f := newFleet(t, target{data: c.plan.Data(), devices: c.devices.Addr(), edges: c.procs[servers:]}, users)
+	suffer(t, "Three servers, two edges", f, c.faults(f))
+}
+
+// What is accepted by a server alone arrives, or the device is told of its loss.
+func TestFault_NothingIsLostSilentlyByAServerAlone(t *testing.T) {
+	t.Parallel()
+	s := newSingleOnVolume(t)
+	defer s.health()
+	if err := s.serving(); err != nil {
+		t.Fatal(err)
+	}
+	const users = 2
+	f := newFleet(t, target{data: s.data, devices: s.Devices, edges: []*proc{s.proc}}, users)
+	suffer(t, "One server with an edge in it", f, s.faults(f))
+}
+
+// suffer makes faults while a fleet uses an installation, and waits after each
+// until all flows again.
+func suffer(t *testing.T, name string, f *fleet, faults []fault) {
+	t.Helper()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
-	c := newCluster(t)
-	defer c.health()
-	f := newFleet(t, c)
-	f.flows(c, "the start")
-	f.book.takeSlowest()
+	r := &report{name: name, costs: map[string]*cost{}}
+	for _, x := range faults {
+		r.order = append(r.order, x.name)
+	}
+	f.flowing("the start")
+	f.ledger.takeLongest()
 	f.takeAway()
-	r := newReport()
+	last := f.ledger.total(false)
+	one := func(x fault) {
+		began := time.Now()
+		x.make(rnd)
+		f.flowing(x.name)
+		now := f.ledger.total(false)
+		r.add(x.name, now.minus(last), f.ledger.takeLongest(), f.takeAway())
+		last = now
+		t.Logf("%-40s %6.1f s", x.name, time.Since(began).Seconds())
+		if wrong := f.ledger.errors(); len(wrong) > 0 {
+			t.Fatalf("after %s: %s", x.name, strings.Join(wrong, "\n"))
+		}
+	}
+	began := time.Now()
 	if text := os.Getenv("RCCS_CHAOS"); text != "" {
-		for_, err := time.ParseDuration(text)
+		lasts, err := time.ParseDuration(text)
 		if err != nil {
 			t.Fatalf("RCCS_CHAOS: %v", err)
 		}
-		for end := time.Now().Add(for_); time.Now().Before(end); {
-			c.suffer(f, faults[rnd.IntN(len(faults))], rnd, r)
+		for _, n := range rnd.Perm(len(faults)) { // each at least once
+			one(faults[n])
+		}
+		for time.Since(began) < lasts {
+			one(faults[rnd.IntN(len(faults))])
 		}
 	} else {
-		for _, name := range short {
-			for _, x := range faults {
-				if x.name == name {
-					c.suffer(f, x, rnd, r)
-				}
+		for _, x := range faults {
+			if x.short {
+				one(x)
 			}
 		}
 	}
-	f.finish(c)
-	accepted, arrived := f.book.totals()
-	t.Logf("%d messages accepted, %d arrived\n%s", accepted, arrived, r)
+	r.took = time.Since(began)
+	r.total = f.finish()
+	t.Logf("\n%s", r)
 	if path := os.Getenv("RCCS_CHAOS_REPORT"); path != "" {
-		text := fmt.Sprintf("%d messages accepted, %d arrived, %d wrong.\n\n%s", accepted, arrived, len(f.book.errors()), r)
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		if err := r.write(path); err != nil {
 			t.Error(err)
 		}
 	}
-}
-
-// suffer makes a fault, mends it, and waits until all flows again.
-func (c *cluster) suffer(f *fleet, x fault, rnd *rand.Rand, r *report) {
-	c.t.Helper()
-	began := time.Now()
-	x.make(c, rnd)
-	f.flows(c, x.name)
-	r.add(x.name, f.book.takeSlowest(), f.takeAway())
-	c.t.Logf("%-34s %6.1f s", x.name, time.Since(began).Seconds())
-	if wrong := f.book.errors(); len(wrong) > 0 {
-		c.t.Fatalf("after %s: %s", x.name, strings.Join(wrong, "\n"))
-	}
-}
-
-// report is what faults cost.
-type report struct {
-	times  map[string]int
-	accept map[string][]time.Duration
-	away   map[string][]time.Duration
-}
-
-func newReport() *report {
-	return &report{times: map[string]int{}, accept: map[string][]time.Duration{}, away: map[string][]time.Duration{}}
-}
-
-func (r *report) add(name string, accept, away time.Duration) {
-	r.times[name]++
-	r.accept[name] = append(r.accept[name], accept)
-	r.away[name] = append(r.away[name], away)
-}
-
-// String is a table in Markdown.
-func (r *report) String() string {
-	var b strings.Builder
-	b.WriteString("| fault | times | slowest acceptance, median and worst | longest without connection, median and worst |\n| --- | --- | --- | --- |\n")
-	for _, x := range faults {
-		if n := r.times[x.name]; n > 0 {
-			fmt.Fprintf(&b, "| %s | %d | %s | %s |\n", x.name, n, spread(r.accept[x.name]), spread(r.away[x.name]))
-		}
-	}
-	return b.String()
-}
-
-func spread(all []time.Duration) string {
-	sorted := slices.Clone(all)
-	slices.Sort(sorted)
-	return fmt.Sprintf("%.1f s, %.1f s", sorted[len(sorted)/2].Seconds(), sorted[len(sorted)-1].Seconds())
 }

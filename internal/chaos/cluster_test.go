@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -85,11 +84,11 @@ func newCluster(t *testing.T) *cluster {
 	for _, p := range c.procs[:servers] {
 		p.start()
 	}
-	c.ready(c.procs[:servers])
+	ready(c.t, c.procs[:servers])
 	for _, p := range c.procs[servers:] {
 		p.start()
 	}
-	c.ready(c.procs)
+	ready(c.t, c.procs)
 	return c
 }
 
@@ -98,13 +97,14 @@ func (p *proc) isServer() bool { return p.Devices == "" }
 // start runs the process. It ends with the test.
 func (p *proc) start() {
 	p.t.Helper()
-	log, err := os.OpenFile(filepath.Join(p.dir, p.Name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(p.logPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	cmd := exec.Command(program, p.Args...)
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
+	piped := struct{ io.Writer }{log} // so that a bound on the process's files is none on its log
+	cmd.Stdout, cmd.Stderr = piped, piped
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", clockVariable+"="+p.clockPath())
 	if err := cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
@@ -142,19 +142,44 @@ func (p *proc) signal(s syscall.Signal) {
 	}
 }
 
+// kill sends SIGKILL and does not wait.
+func (p *proc) kill() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_ = p.cmd.Process.Kill()
+}
+
+func (p *proc) pid() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cmd.Process.Pid
+}
+
+// exitStatus is that of a process that has ended.
+func (p *proc) exitStatus() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cmd.ProcessState.ExitCode()
+}
+
 // health looks for what no log may hold.
 func (c *cluster) health() {
 	c.t.Helper()
 	for _, p := range c.procs {
-		log, err := os.ReadFile(filepath.Join(p.dir, p.Name+".log"))
-		if err != nil {
-			c.t.Error(err)
-			continue
-		}
-		for _, sign := range []string{"WARNING: DATA RACE", "panic:", "fatal error:"} {
-			if i := bytes.Index(log, []byte(sign)); i >= 0 {
-				c.t.Errorf("%s: %s", p.Name, log[i:min(len(log), i+6000)])
-			}
+		p.health()
+	}
+}
+
+func (p *proc) health() {
+	p.t.Helper()
+	log, err := os.ReadFile(p.logPath())
+	if err != nil {
+		p.t.Error(err)
+		return
+	}
+	for _, sign := range []string{"WARNING: DATA RACE", "panic:", "fatal error:"} {
+		if i := bytes.Index(log, []byte(sign)); i >= 0 {
+			p.t.Errorf("%s: %s", p.Name, log[i:min(len(log), i+6000)])
 		}
 	}
 }
@@ -166,17 +191,17 @@ func (c *cluster) logs() {
 		return
 	}
 	for _, p := range c.procs {
-		log, err := os.ReadFile(filepath.Join(p.dir, p.Name+".log"))
+		log, err := os.ReadFile(p.logPath())
 		c.t.Logf("end of the log of %s: %v\n%s", p.Name, err, log[max(0, len(log)-6000):])
 	}
 }
 
 // ready waits until processes can serve.
-func (c *cluster) ready(list []*proc) {
-	c.t.Helper()
+func ready(t *testing.T, list []*proc) {
+	t.Helper()
 	for _, p := range list {
 		last := ""
-		c.eventually(p.Name+" is ready", func() bool {
+		eventually(t, p.Name+" is ready", func() bool {
 			status, body := p.get("/readyz")
 			last = body
 			return status == http.StatusOK
@@ -210,14 +235,15 @@ func (p *proc) metric(name string) (v int) {
 	return v
 }
 
-func (c *cluster) eventually(what string, ok func() bool, state *string) {
-	c.t.Helper()
+// eventually waits for a condition; state says how it stands.
+func eventually(t *testing.T, what string, ok func() bool, state *string) {
+	t.Helper()
 	deadline := time.Now().Add(patience)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
 		if time.Now().After(deadline) {
-			c.t.Fatalf("not within %s: %s: %s", patience, what, *state)
+			t.Fatalf("not within %s: %s: %s", patience, what, *state)
 		}
 		<-tick.C
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"syscall"
+	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -14,59 +15,65 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// fault is one way to break the cluster. It returns when it is mended.
-type fault struct {
-	name string
-	make func(c *cluster, rnd *rand.Rand)
-}
-
-var faults = []fault{
-	{"SIGKILL of an edge", func(c *cluster, rnd *rand.Rand) { c.restart(c.edge(rnd), syscall.SIGKILL, rnd) }},
-	{"SIGKILL of a server", func(c *cluster, rnd *rand.Rand) { c.restart(c.server(rnd), syscall.SIGKILL, rnd) }},
-	{"SIGKILL of the inbox's leader", func(c *cluster, rnd *rand.Rand) { c.restart(c.leader(rnd), syscall.SIGKILL, rnd) }},
-	{"SIGSTOP of an edge, and back", func(c *cluster, rnd *rand.Rand) { c.pause(c.edge(rnd), rnd) }},
-	{"SIGSTOP of a server, and back", func(c *cluster, rnd *rand.Rand) { c.pause(c.server(rnd), rnd) }},
-	{"a server cut off from all", func(c *cluster, rnd *rand.Rand) { c.isolate(rnd.IntN(servers), true, rnd) }},
-	{"a server cut off from the servers", func(c *cluster, rnd *rand.Rand) { c.isolate(rnd.IntN(servers), false, rnd) }},
-	{"an edge cut off from the servers", func(c *cluster, rnd *rand.Rand) { c.strand(rnd) }},
-	{"all devices cut off", func(c *cluster, rnd *rand.Rand) { c.apart(rnd, c.devices) }},
-	{"all connections of devices lost", func(c *cluster, _ *rand.Rand) { c.devices.Drop() }},
-	{"a new leader of the inbox", func(c *cluster, _ *rand.Rand) { c.stepDown() }},
-	{"rolling restart of the edges", func(c *cluster, rnd *rand.Rand) { c.roll(c.procs[servers:], rnd) }},
-	{"rolling restart of the servers", func(c *cluster, rnd *rand.Rand) { c.roll(c.procs[:servers], rnd) }},
+// faults are all ways to break a cluster that a fleet uses.
+func (c *cluster) faults(f *fleet) []fault {
+	anyServer := func(rnd *rand.Rand) int { return rnd.IntN(servers) }
+	return []fault{
+		{"SIGKILL of an edge", true, func(rnd *rand.Rand) { c.restart(c.edge(rnd), rnd) }},
+		{"SIGKILL of a server", false, func(rnd *rand.Rand) { c.restart(c.server(rnd), rnd) }},
+		{"SIGKILL of the inbox's leader", true, func(rnd *rand.Rand) { c.restart(c.leader(subjects.StreamInbox, rnd), rnd) }},
+		{"SIGKILL of the cursors' leader", false, func(rnd *rand.Rand) { c.restart(c.leader(subjects.StreamCursor, rnd), rnd) }},
+		{"SIGKILL of all at once, servers first", false, func(rnd *rand.Rand) { c.killAll(rnd, c.procs[:servers], c.procs[servers:]) }},
+		{"SIGKILL of all at once, edges first", false, func(rnd *rand.Rand) { c.killAll(rnd, c.procs[servers:], c.procs[:servers]) }},
+		{"SIGSTOP of an edge, and back", false, func(rnd *rand.Rand) { c.pause(c.edge(rnd), rnd) }},
+		{"SIGSTOP of a server, and back", false, func(rnd *rand.Rand) { c.pause(c.server(rnd), rnd) }},
+		{"a server cut off from all", false, func(rnd *rand.Rand) { c.isolate(anyServer(rnd), true, rnd) }},
+		{"a server cut off from the servers", false, func(rnd *rand.Rand) { c.isolate(anyServer(rnd), false, rnd) }},
+		{"an edge cut off from the servers", true, c.strand},
+		{"all devices cut off", false, func(rnd *rand.Rand) { c.apart(rnd, c.devices) }},
+		{"all connections of devices lost", true, func(*rand.Rand) { c.devices.Drop() }},
+		{"a new leader of the inbox", true, func(*rand.Rand) { c.stepDown() }},
+		{"rolling restart of the edges", false, func(rnd *rand.Rand) { c.roll(c.procs[servers:], rnd) }},
+		{"rolling restart of the servers", false, func(rnd *rand.Rand) { c.roll(c.procs[:servers], rnd) }},
+		{"files of a server damaged", false, func(rnd *rand.Rand) { c.damageOne(rnd) }},
+		{"a server that can write no more", false, func(rnd *rand.Rand) { c.fillOne(rnd) }},
+		{"the clock of a process jumps", false, func(rnd *rand.Rand) { c.jump(rnd, c.procs[rnd.IntN(len(c.procs))]) }},
+		{"all clocks jump", false, func(rnd *rand.Rand) { c.jump(rnd, c.procs...) }},
+		{"a purge of what waits", false, func(rnd *rand.Rand) { f.purge(rnd, c.plan.Data(), c.procs[anyServer(rnd)]) }},
+	}
 }
 
 func (c *cluster) server(rnd *rand.Rand) *proc { return c.procs[rnd.IntN(servers)] }
 func (c *cluster) edge(rnd *rand.Rand) *proc   { return c.procs[servers+rnd.IntN(edges)] }
 
-// hold is how long a fault stands: shorter and longer than leases and elections
-// take.
-func (c *cluster) hold(rnd *rand.Rand) {
+// hold waits for as long as a fault stands: shorter and longer than leases and
+// elections take.
+func hold(t *testing.T, rnd *rand.Rand) {
 	lasts := time.NewTimer(time.Second + time.Duration(rnd.Int64N(int64(14*time.Second))))
 	defer lasts.Stop()
 	select {
 	case <-lasts.C:
-	case <-c.t.Context().Done():
+	case <-t.Context().Done():
 	}
 }
 
-// restart ends a process and starts it again.
-func (c *cluster) restart(p *proc, how syscall.Signal, rnd *rand.Rand) {
+// restart kills a process and starts it again.
+func (c *cluster) restart(p *proc, rnd *rand.Rand) {
 	c.t.Helper()
-	p.signal(how)
+	p.signal(syscall.SIGKILL)
 	if rnd.IntN(2) == 0 {
-		c.hold(rnd)
+		hold(c.t, rnd)
 	}
 	p.start()
-	c.ready(c.procs)
+	ready(c.t, c.procs)
 }
 
 func (c *cluster) pause(p *proc, rnd *rand.Rand) {
 	c.t.Helper()
 	p.signal(syscall.SIGSTOP)
-	c.hold(rnd)
+	hold(c.t, rnd)
 	p.signal(syscall.SIGCONT)
-	c.ready(c.procs)
+	ready(c.t, c.procs)
 }
 
 // roll restarts processes in the orderly way, one after the other.
@@ -75,7 +82,7 @@ func (c *cluster) roll(list []*proc, _ *rand.Rand) {
 	for _, p := range list {
 		p.signal(syscall.SIGTERM)
 		p.start()
-		c.ready(c.procs)
+		ready(c.t, c.procs)
 		if p.isServer() {
 			c.current()
 		}
@@ -93,11 +100,11 @@ func (c *cluster) apart(rnd *rand.Rand, ways ...*natstest.Proxy) {
 			p.Cut()
 		}
 	}
-	c.hold(rnd)
+	hold(c.t, rnd)
 	for _, p := range ways {
 		p.Heal()
 	}
-	c.ready(c.procs)
+	ready(c.t, c.procs)
 }
 
 // isolate cuts a server off from the others and, if all, from the edges.
@@ -149,14 +156,14 @@ func (c *cluster) jetStream() (jetstream.JetStream, *nats.Conn) {
 	return js, nc
 }
 
-// leader is the server that leads the inbox stream.
-func (c *cluster) leader(rnd *rand.Rand) *proc {
+// leader is the server that leads a stream.
+func (c *cluster) leader(name string, rnd *rand.Rand) *proc {
 	c.t.Helper()
 	js, nc := c.jetStream()
 	defer nc.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	if stream, err := js.Stream(ctx, subjects.StreamInbox); err == nil && stream.CachedInfo().Cluster != nil {
+	if stream, err := js.Stream(ctx, name); err == nil && stream.CachedInfo().Cluster != nil {
 		for _, p := range c.procs[:servers] {
 			if p.Name == stream.CachedInfo().Cluster.Leader {
 				return p
@@ -173,7 +180,7 @@ func (c *cluster) stepDown() {
 	if _, err := nc.Request("$JS.API.STREAM.LEADER.STEPDOWN."+subjects.StreamInbox, nil, 5*time.Second); err != nil {
 		c.t.Logf("no new leader: %v", err)
 	}
-	c.ready(c.procs)
+	ready(c.t, c.procs)
 }
 
 // current waits until every copy of every stream is up to date: to stop a server
@@ -183,7 +190,7 @@ func (c *cluster) current() {
 	js, nc := c.jetStream()
 	defer nc.Close()
 	state := ""
-	c.eventually("all copies are current", func() bool {
+	eventually(c.t, "all copies are current", func() bool {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		list := js.ListStreams(ctx)

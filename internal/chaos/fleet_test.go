@@ -14,32 +14,40 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// users each have two devices that send to each other.
-const users = 6
-
-// sendEvery is how often a device sends in each lane.
+// sendEvery is how often a device sends in each lane to each of its peers.
 const sendEvery = 20 * time.Millisecond
 
-// fleet is devices that send numbered messages, in all lanes, and book what
-// they receive.
+// target is an installation that a fleet uses.
+type target struct {
+	data    string // whose keys make credentials
+	devices string // HOST:PORT
+	edges   []*proc
+}
+
+// fleet is devices that send numbered messages in all lanes, and note what they
+// receive. A user has two devices with the SDK, which send to each other, and a
+// [listener], to which the first of them sends.
 type fleet struct {
-	t    *testing.T
-	book *book
-	all  []*member
-	stop context.CancelFunc // of sending
+	t         *testing.T
+	at        target
+	ledger    *ledger
+	all       []*member
+	listeners []*listener
+
 	send sync.WaitGroup
 	wg   sync.WaitGroup
+	ctx  context.Context // of all that runs
 	end  context.CancelFunc
+	stop context.CancelFunc // of sending
 }
 
 type member struct {
 	name string // USER/DEVICE
-	peer string // DEVICE
 	c    *client.Client
 
 	mu   sync.Mutex
 	lost time.Time     // when the connection ended; zero: it lives
-	away time.Duration // the longest time without one, since the last look
+	away time.Duration // the longest time without one, since it was asked last
 }
 
 // numbered is a message.
@@ -49,85 +57,142 @@ type numbered struct {
 	N    int
 }
 
-func newFleet(t *testing.T, c *cluster) *fleet {
+func newFleet(t *testing.T, at target, users int) *fleet {
 	t.Helper()
-	keys, err := auth.OpenKeystore(c.plan.Data())
+	keys, err := auth.OpenKeystore(at.data)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fleet{t: t, book: newBook()}
-	ctx, end := context.WithCancel(context.WithoutCancel(t.Context())) // the clean-up ends it
-	f.end = end
-	sending, stop := context.WithCancel(ctx)
-	f.stop = stop
-	for n := range users * 2 {
-		user, device, peer := fmt.Sprint("user", n/2), fmt.Sprint("device", n%2), fmt.Sprint("device", 1-n%2)
-		cred, err := keys.IssueDevice(subjects.Address{User: subjects.UserID(user), Device: subjects.DeviceID(device)}, auth.DeviceOptions{Bearer: true})
+	f := &fleet{t: t, at: at, ledger: newLedger()}
+	f.ctx, f.end = context.WithCancel(context.WithoutCancel(t.Context())) // the clean-up ends it
+	t.Cleanup(f.close)
+	token := func(name string) string {
+		address, err := subjects.ParseAddress(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := &member{name: user + "/" + device, peer: peer}
-		m.c, err = client.Dial(ctx, "ws://"+c.devices.Addr()+"/v1/ws", &client.Options{
-			Token: cred.JWT, Heartbeat: 5 * time.Second, HandshakeTimeout: 2 * time.Second, Offline: true,
-			OnConnect: func(client.Session) { m.back() }, OnDisconnect: func(error) { m.gone() },
-			OnGap: func(g wire.Gap) { f.book.gap(m.name, g) },
-		})
+		cred, err := keys.IssueDevice(address, auth.DeviceOptions{Bearer: true})
 		if err != nil {
 			t.Fatal(err)
 		}
-		f.all = append(f.all, m)
-		client.HandleJSON(m.c, "numbered", func(_ context.Context, v numbered, _ *client.Message) error {
-			f.book.arrive(stream{v.From, m.name, v.Lane}, v.N)
-			return nil
-		})
-		f.wg.Go(func() { _ = m.c.Serve(ctx) })
+		return cred.JWT
 	}
-	c.eventually("all devices are registered", func() bool { // a message to one that was never seen has no target
+	url := "ws://" + at.devices + "/v1/ws"
+	for n := range users {
+		for d := range 2 {
+			f.member(fmt.Sprintf("user%d/device%d", n, d), url, token)
+		}
+		name := fmt.Sprintf("user%d/listener", n)
+		l := &listener{name: name, url: url, token: token(name), ledger: f.ledger}
+		f.listeners = append(f.listeners, l)
+		f.wg.Go(func() { l.run(f.ctx) })
+	}
+	eventually(t, "all devices are registered", func() bool { // a message to one that was never seen has no target
 		for _, m := range f.all {
 			if m.c.Session().ID == "" {
 				return false
 			}
 		}
+		for _, l := range f.listeners {
+			if !l.registered() {
+				return false
+			}
+		}
 		return true
 	}, new(string))
-	for _, m := range f.all {
-		for lane := range uint8(4) {
-			f.send.Go(func() { f.run(ctx, sending, m, lane) })
-		}
-	}
-	t.Cleanup(f.close)
+	f.resume()
 	return f
 }
 
-// run sends in one lane until sending ends. What was begun is finished.
-func (f *fleet) run(ctx, sending context.Context, m *member, lane uint8) {
-	user, _, _ := strings.Cut(m.name, "/")
-	s := stream{m.name, user + "/" + m.peer, lane}
+// member adds a device with the SDK.
+func (f *fleet) member(name, url string, token func(string) string) {
+	f.t.Helper()
+	m := &member{name: name}
+	var err error
+	m.c, err = client.Dial(f.ctx, url, &client.Options{
+		Token: token(name), Heartbeat: 5 * time.Second, HandshakeTimeout: 2 * time.Second, Offline: true,
+		OnConnect: func(client.Session) { m.back() }, OnDisconnect: func(error) { m.gone() },
+		OnGap: func(g wire.Gap) { f.ledger.gap(m.name, g) },
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.all = append(f.all, m)
+	client.HandleJSON(m.c, "numbered", func(_ context.Context, v numbered, _ *client.Message) error {
+		f.ledger.arrive(flow{v.From, m.name, v.Lane}, v.N, false) // the SDK hands on once
+		return nil
+	})
+	f.wg.Go(func() { _ = m.c.Serve(f.ctx) })
+}
+
+// resume has all flows go on.
+func (f *fleet) resume() {
+	sending, stop := context.WithCancel(f.ctx)
+	f.stop = stop
+	for _, m := range f.all {
+		user, device, _ := strings.Cut(m.name, "/")
+		peers := []string{"device0"}
+		if device == "device0" {
+			peers = []string{"device1", "listener"}
+		}
+		for _, peer := range peers {
+			for lane := range uint8(len(laneNames)) {
+				f.send.Go(func() { f.run(sending, m, flow{m.name, user + "/" + peer, lane}) })
+			}
+		}
+	}
+}
+
+// pause ends the sending, and waits until all that was accepted has arrived or
+// is told lost.
+func (f *fleet) pause() {
+	f.t.Helper()
+	f.stop()
+	f.send.Wait()
+	f.ledger.pause()
+	state := ""
+	eventually(f.t, "all that was accepted has arrived or is told lost", func() bool {
+		missing := f.ledger.missing()
+		state = strings.Join(missing, "; ")
+		return len(missing) == 0
+	}, &state)
+}
+
+// run sends in one flow until sending ends. What was begun is finished.
+func (f *fleet) run(sending context.Context, m *member, to flow) {
 	tick := time.NewTicker(sendEvery)
 	defer tick.Stop()
-	for n := 0; ; n++ {
+	_, peer, _ := strings.Cut(to.to, "/")
+	for n := f.ledger.marks()[to]; ; n++ {
 		select {
 		case <-sending.Done():
 			return
 		case <-tick.C:
 		}
-		began := time.Now()
-		id := fmt.Sprintf("%d-%d", lane, n)
-		for {
-			_, err := m.c.SendJSON(ctx, "numbered", numbered{m.name, lane, n}, client.To(subjects.DeviceID(m.peer)), client.WithPriority(subjects.Lane(lane)), client.WithID(id))
-			if err == nil {
-				f.book.accept(s, n, time.Since(began))
-				break
-			}
-			if ctx.Err() != nil {
-				return
-			}
-			// What was refused for now is sent again, under its id.
-			select {
-			case <-time.After(100 * time.Millisecond):
-			case <-ctx.Done():
-				return
-			}
+		if !f.one(m, to, peer, n) {
+			return
+		}
+	}
+}
+
+// one sends a message until it is accepted.
+func (f *fleet) one(m *member, to flow, peer string, n int) bool {
+	id := fmt.Sprintf("%s-%d-%d", peer, to.lane, n)
+	for {
+		got, err := m.c.SendJSON(f.ctx, "numbered", numbered{m.name, to.lane, n},
+			client.To(subjects.DeviceID(peer)), client.WithPriority(subjects.Lane(to.lane)), client.WithID(id))
+		if err == nil && len(got.Recipients) == 1 {
+			f.ledger.accept(to, n, got.Recipients[0].Seq)
+			return true
+		}
+		if f.ctx.Err() != nil {
+			return false
+		}
+		// What was refused for now is sent again, under its id.
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-f.ctx.Done():
+			return false
 		}
 	}
 }
@@ -151,65 +216,64 @@ func (m *member) back() {
 
 // takeAway is the longest time that a device was without connection, since it
 // was asked last.
-func (f *fleet) takeAway() (most time.Duration) {
+func (f *fleet) takeAway() (longest time.Duration) {
 	for _, m := range f.all {
 		m.mu.Lock()
 		if !m.lost.IsZero() {
-			most = max(most, time.Since(m.lost))
+			longest = max(longest, time.Since(m.lost))
 		}
-		most = max(most, m.away)
+		longest = max(longest, m.away)
 		m.away = 0
 		m.mu.Unlock()
 	}
-	return most
+	return longest
 }
 
-// flows waits until every stream has gone on from here.
-func (f *fleet) flows(c *cluster, after string) {
-	c.t.Helper()
-	marks := f.book.marks()
+// flowing waits until every flow has gone on from here.
+func (f *fleet) flowing(after string) {
+	f.t.Helper()
+	marks := f.ledger.marks()
 	state := ""
-	c.eventually("messages flow after "+after, func() bool {
-		if !f.book.beyond(marks) {
-			state = strings.Join(f.book.missing(), "; ")
-			return false
-		}
-		return true
+	eventually(f.t, "messages flow after "+after, func() bool {
+		state = f.ledger.behind(marks)
+		return state == ""
 	}, &state)
 }
 
-// finish ends the sending, waits until all that was accepted has arrived, and
-// checks that presence and sessions are as they should be.
-func (f *fleet) finish(c *cluster) {
-	c.t.Helper()
-	f.stop()
-	f.send.Wait()
+// finish ends the sending, and checks that presence and sessions are as they
+// should be. The result is the sum of all flows.
+func (f *fleet) finish() tally {
+	f.t.Helper()
+	f.pause()
 	state := ""
-	c.eventually("all that was accepted has arrived", func() bool {
-		missing := f.book.missing()
-		state = strings.Join(missing, "; ")
-		return len(missing) == 0
-	}, &state)
-	c.eventually("every device has one connection", func() bool {
+	eventually(f.t, "every device has one connection", func() bool {
 		n := 0
-		for _, p := range c.procs[servers:] {
+		for _, p := range f.at.edges {
 			n += p.metric("rccs_connections")
 		}
 		state = fmt.Sprint(n, " connections")
-		return n == len(f.all)
+		return n == len(f.all)+len(f.listeners)
 	}, &state)
 	for _, m := range f.all {
-		c.eventually("presence is true again", func() bool {
+		eventually(f.t, "presence is true again", func() bool {
 			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 			defer cancel()
 			list, err := m.c.Devices(ctx)
 			state = fmt.Sprintf("%s sees %+v, %v", m.name, list, err)
-			return err == nil && len(list) == 2 && list[0].Status == wire.Online && list[1].Status == wire.Online
+			online := 0
+			for i := range list {
+				if list[i].Status == wire.Online {
+					online++
+				}
+			}
+			return err == nil && len(list) == 3 && online == 3
 		}, &state)
 	}
-	for _, wrong := range f.book.errors() {
-		c.t.Error(wrong)
+	sum := f.ledger.total(true)
+	for _, wrong := range f.ledger.errors() {
+		f.t.Error(wrong)
 	}
+	return sum
 }
 
 func (f *fleet) close() {

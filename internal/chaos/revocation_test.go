@@ -45,14 +45,14 @@ func TestARevocationHoldsOnEveryServerAndEdge(t *testing.T) {
 	down := c.procs[2]
 	down.signal(syscall.SIGKILL)
 	var state string
-	c.eventually("a revocation with the keys of another server", func() bool { // there may be elections
+	eventually(c.t, "a revocation with the keys of another server", func() bool { // there may be elections
 		out, err := c.revoke(c.procs[1], c.procs[0], "device", "bob/tablet")
 		state = out
 		// These keys did not issue it: that is said, with status 1, and it is revoked.
 		return err == nil || strings.HasPrefix(out, "revoked: ") && strings.Contains(out, "no credential of that name is known")
 	}, &state)
 	down.start()
-	c.ready(c.procs)
+	ready(c.t, c.procs)
 	for _, p := range c.procs[:servers] {
 		for name, cred := range map[string]auth.Credential{"alice/phone": phone, "bob/tablet": tablet} {
 			nc, err := nats.Connect("nats://"+p.NATS, cred.Option(), nats.Timeout(patience))
@@ -63,7 +63,7 @@ func TestARevocationHoldsOnEveryServerAndEdge(t *testing.T) {
 				t.Errorf("%s on %s: %v", name, p.Name, err)
 			}
 		}
-		list, err := c.run("revoke", "ls", "--data", p.data())
+		list, err := p.run("revoke", "ls", "--data", p.data())
 		if err != nil || !strings.Contains(list, "alice") || !strings.Contains(list, "bob/tablet") {
 			t.Errorf("the keys of %s have: %v\n%s", p.Name, err, list)
 		}
@@ -99,12 +99,12 @@ func (p *proc) data() string {
 
 // revoke uses the keys of one server and tells another.
 func (c *cluster) revoke(keys, at *proc, args ...string) (string, error) {
-	return c.run(append(append([]string{"revoke"}, args...), "--data", keys.data(), "--server", "nats://"+at.NATS)...)
+	return keys.run(append(append([]string{"revoke"}, args...), "--data", keys.data(), "--server", "nats://"+at.NATS)...)
 }
 
 // run runs a command.
-func (c *cluster) run(args ...string) (string, error) {
-	cmd := exec.CommandContext(c.t.Context(), program, args...)
+func (p *proc) run(args ...string) (string, error) {
+	cmd := exec.CommandContext(p.t.Context(), program, args...)
 	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
 	out, err := cmd.CombinedOutput()
 	return string(out), err

@@ -36,7 +36,7 @@ func TestServicesOnEveryServer(t *testing.T) {
 	// Interest spreads without a word of when: what is said until it is there is
 	// not counted.
 	for s, sub := range heard {
-		c.eventually(fmt.Sprintf("server %d hears all", s), func() bool {
+		eventually(c.t, fmt.Sprintf("server %d hears all", s), func() bool {
 			for _, js := range streams {
 				if _, err := js.Publish(ctx, "rccs.topic.warm", nil); err != nil {
 					return false

@@ -39,7 +39,7 @@ func TestFault_AFullTenantLeavesRoomForControlAndForOthers(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	neighbour := s.deviceOf(other, subjects.Address{User: "bob", Device: "phone"})
-	(&cluster{t: t}).eventually("the other tenant is served", func() bool { return neighbour.Session().ID != "" }, new(string))
+	eventually(t, "the other tenant is served", func() bool { return neighbour.Session().ID != "" }, new(string))
 
 	const many = 1000
 	nc := s.service()

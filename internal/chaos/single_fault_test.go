@@ -89,7 +89,7 @@ func (s *single) receive(a subjects.Address) *received {
 func (r *received) awaitAll(t *testing.T, n int) (told int) {
 	t.Helper()
 	state := ""
-	(&cluster{t: t}).eventually("all messages are accounted for", func() bool {
+	eventually(t, "all messages are accounted for", func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		told = 0
@@ -195,7 +195,7 @@ func TestFault_FullDiskHealsWhenThereIsRoom(t *testing.T) {
 	if stored == 400 {
 		t.Fatal("the disk is not full")
 	}
-	(&cluster{t: t}).eventually("the server ends", s.exited, new(string))
+	eventually(t, "the server ends", s.exited, new(string))
 	log, err := os.ReadFile(s.logPath())
 	if err != nil {
 		t.Fatal(err)
@@ -205,7 +205,7 @@ func TestFault_FullDiskHealsWhenThereIsRoom(t *testing.T) {
 	}
 	s.start()
 	state := ""
-	(&cluster{t: t}).eventually("the server says what it waits for", func() bool {
+	eventually(t, "the server says what it waits for", func() bool {
 		status, body := s.get("/readyz")
 		state = body
 		return status == http.StatusServiceUnavailable && strings.Contains(body, "is full")
@@ -216,7 +216,7 @@ func TestFault_FullDiskHealsWhenThereIsRoom(t *testing.T) {
 	if err := syscall.Mount("rccs-chaos", dir, "tmpfs", syscall.MS_REMOUNT, fmt.Sprint("size=", 8*room)); err != nil {
 		t.Fatal(err)
 	}
-	(&cluster{t: t}).ready([]*proc{s.proc})
+	ready(t, []*proc{s.proc})
 	r := s.receive(receiver)
 	if told := r.awaitAll(t, stored); told != 0 {
 		t.Errorf("%d messages are told lost: %+v", told, r.gaps)
@@ -243,12 +243,12 @@ func TestEdgeWaitsForItsServers(t *testing.T) {
 	}
 	patient, hasty := edge("patient"), edge("hasty", "--start-wait", "1s")
 	state := ""
-	(&cluster{t: t}).eventually("the edge says what it waits for", func() bool {
+	eventually(t, "the edge says what it waits for", func() bool {
 		status, body := patient.get("/readyz")
 		state = body
 		return status == http.StatusServiceUnavailable && strings.Contains(body, "waiting: ") && strings.Contains(body, "NATS")
 	}, &state)
-	(&cluster{t: t}).eventually("an edge gives up after its bound", hasty.exited, new(string))
+	eventually(t, "an edge gives up after its bound", hasty.exited, new(string))
 	log, err := os.ReadFile(hasty.logPath())
 	if err != nil || hasty.cmd.ProcessState.ExitCode() != 1 || !bytes.Contains(log, []byte("--start-wait")) {
 		t.Errorf("it ended with %d, %v: %s", hasty.cmd.ProcessState.ExitCode(), err, log)
@@ -256,7 +256,7 @@ func TestEdgeWaitsForItsServers(t *testing.T) {
 	if err := s.serving(); err != nil {
 		t.Fatal(err)
 	}
-	(&cluster{t: t}).ready([]*proc{patient})
+	ready(t, []*proc{patient})
 }
 
 // A damaged copy in a cluster goes aside and comes again from the others: a
@@ -274,7 +274,7 @@ func TestFault_DamagedCopyComesFromAnotherServer(t *testing.T) {
 	data := filepath.Join(c.plan.Dir, bad.Name)
 	flip(t, inboxBlock(t, data))
 	bad.start()
-	c.ready(c.procs)
+	ready(c.t, c.procs)
 	c.current()
 	s := &single{data: c.plan.Data(), proc: c.procs[servers]}
 	r := s.receive(receiver)

@@ -21,7 +21,8 @@ import (
 // single is one server with an edge in it, as 'rccs serve' runs it.
 type single struct {
 	*proc
-	data string
+	data   string
+	volume string // where a file system of its own is mounted, with the data on it; "": none
 }
 
 // newSingle lays a server out, without starting it. The data directory is made

@@ -59,7 +59,7 @@ func TestServeStartsAfterEverySIGKILL(t *testing.T) {
 	var slowest time.Duration
 	for n := range times {
 		before := accepted.Load()
-		(&cluster{t: t}).eventually("messages are accepted", func() bool { return accepted.Load() > before+int64(rand.IntN(40)) }, new(string))
+		eventually(t, "messages are accepted", func() bool { return accepted.Load() > before+int64(rand.IntN(40)) }, new(string))
 		s.signal(syscall.SIGKILL)
 		began := time.Now()
 		if err := s.serving(); err != nil {

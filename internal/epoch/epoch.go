@@ -3,7 +3,8 @@
 // when the stream is made anew, is restored, or has lost its end.
 //
 // It stands in the stream's metadata. A stream without it has the epoch of its
-// creation. All functions are safe for concurrent use.
+// creation. Beside it stands up to where cursors are not to be trusted. All
+// functions are safe for concurrent use.
 package epoch
 
 import (
@@ -29,15 +30,44 @@ func Of(info *jetstream.StreamInfo) string {
 
 // Renew gives a stream a new epoch: sequences that it gave out may come again.
 func Renew(ctx context.Context, js jetstream.JetStream, name string) error {
+	return update(ctx, js, name, func(info *jetstream.StreamInfo) { Set(&info.Config) })
+}
+
+// redeliver is the key of the sequence in a stream's metadata that
+// [RedeliverUpTo] returns.
+const redeliver = "rccs-redeliver-up-to"
+
+// RedeliverUpTo is the sequence up to which any message may have been sent to its
+// device before, whatever the device's cursor says: a restore has brought back an
+// older cursor, or the cursor is among what was damaged. 0: there is none.
+func RedeliverUpTo(info *jetstream.StreamInfo) uint64 {
+	seq, err := strconv.ParseUint(info.Config.Metadata[redeliver], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return seq
+}
+
+// Redeliver has [RedeliverUpTo] be the last sequence of a stream.
+func Redeliver(ctx context.Context, js jetstream.JetStream, name string) error {
+	return update(ctx, js, name, func(info *jetstream.StreamInfo) {
+		info.Config.Metadata[redeliver] = strconv.FormatUint(info.State.LastSeq, 10)
+	})
+}
+
+// update changes the metadata of a stream.
+func update(ctx context.Context, js jetstream.JetStream, name string, change func(*jetstream.StreamInfo)) error {
 	stream, err := js.Stream(ctx, name)
 	if err != nil {
 		return fmt.Errorf("epoch: look up stream %s: %w", name, err)
 	}
-	config := stream.CachedInfo().Config
-	config.Metadata = maps.Clone(config.Metadata)
-	Set(&config)
-	if _, err := js.UpdateStream(ctx, config); err != nil {
-		return fmt.Errorf("epoch: renew that of stream %s: %w", name, err)
+	info := *stream.CachedInfo()
+	if info.Config.Metadata = maps.Clone(info.Config.Metadata); info.Config.Metadata == nil {
+		info.Config.Metadata = make(map[string]string, 1)
+	}
+	change(&info)
+	if _, err := js.UpdateStream(ctx, info.Config); err != nil {
+		return fmt.Errorf("epoch: change that of stream %s: %w", name, err)
 	}
 	return nil
 }

@@ -214,7 +214,7 @@ func (mb *Mailbox) restoreLocked(c *Cursor, floor, head uint64) (away bool) {
 				l.ackRequested = append(l.ackRequested, seq)
 			}
 		}
-		l.redeliverUpTo = l.ackFloor
+		l.redeliverUpTo = max(l.ackFloor, min(mb.hub.redeliverUpTo.Load(), head))
 		if c.Open || mb.opts.Unsure {
 			l.redeliverUpTo = max(head, l.ackFloor)
 		}

@@ -93,6 +93,7 @@ func (h *Hub) refreshState(ctx context.Context) (last uint64, err error) {
 	h.perLane.Store(info.Config.MaxMsgsPerSubject)
 	word := epoch.Of(info)
 	h.epoch.Store(&word)
+	h.redeliverUpTo.Store(epoch.RedeliverUpTo(info))
 	h.maxAge.Store(int64(info.Config.MaxAge))
 	h.window.Store(int64(info.Config.Duplicates))
 	h.replicas.Store(int64(info.Config.Replicas))

@@ -105,8 +105,11 @@ type Hub struct {
 	fence    *nats.Subscription
 	tell     *Teller
 	epoch    atomic.Pointer[string]
-	ends     ends
-	sweeps   sweeps
+	// redeliverUpTo: a message up to it may have been sent before, whatever the
+	// cursor says.
+	redeliverUpTo atomic.Uint64
+	ends          ends
+	sweeps        sweeps
 
 	// closing ends when the hub stops.
 	closing context.Context

@@ -44,6 +44,11 @@ func (n *Node) tellDamage(ctx context.Context, js jetstream.JetStream, keys *aut
 				return err
 			}
 		}
+		if d.Stream == subjects.StreamCursor && len(d.Ranges) > 0 {
+			if err := epoch.Redeliver(ctx, js, subjects.StreamInbox); err != nil {
+				return err
+			}
+		}
 	}
 	return told()
 }

@@ -1,0 +1,96 @@
+package chaos_test
+
+import (
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// spoil is one way to damage a file.
+type spoil struct {
+	name string
+	do   func(path string, rnd *rand.Rand) error
+}
+
+var spoils = []spoil{
+	{"a flipped bit", func(path string, rnd *rand.Rand) error {
+		return edit(path, func(b []byte) []byte {
+			b[rnd.IntN(len(b))] ^= 1 << rnd.IntN(8)
+			return b
+		})
+	}},
+	{"zeros", func(path string, rnd *rand.Rand) error {
+		return edit(path, func(b []byte) []byte {
+			at := rnd.IntN(len(b))
+			clear(b[at:min(len(b), at+1+rnd.IntN(2000))])
+			return b
+		})
+	}},
+	{"a cut end", func(path string, rnd *rand.Rand) error {
+		return edit(path, func(b []byte) []byte { return b[:len(b)-1-rnd.IntN(min(len(b), 5000))] })
+	}},
+	{"a deleted file", func(path string, _ *rand.Rand) error { return os.Remove(path) }},
+}
+
+// edit changes a file that is not empty.
+func edit(path string, change func([]byte) []byte) error {
+	buf, err := os.ReadFile(path)
+	if err != nil || len(buf) == 0 {
+		return err
+	}
+	return os.WriteFile(path, change(buf), 0o600)
+}
+
+// damagedStreams are those whose files are damaged: messages, what of them is
+// acknowledged, and what devices are.
+var damagedStreams = []string{subjects.StreamInbox, subjects.StreamCursor, "KV_" + subjects.BucketDevices}
+
+// blocks are the block files of a stream of the default tenant, oldest first.
+func blocks(t *testing.T, data, stream string) []string {
+	t.Helper()
+	var fullest []string
+	accounts, err := filepath.Glob(filepath.Join(data, "jetstream", "A*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, account := range accounts {
+		paths, err := filepath.Glob(filepath.Join(account, "streams", stream, "msgs", "*.blk"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(paths) > len(fullest) {
+			fullest = paths
+		}
+	}
+	slices.SortFunc(fullest, func(a, b string) int { return number(a) - number(b) })
+	return fullest
+}
+
+// number is that of a block file.
+func number(path string) (n int) {
+	for _, c := range filepath.Base(path) {
+		if c < '0' || c > '9' {
+			break
+		}
+		n = 10*n + int(c-'0')
+	}
+	return n
+}
+
+// damageFiles damages one of the last blocks of a stream.
+func damageFiles(t *testing.T, data, stream string, how spoil, rnd *rand.Rand) {
+	t.Helper()
+	files := blocks(t, data, stream)
+	if len(files) == 0 {
+		return // nothing is stored there
+	}
+	path := files[max(0, len(files)-1-rnd.IntN(2))]
+	if err := how.do(path, rnd); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s: %s", how.name, path)
+}

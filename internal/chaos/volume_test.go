@@ -1,0 +1,89 @@
+package chaos_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// volumeSize is that of a file system that is not full.
+const volumeSize = 2 << 30
+
+// newSingleOnVolume lays out a server whose disk can be filled, where `make
+// chaos` runs as root; elsewhere it is [newSingle].
+func newSingleOnVolume(t *testing.T) *single {
+	t.Helper()
+	dir := t.TempDir()
+	volume := ""
+	if long() {
+		if err := mount(dir, 0, volumeSize); err == nil {
+			volume = dir
+			t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+		} else {
+			t.Logf("no disk is filled: a file system cannot be mounted: %v", err)
+		}
+	}
+	s := newSingle(t, filepath.Join(dir, "data"))
+	s.volume = volume
+	return s
+}
+
+func mount(dir string, flags uintptr, size uint64) error {
+	return syscall.Mount("rccs-chaos", dir, "tmpfs", flags, fmt.Sprint("size=", size))
+}
+
+// resize gives the volume another size.
+func (s *single) resize(size uint64) {
+	s.t.Helper()
+	if err := mount(s.volume, syscall.MS_REMOUNT, size); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// fill leaves no room on the disk. The server ends, waits for room when it is
+// started again, and goes on by itself when there is some.
+func (s *single) fill(rnd *rand.Rand) {
+	s.t.Helper()
+	var used syscall.Statfs_t
+	if err := syscall.Statfs(s.volume, &used); err != nil {
+		s.t.Fatal(err)
+	}
+	const left = 64 << 10
+	s.resize((used.Blocks-used.Bfree)*uint64(used.Bsize) + left) //nolint:gosec // a size
+	s.endsBroken()
+	s.start()
+	s.saysFull()
+	hold(s.t, rnd)
+	s.resize(volumeSize)
+	ready(s.t, []*proc{s.proc})
+}
+
+// saysFull waits until /readyz says that the disk is full. doctor then fails.
+func (s *single) saysFull() {
+	s.t.Helper()
+	state := ""
+	eventually(s.t, "the server says what it waits for", func() bool {
+		status, body := s.get("/readyz")
+		state = body
+		return status == http.StatusServiceUnavailable && strings.Contains(body, "is full")
+	}, &state)
+	if status, out := s.command(s.data, "doctor"); status != 1 {
+		s.t.Errorf("doctor: status %d\n%s", status, out)
+	}
+}
+
+// restoreFrom makes the data directory anew from a backup.
+func (s *single) restoreFrom(file string) {
+	s.t.Helper()
+	if err := os.RemoveAll(s.data); err != nil {
+		s.t.Fatal(err)
+	}
+	if out, err := s.run("restore", file, "--data", s.data); err != nil {
+		s.t.Fatalf("restore: %v\n%s", err, out)
+	}
+}
