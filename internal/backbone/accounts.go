@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/rccs-io/rccs/internal/private"
 )
 
 // ErrStale is wrapped by the error of [Server.UpdateAccount] when a JWT issued
@@ -79,37 +81,11 @@ func seed(operator *jwt.OperatorClaims, dir, token string, newer bool) error {
 	case !errors.Is(err, os.ErrNotExist):
 		return err
 	}
-	return writeFile(path, token)
+	return private.Replace(path, []byte(token))
 }
 
 // accountFile is where nats-server's directory resolver keeps an account.
 func accountFile(dir, account string) string { return filepath.Join(dir, account+".jwt") }
-
-// writeFile replaces a file so that after a crash it is the old one or the new.
-func writeFile(path, content string) error {
-	temp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = temp.WriteString(content)
-	err = errors.Join(err, temp.Sync(), temp.Close())
-	if err == nil {
-		err = os.Rename(temp.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temp.Name()))
-	}
-	return syncPath(filepath.Dir(path))
-}
-
-// syncPath forces a file, or the entries of a directory, to the disk.
-func syncPath(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
 
 // UpdateAccount stores an account JWT, signed by the operator, and applies it
 // to the running server before it returns: clients whose user the JWT revokes
@@ -162,7 +138,7 @@ func (s *Server) store(claims *jwt.AccountClaims, token string) error {
 	if err := s.resolver.SaveAcc(claims.Subject, token); err != nil {
 		return err
 	}
-	return syncPath(accountFile(filepath.Join(s.opts.Dir, "accounts"), claims.Subject))
+	return private.Sync(accountFile(filepath.Join(s.opts.Dir, "accounts"), claims.Subject))
 }
 
 // applied checks that the server works by the JWT now: when that fails,

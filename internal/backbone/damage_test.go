@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/backbone"
+	"github.com/rccs-io/rccs/internal/storecheck"
 )
 
 // store is a stream that a real server wrote, and the files of its blocks.
@@ -72,12 +73,12 @@ func newStoredStream(t *testing.T, key string, killed bool) *storedStream {
 
 // account starts a server on what is left, and accounts for every message: it is
 // there as it was, or told as lost.
-func (f *storedStream) account(t *testing.T) (lost int, d backbone.Damage) {
+func (f *storedStream) account(t *testing.T) (lost int, d storecheck.Damage) {
 	t.Helper()
 	s := start(t, f.opts)
 	user, _ := f.trust.user(t)
 	js := jetStream(t, dial(t, s, user))
-	list, told, err := s.Untold(public(t, f.trust.tenant))
+	list, told, err := storecheck.Untold(f.opts.Dir, public(t, f.trust.tenant))
 	must(t, list, err)
 	must(t, 0, told())
 	if len(list) > 1 {
@@ -125,10 +126,10 @@ func (f *storedStream) account(t *testing.T) (lost int, d backbone.Damage) {
 }
 
 // again starts once more.
-func (f *storedStream) again(t *testing.T) (list []backbone.Damage, found bool) {
+func (f *storedStream) again(t *testing.T) (list []storecheck.Damage, found bool) {
 	t.Helper()
 	s := start(t, f.opts)
-	list, _, err := s.Untold(public(t, f.trust.tenant))
+	list, _, err := storecheck.Untold(f.opts.Dir, public(t, f.trust.tenant))
 	must(t, list, err)
 	stop(t, s)
 	return list, len(list) > 0

@@ -13,6 +13,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/storecheck"
 )
 
 // routesTimeout bounds the wait for listeners other than the clients', such as
@@ -131,7 +133,11 @@ func (s *Server) prepare(fatal *fatalError) (*server.Server, error) {
 	if err := checkKey(s.opts.Dir, s.natsOpts); err != nil {
 		return nil, err
 	}
-	if err := s.inspect(); err != nil {
+	err = storecheck.Run(storecheck.Options{
+		Dir: s.opts.Dir, Server: s.natsOpts.ServerName, Replicated: s.Clustered(), Logger: s.log,
+		Keys: []string{s.natsOpts.JetStreamKey, s.natsOpts.JetStreamOldKey},
+	})
+	if err != nil {
 		return nil, err
 	}
 	if s.resolver, err = openAccounts(s.opts); err != nil {
@@ -210,7 +216,7 @@ func (s *Server) shutdown() {
 			srv.Shutdown()
 			srv.WaitForShutdown()
 			if broken == nil {
-				if err := s.closedInOrder(); err != nil {
+				if err := storecheck.Closed(s.opts.Dir); err != nil {
 					s.log.Warn("the store is checked at the next start", "err", err)
 				}
 			}

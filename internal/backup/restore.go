@@ -253,5 +253,5 @@ func settle(work, dir string) error {
 			return err
 		}
 	}
-	return syncPath(dir)
+	return private.Sync(dir)
 }

@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/rccs-io/rccs/internal/private"
 )
 
 // writer makes a backup file under a temporary name.
@@ -100,7 +102,7 @@ func (w *writer) seal() (*Manifest, error) {
 	if err := os.Rename(w.file.Name(), w.path); err != nil {
 		return nil, err
 	}
-	return &w.m, errors.Join(w.file.Close(), syncPath(filepath.Dir(w.path)))
+	return &w.m, errors.Join(w.file.Close(), private.Sync(filepath.Dir(w.path)))
 }
 
 func (w *writer) text(name string, body []byte) error {
@@ -126,13 +128,4 @@ func seal(sum hash.Hash) ([]byte, error) {
 func (w *writer) abandon() {
 	_ = w.file.Close()
 	_ = os.Remove(w.file.Name()) // it is not there when it was sealed
-}
-
-// syncPath forces a file, or the entries of a directory, to the disk.
-func syncPath(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

@@ -49,7 +49,8 @@ var may = map[string][]string{
 	},
 	"internal/enroll":       {"auth", "internal/storeerr", "subjects", "wire"},
 	"internal/revoke":       {"auth", "internal/audit", "internal/enroll", "internal/storeerr", "subjects"},
-	"internal/backbone":     {"internal/private", "subjects"},
+	"internal/backbone":     {"internal/private", "internal/storecheck", "subjects"},
+	"internal/storecheck":   {"internal/private"}, // without a server, which makes fuzzing slow
 	"internal/private":      {}, // one rule for modes of files
 	"internal/snapshot":     {"internal/direct"},
 	"internal/backup":       {"auth", "internal/backbone", "internal/direct", "internal/epoch", "internal/private", "internal/snapshot", "subjects"},
@@ -68,7 +69,7 @@ var may = map[string][]string{
 	"internal/load/relay": {},
 	"e2e":                 {}, // tests only, against the built program
 	"internal/node": {
-		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/stops", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire",
+		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/stops", "internal/storecheck", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire",
 	},
 	"internal/api": {
 		"auth", "internal/admindoor", "internal/audit", "internal/enroll", "internal/envelope", "internal/ops", "internal/proof", "internal/roster", "internal/send", "internal/timespec", "subjects", "wire",
@@ -92,8 +93,12 @@ type ban struct {
 
 var bans = []ban{
 	{
-		who: "*", but: []string{"internal/backbone", "internal/natstest", "internal/snapshot"}, what: natsServer,
+		who: "*", but: []string{"internal/backbone", "internal/natstest", "internal/snapshot", "internal/storecheck"}, what: natsServer,
 		why: "only these run a server; every part gets a NATS connection and must not know where the server is",
+	},
+	{
+		who: "internal/storecheck", what: natsServer + "v2/server", deep: true,
+		why: "it reads the server's set of sequences, package avl, alone: its fuzz targets are slow with a server in them",
 	},
 	{
 		who: "internal/snapshot", what: natsServer + "v2/server", deep: true,

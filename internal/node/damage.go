@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/auth"
-	"github.com/rccs-io/rccs/internal/backbone"
+	"github.com/rccs-io/rccs/internal/storecheck"
 	"github.com/rccs-io/rccs/internal/epoch"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -25,13 +25,13 @@ const (
 // 'rccs doctor' the findings.
 type damage struct {
 	Ranges [][2]uint64       `json:"ranges"`
-	Found  []backbone.Damage `json:"found"`
+	Found  []storecheck.Damage `json:"found"`
 }
 
 // tellDamage stores what this server found damaged in the tenant's streams, so
 // that edges tell the devices that lost something.
 func (n *Node) tellDamage(ctx context.Context, js jetstream.JetStream, keys *auth.Keystore) error {
-	list, told, err := n.server.Untold(keys.Account().PublicKey)
+	list, told, err := storecheck.Untold(n.opts.Data, keys.Account().PublicKey)
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (n *Node) tellDamage(ctx context.Context, js jetstream.JetStream, keys *aut
 	return told()
 }
 
-func storeDamage(ctx context.Context, js jetstream.JetStream, d backbone.Damage) error {
+func storeDamage(ctx context.Context, js jetstream.JetStream, d storecheck.Damage) error {
 	cursors, err := js.Stream(ctx, subjects.StreamCursor)
 	if err != nil {
 		return err

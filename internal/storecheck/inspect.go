@@ -1,4 +1,4 @@
-package backbone
+package storecheck
 
 import (
 	"cmp"
@@ -8,21 +8,14 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
+	"github.com/rccs-io/rccs/internal/private"
 )
-
-// nats-server cuts a block of its store at the first record whose checksum is
-// wrong, and gives the sequences behind it out again. So before it opens the
-// store, all blocks that may have changed since it was closed in order are
-// checked. Of a damaged one a link is kept in DIR/damaged. With one copy it is
-// mended: what cannot be read becomes a deleted message, and what lies behind it
-// stays under its sequence. In a cluster all of the stream goes aside, and comes
-// again from another server.
 
 // Damage is what was found in the files of one stream.
 type Damage struct {
@@ -37,6 +30,10 @@ type Damage struct {
 	// and First is the first that had to come from there.
 	Ranges [][2]uint64 `json:"ranges,omitempty"`
 	First  uint64      `json:"first,omitempty"`
+	// Messages are those of Ranges of which it is known whose they were, and
+	// Unknown are the others.
+	Messages []Message   `json:"messages,omitempty"`
+	Unknown  [][2]uint64 `json:"unknown,omitempty"`
 	// Repeat says that sequences may be given out again, since what stood at the
 	// end is gone.
 	Repeat bool `json:"repeat,omitempty"`
@@ -48,51 +45,76 @@ const (
 	closedFile = "closed" // is there, and newer than all blocks, after a stop in order
 )
 
-// inspection checks the store of one data directory.
-type inspection struct {
-	dir        string
-	server     string
-	replicated bool
-	keys       []string // of the store, if it is encrypted
-	since      time.Time
-	log        *slog.Logger
-	blocks     int
+// Message is one that is gone.
+type Message struct {
+	Seq     uint64 `json:"seq"`
+	Subject string `json:"subject"`
 }
 
-// inspect checks the store, and mends it or moves it aside.
-func (s *Server) inspect() error {
-	dir := s.opts.Dir
-	i := &inspection{
-		dir: dir, server: s.natsOpts.ServerName, replicated: s.Clustered(), log: s.log,
-		keys: []string{s.natsOpts.JetStreamKey, s.natsOpts.JetStreamOldKey},
-	}
-	closed := filepath.Join(dir, closedFile)
-	if info, err := os.Stat(closed); err == nil {
-		i.since = info.ModTime()
-	}
-	began := time.Now()
-	streams, err := filepath.Glob(filepath.Join(escapeGlob(dir), server.JetStreamStoreDir, "*", "streams", "*", "msgs"))
-	if err != nil {
-		return fmt.Errorf("backbone: %w", err)
-	}
-	for _, msgs := range streams {
-		if err := i.stream(msgs); err != nil {
-			return fmt.Errorf("backbone: check the store: %w", err)
-		}
-	}
-	if i.blocks > 0 {
-		s.log.Info("blocks of the store checked", "blocks", i.blocks, "took", time.Since(began).Round(time.Millisecond))
-	}
-	if err := os.Remove(closed); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("backbone: data directory: %w", err)
+// Options say what to check.
+type Options struct {
+	// Dir is the data directory. Needed.
+	Dir string
+	// Server is the name of the one that is to open the store.
+	Server string
+	// Replicated: there are other copies.
+	Replicated bool
+	// Keys of an encrypted store; empty ones are passed over.
+	Keys []string
+	// Logger is told of damage. Needed.
+	Logger *slog.Logger
+}
+
+// inspection is the check of one store.
+type inspection struct {
+	Options
+	since  time.Time // it was closed in order; zero: it was not
+	blocks int
+}
+
+// Run checks a store, and mends it or moves it aside.
+func Run(o Options) error {
+	if err := (&inspection{Options: o}).run(); err != nil {
+		return fmt.Errorf("storecheck: %w", err)
 	}
 	return nil
 }
 
-// closedInOrder leaves a mark behind a stop.
-func (s *Server) closedInOrder() error {
-	return writeFile(filepath.Join(s.opts.Dir, closedFile), "")
+func (i *inspection) run() error {
+	closed := filepath.Join(i.Dir, closedFile)
+	if info, err := os.Stat(closed); err == nil {
+		i.since = info.ModTime()
+	}
+	began := time.Now()
+	streams, err := list(filepath.Join(i.Dir, "jetstream"), "*", "streams", "*", "msgs")
+	if err != nil {
+		return err
+	}
+	for _, msgs := range streams {
+		if err := i.stream(msgs); err != nil {
+			return err
+		}
+	}
+	if i.blocks > 0 {
+		i.Logger.Info("blocks of the store checked", "blocks", i.blocks, "took", time.Since(began).Round(time.Millisecond))
+	}
+	if err := os.Remove(closed); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
+
+// list is filepath.Glob below a directory whose name may hold any character.
+func list(dir string, pattern ...string) ([]string, error) {
+	names, err := fs.Glob(os.DirFS(dir), path.Join(pattern...))
+	for n, name := range names {
+		names[n] = filepath.Join(dir, filepath.FromSlash(name))
+	}
+	return names, err
+}
+
+// Closed marks a store as one that was closed in order.
+func Closed(dir string) error { return private.Replace(filepath.Join(dir, closedFile), nil) }
 
 // listBlocks finds a stream's block files by their numbers.
 func listBlocks(msgs string) (numbers []int, err error) {
@@ -116,7 +138,7 @@ func (i *inspection) stream(msgs string) error {
 	stream := filepath.Dir(msgs)
 	d := Damage{
 		Account: filepath.Base(filepath.Dir(filepath.Dir(stream))), Stream: filepath.Base(stream),
-		Server: i.server, At: time.Now().UTC(),
+		Server: i.Server, At: time.Now().UTC(),
 	}
 	if strings.HasPrefix(d.Stream, ".") {
 		return nil // about to be removed
@@ -125,7 +147,7 @@ func (i *inspection) stream(msgs string) error {
 	if err != nil {
 		return err
 	}
-	index := readIndex(msgs, d.Account, d.Stream, i.keys)
+	index := readIndex(msgs, d.Account, d.Stream, i.Keys)
 	changes := i.missing(&d, index, numbers)
 	var mended []func() error
 	cutAt := uint64(0) // the last sequence of the block before, of which the end is gone
@@ -165,7 +187,7 @@ func (i *inspection) stream(msgs string) error {
 		if len(c.lost) == 0 && !c.cut {
 			continue
 		}
-		i.log.Error("a block of the store is damaged", "stream", d.Stream, "account", d.Account, "block", path, "lost", c.lost)
+		i.Logger.Error("a block of the store is damaged", "stream", d.Stream, "account", d.Account, "block", path, "lost", c.lost)
 	}
 	if !changes {
 		return nil
@@ -187,7 +209,7 @@ func (i *inspection) missing(d *Damage, index *storeIndex, numbers []int) bool {
 		found = true
 		d.Ranges = append(d.Ranges, [2]uint64{b.first, b.last})
 		d.Repeat = d.Repeat || len(numbers) == 0 || b.number > numbers[len(numbers)-1]
-		i.log.Error("a block of the store is missing", "stream", d.Stream, "account", d.Account, "block", b.number, "first", b.first, "last", b.last)
+		i.Logger.Error("a block of the store is missing", "stream", d.Stream, "account", d.Account, "block", b.number, "first", b.first, "last", b.last)
 	}
 	return found
 }
@@ -203,7 +225,7 @@ func (i *inspection) check(path string, n int, d *Damage) (c checked, seal func(
 	key, err := os.ReadFile(filepath.Join(filepath.Dir(path), fmt.Sprint(n, ".key")))
 	switch {
 	case err == nil:
-		crypted := func(b []byte) error { return crypt(b, key, d.Account, d.Stream, n, i.keys...) }
+		crypted := func(b []byte) error { return crypt(b, key, d.Account, d.Stream, n, i.Keys...) }
 		if err := crypted(buf); err != nil {
 			// nats-server removes such a block, without a word.
 			return checked{mended: []byte{}, cut: true}, seal, nil
@@ -223,7 +245,7 @@ func (i *inspection) check(path string, n int, d *Damage) (c checked, seal func(
 // settle keeps what is damaged, mends or moves it, and leaves a report. The
 // report comes first, so that a crash on the way loses no word of it.
 func (i *inspection) settle(d *Damage, msgs string, mended []func() error) error {
-	aside := filepath.Join(i.dir, damagedDir)
+	aside := filepath.Join(i.Dir, damagedDir)
 	if err := os.MkdirAll(aside, 0o700); err != nil {
 		return err
 	}
@@ -232,12 +254,12 @@ func (i *inspection) settle(d *Damage, msgs string, mended []func() error) error
 		d.First = d.Ranges[0][0]
 	}
 	name := fmt.Sprintf("%s.%s.%s", d.At.Format("20060102T150405.000"), d.Account, d.Stream)
-	if i.replicated {
+	if i.Replicated {
 		d.Files, d.Ranges, d.Repeat = []string{name}, nil, false
 		if err := i.report(d, name); err != nil {
 			return err
 		}
-		i.log.Error("this server's copy of a stream goes aside, and comes again from the others", "stream", d.Stream, "aside", filepath.Join(aside, name))
+		i.Logger.Error("this server's copy of a stream goes aside, and comes again from the others", "stream", d.Stream, "aside", filepath.Join(aside, name))
 		return os.Rename(msgs, filepath.Join(aside, name))
 	}
 	for n, path := range d.Files {
@@ -259,7 +281,7 @@ func (i *inspection) settle(d *Damage, msgs string, mended []func() error) error
 	if err := os.Remove(filepath.Join(msgs, "index.db")); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return syncPath(msgs)
+	return private.Sync(msgs)
 }
 
 // reportEnd is that of a report which nobody was told yet.
@@ -270,7 +292,7 @@ func (i *inspection) report(d *Damage, name string) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(i.dir, damagedDir, name+reportEnd), string(text))
+	return private.Replace(filepath.Join(i.Dir, damagedDir, name+reportEnd), text)
 }
 
 // replace writes a block anew; what was linked keeps the old content.
@@ -278,31 +300,31 @@ func replace(path string, content []byte, seal func([]byte) error) error {
 	if err := seal(content); err != nil {
 		return err
 	}
-	return writeFile(path, string(content))
+	return private.Replace(path, content)
 }
 
 // Untold lists the damage that was found in an account's streams, at this start
 // or an earlier one, and that nobody was told of; told is called when they were.
-func (s *Server) Untold(account string) (list []Damage, told func() error, err error) {
-	paths, err := filepath.Glob(filepath.Join(escapeGlob(s.opts.Dir), damagedDir, "*."+account+".*"+reportEnd))
+func Untold(dir, account string) (damage []Damage, told func() error, err error) {
+	paths, err := list(filepath.Join(dir, damagedDir), "*."+account+".*"+reportEnd)
 	if err != nil {
-		return nil, nil, fmt.Errorf("backbone: %w", err)
+		return nil, nil, fmt.Errorf("storecheck: %w", err)
 	}
 	for _, path := range paths {
 		text, err := os.ReadFile(path)
 		if err != nil {
-			return nil, nil, fmt.Errorf("backbone: %w", err)
+			return nil, nil, fmt.Errorf("storecheck: %w", err)
 		}
 		var d Damage
 		if err := json.Unmarshal(text, &d); err != nil {
-			return nil, nil, fmt.Errorf("backbone: %s: %w", path, err)
+			return nil, nil, fmt.Errorf("storecheck: %s: %w", path, err)
 		}
-		list = append(list, d)
+		damage = append(damage, d)
 	}
-	return list, func() error {
+	return damage, func() error {
 		for _, path := range paths {
 			if err := os.Rename(path, strings.TrimSuffix(path, reportEnd)+".told.json"); err != nil {
-				return fmt.Errorf("backbone: %w", err)
+				return fmt.Errorf("storecheck: %w", err)
 			}
 		}
 		return nil

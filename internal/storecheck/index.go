@@ -1,18 +1,12 @@
-package backbone
+package storecheck
 
 import (
 	"bytes"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/binary"
-	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/nats-io/nats-server/v2/server/avl"
-	"golang.org/x/crypto/chacha20poly1305"
 )
 
 // storeIndex is what nats-server noted of a stream, when it closed it or up to
@@ -101,41 +95,6 @@ func readIndex(msgs, account, stream string, keys []string) *storeIndex {
 		return nil
 	}
 	return x
-}
-
-// openIndex decrypts it.
-func openIndex(buf, sealedKey []byte, account, stream string, keys []string) []byte {
-	for _, key := range keys {
-		h := hmac.New(sha256.New, []byte(key))
-		_, _ = fmt.Fprint(h, account, stream) // never fails
-		for _, aead := range []func([]byte) (cipher.AEAD, error){chacha20poly1305.NewX, gcm} {
-			outer, err := aead(h.Sum(nil))
-			if err != nil || len(sealedKey) <= outer.NonceSize() {
-				continue
-			}
-			seed, err := outer.Open(nil, sealedKey[:outer.NonceSize()], sealedKey[outer.NonceSize():], nil)
-			if err != nil {
-				continue
-			}
-			inner, err := aead(seed)
-			if err != nil || len(buf) <= inner.NonceSize() {
-				continue
-			}
-			if plain, err := inner.Open(nil, buf[:inner.NonceSize()], buf[inner.NonceSize():], nil); err == nil {
-				return plain
-			}
-		}
-	}
-	return nil
-}
-
-// gcm is nats-server's other cipher.
-func gcm(key []byte) (cipher.AEAD, error) {
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	return cipher.NewGCMWithNonceSize(block, block.BlockSize())
 }
 
 type indexReader struct {

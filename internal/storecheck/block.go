@@ -1,19 +1,14 @@
-package backbone
+package storecheck
 
 import (
 	"bytes"
 	"cmp"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
-	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/minio/highwayhash"
-	"golang.org/x/crypto/chacha20"
-	"golang.org/x/crypto/chacha20poly1305"
 )
 
 // The format of nats-server's block files, as far as it takes to check and to
@@ -118,6 +113,8 @@ type checked struct {
 	// lost are sequences whose records do not check and are between others, and
 	// those at the end that could be read.
 	lost [][2]uint64
+	// named are those of lost whose subjects can still be read.
+	named []Message
 	// cut says that the file ends in the middle of what does not check: there may
 	// have been more.
 	cut bool
@@ -153,6 +150,7 @@ func (b *block) check(buf []byte) (c checked) {
 					if badSeq, step = seq, length; badFirst == 0 {
 						badFirst = seq
 					}
+					c.named = append(c.named, Message{Seq: seq, Subject: subject(buf[at : at+length])})
 				}
 			}
 			at += step
@@ -191,7 +189,37 @@ func (b *block) check(buf []byte) (c checked) {
 	case c.mended != nil:
 		c.mended = append(c.mended, buf[from:]...)
 	}
+	c.confirmNames()
 	return c
+}
+
+// subject is that of a record whose content may be wrong.
+func subject(record []byte) string {
+	n := int(binary.LittleEndian.Uint16(record[20:]))
+	if n > len(record)-recordHeader-checksumSize {
+		return ""
+	}
+	return string(record[recordHeader : recordHeader+n])
+}
+
+// confirmNames drops subjects that no record which checks has: they may be what
+// is wrong.
+func (c *checked) confirmNames() {
+	if len(c.named) == 0 {
+		return
+	}
+	seen := map[string]bool{"": false}
+	for at := 0; at < len(c.mended); {
+		length, _, ok := frame(c.mended[at:])
+		if !ok {
+			break
+		}
+		if name := subject(c.mended[at : at+length]); name != "" {
+			seen[name] = true
+		}
+		at += length
+	}
+	c.named = slices.DeleteFunc(c.named, func(m Message) bool { return !seen[m.Subject] })
 }
 
 // nearly is how far the sequences of two records that follow each other may lie
@@ -218,53 +246,4 @@ const highest = 1 << 40
 
 func plausible(seq, last uint64) bool {
 	return seq&erasedBit == 0 && seq > last && (last == 0 || seq-last < nearly)
-}
-
-// errBlockKey is wrapped by the error about a block whose key is spoilt.
-var errBlockKey = errors.New("the key of the block cannot be read")
-
-// crypt encrypts or decrypts a block in place. sealedKey is the content of its
-// key file.
-func crypt(buf, sealedKey []byte, account, stream string, index int, keys ...string) error {
-	for _, key := range keys {
-		if key == "" {
-			continue
-		}
-		h := hmac.New(sha256.New, []byte(key))
-		_, _ = fmt.Fprintf(h, "%s%s:%d", account, stream, index) // never fails
-		s, err := blockCipher(h.Sum(nil), sealedKey)
-		if err == nil {
-			s.XORKeyStream(buf, buf)
-			return nil
-		}
-	}
-	return errBlockKey
-}
-
-// blockCipher opens a block's key with either of nats-server's ciphers.
-func blockCipher(secret, sealedKey []byte) (cipher.Stream, error) {
-	if chacha, err := chacha20poly1305.NewX(secret); err == nil && len(sealedKey) > chacha.NonceSize() {
-		nonce := sealedKey[:chacha.NonceSize()]
-		if seed, err := chacha.Open(nil, nonce, sealedKey[len(nonce):], nil); err == nil {
-			return chacha20.NewUnauthenticatedCipher(seed, nonce)
-		}
-	}
-	outer, err := aes.NewCipher(secret)
-	if err != nil {
-		return nil, err
-	}
-	gcm, err := cipher.NewGCMWithNonceSize(outer, outer.BlockSize())
-	if err != nil || len(sealedKey) <= gcm.NonceSize() {
-		return nil, errBlockKey
-	}
-	nonce := sealedKey[:gcm.NonceSize()]
-	seed, err := gcm.Open(nil, nonce, sealedKey[len(nonce):], nil)
-	if err != nil {
-		return nil, err
-	}
-	inner, err := aes.NewCipher(seed)
-	if err != nil {
-		return nil, err
-	}
-	return cipher.NewCTR(inner, nonce), nil
 }

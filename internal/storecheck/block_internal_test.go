@@ -1,4 +1,4 @@
-package backbone
+package storecheck
 
 import (
 	"bytes"
