@@ -146,6 +146,7 @@ func (h *Hub) restoreCursor(mb *Mailbox, c *Cursor, stored *revision) (floor uin
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	head := h.head.Load()
+	h.damaged.Load().tell(c)
 	h.tally.waitingLocked(mb.key, c, head)
 	mb.mu.Lock()
 	defer mb.mu.Unlock()

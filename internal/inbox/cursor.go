@@ -73,13 +73,15 @@ func (c *Cursor) AckFloor(lane subjects.Lane) uint64 {
 // top is the highest sequence that the cursor says anything about.
 func (c *Cursor) top() uint64 { return max(c.UpTo, slices.Max(c.Sent[:])) }
 
-// cut brings one lane back to last.
+// cut brings one lane back to last. What was counted above it, or sent and not
+// acknowledged, stays counted: it will not be found, and is told as lost.
 func (c *Cursor) cut(lane subjects.Lane, last uint64) {
 	c.Sent[lane] = min(c.Sent[lane], last)
-	c.Unacked[lane] = slices.DeleteFunc(slices.Clone(c.Unacked[lane]), func(seq uint64) bool { return seq > last })
-	if c.UpTo > last { // what was counted is not there any more
-		c.UpTo, c.Waiting = last, [subjects.Lanes]uint64{}
-	}
+	kept := slices.Clone(c.Unacked[lane])
+	kept = slices.DeleteFunc(kept, func(seq uint64) bool { return seq > last })
+	c.Waiting[lane] += uint64(len(c.Unacked[lane]) - len(kept)) //nolint:gosec // not negative
+	c.Unacked[lane] = kept
+	c.UpTo = min(c.UpTo, last)
 }
 
 // ParseCursor reads a stored cursor and refuses one that makes no sense.

@@ -174,7 +174,7 @@ func (s *Cursors) Lost(ctx context.Context, k subjects.Key, lane subjects.Lane, 
 
 // Why is the reason that messages of a lane are gone, as a gap gives it.
 func (s *Cursors) Why(ctx context.Context, k subjects.Key, lane subjects.Lane, from, to uint64) (string, error) {
-	if reason, err := written(ctx, s.last, k, loss{lane: lane, from: from, to: to}); reason != "" || err != nil {
+	if reason, _, err := written(ctx, s.last, k, loss{lane: lane, from: from, to: to}); reason != "" || err != nil {
 		return reason, err
 	}
 	first, err := s.fetch.Run(ctx, subjects.StreamInbox, 1, 1)

@@ -1,7 +1,6 @@
 package inbox
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -220,7 +219,7 @@ func (mb *Mailbox) explain(ctx context.Context) error {
 		}
 		l := mb.lost[0]
 		mb.mu.Unlock()
-		reason, err := mb.hub.whyLost(ctx, mb.key, l)
+		reason, l, err := mb.hub.whyLost(ctx, mb.key, l)
 		if err != nil {
 			return err
 		}
@@ -237,43 +236,50 @@ func (mb *Mailbox) explain(ctx context.Context) error {
 }
 
 // written is the reason for a loss that somebody wrote down; "" when nobody did.
-func written(ctx context.Context, cursors *direct.Last, k subjects.Key, l loss) (string, error) {
+// Of damage it is known where it was.
+func written(ctx context.Context, cursors *direct.Last, k subjects.Key, l loss) (string, loss, error) {
 	found, err := cursors.Get(ctx, []string{subjects.Purged(k), subjects.Damaged(subjects.StreamInbox)})
 	switch {
 	case err != nil:
-		return "", fmt.Errorf("inbox: why messages of %s are gone: %w", k, err)
+		return "", l, fmt.Errorf("inbox: why messages of %s are gone: %w", k, err)
 	case found[0] != nil && parsePurged(found[0].Data)[l.lane] >= l.from:
-		return wire.ReasonPurged, nil
-	case found[1] != nil && parseDamaged(found[1].Data).touches(l.from, l.to):
-		return wire.ReasonDamaged, nil
+		return wire.ReasonPurged, l, nil
+	case found[1] != nil:
+		if within, ok := parseDamaged(found[1].Data).narrow(l); ok {
+			return wire.ReasonDamaged, within, nil
+		}
 	}
-	return "", nil
+	return "", l, nil
 }
 
-// whyLost is the reason that a gap gives.
-func (h *Hub) whyLost(ctx context.Context, k subjects.Key, l loss) (string, error) {
-	if reason, err := written(ctx, h.cursors.last, k, l); reason != "" || err != nil {
-		return reason, err
+// whyLost is the reason that a gap gives, and where the loss was.
+func (h *Hub) whyLost(ctx context.Context, k subjects.Key, l loss) (string, loss, error) {
+	if reason, l, err := written(ctx, h.cursors.last, k, l); reason != "" || err != nil {
+		return reason, l, err
 	}
 	if _, err := h.refreshState(ctx); err != nil {
-		return "", err
+		return "", l, err
 	}
 	if l.from < h.first.Load() {
-		return wire.ReasonRetention, nil
+		return wire.ReasonRetention, l, nil
 	}
 	if bound := h.perLane.Load(); bound > 0 {
 		msgs, left, err := h.fetch.Next(ctx, subjects.StreamInbox, subjects.Inbox(k, l.lane), 1, 1, laneBytes)
 		if err != nil {
-			return "", err
+			return "", l, err
 		}
 		if int64(len(msgs)+left) >= bound {
-			return wire.ReasonRetention, nil
+			return wire.ReasonRetention, l, nil
 		}
 	}
 	// A device that is behind knows how many are gone, and not which.
-	l.to = max(l.to, h.head.Load())
-	reason, err := written(ctx, h.cursors.last, k, l)
-	return cmp.Or(reason, wire.ReasonPurged), err
+	wide := l
+	wide.to = max(l.to, h.head.Load())
+	reason, wide, err := written(ctx, h.cursors.last, k, wide)
+	if reason == "" {
+		return wire.ReasonPurged, l, err
+	}
+	return reason, wide, err
 }
 
 // tellLost tells the senders that asked what became of messages that are gone.
@@ -341,23 +347,56 @@ const refreshEvery = time.Minute
 // last, that a server found unreadable before it opened the stream.
 type damaged struct {
 	Ranges [][2]uint64 `json:"ranges"`
+	// Messages are those of Ranges whose subjects could be read, and Unknown are
+	// the others.
+	Messages []struct {
+		Seq     uint64 `json:"seq"`
+		Subject string `json:"subject"`
+	} `json:"messages"`
+	Unknown [][2]uint64 `json:"unknown"`
 }
 
 // parseDamaged reads what is stored; what cannot be read names no sequence.
-func parseDamaged(data []byte) damaged {
-	var d damaged
-	if json.Unmarshal(data, &d) != nil {
-		return damaged{}
+func parseDamaged(data []byte) *damaged {
+	d := &damaged{}
+	if json.Unmarshal(data, d) != nil {
+		return &damaged{}
 	}
 	return d
 }
 
-// touches reports whether any of the sequences is damaged.
-func (d damaged) touches(from, to uint64) bool {
-	for _, r := range d.Ranges {
-		if r[0] <= to && from <= r[1] {
-			return true
+// tell adds gaps to a cursor for what is damaged above what it counts, and of
+// which nobody knows whose it was: it may have been this device's. A device that
+// has no cursor yet was never there.
+func (d *damaged) tell(c *Cursor) {
+	if c.UpTo == 0 {
+		return
+	}
+	for _, r := range d.Unknown {
+		if r[1] <= c.UpTo {
+			continue
+		}
+		for lane := range subjects.Lanes {
+			c.AddGap(Gap{Lane: subjects.Lane(lane), From: max(r[0], c.UpTo+1), To: r[1], Reason: wire.ReasonDamaged})
 		}
 	}
-	return false
+}
+
+// narrow is the part of a loss that is damaged: from the first such range to the
+// last. The end of the stream that was lost lies above where it ends now.
+func (d *damaged) narrow(l loss) (within loss, ok bool) {
+	within = l
+	for _, r := range d.Ranges {
+		if r[1] < l.from || r[0] > l.to+1 {
+			continue
+		}
+		if from := max(r[0], l.from); !ok || from < within.from {
+			within.from = from
+		}
+		if !ok || r[1] > within.to {
+			within.to = r[1]
+		}
+		ok = true
+	}
+	return within, ok
 }

@@ -105,6 +105,7 @@ type Hub struct {
 	fence    *nats.Subscription
 	tell     *Teller
 	epoch    atomic.Pointer[string]
+	damaged  atomic.Pointer[damaged] // what was, when the hub started
 	// redeliverUpTo: a message up to it may have been sent before, whatever the
 	// cursor says.
 	redeliverUpTo atomic.Uint64
@@ -145,6 +146,7 @@ func New(opts Options) (*Hub, error) {
 		tail: newTail(opts.TailMessages, opts.TailBytes), tally: newTally(),
 	}
 	h.tell = NewTeller(opts.Publish, opts.Logger, opts.Undeliverable)
+	h.damaged.Store(new(damaged))
 	r, err := reader.New(reader.Options{
 		Conn: opts.Read, Stream: subjects.StreamInbox, Handle: h.handle, Drained: h.drained,
 		Restarted: opts.Restarted, Logger: opts.Logger, Heartbeat: opts.Heartbeat,
@@ -208,21 +210,24 @@ func (h *Hub) Start(ctx context.Context) error {
 // prepare brings what is stored about the stream in line with it.
 // What is stored from began on the hub's own reader hands out.
 func (h *Hub) prepare(ctx context.Context, began uint64) error {
-	found, err := h.cursors.last.Get(ctx, []string{subjects.Watermark, subjects.Counted})
+	found, err := h.cursors.last.Get(ctx, []string{subjects.Watermark, subjects.Counted, subjects.Damaged(subjects.StreamInbox)})
 	if err != nil {
 		return err
 	}
-	if err := h.checkRewind(ctx, found[0]); err != nil {
-		return err
-	}
-	if _, err := h.refreshState(ctx); err != nil {
-		return err
+	if found[2] != nil {
+		h.damaged.Store(parseDamaged(found[2].Data))
 	}
 	var mark counted
 	if found[1] != nil {
 		if err := json.Unmarshal(found[1].Data, &mark); err != nil {
 			return fmt.Errorf("inbox: stored counted mark: %w", err)
 		}
+	}
+	if err := h.checkRewind(ctx, found[0], mark.UpTo); err != nil {
+		return err
+	}
+	if _, err := h.refreshState(ctx); err != nil {
+		return err
 	}
 	return h.countMissed(ctx, mark.UpTo, began)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,8 +29,9 @@ type watermark struct {
 	Head uint64 `json:"head"`
 }
 
-// checkRewind cuts cursors back if the stream has lost its end.
-func (h *Hub) checkRewind(ctx context.Context, stored *direct.Stored) error {
+// checkRewind cuts cursors back if the stream has lost its end. counted is the
+// sequence up to which every message is in some cursor.
+func (h *Hub) checkRewind(ctx context.Context, stored *direct.Stored, counted uint64) error {
 	if stored == nil {
 		return nil
 	}
@@ -45,7 +47,44 @@ func (h *Hub) checkRewind(ctx context.Context, stored *direct.Stored) error {
 	if err := epoch.Renew(ctx, h.js, subjects.StreamInbox); err != nil {
 		return err
 	}
+	end := [2]uint64{last + 1, mark.Head}
+	if err := h.noteDamaged(ctx, end, max(counted, last)); err != nil {
+		return err
+	}
 	return h.rewind(ctx, last)
+}
+
+// noteDamaged adds a range to what is stored of damage: what was above counted
+// may have been any device's.
+func (h *Hub) noteDamaged(ctx context.Context, r [2]uint64, counted uint64) error {
+	subject := subjects.Damaged(subjects.StreamInbox)
+	found, err := h.cursors.last.Get(ctx, []string{subject})
+	if err != nil {
+		return err
+	}
+	fields := map[string]json.RawMessage{} // what others wrote stays
+	if found[0] != nil {
+		_ = json.Unmarshal(found[0].Data, &fields) // what cannot be read is replaced
+	}
+	d := *h.damaged.Load()
+	d.Ranges = append(slices.Clone(d.Ranges), r)
+	if counted < r[1] {
+		d.Unknown = append(slices.Clone(d.Unknown), [2]uint64{max(r[0], counted+1), r[1]})
+	}
+	for name, list := range map[string][][2]uint64{"ranges": d.Ranges, "unknown": d.Unknown} {
+		if fields[name], err = json.Marshal(list); err != nil {
+			return err
+		}
+	}
+	body, err := json.Marshal(fields)
+	if err != nil {
+		return err
+	}
+	if err := h.opts.Publish.wait(ctx, &nats.Msg{Subject: subject, Data: body}); err != nil {
+		return fmt.Errorf("inbox: store what is damaged: %w", err)
+	}
+	h.damaged.Store(&d)
+	return nil
 }
 
 // rewind stores every cursor that is above last again, cut back to it. The
@@ -92,7 +131,8 @@ func (h *Hub) rewind(ctx context.Context, last uint64) error {
 		return err
 	}
 	for key, c := range all {
-		c.UpTo, c.Waiting = min(c.UpTo, last), [subjects.Lanes]uint64{} // counted anew
+		h.damaged.Load().tell(&c.Cursor)
+		c.UpTo = min(c.UpTo, last)
 		if err := h.cutBack(ctx, key, &c.Cursor, c.stored, last); err != nil {
 			return err
 		}

@@ -284,6 +284,7 @@ func (h *Hub) countInto(k subjects.Key, c *Cursor, head uint64, final bool) (req
 		}
 	}
 	if changed {
+		h.damaged.Load().tell(c)
 		c.UpTo = head
 	}
 	return requests, changed, false
@@ -318,6 +319,7 @@ func (h *Hub) countMissed(ctx context.Context, mark, began uint64) error {
 	h.mu.Lock()
 	h.tally.mark = mark
 	h.mu.Unlock()
+	h.countDamaged(mark, began)
 	if mark == last {
 		return nil
 	}
@@ -343,6 +345,18 @@ func (h *Hub) countMissed(ctx context.Context, mark, began uint64) error {
 	}
 	h.opts.Logger.Info("counted what was stored since the last stop", "from", mark+1, "to", last, "took", time.Since(start))
 	return r.Stop(ctx)
+}
+
+// countDamaged counts the messages between the counted mark and the stream's end
+// that the server found damaged when it started: nobody can read them any more.
+func (h *Hub) countDamaged(mark, began uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, m := range h.damaged.Load().Messages {
+		if key, lane, ok := subjects.ParseInbox(m.Subject); ok && m.Seq > mark && m.Seq < began {
+			h.tally.addLocked(key, tallied{seq: m.Seq, lane: lane, read: time.Now()})
+		}
+	}
 }
 
 // tallyLocked counts a message that no mailbox here counts.

@@ -9,8 +9,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/auth"
-	"github.com/rccs-io/rccs/internal/storecheck"
 	"github.com/rccs-io/rccs/internal/epoch"
+	"github.com/rccs-io/rccs/internal/storecheck"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -21,12 +21,19 @@ const (
 	keptRanges = 4096
 )
 
-// damage is what is stored under [subjects.Damaged]. Edges read the ranges, and
-// 'rccs doctor' the findings.
+// damage is what is stored under [subjects.Damaged]. 'rccs doctor' reads the
+// findings, and edges the rest.
 type damage struct {
-	Ranges [][2]uint64       `json:"ranges"`
-	Found  []storecheck.Damage `json:"found"`
+	Ranges [][2]uint64 `json:"ranges"`
+	// Messages are those of the ranges whose devices are known, and Unknown are
+	// the others.
+	Messages []storecheck.Message `json:"messages,omitempty"`
+	Unknown  [][2]uint64          `json:"unknown,omitempty"`
+	Found    []storecheck.Damage  `json:"found"`
 }
+
+// last is at most [keptRanges] of a list, the newest.
+func last[T any](list []T) []T { return list[max(0, len(list)-keptRanges):] }
 
 // tellDamage stores what this server found damaged in the tenant's streams, so
 // that edges tell the devices that lost something.
@@ -59,16 +66,17 @@ func storeDamage(ctx context.Context, js jetstream.JetStream, d storecheck.Damag
 		return err
 	}
 	var all damage
-	last, err := cursors.GetLastMsgForSubject(ctx, subjects.Damaged(d.Stream))
+	stored, err := cursors.GetLastMsgForSubject(ctx, subjects.Damaged(d.Stream))
 	switch {
 	case err == nil:
-		_ = json.Unmarshal(last.Data, &all) // what cannot be read is replaced
+		_ = json.Unmarshal(stored.Data, &all) // what cannot be read is replaced
 	case !errors.Is(err, jetstream.ErrMsgNotFound):
 		return err
 	}
-	all.Ranges = append(all.Ranges, d.Ranges...)
-	all.Ranges = all.Ranges[max(0, len(all.Ranges)-keptRanges):]
-	d.Ranges = nil
+	all.Ranges = last(append(all.Ranges, d.Ranges...))
+	all.Messages = last(append(all.Messages, d.Messages...))
+	all.Unknown = last(append(all.Unknown, d.Unknown...))
+	d.Ranges, d.Messages, d.Unknown = nil, nil, nil
 	all.Found = append(all.Found, d)
 	all.Found = all.Found[max(0, len(all.Found)-keptDamage):]
 	body, err := json.Marshal(all)

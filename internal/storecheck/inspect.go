@@ -181,6 +181,7 @@ func (i *inspection) stream(msgs string) error {
 		c.mended = append(c.mended, index.deletions(newBlock(d.Stream, n))...)
 		changes = true
 		d.Ranges = append(d.Ranges, c.lost...)
+		d.Messages = append(d.Messages, c.named...)
 		d.Repeat = d.Repeat || last && c.cut
 		d.Files = append(d.Files, path)
 		mended = append(mended, func() error { return replace(path, c.mended, seal) })
@@ -254,8 +255,10 @@ func (i *inspection) settle(d *Damage, msgs string, mended []func() error) error
 		d.First = d.Ranges[0][0]
 	}
 	name := fmt.Sprintf("%s.%s.%s", d.At.Format("20060102T150405.000"), d.Account, d.Stream)
+	d.Unknown = without(d.Ranges, d.Messages)
 	if i.Replicated {
-		d.Files, d.Ranges, d.Repeat = []string{name}, nil, false
+		d.Files, d.Repeat = []string{name}, false
+		d.Ranges, d.Messages, d.Unknown = nil, nil, nil
 		if err := i.report(d, name); err != nil {
 			return err
 		}
@@ -282,6 +285,25 @@ func (i *inspection) settle(d *Damage, msgs string, mended []func() error) error
 		return err
 	}
 	return private.Sync(msgs)
+}
+
+// without is what is left of ranges without some messages. Both are in order.
+func without(ranges [][2]uint64, messages []Message) (left [][2]uint64) {
+	for _, r := range ranges {
+		for _, m := range messages {
+			if m.Seq < r[0] || m.Seq > r[1] {
+				continue
+			}
+			if m.Seq > r[0] {
+				left = append(left, [2]uint64{r[0], m.Seq - 1})
+			}
+			r[0] = m.Seq + 1
+		}
+		if r[0] <= r[1] {
+			left = append(left, r)
+		}
+	}
+	return left
 }
 
 // reportEnd is that of a report which nobody was told yet.
