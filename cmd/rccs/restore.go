@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -10,11 +11,13 @@ import (
 	defaults "github.com/rccs-io/rccs"
 	"github.com/rccs-io/rccs/internal/backbone"
 	"github.com/rccs-io/rccs/internal/backup"
+	"github.com/rccs-io/rccs/internal/node"
 )
 
 type restoreFlags struct {
-	data, keys, config string
+	data, keys, config, server string
 
+	tls      tlsFlags
 	storeKey storeKey
 }
 
@@ -22,30 +25,63 @@ func newRestoreCommand(env *environment) *cobra.Command {
 	var f restoreFlags
 	cmd := &cobra.Command{
 		Use:   "restore FILE",
-		Short: "Make a data directory from a backup",
+		Short: "Make a data directory, or the streams of a cluster, from a backup",
 		Long: `Make a data directory from what 'rccs backup' made. The directory must be empty, or
 not there yet; no server may run on it. The file is checked before anything is
 written, and what was restored is counted. When it does not succeed, the directory
 is as it was.
 
 'rccs serve' then goes on from there: credentials are good, what is not
-acknowledged is delivered, sequences continue.`,
+acknowledged is delivered, sequences continue.
+
+With --server it makes the streams of a cluster instead, three copies of each, from
+the backup of one server or of a cluster. The servers run with the installation's
+keys, new directories and 'rccs serve --restoring'; --data names the keys. They go
+on by themselves when all is there.`,
 		Example: `  rccs restore backup.tar --data ./new
   rccs serve --data ./new
-  rccs restore messages.tar --data ./new --keys /secure/keys     # one made with --no-keys`,
+  rccs restore messages.tar --data ./new --keys /secure/keys     # one made with --no-keys
+  rccs restore backup.tar --server nats://a:4222 --data /var/lib/rccs   # into a cluster`,
 		Args:              arguments(1, "FILE"),
 		ValidArgsFunction: completeBackups,
 		RunE:              func(cmd *cobra.Command, args []string) error { return env.restore(cmd.Context(), &f, args[0]) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.data, "data", "./data", "`directory` to make, or that is empty")
+	flags.StringVar(&f.data, "data", "./data", "`directory` to make, or that is empty; with --server, that of the keys")
 	flags.StringVar(&f.keys, "keys", "", "`directory` of the installation's keys, for a backup without them")
 	flags.StringVar(&f.config, "config", "", "`file` in the format of nats.conf, instead of the built-in one")
+	flags.StringVar(&f.server, "server", "", "`URL` of a cluster whose servers wait for a restore ('rccs serve --restoring')")
+	f.tls.add(flags)
 	f.storeKey.add(flags)
 	return cmd
 }
 
 func (env *environment) restore(ctx context.Context, f *restoreFlags, path string) error {
+	begun := time.Now()
+	bar, at := env.bytes("checked")
+	file, err := backup.Open(path, at)
+	bar.end()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }() // it was only read
+	where := f.data
+	if f.server != "" {
+		where = shown(f.server)
+		err = env.restoreCluster(ctx, f, file)
+	} else {
+		err = env.restoreDirectory(ctx, f, file)
+	}
+	if err != nil {
+		return err
+	}
+	m := file.Manifest
+	return env.printf("%s: %s messages in %d streams, as of %s, in %s\n",
+		where, number(m.Messages()), len(m.Streams), m.Begun.Local().Format(time.RFC3339), span(time.Since(begun)))
+}
+
+// restoreDirectory makes a data directory.
+func (env *environment) restoreDirectory(ctx context.Context, f *restoreFlags, file *backup.File) error {
 	opts := backup.RestoreOptions{
 		Dir: f.data, Keys: f.keys,
 		Server: backbone.Options{ConfigPath: f.config, Logger: env.logger(slog.LevelWarn)},
@@ -57,21 +93,27 @@ func (env *environment) restore(ctx context.Context, f *restoreFlags, path strin
 	if opts.Server.StoreKey, _, err = f.storeKey.read(env); err != nil {
 		return err
 	}
-	begun := time.Now()
-	bar, at := env.bytes("checked")
-	file, err := backup.Open(path, at)
-	bar.end()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = file.Close() }() // it was only read
+	var bar *progress
 	bar, opts.Progress = env.bytes("restored")
-	err = backup.Restore(ctx, file, opts)
-	bar.end()
+	defer bar.end()
+	return backup.Restore(ctx, file, opts)
+}
+
+// restoreCluster makes the streams of a cluster.
+func (env *environment) restoreCluster(ctx context.Context, f *restoreFlags, file *backup.File) error {
+	if f.keys != "" || f.config != "" {
+		return usageError{errors.New("--keys and --config are for a data directory: with --server, --data names the keys, and each server has its own configuration")}
+	}
+	keys, err := env.installed(f.data)
 	if err != nil {
 		return err
 	}
-	m := file.Manifest
-	return env.printf("%s: %s messages in %d streams, as of %s, in %s\n",
-		f.data, number(m.Messages()), len(m.Streams), m.Begun.Local().Format(time.RFC3339), span(time.Since(begun)))
+	opts := backup.ClusterOptions{URL: f.server, Keys: keys, Copies: node.ClusterCopies}
+	if opts.Options, err = f.tls.reach(); err != nil {
+		return err
+	}
+	var bar *progress
+	bar, opts.Progress = env.bytes("restored")
+	defer bar.end()
+	return backup.RestoreCluster(ctx, file, opts)
 }

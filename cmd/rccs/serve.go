@@ -26,6 +26,7 @@ type serveFlags struct {
 	storeKey   storeKey
 	enrolment  enrolFlags
 	startWait  time.Duration
+	restoring  bool
 }
 
 func newServeCommand(env *environment) *cobra.Command {
@@ -54,6 +55,7 @@ nats.conf and the files of certificates again; no connection is closed by it.`,
 	flags.StringVar(&f.config, "config", "", "`file` in the format of nats.conf, instead of the built-in one")
 	f.inboxLimit.add(flags)
 	addStartWait(flags, &f.startWait)
+	flags.BoolVar(&f.restoring, "restoring", false, "in a cluster: make no streams, and wait for those of a backup ('rccs restore FILE --server URL')")
 	f.limits.add(flags)
 	f.transport.add(flags)
 	f.storeKey.add(flags)
@@ -82,7 +84,7 @@ func (env *environment) serve(ctx context.Context, f *serveFlags) error {
 	if f.config == "" {
 		opts.Config = defaults.DefaultConfig()
 	}
-	opts.StartWait = f.startWait
+	opts.StartWait, opts.Restoring = f.startWait, f.restoring
 	if opts.StoreKey, opts.OldStoreKey, err = f.storeKey.read(env); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -21,13 +22,24 @@ import (
 // there, and 'rccs serve' gives it its source again. Sequences that were given
 // out after the backup are given out again: the epochs change.
 
-// unsourced is a stream's configuration without sources.
-func unsourced(config json.RawMessage) (json.RawMessage, error) {
+// unfenced is the configuration of the inbox stream without its source, and
+// without what says that a restore is done: the backup may be of an installation
+// that was restored itself.
+func unfenced(config json.RawMessage) (json.RawMessage, error) {
 	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(config, &fields); err != nil {
+	var known struct {
+		Metadata map[string]string `json:"metadata"`
+	}
+	if err := errors.Join(json.Unmarshal(config, &fields), json.Unmarshal(config, &known)); err != nil {
 		return nil, fmt.Errorf("unreadable configuration: %w", err)
 	}
 	delete(fields, "sources")
+	delete(known.Metadata, epoch.RedeliverMetadata)
+	metadata, err := json.Marshal(known.Metadata)
+	if err != nil {
+		return nil, err
+	}
+	fields["metadata"] = metadata
 	return json.Marshal(fields)
 }
 

@@ -8,8 +8,10 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -181,12 +183,12 @@ func (f *File) fill(ctx context.Context, work string, opts *RestoreOptions) (err
 		defer cancel()
 		err = errors.Join(err, server.Stop(ctx))
 	}()
-	return f.put(ctx, func(tenant string) (*nats.Conn, error) { return dialTenant(server, keys, tenant) }, opts.Progress)
+	return f.put(ctx, func(tenant string) (*nats.Conn, error) { return dialTenant("", keys, tenant, server.InProcess()) }, 1, opts.Progress)
 }
 
 // dialTenant connects in the account of a tenant; without a name it is the
 // default one.
-func dialTenant(server *backbone.Server, keys *auth.Keystore, tenant string) (*nats.Conn, error) {
+func dialTenant(url string, keys *auth.Keystore, tenant string, opts ...nats.Option) (*nats.Conn, error) {
 	keys, err := keys.Tenant(cmp.Or(tenant, auth.DefaultTenant))
 	if err != nil {
 		return nil, err
@@ -195,13 +197,14 @@ func dialTenant(server *backbone.Server, keys *auth.Keystore, tenant string) (*n
 	if err != nil {
 		return nil, err
 	}
-	return nats.Connect("", server.InProcess(), cred.Option(), nats.Name("rccs restore"),
-		nats.CustomInboxPrefix(subjects.PartReplyPrefix), nats.Timeout(30*time.Second))
+	return nats.Connect(url, append(opts, cred.Option(), nats.Name("rccs restore"),
+		nats.CustomInboxPrefix(subjects.PartReplyPrefix), nats.Timeout(30*time.Second))...)
 }
 
 // put makes the streams, in the order in which they were taken: what is due
-// begins to move into the inbox only when that is there.
-func (f *File) put(ctx context.Context, dial func(tenant string) (*nats.Conn, error), progress func(done, all int64)) error {
+// begins to move into the inbox only when that is there. The default tenant is
+// fenced last, which says that all is there.
+func (f *File) put(ctx context.Context, dial func(tenant string) (*nats.Conn, error), copies int, progress func(done, all int64)) error {
 	conns := map[string]*nats.Conn{}
 	defer func() {
 		for _, nc := range conns {
@@ -225,11 +228,11 @@ func (f *File) put(ctx context.Context, dial func(tenant string) (*nats.Conn, er
 		stream := s.Stream
 		if s.Name == subjects.StreamInbox {
 			var err error
-			if stream.Config, err = unsourced(s.Config); err != nil {
+			if stream.Config, err = unfenced(s.Config); err != nil {
 				return fmt.Errorf("stream %s: %w", s.Name, err)
 			}
 		}
-		err := snapshot.Put(ctx, nc, &stream, f.part(s.Part), func(n int) {
+		err := snapshot.Put(ctx, nc, &stream, copies, f.part(s.Part), func(n int) {
 			done += int64(n)
 			progress(done, all)
 		})
@@ -237,8 +240,10 @@ func (f *File) put(ctx context.Context, dial func(tenant string) (*nats.Conn, er
 			return err
 		}
 	}
-	for _, nc := range conns {
-		if err := fence(ctx, nc); err != nil {
+	tenants := slices.Sorted(maps.Keys(conns))
+	slices.Reverse(tenants) // the default one has no name
+	for _, tenant := range tenants {
+		if err := fence(ctx, conns[tenant]); err != nil {
 			return err
 		}
 	}

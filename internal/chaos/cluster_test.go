@@ -55,7 +55,22 @@ type proc struct {
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	dir := t.TempDir()
+	c := layOut(t, t.TempDir())
+	for _, p := range c.procs[:servers] {
+		p.start()
+	}
+	ready(t, c.procs[:servers])
+	for _, p := range c.procs[servers:] {
+		p.start()
+	}
+	ready(t, c.procs)
+	return c
+}
+
+// layOut makes what a cluster in dir needs, and starts none of it. Keys that are
+// there are used.
+func layOut(t *testing.T, dir string) *cluster {
+	t.Helper()
 	c := &cluster{t: t, plan: localcluster.Plan{Dir: dir, Servers: servers, Edges: edges, Config: rccs.DefaultConfig()}}
 	c.plan.RouteTo = func(from, to int, address string) string {
 		c.routes[from][to] = natstest.NewProxy(t, address)
@@ -81,14 +96,6 @@ func newCluster(t *testing.T) *cluster {
 	}
 	c.devices = natstest.NewProxy(t, doors...)
 	t.Cleanup(c.logs)
-	for _, p := range c.procs[:servers] {
-		p.start()
-	}
-	ready(c.t, c.procs[:servers])
-	for _, p := range c.procs[servers:] {
-		p.start()
-	}
-	ready(c.t, c.procs)
 	return c
 }
 

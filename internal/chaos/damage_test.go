@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 
 	"github.com/rccs-io/rccs/subjects"
@@ -13,27 +14,43 @@ import (
 // spoil is one way to damage a file.
 type spoil struct {
 	name string
-	do   func(path string, rnd *rand.Rand) error
+	// end: what is gone may be the end of the stream. After a kill nobody knows
+	// how far that went, as after a loss of power.
+	end bool
+	do  func(path string, rnd *rand.Rand) error
 }
 
+// endBytes at the end of a file are not damaged by a spoil that is none of its end.
+const endBytes = 8 << 10
+
 var spoils = []spoil{
-	{"a flipped bit", func(path string, rnd *rand.Rand) error {
+	{"a flipped bit", false, func(path string, rnd *rand.Rand) error {
 		return edit(path, func(b []byte) []byte {
-			b[rnd.IntN(len(b))] ^= 1 << rnd.IntN(8)
+			b[rnd.IntN(max(1, len(b)-endBytes))] ^= 1 << rnd.IntN(8)
 			return b
 		})
 	}},
-	{"zeros", func(path string, rnd *rand.Rand) error {
+	{"zeros", false, func(path string, rnd *rand.Rand) error {
 		return edit(path, func(b []byte) []byte {
-			at := rnd.IntN(len(b))
+			at := rnd.IntN(max(1, len(b)-endBytes))
 			clear(b[at:min(len(b), at+1+rnd.IntN(2000))])
 			return b
 		})
 	}},
-	{"a cut end", func(path string, rnd *rand.Rand) error {
+	{"a cut end", true, func(path string, rnd *rand.Rand) error {
 		return edit(path, func(b []byte) []byte { return b[:len(b)-1-rnd.IntN(min(len(b), 5000))] })
 	}},
-	{"a deleted file", func(path string, _ *rand.Rand) error { return os.Remove(path) }},
+	{"a deleted file", true, func(path string, _ *rand.Rand) error { return os.Remove(path) }},
+}
+
+// stop ends a process as befits the damage that follows.
+func (p *proc) stop(how spoil, rnd *rand.Rand) {
+	p.t.Helper()
+	if how.end || rnd.IntN(2) == 0 {
+		p.signal(syscall.SIGTERM)
+	} else {
+		p.signal(syscall.SIGKILL)
+	}
 }
 
 // edit changes a file that is not empty.

@@ -175,7 +175,7 @@ func (s *single) damage(how spoil, rnd *rand.Rand, f *fleet) {
 	s.t.Helper()
 	f.ledger.allow(wire.ReasonDamaged)
 	f.waiting(f.listeners...)
-	s.signal([]syscall.Signal{syscall.SIGKILL, syscall.SIGTERM}[rnd.IntN(2)])
+	s.stop(how, rnd)
 	damageFiles(s.t, s.data, damagedStreams[0], how, rnd)
 	s.startReady()
 	for _, l := range f.listeners {
@@ -192,6 +192,7 @@ func (s *single) restore(rnd *rand.Rand, f *fleet) {
 		s.t.Fatalf("backup: status %d\n%s", status, out)
 	}
 	hold(s.t, rnd)
+	f.restored.Store(true)
 	f.pause() // what comes after the backup is gone with it, and has arrived
 	s.signal(syscall.SIGTERM)
 	s.restoreFrom(file)

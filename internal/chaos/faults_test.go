@@ -3,6 +3,7 @@ package chaos_test
 import (
 	"context"
 	"math/rand/v2"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -130,28 +131,34 @@ func (c *cluster) strand(rnd *rand.Rand) {
 	c.apart(rnd, c.clients[rnd.IntN(edges)][:]...)
 }
 
-// jetStream asks a server directly.
+// jetStream asks the servers directly.
 func (c *cluster) jetStream() (jetstream.JetStream, *nats.Conn) {
 	c.t.Helper()
-	keys, err := auth.OpenKeystore(c.plan.Data())
+	var urls []string
+	for _, p := range c.procs[:servers] {
+		urls = append(urls, "nats://"+p.NATS)
+	}
+	return part(c.t, c.plan.Data(), strings.Join(urls, ","))
+}
+
+// part connects as a part of RCCS, which may see all that is stored.
+func part(t *testing.T, data, url string) (jetstream.JetStream, *nats.Conn) {
+	t.Helper()
+	keys, err := auth.OpenKeystore(data)
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
 	cred, err := keys.IssuePart("chaos")
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
-	url := ""
-	for _, p := range c.procs[:servers] {
-		url += ",nats://" + p.NATS
-	}
-	nc, err := nats.Connect(url[1:], cred.Option(), nats.CustomInboxPrefix(subjects.PartReplyPrefix), nats.MaxReconnects(-1))
+	nc, err := nats.Connect(url, cred.Option(), nats.CustomInboxPrefix(subjects.PartReplyPrefix), nats.MaxReconnects(-1))
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
 	js, err := jetstream.New(nc)
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return js, nc
 }

@@ -107,27 +107,31 @@ func (s *single) device(a subjects.Address, opts client.Options) *client.Client 
 
 func (s *single) dial(keys *auth.Keystore, a subjects.Address, opts client.Options) *client.Client {
 	s.t.Helper()
+	c := s.open(keys, a, opts)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = c.Serve(context.WithoutCancel(s.t.Context()))
+	}()
+	s.t.Cleanup(func() {
+		_ = c.Close()
+		<-done
+	})
+	return c
+}
+
+// open is [single.dial] for one who receives by himself. He closes it.
+func (s *single) open(keys *auth.Keystore, a subjects.Address, opts client.Options) *client.Client {
+	s.t.Helper()
 	cred, err := keys.IssueDevice(a, auth.DeviceOptions{Bearer: true})
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	opts.Token, opts.Heartbeat, opts.HandshakeTimeout, opts.Offline = cred.JWT, 5*time.Second, 2*time.Second, true
-	ctx, end := context.WithCancel(context.WithoutCancel(s.t.Context()))
-	c, err := client.Dial(ctx, "ws://"+s.Devices+"/v1/ws", &opts)
+	c, err := client.Dial(context.WithoutCancel(s.t.Context()), "ws://"+s.Devices+"/v1/ws", &opts)
 	if err != nil {
-		end()
 		s.t.Fatal(err)
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = c.Serve(ctx)
-	}()
-	s.t.Cleanup(func() {
-		end()
-		_ = c.Close()
-		<-done
-	})
 	return c
 }
 

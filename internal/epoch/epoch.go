@@ -33,25 +33,32 @@ func Renew(ctx context.Context, js jetstream.JetStream, name string) error {
 	return update(ctx, js, name, func(info *jetstream.StreamInfo) { Set(&info.Config) })
 }
 
-// redeliver is the key of the sequence in a stream's metadata that
+// RedeliverMetadata is the key of the sequence in a stream's metadata that
 // [RedeliverUpTo] returns.
-const redeliver = "rccs-redeliver-up-to"
+const RedeliverMetadata = "rccs-redeliver-up-to"
 
 // RedeliverUpTo is the sequence up to which any message may have been sent to its
 // device before, whatever the device's cursor says: a restore has brought back an
 // older cursor, or the cursor is among what was damaged. 0: there is none.
 func RedeliverUpTo(info *jetstream.StreamInfo) uint64 {
-	seq, err := strconv.ParseUint(info.Config.Metadata[redeliver], 10, 64)
+	seq, err := strconv.ParseUint(info.Config.Metadata[RedeliverMetadata], 10, 64)
 	if err != nil {
 		return 0
 	}
 	return seq
 }
 
+// Restored reports whether [Redeliver] was called for a stream: the last step of a
+// restore.
+func Restored(info *jetstream.StreamInfo) bool {
+	_, ok := info.Config.Metadata[RedeliverMetadata]
+	return ok
+}
+
 // Redeliver has [RedeliverUpTo] be the last sequence of a stream.
 func Redeliver(ctx context.Context, js jetstream.JetStream, name string) error {
 	return update(ctx, js, name, func(info *jetstream.StreamInfo) {
-		info.Config.Metadata[redeliver] = strconv.FormatUint(info.State.LastSeq, 10)
+		info.Config.Metadata[RedeliverMetadata] = strconv.FormatUint(info.State.LastSeq, 10)
 	})
 }
 

@@ -59,6 +59,9 @@ type Options struct {
 	// StartWait bounds how long a start waits for room on the disk, and for the
 	// other servers of a cluster; 0: no bound.
 	StartWait time.Duration
+	// Restoring has a server of a cluster make no streams, and wait for those
+	// that a restore brings.
+	Restoring bool
 	// StopWithin bounds a stop. Default 8 s.
 	StopWithin time.Duration
 }

@@ -12,10 +12,12 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/backbone"
+	"github.com/rccs-io/rccs/internal/epoch"
+	"github.com/rccs-io/rccs/subjects"
 )
 
-// clusterCopies is on how many servers of a cluster each message is.
-const clusterCopies = 3
+// ClusterCopies is on how many servers of a cluster each message is.
+const ClusterCopies = 3
 
 // Waiting for the other servers of a cluster.
 const (
@@ -51,8 +53,37 @@ func (n *Node) ensure(ctx context.Context, dial dialer, keys *auth.Keystore) err
 	if !n.server.Clustered() {
 		return once(ctx)
 	}
-	plan.Replicas = clusterCopies
+	plan.Replicas = ClusterCopies
+	if n.opts.Restoring {
+		if err := n.awaitRestore(ctx, js); err != nil {
+			return err
+		}
+	}
 	return awaitCluster(ctx, js, n.waiter(), once)
+}
+
+// errNotRestored says that a restore into the cluster is not done yet.
+var errNotRestored = errors.New("the streams of a backup: 'rccs restore FILE --server' brings them (--restoring)")
+
+// awaitRestore returns when a restore into the cluster is done. It comes to an
+// end with the default tenant, so that the others wait for nothing.
+func (n *Node) awaitRestore(ctx context.Context, js jetstream.JetStream) error {
+	passes := func(err error) bool { return errors.Is(err, errNotRestored) || waitsForCluster(err) }
+	return n.waiter().until(ctx, passes, func(ctx context.Context) error {
+		if err := led(ctx, js); err != nil {
+			return err
+		}
+		inbox, err := js.Stream(ctx, subjects.StreamInbox)
+		switch {
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+			return errNotRestored
+		case err != nil:
+			return err
+		case !epoch.Restored(inbox.CachedInfo()):
+			return errNotRestored
+		}
+		return nil
+	})
 }
 
 // awaitStreams returns when the servers are there, and the streams of the tenant

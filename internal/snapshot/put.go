@@ -22,16 +22,16 @@ const room = 4 << 10
 // that all of it is there. The stream must not exist. Progress is called with
 // the number of bytes that the server has taken more.
 //
-// One server alone keeps one copy, so that is what the stream then has.
-func Put(ctx context.Context, nc *nats.Conn, s *Stream, r io.Reader, progress func(int)) error {
-	if err := put(ctx, nc, s, r, progress); err != nil {
+// copies is on how many servers the stream is to be: 1 with one server.
+func Put(ctx context.Context, nc *nats.Conn, s *Stream, copies int, r io.Reader, progress func(int)) error {
+	if err := put(ctx, nc, s, copies, r, progress); err != nil {
 		return fmt.Errorf("snapshot: stream %s: %w", s.Name, err)
 	}
 	return nil
 }
 
-func put(ctx context.Context, nc *nats.Conn, s *Stream, r io.Reader, progress func(int)) error {
-	c, err := parseConfig(s)
+func put(ctx context.Context, nc *nats.Conn, s *Stream, copies int, r io.Reader, progress func(int)) error {
+	c, err := parseConfig(s, copies)
 	if err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ type config struct {
 	schedules bool
 }
 
-func parseConfig(s *Stream) (*config, error) {
+func parseConfig(s *Stream, copies int) (*config, error) {
 	c := &config{}
 	var known struct {
 		Name      string `json:"name"`
@@ -135,8 +135,11 @@ func parseConfig(s *Stream) (*config, error) {
 		return nil, fmt.Errorf("the configuration is that of stream %q", known.Name)
 	}
 	c.aged, c.schedules = known.MaxAge != 0, known.Schedules
-	c.fields["num_replicas"] = json.RawMessage("1")
+	c.fields["num_replicas"] = fmt.Append(nil, copies)
 	delete(c.fields, "placement")
+	if copies > 1 {
+		delete(c.fields, "persist_mode") // written behind: not with several copies
+	}
 	return c, nil
 }
 

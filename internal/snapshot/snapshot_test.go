@@ -71,7 +71,7 @@ func (s *site) take(tb testing.TB, name string) (*snapshot.Stream, []byte) {
 
 func (s *site) put(tb testing.TB, stream *snapshot.Stream, archive []byte) error {
 	tb.Helper()
-	return snapshot.Put(tb.Context(), s.nc, stream, bytes.NewReader(archive), func(int) {})
+	return snapshot.Put(tb.Context(), s.nc, stream, 1, bytes.NewReader(archive), func(int) {})
 }
 
 func (s *site) state(tb testing.TB, name string) *jetstream.StreamInfo {
