@@ -11,6 +11,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/snapshot"
+	"github.com/rccs-io/rccs/internal/storeerr"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -64,6 +66,34 @@ func restoreCluster(ctx context.Context, f *File, opts *ClusterOptions) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeWithin)
 	defer cancel()
 	return errors.Join(err, f.remove(ctx, dial))
+}
+
+// A cluster elects leaders while it is new: what fails for that is tried again.
+const (
+	electWithin = 2 * time.Minute
+	electPause  = 500 * time.Millisecond
+)
+
+// putStream makes one stream.
+func (f *File) putStream(ctx context.Context, nc *nats.Conn, s *snapshot.Stream, part string, copies int, progress func(int)) error {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	for until := time.Now().Add(electWithin); ; {
+		err := snapshot.Put(ctx, nc, s, copies, f.part(part), progress)
+		if err == nil || copies == 1 || ctx.Err() != nil || time.Now().After(until) || !storeerr.Passes(err) {
+			return err
+		}
+		if gone := js.DeleteStream(ctx, s.Name); gone != nil && !storeerr.Passes(gone) {
+			return errors.Join(err, gone)
+		}
+		select {
+		case <-time.After(electPause):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // tenants calls do for each of the backup's tenants.

@@ -20,7 +20,6 @@ import (
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/backbone"
 	"github.com/rccs-io/rccs/internal/private"
-	"github.com/rccs-io/rccs/internal/snapshot"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -232,9 +231,9 @@ func (f *File) put(ctx context.Context, dial func(tenant string) (*nats.Conn, er
 				return fmt.Errorf("stream %s: %w", s.Name, err)
 			}
 		}
-		err := snapshot.Put(ctx, nc, &stream, copies, f.part(s.Part), func(n int) {
+		err := f.putStream(ctx, nc, &stream, s.Part, copies, func(n int) {
 			done += int64(n)
-			progress(done, all)
+			progress(min(done, all), all)
 		})
 		if err != nil {
 			return err

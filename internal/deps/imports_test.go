@@ -53,7 +53,7 @@ var may = map[string][]string{
 	"internal/storecheck":   {"internal/private"}, // without a server, which makes fuzzing slow
 	"internal/private":      {}, // one rule for modes of files
 	"internal/snapshot":     {"internal/direct"},
-	"internal/backup":       {"auth", "internal/backbone", "internal/direct", "internal/epoch", "internal/private", "internal/snapshot", "subjects"},
+	"internal/backup":       {"auth", "internal/backbone", "internal/direct", "internal/epoch", "internal/private", "internal/snapshot", "internal/storeerr", "subjects"},
 	"internal/natstest":     {"internal/backbone", "subjects"},
 	"internal/localcluster": {"auth"},
 	"internal/audit":        {"subjects"},

@@ -147,7 +147,7 @@ var clusterErrors = []jetstream.ErrorCode{
 
 // waitsForCluster says whether an error may pass when more servers are there.
 func waitsForCluster(err error) bool {
-	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) {
+	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrBucketNotFound) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) {
 		return true
 	}
 	refused, ok := errors.AsType[*jetstream.APIError](err)
