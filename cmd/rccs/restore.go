@@ -15,7 +15,7 @@ import (
 )
 
 type restoreFlags struct {
-	data, keys, config, server string
+	data, keys, config, cluster string
 
 	tls      tlsFlags
 	storeKey storeKey
@@ -34,23 +34,23 @@ is as it was.
 'rccs serve' then goes on from there: credentials are good, what is not
 acknowledged is delivered, sequences continue.
 
-With --server it makes the streams of a cluster instead, three copies of each, from
+With --cluster it makes the streams of a cluster instead, three copies of each, from
 the backup of one server or of a cluster. The servers run with the installation's
 keys, new directories and 'rccs serve --restoring'; --data names the keys. They go
 on by themselves when all is there.`,
 		Example: `  rccs restore backup.tar --data ./new
   rccs serve --data ./new
   rccs restore messages.tar --data ./new --keys /secure/keys     # one made with --no-keys
-  rccs restore backup.tar --server nats://a:4222 --data /var/lib/rccs   # into a cluster`,
+  rccs restore backup.tar --cluster nats://a:4222 --data /var/lib/rccs   # into a cluster`,
 		Args:              arguments(1, "FILE"),
 		ValidArgsFunction: completeBackups,
 		RunE:              func(cmd *cobra.Command, args []string) error { return env.restore(cmd.Context(), &f, args[0]) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.data, "data", "./data", "`directory` to make, or that is empty; with --server, that of the keys")
+	flags.StringVar(&f.data, "data", "./data", "`directory` to make, or that is empty; with --cluster, that of the keys")
 	flags.StringVar(&f.keys, "keys", "", "`directory` of the installation's keys, for a backup without them")
 	flags.StringVar(&f.config, "config", "", "`file` in the format of nats.conf, instead of the built-in one")
-	flags.StringVar(&f.server, "server", "", "`URL` of a cluster whose servers wait for a restore ('rccs serve --restoring')")
+	flags.StringVar(&f.cluster, "cluster", "", "`URL` of a cluster whose servers wait for a restore ('rccs serve --restoring')")
 	f.tls.add(flags)
 	f.storeKey.add(flags)
 	return cmd
@@ -66,8 +66,8 @@ func (env *environment) restore(ctx context.Context, f *restoreFlags, path strin
 	}
 	defer func() { _ = file.Close() }() // it was only read
 	where := f.data
-	if f.server != "" {
-		where = shown(f.server)
+	if f.cluster != "" {
+		where = shown(f.cluster)
 		err = env.restoreCluster(ctx, f, file)
 	} else {
 		err = env.restoreDirectory(ctx, f, file)
@@ -102,13 +102,13 @@ func (env *environment) restoreDirectory(ctx context.Context, f *restoreFlags, f
 // restoreCluster makes the streams of a cluster.
 func (env *environment) restoreCluster(ctx context.Context, f *restoreFlags, file *backup.File) error {
 	if f.keys != "" || f.config != "" {
-		return usageError{errors.New("--keys and --config are for a data directory: with --server, --data names the keys, and each server has its own configuration")}
+		return usageError{errors.New("--keys and --config are for a data directory: with --cluster, --data names the keys, and each server has its own configuration")}
 	}
 	keys, err := env.installed(f.data)
 	if err != nil {
 		return err
 	}
-	opts := backup.ClusterOptions{URL: f.server, Keys: keys, Copies: node.ClusterCopies}
+	opts := backup.ClusterOptions{URL: f.cluster, Keys: keys, Copies: node.ClusterCopies}
 	if opts.Options, err = f.tls.reach(); err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ nats.conf and the files of certificates again; no connection is closed by it.`,
 	flags.StringVar(&f.config, "config", "", "`file` in the format of nats.conf, instead of the built-in one")
 	f.inboxLimit.add(flags)
 	addStartWait(flags, &f.startWait)
-	flags.BoolVar(&f.restoring, "restoring", false, "in a cluster: make no streams, and wait for those of a backup ('rccs restore FILE --server URL')")
+	flags.BoolVar(&f.restoring, "restoring", false, "in a cluster: make no streams, and wait for those of a backup ('rccs restore FILE --cluster URL')")
 	f.limits.add(flags)
 	f.transport.add(flags)
 	f.storeKey.add(flags)

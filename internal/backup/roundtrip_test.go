@@ -88,7 +88,9 @@ func TestInstallationGoesOnFromABackup(t *testing.T) {
 	var got []string
 	for _, m := range receive(t, p, 4) {
 		got = append(got, string(m.Payload))
-		if want := string(m.Payload) != `"later"` && string(m.Payload) != "7"; m.Redelivered != want {
+		// What the backup has may have been sent after it was made, for all that is
+		// known.
+		if want := string(m.Payload) != `"later"`; m.Redelivered != want {
 			t.Errorf("%s: redelivered %t, want %t", m.Payload, m.Redelivered, want)
 		}
 		m.Ack()

@@ -158,7 +158,7 @@ func (c *cluster) bringUp(file string) {
 		return status == http.StatusServiceUnavailable && strings.Contains(body, "rccs restore")
 	}, &state)
 	restore := func() (string, error) {
-		return c.procs[0].run("restore", file, "--data", c.plan.Data(), "--server", "nats://"+c.procs[0].NATS)
+		return c.procs[0].run("restore", file, "--data", c.plan.Data(), "--cluster", "nats://"+c.procs[0].NATS)
 	}
 	if out, err := restore(); err != nil {
 		c.t.Fatalf("restore: %v\n%s", err, out)

@@ -63,7 +63,7 @@ func (n *Node) ensure(ctx context.Context, dial dialer, keys *auth.Keystore) err
 }
 
 // errNotRestored says that a restore into the cluster is not done yet.
-var errNotRestored = errors.New("the streams of a backup: 'rccs restore FILE --server' brings them (--restoring)")
+var errNotRestored = errors.New("the streams of a backup: 'rccs restore FILE --cluster' brings them (--restoring)")
 
 // awaitRestore returns when a restore into the cluster is done. It comes to an
 // end with the default tenant, so that the others wait for nothing.
