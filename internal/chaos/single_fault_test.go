@@ -22,6 +22,7 @@ import (
 	"github.com/rccs-io/rccs/client"
 	"github.com/rccs-io/rccs/internal/localcluster"
 	"github.com/rccs-io/rccs/internal/need"
+	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -230,24 +231,27 @@ func TestEdgeWaitsForItsServers(t *testing.T) {
 	if _, err := auth.OpenKeystore(s.data); err != nil {
 		t.Fatal(err)
 	}
-	edge := func(name string, args ...string) *proc {
+	edge := func(name, url string, args ...string) *proc {
 		port, err := localcluster.FreePort()
 		if err != nil {
 			t.Fatal(err)
 		}
 		p := &proc{t: t, dir: s.dir, Process: localcluster.Process{Name: name, Admin: fmt.Sprint("127.0.0.1:", port), Args: append([]string{
-			"edge", "--data", s.data, "--server", "nats://" + s.NATS, "--listen", "127.0.0.1:0", "--admin-listen", fmt.Sprint("127.0.0.1:", port),
+			"edge", "--data", s.data, "--server", url, "--listen", "127.0.0.1:0", "--admin-listen", fmt.Sprint("127.0.0.1:", port),
 		}, args...)}}
 		p.start()
 		return p
 	}
-	patient, hasty := edge("patient"), edge("hasty", "--start-wait", "1s")
-	state := ""
-	eventually(t, "the edge says what it waits for", func() bool {
-		status, body := patient.get("/readyz")
-		state = body
-		return status == http.StatusServiceUnavailable && strings.Contains(body, "waiting: ") && strings.Contains(body, "NATS")
-	}, &state)
+	patient, hasty := edge("patient", "nats://"+s.NATS), edge("hasty", "nats://"+s.NATS, "--start-wait", "1s")
+	behind := edge("behind", natstest.NewProxy(t, s.NATS).URL()) // which accepts connections, and ends them
+	for _, p := range []*proc{patient, behind} {
+		state := ""
+		eventually(t, "the edge says what it waits for", func() bool {
+			status, body := p.get("/readyz")
+			state = body
+			return status == http.StatusServiceUnavailable && strings.Contains(body, "waiting: ") && strings.Contains(body, "NATS")
+		}, &state)
+	}
 	eventually(t, "an edge gives up after its bound", hasty.exited, new(string))
 	log, err := os.ReadFile(hasty.logPath())
 	if err != nil || hasty.cmd.ProcessState.ExitCode() != 1 || !bytes.Contains(log, []byte("--start-wait")) {
@@ -256,7 +260,7 @@ func TestEdgeWaitsForItsServers(t *testing.T) {
 	if err := s.serving(); err != nil {
 		t.Fatal(err)
 	}
-	ready(t, []*proc{patient})
+	ready(t, []*proc{patient, behind})
 }
 
 // A damaged copy in a cluster goes aside and comes again from the others: a

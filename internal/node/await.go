@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"time"
@@ -63,11 +64,13 @@ func (w *waiter) until(ctx context.Context, passes func(error) bool, try func(co
 	}
 }
 
-// unreachable reports whether an error says that no NATS server is there yet.
+// unreachable reports whether an error says that no NATS server is there yet. A
+// proxy or a load balancer before it may accept a connection and end it.
 func unreachable(err error) bool {
-	var refused *net.OpError
+	var network net.Error
 	var unknown *net.DNSError
-	return errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout) || errors.As(err, &refused) || errors.As(err, &unknown)
+	return errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, io.EOF) ||
+		errors.As(err, &network) || errors.As(err, &unknown)
 }
 
 // always is for what passes, whatever the error.
