@@ -26,8 +26,14 @@ const (
 	edges   = 2
 )
 
-// patience bounds the waits for what must happen.
-const patience = 90 * time.Second
+// patience bounds the waits for what must happen. `make chaos` has a machine busy
+// for long.
+var patience = func() time.Duration {
+	if long() {
+		return 5 * time.Minute
+	}
+	return 90 * time.Second
+}()
 
 // cluster is an installation that can be broken.
 type cluster struct {
