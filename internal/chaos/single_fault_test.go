@@ -21,8 +21,8 @@ import (
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/client"
 	"github.com/rccs-io/rccs/internal/localcluster"
-	"github.com/rccs-io/rccs/internal/need"
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/need"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
