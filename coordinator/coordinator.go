@@ -18,6 +18,7 @@ import (
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/send"
+	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/internal/stops"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -48,6 +49,7 @@ type Coordinator struct {
 	ops        *ops.Tenant
 	tasks      send.Tasks
 	fetches    waitingFetches
+	shares     *share.Shares
 	intake     *send.Intake
 	router     *router
 	deadlines  *deadlines
@@ -95,6 +97,11 @@ func (c *Coordinator) Start(ctx context.Context) (err error) {
 	if err := c.startRoster(ctx, read); err != nil {
 		return err
 	}
+	c.shares, err = share.New(share.Options{Conn: fetch, Bounds: c.opts.Shares, Proof: c.pub.Proof, Metrics: c.opts.ShareMetrics, Logger: c.log})
+	if err != nil {
+		return err
+	}
+	c.stops.Add(func(context.Context) error { c.shares.Stop(); return nil })
 	if c.intake, err = c.newIntake(); err != nil {
 		return err
 	}
@@ -104,7 +111,7 @@ func (c *Coordinator) Start(ctx context.Context) (err error) {
 	}
 	c.stops.Add(func(ctx context.Context) error { c.service.stop(ctx); return nil })
 	watch, err := guard.Start(c.core, guard.Options{
-		MaxDelay: c.opts.MaxDelay, Logger: c.log,
+		Shares: c.shares, MaxDelay: c.opts.MaxDelay, Logger: c.log,
 		Undeliverable: func(reason string) { c.metrics.undeliverable.WithLabelValues(reason).Inc() },
 	})
 	if err != nil {

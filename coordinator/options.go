@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/send"
+	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -29,6 +30,10 @@ type Options struct {
 	InboxLimit int
 	// Rates bound what devices send over plain NATS. Default: no bounds.
 	Rates send.Rates
+	// Shares bound what each device and user may store. Default: no bounds.
+	Shares share.Bounds
+	// ShareMetrics counts what shares refuse; nil: nowhere.
+	ShareMetrics *share.Metrics
 	// MaxDelay is how far ahead the time of a delayed message may lie. Default
 	// 366 days.
 	MaxDelay time.Duration

@@ -14,6 +14,7 @@ import (
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/send"
+	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -31,6 +32,8 @@ type TenantOptions struct {
 	// Proof is the tenant's key: with it a device's messages have ids that no
 	// service can use.
 	Proof *proof.Key
+	// Shares bound what each device and user may store; nil: nothing does.
+	Shares *share.Shares
 	// MaxDelay is how far ahead deliverAt may lie; 0 is [wire.MaxDelay].
 	MaxDelay time.Duration
 	// Drain, if set, does what an operator asks for, and says how many
@@ -87,7 +90,7 @@ func NewTenant(ctx context.Context, opts TenantOptions) (*Tenant, error) {
 	}
 	intake, err := send.New(send.Options{
 		Roster: opts.Roster, Inbox: opts.Inbox, Publisher: opts.Publisher, Core: opts.Core, JetStream: js, Tasks: send.Tasks{KV: tasks},
-		Proof: opts.Proof, MaxDelay: opts.MaxDelay, Logger: opts.Logger,
+		Proof: opts.Proof, Shares: opts.Shares, MaxDelay: opts.MaxDelay, Logger: opts.Logger,
 	})
 	if err != nil {
 		return nil, err

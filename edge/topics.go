@@ -8,6 +8,7 @@ import (
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/send"
+	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/internal/topic"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -141,6 +142,10 @@ func (c *conn) publish(e *wire.Envelope) {
 	}
 	if !c.rights.MayPublish(subject) {
 		c.fail(e, wire.NewError(wire.PermissionDenied, "the credential does not allow to publish to this topic"))
+		return
+	}
+	if werr := c.tenant.Shares.Admit(share.Topic, c.key, len(p.Data)); werr != nil {
+		c.fail(e, werr)
 		return
 	}
 	msg := envelope.Topic(e, c.sender(), subject, clone(p.Data))

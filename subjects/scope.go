@@ -1,5 +1,7 @@
 package subjects
 
+import "strings"
+
 // Scope is the devices that a filter covers: one device, all devices of a
 // user when Device is empty, and every device when User is empty, too.
 type Scope struct {
@@ -55,6 +57,16 @@ func (s Scope) Devices() string { return kvDevices + entry(s.tokens()) }
 
 // Enrolled are the entries in [BucketEnrolled].
 func (s Scope) Enrolled() string { return kvEnrolled + entry(s.tokens()) }
+
+// Tasks are the entries in [BucketTasks]; they are a user's.
+func (s Scope) Tasks() string { return kvTasks + UserTasks(s.User) }
+
+// ParseTaskUser is the user's token of a task's entry.
+func ParseTaskUser(subject string) (user string, ok bool) {
+	rest, ok := strings.CutPrefix(subject, kvTasks)
+	user, _, found := strings.Cut(rest, ".")
+	return fromEntry(user), ok && found
+}
 
 // Contains says whether a device is one of them.
 func (s Scope) Contains(a Address) bool {

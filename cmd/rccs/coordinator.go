@@ -62,7 +62,7 @@ func (env *environment) coordinator(ctx context.Context, f *coordinatorFlags) er
 	ctx, asked := env.hangups(ctx)
 	c, err := node.NewCoordinator(node.RemoteOptions{
 		Server: f.server, Logins: logins, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logging(ctx, &f.log),
-		Transport: f.transport.options(), NATS: reach, Reread: asked, StartWait: f.startWait, Limits: f.limits.options(), InboxLimit: int(f.inboxLimit),
+		Transport: f.transport.options(), NATS: reach, Reread: asked, StartWait: f.startWait, Limits: f.limits.options(f.inboxLimit), InboxLimit: int(f.inboxLimit),
 	})
 	if err != nil {
 		return err

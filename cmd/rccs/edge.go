@@ -130,7 +130,7 @@ func (env *environment) edge(ctx context.Context, f *edgeFlags) error {
 	e, err := node.NewEdge(node.EdgeOptions{
 		RemoteOptions: node.RemoteOptions{
 			Server: f.server, Logins: logins, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logging(ctx, &f.log),
-			Transport: f.transport.options(), NATS: reach, Reread: asked, StartWait: f.startWait, InboxLimit: int(f.inboxLimit), Limits: f.limits.options(),
+			Transport: f.transport.options(), NATS: reach, Reread: asked, StartWait: f.startWait, InboxLimit: int(f.inboxLimit), Limits: f.limits.options(f.inboxLimit),
 		},
 		Listen: f.listen,
 	})

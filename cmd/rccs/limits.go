@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/rccs-io/rccs/edge"
 	"github.com/rccs-io/rccs/internal/node"
+	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -22,6 +24,7 @@ type limitFlags struct {
 	connections, addressConnections, addressAttempts     count
 	unauthenticated, registrations                       count
 	deviceMessages, deviceBytes, userMessages, userBytes count
+	deviceShare, userShare, later, up, topicMessages     count
 	registerWithin                                       within
 	delay                                                duration
 	proxies                                              []netip.Prefix
@@ -45,7 +48,7 @@ func (f *limitFlags) add(flags *pflag.FlagSet) {
 		{&f.unauthenticated, "max-unauthenticated", 10_000, 0, "how many connections may be open that have shown no credential; 0: no bound"},
 		{&f.registrations, "device-registrations", 20, 0, "how often a second one device may register, ten times that in a burst; 0: no bound"},
 	} {
-		*c.to = count{c.value, c.from}
+		*c.to = count{n: c.value, from: c.from}
 		flags.Var(c.to, c.name, c.usage)
 	}
 	f.addRates(flags)
@@ -71,10 +74,39 @@ func (f *limitFlags) addRates(flags *pflag.FlagSet) {
 	} {
 		flags.Var(c.to, c.name, c.usage)
 	}
+	for _, c := range []struct {
+		to    *count
+		name  string
+		value int
+		usage string
+		most  int
+	}{
+		{&f.deviceShare, "device-share", 10, "how many percent of what the tenant may store of a kind one device may take; 0: no bound", 100},
+		{&f.userShare, "user-share", 25, "how many percent of what the tenant may store of a kind the devices of a user may take; 0: no bound", 100},
+		{&f.later, "later-limit", 10_000, "how many delayed messages may wait for a device, ten times that for a user; 0: no bound", maxCount},
+		{&f.up, "up-limit", 1_000_000, "how many messages of a device to services may be stored, ten times that of a user; 0: no bound", maxCount},
+		{&f.topicMessages, "topic-limit", 1_000_000, "how many messages of topics by one device may be stored, ten times that of a user; 0: no bound", maxCount},
+	} {
+		*c.to = count{n: c.value, most: c.most}
+		flags.Var(c.to, c.name, c.usage)
+	}
 }
 
-func (f *limitFlags) options() node.Limits {
+// inboxMessages is how many messages of a device are stored in inboxes, those it
+// has acknowledged among them, for each that may be unacknowledged.
+const inboxMessages = 100
+
+// shares are the bounds of what is stored.
+func (f *limitFlags) shares(inboxLimit int) share.Bounds {
+	return share.Bounds{
+		DevicePercent: f.deviceShare.n, UserPercent: f.userShare.n,
+		Inbox: inboxMessages * inboxLimit, Later: f.later.n, Up: f.up.n, Topic: f.topicMessages.n,
+	}
+}
+
+func (f *limitFlags) options(inboxLimit limit) node.Limits {
 	return node.Limits{
+		Shares:       f.shares(int(inboxLimit)),
 		MessageBytes: f.messageBytes.n, FrameBytes: f.frameBytes.n, Deliveries: f.deliveries.n, RegisterBytes: f.registerBytes.n, Topics: f.topics.n, RegisterWithin: time.Duration(f.registerWithin), Delay: time.Duration(f.delay),
 		Limits: edge.Limits{
 			Connections: f.connections.n, AddressConnections: f.addressConnections.n, AddressAttempts: f.addressAttempts.n,
@@ -85,8 +117,9 @@ func (f *limitFlags) options() node.Limits {
 	}
 }
 
-// count is a flag that is a number, not below a smallest one.
-type count struct{ n, from int }
+// count is a flag that is a number, not below a smallest one, nor above a
+// largest one if that is not 0.
+type count struct{ n, from, most int }
 
 // maxCount is more than any machine serves.
 const maxCount = 1 << 30
@@ -100,8 +133,9 @@ func (*count) Type() string { return "number" }
 // Set implements pflag.Value.
 func (c *count) Set(s string) error {
 	n, err := strconv.Atoi(s)
-	if err != nil || n < c.from || n > maxCount {
-		return fmt.Errorf("want a number from %d to %d", c.from, maxCount)
+	most := cmp.Or(c.most, maxCount)
+	if err != nil || n < c.from || n > most {
+		return fmt.Errorf("want a number from %d to %d", c.from, most)
 	}
 	c.n = n
 	return nil

@@ -78,7 +78,7 @@ func (env *environment) serve(ctx context.Context, f *serveFlags) error {
 	opts := node.Options{
 		Data: f.data, Listen: f.listen, NATSListen: f.natsListen, AdminListen: f.adminListen, APIListen: f.apiListen,
 		ConfigPath: f.config, Version: version, Logger: env.logging(ctx, &f.log), InboxLimit: int(f.inboxLimit),
-		Transport: f.transport.options(), Limits: f.limits.options(), Enrolment: enrolment,
+		Transport: f.transport.options(), Limits: f.limits.options(f.inboxLimit), Enrolment: enrolment,
 	}
 	ctx, opts.Reread = env.hangups(ctx)
 	if f.config == "" {

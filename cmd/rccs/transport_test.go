@@ -153,7 +153,7 @@ func TestTrustedProxies(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got := flags.Lookup("trusted-proxy").Value.String(); got != want || len(f.options().Proxies) != strings.Count(want, "/") {
+		if got := flags.Lookup("trusted-proxy").Value.String(); got != want || len(f.options(defaultInboxLimit).Proxies) != strings.Count(want, "/") {
 			t.Errorf("%q: %q, want %q", line, got, want)
 		}
 	}

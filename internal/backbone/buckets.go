@@ -30,7 +30,7 @@ func (p Plan) buckets() []jetstream.KeyValueConfig {
 		{Bucket: subjects.BucketSessions, Description: "Which edge holds each device"},
 		{Bucket: subjects.BucketEdges, Description: "The lease of each edge", TTL: EdgeLease},
 		{Bucket: subjects.BucketAccount, Description: "The tenant's account JWT"},
-		{Bucket: subjects.BucketTasks, Description: "Which device each task belongs to", TTL: p.MaxAge},
+		{Bucket: subjects.BucketTasks, Description: "Which device each task belongs to", TTL: p.MaxAge, MaxBytes: p.part(taskPercent)},
 		{Bucket: subjects.BucketCodes, Description: "One-time codes of enrolment, hashed", TTL: codeLife},
 		{Bucket: subjects.BucketEnrolled, Description: "The keys that devices made themselves"},
 	}
@@ -68,10 +68,15 @@ func upgradeBucket(ctx context.Context, js jetstream.JetStream, kv jetstream.Key
 	if plan.Replicas == 0 {
 		want.Replicas = have.Replicas
 	}
-	if have.History == want.History && have.Replicas == want.Replicas && have.TTL == want.TTL {
+	if want.MaxBytes == 0 {
+		want.MaxBytes = have.MaxBytes
+	} else {
+		want.MaxBytes = max(want.MaxBytes, int64(status.Bytes())) //nolint:gosec // what is on a disk
+	}
+	if have.History == want.History && have.Replicas == want.Replicas && have.TTL == want.TTL && have.MaxBytes == want.MaxBytes {
 		return nil
 	}
-	have.History, have.Replicas, have.TTL = want.History, want.Replicas, want.TTL
+	have.History, have.Replicas, have.TTL, have.MaxBytes = want.History, want.Replicas, want.TTL, want.MaxBytes
 	if _, err := js.UpdateKeyValue(ctx, have); err != nil {
 		return fmt.Errorf("backbone: upgrade bucket %s: %w", want.Bucket, err)
 	}

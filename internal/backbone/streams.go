@@ -225,16 +225,26 @@ const (
 	upPercent    = 5
 	eventPercent = 2
 	routePercent = 1
-	// The rest is for the others. Delayed messages have no bound: a stream with
-	// schedules cannot refuse, and must not drop.
+	taskPercent  = 1
+	// Of the rest 6 are for delayed messages, whose stream cannot refuse and must
+	// not drop: package share keeps them to it. The others are what no message can
+	// take.
 )
 
 // bound gives a stream its part of the tenant's share. Past it a stream of what
 // is to be delivered refuses, and one that serves as a record drops the oldest.
 func (p Plan) bound(c *jetstream.StreamConfig, percent int64, discard jetstream.DiscardPolicy) {
 	if p.StoreBytes > 0 {
-		c.MaxBytes, c.Discard = max(p.StoreBytes/100*percent, minBound), discard
+		c.MaxBytes, c.Discard = p.part(percent), discard
 	}
+}
+
+// part is so many percent of the tenant's share; 0: it has none.
+func (p Plan) part(percent int64) int64 {
+	if p.StoreBytes <= 0 {
+		return 0
+	}
+	return max(p.StoreBytes/100*percent, minBound)
 }
 
 // minBound is what a stream may hold at least.

@@ -25,11 +25,12 @@ var may = map[string][]string{
 	"wire":               {},
 	"auth":               {"internal/private", "subjects"},
 	"client":             {"subjects", "wire"},
-	"edge":               {"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/proof", "internal/roster", "internal/send", "internal/topic", "internal/wsconn", "subjects", "wire"},
+	"edge":               {"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/proof", "internal/roster", "internal/send", "internal/share", "internal/topic", "internal/wsconn", "subjects", "wire"},
 	"internal/wsconn":    {}, // one WebSocket; what the messages say is not its business
-	"coordinator":        {"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/guard", "internal/inbox", "internal/ops", "internal/pool", "internal/proof", "internal/reader", "internal/roster", "internal/send", "internal/stops", "internal/storeerr", "internal/timespec", "subjects", "wire"},
+	"coordinator":        {"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/guard", "internal/inbox", "internal/ops", "internal/pool", "internal/proof", "internal/reader", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/storeerr", "internal/timespec", "subjects", "wire"},
 	"internal/reader":    {},
-	"internal/guard":     {"internal/pool", "internal/reader", "subjects", "wire"},
+	"internal/guard":     {"internal/pool", "internal/reader", "internal/share", "subjects", "wire"},
+	"internal/share":     {"internal/envelope", "internal/inbox", "internal/proof", "internal/reader", "subjects", "wire"},
 	"internal/direct":    {},
 	"internal/pool":      {},
 	"internal/stops":     {},
@@ -38,7 +39,7 @@ var may = map[string][]string{
 	"internal/admindoor": {},           // the admin address and the API share it
 	"internal/timespec":  {},
 	"internal/storeerr":  {}, // what an error of the store means is decided there alone
-	"internal/send":      {"internal/envelope", "internal/inbox", "internal/proof", "internal/roster", "internal/storeerr", "subjects", "wire"},
+	"internal/send":      {"internal/envelope", "internal/inbox", "internal/proof", "internal/roster", "internal/share", "internal/storeerr", "subjects", "wire"},
 	"internal/inbox":     {"internal/direct", "internal/envelope", "internal/epoch", "internal/pool", "internal/proof", "internal/reader", "internal/storeerr", "subjects", "wire"},
 	"internal/epoch":     {},                                     // hubs, backup and restore agree on it
 	"internal/envelope":  {"internal/proof", "subjects", "wire"}, // a leaf: whoever stores or reads a message needs it
@@ -70,13 +71,14 @@ var may = map[string][]string{
 	"e2e":                 {}, // tests only, against the built program
 	"internal/node": {
 		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/stops", "internal/storecheck", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire",
+		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire",
 	},
 	"internal/api": {
 		"auth", "internal/admindoor", "internal/audit", "internal/enroll", "internal/envelope", "internal/ops", "internal/proof", "internal/roster", "internal/send", "internal/timespec", "subjects", "wire",
 	},
 	"web": {},
 	"cmd/rccs": {
-		"", "auth", "client", "edge", "internal/audit", "internal/backbone", "internal/backup", "internal/enroll", "internal/load", "internal/node", "internal/ops", "internal/private", "internal/revoke",
+		"", "auth", "client", "edge", "internal/audit", "internal/backbone", "internal/backup", "internal/enroll", "internal/load", "internal/node", "internal/ops", "internal/private", "internal/revoke", "internal/share",
 		"internal/timespec", "internal/tlsfiles", "internal/localcluster", "subjects", "wire",
 	},
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -33,6 +34,8 @@ type Options struct {
 	// Undeliverable, if set, is called for each message of a service that was
 	// refused without anybody waiting for an answer.
 	Undeliverable func(reason string)
+	// Shares bound what services delay; nil: nothing does.
+	Shares *share.Shares
 	// Logger is needed.
 	Logger *slog.Logger
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -77,12 +78,19 @@ func only(values []string) string {
 
 // undeliverable tells services, by an event, of a message that reaches nobody.
 func (g *Guard) undeliverable(subject string, h nats.Header, reason string) {
+	g.tell(subjects.EventUndeliverable, subject, h, map[string]any{"reason": reason})
+	if g.opts.Undeliverable != nil {
+		g.opts.Undeliverable(reason)
+	}
+}
+
+// tell publishes an event about a message that was not stored. Names that cannot
+// be read are empty in it.
+func (g *Guard) tell(kind, subject string, h nats.Header, body map[string]any) {
 	key, _, _ := subjects.ParseLater(subject)
 	user, device, _ := strings.Cut(string(key), ".")
-	body := map[string]any{
-		"kind": subjects.EventUndeliverable, "at": time.Now().UTC().Format(time.RFC3339Nano), "reason": reason, "subject": subject,
-		"user": "", "device": "", // nothing was stored, so it has no seq
-	}
+	body["kind"], body["at"], body["subject"] = kind, time.Now().UTC().Format(time.RFC3339Nano), subject
+	body["user"], body["device"] = "", "" // nothing was stored, so it has no seq
 	if id := only(h[subjects.HeaderID]); id != "" {
 		body["id"] = id
 	}
@@ -99,7 +107,7 @@ func (g *Guard) undeliverable(subject string, h nats.Header, reason string) {
 		body[field] = name
 		return escaped
 	}
-	to := subjects.Event(subjects.Key(token("user", user)+"."+token("device", device)), subjects.EventUndeliverable)
+	to := subjects.Event(subjects.Key(token("user", user)+"."+token("device", device)), kind)
 	data, err := json.Marshal(body)
 	if err == nil {
 		err = g.nc.Publish(to, data)
@@ -107,10 +115,10 @@ func (g *Guard) undeliverable(subject string, h nats.Header, reason string) {
 	if err != nil {
 		g.log.Warn("event not told", "subject", to, "err", err)
 	}
-	if g.opts.Undeliverable != nil {
-		g.opts.Undeliverable(reason)
-	}
 }
+
+// storeFailed is JetStream's code of a message that a stream did not take.
+const storeFailed = 10077
 
 // store stores a delayed message, and answers as JetStream does.
 func (g *Guard) store(m *nats.Msg, subject string) {
@@ -120,6 +128,14 @@ func (g *Guard) store(m *nats.Msg, subject string) {
 			g.undeliverable(subject, m.Header, reason)
 		}
 		g.reply(m, refused.publication())
+		return
+	}
+	key, _, _ := subjects.ParseLater(subject)
+	if full := g.opts.Shares.Admit(share.Later, key, len(m.Data)); full != nil {
+		if m.Reply == "" {
+			g.tell(subjects.EventFull, subject, m.Header, map[string]any{})
+		}
+		g.reply(m, (&refusal{503, storeFailed, full.Message}).publication())
 		return
 	}
 	msg := &nats.Msg{Subject: subject, Header: h, Data: m.Data}

@@ -23,6 +23,7 @@ import (
 	"github.com/rccs-io/rccs/edge"
 	"github.com/rccs-io/rccs/internal/enroll"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/internal/tlsfiles"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -63,6 +64,7 @@ type edgeOptions struct {
 	inboxLimit int
 	transport  Transport
 	limits     Limits
+	shares     *share.Metrics
 	logger     *slog.Logger
 	registry   prometheus.Registerer
 }

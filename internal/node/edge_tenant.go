@@ -13,6 +13,7 @@ import (
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/internal/stops"
 	"github.com/rccs-io/rccs/internal/topic"
 	"github.com/rccs-io/rccs/subjects"
@@ -184,7 +185,15 @@ func (t *edgeTenant) openTenant(ctx context.Context, read *nats.Conn) error {
 	}
 	t.topics = topics
 	t.stops.Add(topics.Stop)
-	opts := edge.TenantOptions{Inbox: t.hub, Publisher: t.pub, Roster: devices, Topics: topics, Core: t.core, Proof: t.pub.Proof, MaxDelay: p.opts.limits.Delay, Logger: p.opts.logger}
+	shares, err := share.New(share.Options{Conn: t.fetch, Bounds: p.opts.limits.Shares, Proof: t.pub.Proof, Metrics: p.opts.shares, Logger: p.opts.logger})
+	if err != nil {
+		return err
+	}
+	t.stops.Add(func(context.Context) error { shares.Stop(); return nil })
+	opts := edge.TenantOptions{
+		Inbox: t.hub, Publisher: t.pub, Roster: devices, Topics: topics, Core: t.core, Proof: t.pub.Proof, Shares: shares,
+		MaxDelay: p.opts.limits.Delay, Logger: p.opts.logger,
+	}
 	if t.drains {
 		opts.Drain = p.drain
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/rccs-io/rccs/edge"
 	"github.com/rccs-io/rccs/internal/send"
+	"github.com/rccs-io/rccs/internal/share"
 )
 
 // Limits bound what devices may cost an edge. Zero values mean the edge's
@@ -24,6 +25,8 @@ type Limits struct {
 	Delay time.Duration
 	// RegisterWithin is how long a connection may go without a credential.
 	RegisterWithin time.Duration
+	// Shares are how much of the store one device and one user may take.
+	Shares share.Bounds
 	// Topics is how many a connection may be subscribed to.
 	Topics int
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/rccs-io/rccs/internal/backbone"
 	"github.com/rccs-io/rccs/internal/enroll"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/internal/stops"
 )
 
@@ -98,6 +99,7 @@ type Node struct {
 	registry *prometheus.Registry
 	server   *backbone.Server
 	coord    *coordinator.Metrics
+	shares   *share.Metrics
 	edge     *edgePart // nil without Listen
 	admin    *adminPart
 	apiDoor  *adminPart     // of APIListen
@@ -162,7 +164,7 @@ func (n *Node) Start(ctx context.Context) (err error) {
 		return err
 	}
 	n.stops.Add(n.server.Stop)
-	n.coord = coordinator.NewMetrics(n.registry)
+	n.coord, n.shares = coordinator.NewMetrics(n.registry), share.NewMetrics(n.registry)
 	if err := n.openEdge(); err != nil {
 		return err
 	}
@@ -237,7 +239,7 @@ func (n *Node) edgeOptions() edgeOptions {
 	return edgeOptions{
 		listen: n.opts.Listen, logger: n.opts.Logger, registry: n.registry,
 		edge:       roster.EdgeInfo{Name: edgeName(n.opts.Listen), Address: n.opts.Listen, Version: n.opts.Version},
-		inboxLimit: n.opts.InboxLimit, transport: n.opts.Transport, limits: n.opts.Limits,
+		inboxLimit: n.opts.InboxLimit, transport: n.opts.Transport, limits: n.opts.Limits, shares: n.shares,
 	}
 }
 

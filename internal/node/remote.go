@@ -15,6 +15,7 @@ import (
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/coordinator"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/internal/stops"
 )
 
@@ -218,7 +219,7 @@ func (e *Edge) Start(ctx context.Context) error {
 		e.edge, err = startEdge(ctx, edgeOptions{
 			listen: e.opts.Listen, logger: e.opts.Logger, registry: registry, inboxLimit: e.opts.InboxLimit,
 			edge:      roster.EdgeInfo{Name: e.opts.Name, Address: e.opts.Listen, Version: e.opts.Version},
-			transport: e.opts.Transport, limits: e.opts.Limits,
+			transport: e.opts.Transport, limits: e.opts.Limits, shares: share.NewMetrics(registry),
 		}, tenants...)
 		if err != nil {
 			return nil, err
@@ -249,12 +250,13 @@ func NewCoordinator(opts RemoteOptions) (*Coordinator, error) {
 // started has been stopped.
 func (c *Coordinator) Start(ctx context.Context) error {
 	return c.start(ctx, func(ctx context.Context, registry *prometheus.Registry) (part, error) {
-		metrics := coordinator.NewMetrics(registry)
+		metrics, shares := coordinator.NewMetrics(registry), share.NewMetrics(registry)
 		var all coordinatorParts
 		for _, l := range c.opts.Logins {
 			p, err := coordinator.New(coordinator.Options{
 				Dial: coordinator.Dial(c.opts.dialer(l, "coordinator")), Name: c.opts.Name, Version: c.opts.Version,
 				Logger: c.opts.Logger, Metrics: metrics, InboxLimit: c.opts.InboxLimit, Rates: c.opts.Limits.rates(), MaxDelay: c.opts.Limits.Delay,
+				Shares: c.opts.Limits.Shares, ShareMetrics: shares,
 			})
 			if err == nil {
 				err = p.Start(ctx)

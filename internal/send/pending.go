@@ -176,9 +176,9 @@ func (in *Intake) toNamed(ctx context.Context, from *From, e *wire.Envelope, dev
 		o.release()
 		return false
 	}
-	if err := in.opts.Inbox.Admit(ctx, key, 1); err != nil {
+	if werr := in.admit(ctx, device, key, len(e.Payload)); werr != nil {
 		o.release()
-		in.refuse(e, w, admitError(device, err))
+		in.refuse(e, w, werr)
 		return true
 	}
 	o.target[0] = device

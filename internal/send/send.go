@@ -13,6 +13,7 @@ import (
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -46,6 +47,9 @@ type Options struct {
 	Tasks     Tasks
 	// Proof is the tenant's key, for ids that no service can guess.
 	Proof *proof.Key
+	// Shares bound what is stored for, and by, each device and user; nil: nothing
+	// does.
+	Shares *share.Shares
 	// MaxDelay is how far ahead deliverAt may lie; 0 is [wire.MaxDelay].
 	MaxDelay time.Duration
 	// Limiter bounds what each device sends; nil: the caller does.
@@ -161,6 +165,10 @@ func (in *Intake) start(ctx context.Context, from From, e *wire.Envelope, w Wait
 		return
 	}
 	if to.Service {
+		if werr := in.opts.Shares.Admit(share.Up, from.Key, len(e.Payload)); werr != nil {
+			in.refuse(e, w, werr)
+			return
+		}
 		in.storeOne(ctx, &from, e, w, tell, envelope.Up(e, in.sender(&from), clone(e.Payload)))
 		return
 	}
@@ -171,6 +179,10 @@ func (in *Intake) start(ctx context.Context, from From, e *wire.Envelope, w Wait
 	case e.Ephemeral:
 		in.signal(&from, e, d.Targets, w, tell)
 	case d.Wait:
+		if werr := in.opts.Shares.Admit(share.Route, from.Key, len(e.Payload)); werr != nil {
+			in.refuse(e, w, werr)
+			return
+		}
 		in.storeOne(ctx, &from, e, w, tell, envelope.Wait(e, in.sender(&from), to, task, clone(e.Payload)))
 	default:
 		in.toDevices(ctx, &from, e, d.Targets, w, tell)
@@ -242,6 +254,10 @@ func (in *Intake) toDevices(ctx context.Context, from *From, e *wire.Envelope, t
 	if e.DeliverAt.After(time.Now()) {
 		copies := make([]*nats.Msg, len(targets))
 		for n, device := range targets {
+			if werr := in.opts.Shares.Admit(share.Later, from.peer(device), len(body)); werr != nil {
+				in.refuse(e, w, werr)
+				return
+			}
 			copies[n] = envelope.Later(e, in.sender(from), from.peer(device), n, body)
 		}
 		p := in.pending(ctx, from, e, w, tell)
@@ -250,8 +266,8 @@ func (in *Intake) toDevices(ctx context.Context, from *From, e *wire.Envelope, t
 		return
 	}
 	for _, device := range targets {
-		if err := in.opts.Inbox.Admit(ctx, from.peer(device), 1); err != nil {
-			in.refuse(e, w, admitError(device, err))
+		if werr := in.admit(ctx, device, from.peer(device), len(body)); werr != nil {
+			in.refuse(e, w, werr)
 			return
 		}
 	}
@@ -262,6 +278,14 @@ func (in *Intake) toDevices(ctx context.Context, from *From, e *wire.Envelope, t
 	p := in.pending(ctx, from, e, w, tell)
 	p.targets = targets
 	in.opts.Publisher.Publish(envelope.Inbox(e, in.sender(from), from.peer(targets[0]), 0, body), p.doneOne)
+}
+
+// admit refuses what a device's inbox has no room for.
+func (in *Intake) admit(ctx context.Context, device subjects.DeviceID, k subjects.Key, size int) *wire.Error {
+	if err := in.opts.Inbox.Admit(ctx, k, 1); err != nil {
+		return admitError(device, err)
+	}
+	return in.opts.Shares.Admit(share.Inbox, k, size)
 }
 
 // storeOne stores a message whose recipient is not a device, or not known yet.

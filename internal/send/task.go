@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/internal/storeerr"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -119,6 +120,11 @@ func (in *Intake) claim(ctx context.Context, from *From, m roster.Message, name 
 				_, _ = in.opts.Tasks.Set(ctx, user, name, entry, next) // another time, if not now
 			}
 			return d, nil
+		}
+		if entry.Revision == 0 {
+			if werr := in.opts.Shares.Admit(share.Task, from.Key, len(name)+len(next.Device)); werr != nil {
+				return d, werr
+			}
 		}
 		_, err = in.opts.Tasks.Set(ctx, user, name, entry, next)
 		switch {

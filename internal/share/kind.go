@@ -1,0 +1,101 @@
+package share
+
+import (
+	"strings"
+
+	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/proof"
+	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// Kind is what a share is of.
+type Kind uint8
+
+// What there are shares of.
+const (
+	Inbox Kind = iota
+	Later      // delayed messages
+	Up         // messages to services
+	Topic
+	Route // messages that wait for a suitable device
+	Task
+	kinds
+)
+
+// kindInfo is what is known of a kind beforehand.
+type kindInfo struct {
+	name   string // of the metric
+	what   string // for people
+	stream string
+	// filter covers what is stored of a user; nil: it cannot be told by subject.
+	filter func(subjects.UserID) string
+	// whose says whose an entry is: a key of a device, or a user's token. Not ok
+	// is nobody's.
+	whose func(*proof.Key, *reader.Entry) (k subjects.Key, ok bool)
+	// trims: a look makes room.
+	trims bool
+}
+
+var infos = [kinds]kindInfo{
+	Inbox: {
+		"inbox", "inboxes", subjects.StreamInbox,
+		func(u subjects.UserID) string { return subjects.Scope{User: u}.Inboxes() },
+		func(_ *proof.Key, e *reader.Entry) (subjects.Key, bool) {
+			k, _, ok := subjects.ParseInbox(e.Subject)
+			return k, ok
+		},
+		true,
+	},
+	Later: {
+		"later", "delayed messages", subjects.StreamLater,
+		func(u subjects.UserID) string { return subjects.Scope{User: u}.Laters() },
+		func(_ *proof.Key, e *reader.Entry) (subjects.Key, bool) {
+			k, _, ok := subjects.ParseLater(e.Subject)
+			return k, ok
+		},
+		false,
+	},
+	Up: {
+		"up", "messages to services", subjects.StreamUp,
+		func(u subjects.UserID) string { return subjects.Scope{User: u}.Ups() },
+		func(_ *proof.Key, e *reader.Entry) (subjects.Key, bool) {
+			k, _, ok := subjects.ParseUp(e.Subject)
+			return k, ok
+		},
+		true,
+	},
+	Topic: {"topic", "topics", subjects.StreamTopic, nil, publisher, true},
+	Route: {
+		"route", "messages that wait for a suitable device", subjects.StreamRoute,
+		func(u subjects.UserID) string { return subjects.Wait(subjects.Escape(string(u))) },
+		func(_ *proof.Key, e *reader.Entry) (subjects.Key, bool) {
+			user, ok := subjects.ParseWait(e.Subject)
+			return subjects.Key(user), ok
+		},
+		false,
+	},
+	Task: {
+		"task", "tasks", "KV_" + subjects.BucketTasks,
+		func(u subjects.UserID) string { return subjects.Scope{User: u}.Tasks() },
+		func(_ *proof.Key, e *reader.Entry) (subjects.Key, bool) {
+			user, ok := subjects.ParseTaskUser(e.Subject)
+			return subjects.Key(user), ok
+		},
+		false,
+	},
+}
+
+// String is the kind's name in metrics.
+func (k Kind) String() string { return infos[k].name }
+
+// publisher is the device that published a message of a topic. Its id shows
+// that RCCS stored it: services cannot make one for another.
+func publisher(p *proof.Key, e *reader.Entry) (subjects.Key, bool) {
+	user, device := envelope.Value(e.Header, subjects.HeaderUser), envelope.Value(e.Header, subjects.HeaderFrom)
+	if user == "" || device == "" || strings.HasPrefix(device, "service:") {
+		return "", false
+	}
+	k := subjects.Address{User: subjects.UserID(user), Device: subjects.DeviceID(device)}.Key()
+	return k, p.Is(envelope.Value(e.Header, "Nats-Msg-Id"), proof.Topic, string(k), envelope.Value(e.Header, subjects.HeaderID))
+}
