@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"strconv"
@@ -10,20 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/subjects"
 )
-
-// tenantRow is a tenant as it is listed.
-type tenantRow struct {
-	Name    string      `json:"name"`
-	Account string      `json:"account"`
-	Limits  auth.Limits `json:"limits"`
-	// Devices, Stored (bytes) and Consumers are of a tenant that is served.
-	Served    bool   `json:"served"`
-	Devices   int    `json:"devices"`
-	Stored    uint64 `json:"stored"`
-	Consumers int    `json:"consumers"`
-}
 
 func newTenantsListCommand(env *environment) *cobra.Command {
 	var f tenantFlags
@@ -51,24 +41,24 @@ func (env *environment) listTenants(ctx context.Context, f *tenantFlags) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, servedWithin)
 	defer cancel()
-	rows := make([]tenantRow, 0, len(names))
+	rows := make([]ops.TenantInfo, 0, len(names))
 	for _, name := range names {
 		t, err := keys.Tenant(name)
 		if err != nil {
 			return err
 		}
-		row := tenantRow{Name: name, Account: t.Account().PublicKey}
+		row := ops.TenantInfo{Name: name, Account: t.Account().PublicKey}
 		if row.Limits, err = t.Limits(); err != nil {
 			return err
 		}
-		row.use(ctx, dial, t)
+		useOf(ctx, dial, t, &row)
 		rows = append(rows, row)
 	}
 	if f.json {
 		return env.json(rows)
 	}
 	tab := newTable(column{title: "NAME"}, column{title: "DEVICES", right: true}, column{title: "LIMIT", right: true}, column{title: "STORED", right: true},
-		column{title: "LIMIT", right: true}, column{title: "CONSUMERS", right: true, extra: 1}, column{title: "LIMIT", right: true, extra: 2}, column{title: "ACCOUNT", extra: 3})
+		column{title: "SHARE", right: true}, column{title: "CONSUMERS", right: true, extra: 1}, column{title: "LIMIT", right: true, extra: 2}, column{title: "ACCOUNT", extra: 3})
 	most := func(n int64, text string) string {
 		if n == 0 {
 			return "-"
@@ -76,19 +66,20 @@ func (env *environment) listTenants(ctx context.Context, f *tenantFlags) error {
 		return text
 	}
 	for _, r := range rows {
+		l := r.Limits
 		devices, stored, consumers := strconv.Itoa(r.Devices), size(r.Stored), strconv.Itoa(r.Consumers)
+		share := cmp.Or(l.StorageBytes, r.Share)
 		if !r.Served {
 			devices, stored, consumers = "?", "?", "?"
 		}
-		l := r.Limits
-		tab.row(r.Name, devices, most(l.Devices, strconv.FormatInt(l.Devices, 10)), stored, most(l.StorageBytes, size(uint64(l.StorageBytes))), //nolint:gosec // never negative
+		tab.row(r.Name, devices, most(l.Devices, strconv.FormatInt(l.Devices, 10)), stored, most(share, size(uint64(share))), //nolint:gosec // never negative
 			consumers, most(l.Consumers, strconv.FormatInt(l.Consumers, 10)), r.Account)
 	}
 	return env.table(tab)
 }
 
-// use fills in what the tenant uses, if a server says so.
-func (r *tenantRow) use(ctx context.Context, dial dialFunc, keys *auth.Keystore) {
+// useOf fills in what the tenant uses, if a server says so.
+func useOf(ctx context.Context, dial dialFunc, keys *auth.Keystore, r *ops.TenantInfo) {
 	nc, err := dialPart(dial, keys)
 	if err != nil {
 		return
@@ -102,11 +93,15 @@ func (r *tenantRow) use(ctx context.Context, dial dialFunc, keys *auth.Keystore)
 	if err != nil {
 		return
 	}
+	share, err := ops.Share(ctx, js)
+	if err != nil {
+		return
+	}
 	sessions, err := online(ctx, nc)
 	if err != nil {
 		return
 	}
-	r.Served, r.Devices, r.Stored, r.Consumers = true, sessions, info.Store, info.Consumers
+	r.Served, r.Devices, r.Stored, r.Share, r.Consumers = true, sessions, info.Store, share, info.Consumers
 }
 
 // online is how many devices are connected, as the edges say.

@@ -30,15 +30,29 @@ type damaged struct {
 // shares looks at how much of its part of the tenant's share a stream has used.
 func (d *doctor) shares(ctx context.Context, name string) error {
 	list := d.t.js.ListStreams(ctx)
+	var later uint64
+	var inboxes int64
 	for info := range list.Info() {
+		switch info.Config.Name {
+		case subjects.StreamLater:
+			later = info.State.Bytes
+		case subjects.StreamInbox:
+			inboxes = info.Config.MaxBytes
+		}
 		// The others drop the oldest, as they should.
 		if info.Config.MaxBytes > 0 && info.Config.Discard == jetstream.DiscardNew {
 			d.fill(name, "stream "+info.Config.Name, info.State.Bytes, info.Config.MaxBytes,
 				"have messages acknowledged or removed, or give the tenant more: 'rccs tenants set --max-storage', max_file_store of nats.conf")
 		}
 	}
+	d.fill(name, "delayed messages: their part of the share", later, inboxes/inboxPercent*laterPercent,
+		"cancel what is not needed, or give the tenant more: 'rccs tenants set --max-storage', max_file_store of nats.conf")
 	return list.Err()
 }
+
+// laterPercent is what delayed messages may take of a tenant's share; their
+// stream has no bound of its own.
+const laterPercent = 6
 
 // damage tells of blocks of the store that could not be read.
 func (d *doctor) damage(ctx context.Context, name string) error {

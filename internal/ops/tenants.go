@@ -2,8 +2,12 @@ package ops
 
 import (
 	"context"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/subjects"
 )
 
 // TenantInfo is a tenant as it is listed.
@@ -11,11 +15,26 @@ type TenantInfo struct {
 	Name    string      `json:"name"`
 	Account string      `json:"account"`
 	Limits  auth.Limits `json:"limits"`
-	// Devices, Stored (bytes) and Consumers are of a tenant that is served.
+	// Devices, Stored and Share (bytes) and Consumers are of a tenant that is
+	// served. Share is how much it may store, reserve and all; 0: it has none.
 	Served    bool   `json:"served"`
 	Devices   int    `json:"devices"`
 	Stored    uint64 `json:"stored"`
+	Share     int64  `json:"share"`
 	Consumers int    `json:"consumers"`
+}
+
+// inboxPercent is what inboxes may take of a tenant's share.
+const inboxPercent = 60
+
+// Share is how many bytes the tenant of js may store, as its streams are bounded;
+// 0: they are not.
+func Share(ctx context.Context, js jetstream.JetStream) (int64, error) {
+	stream, err := js.Stream(ctx, subjects.StreamInbox)
+	if err != nil {
+		return 0, fmt.Errorf("ops: look up stream %s: %w", subjects.StreamInbox, err)
+	}
+	return max(stream.CachedInfo().Config.MaxBytes, 0) * 100 / inboxPercent, nil
 }
 
 // Use fills in what a tenant that is served uses.
@@ -24,6 +43,10 @@ func (t *Tenant) Use(ctx context.Context, info *TenantInfo, online int) error {
 	if err != nil {
 		return err
 	}
-	info.Served, info.Devices, info.Stored, info.Consumers = true, online, store.Used, store.Consumers
+	share, err := Share(ctx, t.js)
+	if err != nil {
+		return err
+	}
+	info.Served, info.Devices, info.Stored, info.Share, info.Consumers = true, online, store.Used, share, store.Consumers
 	return nil
 }

@@ -254,12 +254,12 @@ func over(h *holding, more, limit amount) string {
 	return ""
 }
 
-// unseen is what of a limit may be added before it is known what is stored.
+// unseen is what of a limit may be added before it is known what is stored: an
+// eighth, and some large messages.
 func unseen(limit amount) amount {
-	return amount{(limit.messages + unseenPart - 1) / unseenPart, (limit.bytes + unseenPart - 1) / unseenPart}
+	const part, messages, bytes = 8, 64, 1 << 20
+	return amount{min(limit.messages, max(limit.messages/part, messages)), min(limit.bytes, max(limit.bytes/part, bytes))}
 }
-
-const unseenPart = 8
 
 func (t *table) overLocked(u *user, d *holding, more amount) (whose, what string) {
 	device, all := t.limits.device, t.limits.user

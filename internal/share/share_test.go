@@ -340,20 +340,20 @@ func TestServicesFillNobodysTopics(t *testing.T) {
 	}
 }
 
-// A process that starts knows nothing of what is stored, and finds out before a
-// sixteenth of a share was added.
+// A process that starts knows nothing of what is stored, and finds out before an
+// eighth of a share was added.
 func TestWhatIsStoredCountsAfterARestart(t *testing.T) {
 	t.Parallel()
 	a := newTenant(t)
-	before := a.shares(share.Bounds{DevicePercent: 10})
+	const limit = 1000
+	before := a.shares(share.Bounds{Later: limit})
 	phone := key("alice", "phone")
-	full, _ := a.fill(before, share.Later, phone, 4000, 1000)
-	if full < 10 {
+	if full, _ := a.fill(before, share.Later, phone, 10, 2*limit); full < limit {
 		t.Fatalf("%d messages fitted", full)
 	}
-	after := a.shares(share.Bounds{DevicePercent: 10})
-	if more, refused := a.fill(after, share.Later, phone, 4000, 1000); refused == nil || more > full/8+1 {
-		t.Errorf("%d messages fitted once more beside %d: %v", more, full, refused)
+	after := a.shares(share.Bounds{Later: limit})
+	if more, refused := a.fill(after, share.Later, phone, 10, limit); refused == nil || more > limit/8 {
+		t.Errorf("%d messages fitted beside %d: %v", more, limit, refused)
 	}
 }
 

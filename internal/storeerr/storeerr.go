@@ -29,27 +29,36 @@ const (
 	noResources    = 10023
 	storageFull    = 10047
 	wrongLastSeq   = 10071
+	notStored      = 10077 // for a reason that only the description has
 	idInProcess    = 10158 // the message with this id is being stored
 	wrongInProcess = 10164 // wrongLastSeq in a cluster, against one being stored
 	batchDuplicate = 10201
 )
 
+// maxBytes is the description of [notStored] by a stream at its bound.
+const maxBytes = "maximum bytes exceeded"
+
 // refusal returns the codes of a refusal by JetStream, if err is one.
 func refusal(err error) (code, errCode int, ok bool) {
-	if e, found := errors.AsType[*Error](err); found {
-		return e.Code, e.ErrCode, true
-	}
-	if e, found := errors.AsType[*jetstream.APIError](err); found {
-		return e.Code, int(e.ErrorCode), true
-	}
-	return 0, 0, false
+	e, ok := refused(err)
+	return e.Code, e.ErrCode, ok
 }
 
-// Full reports whether what is stored has reached a limit, the account's or
-// the server's. It passes when something is removed or the limit is raised.
+func refused(err error) (Error, bool) {
+	if e, found := errors.AsType[*Error](err); found {
+		return *e, true
+	}
+	if e, found := errors.AsType[*jetstream.APIError](err); found {
+		return Error{e.Code, int(e.ErrorCode), e.Description}, true
+	}
+	return Error{}, false
+}
+
+// Full reports whether what is stored has reached a limit, the stream's, the
+// account's or the server's. It passes when something is removed or the limit is raised.
 func Full(err error) bool {
-	_, errCode, ok := refusal(err)
-	return ok && slices.Contains([]int{accountFull, noResources, storageFull}, errCode)
+	e, ok := refused(err)
+	return ok && (slices.Contains([]int{accountFull, noResources, storageFull}, e.ErrCode) || e.ErrCode == notStored && e.Description == maxBytes)
 }
 
 // Lost reports whether a compare-and-set was lost to another writer.

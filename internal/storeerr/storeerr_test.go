@@ -19,6 +19,7 @@ func TestErrorsOfTheStoreAreTold(t *testing.T) {
 		"a timeout":                            {errors.New("timeout"), true, false, false},
 		"the account's limit":                  {&storeerr.Error{Code: 400, ErrCode: 10002}, true, true, false},
 		"no resources":                         {&storeerr.Error{Code: 503, ErrCode: 10023}, true, true, false},
+		"a stream at its bound":                {&storeerr.Error{Code: 503, ErrCode: 10077, Description: "maximum bytes exceeded"}, true, true, false},
 		"no storage":                           {&storeerr.Error{Code: 500, ErrCode: 10047}, true, true, false},
 		"the id is being stored":               {&storeerr.Error{Code: 409, ErrCode: 10158}, true, false, false},
 		"the batch was stored before":          {&storeerr.Error{Code: 400, ErrCode: 10201}, true, false, false},

@@ -1,0 +1,133 @@
+package e2e_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Whoever fills a share of the store is told which one, and when to come back.
+// Meanwhile a neighbour in the tenant and a device of another tenant send the
+// same, at the speed that they had.
+func TestWhoFillsAShareStopsAloneAndIsTold(t *testing.T) {
+	t.Parallel()
+	bytes := []string{"--device-share", "1", "--user-share", "2", "--later-limit", "0", "--up-limit", "0", "--topic-limit", "0"}
+	for _, c := range []struct {
+		bound string
+		flags []string
+		size  int
+		whose string
+	}{
+		{"bytes of a device", bytes, 100_000, "a device"},
+		{"bytes of a user", append([]string{"--device-share", "0"}, bytes[2:]...), 100_000, "the devices of a user"},
+		{"messages of a device", []string{"--later-limit", "20", "--up-limit", "20", "--topic-limit", "20"}, 100, "a device"},
+	} {
+		t.Run(c.bound, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, append([]string{"--config", storeLimit(t, 200<<20)}, c.flags...)...)
+			s.tenant(t, "other")
+			u := user(t)
+			s.register(t, u+"/away")
+			greedy := connect(t, s, u+"/greedy", nil)
+			neighbour := connect(t, s, user(t)+"/phone", nil)
+			stranger := connect(t, s, "bob/phone", object{"authToken": s.bearer(t, "other", "bob/phone")})
+			neighbour.shares(t, "phone", "warm", 10)
+			if told := neighbour.tries(object{"id": newID(), "type": "publish", "payload": object{"topic": "shared", "data": 1}}); told.Code != "" {
+				t.Fatalf("told %+v", told)
+			}
+			for what, send := range sendings(c.size) {
+				if what == "inbox" && strings.HasPrefix(c.bound, "messages") {
+					continue // --inbox-limit, which has a test of its own
+				}
+				before := neighbour.shares(t, "phone", what, 10)
+				n, refused := 0, failure{}
+				until := time.Now().Add(patience)
+				for refusals := 0; refusals < 5; {
+					if time.Now().After(until) {
+						t.Fatalf("%s: never refused for good, %d stored", what, n)
+					}
+					if refused = greedy.tries(send("away", "shared")); refused.Code == "" {
+						n++
+						refusals = 0
+						continue
+					}
+					refusals++
+					greedy.silent(quiet) // the count may have been behind
+				}
+				if refused.Code != "QUEUE_FULL" || refused.RetryAfterMs <= 0 || !strings.Contains(refused.Message, "share of "+c.whose) {
+					t.Errorf("%s: told %+v", what, refused)
+				}
+				for who, d := range map[string]*device{"a neighbour": neighbour, "another tenant": stranger} {
+					if told := d.tries(send("phone", "its own")); told.Code != "" {
+						t.Errorf("%s: %s is told %+v", what, who, told)
+					}
+				}
+				t.Logf("%s, %s: full after %d messages; a neighbour's message took %s before and %s meanwhile",
+					c.bound, what, n, before, neighbour.shares(t, "phone", what+"2", 10))
+			}
+			_, metrics := s.get(t, "/metrics")
+			if !strings.Contains(metrics, `rccs_share_refused_total{store="later",whose="`) {
+				t.Error("what was refused is not counted")
+			}
+		})
+	}
+}
+
+// sendings are messages of each kind that is stored. to is a device, topic one
+// that several users publish to.
+func sendings(size int) map[string]func(to, topic string) object {
+	text := strings.Repeat("x", size)
+	message := func(more object) func(to, topic string) object {
+		return func(to, _ string) object {
+			m := object{"id": newID(), "type": "note", "toDeviceId": to, "payload": text, "requiresAck": true}
+			for k, v := range more {
+				m[k] = v
+			}
+			return m
+		}
+	}
+	return map[string]func(to, topic string) object{
+		"inbox": message(nil),
+		"later": message(object{"deliverAt": time.Now().Add(time.Hour).UTC().Format(time.RFC3339)}),
+		"topic": func(_, topic string) object {
+			return object{"id": newID(), "type": "publish", "payload": object{"topic": topic, "data": text}}
+		},
+		"up": func(string, string) object {
+			return object{"id": newID(), "type": "note", "to": object{"service": true}, "payload": text, "requiresAck": true}
+		},
+	}
+}
+
+// tries sends, and says what it was told if it was refused.
+func (d *device) tries(m object) failure {
+	d.t.Helper()
+	d.send(m)
+	for {
+		e := d.next()
+		switch {
+		case e.durable():
+			d.ack(e.Seq)
+		case e.Type == "ack":
+			return failure{}
+		case e.Type == "error":
+			var f failure
+			decode(d.t, e.Payload, &f)
+			return f
+		}
+	}
+}
+
+// shares sends so many small messages to itself, and says what the slowest took.
+func (d *device) shares(t *testing.T, to, name string, n int) time.Duration {
+	t.Helper()
+	var slowest time.Duration
+	for i := range n {
+		began := time.Now()
+		if told := d.tries(object{"id": fmt.Sprint(name, i), "type": "note", "toDeviceId": to, "payload": "small", "requiresAck": true}); told.Code != "" {
+			t.Fatalf("a neighbour is told %+v", told)
+		}
+		slowest = max(slowest, time.Since(began))
+	}
+	return slowest
+}
