@@ -129,8 +129,8 @@ func (a *tenant) fill(s *share.Shares, k share.Kind, to subjects.Key, size, most
 	return stored, nil
 }
 
-// stored is how much a stream holds.
-func (a *tenant) stored(stream, filter string) (messages, bytes uint64) {
+// stored is how many messages a stream holds.
+func (a *tenant) stored(stream, filter string) (messages uint64) {
 	a.t.Helper()
 	s, err := a.js.Stream(a.t.Context(), stream)
 	if err != nil {
@@ -143,8 +143,12 @@ func (a *tenant) stored(stream, filter string) (messages, bytes uint64) {
 	for _, n := range info.State.Subjects {
 		messages += n
 	}
-	return messages, info.State.Bytes
+	return messages
 }
+
+// onItsWay is how many messages a count may miss: those that were admitted when a
+// look began and stored behind it.
+const onItsWay = 2
 
 var kinds = []share.Kind{share.Inbox, share.Later, share.Up, share.Topic, share.Route, share.Task}
 
@@ -195,7 +199,7 @@ func TestWhoFillsAShareIsToldAndAllOthersGoOn(t *testing.T) {
 				if refused.Code != wire.QueueFull || refused.RetryAfter <= 0 || !strings.Contains(refused.Message, c.says) {
 					t.Errorf("%s: told %q %q, retry after %s; want one that names %q", k, refused.Code, refused.Message, refused.RetryAfter, c.says)
 				}
-				if total < c.atLeast || total > c.atMost {
+				if total < c.atLeast || total > c.atMost+onItsWay {
 					t.Errorf("%s: %d messages fitted, want %d to %d", k, total, c.atLeast, c.atMost)
 				}
 				if err := s.Admit(k, key("bob", "phone"), size); err != nil {
@@ -229,7 +233,7 @@ func TestWhatWasAcknowledgedMakesRoomInInboxes(t *testing.T) {
 	if refused == nil {
 		t.Fatal("never refused")
 	}
-	first, _ := a.stored(subjects.StreamInbox, subjects.Inbox(phone, subjects.Normal))
+	first := a.stored(subjects.StreamInbox, subjects.Inbox(phone, subjects.Normal))
 	if int(first) != stored {
 		t.Fatalf("%d of %d messages are left of what the device has not acknowledged", first, stored)
 	}
@@ -238,7 +242,7 @@ func TestWhatWasAcknowledgedMakesRoomInInboxes(t *testing.T) {
 	s.AwaitLooks(t)
 	_ = s.Admit(share.Inbox, phone, 20_000) // has it looked at
 	s.AwaitLooks(t)
-	if n, _ := a.stored(subjects.StreamInbox, subjects.Inbox(phone, subjects.Normal)); int(n) >= stored*3/4 || int(n) < stored/4 {
+	if n := a.stored(subjects.StreamInbox, subjects.Inbox(phone, subjects.Normal)); int(n) >= stored*3/4 || int(n) < stored/4 {
 		t.Errorf("%d of %d messages are left, want about half", n, stored)
 	}
 	if err := s.Admit(share.Inbox, phone, 20_000); err != nil {
@@ -311,11 +315,11 @@ func TestATopicDropsTheOldestOfItsOnlyUser(t *testing.T) {
 	if n, refused := a.fill(s, share.Topic, key("alice", "phone"), 10_000, many); n != many {
 		t.Fatalf("refused after %d: %v", n, refused)
 	}
-	left, _ := a.stored(subjects.StreamTopic, "rccs.topic.own")
+	left := a.stored(subjects.StreamTopic, "rccs.topic.own")
 	if limit := uint64(20<<20/100*15/100*25) / 10_000; left == 0 || left > limit {
 		t.Errorf("%d messages of the device are left, want at most %d", left, limit)
 	}
-	if n, _ := a.stored(subjects.StreamTopic, "rccs.topic.shared"); n != 1 {
+	if n := a.stored(subjects.StreamTopic, "rccs.topic.shared"); n != 1 {
 		t.Error("the other user's message is gone")
 	}
 }
