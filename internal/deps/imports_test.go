@@ -52,7 +52,7 @@ var may = map[string][]string{
 	"internal/revoke":       {"auth", "internal/audit", "internal/enroll", "internal/storeerr", "subjects"},
 	"internal/backbone":     {"internal/private", "internal/storecheck", "subjects"},
 	"internal/storecheck":   {"internal/private"}, // without a server, which makes fuzzing slow
-	"internal/private":      {}, // one rule for modes of files
+	"internal/private":      {},                   // one rule for modes of files
 	"internal/snapshot":     {"internal/direct"},
 	"internal/backup":       {"auth", "internal/backbone", "internal/direct", "internal/epoch", "internal/private", "internal/snapshot", "internal/storeerr", "subjects"},
 	"internal/natstest":     {"internal/backbone", "subjects"},
