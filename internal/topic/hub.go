@@ -40,6 +40,9 @@ const (
 	tailBytes    = 8 << 20
 )
 
+// maxLasts bounds of how many topics it is known which message was the last.
+const maxLasts = 1 << 16
+
 // fillsAtOnce bounds how many subscriptions read the store at a time.
 const fillsAtOnce = 8
 
@@ -65,6 +68,11 @@ type Hub struct {
 	tail    []*Message                 // recent messages, ascending
 	bytes   int
 	floor   uint64 // every message from it to head is in tail
+	// lasts is the last message of each topic that the hub has read, and began
+	// the sequence behind which it has read everything: of a topic that is not
+	// in lasts nothing was stored behind it.
+	lasts map[string]uint64
+	began uint64
 }
 
 // New makes a hub; nothing runs until Start.
@@ -75,7 +83,7 @@ func New(opts Options) (*Hub, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	h := &Hub{opts: opts, fills: pool.New(fillsAtOnce, 0), subs: make(map[string][]*Subscription)}
+	h := &Hub{opts: opts, fills: pool.New(fillsAtOnce, 0), subs: make(map[string][]*Subscription), lasts: make(map[string]uint64)}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	r, err := reader.New(reader.Options{
 		Conn: opts.Read, Stream: subjects.StreamTopic, Handle: h.handle, Logger: opts.Logger,
@@ -111,6 +119,7 @@ func (h *Hub) Start(ctx context.Context) error {
 	if h.floor == 0 {
 		h.head = h.reader.Last()
 		h.floor = h.head + 1
+		h.began = h.head
 	}
 	if !h.stopped {
 		h.wg.Go(h.runMarks)
@@ -161,14 +170,22 @@ func (h *Hub) handle(e reader.Entry) {
 	h.examine(e)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.floor == 0 {
-		h.floor = e.Seq
+	switch {
+	case h.floor == 0:
+		h.floor, h.began = e.Seq, e.Seq-1
+	case e.Seq > h.head+1:
+		h.skipLocked(e.Seq)
 	}
 	h.head = e.Seq
 	m, ok := newMessage(e)
 	if !ok {
 		return
 	}
+	if len(h.lasts) >= maxLasts {
+		clear(h.lasts)
+		h.began = e.Seq - 1
+	}
+	h.lasts[m.subject] = e.Seq
 	h.tail = append(h.tail, m)
 	h.bytes += m.cost()
 	drop := 0
@@ -182,6 +199,30 @@ func (h *Hub) handle(e reader.Entry) {
 	for _, s := range h.subs[e.Subject] {
 		s.deliver(m)
 	}
+}
+
+// skipLocked has all subscriptions look for what they lost: the messages before
+// next were removed before the hub could read them, and nothing tells of which
+// topics they were.
+func (h *Hub) skipLocked(next uint64) {
+	clear(h.tail)
+	h.tail, h.bytes = h.tail[:0], 0
+	h.floor = next
+	clear(h.lasts)
+	h.began = next - 1
+	for _, all := range h.subs {
+		for _, s := range all {
+			s.lookBack()
+		}
+	}
+}
+
+// nothingSince reports whether it is known that nothing of a topic was stored
+// behind pos.
+func (h *Hub) nothingSince(subject string, pos uint64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return pos >= h.began && pos <= h.head && h.lasts[subject] <= pos
 }
 
 // examine shows a message to who looks for what is wrong with it.
@@ -250,9 +291,16 @@ func (h *Hub) lost(ctx context.Context, topic string, pos, next uint64) (*Messag
 	if next <= pos+1 {
 		return nil, nil
 	}
+	subject, err := subjects.Topic(topic)
+	if err != nil {
+		return nil, err
+	}
 	state, err := h.reader.State(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("topic: where the stream begins: %w", err)
+	}
+	if h.nothingSince(subject, pos) {
+		return nil, nil
 	}
 	notice := &Message{Topic: topic, LostFrom: pos + 1, Seq: next - 1, Reason: reasonPurged}
 	switch first := state.FirstSeq; {
@@ -267,10 +315,6 @@ func (h *Hub) lost(ctx context.Context, topic string, pos, next uint64) (*Messag
 	// believed when it has a later one.
 	got, _, err := h.fetch.Next(ctx, subjects.StreamTopic, subjects.AllTopics(), pos, 1, queueBytes)
 	if err != nil || len(got) == 0 || got[0].Seq == pos {
-		return nil, err
-	}
-	subject, err := subjects.Topic(topic)
-	if err != nil {
 		return nil, err
 	}
 	kept, left, err := h.read(ctx, subject, 1, 1, queueBytes)

@@ -116,7 +116,9 @@ func (h *Hub) Subscribe(ctx context.Context, topic string, since Since, ready fu
 	}
 	s.mu.Lock()
 	s.readPos = pos
-	s.anchor = since.FromSeq && !at.Reset && pos >= subjects.FirstTopicSeq
+	// What was told as the end of a gap is gone on from, too: the first of these is
+	// that of a reset before any message was stored.
+	s.anchor = since.FromSeq && !at.Reset && pos >= subjects.FirstTopicSeq-1
 	s.mu.Unlock()
 	if err := s.fill(ctx); err != nil {
 		return nil, at, err
@@ -127,6 +129,7 @@ func (h *Hub) Subscribe(ctx context.Context, topic string, since Since, ready fu
 	if s.queued() > 0 {
 		s.ready(s)
 	}
+	s.refillLocked() // the hub may have asked for it meanwhile
 	return s, at, nil
 }
 
@@ -225,6 +228,18 @@ func (s *Subscription) deliver(m *Message) {
 	if s.queued() == 1 {
 		s.ready(s)
 	}
+}
+
+// lookBack has the subscription read the store again from what it had last. It is
+// called by the hub, with Hub.mu held.
+func (s *Subscription) lookBack() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.readPos == math.MaxUint64 { // it has yet to begin
+		return
+	}
+	s.anchor, s.catchingUp = true, true
+	s.refillLocked()
 }
 
 // Next appends to dst what is to be sent next, in order, up to limit messages
