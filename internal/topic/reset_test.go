@@ -1,14 +1,17 @@
 package topic_test
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/epoch"
+	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/internal/topic"
 	"github.com/rccs-io/rccs/subjects"
@@ -160,4 +163,43 @@ func (p *place) publishRaw(t *testing.T, subject string) uint64 {
 		t.Fatal(err)
 	}
 	return ack.Sequence
+}
+
+// Messages that were removed while the hub could not read are told to those who
+// subscribe to their topic, though the hub never saw them.
+func TestWhatWasRemovedUnreadIsTold(t *testing.T) {
+	t.Parallel()
+	env := natstest.Server(t, natstest.Listen())
+	natstest.Streams(t, env.Conn(t))
+	link := natstest.NewProxy(t, env.Addr())
+	read, err := nats.Connect(link.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(read.Close)
+	p := &place{env: env, js: must(jetstream.New(env.Conn(t)))}
+	p.hub = must(topic.New(topic.Options{Read: read, Fetch: env.Conn(t)}))
+	if err := p.hub.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.hub.Stop(context.WithoutCancel(t.Context())) })
+	f, _ := p.follow(t, "a", topic.Since{})
+	had := p.publish(t, "a", 0)
+	f.take(t, 1, 1)
+	link.Cut()
+	gone := p.publish(t, "a", 1)
+	p.purge(t, gone+1)
+	next := p.publish(t, "a", 2)
+	link.Heal()
+	got := f.take(t, 2, 2)
+	if got[0].LostFrom != had+1 || got[0].Seq != gone || got[0].Reason != "retention" || got[1].Seq != next {
+		t.Errorf("got %+v and %+v", got[0], got[1])
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err) //nolint:forbidigo // set-up that fails must end the test, and has no t at hand
+	}
+	return v
 }
