@@ -40,7 +40,7 @@ export async function until(f: () => unknown, what: string, ms = 30_000): Promis
 }
 
 export class Server {
-  readonly data = mkdtempSync(join(tmpdir(), "rccs-js-"));
+  data = mkdtempSync(join(tmpdir(), "rccs-js-"));
   process?: ChildProcess | undefined;
   log = "";
   port = 0;
