@@ -122,7 +122,7 @@ export function connect(url: string, o: Options): Client {
       outbox.up(session.maxMessageBytes);
       requests.up();
       topics.up();
-      if (status && !session.resumed) outbox.ask("device_status", status, { bound: true }).catch(() => {});
+      if (status && !session.resumed) outbox.ask("device_status", status, { tied: true }).catch(() => {});
     },
     take: (items) => items.forEach(dispatch),
     down(code) {

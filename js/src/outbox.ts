@@ -27,7 +27,7 @@ interface Entry {
   /** The key of a message that is in the store. */
   stored?: string | undefined;
   /** Lives no longer than the connection that it was written to. */
-  bound?: boolean | undefined;
+  tied?: boolean | undefined;
   /** Sent again when the edge says that this may help. */
   retry?: boolean | undefined;
   /** Somebody waits for the answer. */
@@ -49,7 +49,7 @@ const entryOf = (given: Given): Entry => ({ awaited: true, answer: deferred(), .
 export interface Ask {
   id?: string | undefined;
   queue?: number;
-  bound?: boolean;
+  tied?: boolean;
   retry?: boolean;
   signal?: AbortSignal | undefined;
   part?: (payload: any) => void;
@@ -246,7 +246,7 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
       const resultOf = ({ recipients = [], duplicate }: any): Sent => ({ id, duplicate: !!duplicate, recipients });
       if (o.ephemeral) {
         if (!online) throw core.ended ?? new RccsError("CONNECTION_LOST");
-        return add({ id, envelope: text, queue, bound: true, resultOf, signal });
+        return add({ id, envelope: text, queue, tied: true, resultOf, signal });
       }
       const stored = `out/${newStamp()}`;
       const sent = add({ id, envelope: text, queue, retry: true, stored, resultOf, signal });
@@ -313,8 +313,8 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
       for (const e of lost) {
         setSent(e, false);
         e.strikes = code === 1011 ? (e.strikes ?? 0) + 1 : 0;
-        if (e.bound) fail(e, new RccsError("CONNECTION_LOST"));
-        else if (e.strikes >= maxStrikes) fail(e, new RccsError("INTERNAL", "ended three connections"));
+        if (e.tied) fail(e, new RccsError("CONNECTION_LOST"));
+        else if (e.strikes >= maxStrikes) fail(e, new RccsError("INTERNAL", "three connections ended"));
         // What had a frame of its own is known to be too large; of several in a frame each goes alone.
         else if (code === 1009 && e.bytes === largest && (lost.length === 1 || largest > batchBytes)) fail(e, new RccsError("MESSAGE_TOO_LARGE"));
         else if (code === 1011 || code === 1009) careful.add(e);

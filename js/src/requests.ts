@@ -96,7 +96,7 @@ export function createRequests(core: Core, outbox: Outbox) {
       try {
         if (why) throw why;
         const payload = { method, params: params ?? null, timeoutMs };
-        const p = await outbox.ask("request", payload, { id, bound: true, head: { toDeviceId: to }, part: (v) => part(v?.result) });
+        const p = await outbox.ask("request", payload, { id, tied: true, head: { toDeviceId: to }, part: (v) => part(v?.result) });
         if (p?.error) throw toError(p.error);
         return p?.result;
       } finally {

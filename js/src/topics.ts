@@ -61,9 +61,9 @@ export function createTopics(core: Core, outbox: Outbox) {
       if (first && (first.since === undefined || first.since === "last")) first.at ??= first.since ? Math.max(0, last - 1) : last;
     };
     try {
-      if (leave) await outbox.ask("unsubscribe", { topic: t.name }, { bound: true });
+      if (leave) await outbox.ask("unsubscribe", { topic: t.name }, { tied: true });
       if (stale()) return;
-      await outbox.ask("subscribe", { topic: t.name, since, ...(typeof since === "number" && { epoch: t.epoch }) }, { bound: true, resultOf: agreed });
+      await outbox.ask("subscribe", { topic: t.name, since, ...(typeof since === "number" && { epoch: t.epoch }) }, { tied: true, resultOf: agreed });
       if (stale() || !first || t.listeners.size === 1) return;
       // The others may lack what lies before the place of this one.
       const rejoin = () => {
@@ -98,7 +98,7 @@ export function createTopics(core: Core, outbox: Outbox) {
       t.joins++;
       if (topics.get(name) === t) topics.delete(name);
       // A loop that begins again at once keeps the subscription: its own join leaves first.
-      if (online) outbox.ask("unsubscribe", { topic: name }, { bound: true }).catch(() => {});
+      if (online) outbox.ask("unsubscribe", { topic: name }, { tied: true }).catch(() => {});
     };
   };
 
