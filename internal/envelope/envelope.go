@@ -20,7 +20,7 @@ const Service = "service:nats"
 // message with sequence 0 was never stored, and gets none.
 func Append(dst []byte, d *Delivery, to subjects.Address) []byte {
 	h := d.Header
-	replay := Value(h, subjects.HeaderReplay) == "true"
+	replay := d.rare(rareReplay, subjects.HeaderReplay) == "true"
 	e := wire.Envelope{
 		ID:            d.ID(),
 		Type:          Value(h, subjects.HeaderType),
@@ -30,10 +30,10 @@ func Append(dst []byte, d *Delivery, to subjects.Address) []byte {
 		Timestamp:     d.Timestamp(),
 		Priority:      uint8(d.Lane),
 		TTLMs:         d.TTL().Milliseconds(),
-		RequiresAck:   Value(h, subjects.HeaderAck) == "true",
-		CorrelationID: Value(h, subjects.HeaderCorrelation),
-		CollapseKey:   Value(h, subjects.HeaderCollapse),
-		Traceparent:   Value(h, subjects.HeaderTrace),
+		RequiresAck:   d.RequiresAck(),
+		CorrelationID: d.rare(rareCorrelation, subjects.HeaderCorrelation),
+		CollapseKey:   d.CollapseKey(),
+		Traceparent:   d.rare(rareTrace, subjects.HeaderTrace),
 		Seq:           d.Seq,
 		Redelivered:   d.Redelivered || replay,
 		Replay:        replay,

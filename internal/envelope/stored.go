@@ -35,6 +35,53 @@ type Message struct {
 	// Authentic says that a part of RCCS wrote the message: that it is from whom
 	// it says.
 	Authentic bool
+	lacks     rare // zero: it is not known
+}
+
+// rare are headers that few messages have. Each message is asked for them many
+// times on its way, and each time costs a search in a map.
+type rare uint8
+
+const (
+	rareTTL rare = 1 << iota
+	rareAck
+	rareCollapse
+	rareCorrelation
+	rareTrace
+	rareReplay
+	rareProof
+)
+
+// lacking are the rare headers that are not there.
+func lacking(h nats.Header) rare {
+	lacks := ^rare(0)
+	for key := range h {
+		switch key {
+		case subjects.HeaderTTL:
+			lacks &^= rareTTL
+		case subjects.HeaderAck:
+			lacks &^= rareAck
+		case subjects.HeaderCollapse:
+			lacks &^= rareCollapse
+		case subjects.HeaderCorrelation:
+			lacks &^= rareCorrelation
+		case subjects.HeaderTrace:
+			lacks &^= rareTrace
+		case subjects.HeaderReplay:
+			lacks &^= rareReplay
+		case subjects.HeaderProof:
+			lacks &^= rareProof
+		}
+	}
+	return lacks
+}
+
+// rare is Value of a header that is seldom there.
+func (m *Message) rare(what rare, key string) string {
+	if m.lacks&what != 0 {
+		return ""
+	}
+	return Value(m.Header, key)
 }
 
 // Delivery is a message on its way to a device.
@@ -51,9 +98,9 @@ func Parse(k *proof.Key, s Stored) (*Message, bool) {
 	if !ok {
 		return nil, false
 	}
-	m := &Message{Key: key, Lane: lane, Seq: s.Seq, Stored: s.Time, Header: s.Header, Data: s.Data}
+	m := &Message{Key: key, Lane: lane, Seq: s.Seq, Stored: s.Time, Header: s.Header, Data: s.Data, lacks: lacking(s.Header)}
 	m.Authentic = k.Before(subjects.StreamInbox, m.Seq)
-	if tag := m.Value(subjects.HeaderProof); tag != "" {
+	if tag := m.rare(rareProof, subjects.HeaderProof); tag != "" {
 		m.Authentic = m.hasProof(k, tag)
 	}
 	return m, true
@@ -79,7 +126,18 @@ func (m *Message) ID() string { return shownID(m.Header, m.Seq) }
 func (m *Message) Timestamp() string { return timestamp(m.Header, m.Stored) }
 
 // TTL is the message's time to live; 0 for none.
-func (m *Message) TTL() time.Duration { return TTL(m.Header) }
+func (m *Message) TTL() time.Duration {
+	if m.lacks&rareTTL != 0 {
+		return 0
+	}
+	return TTL(m.Header)
+}
+
+// RequiresAck says that the sender wants to hear what becomes of the message.
+func (m *Message) RequiresAck() bool { return m.rare(rareAck, subjects.HeaderAck) == "true" }
+
+// CollapseKey is the key of which only the newest message counts; "" for none.
+func (m *Message) CollapseKey() string { return m.rare(rareCollapse, subjects.HeaderCollapse) }
 
 // Expires is when the message's time to live ends, in Unix nanoseconds; 0 means
 // never.

@@ -1,6 +1,7 @@
 package envelope_test
 
 import (
+	"bytes"
 	"math"
 	"strconv"
 	"strings"
@@ -72,7 +73,16 @@ func FuzzAppend(f *testing.F) {
 			subjects.HeaderTrace: {key}, subjects.HeaderUser: {from},
 		}
 		m := envelope.Message{Key: to.Key(), Lane: subjects.High, Seq: 7, Stored: 1, Data: body, Authentic: authentic, Header: h}
-		e := shown(t, envelope.Append(nil, &envelope.Delivery{Message: &m}, to))
+		frame := envelope.Append(nil, &envelope.Delivery{Message: &m}, to)
+		read, ok := envelope.Parse(nil, envelope.Stored{Subject: subjects.Inbox(m.Key, m.Lane), Seq: 7, Time: 1, Header: h, Data: body})
+		if !ok {
+			t.Fatal("an inbox's subject is not read")
+		}
+		read.Authentic = authentic
+		if same := envelope.Append(nil, &envelope.Delivery{Message: read}, to); !bytes.Equal(same, frame) {
+			t.Errorf("%s, but %s when it was read from the store", frame, same)
+		}
+		e := shown(t, frame)
 		if e.ID != m.ID() || e.Seq != 7 || e.TTLMs != m.TTL().Milliseconds() || e.UserID != "alice" || e.RequiresAck != (ack == "true") {
 			t.Errorf("%+v is not what the server goes by: id %q, time to live %s", e, m.ID(), m.TTL())
 		}

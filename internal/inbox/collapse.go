@@ -15,7 +15,7 @@ import (
 
 // noteLocked takes note of a message's key.
 func (mb *Mailbox) noteLocked(m *envelope.Message) {
-	key := m.Value(subjects.HeaderCollapse)
+	key := m.CollapseKey()
 	if key == "" || mb.latest[key] >= m.Seq {
 		return
 	}
@@ -31,14 +31,14 @@ func (mb *Mailbox) newestLocked(m *envelope.Message) bool {
 	if len(mb.latest) == 0 {
 		return true
 	}
-	key := m.Value(subjects.HeaderCollapse)
+	key := m.CollapseKey()
 	return key == "" || mb.latest[key] <= m.Seq
 }
 
 // mustScanLocked reports whether the rest of the backlog has to be looked through
 // before m may be sent, and sees to it.
 func (mb *Mailbox) mustScanLocked(m *envelope.Message) bool {
-	if m.Value(subjects.HeaderCollapse) == "" || mb.scanned {
+	if m.CollapseKey() == "" || mb.scanned {
 		return false
 	}
 	catchingUp := false

@@ -348,7 +348,7 @@ func (h *Hub) handOutLocked(m *envelope.Message) {
 	switch {
 	case !counted:
 		h.tallyLocked(m)
-	case m.Value(subjects.HeaderAck) == "true" && m.Value(subjects.HeaderTTL) == "":
+	case m.RequiresAck() && m.TTL() == 0:
 		h.unanswered = append(h.unanswered, unanswered{m.Key, m.Lane, m.Seq, time.Now()})
 	}
 }

@@ -35,7 +35,7 @@ type ackRequester struct {
 
 // requesterOf is whom to tell what becomes of a message; nil for nobody.
 func requesterOf(m *envelope.Message) *ackRequester {
-	if m.Value(subjects.HeaderAck) != "true" {
+	if !m.RequiresAck() {
 		return nil
 	}
 	r := &ackRequester{id: m.ID(), kind: m.Value(subjects.HeaderType)}
