@@ -25,7 +25,7 @@ const (
 	tenantToken     = "default.jwt"
 )
 
-// ensureKeys makes the directory of keys unless there is one, and says whether
+// ensureKeys makes the directory of keys unless there is one, and reports whether
 // it did. The keys are written beside it and get their name only when they are
 // complete, so a crash leaves none, and of two processes one comes second and
 // finds those of the first. No lock is needed.

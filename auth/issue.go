@@ -36,7 +36,7 @@ type DeviceOptions struct {
 	Expires time.Duration
 }
 
-// Check says whether a credential can be issued with these options. The error
+// Check reports whether a credential can be issued with these options. The error
 // of a bad type wraps [subjects.ErrName].
 func (o DeviceOptions) Check() error {
 	if o.Type != "" {
@@ -116,11 +116,11 @@ func (k *Keystore) EnrollDevice(a subjects.Address, publicKey string, opts Devic
 	return k.sign(k.tenantKey, publicKey, u)
 }
 
-// CheckService says whether name can be a service's: a name without '/', which
+// CheckService reports whether name can be a service's: a name without '/', which
 // would make it look like a device. The error wraps [subjects.ErrName].
 func CheckService(name string) error { return checkRole("service", name) }
 
-// CheckPart says whether name can be that of a part of RCCS. The error wraps
+// CheckPart reports whether name can be that of a part of RCCS. The error wraps
 // [subjects.ErrName].
 func CheckPart(name string) error { return checkRole("part", name) }
 

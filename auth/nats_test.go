@@ -87,7 +87,7 @@ func (i *installation) service(t testing.TB) client {
 
 const patience = 30 * time.Second
 
-// mayPublish says whether the server lets the connection publish.
+// mayPublish reports whether the server lets the connection publish.
 func (c client) mayPublish(t *testing.T, subject string) bool {
 	t.Helper()
 	if err := c.Publish(subject, []byte("{}")); err != nil {
@@ -105,7 +105,7 @@ func (c client) maySubscribe(t *testing.T, subject string) bool {
 	return c.allowed(t, "Subscription", subject)
 }
 
-// allowed says whether the last thing done was not refused: a refusal comes
+// allowed reports whether the last thing done was not refused: a refusal comes
 // before the answer to the flush, and stays the connection's last error.
 func (c client) allowed(t *testing.T, verb, subject string) bool {
 	t.Helper()

@@ -285,7 +285,7 @@ func TestTheSystemHearsNothingOfATenant(t *testing.T) {
 	last(client{i.part}, mine, "the system's")
 }
 
-// covers says whether a pattern of NATS covers a literal subject.
+// covers reports whether a pattern of NATS covers a literal subject.
 func covers(pattern, subject string) bool {
 	p, s := strings.Split(pattern, "."), strings.Split(subject, ".")
 	for i, token := range p {

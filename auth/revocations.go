@@ -220,7 +220,7 @@ func listed(account *jwt.AccountClaims) (all []Revocation) {
 	return all
 }
 
-// revoked says whether the account has revoked a device's credential, by its
+// revoked reports whether the account has revoked a device's credential, by its
 // key, its name or its user.
 func revoked(account *jwt.AccountClaims, key, name string, issued time.Time) bool {
 	if len(account.Revocations) == 0 {

@@ -122,7 +122,7 @@ func replaceFile(dir, name string, content []byte) error {
 	return syncDir(dir)
 }
 
-// Revoked says whether the account has revoked a credential of a device that was
+// Revoked reports whether the account has revoked a credential of a device that was
 // accepted before, and issued then. An account that is not known any more has
 // revoked all.
 func (v *Verifier) Revoked(who Identity, issued time.Time) bool {

@@ -63,7 +63,7 @@ func exportName(i subjects.Import) string {
 	return i.Subject
 }
 
-// upToDate says whether the tenant offers what this version does.
+// upToDate reports whether the tenant offers what this version does.
 func upToDate(tenant *jwt.AccountClaims) bool {
 	want := exports()
 	sort.Sort(want) // as a JWT has them

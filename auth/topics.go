@@ -22,10 +22,10 @@ type rules struct {
 	allow, deny []string
 }
 
-// MayPublish says whether the subject of a topic may be published to.
+// MayPublish reports whether the subject of a topic may be published to.
 func (t Topics) MayPublish(subject string) bool { return t.publish.allows(subject) }
 
-// MaySubscribe says whether the subject of a topic may be listened to.
+// MaySubscribe reports whether the subject of a topic may be listened to.
 func (t Topics) MaySubscribe(subject string) bool { return t.subscribe.allows(subject) }
 
 func (r *rules) allows(subject string) bool {
@@ -69,7 +69,7 @@ func namesTopics(pattern string) bool {
 	return false
 }
 
-// matches says whether a pattern of NATS covers a literal subject.
+// matches reports whether a pattern of NATS covers a literal subject.
 func matches(pattern, subject string) bool {
 	for pattern != "" && subject != "" {
 		p, morePattern, _ := strings.Cut(pattern, ".")

@@ -153,7 +153,7 @@ func (j *journal) write(record []byte) error {
 	return err
 }
 
-// wasteful says whether the file is worth writing anew, to keep live bytes.
+// wasteful reports whether the file is worth writing anew, to keep live bytes.
 func (j *journal) wasteful(live int64) bool {
 	return j.size > wasteBytes && j.size > 2*live
 }

@@ -38,7 +38,7 @@ func (m *Message) From() subjects.DeviceID { return subjects.DeviceID(m.FromDevi
 // User is whose device this is.
 func (m *Message) User() subjects.UserID { return subjects.UserID(m.UserID) }
 
-// durable says whether the device has to acknowledge it. A topic's message has
+// durable reports whether the device has to acknowledge it. A topic's message has
 // a seq and needs no acknowledgement.
 func (m *Message) durable() bool { return m.Seq != 0 && m.Type != wire.TypeTopic }
 

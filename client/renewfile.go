@@ -40,7 +40,7 @@ func RenewedFile(edge, path string, opts *EnrollOptions) Credentials {
 	}
 }
 
-// renewable says whether a credential should be renewed, and whether it has to
+// renewable reports whether a credential should be renewed, and whether it has to
 // be.
 func renewable(creds []byte, now time.Time) (due, expired bool) {
 	token, err := jwt.ParseDecoratedJWT(creds)

@@ -349,7 +349,7 @@ func (c *Client) unseal(ctx context.Context, m *Message) bool {
 	return false
 }
 
-// believe says whether key is that of the device: the pinned one or, when
+// believe reports whether key is that of the device: the pinned one or, when
 // there is none, the one in its record, which it pins.
 func (c *Client) believe(ctx context.Context, device subjects.DeviceID, key string) error {
 	s := c.opts.sealing

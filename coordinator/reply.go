@@ -6,7 +6,7 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// mayReply says whether an answer to the request's reply subject, or none,
+// mayReply reports whether an answer to the request's reply subject, or none,
 // does nothing that the requester could not: see [Coordinator].
 func (r *request) mayReply() bool {
 	switch {

@@ -156,7 +156,7 @@ func (m *routed) copies(targets []subjects.DeviceID, now time.Time) []*nats.Msg 
 	return msgs
 }
 
-// travels says whether a header goes with the copies: those of NATS and of the
+// travels reports whether a header goes with the copies: those of NATS and of the
 // routing do not, and a service is no device, whatever it says.
 func (m *routed) travels(key string) bool {
 	if len(key) >= 5 && strings.EqualFold(key[:5], "Nats-") {

@@ -328,7 +328,7 @@ func (r *router) pass(q *queue, fresh []*routed, again bool) {
 	r.settle(q)
 }
 
-// news says whether the devices differ from those at the last pass.
+// news reports whether the devices differ from those at the last pass.
 func (q *queue) news(devices []roster.Device) bool {
 	same := len(devices) == len(q.seen) && q.seen != nil
 	for i := range devices {

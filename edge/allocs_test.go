@@ -80,7 +80,7 @@ func alone(tb testing.TB) (*conn, *sink) {
 	c.sock, c.v1 = new(wsconn.Conn), true
 	phone := subjects.Address{User: "alice", Device: "phone"}
 	c.tenant, c.who, c.key, c.window = tenant, auth.Identity{Address: phone}, phone.Key(), 256
-	c.authenticated, c.box, c.sess = true, new(inbox.Mailbox), new(roster.Session)
+	c.authenticated, c.mailbox, c.sess = true, new(inbox.Mailbox), new(roster.Session)
 	return c, out
 }
 

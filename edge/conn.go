@@ -71,8 +71,8 @@ func (c *conn) log() *slog.Logger {
 	return l
 }
 
-// greet sends the challenge.
-func (c *conn) greet() {
+// sendChallenge begins the conversation.
+func (c *conn) sendChallenge() {
 	if err := c.challenge(); err != nil {
 		c.log().Error("no challenge", "err", err)
 		c.finish(wire.CloseOverloaded, wire.NewError(wire.Unavailable, ""))
@@ -82,9 +82,9 @@ func (c *conn) greet() {
 // ReadClosed implements [wsconn.Handler]: it ends what the connection was.
 func (c *conn) ReadClosed() {
 	defer c.contain()
-	if box := c.mailbox(); box != nil {
+	if mailbox := c.currentMailbox(); mailbox != nil {
 		c.endSession(false, nil)
-		c.detachInbox(box)
+		c.detachInbox(mailbox)
 	}
 }
 
@@ -100,7 +100,7 @@ func (c *conn) Closed() {
 // detachInbox ends the attachment to the inbox. To a device that does not acknowledge,
 // written is delivered: what is being written now is accounted for first, or it
 // would come again.
-func (c *conn) detachInbox(box *inbox.Mailbox) {
+func (c *conn) detachInbox(mailbox *inbox.Mailbox) {
 	late := time.AfterFunc(c.s.opts.CloseTimeout, c.sock.Abort)
 	defer late.Stop()
 	c.mu.Lock()
@@ -109,7 +109,7 @@ func (c *conn) detachInbox(box *inbox.Mailbox) {
 		c.changed.Wait()
 	}
 	c.mu.Unlock()
-	box.Detach()
+	mailbox.Detach()
 }
 
 // endSession ends the session, once. ended says that the device wants it so, and
@@ -134,10 +134,10 @@ func (c *conn) abandon() {
 	c.changed.Broadcast()
 }
 
-func (c *conn) mailbox() *inbox.Mailbox {
+func (c *conn) currentMailbox() *inbox.Mailbox {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.box
+	return c.mailbox
 }
 
 // finish ends the connection: e, if there is one, then a close frame with
@@ -160,7 +160,7 @@ func (c *conn) endLocked(code wire.CloseCode, e *wire.Error) {
 	}
 	c.s.metrics.closes.WithLabelValues(code.String()).Inc()
 	c.changed.Broadcast()
-	if c.box != nil && code == wire.CloseGoingAway && c.phase < draining {
+	if c.mailbox != nil && code == wire.CloseGoingAway && c.phase < draining {
 		go c.contained(func() { c.endSession(false, nil) }) // a dead peer: its read loop may last a while yet
 	}
 }

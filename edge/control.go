@@ -111,7 +111,7 @@ func (c *conn) unregister(e *wire.Envelope) {
 	c.beginDrain(wire.CloseNormal, 0)
 	c.inflight++
 	c.mu.Unlock()
-	c.detachInbox(c.mailbox()) // nothing more comes, and no cursor after it
+	c.detachInbox(c.currentMailbox()) // nothing more comes, and no cursor after it
 	ended := make(chan struct{}, 1)
 	c.endSession(true, func(error) { ended <- struct{}{} }) // a session that could not be ended runs out
 	go c.contained(func() { c.unregistered(id, c.forgetAfter(ended, u.Forget)) })

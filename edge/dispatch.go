@@ -14,9 +14,9 @@ const retryAfter = time.Second
 
 // envelope deals with one element of a frame.
 func (c *conn) envelope(item *wire.Item) {
-	box := c.mailbox()
+	mailbox := c.currentMailbox()
 	if item.Err != nil {
-		if box == nil {
+		if mailbox == nil {
 			c.finish(wire.CloseAuth, item.Err)
 			return
 		}
@@ -25,11 +25,11 @@ func (c *conn) envelope(item *wire.Item) {
 	}
 	e := &item.Envelope
 	switch {
-	case box == nil:
+	case mailbox == nil:
 		c.onOwnStack(func() { c.register(e) })
 	case e.Type == wire.TypeAck:
 		c.sess.Touch(time.Now().UnixNano())
-		c.acknowledge(box, e)
+		c.acknowledge(mailbox, e)
 	case c.stopping():
 		// Not accepted, not answered: the device sends it again elsewhere.
 	case !c.checkIdentity(e):
@@ -107,18 +107,18 @@ func (c *conn) checkIdentity(e *wire.Envelope) bool {
 
 // acknowledge settles what a device says it has. Nothing answers it but an
 // error.
-func (c *conn) acknowledge(box *inbox.Mailbox, e *wire.Envelope) {
+func (c *conn) acknowledge(mailbox *inbox.Mailbox, e *wire.Envelope) {
 	ack, err := wire.DecodeAck(c.seqs[:0], e.Payload)
 	if err != nil {
 		c.fail(e, wire.AsError(err))
 		return
 	}
 	if ack.UpTo > 0 {
-		box.AckUpTo(ack.UpTo)
+		mailbox.AckUpTo(ack.UpTo)
 	}
-	box.Ack(ack.Seqs...)
+	mailbox.Ack(ack.Seqs...)
 	if ack.Reject.Seq != 0 {
-		box.Reject(ack.Reject.Seq, ack.Reject.Reason)
+		mailbox.Reject(ack.Reject.Seq, ack.Reject.Reason)
 	}
 	if ack.Cancel != "" {
 		c.cancel(e, ack.Cancel)

@@ -146,7 +146,7 @@ func (w *world) serve() (stop func()) {
 	}
 }
 
-// device is a connection that has been greeted.
+// device is a connection that has had its challenge.
 type device struct {
 	*websocket.Conn
 	t *testing.T
@@ -160,7 +160,7 @@ func (w *world) dial() *device {
 	d := &device{Conn: ws, t: w.t}
 	w.t.Cleanup(func() { _ = ws.Close() })
 	if kind, _ := d.next(); kind != "device_register" {
-		w.t.Fatalf("greeted with %s", kind)
+		w.t.Fatalf("challenged with %s", kind)
 	}
 	return d
 }

@@ -39,8 +39,8 @@ func TestCompressionIsNotOffered(t *testing.T) {
 	}
 }
 
-// A stranger whose frame comes byte by byte has no more time than one that is
-// silent.
+// A client that sends its first frame byte by byte has no more time than one that
+// is silent.
 func TestDrippedFrameDoesNotPutOffTheTime(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(o *edge.Options) { o.RegisterWithin = time.Second })
@@ -88,7 +88,7 @@ func (a *traffic) taken() []*nats.Msg {
 	return slices.Clone(a.msgs)
 }
 
-// ofAlice says whether a subject is one that a device of alice may cause.
+// ofAlice reports whether a subject is one that a device of alice may cause.
 func ofAlice(subject string) bool {
 	// Where the user stands, and how many tokens there are.
 	for prefix, tokens := range map[string]int{

@@ -113,7 +113,7 @@ func (l *limiter) sweep(now time.Time) {
 // it is told.
 const maxRefused = 1000
 
-// paced says whether what the device sends is within its bounds, and tells it
+// paced reports whether what the device sends is within its bounds, and tells it
 // when not.
 func (c *conn) paced(e *wire.Envelope) bool {
 	all := c.s.limiter.messages

@@ -142,13 +142,13 @@ func TestUnauthenticatedConnections(t *testing.T) {
 		o.Limits.Unauthenticated = 1
 		o.RegisterWithin = time.Second
 	})
-	stranger := w.dial()
+	unregistered := w.dial()
 	w.refused(reg, "", http.StatusServiceUnavailable, "unauthenticated")
 	eventually(t, "the count", func() bool { return counted(t, reg, "rccs_unauthenticated_connections", "") == 1 })
-	if code := stranger.closed(); code != 4001 {
+	if code := unregistered.closed(); code != 4001 {
 		t.Errorf("closed with %d, want 4001", code)
 	}
-	eventually(t, "the stranger's place", func() bool { return counted(t, reg, "rccs_unauthenticated_connections", "") == 0 })
+	eventually(t, "the unregistered connection's place", func() bool { return counted(t, reg, "rccs_unauthenticated_connections", "") == 0 })
 	// Who has shown a credential takes no such place.
 	for i := range 3 {
 		d := w.dial()
@@ -313,7 +313,7 @@ func TestBytesASecondOfAUser(t *testing.T) {
 	}
 }
 
-// A device that heeds nothing is sent away for a while.
+// A device that goes on after it was told to wait is sent away for a while.
 func TestWhoDoesNotSlowDownIsClosed(t *testing.T) {
 	t.Parallel()
 	w, _ := bounded(t, func(o *edge.Options) { o.Limits.DeviceMessages = 1 })

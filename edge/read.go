@@ -50,13 +50,13 @@ func (c *conn) frame(kind int, data []byte) {
 		c.finish(wire.CloseBadUTF8, nil)
 		return
 	}
-	most := wire.MaxEnvelopes
+	limit := wire.MaxEnvelopes
 	if !c.authenticated {
-		most = maxUnauthenticatedEnvelopes
+		limit = maxUnauthenticatedEnvelopes
 	}
 	scratch := decoded.Get().(*[]wire.Item)
 	defer decoded.Put(scratch)
-	items, err := wire.DecodeFew((*scratch)[:0], data, most)
+	items, err := wire.DecodeFew((*scratch)[:0], data, limit)
 	if err != nil {
 		c.badFrame(wire.AsError(err))
 		return
@@ -92,7 +92,7 @@ const maxUnauthenticatedEnvelopes = 256
 // not be one, and three in a row are enough.
 func (c *conn) badFrame(e *wire.Error) {
 	c.badFrames++
-	if c.badFrames >= maxBadFrames || c.mailbox() == nil {
+	if c.badFrames >= maxBadFrames || c.currentMailbox() == nil {
 		c.finish(wire.ClosePolicy, e)
 		return
 	}
@@ -117,7 +117,7 @@ func (c *conn) lateAcks(kind int, data []byte) {
 	}
 	for i := range items {
 		if e := &items[i].Envelope; items[i].Err == nil && e.Type == wire.TypeAck {
-			c.acknowledge(c.mailbox(), e)
+			c.acknowledge(c.currentMailbox(), e)
 		}
 	}
 }

@@ -19,7 +19,7 @@ import (
 // attachWithin bounds how long a registration may wait for the store.
 const attachWithin = 15 * time.Second
 
-// challenge greets a new connection with the nonce that it has to sign.
+// challenge queues the nonce that a new connection has to sign.
 func (c *conn) challenge() error {
 	var raw [24]byte
 	if _, err := rand.Read(raw[:]); err != nil {
@@ -144,7 +144,7 @@ func (c *conn) attach(e *wire.Envelope, reg *wire.Register, who auth.Identity, t
 	c.adopt(reg, who, tenant)
 	ctx, cancel := context.WithTimeout(c.s.ctx, attachWithin)
 	defer cancel()
-	box, err := c.open(ctx, reg, who)
+	mailbox, err := c.open(ctx, reg, who)
 	switch {
 	case errors.Is(err, inbox.ErrTakenOver), errors.Is(err, roster.ErrReplaced), errors.Is(err, errSuperseded):
 		c.replaced()
@@ -161,15 +161,15 @@ func (c *conn) attach(e *wire.Envelope, reg *wire.Register, who auth.Identity, t
 		return
 	}
 	c.s.metrics.registered.Inc()
-	c.log().Info("device registered", "session", string(c.sess.ID), "resumed", c.sess.Resumed, "pending", box.Pending())
-	body, err := c.registered(e, box.Pending())
+	c.log().Info("device registered", "session", string(c.sess.ID), "resumed", c.sess.Resumed, "pending", mailbox.Pending())
+	body, err := c.registered(e, mailbox.Pending())
 	if err != nil {
 		c.log().Error("registration not answered", "err", err)
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.attachLocked(box, body)
+	c.attachLocked(mailbox, body)
 	c.sock.Wake()
 	if c.s.opts.Verifier.Revoked(who, who.IssuedAt) { // meanwhile
 		go c.contained(c.recheck)
@@ -178,11 +178,11 @@ func (c *conn) attach(e *wire.Envelope, reg *wire.Register, who auth.Identity, t
 
 // attachLocked queues the answer to the registration, with what has waited for
 // it, and from here on messages.
-func (c *conn) attachLocked(box *inbox.Mailbox, answer []byte) {
+func (c *conn) attachLocked(mailbox *inbox.Mailbox, answer []byte) {
 	c.advance(attached)
 	c.out.alone = true
 	c.answerLocked(wire.TypeAck, answer)
-	c.box = box
+	c.mailbox = mailbox
 	c.out.unhold()
 }
 
@@ -216,21 +216,21 @@ func (c *conn) expiresLocked(at time.Time) {
 	if at.IsZero() {
 		return
 	}
-	if most := min(time.Until(at)/20, maxEarly); most > 0 {
-		c.early = mathrand.N(most)
+	if spread := min(time.Until(at)/20, maxEarly); spread > 0 {
+		c.early = mathrand.N(spread)
 	}
 }
 
 // open takes the device's session, inbox and requests over to this connection.
-// Registrations of one device take turns, so that the last to come is the one
-// that stands, in each of the three.
+// One registration of a device runs at a time, so that all three belong to the
+// connection that came last.
 func (c *conn) open(ctx context.Context, reg *wire.Register, who auth.Identity) (*inbox.Mailbox, error) {
 	t := c.tenant
-	give, err := t.turns.take(ctx, c.key)
+	unlock, err := t.registering.Lock(ctx, c.key)
 	if err != nil {
 		return nil, err
 	}
-	defer give()
+	defer unlock()
 	release, err := t.acquireSlot(c.key, c.s.opts.Verifier.Limits(who.Account).Devices)
 	if err != nil {
 		return nil, err
@@ -247,7 +247,7 @@ func (c *conn) open(ctx context.Context, reg *wire.Register, who auth.Identity) 
 		return nil, err
 	}
 	unsure := c.sess.From != "" && !t.askRelease(ctx, c.sess.From, c.key, c.sess.Epoch)
-	box, err := t.Inbox.Attach(ctx, c.key, inbox.MailboxOptions{
+	mailbox, err := t.Inbox.Attach(ctx, c.key, inbox.MailboxOptions{
 		Window:  c.window,
 		Epoch:   c.sess.Epoch,
 		Wake:    c.wake,
@@ -265,14 +265,14 @@ func (c *conn) open(ctx context.Context, reg *wire.Register, who auth.Identity) 
 			err = roster.ErrReplaced // before Lost could find this connection
 		}
 		if err != nil {
-			box.Detach()
+			mailbox.Detach()
 		}
 	}
 	if err != nil {
 		c.endSession(false, nil)
 		return nil, err
 	}
-	return box, nil
+	return mailbox, nil
 }
 
 // Lost is the roster's callback: another edge has taken a device over.

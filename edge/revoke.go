@@ -22,7 +22,7 @@ func (c *conn) recheck() {
 		return
 	}
 	c.endLocked(wire.CloseRevoked, wire.NewError(wire.DeviceRevoked, "the credential was revoked"))
-	if c.box != nil {
+	if c.mailbox != nil {
 		sess := c.sess
 		go c.contained(func() { // at once, however long the peer takes to close
 			sess.NoDelay()
@@ -64,7 +64,7 @@ const (
 	expelTick   = 20 * time.Millisecond
 )
 
-// expel says whether the connection is one of the tenant.
+// expel reports whether the connection is one of the tenant.
 func (c *conn) expel(t *Tenant) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -137,7 +137,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		sock.Abort()
 		return
 	}
-	c.contained(c.greet) // here, for the stack: see onOwnStack
+	c.contained(c.sendChallenge) // here, for the stack: see onOwnStack
 	sock.Start()
 }
 

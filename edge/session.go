@@ -49,7 +49,7 @@ type device struct {
 // session is the device's attachment, guarded by conn.mu.
 type session struct {
 	phase     phase
-	box       *inbox.Mailbox // nil until attached
+	mailbox   *inbox.Mailbox // nil until attached
 	inflight  int            // messages not yet stored
 	heartbeat time.Duration
 	drain     drainEnd
@@ -84,4 +84,4 @@ func (s *session) drained() bool { return s.drain.code != 0 && s.inflight == 0 }
 
 // acceptsAcks reports whether acknowledgements still count when the connection
 // has ended: when it is the edge that goes, the device may have some on the way.
-func (s *session) acceptsAcks() bool { return s.drain.code != 0 && s.box != nil }
+func (s *session) acceptsAcks() bool { return s.drain.code != 0 && s.mailbox != nil }

@@ -23,7 +23,7 @@ func TestPhaseOnlyRises(t *testing.T) {
 
 func TestDrainingEndsWhenAllIsStored(t *testing.T) {
 	t.Parallel()
-	s := session{phase: attached, inflight: 2, box: new(inbox.Mailbox)}
+	s := session{phase: attached, inflight: 2, mailbox: new(inbox.Mailbox)}
 	if s.drained() || s.acceptsAcks() {
 		t.Error("drained before it drains")
 	}
@@ -45,7 +45,7 @@ func TestDrainingEndsWhenAllIsStored(t *testing.T) {
 // A lost peer is no draining: what is stored later ends nothing.
 func TestDetachingWithoutDrainingEndsNothing(t *testing.T) {
 	t.Parallel()
-	s := session{phase: attached, box: new(inbox.Mailbox)}
+	s := session{phase: attached, mailbox: new(inbox.Mailbox)}
 	if s.advance(detaching); s.drained() || s.acceptsAcks() {
 		t.Errorf("drained %t, accepts acks %t", s.drained(), s.acceptsAcks())
 	}

@@ -60,7 +60,7 @@ func (t *Tenant) onRelease(m *nats.Msg) {
 // release ends what this edge has of a device from before epoch, and returns
 // when it is stored.
 func (t *Tenant) release(ctx context.Context, k subjects.Key, epoch uint64) error {
-	if t.turns.busy(k) {
+	if t.registering.busy(k) {
 		return nil // it is just connecting here again; the epochs decide
 	}
 	if c := t.find(k); c != nil {

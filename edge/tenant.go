@@ -58,9 +58,9 @@ type Tenant struct {
 
 	mu     sync.RWMutex
 	conns  map[subjects.Key]*conn
-	coming int // devices that have a seat and are not in conns yet
+	coming int // devices that have a slot and are not in conns yet
 
-	turns turns // one registration of a device at a time
+	registering keyedLock // one registration of a device at a time
 
 	asksMu sync.Mutex
 	asks   map[string]*ask // requests of devices here, by the token of their reply subject
@@ -160,22 +160,22 @@ func (t *Tenant) join(c *conn) {
 	}
 }
 
-// errNoSlot says that the tenant may have no more devices connected.
+// errNoSlot means that the tenant may have no more devices connected.
 var errNoSlot = errors.New("as many devices are connected as the tenant may have")
 
-// slotAfter is when a device that found no seat is asked to try again.
+// slotAfter is when a device that found no slot is asked to try again.
 const slotAfter = 30 * time.Second
 
-// seat lets a device of a tenant connect that may have most of them connected
-// here; 0 is any number. release is to be called once the device has joined, or
-// has not.
-func (t *Tenant) acquireSlot(k subjects.Key, most int64) (release func(), err error) {
+// acquireSlot lets a device connect, unless limit devices of the tenant are
+// connected here; 0 is any number. The caller releases the slot when the device
+// has joined, or when it could not.
+func (t *Tenant) acquireSlot(k subjects.Key, limit int64) (release func(), err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.conns[k] != nil { // it takes its own place
 		return func() {}, nil
 	}
-	if most > 0 && int64(len(t.conns)+t.coming) >= most {
+	if limit > 0 && int64(len(t.conns)+t.coming) >= limit {
 		return nil, errNoSlot
 	}
 	t.coming++
@@ -203,76 +203,12 @@ func (t *Tenant) find(k subjects.Key) *conn {
 	return t.conns[k]
 }
 
-// turns is a lock for each device, which exists while somebody wants it.
-type turns struct {
-	mu    sync.Mutex
-	locks map[subjects.Key]*turn
-}
-
-type turn struct {
-	free  chan struct{} // holds one token while nobody has the lock
-	users int
-	came  int // how many have come
-}
-
-// errSuperseded says that while one waited for its turn another came.
-var errSuperseded = errors.New("a newer connection is waiting")
-
-// take waits for the device's lock; give returns it. Who is not the last to
-// have come gets [errSuperseded] instead, so that of many that race only the
-// last does the work.
-func (l *turns) take(ctx context.Context, k subjects.Key) (give func(), err error) {
-	l.mu.Lock()
-	if l.locks == nil {
-		l.locks = make(map[subjects.Key]*turn)
-	}
-	t := l.locks[k]
-	if t == nil {
-		t = &turn{free: make(chan struct{}, 1)}
-		t.free <- struct{}{}
-		l.locks[k] = t
-	}
-	t.users++
-	t.came++
-	mine := t.came
-	l.mu.Unlock()
-	drop := func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if t.users--; t.users == 0 {
-			delete(l.locks, k)
-		}
-	}
-	select {
-	case <-t.free:
-		give = func() { t.free <- struct{}{}; drop() }
-		l.mu.Lock()
-		last := mine == t.came
-		l.mu.Unlock()
-		if !last {
-			give()
-			return nil, errSuperseded
-		}
-		return give, nil
-	case <-ctx.Done():
-		drop()
-		return nil, ctx.Err()
-	}
-}
-
-// busy says whether somebody has the device's lock or waits for it.
-func (l *turns) busy(k subjects.Key) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.locks[k] != nil
-}
-
 // flushWithin bounds one round trip to the server.
 const flushWithin = 5 * time.Second
 
-// flusher makes sure that the server knows what was subscribed to. Who comes
-// while a round trip is under way shares the next one, so that a storm of
-// devices costs few.
+// flusher makes sure that the server knows what was subscribed to. Callers that
+// come during a round trip share the next one, so that a storm of devices costs
+// few.
 type flusher struct {
 	nc *nats.Conn
 

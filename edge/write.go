@@ -73,10 +73,10 @@ func (c *conn) Write(w wsconn.Writer) error {
 			bursts.Put(b)
 		}
 	}()
-	box := c.take(b)
-	if box != nil {
-		b.deliveries = box.Next(b.deliveries[:0], burstMessages, burstBytes)
-		b.gaps = box.Gaps()
+	mailbox := c.take(b)
+	if mailbox != nil {
+		b.deliveries = mailbox.Next(b.deliveries[:0], burstMessages, burstBytes)
+		b.gaps = mailbox.Gaps()
 	}
 	again := b.takeTopics()
 	err := c.writeBurst(w, b)
@@ -88,7 +88,7 @@ func (c *conn) Write(w wsconn.Writer) error {
 		b.answers = nil
 	}
 	if err == nil {
-		c.delivered(box, b)
+		c.delivered(mailbox, b)
 	}
 	c.topics.mark(again...)
 	c.mu.Lock()
@@ -113,7 +113,7 @@ func (c *conn) take(b *burst) *inbox.Mailbox {
 		b.ready = nil
 		return nil // what the inbox holds waits for the next connection
 	}
-	return c.box
+	return c.mailbox
 }
 
 // frameWriter is a [wsconn.Writer].
@@ -238,7 +238,7 @@ func (b *burst) flushFrame(w frameWriter) error {
 
 // delivered counts what was written and, for a device that does not
 // acknowledge, settles it.
-func (c *conn) delivered(box *inbox.Mailbox, b *burst) {
+func (c *conn) delivered(mailbox *inbox.Mailbox, b *burst) {
 	if len(b.topics) > 0 {
 		c.s.metrics.topicSent.Add(float64(len(b.topics)))
 	}
@@ -258,6 +258,6 @@ func (c *conn) delivered(box *inbox.Mailbox, b *burst) {
 		b.seqs = append(b.seqs, d.Seq)
 	}
 	if b.auto {
-		box.Ack(b.seqs...)
+		mailbox.Ack(b.seqs...)
 	}
 }

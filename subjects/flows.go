@@ -153,7 +153,7 @@ func ParseLater(subject string) (Key, Lane, bool) {
 	return ParseInbox(inboxPrefix + rest[:dot])
 }
 
-// IsCancel says whether a filter covers delayed messages of one user only.
+// IsCancel reports whether a filter covers delayed messages of one user only.
 func IsCancel(filter string) bool {
 	rest, ok := strings.CutPrefix(filter, laterPrefix)
 	user, rest, deep := strings.Cut(rest, ".")

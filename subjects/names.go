@@ -169,7 +169,7 @@ const PartReplyPrefix = "_RCCS"
 // those of services, see [ServiceImports]. Nobody else can use it.
 const importReply = "_R_."
 
-// IsClientReply says whether a reply subject is one of a service, of a NATS
+// IsClientReply reports whether a reply subject is one of a service, of a NATS
 // client in the tenant's account that was left alone, or one of RCCS's own
 // parts. None of them is a device's, a stream's, or an API's.
 func IsClientReply(subject string) bool {

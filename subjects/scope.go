@@ -68,7 +68,7 @@ func ParseTaskUser(subject string) (user string, ok bool) {
 	return fromEntry(user), ok && found
 }
 
-// Contains says whether a device is one of them.
+// Contains reports whether a device is one of them.
 func (s Scope) Contains(a Address) bool {
 	return (s.User == "" || s.User == a.User) && (s.Device == "" || s.Device == a.Device)
 }

@@ -154,7 +154,7 @@ func TestDevicePermissionsNameOneDevice(t *testing.T) {
 	}
 }
 
-// matches says whether a NATS pattern covers a subject, or all of another
+// matches reports whether a NATS pattern covers a subject, or all of another
 // pattern.
 func matches(pattern, subject string) bool {
 	p, s := strings.Split(pattern, "."), strings.Split(subject, ".")

@@ -76,7 +76,7 @@ func Unescape(token string) (string, error) {
 	return string(name), nil
 }
 
-// CheckName says whether name can be a user, device, type, method or topic
+// CheckName reports whether name can be a user, device, type, method or topic
 // token: 1 to 128 bytes of valid UTF-8 without control characters other than
 // tab. kind names it in the error. The error wraps [ErrName].
 func CheckName(kind, name string) error {

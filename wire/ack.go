@@ -288,7 +288,7 @@ func (e *Error) Append(dst []byte) []byte {
 	return append(e.AppendPayload(dst), '}')
 }
 
-// Contains says whether the acknowledgement is of the message seq.
+// Contains reports whether the acknowledgement is of the message seq.
 func (a *Ack) Contains(seq uint64) bool {
 	return seq != 0 && (seq <= a.UpTo || slices.Contains(a.Seqs, seq))
 }

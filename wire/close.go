@@ -26,7 +26,7 @@ const (
 	CloseWrongEdge   CloseCode = 4301 // other edges serve the user, see Error.URLs
 )
 
-// Reconnect says whether a client should come back after a close.
+// Reconnect reports whether a client should come back after a close.
 type Reconnect uint8
 
 // The answers.
@@ -37,7 +37,7 @@ const (
 	ReconnectCredential           // with a new credential
 )
 
-// Reconnect says whether a client should come back. A code that RCCS does not
+// Reconnect reports whether a client should come back. A code that RCCS does not
 // send (1006 for a lost link, 1012 from a proxy) means after a while.
 func (c CloseCode) Reconnect() Reconnect {
 	switch c {

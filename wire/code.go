@@ -34,7 +34,7 @@ const (
 // taken. It is none of [Codes], which are those of connections.
 const Conflict Code = "CONFLICT"
 
-// Retry says whether what failed may be tried again.
+// Retry reports whether what failed may be tried again.
 type Retry uint8
 
 // The answers.
@@ -103,7 +103,7 @@ func (c Code) info() codeInfo {
 // Error is the code's name.
 func (c Code) Error() string { return string(c) }
 
-// Known says whether the code belongs to the set. A peer of a later version
+// Known reports whether the code belongs to the set. A peer of a later version
 // may send others: treat them as worth trying again later.
 func (c Code) Known() bool {
 	switch c {
@@ -119,7 +119,7 @@ func (c Code) Known() bool {
 // Message is the text for people where nothing better is known.
 func (c Code) Message() string { return c.info().message }
 
-// Retry says whether what failed with this code may be tried again.
+// Retry reports whether what failed with this code may be tried again.
 func (c Code) Retry() Retry { return c.info().retry }
 
 // Close is the close code of a connection that this error ends; ok is false

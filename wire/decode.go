@@ -53,7 +53,7 @@ func DecodeFew(dst []Item, frame []byte, most int) ([]Item, error) {
 	return items, nil
 }
 
-// Embeddable says whether b is one JSON value that may stand in an envelope as
+// Embeddable reports whether b is one JSON value that may stand in an envelope as
 // it is: valid UTF-8, JSON, and no deeper than a frame can hold around it.
 // What is not must travel as base64.
 func Embeddable(b []byte) bool {

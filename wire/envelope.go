@@ -135,7 +135,7 @@ func (e *Envelope) Target() (to To, ok bool) {
 	return To{}, false
 }
 
-// IsControl says whether RCCS itself gives the type a meaning. A control
+// IsControl reports whether RCCS itself gives the type a meaning. A control
 // message needs neither an id nor a payload to be well-formed.
 func IsControl(typ string) bool {
 	switch typ {

@@ -128,7 +128,7 @@ func (d *decoder) name(n int) string {
 	return s
 }
 
-// validKey says whether s may be an id: 1 to [MaxID] bytes, printable, no
+// validKey reports whether s may be an id: 1 to [MaxID] bytes, printable, no
 // space at either end.
 func validKey(s string) bool {
 	if s == "" || len(s) > MaxID {
@@ -155,7 +155,7 @@ func validWideKey(s string) bool {
 	return true
 }
 
-// validName says whether s may be a user, a device, a type or a capability.
+// validName reports whether s may be a user, a device, a type or a capability.
 func validName(s string) bool {
 	if s == "" || len(s) > MaxID {
 		return false
@@ -168,7 +168,7 @@ func validName(s string) bool {
 	return true
 }
 
-// ValidType says whether s is a type: [a-z][a-z0-9_.-]{0,63}.
+// ValidType reports whether s is a type: [a-z][a-z0-9_.-]{0,63}.
 func ValidType(s string) bool {
 	if s == "" || len(s) > MaxType || s[0] < 'a' || s[0] > 'z' {
 		return false
@@ -183,7 +183,7 @@ func ValidType(s string) bool {
 	return true
 }
 
-// ValidID says whether s may be an id, a correlationId, a collapseKey or a
+// ValidID reports whether s may be an id, a correlationId, a collapseKey or a
 // traceparent: 1 to [MaxID] bytes of UTF-8, no control characters or line
 // separators, no space at either end.
 func ValidID(s string) bool { return validKey(s) }

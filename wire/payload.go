@@ -208,7 +208,7 @@ const MaxTopic = 512
 
 const wantTopic = "a string of 1 to 512 bytes: names of 1 to 128 bytes without control characters, separated by dots"
 
-// ValidTopic says whether s may be a topic: names separated by dots, at most
+// ValidTopic reports whether s may be a topic: names separated by dots, at most
 // [MaxTopic] bytes. No character in it is a wildcard.
 func ValidTopic(s string) bool {
 	if len(s) > MaxTopic {
@@ -240,7 +240,7 @@ func (d *decoder) seq(n int) uint64 {
 	return uint64(d.integer(n, 0, math.MaxInt64, "an integer, 0 or more"))
 }
 
-// oneLine says whether s may be the value of a header.
+// oneLine reports whether s may be the value of a header.
 func oneLine(s string) bool {
 	return !strings.ContainsFunc(s, unicode.IsControl)
 }

@@ -80,7 +80,7 @@ var deviceNames = [deviceFields]string{
 
 func deviceField(key []byte) int { return payloadField(deviceNames[:], key) }
 
-// ofDevice says whether a key is that of a device's field.
+// ofDevice reports whether a key is that of a device's field.
 func ofDevice(key []byte) bool { return deviceField(key) >= 0 }
 
 // Presence is the payload of a presence: what changed at another device of the

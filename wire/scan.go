@@ -35,7 +35,7 @@ const (
 	isObject
 )
 
-// given says whether there is a value other than null, which stands for none.
+// given reports whether there is a value other than null, which stands for none.
 func (v span) given() bool { return v.kind > isNull }
 
 func (s *scanner) space() {

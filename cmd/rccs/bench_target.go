@@ -100,7 +100,7 @@ func benchTrust(path string) (*tls.Config, error) {
 	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}, nil
 }
 
-// named says whether an installation was asked for.
+// named reports whether an installation was asked for.
 func (f *benchTarget) named() bool { return f.flags.Changed("url") || f.flags.Changed("data") }
 
 func hasKeys(data string) bool {
@@ -108,7 +108,7 @@ func hasKeys(data string) bool {
 	return err == nil
 }
 
-// answers says whether something listens at a URL.
+// answers reports whether something listens at a URL.
 func answers(where string) bool {
 	u, err := url.Parse(where)
 	if err != nil {

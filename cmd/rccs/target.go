@@ -172,7 +172,7 @@ func address(name string) (subjects.Address, error) {
 	return a, nil
 }
 
-// terminal says whether people read standard error.
+// terminal reports whether people read standard error.
 func (env *environment) terminal() bool {
 	f, ok := fileOf(env.err)
 	return ok && isatty.IsTerminal(f.Fd())

@@ -91,7 +91,7 @@ func escapeGlob(path string) string {
 	return string(b)
 }
 
-// opens says whether a stream's key can be decrypted, in the way of nats-server
+// opens reports whether a stream's key can be decrypted, in the way of nats-server
 // and with either of its ciphers.
 func (s *sealed) opens(key string) bool {
 	h := hmac.New(sha256.New, []byte(key))

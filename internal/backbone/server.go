@@ -249,7 +249,7 @@ func (s *Server) ClientURL() string {
 	return srv.ClientURL()
 }
 
-// Clustered says whether the nats.conf makes this one of several servers.
+// Clustered reports whether the nats.conf makes this one of several servers.
 func (s *Server) Clustered() bool { return s.natsOpts.Cluster.Port != 0 }
 
 // InProcess is the option that makes nats.Connect reach this server through

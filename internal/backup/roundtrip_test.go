@@ -230,7 +230,7 @@ func TestBackupWhileMessagesFlow(t *testing.T) {
 	}
 }
 
-// acknowledged says whether a device's stored cursor has all up to seq.
+// acknowledged reports whether a device's stored cursor has all up to seq.
 func (h *home) acknowledged(name string, seq uint64) bool {
 	address, err := subjects.ParseAddress(name)
 	check(h.tb, err)

@@ -261,7 +261,7 @@ var errUnreadable = errors.New("a message has headers that cannot be read")
 
 var errFetchHole = errors.New("a part of the answer is missing")
 
-// add takes one part of an answer and says whether it was the end.
+// add takes one part of an answer and reports whether it was the end.
 func (q *fetch) add(m *nats.Msg) (end bool) {
 	if m.Header == nil {
 		q.err = errUnreadable

@@ -48,7 +48,7 @@ type Options struct {
 	JetStream jetstream.JetStream
 	// Signer is needed.
 	Signer Signer
-	// Revoked says whether the tenant has revoked what was issued then for a
+	// Revoked reports whether the tenant has revoked what was issued then for a
 	// device and its key. Needed.
 	Revoked func(a subjects.Address, publicKey string, issued time.Time) bool
 	// Tokens checks claims that are a third party's token; nil: none is taken.

@@ -9,10 +9,10 @@ import (
 	"github.com/rccs-io/rccs/internal/reader"
 )
 
-// isList says whether what is asked for is a list of consumers.
+// isList reports whether what is asked for is a list of consumers.
 func isList(api []string) bool { return len(api) > 1 && (api[1] == "LIST" || api[1] == "NAMES") }
 
-// namesOurs says whether a request names a consumer of RCCS.
+// namesOurs reports whether a request names a consumer of RCCS.
 // Its name comes behind the stream's, which is third or, of older clients, fourth.
 func namesOurs(api []string) bool {
 	return len(api) > 3 && slices.ContainsFunc(api[3:min(5, len(api))], isOurs)

@@ -145,7 +145,7 @@ func (l *ledger) report(f *flow, v *Violation) {
 	close(l.broken)
 }
 
-// settled says whether all that was sent has arrived.
+// settled reports whether all that was sent has arrived.
 func (l *ledger) settled() bool { return l.arrived.Load() >= l.sent.Load() }
 
 // close is called when no more will come. It returns the first violation; that

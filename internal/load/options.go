@@ -134,7 +134,7 @@ func (o *Options) complete(scenario string) error {
 	return nil
 }
 
-// Check says whether a scenario could run with the options, whatever its
+// Check reports whether a scenario could run with the options, whatever its
 // target.
 func Check(scenario string, o Options) error {
 	o.defaults(scenario)

@@ -82,7 +82,7 @@ func (r *run) readBuffer() int {
 	return readBuffer
 }
 
-// mayWait says whether messages may wait for a device that connects.
+// mayWait reports whether messages may wait for a device that connects.
 func (r *run) mayWait(Name) bool { return r.waits.Load() || r.opts.Target.Forget }
 
 // step begins a phase.

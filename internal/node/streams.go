@@ -145,7 +145,7 @@ var clusterErrors = []jetstream.ErrorCode{
 	10118, // the stream is offline
 }
 
-// waitsForCluster says whether an error may pass when more servers are there.
+// waitsForCluster reports whether an error may pass when more servers are there.
 func waitsForCluster(err error) bool {
 	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrBucketNotFound) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) {
 		return true

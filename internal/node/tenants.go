@@ -164,7 +164,7 @@ func (n *Node) reconcile(ctx context.Context) {
 	}
 }
 
-// keysChanged says whether the directory of the keys has changed since it was
+// keysChanged reports whether the directory of the keys has changed since it was
 // looked at, and when. Of a change just now it is not sure.
 func (n *Node) keysChanged() (time.Time, bool) {
 	info, err := os.Stat(n.keys.Dir())
@@ -178,7 +178,7 @@ func (n *Node) keysChanged() (time.Time, bool) {
 // sureAfter is more than what a file system's clock may be coarse by.
 const sureAfter = 2 * time.Second
 
-// reconciled says whether the keys and what runs agree now.
+// reconciled reports whether the keys and what runs agree now.
 func (n *Node) reconciled(ctx context.Context) bool {
 	names, err := n.keys.TenantNames()
 	if err != nil {
@@ -216,7 +216,7 @@ func (n *Node) reconciled(ctx context.Context) bool {
 	return all
 }
 
-// replaced says whether the keys have another tenant of the name by now.
+// replaced reports whether the keys have another tenant of the name by now.
 func (n *Node) replaced(t *tenantPart) bool {
 	now, err := n.keys.Tenant(t.keys.Account().Name)
 	return err == nil && now.Account().PublicKey != t.keys.Account().PublicKey

@@ -67,7 +67,7 @@ func (t *Transport) admin() listener {
 	return listener{"admin", "--admin-tls-cert and --admin-tls-key", t.AdminTLS}
 }
 
-// loopback says whether an address to listen on can be reached from this
+// loopback reports whether an address to listen on can be reached from this
 // machine only. A name other than localhost may mean anything tomorrow.
 func loopback(listen string) bool {
 	host, _, err := net.SplitHostPort(listen)

@@ -86,7 +86,7 @@ type InboxQuery struct {
 	Progress func(done, all int)
 }
 
-// all says whether every inbox has to be looked at before the list is known.
+// all reports whether every inbox has to be looked at before the list is known.
 func (q *InboxQuery) all() bool {
 	return q.Order == ByUnacknowledged || q.Order == ByOldest
 }
@@ -371,7 +371,7 @@ func (t *Tenant) first(ctx context.Context, subject string, s *LaneState) error 
 // ErrOrder is wrapped by the error of [CheckOrder].
 var ErrOrder = errors.New("unknown order")
 
-// CheckOrder says whether inboxes can be listed in an order.
+// CheckOrder reports whether inboxes can be listed in an order.
 func CheckOrder(order string) error {
 	if slices.Contains(InboxOrders(), order) {
 		return nil

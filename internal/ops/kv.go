@@ -9,7 +9,7 @@ import (
 	"github.com/rccs-io/rccs/internal/reader"
 )
 
-// deleted says whether an entry of a bucket is the mark of a deletion.
+// deleted reports whether an entry of a bucket is the mark of a deletion.
 func deleted(h nats.Header) bool {
 	op := h.Get("KV-Operation")
 	return op == "DEL" || op == "PURGE"

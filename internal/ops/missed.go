@@ -39,7 +39,7 @@ func unacknowledged(c *inbox.Cursor, l subjects.Lane, seq uint64) uint64 {
 	return c.Sent[l] + 1
 }
 
-// check says whether a device is known, and returns its cursor. A cursor alone
+// check reports whether a device is known, and returns its cursor. A cursor alone
 // says nothing: a device that is forgotten leaves one.
 func (t *Tenant) check(ctx context.Context, a subjects.Address) (inbox.Cursor, error) {
 	k := a.Key()

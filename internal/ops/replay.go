@@ -176,7 +176,7 @@ type replay struct {
 	failed *ReplayError // of the lowest sequence
 }
 
-// wanted says whether a message is to be copied.
+// wanted reports whether a message is to be copied.
 func (r *replay) wanted(m *Message) bool {
 	if m.Replay || m.notice() {
 		r.out.Skipped++
@@ -276,7 +276,7 @@ func (r *replay) copy(m *Message) *nats.Msg {
 	return &nats.Msg{Subject: subjects.Inbox(r.to, m.lane), Header: h, Data: m.data}
 }
 
-// left says whether a header of the original stays behind: what NATS set or
+// left reports whether a header of the original stays behind: what NATS set or
 // would act on, and what asks for something that was done already, or that
 // would keep the copy from being delivered.
 func left(name string) bool {

@@ -116,7 +116,7 @@ type tail struct {
 	cursors map[subjects.Key]inbox.Cursor // last seen; of the cursors' reader
 }
 
-// empty says whether a cursor has moved over nothing: those of lanes without
+// empty reports whether a cursor has moved over nothing: those of lanes without
 // messages follow the stream, too.
 func (tl *tail) empty(ctx context.Context, f *Flow) (bool, error) {
 	if f.Kind != FlowCursor || f.Owed > 0 {

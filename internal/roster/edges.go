@@ -124,7 +124,7 @@ func (r *Roster) noteUnknownEdges() {
 // EdgeID is the id of this edge; empty when the roster only follows.
 func (r *Roster) EdgeID() string { return r.edge }
 
-// Alive says whether an edge is not known to be dead.
+// Alive reports whether an edge is not known to be dead.
 func (r *Roster) Alive(id string) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

@@ -40,7 +40,7 @@ const (
 	deviceExtension = "extension"
 )
 
-// IsTask says whether messages of the type belong to a task, and go to the one
+// IsTask reports whether messages of the type belong to a task, and go to the one
 // device that holds it.
 func IsTask(typ string) bool {
 	switch typ {
@@ -50,7 +50,7 @@ func IsTask(typ string) bool {
 	return false
 }
 
-// IsHandoff says whether messages of the type go to the sender too.
+// IsHandoff reports whether messages of the type go to the sender too.
 func IsHandoff(typ string) bool { return typ == typeHandoff }
 
 func isFile(typ string) bool {
@@ -119,7 +119,7 @@ func candidates(m Message) (fits func(*Device) bool, one bool) {
 	return func(*Device) bool { return true }, one
 }
 
-// CanTake says whether the device is one that a waiting message could be for.
+// CanTake reports whether the device is one that a waiting message could be for.
 func CanTake(m Message, d *Device) bool {
 	fits, _ := candidates(m)
 	return d.ID != m.From && fits(d)

@@ -194,7 +194,7 @@ func (r *Roster) abandon(sl *slot, o *opening, why error) error {
 	return why
 }
 
-// Current says whether no other connection has taken the session over. An edge
+// Current reports whether no other connection has taken the session over. An edge
 // asks when it is ready to be told of the loss, because that may have been
 // before.
 func (s *Session) Current() bool { return s.slot.current.Load() == s }

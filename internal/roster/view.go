@@ -37,7 +37,7 @@ type Device struct {
 	Epoch   uint64
 }
 
-// Holds says whether the device holds a capability.
+// Holds reports whether the device holds a capability.
 func (d *Device) Holds(capability string) bool {
 	_, ok := slices.BinarySearch(d.Held, capability)
 	return ok
@@ -101,7 +101,7 @@ func (r *Roster) Device(k subjects.Key) (Device, bool) {
 	return r.viewLocked(k, d), true
 }
 
-// Online says whether a device is connected somewhere.
+// Online reports whether a device is connected somewhere.
 func (r *Roster) Online(k subjects.Key) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

@@ -18,7 +18,7 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// Inbox says whether there is room for a message, and who got an earlier one.
+// Inbox reports whether there is room for a message, and who got an earlier one.
 type Inbox interface {
 	// Admit refuses with [inbox.ErrFull] what a device's inbox has no room for.
 	Admit(ctx context.Context, k subjects.Key, n int) error

@@ -100,7 +100,7 @@ func (s *Source) follow(ctx context.Context, stream string, after uint64) (map[s
 	}
 }
 
-// reached says whether there is nothing more to wait for above a sequence. A
+// reached reports whether there is nothing more to wait for above a sequence. A
 // copy of the stream that answered may lag behind the leader, and the leader's
 // last message may have been removed since, when its age ended.
 func (s *Source) reached(ctx context.Context, stream string, after uint64, leader *state) (bool, error) {

@@ -24,7 +24,7 @@ type Files struct {
 	ClientCA string
 }
 
-// Given says whether there are any.
+// Given reports whether there are any.
 func (f Files) Given() bool { return f.Cert != "" || f.Key != "" || f.ClientCA != "" }
 
 // maxFile is far above any bundle of certificates.
