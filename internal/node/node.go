@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"sync"
@@ -178,11 +179,29 @@ func (n *Node) Start(ctx context.Context) (err error) {
 		}
 	}
 	n.follow()
+	if err := n.countConnections(); err != nil {
+		return err
+	}
 	n.serving.Store(true)
 	if n.api != nil {
 		n.stops.AddFunc(n.stopAPI)
 	}
 	n.admin.serving()
+	return nil
+}
+
+// countConnections bounds those of devices on plain NATS.
+func (n *Node) countConnections() error {
+	nc, err := n.systemDialer()()
+	if err != nil {
+		return err
+	}
+	c, err := startConnections(nc, n.registry, n.opts.Logger)
+	if err != nil {
+		nc.Close()
+		return fmt.Errorf("node: connections of devices are not counted: %w", err)
+	}
+	n.stops.Add(c.stop)
 	return nil
 }
 

@@ -1,0 +1,60 @@
+package e2e_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// A device has at most 8 connections of plain NATS; the newest are ended, and
+// those of others stay.
+func TestADeviceHasEightConnectionsOfPlainNATS(t *testing.T) {
+	t.Parallel()
+	const limit = 8
+	s := start(t)
+	dial := func(name string) *nats.Conn {
+		creds := must(t, "creds", "device", name, "--data", s.data)
+		nc, err := nats.Connect(s.NATS, credsOption(t, creds), nats.NoReconnect(), nats.CustomInboxPrefix("_INBOX."+strings.ReplaceAll(name, "/", ".")), nats.ErrorHandler(nobody))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(nc.Close)
+		return nc
+	}
+	neighbour := dial("bob/phone")
+	var all []*nats.Conn
+	for range limit {
+		all = append(all, dial("alice/phone"))
+	}
+	for range 3 {
+		more := dial("alice/phone")
+		eventually(t, func() error {
+			if more.IsConnected() {
+				return errors.New("a ninth connection stays")
+			}
+			return nil
+		})
+	}
+	all[0].Close()
+	var again *nats.Conn
+	eventually(t, func() error { // when the server has noticed
+		again = dial("alice/phone")
+		select {
+		case <-again.StatusChanged(nats.CLOSED):
+			return errors.New("there is no place for another one")
+		case <-time.After(quiet):
+			return nil
+		}
+	})
+	for _, nc := range append(all[1:], neighbour, again) {
+		if err := nc.FlushTimeout(patience); err != nil {
+			t.Errorf("one of those that were there, or of a neighbour, is ended: %v", err)
+		}
+	}
+	if _, metrics := s.get(t, "/metrics"); strings.Contains(metrics, "rccs_nats_connections_ended_total 0") {
+		t.Error("what was ended is not counted")
+	}
+}
