@@ -107,6 +107,23 @@ for (const end of ["closed", "reloaded", "frozen"] as const)
     }
   });
 
+for (const missing of ["navigator.locks", "BroadcastChannel"] as const)
+  test(`where there is no ${missing}, one page connects and the others wait as offline`, async () => {
+    await site.context.addInitScript(missing === "BroadcastChannel" ? "delete window.BroadcastChannel" : "Object.defineProperty(Navigator.prototype, 'locks', { value: undefined })");
+    const first = await open();
+    const second = await site.page(`/?url=${encodeURIComponent(proxy.url)}&token=${server.token(`u${user}/phone`)}`);
+    await until(async () => (await state(second)) === "offline", "the second page waits");
+    await send(second, 1); // it is kept
+    await desktop.send("n", "a", { to: "phone" });
+    await until(async () => (await got(first)).length, "the first page hears it");
+    expect([await state(first), await state(second), await first.evaluate("errors")]).toEqual(["online", "offline", []]);
+    await first.close();
+    await until(async () => (await state(second)) === "online", "the second page takes over", 60_000);
+    await until(() => arrived.length, "what it had sent arrives");
+    expect(arrived).toEqual([1]);
+    expect(await second.evaluate("errors")).toEqual([]);
+  });
+
 test("what a page sent offline is sent after a reload", async () => {
   const page = await open();
   proxy.down = true;
