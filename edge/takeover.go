@@ -74,24 +74,34 @@ func (t *Tenant) release(ctx context.Context, k subjects.Key, epoch uint64) erro
 
 // DrainAsk is what an operator asks an edge for.
 type DrainAsk struct {
-	// Do is DrainStart, DrainUndo or DrainCount.
+	// Do is DrainStart, DrainUndo, DrainCount or AskFollowers.
 	Do string `json:"do"`
 	// Rate is how many connections a second are closed; 0: the edge's own.
 	Rate int `json:"rate,omitempty"`
+	// Topics are those of AskFollowers.
+	Topics []string `json:"topics,omitempty"`
 }
 
-// What an edge can be asked for. All are answered with {"connections":n}.
+// What an edge can be asked for. All but the last are answered with
+// {"connections":n}.
 const (
 	DrainStart = "drain"  // refuse devices, and send those that are here elsewhere
 	DrainUndo  = "resume" // take devices again
 	DrainCount = "count"  // only say how many there are
+	// AskFollowers asks how many of the tenant's devices here follow each of some
+	// topics, and is answered with {"followers":{TOPIC:n}}.
+	AskFollowers = "followers"
 )
 
 // onDrain does what an operator asks for.
 func (t *Tenant) onDrain(m *nats.Msg) {
 	var ask DrainAsk
-	if err := json.Unmarshal(m.Data, &ask); err != nil || t.Drain == nil {
+	if err := json.Unmarshal(m.Data, &ask); err != nil || t.Drain == nil && ask.Do != AskFollowers {
 		t.Logger.Warn("drain ignored", "err", err)
+		return
+	}
+	if ask.Do == AskFollowers {
+		t.tellFollowers(m, ask.Topics)
 		return
 	}
 	n := t.Drain(ask)
@@ -100,5 +110,22 @@ func (t *Tenant) onDrain(m *nats.Msg) {
 	}
 	if err := m.Respond(fmt.Appendf(nil, `{"connections":%d}`, n)); err != nil {
 		t.Logger.Debug("drain not answered", "err", err)
+	}
+}
+
+// tellFollowers answers AskFollowers.
+func (t *Tenant) tellFollowers(m *nats.Msg, topics []string) {
+	followers := make(map[string]int)
+	for _, topic := range topics {
+		if n := t.Topics.Followers(topic); n > 0 {
+			followers[topic] = n
+		}
+	}
+	body, err := json.Marshal(map[string]any{"followers": followers})
+	if err == nil {
+		err = m.Respond(body)
+	}
+	if err != nil {
+		t.Logger.Debug("followers not told", "err", err)
 	}
 }

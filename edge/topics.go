@@ -18,6 +18,8 @@ import (
 type Topics interface {
 	Subscribe(ctx context.Context, name string, since topic.Since, ready func(*topic.Subscription)) (*topic.Subscription, topic.Beginning, error)
 	History(ctx context.Context, name string, from uint64, limit, maxBytes int) ([]*topic.Message, uint64, error)
+	// Followers is how many subscriptions a topic has.
+	Followers(name string) int
 }
 
 const (

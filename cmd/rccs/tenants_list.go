@@ -35,24 +35,11 @@ func (env *environment) listTenants(ctx context.Context, f *tenantFlags) error {
 	if err != nil {
 		return err
 	}
-	names, err := keys.TenantNames()
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(ctx, servedWithin)
 	defer cancel()
-	rows := make([]ops.TenantInfo, 0, len(names))
-	for _, name := range names {
-		t, err := keys.Tenant(name)
-		if err != nil {
-			return err
-		}
-		row := ops.TenantInfo{Name: name, Account: t.Account().PublicKey}
-		if row.Limits, err = t.Limits(); err != nil {
-			return err
-		}
-		useOf(ctx, dial, t, &row)
-		rows = append(rows, row)
+	rows, err := ops.Tenants(keys, func(t *auth.Keystore, info *ops.TenantInfo) error { useOf(ctx, dial, t, info); return nil })
+	if err != nil {
+		return err
 	}
 	if f.json {
 		return env.json(rows)

@@ -15,6 +15,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -114,6 +115,7 @@ func New(opts Options) (*API, error) {
 	for _, rt := range []*router{&a.admin, &a.service} {
 		rt.HandleFunc("GET "+documentPath, a.serveDocument)
 	}
+	a.live.of(auth.DefaultTenant) // the last hour is there for who looks first
 	return a, nil
 }
 

@@ -213,6 +213,22 @@ func TestSlowConsoleIsToldOfAGap(t *testing.T) {
 	t.Logf("%d shown, %d missed", shown, missed)
 }
 
+// The server keeps the last hour whether or not somebody looks.
+func TestHistoryIsThereForTheFirstWhoLooks(t *testing.T) {
+	t.Parallel()
+	p := serve(t, false)
+	p.eventually("the edge is three seconds old", func() bool {
+		var edges struct{ Items []struct{ Started time.Time } }
+		p.get("/v1/edges").into(t, &edges)
+		return time.Since(edges.Items[0].Started) > 3*time.Second
+	})
+	var kept []map[string]any
+	e := p.stream("/v1/live?history=true", nil).next()
+	if e.kind != "history" || json.Unmarshal([]byte(e.data), &kept) != nil || len(kept) == 0 {
+		t.Errorf("first came %+v", e)
+	}
+}
+
 const requests = "/v1/users/alice/devices/desktop/requests/"
 
 func TestRequestIsAnsweredByTheDevice(t *testing.T) {
@@ -354,7 +370,7 @@ func TestTopicIsPublishedAndRead(t *testing.T) {
 	if len(rest.Items) != 2 {
 		t.Errorf("the last two: %+v", rest)
 	}
-	if got := p.get("/v1/topics?q=main"); !strings.Contains(string(got.body), `{"topic":"builds.main","messages":5}`) {
+	if got := p.get("/v1/topics?q=main"); !strings.Contains(string(got.body), `{"topic":"builds.main","messages":5,"followers":1}`) {
 		t.Errorf("topics are %s", got.body)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rccs-io/rccs/internal/ops"
@@ -86,14 +87,15 @@ const (
 	// statsKept is how many seconds are remembered.
 	statsKept = 3600
 	// backlogEvery is how often what is unacknowledged and what is stored is
-	// asked of the store, in seconds.
+	// asked of the store, in seconds; backlogIdle the same while nobody looks.
 	backlogEvery = 10
+	backlogIdle  = 60
 	// liveBuffer is how many messages may wait for a slow console.
 	liveBuffer = 1024
 )
 
-// live takes the statistics of each tenant that somebody has looked at, from
-// then on.
+// live takes the statistics of the default tenant, and of each other one that
+// somebody has looked at, from then on.
 type live struct {
 	a  *API
 	wg sync.WaitGroup
@@ -107,13 +109,13 @@ func newLive(a *API) *live { return &live{a: a, samplers: make(map[string]*sampl
 func (l *live) wait() { l.wg.Wait() }
 
 // of is the sampler of a tenant, which it starts.
-func (l *live) of(t *Tenant) *sampler {
+func (l *live) of(tenant string) *sampler {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := l.samplers[t.Name]
+	s := l.samplers[tenant]
 	if s == nil {
-		s = &sampler{a: l.a, tenant: t.Name, news: make(chan struct{})}
-		l.samplers[t.Name] = s
+		s = &sampler{a: l.a, tenant: tenant, unasked: backlogIdle, news: make(chan struct{})}
+		l.samplers[tenant] = s
 		if l.a.ctx.Err() == nil {
 			l.wg.Go(s.run)
 		}
@@ -126,9 +128,11 @@ type sampler struct {
 	a      *API
 	tenant string
 
-	before Counters // of run
-	taken  time.Time
-	asked  int
+	before  Counters // of run
+	taken   time.Time
+	unasked int // seconds since the store was asked
+
+	watched atomic.Int64 // by so many
 
 	mu      sync.Mutex
 	kept    []Stats
@@ -154,10 +158,10 @@ func (s *sampler) sample() {
 	if !ok {
 		return
 	}
-	if s.asked%backlogEvery == 0 {
+	if s.unasked++; s.unasked > backlogIdle || s.unasked > backlogEvery && s.watched.Load() > 0 {
+		s.unasked = 0
 		s.ask(t)
 	}
-	s.asked++
 	now := time.Now()
 	stat := Stats{At: now.UTC()}
 	if s.a.opts.Stats != nil {
@@ -223,7 +227,9 @@ func (s *sampler) last() (*Stats, chan struct{}) {
 
 // follow writes statistics, and with a scope what flows, until ctx ends.
 func (l *live) follow(ctx context.Context, t *Tenant, f *flushed, history bool, scope *subjects.Scope, payload bool) error {
-	s := l.of(t)
+	s := l.of(t.Name)
+	s.watched.Add(1)
+	defer s.watched.Add(-1)
 	if history {
 		kept, _ := s.history()
 		if err := f.json("history", "", kept); err != nil {

@@ -119,28 +119,13 @@ func (i *installation) Edges() (*ops.Tenant, bool) {
 
 // Tenants implements [api.Installation].
 func (i *installation) Tenants(ctx context.Context) ([]ops.TenantInfo, error) {
-	names, err := i.n.keys.TenantNames()
-	if err != nil {
-		return nil, err
-	}
-	list := make([]ops.TenantInfo, 0, len(names))
-	for _, name := range names {
-		keys, err := i.keys(name)
-		if err != nil {
-			return nil, err
+	return ops.Tenants(i.n.keys, func(_ *auth.Keystore, info *ops.TenantInfo) error {
+		t, served := i.n.apiTenant(info.Name)
+		if !served {
+			return nil
 		}
-		info := ops.TenantInfo{Name: name, Account: keys.Account().PublicKey}
-		if info.Limits, err = keys.Limits(); err != nil {
-			return nil, err
-		}
-		if t, ok := i.n.apiTenant(name); ok {
-			if err := t.Ops.Use(ctx, &info, ops.NewDirectory(t.Roster).Online()); err != nil {
-				return nil, err
-			}
-		}
-		list = append(list, info)
-	}
-	return list, nil
+		return t.Ops.Use(ctx, info, ops.NewDirectory(t.Roster).Online())
+	})
 }
 
 // tenantWait is how long it is waited for a tenant to be served, or not any more.

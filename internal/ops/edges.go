@@ -64,8 +64,8 @@ func (t *Tenant) FindEdge(ctx context.Context, name string) (Edge, error) {
 	return Edge{}, fmt.Errorf("no edge is called %s; there are: %s", name, strings.Join(names, ", "))
 }
 
-// drainWithin bounds the wait for an edge's answer.
-const drainWithin = 5 * time.Second
+// edgeWithin bounds the wait for an edge's answer.
+const edgeWithin = 5 * time.Second
 
 // What an edge can be asked for: to send its devices elsewhere, to take them
 // again, and how many connections it has.
@@ -73,29 +73,43 @@ const (
 	EdgeDrain  = "drain"
 	EdgeResume = "resume"
 	EdgeCount  = "count"
+
+	edgeFollowers = "followers" // how many devices there follow each of some topics
 )
+
+// edgeAsk is what an edge is asked.
+type edgeAsk struct {
+	Do     string   `json:"do"`
+	Rate   int      `json:"rate,omitempty"`
+	Topics []string `json:"topics,omitempty"`
+}
 
 // AskEdge asks an edge to do something, and says how many connections it has.
 // rate is how many of them a second it closes, 0 its own rate; it does not wait
 // until they are gone.
 func (t *Tenant) AskEdge(ctx context.Context, id, do string, rate int) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, drainWithin)
-	defer cancel()
-	body, err := json.Marshal(map[string]any{"do": do, "rate": rate})
-	if err != nil {
-		return 0, err
-	}
-	m, err := t.nc.RequestWithContext(ctx, subjects.Drain(id), body)
-	if err != nil {
-		return 0, fmt.Errorf("the edge does not answer: %w", err)
-	}
 	var answer struct {
 		Connections int `json:"connections"`
 	}
-	if err := json.Unmarshal(m.Data, &answer); err != nil {
-		return 0, fmt.Errorf("the edge's answer: %w", err)
+	err := t.askEdge(ctx, id, edgeAsk{Do: do, Rate: rate}, &answer)
+	return answer.Connections, err
+}
+
+func (t *Tenant) askEdge(ctx context.Context, id string, ask edgeAsk, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, edgeWithin)
+	defer cancel()
+	body, err := json.Marshal(ask)
+	if err != nil {
+		return err
 	}
-	return answer.Connections, nil
+	m, err := t.nc.RequestWithContext(ctx, subjects.Drain(id), body)
+	if err != nil {
+		return fmt.Errorf("the edge does not answer: %w", err)
+	}
+	if err := json.Unmarshal(m.Data, answer); err != nil {
+		return fmt.Errorf("the edge's answer: %w", err)
+	}
+	return nil
 }
 
 // lastOf is the last message of each subject of a pattern of which few are

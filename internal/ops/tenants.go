@@ -50,3 +50,28 @@ func (t *Tenant) Use(ctx context.Context, info *TenantInfo, online int) error {
 	info.Served, info.Devices, info.Stored, info.Share, info.Consumers = true, online, store.Used, share, store.Consumers
 	return nil
 }
+
+// Tenants lists the tenants of the keys. use fills in what one uses that is
+// served.
+func Tenants(keys *auth.Keystore, use func(tenant *auth.Keystore, info *TenantInfo) error) ([]TenantInfo, error) {
+	names, err := keys.TenantNames()
+	if err != nil {
+		return nil, err
+	}
+	list := make([]TenantInfo, 0, len(names))
+	for _, name := range names {
+		tenant, err := keys.Tenant(name)
+		if err != nil {
+			return nil, err
+		}
+		info := TenantInfo{Name: name, Account: tenant.Account().PublicKey}
+		if info.Limits, err = tenant.Limits(); err != nil {
+			return nil, err
+		}
+		if err := use(tenant, &info); err != nil {
+			return nil, err
+		}
+		list = append(list, info)
+	}
+	return list, nil
+}

@@ -15,8 +15,9 @@ import (
 
 // Topic is a topic that holds messages.
 type Topic struct {
-	Topic    string `json:"topic"`
-	Messages uint64 `json:"messages"`
+	Topic     string `json:"topic"`
+	Messages  uint64 `json:"messages"`
+	Followers int    `json:"followers"` // connected devices that subscribe to it
 }
 
 // TopicQuery says which topics to list.
@@ -46,7 +47,36 @@ func (t *Tenant) Topics(ctx context.Context, q TopicQuery) (list []Topic, more b
 	if q.Limit > 0 && len(list) > q.Limit {
 		list, more = list[:q.Limit], true
 	}
-	return list, more, nil
+	return list, more, t.countFollowers(ctx, list)
+}
+
+// countFollowers asks the edges how many devices follow each topic. An edge that
+// does not answer counts for nothing.
+func (t *Tenant) countFollowers(ctx context.Context, list []Topic) error {
+	if len(list) == 0 {
+		return nil
+	}
+	edges, err := t.Edges(ctx)
+	if err != nil {
+		return err
+	}
+	names := make([]string, len(list))
+	for i := range list {
+		names[i] = list[i].Topic
+	}
+	for _, e := range edges {
+		var answer struct {
+			Followers map[string]int `json:"followers"`
+		}
+		if err := t.askEdge(ctx, e.ID, edgeAsk{Do: edgeFollowers, Topics: names}, &answer); err != nil {
+			t.log.Debug("followers of topics not known", "edge", e.ID, "err", err)
+			continue
+		}
+		for i := range list {
+			list[i].Followers += answer.Followers[list[i].Topic]
+		}
+	}
+	return nil
 }
 
 // TopicMessage is a stored message of a topic.

@@ -61,6 +61,17 @@ type Subscription struct {
 	closed     bool
 }
 
+// Followers is how many subscriptions a topic has at this hub.
+func (h *Hub) Followers(name string) int {
+	subject, err := subjects.Topic(name)
+	if err != nil {
+		return 0
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.subs[subject])
+}
+
 // Beginning is where a subscription begins.
 type Beginning struct {
 	Last  uint64 // of the topic's last stored message; 0 when there is none

@@ -23,10 +23,11 @@ export async function until(what, f, ms = 30_000) {
   }
 }
 
-export async function serve({ token } = {}) {
+export async function serve(...flags) {
+  const { token } = typeof flags[0] === "object" ? flags.shift() : {};
   const dir = await mkdtemp(join(tmpdir(), "rccs-console-"));
   const data = join(dir, "data");
-  const args = ["serve", "--data", data, "--listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+  const args = ["serve", "--data", data, "--listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", ...flags];
   if (token) {
     await writeFile(join(dir, "token"), token, { mode: 0o600 });
     args.push("--admin-token-file", join(dir, "token"));

@@ -42,7 +42,7 @@ export function Audit() {
                 <th>When</th>
                 <th>Act</th>
                 <th>Target</th>
-                <th>Result</th>
+                <th class="wide">Result</th>
                 <th>Who</th>
                 <th class="wide">From</th>
                 <th class="wide">Detail</th>
@@ -54,10 +54,12 @@ export function Audit() {
                   <td>
                     <Time at={r.at} />
                   </td>
-                  <td>{r.action}</td>
+                  <td>
+                    {r.action} <span class="narrow">{r.result && r.result !== "done" && <Tag kind={resultKind(r.result)}>{r.result}</Tag>}</span>
+                  </td>
                   <td class="name">{r.target || <span class="faint">all</span>}</td>
-                  <td title={r.why}>
-                    <Tag kind={r.result === "refused" ? "warn" : r.result === "failed" ? "fail" : ""}>{r.result ?? "done"}</Tag>
+                  <td class="wide" title={r.why}>
+                    <Tag kind={resultKind(r.result)}>{r.result ?? "done"}</Tag>
                     {r.why && <span class="faint why">{r.why}</span>}
                   </td>
                   <td class="name">{r.who}</td>
@@ -81,4 +83,8 @@ export function Audit() {
       )}
     </>
   );
+}
+
+function resultKind(result?: string): string {
+  return result === "refused" ? "warn" : result === "failed" ? "fail" : "";
 }

@@ -60,7 +60,7 @@ function Facts({ d }: { d: Device }) {
   const held = Object.entries(d.capabilities ?? {}).filter(([, v]) => v === true || (typeof v === "number" && v !== 0) || (Array.isArray(v) && v.length > 0));
   return (
     <dl class="facts">
-      <Fact name="Type">{d.type ?? "–"}</Fact>
+      <Fact name="Type">{d.type || "–"}</Fact>
       <Fact name="Platform">{[d.platform, d.version].filter(Boolean).join(" ") || "–"}</Fact>
       <Fact name="Edge">{d.edge ? <a href={href("edges")}>{d.edge}</a> : "–"}</Fact>
       <Fact name="Last seen">
@@ -235,7 +235,7 @@ function MessageRow({ m, user }: { m: Message; user: string }) {
 /** What became of a message, step by step. */
 export function LifeOf({ user, id }: { user: string; id: string }) {
   const life = useLoad<Life>(`users/${path(user)}/messages/${path(id)}`);
-  if (life.error?.status === 404) return <p class="faint">Nothing more is known of this id in the last 24 hours.</p>;
+  if (life.error?.status === 404) return <p class="faint">Nothing more is known of this id.</p>;
   if (life.error) return <Failure error={life.error} retry={life.reload} />;
   if (!life.data) return <Loading rows={2} />;
   return (

@@ -15,8 +15,8 @@ const throughput = [
   { label: "acknowledged", colour: "--series-3" },
 ];
 const latency = [
-  { label: "written p50", colour: "--series-1" },
-  { label: "written p99", colour: "--series-2" },
+  { label: "p50", colour: "--series-1" },
+  { label: "p99", colour: "--series-2" },
   { label: "acked p99", colour: "--series-3" },
 ];
 const online = [
@@ -66,7 +66,7 @@ export function Overview() {
       </div>
       <div class="charts">
         <Chart title="Messages a second" data={flow} series={throughput} format={number} />
-        <Chart title="Latency from storage" data={late} series={latency} format={duration} />
+        <Chart title="Stored to written" data={late} series={latency} format={duration} />
         <Chart title="Online" data={there} series={online} format={number} />
       </div>
       <section aria-labelledby="findings">

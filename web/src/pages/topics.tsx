@@ -10,7 +10,7 @@ import { say } from "../ui/status";
 interface Topic {
   topic: string;
   messages: number;
-  subscribers?: number;
+  followers?: number;
 }
 
 /** The topics that hold messages, what is in one of them, and a test message into it. */
@@ -52,7 +52,7 @@ export function Topics() {
                     <span class="name">{t.topic}</span>
                     <span class="faint">
                       {number(t.messages)} {t.messages === 1 ? "message" : "messages"}
-                      {t.subscribers !== undefined && `, ${number(t.subscribers)} following`}
+                      {(t.followers ?? 0) > 0 && `, ${number(t.followers)} following`}
                     </span>
                   </button>
                 </li>
