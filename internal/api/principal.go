@@ -1,10 +1,14 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/admindoor"
@@ -153,8 +157,33 @@ func (a *API) authorize(p *principal, need access, r *http.Request) (*Tenant, *P
 		}
 		return nil, notFound("there is no tenant of this name")
 	}
-	if !t.Core.IsConnected() { // to find that out later takes seconds
+	if !connected(r.Context(), t.Core) { // to find that out later takes longer
 		return nil, unavailable("NATS does not answer, try again")
 	}
 	return t, nil
+}
+
+// reconnectWithin is how long a request waits for a connection that was lost,
+// such as when all credentials were revoked, to be there again.
+const reconnectWithin = time.Second
+
+// connected reports whether NATS can be reached, or soon can.
+func connected(ctx context.Context, nc *nats.Conn) bool {
+	if nc.IsConnected() {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, reconnectWithin)
+	defer cancel()
+	tick := time.NewTicker(reconnectWithin / 50)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
+		}
+		if nc.IsConnected() {
+			return true
+		}
+	}
 }
