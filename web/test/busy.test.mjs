@@ -14,11 +14,11 @@ before(async () => {
   load = server.start("bench", "latency", "--data", server.data, "--devices", String(devices), "--rate", "200", "--duration", "20m");
   browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", "--disable-background-networking"] });
   const online = async () => {
-    if (load.exitCode !== null) throw new Error(`the load has ended with status ${load.exitCode}`);
+    if (load.exitCode !== null || load.signalCode !== null) throw new Error(`the load has ended: ${load.exitCode} ${load.signalCode} ${load.said}`);
     const { items } = await (await fetch(server.admin + "/v1/edges")).json();
     return items.reduce((n, e) => n + e.devices, 0) >= devices;
   };
-  await until("all devices are connected", online, 300_000);
+  await until("all devices are connected", online, 600_000);
 });
 
 after(async () => {

@@ -52,7 +52,9 @@ export async function serve(...flags) {
     rccs: async (...words) => (await run(program, words, { env: { ...env, ...at } })).stdout,
     /** Starts a command and returns the process; it ends with the server at the latest. */
     start: (...words) => {
-      const p = spawn(program, words, { env: { ...env, ...at }, stdio: "ignore" });
+      const p = spawn(program, words, { env: { ...env, ...at }, stdio: ["ignore", "ignore", "pipe"] });
+      p.said = "";
+      p.stderr.on("data", (d) => (p.said += d));
       ended.then(() => p.kill("SIGKILL"));
       return p;
     },
