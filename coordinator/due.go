@@ -17,10 +17,10 @@ import (
 // anew when retention has taken that.
 
 const (
-	tidyEvery = 10 * time.Minute
+	tidyEvery = time.Minute
 	// tidyAge is how long ago a message must have been due. The inbox stream
 	// takes it in within moments; what it says of how far it is may be that old.
-	tidyAge = time.Hour
+	tidyAge = 5 * time.Minute
 	// tidyQuiet is how long ago the inbox stream may have heard of StreamLater.
 	tidyQuiet = time.Minute
 )

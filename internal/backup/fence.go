@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -19,8 +20,8 @@ import (
 // What a restore fences. The stream of what is due is made anew, and a stream
 // that takes from it would begin at its start and deliver again what it has. So
 // the inbox stream is restored without its source, what it has taken is removed
-// there, and 'rccs serve' gives it its source again. Sequences that were given
-// out after the backup are given out again: the epochs change.
+// there, and 'rccs serve' gives it its source again. Sequences that were given out
+// after the backup are given out again: the epochs change.
 
 // unfenced is the configuration of the inbox stream without its source, and
 // without what says that a restore is done: the backup may be of an installation
@@ -43,23 +44,37 @@ func unfenced(config json.RawMessage) (json.RawMessage, error) {
 	return json.Marshal(fields)
 }
 
-// fence works on the restored streams of a tenant.
-func fence(ctx context.Context, nc *nats.Conn) error {
+// takenWithin is how long the inbox stream may take for what is due.
+var takenWithin = time.Minute
+
+// fence works on the restored streams of a tenant. begun is when the backup was:
+// the inbox stream had taken by then what had been due for [takenWithin], and
+// some of that may be gone from it again.
+func fence(ctx context.Context, nc *nats.Conn, begun time.Time) error {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return err
 	}
-	taken, err := takenUpTo(ctx, nc, js)
+	d := direct.New(nc)
+	if err := d.Start(); err != nil {
+		return err
+	}
+	defer d.Stop()
+	later, err := js.Stream(ctx, subjects.StreamLater)
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", subjects.StreamLater, err)
+	}
+	next, err := nextDue(ctx, d, later, begun.Add(-takenWithin))
 	if err != nil {
 		return err
 	}
-	if taken > 0 {
-		later, err := js.Stream(ctx, subjects.StreamLater)
-		if err != nil {
-			return fmt.Errorf("stream %s: %w", subjects.StreamLater, err)
-		}
+	taken, err := takenUpTo(ctx, d, js)
+	if err != nil {
+		return err
+	}
+	if next = max(next, taken+1); next > 1 {
 		due, _ := subjects.DueToInbox()
-		if err := later.Purge(ctx, jetstream.WithPurgeSubject(due), jetstream.WithPurgeSequence(taken+1)); err != nil {
+		if err := later.Purge(ctx, jetstream.WithPurgeSubject(due), jetstream.WithPurgeSequence(next)); err != nil {
 			return fmt.Errorf("remove from %s what was taken: %w", subjects.StreamLater, err)
 		}
 	}
@@ -72,21 +87,30 @@ func fence(ctx context.Context, nc *nats.Conn) error {
 	return epoch.Redeliver(ctx, js, subjects.StreamInbox)
 }
 
+// nextDue is the sequence of the first message that was stored at a time or
+// later, or the one after the last.
+func nextDue(ctx context.Context, d *direct.Client, later jetstream.Stream, at time.Time) (uint64, error) {
+	at = at.UTC()
+	msgs, _, err := d.Get(ctx, subjects.StreamLater, &direct.Request{StartTime: &at, Batch: 1})
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("read %s: %w", subjects.StreamLater, err)
+	case len(msgs) == 0:
+		return later.CachedInfo().State.LastSeq + 1, nil
+	}
+	return msgs[0].Seq, nil
+}
+
 // lookBack is how many messages are read at once, from the end.
 const lookBack = 1000
 
 // takenUpTo is up to which sequence the inbox stream has taken what was due; 0:
 // nothing that is still stored.
-func takenUpTo(ctx context.Context, nc *nats.Conn, js jetstream.JetStream) (uint64, error) {
+func takenUpTo(ctx context.Context, d *direct.Client, js jetstream.JetStream) (uint64, error) {
 	inbox, err := js.Stream(ctx, subjects.StreamInbox)
 	if err != nil {
 		return 0, fmt.Errorf("stream %s: %w", subjects.StreamInbox, err)
 	}
-	d := direct.New(nc)
-	if err := d.Start(); err != nil {
-		return 0, err
-	}
-	defer d.Stop()
 	state := inbox.CachedInfo().State
 	for end := state.LastSeq + 1; end > state.FirstSeq; {
 		begin := max(state.FirstSeq, end-min(end, lookBack))

@@ -1,6 +1,7 @@
 package backup_test
 
 import (
+	"fmt"
 	"path/filepath"
 	"strconv"
 	"testing"
@@ -13,9 +14,19 @@ import (
 )
 
 // Delayed messages that were delivered before a backup are not delivered again
-// after its restore, and the epochs say that sequences may repeat.
+// after its restore, be they in the inbox still or purged from it, and the epochs
+// say that sequences may repeat.
 func TestDelayedMessagesAreNotDeliveredAgainAfterARestore(t *testing.T) {
 	t.Parallel()
+	for _, purged := range []bool{false, true} {
+		t.Run(fmt.Sprintf("purged %t", purged), func(t *testing.T) {
+			t.Parallel()
+			delayedAndRestored(t, purged)
+		})
+	}
+}
+
+func delayedAndRestored(t *testing.T, purged bool) {
 	a := serve(t, filepath.Join(t.TempDir(), "data"))
 	phone, desktop := a.token("alice/phone"), a.token("alice/desktop")
 	p, d := a.device(phone), a.device(desktop)
@@ -27,6 +38,7 @@ func TestDelayedMessagesAreNotDeliveredAgainAfterARestore(t *testing.T) {
 	for _, m := range receive(t, p, n) {
 		m.Ack()
 	}
+	delivered := time.Now()
 	eventually(t, "all is acknowledged", func() bool {
 		stream, err := a.js.Stream(soon(t), subjects.StreamCursor)
 		check(t, err)
@@ -35,6 +47,12 @@ func TestDelayedMessagesAreNotDeliveredAgainAfterARestore(t *testing.T) {
 	})
 	check(t, p.Close())
 	check(t, d.Close())
+	if purged {
+		eventually(t, "the inbox stream must have taken what was due by now", func() bool { return time.Since(delivered) > backup.TakenWithin })
+		inbox, err := a.js.Stream(soon(t), subjects.StreamInbox)
+		check(t, err)
+		check(t, inbox.Purge(soon(t)))
+	}
 	path, _ := a.save(backup.SaveOptions{})
 	a.stop()
 

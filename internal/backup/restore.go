@@ -242,7 +242,7 @@ func (f *File) put(ctx context.Context, dial func(tenant string) (*nats.Conn, er
 	tenants := slices.Sorted(maps.Keys(conns))
 	slices.Reverse(tenants) // the default one has no name
 	for _, tenant := range tenants {
-		if err := fence(ctx, conns[tenant]); err != nil {
+		if err := fence(ctx, conns[tenant], f.Manifest.Begun); err != nil {
 			return err
 		}
 	}

@@ -111,6 +111,9 @@ func (w *writer) streams(ctx context.Context, tenant string, nc *nats.Conn, prog
 	if !slices.Contains(names, subjects.StreamInbox) {
 		return fmt.Errorf("the account has no stream %s: is this the installation, and its tenant's credential?", subjects.StreamInbox)
 	}
+	if err := awaitTaken(ctx, js); err != nil {
+		return err
+	}
 	d := direct.New(nc)
 	if err := d.Start(); err != nil {
 		return err
@@ -128,6 +131,35 @@ func (w *writer) streams(ctx context.Context, tenant string, nc *nats.Conn, prog
 		}
 	}
 	return nil
+}
+
+// behindFor is how long the inbox stream may be behind what is due.
+const (
+	behindFor   = 30 * time.Second
+	behindEvery = 100 * time.Millisecond
+)
+
+// awaitTaken waits until the inbox stream has taken what is due: a restore relies
+// on it.
+func awaitTaken(ctx context.Context, js jetstream.JetStream) error {
+	for until := time.Now().Add(behindFor); ; {
+		inbox, err := js.Stream(ctx, subjects.StreamInbox)
+		if err != nil {
+			return fmt.Errorf("stream %s: %w", subjects.StreamInbox, err)
+		}
+		behind := slices.ContainsFunc(inbox.CachedInfo().Sources, func(s *jetstream.StreamSourceInfo) bool { return s.Lag > 0 })
+		switch {
+		case !behind:
+			return nil
+		case time.Now().After(until):
+			return fmt.Errorf("the stream %s has been behind %s for %s: see 'rccs doctor', and try again", subjects.StreamInbox, subjects.StreamLater, behindFor)
+		}
+		select {
+		case <-time.After(behindEvery):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // list names the streams in the order in which to read them, and says how many

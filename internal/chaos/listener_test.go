@@ -27,6 +27,7 @@ type listener struct {
 	conn   *websocket.Conn // nil: none
 	paused chan struct{}   // closed when it may connect again; nil: it may
 	once   bool            // it was registered
+	keep   bool            // it acknowledges nothing
 }
 
 // frame is what the edge writes, as far as a listener reads it.
@@ -76,6 +77,13 @@ func (l *listener) resume() {
 	defer l.mu.Unlock()
 	close(l.paused)
 	l.paused = nil
+}
+
+// acknowledge has it acknowledge what comes, or not.
+func (l *listener) acknowledge(does bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.keep = !does
 }
 
 func (l *listener) registered() bool {
@@ -153,6 +161,12 @@ func (l *listener) take(conn *websocket.Conn, f *frame) bool {
 			return false
 		}
 		l.ledger.arrive(flow{v.From, l.name, v.Lane}, v.N, f.Redelivered)
+		l.mu.Lock()
+		keep := l.keep
+		l.mu.Unlock()
+		if keep {
+			return true
+		}
 		return conn.WriteJSON(map[string]any{"type": "ack", "payload": map[string]any{"seq": f.Seq}}) == nil
 	}
 	return true
