@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/rccs-io/rccs/internal/envelope"
@@ -10,8 +11,9 @@ import (
 )
 
 // A replica that lags, or whose block is damaged, answers without the messages
-// that it lacks. The count of a lane says that they were stored, so they are
-// looked for in other copies before anybody is told that they are gone.
+// that it lacks. The count of a lane says that they were stored, and the cursor
+// which were sent and not acknowledged, so they are looked for in other copies
+// before anybody is told that they are gone.
 
 const (
 	// copyTries bounds how many copies are read. A consumer reads one server's
@@ -21,13 +23,36 @@ const (
 	copyTimeout = 5 * time.Second
 )
 
-// readCopies reads a lane from behind pos until counted messages are found, and
-// returns the fullest answer.
+// expected is what a lane must hold behind a position.
+type expected struct {
+	counted int64    // messages that were never sent
+	pending []uint64 // the sequences of those sent and not acknowledged
+}
+
+// in reports whether an answer of the store, behind which left more are, has all
+// of it.
+func (e *expected) in(msgs []*envelope.Message, left int) bool {
+	if int64(len(msgs)+left) < e.counted {
+		return false
+	}
+	for _, seq := range e.pending {
+		if left > 0 && (len(msgs) == 0 || seq > msgs[len(msgs)-1].Seq) {
+			break // it may be among those
+		}
+		if !slices.ContainsFunc(msgs, func(m *envelope.Message) bool { return m.Seq == seq }) {
+			return false
+		}
+	}
+	return true
+}
+
+// readCopies reads a lane from behind pos until all that is expected is found,
+// and returns the fullest answer.
 func (h *Hub) readCopies(
-	ctx context.Context, k subjects.Key, n subjects.Lane, pos uint64, counted int64, best []*envelope.Message, left int,
+	ctx context.Context, k subjects.Key, n subjects.Lane, pos uint64, want *expected, best []*envelope.Message, left int,
 ) ([]*envelope.Message, int, error) {
 	for try := range copyTries {
-		if int64(len(best)+left) >= counted {
+		if want.in(best, left) {
 			if try > 0 {
 				h.opts.Logger.Warn("messages were read from another copy of the stream",
 					"device", string(k), "lane", n.String(), "after", pos, "messages", len(best))

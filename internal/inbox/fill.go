@@ -121,20 +121,20 @@ func (mb *Mailbox) fillStep(ctx context.Context, n subjects.Lane) (again bool, e
 // store has. When it has fewer than were counted, they are gone, which is noted
 // before those behind them are queued.
 func (mb *Mailbox) read(ctx context.Context, n subjects.Lane, pos uint64) (msgs []*envelope.Message, left int, err error) {
-	counted := mb.unread(n)
+	want := mb.expects(n, pos)
 	msgs, left, err = mb.hub.messages(ctx, subjects.Inbox(mb.key, n), pos+1)
-	if err != nil || int64(len(msgs)+left) >= counted {
+	if err != nil || want.in(msgs, left) {
 		return msgs, left, err
 	}
 	if mb.hub.replicas.Load() > 1 {
-		if msgs, left, err = mb.hub.readCopies(ctx, mb.key, n, pos, counted, msgs, left); err != nil {
+		if msgs, left, err = mb.hub.readCopies(ctx, mb.key, n, pos, want, msgs, left); err != nil {
 			return nil, 0, err
 		}
 	}
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
 	l := &mb.lanes[n]
-	lost := counted - int64(len(msgs)+left)
+	lost := want.counted - int64(len(msgs)+left)
 	if mb.closed || lost <= 0 || l.readPos != pos || pos < l.ackFloor {
 		return msgs, left, nil
 	}
@@ -148,11 +148,20 @@ func (mb *Mailbox) read(ctx context.Context, n subjects.Lane, pos uint64) (msgs 
 	return msgs, left, nil
 }
 
-// unread is how many messages of a lane were counted and are not queued.
-func (mb *Mailbox) unread(n subjects.Lane) int64 {
+// expects is what the store must have of a lane behind pos: the messages that
+// were counted and are not queued, and those that were sent and not acknowledged.
+func (mb *Mailbox) expects(n subjects.Lane, pos uint64) *expected {
+	first := mb.hub.first.Load()
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
-	return mb.lanes[n].unread
+	l := &mb.lanes[n]
+	want := &expected{counted: l.unread}
+	for _, seq := range l.ackPending {
+		if _, acked := mb.early[seq]; seq > pos && seq >= first && !acked {
+			want.pending = append(want.pending, seq)
+		}
+	}
+	return want
 }
 
 // trustAfter is how long after the hub's start replicas are believed that say
