@@ -19,11 +19,11 @@ var laneNames = [...]string{"low", "normal", "high", "critical"}
 // and whether it says so.
 type listener struct {
 	name   string // USER/DEVICE
-	url    string
 	token  string
 	ledger *ledger
 
 	mu     sync.Mutex
+	url    string
 	conn   *websocket.Conn // nil: none
 	paused chan struct{}   // closed when it may connect again; nil: it may
 	once   bool            // it was registered
@@ -72,6 +72,15 @@ func (l *listener) pause() {
 	}
 }
 
+// move has it connect elsewhere.
+func (l *listener) move(url string) {
+	l.pause()
+	l.mu.Lock()
+	l.url = url
+	l.mu.Unlock()
+	l.resume()
+}
+
 func (l *listener) resume() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -106,7 +115,10 @@ func (l *listener) serve(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	dialer := websocket.Dialer{HandshakeTimeout: 2 * time.Second, Subprotocols: []string{"rccs.v1"}}
-	conn, answer, err := dialer.DialContext(ctx, l.url, http.Header{"Authorization": {"Bearer " + l.token}})
+	l.mu.Lock()
+	url := l.url
+	l.mu.Unlock()
+	conn, answer, err := dialer.DialContext(ctx, url, http.Header{"Authorization": {"Bearer " + l.token}})
 	if err != nil {
 		return
 	}
