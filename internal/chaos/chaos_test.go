@@ -118,6 +118,18 @@ func suffer(t *testing.T, name string, f *fleet, faults []fault) {
 		}
 	}
 	began := time.Now()
+	defer func() { // also of what a fault has ended
+		r.took = time.Since(began)
+		if r.total == (tally{}) {
+			r.total = f.ledger.total(false)
+		}
+		t.Logf("\n%s", r)
+		if path := os.Getenv("RCCS_CHAOS_REPORT"); path != "" {
+			if err := r.write(path); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
 	if text := os.Getenv("RCCS_CHAOS"); text != "" {
 		lasts, err := time.ParseDuration(text)
 		if err != nil {
@@ -136,12 +148,5 @@ func suffer(t *testing.T, name string, f *fleet, faults []fault) {
 			}
 		}
 	}
-	r.took = time.Since(began)
 	r.total = f.finish()
-	t.Logf("\n%s", r)
-	if path := os.Getenv("RCCS_CHAOS_REPORT"); path != "" {
-		if err := r.write(path); err != nil {
-			t.Error(err)
-		}
-	}
 }

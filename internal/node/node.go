@@ -169,7 +169,7 @@ func (n *Node) Start(ctx context.Context) (err error) {
 	if err := n.openEdge(); err != nil {
 		return err
 	}
-	if err := n.startTenant(ctx, auth.DefaultTenant); err != nil {
+	if err := n.startFirst(ctx); err != nil {
 		return err
 	}
 	n.reconcile(ctx)

@@ -134,10 +134,20 @@ func (r *remote) start(ctx context.Context, begin func(context.Context, *prometh
 			return ofTenant(l.Tenant, err)
 		}
 	}
-	if r.part, err = begin(ctx, registry); err != nil {
+	// A stream that answered may be without a leader again.
+	err = w.until(ctx, waitsForServers, func(context.Context) error {
+		metrics := prometheus.NewRegistry() // of this try
+		p, err := begin(ctx, metrics)
+		if err != nil {
+			return err
+		}
+		r.part = p
+		r.stops.Add(p.stop)
+		return registry.Register(metrics)
+	})
+	if err != nil {
 		return err
 	}
-	r.stops.Add(r.part.stop)
 	r.admin.serving()
 	return nil
 }

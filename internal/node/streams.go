@@ -156,3 +156,7 @@ func waitsForCluster(err error) bool {
 	}
 	return refused.Code == 503 || slices.Contains(clusterErrors, refused.ErrorCode)
 }
+
+// waitsForServers reports whether an error of a part that starts may pass when
+// servers are there, and have elected leaders.
+func waitsForServers(err error) bool { return unreachable(err) || waitsForCluster(err) }

@@ -65,6 +65,16 @@ func (n *Node) dialer(keys *auth.Keystore, part string) (dialer, error) {
 	}, nil
 }
 
+// startFirst starts the default tenant. In a cluster a stream that answered may be
+// without a leader again.
+func (n *Node) startFirst(ctx context.Context) error {
+	start := func(context.Context) error { return n.startTenant(ctx, auth.DefaultTenant) }
+	if !n.server.Clustered() {
+		return start(ctx)
+	}
+	return n.waiter().until(ctx, waitsForServers, start)
+}
+
 // startTenant returns when the tenant is served. On an error nothing of it is
 // left running.
 func (n *Node) startTenant(ctx context.Context, name string) (err error) {

@@ -3,6 +3,9 @@ package storecheck
 import (
 	"bytes"
 	"encoding/binary"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -21,11 +24,15 @@ func (b *block) message(seq uint64, subject string, body []byte) []byte {
 }
 
 // records fills a block with n messages.
-func records(n int) (*block, []byte) {
-	b := newBlock("S", 1)
+func records(n int) (*block, []byte) { return recordsFrom(1, 1, n) }
+
+// recordsFrom fills the block of a number with n messages from a sequence on.
+func recordsFrom(number int, seq uint64, n int) (*block, []byte) {
+	b := newBlock("S", number)
 	var buf []byte
-	for i := range n {
-		buf = append(buf, b.message(uint64(i)+1, "rccs.inbox.alice.phone.normal", bytes.Repeat([]byte("x"), 300))...)
+	for range n {
+		buf = append(buf, b.message(seq, "rccs.inbox.alice.phone.normal", bytes.Repeat([]byte("x"), 300))...)
+		seq++
 	}
 	return b, buf
 }
@@ -60,4 +67,30 @@ func BenchmarkCheckBlock(b *testing.B) {
 			b.Fatalf("%+v", c.lost)
 		}
 	}
+}
+
+// What the check adds to a start with 1,000,000 messages that was not stopped in
+// order.
+func BenchmarkRunAfterAKill(b *testing.B) {
+	const messages, perBlock = 1_000_000, 20_000
+	dir := b.TempDir()
+	msgs := filepath.Join(dir, "jetstream", "ACCOUNT", "streams", "S", "msgs")
+	if err := os.MkdirAll(msgs, 0o700); err != nil {
+		b.Fatal(err)
+	}
+	for n := range messages / perBlock {
+		_, buf := recordsFrom(n+1, uint64(n*perBlock)+1, perBlock)
+		if err := os.WriteFile(blockFile(msgs, n+1), buf, 0o600); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		if err := Run(Options{Dir: dir, Logger: slog.New(slog.DiscardHandler)}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, damagedDir)); err == nil {
+		b.Error("something is damaged")
+	}
+	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N)/messages*1e6, "s/1e6msgs")
 }
