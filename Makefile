@@ -98,6 +98,14 @@ chaos: ## Break a cluster and a server alone in every way for CHAOS (30m), and w
 	RCCS_CHAOS=$(CHAOS) RCCS_CHAOS_STARTS=$(CHAOS_STARTS) $(GO) test -count=1 -timeout 24h -v -run ServeStartsAfterEverySIGKILL ./internal/chaos
 	@echo && cat chaos.md
 
+.PHONY: docs
+docs: build site/node_modules/.package-lock.json ## The documentation as a site with search, in site/dist; needs Node 20 and npm
+	npm run build --silent --prefix site
+
+site/node_modules/.package-lock.json: site/package-lock.json
+	npm ci --prefix site --no-audit --no-fund --loglevel=error
+	@touch $@
+
 .PHONY: fuzz
 fuzz: ## Every fuzz target for FUZZTIME (10s)
 	@grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sort | while IFS=: read -r file func; do \

@@ -65,7 +65,11 @@ func (c *Coordinator) tellSender(ctx context.Context, k subjects.Key, lane subje
 		return nil // a damaged cursor named it
 	}
 	if seq == reject.Seq {
-		return c.cursors.Reject(ctx, m, reject.Reason)
+		if err := c.cursors.Reject(ctx, m, reject.Reason); err != nil {
+			return err
+		}
+		c.metrics.rejected.WithLabelValues(inbox.RejectedByDevice).Inc()
+		return nil
 	}
 	return c.cursors.Tell(ctx, m, wire.StatusDelivered)
 }

@@ -5,6 +5,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/send"
 )
 
 // Metrics are figures of coordinators, of any number in a process together:
@@ -21,6 +24,7 @@ type Metrics struct {
 	limited   *prometheus.CounterVec
 
 	undeliverable *prometheus.CounterVec
+	rejected      *prometheus.CounterVec
 }
 
 // What can become of a message that was to be routed.
@@ -37,8 +41,8 @@ const (
 // NewMetrics registers them; with nil they are nowhere.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	f := promauto.With(reg)
-	return &Metrics{
-		undeliverable: UndeliverableTotal(reg),
+	m := &Metrics{
+		undeliverable: UndeliverableTotal(reg), rejected: RejectedTotal(reg),
 		routed: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "rccs_routed_total", Help: "Messages that devices were sought for, by what became of them.",
 		}, []string{"result"}),
@@ -52,14 +56,36 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		panics:  f.NewCounter(prometheus.CounterOpts{Name: "rccs_coordinator_panics_total", Help: "Faults of the coordinator, each contained to the request or the message that caused it."}),
 		dropped: f.NewCounter(prometheus.CounterOpts{Name: "rccs_coordinator_dropped_total", Help: "Requests whose reply subject was not the requester's own."}),
 	}
+	for _, result := range []string{routedStored, routedDuplicate, routedGone, routedExpired, routedNoDevice, routedRefused, routedBad} {
+		m.routed.WithLabelValues(result)
+	}
+	for _, scope := range send.Scopes() {
+		m.limited.WithLabelValues(scope)
+	}
+	return m
 }
 
 // UndeliverableTotal is the metric of what services published that can reach
 // nobody. Edges and coordinators of a process share it.
 func UndeliverableTotal(reg prometheus.Registerer) *prometheus.CounterVec {
-	v := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "rccs_undeliverable_total", Help: "Messages of services that can reach nobody, by reason.",
-	}, []string{"reason"})
+	return shared(reg, "rccs_undeliverable_total", "Messages of services that can reach nobody, by reason.", "reason",
+		inbox.NoDevice, inbox.BadSubject, inbox.BadSchedule, inbox.TooLarge)
+}
+
+// RejectedTotal is the metric of messages that are kept as rejected. Edges and
+// coordinators of a process share it.
+func RejectedTotal(reg prometheus.Registerer) *prometheus.CounterVec {
+	return shared(reg, "rccs_messages_rejected_total", "Messages that are kept as rejected: their device refused them, they were sent too often, or no frame could hold them.", "cause",
+		inbox.RejectedByDevice, inbox.RejectedMaxDeliveries, inbox.RejectedTooLarge)
+}
+
+// shared is a counter that is registered once in a process, with a series for
+// each value of its label from the start.
+func shared(reg prometheus.Registerer, name, help, label string, values ...string) *prometheus.CounterVec {
+	v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+	for _, value := range values {
+		v.WithLabelValues(value)
+	}
 	if reg == nil {
 		return v
 	}

@@ -71,6 +71,7 @@ func startService(c *Coordinator) (*service, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.all = slices.Concat(c.operatorEndpoints(), c.deviceEndpoints(), c.enrollEndpoints())
 	for _, e := range s.all {
+		c.metrics.requests.WithLabelValues(e.name, "")
 		e.stats = micro.EndpointStats{Name: e.name, Subject: e.subject, QueueGroup: micro.DefaultQueueGroup}
 		sub, err := c.core.QueueSubscribe(e.subject, micro.DefaultQueueGroup, func(m *nats.Msg) { c.contained(e.name, func() { s.take(e, m) }) })
 		if err := s.add(sub, err); err != nil {

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -44,7 +45,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	histogram := func(name, help string) prometheus.Histogram {
 		return f.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
 	}
-	return &metrics{
+	m := &metrics{
 		connections:         f.NewGauge(prometheus.GaugeOpts{Name: "rccs_connections", Help: "WebSocket connections open now."}),
 		accepted:            counter("rccs_connections_accepted_total", "WebSocket connections accepted."),
 		refused:             f.NewCounterVec(prometheus.CounterOpts{Name: "rccs_connections_refused_total", Help: "Connections refused before the upgrade, by reason."}, []string{"reason"}),
@@ -66,7 +67,32 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		panics:       counter("rccs_connection_panics_total", "Faults of the edge, each contained to the connection that it ended."),
 		closes:       f.NewCounterVec(prometheus.CounterOpts{Name: "rccs_closes_total", Help: "Connections that the edge closed, by close code."}, []string{"code"}),
 	}
+	m.begin()
+	return m
 }
+
+// begin has every series be there from the start, at 0: what is not there yet
+// cannot be seen to rise.
+func (m *metrics) begin() {
+	for _, reason := range []string{refusedOrigin, refusedDraining, refusedAttempts, refusedAddress, refusedTotal, refusedUnauthenticated} {
+		m.refused.WithLabelValues(reason)
+	}
+	for _, limit := range append(send.Scopes(), limitRegistrations, limitDevices) {
+		m.limited.WithLabelValues(limit)
+	}
+	for _, code := range wire.Codes() {
+		m.errors.WithLabelValues(string(code))
+	}
+	for _, code := range wire.CloseCodes() {
+		m.closes.WithLabelValues(code.String())
+	}
+}
+
+// Bounds that are not of messages, for the label of a metric.
+const (
+	limitRegistrations = "registrations"
+	limitDevices       = "devices"
+)
 
 // watchUnauthenticated registers a gauge of connections without a credential.
 func (*metrics) watchUnauthenticated(reg prometheus.Registerer, now func() float64) {

@@ -60,7 +60,7 @@ func (c *conn) register(e *wire.Envelope) {
 	c.sock.SetLimit(c.s.opts.MaxMessageBytes)
 	c.s.countAuthenticated()
 	if wait := c.s.limiter.registrations.take(limitKey{who.Account, string(who.Address.Key())}, 1, time.Now()); wait > 0 {
-		c.s.metrics.limited.WithLabelValues("registrations").Inc()
+		c.s.metrics.limited.WithLabelValues(limitRegistrations).Inc()
 		err := wire.NewError(wire.RateLimited, "the device connects too often")
 		err.RetryAfter = max(wait, time.Millisecond).Round(time.Millisecond)
 		c.refuse(e, wire.CloseRateLimited, err)
@@ -150,7 +150,7 @@ func (c *conn) attach(e *wire.Envelope, reg *wire.Register, who auth.Identity, t
 		c.replaced()
 		return
 	case errors.Is(err, errNoSlot):
-		c.s.metrics.limited.WithLabelValues("devices").Inc()
+		c.s.metrics.limited.WithLabelValues(limitDevices).Inc()
 		full := wire.NewError(wire.RateLimited, "as many devices are connected here as the tenant may have")
 		full.RetryAfter = slotAfter
 		c.refuse(e, wire.CloseRateLimited, full)

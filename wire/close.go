@@ -26,6 +26,14 @@ const (
 	CloseWrongEdge   CloseCode = 4301 // other edges serve the user, see Error.URLs
 )
 
+// CloseCodes returns every close code that RCCS sends, in ascending order.
+func CloseCodes() []CloseCode {
+	return []CloseCode{
+		CloseNormal, CloseGoingAway, CloseBadUTF8, ClosePolicy, CloseTooLarge, CloseInternal, CloseOverloaded,
+		CloseAuth, CloseReplaced, CloseRevoked, CloseExpired, CloseRateLimited, CloseWrongEdge,
+	}
+}
+
 // Reconnect reports whether a client should come back after a close.
 type Reconnect uint8
 

@@ -116,7 +116,7 @@ Every flag can also be given in the environment: --nats-listen is RCCS_NATS_LIST
 		newBackupCommand(env), newRestoreCommand(env),
 		newBenchCommand(env),
 	)
-	root.AddCommand(newVersionCommand(env))
+	root.AddCommand(newVersionCommand(env), newReferenceCommand(env))
 	env.polish(root)
 	return root
 }

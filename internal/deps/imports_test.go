@@ -65,6 +65,7 @@ var may = map[string][]string{
 	"internal/nodetest":     {"", "auth", "internal/node", "internal/testkit", "subjects"}, // for tests
 	"internal/need":         {},                                                            // for tests
 	"deploy":                {},                                                            // tests only, against the built program
+	"internal/survey":       {"internal/direct", "internal/inbox", "subjects"},             // it reads, and writes nothing
 	// The load generator shares nothing with what it measures.
 	"internal/load":       {},
 	"internal/load/relay": {},
@@ -72,6 +73,7 @@ var may = map[string][]string{
 	"internal/node": {
 		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/stops", "internal/storecheck", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire",
 		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire",
+		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/stops", "internal/survey", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire",
 	},
 	"internal/api": {
 		"auth", "internal/admindoor", "internal/audit", "internal/enroll", "internal/envelope", "internal/ops", "internal/proof", "internal/roster", "internal/send", "internal/timespec", "subjects", "wire",

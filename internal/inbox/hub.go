@@ -45,6 +45,9 @@ type Options struct {
 	MaxUnacked int
 	// Undeliverable, if set, is told that a message names no device, by reason.
 	Undeliverable func(reason string)
+	// Rejected, if set, is told that a message is kept as rejected, and why: one
+	// of RejectedByDevice and the like.
+	Rejected func(cause string)
 	// Restarted, if set, is told when the reading of the stream was repaired.
 	Restarted func(reason string)
 	// MaxDeliveries is how many connections are sent a message that none of
@@ -313,6 +316,12 @@ func (h *Hub) Healthy(d time.Duration) error {
 		return fmt.Errorf("inbox: nothing heard from stream %s for %s", subjects.StreamInbox, quiet.Round(time.Millisecond))
 	}
 	return nil
+}
+
+// Behind is how many stored messages the hub has not read yet, and for how long
+// it has heard nothing from the stream.
+func (h *Hub) Behind() (messages uint64, quiet time.Duration) {
+	return h.reader.Behind(), h.reader.Quiet()
 }
 
 // handle is the reader's callback: one message, in order.

@@ -71,9 +71,31 @@ func (h *Hub) keep(ctx context.Context, o *outcome) error {
 		return nil
 	}
 	if msg := rejection(m, o.status, o.reason, time.Unix(0, o.at)); msg != nil {
-		return h.opts.Publish.wait(ctx, msg)
+		if err := h.opts.Publish.wait(ctx, msg); err != nil {
+			return err
+		}
+	}
+	if h.opts.Rejected != nil {
+		h.opts.Rejected(rejectedFor(o.status, o.reason))
 	}
 	return nil
+}
+
+// Why a message is kept as rejected.
+const (
+	RejectedByDevice      = "device"
+	RejectedMaxDeliveries = wire.ReasonMaxDeliveries
+	RejectedTooLarge      = wire.ReasonTooLarge
+)
+
+func rejectedFor(status wire.Status, reason string) string {
+	switch {
+	case status == wire.StatusUndeliverable:
+		return RejectedTooLarge
+	case reason == wire.ReasonMaxDeliveries:
+		return RejectedMaxDeliveries
+	}
+	return RejectedByDevice
 }
 
 // Reject finalizes a message without accepting it: its sender is told, and it

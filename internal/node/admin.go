@@ -98,7 +98,7 @@ func (a *adminPart) handler(opts adminOptions) (http.Handler, error) {
 		return opts.api.Services(), nil
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(opts.registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(opts.registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
@@ -163,6 +163,10 @@ func (a *adminPart) waitsFor(what string) {
 		a.waits.Store(&what)
 	}
 }
+
+// isUp says that the node has started and does not stop yet. A nil part does not
+// know, and nobody looks at it.
+func (a *adminPart) isUp() bool { return a != nil && a.up.Load() }
 
 // serving says that the node has started. A nil part has nobody to tell.
 func (a *adminPart) serving() {

@@ -30,5 +30,5 @@ func (n *Node) startCoordinator(ctx context.Context, t *tenantPart) error {
 		return err
 	}
 	t.stops.Add(t.coord.Stop)
-	return nil
+	return addSurvey(n.survey, t.keys.Account().Name, dial, &t.stops)
 }

@@ -76,6 +76,7 @@ type edgePart struct {
 	restarts prometheus.Counter
 	// undeliverable is the coordinator's as well: one metric of the process.
 	undeliverable *prometheus.CounterVec
+	rejected      *prometheus.CounterVec // likewise
 	server        *edge.Server
 	serving       atomic.Pointer[edge.Server] // server, for who may ask early
 	tls           *tlsfiles.Store             // nil without TLS
@@ -98,7 +99,11 @@ func newEdge(opts edgeOptions) (*edgePart, error) {
 	if opts.registry != nil {
 		opts.registry.MustRegister(p.restarts)
 	}
+	if opts.registry != nil {
+		opts.registry.MustRegister(&edgeCollector{edge: p})
+	}
 	p.undeliverable = coordinator.UndeliverableTotal(opts.registry)
+	p.rejected = coordinator.RejectedTotal(opts.registry)
 	var err error
 	if p.verifier, err = auth.NewVerifier(); err != nil {
 		return nil, err

@@ -147,6 +147,7 @@ func (t *edgeTenant) openInbox(ctx context.Context) error {
 		Restarted: func(string) { p.restarts.Inc() }, MaxUnacked: p.opts.inboxLimit,
 		Edge: p.opts.edge.Name, MaxDeliveries: p.opts.limits.Deliveries,
 		Undeliverable: p.countUndeliverable,
+		Rejected:      func(cause string) { p.rejected.WithLabelValues(cause).Inc() },
 	})
 	if err != nil {
 		return err

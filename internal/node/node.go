@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/coordinator"
@@ -21,6 +20,7 @@ import (
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/internal/stops"
+	"github.com/rccs-io/rccs/internal/survey"
 )
 
 // Options configure a [Node]. Zero values mean the documented default.
@@ -101,6 +101,7 @@ type Node struct {
 	server   *backbone.Server
 	coord    *coordinator.Metrics
 	shares   *share.Metrics
+	survey   *survey.Survey
 	edge     *edgePart // nil without Listen
 	admin    *adminPart
 	apiDoor  *adminPart     // of APIListen
@@ -128,7 +129,7 @@ func New(opts Options) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{opts: opts, keys: keys, registry: prometheus.NewRegistry(), tenants: make(map[string]*tenantPart)}
-	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registerProcess(n.registry, opts.Version, n.isReady)
 	if err := upgrade(keys); err != nil {
 		return nil, err
 	}
@@ -144,7 +145,9 @@ func New(opts Options) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return n, nil
+	n.registry.MustRegister(&serverCollector{server: n.server, dir: opts.Data})
+	n.survey, err = newSurvey(n.registry, opts.Logger)
+	return n, err
 }
 
 // Start returns when devices can connect. On an error everything that was
@@ -166,6 +169,8 @@ func (n *Node) Start(ctx context.Context) (err error) {
 	}
 	n.stops.Add(n.server.Stop)
 	n.coord, n.shares = coordinator.NewMetrics(n.registry), share.NewMetrics(n.registry)
+	n.survey.Start()
+	n.stops.AddFunc(n.survey.Stop)
 	if err := n.openEdge(); err != nil {
 		return err
 	}
@@ -357,6 +362,9 @@ func (n *Node) Connections() int {
 	}
 	return n.edge.server.Connections()
 }
+
+// isReady says whether a message could be accepted now.
+func (n *Node) isReady() bool { return n.serving.Load() && n.admin.isUp() && n.ready() == nil }
 
 // ready returns why a message could not be accepted now.
 func (n *Node) ready() error {

@@ -10,7 +10,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/coordinator"
@@ -119,7 +118,7 @@ func (r *remote) start(ctx context.Context, begin func(context.Context, *prometh
 		}
 	}()
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registerProcess(registry, r.opts.Version, func() bool { return r.admin.isUp() && r.ready() == nil })
 	if r.opts.AdminListen != "" {
 		if r.admin, err = startAdmin(adminOptions{
 			listen: r.opts.AdminListen, transport: r.opts.Transport, registry: registry, ready: r.ready, logger: r.opts.Logger,
@@ -261,6 +260,12 @@ func NewCoordinator(opts RemoteOptions) (*Coordinator, error) {
 func (c *Coordinator) Start(ctx context.Context) error {
 	return c.start(ctx, func(ctx context.Context, registry *prometheus.Registry) (part, error) {
 		metrics, shares := coordinator.NewMetrics(registry), share.NewMetrics(registry)
+		looks, err := newSurvey(registry, c.opts.Logger)
+		if err != nil {
+			return nil, err
+		}
+		looks.Start()
+		c.stops.AddFunc(looks.Stop)
 		var all coordinatorParts
 		for _, l := range c.opts.Logins {
 			p, err := coordinator.New(coordinator.Options{
@@ -275,6 +280,9 @@ func (c *Coordinator) Start(ctx context.Context) error {
 				return nil, errors.Join(ofTenant(l.Tenant, err), all.stop(context.WithoutCancel(ctx)))
 			}
 			all = append(all, coordinatorPart{l.Tenant, p})
+			if err := addSurvey(looks, l.Tenant, c.opts.dialer(l, "survey"), &c.stops); err != nil {
+				return nil, errors.Join(ofTenant(l.Tenant, err), all.stop(context.WithoutCancel(ctx)))
+			}
 		}
 		return all, nil
 	})

@@ -101,6 +101,7 @@ func (p *pull) receiveLocked(m *nats.Msg) {
 		return
 	}
 	p.next++
+	p.r.left.Store(meta.pending)
 	p.handOutLocked(m, meta)
 	if meta.pending == 0 {
 		p.r.caughtUp()
@@ -143,6 +144,7 @@ func (p *pull) statusLocked(m *nats.Msg) {
 			p.failLocked("the heartbeat says that messages were missed")
 			return
 		}
+		p.r.left.Store(0)
 		p.r.idle()
 	case status == "408" || status == "404" || strings.Contains(text, "MaxBytes") || strings.Contains(text, "Batch Completed"):
 		// One request ended; requests end in order, so with the newest all have.

@@ -93,6 +93,7 @@ type Reader struct {
 	many  atomic.Bool                          // the stream has several copies
 	info  atomic.Pointer[jetstream.StreamInfo] // as of the last request for the state
 	beats atomic.Int64                         // Unix nanoseconds of the last sign of life
+	left  atomic.Uint64                        // stored and not handed out yet, as the server last said
 
 	failed atomic.Pointer[error] // why it can never go on
 
@@ -215,6 +216,10 @@ func (r *Reader) checkEnd(ctx context.Context) error {
 func (r *Reader) Quiet() time.Duration {
 	return time.Since(time.Unix(0, r.beats.Load()))
 }
+
+// Behind is how many stored messages were not handed out yet when the server
+// last said so, with a message or while it had none.
+func (r *Reader) Behind() uint64 { return r.left.Load() }
 
 // Silence after which the consumer is replaced.
 func (r *Reader) patience() time.Duration { return r.opts.Heartbeat * 5 / 2 }

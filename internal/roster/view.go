@@ -60,6 +60,13 @@ func (r *Roster) Len() int {
 	return r.count
 }
 
+// Here is how many devices are connected to this edge.
+func (r *Roster) Here() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return len(r.slots)
+}
+
 // Devices returns the keys of all registered devices of k's user, sorted.
 func (r *Roster) Devices(k subjects.Key) []subjects.Key {
 	r.mu.RLock()

@@ -52,6 +52,11 @@ type bound struct {
 // limitKey is whom a bound counts. Users of two tenants may have one name.
 type limitKey struct{ account, name string }
 
+// Scopes are what bounds of messages are called in metrics.
+func Scopes() []string {
+	return []string{"device_messages", "device_bytes", "user_messages", "user_bytes"}
+}
+
 // NewLimiter returns nil when there are no bounds.
 func NewLimiter(r Rates) *Limiter {
 	l := &Limiter{limited: r.Limited}

@@ -40,9 +40,15 @@ type Metrics struct{ refused *prometheus.CounterVec }
 
 // NewMetrics registers the metrics; a process has one.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
-	return &Metrics{promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
+	m := &Metrics{promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 		Name: "rccs_share_refused_total", Help: "Messages refused because a share of the store is full, by what it is of and whose.",
 	}, []string{"store", "whose"})}
+	for k := range infos { // a series that is not there yet cannot be seen to rise
+		m.refused.WithLabelValues(infos[k].name, ofDevice)
+		m.refused.WithLabelValues(infos[k].name, ofUser)
+		m.refused.WithLabelValues(infos[k].name, ofTenant)
+	}
+	return m
 }
 
 // Options are what [Shares] need. Conn belongs to the tenant's account, and

@@ -165,6 +165,12 @@ func (h *Hub) Healthy(d time.Duration) error {
 	return nil
 }
 
+// Behind is how many stored messages the hub has not read yet, and for how long
+// it has heard nothing from the stream.
+func (h *Hub) Behind() (messages uint64, quiet time.Duration) {
+	return h.reader.Behind(), h.reader.Quiet()
+}
+
 // handle is the reader's callback: one message, in order.
 func (h *Hub) handle(e reader.Entry) {
 	h.examine(e)

@@ -1,0 +1,261 @@
+package survey
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// Options configure a [Survey].
+type Options struct {
+	// Streams are the names of a tenant's streams. Needed.
+	Streams []string
+	// Metrics is where the figures go; nil: nowhere.
+	Metrics prometheus.Registerer
+	// Every is the time between two rounds. Default 10 s.
+	Every time.Duration
+	// MaxTenants bounds the tenants that have a label of their own. Default 20.
+	MaxTenants int
+	// Logger; nil discards.
+	Logger *slog.Logger
+}
+
+// Survey keeps figures of any number of tenants. Make one with [New].
+type Survey struct {
+	opts    Options
+	metrics *metrics
+	kick    chan struct{} // capacity 1: there is a new tenant
+	quit    context.CancelFunc
+	done    chan struct{}
+
+	mu      sync.Mutex
+	tenants []*tenant // in the order in which they came
+}
+
+// tenant is one that is looked at. Its fields but found belong to the goroutine
+// of the Survey, which holds busy while it looks.
+type tenant struct {
+	name    string
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	direct  *direct.Client
+	backlog *backlog
+
+	busy  sync.Mutex
+	gone  bool     // guarded by busy
+	found *figures // guarded by Survey.mu; nil: nothing yet
+}
+
+// New checks the options; nothing runs until Start.
+func New(opts Options) (*Survey, error) {
+	if len(opts.Streams) == 0 {
+		return nil, errors.New("survey: Streams are needed")
+	}
+	if opts.Every <= 0 {
+		opts.Every = 10 * time.Second
+	}
+	if opts.MaxTenants <= 0 {
+		opts.MaxTenants = 20
+	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Survey{opts: opts, metrics: newMetrics(opts.Metrics), kick: make(chan struct{}, 1), done: make(chan struct{})}, nil
+}
+
+// Start begins to look.
+func (s *Survey) Start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	s.quit = cancel
+	go s.run(ctx)
+}
+
+// Stop ends it, and waits for a look that is under way. Tenants that were added
+// are to be removed by whoever added them.
+func (s *Survey) Stop() {
+	s.quit()
+	<-s.done
+}
+
+// Add has a tenant looked at. The connection is in its account, and is closed
+// with [Survey.Remove].
+func (s *Survey) Add(name string, nc *nats.Conn) error {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return fmt.Errorf("survey: %w", err)
+	}
+	t := &tenant{name: name, nc: nc, js: js, direct: direct.New(nc)}
+	if err := t.direct.Start(); err != nil {
+		return err
+	}
+	t.backlog = newBacklog(t.direct)
+	s.mu.Lock()
+	s.tenants = append(s.tenants, t)
+	s.labelLocked()
+	s.mu.Unlock()
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// Remove ends the looking at a tenant, and its series.
+func (s *Survey) Remove(name string) {
+	s.mu.Lock()
+	i := slices.IndexFunc(s.tenants, func(t *tenant) bool { return t.name == name })
+	if i < 0 {
+		s.mu.Unlock()
+		return
+	}
+	t := s.tenants[i]
+	s.tenants = slices.Delete(s.tenants, i, i+1)
+	s.metrics.end(name)
+	s.labelLocked()
+	s.mu.Unlock()
+	t.direct.Stop() // which ends a look that is under way
+	t.busy.Lock()
+	t.gone = true
+	t.busy.Unlock()
+	t.nc.Close()
+}
+
+// labelLocked has the series of all labels in use be there.
+func (s *Survey) labelLocked() {
+	for _, t := range s.tenants[:min(len(s.tenants), s.opts.MaxTenants)] {
+		s.metrics.begin(t.name, s.opts.Streams)
+		if t.found != nil {
+			s.metrics.set(t.name, t.found)
+		}
+	}
+	unlisted := max(len(s.tenants)-s.opts.MaxTenants, 0)
+	if unlisted > 0 {
+		s.metrics.begin(Others, s.opts.Streams)
+	} else {
+		s.metrics.end(Others)
+	}
+	s.metrics.tenants.Set(float64(len(s.tenants)))
+	s.metrics.tenantsUnlisted.Set(float64(unlisted))
+}
+
+// restShare is how many times as long as a round takes it rests at the least.
+const restShare = 10
+
+func (s *Survey) run(ctx context.Context) {
+	defer close(s.done)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.kick:
+		case <-timer.C:
+		}
+		began := time.Now()
+		s.round(ctx)
+		timer.Reset(max(s.opts.Every, restShare*time.Since(began)))
+	}
+}
+
+// round looks at every tenant once.
+func (s *Survey) round(ctx context.Context) {
+	s.mu.Lock()
+	tenants := slices.Clone(s.tenants)
+	s.mu.Unlock()
+	for _, t := range tenants {
+		if ctx.Err() != nil {
+			return
+		}
+		f, err := t.look(ctx, s.opts.Streams)
+		s.keep(ctx, t, f, err)
+	}
+	s.keepOthers()
+}
+
+// keep takes what was found out, unless the tenant was removed meanwhile.
+func (s *Survey) keep(ctx context.Context, t *tenant, f *figures, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.Index(s.tenants, t)
+	if i < 0 || ctx.Err() != nil {
+		return
+	}
+	label := t.name
+	if i >= s.opts.MaxTenants {
+		label = Others
+	}
+	if err != nil {
+		s.metrics.failures.WithLabelValues(label).Inc()
+		s.opts.Logger.Debug("figures of a tenant not found out", "tenant", t.name, "err", err)
+	}
+	if f == nil {
+		return
+	}
+	if t.found = f; label != Others {
+		s.metrics.set(label, f)
+	}
+}
+
+// keepOthers sums up the tenants that share a label.
+func (s *Survey) keepOthers() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.tenants) <= s.opts.MaxTenants {
+		return
+	}
+	var sum figures
+	for _, t := range s.tenants[s.opts.MaxTenants:] {
+		if t.found != nil {
+			sum.add(t.found)
+		}
+	}
+	if !sum.at.IsZero() {
+		s.metrics.set(Others, &sum)
+	}
+}
+
+// lookTimeout bounds one look at a tenant, but the first, which reads all
+// cursors.
+const (
+	lookTimeout  = 30 * time.Second
+	firstTimeout = 10 * time.Minute
+)
+
+// look finds out what is so of one tenant. Of what is returned with an error
+// the streams are right, and the rest is as it was.
+func (t *tenant) look(ctx context.Context, streams []string) (*figures, error) {
+	t.busy.Lock()
+	defer t.busy.Unlock()
+	if t.gone {
+		return nil, nil
+	}
+	within := lookTimeout
+	if !t.backlog.began {
+		within = firstTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	f := &figures{at: time.Now()}
+	infos := t.streams(ctx, streams)
+	f.streams = measure(infos)
+	err := t.backlog.look(ctx, infos)
+	t.backlog.sum(f)
+	if infos["KV_"+subjects.BucketEdges] != nil {
+		edges, e := t.edges(ctx)
+		f.edges, err = edges, errors.Join(err, e)
+	}
+	f.took = time.Since(f.at)
+	return f, err
+}
