@@ -13,18 +13,18 @@ import (
 )
 
 // Servers of a cluster have the same keys, each its own copy, and a revocation
-// can be made with any of them, also while no server runs. So whoever changes
-// the account begins from what the servers heed, and servers take over what
-// others changed.
+// can be made with any of them, also while no server runs. So a change of the
+// account begins from the JWT that the servers use, and servers take over the
+// changes of others.
 
 // untold is there while the tenant's JWT has changes that servers may not know
 // of, and holds the JWT as it was before them.
 const untold = "default.untold"
 
-// Adopt takes over into the keys an account JWT that servers heed, and returns
-// the one that is then in the keys: the newer of this and the own one, or, if the
-// own one has changes that no server was told of, a new one with both. A JWT that
-// is not of this installation is refused.
+// Adopt merges the account JWT that servers use into the keys, and returns the
+// account as it is in the keys then. The newer JWT wins; if the keys have changes
+// that no server was told of, Adopt signs a new one with both. A JWT of another
+// installation is refused.
 func (k *Keystore) Adopt(token string) (Account, error) {
 	unlock, err := lockKeys(k.dir)
 	if err != nil {
@@ -37,7 +37,7 @@ func (k *Keystore) Adopt(token string) (Account, error) {
 	}
 	given, err := set.accept(token)
 	if err != nil {
-		return Account{}, fmt.Errorf("auth: the account JWT that servers heed: %w", err)
+		return Account{}, fmt.Errorf("auth: the account JWT that servers use: %w", err)
 	}
 	own, same := set.tenant, set.tokens[tenantToken] == token
 	before, err := set.before(k.dir)
@@ -113,8 +113,8 @@ func (s *keySet) accept(token string) (*jwt.AccountClaims, error) {
 	return claims, nil
 }
 
-// Told says that servers heed this account JWT. If another is in the keys by now,
-// that one is still to be told.
+// Told notes that servers use this account JWT. If the keys have another by now,
+// that one still has to be told.
 func (k *Keystore) Told(token string) error {
 	unlock, err := lockKeys(k.dir)
 	if err != nil {

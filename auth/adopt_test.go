@@ -83,7 +83,7 @@ func TestChangesMadeWithTwoCopiesOfTheKeysComeTogether(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := adopt(there, first); got.JWT != first.JWT {
-		t.Error("what servers heed was not taken as it is")
+		t.Error("the JWT that servers use was not taken as it is")
 	}
 	second := change(here, "bob")
 	if err := open(t, here).Told(second.JWT); err != nil {

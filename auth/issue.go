@@ -36,8 +36,8 @@ type DeviceOptions struct {
 	Expires time.Duration
 }
 
-// Check reports whether a credential can be issued with these options. The error
-// of a bad type wraps [subjects.ErrName].
+// Check returns why no credential can be issued with these options, or nil. The
+// error of a bad type wraps [subjects.ErrName].
 func (o DeviceOptions) Check() error {
 	if o.Type != "" {
 		if err := subjects.CheckName("type", o.Type); err != nil {
@@ -90,9 +90,9 @@ func (k *Keystore) tenantTags() []string {
 const tagEnrolled = "rccs-enrolled"
 
 // EnrollDevice signs a device's token for a key that the device made itself,
-// whose seed stays there. Such a key is not derived: who calls this must record
-// it, so that [RevokeMany] can be given it. Bearer is not heeded: the token is of
-// no use without the key.
+// whose seed stays there. Such a key is not derived: the caller must record it, so
+// that [RevokeMany] can be given it. Bearer is ignored: the token is of no use
+// without the key.
 func (k *Keystore) EnrollDevice(a subjects.Address, publicKey string, opts DeviceOptions) (string, error) {
 	if err := a.Check(); err != nil {
 		return "", fmt.Errorf("auth: %w", err)
@@ -116,12 +116,13 @@ func (k *Keystore) EnrollDevice(a subjects.Address, publicKey string, opts Devic
 	return k.sign(k.tenantKey, publicKey, u)
 }
 
-// CheckService reports whether name can be a service's: a name without '/', which
-// would make it look like a device. The error wraps [subjects.ErrName].
+// CheckService returns why name cannot be a service's, or nil. A name must not
+// contain '/', which would make it look like a device. The error wraps
+// [subjects.ErrName].
 func CheckService(name string) error { return checkRole("service", name) }
 
-// CheckPart reports whether name can be that of a part of RCCS. The error wraps
-// [subjects.ErrName].
+// CheckPart returns why name cannot be that of a part of RCCS, or nil. The error
+// wraps [subjects.ErrName].
 func CheckPart(name string) error { return checkRole("part", name) }
 
 func checkRole(kind, name string) error {

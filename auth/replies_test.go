@@ -199,8 +199,8 @@ func (g *gap) tryAnswers(t *testing.T, c client, stream jetstream.Stream, to str
 	}
 }
 
-// What NATS says of who asks, when a request crosses accounts, is its own, and not
-// what the requester has written there.
+// The name of the requester that NATS adds when a request crosses accounts cannot
+// be written by the requester.
 func TestAServiceAsksAsNobodyElse(t *testing.T) {
 	t.Parallel()
 	g := newGap(t)

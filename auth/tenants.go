@@ -21,7 +21,7 @@ var ErrNoTenant = errors.New("there is no such tenant")
 // files, of which one ends in "-signing".
 var tenantName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
 
-// CheckTenant reports whether name can be a tenant's.
+// CheckTenant returns why name cannot be a tenant's, or nil.
 func CheckTenant(name string) error {
 	if !tenantName.MatchString(name) || strings.HasSuffix(name, "-signing") {
 		return fmt.Errorf("auth: %q cannot be a tenant's name: want 1 to 32 letters a to z, digits and dashes", name)

@@ -275,7 +275,7 @@ func ExampleClient_RequestStream() {
 	// "done"
 }
 
-// Who is there, and how.
+// The devices of the user, and which of them are online.
 func ExampleClient_Devices() {
 	ctx, url, stop := exampleNode()
 	defer stop()

@@ -10,7 +10,7 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// Who is refused before the upgrade comes back when the edge says so.
+// A client that is refused before the upgrade comes back when the edge says so.
 func TestRefusedUpgrades(t *testing.T) {
 	t.Parallel()
 	for status, c := range map[int]struct {

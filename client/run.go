@@ -34,7 +34,7 @@ func (c *Client) run(l *link) {
 	c.mu.Unlock()
 	c.out.close(err)
 	if !c.requests.close(closeGrace) {
-		c.opts.Logger.Warn("a handler of a request does not heed its context")
+		c.opts.Logger.Warn("a handler of a request does not end with its context")
 	}
 	if err := c.spool.close(); err != nil {
 		c.opts.Logger.Error("outbox file not closed", "err", err)

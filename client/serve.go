@@ -295,7 +295,7 @@ func (q *requests) disconnected(why error) []*Request {
 }
 
 // close takes no more requests, and waits until the handlers have ended, but
-// not for long for one that does not heed its context.
+// not for long for one that ignores its context.
 func (q *requests) close(within time.Duration) (ended bool) {
 	q.mu.Lock()
 	q.closed = true

@@ -16,11 +16,12 @@ const (
 	maxSpoolFlight = 256 // written and not answered, or about to be
 )
 
-// spoolRetry is how long a message waits that the edge could not take now,
-// when it does not say.
+// spoolRetry is how long a message waits that the edge could not take now and
+// for which it named no time.
 const spoolRetry = 2 * time.Second
 
-// ErrOutboxFull is what [Client.Enqueue] returns when it keeps as much as it may.
+// ErrOutboxFull is returned by [Client.Enqueue] when the outbox holds
+// [Options.OutboxLimit] messages, or all the bytes it may.
 var ErrOutboxFull = errors.New("client: the outbox is full")
 
 // Enqueue keeps a message to send it when that is possible, however long it

@@ -25,7 +25,7 @@ const (
 type conn struct {
 	// Static after construction.
 	s      *Server
-	sock   *wsconn.Conn // who reads and writes, and how it ends
+	sock   *wsconn.Conn // reads, writes and ends
 	v1     bool         // subprotocol rccs.v1 was negotiated
 	bearer string
 	from   netip.Addr

@@ -21,9 +21,9 @@ const (
 	maxHint = 2 * time.Second
 )
 
-// Drain refuses new devices, and closes the connections there are with 1001,
-// rate of them a second; 0 is Options.DrainRate. It returns at once and says how
-// many there are. A second call counts instead of the first. Resume ends it.
+// Drain refuses new devices and closes the existing connections with 1001, rate
+// of them a second; 0 is Options.DrainRate. It returns the number of connections
+// at once. A second call replaces the first; Resume ends it.
 func (s *Server) Drain(rate int) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

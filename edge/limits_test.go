@@ -149,7 +149,7 @@ func TestUnauthenticatedConnections(t *testing.T) {
 		t.Errorf("closed with %d, want 4001", code)
 	}
 	eventually(t, "the unregistered connection's place", func() bool { return counted(t, reg, "rccs_unauthenticated_connections", "") == 0 })
-	// Who has shown a credential takes no such place.
+	// A client that has shown a credential takes no such place.
 	for i := range 3 {
 		d := w.dial()
 		w.register(d, fmt.Sprintf("alice/%d", i))

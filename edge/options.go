@@ -68,8 +68,8 @@ type Options struct {
 	// for less. Default: one and a half times MaxMessageBytes, which is room for
 	// any message.
 	MaxFrameBytes int
-	// MaxRegisterBytes is the largest frame of who has shown no credential
-	// yet. Default 64 KiB.
+	// MaxRegisterBytes is the largest frame of a client that has shown no
+	// credential yet. Default 64 KiB.
 	MaxRegisterBytes int
 	// Limits bound what one sender costs the others. Default: no bounds.
 	Limits Limits

@@ -36,7 +36,7 @@ type TenantOptions struct {
 	Shares *share.Shares
 	// MaxDelay is how far ahead deliverAt may lie; 0 is [wire.MaxDelay].
 	MaxDelay time.Duration
-	// Drain, if set, does what an operator asks for, and says how many
+	// Drain, if set, does what an operator asks for, and returns how many
 	// connections there are.
 	Drain func(DrainAsk) int
 	// Logger; nil discards.

@@ -147,7 +147,7 @@ func flowLine(f *ops.Flow) string {
 	case ops.FlowCursor:
 		fmt.Fprintf(&b, " %s: acknowledged up to #%d", f.Lane, f.Settled)
 		if f.Owed > 0 {
-			fmt.Fprintf(&b, ", sent up to #%d, %d owed", f.Sent, f.Owed)
+			fmt.Fprintf(&b, ", sent up to #%d, %d unacked", f.Sent, f.Owed)
 		}
 	case ops.FlowEvent:
 		fmt.Fprintf(&b, " %s", f.Event)

@@ -1,5 +1,5 @@
 // Package load puts the loads of `rccs bench` on an installation, as devices
-// over real WebSockets, and says what came of them. It is written against
+// over real WebSockets, and returns what it measured. It is written against
 // docs/protocol.md alone, so any installation can be its target, wherever it
 // runs.
 //

@@ -56,7 +56,7 @@ func (r *run) fanoutLoad() (Metric, error) {
 	if err != nil {
 		return rate, err
 	}
-	return rate, r.settle()
+	return rate, r.finish()
 }
 
 // subscribeAll connects who publishes and all who subscribe.

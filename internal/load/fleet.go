@@ -78,7 +78,7 @@ func (f *Fleet) Saturate(pairs int, during time.Duration) (Saturated, error) {
 	err := r.wait(during)
 	f.stop.Store(true)
 	if err == nil {
-		err = r.settle()
+		err = r.finish()
 	}
 	if err == nil {
 		err = r.ledger.close()

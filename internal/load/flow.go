@@ -145,8 +145,8 @@ func (l *ledger) report(f *flow, v *Violation) {
 	close(l.broken)
 }
 
-// settled reports whether all that was sent has arrived.
-func (l *ledger) settled() bool { return l.arrived.Load() >= l.sent.Load() }
+// complete reports whether all that was sent has arrived.
+func (l *ledger) complete() bool { return l.arrived.Load() >= l.sent.Load() }
 
 // close is called when no more will come. It returns the first violation; that
 // something never came is one.

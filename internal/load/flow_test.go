@@ -48,8 +48,8 @@ func TestLedgerFindsWhatIsWrong(t *testing.T) {
 			t.Parallel()
 			l, err := fed(c.sent, c.cut, c.again, c.came...)
 			if c.want == "" {
-				if err != nil || !l.settled() {
-					t.Errorf("error %v, settled %t", err, l.settled())
+				if err != nil || !l.complete() {
+					t.Errorf("error %v, complete %t", err, l.complete())
 				}
 				return
 			}

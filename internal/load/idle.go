@@ -49,7 +49,7 @@ func (r *run) idleLoad() ([]Metric, error) {
 			return all, r.cause(err)
 		}
 	}
-	return all, r.settle()
+	return all, r.finish()
 }
 
 // memory of the server, 0 when it is not known.

@@ -34,7 +34,7 @@ func (r *run) latencyLoad(late *meter) error {
 	if err != nil {
 		return err
 	}
-	return r.settle()
+	return r.finish()
 }
 
 // pairs connects the first accounts, and has a flow in each pair, from the

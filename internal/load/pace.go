@@ -26,7 +26,7 @@ func (r *run) paceUntil(stop <-chan struct{}, gap time.Duration, total int, send
 	go func() {
 		select {
 		case <-stop:
-		case <-r.ledger.broken: // settle says what
+		case <-r.ledger.broken: // finish says what
 		case <-r.ctx.Done():
 		case <-over:
 			return
@@ -81,28 +81,28 @@ func (r *run) until(name string, during time.Duration) {
 }
 
 const (
-	settleEvery = 2 * time.Millisecond
-	// linger is how long is listened for messages that come again.
-	linger = 250 * time.Millisecond
+	pollEvery = 2 * time.Millisecond
+	// repeatWindow is how long messages that come again are waited for.
+	repeatWindow = 250 * time.Millisecond
 	// resolve is how long is waited for the others after something went wrong,
 	// to tell what was lost from what was late.
 	resolve = 2 * time.Second
 )
 
-// settle waits until all that was sent has arrived, and a little longer for
+// finish waits until all that was sent has arrived, and a little longer for
 // what comes twice.
-func (r *run) settle() error {
+func (r *run) finish() error {
 	r.step("waiting for the rest", func() (int, int) { return int(r.ledger.arrived.Load()), int(r.ledger.sent.Load()) })
-	if err := r.await(r.ledger.settled, &r.ledger.arrived); err != nil {
+	if err := r.await(r.ledger.complete, &r.ledger.arrived); err != nil {
 		return err
 	}
-	return r.wait(linger)
+	return r.wait(repeatWindow)
 }
 
 // await polls a condition until it holds, or what counts has not grown for as
 // long as is waited.
 func (r *run) await(done func() bool, counts *atomic.Uint64) error {
-	tick := time.NewTicker(settleEvery)
+	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	quiet, before := time.Now(), counts.Load()
 	for !done() {

@@ -49,7 +49,7 @@ type run struct {
 	tells sync.WaitGroup
 }
 
-// phase is a part of a scenario. how says how far it is.
+// phase is a part of a scenario. how returns how far it is.
 type phase struct {
 	name string
 	how  func() (done, all int)
@@ -280,7 +280,7 @@ const releaseWithin = time.Minute
 func (r *run) release() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), releaseWithin)
 	defer cancel()
-	r.waits.Store(true) // for who is away, and will be forgotten
+	r.waits.Store(true) // for devices that are away, and will be forgotten
 	if r.opts.Target.Forget {
 		r.forgetAll(ctx)
 	}

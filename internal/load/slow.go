@@ -65,7 +65,7 @@ func (s *slow) load() ([]Metric, error) {
 	if err := s.pace(s.opts.Rate, s.opts.Warmup+s.opts.Duration, send); err != nil {
 		return nil, err
 	}
-	if err := s.settle(); err != nil {
+	if err := s.finish(); err != nil {
 		return nil, err
 	}
 	resume := s.stop()
@@ -84,7 +84,7 @@ func (s *slow) load() ([]Metric, error) {
 	return []Metric{
 		{Name: "catching up", Value: took.Seconds(), Unit: "s", Better: Less},
 		{Name: "connections lost", Value: float64(s.lostCount.Load()), Better: Less},
-	}, s.wait(linger)
+	}, s.wait(repeatWindow)
 }
 
 // stop has them stop reading.
@@ -121,7 +121,7 @@ func (s *slow) returned(flows []*flow, accounts []Account) error {
 			looked = time.Now()
 			wrong = s.reconnect(accounts)
 		}
-		return wrong != nil || s.ledger.settled()
+		return wrong != nil || s.ledger.complete()
 	}, &s.ledger.arrived)
 	if wrong != nil {
 		return wrong

@@ -77,7 +77,7 @@ func (s *storm) load() ([]Metric, error) {
 		err = e
 	}
 	if err == nil {
-		err = s.settle()
+		err = s.finish()
 	}
 	metrics = append(metrics, s.each.metrics("device")...)
 	metrics = append(metrics, s.latency.metrics("probe")...)
@@ -93,7 +93,7 @@ func (s *storm) miss(accounts []Account) error {
 	s.step("sending what will be missed", func() (int, int) { return int(done.Load()), n })
 	return s.run.each(n, func(i int) error {
 		feeder, away := accounts[2*i], accounts[2*i+1]
-		d, err := s.connect(away) // only who has registered can be sent to
+		d, err := s.connect(away) // only a device that has registered can be sent to
 		if err != nil {
 			return err
 		}

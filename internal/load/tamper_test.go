@@ -123,8 +123,8 @@ func TestTamperedMessagesAreFound(t *testing.T) {
 		{"swapped", "latency", load.Latency, paced, swap, "message 3 of user0/left to user0/right, lane normal", "came after a later one"},
 		{"lost under load", "throughput", load.Throughput, load.Options{Devices: 2, Window: 5, Warmup: time.Millisecond}, lose, "message 3 of ", "is lost"},
 		{"doubled in a topic", "fanout", load.Fanout, load.Options{Devices: 2, Window: 5, Warmup: time.Millisecond}, double, "message 3 of topic bench.", "came twice"},
-		{"lost for who comes back", "storm", load.Storm, load.Options{Devices: 2, Missed: 5}, lose, "message 3 of ", "is lost"},
-		{"doubled for who reads", "slow", load.Slow, load.Options{Devices: 4, Rate: 100, Warmup: time.Millisecond, Stopped: 1}, double, "message 3 of ", "came twice"},
+		{"lost for a device that comes back", "storm", load.Storm, load.Options{Devices: 2, Missed: 5}, lose, "message 3 of ", "is lost"},
+		{"doubled for a device that reads", "slow", load.Slow, load.Options{Devices: 4, Rate: 100, Warmup: time.Millisecond, Stopped: 1}, double, "message 3 of ", "came twice"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

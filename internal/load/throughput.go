@@ -44,7 +44,7 @@ func (r *run) throughputLoad() (Metric, error) {
 	if err != nil {
 		return rate, err
 	}
-	return rate, r.settle()
+	return rate, r.finish()
 }
 
 // rate is how many messages arrive a second, after the warm-up and for the
