@@ -14,19 +14,14 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// exampleDir is an empty directory, which is to be removed.
-func exampleDir() string {
-	dir, err := os.MkdirTemp("", "rccs-auth")
-	if err != nil {
-		fmt.Println(err)
-	}
-	return dir
-}
-
 // A token is issued with the keys of an installation, and checked with the public
 // part of them.
 func ExampleKeystore_IssueDevice() {
-	dir := exampleDir()
+	dir, err := os.MkdirTemp("", "rccs-auth")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	keys, err := auth.OpenKeystore(dir)
 	if err != nil {
@@ -58,7 +53,12 @@ func ExampleKeystore_IssueDevice() {
 // A service connects to NATS with its credential, and puts a message into an
 // inbox.
 func ExampleCredential_Option() {
-	ctx, dir := context.Background(), exampleDir()
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("", "rccs-auth")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	n, err := node.New(node.Options{Data: dir, Listen: "127.0.0.1:0", NATSListen: "127.0.0.1:0", Config: rccs.DefaultConfig()})
 	if err != nil {
