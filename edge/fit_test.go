@@ -209,3 +209,29 @@ func TestErrorsThatNobodyWasToldAreNotCounted(t *testing.T) {
 		t.Errorf("%v times UNAVAILABLE is counted as told, and the store is well", got)
 	}
 }
+
+// Whatever a device asks for before it goes without waiting: the store is well, and
+// no operator is told otherwise.
+func TestNobodyIsToldUnavailableWhileTheStoreIsWell(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	desk := w.named("alice/desk")
+	for n := range 6 {
+		for name, frame := range framesOfDevices {
+			if name == "forget" && n%2 == 0 { // else every other one would find no device
+				continue
+			}
+			d := w.dial()
+			w.register(d, "alice/phone") // each takes over from the one before
+			d.send("[" + frame + "," + frame + "]")
+			check(t, d.Close())
+		}
+	}
+	check(t, desk.Close())
+	eventually(t, "the end of all", func() bool { return w.edge.Connections() == 0 })
+	for _, code := range []string{"UNAVAILABLE", "INTERNAL"} {
+		if got := w.errors(code); got != 0 {
+			t.Errorf("%s is counted %v times", code, got)
+		}
+	}
+}
