@@ -82,12 +82,13 @@ export function useDelayed<T>(value: T, ms: number): T {
   return late;
 }
 
-/** Calls f with the newest closure at each frame in which something was pushed. */
+/** Calls f with what was pushed meanwhile, some times a second, and less often while a lot comes. */
 export function useBatched<T>(f: (items: T[]) => void, max: number): (item: T) => void {
   const newest = useRef(f);
   newest.current = f;
   const waiting = useRef<T[]>([]);
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
+  const busy = useRef(false);
   useEffect(() => () => clearTimeout(timer.current), []);
   return useCallback(
     (item: T) => {
@@ -97,8 +98,9 @@ export function useBatched<T>(f: (items: T[]) => void, max: number): (item: T) =
         timer.current = undefined;
         const items = waiting.current;
         waiting.current = [];
+        busy.current = items.length > 50;
         newest.current(items);
-      }, 150);
+      }, busy.current ? 600 : 150);
     },
     [max],
   );
