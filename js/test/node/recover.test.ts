@@ -60,7 +60,7 @@ test("no frame is larger than the device takes, and what does not fit is a gap",
   expect(largest).toBeLessThanOrEqual(4096);
 });
 
-test("a server that was restored gives sequences out anew: the client forgets the old ones, and topics begin again", { timeout: 240_000 }, async () => {
+test("a server that was restored gives sequences out anew: the client forgets the old ones, and topics begin again", async () => {
   const dir = mkdtempSync(join(tmpdir(), "rccs-restore-"));
   const server = await serve();
   const phone = start(server.url, { token: server.token("epochs/phone"), type: "mobile" });
