@@ -14,6 +14,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"golang.org/x/time/rate"
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/wire"
@@ -83,7 +84,15 @@ type API struct {
 	cancel   context.CancelFunc
 	live     *live
 	streams  atomic.Int64 // that are open
+	refusals *rate.Limiter
 }
+
+// Refusals of services are recorded: so many a second, and in a burst. The record
+// cannot be emptied, and nobody may fill it.
+const (
+	refusalsEvery = time.Second
+	refusalsBurst = 60
+)
 
 // strict makes huma hold the members of a body to their letter case. That is a
 // variable of its package, which nothing else of this program uses.
@@ -95,7 +104,7 @@ func New(opts Options) (*API, error) {
 		return nil, err
 	}
 	strict()
-	a := &API{opts: opts, log: opts.Logger, sessions: newSessions(opts.Now)}
+	a := &API{opts: opts, log: opts.Logger, sessions: newSessions(opts.Now), refusals: rate.NewLimiter(rate.Every(refusalsEvery), refusalsBurst)}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	a.live = newLive(a)
 	a.huma = humago.New(&a.admin, config(opts.Version))

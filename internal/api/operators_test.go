@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -143,6 +144,31 @@ func TestServiceThatMayIssueLetsDevicesIn(t *testing.T) {
 	}
 	if audit := string(p.do("GET", "/v1/audit?action=enroll", "", p.operator()).body); !strings.Contains(audit, `"target":"alice/tab-1"`) || !strings.Contains(audit, `"who":"service:web"`) {
 		t.Errorf("the audit is %s", audit)
+	}
+}
+
+// What a service asks for and has no right to is in the audit, so often as does
+// not fill it.
+func TestARefusalOfAServiceIsInTheAudit(t *testing.T) {
+	t.Parallel()
+	p := serve(t, true)
+	plain := p.service("plain", auth.ServiceOptions{})
+	for range 100 {
+		if got := p.do("POST", "/v1/users/alice/devices/tab-1/token", "", plain); got.status != http.StatusForbidden {
+			t.Fatalf("%d %s", got.status, got.body)
+		}
+	}
+	if got := p.do("GET", "/v1/revocations", "", plain); got.status != http.StatusForbidden {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	var list struct{ Items []audit.Record }
+	p.do("GET", "/v1/audit?action=request&limit=1000", "", p.operator()).into(t, &list)
+	if n := len(list.Items); n == 0 || n > 100 {
+		t.Fatalf("%d records of 101 refusals, want some, and a bound", n)
+	}
+	one := list.Items[len(list.Items)-1]
+	if one.Result != audit.ResultRefused || one.Who != "service:plain" || one.Why == "" || one.Target != "/v1/users/alice/devices/tab-1/token" {
+		t.Errorf("the record is %+v", one)
 	}
 }
 

@@ -107,7 +107,9 @@ func (a *API) admit(ctx huma.Context, rw row, next func(huma.Context)) {
 			p = ofDoor(admindoor.Check(r))
 		}
 	} else if c.principal, p = a.identify(r, at); p == nil {
-		c.tenant, p = a.authorize(c.principal, rw.who, r)
+		if c.tenant, p = a.authorize(c.principal, rw.who, r); p != nil {
+			a.recordRefusal(c, rw, p)
+		}
 	}
 	if p == nil {
 		p = cmp.Or(checkQuery(r), checkBody(r))
@@ -118,6 +120,28 @@ func (a *API) admit(ctx huma.Context, rw row, next func(huma.Context)) {
 	}
 	next(&narrowed{humaContext: huma.WithValue(ctx, callKey{}, c)})
 }
+
+// recordRefusal records in the audit that a service asked for what it has no right
+// to.
+func (a *API) recordRefusal(c *call, rw row, p *Problem) {
+	if p.Status != http.StatusForbidden || c.principal.operator || !a.refusals.Allow() {
+		return
+	}
+	t, ok := a.opts.Tenant(c.principal.service.Tenant)
+	if !ok {
+		return
+	}
+	record := c.record(audit.ActionRequest, c.r.URL.Path, rw.method+" "+rw.path)
+	record.Result, record.Why = audit.ResultRefused, p.Detail
+	ctx, cancel := context.WithTimeout(c.r.Context(), refusalWithin)
+	defer cancel()
+	if err := t.Ops.Audit(ctx, record); err != nil {
+		a.log.Warn("refusal of a service not recorded", "service", c.principal.service.Name, "err", err)
+	}
+}
+
+// refusalWithin bounds the wait for the record of a refusal.
+const refusalWithin = 2 * time.Second
 
 // checkQuery refuses a query that can be read in two ways: one that is not
 // encoded as it should be, of which the library would leave out a part, or a

@@ -24,7 +24,8 @@ const (
 	ActionDrain    = "drain"
 	ActionBackup   = "backup"
 	ActionEnroll   = "enroll"
-	ActionTenant   = "tenant" // added, changed or removed; with the default tenant
+	ActionRequest  = "request" // of a service over HTTP, to which it has no right
+	ActionTenant   = "tenant"  // added, changed or removed; with the default tenant
 )
 
 // Record is one act.
