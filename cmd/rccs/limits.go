@@ -96,10 +96,14 @@ func (f *limitFlags) addRates(flags *pflag.FlagSet) {
 // has acknowledged among them, for each that may be unacknowledged.
 const inboxMessages = 100
 
+// minInboxBytes is what a device may have stored in its inbox, however small the
+// store.
+const minInboxBytes = 16 << 20
+
 // shares are the bounds of what is stored.
 func (f *limitFlags) shares(inboxLimit int) share.Bounds {
 	return share.Bounds{
-		DevicePercent: f.deviceShare.n, UserPercent: f.userShare.n,
+		DevicePercent: f.deviceShare.n, UserPercent: f.userShare.n, MinInboxBytes: minInboxBytes,
 		Inbox: inboxMessages * inboxLimit, Later: f.later.n, Up: f.up.n, Topic: f.topicMessages.n,
 	}
 }

@@ -102,7 +102,7 @@ func TestDoctorFindsAFullStore(t *testing.T) {
 	if err := os.WriteFile(config, small, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	i := serve(t, "--config", config, "--user-share", "0", "--device-share", "0")
+	i := serve(t, "--config", config)
 	c := i.console()
 	// A tenant fills its share of the store; the rest is kept for what must go on.
 	fill := func(size int) {

@@ -24,6 +24,9 @@ type Bounds struct {
 	// DevicePercent and UserPercent are how much of each stream of the tenant one
 	// device, and the devices of one user together, may take.
 	DevicePercent, UserPercent int
+	// MinInboxBytes is what both may take of inboxes at least, if the tenant may: a
+	// small store is not cut into parts too small for a few large messages.
+	MinInboxBytes int64
 	// Inbox, Later, Up and Topic are how many messages of a device may be stored
 	// of each kind; of a user it is ten times that. What the oldest make room
 	// for counts too, so that of inboxes is well above what may be

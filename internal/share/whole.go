@@ -51,12 +51,24 @@ func (s *Shares) refreshLocked(t *table) {
 		}
 		t.limits.device.bytes = limit / 100 * int64(s.opts.Bounds.DevicePercent)
 		t.limits.user.bytes = limit / 100 * int64(s.opts.Bounds.UserPercent)
+		if t.kind == Inbox {
+			t.limits.device.bytes = atLeast(t.limits.device.bytes, s.opts.Bounds.MinInboxBytes)
+			t.limits.user.bytes = atLeast(t.limits.user.bytes, s.opts.Bounds.MinInboxBytes)
+		}
 		w.maxAge = info.Config.MaxAge
 		if t.kind == Later {
 			w.limit = limit
 		}
 		w.base, w.added = amount{int64(info.State.Msgs), int64(info.State.Bytes)}, w.added.minus(added) //nolint:gosec // what is on a disk
 	})
+}
+
+// atLeast raises a bound, if it is one.
+func atLeast(bound, least int64) int64 {
+	if bound == 0 {
+		return 0
+	}
+	return max(bound, least)
 }
 
 // bounds are how many bytes a stream may hold, and its state.
