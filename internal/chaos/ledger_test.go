@@ -28,12 +28,19 @@ type ledger struct {
 
 // account is that of one flow.
 type account struct {
-	seqs  []uint64   // of each number that was accepted, at its recipient
-	since time.Time  // of the last acceptance; zero: the sender pauses
-	times []int      // how often each number arrived
-	next  int        // is above all numbers that arrived
-	gaps  []wire.Gap // that the recipient was told of
+	seqs  []uint64  // of each number that was accepted, at its recipient
+	since time.Time // of the last acceptance; zero: the sender pauses
+	times []int     // how often each number arrived
+	next  int       // is above all numbers that arrived
+	gaps  []toldGap // that the recipient was told of
 	tally
+}
+
+// toldGap is a gap, and the number that was to be accepted next when it was told:
+// sequences may be given out again.
+type toldGap struct {
+	wire.Gap
+	next int
 }
 
 // tally is what the report counts.
@@ -137,7 +144,7 @@ func (l *ledger) gap(device string, g wire.Gap) {
 	}
 	for f, a := range l.flows {
 		if f.to == device && laneNames[f.lane] == g.Lane {
-			a.gaps = append(a.gaps, g)
+			a.gaps = append(a.gaps, toldGap{g, len(a.seqs)})
 		}
 	}
 }
@@ -153,7 +160,7 @@ func (l *ledger) blameLocked(format string, args ...any) {
 
 // toldOf reports whether a gap that the recipient was told of covers number n.
 func (a *account) toldOf(n int) bool {
-	return slices.ContainsFunc(a.gaps, func(g wire.Gap) bool { return g.From <= a.seqs[n] && a.seqs[n] <= g.To })
+	return slices.ContainsFunc(a.gaps, func(g toldGap) bool { return g.From <= a.seqs[n] && a.seqs[n] <= g.To && n <= g.next })
 }
 
 // lost counts the numbers below end that did not arrive.
