@@ -2,7 +2,7 @@
 // devices for what services publish to a selector, gives what waits to the
 // first device that comes online, ends the time of messages whose senders want
 // to hear of it, ends the sessions of dead edges, and answers services,
-// operators, and devices on plain NATS.
+// operators, and devices on plain NATS. It is a part for cmd/rccs and tests.
 //
 // Any number of coordinators may serve a tenant at once. They do not know of
 // each other: each follows the same streams, and what they store has message
