@@ -17,9 +17,11 @@ import (
 func newReferenceCommand(*environment) *cobra.Command {
 	var markdown, man string
 	cmd := &cobra.Command{
-		Use:    "reference",
-		Short:  "Write the reference of the commands as pages",
-		Long:   "Write what --help of every command says: as one page of Markdown, and as man pages.",
+		Use:   "reference",
+		Short: "Write the reference of the commands as pages",
+		Long:  "Write what --help of every command says: as one page of Markdown, and as man pages.",
+		Example: `  rccs reference --markdown commands.md
+  rccs reference --man ./man     # a page for each command, for packages`,
 		Hidden: true,
 		Args:   arguments(0, "none"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
