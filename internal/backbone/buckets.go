@@ -44,6 +44,11 @@ func ensureBucket(ctx context.Context, js jetstream.JetStream, plan Plan, want j
 	kv, err := js.KeyValue(ctx, want.Bucket)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		_, err = js.CreateKeyValue(ctx, want)
+		if noRoom(err) && want.MaxBytes > 0 {
+			plan.Logger.Warn("the tenants' shares of the store do not fit: a bucket is without its bound", "bucket", want.Bucket, "bytes", want.MaxBytes)
+			want.MaxBytes = 0
+			_, err = js.CreateKeyValue(ctx, want)
+		}
 		if err == nil {
 			plan.Logger.Debug("bucket created", "bucket", want.Bucket, "replicas", want.Replicas)
 			return nil
@@ -76,8 +81,15 @@ func upgradeBucket(ctx context.Context, js jetstream.JetStream, kv jetstream.Key
 	if have.History == want.History && have.Replicas == want.Replicas && have.TTL == want.TTL && have.MaxBytes == want.MaxBytes {
 		return nil
 	}
+	bound := have.MaxBytes
 	have.History, have.Replicas, have.TTL, have.MaxBytes = want.History, want.Replicas, want.TTL, want.MaxBytes
-	if _, err := js.UpdateKeyValue(ctx, have); err != nil {
+	_, err = js.UpdateKeyValue(ctx, have)
+	if noRoom(err) {
+		plan.Logger.Warn("the tenants' shares of the store do not fit: a bucket keeps its bound", "bucket", want.Bucket, "bytes", bound)
+		have.MaxBytes = bound
+		_, err = js.UpdateKeyValue(ctx, have)
+	}
+	if err != nil {
 		return fmt.Errorf("backbone: upgrade bucket %s: %w", want.Bucket, err)
 	}
 	plan.Logger.Info("bucket upgraded", "bucket", want.Bucket, "replicas", want.Replicas)
