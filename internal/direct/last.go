@@ -7,9 +7,9 @@ import (
 	"sync"
 )
 
-// lastSubjects is how many subjects one multi_last request may name: the
-// server refuses an answer of more than 1,024 messages.
-const lastSubjects = 1024
+// LastSubjects is how many subjects one [Last.Get] may name: the server refuses
+// an answer of more than 1,024 messages.
+const LastSubjects = 1024
 
 // lastBytes bounds one answer. What does not fit is asked for again.
 const lastBytes = 4 << 20
@@ -43,8 +43,11 @@ type lastCall struct {
 }
 
 // Get returns the last message of each subject, nil where there is none.
-// subjects are literal and at most lastSubjects.
+// subjects are literal and at most LastSubjects.
 func (b *Last) Get(ctx context.Context, subjects []string) ([]*Stored, error) {
+	if len(subjects) > LastSubjects { // it would never have its turn
+		return nil, fmt.Errorf("direct: last messages of %d subjects, at most %d at a time", len(subjects), LastSubjects)
+	}
 	call := &lastCall{subjects: subjects, done: make(chan struct{})}
 	b.mu.Lock()
 	b.waiting = append(b.waiting, call)
@@ -69,7 +72,7 @@ func (b *Last) run() {
 	for {
 		b.mu.Lock()
 		n, names := 0, 0
-		for n < len(b.waiting) && names+len(b.waiting[n].subjects) <= lastSubjects {
+		for n < len(b.waiting) && names+len(b.waiting[n].subjects) <= LastSubjects {
 			names += len(b.waiting[n].subjects)
 			n++
 		}
@@ -87,7 +90,7 @@ func (b *Last) run() {
 }
 
 func (b *Last) serve(calls []*lastCall) {
-	names := make([]string, 0, lastSubjects)
+	names := make([]string, 0, LastSubjects)
 	for _, c := range calls {
 		names = append(names, c.subjects...)
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
+	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -80,24 +82,13 @@ func (t *Tenant) Browse(ctx context.Context, a subjects.Address, q BrowseQuery) 
 // Unacknowledged counts, for each of some devices, the messages that it has not
 // acknowledged.
 func (t *Tenant) Unacknowledged(ctx context.Context, devices []*Device) ([]uint64, error) {
-	if len(devices) == 0 {
-		return nil, nil
-	}
-	names := make([]string, 0, subjects.Lanes*len(devices))
 	list := make([]*Inbox, len(devices))
 	for i, d := range devices {
 		list[i] = &Inbox{User: d.User, Device: d.Device, key: d.Address().Key()}
-		for l := range subjects.Lane(subjects.Lanes) {
-			names = append(names, subjects.Inbox(list[i].key, l))
-		}
 	}
-	last, err := t.lastInbox.Get(ctx, names)
-	if err != nil {
-		return nil, fmt.Errorf("ops: look for inboxes: %w", err)
-	}
-	for i, s := range last {
-		if s != nil { // what is not there need not be measured
-			list[i/subjects.Lanes].counts[i%subjects.Lanes] = 1
+	for some := range slices.Chunk(list, direct.LastSubjects/subjects.Lanes) {
+		if err := t.findLanes(ctx, some); err != nil {
+			return nil, err
 		}
 	}
 	if err := t.measure(ctx, list, nil); err != nil {
@@ -108,6 +99,27 @@ func (t *Tenant) Unacknowledged(ctx context.Context, devices []*Device) ([]uint6
 		counts[i] = in.Unacknowledged
 	}
 	return counts, nil
+}
+
+// findLanes notes which lanes of some inboxes hold anything: what is not there
+// need not be measured.
+func (t *Tenant) findLanes(ctx context.Context, list []*Inbox) error {
+	names := make([]string, 0, subjects.Lanes*len(list))
+	for _, in := range list {
+		for l := range subjects.Lane(subjects.Lanes) {
+			names = append(names, subjects.Inbox(in.key, l))
+		}
+	}
+	last, err := t.lastInbox.Get(ctx, names)
+	if err != nil {
+		return fmt.Errorf("ops: look for inboxes: %w", err)
+	}
+	for i, s := range last {
+		if s != nil {
+			list[i/subjects.Lanes].counts[i%subjects.Lanes] = 1
+		}
+	}
+	return nil
 }
 
 // Backlog is what piles up in a tenant.
