@@ -23,6 +23,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.yaml.in/yaml/v3"
 
+	rccs "github.com/rccs-io/rccs"
 	"github.com/rccs-io/rccs/client"
 	"github.com/rccs-io/rccs/internal/localcluster"
 	"github.com/rccs-io/rccs/internal/need"
@@ -113,7 +114,7 @@ type monitor struct {
 
 // waits replaces how long a condition has to last: long enough for an election
 // of leaders and a round of the survey to be over.
-const waits = "for: 12s"
+const waits = "for: 25s"
 
 var lasting = regexp.MustCompile(`for: \d+[smhd]`)
 
@@ -324,7 +325,7 @@ func backlog(t *testing.T, s *server, n int) {
 func TestAReplicaThatIsDownIsTold(t *testing.T) {
 	t.Parallel()
 	need.Program(t, "prometheus")
-	plan := localcluster.Plan{Dir: t.TempDir(), Servers: 3, Edges: 1}
+	plan := localcluster.Plan{Dir: t.TempDir(), Config: rccs.DefaultConfig(), Servers: 3, Edges: 1}
 	processes, err := plan.Processes()
 	if err != nil {
 		t.Fatal(err)

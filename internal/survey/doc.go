@@ -3,9 +3,8 @@
 // behind, and how many messages wait for their devices, since when.
 //
 // A scrape reads numbers that are there; it asks nobody. One goroutine looks at
-// all tenants, one after the other, and rests for at least as long as a tenth of
-// what a round took, so that any number of tenants costs a bounded share of one
-// core. It reads each cursor that changed since the last round, and no message,
+// all tenants, one after the other, and rests for at least three times as long as
+// a round took, so that any number of tenants costs at most a quarter of one core. It reads each cursor that changed since the last round, and no message,
 // but where it has to know since when one waits.
 //
 // It must not write anything, and it must not be needed: what it finds is for

@@ -150,7 +150,7 @@ func (s *Survey) labelLocked() {
 }
 
 // restShare is how many times as long as a round takes it rests at the least.
-const restShare = 10
+const restShare = 3
 
 func (s *Survey) run(ctx context.Context) {
 	defer close(s.done)
