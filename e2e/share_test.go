@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -81,9 +82,7 @@ func sendings(size int) map[string]func(to, topic string) object {
 	message := func(more object) func(to, topic string) object {
 		return func(to, _ string) object {
 			m := object{"id": newID(), "type": "note", "toDeviceId": to, "payload": text, "requiresAck": true}
-			for k, v := range more {
-				m[k] = v
-			}
+			maps.Copy(m, more)
 			return m
 		}
 	}

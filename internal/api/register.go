@@ -124,10 +124,10 @@ func (a *API) admit(ctx huma.Context, rw row, next func(huma.Context)) {
 // recordRefusal records in the audit that a service asked for what it has no right
 // to.
 func (a *API) recordRefusal(c *call, rw row, p *Problem) {
-	if p.Status != http.StatusForbidden || c.principal.operator || !a.refusals.Allow() {
+	if p.Status != http.StatusForbidden || c.operator || !a.refusals.Allow() {
 		return
 	}
-	t, ok := a.opts.Tenant(c.principal.service.Tenant)
+	t, ok := a.opts.Tenant(c.service.Tenant)
 	if !ok {
 		return
 	}
@@ -136,7 +136,7 @@ func (a *API) recordRefusal(c *call, rw row, p *Problem) {
 	ctx, cancel := context.WithTimeout(c.r.Context(), refusalWithin)
 	defer cancel()
 	if err := t.Ops.Audit(ctx, record); err != nil {
-		a.log.Warn("refusal of a service not recorded", "service", c.principal.service.Name, "err", err)
+		a.log.Warn("refusal of a service not recorded", "service", c.service.Name, "err", err)
 	}
 }
 

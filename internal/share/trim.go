@@ -88,9 +88,10 @@ func (s *Shares) trim(k Kind, found map[string]*user, r *room, b limits) error {
 		return nil
 	}
 	floor := s.ackFloor
-	if k == Topic {
+	switch k {
+	case Topic:
 		floor = func(string, subjects.Key) (uint64, error) { return math.MaxUint64, nil } // as retention would
-	} else if k == Up {
+	case Up:
 		consumed, err := s.consumed()
 		floor = func(string, subjects.Key) (uint64, error) { return consumed, err }
 	}
