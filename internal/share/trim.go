@@ -88,10 +88,10 @@ func (s *Shares) trim(k Kind, found map[string]*user, r *room, b limits) error {
 		return nil
 	}
 	floor := s.ackFloor
-	switch k {
-	case Topic:
+	if k == Topic {
 		floor = func(string, subjects.Key) (uint64, error) { return math.MaxUint64, nil } // as retention would
-	case Up:
+	}
+	if k == Up {
 		consumed, err := s.consumed()
 		floor = func(string, subjects.Key) (uint64, error) { return consumed, err }
 	}
