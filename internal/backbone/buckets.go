@@ -73,23 +73,11 @@ func upgradeBucket(ctx context.Context, js jetstream.JetStream, kv jetstream.Key
 	if plan.Replicas == 0 {
 		want.Replicas = have.Replicas
 	}
-	if want.MaxBytes == 0 {
-		want.MaxBytes = have.MaxBytes
-	} else {
-		want.MaxBytes = max(want.MaxBytes, int64(status.Bytes())) //nolint:gosec // what is on a disk
-	}
-	if have.History == want.History && have.Replicas == want.Replicas && have.TTL == want.TTL && have.MaxBytes == want.MaxBytes {
+	if have.History == want.History && have.Replicas == want.Replicas && have.TTL == want.TTL {
 		return nil
 	}
-	bound := have.MaxBytes
-	have.History, have.Replicas, have.TTL, have.MaxBytes = want.History, want.Replicas, want.TTL, want.MaxBytes
-	_, err = js.UpdateKeyValue(ctx, have)
-	if noRoom(err) {
-		plan.Logger.Warn("the tenants' shares of the store do not fit: a bucket keeps its bound", "bucket", want.Bucket, "bytes", bound)
-		have.MaxBytes = bound
-		_, err = js.UpdateKeyValue(ctx, have)
-	}
-	if err != nil {
+	have.History, have.Replicas, have.TTL = want.History, want.Replicas, want.TTL // [Rebound] bounds it
+	if _, err = js.UpdateKeyValue(ctx, have); err != nil {
 		return fmt.Errorf("backbone: upgrade bucket %s: %w", want.Bucket, err)
 	}
 	plan.Logger.Info("bucket upgraded", "bucket", want.Bucket, "replicas", want.Replicas)

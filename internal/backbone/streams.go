@@ -89,7 +89,9 @@ func Ensure(ctx context.Context, js jetstream.JetStream, plan Plan) error {
 			return err
 		}
 	}
-	return nil
+	short, err := Rebound(ctx, js, plan)
+	plan.tellShort(short)
+	return err
 }
 
 // planned is a stream, and what makes it.
@@ -244,11 +246,15 @@ func (p Plan) part(percent int64) int64 {
 	if p.StoreBytes <= 0 {
 		return 0
 	}
-	return max(p.StoreBytes/100*percent, minBound)
+	return max(p.StoreBytes/100*percent, min(minBound, p.StoreBytes/100*minPercent))
 }
 
-// minBound is what a stream may hold at least.
-const minBound = 256 << 10
+// What a stream may hold at least: a few messages. Of a small share that is no
+// more than so many percent, for all parts and the reserve must fit into it.
+const (
+	minBound   = 256 << 10
+	minPercent = 2
+)
 
 // auditAge is how long it is kept what operators did.
 const auditAge = 365 * 24 * time.Hour
@@ -321,15 +327,10 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, plan Plan, name s
 	have := stream.CachedInfo().Config
 	want := have
 	shape(&want)
-	if used := int64(stream.CachedInfo().State.Bytes); want.MaxBytes > 0 && used > want.MaxBytes { //nolint:gosec // what is on a disk
-		want.MaxBytes = used // a smaller share removes nothing
-	}
-	if err = upgrade(ctx, js, plan, have, want); noRoom(err) {
-		plan.Logger.Warn("the tenants' shares of the store do not fit: a stream keeps its bound", "stream", name, "bytes", have.MaxBytes)
+	if plan.StoreBytes > 0 { // [Rebound] changes them, in an order that fits
 		want.MaxBytes, want.Discard = have.MaxBytes, have.Discard
-		err = upgrade(ctx, js, plan, have, want)
 	}
-	return err
+	return upgrade(ctx, js, plan, have, want)
 }
 
 // noRoom reports whether the server cannot set aside what a bound asks for.

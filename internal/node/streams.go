@@ -37,13 +37,18 @@ func (n *Node) ensure(ctx context.Context, dial dialer, keys *auth.Keystore) err
 	if err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
-	plan := backbone.Plan{Logger: n.opts.Logger}
-	if plan.StoreBytes, err = n.share(keys); err != nil {
+	shares, err := n.reckon()
+	if err != nil {
 		return err
 	}
+	plan := backbone.Plan{Logger: n.opts.Logger, StoreBytes: shares[keys.Account().Name].server}
 	once := func(ctx context.Context) error {
-		if err := backbone.Ensure(ctx, js, plan); err != nil {
+		limit, err := n.lifted(keys, func() error { return backbone.Ensure(ctx, js, plan) })
+		if err != nil {
 			return err
+		}
+		if limit != nil {
+			n.opts.Logger.Warn("a tenant's limit does not hold", "tenant", keys.Account().Name, "err", limit)
 		}
 		if err := n.tellDamage(ctx, js, keys); err != nil {
 			return err

@@ -33,6 +33,7 @@ type tenantPart struct {
 	enroller *enroll.Service
 	services string      // public key of the services' account
 	api      *api.Tenant // nil without the API
+	bounds   bounds
 	stops    stops.Stack
 }
 
@@ -92,7 +93,7 @@ func (n *Node) startTenant(ctx context.Context, name string) (err error) {
 	if err != nil {
 		return err
 	}
-	n.makeRoom(ctx)
+	n.rebound(ctx, true) // the others make room for its share
 	if err := n.ensure(ctx, dial, keys); err != nil {
 		return err
 	}
@@ -162,16 +163,15 @@ func (n *Node) follow() {
 	})
 }
 
-// reconcile starts the tenants that the keys have and that do not run, and stops
-// those that they do not have any more. What fails is told, and tried again.
+// reconcile starts the tenants that the keys have and that do not run, stops
+// those that they do not have any more, and has the streams of the others follow
+// their shares. What fails is told, and tried again.
 func (n *Node) reconcile(ctx context.Context) {
 	at, changed := n.keysChanged()
-	if !changed {
-		return
-	}
-	if n.reconciled(ctx) {
+	if changed && n.reconciled(ctx) {
 		n.looked = at
 	}
+	n.rebound(ctx, changed)
 }
 
 // keysChanged reports whether the directory of the keys has changed since it was

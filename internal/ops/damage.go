@@ -31,13 +31,13 @@ type damaged struct {
 func (d *doctor) shares(ctx context.Context, name string) error {
 	list := d.t.js.ListStreams(ctx)
 	var later uint64
-	var inboxes int64
+	var inboxes, copies int64
 	for info := range list.Info() {
 		switch info.Config.Name {
 		case subjects.StreamLater:
 			later = info.State.Bytes
 		case subjects.StreamInbox:
-			inboxes = info.Config.MaxBytes
+			inboxes, copies = info.Config.MaxBytes, int64(max(info.Config.Replicas, 1))
 		}
 		// The others drop the oldest, as they should.
 		if info.Config.MaxBytes > 0 && info.Config.Discard == jetstream.DiscardNew {
@@ -47,7 +47,27 @@ func (d *doctor) shares(ctx context.Context, name string) error {
 	}
 	d.fill(name, "delayed messages: their part of the share", later, inboxes/inboxPercent*laterPercent,
 		"cancel what is not needed, or give the tenant more: 'rccs tenants set --max-storage', max_file_store of nats.conf")
-	return list.Err()
+	if err := list.Err(); err != nil {
+		return err
+	}
+	return d.follows(ctx, name, inboxes*copies)
+}
+
+// follows compares what inboxes may take, all copies together, with the tenant's
+// limit, of which it is a part.
+func (d *doctor) follows(ctx context.Context, name string, inboxes int64) error {
+	store, err := d.t.store(ctx)
+	if err != nil {
+		return err
+	}
+	part := store.Limit / 100 * inboxPercent
+	if inboxes <= 0 || part <= 0 || max(inboxes, part)-min(inboxes, part) <= part/20 { // shares are rounded
+		return nil
+	}
+	d.note(name, LevelWarn,
+		fmt.Sprintf("inboxes may take %d bytes, which is not their part of the tenant's limit of %d: %d", inboxes, store.Limit, part),
+		"a server has them follow within seconds, unless they hold more or the shares do not fit: see its log, have messages acknowledged, or change the limit")
+	return nil
 }
 
 // laterPercent is what delayed messages may take of a tenant's share; their

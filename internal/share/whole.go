@@ -19,8 +19,9 @@ type whole struct {
 }
 
 const (
-	// refreshEvery is how often the stream's bounds are read.
-	refreshEvery = time.Minute
+	// refreshEvery is how often the stream's bounds are read: they follow the
+	// tenant's limit while this runs.
+	refreshEvery = 5 * time.Second
 	// unbounded is what the shares are parts of where the stream has no bound.
 	unbounded = 10 << 30
 	// A stream with schedules cannot refuse. It may take as much as stands to the
