@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -68,10 +69,13 @@ func (s *store) limit(bytes int64) {
 	testkit.Check(s.t, i.Change(s.t.Context(), by, func() (auth.Account, error) { return keys.SetLimits(auth.Limits{StorageBytes: bytes}) }))
 }
 
-// bound is that of a stream.
+// bound is that of a stream; 0: there is none yet.
 func (s *store) bound(stream string) int64 {
 	s.t.Helper()
 	info, err := s.js.Stream(s.t.Context(), stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return 0
+	}
 	testkit.Check(s.t, err)
 	return info.CachedInfo().Config.MaxBytes
 }
@@ -127,7 +131,7 @@ func TestATenantsLimitChangesTheSharesOfOthers(t *testing.T) {
 	_, err := n.Keys().AddTenant("acme", auth.Limits{StorageBytes: 4 * mib})
 	testkit.Check(t, err)
 	first := storeOf(t, n, auth.DefaultTenant)
-	first.has(60*mib, -1) // which says that acme is served
+	first.has(60*mib, -1)
 	acme := storeOf(t, n, "acme")
 	acme.has(4*mib, 4*mib)
 	acme.limit(40 * mib) // which the other has reserved
