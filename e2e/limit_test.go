@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 )
@@ -21,9 +22,7 @@ func TestFault_ATenantWithALowerLimitIsFilledAndGoesOnWhenItIsRaised(t *testing.
 	in := func(name string, more object) *device {
 		t.Helper()
 		payload := object{"authToken": s.bearer(t, "small", name)}
-		for k, v := range more {
-			payload[k] = v
-		}
+		maps.Copy(payload, more)
 		return connect(t, s, name, payload)
 	}
 	v := s.serviceBy(t, s.in(t, "small", "creds", "service", "pusher"))
