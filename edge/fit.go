@@ -45,10 +45,16 @@ func fits(to subjects.Address, limit int) func(*envelope.Message) bool {
 		if headerRoom+maxEscape*names+len(m.Data)+len(m.Data)/3 <= limit {
 			return true
 		}
-		d := envelope.Delivery{Message: m, Redelivered: true}
-		size := len(envelope.Append(nil, &d, to))
-		d.Authentic = !d.Authentic // which has other fields
-		return limit >= size && limit >= len(envelope.Append(nil, &d, to))
+		// Whether a part of RCCS wrote it changes the fields. The message itself is
+		// shared, and stays as it is.
+		other := *m
+		other.Authentic = !m.Authentic
+		for _, one := range []*envelope.Message{m, &other} {
+			if len(envelope.Append(nil, &envelope.Delivery{Message: one, Redelivered: true}, to)) > limit {
+				return false
+			}
+		}
+		return true
 	}
 }
 

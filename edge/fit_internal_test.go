@@ -24,16 +24,21 @@ func TestFitsKnowsTheFrameOfAMessage(t *testing.T) {
 				subjects.HeaderID:   {strings.Repeat("\"", 1+rand.IntN(128))},
 				subjects.HeaderType: {"x"}, subjects.HeaderFrom: {strings.Repeat("\t", rand.IntN(128))},
 			},
-			Data: []byte(`"` + strings.Repeat("x", rand.IntN(2000)) + `"`),
+			Data:      []byte(`"` + strings.Repeat("x", rand.IntN(2000)) + `"`),
+			Authentic: rand.IntN(2) == 0,
 		}
 		if rand.IntN(2) == 0 {
 			m.Data = make([]byte, rand.IntN(2000)) // becomes base64
 		}
+		before := m.Authentic
 		size := len(envelope.Append(nil, &envelope.Delivery{Message: m, Redelivered: true}, to))
 		for _, limit := range []int{size - 1, size, 1024, 4096} { // of a type that is the same whoever sent it
 			if got := fits(to, limit)(m); got != (size <= limit) {
 				t.Fatalf("a frame of %d bytes fits %d: %t", size, limit, got)
 			}
+		}
+		if got := m.Authentic; got != before {
+			t.Fatalf("whoever looked whether a message fits has changed who wrote it: authentic was %t", before)
 		}
 	}
 }
