@@ -61,9 +61,10 @@ type sent struct {
 	seq       uint64
 	stored    int64         // Unix nanoseconds
 	requester *ackRequester // who wants to hear the outcome, or nil
-	// finalizing: the outcome is being stored, and then the message is
+	// finalizing: the outcome, end, is being stored, and then the message is
 	// finalized.
 	finalizing bool
+	end        verdict
 	// order counts what this connection was sent; tries are the connections
 	// that were sent the message.
 	order uint64

@@ -175,7 +175,7 @@ func (mb *Mailbox) endLocked(l *lane, m *envelope.Message, v verdict, now int64)
 	if a == nil && !kept(v.status) {
 		return
 	}
-	l.unacked = append(l.unacked, sent{seq: m.Seq, stored: m.Stored, requester: a, finalizing: true})
+	l.unacked = append(l.unacked, sent{seq: m.Seq, stored: m.Stored, requester: a, finalizing: true, end: v})
 	mb.out++
 	mb.hub.outcomes.add(outcome{
 		key: mb.key, lane: m.Lane, seq: m.Seq, requester: a, status: v.status, reason: v.reason, at: now,
@@ -320,7 +320,7 @@ func (mb *Mailbox) ackSentLocked(n subjects.Lane, i int, now int64) {
 		mb.out--
 		return
 	}
-	s.finalizing = true
+	s.finalizing, s.end = true, verdict{status: wire.StatusDelivered}
 	mb.hub.outcomes.add(outcome{
 		key: mb.key, lane: n, seq: s.seq, requester: s.requester, status: wire.StatusDelivered, at: now,
 		stored: s.stored, again: mb.hub.mayBeTold(s.redelivered, s.stored, now),
@@ -444,15 +444,14 @@ func (mb *Mailbox) cursorLocked(open bool) Cursor {
 }
 
 // closeLocked ends the mailbox and gives its state for the one that follows.
-// finalizing is what the device has acknowledged and the cursor does not say so
-// yet.
+// finalizing is how messages ended of which the cursor does not say so yet.
 func (mb *Mailbox) closeLocked() (c Cursor, finalizing map[uint64]verdict) {
 	c = mb.cursorLocked(false)
 	finalizing = make(map[uint64]verdict)
 	for n := range mb.lanes {
 		for _, s := range mb.lanes[n].unacked {
 			if s.finalizing {
-				finalizing[s.seq] = verdict{status: wire.StatusDelivered} // the first outcome counts
+				finalizing[s.seq] = s.end
 			}
 		}
 		for seq, v := range mb.early {

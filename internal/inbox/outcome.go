@@ -177,7 +177,7 @@ func (w *outcomeWriter) landed(o outcome) {
 // is not one that can be told.
 func (o *outcome) message(k *proof.Key) *nats.Msg {
 	to, err := o.key.Address()
-	if err != nil || o.requester == nil || o.requester.from == "" && kept(o.status) {
+	if err != nil || o.requester == nil {
 		return nil
 	}
 	seq := strconv.FormatUint(o.seq, 10)

@@ -70,12 +70,19 @@ func (h *Hub) keep(ctx context.Context, o *outcome) error {
 	if !ok {
 		return nil
 	}
+	again := false // it is kept already
 	if msg := rejection(m, o.status, o.reason, time.Unix(0, o.at)); msg != nil {
-		if err := h.opts.Publish.wait(ctx, msg); err != nil {
+		writes := newAwaited()
+		done := writes.add()
+		h.opts.Publish.Publish(msg, func(r Receipt, err error) {
+			again = r.Duplicate
+			done(r, err)
+		})
+		if err := writes.wait(ctx); err != nil {
 			return err
 		}
 	}
-	if h.opts.Rejected != nil {
+	if h.opts.Rejected != nil && !again {
 		h.opts.Rejected(rejectedFor(o.status, o.reason))
 	}
 	return nil
@@ -112,7 +119,7 @@ func (mb *Mailbox) Reject(seq uint64, reason string) {
 		l := &mb.lanes[n]
 		if i, ok := l.find(seq); ok {
 			if s := &l.unacked[i]; !s.finalizing {
-				s.finalizing = true
+				s.finalizing, s.end = true, verdict{wire.StatusRejected, reason}
 				mb.hub.outcomes.add(outcome{
 					key: mb.key, lane: subjects.Lane(n), seq: seq, requester: s.requester,
 					status: wire.StatusRejected, reason: reason, at: now,

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"reflect"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -128,6 +129,53 @@ func TestAMessageThatDoesNotFitIsToldAndStopsNothing(t *testing.T) {
 	if len(kept) != 1 || kept[0].Seq != gaps[0].From || kept[0].Reason != wire.ReasonTooLarge {
 		t.Errorf("kept %+v", kept)
 	}
+}
+
+// Also when the word of it cannot be stored before the device comes again: a
+// sender that asked never hears that a refused message was delivered.
+func TestARejectionStandsWhenTheDeviceComesAgainBeforeItIsStored(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	sender, d := s.attach(desk, 10), s.attach(phone, 10)
+	s.ask(phone, 0)
+	got := d.receive(1)
+	events := must(s.js.Stream(t.Context(), subjects.StreamEvent)).CachedInfo().Config
+	if err := s.js.DeleteStream(t.Context(), subjects.StreamEvent); err != nil {
+		t.Fatal(err)
+	}
+	d.mailbox.Reject(got[0].Seq, "no")
+	d.mailbox.Detach()
+	d = s.attach(phone, 10)
+	s.none(d)
+	s.put(desk, subjects.Normal, 1, 1)
+	expect(t, sender.receive(1), "1") // and nothing of the other before it
+	must(s.js.CreateStream(t.Context(), events))
+	if o := outcome(t, sender); o.Status != wire.StatusRejected || o.Reason != "no" {
+		t.Errorf("the sender heard %+v", o)
+	}
+}
+
+// A service hears of the end of a message that is not stored any more.
+func TestAServiceHearsThatAMessageWasRejectedThatIsGone(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	d := s.attach(phone, 10)
+	msg := &nats.Msg{Subject: subjects.Inbox(phone, subjects.Normal), Data: []byte("0"), Header: nats.Header{
+		subjects.HeaderID: {"m0"}, subjects.HeaderAck: {"true"},
+	}}
+	if _, err := s.js.PublishMsg(t.Context(), msg); err != nil {
+		t.Fatal(err)
+	}
+	got := d.receive(1)
+	if err := must(s.js.Stream(t.Context(), subjects.StreamInbox)).DeleteMsg(t.Context(), got[0].Seq); err != nil {
+		t.Fatal(err)
+	}
+	d.mailbox.Reject(got[0].Seq, "no")
+	events := must(s.js.Stream(t.Context(), subjects.StreamEvent))
+	s.eventually("it is told", func() bool {
+		event, err := events.GetLastMsgForSubject(t.Context(), subjects.Event(phone, "rejected"))
+		return err == nil && strings.Contains(string(event.Data), `"m0"`)
+	})
 }
 
 // The body of the event is what services are told it is.
