@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,18 +33,26 @@ func (s *server) plain(t *testing.T, u, name string) *plain {
 
 func (d *plain) call(endpoint string, request, into any) {
 	d.t.Helper()
+	if err := d.try(endpoint, request, into); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+func (d *plain) try(endpoint string, request, into any) error {
+	d.t.Helper()
 	body, err := json.Marshal(request)
 	if err != nil {
-		d.t.Fatal(err)
+		return err
 	}
 	m, err := d.nc.Request(d.base+endpoint, body, patience)
 	if err != nil {
-		d.t.Fatalf("%s: %v", endpoint, err)
+		return fmt.Errorf("%s: %w", endpoint, err)
 	}
 	if text := m.Header.Get("Nats-Service-Error"); text != "" {
-		d.t.Fatalf("%s: %s", endpoint, text)
+		return fmt.Errorf("%s: %s", endpoint, text)
 	}
 	decode(d.t, m.Data, into)
+	return nil
 }
 
 func TestProtocol_9_ADeviceOnPlainNATS(t *testing.T) {

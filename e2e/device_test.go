@@ -242,6 +242,7 @@ type outcome struct {
 	Status            string `json:"status"`
 	DeviceID          string `json:"deviceId"`
 	DeliveredAt       string `json:"deliveredAt"`
+	Reason            string `json:"reason"`
 }
 
 type presence struct {

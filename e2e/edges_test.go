@@ -11,10 +11,11 @@ import (
 )
 
 // edge starts another edge of an installation.
-func (s *server) edge(t *testing.T, name string) *server {
+func (s *server) edge(t *testing.T, name string, args ...string) *server {
 	t.Helper()
-	p, err := startCommand(command(context.WithoutCancel(t.Context()), "edge", "--server", s.NATS, "--data", s.data,
-		"--name", name, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"))
+	p, err := startCommand(command(context.WithoutCancel(t.Context()), append([]string{
+		"edge", "--server", s.NATS, "--data", s.data, "--name", name, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
+	}, args...)...))
 	if err != nil {
 		t.Fatal(err)
 	}

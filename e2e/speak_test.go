@@ -22,12 +22,28 @@ func originalType(t *testing.T, e envelope) string {
 	return all.OriginalType
 }
 
-// What RCCS says in its own name a service cannot say, whatever its headers.
+// What RCCS says in its own name a service cannot say, whatever its headers and
+// however small the frames that the device takes.
 func TestAServiceCannotSpeakForRCCS(t *testing.T) {
 	t.Parallel()
+	for name, registration := range frames() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			triesToSpeakForRCCS(t, registration)
+		})
+	}
+}
+
+// frames are registrations of devices that take any frame, and small ones only.
+func frames() map[string]object {
+	return map[string]object{"any frame": nil, "small frames": {"maxFrameBytes": 1024}}
+}
+
+func triesToSpeakForRCCS(t *testing.T, registration object) {
+	t.Helper()
 	s := use(t)
 	u := user(t)
-	phone := connect(t, s, u+"/phone", nil)
+	phone := connect(t, s, u+"/phone", registration)
 	v := s.service(t, "billing")
 	body := `{"originalMessageId":"m1","status":"delivered","deviceId":"desktop","seq":1}`
 	types := []string{
@@ -92,9 +108,19 @@ func TestAServiceCannotSwallowADevicesMessage(t *testing.T) {
 // outcome: it is an event, as of any message of a service.
 func TestAServiceHasNoDeviceToldAnOutcome(t *testing.T) {
 	t.Parallel()
+	for name, registration := range frames() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			triesToHaveADeviceTold(t, registration)
+		})
+	}
+}
+
+func triesToHaveADeviceTold(t *testing.T, registration object) {
+	t.Helper()
 	s := use(t)
 	u := user(t)
-	phone, desktop := connect(t, s, u+"/phone", nil), connect(t, s, u+"/desktop", nil)
+	phone, desktop := connect(t, s, u+"/phone", nil), connect(t, s, u+"/desktop", registration)
 	v := s.service(t, "billing")
 	v.publish(inbox(u, "desktop", "normal"), `0`, "Rccs-From", "phone", "Rccs-Id", "m1", "Rccs-Ack", "true",
 		"Rccs-Proof", forged(proof.Sender, token(u), "phone", "m1"))
