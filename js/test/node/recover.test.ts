@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
-import { connect, type Client, type Gap, type Options } from "@rccs/client";
+import { connect, type Client, type Gap, type Options, type Outcome } from "@rccs/client";
 import { WebSocket } from "@rccs/client/node";
 import { Server, until } from "../server.js";
 
@@ -41,12 +41,14 @@ test("no frame is larger than the device takes, and what does not fit is a gap",
   const gaps: Gap[] = [];
   editor.on("n", ({ i }) => void got.push(i));
   editor.onGap((g) => gaps.push(g));
+  const outcomes: Outcome[] = [];
+  phone.onOutcome((o) => outcomes.push(o));
   await Promise.all([phone.ready(), editor.ready()]);
   expect(editor.session!.maxFrameBytes).toBe(4096);
   await editor.close();
   const n = 200;
   await Promise.all(Array.from({ length: n }, (_, i) => phone.send("n", { i, text: "x".repeat(300) }, { to: "editor" })));
-  const large = await phone.send("large", "x".repeat(8192), { to: "editor" });
+  const large = await phone.send("large", "x".repeat(8192), { to: "editor", track: true });
   await phone.send("n", { i: n }, { to: "editor" });
   const back = start(server.url, { token: server.token("frames/editor"), type: "editor", maxFrameBytes: 4096, WebSocket: Counting });
   back.on("n", ({ i }) => void got.push(i));
@@ -56,6 +58,8 @@ test("no frame is larger than the device takes, and what does not fit is a gap",
   await until(() => gaps.length, "the device is told");
   const { seq } = large.recipients[0]!;
   expect(gaps).toMatchObject([{ from: seq, to: seq, count: 1, reason: "tooLarge" }]);
+  await until(() => outcomes.length, "the sender is told");
+  expect(outcomes).toEqual([{ id: large.id, status: "undeliverable", deviceId: "editor", reason: "tooLarge" }]);
   for await (const m of back.history({ inbox: true })) if (m.id === large.id) expect(m.payload).toBeUndefined();
   expect(largest).toBeLessThanOrEqual(4096);
 });
