@@ -122,7 +122,8 @@ func ends() map[string]end {
 			id := c.ask(1, nil)
 			editor := c.plainEditor()
 			var got []envelope
-			if editor.call("fetch", object{"wait": 20_000}, &got); len(got) != 1 {
+			eventually(c.t, func() error { return editor.try("fetch", object{"wait": 20_000}, &got) }) // refused while it counts as connected
+			if len(got) != 1 {
 				c.t.Fatalf("fetched %+v", got)
 			}
 			editor.call("ack", object{"reject": object{"seq": got[0].Seq, "reason": "cannot parse"}}, &struct{}{})
@@ -176,7 +177,7 @@ func lateEnds() map[string]end {
 		}},
 		"expired, sent and not acknowledged": {"expired", "", func(c *message) string {
 			editor := c.editor(nil)
-			id := c.ask(1, object{"ttlMs": 2000})
+			id := c.ask(1, object{"ttlMs": 5000})
 			editor.message()
 			editor.leave()
 			return id
