@@ -26,14 +26,8 @@ const (
 	edges   = 2
 )
 
-// patience bounds the waits for what must happen. `make chaos` has a machine busy
-// for long.
-var patience = func() time.Duration {
-	if long() {
-		return 5 * time.Minute
-	}
-	return 90 * time.Second
-}()
+// patience bounds the waits for what must happen, on a machine that is busy.
+const patience = 5 * time.Minute
 
 // cluster is an installation that can be broken.
 type cluster struct {

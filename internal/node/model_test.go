@@ -138,7 +138,7 @@ type model struct {
 
 func (m *model) start(t *rapid.T) {
 	var err error
-	m.node, err = node.New(node.Options{Data: m.dir, Listen: "127.0.0.1:0", Config: rccs.DefaultConfig()})
+	m.node, err = node.New(node.Options{Data: m.dir, StopWithin: time.Minute, Listen: "127.0.0.1:0", Config: rccs.DefaultConfig()})
 	if err == nil {
 		err = m.node.Start(context.Background())
 	}

@@ -40,6 +40,9 @@ func Start(tb testing.TB, opts node.Options) *node.Node {
 	if opts.ConfigPath == "" {
 		opts.Config = rccs.DefaultConfig()
 	}
+	if opts.StopWithin == 0 {
+		opts.StopWithin = time.Minute // machines under test are busy
+	}
 	n, err := node.New(opts)
 	testkit.Check(tb, err)
 	testkit.Check(tb, n.Start(tb.Context()))

@@ -23,7 +23,7 @@ const anyPort = "127.0.0.1:0"
 
 // startNode starts all of RCCS in this process.
 func startNode(ctx context.Context, data, listen string) (*node.Node, error) {
-	n, err := node.New(node.Options{Data: data, Listen: listen, Config: rccs.DefaultConfig()})
+	n, err := node.New(node.Options{Data: data, StopWithin: time.Minute, Listen: listen, Config: rccs.DefaultConfig()})
 	if err != nil {
 		return nil, err
 	}

@@ -74,8 +74,8 @@ test("a phone starts a task, approves, refuses, moves and cancels; a kill of the
   await shot(second, "second-dark");
   await same.getByRole("button", { name: "Approve" }).click();
   await task.getByText("test 5: ok").waitFor();
-  await task.getByText("Done").waitFor();
-  await same.getByText("Done").waitFor();
+  await task.getByText("Done", { exact: true }).waitFor();
+  await same.getByText("Done", { exact: true }).waitFor();
   await shot(page, "done");
 
   // Refused commands do not run; a task moves to the other desktop; a cancelled one ends.
