@@ -17,7 +17,7 @@ import (
 
 // Patience is how long anything in a test may take: far longer than it does,
 // so that a test fails on a busy machine only if it would fail on any.
-const Patience = 30 * time.Second
+const Patience = 90 * time.Second
 
 // poll is how often a condition is looked at.
 const poll = 5 * time.Millisecond
