@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"unicode/utf16"
 	"unicode/utf8"
 
@@ -15,8 +16,10 @@ import (
 // escapes it: \u009b. So what devices, services and servers have named and sent
 // is shown and does nothing, and JSON stays what it was.
 type screen struct {
-	to   io.Writer
-	rest []byte // the beginning of a character that is not whole yet
+	to io.Writer
+
+	mu   sync.Mutex // several goroutines write at once
+	rest []byte     // the beginning of a character that is not whole yet
 }
 
 // newScreen makes a writer safe, once.
@@ -59,6 +62,8 @@ func redraw(w io.Writer, format string, args ...any) {
 
 // Write implements [io.Writer].
 func (s *screen) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	text := p
 	if len(s.rest) > 0 {
 		text = append(s.rest, p...)
