@@ -31,11 +31,12 @@ func (s *single) hear(a subjects.Address, accept func(body string) bool) (*arriv
 	s.t.Helper()
 	in := &arrivals{times: map[string]int{}, again: map[string]int{}}
 	c := s.open(s.keys(), a, client.Options{})
+	ctx := context.WithoutCancel(s.t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for {
-			m, err := c.Receive(context.WithoutCancel(s.t.Context()))
+			m, err := c.Receive(ctx)
 			if err != nil {
 				return
 			}
