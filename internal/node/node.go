@@ -189,7 +189,7 @@ func (n *Node) Start(ctx context.Context) (err error) {
 	}
 	n.serving.Store(true)
 	if n.api != nil {
-		n.stops.AddFunc(n.stopAPI)
+		n.stops.AddFunc(n.stopAPI) // before all else: streams of events would keep the listeners
 	}
 	n.admin.serving()
 	return nil
@@ -218,6 +218,7 @@ func (n *Node) openDoors() (err error) {
 	if err := n.openAPI(); err != nil {
 		return err
 	}
+	n.stops.AddFunc(n.stopAPI) // also when the node does not get as far as to serve
 	opts := adminOptions{transport: n.opts.Transport, registry: n.registry, api: n.api, logger: n.opts.Logger}
 	if opts.listen = n.opts.APIListen; opts.listen != "" {
 		opts.services = true

@@ -5,15 +5,18 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -435,10 +438,26 @@ func TestSecretsAreToldToNobody(t *testing.T) {
 func TestFramesThatNATSDoesNotCarry(t *testing.T) {
 	t.Parallel()
 	n, err := node.New(node.Options{
-		Data: t.TempDir(), Listen: "127.0.0.1:0", Config: rccs.DefaultConfig(), Limits: node.Limits{MessageBytes: 1<<20 + 1},
+		Data: t.TempDir(), Listen: "127.0.0.1:0", AdminListen: "127.0.0.1:0", Config: rccs.DefaultConfig(),
+		Limits: node.Limits{MessageBytes: 1<<20 + 1},
 	})
 	testkit.Check(t, err)
 	if err := n.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "max_payload") {
+		t.Errorf("started with %v", err)
+	}
+}
+
+// What a start that fails has begun is ended: the check for leaks sees it.
+func TestAStartThatFailsLeavesNothing(t *testing.T) {
+	t.Parallel()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	testkit.Check(t, err)
+	defer func() { _ = taken.Close() }()
+	n, err := node.New(node.Options{
+		Data: t.TempDir(), Listen: "127.0.0.1:0", AdminListen: taken.Addr().String(), Config: rccs.DefaultConfig(),
+	})
+	testkit.Check(t, err)
+	if err := n.Start(t.Context()); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("started with %v", err)
 	}
 }
