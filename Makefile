@@ -67,6 +67,15 @@ test: | $(NATS) ## All tests, with the race detector, in random order
 	$(GO) test -run AllocationsOfAMessage ./edge ./internal/wsconn # not built with the race detector, under which pools lose what they hold
 	@js/scripts/test.sh
 
+# What takes a night: faults for CHAOS, each fuzz target for ten minutes, and all
+# Go tests LONG_COUNT times, each time in another order.
+LONG_COUNT ?= 5
+
+.PHONY: test-long
+test-long: FUZZTIME = 10m
+test-long: chaos fuzz ## For a night: faults for CHAOS (30m), ten minutes a fuzz target, all Go tests LONG_COUNT (5) times
+	$(GO) test -race -shuffle=on -count=$(LONG_COUNT) -timeout 24h ./...
+
 .PHONY: test-js
 test-js: ## Tests of JavaScript in Node; skips by name what is not installed
 	@js/scripts/test.sh js
@@ -153,7 +162,7 @@ clean: ## Remove ./bin, and no data
 
 .PHONY: help
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # A tool is installed again when its pin may have moved. `touch` because go
 # leaves a program alone that has not changed.

@@ -110,7 +110,7 @@ func (r *router) deliver(ctx context.Context, m *routed, targets []subjects.Devi
 	if duplicates > 0 {
 		result = routedDuplicate
 	}
-	r.log.Debug("routed", "user", m.user, "seq", m.seq, "targets", len(targets), "result", result)
+	r.log.Debug("message routed", "id", m.id(), "user", m.user, "seq", m.seq, "targets", len(targets), "result", result)
 	r.c.metrics.routed.WithLabelValues(result).Inc()
 	m.given = true
 	return gone, r.c.remove(ctx, r.stream, m.seq)

@@ -61,8 +61,15 @@ func TestQuickstarts(t *testing.T) {
 	}
 }
 
-// moves replaces the default addresses by those of the environment.
+// moves replaces the default addresses by those of the environment. The tour
+// runs make; elsewhere the program that the suite has built is enough, and the
+// modules that are linked.
 func moves(env []string) *strings.Replacer {
+	return moveAddresses(env, "make run", "./bin/rccs serve --data ./data", "npm ci", "npm --version")
+}
+
+// moveAddresses replaces the default addresses, and the pairs.
+func moveAddresses(env []string, pairs ...string) *strings.Replacer {
 	at := make(map[string]string)
 	for _, v := range env {
 		name, value, _ := strings.Cut(v, "=")
@@ -71,8 +78,6 @@ func moves(env []string) *strings.Replacer {
 	defaults := map[string]string{
 		"127.0.0.1:8080": at["RCCS_LISTEN"], "127.0.0.1:8081": at["RCCS_ADMIN_LISTEN"], "127.0.0.1:4222": at["RCCS_NATS_LISTEN"],
 	}
-	// The tour runs make; here the program that the suite has built is enough.
-	pairs := []string{"make run", "./bin/rccs serve --data ./data"}
 	for _, from := range slices.Sorted(maps.Keys(defaults)) {
 		pairs = append(pairs, from, defaults[from])
 	}

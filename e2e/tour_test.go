@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rccs-io/rccs/internal/need"
 	"github.com/rccs-io/rccs/internal/testkit"
 )
 
@@ -70,9 +71,14 @@ func TestTour(t *testing.T) {
 	}
 	root := checkout(t)
 	env := tourEnvironment(t)
+	moved := moveAddresses(env)
 	known := map[string]*tourBlock{}
 	for _, b := range blocks {
 		known[b.name] = b
+		if strings.Contains(b.script, "curl ") {
+			need.Program(t, "curl") // the last block
+		}
+		b.script = moved.Replace(strings.Replace(b.script, "git clone https://github.com/rccs-io/rccs && cd rccs\n", "", 1))
 		b.run(t, root, env)
 		for _, d := range b.demands {
 			from := b

@@ -95,6 +95,9 @@ func (c *conn) Closed() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.out.release()
+	if c.mailbox != nil {
+		c.log().Info("device disconnected", "session", string(c.sess.ID), "code", int(c.closed), "after", time.Since(c.opened).Round(time.Millisecond))
+	}
 }
 
 // detachInbox ends the attachment to the inbox. To a device that does not acknowledge,
@@ -158,6 +161,7 @@ func (c *conn) endLocked(code wire.CloseCode, e *wire.Error) {
 	if !c.sock.Close(int(code), code.ReasonAfter(c.drain.hint)) {
 		return
 	}
+	c.closed = code
 	c.s.metrics.closes.WithLabelValues(code.String()).Inc()
 	c.changed.Broadcast()
 	if c.mailbox != nil && code == wire.CloseGoingAway && c.phase < draining {

@@ -53,6 +53,7 @@ type session struct {
 	inflight  int            // messages not yet stored
 	heartbeat time.Duration
 	drain     drainEnd
+	closed    wire.CloseCode // that the edge ended it with; 0: it did not
 
 	credential
 }

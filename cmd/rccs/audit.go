@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	osuser "os/user"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -51,9 +54,16 @@ delete all of them at once, which is seen.`,
 	f.add(cmd)
 	flags := cmd.Flags()
 	f.since.add(flags, "7d", "how far to look back")
-	flags.StringVar(&f.action, "action", "", "list only this `action`, such as revoke")
+	checkedVar(flags, &f.action, "action", "", "list only this `action`, such as revoke", checkAction)
 	flags.UintVar(&f.limit, "limit", 0, "list at most so many `records`, the last ones (default all)")
 	return cmd
+}
+
+func checkAction(s string) error {
+	if !slices.Contains(audit.Actions(), s) {
+		return fmt.Errorf("want one of %s", strings.Join(audit.Actions(), ", "))
+	}
+	return nil
 }
 
 func (env *environment) audits(ctx context.Context, f *auditFlags, t *ops.Tenant) error {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -29,7 +30,7 @@ func (env *environment) polish(root *cobra.Command) {
 		strict(cmd)
 		alias(cmd)
 		env.completeArguments(cmd)
-		completeFlags(cmd)
+		env.completeFlags(cmd)
 	})
 }
 
@@ -82,23 +83,30 @@ var values = map[string][]string{
 	"sort":       ops.InboxOrders(),
 	"log-level":  {"debug", "info", "warn", "error"},
 	"log-format": {formatAuto, formatText, formatJSON},
+	"action":     audit.Actions(),
 }
 
-// files are the flags that name a file, with the ends of its name.
+// files are the flags whose file's name has an end of its own.
 var files = map[string][]string{"creds": {"creds"}, "config": {"conf"}, "tokens": {"tokens", "txt"}, "save": {"json"}}
 
 // completeFlags offers names of files only where a file is meant.
-func completeFlags(cmd *cobra.Command) {
+func (env *environment) completeFlags(cmd *cobra.Command) {
 	if cmd.ValidArgsFunction == nil && !cmd.HasSubCommands() {
 		cmd.ValidArgsFunction = cobra.NoFileCompletions
 	}
 	// The functions used here fail on a flag that does not exist.
 	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
-		switch ends, isFile := files[f.Name]; {
-		case f.Name == "data":
+		placeholder, _ := pflag.UnquoteUsage(f)
+		if has, ok := cmd.GetFlagCompletionFunc(f.Name); ok && has != nil {
+			return
+		}
+		switch offered := env.flagNames(cmd, f.Name); {
+		case offered != nil:
+			_ = cmd.RegisterFlagCompletionFunc(f.Name, offered)
+		case placeholder == "directory":
 			_ = cmd.MarkFlagDirname(f.Name)
-		case isFile:
-			_ = cmd.MarkFlagFilename(f.Name, ends...)
+		case placeholder == "file" || placeholder == "program":
+			_ = cmd.MarkFlagFilename(f.Name, files[f.Name]...)
 		case f.NoOptDefVal == "": // it takes a value
 			_ = cmd.RegisterFlagCompletionFunc(f.Name,
 				cobra.FixedCompletions(slices.Clone(values[f.Name]), cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveKeepOrder))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"regexp"
 	"strings"
@@ -49,28 +50,37 @@ func (env *environment) completeArguments(cmd *cobra.Command) {
 			return env.offer(cmd, typed, edgeNames)
 		case form == "NAME" && cmd.HasParent() && cmd.Parent().Name() == "tenants":
 			return env.completeTenants(cmd, args, typed)
+		case word == "KIND" || word == "[NAME]" && cmd.Name() == "undo":
+			return env.completeRevoked(cmd, args, typed)
+		case form == "NAME" && cmd.CommandPath() == "rccs revoke service":
+			return env.completeServices(cmd, typed)
 		}
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 }
 
+// asking asks an installation for names; what was typed may narrow it.
+type asking func(ctx context.Context, t *ops.Tenant, typed string) ([]string, error)
+
 // offer asks for names; without an answer there is nothing to offer.
-func (env *environment) offer(
-	cmd *cobra.Command, typed string, ask func(context.Context, *ops.Tenant, string) ([]string, error),
-) ([]cobra.Completion, cobra.ShellCompDirective) {
+func (env *environment) offer(cmd *cobra.Command, typed string, ask asking) ([]cobra.Completion, cobra.ShellCompDirective) {
 	const nothing = cobra.ShellCompDirectiveNoFileComp
 	if env.bind(cmd.Flags()) != nil {
 		return nil, nothing
 	}
+	env.findRunning(cmd)
 	value := func(name string) string {
 		if f := cmd.Flags().Lookup(name); f != nil {
 			return f.Value.String()
 		}
 		return ""
 	}
-	f := target{serverFlags: serverFlags{server: value("server"), data: value("data"), creds: value("creds")}, context: value("context")}
-	if f.server == "" {
-		f.server = nats.DefaultURL
+	f := target{serverFlags: serverFlags{server: value("server"), data: value("data")}, context: value("context")}
+	if f.server == "" { // a device's command, whose --creds are a device's
+		a, _ := readAddresses(f.data)
+		f.server = cmp.Or(a.NATS, nats.DefaultURL)
+	} else {
+		f.creds = value("creds")
 	}
 	f.ca, f.cert, f.key = value("server-ca"), value("server-cert"), value("server-key")
 	ctx, cancel := context.WithTimeout(cmd.Context(), completeWithin)

@@ -175,7 +175,7 @@ func outcomeText(o client.Outcome) string {
 
 // note tells people; scripts read standard output.
 func (env *environment) note(format string, args ...any) {
-	_, _ = fmt.Fprintf(env.err, "rccs: "+format+"\n", args...)
+	_, _ = fmt.Fprint(env.err, env.hints(fmt.Sprintf("rccs: "+format+"\n", args...)))
 }
 
 func (env *environment) deviceCredentials(ctx context.Context, f *connectFlags, a subjects.Address) (client.Credentials, error) {

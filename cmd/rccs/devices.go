@@ -140,7 +140,8 @@ func (env *environment) showDevice(ctx context.Context, f *target, t *ops.Tenant
 	}
 	waits := "nothing"
 	if d.Inbox.Unacknowledged > 0 {
-		waits = fmt.Sprintf("%s, the oldest for %s ('rccs missed' lists them)", number(d.Inbox.Unacknowledged), ago(d.Inbox.Oldest))
+		waits = fmt.Sprintf("%s, the oldest for %s ('rccs missed %s' lists them)", number(d.Inbox.Unacknowledged), ago(d.Inbox.Oldest), a)
+		waits = env.hints(waits)
 	}
 	lines := [][2]string{{"device", a.String()}, {"registered", "never"}}
 	if !d.Registered.IsZero() {

@@ -40,6 +40,9 @@ when something fails; warnings do not change it.`,
 	return cmd
 }
 
+// levelColours are those of the levels of findings.
+var levelColours = map[string]colour{ops.LevelOK: green, ops.LevelWarn: yellow, ops.LevelFail: red}
+
 // errUnwell is told after the findings.
 var errUnwell = errors.New("something does not work: see the findings that say fail")
 
@@ -65,11 +68,12 @@ func (env *environment) doctor(ctx context.Context, f *target, t *ops.Tenant) er
 		if f.json {
 			continue
 		}
-		if err := env.printf("%-7s  %-12s %s\n", found.Level, found.Check, printable(found.What)); err != nil {
+		env.coloured(fmt.Sprintf("%-7s", found.Level), levelColours[found.Level])
+		if err := env.printf("  %-12s %s\n", found.Check, printable(found.What)); err != nil {
 			return err
 		}
 		if found.Fix != "" {
-			_ = env.printf("%22s-> %s\n", "", printable(found.Fix))
+			_ = env.printf("%22s-> %s\n", "", printable(env.hints(found.Fix)))
 		}
 	}
 	if unwell {

@@ -31,6 +31,8 @@ type console struct {
 	in     string
 	vars   map[string]string
 	hangup func(chan<- os.Signal)
+	// columns is the width of the terminal; 0: there is none.
+	columns int
 }
 
 // result is what a run of the program left behind.
@@ -43,7 +45,7 @@ func (c console) environment(in io.Reader, out, err io.Writer) *environment {
 	return &environment{in: in, out: out, err: err, lookup: func(name string) (string, bool) {
 		value, ok := c.vars[name]
 		return value, ok
-	}, hangup: c.hangup}
+	}, hangup: c.hangup, columns: c.columns}
 }
 
 func (c console) run(tb testing.TB, args ...string) result {

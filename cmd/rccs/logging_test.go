@@ -2,12 +2,19 @@ package main
 
 import (
 	"context"
+	"io"
 	"log/slog"
+	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/client"
 	"github.com/rccs-io/rccs/internal/testkit"
 )
 
@@ -41,4 +48,64 @@ func TestTheStartFitsTenLines(t *testing.T) {
 	}
 	console{}.run(t, "serve", "--log-format", "xml").refused(t, exitUsage, "--log-format", "text", "json")
 	console{}.run(t, "edge", "--log-level", "loud").refused(t, exitUsage, "--log-level", "debug")
+}
+
+// One id finds all that the log has of a connection, from its registration to its
+// end; and one id finds a message at whoever handled it: the edge, the HTTP API,
+// the coordinator. The answer that the sender got has the same id.
+func TestOneIDFindsAConnectionAndAMessageInTheLog(t *testing.T) {
+	t.Parallel()
+	i := serve(t, "--log-level", "debug", "--log-format", "json")
+	phone := i.device(t, "alice/phone", client.Options{Type: "mobile"})
+	desktop := i.device(t, "alice/desktop", client.Options{Type: "desktop"})
+	note, err := client.Compose("note", 1, client.To("phone"), client.WithID("by-device"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, err := desktop.Send(t.Context(), note); err != nil {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	body := strings.NewReader(`{"to":{"user":"alice","device":"phone"},"type":"note","payload":1,"id":"by-http"}`)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, i.admin+"/v1/messages", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	answer, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(answer.Body)
+	if _ = answer.Body.Close(); err != nil || !strings.Contains(string(text), `"by-http"`) {
+		t.Errorf("answered %s, %v", text, err)
+	}
+	if _, err := i.service(t, "billing").RequestMsg(&nats.Msg{
+		Subject: "rccs.route.alice.any.desktop", Data: []byte("1"), Header: nats.Header{"Rccs-Id": {"by-service"}},
+	}, 30*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	session := phone.Session().ID
+	if err := phone.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []struct{ what, with string }{
+		{"device registered", `"session":"` + string(session) + `"`},
+		{"device disconnected", `"session":"` + string(session) + `"`},
+		{"message stored", `"id":"by-device"`},
+		{"message stored", `"id":"by-http"`},
+		{"message routed", `"id":"by-service"`},
+	} {
+		testkit.Eventually(t, want.what+" with "+want.with, func() bool {
+			for line := range strings.Lines(i.stderr()) {
+				if strings.Contains(line, `"msg":"`+want.what+`"`) && strings.Contains(line, want.with) {
+					return true
+				}
+			}
+			return false
+		})
+	}
+	conn := regexp.MustCompile(`"msg":"device registered","conn":"?(\w+)"?.*` + string(session)).FindStringSubmatch(i.stderr())
+	if conn == nil || strings.Count(i.stderr(), `"conn":`+conn[1])+strings.Count(i.stderr(), `"conn":"`+conn[1]+`"`) < 2 {
+		t.Errorf("the connection %q is not found by its id:\n%s", conn, i.stderr())
+	}
 }

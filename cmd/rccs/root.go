@@ -39,6 +39,11 @@ type environment struct {
 	tenant string
 	// wide has tables show every column, however narrow the terminal is.
 	wide bool
+	// root and aimed are for hints: see [environment.aim].
+	root  *cobra.Command
+	aimed []given
+	// columns is how wide the terminal is; 0: it is asked.
+	columns int
 }
 
 // usageError is a command line that cannot be understood.
@@ -56,10 +61,10 @@ func (env *environment) run(ctx context.Context, args []string) int {
 		return exitOK
 	case errors.As(err, &usage), !cmd.HasParent():
 		// What cobra itself refuses before it runs a command is usage too.
-		_, _ = fmt.Fprintf(env.err, "rccs: %s\nSee '%s --help'.\n", plain(err), cmd.CommandPath())
+		_, _ = fmt.Fprintf(env.err, "rccs: %s\nSee '%s --help'.\n", env.hints(plain(err)), cmd.CommandPath())
 		return exitUsage
 	}
-	_, _ = fmt.Fprintf(env.err, "rccs: %s\n", plain(err))
+	_, _ = fmt.Fprintf(env.err, "rccs: %s\n", env.hints(plain(err)))
 	return exitFailed
 }
 
@@ -89,13 +94,19 @@ Make a device's credential:  rccs creds device alice/phone > phone.creds
 Be that device:              rccs connect alice/phone
 Send it something:           rccs send alice/phone hello
 
-Every flag can also be given in the environment: --nats-listen is RCCS_NATS_LISTEN.`,
+Every flag can also be given in the environment: --nats-listen is RCCS_NATS_LISTEN.
+
+The exit status is 0 when it was done, 1 when it failed, and 2 when the command
+line cannot be understood. Answers go to standard output, all else to standard
+error. Colours are for terminals only, and not where NO_COLOR is set.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			env.aim(cmd)
 			if err := env.bind(cmd.Flags()); err != nil {
 				return err
 			}
+			env.findRunning(cmd)
 			return env.checkTenant(cmd)
 		},
 	}

@@ -278,7 +278,7 @@ func TestEveryFlagHasItsVariable(t *testing.T) {
 			}
 			flags++
 			value := map[string]string{"bool": "true", "int": "7", "int64": "7", "uint": "7", "uint64": "7", "number": "7000", "duration": "2h", "string": "high"}[f.Value.Type()]
-			if own := map[string]string{"log-level": "debug", "log-format": "json", "device-share": "7", "user-share": "7", "sort": "oldest", "since": "1h0m0s", "kinds": "inbox", "allow-origin": "https://a.example", "trusted-proxy": "10.0.0.0/8", "listen": "[::1]:0", "nats-listen": ":80", "admin-listen": "localhost:1", "api-listen": "localhost:2"}[f.Name]; own != "" {
+			if own := map[string]string{"log-level": "debug", "log-format": "json", "device-share": "7", "user-share": "7", "sort": "oldest", "since": "1h0m0s", "action": "revoke", "kinds": "inbox", "allow-origin": "https://a.example", "trusted-proxy": "10.0.0.0/8", "listen": "[::1]:0", "nats-listen": ":80", "admin-listen": "localhost:1", "api-listen": "localhost:2"}[f.Name]; own != "" {
 				value = own
 			}
 			name := "RCCS_" + strings.ReplaceAll(strings.ToUpper(f.Name), "-", "_")
@@ -342,18 +342,30 @@ func TestShellsAreToldWhatFollows(t *testing.T) {
 		"send a/b 1 --priority ":  "low normal high critical :36",
 		"send a/b 1 --priority c": "low normal high critical :36",
 		"serve --log-level ":      "debug info warn error :36",
-		"send a/b 1 --type ":      ":36", // any text, so no names of files
-		"send a/b 1 --creds ":     "creds :8",
-		"serve --config ":         "conf :8",
-		"serve --data ":           ":16", // directories
-		"creds device --data ":    ":16",
-		"creds device ":           ":4",
-		"creds ":                  "device part service system :4",
-		"completion ":             "bash fish powershell zsh :4",
-		"creds device a/b --b":    "--bearer :4",
-		"connect a/b --count 1 ":  ":4",
-		"inbox ls --sort ":        "name stored unacknowledged oldest :36",
-		"inbox purge a/b --lane ": "low normal high critical :36",
+		"send a/b 1 --type ": "notification user_message user_response task_start task_pause task_resume task_cancel task_status " +
+			"file_upload file_download file_sync file_delete device_handoff :36",
+		"send a/b 1 --id ":           ":36", // any text, so no names of files
+		"creds device a/b --type ":   "mobile desktop extension browser :36",
+		"connect a/b --device-type ": "mobile desktop extension browser :36",
+		"tail --kinds ":              "inbox up signal event cursor :6",
+		"tail --kinds inbox,":        "inbox,up inbox,signal inbox,event inbox,cursor :6",
+		"audit --action re":          "revoke unrevoke replay read purge forget drain backup enroll request tenant :36",
+		"revoke undo ":               "device user service all :4",
+		"serve --tls-cert ":          ":0", // a file
+		"restore ":                   "tar :8",
+		"backup verify ":             "tar :8",
+		"bench compare ":             "json :8",
+		"send a/b 1 --creds ":        "creds :8",
+		"serve --config ":            "conf :8",
+		"serve --data ":              ":16", // directories
+		"creds device --data ":       ":16",
+		"creds device ":              ":4",
+		"creds ":                     "device part service system :4",
+		"completion ":                "bash fish powershell zsh :4",
+		"creds device a/b --b":       "--bearer :4",
+		"connect a/b --count 1 ":     ":4",
+		"inbox ls --sort ":           "name stored unacknowledged oldest :36",
+		"inbox purge a/b --lane ":    "low normal high critical :36",
 	} {
 		got := console{}.succeed(t, append([]string{"__completeNoDesc"}, strings.Split(line, " ")...)...)
 		if words := strings.Join(strings.Fields(got.out), " "); words != want {

@@ -95,7 +95,12 @@ func (env *environment) serve(ctx context.Context, f *serveFlags) error {
 	if err != nil {
 		return err
 	}
-	return explainStart(explainKey(n.Run(ctx, func() { env.welcome(n, f) })), f.data)
+	found := false
+	err = n.Run(ctx, func() { found = env.welcome(n, f) })
+	if found {
+		forgetAddresses(f.data)
+	}
+	return explainStart(explainKey(err), f.data)
 }
 
 // explainStart says of an address that is taken when it is by an 'rccs serve'
@@ -110,28 +115,35 @@ func explainStart(err error, data string) error {
 	return err
 }
 
-// welcome says where everything is and what to try next.
-func (env *environment) welcome(n *node.Node, f *serveFlags) {
+// welcome says where everything is and what to try next. It reports whether
+// commands find the installation by --data from now on.
+func (env *environment) welcome(n *node.Node, f *serveFlags) (found bool) {
 	if n.Keys().Created() {
 		_ = env.printf("made new keys in %s; keep them safe, they cannot be made again\n\n", n.Keys().Dir())
 	}
-	if addr := n.Addr(); addr != nil {
-		_ = env.printf("devices   %s://%s/v1/ws\n", f.transport.scheme("ws", f.transport.tls), addr)
+	at := addressesOf(n, &f.transport)
+	err := at.keep(f.data) // before a script reads where it can be reached
+	if found = err == nil; !found {
+		env.note("commands do not find this installation by --data, and need --server and --url: %v", err)
 	}
-	if url := n.NATSURL(); url != "" {
-		_ = env.printf("nats      %s\n", url)
+	if at.Devices != "" {
+		_ = env.printf("devices   %s/v1/ws\n", at.Devices)
 	}
-	if addr := n.AdminAddr(); addr != nil {
-		_ = env.printf("admin     %s://%s\n", f.transport.scheme("http", f.transport.adminTLS), addr)
+	if at.NATS != "" {
+		_ = env.printf("nats      %s\n", at.NATS)
+	}
+	if at.Admin != "" {
+		_ = env.printf("admin     %s\n", at.Admin)
 	}
 	connect, send := os.Args[0]+" connect alice/phone", os.Args[0]+" send alice/phone hello"
-	if addr := n.Addr(); addr != nil {
-		connect += " --url " + f.transport.scheme("ws", f.transport.tls) + "://" + addr.String()
+	if at.Devices != "" && !found {
+		connect += " --url " + at.Devices
 	}
-	if url := n.NATSURL(); url != "" {
-		send += " --server " + url
+	if at.NATS != "" && !found {
+		send += " --server " + at.NATS
 	}
 	_ = env.printf("\nTry, in another terminal:\n  %s\nand in a third:\n  %s\n", f.shorter(connect), f.shorter(send))
+	return found
 }
 
 // shorter is a command for this installation: without what is the default, and

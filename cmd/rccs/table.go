@@ -161,8 +161,35 @@ func printable(s string) string {
 	}, s)
 }
 
+// printStacked writes each row as lines of a title and a value, for a terminal
+// that is too narrow for the columns: nothing is cut, and nothing stands beside
+// another.
+func (t *table) printStacked(w io.Writer) error {
+	titles := 0
+	for _, c := range t.columns {
+		titles = max(titles, utf8.RuneCountInString(c.title))
+	}
+	var b strings.Builder
+	for i, row := range t.rows {
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		for j, cell := range row {
+			if cell != "" {
+				title := t.columns[j].title
+				b.WriteString(title + strings.Repeat(" ", titles-utf8.RuneCountInString(title)+gap) + cell + "\n")
+			}
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
 // width is that of the terminal that standard output is, or 0.
 func (env *environment) width() int {
+	if env.columns > 0 {
+		return env.columns
+	}
 	f, ok := fileOf(env.out)
 	if !ok {
 		return 0
@@ -175,13 +202,17 @@ func (env *environment) width() int {
 }
 
 // table prints a table, as wide as the terminal unless --wide is given, and
-// notes which columns had no room.
+// notes which columns had no room. Where not even the columns that are needed
+// have room, it prints each row as a block of lines.
 func (env *environment) table(t *table) error {
 	width := env.width()
 	if env.wide {
 		width = 0
 	}
 	fitting, left := t.fit(width)
+	if width > 0 && sum(fitting.widths(width)) > width && len(t.rows) > 0 {
+		return t.printStacked(env.out)
+	}
 	if err := fitting.print(env.out, width); err != nil {
 		return err
 	}

@@ -72,7 +72,7 @@ func (env *environment) trace(ctx context.Context, f *traceFlags, t *ops.Tenant,
 		return env.json(got)
 	}
 	copies := newTable(column{title: "RECIPIENT"}, column{title: "LANE"}, column{title: "SEQ", right: true}, column{title: "TYPE", least: 8, extra: 2},
-		column{title: "FROM", least: 8, extra: 1}, column{title: "STATE"}, column{title: "OUTCOME"}, column{title: "AFTER", right: true, extra: 4}, column{title: "EDGE NOW", least: 8, extra: 3})
+		column{title: "FROM", least: 8, extra: 1}, column{title: "STATE"}, column{title: "OUTCOME"}, column{title: "AFTER", right: true, extra: 4}, column{title: "EDGE NOW", extra: 3})
 	for _, c := range got.Copies {
 		after := "-"
 		if c.OutcomeAt != nil {

@@ -28,6 +28,14 @@ const (
 	ActionTenant   = "tenant"  // added, changed or removed; with the default tenant
 )
 
+// Actions are all of them.
+func Actions() []string {
+	return []string{
+		ActionRevoke, ActionUnrevoke, ActionReplay, ActionRead, ActionPurge, ActionForget, ActionDrain, ActionBackup, ActionEnroll,
+		ActionRequest, ActionTenant,
+	}
+}
+
 // Record is one act.
 type Record struct {
 	At time.Time `json:"at"`

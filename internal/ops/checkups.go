@@ -34,7 +34,7 @@ const namedAtMost = 5
 
 func (d *doctor) inbox(ctx context.Context, name string, i *Inbox, conf *jetstream.StreamConfig) error {
 	who := i.Address().String()
-	look := "see 'rccs inbox show " + who + "'; if the device will not come back, 'rccs devices forget'"
+	look := "see 'rccs inbox show " + who + "'; if the device will not come back, 'rccs devices forget " + who + "'"
 	if i.Unacknowledged >= behindWarn {
 		d.note(name, LevelWarn, fmt.Sprintf("%s has %d unacknowledged messages; senders are refused past its bound", who, i.Unacknowledged), look)
 	}

@@ -2,6 +2,7 @@ package send
 
 import (
 	"context"
+	"log/slog"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -37,7 +38,24 @@ func (p *pending) finish(a *wire.Accepted, err error) {
 	if err != nil {
 		r.Accepted, r.Err = nil, StoreError(err).For(p.id)
 	}
+	if p.in.log.Enabled(p.ctx, slog.LevelDebug) {
+		p.in.debug(p.sender, &r, len(p.targets))
+	}
 	p.w.Sent(r)
+}
+
+// debug logs how a message was answered, under the id that its sender gave it:
+// the coordinator logs the same one, and the answer has it.
+func (in *Intake) debug(from envelope.Sender, r *Result, copies int) {
+	what, answer := "message stored", "accepted"
+	if r.Err != nil {
+		what, answer = "message not stored", string(r.Err.Code)
+	}
+	user := ""
+	if a, err := from.Key.Address(); err == nil {
+		user = string(a.User)
+	}
+	in.log.Debug(what, "id", r.ID, "user", user, "device", string(from.Device), "copies", copies, "answer", answer, "took", r.Took)
 }
 
 // contain ends a panic on a goroutine that is not the sender's.
