@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -180,12 +181,13 @@ func (env *environment) verifyBackup(path string, asJSON bool) error {
 		return env.json(m)
 	}
 	t := newTable(column{title: "TENANT"}, column{title: "STREAM"}, column{title: "MESSAGES", right: true}, column{title: "BYTES", right: true},
-		column{title: "FIRST", right: true}, column{title: "LAST", right: true})
+		column{title: "FIRST", right: true, extra: 2}, column{title: "LAST", right: true, extra: 1})
 	for i := range m.Streams {
 		s := &m.Streams[i]
-		t.row(cmp.Or(s.Tenant, auth.DefaultTenant), s.Name, number(s.Messages), size(s.Bytes), number(s.First), number(s.Last))
+		t.row(cmp.Or(s.Tenant, auth.DefaultTenant), s.Name, number(s.Messages), size(s.Bytes),
+			strconv.FormatUint(s.First, 10), strconv.FormatUint(s.Last, 10))
 	}
-	if err := t.print(env.out, env.width()); err != nil {
+	if err := env.table(t); err != nil {
 		return err
 	}
 	return env.printf("whole: made %s by rccs %s, %s\n", m.Begun.Format(time.RFC3339), printable(m.Version), withKeys(m))

@@ -230,9 +230,12 @@ func (env *environment) showResult(f *benchFlags, r *load.Result) error {
 	}
 	var text strings.Builder
 	for _, s := range r.Settings {
-		text.WriteString(", " + s.Name + " " + s.Value)
+		if text.Len() > 0 {
+			text.WriteString(", ")
+		}
+		text.WriteString(s.Name + " " + s.Value)
 	}
-	if err := env.printf("%s of %s%s\n\n", r.Scenario, r.Target, text.String()); err != nil {
+	if err := env.printf("%s of %s\n%s\n\n", r.Scenario, r.Target, text.String()); err != nil {
 		return err
 	}
 	t := newTable(column{title: "METRIC"}, column{title: "VALUE", right: true})

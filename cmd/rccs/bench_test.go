@@ -21,7 +21,7 @@ func TestBenchOfAnInstallation(t *testing.T) {
 	got := c.succeed(t, "bench", "latency", "--data", i.data, "--devices", "6", "--rate", "200",
 		"--duration", "300ms", "--warmup", "10ms", "--save", saved)
 	for _, want := range []string{
-		"latency of ws://", ", devices 6, bytes 256, rate 200, duration 300ms\n", "\nMETRIC ", "\nlatency p99.9 ", "\n62 messages, each arrived once and in order\n",
+		"latency of ws://", "\ndevices 6, bytes 256, rate 200, duration 300ms\n", "\nMETRIC ", "\nlatency p99.9 ", "\n62 messages, each arrived once and in order\n",
 	} {
 		if !strings.Contains(got.out, want) {
 			t.Errorf("%q is not printed: %s", want, got.out)
