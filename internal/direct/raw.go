@@ -29,6 +29,8 @@ func (c *Client) raw(ctx context.Context, stream string, req rawRequest) (*Store
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
 	answer, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, body)
 	if err != nil {
 		return nil, fmt.Errorf("direct: read a message of %s: %w", stream, err)
@@ -62,10 +64,15 @@ func (c *Client) raw(ctx context.Context, stream string, req rawRequest) (*Store
 	return &Stored{Subject: m.Subject, Seq: m.Seq, Time: m.Time.UnixNano(), Header: header, Data: m.Data}, nil
 }
 
-// Holds asks the stream's leader whether there is a message of a literal
-// subject at seq or later. A replica that lags behind may answer Next without
-// what was stored last.
+// AtLeader asks the stream's leader for the first message of a literal subject at
+// seq or later; nil if there is none. A replica that lags behind may answer Next
+// without what was stored last.
+func (c *Client) AtLeader(ctx context.Context, stream, subject string, seq uint64) (*Stored, error) {
+	return c.raw(ctx, stream, rawRequest{Seq: max(seq, 1), NextFor: subject})
+}
+
+// Holds reports whether there is a message that [Client.AtLeader] would return.
 func (c *Client) Holds(ctx context.Context, stream, subject string, seq uint64) (bool, error) {
-	m, err := c.raw(ctx, stream, rawRequest{Seq: max(seq, 1), NextFor: subject})
+	m, err := c.AtLeader(ctx, stream, subject, seq)
 	return m != nil, err
 }

@@ -40,18 +40,17 @@ const (
 	tailBytes    = 8 << 20
 )
 
-// maxLasts bounds of how many topics it is known which message was the last.
-const maxLasts = 1 << 16
-
 // fillsAtOnce bounds how many subscriptions read the store at a time.
 const fillsAtOnce = 8
 
 // Hub reads the stream of topics of one account.
 type Hub struct {
-	opts   Options
-	reader *reader.Reader
-	fetch  *direct.Client
-	last   *direct.Last
+	opts    Options
+	reader  *reader.Reader
+	fetch   *direct.Client
+	last    *direct.Last // of the topics
+	cursors *direct.Last // of what is known of streams
+	started time.Time
 
 	fills  *pool.Pool
 	ctx    context.Context // of fills and marks
@@ -68,11 +67,8 @@ type Hub struct {
 	tail    []*Message                 // recent messages, ascending
 	bytes   int
 	floor   uint64 // every message from it to head is in tail
-	// lasts is the last message of each topic that the hub has read, and began
-	// the sequence behind which it has read everything: of a topic that is not
-	// in lasts nothing was stored behind it.
-	lasts map[string]uint64
-	began uint64
+	index   index  // of what was read
+	damage  damage // as far as anybody asked
 }
 
 // New makes a hub; nothing runs until Start.
@@ -83,7 +79,8 @@ func New(opts Options) (*Hub, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	h := &Hub{opts: opts, fills: pool.New(fillsAtOnce, 0), subs: make(map[string][]*Subscription), lasts: make(map[string]uint64)}
+	h := &Hub{opts: opts, fills: pool.New(fillsAtOnce, 0), subs: make(map[string][]*Subscription), started: time.Now()}
+	h.index.reset(0)
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	r, err := reader.New(reader.Options{
 		Conn: opts.Read, Stream: subjects.StreamTopic, Handle: h.handle, Logger: opts.Logger,
@@ -97,6 +94,7 @@ func New(opts Options) (*Hub, error) {
 	}
 	h.fetch = direct.New(opts.Fetch)
 	h.last = h.fetch.Last(subjects.StreamTopic, true)
+	h.cursors = h.fetch.Last(subjects.StreamCursor, false)
 	return h, nil
 }
 
@@ -119,7 +117,7 @@ func (h *Hub) Start(ctx context.Context) error {
 	if h.floor == 0 {
 		h.head = h.reader.Last()
 		h.floor = h.head + 1
-		h.began = h.head
+		h.index.reset(h.head)
 	}
 	if !h.stopped {
 		h.wg.Go(h.runMarks)
@@ -178,7 +176,8 @@ func (h *Hub) handle(e reader.Entry) {
 	defer h.mu.Unlock()
 	switch {
 	case h.floor == 0:
-		h.floor, h.began = e.Seq, e.Seq-1
+		h.floor = e.Seq
+		h.index.reset(e.Seq - 1)
 	case e.Seq > h.head+1:
 		h.skipLocked(e.Seq)
 	}
@@ -187,11 +186,7 @@ func (h *Hub) handle(e reader.Entry) {
 	if !ok {
 		return
 	}
-	if len(h.lasts) >= maxLasts {
-		clear(h.lasts)
-		h.began = e.Seq - 1
-	}
-	h.lasts[m.subject] = e.Seq
+	h.index.add(m.subject, e.Seq)
 	h.tail = append(h.tail, m)
 	h.bytes += m.cost()
 	drop := 0
@@ -214,21 +209,12 @@ func (h *Hub) skipLocked(next uint64) {
 	clear(h.tail)
 	h.tail, h.bytes = h.tail[:0], 0
 	h.floor = next
-	clear(h.lasts)
-	h.began = next - 1
+	h.index.reset(next - 1)
 	for _, all := range h.subs {
 		for _, s := range all {
 			s.lookBack()
 		}
 	}
-}
-
-// nothingSince reports whether it is known that nothing of a topic was stored
-// behind pos.
-func (h *Hub) nothingSince(subject string, pos uint64) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return pos >= h.began && pos <= h.head && h.lasts[subject] <= pos
 }
 
 // examine shows a message to who looks for what is wrong with it.
@@ -289,53 +275,6 @@ func (h *Hub) read(ctx context.Context, subject string, from uint64, limit, maxB
 	}
 	return msgs, left, nil
 }
-
-// lost is the notice that messages of a topic between pos and next are gone;
-// nil when none is known to be. pos was a message of the topic and is not
-// found there any more.
-func (h *Hub) lost(ctx context.Context, topic string, pos, next uint64) (*Message, error) {
-	if next <= pos+1 {
-		return nil, nil
-	}
-	subject, err := subjects.Topic(topic)
-	if err != nil {
-		return nil, err
-	}
-	state, err := h.reader.State(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("topic: where the stream begins: %w", err)
-	}
-	if h.nothingSince(subject, pos) {
-		return nil, nil
-	}
-	notice := &Message{Topic: topic, LostFrom: pos + 1, Seq: next - 1, Reason: reasonPurged}
-	switch first := state.FirstSeq; {
-	case first > pos+1:
-		notice.Seq, notice.Reason = min(notice.Seq, first-1), reasonRetention
-		return notice, nil
-	case first == pos+1: // pos was too old, and nothing else
-		return nil, nil
-	}
-	// The stream goes back further, so that only the bound of the topic, or a
-	// purge, can have taken it. A replica that lags may not have it yet: it is
-	// believed when it has a later one.
-	got, _, err := h.fetch.Next(ctx, subjects.StreamTopic, subjects.AllTopics(), pos, 1, queueBytes)
-	if err != nil || len(got) == 0 || got[0].Seq == pos {
-		return nil, err
-	}
-	kept, left, err := h.read(ctx, subject, 1, 1, queueBytes)
-	if bound := h.reader.Info().Config.MaxMsgsPerSubject; err == nil && bound > 0 && int64(len(kept)+left) >= bound {
-		notice.Reason = reasonRetention
-	}
-	return notice, err
-}
-
-// Why messages of a topic are gone, in the words of the protocol.
-const (
-	reasonRetention = "retention"
-	reasonPurged    = "purged"
-	reasonReset     = "reset"
-)
 
 // remove ends the handing out to a subscription.
 func (h *Hub) remove(s *Subscription) {

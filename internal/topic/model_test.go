@@ -3,9 +3,11 @@ package topic_test
 import (
 	"flag"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"pgregory.net/rapid"
 
 	"github.com/rccs-io/rccs/internal/epoch"
@@ -14,10 +16,10 @@ import (
 )
 
 // TestEveryMessageOfATopicComesOnceOrIsTold publishes, subscribes, reads, leaves,
-// goes on from where it was, restarts the hub, lets retention take messages and
-// renews the epoch, at random. Each subscriber gets every message
-// behind where it began once and in order, or a notice that covers it, and no
-// notice covers a message that is stored.
+// goes on from where it was, restarts the hub, lets retention and limits take
+// messages, read by the hub or not, and renews the epoch, at random. Each
+// subscriber gets every message behind where it began once and in order, or a
+// notice that covers it, and no notice covers a message that is stored.
 func TestEveryMessageOfATopicComesOnceOrIsTold(t *testing.T) {
 	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
 		_ = flag.Set("rapid.checks", "20")
@@ -35,6 +37,7 @@ func TestEveryMessageOfATopicComesOnceOrIsTold(t *testing.T) {
 			"read":      func(rt *rapid.T) { m.read(rt, m.pick(rt), rapid.IntRange(1, 200).Draw(rt, "messages")) },
 			"leave":     func(rt *rapid.T) { m.leave(m.pick(rt)) },
 			"retention": m.retention,
+			"limit":     m.limit,
 			"restart":   func(*rapid.T) { m.restart() },
 			"restore":   m.restore,
 		})
@@ -81,13 +84,6 @@ func (m *model) publish(rt *rapid.T) {
 // not given out.
 func (m *model) subscribe(rt *rapid.T, s *modelSub, ahead uint64) {
 	m.leave(s)
-	if (ahead > 0 || s.since != 0) && m.beforeFirst(s.topic) == 0 {
-		// A reset of a topic of which nothing is stored is not modelled: the hub may
-		// hand out what it still has in memory.
-		m.n++
-		m.last = m.place.publish(m.t, s.topic, m.n)
-		m.published[s.topic] = append(m.published[s.topic], m.last)
-	}
 	since := topic.Since{}
 	if s.since != 0 {
 		since = topic.Since{FromSeq: true, Seq: s.since, Epoch: s.epoch}
@@ -117,6 +113,9 @@ func (m *model) subscribe(rt *rapid.T, s *modelSub, ahead uint64) {
 			rt.Fatalf("a reset is told as %+v, want %d", got, m.beforeFirst(s.topic))
 		}
 		s.upTo, s.since = got.Seq, got.Seq // all that is stored comes
+		if got.Seq == 0 {
+			s.upTo, s.since = m.last, m.last // nothing is: what comes from now on
+		}
 	case s.since == 0: // what comes from now on
 		s.since, s.upTo = at.Last, m.last
 	}
@@ -173,6 +172,9 @@ func (m *model) got(rt *rapid.T, s *modelSub, one *topic.Message) {
 		}
 		m.none(rt, s, s.upTo+1, from-1)
 		s.upTo = max(s.upTo, upTo)
+		if rapid.Bool().Draw(rt, "go on from the end of the gap") {
+			s.since = s.upTo
+		}
 		return
 	}
 	if one.Seq <= s.upTo {
@@ -186,7 +188,7 @@ func (m *model) got(rt *rapid.T, s *modelSub, one *topic.Message) {
 func (m *model) none(rt *rapid.T, s *modelSub, from, to uint64) {
 	for _, seq := range m.published[s.topic] {
 		if seq >= from && seq <= to {
-			rt.Fatalf("%d of %s neither came nor was told of (removed: %t) by a subscriber %+v that got up to %d, stored %d, last %d", seq, s.topic, m.removed[seq], s, to, m.published[s.topic], m.last)
+			rt.Fatalf("%d of %s neither came nor was told of (removed: %t) by a subscriber %+v that got up to %d", seq, s.topic, m.removed[seq], s, to)
 		}
 	}
 }
@@ -197,12 +199,35 @@ func (m *model) retention(rt *rapid.T) {
 	if m.last == 0 {
 		return
 	}
-	m.settle()
+	m.settle(rt)
 	first := rapid.Uint64Range(subjects.FirstTopicSeq, m.last+1).Draw(rt, "first")
 	m.purge(m.t, first)
 	for _, all := range m.published {
 		for _, seq := range all {
 			m.removed[seq] = m.removed[seq] || seq < first
+		}
+	}
+}
+
+// limit takes the oldest messages of one topic.
+func (m *model) limit(rt *rapid.T) {
+	name := rapid.SampledFrom([]string{"a", "b"}).Draw(rt, "topic")
+	keep := rapid.IntRange(1, 5).Draw(rt, "keep")
+	m.settle(rt)
+	stream, err := m.js.Stream(m.t.Context(), subjects.StreamTopic)
+	if err != nil {
+		rt.Fatal(err)
+	}
+	subject, _ := subjects.Topic(name)
+	if err := stream.Purge(m.t.Context(), jetstream.WithPurgeSubject(subject), jetstream.WithPurgeKeep(uint64(keep))); err != nil {
+		rt.Fatal(err)
+	}
+	for _, seq := range slices.Backward(m.published[name]) {
+		if m.removed[seq] {
+			continue
+		}
+		if keep--; keep < 0 {
+			m.removed[seq] = true
 		}
 	}
 }
@@ -215,9 +240,12 @@ func (m *model) restart() {
 	m.uncertain = m.last
 }
 
-// settle has the hub read all that is stored. What is removed before that is not
-// modelled; see TestWhatWasRemovedUnreadIsTold.
-func (m *model) settle() {
+// settle has the hub read all that is stored, or not.
+func (m *model) settle(rt *rapid.T) {
+	if !rapid.Bool().Draw(rt, "read before") {
+		m.uncertain = m.last
+		return
+	}
 	f, _ := m.follow(m.t, "probe", topic.Since{})
 	defer f.sub.Close()
 	m.last = m.place.publish(m.t, "probe", 0)

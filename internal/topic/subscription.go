@@ -55,7 +55,6 @@ type Subscription struct {
 	first      int // the next of queue
 	bytes      int
 	readPos    uint64 // all up to it was queued, or is not wanted
-	anchor     bool   // readPos is a message that was stored: if it is gone, more may be
 	catchingUp bool   // the store may have messages above readPos that are not queued
 	filling    bool
 	closed     bool
@@ -112,13 +111,14 @@ func (h *Hub) Subscribe(ctx context.Context, topic string, since Since, ready fu
 	if found[0] != nil {
 		at.Last = found[0].Seq
 	}
-	if at.Reset, err = h.isReset(ctx, since); err != nil {
+	end, err := h.resets(ctx, since)
+	if err != nil {
 		return nil, at, err
 	}
-	at.Epoch = h.Epoch()
+	at.Reset, at.Epoch = end > 0, h.Epoch()
 	var pos uint64
 	if at.Reset {
-		pos, err = s.reset(ctx)
+		pos, err = s.reset(ctx, end)
 	} else {
 		pos, err = h.begin(ctx, subject, since, head, at.Last)
 	}
@@ -127,9 +127,6 @@ func (h *Hub) Subscribe(ctx context.Context, topic string, since Since, ready fu
 	}
 	s.mu.Lock()
 	s.readPos = pos
-	// What was told as the end of a gap is gone on from, too: the first of these is
-	// that of a reset before any message was stored.
-	s.anchor = since.FromSeq && !at.Reset && pos >= subjects.FirstTopicSeq-1
 	s.mu.Unlock()
 	if err := s.fill(ctx); err != nil {
 		return nil, at, err
@@ -144,34 +141,39 @@ func (h *Hub) Subscribe(ctx context.Context, topic string, since Since, ready fu
 	return s, at, nil
 }
 
-// isReset reports whether a sequence to begin after is not one of the stream as
-// it is: of another epoch, or above all that were given out.
-func (h *Hub) isReset(ctx context.Context, since Since) (bool, error) {
+// resets is the stream's last sequence if one to begin after is not of the stream
+// as it is, but of another epoch, or above all that were given out; else 0.
+func (h *Hub) resets(ctx context.Context, since Since) (end uint64, err error) {
 	if !since.FromSeq || since.Seq == 0 {
-		return false, nil
+		return 0, nil
 	}
 	state, err := h.reader.State(ctx)
 	if err != nil {
-		return false, fmt.Errorf("topic: subscribe: %w", err)
+		return 0, fmt.Errorf("topic: subscribe: %w", err)
 	}
-	return since.Seq > state.LastSeq || since.Epoch != "" && since.Epoch != h.Epoch(), nil
+	if since.Seq > state.LastSeq || since.Epoch != "" && since.Epoch != h.Epoch() {
+		return max(state.LastSeq, subjects.FirstTopicSeq-1), nil
+	}
+	return 0, h.lookForDamage(ctx, state, since.Seq)
 }
 
 // reset queues the notice that the subscription begins anew, and returns the
-// position before the first message stored.
-func (s *Subscription) reset(ctx context.Context) (pos uint64, err error) {
-	msgs, _, err := s.hub.read(ctx, s.subject, 1, 1, queueBytes)
+// position before the first message stored, or else end, the stream's last
+// sequence.
+func (s *Subscription) reset(ctx context.Context, end uint64) (pos uint64, err error) {
+	first, err := s.hub.fetch.AtLeader(ctx, subjects.StreamTopic, s.subject, 1)
 	if err != nil {
 		return 0, err
 	}
-	if len(msgs) > 0 {
-		pos = msgs[0].Seq - 1
+	notice := &Message{Topic: s.topic, Reset: true, Reason: reasonReset}
+	if first != nil {
+		notice.Seq, end = first.Seq-1, first.Seq-1
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.queue = append(s.queue, &Message{Topic: s.topic, Seq: pos, Reset: true, Reason: reasonReset})
+	s.queue = append(s.queue, notice)
 	s.bytes += messageOverhead
-	return pos, nil
+	return end, nil
 }
 
 // begin is the position before the first message that is wanted.
@@ -213,7 +215,7 @@ func (s *Subscription) room() bool {
 }
 
 func (s *Subscription) push(m *Message) {
-	s.readPos, s.anchor = m.Seq, !m.Notice()
+	s.readPos = m.Seq
 	if s.first > len(s.queue)/2 && len(s.queue) == cap(s.queue) {
 		n := copy(s.queue, s.queue[s.first:])
 		clear(s.queue[n:])
@@ -249,7 +251,7 @@ func (s *Subscription) lookBack() {
 	if s.closed || s.readPos == math.MaxUint64 { // it has yet to begin
 		return
 	}
-	s.anchor, s.catchingUp = true, true
+	s.catchingUp = true
 	s.refillLocked()
 }
 
@@ -319,7 +321,6 @@ func (s *Subscription) filled(err error) {
 // span is what a subscription lacks: from behind pos up to floor.
 type span struct {
 	pos, floor uint64
-	anchor     bool // pos is a message that was stored
 }
 
 // fill queues what the subscription lacks until it is live, or its queue full.
@@ -334,7 +335,6 @@ func (s *Subscription) fill(ctx context.Context) error {
 			return err
 		}
 		s.mu.Lock()
-		s.anchor = false // it has been looked at
 		for _, m := range msgs {
 			if !s.room() {
 				left = 1
@@ -345,36 +345,45 @@ func (s *Subscription) fill(ctx context.Context) error {
 		if left == 0 && s.readPos < lacks.floor-1 {
 			// Nothing between here and the tail; of what is newer the tail
 			// knows.
-			s.readPos, s.anchor = lacks.floor-1, false
+			s.readPos = lacks.floor - 1
 		}
 		s.mu.Unlock()
 	}
 }
 
-// read is the next of what is lacking, and before it, if something was lost, a
-// notice of that. Retention takes the oldest first, so while the message at
-// pos is there none behind it is lost: it is read again for that.
+// read is the next of what is lacking, with notices where something is gone. What
+// the tail has is left to it.
 func (s *Subscription) read(ctx context.Context, lacks span) (msgs []*Message, left int, err error) {
-	from := lacks.pos + 1
-	if lacks.anchor {
-		from--
+	h, pos, stored := s.hub, lacks.pos, false
+	from := pos + 1
+	if h.gone(s.subject, pos, lacks.floor, false).unread {
+		from = pos // whether that is stored still says what is not
 	}
-	msgs, left, err = s.hub.read(ctx, s.subject, from, queueMessages, queueBytes)
-	switch {
-	case err != nil || !lacks.anchor:
-		return msgs, left, err
-	case len(msgs) > 0 && msgs[0].Seq == lacks.pos:
-		return msgs[1:], left, nil
+	got, left, err := h.read(ctx, s.subject, from, queueMessages, queueBytes)
+	if err == nil && len(got) > 0 && got[0].Seq == pos {
+		if got, stored = got[1:], true; len(got) == 0 && left > 0 {
+			got, left, err = h.read(ctx, s.subject, pos+1, queueMessages, queueBytes)
+		}
 	}
-	next := lacks.floor
-	if len(msgs) > 0 {
-		next = msgs[0].Seq
+	if err != nil {
+		return nil, 0, err
 	}
-	lost, err := s.hub.lost(ctx, s.topic, lacks.pos, next)
-	if lost != nil {
-		msgs = slices.Insert(msgs, 0, lost)
+	if i := slices.IndexFunc(got, func(m *Message) bool { return m.Seq >= lacks.floor }); i >= 0 {
+		got, left = got[:i], 0
 	}
-	return msgs, left, err
+	for _, m := range got {
+		missed, err := s.missed(ctx, pos, m.Seq, stored, false)
+		if err != nil {
+			return nil, 0, err
+		}
+		msgs = append(append(msgs, missed...), m)
+		pos, stored = m.Seq, true
+	}
+	if left == 0 {
+		missed, err := s.missed(ctx, pos, lacks.floor, stored, true)
+		return append(msgs, missed...), 0, err
+	}
+	return msgs, left, nil
 }
 
 // join queues what the tail has. more is false when the subscription is live
@@ -389,7 +398,7 @@ func (s *Subscription) join() (lacks span, more bool) {
 		return span{}, false
 	}
 	if s.readPos+1 < h.floor {
-		return span{s.readPos, h.floor, s.anchor}, true
+		return span{s.readPos, h.floor}, true
 	}
 	i, _ := slices.BinarySearchFunc(h.tail, s.readPos+1, func(m *Message, seq uint64) int { return cmp.Compare(m.Seq, seq) })
 	for _, m := range h.tail[i:] {

@@ -1,0 +1,127 @@
+package topic_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/testkit"
+	"github.com/rccs-io/rccs/internal/topic"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// keep removes all but the newest messages of a topic.
+func (p *place) keep(t *testing.T, name string, n uint64) {
+	t.Helper()
+	stream, err := p.js.Stream(t.Context(), subjects.StreamTopic)
+	testkit.Check(t, err)
+	subject, err := subjects.Topic(name)
+	testkit.Check(t, err)
+	testkit.Check(t, stream.Purge(t.Context(), jetstream.WithPurgeSubject(subject), jetstream.WithPurgeKeep(n)))
+}
+
+// forget has the hub hold no more in memory of what was stored before.
+func (p *place) forget(t *testing.T) {
+	t.Helper()
+	f, _ := p.follow(t, "large", topic.Since{})
+	for range 20 {
+		_, err := p.js.Publish(t.Context(), "rccs.topic.large", make([]byte, 512<<10))
+		testkit.Check(t, err)
+		f.take(t, 1, 1)
+	}
+}
+
+// A subscriber that goes on from the end of a gap stands on no message of its
+// topic. What its topic lost behind it is told, and nothing where nothing was
+// lost, though the message of another topic at which it stands is stored.
+func TestWhatIsGoneBehindTheEndOfAGapIsTold(t *testing.T) {
+	t.Parallel()
+	for name, restart := range map[string]bool{"the hub has read it": false, "the hub has not": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPlace(t)
+			p.publish(t, "other", 0)
+			var seqs []uint64
+			for n := range 5 {
+				seqs = append(seqs, p.publish(t, "a", n))
+			}
+			ahead := topic.Since{FromSeq: true, Seq: seqs[4] + 100}
+			f, at := p.begin(t, ahead)
+			to := f.take(t, 6, 10)[0].Seq
+			if !at.Reset || to != seqs[0]-1 {
+				t.Fatalf("begins %+v, told up to %d", at, to)
+			}
+			since := topic.Since{FromSeq: true, Seq: to, Epoch: at.Epoch}
+			f, _ = p.begin(t, since)
+			if got := f.take(t, 5, 10); got[0].Notice() || got[0].Seq != seqs[0] {
+				t.Fatalf("before anything is gone it gets %+v", got[0])
+			}
+			p.keep(t, "a", 2)
+			if restart {
+				p = p.restart(t)
+			} else {
+				p.forget(t)
+			}
+			f, _ = p.begin(t, since)
+			got := f.take(t, 3, 10)
+			if got[0].LostFrom != to+1 || got[0].Seq != seqs[3]-1 || got[0].Reason != "purged" {
+				t.Errorf("told %+v, want from %d to %d", got[0], to+1, seqs[3]-1)
+			}
+			if got[1].Seq != seqs[3] || got[2].Seq != seqs[4] {
+				t.Errorf("then come %d and %d", got[1].Seq, got[2].Seq)
+			}
+		})
+	}
+}
+
+// A topic of which all is gone begins anew with what comes from then on, and not
+// with what the hub still has in memory.
+func TestATopicOfWhichNothingIsStoredBeginsWithWhatComes(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	f, _ := p.begin(t, topic.Since{})
+	last := p.publish(t, "a", 0)
+	f.take(t, 1, 1)
+	p.purge(t, last+1)
+	f, at := p.begin(t, topic.Since{FromSeq: true, Seq: last + 1})
+	next := p.publish(t, "a", 1)
+	got := f.take(t, 2, 2)
+	if !at.Reset || !got[0].Reset || got[0].Seq != 0 || got[1].Seq != next {
+		t.Errorf("got %+v and %+v, want a reset and %d", got[0], got[1], next)
+	}
+}
+
+// What is damaged lies in the middle: the message that the subscriber had last is
+// still stored.
+func TestDamageOfATopicIsTold(t *testing.T) {
+	t.Parallel()
+	for name, record := range map[string]string{
+		"its topic is known":     `{"ranges":[[%[1]d,%[1]d]],"messages":[{"seq":%[1]d,"subject":"rccs.topic.a"}]}`,
+		"its topic is not known": `{"ranges":[[%[1]d,%[1]d]],"unknown":[[%[1]d,%[1]d]]}`,
+		"it was another's":       `{"ranges":[[%[1]d,%[1]d]],"messages":[{"seq":%[1]d,"subject":"rccs.topic.b"}]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPlace(t)
+			had, gone, next := p.publish(t, "a", 0), p.publish(t, "a", 1), p.publish(t, "a", 2)
+			stream, err := p.js.Stream(t.Context(), subjects.StreamTopic)
+			testkit.Check(t, err)
+			testkit.Check(t, stream.DeleteMsg(t.Context(), gone))
+			_, err = p.js.Publish(t.Context(), subjects.Damaged(subjects.StreamTopic), fmt.Appendf(nil, record, gone))
+			testkit.Check(t, err)
+			p = p.restart(t)
+			f, _ := p.begin(t, topic.Since{FromSeq: true, Seq: had})
+			if name == "it was another's" {
+				if got := f.take(t, 1, 1)[0]; got.Notice() || got.Seq != next {
+					t.Errorf("got %+v", got)
+				}
+				return
+			}
+			got := f.take(t, 2, 2)
+			if got[0].LostFrom != gone || got[0].Seq != gone || got[0].Reason != "damaged" || got[1].Seq != next {
+				t.Errorf("got %+v and %+v", got[0], got[1])
+			}
+		})
+	}
+}
