@@ -62,12 +62,14 @@ type device struct {
 	pongs chan string
 	over  chan struct{}
 	gone  chan struct{} // the reader has ended
+	acker chan struct{} // what acknowledges outcomes has ended
 
 	// Two kinds come on their own and are kept apart from the rest: what is
 	// told of other devices, and what became of messages sent. The latter are
 	// durable; they are acknowledged at once.
 	presence chan envelope
 	outcomes chan envelope
+	unacked  chan uint64 // outcomes to acknowledge; there is room for all that the largest window allows
 }
 
 // dialing says how a connection is made.
@@ -117,8 +119,8 @@ func tryDial(t testing.TB, s *server, how dialing) (*device, error) {
 	}
 	d := &device{
 		t: t, ws: ws, in: make(chan envelope),
-		pings: make(chan string, 64), pongs: make(chan string, 64), over: make(chan struct{}), gone: make(chan struct{}),
-		presence: make(chan envelope, 4096), outcomes: make(chan envelope, 4096),
+		pings: make(chan string, 64), pongs: make(chan string, 64), over: make(chan struct{}), gone: make(chan struct{}), acker: make(chan struct{}),
+		presence: make(chan envelope, 4096), outcomes: make(chan envelope, 4096), unacked: make(chan uint64, 4096),
 	}
 	ws.SetPingHandler(func(payload string) error {
 		note(d.pings, payload)
@@ -132,6 +134,7 @@ func tryDial(t testing.TB, s *server, how dialing) (*device, error) {
 		return nil
 	})
 	go d.read()
+	go d.ackOutcomes()
 	t.Cleanup(d.close)
 	return d, nil
 }
@@ -155,6 +158,7 @@ func (d *device) close() {
 	d.write.Unlock()
 	_ = d.ws.Close()
 	<-d.gone
+	<-d.acker
 }
 
 // read hands on one envelope after the other. It takes nothing from the socket
@@ -199,7 +203,10 @@ func (d *device) aside(e envelope) bool {
 	case e.Type == "presence":
 	case e.Type == "ack" && e.Seq > 0:
 		to = d.outcomes
-		_ = d.post(fmt.Sprintf(`{"type":"ack","payload":{"seq":%d}}`, e.Seq)) // a connection that has ended is noticed otherwise
+		select {
+		case d.unacked <- e.Seq:
+		case <-d.over:
+		}
 	default:
 		return false
 	}
@@ -208,6 +215,21 @@ func (d *device) aside(e envelope) bool {
 	default: // nobody looks
 	}
 	return true
+}
+
+// ackOutcomes acknowledges outcomes. The reader must not: an edge that is not read
+// does not read either, and a reader that waits for room to write would wait for
+// itself.
+func (d *device) ackOutcomes() {
+	defer close(d.acker)
+	for {
+		select {
+		case seq := <-d.unacked:
+			_ = d.post(fmt.Sprintf(`{"type":"ack","payload":{"seq":%d}}`, seq)) // a connection that has ended is noticed otherwise
+		case <-d.over:
+			return
+		}
+	}
 }
 
 // outcome is the next word on what became of a message sent.
