@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/epoch"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/subjects"
@@ -138,6 +139,9 @@ type parcel struct {
 	changed  bool // the cursor has to be stored
 	expired  []*envelope.Message
 	tooLarge *wire.Error
+
+	asked         bool   // redeliverUpTo is known
+	redeliverUpTo uint64 // see [epoch.RedeliverUpTo]
 }
 
 // fill takes what is unacknowledged, and makes cursor say that it was sent.
@@ -175,7 +179,11 @@ func (p *parcel) fillLane(ctx context.Context, cursor *inbox.Cursor, lane subjec
 			if !ok {
 				continue // not asked for
 			}
-			keep := p.add(m, again)
+			before, err := p.mayHaveBeenSent(ctx, again, seq)
+			if err != nil {
+				return err
+			}
+			keep := p.add(m, before)
 			if p.full && !keep {
 				return nil // its turn is next time
 			}
@@ -202,15 +210,31 @@ func (p *parcel) fillLane(ctx context.Context, cursor *inbox.Cursor, lane subjec
 	return nil
 }
 
+// mayHaveBeenSent reports whether a message may have been sent to the device
+// before: the cursor says so, or is older than what was sent.
+func (p *parcel) mayHaveBeenSent(ctx context.Context, again bool, seq uint64) (bool, error) {
+	if again {
+		return true, nil
+	}
+	if !p.asked {
+		stream, err := p.c.js.Stream(ctx, subjects.StreamInbox)
+		if err != nil {
+			return false, err
+		}
+		p.asked, p.redeliverUpTo = true, epoch.RedeliverUpTo(stream.CachedInfo())
+	}
+	return seq <= p.redeliverUpTo, nil
+}
+
 // add gives a message out, unless its time is over or there is no room; then
 // it is not to be kept as sent.
-func (p *parcel) add(m *envelope.Message, again bool) (keep bool) {
+func (p *parcel) add(m *envelope.Message, before bool) (keep bool) {
 	if at := m.Expires(); at != 0 && at <= time.Now().UnixNano() {
 		p.expired = append(p.expired, m)
 		p.changed = true
 		return false
 	}
-	one := envelope.Append(nil, &envelope.Delivery{Message: m, Redelivered: again}, p.to)
+	one := envelope.Append(nil, &envelope.Delivery{Message: m, Redelivered: before}, p.to)
 	switch {
 	case len(p.body)+len(one)+2 <= p.room:
 		p.append(one)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/epoch"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -38,5 +39,23 @@ func TestFetchTellsHowManyMessagesAreGone(t *testing.T) {
 	p.publish(subjects.Inbox(d.key, subjects.Normal), `"here"`)
 	if all = d.fetch(nil); len(all) != 1 || all[0].Type != "notification" {
 		t.Errorf("got %+v, want the message", all)
+	}
+}
+
+// A restore brings back cursors that are older than what was sent since: what
+// they do not know of comes flagged, also to a device on plain NATS.
+func TestFetchFlagsWhatMayHaveBeenSentBeforeARestore(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.coordinate()
+	d := p.device("alice/phone")
+	p.publish(subjects.Inbox(d.key, subjects.Normal), `"before"`)
+	if err := epoch.Redeliver(t.Context(), p.js, subjects.StreamInbox); err != nil {
+		t.Fatal(err)
+	}
+	p.publish(subjects.Inbox(d.key, subjects.Normal), `"after"`)
+	all := d.fetch(nil)
+	if len(all) != 2 || !all[0].Redelivered || all[1].Redelivered {
+		t.Fatalf("got %+v, want the first flagged and the second not", all)
 	}
 }

@@ -27,7 +27,7 @@ var may = map[string][]string{
 	"client":             {"subjects", "wire"},
 	"edge":               {"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/proof", "internal/roster", "internal/send", "internal/share", "internal/topic", "internal/wsconn", "subjects", "wire"},
 	"internal/wsconn":    {}, // one WebSocket; what the messages say is not its business
-	"coordinator":        {"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/guard", "internal/inbox", "internal/ops", "internal/pool", "internal/proof", "internal/reader", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/storeerr", "internal/timespec", "subjects", "wire"},
+	"coordinator":        {"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/guard", "internal/inbox", "internal/ops", "internal/pool", "internal/proof", "internal/reader", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/storeerr", "internal/timespec", "subjects", "wire"},
 	"internal/reader":    {},
 	"internal/guard":     {"internal/pool", "internal/reader", "internal/share", "subjects", "wire"},
 	"internal/share":     {"internal/envelope", "internal/inbox", "internal/proof", "internal/reader", "subjects", "wire"},
