@@ -125,6 +125,12 @@ func (c *conn) endSession(ended bool, done func(error)) {
 		c.dropServing()
 		c.dropTopics()
 		c.sess.Close(ended, done)
+		if !ended {
+			c.mu.Lock()
+			issued := c.issued
+			c.mu.Unlock()
+			c.s.heldBack.add(c.sess, heldDevice{c.who, issued}, c.offlineDelay)
+		}
 	})
 }
 

@@ -3,6 +3,10 @@ package edge_test
 import (
 	"strings"
 	"testing"
+
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/edge"
+	"github.com/rccs-io/rccs/subjects"
 )
 
 // presenceOf reads the next presence.
@@ -60,5 +64,33 @@ func TestLostConnectionIsHeldBackFromPresence(t *testing.T) {
 	phone.send(`{"type":"device_unregister","id":"u"}`)
 	if body := desk.presenceOf(); !strings.Contains(body, `"status":"offline"`) {
 		t.Errorf("told %s", body)
+	}
+}
+
+// A device that is held back cannot come back once its credential is revoked:
+// others are told at once. Another that is held back stays as it was.
+func TestADeviceThatIsRevokedWhileAwayIsOfflineAtOnce(t *testing.T) {
+	t.Parallel()
+	var verifier *auth.Verifier
+	w := newWorld(t, func(o *edge.Options) { verifier = o.Verifier })
+	desk := w.named("alice/desk")
+	for _, name := range []string{"alice/tablet", "alice/phone"} {
+		away := w.delayed(name)
+		if body := desk.presenceOf(); !strings.Contains(body, `"status":"online"`) {
+			t.Errorf("told %s", body)
+		}
+		check(t, away.NetConn().Close())
+	}
+	eventually(t, "the end", func() bool { return w.edge.Connections() == 1 })
+	account, err := w.keys.Revoke(subjects.Address{User: "alice", Device: "phone"})
+	check(t, err)
+	check(t, verifier.Update(account.JWT))
+	w.edge.Recheck()
+	if body := desk.presenceOf(); !strings.Contains(body, `"deviceId":"phone","status":"offline"`) {
+		t.Errorf("told %s", body)
+	}
+	desk.send(`{"type":"device_list","id":"l"}`)
+	if _, body := desk.next(); !strings.Contains(body, `"id":"tablet","status":"online"`) && strings.Count(body, `"status":"online"`) != 2 {
+		t.Errorf("listed as %s", body)
 	}
 }

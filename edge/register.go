@@ -236,6 +236,7 @@ func (c *conn) open(ctx context.Context, reg *wire.Register, who auth.Identity) 
 		return nil, err
 	}
 	defer release()
+	c.offlineDelay = reg.OfflineDelay
 	deviceType := who.Type
 	if deviceType == "" {
 		deviceType = reg.Type

@@ -60,6 +60,9 @@ func (t *Tenant) onRequest(m *nats.Msg) {
 	case id != "":
 		c.cancelServed(id, envelope.Value(m.Header, subjects.HeaderFrom))
 	default:
+		if t.Examine != nil {
+			t.Examine(key, m.Subject, m.Header)
+		}
 		if err := c.ask(m, method); err != nil {
 			t.refuse(m.Reply, err)
 		}

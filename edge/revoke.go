@@ -7,12 +7,13 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// Recheck ends the connections whose credential was revoked. It is called
-// when the verifier has learnt of a new account JWT.
+// Recheck ends the connections whose credential was revoked, and shows devices as
+// offline that lost theirs before. It is called when the verifier has learnt of a new account JWT.
 func (s *Server) Recheck() {
 	for _, c := range s.snapshot(nil) {
 		c.recheck()
 	}
+	s.heldBack.reveal(s.opts.Verifier.Revoked)
 }
 
 func (c *conn) recheck() {

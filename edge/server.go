@@ -39,6 +39,8 @@ type Server struct {
 	cut  context.CancelFunc
 	wg   sync.WaitGroup // the heartbeat loop and every connection
 
+	heldBack heldBack // has a lock of its own
+
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
 	draining bool

@@ -44,6 +44,8 @@ type device struct {
 	maxFrame int  // the largest frame that may be written
 	auto     bool // written to the socket counts as delivered
 	batch    bool // the device takes arrays
+
+	offlineDelay time.Duration // see [wire.Register]
 }
 
 // session is the device's attachment, guarded by conn.mu.

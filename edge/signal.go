@@ -20,6 +20,9 @@ func (t *Tenant) onSignal(m *nats.Msg) {
 	if c == nil {
 		return // connected elsewhere, or not at all
 	}
+	if t.Examine != nil {
+		t.Examine(key, m.Subject, m.Header)
+	}
 	lane := subjects.Normal
 	if n, err := strconv.ParseUint(m.Header.Get(subjects.HeaderPriority), 10, 8); err == nil && n < subjects.Lanes {
 		lane = subjects.Lane(n)

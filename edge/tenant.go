@@ -18,8 +18,8 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// TenantOptions are the parts that a [Tenant] is made of. All but Drain and
-// Logger are needed.
+// TenantOptions are the parts that a [Tenant] is made of. All but what is
+// said to be optional is needed.
 type TenantOptions struct {
 	Inbox     Inbox
 	Publisher Publisher
@@ -36,6 +36,9 @@ type TenantOptions struct {
 	Shares *share.Shares
 	// MaxDelay is how far ahead deliverAt may lie; 0 is [wire.MaxDelay].
 	MaxDelay time.Duration
+	// Examine, if set, is shown each signal and each request for a device here,
+	// and must not block.
+	Examine func(key subjects.Key, subject string, h nats.Header)
 	// Drain, if set, does what an operator asks for, and returns how many
 	// connections there are.
 	Drain func(DrainAsk) int

@@ -102,6 +102,17 @@ func (t *Teller) Inbox(m *envelope.Message, nobody bool) {
 	t.BadHeader(&BadHeader{Subject: subject, Seq: m.Seq, At: m.Stored, ID: envelope.ID(m.Header), Header: header, User: user, Device: device})
 }
 
+// Passing looks at what comes to a device without being stored: a signal or a
+// request.
+func (t *Teller) Passing(k subjects.Key, subject string, h nats.Header) {
+	header := envelope.BadHeader(h)
+	if header == "" {
+		return
+	}
+	user, device, _ := strings.Cut(string(k), ".")
+	t.BadHeader(&BadHeader{Subject: subject, At: time.Now().UnixNano(), ID: envelope.ID(h), Header: header, User: user, Device: device})
+}
+
 // Topic looks at a message of the stream of topics.
 func (t *Teller) Topic(subject string, seq uint64, at int64, h nats.Header) {
 	if _, ok := subjects.ParseTopic(subject); !ok {

@@ -228,6 +228,15 @@ func (s *Session) NoDelay() {
 	s.delay = 0
 }
 
+// Reveal has the end of the attachment shown at once, also if it has ended and
+// that is held back.
+func (s *Session) Reveal() {
+	s.NoDelay()
+	if seen, rev := s.r.known(s.key); seen.heldBack() && seen.Epoch == s.Epoch {
+		s.r.reveal(s.key, rev)
+	}
+}
+
 // Close ends the attachment: the device is offline, unless another connection
 // has taken over. ended says that it will not resume the session. It does not
 // wait for that to be stored; done, unless it is nil, is called from another
@@ -295,11 +304,17 @@ func (u *update) entryLocked() *session {
 }
 
 // scheduleReveal has others shown that the device is gone when that was held
-// back for long enough. Should this edge end before, a sweep does it.
-func (r *Roster) scheduleReveal(k subjects.Key, s *session, rev uint64) {
-	if s.heldBack() {
-		time.AfterFunc(time.Until(s.Until), func() { r.reveal(k, rev) })
+// back for long enough, which is at once when the delay was taken back meanwhile.
+// Should this edge end before, a sweep does it.
+func (r *Roster) scheduleReveal(k subjects.Key, s *session, rev uint64, delay time.Duration) {
+	if !s.heldBack() {
+		return
 	}
+	wait := time.Until(s.Until)
+	if delay == 0 {
+		wait = 0
+	}
+	time.AfterFunc(wait, func() { r.reveal(k, rev) })
 }
 
 // reveal writes the entry anew, as that of a device that is gone, unless there

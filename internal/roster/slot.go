@@ -311,7 +311,7 @@ func (sl *slot) backLocked(w *write) {
 func (r *Roster) storedLocked(sl *slot, w *write, rev uint64) {
 	if w.update != nil {
 		r.tellTurn(sl.key, w.update.was, w.state, rev)
-		r.scheduleReveal(sl.key, w.state, rev)
+		r.scheduleReveal(sl.key, w.state, rev, w.update.s.delay)
 		w.update.finish(nil)
 		return
 	}

@@ -1,0 +1,53 @@
+package edge
+
+import (
+	"sync"
+	"time"
+
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/roster"
+)
+
+// heldBack are the devices that lost their connection here, and of which others
+// are not shown that yet. One whose credential is revoked meanwhile cannot come
+// back, and is shown as it is at once.
+type heldBack struct {
+	mu      sync.Mutex
+	devices map[*roster.Session]heldDevice
+}
+
+// heldDevice is whose session it was, and when its credential was issued.
+type heldDevice struct {
+	who    auth.Identity
+	issued time.Time
+}
+
+// add holds a session until its delay is over.
+func (h *heldBack) add(s *roster.Session, d heldDevice, delay time.Duration) {
+	if delay <= 0 {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.devices == nil {
+		h.devices = make(map[*roster.Session]heldDevice)
+	}
+	h.devices[s] = d
+	time.AfterFunc(delay, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.devices, s)
+	})
+}
+
+// reveal shows those as offline whose credential was revoked.
+func (h *heldBack) reveal(revoked func(who auth.Identity, issued time.Time) bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for s, d := range h.devices {
+		if revoked(d.who, d.issued) {
+			delete(h.devices, s)
+			s.Reveal()
+		}
+	}
+}
