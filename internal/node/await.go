@@ -36,7 +36,7 @@ func (w *waiter) until(ctx context.Context, passes func(error) bool, try func(co
 	}
 	defer cancel()
 	defer w.admin.waitsFor("")
-	said := time.Now()
+	var said time.Time
 	var last error // why it waits; a try that the bound cut short does not know
 	for {
 		err := try(bounded)
@@ -49,7 +49,7 @@ func (w *waiter) until(ctx context.Context, passes func(error) bool, try func(co
 			}
 			w.admin.waitsFor(err.Error())
 		}
-		if time.Since(said) > awaitSay {
+		if last != nil && time.Since(said) > awaitSay {
 			said = time.Now()
 			w.log.Warn("waiting at the start", "for", last)
 		}

@@ -166,17 +166,19 @@ func (p *edgePart) countUndeliverable(reason string) { p.undeliverable.WithLabel
 // stored.
 func (t *edgeTenant) openTenant(ctx context.Context, read *nats.Conn) error {
 	p := t.edge
+	self := p.opts.edge
+	self.Unready = t.unready
 	devices, err := roster.New(roster.Options{
-		Read: read, Logger: p.opts.logger, Put: t.put, Edge: &p.opts.edge,
+		Read: read, Logger: p.opts.logger, Put: t.put, Edge: &self,
 		Changed: func(c roster.Change) { t.tenant.Presence(c) },
 		Lost:    func(k subjects.Key, epoch uint64) { t.tenant.Lost(k, epoch) },
 	})
 	if err != nil {
 		return err
 	}
+	teller := inbox.NewTeller(t.pub, p.opts.logger, p.countUndeliverable)
 	topics, err := topic.New(topic.Options{
-		Read: read, Fetch: t.fetch, Logger: p.opts.logger,
-		Examine: inbox.NewTeller(t.pub, p.opts.logger, p.countUndeliverable).Topic,
+		Read: read, Fetch: t.fetch, Logger: p.opts.logger, Examine: teller.Topic,
 	})
 	if err != nil {
 		return err
@@ -193,7 +195,7 @@ func (t *edgeTenant) openTenant(ctx context.Context, read *nats.Conn) error {
 	t.stops.Add(func(context.Context) error { shares.Stop(); return nil })
 	opts := edge.TenantOptions{
 		Inbox: t.hub, Publisher: t.pub, Roster: devices, Topics: topics, Core: t.core, Proof: t.pub.Proof, Shares: shares,
-		MaxDelay: p.opts.limits.Delay, Logger: p.opts.logger,
+		MaxDelay: p.opts.limits.Delay, Examine: teller.Passing, Logger: p.opts.logger,
 	}
 	if t.drains {
 		opts.Drain = p.drain
@@ -202,10 +204,10 @@ func (t *edgeTenant) openTenant(ctx context.Context, read *nats.Conn) error {
 		return err
 	}
 	t.stops.AddFunc(t.tenant.Close)
+	t.roster = devices
 	if err := devices.Start(ctx); err != nil {
 		return err
 	}
-	t.roster = devices
 	t.stops.Add(devices.Stop)
 	return nil
 }
@@ -242,6 +244,15 @@ func (t *edgeTenant) healthy() error {
 		return err
 	}
 	return t.hub.Healthy(silence)
+}
+
+// unready is what the edge's lease says of it: why the tenant's devices cannot be
+// served, empty when they can.
+func (t *edgeTenant) unready() string {
+	if err := t.healthy(); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 // ofTenant says which tenant an error is about, unless it is the default one.

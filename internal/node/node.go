@@ -108,6 +108,7 @@ type Node struct {
 	api      *api.API       // nil without AdminListen
 	services *auth.Verifier // of services' tokens
 	serving  atomic.Bool    // requests of the API can be answered
+	ready    readiness
 	stops    stops.Stack
 
 	mu      sync.Mutex
@@ -129,6 +130,7 @@ func New(opts Options) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{opts: opts, keys: keys, registry: prometheus.NewRegistry(), tenants: make(map[string]*tenantPart)}
+	n.ready = readiness{check: n.check, log: opts.Logger}
 	registerProcess(n.registry, opts.Version, n.isReady)
 	if err := upgrade(keys); err != nil {
 		return nil, err
@@ -228,7 +230,7 @@ func (n *Node) openDoors() (err error) {
 		n.stops.Add(n.apiDoor.stop)
 	}
 	if opts.listen = n.opts.AdminListen; opts.listen != "" {
-		opts.services, opts.ready = false, n.ready
+		opts.services, opts.ready = false, n.ready.now
 		if n.admin, err = startAdmin(opts); err != nil {
 			return err
 		}
@@ -285,13 +287,11 @@ func (n *Node) Run(ctx context.Context, started func()) error {
 	}
 	started()
 	ctx, broken := context.WithCancelCause(ctx)
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		n.watchStore(ctx, broken)
-	}()
+	var watches sync.WaitGroup
+	watches.Go(func() { n.watchStore(ctx, broken) })
+	watches.Go(func() { n.ready.watch(ctx) })
 	reread(ctx, n.opts.Reread, n.Reload)
-	<-watched
+	watches.Wait()
 	var cause error
 	if errors.Is(context.Cause(ctx), backbone.ErrBroken) {
 		cause = context.Cause(ctx)
@@ -365,10 +365,10 @@ func (n *Node) Connections() int {
 }
 
 // isReady says whether a message could be accepted now.
-func (n *Node) isReady() bool { return n.serving.Load() && n.admin.isUp() && n.ready() == nil }
+func (n *Node) isReady() bool { return n.serving.Load() && n.admin.isUp() && n.ready.now() == nil }
 
-// ready returns why a message could not be accepted now.
-func (n *Node) ready() error {
+// check returns why a message could not be accepted now.
+func (n *Node) check() error {
 	if err := n.server.Healthy(); err != nil {
 		return err
 	}

@@ -100,6 +100,7 @@ type remote struct {
 	opts  RemoteOptions
 	admin *adminPart
 	part  part // set before the admin listener says that it serves
+	ready readiness
 	stops stops.Stack
 }
 
@@ -118,10 +119,11 @@ func (r *remote) start(ctx context.Context, begin func(context.Context, *prometh
 		}
 	}()
 	registry := prometheus.NewRegistry()
-	registerProcess(registry, r.opts.Version, func() bool { return r.admin.isUp() && r.ready() == nil })
+	r.ready = readiness{check: func() error { return r.part.healthy() }, log: r.opts.Logger} // asked when the part has started only
+	registerProcess(registry, r.opts.Version, func() bool { return r.admin.isUp() && r.ready.now() == nil })
 	if r.opts.AdminListen != "" {
 		if r.admin, err = startAdmin(adminOptions{
-			listen: r.opts.AdminListen, transport: r.opts.Transport, registry: registry, ready: r.ready, logger: r.opts.Logger,
+			listen: r.opts.AdminListen, transport: r.opts.Transport, registry: registry, ready: r.ready.now, logger: r.opts.Logger,
 		}); err != nil {
 			return err
 		}
@@ -151,9 +153,6 @@ func (r *remote) start(ctx context.Context, begin func(context.Context, *prometh
 	return nil
 }
 
-// ready is asked when the part has started only.
-func (r *remote) ready() error { return r.part.healthy() }
-
 // Stop ends everything, what devices see first. It is idempotent.
 func (r *remote) Stop(ctx context.Context) error {
 	r.admin.stopping()
@@ -168,7 +167,13 @@ func (r *remote) run(ctx context.Context, start func(context.Context) error, sta
 		return err
 	}
 	started()
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		r.ready.watch(ctx)
+	}()
 	reread(ctx, r.opts.Reread, r.Reload)
+	<-watched
 	r.opts.Logger.Info("stopping")
 	return r.Stop(context.WithoutCancel(ctx))
 }

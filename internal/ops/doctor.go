@@ -301,6 +301,9 @@ func (d *doctor) edges(ctx context.Context, name string) error {
 	versions := make(map[string]bool)
 	for _, e := range d.status.Edges {
 		versions[e.Version] = true
+		if e.Unready != "" {
+			d.note(name, LevelFail, fmt.Sprintf("edge %s cannot serve: %s", e.Name, e.Unready), "look at its log, its load and its connection to NATS")
+		}
 		if late := time.Since(e.Renewed); late > leaseLate {
 			d.note(name, LevelWarn, fmt.Sprintf("edge %s has not renewed its lease for %s", e.Name, late.Round(time.Second)),
 				"look at its log, its load and its connection to NATS; its devices are taken for offline when the lease ends")

@@ -23,6 +23,8 @@ type Edge struct {
 	Version string    `json:"version,omitempty"`
 	Started time.Time `json:"started"`
 	Devices int       `json:"devices"`
+	// Unready is why the edge cannot serve, as its /readyz says.
+	Unready string `json:"unready,omitempty"`
 	// Heard is when a sign of life was last seen, by this process's clock.
 	Heard time.Time `json:"-"`
 }
@@ -187,15 +189,26 @@ func (r *Roster) renew(done func(error)) {
 	r.mu.RLock()
 	devices := len(r.slots)
 	r.mu.RUnlock()
-	data, err := json.Marshal(&Edge{
+	lease := Edge{
 		ID: r.edge, Name: r.opts.Edge.Name, Address: r.opts.Edge.Address, Version: r.opts.Edge.Version,
 		Started: r.started.UTC(), Devices: devices,
-	})
+	}
+	lease.Unready = r.unready()
+	r.toldUnready.Store(lease.Unready != "")
+	data, err := json.Marshal(&lease)
 	if err != nil {
 		done(err)
 		return
 	}
 	r.out.send(&nats.Msg{Subject: subjects.EdgeSubject(r.edge), Data: data}, func(_ uint64, err error) { done(err) })
+}
+
+// unready is why this edge cannot serve.
+func (r *Roster) unready() string {
+	if r.opts.Edge.Unready == nil {
+		return ""
+	}
+	return r.opts.Edge.Unready()
 }
 
 func (r *Roster) renewNow() {
@@ -225,7 +238,7 @@ func (r *Roster) watch() {
 			return
 		case now := <-tick.C:
 			if r.edge != "" && !r.stopped.Load() {
-				if now.UnixNano()-r.renewed.Load() >= int64(r.opts.Lease/3) {
+				if now.UnixNano()-r.renewed.Load() >= int64(r.opts.Lease/3) || (r.unready() != "") != r.toldUnready.Load() {
 					r.renewNow()
 				}
 			}

@@ -82,6 +82,9 @@ type EdgeInfo struct {
 	Address string
 	// Version of the program, for people.
 	Version string
+	// Unready, if set, says why the edge cannot serve, or is empty. Whoever looks
+	// at the lease sees it.
+	Unready func() string
 }
 
 // Change is a change of what others see of a device.
