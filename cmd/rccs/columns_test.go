@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -161,5 +162,31 @@ func TestHintsCarryTheFlagsInUse(t *testing.T) {
 	if got := env.hints("see 'rccs creds part NAME', 'rccs version' and 'rccs status'"); got !=
 		`see 'rccs creds part NAME --data "./my data"', 'rccs version' and 'rccs status --data "./my data" --server nats://xxxxx@host'` {
 		t.Errorf("hints %q", got)
+	}
+}
+
+// What changes something answers with one JSON object, too.
+func TestChangesAnswerWithJSON(t *testing.T) {
+	t.Parallel()
+	i := serve(t)
+	c := i.console()
+	c.succeed(t, "creds", "device", "alice/phone")
+	c.succeed(t, "creds", "service", "billing")
+	for _, try := range []struct{ line, want string }{
+		{"send alice/phone 1 --id m1", `"seq": 1`},
+		{"send alice/phone 1 --id m1", `"duplicate": true`},
+		{"devices revoke alice/phone", `"known": true`},
+		{"revoke service billing", `"kind": "service"`},
+		{"revoke undo service billing", `"revoked": false`},
+		{"revoke all --dry-run", `"devices": [`},
+		{"tenants add acme", `"served": true`},
+		{"tenants set acme --max-devices 5", `"devices": 5`},
+		{"tenants rm acme --yes", `"removed": true`},
+	} {
+		got := c.succeed(t, append(strings.Fields(try.line), "--json")...)
+		var answer map[string]any
+		if err := json.Unmarshal([]byte(got.out), &answer); err != nil || !strings.Contains(got.out, try.want) {
+			t.Errorf("%s: printed %q, want %s, %v", try.line, got.out, try.want, err)
+		}
 	}
 }

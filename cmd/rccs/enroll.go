@@ -19,6 +19,7 @@ import (
 
 type enrollFlags struct {
 	url, ca, code, token, device, out string
+	json                              bool
 }
 
 const (
@@ -48,6 +49,7 @@ for 'rccs connect --creds', which renews it by itself.`,
 	flags.StringVar(&f.token, "token-file", "", "`file` with an identity token, instead of a code")
 	flags.StringVar(&f.device, "device", "", "`name` of the device; may be left out when the code names it")
 	flags.StringVar(&f.out, "out", "", "`file` for the credential, which must not be there yet")
+	flags.BoolVarP(&f.json, "json", "j", false, "print JSON")
 	cmd.AddCommand(newEnrollCodeCommand(env), newEnrollRenewCommand(env))
 	return cmd
 }
@@ -101,11 +103,11 @@ func (env *environment) enroll(ctx context.Context, f *enrollFlags) error {
 	if err := client.WriteCreds(f.out, creds); err != nil {
 		return err
 	}
-	return env.enrolled(creds, f.out, "enrolled")
+	return env.enrolled(creds, f.out, "enrolled", f.json)
 }
 
 // enrolled says what a new credential is.
-func (env *environment) enrolled(creds []byte, file, done string) error {
+func (env *environment) enrolled(creds []byte, file, done string, asJSON bool) error {
 	cred, err := auth.ParseCredential(creds)
 	if err != nil {
 		return err
@@ -114,7 +116,7 @@ func (env *environment) enrolled(creds []byte, file, done string) error {
 	if err != nil {
 		return err
 	}
-	return env.printf("%s: %s, until %s: %s\n", done, name, expires.Format(time.RFC3339), file)
+	return env.answer(asJSON, map[string]any{"device": name, "expiresAt": expires, "file": file}, "%s: %s, until %s: %s\n", done, name, expires.Format(time.RFC3339), file)
 }
 
 // explainEnroll says what can be done about a refusal.
@@ -130,6 +132,7 @@ func explainEnroll(url string, err error) error {
 
 func newEnrollRenewCommand(env *environment) *cobra.Command {
 	var url, ca, file string
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "renew",
 		Short: "Renew the credential of an enrolled device",
@@ -142,16 +145,17 @@ expired, too. 'rccs connect --creds' does so by itself.`,
 			if file == "" {
 				return usageError{errors.New("--creds is needed: the file to renew")}
 			}
-			return env.renew(cmd.Context(), url, ca, file)
+			return env.renew(cmd.Context(), url, ca, file, asJSON)
 		},
 	}
 	cmd.Flags().StringVar(&url, "url", edgeURL, "`URL` of an edge")
 	cmd.Flags().StringVar(&ca, "ca", "", caUsage)
 	cmd.Flags().StringVar(&file, "creds", "", "the device's credentials `file`, which is replaced")
+	cmd.Flags().BoolVarP(&asJSON, "json", "j", false, "print JSON")
 	return cmd
 }
 
-func (env *environment) renew(ctx context.Context, url, ca, file string) error {
+func (env *environment) renew(ctx context.Context, url, ca, file string, asJSON bool) error {
 	old, err := os.ReadFile(file)
 	if err != nil {
 		return fmt.Errorf("--creds: %w", err)
@@ -166,5 +170,5 @@ func (env *environment) renew(ctx context.Context, url, ca, file string) error {
 	if err := client.WriteCreds(file, fresh); err != nil {
 		return err
 	}
-	return env.enrolled(fresh, file, "renewed")
+	return env.enrolled(fresh, file, "renewed", asJSON)
 }

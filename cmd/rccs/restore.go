@@ -19,6 +19,7 @@ type restoreFlags struct {
 
 	tls      tlsFlags
 	storeKey storeKey
+	json     bool
 }
 
 func newRestoreCommand(env *environment) *cobra.Command {
@@ -53,6 +54,7 @@ on by themselves when all is there.`,
 	flags.StringVar(&f.cluster, "cluster", "", "`URL` of a cluster whose servers wait for a restore ('rccs serve --restoring')")
 	f.tls.add(flags)
 	f.storeKey.add(flags)
+	flags.BoolVarP(&f.json, "json", "j", false, "print JSON")
 	return cmd
 }
 
@@ -76,7 +78,8 @@ func (env *environment) restore(ctx context.Context, f *restoreFlags, path strin
 		return err
 	}
 	m := file.Manifest
-	return env.printf("%s: %s messages in %d streams, as of %s, in %s\n",
+	return env.answer(f.json, map[string]any{"to": where, "messages": m.Messages(), "streams": len(m.Streams), "begun": m.Begun},
+		"%s: %s messages in %d streams, as of %s, in %s\n",
 		where, number(m.Messages()), len(m.Streams), m.Begun.Local().Format(time.RFC3339), span(time.Since(begun)))
 }
 

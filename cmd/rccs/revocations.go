@@ -15,7 +15,6 @@ import (
 type revocationFlags struct {
 	revokeFlags
 	before      string
-	json        bool
 	yes, dryRun bool
 }
 
@@ -111,6 +110,9 @@ func (env *environment) revokesAll(ctx context.Context, f *revocationFlags, r au
 	what := fmt.Sprintf("this ends the credentials of %s and %s", many(len(all.Devices), "device"), many(len(all.Services), "service"))
 	if all.Unreached != nil {
 		what += fmt.Sprintf(", as far as the keys say (%s cannot be reached: %v)", shown(f.server), all.Unreached)
+	}
+	if f.dryRun && f.json {
+		return env.json(map[string]any{"devices": append([]string{}, all.Devices...), "services": append([]string{}, all.Services...), "reached": all.Unreached == nil})
 	}
 	if f.dryRun {
 		_, err := fmt.Fprintf(env.err, "rccs: %s; nothing was done\n", what)

@@ -20,6 +20,7 @@ type revokeFlags struct {
 	data, server string
 	tlsFlags
 	onlyKnown bool // refuse names of which no credential is known
+	json      bool
 }
 
 func newRevokeCommand(env *environment) *cobra.Command {
@@ -50,6 +51,7 @@ func (f *revokeFlags) register(cmd *cobra.Command) {
 	f.add(cmd.Flags())
 	cmd.Flags().StringVar(&f.data, "data", "./data", "`directory` of the installation's keys")
 	cmd.Flags().StringVar(&f.server, "server", nats.DefaultURL, "NATS `URL` of the running installation")
+	cmd.Flags().BoolVarP(&f.json, "json", "j", false, "print JSON")
 }
 
 func (f *revokeFlags) registerKnown(cmd *cobra.Command) {
@@ -94,12 +96,16 @@ func (env *environment) change(ctx context.Context, f *revokeFlags, r auth.Revoc
 	} else {
 		err = i.Revoke(ctx, r, act(audit.ActionRevoke, r.Name, string(r.Kind)))
 	}
+	answer := map[string]any{"kind": r.Kind, "name": r.Name, "revoked": !undo, "known": known}
+	if !undo {
+		answer["at"] = r.At.UTC().Format(time.RFC3339)
+	}
 	untold, changed := errors.AsType[*revoke.UntoldError](err)
 	switch {
 	case err == nil && undo:
-		return env.printf("taken back: the revocation of %s\n", revocationName(r))
+		return env.answer(f.json, answer, "taken back: the revocation of %s\n", revocationName(r))
 	case err == nil:
-		if err := env.printf("revoked: %s, all credentials issued until %s\n", revocationName(r), r.At.UTC().Format(time.RFC3339)); err != nil {
+		if err := env.answer(f.json, answer, "revoked: %s, all credentials issued until %s\n", revocationName(r), r.At.UTC().Format(time.RFC3339)); err != nil {
 			return err
 		}
 		if !known {

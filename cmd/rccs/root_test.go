@@ -241,6 +241,25 @@ func TestExamplesAreRight(t *testing.T) {
 	}
 }
 
+// What a command answers can be had as JSON. Those that are left out run until
+// they are stopped, or print a file that others read: a credential, a script.
+func TestEveryAnswerCanBeHadAsJSON(t *testing.T) {
+	t.Parallel()
+	without := []string{
+		"rccs serve", "rccs edge", "rccs coordinator", "rccs cluster", "rccs dev", "rccs help", "rccs reference", "rccs completion", "rccs creds",
+		"rccs healthcheck", // a status and one word, for a container
+	}
+	for _, cmd := range tree() {
+		path := cmd.CommandPath()
+		if !cmd.Runnable() || cmd.HasSubCommands() && cmd.Name() != "enroll" || slices.ContainsFunc(without, func(w string) bool { return strings.HasPrefix(path+" ", w+" ") }) {
+			continue
+		}
+		if cmd.Flag("json") == nil {
+			t.Errorf("%s has no --json", path)
+		}
+	}
+}
+
 func TestHelpWithoutArguments(t *testing.T) {
 	t.Parallel()
 	got := console{}.succeed(t)

@@ -88,6 +88,7 @@ func (env *environment) installed(data string) (*auth.Keystore, error) {
 type sendFlags struct {
 	serverFlags
 	kind, priority, id string
+	json               bool
 }
 
 func newSendCommand(env *environment) *cobra.Command {
@@ -110,6 +111,7 @@ string.`,
 	checkedVar(flags, &f.kind, "type", "notification", "`type` of the message", checkMessageType)
 	checkedVar(flags, &f.priority, "priority", "normal", "low, normal, high or critical", checkLane)
 	checkedVar(flags, &f.id, "id", "", "`id` of the message; a repeat within two minutes is stored once (default: a new one)", checkMessageID)
+	flags.BoolVarP(&f.json, "json", "j", false, "print JSON")
 	return cmd
 }
 
@@ -144,10 +146,11 @@ func (env *environment) send(ctx context.Context, f *sendFlags, to, payload stri
 	case err != nil:
 		return fmt.Errorf("not known to be stored: %w (try again with --id %s: it is stored once)", err, f.id)
 	}
+	answer := map[string]any{"user": address.User, "device": address.Device, "lane": lane.String(), "seq": ack.Sequence, "id": f.id, "duplicate": ack.Duplicate}
 	if ack.Duplicate {
-		return env.printf("stored before: %s, lane %s, seq %d, id %s\n", address, lane, ack.Sequence, f.id)
+		return env.answer(f.json, answer, "stored before: %s, lane %s, seq %d, id %s\n", address, lane, ack.Sequence, f.id)
 	}
-	return env.printf("stored: %s, lane %s, seq %d, id %s\n", address, lane, ack.Sequence, f.id)
+	return env.answer(f.json, answer, "stored: %s, lane %s, seq %d, id %s\n", address, lane, ack.Sequence, f.id)
 }
 
 func (f *sendFlags) message(to subjects.Address, lane subjects.Lane, payload string) *nats.Msg {

@@ -222,6 +222,14 @@ func (env *environment) table(t *table) error {
 	return nil
 }
 
+// answer prints what was done, for people or for programs.
+func (env *environment) answer(asJSON bool, v map[string]any, format string, args ...any) error {
+	if asJSON {
+		return env.json(v)
+	}
+	return env.printf(format, args...)
+}
+
 // json prints a value for programs: indented for one answer, as lists are.
 func (env *environment) json(v any) error {
 	enc := json.NewEncoder(env.out)

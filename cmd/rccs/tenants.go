@@ -63,7 +63,7 @@ type tenantFlags struct {
 	revokeFlags
 	devices, consumers int64
 	storage            string
-	json, yes          bool
+	yes                bool
 }
 
 func newTenantsCommand(env *environment) *cobra.Command {
@@ -147,7 +147,7 @@ func (env *environment) addTenant(ctx context.Context, f *tenantFlags, name stri
 	}
 	if reached != nil {
 		env.note("%s cannot be reached: %v", shown(f.server), reached)
-		return env.printf("added: %s; it is served when 'rccs serve' runs with these keys\n", name)
+		return env.answer(f.json, map[string]any{"tenant": name, "served": false}, "added: %s; it is served when 'rccs serve' runs with these keys\n", name)
 	}
 	ctx, cancel := context.WithTimeout(ctx, servedWithin)
 	defer cancel()
@@ -156,7 +156,7 @@ func (env *environment) addTenant(ctx context.Context, f *tenantFlags, name stri
 	if err := errors.Join(i.Tell(ctx), awaitTenant(ctx, dial, tenant)); err != nil {
 		return fmt.Errorf("added, but it is not served: %w (does the 'rccs serve' at %s use the keys of %s? its log says more)", err, shown(f.server), f.data)
 	}
-	return env.printf("added: %s, and served\n", name)
+	return env.answer(f.json, map[string]any{"tenant": name, "served": true}, "added: %s, and served\n", name)
 }
 
 // dialPart connects in the account of the keys' tenant.
@@ -246,7 +246,7 @@ func (env *environment) setTenant(ctx context.Context, f *tenantFlags, name stri
 	} else if err != nil {
 		return err
 	}
-	return env.printf("changed: %s\n", name)
+	return env.answer(f.json, map[string]any{"tenant": name, "limits": limits}, "changed: %s\n", name)
 }
 
 func newTenantsRemoveCommand(env *environment) *cobra.Command {
@@ -290,14 +290,14 @@ func (env *environment) removeTenant(ctx context.Context, f *tenantFlags, name s
 	}
 	if reached != nil {
 		env.note("%s cannot be reached: %v", shown(f.server), reached)
-		return env.printf("removed: %s; servers heed it when they run with these keys\n", name)
+		return env.answer(f.json, map[string]any{"tenant": name, "removed": true, "told": false}, "removed: %s; servers heed it when they run with these keys\n", name)
 	}
 	ctx, cancel := context.WithTimeout(ctx, servedWithin)
 	defer cancel()
 	if err := awaitRefusal(ctx, dial, part); err != nil {
 		return fmt.Errorf("removed from the keys, but %s still takes its credentials: %w", shown(f.server), err)
 	}
-	return env.printf("removed: %s\n", name)
+	return env.answer(f.json, map[string]any{"tenant": name, "removed": true, "told": true}, "removed: %s\n", name)
 }
 
 // awaitRefusal returns when the server refuses the credential.

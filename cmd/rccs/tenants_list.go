@@ -26,7 +26,6 @@ func newTenantsListCommand(env *environment) *cobra.Command {
 		RunE:    func(cmd *cobra.Command, _ []string) error { return env.listTenants(cmd.Context(), &f) },
 	}
 	f.register(cmd)
-	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
 	return cmd
 }
 
