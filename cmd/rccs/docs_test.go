@@ -72,10 +72,10 @@ func shownCommands(text string) (lines []string) {
 	for _, m := range code.FindAllStringSubmatch(text, -1) {
 		for _, c := range command.FindAllStringSubmatch(m[1]+m[2], -1) {
 			line := strings.Join(strings.Fields(strings.ReplaceAll(c[2], "\\\n", " ")), " ")
-			switch before := c[1]; {
-			case before == "--context ", before == "save ": // the name of a context of nats
+			switch before := c[1]; before {
+			case "--context ", "save ": // the name of a context of nats
 				continue
-			case before == "'", before == `"`:
+			case "'", `"`:
 				line, _, _ = strings.Cut(line, before)
 			}
 			if !prose[strings.Split(line+" ", " ")[0]] {

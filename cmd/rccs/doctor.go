@@ -69,11 +69,11 @@ func (env *environment) doctor(ctx context.Context, f *target, t *ops.Tenant) er
 			continue
 		}
 		env.coloured(fmt.Sprintf("%-7s", found.Level), levelColours[found.Level])
-		if err := env.printf("  %-12s %s\n", found.Check, printable(found.What)); err != nil {
+		if err := env.printf("  %-13s %s\n", found.Check, printable(found.What)); err != nil {
 			return err
 		}
 		if found.Fix != "" {
-			_ = env.printf("%22s-> %s\n", "", printable(env.hints(found.Fix)))
+			_ = env.printf("%23s-> %s\n", "", printable(env.hints(found.Fix)))
 		}
 	}
 	if unwell {

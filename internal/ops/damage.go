@@ -42,11 +42,11 @@ func (d *doctor) shares(ctx context.Context, name string) error {
 		// The others drop the oldest, as they should.
 		if info.Config.MaxBytes > 0 && info.Config.Discard == jetstream.DiscardNew {
 			d.fill(name, "stream "+info.Config.Name, info.State.Bytes, info.Config.MaxBytes,
-				"have messages acknowledged or removed, or give the tenant more: 'rccs tenants set --max-storage', max_file_store of nats.conf")
+				"have messages acknowledged or removed, or give the tenant more: 'rccs tenants set NAME --max-storage 10GB', max_file_store of nats.conf")
 		}
 	}
 	d.fill(name, "delayed messages: their part of the share", later, inboxes/inboxPercent*laterPercent,
-		"cancel what is not needed, or give the tenant more: 'rccs tenants set --max-storage', max_file_store of nats.conf")
+		"cancel what is not needed, or give the tenant more: 'rccs tenants set NAME --max-storage 10GB', max_file_store of nats.conf")
 	if err := list.Err(); err != nil {
 		return err
 	}

@@ -223,7 +223,7 @@ func (d *doctor) disk(ctx context.Context, name string) error {
 	}
 	d.fill(name, "the tenant's storage", store.Used, store.Limit, "raise the account's limit, or shorten how long messages are kept")
 	for _, s := range d.status.Servers {
-		d.fill(name, "the store of "+s.Name, s.StoreUsed, s.StoreLimit, "raise max_file_store in nats.conf if the disk has room, or 'rccs inbox purge --acknowledged'")
+		d.fill(name, "the store of "+s.Name, s.StoreUsed, s.StoreLimit, "raise max_file_store in nats.conf if the disk has room, or 'rccs inbox purge USER/DEVICE --acknowledged'")
 	}
 	if d.opts.Free != nil {
 		free, err := d.opts.Free()
