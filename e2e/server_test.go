@@ -93,6 +93,11 @@ func use(t *testing.T) *server {
 		t.Fatalf("the shared server has ended: %v", shared.s.err)
 	default:
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("log of the shared server:\n%s", tail(shared.s.log.String()))
+		}
+	})
 	return shared.s
 }
 

@@ -77,6 +77,8 @@ func TestFault_SenderThatDoesNotReadItsAnswers(t *testing.T) {
 	pad := strings.Repeat("p", 120)
 	receiver := connect(t, s, u+"/receiver", object{"ackMode": "auto", "batch": true})
 	sender := connectBy(t, s, u+"/sender", dialing{readBuffer: smallBuffer}, nil)
+	came := make(chan error, 1)
+	go func() { came <- receiver.wantNumbers(count) }() // it reads all the time: its inbox has room for 10,000
 	wrote := make(chan error, 1)
 	progress := make(chan int, count)
 	go func() {
@@ -104,9 +106,21 @@ func TestFault_SenderThatDoesNotReadItsAnswers(t *testing.T) {
 	if err := <-wrote; err != nil {
 		t.Fatal(err)
 	}
+	if err := <-came; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantNumbers reads messages with the payloads 0, 1, 2 ...
+func (d *device) wantNumbers(count int) error {
 	for i := range count {
-		if e := receiver.message(); string(e.Payload) != fmt.Sprint(i) {
-			t.Fatalf("message %d came as %s", i, e.raw)
+		e, err := d.receive()
+		if err != nil {
+			return err
+		}
+		if !e.durable() || string(e.Payload) != fmt.Sprint(i) {
+			return fmt.Errorf("message %d came as %s", i, e.raw)
 		}
 	}
+	return nil
 }
