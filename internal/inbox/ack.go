@@ -70,3 +70,12 @@ func parseAck(m *nats.Msg) (Receipt, error) {
 	}
 	return Receipt{Seq: ack.Seq, Duplicate: ack.Duplicate}, nil
 }
+
+// streamOf is the stream that a refusal names.
+func streamOf(m *nats.Msg) string {
+	var ack struct {
+		Stream string `json:"stream"`
+	}
+	_ = json.Unmarshal(m.Data, &ack) // parseAck has read it
+	return ack.Stream
+}

@@ -8,6 +8,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
+
+	"github.com/rccs-io/rccs/internal/storeerr"
 )
 
 // MaxBatch is how many messages an atomic batch may have: nats-server's limit.
@@ -33,7 +35,6 @@ const (
 // Error codes of JetStream.
 const (
 	errCodeBatchDuplicate = 10201
-	errCodeDuplicate      = 10158 // while the earlier one is being stored
 )
 
 // PublishBatch stores all of the messages or none of them, in one stream and
@@ -60,7 +61,7 @@ func (p *Publisher) PublishBatch(msgs []*nats.Msg, done func(BatchReceipt, error
 		switch {
 		case err == nil:
 			done(BatchReceipt{First: r.Seq - uint64(len(msgs)) + 1, Last: r.Seq}, nil)
-		case errors.As(err, &refused) && (refused.ErrCode == errCodeBatchDuplicate || refused.ErrCode == errCodeDuplicate):
+		case errors.As(err, &refused) && (refused.ErrCode == errCodeBatchDuplicate || refused.ErrCode == storeerr.IDInProcess):
 			// Publish may wait, which the caller of this function must not.
 			go p.earlier(msgs[0], done)
 		default:

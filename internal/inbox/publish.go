@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/proof"
 )
 
@@ -61,6 +62,10 @@ type Publisher struct {
 	count   int // taken on and not acknowledged
 	bytes   int
 	closed  bool
+
+	readMu   sync.Mutex
+	read     *direct.Client // nil until it is needed
+	readConn *nats.Conn
 }
 
 // pendingPublish is a message, or a batch, that was sent and not acknowledged; done is nil when it
@@ -273,6 +278,7 @@ func (p *Publisher) Stop() {
 	p.mu.Unlock()
 	close(p.quit)
 	p.wg.Wait()
+	p.stopReader()
 	p.sendMu.Lock()
 	p.nc.Close()
 	p.sendMu.Unlock()
@@ -290,28 +296,32 @@ func (p *Publisher) receive(m *nats.Msg) {
 		return
 	}
 	receipt, err := parseAck(m)
-	if done, free := p.take(n); done != nil {
-		receipt.Free = free
-		done(receipt, err)
+	f := p.take(n)
+	if f.done == nil {
+		return
 	}
+	if stream, ok := beingStored(m, err); ok && f.batch == nil {
+		p.lookFor(&f, stream, err)
+		return
+	}
+	receipt.Free = !f.twice
+	f.done(receipt, err)
 }
 
-// take removes a pendingPublish and returns its function, or nil if it has landed; free
-// says that it was sent once.
-func (p *Publisher) take(n uint64) (done func(Receipt, error), free bool) {
+// take removes a pendingPublish and returns it; without done if it has landed.
+func (p *Publisher) take(n uint64) (taken pendingPublish) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if n < p.first || n >= p.first+uint64(len(p.pending)) {
-		return nil, false
+		return taken
 	}
 	f := &p.pending[n-p.first]
-	done, free = f.done, !f.twice
-	if done == nil {
-		return nil, false
+	if f.done == nil {
+		return taken
 	}
 	p.count--
 	p.bytes -= f.size
-	*f = pendingPublish{}
+	taken, *f = *f, pendingPublish{}
 	landed := 0
 	for landed < len(p.pending) && p.pending[landed].done == nil {
 		landed++
@@ -322,5 +332,5 @@ func (p *Publisher) take(n uint64) (done func(Receipt, error), free bool) {
 		p.pending, p.space = nil, nil
 	}
 	p.room.Broadcast()
-	return done, free
+	return taken
 }

@@ -129,8 +129,8 @@ func (p *Publisher) expire(before time.Time) {
 		if !old {
 			return
 		}
-		if done, _ := p.take(n); done != nil {
-			done(Receipt{}, ErrPublishTimeout)
+		if f := p.take(n); f.done != nil {
+			f.done(Receipt{}, ErrPublishTimeout)
 		}
 	}
 }

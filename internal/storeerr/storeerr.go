@@ -30,10 +30,12 @@ const (
 	storageFull    = 10047
 	wrongLastSeq   = 10071
 	notStored      = 10077 // for a reason that only the description has
-	idInProcess    = 10158 // the message with this id is being stored
 	wrongInProcess = 10164 // wrongLastSeq in a cluster, against one being stored
 	batchDuplicate = 10201
 )
+
+// IDInProcess refuses a message while one with its id is being stored.
+const IDInProcess = 10158
 
 // maxBytes is the description of [notStored] by a stream at its bound.
 const maxBytes = "maximum bytes exceeded"
@@ -75,7 +77,7 @@ func Passes(err error) bool {
 		return true
 	}
 	switch errCode {
-	case idInProcess, wrongInProcess, batchDuplicate:
+	case IDInProcess, wrongInProcess, batchDuplicate:
 		return true
 	}
 	switch code {

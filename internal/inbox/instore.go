@@ -1,0 +1,146 @@
+package inbox
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/storeerr"
+)
+
+// A stream with several copies refuses a message while one with its id is being
+// stored (10158). Usually that one is stored a moment later. But a server may
+// go on refusing for all of the dedup window, though the message is in the
+// stream: who sends again is told for two minutes that it is not known to be
+// stored, and then it is stored a second time. So the publisher looks into the
+// stream itself.
+
+const (
+	// lookFirst is how long after the refusal the stream is looked at; the wait
+	// doubles each time.
+	lookFirst = 20 * time.Millisecond
+	// lookBack is how far back the earlier message may lie: the dedup window, and
+	// room for clocks that differ.
+	lookBack = 3 * time.Minute
+	// lookBatch is how many messages of the subject are read at a time.
+	lookBatch = 256
+	lookBytes = 1 << 20
+)
+
+// lookFor has the message answered for by storedBefore.
+func (p *Publisher) lookFor(f *pendingPublish, stream string, refusal error) {
+	p.mu.Lock()
+	closed := p.closed
+	if !closed {
+		p.wg.Go(func() { p.storedBefore(f, stream, refusal) })
+	}
+	p.mu.Unlock()
+	if closed {
+		f.done(Receipt{}, ErrStopped)
+	}
+}
+
+// storedBefore answers for a message that was refused because its id is being
+// stored: by where that one is, or after publishTimeout by the refusal.
+func (p *Publisher) storedBefore(f *pendingPublish, stream string, refusal error) {
+	ctx, cancel := context.WithDeadline(context.Background(), f.at.Add(publishTimeout))
+	defer cancel()
+	go func() {
+		select {
+		case <-p.quit:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	id := f.msg.Header.Get(jetstream.MsgIDHeader)
+	for wait := lookFirst; ; wait *= 2 {
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			f.done(Receipt{}, refusal)
+			return
+		}
+		switch seq, err := p.look(ctx, stream, f.msg.Subject, id); {
+		case err != nil:
+			p.log.Debug("the stream is not read for a message that is being stored", "stream", stream, "err", err)
+		case seq > 0:
+			f.done(Receipt{Seq: seq, Duplicate: true}, nil)
+			return
+		}
+	}
+}
+
+// look returns the sequence of the message with an id, 0 if the stream has none
+// of late.
+func (p *Publisher) look(ctx context.Context, stream, subject, id string) (uint64, error) {
+	fetch, err := p.reader()
+	if err != nil {
+		return 0, err
+	}
+	since := time.Now().Add(-lookBack)
+	req := &direct.Request{StartTime: &since, NextFor: subject, Batch: lookBatch, MaxBytes: lookBytes}
+	for {
+		msgs, left, err := fetch.Get(ctx, stream, req)
+		if err != nil {
+			return 0, err
+		}
+		for i := range msgs {
+			if msgs[i].Header.Get(jetstream.MsgIDHeader) == id {
+				return msgs[i].Seq, nil
+			}
+		}
+		if left == 0 || len(msgs) == 0 {
+			return 0, nil
+		}
+		req = &direct.Request{Seq: msgs[len(msgs)-1].Seq + 1, NextFor: subject, Batch: lookBatch, MaxBytes: lookBytes}
+	}
+}
+
+// reader makes the connection that streams are read with, once it is needed.
+func (p *Publisher) reader() (*direct.Client, error) {
+	p.readMu.Lock()
+	defer p.readMu.Unlock()
+	if p.read != nil {
+		return p.read, nil
+	}
+	select {
+	case <-p.quit:
+		return nil, ErrStopped
+	default:
+	}
+	nc, err := p.dial()
+	if err != nil {
+		return nil, err
+	}
+	c := direct.New(nc)
+	if err := c.Start(); err != nil {
+		nc.Close()
+		return nil, err
+	}
+	p.read, p.readConn = c, nc
+	return c, nil
+}
+
+// stopReader ends what reader has made. Nobody reads any more.
+func (p *Publisher) stopReader() {
+	p.readMu.Lock()
+	defer p.readMu.Unlock()
+	if p.read != nil {
+		p.read.Stop()
+		p.readConn.Close()
+	}
+}
+
+// beingStored is the stream that refused a message because one with its id is
+// being stored.
+func beingStored(m *nats.Msg, err error) (stream string, ok bool) {
+	var refused *StoreError
+	if !errors.As(err, &refused) || refused.ErrCode != storeerr.IDInProcess {
+		return "", false
+	}
+	return streamOf(m), true
+}
