@@ -1,12 +1,14 @@
 package inbox
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -97,47 +99,91 @@ type unanswered struct {
 	read time.Time
 }
 
+// Of the messages that were not acknowledged in time so many are looked at
+// together, and so many of them are read at once.
+const (
+	unansweredBatch   = 512
+	unansweredReaders = 16
+)
+
 // storeUnanswered writes deadlines for messages that attached devices have not
 // acknowledged in time.
 func (h *Hub) storeUnanswered(ctx context.Context) error {
 	for {
-		h.mu.Lock()
-		if len(h.unanswered) == 0 || time.Since(h.unanswered[0].read) < unansweredAfter {
-			h.mu.Unlock()
+		due, open := h.dueUnanswered()
+		if due == 0 {
 			return nil
 		}
-		one := h.unanswered[0]
-		mb := h.mailboxes[one.key]
-		h.mu.Unlock()
-		if mb == nil || mb.isOpen(one.lane, one.seq) {
-			if err := h.storeRetention(ctx, one); err != nil {
-				return err
-			}
+		if err := h.storeRetentions(ctx, open); err != nil {
+			return err
 		}
 		h.mu.Lock()
-		if h.unanswered = h.unanswered[1:]; len(h.unanswered) == 0 {
+		if h.unanswered = h.unanswered[due:]; len(h.unanswered) == 0 {
 			h.unanswered = nil
 		}
 		h.mu.Unlock()
 	}
 }
 
-// storeRetention writes the deadline of one message, unless it is gone already.
-func (h *Hub) storeRetention(ctx context.Context, one unanswered) error {
+// dueUnanswered is how many messages are to be looked at now, and those of them
+// that are not known to be acknowledged.
+func (h *Hub) dueUnanswered() (due int, open []unanswered) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for due < min(len(h.unanswered), unansweredBatch) && time.Since(h.unanswered[due].read) >= unansweredAfter {
+		one := h.unanswered[due]
+		if mb := h.mailboxes[one.key]; mb == nil || mb.isOpen(one.lane, one.seq) {
+			open = append(open, one)
+		}
+		due++
+	}
+	return due, open
+}
+
+// storeRetentions writes the deadlines of messages that are still stored.
+func (h *Hub) storeRetentions(ctx context.Context, open []unanswered) error {
+	writes := newAwaited()
+	errs := make([]error, unansweredReaders)
+	var mu sync.Mutex // of writes
+	var readers sync.WaitGroup
+	for r := range min(unansweredReaders, len(open)) {
+		readers.Go(func() {
+			for n := r; n < len(open); n += unansweredReaders {
+				msg, err := h.retentionMessage(ctx, open[n])
+				if err != nil {
+					errs[r] = err
+					return
+				}
+				if msg != nil {
+					mu.Lock()
+					done := writes.add()
+					mu.Unlock()
+					h.opts.Publish.Publish(msg, done)
+				}
+			}
+		})
+	}
+	readers.Wait()
+	return cmp.Or(errors.Join(errs...), writes.wait(ctx))
+}
+
+// retentionMessage is the deadline of one message, nil if it needs none or is
+// gone already.
+func (h *Hub) retentionMessage(ctx context.Context, one unanswered) (*nats.Msg, error) {
 	got, err := h.fetch.Run(ctx, subjects.StreamInbox, one.seq, 1)
 	if err != nil || len(got) == 0 || got[0].Seq != one.seq {
-		return err
+		return nil, err
 	}
 	m, ok := envelope.Parse(h.opts.Publish.Proof, envelope.Stored(got[0]))
 	if !ok {
-		return nil
+		return nil, nil
 	}
 	if a := requesterOf(m); a != nil {
 		if d := h.retentionOf(m, a); d != nil {
-			return h.opts.Publish.wait(ctx, d.message(m.Key))
+			return d.message(m.Key), nil
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // expiredBy is the outcome of a stored deadline whose message is among those

@@ -3,7 +3,6 @@ package inbox
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -105,12 +104,18 @@ func (h *Hub) runTally() {
 			return
 		case <-tick.C:
 		}
-		ctx, cancel := context.WithTimeout(h.closing, tallyTimeout)
-		err := errors.Join(h.storeUnanswered(ctx), h.storeTally(ctx, false))
-		if err != nil && h.closing.Err() == nil {
-			h.opts.Logger.Warn("counts of what waits for devices not stored, trying again", "err", err)
-		}
-		cancel()
+		h.tallyRound("deadlines of what is not acknowledged", h.storeUnanswered)
+		h.tallyRound("counts of what waits for devices", func(ctx context.Context) error { return h.storeTally(ctx, false) })
+	}
+}
+
+// tallyRound stores something; each has its own time, so that one of them does
+// not starve the other.
+func (h *Hub) tallyRound(what string, store func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(h.closing, tallyTimeout)
+	defer cancel()
+	if err := store(ctx); err != nil && h.closing.Err() == nil {
+		h.opts.Logger.Warn(what+" not stored, trying again", "err", err)
 	}
 }
 
