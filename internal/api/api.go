@@ -45,6 +45,9 @@ type Options struct {
 	Loopback bool
 	// Stats are what the process has counted; nil: none.
 	Stats func() Counters
+	// Unacknowledged is how many messages of a tenant wait to be acknowledged;
+	// nil: it is not known.
+	Unacknowledged func(tenant string) uint64
 	// MaxMessageBytes is the largest message. Default 1 MiB.
 	MaxMessageBytes int
 	// Version of the program.

@@ -139,6 +139,20 @@ func TestSlowReaderOfEventsGetsThemAll(t *testing.T) {
 	}
 }
 
+// What waits is the figure that Prometheus is told too.
+func TestLiveTellsWhatWaits(t *testing.T) {
+	t.Parallel()
+	p := serve(t, false)
+	p.connect("alice/phone", "")
+	p.post("/v1/messages", `{"to":{"user":"alice","device":"phone"},"type":"note","id":"m","payload":1}`)
+	s := p.stream("/v1/live", nil)
+	for n := 0; !strings.Contains(s.until("stats").data, `"unacknowledged":1,`); n++ {
+		if n > 100 {
+			t.Fatal("the message that waits is not in the statistics")
+		}
+	}
+}
+
 func TestLiveTellsStatisticsAndMessages(t *testing.T) {
 	t.Parallel()
 	p := serve(t, false)

@@ -86,10 +86,10 @@ type Stats struct {
 const (
 	// statsKept is how many seconds are remembered.
 	statsKept = 3600
-	// backlogEvery is how often what is unacknowledged and what is stored is
-	// asked of the store, in seconds; backlogIdle the same while nobody looks.
-	backlogEvery = 10
-	backlogIdle  = 60
+	// roomEvery is how often the store is asked how much it holds, in seconds;
+	// roomIdle the same while nobody looks.
+	roomEvery = 10
+	roomIdle  = 60
 	// liveBuffer is how many messages may wait for a slow console.
 	liveBuffer = 1024
 )
@@ -114,7 +114,7 @@ func (l *live) of(tenant string) *sampler {
 	defer l.mu.Unlock()
 	s := l.samplers[tenant]
 	if s == nil {
-		s = &sampler{a: l.a, tenant: tenant, unasked: backlogIdle, news: make(chan struct{})}
+		s = &sampler{a: l.a, tenant: tenant, unasked: roomIdle, news: make(chan struct{})}
 		l.samplers[tenant] = s
 		if l.a.ctx.Err() == nil {
 			l.wg.Go(s.run)
@@ -134,10 +134,11 @@ type sampler struct {
 
 	watched atomic.Int64 // by so many
 
-	mu      sync.Mutex
-	kept    []Stats
-	news    chan struct{} // closed and replaced with each
-	backlog Stats         // what is asked of the store now and then
+	mu     sync.Mutex
+	kept   []Stats
+	news   chan struct{} // closed and replaced with each
+	stored uint64        // bytes; of the last time that the store was asked
+	limit  int64
 }
 
 func (s *sampler) run() {
@@ -158,7 +159,7 @@ func (s *sampler) sample() {
 	if !ok {
 		return
 	}
-	if s.unasked++; s.unasked > backlogIdle || s.unasked > backlogEvery && s.watched.Load() > 0 {
+	if s.unasked++; s.unasked > roomIdle || s.unasked > roomEvery && s.watched.Load() > 0 {
 		s.unasked = 0
 		s.ask(t)
 	}
@@ -177,9 +178,12 @@ func (s *sampler) sample() {
 	}
 	s.taken = now
 	stat.DevicesOnline = ops.NewDirectory(t.Roster).Online()
+	if s.a.opts.Unacknowledged != nil {
+		stat.Unacknowledged = s.a.opts.Unacknowledged(s.tenant)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	stat.Unacknowledged, stat.StoredBytes, stat.StorageLimit = s.backlog.Unacknowledged, s.backlog.StoredBytes, s.backlog.StorageLimit
+	stat.StoredBytes, stat.StorageLimit = s.stored, s.limit
 	if s.kept = append(s.kept, stat); len(s.kept) > statsKept {
 		s.kept = append(s.kept[:0], s.kept[len(s.kept)-statsKept:]...)
 	}
@@ -195,15 +199,15 @@ func percentiles(now, before Histogram) Percentiles {
 // not answer.
 func (s *sampler) ask(t *Tenant) {
 	s.a.live.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(s.a.ctx, backlogEvery*time.Second)
+		ctx, cancel := context.WithTimeout(s.a.ctx, roomEvery*time.Second)
 		defer cancel()
-		b, err := t.Ops.Backlog(ctx)
+		stored, limit, err := t.Ops.Room(ctx)
 		if err != nil {
 			return
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.backlog.Unacknowledged, s.backlog.StoredBytes, s.backlog.StorageLimit = b.Unacknowledged, b.Stored, b.Limit
+		s.stored, s.limit = stored, limit
 	})
 }
 

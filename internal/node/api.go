@@ -48,7 +48,7 @@ func (n *Node) openAPI() error {
 		Ready:  func() bool { return n.serving.Load() },
 		Tenant: n.apiTenant, Exists: n.tenantExists, Installation: &installation{n},
 		OperatorToken: token, ServiceToken: n.serviceToken, Loopback: loopback(n.opts.AdminListen),
-		Stats: func() api.Counters { return counters(n.registry) }, MaxMessageBytes: n.opts.Limits.MessageBytes,
+		Stats: func() api.Counters { return counters(n.registry) }, Unacknowledged: n.survey.Unacknowledged, MaxMessageBytes: n.opts.Limits.MessageBytes,
 		Version: n.opts.Version, Logger: n.opts.Logger,
 	})
 	return err

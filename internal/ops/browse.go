@@ -122,30 +122,12 @@ func (t *Tenant) findLanes(ctx context.Context, list []*Inbox) error {
 	return nil
 }
 
-// Backlog is what piles up in a tenant.
-type Backlog struct {
-	// Unacknowledged is how many messages wait to be acknowledged, in the
-	// inboxes that hold the most.
-	Unacknowledged uint64
-	// Stored and Limit are bytes; a limit of -1 is none.
-	Stored uint64
-	Limit  int64
-}
-
-// backlogInboxes is how many inboxes a backlog is counted of: those that hold
-// the most, some 50 microseconds each.
-const backlogInboxes = 10_000
-
-// Backlog looks at what piles up.
-func (t *Tenant) Backlog(ctx context.Context) (b Backlog, err error) {
+// Room is how many bytes a tenant stores, and how many it may; -1: as many as
+// there is room for.
+func (t *Tenant) Room(ctx context.Context) (stored uint64, limit int64, err error) {
 	store, err := t.store(ctx)
 	if err != nil {
-		return b, err
+		return 0, 0, err
 	}
-	b.Stored, b.Limit = store.Used, store.Limit
-	list, _, err := t.Inboxes(ctx, InboxQuery{Order: ByStored, Limit: backlogInboxes, Unacknowledged: true})
-	for _, i := range list {
-		b.Unacknowledged += i.Unacknowledged
-	}
-	return b, err
+	return store.Used, store.Limit, nil
 }

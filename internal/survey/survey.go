@@ -131,6 +131,19 @@ func (s *Survey) Remove(name string) {
 	t.nc.Close()
 }
 
+// Unacknowledged is how many messages wait in a tenant's inboxes, as of the last
+// round; 0 for one that is not looked at.
+func (s *Survey) Unacknowledged(tenant string) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.tenants {
+		if t.name == tenant && t.found != nil {
+			return t.found.unacknowledged
+		}
+	}
+	return 0
+}
+
 // labelLocked has the series of all labels in use be there.
 func (s *Survey) labelLocked() {
 	for _, t := range s.tenants[:min(len(s.tenants), s.opts.MaxTenants)] {
