@@ -180,11 +180,12 @@ func TestFault_OneFlippedBitCostsOneMessageThatIsTold(t *testing.T) {
 }
 
 // A disk that is full ends the server with the reason. It waits for room when it
-// is started again, says so, and loses nothing.
+// is started again, says so, and loses nothing. At each step /readyz, the doctor
+// and the log say the same.
 func TestFault_FullDiskHealsWhenThereIsRoom(t *testing.T) {
 	const room = 32 << 20
 	dir := t.TempDir()
-	if err := syscall.Mount("rccs-chaos", dir, "tmpfs", 0, fmt.Sprint("size=", room)); err != nil {
+	if err := mount(dir, 0, 8*room); err != nil {
 		need.Skip(t, fmt.Sprintf("a small file system cannot be mounted: %v", err))
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
@@ -192,6 +193,11 @@ func TestFault_FullDiskHealsWhenThereIsRoom(t *testing.T) {
 	if err := s.serving(); err != nil {
 		t.Fatal(err)
 	}
+	s.agree(true, "")
+	if err := mount(dir, syscall.MS_REMOUNT, room); err != nil {
+		t.Fatal(err)
+	}
+	asked := s.askWhileItEnds()
 	stored := store(t, s.service(), receiver, 400, 200_000)
 	if stored == 400 {
 		t.Fatal("the disk is not full")
@@ -204,6 +210,8 @@ func TestFault_FullDiskHealsWhenThereIsRoom(t *testing.T) {
 	if status := s.cmd.ProcessState.ExitCode(); status != 1 || !bytes.Contains(log, []byte("cannot be written any more")) {
 		t.Errorf("the server ended with status %d", status)
 	}
+	<-asked
+	s.agree(false, "to be started again")
 	s.start()
 	state := ""
 	eventually(t, "the server says what it waits for", func() bool {
@@ -211,13 +219,12 @@ func TestFault_FullDiskHealsWhenThereIsRoom(t *testing.T) {
 		state = body
 		return status == http.StatusServiceUnavailable && strings.Contains(body, "is full")
 	}, &state)
-	if status, out := s.command(s.data, "doctor"); status != 1 {
-		t.Errorf("doctor: status %d\n%s", status, out)
-	}
-	if err := syscall.Mount("rccs-chaos", dir, "tmpfs", syscall.MS_REMOUNT, fmt.Sprint("size=", 8*room)); err != nil {
+	s.agree(false, "is full")
+	if err := mount(dir, syscall.MS_REMOUNT, 8*room); err != nil {
 		t.Fatal(err)
 	}
 	ready(t, []*proc{s.proc})
+	s.agree(true, "waits no longer")
 	r := s.receive(receiver)
 	if told := r.awaitAll(t, stored); told != 0 {
 		t.Errorf("%d messages are told lost: %+v", told, r.gaps)

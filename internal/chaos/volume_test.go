@@ -77,6 +77,53 @@ func (s *single) saysFull() {
 	}
 }
 
+// agree fails unless /readyz, 'rccs doctor' and the log say the same: that the
+// server can serve, or not. words are in the log's last line about it.
+func (s *single) agree(serves bool, words string) {
+	s.t.Helper()
+	status, body := s.get("/readyz")
+	code, out := s.command(s.data, "doctor")
+	said := s.state()
+	if (status == http.StatusOK) != serves || (code == 0) != serves || !strings.Contains(said, words) {
+		s.t.Errorf("serves: %t, /readyz: %d %s, doctor: status %d\n%s\nlog: %s", serves, status, body, code, out, said)
+	}
+}
+
+// state is the last line of the log that says whether the server can serve.
+func (s *single) state() string {
+	s.t.Helper()
+	log, err := os.ReadFile(s.logPath())
+	if err != nil {
+		s.t.Error(err)
+	}
+	last := ""
+	for line := range strings.Lines(string(log)) {
+		for _, of := range []string{"ready again", "not ready", "waiting at the start", "waits no longer at the start", "stopping, to be started again"} {
+			if strings.Contains(line, `"msg":"`+of+`"`) {
+				last = line
+			}
+		}
+	}
+	return last
+}
+
+// askWhileItEnds asks /readyz until the server has ended. Whenever that says that
+// it cannot serve, the log has said so before.
+func (s *single) askWhileItEnds() (ended <-chan struct{}) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for !s.exited() {
+			status, body := s.get("/readyz")
+			if said := s.state(); status == http.StatusServiceUnavailable && !strings.Contains(said, "not ready") && !strings.Contains(said, "stopping") {
+				s.t.Errorf("/readyz says %s, and the log %s", body, said)
+				return
+			}
+		}
+	}()
+	return done
+}
+
 // restoreFrom makes the data directory anew from a backup.
 func (s *single) restoreFrom(file string) {
 	s.t.Helper()

@@ -41,6 +41,9 @@ func (w *waiter) until(ctx context.Context, passes func(error) bool, try func(co
 	for {
 		err := try(bounded)
 		switch {
+		case err == nil && !said.IsZero():
+			w.log.Info("waits no longer at the start", "for", last)
+			return nil
 		case err == nil || ctx.Err() != nil:
 			return err
 		case bounded.Err() == nil:

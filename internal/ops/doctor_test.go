@@ -75,6 +75,10 @@ func TestDoctorFindsWhatIsMissing(t *testing.T) {
 			t.Errorf("%q is still among %q", gone, found)
 		}
 	}
+	p.lease(roster.Edge{ID: "e1", Name: "one", Version: "1", Unready: "nothing heard"})
+	if found = p.examine(); !has(found, "fail edges: edge one cannot serve: nothing heard") {
+		t.Errorf("found %q", found)
+	}
 	p.lease(roster.Edge{ID: "e2", Name: "two", Version: "2"})
 	if found = p.examine(); !has(found, "warn edges: edges run different versions") {
 		t.Errorf("found %q", found)

@@ -31,6 +31,7 @@ type site struct {
 	lease time.Duration
 	// timeout of sessions; zero is the default.
 	timeout time.Duration
+	unready func() string // of the edges that are started
 }
 
 func newSite(t *testing.T) *site {
@@ -87,7 +88,7 @@ func (s *site) start(edge string) *part {
 		},
 	}
 	if edge != "" {
-		opts.Edge = &roster.EdgeInfo{Name: edge}
+		opts.Edge = &roster.EdgeInfo{Name: edge, Unready: s.unready}
 	}
 	if p.Roster, err = roster.New(opts); err != nil {
 		s.t.Fatal(err)

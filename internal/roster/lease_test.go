@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -229,5 +230,27 @@ func TestManySessionsOfADeadEdgeAreSweptTogether(t *testing.T) {
 		if got := follower.status(k); got != wire.Offline {
 			t.Fatalf("%s is %s", k, got)
 		}
+	}
+}
+
+// An edge that cannot serve says so in its lease, when that begins and when it
+// ends, and does not wait until it renews it.
+func TestLeaseSaysWhyTheEdgeCannotServe(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.lease = 10 * time.Second
+	var why atomic.Value
+	why.Store("")
+	s.unready = func() string { return why.Load().(string) }
+	s.start("a")
+	follower := s.start("")
+	for _, want := range []string{"", "no way to the store", ""} {
+		why.Store(want)
+		began := time.Now()
+		testkit.Eventually(t, "the lease says it", func() bool {
+			edges := follower.Edges()
+			return len(edges) == 1 && edges[0].Unready == want
+		})
+		t.Logf("%q was seen after %v", want, time.Since(began))
 	}
 }
