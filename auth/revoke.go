@@ -122,6 +122,13 @@ func replaceFile(dir, name string, content []byte) error {
 	return syncDir(dir)
 }
 
+// RevokedKey reports whether an account has revoked what was issued for a user's
+// key until then.
+func (v *Verifier) RevokedKey(account, userKey string, issued time.Time) bool {
+	claims := (*v.accounts.Load())[account]
+	return claims != nil && claims.Revocations.IsRevoked(userKey, issued)
+}
+
 // Revoked reports whether the account has revoked a credential of a device that was
 // accepted before, and issued then. An account that is not known any more has
 // revoked all.

@@ -89,6 +89,7 @@ func (s *keySet) services(tenant *jwt.AccountClaims) (string, error) {
 	for _, i := range subjects.ServiceImports() {
 		in := &jwt.Import{
 			Name: exportName(i), Subject: jwt.Subject(i.Subject), Account: tenant.Subject, LocalSubject: jwt.RenamingSubject(i.Local), Type: jwt.Service,
+			Share: i.Share,
 		}
 		if i.Heard {
 			in.Type = jwt.Stream

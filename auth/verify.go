@@ -119,6 +119,8 @@ type Service struct {
 	Name     string // as it was issued, without "service:"
 	MayIssue bool   // see [ServiceOptions]
 	Expires  time.Time
+	Issued   time.Time
+	UserKey  string // public key of the user that the token is of
 }
 
 // VerifyService checks a bearer token as a service's, of an account of services
@@ -149,7 +151,7 @@ func (v *Verifier) VerifyService(token string, now time.Time) (Service, error) {
 	if err := checkLimits(claims, account); err != nil {
 		return Service{}, err
 	}
-	s := Service{Account: account.Subject, Name: name, MayIssue: claims.Tags.Contains(tagMayIssue)}
+	s := Service{Account: account.Subject, Name: name, UserKey: claims.Subject, Issued: time.Unix(claims.IssuedAt, 0), MayIssue: claims.Tags.Contains(tagMayIssue)}
 	if claims.Expires != 0 {
 		s.Expires = time.Unix(claims.Expires, 0)
 	}

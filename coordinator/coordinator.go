@@ -97,7 +97,7 @@ func (c *Coordinator) Start(ctx context.Context) (err error) {
 	if err := c.startRoster(ctx, read); err != nil {
 		return err
 	}
-	c.shares, err = share.New(share.Options{Conn: fetch, Bounds: c.opts.Shares, Proof: c.pub.Proof, Metrics: c.opts.ShareMetrics, Logger: c.log})
+	c.shares, err = share.New(share.Options{Conn: fetch, Bounds: c.opts.Shares, Proof: c.pub.Proof, Metrics: c.opts.ShareMetrics, ClearEvery: share.ClearEvery, Logger: c.log})
 	if err != nil {
 		return err
 	}
@@ -222,6 +222,7 @@ func (c *Coordinator) startSchedules(ctx context.Context, read *nats.Conn) error
 		return err
 	}
 	c.stops.Add(s.stop)
+	s.wg.Go(s.run)
 	return s.reader.Start(ctx)
 }
 

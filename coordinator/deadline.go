@@ -29,8 +29,9 @@ const (
 	deadlineAgain = 5 * time.Second
 	// deadlineWithin bounds one look.
 	deadlineWithin = 15 * time.Second
-	// deadlineBatch bounds what is due and handed to the workers.
-	deadlineBatch = 1024
+	// deadlineBatch bounds what is due and handed to the workers, where devices
+	// take turns.
+	deadlineBatch = 65_536
 )
 
 // deadlines tells senders when the time of their messages has ended. All that
@@ -149,7 +150,7 @@ func (d *deadlines) dispatch(now time.Time) time.Duration {
 		}
 		one := heap.Pop(&d.due).(*deadline)
 		d.open++
-		d.pool.Run(func() { d.look(one) })
+		d.pool.RunInTurn(string(one.key), func() { d.look(one) })
 	}
 	return time.Hour // or until kicked
 }

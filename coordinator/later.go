@@ -37,10 +37,14 @@ type schedules struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	once   sync.Once
+
+	read    *nats.Conn
+	recheck chan struct{} // capacity 1
+	wg      sync.WaitGroup
 }
 
 func newSchedules(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*schedules, error) {
-	s := &schedules{c: c, stream: stream, pool: pool.New(laterWorkers, 0)}
+	s := &schedules{c: c, stream: stream, pool: pool.New(laterWorkers, 0), read: read, recheck: make(chan struct{}, 1)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	var err error
 	s.reader, err = reader.New(reader.Options{
@@ -53,16 +57,57 @@ func newSchedules(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*sc
 func (s *schedules) stop(ctx context.Context) error {
 	err := s.reader.Stop(ctx)
 	s.once.Do(s.cancel)
+	s.wg.Wait()
 	s.pool.Stop()
 	return err
 }
 
 // onEntry takes a message from the reader.
 func (s *schedules) onEntry(e reader.Entry) {
-	if reason := misplaced(&e, s.c.opts.MaxDelay+clockSlack); reason != "" {
+	reason := misplaced(&e, s.c.opts.MaxDelay+clockSlack)
+	if by, issued, ok := subjects.ParseIssuedTo(envelope.Value(e.Header, subjects.HeaderIssuedTo)); ok && reason == "" && s.c.opts.Revoked(by, issued) {
+		reason = inbox.BadSchedule // nobody stands by it any more
+	}
+	if reason != "" {
 		e.Data = nil
 		s.pool.Run(func() { s.drop(e, reason) })
 	}
+}
+
+// run looks at all that waits whenever services may have been revoked: what they
+// have delayed does not come any more.
+func (s *schedules) run() {
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-s.c.opts.RevocationsChanged:
+		case <-s.recheck:
+		}
+		if err := s.look(); err != nil && s.ctx.Err() == nil {
+			s.c.log.Warn("delayed messages of revoked services are not ended yet, trying again", "err", err)
+			time.AfterFunc(retryPause, func() {
+				select {
+				case s.recheck <- struct{}{}:
+				default: // it will be
+				}
+			})
+		}
+	}
+}
+
+func (s *schedules) look() error {
+	r, err := reader.New(reader.Options{
+		Conn: s.read, Stream: subjects.StreamLater, FromStart: true, HeadersOnly: true, Logger: s.c.log,
+		Handle: func(e reader.Entry) { s.c.contained("schedule", func() { s.onEntry(e) }) },
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.Start(s.ctx); err != nil {
+		return err
+	}
+	return r.Stop(context.WithoutCancel(s.ctx))
 }
 
 // misplaced returns why a message never comes to a device, "" when it does.

@@ -37,6 +37,11 @@ type Options struct {
 	// MaxDelay is how far ahead the time of a delayed message may lie. Default
 	// 366 days.
 	MaxDelay time.Duration
+	// Revoked reports whether a service's credential, which was issued for a key at a
+	// time, is revoked; nil: none is known to be.
+	Revoked func(userKey string, issued time.Time) bool
+	// RevocationsChanged says that Revoked may answer otherwise now.
+	RevocationsChanged <-chan struct{}
 	// Version of the program. Default "0.0.0".
 	Version string
 	// Logger; nil discards.
@@ -60,6 +65,9 @@ func (o *Options) validate() error {
 	}
 	if o.MaxDelay <= 0 {
 		o.MaxDelay = wire.MaxDelay
+	}
+	if o.Revoked == nil {
+		o.Revoked = func(string, time.Time) bool { return false }
 	}
 	if o.Version == "" {
 		o.Version = "0.0.0"

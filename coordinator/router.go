@@ -26,6 +26,9 @@ const (
 	// routeBytes bounds the bodies that are kept while their messages wait for
 	// a worker. Past it they are read again.
 	routeBytes = 64 << 20
+	// passMost is how many fresh messages of a user are looked at before other
+	// users have their turn.
+	passMost = 256
 	// recheck is the age of our knowledge of a message from which on it is
 	// looked up before it is given out: another coordinator may have done it
 	// so long ago that the inbox stream no longer knows its id. It is half the
@@ -246,20 +249,28 @@ func (r *router) counts() (fresh, users int) {
 	return fresh, len(r.users)
 }
 
-// work looks at a user's messages until there is nothing to do now.
+// work looks at some of a user's messages, and then lets other users have their
+// turn.
 func (r *router) work(q *queue) {
-	for {
-		r.mu.Lock()
-		if r.closed || len(q.fresh) == 0 && !q.again {
-			q.running = false
-			r.restLocked(q)
-			r.mu.Unlock()
-			return
-		}
-		fresh, again := q.fresh, q.again
-		q.fresh, q.again = nil, false
+	r.mu.Lock()
+	if r.closed || len(q.fresh) == 0 && !q.again {
+		q.running = false
+		r.restLocked(q)
 		r.mu.Unlock()
-		r.pass(q, fresh, again)
+		return
+	}
+	some := min(len(q.fresh), passMost)
+	fresh, again := q.fresh[:some:some], q.again
+	q.again = false
+	if q.fresh = q.fresh[some:]; len(q.fresh) == 0 {
+		q.fresh = nil
+	}
+	r.mu.Unlock()
+	r.pass(q, fresh, again)
+	if !r.pool.Run(func() { r.work(q) }) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		q.running = false // and everything ends
 	}
 }
 

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -131,5 +132,55 @@ func TestRevokingAllEndsWhatIsOlder(t *testing.T) {
 	}
 	if r := rccs(t, "", "revoke", "all", "--before", "tomorrow", "--data", s.data); r.status != 2 || !strings.Contains(r.stderr, "2026") {
 		t.Errorf("status %d: %s", r.status, r.stderr)
+	}
+}
+
+// What a service has delayed does not come once the service is revoked, and the
+// other services are told. What others have delayed comes, and so does what the
+// service delays with a credential made later.
+func TestWhatARevokedServiceHasDelayedDoesNotCome(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	u := user(t)
+	d := connect(t, s, u+"/phone", nil)
+	events := s.service(t, "watch")
+	gone, err := events.nc.SubscribeSync("rccs.event." + token(u) + ".*.undeliverable")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := events.nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	delay := func(v *service, id string, in time.Duration) {
+		t.Helper()
+		_, err := v.try("rccs.later."+token(u)+".phone.normal."+id, `"`+id+`"`, "Rccs-Id", id,
+			"Nats-Schedule", "@at "+time.Now().Add(in).UTC().Format(time.RFC3339Nano), "Nats-Schedule-Target", "rccs.due."+token(u)+".phone.normal",
+			"Rccs-Issued-To", "UAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
+		if err != nil {
+			t.Fatalf("%s: %v", id, err)
+		}
+	}
+	bad, good := s.service(t, "bad"), s.service(t, "good")
+	for i := range 20 {
+		delay(bad, fmt.Sprint("bad", i), time.Hour+time.Duration(i)*time.Second)
+	}
+	delay(good, "good", time.Hour)
+	s.revoke(t, "service", "bad")
+	for range 20 {
+		m, err := gone.NextMsg(patience)
+		if err != nil {
+			t.Fatalf("not told of what was delayed: %v", err)
+		}
+		if !strings.Contains(string(m.Data), `"reason":"badSchedule"`) || !strings.Contains(string(m.Data), `"id":"bad`) {
+			t.Errorf("told %s", m.Data)
+		}
+	}
+	left := must(t, "later", "ls", u, "--json", "--data", s.data, "--server", s.NATS)
+	if strings.Contains(left, `"bad`) || !strings.Contains(left, `"good"`) {
+		t.Errorf("left: %s", left)
+	}
+	delay(s.service(t, "bad"), "again", time.Second)
+	if e := d.message(); e.ID != "again" {
+		t.Errorf("it got %s", e.ID)
 	}
 }

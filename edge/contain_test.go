@@ -34,14 +34,14 @@ func (f faultyInbox) Attach(ctx context.Context, k subjects.Key, opts inbox.Mail
 	return f.Inbox.Attach(ctx, k, opts)
 }
 
-func (f faultyTopics) Subscribe(ctx context.Context, name string, since topic.Since, ready func(*topic.Subscription)) (*topic.Subscription, topic.Beginning, error) {
+func (f faultyTopics) Subscribe(ctx context.Context, by, name string, since topic.Since, ready func(*topic.Subscription)) (*topic.Subscription, topic.Beginning, error) {
 	switch name {
 	case "reader":
 		panic("a fault of the edge, where a frame is handled") //nolint:forbidigo // the fault that is tested
 	case "writer":
 		return nil, topic.Beginning{}, nil // the writer does not know what to do with it
 	}
-	return f.Topics.Subscribe(ctx, name, since, ready)
+	return f.Topics.Subscribe(ctx, by, name, since, ready)
 }
 
 func TestPanicEndsItsConnectionAlone(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 
 // Topics follows topics; [topic.Hub] is the one.
 type Topics interface {
-	Subscribe(ctx context.Context, name string, since topic.Since, ready func(*topic.Subscription)) (*topic.Subscription, topic.Beginning, error)
+	Subscribe(ctx context.Context, by, name string, since topic.Since, ready func(*topic.Subscription)) (*topic.Subscription, topic.Beginning, error)
 	History(ctx context.Context, name string, from uint64, limit, maxBytes int) ([]*topic.Message, uint64, error)
 	// Followers is how many subscriptions a topic has.
 	Followers(name string) int
@@ -61,7 +61,7 @@ func (c *conn) subscribe(e *wire.Envelope) {
 	}
 	// Nothing of the topic is written before the answer: the writer looks at a
 	// subscription only when it is entered below.
-	s, at, err := c.tenant.Topics.Subscribe(ctx, sub.Topic, since, c.topicReady)
+	s, at, err := c.tenant.Topics.Subscribe(ctx, string(c.key), sub.Topic, since, c.topicReady)
 	if err != nil {
 		c.log().Warn("not subscribed", "err", err)
 		c.fail(e, send.Unavailable())

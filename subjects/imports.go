@@ -21,6 +21,9 @@ type Import struct {
 	// Many answers may come to one request, each within this of the one before;
 	// 0: one answer.
 	Many time.Duration
+	// Share has what arrives say which user of the services' account asks, in
+	// [HeaderRequester].
+	Share bool
 }
 
 const (
@@ -63,7 +66,7 @@ func ServiceMappings() map[string]string { return map[string]string{allTopics: t
 func ServiceImports() []Import {
 	all := []Import{
 		{Subject: "rccs.inbox.*.*.*"},
-		{Local: laterPrefix + ">", Subject: guardedPrefix + GuardedLater + ".>"},
+		{Local: laterPrefix + ">", Subject: guardedPrefix + GuardedLater + ".>", Share: true},
 		{Subject: "rccs.route.*.*"},
 		{Subject: "rccs.route.*.*.*"},
 		{Subject: "rccs.signal.*.*"},

@@ -169,7 +169,9 @@ func (a *API) send(ctx context.Context, c *call, in *sendInput) (*streamOutput, 
 		}
 		p.Timestamp = now
 		sending.Add(1)
-		c.tenant.Intake.Start(ctx, send.Service(c.sender(), subjects.UserID(p.User)), &p.Envelope, &waiter{&outcomes[i], p.ID, &sending})
+		from := send.Service(c.sender(), subjects.UserID(p.User))
+		from.IssuedTo = c.service.IssuedTo
+		c.tenant.Intake.Start(ctx, from, &p.Envelope, &waiter{&outcomes[i], p.ID, &sending})
 	}
 	sending.Wait()
 	if array {

@@ -35,6 +35,8 @@ type Service struct {
 	Tenant, Name string
 	// MayIssue allows tokens and enrolment codes.
 	MayIssue bool
+	// IssuedTo is the token's [subjects.IssuedTo].
+	IssuedTo string
 }
 
 // operatorService is the service as which operators send.

@@ -142,6 +142,9 @@ func (o Options) parse() (*server.Options, []string, error) {
 	if err = withoutWarnings(err); err != nil {
 		return nil, nil, fmt.Errorf("backbone: configuration %s: %w", name, err)
 	}
+	if err := o.checkKeyFiles(); err != nil {
+		return nil, nil, err
+	}
 	if opts.Cluster.Port != 0 && o.Listen == "" {
 		// nats-server starts its routes when the clients' listener is there,
 		// and without one would wait for ever, even to shut down.

@@ -114,15 +114,6 @@ func (g *Gateway) pass(w http.ResponseWriter, r *http.Request, endpoint string) 
 		}
 	}()
 	w = counted
-	select {
-	case g.busy <- struct{}{}:
-		defer func() { <-g.busy }()
-	default:
-		werr := wire.NewError(wire.Unavailable, "too many requests are under way, try again")
-		werr.RetryAfter = time.Second
-		refuse(w, http.StatusServiceUnavailable, werr)
-		return
-	}
 	ctx, cancel := context.WithTimeout(r.Context(), gatewayWithin)
 	defer cancel()
 	// A body that comes too slowly must not hold its place for ever.
@@ -133,6 +124,16 @@ func (g *Gateway) pass(w http.ResponseWriter, r *http.Request, endpoint string) 
 		return
 	} else if err != nil {
 		refuse(w, http.StatusBadRequest, wire.NewError(wire.BadMessage, "the body did not come"))
+		return
+	}
+	// Only now: who sends a body slowly takes no place from others.
+	select {
+	case g.busy <- struct{}{}:
+		defer func() { <-g.busy }()
+	default:
+		werr := wire.NewError(wire.Unavailable, "too many requests are under way, try again")
+		werr.RetryAfter = time.Second
+		refuse(w, http.StatusServiceUnavailable, werr)
 		return
 	}
 	g.ask(ctx, w, &nats.Msg{

@@ -3,10 +3,12 @@ package enroll_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -23,7 +25,12 @@ type door struct{}
 func (door) AllowsOrigin(r *http.Request) bool {
 	return r.Header.Get("Origin") != "https://evil.example"
 }
-func (door) From(*http.Request) string { return "192.0.2.1" }
+func (door) From(r *http.Request) string {
+	if from := r.Header.Get("Test-From"); from != "" {
+		return from
+	}
+	return "192.0.2.1"
+}
 
 // front is a gateway, and a coordinator in whose place answer answers.
 func front(t *testing.T, answer func(m *nats.Msg)) http.Handler {
@@ -132,4 +139,42 @@ func TestAGatewayBoundsWhatItRefusesOfAnAddress(t *testing.T) {
 	if len(asked) != 10 {
 		t.Errorf("%d requests were passed on", len(asked))
 	}
+}
+
+// Who sends bodies that never end takes the place of nobody else.
+func TestBodiesThatDoNotComeKeepNobodyWaiting(t *testing.T) {
+	t.Parallel()
+	h := front(t, func(m *nats.Msg) { _ = m.Respond([]byte(`{}`)) })
+	var slow sync.WaitGroup
+	body, end := io.Pipe()
+	defer slow.Wait()
+	defer func() { _ = end.Close() }()
+	reading := make(chan struct{}, 300)
+	for n := range 300 { // more than are passed on at a time
+		slow.Go(func() {
+			r := httptest.NewRequest(http.MethodPost, "/v1/enroll", announced{body, reading})
+			r.Header.Set("Test-From", fmt.Sprintf("198.51.100.%d", n/9))
+			h.ServeHTTP(httptest.NewRecorder(), r)
+		})
+	}
+	for range 300 {
+		<-reading
+	}
+	if w := ask(h, http.MethodPost, "/v1/enroll", strings.NewReader("{}")); w.Code != http.StatusOK {
+		t.Errorf("another address is answered %d %s", w.Code, w.Body)
+	}
+}
+
+// announced says when it is read.
+type announced struct {
+	io.Reader
+	reading chan<- struct{}
+}
+
+func (a announced) Read(p []byte) (int, error) {
+	select {
+	case a.reading <- struct{}{}:
+	default:
+	}
+	return a.Reader.Read(p)
 }

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -30,91 +32,70 @@ type throttle struct {
 	now func() time.Time
 
 	mu        sync.Mutex
-	all       bucket
-	addresses map[string]*bucket
-}
-
-// bucket holds attempts. Its zero value is full.
-type bucket struct {
-	spent int
-	at    time.Time // when spent was true
-}
-
-// free gives back what has come since.
-func (b *bucket) free(now time.Time, every time.Duration) {
-	n := int(now.Sub(b.at) / every)
-	if n >= b.spent {
-		b.spent, b.at = 0, now
-		return
-	}
-	if n > 0 {
-		b.spent -= n
-		b.at = b.at.Add(time.Duration(n) * every)
-	}
-}
-
-// wait is how long until there is an attempt again.
-func (b *bucket) wait(now time.Time, burst int, every time.Duration) time.Duration {
-	if b.spent < burst {
-		return 0
-	}
-	return time.Duration(b.spent-burst+1)*every - now.Sub(b.at)
+	all       *rate.Limiter
+	addresses map[string]*rate.Limiter
 }
 
 func newThrottle(now func() time.Time) *throttle {
-	return &throttle{now: now, addresses: make(map[string]*bucket)}
+	return &throttle{now: now, all: rate.NewLimiter(rate.Every(allEvery), allBurst), addresses: make(map[string]*rate.Limiter)}
 }
 
 // take counts an attempt from an address, which is empty where none is known,
-// or refuses it. giveBack is for one
-// that was right.
+// or refuses it. giveBack is for one that was right.
 func (t *throttle) take(address string) (giveBack func(), werr *wire.Error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.now()
-	one := t.addressLocked(group(address), now)
-	one.free(now, addressEvery)
-	t.all.free(now, allEvery)
-	if wait := max(one.wait(now, addressBurst, addressEvery), t.all.wait(now, allBurst, allEvery)); wait > 0 {
+	limits := []*rate.Limiter{t.all}
+	if key := group(address); key != "" {
+		limits = append(limits, t.addressLocked(key, now))
+	}
+	taken := make([]*rate.Reservation, len(limits))
+	wait := time.Duration(0)
+	for i, l := range limits {
+		taken[i] = l.ReserveN(now, 1)
+		wait = max(wait, taken[i].DelayFrom(now))
+	}
+	if wait > 0 {
+		for _, one := range taken {
+			one.CancelAt(now)
+		}
 		werr := wire.NewError(wire.RateLimited, "too many wrong claims: wait, then try again with a good one")
 		werr.RetryAfter = wait
 		return nil, werr
 	}
-	one.spent++
-	t.all.spent++
 	return func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		one.spent = max(one.spent-1, 0)
-		t.all.spent = max(t.all.spent-1, 0)
+		now := t.now()
+		for _, l := range limits {
+			l.AllowN(now, -1) // a reservation can be cancelled at its own moment only
+		}
 	}, nil
 }
 
-func (t *throttle) addressLocked(key string, now time.Time) *bucket {
-	if key == "" {
-		return &bucket{} // counted in all only
-	}
-	if b := t.addresses[key]; b != nil {
-		return b
+func (t *throttle) addressLocked(key string, now time.Time) *rate.Limiter {
+	if l := t.addresses[key]; l != nil {
+		return l
 	}
 	if len(t.addresses) >= maxAddresses {
 		t.sweepLocked(now)
 	}
 	if len(t.addresses) >= maxAddresses {
 		key = overflow
-		if b := t.addresses[key]; b != nil {
-			return b
+		if l := t.addresses[key]; l != nil {
+			return l
 		}
 	}
-	b := &bucket{at: now}
-	t.addresses[key] = b
-	return b
+	l := rate.NewLimiter(rate.Every(addressEvery), addressBurst)
+	t.addresses[key] = l
+	return l
 }
 
 // sweepLocked forgets addresses that have all their attempts again.
 func (t *throttle) sweepLocked(now time.Time) {
-	for key, b := range t.addresses {
-		if b.free(now, addressEvery); b.spent == 0 {
+	for key, l := range t.addresses {
+		if l.TokensAt(now) >= addressBurst {
 			delete(t.addresses, key)
 		}
 	}

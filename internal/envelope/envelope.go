@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"strings"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -23,8 +25,6 @@ func Append(dst []byte, d *Delivery, to subjects.Address) []byte {
 	replay := d.rare(rareReplay, subjects.HeaderReplay) == "true"
 	e := wire.Envelope{
 		ID:            d.ID(),
-		Type:          Value(h, subjects.HeaderType),
-		FromDeviceID:  Value(h, subjects.HeaderFrom),
 		UserID:        string(to.User),
 		ToDeviceID:    string(to.Device),
 		Timestamp:     d.Timestamp(),
@@ -39,20 +39,26 @@ func Append(dst []byte, d *Delivery, to subjects.Address) []byte {
 		Replay:        replay,
 		Ephemeral:     d.Seq == 0,
 	}
-	if !wire.ValidType(e.Type) {
-		e.Type = DefaultType
-	}
-	switch control := wire.IsControl(e.Type); {
-	case control && d.Authentic && e.FromDeviceID == "":
-		e.FromDeviceID = wire.Server // an outcome, which RCCS itself stores
-	case control: // only RCCS and devices use these types, and what they say is not stored
-		e.Type, e.OriginalType = DefaultType, e.Type
-		fallthrough
-	default:
-		e.FromDeviceID = SenderOf(e.FromDeviceID, d.Authentic)
-	}
+	e.Type, e.OriginalType, e.FromDeviceID = TypeAndSender(h, d.Authentic)
 	e.Payload, e.Encoding = Payload(d.Data)
 	return e.Append(dst)
+}
+
+// TypeAndSender are what a message is shown to be, and from whom. original is
+// the type in its headers where only RCCS may use that one, and it is not known
+// that RCCS did.
+func TypeAndSender(h nats.Header, authentic bool) (kind, original, from string) {
+	kind, from = Value(h, subjects.HeaderType), Value(h, subjects.HeaderFrom)
+	if !wire.ValidType(kind) {
+		kind = DefaultType
+	}
+	switch control := wire.IsControl(kind); {
+	case control && authentic && from == "":
+		return kind, "", wire.Server // an outcome, which RCCS itself stores
+	case control: // only RCCS and devices use these types, and what they say is not stored
+		kind, original = DefaultType, kind
+	}
+	return kind, original, SenderOf(from, authentic)
 }
 
 // AppendTopic appends a stored message of a topic as the envelope that each
@@ -64,15 +70,15 @@ func AppendTopic(dst []byte, k *proof.Key, topic string, s Stored) []byte {
 		CorrelationID: Value(s.Header, subjects.HeaderCorrelation),
 		Traceparent:   Value(s.Header, subjects.HeaderTrace),
 	}
-	e.FromDeviceID, e.UserID = topicSender(k, topic, s)
+	e.FromDeviceID, e.UserID = TopicSender(k, topic, s)
 	e.Payload, e.Encoding = Payload(s.Data)
 	return e.Append(dst)
 }
 
-// topicSender is who published a message of a topic, a device and its user.
+// TopicSender is who published a message of a topic, a device and its user.
 // What does not show that a part of RCCS stored it is a service's, whatever its
 // headers say.
-func topicSender(k *proof.Key, topic string, s Stored) (device, user string) {
+func TopicSender(k *proof.Key, topic string, s Stored) (device, user string) {
 	device, user = Value(s.Header, subjects.HeaderFrom), Value(s.Header, subjects.HeaderUser)
 	if device == "" {
 		return Service, ""

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/share"
@@ -24,8 +25,9 @@ var mayCarry = map[string]bool{
 	"Nats-Schedule": true, "Nats-Schedule-Target": true, "Nats-Msg-Id": true, "Nats-Expected-Stream": true,
 }
 
-// dropped are headers that NATS itself sets on what comes by an import.
-var dropped = map[string]bool{subjects.HeaderRequester: true, "Nats-Trace-Dest": true}
+// dropped are headers that NATS itself sets on what comes by an import, or that
+// are set here.
+var dropped = map[string]bool{subjects.HeaderRequester: true, subjects.HeaderIssuedTo: true, "Nats-Trace-Dest": true}
 
 // laterOf is the subject that a service has published to, if it is that of a
 // delayed message.
@@ -66,6 +68,22 @@ func examineLater(subject string, h nats.Header, now time.Time, maxDelay time.Du
 	// JetStream reads fewer forms of RFC 3339 than there are.
 	kept["Nats-Schedule"] = []string{"@at " + at.UTC().Format(time.RFC3339Nano)}
 	return kept, nil, ""
+}
+
+// requester is the credential of the user who asks, as NATS says; empty: it does
+// not. NATS has checked the credential.
+func requester(h nats.Header) string {
+	var who struct {
+		JWT string `json:"jwt"`
+	}
+	if json.Unmarshal([]byte(only(h[subjects.HeaderRequester])), &who) != nil || who.JWT == "" {
+		return ""
+	}
+	claims, err := jwt.DecodeUserClaims(who.JWT)
+	if err != nil {
+		return ""
+	}
+	return subjects.IssuedTo(claims.Subject, time.Unix(claims.IssuedAt, 0))
 }
 
 // only is the value of a header that has one.
@@ -137,6 +155,9 @@ func (g *Guard) store(m *nats.Msg, subject string) {
 		}
 		g.reply(m, (&refusal{503, storeFailed, full.Message}).publication())
 		return
+	}
+	if service := requester(m.Header); service != "" {
+		h.Set(subjects.HeaderIssuedTo, service)
 	}
 	msg := &nats.Msg{Subject: subject, Header: h, Data: m.Data}
 	if m.Reply == "" {

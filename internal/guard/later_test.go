@@ -2,6 +2,7 @@ package guard
 
 import (
 	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,4 +65,37 @@ func TestADelayedMessageHasOneTimeAndItsOwnTarget(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A delayed message that is passed on has one time and one target, which its
+// subject names, and of NATS's headers no others.
+func FuzzExamineLater(f *testing.F) {
+	f.Add("rccs.later.alice.phone.high.m1", "Nats-Schedule", "@at 2026-02-01T00:00:00Z", "Nats-Schedule-Target", "rccs.due.alice.phone.high")
+	f.Add("rccs.later.alice.phone.high.m1", "nats-Rollup", "all", "Nats-Schedule-Target", "rccs.due.alice.phone.high")
+	f.Add("rccs.later.%2A.phone.high.m1", "Nats-Schedule", "@every 1s", "Nats-Schedule-TTL", "1s")
+	now := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, subject, name, value, other, otherValue string) {
+		h := nats.Header{name: {value}}
+		h[other] = append(h[other], otherValue)
+		h.Set(subjects.HeaderIssuedTo, "forged")
+		kept, refused, reason := examineLater(subject, h, now, 0)
+		if (refused == nil) != (reason == "") {
+			t.Fatalf("%q is refused %v for %q", subject, refused, reason)
+		}
+		if refused != nil {
+			return
+		}
+		key, lane, ok := subjects.ParseLater(subject)
+		if !ok || kept.Get("Nats-Schedule-Target") != subjects.Due(key, lane) || kept[subjects.HeaderIssuedTo] != nil {
+			t.Errorf("%q is passed on with %v", subject, kept)
+		}
+		if at, err := time.Parse("@at "+time.RFC3339Nano, kept.Get("Nats-Schedule")); err != nil || at.After(now.Add(wire.MaxDelay)) {
+			t.Errorf("%q is passed on for %v", subject, kept)
+		}
+		for name := range kept {
+			if strings.HasPrefix(strings.ToLower(name), "nats-") && !mayCarry[name] {
+				t.Errorf("%q is passed on with %s", subject, name)
+			}
+		}
+	})
 }

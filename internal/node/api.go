@@ -85,7 +85,7 @@ func (n *Node) serviceToken(token string) (api.Service, error) {
 	defer n.mu.Unlock()
 	for name, t := range n.tenants {
 		if t.services == s.Account {
-			return api.Service{Tenant: name, Name: s.Name, MayIssue: s.MayIssue}, nil
+			return api.Service{Tenant: name, Name: s.Name, MayIssue: s.MayIssue, IssuedTo: subjects.IssuedTo(s.UserKey, s.Issued)}, nil
 		}
 	}
 	return api.Service{}, errors.New("node: the tenant of the service's token is not served")

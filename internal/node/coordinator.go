@@ -21,7 +21,7 @@ func (n *Node) startCoordinator(ctx context.Context, t *tenantPart) error {
 		Dial: coordinator.Dial(dial), Enroller: t.enroller,
 		Name: edgeName(n.opts.Listen), Version: n.opts.Version, Logger: n.opts.Logger, Metrics: n.coord,
 		InboxLimit: n.opts.InboxLimit, Rates: n.opts.Limits.rates(), MaxDelay: n.opts.Limits.Delay,
-		Shares: n.opts.Limits.Shares, ShareMetrics: n.shares,
+		Shares: n.opts.Limits.Shares, ShareMetrics: n.shares, Revoked: t.revoked, RevocationsChanged: t.revocations,
 	})
 	if err != nil {
 		return err

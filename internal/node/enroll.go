@@ -25,6 +25,9 @@ func (n *Node) startEnrolment(ctx context.Context, t *tenantPart, dial dialer) (
 	if err != nil {
 		return nil, err
 	}
+	t.revoked = func(userKey string, issued time.Time) bool {
+		return verifier.RevokedKey(t.keys.Account().PublicKey, userKey, issued)
+	}
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, fmt.Errorf("node: %w", err)
@@ -49,7 +52,13 @@ func (n *Node) followRevocations(ctx context.Context, t *tenantPart, nc *nats.Co
 	if err != nil {
 		return nil, err
 	}
-	account, err := followAccount(nc, verifier, n.opts.Logger, func(token string) { n.adopt(t.keys, token) })
+	account, err := followAccount(nc, verifier, n.opts.Logger, func(token string) {
+		n.adopt(t.keys, token)
+		select {
+		case t.revocations <- struct{}{}:
+		default: // that is told already
+		}
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -35,6 +35,9 @@ type tenantPart struct {
 	api      *api.Tenant // nil without the API
 	bounds   bounds
 	stops    stops.Stack
+
+	revoked     func(userKey string, issued time.Time) bool // reports whether a credential is revoked
+	revocations chan struct{}                               // capacity 1: revoked may answer otherwise
 }
 
 // upgrade gives all tenants what this version wants of them.
@@ -83,7 +86,7 @@ func (n *Node) startTenant(ctx context.Context, name string) (err error) {
 	if err != nil {
 		return err
 	}
-	t := &tenantPart{keys: keys}
+	t := &tenantPart{keys: keys, revocations: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, t.stops.Stop(context.WithoutCancel(ctx)))

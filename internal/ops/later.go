@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -34,8 +35,12 @@ type Delayed struct {
 // Later lists the delayed messages of a scope, those that are due first at the
 // top.
 func (t *Tenant) Later(ctx context.Context, scope subjects.Scope) (list []*Delayed, err error) {
+	key, err := t.proof(ctx)
+	if err != nil {
+		return nil, err
+	}
 	err = t.scan(ctx, subjects.StreamLater, scope.Laters(), time.Time{}, nil, func(e *reader.Entry) {
-		if d := newDelayed(e.Subject, e.Time, e.Header); d != nil {
+		if d := newDelayed(key, e.Subject, e.Time, e.Header); d != nil {
 			list = append(list, d)
 		}
 	})
@@ -43,7 +48,7 @@ func (t *Tenant) Later(ctx context.Context, scope subjects.Scope) (list []*Delay
 	return list, err
 }
 
-func newDelayed(subject string, at int64, h nats.Header) *Delayed {
+func newDelayed(p *proof.Key, subject string, at int64, h nats.Header) *Delayed {
 	k, l, ok := subjects.ParseLater(subject)
 	if !ok {
 		return nil
@@ -53,7 +58,8 @@ func newDelayed(subject string, at int64, h nats.Header) *Delayed {
 		return nil
 	}
 	m := Message{Stored: time.Unix(0, at).UTC(), header: h}
-	m.describe()
+	stored, ok := envelope.Parse(p, envelope.Stored{Subject: subjects.Inbox(k, l), Header: h}) // where it will be
+	m.describe(ok && stored.Authentic)
 	d := &Delayed{
 		User: string(a.User), Device: string(a.Device), Lane: l.String(), ID: m.ID, Type: m.Type, From: m.From, Stored: m.Stored, subject: subject,
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -29,29 +30,25 @@ type Message struct {
 	data   []byte
 }
 
-// newMessage reads what was stored; lane is that of its subject.
-func newMessage(s *direct.Stored, lane subjects.Lane) *Message {
+// newMessage reads what was stored. What is not shown by p, the tenant's key, to
+// be RCCS's is not shown as such.
+func newMessage(p *proof.Key, s *direct.Stored) *Message {
+	_, lane, _ := subjects.ParseInbox(s.Subject)
 	m := &Message{
 		Seq: s.Seq, Lane: lane.String(), Stored: time.Unix(0, s.Time).UTC(), Bytes: len(s.Data),
 		lane: lane, header: s.Header, data: s.Data,
 	}
-	m.describe()
+	parsed, ok := envelope.Parse(p, envelope.Stored(*s))
+	m.describe(ok && parsed.Authentic)
 	return m
 }
 
 // describe fills what headers say, with the defaults of the protocol.
-func (m *Message) describe() {
-	h := m.header
-	stored := envelope.Message{Seq: m.Seq, Stored: m.Stored.UnixNano(), Header: h}
-	m.ID, m.Type, m.Timestamp = stored.ID(), envelope.Type(h), stored.Timestamp()
-	m.From = envelope.Value(h, subjects.HeaderFrom)
-	if m.From == "" {
-		m.From = envelope.Service
-		if m.notice() {
-			m.From = wire.Server
-		}
-	}
-	m.Replay = envelope.Value(h, subjects.HeaderReplay) == "true"
+func (m *Message) describe(authentic bool) {
+	stored := envelope.Message{Seq: m.Seq, Stored: m.Stored.UnixNano(), Header: m.header}
+	m.ID, m.Timestamp = stored.ID(), stored.Timestamp()
+	m.Type, _, m.From = envelope.TypeAndSender(m.header, authentic)
+	m.Replay = envelope.Value(m.header, subjects.HeaderReplay) == "true"
 }
 
 // Summary is the message without payload and headers, for a list that is kept.
@@ -61,7 +58,5 @@ func (m *Message) Summary() *Message {
 	return &c
 }
 
-// notice says that RCCS itself made the message: an outcome or a gap.
-func (m *Message) notice() bool {
-	return envelope.Value(m.header, subjects.HeaderFrom) == "" && m.Type == wire.TypeAck
-}
+// notice reports whether RCCS itself made the message: an outcome or a gap.
+func (m *Message) notice() bool { return m.From == wire.Server }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -49,6 +50,7 @@ type Tenant struct {
 
 	mu  sync.Mutex
 	pub *inbox.Publisher // nil until something is published
+	key *proof.Key       // nil until it is needed
 }
 
 // Open connects. Close ends it.
@@ -104,6 +106,23 @@ func (t *Tenant) publisher() (*inbox.Publisher, error) {
 		t.pub = pub
 	}
 	return t.pub, nil
+}
+
+// proof is the tenant's key, which shows what RCCS itself has stored.
+func (t *Tenant) proof(ctx context.Context) (*proof.Key, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.key == nil {
+		key, err := proof.Load(ctx, t.js)
+		if errors.Is(err, jetstream.ErrBucketNotFound) {
+			return nil, fmt.Errorf("%w: %w", ErrNotInstalled, err)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("ops: %w", err)
+		}
+		t.key = key
+	}
+	return t.key, nil
 }
 
 // bucketStream is the stream of a key-value bucket.

@@ -8,7 +8,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/inbox"
-	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -34,9 +33,9 @@ func (t *Tenant) Purge(ctx context.Context, a subjects.Address, opts PurgeOption
 	if len(lanes) == 0 {
 		lanes = []subjects.Lane{subjects.Low, subjects.Normal, subjects.High, subjects.Critical}
 	}
-	key, err := proof.Load(ctx, t.js)
+	key, err := t.proof(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("ops: purge: %w", err)
+		return 0, err
 	}
 	purger := inbox.NewPurger(t.nc, t.direct, key)
 	last, err := purger.Last(ctx, a.Key())

@@ -91,6 +91,14 @@ func (t *Tenant) lanes(k subjects.Key, upTo uint64) []*lane {
 // merge yields the messages of several lanes in the order of their sequences.
 func merge(ctx context.Context, lanes []*lane) iter.Seq2[*Message, error] {
 	return func(yield func(*Message, error) bool) {
+		if len(lanes) == 0 {
+			return
+		}
+		key, err := lanes[0].t.proof(ctx)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
 		for {
 			var first *lane
 			var head *direct.Stored
@@ -108,7 +116,7 @@ func merge(ctx context.Context, lanes []*lane) iter.Seq2[*Message, error] {
 				return
 			}
 			first.pop()
-			if !yield(newMessage(head, first.lane), nil) {
+			if !yield(newMessage(key, head), nil) {
 				return
 			}
 		}

@@ -105,12 +105,16 @@ func (t *Tenant) rejectedMessage(ctx context.Context, scope subjects.Scope, n *r
 	if len(stored) == 0 || stored[0].Seq != n.seq {
 		return nil, nil
 	}
-	k, l, ok := subjects.ParseInbox(stored[0].Subject)
+	k, _, ok := subjects.ParseInbox(stored[0].Subject)
 	a, err := k.Address()
 	if !ok || err != nil || k != n.key {
 		return nil, nil
 	}
-	m := newMessage(&stored[0], l)
+	key, err := t.proof(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m := newMessage(key, &stored[0])
 	r := &RejectedMessage{
 		Seq: m.Seq, Lane: m.Lane, ID: m.ID, Type: m.Type, Timestamp: m.Timestamp, Reason: n.reason, RejectedAt: n.at, message: m,
 	}

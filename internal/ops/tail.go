@@ -13,6 +13,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -114,6 +115,7 @@ type tail struct {
 	readers []*reader.Reader
 	sub     *nats.Subscription
 	cursors map[subjects.Key]inbox.Cursor // last seen; of the cursors' reader
+	proof   *proof.Key
 }
 
 // empty reports whether a cursor has moved over nothing: those of lanes without
@@ -135,8 +137,11 @@ func (tl *tail) wants(kind string) bool {
 	return len(tl.opts.Kinds) == 0 || slices.Contains(tl.opts.Kinds, kind)
 }
 
-func (tl *tail) start(ctx context.Context) error {
+func (tl *tail) start(ctx context.Context) (err error) {
 	s := tl.opts.Scope
+	if tl.proof, err = tl.t.proof(ctx); err != nil {
+		return err
+	}
 	if s.Device != "" {
 		c, err := tl.t.cursor(ctx, subjects.Address(s).Key())
 		if err != nil {
@@ -172,7 +177,6 @@ func (tl *tail) start(ctx context.Context) error {
 	}
 	// Requests are not listened to: whoever does makes an absent device look
 	// as if it answered.
-	var err error
 	if tl.sub, err = tl.t.nc.Subscribe(s.Signals(), tl.onSignal); err != nil {
 		return fmt.Errorf("ops: watch signals: %w", err)
 	}
@@ -218,7 +222,8 @@ func (tl *tail) onInbox(e reader.Entry) {
 	k, l, ok := subjects.ParseInbox(e.Subject)
 	if f := flow(k, FlowInbox, &e); ok && f != nil {
 		f.Lane = l.String()
-		tl.message(f, e.Header, e.Data)
+		m, ok := envelope.Parse(tl.proof, envelope.Stored{Subject: e.Subject, Seq: e.Seq, Header: e.Header, Data: e.Data})
+		tl.message(f, e.Header, e.Data, ok && m.Authentic)
 		tl.hand(f)
 	}
 }
@@ -226,7 +231,7 @@ func (tl *tail) onInbox(e reader.Entry) {
 func (tl *tail) onUp(e reader.Entry) {
 	k, _, ok := subjects.ParseUp(e.Subject)
 	if f := flow(k, FlowUp, &e); ok && f != nil {
-		tl.message(f, e.Header, e.Data)
+		tl.message(f, e.Header, e.Data, false)
 		tl.hand(f)
 	}
 }
@@ -240,7 +245,7 @@ func (tl *tail) onSignal(m *nats.Msg) {
 	if n, err := strconv.Atoi(envelope.Value(m.Header, subjects.HeaderPriority)); err == nil && n >= 0 && n < subjects.Lanes {
 		f.Lane = subjects.Lane(n).String()
 	}
-	tl.message(f, m.Header, m.Data)
+	tl.message(f, m.Header, m.Data, false)
 	select {
 	case tl.flows <- f:
 	default:
@@ -248,9 +253,9 @@ func (tl *tail) onSignal(m *nats.Msg) {
 }
 
 // message fills what headers and body say.
-func (tl *tail) message(f *Flow, h nats.Header, data []byte) {
+func (tl *tail) message(f *Flow, h nats.Header, data []byte, authentic bool) {
 	m := Message{Seq: f.Seq, header: h}
-	m.describe()
+	m.describe(authentic)
 	f.ID, f.Type, f.From, f.Replay, f.Bytes = m.ID, m.Type, m.From, m.Replay, len(data)
 	if f.Kind == FlowUp {
 		f.From = f.Device

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -89,10 +90,11 @@ type TopicMessage struct {
 	Encoding  string          `json:"encoding,omitempty"`
 }
 
-func newTopicMessage(s *direct.Stored) TopicMessage {
+func newTopicMessage(p *proof.Key, topic string, s *direct.Stored) TopicMessage {
 	m := Message{Seq: s.Seq, Stored: time.Unix(0, s.Time).UTC(), header: s.Header}
-	m.describe()
-	out := TopicMessage{Seq: m.Seq, ID: m.ID, From: m.From, Timestamp: m.Timestamp}
+	m.describe(false)
+	out := TopicMessage{Seq: m.Seq, ID: m.ID, Timestamp: m.Timestamp}
+	out.From, _ = envelope.TopicSender(p, topic, envelope.Stored(*s))
 	out.Data, out.Encoding = envelope.Payload(s.Data)
 	return out
 }
@@ -105,12 +107,16 @@ func (t *Tenant) TopicMessages(ctx context.Context, topic string, from uint64, l
 	if err != nil {
 		return nil, 0, err
 	}
+	key, err := t.proof(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
 	msgs, left, err := t.direct.Next(ctx, subjects.StreamTopic, subject, max(from, 1), limit, maxBytes)
 	if err != nil {
 		return nil, 0, fmt.Errorf("ops: read a topic: %w", err)
 	}
 	for i := range msgs {
-		list = append(list, newTopicMessage(&msgs[i]))
+		list = append(list, newTopicMessage(key, topic, &msgs[i]))
 	}
 	if left > 0 && len(msgs) > 0 {
 		next = msgs[len(msgs)-1].Seq + 1

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -45,7 +46,7 @@ type Copy struct {
 	Edge string `json:"edge,omitempty"`
 
 	key      subjects.Key
-	outcome  uint64    // sequence of the outcome in the inbox stream
+	outcomes []uint64  // sequences in the inbox stream of what may be its outcome
 	cursorAt time.Time // when the recipient's cursor moved last; zero: never
 }
 
@@ -97,7 +98,11 @@ type TraceOptions struct {
 // headers of what was stored in the scope since the time. The error wraps
 // [ErrNoMessage] when there is none.
 func (t *Tenant) Trace(ctx context.Context, opts TraceOptions) (*Trace, error) {
-	s := &search{t: t, opts: &opts, out: &Trace{ID: opts.ID, Copies: []*Copy{}}, copies: make(map[uint64]*Copy)}
+	key, err := t.proof(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &search{t: t, proof: key, opts: &opts, out: &Trace{ID: opts.ID, Copies: []*Copy{}}, copies: make(map[uint64]*Copy)}
 	user := subjects.Scope{User: opts.Scope.User} // outcomes are in the senders' inboxes
 	for _, source := range []struct {
 		stream, filter string
@@ -177,6 +182,7 @@ func (t *Tenant) follow(
 // search is a trace under way.
 type search struct {
 	t      *Tenant
+	proof  *proof.Key
 	opts   *TraceOptions
 	out    *Trace
 	copies map[uint64]*Copy // by sequence
@@ -209,11 +215,11 @@ const (
 func (s *search) onInbox(e *reader.Entry) {
 	if seq, ok := strings.CutPrefix(envelope.Value(e.Header, subjects.HeaderID), outcomePrefix); ok && envelope.Type(e.Header) == wire.TypeAck {
 		if n, err := strconv.ParseUint(seq, 10, 64); err == nil && s.copies[n] != nil {
-			s.copies[n].outcome = e.Seq
+			s.copies[n].outcomes = append(s.copies[n].outcomes, e.Seq)
 		}
 		return
 	}
-	k, l, ok := subjects.ParseInbox(e.Subject)
+	k, _, ok := subjects.ParseInbox(e.Subject)
 	if !ok || !s.matches(e) {
 		return
 	}
@@ -222,7 +228,7 @@ func (s *search) onInbox(e *reader.Entry) {
 		return
 	}
 	c := &Copy{User: string(a.User), Device: string(a.Device), key: k}
-	c.Message = *newMessage(&direct.Stored{Seq: e.Seq, Time: e.Time, Header: e.Header}, l)
+	c.Message = *newMessage(s.proof, &direct.Stored{Subject: e.Subject, Seq: e.Seq, Time: e.Time, Header: e.Header})
 	c.Bytes, _ = strconv.Atoi(e.Header.Get("Nats-Msg-Size"))
 	s.copies[e.Seq] = c
 	s.out.Copies = append(s.out.Copies, c)
@@ -325,26 +331,37 @@ func (s *search) settle(ctx context.Context, c *Copy) error {
 	default:
 		c.State = StateWaiting
 	}
-	if c.outcome == 0 {
-		return nil
+	for _, seq := range c.outcomes {
+		if told, err := s.outcome(ctx, c, seq); err != nil || told {
+			return err
+		}
 	}
-	stored, _, err := s.t.direct.Get(ctx, subjects.StreamInbox, &direct.Request{Seq: c.outcome, Batch: 1})
-	if err != nil || len(stored) == 0 || stored[0].Seq != c.outcome {
-		return err // gone meanwhile
+	return nil
+}
+
+// outcome notes what the sender of a copy was told; false if it was not RCCS that
+// told it, or nothing is left of it.
+func (s *search) outcome(ctx context.Context, c *Copy, seq uint64) (bool, error) {
+	stored, _, err := s.t.direct.Get(ctx, subjects.StreamInbox, &direct.Request{Seq: seq, Batch: 1})
+	if err != nil || len(stored) == 0 || stored[0].Seq != seq {
+		return false, err // gone meanwhile
+	}
+	if m, ok := envelope.Parse(s.proof, envelope.Stored(stored[0])); !ok || !m.Authentic {
+		return false, nil // a service's
 	}
 	var told struct {
 		Status string `json:"status"`
 	}
 	if err := json.Unmarshal(stored[0].Data, &told); err != nil {
-		return nil // the stream's entry is no outcome after all
+		return false, nil //nolint:nilerr // the stream's entry is no outcome after all
 	}
 	at := time.Unix(0, stored[0].Time).UTC()
 	c.Outcome, c.OutcomeAt = told.Status, &at
 	sender := subjects.Address{User: subjects.UserID(c.User), Device: subjects.DeviceID(c.From)}
-	step := s.step(&reader.Entry{Time: stored[0].Time, Seq: c.outcome}, StepOutcome, subjects.StreamInbox, sender,
+	step := s.step(&reader.Entry{Time: stored[0].Time, Seq: seq}, StepOutcome, subjects.StreamInbox, sender,
 		told.Status+" by "+c.Device+", told the sender")
 	step.kind, step.of = told.Status, c.Device
-	return nil
+	return true, nil
 }
 
 // onEvent notes outcomes that services were told, and recipients that came and

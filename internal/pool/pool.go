@@ -2,11 +2,18 @@
 // only while there is work. What is to be bounded besides, a pool bounds too: how
 // much may wait, and how much one requester may have under way.
 //
+// A pool is fair: requesters whose work waits take turns, one function each, and
+// none of them runs on more than half of the workers. So a requester that floods a
+// pool makes another wait for one function of its own at most.
+//
 // It is for work that waits for something else, such as the store. All methods
 // may be called from any goroutine; only RunOrWait blocks, and Stop.
 package pool
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // Pool runs functions. Make one with [New].
 type Pool struct {
@@ -17,29 +24,32 @@ type Pool struct {
 	mu      sync.Mutex
 	free    sync.Cond // a worker has ended, or the pool is stopped
 	running int
-	queue   []func()
+	waiting int
 	stopped bool
-	open    map[string]int // by requester: what runs or waits
+	turns   []*line          // those with something that waits, in the order of their turns
+	lines   map[string]*line // by requester: those with something under way
 }
 
-// maxOpen is how much of one requester may run or wait, so that one that floods
-// an endpoint takes no place that others need.
+// line is what one requester has under way.
+type line struct {
+	requester string // empty: nobody's, which is not bounded
+	queue     []func()
+	running   int
+}
+
+// maxOpen is how much of one requester may run or wait, where that is bounded.
 const maxOpen = 32
 
 // New makes a pool of so many workers. backlog bounds how many functions may wait
 // for one; 0 is no bound.
 func New(workers, backlog int) *Pool {
-	p := &Pool{workers: workers, backlog: backlog}
+	p := &Pool{workers: workers, backlog: backlog, lines: make(map[string]*line)}
 	p.free.L = &p.mu
 	return p
 }
 
 // Run has f run soon; false when too much waits, or after Stop.
-func (p *Pool) Run(f func()) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.runLocked(f)
-}
+func (p *Pool) Run(f func()) bool { return p.RunInTurn("", f) }
 
 // RunOrWait is Run, but waits for a free worker where Run would have f wait. It
 // is for a caller that holds back what comes next; false after Stop.
@@ -49,65 +59,105 @@ func (p *Pool) RunOrWait(f func()) bool {
 	for p.running == p.workers && !p.stopped {
 		p.free.Wait()
 	}
-	return p.runLocked(f)
+	return p.runLocked("", 0, f)
 }
 
 // RunFor is Run for one requester's work; false also when it has too much under
-// way. An empty name is nobody's.
+// way. What others have waiting does not count against one that has nothing
+// waiting. An empty name is nobody's.
 func (p *Pool) RunFor(requester string, f func()) bool {
-	if requester == "" {
-		return p.Run(f)
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.open[requester] >= maxOpen || !p.runLocked(func() { defer p.done(requester); f() }) {
+	return p.runLocked(requester, maxOpen, f)
+}
+
+// RunInTurn is RunFor without the bound of what a requester may have under way:
+// for work that exists already, and must be done.
+func (p *Pool) RunInTurn(requester string, f func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.runLocked(requester, 0, f)
+}
+
+func (p *Pool) runLocked(requester string, most int, f func()) bool {
+	if p.stopped {
 		return false
 	}
-	if p.open == nil {
-		p.open = make(map[string]int)
+	l := p.lines[requester]
+	if l == nil {
+		l = &line{requester: requester}
 	}
-	p.open[requester]++
-	return true
-}
-
-func (p *Pool) done(requester string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.open[requester]--; p.open[requester] == 0 {
-		delete(p.open, requester)
-	}
-}
-
-func (p *Pool) runLocked(f func()) bool {
+	full := p.backlog > 0 && p.waiting >= p.backlog
 	switch {
-	case p.stopped:
+	case requester != "" && most > 0 && l.running+len(l.queue) >= most:
 		return false
-	case p.running < p.workers:
+	case p.running < p.workers && p.mayLocked(l):
 		p.running++
-		p.wg.Go(func() { p.work(f) })
-	case p.backlog > 0 && len(p.queue) >= p.backlog:
+		l.running++
+		p.wg.Go(func() { p.work(l, f) })
+	case full && (requester == "" || len(l.queue) > 0):
 		return false
 	default:
-		p.queue = append(p.queue, f)
+		if len(l.queue) == 0 {
+			p.turns = append(p.turns, l)
+		}
+		l.queue = append(l.queue, f)
+		p.waiting++
 	}
+	p.lines[requester] = l
 	return true
 }
 
-func (p *Pool) work(f func()) {
-	for {
+// mayLocked reports whether another function of a requester may run.
+func (p *Pool) mayLocked(l *line) bool {
+	return l.requester == "" || l.running < max(p.workers/2, 1)
+}
+
+func (p *Pool) work(l *line, f func()) {
+	for f != nil {
 		f()
-		p.mu.Lock()
-		if len(p.queue) == 0 {
-			p.running--
-			p.queue = nil
-			p.free.Signal()
-			p.mu.Unlock()
-			return
+		l, f = p.next(l)
+	}
+}
+
+// next is what the worker does that has just done something of a line; nil: it
+// ends.
+func (p *Pool) next(done *line) (l *line, f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if done.running--; done.running == 0 && len(done.queue) == 0 {
+		delete(p.lines, done.requester)
+	}
+	for i, l := range p.turns {
+		if !p.mayLocked(l) {
+			continue // what it has running takes the next of it
 		}
-		f = p.queue[0]
-		p.queue[0] = nil
-		p.queue = p.queue[1:]
-		p.mu.Unlock()
+		p.leaveLocked(i)
+		f := l.queue[0]
+		l.queue[0] = nil
+		if l.queue = l.queue[1:]; len(l.queue) > 0 {
+			p.turns = append(p.turns, l)
+		} else {
+			l.queue = nil
+		}
+		p.waiting--
+		l.running++
+		return l, f
+	}
+	p.running--
+	p.free.Signal()
+	return nil, nil
+}
+
+// leaveLocked takes a line out of the turns: most often the first.
+func (p *Pool) leaveLocked(i int) {
+	if i > 0 {
+		p.turns = slices.Delete(p.turns, i, i+1)
+		return
+	}
+	p.turns[0] = nil
+	if p.turns = p.turns[1:]; len(p.turns) == 0 {
+		p.turns = nil
 	}
 }
 

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -69,8 +70,8 @@ func TestOneRequesterTakesNoPlaceThatOthersNeed(t *testing.T) {
 			t.Error("work is refused when the requester's is done")
 		}
 		p.Stop()
-		if len(p.open) > 0 {
-			t.Errorf("%v is remembered of what is done", p.open)
+		if len(p.lines) > 0 || len(p.turns) > 0 {
+			t.Errorf("%v and %v are remembered of what is done", p.lines, p.turns)
 		}
 	})
 }
@@ -87,8 +88,8 @@ func TestCallerWaitsForAFreeWorkerOrForStop(t *testing.T) {
 			}
 		}()
 		synctest.Wait()
-		if taken.Load() != 2 || len(p.queue) > 0 {
-			t.Errorf("%d are taken and %d wait, want 2 and none", taken.Load(), len(p.queue))
+		if taken.Load() != 2 || p.waiting > 0 {
+			t.Errorf("%d are taken and %d wait, want 2 and none", taken.Load(), p.waiting)
 		}
 		release <- struct{}{}
 		synctest.Wait()
@@ -99,6 +100,83 @@ func TestCallerWaitsForAFreeWorkerOrForStop(t *testing.T) {
 		p.Stop()
 		if taken.Load() != done.Load() {
 			t.Errorf("%d were taken and %d ran", taken.Load(), done.Load())
+		}
+	})
+}
+
+func TestRequestersTakeTurns(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := New(1, 0)
+		release := make(chan struct{})
+		var order []string
+		run := func(who string) {
+			if !p.RunInTurn(who, func() { <-release; order = append(order, who) }) {
+				t.Fatalf("work of %s is refused", who)
+			}
+		}
+		for range 5 {
+			run("flood")
+		}
+		run("a")
+		run("a")
+		run("b")
+		close(release)
+		p.Stop()
+		if want := []string{"flood", "flood", "a", "b", "flood", "a", "flood", "flood"}; !slices.Equal(order, want) {
+			t.Errorf("it ran for %v, want %v", order, want)
+		}
+	})
+}
+
+// One requester's work that goes on for long leaves workers for others.
+func TestOneRequesterRunsOnHalfOfTheWorkers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := New(4, 0)
+		release := make(chan struct{})
+		var flood, other atomic.Int32
+		for range 2 * maxOpen {
+			p.RunInTurn("flood", func() { flood.Add(1); <-release })
+		}
+		p.RunFor("neighbour", func() { other.Add(1) })
+		p.Run(func() { other.Add(1) })
+		synctest.Wait()
+		if flood.Load() != 2 || other.Load() != 2 {
+			t.Errorf("%d run of one requester, want 2; %d of others, want 2", flood.Load(), other.Load())
+		}
+		close(release)
+		p.Stop()
+		if flood.Load() != 2*maxOpen {
+			t.Errorf("%d of %d ran in the end", flood.Load(), 2*maxOpen)
+		}
+	})
+}
+
+// Many requesters that fill the backlog refuse nobody who asks one thing at a
+// time.
+func TestAFullBacklogTakesOneOfEachRequester(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := New(1, 4)
+		release := make(chan struct{})
+		for range 8 {
+			p.RunFor("flood", func() { <-release })
+		}
+		if p.RunFor("flood", func() {}) || p.Run(func() {}) {
+			t.Error("more of what waits is taken than the bound")
+		}
+		served := false
+		if !p.RunFor("neighbour", func() { served = true }) {
+			t.Error("a requester without anything that waits is refused")
+		}
+		if p.RunFor("neighbour", func() {}) {
+			t.Error("its second is taken though the backlog is full")
+		}
+		close(release)
+		p.Stop()
+		if !served {
+			t.Error("the neighbour's work did not run")
 		}
 	})
 }

@@ -86,6 +86,9 @@ type From struct {
 	Key subjects.Key
 	// Service says that it is one.
 	Service bool
+	// IssuedTo is a service's credential, see [subjects.IssuedTo]; empty: not known.
+	// What the service delays ends when that is revoked.
+	IssuedTo string
 }
 
 // Device is a device that sends.
@@ -259,6 +262,9 @@ func (in *Intake) toDevices(ctx context.Context, from *From, e *wire.Envelope, t
 				return
 			}
 			copies[n] = envelope.Later(e, in.sender(from), from.peer(device), n, body)
+			if from.IssuedTo != "" {
+				copies[n].Header.Set(subjects.HeaderIssuedTo, from.IssuedTo)
+			}
 		}
 		p := in.pending(ctx, from, e, w, tell)
 		p.targets, p.later = targets, true

@@ -62,6 +62,10 @@ type Options struct {
 	Proof  *proof.Key
 	// Metrics; nil counts nowhere.
 	Metrics *Metrics
+	// ClearEvery is how often the whole of inboxes, and of messages to services, is
+	// looked at, and cleared of what was acknowledged when it is three quarters
+	// full; 0: never. One process of a tenant is enough, several do no harm.
+	ClearEvery time.Duration
 	// Logger; nil discards.
 	Logger *slog.Logger
 }
@@ -105,6 +109,9 @@ func New(opts Options) (*Shares, error) {
 		t := &s.tables[k]
 		t.kind, t.users = k, make(map[string]*user)
 		t.limits.device.messages, t.limits.user.messages = int64(messages), int64(messages)*userTimes
+	}
+	if opts.ClearEvery > 0 {
+		s.wg.Go(func() { s.watch(opts.ClearEvery) })
 	}
 	return s, nil
 }

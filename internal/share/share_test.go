@@ -279,13 +279,22 @@ func TestWhatServicesHaveAcknowledgedMakesRoom(t *testing.T) {
 		both[n] = c
 	}
 	read := func(c jetstream.Consumer) {
-		msgs, err := c.Fetch(1000, jetstream.FetchMaxWait(time.Second))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for m := range msgs.Messages() {
-			if err := m.DoubleAck(t.Context()); err != nil {
+		for {
+			info, err := c.Info(t.Context())
+			if err != nil {
 				t.Fatal(err)
+			}
+			if info.NumPending == 0 {
+				return
+			}
+			msgs, err := c.Fetch(1000, jetstream.FetchMaxWait(time.Second))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for m := range msgs.Messages() {
+				if err := m.DoubleAck(t.Context()); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 	}

@@ -87,13 +87,9 @@ func (s *Shares) trim(k Kind, found map[string]*user, r *room, b limits) error {
 	if len(users) == 0 && len(devices) == 0 {
 		return nil
 	}
-	floor := s.ackFloor
-	if k == Topic {
-		floor = func(string, subjects.Key) (uint64, error) { return math.MaxUint64, nil } // as retention would
-	}
-	if k == Up {
-		consumed, err := s.consumed()
-		floor = func(string, subjects.Key) (uint64, error) { return consumed, err }
+	floor, err := s.floors(k)
+	if err != nil {
+		return err
 	}
 	var all []chunk
 	for subject, chunks := range r.chunks {
@@ -149,14 +145,29 @@ func (s *Shares) remove(k Kind, all []chunk, found map[string]*user, users map[s
 	return nil
 }
 
-// ackFloor is the sequence up to which a device has acknowledged all of a lane.
-func (s *Shares) ackFloor(subject string, key subjects.Key) (uint64, error) {
-	_, lane, _ := subjects.ParseInbox(subject)
-	stream, err := s.js.Stream(s.ctx, subjects.StreamCursor)
-	if err != nil {
-		return 0, fmt.Errorf("share: %w", err)
+// floors returns what says, of a subject and its device, up to which sequence
+// nobody waits for what is on it.
+func (s *Shares) floors(k Kind) (func(subject string, key subjects.Key) (uint64, error), error) {
+	all := uint64(math.MaxUint64) // of topics, as retention would
+	var err error
+	switch k {
+	case Up:
+		all, err = s.consumed()
+	case Inbox:
+		cursors, err := s.js.Stream(s.ctx, subjects.StreamCursor)
+		if err != nil {
+			return nil, fmt.Errorf("share: %w", err)
+		}
+		return func(subject string, key subjects.Key) (uint64, error) { return s.ackFloor(cursors, subject, key) }, nil
+	case Later, Topic, Route, Task, kinds:
 	}
-	msg, err := stream.GetLastMsgForSubject(s.ctx, subjects.Cursor(key))
+	return func(string, subjects.Key) (uint64, error) { return all, nil }, err
+}
+
+// ackFloor is the sequence up to which a device has acknowledged all of a lane.
+func (s *Shares) ackFloor(cursors jetstream.Stream, subject string, key subjects.Key) (uint64, error) {
+	_, lane, _ := subjects.ParseInbox(subject)
+	msg, err := cursors.GetLastMsgForSubject(s.ctx, subjects.Cursor(key))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return 0, nil
 	}

@@ -92,7 +92,7 @@ func (m *model) subscribe(rt *rapid.T, s *modelSub, ahead uint64) {
 		since = topic.Since{FromSeq: true, Seq: max(m.last, subjects.FirstTopicSeq-1) + ahead}
 	}
 	f := &follower{wake: make(chan struct{}, 1)}
-	sub, at, err := m.hub.Subscribe(m.t.Context(), s.topic, since, func(*topic.Subscription) {
+	sub, at, err := m.hub.Subscribe(m.t.Context(), "test", s.topic, since, func(*topic.Subscription) {
 		select {
 		case f.wake <- struct{}{}:
 		default:

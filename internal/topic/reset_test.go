@@ -23,7 +23,7 @@ func (p *place) begin(t *testing.T, since topic.Since) (*follower, topic.Beginni
 	f := &follower{wake: make(chan struct{}, 1)}
 	var at topic.Beginning
 	var err error
-	f.sub, at, err = p.hub.Subscribe(t.Context(), "a", since, func(*topic.Subscription) {
+	f.sub, at, err = p.hub.Subscribe(t.Context(), "test", "a", since, func(*topic.Subscription) {
 		select {
 		case f.wake <- struct{}{}:
 		default:

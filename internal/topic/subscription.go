@@ -46,6 +46,7 @@ const fillRetry = 200 * time.Millisecond
 // Subscription is a position in a topic.
 type Subscription struct {
 	hub     *Hub
+	by      string
 	topic   string
 	subject string
 	ready   func(*Subscription)
@@ -80,16 +81,17 @@ type Beginning struct {
 	Reset bool
 }
 
-// Subscribe begins to follow a topic. ready is told, from another goroutine,
-// that Next has something again after it had nothing more.
-func (h *Hub) Subscribe(ctx context.Context, topic string, since Since, ready func(*Subscription)) (s *Subscription, at Beginning, err error) {
+// Subscribe begins to follow a topic. by is whose subscription it is: those of
+// one take turns with those of others in reading the store. ready is told, from
+// another goroutine, that Next has something again after it had nothing more.
+func (h *Hub) Subscribe(ctx context.Context, by, topic string, since Since, ready func(*Subscription)) (s *Subscription, at Beginning, err error) {
 	subject, err := subjects.Topic(topic)
 	if err != nil {
 		return nil, at, err
 	}
 	// From here on nothing is missed: what comes while it is catching up is found
 	// when it joins.
-	s = &Subscription{hub: h, topic: topic, subject: subject, ready: ready, catchingUp: true, filling: true, readPos: math.MaxUint64}
+	s = &Subscription{hub: h, by: by, topic: topic, subject: subject, ready: ready, catchingUp: true, filling: true, readPos: math.MaxUint64}
 	h.mu.Lock()
 	if h.stopped {
 		h.mu.Unlock()
@@ -284,7 +286,7 @@ func (s *Subscription) refillLocked() {
 	if !s.catchingUp || s.filling || s.closed || s.queued() > queueMessages/2 {
 		return
 	}
-	s.filling = s.hub.fills.Run(s.refill)
+	s.filling = s.hub.fills.RunInTurn(s.by, s.refill)
 }
 
 // refill reads the store until the subscription is live or its queue full.

@@ -132,7 +132,7 @@ func (p *place) follow(t *testing.T, name string, since topic.Since) (*follower,
 	f := &follower{wake: make(chan struct{}, 1)}
 	var at topic.Beginning
 	var err error
-	f.sub, at, err = p.hub.Subscribe(t.Context(), name, since, func(*topic.Subscription) {
+	f.sub, at, err = p.hub.Subscribe(t.Context(), "test", name, since, func(*topic.Subscription) {
 		select {
 		case f.wake <- struct{}{}:
 		default:
@@ -429,7 +429,7 @@ func TestBadTopicsAreRefused(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
 	for _, name := range []string{"", ".", "a..b", "a.", ".a", "a\x00b", string([]byte{0xff})} {
-		if _, _, err := p.hub.Subscribe(t.Context(), name, topic.Since{}, func(*topic.Subscription) {}); !errors.Is(err, subjects.ErrName) {
+		if _, _, err := p.hub.Subscribe(t.Context(), "test", name, topic.Since{}, func(*topic.Subscription) {}); !errors.Is(err, subjects.ErrName) {
 			t.Errorf("subscribe %q: %v", name, err)
 		}
 		if _, _, err := p.hub.History(t.Context(), name, 0, 1, 1); !errors.Is(err, subjects.ErrName) {
@@ -462,7 +462,7 @@ func TestNothingWorksAfterStop(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, _, err := p.hub.Subscribe(t.Context(), "a", topic.Since{}, func(*topic.Subscription) {}); !errors.Is(err, topic.ErrStopped) {
+	if _, _, err := p.hub.Subscribe(t.Context(), "test", "a", topic.Since{}, func(*topic.Subscription) {}); !errors.Is(err, topic.ErrStopped) {
 		t.Errorf("subscribe: %v", err)
 	}
 }
