@@ -41,7 +41,7 @@ func TestFilesOfSecretsAreRefusedWhenTheyAreOpenToOthers(t *testing.T) {
 		"the key of devices":    {key, "", []string{"--tls-cert", cert, "--tls-key"}},
 		"the key of admin":      {adminKey, "", []string{"--admin-tls-cert", adminCert, "--admin-tls-key"}},
 		"the key of the store":  {write("store", secret), "", []string{"--encryption-key-file"}},
-		"the key of NATS":       {natsKey, "", []string{"--config", write("nats.conf", fmt.Sprintf("tls { cert_file: %q, key_file: %q }\n", natsCert, natsKey))}},
+		"the key of NATS":       {natsKey, "", []string{"--config", write("nats.conf", fmt.Sprintf("max_payload: 4MB\ntls { cert_file: %q, key_file: %q }\n", natsCert, natsKey))}},
 		"a key of another part": {edgeKey, "", []string{"--config", write("ws.conf", fmt.Sprintf("leafnodes { listen: \"127.0.0.1:-1\", TLS { cert_file: %q, Key_File: %q } }\n", edgeCert, edgeKey))}},
 		"a key of the keystore": {filepath.Join(made, "keys", "default.nk"), made, nil},
 		"a key of the operator": {filepath.Join(made, "keys", "operator.nk"), made, nil},

@@ -31,12 +31,26 @@ func Check(r *http.Request) *Refusal {
 			http.StatusMisdirectedRequest, "MISDIRECTED",
 			"the admin address without a token is for localhost, 127.0.0.0/8 and [::1], and not for another Host: start with --admin-token-file",
 		}
-	case r.Header.Get("Forwarded") != "" || r.Header.Get("X-Forwarded-For") != "":
+	case proxied(r):
 		return &Refusal{http.StatusUnauthorized, "UNAUTHORIZED", "a request that came through a proxy needs a token: start with --admin-token-file"}
 	case !sameSite(r) && !navigates(r), !sameOrigin(r):
 		return &Refusal{http.StatusForbidden, "PERMISSION_DENIED", "a page of another site asked for this"}
 	}
 	return nil
+}
+
+// proxied reports whether a header says that a proxy passed the request on. One
+// that is empty counts too: a proxy may add its own behind what the client sent.
+func proxied(r *http.Request) bool {
+	for name := range r.Header {
+		switch {
+		case strings.HasPrefix(name, "X-Forwarded-"):
+			return true
+		case name == "Forwarded", name == "Via", name == "X-Real-Ip", name == "X-Original-Forwarded-For":
+			return true
+		}
+	}
+	return false
 }
 
 // Guard is next for those whom Check lets in. The others get a problem document

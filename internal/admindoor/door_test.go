@@ -43,6 +43,10 @@ func TestWhoIsLetInWithoutAToken(t *testing.T) {
 		{"POST", "localhost:8081", "/v1/messages", headers{"Origin": "https://evil.example"}, 403},
 		{"GET", "localhost:8081", "/v1/status", headers{"X-Forwarded-For": "203.0.113.9"}, 401},
 		{"GET", "localhost:8081", "/v1/status", headers{"Forwarded": "for=203.0.113.9"}, 401},
+		{"GET", "localhost:8081", "/v1/status", headers{"X-Forwarded-For": ""}, 401}, // and the proxy's own behind it
+		{"GET", "localhost:8081", "/v1/status", headers{"X-Forwarded-Host": "rccs.example.com"}, 401},
+		{"GET", "localhost:8081", "/v1/status", headers{"X-Real-IP": "203.0.113.9"}, 401},
+		{"GET", "localhost:8081", "/v1/status", headers{"Via": "1.1 proxy"}, 401},
 		{"GET", "localhost:8081", "/console/", link, 200},
 		{"GET", "localhost:8081", "/console/devices/a/b", link, 200},
 		{"GET", "localhost:8081", "/v1/status", link, 403},

@@ -155,7 +155,7 @@ func TestThePageAboutSecurityNamesEveryFuzzTarget(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, section, _ := strings.Cut(string(text), "\n## Hostile input\n")
-	named := regexp.MustCompile("Fuzz[A-Z][A-Za-z0-9]*").FindAllString(section, -1)
+	named := regexp.MustCompile(`\bFuzz[A-Z][A-Za-z0-9]*`).FindAllString(section, -1)
 	var all []string
 	for _, names := range readSource(t).fuzz {
 		all = append(all, names...)

@@ -25,6 +25,7 @@ type door struct{}
 func (door) AllowsOrigin(r *http.Request) bool {
 	return r.Header.Get("Origin") != "https://evil.example"
 }
+
 func (door) From(r *http.Request) string {
 	if from := r.Header.Get("Test-From"); from != "" {
 		return from
