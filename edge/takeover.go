@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -74,15 +75,18 @@ func (t *Tenant) release(ctx context.Context, k subjects.Key, epoch uint64) erro
 
 // DrainAsk is what an operator asks an edge for.
 type DrainAsk struct {
-	// Do is DrainStart, DrainUndo, DrainCount or AskFollowers.
+	// Do is DrainStart, DrainUndo, DrainCount, AskFollowers or AskFollowing.
 	Do string `json:"do"`
 	// Rate is how many connections a second are closed; 0: the edge's own.
 	Rate int `json:"rate,omitempty"`
-	// Topics are those of AskFollowers.
+	// Topics are those of AskFollowers, or the one of AskFollowing.
 	Topics []string `json:"topics,omitempty"`
+	// After and Limit are of AskFollowing: at most so many names behind this one.
+	After string `json:"after,omitempty"`
+	Limit int    `json:"limit,omitempty"`
 }
 
-// What an edge can be asked for. All but the last are answered with
+// What an edge can be asked for. The first three are answered with
 // {"connections":n}.
 const (
 	DrainStart = "drain"  // refuse devices, and send those that are here elsewhere
@@ -91,17 +95,27 @@ const (
 	// AskFollowers asks how many of the tenant's devices here follow each of some
 	// topics, and is answered with {"followers":{TOPIC:n}}.
 	AskFollowers = "followers"
+	// AskFollowing asks which of the tenant's devices here follow a topic, and is
+	// answered with {"devices":["USER/DEVICE"]}, in order.
+	AskFollowing = "following"
 )
+
+// maxFollowing bounds the names of one answer to AskFollowing.
+const maxFollowing = 1001
 
 // onDrain does what an operator asks for.
 func (t *Tenant) onDrain(m *nats.Msg) {
 	var ask DrainAsk
-	if err := json.Unmarshal(m.Data, &ask); err != nil || t.Drain == nil && ask.Do != AskFollowers {
-		t.Logger.Warn("drain ignored", "err", err)
+	err := json.Unmarshal(m.Data, &ask)
+	switch {
+	case err == nil && ask.Do == AskFollowers:
+		t.tell(m, map[string]any{"followers": t.followers(ask.Topics)})
 		return
-	}
-	if ask.Do == AskFollowers {
-		t.tellFollowers(m, ask.Topics)
+	case err == nil && ask.Do == AskFollowing:
+		t.tell(m, map[string]any{"devices": t.following(ask)})
+		return
+	case err != nil || t.Drain == nil:
+		t.Logger.Warn("drain ignored", "err", err)
 		return
 	}
 	n := t.Drain(ask)
@@ -113,19 +127,38 @@ func (t *Tenant) onDrain(m *nats.Msg) {
 	}
 }
 
-// tellFollowers answers AskFollowers.
-func (t *Tenant) tellFollowers(m *nats.Msg, topics []string) {
+// followers counts who follows each of some topics here.
+func (t *Tenant) followers(topics []string) map[string]int {
 	followers := make(map[string]int)
 	for _, topic := range topics {
 		if n := t.Topics.Followers(topic); n > 0 {
 			followers[topic] = n
 		}
 	}
-	body, err := json.Marshal(map[string]any{"followers": followers})
+	return followers
+}
+
+// following names who follows a topic here.
+func (t *Tenant) following(ask DrainAsk) []string {
+	if len(ask.Topics) != 1 {
+		return nil
+	}
+	names := t.Topics.Owners(ask.Topics[0])
+	behind, found := slices.BinarySearch(names, ask.After)
+	if found {
+		behind++
+	}
+	names = names[behind:]
+	return names[:min(len(names), max(ask.Limit, 0), maxFollowing)]
+}
+
+// tell answers what an operator asks.
+func (t *Tenant) tell(m *nats.Msg, answer any) {
+	body, err := json.Marshal(answer)
 	if err == nil {
 		err = m.Respond(body)
 	}
 	if err != nil {
-		t.Logger.Debug("followers not told", "err", err)
+		t.Logger.Debug("operator not answered", "err", err)
 	}
 }

@@ -18,8 +18,9 @@ import (
 type Topics interface {
 	Subscribe(ctx context.Context, by, name string, since topic.Since, ready func(*topic.Subscription)) (*topic.Subscription, topic.Beginning, error)
 	History(ctx context.Context, name string, from uint64, limit, maxBytes int) ([]*topic.Message, uint64, error)
-	// Followers is how many subscriptions a topic has.
+	// Followers is how many subscriptions a topic has, and Owners whose they are.
 	Followers(name string) int
+	Owners(name string) []string
 }
 
 const (
@@ -67,6 +68,7 @@ func (c *conn) subscribe(e *wire.Envelope) {
 		c.fail(e, send.Unavailable())
 		return
 	}
+	s.SetOwner(c.who.Address.String())
 	if c.subscribed == nil {
 		c.subscribed = make(map[string]*topic.Subscription)
 	}

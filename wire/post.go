@@ -107,13 +107,11 @@ func (s *scanner) posts(most int) (posts []Post, err *Error) {
 		return posts, nil
 	}
 	for {
-		if s.space(); s.peek() != '{' {
-			return nil, Errorf(BadMessage, "element %d of the array is not an object", len(posts))
-		}
+		s.space()
 		if len(posts) == most {
 			return nil, Errorf(MessageTooLarge, "more than %d messages in an array: send several", most)
 		}
-		p, ok := s.post()
+		p, ok := s.element()
 		if !ok {
 			return nil, s.notPost()
 		}
@@ -126,6 +124,16 @@ func (s *scanner) posts(most int) (posts []Post, err *Error) {
 			return nil, s.notPost()
 		}
 	}
+}
+
+// element reads what starts here as a message, whatever it is; false: it is not
+// JSON.
+func (s *scanner) element() (p Post, ok bool) {
+	if s.peek() == '{' {
+		return s.post()
+	}
+	_, ok = s.value(insideEnvelope - 1)
+	return Post{Err: NewError(BadMessage, "a message is an object")}, ok
 }
 
 // post reads the object that starts here; false: it is not JSON.

@@ -30,12 +30,35 @@ func TestPostWithAMemberGivenTwiceIsRefused(t *testing.T) {
 	}
 }
 
+// What in an array is no message is refused by itself, as it would be alone.
+func TestElementsOfAnArrayThatAreNoMessagesAreRefusedEach(t *testing.T) {
+	t.Parallel()
+	const body = `[5, {"to":{"user":"a"},"type":"note","payload":1}, null, [[{"to":{"user":"b"}}]], "x"]`
+	posts, array, err := wire.DecodePosts([]byte(body), 5)
+	if err != nil || !array || len(posts) != 5 {
+		t.Fatalf("%d posts, %v", len(posts), err)
+	}
+	for i, p := range posts {
+		if good := i == 1; good != (p.Err == nil) || !good && p.Err.Code != wire.BadMessage {
+			t.Errorf("element %d: %v", i, p.Err)
+		}
+	}
+	for _, body := range []string{`[5`, `[5,]`, `[nul]`, `[5 5]`} {
+		if _, _, err := wire.DecodePosts([]byte(body), 5); err == nil || err.Code != wire.BadMessage {
+			t.Errorf("%s: %v", body, err)
+		}
+	}
+	if _, _, err := wire.DecodePosts([]byte(`[1,2,3]`), 2); err == nil || err.Code != wire.MessageTooLarge {
+		t.Errorf("more than two: %v", err)
+	}
+}
+
 // What is taken is JSON, for a user, of a type that applications use, and its
 // payload is what JSON's own parser finds there.
 func FuzzDecodePosts(f *testing.F) {
 	for _, seed := range []string{
 		`{"to":{"user":"a","device":"b"},"type":"note","payload":{"n":1},"id":"m","priority":"high","ttlMs":5,"deliverAt":"2026-12-01T00:00:00Z"}`,
-		`[{"to":{"user":"a","deviceType":"t","mode":"any"},"type":"x","payload":null},{"to":1},{}]`,
+		`[{"to":{"user":"a","deviceType":"t","mode":"any"},"type":"x","payload":null},{"to":1},{},5,null,[[]]]`,
 		`[]`, `[[[`, `{"to":{"user":"\ud83d"},"type":"x","payload":0}`, "\xff", `{"a":{"a":{}}}`,
 	} {
 		f.Add([]byte(seed))
@@ -49,7 +72,7 @@ func FuzzDecodePosts(f *testing.F) {
 		if !json.Valid(body) || len(posts) > most || !array && len(posts) != 1 {
 			t.Fatalf("%q is taken as %d posts, array %t", body, len(posts), array)
 		}
-		var raw []map[string]json.RawMessage
+		var raw []json.RawMessage
 		if !array {
 			body = slices.Concat([]byte("["), body, []byte("]"))
 		}
@@ -57,7 +80,14 @@ func FuzzDecodePosts(f *testing.F) {
 			t.Fatalf("%q: %v", body, err)
 		}
 		for i, p := range posts {
-			if p.Err == nil && (p.User == "" || !wire.ValidType(p.Type) || wire.IsControl(p.Type) || !bytes.Equal(p.Payload, raw[i]["payload"])) {
+			if p.Err != nil {
+				continue
+			}
+			var members map[string]json.RawMessage
+			if err := json.Unmarshal(raw[i], &members); err != nil {
+				t.Fatalf("%q is taken as %+v: %v", raw[i], p, err)
+			}
+			if p.User == "" || !wire.ValidType(p.Type) || wire.IsControl(p.Type) || !bytes.Equal(p.Payload, members["payload"]) {
 				t.Errorf("%q is taken as %+v", body, p)
 			}
 		}

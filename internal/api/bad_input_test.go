@@ -121,7 +121,9 @@ func TestEveryRowRefusesBadInput(t *testing.T) {
 		refused(t, what+" that is not UTF-8", p.do("POST", path, "\"\xff\"", op), 400)
 		if r.body[0] == '{' {
 			refused(t, what+" with a member that is not known", p.do("POST", path, r.body[:len(r.body)-1]+comma(r.body)+`"unknown":1}`, op), 400)
-			refused(t, what+" that is a list of numbers", p.do("POST", path, `[1]`, op), 400)
+			if r.path != "/v1/messages" { // which answers each element of a list
+				refused(t, what+" that is a list of numbers", p.do("POST", path, `[1]`, op), 400)
+			}
 			refused(t, what+" that is a number", p.do("POST", path, `1`, op), 400)
 		}
 	}

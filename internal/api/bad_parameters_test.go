@@ -106,6 +106,7 @@ var good = []struct{ id, path, query, body string }{
 	{"publishToTopic", "topic=t", "", `1`},
 	{"readTopic", "topic=t", "from=0&limit=5&last=false", ""},
 	{"listTopics", "", "limit=5&q=t", ""},
+	{"listFollowers", "topic=t", "limit=5", ""},
 	{"status", "", "", ""},
 	{"doctor", "", "", ""},
 	{"listEdges", "", "limit=5", ""},
@@ -301,7 +302,7 @@ func (b *badInput) parameter(op, path string, names url.Values, q query, in para
 		twice := "%25" + fmt.Sprintf("%02X", names.Get(in.Name)[0]) + names.Get(in.Name)[1:] // of what it begins with
 		// A topic, and a device that is to come, may have any name; what it then
 		// does, it does to that one.
-		if !slices.Contains([]string{"publishToTopic", "readTopic", "issueToken", "makeEnrolmentCode", "listDevices", "cancelMessage", "request"}, op) {
+		if !slices.Contains([]string{"publishToTopic", "readTopic", "listFollowers", "issueToken", "makeEnrolmentCode", "listDevices", "cancelMessage", "request"}, op) {
 			b.refuse(what+" encoded twice", at(twice), 400, 404)
 		}
 		if in.Schema.Enum != nil {
@@ -331,7 +332,10 @@ func (b *badInput) queryParameter(what string, q query, in parameter) {
 	var wrong []string
 	switch {
 	case s.is("integer"):
-		wrong = []string{"x", "1.5", "-1", "1e3", "0x1", "99999999999999999999999", "true", "%31"}
+		wrong = []string{"x", "1.5", "-1", "1e3", "0x1", "true", "%31"}
+		if in.Name != "limit" && in.Name != "timeoutMs" { // of which too much is the most
+			wrong = append(wrong, "99999999999999999999999")
+		}
 		if s.Minimum != nil && *s.Minimum > 0 {
 			wrong = append(wrong, "0")
 		}
@@ -398,7 +402,11 @@ func (b *badInput) bodies(d *fullDocument, op string, q query, s schema, require
 	if top.Properties == nil {
 		return // any value is right
 	}
-	for _, body := range []string{`1`, `"x"`, `true`, `[1]`, `null`} {
+	bodies := []string{`1`, `"x"`, `true`, `null`}
+	if op != "sendMessages" { // of an array each element is answered
+		bodies = append(bodies, `[1]`)
+	}
+	for _, body := range bodies {
 		b.refuse(op+", the body "+body, set(body), 400)
 	}
 	var value map[string]any

@@ -384,7 +384,72 @@ func TestTopicIsPublishedAndRead(t *testing.T) {
 	if len(rest.Items) != 2 {
 		t.Errorf("the last two: %+v", rest)
 	}
+	const following = `{"items":[{"user":"alice","device":"phone","edge":"`
+	if got := p.get("/v1/topics/builds.main/followers"); !strings.HasPrefix(string(got.body), following) {
+		t.Errorf("followers are %d %s", got.status, got.body)
+	}
+	if got := p.get("/v1/topics/builds.other/followers"); strings.TrimSpace(string(got.body)) != `{"items":[]}` {
+		t.Errorf("followers of another are %d %s", got.status, got.body)
+	}
+	if got := p.get("/v1/topics/a..b/followers"); got.status != http.StatusBadRequest {
+		t.Errorf("followers of no topic are %d %s", got.status, got.body)
+	}
 	if got := p.get("/v1/topics?q=main"); !strings.Contains(string(got.body), `{"topic":"builds.main","messages":5,"followers":1}`) {
 		t.Errorf("topics are %s", got.body)
+	}
+}
+
+// Each device that follows a topic is listed once, page by page, and no more when
+// it has left.
+func TestFollowersOfATopicAreListedInPages(t *testing.T) {
+	t.Parallel()
+	p := serve(t, false)
+	devices := make(map[string]*device)
+	for _, name := range []string{"alice/phone", "alice/tablet", "bob/phone"} {
+		d := p.connect(name, "")
+		d.write(`{"type":"subscribe","id":"s","payload":{"topic":"t"}}`)
+		d.until("ack")
+		devices[name] = d
+	}
+	list := func() (names []string) {
+		for next := ""; ; {
+			var page struct {
+				Items []struct{ User, Device string }
+				Next  string
+			}
+			p.get("/v1/topics/t/followers?limit=1&after="+next).into(t, &page)
+			for _, f := range page.Items {
+				names = append(names, f.User+"/"+f.Device)
+			}
+			if next = page.Next; next == "" {
+				return names
+			}
+		}
+	}
+	if got := list(); strings.Join(got, " ") != "alice/phone alice/tablet bob/phone" {
+		t.Errorf("followers are %v", got)
+	}
+	devices["alice/tablet"].write(`{"type":"unsubscribe","id":"u","payload":{"topic":"t"}}`)
+	devices["alice/tablet"].until("ack")
+	if got := list(); strings.Join(got, " ") != "alice/phone bob/phone" {
+		t.Errorf("then followers are %v", got)
+	}
+}
+
+// Who asks for the headers of a stream gets them, and nothing is held open.
+func TestHeadOfAStreamEnds(t *testing.T) {
+	t.Parallel()
+	p := serve(t, false)
+	for _, path := range []string{"/v1/events", "/v1/events?after=0", "/v1/live", "/v1/live?tail=&history=true"} {
+		got := p.do(http.MethodHead, path, "", nil)
+		if got.status != http.StatusOK || got.header.Get("Content-Type") != "text/event-stream" || len(got.body) != 0 {
+			t.Errorf("%s: %d %v %s", path, got.status, got.header, got.body)
+		}
+	}
+	if got := p.do(http.MethodHead, "/v1/events?user=a%2Fb", "", nil); got.status != http.StatusBadRequest {
+		t.Errorf("of a bad user: %d", got.status)
+	}
+	if got := p.get("/v1/audit?action=read"); strings.Contains(string(got.body), "tail") {
+		t.Errorf("nobody has read anything, and the audit has %s", got.body)
 	}
 }

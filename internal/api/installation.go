@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"math"
 	"net/http"
 	"strings"
 	"time"
@@ -100,20 +102,11 @@ func (a *API) registerEdges() {
 		Paged
 	},
 	) (*listOutput[ops.Edge], error) {
-		after, bad := in.position()
-		if bad != nil {
-			return nil, bad
-		}
 		all, err := c.tenant.Ops.Edges(ctx)
 		if err != nil {
 			return nil, err
 		}
-		key := func(e ops.Edge) string { return e.Name + e.ID } // as they are sorted
-		for len(all) > 0 && after != "" && key(all[0]) <= after {
-			all = all[1:]
-		}
-		more := len(all) > in.limit()
-		return page(all[:min(len(all), in.limit())], more, key), nil
+		return pageOf(all, &in.Paged, func(e ops.Edge) string { return e.Name + "\x00" + e.ID })
 	})
 	register(a, row{
 		method: http.MethodPost, path: "/v1/edges/{edge}/drain", id: "drainEdge", tag: "Installation", who: operators,
@@ -209,10 +202,6 @@ func (a *API) registerRevocations() {
 		Paged
 	},
 	) (*listOutput[Revocation], error) {
-		after, bad := in.position()
-		if bad != nil {
-			return nil, bad
-		}
 		if a.opts.Installation == nil {
 			return nil, errNoKeys()
 		}
@@ -220,15 +209,9 @@ func (a *API) registerRevocations() {
 		if err != nil {
 			return nil, err
 		}
-		key := func(r Revocation) string { return join(string(r.Kind), r.Name) }
-		for i := range all {
-			if after != "" && key(all[i]) == after {
-				all = all[i+1:]
-				break
-			}
-		}
-		more := len(all) > in.limit()
-		return page(all[:min(len(all), in.limit())], more, key), nil
+		return pageOf(all, &in.Paged, func(r Revocation) string {
+			return fmt.Sprintf("%019d %s %s", math.MaxInt64-r.At.Unix(), r.Kind, r.Name) // the latest first
+		})
 	})
 	register(a, row{
 		method: http.MethodPost, path: "/v1/revocations", id: "revoke", tag: "Revocations", who: operators, status: http.StatusCreated,
@@ -357,10 +340,6 @@ func (a *API) registerTenants() {
 		Paged
 	},
 	) (*listOutput[ops.TenantInfo], error) {
-		after, bad := in.position()
-		if bad != nil {
-			return nil, bad
-		}
 		if a.opts.Installation == nil {
 			return nil, errNoKeys()
 		}
@@ -368,15 +347,7 @@ func (a *API) registerTenants() {
 		if err != nil {
 			return nil, err
 		}
-		key := func(t ops.TenantInfo) string { return t.Name }
-		for i := range all {
-			if after != "" && all[i].Name == after {
-				all = all[i+1:]
-				break
-			}
-		}
-		more := len(all) > in.limit()
-		return page(all[:min(len(all), in.limit())], more, key), nil
+		return pageOf(all, &in.Paged, func(t ops.TenantInfo) string { return t.Name })
 	})
 	register(a, row{
 		method: http.MethodPost, path: "/v1/tenants", id: "addTenant", tag: "Tenants", who: operators, status: http.StatusCreated,

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -244,5 +245,135 @@ func TestEdgesStatusAndDoctor(t *testing.T) {
 	}
 	if got := p.get("/v1/doctor"); got.status != http.StatusOK || !strings.Contains(string(got.body), `"check":"server"`) {
 		t.Errorf("the doctor: %d %s", got.status, got.body)
+	}
+}
+
+// A page goes on behind the one before, also when what that one ended with is
+// gone: nothing is listed twice, and nothing is left out.
+func TestPagesGoOnWhereTheirLastItemWasTakenAway(t *testing.T) {
+	t.Parallel()
+	p := serve(t, false)
+	names := []string{"acme", "beta", "gamma", "zeta"}
+	for _, name := range names {
+		if got := p.post("/v1/tenants", fmt.Sprintf(`{"name":%q}`, name)); got.status != http.StatusCreated {
+			t.Fatalf("%d %s", got.status, got.body)
+		}
+		if got := p.post("/v1/revocations", fmt.Sprintf(`{"kind":"user","name":%q}`, name)); got.status != http.StatusCreated {
+			t.Fatalf("%d %s", got.status, got.body)
+		}
+	}
+	for _, list := range []struct{ path, take string }{
+		{"/v1/tenants", "/v1/tenants/%[1]s?confirm=%[1]s"},
+		{"/v1/revocations", "/v1/revocations/user/%s"},
+	} {
+		type items struct {
+			Items []struct{ Name string }
+			Next  string
+		}
+		var all, first, second items
+		p.get(list.path).into(t, &all)
+		p.get(list.path+"?limit=2").into(t, &first)
+		last := first.Items[1].Name
+		if last == auth.DefaultTenant { // which stays
+			t.Fatalf("%s: the first page ends with %s", list.path, last)
+		}
+		if got := p.delete(fmt.Sprintf(list.take, last)); got.status != http.StatusNoContent {
+			t.Fatalf("%s: %d %s", last, got.status, got.body)
+		}
+		p.get(list.path+"?limit=1000&after="+first.Next).into(t, &second)
+		if want := all.Items[2:]; !slices.Equal(second.Items, want) {
+			t.Errorf("%s: behind %s, which is gone, come %v, want %v", list.path, last, second.Items, want)
+		}
+	}
+}
+
+// Whatever a replay selects, a dry run says the same as what is then done, and
+// the copies are those messages, in their order, of the device or of another.
+func TestReplayOfEveryKind(t *testing.T) {
+	t.Parallel()
+	p := serve(t, false)
+	phone := p.connect("alice/phone", "")
+	p.visit("alice/tablet", "")
+	const inbox, replay = "/v1/users/alice/devices/phone/inbox?state=all", "/v1/users/alice/devices/phone/replay"
+	for i := range 4 {
+		p.post("/v1/messages", fmt.Sprintf(`{"to":{"user":"alice","device":"phone"},"type":"note","id":"m%d","payload":%d}`, i, i))
+	}
+	for range 2 { // the first two are acknowledged
+		phone.ack(phone.until("note"))
+	}
+	type items struct {
+		Items []struct {
+			Seq            uint64
+			ID, State      string
+			Stored, Replay any
+		}
+	}
+	var stored items
+	p.eventually("two are acknowledged", func() bool {
+		stored = items{}
+		p.get(inbox).into(t, &stored)
+		return len(stored.Items) == 4 && stored.Items[1].State == "acknowledged" && stored.Items[2].State == "unacknowledged"
+	})
+	third := stored.Items[2].Seq
+	for _, c := range []struct {
+		what, selects string
+		ids           []string
+	}{
+		{"what was missed", `"missed":true`, []string{"m2", "m3"}},
+		{"from a seq on", fmt.Sprintf(`"fromSeq":%d`, third), []string{"m2", "m3"}},
+		{"since a duration", `"since":"1h"`, []string{"m0", "m1", "m2", "m3"}},
+		{"since a time", `"since":"2026-01-01T00:00:00Z"`, []string{"m0", "m1", "m2", "m3"}},
+		{"since a time to come", `"since":"2126-01-01T00:00:00Z"`, nil},
+		{"one id", `"id":"m1"`, []string{"m1"}},
+		{"an id that is not there", `"id":"m9"`, nil},
+		{"from a seq to come", `"fromSeq":1000000`, nil},
+	} {
+		var would, did struct {
+			Messages    int
+			First, Last uint64
+		}
+		dry := p.post(replay, `{`+c.selects+`,"dryRun":true,"to":{"user":"alice","device":"tablet"}}`)
+		done := p.post(replay, `{`+c.selects+`,"to":{"user":"alice","device":"tablet"}}`)
+		if dry.status != done.status {
+			t.Errorf("%s: a dry run says %d %s, the replay %d %s", c.what, dry.status, dry.body, done.status, done.body)
+			continue
+		}
+		t.Logf("%s: %d %s", c.what, done.status, strings.TrimSpace(string(done.body)))
+		if done.status != http.StatusOK {
+			if len(c.ids) > 0 || done.code() == "" {
+				t.Errorf("%s: %d %s", c.what, done.status, done.body)
+			}
+			continue
+		}
+		dry.into(t, &would)
+		done.into(t, &did)
+		if would.Messages != len(c.ids) || did.Messages != len(c.ids) {
+			t.Errorf("%s: would be %d messages, were %d, want %v", c.what, would.Messages, did.Messages, c.ids)
+			continue
+		}
+		if len(c.ids) == 0 {
+			continue
+		}
+		var copies items
+		p.get(fmt.Sprintf("/v1/users/alice/devices/tablet/inbox?state=all&fromSeq=%d", did.First)).into(t, &copies)
+		ids := make([]string, 0, len(copies.Items))
+		for _, m := range copies.Items {
+			ids = append(ids, m.ID)
+		}
+		if !slices.Equal(ids, c.ids) || copies.Items[len(ids)-1].Seq != did.Last {
+			t.Errorf("%s: the copies are %v up to %d, want %v up to %d", c.what, ids, copies.Items[len(ids)-1].Seq, c.ids, did.Last)
+		}
+	}
+	// To the device itself, which gets them as replayed.
+	if got := p.post(replay, `{"id":"m0"}`); got.status != http.StatusOK {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	for {
+		if m := phone.until("note"); m["id"] == "m0" {
+			if m["replay"] != true {
+				t.Errorf("the copy is %v", m)
+			}
+			break
+		}
 	}
 }

@@ -2,7 +2,9 @@ package api
 
 import (
 	"encoding/base64"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rccs-io/rccs/internal/timespec"
@@ -47,6 +49,24 @@ func page[T any](items []T, more bool, last func(T) string) *listOutput[T] {
 	return out
 }
 
+// pageOf is a page of a list that is in memory, in the order of its keys. It goes
+// on behind the key of the last item before, whether or not that item is still
+// there.
+func pageOf[T any](all []T, in *Paged, key func(T) string) (*listOutput[T], error) {
+	after, bad := in.position()
+	if bad != nil {
+		return nil, bad
+	}
+	slices.SortFunc(all, func(a, b T) int { return strings.Compare(key(a), key(b)) })
+	behind := slices.IndexFunc(all, func(item T) bool { return key(item) > after })
+	if behind < 0 {
+		behind = len(all)
+	}
+	all = all[behind:]
+	more := len(all) > in.limit()
+	return page(all[:min(len(all), in.limit())], more, key), nil
+}
+
 // mark makes a position opaque, so that nobody comes to rely on what it holds.
 func mark(position string) string { return base64.RawURLEncoding.EncodeToString([]byte(position)) }
 
@@ -86,6 +106,3 @@ func (a *API) since(text string) (time.Time, *Problem) {
 
 // seqString is a sequence as a position.
 func seqString(seq uint64) string { return strconv.FormatUint(seq, 10) }
-
-// join makes one position of two names.
-func join(a, b string) string { return strconv.Itoa(len(a)) + ":" + a + b }

@@ -145,7 +145,8 @@ const refusalWithin = 2 * time.Second
 
 // checkQuery refuses a query that can be read in two ways: one that is not
 // encoded as it should be, of which the library would leave out a part, or a
-// parameter that is given twice, of which it would take the first.
+// parameter that is given twice, of which it would take the first. A limit or a
+// timeout that is larger than any integer stands for the largest one.
 func checkQuery(r *http.Request) *Problem {
 	if r.URL.RawQuery == "" {
 		return nil
@@ -159,8 +160,18 @@ func checkQuery(r *http.Request) *Problem {
 			return badRequest("the parameter " + strconv.Quote(name) + " is given more than once")
 		}
 	}
+	for _, name := range []string{"limit", "timeoutMs"} {
+		if value := values.Get(name); len(value) >= tooLong && strings.Trim(value, "0123456789") == "" {
+			values.Set(name, strings.Repeat("9", tooLong-1))
+			r.URL.RawQuery = values.Encode()
+		}
+	}
 	return nil
 }
+
+// tooLong is how many digits the library takes for no integer. What has a bound
+// that holds whatever is asked for may have as many.
+const tooLong = 19
 
 const jsonType = "application/json"
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -20,17 +21,20 @@ type route struct {
 	handlers map[string]http.HandlerFunc
 }
 
-// HandleFunc adds a pattern such as "GET /v1/users/{user}".
+// HandleFunc adds a pattern such as "GET /v1/users/{user}". What is for GET
+// answers HEAD too.
 func (rt *router) HandleFunc(pattern string, h func(http.ResponseWriter, *http.Request)) {
 	method, path, _ := strings.Cut(pattern, " ")
 	segments := strings.Split(path, "/")[1:]
-	for _, r := range rt.routes {
-		if slices.Equal(r.segments, segments) {
-			r.handlers[method] = h
-			return
-		}
+	at := slices.IndexFunc(rt.routes, func(r *route) bool { return slices.Equal(r.segments, segments) })
+	if at < 0 {
+		at = len(rt.routes)
+		rt.routes = append(rt.routes, &route{segments: segments, handlers: make(map[string]http.HandlerFunc)})
 	}
-	rt.routes = append(rt.routes, &route{segments: segments, handlers: map[string]http.HandlerFunc{method: h}})
+	rt.routes[at].handlers[method] = h
+	if method == http.MethodGet {
+		rt.routes[at].handlers[http.MethodHead] = h
+	}
 }
 
 // ServeHTTP implements [http.Handler].
@@ -41,15 +45,8 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h := found.handlers[r.Method]
-	if h == nil && r.Method == http.MethodHead {
-		h = found.handlers[http.MethodGet]
-	}
 	if h == nil {
-		methods := make([]string, 0, len(found.handlers))
-		for m := range found.handlers {
-			methods = append(methods, m)
-		}
-		slices.Sort(methods)
+		methods := slices.Sorted(maps.Keys(found.handlers))
 		w.Header().Set("Allow", strings.Join(methods, ", "))
 		problem(http.StatusMethodNotAllowed, codeMethodNotAllowed, "want "+strings.Join(methods, " or ")).write(w)
 		return

@@ -45,11 +45,16 @@ type flushed struct {
 func newFlushed(w http.ResponseWriter, contentType string) *flushed {
 	f := &flushed{w: w, ctl: http.NewResponseController(w)}
 	_ = f.ctl.SetReadDeadline(time.Time{})
+	beginStream(w, contentType)
+	_ = f.write("")
+	return f
+}
+
+// beginStream writes the headers of an answer that comes in parts.
+func beginStream(w http.ResponseWriter, contentType string) {
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("X-Accel-Buffering", "no") // a proxy that holds back a stream ends its use
 	w.WriteHeader(http.StatusOK)
-	_ = f.write("")
-	return f
 }
 
 // write reports why the client gets no more.
@@ -119,8 +124,12 @@ func (f *flushed) beat(ctx context.Context) error {
 }
 
 // stream runs an answer of Server-Sent Events: run writes it until ctx ends,
-// which it does when the client goes away or the API stops.
+// which it does when the client goes away or the API stops. To HEAD it answers
+// with the headers alone.
 func (a *API) stream(c *call, run func(ctx context.Context, f *flushed) error) (*streamOutput, error) {
+	if c.r.Method == http.MethodHead {
+		return &streamOutput{Body: func(huma.Context) { beginStream(c.w, eventStream) }}, nil
+	}
 	if a.streams.Add(1) > maxStreams {
 		a.streams.Add(-1)
 		p := problem(http.StatusTooManyRequests, string(wire.RateLimited), "too many streams of events are open")

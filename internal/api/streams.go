@@ -114,7 +114,9 @@ func (a *API) liveEvents(ctx context.Context, c *call, in *liveInput) (*streamOu
 			return nil, bad
 		}
 		scope = &s
-		if err := c.tenant.Ops.Audit(ctx, c.record(audit.ActionRead, s.String(), "tail")); err != nil {
+	}
+	if scope != nil && c.r.Method != http.MethodHead {
+		if err := c.tenant.Ops.Audit(ctx, c.record(audit.ActionRead, scope.String(), "tail")); err != nil {
 			return nil, err
 		}
 	}

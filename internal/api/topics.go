@@ -16,6 +16,9 @@ import (
 // Topic is a topic that holds messages.
 type Topic = ops.Topic
 
+// Follower is a device that follows a topic.
+type Follower = ops.Follower
+
 // TopicMessage is a message of a topic.
 type TopicMessage = ops.TopicMessage
 
@@ -36,6 +39,11 @@ type readTopicInput struct {
 	Paged
 	From uint64 `query:"from" doc:"The first seq of interest"`
 	Last bool   `query:"last" doc:"The last messages in place of the first, the oldest of them first"`
+}
+
+type followersInput struct {
+	TopicInput
+	Paged
 }
 
 type publishInput struct {
@@ -72,6 +80,10 @@ func (a *API) registerTopics() {
 		method: http.MethodGet, path: "/v1/topics/{topic}", id: "readTopic", tag: "Topics", summary: "Read the messages of a topic",
 	}, a.readTopic)
 	register(a, row{
+		method: http.MethodGet, path: "/v1/topics/{topic}/followers", id: "listFollowers", tag: "Topics", who: operators,
+		summary: "List the connected devices that follow a topic", description: "By name. Devices on plain NATS are not known to follow.",
+	}, a.listFollowers)
+	register(a, row{
 		method: http.MethodPost, path: "/v1/topics/{topic}", id: "publishToTopic", tag: "Topics", status: http.StatusAccepted,
 		summary: "Publish a message to a topic", description: "The body is the data, any JSON value.",
 		body: func(huma.Registry) *huma.Schema { return anyJSON("The data") },
@@ -102,6 +114,18 @@ func (a *API) readTopic(ctx context.Context, c *call, in *readTopicInput) (*list
 		out.Body.Next = mark(seqString(next))
 	}
 	return out, nil
+}
+
+func (a *API) listFollowers(ctx context.Context, c *call, in *followersInput) (*listOutput[Follower], error) {
+	after, bad := in.position()
+	if bad != nil {
+		return nil, bad
+	}
+	list, more, err := c.tenant.Ops.Followers(ctx, in.Topic, after, in.limit())
+	if err != nil {
+		return nil, err
+	}
+	return page(list, more, func(f Follower) string { return f.User + "/" + f.Device }), nil
 }
 
 func (a *API) publishToTopic(ctx context.Context, c *call, in *publishInput) (*publishedOutput, error) {

@@ -75,6 +75,7 @@ const (
 	EdgeCount  = "count"
 
 	edgeFollowers = "followers" // how many devices there follow each of some topics
+	edgeFollowing = "following" // which devices there follow a topic
 )
 
 // edgeAsk is what an edge is asked.
@@ -82,6 +83,8 @@ type edgeAsk struct {
 	Do     string   `json:"do"`
 	Rate   int      `json:"rate,omitempty"`
 	Topics []string `json:"topics,omitempty"`
+	After  string   `json:"after,omitempty"`
+	Limit  int      `json:"limit,omitempty"`
 }
 
 // AskEdge asks an edge to do something, and says how many connections it has.

@@ -80,6 +80,49 @@ func (t *Tenant) countFollowers(ctx context.Context, list []Topic) error {
 	return nil
 }
 
+// Follower is a connected device that subscribes to a topic.
+type Follower struct {
+	User   string `json:"user"`
+	Device string `json:"device"`
+	Edge   string `json:"edge"` // the name of that which it is connected to
+}
+
+// name is USER/DEVICE.
+func (f Follower) name() string { return f.User + "/" + f.Device }
+
+// Followers lists the devices that subscribe to a topic, by name, behind after,
+// which is USER/DEVICE. more reports whether there are others behind those that
+// were returned. An edge that does not answer counts for nothing. The error wraps
+// [subjects.ErrName] when there can be no such topic.
+func (t *Tenant) Followers(ctx context.Context, topic, after string, limit int) (list []Follower, more bool, err error) {
+	if _, err := subjects.Topic(topic); err != nil {
+		return nil, false, err
+	}
+	edges, err := t.Edges(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	for _, e := range edges {
+		var answer struct {
+			Devices []string `json:"devices"`
+		}
+		ask := edgeAsk{Do: edgeFollowing, Topics: []string{topic}, After: after, Limit: limit + 1}
+		if err := t.askEdge(ctx, e.ID, ask, &answer); err != nil {
+			t.log.Debug("followers of a topic not known", "edge", e.ID, "err", err)
+			continue
+		}
+		for _, name := range answer.Devices {
+			user, device, _ := strings.Cut(name, "/")
+			list = append(list, Follower{User: user, Device: device, Edge: e.Name})
+		}
+	}
+	slices.SortFunc(list, func(a, b Follower) int { return strings.Compare(a.name(), b.name()) })
+	if len(list) > limit {
+		list, more = list[:limit], true
+	}
+	return list, more, nil
+}
+
 // TopicMessage is a stored message of a topic.
 type TopicMessage struct {
 	Seq       uint64          `json:"seq"`

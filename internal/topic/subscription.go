@@ -52,6 +52,7 @@ type Subscription struct {
 	ready   func(*Subscription)
 
 	mu         sync.Mutex
+	owner      string // see SetOwner
 	queue      []*Message
 	first      int // the next of queue
 	bytes      int
@@ -70,6 +71,35 @@ func (h *Hub) Followers(name string) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.subs[subject])
+}
+
+// Owners are those who own the subscriptions of a topic at this hub, in order
+// and each once.
+func (h *Hub) Owners(name string) []string {
+	subject, err := subjects.Topic(name)
+	if err != nil {
+		return nil
+	}
+	h.mu.Lock()
+	subs := slices.Clone(h.subs[subject])
+	h.mu.Unlock()
+	owners := make([]string, 0, len(subs))
+	for _, s := range subs {
+		s.mu.Lock()
+		if s.owner != "" {
+			owners = append(owners, s.owner)
+		}
+		s.mu.Unlock()
+	}
+	slices.Sort(owners)
+	return slices.Compact(owners)
+}
+
+// SetOwner says whose subscription it is, for [Hub.Owners].
+func (s *Subscription) SetOwner(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.owner = name
 }
 
 // Beginning is where a subscription begins.

@@ -246,6 +246,7 @@ test("a test message is published to a topic and read back", async () => {
   await page.getByRole("button", { name: "Publish" }).click();
   await page.getByRole("status").getByText("Published to builds.main").waitFor();
   await page.getByText('"green": true').waitFor();
+  await page.getByText("No connected device follows it.").waitFor();
   await done(page);
 });
 

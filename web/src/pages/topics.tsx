@@ -1,7 +1,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { ApiError, call, path } from "../api";
 import { number } from "../format";
-import { setQuery, usePlace } from "../router";
+import { href, setQuery, usePlace } from "../router";
 import type { Page, TopicMessage } from "../types";
 import { useDelayed, useLoad } from "../ui/hooks";
 import { Empty, Failure, Loading, Payload, Search, Time } from "../ui/parts";
@@ -11,6 +11,12 @@ interface Topic {
   topic: string;
   messages: number;
   followers?: number;
+}
+
+interface Follower {
+  user: string;
+  device: string;
+  edge: string;
 }
 
 /** The topics that hold messages, what is in one of them, and a test message into it. */
@@ -93,6 +99,7 @@ function One({ topic }: { topic: string }) {
       <h2 id="topic" class="name">
         {topic}
       </h2>
+      <Followers topic={topic} />
       <form
         class="publish"
         onSubmit={(e) => {
@@ -119,5 +126,34 @@ function One({ topic }: { topic: string }) {
         </article>
       ))}
     </section>
+  );
+}
+
+/** The connected devices that follow a topic. */
+function Followers({ topic }: { topic: string }) {
+  const list = useLoad<Page<Follower>>(`topics/${path(topic)}/followers`, { limit: 100 }, 5000);
+  const items = list.data?.items;
+  if (list.error && !items) return <Failure error={list.error} retry={list.reload} />;
+  return (
+    <div class="followers">
+      {items?.length === 0 && <p class="faint">No connected device follows it.</p>}
+      {items && items.length > 0 && (
+        <>
+          <span class="faint" id="followers">
+            Followed by
+          </span>
+          <ul aria-labelledby="followers">
+            {items.map((f) => (
+              <li key={`${f.user}/${f.device}`}>
+                <a class="name" href={href(`devices/${path(f.user)}/${path(f.device)}`)} title={`connected to ${f.edge}`}>
+                  {f.user}/{f.device}
+                </a>
+              </li>
+            ))}
+          </ul>
+          {list.data?.next && <span class="faint">and more</span>}
+        </>
+      )}
+    </div>
   );
 }
