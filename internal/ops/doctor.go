@@ -54,10 +54,11 @@ const (
 	rttWarn              = 250 * time.Millisecond
 	storeWarn, storeFail = 80, 95 // percent of the limit
 	leaseLate            = 6 * time.Second
-	behindWarn           = 10_000 // unacknowledged messages: the default bound of an inbox
-	laneFull             = 80     // percent of a lane's bound
-	ageWarn              = 80     // percent of the age at which messages go
-	lagWarn              = 1000   // messages that a replica is behind
+	behindWarn           = 10_000           // unacknowledged messages: the default bound of an inbox
+	laneFull             = 80               // percent of a lane's bound
+	silentWarn           = 10 * time.Second // a copy answers its leader every second
+	ageWarn              = 80               // percent of the age at which messages go
+	lagWarn              = 1000             // messages that a replica is behind
 	waitWarn             = time.Hour
 	expiryWarn           = 24 * time.Hour
 )
@@ -200,11 +201,8 @@ func (d *doctor) replicas(ctx context.Context, name string) error {
 			d.note(name, LevelFail, s.Name+" has no leader: nothing can be stored", "bring back the servers that are down; a majority is needed")
 		}
 		for _, r := range s.Replicas {
-			switch {
-			case r.Offline:
-				d.note(name, LevelWarn, s.Name+": the copy on "+r.Name+" is offline", "start that server, or remove it from the cluster")
-			case !r.Current && r.Lag > lagWarn:
-				d.note(name, LevelWarn, fmt.Sprintf("%s: the copy on %s is %d messages behind", s.Name, r.Name, r.Lag), "look at that server's disk and network")
+			if what, do := copyFinding(&r); what != "" {
+				d.note(name, LevelWarn, s.Name+": the copy on "+r.Name+" "+what, do)
 			}
 		}
 		for _, from := range s.info.Sources {
@@ -214,6 +212,23 @@ func (d *doctor) replicas(ctx context.Context, name string) error {
 		}
 	}
 	return nil
+}
+
+// copyFinding says what is wrong with a copy of a stream, and what to do; "" is
+// nothing. A server that stands still is not offline for NATS: only the leader's
+// waiting tells of it.
+func copyFinding(r *Replica) (what, do string) {
+	switch {
+	case r.Offline:
+		return "is offline", "start that server, or remove it from the cluster"
+	case r.Current:
+		return "", ""
+	case r.Lag > lagWarn:
+		return fmt.Sprintf("is %d messages behind", r.Lag), "look at that server's disk and network"
+	case r.Heard > silentWarn:
+		return "has not answered its leader for " + r.Heard.Round(time.Second).String(), "look whether that server's process stands still, and at its network; restart it"
+	}
+	return "", ""
 }
 
 func (d *doctor) disk(ctx context.Context, name string) error {
