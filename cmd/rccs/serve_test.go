@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/need"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -25,6 +26,7 @@ type installation struct {
 
 func serve(tb testing.TB, more ...string) *installation {
 	tb.Helper()
+	need.Long(tb, "it starts a whole installation")
 	i := &installation{data: filepath.Join(tb.TempDir(), "data")}
 	i.running = console{}.start(tb, append([]string{
 		"serve", "--data", i.data,

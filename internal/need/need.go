@@ -56,6 +56,14 @@ func Skip(tb testing.TB, reason string) {
 	tb.Skip(reason)
 }
 
+// Long leaves a test out of `make test-fast`, which is given -short.
+func Long(tb testing.TB, reason string) {
+	tb.Helper()
+	if testing.Short() {
+		Skip(tb, reason+": not under -short")
+	}
+}
+
 func note(file, test, reason string) error {
 	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
