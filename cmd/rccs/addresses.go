@@ -2,14 +2,13 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
-	"io/fs"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/rccs-io/rccs/internal/node"
 )
@@ -70,16 +69,14 @@ func (a addresses) keep(data string) error {
 func forgetAddresses(data string) { _ = os.Remove(filepath.Join(data, addressesFile)) }
 
 // readAddresses are those of the installation in a data directory, and none
-// where it is not known to run.
+// where it is not known to run. What is wrong with the directory, the command
+// says by itself.
 func readAddresses(data string) (a addresses, err error) {
 	text, err := os.ReadFile(filepath.Join(data, addressesFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return a, nil
+	if err != nil {
+		return a, nil //nolint:nilerr // as above
 	}
-	if err == nil {
-		err = json.Unmarshal(text, &a)
-	}
-	return a, err
+	return a, json.Unmarshal(text, &a)
 }
 
 // findRunning gives --server and --url, where they were not given, the addresses
@@ -96,13 +93,22 @@ func (env *environment) findRunning(cmd *cobra.Command) {
 			return
 		}
 	}
-	a, err := readAddresses(data.Value.String())
-	if err != nil {
-		env.note("%s/%s is not used: %v", data.Value, addressesFile, err)
+	var open []*pflag.Flag
+	for _, name := range []string{"server", "url"} {
+		if f := flags.Lookup(name); f != nil && !f.Changed && f.DefValue != "" {
+			open = append(open, f)
+		}
+	}
+	if len(open) == 0 {
 		return
 	}
-	for name, found := range map[string]string{"server": a.NATS, "url": a.Devices} {
-		if f := flags.Lookup(name); f != nil && !f.Changed && f.DefValue != "" && found != "" {
+	a, err := readAddresses(data.Value.String())
+	if err != nil {
+		env.note("%s is not used: %v", filepath.Join(data.Value.String(), addressesFile), err)
+		return
+	}
+	for _, f := range open {
+		if found := map[string]string{"server": a.NATS, "url": a.Devices}[f.Name]; found != "" {
 			_ = f.Value.Set(found) // a text
 		}
 	}

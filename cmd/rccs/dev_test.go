@@ -32,10 +32,13 @@ func TestDevIsTriedAsItSays(t *testing.T) {
 	console{}.succeed(t, now...)
 	r.await(`notification from service.*: "hello"`)
 	console{}.succeed(t, later...)
-	if got := (console{in: "phone hi there\n"}).succeed(t, append(connect, "--count", "1", "--timeout", "60s")...); !strings.Contains(got.out, "later") {
-		t.Errorf("what was stored did not come: %q", got.out)
+	desktop := console{}.start(t, connect...)
+	desktop.await("later") // what was stored comes
+	if _, err := desktop.in.Write([]byte("phone hi there\n")); err != nil {
+		t.Fatal(err)
 	}
 	r.await(`user_message from desktop: "hi there"`)
+	desktop.stop()
 	devPageIsADevice(t, r, page)
 	data := now[len(now)-1]
 	if code := r.stop(); code != exitOK {
@@ -138,7 +141,11 @@ func TestDataFindsTheRunningInstallation(t *testing.T) {
 	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := found.run(t, "send", "alice/phone", "1"); !strings.Contains(got.err, addressesFile) || !strings.Contains(got.err, "127.0.0.1:1") {
+	delete(found.vars, "RCCS_SERVER")
+	if got := found.run(t, "send", "alice/phone", "1", "--server", "nats://127.0.0.1:1"); strings.Contains(got.err, addressesFile) {
+		t.Errorf("a broken file is read where an address is given: %q", got.err)
+	}
+	if got := found.run(t, "connect", "alice/phone", "--timeout", "1s"); !strings.Contains(got.err, addressesFile) {
 		t.Errorf("a broken file: %q", got.err)
 	}
 }

@@ -64,7 +64,7 @@ var (
 
 // prose are words after the name of the program, or a server of this name, that
 // are no command: of messages, and of what is signed.
-var prose = map[string]bool{"has": true, "found": true, "renew": true, "seal": true, "serve:": true}
+var prose = map[string]bool{"has": true, "is": true, "found": true, "renew": true, "seal": true, "serve:": true}
 
 // shownCommands are the command lines of rccs in code of a page, without the
 // program.
