@@ -9,6 +9,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/revoke"
+	"github.com/rccs-io/rccs/wire"
 )
 
 // revocationFlags are those of all that changes or lists revocations.
@@ -67,8 +68,8 @@ func (env *environment) revocation(use, short, example, more string, kind auth.R
 				r.Name = args[0]
 			}
 			if f.before != "" {
-				at, err := time.Parse(time.RFC3339, f.before)
-				if err != nil || at.After(r.At) {
+				at, ok := wire.ParseTime(f.before)
+				if !ok || at.After(r.At) {
 					return usageError{fmt.Errorf("--before %q: want a time that is past, such as 2026-11-01T00:00:00Z", f.before)}
 				}
 				r.At = at.Add(-time.Second) // JWTs count in seconds, and what is of that one stays

@@ -37,7 +37,7 @@ var may = map[string][]string{
 	"internal/tlsfiles":  {"internal/private"},
 	"internal/proof":     {"subjects"}, // whoever writes or reads what is stored needs it
 	"internal/admindoor": {},           // the admin address and the API share it
-	"internal/timespec":  {},
+	"internal/timespec":  {"wire"},
 	"internal/storeerr":  {}, // what an error of the store means is decided there alone
 	"internal/send":      {"internal/envelope", "internal/inbox", "internal/proof", "internal/roster", "internal/share", "internal/storeerr", "subjects", "wire"},
 	"internal/inbox":     {"internal/direct", "internal/envelope", "internal/epoch", "internal/pool", "internal/proof", "internal/reader", "internal/storeerr", "subjects", "wire"},

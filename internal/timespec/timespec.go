@@ -1,7 +1,8 @@
 // Package timespec reads the durations and moments that people and scripts
 // write: in flags, in queries of the HTTP API, and in bodies of the
 // coordinator's endpoints. All of them accept the same forms because all of
-// them call this package.
+// them call this package, and a time is what it is in an envelope because both
+// are read by wire.
 //
 // Its functions are pure and safe for concurrent use. They must not read the
 // clock: the caller passes the present in.
@@ -10,10 +11,11 @@ package timespec
 import (
 	"errors"
 	"math"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/rccs-io/rccs/wire"
 )
 
 // day is a day of 24 hours, whatever the calendar does.
@@ -71,7 +73,7 @@ func Since(text string, now time.Time) (time.Time, error) {
 	if d, err := Duration(text); err == nil {
 		return now.Add(-d), nil
 	}
-	if at, ok := rfc3339(text); ok {
+	if at, ok := wire.ParseTime(text); ok {
 		return at, nil
 	}
 	return time.Time{}, ErrSince
@@ -94,20 +96,6 @@ func SinceWords(text string, now time.Time) (time.Time, error) {
 	}
 	year, month, date := now.Date()
 	return time.Date(year, month, date-back, 0, 0, 0, 0, now.Location()), nil
-}
-
-// shape is what RFC 3339 allows. time.Parse also takes a comma before the
-// fraction, an hour of one digit, and offsets of more than a day.
-var shape = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
-
-// rfc3339 reads a time strictly.
-func rfc3339(text string) (time.Time, bool) {
-	text = strings.ToUpper(text) // "t" and "z" are valid, too
-	if !shape.MatchString(text) {
-		return time.Time{}, false
-	}
-	at, err := time.Parse(time.RFC3339Nano, text)
-	return at, err == nil
 }
 
 // Format writes a duration as [Duration] reads it: whole days as days.

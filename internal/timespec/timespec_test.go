@@ -37,6 +37,7 @@ func TestSinceIsADurationBackOrATime(t *testing.T) {
 		"1h": now.Add(-time.Hour), "30d": now.Add(-30 * day),
 		"2025-01-31T12:00:00Z": time.Date(2025, 1, 31, 12, 0, 0, 0, time.UTC),
 		"2025-01-31t12:00:00z": time.Date(2025, 1, 31, 12, 0, 0, 0, time.UTC), "2025-01-31T12:00:00.5+02:00": time.Date(2025, 1, 31, 10, 0, 0, 5e8, time.UTC),
+		"2016-12-31T23:59:60Z": time.Date(2017, 1, 1, 0, 0, 0, 0, time.UTC), "2017-01-01T05:29:60+05:30": time.Date(2017, 1, 1, 0, 0, 0, 0, time.UTC),
 	} {
 		if got, err := timespec.Since(text, now); err != nil || !got.Equal(want) {
 			t.Errorf("%q is %s, %v, want %s", text, got, err, want)
@@ -44,7 +45,7 @@ func TestSinceIsADurationBackOrATime(t *testing.T) {
 	}
 	for _, text := range []string{
 		"", "yesterday", "today", "2025-01-31", "2025-01-31T12:00:00", "2025-01-31T12:00:00,5Z", "2025-01-31T2:00:00Z",
-		"2025-01-31T12:00:00+24:00", "2025-02-30T12:00:00Z", "-1h",
+		"2025-01-31T12:00:00+24:00", "2025-02-30T12:00:00Z", "2025-01-31T12:00:60Z", "-1h",
 	} {
 		if got, err := timespec.Since(text, now); err == nil {
 			t.Errorf("%q was read as %s", text, got)
