@@ -186,10 +186,11 @@ func TestTokenOfferedAsSubprotocolRegisters(t *testing.T) {
 		o.Logger = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	})
 	for name, c := range map[string]struct {
-		token, want string
+		token, register, want string
 	}{
-		"a good one": {w.token("alice/phone"), "ack"},
-		"a bad one":  {"eyJhbGciOiJub25lIn0.e30.c2ln", "error"},
+		"a good one":          {w.token("alice/phone"), `{"type":"device_register","id":"r","payload":{"type":"desktop"}}`, "ack"},
+		"nothing else to say": {w.token("alice/mac"), `{"type":"device_register","id":"r"}`, "ack"},
+		"a bad one":           {"eyJhbGciOiJub25lIn0.e30.c2ln", `{"type":"device_register","id":"r","payload":{}}`, "error"},
 	} {
 		ws, resp, err := (&websocket.Dialer{Subprotocols: []string{edge.Subprotocol, "rccs.token." + c.token}}).DialContext(t.Context(), "ws://"+w.addr+"/v1/ws", nil)
 		check(t, err)
@@ -200,7 +201,7 @@ func TestTokenOfferedAsSubprotocolRegisters(t *testing.T) {
 			t.Errorf("%s: the edge agreed to %q", name, got)
 		}
 		d.next() // the challenge
-		d.send(`{"type":"device_register","id":"r","payload":{"type":"desktop"}}`)
+		d.send(c.register)
 		if kind, body := d.next(); kind != c.want {
 			t.Errorf("%s: answered %s", name, body)
 		}

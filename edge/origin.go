@@ -1,11 +1,13 @@
 package edge
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -67,7 +69,7 @@ func (o *origins) add(s string) error {
 		}
 		o.below = append(o.below, originSuffix{scheme, "." + host})
 	default:
-		scheme, host, ok := parseOrigin(strings.TrimSuffix(s, "/"))
+		scheme, host, ok := parseOrigin(s)
 		if !ok || strings.Contains(host, "*") {
 			return errOrigin
 		}
@@ -122,6 +124,9 @@ func (o *origins) isBelow(scheme, host string) bool {
 func parseOrigin(s string) (scheme, host string, ok bool) {
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme == "" || u.Hostname() == "" || strings.HasSuffix(u.Host, ":") || !strings.EqualFold(s, u.Scheme+"://"+u.Host) {
+		return "", "", false
+	}
+	if _, err := strconv.ParseUint(cmp.Or(u.Port(), "0"), 10, 16); err != nil {
 		return "", "", false
 	}
 	return u.Scheme, canonicalHost(u.Scheme, u.Host), true

@@ -82,6 +82,7 @@ func TestOtherOriginPatternsAreRefused(t *testing.T) {
 	for _, s := range []string{
 		"https://*:8443", "https://a.*.com", "https://*.*.com", "https://*a.com", "https://*.", "https://*.a/b", "*://a", "*://*", "://*", "*.example.com",
 		"**", "https://**", "file:///home", "NULL", "https://a:", "https://*.[::1]", "1a://*", "", "example.com", "https://", "https://a/b", "https://u@a", "https://a?b", "a b", "https://%",
+		"https://a/", "https://*.a/", "https://a:99999", "https://*.a:65536", "https://a:-1",
 	} {
 		if CheckOrigin(s) == nil {
 			t.Errorf("%q was accepted", s)

@@ -83,10 +83,11 @@ var registerNames = [registerFields]string{
 func registerField(key []byte) int { return payloadField(registerNames[:], key) }
 
 // DecodeRegister reads the payload of a device_register from a device. The
-// error is an [*Error] with BAD_MESSAGE that names the field.
+// error is an [*Error] with BAD_MESSAGE that names the field. An absent payload is
+// an empty one: the credential may have come with the upgrade.
 func DecodeRegister(payload []byte) (*Register, error) {
 	d := decoder{b: payload, names: registerNames[:]}
-	if !d.object(registerField) {
+	if len(payload) > 0 && !d.object(registerField) {
 		return nil, NewError(BadMessage, "payload of device_register must be an object")
 	}
 	d.reserve(rCapabilities)
