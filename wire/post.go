@@ -251,11 +251,14 @@ func (d *decoder) postTo() (*To, string) {
 	}
 	in := decoder{b: d.b, names: postToNames[:]}
 	s := scanner{b: d.b, i: v.at}
-	unknown := false
+	unknown, members := false, 0 // members beside user and mode
 	seen := once{names: postToNames[:]}
 	s.members(insideEnvelope+1, in.f[:], func(key []byte) int { // scanned before: it cannot fail
 		n := postToField(key)
 		unknown = unknown || n < 0
+		if n != uUser && n != uMode {
+			members++
+		}
 		return seen.add(n)
 	})
 	in.reserve()
@@ -263,6 +266,9 @@ func (d *decoder) postTo() (*To, string) {
 	to := &To{Device: in.name(uDevice), DeviceType: in.name(uDeviceType), Capability: in.name(uCapability), Mode: in.postMode()}
 	if in.bad == nil {
 		in.bad = to.check("")
+	}
+	if in.bad == nil && members > 0 && *to == (To{Mode: to.Mode}) && !unknown {
+		in.bad = NewError(BadMessage, "to names nobody, for device, deviceType or capability is null: leave it out to reach all devices")
 	}
 	if in.bad == nil && unknown {
 		in.bad = NewError(BadMessage, "to has a member that is none of user, device, deviceType, capability and mode")

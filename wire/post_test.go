@@ -53,6 +53,19 @@ func TestElementsOfAnArrayThatAreNoMessagesAreRefusedEach(t *testing.T) {
 	}
 }
 
+func TestAPostToNullGoesToNobody(t *testing.T) {
+	t.Parallel()
+	for to, want := range map[string]bool{
+		`{"user":"a","device":null}`: false, `{"user":"a","deviceType":null,"mode":"any"}`: false, `{"user":"a","capability":null,"device":null}`: false,
+		`{"user":"a"}`: true, `{"user":"a","mode":null}`: true, `{"user":"a","device":"b","capability":null}`: true,
+	} {
+		posts, _, err := wire.DecodePosts([]byte(`{"to":`+to+`,"type":"note","payload":1}`), 1)
+		if err != nil || (posts[0].Err == nil) != want {
+			t.Errorf("%s: %+v, %v", to, posts, err)
+		}
+	}
+}
+
 // What is taken is JSON, for a user, of a type that applications use, and its
 // payload is what JSON's own parser finds there.
 func FuzzDecodePosts(f *testing.F) {
