@@ -164,6 +164,10 @@ func (a *API) handler(rt *router, at listener) http.Handler {
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Cache-Control", "no-store")
 		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		if p := a.door(r, at); p != nil {
+			p.write(w)
+			return
+		}
 		if a.opts.Ready != nil && !a.opts.Ready() && r.URL.Path != documentPath {
 			unavailable("the server is starting or stopping, try again").write(w)
 			return

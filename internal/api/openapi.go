@@ -8,7 +8,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// documentPath is where the document is served, to anybody: it holds no secret.
+// documentPath is where the document is served, to anybody who may come in: it
+// holds no secret.
 const documentPath = "/v1/openapi.json"
 
 const problemSchema = "#/components/schemas/Problem"

@@ -13,7 +13,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
-	"github.com/rccs-io/rccs/internal/admindoor"
 	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -102,13 +101,11 @@ func (a *API) admit(ctx huma.Context, rw row, next func(huma.Context)) {
 	at, _ := r.Context().Value(listenerKey{}).(listener)
 	c := &call{r: r, w: w, at: at}
 	var p *Problem
-	if rw.who == anybody {
-		if a.opts.Loopback && a.opts.OperatorToken == nil {
-			p = ofDoor(admindoor.Check(r))
-		}
-	} else if c.principal, p = a.identify(r, at); p == nil {
-		if c.tenant, p = a.authorize(c.principal, rw.who, r); p != nil {
-			a.recordRefusal(c, rw, p)
+	if rw.who != anybody {
+		if c.principal, p = a.identify(r, at); p == nil {
+			if c.tenant, p = a.authorize(c.principal, rw.who, r); p != nil {
+				a.recordRefusal(c, rw, p)
+			}
 		}
 	}
 	if p == nil {

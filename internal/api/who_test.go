@@ -72,9 +72,14 @@ func TestOnLoopbackWithoutATokenAPersonIsTheOperator(t *testing.T) {
 		{header("X-Forwarded-For", "203.0.113.9"), 401, "UNAUTHORIZED"},
 		{header("Forwarded", "for=203.0.113.9"), 401, "UNAUTHORIZED"},
 	} {
-		if got := p.do("GET", "/v1/status", "", c.h); got.status != c.status || got.code() != c.code {
-			t.Errorf("%v: %d %s, want %d %s", c.h, got.status, got.body, c.status, c.code)
+		for _, path := range []string{"/v1/status", "/v1/openapi.json"} {
+			if got := p.do("GET", path, "", c.h); got.status != c.status || got.code() != c.code {
+				t.Errorf("%s, %v: %d %s, want %d %s", path, c.h, got.status, got.body, c.status, c.code)
+			}
 		}
+	}
+	if got := p.do("GET", "/v1/nothing", "", header("Host", "evil.example")); got.status != http.StatusMisdirectedRequest {
+		t.Errorf("a path that is not there: %d %s", got.status, got.body)
 	}
 	if got := p.do("GET", "/v1/users", "", p.service("billing", auth.ServiceOptions{})); got.status != http.StatusOK {
 		t.Errorf("a service: %d %s", got.status, got.body)
