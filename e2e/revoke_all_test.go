@@ -24,6 +24,16 @@ func TestRevokingAllAsksFirst(t *testing.T) {
 	greeted(t, s, dialing{}).register(object{"authToken": token})
 	must(t, append([]string{"revoke", "all", "--yes"}, at...)...)
 	s.refuses(t, token)
+	// It ends the credential with which it is recorded, too.
+	var list []struct{ Action, Result, Why string }
+	if err := json.Unmarshal([]byte(must(t, append([]string{"audit", "--json"}, at...)...)), &list); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range list {
+		if r.Action == "revoke" && r.Result != "done" {
+			t.Errorf("recorded as %+v", r)
+		}
+	}
 }
 
 // A name of which no credential is known may be a mistake, or be of a credential

@@ -106,6 +106,14 @@ const endWithin = 5 * time.Second
 // Do records an act, does it, and records how it ended. An act whose record
 // cannot be stored is not done. The error is that of the act.
 func Do(ctx context.Context, js jetstream.JetStream, r Record, act func() error) error {
+	return DoAndEnd(ctx, js, func(context.Context) (jetstream.JetStream, error) { return js, nil }, r, act)
+}
+
+// DoAndEnd is Do for an act after which js may not be of use any more: how it
+// ended is stored by what last returns.
+func DoAndEnd(
+	ctx context.Context, js jetstream.JetStream, last func(context.Context) (jetstream.JetStream, error), r Record, act func() error,
+) error {
 	r.Open = true
 	seq, err := store(ctx, js, r)
 	if err != nil {
@@ -118,7 +126,11 @@ func Do(ctx context.Context, js jetstream.JetStream, r Record, act func() error)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endWithin)
 	defer cancel()
-	if _, endErr := store(ctx, js, end); endErr != nil && err != nil {
+	js, endErr := last(ctx)
+	if endErr == nil {
+		_, endErr = store(ctx, js, end)
+	}
+	if endErr != nil && err != nil {
 		return errors.Join(err, endErr) // what was done stays done: a failed record says less
 	}
 	return err

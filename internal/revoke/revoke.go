@@ -40,7 +40,11 @@ type Installation struct {
 // change was made in the keys.
 func (i *Installation) Revoke(ctx context.Context, r auth.Revocation, by audit.Record) error {
 	var unknown error // some keys are not known: those that are end all the same
-	err := i.apply(ctx, by, func(t *tenant, _ error) (auth.Account, []subjects.Address, error) {
+	var own time.Time // when the credential ends with which it is done, and recorded
+	if r.Kind == auth.RevokedAll {
+		own = r.At
+	}
+	err := i.apply(ctx, by, own, func(t *tenant, _ error) (auth.Account, []subjects.Address, error) {
 		var k known
 		k, unknown = i.known(ctx, t, r)
 		account, err := i.Keys.RevokeMany(r, k.keys)
@@ -54,7 +58,7 @@ func (i *Installation) Revoke(ctx context.Context, r auth.Revocation, by audit.R
 
 // Undo takes a revocation back. Errors are as those of Revoke.
 func (i *Installation) Undo(ctx context.Context, r auth.Revocation, by audit.Record) error {
-	return i.apply(ctx, by, func(t *tenant, unreached error) (auth.Account, []subjects.Address, error) {
+	return i.apply(ctx, by, time.Time{}, func(t *tenant, unreached error) (auth.Account, []subjects.Address, error) {
 		if unreached != nil && r.Kind == auth.RevokedUser {
 			return auth.Account{}, nil, fmt.Errorf("which devices the user has is asked of the servers: %w", unreached)
 		}
@@ -100,16 +104,18 @@ func (i *Installation) freed(ctx context.Context, t *tenant, r auth.Revocation, 
 // Change changes the tenant's account in another way. Errors are as those of
 // Revoke.
 func (i *Installation) Change(ctx context.Context, by audit.Record, change func() (auth.Account, error)) error {
-	return i.apply(ctx, by, func(*tenant, error) (auth.Account, []subjects.Address, error) {
+	return i.apply(ctx, by, time.Time{}, func(*tenant, error) (auth.Account, []subjects.Address, error) {
 		account, err := change()
 		return account, nil, err
 	})
 }
 
 // apply makes a change in the keys, and tells servers of it, and services of the
-// devices. change gets a nil tenant, and why, when no server can be reached.
+// devices. change gets a nil tenant, and why, when no server can be reached. own
+// is not zero when the change ends all credentials issued until then, that of
+// apply's own connection among them.
 func (i *Installation) apply(
-	ctx context.Context, by audit.Record, change func(t *tenant, unreached error) (auth.Account, []subjects.Address, error),
+	ctx context.Context, by audit.Record, own time.Time, change func(t *tenant, unreached error) (auth.Account, []subjects.Address, error),
 ) error {
 	// Credentials end in the keys whether or not anybody can be told.
 	untold := func(why error) error {
@@ -118,13 +124,25 @@ func (i *Installation) apply(
 		}
 		return &UntoldError{why}
 	}
-	t, unreached := i.reach()
-	if unreached != nil {
-		return untold(unreached)
+	t, err := i.reach()
+	if err != nil {
+		return untold(err)
 	}
-	defer t.nc.Close()
+	defer func() { t.nc.Close() }()
 	recorded := false
-	err := audit.Do(ctx, t.js, by, func() error {
+	last := func(ctx context.Context) (jetstream.JetStream, error) {
+		if own.IsZero() {
+			return t.js, nil
+		}
+		again, err := i.reachAfter(ctx, own)
+		if err != nil {
+			return nil, err
+		}
+		t.nc.Close()
+		t = again
+		return t.js, nil
+	}
+	err = audit.DoAndEnd(ctx, t.js, last, by, func() error {
 		recorded = true
 		if _, err := Settle(ctx, t.js, i.Keys, i.Keys.Account()); err != nil {
 			return untold(err)
@@ -148,6 +166,19 @@ func (i *Installation) apply(
 type tenant struct {
 	nc *nats.Conn
 	js jetstream.JetStream
+}
+
+// reachAfter connects with a credential that is newer than own. Credentials count
+// in seconds.
+func (i *Installation) reachAfter(ctx context.Context, own time.Time) (*tenant, error) {
+	wait := time.NewTimer(time.Until(own.Truncate(time.Second).Add(time.Second)))
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+		return i.reach()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // reach connects in the tenant's account.
