@@ -28,8 +28,8 @@ const (
 // ensureKeys makes the directory of keys unless there is one, and reports whether
 // it did. The keys are written beside it and get their name only when they are
 // complete, so a crash leaves none, and of two processes one comes second and
-// finds those of the first. No lock is needed.
-func ensureKeys(dir, keys string) (created bool, err error) {
+// finds those of the first. No lock is needed. fill writes them.
+func ensureKeys(dir, keys string, fill func(dir string) error) (created bool, err error) {
 	if empty, err := isEmpty(keys); err != nil || !empty {
 		return false, err
 	}
@@ -48,7 +48,7 @@ func ensureKeys(dir, keys string) (created bool, err error) {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }() // nothing, once it has its name
-	if err := createKeys(temp); err != nil {
+	if err := fill(temp); err != nil {
 		return false, err
 	}
 	_ = os.Remove(keys) // succeeds only on an empty directory, on which Rename would fail

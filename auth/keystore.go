@@ -52,7 +52,7 @@ type Keystore struct {
 // What it returns is of the tenant [DefaultTenant]; see [Keystore.Tenant].
 func OpenKeystore(dir string) (*Keystore, error) {
 	keys := filepath.Join(dir, "keys")
-	created, err := ensureKeys(dir, keys)
+	created, err := ensureKeys(dir, keys, createKeys)
 	if err != nil {
 		return nil, fmt.Errorf("auth: make keys: %w", err)
 	}

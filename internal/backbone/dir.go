@@ -15,8 +15,9 @@ import (
 // directory; it is there when that was killed.
 const unfinished = ".restore-"
 
-// CheckDir refuses a data directory that is open to other users, or that a
-// restore has left unfinished; the error names every mistake. One that is empty
+// CheckDir refuses a data directory that is open to other users, that a restore
+// has left unfinished, or that a later version of rccs has written; the error
+// names every mistake. One that is empty
 // or not there is fine: it is closed to others when it is used. A directory that
 // belongs to another user, such as the root of a volume, cannot be closed: then
 // everything in it has to be.
@@ -36,6 +37,9 @@ func CheckDir(dir string) error {
 	}
 	if len(entries) == 0 {
 		return nil
+	}
+	if err := checkFormat(dir); err != nil {
+		return err
 	}
 	if err := errors.Join(private.Check(dir), checkEntries(dir, entries)); err != nil {
 		return fmt.Errorf("backbone: data directory %s holds keys and messages: %w", dir, err)

@@ -133,6 +133,9 @@ func (s *Server) prepare(fatal *fatalError) (*server.Server, error) {
 	if err := checkKey(s.opts.Dir, s.natsOpts); err != nil {
 		return nil, err
 	}
+	if err := writeFormat(s.opts.Dir); err != nil {
+		return nil, err
+	}
 	err = storecheck.Run(storecheck.Options{
 		Dir: s.opts.Dir, Server: s.natsOpts.ServerName, Replicated: s.Clustered(), Logger: s.log,
 		Keys: []string{s.natsOpts.JetStreamKey, s.natsOpts.JetStreamOldKey},

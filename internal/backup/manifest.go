@@ -85,7 +85,8 @@ func parseManifest(body []byte) (*Manifest, error) {
 		return nil, fmt.Errorf("its manifest is unreadable: %w", err)
 	}
 	if begin.Format != format {
-		return nil, fmt.Errorf("its format is %q, and this program reads %q: use the version of rccs that made it", begin.Format, format)
+		return nil, fmt.Errorf("its format is %q, and this program reads %q: restore it with the version of rccs that made it,"+
+			" which a later version can then take over by its data directory", begin.Format, format)
 	}
 	m := &Manifest{}
 	if err := json.Unmarshal(body, m); err != nil {

@@ -251,7 +251,7 @@ func (f *File) put(ctx context.Context, dial func(tenant string) (*nats.Conn, er
 
 // settle moves what was made into its place, the keys last.
 func settle(work, dir string) error {
-	for _, name := range []string{"jetstream", "accounts", configName, "keys"} {
+	for _, name := range []string{"jetstream", "accounts", "FORMAT", configName, "keys"} {
 		err := os.Rename(filepath.Join(work, name), filepath.Join(dir, name))
 		if err != nil && (name != configName || !errors.Is(err, fs.ErrNotExist)) {
 			return err
