@@ -42,6 +42,8 @@ type conn struct {
 	calls  calls     // has a lock of its own
 	topics following // has a lock of its own
 
+	recorded deliveries // has a lock of its own
+
 	left sync.Once // the session was ended
 }
 

@@ -117,8 +117,10 @@ func (c *conn) acknowledge(mailbox *inbox.Mailbox, e *wire.Envelope) {
 		mailbox.AckUpTo(ack.UpTo)
 	}
 	mailbox.Ack(ack.Seqs...)
+	c.recordAcked(ack.UpTo, ack.Seqs, nil)
 	if ack.Reject.Seq != 0 {
 		mailbox.Reject(ack.Reject.Seq, ack.Reject.Reason)
+		c.recordAcked(0, []uint64{ack.Reject.Seq}, wire.NewError(wire.BadMessage, ack.Reject.Reason))
 	}
 	if ack.Cancel != "" {
 		c.cancel(e, ack.Cancel)

@@ -53,6 +53,9 @@ type Options struct {
 	// Metrics is where the edge's metrics are registered; nil: nowhere.
 	Metrics prometheus.Registerer
 
+	// Tracer records the way of single messages; nil: none is recorded.
+	Tracer Tracer
+
 	// Origins are the web pages that may connect, beside those of the edge's
 	// own host: https://app.example.com, https://*.example.com for all below
 	// it, vscode-webview://* for all of a scheme, null, file://, or [AnyOrigin]

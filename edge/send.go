@@ -15,11 +15,14 @@ func (c *conn) identity() send.From { return send.From{Address: c.who.Address, K
 // send passes an application's message on.
 func (c *conn) send(e *wire.Envelope) {
 	c.storing()
-	c.tenant.intake.Start(c.s.ctx, c.identity(), e, c)
+	c.tenant.intake.Start(c.s.ctx, c.identity(), e, c.waiter(e))
 }
 
 // Sent implements [send.Waiter].
-func (c *conn) Sent(r send.Result) {
+func (c *conn) Sent(r send.Result) { c.sent(r, "") }
+
+// sent is Sent of a message with a trace, "" for none.
+func (c *conn) sent(r send.Result, trace string) {
 	defer c.contain()
 	if r.Panic != nil {
 		c.panicked(r.Panic)
@@ -28,7 +31,7 @@ func (c *conn) Sent(r send.Result) {
 		c.s.metrics.received.Inc()
 	}
 	if r.Took > 0 {
-		c.s.metrics.publishDelay.Observe(r.Took.Seconds())
+		observe(c.s.metrics.publishDelay, r.Took, trace)
 	}
 	c.stored(r.Accepted, r.Err)
 }

@@ -77,6 +77,7 @@ func (c *conn) Write(w wsconn.Writer) error {
 	if mailbox != nil {
 		b.deliveries = mailbox.Next(b.deliveries[:0], burstMessages, burstBytes)
 		b.gaps = mailbox.Gaps()
+		c.record(b.deliveries)
 	}
 	again := b.takeTopics()
 	err := c.writeBurst(w, b)
@@ -251,7 +252,7 @@ func (c *conn) delivered(mailbox *inbox.Mailbox, b *burst) {
 	b.seqs = b.seqs[:0]
 	for i := range b.deliveries {
 		d := &b.deliveries[i]
-		m.storedWrite.Observe(time.Duration(now - d.Stored).Seconds())
+		observe(m.storedWrite, time.Duration(now-d.Stored), c.trace(d.Seq))
 		if d.Redelivered {
 			m.redelivered.Inc()
 		}
@@ -259,5 +260,6 @@ func (c *conn) delivered(mailbox *inbox.Mailbox, b *burst) {
 	}
 	if b.auto {
 		mailbox.Ack(b.seqs...)
+		c.recordAcked(0, b.seqs, nil)
 	}
 }

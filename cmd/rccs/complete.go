@@ -46,7 +46,7 @@ func (env *environment) completeArguments(cmd *cobra.Command) {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
 			return env.offer(cmd, typed, laterIDs(u))
-		case form == "EDGE":
+		case strings.TrimPrefix(form, "[") == "EDGE":
 			return env.offer(cmd, typed, edgeNames)
 		case form == "NAME" && cmd.HasParent() && cmd.Parent().Name() == "tenants":
 			return env.completeTenants(cmd, args, typed)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/node"
+	"github.com/rccs-io/rccs/internal/private"
 )
 
 type edgeFlags struct {
@@ -24,6 +25,7 @@ type edgeFlags struct {
 	inboxLimit                limit
 	limits                    limitFlags
 	transport                 transportFlags
+	trace                     otlpFlags
 	startWait                 time.Duration
 }
 
@@ -55,6 +57,7 @@ connection is closed by it.`,
 	addStartWait(flags, &f.startWait)
 	f.limits.add(flags)
 	f.transport.add(flags)
+	f.trace.add(flags)
 	f.log.add(flags)
 	return cmd
 }
@@ -130,7 +133,7 @@ func (env *environment) edge(ctx context.Context, f *edgeFlags) error {
 	e, err := node.NewEdge(node.EdgeOptions{
 		RemoteOptions: node.RemoteOptions{
 			Server: f.server, Logins: logins, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logging(ctx, &f.log),
-			Transport: f.transport.options(), NATS: reach, Reread: asked, StartWait: f.startWait, InboxLimit: int(f.inboxLimit), Limits: f.limits.options(f.inboxLimit),
+			Transport: f.transport.options(), Tracing: f.trace.options(), NATS: reach, Reread: asked, StartWait: f.startWait, InboxLimit: int(f.inboxLimit), Limits: f.limits.options(f.inboxLimit),
 		},
 		Listen: f.listen,
 	})
@@ -146,16 +149,18 @@ func (env *environment) edge(ctx context.Context, f *edgeFlags) error {
 }
 
 func newCredsPartCommand(env *environment) *cobra.Command {
-	var data string
+	var data, out string
 	var init bool
 	cmd := &cobra.Command{
 		Use:   "part NAME",
 		Short: "Make the credential of an edge or a coordinator",
 		Long: `Print a .creds file for a part of RCCS itself, such as an edge that runs on a
 machine of its own. It may do everything in the tenant: keep it as safe as the
-installation's keys.`,
-		Example: `  rccs creds part edge-1 > edge-1.creds`,
-		Args:    arguments(1, "NAME"),
+installation's keys. With --out it is written to a file that only its owner may
+read, which is for containers without a shell.`,
+		Example: `  rccs creds part edge-1 > edge-1.creds
+  rccs creds part edges --init --data /var/lib/rccs --out /run/rccs/edges.creds`,
+		Args: arguments(1, "NAME"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := auth.CheckPart(args[0]); err != nil {
 				return usageError{err}
@@ -168,10 +173,18 @@ installation's keys.`,
 			if err != nil {
 				return err
 			}
+			if out != "" {
+				file, err := cred.File()
+				if err != nil {
+					return err
+				}
+				return private.Replace(out, file)
+			}
 			return env.printCreds(cred)
 		},
 	}
 	cmd.Flags().StringVar(&data, "data", "./data", "`directory` of the installation's keys")
+	cmd.Flags().StringVar(&out, "out", "", "write it to this `file`, with mode 0600, instead of printing it")
 	cmd.Flags().BoolVar(&init, "init", false, "make the operator's keys where there is no data directory")
 	return cmd
 }

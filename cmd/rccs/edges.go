@@ -60,6 +60,7 @@ func edgeTable(edges []ops.Edge) *table {
 
 type drainFlags struct {
 	target
+	name                string
 	rate                int
 	undo, force, noWait bool
 }
@@ -67,17 +68,24 @@ type drainFlags struct {
 func newEdgesDrainCommand(env *environment) *cobra.Command {
 	var f drainFlags
 	cmd := &cobra.Command{
-		Use:   "drain EDGE",
+		Use:   "drain [EDGE]",
 		Short: "Send the devices of an edge elsewhere",
 		Long: `Let an edge take no more devices, and close the connections that it has, some a
 second, with code 1001: their devices come back at once, to another edge. Nothing
 is lost. The edge is not ready (/readyz) from then on, so that a load balancer
-leaves it out; stop it, or let it serve again with --undo.`,
+leaves it out; stop it, or let it serve again with --undo. Without EDGE it is the
+one that --name says, or RCCS_NAME: where an edge runs it is set already.`,
 		Example: `  rccs edges drain edge-2
   rccs edges drain edge-2 --rate 200
   rccs edges drain edge-2 --undo`,
-		Args: arguments(1, "the EDGE's name or id, as 'rccs edges ls' shows it"),
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 && f.name != "" {
+				args = []string{f.name}
+			}
+			if err := arguments(1, "the EDGE's name or id, as 'rccs edges ls' shows it")(cmd, args); err != nil {
+				return err
+			}
 			return env.operate(cmd.Context(), &f.target, func(ctx context.Context, t *ops.Tenant) error {
 				return env.drain(ctx, t, &f, args[0])
 			})
@@ -85,6 +93,7 @@ leaves it out; stop it, or let it serve again with --undo.`,
 	}
 	f.add(cmd)
 	flags := cmd.Flags()
+	flags.StringVar(&f.name, "name", "", "`name` of the edge, instead of EDGE")
 	flags.IntVar(&f.rate, "rate", 0, "how many `connections` a second are closed; 0: as many as the edge does when it stops (1,000)")
 	flags.BoolVar(&f.undo, "undo", false, "let the edge take devices again")
 	flags.BoolVar(&f.force, "force", false, "also when it is the only edge")

@@ -17,12 +17,13 @@ import (
 )
 
 type serveFlags struct {
-	data, listen, natsListen, adminListen, apiListen, config string
-	log                                                      logFlags
+	data, keysFrom, listen, natsListen, adminListen, apiListen, config string
+	log                                                                logFlags
 
 	inboxLimit limit
 	limits     limitFlags
 	transport  transportFlags
+	trace      otlpFlags
 	storeKey   storeKey
 	enrolment  enrolFlags
 	startWait  time.Duration
@@ -48,6 +49,7 @@ nats.conf and the files of certificates again; no connection is closed by it.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVarP(&f.data, "data", "d", "./data", "`directory` of keys and messages")
+	flags.StringVar(&f.keysFrom, "keys-from", "", "`directory` of an installation's keys, copied where --data has none, such as a mounted secret")
 	checkedVar(flags, &f.listen, "listen", "127.0.0.1:8080", "`address` for devices (WebSocket); empty for no edge in this process", checkAddress)
 	checkedVar(flags, &f.natsListen, "nats-listen", "127.0.0.1:4222", "`address` for NATS clients; empty for none", checkAddress)
 	checkedVar(flags, &f.adminListen, "admin-listen", "127.0.0.1:8081", "`address` for health, metrics, the HTTP API and the console; empty for none", checkAddress)
@@ -58,6 +60,7 @@ nats.conf and the files of certificates again; no connection is closed by it.`,
 	flags.BoolVar(&f.restoring, "restoring", false, "in a cluster: make no streams, and wait for those of a backup ('rccs restore FILE --cluster URL')")
 	f.limits.add(flags)
 	f.transport.add(flags)
+	f.trace.add(flags)
 	f.storeKey.add(flags)
 	f.storeKey.addOld(flags)
 	f.enrolment.add(flags)
@@ -76,9 +79,9 @@ func (env *environment) serve(ctx context.Context, f *serveFlags) error {
 		return err
 	}
 	opts := node.Options{
-		Data: f.data, Listen: f.listen, NATSListen: f.natsListen, AdminListen: f.adminListen, APIListen: f.apiListen,
+		Data: f.data, KeysFrom: f.keysFrom, Listen: f.listen, NATSListen: f.natsListen, AdminListen: f.adminListen, APIListen: f.apiListen,
 		ConfigPath: f.config, Version: version, Logger: env.logging(ctx, &f.log), InboxLimit: int(f.inboxLimit),
-		Transport: f.transport.options(), Limits: f.limits.options(f.inboxLimit), Enrolment: enrolment,
+		Transport: f.transport.options(), Tracing: f.trace.options(), Limits: f.limits.options(f.inboxLimit), Enrolment: enrolment,
 	}
 	ctx, opts.Reread = env.hangups(ctx)
 	if f.config == "" {

@@ -65,7 +65,8 @@ var may = map[string][]string{
 	"internal/nodetest":     {"", "auth", "internal/node", "internal/testkit", "subjects"}, // for tests
 	"internal/need":         {},                                                            // for tests
 	"deploy":                {},                                                            // tests only, against the built program
-	"internal/survey":       {"internal/direct", "internal/inbox", "subjects"},             // it reads, and writes nothing
+	"internal/tracing":      {"edge", "internal/envelope", "internal/send", "subjects", "wire"},
+	"internal/survey":       {"internal/direct", "internal/inbox", "subjects"}, // it reads, and writes nothing
 	// The load generator shares nothing with what it measures.
 	"internal/load":       {},
 	"internal/load/relay": {},
@@ -73,7 +74,7 @@ var may = map[string][]string{
 	"internal/node": {
 		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/stops", "internal/storecheck", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire",
 		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire",
-		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/stops", "internal/survey", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire",
+		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/stops", "internal/survey", "internal/tlsfiles", "internal/topic", "internal/tracing", "subjects", "web", "wire",
 	},
 	"internal/api": {
 		"auth", "internal/admindoor", "internal/audit", "internal/enroll", "internal/envelope", "internal/ops", "internal/proof", "internal/roster", "internal/send", "internal/timespec", "subjects", "wire",
@@ -81,7 +82,7 @@ var may = map[string][]string{
 	"web": {},
 	"cmd/rccs": {
 		"", "auth", "client", "edge", "internal/audit", "internal/backbone", "internal/backup", "internal/enroll", "internal/load", "internal/node", "internal/ops", "internal/private", "internal/revoke", "internal/share",
-		"internal/timespec", "internal/tlsfiles", "internal/localcluster", "subjects", "wire",
+		"internal/timespec", "internal/tlsfiles", "internal/tracing", "internal/localcluster", "subjects", "wire",
 	},
 }
 
@@ -167,6 +168,10 @@ var bans = []ban{
 	{
 		who: "*", but: []string{"internal/natstest", "internal/need", "internal/nodetest", "internal/testkit"}, what: "testing",
 		why: "what is built must not carry the flags of tests",
+	},
+	{
+		who: "*", but: []string{"internal/tracing"}, what: "go.opentelemetry.io/",
+		why: "what records messages knows it, and edges know an interface",
 	},
 	{
 		who: "*", what: "log",

@@ -133,6 +133,9 @@ func (m *Message) TTL() time.Duration {
 	return TTL(m.Header)
 }
 
+// Traceparent is the message's place in a trace; "" for none.
+func (m *Message) Traceparent() string { return m.rare(rareTrace, subjects.HeaderTrace) }
+
 // RequiresAck says that the sender wants to hear what becomes of the message.
 func (m *Message) RequiresAck() bool { return m.rare(rareAck, subjects.HeaderAck) == "true" }
 

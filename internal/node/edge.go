@@ -25,6 +25,7 @@ import (
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/internal/tlsfiles"
+	"github.com/rccs-io/rccs/internal/tracing"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -65,6 +66,7 @@ type edgeOptions struct {
 	transport  Transport
 	limits     Limits
 	shares     *share.Metrics
+	tracing    tracing.Options
 	logger     *slog.Logger
 	registry   prometheus.Registerer
 }
@@ -78,6 +80,7 @@ type edgePart struct {
 	undeliverable *prometheus.CounterVec
 	rejected      *prometheus.CounterVec // likewise
 	server        *edge.Server
+	tracer        *tracing.Tracer             // nil: no messages are recorded
 	serving       atomic.Pointer[edge.Server] // server, for who may ask early
 	tls           *tlsfiles.Store             // nil without TLS
 	http          *http.Server
@@ -108,7 +111,15 @@ func newEdge(opts edgeOptions) (*edgePart, error) {
 	if p.verifier, err = auth.NewVerifier(); err != nil {
 		return nil, err
 	}
+	if p.tracer, err = tracing.New(context.Background(), opts.tracing); err != nil {
+		return nil, err
+	}
+	var tracer edge.Tracer
+	if p.tracer != nil {
+		tracer = p.tracer
+	}
 	p.server, err = edge.New(edge.Options{
+		Tracer:   tracer,
 		Verifier: p.verifier,
 		Tenant:   p.of,
 		Logger:   opts.logger,
@@ -237,6 +248,9 @@ func (p *edgePart) stop(ctx context.Context) error {
 	}
 	for _, t := range p.all() {
 		errs = append(errs, t.stop(ctx))
+	}
+	if err := p.tracer.Stop(ctx); err != nil { // it takes nothing from devices
+		p.opts.logger.Warn("the last spans were not sent", "err", err)
 	}
 	return errors.Join(errs...)
 }

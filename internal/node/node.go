@@ -21,12 +21,16 @@ import (
 	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/internal/stops"
 	"github.com/rccs-io/rccs/internal/survey"
+	"github.com/rccs-io/rccs/internal/tracing"
 )
 
 // Options configure a [Node]. Zero values mean the documented default.
 type Options struct {
 	// Data is the directory of keys and streams. Needed.
 	Data string
+	// KeysFrom is a directory of an installation's keys, which are copied where
+	// Data has none; empty: new ones are made there.
+	KeysFrom string
 	// Listen is where devices connect, HOST:PORT; port 0 is any; empty:
 	// nowhere, there is no edge in this process.
 	Listen string
@@ -54,6 +58,8 @@ type Options struct {
 	// InboxLimit is how many unacknowledged messages an inbox may hold.
 	// Default 10,000.
 	InboxLimit int
+	// Tracing says where the way of single messages is recorded.
+	Tracing tracing.Options
 	// Enrolment says how devices are enrolled.
 	Enrolment Enrolment
 	// Logger; nil discards.
@@ -89,7 +95,7 @@ func (o *Options) validate() error {
 	if o.StopWithin <= 0 {
 		o.StopWithin = 8 * time.Second
 	}
-	return o.Transport.validate(o.AdminListen)
+	return errors.Join(o.Tracing.Validate(), o.Transport.validate(o.AdminListen))
 }
 
 // Node is one process that serves everything: NATS, an edge, the admin
@@ -124,6 +130,11 @@ func New(opts Options) (*Node, error) {
 	}
 	if err := backbone.CheckDir(opts.Data); err != nil { // before keys are made there
 		return nil, err
+	}
+	if opts.KeysFrom != "" {
+		if err := auth.TakeKeys(opts.Data, opts.KeysFrom); err != nil {
+			return nil, err
+		}
 	}
 	keys, err := auth.OpenKeystore(opts.Data)
 	if err != nil {
@@ -267,6 +278,7 @@ func (n *Node) edgeOptions() edgeOptions {
 		listen: n.opts.Listen, logger: n.opts.Logger, registry: n.registry,
 		edge:       roster.EdgeInfo{Name: edgeName(n.opts.Listen), Address: n.opts.Listen, Version: n.opts.Version},
 		inboxLimit: n.opts.InboxLimit, transport: n.opts.Transport, limits: n.opts.Limits, shares: n.shares,
+		tracing: named(n.opts.Tracing, "rccs-server", edgeName(n.opts.Listen), n.opts.Version, n.opts.Logger),
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/internal/stops"
+	"github.com/rccs-io/rccs/internal/tracing"
 )
 
 // RemoteOptions are what a process needs whose NATS servers run elsewhere.
@@ -38,6 +39,8 @@ type RemoteOptions struct {
 	NATS []nats.Option
 	// Reread asks for all files of certificates to be read again. May be nil.
 	Reread <-chan struct{}
+	// Tracing says where the way of single messages is recorded; of edges only.
+	Tracing tracing.Options
 	// Logger; nil discards.
 	Logger *slog.Logger
 	// StartWait bounds how long a start waits for NATS servers and their streams;
@@ -80,7 +83,13 @@ func (o *RemoteOptions) validate() error {
 	if o.StopWithin <= 0 {
 		o.StopWithin = 8 * time.Second
 	}
-	return o.Transport.validate(o.AdminListen)
+	return errors.Join(o.Tracing.Validate(), o.Transport.validate(o.AdminListen))
+}
+
+// named are options of tracing with what the process is.
+func named(o tracing.Options, kind, name, version string, log *slog.Logger) tracing.Options {
+	o.Kind, o.Name, o.Version, o.Logger = kind, name, version, log
+	return o
 }
 
 // dialer connects as the part that kind names, for one tenant.
@@ -234,6 +243,7 @@ func (e *Edge) Start(ctx context.Context) error {
 			listen: e.opts.Listen, logger: e.opts.Logger, registry: registry, inboxLimit: e.opts.InboxLimit,
 			edge:      roster.EdgeInfo{Name: e.opts.Name, Address: e.opts.Listen, Version: e.opts.Version},
 			transport: e.opts.Transport, limits: e.opts.Limits, shares: share.NewMetrics(registry),
+			tracing: named(e.opts.Tracing, "rccs-edge", e.opts.Name, e.opts.Version, e.opts.Logger),
 		}, tenants...)
 		if err != nil {
 			return nil, err
