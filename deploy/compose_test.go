@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"encoding/json"
 	"maps"
 	"os"
 	"os/exec"
@@ -230,6 +231,57 @@ func TestTheClustersConfigurationsAreTheBuiltInOne(t *testing.T) {
 		check(t, err)
 		if !strings.HasPrefix(string(text), string(own)) {
 			t.Errorf("%s does not begin with nats.conf: copy it again", file)
+		}
+	}
+}
+
+// linter is a program of testdata/linter, which CI installs with npm.
+func linter(t *testing.T, name string) string {
+	t.Helper()
+	path, err := filepath.Abs("testdata/linter/node_modules/.bin/" + name)
+	check(t, err)
+	if _, err := os.Stat(path); err != nil {
+		need.Missing(t, name+" is not installed below deploy/testdata/linter")
+	}
+	return path
+}
+
+// The rules that are off in dclint.json are about the order of keys, or unknowing:
+// the image is built here under the name that it has, and ports are quoted.
+func TestTheComposeFilesPassTheirLinter(t *testing.T) {
+	t.Parallel()
+	args := []string{"--config", "testdata/linter/dclint.json", "--max-warnings", "0"}
+	dclint := linter(t, "dclint")
+	if out, err := exec.CommandContext(t.Context(), dclint, append(args, "compose.yaml", "compose.cluster.yaml")...).CombinedOutput(); err != nil {
+		t.Errorf("dclint: %v\n%s", err, out)
+	}
+	wrong := configured(t, "compose.yaml", "read_only: true", "read_onyl: true")
+	if out, err := exec.CommandContext(t.Context(), dclint, append(args, wrong)...).CombinedOutput(); err == nil {
+		t.Errorf("a file that no engine takes passes:\n%s", out)
+	}
+}
+
+// The linter finds one fault, which is none: it does not know that the command of
+// a HEALTHCHECK with options may be an array.
+func TestTheDockerfilePassesItsLinter(t *testing.T) {
+	t.Parallel()
+	out, _ := exec.CommandContext(t.Context(), linter(t, "dockerfilelint"), "--output", "json", "docker/Dockerfile").Output()
+	var found struct {
+		Files []struct {
+			Issues []struct {
+				Line    string `json:"line"`
+				Content string `json:"content"`
+				Title   string `json:"title"`
+			} `json:"issues"`
+		} `json:"files"`
+	}
+	check(t, json.Unmarshal(out, &found))
+	if len(found.Files) != 1 {
+		t.Fatalf("%s", out)
+	}
+	for _, issue := range found.Files[0].Issues {
+		if !strings.HasPrefix(issue.Content, "HEALTHCHECK") || issue.Title != "Invalid Argument Format" {
+			t.Errorf("line %s: %s: %s", issue.Line, issue.Title, issue.Content)
 		}
 	}
 }
