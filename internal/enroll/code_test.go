@@ -2,6 +2,7 @@ package enroll_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -290,4 +291,29 @@ func TestACodeWithoutADeviceTakesNobodysPlace(t *testing.T) {
 	check(t, err)
 	_, err = p.device().enroll(wire.Enrollment{Code: p.code(`{"user":"alice"}`), Device: "desk"})
 	refused(t, err, wire.Conflict)
+}
+
+// What is kept of each device lies where messages take no room, so a user who
+// enrols without end is stopped, and other users are not. Those who are enrolled
+// enrol again; one that is not renewed in time makes room.
+func TestAUserEnrolsSoManyDevicesAndNoMore(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	const most = 5
+	p.service = p.with(nil, most)
+	enrol := func(d *device, user, name string) error {
+		_, err := d.enroll(wire.Enrollment{Code: p.code(`{"user":"` + user + `"}`), Device: name})
+		return err
+	}
+	first := p.device()
+	check(t, enrol(first, "alice", "d0"))
+	for n := range most - 1 {
+		check(t, enrol(p.device(), "alice", fmt.Sprint("d", n+1)))
+	}
+	refused(t, enrol(p.device(), "alice", "more"), wire.QueueFull)
+	check(t, enrol(p.device(), "bob", "more"))
+	p.clock.pass(time.Second)
+	check(t, enrol(first, "alice", "d0"))
+	p.clock.pass(enroll.DefaultRenewFor + time.Hour)
+	check(t, enrol(p.device(), "alice", "more"))
 }

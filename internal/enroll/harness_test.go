@@ -75,9 +75,15 @@ func (p *place) another() *enroll.Service {
 // taking is a service that takes a third party's tokens too.
 func (p *place) taking(tokens enroll.TokenVerifier) *enroll.Service {
 	p.t.Helper()
+	return p.with(tokens, 0)
+}
+
+// with is a service that takes so many devices of a user; 0: as many as usual.
+func (p *place) with(tokens enroll.TokenVerifier, devices int) *enroll.Service {
+	p.t.Helper()
 	account := p.keys.Account().PublicKey
 	s, err := enroll.New(p.t.Context(), enroll.Options{
-		JetStream: p.js, Signer: p.keys, Tokens: tokens, Now: p.clock.now,
+		JetStream: p.js, Signer: p.keys, Tokens: tokens, Now: p.clock.now, MaxDevices: devices,
 		Revoked: func(a subjects.Address, key string, issued time.Time) bool {
 			return p.verifier.Revoked(auth.Identity{Account: account, Address: a, UserKey: key}, issued)
 		},

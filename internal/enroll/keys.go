@@ -59,29 +59,48 @@ func Keys(ctx context.Context, js jetstream.JetStream, user subjects.UserID, dev
 	if device != "" {
 		filter = subjects.DeviceEntry(subjects.Address{User: user, Device: device}.Key())
 	}
+	var all []string
+	err = each(ctx, kv, filter, func(r record) {
+		for _, key := range r.Keys {
+			all = append(all, key.PublicKey)
+		}
+	})
+	return all, err
+}
+
+// each hands out what is recorded of some devices.
+func each(ctx context.Context, kv jetstream.KeyValue, filter string, found func(record)) error {
 	watch, err := kv.Watch(ctx, filter, jetstream.IgnoreDeletes())
 	if err != nil {
-		return nil, fmt.Errorf("enroll: bucket %s: %w", subjects.BucketEnrolled, err)
+		return fmt.Errorf("enroll: bucket %s: %w", subjects.BucketEnrolled, err)
 	}
 	defer func() { _ = watch.Stop() }()
-	var all []string
 	for {
 		select {
 		case entry := <-watch.Updates():
 			if entry == nil { // that was all
-				return all, nil
+				return nil
 			}
 			var r record
 			if err := json.Unmarshal(entry.Value(), &r); err != nil {
-				return nil, fmt.Errorf("enroll: what is recorded as %s: %w", entry.Key(), err)
+				return fmt.Errorf("enroll: what is recorded as %s: %w", entry.Key(), err)
 			}
-			for _, key := range r.Keys {
-				all = append(all, key.PublicKey)
-			}
+			found(r)
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 	}
+}
+
+// good is how many devices of a user have a key that may be renewed.
+func (k *keys) good(ctx context.Context, user subjects.UserID) (n int, err error) {
+	now := k.now()
+	err = each(ctx, k.kv, subjects.UserEntries(user), func(r record) {
+		if slices.ContainsFunc(r.Keys, func(key Key) bool { return !now.After(key.Until) }) {
+			n++
+		}
+	})
+	return n, err
 }
 
 // read returns what is recorded of a device, and the revision to change it by.

@@ -24,6 +24,8 @@ import (
 const (
 	DefaultLife     = 24 * time.Hour
 	DefaultRenewFor = 30 * 24 * time.Hour
+	// DefaultMaxDevices is how many devices of a user may be enrolled.
+	DefaultMaxDevices = 1000
 	// clockSkew is how far the time of a request may be from the clock here.
 	clockSkew = 5 * time.Minute
 )
@@ -58,6 +60,10 @@ type Options struct {
 	// RenewFor is how long after a token was signed its key may ask for the
 	// next. Default 30 days.
 	RenewFor time.Duration
+	// MaxDevices is how many devices of a user may be enrolled. What is kept of a
+	// device lies where no message takes room, so it must be bounded itself. Default
+	// [DefaultMaxDevices].
+	MaxDevices int
 	// Logger; nil discards.
 	Logger *slog.Logger
 	// Now is the clock; nil: the system's.
@@ -76,6 +82,9 @@ func (o *Options) validate() error {
 	}
 	if o.Life < time.Second || o.RenewFor < o.Life {
 		return fmt.Errorf("enroll: tokens that last %s and can be renewed for %s: want at least a second, and the second no shorter than the first", o.Life, o.RenewFor)
+	}
+	if o.MaxDevices <= 0 {
+		o.MaxDevices = DefaultMaxDevices
 	}
 	if o.Tenant == "" {
 		o.Tenant = auth.DefaultTenant
@@ -315,12 +324,27 @@ func (s *Service) address(user string, e *wire.Enrollment) (subjects.Address, er
 
 // admit records the key, then signs for it.
 func (s *Service) admit(ctx context.Context, a subjects.Address, e *wire.Enrollment, kind string) (*wire.Enrolled, error) {
+	if err := s.room(ctx, a); err != nil {
+		return nil, err
+	}
 	now := s.opts.Now().UTC()
 	key := Key{PublicKey: e.PublicKey, Type: kind, Enrolled: now, Last: e.Time, Until: now.Add(s.opts.RenewFor)}
 	if err := s.keys.add(ctx, a, key); err != nil {
 		return nil, err
 	}
 	return s.sign(a, key)
+}
+
+// room refuses another device of a user who has enrolled too many.
+func (s *Service) room(ctx context.Context, a subjects.Address) error {
+	if r, _, err := s.keys.read(ctx, a); err != nil || len(r.Keys) > 0 {
+		return err
+	}
+	n, err := s.keys.good(ctx, a.User)
+	if err == nil && n >= s.opts.MaxDevices {
+		err = wire.Errorf(wire.QueueFull, "%d devices of this user are enrolled, which is all there may be: one counts until its key can be renewed no more", n)
+	}
+	return err
 }
 
 func (s *Service) sign(a subjects.Address, key Key) (*wire.Enrolled, error) {
