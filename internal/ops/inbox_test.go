@@ -4,9 +4,13 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/ops"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -147,5 +151,34 @@ func TestPurgeRemovesWhatItIsTold(t *testing.T) {
 	purge(ops.PurgeOptions{}, 2)
 	if got := p.missed(bob); len(got) != 1 {
 		t.Errorf("of another device %q are left", got)
+	}
+}
+
+// What was delayed and has been taken in is purged for good: a server that starts
+// soon after, and finds no such message in the inboxes, does not take it in again.
+func TestPurgedDelayedMessagesDoNotComeAgainAfterARestart(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	delay := func(to subjects.Address, id string) {
+		t.Helper()
+		_, err := p.js.PublishMsg(t.Context(), &nats.Msg{Subject: subjects.Later(to.Key(), subjects.Normal, id), Data: []byte("1"), Header: nats.Header{
+			subjects.HeaderID: {id}, "Nats-Schedule": {"@at " + time.Now().Add(time.Second).UTC().Format(time.RFC3339)},
+			"Nats-Schedule-Target": {subjects.Due(to.Key(), subjects.Normal)},
+		}})
+		check(t, err)
+		testkit.Eventually(t, id+" is due", func() bool { return slices.Contains(p.ids(to), "normal "+id) })
+	}
+	p.store(bob, subjects.Normal, "there")
+	delay(phone, "first")
+	n, err := p.Purge(t.Context(), phone, ops.PurgeOptions{})
+	check(t, err)
+	if n != 1 {
+		t.Fatalf("%d messages were purged", n)
+	}
+	p.env.Kill()
+	p.env.Start()
+	delay(bob, "second") // what is due is taken in order
+	if got := p.ids(phone); len(got) != 0 {
+		t.Errorf("%q came again", got)
 	}
 }
