@@ -62,11 +62,12 @@ func rejection(m *envelope.Message, status wire.Status, reason string, at time.T
 
 // keep stores the event of a message that is kept. One that is gone is not.
 func (h *Hub) keep(ctx context.Context, o *outcome) error {
-	got, err := h.fetch.Run(ctx, subjects.StreamInbox, o.seq, 1)
-	if err != nil || len(got) == 0 || got[0].Seq != o.seq {
+	// A replica that lags would say that it is gone.
+	got, err := h.fetch.AtLeader(ctx, subjects.StreamInbox, subjects.Inbox(o.key, o.lane), o.seq)
+	if err != nil || got == nil || got.Seq != o.seq {
 		return err
 	}
-	m, ok := envelope.Parse(h.opts.Publish.Proof, envelope.Stored(got[0]))
+	m, ok := envelope.Parse(h.opts.Publish.Proof, envelope.Stored(*got))
 	if !ok {
 		return nil
 	}

@@ -246,3 +246,19 @@ func (s *system) cursorBody() []byte {
 	c := inbox.Cursor{Open: true}
 	return c.Append(nil)
 }
+
+// A replica that lags does not make a rejected message one that is gone.
+func TestARejectedMessageIsKeptThoughAReplicaLacksIt(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	d := s.attach(phone, 10)
+	s.put(phone, subjects.Normal, 0, 1)
+	got := d.receive(1)
+	s.env.Lag(subjects.StreamInbox)
+	d.mailbox.Reject(got[0].Seq, "no")
+	events := must(s.js.Stream(t.Context(), subjects.StreamEvent))
+	s.eventually("it is kept", func() bool {
+		event, err := events.GetLastMsgForSubject(t.Context(), subjects.Event(phone, "rejected"))
+		return err == nil && strings.Contains(string(event.Data), `"reason":"no"`)
+	})
+}

@@ -115,7 +115,7 @@ func (h *Hub) tallyRound(what string, store func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(h.closing, tallyTimeout)
 	defer cancel()
 	if err := store(ctx); err != nil && h.closing.Err() == nil {
-		h.opts.Logger.Warn(what+" not stored, trying again", "err", err)
+		h.opts.Logger.Warn("not stored, trying again", "what", what, "err", err)
 	}
 }
 

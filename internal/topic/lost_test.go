@@ -125,3 +125,22 @@ func TestDamageOfATopicIsTold(t *testing.T) {
 		})
 	}
 }
+
+// A replica that lags answers without what was stored last. What the hub has read
+// is known to be there, and is read from the leader.
+func TestWhatAReplicaLacksIsReadFromTheLeader(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	had := p.publish(t, "a", 0)
+	f, _ := p.begin(t, topic.Since{FromSeq: true, Seq: had})
+	want := []uint64{p.publish(t, "a", 1), p.publish(t, "a", 2)}
+	f.take(t, 2, 2)
+	p.forget(t)
+	p.env.Lag(subjects.StreamTopic)
+	f, _ = p.begin(t, topic.Since{FromSeq: true, Seq: had})
+	for i, m := range f.take(t, 2, 2) {
+		if m.Notice() || m.Seq != want[i] {
+			t.Errorf("got %+v, want %d", m, want[i])
+		}
+	}
+}
