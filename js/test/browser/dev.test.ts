@@ -34,7 +34,7 @@ test("the page sends and receives, and what is sent while it is closed waits for
   const name = (await page.locator("#me").textContent())!;
   expect(name).toMatch(/^alice\/page-[0-9a-f]{4}$/);
 
-  await page.getByLabel("Message").fill("from the page");
+  await page.getByRole("textbox", { name: "Message" }).fill("from the page");
   await page.getByRole("button", { name: "Send" }).click();
   await page.getByText("to phone: delivered by phone").waitFor();
   await until(() => log.includes(`"from the page"`), "the phone prints it", 30_000);
