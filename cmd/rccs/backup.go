@@ -29,8 +29,8 @@ func newBackupCommand(env *environment) *cobra.Command {
 		Short: "Put a running installation into one file",
 		Long: `Put the streams and buckets of a running installation into one file, with its
 keys, account JWTs and, with --config, the NATS server's configuration. Devices
-are served meanwhile. What was accepted before the beginning is in the file, what
-is accepted meanwhile may be.
+are served meanwhile. Everything that was accepted before the backup began is in
+the file; what is accepted while it runs may be.
 
 The file holds the keys: who can read it can be any device, and read what is
 stored. It is made for its owner only (mode 0600); encrypt it before it leaves

@@ -22,10 +22,10 @@ func newBenchCommand(env *environment) *cobra.Command {
 does. Every scenario checks that each message arrives exactly once and in order,
 and fails with status 1 on the first that does not.
 
-What is measured is the installation whose keys are in ./data, if it runs, and
-otherwise a server that is started for it in a temporary directory (--self). Of
-an installation, devices are made that nobody else has, and forgotten at the end
-with their inboxes. What a topic is published stays in it as long as others do.
+It measures the installation whose keys are in ./data, if that runs. Otherwise it
+starts a server in a temporary directory (--self). In an installation of yours it
+makes devices of its own, and forgets them and their inboxes at the end. What it
+publishes to a topic stays there as long as other messages of topics do.
 
 Elsewhere, name it with --url and give the devices' tokens with --tokens. They
 are made where the keys are, so that those stay there:

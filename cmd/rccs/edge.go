@@ -38,10 +38,10 @@ func newEdgeCommand(env *environment) *cobra.Command {
 as 'rccs serve'. Any number of edges serve the same devices; each device may
 connect to any of them.
 
-An edge needs a credential of a part of RCCS, which 'rccs creds part' makes, for
-each tenant that it serves, or the installation's keys, with which it serves all
-tenants that there are when it starts. SIGHUP reads the files of certificates again; no
-connection is closed by it.`,
+An edge needs the credential of a part of RCCS, one for each tenant that it
+serves: 'rccs creds part' makes it. With the installation's keys instead it serves
+every tenant that exists when it starts. SIGHUP reads the certificate files again
+and closes no connection.`,
 		Example: `  rccs creds part edge-1 > edge-1.creds
   rccs edge --server nats://10.0.0.7:4222 --creds edge-1.creds --listen 0.0.0.0:8080`,
 		Args: arguments(0, "none"),

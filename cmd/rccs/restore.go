@@ -27,18 +27,18 @@ func newRestoreCommand(env *environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore FILE",
 		Short: "Make a data directory, or the streams of a cluster, from a backup",
-		Long: `Make a data directory from what 'rccs backup' made. The directory must be empty, or
-not there yet; no server may run on it. The file is checked before anything is
-written, and what was restored is counted. When it does not succeed, the directory
-is as it was.
+		Long: `Make a data directory from what 'rccs backup' made. The directory must be empty or
+not exist yet, and no server may run on it. The file is checked before anything is
+written, and what was restored is counted. When the restore fails, the directory is
+as it was.
 
 'rccs serve' then goes on from there: credentials are good, what is not
 acknowledged is delivered, sequences continue.
 
-With --cluster it makes the streams of a cluster instead, three copies of each, from
-the backup of one server or of a cluster. The servers run with the installation's
-keys, new directories and 'rccs serve --restoring'; --data names the keys. They go
-on by themselves when all is there.`,
+With --cluster it makes the streams of a cluster instead, three copies of each,
+from the backup of one server or of a cluster. Start the servers first, with the
+installation's keys, new directories and 'rccs serve --restoring'; --data names
+the keys. They serve as soon as everything is restored.`,
 		Example: `  rccs restore backup.tar --data ./new
   rccs serve --data ./new
   rccs restore messages.tar --data ./new --keys /secure/keys     # one made with --no-keys

@@ -113,9 +113,9 @@ func (env *environment) change(ctx context.Context, f *revokeFlags, r auth.Revoc
 		}
 		return nil
 	case changed && undo:
-		return fmt.Errorf("taken back in the keys, but the servers are not known to heed it yet: %w (restart 'rccs serve')", untold)
+		return fmt.Errorf("taken back in the keys, but no server has confirmed it: %w (restart 'rccs serve')", untold)
 	case changed:
-		return fmt.Errorf("revoked in the keys, but the servers are not known to heed it yet: %w (run it again when %s can be reached, or restart 'rccs serve')", untold, shown(f.server))
+		return fmt.Errorf("revoked in the keys, but no server has confirmed it: %w (run it again when %s can be reached, or restart 'rccs serve')", untold, shown(f.server))
 	}
 	return err
 }

@@ -114,6 +114,7 @@ error. Colours are for terminals only, and not where NO_COLOR is set.`,
 	_ = root.RegisterFlagCompletionFunc("tenant", env.completeTenants)
 	root.PersistentFlags().BoolVar(&env.wide, "wide", false, "show every column of a table, however narrow the terminal is")
 	root.Version = currentVersions().String()
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped 80 "))
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetIn(env.in)
 	root.SetOut(env.out)

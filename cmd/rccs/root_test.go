@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -204,6 +205,22 @@ func TestHelpTeaches(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Help is read on a terminal of 80 columns: nothing in it wraps.
+func TestHelpFits80Columns(t *testing.T) {
+	t.Parallel()
+	for _, cmd := range tree() {
+		if cmd.Name() == "completion" || cmd.HasParent() && cmd.Parent().Name() == "completion" {
+			continue // cobra's words
+		}
+		text := cmd.Long + "\n" + cmd.UsageString()
+		for line := range strings.Lines(strings.ReplaceAll(text, cmd.Example, "")) {
+			if line = strings.TrimRight(line, "\n"); utf8.RuneCountInString(line) > 82 {
+				t.Errorf("%s: %q", cmd.CommandPath(), line)
+			}
+		}
 	}
 }
 

@@ -70,13 +70,14 @@ func newTenantsCommand(env *environment) *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:   "tenants",
 		Short: "Add, list and remove tenants",
-		Long: `A tenant has NATS accounts of its own, with keys, streams and limits of its own:
-nothing of it is seen by another, and users and devices of the same names are
-different ones. Every installation has the tenant "default". All other commands
-take --tenant NAME.
+		Long: `A tenant has NATS accounts, keys, streams and limits of its own. Tenants see
+nothing of each other; the same names of users and devices in two tenants are
+different users and devices. Every installation has the tenant "default". All
+other commands take --tenant NAME.
 
-It needs the installation's keys. What runs with them finds a change by itself;
-give servers of a cluster the files of the new tenant, and restart edges apart.`,
+These commands need the installation's keys. A server that runs with the same
+keys finds a change by itself. In a cluster, copy the files of a new tenant to
+each server; restart edges that run apart.`,
 	})
 	cmd.AddCommand(newTenantsAddCommand(env), newTenantsSetCommand(env), newTenantsListCommand(env), newTenantsRemoveCommand(env))
 	return cmd
@@ -242,7 +243,7 @@ func (env *environment) setTenant(ctx context.Context, f *tenantFlags, name stri
 	i := revoke.Installation{Keys: keys, Dial: dial}
 	err = i.Change(ctx, act(audit.ActionTenant, name, "set"), func() (auth.Account, error) { return keys.SetLimits(limits) })
 	if untold, changed := errors.AsType[*revoke.UntoldError](err); changed {
-		return fmt.Errorf("changed in the keys, but the servers are not known to heed it yet: %w (restart 'rccs serve')", untold)
+		return fmt.Errorf("changed in the keys, but no server has confirmed it: %w (restart 'rccs serve')", untold)
 	} else if err != nil {
 		return err
 	}
@@ -290,7 +291,7 @@ func (env *environment) removeTenant(ctx context.Context, f *tenantFlags, name s
 	}
 	if reached != nil {
 		env.note("%s cannot be reached: %v", shown(f.server), reached)
-		return env.answer(f.json, map[string]any{"tenant": name, "removed": true, "told": false}, "removed: %s; servers heed it when they run with these keys\n", name)
+		return env.answer(f.json, map[string]any{"tenant": name, "removed": true, "told": false}, "removed: %s; a server that starts with these keys refuses its credentials\n", name)
 	}
 	ctx, cancel := context.WithTimeout(ctx, servedWithin)
 	defer cancel()

@@ -20,7 +20,7 @@ func newTenantsListCommand(env *environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "ls",
 		Short:   "List the tenants",
-		Long:    "List the tenants of the keys: their limits, and what they use where a server can be reached.",
+		Long:    "List the tenants that the keys have, with their limits and, where a server can be\nreached, what they use.",
 		Example: "  rccs tenants ls",
 		Args:    arguments(0, "none"),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return env.listTenants(cmd.Context(), &f) },
