@@ -38,10 +38,10 @@ func newAuditCommand(env *environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "audit",
 		Short: "List what operators have done",
-		Long: `List who revoked, replayed, purged, forgot, drained or backed up, who read messages
-of another, and who was enrolled: when, and from where. The records are kept for a
-year. None can be changed or removed before; who has a part's credential could
-delete all of them at once, which is seen.`,
+		Long: `List who revoked, replayed, purged, forgot, drained or backed up, who read
+messages of another, and who was enrolled: when, and from where. Records are kept
+for a year, and none can be changed or removed before. Whoever has the credential
+of a part can delete the whole record at once, which is seen.`,
 		Example: `  rccs audit
   rccs audit --since 30d --action revoke --json`,
 		Args: arguments(0, "none"),

@@ -105,10 +105,10 @@ latency during the storm, "quiet probe" before it.`,
 			name: "idle", devices: 1000, what: "how many `devices` connect", flags: []string{"duration", "pid", "admin"}, run: load.Idle,
 			short: "Memory that a connected device takes",
 			long: `Connect devices that do nothing for the duration, and take what the resident
-memory of the server has grown by. For that its process must be known: with --self
-it is, and with --pid for one on this machine (Linux); add --admin, and its garbage
-is collected before. Then a message is sent to every second device, to see that the
-connections are good.`,
+memory of the server has grown by. For that its process must be known: it is
+with --self, and with --pid for one on this machine (Linux). With --admin its
+garbage is collected before. Then a message is sent to every second device, to see
+that the connections are good.`,
 			example: `  rccs bench idle --self --devices 5000
   rccs bench idle --devices 2000 --pid "$(pgrep -f 'rccs serve')" --admin http://127.0.0.1:8081`,
 		},

@@ -65,7 +65,7 @@ func TestEveryTableFits80Columns(t *testing.T) {
 		"missed " + wideDevice:   {wideID},
 		"replay " + wideDevice + " --missed --to alice/phone --dry-run": {wideID},
 		"later ls":                               {wideID, "alice/phone"},
-		"audit":                                  {wideDevice},
+		"audit":                                  {"tenant-with-a-long-name-01234567"},
 		"trace " + wideID:                        {wideDevice},
 		"tenants ls":                             {"tenant-with-a-long-name-01234567"},
 		"revoke ls":                              {"a-service-with-a-name-of-its-own-and-more"},

@@ -19,7 +19,7 @@ func newReferenceCommand(*environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reference",
 		Short: "Write the reference of the commands as pages",
-		Long:  "Write what --help of every command says: as one page of Markdown, and as man pages.",
+		Long:  "Write what --help of every command says: as one page of Markdown, or as man\npages.",
 		Example: `  rccs reference --markdown commands.md
   rccs reference --man ./man     # a page for each command, for packages`,
 		Hidden: true,

@@ -29,8 +29,8 @@ func newRestoreCommand(env *environment) *cobra.Command {
 		Short: "Make a data directory, or the streams of a cluster, from a backup",
 		Long: `Make a data directory from what 'rccs backup' made. The directory must be empty or
 not exist yet, and no server may run on it. The file is checked before anything is
-written, and what was restored is counted. When the restore fails, the directory is
-as it was.
+written, and what was restored is counted. When the restore fails, the directory
+is as it was.
 
 'rccs serve' then goes on from there: credentials are good, what is not
 acknowledged is delivered, sequences continue.

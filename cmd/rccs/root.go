@@ -94,7 +94,8 @@ Make a device's credential:  rccs creds device alice/phone > phone.creds
 Be that device:              rccs connect alice/phone
 Send it something:           rccs send alice/phone hello
 
-Every flag can also be given in the environment: --nats-listen is RCCS_NATS_LISTEN.
+Every flag can be given in the environment, too: --nats-listen is
+RCCS_NATS_LISTEN.
 
 The exit status is 0 when it was done, 1 when it failed, and 2 when the command
 line cannot be understood. Answers go to standard output, all else to standard

@@ -217,7 +217,7 @@ func TestHelpFits80Columns(t *testing.T) {
 		}
 		text := cmd.Long + "\n" + cmd.UsageString()
 		for line := range strings.Lines(strings.ReplaceAll(text, cmd.Example, "")) {
-			if line = strings.TrimRight(line, "\n"); utf8.RuneCountInString(line) > 82 {
+			if line = strings.TrimRight(line, "\n"); utf8.RuneCountInString(line) > 80 {
 				t.Errorf("%s: %q", cmd.CommandPath(), line)
 			}
 		}
