@@ -5,22 +5,26 @@ import (
 	"reflect"
 	"strings"
 
+	"github.com/rccs-io/rccs/internal/strictjson"
 	"github.com/rccs-io/rccs/wire"
 )
 
 // decode reads the request's body into a struct; an empty one is an empty
 // object. Of operators and services it takes no member that the endpoint does
-// not know, nor one in another letter case, which Go would take: who asks for
-// "dry_run" must not get what they did not ask for.
+// not know, nor one in another letter case, which Go would take, nor one twice:
+// who asks for "dry_run" must not get what they did not ask for.
 func (r *request) decode(into any) *wire.Error {
 	if len(r.Data) == 0 {
 		return nil
 	}
-	if err := json.Unmarshal(r.Data, into); err != nil {
-		return wire.NewError(wire.BadMessage, "the request is not the JSON object that this endpoint takes: "+err.Error())
+	if err := strictjson.Unmarshal(r.Data, into); err != nil {
+		return wire.NewError(wire.BadMessage, "the request is not as this endpoint takes it: "+err.Error())
 	}
 	if r.key != "" {
 		return nil
+	}
+	if name, twice := strictjson.Twice(r.Data); twice {
+		return wire.Errorf(wire.BadMessage, "the request has %q more than once", name)
 	}
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(r.Data, &members); err != nil {

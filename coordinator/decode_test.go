@@ -1,6 +1,7 @@
 package coordinator_test
 
 import (
+	"encoding/json"
 	"testing"
 
 	"github.com/rccs-io/rccs/subjects"
@@ -31,6 +32,25 @@ func TestEndpointsRefuseMembersThatTheyDoNotKnow(t *testing.T) {
 	}
 	if got := p.inbox("alice/desk", subjects.Normal); len(got) != 1 {
 		t.Errorf("the inbox has %v: something was done", got)
+	}
+	for endpoint, body := range map[string]string{
+		"replay":  `{"user":"alice","device":"desk","fromSeq":1,"dryRun":true,"dryRun":false}`,
+		"forget":  `{"user":"alice","device":"desk","device":"mac"}`,
+		"devices": `{"user":"a\u200bb"}`,
+	} {
+		if code := p.ask(endpoint, json.RawMessage(body), nil); code != string(wire.BadMessage) {
+			t.Errorf("%s %s: told %q, want BAD_MESSAGE", endpoint, body, code)
+		}
+	}
+	if got := p.inbox("alice/desk", subjects.Normal); len(got) != 1 {
+		t.Errorf("the inbox has %v: something was done", got)
+	}
+	for _, number := range []string{"1", "1.0", "1e0", "10E-1"} {
+		var counted struct{ Copied int }
+		body := `{"user":"alice","device":"desk","dryRun":true,"fromSeq":` + number + `}`
+		if code := p.ask("replay", json.RawMessage(body), &counted); code != "" || counted.Copied != 1 {
+			t.Errorf("%s: told %q, %+v", body, code, counted)
+		}
 	}
 	var done struct{ Copied int }
 	if code := p.ask("replay", desk(map[string]any{"fromSeq": 1, "dryRun": true}), &done); code != "" || done.Copied != 1 {

@@ -74,6 +74,11 @@ func (c *Coordinator) pageOf(p page, q ops.DeviceQuery) (list []*ops.Device, nex
 			return nil, "", wire.NewError(wire.BadMessage, `"after" is not USER/DEVICE: `+err.Error())
 		}
 	}
+	if p.User != "" {
+		if err := subjects.CheckUser(subjects.UserID(p.User)); err != nil {
+			return nil, "", wire.NewError(wire.BadMessage, `"user" is not a user: `+err.Error())
+		}
+	}
 	q.User, q.Limit = subjects.UserID(p.User), min(cmp.Or(max(p.Limit, 0), pageDefault), pageMost)
 	list, more := ops.NewDirectory(c.roster).Devices(q)
 	if more && len(list) > 0 {

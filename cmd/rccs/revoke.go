@@ -146,6 +146,7 @@ func (f *revokeFlags) dialer() (dialFunc, error) {
 		return nil, err
 	}
 	return func(cred auth.Credential) (*nats.Conn, error) {
-		return nats.Connect(f.server, append(slices.Clip(reach), cred.Option(), nats.Name("rccs revoke"), nats.CustomInboxPrefix(subjects.PartReplyPrefix))...)
+		return nats.Connect(f.server, append(slices.Clip(reach), cred.Option(), nats.Name("rccs revoke"), nats.CustomInboxPrefix(subjects.PartReplyPrefix),
+			nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...) // 'revoke all' ends this connection, too
 	}, nil
 }

@@ -128,7 +128,7 @@ func TestServiceThatMayIssueLetsDevicesIn(t *testing.T) {
 		t.Errorf("without a body: %d %s", got.status, got.body)
 	}
 	for body, want := range map[string]int{
-		`{"expiresSeconds":86400}`: 201, `{"expiresSeconds":86401}`: 400, `{"expiresSeconds":0}`: 400, `{"expiresSeconds":"60"}`: 400,
+		`{"expiresSeconds":86400}`: 201, `{"expiresSeconds":86401}`: 400, `{"expiresSeconds":0}`: 400, `{"expiresSeconds":"60"}`: 400, `{"expiresSeconds":60.0}`: 201, `{"expiresSeconds":6e1}`: 201, `{"expiresSeconds":60.5}`: 400,
 		`{"type":7}`: 400, `{"name":"x"}`: 400, `[]`: 400, `{`: 400,
 	} {
 		if got := p.do("POST", "/v1/users/alice/devices/tab/token", body, web); got.status != want {

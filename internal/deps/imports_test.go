@@ -20,31 +20,32 @@ const (
 // may lists, for each package of ours, the packages of ours that it may import
 // in what is built, tests aside. "" is the root package.
 var may = map[string][]string{
-	"":                   {},
-	"subjects":           {},
-	"wire":               {},
-	"auth":               {"internal/private", "subjects"},
-	"client":             {"subjects", "wire"},
-	"edge":               {"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/proof", "internal/roster", "internal/send", "internal/share", "internal/topic", "internal/wsconn", "subjects", "wire"},
-	"internal/wsconn":    {}, // one WebSocket; what the messages say is not its business
-	"coordinator":        {"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/guard", "internal/inbox", "internal/ops", "internal/pool", "internal/proof", "internal/reader", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/storeerr", "internal/timespec", "subjects", "wire"},
-	"internal/reader":    {},
-	"internal/guard":     {"internal/pool", "internal/reader", "internal/share", "subjects", "wire"},
-	"internal/share":     {"internal/envelope", "internal/inbox", "internal/proof", "internal/reader", "subjects", "wire"},
-	"internal/direct":    {},
-	"internal/pool":      {},
-	"internal/stops":     {},
-	"internal/tlsfiles":  {"internal/private"},
-	"internal/proof":     {"subjects"}, // whoever writes or reads what is stored needs it
-	"internal/admindoor": {},           // the admin address and the API share it
-	"internal/timespec":  {"wire"},
-	"internal/storeerr":  {}, // what an error of the store means is decided there alone
-	"internal/send":      {"internal/envelope", "internal/inbox", "internal/proof", "internal/roster", "internal/share", "internal/storeerr", "subjects", "wire"},
-	"internal/inbox":     {"internal/direct", "internal/envelope", "internal/epoch", "internal/pool", "internal/proof", "internal/reader", "internal/storeerr", "subjects", "wire"},
-	"internal/epoch":     {},                                     // hubs, backup and restore agree on it
-	"internal/envelope":  {"internal/proof", "subjects", "wire"}, // a leaf: whoever stores or reads a message needs it
-	"internal/topic":     {"internal/direct", "internal/epoch", "internal/pool", "internal/reader", "subjects"},
-	"internal/roster":    {"internal/reader", "subjects", "wire"},
+	"":                    {},
+	"subjects":            {},
+	"wire":                {},
+	"auth":                {"internal/private", "subjects"},
+	"client":              {"subjects", "wire"},
+	"edge":                {"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/proof", "internal/roster", "internal/send", "internal/share", "internal/topic", "internal/wsconn", "subjects", "wire"},
+	"internal/wsconn":     {}, // one WebSocket; what the messages say is not its business
+	"coordinator":         {"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/guard", "internal/inbox", "internal/ops", "internal/pool", "internal/proof", "internal/reader", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/storeerr", "internal/strictjson", "internal/timespec", "subjects", "wire"},
+	"internal/reader":     {},
+	"internal/guard":      {"internal/pool", "internal/reader", "internal/share", "subjects", "wire"},
+	"internal/share":      {"internal/envelope", "internal/inbox", "internal/proof", "internal/reader", "subjects", "wire"},
+	"internal/direct":     {},
+	"internal/pool":       {},
+	"internal/stops":      {},
+	"internal/tlsfiles":   {"internal/private"},
+	"internal/proof":      {"subjects"}, // whoever writes or reads what is stored needs it
+	"internal/admindoor":  {},           // the admin address and the API share it
+	"internal/timespec":   {"wire"},
+	"internal/strictjson": {}, // the API and the coordinator read bodies alike
+	"internal/storeerr":   {}, // what an error of the store means is decided there alone
+	"internal/send":       {"internal/envelope", "internal/inbox", "internal/proof", "internal/roster", "internal/share", "internal/storeerr", "subjects", "wire"},
+	"internal/inbox":      {"internal/direct", "internal/envelope", "internal/epoch", "internal/pool", "internal/proof", "internal/reader", "internal/storeerr", "subjects", "wire"},
+	"internal/epoch":      {},                                     // hubs, backup and restore agree on it
+	"internal/envelope":   {"internal/proof", "subjects", "wire"}, // a leaf: whoever stores or reads a message needs it
+	"internal/topic":      {"internal/direct", "internal/epoch", "internal/pool", "internal/reader", "subjects"},
+	"internal/roster":     {"internal/reader", "subjects", "wire"},
 	"internal/ops": {
 		"auth", "internal/audit", "internal/direct", "internal/envelope", "internal/inbox", "internal/proof", "internal/reader", "internal/roster", "subjects", "wire",
 	},
@@ -77,7 +78,7 @@ var may = map[string][]string{
 		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/stops", "internal/survey", "internal/tlsfiles", "internal/topic", "internal/tracing", "subjects", "web", "wire",
 	},
 	"internal/api": {
-		"auth", "internal/admindoor", "internal/audit", "internal/enroll", "internal/envelope", "internal/ops", "internal/proof", "internal/roster", "internal/send", "internal/timespec", "subjects", "wire",
+		"auth", "internal/admindoor", "internal/audit", "internal/enroll", "internal/envelope", "internal/ops", "internal/proof", "internal/roster", "internal/send", "internal/strictjson", "internal/timespec", "subjects", "wire",
 	},
 	"web": {},
 	"cmd/rccs": {

@@ -44,6 +44,7 @@ var parses = map[string]struct {
 	"internal/send":       {ours: "tasks that RCCS has written"},
 	"internal/snapshot":   {fuzz: []string{"FuzzRewrite"}},
 	"internal/storecheck": {fuzz: []string{"FuzzBlock"}},
+	"internal/strictjson": {fuzz: []string{"FuzzUnmarshal"}},
 	"internal/topic":      {ours: "a mark that edges have written"},
 	"wire":                {fuzz: []string{"FuzzDecodeFrame", "FuzzAck", "FuzzAccepted", "FuzzPayloads", "FuzzEnrollment", "FuzzDecodePosts"}},
 }
