@@ -13,11 +13,11 @@ import (
 )
 
 // A stream with several copies refuses a message while one with its id is being
-// stored (10158). Usually that one is stored a moment later. But a server may
-// go on refusing for all of the dedup window, though the message is in the
-// stream: who sends again is told for two minutes that it is not known to be
-// stored, and then it is stored a second time. So the publisher looks into the
-// stream itself.
+// stored (10158). That one is mostly stored a moment later, so the publisher
+// looks for it, rather than have the sender send again. It is not enough to ask
+// the server again: nats-server notes the id after it has proposed the message,
+// which may be stored by then, and would go on refusing for all of the dedup
+// window.
 
 const (
 	// lookFirst is how long after the refusal the stream is looked at; the wait

@@ -31,6 +31,9 @@ func TestAMessageThatIsSaidToBeBeingStoredIsLookedForInTheStream(t *testing.T) {
 		m.Header.Set(jetstream.MsgIDHeader, fmt.Sprint("other ", n))
 		testkit.Check(t, nc.PublishMsg(m))
 	}
+	testkit.Eventually(t, "the others are stored", func() bool {
+		return must(must(js.Stream(t.Context(), "S")).Info(t.Context())).State.Msgs == before
+	})
 	pub := must(inbox.NewPublisher(env.Dialer(), nil))
 	t.Cleanup(pub.Stop)
 	type answer struct {

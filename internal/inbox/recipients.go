@@ -17,7 +17,7 @@ type Recipient struct {
 
 // Recipients says who got the message of which the first copy is seq: those
 // that it names, with sequence 0 but for the first, or what was stored next to
-// it under the same id by the same sender. A publish that
+// it under the same id by the same sender, a device of the same user. A publish that
 // turns out to be a repeat was stored for whomever the first one was for.
 func (h *Hub) Recipients(ctx context.Context, seq uint64) ([]Recipient, error) {
 	return recipients(ctx, h.fetch, seq)
@@ -38,8 +38,8 @@ func recipients(ctx context.Context, fetch *direct.Client, seq uint64) ([]Recipi
 			}
 			thisID, thisFrom := m.Header.Get(subjects.HeaderID), m.Header.Get(subjects.HeaderFrom)
 			switch {
-			case m.Seq != seq+uint64(len(all)), !ok, len(all) > 0 && (thisID != id || thisFrom != from):
-				return all, gone(all, seq)
+			case m.Seq != seq+uint64(len(all)), !ok, len(all) > 0 && (thisID != id || thisFrom != from || key.User() != all[0].Key.User()):
+				return all, gone(all, seq) // ids and devices are a user's: what is next to it may be another user's
 			}
 			id, from = thisID, thisFrom
 			all = append(all, Recipient{key, m.Seq})
