@@ -20,6 +20,10 @@
 // a share is full only of what waits; then Admit answers QUEUE_FULL, which bound
 // it was, and when to come back.
 //
+// With [Options].ClearEvery the whole of inboxes, and of messages to services, is
+// kept clear in the same way, since many users can fill it who are each within
+// their shares.
+//
 // Shares is safe for concurrent use. Admit asks nobody and does not wait. The
 // package must not decide how much a tenant may store: that is the streams'
 // configuration.
