@@ -104,8 +104,8 @@ func (h *Hub) runTally() {
 			return
 		case <-tick.C:
 		}
-		h.tallyRound("deadlines of what is not acknowledged", h.storeUnanswered)
-		h.tallyRound("counts of what waits for devices", func(ctx context.Context) error { return h.storeTally(ctx, false) })
+		h.tallyRound("deadlines", h.storeUnanswered)
+		h.tallyRound("counts", func(ctx context.Context) error { return h.storeTally(ctx, false) })
 	}
 }
 
