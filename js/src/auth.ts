@@ -1,6 +1,6 @@
 // What a registration is signed with, and where the next one comes from.
 import { claimsOf, fromBase64, seedBytes, toBase64url } from "./nkeys.js";
-import { RccsError, type Credentials, type Options } from "./types.js";
+import { RccsError, type Options } from "./types.js";
 import { isFinal, text, toError, utf8 } from "./wire.js";
 
 /** The members of a registration that say who the device is. */
@@ -35,7 +35,7 @@ export function authOf(url: string, o: Options): Auth {
 /** Reports whether a JWT has less than ten seconds to go. */
 const ended = (jwt: string): boolean => claimsOf(jwt).exp * 1000 < Date.now() + 10_000;
 
-function credentialsAuth(url: string, o: Options & { credentials: string | Credentials }): Auth {
+function credentialsAuth(url: string, o: Extract<Options, { credentials: unknown }>): Auth {
   let { jwt, key } = typeof o.credentials === "string" ? parseCreds(o.credentials) : o.credentials;
   let signer: Promise<CryptoKey> | undefined;
   let refused = false; // the key was not enrolled, or is not any more
@@ -46,7 +46,7 @@ function credentialsAuth(url: string, o: Options & { credentials: string | Crede
     const tenant = /rccs-tenant:([^,]*)/.exec(nats?.tags)?.[1]; // the tags as one text
     const next = { ...(await postSigned(url, "renew", sign, { publicKey, user, device, tenant })), key };
     jwt = next.jwt;
-    await ("onRenewed" in o ? o.onRenewed?.(next) : undefined);
+    await o.onRenewed?.(next);
   };
   return {
     get renewable() {
@@ -69,15 +69,15 @@ function credentialsAuth(url: string, o: Options & { credentials: string | Crede
 
 /** Reads a .creds file. */
 export function parseCreds(creds: string): { jwt: string; key: string } {
-  const [, jwt, key] = /BEGIN NATS USER JWT-+\s+(\S+)\s[^]*BEGIN USER NKEY SEED-+\s+(\S+)\s/.exec(creds) ?? [];
+  const [, jwt, key] = /USER JWT-+\s+(\S+)[^]*\s(SU[A-Z2-7]{56})\s/.exec(creds) ?? [];
   if (!jwt || !key) throw new RccsError("AUTH_ERROR", "not a .creds text");
   return { jwt, key };
 }
 
-/** A key to sign with: as it is, or from a seed, or from a .creds text. */
+/** A key to sign with: as it is, or from a seed, which may stand in a .creds text. */
 export async function signerOf(key: CryptoKeyPair | string): Promise<CryptoKey> {
   if (typeof key !== "string") return key.privateKey;
-  const seed = seedBytes(key.includes("BEGIN") ? parseCreds(key).key : key);
+  const seed = seedBytes(key);
   const head = fromBase64("MC4CAQAwBQYDK2VwBCIEIA=="); // PKCS #8 of an Ed25519 key
   return subtle().importKey("pkcs8", Uint8Array.from([...head, ...seed]), "Ed25519", false, ["sign"]);
 }

@@ -1,11 +1,11 @@
 // The client: it puts the parts together, and gives each frame to the part that it is for.
 import { authOf } from "./auth.js";
 import { createInbox } from "./inbox.js";
-import { openLine, type Hears, type Line, type OpenLine, type OpenTopic } from "./line.js";
-import { createOutbox, publishQueue } from "./outbox.js";
+import { openLine, type Hears, type Line, type OpenLine } from "./line.js";
+import { Behind, createOutbox } from "./outbox.js";
 import { createRequests } from "./requests.js";
 import { keeper, memoryStore } from "./store.js";
-import { createTopics, loop, sinceOf } from "./topics.js";
+import { createTopics, loop } from "./topics.js";
 import { RccsError, type Client, type Device, type Gap, type Options, type Outcome, type Presence, type State, type Store } from "./types.js";
 import { asError, emitter, lanes, newId, newStamp, toError, whenAborted, type Core, type Envelope } from "./wire.js";
 
@@ -16,7 +16,9 @@ export interface SharedStore extends Store {
 }
 
 /** How many sent messages are remembered whose outcome somebody wants to know. */
-const maxTracked = 1000;
+const enum Max {
+  tracked = 1000,
+}
 
 /** Connects a device. It returns at once and connects in the background, and comes back until it is closed. */
 export function connect(url: string, o: Options): Client {
@@ -33,14 +35,14 @@ export function connect(url: string, o: Options): Client {
     line: Line | undefined,
     status: object | undefined; // what setStatus said last
 
-  const error = (e: unknown) => emitError(asError(e));
-  const store = keeper(given, error);
+  const report = (e: unknown) => emitError(asError(e));
+  const store = keeper(given, report);
   const { minMs = 500, maxMs = 20_000 } = o.backoff ?? {};
   const wait = (tries: number) => Math.min(Math.max(minMs, maxMs), minMs * 2 ** tries);
   const core: Core = {
-    store,
+    keeper: store,
     wait,
-    error,
+    report,
     get line() {
       return line;
     },
@@ -76,10 +78,10 @@ export function connect(url: string, o: Options): Client {
         else if (!outbox.answered(p?.originalMessageId, p)) requests.giveUp(p?.cancel);
         return;
       case "error":
-        if (!outbox.refused(p.originalMessageId, p) && !/^response\./.test(p.originalMessageId)) error(toError(p));
+        if (!outbox.refused(p.originalMessageId, p) && !/^response\./.test(p.originalMessageId)) report(toError(p));
         return;
       case "response":
-        return void (e.partial ? outbox.part(e.correlationId!, p) : outbox.answered(e.correlationId!, p));
+        return void (e.partial ? outbox.entry(e.correlationId!)?.part?.(p) : outbox.answered(e.correlationId!, p));
       case "request":
         return requests.serve(e);
       case "topic":
@@ -103,7 +105,7 @@ export function connect(url: string, o: Options): Client {
   const track = (id: string) => {
     tracked.add(id);
     store.set(`track/${id}`, "");
-    if (tracked.size <= maxTracked) return;
+    if (tracked.size <= Max.tracked) return;
     const [old] = tracked;
     tracked.delete(old!);
     store.delete(`track/${old}`);
@@ -130,9 +132,9 @@ export function connect(url: string, o: Options): Client {
       outbox.down(code);
       requests.down(new RccsError("CONNECTION_LOST"));
     },
-    error,
+    report,
     final(e) {
-      error(e);
+      report(e);
       finish(e);
     },
     wait,
@@ -140,14 +142,14 @@ export function connect(url: string, o: Options): Client {
     handles: requests.handles,
     unhandled: inbox.unhandled,
     listen: topics.open,
-    adopt: () => void outbox.load().catch(error),
+    adopt: () => void outbox.load().catch(report),
   };
 
   const WS = o.WebSocket ?? globalThis.WebSocket;
   if (!WS) throw new RccsError("NO_WEBSOCKET", "pass options.WebSocket");
   const auth = authOf(url, o); // throws where the credentials are none
   const loaded = load()
-    .catch(error)
+    .catch(report)
     .then(() => {
       if (!closing) line = (given[SHARE]?.(openLine) ?? openLine)(url, { ...o, WebSocket: WS }, auth, hears);
     });
@@ -155,7 +157,6 @@ export function connect(url: string, o: Options): Client {
   const check = () => {
     if (ended) throw ended;
   };
-  const openTopic: OpenTopic = (...a) => (line?.listen ?? topics.open)(...a);
 
   /** Asks for one page after the other. */
   async function* pages(type: string, payload: { from?: number }, of: string): AsyncGenerator<any> {
@@ -199,7 +200,7 @@ export function connect(url: string, o: Options): Client {
       }
     },
     async cancel(id) {
-      await outbox.settled(id); // it is answered under the same id
+      await outbox.entry(id)?.answer.promise.catch(() => {}); // it is answered under the same id
       return (await outbox.ask("ack", { cancel: id }, { id })).cancelled ?? 0;
     },
     on: inbox.on,
@@ -208,11 +209,11 @@ export function connect(url: string, o: Options): Client {
     handle: requests.handle,
     subscribe: (topic, so = {}) => {
       check();
-      return loop(openTopic, topic, sinceOf(so.since), so.signal);
+      return loop((...a) => (line?.listen ?? topics.open)(...a), topic, so.since, so.signal);
     },
     publish: async (topic, data, { id } = {}) => {
       const resultOf = ({ seq, duplicate }: any) => ({ seq, duplicate: !!duplicate });
-      return outbox.ask("publish", { topic, data: data ?? null }, { id, queue: publishQueue, retry: true, resultOf });
+      return outbox.ask("publish", { topic, data: data ?? null }, { id, queue: Behind.publish, retry: true, resultOf });
     },
     async *history(what) {
       for await (const e of pages("history", what, "messages")) yield { ...e, priority: lanes[e.priority ?? 1] };

@@ -3,10 +3,12 @@
 import type { Message } from "./types.js";
 import { asError, byteLength, lanes, newStamp, soon, text, type Core, type Envelope } from "./wire.js";
 
-/** How many handled messages are remembered at least. */
-const remembered = 4096;
-/** After so many tries a message no longer holds back those behind it. */
-const triesInOrder = 3;
+const enum Max {
+  /** How many handled messages are remembered at least. */
+  remembered = 4096,
+  /** After so many tries a message no longer holds back those behind it. */
+  triesInOrder = 3,
+}
 
 type Handler = (payload: any, message: Message) => unknown;
 
@@ -27,12 +29,12 @@ interface Queue {
 }
 
 export function createInbox(core: Core, window: number, write: (frame: string) => void) {
-  const { store } = core;
+  const { keeper: store } = core;
   const handlers = new Map<string, Set<Handler>>(),
     queues = new Map<string, Queue>(), // by type and lane
     pending = new Map<number, Job>(), // not handled yet, by seq
     timers = new Set<ReturnType<typeof setTimeout>>();
-  const most = Math.max(remembered, 2 * window);
+  const most = Math.max(Max.remembered, 2 * window);
   let seqs = new Set<number>(), // handled, in that order
     ids = new Set<string>(), // the same by sender and id
     chunks: Array<{ key: string; n: number }> = [], // how they lie in the store
@@ -117,7 +119,7 @@ export function createInbox(core: Core, window: number, write: (frame: string) =
         failed(q, j, e);
         continue;
       }
-      if (results.some((r) => typeof (r as any)?.then === "function")) {
+      if (results.some((r: any) => r?.then)) {
         q.busy = true;
         Promise.all(results).then(
           () => {
@@ -144,9 +146,9 @@ export function createInbox(core: Core, window: number, write: (frame: string) =
       if (j.m.seq) finish(j);
       return;
     }
-    core.error(asError(e));
+    core.report(asError(e));
     if (!j.m.seq) return; // ephemeral: it was told once
-    const waits = ++j.tries < triesInOrder;
+    const waits = ++j.tries < Max.triesInOrder;
     if (waits) q.busy = true;
     const timer = setTimeout(() => {
       timers.delete(timer);

@@ -4,8 +4,10 @@ import type { Auth, Proof } from "./auth.js";
 import { RccsError, type Message, type Options, type Session, type State, type TopicItem } from "./types.js";
 import { asError, text, toError, type Envelope } from "./wire.js";
 
+/** What a listener of a topic is told: an item, why there are no more, or the seq behind which it goes on. */
+export type ToListener = (item: TopicItem | RccsError | number) => void;
 /** Listens to a topic from a position on; what is returned ends it. */
-export type OpenTopic = (topic: string, since: unknown, push: (item: TopicItem | RccsError) => void) => () => void;
+export type OpenTopic = (topic: string, since: unknown, push: ToListener) => () => void;
 
 /** What the user of a line hears. */
 export interface Hears {
@@ -15,7 +17,7 @@ export interface Hears {
   take(items: Envelope[]): void;
   /** The connection is gone, with this close code. */
   down(code: number): void;
-  error(e: RccsError): void;
+  report(e: RccsError): void;
   /** There will be no further connection. */
   final(e: RccsError): void;
   /** The longest wait before the next of so many tries; of 0 it is the shortest of all. */
@@ -50,13 +52,16 @@ export interface Line {
 /** Opens a line. A store whose pages share one brings its own. */
 export type OpenLine = (url: string, o: Options, auth: Auth, hears: Hears) => Line;
 
-const handshakeMs = 15_000,
-  probeMs = 10_000,
-  wakeProbeMs = 3_000,
-  tickMs = 5_000,
-  settledMs = 5_000,
-  closeMs = 1_000,
-  maxTimer = 2 ** 31 - 1;
+// Enumerations of constants cost a program nothing but their values: see also the other files.
+const enum Ms {
+  handshake = 15_000,
+  probe = 10_000,
+  wakeProbe = 3_000,
+  tick = 5_000,
+  lasts = 5_000,
+  close = 1_000,
+  maxTimer = 0x7fffffff,
+}
 
 // How a connection is reached again, after it was closed.
 const later = [1000, 1011, 1013, 4029];
@@ -100,7 +105,7 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
       if (!ended) open();
     } catch (err) {
       if (ended) return;
-      hears.error((said = asError(err, "AUTH_ERROR")));
+      hears.report((said = asError(err, "AUTH_ERROR")));
       comeBack(0, "");
     }
   };
@@ -115,7 +120,7 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
     mine.onerror = () => {};
     // The pings that `ws` shows are signs of life; browsers keep them to themselves.
     (mine as any).on?.("ping", heard);
-    watch = setTimeout(drop, handshakeMs);
+    watch = setTimeout(drop, Ms.handshake);
   };
 
   const heard = () => {
@@ -138,7 +143,7 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
     try {
       frame = JSON.parse(data as string);
     } catch (e) {
-      return hears.error(asError(e, "BAD_FRAME"));
+      return hears.report(asError(e, "BAD_FRAME"));
     }
     // What is for the client stays in the array that JSON.parse has made.
     const items = Array.isArray(frame) ? frame : [frame];
@@ -164,7 +169,7 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
     said = toError(p);
     urls = p?.urls;
     // What is about to close the connection is told when it is final.
-    if (session && !/^(SESSION_|TOKEN_|DEVICE_R|WRONG_)/.test(said.code)) hears.error(said);
+    if (session && !/^(SESSION_|TOKEN_|DEVICE_R|WRONG_)/.test(said.code)) hears.report(said);
   };
 
   const handshake = (e: Envelope, p: any) => {
@@ -186,7 +191,7 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
       return finish(asError(err, "AUTH_ERROR")); // a key that cannot sign now will not later
     }
     if (ws !== mine) return;
-    const { token, credentials, onRenewed, store, backoff, outbox, WebSocket, ...about } = o as any;
+    const { token, credentials, store, backoff, outbox, ...about } = o as any; // JSON has no functions
     const payload = { ...about, ...proof, batch: true, ackMode: "explicit" };
     mine?.send(text({ type: "device_register", id, payload }));
   };
@@ -212,18 +217,18 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
   };
   const renewAfter = (ms: number) => {
     clearTimeout(renewing);
-    if (auth.renewable) renewing = setTimeout(register, Math.min(Math.max(ms, 1000), maxTimer), "renew");
+    if (auth.renewable) renewing = setTimeout(register, Math.min(Math.max(ms, 1000), Ms.maxTimer), "renew");
   };
 
   // Nothing is sent while the edge is heard. A page in the background looks seldom: its browser answers pings for it.
   const tick = () => {
-    const planned = Math.min(tickMs, heartbeat) * (hidden() ? 6 : 1),
+    const planned = Math.min(Ms.tick, heartbeat) * (hidden() ? 6 : 1),
       due = Date.now() + planned;
     watch = setTimeout(() => {
       const now = Date.now();
       if (probing && now >= probing) return drop();
-      if (now > due + tickMs * (hidden() ? 18 : 1)) probe(wakeProbeMs); // the timer jumped: the machine slept
-      else if (now - heardAt >= heartbeat * (hidden() ? 4 : 1)) probe(probeMs);
+      if (now > due + Ms.tick * (hidden() ? 18 : 1)) probe(Ms.wakeProbe); // the timer jumped: the machine slept
+      else if (now - heardAt >= heartbeat * (hidden() ? 4 : 1)) probe(Ms.probe);
       tick();
     }, probing ? Math.max(0, probing - Date.now()) : planned);
   };
@@ -235,9 +240,10 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
   };
 
   /** The browser is online, the page is seen again: look at once. */
-  const nudge = () => {
+  const onWake = () => {
+    if (hidden()) return;
     if (session && !probing) {
-      probe(wakeProbeMs);
+      probe(Ms.wakeProbe);
       clearTimeout(watch);
       tick();
     } else if (again && Date.now() >= notBefore) void dial();
@@ -251,7 +257,7 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
     probing = 0;
     if (session) {
       session = undefined;
-      tries = Date.now() - upAt < settledMs ? Math.min(tries, 3) : 0;
+      tries = Date.now() - upAt < Ms.lasts ? Math.min(tries, 3) : 0;
       hears.down(code);
     }
     if (ended) onClosed?.();
@@ -261,18 +267,15 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
   /** Decides whether and when there is another connection. */
   const comeBack = (code: number, reason: string) => {
     const why = said ?? new RccsError(finalCodes[code] ?? "CONNECTION_LOST", reason);
-    if (code === 4002 || code === 4003 || code === 1008) return finish(why);
-    if (code === 4001 && why.code !== "TOKEN_EXPIRED") {
-      if (cured || !auth.renewable) return finish(why);
-      cured = fresh = true;
-    } else if (code === 4004 || why.code === "TOKEN_EXPIRED") {
-      if (!auth.renewable) return finish(why);
-      fresh = true;
-    }
+    const expired = code === 4004 || why.code === "TOKEN_EXPIRED",
+      refused = code === 4001 && !expired;
+    if ([4002, 4003, 1008].includes(code) || ((expired || refused) && !auth.renewable) || (refused && cured)) return finish(why);
+    fresh ||= expired || refused;
+    cured ||= refused;
     if (later.includes(code)) tries ||= 1;
     // One of them, and never from wss: to ws:.
     if (code === 4301) elsewhere = urls?.sort(() => Math.random() - 0.5).find((u) => u.slice(0, 4) >= url.slice(0, 4));
-    const asked = Math.min(Math.max(+(/retryAfterMs=(\d+)/.exec(reason)?.[1] ?? 0), said?.retryAfterMs ?? 0), 300_000);
+    const asked = Math.min(+(/retryAfterMs=(\d+)/.exec(reason)?.[1] ?? said?.retryAfterMs ?? 0), 300_000);
     const least = hears.wait(0);
     const wait = Math.max(asked, tries && !elsewhere ? least + Math.random() * (hears.wait(tries) - least) : 0);
     tries++;
@@ -302,18 +305,17 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
     clearTimeout(again);
     clearTimeout(watch);
     clearTimeout(renewing);
-    for (const name of wakeUps) globalThis.removeEventListener?.(name, onWake);
+    wakeUps("remove");
   };
 
   const write = (frame: string) => {
     if (session && ws?.readyState === 1) ws.send(frame);
   };
 
-  const onWake = () => {
-    if (!hidden()) nudge();
+  const wakeUps = (how: "add" | "remove") => {
+    for (const name of ["online", "pageshow", "visibilitychange"]) globalThis[`${how}EventListener`]?.(name, onWake); // the last bubbles up from the document
   };
-  const wakeUps = ["online", "pageshow", "visibilitychange"]; // the last bubbles up from the document
-  for (const name of wakeUps) globalThis.addEventListener?.(name, onWake);
+  wakeUps("add");
   void dial();
 
   return {
@@ -330,7 +332,7 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
         const timer = setTimeout(() => {
           (mine as any).terminate?.();
           onClosed?.();
-        }, closeMs);
+        }, Ms.close);
         onClosed = () => {
           clearTimeout(timer);
           ws = undefined;

@@ -3,14 +3,14 @@ import { RccsError } from "./types.js";
 
 const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
+/** The bytes of what is known to be base32. */
 export function fromBase32(s: string): Uint8Array {
   const out: number[] = [];
   let bits = 0,
     n = 0;
   for (const c of s) {
-    const v = alphabet.indexOf(c);
-    if (v < 0) throw new RccsError("AUTH_ERROR", "not a NATS key");
-    n = ((n << 5) | v) & 0xfff;
+    const v = parseInt(c, 36); // letters are 10 and more, and 0 to 25 here; 2 to 7 come behind them
+    n = ((n << 5) | (v > 9 ? v - 10 : v + 24)) & 0xfff;
     if ((bits += 5) >= 8) out.push((n >> (bits -= 8)) & 0xff);
   }
   return Uint8Array.from(out);
@@ -43,11 +43,11 @@ export function toNkey(kind: "U" | "X" | "A", key: Uint8Array): string {
   return toBase32(Uint8Array.from([...body, ...crc16(body)]));
 }
 
-/** The 32 bytes of a user's seed (SU…). */
-export function seedBytes(seed: string): Uint8Array {
-  const raw = fromBase32(seed.trim());
-  if (raw.length !== 36 || raw[0]! >> 3 !== 18) throw new RccsError("AUTH_ERROR", "not a NATS seed"); // S
-  return raw.slice(2, 34);
+/** The 32 bytes of the user's seed (SU…) in a text. */
+export function seedBytes(text: string): Uint8Array {
+  const [seed] = /\bSU[A-Z2-7]{56}\b/.exec(text) ?? [];
+  if (!seed) throw new RccsError("AUTH_ERROR", "not a NATS seed");
+  return fromBase32(seed).slice(2, 34);
 }
 
 /** The claims of a JWT, which are not checked here. */

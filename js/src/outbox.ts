@@ -60,16 +60,20 @@ export interface Ask {
 }
 
 /** Queues behind the four lanes. */
-export const publishQueue = 4,
-  controlQueue = 5;
+export const enum Behind {
+  publish = 4,
+  control = 5,
+}
 
-const batchBytes = 64 << 10,
-  maxInFlight = 2048,
-  maxInFlightBytes = 4 << 20,
-  maxStrikes = 3;
+const enum Max {
+  batchBytes = 64 << 10,
+  inFlight = 2048,
+  inFlightBytes = 4 << 20,
+  faults = 3,
+}
 
 export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 20) {
-  const { store } = core;
+  const { keeper: store } = core;
   let entries = new Map<string, Entry>(); // in the order in which they came
   const queues = Array.from({ length: 6 }, () => ({ unsent: [] as Entry[], held: undefined as ReturnType<typeof setTimeout> | undefined, tries: 0, flying: 0 }));
   let limit = Infinity, // bytes of a frame, as the last edge said
@@ -94,7 +98,7 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
       do {
         group.push(all[i]!.envelope);
         size += all[i++]!.bytes + 1;
-      } while (i < all.length && size + all[i]!.bytes < Math.min(batchBytes, limit) && !careful.size);
+      } while (i < all.length && size + all[i]!.bytes < Math.min(Max.batchBytes, limit) && !careful.size);
       core.line?.write(group.length > 1 ? `[${group}]` : group[0]!);
     }
   };
@@ -115,7 +119,7 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
       const e = unsent[n]!;
       // After a failure one message goes alone, until one has been accepted.
       const busy = careful.size ? inFlight : q.tries ? q.flying : 0;
-      if (e.queue < controlQueue && (busy || inFlight >= maxInFlight || (inFlight && inFlightBytes + e.bytes > maxInFlightBytes))) break;
+      if (e.queue < Behind.control && (busy || inFlight >= Max.inFlight || (inFlight && inFlightBytes + e.bytes > Max.inFlightBytes))) break;
       if (e.bytes > limit) {
         fail(e, tooLarge(e.bytes)); // takes it out of the queue
         continue;
@@ -154,7 +158,7 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
       const off = whenAborted(signal, (why) => {
         if (!e.sent) remove(e);
         e.awaited = false;
-        e.answer.reject(why);
+        e.answer.fail(why);
       });
       e.answer.promise.then(off, off);
     }
@@ -182,8 +186,8 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
 
   const fail = (e: Entry, why: RccsError) => {
     remove(e);
-    if (e.awaited) e.answer.reject(why);
-    else if (e.stored) core.error(why); // left by an earlier program
+    if (e.awaited) e.answer.fail(why);
+    else if (e.stored) core.report(why); // left by an earlier program
   };
 
   /** Puts an entry back where it was in its queue, which waits for a while. */
@@ -259,14 +263,11 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
       const { id = newId(), head } = asked;
       const text = envelope({ id, type, ...head }, toJSON(payload));
       if (entries.has(id)) throw new RccsError("BAD_MESSAGE", `${id} is being sent`);
-      return add({ queue: controlQueue, ...asked, id, envelope: text });
+      return add({ queue: Behind.control, ...asked, id, envelope: text });
     },
 
-    /** Reports whether something with this id was written and waits. */
-    isSent: (id: string): boolean => !!entries.get(id)?.sent,
-
-    /** Resolves when nothing with this id waits any more. */
-    settled: async (id: string): Promise<void> => void (await entries.get(id)?.answer.promise.catch(() => {})),
+    /** What waits under this id. */
+    entry: (id: string): Readonly<Entry> | undefined => entries.get(id),
 
     /** Gives up waiting; what was not written is not. */
     drop(id: string, why: RccsError) {
@@ -280,12 +281,8 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
       if (!e) return false;
       queues[e.queue]!.tries = 0;
       remove(e);
-      e.answer.resolve(e.resultOf ? e.resultOf(payload) : payload);
+      e.answer.fulfil(e.resultOf ? e.resultOf(payload) : payload);
       return true;
-    },
-
-    part(id: string, payload: any) {
-      entries.get(id)?.part?.(payload);
     },
 
     /** Takes an error about an id; false when nobody waits for it. */
@@ -314,9 +311,9 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
         setSent(e, false);
         e.strikes = code === 1011 ? (e.strikes ?? 0) + 1 : 0;
         if (e.tied) fail(e, new RccsError("CONNECTION_LOST"));
-        else if (e.strikes >= maxStrikes) fail(e, new RccsError("INTERNAL", "three connections ended"));
+        else if (e.strikes >= Max.faults) fail(e, new RccsError("INTERNAL", "three connections ended"));
         // What had a frame of its own is known to be too large; of several in a frame each goes alone.
-        else if (code === 1009 && e.bytes === largest && (lost.length === 1 || largest > batchBytes)) fail(e, new RccsError("MESSAGE_TOO_LARGE"));
+        else if (code === 1009 && e.bytes === largest && (lost.length === 1 || largest > Max.batchBytes)) fail(e, new RccsError("MESSAGE_TOO_LARGE"));
         else if (code === 1011 || code === 1009) careful.add(e);
       }
       requeue();
@@ -327,7 +324,7 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
       for (const q of queues) clearTimeout(q.held);
       for (const { answer } of entries.values()) {
         answer.promise.catch(() => {}); // nobody may be waiting
-        answer.reject(why);
+        answer.fail(why);
       }
       entries.clear();
       careful = new Set();

@@ -1,12 +1,14 @@
 // Requests of other devices, and the answers to this device's own.
 import type { Outbox } from "./outbox.js";
 import { RccsError, type Handling, type RequestOptions } from "./types.js";
-import { asError, envelope, newId, pipe, text, toError, toJSON, whenAborted, type Core, type Envelope } from "./wire.js";
+import { envelope, newId, pipe, text, toError, toJSON, whenAborted, type Core, type Envelope } from "./wire.js";
 
 type Handler = (params: any, ctx: Handling) => unknown;
 
-/** Parts wait while the socket has more than this to write. */
-const maxBuffered = 1 << 20;
+const enum Max {
+  /** Parts wait while the socket has more than this to write. */
+  unwritten = 1 << 20,
+}
 
 export function createRequests(core: Core, outbox: Outbox) {
   const handlers = new Map<string, Handler>(),
@@ -14,7 +16,9 @@ export function createRequests(core: Core, outbox: Outbox) {
 
   const respond = (id: string, payload: string, partial?: true) =>
     outbox.write(envelope({ type: "response", id: newId(), correlationId: id, partial }, payload));
-  const refuse = (id: string, e: RccsError) => respond(id, text({ error: { code: e.code, message: e.message } }));
+  /** Answers with what was thrown: an error's own code, where it has one. */
+  const refuse = (id: string, e: any) =>
+    respond(id, text({ error: { code: typeof e?.code == "string" ? e.code : "INTERNAL", message: String(e?.message ?? e) } }));
 
   const serve = async (e: Envelope) => {
     const id = e.id!;
@@ -32,18 +36,18 @@ export function createRequests(core: Core, outbox: Outbox) {
     rewind();
     try {
       let result = await f(params, { from: e.fromDeviceId ?? "", signal });
-      if (typeof (result as any)?.[Symbol.asyncIterator] === "function") {
-        const parts = (result as AsyncIterable<unknown>)[Symbol.asyncIterator]();
+      const parts = (result as Partial<AsyncIterable<unknown>>)?.[Symbol.asyncIterator]?.();
+      if (parts) {
         for (let next; (next = await parts.next()), (result = next.value), !next.done; ) {
           respond(id, `{"result":${toJSON(result)}}`, true);
           rewind();
-          while ((core.line?.buffered() ?? 0) > maxBuffered && !signal.aborted) await new Promise((f) => setTimeout(f, 10));
+          while ((core.line?.buffered() ?? 0) > Max.unwritten && !signal.aborted) await new Promise((f) => setTimeout(f, 10));
           if (signal.aborted) return void parts.return?.();
         }
       }
       if (!signal.aborted) respond(id, `{"result":${toJSON(result)}}`);
     } catch (err) {
-      if (!signal.aborted) refuse(id, toFailure(err));
+      if (!signal.aborted) refuse(id, err);
     } finally {
       clearTimeout(timer);
       if (running.get(id) === stop) running.delete(id);
@@ -86,11 +90,11 @@ export function createRequests(core: Core, outbox: Outbox) {
       const id = newId();
       const { timeoutMs, signal, to } = o;
       // One that was not written in its time is not asked; past that the edge keeps the time.
-      const timer = setTimeout(() => outbox.isSent(id) || outbox.drop(id, new RccsError("CONNECTION_LOST")), timeoutMs ?? 10_000);
+      const timer = setTimeout(() => outbox.entry(id)?.sent || outbox.drop(id, new RccsError("CONNECTION_LOST")), timeoutMs ?? 10_000);
       let why: RccsError | undefined;
       const off = whenAborted(signal, (e) => {
         why = e;
-        if (outbox.isSent(id)) outbox.write(text({ type: "ack", payload: { cancel: id } }));
+        if (outbox.entry(id)?.sent) outbox.write(text({ type: "ack", payload: { cancel: id } }));
         outbox.drop(id, e);
       });
       try {
@@ -131,8 +135,3 @@ export function createRequests(core: Core, outbox: Outbox) {
     },
   };
 }
-
-const toFailure = (err: unknown): RccsError => {
-  const code = (err as any)?.code;
-  return typeof code === "string" && err instanceof Error ? new RccsError(code, err.message) : asError(err);
-};

@@ -34,7 +34,7 @@ const publicBytes = (key: string): Uint8Array => fromBase32(key).slice(1, 33);
 const curvePublic = (key: unknown): key is string => typeof key === "string" && /^X[A-Z2-7]{55}$/.test(key) && toNkey("X", publicBytes(key)) === key;
 
 /** The seed of a curve key as text (SX…), as nkeys has it. */
-export function curveSeed(secret: Uint8Array): string {
+function curveSeed(secret: Uint8Array): string {
   const S = 18 << 3,
     X = 23 << 3;
   const body = [S | (X >> 5), (X & 31) << 3, ...secret];
@@ -119,7 +119,7 @@ async function pinFirst(store: Store, what: string, value: string): Promise<stri
 }
 
 /** The curve key in a device's record, if `issuer` signed its credential, and that credential's key the curve key. */
-export function provedKey(device: Device, name: string, issuer: string): string {
+function provedKey(device: Device, name: string, issuer: string): string {
   const unproved = (why: string) => new RccsError("SEAL_UNPROVED", `the key of device ${device.id} is not proved to be its own: ${why}`);
   const proof = device.capabilities?.["sealKey"];
   if (!Array.isArray(proof) || proof.length !== 3) throw unproved("it has published none");
@@ -142,7 +142,7 @@ export function provedKey(device: Device, name: string, issuer: string): string 
 }
 
 /** What a sealed message carries. */
-export interface Content {
+interface Content {
   id: string;
   type: string;
   from: string;
@@ -150,13 +150,13 @@ export interface Content {
   payload: unknown;
 }
 
-export function sealPayload(secret: Uint8Array, from: string, to: string, content: Content): { sealed: Box } {
+function sealPayload(secret: Uint8Array, from: string, to: string, content: Content): { sealed: Box } {
   const nonce = nacl.randomBytes(24);
   const sealed = nacl.box(utf8(JSON.stringify(content)), nonce, publicBytes(to), secret);
   return { sealed: { from, to, box: toBase64url(Uint8Array.from([...utf8("xkv1"), ...nonce, ...sealed])) } };
 }
 
-export function openBox(secret: Uint8Array, mine: string, box: Box): Content {
+function openBox(secret: Uint8Array, mine: string, box: Box): Content {
   if (box.to !== mine) throw new Reject(`it was sealed to ${box.to}, which this device does not have`);
   let plain: Uint8Array | null = null;
   try {

@@ -1,7 +1,7 @@
 // Pages of one origin that share a store share one connection. The one that holds the Web Lock has the line; what comes on it
 // goes to all over a BroadcastChannel, and what the others write goes back to it. Each page keeps its own outbox, inbox and
 // topics: a page that is gone leaves what it had not sent in the store, for the one with the line.
-import type { Hears, Line, OpenLine, OpenTopic } from "./line.js";
+import type { Hears, Line, OpenLine, OpenTopic, ToListener } from "./line.js";
 import { RccsError, type Session, type State, type TopicItem } from "./types.js";
 import { newId, toError, type Envelope } from "./wire.js";
 
@@ -25,7 +25,7 @@ type Said =
   | { k: "handles"; page: string; method: string; on: boolean }
   | { k: "topic"; page: string; no: number; topic: string; since: unknown }
   | { k: "untopic"; page: string; no: number }
-  | { k: "item"; page: string; no: number; item?: TopicItem; error?: { code: string; message: string } };
+  | { k: "item"; page: string; no: number; item?: TopicItem | number; error?: { code: string; message: string } };
 
 const plain = (e: RccsError) => ({ code: e.code, message: e.message, retryAfterMs: e.retryAfterMs });
 
@@ -33,7 +33,7 @@ const plain = (e: RccsError) => ({ code: e.code, message: e.message, retryAfterM
 interface Listening {
   topic: string;
   since: unknown;
-  push(item: TopicItem | RccsError): void;
+  push: ToListener;
   /** Ends it, while this page holds the line. */
   stop?: (() => void) | undefined;
 }
@@ -78,9 +78,9 @@ export function shared(name: string, open: OpenLine, claim: (page: string, ms: n
         say({ k: "down", code });
         hears.down(code);
       },
-      error(e) {
+      report(e) {
         say({ k: "error", error: plain(e) });
-        hears.error(e);
+        hears.report(e);
       },
       final(e) {
         // A page that was thought to hang is replaced by another one of its own: it hears so from the lock.
@@ -200,7 +200,7 @@ export function shared(name: string, open: OpenLine, claim: (page: string, ms: n
         case "frame":
           return m.page === undefined || m.page === page ? session && hears.take(m.items) : undefined;
         case "error":
-          return hears.error(toError(m.error));
+          return hears.report(toError(m.error));
         case "final":
           return end(toError(m.error));
         case "item": {
@@ -330,7 +330,9 @@ export function shared(name: string, open: OpenLine, claim: (page: string, ms: n
         topic,
         since,
         push(item) {
-          if (!(item instanceof RccsError)) l.since = item.gap ? item.gap.to : item.seq; // where to go on elsewhere
+          // Where to go on elsewhere: the next holder must not take "from now on" for a later now.
+          if (typeof item == "number") l.since = item;
+          else if (!(item instanceof RccsError)) l.since = item.gap ? item.gap.to : item.seq;
           push(item);
         },
       };

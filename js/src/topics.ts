@@ -1,12 +1,12 @@
 // Topics: loops of this program that listen to one topic share one subscription on the wire, each from its own position.
-import type { OpenTopic } from "./line.js";
+import type { OpenTopic, ToListener } from "./line.js";
 import type { Outbox } from "./outbox.js";
 import { RccsError, type Gap, type TopicItem } from "./types.js";
 import { asError, isFinal, pipe, whenAborted, type Core, type Envelope } from "./wire.js";
 
 /** A loop that listens. */
 interface Listener {
-  push(item: TopicItem | RccsError): void;
+  push: ToListener;
   /** Where to begin, until the edge has said which seq that is. */
   since?: unknown;
   /** The last seq that was handed on; undefined while `since` counts. */
@@ -19,7 +19,6 @@ interface Topic {
   epoch?: string | undefined;
   /** The listener whose `since` the subscription began with, if it is not known as a seq yet. */
   first?: Listener | undefined;
-  joins: number;
   /** A subscribe is under way; another one waits for its answer. */
   busy?: boolean;
   dirty?: boolean;
@@ -47,8 +46,7 @@ export function createTopics(core: Core, outbox: Outbox) {
     clearTimeout(t.retry);
     t.retry = undefined;
     if (!online) return;
-    const no = ++t.joins;
-    const stale = () => no !== t.joins || topics.get(t.name) !== t;
+    const stale = () => topics.get(t.name) !== t;
     const first = (t.first = [...t.listeners].find((l) => l.at === undefined));
     const lowest = Math.min(...[...t.listeners].map((l) => l.at ?? Infinity));
     // A listener from now on begins with whatever the others have; any other one needs the edge to find its place.
@@ -58,7 +56,7 @@ export function createTopics(core: Core, outbox: Outbox) {
       if (stale()) return;
       t.epoch = told.epoch;
       last = told.seq ?? 0;
-      if (first && (first.since === undefined || first.since === "last")) first.at ??= first.since ? Math.max(0, last - 1) : last;
+      if (first && (first.since === undefined || first.since === "last")) first.push((first.at ??= first.since ? Math.max(0, last - 1) : last));
     };
     try {
       if (leave) await outbox.ask("unsubscribe", { topic: t.name }, { tied: true });
@@ -87,7 +85,7 @@ export function createTopics(core: Core, outbox: Outbox) {
 
   const open: OpenTopic = (name, since, push) => {
     const l: Listener = { push, since, at: typeof since === "number" ? since : undefined };
-    const t: Topic = topics.get(name) ?? { name, listeners: new Set(), joins: 0 };
+    const t: Topic = topics.get(name) ?? { name, listeners: new Set() };
     topics.set(name, t);
     t.listeners.add(l);
     if (core.ended) push(core.ended);
@@ -95,7 +93,6 @@ export function createTopics(core: Core, outbox: Outbox) {
     return () => {
       if (!t.listeners.delete(l) || t.listeners.size) return;
       clearTimeout(t.retry);
-      t.joins++;
       if (topics.get(name) === t) topics.delete(name);
       // A loop that begins again at once keeps the subscription: its own join leaves first.
       if (online) outbox.ask("unsubscribe", { topic: name }, { tied: true }).catch(() => {});
@@ -147,11 +144,10 @@ export function createTopics(core: Core, outbox: Outbox) {
   };
 }
 
-/** A position in a topic as the wire has it. */
-export const sinceOf = (since: number | string | Date | undefined): unknown => (since instanceof Date ? since.toISOString() : since);
-
-/** How many items wait for a slow loop before it stops listening; it goes on from the store when it has dealt with them. */
-const maxItems = 1024;
+const enum Max {
+  /** How many items wait for a slow loop before it stops listening; it goes on from the store when it has dealt with them. */
+  items = 1024,
+}
 
 /** Listens as a loop does; ends with the signal. */
 export async function* loop(open: OpenTopic, topic: string, since: unknown, signal?: AbortSignal): AsyncGenerator<TopicItem> {
@@ -159,9 +155,10 @@ export async function* loop(open: OpenTopic, topic: string, since: unknown, sign
   let stop: (() => void) | undefined;
   const listen = () => {
     stop = open(topic, since, (item) => {
+      if (typeof item == "number") return void (since = item);
       items.push(item);
       if (!(item instanceof RccsError)) since = item.gap ? item.gap.to : item.seq;
-      if (items.size() < maxItems) return;
+      if (items.size() < Max.items) return;
       stop?.();
       stop = undefined;
     });

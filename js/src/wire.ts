@@ -39,23 +39,26 @@ let count = 0;
 export const newId = (): string => seed + (count++).toString(36);
 
 let stamped = 0;
-/** A key that sorts behind all that were made before, also before a restart; `floor` is one to come after. */
+/**
+ * A key that sorts behind all that were made before, also before a restart; `floor` is one to come after. It begins with 17 digits;
+ * what follows only tells programs apart, and may be digits too.
+ */
 export function newStamp(floor = ""): string {
-  stamped = Math.max(stamped + 1, Date.now() * 1000, (parseInt(floor, 10) || 0) + 1);
+  stamped = Math.max(stamped + 1, Date.now() * 1000, (+floor.slice(0, 17) || 0) + 1);
   return String(stamped).padStart(17, "0") + seed.slice(-4);
 }
 
 /** Listeners, how to add one and how to call all; one that throws does not keep the others from hearing. */
 export function emitter<T>(): [on: (f: (v: T) => void) => () => void, emit: (v: T) => void] {
-  const all = new Set<[(v: T) => void]>(); // the same function twice is two listeners
+  const all = new Set<(v: T) => void>();
   return [
     (f) => {
-      const own: [typeof f] = [f];
+      const own: typeof f = (v) => f(v); // the same function twice is two listeners
       all.add(own);
       return () => void all.delete(own);
     },
     (v) => {
-      for (const [f] of [...all])
+      for (const f of [...all])
         try {
           f(v);
         } catch (e) {
@@ -143,26 +146,26 @@ export const soon: (f: () => void) => void =
 
 /** What all parts of a client share. */
 export interface Core {
-  readonly store: Keeper;
+  readonly keeper: Keeper;
   /** How long to wait before something is tried again that failed so many times. */
   wait(tries: number): number;
   readonly line: Line | undefined;
   /** Why nothing goes any more. */
   readonly ended: RccsError | undefined;
-  error(e: RccsError): void;
+  report(e: RccsError): void;
 }
 
 /** A settled promise's levers. */
 export interface Deferred<T> {
   promise: Promise<T>;
-  resolve(v: T): void;
-  reject(e: unknown): void;
+  fulfil(v: T): void;
+  fail(e: unknown): void;
 }
 export function deferred<T>(): Deferred<T> {
-  let resolve!: (v: T) => void, reject!: (e: unknown) => void;
+  let fulfil!: (v: T) => void, fail!: (e: unknown) => void;
   const promise = new Promise<T>((a, b) => {
-    resolve = a;
-    reject = b;
+    fulfil = a;
+    fail = b;
   });
-  return { promise, resolve, reject };
+  return { promise, fulfil, fail };
 }

@@ -107,6 +107,35 @@ for (const end of ["closed", "reloaded", "frozen"] as const)
     }
   });
 
+test("a topic from now on misses nothing while the page that holds the connection changes", async () => {
+  const follow = async (p: Page, topic: string) => {
+    await desktop.publish(topic, "before");
+    await p.evaluate((topic) => {
+      const w = window as any;
+      const items: unknown[] = ((w.items ??= {})[topic] = []);
+      void (async () => {
+        for await (const item of w.c.subscribe(topic)) items.push(item.gap ?? item.data);
+      })();
+    }, topic);
+    await until(async () => {
+      const answer = await fetch(`http://127.0.0.1:${server.admin}/v1/topics/${topic}/followers`);
+      return ((await answer.json()) as any).items.length;
+    }, `the edge knows that ${topic} is followed`);
+  };
+  const items = (p: Page, topic: string) => p.evaluate((topic) => (window as any).items[topic], topic) as Promise<unknown[]>;
+
+  // The page that holds the connection for another one is closed, before that one's first item has come.
+  const [first, second] = [await open(), await open()];
+  await follow(second, "t1");
+  proxy.down = true;
+  proxy.cut();
+  await first.close();
+  await desktop.publish("t1", 1); // while nobody has a connection
+  proxy.down = false;
+  await until(async () => (await items(second, "t1")).length, "the second page has it");
+  expect(await items(second, "t1")).toEqual([1]);
+});
+
 for (const missing of ["navigator.locks", "BroadcastChannel"] as const)
   test(`where there is no ${missing}, one page connects and the others wait as offline`, async () => {
     await site.context.addInitScript(missing === "BroadcastChannel" ? "delete window.BroadcastChannel" : "Object.defineProperty(Navigator.prototype, 'locks', { value: undefined })");

@@ -80,6 +80,17 @@ test("what an earlier program left is sent first, in its order", async () => {
   expect(await store.list("out/")).toEqual([]);
 });
 
+test("each message has a key of its own in the store, whatever the key was that an earlier program left", async () => {
+  const store = memoryStore();
+  const now = String(Date.now() * 1000).padStart(17, "0");
+  for (const key of [`seen/${now}9999`, `track/x`, `seen/${now}12ab`]) await store.set(key, key.startsWith("seen") ? "[]" : "");
+  const { client } = start({ down: true }, { store });
+  for (let i = 0; i < 10; i++) client.send("note", i).catch(() => {});
+  await settle();
+  const keys = (await store.list("out/")).map(([, text]) => JSON.parse(text).payload);
+  expect(keys).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+});
+
 test("close rejects what waits with CLOSED, and keeps it", async () => {
   const store = memoryStore();
   const { client } = start({ down: true }, { store });
