@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -51,7 +52,7 @@ func (o DeviceOptions) Check() error {
 // account's secret and the address, so every credential of a device has one
 // key, and revoking that key, at any time, ends them all.
 //
-// It may do what [subjects.ForDevice] says and nothing else. It takes about a
+// It may do what [layout.ForDevice] says and nothing else. It takes about a
 // tenth of a millisecond of CPU, and no I/O.
 func (k *Keystore) IssueDevice(a subjects.Address, opts DeviceOptions) (Credential, error) {
 	if err := a.Check(); err != nil {
@@ -62,7 +63,7 @@ func (k *Keystore) IssueDevice(a subjects.Address, opts DeviceOptions) (Credenti
 	}
 	u := user{
 		name: a.String(), label: deviceLabel(a), bearer: opts.Bearer,
-		expires: opts.Expires, allow: subjects.ForDevice(a.Key()), subscriptions: DeviceSubscriptions,
+		expires: opts.Expires, allow: layout.ForDevice(a.Key()), subscriptions: DeviceSubscriptions,
 	}
 	if u.expires == 0 {
 		u.expires = DefaultExpiry
@@ -104,7 +105,7 @@ func (k *Keystore) EnrollDevice(a subjects.Address, publicKey string, opts Devic
 		return "", fmt.Errorf("auth: %w: not the public key of a user", ErrMalformed)
 	}
 	u := user{
-		name: a.String(), expires: opts.Expires, allow: subjects.ForDevice(a.Key()), subscriptions: DeviceSubscriptions,
+		name: a.String(), expires: opts.Expires, allow: layout.ForDevice(a.Key()), subscriptions: DeviceSubscriptions,
 		tags: append(k.tenantTags(), tagEnrolled),
 	}
 	if u.expires == 0 {
@@ -151,13 +152,13 @@ type ServiceOptions struct {
 const tagMayIssue = "rccs-may-issue"
 
 // IssueService makes a backend service's credential, in the services' account,
-// for what [subjects.ForService] says.
+// for what [layout.ForService] says.
 func (k *Keystore) IssueService(name string, opts ServiceOptions) (Credential, error) {
 	if err := CheckService(name); err != nil {
 		return Credential{}, err
 	}
 	u := user{
-		name: servicePrefix + name, label: serviceLabel(name), expires: opts.Expires, bearer: opts.Bearer, allow: subjects.ForService(),
+		name: servicePrefix + name, label: serviceLabel(name), expires: opts.Expires, bearer: opts.Bearer, allow: layout.ForService(),
 	}
 	if opts.MayIssue {
 		u.tags = []string{tagMayIssue}
@@ -171,7 +172,7 @@ func (k *Keystore) IssuePart(name string) (Credential, error) {
 	if err := CheckPart(name); err != nil {
 		return Credential{}, err
 	}
-	u := user{name: partPrefix + name, label: "part " + name, allow: subjects.ForPart(), everyKind: true}
+	u := user{name: partPrefix + name, label: "part " + name, allow: layout.ForPart(), everyKind: true}
 	u.tags = k.tenantTags()
 	return k.issue(k.tenantKey, u)
 }
@@ -205,7 +206,7 @@ type user struct {
 	tags        []string
 	bearer      bool
 	expires     time.Duration
-	allow       subjects.Permissions
+	allow       layout.Permissions
 	// everyKind is for parts of RCCS: all kinds of connections that NATS knows. Others
 	// are clients, over TCP or WebSockets, and neither leaf nodes, of which NATS
 	// trusts more that they say, nor MQTT clients, for which it makes streams.

@@ -17,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -28,7 +29,7 @@ func TestDeviceCredentialSaysWhoAndWhatFor(t *testing.T) {
 	if claims.Name != "alice/phone" || claims.IssuerAccount != k.Account().PublicKey || claims.Issuer == claims.IssuerAccount || claims.BearerToken {
 		t.Errorf("name %q, account %s, issuer %s, bearer %t", claims.Name, claims.IssuerAccount, claims.Issuer, claims.BearerToken)
 	}
-	allow := subjects.ForDevice(phone.Key())
+	allow := layout.ForDevice(phone.Key())
 	if !slices.Equal(claims.Pub.Allow, allow.Publish) || !slices.Equal(claims.Sub.Allow, allow.Subscribe) || claims.Resp != nil {
 		t.Errorf("permissions %+v", claims.Permissions)
 	}
@@ -47,7 +48,7 @@ func TestServiceAndPartCredentials(t *testing.T) {
 	service, err := k.IssueService("billing", auth.ServiceOptions{Expires: time.Hour})
 	must(t, service, err)
 	claims := decodeUser(t, service.JWT)
-	if claims.Name != "service:billing" || !slices.Equal(claims.Pub.Allow, subjects.ForService().Publish) || claims.Expires == 0 {
+	if claims.Name != "service:billing" || !slices.Equal(claims.Pub.Allow, layout.ForService().Publish) || claims.Expires == 0 {
 		t.Errorf("service %q may publish %q until %d", claims.Name, claims.Pub.Allow, claims.Expires)
 	}
 	service, err = k.IssueService("billing", auth.ServiceOptions{})

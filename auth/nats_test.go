@@ -16,6 +16,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/guard"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -147,7 +148,7 @@ func TestDeviceMayUseItsOwnSubjectsOnly(t *testing.T) {
 		}
 		for _, subject := range []string{
 			subjects.DeviceEndpoint(key, "ack"), subjects.Inbox(key, subjects.High), subjects.Signal(key),
-			subjects.ReplyPrefix(key) + ".x", subjects.Cursor(key), subjects.DeviceSubject(key),
+			subjects.ReplyPrefix(key) + ".x", layout.Cursor(key), layout.DeviceSubject(key),
 		} {
 			if c.mayPublish(t, subject) {
 				t.Errorf("may publish to %s", subject)
@@ -163,8 +164,8 @@ func TestDeviceMayUseItsOwnSubjectsOnly(t *testing.T) {
 		}
 	}
 	for _, subject := range []string{
-		subjects.Inbox(mine, subjects.Normal), "rccs.inbox.alice.my%2Ephone.low", subjects.Signal(mine), subjects.Cursor(mine), "rccs.up.alice.my%2Ephone.x",
-		"rccs.coordinator.other", subjects.DeviceEndpoint(mine, "a.b"), "$JS.API.INFO", "$JS.API.STREAM.PURGE." + subjects.StreamInbox, "$SRV.PING",
+		subjects.Inbox(mine, subjects.Normal), "rccs.inbox.alice.my%2Ephone.low", subjects.Signal(mine), layout.Cursor(mine), "rccs.up.alice.my%2Ephone.x",
+		"rccs.coordinator.other", subjects.DeviceEndpoint(mine, "a.b"), "$JS.API.INFO", "$JS.API.STREAM.PURGE." + layout.StreamInbox, "$SRV.PING",
 	} {
 		if c.mayPublish(t, subject) {
 			t.Errorf("may publish to %s", subject)
@@ -213,14 +214,14 @@ func TestServiceMayStoreMessagesAndNotTouchStreams(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	ack, err := js.Publish(ctx, subjects.Inbox(phone.Key(), subjects.Critical), []byte(`"hello"`))
-	if err != nil || ack.Stream != subjects.StreamInbox {
+	if err != nil || ack.Stream != layout.StreamInbox {
 		t.Fatalf("publish to an inbox: %+v, %v", ack, err)
 	}
 	for _, subject := range []string{
-		"$JS.API.STREAM.PURGE." + subjects.StreamInbox, "$JS.API.STREAM.DELETE." + subjects.StreamInbox,
-		"$JS.API.STREAM.UPDATE." + subjects.StreamInbox, "$JS.API.STREAM.CREATE.MINE", "$JS.API.STREAM.MSG.DELETE." + subjects.StreamInbox,
-		"$JS.API.STREAM.MSG.GET." + subjects.StreamInbox, "$JS.API.CONSUMER.CREATE." + subjects.StreamInbox, "$JS.API.DIRECT.GET." + subjects.StreamInbox,
-		subjects.Cursor(phone.Key()), subjects.DeviceSubject(phone.Key()), "rccs.up.alice.phone.x", "rccs.event.alice.phone.online", "anything.else",
+		"$JS.API.STREAM.PURGE." + layout.StreamInbox, "$JS.API.STREAM.DELETE." + layout.StreamInbox,
+		"$JS.API.STREAM.UPDATE." + layout.StreamInbox, "$JS.API.STREAM.CREATE.MINE", "$JS.API.STREAM.MSG.DELETE." + layout.StreamInbox,
+		"$JS.API.STREAM.MSG.GET." + layout.StreamInbox, "$JS.API.CONSUMER.CREATE." + layout.StreamInbox, "$JS.API.DIRECT.GET." + layout.StreamInbox,
+		layout.Cursor(phone.Key()), layout.DeviceSubject(phone.Key()), "rccs.up.alice.phone.x", "rccs.event.alice.phone.online", "anything.else",
 	} {
 		if c.mayPublish(t, subject) {
 			t.Errorf("may publish to %s", subject)

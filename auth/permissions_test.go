@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -38,15 +39,15 @@ func everything(k, other subjects.Key) []may {
 		{subjects.Inbox(other, subjects.Low), "", "p"},
 		{subjects.Inbox(other, subjects.High), "", "p"},
 		{subjects.Inbox(other, subjects.Critical), "", "p"},
-		{subjects.Cursor(k), "", ""},
-		{subjects.Watermark, "", ""},
-		{subjects.Fence, "", ""},
+		{layout.Cursor(k), "", ""},
+		{layout.Watermark, "", ""},
+		{layout.Fence, "", ""},
 		{subjects.Later(k, subjects.Normal, "id"), "", "p"},
-		{subjects.Due(k, subjects.Normal), "", ""},
+		{layout.Due(k, subjects.Normal), "", ""},
 		{subjects.Route("alice", subjects.Selector{}), "", "p"},
 		{subjects.Route("alice", subjects.Selector{DeviceType: "desktop", Any: true}), "", "p"},
-		{subjects.Wait("x"), "", ""},
-		{subjects.Deadline(k), "", ""},
+		{layout.Wait("x"), "", ""},
+		{layout.Deadline(k), "", ""},
 		{subjects.Signal(k), "s", "p"},
 		{subjects.Signal(other), "", "p"},
 		{subjects.RPC(k, "method"), "", "p"},
@@ -58,24 +59,24 @@ func everything(k, other subjects.Key) []may {
 		{"_R_.a.b", "", ""},
 		{subjects.Up(k, "note"), "", "s"},
 		{subjects.Event(k, subjects.EventOnline), "", "s"},
-		{subjects.Audit("revoke"), "", ""},
-		{subjects.Release("edge"), "", ""},
-		{subjects.Drain("edge"), "", ""},
+		{layout.Audit("revoke"), "", ""},
+		{layout.Release("edge"), "", ""},
+		{layout.Drain("edge"), "", ""},
 		{subjects.CoordinatorEndpoint("status"), "", "p"},
-		{subjects.PartEndpoint("enroll"), "", ""},
+		{layout.PartEndpoint("enroll"), "", ""},
 		{subjects.DeviceEndpoint(k, "fetch"), "p", ""},
 		{subjects.DeviceEndpoint(other, "fetch"), "", ""},
 		{subjects.ReplyPrefix(k) + ".x", "s", ""},
 		{subjects.ReplyPrefix(other) + ".x", "", ""},
-		{subjects.PartReplyPrefix + ".x", "", ""},
+		{layout.PartReplyPrefix + ".x", "", ""},
 		{"_INBOX.abc.def", "", "ps"},
-		{subjects.DeviceSubject(k), "", ""},
-		{subjects.SessionSubject(k), "", ""},
-		{subjects.EdgeSubject("x"), "", ""},
-		{"$KV." + subjects.BucketTasks + ".x.y", "", ""},
-		{"$KV." + subjects.BucketAccount + ".x", "", ""},
-		{"$KV." + subjects.BucketCodes + ".x", "", ""},
-		{"$KV." + subjects.BucketEnrolled + ".x", "", ""},
+		{layout.DeviceSubject(k), "", ""},
+		{layout.SessionSubject(k), "", ""},
+		{layout.EdgeSubject("x"), "", ""},
+		{"$KV." + layout.BucketTasks + ".x.y", "", ""},
+		{"$KV." + layout.BucketAccount + ".x", "", ""},
+		{"$KV." + layout.BucketCodes + ".x", "", ""},
+		{"$KV." + layout.BucketEnrolled + ".x", "", ""},
 		{"$SRV.PING", "", "ps"},
 		{"$JS.API.INFO", "", "p"},
 		{"$JS.API.ACCOUNT.PURGE.x", "", ""},
@@ -85,10 +86,10 @@ func everything(k, other subjects.Key) []may {
 		{">", "", ""},
 		{"rccs.>", "", ""},
 	}
-	closed := []string{subjects.StreamInbox, subjects.StreamCursor, subjects.StreamRoute, subjects.StreamDeadline, subjects.StreamAudit}
+	closed := []string{layout.StreamInbox, layout.StreamCursor, layout.StreamRoute, layout.StreamDeadline, layout.StreamAudit}
 	for _, bucket := range []string{
-		subjects.BucketDevices, subjects.BucketSessions, subjects.BucketEdges, subjects.BucketAccount,
-		subjects.BucketTasks, subjects.BucketCodes, subjects.BucketEnrolled,
+		layout.BucketDevices, layout.BucketSessions, layout.BucketEdges, layout.BucketAccount,
+		layout.BucketTasks, layout.BucketCodes, layout.BucketEnrolled,
 	} {
 		closed = append(closed, "KV_"+bucket)
 	}
@@ -332,11 +333,11 @@ func permissionTable() string {
 	var b strings.Builder
 	for _, role := range []struct {
 		name string
-		p    subjects.Permissions
+		p    layout.Permissions
 	}{
-		{"A device, USER/DEVICE", subjects.ForDevice(subjects.Address{User: "USER", Device: "DEVICE"}.Key())},
-		{"A service", subjects.ForService()},
-		{"A part of RCCS: edge, coordinator, operator", subjects.ForPart()},
+		{"A device, USER/DEVICE", layout.ForDevice(subjects.Address{User: "USER", Device: "DEVICE"}.Key())},
+		{"A service", layout.ForService()},
+		{"A part of RCCS: edge, coordinator, operator", layout.ForPart()},
 	} {
 		fmt.Fprintf(&b, "\n**%s**\n\n| subject | it |\n| --- | --- |\n", role.name)
 		for _, row := range []struct {
@@ -349,7 +350,7 @@ func permissionTable() string {
 		}
 	}
 	b.WriteString("\n**The account of services**\n\n| its users | in the tenant's account | |\n| --- | --- | --- |\n")
-	for _, i := range subjects.ServiceImports() {
+	for _, i := range layout.ServiceImports() {
 		how := "publish"
 		if i.Heard {
 			how = "subscribe"

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
@@ -91,16 +92,16 @@ func TestAServiceReachesNothingByAnAnswer(t *testing.T) {
 	inbox := nats.NewInbox() + ".x"
 	heard, err := c.SubscribeSync(inbox)
 	must(t, heard, err)
-	create, err := json.Marshal(map[string]any{"stream_name": subjects.StreamInbox, "config": map[string]any{
+	create, err := json.Marshal(map[string]any{"stream_name": layout.StreamInbox, "config": map[string]any{
 		"name": "reader", "deliver_subject": inbox, "deliver_policy": "all", "ack_policy": "none", "replay_policy": "instant",
 	}})
 	must(t, create, err)
-	record := subjects.DeviceSubject(phone.Key())
+	record := layout.DeviceSubject(phone.Key())
 	for to, body := range map[string][]byte{
-		"$JS.API.CONSUMER.CREATE." + subjects.StreamInbox + ".reader": create,
-		"$JS.API.STREAM.PURGE." + subjects.StreamInbox:                nil,
-		"$JS.API.STREAM.DELETE." + subjects.StreamAudit:               nil,
-		subjects.GuardedAPI("STREAM.PURGE." + subjects.StreamLater):   []byte(`{"filter":"rccs.later.x.y"}`),
+		"$JS.API.CONSUMER.CREATE." + layout.StreamInbox + ".reader": create,
+		"$JS.API.STREAM.PURGE." + layout.StreamInbox:                nil,
+		"$JS.API.STREAM.DELETE." + layout.StreamAudit:               nil,
+		layout.GuardedAPI("STREAM.PURGE." + subjects.StreamLater):   []byte(`{"filter":"rccs.later.x.y"}`),
 		record:                                []byte(`{}`),
 		subjects.Event(phone.Key(), "online"): []byte(`{}`),
 	} {
@@ -113,16 +114,16 @@ func TestAServiceReachesNothingByAnAnswer(t *testing.T) {
 	ack, err := g.js.Publish(g.ctx, g.bob, []byte(`"last"`))
 	must(t, ack, err)
 	for what, n := range map[string]int{
-		"messages in an inbox": g.stored(t, subjects.StreamInbox, g.bob) - 2,
-		"records of a device":  g.stored(t, "KV_"+subjects.BucketDevices, record),
+		"messages in an inbox": g.stored(t, layout.StreamInbox, g.bob) - 2,
+		"records of a device":  g.stored(t, "KV_"+layout.BucketDevices, record),
 		"events":               g.stored(t, subjects.StreamEvent, subjects.Event(phone.Key(), "online")),
-		"records of acts":      g.stored(t, subjects.StreamAudit, subjects.AllAudits()),
+		"records of acts":      g.stored(t, layout.StreamAudit, layout.AllAudits()),
 	} {
 		if n != 0 {
 			t.Errorf("%s: %d more or fewer", what, n)
 		}
 	}
-	inboxes, err := g.js.Stream(g.ctx, subjects.StreamInbox)
+	inboxes, err := g.js.Stream(g.ctx, layout.StreamInbox)
 	must(t, inboxes, err)
 	if _, err := inboxes.Consumer(g.ctx, "reader"); !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		t.Errorf("a consumer of the inboxes was made: %v", err)
@@ -299,7 +300,7 @@ func TestADelayedMessageComesToAnInboxOnly(t *testing.T) {
 	c := g.service(t)
 	at := time.Now().Add(time.Hour).Format(time.RFC3339)
 	for _, to := range []string{
-		g.bob, "$JS.API.STREAM.PURGE." + subjects.StreamInbox, subjects.Event(phone.Key(), "online"), subjects.DeviceSubject(phone.Key()),
+		g.bob, "$JS.API.STREAM.PURGE." + layout.StreamInbox, subjects.Event(phone.Key(), "online"), layout.DeviceSubject(phone.Key()),
 		"rccs.due.>", "rccs.due.*.phone.low", "rccs.due.a.b.c.d", "rccs.api.STREAM.PURGE." + subjects.StreamLater,
 	} {
 		if err := g.later(t, c, "rccs.later.x.phone.low.one", nats.Header{"Nats-Schedule": {"@at " + at}, "Nats-Schedule-Target": {to}}, ""); err == nil {
@@ -344,8 +345,8 @@ func TestADelayedMessageTouchesNoOther(t *testing.T) {
 		}
 	}
 	inbox := subjects.Inbox(subjects.Address{User: "carol", Device: "phone"}.Key(), subjects.Low)
-	g.becomes(t, subjects.StreamInbox, inbox, 1)
-	stream, err := g.js.Stream(g.ctx, subjects.StreamInbox)
+	g.becomes(t, layout.StreamInbox, inbox, 1)
+	stream, err := g.js.Stream(g.ctx, layout.StreamInbox)
 	must(t, stream, err)
 	if m, err := stream.GetLastMsgForSubject(g.ctx, inbox); err != nil || string(m.Data) != `"hello"` || m.Header.Get("Rccs-Type") != "note" {
 		t.Errorf("got %v, %v", m, err)
@@ -361,7 +362,7 @@ func TestOpen_ADeviceWithAnAddedRightToPublishWritesToAnInbox(t *testing.T) {
 	if err := c.PublishRequest("rccs.topic.news", g.bob, []byte("{}")); err != nil {
 		t.Fatal(err)
 	}
-	g.becomes(t, subjects.StreamInbox, g.bob, 2)
+	g.becomes(t, layout.StreamInbox, g.bob, 2)
 }
 
 // What a device may publish, it may have neither answered nor traced into an
@@ -371,7 +372,7 @@ func TestADevicesRequestPutsNothingElsewhere(t *testing.T) {
 	t.Parallel()
 	g := newGap(t)
 	c := g.device(t, phone)
-	for _, to := range []string{g.bob, subjects.Cursor(phone.Key()), "$JS.API.STREAM.PURGE." + subjects.StreamInbox} {
+	for _, to := range []string{g.bob, layout.Cursor(phone.Key()), "$JS.API.STREAM.PURGE." + layout.StreamInbox} {
 		for _, header := range []nats.Header{nil, {"Nats-Trace-Dest": {to}}, {"Nats-Trace-Dest": {to}, "Nats-Trace-Only": {"true"}}} {
 			for _, endpoint := range []string{"fetch", "ack", "send", "up", "none"} {
 				m := &nats.Msg{Subject: subjects.DeviceEndpoint(phone.Key(), endpoint), Reply: to, Header: header, Data: []byte("{}")}
@@ -387,7 +388,7 @@ func TestADevicesRequestPutsNothingElsewhere(t *testing.T) {
 	// What the server would have published comes before what is published now.
 	ack, err := g.js.Publish(g.ctx, g.bob, []byte(`"last"`))
 	must(t, ack, err)
-	if inbox, cursors := g.stored(t, subjects.StreamInbox, g.bob), g.stored(t, subjects.StreamCursor, subjects.Cursor(phone.Key())); inbox != 2 || cursors != 0 {
+	if inbox, cursors := g.stored(t, layout.StreamInbox, g.bob), g.stored(t, layout.StreamCursor, layout.Cursor(phone.Key())); inbox != 2 || cursors != 0 {
 		t.Errorf("%d messages in the inbox, want 2, and %d in the cursor, want none", inbox, cursors)
 	}
 }
@@ -413,7 +414,7 @@ func (g *gap) added(t *testing.T, right string) auth.Credential {
 func TestOpen_APartCanDeleteTheWholeRecord(t *testing.T) {
 	t.Parallel()
 	g := newGap(t)
-	if err := g.js.DeleteStream(g.ctx, subjects.StreamAudit); err != nil {
+	if err := g.js.DeleteStream(g.ctx, layout.StreamAudit); err != nil {
 		t.Errorf("it cannot: %v", err)
 	}
 }

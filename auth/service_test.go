@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -76,9 +77,9 @@ func TestServiceOverhearsNoReplies(t *testing.T) {
 	if err := c.FlushTimeout(patience); err != nil {
 		t.Fatal(err)
 	}
-	last := subjects.DeliverPrefix + "_INBOX.last"
+	last := layout.DeliverPrefix + "_INBOX.last"
 	for _, subject := range []string{
-		subjects.ReplyPrefix(phone.Key()) + ".x", subjects.ReplyPrefix(phone.Key()) + ".x.y", "_INBOX.alice.x", "_INBOX.x", subjects.PartReplyPrefix + ".x", last,
+		subjects.ReplyPrefix(phone.Key()) + ".x", subjects.ReplyPrefix(phone.Key()) + ".x.y", "_INBOX.alice.x", "_INBOX.x", layout.PartReplyPrefix + ".x", last,
 	} {
 		if err := i.part.Publish(subject, nil); err != nil {
 			t.Fatal(err)
@@ -138,7 +139,7 @@ func TestServiceReadsItsStreams(t *testing.T) {
 			_, err := js.UpdateStream(ctx, jetstream.StreamConfig{Name: "RCCS_UP", Subjects: []string{"rccs.up.>"}, MaxMsgs: 1})
 			return err
 		},
-		"read inboxes": func(ctx context.Context) error { _, err := js.Stream(ctx, subjects.StreamInbox); return err },
+		"read inboxes": func(ctx context.Context) error { _, err := js.Stream(ctx, layout.StreamInbox); return err },
 	} {
 		short, cancel := context.WithTimeout(ctx, 200*time.Millisecond) // a refused request is not answered
 		if err := change(short); err == nil {

@@ -11,11 +11,11 @@ import (
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
 
-	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/internal/layout"
 )
 
 // Backend services are users of an account of their own, see
-// [subjects.ServiceImports]. Its key follows from the tenant's, and its JWT from
+// [layout.ServiceImports]. Its key follows from the tenant's, and its JWT from
 // the tenant's JWT, so that neither has to be kept: what the tenant has revoked
 // is revoked there too.
 
@@ -41,7 +41,7 @@ func (s *keySet) servicesKey() (nkeys.KeyPair, error) {
 // but the operator can sign an import.
 func exports() jwt.Exports {
 	var all jwt.Exports
-	for _, i := range subjects.ServiceImports() {
+	for _, i := range layout.ServiceImports() {
 		e := &jwt.Export{Name: exportName(i), Subject: jwt.Subject(i.Subject), Type: jwt.Service}
 		switch {
 		case i.Heard:
@@ -56,7 +56,7 @@ func exports() jwt.Exports {
 	return all
 }
 
-func exportName(i subjects.Import) string {
+func exportName(i layout.Import) string {
 	if i.Heard {
 		return "hear " + i.Subject
 	}
@@ -83,10 +83,10 @@ func (s *keySet) services(tenant *jwt.AccountClaims) (string, error) {
 	claims := jwt.NewAccountClaims(public)
 	claims.Name = tenant.Name + servicesName
 	claims.Revocations = maps.Clone(tenant.Revocations)
-	for from, to := range subjects.ServiceMappings() {
+	for from, to := range layout.ServiceMappings() {
 		claims.AddMapping(jwt.Subject(from), jwt.WeightedMapping{Subject: jwt.Subject(to)})
 	}
-	for _, i := range subjects.ServiceImports() {
+	for _, i := range layout.ServiceImports() {
 		in := &jwt.Import{
 			Name: exportName(i), Subject: jwt.Subject(i.Subject), Account: tenant.Subject, LocalSubject: jwt.RenamingSubject(i.Local), Type: jwt.Service,
 			Share: i.Share,

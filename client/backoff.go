@@ -9,10 +9,10 @@ import (
 const (
 	firstBackoff = 250 * time.Millisecond
 	maxBackoff   = 10 * time.Second
-	// settledAfter is how long a connection must have lived for the next one
+	// stableAfter is how long a connection must have lived for the next one
 	// to be tried at once again: a loop of connections that end immediately
 	// must slow down.
-	settledAfter = 5 * time.Second
+	stableAfter = 5 * time.Second
 	// servedTry is where the waits go on after a connection that was registered
 	// and did not live so long: at most a second.
 	servedTry = 3

@@ -23,7 +23,7 @@ func (c *Client) dispatch(l *link, e *wire.Envelope) {
 }
 
 // unreadable deals with an envelope, or a frame, that cannot be read. What the
-// edge keeps for the device until it is settled is refused, or the window would
+// edge keeps for the device until it is acknowledged is refused, or the window would
 // fill with it.
 func (c *Client) unreadable(text []byte, why error) {
 	c.opts.Logger.Error("the edge sent what cannot be read", "err", why, "bytes", len(text))

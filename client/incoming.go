@@ -157,14 +157,14 @@ func (in *incoming) knows(seq uint64) bool {
 	return in.seen.hasSeq(seq)
 }
 
-// ack settles a message that was handled.
+// ack acknowledges a message that was handled.
 func (in *incoming) ack(m *Message) {
 	if !m.durable() || !in.explicit {
 		return
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if !in.settleLocked(m) {
+	if !in.finishLocked(m) {
 		return
 	}
 	in.acks = append(in.acks, m.Seq)
@@ -179,10 +179,10 @@ func (in *incoming) ack(m *Message) {
 	}
 }
 
-// settleLocked remembers a message as handled. It is false when the message is
+// finishLocked remembers a message as handled. It is false when the message is
 // of an earlier epoch: its seq means another message now, and it may come again
 // under another one, when it is known by its id.
-func (in *incoming) settleLocked(m *Message) bool {
+func (in *incoming) finishLocked(m *Message) bool {
 	if m.epoch != in.epoch {
 		e := m.Envelope
 		e.Seq = 0
@@ -194,14 +194,14 @@ func (in *incoming) settleLocked(m *Message) bool {
 	return true
 }
 
-// reject settles a message that the device refuses.
+// reject refuses a message.
 func (in *incoming) reject(m *Message, reason string) {
 	if !m.durable() || !in.explicit {
 		return
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.settleLocked(m) {
+	if in.finishLocked(m) {
 		in.rejectLocked(m.Seq, reason)
 	}
 }

@@ -21,8 +21,8 @@ type Message struct {
 	Sealed   bool
 	SealedBy string
 
-	in      *incoming // nil for what needs no acknowledgement
-	settled atomic.Bool
+	in       *incoming // nil for what needs no acknowledgement
+	answered atomic.Bool
 
 	epoch int // of incoming, when it came
 
@@ -46,7 +46,7 @@ func (m *Message) durable() bool { return m.Seq != 0 && m.Type != wire.TypeTopic
 // does not block, does nothing the second time, and nothing for a message
 // without a seq. Many are told to the edge at once.
 func (m *Message) Ack() {
-	if m.in != nil && !m.settled.Swap(true) {
+	if m.in != nil && !m.answered.Swap(true) {
 		m.in.ack(m)
 	}
 }
@@ -57,7 +57,7 @@ func (m *Message) Ack() {
 // it does not block, and does nothing for a message that was acknowledged or
 // refused before, or has no seq.
 func (m *Message) Reject(reason string) {
-	if m.in != nil && !m.settled.Swap(true) {
+	if m.in != nil && !m.answered.Swap(true) {
 		m.in.reject(m, reason)
 	}
 }

@@ -55,7 +55,7 @@ func (c *Client) live(l *link) error {
 	for {
 		began := time.Now()
 		err := c.serve(l)
-		if time.Since(began) >= settledAfter || c.probed.Swap(false) {
+		if time.Since(began) >= stableAfter || c.probed.Swap(false) {
 			try = 0
 		}
 		// An edge has answered: what went before was another trouble.

@@ -18,19 +18,13 @@ import (
 func curveKey(t *testing.T) nkeys.KeyPair {
 	t.Helper()
 	key, err := nkeys.CreateCurveKeys()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
+	return testkit.Must(t, key, err)
 }
 
 func publicKey(t *testing.T, key nkeys.KeyPair) string {
 	t.Helper()
 	public, err := key.PublicKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return public
+	return testkit.Must(t, public, err)
 }
 
 func TestSealNeedsAKeyAndACredentialThatSigns(t *testing.T) {

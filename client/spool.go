@@ -12,8 +12,8 @@ import (
 
 // Bounds of what was given to [Client.Enqueue].
 const (
-	maxSpoolBytes  = 64 << 20
-	maxSpoolFlight = 256 // written and not answered, or about to be
+	maxSpoolBytes    = 64 << 20
+	maxSpoolInFlight = 256 // written and not answered, or about to be
 )
 
 // spoolRetry is how long a message waits that the edge could not take now and
@@ -55,15 +55,15 @@ func (c *Client) Unsent() int {
 type spool struct {
 	c *Client // static
 
-	mu      sync.Mutex
-	all     *list.List // of *spooled, in the order of Enqueue
-	byID    map[string]*list.Element
-	next    *list.Element // the first that was not given to the outbox
-	bytes   int
-	flight  int      // given to the outbox and not settled
-	journal *journal // nil in memory, and after the end
-	started bool
-	closed  bool
+	mu       sync.Mutex
+	all      *list.List // of *spooled, in the order of Enqueue
+	byID     map[string]*list.Element
+	next     *list.Element // the first that was not given to the outbox
+	bytes    int
+	inFlight int      // given to the outbox and not answered
+	journal  *journal // nil in memory, and after the end
+	started  bool
+	closed   bool
 }
 
 type spooled struct {
@@ -137,13 +137,13 @@ func (s *spool) pushLocked(m *spooled) {
 func (s *spool) feed() {
 	for {
 		s.mu.Lock()
-		if s.next == nil || s.flight >= maxSpoolFlight || s.closed || !s.started {
+		if s.next == nil || s.inFlight >= maxSpoolInFlight || s.closed || !s.started {
 			s.mu.Unlock()
 			return
 		}
 		m := s.next.Value.(*spooled)
 		s.next = s.next.Next()
-		s.flight++
+		s.inFlight++
 		// Under the lock, so that two that feed do not swap what they took.
 		err := s.c.out.push(s.outgoing(m))
 		s.mu.Unlock()
@@ -170,7 +170,7 @@ func (s *spool) done(m *spooled, r reply) {
 		s.later(m, max(spoolRetry, told.RetryAfter))
 		return
 	}
-	s.settle(m)
+	s.forget(m)
 	s.feed()
 	if s.c.opts.OnSent == nil {
 		if refused {
@@ -194,11 +194,11 @@ func (s *spool) later(m *spooled, wait time.Duration) {
 	})
 }
 
-// settle forgets a message.
-func (s *spool) settle(m *spooled) {
+// forget drops a message.
+func (s *spool) forget(m *spooled) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.flight--
+	s.inFlight--
 	s.all.Remove(s.byID[m.id])
 	delete(s.byID, m.id)
 	s.bytes -= len(m.frame)

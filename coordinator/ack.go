@@ -10,15 +10,16 @@ import (
 
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
 
-// settle moves a device's stored cursor, by compare-and-set, and returns how
-// many messages this has settled. Senders that asked are told first: a crash
+// ackCursor moves a device's stored cursor, by compare-and-set, and returns how
+// many messages it has acknowledged. Senders that asked are told first: a crash
 // in between brings the message again, and no second outcome.
-func (c *Coordinator) settle(ctx context.Context, k subjects.Key, ack *wire.Ack) (int, error) {
+func (c *Coordinator) ackCursor(ctx context.Context, k subjects.Key, ack *wire.Ack) (int, error) {
 	for range fetchTries {
 		if werr := c.away(k); werr != nil {
 			return 0, werr
@@ -27,27 +28,27 @@ func (c *Coordinator) settle(ctx context.Context, k subjects.Key, ack *wire.Ack)
 		if err != nil {
 			return 0, err
 		}
-		settled := 0
+		acked := 0
 		for lane := range cursor.Unacked {
-			var owed []uint64
+			var unacked []uint64
 			for _, seq := range cursor.Unacked[lane] {
 				if !ack.Contains(seq) && seq != ack.Reject.Seq {
-					owed = append(owed, seq)
+					unacked = append(unacked, seq)
 					continue
 				}
 				if err := c.tellSender(ctx, k, subjects.Lane(lane), seq, &ack.Reject); err != nil {
 					return 0, err
 				}
-				settled++
+				acked++
 				cursor.Confirm(seq)
 			}
-			cursor.Unacked[lane] = owed
+			cursor.Unacked[lane] = unacked
 		}
-		if settled == 0 {
+		if acked == 0 {
 			return 0, nil
 		}
 		if err := c.cursors.Store(ctx, k, cursor, revision); !errors.Is(err, inbox.ErrMoved) {
-			return settled, err
+			return acked, err
 		}
 	}
 	return 0, send.Unavailable()
@@ -56,7 +57,7 @@ func (c *Coordinator) settle(ctx context.Context, k subjects.Key, ack *wire.Ack)
 // tellSender tells the message's sender, if it asked, that the device has
 // acknowledged or rejected it.
 func (c *Coordinator) tellSender(ctx context.Context, k subjects.Key, lane subjects.Lane, seq uint64, reject *wire.Reject) error {
-	got, there, err := c.stored(ctx, subjects.StreamInbox, seq)
+	got, there, err := c.stored(ctx, layout.StreamInbox, seq)
 	if err != nil || !there {
 		return err
 	}
@@ -80,7 +81,7 @@ var errLagging = errors.New("coordinator: the replica that answers lags behind")
 // isGone asks the stream's leader whether a message of the inbox stream is
 // there no more. A replica that does not have it yet says the same.
 func (c *Coordinator) isGone(ctx context.Context, seq uint64) (bool, error) {
-	answer, err := c.core.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+subjects.StreamInbox, fmt.Appendf(nil, `{"seq":%d}`, seq))
+	answer, err := c.core.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+layout.StreamInbox, fmt.Appendf(nil, `{"seq":%d}`, seq))
 	if err != nil {
 		return false, fmt.Errorf("coordinator: look for message %d: %w", seq, err)
 	}

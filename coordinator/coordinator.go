@@ -14,6 +14,7 @@ import (
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/guard"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/roster"
@@ -38,27 +39,27 @@ type Coordinator struct {
 	metrics *Metrics
 	started time.Time
 
-	conns      []*nats.Conn
-	core       *nats.Conn // requests, and what is not stored
-	js         jetstream.JetStream
-	pub        *inbox.Publisher
-	tell       *inbox.Teller
-	direct     *direct.Client
-	roster     *roster.Roster
-	cursors    *inbox.Cursors
-	ops        *ops.Tenant
-	tasks      send.Tasks
-	fetches    waitingFetches
-	shares     *share.Shares
-	intake     *send.Intake
-	router     *router
-	deadlines  *deadlines
-	janitor    *janitor
-	unfinished *unfinished
-	service    *service
-	idle       context.Context // of waiting for something to come: ends before the work does
-	rouse      context.CancelFunc
-	stops      stops.Stack
+	conns       []*nats.Conn
+	core        *nats.Conn // requests, and what is not stored
+	js          jetstream.JetStream
+	pub         *inbox.Publisher
+	tell        *inbox.Teller
+	direct      *direct.Client
+	roster      *roster.Roster
+	cursors     *inbox.Cursors
+	ops         *ops.Tenant
+	tasks       send.Tasks
+	fetches     waitingFetches
+	shares      *share.Shares
+	intake      *send.Intake
+	router      *router
+	deadlines   *deadlines
+	janitor     *janitor
+	unfinished  *unfinished
+	service     *service
+	idle        context.Context // of requests that wait for a message: ends before the work does
+	cancelWaits context.CancelFunc
+	stops       stops.Stack
 }
 
 // New checks the options; nothing runs until Start.
@@ -83,7 +84,7 @@ func (c *Coordinator) Start(ctx context.Context) (err error) {
 		}
 	}()
 	c.started = time.Now()
-	c.idle, c.rouse = context.WithCancel(context.Background())
+	c.idle, c.cancelWaits = context.WithCancel(context.Background())
 	read, fetch, err := c.connect()
 	if err != nil {
 		return err
@@ -166,18 +167,18 @@ func (c *Coordinator) startStores(ctx context.Context, fetch *nats.Conn) error {
 		return err
 	}
 	c.stops.AddFunc(c.ops.Close)
-	c.tasks.KV, err = c.js.KeyValue(ctx, subjects.BucketTasks)
+	c.tasks.KV, err = c.js.KeyValue(ctx, layout.BucketTasks)
 	if err != nil {
-		return fmt.Errorf("coordinator: bucket %s: %w", subjects.BucketTasks, err)
+		return fmt.Errorf("coordinator: bucket %s: %w", layout.BucketTasks, err)
 	}
 	return nil
 }
 
 // startRoster starts what follows the devices, and what acts on it.
 func (c *Coordinator) startRoster(ctx context.Context, read *nats.Conn) error {
-	stream, err := c.js.Stream(ctx, subjects.StreamRoute)
+	stream, err := c.js.Stream(ctx, layout.StreamRoute)
 	if err != nil {
-		return fmt.Errorf("coordinator: stream %s: %w", subjects.StreamRoute, err)
+		return fmt.Errorf("coordinator: stream %s: %w", layout.StreamRoute, err)
 	}
 	if c.router, err = newRouter(c, read, stream); err != nil {
 		return err
@@ -227,9 +228,9 @@ func (c *Coordinator) startSchedules(ctx context.Context, read *nats.Conn) error
 }
 
 func (c *Coordinator) startDeadlines(ctx context.Context, read *nats.Conn) error {
-	stream, err := c.js.Stream(ctx, subjects.StreamDeadline)
+	stream, err := c.js.Stream(ctx, layout.StreamDeadline)
 	if err != nil {
-		return fmt.Errorf("coordinator: stream %s: %w", subjects.StreamDeadline, err)
+		return fmt.Errorf("coordinator: stream %s: %w", layout.StreamDeadline, err)
 	}
 	if c.deadlines, err = newDeadlines(c, read, stream); err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
@@ -70,7 +71,7 @@ func newDeadlines(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*de
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	var err error
 	d.reader, err = reader.New(reader.Options{
-		Conn: read, Stream: subjects.StreamDeadline, FromStart: true, Handle: func(e reader.Entry) { c.contained("deadline", func() { d.onEntry(e) }) }, Logger: c.log,
+		Conn: read, Stream: layout.StreamDeadline, FromStart: true, Handle: func(e reader.Entry) { c.contained("deadline", func() { d.onEntry(e) }) }, Logger: c.log,
 	})
 	return d, err
 }
@@ -97,7 +98,7 @@ func (d *deadlines) stop(ctx context.Context) error {
 func (d *deadlines) onEntry(e reader.Entry) {
 	one := &deadline{seq: e.Seq}
 	var ok bool
-	if one.key, ok = subjects.ParseDeadline(e.Subject); !ok {
+	if one.key, ok = layout.ParseDeadline(e.Subject); !ok {
 		return // not below the stream's subjects
 	}
 	if err := json.Unmarshal(e.Data, &one.Deadline); err != nil {
@@ -179,7 +180,7 @@ func (d *deadlines) decide(one *deadline) (again bool, err error) {
 	defer cancel()
 	if one.Seq > 0 {
 		// Another coordinator may have decided it.
-		if _, there, err := d.c.stored(ctx, subjects.StreamDeadline, one.seq); err != nil || !there {
+		if _, there, err := d.c.stored(ctx, layout.StreamDeadline, one.seq); err != nil || !there {
 			return false, err
 		}
 		fate, err := d.expire.Expire(ctx, one.key, &one.Deadline, d.c.roster.Online(one.key))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -23,7 +24,7 @@ func (p *place) deadline(to subjects.Key, id string, in time.Duration) uint64 {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.publish(subjects.Deadline(to), string(body), "Nats-Msg-Id", fmt.Sprintf("deadline/%d", seq))
+	p.publish(layout.Deadline(to), string(body), "Nats-Msg-Id", fmt.Sprintf("deadline/%d", seq))
 	return seq
 }
 
@@ -45,7 +46,7 @@ func (p *place) outcomes() []string {
 // deadlinesLeft is how many deadlines are stored.
 func (p *place) deadlinesLeft() int {
 	p.t.Helper()
-	return len(p.stored(subjects.StreamDeadline, subjects.AllDeadlines()))
+	return len(p.stored(layout.StreamDeadline, layout.AllDeadlines()))
 }
 
 func TestExpiredIsToldAtTheDeadlineOfADeviceThatIsAway(t *testing.T) {
@@ -90,7 +91,7 @@ func TestADeadlineIsKeptAcrossARestart(t *testing.T) {
 	_, stop := p.coordinate()
 	k := address("alice/phone").Key()
 	p.deadline(k, "before", 600*time.Millisecond)
-	p.publish(subjects.Deadline(k), "no JSON")
+	p.publish(layout.Deadline(k), "no JSON")
 	stop()
 	p.env.Restart()
 	p.deadline(k, "between", 10*time.Millisecond)

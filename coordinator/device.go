@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/subjects"
@@ -28,7 +29,7 @@ func (c *Coordinator) deviceEndpoints() []*endpoint {
 	work := pool.New(deviceWorkers, deviceBacklog)
 	at := func(name string, p *pool.Pool, within time.Duration, h handler, does string) *endpoint {
 		return &endpoint{
-			name: "device-" + name, subject: subjects.AnyDeviceEndpoint(name), does: does, handle: h, pool: p, device: true, within: within,
+			name: "device-" + name, subject: layout.AnyDeviceEndpoint(name), does: does, handle: h, pool: p, device: true, within: within,
 		}
 	}
 	return []*endpoint{
@@ -65,7 +66,7 @@ type acknowledged struct {
 
 // acknowledge answers {"seq":n}, {"seqs":[…]} or {"upTo":n} with
 // {"status":"success","acknowledged":n} when it is stored: n is how many
-// messages this has settled. Only what was fetched, or sent by an edge, can be
+// messages this has acknowledged. Only what was fetched, or sent by an edge, can be
 // acknowledged; the rest of the request is no error, and no use.
 func (c *Coordinator) acknowledge(ctx context.Context, req *request) (any, *wire.Error) {
 	if _, werr := req.owner(); werr != nil {
@@ -78,7 +79,7 @@ func (c *Coordinator) acknowledge(ctx context.Context, req *request) (any, *wire
 	case ack.Cancel != "":
 		return nil, wire.NewError(wire.BadMessage, "cancel: what was asked or delayed is given up on a connection")
 	}
-	n, err := c.settle(ctx, req.key, &ack)
+	n, err := c.ackCursor(ctx, req.key, &ack)
 	if err != nil {
 		return nil, c.wireError("acknowledgement not stored", err)
 	}

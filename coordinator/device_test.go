@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -322,7 +323,7 @@ func TestAGapIsToldOfWhatIsGone(t *testing.T) {
 		seqs = append(seqs, p.publish(subjects.Inbox(d.key, subjects.Normal), strconv.Itoa(i)))
 	}
 	d.fetch(map[string]any{"limit": 4})
-	s, err := p.js.Stream(p.ctx(), subjects.StreamInbox)
+	s, err := p.js.Stream(p.ctx(), layout.StreamInbox)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -437,7 +438,7 @@ func TestADeviceOnPlainNATSSendsAsThroughAnEdge(t *testing.T) {
 	if got := p.stored(subjects.StreamUp, subjects.Up(d.key, "note")); len(got) != 2 {
 		t.Errorf("services get %d messages", len(got))
 	}
-	if got := p.stored(subjects.StreamLater, subjects.DeviceLater(address("alice/desk").Key())); len(got) != 1 {
+	if got := p.stored(subjects.StreamLater, layout.DeviceLater(address("alice/desk").Key())); len(got) != 1 {
 		t.Errorf("%d messages are delayed", len(got))
 	}
 	if got := p.inbox("bob/desk", subjects.Normal); len(got) != 0 {

@@ -1,8 +1,8 @@
-// Package coordinator does what needs one owner in a tenant: it finds the
-// devices for what services publish to a selector, gives what waits to the
-// first device that comes online, ends the time of messages whose senders want
-// to hear of it, ends the sessions of dead edges, and answers services,
-// operators, and devices on plain NATS. It is a part for cmd/rccs and tests.
+// Package coordinator is a part for cmd/rccs and tests: it does what needs one
+// owner in a tenant. It finds the devices for what services publish to a
+// selector, and gives what waits to the first device that comes online. It tells
+// senders who asked of messages that expired, ends the sessions of dead edges,
+// and answers services, operators, and devices on plain NATS.
 //
 // Any number of coordinators may serve a tenant at once. They do not know of
 // each other: each follows the same streams, and what they store has message
@@ -10,7 +10,7 @@
 // answered by one of them. Without any coordinator, messages between devices
 // still flow; what waits goes on waiting.
 //
-// It is no way between a device and its messages: it must not be asked for
+// It is not on the path of messages between devices. It must not be asked for
 // what an edge can find out itself, and it never answers to a subject that the
 // requester could not have heard or written itself, see [Coordinator].
 //

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -32,9 +33,9 @@ func (c *Coordinator) tidyDue(ctx context.Context, age time.Duration) error {
 	if err != nil {
 		return fmt.Errorf("coordinator: stream %s: %w", subjects.StreamLater, err)
 	}
-	inbox, err := c.js.Stream(ctx, subjects.StreamInbox)
+	inbox, err := c.js.Stream(ctx, layout.StreamInbox)
 	if err != nil {
-		return fmt.Errorf("coordinator: stream %s: %w", subjects.StreamInbox, err)
+		return fmt.Errorf("coordinator: stream %s: %w", layout.StreamInbox, err)
 	}
 	took := false
 	for _, source := range inbox.CachedInfo().Sources {
@@ -53,7 +54,7 @@ func (c *Coordinator) tidyDue(ctx context.Context, age time.Duration) error {
 			next = min(next, seq)
 		}
 	}
-	from, _ := subjects.DueToInbox()
+	from, _ := layout.DueToInbox()
 	if err := later.Purge(ctx, jetstream.WithPurgeSubject(from), jetstream.WithPurgeSequence(next)); err != nil {
 		return fmt.Errorf("coordinator: remove what was due: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -18,7 +19,7 @@ func TestWhatWasDueIsRemovedOnceItHasArrived(t *testing.T) {
 	k := address("alice/phone").Key()
 	at := func(id string, when time.Time) {
 		p.publish(subjects.Later(k, subjects.Normal, id), "1",
-			"Nats-Schedule", "@at "+when.UTC().Format(time.RFC3339Nano), "Nats-Schedule-Target", subjects.Due(k, subjects.Normal))
+			"Nats-Schedule", "@at "+when.UTC().Format(time.RFC3339Nano), "Nats-Schedule-Target", layout.Due(k, subjects.Normal))
 	}
 	at("now", time.Now())
 	at("tomorrow", time.Now().Add(24*time.Hour))
@@ -39,7 +40,7 @@ func TestWhatWasDueIsRemovedOnceItHasArrived(t *testing.T) {
 	}
 	deadline := time.Now().Add(patience)
 	arrived := func() uint64 {
-		stream, err := p.js.Stream(p.ctx(), subjects.StreamInbox)
+		stream, err := p.js.Stream(p.ctx(), layout.StreamInbox)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -52,7 +53,7 @@ func TestWhatWasDueIsRemovedOnceItHasArrived(t *testing.T) {
 			t.Fatal("it never arrived")
 		}
 	}
-	due, _ := subjects.DueToInbox()
+	due, _ := layout.DueToInbox()
 	if err := c.TidyDue(p.ctx(), time.Hour); err != nil || left(due) != 1 {
 		t.Errorf("%v; %d left of what was due just now", err, left(due))
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/enroll"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -39,10 +40,10 @@ func (c *Coordinator) enrollEndpoints() []*endpoint {
 	return []*endpoint{
 		at("enroll", subjects.CoordinatorEndpoint(enroll.EndpointEnroll), false, c.enrollForService, "Enrols a device that signed the request"),
 		at("renew", subjects.CoordinatorEndpoint(enroll.EndpointRenew), false, c.renewForDevice, "Renews the credential of a device that signed the request"),
-		at("part-enroll", subjects.PartEndpoint(enroll.EndpointEnroll), false, c.enrollForEdge, "Enrols a device, for edges"),
-		at("part-renew", subjects.PartEndpoint(enroll.EndpointRenew), false, c.renewForDevice, "Renews a device's credential, for edges"),
-		at("part-enroll-code", subjects.PartEndpoint(enroll.EndpointCode), false, c.newCode, "Makes a one-time code, for operators"),
-		at("device-renew", subjects.AnyDeviceEndpoint(enroll.EndpointRenew), true, c.renewOwn, "Renews the credential of the device that asks"),
+		at("part-enroll", layout.PartEndpoint(enroll.EndpointEnroll), false, c.enrollForEdge, "Enrols a device, for edges"),
+		at("part-renew", layout.PartEndpoint(enroll.EndpointRenew), false, c.renewForDevice, "Renews a device's credential, for edges"),
+		at("part-enroll-code", layout.PartEndpoint(enroll.EndpointCode), false, c.newCode, "Makes a one-time code, for operators"),
+		at("device-renew", layout.AnyDeviceEndpoint(enroll.EndpointRenew), true, c.renewOwn, "Renews the credential of the device that asks"),
 	}
 }
 

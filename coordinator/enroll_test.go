@@ -10,6 +10,7 @@ import (
 
 	"github.com/rccs-io/rccs/coordinator"
 	"github.com/rccs-io/rccs/internal/enroll"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -50,11 +51,11 @@ func TestEnrolmentIsAnsweredOnNATS(t *testing.T) {
 	key := subjects.Address{User: "alice", Device: "phone"}.Key()
 	for subject, want := range map[string]string{
 		subjects.CoordinatorEndpoint("enroll"): `"jwt":"enrolled x for services"`,
-		subjects.PartEndpoint("enroll"):        `"jwt":"enrolled x for 192.0.2.1"`,
+		layout.PartEndpoint("enroll"):          `"jwt":"enrolled x for 192.0.2.1"`,
 		subjects.CoordinatorEndpoint("renew"):  `"jwt":"renewed x of /"`,
-		subjects.PartEndpoint("renew"):         `"jwt":"renewed x of /"`,
+		layout.PartEndpoint("renew"):           `"jwt":"renewed x of /"`,
 		subjects.DeviceEndpoint(key, "renew"):  `"jwt":"renewed x of alice/phone"`,
-		subjects.PartEndpoint("enroll-code"):   `"code":"C"`,
+		layout.PartEndpoint("enroll-code"):     `"code":"C"`,
 	} {
 		nc := p.nc
 		if subject == subjects.DeviceEndpoint(key, "renew") {
@@ -74,7 +75,7 @@ func TestEnrolmentIsAnsweredOnNATS(t *testing.T) {
 			t.Errorf("%s answered %s, want %s", subject, got.Data, want)
 		}
 	}
-	got, err := p.nc.RequestWithContext(p.ctx(), subjects.PartEndpoint("enroll"), []byte("again"))
+	got, err := p.nc.RequestWithContext(p.ctx(), layout.PartEndpoint("enroll"), []byte("again"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/epoch"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -33,7 +34,7 @@ const (
 // fetch answers {"limit"?,"wait"?} with an array of envelopes: what the device
 // has not acknowledged, higher lanes first, as an edge would show it. With
 // wait, in ms, it waits that long for something when there is nothing. What
-// was fetched counts as sent: until it is acknowledged it comes again, marked
+// was fetched counts as sent: until it is acknowledged it comes redelivered, marked
 // redelivered.
 func (c *Coordinator) fetch(ctx context.Context, req *request) (any, *wire.Error) {
 	var q struct {
@@ -106,7 +107,7 @@ func (c *Coordinator) take(ctx context.Context, a subjects.Address, limit int) (
 		if err != nil {
 			return nil, c.wireError("cursor not loaded", err)
 		}
-		p := &parcel{c: c, to: a, limit: limit, room: int(c.core.MaxPayload()) - fetchRoom}
+		p := &fetchBatch{c: c, to: a, limit: limit, room: int(c.core.MaxPayload()) - fetchRoom}
 		err = p.fill(ctx, &cursor)
 		if err == nil {
 			err = p.store(ctx, &cursor, revision)
@@ -126,8 +127,8 @@ func (c *Coordinator) take(ctx context.Context, a subjects.Address, limit int) (
 	return nil, send.Unavailable()
 }
 
-// parcel is what one fetch gives out.
-type parcel struct {
+// fetchBatch is what one fetch answers with.
+type fetchBatch struct {
 	c     *Coordinator
 	to    subjects.Address
 	limit int
@@ -145,7 +146,7 @@ type parcel struct {
 }
 
 // fill takes what is unacknowledged, and makes cursor say that it was sent.
-func (p *parcel) fill(ctx context.Context, cursor *inbox.Cursor) error {
+func (p *fetchBatch) fill(ctx context.Context, cursor *inbox.Cursor) error {
 	for lane := subjects.Critical; ; lane-- {
 		if err := p.fillLane(ctx, cursor, lane); err != nil || p.full || lane == subjects.Low {
 			return err
@@ -153,33 +154,33 @@ func (p *parcel) fill(ctx context.Context, cursor *inbox.Cursor) error {
 	}
 }
 
-func (p *parcel) fillLane(ctx context.Context, cursor *inbox.Cursor, lane subjects.Lane) error {
-	owed, kept := cursor.Unacked[lane], []uint64(nil)
+func (p *fetchBatch) fillLane(ctx context.Context, cursor *inbox.Cursor, lane subjects.Lane) error {
+	unacked, kept := cursor.Unacked[lane], []uint64(nil)
 	sent := cursor.Sent[lane]
-	defer func() { cursor.Sent[lane], cursor.Unacked[lane] = sent, append(kept, owed...) }()
+	defer func() { cursor.Sent[lane], cursor.Unacked[lane] = sent, append(kept, unacked...) }()
 	for !p.full {
 		from := sent + 1
-		if len(owed) > 0 {
-			from = owed[0]
+		if len(unacked) > 0 {
+			from = unacked[0]
 		}
-		got, left, err := p.c.direct.Next(ctx, subjects.StreamInbox, subjects.Inbox(p.to.Key(), lane), from, p.limit-p.count, p.room)
+		got, left, err := p.c.direct.Next(ctx, layout.StreamInbox, subjects.Inbox(p.to.Key(), lane), from, p.limit-p.count, p.room)
 		if err != nil {
 			return err
 		}
 		for i := range got {
 			seq := got[i].Seq
-			if owed, err = p.missing(ctx, lane, owed, seq); err != nil {
+			if unacked, err = p.missing(ctx, lane, unacked, seq); err != nil {
 				return err
 			}
-			again := len(owed) > 0 && owed[0] == seq
-			if !again && seq <= sent {
+			redelivered := len(unacked) > 0 && unacked[0] == seq
+			if !redelivered && seq <= sent {
 				continue // acknowledged, between others that are not
 			}
 			m, ok := envelope.Parse(p.c.pub.Proof, envelope.Stored(got[i]))
 			if !ok {
 				continue // not asked for
 			}
-			before, err := p.mayHaveBeenSent(ctx, again, seq)
+			before, err := p.mayHaveBeenSent(ctx, redelivered, seq)
 			if err != nil {
 				return err
 			}
@@ -187,8 +188,8 @@ func (p *parcel) fillLane(ctx context.Context, cursor *inbox.Cursor, lane subjec
 			if p.full && !keep {
 				return nil // its turn is next time
 			}
-			if again {
-				owed = owed[1:]
+			if redelivered {
+				unacked = unacked[1:]
 			} else {
 				p.changed, sent = true, seq
 				cursor.Advance(lane, seq)
@@ -198,7 +199,7 @@ func (p *parcel) fillLane(ctx context.Context, cursor *inbox.Cursor, lane subjec
 			}
 		}
 		if left == 0 || len(got) == 0 {
-			if owed, err = p.missing(ctx, lane, owed, 1<<63); err != nil {
+			if unacked, err = p.missing(ctx, lane, unacked, 1<<63); err != nil {
 				return err
 			}
 			cursor.Sent[lane] = sent
@@ -212,12 +213,12 @@ func (p *parcel) fillLane(ctx context.Context, cursor *inbox.Cursor, lane subjec
 
 // mayHaveBeenSent reports whether a message may have been sent to the device
 // before: the cursor says so, or is older than what was sent.
-func (p *parcel) mayHaveBeenSent(ctx context.Context, again bool, seq uint64) (bool, error) {
-	if again {
+func (p *fetchBatch) mayHaveBeenSent(ctx context.Context, unacked bool, seq uint64) (bool, error) {
+	if unacked {
 		return true, nil
 	}
 	if !p.asked {
-		stream, err := p.c.js.Stream(ctx, subjects.StreamInbox)
+		stream, err := p.c.js.Stream(ctx, layout.StreamInbox)
 		if err != nil {
 			return false, err
 		}
@@ -228,7 +229,7 @@ func (p *parcel) mayHaveBeenSent(ctx context.Context, again bool, seq uint64) (b
 
 // add gives a message out, unless its time is over or there is no room; then
 // it is not to be kept as sent.
-func (p *parcel) add(m *envelope.Message, before bool) (keep bool) {
+func (p *fetchBatch) add(m *envelope.Message, before bool) (keep bool) {
 	if at := m.Expires(); at != 0 && at <= time.Now().UnixNano() {
 		p.expired = append(p.expired, m)
 		p.changed = true
@@ -250,7 +251,7 @@ func (p *parcel) add(m *envelope.Message, before bool) (keep bool) {
 	return true // so that it can be given up
 }
 
-func (p *parcel) append(envelope []byte) {
+func (p *fetchBatch) append(envelope []byte) {
 	if len(p.body) == 0 {
 		p.body = append(p.body, '[')
 	} else {
@@ -259,39 +260,39 @@ func (p *parcel) append(envelope []byte) {
 	p.body = append(p.body, envelope...)
 }
 
-// missing drops what is owed below a sequence: the store has passed over it.
+// missing drops what is unacked below a sequence: the store has passed over it.
 // The device is told that it is gone, when it is.
-func (p *parcel) missing(ctx context.Context, lane subjects.Lane, owed []uint64, below uint64) ([]uint64, error) {
+func (p *fetchBatch) missing(ctx context.Context, lane subjects.Lane, unacked []uint64, below uint64) ([]uint64, error) {
 	var g wire.Gap
-	for len(owed) > 0 && owed[0] < below {
-		gone, err := p.c.isGone(ctx, owed[0])
+	for len(unacked) > 0 && unacked[0] < below {
+		gone, err := p.c.isGone(ctx, unacked[0])
 		if err != nil {
-			return owed, err
+			return unacked, err
 		}
 		if !gone {
-			return owed, errLagging
+			return unacked, errLagging
 		}
 		if g.Count == 0 {
-			g.From = owed[0]
+			g.From = unacked[0]
 		}
-		g.To = owed[0]
+		g.To = unacked[0]
 		g.Count++
-		owed = owed[1:]
+		unacked = unacked[1:]
 	}
 	if g.Count > 0 {
 		reason, err := p.c.cursors.Why(ctx, p.to.Key(), lane, g.From, g.To)
 		if err != nil {
-			return owed, err
+			return unacked, err
 		}
 		g.Lane, g.Reason = lane.String(), reason
 		p.append(g.Append(nil))
 		p.changed = true
 	}
-	return owed, nil
+	return unacked, nil
 }
 
 // lost tells the device what is gone of a lane that it was never sent.
-func (p *parcel) lost(ctx context.Context, cursor *inbox.Cursor, lane subjects.Lane) error {
+func (p *fetchBatch) lost(ctx context.Context, cursor *inbox.Cursor, lane subjects.Lane) error {
 	before := len(cursor.Gaps)
 	some, err := p.c.cursors.Lost(ctx, p.to.Key(), lane, cursor)
 	if err != nil || !some {
@@ -307,7 +308,7 @@ func (p *parcel) lost(ctx context.Context, cursor *inbox.Cursor, lane subjects.L
 
 // store has the cursor say what was given out. Senders of what was too late
 // are told before.
-func (p *parcel) store(ctx context.Context, cursor *inbox.Cursor, revision uint64) error {
+func (p *fetchBatch) store(ctx context.Context, cursor *inbox.Cursor, revision uint64) error {
 	if !p.changed {
 		return nil
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/internal/storeerr"
 	"github.com/rccs-io/rccs/subjects"
@@ -71,7 +72,7 @@ func (c *Coordinator) forget(ctx context.Context, a subjects.Address) (messages 
 		return messages, err
 	}
 	for stream, subject := range map[string]string{
-		subjects.StreamLater: subjects.DeviceLater(k), subjects.StreamDeadline: subjects.Deadline(k),
+		subjects.StreamLater: layout.DeviceLater(k), layout.StreamDeadline: layout.Deadline(k),
 	} {
 		if err := c.purge(ctx, stream, subject); err != nil {
 			return messages, err
@@ -80,12 +81,12 @@ func (c *Coordinator) forget(ctx context.Context, a subjects.Address) (messages 
 	if err := c.forgetTasks(ctx, a); err != nil {
 		return messages, err
 	}
-	return messages, c.settleAll(ctx, k)
+	return messages, c.ackAll(ctx, k)
 }
 
-// settleAll moves a cursor to the end of the stream.
-func (c *Coordinator) settleAll(ctx context.Context, k subjects.Key) error {
-	s, err := c.js.Stream(ctx, subjects.StreamInbox)
+// ackAll moves a cursor to the end of the stream.
+func (c *Coordinator) ackAll(ctx context.Context, k subjects.Key) error {
+	s, err := c.js.Stream(ctx, layout.StreamInbox)
 	if err != nil {
 		return fmt.Errorf("coordinator: %w", err)
 	}
@@ -118,7 +119,7 @@ func (c *Coordinator) purge(ctx context.Context, stream, subject string) error {
 // forgetTasks takes from the device the tasks that it holds. They have no
 // device then.
 func (c *Coordinator) forgetTasks(ctx context.Context, a subjects.Address) error {
-	keys, err := c.tasks.KV.ListKeysFiltered(ctx, subjects.UserTasks(a.User))
+	keys, err := c.tasks.KV.ListKeysFiltered(ctx, layout.UserEntries(a.User))
 	if err != nil {
 		return fmt.Errorf("coordinator: list tasks: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/storeerr"
 	"github.com/rccs-io/rccs/subjects"
@@ -77,7 +78,7 @@ func (r *router) load(ctx context.Context, m *routed) (there bool, err error) {
 	if m.kept && time.Since(m.read) < recheck {
 		return true, nil
 	}
-	got, there, err := r.c.stored(ctx, subjects.StreamRoute, m.seq)
+	got, there, err := r.c.stored(ctx, layout.StreamRoute, m.seq)
 	if err != nil {
 		return false, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rccs-io/rccs/coordinator"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/roster"
@@ -53,7 +54,7 @@ func newPlace(t *testing.T) *place {
 func (p *place) dial(name string, opts ...nats.Option) (*nats.Conn, error) {
 	return nats.Connect("", append([]nats.Option{
 		nats.InProcessServer(p.env), nats.Name(name), nats.MaxReconnects(-1), nats.ReconnectWait(10 * time.Millisecond),
-		nats.CustomInboxPrefix(subjects.PartReplyPrefix), nats.Timeout(patience),
+		nats.CustomInboxPrefix(layout.PartReplyPrefix), nats.Timeout(patience),
 	}, opts...)...)
 }
 
@@ -178,7 +179,7 @@ func (p *place) register(r *roster.Roster, device, typ string, capabilities ...s
 	}
 	r.Register(k, roster.Record{Type: typ, Capabilities: data})
 	p.eventually("the record is stored", func() bool {
-		_, err := p.bucket(subjects.BucketDevices).Get(p.ctx(), subjects.DeviceEntry(k))
+		_, err := p.bucket(layout.BucketDevices).Get(p.ctx(), layout.DeviceEntry(k))
 		return err == nil
 	})
 	return k
@@ -248,7 +249,7 @@ func (p *place) stored(stream, subject string) []*jetstream.RawStreamMsg {
 func (p *place) inbox(device string, lane subjects.Lane) []string {
 	p.t.Helper()
 	var bodies []string
-	for _, m := range p.stored(subjects.StreamInbox, subjects.Inbox(address(device).Key(), lane)) {
+	for _, m := range p.stored(layout.StreamInbox, subjects.Inbox(address(device).Key(), lane)) {
 		bodies = append(bodies, string(m.Data))
 	}
 	return bodies
@@ -257,7 +258,7 @@ func (p *place) inbox(device string, lane subjects.Lane) []string {
 // routesLeft is how many messages the route stream holds.
 func (p *place) routesLeft() uint64 {
 	p.t.Helper()
-	s, err := p.js.Stream(p.ctx(), subjects.StreamRoute)
+	s, err := p.js.Stream(p.ctx(), layout.StreamRoute)
 	if err != nil {
 		p.t.Fatal(err)
 	}

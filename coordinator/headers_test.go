@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -23,9 +24,9 @@ func TestHeadersOfADevicesRequestReachNoStream(t *testing.T) {
 	p.publish(subjects.Inbox(desk, subjects.Normal), `"before"`)
 	hostile := nats.Header{
 		"Nats-Rollup": {"all"}, "Nats-TTL": {"1s"}, "Nats-Incr": {"1"}, "Nats-Expected-Stream": {"NONE"},
-		"Nats-Expected-Last-Sequence": {"99"}, "Nats-Schedule": {"@at 2030-01-01T00:00:00Z"}, "Nats-Schedule-Target": {subjects.Cursor(desk)},
+		"Nats-Expected-Last-Sequence": {"99"}, "Nats-Schedule": {"@at 2030-01-01T00:00:00Z"}, "Nats-Schedule-Target": {layout.Cursor(desk)},
 		"Nats-Schedule-TTL": {"1s"}, "Nats-Batch-Id": {"b"}, "Nats-Batch-Sequence": {"1"}, "Nats-Batch-Commit": {"1"}, "Nats-Msg-Id": {"mine"},
-		subjects.HeaderFrom: {"desk"}, subjects.HeaderUser: {"bob"}, subjects.HeaderReplay: {"true"}, subjects.HeaderAck: {"true"},
+		subjects.HeaderFrom: {"desk"}, subjects.HeaderUser: {"bob"}, layout.HeaderReplay: {"true"}, subjects.HeaderAck: {"true"},
 	}
 	for endpoint, body := range map[string]string{
 		"send": `{"id":"s","type":"note","payload":1,"toDeviceId":"desk"}`,
@@ -36,7 +37,7 @@ func TestHeadersOfADevicesRequestReachNoStream(t *testing.T) {
 			t.Fatalf("%s: %v, %v", endpoint, answer, err)
 		}
 	}
-	inbox := p.stored(subjects.StreamInbox, subjects.Inbox(desk, subjects.Normal))
+	inbox := p.stored(layout.StreamInbox, subjects.Inbox(desk, subjects.Normal))
 	up := p.stored(subjects.StreamUp, subjects.Up(d.key, "note"))
 	if len(inbox) != 2 || len(up) != 1 {
 		t.Fatalf("%d are in the inbox and %d for services, want 2 and 1", len(inbox), len(up))
@@ -48,7 +49,7 @@ func TestHeadersOfADevicesRequestReachNoStream(t *testing.T) {
 			}
 		}
 	}
-	if got := p.stored(subjects.StreamCursor, subjects.Cursor(desk)); len(got) != 0 {
+	if got := p.stored(layout.StreamCursor, layout.Cursor(desk)); len(got) != 0 {
 		t.Errorf("the cursor is %q", got[0].Data)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
@@ -65,7 +66,7 @@ func (s *schedules) stop(ctx context.Context) error {
 // onEntry takes a message from the reader.
 func (s *schedules) onEntry(e reader.Entry) {
 	reason := misplaced(&e, s.c.opts.MaxDelay+clockSlack)
-	if by, issued, ok := subjects.ParseIssuedTo(envelope.Value(e.Header, subjects.HeaderIssuedTo)); ok && reason == "" && s.c.opts.Revoked(by, issued) {
+	if by, issued, ok := layout.ParseIssuedTo(envelope.Value(e.Header, layout.HeaderIssuedTo)); ok && reason == "" && s.c.opts.Revoked(by, issued) {
 		reason = inbox.BadSchedule // nobody stands by it any more
 	}
 	if reason != "" {
@@ -112,7 +113,7 @@ func (s *schedules) look() error {
 
 // misplaced returns why a message never comes to a device, "" when it does.
 func misplaced(e *reader.Entry, maxDelay time.Duration) string {
-	if from, _ := subjects.DueToInbox(); strings.HasPrefix(e.Subject, strings.TrimSuffix(from, "*.*.*")) {
+	if from, _ := layout.DueToInbox(); strings.HasPrefix(e.Subject, strings.TrimSuffix(from, "*.*.*")) {
 		return "" // it was due, and is taken into the inbox stream
 	}
 	key, lane, ok := subjects.ParseLater(e.Subject)
@@ -124,7 +125,7 @@ func misplaced(e *reader.Entry, maxDelay time.Duration) string {
 	switch {
 	case !found, err != nil, due.After(time.Unix(0, e.Time).Add(maxDelay)):
 		return inbox.BadSchedule
-	case envelope.Value(e.Header, headerTarget) != subjects.Due(key, lane):
+	case envelope.Value(e.Header, headerTarget) != layout.Due(key, lane):
 		return inbox.BadSchedule
 	}
 	return ""

@@ -7,6 +7,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/epoch"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -21,8 +22,8 @@ func TestFetchTellsHowManyMessagesAreGone(t *testing.T) {
 		p.publish(subjects.Inbox(d.key, subjects.Normal), `"gone"`)
 	}
 	c := inbox.Cursor{Waiting: [subjects.Lanes]uint64{0, 2}, UpTo: 2} // as an edge counts them
-	p.publish(subjects.Cursor(d.key), string(c.Append(nil)))
-	stream, err := p.js.Stream(t.Context(), subjects.StreamInbox)
+	p.publish(layout.Cursor(d.key), string(c.Append(nil)))
+	stream, err := p.js.Stream(t.Context(), layout.StreamInbox)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +51,7 @@ func TestFetchFlagsWhatMayHaveBeenSentBeforeARestore(t *testing.T) {
 	p.coordinate()
 	d := p.device("alice/phone")
 	p.publish(subjects.Inbox(d.key, subjects.Normal), `"before"`)
-	if err := epoch.Redeliver(t.Context(), p.js, subjects.StreamInbox); err != nil {
+	if err := epoch.Redeliver(t.Context(), p.js, layout.StreamInbox); err != nil {
 		t.Fatal(err)
 	}
 	p.publish(subjects.Inbox(d.key, subjects.Normal), `"after"`)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/audit"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/internal/timespec"
@@ -149,7 +150,7 @@ func (c *Coordinator) byService(action string, a subjects.Address, detail string
 // recorded does what a service asks for, with a record. What a part of RCCS asks
 // for, an operator's command for one, is recorded there, by the operator's name.
 func (c *Coordinator) recorded(ctx context.Context, req *request, r audit.Record, act func() error) error {
-	if strings.HasPrefix(req.Reply, subjects.PartReplyPrefix+".") {
+	if strings.HasPrefix(req.Reply, layout.PartReplyPrefix+".") {
 		return act()
 	}
 	return audit.Do(ctx, c.js, r, act)

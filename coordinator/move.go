@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/subjects"
@@ -88,12 +89,12 @@ func (r *router) taskEntry(ctx context.Context, q *queue, name string) (send.Tas
 	return t, err
 }
 
-// settle makes the second step for tasks of which nothing has come for a
+// finishMoves makes the second step for tasks of which nothing has come for a
 // while.
-func (r *router) settle(q *queue) {
+func (r *router) finishMoves(q *queue) {
 	for name, mv := range q.moves {
-		entry := subjects.TaskEntry(q.user, name) // one of two names may be a hash
-		if slices.ContainsFunc(q.waiting, func(m *routed) bool { return m.task != "" && subjects.TaskEntry(q.user, m.task) == entry }) {
+		entry := layout.TaskEntry(q.user, name) // one of two names may be a hash
+		if slices.ContainsFunc(q.waiting, func(m *routed) bool { return m.task != "" && layout.TaskEntry(q.user, m.task) == entry }) {
 			q.soon(time.Now().Add(retryPause))
 			continue
 		}
@@ -115,7 +116,7 @@ func (r *router) finish(q *queue, name string, mv *move) error {
 	defer cancel()
 	// What was stored and removed by another coordinator is of no concern, so
 	// the stream's last sequence is not what to compare with.
-	more, err := r.c.direct.Run(ctx, subjects.StreamRoute, r.reader.Last()+1, 1)
+	more, err := r.c.direct.Run(ctx, layout.StreamRoute, r.reader.Last()+1, 1)
 	switch {
 	case err != nil:
 		return err

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"strings"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -17,5 +18,5 @@ func (r *request) mayReply() bool {
 	case r.key != "":
 		return strings.HasPrefix(r.Reply, subjects.ReplyPrefix(r.key)+".")
 	}
-	return subjects.IsClientReply(r.Reply)
+	return layout.IsClientReply(r.Reply)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/internal/roster"
@@ -47,22 +48,18 @@ var errNoRoute = errors.New("coordinator: the subject names no route")
 // An error says that it cannot be routed at all.
 func newRouted(e reader.Entry, keeps time.Duration) (*routed, error) {
 	m := &routed{seq: e.Seq, subject: e.Subject, stored: time.Unix(0, e.Time), read: time.Now(), header: e.Header, lane: subjects.Normal}
-	token, waits := subjects.ParseWait(e.Subject)
+	user, waits := layout.ParseWait(e.Subject)
 	var selector subjects.Selector
 	if !waits {
 		var ok bool
-		if token, selector, ok = subjects.ParseRoute(e.Subject); !ok {
+		if user, selector, ok = subjects.ParseRoute(e.Subject); !ok {
 			return nil, errNoRoute
 		}
 	}
-	user, err := subjects.Unescape(token)
-	if err != nil {
+	if err := subjects.CheckUser(user); err != nil {
 		return nil, err
 	}
-	if err := subjects.CheckUser(subjects.UserID(user)); err != nil {
-		return nil, err
-	}
-	m.user = subjects.UserID(user)
+	m.user = user
 	if n, err := strconv.ParseUint(envelope.Value(e.Header, subjects.HeaderPriority), 10, 8); err == nil && n < subjects.Lanes {
 		m.lane = subjects.Lane(n)
 	}
@@ -94,9 +91,9 @@ func (m *routed) ofDevice() {
 	h := m.header
 	m.promised = true
 	m.msg.From = subjects.DeviceID(envelope.Value(h, subjects.HeaderFrom))
-	m.task = envelope.Value(h, subjects.HeaderWaitTask)
+	m.task = envelope.Value(h, layout.HeaderWaitTask)
 	to := wire.To{
-		DeviceType: envelope.Value(h, subjects.HeaderWaitType), Capability: envelope.Value(h, subjects.HeaderWaitCapability),
+		DeviceType: envelope.Value(h, layout.HeaderWaitType), Capability: envelope.Value(h, layout.HeaderWaitCapability),
 		Mode: wire.ModeAny,
 	}
 	if to.DeviceType == "" && to.Capability == "" && roster.IsTask(m.msg.Type) {
@@ -163,7 +160,7 @@ func (m *routed) travels(key string) bool {
 		return false
 	}
 	switch key {
-	case subjects.HeaderPriority, subjects.HeaderWaitType, subjects.HeaderWaitCapability, subjects.HeaderWaitTask:
+	case subjects.HeaderPriority, layout.HeaderWaitType, layout.HeaderWaitCapability, layout.HeaderWaitTask:
 		return false
 	case subjects.HeaderFrom:
 		return m.promised

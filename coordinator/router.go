@@ -13,6 +13,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/internal/roster"
@@ -106,7 +107,7 @@ func newRouter(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*route
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	var err error
 	r.reader, err = reader.New(reader.Options{
-		Conn: read, Stream: subjects.StreamRoute, FromStart: true, Handle: func(e reader.Entry) { c.contained("route", func() { r.onEntry(e) }) }, Logger: c.log,
+		Conn: read, Stream: layout.StreamRoute, FromStart: true, Handle: func(e reader.Entry) { c.contained("route", func() { r.onEntry(e) }) }, Logger: c.log,
 	})
 	return r, err
 }
@@ -336,7 +337,7 @@ func (r *router) pass(q *queue, fresh []*routed, again bool) {
 	}
 	q.waiting = still
 	r.c.metrics.waiting.Add(float64(len(still) - before))
-	r.settle(q)
+	r.finishMoves(q)
 }
 
 // news reports whether the devices differ from those at the last pass.

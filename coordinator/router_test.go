@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -62,7 +63,7 @@ func TestCopiesHaveTheHeadersOfTheirSenderAndNoOthers(t *testing.T) {
 		"Rccs-Ack", "true", "traceparent", "t", "Rccs-Priority", "3", "Rccs-From", "desk", "Nats-Msg-Id", "once", "nats-rollup", "all", "Own", "o")
 	p.eventually("it is routed", func() bool { return p.routesLeft() == 0 })
 	for _, device := range []string{"alice/desk", "alice/phone"} {
-		all := p.stored(subjects.StreamInbox, subjects.Inbox(address(device).Key(), subjects.Critical))
+		all := p.stored(layout.StreamInbox, subjects.Inbox(address(device).Key(), subjects.Critical))
 		if len(all) != 1 {
 			t.Fatalf("%s has %d messages", device, len(all))
 		}
@@ -137,7 +138,7 @@ func TestWhatIsForNoDeviceIsDropped(t *testing.T) {
 	p.publish("rccs.route.alice.nonsense", "1")
 	p.publish("rccs.route.a%b.all", "1")
 	p.eventually("it is dropped", func() bool { return p.routesLeft() == 0 })
-	s, err := p.js.Stream(p.ctx(), subjects.StreamInbox)
+	s, err := p.js.Stream(p.ctx(), layout.StreamInbox)
 	if err != nil || s.CachedInfo().State.LastSeq != 0 {
 		t.Errorf("something was stored: %v %v", s, err)
 	}
@@ -168,7 +169,7 @@ func (p *place) wait(id, typ, task string, ttl int64) {
 // mark makes the entry of a task that waits, as an edge does.
 func (p *place) mark(task, value string) {
 	p.t.Helper()
-	if _, err := p.bucket(subjects.BucketTasks).PutString(p.ctx(), subjects.TaskEntry("alice", task), value); err != nil {
+	if _, err := p.bucket(layout.BucketTasks).PutString(p.ctx(), layout.TaskEntry("alice", task), value); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -176,7 +177,7 @@ func (p *place) mark(task, value string) {
 // holder is whom a task belongs to.
 func (p *place) holder(task string) string {
 	p.t.Helper()
-	entry, err := p.bucket(subjects.BucketTasks).Get(p.ctx(), subjects.TaskEntry("alice", task))
+	entry, err := p.bucket(layout.BucketTasks).Get(p.ctx(), layout.TaskEntry("alice", task))
 	if err != nil {
 		return "?"
 	}
@@ -276,7 +277,7 @@ func TestExpiredIsToldOfWhatFoundNoDeviceInTime(t *testing.T) {
 	p.wait("short", "task_start", "", 300)
 	p.wait("long", "task_start", "", 600_000)
 	p.eventually("the sender is told", func() bool { return len(p.inbox("alice/phone", subjects.Normal)) == 1 })
-	all := p.stored(subjects.StreamInbox, subjects.Inbox(address("alice/phone").Key(), subjects.Normal))
+	all := p.stored(layout.StreamInbox, subjects.Inbox(address("alice/phone").Key(), subjects.Normal))
 	a, err := wire.DecodeAnswer(all[0].Data)
 	if err != nil {
 		t.Fatal(err)
@@ -384,7 +385,7 @@ func TestWhatWasStoredWithoutACoordinatorIsRoutedWhenOneStarts(t *testing.T) {
 func TestExpiredIsToldBeforeRetentionTakesWhatWaits(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
-	s, err := p.js.Stream(p.ctx(), subjects.StreamRoute)
+	s, err := p.js.Stream(p.ctx(), layout.StreamRoute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -410,7 +411,7 @@ func TestExpiredIsToldBeforeRetentionTakesWhatWaits(t *testing.T) {
 
 // inboxBodies are the bodies of a device's normal lane, one after the other.
 func (p *place) inboxBodies(device string) (all string) {
-	for _, m := range p.stored(subjects.StreamInbox, subjects.Inbox(address(device).Key(), subjects.Normal)) {
+	for _, m := range p.stored(layout.StreamInbox, subjects.Inbox(address(device).Key(), subjects.Normal)) {
 		all += string(m.Data)
 	}
 	return all

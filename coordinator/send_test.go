@@ -10,6 +10,7 @@ import (
 
 	"github.com/rccs-io/rccs/coordinator"
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/subjects"
@@ -30,7 +31,7 @@ func (p *place) firstCopy(from, id string, to ...string) {
 	}
 	sender := envelope.Sender{Key: address(from).Key(), Device: address(from).Device, Proof: key}
 	m := envelope.Inbox(&wire.Envelope{ID: id, Type: "note", Priority: wire.Normal}, sender, address(to[0]).Key(), 0, []byte(`"hi"`))
-	m.Header[subjects.HeaderCopies] = []string{strings.Join(names, " ")}
+	m.Header[layout.HeaderCopies] = []string{strings.Join(names, " ")}
 	if _, err := p.js.PublishMsg(p.ctx(), m); err != nil {
 		p.t.Fatal(err)
 	}
@@ -69,7 +70,7 @@ func TestFanOutOverNATSIsNoAtomicBatch(t *testing.T) {
 	if told, code := p.device("alice/phone").send("send", map[string]any{"type": "note", "id": "m1", "to": map[string]any{}, "payload": 1}); code != "" || len(told.Recipients) != 2 {
 		t.Fatalf("told %+v %s", told, code)
 	}
-	for _, m := range p.stored(subjects.StreamInbox, subjects.AllInboxes()[subjects.Normal]) {
+	for _, m := range p.stored(layout.StreamInbox, layout.AllInboxes()[subjects.Normal]) {
 		if m.Header.Get("Nats-Batch-Id") != "" {
 			t.Errorf("message %d was stored in an atomic batch", m.Sequence)
 		}
@@ -79,7 +80,7 @@ func TestFanOutOverNATSIsNoAtomicBatch(t *testing.T) {
 // limitStorage makes the inbox stream full, or not.
 func (p *place) limitStorage(bytes int64) {
 	p.t.Helper()
-	s, err := p.js.Stream(p.ctx(), subjects.StreamInbox)
+	s, err := p.js.Stream(p.ctx(), layout.StreamInbox)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -150,16 +151,16 @@ func TestTaskInUseOverNATSKeepsItsDevice(t *testing.T) {
 	e := p.edge("e")
 	p.connect(e, "alice/desk", "desktop")
 	p.coordinate()
-	entry := subjects.TaskEntry("alice", "t1")
+	entry := layout.TaskEntry("alice", "t1")
 	old := `{"device":"desk","at":"` + time.Now().Add(-6*24*time.Hour).UTC().Format(time.RFC3339) + `"}`
-	before, err := p.bucket(subjects.BucketTasks).Create(p.ctx(), entry, []byte(old))
+	before, err := p.bucket(layout.BucketTasks).Create(p.ctx(), entry, []byte(old))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, code := p.device("alice/phone").send("send", map[string]any{"type": "task_status", "id": "1", "payload": map[string]any{"taskId": "t1"}}); code != "" {
 		t.Fatalf("told %s", code)
 	}
-	after, err := p.bucket(subjects.BucketTasks).Get(p.ctx(), entry)
+	after, err := p.bucket(layout.BucketTasks).Get(p.ctx(), entry)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/rccs-io/rccs/internal/enroll"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -113,7 +114,7 @@ func (s *service) stop(ctx context.Context) {
 		_ = sub.Unsubscribe()
 	}
 	s.subs = nil
-	s.c.rouse()
+	s.c.cancelWaits()
 	defer context.AfterFunc(ctx, s.cancel)()
 	for _, e := range s.all {
 		e.pool.Stop()
@@ -130,7 +131,7 @@ func (s *service) take(e *endpoint, m *nats.Msg) {
 	req := &request{Msg: m}
 	named := true
 	if e.device {
-		req.key, _, named = subjects.ParseDeviceEndpoint(m.Subject)
+		req.key, _, named = layout.ParseDeviceEndpoint(m.Subject)
 	}
 	if !named || !req.mayReply() {
 		s.c.metrics.dropped.Inc()

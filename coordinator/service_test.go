@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/rccs-io/rccs/coordinator"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -72,8 +73,8 @@ func TestItAnswersOnlyWhereTheRequesterMayBeAnswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	replies := []string{
-		"$JS.API.STREAM.PURGE." + subjects.StreamInbox, subjects.Inbox(phone, subjects.Normal), subjects.ReplyPrefix(phone) + ".x",
-		subjects.Cursor(phone), "_INBOX.>", "_INBOX.*", "_INBOX.a.b.c", "_INBOX", "_INBOX.", "_RCCS.", "anything",
+		"$JS.API.STREAM.PURGE." + layout.StreamInbox, subjects.Inbox(phone, subjects.Normal), subjects.ReplyPrefix(phone) + ".x",
+		layout.Cursor(phone), "_INBOX.>", "_INBOX.*", "_INBOX.a.b.c", "_INBOX", "_INBOX.", "_RCCS.", "anything",
 	}
 	for _, subject := range []string{"$SRV.PING", "$SRV.INFO", "$SRV.STATS", subjects.CoordinatorEndpoint("status")} {
 		for _, reply := range replies {
@@ -92,13 +93,13 @@ func TestItAnswersOnlyWhereTheRequesterMayBeAnswered(t *testing.T) {
 	for _, endpoint := range []string{"status", "edges"} { // behind all of those
 		p.ask(endpoint, nil, nil)
 	}
-	if got := p.stored(subjects.StreamInbox, subjects.Inbox(phone, subjects.Normal)); len(got) != 1 || got[0].Sequence != seq {
+	if got := p.stored(layout.StreamInbox, subjects.Inbox(phone, subjects.Normal)); len(got) != 1 || got[0].Sequence != seq {
 		t.Errorf("the inbox holds %v", got)
 	}
-	if got := p.stored(subjects.StreamUp, subjects.AllUp()); len(got) != 0 {
+	if got := p.stored(subjects.StreamUp, layout.AllUp()); len(got) != 0 {
 		t.Errorf("something was done: %v", got)
 	}
-	if got := p.stored(subjects.StreamCursor, subjects.Cursor(phone)); len(got) != 0 {
+	if got := p.stored(layout.StreamCursor, layout.Cursor(phone)); len(got) != 0 {
 		t.Errorf("the cursor has moved: %v", got)
 	}
 	for {
@@ -291,9 +292,9 @@ func TestAForgottenDeviceLeavesNothing(t *testing.T) {
 	p.mark("other", `{"device":"new"}`)
 	p.publish(subjects.Inbox(k, subjects.High), "1")
 	p.publish(subjects.Inbox(address("alice/new").Key(), subjects.High), "1")
-	later := []string{"Nats-Schedule", "@at " + time.Now().Add(time.Hour).UTC().Format(time.RFC3339), "Nats-Schedule-Target", subjects.Due(k, subjects.Normal)}
+	later := []string{"Nats-Schedule", "@at " + time.Now().Add(time.Hour).UTC().Format(time.RFC3339), "Nats-Schedule-Target", layout.Due(k, subjects.Normal)}
 	p.publish(subjects.Later(k, subjects.Normal, "x"), "1", later...)
-	p.publish(subjects.Deadline(k), `{"seq":1,"lane":"high","at":"2099-01-01T00:00:00Z"}`)
+	p.publish(layout.Deadline(k), `{"seq":1,"lane":"high","at":"2099-01-01T00:00:00Z"}`)
 	var told struct {
 		User, Device string
 		Messages     int
@@ -302,8 +303,8 @@ func TestAForgottenDeviceLeavesNothing(t *testing.T) {
 		t.Errorf("told %q %+v", code, told)
 	}
 	for stream, subject := range map[string]string{
-		subjects.StreamInbox: subjects.Scope{User: "alice", Device: "old"}.Inboxes(), subjects.StreamLater: subjects.DeviceLater(k),
-		subjects.StreamDeadline: subjects.Deadline(k),
+		layout.StreamInbox: subjects.Scope{User: "alice", Device: "old"}.Inboxes(), subjects.StreamLater: layout.DeviceLater(k),
+		layout.StreamDeadline: layout.Deadline(k),
 	} {
 		if left := p.stored(stream, subject); len(left) != 0 {
 			t.Errorf("%s has %d messages", stream, len(left))
@@ -340,7 +341,7 @@ func TestSessionsOfADeadEdgeAreEndedOnce(t *testing.T) {
 	p.eventually("it is online", func() bool { return watcher.Online(key) })
 	for _, edge := range watcher.Edges() { // as when the lease has run out
 		if edge.Name == "here" {
-			if err := p.bucket(subjects.BucketEdges).Delete(context.WithoutCancel(p.ctx()), edge.ID); err != nil {
+			if err := p.bucket(layout.BucketEdges).Delete(context.WithoutCancel(p.ctx()), edge.ID); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -56,8 +57,8 @@ func (c *Coordinator) status(ctx context.Context, req *request) (any, *wire.Erro
 	})
 	v.Edges = append([]roster.Edge{}, c.roster.Edges()...)
 	for _, name := range []string{
-		subjects.StreamInbox, subjects.StreamLater, subjects.StreamRoute, subjects.StreamDeadline, subjects.StreamCursor,
-		subjects.StreamTopic, subjects.StreamUp, subjects.StreamEvent, subjects.StreamAudit,
+		layout.StreamInbox, subjects.StreamLater, layout.StreamRoute, layout.StreamDeadline, layout.StreamCursor,
+		subjects.StreamTopic, subjects.StreamUp, subjects.StreamEvent, layout.StreamAudit,
 	} {
 		s, err := c.js.Stream(ctx, name)
 		if err != nil {

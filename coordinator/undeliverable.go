@@ -8,8 +8,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/reader"
-	"github.com/rccs-io/rccs/subjects"
 )
 
 // tellUnreachable stores the event of a message that reaches nobody. It is
@@ -38,7 +38,7 @@ func unreachable(stream, subject string, seq uint64, header nats.Header, reason 
 	if len(tokens) > 2 {
 		u.User = tokens[2]
 	}
-	if len(tokens) > 3 && stream != subjects.StreamRoute { // there it is a selector
+	if len(tokens) > 3 && stream != layout.StreamRoute { // there it is a selector
 		u.Device = tokens[3]
 	}
 	return u
@@ -46,14 +46,14 @@ func unreachable(stream, subject string, seq uint64, header nats.Header, reason 
 
 // unroutable is the event of a message of the route stream.
 func (m *routed) unroutable(reason string) *inbox.Unreachable {
-	return unreachable(subjects.StreamRoute, m.subject, m.seq, m.header, reason)
+	return unreachable(layout.StreamRoute, m.subject, m.seq, m.header, reason)
 }
 
 // dropUnreadable ends a message of the route stream that names no route.
 func (r *router) dropUnreadable(e reader.Entry) {
 	ctx, cancel := context.WithTimeout(r.ctx, giveWithin)
 	defer cancel()
-	err := r.c.tellUnreachable(ctx, unreachable(subjects.StreamRoute, e.Subject, e.Seq, e.Header, inbox.BadSubject))
+	err := r.c.tellUnreachable(ctx, unreachable(layout.StreamRoute, e.Subject, e.Seq, e.Header, inbox.BadSubject))
 	if err == nil {
 		err = r.c.remove(ctx, r.stream, e.Seq)
 	}

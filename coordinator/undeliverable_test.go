@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -37,7 +38,7 @@ func TestWhatReachesNobodyIsToldAndRemoved(t *testing.T) {
 	at := "@at " + time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
 	far := "@at " + time.Now().AddDate(2, 0, 0).UTC().Format(time.RFC3339)
 	desk := address("alice/desk").Key()
-	good := p.publish(subjects.Later(desk, subjects.Normal, "good"), "1", "Nats-Schedule", at, "Nats-Schedule-Target", subjects.Due(desk, subjects.Normal))
+	good := p.publish(subjects.Later(desk, subjects.Normal, "good"), "1", "Nats-Schedule", at, "Nats-Schedule-Target", layout.Due(desk, subjects.Normal))
 	type want struct{ event, reason string }
 	wants := map[string]want{}
 	publish := func(subject, event, reason string, headers ...string) {
@@ -50,11 +51,11 @@ func TestWhatReachesNobodyIsToldAndRemoved(t *testing.T) {
 	publish("rccs.route.user:42.all", "rccs.event.%.%.undeliverable", "badSubject")
 	publish("rccs.later.alice.desk.normal.a", "rccs.event.alice.desk.undeliverable", "badSchedule", "Rccs-Id", "a")
 	publish("rccs.later.alice.desk.normal.b", "rccs.event.alice.desk.undeliverable", "badSchedule",
-		"Nats-Schedule", at, "Nats-Schedule-Target", subjects.Due(address("alice/other").Key(), subjects.Normal))
+		"Nats-Schedule", at, "Nats-Schedule-Target", layout.Due(address("alice/other").Key(), subjects.Normal))
 	publish("rccs.later.alice.desk.normal.c", "rccs.event.alice.desk.undeliverable", "badSchedule",
-		"Nats-Schedule", far, "Nats-Schedule-Target", subjects.Due(desk, subjects.Normal))
+		"Nats-Schedule", far, "Nats-Schedule-Target", layout.Due(desk, subjects.Normal))
 	publish("rccs.later.alice.d:sk.normal.d", "rccs.event.alice.%.undeliverable", "badSubject",
-		"Nats-Schedule", at, "Nats-Schedule-Target", subjects.Due(desk, subjects.Normal))
+		"Nats-Schedule", at, "Nats-Schedule-Target", layout.Due(desk, subjects.Normal))
 	p.eventually("each is told", func() bool { return len(p.undeliverables()) == len(wants) })
 	for subject, got := range p.undeliverables() {
 		w := wants[subject]

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/subjects"
@@ -43,7 +44,7 @@ func newUnfinished(c *Coordinator, read *nats.Conn) (*unfinished, error) {
 	u := &unfinished{c: c, tasks: make(map[string]halfMove)}
 	var err error
 	u.reader, err = reader.New(reader.Options{
-		Conn: read, Stream: "KV_" + subjects.BucketTasks, FromStart: true, Logger: c.log,
+		Conn: read, Stream: "KV_" + layout.BucketTasks, FromStart: true, Logger: c.log,
 		Handle: func(e reader.Entry) { c.contained("task", func() { u.onEntry(e) }) },
 	})
 	return u, err
@@ -60,7 +61,7 @@ func (u *unfinished) onEntry(e reader.Entry) {
 	delete(u.tasks, e.Subject)
 	m := halfMove{seen: time.Now()}
 	var ok bool
-	if m.user, m.name, ok = subjects.ParseTaskSubject(e.Subject); !ok || json.Unmarshal(e.Data, &m.entry) != nil || m.entry.Device != "" || m.entry.Next == "" {
+	if m.user, m.name, ok = layout.ParseTaskSubject(e.Subject); !ok || json.Unmarshal(e.Data, &m.entry) != nil || m.entry.Device != "" || m.entry.Next == "" {
 		return
 	}
 	m.entry.Revision = e.Seq

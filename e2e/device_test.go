@@ -2,10 +2,10 @@ package e2e_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/rccs-io/rccs/internal/devicetest"
 )
 
 // object is a JSON object to send.
@@ -92,29 +94,20 @@ func dial(t testing.TB, s *server, how dialing) *device {
 }
 
 func tryDial(t testing.TB, s *server, how dialing) (*device, error) {
-	dialer := websocket.Dialer{HandshakeTimeout: patience, NetDial: func(network, address string) (net.Conn, error) {
-		c, err := net.Dial(network, address)
-		if err == nil && how.readBuffer > 0 {
-			err = c.(*net.TCPConn).SetReadBuffer(how.readBuffer)
-		}
-		return c, err
-	}}
+	by := devicetest.How{Header: how.header, ReadBuffer: how.readBuffer}
 	switch how.subprotocol {
 	case "":
-		dialer.Subprotocols = []string{"rccs.v1"}
 	case "-":
+		by.Subprotocols = []string{}
 	default:
-		dialer.Subprotocols = []string{how.subprotocol}
+		by.Subprotocols = []string{how.subprotocol}
 	}
 	url := s.Devices
 	if how.path != "" {
 		url = url[:len(url)-len("/v1/ws")] + how.path
 	}
-	ws, response, err := dialer.Dial(url, how.header) //nolint:bodyclose // gorilla: the body need not be closed
+	ws, _, err := devicetest.Dial(context.Background(), url, by) //nolint:bodyclose // Dial has closed it
 	if err != nil {
-		if response != nil {
-			err = fmt.Errorf("%w (status %d)", err, response.StatusCode)
-		}
 		return nil, err
 	}
 	d := &device{

@@ -235,7 +235,7 @@ type sender interface {
 	server() *server
 }
 
-// backend is what the tests of one server share.
+// backend is a service that all tests of a server use.
 type backend struct {
 	*service
 	token string // of a service, for HTTP

@@ -1,11 +1,14 @@
 package e2e_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
 	"testing"
+
+	"github.com/rccs-io/rccs/internal/devicetest"
 )
 
 // What TestFault_KillUnderLoadLosesNothingAccepted does.
@@ -101,11 +104,10 @@ func (g *gate) open()         { g.mu.Unlock() }
 func (g *gate) link(token string) (*link, error) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	ws, response, err := plainDialer().Dial(g.s.Devices, nil)
+	ws, _, err := devicetest.Dial(context.Background(), g.s.Devices, devicetest.How{}) //nolint:bodyclose // Dial has closed it
 	if err != nil {
 		return nil, err
 	}
-	_ = response.Body.Close()
 	l := &link{ws: ws}
 	if _, err := l.next(); err != nil { // the challenge
 		return nil, errors.Join(err, ws.Close())

@@ -13,10 +13,6 @@ type link struct {
 	rest []envelope // of a frame that held several
 }
 
-func plainDialer() *websocket.Dialer {
-	return &websocket.Dialer{HandshakeTimeout: patience, Subprotocols: []string{"rccs.v1"}}
-}
-
 // next is the next envelope but those that come on their own, see
 // device.aside.
 func (l *link) next() (envelope, error) {

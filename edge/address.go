@@ -71,9 +71,9 @@ func parseHop(hop string) (netip.Addr, bool) {
 
 // logForwarded says, once a minute for each, that a peer is not believed.
 func (s *Server) logForwarded(peer netip.Addr) {
-	name := network(peer).String()
-	if s.limiter.forwardedLog.take(limitKey{name: name}, 1, time.Now()) == 0 {
-		s.opts.Logger.Warn("X-Forwarded-For ignored: the peer is not a trusted proxy", "peer", name,
+	from := network(peer)
+	if s.limiter.forwardedLog.Take(from, 1, time.Now()) == 0 {
+		s.opts.Logger.Warn("X-Forwarded-For ignored: the peer is not a trusted proxy", "peer", from.String(),
 			"why", "if it is a proxy of yours, start with --trusted-proxy "+peer.Unmap().WithZone("").String())
 	}
 }

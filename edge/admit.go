@@ -52,7 +52,7 @@ func (s *Server) admit(r *http.Request, from netip.Addr) *refusal {
 		return &refusal{refusedDraining, http.StatusServiceUnavailable, time.Second, "this edge is draining, connect again"}
 	}
 	if from.IsValid() {
-		if wait := s.limiter.attempts.take(limitKey{name: from.String()}, 1, time.Now()); wait > 0 {
+		if wait := s.limiter.attempts.Take(from, 1, time.Now()); wait > 0 {
 			return &refusal{refusedAttempts, http.StatusTooManyRequests, wait, "too many connections are tried from your address, come back later"}
 		}
 	}

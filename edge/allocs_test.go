@@ -13,6 +13,7 @@ import (
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/internal/topic"
 	"github.com/rccs-io/rccs/internal/wsconn"
 	"github.com/rccs-io/rccs/subjects"
@@ -65,7 +66,7 @@ func alone(tb testing.TB) (*conn, *sink) {
 	for _, device := range []subjects.DeviceID{"phone", "desktop"} {
 		devices.Register(subjects.Address{User: "alice", Device: device}.Key(), roster.Record{Type: "test"})
 	}
-	limits := Limits{DeviceMessages: 1e9, DeviceBytes: 1e12, UserMessages: 1e9, UserBytes: 1e12}
+	limits := Limits{Rates: send.Rates{DeviceMessages: 1e9, DeviceBytes: 1e12, UserMessages: 1e9, UserBytes: 1e12}}
 	s, err := New(Options{Limits: limits, Verifier: new(auth.Verifier), Tenant: func(string) (*Tenant, bool) { return nil, false }})
 	if err != nil {
 		tb.Fatal(err)

@@ -47,7 +47,7 @@ type conn struct {
 	left sync.Once // the session was ended
 }
 
-// reader is what the read loop knows of what it has read.
+// reader holds what only the read loop uses.
 type reader struct {
 	nonce         string
 	badFrames     int  // in a row

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rccs-io/rccs/edge"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/topic"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -61,12 +62,12 @@ func TestPanicEndsItsConnectionAlone(t *testing.T) {
 		d := w.dial()
 		w.register(d, "alice/"+c.device)
 		if c.frames != "" {
-			if kind, body := d.next(); kind != "ack" {
+			if kind, body := d.Next(); kind != "ack" {
 				t.Fatalf("%s: registered with %s %s", c.name, kind, body)
 			}
-			d.send(c.frames)
+			d.Send(c.frames)
 		}
-		if code := d.closed(); code != websocket.CloseInternalServerErr {
+		if code := d.CloseCode(); code != websocket.CloseInternalServerErr {
 			t.Errorf("%s: closed with %d, want 1011", c.name, code)
 		}
 		eventually(t, c.name+": the connection is gone", func() bool { return w.edge.Connections() == 1 })
@@ -74,9 +75,9 @@ func TestPanicEndsItsConnectionAlone(t *testing.T) {
 			t.Errorf("%s: the panic was not counted", c.name)
 		}
 	}
-	neighbour.send(`{"type":"heartbeat","id":"still here"}`)
+	neighbour.Send(`{"type":"heartbeat","id":"still here"}`)
 	for {
-		if kind, body := neighbour.next(); kind == "ack" && strings.Contains(body, "still here") {
+		if kind, body := neighbour.Next(); kind == "ack" && strings.Contains(body, "still here") {
 			return
 		}
 	}
@@ -124,8 +125,8 @@ func TestEveryFrameIsHandledWhileTheStoreIsAway(t *testing.T) {
 			js, err := jetstream.New(w.env.Conn(w.t))
 			check(w.t, err)
 			for _, name := range []string{
-				subjects.StreamInbox, subjects.StreamCursor, subjects.StreamTopic, subjects.StreamLater, subjects.StreamRoute, subjects.StreamUp,
-				subjects.StreamEvent, "KV_" + subjects.BucketTasks, "KV_" + subjects.BucketSessions, "KV_" + subjects.BucketDevices,
+				layout.StreamInbox, layout.StreamCursor, subjects.StreamTopic, subjects.StreamLater, layout.StreamRoute, subjects.StreamUp,
+				subjects.StreamEvent, "KV_" + layout.BucketTasks, "KV_" + layout.BucketSessions, "KV_" + layout.BucketDevices,
 			} {
 				if err := js.DeleteStream(w.t.Context(), name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 					w.t.Fatal(err)
@@ -142,14 +143,14 @@ func TestEveryFrameIsHandledWhileTheStoreIsAway(t *testing.T) {
 			for name := range framesOfDevices {
 				d := w.dial()
 				w.register(d, "alice/"+strings.NewReplacer(" ", "-", ",", "").Replace(name))
-				if kind, body := d.next(); kind != "ack" {
+				if kind, body := d.Next(); kind != "ack" {
 					t.Fatalf("registered with %s %s", kind, body)
 				}
 				devices[name] = d
 			}
 			away(w)
 			for name, d := range devices {
-				d.send("[" + framesOfDevices[name] + `,{"type":"heartbeat","id":"beat"}]`)
+				d.Send("[" + framesOfDevices[name] + `,{"type":"heartbeat","id":"beat"}]`)
 			}
 			for name, d := range devices {
 				d.servedUntilClosed(name)

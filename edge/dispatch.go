@@ -39,7 +39,7 @@ func (c *conn) envelope(item *wire.Item) {
 		c.confirm(e)
 	default:
 		c.sess.Touch(time.Now().UnixNano())
-		if !c.paced(e) {
+		if !c.withinRates(e) {
 			return
 		}
 		if wire.IsControl(e.Type) {

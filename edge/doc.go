@@ -1,7 +1,7 @@
-// Package edge is the WebSocket side of RCCS: it accepts devices, checks their
-// credentials, hands what they send to package send, and writes what their
-// inbox holds. It is a part for cmd/rccs and tests, and thin: one WebSocket is
-// in package wsconn, what is durable in package inbox, which devices there are in
+// Package edge is a part for cmd/rccs and tests: the WebSocket side of RCCS. It
+// accepts devices, checks their credentials, hands what they send to package
+// send, and writes what their inbox holds. It is thin: one WebSocket is in
+// package wsconn, what is durable in package inbox, which devices there are in
 // package roster, what a frame says in package wire.
 //
 // # A connection's life

@@ -12,7 +12,9 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/rccs-io/rccs/edge"
+	"github.com/rccs-io/rccs/internal/devicetest"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
@@ -31,7 +33,7 @@ func TestRegisteringInAnOutageIsNoRefusal(t *testing.T) {
 		d := w.dial()
 		w.register(d, fmt.Sprintf("alice/d%d", i))
 		wg.Go(func() {
-			if code := d.closed(); code != 1013 && code != 1001 {
+			if code := d.CloseCode(); code != 1013 && code != 1001 {
 				t.Errorf("closed with %d, want 1013", code)
 			}
 		})
@@ -43,11 +45,11 @@ func TestSilentConnectionIsClosed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(o *edge.Options) { o.RegisterWithin = time.Second })
 	d := w.dial()
-	kind, body := d.next()
+	kind, body := d.Next()
 	if kind != "error" || !strings.Contains(body, "AUTH_REQUIRED") {
 		t.Errorf("told %s", body)
 	}
-	if code := d.closed(); code != 4001 {
+	if code := d.CloseCode(); code != 4001 {
 		t.Errorf("closed with %d, want 4001", code)
 	}
 }
@@ -81,7 +83,7 @@ func TestPeerThatVanishesInAFrameIsNoticed(t *testing.T) {
 	eventually(t, "the connection ends", func() bool { return w.edge.Connections() == 0 })
 }
 
-// Acknowledgements on their way when the edge drains are heeded.
+// Acknowledgements on their way when the edge drains count.
 func TestAcknowledgementsInFlightCountWhileDraining(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
@@ -90,23 +92,23 @@ func TestAcknowledgementsInFlightCountWhileDraining(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := w.connect()
-	if kind, _ := d.next(); kind != "notification" {
+	if kind, _ := d.Next(); kind != "notification" {
 		t.Fatalf("got %s", kind)
 	}
 	d.SetCloseHandler(func(code int, _ string) error {
-		d.send(`{"type":"ack","payload":{"seq":1}}`)
+		d.Send(`{"type":"ack","payload":{"seq":1}}`)
 		return d.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(code, ""), time.Now().Add(within))
 	})
 	stopped := make(chan error, 1)
 	go func() { stopped <- w.edge.Stop(context.WithoutCancel(t.Context())) }()
-	if code := d.closed(); code != 1001 {
+	if code := d.CloseCode(); code != 1001 {
 		t.Errorf("closed with %d, want 1001", code)
 	}
 	check(t, <-stopped)
 	check(t, w.hub.Stop(t.Context()))
-	stream, err := js.Stream(t.Context(), subjects.StreamCursor)
+	stream, err := js.Stream(t.Context(), layout.StreamCursor)
 	check(t, err)
-	msg, err := stream.GetLastMsgForSubject(t.Context(), subjects.Cursor(phone))
+	msg, err := stream.GetLastMsgForSubject(t.Context(), layout.Cursor(phone))
 	check(t, err)
 	if c, err := inbox.ParseCursor(msg.Data); err != nil || c.AckFloor(subjects.Normal) != 1 {
 		t.Errorf("the acknowledgement is not stored: %s, %v", msg.Data, err)
@@ -123,7 +125,7 @@ func TestOneOfManyRacingConnectionsIsLeft(t *testing.T) {
 	for range n {
 		d := w.dial()
 		w.register(d, "alice/phone")
-		go func() { codes <- d.closed() }()
+		go func() { codes <- d.CloseCode() }()
 	}
 	for range n - 1 {
 		select {
@@ -144,15 +146,15 @@ func TestCredentialIsRenewedOnALiveConnection(t *testing.T) {
 	w := newWorld(t, nil)
 	d := w.connect()
 	w.register(d, "alice/phone")
-	if kind, body := d.next(); kind != "ack" || !strings.Contains(body, `"status":"success"`) {
+	if kind, body := d.Next(); kind != "ack" || !strings.Contains(body, `"status":"success"`) {
 		t.Fatalf("answered %s", body)
 	}
 	w.register(d, "alice/tablet")
-	if kind, body := d.next(); kind != "error" || !strings.Contains(body, "IDENTITY_MISMATCH") {
+	if kind, body := d.Next(); kind != "error" || !strings.Contains(body, "IDENTITY_MISMATCH") {
 		t.Fatalf("answered %s", body)
 	}
-	d.send(`{"type":"heartbeat","id":"h"}`)
-	if kind, body := d.next(); kind != "ack" || !strings.Contains(body, `"originalMessageId":"h"`) {
+	d.Send(`{"type":"heartbeat","id":"h"}`)
+	if kind, body := d.Next(); kind != "ack" || !strings.Contains(body, `"originalMessageId":"h"`) {
 		t.Fatalf("answered %s", body)
 	}
 }
@@ -171,7 +173,7 @@ func TestSlowReaderOfALargeMessageIsNotCut(t *testing.T) {
 	}
 	<-time.After(9 * time.Second) // past one and a half heartticks without reading
 	for range 8 {
-		if kind, _ := d.next(); kind != "notification" {
+		if kind, _ := d.Next(); kind != "notification" {
 			t.Fatalf("got %s", kind)
 		}
 	}
@@ -192,17 +194,15 @@ func TestTokenOfferedAsSubprotocolRegisters(t *testing.T) {
 		"nothing else to say": {w.token("alice/mac"), `{"type":"device_register","id":"r"}`, "ack"},
 		"a bad one":           {"eyJhbGciOiJub25lIn0.e30.c2ln", `{"type":"device_register","id":"r","payload":{}}`, "error"},
 	} {
-		ws, resp, err := (&websocket.Dialer{Subprotocols: []string{edge.Subprotocol, "rccs.token." + c.token}}).DialContext(t.Context(), "ws://"+w.addr+"/v1/ws", nil)
+		how := devicetest.How{Subprotocols: []string{edge.Subprotocol, "rccs.token." + c.token}}
+		ws, resp, err := devicetest.Dial(t.Context(), devicetest.URL(w.addr), how) //nolint:bodyclose // Dial has closed it
 		check(t, err)
-		check(t, resp.Body.Close())
-		d := &device{Conn: ws, t: t}
-		t.Cleanup(func() { _ = ws.Close() })
+		d := devicetest.Greet(t, ws)
 		if got := resp.Header.Values("Sec-Websocket-Protocol"); len(got) != 1 || got[0] != edge.Subprotocol {
 			t.Errorf("%s: the edge agreed to %q", name, got)
 		}
-		d.next() // the challenge
-		d.send(c.register)
-		if kind, body := d.next(); kind != c.want {
+		d.Send(c.register)
+		if kind, body := d.Next(); kind != c.want {
 			t.Errorf("%s: answered %s", name, body)
 		}
 		if text := log.String(); strings.Contains(text, c.token) || strings.Contains(text, "rccs.token") {

@@ -17,8 +17,8 @@ func (w *world) small(more string) *device {
 	w.t.Helper()
 	d := w.dial()
 	d.SetReadLimit(1024)
-	d.send(`{"type":"device_register","id":"r","payload":{"authToken":"` + w.token("alice/phone") + `","maxFrameBytes":1024` + more + `}}`)
-	if kind, body := d.next(); kind != "ack" {
+	d.Send(`{"type":"device_register","id":"r","payload":{"authToken":"` + w.token("alice/phone") + `","maxFrameBytes":1024` + more + `}}`)
+	if kind, body := d.Next(); kind != "ack" {
 		w.t.Fatalf("registered with %s", body)
 	}
 	return d
@@ -35,8 +35,8 @@ func TestRegistrationTellsTheLargestFrame(t *testing.T) {
 		}
 		raw, err := json.Marshal(map[string]any{"type": "device_register", "id": "r", "payload": payload})
 		check(t, err)
-		d.send(string(raw))
-		if _, body := d.next(); !strings.Contains(body, fmt.Sprintf(`"maxFrameBytes":%d,`, want)) {
+		d.Send(string(raw))
+		if _, body := d.Next(); !strings.Contains(body, fmt.Sprintf(`"maxFrameBytes":%d,`, want)) {
 			t.Errorf("asked for %q, answered %s, want %d", asked, body, want)
 		}
 	}
@@ -51,7 +51,7 @@ func TestLargestMessageFitsTheLargestFrame(t *testing.T) {
 	phone, desk := w.named("alice/phone"), w.named("alice/desk")
 	desk.SetReadLimit(limit * 3 / 2)
 	message := `{"type":"note","id":"m","toDeviceId":"desk","payload":"` + strings.Repeat("x", limit)
-	phone.send(message[:limit-2] + `"}`)
+	phone.Send(message[:limit-2] + `"}`)
 	if f := desk.frame(); f.Type != "note" || len(f.Payload) < limit-100 {
 		t.Errorf("got %.100s", f.Payload)
 	}
@@ -76,7 +76,7 @@ func TestPagesOfHistoryFitTheDevicesFrames(t *testing.T) {
 	for _, what := range []string{`"topic":"news"`, `"inbox":true`} {
 		var all []map[string]any
 		for from := uint64(1); ; {
-			d.send(fmt.Sprintf(`{"type":"history","id":"h","payload":{%s,"from":%d}}`, what, from))
+			d.Send(fmt.Sprintf(`{"type":"history","id":"h","payload":{%s,"from":%d}}`, what, from))
 			f := d.frame()
 			for f.Type != "ack" { // a delivery
 				f = d.frame()
@@ -128,9 +128,9 @@ func TestPresenceLeavesOutWhatDoesNotFit(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	small, desk := w.small(""), w.named("alice/desk")
-	desk.send(`{"type":"device_status","id":"c","payload":{"status":"busy","note":"` + strings.Repeat("x", 3000) + `"}}`)
+	desk.Send(`{"type":"device_status","id":"c","payload":{"status":"busy","note":"` + strings.Repeat("x", 3000) + `"}}`)
 	for {
-		kind, body := small.next()
+		kind, body := small.Next()
 		if kind == "presence" && strings.Contains(body, "busy") {
 			if strings.Contains(body, "note") {
 				t.Error("the note is there")
@@ -144,7 +144,7 @@ func TestRequestThatDoesNotFitIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	small, desk := w.small(""), w.named("alice/desk")
-	desk.send(`{"type":"request","id":"q","toDeviceId":"phone","payload":{"method":"m","params":"` + strings.Repeat("x", 2000) + `"}}`)
+	desk.Send(`{"type":"request","id":"q","toDeviceId":"phone","payload":{"method":"m","params":"` + strings.Repeat("x", 2000) + `"}}`)
 	f := desk.frame()
 	if f.Type != "error" || !strings.Contains(string(f.Payload), `"code":"MESSAGE_TOO_LARGE"`) || !strings.Contains(string(f.Payload), `"originalMessageId":"q"`) {
 		t.Errorf("told %s", f.Payload)
@@ -155,7 +155,7 @@ func TestRequestThatDoesNotFitIsRefused(t *testing.T) {
 	if got := reply.Header.Get("Nats-Service-Error-Code"); got != "413" {
 		t.Errorf("the service is told %q", got)
 	}
-	desk.send(`{"type":"request","id":"q2","toDeviceId":"phone","payload":{"method":"m","params":1}}`)
+	desk.Send(`{"type":"request","id":"q2","toDeviceId":"phone","payload":{"method":"m","params":1}}`)
 	if f := small.frame(); f.Type != "request" || f.ID != "q2" {
 		t.Errorf("the device got %s %s", f.Type, f.ID)
 	}
@@ -167,13 +167,13 @@ func TestResponseThatDoesNotFitLeavesTheRequestOpen(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	small, desk := w.small(""), w.named("alice/desk")
-	small.send(`{"type":"request","id":"q","toDeviceId":"desk","payload":{"method":"m"}}`)
+	small.Send(`{"type":"request","id":"q","toDeviceId":"desk","payload":{"method":"m"}}`)
 	f := desk.frame()
-	desk.send(`{"type":"response","id":"a","correlationId":"` + f.ID + `","payload":{"result":"` + strings.Repeat("x", 2000) + `"}}`)
+	desk.Send(`{"type":"response","id":"a","correlationId":"` + f.ID + `","payload":{"result":"` + strings.Repeat("x", 2000) + `"}}`)
 	if e := desk.frame(); e.Type != "error" || !strings.Contains(string(e.Payload), `"code":"MESSAGE_TOO_LARGE"`) || !strings.Contains(string(e.Payload), `"originalMessageId":"a"`) {
 		t.Errorf("told %s", e.Payload)
 	}
-	desk.send(`{"type":"response","correlationId":"` + f.ID + `","payload":{"result":"less"}}`)
+	desk.Send(`{"type":"response","correlationId":"` + f.ID + `","payload":{"result":"less"}}`)
 	if f := small.frame(); f.Type != "response" || string(f.Payload) != `{"result":"less"}` {
 		t.Errorf("got %s %s", f.Type, f.Payload)
 	}
@@ -201,7 +201,7 @@ func TestErrorsThatNobodyWasToldAreNotCounted(t *testing.T) {
 	for range 100 {
 		d := w.dial()
 		w.register(d, "alice/phone") // each takes over from the one before
-		d.send(`[{"type":"device_status","id":"a","payload":{"status":"away"}},{"type":["x"],"id":5,"payload":{}},{"type":"subscribe","payload":[]}]`)
+		d.Send(`[{"type":"device_status","id":"a","payload":{"status":"away"}},{"type":["x"],"id":5,"payload":{}},{"type":"subscribe","payload":[]}]`)
 		check(t, d.Close())
 	}
 	eventually(t, "the end of all", func() bool { return w.edge.Connections() == 0 })
@@ -223,7 +223,7 @@ func TestNobodyIsToldUnavailableWhileTheStoreIsWell(t *testing.T) {
 			}
 			d := w.dial()
 			w.register(d, "alice/phone") // each takes over from the one before
-			d.send("[" + frame + "," + frame + "]")
+			d.Send("[" + frame + "," + frame + "]")
 			check(t, d.Close())
 		}
 	}

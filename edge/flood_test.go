@@ -66,9 +66,9 @@ var floods = map[string]func(n int) string{
 func (d *device) answered(frame, id string) time.Duration {
 	d.t.Helper()
 	began := time.Now()
-	d.send(frame)
+	d.Send(frame)
 	for {
-		if _, body := d.next(); strings.Contains(body, `"`+id+`"`) {
+		if _, body := d.Next(); strings.Contains(body, `"`+id+`"`) {
 			return time.Since(began)
 		}
 	}
@@ -134,7 +134,7 @@ func TestFloodOfAnythingOnAWebSocketKeepsNoOtherDeviceWaiting(t *testing.T) {
 			w.register(neighbour, "alice/neighbour")
 			w.register(stranger, "bob/phone")
 			for name, d := range map[string]*device{"neighbour": neighbour, "stranger": stranger} {
-				if kind, body := d.next(); kind != "ack" {
+				if kind, body := d.Next(); kind != "ack" {
 					t.Fatalf("%s: registered with %s %s", name, kind, body)
 				}
 			}

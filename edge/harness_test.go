@@ -2,7 +2,6 @@ package edge_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net"
 	"net/http"
@@ -10,12 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gorilla/websocket"
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/edge"
+	"github.com/rccs-io/rccs/internal/devicetest"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/roster"
@@ -148,21 +147,13 @@ func (w *world) serve() (stop func()) {
 
 // device is a connection that has had its challenge.
 type device struct {
-	*websocket.Conn
+	*devicetest.Device
 	t *testing.T
 }
 
 func (w *world) dial() *device {
 	w.t.Helper()
-	ws, resp, err := (&websocket.Dialer{Subprotocols: []string{edge.Subprotocol}}).DialContext(w.t.Context(), "ws://"+w.addr+"/v1/ws", nil)
-	check(w.t, err)
-	check(w.t, resp.Body.Close())
-	d := &device{Conn: ws, t: w.t}
-	w.t.Cleanup(func() { _ = ws.Close() })
-	if kind, _ := d.next(); kind != "device_register" {
-		w.t.Fatalf("challenged with %s", kind)
-	}
-	return d
+	return &device{devicetest.Connect(w.t, devicetest.URL(w.addr), devicetest.How{}), w.t}
 }
 
 // token is a bearer token for USER/DEVICE.
@@ -178,47 +169,15 @@ func (w *world) token(name string) string {
 // register sends the registration and does not wait for the answer.
 func (w *world) register(d *device, name string) {
 	w.t.Helper()
-	d.send(`{"type":"device_register","id":"r","payload":{"authToken":"` + w.token(name) + `"}}`)
+	d.SendRegister(w.token(name), "")
 }
 
 // connect is alice's phone, registered.
 func (w *world) connect() *device {
 	w.t.Helper()
 	d := w.dial()
-	w.register(d, "alice/phone")
-	if kind, body := d.next(); kind != "ack" {
-		w.t.Fatalf("registered with %s %s", kind, body)
-	}
+	d.Register(w.token("alice/phone"), "")
 	return d
-}
-
-func (d *device) send(frame string) {
-	d.t.Helper()
-	check(d.t, d.WriteMessage(websocket.TextMessage, []byte(frame)))
-}
-
-// next is the next envelope's type, and the whole of it.
-func (d *device) next() (kind, body string) {
-	d.t.Helper()
-	check(d.t, d.SetReadDeadline(time.Now().Add(within)))
-	_, data, err := d.ReadMessage()
-	check(d.t, err)
-	var e struct{ Type string }
-	check(d.t, json.Unmarshal(data, &e))
-	return e.Type, string(data)
-}
-
-// closed reads to the end and returns the close code, -1 if there was none.
-func (d *device) closed() int {
-	_ = d.SetReadDeadline(time.Now().Add(within))
-	for {
-		if _, _, err := d.ReadMessage(); err != nil {
-			if e, ok := err.(*websocket.CloseError); ok { //nolint:errorlint // gorilla returns it bare
-				return e.Code
-			}
-			return -1
-		}
-	}
 }
 
 func loopback() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }

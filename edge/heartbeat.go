@@ -7,7 +7,7 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// tickEvery is the granularity of heartticks, deadlines and expiry: each
+// tickEvery is the granularity of heartbeats, deadlines and expiry: each
 // connection is looked after at least as often. One loop over all of them costs
 // less than a timer in each. It takes a few at a time, because what follows for
 // all at one moment would hold up the messages in between.
@@ -40,7 +40,6 @@ func (s *Server) heartbeatLoop() {
 				c.tick(now)
 			}
 			next = end
-			s.limiter.sweep(now)
 		}
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/edge"
+	"github.com/rccs-io/rccs/internal/devicetest"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -22,10 +24,8 @@ import (
 func TestCompressionIsNotOffered(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	dialer := websocket.Dialer{Subprotocols: []string{edge.Subprotocol}, EnableCompression: true}
-	ws, resp, err := dialer.DialContext(t.Context(), "ws://"+w.addr+"/v1/ws", nil)
+	ws, resp, err := devicetest.Dial(t.Context(), devicetest.URL(w.addr), devicetest.How{Compress: true}) //nolint:bodyclose // Dial has closed it
 	check(t, err)
-	check(t, resp.Body.Close())
 	t.Cleanup(func() { _ = ws.Close() })
 	if got := resp.Header.Get("Sec-Websocket-Extensions"); got != "" {
 		t.Errorf("the edge agreed to %q", got)
@@ -34,7 +34,7 @@ func TestCompressionIsNotOffered(t *testing.T) {
 	if _, err := d.NetConn().Write([]byte{0xC1, 0x80 | 3, 0, 0, 0, 0, 'a', 'b', 'c'}); err != nil { // RSV1
 		t.Fatal(err)
 	}
-	if code := d.closed(); code != websocket.CloseProtocolError {
+	if code := d.CloseCode(); code != websocket.CloseProtocolError {
 		t.Errorf("closed with %d, want %d", code, websocket.CloseProtocolError)
 	}
 }
@@ -99,7 +99,7 @@ func ofAlice(subject string) bool {
 		if !ok {
 			continue
 		}
-		return slices.Contains([]string{subjects.Watermark, subjects.TopicMark, subjects.Counted}, subject) || strings.HasPrefix(rest+".", "alice.") && strings.Count(subject, ".") == tokens-1 &&
+		return slices.Contains([]string{layout.Watermark, layout.TopicMark, layout.Counted}, subject) || strings.HasPrefix(rest+".", "alice.") && strings.Count(subject, ".") == tokens-1 &&
 			!strings.ContainsAny(rest, "*> \t\r\n")
 	}
 	if topic, ok := subjects.ParseTopic(subject); ok {
@@ -138,9 +138,9 @@ func TestNamesAndFieldsStayInTheirSubjects(t *testing.T) {
 		fields["requiresAck"] = true
 		raw, err := json.Marshal(fields)
 		check(t, err)
-		phone.send(string(raw))
+		phone.Send(string(raw))
 		for {
-			kind, body := phone.next()
+			kind, body := phone.Next()
 			if kind == "error" || kind == "ack" && strings.Contains(body, id) {
 				return kind, body
 			}

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/rccs-io/rccs/edge"
+	"github.com/rccs-io/rccs/internal/devicetest"
 )
 
 // bounded is a world with limits, and its metrics.
@@ -52,11 +53,10 @@ func (w *world) try(from string) (ws *websocket.Conn, status, retry int) {
 	if from != "" {
 		header.Set("X-Forwarded-For", from)
 	}
-	ws, resp, err := (&websocket.Dialer{Subprotocols: []string{edge.Subprotocol}}).DialContext(w.t.Context(), "ws://"+w.addr+"/v1/ws", header)
+	ws, resp, err := devicetest.Dial(w.t.Context(), devicetest.URL(w.addr), devicetest.How{Header: header}) //nolint:bodyclose // Dial has closed it
 	if resp == nil {
 		w.t.Fatal(err)
 	}
-	check(w.t, resp.Body.Close())
 	if ws != nil {
 		w.t.Cleanup(func() { _ = ws.Close() })
 	}
@@ -145,7 +145,7 @@ func TestUnauthenticatedConnections(t *testing.T) {
 	unregistered := w.dial()
 	w.refused(reg, "", http.StatusServiceUnavailable, "unauthenticated")
 	eventually(t, "the count", func() bool { return counted(t, reg, "rccs_unauthenticated_connections", "") == 1 })
-	if code := unregistered.closed(); code != 4001 {
+	if code := unregistered.CloseCode(); code != 4001 {
 		t.Errorf("closed with %d, want 4001", code)
 	}
 	eventually(t, "the unregistered connection's place", func() bool { return counted(t, reg, "rccs_unauthenticated_connections", "") == 0 })
@@ -153,7 +153,7 @@ func TestUnauthenticatedConnections(t *testing.T) {
 	for i := range 3 {
 		d := w.dial()
 		w.register(d, fmt.Sprintf("alice/%d", i))
-		if kind, body := d.next(); kind != "ack" {
+		if kind, body := d.Next(); kind != "ack" {
 			t.Fatalf("registered with %s %s", kind, body)
 		}
 	}
@@ -199,17 +199,17 @@ func TestFrameBeforeRegistration(t *testing.T) {
 	t.Parallel()
 	w, _ := bounded(t, func(o *edge.Options) { o.MaxRegisterBytes = 4 << 10 })
 	d := w.dial()
-	d.send(`{"type":"device_register","id":"` + strings.Repeat("x", 4<<10) + `"}`)
-	if kind, body := d.next(); kind != "error" || !strings.Contains(body, "MESSAGE_TOO_LARGE") {
+	d.Send(`{"type":"device_register","id":"` + strings.Repeat("x", 4<<10) + `"}`)
+	if kind, body := d.Next(); kind != "error" || !strings.Contains(body, "MESSAGE_TOO_LARGE") {
 		t.Errorf("told %s %s", kind, body)
 	}
-	if code := d.closed(); code != 1009 {
+	if code := d.CloseCode(); code != 1009 {
 		t.Errorf("closed with %d, want 1009", code)
 	}
 	d = w.connect() // its frames may be larger from now on
-	d.send(`{"type":"note","id":"1","requiresAck":true,"toDeviceId":"phone","payload":"` + strings.Repeat("x", 8<<10) + `"}`)
+	d.Send(`{"type":"note","id":"1","requiresAck":true,"toDeviceId":"phone","payload":"` + strings.Repeat("x", 8<<10) + `"}`)
 	for {
-		kind, body := d.next()
+		kind, body := d.Next()
 		if kind == "error" {
 			t.Fatal(body)
 		}
@@ -239,8 +239,8 @@ func TestMessagesASecond(t *testing.T) {
 			d := w.connect()
 			accepted, refused := 0, 0
 			for i := 0; refused == 0; i++ {
-				d.send(fmt.Sprintf(`{"type":"note","id":"%d","to":{"service":true},"requiresAck":true,"payload":1}`, i))
-				kind, body := d.next()
+				d.Send(fmt.Sprintf(`{"type":"note","id":"%d","to":{"service":true},"requiresAck":true,"payload":1}`, i))
+				kind, body := d.Next()
 				if kind == "ack" {
 					accepted++
 					continue
@@ -253,8 +253,8 @@ func TestMessagesASecond(t *testing.T) {
 				refused++
 				// After that time it is accepted.
 				<-time.After(time.Duration(e.Payload.RetryAfterMs+1) * time.Millisecond)
-				d.send(fmt.Sprintf(`{"type":"note","id":"%d","to":{"service":true},"requiresAck":true,"payload":1}`, i))
-				if kind, body := d.next(); kind != "ack" {
+				d.Send(fmt.Sprintf(`{"type":"note","id":"%d","to":{"service":true},"requiresAck":true,"payload":1}`, i))
+				if kind, body := d.Next(); kind != "ack" {
 					t.Errorf("sent again: %s %s", kind, body)
 				}
 			}
@@ -279,31 +279,31 @@ func TestBytesASecondOfAUser(t *testing.T) {
 	join := func(name string) *device {
 		d := w.dial()
 		w.register(d, name)
-		if kind, body := d.next(); kind != "ack" {
+		if kind, body := d.Next(); kind != "ack" {
 			t.Fatalf("registered with %s %s", kind, body)
 		}
 		return d
 	}
 	frame := `{"type":"note","id":"a","to":{"service":true},"requiresAck":true,"payload":"` + strings.Repeat("x", 40<<10) + `"}`
 	phone := join("alice/phone")
-	phone.send(frame)
-	if kind, body := phone.next(); kind != "ack" {
+	phone.Send(frame)
+	if kind, body := phone.Next(); kind != "ack" {
 		t.Fatalf("%s %s", kind, body)
 	}
-	phone.send(frame)
-	if kind, body := phone.next(); kind != "error" || !strings.Contains(body, "user_bytes") {
+	phone.Send(frame)
+	if kind, body := phone.Next(); kind != "error" || !strings.Contains(body, "user_bytes") {
 		t.Errorf("the same device: %s %s", kind, body)
 	}
 	bob := join("bob/phone")
-	bob.send(frame)
-	if kind, body := bob.next(); kind != "ack" {
+	bob.Send(frame)
+	if kind, body := bob.Next(); kind != "ack" {
 		t.Errorf("another user: %s %s", kind, body)
 	}
 	tablet := join("alice/tablet")
-	tablet.send(frame)
-	kind, body := tablet.next()
+	tablet.Send(frame)
+	kind, body := tablet.Next()
 	for kind == "presence" {
-		kind, body = tablet.next()
+		kind, body = tablet.Next()
 	}
 	if kind != "error" || !strings.Contains(body, "RATE_LIMITED") {
 		t.Errorf("another device of the user: %s %s", kind, body)
@@ -320,9 +320,9 @@ func TestWhoDoesNotSlowDownIsClosed(t *testing.T) {
 	d := w.connect()
 	array := "[" + strings.TrimSuffix(strings.Repeat(`{"type":"note","id":"a","to":{"service":true},"payload":1},`, 500), ",") + "]"
 	for range 3 {
-		d.send(array)
+		d.Send(array)
 	}
-	if code := d.closed(); code != 4029 {
+	if code := d.CloseCode(); code != 4029 {
 		t.Errorf("closed with %d, want 4029", code)
 	}
 }
@@ -336,7 +336,7 @@ func TestRegistrationsOfADevice(t *testing.T) {
 		d := w.dial()
 		defer func() { _ = d.Close() }()
 		w.register(d, "alice/phone")
-		kind, body := d.next()
+		kind, body := d.Next()
 		if kind == "ack" {
 			return false
 		}
@@ -345,7 +345,7 @@ func TestRegistrationsOfADevice(t *testing.T) {
 		if e.Payload.Code != "RATE_LIMITED" || e.Payload.RetryAfterMs < 1 {
 			t.Errorf("told %s", body)
 		}
-		if code := d.closed(); code != 4029 {
+		if code := d.CloseCode(); code != 4029 {
 			t.Errorf("closed with %d, want 4029", code)
 		}
 		return true
@@ -358,7 +358,7 @@ func TestRegistrationsOfADevice(t *testing.T) {
 	}
 	d := w.dial()
 	w.register(d, "alice/desktop")
-	if kind, body := d.next(); kind != "ack" {
+	if kind, body := d.Next(); kind != "ack" {
 		t.Errorf("another device: %s %s", kind, body)
 	}
 }

@@ -172,7 +172,7 @@ func (s *Server) AllowsOrigin(r *http.Request) bool {
 	if len(origin) > maxNamed {
 		origin = origin[:maxNamed]
 	}
-	if s.limiter.originLog.take(limitKey{name: origin}, 1, time.Now()) == 0 {
+	if s.limiter.originLog.Take(origin, 1, time.Now()) == 0 {
 		s.opts.Logger.Warn("web page refused", "origin", origin, "remote", r.RemoteAddr, "why", refusedPage(r))
 	}
 	return false

@@ -13,7 +13,7 @@ import (
 func (d *device) presenceOf() string {
 	d.t.Helper()
 	for {
-		if kind, body := d.next(); kind == "presence" {
+		if kind, body := d.Next(); kind == "presence" {
 			return body
 		}
 	}
@@ -22,8 +22,8 @@ func (d *device) presenceOf() string {
 func (w *world) delayed(name string) *device {
 	w.t.Helper()
 	d := w.dial()
-	d.send(`{"type":"device_register","id":"r","payload":{"authToken":"` + w.token(name) + `","offlineDelayMs":300000}}`)
-	if kind, body := d.next(); kind != "ack" {
+	d.Send(`{"type":"device_register","id":"r","payload":{"authToken":"` + w.token(name) + `","offlineDelayMs":300000}}`)
+	if kind, body := d.Next(); kind != "ack" {
 		w.t.Fatalf("registered with %s", body)
 	}
 	return d
@@ -39,29 +39,29 @@ func TestLostConnectionIsHeldBackFromPresence(t *testing.T) {
 	if body := desk.presenceOf(); !strings.Contains(body, `"status":"online"`) {
 		t.Errorf("told %s", body)
 	}
-	phone.send(`{"type":"device_status","id":"s","payload":{"status":"busy","note":"in a call"}}`)
+	phone.Send(`{"type":"device_status","id":"s","payload":{"status":"busy","note":"in a call"}}`)
 	if body := desk.presenceOf(); !strings.Contains(body, `"status":"busy"`) {
 		t.Errorf("told %s", body)
 	}
 	check(t, phone.NetConn().Close())
 	eventually(t, "the end", func() bool { return w.edge.Connections() == 1 })
 	for kind := ""; kind != "error"; {
-		desk.send(`{"type":"request","id":"q","toDeviceId":"phone","payload":{"method":"m","timeoutMs":1000}}`)
+		desk.Send(`{"type":"request","id":"q","toDeviceId":"phone","payload":{"method":"m","timeoutMs":1000}}`)
 		var body string
-		if kind, body = desk.next(); kind == "presence" || kind == "error" && !strings.Contains(body, "DEVICE_OFFLINE") && !strings.Contains(body, "TIMEOUT") {
+		if kind, body = desk.Next(); kind == "presence" || kind == "error" && !strings.Contains(body, "DEVICE_OFFLINE") && !strings.Contains(body, "TIMEOUT") {
 			t.Fatalf("told %s", body)
 		}
 	}
-	desk.send(`{"type":"device_list","id":"l"}`)
-	if _, body := desk.next(); !strings.Contains(body, `"status":"busy"`) || !strings.Contains(body, "in a call") {
+	desk.Send(`{"type":"device_list","id":"l"}`)
+	if _, body := desk.Next(); !strings.Contains(body, `"status":"busy"`) || !strings.Contains(body, "in a call") {
 		t.Errorf("listed as %s", body)
 	}
 	phone = w.delayed("alice/phone")
-	phone.send(`{"type":"device_status","id":"s","payload":{"status":"away"}}`)
+	phone.Send(`{"type":"device_status","id":"s","payload":{"status":"away"}}`)
 	if body := desk.presenceOf(); !strings.Contains(body, `"status":"away"`) {
 		t.Errorf("after the return others are told %s", body)
 	}
-	phone.send(`{"type":"device_unregister","id":"u"}`)
+	phone.Send(`{"type":"device_unregister","id":"u"}`)
 	if body := desk.presenceOf(); !strings.Contains(body, `"status":"offline"`) {
 		t.Errorf("told %s", body)
 	}
@@ -89,8 +89,8 @@ func TestADeviceThatIsRevokedWhileAwayIsOfflineAtOnce(t *testing.T) {
 	if body := desk.presenceOf(); !strings.Contains(body, `"deviceId":"phone","status":"offline"`) {
 		t.Errorf("told %s", body)
 	}
-	desk.send(`{"type":"device_list","id":"l"}`)
-	if _, body := desk.next(); !strings.Contains(body, `"id":"tablet","status":"online"`) && strings.Count(body, `"status":"online"`) != 2 {
+	desk.Send(`{"type":"device_list","id":"l"}`)
+	if _, body := desk.Next(); !strings.Contains(body, `"id":"tablet","status":"online"`) && strings.Count(body, `"status":"online"`) != 2 {
 		t.Errorf("listed as %s", body)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -59,11 +60,9 @@ func (c *conn) register(e *wire.Envelope) {
 	c.authenticated = true
 	c.sock.SetLimit(c.s.opts.MaxMessageBytes)
 	c.s.countAuthenticated()
-	if wait := c.s.limiter.registrations.take(limitKey{who.Account, string(who.Address.Key())}, 1, time.Now()); wait > 0 {
+	if wait := c.s.limiter.registrations.Take(tenantDevice{who.Account, who.Address.Key()}, 1, time.Now()); wait > 0 {
 		c.s.metrics.limited.WithLabelValues(limitRegistrations).Inc()
-		err := wire.NewError(wire.RateLimited, "the device connects too often")
-		err.RetryAfter = max(wait, time.Millisecond).Round(time.Millisecond)
-		c.refuse(e, wire.CloseRateLimited, err)
+		c.refuse(e, wire.CloseRateLimited, send.TooFast("the device connects too often", wait))
 		return
 	}
 	c.attach(e, reg, who, tenant)

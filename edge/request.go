@@ -7,6 +7,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -55,7 +56,7 @@ func (c *conn) request(e *wire.Envelope) {
 	}
 	m := envelope.Request(e, c.sender(), to.Key(), req.Method, a.timeout, append([]byte(nil), req.Params...))
 	m.Reply = c.tenant.base + a.token
-	m.Header.Set(subjects.HeaderMaxFrame, strconv.Itoa(c.maxFrame)) // its edge refuses what does not fit
+	m.Header.Set(layout.HeaderMaxFrame, strconv.Itoa(c.maxFrame)) // its edge refuses what does not fit
 	if err := c.tenant.Core.PublishMsg(m); err != nil {
 		c.tenant.end(a, wire.NewError(wire.Unavailable, ""))
 	}

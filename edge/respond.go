@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nuid"
 
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -31,7 +32,7 @@ type served struct {
 
 // listen takes requests for the device from here on.
 func (c *conn) listen() error {
-	sub, err := c.tenant.Core.ChanSubscribe(subjects.DeviceRPC(c.key), c.tenant.asked)
+	sub, err := c.tenant.Core.ChanSubscribe(layout.DeviceRPC(c.key), c.tenant.asked)
 	if err != nil {
 		return err
 	}
@@ -47,7 +48,7 @@ func (t *Tenant) onRequest(m *nats.Msg) {
 	if !ok {
 		return
 	}
-	if m.Reply != "" && !subjects.IsClientReply(m.Reply) {
+	if m.Reply != "" && !layout.IsClientReply(m.Reply) {
 		// The edge may publish anywhere, the requester may not: an answer there
 		// could be a message in somebody's inbox, or a command to JetStream.
 		t.Logger.Warn("request with a foreign reply subject dropped", "subject", m.Subject, "reply", m.Reply)
@@ -87,7 +88,7 @@ func (c *conn) ask(m *nats.Msg, method string) *wire.Error {
 	if ms, err := strconv.ParseInt(m.Header.Get(subjects.HeaderTimeout), 10, 64); err == nil && ms > 0 {
 		r.timeout = time.Duration(min(ms, r.timeout.Milliseconds())) * time.Millisecond
 	}
-	if n, err := strconv.Atoi(m.Header.Get(subjects.HeaderMaxFrame)); err == nil && n > 0 {
+	if n, err := strconv.Atoi(m.Header.Get(layout.HeaderMaxFrame)); err == nil && n > 0 {
 		r.max = n
 	}
 	e := wire.Envelope{
@@ -96,7 +97,7 @@ func (c *conn) ask(m *nats.Msg, method string) *wire.Error {
 		CorrelationID: envelope.Value(m.Header, subjects.HeaderCorrelation), Timestamp: envelope.Value(m.Header, subjects.HeaderTimestamp),
 		Traceparent: envelope.Value(m.Header, subjects.HeaderTrace),
 	}
-	tag := envelope.Value(m.Header, subjects.HeaderProof)
+	tag := envelope.Value(m.Header, layout.HeaderProof)
 	e.FromDeviceID = envelope.SenderOf(r.from, c.tenant.Proof.Is(tag, proof.Sender, c.key.User(), r.from, r.asked))
 	if e.Timestamp == "" {
 		e.Timestamp = wire.FormatTime(time.Now())

@@ -74,8 +74,7 @@ func New(opts Options) (*Server, error) {
 
 		working: make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1)),
 
-		limiter: newLimiter(&opts.Limits, opts.MaxMessageBytes),
-		conns:   make(map[*conn]struct{}),
+		conns: make(map[*conn]struct{}),
 
 		addresses: make(map[netip.Addr]int),
 		arriving:  make(map[net.Conn]netip.Addr),
@@ -85,6 +84,7 @@ func New(opts Options) (*Server, error) {
 			Limit: min(opts.MaxMessageBytes, opts.MaxRegisterBytes),
 		}),
 	}
+	s.limiter = newLimiter(&opts.Limits, opts.MaxMessageBytes, func(scope string) { s.metrics.limited.WithLabelValues(scope).Inc() })
 	s.metrics.watchUnauthenticated(opts.Metrics, s.unauthenticatedNow)
 	return s, nil
 }

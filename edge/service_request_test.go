@@ -24,7 +24,7 @@ func TestServicesRequestHasTheTimeThatItsWayHolds(t *testing.T) {
 			m.Header[subjects.HeaderTimeout] = []string{timeout}
 		}
 		check(t, nc.PublishMsg(m))
-		kind, body := d.next()
+		kind, body := d.Next()
 		var e struct {
 			ID      string
 			Payload struct{ TimeoutMs int64 }
@@ -41,7 +41,7 @@ func TestServicesRequestHasTheTimeThatItsWayHolds(t *testing.T) {
 		}
 	}
 	check(t, nc.PublishMsg(&nats.Msg{Subject: subjects.RPC(phone, "work"), Header: nats.Header{subjects.HeaderCancel: {"r5000"}}}))
-	if kind, body := d.next(); kind != "ack" || !strings.Contains(body, `"cancel":"r5000"`) {
+	if kind, body := d.Next(); kind != "ack" || !strings.Contains(body, `"cancel":"r5000"`) {
 		t.Errorf("of the cancellation the device was told %s", body)
 	}
 }

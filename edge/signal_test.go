@@ -34,7 +34,7 @@ func TestBadHeadersOfSignalsAndRequestsAreTold(t *testing.T) {
 		check(t, nc.PublishMsg(&nats.Msg{Subject: c.subject, Reply: c.reply, Data: []byte(`1`), Header: nats.Header{
 			subjects.HeaderID: {"good"}, c.header: {strings.Repeat("not good", 20)},
 		}}))
-		if kind, body := d.next(); kind != c.kind || !strings.Contains(body, `"id":"good"`) || strings.Contains(body, "not good") {
+		if kind, body := d.Next(); kind != c.kind || !strings.Contains(body, `"id":"good"`) || strings.Contains(body, "not good") {
 			t.Errorf("the device got %s", body)
 		}
 		stream, err := js.Stream(t.Context(), subjects.StreamEvent)

@@ -29,10 +29,10 @@ func TestSuspendedConnectionResumesOnAMessage(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	d := w.suspended()
-	d.send(`{"type":"message","id":"a","toDeviceId":"phone","requiresAck":true,"payload":1}`)
+	d.Send(`{"type":"message","id":"a","toDeviceId":"phone","requiresAck":true,"payload":1}`)
 	for _, want := range []string{"ack", "message"} {
 		// Either may come first.
-		if kind, body := d.next(); kind != "ack" && kind != "message" {
+		if kind, body := d.Next(); kind != "ack" && kind != "message" {
 			t.Errorf("got %s, want %s or the other", body, want)
 		}
 	}
@@ -55,7 +55,7 @@ func TestSuspendedConnectionResumesOnAMessage(t *testing.T) {
 		}
 		whole = whole[n:]
 	}
-	if kind, body := d.next(); kind != "message" || len(body) < 20<<10 {
+	if kind, body := d.Next(); kind != "message" || len(body) < 20<<10 {
 		t.Errorf("got %s of %d bytes", kind, len(body))
 	}
 	if s := <-pong; s != "hear" {
@@ -127,7 +127,7 @@ func TestSuspendedConnectionEnds(t *testing.T) {
 			w := newWorld(t, nil)
 			d := w.suspended()
 			end.how(w, d)
-			if code := d.closed(); code != end.code {
+			if code := d.CloseCode(); code != end.code {
 				t.Errorf("closed with %d, want %d", code, end.code)
 			}
 			_ = d.Close()
@@ -146,7 +146,7 @@ func TestSuspendedConnectionIsMissed(t *testing.T) {
 	w := newWorld(t, func(o *edge.Options) { o.Heartbeat = 5 * time.Second })
 	d := w.suspended()
 	d.SetPingHandler(func(string) error { return nil })
-	if code := d.closed(); code != websocket.CloseGoingAway {
+	if code := d.CloseCode(); code != websocket.CloseGoingAway {
 		t.Errorf("closed with %d", code)
 	}
 }
@@ -161,7 +161,7 @@ func TestSuspendedConnectionWithHalfAFrame(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.SetPingHandler(func(string) error { return nil })
-	if code := d.closed(); code != websocket.CloseGoingAway {
+	if code := d.CloseCode(); code != websocket.CloseGoingAway {
 		t.Errorf("closed with %d", code)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -31,7 +32,7 @@ func (t *Tenant) askRelease(ctx context.Context, edge string, k subjects.Key, ep
 	}
 	ctx, cancel := context.WithTimeout(ctx, releaseWithin)
 	defer cancel()
-	if _, err := t.Core.RequestWithContext(ctx, subjects.Release(edge), fmt.Appendf(nil, "%s %d", k, epoch)); err != nil {
+	if _, err := t.Core.RequestWithContext(ctx, layout.Release(edge), fmt.Appendf(nil, "%s %d", k, epoch)); err != nil {
 		t.Logger.Info("the edge that held the device did not let go of it", "device", string(k), "edge", edge, "err", err)
 		return false
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/send"
@@ -87,9 +88,9 @@ func NewTenant(ctx context.Context, opts TenantOptions) (*Tenant, error) {
 	if err != nil {
 		return nil, fmt.Errorf("edge: %w", err)
 	}
-	tasks, err := js.KeyValue(ctx, subjects.BucketTasks)
+	tasks, err := js.KeyValue(ctx, layout.BucketTasks)
 	if err != nil {
-		return nil, fmt.Errorf("edge: bucket %s: %w", subjects.BucketTasks, err)
+		return nil, fmt.Errorf("edge: bucket %s: %w", layout.BucketTasks, err)
 	}
 	intake, err := send.New(send.Options{
 		Roster: opts.Roster, Inbox: opts.Inbox, Publisher: opts.Publisher, Core: opts.Core, JetStream: js, Tasks: send.Tasks{KV: tasks},
@@ -105,7 +106,7 @@ func NewTenant(ctx context.Context, opts TenantOptions) (*Tenant, error) {
 	}
 	id := opts.Roster.EdgeID()
 	for subject, handle := range map[string]nats.MsgHandler{
-		subjects.AllSignals(): t.onSignal, t.base + "*": t.onAnswer, subjects.Release(id): t.onRelease, subjects.Drain(id): t.onDrain,
+		layout.AllSignals(): t.onSignal, t.base + "*": t.onAnswer, layout.Release(id): t.onRelease, layout.Drain(id): t.onDrain,
 	} {
 		sub, err := opts.Core.Subscribe(subject, handle)
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/edge"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -38,7 +39,7 @@ type answer struct {
 func (d *device) frame() frame {
 	d.t.Helper()
 	for {
-		kind, body := d.next()
+		kind, body := d.Next()
 		if kind == "presence" {
 			continue // of the user's other devices
 		}
@@ -52,7 +53,7 @@ func (d *device) frame() frame {
 // topics send before it is dropped.
 func (d *device) ask(kind, id, payload string) (string, answer) {
 	d.t.Helper()
-	d.send(`{"type":"` + kind + `","id":"` + id + `","payload":` + payload + `}`)
+	d.Send(`{"type":"` + kind + `","id":"` + id + `","payload":` + payload + `}`)
 	for {
 		f := d.frame()
 		if f.Type == "topic" {
@@ -90,7 +91,7 @@ func (w *world) named(name string) *device {
 	w.t.Helper()
 	d := w.dial()
 	w.register(d, name)
-	if kind, body := d.next(); kind != "ack" {
+	if kind, body := d.Next(); kind != "ack" {
 		w.t.Fatalf("registered with %s %s", kind, body)
 	}
 	return d
@@ -106,7 +107,7 @@ func TestATopicsMessageReachesItsSubscribersAsItWasPublished(t *testing.T) {
 		}
 	}
 	const data = `{"a":1.50,  "b":"\u00e9 é","c":[1e3,null]}`
-	phone.send(`{"type":"publish","id":"p1","timestamp":"2026-01-02T03:04:05Z","payload":{"topic":"builds.main","data":` + data + `}}`)
+	phone.Send(`{"type":"publish","id":"p1","timestamp":"2026-01-02T03:04:05Z","payload":{"topic":"builds.main","data":` + data + `}}`)
 	var own, others frame
 	var a answer
 	for range 2 { // its answer and its own copy come in either order
@@ -118,7 +119,7 @@ func TestATopicsMessageReachesItsSubscribersAsItWasPublished(t *testing.T) {
 		}
 	}
 	others = desk.frame()
-	if a.OriginalMessageID != "p1" || a.Status != "accepted" || a.Topic != "builds.main" || a.Seq < subjects.FirstTopicSeq || a.Duplicate {
+	if a.OriginalMessageID != "p1" || a.Status != "accepted" || a.Topic != "builds.main" || a.Seq < layout.FirstTopicSeq || a.Duplicate {
 		t.Errorf("answered %+v", a)
 	}
 	want := frame{
@@ -202,7 +203,7 @@ func TestSinceSaysWhereASubscriptionBegins(t *testing.T) {
 				t.Fatalf("since %s: got %s %d, want %d", since, f.Type, f.Seq, want)
 			}
 		}
-		d.send(`{"type":"heartbeat","id":"h"}`)
+		d.Send(`{"type":"heartbeat","id":"h"}`)
 		if f := d.frame(); f.Type != "ack" {
 			t.Fatalf("since %s: %s %d came too", since, f.Type, f.Seq)
 		}
@@ -226,7 +227,7 @@ func TestMuchThatWasMissedComesInOrder(t *testing.T) {
 	d := w.dial()
 	w.register(d, "alice/phone")
 	for _, topic := range []string{"a", "b"} {
-		d.send(`{"type":"subscribe","id":"s","payload":{"topic":"` + topic + `","since":0}}`)
+		d.Send(`{"type":"subscribe","id":"s","payload":{"topic":"` + topic + `","since":0}}`)
 	}
 	const window = 256 // of the inbox: nothing is acknowledged
 	for count := map[string]int{}; count["a"] < n || count["b"] < n || count[""] < window; {
@@ -371,7 +372,7 @@ func TestASubscriberHearsOfAGap(t *testing.T) {
 		check(t, err)
 	}
 	<-js.PublishAsyncComplete()
-	desk.send(`{"type":"publish","id":"end","payload":{"topic":"end","data":1}}`)
+	desk.Send(`{"type":"publish","id":"end","payload":{"topic":"end","data":1}}`)
 	if one, two := desk.frame(), desk.frame(); one.Type != "topic" && two.Type != "topic" {
 		t.Fatalf("got %+v and %+v", one, two)
 	}
@@ -435,8 +436,8 @@ func TestACredentialThatNamesTopicsAllowsNoOthers(t *testing.T) {
 	issuer, verifier := newIssuer(t)
 	w := newWorld(t, func(o *edge.Options) { o.Verifier = verifier })
 	d := w.dial()
-	d.send(issuer.registration([]string{"rccs.topic.mine.>"}, []string{"rccs.topic.mine.>", "rccs.topic.news"}))
-	if kind, body := d.next(); kind != "ack" {
+	d.Send(issuer.registration([]string{"rccs.topic.mine.>"}, []string{"rccs.topic.mine.>", "rccs.topic.news"}))
+	if kind, body := d.Next(); kind != "ack" {
 		t.Fatalf("registered with %s", body)
 	}
 	for _, c := range []struct {
@@ -468,27 +469,27 @@ func TestARenewalChangesWhatIsAllowed(t *testing.T) {
 	issuer, verifier := newIssuer(t)
 	w := newWorld(t, func(o *edge.Options) { o.Verifier = verifier })
 	d := w.dial()
-	d.send(issuer.registration(nil, nil))
-	if kind, body := d.next(); kind != "ack" {
+	d.Send(issuer.registration(nil, nil))
+	if kind, body := d.Next(); kind != "ack" {
 		t.Fatalf("registered with %s", body)
 	}
 	d.subscribe(`{"topic":"a"}`)
 	d.subscribe(`{"topic":"b"}`)
-	d.send(issuer.registration(nil, []string{"rccs.topic.b"}))
-	if kind, body := d.next(); kind != "ack" {
+	d.Send(issuer.registration(nil, []string{"rccs.topic.b"}))
+	if kind, body := d.Next(); kind != "ack" {
 		t.Fatalf("renewed with %s", body)
 	}
-	if kind, body := d.next(); kind != "error" || !strings.Contains(body, "PERMISSION_DENIED") || !strings.Contains(body, "topic a") {
+	if kind, body := d.Next(); kind != "error" || !strings.Contains(body, "PERMISSION_DENIED") || !strings.Contains(body, "topic a") {
 		t.Errorf("told %s", body)
 	}
 	if kind, a := d.ask("subscribe", "s", `{"topic":"a"}`); kind != "error" || a.Code != "PERMISSION_DENIED" {
 		t.Errorf("again: %s %+v", kind, a)
 	}
-	d.send(`{"type":"publish","id":"1","payload":{"topic":"a","data":1}}`)
+	d.Send(`{"type":"publish","id":"1","payload":{"topic":"a","data":1}}`)
 	if f := d.frame(); f.Type != "ack" {
 		t.Errorf("got %+v", f)
 	}
-	d.send(`{"type":"publish","id":"2","payload":{"topic":"b","data":1}}`)
+	d.Send(`{"type":"publish","id":"2","payload":{"topic":"b","data":1}}`)
 	if one, two := d.frame(), d.frame(); one.Topic != "b" && two.Topic != "b" {
 		t.Errorf("got %+v and %+v", one, two)
 	}

@@ -1,11 +1,15 @@
-// Package subjects owns every name that RCCS uses on NATS: subjects, streams,
-// key-value buckets, the escaping of user and device names into subject
-// tokens, and the permission patterns that follow from them.
+// Package subjects has the names by which services and devices reach RCCS on
+// NATS: subjects, headers, the streams that services read, and the escaping of
+// user and device names into subject tokens. A service needs no other part of
+// RCCS, and any NATS client:
 //
-// It is a leaf: it imports nothing of RCCS and does no I/O. A dot-joined
-// subject literal anywhere else in the tree is a bug. All functions are pure
+//	to := subjects.Address{User: "alice", Device: "phone"}
+//	js.Publish(ctx, subjects.Inbox(to.Key(), subjects.Normal), payload)
+//
+// It is a leaf: it imports nothing of RCCS and does no I/O. All functions are pure
 // and safe for concurrent use.
 //
-// A newcomer starts at [Escape] (how a name becomes a token), [Key] (how a
-// device is named inside a subject) and [Inbox] (where its messages live).
+// Start at [Inbox] (where the messages of a device live), [Route] (for a message
+// whose recipients RCCS is to find), [Key] (how a device is named inside a
+// subject) and [Escape] (how a name becomes a token).
 package subjects

@@ -20,29 +20,21 @@ func parseKey(prefix, subject string) (Key, bool) {
 }
 
 const (
-	signalPrefix   = "rccs.signal."
-	rpcPrefix      = "rccs.rpc."
-	upPrefix       = "rccs.up."
-	eventPrefix    = "rccs.event."
-	routePrefix    = "rccs.route."
-	waitPrefix     = "rccs.wait."
-	deadlinePrefix = "rccs.deadline."
+	signalPrefix = "rccs.signal."
+	rpcPrefix    = "rccs.rpc."
+	upPrefix     = "rccs.up."
+	eventPrefix  = "rccs.event."
+	routePrefix  = "rccs.route."
 )
 
 // Signal is where ephemeral messages to a connected device go.
 func Signal(k Key) string { return signalPrefix + string(k) }
-
-// AllSignals is every signal, for an edge.
-func AllSignals() string { return signalPrefix + "*.*" }
 
 // ParseSignal is the inverse of [Signal].
 func ParseSignal(subject string) (Key, bool) { return parseKey(signalPrefix, subject) }
 
 // RPC is where a request to a connected device goes. method is escaped here.
 func RPC(k Key, method string) string { return rpcPrefix + string(k) + "." + Escape(method) }
-
-// DeviceRPC is every request to a device, for the edge that holds it.
-func DeviceRPC(k Key) string { return rpcPrefix + string(k) + ".*" }
 
 // ParseRPC is the inverse of [RPC].
 func ParseRPC(subject string) (k Key, method string, ok bool) { return parseKeyAnd(rpcPrefix, subject) }
@@ -108,9 +100,6 @@ func ParseTopic(subject string) (topic string, ok bool) {
 // Up is where a message of a device to the tenant's services goes.
 func Up(k Key, typ string) string { return upPrefix + string(k) + "." + Escape(typ) }
 
-// AllUp is the subject of [StreamUp].
-func AllUp() string { return upPrefix + "*.*.*" }
-
 // Kinds of [Event].
 const (
 	EventRegistered = "registered" // the device's record is new or has changed
@@ -134,9 +123,6 @@ const (
 // Event is where services hear what happened to a device.
 func Event(k Key, kind string) string { return eventPrefix + string(k) + "." + kind }
 
-// AllEvents is the subject of [StreamEvent].
-func AllEvents() string { return eventPrefix + "*.*.*" }
-
 // Later is where a message waits until it is due; id tells it from others, and
 // is escaped here.
 func Later(k Key, l Lane, id string) string {
@@ -153,42 +139,10 @@ func ParseLater(subject string) (Key, Lane, bool) {
 	return ParseInbox(inboxPrefix + rest[:dot])
 }
 
-// IsCancel reports whether a filter covers delayed messages of one user only.
-func IsCancel(filter string) bool {
-	rest, ok := strings.CutPrefix(filter, laterPrefix)
-	user, rest, deep := strings.Cut(rest, ".")
-	return ok && deep && user != "" && rest != "" && !strings.ContainsAny(user, "*>")
-}
-
 // LaterAnywhere is a filter for what a user's devices have waiting under id,
-// whomever it is for. user is a token.
-func LaterAnywhere(user, id string) string { return laterPrefix + user + ".*.*." + Escape(id) }
-
-// AllLater are the subjects of [StreamLater].
-func AllLater() []string { return []string{laterPrefix + "*.*.*.*", duePrefix + "*.*.*"} }
-
-// Due is where [StreamLater] puts a message whose time has come.
-func Due(k Key, l Lane) string { return duePrefix + string(k) + "." + l.String() }
-
-// DueToInbox is the subject transform by which [StreamInbox] takes in what is
-// due.
-func DueToInbox() (from, to string) {
-	return duePrefix + "*.*.*", inboxPrefix + "{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}"
-}
-
-// Wait is where a message of a user's device waits that is for one of several
-// devices of which none is online. user is a token.
-func Wait(user string) string { return waitPrefix + user }
-
-// ParseWait is the inverse of [Wait].
-func ParseWait(subject string) (user string, ok bool) {
-	user, ok = strings.CutPrefix(subject, waitPrefix)
-	return user, ok && user != "" && !strings.Contains(user, ".")
-}
-
-// AllRoutes are the subjects of [StreamRoute].
-func AllRoutes() []string {
-	return []string{routePrefix + "*.*", routePrefix + "*.*.*", waitPrefix + "*"}
+// whomever it is for.
+func LaterAnywhere(user UserID, id string) string {
+	return laterPrefix + Escape(string(user)) + ".*.*." + Escape(id)
 }
 
 // Selector is the last part of a route's subject. At most one field is set
@@ -218,17 +172,19 @@ func Route(user UserID, s Selector) string {
 	return string(b)
 }
 
-// ParseRoute is the inverse of [Route]. user is a token.
-func ParseRoute(subject string) (user string, s Selector, ok bool) {
+// ParseRoute is the inverse of [Route].
+func ParseRoute(subject string) (user UserID, s Selector, ok bool) {
 	rest, ok := strings.CutPrefix(subject, routePrefix)
 	if !ok {
 		return "", s, false
 	}
-	user, rest, _ = strings.Cut(rest, ".")
+	userToken, rest, _ := strings.Cut(rest, ".")
 	kind, token, named := strings.Cut(rest, ".")
-	if _, err := Unescape(user); err != nil {
+	userName, err := Unescape(userToken)
+	if err != nil {
 		return "", s, false
 	}
+	user = UserID(userName)
 	name, err := Unescape(token)
 	if err != nil || named && CheckName("selector", name) != nil {
 		return "", s, false
@@ -243,31 +199,3 @@ func ParseRoute(subject string) (user string, s Selector, ok bool) {
 	}
 	return "", s, false
 }
-
-// Deadline is where it is kept when messages of a device end.
-func Deadline(k Key) string { return deadlinePrefix + string(k) }
-
-// AllDeadlines is the subject of [StreamDeadline].
-func AllDeadlines() string { return deadlinePrefix + "*.*" }
-
-// ParseDeadline is the inverse of [Deadline].
-func ParseDeadline(subject string) (Key, bool) { return parseKey(deadlinePrefix, subject) }
-
-// Release is where an edge is asked to let go of a device that has connected
-// elsewhere; edge is its id.
-func Release(edge string) string { return "rccs.edge." + edge + ".release" }
-
-// Audit is where it is kept that something was done.
-func Audit(action string) string { return "rccs.audit." + action }
-
-// AllAudits is the subject of [StreamAudit].
-func AllAudits() string { return "rccs.audit.*" }
-
-// Drain is where an edge is asked to send its devices elsewhere, or to take them
-// again; edge is its id.
-func Drain(edge string) string { return "rccs.edge." + edge + ".drain" }
-
-// PartEndpoint is an endpoint of the coordinator for RCCS's own parts alone:
-// services may call what has one token behind "rccs.coordinator", and this has
-// two.
-func PartEndpoint(endpoint string) string { return "rccs.coordinator.part." + endpoint }

@@ -1,11 +1,5 @@
 package subjects
 
-import (
-	"strconv"
-	"strings"
-	"time"
-)
-
 // Headers of a stored message. The body is the payload; these carry the rest
 // of the envelope.
 const (
@@ -18,21 +12,8 @@ const (
 	HeaderTimestamp   = "Rccs-Timestamp"
 	HeaderAck         = "Rccs-Ack"
 	HeaderTrace       = "traceparent"
-	HeaderPriority    = "Rccs-Priority"  // of a route: the lane, 0 to 3
-	HeaderUser        = "Rccs-User"      // of a topic's message: the user of the sending device
-	HeaderCopies      = "Rccs-Copies"    // of the first copy of a fan-out: the device tokens of all, in order
-	HeaderReplay      = "Rccs-Replay"    // "true": an operator delivers it again
-	HeaderIssuedTo    = "Rccs-Issued-To" // the credential of the service that delayed the message, see [IssuedTo]
-	HeaderProof       = "Rccs-Proof"     // shows that RCCS wrote the message, and for whom
-)
-
-// Headers of a message that waits for one of several devices to come online:
-// what that device is. Without any of them it is one that can hold tasks when
-// the message is of a task's type, and else any other device of the user.
-const (
-	HeaderWaitType       = "Rccs-Wait-Type"
-	HeaderWaitCapability = "Rccs-Wait-Capability"
-	HeaderWaitTask       = "Rccs-Wait-Task"
+	HeaderPriority    = "Rccs-Priority" // of a route: the lane, 0 to 3
+	HeaderUser        = "Rccs-User"     // of a topic's message: the user of the sending device
 )
 
 // Headers of requests and responses between edges, and to services.
@@ -41,23 +22,4 @@ const (
 	HeaderTimeout = "Rccs-Timeout-Ms" // how long the requester waits for the next part
 	HeaderCancel  = "Rccs-Cancel"     // the id of a request that is given up
 	HeaderError   = "Rccs-Error"      // an error code of the protocol
-	// HeaderMaxFrame is the largest frame that the requester takes, in bytes.
-	HeaderMaxFrame = "Rccs-Max-Frame"
 )
-
-// HeaderRequester is set by NATS servers on what crosses from the services'
-// account into the tenant's: of which account it is. JetStream does not store it.
-const HeaderRequester = "Nats-Request-Info"
-
-// IssuedTo names a credential in [HeaderIssuedTo]: the key of its user, and when
-// it was issued.
-func IssuedTo(userKey string, issued time.Time) string {
-	return userKey + " " + strconv.FormatInt(issued.Unix(), 10)
-}
-
-// ParseIssuedTo reads what [IssuedTo] writes.
-func ParseIssuedTo(text string) (userKey string, issued time.Time, ok bool) {
-	userKey, seconds, ok := strings.Cut(text, " ")
-	at, err := strconv.ParseInt(seconds, 10, 64)
-	return userKey, time.Unix(at, 0), ok && err == nil
-}

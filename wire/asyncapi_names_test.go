@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -191,7 +192,7 @@ func TestDocumentNamesTheSubjects(t *testing.T) {
 	for _, header := range []string{
 		subjects.HeaderID, subjects.HeaderType, subjects.HeaderFrom, subjects.HeaderCorrelation, subjects.HeaderCollapse,
 		subjects.HeaderTTL, subjects.HeaderTimestamp, subjects.HeaderAck, subjects.HeaderTrace, subjects.HeaderPriority,
-		subjects.HeaderReplay,
+		layout.HeaderReplay,
 	} {
 		if doc.at("components", "schemas", "Headers", "properties", header) == nil {
 			t.Errorf("header %s is missing", header)

@@ -43,7 +43,7 @@ The load comes from this process, so on one machine it takes from the server wha
 it needs itself. A connection is an open file here and one at the server: see
 ulimit -n.`,
 	})
-	for _, s := range scenarios() {
+	for _, s := range scenarios {
 		cmd.AddCommand(newScenarioCommand(env, s))
 	}
 	cmd.AddCommand(newCompareCommand(env))
@@ -59,69 +59,69 @@ type scenario struct {
 	run                        func(context.Context, load.Options) (*load.Result, error)
 }
 
-func scenarios() []scenario {
-	const pairs = "how many `devices` connect; each two of a user are a sender and a receiver"
-	return []scenario{
-		{
-			name: "latency", devices: 100, what: pairs, flags: []string{"rate", "duration", "warmup"}, run: load.Latency,
-			short: "Time from sending to receiving, at a fixed rate",
-			long: `Send messages at a fixed rate, and take the time from when each was due to be
+// whatPairs is what most scenarios do with their devices.
+const whatPairs = "how many `devices` connect; each two of a user are a sender and a receiver"
+
+var scenarios = []scenario{
+	{
+		name: "latency", devices: 100, what: whatPairs, flags: []string{"rate", "duration", "warmup"}, run: load.Latency,
+		short: "Time from sending to receiving, at a fixed rate",
+		long: `Send messages at a fixed rate, and take the time from when each was due to be
 sent until it has arrived. A server that stalls is seen in full: what had to wait
 meanwhile counts. "sent late" is how far this process itself was behind; when that
 is much of the latency, the rate is more than this machine can send.`,
-			example: `  rccs bench latency
+		example: `  rccs bench latency
   rccs bench latency --devices 1000 --rate 5000 --duration 30s
   rccs bench latency --save before.json     # for rccs bench compare`,
-		},
-		{
-			name: "throughput", devices: 100, what: pairs, flags: []string{"window", "duration", "warmup"}, run: load.Throughput,
-			short: "Messages a second, as many as go through",
-			long: `Keep a number of messages under way in each pair of devices: one that arrives is
+	},
+	{
+		name: "throughput", devices: 100, what: whatPairs, flags: []string{"window", "duration", "warmup"}, run: load.Throughput,
+		short: "Messages a second, as many as go through",
+		long: `Keep a number of messages under way in each pair of devices: one that arrives is
 followed by another. The latency that goes with it is that of full queues.`,
-			example: `  rccs bench throughput
+		example: `  rccs bench throughput
   rccs bench throughput --devices 200 --window 64 --bytes 1024`,
-		},
-		{
-			name: "fanout", devices: 1000, what: "how many `devices` subscribe", flags: []string{"window", "duration", "warmup"}, run: load.Fanout,
-			short: "Deliveries a second from one topic to many subscribers",
-			long: `Publish to one topic that all devices have subscribed to. A number of messages is
+	},
+	{
+		name: "fanout", devices: 1000, what: "how many `devices` subscribe", flags: []string{"window", "duration", "warmup"}, run: load.Fanout,
+		short: "Deliveries a second from one topic to many subscribers",
+		long: `Publish to one topic that all devices have subscribed to. A number of messages is
 under way: one that has reached all is followed by another. The latency is that of
 each delivery.`,
-			example: `  rccs bench fanout
+		example: `  rccs bench fanout
   rccs bench fanout --devices 5000 --window 4`,
-		},
-		{
-			name: "storm", devices: 1000, what: "how many `devices` come back", flags: []string{"missed", "connecting"}, run: load.Storm,
-			short: "Devices that come back all at once, each with missed messages",
-			long: `Send each of many devices messages while it is away, have all come back as fast
+	},
+	{
+		name: "storm", devices: 1000, what: "how many `devices` come back", flags: []string{"missed", "connecting"}, run: load.Storm,
+		short: "Devices that come back all at once, each with missed messages",
+		long: `Send each of many devices messages while it is away, have all come back as fast
 as they can, and take the time from the first connection until the last message.
 "device" is the time of one, from its first byte until it has all that it missed.
 Two more devices stay connected and send 100 messages a second: "probe" is their
 latency during the storm, "quiet probe" before it.`,
-			example: `  rccs bench storm --devices 5000 --missed 5
+		example: `  rccs bench storm --devices 5000 --missed 5
   rccs bench storm --devices 2000 --missed 50 --connecting 1000`,
-		},
-		{
-			name: "idle", devices: 1000, what: "how many `devices` connect", flags: []string{"duration", "pid", "admin"}, run: load.Idle,
-			short: "Memory that a connected device takes",
-			long: `Connect devices that do nothing for the duration, and take what the resident
+	},
+	{
+		name: "idle", devices: 1000, what: "how many `devices` connect", flags: []string{"duration", "pid", "admin"}, run: load.Idle,
+		short: "Memory that a connected device takes",
+		long: `Connect devices that do nothing for the duration, and take what the resident
 memory of the server has grown by. For that its process must be known: it is
 with --self, and with --pid for one on this machine (Linux). With --admin its
 garbage is collected before. Then a message is sent to every second device, to see
 that the connections are good.`,
-			example: `  rccs bench idle --self --devices 5000
+		example: `  rccs bench idle --self --devices 5000
   rccs bench idle --devices 2000 --pid "$(pgrep -f 'rccs serve')" --admin http://127.0.0.1:8081`,
-		},
-		{
-			name: "slow", devices: 100, what: pairs, flags: []string{"rate", "duration", "warmup", "stopped"}, run: load.Slow,
-			short: "What devices that stop reading do to the others",
-			long: `Send messages at a fixed rate to all receivers, while all read and then while some
+	},
+	{
+		name: "slow", devices: 100, what: whatPairs, flags: []string{"rate", "duration", "warmup", "stopped"}, run: load.Slow,
+		short: "What devices that stop reading do to the others",
+		long: `Send messages at a fixed rate to all receivers, while all read and then while some
 have stopped reading, and take the latency of the others in both. Then those read
 again, and get all that they were sent.`,
-			example: `  rccs bench slow
+		example: `  rccs bench slow
   rccs bench slow --devices 200 --stopped 50 --rate 5000 --bytes 4096`,
-		},
-	}
+	},
 }
 
 type benchFlags struct {

@@ -65,7 +65,7 @@ func (env *environment) openTarget(ctx context.Context, f *benchTarget, scenario
 	}
 	o := &opened{Target: load.Target{URL: f.url, TLS: trust}, close: func() error { return nil }}
 	if f.pid > 0 {
-		o.Memory = load.Attach(int(f.pid), strings.TrimSuffix(f.admin, "/")).Settled //nolint:gosec // as the flag has it
+		o.Memory = load.Attach(int(f.pid), strings.TrimSuffix(f.admin, "/")).SteadyMemory //nolint:gosec // as the flag has it
 	}
 	if f.tokens != "" {
 		o.Accounts, err = readTokens(f.tokens)
@@ -143,7 +143,7 @@ func (env *environment) ownServer(ctx context.Context, f *benchTarget, need int)
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	o := &opened{server: server, close: sync.OnceValue(func() error { return errors.Join(p.Stop(), os.RemoveAll(dir)) })}
-	o.Target = load.Target{URL: p.Devices, Memory: p.Settled}
+	o.Target = load.Target{URL: p.Devices, Memory: p.SteadyMemory}
 	keys, err := auth.OpenKeystore(data)
 	if err == nil {
 		o.Accounts, err = accounts(ctx, keys, need)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/enroll"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -111,7 +112,7 @@ func (env *environment) enrollCode(ctx context.Context, f *codeFlags) error {
 
 // askCode has a coordinator make a code.
 func askCode(ctx context.Context, nc *nats.Conn, body []byte) ([]byte, error) {
-	answer, err := nc.RequestWithContext(ctx, subjects.PartEndpoint(enroll.EndpointCode), body)
+	answer, err := nc.RequestWithContext(ctx, layout.PartEndpoint(enroll.EndpointCode), body)
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return nil, errors.New("nobody who can sign credentials runs there: start 'rccs serve'")

@@ -189,7 +189,7 @@ func (env *environment) showInbox(f *target, i *ops.Inbox) error {
 		column{title: "ACKED", right: true}, column{title: "UNACKED", right: true}, column{title: "PENDING", right: true}, column{title: "OLDEST", right: true})
 	for _, l := range i.Lanes {
 		tab.row(l.Lane, number(l.Stored), strconv.FormatUint(l.First, 10), strconv.FormatUint(l.Last, 10),
-			strconv.FormatUint(l.Settled, 10), number(l.Owed), number(l.Waiting), ago(l.Oldest))
+			strconv.FormatUint(l.AckFloor, 10), number(l.Unacked), number(l.Waiting), ago(l.Oldest))
 	}
 	if err := env.table(tab); err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rccs-io/rccs/edge"
 	"github.com/rccs-io/rccs/internal/node"
+	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -92,15 +93,15 @@ func (f *limitFlags) addRates(flags *pflag.FlagSet) {
 	}
 }
 
-// inboxMessages is how many messages of a device are stored in inboxes, those it
-// has acknowledged among them, for each that may be unacknowledged.
+// inboxMessages is how many messages an inbox may store for each that may be
+// unacknowledged: acknowledged ones stay stored for a while.
 const inboxMessages = 100
 
-// minInboxBytes is what a device may have stored in its inbox, however small the
-// store.
+// minInboxBytes is what the inbox of a device may hold at least, also where its
+// share of a small store would be less.
 const minInboxBytes = 16 << 20
 
-// shares are the bounds of what is stored.
+// shares returns the bounds of what each device and user may have stored.
 func (f *limitFlags) shares(inboxLimit int) share.Bounds {
 	return share.Bounds{
 		DevicePercent: f.deviceShare.n, UserPercent: f.userShare.n, MinInboxBytes: minInboxBytes,
@@ -115,7 +116,7 @@ func (f *limitFlags) options(inboxLimit limit) node.Limits {
 		Limits: edge.Limits{
 			Connections: f.connections.n, AddressConnections: f.addressConnections.n, AddressAttempts: f.addressAttempts.n,
 			Unauthenticated: f.unauthenticated.n, Registrations: f.registrations.n,
-			DeviceMessages: f.deviceMessages.n, DeviceBytes: f.deviceBytes.n, UserMessages: f.userMessages.n, UserBytes: f.userBytes.n,
+			Rates:   send.Rates{DeviceMessages: f.deviceMessages.n, DeviceBytes: f.deviceBytes.n, UserMessages: f.userMessages.n, UserBytes: f.userBytes.n},
 			Proxies: f.proxies,
 		},
 	}

@@ -78,8 +78,8 @@ func markdownPage(all []*cobra.Command) []byte {
 	return b.Bytes()
 }
 
-// paragraphs is what a command says of itself; lines that are indented are kept
-// as they stand.
+// paragraphs returns a command's description as Markdown. What is indented becomes
+// a code block.
 func paragraphs(c *cobra.Command) string {
 	var parts []string
 	for part := range strings.SplitSeq(cmp.Or(c.Long, c.Short), "\n\n") {

@@ -57,7 +57,8 @@ same device or to another one; remove it for good with --drop.`,
 	return cmd
 }
 
-// scope is what the argument and the flags name; an error is bad usage.
+// scope returns the devices that the argument and the flags name. Its error means
+// bad usage.
 func (f *rejectedFlags) scope(args []string) (subjects.Scope, error) {
 	s, err := scope(args)
 	switch {

@@ -12,8 +12,8 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/audit"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/revoke"
-	"github.com/rccs-io/rccs/subjects"
 )
 
 type revokeFlags struct {
@@ -146,7 +146,7 @@ func (f *revokeFlags) dialer() (dialFunc, error) {
 		return nil, err
 	}
 	return func(cred auth.Credential) (*nats.Conn, error) {
-		return nats.Connect(f.server, append(slices.Clip(reach), cred.Option(), nats.Name("rccs revoke"), nats.CustomInboxPrefix(subjects.PartReplyPrefix),
+		return nats.Connect(f.server, append(slices.Clip(reach), cred.Option(), nats.Name("rccs revoke"), nats.CustomInboxPrefix(layout.PartReplyPrefix),
 			nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...) // 'revoke all' ends this connection, too
 	}, nil
 }

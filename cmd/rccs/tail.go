@@ -145,9 +145,9 @@ func flowLine(f *ops.Flow) string {
 	fmt.Fprintf(&b, "%s %s %s/%s %s", exactMoment(f.At), arrow, f.User, f.Device, f.Kind)
 	switch f.Kind {
 	case ops.FlowCursor:
-		fmt.Fprintf(&b, " %s: acknowledged up to #%d", f.Lane, f.Settled)
-		if f.Owed > 0 {
-			fmt.Fprintf(&b, ", sent up to #%d, %d unacked", f.Sent, f.Owed)
+		fmt.Fprintf(&b, " %s: acknowledged up to #%d", f.Lane, f.AckFloor)
+		if f.Unacked > 0 {
+			fmt.Fprintf(&b, ", sent up to #%d, %d unacked", f.Sent, f.Unacked)
 		}
 	case ops.FlowEvent:
 		fmt.Fprintf(&b, " %s", f.Event)

@@ -14,9 +14,9 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
-	"golang.org/x/time/rate"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/limit"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -87,13 +87,13 @@ type API struct {
 	cancel   context.CancelFunc
 	live     *live
 	streams  atomic.Int64 // that are open
-	refusals *rate.Limiter
+	refusals *limit.Table[struct{}]
 }
 
 // Refusals of services are recorded: so many a second, and in a burst. The record
 // cannot be emptied, and nobody may fill it.
 const (
-	refusalsEvery = time.Second
+	refusalsRate  = 1
 	refusalsBurst = 60
 )
 
@@ -107,7 +107,7 @@ func New(opts Options) (*API, error) {
 		return nil, err
 	}
 	strict()
-	a := &API{opts: opts, log: opts.Logger, sessions: newSessions(opts.Now), refusals: rate.NewLimiter(rate.Every(refusalsEvery), refusalsBurst)}
+	a := &API{opts: opts, log: opts.Logger, sessions: newSessions(opts.Now), refusals: limit.New[struct{}](refusalsRate, refusalsBurst, 1)}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	a.live = newLive(a)
 	a.huma = humago.New(&a.admin, config(opts.Version))

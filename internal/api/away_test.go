@@ -13,6 +13,7 @@ import (
 	"github.com/rccs-io/rccs/internal/api"
 	"github.com/rccs-io/rccs/internal/enroll"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/internal/roster"
@@ -39,7 +40,7 @@ func apart(t *testing.T) (*natstest.Env, *httptest.Server) {
 	testkit.Check(t, err)
 	testkit.Check(t, devices.Start(t.Context()))
 	t.Cleanup(func() { _ = devices.Stop(context.WithoutCancel(t.Context())) })
-	tasks, err := js.KeyValue(t.Context(), subjects.BucketTasks)
+	tasks, err := js.KeyValue(t.Context(), layout.BucketTasks)
 	testkit.Check(t, err)
 	intake, err := send.New(send.Options{Roster: devices, Inbox: hub, Publisher: pub, Core: env.Conn(t), JetStream: js, Tasks: send.Tasks{KV: tasks}})
 	testkit.Check(t, err)

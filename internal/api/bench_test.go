@@ -109,9 +109,9 @@ func newBed(b *testing.B) *bed {
 	}
 	b.Cleanup(bd.http.CloseIdleConnections)
 	d := register(b, devices, phone.JWT, "")
-	d.write(`{"type":"device_unregister","id":"bye"}`)
-	d.until("ack")
-	_ = d.ws.Close()
+	d.Send(`{"type":"device_unregister","id":"bye"}`)
+	d.Until("ack")
+	_ = d.Close()
 	return bd
 }
 

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rccs-io/rccs/internal/devicetest"
 	"github.com/rccs-io/rccs/internal/need"
 )
 
@@ -124,18 +125,18 @@ func firstLine(cmd *exec.Cmd, stream bool) (string, error) {
 
 // serveRequests answers requests, and acknowledges messages, until the connection
 // ends.
-func serveRequests(d *device) {
+func serveRequests(d *devicetest.Device) {
 	for {
-		_, frame, err := d.ws.ReadMessage()
+		_, frame, err := d.ReadMessage()
 		if err != nil {
 			return
 		}
 		m := decode(frame)
 		switch {
 		case m["type"] == "request":
-			_ = d.ws.WriteMessage(1, fmt.Appendf(nil, `{"type":"response","correlationId":%q,"payload":{"result":{"ok":true}}}`, m["id"]))
+			_ = d.WriteMessage(1, fmt.Appendf(nil, `{"type":"response","correlationId":%q,"payload":{"result":{"ok":true}}}`, m["id"]))
 		case m["seq"] != nil:
-			_ = d.ws.WriteMessage(1, fmt.Appendf(nil, `{"type":"ack","payload":{"seq":%.0f}}`, m["seq"]))
+			_ = d.WriteMessage(1, fmt.Appendf(nil, `{"type":"ack","payload":{"seq":%.0f}}`, m["seq"]))
 		}
 	}
 }

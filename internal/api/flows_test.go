@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rccs-io/rccs/internal/devicetest"
 )
 
 // sse reads Server-Sent Events.
@@ -83,7 +85,7 @@ func TestEventsGoOnBehindTheLastEventID(t *testing.T) {
 	online := s.until("online")
 	s.cancel()
 	p.post("/v1/messages", `{"to":{"user":"alice","device":"phone"},"type":"note","id":"m1","payload":1}`)
-	phone.ack(phone.until("note"))
+	phone.Ack(phone.Until("note"))
 	again := p.stream("/v1/events?user=alice", header("Last-Event-ID", online.id))
 	if e := again.next(); e.kind != "delivered" || !strings.Contains(e.data, `"m1"`) {
 		t.Errorf("then came %+v", e)
@@ -169,7 +171,7 @@ func TestLiveTellsStatisticsAndMessages(t *testing.T) {
 	}
 	for n := 0; ; n++ {
 		p.post("/v1/messages", fmt.Sprintf(`{"to":{"user":"alice","device":"phone"},"type":"note","id":"m%d","payload":1}`, n))
-		phone.ack(phone.until("note"))
+		phone.Ack(phone.Until("note"))
 		if e := s.next(); e.kind == "message" {
 			if !strings.Contains(e.data, `"user":"alice"`) || strings.Contains(e.data, "payload") {
 				t.Errorf("a message is %s", e.data)
@@ -252,7 +254,7 @@ func TestRequestIsAnsweredByTheDevice(t *testing.T) {
 	serving := make(chan map[string]any, 64)
 	go func() {
 		for {
-			_, frame, err := desktop.ws.ReadMessage()
+			_, frame, err := desktop.ReadMessage()
 			if err != nil {
 				close(serving)
 				return
@@ -262,7 +264,7 @@ func TestRequestIsAnsweredByTheDevice(t *testing.T) {
 	}()
 	reply := func(m map[string]any, frames ...string) {
 		for _, f := range frames {
-			desktop.write(fmt.Sprintf(`{"type":"response","correlationId":%q,%s}`, m["id"], f))
+			desktop.Send(fmt.Sprintf(`{"type":"response","correlationId":%q,%s}`, m["id"], f))
 		}
 	}
 	handle := func(frames ...string) {
@@ -326,7 +328,7 @@ func TestRequestIsAnsweredByTheDevice(t *testing.T) {
 	if m["fromDeviceId"] != "service:operator" {
 		t.Errorf("asked by %v", m["fromDeviceId"])
 	}
-	_ = desktop.ws.Close()
+	_ = desktop.Close()
 	p.eventually("it is offline", func() bool {
 		got = p.post(requests+"x", "")
 		return got.status == http.StatusServiceUnavailable && got.code() == "DEVICE_OFFLINE" && got.header.Get("Retry-After") != ""
@@ -340,8 +342,8 @@ func TestTopicIsPublishedAndRead(t *testing.T) {
 	t.Parallel()
 	p := serve(t, false)
 	phone := p.connect("alice/phone", "")
-	phone.write(`{"type":"subscribe","id":"s","payload":{"topic":"builds.main"}}`)
-	phone.until("ack")
+	phone.Send(`{"type":"subscribe","id":"s","payload":{"topic":"builds.main"}}`)
+	phone.Until("ack")
 	h := header("Idempotency-Key", "k1")
 	first := p.do("POST", "/v1/topics/builds.main", `{ "green" : true }`, h)
 	var a, b struct {
@@ -353,7 +355,7 @@ func TestTopicIsPublishedAndRead(t *testing.T) {
 	if first.status != http.StatusAccepted || a.Seq == 0 || a.Duplicate || !b.Duplicate || b.Seq != a.Seq {
 		t.Errorf("published %+v, then %+v", a, b)
 	}
-	if m := phone.until("topic"); m["topic"] != "builds.main" || m["fromDeviceId"] != "service:operator" || m["id"] != "k1" {
+	if m := phone.Until("topic"); m["topic"] != "builds.main" || m["fromDeviceId"] != "service:operator" || m["id"] != "k1" {
 		t.Errorf("the device got %v", m)
 	}
 	for i := range 4 {
@@ -404,11 +406,11 @@ func TestTopicIsPublishedAndRead(t *testing.T) {
 func TestFollowersOfATopicAreListedInPages(t *testing.T) {
 	t.Parallel()
 	p := serve(t, false)
-	devices := make(map[string]*device)
+	devices := make(map[string]*devicetest.Device)
 	for _, name := range []string{"alice/phone", "alice/tablet", "bob/phone"} {
 		d := p.connect(name, "")
-		d.write(`{"type":"subscribe","id":"s","payload":{"topic":"t"}}`)
-		d.until("ack")
+		d.Send(`{"type":"subscribe","id":"s","payload":{"topic":"t"}}`)
+		d.Until("ack")
 		devices[name] = d
 	}
 	list := func() (names []string) {
@@ -429,8 +431,8 @@ func TestFollowersOfATopicAreListedInPages(t *testing.T) {
 	if got := list(); strings.Join(got, " ") != "alice/phone alice/tablet bob/phone" {
 		t.Errorf("followers are %v", got)
 	}
-	devices["alice/tablet"].write(`{"type":"unsubscribe","id":"u","payload":{"topic":"t"}}`)
-	devices["alice/tablet"].until("ack")
+	devices["alice/tablet"].Send(`{"type":"unsubscribe","id":"u","payload":{"topic":"t"}}`)
+	devices["alice/tablet"].Until("ack")
 	if got := list(); strings.Join(got, " ") != "alice/phone bob/phone" {
 		t.Errorf("then followers are %v", got)
 	}

@@ -9,13 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
-	"github.com/gorilla/websocket"
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/devicetest"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/node"
 	"github.com/rccs-io/rccs/internal/nodetest"
@@ -147,32 +146,25 @@ func (p *place) service(name string, opts auth.ServiceOptions) http.Header {
 	return header("Authorization", "Bearer "+cred.JWT)
 }
 
-// device is a connected device.
-type device struct {
-	t      testing.TB
-	ws     *websocket.Conn
-	writes sync.Mutex // a connection takes one writer at a time
-}
-
 // connect registers a device; extra is of the payload, such as `,"type":"mobile"`.
-func (p *place) connect(name, extra string) *device {
+func (p *place) connect(name, extra string) *devicetest.Device {
 	p.t.Helper()
 	return register(p.t, p.n.Addr().String(), nodetest.Token(p.t, p.n, name), extra)
 }
 
 // register connects with a token.
-func register(t testing.TB, address, token, extra string) *device {
+func register(t testing.TB, address, token, extra string) *devicetest.Device {
 	t.Helper()
-	return &device{t: t, ws: nodetest.Register(t, address, nodetest.Registering{Token: token, Extra: extra})}
+	return nodetest.Register(t, address, nodetest.Registering{Token: token, Extra: extra})
 }
 
 // visit registers a device and lets it go.
 func (p *place) visit(name, extra string) {
 	p.t.Helper()
 	d := p.connect(name, extra)
-	d.write(`{"type":"device_unregister","id":"bye"}`)
-	d.until("ack")
-	_ = d.ws.Close()
+	d.Send(`{"type":"device_unregister","id":"bye"}`)
+	d.Until("ack")
+	_ = d.Close()
 	user, dev, _ := strings.Cut(name, "/")
 	p.eventually(name+" is offline", func() bool {
 		var got struct{ Status string }
@@ -187,35 +179,6 @@ func (p *place) operator() http.Header {
 		return nil
 	}
 	return header("Authorization", "Bearer "+operatorToken)
-}
-
-func (d *device) read() map[string]any {
-	d.t.Helper()
-	return nodetest.Read(d.t, d.ws)
-}
-
-// until reads until something of the type comes.
-func (d *device) until(typ string) map[string]any {
-	d.t.Helper()
-	for {
-		if m := d.read(); m["type"] == typ {
-			return m
-		}
-	}
-}
-
-func (d *device) write(frame string) {
-	d.t.Helper()
-	d.writes.Lock()
-	defer d.writes.Unlock()
-	if err := d.ws.WriteMessage(websocket.TextMessage, []byte(frame)); err != nil {
-		d.t.Fatal(err)
-	}
-}
-
-func (d *device) ack(m map[string]any) {
-	d.t.Helper()
-	d.write(fmt.Sprintf(`{"type":"ack","payload":{"seq":%.0f}}`, m["seq"]))
 }
 
 // eventually polls a condition.

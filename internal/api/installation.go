@@ -97,55 +97,63 @@ func (a *API) registerEdges() {
 	register(a, row{
 		method: http.MethodGet, path: "/v1/edges", id: "listEdges", tag: "Installation", who: operators, summary: "List the edges that live",
 		description: "As `rccs edges ls --json`.",
-	}, func(ctx context.Context, c *call, in *struct {
-		InTenant
-		Paged
-	},
-	) (*listOutput[ops.Edge], error) {
-		all, err := c.tenant.Ops.Edges(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return pageOf(all, &in.Paged, func(e ops.Edge) string { return e.Name + "\x00" + e.ID })
-	})
+	}, a.listEdges)
 	register(a, row{
 		method: http.MethodPost, path: "/v1/edges/{edge}/drain", id: "drainEdge", tag: "Installation", who: operators,
 		status: http.StatusAccepted, optional: true, summary: "Send the devices of an edge elsewhere",
 		description: "The only edge needs `force`, otherwise 409.",
-	}, func(ctx context.Context, c *call, in *drainInput) (*drainOutput, error) {
-		force, rate := false, 0
-		if in.Body != nil {
-			force, rate = in.Body.Force, in.Body.Rate
-		}
-		t, e, err := a.edge(ctx, in.Edge)
-		if err != nil {
-			return nil, err
-		}
-		if all, err := t.Edges(ctx); err != nil {
-			return nil, err
-		} else if len(all) < 2 && !force {
-			return nil, conflict(e.Name + ` is the only edge: its devices would have nowhere to go; {"force":true} drains it all the same`)
-		}
-		if err := t.Audit(ctx, c.record(audit.ActionDrain, e.Name, "drain")); err != nil {
-			return nil, err
-		}
-		n, err := t.AskEdge(ctx, e.ID, ops.EdgeDrain, rate)
-		return &drainOutput{Body: Drained{Edge: e.Name, ID: e.ID, Connections: n}}, err
-	})
+	}, a.drainEdge)
 	register(a, row{
 		method: http.MethodDelete, path: "/v1/edges/{edge}/drain", id: "resumeEdge", tag: "Installation", who: operators,
 		status: http.StatusNoContent, summary: "Let an edge take devices again",
-	}, func(ctx context.Context, c *call, in *EdgeInput) (*struct{}, error) {
-		t, e, err := a.edge(ctx, in.Edge)
-		if err != nil {
-			return nil, err
-		}
-		if err := t.Audit(ctx, c.record(audit.ActionDrain, e.Name, "undo")); err != nil {
-			return nil, err
-		}
-		_, err = t.AskEdge(ctx, e.ID, ops.EdgeResume, 0)
+	}, a.resumeEdge)
+}
+
+// wholeList is asked for a page of a list that is made whole each time.
+type wholeList struct {
+	InTenant
+	Paged
+}
+
+func (*API) listEdges(ctx context.Context, c *call, in *wholeList) (*listOutput[ops.Edge], error) {
+	all, err := c.tenant.Ops.Edges(ctx)
+	if err != nil {
 		return nil, err
-	})
+	}
+	return pageOf(all, &in.Paged, func(e ops.Edge) string { return e.Name + "\x00" + e.ID })
+}
+
+func (a *API) drainEdge(ctx context.Context, c *call, in *drainInput) (*drainOutput, error) {
+	force, rate := false, 0
+	if in.Body != nil {
+		force, rate = in.Body.Force, in.Body.Rate
+	}
+	t, e, err := a.edge(ctx, in.Edge)
+	if err != nil {
+		return nil, err
+	}
+	if all, err := t.Edges(ctx); err != nil {
+		return nil, err
+	} else if len(all) < 2 && !force {
+		return nil, conflict(e.Name + ` is the only edge: its devices would have nowhere to go; {"force":true} drains it all the same`)
+	}
+	if err := t.Audit(ctx, c.record(audit.ActionDrain, e.Name, "drain")); err != nil {
+		return nil, err
+	}
+	n, err := t.AskEdge(ctx, e.ID, ops.EdgeDrain, rate)
+	return &drainOutput{Body: Drained{Edge: e.Name, ID: e.ID, Connections: n}}, err
+}
+
+func (a *API) resumeEdge(ctx context.Context, c *call, in *EdgeInput) (*struct{}, error) {
+	t, e, err := a.edge(ctx, in.Edge)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.Audit(ctx, c.record(audit.ActionDrain, e.Name, "undo")); err != nil {
+		return nil, err
+	}
+	_, err = t.AskEdge(ctx, e.ID, ops.EdgeResume, 0)
+	return nil, err
 }
 
 // edge finds an edge that is to drain.
@@ -197,22 +205,7 @@ func (a *API) registerRevocations() {
 	register(a, row{
 		method: http.MethodGet, path: "/v1/revocations", id: "listRevocations", tag: "Revocations", who: operators,
 		summary: "List what is revoked", description: "The latest first.",
-	}, func(_ context.Context, c *call, in *struct {
-		InTenant
-		Paged
-	},
-	) (*listOutput[Revocation], error) {
-		if a.opts.Installation == nil {
-			return nil, errNoKeys()
-		}
-		all, err := a.opts.Installation.Revocations(c.tenant.Name)
-		if err != nil {
-			return nil, err
-		}
-		return pageOf(all, &in.Paged, func(r Revocation) string {
-			return fmt.Sprintf("%019d %s %s", math.MaxInt64-r.At.Unix(), r.Kind, r.Name) // the latest first
-		})
-	})
+	}, a.listRevocations)
 	register(a, row{
 		method: http.MethodPost, path: "/v1/revocations", id: "revoke", tag: "Revocations", who: operators, status: http.StatusCreated,
 		summary: "End credentials that were issued until now", description: "Of a device, a user, a service, or with `confirm` of all.",
@@ -228,6 +221,19 @@ func (a *API) registerRevocations() {
 		status: http.StatusNoContent, summary: "Take the revocation of all back",
 	}, func(ctx context.Context, c *call, _ *tenantOnly) (*struct{}, error) {
 		return nil, a.unrevoke(ctx, c, auth.Revocation{Kind: auth.RevokedAll})
+	})
+}
+
+func (a *API) listRevocations(_ context.Context, c *call, in *wholeList) (*listOutput[Revocation], error) {
+	if a.opts.Installation == nil {
+		return nil, errNoKeys()
+	}
+	all, err := a.opts.Installation.Revocations(c.tenant.Name)
+	if err != nil {
+		return nil, err
+	}
+	return pageOf(all, &in.Paged, func(r Revocation) string {
+		return fmt.Sprintf("%019d %s %s", math.MaxInt64-r.At.Unix(), r.Kind, r.Name) // the latest first
 	})
 }
 
@@ -335,60 +341,62 @@ func (a *API) registerTenants() {
 	register(a, row{
 		method: http.MethodGet, path: "/v1/tenants", id: "listTenants", tag: "Tenants", who: operators, summary: "List the tenants",
 		description: "As `rccs tenants ls --json`.",
-	}, func(ctx context.Context, _ *call, in *struct {
-		InTenant
-		Paged
-	},
-	) (*listOutput[ops.TenantInfo], error) {
-		if a.opts.Installation == nil {
-			return nil, errNoKeys()
-		}
-		all, err := a.opts.Installation.Tenants(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return pageOf(all, &in.Paged, func(t ops.TenantInfo) string { return t.Name })
-	})
+	}, a.listTenants)
 	register(a, row{
 		method: http.MethodPost, path: "/v1/tenants", id: "addTenant", tag: "Tenants", who: operators, status: http.StatusCreated,
 		summary: "Add a tenant", description: "Answered when it is served.",
-	}, func(ctx context.Context, c *call, in *addTenantInput) (*addTenantOutput, error) {
-		b := &in.Body
-		if err := auth.CheckTenant(b.Name); err != nil {
-			return nil, badRequest("name: " + err.Error())
-		}
-		if b.Limits.Devices < 0 || b.Limits.StorageBytes < 0 || b.Limits.Consumers < 0 {
-			return nil, badRequest("limits: a limit is negative: 0 is none")
-		}
-		if a.opts.Installation == nil {
-			return nil, errNoKeys()
-		}
-		if a.opts.Exists != nil && a.opts.Exists(b.Name) {
-			return nil, conflict("there is a tenant of this name")
-		}
-		out := &addTenantOutput{}
-		out.Body.Name, out.Body.Limits = b.Name, b.Limits
-		return out, a.opts.Installation.AddTenant(ctx, b.Name, b.Limits, c.record(audit.ActionTenant, b.Name, "add"))
-	})
+	}, a.addTenant)
 	register(a, row{
 		method: http.MethodDelete, path: "/v1/tenants/{name}", id: "removeTenant", tag: "Tenants", who: operators,
 		status: http.StatusNoContent, summary: "Remove a tenant with all that is its", description: "Needs `?confirm=NAME`.",
-	}, func(ctx context.Context, c *call, in *removeTenantInput) (*struct{}, error) {
-		if err := auth.CheckTenant(in.Name); err != nil {
-			return nil, badRequest("name: " + err.Error())
-		}
-		if a.opts.Installation == nil {
-			return nil, errNoKeys()
-		}
-		if a.opts.Exists == nil || !a.opts.Exists(in.Name) {
-			return nil, notFound("there is no tenant of this name")
-		}
-		if in.Name == auth.DefaultTenant {
-			return nil, conflict("the tenant " + auth.DefaultTenant + " cannot be removed: every installation has it")
-		}
-		if in.Confirm != in.Name {
-			return nil, badRequest("this removes all messages and credentials of the tenant: ?confirm=" + cmp.Or(strings.TrimSpace(in.Name), "NAME"))
-		}
-		return nil, a.opts.Installation.RemoveTenant(ctx, in.Name, c.record(audit.ActionTenant, in.Name, "rm"))
-	})
+	}, a.removeTenant)
+}
+
+func (a *API) listTenants(ctx context.Context, _ *call, in *wholeList) (*listOutput[ops.TenantInfo], error) {
+	if a.opts.Installation == nil {
+		return nil, errNoKeys()
+	}
+	all, err := a.opts.Installation.Tenants(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return pageOf(all, &in.Paged, func(t ops.TenantInfo) string { return t.Name })
+}
+
+func (a *API) addTenant(ctx context.Context, c *call, in *addTenantInput) (*addTenantOutput, error) {
+	b := &in.Body
+	if err := auth.CheckTenant(b.Name); err != nil {
+		return nil, badRequest("name: " + err.Error())
+	}
+	if b.Limits.Devices < 0 || b.Limits.StorageBytes < 0 || b.Limits.Consumers < 0 {
+		return nil, badRequest("limits: a limit is negative: 0 is none")
+	}
+	if a.opts.Installation == nil {
+		return nil, errNoKeys()
+	}
+	if a.opts.Exists != nil && a.opts.Exists(b.Name) {
+		return nil, conflict("there is a tenant of this name")
+	}
+	out := &addTenantOutput{}
+	out.Body.Name, out.Body.Limits = b.Name, b.Limits
+	return out, a.opts.Installation.AddTenant(ctx, b.Name, b.Limits, c.record(audit.ActionTenant, b.Name, "add"))
+}
+
+func (a *API) removeTenant(ctx context.Context, c *call, in *removeTenantInput) (*struct{}, error) {
+	if err := auth.CheckTenant(in.Name); err != nil {
+		return nil, badRequest("name: " + err.Error())
+	}
+	if a.opts.Installation == nil {
+		return nil, errNoKeys()
+	}
+	if a.opts.Exists == nil || !a.opts.Exists(in.Name) {
+		return nil, notFound("there is no tenant of this name")
+	}
+	if in.Name == auth.DefaultTenant {
+		return nil, conflict("the tenant " + auth.DefaultTenant + " cannot be removed: every installation has it")
+	}
+	if in.Confirm != in.Name {
+		return nil, badRequest("this removes all messages and credentials of the tenant: ?confirm=" + cmp.Or(strings.TrimSpace(in.Name), "NAME"))
+	}
+	return nil, a.opts.Installation.RemoveTenant(ctx, in.Name, c.record(audit.ActionTenant, in.Name, "rm"))
 }

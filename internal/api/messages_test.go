@@ -36,11 +36,11 @@ func TestMessageReachesItsDeviceAndItsOutcomeComesAsAnEvent(t *testing.T) {
 	if got.into(t, &s); got.status != http.StatusAccepted || s.ID != "d-17" || s.Duplicate || len(s.Recipients) != 1 || s.Recipients[0].DeviceID != "phone" || s.Recipients[0].Seq == 0 {
 		t.Fatalf("%d %s", got.status, got.body)
 	}
-	m := phone.until("approval")
+	m := phone.Until("approval")
 	if m["fromDeviceId"] != "service:billing" || m["id"] != "d-17" || m["priority"] != 2.0 || m["correlationId"] != "c" {
 		t.Errorf("delivered as %v", m)
 	}
-	phone.ack(m)
+	phone.Ack(m)
 	event, err := sub.NextMsgWithContext(t.Context())
 	if err != nil || !strings.Contains(string(event.Data), `"d-17"`) {
 		t.Errorf("the event is %v, %v", event, err)
@@ -119,11 +119,11 @@ func TestArrayIsAnsweredElementByElement(t *testing.T) {
 		}
 	}
 	for i := range 100 {
-		m := phone.until("note")
+		m := phone.Until("note")
 		if m["payload"] != float64(i) {
 			t.Fatalf("message %d is %v", i, m)
 		}
-		phone.ack(m)
+		phone.Ack(m)
 		if s := list[3+i]; s.Error != nil || s.ID != fmt.Sprintf("m%d", i) || len(s.Recipients) != 1 || s.Recipients[0].Seq != uint64(m["seq"].(float64)) {
 			t.Errorf("answered %+v for %v", s, m)
 		}
@@ -164,7 +164,7 @@ func TestEphemeralMessageIsNotStored(t *testing.T) {
 	phone := p.connect("alice/phone", "")
 	var s sent
 	p.post("/v1/messages", `{"to":{"user":"alice"},"type":"pointer","payload":1,"ephemeral":true}`).into(t, &s)
-	if m := phone.until("pointer"); len(s.Recipients) != 1 || m["seq"] != nil || m["ephemeral"] != true {
+	if m := phone.Until("pointer"); len(s.Recipients) != 1 || m["seq"] != nil || m["ephemeral"] != true {
 		t.Errorf("answered %+v, delivered %v", s, m)
 	}
 }
@@ -174,7 +174,7 @@ func TestLifeOfAMessage(t *testing.T) {
 	p := serve(t, false)
 	phone := p.connect("alice/phone", "")
 	p.post("/v1/messages", `{"to":{"user":"alice","device":"phone"},"type":"note","id":"m 1","payload":1}`)
-	phone.ack(phone.until("note"))
+	phone.Ack(phone.Until("note"))
 	var life struct {
 		ID    string
 		Steps []struct {

@@ -299,7 +299,7 @@ func TestReplayOfEveryKind(t *testing.T) {
 		p.post("/v1/messages", fmt.Sprintf(`{"to":{"user":"alice","device":"phone"},"type":"note","id":"m%d","payload":%d}`, i, i))
 	}
 	for range 2 { // the first two are acknowledged
-		phone.ack(phone.until("note"))
+		phone.Ack(phone.Until("note"))
 	}
 	type items struct {
 		Items []struct {
@@ -369,7 +369,7 @@ func TestReplayOfEveryKind(t *testing.T) {
 		t.Fatalf("%d %s", got.status, got.body)
 	}
 	for {
-		if m := phone.until("note"); m["id"] == "m0" {
+		if m := phone.Until("note"); m["id"] == "m0" {
 			if m["replay"] != true {
 				t.Errorf("the copy is %v", m)
 			}

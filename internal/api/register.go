@@ -121,7 +121,7 @@ func (a *API) admit(ctx huma.Context, rw row, next func(huma.Context)) {
 // recordRefusal records in the audit that a service asked for what it has no right
 // to.
 func (a *API) recordRefusal(c *call, rw row, p *Problem) {
-	if p.Status != http.StatusForbidden || c.operator || !a.refusals.Allow() {
+	if p.Status != http.StatusForbidden || c.operator || a.refusals.Take(struct{}{}, 1, time.Now()) > 0 {
 		return
 	}
 	t, ok := a.opts.Tenant(c.service.Tenant)

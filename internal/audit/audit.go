@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/internal/layout"
 )
 
 // Actions that are recorded.
@@ -155,7 +155,7 @@ func store(ctx context.Context, js jetstream.JetStream, r Record) (seq uint64, e
 	if err != nil {
 		return 0, fmt.Errorf("audit: %w", err)
 	}
-	ack, err := js.PublishMsg(ctx, &nats.Msg{Subject: subjects.Audit(r.Action), Data: body})
+	ack, err := js.PublishMsg(ctx, &nats.Msg{Subject: layout.Audit(r.Action), Data: body})
 	if err != nil {
 		return 0, fmt.Errorf("audit: the record of %q was not stored, so it is not done: %w", r.Action, err)
 	}

@@ -159,13 +159,13 @@ func applied(srv *server.Server, account, token string) error {
 	if err != nil {
 		return fmt.Errorf("backbone: update account %s: %w", account, err)
 	}
-	heeded := int64(0)
+	applied := int64(0)
 	if state.Account != nil {
 		if claims, err := jwt.DecodeAccountClaims(state.Account.Jwt); err == nil {
-			heeded = claims.IssuedAt
+			applied = claims.IssuedAt
 		}
 	}
-	if heeded < given.IssuedAt {
+	if applied < given.IssuedAt {
 		return fmt.Errorf("backbone: account %s is stored but the server did not take it: see its log, and restart", account)
 	}
 	return nil

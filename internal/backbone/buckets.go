@@ -8,7 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/internal/layout"
 )
 
 // EdgeLease is how long an edge's lease stands when it is not renewed: then
@@ -26,13 +26,13 @@ const bucketHistory = 1
 // reads.
 func (p Plan) buckets() []jetstream.KeyValueConfig {
 	return []jetstream.KeyValueConfig{
-		{Bucket: subjects.BucketDevices, Description: "What each device is"},
-		{Bucket: subjects.BucketSessions, Description: "Which edge holds each device"},
-		{Bucket: subjects.BucketEdges, Description: "The lease of each edge", TTL: EdgeLease},
-		{Bucket: subjects.BucketAccount, Description: "The tenant's account JWT"},
-		{Bucket: subjects.BucketTasks, Description: "Which device each task belongs to", TTL: p.MaxAge, MaxBytes: p.part(taskPercent)},
-		{Bucket: subjects.BucketCodes, Description: "One-time codes of enrolment, hashed", TTL: codeLife},
-		{Bucket: subjects.BucketEnrolled, Description: "The keys that devices made themselves"},
+		{Bucket: layout.BucketDevices, Description: "What each device is"},
+		{Bucket: layout.BucketSessions, Description: "Which edge holds each device"},
+		{Bucket: layout.BucketEdges, Description: "The lease of each edge", TTL: EdgeLease},
+		{Bucket: layout.BucketAccount, Description: "The tenant's account JWT"},
+		{Bucket: layout.BucketTasks, Description: "Which device each task belongs to", TTL: p.MaxAge, MaxBytes: p.part(taskPercent)},
+		{Bucket: layout.BucketCodes, Description: "One-time codes of enrolment, hashed", TTL: codeLife},
+		{Bucket: layout.BucketEnrolled, Description: "The keys that devices made themselves"},
 	}
 }
 

@@ -10,9 +10,9 @@ import (
 // nats-server counts the bounds of an account's streams as stored, and refuses
 // each change of one stream while those of the others are more than the account
 // may store. After a limit became lower no bound could follow it. So this server
-// does not heed an account's limit while the bounds are changed.
+// does not apply an account's limit while the bounds are changed.
 
-// Lift has this server not heed how much an account may store, until restore is
+// Lift has this server apply no limit to what an account stores, until restore is
 // called. What the account's JWT says then counts again. An account that has
 // nothing stored yet is left alone.
 func (s *Server) Lift(account string) (restore func() error, err error) {
@@ -28,7 +28,7 @@ func (s *Server) Lift(account string) (restore func() error, err error) {
 	if !acc.JetStreamEnabled() {
 		return nothing, nil
 	}
-	if err := heedStore(acc, jwt.NoLimit); err != nil {
+	if err := setStoreLimit(acc, jwt.NoLimit); err != nil {
 		return nil, fmt.Errorf("backbone: account %s: %w", account, err)
 	}
 	return func() error {
@@ -50,8 +50,8 @@ func (s *Server) Lift(account string) (restore func() error, err error) {
 	}, nil
 }
 
-// heedStore sets how much an account may store, as far as this server goes.
-func heedStore(acc *server.Account, bytes int64) error {
+// setStoreLimit sets how much an account may store, as far as this server goes.
+func setStoreLimit(acc *server.Account, bytes int64) error {
 	limits := acc.JetStreamUsage().Limits
 	limits.MaxStore = bytes
 	return acc.UpdateJetStreamLimits(map[string]server.JetStreamAccountLimits{"": limits})
@@ -61,7 +61,7 @@ func heedStore(acc *server.Account, bytes int64) error {
 // the difference beside what is reserved already, which the account's own streams
 // are a part of. Where that is too much at once it is not in steps.
 func limitStore(srv *server.Server, acc *server.Account, bytes int64) error {
-	err := heedStore(acc, bytes)
+	err := setStoreLimit(acc, bytes)
 	if err == nil || bytes <= 0 {
 		return err
 	}
@@ -75,8 +75,8 @@ func limitStore(srv *server.Server, acc *server.Account, bytes int64) error {
 	}
 	for at := int64(0); at < bytes; {
 		at = min(at+step, bytes)
-		if err := heedStore(acc, at); err != nil {
-			_ = heedStore(acc, jwt.NoLimit) // a part of the limit would be less than what is reserved
+		if err := setStoreLimit(acc, at); err != nil {
+			_ = setStoreLimit(acc, jwt.NoLimit) // a part of the limit would be less than what is reserved
 			return err
 		}
 	}

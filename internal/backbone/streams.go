@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -106,14 +107,14 @@ type planned struct {
 func (p Plan) streams() []planned {
 	return []planned{
 		{subjects.StreamLater, p.later}, // the inbox stream sources it
-		{subjects.StreamInbox, p.inbox},
-		{subjects.StreamCursor, p.cursor},
-		{subjects.StreamRoute, p.route},
-		{subjects.StreamDeadline, p.deadline},
+		{layout.StreamInbox, p.inbox},
+		{layout.StreamCursor, p.cursor},
+		{layout.StreamRoute, p.route},
+		{layout.StreamDeadline, p.deadline},
 		{subjects.StreamTopic, p.topic},
 		{subjects.StreamUp, p.up},
 		{subjects.StreamEvent, p.event},
-		{subjects.StreamAudit, p.audit},
+		{layout.StreamAudit, p.audit},
 	}
 }
 
@@ -160,13 +161,13 @@ func (p Plan) common(c *jetstream.StreamConfig) {
 // inbox sets what makes the inbox stream.
 func (p Plan) inbox(c *jetstream.StreamConfig) {
 	p.common(c)
-	c.Subjects = subjects.AllInboxes()
+	c.Subjects = layout.AllInboxes()
 	c.MaxMsgsPerSubject = p.MaxPerLane
 	c.MaxAge = p.MaxAge
 	c.Duplicates = min(dedupWindow, p.MaxAge)
 	c.AllowAtomicPublish = true
 	c.AllowBatchPublish = true
-	from, to := subjects.DueToInbox()
+	from, to := layout.DueToInbox()
 	c.Sources = []*jetstream.StreamSource{{
 		Name:              subjects.StreamLater,
 		SubjectTransforms: []jetstream.SubjectTransformConfig{{Source: from, Destination: to}},
@@ -179,7 +180,7 @@ func (p Plan) inbox(c *jetstream.StreamConfig) {
 // stream, which takes from this one what is due.
 func (p Plan) later(c *jetstream.StreamConfig) {
 	p.common(c)
-	c.Subjects = subjects.AllLater()
+	c.Subjects = layout.AllLater()
 	c.MaxMsgsPerSubject = p.MaxPerLane
 	c.Duplicates = dedupWindow
 	c.MaxAge = 0 // what waits for its time is not old
@@ -198,25 +199,25 @@ func (p Plan) brief(c *jetstream.StreamConfig, names ...string) {
 }
 
 func (p Plan) route(c *jetstream.StreamConfig) {
-	p.brief(c, subjects.AllRoutes()...)
+	p.brief(c, layout.AllRoutes()...)
 	p.bound(c, routePercent, jetstream.DiscardNew)
 }
 
 // deadline sets what makes the stream of deadlines. An entry outlives the
 // message that it is about, so that the sender hears what retention took.
 func (p Plan) deadline(c *jetstream.StreamConfig) {
-	p.brief(c, subjects.AllDeadlines())
+	p.brief(c, layout.AllDeadlines())
 	c.MaxAge = 0
 	c.Duplicates = dedupWindow
 }
 
 func (p Plan) up(c *jetstream.StreamConfig) {
-	p.brief(c, subjects.AllUp())
+	p.brief(c, layout.AllUp())
 	p.bound(c, upPercent, jetstream.DiscardNew)
 }
 
 func (p Plan) event(c *jetstream.StreamConfig) {
-	p.brief(c, subjects.AllEvents())
+	p.brief(c, layout.AllEvents())
 	p.bound(c, eventPercent, jetstream.DiscardOld)
 }
 
@@ -262,7 +263,7 @@ const auditAge = 365 * 24 * time.Hour
 // audit sets what makes the stream of what operators do: nothing is removed from
 // it before its time, by nobody.
 func (p Plan) audit(c *jetstream.StreamConfig) {
-	p.brief(c, subjects.AllAudits())
+	p.brief(c, layout.AllAudits())
 	c.MaxAge = auditAge
 	c.Duplicates = dedupWindow
 	c.DenyDelete, c.DenyPurge = true, true
@@ -274,11 +275,11 @@ func (p Plan) topic(c *jetstream.StreamConfig) {
 	p.brief(c, subjects.AllTopics())
 	// Services hear topics from it: what they publish themselves does not come
 	// back to their account otherwise.
-	c.RePublish = &jetstream.RePublish{Source: subjects.AllTopics(), Destination: subjects.HeardTopics()}
+	c.RePublish = &jetstream.RePublish{Source: subjects.AllTopics(), Destination: layout.HeardTopics()}
 	c.MaxMsgsPerSubject = p.MaxPerLane
 	p.bound(c, topicPercent, jetstream.DiscardOld)
 	if fresh {
-		c.FirstSeq = subjects.FirstTopicSeq
+		c.FirstSeq = layout.FirstTopicSeq
 	}
 }
 
@@ -286,7 +287,7 @@ func (p Plan) topic(c *jetstream.StreamConfig) {
 func (p Plan) cursor(c *jetstream.StreamConfig) {
 	fresh := c.Replicas == 0
 	p.common(c)
-	c.Subjects = []string{subjects.AllCursors()}
+	c.Subjects = []string{layout.AllCursors()}
 	c.MaxMsgsPerSubject = 1
 	c.MaxAge = 0
 	c.AllowAtomicPublish = false // not allowed together with written-behind

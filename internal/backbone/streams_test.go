@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/backbone"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -36,9 +37,9 @@ func TestEnsureCreates(t *testing.T) {
 	js := jetStream(t, natstest.Server(t).Conn(t))
 	ensure(t, js, backbone.Plan{})
 
-	inbox := info(t, js, subjects.StreamInbox).Config
+	inbox := info(t, js, layout.StreamInbox).Config
 	want := inbox // what the server fills in is its own affair
-	want.Subjects = subjects.AllInboxes()
+	want.Subjects = layout.AllInboxes()
 	want.Retention = jetstream.LimitsPolicy
 	want.Discard = jetstream.DiscardOld
 	want.Storage = jetstream.FileStorage
@@ -54,12 +55,12 @@ func TestEnsureCreates(t *testing.T) {
 		t.Errorf("inbox stream is\n%+v\nwant\n%+v", inbox, want)
 	}
 
-	cursor := info(t, js, subjects.StreamCursor).Config
+	cursor := info(t, js, layout.StreamCursor).Config
 	if cursor.MaxMsgsPerSubject != 1 || cursor.MaxAge != 0 || !cursor.AllowDirect ||
 		cursor.PersistMode != jetstream.AsyncPersistMode || cursor.Storage != jetstream.FileStorage {
 		t.Errorf("cursor stream is %+v", cursor)
 	}
-	devices := info(t, js, "KV_"+subjects.BucketDevices).Config
+	devices := info(t, js, "KV_"+layout.BucketDevices).Config
 	if devices.MaxMsgsPerSubject != 1 || !devices.AllowDirect || devices.Storage != jetstream.FileStorage {
 		t.Errorf("devices bucket is %+v", devices)
 	}
@@ -83,17 +84,17 @@ func TestEnsureUpgradesAndKeepsMessages(t *testing.T) {
 	js := jetStream(t, natstest.Server(t).Conn(t))
 	ctx := t.Context()
 	_, err := js.CreateStream(ctx, jetstream.StreamConfig{
-		Name:        subjects.StreamInbox,
+		Name:        layout.StreamInbox,
 		Description: "the operator's own words",
-		Subjects:    subjects.AllInboxes()[:2],
+		Subjects:    layout.AllInboxes()[:2],
 		MaxAge:      time.Hour,
 		AllowRollup: true,
 		Discard:     jetstream.DiscardNew,
 	})
 	must(t, 0, err)
-	_, err = js.CreateStream(ctx, jetstream.StreamConfig{Name: subjects.StreamCursor, Subjects: []string{subjects.AllCursors()}})
+	_, err = js.CreateStream(ctx, jetstream.StreamConfig{Name: layout.StreamCursor, Subjects: []string{layout.AllCursors()}})
 	must(t, 0, err)
-	_, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: subjects.BucketDevices, History: 5})
+	_, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: layout.BucketDevices, History: 5})
 	must(t, 0, err)
 	for i := range 10 {
 		_, err := js.Publish(ctx, "rccs.inbox.alice.phone.low", fmt.Append(nil, i))
@@ -105,7 +106,7 @@ func TestEnsureUpgradesAndKeepsMessages(t *testing.T) {
 	var out bytes.Buffer
 	ensure(t, js, backbone.Plan{Logger: slog.New(slog.NewTextHandler(&out, nil))})
 
-	inbox := info(t, js, subjects.StreamInbox)
+	inbox := info(t, js, layout.StreamInbox)
 	if c := inbox.Config; c.MaxAge != backbone.DefaultMaxAge || c.AllowRollup || !c.AllowDirect ||
 		c.Discard != jetstream.DiscardOld || len(c.Subjects) != subjects.Lanes {
 		t.Errorf("inbox stream was not upgraded: %+v", c)
@@ -116,14 +117,14 @@ func TestEnsureUpgradesAndKeepsMessages(t *testing.T) {
 	if inbox.State.Msgs != 10 {
 		t.Errorf("%d messages after the upgrade, want 10", inbox.State.Msgs)
 	}
-	cursor := info(t, js, subjects.StreamCursor)
+	cursor := info(t, js, layout.StreamCursor)
 	if cursor.State.Msgs != 1 || cursor.State.LastSeq != 10 {
 		t.Errorf("cursor stream holds %+v, want the last message", cursor.State)
 	}
 	if c := cursor.Config; c.PersistMode != jetstream.DefaultPersistMode || c.MaxMsgsPerSubject != 1 {
 		t.Errorf("cursor stream was not upgraded as far as it can be: %+v", c)
 	}
-	if c := info(t, js, "KV_"+subjects.BucketDevices).Config; c.MaxMsgsPerSubject != 1 {
+	if c := info(t, js, "KV_"+layout.BucketDevices).Config; c.MaxMsgsPerSubject != 1 {
 		t.Errorf("devices bucket keeps %d revisions, want 1", c.MaxMsgsPerSubject)
 	}
 	if text := out.String(); !strings.Contains(text, "MaxAge from 1h0m0s to 168h0m0s") {
@@ -136,7 +137,7 @@ func TestEnsureSaysWhatCannotBeChanged(t *testing.T) {
 	t.Parallel()
 	js := jetStream(t, natstest.Server(t).Conn(t))
 	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{
-		Name: subjects.StreamInbox, Subjects: subjects.AllInboxes(), Storage: jetstream.MemoryStorage,
+		Name: layout.StreamInbox, Subjects: layout.AllInboxes(), Storage: jetstream.MemoryStorage,
 	})
 	must(t, 0, err)
 	_, err = js.Publish(t.Context(), "rccs.inbox.alice.phone.low", nil)
@@ -145,7 +146,7 @@ func TestEnsureSaysWhatCannotBeChanged(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "Storage from Memory to File") {
 		t.Fatalf("error %v does not name the setting", err)
 	}
-	if n := info(t, js, subjects.StreamInbox).State.Msgs; n != 1 {
+	if n := info(t, js, layout.StreamInbox).State.Msgs; n != 1 {
 		t.Fatalf("%d messages after the refusal, want 1", n)
 	}
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/snapshot"
 	"github.com/rccs-io/rccs/internal/storeerr"
-	"github.com/rccs-io/rccs/subjects"
 )
 
 // ClusterOptions say which cluster a backup is restored into.
@@ -124,7 +124,7 @@ func (f *File) tenants(dial func(tenant string) (*nats.Conn, error), do func(ten
 // checkEmpty refuses a cluster in which the installation has an inbox.
 func (f *File) checkEmpty(ctx context.Context, dial func(tenant string) (*nats.Conn, error)) error {
 	return f.tenants(dial, func(_ string, js jetstream.JetStream) error {
-		_, err := js.Stream(ctx, subjects.StreamInbox)
+		_, err := js.Stream(ctx, layout.StreamInbox)
 		switch {
 		case err == nil:
 			return ErrNotEmpty

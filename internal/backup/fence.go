@@ -14,6 +14,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/epoch"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -73,18 +74,18 @@ func fence(ctx context.Context, nc *nats.Conn, begun time.Time) error {
 		return err
 	}
 	if next = max(next, taken+1); next > 1 {
-		due, _ := subjects.DueToInbox()
+		due, _ := layout.DueToInbox()
 		if err := later.Purge(ctx, jetstream.WithPurgeSubject(due), jetstream.WithPurgeSequence(next)); err != nil {
 			return fmt.Errorf("remove from %s what was taken: %w", subjects.StreamLater, err)
 		}
 	}
-	for _, name := range []string{subjects.StreamInbox, subjects.StreamTopic} {
+	for _, name := range []string{layout.StreamInbox, subjects.StreamTopic} {
 		if err := epoch.Renew(ctx, js, name); err != nil {
 			return err
 		}
 	}
 	// A device may have been sent what its cursor in the backup does not know.
-	return epoch.Redeliver(ctx, js, subjects.StreamInbox)
+	return epoch.Redeliver(ctx, js, layout.StreamInbox)
 }
 
 // nextDue is the sequence of the first message that was stored at a time or
@@ -107,9 +108,9 @@ const lookBack = 1000
 // takenUpTo is up to which sequence the inbox stream has taken what was due; 0:
 // nothing that is still stored.
 func takenUpTo(ctx context.Context, d *direct.Client, js jetstream.JetStream) (uint64, error) {
-	inbox, err := js.Stream(ctx, subjects.StreamInbox)
+	inbox, err := js.Stream(ctx, layout.StreamInbox)
 	if err != nil {
-		return 0, fmt.Errorf("stream %s: %w", subjects.StreamInbox, err)
+		return 0, fmt.Errorf("stream %s: %w", layout.StreamInbox, err)
 	}
 	state := inbox.CachedInfo().State
 	for end := state.LastSeq + 1; end > state.FirstSeq; {
@@ -126,9 +127,9 @@ func takenUpTo(ctx context.Context, d *direct.Client, js jetstream.JetStream) (u
 // takenBetween looks at the messages from one sequence to before another.
 func takenBetween(ctx context.Context, d *direct.Client, begin, end uint64) (taken uint64, err error) {
 	for begin < end {
-		msgs, err := d.Run(ctx, subjects.StreamInbox, begin, lookBack)
+		msgs, err := d.Run(ctx, layout.StreamInbox, begin, lookBack)
 		if err != nil {
-			return 0, fmt.Errorf("read %s: %w", subjects.StreamInbox, err)
+			return 0, fmt.Errorf("read %s: %w", layout.StreamInbox, err)
 		}
 		if len(msgs) == 0 {
 			return taken, nil

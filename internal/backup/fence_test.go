@@ -10,6 +10,7 @@ import (
 	"github.com/rccs-io/rccs/client"
 	"github.com/rccs-io/rccs/internal/backup"
 	"github.com/rccs-io/rccs/internal/epoch"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -40,16 +41,16 @@ func delayedAndRestored(t *testing.T, purged bool) {
 	}
 	delivered := time.Now()
 	eventually(t, "all is acknowledged", func() bool {
-		stream, err := a.js.Stream(soon(t), subjects.StreamCursor)
+		stream, err := a.js.Stream(soon(t), layout.StreamCursor)
 		check(t, err)
-		m, err := stream.GetLastMsgForSubject(soon(t), subjects.Cursor(subjects.Address{User: "alice", Device: "phone"}.Key()))
+		m, err := stream.GetLastMsgForSubject(soon(t), layout.Cursor(subjects.Address{User: "alice", Device: "phone"}.Key()))
 		return err == nil && len(m.Data) > 0 && a.inbox().Msgs >= n
 	})
 	check(t, p.Close())
 	check(t, d.Close())
 	if purged {
 		eventually(t, "the inbox stream must have taken what was due by now", func() bool { return time.Since(delivered) > backup.TakenWithin })
-		inbox, err := a.js.Stream(soon(t), subjects.StreamInbox)
+		inbox, err := a.js.Stream(soon(t), layout.StreamInbox)
 		check(t, err)
 		check(t, inbox.Purge(soon(t)))
 	}
@@ -68,7 +69,7 @@ func delayedAndRestored(t *testing.T, purged bool) {
 	if got := b.inbox().LastSeq; got != was+1 {
 		t.Errorf("the inbox goes up to %d, want %d: what was due was taken again", got, was+1)
 	}
-	for _, name := range []string{subjects.StreamInbox, subjects.StreamTopic} {
+	for _, name := range []string{layout.StreamInbox, subjects.StreamTopic} {
 		stream, err := b.js.Stream(soon(t), name)
 		check(t, err)
 		if now := stream.CachedInfo().Config.Metadata[epoch.Metadata]; now == "" {

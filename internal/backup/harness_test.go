@@ -14,6 +14,7 @@ import (
 	"github.com/rccs-io/rccs/client"
 	"github.com/rccs-io/rccs/internal/backbone"
 	"github.com/rccs-io/rccs/internal/backup"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/node"
 	"github.com/rccs-io/rccs/internal/nodetest"
@@ -60,7 +61,7 @@ func (h *home) stop() {
 func (h *home) dial(opts ...nats.Option) (*nats.Conn, error) {
 	cred, err := h.Keys().IssuePart("operator")
 	check(h.tb, err)
-	return nats.Connect(h.NATSURL(), append(opts, cred.Option(), nats.CustomInboxPrefix(subjects.PartReplyPrefix))...)
+	return nats.Connect(h.NATSURL(), append(opts, cred.Option(), nats.CustomInboxPrefix(layout.PartReplyPrefix))...)
 }
 
 func (h *home) token(name string) string {
@@ -92,7 +93,7 @@ func (h *home) send(to, body string) uint64 {
 
 func (h *home) inbox() jetstream.StreamState {
 	h.tb.Helper()
-	s, err := h.js.Stream(soon(h.tb), subjects.StreamInbox)
+	s, err := h.js.Stream(soon(h.tb), layout.StreamInbox)
 	check(h.tb, err)
 	info, err := s.Info(soon(h.tb))
 	check(h.tb, err)

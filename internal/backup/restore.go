@@ -19,8 +19,8 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/backbone"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/private"
-	"github.com/rccs-io/rccs/subjects"
 )
 
 // stopWithin bounds the stop of the server.
@@ -83,7 +83,7 @@ func restore(ctx context.Context, f *File, opts RestoreOptions) (err error) {
 	if err := f.fill(ctx, work, &opts); err != nil {
 		return err
 	}
-	return settle(work, opts.Dir)
+	return moveInPlace(work, opts.Dir)
 }
 
 // prepare makes the directory, or refuses one that holds something.
@@ -197,7 +197,7 @@ func dialTenant(url string, keys *auth.Keystore, tenant string, opts ...nats.Opt
 		return nil, err
 	}
 	return nats.Connect(url, append(opts, cred.Option(), nats.Name("rccs restore"),
-		nats.CustomInboxPrefix(subjects.PartReplyPrefix), nats.Timeout(30*time.Second))...)
+		nats.CustomInboxPrefix(layout.PartReplyPrefix), nats.Timeout(30*time.Second))...)
 }
 
 // put makes the streams, in the order in which they were taken: what is due
@@ -225,7 +225,7 @@ func (f *File) put(ctx context.Context, dial func(tenant string) (*nats.Conn, er
 			conns[s.Tenant] = nc
 		}
 		stream := s.Stream
-		if s.Name == subjects.StreamInbox {
+		if s.Name == layout.StreamInbox {
 			var err error
 			if stream.Config, err = unfenced(s.Config); err != nil {
 				return fmt.Errorf("stream %s: %w", s.Name, err)
@@ -249,8 +249,8 @@ func (f *File) put(ctx context.Context, dial func(tenant string) (*nats.Conn, er
 	return nil
 }
 
-// settle moves what was made into its place, the keys last.
-func settle(work, dir string) error {
+// moveInPlace moves what was made into its place, the keys last.
+func moveInPlace(work, dir string) error {
 	for _, name := range []string{"jetstream", "accounts", "FORMAT", configName, "keys"} {
 		err := os.Rename(filepath.Join(work, name), filepath.Join(dir, name))
 		if err != nil && (name != configName || !errors.Is(err, fs.ErrNotExist)) {

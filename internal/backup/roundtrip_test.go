@@ -20,6 +20,7 @@ import (
 
 	"github.com/rccs-io/rccs/client"
 	"github.com/rccs-io/rccs/internal/backup"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -45,11 +46,11 @@ func TestInstallationGoesOnFromABackup(t *testing.T) {
 	}
 	session := p.Session().ID
 	eventually(t, "the cursor says what was acknowledged", func() bool {
-		stream, err := a.js.Stream(soon(t), subjects.StreamCursor)
+		stream, err := a.js.Stream(soon(t), layout.StreamCursor)
 		check(t, err)
 		address, err := subjects.ParseAddress("alice/phone")
 		check(t, err)
-		m, err := stream.GetLastMsgForSubject(soon(t), subjects.Cursor(address.Key()))
+		m, err := stream.GetLastMsgForSubject(soon(t), layout.Cursor(address.Key()))
 		return err == nil && strings.Contains(string(m.Data), `"unacked":[[],[6,7],[],[]]`)
 	})
 	check(t, p.Close())
@@ -134,7 +135,7 @@ func (h *home) topics(t *testing.T, token string, published []uint64) {
 	check(t, err)
 	r, err := d.Publish(soon(t), "news", 3)
 	check(t, err)
-	if want := published[len(published)-1] + 1; r.Seq != want || r.Seq < subjects.FirstTopicSeq {
+	if want := published[len(published)-1] + 1; r.Seq != want || r.Seq < layout.FirstTopicSeq {
 		t.Errorf("topic goes on with %d, want %d", r.Seq, want)
 	}
 	for i := range 3 {
@@ -188,7 +189,7 @@ func TestBackupWhileMessagesFlow(t *testing.T) {
 	busy := a.inbox().LastSeq
 	eventually(t, "messages flow", func() bool { return a.inbox().LastSeq > busy+200 })
 	path, m := a.save(backup.SaveOptions{})
-	if after := a.inbox().LastSeq; after <= lastSeq(m, subjects.StreamInbox) {
+	if after := a.inbox().LastSeq; after <= lastSeq(m, layout.StreamInbox) {
 		t.Errorf("nothing flowed after: %d", after)
 	}
 	cancel()
@@ -198,7 +199,7 @@ func TestBackupWhileMessagesFlow(t *testing.T) {
 	for i := range m.Streams {
 		order = append(order, m.Streams[i].Name)
 	}
-	if k := len(order); order[0] != subjects.StreamCursor || order[k-2] != subjects.StreamInbox || order[k-1] != subjects.StreamLater {
+	if k := len(order); order[0] != layout.StreamCursor || order[k-2] != layout.StreamInbox || order[k-1] != subjects.StreamLater {
 		t.Errorf("read in the order %s", order)
 	}
 
@@ -234,9 +235,9 @@ func TestBackupWhileMessagesFlow(t *testing.T) {
 func (h *home) acknowledged(name string, seq uint64) bool {
 	address, err := subjects.ParseAddress(name)
 	check(h.tb, err)
-	stream, err := h.js.Stream(soon(h.tb), subjects.StreamCursor)
+	stream, err := h.js.Stream(soon(h.tb), layout.StreamCursor)
 	check(h.tb, err)
-	m, err := stream.GetLastMsgForSubject(soon(h.tb), subjects.Cursor(address.Key()))
+	m, err := stream.GetLastMsgForSubject(soon(h.tb), layout.Cursor(address.Key()))
 	if err != nil {
 		return false
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/snapshot"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -108,8 +109,8 @@ func (w *writer) streams(ctx context.Context, tenant string, nc *nats.Conn, prog
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(names, subjects.StreamInbox) {
-		return fmt.Errorf("the account has no stream %s: is this the installation, and its tenant's credential?", subjects.StreamInbox)
+	if !slices.Contains(names, layout.StreamInbox) {
+		return fmt.Errorf("the account has no stream %s: is this the installation, and its tenant's credential?", layout.StreamInbox)
 	}
 	if err := awaitTaken(ctx, js); err != nil {
 		return err
@@ -143,16 +144,16 @@ const (
 // on it.
 func awaitTaken(ctx context.Context, js jetstream.JetStream) error {
 	for until := time.Now().Add(behindFor); ; {
-		inbox, err := js.Stream(ctx, subjects.StreamInbox)
+		inbox, err := js.Stream(ctx, layout.StreamInbox)
 		if err != nil {
-			return fmt.Errorf("stream %s: %w", subjects.StreamInbox, err)
+			return fmt.Errorf("stream %s: %w", layout.StreamInbox, err)
 		}
 		behind := slices.ContainsFunc(inbox.CachedInfo().Sources, func(s *jetstream.StreamSourceInfo) bool { return s.Lag > 0 })
 		switch {
 		case !behind:
 			return nil
 		case time.Now().After(until):
-			return fmt.Errorf("the stream %s has been behind %s for %s: see 'rccs doctor', and try again", subjects.StreamInbox, subjects.StreamLater, behindFor)
+			return fmt.Errorf("the stream %s has been behind %s for %s: see 'rccs doctor', and try again", layout.StreamInbox, subjects.StreamLater, behindFor)
 		}
 		select {
 		case <-time.After(behindEvery):
@@ -186,9 +187,9 @@ func list(ctx context.Context, js jetstream.JetStream) (names []string, bytes in
 // it has read what is due, which must not be further than that stream goes.
 func turn(stream string) int {
 	switch stream {
-	case subjects.StreamCursor:
+	case layout.StreamCursor:
 		return 0
-	case subjects.StreamInbox:
+	case layout.StreamInbox:
 		return 2
 	case subjects.StreamLater:
 		return 3

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/internal/layout"
 )
 
 // With three copies a cursor is stored by a majority before it counts. So when
@@ -29,7 +29,7 @@ func TestFault_AcknowledgementsOutliveTheCursorsLeader(t *testing.T) {
 			leader.endsBroken()
 		}},
 	} {
-		leader := c.leader(subjects.StreamCursor, rnd)
+		leader := c.leader(layout.StreamCursor, rnd)
 		other := c.procs[0]
 		if other == leader {
 			other = c.procs[1]

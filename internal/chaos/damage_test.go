@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/internal/layout"
 )
 
 // spoil is one way to damage a file.
@@ -64,7 +64,7 @@ func edit(path string, change func([]byte) []byte) error {
 
 // damagedStreams are those whose files are damaged: messages, what of them is
 // acknowledged, and what devices are.
-var damagedStreams = []string{subjects.StreamInbox, subjects.StreamCursor, "KV_" + subjects.BucketDevices}
+var damagedStreams = []string{layout.StreamInbox, layout.StreamCursor, "KV_" + layout.BucketDevices}
 
 // blocks are the block files of a stream of the default tenant, oldest first.
 func blocks(t *testing.T, data, stream string) []string {

@@ -12,8 +12,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
-	"github.com/rccs-io/rccs/subjects"
 )
 
 // faults are all ways to break a cluster that a fleet uses.
@@ -22,8 +22,8 @@ func (c *cluster) faults(f *fleet) []fault {
 	return []fault{
 		{"SIGKILL of an edge", true, func(rnd *rand.Rand) { c.restart(c.edge(rnd), rnd) }},
 		{"SIGKILL of a server", false, func(rnd *rand.Rand) { c.restart(c.server(rnd), rnd) }},
-		{"SIGKILL of the inbox's leader", true, func(rnd *rand.Rand) { c.restart(c.leader(subjects.StreamInbox, rnd), rnd) }},
-		{"SIGKILL of the cursors' leader", false, func(rnd *rand.Rand) { c.restart(c.leader(subjects.StreamCursor, rnd), rnd) }},
+		{"SIGKILL of the inbox's leader", true, func(rnd *rand.Rand) { c.restart(c.leader(layout.StreamInbox, rnd), rnd) }},
+		{"SIGKILL of the cursors' leader", false, func(rnd *rand.Rand) { c.restart(c.leader(layout.StreamCursor, rnd), rnd) }},
 		{"SIGKILL of all at once, servers first", false, func(rnd *rand.Rand) { c.killAll(rnd, c.procs[:servers], c.procs[servers:]) }},
 		{"SIGKILL of all at once, edges first", false, func(rnd *rand.Rand) { c.killAll(rnd, c.procs[servers:], c.procs[:servers]) }},
 		{"SIGSTOP of an edge, and back", false, func(rnd *rand.Rand) { c.pause(c.edge(rnd), rnd) }},
@@ -152,7 +152,7 @@ func part(t *testing.T, data, url string) (jetstream.JetStream, *nats.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nc, err := nats.Connect(url, cred.Option(), nats.CustomInboxPrefix(subjects.PartReplyPrefix), nats.MaxReconnects(-1))
+	nc, err := nats.Connect(url, cred.Option(), nats.CustomInboxPrefix(layout.PartReplyPrefix), nats.MaxReconnects(-1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +184,7 @@ func (c *cluster) stepDown() {
 	c.t.Helper()
 	_, nc := c.jetStream()
 	defer nc.Close()
-	if _, err := nc.Request("$JS.API.STREAM.LEADER.STEPDOWN."+subjects.StreamInbox, nil, 5*time.Second); err != nil {
+	if _, err := nc.Request("$JS.API.STREAM.LEADER.STEPDOWN."+layout.StreamInbox, nil, 5*time.Second); err != nil {
 		c.t.Logf("no new leader: %v", err)
 	}
 	ready(c.t, c.procs)

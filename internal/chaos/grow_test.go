@@ -16,6 +16,7 @@ import (
 
 	"github.com/rccs-io/rccs/client"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -223,12 +224,12 @@ func stored(t *testing.T, data string, at *proc, a subjects.Address) {
 	defer nc.Close()
 	state := ""
 	eventually(t, "the acknowledgements are stored", func() bool {
-		stream, err := js.Stream(t.Context(), subjects.StreamCursor)
+		stream, err := js.Stream(t.Context(), layout.StreamCursor)
 		if err != nil {
 			state = err.Error()
 			return false
 		}
-		m, err := stream.GetLastMsgForSubject(t.Context(), subjects.Cursor(a.Key()))
+		m, err := stream.GetLastMsgForSubject(t.Context(), layout.Cursor(a.Key()))
 		if err != nil {
 			state = err.Error()
 			return false

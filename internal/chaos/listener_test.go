@@ -9,6 +9,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/rccs-io/rccs/internal/devicetest"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -114,16 +115,17 @@ func (l *listener) hold(conn *websocket.Conn) bool {
 func (l *listener) serve(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	dialer := websocket.Dialer{HandshakeTimeout: 2 * time.Second, Subprotocols: []string{"rccs.v1"}}
+	dialing, cancelDialing := context.WithTimeout(ctx, 2*time.Second)
+	defer cancelDialing()
 	l.mu.Lock()
 	url := l.url
 	l.mu.Unlock()
-	conn, answer, err := dialer.DialContext(ctx, url, http.Header{"Authorization": {"Bearer " + l.token}})
+	how := devicetest.How{Header: http.Header{"Authorization": {"Bearer " + l.token}}}
+	conn, _, err := devicetest.Dial(dialing, url, how) //nolint:bodyclose // Dial has closed it
 	if err != nil {
 		return
 	}
 	defer func() { _ = conn.Close() }()
-	_ = answer.Body.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	if !l.hold(conn) {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/client"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/localcluster"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/need"
@@ -118,7 +119,7 @@ var receiver = subjects.Address{User: "alice", Device: "receiver"}
 // inboxBlock is the first block file of the inbox stream.
 func inboxBlock(t *testing.T, data string) string {
 	t.Helper()
-	paths, err := filepath.Glob(filepath.Join(data, "jetstream", "A*", "streams", subjects.StreamInbox, "msgs", "*.blk"))
+	paths, err := filepath.Glob(filepath.Join(data, "jetstream", "A*", "streams", layout.StreamInbox, "msgs", "*.blk"))
 	if err != nil || len(paths) == 0 {
 		t.Fatalf("no block: %v", err)
 	}
@@ -171,7 +172,7 @@ func TestFault_OneFlippedBitCostsOneMessageThatIsTold(t *testing.T) {
 			t.Errorf("told %+v", g)
 		}
 	}
-	if status, out := s.command(s.data, "doctor"); status != 1 || !strings.Contains(out, subjects.StreamInbox+" damaged") {
+	if status, out := s.command(s.data, "doctor"); status != 1 || !strings.Contains(out, layout.StreamInbox+" damaged") {
 		t.Errorf("doctor: status %d\n%s", status, out)
 	}
 	if stored := store(t, s.service(), receiver, 1, 1); stored != 1 {
@@ -293,7 +294,7 @@ func TestFault_DamagedCopyComesFromAnotherServer(t *testing.T) {
 		t.Errorf("%d messages are told lost: %+v", told, r.gaps)
 	}
 	_, out := c.procs[0].command(c.plan.Data(), "doctor")
-	if !strings.Contains(out, bad.Name) || !strings.Contains(out, subjects.StreamInbox+" damaged") || !strings.Contains(out, "first missing sequence") {
+	if !strings.Contains(out, bad.Name) || !strings.Contains(out, layout.StreamInbox+" damaged") || !strings.Contains(out, "first missing sequence") {
 		t.Errorf("doctor says\n%s", out)
 	}
 	log, err := os.ReadFile(bad.logPath())

@@ -20,70 +20,71 @@ const (
 // may lists, for each package of ours, the packages of ours that it may import
 // in what is built, tests aside. "" is the root package.
 var may = map[string][]string{
-	"":                    {},
-	"subjects":            {},
-	"wire":                {},
-	"auth":                {"internal/private", "subjects"},
-	"client":              {"subjects", "wire"},
-	"edge":                {"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/proof", "internal/roster", "internal/send", "internal/share", "internal/topic", "internal/wsconn", "subjects", "wire"},
-	"internal/wsconn":     {}, // one WebSocket; what the messages say is not its business
-	"coordinator":         {"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/guard", "internal/inbox", "internal/ops", "internal/pool", "internal/proof", "internal/reader", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/storeerr", "internal/strictjson", "internal/timespec", "subjects", "wire"},
-	"internal/reader":     {},
-	"internal/guard":      {"internal/pool", "internal/reader", "internal/share", "subjects", "wire"},
-	"internal/share":      {"internal/envelope", "internal/inbox", "internal/proof", "internal/reader", "subjects", "wire"},
-	"internal/direct":     {},
-	"internal/pool":       {},
-	"internal/stops":      {},
-	"internal/tlsfiles":   {"internal/private"},
-	"internal/proof":      {"subjects"}, // whoever writes or reads what is stored needs it
-	"internal/admindoor":  {},           // the admin address and the API share it
-	"internal/timespec":   {"wire"},
-	"internal/strictjson": {}, // the API and the coordinator read bodies alike
-	"internal/storeerr":   {}, // what an error of the store means is decided there alone
-	"internal/send":       {"internal/envelope", "internal/inbox", "internal/proof", "internal/roster", "internal/share", "internal/storeerr", "subjects", "wire"},
-	"internal/inbox":      {"internal/direct", "internal/envelope", "internal/epoch", "internal/pool", "internal/proof", "internal/reader", "internal/storeerr", "subjects", "wire"},
-	"internal/epoch":      {},                                     // hubs, backup and restore agree on it
-	"internal/envelope":   {"internal/proof", "subjects", "wire"}, // a leaf: whoever stores or reads a message needs it
-	"internal/topic":      {"internal/direct", "internal/epoch", "internal/pool", "internal/reader", "subjects"},
-	"internal/roster":     {"internal/reader", "subjects", "wire"},
-	"internal/ops": {
-		"auth", "internal/audit", "internal/direct", "internal/envelope", "internal/inbox", "internal/proof", "internal/reader", "internal/roster", "subjects", "wire",
+	"":                {},
+	"subjects":        {},
+	"wire":            {},
+	"auth":            {"internal/layout", "internal/private", "subjects"},
+	"client":          {"subjects", "wire"},
+	"edge":            {"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/layout", "internal/limit", "internal/proof", "internal/roster", "internal/send", "internal/share", "internal/topic", "internal/wsconn", "subjects", "wire"},
+	"internal/wsconn": {}, // one WebSocket; what the messages say is not its business
+	"coordinator": {
+		"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/guard", "internal/inbox", "internal/layout", "internal/ops", "internal/pool", "internal/proof", "internal/reader", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/storeerr", "internal/strictjson", "internal/timespec", "subjects", "wire",
 	},
-	"internal/enroll":       {"auth", "internal/storeerr", "subjects", "wire"},
-	"internal/revoke":       {"auth", "internal/audit", "internal/enroll", "internal/storeerr", "subjects"},
-	"internal/backbone":     {"internal/private", "internal/storecheck", "subjects"},
+	"internal/reader":       {},
+	"internal/guard":        {"internal/layout", "internal/pool", "internal/reader", "internal/share", "subjects", "wire"},
+	"internal/share":        {"internal/envelope", "internal/inbox", "internal/layout", "internal/proof", "internal/reader", "subjects", "wire"},
+	"internal/direct":       {},
+	"internal/pool":         {},
+	"internal/stops":        {},
+	"internal/tlsfiles":     {"internal/private"},
+	"internal/proof":        {"internal/layout", "subjects"}, // whoever writes or reads what is stored needs it
+	"internal/admindoor":    {},                              // the admin address and the API share it
+	"internal/timespec":     {"wire"},
+	"internal/strictjson":   {}, // the API and the coordinator read bodies alike
+	"internal/storeerr":     {}, // what an error of the store means is decided there alone
+	"internal/send":         {"internal/envelope", "internal/inbox", "internal/layout", "internal/limit", "internal/proof", "internal/roster", "internal/share", "internal/storeerr", "subjects", "wire"},
+	"internal/inbox":        {"internal/direct", "internal/envelope", "internal/epoch", "internal/layout", "internal/pool", "internal/proof", "internal/reader", "internal/storeerr", "subjects", "wire"},
+	"internal/epoch":        {},                                                        // hubs, backup and restore agree on it
+	"internal/envelope":     {"internal/layout", "internal/proof", "subjects", "wire"}, // a leaf: whoever stores or reads a message needs it
+	"internal/topic":        {"internal/direct", "internal/epoch", "internal/layout", "internal/pool", "internal/reader", "subjects"},
+	"internal/roster":       {"internal/layout", "internal/reader", "subjects", "wire"},
+	"internal/layout":       {"subjects"}, // names that are not for services
+	"internal/limit":        {},           // edges, what sends and enrolment count by it
+	"internal/ops":          {"auth", "internal/audit", "internal/direct", "internal/envelope", "internal/inbox", "internal/layout", "internal/proof", "internal/reader", "internal/roster", "subjects", "wire"},
+	"internal/enroll":       {"auth", "internal/layout", "internal/limit", "internal/storeerr", "subjects", "wire"},
+	"internal/revoke":       {"auth", "internal/audit", "internal/enroll", "internal/layout", "internal/storeerr", "subjects"},
+	"internal/backbone":     {"internal/layout", "internal/private", "internal/storecheck", "subjects"},
 	"internal/storecheck":   {"internal/private"}, // without a server, which makes fuzzing slow
 	"internal/private":      {},                   // one rule for modes of files
 	"internal/snapshot":     {"internal/direct"},
-	"internal/backup":       {"auth", "internal/backbone", "internal/direct", "internal/epoch", "internal/private", "internal/snapshot", "internal/storeerr", "subjects"},
+	"internal/backup":       {"auth", "internal/backbone", "internal/direct", "internal/epoch", "internal/layout", "internal/private", "internal/snapshot", "internal/storeerr", "subjects"},
 	"internal/natstest":     {"internal/backbone", "subjects"},
 	"internal/localcluster": {"auth"},
-	"internal/audit":        {"subjects"},
+	"internal/audit":        {"internal/layout"},
 	"internal/chaos":        {}, // tests only
 	"internal/sdktest":      {}, // tests only
 	"internal/testkit":      {},
+	"internal/nametest":     {"subjects"}, // for tests
 	"internal/deps":         {},
-	"internal/nodetest":     {"", "auth", "internal/node", "internal/testkit", "subjects"}, // for tests
-	"internal/need":         {},                                                            // for tests
-	"deploy":                {},                                                            // tests only, against the built program
+	"internal/nodetest":     {"", "auth", "internal/devicetest", "internal/node", "internal/testkit", "subjects"}, // for tests
+	"internal/need":         {},                                                                                   // for tests
+	"deploy":                {},                                                                                   // tests only, against the built program
 	"internal/tracing":      {"edge", "internal/envelope", "internal/send", "subjects", "wire"},
-	"internal/survey":       {"internal/direct", "internal/inbox", "subjects"}, // it reads, and writes nothing
+	"internal/survey":       {"internal/direct", "internal/inbox", "internal/layout", "subjects"}, // it reads, and writes nothing
+	"internal/devicetest":   {"internal/testkit"},                                                 // for tests
 	// The load generator shares nothing with what it measures.
 	"internal/load":       {},
 	"internal/load/relay": {},
 	"e2e":                 {}, // tests only, against the built program
 	"internal/node": {
-		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/stops", "internal/storecheck", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire",
-		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire",
-		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/stops", "internal/survey", "internal/tlsfiles", "internal/topic", "internal/tracing", "subjects", "web", "wire",
+		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/stops", "internal/storecheck", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire", "", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire", "", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/stops", "internal/survey", "internal/tlsfiles", "internal/topic", "internal/tracing", "subjects", "web", "wire", "", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/layout", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/storecheck", "internal/survey", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire",
 	},
 	"internal/api": {
-		"auth", "internal/admindoor", "internal/audit", "internal/enroll", "internal/envelope", "internal/ops", "internal/proof", "internal/roster", "internal/send", "internal/strictjson", "internal/timespec", "subjects", "wire",
+		"auth", "internal/admindoor", "internal/audit", "internal/enroll", "internal/envelope", "internal/ops", "internal/proof", "internal/roster", "internal/send", "internal/strictjson", "internal/timespec", "subjects", "wire", "auth", "internal/admindoor", "internal/audit", "internal/enroll", "internal/envelope", "internal/limit", "internal/ops", "internal/proof", "internal/roster", "internal/send", "internal/timespec", "subjects", "wire",
 	},
 	"web": {},
 	"cmd/rccs": {
-		"", "auth", "client", "edge", "internal/audit", "internal/backbone", "internal/backup", "internal/enroll", "internal/load", "internal/node", "internal/ops", "internal/private", "internal/revoke", "internal/share",
-		"internal/timespec", "internal/tlsfiles", "internal/tracing", "internal/localcluster", "subjects", "wire",
+		"", "auth", "client", "edge", "internal/audit", "internal/backbone", "internal/backup", "internal/enroll", "internal/load", "internal/node", "internal/ops", "internal/private", "internal/revoke", "internal/share", "internal/timespec", "internal/tlsfiles", "internal/tracing", "internal/localcluster", "subjects", "wire", "", "auth", "client", "edge", "internal/audit", "internal/backbone", "internal/backup", "internal/enroll", "internal/layout", "internal/load", "internal/localcluster", "internal/node", "internal/ops", "internal/private", "internal/revoke", "internal/send", "internal/share", "internal/timespec", "internal/tlsfiles", "subjects", "wire",
 	},
 }
 
@@ -155,11 +156,19 @@ var bans = []ban{
 		why: "it is for tests",
 	},
 	{
+		who: "*", but: []string{"internal/nodetest"}, what: module + "/internal/devicetest",
+		why: "it is for tests",
+	},
+	{
+		who: "*", what: module + "/internal/nametest",
+		why: "it is for tests",
+	},
+	{
 		who: "*", what: module + "/internal/need",
 		why: "it is for tests",
 	},
 	{
-		who: "*", but: []string{"internal/nodetest"}, what: module + "/internal/testkit",
+		who: "*", but: []string{"internal/devicetest", "internal/nodetest"}, what: module + "/internal/testkit",
 		why: "it is for tests",
 	},
 	{
@@ -167,7 +176,7 @@ var bans = []ban{
 		why: "the tests of the SDK use it, and a program with the SDK must not need the modules of the server",
 	},
 	{
-		who: "*", but: []string{"internal/natstest", "internal/need", "internal/nodetest", "internal/testkit"}, what: "testing",
+		who: "*", but: []string{"internal/devicetest", "internal/natstest", "internal/need", "internal/nodetest", "internal/testkit"}, what: "testing",
 		why: "what is built must not carry the flags of tests",
 	},
 	{

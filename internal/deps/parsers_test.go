@@ -36,7 +36,7 @@ var parses = map[string]struct {
 	"internal/inbox":      {fuzz: []string{"FuzzParseCursor", "FuzzParsePubAck"}},
 	"internal/load":       {fuzz: []string{"FuzzScan"}},
 	"internal/node":       {fuzz: []string{"FuzzParseConnection"}},
-	"internal/nodetest":   {ours: "tests"},
+	"internal/devicetest": {ours: "tests"},
 	"internal/ops":        {ours: "what RCCS has stored where services cannot write, and what servers answer"},
 	"internal/proof":      {ours: "the tenant's key"},
 	"internal/revoke":     {ours: "what servers answer"},

@@ -38,11 +38,11 @@ func inspect(fset *token.FileSet, path string, file *ast.File) []string {
 				fault(n, "a test sleeps: wait on a channel, poll a condition with a deadline, or use testing/synctest")
 			}
 		case *ast.BasicLit:
-			if n.Kind != token.STRING || test || strings.HasPrefix(path, "subjects/") {
+			if n.Kind != token.STRING || test || strings.HasPrefix(path, "subjects/") || strings.HasPrefix(path, "internal/layout/") {
 				return true
 			}
 			if s, err := strconv.Unquote(n.Value); err == nil && subject.MatchString(s) && s != "rccs.token." {
-				fault(n, "%q is a subject: package subjects is the only place that builds them", s)
+				fault(n, "%q is a subject: packages subjects and layout are the only places that build them", s)
 			}
 		}
 		return true
@@ -153,6 +153,7 @@ func TestSourceRulesBite(t *testing.T) {
 		"subject":                  {"edge/a.go", literal, 1},
 		"subject of one family":    {"edge/a.go", "package p; const s = `rccs.topic`", 1},
 		"subject in subjects":      {"subjects/a.go", literal, 0},
+		"subject in layout":        {"internal/layout/a.go", literal, 0},
 		"subject in a test":        {"edge/a_test.go", literal, 0},
 		"subject in a help text":   {"cmd/rccs/a.go", `package p; const s = "nats pub rccs.inbox.alice.phone.normal"`, 0},
 		"a token's subprotocol":    {"edge/a.go", `package p; const s = "rccs.token."`, 0},

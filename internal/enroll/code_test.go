@@ -13,6 +13,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/enroll"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -102,11 +103,11 @@ func TestOfFiftyWhoRaceForACodeOneWins(t *testing.T) {
 
 // forget makes room for more keys of the device.
 func (p *place) forget() error {
-	kv, err := p.js.KeyValue(p.t.Context(), subjects.BucketEnrolled)
+	kv, err := p.js.KeyValue(p.t.Context(), layout.BucketEnrolled)
 	if err != nil {
 		return err
 	}
-	return kv.Purge(p.t.Context(), subjects.DeviceEntry(alicePhone().Key()))
+	return kv.Purge(p.t.Context(), layout.DeviceEntry(alicePhone().Key()))
 }
 
 func TestACodeExpires(t *testing.T) {
@@ -172,7 +173,7 @@ func TestACodeIsStoredHashed(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
 	code := p.code(`{"user":"alice"}`)
-	kv, err := p.js.KeyValue(t.Context(), subjects.BucketCodes)
+	kv, err := p.js.KeyValue(t.Context(), layout.BucketCodes)
 	check(t, err)
 	keys, err := kv.Keys(t.Context())
 	check(t, err)
@@ -284,10 +285,10 @@ func TestACodeWithoutADeviceTakesNobodysPlace(t *testing.T) {
 	check(t, err)
 
 	// A device that registered with a credential of the operator's is there, too.
-	kv, err := p.js.KeyValue(t.Context(), subjects.BucketDevices)
+	kv, err := p.js.KeyValue(t.Context(), layout.BucketDevices)
 	check(t, err)
 	desk := subjects.Address{User: "alice", Device: "desk"}
-	_, err = kv.Put(t.Context(), subjects.DeviceEntry(desk.Key()), []byte(`{}`))
+	_, err = kv.Put(t.Context(), layout.DeviceEntry(desk.Key()), []byte(`{}`))
 	check(t, err)
 	_, err = p.device().enroll(wire.Enrollment{Code: p.code(`{"user":"alice"}`), Device: "desk"})
 	refused(t, err, wire.Conflict)

@@ -14,8 +14,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/storeerr"
-	"github.com/rccs-io/rccs/subjects"
 )
 
 // alphabet of codes is Crockford's base 32: no letter that looks like a digit
@@ -100,7 +100,7 @@ func (c *codes) create(ctx context.Context, g grant) (string, error) {
 		case err == nil:
 			return code, nil
 		case !storeerr.Lost(err): // else one in a million million
-			return "", fmt.Errorf("enroll: bucket %s: %w", subjects.BucketCodes, err)
+			return "", fmt.Errorf("enroll: bucket %s: %w", layout.BucketCodes, err)
 		}
 	}
 }
@@ -121,7 +121,7 @@ func (c *codes) find(ctx context.Context, code string) (found, error) {
 		return f, errBadCode
 	}
 	if err != nil {
-		return f, fmt.Errorf("enroll: bucket %s: %w", subjects.BucketCodes, err)
+		return f, fmt.Errorf("enroll: bucket %s: %w", layout.BucketCodes, err)
 	}
 	if err := json.Unmarshal(stored.Value(), &f.grant); err != nil {
 		return f, fmt.Errorf("enroll: a stored code: %w", err)
@@ -143,5 +143,5 @@ func (c *codes) redeem(ctx context.Context, f found) error {
 	case storeerr.Lost(err):
 		return errBadCode
 	}
-	return fmt.Errorf("enroll: bucket %s: %w", subjects.BucketCodes, err)
+	return fmt.Errorf("enroll: bucket %s: %w", layout.BucketCodes, err)
 }

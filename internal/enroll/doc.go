@@ -14,8 +14,8 @@
 // entry. It is stored as an HMAC whose key only the installation has. Wrong
 // guesses are bounded per address and in all.
 //
-// A signed request is heeded once. Its time lies within [clockSkew] of the
-// clock here, and rises from one request of a key to the next: what was heeded
+// A signed request is accepted once. Its time lies within [clockSkew] of the
+// clock here, and rises from one request of a key to the next: what was accepted
 // is recorded with the key before a token is signed.
 //
 // Every key that was signed for is recorded with its device beforehand, so that

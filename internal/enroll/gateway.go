@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/rccs-io/rccs/auth"
-	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -137,7 +137,7 @@ func (g *Gateway) pass(w http.ResponseWriter, r *http.Request, endpoint string) 
 		return
 	}
 	g.ask(ctx, w, &nats.Msg{
-		Subject: subjects.PartEndpoint(endpoint), Data: body, Header: nats.Header{HeaderFrom: {g.door.From(r)}},
+		Subject: layout.PartEndpoint(endpoint), Data: body, Header: nats.Header{HeaderFrom: {g.door.From(r)}},
 	})
 }
 

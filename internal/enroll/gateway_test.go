@@ -14,8 +14,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/enroll"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
-	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -38,7 +38,7 @@ func front(t *testing.T, answer func(m *nats.Msg)) http.Handler {
 	t.Helper()
 	nc := natstest.Server(t).Conn(t)
 	if answer != nil {
-		_, err := nc.Subscribe(subjects.PartEndpoint("*"), answer)
+		_, err := nc.Subscribe(layout.PartEndpoint("*"), answer)
 		check(t, err)
 		check(t, nc.Flush())
 	}

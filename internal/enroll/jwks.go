@@ -19,7 +19,7 @@ import (
 // How often keys are read.
 const (
 	// keysFresh is after how long they are read again though all seems well: a
-	// key that the issuer has taken back is heeded for no longer.
+	// key that the issuer has taken back is trusted for no longer.
 	keysFresh = 5 * time.Minute
 	// keysStale is for how long they are used when they cannot be read again.
 	keysStale = time.Hour

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/storeerr"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -19,7 +20,7 @@ const maxKeys = 16
 
 // Why a key is not recorded.
 var (
-	errReplayed   = errors.New("enroll: the request, or a later one of this key, was heeded before")
+	errReplayed   = errors.New("enroll: the request, or a later one of this key, was accepted before")
 	errUnknownKey = errors.New("enroll: the key is not one that was enrolled for this device, or it was not renewed in time")
 	errTooMany    = errors.New("enroll: too many keys are enrolled for this device")
 )
@@ -29,7 +30,7 @@ type Key struct {
 	PublicKey string    `json:"key"`
 	Type      string    `json:"type,omitempty"`
 	Enrolled  time.Time `json:"enrolled"`
-	// Last is the time that the last request says which was heeded.
+	// Last is the time that the last request says that was accepted.
 	Last time.Time `json:"last"`
 	// Until is when the key can be renewed no more.
 	Until time.Time `json:"until"`
@@ -48,16 +49,16 @@ type keys struct {
 // Keys are those that were enrolled for a device, or for all of a user's where
 // none is named, and may still be in use.
 func Keys(ctx context.Context, js jetstream.JetStream, user subjects.UserID, device subjects.DeviceID) ([]string, error) {
-	kv, err := js.KeyValue(ctx, subjects.BucketEnrolled)
+	kv, err := js.KeyValue(ctx, layout.BucketEnrolled)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		return nil, nil // a server of before there was enrolment
 	}
 	if err != nil {
-		return nil, fmt.Errorf("enroll: bucket %s: %w", subjects.BucketEnrolled, err)
+		return nil, fmt.Errorf("enroll: bucket %s: %w", layout.BucketEnrolled, err)
 	}
-	filter := subjects.UserEntries(user)
+	filter := layout.UserEntries(user)
 	if device != "" {
-		filter = subjects.DeviceEntry(subjects.Address{User: user, Device: device}.Key())
+		filter = layout.DeviceEntry(subjects.Address{User: user, Device: device}.Key())
 	}
 	var all []string
 	err = each(ctx, kv, filter, func(r record) {
@@ -72,7 +73,7 @@ func Keys(ctx context.Context, js jetstream.JetStream, user subjects.UserID, dev
 func each(ctx context.Context, kv jetstream.KeyValue, filter string, found func(record)) error {
 	watch, err := kv.Watch(ctx, filter, jetstream.IgnoreDeletes())
 	if err != nil {
-		return fmt.Errorf("enroll: bucket %s: %w", subjects.BucketEnrolled, err)
+		return fmt.Errorf("enroll: bucket %s: %w", layout.BucketEnrolled, err)
 	}
 	defer func() { _ = watch.Stop() }()
 	for {
@@ -95,7 +96,7 @@ func each(ctx context.Context, kv jetstream.KeyValue, filter string, found func(
 // good is how many devices of a user have a key that may be renewed.
 func (k *keys) good(ctx context.Context, user subjects.UserID) (n int, err error) {
 	now := k.now()
-	err = each(ctx, k.kv, subjects.UserEntries(user), func(r record) {
+	err = each(ctx, k.kv, layout.UserEntries(user), func(r record) {
 		if slices.ContainsFunc(r.Keys, func(key Key) bool { return !now.After(key.Until) }) {
 			n++
 		}
@@ -105,12 +106,12 @@ func (k *keys) good(ctx context.Context, user subjects.UserID) (n int, err error
 
 // read returns what is recorded of a device, and the revision to change it by.
 func (k *keys) read(ctx context.Context, a subjects.Address) (r record, revision uint64, err error) {
-	stored, err := k.kv.Get(ctx, subjects.DeviceEntry(a.Key()))
+	stored, err := k.kv.Get(ctx, layout.DeviceEntry(a.Key()))
 	switch {
 	case errors.Is(err, jetstream.ErrKeyNotFound):
 		return r, 0, nil
 	case err != nil:
-		return r, 0, fmt.Errorf("enroll: bucket %s: %w", subjects.BucketEnrolled, err)
+		return r, 0, fmt.Errorf("enroll: bucket %s: %w", layout.BucketEnrolled, err)
 	}
 	if err := json.Unmarshal(stored.Value(), &r); err != nil {
 		return r, 0, fmt.Errorf("enroll: what is recorded of %s: %w", a, err)
@@ -132,7 +133,7 @@ func (k *keys) change(ctx context.Context, a subjects.Address, change func(*reco
 		if err != nil {
 			return fmt.Errorf("enroll: %w", err)
 		}
-		entry := subjects.DeviceEntry(a.Key())
+		entry := layout.DeviceEntry(a.Key())
 		if revision == 0 {
 			_, err = k.kv.Create(ctx, entry, value)
 		} else {
@@ -142,7 +143,7 @@ func (k *keys) change(ctx context.Context, a subjects.Address, change func(*reco
 		case err == nil:
 			return nil
 		case !storeerr.Lost(err):
-			return fmt.Errorf("enroll: bucket %s: %w", subjects.BucketEnrolled, err)
+			return fmt.Errorf("enroll: bucket %s: %w", layout.BucketEnrolled, err)
 		case ctx.Err() != nil:
 			return ctx.Err()
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -113,16 +114,16 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{opts: opts, throttle: newThrottle(opts.Now)}
-	codeKV, err := opts.JetStream.KeyValue(ctx, subjects.BucketCodes)
+	codeKV, err := opts.JetStream.KeyValue(ctx, layout.BucketCodes)
 	if err != nil {
-		return nil, fmt.Errorf("enroll: bucket %s: %w", subjects.BucketCodes, err)
+		return nil, fmt.Errorf("enroll: bucket %s: %w", layout.BucketCodes, err)
 	}
-	keyKV, err := opts.JetStream.KeyValue(ctx, subjects.BucketEnrolled)
+	keyKV, err := opts.JetStream.KeyValue(ctx, layout.BucketEnrolled)
 	if err != nil {
-		return nil, fmt.Errorf("enroll: bucket %s: %w", subjects.BucketEnrolled, err)
+		return nil, fmt.Errorf("enroll: bucket %s: %w", layout.BucketEnrolled, err)
 	}
-	if s.devices, err = opts.JetStream.KeyValue(ctx, subjects.BucketDevices); err != nil {
-		return nil, fmt.Errorf("enroll: bucket %s: %w", subjects.BucketDevices, err)
+	if s.devices, err = opts.JetStream.KeyValue(ctx, layout.BucketDevices); err != nil {
+		return nil, fmt.Errorf("enroll: bucket %s: %w", layout.BucketDevices, err)
 	}
 	s.codes = codes{kv: codeKV, secret: opts.Signer.Secret("enrolment codes"), now: opts.Now}
 	s.keys = keys{kv: keyKV, now: opts.Now}
@@ -279,9 +280,9 @@ func (s *Service) free(ctx context.Context, a subjects.Address, publicKey string
 		taken = taken || !s.opts.Now().After(key.Until) && !s.opts.Revoked(a, key.PublicKey, key.Enrolled)
 	}
 	if !taken && !s.opts.Revoked(a, "", time.Unix(0, 0)) {
-		_, err := s.devices.Get(ctx, subjects.DeviceEntry(a.Key()))
+		_, err := s.devices.Get(ctx, layout.DeviceEntry(a.Key()))
 		if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
-			return fmt.Errorf("enroll: bucket %s: %w", subjects.BucketDevices, err)
+			return fmt.Errorf("enroll: bucket %s: %w", layout.BucketDevices, err)
 		}
 		taken = err == nil
 	}
@@ -440,7 +441,7 @@ func (s *Service) outward(err error) *wire.Error {
 	case errors.Is(err, errBadToken):
 		return wire.NewError(wire.AuthError, err.Error())
 	case errors.Is(err, errReplayed):
-		return wire.NewError(wire.AuthError, "this request, or a later one of the key, was heeded before: sign a new one")
+		return wire.NewError(wire.AuthError, "this request, or a later one of the key, was accepted before: sign a new one")
 	case errors.Is(err, errUnknownKey):
 		return wire.NewError(wire.AuthError, "this key is not enrolled for the device, or was not renewed in time: enrol again")
 	case errors.Is(err, errTooMany):

@@ -6,6 +6,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -22,7 +23,7 @@ const Service = "service:nats"
 // message with sequence 0 was never stored, and gets none.
 func Append(dst []byte, d *Delivery, to subjects.Address) []byte {
 	h := d.Header
-	replay := d.rare(rareReplay, subjects.HeaderReplay) == "true"
+	replay := d.rare(rareReplay, layout.HeaderReplay) == "true"
 	e := wire.Envelope{
 		ID:            d.ID(),
 		UserID:        string(to.User),
@@ -87,7 +88,7 @@ func TopicSender(k *proof.Key, topic string, s Stored) (device, user string) {
 		return device, user
 	}
 	subject, err := subjects.Topic(topic)
-	tag := Value(s.Header, subjects.HeaderProof)
+	tag := Value(s.Header, layout.HeaderProof)
 	if err != nil || !k.Is(tag, proof.Said, subject, user, device, Value(s.Header, subjects.HeaderID), string(s.Data)) {
 		return Service, ""
 	}

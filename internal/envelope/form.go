@@ -3,6 +3,7 @@ package envelope
 import (
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -22,7 +23,7 @@ type Form struct {
 
 // Address begins a message e from a device to another, whose key it returns.
 func (f *Form) Address(e *wire.Envelope, from Sender, to subjects.Address) subjects.Key {
-	f.text = subjects.AppendInbox(f.text[:0], to, subjects.Lane(e.Priority))
+	f.text = layout.AppendInbox(f.text[:0], to, subjects.Lane(e.Priority))
 	n := len(f.text)
 	f.text = from.Proof.AppendTag(f.text, proof.Inbox, string(from.Key), e.ID) // as DedupID has it
 	text := string(f.text)

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -48,7 +49,7 @@ func usable(key, value string) bool {
 		return err == nil && ms > 0
 	case subjects.HeaderPriority:
 		return len(value) == 1 && value[0] >= '0' && value[0] < '0'+subjects.Lanes
-	case subjects.HeaderAck, subjects.HeaderReplay:
+	case subjects.HeaderAck, layout.HeaderReplay:
 		return value == "true" || value == "false"
 	}
 	return true
@@ -66,7 +67,7 @@ func validSender(name string) bool {
 func BadHeader(h nats.Header) string {
 	for _, key := range [...]string{
 		subjects.HeaderID, subjects.HeaderType, subjects.HeaderFrom, subjects.HeaderTimestamp, subjects.HeaderTTL, subjects.HeaderAck,
-		subjects.HeaderCorrelation, subjects.HeaderCollapse, subjects.HeaderTrace, subjects.HeaderPriority, subjects.HeaderReplay,
+		subjects.HeaderCorrelation, subjects.HeaderCollapse, subjects.HeaderTrace, subjects.HeaderPriority, layout.HeaderReplay,
 	} {
 		if v := h[key]; len(v) > 0 && v[0] != "" && !usable(key, v[0]) {
 			return key

@@ -7,6 +7,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -17,6 +18,11 @@ type Sender struct {
 	Key    subjects.Key
 	Device subjects.DeviceID
 	Proof  *proof.Key // makes the ids of its messages
+}
+
+func (s *Sender) user() subjects.UserID {
+	name, _ := subjects.Unescape(s.Key.User()) // a key that a credential made
+	return subjects.UserID(name)
 }
 
 // headers builds a nats.Header with two allocations instead of one a header.
@@ -75,7 +81,7 @@ func (h *headers) durable(e *wire.Envelope, from Sender, dedupID string) {
 	}
 	if e.RequiresAck {
 		h.set(subjects.HeaderAck, "true")
-		h.set(subjects.HeaderProof, from.Proof.Tag(proof.Sender, from.Key.User(), string(from.Device), e.ID))
+		h.set(layout.HeaderProof, from.Proof.Tag(proof.Sender, from.Key.User(), string(from.Device), e.ID))
 	}
 }
 
@@ -103,7 +109,7 @@ func Later(e *wire.Envelope, from Sender, to subjects.Key, copyNumber int, body 
 	h := durable(e, from, copyNumber)
 	lane := subjects.Lane(e.Priority)
 	h.set("Nats-Schedule", "@at "+e.DeliverAt.UTC().Format(time.RFC3339Nano))
-	h.set("Nats-Schedule-Target", subjects.Due(to, lane))
+	h.set("Nats-Schedule-Target", layout.Due(to, lane))
 	return &nats.Msg{Subject: subjects.Later(to, lane, LaterID(from.Device, e.ID)), Header: h.h, Data: body}
 }
 
@@ -115,10 +121,10 @@ func LaterID(from subjects.DeviceID, id string) string { return string(from) + "
 func Wait(e *wire.Envelope, from Sender, to wire.To, task string, body []byte) *nats.Msg {
 	h := durable(e, from, 0)
 	h.set(subjects.HeaderPriority, strconv.Itoa(int(e.Priority)))
-	h.set(subjects.HeaderWaitType, to.DeviceType)
-	h.set(subjects.HeaderWaitCapability, to.Capability)
-	h.set(subjects.HeaderWaitTask, task)
-	return &nats.Msg{Subject: subjects.Wait(from.Key.User()), Header: h.h, Data: body}
+	h.set(layout.HeaderWaitType, to.DeviceType)
+	h.set(layout.HeaderWaitCapability, to.Capability)
+	h.set(layout.HeaderWaitTask, task)
+	return &nats.Msg{Subject: layout.Wait(from.user()), Header: h.h, Data: body}
 }
 
 // Signal is the message that is never stored.
@@ -132,7 +138,7 @@ func Signal(e *wire.Envelope, from Sender, to subjects.Key, body []byte) *nats.M
 func Up(e *wire.Envelope, from Sender, body []byte) *nats.Msg {
 	h := newHeaders()
 	h.durable(e, from, from.Proof.Tag(proof.Up, string(from.Key), e.ID))
-	delete(h.h, subjects.HeaderProof) // services read it
+	delete(h.h, layout.HeaderProof) // services read it
 	return &nats.Msg{Subject: subjects.Up(from.Key, e.Type), Header: h.h, Data: body}
 }
 
@@ -144,8 +150,8 @@ func Topic(e *wire.Envelope, from Sender, subject string, body []byte) *nats.Msg
 		h.set(jetstream.MsgIDHeader, from.Proof.Tag(proof.Topic, string(from.Key), e.ID))
 	}
 	delete(h.h, subjects.HeaderType)
-	user, _ := subjects.Unescape(from.Key.User())
+	user := string(from.user())
 	h.set(subjects.HeaderUser, user)
-	h.set(subjects.HeaderProof, from.Proof.Tag(proof.Said, subject, user, string(from.Device), e.ID, string(body)))
+	h.set(layout.HeaderProof, from.Proof.Tag(proof.Said, subject, user, string(from.Device), e.ID, string(body)))
 	return &nats.Msg{Subject: subject, Header: h.h, Data: body}
 }

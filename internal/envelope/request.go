@@ -6,6 +6,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -22,7 +23,7 @@ const (
 func Request(e *wire.Envelope, from Sender, to subjects.Key, method string, timeout time.Duration, body []byte) *nats.Msg {
 	h := common(e, from)
 	if from.Proof != nil {
-		h.set(subjects.HeaderProof, from.Proof.Tag(proof.Sender, from.Key.User(), string(from.Device), e.ID))
+		h.set(layout.HeaderProof, from.Proof.Tag(proof.Sender, from.Key.User(), string(from.Device), e.ID))
 	}
 	h.set(subjects.HeaderTimeout, strconv.FormatInt(timeout.Milliseconds(), 10))
 	return &nats.Msg{Subject: subjects.RPC(to, method), Header: h.h, Data: body}

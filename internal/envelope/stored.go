@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -67,9 +68,9 @@ func lacking(h nats.Header) rare {
 			lacks &^= rareCorrelation
 		case subjects.HeaderTrace:
 			lacks &^= rareTrace
-		case subjects.HeaderReplay:
+		case layout.HeaderReplay:
 			lacks &^= rareReplay
-		case subjects.HeaderProof:
+		case layout.HeaderProof:
 			lacks &^= rareProof
 		}
 	}
@@ -99,8 +100,8 @@ func Parse(k *proof.Key, s Stored) (*Message, bool) {
 		return nil, false
 	}
 	m := &Message{Key: key, Lane: lane, Seq: s.Seq, Stored: s.Time, Header: s.Header, Data: s.Data, lacks: lacking(s.Header)}
-	m.Authentic = k.Before(subjects.StreamInbox, m.Seq)
-	if tag := m.rare(rareProof, subjects.HeaderProof); tag != "" {
+	m.Authentic = k.Before(layout.StreamInbox, m.Seq)
+	if tag := m.rare(rareProof, layout.HeaderProof); tag != "" {
 		m.Authentic = m.hasProof(k, tag)
 	}
 	return m, true

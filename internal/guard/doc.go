@@ -6,7 +6,7 @@
 // service that knew one could take its messages, delete it, or have it skip some.
 //
 // Services have an account of their own, which imports of the tenant's what
-// [subjects.ServiceImports] lists. A request that is listed there as guarded comes
+// [layout.ServiceImports] lists. A request that is listed there as guarded comes
 // here, is made again with this process's rights if it does no harm, and else
 // refused with an error as JetStream would give it. Any number of guards may run
 // in an account: each request goes to one of them.

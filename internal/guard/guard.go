@@ -12,10 +12,10 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/internal/share"
-	"github.com/rccs-io/rccs/subjects"
 )
 
 const (
@@ -57,7 +57,7 @@ type Guard struct {
 func Start(nc *nats.Conn, opts Options) (*Guard, error) {
 	g := &Guard{nc: nc, opts: opts, log: opts.Logger, work: pool.New(atOnce, 0)}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
-	sub, err := nc.QueueSubscribe(subjects.Guarded(), queue, g.take)
+	sub, err := nc.QueueSubscribe(layout.Guarded(), queue, g.take)
 	if err == nil {
 		err = nc.FlushTimeout(within)
 	}
@@ -79,14 +79,14 @@ func (g *Guard) Stop(ctx context.Context) {
 
 func (g *Guard) take(m *nats.Msg) {
 	// What asks by another way than the import has rights of its own.
-	if m.Reply != "" && !subjects.IsClientReply(m.Reply) {
+	if m.Reply != "" && !layout.IsClientReply(m.Reply) {
 		return
 	}
 	g.work.RunOrWait(func() { g.answer(m) }) // within a bound
 }
 
 func (g *Guard) answer(m *nats.Msg) {
-	api, _ := subjects.ParseGuarded(m.Subject)
+	api, _ := layout.ParseGuarded(m.Subject)
 	if subject, ok := laterOf(api); ok {
 		g.store(m, subject)
 		return
@@ -102,7 +102,7 @@ func (g *Guard) answer(m *nats.Msg) {
 		ctx, cancel := context.WithTimeout(g.ctx, within)
 		defer cancel()
 		ask := func(body []byte) ([]byte, error) {
-			answer, err := g.nc.RequestMsgWithContext(ctx, &nats.Msg{Subject: subjects.JetStreamAPI(api...), Header: kept(m.Header), Data: body})
+			answer, err := g.nc.RequestMsgWithContext(ctx, &nats.Msg{Subject: layout.JetStreamAPI(api...), Header: kept(m.Header), Data: body})
 			if err != nil {
 				return nil, err
 			}
@@ -138,7 +138,7 @@ func kept(h nats.Header) nats.Header {
 // shown is an answer with the subjects of push consumers as services know them.
 func shown(answer []byte) []byte {
 	const name = `"deliver_subject":"`
-	return bytes.ReplaceAll(answer, []byte(name+subjects.DeliverPrefix), []byte(name))
+	return bytes.ReplaceAll(answer, []byte(name+layout.DeliverPrefix), []byte(name))
 }
 
 // refusal is an error as JetStream gives it.
@@ -245,7 +245,7 @@ func examineConsumer(api []string, body []byte) ([]byte, *refusal) {
 		return nil, refused
 	}
 	if subject != "" {
-		inner, ok := subjects.Deliver(subject)
+		inner, ok := layout.Deliver(subject)
 		if !ok {
 			return nil, refuse("a service's consumer can only deliver below _INBOX, where its clients listen: leave deliver_subject out, or make one with the client's new inbox")
 		}
@@ -300,7 +300,7 @@ func examinePurge(body []byte) ([]byte, *refusal) {
 	if refused != nil {
 		return nil, refused
 	}
-	if !subjects.IsCancel(filter) {
+	if !layout.IsCancel(filter) {
 		return nil, refuse("name what to cancel: give a filter, rccs.later.USER.DEVICE.LANE.ID or, for more of a user's, with * in the place of what comes behind USER")
 	}
 	pass, err := json.Marshal(request)

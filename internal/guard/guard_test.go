@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
-	"github.com/rccs-io/rccs/subjects"
 )
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
@@ -168,11 +168,11 @@ func FuzzExamine(f *testing.F) {
 		}
 		switch what := strings.Join(tokens[:min(2, len(tokens))], "."); {
 		case slices.Contains([]string{"CONSUMER.INFO", "CONSUMER.LIST", "CONSUMER.NAMES", "CONSUMER.DELETE"}, what): // name no subject
-		case request.Config.DeliverSubject != "" && !strings.HasPrefix(request.Config.DeliverSubject, subjects.DeliverPrefix+"_INBOX."):
+		case request.Config.DeliverSubject != "" && !strings.HasPrefix(request.Config.DeliverSubject, layout.DeliverPrefix+"_INBOX."):
 			if what != "STREAM.PURGE" {
 				t.Errorf("%s delivers to %q", body, request.Config.DeliverSubject)
 			}
-		case what == "STREAM.PURGE" && !subjects.IsCancel(request.Filter):
+		case what == "STREAM.PURGE" && !layout.IsCancel(request.Filter):
 			t.Errorf("%s purges %q", body, request.Filter)
 		}
 	})

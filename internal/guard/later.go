@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -27,15 +28,15 @@ var mayCarry = map[string]bool{
 
 // dropped are headers that NATS itself sets on what comes by an import, or that
 // are set here.
-var dropped = map[string]bool{subjects.HeaderRequester: true, subjects.HeaderIssuedTo: true, "Nats-Trace-Dest": true}
+var dropped = map[string]bool{layout.HeaderRequester: true, layout.HeaderIssuedTo: true, "Nats-Trace-Dest": true}
 
 // laterOf is the subject that a service has published to, if it is that of a
 // delayed message.
 func laterOf(api []string) (subject string, ok bool) {
-	if len(api) < 2 || api[0] != subjects.GuardedLater {
+	if len(api) < 2 || api[0] != layout.GuardedLater {
 		return "", false
 	}
-	return subjects.LaterPrefix + strings.Join(api[1:], "."), true
+	return layout.LaterPrefix + strings.Join(api[1:], "."), true
 }
 
 // examineLater are the headers to store a delayed message with. A message that is
@@ -62,8 +63,8 @@ func examineLater(subject string, h nats.Header, now time.Time, maxDelay time.Du
 		return nil, refuse(`a delayed message has one header Nats-Schedule: "@at " and an RFC 3339 time`), wire.ReasonBadSchedule
 	case wire.CheckDelay(at, now, maxDelay) != nil:
 		return nil, refuse("Nats-Schedule is further ahead than --max-delay allows"), wire.ReasonBadSchedule
-	case only(kept["Nats-Schedule-Target"]) != subjects.Due(key, lane):
-		return nil, refuse("Nats-Schedule-Target must be %s, as the subject is %s", subjects.Due(key, lane), subject), wire.ReasonBadSchedule
+	case only(kept["Nats-Schedule-Target"]) != layout.Due(key, lane):
+		return nil, refuse("Nats-Schedule-Target must be %s, as the subject is %s", layout.Due(key, lane), subject), wire.ReasonBadSchedule
 	}
 	// JetStream reads fewer forms of RFC 3339 than there are.
 	kept["Nats-Schedule"] = []string{"@at " + at.UTC().Format(time.RFC3339Nano)}
@@ -76,14 +77,14 @@ func requester(h nats.Header) string {
 	var who struct {
 		JWT string `json:"jwt"`
 	}
-	if json.Unmarshal([]byte(only(h[subjects.HeaderRequester])), &who) != nil || who.JWT == "" {
+	if json.Unmarshal([]byte(only(h[layout.HeaderRequester])), &who) != nil || who.JWT == "" {
 		return ""
 	}
 	claims, err := jwt.DecodeUserClaims(who.JWT)
 	if err != nil {
 		return ""
 	}
-	return subjects.IssuedTo(claims.Subject, time.Unix(claims.IssuedAt, 0))
+	return layout.IssuedTo(claims.Subject, time.Unix(claims.IssuedAt, 0))
 }
 
 // only is the value of a header that has one.
@@ -157,7 +158,7 @@ func (g *Guard) store(m *nats.Msg, subject string) {
 		return
 	}
 	if service := requester(m.Header); service != "" {
-		h.Set(subjects.HeaderIssuedTo, service)
+		h.Set(layout.HeaderIssuedTo, service)
 	}
 	msg := &nats.Msg{Subject: subject, Header: h, Data: m.Data}
 	if m.Reply == "" {

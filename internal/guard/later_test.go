@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -45,7 +46,7 @@ func TestADelayedMessageHasOneTimeAndItsOwnTarget(t *testing.T) {
 		"too many tokens":      {"rccs.later.alice.phone.high.m.1", at, target, wire.ReasonBadSubject, nil},
 		"a name of RCCS's own": {"rccs.later.alice.server.high.m1", at, "rccs.due.alice.server.high", wire.ReasonBadSubject, nil},
 	} {
-		h := nats.Header{subjects.HeaderID: {"m1"}, subjects.HeaderRequester: {"x"}}
+		h := nats.Header{subjects.HeaderID: {"m1"}, layout.HeaderRequester: {"x"}}
 		for key, value := range map[string]string{"Nats-Schedule": c.schedule, "Nats-Schedule-Target": c.target} {
 			if value != "" {
 				h[key] = []string{value}
@@ -56,7 +57,7 @@ func TestADelayedMessageHasOneTimeAndItsOwnTarget(t *testing.T) {
 		if reason != c.reason || (refused != nil) != (c.reason != "") {
 			t.Errorf("%s: %+v, %q, want %q", name, refused, reason, c.reason)
 		}
-		if refused == nil && (kept[subjects.HeaderRequester] != nil || kept[subjects.HeaderID] == nil) {
+		if refused == nil && (kept[layout.HeaderRequester] != nil || kept[subjects.HeaderID] == nil) {
 			t.Errorf("%s: kept %v", name, kept)
 		}
 		if refused == nil { // JetStream reads the form that Go writes, and no other
@@ -77,7 +78,7 @@ func FuzzExamineLater(f *testing.F) {
 	f.Fuzz(func(t *testing.T, subject, name, value, other, otherValue string) {
 		h := nats.Header{name: {value}}
 		h[other] = append(h[other], otherValue)
-		h.Set(subjects.HeaderIssuedTo, "forged")
+		h.Set(layout.HeaderIssuedTo, "forged")
 		kept, refused, reason := examineLater(subject, h, now, 0)
 		if (refused == nil) != (reason == "") {
 			t.Fatalf("%q is refused %v for %q", subject, refused, reason)
@@ -86,7 +87,7 @@ func FuzzExamineLater(f *testing.F) {
 			return
 		}
 		key, lane, ok := subjects.ParseLater(subject)
-		if !ok || kept.Get("Nats-Schedule-Target") != subjects.Due(key, lane) || kept[subjects.HeaderIssuedTo] != nil {
+		if !ok || kept.Get("Nats-Schedule-Target") != layout.Due(key, lane) || kept[layout.HeaderIssuedTo] != nil {
 			t.Errorf("%q is passed on with %v", subject, kept)
 		}
 		if at, err := time.Parse("@at "+time.RFC3339Nano, kept.Get("Nats-Schedule")); err != nil || at.After(now.Add(wire.MaxDelay)) {

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/epoch"
-	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/internal/layout"
 )
 
 // The hub follows the stream a moment behind. A device that attaches in that
@@ -84,9 +84,9 @@ func (h *Hub) serveEnds() {
 // refreshState asks the stream where it begins and ends, and how much of a lane it
 // keeps. It uses the connection that nothing of the stream comes by.
 func (h *Hub) refreshState(ctx context.Context) (last uint64, err error) {
-	stream, err := h.js.Stream(ctx, subjects.StreamInbox)
+	stream, err := h.js.Stream(ctx, layout.StreamInbox)
 	if err != nil {
-		return 0, fmt.Errorf("inbox: look up stream %s: %w", subjects.StreamInbox, err)
+		return 0, fmt.Errorf("inbox: look up stream %s: %w", layout.StreamInbox, err)
 	}
 	info := stream.CachedInfo()
 	h.first.Store(info.State.FirstSeq)

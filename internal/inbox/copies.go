@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -80,7 +81,7 @@ func (h *Hub) readCopy(ctx context.Context, k subjects.Key, n subjects.Lane, pos
 	defer cancel()
 	bytes := 0
 	r, err := reader.New(reader.Options{
-		Conn: h.opts.Fetch, Stream: subjects.StreamInbox, FromStart: true, After: pos, Logger: h.opts.Logger,
+		Conn: h.opts.Fetch, Stream: layout.StreamInbox, FromStart: true, After: pos, Logger: h.opts.Logger,
 		Filter: []string{subjects.Inbox(k, n)}, Batch: laneMessages,
 		Handle: func(e reader.Entry) {
 			m, ok := envelope.Parse(h.opts.Publish.Proof, envelope.Stored(e))

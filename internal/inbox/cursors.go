@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/storeerr"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -205,7 +206,7 @@ func (w *cursorWriter) flush() {
 	for i, key := range queue {
 		s := w.states[key]
 		s.publishing, s.changed = true, false
-		msgs[i] = &nats.Msg{Subject: subjects.Cursor(key), Data: s.cursor.Append(nil), Header: nats.Header{
+		msgs[i] = &nats.Msg{Subject: layout.Cursor(key), Data: s.cursor.Append(nil), Header: nats.Header{
 			nats.ExpectedLastSubjSeqHdr: {strconv.FormatUint(s.at.seq, 10)},
 		}}
 		top = max(top, slices.Max(s.cursor.Sent[:]))
@@ -227,7 +228,7 @@ func (w *cursorWriter) mark(top uint64) {
 		return
 	}
 	w.marked.Store(top)
-	w.publish.Publish(&nats.Msg{Subject: subjects.Watermark, Data: appendWatermark(top)}, func(_ Receipt, err error) {
+	w.publish.Publish(&nats.Msg{Subject: layout.Watermark, Data: appendWatermark(top)}, func(_ Receipt, err error) {
 		if err != nil {
 			w.marked.Store(0) // the next flush tries again
 			w.log.Warn("watermark not stored", "err", err)
@@ -286,7 +287,7 @@ const resolveTimeout = 5 * time.Second
 func (w *cursorWriter) resolve(key subjects.Key, data []byte) {
 	ctx, cancel := context.WithTimeout(context.Background(), resolveTimeout)
 	defer cancel()
-	found, err := w.last.Get(ctx, []string{subjects.Cursor(key)})
+	found, err := w.last.Get(ctx, []string{layout.Cursor(key)})
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.states[key]
@@ -385,7 +386,7 @@ func (w *cursorWriter) load(ctx context.Context, key subjects.Key) (Cursor, *rev
 		return c, at, nil
 	}
 	w.mu.Unlock()
-	found, err := w.last.Get(ctx, []string{subjects.Cursor(key)})
+	found, err := w.last.Get(ctx, []string{layout.Cursor(key)})
 	if err != nil {
 		return Cursor{}, nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -71,10 +72,10 @@ func TestTheCursorsOfABurstAreAllStored(t *testing.T) {
 	for _, d := range devices {
 		d.mailbox.Ack(last[d.mailbox.Key()])
 	}
-	stream := must(s.js.Stream(t.Context(), subjects.StreamCursor))
+	stream := must(s.js.Stream(t.Context(), layout.StreamCursor))
 	for k, seq := range last {
 		s.eventually("the acknowledgement of "+string(k)+" is stored", func() bool {
-			m, err := stream.GetLastMsgForSubject(t.Context(), subjects.Cursor(k))
+			m, err := stream.GetLastMsgForSubject(t.Context(), layout.Cursor(k))
 			if err != nil {
 				return false
 			}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/rccs-io/rccs/internal/epoch"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -17,13 +18,13 @@ var tablet = subjects.Address{User: "alice", Device: "tablet"}.Key()
 // starts, and stores what it says of them.
 func (s *system) damage(record string, seqs ...uint64) {
 	s.t.Helper()
-	stream := must(s.js.Stream(s.t.Context(), subjects.StreamInbox))
+	stream := must(s.js.Stream(s.t.Context(), layout.StreamInbox))
 	for _, seq := range seqs {
 		if err := stream.DeleteMsg(s.t.Context(), seq); err != nil {
 			s.t.Fatal(err)
 		}
 	}
-	must(s.js.Publish(s.t.Context(), subjects.Damaged(subjects.StreamInbox), []byte(record)))
+	must(s.js.Publish(s.t.Context(), layout.Damaged(layout.StreamInbox), []byte(record)))
 }
 
 // A message that was stored, and damaged before any hub had counted it, is told
@@ -107,7 +108,7 @@ func TestTheLostEndOfTheStreamIsTold(t *testing.T) {
 	s.put(phone, subjects.Low, 3, 4)
 	s.caughtUp()
 	s.stop()
-	if err := s.js.DeleteStream(t.Context(), subjects.StreamInbox); err != nil {
+	if err := s.js.DeleteStream(t.Context(), layout.StreamInbox); err != nil {
 		t.Fatal(err)
 	}
 	s.createInbox()
@@ -128,8 +129,8 @@ func TestTheLostEndOfTheStreamIsTold(t *testing.T) {
 	if counts["normal"] != 1 || counts["low"] != 4 {
 		t.Errorf("told %v, want 1 of lane normal and 4 of lane low", counts)
 	}
-	stream := must(s.js.Stream(t.Context(), subjects.StreamCursor))
-	stored := must(stream.GetLastMsgForSubject(t.Context(), subjects.Damaged(subjects.StreamInbox)))
+	stream := must(s.js.Stream(t.Context(), layout.StreamCursor))
+	stored := must(stream.GetLastMsgForSubject(t.Context(), layout.Damaged(layout.StreamInbox)))
 	var record struct{ Ranges [][2]uint64 }
 	if err := json.Unmarshal(stored.Data, &record); err != nil || len(record.Ranges) != 1 || record.Ranges[0] != [2]uint64{3, 7} {
 		t.Errorf("stored %s, %v", stored.Data, err)
@@ -142,7 +143,7 @@ func TestWhatMayHaveBeenSentBeforeARestoreIsMarked(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, nil)
 	s.put(phone, subjects.Normal, 0, 2)
-	if err := epoch.Redeliver(t.Context(), s.js, subjects.StreamInbox); err != nil {
+	if err := epoch.Redeliver(t.Context(), s.js, layout.StreamInbox); err != nil {
 		t.Fatal(err)
 	}
 	s.put(phone, subjects.Normal, 2, 1)

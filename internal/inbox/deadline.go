@@ -16,6 +16,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -43,7 +44,7 @@ func (d *Deadline) message(k subjects.Key) *nats.Msg {
 		body = []byte("{}")
 	}
 	return &nats.Msg{
-		Subject: subjects.Deadline(k), Data: body,
+		Subject: layout.Deadline(k), Data: body,
 		Header: nats.Header{jetstream.MsgIDHeader: {"deadline/" + strconv.FormatUint(d.Seq, 10)}},
 	}
 }
@@ -170,7 +171,7 @@ func (h *Hub) storeRetentions(ctx context.Context, open []unanswered) error {
 // retentionMessage is the deadline of one message, nil if it needs none or is
 // gone already.
 func (h *Hub) retentionMessage(ctx context.Context, one unanswered) (*nats.Msg, error) {
-	got, err := h.fetch.Run(ctx, subjects.StreamInbox, one.seq, 1)
+	got, err := h.fetch.Run(ctx, layout.StreamInbox, one.seq, 1)
 	if err != nil || len(got) == 0 || got[0].Seq != one.seq {
 		return nil, err
 	}
@@ -204,9 +205,9 @@ func (h *Hub) dropDeadlines(ctx context.Context, seqs []uint64) error {
 	if len(seqs) == 0 {
 		return nil
 	}
-	stream, err := h.js.Stream(ctx, subjects.StreamDeadline)
+	stream, err := h.js.Stream(ctx, layout.StreamDeadline)
 	if err != nil {
-		return fmt.Errorf("inbox: look up stream %s: %w", subjects.StreamDeadline, err)
+		return fmt.Errorf("inbox: look up stream %s: %w", layout.StreamDeadline, err)
 	}
 	for _, seq := range seqs {
 		if err := stream.DeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -235,7 +236,7 @@ type Expirer struct {
 
 // NewExpirer makes one that reads cursors by c and stores outcomes by p.
 func NewExpirer(c *direct.Client, p *Publisher) *Expirer {
-	return &Expirer{cursors: c.Last(subjects.StreamCursor, false), publish: p}
+	return &Expirer{cursors: c.Last(layout.StreamCursor, false), publish: p}
 }
 
 // Expire looks at a message whose deadline has passed by so much that the
@@ -246,7 +247,7 @@ func (x *Expirer) Expire(ctx context.Context, key subjects.Key, d *Deadline, onl
 	if !ok {
 		return Over, fmt.Errorf("inbox: deadline of %s: lane %q", key, d.Lane)
 	}
-	found, err := x.cursors.Get(ctx, []string{subjects.Cursor(key)})
+	found, err := x.cursors.Get(ctx, []string{layout.Cursor(key)})
 	if err != nil {
 		return InFlight, err
 	}

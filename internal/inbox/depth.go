@@ -13,6 +13,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -154,7 +155,7 @@ func unackedStored(ctx context.Context, fetch *direct.Client, k subjects.Key, c 
 	total := 0
 	for n := range c.Sent {
 		total += len(c.Unacked[n])
-		msgs, left, err := fetch.Next(ctx, subjects.StreamInbox, subjects.Inbox(k, subjects.Lane(n)), c.Sent[n]+1, 1, laneBytes)
+		msgs, left, err := fetch.Next(ctx, layout.StreamInbox, subjects.Inbox(k, subjects.Lane(n)), c.Sent[n]+1, 1, laneBytes)
 		if err != nil {
 			return 0, err
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -33,13 +34,13 @@ type Cursors struct {
 
 // NewCursors makes one that reads by c and writes by p.
 func NewCursors(c *direct.Client, p *Publisher) *Cursors {
-	return &Cursors{fetch: c, last: c.Last(subjects.StreamCursor, false), publish: p}
+	return &Cursors{fetch: c, last: c.Last(layout.StreamCursor, false), publish: p}
 }
 
 // Load returns the device's cursor and its revision, for Store; zero values
 // when there is none. One that cannot be read counts as one that says nothing.
 func (s *Cursors) Load(ctx context.Context, key subjects.Key) (Cursor, uint64, error) {
-	found, err := s.last.Get(ctx, []string{subjects.Cursor(key)})
+	found, err := s.last.Get(ctx, []string{layout.Cursor(key)})
 	if err != nil {
 		return Cursor{}, 0, fmt.Errorf("inbox: load the cursor of %s: %w", key, err)
 	}
@@ -59,7 +60,7 @@ func (s *Cursors) Store(ctx context.Context, key subjects.Key, c Cursor, revisio
 	if err := s.mark(ctx, slices.Max(c.Sent[:])); err != nil {
 		return err
 	}
-	err := s.put(ctx, subjects.Cursor(key), c.Append(nil), revision)
+	err := s.put(ctx, layout.Cursor(key), c.Append(nil), revision)
 	if err != nil && !errors.Is(err, ErrMoved) {
 		return fmt.Errorf("inbox: store the cursor of %s: %w", key, err)
 	}
@@ -73,7 +74,7 @@ const markTries = 5
 // above it.
 func (s *Cursors) mark(ctx context.Context, top uint64) error {
 	for range markTries {
-		found, err := s.last.Get(ctx, []string{subjects.Watermark})
+		found, err := s.last.Get(ctx, []string{layout.Watermark})
 		if err != nil {
 			return fmt.Errorf("inbox: load the watermark: %w", err)
 		}
@@ -88,7 +89,7 @@ func (s *Cursors) mark(ctx context.Context, top uint64) error {
 		if mark.Head >= top {
 			return nil
 		}
-		if err := s.put(ctx, subjects.Watermark, appendWatermark(top), revision); !errors.Is(err, ErrMoved) {
+		if err := s.put(ctx, layout.Watermark, appendWatermark(top), revision); !errors.Is(err, ErrMoved) {
 			return err
 		}
 	}
@@ -159,7 +160,7 @@ func (s *Cursors) Lost(ctx context.Context, k subjects.Key, lane subjects.Lane, 
 		return false, nil
 	}
 	// The leader knows whether a copy that lags has not shown all.
-	more, err := s.fetch.Holds(ctx, subjects.StreamInbox, subjects.Inbox(k, lane), l.from)
+	more, err := s.fetch.Holds(ctx, layout.StreamInbox, subjects.Inbox(k, lane), l.from)
 	if more || err != nil {
 		return false, err
 	}
@@ -177,7 +178,7 @@ func (s *Cursors) Why(ctx context.Context, k subjects.Key, lane subjects.Lane, f
 	if reason, _, err := written(ctx, s.last, k, loss{lane: lane, from: from, to: to}); reason != "" || err != nil {
 		return reason, err
 	}
-	first, err := s.fetch.Run(ctx, subjects.StreamInbox, 1, 1)
+	first, err := s.fetch.Run(ctx, layout.StreamInbox, 1, 1)
 	if err != nil {
 		return "", err
 	}

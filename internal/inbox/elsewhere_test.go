@@ -8,6 +8,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -67,7 +68,7 @@ func TestNoCursorFromElsewhereIsAboveTheWatermark(t *testing.T) {
 	c, fetch := elsewhere(t)
 	watermark := func() (head uint64) {
 		t.Helper()
-		found, err := fetch.Last(subjects.StreamCursor, false).Get(t.Context(), []string{subjects.Watermark})
+		found, err := fetch.Last(layout.StreamCursor, false).Get(t.Context(), []string{layout.Watermark})
 		if err != nil || found[0] == nil {
 			t.Fatalf("no watermark: %v", err)
 		}

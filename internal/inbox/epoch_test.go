@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/rccs-io/rccs/internal/epoch"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -16,7 +17,7 @@ func TestEpochStaysOverARestartAndChangesWhenSequencesMayComeAgain(t *testing.T)
 	if got := s.hub.Epoch(); got != was || was == "" {
 		t.Errorf("the epoch is %q after a restart, was %q", got, was)
 	}
-	if err := epoch.Renew(t.Context(), s.js, subjects.StreamInbox); err != nil { // as a restore does
+	if err := epoch.Renew(t.Context(), s.js, layout.StreamInbox); err != nil { // as a restore does
 		t.Fatal(err)
 	}
 	s.attach(phone, 10)
@@ -25,7 +26,7 @@ func TestEpochStaysOverARestartAndChangesWhenSequencesMayComeAgain(t *testing.T)
 		t.Error("the epoch is the same after a restore")
 	}
 	s.stop()
-	if _, err := s.js.Publish(t.Context(), subjects.Watermark, []byte(`{"head":1000}`)); err != nil { // which the stream never had
+	if _, err := s.js.Publish(t.Context(), layout.Watermark, []byte(`{"head":1000}`)); err != nil { // which the stream never had
 		t.Fatal(err)
 	}
 	s.start(nil)

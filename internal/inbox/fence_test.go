@@ -7,6 +7,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -16,8 +17,8 @@ func (s *system) storedCursor() *inbox.Cursor { return s.storedCursorOf(phone) }
 
 func (s *system) storedCursorOf(k subjects.Key) *inbox.Cursor {
 	s.t.Helper()
-	stream := must(s.js.Stream(s.t.Context(), subjects.StreamCursor))
-	m, err := stream.GetLastMsgForSubject(s.t.Context(), subjects.Cursor(k))
+	stream := must(s.js.Stream(s.t.Context(), layout.StreamCursor))
+	m, err := stream.GetLastMsgForSubject(s.t.Context(), layout.Cursor(k))
 	if err != nil {
 		return new(inbox.Cursor)
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -188,7 +189,7 @@ func (h *Hub) confirmEmpty(ctx context.Context, key subjects.Key, n subjects.Lan
 	if pos+1 >= floor {
 		return true, nil
 	}
-	more, err := h.fetch.Holds(ctx, subjects.StreamInbox, subjects.Inbox(key, n), pos+1)
+	more, err := h.fetch.Holds(ctx, layout.StreamInbox, subjects.Inbox(key, n), pos+1)
 	if err != nil || !more {
 		return err == nil, err
 	}
@@ -234,7 +235,7 @@ func (mb *Mailbox) join(n subjects.Lane) (pos, floor uint64, more bool) {
 // messages reads a batch of one lane from seq on; left is about how many more
 // the store has.
 func (h *Hub) messages(ctx context.Context, subject string, seq uint64) (msgs []*envelope.Message, left int, err error) {
-	got, left, err := h.fetch.Next(ctx, subjects.StreamInbox, subject, seq, laneMessages, laneBytes)
+	got, left, err := h.fetch.Next(ctx, layout.StreamInbox, subject, seq, laneMessages, laneBytes)
 	if err != nil {
 		return nil, 0, err
 	}

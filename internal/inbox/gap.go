@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -238,7 +239,7 @@ func (mb *Mailbox) explain(ctx context.Context) error {
 // written is the reason for a loss that somebody wrote down; "" when nobody did.
 // Of damage it is known where it was.
 func written(ctx context.Context, cursors *direct.Last, k subjects.Key, l loss) (string, loss, error) {
-	found, err := cursors.Get(ctx, []string{subjects.Purged(k), subjects.Damaged(subjects.StreamInbox)})
+	found, err := cursors.Get(ctx, []string{layout.Purged(k), layout.Damaged(layout.StreamInbox)})
 	switch {
 	case err != nil:
 		return "", l, fmt.Errorf("inbox: why messages of %s are gone: %w", k, err)
@@ -264,7 +265,7 @@ func (h *Hub) whyLost(ctx context.Context, k subjects.Key, l loss) (string, loss
 		return wire.ReasonRetention, l, nil
 	}
 	if bound := h.perLane.Load(); bound > 0 {
-		msgs, left, err := h.fetch.Next(ctx, subjects.StreamInbox, subjects.Inbox(k, l.lane), 1, 1, laneBytes)
+		msgs, left, err := h.fetch.Next(ctx, layout.StreamInbox, subjects.Inbox(k, l.lane), 1, 1, laneBytes)
 		if err != nil {
 			return "", l, err
 		}
@@ -304,7 +305,7 @@ func (h *Hub) tellLost(ctx context.Context, k subjects.Key, l loss, reason strin
 // deadlines, which outlive the messages; over are their sequences.
 func lostOutcomes(ctx context.Context, fetch *direct.Client, k subjects.Key, l loss, reason string) (told []outcome, over []uint64, err error) {
 	for from := uint64(1); ; {
-		got, left, err := fetch.Next(ctx, subjects.StreamDeadline, subjects.Deadline(k), from, laneMessages, laneBytes)
+		got, left, err := fetch.Next(ctx, layout.StreamDeadline, layout.Deadline(k), from, laneMessages, laneBytes)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -343,7 +344,7 @@ func (h *Hub) watchStream() {
 // that are attached. Who attaches asks anew.
 const refreshEvery = time.Minute
 
-// damaged is what is stored under [subjects.Damaged]: the sequences, first and
+// damaged is what is stored under [layout.Damaged]: the sequences, first and
 // last, that a server found unreadable before it opened the stream.
 type damaged struct {
 	Ranges [][2]uint64 `json:"ranges"`

@@ -5,6 +5,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -32,7 +33,7 @@ func TestGapTellsWhatWasSentAndIsGone(t *testing.T) {
 		got := d.receive(6)
 		d.mailbox.Ack(got[0].Seq)
 		d.mailbox.Detach()
-		stream, err := s.js.Stream(t.Context(), subjects.StreamInbox)
+		stream, err := s.js.Stream(t.Context(), layout.StreamInbox)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,7 +102,7 @@ func TestGapTellsWhatRetentionTook(t *testing.T) {
 // purgeBelow has the stream begin at seq, as retention does.
 func (s *system) purgeBelow(seq uint64) {
 	s.t.Helper()
-	stream, err := s.js.Stream(s.t.Context(), subjects.StreamInbox)
+	stream, err := s.js.Stream(s.t.Context(), layout.StreamInbox)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -113,7 +114,7 @@ func (s *system) purgeBelow(seq uint64) {
 // purgeSubject removes all messages of a subject.
 func (s *system) purgeSubject(subject string) {
 	s.t.Helper()
-	stream := must(s.js.Stream(s.t.Context(), subjects.StreamInbox))
+	stream := must(s.js.Stream(s.t.Context(), layout.StreamInbox))
 	if err := stream.Purge(s.t.Context(), jetstream.WithPurgeSubject(subject)); err != nil {
 		s.t.Fatal(err)
 	}
@@ -202,7 +203,7 @@ func TestWhatAKilledHubHadNotCountedIsCounted(t *testing.T) {
 func TestGapTellsWhatAFullLaneLost(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, nil)
-	stream, err := s.js.Stream(t.Context(), subjects.StreamInbox)
+	stream, err := s.js.Stream(t.Context(), layout.StreamInbox)
 	if err != nil {
 		t.Fatal(err)
 	}

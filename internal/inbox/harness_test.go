@@ -13,6 +13,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
@@ -60,12 +61,12 @@ func newSystemOn(t *testing.T, env *natstest.Env, tune func(*inbox.Options)) *sy
 	s.js = must(jetstream.New(s.nc))
 	s.createInbox()
 	if _, err := s.js.CreateStream(t.Context(), jetstream.StreamConfig{
-		Name: subjects.StreamCursor, Subjects: []string{subjects.AllCursors()}, AllowDirect: true, MaxMsgsPerSubject: 1,
+		Name: layout.StreamCursor, Subjects: []string{layout.AllCursors()}, AllowDirect: true, MaxMsgsPerSubject: 1,
 	}); err != nil {
 		t.Fatal(err)
 	}
 	for name, subject := range map[string]string{
-		subjects.StreamDeadline: subjects.AllDeadlines(), subjects.StreamEvent: subjects.AllEvents(),
+		layout.StreamDeadline: layout.AllDeadlines(), subjects.StreamEvent: layout.AllEvents(),
 	} {
 		if _, err := s.js.CreateStream(t.Context(), jetstream.StreamConfig{
 			Name: name, Subjects: []string{subject}, AllowDirect: true, Duplicates: 2 * time.Minute,
@@ -80,7 +81,7 @@ func newSystemOn(t *testing.T, env *natstest.Env, tune func(*inbox.Options)) *sy
 func (s *system) createInbox() {
 	s.t.Helper()
 	if _, err := s.js.CreateStream(s.t.Context(), jetstream.StreamConfig{
-		Name: subjects.StreamInbox, Subjects: subjects.AllInboxes(), AllowDirect: true, AllowAtomicPublish: true, Duplicates: 2 * time.Minute,
+		Name: layout.StreamInbox, Subjects: layout.AllInboxes(), AllowDirect: true, AllowAtomicPublish: true, Duplicates: 2 * time.Minute,
 	}); err != nil {
 		s.t.Fatal(err)
 	}
@@ -242,7 +243,7 @@ func (s *system) caughtUp() {
 	s.eventually("the stream answers", func() bool {
 		ctx, cancel := context.WithTimeout(s.t.Context(), time.Second)
 		defer cancel()
-		stream, err := s.js.Stream(ctx, subjects.StreamInbox) // lost when the connection is cut
+		stream, err := s.js.Stream(ctx, layout.StreamInbox) // lost when the connection is cut
 		if err == nil {
 			last = stream.CachedInfo().State.LastSeq
 		}

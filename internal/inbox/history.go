@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -18,7 +19,7 @@ func (h *Hub) History(ctx context.Context, k subjects.Key, from uint64, limit, m
 	// is not known, so the answer must end there.
 	end := uint64(0)
 	for n := range subjects.Lane(subjects.Lanes) {
-		got, left, err := h.fetch.Next(ctx, subjects.StreamInbox, subjects.Inbox(k, n), from, limit, maxBytes)
+		got, left, err := h.fetch.Next(ctx, layout.StreamInbox, subjects.Inbox(k, n), from, limit, maxBytes)
 		if err != nil {
 			return nil, 0, err
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
@@ -151,7 +152,7 @@ func New(opts Options) (*Hub, error) {
 	h.tell = NewTeller(opts.Publish, opts.Logger, opts.Undeliverable)
 	h.damaged.Store(new(damaged))
 	r, err := reader.New(reader.Options{
-		Conn: opts.Read, Stream: subjects.StreamInbox, Handle: h.handle, Drained: h.drained,
+		Conn: opts.Read, Stream: layout.StreamInbox, Handle: h.handle, Drained: h.drained,
 		Restarted: opts.Restarted, Logger: opts.Logger, Heartbeat: opts.Heartbeat,
 	})
 	if err != nil {
@@ -163,8 +164,8 @@ func New(opts Options) (*Hub, error) {
 	}
 	h.closing, h.cut = context.WithCancel(context.Background())
 	h.fetch = direct.New(opts.Fetch)
-	h.last = h.fetch.Last(subjects.StreamInbox, true)
-	h.cursors = newCursorWriter(opts.Publish, h.fetch.Last(subjects.StreamCursor, false), h.head.Load, opts.CursorEvery, opts.Logger)
+	h.last = h.fetch.Last(layout.StreamInbox, true)
+	h.cursors = newCursorWriter(opts.Publish, h.fetch.Last(layout.StreamCursor, false), h.head.Load, opts.CursorEvery, opts.Logger)
 	h.outcomes = newOutcomeWriter(opts.Publish, h.keepOutcome, h.outcomeTold, h.finalized, opts.Logger)
 	h.fills = pool.New(fillWorkers, 0)
 	h.wakes.timer = time.AfterFunc(time.Hour, h.wakeLate)
@@ -195,7 +196,7 @@ func (h *Hub) Start(ctx context.Context) error {
 		h.fetch.Stop()
 		return err
 	}
-	if h.fence, err = h.opts.Fetch.Subscribe(subjects.Fence, h.onFence); err == nil {
+	if h.fence, err = h.opts.Fetch.Subscribe(layout.Fence, h.onFence); err == nil {
 		err = h.opts.Fetch.FlushTimeout(fenceTimeout) // a purge from here on reaches this hub
 	}
 	if err != nil {
@@ -213,7 +214,7 @@ func (h *Hub) Start(ctx context.Context) error {
 // prepare brings what is stored about the stream in line with it.
 // What is stored from began on the hub's own reader hands out.
 func (h *Hub) prepare(ctx context.Context, began uint64) error {
-	found, err := h.cursors.last.Get(ctx, []string{subjects.Watermark, subjects.Counted, subjects.Damaged(subjects.StreamInbox)})
+	found, err := h.cursors.last.Get(ctx, []string{layout.Watermark, layout.Counted, layout.Damaged(layout.StreamInbox)})
 	if err != nil {
 		return err
 	}
@@ -313,7 +314,7 @@ func (h *Hub) Healthy(d time.Duration) error {
 		return fmt.Errorf("inbox: %w: restart this process", err)
 	}
 	if quiet := h.reader.Quiet(); quiet > d {
-		return fmt.Errorf("inbox: nothing heard from stream %s for %s", subjects.StreamInbox, quiet.Round(time.Millisecond))
+		return fmt.Errorf("inbox: nothing heard from stream %s for %s", layout.StreamInbox, quiet.Round(time.Millisecond))
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -210,11 +211,11 @@ func TestOtherDevicesMessagesStayAway(t *testing.T) {
 // cursor reads what is stored for a device.
 func (s *system) cursor(k subjects.Key) (inbox.Cursor, bool) {
 	s.t.Helper()
-	stream, err := s.js.Stream(s.t.Context(), subjects.StreamCursor)
+	stream, err := s.js.Stream(s.t.Context(), layout.StreamCursor)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	msg, err := stream.GetLastMsgForSubject(s.t.Context(), subjects.Cursor(k))
+	msg, err := stream.GetLastMsgForSubject(s.t.Context(), layout.Cursor(k))
 	if err != nil {
 		return inbox.Cursor{}, false
 	}

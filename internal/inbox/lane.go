@@ -51,8 +51,8 @@ type lane struct {
 	// purgedUpTo: what is at or below it was purged, and is not queued any
 	// more.
 	purgedUpTo uint64
-	// tries is how many earlier connections were sent what was not
-	// acknowledged, by sequence; it is never changed.
+	// tries counts, for each unacknowledged sequence, the earlier connections
+	// that were sent it. It is never changed.
 	tries map[uint64]uint32
 }
 
@@ -65,8 +65,8 @@ type sent struct {
 	// finalized.
 	finalizing bool
 	end        verdict
-	// order counts what this connection was sent; tries are the connections
-	// that were sent the message.
+	// order numbers what this connection was sent. tries counts the connections
+	// that were sent this message.
 	order uint64
 	tries uint32
 	// redelivered: it may have been sent before.

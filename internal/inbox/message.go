@@ -7,6 +7,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -21,7 +22,7 @@ func Notice(k *proof.Key, to subjects.Key, lane subjects.Lane, id, dedup string,
 			jetstream.MsgIDHeader: {k.Tag(proof.Outcome, dedup)},
 			subjects.HeaderID:     {id},
 			subjects.HeaderType:   {wire.TypeAck},
-			subjects.HeaderProof:  {k.Tag(proof.Server, string(to), id, string(body))},
+			layout.HeaderProof:    {k.Tag(proof.Server, string(to), id, string(body))},
 		},
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -99,7 +100,7 @@ func (m *model) send(rt *rapid.T) {
 		if rapid.Bool().Draw(rt, "asks") {
 			msg.Header[subjects.HeaderAck] = []string{"true"}
 			msg.Header[subjects.HeaderFrom] = []string{"desk"}
-			msg.Header[subjects.HeaderProof] = []string{m.pub.Proof.Tag(proof.Sender, "alice", "desk", id)}
+			msg.Header[layout.HeaderProof] = []string{m.pub.Proof.Tag(proof.Sender, "alice", "desk", id)}
 			d.asked[id] = struct{}{}
 		}
 		stored, err := m.js.PublishMsg(m.t.Context(), msg)

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -45,7 +46,7 @@ func TestPublisherKeepsTheOrderAcrossReconnects(t *testing.T) {
 			t.Fatalf("%d are not acknowledged", s.pub.Unacknowledged())
 		}
 	}
-	consumer := must(s.js.OrderedConsumer(t.Context(), subjects.StreamInbox, jetstream.OrderedConsumerConfig{}))
+	consumer := must(s.js.OrderedConsumer(t.Context(), layout.StreamInbox, jetstream.OrderedConsumerConfig{}))
 	messages := must(consumer.Messages())
 	defer messages.Stop()
 	for want := range total {

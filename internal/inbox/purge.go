@@ -11,6 +11,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -18,10 +19,10 @@ import (
 
 // A purge has to reach what hubs hold in memory: their tails, and the queues
 // of mailboxes. So it is written down for whoever counts what is gone, and
-// every hub is told to drop what was purged ([subjects.Fence]) and answers when
+// every hub is told to drop what was purged ([layout.Fence]) and answers when
 // it has.
 
-// purged is what is stored under [subjects.Purged]: for each lane the sequence
+// purged is what is stored under [layout.Purged]: for each lane the sequence
 // up to which it was purged last; 0 is never.
 type purged [subjects.Lanes]uint64
 
@@ -58,7 +59,7 @@ func NewPurger(nc *nats.Conn, fetch *direct.Client, k *proof.Key) *Purger {
 // Last is the sequence of the last message of each lane.
 func (p *Purger) Last(ctx context.Context, k subjects.Key) (last [subjects.Lanes]uint64, err error) {
 	for n := range last {
-		got, _, err := p.fetch.Get(ctx, subjects.StreamInbox, &direct.Request{MultiLast: []string{subjects.Inbox(k, subjects.Lane(n))}})
+		got, _, err := p.fetch.Get(ctx, layout.StreamInbox, &direct.Request{MultiLast: []string{subjects.Inbox(k, subjects.Lane(n))}})
 		if err != nil {
 			return last, fmt.Errorf("inbox: last message of %s: %w", k, err)
 		}
@@ -73,14 +74,14 @@ func (p *Purger) Last(ctx context.Context, k subjects.Key) (last [subjects.Lanes
 // it writes down that they are purged, and tells senders that asked of those
 // that the device had not acknowledged.
 func (p *Purger) Begin(ctx context.Context, k subjects.Key, upTo [subjects.Lanes]uint64) error {
-	found, _, err := p.fetch.Get(ctx, subjects.StreamCursor, &direct.Request{MultiLast: []string{subjects.Cursor(k), subjects.Purged(k)}})
+	found, _, err := p.fetch.Get(ctx, layout.StreamCursor, &direct.Request{MultiLast: []string{layout.Cursor(k), layout.Purged(k)}})
 	if err != nil {
 		return fmt.Errorf("inbox: purge %s: %w", k, err)
 	}
 	var cursor Cursor
 	mark := purged(upTo)
 	for _, s := range found {
-		if s.Subject == subjects.Cursor(k) {
+		if s.Subject == layout.Cursor(k) {
 			cursor, _ = ParseCursor(s.Data) // everything counts as unacknowledged otherwise
 			continue
 		}
@@ -92,7 +93,7 @@ func (p *Purger) Begin(ctx context.Context, k subjects.Key, upTo [subjects.Lanes
 	if err != nil {
 		return err
 	}
-	if err := p.store(ctx, &nats.Msg{Subject: subjects.Purged(k), Data: body}); err != nil {
+	if err := p.store(ctx, &nats.Msg{Subject: layout.Purged(k), Data: body}); err != nil {
 		return err
 	}
 	for n := range upTo {
@@ -106,7 +107,7 @@ func (p *Purger) Begin(ctx context.Context, k subjects.Key, upTo [subjects.Lanes
 // tellLane tells the senders of what is purged in one lane.
 func (p *Purger) tellLane(ctx context.Context, k subjects.Key, n subjects.Lane, c *Cursor, upTo uint64) error {
 	for from := c.AckFloor(n) + 1; from <= upTo; {
-		got, left, err := p.fetch.Next(ctx, subjects.StreamInbox, subjects.Inbox(k, n), from, laneMessages, laneBytes)
+		got, left, err := p.fetch.Next(ctx, layout.StreamInbox, subjects.Inbox(k, n), from, laneMessages, laneBytes)
 		if err != nil {
 			return err
 		}
@@ -164,7 +165,7 @@ func (p *Purger) Finish(ctx context.Context, k subjects.Key, upTo [subjects.Lane
 		return fmt.Errorf("inbox: purge: %w", err)
 	}
 	defer func() { _ = sub.Unsubscribe() }()
-	if err := p.nc.PublishRequest(subjects.Fence, inbox, body); err != nil {
+	if err := p.nc.PublishRequest(layout.Fence, inbox, body); err != nil {
 		return fmt.Errorf("inbox: purge: %w", err)
 	}
 	open := make(map[string]bool, len(edges))

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -27,13 +28,13 @@ func recipients(ctx context.Context, fetch *direct.Client, seq uint64) ([]Recipi
 	var all []Recipient
 	var id, from string
 	for {
-		got, err := fetch.Run(ctx, subjects.StreamInbox, seq+uint64(len(all)), recipientsBatch)
+		got, err := fetch.Run(ctx, layout.StreamInbox, seq+uint64(len(all)), recipientsBatch)
 		if err != nil {
 			return nil, err
 		}
 		for _, m := range got {
 			key, _, ok := subjects.ParseInbox(m.Subject)
-			if names := m.Header.Get(subjects.HeaderCopies); len(all) == 0 && ok && m.Seq == seq && names != "" {
+			if names := m.Header.Get(layout.HeaderCopies); len(all) == 0 && ok && m.Seq == seq && names != "" {
 				return namedCopies(key, seq, names), nil
 			}
 			thisID, thisFrom := m.Header.Get(subjects.HeaderID), m.Header.Get(subjects.HeaderFrom)

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -63,7 +64,7 @@ func rejection(m *envelope.Message, status wire.Status, reason string, at time.T
 // keep stores the event of a message that is kept. One that is gone is not.
 func (h *Hub) keep(ctx context.Context, o *outcome) error {
 	// A replica that lags would say that it is gone.
-	got, err := h.fetch.AtLeader(ctx, subjects.StreamInbox, subjects.Inbox(o.key, o.lane), o.seq)
+	got, err := h.fetch.AtLeader(ctx, layout.StreamInbox, subjects.Inbox(o.key, o.lane), o.seq)
 	if err != nil || got == nil || got.Seq != o.seq {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
@@ -32,7 +33,7 @@ func (s *system) ask(k subjects.Key, body int) {
 	s.t.Helper()
 	id := "m" + strconv.Itoa(body)
 	msg := &nats.Msg{Subject: subjects.Inbox(k, subjects.Normal), Data: []byte(strconv.Itoa(body)), Header: nats.Header{
-		subjects.HeaderID: {id}, subjects.HeaderProof: {s.pub.Proof.Tag(proof.Sender, k.User(), "desk", id)}, subjects.HeaderFrom: {"desk"}, subjects.HeaderAck: {"true"},
+		subjects.HeaderID: {id}, layout.HeaderProof: {s.pub.Proof.Tag(proof.Sender, k.User(), "desk", id)}, subjects.HeaderFrom: {"desk"}, subjects.HeaderAck: {"true"},
 		subjects.HeaderType: {"note"},
 	}}
 	if _, err := s.js.PublishMsg(s.t.Context(), msg); err != nil {
@@ -167,7 +168,7 @@ func TestAServiceHearsThatAMessageWasRejectedThatIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := d.receive(1)
-	if err := must(s.js.Stream(t.Context(), subjects.StreamInbox)).DeleteMsg(t.Context(), got[0].Seq); err != nil {
+	if err := must(s.js.Stream(t.Context(), layout.StreamInbox)).DeleteMsg(t.Context(), got[0].Seq); err != nil {
 		t.Fatal(err)
 	}
 	d.mailbox.Reject(got[0].Seq, "no")
@@ -207,7 +208,7 @@ func TestTheEventOfARejectionNamesTheMessage(t *testing.T) {
 func TestDeliveredIsToldOnceAfterTheWindowForRepeats(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, nil)
-	stream := must(s.js.Stream(t.Context(), subjects.StreamInbox))
+	stream := must(s.js.Stream(t.Context(), layout.StreamInbox))
 	config := stream.CachedInfo().Config
 	config.Duplicates = 100 * time.Millisecond
 	must(s.js.UpdateStream(t.Context(), config))
@@ -223,7 +224,7 @@ func TestDeliveredIsToldOnceAfterTheWindowForRepeats(t *testing.T) {
 	}
 	d.mailbox.Detach()
 	s.stop()
-	if _, err := s.js.Publish(t.Context(), subjects.Cursor(phone), before); err != nil { // what a kill leaves
+	if _, err := s.js.Publish(t.Context(), layout.Cursor(phone), before); err != nil { // what a kill leaves
 		t.Fatal(err)
 	}
 	s.start(nil)
@@ -254,7 +255,7 @@ func TestARejectedMessageIsKeptThoughAReplicaLacksIt(t *testing.T) {
 	d := s.attach(phone, 10)
 	s.put(phone, subjects.Normal, 0, 1)
 	got := d.receive(1)
-	s.env.Lag(subjects.StreamInbox)
+	s.env.Lag(layout.StreamInbox)
 	d.mailbox.Reject(got[0].Seq, "no")
 	events := must(s.js.Stream(t.Context(), subjects.StreamEvent))
 	s.eventually("it is kept", func() bool {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -18,7 +19,7 @@ import (
 // readers is the names of the consumers that read the inbox stream.
 func (s *system) readers() []string {
 	s.t.Helper()
-	stream, err := s.js.Stream(s.t.Context(), subjects.StreamInbox)
+	stream, err := s.js.Stream(s.t.Context(), layout.StreamInbox)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -56,7 +57,7 @@ func TestHubRepairsALostBatch(t *testing.T) {
 		reader := s.readers()[0]
 		lost := must(s.nc.SubscribeSync(s.nc.NewInbox()))
 		request := []byte(`{"batch":5,"expires":5000000000}`)
-		if err := s.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+subjects.StreamInbox+"."+reader, lost.Subject, request); err != nil {
+		if err := s.nc.PublishRequest("$JS.API.CONSUMER.MSG.NEXT."+layout.StreamInbox+"."+reader, lost.Subject, request); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.nc.Flush(); err != nil {
@@ -83,7 +84,7 @@ func TestHubRepairsAConsumerThatVanished(t *testing.T) {
 	s := newSystem(t, nil)
 	repairs(t, s, func() {
 		for _, name := range s.readers() {
-			if err := s.js.DeleteConsumer(t.Context(), subjects.StreamInbox, name); err != nil {
+			if err := s.js.DeleteConsumer(t.Context(), layout.StreamInbox, name); err != nil {
 				t.Fatal(err)
 			}
 		}

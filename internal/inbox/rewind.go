@@ -12,6 +12,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/epoch"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -24,7 +25,7 @@ import (
 // A hub that finds the watermark above the stream's end when it starts looks
 // at every cursor and cuts back those that are.
 
-// watermark is what is stored under [subjects.Watermark].
+// watermark is what is stored under [layout.Watermark].
 type watermark struct {
 	Head uint64 `json:"head"`
 }
@@ -44,7 +45,7 @@ func (h *Hub) checkRewind(ctx context.Context, stored *direct.Stored, counted ui
 		return nil
 	}
 	h.opts.Logger.Error("the inbox stream has lost its end, cutting cursors back", "was", mark.Head, "is", last)
-	if err := epoch.Renew(ctx, h.js, subjects.StreamInbox); err != nil {
+	if err := epoch.Renew(ctx, h.js, layout.StreamInbox); err != nil {
 		return err
 	}
 	end := [2]uint64{last + 1, mark.Head}
@@ -57,7 +58,7 @@ func (h *Hub) checkRewind(ctx context.Context, stored *direct.Stored, counted ui
 // noteDamaged adds a range to what is stored of damage: what was above counted
 // may have been any device's.
 func (h *Hub) noteDamaged(ctx context.Context, r [2]uint64, counted uint64) error {
-	subject := subjects.Damaged(subjects.StreamInbox)
+	subject := layout.Damaged(layout.StreamInbox)
 	found, err := h.cursors.last.Get(ctx, []string{subject})
 	if err != nil {
 		return err
@@ -110,9 +111,9 @@ func (h *Hub) rewind(ctx context.Context, last uint64) error {
 	}
 	all := make(map[subjects.Key]aged)
 	r, err := reader.New(reader.Options{
-		Conn: h.opts.Read, Stream: subjects.StreamCursor, FromStart: true, Logger: h.opts.Logger,
+		Conn: h.opts.Read, Stream: layout.StreamCursor, FromStart: true, Logger: h.opts.Logger,
 		Handle: func(e reader.Entry) {
-			key, ok := subjects.ParseCursor(e.Subject)
+			key, ok := layout.ParseCursor(e.Subject)
 			if !ok {
 				return
 			}
@@ -136,11 +137,11 @@ func (h *Hub) rewind(ctx context.Context, last uint64) error {
 		if err := h.cutBack(ctx, key, &c.Cursor, c.stored, last); err != nil {
 			return err
 		}
-		store(subjects.Cursor(key), c.Append(nil))
+		store(layout.Cursor(key), c.Append(nil))
 	}
 	wg.Wait()
 	if failed == nil {
-		store(subjects.Watermark, appendWatermark(last))
+		store(layout.Watermark, appendWatermark(last))
 		wg.Wait()
 	}
 	return failed
@@ -155,7 +156,7 @@ func (h *Hub) cutBack(ctx context.Context, key subjects.Key, c *Cursor, stored t
 		}
 		end := last
 		after := &direct.Request{StartTime: &stored, NextFor: subjects.Inbox(key, subjects.Lane(n)), Batch: 1}
-		got, _, err := h.fetch.Get(ctx, subjects.StreamInbox, after)
+		got, _, err := h.fetch.Get(ctx, layout.StreamInbox, after)
 		if err != nil {
 			return fmt.Errorf("inbox: cut the cursor of %s back: %w", key, err)
 		}

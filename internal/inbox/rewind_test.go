@@ -7,6 +7,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -27,7 +28,7 @@ func TestStreamThatLostItsEndBringsNewMessages(t *testing.T) {
 		t.Fatalf("cursor is %+v", c)
 	}
 	// What a power loss leaves: a stream with its first two messages.
-	if err := s.js.DeleteStream(t.Context(), subjects.StreamInbox); err != nil {
+	if err := s.js.DeleteStream(t.Context(), layout.StreamInbox); err != nil {
 		t.Fatal(err)
 	}
 	s.createInbox()
@@ -52,9 +53,9 @@ func TestWatermarkBelowTheEndChangesNothing(t *testing.T) {
 	d := s.attach(phone, 100)
 	ack(d, d.receive(3))
 	s.stop()
-	before := must(s.js.Stream(t.Context(), subjects.StreamCursor)).CachedInfo().State.LastSeq
+	before := must(s.js.Stream(t.Context(), layout.StreamCursor)).CachedInfo().State.LastSeq
 	s.start(nil)
-	if after := must(s.js.Stream(t.Context(), subjects.StreamCursor)).CachedInfo().State.LastSeq; after != before {
+	if after := must(s.js.Stream(t.Context(), layout.StreamCursor)).CachedInfo().State.LastSeq; after != before {
 		t.Errorf("%d cursors were stored for nothing", after-before)
 	}
 	s.none(s.attach(phone, 100))
@@ -64,7 +65,7 @@ func TestUnreadableWatermarkStopsTheStart(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, nil)
 	s.stop()
-	if _, err := s.js.PublishMsg(t.Context(), &nats.Msg{Subject: subjects.Watermark, Data: []byte("?")}); err != nil {
+	if _, err := s.js.PublishMsg(t.Context(), &nats.Msg{Subject: layout.Watermark, Data: []byte("?")}); err != nil {
 		t.Fatal(err)
 	}
 	pub := must(inbox.NewPublisher(s.env.Dialer(), nil))
@@ -86,7 +87,7 @@ func TestStreamMadeAnewUnderTheHubMakesItUnhealthy(t *testing.T) {
 	if err := s.hub.Healthy(waitTimeout); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.js.DeleteStream(t.Context(), subjects.StreamInbox); err != nil {
+	if err := s.js.DeleteStream(t.Context(), layout.StreamInbox); err != nil {
 		t.Fatal(err)
 	}
 	s.createInbox()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -141,7 +142,7 @@ func (h *Hub) readSweep(s *sweep) {
 	enough, stop := context.WithCancel(ctx)
 	defer stop()
 	r, err := reader.New(reader.Options{
-		Conn: h.opts.Fetch, Stream: subjects.StreamInbox, FromStart: true, After: s.from - 1, Logger: h.opts.Logger, Batch: sweepBatch,
+		Conn: h.opts.Fetch, Stream: layout.StreamInbox, FromStart: true, After: s.from - 1, Logger: h.opts.Logger, Batch: sweepBatch,
 		Handle: func(e reader.Entry) {
 			switch m, ok := envelope.Parse(h.opts.Publish.Proof, envelope.Stored(e)); {
 			case enough.Err() != nil:

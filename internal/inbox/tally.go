@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -40,7 +41,7 @@ const (
 	tallyTimeout = 10 * time.Second
 )
 
-// counted is what is stored under [subjects.Counted].
+// counted is what is stored under [layout.Counted].
 type counted struct {
 	UpTo uint64 `json:"upTo"`
 }
@@ -197,7 +198,7 @@ func (h *Hub) storeMark(ctx context.Context, head uint64) error {
 	if err != nil {
 		return err
 	}
-	if err := h.opts.Publish.wait(ctx, &nats.Msg{Subject: subjects.Counted, Data: body}); err != nil {
+	if err := h.opts.Publish.wait(ctx, &nats.Msg{Subject: layout.Counted, Data: body}); err != nil {
 		return fmt.Errorf("inbox: store the counted mark: %w", err)
 	}
 	h.mu.Lock()
@@ -211,7 +212,7 @@ func (h *Hub) storeMark(ctx context.Context, head uint64) error {
 func (h *Hub) storeCounts(ctx context.Context, keys []subjects.Key, head uint64, final bool) (all bool, err error) {
 	names := make([]string, len(keys))
 	for i, k := range keys {
-		names[i] = subjects.Cursor(k)
+		names[i] = layout.Cursor(k)
 	}
 	found, err := h.cursors.last.Get(ctx, names)
 	if err != nil {
@@ -248,7 +249,7 @@ func (h *Hub) storeCounts(ctx context.Context, keys []subjects.Key, head uint64,
 
 // publishCount stores a cursor, if no other was stored meanwhile.
 func (h *Hub) publishCount(k subjects.Key, c Cursor, head, revision uint64, done func(Receipt, error)) {
-	msg := &nats.Msg{Subject: subjects.Cursor(k), Data: c.Append(nil), Header: nats.Header{
+	msg := &nats.Msg{Subject: layout.Cursor(k), Data: c.Append(nil), Header: nats.Header{
 		nats.ExpectedLastSubjSeqHdr: {strconv.FormatUint(revision, 10)},
 	}}
 	h.cursors.mark(head)
@@ -330,7 +331,7 @@ func (h *Hub) countMissed(ctx context.Context, mark, began uint64) error {
 	}
 	start := time.Now()
 	r, err := reader.New(reader.Options{
-		Conn: h.opts.Read, Stream: subjects.StreamInbox, FromStart: true, After: mark, HeadersOnly: true, Logger: h.opts.Logger,
+		Conn: h.opts.Read, Stream: layout.StreamInbox, FromStart: true, After: mark, HeadersOnly: true, Logger: h.opts.Logger,
 		Handle: func(e reader.Entry) {
 			m, ok := envelope.Parse(h.opts.Publish.Proof, envelope.Stored(e))
 			if !ok || e.Seq > last {

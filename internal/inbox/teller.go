@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -95,7 +96,7 @@ func (t *Teller) Inbox(m *envelope.Message, nobody bool) {
 	user, device, _ := strings.Cut(string(m.Key), ".")
 	if nobody {
 		t.Unreachable(&Unreachable{
-			Stream: subjects.StreamInbox, Subject: subject, Seq: m.Seq, Header: m.Header, Reason: BadSubject, User: user, Device: device,
+			Stream: layout.StreamInbox, Subject: subject, Seq: m.Seq, Header: m.Header, Reason: BadSubject, User: user, Device: device,
 		})
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -31,7 +32,7 @@ func (h *Hub) told(ctx context.Context, o *outcome) (bool, error) {
 	if o.requester.from != "" {
 		to := subjects.Key(o.key.User() + "." + subjects.Escape(o.requester.from))
 		id := outcomeID(o.seq)
-		return h.find(ctx, subjects.StreamInbox, subjects.Inbox(to, o.lane), o.seq+1, func(s *direct.Stored) bool {
+		return h.find(ctx, layout.StreamInbox, subjects.Inbox(to, o.lane), o.seq+1, func(s *direct.Stored) bool {
 			return s.Header.Get(subjects.HeaderID) == id && s.Header.Get(subjects.HeaderType) == wire.TypeAck
 		})
 	}

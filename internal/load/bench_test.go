@@ -292,12 +292,12 @@ func idle(b *testing.B, trust *tls.Config, env, flags []string) {
 // resident is how many KiB each of idleDevices connections adds to a server.
 func resident(b *testing.B, what string, p *load.Process, data string, trust *tls.Config) float64 {
 	b.Helper()
-	before, err := p.Settled(b.Context())
+	before, err := p.SteadyMemory(b.Context())
 	if err != nil {
 		b.Fatal(err)
 	}
 	fleet := connect(b, p, data, load.Options{Devices: idleDevices, Target: load.Target{TLS: trust}})
-	after, err := p.Settled(b.Context())
+	after, err := p.SteadyMemory(b.Context())
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -339,7 +339,7 @@ func BenchmarkChurn(b *testing.B) {
 			}
 		}
 		settled := func() float64 {
-			held, err := server.Settled(b.Context())
+			held, err := server.SteadyMemory(b.Context())
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -139,13 +139,13 @@ func (p *Process) proc(file string) string {
 	return "/proc/" + strconv.Itoa(p.pid) + "/" + file
 }
 
-// Settled is the memory that the process holds, in bytes, once it has given back
-// what it will: its garbage is collected and its memory waited for until that
+// SteadyMemory is what the process holds, in bytes, once it has given back what it
+// will: its garbage is collected and its memory waited for until that
 // brings nothing more.
-func (p *Process) Settled(ctx context.Context) (int64, error) {
-	least, err := p.settle(ctx)
+func (p *Process) SteadyMemory(ctx context.Context) (int64, error) {
+	least, err := p.collect(ctx)
 	for err == nil {
-		now, again := p.settle(ctx)
+		now, again := p.collect(ctx)
 		if err = again; now > least-least/100 {
 			return min(now, least), err
 		}
@@ -154,10 +154,10 @@ func (p *Process) Settled(ctx context.Context) (int64, error) {
 	return 0, err
 }
 
-// settle collects the garbage of the process, twice, since pools keep what
+// collect collects the garbage of the process, twice, since pools keep what
 // they hold for one collection, waits until its memory has not shrunk for two
 // seconds, and returns it.
-func (p *Process) settle(ctx context.Context) (int64, error) {
+func (p *Process) collect(ctx context.Context) (int64, error) {
 	for range 2 {
 		if p.Admin == "" {
 			break

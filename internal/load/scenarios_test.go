@@ -37,7 +37,7 @@ const (
 func scenario(b *testing.B, name string, run func(context.Context, load.Options) (*load.Result, error), opts load.Options, phase string, seconds int) (*load.Result, phaseCost) {
 	b.Helper()
 	server, data := serve(b)
-	opts.Target = load.Target{URL: server.Devices, Memory: server.Settled, Accounts: accounts(b, data, load.Needs(name, opts.Devices))}
+	opts.Target = load.Target{URL: server.Devices, Memory: server.SteadyMemory, Accounts: accounts(b, data, load.Needs(name, opts.Devices))}
 	var fetching sync.WaitGroup
 	defer fetching.Wait()
 	profile := sync.OnceFunc(func() {

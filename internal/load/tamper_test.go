@@ -13,6 +13,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/rccs-io/rccs/internal/devicetest"
 	"github.com/rccs-io/rccs/internal/load"
 )
 
@@ -40,13 +41,11 @@ func proxyBoth(
 	frame func(n int, data []byte) [][]byte, seen func(server *websocket.Conn, data []byte),
 ) {
 	t.Helper()
-	dialer := websocket.Dialer{Subprotocols: []string{"rccs.v1"}}
-	server, resp, err := dialer.DialContext(r.Context(), url, nil)
+	server, _, err := devicetest.Dial(r.Context(), url, devicetest.How{}) //nolint:bodyclose // Dial has closed it
 	if err != nil {
 		t.Error(err)
 		return
 	}
-	_ = resp.Body.Close()
 	upgrader := websocket.Upgrader{Subprotocols: []string{"rccs.v1"}}
 	device, err := upgrader.Upgrade(w, r, nil)
 	if err != nil {

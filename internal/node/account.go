@@ -7,8 +7,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/reader"
-	"github.com/rccs-io/rccs/subjects"
 )
 
 // The tenant's account JWT, which holds its signing keys and revocations, lies
@@ -21,9 +21,9 @@ import (
 // each change.
 func followAccount(nc *nats.Conn, v *auth.Verifier, log *slog.Logger, changed func(token string)) (*reader.Reader, error) {
 	return reader.New(reader.Options{
-		Conn: nc, Stream: "KV_" + subjects.BucketAccount, FromStart: true, Logger: log,
+		Conn: nc, Stream: "KV_" + layout.BucketAccount, FromStart: true, Logger: log,
 		Handle: func(e reader.Entry) {
-			if e.Subject != subjects.AccountSubject {
+			if e.Subject != layout.AccountSubject {
 				return
 			}
 			err := v.Update(string(e.Data))

@@ -16,9 +16,9 @@ import (
 // cluster may know of revocations that were made while it was down, and its
 // keys of some that nobody else was told of.
 
-// settle brings the keys, the tenant's bucket and this server together.
-func (n *Node) settle(ctx context.Context, js jetstream.JetStream, keys *auth.Keystore) error {
-	account, err := revoke.Settle(ctx, js, keys, keys.Account())
+// reconcileAccount brings the keys, the tenant's bucket and this server together.
+func (n *Node) reconcileAccount(ctx context.Context, js jetstream.JetStream, keys *auth.Keystore) error {
+	account, err := revoke.Reconcile(ctx, js, keys, keys.Account())
 	if err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
@@ -36,11 +36,11 @@ func (n *Node) adopt(keys *auth.Keystore, token string) {
 		account = auth.Account{JWT: token}
 	}
 	if err := n.update(account); err != nil && !errors.Is(err, backbone.ErrNotRunning) {
-		n.opts.Logger.Error("this NATS server does not heed a change of the account", "err", err)
+		n.opts.Logger.Error("this NATS server does not apply a change of the account", "err", err)
 	}
 }
 
-// update has this server heed the tenant's JWT, and that of its services.
+// update has this server apply the tenant's JWT, and that of its services.
 func (n *Node) update(account auth.Account) error {
 	if err := n.trust(account); err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 	"github.com/rccs-io/rccs/internal/enroll"
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/roster"
@@ -85,7 +86,7 @@ func (n *Node) serviceToken(token string) (api.Service, error) {
 	defer n.mu.Unlock()
 	for name, t := range n.tenants {
 		if t.services == s.Account {
-			return api.Service{Tenant: name, Name: s.Name, MayIssue: s.MayIssue, IssuedTo: subjects.IssuedTo(s.UserKey, s.Issued)}, nil
+			return api.Service{Tenant: name, Name: s.Name, MayIssue: s.MayIssue, IssuedTo: layout.IssuedTo(s.UserKey, s.Issued)}, nil
 		}
 	}
 	return api.Service{}, errors.New("node: the tenant of the service's token is not served")
@@ -169,9 +170,9 @@ func (n *Node) intakeOf(ctx context.Context, t *tenantPart, core *nats.Conn, pub
 	if e == nil {
 		return t.coord.Roster(), t.coord.Intake(), nil
 	}
-	tasks, err := js.KeyValue(ctx, subjects.BucketTasks)
+	tasks, err := js.KeyValue(ctx, layout.BucketTasks)
 	if err != nil {
-		return nil, nil, fmt.Errorf("node: bucket %s: %w", subjects.BucketTasks, err)
+		return nil, nil, fmt.Errorf("node: bucket %s: %w", layout.BucketTasks, err)
 	}
 	intake, err := send.New(send.Options{
 		Roster: e.roster, Inbox: e.hub, Publisher: pub, Core: core, JetStream: js, Tasks: send.Tasks{KV: tasks}, Proof: pub.Proof,

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/epoch"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/storecheck"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -21,7 +22,7 @@ const (
 	keptRanges = 4096
 )
 
-// damage is what is stored under [subjects.Damaged]. 'rccs doctor' reads the
+// damage is what is stored under [layout.Damaged]. 'rccs doctor' reads the
 // findings, and edges the rest.
 type damage struct {
 	Ranges [][2]uint64 `json:"ranges"`
@@ -46,13 +47,13 @@ func (n *Node) tellDamage(ctx context.Context, js jetstream.JetStream, keys *aut
 		if err := storeDamage(ctx, js, d); err != nil {
 			return fmt.Errorf("node: damage of %s: %w", d.Stream, err)
 		}
-		if d.Repeat && (d.Stream == subjects.StreamInbox || d.Stream == subjects.StreamTopic) {
+		if d.Repeat && (d.Stream == layout.StreamInbox || d.Stream == subjects.StreamTopic) {
 			if err := epoch.Renew(ctx, js, d.Stream); err != nil {
 				return err
 			}
 		}
-		if d.Stream == subjects.StreamCursor && len(d.Ranges) > 0 {
-			if err := epoch.Redeliver(ctx, js, subjects.StreamInbox); err != nil {
+		if d.Stream == layout.StreamCursor && len(d.Ranges) > 0 {
+			if err := epoch.Redeliver(ctx, js, layout.StreamInbox); err != nil {
 				return err
 			}
 		}
@@ -61,12 +62,12 @@ func (n *Node) tellDamage(ctx context.Context, js jetstream.JetStream, keys *aut
 }
 
 func storeDamage(ctx context.Context, js jetstream.JetStream, d storecheck.Damage) error {
-	cursors, err := js.Stream(ctx, subjects.StreamCursor)
+	cursors, err := js.Stream(ctx, layout.StreamCursor)
 	if err != nil {
 		return err
 	}
 	var all damage
-	stored, err := cursors.GetLastMsgForSubject(ctx, subjects.Damaged(d.Stream))
+	stored, err := cursors.GetLastMsgForSubject(ctx, layout.Damaged(d.Stream))
 	switch {
 	case err == nil:
 		_ = json.Unmarshal(stored.Data, &all) // what cannot be read is replaced
@@ -83,6 +84,6 @@ func storeDamage(ctx context.Context, js jetstream.JetStream, d storecheck.Damag
 	if err != nil {
 		return err
 	}
-	_, err = js.Publish(ctx, subjects.Damaged(d.Stream), body)
+	_, err = js.Publish(ctx, layout.Damaged(d.Stream), body)
 	return err
 }

@@ -22,11 +22,11 @@ import (
 	"github.com/rccs-io/rccs/coordinator"
 	"github.com/rccs-io/rccs/edge"
 	"github.com/rccs-io/rccs/internal/enroll"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/internal/tlsfiles"
 	"github.com/rccs-io/rccs/internal/tracing"
-	"github.com/rccs-io/rccs/subjects"
 )
 
 // silence of the inbox stream after which the edge is not ready.
@@ -40,7 +40,7 @@ type dialer func(name string, opts ...nats.Option) (*nats.Conn, error)
 func connect(server string, opts ...nats.Option) (*nats.Conn, error) {
 	nc, err := nats.Connect(server, append([]nats.Option{
 		nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, time.Second),
-		nats.CustomInboxPrefix(subjects.PartReplyPrefix), nats.Timeout(5 * time.Second),
+		nats.CustomInboxPrefix(layout.PartReplyPrefix), nats.Timeout(5 * time.Second),
 		nats.PingInterval(10 * time.Second), nats.MaxPingsOutstanding(2), // a half-open link is noticed within 30 s
 	}, opts...)...)
 	if err != nil {

@@ -45,8 +45,7 @@ func (l *Limits) check(maxPayload int64) error {
 
 // rates are the bounds of what devices send, for those that use plain NATS.
 func (l *Limits) rates() send.Rates {
-	return send.Rates{
-		DeviceMessages: l.DeviceMessages, DeviceBytes: l.DeviceBytes, UserMessages: l.UserMessages, UserBytes: l.UserBytes,
-		MaxMessage: l.MessageBytes,
-	}
+	r := l.Rates
+	r.MaxMessage = l.MessageBytes
+	return r
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/backbone"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/stops"
 	"github.com/rccs-io/rccs/internal/survey"
 	"github.com/rccs-io/rccs/subjects"
@@ -140,9 +141,9 @@ func (f *edgeFigures) collect(ch chan<- prometheus.Metric, tenant string) {
 	}
 	gauge(descOnline, float64(f.online))
 	gauge(descRegistered, float64(f.registered))
-	gauge(descReaderBehind, float64(f.inbox), subjects.StreamInbox)
+	gauge(descReaderBehind, float64(f.inbox), layout.StreamInbox)
 	gauge(descReaderBehind, float64(f.topics), subjects.StreamTopic)
-	gauge(descReaderSilence, f.inboxQuiet, subjects.StreamInbox)
+	gauge(descReaderSilence, f.inboxQuiet, layout.StreamInbox)
 	gauge(descReaderSilence, f.topicLate, subjects.StreamTopic)
 }
 

@@ -20,11 +20,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	rccs "github.com/rccs-io/rccs"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/node"
 	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/internal/tlsfiles"
-	"github.com/rccs-io/rccs/subjects"
 )
 
 var update = flag.Bool("update", false, "write docs/metrics.md anew")
@@ -96,10 +96,10 @@ func TestMetricsSeeWhatWaits(t *testing.T) {
 	n := start(t, t.TempDir())
 	url := fmt.Sprintf("http://%s/metrics", n.AdminAddr())
 	phone, desktop := connect(t, n, "alice/phone"), connect(t, n, "alice/desktop")
-	phone.write(`{"type":"device_unregister","id":"bye"}`)
-	phone.read()
+	phone.Send(`{"type":"device_unregister","id":"bye"}`)
+	phone.Read()
 	for i := range 3 {
-		desktop.write(fmt.Sprintf(`{"id":"%d","type":"note","toDeviceId":"phone","payload":1}`, i))
+		desktop.Send(fmt.Sprintf(`{"id":"%d","type":"note","toDeviceId":"phone","payload":1}`, i))
 	}
 	const tenant = `{tenant="default"}`
 	testkit.Eventually(t, "three messages wait for one device, and one device is online", func() bool {
@@ -116,12 +116,12 @@ func TestMetricsSeeWhatWaits(t *testing.T) {
 	})
 	phone = connect(t, n, "alice/phone")
 	for range 3 {
-		phone.read()
+		phone.Read()
 	}
-	phone.write(`{"type":"ack","payload":{"reject":{"seq":1}}}`)
-	phone.write(`{"type":"ack","payload":{"upTo":3}}`)
-	phone.write(`{"type":"ack","payload":{"seq":2}}`)
-	phone.write(`{"type":"ack","payload":{"seq":3}}`)
+	phone.Send(`{"type":"ack","payload":{"reject":{"seq":1}}}`)
+	phone.Send(`{"type":"ack","payload":{"upTo":3}}`)
+	phone.Send(`{"type":"ack","payload":{"seq":2}}`)
+	phone.Send(`{"type":"ack","payload":{"seq":3}}`)
 	testkit.Eventually(t, "nothing waits, and one message was rejected", func() bool {
 		all := scrape(t, url)
 		return ofDefault(all, "rccs_unacknowledged_messages", tenant) == 0 &&
@@ -267,7 +267,7 @@ func BenchmarkScrape(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	nc, err := nats.Connect(n.NATSURL(), part, nats.CustomInboxPrefix(subjects.PartReplyPrefix))
+	nc, err := nats.Connect(n.NATSURL(), part, nats.CustomInboxPrefix(layout.PartReplyPrefix))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 
 	rccs "github.com/rccs-io/rccs"
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/devicetest"
 	"github.com/rccs-io/rccs/internal/node"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -177,11 +178,10 @@ func (m *model) connect(t *rapid.T, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ws, resp, err := (&websocket.Dialer{Subprotocols: []string{"rccs.v1"}}).Dial("ws://"+m.node.Addr().String()+"/v1/ws", nil)
+	ws, _, err := devicetest.Dial(context.Background(), devicetest.URL(m.node.Addr().String()), devicetest.How{}) //nolint:bodyclose // Dial has closed it
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = resp.Body.Close()
 	p := &peer{ws: ws, done: make(chan struct{}), answers: map[string]json.RawMessage{}, changed: make(chan struct{})}
 	go p.read()
 	p.send(t, `{"type":"device_register","id":"reg","payload":{"authToken":%q,"type":"desktop","window":16}}`, cred.JWT)

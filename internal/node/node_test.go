@@ -6,6 +6,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/rccs-io/rccs/internal/devicetest"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/node"
 	"github.com/rccs-io/rccs/internal/nodetest"
@@ -28,31 +29,9 @@ func start(t *testing.T, dir string) *node.Node {
 	return nodetest.Start(t, node.Options{Data: dir, NATSListen: nodetest.AnyPort, AdminListen: nodetest.AnyPort})
 }
 
-type device struct {
-	t  *testing.T
-	ws *websocket.Conn
-}
-
-func connect(t *testing.T, n *node.Node, name string) *device {
+func connect(t *testing.T, n *node.Node, name string) *devicetest.Device {
 	t.Helper()
-	return &device{t, nodetest.Register(t, n.Addr().String(), nodetest.Registering{Token: nodetest.Token(t, n, name)})}
-}
-
-// read returns the next envelope that does not tell of presence.
-func (d *device) read() map[string]any {
-	d.t.Helper()
-	for {
-		if e := nodetest.Read(d.t, d.ws); e["type"] != "presence" {
-			return e
-		}
-	}
-}
-
-func (d *device) write(frame string) {
-	d.t.Helper()
-	if err := d.ws.WriteMessage(websocket.TextMessage, []byte(frame)); err != nil {
-		d.t.Fatal(err)
-	}
+	return nodetest.Register(t, n.Addr().String(), nodetest.Registering{Token: nodetest.Token(t, n, name)})
 }
 
 func TestDeviceToDeviceAcrossARestart(t *testing.T) {
@@ -61,11 +40,11 @@ func TestDeviceToDeviceAcrossARestart(t *testing.T) {
 	n := start(t, dir)
 	phone := connect(t, n, "alice/phone")
 	desktop := connect(t, n, "alice/desktop")
-	desktop.write(`{"id":"1","type":"note","toDeviceId":"phone","payload":{"a": 1.0},"requiresAck":true}`)
-	if got := desktop.read(); got["payload"].(map[string]any)["status"] != "accepted" {
+	desktop.Send(`{"id":"1","type":"note","toDeviceId":"phone","payload":{"a": 1.0},"requiresAck":true}`)
+	if got := desktop.Read(); got["payload"].(map[string]any)["status"] != "accepted" {
 		t.Fatalf("answered %v", got)
 	}
-	if got := phone.read(); got["id"] != "1" || got["fromDeviceId"] != "desktop" || got["seq"] != 1.0 {
+	if got := phone.Read(); got["id"] != "1" || got["fromDeviceId"] != "desktop" || got["seq"] != 1.0 {
 		t.Fatalf("phone got %v", got)
 	}
 	if err := n.Stop(t.Context()); err != nil {
@@ -73,16 +52,16 @@ func TestDeviceToDeviceAcrossARestart(t *testing.T) {
 	}
 	n = start(t, dir)
 	phone = connect(t, n, "alice/phone")
-	got := phone.read()
+	got := phone.Read()
 	if got["id"] != "1" || got["redelivered"] != true {
 		t.Fatalf("phone got %v", got)
 	}
-	phone.write(`{"type":"ack","payload":{"seq":1}}`)
-	phone.write(`{"type":"device_unregister","id":"bye"}`)
-	if got := phone.read(); got["type"] != "ack" {
+	phone.Send(`{"type":"ack","payload":{"seq":1}}`)
+	phone.Send(`{"type":"device_unregister","id":"bye"}`)
+	if got := phone.Read(); got["type"] != "ack" {
 		t.Fatalf("unregistered with %v", got)
 	}
-	if _, _, err := phone.ws.ReadMessage(); !websocket.IsCloseError(err, 1000) {
+	if _, _, err := phone.ReadMessage(); !websocket.IsCloseError(err, 1000) {
 		t.Fatalf("closed with %v", err)
 	}
 }

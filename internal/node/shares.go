@@ -224,8 +224,8 @@ func shortOf(short []backbone.Bound) error {
 	return full
 }
 
-// lifted calls f, of which err is, while this server does not heed how much the
-// tenant may store; limit is why it does not heed it afterwards. It would refuse
+// lifted calls f, of which err is, while this server does not apply the
+// limit of what the tenant may store; limit is why it does not apply it afterwards. It would refuse
 // each step of a change that is right as a whole.
 func (n *Node) lifted(keys *auth.Keystore, f func() error) (limit, err error) {
 	restore, err := n.server.Lift(keys.Account().PublicKey)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/audit"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/node"
 	"github.com/rccs-io/rccs/internal/nodetest"
 	"github.com/rccs-io/rccs/internal/ops"
@@ -49,7 +50,7 @@ func storeOf(t *testing.T, n *node.Node, tenant string) *store {
 	testkit.Check(t, err)
 	part, err := keys.IssuePart("test")
 	testkit.Check(t, err)
-	nc, err := nats.Connect(n.NATSURL(), part.Option(), nats.CustomInboxPrefix(subjects.PartReplyPrefix))
+	nc, err := nats.Connect(n.NATSURL(), part.Option(), nats.CustomInboxPrefix(layout.PartReplyPrefix))
 	testkit.Check(t, err)
 	t.Cleanup(nc.Close)
 	js, err := jetstream.New(nc)
@@ -63,7 +64,7 @@ func (s *store) limit(bytes int64) {
 	keys, err := s.n.Keys().Tenant(s.name)
 	testkit.Check(s.t, err)
 	i := revoke.Installation{Keys: keys, Dial: func(cred auth.Credential) (*nats.Conn, error) {
-		return nats.Connect(s.n.NATSURL(), cred.Option(), nats.CustomInboxPrefix(subjects.PartReplyPrefix))
+		return nats.Connect(s.n.NATSURL(), cred.Option(), nats.CustomInboxPrefix(layout.PartReplyPrefix))
 	}}
 	by := audit.Record{Action: audit.ActionTenant, Target: s.name}
 	testkit.Check(s.t, i.Change(s.t.Context(), by, func() (auth.Account, error) { return keys.SetLimits(auth.Limits{StorageBytes: bytes}) }))
@@ -87,9 +88,9 @@ func (s *store) has(share, limit int64) {
 	percent := share / 100
 	small := min(256<<10, 2*percent)
 	want := map[string]int64{
-		subjects.StreamInbox: 60 * percent, subjects.StreamTopic: 15 * percent, subjects.StreamUp: max(5*percent, small),
-		subjects.StreamEvent: max(2*percent, small), subjects.StreamRoute: max(percent, small),
-		"KV_" + subjects.BucketTasks: max(percent, small),
+		layout.StreamInbox: 60 * percent, subjects.StreamTopic: 15 * percent, subjects.StreamUp: max(5*percent, small),
+		subjects.StreamEvent: max(2*percent, small), layout.StreamRoute: max(percent, small),
+		"KV_" + layout.BucketTasks: max(percent, small),
 	}
 	for stream, bytes := range want {
 		testkit.Eventually(s.t, fmt.Sprintf("%s of %s to be bounded by %d", stream, s.name, bytes), func() bool { return s.bound(stream) == bytes })
@@ -155,11 +156,11 @@ func TestASmallerShareKeepsWhatIsStored(t *testing.T) {
 		testkit.Check(t, put())
 	}
 	s.limit(3 * mib) // of which inboxes may take 1.8
-	testkit.Eventually(t, "the inboxes to be full", func() bool { return s.bound(subjects.StreamInbox) < 4*mib })
+	testkit.Eventually(t, "the inboxes to be full", func() bool { return s.bound(layout.StreamInbox) < 4*mib })
 	if err := put(); err == nil {
 		t.Error("one more was stored")
 	}
-	stream, err := s.js.Stream(t.Context(), subjects.StreamInbox)
+	stream, err := s.js.Stream(t.Context(), layout.StreamInbox)
 	testkit.Check(t, err)
 	if got := stream.CachedInfo().State.Msgs; got != many {
 		t.Errorf("%d of %d messages are left", got, many)
@@ -191,7 +192,7 @@ func TestDoctorTellsOfBoundsThatDoNotFollowTheLimit(t *testing.T) {
 	tenant, err := ops.Open(ops.Options{Dial: func(opts ...nats.Option) (*nats.Conn, error) {
 		part, err := n.Keys().IssuePart("doctor")
 		testkit.Check(t, err)
-		return nats.Connect(n.NATSURL(), append(opts, part.Option(), nats.CustomInboxPrefix(subjects.PartReplyPrefix))...)
+		return nats.Connect(n.NATSURL(), append(opts, part.Option(), nats.CustomInboxPrefix(layout.PartReplyPrefix))...)
 	}})
 	testkit.Check(t, err)
 	t.Cleanup(tenant.Close)
@@ -205,7 +206,7 @@ func TestDoctorTellsOfBoundsThatDoNotFollowTheLimit(t *testing.T) {
 	if told() {
 		t.Error("it tells of bounds that are right")
 	}
-	stream, err := s.js.Stream(t.Context(), subjects.StreamInbox)
+	stream, err := s.js.Stream(t.Context(), layout.StreamInbox)
 	testkit.Check(t, err)
 	config := stream.CachedInfo().Config
 	config.MaxBytes = mib

@@ -13,7 +13,7 @@ import (
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/backbone"
 	"github.com/rccs-io/rccs/internal/epoch"
-	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/internal/layout"
 )
 
 // ClusterCopies is on how many servers of a cluster each message is.
@@ -53,7 +53,7 @@ func (n *Node) ensure(ctx context.Context, dial dialer, keys *auth.Keystore) err
 		if err := n.tellDamage(ctx, js, keys); err != nil {
 			return err
 		}
-		return n.settle(ctx, js, keys)
+		return n.reconcileAccount(ctx, js, keys)
 	}
 	if !n.server.Clustered() {
 		return once(ctx)
@@ -78,7 +78,7 @@ func (n *Node) awaitRestore(ctx context.Context, js jetstream.JetStream) error {
 		if err := led(ctx, js); err != nil {
 			return err
 		}
-		inbox, err := js.Stream(ctx, subjects.StreamInbox)
+		inbox, err := js.Stream(ctx, layout.StreamInbox)
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNotFound):
 			return errNotRestored

@@ -25,6 +25,7 @@ import (
 
 	rccs "github.com/rccs-io/rccs"
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/devicetest"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/node"
 	"github.com/rccs-io/rccs/internal/nodetest"
@@ -77,24 +78,24 @@ func get(t *testing.T, url string, config *tls.Config, header http.Header) answe
 }
 
 // secure is a registered device on a TLS connection.
-func secure(t *testing.T, n *node.Node, ca *natstest.CA, name string) *device {
+func secure(t *testing.T, n *node.Node, ca *natstest.CA, name string) *devicetest.Device {
 	t.Helper()
-	return &device{t, nodetest.Register(t, n.Addr().String(), nodetest.Registering{
+	return nodetest.Register(t, n.Addr().String(), nodetest.Registering{
 		Token: nodetest.Token(t, n, name), TLS: &tls.Config{RootCAs: ca.Pool()},
-	})}
+	})
 }
 
-func (d *device) serial() string {
-	return d.ws.NetConn().(*tls.Conn).ConnectionState().PeerCertificates[0].SerialNumber.String()
+func serial(d *devicetest.Device) string {
+	return d.NetConn().(*tls.Conn).ConnectionState().PeerCertificates[0].SerialNumber.String()
 }
 
 // exchange sends a message from one device to another and sees it arrive.
-func exchange(t *testing.T, from, to *device, device, id string) {
+func exchange(t *testing.T, from, to *devicetest.Device, device, id string) {
 	t.Helper()
 	// Larger than a record of TLS, and than what is gathered into one write.
 	payload := strings.Repeat("x", 100<<10)
-	from.write(`{"id":"` + id + `","type":"note","toDeviceId":"` + device + `","payload":"` + payload + `"}`)
-	if got := to.read(); got["id"] != id || got["payload"] != payload {
+	from.Send(`{"id":"` + id + `","type":"note","toDeviceId":"` + device + `","payload":"` + payload + `"}`)
+	if got := to.Read(); got["id"] != id || got["payload"] != payload {
 		t.Fatalf("got %.200v", got)
 	}
 }
@@ -110,7 +111,7 @@ func TestDevicesStayWhileTheCertificateIsReplaced(t *testing.T) {
 	ca.Files("edge")
 	testkit.Check(t, n.Reload())
 	exchange(t, phone, desktop, "desktop", "2")
-	if now := secure(t, n, ca, "bob/phone"); now.serial() == phone.serial() {
+	if now := secure(t, n, ca, "bob/phone"); serial(now) == serial(phone) {
 		t.Error("a new connection is shown the old certificate")
 	}
 
@@ -152,7 +153,7 @@ func TestMutualTLSForServices(t *testing.T) {
 	defer nc.Close()
 	for _, payload := range []string{`"before"`, `"after"`} {
 		testkit.Check(t, nc.Publish(subjects.Inbox(subjects.Address{User: "alice", Device: "phone"}.Key(), subjects.Normal), []byte(payload)))
-		if got := phone.read(); `"`+got["payload"].(string)+`"` != payload {
+		if got := phone.Read(); `"`+got["payload"].(string)+`"` != payload {
 			t.Errorf("got %v, want %s", got, payload)
 		}
 		ca.Files("nats")
@@ -294,12 +295,11 @@ func TestOriginsAtTheDoor(t *testing.T) {
 		if origin != "" {
 			header.Set("Origin", origin)
 		}
-		ws, resp, err := websocket.DefaultDialer.DialContext(t.Context(), "ws://"+n.Addr().String()+"/v1/ws", header)
+		ws, resp, err := devicetest.Dial(t.Context(), devicetest.URL(n.Addr().String()), devicetest.How{Header: header}) //nolint:bodyclose // Dial has closed it
 		if resp == nil {
 			t.Fatal(err)
 		}
 		body, _ := io.ReadAll(resp.Body)
-		_ = resp.Body.Close()
 		if resp.StatusCode != want || want == http.StatusForbidden && !strings.Contains(string(body), "--allow-origin") {
 			t.Errorf("%q: %s %q, want %d", origin, resp.Status, body, want)
 		}
@@ -359,10 +359,9 @@ func TestSecretsAreToldToNobody(t *testing.T) {
 	}
 	told := &bytes.Buffer{}
 	try := func(header http.Header, query, token string, sign func([]byte) ([]byte, error)) {
-		dialer := websocket.Dialer{Subprotocols: []string{"rccs.v1"}, TLSClientConfig: &tls.Config{RootCAs: ca.Pool()}}
-		ws, resp, err := dialer.DialContext(t.Context(), "wss://"+n.Addr().String()+"/v1/ws"+query, header)
+		how := devicetest.How{Header: header, TLS: &tls.Config{RootCAs: ca.Pool()}}
+		ws, _, err := devicetest.Dial(t.Context(), "wss://"+n.Addr().String()+"/v1/ws"+query, how) //nolint:bodyclose // Dial has closed it
 		testkit.Check(t, err)
-		_ = resp.Body.Close()
 		defer func() { _ = ws.Close() }()
 		testkit.Check(t, ws.SetReadDeadline(time.Now().Add(30*time.Second)))
 		var hello struct{ Payload struct{ Nonce string } }

@@ -9,15 +9,13 @@ package nodetest
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
-	"net/url"
+	"strings"
 	"testing"
 	"time"
 
-	"github.com/gorilla/websocket"
-
 	rccs "github.com/rccs-io/rccs"
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/devicetest"
 	"github.com/rccs-io/rccs/internal/node"
 	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
@@ -73,36 +71,13 @@ type Registering struct {
 
 // Register connects a device to an edge at HOST:PORT and returns when its
 // registration is acknowledged. The connection is closed at the end of the test.
-func Register(tb testing.TB, address string, r Registering) *websocket.Conn {
+func Register(tb testing.TB, address string, r Registering) *devicetest.Device {
 	tb.Helper()
-	at := url.URL{Scheme: "ws", Host: address, Path: "/v1/ws"}
+	url := devicetest.URL(address)
 	if r.TLS != nil {
-		at.Scheme = "wss"
+		url = "wss" + strings.TrimPrefix(url, "ws")
 	}
-	dialer := websocket.Dialer{Subprotocols: []string{"rccs.v1"}, TLSClientConfig: r.TLS}
-	ws, resp, err := dialer.DialContext(tb.Context(), at.String(), nil)
-	testkit.Check(tb, err)
-	testkit.Check(tb, resp.Body.Close())
-	tb.Cleanup(func() { _ = ws.Close() })
-	if e := Read(tb, ws); e["type"] != "device_register" {
-		tb.Fatalf("greeted with %v", e)
-	}
-	frame := `{"type":"device_register","id":"r","payload":{"authToken":"` + r.Token + `"` + r.Extra + `}}`
-	testkit.Check(tb, ws.WriteMessage(websocket.TextMessage, []byte(frame)))
-	if e := Read(tb, ws); e["type"] != "ack" {
-		tb.Fatalf("registered with %v", e)
-	}
-	return ws
-}
-
-// Read returns the next envelope.
-func Read(tb testing.TB, ws *websocket.Conn) (envelope map[string]any) {
-	tb.Helper()
-	testkit.Check(tb, ws.SetReadDeadline(time.Now().Add(testkit.Patience)))
-	_, frame, err := ws.ReadMessage()
-	testkit.Check(tb, err)
-	if err := json.Unmarshal(frame, &envelope); err != nil {
-		tb.Fatalf("%s: %v", frame, err)
-	}
-	return envelope
+	d := devicetest.Connect(tb, url, devicetest.How{TLS: r.TLS})
+	d.Register(r.Token, r.Extra)
+	return d
 }

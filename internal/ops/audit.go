@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/audit"
-	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/internal/layout"
 )
 
 // Audit stores a record of what is about to be done.
@@ -32,16 +32,16 @@ const auditBatch = 256
 
 // Audits lists records, the oldest first.
 func (t *Tenant) Audits(ctx context.Context, q AuditQuery) ([]audit.Record, error) {
-	if _, err := t.info(ctx, subjects.StreamAudit); err != nil {
+	if _, err := t.info(ctx, layout.StreamAudit); err != nil {
 		return nil, err
 	}
-	from, err := t.at(ctx, subjects.StreamAudit, q.Since)
+	from, err := t.at(ctx, layout.StreamAudit, q.Since)
 	if err != nil {
 		return nil, err
 	}
 	var stored []audit.Record
 	for {
-		msgs, err := t.direct.Run(ctx, subjects.StreamAudit, from, auditBatch)
+		msgs, err := t.direct.Run(ctx, layout.StreamAudit, from, auditBatch)
 		if err != nil {
 			return nil, err
 		}
@@ -69,13 +69,13 @@ func (t *Tenant) Audits(ctx context.Context, q AuditQuery) ([]audit.Record, erro
 // LastAudits lists records below a sequence, the newest first; 0 begins with
 // the newest of all. more reports whether there are others before them.
 func (t *Tenant) LastAudits(ctx context.Context, q AuditQuery, below uint64) (list []audit.Record, more bool, err error) {
-	info, err := t.info(ctx, subjects.StreamAudit)
+	info, err := t.info(ctx, layout.StreamAudit)
 	if err != nil {
 		return nil, false, err
 	}
 	first := max(info.State.FirstSeq, 1)
 	if !q.Since.IsZero() {
-		if first, err = t.at(ctx, subjects.StreamAudit, q.Since); err != nil {
+		if first, err = t.at(ctx, layout.StreamAudit, q.Since); err != nil {
 			return nil, false, err
 		}
 	}
@@ -85,7 +85,7 @@ func (t *Tenant) LastAudits(ctx context.Context, q AuditQuery, below uint64) (li
 	ends := make(map[uint64]audit.Record) // by the sequence of what has ended
 	for upTo := min(below+auditBatch, info.State.LastSeq+1); upTo > first; {
 		from := max(upTo-min(upTo, auditBatch), first)
-		msgs, err := t.direct.Run(ctx, subjects.StreamAudit, from, int(upTo-from)) //nolint:gosec // at most a batch
+		msgs, err := t.direct.Run(ctx, layout.StreamAudit, from, int(upTo-from)) //nolint:gosec // at most a batch
 		if err != nil {
 			return nil, false, err
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -44,7 +45,7 @@ type BrowseQuery struct {
 // sequence to go on from, 0 at the end. The error wraps [ErrUnknownDevice] when
 // there is no such device.
 func (t *Tenant) Browse(ctx context.Context, a subjects.Address, q BrowseQuery) (list []*StoredMessage, next uint64, err error) {
-	head, err := t.head(ctx, subjects.StreamInbox)
+	head, err := t.head(ctx, layout.StreamInbox)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -8,12 +8,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
 // inboxes looks for those that grow, of those that hold the most.
 func (d *doctor) inboxes(ctx context.Context, name string) error {
-	info, err := d.t.info(ctx, subjects.StreamInbox)
+	info, err := d.t.info(ctx, layout.StreamInbox)
 	if err != nil {
 		return err
 	}
@@ -50,11 +51,11 @@ func (d *doctor) inbox(ctx context.Context, name string, i *Inbox, conf *jetstre
 		if n*100 < uint64(conf.MaxMsgsPerSubject)*laneFull {
 			continue
 		}
-		s := LaneState{Stored: n, Sent: i.cursor.Sent[lane], Settled: i.cursor.AckFloor(lane)}
+		s := LaneState{Stored: n, Sent: i.cursor.Sent[lane], AckFloor: i.cursor.AckFloor(lane)}
 		if err := d.t.measureLane(ctx, i, lane, &s); err != nil {
 			return err
 		}
-		if lost := s.Owed + s.Waiting; lost*100 >= uint64(conf.MaxMsgsPerSubject)*laneFull {
+		if lost := s.Unacked + s.Waiting; lost*100 >= uint64(conf.MaxMsgsPerSubject)*laneFull {
 			d.note(name, LevelFail, fmt.Sprintf("lane %s of %s has %d unacknowledged messages; past %d the oldest are lost", lane, who, lost, conf.MaxMsgsPerSubject), look)
 		}
 	}
@@ -63,20 +64,20 @@ func (d *doctor) inbox(ctx context.Context, name string, i *Inbox, conf *jetstre
 
 // routing looks at what waits to be given to a device.
 func (d *doctor) routing(ctx context.Context, name string) error {
-	info, err := d.t.info(ctx, subjects.StreamRoute)
+	info, err := d.t.info(ctx, layout.StreamRoute)
 	if err != nil || info.State.Msgs == 0 {
 		return err
 	}
-	first, _, err := d.t.direct.Get(ctx, subjects.StreamRoute, &direct.Request{Seq: max(info.State.FirstSeq, 1), Batch: 1})
+	first, _, err := d.t.direct.Get(ctx, layout.StreamRoute, &direct.Request{Seq: max(info.State.FirstSeq, 1), Batch: 1})
 	if err != nil {
-		return fmt.Errorf("ops: read %s: %w", subjects.StreamRoute, err)
+		return fmt.Errorf("ops: read %s: %w", layout.StreamRoute, err)
 	}
 	if len(first) == 0 {
 		return nil
 	}
 	if waited := time.Since(time.Unix(0, first[0].Time)); waited > waitWarn {
 		d.note(name, LevelWarn, fmt.Sprintf("%d messages wait for a suitable device to come online, the oldest for %s", info.State.Msgs, waited.Round(time.Minute)),
-			"see 'nats stream view "+subjects.StreamRoute+"'; they go when they are "+info.Config.MaxAge.String()+" old")
+			"see 'nats stream view "+layout.StreamRoute+"'; they go when they are "+info.Config.MaxAge.String()+" old")
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -36,7 +37,7 @@ func (d *doctor) shares(ctx context.Context, name string) error {
 		switch info.Config.Name {
 		case subjects.StreamLater:
 			later = info.State.Bytes
-		case subjects.StreamInbox:
+		case layout.StreamInbox:
 			inboxes, copies = info.Config.MaxBytes, int64(max(info.Config.Replicas, 1))
 		}
 		// The others drop the oldest, as they should.
@@ -76,13 +77,13 @@ const laterPercent = 6
 
 // damage tells of blocks of the store that could not be read.
 func (d *doctor) damage(ctx context.Context, name string) error {
-	cursors, err := d.t.js.Stream(ctx, subjects.StreamCursor)
+	cursors, err := d.t.js.Stream(ctx, layout.StreamCursor)
 	if err != nil {
-		return fmt.Errorf("ops: look up stream %s: %w", subjects.StreamCursor, err)
+		return fmt.Errorf("ops: look up stream %s: %w", layout.StreamCursor, err)
 	}
-	info, err := cursors.Info(ctx, jetstream.WithSubjectFilter(subjects.Damaged("*")))
+	info, err := cursors.Info(ctx, jetstream.WithSubjectFilter(layout.Damaged("*")))
 	if err != nil {
-		return fmt.Errorf("ops: look up stream %s: %w", subjects.StreamCursor, err)
+		return fmt.Errorf("ops: look up stream %s: %w", layout.StreamCursor, err)
 	}
 	for subject := range info.State.Subjects {
 		msg, err := cursors.GetLastMsgForSubject(ctx, subject)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -97,7 +98,7 @@ const devicesAtOnce = 512
 // Devices lists registered devices by name. more says that there are others
 // behind those that were returned.
 func (t *Tenant) Devices(ctx context.Context, q DeviceQuery) (list []*Device, more bool, err error) {
-	counts, err := t.counts(ctx, bucketStream(subjects.BucketDevices), subjects.Scope{User: q.User}.Devices())
+	counts, err := t.counts(ctx, bucketStream(layout.BucketDevices), layout.Devices(subjects.Scope{User: q.User}))
 	if err != nil {
 		return nil, false, err
 	}
@@ -143,7 +144,7 @@ func (t *Tenant) Devices(ctx context.Context, q DeviceQuery) (list []*Device, mo
 func addresses(counts map[string]uint64) []subjects.Address {
 	list := make([]subjects.Address, 0, len(counts))
 	for subject := range counts {
-		k, ok := subjects.ParseDeviceSubject(subject)
+		k, ok := layout.ParseDeviceSubject(subject)
 		if !ok {
 			continue
 		}
@@ -159,7 +160,7 @@ func addresses(counts map[string]uint64) []subjects.Address {
 func (t *Tenant) devices(ctx context.Context, names []subjects.Address, edges map[string]string) ([]*Device, error) {
 	records, sessions := make([]string, len(names)), make([]string, len(names))
 	for i, a := range names {
-		records[i], sessions[i] = subjects.DeviceSubject(a.Key()), subjects.SessionSubject(a.Key())
+		records[i], sessions[i] = layout.DeviceSubject(a.Key()), layout.SessionSubject(a.Key())
 	}
 	recs, err := t.lastDevice.Get(ctx, records)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/subjects"
@@ -34,7 +35,7 @@ func (p *place) populate() {
 	for i, a := range []subjects.Address{desktop, phone, bob, {User: "carol", Device: "desktop"}} {
 		p.register(a, fmt.Sprintf(`{"type":%q,"platform":"p","version":"1","capabilities":{"x":true},"registered":%q}`, []string{"desktop", "mobile"}[i%2], now))
 		if i < 2 {
-			p.publish(subjects.SessionSubject(a.Key()),
+			p.publish(layout.SessionSubject(a.Key()),
 				fmt.Sprintf(`{"session":"s%d","edge":"e%d","epoch":3,"since":%q,"status":"away","lastSeen":%q,"extra":{"note":"n"}}`, i, i, now, now))
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/internal/layout"
 )
 
 // Levels of a [Finding], in the order of their weight.
@@ -277,7 +277,7 @@ func (d *doctor) fill(check, what string, used uint64, limit int64, fix string) 
 // live and credentials depend on them.
 func (d *doctor) clock(ctx context.Context, name string) error {
 	sent := time.Now()
-	info, err := d.t.info(ctx, subjects.StreamInbox)
+	info, err := d.t.info(ctx, layout.StreamInbox)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/rccs-io/rccs/internal/backbone"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/subjects"
@@ -49,7 +50,7 @@ func (p *place) lease(e roster.Edge) {
 	p.t.Helper()
 	data, err := json.Marshal(&e)
 	check(p.t, err)
-	p.publish(subjects.EdgeSubject(e.ID), string(data))
+	p.publish(layout.EdgeSubject(e.ID), string(data))
 }
 
 func has(found []string, text string) bool {
@@ -90,7 +91,7 @@ func TestDoctorFindsStreamsThatDiffer(t *testing.T) {
 	p := newPlace(t)
 	p.limit(func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour })
 	check(t, p.js.DeleteStream(t.Context(), subjects.StreamUp))
-	check(t, p.js.DeleteKeyValue(t.Context(), subjects.BucketTasks))
+	check(t, p.js.DeleteKeyValue(t.Context(), layout.BucketTasks))
 	found := p.examine()
 	for _, want := range []string{
 		"warn streams: RCCS_INBOX differs from the plan: MaxAge from 1h0m0s to 168h0m0s", "fail streams: RCCS_UP is missing",
@@ -105,7 +106,7 @@ func TestDoctorFindsStreamsThatDiffer(t *testing.T) {
 // limit changes the inbox stream.
 func (p *place) limit(change func(*jetstream.StreamConfig)) {
 	p.t.Helper()
-	s, err := p.js.Stream(p.t.Context(), subjects.StreamInbox)
+	s, err := p.js.Stream(p.t.Context(), layout.StreamInbox)
 	check(p.t, err)
 	conf := s.CachedInfo().Config
 	change(&conf)
@@ -153,7 +154,7 @@ func TestStatusCountsWhatThereIs(t *testing.T) {
 	p.register(phone, `{"type":"mobile"}`)
 	p.register(desktop, `{"type":"desktop"}`)
 	p.register(bob, `{}`)
-	p.publish(subjects.DeviceSubject(bob.Key()), "", "KV-Operation", "DEL")
+	p.publish(layout.DeviceSubject(bob.Key()), "", "KV-Operation", "DEL")
 	p.lease(roster.Edge{ID: "e1", Name: "one", Devices: 2})
 	p.lease(roster.Edge{ID: "e2", Name: "two", Devices: 3})
 	p.fill(3, 40)
@@ -162,7 +163,7 @@ func TestStatusCountsWhatThereIs(t *testing.T) {
 	if got.Devices != 2 || got.Online != 5 || len(got.Edges) != 2 || got.Edges[0].Name != "one" || got.Edges[0].Renewed.IsZero() {
 		t.Errorf("%d devices, %d online, edges %+v", got.Devices, got.Online, got.Edges)
 	}
-	if s := got.Streams[0]; s.Name != subjects.StreamInbox || s.Messages != 120 || s.PerSecond != 0 || s.Last == nil {
+	if s := got.Streams[0]; s.Name != layout.StreamInbox || s.Messages != 120 || s.PerSecond != 0 || s.Last == nil {
 		t.Errorf("the inbox stream is %+v", s)
 	}
 	if len(got.Behind) != 2 || got.Behind[0].Unacknowledged != 40 || got.Store.Used == 0 || got.Server.Version == "" {
@@ -177,7 +178,7 @@ func TestDevicesOfDeadEdgesAreOffline(t *testing.T) {
 	now := time.Now().UTC().Format(time.RFC3339)
 	for i, a := range []subjects.Address{desktop, phone} {
 		p.register(a, `{"type":"mobile","platform":"p","version":"1","capabilities":{"x":true},"registered":"`+now+`"}`)
-		p.publish(subjects.SessionSubject(a.Key()), fmt.Sprintf(`{"session":"s%d","edge":"e%d","epoch":3,"since":%q,"status":"away","lastSeen":%q}`, i, i, now, now))
+		p.publish(layout.SessionSubject(a.Key()), fmt.Sprintf(`{"session":"s%d","edge":"e%d","epoch":3,"since":%q,"status":"away","lastSeen":%q}`, i, i, now, now))
 	}
 	p.lease(roster.Edge{ID: "e0", Name: "zero"})
 	list, more, err := p.Devices(t.Context(), ops.DeviceQuery{})
@@ -191,7 +192,7 @@ func TestDevicesOfDeadEdgesAreOffline(t *testing.T) {
 	if d := list[1]; d.Device != "my.phone" || d.Status != "offline" || d.Edge != "" || d.LastSeen.IsZero() {
 		t.Errorf("the phone is %+v", d)
 	}
-	check(t, p.env.Conn(t).PublishMsg(&nats.Msg{Subject: subjects.EdgeSubject("e0"), Header: nats.Header{"KV-Operation": {"DEL"}}}))
+	check(t, p.env.Conn(t).PublishMsg(&nats.Msg{Subject: layout.EdgeSubject("e0"), Header: nats.Header{"KV-Operation": {"DEL"}}}))
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		d, err := p.Device(t.Context(), desktop)
 		check(t, err)
@@ -212,7 +213,7 @@ func TestForgettingNeedsACoordinatorAndADeviceThatIsAway(t *testing.T) {
 	p.register(phone, `{}`)
 	p.register(desktop, `{}`)
 	p.lease(roster.Edge{ID: "e1", Name: "one"})
-	p.publish(subjects.SessionSubject(phone.Key()), `{"session":"s","edge":"e1","epoch":1,"status":"online"}`)
+	p.publish(layout.SessionSubject(phone.Key()), `{"session":"s","edge":"e1","epoch":1,"status":"online"}`)
 	for a, want := range map[subjects.Address]error{phone: ops.ErrConnected, desktop: ops.ErrNoCoordinator, bob: ops.ErrUnknownDevice} {
 		if err := p.Forget(t.Context(), a, ops.ForgetOptions{}); !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", a, err, want)

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/roster"
-	"github.com/rccs-io/rccs/subjects"
 )
 
 // Edge is an edge that holds a lease.
@@ -23,17 +23,17 @@ type Edge struct {
 // Edges are the edges that live, by name: leases that are not renewed go by
 // themselves.
 func (t *Tenant) Edges(ctx context.Context) ([]Edge, error) {
-	stream := bucketStream(subjects.BucketEdges)
+	stream := bucketStream(layout.BucketEdges)
 	if _, err := t.info(ctx, stream); err != nil {
 		return nil, err
 	}
-	stored, err := t.lastOf(ctx, stream, subjects.AllEdges())
+	stored, err := t.lastOf(ctx, stream, layout.AllEdges())
 	if err != nil {
 		return nil, err
 	}
 	edges := make([]Edge, 0, len(stored))
 	for i := range stored {
-		id, ok := subjects.ParseEdgeSubject(stored[i].Subject)
+		id, ok := layout.ParseEdgeSubject(stored[i].Subject)
 		if !ok || deleted(stored[i].Header) {
 			continue
 		}
@@ -105,7 +105,7 @@ func (t *Tenant) askEdge(ctx context.Context, id string, ask edgeAsk, answer any
 	if err != nil {
 		return err
 	}
-	m, err := t.nc.RequestWithContext(ctx, subjects.Drain(id), body)
+	m, err := t.nc.RequestWithContext(ctx, layout.Drain(id), body)
 	if err != nil {
 		return fmt.Errorf("the edge does not answer: %w", err)
 	}

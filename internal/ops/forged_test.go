@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
@@ -23,7 +24,7 @@ func TestWhatAServiceForgesIsNotShownAsTheServers(t *testing.T) {
 	outcome := "outcome-" + strconv.FormatUint(asked, 10)
 	inbox := subjects.Inbox(desktop.Key(), subjects.Normal)
 	forged := func(id, from, tag string) {
-		p.publish(inbox, `{"status":"delivered"}`, subjects.HeaderID, id, subjects.HeaderType, "ack", subjects.HeaderFrom, from, subjects.HeaderProof, tag)
+		p.publish(inbox, `{"status":"delivered"}`, subjects.HeaderID, id, subjects.HeaderType, "ack", subjects.HeaderFrom, from, layout.HeaderProof, tag)
 	}
 	forged(outcome, "", "")
 	forged("f1", "", "")
@@ -48,7 +49,7 @@ func TestWhatAServiceForgesIsNotShownAsTheServers(t *testing.T) {
 	body := `{"status":"delivered"}`
 	tag := key.Tag(proof.Server, string(desktop.Key()), outcome, body)
 	flows := p.watch(ops.TailOptions{Kinds: []string{ops.FlowInbox}}, 2, func() {
-		p.publish(inbox, body, subjects.HeaderID, outcome, subjects.HeaderType, "ack", subjects.HeaderProof, tag)
+		p.publish(inbox, body, subjects.HeaderID, outcome, subjects.HeaderType, "ack", layout.HeaderProof, tag)
 		forged("f5", "", "")
 	})
 	if flows[0].From != wire.Server || flows[0].Type != wire.TypeAck || flows[1].From != envelope.Service {
@@ -60,7 +61,7 @@ func TestWhatAServiceForgesIsNotShownAsTheServers(t *testing.T) {
 
 	at := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
 	p.publish(subjects.Later(phone.Key(), subjects.High, "l"), `{}`, subjects.HeaderID, "l", subjects.HeaderFrom, "service:billing",
-		"Nats-Schedule", "@at "+at, "Nats-Schedule-Target", subjects.Due(phone.Key(), subjects.High))
+		"Nats-Schedule", "@at "+at, "Nats-Schedule-Target", layout.Due(phone.Key(), subjects.High))
 	later, err := p.Later(t.Context(), subjects.Scope(phone))
 	check(t, err)
 	if len(later) != 1 || later[0].From != envelope.Service {

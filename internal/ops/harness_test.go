@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/internal/testkit"
@@ -70,14 +71,14 @@ func (p *place) store(to subjects.Address, lane subjects.Lane, id string, header
 // acknowledge stores a cursor as an edge does.
 func (p *place) acknowledge(a subjects.Address, c inbox.Cursor) {
 	p.t.Helper()
-	_, err := p.js.Publish(p.t.Context(), subjects.Cursor(a.Key()), c.Append(nil))
+	_, err := p.js.Publish(p.t.Context(), layout.Cursor(a.Key()), c.Append(nil))
 	check(p.t, err)
 }
 
 // register stores a device's record as an edge does.
 func (p *place) register(a subjects.Address, record string) {
 	p.t.Helper()
-	_, err := p.js.Publish(p.t.Context(), subjects.DeviceSubject(a.Key()), []byte(record))
+	_, err := p.js.Publish(p.t.Context(), layout.DeviceSubject(a.Key()), []byte(record))
 	check(p.t, err)
 }
 
@@ -94,7 +95,7 @@ func (p *place) missed(a subjects.Address) (ids []string) {
 // stored are all messages of an inbox in the order of storage.
 func (p *place) stored(a subjects.Address) (msgs []*nats.Msg) {
 	p.t.Helper()
-	c, err := p.js.CreateConsumer(p.t.Context(), subjects.StreamInbox, jetstream.ConsumerConfig{
+	c, err := p.js.CreateConsumer(p.t.Context(), layout.StreamInbox, jetstream.ConsumerConfig{
 		FilterSubject: subjects.Scope(a).Inboxes(), AckPolicy: jetstream.AckNonePolicy,
 	})
 	check(p.t, err)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -44,12 +45,12 @@ type LaneState struct {
 	// First and Last are sequences; 0: the lane is empty.
 	First uint64 `json:"first"`
 	Last  uint64 `json:"last"`
-	// Settled is the sequence up to which all is acknowledged, Sent the one up
+	// AckFloor is the sequence up to which all is acknowledged, Sent the one up
 	// to which all was sent.
-	Settled uint64 `json:"settled"`
-	Sent    uint64 `json:"sent"`
-	// Owed was sent and is not acknowledged, Waiting was not sent.
-	Owed    uint64 `json:"owed"`
+	AckFloor uint64 `json:"settled"`
+	Sent     uint64 `json:"sent"`
+	// Unacked was sent and is not acknowledged, Waiting was not sent.
+	Unacked uint64 `json:"owed"`
 	Waiting uint64 `json:"waiting"`
 	// Oldest is when the first unacknowledged message was stored, and
 	// OldestSeq its sequence.
@@ -172,7 +173,7 @@ func compareOldest(a, b *time.Time) int {
 func (t *Tenant) stored(ctx context.Context, user subjects.UserID) ([]*Inbox, error) {
 	var lanes [subjects.Lanes]map[string]uint64
 	err := forEach(ctx, subjects.Lanes, nil, func(ctx context.Context, l int) (err error) {
-		lanes[l], err = t.counts(ctx, subjects.StreamInbox, subjects.Scope{User: user}.Lane(subjects.Lane(l)))
+		lanes[l], err = t.counts(ctx, layout.StreamInbox, subjects.Scope{User: user}.Lane(subjects.Lane(l)))
 		return err
 	})
 	if err != nil {
@@ -217,11 +218,11 @@ func (t *Tenant) measure(ctx context.Context, list []*Inbox, progress func(done,
 			if i.counts[l] == 0 {
 				continue
 			}
-			state := LaneState{Stored: i.counts[l], Sent: i.cursor.Sent[l], Settled: i.cursor.AckFloor(l)}
+			state := LaneState{Stored: i.counts[l], Sent: i.cursor.Sent[l], AckFloor: i.cursor.AckFloor(l)}
 			if err := t.measureLane(ctx, i, l, &state); err != nil {
 				return err
 			}
-			i.Unacknowledged += state.Owed + state.Waiting
+			i.Unacknowledged += state.Unacked + state.Waiting
 			if compareOldest(state.Oldest, i.Oldest) < 0 {
 				i.Oldest = state.Oldest
 			}
@@ -233,7 +234,7 @@ func (t *Tenant) measure(ctx context.Context, list []*Inbox, progress func(done,
 // loadCursor reads the inbox's cursor. One that cannot be read counts as none,
 // as it does for the edge.
 func (t *Tenant) loadCursor(ctx context.Context, i *Inbox) error {
-	found, err := t.lastCursor.Get(ctx, []string{subjects.Cursor(i.key)})
+	found, err := t.lastCursor.Get(ctx, []string{layout.Cursor(i.key)})
 	if err != nil {
 		return fmt.Errorf("ops: read the cursor: %w", err)
 	}
@@ -252,8 +253,8 @@ func (t *Tenant) loadCursor(ctx context.Context, i *Inbox) error {
 // request when all or nothing of it was sent.
 func (t *Tenant) measureLane(ctx context.Context, i *Inbox, l subjects.Lane, s *LaneState) error {
 	subject := subjects.Inbox(i.key, l)
-	owed := i.cursor.Unacked[l]
-	first, left, err := t.direct.Next(ctx, subjects.StreamInbox, subject, s.Settled+1, 1+len(owed), readBytes)
+	unacked := i.cursor.Unacked[l]
+	first, left, err := t.direct.Next(ctx, layout.StreamInbox, subject, s.AckFloor+1, 1+len(unacked), readBytes)
 	if err != nil || len(first) == 0 {
 		return err
 	}
@@ -267,7 +268,7 @@ func (t *Tenant) measureLane(ctx context.Context, i *Inbox, l subjects.Lane, s *
 			s.Oldest, s.OldestSeq = &at, seq
 		}
 		if seq <= s.Sent {
-			s.Owed++
+			s.Unacked++
 		} else {
 			s.Waiting++
 		}
@@ -300,9 +301,9 @@ func (t *Tenant) measureSparse(ctx context.Context, i *Inbox, l subjects.Lane, s
 			at := time.Unix(0, m.Time).UTC()
 			s.Oldest, s.OldestSeq = &at, m.Seq
 		}
-		s.Owed++
+		s.Unacked++
 	}
-	rest, left, err := t.direct.Next(ctx, subjects.StreamInbox, r.subject, s.Sent+1, 1, readBytes)
+	rest, left, err := t.direct.Next(ctx, layout.StreamInbox, r.subject, s.Sent+1, 1, readBytes)
 	if err != nil || len(rest) == 0 {
 		return err
 	}
@@ -317,7 +318,7 @@ func (t *Tenant) measureSparse(ctx context.Context, i *Inbox, l subjects.Lane, s
 // Inbox is one inbox with its lanes.
 func (t *Tenant) Inbox(ctx context.Context, a subjects.Address) (*Inbox, error) {
 	k := a.Key()
-	if _, err := t.info(ctx, subjects.StreamInbox); err != nil {
+	if _, err := t.info(ctx, layout.StreamInbox); err != nil {
 		return nil, err
 	}
 	if _, err := t.check(ctx, a); err != nil {
@@ -327,7 +328,7 @@ func (t *Tenant) Inbox(ctx context.Context, a subjects.Address) (*Inbox, error) 
 	if err := t.loadCursor(ctx, i); err != nil {
 		return nil, err
 	}
-	counts, err := t.counts(ctx, subjects.StreamInbox, subjects.Scope(a).Inboxes())
+	counts, err := t.counts(ctx, layout.StreamInbox, subjects.Scope(a).Inboxes())
 	if err != nil {
 		return nil, err
 	}
@@ -340,7 +341,7 @@ func (t *Tenant) Inbox(ctx context.Context, a subjects.Address) (*Inbox, error) 
 		return nil, fmt.Errorf("ops: read the inbox: %w", err)
 	}
 	for l := range subjects.Lane(subjects.Lanes) {
-		s := LaneState{Lane: l.String(), Stored: counts[names[l]], Sent: i.cursor.Sent[l], Settled: i.cursor.AckFloor(l)}
+		s := LaneState{Lane: l.String(), Stored: counts[names[l]], Sent: i.cursor.Sent[l], AckFloor: i.cursor.AckFloor(l)}
 		if last[l] != nil {
 			s.Last = last[l].Seq
 			if err := t.first(ctx, names[l], &s); err != nil {
@@ -351,7 +352,7 @@ func (t *Tenant) Inbox(ctx context.Context, a subjects.Address) (*Inbox, error) 
 			}
 		}
 		i.Stored += s.Stored
-		i.Unacknowledged += s.Owed + s.Waiting
+		i.Unacknowledged += s.Unacked + s.Waiting
 		if compareOldest(s.Oldest, i.Oldest) < 0 {
 			i.Oldest = s.Oldest
 		}
@@ -361,7 +362,7 @@ func (t *Tenant) Inbox(ctx context.Context, a subjects.Address) (*Inbox, error) 
 }
 
 func (t *Tenant) first(ctx context.Context, subject string, s *LaneState) error {
-	msgs, _, err := t.direct.Next(ctx, subjects.StreamInbox, subject, 1, 1, readBytes)
+	msgs, _, err := t.direct.Next(ctx, layout.StreamInbox, subject, 1, 1, readBytes)
 	if err == nil && len(msgs) > 0 {
 		s.First = msgs[0].Seq
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
@@ -76,10 +77,10 @@ func TestInboxesAreCountedAgainstTheirCursors(t *testing.T) {
 		t.Errorf("shown are %q, oldest %v", got, one.Oldest)
 	}
 	n := one.Lanes[subjects.Normal]
-	if n.Stored != 5 || n.First != 1 || n.Last != 13 || n.Settled != 3 || n.Sent != 10 || n.Owed != 2 || n.Waiting != 1 || n.OldestSeq != 4 {
+	if n.Stored != 5 || n.First != 1 || n.Last != 13 || n.AckFloor != 3 || n.Sent != 10 || n.Unacked != 2 || n.Waiting != 1 || n.OldestSeq != 4 {
 		t.Errorf("lane normal is %+v", n)
 	}
-	if h := one.Lanes[subjects.High]; h.Owed+h.Waiting != 0 || h.Settled != 14 || h.Oldest != nil {
+	if h := one.Lanes[subjects.High]; h.Unacked+h.Waiting != 0 || h.AckFloor != 14 || h.Oldest != nil {
 		t.Errorf("lane high is %+v", h)
 	}
 }
@@ -97,7 +98,7 @@ func TestSparseAcknowledgementsAreCounted(t *testing.T) {
 	p.acknowledge(numbered(0), c)
 	i, err := p.Inbox(t.Context(), numbered(0))
 	check(t, err)
-	if i.Unacknowledged != 4+1+1000 || i.Lanes[0].Owed != 4 || i.Lanes[0].Waiting != 0 || i.Lanes[1].Owed != 1 || i.Lanes[3].Waiting != 1000 {
+	if i.Unacknowledged != 4+1+1000 || i.Lanes[0].Unacked != 4 || i.Lanes[0].Waiting != 0 || i.Lanes[1].Unacked != 1 || i.Lanes[3].Waiting != 1000 {
 		t.Errorf("counted %+v", i)
 	}
 }
@@ -163,7 +164,7 @@ func TestPurgedDelayedMessagesDoNotComeAgainAfterARestart(t *testing.T) {
 		t.Helper()
 		_, err := p.js.PublishMsg(t.Context(), &nats.Msg{Subject: subjects.Later(to.Key(), subjects.Normal, id), Data: []byte("1"), Header: nats.Header{
 			subjects.HeaderID: {id}, "Nats-Schedule": {"@at " + time.Now().Add(time.Second).UTC().Format(time.RFC3339)},
-			"Nats-Schedule-Target": {subjects.Due(to.Key(), subjects.Normal)},
+			"Nats-Schedule-Target": {layout.Due(to.Key(), subjects.Normal)},
 		}})
 		check(t, err)
 		testkit.Eventually(t, id+" is due", func() bool { return slices.Contains(p.ids(to), "normal "+id) })

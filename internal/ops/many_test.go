@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/subjects"
@@ -28,13 +29,13 @@ func (p *place) crowd(devices int) {
 			if d%10 == 0 {
 				kind, status = "desktop", "online"
 			}
-			put(&nats.Msg{Subject: subjects.DeviceSubject(k), Data: fmt.Appendf(nil, `{"type":%q,"platform":"p","registered":%q}`, kind, now)})
-			put(&nats.Msg{Subject: subjects.SessionSubject(k), Data: fmt.Appendf(nil,
+			put(&nats.Msg{Subject: layout.DeviceSubject(k), Data: fmt.Appendf(nil, `{"type":%q,"platform":"p","registered":%q}`, kind, now)})
+			put(&nats.Msg{Subject: layout.SessionSubject(k), Data: fmt.Appendf(nil,
 				`{"session":"s%d","edge":"e1","epoch":1,"since":%q,"status":%q,"lastSeen":%q}`, d, now, status, now)})
 			if d%2 == 0 {
 				last := uint64(devices * manyMessages)
 				c := inbox.Cursor{Sent: [4]uint64{last, last, last, last}}
-				put(&nats.Msg{Subject: subjects.Cursor(k), Data: c.Append(nil)})
+				put(&nats.Msg{Subject: layout.Cursor(k), Data: c.Append(nil)})
 			}
 		}
 	})

@@ -7,6 +7,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -48,7 +49,7 @@ func (m *Message) describe(authentic bool) {
 	stored := envelope.Message{Seq: m.Seq, Stored: m.Stored.UnixNano(), Header: m.header}
 	m.ID, m.Timestamp = stored.ID(), stored.Timestamp()
 	m.Type, _, m.From = envelope.TypeAndSender(m.header, authentic)
-	m.Replay = envelope.Value(m.header, subjects.HeaderReplay) == "true"
+	m.Replay = envelope.Value(m.header, layout.HeaderReplay) == "true"
 }
 
 // Summary is the message without payload and headers, for a list that is kept.

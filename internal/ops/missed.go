@@ -7,12 +7,13 @@ import (
 	"slices"
 
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
 // cursor is the stored cursor of a device; zero when there is none.
 func (t *Tenant) cursor(ctx context.Context, k subjects.Key) (inbox.Cursor, error) {
-	found, err := t.lastCursor.Get(ctx, []string{subjects.Cursor(k)})
+	found, err := t.lastCursor.Get(ctx, []string{layout.Cursor(k)})
 	if err != nil {
 		return inbox.Cursor{}, fmt.Errorf("ops: read the cursor: %w", err)
 	}
@@ -21,7 +22,7 @@ func (t *Tenant) cursor(ctx context.Context, k subjects.Key) (inbox.Cursor, erro
 	}
 	c, err := inbox.ParseCursor(found[0].Data)
 	if err != nil {
-		return inbox.Cursor{}, fmt.Errorf("ops: %s of %s: %w", subjects.StreamCursor, k, err)
+		return inbox.Cursor{}, fmt.Errorf("ops: %s of %s: %w", layout.StreamCursor, k, err)
 	}
 	return c, nil
 }
@@ -32,9 +33,9 @@ func unacknowledged(c *inbox.Cursor, l subjects.Lane, seq uint64) uint64 {
 	if seq > c.Sent[l] {
 		return seq
 	}
-	owed := c.Unacked[l]
-	if i, _ := slices.BinarySearch(owed, seq); i < len(owed) {
-		return owed[i]
+	unacked := c.Unacked[l]
+	if i, _ := slices.BinarySearch(unacked, seq); i < len(unacked) {
+		return unacked[i]
 	}
 	return c.Sent[l] + 1
 }
@@ -60,7 +61,7 @@ func (t *Tenant) check(ctx context.Context, a subjects.Address) (inbox.Cursor, e
 			return c, nil
 		}
 	}
-	entry, err := t.lastDevice.Get(ctx, []string{subjects.DeviceSubject(k)})
+	entry, err := t.lastDevice.Get(ctx, []string{layout.DeviceSubject(k)})
 	if err != nil {
 		return c, fmt.Errorf("ops: look for the device: %w", err)
 	}
@@ -87,7 +88,7 @@ func (t *Tenant) Missed(ctx context.Context, a subjects.Address) iter.Seq2[*Mess
 
 // missed are the lanes of a device without what it acknowledged.
 func (t *Tenant) missed(ctx context.Context, a subjects.Address) ([]*lane, error) {
-	head, err := t.head(ctx, subjects.StreamInbox)
+	head, err := t.head(ctx, layout.StreamInbox)
 	if err != nil {
 		return nil, err
 	}

@@ -13,8 +13,8 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
-	"github.com/rccs-io/rccs/subjects"
 )
 
 // Errors that callers tell apart.
@@ -75,10 +75,10 @@ func Open(opts Options) (*Tenant, error) {
 		nc.Close()
 		return nil, err
 	}
-	t.lastInbox = t.direct.Last(subjects.StreamInbox, true)
-	t.lastCursor = t.direct.Last(subjects.StreamCursor, false)
-	t.lastDevice = t.direct.Last(bucketStream(subjects.BucketDevices), false)
-	t.lastSession = t.direct.Last(bucketStream(subjects.BucketSessions), false)
+	t.lastInbox = t.direct.Last(layout.StreamInbox, true)
+	t.lastCursor = t.direct.Last(layout.StreamCursor, false)
+	t.lastDevice = t.direct.Last(bucketStream(layout.BucketDevices), false)
+	t.lastSession = t.direct.Last(bucketStream(layout.BucketSessions), false)
 	return t, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -57,7 +58,7 @@ func (t *Tenant) Purge(ctx context.Context, a subjects.Address, opts PurgeOption
 		if upTo[l] == 0 {
 			continue
 		}
-		n, err := t.purge(ctx, subjects.StreamInbox, subjects.Inbox(a.Key(), l), upTo[l]+1)
+		n, err := t.purge(ctx, layout.StreamInbox, subjects.Inbox(a.Key(), l), upTo[l]+1)
 		removed += n
 		if err != nil {
 			return removed, err

@@ -6,6 +6,7 @@ import (
 	"iter"
 
 	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -67,7 +68,7 @@ func (l *lane) fill(ctx context.Context) error {
 		l.ended = true
 		return nil
 	}
-	buf, left, err := l.t.direct.Next(ctx, subjects.StreamInbox, l.subject, l.next, l.batch, readBytes)
+	buf, left, err := l.t.direct.Next(ctx, layout.StreamInbox, l.subject, l.next, l.batch, readBytes)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -98,7 +99,7 @@ func (t *Tenant) rejections(ctx context.Context, scope subjects.Scope) ([]reject
 
 // rejectedMessage reads the message that an event is about; nil when it is gone.
 func (t *Tenant) rejectedMessage(ctx context.Context, scope subjects.Scope, n *rejection) (*RejectedMessage, error) {
-	stored, _, err := t.direct.Get(ctx, subjects.StreamInbox, &direct.Request{Seq: n.seq, Batch: 1})
+	stored, _, err := t.direct.Get(ctx, layout.StreamInbox, &direct.Request{Seq: n.seq, Batch: 1})
 	if err != nil {
 		return nil, fmt.Errorf("ops: read the inbox: %w", err)
 	}
@@ -146,9 +147,9 @@ func (t *Tenant) DropRejected(ctx context.Context, a subjects.Address, id string
 	if err != nil {
 		return 0, err
 	}
-	stream, err := t.js.Stream(ctx, subjects.StreamInbox)
+	stream, err := t.js.Stream(ctx, layout.StreamInbox)
 	if err != nil {
-		return 0, notInstalled(subjects.StreamInbox, err)
+		return 0, notInstalled(layout.StreamInbox, err)
 	}
 	n := uint64(0)
 	for _, r := range list {

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nuid"
 
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -132,7 +133,7 @@ func (t *Tenant) selected(ctx context.Context, opts *ReplayOptions) (iter.Seq2[*
 		}
 		return merge(ctx, lanes), nil
 	}
-	head, err := t.head(ctx, subjects.StreamInbox)
+	head, err := t.head(ctx, layout.StreamInbox)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +142,7 @@ func (t *Tenant) selected(ctx context.Context, opts *ReplayOptions) (iter.Seq2[*
 	}
 	from := max(opts.FromSeq, 1)
 	if !opts.Since.IsZero() {
-		if from, err = t.at(ctx, subjects.StreamInbox, opts.Since); err != nil {
+		if from, err = t.at(ctx, layout.StreamInbox, opts.Since); err != nil {
 			return nil, err
 		}
 	}
@@ -271,7 +272,7 @@ func (r *replay) copy(m *Message) *nats.Msg {
 	h[subjects.HeaderID] = []string{m.ID}
 	h[subjects.HeaderType] = []string{m.Type}
 	h[subjects.HeaderTimestamp] = []string{m.Timestamp}
-	h[subjects.HeaderReplay] = []string{"true"}
+	h[layout.HeaderReplay] = []string{"true"}
 	h[jetstream.MsgIDHeader] = []string{"replay/" + r.out.Run + "/" + strconv.FormatUint(m.Seq, 10)}
 	return &nats.Msg{Subject: subjects.Inbox(r.to, m.lane), Header: h, Data: m.data}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -32,7 +33,7 @@ func TestReplayAppendsFaithfulCopies(t *testing.T) {
 	p := newPlace(t)
 	p.store(phone, subjects.Low, "a", subjects.HeaderFrom, "desktop", subjects.HeaderCorrelation, "c", subjects.HeaderTrace, "t",
 		subjects.HeaderAck, "true", subjects.HeaderTTL, "1000", subjects.HeaderCollapse, "k", "Nats-Msg-Id", "alice.desktop/a",
-		"Nats-Expected-Stream", subjects.StreamInbox, subjects.HeaderTimestamp, "2026-01-02T03:04:05Z", subjects.HeaderType, "note")
+		"Nats-Expected-Stream", layout.StreamInbox, subjects.HeaderTimestamp, "2026-01-02T03:04:05Z", subjects.HeaderType, "note")
 	p.store(phone, subjects.Critical, "b")
 	p.store(phone, subjects.Low, "")
 	c := inbox.Cursor{}
@@ -49,7 +50,7 @@ func TestReplayAppendsFaithfulCopies(t *testing.T) {
 	}
 	h := p.stored(phone)[3].Header
 	for name, want := range map[string]string{
-		subjects.HeaderReplay: "true", subjects.HeaderFrom: "desktop", subjects.HeaderCorrelation: "c", subjects.HeaderTrace: "t",
+		layout.HeaderReplay: "true", subjects.HeaderFrom: "desktop", subjects.HeaderCorrelation: "c", subjects.HeaderTrace: "t",
 		subjects.HeaderTimestamp: "2026-01-02T03:04:05Z", subjects.HeaderType: "note", jetstream.MsgIDHeader: "replay/" + got.Run + "/1",
 		subjects.HeaderAck: "", subjects.HeaderTTL: "", subjects.HeaderCollapse: "", "Nats-Expected-Stream": "", "Nats-Sequence": "",
 	} {
@@ -130,7 +131,7 @@ func TestReplaySelects(t *testing.T) {
 // storedAt is when a message of the inbox stream was stored.
 func (p *place) storedAt(seq uint64) time.Time {
 	p.t.Helper()
-	s, err := p.js.Stream(p.t.Context(), subjects.StreamInbox)
+	s, err := p.js.Stream(p.t.Context(), layout.StreamInbox)
 	check(p.t, err)
 	m, err := s.GetMsg(p.t.Context(), seq)
 	check(p.t, err)

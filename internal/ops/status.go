@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -95,10 +96,10 @@ type StatusOptions struct {
 // Streams of a tenant, in the order in which they matter, buckets last.
 func streams() []string {
 	return []string{
-		subjects.StreamInbox, subjects.StreamCursor, subjects.StreamLater, subjects.StreamRoute, subjects.StreamDeadline,
-		subjects.StreamTopic, subjects.StreamUp, subjects.StreamEvent, subjects.StreamAudit,
-		bucketStream(subjects.BucketDevices), bucketStream(subjects.BucketSessions), bucketStream(subjects.BucketEdges), bucketStream(subjects.BucketTasks),
-		bucketStream(subjects.BucketAccount),
+		layout.StreamInbox, layout.StreamCursor, subjects.StreamLater, layout.StreamRoute, layout.StreamDeadline,
+		subjects.StreamTopic, subjects.StreamUp, subjects.StreamEvent, layout.StreamAudit,
+		bucketStream(layout.BucketDevices), bucketStream(layout.BucketSessions), bucketStream(layout.BucketEdges), bucketStream(layout.BucketTasks),
+		bucketStream(layout.BucketAccount),
 	}
 }
 
@@ -223,7 +224,7 @@ func newStreamStatus(info *jetstream.StreamInfo) StreamStatus {
 // registered counts devices: forgotten ones have left their marks in the
 // bucket.
 func (t *Tenant) registered(ctx context.Context) (n int, err error) {
-	err = t.scanEntries(ctx, bucketStream(subjects.BucketDevices), func(gone bool) {
+	err = t.scanEntries(ctx, bucketStream(layout.BucketDevices), func(gone bool) {
 		if !gone {
 			n++
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
@@ -45,11 +46,11 @@ type Flow struct {
 	Bytes  int       `json:"bytes,omitempty"`
 	Replay bool      `json:"replay,omitempty"`
 	Event  string    `json:"event,omitempty"`
-	// Of a cursor: up to Settled all is acknowledged, up to Sent all was sent,
-	// and Owed of that is not acknowledged.
-	Settled uint64 `json:"settled,omitempty"`
-	Sent    uint64 `json:"sent,omitempty"`
-	Owed    int    `json:"owed,omitempty"`
+	// Of a cursor: up to AckFloor all is acknowledged, up to Sent all was sent,
+	// and Unacked of that is not acknowledged.
+	AckFloor uint64 `json:"settled,omitempty"`
+	Sent     uint64 `json:"sent,omitempty"`
+	Unacked  int    `json:"owed,omitempty"`
 	// Payload is what an envelope would hold; of an event its body.
 	Payload  json.RawMessage `json:"payload,omitempty"`
 	Encoding string          `json:"encoding,omitempty"`
@@ -121,7 +122,7 @@ type tail struct {
 // empty reports whether a cursor has moved over nothing: those of lanes without
 // messages follow the stream, too.
 func (tl *tail) empty(ctx context.Context, f *Flow) (bool, error) {
-	if f.Kind != FlowCursor || f.Owed > 0 {
+	if f.Kind != FlowCursor || f.Unacked > 0 {
 		return false, nil
 	}
 	l, _ := subjects.ParseLane(f.Lane)
@@ -153,10 +154,10 @@ func (tl *tail) start(ctx context.Context) (err error) {
 		kind, stream, filter string
 		handle               func(reader.Entry)
 	}{
-		{FlowCursor, subjects.StreamCursor, s.Cursors(), tl.onCursor},
+		{FlowCursor, layout.StreamCursor, layout.Cursors(s), tl.onCursor},
 		{FlowEvent, subjects.StreamEvent, s.Events(), tl.onEvent},
 		{FlowUp, subjects.StreamUp, s.Ups(), tl.onUp},
-		{FlowInbox, subjects.StreamInbox, s.Inboxes(), tl.onInbox},
+		{FlowInbox, layout.StreamInbox, s.Inboxes(), tl.onInbox},
 	} {
 		if !tl.wants(source.kind) {
 			continue
@@ -291,7 +292,7 @@ func (tl *tail) onEvent(e reader.Entry) {
 
 // onCursor tells of the lanes in which a cursor has moved.
 func (tl *tail) onCursor(e reader.Entry) {
-	k, ok := subjects.ParseCursor(e.Subject)
+	k, ok := layout.ParseCursor(e.Subject)
 	if !ok {
 		return
 	}
@@ -309,7 +310,7 @@ func (tl *tail) onCursor(e reader.Entry) {
 		if f == nil {
 			return
 		}
-		f.Lane, f.Settled, f.Sent, f.Owed, f.was = l.String(), c.AckFloor(l), c.Sent[l], len(c.Unacked[l]), was.AckFloor(l)
+		f.Lane, f.AckFloor, f.Sent, f.Unacked, f.was = l.String(), c.AckFloor(l), c.Sent[l], len(c.Unacked[l]), was.AckFloor(l)
 		tl.hand(f)
 	}
 }

@@ -40,7 +40,7 @@ func lines(flows []*ops.Flow) (out []string) {
 		line := fmt.Sprintf("%s %s/%s", f.Kind, f.User, f.Device)
 		switch f.Kind {
 		case ops.FlowCursor:
-			line += fmt.Sprintf(" %s %d/%d %d", f.Lane, f.Settled, f.Sent, f.Owed)
+			line += fmt.Sprintf(" %s %d/%d %d", f.Lane, f.AckFloor, f.Sent, f.Unacked)
 		case ops.FlowEvent:
 			line += " " + f.Event
 		default:

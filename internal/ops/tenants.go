@@ -7,7 +7,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/auth"
-	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/internal/layout"
 )
 
 // TenantInfo is a tenant as it is listed.
@@ -30,9 +30,9 @@ const inboxPercent = 60
 // Share is how many bytes the tenant of js may store, as its streams are bounded;
 // 0: they are not.
 func Share(ctx context.Context, js jetstream.JetStream) (int64, error) {
-	stream, err := js.Stream(ctx, subjects.StreamInbox)
+	stream, err := js.Stream(ctx, layout.StreamInbox)
 	if err != nil {
-		return 0, fmt.Errorf("ops: look up stream %s: %w", subjects.StreamInbox, err)
+		return 0, fmt.Errorf("ops: look up stream %s: %w", layout.StreamInbox, err)
 	}
 	return max(stream.CachedInfo().Config.MaxBytes, 0) * 100 / inboxPercent, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -176,7 +177,7 @@ func (t *Tenant) LastOfTopic(ctx context.Context, topic string, limit, maxBytes 
 	// How far back they begin is not known: other topics lie between.
 	for span := uint64(limit); ; span *= 8 { //nolint:gosec // limits are positive
 		from := uint64(1)
-		if head > subjects.FirstTopicSeq+span {
+		if head > layout.FirstTopicSeq+span {
 			from = head - span
 		}
 		list, next, err := t.TopicMessages(ctx, topic, from, limit, maxBytes)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
@@ -109,9 +110,9 @@ func (t *Tenant) Trace(ctx context.Context, opts TraceOptions) (*Trace, error) {
 		all            bool // from the beginning: what waits is not old
 		found          func(*reader.Entry)
 	}{
-		{subjects.StreamInbox, user.Inboxes(), false, s.onInbox},
+		{layout.StreamInbox, user.Inboxes(), false, s.onInbox},
 		{subjects.StreamLater, "", true, s.onLater},
-		{subjects.StreamRoute, "", true, s.onRoute},
+		{layout.StreamRoute, "", true, s.onRoute},
 		{subjects.StreamUp, opts.Scope.Ups(), false, s.onUp},
 		{subjects.StreamTopic, "", false, s.onTopic},
 	} {
@@ -236,7 +237,7 @@ func (s *search) onInbox(e *reader.Entry) {
 	if c.Replay {
 		detail += ", a replay"
 	}
-	s.step(e, StepStored, subjects.StreamInbox, a, detail)
+	s.step(e, StepStored, layout.StreamInbox, a, detail)
 }
 
 func (s *search) onLater(e *reader.Entry) {
@@ -253,14 +254,13 @@ func (s *search) onRoute(e *reader.Entry) {
 	user, _, ok := subjects.ParseRoute(e.Subject)
 	detail := "for devices that the coordinator finds"
 	if !ok {
-		user, ok = subjects.ParseWait(e.Subject)
+		user, ok = layout.ParseWait(e.Subject)
 		detail = "for the first device that comes online"
 	}
-	name, err := subjects.Unescape(user)
-	if !ok || err != nil || !s.matches(e) || s.opts.Scope.User != "" && string(s.opts.Scope.User) != name {
+	if !ok || !s.matches(e) || s.opts.Scope.User != "" && s.opts.Scope.User != user {
 		return
 	}
-	s.step(e, StepRoute, subjects.StreamRoute, subjects.Address{User: subjects.UserID(name)}, detail)
+	s.step(e, StepRoute, layout.StreamRoute, subjects.Address{User: user}, detail)
 }
 
 func (s *search) onUp(e *reader.Entry) {
@@ -287,7 +287,7 @@ func (s *search) finish(ctx context.Context) error {
 		return err
 	}
 	for _, c := range s.out.Copies {
-		if err := s.settle(ctx, c); err != nil {
+		if err := s.readState(ctx, c); err != nil {
 			return err
 		}
 		device, err := s.t.devices(ctx, []subjects.Address{{User: subjects.UserID(c.User), Device: subjects.DeviceID(c.Device)}}, edges)
@@ -313,8 +313,8 @@ func (s *search) finish(ctx context.Context) error {
 	return nil
 }
 
-// settle reads a copy's cursor and outcome.
-func (s *search) settle(ctx context.Context, c *Copy) error {
+// readState reads a copy's cursor and outcome.
+func (s *search) readState(ctx context.Context, c *Copy) error {
 	in := Inbox{key: c.key}
 	if err := s.t.loadCursor(ctx, &in); err != nil {
 		return err
@@ -342,7 +342,7 @@ func (s *search) settle(ctx context.Context, c *Copy) error {
 // outcome notes what the sender of a copy was told; false if it was not RCCS that
 // told it, or nothing is left of it.
 func (s *search) outcome(ctx context.Context, c *Copy, seq uint64) (bool, error) {
-	stored, _, err := s.t.direct.Get(ctx, subjects.StreamInbox, &direct.Request{Seq: seq, Batch: 1})
+	stored, _, err := s.t.direct.Get(ctx, layout.StreamInbox, &direct.Request{Seq: seq, Batch: 1})
 	if err != nil || len(stored) == 0 || stored[0].Seq != seq {
 		return false, err // gone meanwhile
 	}
@@ -358,7 +358,7 @@ func (s *search) outcome(ctx context.Context, c *Copy, seq uint64) (bool, error)
 	at := time.Unix(0, stored[0].Time).UTC()
 	c.Outcome, c.OutcomeAt = told.Status, &at
 	sender := subjects.Address{User: subjects.UserID(c.User), Device: subjects.DeviceID(c.From)}
-	step := s.step(&reader.Entry{Time: stored[0].Time, Seq: seq}, StepOutcome, subjects.StreamInbox, sender,
+	step := s.step(&reader.Entry{Time: stored[0].Time, Seq: seq}, StepOutcome, layout.StreamInbox, sender,
 		told.Status+" by "+c.Device+", told the sender")
 	step.kind, step.of = told.Status, c.Device
 	return true, nil

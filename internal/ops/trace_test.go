@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -94,10 +95,10 @@ func TestTraceFindsWhatWaits(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
 	p.publish(subjects.Route("alice", subjects.Selector{Any: true, DeviceType: "desktop"}), `{}`, subjects.HeaderID, "r")
-	p.publish(subjects.Wait("alice"), `{}`, subjects.HeaderID, "w")
+	p.publish(layout.Wait("alice"), `{}`, subjects.HeaderID, "w")
 	at := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
 	p.publish(subjects.Later(phone.Key(), subjects.High, "l"), `{}`, subjects.HeaderID, "l",
-		"Nats-Schedule", "@at "+at, "Nats-Schedule-Target", subjects.Due(phone.Key(), subjects.High))
+		"Nats-Schedule", "@at "+at, "Nats-Schedule-Target", layout.Due(phone.Key(), subjects.High))
 	topic, err := subjects.Topic("news.today")
 	check(t, err)
 	p.publish(topic, `{}`, subjects.HeaderID, "t")
@@ -105,7 +106,7 @@ func TestTraceFindsWhatWaits(t *testing.T) {
 		"r": "route alice/ 1 for devices that the coordinator finds",
 		"w": "route alice/ 2 for the first device that comes online",
 		"l": "later alice/my.phone 1 lane high, due @at " + at,
-		"t": fmt.Sprintf("topic / %d news.today", uint64(subjects.FirstTopicSeq)),
+		"t": fmt.Sprintf("topic / %d news.today", uint64(layout.FirstTopicSeq)),
 	} {
 		copies, steps := p.trace(ops.TraceOptions{ID: id})
 		if len(copies) != 0 || !slices.Equal(steps, []string{want}) {

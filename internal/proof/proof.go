@@ -16,6 +16,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -113,21 +114,21 @@ type stored struct {
 // Load reads the tenant's key, and makes it when there is none. The tenant's
 // buckets and streams must exist.
 func Load(ctx context.Context, js jetstream.JetStream) (*Key, error) {
-	kv, err := js.KeyValue(ctx, subjects.BucketAccount)
+	kv, err := js.KeyValue(ctx, layout.BucketAccount)
 	if err != nil {
-		return nil, fmt.Errorf("proof: bucket %s: %w", subjects.BucketAccount, err)
+		return nil, fmt.Errorf("proof: bucket %s: %w", layout.BucketAccount, err)
 	}
 	for {
-		entry, err := kv.Get(ctx, subjects.SecretEntry)
+		entry, err := kv.Get(ctx, layout.SecretEntry)
 		if err == nil {
 			var s stored
 			if err := json.Unmarshal(entry.Value(), &s); err != nil || len(s.Secret) != secretLen {
-				return nil, fmt.Errorf("proof: the entry %s of bucket %s is spoilt: delete it, and restart all parts of RCCS", subjects.SecretEntry, subjects.BucketAccount)
+				return nil, fmt.Errorf("proof: the entry %s of bucket %s is spoilt: delete it, and restart all parts of RCCS", layout.SecretEntry, layout.BucketAccount)
 			}
 			return newKey(s.Secret, s.Before), nil
 		}
 		if !errors.Is(err, jetstream.ErrKeyNotFound) {
-			return nil, fmt.Errorf("proof: bucket %s: %w", subjects.BucketAccount, err)
+			return nil, fmt.Errorf("proof: bucket %s: %w", layout.BucketAccount, err)
 		}
 		if err := create(ctx, js, kv); err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
 			return nil, err
@@ -139,7 +140,7 @@ func Load(ctx context.Context, js jetstream.JetStream) (*Key, error) {
 func create(ctx context.Context, js jetstream.JetStream, kv jetstream.KeyValue) error {
 	s := stored{Secret: make([]byte, secretLen), Before: map[string]uint64{}}
 	_, _ = rand.Read(s.Secret) // never fails
-	for _, name := range []string{subjects.StreamInbox, subjects.StreamTopic} {
+	for _, name := range []string{layout.StreamInbox, subjects.StreamTopic} {
 		stream, err := js.Stream(ctx, name)
 		if err != nil {
 			return fmt.Errorf("proof: stream %s: %w", name, err)
@@ -153,8 +154,8 @@ func create(ctx context.Context, js jetstream.JetStream, kv jetstream.KeyValue) 
 	if err != nil {
 		return fmt.Errorf("proof: %w", err)
 	}
-	if _, err := kv.Create(ctx, subjects.SecretEntry, body); err != nil {
-		return fmt.Errorf("proof: bucket %s: %w", subjects.BucketAccount, err)
+	if _, err := kv.Create(ctx, layout.SecretEntry, body); err != nil {
+		return fmt.Errorf("proof: bucket %s: %w", layout.BucketAccount, err)
 	}
 	return nil
 }

@@ -8,23 +8,23 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/storeerr"
-	"github.com/rccs-io/rccs/subjects"
 )
 
-// Settle brings the keys, of which own is the account by now, and the tenant's
+// Reconcile brings the keys, of which own is the account by now, and the tenant's
 // bucket together, so that both have the same account JWT, and returns that. NATS
 // servers are still to be told.
-func Settle(ctx context.Context, js jetstream.JetStream, keys *auth.Keystore, own auth.Account) (auth.Account, error) {
-	kv, err := js.KeyValue(ctx, subjects.BucketAccount)
+func Reconcile(ctx context.Context, js jetstream.JetStream, keys *auth.Keystore, own auth.Account) (auth.Account, error) {
+	kv, err := js.KeyValue(ctx, layout.BucketAccount)
 	if err != nil {
-		return own, fmt.Errorf("bucket %s: %w", subjects.BucketAccount, err)
+		return own, fmt.Errorf("bucket %s: %w", layout.BucketAccount, err)
 	}
 	for {
-		entry, err := kv.Get(ctx, subjects.AccountEntry)
+		entry, err := kv.Get(ctx, layout.AccountEntry)
 		switch {
 		case errors.Is(err, jetstream.ErrKeyNotFound):
-			_, err = kv.Create(ctx, subjects.AccountEntry, []byte(own.JWT))
+			_, err = kv.Create(ctx, layout.AccountEntry, []byte(own.JWT))
 		case err != nil:
 			return own, fmt.Errorf("account JWT: %w", err)
 		default:
@@ -34,7 +34,7 @@ func Settle(ctx context.Context, js jetstream.JetStream, keys *auth.Keystore, ow
 			if own.JWT == string(entry.Value()) {
 				return own, nil
 			}
-			_, err = kv.Update(ctx, subjects.AccountEntry, []byte(own.JWT), entry.Revision())
+			_, err = kv.Update(ctx, layout.AccountEntry, []byte(own.JWT), entry.Revision())
 		}
 		switch {
 		case err == nil:

@@ -2,7 +2,7 @@
 // NATS servers, by public key, and the edges, by name too.
 //
 // What is revoked stands in the account's JWT, which only a process with the
-// installation's keys can sign. The JWT that all heed lies in a bucket of the
+// installation's keys can sign. The JWT that all of them apply lies in a bucket of the
 // tenant. A change begins from that one, since it may have been made with the
 // keys of another server, and is stored by compare-and-set, so that of two
 // changes at once none is lost. Without a server within reach a change is made

@@ -16,11 +16,12 @@ import (
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/enroll"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
 // UntoldError says that a change was made in the keys, and why servers are not
-// known to heed it yet.
+// known to apply it yet.
 type UntoldError struct{ Err error }
 
 func (e *UntoldError) Error() string { return e.Err.Error() }
@@ -144,7 +145,7 @@ func (i *Installation) apply(
 	}
 	err = audit.DoAndEnd(ctx, t.js, last, by, func() error {
 		recorded = true
-		if _, err := Settle(ctx, t.js, i.Keys, i.Keys.Account()); err != nil {
+		if _, err := Reconcile(ctx, t.js, i.Keys, i.Keys.Account()); err != nil {
 			return untold(err)
 		}
 		account, devices, err := change(t, nil)
@@ -254,11 +255,11 @@ func (t *tenant) registered(ctx context.Context, of subjects.Scope) ([]subjects.
 		bucket, filter string
 		parse          func(subject string) (subjects.Key, bool)
 	}{
-		{subjects.BucketDevices, of.Devices(), subjects.ParseDeviceSubject},
-		{subjects.BucketEnrolled, of.Enrolled(), subjects.ParseEnrolledSubject},
+		{layout.BucketDevices, layout.Devices(of), layout.ParseDeviceSubject},
+		{layout.BucketEnrolled, layout.Enrolled(of), layout.ParseEnrolledSubject},
 	} {
 		stream, err := t.js.Stream(ctx, "KV_"+in.bucket)
-		if errors.Is(err, jetstream.ErrStreamNotFound) && in.bucket == subjects.BucketEnrolled {
+		if errors.Is(err, jetstream.ErrStreamNotFound) && in.bucket == layout.BucketEnrolled {
 			continue // of a version before there was enrolment
 		}
 		if err != nil {
@@ -284,7 +285,7 @@ func (t *tenant) registered(ctx context.Context, of subjects.Scope) ([]subjects.
 // tell hands a changed account JWT to the edges, by the bucket, and to the NATS
 // servers, which drop whom it revokes, and tells services.
 func (t *tenant) tell(ctx context.Context, i *Installation, account auth.Account, devices []subjects.Address) error {
-	account, err := Settle(ctx, t.js, i.Keys, account)
+	account, err := Reconcile(ctx, t.js, i.Keys, account)
 	if err != nil {
 		return err
 	}

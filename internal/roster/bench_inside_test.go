@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -22,9 +23,9 @@ func filled(tb testing.TB, n int) *Roster {
 	at := time.Unix(1_800_000_000, 0).UTC().Format(time.RFC3339Nano)
 	for i := range n {
 		k := subjects.Address{User: subjects.UserID(fmt.Sprintf("user-%06d", i/2)), Device: subjects.DeviceID(fmt.Sprint("device-", i))}.Key()
-		r.onDevice(reader.Entry{Subject: subjects.DeviceSubject(k), Seq: uint64(i + 1), Data: fmt.Appendf(nil,
+		r.onDevice(reader.Entry{Subject: layout.DeviceSubject(k), Seq: uint64(i + 1), Data: fmt.Appendf(nil,
 			`{"type":"desktop","platform":"linux","version":"1.2.3","capabilities":{"supportsFileSync":true,"maxFileSize":1000000},"registered":%q}`, at)})
-		r.onSession(reader.Entry{Subject: subjects.SessionSubject(k), Seq: uint64(i + 1), Data: fmt.Appendf(nil,
+		r.onSession(reader.Entry{Subject: layout.SessionSubject(k), Seq: uint64(i + 1), Data: fmt.Appendf(nil,
 			`{"session":"%022d","edge":"DbG8m3n0uLzqMTbQkq1FRR","epoch":3,"since":%q,"opened":1800000000000000000,"status":"online","lastSeen":%q,"write":%d}`, i, at, at, i)})
 	}
 	return r

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -19,7 +20,7 @@ const putAgain = time.Second
 
 // onDevice applies one entry of the devices' bucket.
 func (r *Roster) onDevice(e reader.Entry) {
-	key, ok := subjects.ParseDeviceSubject(e.Subject)
+	key, ok := layout.ParseDeviceSubject(e.Subject)
 	if !ok {
 		return
 	}
@@ -104,17 +105,17 @@ func (r *Roster) storeRecord(k subjects.Key, rec *Record) {
 	data, err := json.Marshal(rec)
 	if err != nil { // capabilities that are no JSON: the edge has checked them
 		r.opts.Logger.Error("device record not encoded", "device", string(k), "err", err)
-		close(rec.settled)
+		close(rec.finished)
 		return
 	}
-	r.out.send(&nats.Msg{Subject: subjects.DeviceSubject(k), Data: data}, func(seq uint64, err error) {
+	r.out.send(&nats.Msg{Subject: layout.DeviceSubject(k), Data: data}, func(seq uint64, err error) {
 		switch {
 		case err == nil:
 			r.recordStored(k, rec, seq)
-			close(rec.settled)
+			close(rec.finished)
 			return
 		case r.stopped.Load() || r.pending(k) != rec:
-			close(rec.settled)
+			close(rec.finished)
 			return
 		}
 		r.opts.Logger.Warn("device record not stored, trying again", "device", string(k), "err", err)
@@ -122,7 +123,7 @@ func (r *Roster) storeRecord(k subjects.Key, rec *Record) {
 			if !r.stopped.Load() && r.pending(k) == rec {
 				r.storeRecord(k, rec)
 			} else {
-				close(rec.settled)
+				close(rec.finished)
 			}
 		})
 	})
@@ -147,7 +148,7 @@ func (r *Roster) awaitRecord(ctx context.Context, k subjects.Key) error {
 		return nil
 	}
 	select {
-	case <-rec.settled:
+	case <-rec.finished:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -157,7 +158,7 @@ func (r *Roster) awaitRecord(ctx context.Context, k subjects.Key) error {
 // recordStored puts the record in its place among those that were read.
 func (r *Roster) recordStored(k subjects.Key, rec *Record, seq uint64) {
 	kept := *rec
-	kept.settled = nil
+	kept.finished = nil
 	r.change(k, func(d *device) bool {
 		if seq >= d.recRev { // else something later was read
 			d.recRev, d.stored = seq, &kept
@@ -177,11 +178,11 @@ func (r *Roster) Forget(k subjects.Key, done func(error)) {
 	left.Store(2)
 	// Puts are answered in no particular order; the event is the record's.
 	forgotten := new(atomic.Uint64)
-	for _, subject := range []string{subjects.SessionSubject(k), subjects.DeviceSubject(k)} {
+	for _, subject := range []string{layout.SessionSubject(k), layout.DeviceSubject(k)} {
 		r.out.send(removal(subject), func(seq uint64, err error) {
 			if err != nil {
 				failed.Store(&err)
-			} else if subject == subjects.DeviceSubject(k) {
+			} else if subject == layout.DeviceSubject(k) {
 				forgotten.Store(seq)
 			}
 			if left.Add(-1) > 0 {

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/testkit"
@@ -101,7 +102,7 @@ func (s *site) start(edge string) *part {
 }
 
 func (p *part) put(msg *nats.Msg, done func(uint64, error)) {
-	_, session := subjects.ParseSessionSubject(msg.Subject)
+	_, session := layout.ParseSessionSubject(msg.Subject)
 	if session {
 		if hold := p.hold.Swap(nil); hold != nil {
 			close(hold.asked)
@@ -244,11 +245,11 @@ func (p *part) wasTold(k subjects.Key, want ...string) {
 // entry is what is stored of a device's session.
 func (s *site) entry(k subjects.Key) map[string]any {
 	s.t.Helper()
-	kv, err := s.js.KeyValue(s.t.Context(), subjects.BucketSessions)
+	kv, err := s.js.KeyValue(s.t.Context(), layout.BucketSessions)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	e, err := kv.Get(s.t.Context(), subjects.DeviceEntry(k))
+	e, err := kv.Get(s.t.Context(), layout.DeviceEntry(k))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return nil
 	}

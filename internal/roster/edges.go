@@ -11,8 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/reader"
-	"github.com/rccs-io/rccs/subjects"
 )
 
 // Edge is what an edge says of itself in its lease.
@@ -46,7 +46,7 @@ func (r *Roster) beat() time.Duration {
 
 // onEdge applies one entry of the edges' bucket.
 func (r *Roster) onEdge(e reader.Entry) {
-	id, ok := subjects.ParseEdgeSubject(e.Subject)
+	id, ok := layout.ParseEdgeSubject(e.Subject)
 	if !ok {
 		return
 	}
@@ -160,7 +160,7 @@ func (r *Roster) begin(ctx context.Context) error {
 	}
 	r.mu.RUnlock()
 	for _, id := range before {
-		r.out.send(removal(subjects.EdgeSubject(id)), func(_ uint64, err error) {
+		r.out.send(removal(layout.EdgeSubject(id)), func(_ uint64, err error) {
 			if err != nil {
 				r.opts.Logger.Warn("lease of an earlier process not removed", "edge", id, "err", err)
 			}
@@ -200,7 +200,7 @@ func (r *Roster) renew(done func(error)) {
 		done(err)
 		return
 	}
-	r.out.send(&nats.Msg{Subject: subjects.EdgeSubject(r.edge), Data: data}, func(_ uint64, err error) { done(err) })
+	r.out.send(&nats.Msg{Subject: layout.EdgeSubject(r.edge), Data: data}, func(_ uint64, err error) { done(err) })
 }
 
 // unready is why this edge cannot serve.
@@ -307,7 +307,7 @@ func (r *Roster) finish(ctx context.Context) error {
 		return fmt.Errorf("roster: sessions of %d devices not ended: %w", left, ctx.Err())
 	}
 	gone := make(chan error, 1)
-	r.out.send(removal(subjects.EdgeSubject(r.edge)), func(_ uint64, err error) { gone <- err })
+	r.out.send(removal(layout.EdgeSubject(r.edge)), func(_ uint64, err error) { gone <- err })
 	select {
 	case err = <-gone:
 	case <-ctx.Done():

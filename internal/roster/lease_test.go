@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -93,7 +94,7 @@ func TestSessionsOfEdgesWithoutALeaseAreEnded(t *testing.T) {
 
 func (s *site) dropLease(p *part) {
 	s.t.Helper()
-	kv, err := s.js.KeyValue(s.t.Context(), subjects.BucketEdges)
+	kv, err := s.js.KeyValue(s.t.Context(), layout.BucketEdges)
 	if err != nil {
 		s.t.Fatal(err)
 	}

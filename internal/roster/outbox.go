@@ -47,7 +47,7 @@ func (o *outbox) send(msg *nats.Msg, done func(seq uint64, err error)) {
 	o.open++
 	o.queue = append(o.queue, letter{msg, func(seq uint64, err error) {
 		done(seq, err)
-		o.settle()
+		o.finish()
 	}})
 	o.signal()
 }
@@ -59,7 +59,7 @@ func (o *outbox) signal() {
 	}
 }
 
-func (o *outbox) settle() {
+func (o *outbox) finish() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.open--; o.open == 0 && o.idle != nil {

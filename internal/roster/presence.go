@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -63,7 +64,7 @@ func (r *Roster) change(k subjects.Key, f func(d *device) bool) {
 
 // onSession applies one entry of the sessions' bucket.
 func (r *Roster) onSession(e reader.Entry) {
-	key, ok := subjects.ParseSessionSubject(e.Subject)
+	key, ok := layout.ParseSessionSubject(e.Subject)
 	if !ok {
 		return
 	}

@@ -21,9 +21,9 @@ type Record struct {
 	Registered time.Time `json:"registered"`
 
 	held []string // names of the capabilities that the device holds, sorted
-	// settled is closed when a record of this process is stored, or will not
+	// finished is closed when a record of this process is stored, or will not
 	// be. Nil in one that was read.
-	settled chan struct{}
+	finished chan struct{}
 }
 
 // same says that b describes the same device as r, whenever it was written.
@@ -35,7 +35,7 @@ func (r *Record) same(b *Record) bool {
 // anew is the record as one that this process registers now.
 func (r *Record) anew() *Record {
 	c := *r
-	c.Registered, c.settled = time.Now().UTC(), make(chan struct{})
+	c.Registered, c.finished = time.Now().UTC(), make(chan struct{})
 	return &c
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -83,9 +84,9 @@ func New(opts Options) (*Roster, error) {
 		reader **reader.Reader
 		beat   time.Duration
 	}{
-		{subjects.BucketDevices, r.onDevice, &r.devices, 0},
-		{subjects.BucketSessions, r.onSession, &r.session, 0},
-		{subjects.BucketEdges, r.onEdge, &r.leases, r.beat()},
+		{layout.BucketDevices, r.onDevice, &r.devices, 0},
+		{layout.BucketSessions, r.onSession, &r.session, 0},
+		{layout.BucketEdges, r.onEdge, &r.leases, r.beat()},
 	} {
 		rd, err := reader.New(reader.Options{
 			Conn: opts.Read, Stream: "KV_" + b.bucket, FromStart: true, Handle: b.handle, Logger: opts.Logger, Heartbeat: b.beat,

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/testkit"
@@ -43,7 +44,7 @@ func newPlace(t *testing.T) *place {
 var errDown = errors.New("the store is away")
 
 func (p *place) put(msg *nats.Msg, done func(uint64, error)) {
-	if strings.HasPrefix(msg.Subject, "$KV."+subjects.BucketDevices) {
+	if strings.HasPrefix(msg.Subject, "$KV."+layout.BucketDevices) {
 		p.puts.Add(1)
 	}
 	if p.down.Load() {
@@ -148,14 +149,14 @@ func TestForgottenAndUnreadableEntries(t *testing.T) {
 	r.Register(phone, roster.Record{})
 	elsewhere := p.roster()
 	testkit.Eventually(t, "it is stored", func() bool { return elsewhere.Get(phone) != nil })
-	kv, err := p.js.KeyValue(t.Context(), subjects.BucketDevices)
+	kv, err := p.js.KeyValue(t.Context(), layout.BucketDevices)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := kv.Put(t.Context(), subjects.DeviceEntry(tablet), []byte("?")); err != nil {
+	if _, err := kv.Put(t.Context(), layout.DeviceEntry(tablet), []byte("?")); err != nil {
 		t.Fatal(err)
 	}
-	if err := kv.Delete(t.Context(), subjects.DeviceEntry(phone)); err != nil {
+	if err := kv.Delete(t.Context(), layout.DeviceEntry(phone)); err != nil {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, "it is forgotten", func() bool { return r.Get(phone) == nil })

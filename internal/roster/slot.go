@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -243,7 +244,7 @@ func sessionMsg(k subjects.Key, s *session, base uint64) (*nats.Msg, error) {
 		return nil, err
 	}
 	return &nats.Msg{
-		Subject: subjects.SessionSubject(k), Data: data,
+		Subject: layout.SessionSubject(k), Data: data,
 		Header: nats.Header{nats.ExpectedLastSubjSeqHdr: {strconv.FormatUint(base, 10)}},
 	}, nil
 }

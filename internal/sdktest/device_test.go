@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/client"
+	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -280,10 +281,10 @@ func TestEachMessageOnce(t *testing.T) {
 func TestEachMessageOnceThroughCuts(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
-	network := newProxy(t, h.node.Addr().String())
+	network := natstest.NewProxy(t, h.node.Addr().String())
 	const senders, each = 4, 400
 	device := func(name string) *client.Client {
-		return dial(t, network.url, client.Options{Credentials: nodeCredentials(h.node, name, time.Hour), Batch: true})
+		return dial(t, "ws://"+network.Addr(), client.Options{Credentials: nodeCredentials(h.node, name, time.Hour), Batch: true})
 	}
 	desktop, phone := device("alice/desktop"), device("alice/phone")
 	var wg sync.WaitGroup
@@ -312,7 +313,7 @@ func TestEachMessageOnceThroughCuts(t *testing.T) {
 		next[v[0]]++
 		m.Ack()
 		if got%100 == 50 {
-			network.cut()
+			network.Drop()
 			phone.Retry()
 			desktop.Retry()
 		}

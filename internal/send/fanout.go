@@ -8,6 +8,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -69,7 +70,7 @@ func (in *Intake) firstCopy(ctx context.Context, from *From, e *wire.Envelope, k
 	for n, k := range keys {
 		_, names[n], _ = strings.Cut(string(k), ".")
 	}
-	msg.Header[subjects.HeaderCopies] = []string{strings.Join(names, " ")}
+	msg.Header[layout.HeaderCopies] = []string{strings.Join(names, " ")}
 	type answer struct {
 		inbox.Receipt
 		err error

@@ -1,12 +1,9 @@
 package send
 
 import (
-	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
-	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/internal/limit"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -24,19 +21,14 @@ type Rates struct {
 const (
 	// burstSeconds is what may be saved up, as seconds of a rate.
 	burstSeconds = 2
-	// maxLimited bounds how many senders a bound tells apart. Those that come
-	// when it is full share one.
+	// maxLimited bounds how many senders a bound tells apart.
 	maxLimited = 1 << 16
-	// forgetSome bounds how many senders are looked at to forget idle ones.
-	forgetSome = 16
 )
 
 // Limiter holds [Rates]. A nil one has no bounds. It counts for one process.
 type Limiter struct {
 	limited func(string)
-
-	mu     sync.Mutex
-	bounds []bound
+	bounds  []bound
 }
 
 // bound is one of the rates.
@@ -44,9 +36,7 @@ type bound struct {
 	scope string // of the metric, and for people
 	user  bool   // by user, not by device
 	bytes bool
-	rate  float64
-	burst int
-	all   map[limitKey]*rate.Limiter
+	all   *limit.Table[limitKey]
 }
 
 // limitKey is whom a bound counts. Users of two tenants may have one name.
@@ -60,23 +50,15 @@ func Scopes() []string {
 // NewLimiter returns nil when there are no bounds.
 func NewLimiter(r Rates) *Limiter {
 	l := &Limiter{limited: r.Limited}
-	for _, b := range []struct {
-		rate int
-		bound
-	}{
-		{r.DeviceMessages, bound{scope: "device_messages"}},
-		{r.DeviceBytes, bound{scope: "device_bytes", bytes: true}},
-		{r.UserMessages, bound{scope: "user_messages", user: true}},
-		{r.UserBytes, bound{scope: "user_bytes", user: true, bytes: true}},
-	} {
-		if b.rate <= 0 {
-			continue
-		}
-		b.bound.rate, b.burst, b.all = float64(b.rate), burstSeconds*b.rate, make(map[limitKey]*rate.Limiter)
+	for n, rate := range []int{r.DeviceMessages, r.DeviceBytes, r.UserMessages, r.UserBytes} {
+		b := bound{scope: Scopes()[n], user: n >= 2, bytes: n%2 == 1}
+		burst := burstSeconds * float64(rate)
 		if b.bytes {
-			b.burst = max(b.burst, r.MaxMessage)
+			burst = max(burst, float64(r.MaxMessage))
 		}
-		l.bounds = append(l.bounds, b.bound)
+		if b.all = limit.New[limitKey](float64(rate), burst, maxLimited); b.all != nil {
+			l.bounds = append(l.bounds, b)
+		}
 	}
 	if len(l.bounds) == 0 {
 		return nil
@@ -86,63 +68,44 @@ func NewLimiter(r Rates) *Limiter {
 
 // Take counts a message of so many bytes, or returns RATE_LIMITED with the time
 // after which it would be taken; then it counts for nothing.
-func (l *Limiter) Take(account string, from subjects.Address, size int, now time.Time) *wire.Error {
+func (l *Limiter) Take(account string, from *From, size int, now time.Time) *wire.Error {
 	if l == nil {
 		return nil
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var taken [4]*rate.Reservation
-	for i := range l.bounds {
-		b := &l.bounds[i]
-		n := 1
-		if b.bytes {
-			n = min(size, b.burst) // or it could never be
-		}
-		key := limitKey{account, string(from.Key())}
-		if b.user {
-			key.name = string(from.User)
-		}
-		taken[i] = b.of(key, now).ReserveN(now, n)
-		wait := taken[i].DelayFrom(now)
+	for n := range l.bounds {
+		b := &l.bounds[n]
+		wait := b.all.Take(b.key(account, from), b.amount(size), now)
 		if wait == 0 {
 			continue
 		}
-		for j := i; j >= 0; j-- {
-			taken[j].CancelAt(now)
+		for _, taken := range l.bounds[:n] {
+			taken.all.Return(taken.key(account, from), taken.amount(size), now)
 		}
 		if l.limited != nil {
 			l.limited(b.scope)
 		}
-		err := wire.NewError(wire.RateLimited, "over the limit of "+b.scope+" a second: send it again later")
-		err.RetryAfter = max(wait, time.Millisecond).Round(time.Millisecond)
-		return err
+		return TooFast("over the limit of "+b.scope+" a second: send it again later", wait)
 	}
 	return nil
 }
 
-// of returns who counts for a key. Each new one costs the forgetting of some
-// that are idle: a full bucket is as good as none.
-func (b *bound) of(key limitKey, now time.Time) *rate.Limiter {
-	if one := b.all[key]; one != nil {
-		return one
+// TooFast is RATE_LIMITED: coming again is of use after a wait.
+func TooFast(text string, wait time.Duration) *wire.Error {
+	err := wire.NewError(wire.RateLimited, text)
+	err.RetryAfter = max(wait, time.Millisecond).Round(time.Millisecond)
+	return err
+}
+
+func (b *bound) key(account string, from *From) limitKey {
+	if b.user {
+		return limitKey{account, string(from.Address.User)}
 	}
-	looked := 0
-	for other, one := range b.all {
-		if looked++; looked > forgetSome {
-			break
-		}
-		if one.TokensAt(now) >= float64(b.burst) {
-			delete(b.all, other)
-		}
+	return limitKey{account, string(from.Key)}
+}
+
+func (b *bound) amount(size int) float64 {
+	if b.bytes {
+		return float64(size)
 	}
-	if len(b.all) >= maxLimited {
-		key = limitKey{}
-		if one := b.all[key]; one != nil {
-			return one
-		}
-	}
-	one := rate.NewLimiter(rate.Limit(b.rate), b.burst)
-	b.all[key] = one
-	return one
+	return 1
 }

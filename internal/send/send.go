@@ -11,6 +11,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/share"
@@ -86,7 +87,7 @@ type From struct {
 	Key subjects.Key
 	// Service says that it is one.
 	Service bool
-	// IssuedTo is a service's credential, see [subjects.IssuedTo]; empty: not known.
+	// IssuedTo is a service's credential, see [layout.IssuedTo]; empty: not known.
 	// What the service delays ends when that is revoked.
 	IssuedTo string
 }
@@ -158,7 +159,7 @@ func (in *Intake) start(ctx context.Context, from From, e *wire.Envelope, w Wait
 		return
 	}
 	if !from.Service {
-		if werr := in.opts.Limiter.Take(in.opts.Account, from.Address, len(e.Payload), time.Now()); werr != nil {
+		if werr := in.opts.Limiter.Take(in.opts.Account, &from, len(e.Payload), time.Now()); werr != nil {
 			in.refuse(e, w, werr)
 			return
 		}
@@ -263,7 +264,7 @@ func (in *Intake) toDevices(ctx context.Context, from *From, e *wire.Envelope, t
 			}
 			copies[n] = envelope.Later(e, in.sender(from), from.peer(device), n, body)
 			if from.IssuedTo != "" {
-				copies[n].Header.Set(subjects.HeaderIssuedTo, from.IssuedTo)
+				copies[n].Header.Set(layout.HeaderIssuedTo, from.IssuedTo)
 			}
 		}
 		p := in.pending(ctx, from, e, w, tell)
@@ -328,7 +329,7 @@ func (in *Intake) Cancel(ctx context.Context, from From, id string) (uint64, *wi
 	if err != nil {
 		return 0, in.unavailable("delayed message not cancelled", err)
 	}
-	filter := subjects.LaterAnywhere(from.Key.User(), envelope.LaterID(from.Address.Device, id))
+	filter := subjects.LaterAnywhere(from.Address.User, envelope.LaterID(from.Address.Device, id))
 	before, err := stream.Info(ctx, jetstream.WithSubjectFilter(filter))
 	if err != nil {
 		return 0, in.unavailable("delayed message not cancelled", err)

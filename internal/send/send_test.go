@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/send"
@@ -51,7 +52,7 @@ func newSite(t *testing.T, devices ...subjects.DeviceID) *site {
 	for _, d := range devices {
 		s.roster.Register(subjects.Address{User: "alice", Device: d}.Key(), roster.Record{Type: "desktop"})
 	}
-	tasks, err := s.js.KeyValue(t.Context(), subjects.BucketTasks)
+	tasks, err := s.js.KeyValue(t.Context(), layout.BucketTasks)
 	testkit.Check(t, err)
 	s.opts = send.Options{
 		Roster: s.roster, Inbox: hub, Publisher: pub, Core: env.Conn(t), JetStream: s.js, Tasks: send.Tasks{KV: tasks},
@@ -184,23 +185,23 @@ func TestLimiterCountsForEachSenderAndGivesBack(t *testing.T) {
 	var refused []string
 	l := send.NewLimiter(send.Rates{DeviceMessages: 1, UserBytes: 10, MaxMessage: 100, Limited: func(scope string) { refused = append(refused, scope) }})
 	now := time.Now()
-	a, b := subjects.Address{User: "alice", Device: "a"}, subjects.Address{User: "alice", Device: "b"}
+	a, b := send.Device(subjects.Address{User: "alice", Device: "a"}), send.Device(subjects.Address{User: "alice", Device: "b"})
 	for i, c := range []struct {
-		from subjects.Address
+		from send.From
 		size int
 		ok   bool
 	}{{a, 90, true}, {a, 20, false}, {a, 10, true}, {a, 0, false}, {b, 1, false}} {
-		if werr := l.Take("t", c.from, c.size, now); (werr == nil) != c.ok || werr != nil && werr.RetryAfter <= 0 {
+		if werr := l.Take("t", &c.from, c.size, now); (werr == nil) != c.ok || werr != nil && werr.RetryAfter <= 0 {
 			t.Errorf("message %d: %v", i, werr)
 		}
 	}
 	if want := []string{"user_bytes", "device_messages", "user_bytes"}; !slices.Equal(refused, want) {
 		t.Errorf("refused by %v, want %v", refused, want)
 	}
-	if l.Take("other tenant", b, 1, now) != nil || l.Take("t", a, 1, now.Add(time.Second)) != nil {
+	if l.Take("other tenant", &b, 1, now) != nil || l.Take("t", &a, 1, now.Add(time.Second)) != nil {
 		t.Error("another tenant, or a later message, was refused")
 	}
-	if werr := send.NewLimiter(send.Rates{}).Take("t", a, 1<<30, now); werr != nil {
+	if werr := send.NewLimiter(send.Rates{}).Take("t", &a, 1<<30, now); werr != nil {
 		t.Errorf("without bounds: %v", werr)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/internal/storeerr"
@@ -44,7 +45,7 @@ type Tasks struct{ KV jetstream.KeyValue }
 
 // Get looks a task up.
 func (b Tasks) Get(ctx context.Context, user subjects.UserID, name string) (Task, error) {
-	return b.Entry(ctx, subjects.TaskEntry(user, name))
+	return b.Entry(ctx, layout.TaskEntry(user, name))
 }
 
 // Entry looks a task up by the key of its entry. One that cannot be read counts
@@ -72,9 +73,9 @@ func (b Tasks) Set(ctx context.Context, user subjects.UserID, name string, befor
 		return next, err
 	}
 	if before.Revision == 0 {
-		next.Revision, err = b.KV.Create(ctx, subjects.TaskEntry(user, name), value)
+		next.Revision, err = b.KV.Create(ctx, layout.TaskEntry(user, name), value)
 	} else {
-		next.Revision, err = b.KV.Update(ctx, subjects.TaskEntry(user, name), value, before.Revision)
+		next.Revision, err = b.KV.Update(ctx, layout.TaskEntry(user, name), value, before.Revision)
 	}
 	if storeerr.Lost(err) {
 		return next, ErrClaimed

@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
@@ -48,7 +49,7 @@ func TestWhatManyUsersHaveAcknowledgedMakesRoomForAll(t *testing.T) {
 		}
 		a.store(share.Inbox, away, 100)
 	}
-	full := a.used(subjects.StreamInbox)
+	full := a.used(layout.StreamInbox)
 	if full < 80 {
 		t.Fatalf("the inboxes are %d %% full: too little for this test", full)
 	}
@@ -56,15 +57,15 @@ func TestWhatManyUsersHaveAcknowledgedMakesRoomForAll(t *testing.T) {
 		a.acknowledge(key(fmt.Sprint("user", user), "phone"), uint64(1+(each-1)*(users+1))) //nolint:gosec // small
 	}
 	a.clears()
-	testkit.Eventually(t, "room in the inboxes", func() bool { return a.used(subjects.StreamInbox) <= 55 })
-	if n := a.used(subjects.StreamInbox); n < 40 {
+	testkit.Eventually(t, "room in the inboxes", func() bool { return a.used(layout.StreamInbox) <= 55 })
+	if n := a.used(layout.StreamInbox); n < 40 {
 		t.Errorf("the inboxes are %d %% full: more was removed than down to a half", n)
 	}
-	if n := a.stored(subjects.StreamInbox, subjects.Inbox(away, subjects.Normal)); n != each+1 {
+	if n := a.stored(layout.StreamInbox, subjects.Inbox(away, subjects.Normal)); n != each+1 {
 		t.Errorf("%d of %d messages are left of a device that has acknowledged none", n, each+1)
 	}
 	for user := range users {
-		if a.stored(subjects.StreamInbox, subjects.Inbox(key(fmt.Sprint("user", user), "phone"), subjects.Normal)) == 0 {
+		if a.stored(layout.StreamInbox, subjects.Inbox(key(fmt.Sprint("user", user), "phone"), subjects.Normal)) == 0 {
 			t.Errorf("the message that device %d has not acknowledged is gone", user)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
@@ -39,7 +40,7 @@ type kindInfo struct {
 
 var infos = [kinds]kindInfo{
 	Inbox: {
-		"inbox", "inboxes", subjects.StreamInbox,
+		"inbox", "inboxes", layout.StreamInbox,
 		func(u subjects.UserID) string { return subjects.Scope{User: u}.Inboxes() },
 		func(_ *proof.Key, e *reader.Entry) (subjects.Key, bool) {
 			k, _, ok := subjects.ParseInbox(e.Subject)
@@ -67,19 +68,19 @@ var infos = [kinds]kindInfo{
 	},
 	Topic: {"topic", "topics", subjects.StreamTopic, nil, publisher, true},
 	Route: {
-		"route", "messages that wait for a suitable device", subjects.StreamRoute,
-		func(u subjects.UserID) string { return subjects.Wait(subjects.Escape(string(u))) },
+		"route", "messages that wait for a suitable device", layout.StreamRoute,
+		layout.Wait,
 		func(_ *proof.Key, e *reader.Entry) (subjects.Key, bool) {
-			user, ok := subjects.ParseWait(e.Subject)
-			return subjects.Key(user), ok
+			user, ok := layout.ParseWait(e.Subject)
+			return subjects.Key(subjects.Escape(string(user))), ok
 		},
 		false,
 	},
 	Task: {
-		"task", "tasks", "KV_" + subjects.BucketTasks,
-		func(u subjects.UserID) string { return subjects.Scope{User: u}.Tasks() },
+		"task", "tasks", "KV_" + layout.BucketTasks,
+		layout.Tasks,
 		func(_ *proof.Key, e *reader.Entry) (subjects.Key, bool) {
-			user, ok := subjects.ParseTaskUser(e.Subject)
+			user, ok := layout.ParseTaskUser(e.Subject)
 			return subjects.Key(user), ok
 		},
 		false,

@@ -12,6 +12,7 @@ import (
 	"github.com/rccs-io/rccs/internal/backbone"
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/share"
@@ -89,7 +90,7 @@ func (a *tenant) store(k share.Kind, to subjects.Key, size int) {
 	case share.Route:
 		msg = envelope.Wait(&e, from, wire.To{DeviceType: "desktop"}, "", body)
 	case share.Task:
-		msg = &nats.Msg{Subject: subjects.TaskSubject(at.User, e.ID), Data: body}
+		msg = &nats.Msg{Subject: layout.TaskSubject(at.User, e.ID), Data: body}
 	}
 	a.publish(msg)
 }
@@ -219,7 +220,7 @@ func (a *tenant) acknowledge(k subjects.Key, upTo uint64) {
 	a.t.Helper()
 	c := inbox.Cursor{}
 	c.Sent[subjects.Normal] = upTo
-	a.publish(&nats.Msg{Subject: subjects.Cursor(k), Data: c.Append(nil)})
+	a.publish(&nats.Msg{Subject: layout.Cursor(k), Data: c.Append(nil)})
 }
 
 // What a device has acknowledged is kept for a while, and goes, the oldest first,
@@ -233,7 +234,7 @@ func TestWhatWasAcknowledgedMakesRoomInInboxes(t *testing.T) {
 	if refused == nil {
 		t.Fatal("never refused")
 	}
-	first := a.stored(subjects.StreamInbox, subjects.Inbox(phone, subjects.Normal))
+	first := a.stored(layout.StreamInbox, subjects.Inbox(phone, subjects.Normal))
 	if int(first) != stored {
 		t.Fatalf("%d of %d messages are left of what the device has not acknowledged", first, stored)
 	}
@@ -242,13 +243,13 @@ func TestWhatWasAcknowledgedMakesRoomInInboxes(t *testing.T) {
 	s.AwaitLooks(t)
 	_ = s.Admit(share.Inbox, phone, 20_000) // has it looked at
 	s.AwaitLooks(t)
-	if n := a.stored(subjects.StreamInbox, subjects.Inbox(phone, subjects.Normal)); int(n) >= stored*3/4 || int(n) < stored/4 {
+	if n := a.stored(layout.StreamInbox, subjects.Inbox(phone, subjects.Normal)); int(n) >= stored*3/4 || int(n) < stored/4 {
 		t.Errorf("%d of %d messages are left, want about half", n, stored)
 	}
 	if err := s.Admit(share.Inbox, phone, 20_000); err != nil {
 		t.Errorf("after the device acknowledged: %v", err)
 	}
-	last, err := a.js.Stream(t.Context(), subjects.StreamInbox)
+	last, err := a.js.Stream(t.Context(), layout.StreamInbox)
 	if err != nil {
 		t.Fatal(err)
 	}

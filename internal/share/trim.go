@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -154,7 +155,7 @@ func (s *Shares) floors(k Kind) (func(subject string, key subjects.Key) (uint64,
 	case Up:
 		all, err = s.consumed()
 	case Inbox:
-		cursors, err := s.js.Stream(s.ctx, subjects.StreamCursor)
+		cursors, err := s.js.Stream(s.ctx, layout.StreamCursor)
 		if err != nil {
 			return nil, fmt.Errorf("share: %w", err)
 		}
@@ -167,7 +168,7 @@ func (s *Shares) floors(k Kind) (func(subject string, key subjects.Key) (uint64,
 // ackFloor is the sequence up to which a device has acknowledged all of a lane.
 func (s *Shares) ackFloor(cursors jetstream.Stream, subject string, key subjects.Key) (uint64, error) {
 	_, lane, _ := subjects.ParseInbox(subject)
-	msg, err := cursors.GetLastMsgForSubject(s.ctx, subjects.Cursor(key))
+	msg, err := cursors.GetLastMsgForSubject(s.ctx, layout.Cursor(key))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return 0, nil
 	}

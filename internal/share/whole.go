@@ -5,7 +5,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/internal/layout"
 )
 
 // whole is what is known of the stream of a kind.
@@ -81,7 +81,7 @@ func (s *Shares) bounds(k Kind) (int64, *jetstream.StreamInfo, error) {
 	info := stream.CachedInfo()
 	limit := info.Config.MaxBytes
 	if k == Later {
-		inboxes, err := s.js.Stream(s.ctx, subjects.StreamInbox)
+		inboxes, err := s.js.Stream(s.ctx, layout.StreamInbox)
 		if err != nil {
 			return 0, nil, err
 		}

@@ -124,73 +124,95 @@ type checked struct {
 
 // check goes through a block. At what does not check it looks for the next
 // record that does.
-func (b *block) check(buf []byte) (c checked) {
-	bad := -1                                // where what does not check began
-	badFirst, badSeq := uint64(0), uint64(0) // the sequences in it that could be read
-	from := 0                                // what was not copied yet
+func (b *block) check(buf []byte) checked {
+	s := scan{block: b, buf: buf, bad: -1}
 	for at := 0; at < len(buf); {
-		if bad >= 0 && !candidate(buf[at:], max(c.last, badSeq)) {
+		if s.bad >= 0 && !candidate(buf[at:], max(s.last, s.badSeq)) {
 			at++
-			continue
+		} else if r, ok := b.parse(buf[at:]); ok {
+			s.good(at, r)
+			at += r.length
+		} else {
+			at += s.damaged(at)
 		}
-		r, ok := b.parse(buf[at:])
-		if !ok {
-			if bad < 0 {
-				bad, badFirst, badSeq = at, 0, 0
-				if c.mended == nil {
-					c.mended = make([]byte, 0, len(buf))
-				}
-				c.mended = append(c.mended, buf[from:at]...)
-			}
-			step := 1
-			// A record of which only the content is wrong still says where the
-			// next one is.
-			if length, seq, ok := frame(buf[at:]); ok && seq&deletesBit == 0 && plausible(seq, max(c.last, badSeq)) {
-				if _, follows := b.parse(buf[at+length:]); follows || at+length == len(buf) {
-					if badSeq, step = seq, length; badFirst == 0 {
-						badFirst = seq
-					}
-					c.named = append(c.named, Message{Seq: seq, Subject: subject(buf[at : at+length])})
-				}
-			}
-			at += step
-			continue
-		}
-		if bad >= 0 {
-			if !r.deletes && r.seq > c.last+1 && c.last > 0 {
-				c.lost = append(c.lost, [2]uint64{c.last + 1, r.seq - 1})
-			} else if !r.deletes && c.last == 0 && r.seq > 1 { // how many were before it is not known
-				c.lost = append(c.lost, [2]uint64{cmp.Or(badFirst, r.seq-1), r.seq - 1})
-			}
-			bad, from = -1, at
-		}
-		if !r.deletes && r.seq > 0 {
-			if c.first == 0 {
-				c.first = r.seq
-			}
-			c.last = max(c.last, r.seq)
-		}
-		at += r.length
 	}
-	switch {
-	case bad >= 0:
-		c.cut = true
-		if badSeq == 0 && c.last > 0 {
-			badSeq = c.last + 1 // a record that was cut short
+	s.end()
+	s.confirmNames()
+	return s.checked
+}
+
+// scan is one check of a block.
+type scan struct {
+	checked
+	block *block
+	buf   []byte
+	from  int // what was not copied yet begins here
+	// Of what does not check: where it began, -1 outside of it, and the sequences
+	// in it that could be read.
+	bad              int
+	badFirst, badSeq uint64
+}
+
+// good takes a record that checks, which ends what did not.
+func (s *scan) good(at int, r record) {
+	if s.bad >= 0 {
+		if !r.deletes && r.seq > s.last+1 && s.last > 0 {
+			s.lost = append(s.lost, [2]uint64{s.last + 1, r.seq - 1})
+		} else if !r.deletes && s.last == 0 && r.seq > 1 { // how many were before it is not known
+			s.lost = append(s.lost, [2]uint64{cmp.Or(s.badFirst, r.seq-1), r.seq - 1})
 		}
-		if badSeq > c.last {
-			c.lost = append(c.lost, [2]uint64{c.last + 1, badSeq})
-			if c.last == 0 {
-				c.lost[len(c.lost)-1][0] = badFirst
-			}
-			c.mended = append(c.mended, b.mark(badSeq|erasedBit)...)
-			c.last = badSeq
-		}
-	case c.mended != nil:
-		c.mended = append(c.mended, buf[from:]...)
+		s.bad, s.from = -1, at
 	}
-	c.confirmNames()
-	return c
+	if !r.deletes && r.seq > 0 {
+		s.first = cmp.Or(s.first, r.seq)
+		s.last = max(s.last, r.seq)
+	}
+}
+
+// damaged takes what does not check, and returns how much of it to pass over: a
+// record of which only the content is wrong still says where the next one is.
+func (s *scan) damaged(at int) int {
+	if s.bad < 0 {
+		s.bad, s.badFirst, s.badSeq = at, 0, 0
+		if s.mended == nil {
+			s.mended = make([]byte, 0, len(s.buf))
+		}
+		s.mended = append(s.mended, s.buf[s.from:at]...)
+	}
+	length, seq, ok := frame(s.buf[at:])
+	if !ok || seq&deletesBit != 0 || !plausible(seq, max(s.last, s.badSeq)) {
+		return 1
+	}
+	if _, follows := s.block.parse(s.buf[at+length:]); !follows && at+length != len(s.buf) {
+		return 1
+	}
+	s.badSeq, s.badFirst = seq, cmp.Or(s.badFirst, seq)
+	s.named = append(s.named, Message{Seq: seq, Subject: subject(s.buf[at : at+length])})
+	return length
+}
+
+// end takes the end of the block.
+func (s *scan) end() {
+	if s.bad < 0 {
+		if s.mended != nil {
+			s.mended = append(s.mended, s.buf[s.from:]...)
+		}
+		return
+	}
+	s.cut = true
+	if s.badSeq == 0 && s.last > 0 {
+		s.badSeq = s.last + 1 // a record that was cut short
+	}
+	if s.badSeq <= s.last {
+		return
+	}
+	first := s.last + 1
+	if s.last == 0 {
+		first = s.badFirst
+	}
+	s.lost = append(s.lost, [2]uint64{first, s.badSeq})
+	s.mended = append(s.mended, s.block.mark(s.badSeq|erasedBit)...)
+	s.last = s.badSeq
 }
 
 // subject is that of a record whose content may be wrong.

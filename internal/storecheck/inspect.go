@@ -193,7 +193,7 @@ func (i *inspection) stream(msgs string) error {
 	if !changes {
 		return nil
 	}
-	return i.settle(&d, msgs, mended)
+	return i.mendStream(&d, msgs, mended)
 }
 
 // missing notes the blocks that the index has and the directory has not. Those
@@ -243,9 +243,9 @@ func (i *inspection) check(path string, n int, d *Damage) (c checked, seal func(
 	return c, seal, nil
 }
 
-// settle keeps what is damaged, mends or moves it, and leaves a report. The
+// mendStream keeps what is damaged aside, mends or moves it, and leaves a report. The
 // report comes first, so that a crash on the way loses no word of it.
-func (i *inspection) settle(d *Damage, msgs string, mended []func() error) error {
+func (i *inspection) mendStream(d *Damage, msgs string, mended []func() error) error {
 	aside := filepath.Join(i.Dir, damagedDir)
 	if err := os.MkdirAll(aside, 0o700); err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -56,12 +57,12 @@ const (
 )
 
 func newBacklog(c *direct.Client) *backlog {
-	return &backlog{direct: c, cursors: c.Last(subjects.StreamCursor, false), devices: make(map[subjects.Key]owing)}
+	return &backlog{direct: c, cursors: c.Last(layout.StreamCursor, false), devices: make(map[subjects.Key]owing)}
 }
 
 // look reads the cursors that changed since the last round.
 func (b *backlog) look(ctx context.Context, infos map[string]*jetstream.StreamInfo) error {
-	in := infos[subjects.StreamInbox]
+	in := infos[layout.StreamInbox]
 	if in == nil {
 		return errors.New("survey: the inbox stream does not answer")
 	}
@@ -70,7 +71,7 @@ func (b *backlog) look(ctx context.Context, infos map[string]*jetstream.StreamIn
 	}
 	b.first, b.since = in.State.FirstSeq, in.State.FirstTime.UnixNano()
 	for {
-		msgs, err := b.direct.Run(ctx, subjects.StreamCursor, b.read+1, cursorBatch)
+		msgs, err := b.direct.Run(ctx, layout.StreamCursor, b.read+1, cursorBatch)
 		if err != nil {
 			return fmt.Errorf("survey: read cursors: %w", err)
 		}
@@ -117,7 +118,7 @@ func (b *backlog) take(ctx context.Context, msgs []direct.Stored) error {
 	for w := range askedAtOnce {
 		wg.Go(func() {
 			for i := w; i < len(msgs); i += askedAtOnce {
-				key, ok := subjects.ParseCursor(msgs[i].Subject)
+				key, ok := layout.ParseCursor(msgs[i].Subject)
 				if _, err := key.Address(); err != nil || !ok {
 					continue // no device can have this name
 				}
@@ -215,7 +216,7 @@ func (b *backlog) timeOf(ctx context.Context, seq uint64) (int64, error) {
 		was, is := b.marks[i-1], b.marks[i]
 		return was.at + int64(float64(is.at-was.at)*float64(seq-was.seq)/float64(max(is.seq-was.seq, 1))), nil
 	}
-	msgs, err := b.direct.Run(ctx, subjects.StreamInbox, seq, 1)
+	msgs, err := b.direct.Run(ctx, layout.StreamInbox, seq, 1)
 	if err != nil {
 		return 0, fmt.Errorf("survey: %w", err)
 	}
@@ -234,7 +235,7 @@ func (b *backlog) check(ctx context.Context) error {
 	for part := range slices.Chunk(keys, checkBatch) {
 		names := make([]string, len(part))
 		for i, k := range part {
-			names[i] = subjects.Cursor(k)
+			names[i] = layout.Cursor(k)
 		}
 		found, err := b.cursors.Get(ctx, names)
 		if err != nil {

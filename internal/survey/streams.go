@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/direct"
-	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/internal/layout"
 )
 
 // streamTimeout bounds the wait for a stream's leader. One that does not answer
@@ -70,7 +70,7 @@ const edgesAtMost = 1000
 
 // edges counts the leases. The bucket forgets one that is not renewed.
 func (t *tenant) edges(ctx context.Context) (n int, err error) {
-	leases, err := t.direct.Run(ctx, "KV_"+subjects.BucketEdges, 1, edgesAtMost)
+	leases, err := t.direct.Run(ctx, "KV_"+layout.BucketEdges, 1, edgesAtMost)
 	if err != nil {
 		return 0, fmt.Errorf("survey: %w", err)
 	}
@@ -84,7 +84,7 @@ func (t *tenant) edges(ctx context.Context) (n int, err error) {
 
 // stored is the first message of a subject from a sequence on, or nil.
 func stored(ctx context.Context, c *direct.Client, subject string, from uint64) (*direct.Stored, error) {
-	msgs, _, err := c.Next(ctx, subjects.StreamInbox, subject, from, 1, 0)
+	msgs, _, err := c.Next(ctx, layout.StreamInbox, subject, from, 1, 0)
 	if err != nil {
 		return nil, fmt.Errorf("survey: %w", err)
 	}

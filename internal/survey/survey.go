@@ -14,7 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/rccs-io/rccs/internal/direct"
-	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/internal/layout"
 )
 
 // Options configure a [Survey].
@@ -265,7 +265,7 @@ func (t *tenant) look(ctx context.Context, streams []string) (*figures, error) {
 	f.streams = measure(infos)
 	err := t.backlog.look(ctx, infos)
 	t.backlog.sum(f)
-	if infos["KV_"+subjects.BucketEdges] != nil {
+	if infos["KV_"+layout.BucketEdges] != nil {
 		edges, e := t.edges(ctx)
 		f.edges, err = edges, errors.Join(err, e)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/rccs-io/rccs/internal/backbone"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/survey"
 	"github.com/rccs-io/rccs/internal/testkit"
@@ -99,14 +100,14 @@ func TestWhatCursorsLeaveUnacknowledgedIsCounted(t *testing.T) {
 	for range 3 {
 		s.store(subjects.Inbox(phone, subjects.Normal), "1")
 	}
-	s.store(subjects.Cursor(phone), `{"sent":[0,2,0,0],"unacked":[[],[2],[],[]],"waiting":[0,1,0,0],"upTo":3}`)
+	s.store(layout.Cursor(phone), `{"sent":[0,2,0,0],"unacked":[[],[2],[],[]],"waiting":[0,1,0,0],"upTo":3}`)
 	s.add("default")
 	s.tells("two of three wait for one device",
 		`rccs_unacknowledged_messages{tenant="default"} 2`, `rccs_unacknowledged_devices{older_than="0s",tenant="default"} 1`)
 	s.store(subjects.Inbox(tab, subjects.High), "1")
-	s.store(subjects.Cursor(tab), `{"sent":[0,0,0,0],"unacked":[[],[],[],[]],"waiting":[0,0,1,0],"upTo":4}`)
+	s.store(layout.Cursor(tab), `{"sent":[0,0,0,0],"unacked":[[],[],[],[]],"waiting":[0,0,1,0],"upTo":4}`)
 	s.tells("a second device", `rccs_unacknowledged_messages{tenant="default"} 3`, `rccs_unacknowledged_devices{older_than="0s",tenant="default"} 2`)
-	s.store(subjects.Cursor(phone), `{"sent":[0,3,0,0],"unacked":[[],[],[],[]],"upTo":4}`)
+	s.store(layout.Cursor(phone), `{"sent":[0,3,0,0],"unacked":[[],[],[],[]],"upTo":4}`)
 	s.tells("the first has acknowledged all", `rccs_unacknowledged_messages{tenant="default"} 1`)
 	s.tells("streams are counted", `rccs_stream_messages{stream="RCCS_INBOX",tenant="default"} 4`, `rccs_stream_has_leader{stream="RCCS_INBOX",tenant="default"} 1`)
 }
@@ -117,12 +118,12 @@ func TestADeviceThatIsForgottenOwesNothing(t *testing.T) {
 	s := begin(t, 0)
 	phone := key(t, "alice/phone")
 	s.store(subjects.Inbox(phone, subjects.Normal), "1")
-	s.store(subjects.Cursor(phone), `{"sent":[0,0,0,0],"unacked":[[],[],[],[]],"waiting":[0,1,0,0],"upTo":1}`)
+	s.store(layout.Cursor(phone), `{"sent":[0,0,0,0],"unacked":[[],[],[],[]],"waiting":[0,1,0,0],"upTo":1}`)
 	s.add("default")
 	s.tells("one waits", `rccs_unacknowledged_messages{tenant="default"} 1`)
-	cursors, err := s.js.Stream(t.Context(), subjects.StreamCursor)
+	cursors, err := s.js.Stream(t.Context(), layout.StreamCursor)
 	if err == nil {
-		err = cursors.Purge(t.Context(), jetstream.WithPurgeSubject(subjects.Cursor(phone)))
+		err = cursors.Purge(t.Context(), jetstream.WithPurgeSubject(layout.Cursor(phone)))
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -138,10 +139,10 @@ func TestWhatRetentionTookIsNotCounted(t *testing.T) {
 	for range 3 {
 		s.store(subjects.Inbox(phone, subjects.Normal), "1")
 	}
-	s.store(subjects.Cursor(phone), `{"sent":[0,0,0,0],"unacked":[[],[],[],[]],"waiting":[0,3,0,0],"upTo":3}`)
+	s.store(layout.Cursor(phone), `{"sent":[0,0,0,0],"unacked":[[],[],[],[]],"waiting":[0,3,0,0],"upTo":3}`)
 	s.add("default")
 	s.tells("three wait", `rccs_unacknowledged_messages{tenant="default"} 3`)
-	in, err := s.js.Stream(t.Context(), subjects.StreamInbox)
+	in, err := s.js.Stream(t.Context(), layout.StreamInbox)
 	if err == nil {
 		err = in.Purge(t.Context(), jetstream.WithPurgeSequence(3)) // what is below goes
 	}
@@ -174,7 +175,7 @@ func TestTenantsPastTheBoundShareALabel(t *testing.T) {
 	s := begin(t, 2)
 	phone := key(t, "alice/phone")
 	s.store(subjects.Inbox(phone, subjects.Normal), "1")
-	s.store(subjects.Cursor(phone), `{"sent":[0,0,0,0],"unacked":[[],[],[],[]],"waiting":[0,1,0,0],"upTo":1}`)
+	s.store(layout.Cursor(phone), `{"sent":[0,0,0,0],"unacked":[[],[],[],[]],"waiting":[0,1,0,0],"upTo":1}`)
 	for i := range 4 { // of one account here, which the survey does not know
 		s.add(fmt.Sprint("t", i))
 	}
@@ -202,7 +203,7 @@ func TestTheSurveyGoesOnAfterTheServerWasAway(t *testing.T) {
 	testkit.Eventually(t, "the server stores again", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		_, err := s.js.Publish(ctx, subjects.Cursor(phone), []byte(`{"sent":[0,1,0,0],"unacked":[[],[1],[],[]]}`))
+		_, err := s.js.Publish(ctx, layout.Cursor(phone), []byte(`{"sent":[0,1,0,0],"unacked":[[],[1],[],[]]}`))
 		return err == nil
 	})
 	s.store(subjects.Inbox(phone, subjects.Normal), "1")
@@ -218,7 +219,7 @@ func BenchmarkRound(b *testing.B) {
 			<-js.PublishAsyncComplete()
 		}
 		k := subjects.Address{User: subjects.UserID(fmt.Sprint("u", i/10)), Device: subjects.DeviceID(fmt.Sprint("d", i%10))}.Key()
-		if _, err := js.PublishAsync(subjects.Cursor(k), fmt.Appendf(nil, `{"sent":[0,0,0,0],"unacked":[[],[],[],[]],"waiting":[0,0,0,0],"upTo":%d}`, i)); err != nil {
+		if _, err := js.PublishAsync(layout.Cursor(k), fmt.Appendf(nil, `{"sent":[0,0,0,0],"unacked":[[],[],[],[]],"waiting":[0,0,0,0],"upTo":%d}`, i)); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/epoch"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
@@ -94,7 +95,7 @@ func New(opts Options) (*Hub, error) {
 	}
 	h.fetch = direct.New(opts.Fetch)
 	h.last = h.fetch.Last(subjects.StreamTopic, true)
-	h.cursors = h.fetch.Last(subjects.StreamCursor, false)
+	h.cursors = h.fetch.Last(layout.StreamCursor, false)
 	return h, nil
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -64,7 +65,7 @@ func (h *Hub) gone(subject string, pos, next uint64, stored bool) gone {
 	defer h.mu.Unlock()
 	floor := h.index.floor(subject)
 	g := gone{unread: pos < min(next-1, floor)}
-	if pos < subjects.FirstTopicSeq-1 {
+	if pos < layout.FirstTopicSeq-1 {
 		return g // all that is stored is wanted, and no more
 	}
 	g.sure = h.index.lastBetween(subject, pos, next)
@@ -138,7 +139,7 @@ const (
 	reasonReset     = "reset"
 )
 
-// damage is what is stored under [subjects.Damaged]: the messages that a server
+// damage is what is stored under [layout.Damaged]: the messages that a server
 // found unreadable before it opened the stream, and the sequences, first and
 // last, of which it is not known whose they were.
 type damage struct {
@@ -169,7 +170,7 @@ func (h *Hub) lookForDamage(ctx context.Context, state jetstream.StreamState, po
 	if state.NumDeleted == 0 && state.FirstSeq <= pos+1 {
 		return nil
 	}
-	found, err := h.cursors.Get(ctx, []string{subjects.Damaged(subjects.StreamTopic)})
+	found, err := h.cursors.Get(ctx, []string{layout.Damaged(subjects.StreamTopic)})
 	if err != nil {
 		return fmt.Errorf("topic: what is damaged: %w", err)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/internal/topic"
 	"github.com/rccs-io/rccs/subjects"
@@ -108,7 +109,7 @@ func TestDamageOfATopicIsTold(t *testing.T) {
 			stream, err := p.js.Stream(t.Context(), subjects.StreamTopic)
 			testkit.Check(t, err)
 			testkit.Check(t, stream.DeleteMsg(t.Context(), gone))
-			_, err = p.js.Publish(t.Context(), subjects.Damaged(subjects.StreamTopic), fmt.Appendf(nil, record, gone))
+			_, err = p.js.Publish(t.Context(), layout.Damaged(subjects.StreamTopic), fmt.Appendf(nil, record, gone))
 			testkit.Check(t, err)
 			p = p.restart(t)
 			f, _ := p.begin(t, topic.Since{FromSeq: true, Seq: had})

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/epoch"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -21,7 +22,7 @@ import (
 // markEvery is how often a hub stores how far it has read, at most.
 const markEvery = time.Second
 
-// mark is what is stored under [subjects.TopicMark].
+// mark is what is stored under [layout.TopicMark].
 type mark struct {
 	Head uint64 `json:"head"`
 }
@@ -29,14 +30,14 @@ type mark struct {
 // checkEnd renews the epoch of a stream that has lost its end, and examines what
 // was stored while no hub ran.
 func (h *Hub) checkEnd(ctx context.Context) error {
-	stream, err := h.js.Stream(ctx, subjects.StreamCursor)
+	stream, err := h.js.Stream(ctx, layout.StreamCursor)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil // nobody has stored a mark
 	}
 	if err != nil {
-		return fmt.Errorf("topic: look up stream %s: %w", subjects.StreamCursor, err)
+		return fmt.Errorf("topic: look up stream %s: %w", layout.StreamCursor, err)
 	}
-	msg, err := stream.GetLastMsgForSubject(ctx, subjects.TopicMark)
+	msg, err := stream.GetLastMsgForSubject(ctx, layout.TopicMark)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil
 	}
@@ -94,7 +95,7 @@ func (h *Hub) storeMark(ctx context.Context, head uint64) error {
 	if err != nil {
 		return err
 	}
-	if _, err := h.js.Publish(ctx, subjects.TopicMark, body); err != nil {
+	if _, err := h.js.Publish(ctx, layout.TopicMark, body); err != nil {
 		return fmt.Errorf("topic: store how far the stream was read: %w", err)
 	}
 	h.marked = head

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/rccs-io/rccs/internal/epoch"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/topic"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -89,7 +90,7 @@ func (m *model) subscribe(rt *rapid.T, s *modelSub, ahead uint64) {
 		since = topic.Since{FromSeq: true, Seq: s.since, Epoch: s.epoch}
 	}
 	if ahead > 0 {
-		since = topic.Since{FromSeq: true, Seq: max(m.last, subjects.FirstTopicSeq-1) + ahead}
+		since = topic.Since{FromSeq: true, Seq: max(m.last, layout.FirstTopicSeq-1) + ahead}
 	}
 	f := &follower{wake: make(chan struct{}, 1)}
 	sub, at, err := m.hub.Subscribe(m.t.Context(), "test", s.topic, since, func(*topic.Subscription) {
@@ -200,7 +201,7 @@ func (m *model) retention(rt *rapid.T) {
 		return
 	}
 	m.settle(rt)
-	first := rapid.Uint64Range(subjects.FirstTopicSeq, m.last+1).Draw(rt, "first")
+	first := rapid.Uint64Range(layout.FirstTopicSeq, m.last+1).Draw(rt, "first")
 	m.purge(m.t, first)
 	for _, all := range m.published {
 		for _, seq := range all {

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/epoch"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/internal/topic"
@@ -86,7 +87,7 @@ func TestEpochStaysOverARestartAndChangesWhenTheStreamLosesItsEnd(t *testing.T) 
 	if got := p.hub.Epoch(); got != was {
 		t.Errorf("the epoch is %q after a restart, was %q", got, was)
 	}
-	p.mark(t, subjects.FirstTopicSeq+1000)
+	p.mark(t, layout.FirstTopicSeq+1000)
 	p = p.restart(t)
 	if _, at := p.begin(t, topic.Since{}); at.Epoch == was || at.Epoch == "" {
 		t.Errorf("the epoch is %q after the end was lost", at.Epoch)
@@ -95,7 +96,7 @@ func TestEpochStaysOverARestartAndChangesWhenTheStreamLosesItsEnd(t *testing.T) 
 	if err := epoch.Renew(t.Context(), p.js, subjects.StreamTopic); err != nil {
 		t.Fatal(err)
 	}
-	if _, at := p.begin(t, topic.Since{FromSeq: true, Seq: subjects.FirstTopicSeq, Epoch: was}); !at.Reset {
+	if _, at := p.begin(t, topic.Since{FromSeq: true, Seq: layout.FirstTopicSeq, Epoch: was}); !at.Reset {
 		t.Errorf("begins %+v after a restore", at)
 	}
 }
@@ -104,7 +105,7 @@ func TestEpochStaysOverARestartAndChangesWhenTheStreamLosesItsEnd(t *testing.T) 
 func (p *place) mark(t *testing.T, head uint64) {
 	t.Helper()
 	body := []byte(`{"head":` + strconv.FormatUint(head, 10) + `}`)
-	if _, err := p.js.PublishMsg(t.Context(), &nats.Msg{Subject: subjects.TopicMark, Data: body}); err != nil {
+	if _, err := p.js.PublishMsg(t.Context(), &nats.Msg{Subject: layout.TopicMark, Data: body}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -147,11 +148,11 @@ func TestEachMessageIsExaminedAlsoThoseOfBefore(t *testing.T) {
 // marked reports whether it is stored how far topics were read.
 func (p *place) marked(t *testing.T) bool {
 	t.Helper()
-	stream, err := p.js.Stream(t.Context(), subjects.StreamCursor)
+	stream, err := p.js.Stream(t.Context(), layout.StreamCursor)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = stream.GetLastMsgForSubject(t.Context(), subjects.TopicMark)
+	_, err = stream.GetLastMsgForSubject(t.Context(), layout.TopicMark)
 	return err == nil
 }
 

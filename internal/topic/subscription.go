@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -184,7 +185,7 @@ func (h *Hub) resets(ctx context.Context, since Since) (end uint64, err error) {
 		return 0, fmt.Errorf("topic: subscribe: %w", err)
 	}
 	if since.Seq > state.LastSeq || since.Epoch != "" && since.Epoch != h.Epoch() {
-		return max(state.LastSeq, subjects.FirstTopicSeq-1), nil
+		return max(state.LastSeq, layout.FirstTopicSeq-1), nil
 	}
 	return 0, h.lookForDamage(ctx, state, since.Seq)
 }

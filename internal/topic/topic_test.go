@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/topic"
 	"github.com/rccs-io/rccs/subjects"
@@ -227,7 +228,7 @@ func TestNoGapNoSwapNoDouble(t *testing.T) {
 func TestSubscriptionsBeginWhereTheySay(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
-	if first := p.publish(t, "first", 0); first != subjects.FirstTopicSeq {
+	if first := p.publish(t, "first", 0); first != layout.FirstTopicSeq {
 		t.Errorf("the first sequence is %d", first)
 	}
 	const stored, middle = 20, 10

@@ -1,4 +1,6 @@
-package subjects
+package layout
+
+import "github.com/rccs-io/rccs/subjects"
 
 // Permissions are what one role may publish and subscribe to, as NATS
 // permission patterns. All else is denied.
@@ -15,16 +17,16 @@ type Permissions struct {
 
 // ForDevice is what a device's own credential may do on plain NATS: hear its
 // signals, call its own endpoints, and receive answers below its own prefix.
-func ForDevice(k Key) Permissions {
+func ForDevice(k subjects.Key) Permissions {
 	return Permissions{
-		Publish:   []string{DeviceEndpoint(k, "*")},
-		Subscribe: []string{Signal(k), ReplyPrefix(k) + ".>"},
+		Publish:   []string{subjects.DeviceEndpoint(k, "*")},
+		Subscribe: []string{subjects.Signal(k), subjects.ReplyPrefix(k) + ".>"},
 	}
 }
 
 // ForService is what a backend service may do: publish to inboxes, routes,
 // signals, requests and topics; read what devices send and what happens; call
-// the coordinator, but not in the place of a device, see [DeviceEndpoint].
+// the coordinator, but not in the place of a device, see [subjects.DeviceEndpoint].
 // Reading streams goes through JetStream's own API, for the three streams
 // that services read; of the others it may purge the delayed messages. All of
 // them leave the services' account by [ServiceImports].
@@ -40,9 +42,9 @@ func ForService() Permissions {
 		"rccs.signal.*.*", "rccs.rpc.*.*.*", topicsSaid, // a publish is looked at once it is mapped
 		"rccs.coordinator.*", "$SRV.>", "_INBOX.*", "_INBOX.*.*",
 		"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.FC.>",
-		"$JS.API.STREAM.INFO." + StreamLater, "$JS.API.STREAM.PURGE." + StreamLater, // to cancel
+		"$JS.API.STREAM.INFO." + subjects.StreamLater, "$JS.API.STREAM.PURGE." + subjects.StreamLater, // to cancel
 	}
-	for _, stream := range []string{StreamUp, StreamEvent, StreamTopic} {
+	for _, stream := range []string{subjects.StreamUp, subjects.StreamEvent, subjects.StreamTopic} {
 		publish = append(publish,
 			"$JS.API.STREAM.INFO."+stream, "$JS.API.DIRECT.GET."+stream, "$JS.API.DIRECT.GET."+stream+".>",
 			"$JS.API.CONSUMER.CREATE."+stream, "$JS.API.CONSUMER.CREATE."+stream+".>",

@@ -1,8 +1,10 @@
-package subjects
+package layout
 
 import (
 	"strings"
 	"time"
+
+	"github.com/rccs-io/rccs/subjects"
 )
 
 // Backend services are users of an account of their own beside the tenant's,
@@ -77,14 +79,14 @@ func ServiceImports() []Import {
 		{Subject: "$JS.API.INFO"},
 		{Subject: "$JS.API.STREAM.NAMES"},
 		{Subject: "$JS.API.STREAM.LIST"},
-		{Subject: "$JS.API.STREAM.INFO." + StreamLater},
-		guarded("STREAM.PURGE." + StreamLater),
+		{Subject: "$JS.API.STREAM.INFO." + subjects.StreamLater},
+		guarded("STREAM.PURGE." + subjects.StreamLater),
 		{Local: allTopics, Subject: topicsHeard, Heard: true},
 		{Subject: "rccs.up.>", Heard: true},
 		{Subject: "rccs.event.>", Heard: true},
 		{Subject: deliverPrefix + "_INBOX.>", Local: "_INBOX.>", Heard: true},
 	}
-	for _, stream := range []string{StreamUp, StreamEvent, StreamTopic} {
+	for _, stream := range []string{subjects.StreamUp, subjects.StreamEvent, subjects.StreamTopic} {
 		all = append(all,
 			Import{Subject: "$JS.API.STREAM.INFO." + stream},
 			Import{Subject: "$JS.API.DIRECT.GET." + stream, Many: someAnswers}, Import{Subject: "$JS.API.DIRECT.GET." + stream + ".>"},
