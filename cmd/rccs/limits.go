@@ -52,6 +52,7 @@ func (f *limitFlags) add(flags *pflag.FlagSet) {
 		*c.to = count{n: c.value, from: c.from}
 		flags.Var(c.to, c.name, c.usage)
 	}
+	f.frameBytes.orZero = wire.MinFrame
 	f.addRates(flags)
 	f.registerWithin = within(10 * time.Second)
 	flags.Var(&f.registerWithin, "register-within", "how long a connection may go without a credential")
@@ -123,8 +124,8 @@ func (f *limitFlags) options(inboxLimit limit) node.Limits {
 }
 
 // count is a flag that is a number, not below a smallest one, nor above a
-// largest one if that is not 0.
-type count struct{ n, from, most int }
+// largest one if that is not 0. With orZero it is 0 or not below that.
+type count struct{ n, from, most, orZero int }
 
 // maxCount is more than any machine serves.
 const maxCount = 1 << 30
@@ -141,6 +142,9 @@ func (c *count) Set(s string) error {
 	most := cmp.Or(c.most, maxCount)
 	if err != nil || n < c.from || n > most {
 		return fmt.Errorf("want a number from %d to %d", c.from, most)
+	}
+	if n > 0 && n < c.orZero {
+		return fmt.Errorf("want 0, or a number from %d to %d", c.orZero, most)
 	}
 	c.n = n
 	return nil

@@ -74,6 +74,9 @@ nats.conf and the files of certificates again; no connection is closed by it.`,
 const gcPercent = 200
 
 func (env *environment) serve(ctx context.Context, f *serveFlags) error {
+	if f.data == "" {
+		return usageError{errors.New("--data is empty: name the directory of keys and messages")}
+	}
 	enrolment, err := f.enrolment.options()
 	if err != nil {
 		return err

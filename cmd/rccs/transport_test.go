@@ -104,6 +104,8 @@ func TestTransportFlagsThatAreRefused(t *testing.T) {
 		"--trusted-proxy 10.0.0.0/8,x":         {exitUsage, "want a network"},
 		"--device-messages -1":                 {exitUsage, "want a number from 0"},
 		"--max-register-bytes 1":               {exitUsage, "want a number from 4096"},
+		"--max-frame-bytes 1023":               {exitUsage, "want 0, or a number from 1024"},
+		"--data=":                              {exitUsage, "--data is empty"},
 		"--register-within 0":                  {exitUsage, "want a duration"},
 	} {
 		args := append([]string{"serve", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--nats-listen", "", "--admin-listen", "127.0.0.1:0"}, strings.Split(line, " ")...)
