@@ -46,7 +46,7 @@ export function toNkey(kind: "U" | "X" | "A", key: Uint8Array): string {
 /** The 32 bytes of the user's seed (SU…) in a text. */
 export function seedBytes(text: string): Uint8Array {
   const [seed] = /\bSU[A-Z2-7]{56}\b/.exec(text) ?? [];
-  if (!seed) throw new RccsError("AUTH_ERROR", "not a NATS seed");
+  if (!seed) throw new RccsError("AUTH_ERROR", "not a .creds text");
   return fromBase32(seed).slice(2, 34);
 }
 

@@ -216,6 +216,13 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
   return {
     write,
 
+    /** Writes a response; throws where the edge would end the connection for it. */
+    respond(frame: string) {
+      const n = byteLength(frame);
+      if (n > limit) throw tooLarge(n);
+      write(frame, n);
+    },
+
     /** Reads what an earlier program, or a page that is gone, has left. It goes first. */
     async load() {
       const left = new Map<string, Entry>();

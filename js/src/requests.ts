@@ -15,7 +15,7 @@ export function createRequests(core: Core, outbox: Outbox) {
     running = new Map<string, AbortController>();
 
   const respond = (id: string, payload: string, partial?: true) =>
-    outbox.write(envelope({ type: "response", id: newId(), correlationId: id, partial }, payload));
+    outbox.respond(envelope({ type: "response", id: newId(), correlationId: id, partial }, payload));
   /** Answers with what was thrown: an error's own code, where it has one. */
   const refuse = (id: string, e: any) =>
     respond(id, text({ error: { code: typeof e?.code == "string" ? e.code : "INTERNAL", message: String(e?.message ?? e) } }));

@@ -113,6 +113,21 @@ test("requests are answered: a result, parts of a generator, an error, a method 
   expect(answers("q5")).toEqual([[false, { error: { code: "METHOD_NOT_FOUND", message: expect.any(String) } }]]);
 });
 
+test("a response that is too large for a frame is an error to the requester, and the connection stays", async () => {
+  const { client, edge } = await online({ session: { maxMessageBytes: 2000 } });
+  client.handle("big", () => "x".repeat(3000));
+  client.handle("parts", async function* () {
+    yield 1;
+    yield "x".repeat(3000);
+  });
+  for (const method of ["big", "parts"]) edge.socket.say({ type: "request", id: method, fromDeviceId: "desktop", payload: { method } });
+  await edge.until(() => edge.of("response").length === 3);
+  const answers = edge.of("response").map((e) => [e.correlationId, e.payload.error?.code ?? e.payload.result]);
+  expect(answers.toSorted()).toEqual([["big", "MESSAGE_TOO_LARGE"], ["parts", 1], ["parts", "MESSAGE_TOO_LARGE"]].toSorted());
+  expect(edge.frames.every((f) => f.length <= 2000)).toBe(true);
+  expect(edge.sockets).toHaveLength(1);
+});
+
 test("a handler's signal ends when the requester gives up, waits no longer, or the connection is lost", async () => {
   const { client, edge } = await online();
   const signals: AbortSignal[] = [];
