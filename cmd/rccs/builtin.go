@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -27,11 +28,44 @@ func (env *environment) polish(root *cobra.Command) {
 		}
 	}
 	each(root, func(cmd *cobra.Command) {
+		cmd.Long = fill(cmd.Long)
 		strict(cmd)
 		alias(cmd)
 		env.completeArguments(cmd)
 		env.completeFlags(cmd)
 	})
+}
+
+// helpWidth is what help fits into.
+const helpWidth = 80
+
+// fill breaks the lines of a text so that they fit a terminal. Paragraphs with
+// columns or with lines that are indented stay as they are.
+func fill(text string) string {
+	parts := strings.Split(text, "\n\n")
+	for i, part := range parts {
+		if strings.Contains(part, "  ") {
+			continue
+		}
+		var b strings.Builder
+		column := 0
+		for word := range strings.FieldsSeq(part) {
+			n := utf8.RuneCountInString(word)
+			switch {
+			case column == 0:
+			case column+1+n > helpWidth:
+				b.WriteString("\n")
+				column = 0
+			default:
+				b.WriteString(" ")
+				column++
+			}
+			b.WriteString(word)
+			column += n
+		}
+		parts[i] = b.String()
+	}
+	return strings.Join(parts, "\n\n")
 }
 
 // alias gives a command its other common name.

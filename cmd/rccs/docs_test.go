@@ -59,7 +59,7 @@ var (
 	command  = regexp.MustCompile(`(?m)(^|--context |save |[\s("'$])(?:\./|/usr/)?(?:bin/)?rccs ((?:[^|;&#<>()\n]|\\\n)*)`)
 	bareFlag = regexp.MustCompile("`--([a-z0-9-]+)")
 	// foreignFlags are those of other programs.
-	foreignFlags = map[string]bool{"save": true, "help": true, "version": true}
+	foreignFlags = map[string]bool{"save": true, "enable-feature": true, "help": true, "version": true}
 )
 
 // prose are words after the name of the program, or a server of this name, that
