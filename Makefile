@@ -60,7 +60,7 @@ web/dist/index.html: web/node_modules/.package-lock.json $(shell find web/src we
 LONG_PACKAGES := e2e|deploy|internal/(api|backup|chaos|load|node|sdktest|share|survey)
 
 .PHONY: test-fast
-test-fast: ## Unit tests, for the inner loop: what starts whole installations is left out
+test-fast: ## Unit tests of what has changed, for the inner loop; what starts whole installations is left out
 	$(GO) test -short -timeout 5m $$($(GO) list ./... | grep -vE '/($(LONG_PACKAGES))$$')
 
 .PHONY: test
