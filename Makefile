@@ -16,6 +16,8 @@ FUZZTIME     ?= 10s
 BENCHTIME    ?= 1s
 TEST_TIMEOUT ?= 15m
 
+include tools/versions.mk
+
 # Installed from tools/go.mod, which pins them.
 LINT := $(BIN)/golangci-lint
 NATS := $(BIN)/nats
@@ -154,6 +156,43 @@ vuln: $(VULN) ## Known vulnerabilities in what is used; asks vuln.go.dev, or GOV
 			"Name a copy: GOVULNDB=file:///path/to/vulndb make vuln" >&2; exit 1; }; esac
 	GOVULNDB="$${GOVULNDB:-https://vuln.go.dev}" $(VULN) ./...
 
+# What a release holds beside the program: pages of the manual and what shells
+# complete, as the program itself writes them. The console is built into it.
+.PHONY: release-files
+release-files: console ## What archives and packages hold beside the program, in .release; needs Node 20 and npm
+	@test -s web/dist/index.html || { echo 'make release-files: the console is not built: install Node 20 with npm' >&2; exit 1; }
+	@rm -rf .release && mkdir -p .release/man .release/completions
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o .release/rccs ./cmd/rccs
+	@.release/rccs reference --man .release/man
+	@gzip -9nk .release/man/*.1
+	@.release/rccs completion bash > .release/completions/rccs.bash
+	@.release/rccs completion zsh > .release/completions/_rccs
+	@.release/rccs completion fish > .release/completions/rccs.fish
+	@.release/rccs completion powershell > .release/completions/rccs.ps1
+	@rm .release/rccs
+
+# RCCS for systems that tests do not run on is compiled at least.
+.PHONY: release-check
+release-check: $(BIN)/goreleaser ## Check .goreleaser.yaml, and that the program compiles for macOS and Windows
+	$(BIN)/goreleaser check --quiet
+	CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/rccs
+	CGO_ENABLED=0 GOOS=windows GOARCH=amd64 $(GO) build -o /dev/null ./cmd/rccs
+
+# The manifests for those who have no Helm are what the chart makes.
+.PHONY: manifests
+manifests: $(BIN)/helm ## Write deploy/kubernetes/rccs.yaml, which the Helm chart makes
+	@mkdir -p deploy/kubernetes
+	@{ printf '# RCCS in namespace rccs, as the chart in deploy/helm/rccs makes it by itself:\n# `make manifests` writes this file. docs/kubernetes.md says what to do first.\n\n'; \
+		$(BIN)/helm template rccs deploy/helm/rccs --namespace rccs --kube-version $(patsubst v%,%,$(KUBERNETES_VERSION)); } > deploy/kubernetes/rccs.yaml.new
+	@mv deploy/kubernetes/rccs.yaml.new deploy/kubernetes/rccs.yaml
+
+.PHONY: release-snapshot
+release-snapshot: $(BIN)/goreleaser $(BIN)/cyclonedx-gomod ## Build all archives and packages into ./dist, and publish nothing: some ten minutes
+	PATH="$(BIN):$$PATH" $(BIN)/goreleaser release --snapshot --clean
+
+.PHONY: release-tools
+release-tools: $(BIN)/goreleaser $(BIN)/cyclonedx-gomod $(BIN)/helm $(BIN)/kubeconform ## Install what checks deployments, as tools/versions.mk pins it
+
 .PHONY: tools
 tools: $(LINT) $(NATS) $(BIN)/gofumpt ## Install the pinned tools below ./bin
 
@@ -162,7 +201,7 @@ nats: $(NATS) ## Install the stock NATS command line, bin/nats
 
 .PHONY: clean
 clean: ## Remove ./bin, and no data
-	rm -rf $(BIN)
+	rm -rf $(BIN) .release dist
 
 .PHONY: help
 help: ## This list
@@ -186,4 +225,23 @@ $(VULN): tools/go.mod
 
 $(BIN)/gofumpt: tools/go.mod
 	$(TOOL) mvdan.cc/gofumpt
+	@touch $@
+
+# These are pinned in tools/versions.mk.
+PINNED = GOBIN=$(BIN) $(GO) install -trimpath -ldflags '-s -w'
+
+$(BIN)/goreleaser: tools/versions.mk
+	$(PINNED) github.com/goreleaser/goreleaser/v2@$(GORELEASER_VERSION)
+	@touch $@
+
+$(BIN)/cyclonedx-gomod: tools/versions.mk
+	$(PINNED) github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(GOMOD_SBOM_VERSION)
+	@touch $@
+
+$(BIN)/helm: tools/versions.mk
+	$(PINNED) helm.sh/helm/v3/cmd/helm@$(HELM_VERSION)
+	@touch $@
+
+$(BIN)/kubeconform: tools/versions.mk
+	$(PINNED) github.com/yannh/kubeconform/cmd/kubeconform@$(KUBECONFORM_VERSION)
 	@touch $@

@@ -14,8 +14,8 @@ import (
 func mounted(t *testing.T, keys string) string {
 	t.Helper()
 	mount := filepath.Join(t.TempDir(), "mount")
-	real := filepath.Join(mount, "..2026_11_28")
-	if err := os.MkdirAll(real, 0o750); err != nil {
+	version := filepath.Join(mount, "..2026_11_28")
+	if err := os.MkdirAll(version, 0o750); err != nil {
 		t.Fatal(err)
 	}
 	entries, err := os.ReadDir(keys)
@@ -27,7 +27,7 @@ func mounted(t *testing.T, keys string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(real, e.Name()), content, 0o440); err != nil { //nolint:gosec // a secret's
+		if err := os.WriteFile(filepath.Join(version, e.Name()), content, 0o440); err != nil { //nolint:gosec // a secret's
 			t.Fatal(err)
 		}
 		if err := os.Symlink(filepath.Join("..data", e.Name()), filepath.Join(mount, e.Name())); err != nil {

@@ -255,7 +255,7 @@ func TestTheComposeFilesPassTheirLinter(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), dclint, append(args, "compose.yaml", "compose.cluster.yaml")...).CombinedOutput(); err != nil {
 		t.Errorf("dclint: %v\n%s", err, out)
 	}
-	wrong := configured(t, "compose.yaml", "read_only: true", "read_onyl: true")
+	wrong := configured(t, "compose.yaml", "read_only: true", "read_alone: true")
 	if out, err := exec.CommandContext(t.Context(), dclint, append(args, wrong)...).CombinedOutput(); err == nil {
 		t.Errorf("a file that no engine takes passes:\n%s", out)
 	}

@@ -86,21 +86,6 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// mount puts a directory or a file of the test to a place in the container.
-func (c *container) mount(source, at string, readOnly bool) {
-	c.t.Helper()
-	target := filepath.Join(c.root, at)
-	info, err := os.Stat(source)
-	check(c.t, err)
-	if info.IsDir() {
-		check(c.t, os.MkdirAll(target, 0o755)) //nolint:gosec // as in an image
-	} else {
-		check(c.t, os.MkdirAll(filepath.Dir(target), 0o755)) //nolint:gosec // likewise
-		check(c.t, os.WriteFile(target, nil, 0o600))
-	}
-	bind(c.t, source, target, readOnly)
-}
-
 // sealed makes the root read-only. Mounts come after it.
 func (c *container) sealed() {
 	c.t.Helper()
