@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rccs-io/rccs/coordinator"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -107,5 +108,27 @@ func TestServicesHearTheEndOfTheirRoutesAndWhatTheirHeadersMeant(t *testing.T) {
 	}
 	if b := event("badHeader")[0]; b["id"] != "odd" || b["header"] != "Rccs-Priority" || b["user"] != "alice" {
 		t.Errorf("told %v", b)
+	}
+}
+
+// A coordinator that was given a bound of its own for delays ends what lies
+// further ahead, and leaves what does not.
+func TestADelayPastTheCoordinatorsBoundIsUndeliverable(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	desk := address("alice/desk").Key()
+	for id, ahead := range map[string]time.Duration{"near": 47 * time.Hour, "far": 60 * time.Hour} {
+		p.publish(subjects.Later(desk, subjects.Normal, id), "1", "Rccs-Id", id,
+			"Nats-Schedule", "@at "+time.Now().Add(ahead).UTC().Format(time.RFC3339), "Nats-Schedule-Target", layout.Due(desk, subjects.Normal))
+	}
+	p.coordinateWith(coordinator.Options{MaxDelay: 48 * time.Hour})
+	far := subjects.Later(desk, subjects.Normal, "far")
+	p.eventually("the event is stored", func() bool { return p.undeliverables()[far] != nil })
+	all := p.undeliverables()
+	if len(all) != 1 || all[far]["reason"] != "badSchedule" {
+		t.Errorf("told %v", all)
+	}
+	if left := p.stored(subjects.StreamLater, subjects.Later(desk, subjects.Normal, "near")); len(left) != 1 {
+		t.Errorf("%d are left of the one that is near enough", len(left))
 	}
 }
