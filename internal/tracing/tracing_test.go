@@ -11,13 +11,13 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/gorilla/websocket"
 	"go.opentelemetry.io/otel/trace"
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/rccs-io/rccs/internal/devicetest"
 	"github.com/rccs-io/rccs/internal/node"
 	"github.com/rccs-io/rccs/internal/nodetest"
 	"github.com/rccs-io/rccs/internal/testkit"
@@ -96,29 +96,17 @@ const (
 
 // exchange sends a message from the phone to the desktop, which acknowledges it
 // and answers in its place in the trace.
-func exchange(t *testing.T, phone, desktop *websocket.Conn, id, traceparent string) string {
+func exchange(t *testing.T, phone, desktop *devicetest.Device, id, traceparent string) string {
 	t.Helper()
-	write := func(ws *websocket.Conn, frame string) {
-		t.Helper()
-		testkit.Check(t, ws.WriteMessage(websocket.TextMessage, []byte(frame)))
-	}
-	next := func(ws *websocket.Conn, typ string) map[string]any {
-		t.Helper()
-		for {
-			if e := nodetest.Read(t, ws); e["type"] == typ {
-				return e
-			}
-		}
-	}
-	write(phone, `{"type":"ask","id":"`+id+`","toDeviceId":"desktop","requiresAck":true,"traceparent":"`+traceparent+`","payload":{}}`)
-	got := next(desktop, "ask")
+	phone.Send(`{"type":"ask","id":"` + id + `","toDeviceId":"desktop","requiresAck":true,"traceparent":"` + traceparent + `","payload":{}}`)
+	got := desktop.Until("ask")
 	place, _ := got["traceparent"].(string)
 	seq, _ := got["seq"].(float64)
-	write(desktop, `{"type":"ack","payload":{"seqs":[`+number(seq)+`]}}`)
-	write(desktop, `{"type":"answer","id":"re-`+id+`","toDeviceId":"phone","traceparent":"`+place+`","payload":{}}`)
-	answer := next(phone, "answer")
+	desktop.Send(`{"type":"ack","payload":{"seqs":[` + number(seq) + `]}}`)
+	desktop.Send(`{"type":"answer","id":"re-` + id + `","toDeviceId":"phone","traceparent":"` + place + `","payload":{}}`)
+	answer := phone.Until("answer")
 	seq, _ = answer["seq"].(float64)
-	write(phone, `{"type":"ack","payload":{"seqs":[`+number(seq)+`]}}`)
+	phone.Send(`{"type":"ack","payload":{"seqs":[` + number(seq) + `]}}`)
 	return place
 }
 
