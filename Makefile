@@ -79,7 +79,7 @@ LONG_COUNT ?= 5
 
 .PHONY: test-long
 test-long: FUZZTIME = 10m
-test-long: chaos fuzz ## For a night: faults for CHAOS (30m), ten minutes a fuzz target, all Go tests LONG_COUNT (5) times
+test-long: release-check chaos fuzz ## For a night: packages, faults for CHAOS (30m), ten minutes a fuzz target, all Go tests LONG_COUNT (5) times
 	$(GO) test -race -shuffle=on -count=$(LONG_COUNT) -timeout 24h ./...
 
 .PHONY: test-js
@@ -191,7 +191,10 @@ release-snapshot: $(BIN)/goreleaser $(BIN)/cyclonedx-gomod ## Build all archives
 	PATH="$(BIN):$$PATH" $(BIN)/goreleaser release --snapshot --clean
 
 .PHONY: release-tools
-release-tools: $(BIN)/goreleaser $(BIN)/cyclonedx-gomod $(BIN)/helm $(BIN)/kubeconform ## Install what checks deployments, as tools/versions.mk pins it
+release-tools: $(BIN)/goreleaser $(BIN)/cyclonedx-gomod ## Install what makes releases, as tools/versions.mk pins it
+
+.PHONY: deploy-tools
+deploy-tools: $(BIN)/helm $(BIN)/kubeconform ## Install what checks the charts, as tools/versions.mk pins it
 
 .PHONY: tools
 tools: $(LINT) $(NATS) $(BIN)/gofumpt ## Install the pinned tools below ./bin
