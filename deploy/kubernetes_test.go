@@ -22,7 +22,7 @@ const (
 	plain = "kubernetes/rccs.yaml"
 )
 
-// tool is a program that `make release-tools` installs.
+// tool is a program that `make deploy-tools` installs.
 func tool(t *testing.T, name string) string {
 	t.Helper()
 	path, err := filepath.Abs(need.Program(t, "../bin/"+name, name))

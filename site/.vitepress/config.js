@@ -45,7 +45,7 @@ export default defineConfig({
       {
         text: "Operations",
         items: [
-          page("Deploying", "/deploy"), page("Sizing", "/sizing"), page("Operating", "/operations"), page("Runbook", "/runbook"), page("A cluster", "/cluster"),
+          page("Installing", "/install"), page("Deploying", "/deploy"), page("Kubernetes", "/kubernetes"), page("Sizing", "/sizing"), page("Operating", "/operations"), page("Runbook", "/runbook"), page("A cluster", "/cluster"),
           page("The console", "/console"), page("Security", "/security"), page("Reliability", "/reliability"),
         ],
       },
