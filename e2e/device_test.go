@@ -106,7 +106,7 @@ func tryDial(t testing.TB, s *server, how dialing) (*device, error) {
 	if how.path != "" {
 		url = url[:len(url)-len("/v1/ws")] + how.path
 	}
-	ws, _, err := devicetest.Dial(context.Background(), url, by) //nolint:bodyclose // Dial has closed it
+	ws, _, err := devicetest.Dial(context.WithoutCancel(t.Context()), url, by) //nolint:bodyclose // Dial has closed it; a clean-up may dial too
 	if err != nil {
 		return nil, err
 	}

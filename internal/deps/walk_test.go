@@ -32,7 +32,8 @@ func TestWalksOfTheArchitectureAreInTheCode(t *testing.T) {
 func TestWalkRulesBite(t *testing.T) {
 	t.Parallel()
 	funcs := []function{
-		{path: "edge", recv: "conn", name: "send", uses: map[string]bool{"Start": true}}, {path: "internal/send", recv: "Intake", name: "Start", uses: map[string]bool{}},
+		{path: "edge", recv: "conn", name: "send", uses: map[string]bool{"Start": true}},
+		{path: "internal/send", recv: "Intake", name: "Start", uses: map[string]bool{}},
 		{path: "internal/send", name: "Check", uses: map[string]bool{}},
 	}
 	for walk, want := range map[string]int{

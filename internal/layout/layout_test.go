@@ -20,8 +20,10 @@ func TestOwnSubjectsAreReadBack(t *testing.T) {
 			make func(subjects.Key) string
 			read func(string) (subjects.Key, bool)
 		}{
-			{layout.Cursor, layout.ParseCursor}, {layout.DeviceSubject, layout.ParseDeviceSubject},
-			{layout.SessionSubject, layout.ParseSessionSubject}, {layout.Deadline, layout.ParseDeadline},
+			{layout.Cursor, layout.ParseCursor},
+			{layout.DeviceSubject, layout.ParseDeviceSubject},
+			{layout.SessionSubject, layout.ParseSessionSubject},
+			{layout.Deadline, layout.ParseDeadline},
 		} {
 			if same := f.make(a.Key()) == f.make(b.Key()); same != (a == b) {
 				t.Fatalf("%v and %v: %q and %q", a, b, f.make(a.Key()), f.make(b.Key()))

@@ -47,15 +47,16 @@ func (p *pending) finish(a *wire.Accepted, err error) {
 // debug logs how a message was answered, under the id that its sender gave it:
 // the coordinator logs the same one, and the answer has it.
 func (in *Intake) debug(from envelope.Sender, r *Result, copies int) {
-	what, answer := "message stored", "accepted"
-	if r.Err != nil {
-		what, answer = "message not stored", string(r.Err.Code)
-	}
 	user := ""
 	if a, err := from.Key.Address(); err == nil {
 		user = string(a.User)
 	}
-	in.log.Debug(what, "id", r.ID, "user", user, "device", string(from.Device), "copies", copies, "answer", answer, "took", r.Took)
+	log := in.log.With("id", r.ID, "user", user, "device", string(from.Device), "copies", copies, "took", r.Took)
+	if r.Err != nil {
+		log.Debug("message not stored", "answer", string(r.Err.Code))
+	} else {
+		log.Debug("message stored", "answer", "accepted")
+	}
 }
 
 // contain ends a panic on a goroutine that is not the sender's.

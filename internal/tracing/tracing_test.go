@@ -84,7 +84,9 @@ func collect(t *testing.T, protocol string) (*spans, string) {
 	go func() { served <- server.Serve(l) }()
 	t.Cleanup(func() {
 		server.Stop()
-		<-served
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
 	})
 	return s, "http://" + l.Addr().String()
 }
@@ -208,8 +210,12 @@ func openMetrics(t *testing.T, n *node.Node) string {
 func TestOptionsThatCannotBeAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, o := range []tracing.Options{
-		{Endpoint: "collector:4317"}, {Endpoint: "ftp://collector"}, {Endpoint: "http://"}, {Endpoint: "http://c:1", Protocol: "udp"},
-		{Endpoint: "http://c:1", Share: 1.5}, {Endpoint: "http://c:1", Share: -1},
+		{Endpoint: "collector:4317"},
+		{Endpoint: "ftp://collector"},
+		{Endpoint: "http://"},
+		{Endpoint: "http://c:1", Protocol: "udp"},
+		{Endpoint: "http://c:1", Share: 1.5},
+		{Endpoint: "http://c:1", Share: -1},
 	} {
 		if tr, err := tracing.New(t.Context(), o); err == nil || tr != nil {
 			t.Errorf("%+v is taken", o)
