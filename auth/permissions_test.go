@@ -171,7 +171,7 @@ func TestEveryRoleMayDoWhatTheTableSaysAndNothingElse(t *testing.T) {
 	}
 }
 
-// No name that package subjects makes is left out of the table.
+// No name that packages subjects and layout make is left out of the table.
 func TestTheTableHasEverySubjectThereIs(t *testing.T) {
 	t.Parallel()
 	all := everything(phone.Key(), subjects.Address{User: "bob", Device: "phone"}.Key())
@@ -202,12 +202,16 @@ func TestTheTableHasEverySubjectThereIs(t *testing.T) {
 	}
 }
 
-// names are the literal beginnings of subjects in package subjects, but for
+// names are the literal beginnings of subjects in these packages, but for
 // those of the permissions themselves, and its string constants.
 func names(t *testing.T) (prefixes []string, constants map[string]string) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join("..", "subjects", "*.go"))
-	must(t, files, err)
+	var files []string
+	for _, dir := range []string{"subjects", "internal/layout"} {
+		found, err := filepath.Glob(filepath.Join("..", dir, "*.go"))
+		must(t, found, err)
+		files = append(files, found...)
+	}
 	constants = map[string]string{}
 	for _, path := range files {
 		if strings.HasSuffix(path, "_test.go") || filepath.Base(path) == "permissions.go" {

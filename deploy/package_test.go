@@ -1,3 +1,8 @@
+//go:build release
+
+// A release takes minutes and programs that few have: `make release-check` builds
+// this test, and `make test` does not.
+
 package deploy_test
 
 import (

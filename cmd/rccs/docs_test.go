@@ -58,6 +58,9 @@ var (
 	code     = regexp.MustCompile("(?s)```[^\n]*\n(.*?)```|`([^`\n]+(?:\n[^`\n]+)?)`")
 	command  = regexp.MustCompile(`(?m)(^|--context |save |[\s("'$])(?:\./|/usr/)?(?:bin/)?rccs ((?:[^|;&#<>()\n]|\\\n)*)`)
 	bareFlag = regexp.MustCompile("`--([a-z0-9-]+)")
+	// foreign are command lines of programs to which rccs is a name: of a
+	// namespace, or of a release.
+	foreign = regexp.MustCompile(`(?m)(?:kubectl|helm) (?:[^\n]*\\\n)*[^\n]*`)
 	// foreignFlags are those of other programs.
 	foreignFlags = map[string]bool{"save": true, "enable-feature": true, "help": true, "version": true}
 )
@@ -70,7 +73,7 @@ var prose = map[string]bool{"has": true, "is": true, "found": true, "renew": tru
 // program.
 func shownCommands(text string) (lines []string) {
 	for _, m := range code.FindAllStringSubmatch(text, -1) {
-		for _, c := range command.FindAllStringSubmatch(m[1]+m[2], -1) {
+		for _, c := range command.FindAllStringSubmatch(foreign.ReplaceAllString(m[1]+m[2], ""), -1) {
 			line := strings.Join(strings.Fields(strings.ReplaceAll(c[2], "\\\n", " ")), " ")
 			switch before := c[1]; before {
 			case "--context ", "save ": // the name of a context of nats

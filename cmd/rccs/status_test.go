@@ -88,7 +88,7 @@ func TestDoctorFindsAFreshInstallationWell(t *testing.T) {
 		t.Errorf("found %q, status %d", found, status)
 	}
 	text := i.console().succeed(t, "doctor").out
-	if !strings.Contains(text, "ok       streams      nothing to find fault with\n") {
+	if !strings.Contains(text, "ok       streams       nothing to find fault with\n") {
 		t.Errorf("printed %q", text)
 	}
 }
