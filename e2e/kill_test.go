@@ -17,6 +17,8 @@ const (
 	killAfter   = 300 // messages accepted between two kills
 	killSenders = 4
 	killFlight  = 16 // messages a sender has on the way
+	// killMessages are those of one sender: an inbox has room for 10,000.
+	killMessages = 2000
 )
 
 // ledger is what senders were promised.
@@ -142,7 +144,7 @@ func sendUntil(stop chan struct{}, up *gate, token string, sender int, book *led
 				stopping = true
 			default:
 			}
-			for !stopping && len(waiting) < killFlight && err == nil {
+			for !stopping && next < killMessages && len(waiting) < killFlight && err == nil {
 				id := fmt.Sprintf("m-%d-%d", sender, next)
 				e := object{"id": id, "type": "note", "toDeviceId": "receiver", "priority": next % 4, "payload": next, "requiresAck": true}
 				waiting[id] = e

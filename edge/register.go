@@ -82,7 +82,10 @@ func (c *conn) identify(e *wire.Envelope, reg *wire.Register) (auth.Identity, wi
 	if token == "" {
 		token = c.bearer
 	}
-	if token == "" {
+	switch {
+	case token == "" && len(e.Payload) == 0: // it may be left out by who gave a token before
+		return auth.Identity{}, wire.CloseAuth, wire.NewError(wire.BadMessage, "payload of device_register must be an object")
+	case token == "":
 		return auth.Identity{}, wire.CloseAuth, wire.NewError(wire.AuthRequired, "authToken is missing: send the device's JWT in it, or in an Authorization header")
 	}
 	who, err := c.s.verify(token)

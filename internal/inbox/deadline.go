@@ -1,14 +1,12 @@
 package inbox
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -92,20 +90,22 @@ func (h *Hub) retentionOf(m *envelope.Message, a *ackRequester) *Deadline {
 // retention is written down for the sender.
 const unansweredAfter = 2 * time.Second
 
-// unanswered is a message, given to a mailbox here, whose sender asked.
+// unanswered is a message, given to a mailbox here, whose sender asked. It has
+// no data: its headers say what is needed, and to read them again from the
+// stream would keep devices waiting that attach.
 type unanswered struct {
-	key  subjects.Key
-	lane subjects.Lane
-	seq  uint64
+	m    envelope.Message
 	read time.Time
 }
 
-// Of the messages that were not acknowledged in time so many are looked at
-// together, and so many of them are read at once.
-const (
-	unansweredBatch   = 512
-	unansweredReaders = 16
-)
+func newUnanswered(m *envelope.Message) unanswered {
+	one := unanswered{*m, time.Now()}
+	one.m.Data = nil
+	return one
+}
+
+// unansweredBatch is how many of them are looked at together.
+const unansweredBatch = 512
 
 // storeUnanswered writes deadlines for messages that attached devices have not
 // acknowledged in time.
@@ -133,7 +133,7 @@ func (h *Hub) dueUnanswered() (due int, open []unanswered) {
 	defer h.mu.Unlock()
 	for due < min(len(h.unanswered), unansweredBatch) && time.Since(h.unanswered[due].read) >= unansweredAfter {
 		one := h.unanswered[due]
-		if mb := h.mailboxes[one.key]; mb == nil || mb.isOpen(one.lane, one.seq) {
+		if mb := h.mailboxes[one.m.Key]; mb == nil || mb.isOpen(one.m.Lane, one.m.Seq) {
 			open = append(open, one)
 		}
 		due++
@@ -141,50 +141,20 @@ func (h *Hub) dueUnanswered() (due int, open []unanswered) {
 	return due, open
 }
 
-// storeRetentions writes the deadlines of messages that are still stored.
+// storeRetentions writes the deadlines of messages.
 func (h *Hub) storeRetentions(ctx context.Context, open []unanswered) error {
 	writes := newAwaited()
-	errs := make([]error, unansweredReaders)
-	var mu sync.Mutex // of writes
-	var readers sync.WaitGroup
-	for r := range min(unansweredReaders, len(open)) {
-		readers.Go(func() {
-			for n := r; n < len(open); n += unansweredReaders {
-				msg, err := h.retentionMessage(ctx, open[n])
-				if err != nil {
-					errs[r] = err
-					return
-				}
-				if msg != nil {
-					mu.Lock()
-					done := writes.add()
-					mu.Unlock()
-					h.opts.Publish.Publish(msg, done)
-				}
-			}
-		})
-	}
-	readers.Wait()
-	return cmp.Or(errors.Join(errs...), writes.wait(ctx))
-}
-
-// retentionMessage is the deadline of one message, nil if it needs none or is
-// gone already.
-func (h *Hub) retentionMessage(ctx context.Context, one unanswered) (*nats.Msg, error) {
-	got, err := h.fetch.Run(ctx, layout.StreamInbox, one.seq, 1)
-	if err != nil || len(got) == 0 || got[0].Seq != one.seq {
-		return nil, err
-	}
-	m, ok := envelope.Parse(h.opts.Publish.Proof, envelope.Stored(got[0]))
-	if !ok {
-		return nil, nil
-	}
-	if a := requesterOf(m); a != nil {
+	for i := range open {
+		m := &open[i].m
+		a := requesterOf(m)
+		if a == nil {
+			continue
+		}
 		if d := h.retentionOf(m, a); d != nil {
-			return d.message(m.Key), nil
+			h.opts.Publish.Publish(d.message(m.Key), writes.add())
 		}
 	}
-	return nil, nil
+	return writes.wait(ctx)
 }
 
 // expiredBy is the outcome of a stored deadline whose message is among those

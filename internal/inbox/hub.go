@@ -359,6 +359,6 @@ func (h *Hub) handOutLocked(m *envelope.Message) {
 	case !counted:
 		h.tallyLocked(m)
 	case m.RequiresAck() && m.TTL() == 0:
-		h.unanswered = append(h.unanswered, unanswered{m.Key, m.Lane, m.Seq, time.Now()})
+		h.unanswered = append(h.unanswered, newUnanswered(m))
 	}
 }

@@ -169,7 +169,7 @@ func (h *Hub) raiseMark(ctx context.Context, head uint64, began time.Time, all b
 	h.mu.Lock()
 	t := &h.tally
 	next, since := t.next, t.since
-	open := len(h.unanswered) > 0 && h.unanswered[0].seq <= next
+	open := len(h.unanswered) > 0 && h.unanswered[0].m.Seq <= next
 	h.mu.Unlock()
 	switch {
 	case next == 0 && all:
