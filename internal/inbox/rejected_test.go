@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
@@ -22,6 +23,9 @@ import (
 // rejected lists what operators see of a device's messages that are kept.
 func (s *system) rejected(k subjects.Key) []*ops.RejectedMessage {
 	s.t.Helper()
+	// Operators need the tenant's key, which is made of these.
+	must(s.js.CreateOrUpdateKeyValue(s.t.Context(), jetstream.KeyValueConfig{Bucket: layout.BucketAccount}))
+	must(s.js.CreateOrUpdateStream(s.t.Context(), jetstream.StreamConfig{Name: subjects.StreamTopic, Subjects: []string{"rccs.topic.>"}}))
 	t := must(ops.Open(ops.Options{Dial: s.env.Dialer()}))
 	defer t.Close()
 	a := must(k.Address())
