@@ -173,9 +173,9 @@ release-files: console ## What archives and packages hold beside the program, in
 
 # RCCS for systems that tests do not run on is compiled at least.
 .PHONY: release-check
-release-check: release-tools ## Check .goreleaser.yaml, build and install a release of this machine's kind, and compile for macOS and Windows
+release-check: release-tools deploy-tools ## Check .goreleaser.yaml and the charts, build and install a release for this machine, compile for macOS and Windows
 	$(BIN)/goreleaser check --quiet
-	$(GO) test -count=1 -tags release -timeout $(TEST_TIMEOUT) -run '^TestARelease' ./deploy
+	$(GO) test -count=1 -tags release -timeout $(TEST_TIMEOUT) -run '^(TestARelease|TestTheChart|TestThePlainManifests|TestTheManifestsFit)' ./deploy
 	CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/rccs
 	CGO_ENABLED=0 GOOS=windows GOARCH=amd64 $(GO) build -o /dev/null ./cmd/rccs
 
