@@ -39,7 +39,7 @@ func TestTheCheckerFindsWhatIsWrong(t *testing.T) {
 			l.accept(f, n, uint64(100+n))
 		}
 		for _, n := range c.arrives {
-			l.arrive(f, max(n, -n-1), n < 0)
+			l.arrive(f, max(n, -n-1), 0, n < 0)
 		}
 		for _, g := range c.gaps {
 			l.gap("b", g)

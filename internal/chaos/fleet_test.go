@@ -124,7 +124,7 @@ func (f *fleet) member(name, url string, token func(string) string) {
 	client.HandleJSON(m.c, "numbered", func(_ context.Context, v numbered, got *client.Message) error {
 		// The SDK hands on once, whatever comes again. But a restore brings back
 		// more than it remembers.
-		f.ledger.arrive(flow{v.From, m.name, v.Lane}, v.N, got.Redelivered && f.restored.Load())
+		f.ledger.arrive(flow{v.From, m.name, v.Lane}, v.N, got.Seq, got.Redelivered && f.restored.Load())
 		return nil
 	})
 	f.wg.Go(func() { _ = m.c.Serve(f.ctx) })

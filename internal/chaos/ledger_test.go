@@ -99,7 +99,7 @@ func (l *ledger) pause() {
 
 // arrive notes that number n came; flagged: marked as one that may have come
 // before.
-func (l *ledger) arrive(f flow, n int, flagged bool) {
+func (l *ledger) arrive(f flow, n int, seq uint64, flagged bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := l.accountLocked(f)
@@ -117,7 +117,7 @@ func (l *ledger) arrive(f flow, n int, flagged bool) {
 	case a.times[n] > 1:
 		a.redelivered++
 		a.unflagged++
-		l.blameLocked("%s: %d came %d times, and not marked as redelivered", f, n, a.times[n])
+		l.blameLocked("%s: %d came %d times, now under %d, and not marked as redelivered", f, n, a.times[n], seq)
 	case n < a.next:
 		a.reordered++
 		a.delivered++

@@ -174,7 +174,7 @@ func (l *listener) take(conn *websocket.Conn, f *frame) bool {
 		if json.Unmarshal(f.Payload, &v) != nil {
 			return false
 		}
-		l.ledger.arrive(flow{v.From, l.name, v.Lane}, v.N, f.Redelivered)
+		l.ledger.arrive(flow{v.From, l.name, v.Lane}, v.N, f.Seq, f.Redelivered)
 		l.mu.Lock()
 		keep := l.keep
 		l.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // volumeSize is that of a file system that is not full.
@@ -108,14 +109,23 @@ func (s *single) state() string {
 }
 
 // askWhileItEnds asks /readyz until the server has ended. Whenever that says that
-// it cannot serve, the log has said so before.
+// it cannot serve, the log says so too: its file may come a moment later.
 func (s *single) askWhileItEnds() (ended <-chan struct{}) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for !s.exited() {
 			status, body := s.get("/readyz")
-			if said := s.state(); status == http.StatusServiceUnavailable && !strings.Contains(said, "not ready") && !strings.Contains(said, "stopping") {
+			if status != http.StatusServiceUnavailable {
+				continue
+			}
+			said := ""
+			for until := time.Now().Add(patience); time.Now().Before(until); {
+				if said = s.state(); strings.Contains(said, "not ready") || strings.Contains(said, "stopping") {
+					break
+				}
+			}
+			if !strings.Contains(said, "not ready") && !strings.Contains(said, "stopping") {
 				s.t.Errorf("/readyz says %s, and the log %s", body, said)
 				return
 			}
