@@ -59,7 +59,7 @@ type scenario struct {
 	run                        func(context.Context, load.Options) (*load.Result, error)
 }
 
-// whatPairs is what most scenarios do with their devices.
+// whatPairs is the help of --devices in scenarios whose devices send in pairs.
 const whatPairs = "how many `devices` connect; each two of a user are a sender and a receiver"
 
 var scenarios = []scenario{

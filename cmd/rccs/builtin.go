@@ -36,7 +36,7 @@ func (env *environment) polish(root *cobra.Command) {
 	})
 }
 
-// helpWidth is what help fits into.
+// helpWidth is the longest line of help, in columns.
 const helpWidth = 80
 
 // fill breaks the lines of a text so that they fit a terminal. Paragraphs with

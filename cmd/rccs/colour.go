@@ -2,7 +2,7 @@ package main
 
 import "github.com/mattn/go-isatty"
 
-// colour is what a terminal is told before a text.
+// colour is the ANSI escape sequence that begins a colour.
 type colour string
 
 const (

@@ -114,7 +114,7 @@ func shownHost(ctx context.Context, host string) string {
 	return host
 }
 
-// devRun is what was started.
+// devRun is the installation and the page that `rccs dev` has started.
 type devRun struct {
 	node *node.Node
 	page *devPage

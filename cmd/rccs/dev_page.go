@@ -96,12 +96,13 @@ func (p *devPage) origins(host string) []string {
 	return all
 }
 
-// address is what a browser opens. A fragment reaches no server and no log.
+// address is the page's URL. It has the key in its fragment, which a browser sends
+// to no server, so no log has it.
 func (p *devPage) address(host string) string {
 	return "http://" + net.JoinHostPort(host, port(p.listener.Addr())) + "/#" + p.key
 }
 
-// pageDevice is what a page may call itself.
+// pageDevice matches the device names that a page may take.
 var pageDevice = regexp.MustCompile(`^page-[0-9a-f]{4}$`)
 
 // token gives a page its credential, and says where the edge is.

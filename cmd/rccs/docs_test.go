@@ -92,7 +92,7 @@ func shownCommands(text string) (lines []string) {
 // placeholderWord stands for something else in a command line.
 var placeholderWord = regexp.MustCompile(`^([A-Z…\[.]|rccs$)`)
 
-// understood says what is wrong with a command line, if anything is.
+// understood returns what is wrong with a command line; "" when nothing is.
 func understood(root *cobra.Command, line string) string {
 	words := strings.Fields(line)
 	if len(words) == 0 || placeholderWord.MatchString(words[0]) || !regexp.MustCompile(`^[a-z-]`).MatchString(words[0]) {

@@ -98,8 +98,8 @@ func (f *limitFlags) addRates(flags *pflag.FlagSet) {
 // unacknowledged: acknowledged ones stay stored for a while.
 const inboxMessages = 100
 
-// minInboxBytes is what the inbox of a device may hold at least, also where its
-// share of a small store would be less.
+// minInboxBytes is the least bound of a device's inbox. In a small store it is
+// more than the device's share.
 const minInboxBytes = 16 << 20
 
 // shares returns the bounds of what each device and user may have stored.

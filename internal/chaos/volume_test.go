@@ -1,6 +1,7 @@
 package chaos_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -84,14 +85,15 @@ func (s *single) agree(serves bool, words string) {
 	s.t.Helper()
 	status, body := s.get("/readyz")
 	code, out := s.command(s.data, "doctor")
-	said := s.state()
+	said := s.state(time.Now())
 	if (status == http.StatusOK) != serves || (code == 0) != serves || !strings.Contains(said, words) {
 		s.t.Errorf("serves: %t, /readyz: %d %s, doctor: status %d\n%s\nlog: %s", serves, status, body, code, out, said)
 	}
 }
 
-// state is the last line of the log that says whether the server can serve.
-func (s *single) state() string {
+// state is the last line of the log, of those written by then, that says whether
+// the server can serve.
+func (s *single) state(by time.Time) string {
 	s.t.Helper()
 	log, err := os.ReadFile(s.logPath())
 	if err != nil {
@@ -100,7 +102,8 @@ func (s *single) state() string {
 	last := ""
 	for line := range strings.Lines(string(log)) {
 		for _, of := range []string{"ready again", "not ready", "waiting at the start", "waits no longer at the start", "stopping, to be started again"} {
-			if strings.Contains(line, `"msg":"`+of+`"`) {
+			var at struct{ Time time.Time }
+			if strings.Contains(line, `"msg":"`+of+`"`) && json.Unmarshal([]byte(line), &at) == nil && !at.Time.After(by) {
 				last = line
 			}
 		}
@@ -109,25 +112,27 @@ func (s *single) state() string {
 }
 
 // askWhileItEnds asks /readyz until the server has ended. Whenever that says that
-// it cannot serve, the log says so too: its file may come a moment later.
+// it cannot serve, the log has said so before, by the times in it: the test reads
+// it from a file, which the lines reach a moment later.
 func (s *single) askWhileItEnds() (ended <-chan struct{}) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
 		for !s.exited() {
 			status, body := s.get("/readyz")
 			if status != http.StatusServiceUnavailable {
 				continue
 			}
-			said := ""
-			for until := time.Now().Add(patience); time.Now().Before(until); {
-				if said = s.state(); strings.Contains(said, "not ready") || strings.Contains(said, "stopping") {
-					break
+			answered, late := time.Now(), time.After(patience)
+			for said := ""; !strings.Contains(said, "not ready") && !strings.Contains(said, "stopping"); said = s.state(answered) {
+				select {
+				case <-late:
+					s.t.Errorf("/readyz says %s, and the log %s", body, said)
+					return
+				case <-tick.C:
 				}
-			}
-			if !strings.Contains(said, "not ready") && !strings.Contains(said, "stopping") {
-				s.t.Errorf("/readyz says %s, and the log %s", body, said)
-				return
 			}
 		}
 	}()
