@@ -40,6 +40,12 @@ func mounted(t *testing.T, keys string) string {
 	return mount
 }
 
+// sameAccount compares the stored JWTs of two accounts. That of their services is
+// made from them anew at each opening, with the second of it.
+func sameAccount(a, b *auth.Keystore) bool {
+	return a.Account().PublicKey == b.Account().PublicKey && a.Account().JWT == b.Account().JWT
+}
+
 func TestServersOfOneSecretAreOneInstallation(t *testing.T) {
 	t.Parallel()
 	first := t.TempDir()
@@ -58,7 +64,7 @@ func TestServersOfOneSecretAreOneInstallation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if taken.Created() || taken.Operator().Subject != k.Operator().Subject || taken.Account() != k.Account() {
+	if taken.Created() || taken.Operator().Subject != k.Operator().Subject || !sameAccount(taken, k) {
 		t.Errorf("created %t, operator %s, want %s", taken.Created(), taken.Operator().Subject, k.Operator().Subject)
 	}
 	// The copy can be changed, and the change is not undone by the secret.
@@ -98,8 +104,8 @@ func TestATenantThatIsAddedToTheSecretIsTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	tenant, err := take().Tenant("acme")
-	if err != nil || tenant.Account() != made.Account() {
-		t.Fatalf("%v, %v", tenant, err)
+	if err != nil || !sameAccount(tenant, made) {
+		t.Fatalf("another tenant than the one that was made, %v", err)
 	}
 	if _, err := tenant.RemoveTenant(); err != nil {
 		t.Fatal(err)
