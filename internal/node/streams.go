@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -14,6 +13,7 @@ import (
 	"github.com/rccs-io/rccs/internal/backbone"
 	"github.com/rccs-io/rccs/internal/epoch"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/storeerr"
 )
 
 // ClusterCopies is on how many servers of a cluster each message is.
@@ -139,27 +139,12 @@ func led(ctx context.Context, js jetstream.JetStream) error {
 	return nil
 }
 
-// clusterErrors are those of JetStream that pass when more servers of the
-// cluster are there; nats.go does not name them.
-var clusterErrors = []jetstream.ErrorCode{
-	10023, // insufficient resources
-	10005, // no suitable peers for placement
-	10008, // temporarily unavailable
-	10009, // not the leader
-	10010, // clustering support required
-	10118, // the stream is offline
-}
-
 // waitsForCluster reports whether an error may pass when more servers are there.
 func waitsForCluster(err error) bool {
 	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrBucketNotFound) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) {
 		return true
 	}
-	refused, ok := errors.AsType[*jetstream.APIError](err)
-	if !ok {
-		return false
-	}
-	return refused.Code == 503 || slices.Contains(clusterErrors, refused.ErrorCode)
+	return storeerr.FewServers(err)
 }
 
 // waitsForServers reports whether an error of a part that starts may pass when

@@ -37,6 +37,16 @@ const (
 // IDInProcess refuses a message while one with its id is being stored.
 const IDInProcess = 10158
 
+// fewServers are the refusals that end when more servers of a cluster are there.
+var fewServers = []int{
+	noResources,
+	10005, // no suitable peers for placement
+	10008, // temporarily unavailable
+	10009, // not the leader
+	10010, // clustering support required
+	10118, // the stream is offline
+}
+
 // maxBytes is the description of [notStored] by a stream at its bound.
 const maxBytes = "maximum bytes exceeded"
 
@@ -69,11 +79,18 @@ func Lost(err error) bool {
 	return errors.Is(err, jetstream.ErrKeyExists) || ok && (errCode == wrongLastSeq || errCode == wrongInProcess)
 }
 
+// FewServers reports whether JetStream refuses for want of servers of the
+// cluster, which may still be starting or electing a leader.
+func FewServers(err error) bool {
+	code, errCode, ok := refusal(err)
+	return ok && (code == 503 || slices.Contains(fewServers, errCode))
+}
+
 // Passes reports whether the same may succeed later without anybody changing
 // it: everything but a refusal of what was asked itself.
 func Passes(err error) bool {
 	code, errCode, ok := refusal(err)
-	if !ok || code < 400 || code > 499 || Full(err) {
+	if !ok || code < 400 || code > 499 || Full(err) || FewServers(err) {
 		return true
 	}
 	switch errCode {

@@ -28,6 +28,7 @@ func TestErrorsOfTheStoreAreTold(t *testing.T) {
 		"the same of a bucket":                 {fmt.Errorf("x: %w", &jetstream.APIError{Code: 400, ErrorCode: 10164}), true, false, true},
 		"a key that exists":                    {jetstream.ErrKeyExists, false, false, true},
 		"too large":                            {&storeerr.Error{Code: 400, ErrCode: 10054}, false, false, false},
+		"servers that are not there yet":       {&jetstream.APIError{Code: 400, ErrorCode: 10005}, true, false, false},
 		"a stream that is not there":           {&jetstream.APIError{Code: 404, ErrorCode: 10059}, true, false, false},
 	} {
 		if storeerr.Passes(c.err) != c.passes || storeerr.Full(c.err) != c.full || storeerr.Lost(c.err) != c.lost {
