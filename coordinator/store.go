@@ -24,20 +24,20 @@ func (c *Coordinator) put(msg *nats.Msg, done func(uint64, error)) {
 	})
 }
 
-// store stores messages, all or none, and waits for it. The answer may come
-// after ctx has ended: the messages may be stored then.
-func (c *Coordinator) store(ctx context.Context, msgs ...*nats.Msg) (inbox.BatchReceipt, error) {
+// store stores a message and waits for it. The answer may come after ctx has
+// ended: the message may be stored then.
+func (c *Coordinator) store(ctx context.Context, msg *nats.Msg) (inbox.Receipt, error) {
 	type result struct {
-		r   inbox.BatchReceipt
+		r   inbox.Receipt
 		err error
 	}
 	stored := make(chan result, 1)
-	c.pub.PublishBatch(msgs, func(r inbox.BatchReceipt, err error) { stored <- result{r, err} })
+	c.pub.Publish(msg, func(r inbox.Receipt, err error) { stored <- result{r, err} })
 	select {
 	case got := <-stored:
 		return got.r, got.err
 	case <-ctx.Done():
-		return inbox.BatchReceipt{}, fmt.Errorf("coordinator: store a message: %w", ctx.Err())
+		return inbox.Receipt{}, fmt.Errorf("coordinator: store a message: %w", ctx.Err())
 	}
 }
 

@@ -38,8 +38,6 @@ func (s *sink) PublishBatch(_ []*nats.Msg, done func(inbox.BatchReceipt, error))
 	done(inbox.BatchReceipt{First: 1}, nil)
 }
 
-func (s *sink) Find(string, string, func(uint64, error)) {}
-
 // paper is what frames are written to.
 type paper struct{ written int }
 

@@ -25,6 +25,8 @@ type Inbox interface {
 	Epoch() string
 	// Recipients says who got the message of which the first copy is seq.
 	Recipients(ctx context.Context, first uint64) ([]inbox.Recipient, error)
+	// Find returns where a copy with a Nats-Msg-Id was stored, from a sequence on.
+	Find(ctx context.Context, to subjects.Address, msgID string, from uint64) (uint64, error)
 	// Release ends a device's attachment and returns when its cursor is stored.
 	Release(ctx context.Context, k subjects.Key) error
 	// History reads what is stored, and touches no cursor.
@@ -36,8 +38,6 @@ type Inbox interface {
 // Publisher stores messages; [inbox.Publisher] is the one.
 type Publisher interface {
 	Publish(msg *nats.Msg, done func(inbox.Receipt, error))
-	// Find says where the message with a Nats-Msg-Id was stored a moment ago.
-	Find(subject, msgID string, done func(seq uint64, err error))
 	// PublishBatch stores all of the messages or none.
 	PublishBatch(msgs []*nats.Msg, done func(inbox.BatchReceipt, error))
 }

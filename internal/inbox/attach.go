@@ -128,7 +128,11 @@ func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
 			return err
 		}
 	}
-	floor, away := h.restoreCursor(mb, &c, stored)
+	upTo, err := mb.maybeSent(ctx, &c, end)
+	if err != nil {
+		return err
+	}
+	floor, away := h.restoreCursor(mb, &c, stored, upTo)
 	if away && !h.doubtful() {
 		if err := h.probe(ctx, mb, floor); err != nil {
 			return err
@@ -142,7 +146,7 @@ func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
 
 // restoreCursor applies the cursor. From here on the mailbox counts what is
 // stored for its device.
-func (h *Hub) restoreCursor(mb *Mailbox, c *Cursor, stored *revision) (floor uint64, away bool) {
+func (h *Hub) restoreCursor(mb *Mailbox, c *Cursor, stored *revision, upTo uint64) (floor uint64, away bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	head := h.head.Load()
@@ -151,7 +155,7 @@ func (h *Hub) restoreCursor(mb *Mailbox, c *Cursor, stored *revision) (floor uin
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
 	mb.stored, mb.counting = stored, true
-	return h.tail.floor, mb.restoreLocked(c, h.tail.floor, head)
+	return h.tail.floor, mb.restoreLocked(c, h.tail.floor, head, upTo)
 }
 
 // open ends an attachment: the mailbox gives out what it has.
@@ -196,9 +200,25 @@ func (h *Hub) trim(ctx context.Context, key subjects.Key, c *Cursor) error {
 	return nil
 }
 
+// maybeSent is the sequence up to which an earlier connection may have been sent
+// messages that the cursor does not tell of; 0: it tells of all. The edge of that
+// connection may have read more of the stream than this hub, so it is the end of
+// the stream, and a device is not attached without knowing that.
+func (mb *Mailbox) maybeSent(ctx context.Context, c *Cursor, end *endCall) (uint64, error) {
+	if !c.Open && !mb.opts.Unsure {
+		return 0, nil
+	}
+	select {
+	case <-end.done:
+		return end.last, end.err
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
 // restoreLocked applies the cursor; away says that the tail does not reach
-// back to it in some lane.
-func (mb *Mailbox) restoreLocked(c *Cursor, floor, head uint64) (away bool) {
+// back to it in some lane. What is stored up to upTo may have been sent.
+func (mb *Mailbox) restoreLocked(c *Cursor, floor, head, upTo uint64) (away bool) {
 	mb.open, mb.seen = c.Open, c.UpTo
 	mb.restoreGapsLocked(c.Gaps)
 	for n := range mb.lanes {
@@ -217,7 +237,7 @@ func (mb *Mailbox) restoreLocked(c *Cursor, floor, head uint64) (away bool) {
 		}
 		l.redeliverUpTo = max(l.ackFloor, min(mb.hub.redeliverUpTo.Load(), head))
 		if c.Open || mb.opts.Unsure {
-			l.redeliverUpTo = max(head, l.ackFloor)
+			l.redeliverUpTo = max(head, upTo, l.ackFloor)
 		}
 		l.skip()
 		away = away || l.readPos+1 < floor

@@ -6,7 +6,6 @@ import (
 	"strconv"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
 	"github.com/rccs-io/rccs/internal/storeerr"
@@ -19,9 +18,9 @@ const MaxBatch = 1000
 // sequences from First to Last, in their order.
 type BatchReceipt struct {
 	First, Last uint64
-	// Duplicate says that the batch was stored before, inside the dedup
-	// window, perhaps with other recipients. First is where the earlier one
-	// begins; Last is not known and equals it.
+	// Duplicate says that the batch was stored before, inside the dedup window,
+	// perhaps with other recipients. Where the earlier one is, is known for a batch
+	// of one message only.
 	Duplicate bool
 }
 
@@ -32,15 +31,10 @@ const (
 	headerBatchCommit   = "Nats-Batch-Commit"
 )
 
-// Error codes of JetStream.
-const (
-	errCodeBatchDuplicate = 10201
-)
-
 // PublishBatch stores all of the messages or none of them, in one stream and
 // with sequences one after the other. It is like [Publisher.Publish] else; each
-// message needs a header of its own. The Nats-Msg-Id of the first is the
-// batch's: a repeat of it is a repeat of the batch.
+// message needs a header of its own. Their Nats-Msg-Ids are stored together or not
+// at all: a repeat of one is a repeat of the batch.
 func (p *Publisher) PublishBatch(msgs []*nats.Msg, done func(BatchReceipt, error)) {
 	switch n := len(msgs); {
 	case n == 1:
@@ -59,13 +53,14 @@ func (p *Publisher) PublishBatch(msgs []*nats.Msg, done func(BatchReceipt, error
 	p.send(pendingPublish{batch: msgs, size: size, done: func(r Receipt, err error) {
 		var refused *StoreError
 		switch {
-		case err == nil:
-			done(BatchReceipt{First: r.Seq - uint64(len(msgs)) + 1, Last: r.Seq}, nil)
-		case errors.As(err, &refused) && (refused.ErrCode == errCodeBatchDuplicate || refused.ErrCode == storeerr.IDInProcess):
-			// Publish may wait, which the caller of this function must not.
-			go p.earlier(msgs[0], done)
-		default:
+		case errors.As(err, &refused) && refused.ErrCode == storeerr.BatchRepeated:
+			done(BatchReceipt{Duplicate: true}, nil)
+		case err != nil:
 			done(BatchReceipt{}, err)
+		case r.Duplicate: // it was looked for
+			done(BatchReceipt{First: r.Seq, Last: r.Seq, Duplicate: true}, nil)
+		default:
+			done(BatchReceipt{First: r.Seq - uint64(len(msgs)) + 1, Last: r.Seq}, nil)
 		}
 	}})
 }
@@ -79,38 +74,4 @@ func seal(msgs []*nats.Msg) {
 		m.Header[headerBatchSequence] = []string{strconv.Itoa(i + 1)}
 	}
 	msgs[len(msgs)-1].Header[headerBatchCommit] = []string{"1"}
-}
-
-// noMsgID is a message id that no message has, for it is too long for one of
-// ours and names nobody.
-const noMsgID = "rccs/none"
-
-// earlier finds out where the earlier batch begins.
-func (p *Publisher) earlier(first *nats.Msg, done func(BatchReceipt, error)) {
-	p.Find(first.Subject, first.Header.Get(jetstream.MsgIDHeader), func(seq uint64, err error) {
-		// When it is not found, another message of the batch was the repeat,
-		// or the window has just ended: it is not known that this one is
-		// stored.
-		if err != nil {
-			done(BatchReceipt{}, fmt.Errorf("inbox: repeat of a batch: %w", err))
-			return
-		}
-		done(BatchReceipt{First: seq, Last: seq, Duplicate: true}, nil)
-	})
-}
-
-// Find says where the message with a Nats-Msg-Id was stored inside the dedup
-// window. A message with that id is sent to a subject of the stream under a
-// condition that is never true and that nats-server looks at after it has
-// looked for a repeat. So nothing is stored.
-func (p *Publisher) Find(subject, msgID string, done func(seq uint64, err error)) {
-	probe := &nats.Msg{Subject: subject, Header: nats.Header{
-		jetstream.MsgIDHeader: {msgID}, jetstream.ExpectedLastMsgIDHeader: {noMsgID},
-	}}
-	p.Publish(probe, func(r Receipt, err error) {
-		if err == nil && !r.Duplicate {
-			err = errors.New("inbox: a probe was stored")
-		}
-		done(r.Seq, err)
-	})
 }

@@ -100,3 +100,21 @@ func TestWhatAnotherEdgeMayHaveSentIsMarkedRedelivered(t *testing.T) {
 	s.put(phone, subjects.Normal, 2, 1)
 	expect(t, d.receive(1), "2")
 }
+
+// The edge that held the device may have read further than the one that it comes
+// to, and may have sent what this one has not read.
+func TestWhatThisEdgeHasNotReadMayHaveBeenSentByAnother(t *testing.T) {
+	t.Parallel()
+	s, proxy := slowHub(t)
+	s.caughtUp()
+	proxy.Freeze()
+	s.put(phone, subjects.Normal, 0, 2)
+	d := &device{t: t, woken: make(chan struct{}, 1)}
+	d.mailbox = must(s.hub.Attach(t.Context(), phone, inbox.MailboxOptions{
+		Window: 10, Unsure: true, Wake: func() { signal(d.woken) }, Evicted: func() {},
+	}))
+	proxy.Heal()
+	expect(t, d.receive(2), "0r 1r")
+	s.put(phone, subjects.Normal, 2, 1)
+	expect(t, d.receive(1), "2")
+}

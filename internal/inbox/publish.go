@@ -300,7 +300,7 @@ func (p *Publisher) receive(m *nats.Msg) {
 	if f.done == nil {
 		return
 	}
-	if stream, ok := beingStored(m, err); ok && f.batch == nil {
+	if stream, ok := beingStored(m, err); ok {
 		p.lookFor(&f, stream, err)
 		return
 	}

@@ -172,7 +172,7 @@ func TestBatchIsAllOrNoneAndKnownAgain(t *testing.T) {
 	for _, i := range []int{0, 3, 6, 13} {
 		id := fmt.Sprint(i)
 		for _, n := range []int{1 + i%7, 1, 5} { // with the same recipients, and with others
-			if a := <-store(batch(id, n)); a.err != nil || !a.Duplicate || a.First != firsts[id] {
+			if a := <-store(batch(id, n)); a.err != nil || !a.Duplicate || n == 1 && a.First != firsts[id] {
 				t.Errorf("repeat of %s with %d messages: %+v, want %d", id, n, a, firsts[id])
 			}
 		}

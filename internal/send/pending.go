@@ -116,30 +116,14 @@ func (p *pending) repeated(r inbox.BatchReceipt) {
 				continue
 			}
 			if to.Seq == 0 {
-				to.Seq = p.find(ctx, to.Key, n)
+				if to.Seq, err = p.in.opts.Inbox.Find(ctx, address, p.sender.DedupID(p.id, n), r.First); err != nil {
+					p.in.log.Warn("copy of a repeated message not found", "device", string(to.Key), "err", err)
+				}
 			}
 			a.Recipients = append(a.Recipients, wire.Recipient{DeviceID: string(address.Device), Seq: to.Seq})
 		}
 	}
 	p.finish(a, nil)
-}
-
-// find returns where a copy of the message was stored, 0 if it is not found.
-func (p *pending) find(ctx context.Context, to subjects.Key, copyNumber int) uint64 {
-	found := make(chan uint64, 1)
-	subject := subjects.Inbox(to, subjects.Normal) // whatever its lane was
-	p.in.opts.Publisher.Find(subject, p.sender.DedupID(p.id, copyNumber), func(seq uint64, err error) {
-		if err != nil {
-			seq = 0
-		}
-		found <- seq
-	})
-	select {
-	case seq := <-found:
-		return seq
-	case <-ctx.Done():
-		return 0
-	}
 }
 
 // single is a pending message for one device, with all the memory that it needs

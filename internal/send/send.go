@@ -25,14 +25,15 @@ type Inbox interface {
 	Admit(ctx context.Context, k subjects.Key, n int) error
 	// Recipients returns who got the message of which the first copy is seq.
 	Recipients(ctx context.Context, seq uint64) ([]inbox.Recipient, error)
+	// Find returns where a copy with a Nats-Msg-Id was stored, from a sequence on;
+	// 0 if it is not found.
+	Find(ctx context.Context, to subjects.Address, msgID string, from uint64) (uint64, error)
 }
 
 // Publisher stores messages; [inbox.Publisher] is the one.
 type Publisher interface {
 	Publish(msg *nats.Msg, done func(inbox.Receipt, error))
 	PublishBatch(msgs []*nats.Msg, done func(inbox.BatchReceipt, error))
-	// Find says where the message with a Nats-Msg-Id was stored a moment ago.
-	Find(subject, msgID string, done func(seq uint64, err error))
 }
 
 // Options are the parts that an [Intake] is made of. All but Proof, Limiter

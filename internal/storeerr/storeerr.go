@@ -31,11 +31,13 @@ const (
 	wrongLastSeq   = 10071
 	notStored      = 10077 // for a reason that only the description has
 	wrongInProcess = 10164 // wrongLastSeq in a cluster, against one being stored
-	batchDuplicate = 10201
 )
 
 // IDInProcess refuses a message while one with its id is being stored.
 const IDInProcess = 10158
+
+// BatchRepeated refuses a batch that was stored before.
+const BatchRepeated = 10201
 
 // fewServers are the refusals that end when more servers of a cluster are there.
 var fewServers = []int{
@@ -94,7 +96,7 @@ func Passes(err error) bool {
 		return true
 	}
 	switch errCode {
-	case IDInProcess, wrongInProcess, batchDuplicate:
+	case IDInProcess, wrongInProcess, BatchRepeated:
 		return true
 	}
 	switch code {
