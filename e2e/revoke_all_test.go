@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -95,20 +96,24 @@ func TestTheRecordSaysHowAnActEnded(t *testing.T) {
 	if m, err := v.nc.Request("rccs.coordinator.replay", []byte(`{"user":"alice","device":"phone","to":"bob/phone","missed":true}`), patience); err != nil || m.Header.Get("Nats-Service-Error") == "" {
 		t.Fatalf("a service replays to another user: %v", err)
 	}
+	nowhere := filepath.Join(t.TempDir(), "none", "backup.tar")
+	if r := rccs(t, "", append([]string{"backup", "--out", nowhere}, at...)...); r.status != 1 {
+		t.Fatalf("a backup into no directory ends with %d: %s", r.status, r.stderr)
+	}
 	var list []struct{ Action, Target, Result, Why string }
 	if err := json.Unmarshal([]byte(must(t, append([]string{"audit", "--json"}, at...)...)), &list); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
 	for _, r := range list {
-		if r.Action == "forget" || r.Action == "replay" {
+		if r.Action == "forget" || r.Action == "replay" || r.Action == "backup" {
 			got = append(got, r.Action+" "+r.Target+" "+r.Result)
 			if (r.Why == "") != (r.Result == "done") {
 				t.Errorf("%+v does not say why", r)
 			}
 		}
 	}
-	if want := "forget alice/phone refused, forget alice/phone done, replay alice/phone refused"; strings.Join(got, ", ") != want {
+	if want := "forget alice/phone refused, forget alice/phone done, replay alice/phone refused, backup  failed"; strings.Join(got, ", ") != want {
 		t.Errorf("recorded %q, want %q", got, want)
 	}
 }

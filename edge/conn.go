@@ -160,13 +160,18 @@ func (c *conn) finish(code wire.CloseCode, e *wire.Error) {
 }
 
 func (c *conn) endLocked(code wire.CloseCode, e *wire.Error) {
+	c.endForLocked(code, e, code.ReasonAfter(c.drain.hint))
+}
+
+// endForLocked is endLocked with a reason of its own in the close frame.
+func (c *conn) endForLocked(code wire.CloseCode, e *wire.Error, reason string) {
 	if !c.sock.Open() {
 		return
 	}
 	if e != nil {
 		c.tellLastLocked(e)
 	}
-	if !c.sock.Close(int(code), code.ReasonAfter(c.drain.hint)) {
+	if !c.sock.Close(int(code), reason) {
 		return
 	}
 	c.closed = code

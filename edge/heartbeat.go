@@ -11,6 +11,9 @@ import (
 // connection is looked after at least as often. One loop over all of them costs
 // less than a timer in each. It takes a few at a time, because what follows for
 // all at one moment would hold up the messages in between.
+// silentReason is in the close frame to a device that said nothing.
+const silentReason = "nothing was heard from the device: connect again"
+
 const (
 	tickEvery = wsconn.TickInterval
 	tickStep  = 50 * time.Millisecond
@@ -60,6 +63,6 @@ func (c *conn) tick(now time.Time) {
 		// A moment early, so that it is never late.
 		c.endLocked(wire.CloseExpired, wire.NewError(wire.TokenExpired, "the credential has ended: connect with a new one"))
 	case c.sock.Tick(now, c.heartbeat):
-		c.endLocked(wire.CloseGoingAway, nil)
+		c.endForLocked(wire.CloseGoingAway, nil, silentReason)
 	}
 }

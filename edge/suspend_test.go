@@ -146,8 +146,16 @@ func TestSuspendedConnectionIsMissed(t *testing.T) {
 	w := newWorld(t, func(o *edge.Options) { o.Heartbeat = 5 * time.Second })
 	d := w.suspended()
 	d.SetPingHandler(func(string) error { return nil })
+	reason := make(chan string, 1)
+	d.SetCloseHandler(func(_ int, text string) error {
+		reason <- text
+		return nil
+	})
 	if code := d.CloseCode(); code != websocket.CloseGoingAway {
 		t.Errorf("closed with %d", code)
+	}
+	if text := <-reason; !strings.Contains(text, "nothing was heard") {
+		t.Errorf("closed because of %q", text)
 	}
 }
 

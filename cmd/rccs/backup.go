@@ -73,14 +73,16 @@ func (env *environment) backup(ctx context.Context, f *backupFlags) error {
 	if opts.Tenants, err = env.otherTenants(f); err != nil {
 		return err
 	}
-	if err := recordBackup(ctx, opts.Dial, f.out); err != nil {
-		return explain(ctx, err)
-	}
-	var bar *progress
-	bar, opts.Progress = env.bytes("backed up")
 	begun := time.Now()
-	path, m, err := backup.Save(ctx, opts)
-	bar.end()
+	var path string
+	var m *backup.Manifest
+	err = recordedBackup(ctx, opts.Dial, f.out, func() (err error) {
+		var bar *progress
+		bar, opts.Progress = env.bytes("backed up")
+		defer bar.end()
+		path, m, err = backup.Save(ctx, opts)
+		return err
+	})
 	if err != nil {
 		return explain(ctx, err)
 	}
@@ -117,8 +119,8 @@ func (env *environment) otherTenants(f *backupFlags) (map[string]func(...nats.Op
 	return others, nil
 }
 
-// recordBackup keeps a record that everything was read.
-func recordBackup(ctx context.Context, dial func(...nats.Option) (*nats.Conn, error), out string) error {
+// recordedBackup keeps a record that everything was read, or that it failed.
+func recordedBackup(ctx context.Context, dial func(...nats.Option) (*nats.Conn, error), out string, save func() error) error {
 	nc, err := dial()
 	if err != nil {
 		return err
@@ -128,7 +130,7 @@ func recordBackup(ctx context.Context, dial func(...nats.Option) (*nats.Conn, er
 	if err != nil {
 		return err
 	}
-	return audit.Write(ctx, js, act(audit.ActionBackup, "", out))
+	return audit.DoInto(ctx, js, act(audit.ActionBackup, "", out), save)
 }
 
 func withKeys(m *backup.Manifest) string {

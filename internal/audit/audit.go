@@ -120,7 +120,33 @@ func DoAndEnd(
 		return err
 	}
 	err = act()
-	end := Record{Action: r.Action, Ends: seq, Result: ResultOf(err)}
+	endErr := storeEnd(ctx, last, r.Action, seq, err)
+	if endErr != nil && err != nil {
+		return errors.Join(err, endErr) // what was done stays done: a failed record says less
+	}
+	return err
+}
+
+// DoInto is Do for an act whose result holds the record itself, as a backup does.
+// The record says that the act was done; a failure is recorded behind it.
+func DoInto(ctx context.Context, js jetstream.JetStream, r Record, act func() error) error {
+	r.Result = ResultDone
+	seq, err := store(ctx, js, r)
+	if err != nil {
+		return err
+	}
+	if err = act(); err == nil {
+		return nil
+	}
+	last := func(context.Context) (jetstream.JetStream, error) { return js, nil }
+	return errors.Join(err, storeEnd(ctx, last, r.Action, seq, err))
+}
+
+// storeEnd records how the act of an earlier record ended.
+func storeEnd(
+	ctx context.Context, last func(context.Context) (jetstream.JetStream, error), action string, seq uint64, err error,
+) error {
+	end := Record{Action: action, Ends: seq, Result: ResultOf(err)}
 	if err != nil {
 		end.Why = err.Error()
 	}
@@ -130,10 +156,7 @@ func DoAndEnd(
 	if endErr == nil {
 		_, endErr = store(ctx, js, end)
 	}
-	if endErr != nil && err != nil {
-		return errors.Join(err, endErr) // what was done stays done: a failed record says less
-	}
-	return err
+	return endErr
 }
 
 // ResultOf is the result of an act that ended with err.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/limit"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -46,11 +47,23 @@ type Gateway struct {
 	door Door
 	log  *slog.Logger
 	busy chan struct{}
-	// throttle bounds what is refused of one address, whatever it was: wrong
-	// claims, renewals, bad signatures. It is looked at before anything else, so
+	// throttle bounds what is refused of one address, whatever it was, wrong
+	// claims, renewals, bad signatures, and right renewals that are many of one
+	// key. It is looked at before anything else, so
 	// that it is the same for a tenant that there is not.
 	throttle *throttle
+	// renewals are how often the renewals of one key do not count there, though
+	// they are right. A device needs one in hours; each costs a signature and a
+	// write.
+	renewals *limit.Table[string]
 }
+
+// Right renewals of a key that do not count: so many at once, and one more in
+// each of these.
+const (
+	renewalBurst = 3
+	renewalEvery = time.Minute
+)
 
 // Door knows where requests come from; an edge's server is one.
 type Door interface {
@@ -64,7 +77,10 @@ func NewGateway(find func(tenant string) (*nats.Conn, bool), door Door, log *slo
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Gateway{find: find, door: door, log: log, busy: make(chan struct{}, gatewayMost), throttle: newThrottle(time.Now)}
+	return &Gateway{
+		find: find, door: door, log: log, busy: make(chan struct{}, gatewayMost), throttle: newThrottle(time.Now),
+		renewals: limit.New[string](1/renewalEvery.Seconds(), renewalBurst, maxAddresses),
+	}
 }
 
 // ServeHTTP implements [http.Handler].
@@ -108,8 +124,9 @@ func (g *Gateway) pass(w http.ResponseWriter, r *http.Request, endpoint string) 
 		return
 	}
 	counted := &answered{ResponseWriter: w}
+	var body []byte
 	defer func() {
-		if !counted.wrong {
+		if !counted.wrong && (endpoint != EndpointRenew || g.mayRenewAgain(body)) {
 			giveBack()
 		}
 	}()
@@ -118,7 +135,8 @@ func (g *Gateway) pass(w http.ResponseWriter, r *http.Request, endpoint string) 
 	defer cancel()
 	// A body that comes too slowly must not hold its place for ever.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(gatewayWithin))
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, wire.MaxEnrollment))
+	var err error
+	body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, wire.MaxEnrollment))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		refuse(w, http.StatusRequestEntityTooLarge, wire.Errorf(wire.MessageTooLarge, "at most %d bytes are taken", tooLarge.Limit))
 		return
@@ -139,6 +157,12 @@ func (g *Gateway) pass(w http.ResponseWriter, r *http.Request, endpoint string) 
 	g.ask(ctx, w, &nats.Msg{
 		Subject: layout.PartEndpoint(endpoint), Data: body, Header: nats.Header{HeaderFrom: {g.door.From(r)}},
 	})
+}
+
+// mayRenewAgain reports whether a right renewal is none too many of its key.
+func (g *Gateway) mayRenewAgain(body []byte) bool {
+	e, _, err := wire.DecodeEnrollment(body)
+	return err != nil || g.renewals.Take(e.PublicKey, 1, time.Now()) == 0
 }
 
 func (g *Gateway) ask(ctx context.Context, w http.ResponseWriter, m *nats.Msg) {

@@ -142,6 +142,31 @@ func TestAGatewayBoundsWhatItRefusesOfAnAddress(t *testing.T) {
 	}
 }
 
+// A key that renews again and again uses up the bound of its address, though each
+// renewal is right. Many devices behind one address renew as they need.
+func TestRightRenewalsOfOneKeyAreBounded(t *testing.T) {
+	t.Parallel()
+	h := front(t, func(m *nats.Msg) { _ = m.Respond([]byte(`{"jwt":"x"}`)) })
+	p := newPlace(t)
+	renew := func(d *device) int {
+		return ask(h, http.MethodPost, "/v1/renew", bytes.NewReader(d.signed(wire.PurposeRenew, wire.Enrollment{User: "alice", Device: "phone"}))).Code
+	}
+	for i := range 40 {
+		if code := renew(p.device()); code != http.StatusOK {
+			t.Fatalf("device %d: status %d", i, code)
+		}
+	}
+	d, done := p.device(), 0
+	for range 40 {
+		if renew(d) == http.StatusOK {
+			done++
+		}
+	}
+	if done < 3 || done > 15 {
+		t.Errorf("%d of 40 renewals of one key were answered", done)
+	}
+}
+
 // Who sends bodies that never end takes the place of nobody else.
 func TestBodiesThatDoNotComeKeepNobodyWaiting(t *testing.T) {
 	t.Parallel()

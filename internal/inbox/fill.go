@@ -140,8 +140,8 @@ func (mb *Mailbox) read(ctx context.Context, n subjects.Lane, pos uint64) (msgs 
 		return msgs, left, nil
 	}
 	to := mb.seen
-	if len(msgs) > 0 {
-		to = msgs[0].Seq - 1
+	if len(msgs) > 0 && msgs[0].Seq > pos+1 {
+		to = msgs[0].Seq - 1 // what is old goes first
 	}
 	l.fillFrom = max(l.fillFrom, pos)
 	mb.lostLocked(n, max(to, pos+1), uint64(lost))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -302,8 +303,10 @@ func (h *Hub) tellLost(ctx context.Context, k subjects.Key, l loss, reason strin
 }
 
 // lostOutcomes are the outcomes of messages that are gone. Who asked is in the
-// deadlines, which outlive the messages; over are their sequences.
+// deadlines, which outlive the messages; over are their sequences. Between from
+// and to of a loss there may be messages that are not lost.
 func lostOutcomes(ctx context.Context, fetch *direct.Client, k subjects.Key, l loss, reason string) (told []outcome, over []uint64, err error) {
+	stored := storedAmong{fetch: fetch, subject: subjects.Inbox(k, l.lane)}
 	for from := uint64(1); ; {
 		got, left, err := fetch.Next(ctx, layout.StreamDeadline, layout.Deadline(k), from, laneMessages, laneBytes)
 		if err != nil {
@@ -311,7 +314,14 @@ func lostOutcomes(ctx context.Context, fetch *direct.Client, k subjects.Key, l l
 		}
 		for _, s := range got {
 			from = s.Seq + 1
-			if o, ok := expiredBy(reader.Entry(s), k, l, reason); ok {
+			o, ok := expiredBy(reader.Entry(s), k, l, reason)
+			if !ok {
+				continue
+			}
+			switch there, err := stored.has(ctx, o.seq); {
+			case err != nil:
+				return nil, nil, err
+			case !there:
 				told, over = append(told, o), append(over, s.Seq)
 			}
 		}
@@ -319,6 +329,35 @@ func lostOutcomes(ctx context.Context, fetch *direct.Client, k subjects.Key, l l
 			return told, over, nil
 		}
 	}
+}
+
+// storedAmong finds out which of some messages of a lane are still stored. It
+// remembers where it has found nothing, so that a purge costs one question.
+type storedAmong struct {
+	fetch    *direct.Client
+	subject  string
+	from, to uint64 // nothing is stored from one of them to before the other
+}
+
+func (a *storedAmong) has(ctx context.Context, seq uint64) (bool, error) {
+	if a.from <= seq && seq < a.to {
+		return false, nil
+	}
+	next, err := a.fetch.AtLeader(ctx, layout.StreamInbox, a.subject, seq)
+	if err != nil { // such as a damaged block, which Direct Get skips
+		msgs, _, err := a.fetch.Next(ctx, layout.StreamInbox, a.subject, seq, 1, laneBytes)
+		if err != nil {
+			return false, err
+		}
+		if next = nil; len(msgs) > 0 {
+			next = &msgs[0]
+		}
+	}
+	a.from, a.to = seq, math.MaxUint64
+	if next != nil {
+		a.to = next.Seq
+	}
+	return a.to == seq, nil
 }
 
 // watchStream keeps track of where the stream begins, until the hub stops.

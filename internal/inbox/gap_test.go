@@ -1,7 +1,9 @@
 package inbox_test
 
 import (
+	"maps"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -227,5 +229,47 @@ func TestGapTellsWhatAFullLaneLost(t *testing.T) {
 	want := wire.Gap{Lane: "normal", From: got[0].Seq + 1, To: got[0].Seq + 2, Count: 2, Reason: wire.ReasonRetention}
 	if gaps := s.gaps(d); len(gaps) != 1 || gaps[0] != want {
 		t.Errorf("told %+v, want %+v", gaps, want)
+	}
+}
+
+// When messages in the middle of a lane are gone, their senders hear so, and
+// those of the messages around them do not.
+func TestOnlySendersOfWhatIsGoneHearThatItExpired(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	s.stop()
+	kept := must(s.js.Stream(t.Context(), layout.StreamInbox)).CachedInfo().Config
+	kept.MaxAge = time.Hour
+	must(s.js.UpdateStream(t.Context(), kept))
+	s.start(nil)
+	for body := range 6 {
+		s.ask(phone, body)
+	}
+	s.caughtUp()
+	deadlines := must(s.js.Stream(t.Context(), layout.StreamDeadline))
+	s.eventually("the six are written down", func() bool {
+		return must(deadlines.Info(t.Context())).State.Msgs == 6
+	})
+	s.stop()
+	stream := must(s.js.Stream(t.Context(), layout.StreamInbox))
+	for _, seq := range []uint64{3, 4, 6} {
+		if err := stream.DeleteMsg(t.Context(), seq); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.start(nil)
+	sender, d := s.attach(desk, 10), s.attach(phone, 10)
+	expect(t, d.receive(3), "0 1 4")
+	want := wire.Gap{Lane: "normal", From: 1, To: 6, Count: 3, Reason: wire.ReasonPurged}
+	if gaps := s.gaps(d); len(gaps) != 1 || gaps[0] != want {
+		t.Errorf("told %+v, want %+v", gaps, want)
+	}
+	heard := map[string]wire.Status{}
+	for range 3 {
+		o := outcome(t, sender)
+		heard[o.OriginalID] = o.Status
+	}
+	if want := map[string]wire.Status{"m2": "expired", "m3": "expired", "m5": "expired"}; !maps.Equal(heard, want) {
+		t.Errorf("the sender heard %v, want %v", heard, want)
 	}
 }
