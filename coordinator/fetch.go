@@ -110,6 +110,9 @@ func (c *Coordinator) take(ctx context.Context, a subjects.Address, limit int) (
 		p := &fetchBatch{c: c, to: a, limit: limit, room: int(c.core.MaxPayload()) - fetchRoom}
 		err = p.fill(ctx, &cursor)
 		if err == nil {
+			err = p.tellGaps(ctx, &cursor)
+		}
+		if err == nil {
 			err = p.store(ctx, &cursor, revision)
 		}
 		switch {
@@ -142,14 +145,20 @@ type fetchBatch struct {
 	tooLarge *wire.Error
 
 	asked         bool   // redeliverUpTo is known
-	redeliverUpTo uint64 // see [epoch.RedeliverUpTo]
+	redeliverUpTo uint64 // a message up to it may have been sent, whatever the cursor says
 }
 
 // fill takes what is unacknowledged, and makes cursor say that it was sent.
 func (p *fetchBatch) fill(ctx context.Context, cursor *inbox.Cursor) error {
 	for lane := subjects.Critical; ; lane-- {
-		if err := p.fillLane(ctx, cursor, lane); err != nil || p.full || lane == subjects.Low {
+		if err := p.fillLane(ctx, cursor, lane); err != nil || p.full {
 			return err
+		}
+		if lane == subjects.Low {
+			// Of what an edge may have sent nothing is left.
+			p.changed = p.changed || cursor.Open
+			cursor.Open = false
+			return nil
 		}
 	}
 }
@@ -169,7 +178,7 @@ func (p *fetchBatch) fillLane(ctx context.Context, cursor *inbox.Cursor, lane su
 		}
 		for i := range got {
 			seq := got[i].Seq
-			if unacked, err = p.missing(ctx, lane, unacked, seq); err != nil {
+			if unacked, err = p.missing(ctx, cursor, lane, unacked, seq); err != nil {
 				return err
 			}
 			redelivered := len(unacked) > 0 && unacked[0] == seq
@@ -180,7 +189,7 @@ func (p *fetchBatch) fillLane(ctx context.Context, cursor *inbox.Cursor, lane su
 			if !ok {
 				continue // not asked for
 			}
-			before, err := p.mayHaveBeenSent(ctx, redelivered, seq)
+			before, err := p.mayHaveBeenSent(ctx, cursor, redelivered, seq)
 			if err != nil {
 				return err
 			}
@@ -199,11 +208,12 @@ func (p *fetchBatch) fillLane(ctx context.Context, cursor *inbox.Cursor, lane su
 			}
 		}
 		if left == 0 || len(got) == 0 {
-			if unacked, err = p.missing(ctx, lane, unacked, 1<<63); err != nil {
+			if unacked, err = p.missing(ctx, cursor, lane, unacked, 1<<63); err != nil {
 				return err
 			}
 			cursor.Sent[lane] = sent
-			err = p.lost(ctx, cursor, lane)
+			some, err := p.c.cursors.Lost(ctx, p.to.Key(), lane, cursor)
+			p.changed = p.changed || some
 			sent = cursor.Sent[lane]
 			return err
 		}
@@ -212,8 +222,9 @@ func (p *fetchBatch) fillLane(ctx context.Context, cursor *inbox.Cursor, lane su
 }
 
 // mayHaveBeenSent reports whether a message may have been sent to the device
-// before: the cursor says so, or is older than what was sent.
-func (p *fetchBatch) mayHaveBeenSent(ctx context.Context, unacked bool, seq uint64) (bool, error) {
+// before: the cursor says so, or is older than what was sent, or the edge that
+// held the device last did not store how far it came.
+func (p *fetchBatch) mayHaveBeenSent(ctx context.Context, cursor *inbox.Cursor, unacked bool, seq uint64) (bool, error) {
 	if unacked {
 		return true, nil
 	}
@@ -223,6 +234,9 @@ func (p *fetchBatch) mayHaveBeenSent(ctx context.Context, unacked bool, seq uint
 			return false, err
 		}
 		p.asked, p.redeliverUpTo = true, epoch.RedeliverUpTo(stream.CachedInfo())
+		if cursor.Open {
+			p.redeliverUpTo = stream.CachedInfo().State.LastSeq
+		}
 	}
 	return seq <= p.redeliverUpTo, nil
 }
@@ -262,8 +276,8 @@ func (p *fetchBatch) append(envelope []byte) {
 
 // missing drops what is unacked below a sequence: the store has passed over it.
 // The device is told that it is gone, when it is.
-func (p *fetchBatch) missing(ctx context.Context, lane subjects.Lane, unacked []uint64, below uint64) ([]uint64, error) {
-	var g wire.Gap
+func (p *fetchBatch) missing(ctx context.Context, cursor *inbox.Cursor, lane subjects.Lane, unacked []uint64, below uint64) ([]uint64, error) {
+	g := inbox.Gap{Lane: lane}
 	for len(unacked) > 0 && unacked[0] < below {
 		gone, err := p.c.isGone(ctx, unacked[0])
 		if err != nil {
@@ -284,24 +298,35 @@ func (p *fetchBatch) missing(ctx context.Context, lane subjects.Lane, unacked []
 		if err != nil {
 			return unacked, err
 		}
-		g.Lane, g.Reason = lane.String(), reason
-		p.append(g.Append(nil))
+		g.Reason = reason
+		cursor.AddGap(g)
 		p.changed = true
 	}
 	return unacked, nil
 }
 
-// lost tells the device what is gone of a lane that it was never sent.
-func (p *fetchBatch) lost(ctx context.Context, cursor *inbox.Cursor, lane subjects.Lane) error {
-	before := len(cursor.Gaps)
-	some, err := p.c.cursors.Lost(ctx, p.to.Key(), lane, cursor)
-	if err != nil || !some {
+// tellGaps tells the device, before the messages, what is gone: what this fetch
+// and edges have found. It is told again with each fetch that brings something,
+// until the device acknowledges what came after it.
+func (p *fetchBatch) tellGaps(ctx context.Context, cursor *inbox.Cursor) error {
+	if err := p.c.cursors.Explain(ctx, p.to.Key(), cursor); err != nil {
 		return err
 	}
-	p.changed = true
-	for i := min(before, len(cursor.Gaps)-1); i < len(cursor.Gaps); i++ {
-		gap := cursor.Gaps[i].Wire()
-		p.append(gap.Append(nil))
+	messages := p.body
+	p.body = nil
+	for i := range cursor.Gaps {
+		g := &cursor.Gaps[i]
+		if g.Told && len(messages) == 0 {
+			continue
+		}
+		told := g.Wire()
+		if one := told.Append(nil); len(p.body)+len(one)+len(messages) <= p.room+fetchRoom/2 {
+			p.append(one)
+			p.changed, g.Told = p.changed || !g.Told, true
+		}
+	}
+	if len(messages) > 0 {
+		p.append(messages[1:])
 	}
 	return nil
 }

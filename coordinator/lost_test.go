@@ -38,8 +38,70 @@ func TestFetchTellsHowManyMessagesAreGone(t *testing.T) {
 		t.Errorf("got %+v once it was told", all)
 	}
 	p.publish(subjects.Inbox(d.key, subjects.Normal), `"here"`)
+	for range 2 { // it may not have got the answer
+		if all = d.fetch(nil); len(all) != 2 || all[0].Type != "gap" || all[1].Type != "notification" {
+			t.Fatalf("got %+v, want the gap and the message", all)
+		}
+	}
+	d.ack(map[string]any{"seq": all[1].Seq})
+	p.publish(subjects.Inbox(d.key, subjects.Normal), `"next"`)
 	if all = d.fetch(nil); len(all) != 1 || all[0].Type != "notification" {
-		t.Errorf("got %+v, want the message", all)
+		t.Errorf("got %+v, want the next message", all)
+	}
+}
+
+// What an edge found gone and the device has not confirmed is told by the next
+// fetch, and so is what the edge had yet to find the reason of.
+func TestFetchTellsTheGapsThatAnEdgeLeft(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.coordinate()
+	d := p.device("alice/phone")
+	for range 3 {
+		p.publish(subjects.Inbox(d.key, subjects.Normal), `"gone"`)
+	}
+	c := inbox.Cursor{Sent: [subjects.Lanes]uint64{0, 3}, Gaps: []inbox.Gap{
+		{Lane: subjects.Normal, From: 1, To: 1, Count: 1, Reason: "damaged"}, {Lane: subjects.Normal, From: 2, To: 3, Count: 2},
+	}}
+	p.publish(layout.Cursor(d.key), string(c.Append(nil)))
+	stream, err := p.js.Stream(t.Context(), layout.StreamInbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Purge(t.Context(), jetstream.WithPurgeSequence(4)); err != nil {
+		t.Fatal(err)
+	}
+	all := d.fetch(nil)
+	if len(all) != 2 || string(all[0].Payload) != `{"lane":"normal","from":1,"to":1,"count":1,"reason":"damaged"}` ||
+		string(all[1].Payload) != `{"lane":"normal","from":2,"to":3,"count":2,"reason":"retention"}` {
+		t.Fatalf("got %+v, want both gaps", all)
+	}
+	if all = d.fetch(nil); len(all) != 0 {
+		t.Errorf("got %+v once they were told", all)
+	}
+}
+
+// An edge that was killed did not store how far it came: what it may have sent
+// comes flagged, and nothing else.
+func TestFetchFlagsWhatAKilledEdgeMayHaveSent(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.coordinate()
+	d := p.device("alice/phone")
+	c := inbox.Cursor{Open: true}
+	p.publish(layout.Cursor(d.key), string(c.Append(nil)))
+	for range 3 {
+		p.publish(subjects.Inbox(d.key, subjects.Normal), `"perhaps"`)
+	}
+	for range 2 {
+		if all := d.fetch(map[string]any{"limit": 2}); len(all) == 0 || !all[0].Redelivered {
+			t.Fatalf("got %+v, want it flagged", all)
+		}
+		d.ack(map[string]any{"upTo": 2})
+	}
+	p.publish(subjects.Inbox(d.key, subjects.Normal), `"new"`)
+	if all := d.fetch(nil); len(all) != 2 || !all[0].Redelivered || all[1].Redelivered {
+		t.Errorf("got %+v, want the second one not flagged", all)
 	}
 }
 

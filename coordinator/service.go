@@ -250,7 +250,19 @@ func (s *service) monitor(m *nats.Msg, answer func() any) {
 	}
 }
 
-func (s *service) ping() any { return micro.Ping{ServiceIdentity: s.who, Type: micro.PingResponseType} }
+// pong is the answer to a PING, with why the coordinator cannot do its work.
+type pong struct {
+	micro.Ping
+	Unready string `json:"unready,omitempty"`
+}
+
+func (s *service) ping() any {
+	answer := pong{Ping: micro.Ping{ServiceIdentity: s.who, Type: micro.PingResponseType}}
+	if err := s.c.Healthy(); err != nil {
+		answer.Unready = err.Error()
+	}
+	return answer
+}
 
 func (s *service) info() any {
 	info := micro.Info{ServiceIdentity: s.who, Type: micro.InfoResponseType, Description: serviceDescription}

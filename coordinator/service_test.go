@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -351,5 +352,41 @@ func TestSessionsOfADeadEdgeAreEndedOnce(t *testing.T) {
 	})
 	if n := len(p.stored(subjects.StreamEvent, subjects.Event(key, subjects.EventOffline))); n != 1 {
 		t.Errorf("%d times", n)
+	}
+}
+
+// A coordinator that is cut off on one of its connections says so to who asks.
+func TestCoordinatorTellsThatItIsNotWell(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	var mu sync.Mutex
+	conns := map[string]*nats.Conn{}
+	c, err := coordinator.New(coordinator.Options{Dial: func(name string, opts ...nats.Option) (*nats.Conn, error) {
+		nc, err := p.dial(name, opts...)
+		mu.Lock()
+		defer mu.Unlock()
+		conns[name] = nc
+		return nc, err
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(p.ctx()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Stop(context.Background()) })
+	unready := func() string {
+		var pong struct{ Unready string }
+		p.askAt(p.nc, "$SRV.PING.rccs-coordinator", nil, &pong)
+		return pong.Unready
+	}
+	if why := unready(); why != "" {
+		t.Fatalf("it is not well: %s", why)
+	}
+	mu.Lock()
+	conns["read"].Close()
+	mu.Unlock()
+	if why := unready(); why != "the coordinator is not connected to NATS" {
+		t.Errorf("told %q", why)
 	}
 }

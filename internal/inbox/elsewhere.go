@@ -173,6 +173,26 @@ func (s *Cursors) Lost(ctx context.Context, k subjects.Key, lane subjects.Lane, 
 	return true, s.tellLost(ctx, k, l, reason)
 }
 
+// Explain gives the cursor's gaps of which no edge has found out the reason one,
+// and tells the senders that asked.
+func (s *Cursors) Explain(ctx context.Context, k subjects.Key, c *Cursor) error {
+	for i := range c.Gaps {
+		g := &c.Gaps[i]
+		if g.Reason != "" {
+			continue
+		}
+		reason, err := s.Why(ctx, k, g.Lane, g.From, g.To)
+		if err != nil {
+			return err
+		}
+		if err := s.tellLost(ctx, k, loss{lane: g.Lane, from: g.From, to: g.To, count: g.Count}, reason); err != nil {
+			return err
+		}
+		g.Reason = reason
+	}
+	return nil
+}
+
 // Why is the reason that messages of a lane are gone, as a gap gives it.
 func (s *Cursors) Why(ctx context.Context, k subjects.Key, lane subjects.Lane, from, to uint64) (string, error) {
 	if reason, _, err := written(ctx, s.last, k, loss{lane: lane, from: from, to: to}); reason != "" || err != nil {

@@ -31,6 +31,9 @@ type Gap struct {
 	Count   uint64        `json:"count,omitempty"`
 	AtLeast uint64        `json:"atLeast,omitempty"`
 	Reason  string        `json:"reason,omitempty"` // "" until it is known
+	// Told: a device on plain NATS was told. An edge does not keep that, and tells
+	// its device once a connection.
+	Told bool `json:"told,omitempty"`
 }
 
 // Wire is the gap as the device is told it.
@@ -50,6 +53,9 @@ func (g *Gap) append(dst []byte) []byte {
 	}
 	if g.Reason != "" {
 		dst = wire.AppendString(append(dst, `,"reason":`...), g.Reason)
+	}
+	if g.Told {
+		dst = append(dst, `,"told":true`...)
 	}
 	return append(dst, '}')
 }
@@ -79,6 +85,7 @@ func addGap(gaps []Gap, g Gap) []Gap {
 		have.From, have.To = min(have.From, g.From), max(have.To, g.To)
 		have.Count += g.Count
 		have.AtLeast += g.AtLeast
+		have.Told = false
 		return gaps
 	}
 	return append(gaps, g)

@@ -339,5 +339,10 @@ func (d *doctor) coordinator(ctx context.Context, name string) error {
 		d.note(name, LevelFail, "no coordinator answers: messages of services to several devices wait, and the sessions of dead edges do not end",
 			"start 'rccs serve' or 'rccs coordinator'")
 	}
+	for _, c := range list {
+		if c.Unready != "" {
+			d.note(name, LevelFail, fmt.Sprintf("coordinator %s cannot do its work: %s", c.ID, c.Unready), "look at its log, its load and its connection to NATS")
+		}
+	}
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -80,6 +81,14 @@ func TestDoctorFindsWhatIsMissing(t *testing.T) {
 	if found = p.examine(); !has(found, "fail edges: edge one cannot serve: nothing heard") {
 		t.Errorf("found %q", found)
 	}
+	sub, err := p.env.Conn(t).Subscribe("$SRV.PING.rccs-coordinator", func(m *nats.Msg) {
+		_ = m.Respond([]byte(`{"id":"c2","version":"1.0.0","unready":"nothing heard"}`))
+	})
+	check(t, err)
+	testkit.Eventually(t, "the other coordinator listens", func() bool {
+		return has(p.examine(), "fail coordinator: coordinator c2 cannot do its work: nothing heard")
+	})
+	check(t, sub.Unsubscribe())
 	p.lease(roster.Edge{ID: "e2", Name: "two", Version: "2"})
 	if found = p.examine(); !has(found, "warn edges: edges run different versions") {
 		t.Errorf("found %q", found)

@@ -83,6 +83,8 @@ type Replica struct {
 type Coordinator struct {
 	ID      string `json:"id"`
 	Version string `json:"version"`
+	// Unready is why it cannot do its work; "" if it can.
+	Unready string `json:"unready,omitempty"`
 }
 
 // StatusOptions say how to look.
