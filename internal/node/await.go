@@ -30,11 +30,13 @@ type waiter struct {
 // until tries again until try does not fail for what passes by itself. It gives
 // up when ctx ends or the bound is reached; the error says what was missing.
 func (w *waiter) until(ctx context.Context, passes func(error) bool, try func(context.Context) error) error {
-	bounded, cancel := ctx, context.CancelFunc(func() {})
-	if w.within > 0 {
-		bounded, cancel = context.WithTimeout(ctx, w.within)
-	}
+	// No deadline: nats.go would wait for a lost answer until then, and not for
+	// its own five seconds.
+	bounded, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if w.within > 0 {
+		defer time.AfterFunc(w.within, cancel).Stop()
+	}
 	defer w.admin.waitsFor("")
 	var said time.Time
 	var last error // why it waits; a try that the bound cut short does not know

@@ -73,11 +73,7 @@ var errNotRestored = errors.New("the streams of a backup: 'rccs restore FILE --c
 // awaitRestore returns when a restore into the cluster is done. It comes to an
 // end with the default tenant, so that the others wait for nothing.
 func (n *Node) awaitRestore(ctx context.Context, js jetstream.JetStream) error {
-	passes := func(err error) bool { return errors.Is(err, errNotRestored) || waitsForCluster(err) }
-	return n.waiter().until(ctx, passes, func(ctx context.Context) error {
-		if err := led(ctx, js); err != nil {
-			return err
-		}
+	return awaitCluster(ctx, js, n.waiter(), func(ctx context.Context) error {
 		inbox, err := js.Stream(ctx, layout.StreamInbox)
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNotFound):
@@ -117,7 +113,8 @@ func awaitStreams(ctx context.Context, dial dialer, w *waiter) error {
 	})
 }
 
-// awaitCluster calls once until it does not fail for what may pass.
+// awaitCluster calls once until it does not fail for what may pass. Each call has
+// a bound: while leaders change, an answer may never come.
 func awaitCluster(ctx context.Context, js jetstream.JetStream, w *waiter, once func(context.Context) error) error {
 	return w.until(ctx, waitsForCluster, func(ctx context.Context) error {
 		if err := led(ctx, js); err != nil {
@@ -141,7 +138,7 @@ func led(ctx context.Context, js jetstream.JetStream) error {
 
 // waitsForCluster reports whether an error may pass when more servers are there.
 func waitsForCluster(err error) bool {
-	if errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrBucketNotFound) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) {
+	if errors.Is(err, errNotRestored) || errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrBucketNotFound) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) {
 		return true
 	}
 	return storeerr.FewServers(err)
