@@ -282,6 +282,7 @@ func (p *place) askAt(nc *nats.Conn, subject string, request, into any) string {
 	if err != nil {
 		p.t.Fatalf("%s: %v", subject, err)
 	}
+	fits(p.t, subject, body, m.Data, m.Header.Get("Nats-Service-Error") != "")
 	if m.Header.Get("Nats-Service-Error") != "" {
 		var told struct {
 			Code string `json:"code"`

@@ -83,11 +83,16 @@ func newPage(originalID string, maxFrame int) *page {
 	return &page{list: []byte{'['}, room: min(historyBytes, maxFrame-answerLen(len(empty.AppendPayload(nil))))}
 }
 
+// insideHistory is how many containers are open around a message of a history:
+// the list, the payload and the envelope that it is in, and an array of those.
+const insideHistory = 4
+
 // add takes an envelope of the list, and reports whether there was room. One
 // that fits no page is taken without its payload.
 func (p *page) add(e []byte) bool {
 	alone := len(p.list) == 1
-	if len(e)+len("[]") > p.room {
+	tooDeep := len(e) > 2*(wire.MaxDepth-insideHistory) && !wire.EmbeddableIn(e, insideHistory)
+	if len(e)+len("[]") > p.room || tooDeep {
 		e = withoutPayload(e)
 	}
 	if len(p.list)+len(",")+len(e)+len("]") > p.room && !alone {

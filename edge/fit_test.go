@@ -9,6 +9,7 @@ import (
 	"github.com/rccs-io/rccs/edge"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
 )
 
 // small is alice's phone, which takes frames of 1,024 bytes and fails the test on a
@@ -99,6 +100,37 @@ func TestPagesOfHistoryFitTheDevicesFrames(t *testing.T) {
 			if _, hasPayload := m["payload"]; hasPayload == (i == large) || (m["tooLarge"] == true) != (i == large) {
 				t.Errorf("%s: message %d is %.100v", what, i, m)
 			}
+		}
+	}
+}
+
+// A history nests what it lists deeper than the message came, and is a frame that
+// every decoder takes.
+func TestHistoryIsNoDeeperThanAFrame(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	js := natstest.Streams(t, w.env.Conn(t))
+	const most = wire.MaxDepth - 5 // of a payload, with all that is around it
+	for _, depth := range []int{most, most + 1} {
+		_, err := js.Publish(t.Context(), "rccs.topic.news", []byte(strings.Repeat("[", depth)+strings.Repeat("]", depth)))
+		check(t, err)
+	}
+	d := w.connect()
+	d.Send(`{"type":"history","id":"h","payload":{"topic":"news"}}`)
+	_, text, err := d.ReadMessage()
+	check(t, err)
+	items, err := wire.DecodeFrame(nil, append(append([]byte{'['}, text...), ']'))
+	if err != nil || len(items) != 1 {
+		t.Fatalf("%d envelopes, %v", len(items), err)
+	}
+	var a answer
+	check(t, json.Unmarshal(items[0].Payload, &a))
+	if len(a.Messages) != 2 {
+		t.Fatalf("%d messages", len(a.Messages))
+	}
+	for i, raw := range a.Messages {
+		if got := strings.Contains(string(raw), `"tooLarge":true`); got != (i == 1) {
+			t.Errorf("message %d: tooLarge %v", i, got)
 		}
 	}
 }

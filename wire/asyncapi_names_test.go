@@ -161,7 +161,14 @@ func TestDocumentNamesTheSubjects(t *testing.T) {
 	}
 	built := map[string]string{
 		"later": subjects.Later(k, 1, "m1"), "signal": subjects.Signal(k), "rpc": subjects.RPC(k, "open"),
-		"topicStream": topic, "up": subjects.Up(k, "order"), "coordinatorDevice": subjects.DeviceEndpoint(k, "fetch"),
+		"topicStream": topic, "up": subjects.Up(k, "order"), "coordinatorDeviceRenewOwn": subjects.DeviceEndpoint(k, "renew"),
+		"coordinatorShow": subjects.CoordinatorEndpoint("device"),
+	}
+	for _, name := range []string{"Fetch", "Ack", "Send", "Up"} {
+		built["coordinatorDevice"+name] = subjects.DeviceEndpoint(k, strings.ToLower(name))
+	}
+	for _, name := range []string{"Status", "Devices", "Sessions", "Edges", "Forget", "Missed", "Replay", "Enroll", "Renew"} {
+		built["coordinator"+name] = subjects.CoordinatorEndpoint(strings.ToLower(name))
 	}
 	channels := doc.at("channels").(map[string]any)
 	for name, subject := range built {
@@ -182,7 +189,7 @@ func TestDocumentNamesTheSubjects(t *testing.T) {
 		doc.checkAddress(t, "routeNamed", subjects.Route("alice", subjects.Selector{DeviceType: "desktop", Any: any}))
 	}
 	doc.checkAddress(t, "routeNamed", subjects.Route("alice", subjects.Selector{Capability: "camera"}))
-	for _, name := range []string{"connection", "inbox", "event", "routeOne", "routeNamed", "rpcReply", "coordinator", "enrol"} {
+	for _, name := range []string{"connection", "inbox", "event", "routeOne", "routeNamed", "rpcReply", "enrol"} {
 		built[name] = ""
 	}
 	sameSet(t, "channels", keys(doc.at("channels")), slices.Collect(maps.Keys(built)))

@@ -56,13 +56,17 @@ func DecodeFew(dst []Item, frame []byte, most int) ([]Item, error) {
 // Embeddable reports whether b is one JSON value that may stand in an envelope as
 // it is: valid UTF-8, JSON, and no deeper than a frame can hold around it.
 // What is not must travel as base64.
-func Embeddable(b []byte) bool {
+func Embeddable(b []byte) bool { return EmbeddableIn(b, insideEnvelope) }
+
+// EmbeddableIn is Embeddable for a value that stands in so many arrays and
+// objects.
+func EmbeddableIn(b []byte, containers int) bool {
 	if !utf8.Valid(b) {
 		return false
 	}
 	s := scanner{b: b}
 	s.space()
-	if _, ok := s.value(insideEnvelope); !ok {
+	if _, ok := s.value(containers); !ok {
 		return false
 	}
 	s.space()
