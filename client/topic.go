@@ -268,12 +268,13 @@ func (s *Subscription) agreed(a *wire.Answer) {
 		s.since = wire.Since{Kind: wire.SinceSeq}
 		return
 	}
-	switch s.since.Kind {
-	case wire.SinceNow:
+	switch {
+	case a.Since > 0:
+		s.since = wire.Since{Kind: wire.SinceSeq, Seq: a.Since}
+	case s.since.Kind == wire.SinceNow:
 		s.since = wire.Since{Kind: wire.SinceSeq, Seq: a.Seq}
-	case wire.SinceLast:
+	case s.since.Kind == wire.SinceLast:
 		s.since = wire.Since{Kind: wire.SinceSeq, Seq: max(a.Seq, 1) - 1}
-	case wire.SinceSeq, wire.SinceTime:
 	}
 }
 

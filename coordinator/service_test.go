@@ -374,7 +374,7 @@ func TestCoordinatorTellsThatItIsNotWell(t *testing.T) {
 	if err := c.Start(p.ctx()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Stop(context.Background()) })
+	t.Cleanup(func() { _ = c.Stop(context.WithoutCancel(t.Context())) })
 	unready := func() string {
 		var pong struct{ Unready string }
 		p.askAt(p.nc, "$SRV.PING.rccs-coordinator", nil, &pong)

@@ -73,7 +73,7 @@ func (c *conn) subscribe(e *wire.Envelope) {
 		c.subscribed = make(map[string]*topic.Subscription)
 	}
 	c.subscribed[sub.Topic] = s
-	answer := wire.Subscribed{OriginalID: e.ID, Topic: sub.Topic, Seq: at.Last, Epoch: at.Epoch, Reset: at.Reset}
+	answer := wire.Subscribed{OriginalID: e.ID, Topic: sub.Topic, Seq: at.Last, Epoch: at.Epoch, Reset: at.Reset, Since: at.Since}
 	c.answer(wire.TypeAck, answer.AppendPayload(nil))
 	c.topics.enter(s)
 	c.sock.Wake()

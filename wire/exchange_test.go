@@ -75,7 +75,7 @@ func encodeAnswer(payload []byte) []byte {
 		p := wire.Published{OriginalID: a.OriginalMessageID, Topic: a.Topic, Seq: a.Seq, Duplicate: a.Duplicate}
 		return onlyPayload(p.Append(nil))
 	case has("topic"):
-		s := wire.Subscribed{OriginalID: a.OriginalMessageID, Topic: a.Topic, Seq: a.Seq, Epoch: a.Epoch, Reset: a.Reset}
+		s := wire.Subscribed{OriginalID: a.OriginalMessageID, Topic: a.Topic, Seq: a.Seq, Epoch: a.Epoch, Reset: a.Reset, Since: a.Since}
 		return onlyPayload(s.Append(nil))
 	}
 	return onlyPayload(wire.AppendSuccess(nil, a.OriginalMessageID))

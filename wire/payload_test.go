@@ -172,6 +172,9 @@ func TestEdgeSaysWhatItDid(t *testing.T) {
 		`{"status":"success","originalMessageId":"m1","topic":"t.a","seq":0}`: (&wire.Subscribed{
 			OriginalID: "m1", Topic: "t.a",
 		}).Append(nil),
+		`{"status":"success","originalMessageId":"m1","topic":"t.a","seq":0,"since":7}`: (&wire.Subscribed{
+			OriginalID: "m1", Topic: "t.a", Since: 7,
+		}).Append(nil),
 		`{"status":"accepted","originalMessageId":"m1","topic":"t.a","seq":9,"duplicate":true}`: (&wire.Published{
 			OriginalID: "m1", Topic: "t.a", Seq: 9, Duplicate: true,
 		}).Append(nil),
@@ -185,7 +188,7 @@ func TestEdgeSaysWhatItDid(t *testing.T) {
 			t.Errorf("%s: %v", frame, err)
 			continue
 		}
-		again := fmt.Sprint(a.Status, a.OriginalMessageID, a.Topic, a.Seq, a.Duplicate, a.Cancel)
+		again := fmt.Sprint(a.Status, a.OriginalMessageID, a.Topic, a.Seq, a.Duplicate, a.Cancel, a.Since)
 		var all map[string]any
 		if err := json.Unmarshal([]byte(want), &all); err != nil {
 			t.Fatal(err)

@@ -299,6 +299,7 @@ type Answer struct {
 	Reset       bool        `json:"reset"`       // see Subscribed
 	Topic       string      `json:"topic"`       // of a subscribe, unsubscribe or publish
 	Seq         uint64      `json:"seq"`         // see Subscribed and Published
+	Since       uint64      `json:"since"`       // see Subscribed
 	Cancelled   uint64      `json:"cancelled"`   // see AppendCancelledPayload
 	Cancel      string      `json:"cancel"`      // no answer: this request to the device is given up
 }

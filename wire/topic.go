@@ -125,6 +125,9 @@ type Subscribed struct {
 	// Reset says that the subscription does not go on from the sequence that
 	// was asked for, but from the first message stored: a gap follows.
 	Reset bool
+	// Since is what to go on from while nothing has come, told where Seq is 0; 0
+	// where it is not told.
+	Since uint64
 }
 
 // Append appends the whole envelope, type ack, from the server.
@@ -135,6 +138,9 @@ func (s *Subscribed) AppendPayload(dst []byte) []byte {
 	dst = appendSuccess(dst, s.OriginalID, StatusSuccess)
 	dst = AppendString(append(dst, `,"topic":`...), s.Topic)
 	dst = appendField(appendUint(dst, `,"seq":`, s.Seq), `,"epoch":`, s.Epoch)
+	if s.Since > 0 {
+		dst = appendUint(dst, `,"since":`, s.Since)
+	}
 	return append(appendFlag(dst, `,"reset":true`, s.Reset), '}')
 }
 

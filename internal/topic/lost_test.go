@@ -93,6 +93,32 @@ func TestATopicOfWhichNothingIsStoredBeginsWithWhatComes(t *testing.T) {
 	}
 }
 
+// Who subscribed while nothing was stored is told of what came and went while it
+// was away, and of nothing where nothing came.
+func TestWhatCameAndWentSinceAnEmptyBeginningIsTold(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.publish(t, "other", 0)
+	_, at := p.begin(t, topic.Since{})
+	if at.Last != 0 || at.Since == 0 {
+		t.Fatalf("began at %+v", at)
+	}
+	p.publish(t, "other", 1)
+	_, again := p.begin(t, topic.Since{FromSeq: true, Seq: at.Since, Epoch: at.Epoch})
+	if again.Reset {
+		t.Errorf("began again at %+v", again)
+	}
+	gone := p.publish(t, "a", 0)
+	p.keep(t, "a", 0)
+	p.forget(t)
+	f, _ := p.begin(t, topic.Since{FromSeq: true, Seq: at.Since, Epoch: at.Epoch})
+	next := p.publish(t, "a", 1)
+	got := f.take(t, 2, 2)
+	if !got[0].Notice() || got[0].LostFrom != at.Since+1 || got[0].Seq < gone || got[1].Seq != next {
+		t.Errorf("got %+v and %+v, want a notice and %d", got[0], got[1], next)
+	}
+}
+
 // What is damaged lies in the middle: the message that the subscriber had last is
 // still stored.
 func TestDamageOfATopicIsTold(t *testing.T) {

@@ -107,6 +107,10 @@ func (s *Subscription) SetOwner(name string) {
 type Beginning struct {
 	Last  uint64 // of the topic's last stored message; 0 when there is none
 	Epoch string // see [Hub.Epoch]
+	// Since is the sequence that the subscription begins after, where nothing of
+	// the topic is stored and none was named; else 0. Who goes on from there is
+	// told of what came and went meanwhile.
+	Since uint64
 	// Reset: the sequence to begin after was not one of this stream, so that
 	// the subscription begins with a notice and the first message stored.
 	Reset bool
@@ -157,6 +161,9 @@ func (h *Hub) Subscribe(ctx context.Context, by, topic string, since Since, read
 	}
 	if err != nil {
 		return nil, at, err
+	}
+	if at.Last == 0 && !since.FromSeq {
+		at.Since = pos
 	}
 	s.mu.Lock()
 	s.readPos = pos
