@@ -115,6 +115,33 @@ func TestSubscriptionGoesOnWhereItWas(t *testing.T) {
 	}
 }
 
+// A subscription that began while nothing was stored goes on, on the next
+// connection, from where the edge said that it began.
+func TestSubscriptionGoesOnFromAnEmptyBeginning(t *testing.T) {
+	t.Parallel()
+	cut := make(chan struct{})
+	url := serve(t, func(p *peer) {
+		p.registered()
+		switch p.n {
+		case 0:
+			e := p.want(wire.TypeSubscribe)
+			p.send(string((&wire.Subscribed{OriginalID: e.ID, Topic: "news", Since: firstTopicSeq + 4}).Append(nil)))
+			<-cut
+		case 1:
+			p.wantSubscribe("news", afterSeq(4), 5)
+			p.topic("news", 5, 5)
+			p.drain()
+		}
+	})
+	c := dial(t, url, client.Options{})
+	news, err := c.Subscribe(testkit.Soon(t), "news", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	close(cut)
+	wantTopic(t, news, 5, 5)
+}
+
 // TestSlowSubscriberLosesNothing reads nothing until far more has come than
 // the subscription keeps. It must ask again for what it did not take, and not
 // be fooled by what comes late of the old subscription.

@@ -55,7 +55,7 @@ export function createTopics(core: Core, outbox: Outbox) {
     const agreed = (told: any) => {
       if (stale()) return;
       t.epoch = told.epoch;
-      last = told.seq ?? 0;
+      last = told.seq || told.since || 0;
       if (first && (first.since === undefined || first.since === "last")) first.push((first.at ??= first.since ? Math.max(0, last - 1) : last));
     };
     try {

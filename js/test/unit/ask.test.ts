@@ -252,6 +252,18 @@ test("two loops on one topic are one subscription on the wire, each from its own
   expect([seqs(await a), seqs(await b), seqs(await c), seqs(await d)]).toEqual([[4, 5, 6], [1, 2, 3, 4, 5, 6], [5, 6], [6]]);
 });
 
+test("a loop that began while nothing was stored goes on from where the edge says that it began", async () => {
+  const { client, edge } = await online({ answer: (e, s) => e.type === "subscribe" && (s.ack(e.id, { status: "success", topic: "t", seq: 0, since: 7 }), true) });
+  const stop = new AbortController();
+  const next = client.subscribe("t", { signal: stop.signal }).next();
+  await settle();
+  edge.socket.end();
+  await last(2500);
+  expect(edge.of("subscribe").map((e) => e.payload.since)).toEqual([undefined, 7]);
+  stop.abort();
+  await next;
+});
+
 test("a loop that is slow stops listening, and goes on from the store", async () => {
   const { client, edge } = await online({ answer: (e, s) => e.type === "subscribe" && (s.ack(e.id, { status: "success", topic: "t", seq: 0 }), true) });
   const stop = new AbortController();
