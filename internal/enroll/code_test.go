@@ -1,6 +1,7 @@
 package enroll_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -292,6 +293,41 @@ func TestACodeWithoutADeviceTakesNobodysPlace(t *testing.T) {
 	check(t, err)
 	_, err = p.device().enroll(wire.Enrollment{Code: p.code(`{"user":"alice"}`), Device: "desk"})
 	refused(t, err, wire.Conflict)
+}
+
+// Of many who ask for one name at once, with codes that do not say it, one gets
+// it. The codes of the others stay good.
+func TestOfManyThatTakeANewNameOneGetsIt(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	const many = 8
+	codes := make([]string, many)
+	for i := range codes {
+		codes[i] = p.code(`{"user":"alice"}`)
+	}
+	errs := make([]error, many)
+	var all sync.WaitGroup
+	for i := range many {
+		d := p.device()
+		body := d.signed(wire.PurposeEnroll, wire.Enrollment{Code: codes[i], Device: "phone"})
+		all.Go(func() {
+			_, errs[i] = p.service.Enroll(context.Background(), body, "192.0.2."+strconv.Itoa(i))
+		})
+	}
+	all.Wait()
+	in := 0
+	for i, err := range errs {
+		if err == nil {
+			in++
+			continue
+		}
+		refused(t, err, wire.Conflict)
+		_, err = p.device().enroll(wire.Enrollment{Code: codes[i], Device: "watch " + strconv.Itoa(i)})
+		check(t, err)
+	}
+	if in != 1 {
+		t.Errorf("%d devices are called phone", in)
+	}
 }
 
 // What is kept of each device lies where messages take no room, so a user who

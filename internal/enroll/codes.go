@@ -145,3 +145,15 @@ func (c *codes) redeem(ctx context.Context, f found) error {
 	}
 	return fmt.Errorf("enroll: bucket %s: %w", layout.BucketCodes, err)
 }
+
+// putBack makes a code good again that was redeemed for nothing.
+func (c *codes) putBack(ctx context.Context, f found) error {
+	value, err := json.Marshal(f.grant)
+	if err != nil {
+		return fmt.Errorf("enroll: %w", err)
+	}
+	if _, err := c.kv.Create(ctx, f.entry, value); err != nil {
+		return fmt.Errorf("enroll: bucket %s: %w", layout.BucketCodes, err)
+	}
+	return nil
+}

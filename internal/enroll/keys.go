@@ -152,9 +152,14 @@ func (k *keys) change(ctx context.Context, a subjects.Address, change func(*reco
 
 // add records a key that is about to be signed for, or that it is signed for
 // again. One that has ended is forgotten: it was kept for as long as a token
-// of it may be good.
-func (k *keys) add(ctx context.Context, a subjects.Address, key Key) error {
+// of it may be good. may, if there is one, looks at what is recorded before.
+func (k *keys) add(ctx context.Context, a subjects.Address, key Key, may func(*record) error) error {
 	return k.change(ctx, a, func(r *record) error {
+		if may != nil {
+			if err := may(r); err != nil {
+				return err
+			}
+		}
 		r.Keys = slices.DeleteFunc(r.Keys, func(old Key) bool { return old.PublicKey != key.PublicKey && k.now().After(old.Until) })
 		i := slices.IndexFunc(r.Keys, func(old Key) bool { return old.PublicKey == key.PublicKey })
 		switch {

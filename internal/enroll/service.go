@@ -260,7 +260,19 @@ func (s *Service) byCode(ctx context.Context, e *wire.Enrollment) (*wire.Enrolle
 	if err := s.codes.redeem(ctx, code); err != nil {
 		return nil, err
 	}
-	return s.admit(ctx, a, e, code.Type)
+	if code.Device != "" {
+		return s.admit(ctx, a, e, code.Type, nil)
+	}
+	answer, err := s.admit(ctx, a, e, code.Type, func(r *record) error {
+		if own, other := s.holders(r, a, e.PublicKey); other && !own {
+			return conflict(a)
+		}
+		return nil
+	})
+	if errors.Is(err, wire.Conflict) { // somebody was first; the code stays good
+		err = cmp.Or(s.codes.putBack(ctx, code), err)
+	}
+	return answer, err
 }
 
 // free refuses a name that is taken, to a code that does not say it: who got the
@@ -272,12 +284,9 @@ func (s *Service) free(ctx context.Context, a subjects.Address, publicKey string
 	if err != nil {
 		return err
 	}
-	taken := false
-	for _, key := range r.Keys {
-		if key.PublicKey == publicKey {
-			return nil
-		}
-		taken = taken || !s.opts.Now().After(key.Until) && !s.opts.Revoked(a, key.PublicKey, key.Enrolled)
+	own, taken := s.holders(&r, a, publicKey)
+	if own {
+		return nil
 	}
 	if !taken && !s.opts.Revoked(a, "", time.Unix(0, 0)) {
 		_, err := s.devices.Get(ctx, layout.DeviceEntry(a.Key()))
@@ -287,10 +296,24 @@ func (s *Service) free(ctx context.Context, a subjects.Address, publicKey string
 		taken = err == nil
 	}
 	if taken {
-		return wire.Errorf(wire.Conflict,
-			"%s has a device %q already: choose another name, or ask for a code that names the device; this code stays good", a.User, a.Device)
+		return conflict(a)
 	}
 	return nil
+}
+
+// holders reports whether a key is the device's already, and whether another one
+// is that is good.
+func (s *Service) holders(r *record, a subjects.Address, publicKey string) (own, other bool) {
+	for _, key := range r.Keys {
+		own = own || key.PublicKey == publicKey
+		other = other || key.PublicKey != publicKey && !s.opts.Now().After(key.Until) && !s.opts.Revoked(a, key.PublicKey, key.Enrolled)
+	}
+	return own, other
+}
+
+func conflict(a subjects.Address) error {
+	return wire.Errorf(wire.Conflict,
+		"%s has a device %q already: choose another name, or ask for a code that names the device; this code stays good", a.User, a.Device)
 }
 
 func (s *Service) byToken(ctx context.Context, e *wire.Enrollment) (*wire.Enrolled, error) {
@@ -305,7 +328,7 @@ func (s *Service) byToken(ctx context.Context, e *wire.Enrollment) (*wire.Enroll
 	if err != nil {
 		return nil, err
 	}
-	return s.admit(ctx, a, e, "")
+	return s.admit(ctx, a, e, "", nil)
 }
 
 // address is the device that is to be enrolled, if it may be.
@@ -323,14 +346,17 @@ func (s *Service) address(user string, e *wire.Enrollment) (subjects.Address, er
 	return a, nil
 }
 
-// admit records the key, then signs for it.
-func (s *Service) admit(ctx context.Context, a subjects.Address, e *wire.Enrollment, kind string) (*wire.Enrolled, error) {
+// admit records the key, then signs for it. may, if there is one, refuses by what
+// is recorded of the device at that moment.
+func (s *Service) admit(
+	ctx context.Context, a subjects.Address, e *wire.Enrollment, kind string, may func(*record) error,
+) (*wire.Enrolled, error) {
 	if err := s.room(ctx, a); err != nil {
 		return nil, err
 	}
 	now := s.opts.Now().UTC()
 	key := Key{PublicKey: e.PublicKey, Type: kind, Enrolled: now, Last: e.Time, Until: now.Add(s.opts.RenewFor)}
-	if err := s.keys.add(ctx, a, key); err != nil {
+	if err := s.keys.add(ctx, a, key, may); err != nil {
 		return nil, err
 	}
 	return s.sign(a, key)
