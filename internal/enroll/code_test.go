@@ -1,7 +1,6 @@
 package enroll_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -311,7 +310,7 @@ func TestOfManyThatTakeANewNameOneGetsIt(t *testing.T) {
 		d := p.device()
 		body := d.signed(wire.PurposeEnroll, wire.Enrollment{Code: codes[i], Device: "phone"})
 		all.Go(func() {
-			_, errs[i] = p.service.Enroll(context.Background(), body, "192.0.2."+strconv.Itoa(i))
+			_, errs[i] = p.service.Enroll(t.Context(), body, "192.0.2."+strconv.Itoa(i))
 		})
 	}
 	all.Wait()
