@@ -120,6 +120,14 @@ const (
 	EventBadHeader = "badHeader"
 )
 
+// EventKinds are all kinds of [Event].
+func EventKinds() []string {
+	return []string{
+		EventRegistered, EventOnline, EventOffline, EventDelivered, EventExpired, EventReplaced, EventFull, EventRevoked,
+		EventForgotten, EventUndeliverable, EventRejected, EventBadHeader,
+	}
+}
+
 // Event is where services hear what happened to a device.
 func Event(k Key, kind string) string { return eventPrefix + string(k) + "." + kind }
 

@@ -177,11 +177,7 @@ func TestDocumentNamesTheSubjects(t *testing.T) {
 	for lane := range subjects.Lanes {
 		doc.checkAddress(t, "inbox", subjects.Inbox(k, subjects.Lane(lane)))
 	}
-	for _, kind := range []string{
-		subjects.EventRegistered, subjects.EventOnline, subjects.EventOffline, subjects.EventDelivered, subjects.EventExpired,
-		subjects.EventReplaced, subjects.EventFull, subjects.EventRevoked, subjects.EventForgotten,
-		subjects.EventUndeliverable, subjects.EventRejected, subjects.EventBadHeader,
-	} {
+	for _, kind := range subjects.EventKinds() {
 		doc.checkAddress(t, "event", subjects.Event(k, kind))
 	}
 	for _, any := range []bool{true, false} {

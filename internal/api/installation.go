@@ -292,7 +292,7 @@ type auditInput struct {
 	InTenant
 	Paged
 	Since  string `query:"since" maxLength:"64" doc:"How far to look back: a duration such as 1h or 30d, or a time of RFC 3339; without it, to the beginning"`
-	Action string `query:"action" maxLength:"32" doc:"Only this action, such as revoke"`
+	Action string `query:"action" enum:"revoke,unrevoke,replay,read,purge,forget,drain,backup,enroll,request,tenant" doc:"Only this action"`
 }
 
 func (a *API) registerAudit() {

@@ -106,13 +106,13 @@ const endWithin = 5 * time.Second
 // Do records an act, does it, and records how it ended. An act whose record
 // cannot be stored is not done. The error is that of the act.
 func Do(ctx context.Context, js jetstream.JetStream, r Record, act func() error) error {
-	return DoAndEnd(ctx, js, func(context.Context) (jetstream.JetStream, error) { return js, nil }, r, act)
+	return DoAndEnd(ctx, js, func() jetstream.JetStream { return js }, r, act)
 }
 
 // DoAndEnd is Do for an act after which js may not be of use any more: how it
 // ended is stored by what last returns.
 func DoAndEnd(
-	ctx context.Context, js jetstream.JetStream, last func(context.Context) (jetstream.JetStream, error), r Record, act func() error,
+	ctx context.Context, js jetstream.JetStream, last func() jetstream.JetStream, r Record, act func() error,
 ) error {
 	r.Open = true
 	seq, err := store(ctx, js, r)
@@ -120,7 +120,7 @@ func DoAndEnd(
 		return err
 	}
 	err = act()
-	endErr := storeEnd(ctx, last, r.Action, seq, err)
+	endErr := storeEnd(ctx, last(), r.Action, seq, err)
 	if endErr != nil && err != nil {
 		return errors.Join(err, endErr) // what was done stays done: a failed record says less
 	}
@@ -138,25 +138,19 @@ func DoInto(ctx context.Context, js jetstream.JetStream, r Record, act func() er
 	if err = act(); err == nil {
 		return nil
 	}
-	last := func(context.Context) (jetstream.JetStream, error) { return js, nil }
-	return errors.Join(err, storeEnd(ctx, last, r.Action, seq, err))
+	return errors.Join(err, storeEnd(ctx, js, r.Action, seq, err))
 }
 
 // storeEnd records how the act of an earlier record ended.
-func storeEnd(
-	ctx context.Context, last func(context.Context) (jetstream.JetStream, error), action string, seq uint64, err error,
-) error {
+func storeEnd(ctx context.Context, js jetstream.JetStream, action string, seq uint64, err error) error {
 	end := Record{Action: action, Ends: seq, Result: ResultOf(err)}
 	if err != nil {
 		end.Why = err.Error()
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endWithin)
 	defer cancel()
-	js, endErr := last(ctx)
-	if endErr == nil {
-		_, endErr = store(ctx, js, end)
-	}
-	return endErr
+	_, err = store(ctx, js, end)
+	return err
 }
 
 // ResultOf is the result of an act that ended with err.

@@ -17,7 +17,7 @@ import (
 func TestUpdateAccountDropsTheRevokedAtOnce(t *testing.T) {
 	t.Parallel()
 	trust, dir := newTrust(t), t.TempDir()
-	s := start(t, hasty(trust.options(dir)))
+	s := start(t, trust.options(dir))
 	bad, badKey := trust.user(t)
 	good, _ := trust.user(t)
 	dropped := make(chan struct{})
@@ -42,7 +42,7 @@ func TestUpdateAccountDropsTheRevokedAtOnce(t *testing.T) {
 	stop(t, s)
 
 	// Started with what it was given the first time, it knows better.
-	again := start(t, hasty(trust.options(dir)))
+	again := start(t, trust.options(dir))
 	if nc, err := nats.Connect("", bad, again.InProcess()); err == nil {
 		nc.Close()
 		t.Fatalf("the revoked user connects after a restart")
@@ -104,7 +104,7 @@ func TestLaterAccountWins(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			opts := hasty(trust.options(private(t)))
+			opts := trust.options(private(t))
 			opts.Accounts = []string{trust.systemJWT, c.given}
 			dir := filepath.Join(opts.Dir, "accounts")
 			if err := os.Mkdir(dir, 0o700); err != nil {

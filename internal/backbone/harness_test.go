@@ -97,14 +97,6 @@ func (t *trust) options(dir string) backbone.Options {
 	}
 }
 
-// hasty makes a refusal in process quick: the server's refusal and the rest of
-// the client's greeting wait for each other in an unbuffered pipe until the
-// write deadline.
-func hasty(opts backbone.Options) backbone.Options {
-	opts.Config = []byte(`write_deadline: "200ms"`)
-	return opts
-}
-
 // private is a directory for a test that puts something there first.
 func private(tb testing.TB) string {
 	tb.Helper()

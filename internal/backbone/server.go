@@ -266,7 +266,11 @@ func (p provider) InProcessConn() (net.Conn, error) {
 	if srv == nil {
 		return nil, ErrNotRunning
 	}
-	return srv.InProcessConn()
+	conn, err := srv.InProcessConn()
+	if err != nil {
+		return nil, err
+	}
+	return &pipe{Conn: conn}, nil
 }
 
 // Healthy is nil while clients can connect and JetStream, with all its

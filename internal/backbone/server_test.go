@@ -79,10 +79,31 @@ func TestServerListensForCredentialsOnly(t *testing.T) {
 
 func TestServerWantsCredentialsInProcess(t *testing.T) {
 	t.Parallel()
-	s := start(t, hasty(newTrust(t).options(t.TempDir())))
-	if nc, err := nats.Connect("", s.InProcess()); err == nil {
+	s := start(t, newTrust(t).options(t.TempDir()))
+	if nc, err := nats.Connect("", s.InProcess(), patient); !errors.Is(err, nats.ErrAuthorization) {
 		nc.Close()
-		t.Fatal("connected in process without credentials")
+		t.Fatalf("connected in process without credentials: %v", err)
+	}
+}
+
+// The client is still writing when the server has read enough: neither may wait
+// for the other until the write deadline.
+func TestARefusedClientInProcessHearsWhy(t *testing.T) {
+	t.Parallel()
+	trust := newTrust(t)
+	s := start(t, trust.options(t.TempDir()))
+	stranger, _ := newTrust(t).user(t)
+	for range 20 {
+		if nc, err := nats.Connect("", s.InProcess(), stranger, patient); !errors.Is(err, nats.ErrAuthorization) {
+			nc.Close()
+			t.Fatalf("connected with another operator's credentials, or not told: %v", err)
+		}
+	}
+	user, _ := trust.user(t)
+	for range 20 {
+		if err := dial(t, s, user).FlushTimeout(30 * time.Second); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -131,18 +131,7 @@ func (i *Installation) apply(
 	}
 	defer func() { t.nc.Close() }()
 	recorded := false
-	last := func(ctx context.Context) (jetstream.JetStream, error) {
-		if own.IsZero() {
-			return t.js, nil
-		}
-		again, err := i.reachAfter(ctx, own)
-		if err != nil {
-			return nil, err
-		}
-		t.nc.Close()
-		t = again
-		return t.js, nil
-	}
+	last := func() jetstream.JetStream { return t.js }
 	err = audit.DoAndEnd(ctx, t.js, last, by, func() error {
 		recorded = true
 		if _, err := Reconcile(ctx, t.js, i.Keys, i.Keys.Account()); err != nil {
@@ -151,6 +140,15 @@ func (i *Installation) apply(
 		account, devices, err := change(t, nil)
 		if err != nil {
 			return err
+		}
+		// A server that reads the keys may end this connection before anybody is told.
+		if !own.IsZero() {
+			again, err := i.reachAfter(ctx, own)
+			if err != nil {
+				return &UntoldError{err}
+			}
+			t.nc.Close()
+			t = again
 		}
 		if err := t.tell(ctx, i, account, devices); err != nil {
 			return &UntoldError{err}
