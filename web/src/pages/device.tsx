@@ -27,16 +27,17 @@ export function DevicePage({ user, device }: { user: string; device: string }) {
           {user}/{device}
         </h1>
         {d && <Presence status={d.status} />}
-        <div class="spacer" />
-        <button type="button" onClick={() => ask("replay")}>
-          Replay missed
-        </button>
-        <button type="button" onClick={() => ask("revoke")}>
-          Revoke
-        </button>
-        <button type="button" class="danger" disabled={gone} onClick={() => ask("forget")}>
-          Forget
-        </button>
+        <div class="acts">
+          <button type="button" onClick={() => ask("replay")}>
+            Replay missed
+          </button>
+          <button type="button" onClick={() => ask("revoke")}>
+            Revoke
+          </button>
+          <button type="button" class="danger" disabled={gone} onClick={() => ask("forget")}>
+            Forget
+          </button>
+        </div>
       </div>
       {gone ? (
         <Empty title="No device of this name is registered.">

@@ -97,7 +97,7 @@ export function Live() {
 }
 
 function words(f: Flow): string {
-  return [f.user, f.device, `${f.user}/${f.device}`, f.type, f.id, f.from, f.event, f.lane, f.seq].filter((w) => w !== undefined).join(" ").toLowerCase();
+  return [f.user, f.device, `${f.user}/${f.device}`, f.type, f.id, f.from, f.event, f.kind === "cursor" ? "acknowledged" : f.seq, f.lane].filter((w) => w !== undefined).join(" ").toLowerCase();
 }
 
 function Entry({ l, open, toggle }: { l: Line; open: boolean; toggle: () => void }) {
@@ -112,11 +112,11 @@ function Entry({ l, open, toggle }: { l: Line; open: boolean; toggle: () => void
           {l.user}/{l.device}
         </span>
         <span class="name what">
-          {l.event ?? l.type ?? ""} {l.id && <span class="faint">{l.id}</span>}
+          {l.kind === "cursor" ? "acknowledged" : (l.event ?? l.type ?? "")} {l.id && <span class="faint">{l.id}</span>}
         </span>
         <span class="faint end">
           {l.from && <span class="wide">from {l.from} </span>}
-          {l.lane && <span class={`lane lane-${l.lane}`}>{l.lane}</span>} {l.seq ? `#${l.seq}` : ""} {l.bytes ? bytes(l.bytes) : ""}
+          {l.lane && <span class={`lane lane-${l.lane}`}>{l.lane}</span>} {l.seq && l.kind !== "cursor" ? `#${l.seq}` : ""} {l.bytes ? bytes(l.bytes) : ""}
         </span>
       </button>
       {open && (

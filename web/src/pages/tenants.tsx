@@ -23,7 +23,7 @@ export function Tenants() {
                 <th>State</th>
                 <th class="n">Devices</th>
                 <th class="n">Stored</th>
-                <th class="share">Share</th>
+                <th class="share wide">Share</th>
                 <th class="n wide">Consumers</th>
               </tr>
             </thead>
@@ -42,7 +42,7 @@ export function Tenants() {
                     {bytes(t.stored)}
                     {t.limits?.storage ? <span class="faint"> of {bytes(t.limits.storage)}</span> : null}
                   </td>
-                  <td class="share">{t.limits?.storage ? <Meter used={t.stored} limit={t.limits.storage} label={`Storage of ${t.name}`} /> : <span class="faint">no limit</span>}</td>
+                  <td class="share wide">{t.limits?.storage ? <Meter used={t.stored} limit={t.limits.storage} label={`Storage of ${t.name}`} /> : <span class="faint">no limit</span>}</td>
                   <td class="n wide">{number(t.consumers)}</td>
                 </tr>
               ))}

@@ -35,7 +35,7 @@ export function Topics() {
       <div class="bar-row">
         <Search
           label="Search topics"
-          placeholder="Search topics; Enter opens the one of that name"
+          placeholder="Search topics; Enter opens one"
           value={query}
           onInput={setQueryText}
           onEnter={() => query.trim() && setTopic(query.trim())}

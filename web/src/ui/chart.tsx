@@ -40,7 +40,7 @@ export function Chart({ title, data, series, format }: Props) {
         {
           width: Math.max(200, box.clientWidth),
           height,
-          padding: [8, 8, 0, 0],
+          padding: [8, 24, 0, 0],
           legend: { show: false },
           cursor: { y: false, points: { size: 6 } },
           scales: { y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },
