@@ -63,7 +63,7 @@ export function Live() {
             ["up", "To services"],
             ["signal", "Signals"],
             ["event", "Events"],
-            ["cursor", "Acknowledged"],
+            ["cursor", "Acked"],
           ]}
         />
         <button type="button" onClick={pause}>
