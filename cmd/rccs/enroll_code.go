@@ -134,7 +134,7 @@ func (env *environment) printCode(f *codeFlags, answer []byte) error {
 	if err := json.Unmarshal(answer, &c); err != nil {
 		return fmt.Errorf("the answer is not a code: %w", err)
 	}
-	link := c.Link(f.url)
+	link := c.Link(f.url, env.tenant)
 	if f.json {
 		text, err := json.Marshal(struct {
 			enroll.Code

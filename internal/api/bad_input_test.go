@@ -5,6 +5,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/rccs-io/rccs/internal/audit"
+	"github.com/rccs-io/rccs/subjects"
 )
 
 // row is one row of the API.
@@ -190,4 +193,40 @@ func comma(body string) string {
 		return ""
 	}
 	return ","
+}
+
+// A filter that can fit nothing is a mistake that its author should hear of, not a
+// stream or a list that stays empty.
+func TestFilterOfAClosedSetNamesWhatThereIs(t *testing.T) {
+	t.Parallel()
+	p := serve(t, false)
+	for path, words := range map[string][]string{
+		"/v1/events?kind=":                           subjects.EventKinds(),
+		"/v1/events?kind=online,":                    subjects.EventKinds(),
+		"/v1/audit?action=":                          audit.Actions(),
+		"/v1/devices?status=":                        {"online", "away", "busy", "offline"},
+		"/v1/users/alice/devices/phone/inbox?state=": {"unacknowledged", "rejected", "all"},
+		"/v1/users?status=":                          {"online", "away", "busy", "offline"},
+		"/v1/users/alice/devices?status=":            {"online", "away", "busy", "offline"},
+	} {
+		got := p.get(path + "nope")
+		if got.status != http.StatusBadRequest || got.code() != "BAD_MESSAGE" {
+			t.Errorf("%snope: %d %s", path, got.status, got.body)
+		}
+		for _, word := range words {
+			if !strings.Contains(string(got.body), word) {
+				t.Errorf("%snope: %s does not name %q", path, got.body, word)
+			}
+		}
+	}
+	for _, kind := range subjects.EventKinds() {
+		if got := p.do("HEAD", "/v1/events?kind="+kind, "", nil); got.status != http.StatusOK {
+			t.Errorf("kind %s: %d", kind, got.status)
+		}
+	}
+	for _, action := range audit.Actions() {
+		if got := p.get("/v1/audit?action=" + action); got.status != http.StatusOK {
+			t.Errorf("action %s: %d %s", action, got.status, got.body)
+		}
+	}
 }

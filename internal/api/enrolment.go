@@ -112,7 +112,7 @@ func (a *API) makeCode(ctx context.Context, c *call, in *codeInput) (*codeOutput
 		if err != nil {
 			return wire.AsError(err)
 		}
-		out.Body = Code{Code: code.Code, ExpiresAt: code.Expires, URL: code.Link("")}
+		out.Body = Code{Code: code.Code, ExpiresAt: code.Expires, URL: code.Link("", c.tenant.Name)}
 		return nil
 	})
 }

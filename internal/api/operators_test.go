@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -374,6 +375,43 @@ func TestReplayOfEveryKind(t *testing.T) {
 				t.Errorf("the copy is %v", m)
 			}
 			break
+		}
+	}
+}
+
+// Ending everything ends the connections of the server's own parts, which come
+// back: the answer is not late, and says what was done, after a tenant was added
+// and removed too.
+func TestRevokingAllIsAnswered(t *testing.T) {
+	t.Parallel()
+	p := serve(t, false)
+	for range 3 {
+		if got := p.post("/v1/tenants", `{"name":"acme"}`); got.status != http.StatusCreated {
+			t.Fatalf("add a tenant: %d %s", got.status, got.body)
+		}
+		if got := p.delete("/v1/tenants/acme?confirm=acme"); got.status != http.StatusNoContent {
+			t.Fatalf("remove it: %d %s", got.status, got.body)
+		}
+		if got := p.post("/v1/revocations", `{"kind":"all","confirm":true}`); got.status != http.StatusCreated {
+			t.Fatalf("revoke all: %d %s", got.status, got.body)
+		}
+		p.eventually("all parts are back", func() bool { return p.get("/v1/users").status == http.StatusOK })
+	}
+}
+
+// A device finds its tenant in what it scans.
+func TestEnrolmentCodeOfATenantSaysWhichOne(t *testing.T) {
+	t.Parallel()
+	p := serve(t, false)
+	if got := p.post("/v1/tenants", `{"name":"acme"}`); got.status != http.StatusCreated {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	for tenant, want := range map[string]string{"acme": "acme", "default": ""} {
+		var made struct{ URL string }
+		p.post("/v1/users/alice/enrolment-codes?tenant="+tenant, `{"device":"phone"}`).into(t, &made)
+		link, err := url.Parse(made.URL)
+		if err != nil || link.Query().Get("user") != "alice" || link.Query().Get("tenant") != want {
+			t.Errorf("of tenant %s: %q (%v)", tenant, made.URL, err)
 		}
 	}
 }

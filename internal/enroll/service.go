@@ -140,15 +140,18 @@ type Code struct {
 	Expires time.Time `json:"expiresAt,omitzero"`
 }
 
-// Link is what the QR code of a code says; edge is where the device connects,
-// if that is to be said.
-func (c *Code) Link(edge string) string {
+// Link is what the QR code of a code of a tenant says; edge is where the device
+// connects, if that is to be said.
+func (c *Code) Link(edge, tenant string) string {
 	q := url.Values{"code": {c.Code}, "user": {c.User}}
 	if c.Device != "" {
 		q.Set("device", c.Device)
 	}
 	if edge != "" {
 		q.Set("url", edge)
+	}
+	if tenant != auth.DefaultTenant {
+		q.Set("tenant", tenant)
 	}
 	return "rccs:enroll?" + q.Encode()
 }

@@ -5,7 +5,7 @@ import { RccsError, type Credentials } from "./types.js";
 /**
  * Makes a key for this device, and has the edge sign a credential for it, by a one-time code or an identity token of a party that
  * the edge trusts. The key is made by WebCrypto and cannot be taken out. Keep what is returned, in IndexedDB or wherever a
- * CryptoKeyPair can be kept; connect() renews it.
+ * CryptoKeyPair can be kept; connect() renews it. A user of another tenant than the default one has it in the url, as `?tenant=NAME`.
  */
 export async function enroll(
   url: string,
@@ -19,6 +19,7 @@ export async function enroll(
   }
   const publicKey = toNkey("U", new Uint8Array(await subtle().exportKey("raw", key.publicKey)));
   const claim = "code" in o ? { code: o.code } : { token: o.idToken };
-  const made = await postSigned(url, "enroll", (data) => signText(key.privateKey, data), { ...claim, ...(o.device && { device: o.device }), publicKey });
+  const tenant = /\?(?:[^#]*&)?tenant=([^&#]+)/.exec(url)?.[1];
+  const made = await postSigned(url, "enroll", (data) => signText(key.privateKey, data), { ...claim, ...(o.device && { device: o.device }), ...(tenant && { tenant }), publicKey });
   return { ...made, key };
 }

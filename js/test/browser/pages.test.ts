@@ -134,6 +134,19 @@ test("a topic from now on misses nothing while the page that holds the connectio
   proxy.down = false;
   await until(async () => (await items(second, "t1")).length, "the second page has it");
   expect(await items(second, "t1")).toEqual([1]);
+
+  // The page that holds the connection is frozen, before its own first item has come.
+  const third = await open();
+  await follow(second, "t2");
+  const cdp = await site.context.newCDPSession(second);
+  await cdp.send("Page.setWebLifecycleState", { state: "frozen" });
+  await third.evaluate(() => void (window as any).c.handle("who", () => "third"));
+  const who = () => desktop.request("who", null, { to: "phone", timeoutMs: 1000 }).catch(() => undefined);
+  await until(async () => (await who()) === "third", "the third page answers, and so has the connection");
+  await desktop.publish("t2", 2);
+  await cdp.send("Page.setWebLifecycleState", { state: "active" });
+  await until(async () => (await items(second, "t2")).length, "it has what came meanwhile");
+  expect(await items(second, "t2")).toEqual([2]);
 });
 
 for (const missing of ["navigator.locks", "BroadcastChannel"] as const)

@@ -107,6 +107,21 @@ test("a device enrols with a code and a key that cannot be taken out, and its cr
   await expect(enroll(server.url, { code: "AAAA-AAAA", device: "x" })).rejects.toMatchObject({ code: "AUTH_ERROR" });
 });
 
+test("a device of another tenant enrols, with the tenant in the url, and is renewed", async () => {
+  server.run("tenants", "add", "acme", "--data", server.data, "--server", `nats://127.0.0.1:${server.nats}`);
+  const code = server.code("carol", "--tenant", "acme");
+  await expect(enroll(server.url, { code, device: "phone" })).rejects.toMatchObject({ code: "AUTH_ERROR" });
+  const credentials = await enroll(server.url + "?tenant=acme", { code, device: "phone" });
+  const [h, body, sig] = credentials.jwt.split(".");
+  const claims = JSON.parse(Buffer.from(body!, "base64url").toString());
+  const old = { ...credentials, jwt: `${h}.${Buffer.from(JSON.stringify({ ...claims, exp: 1 })).toString("base64url")}.${sig}` };
+  let renewed: any;
+  const phone = start(server.url, { credentials: old, onRenewed: (c) => void (renewed = c) });
+  await phone.ready();
+  expect([phone.session?.userId, claims.nats.tags]).toEqual(["carol", expect.arrayContaining(["rccs-tenant:acme"])]);
+  expect(renewed).toMatchObject({ key: credentials.key });
+});
+
 test("a .creds text connects", async () => {
   const c = start(server.url, { credentials: server.creds("dave/desktop"), type: "desktop" });
   await c.ready();
