@@ -1,11 +1,14 @@
 package coordinator_test
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -58,6 +61,53 @@ func TestFloodOfAnyEndpointKeepsNoOtherDeviceWaiting(t *testing.T) {
 		p.floods(service, subjects.CoordinatorEndpoint(endpoint), `{"user":"alice","device":"other","fromSeq":1}`)
 		slowest := max(neighbour.asksEach("service"+endpoint), stranger.asksEach("service"+endpoint))
 		t.Logf("%s of a service: the slowest answer of a device took %s", endpoint, slowest)
+	}
+}
+
+// A service that asks more than it can be answered is refused by itself: another
+// service, and an operator, are answered meanwhile.
+func TestFloodOfAServiceKeepsNoOtherServiceWaiting(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.register(p.edge("e"), "alice/phone", "mobile")
+	p.coordinate()
+	flood, others := p.env.Conn(t), p.env.Conn(t)
+	var refused atomic.Int32
+	inbox := flood.NewInbox()
+	if _, err := flood.Subscribe(inbox, func(m *nats.Msg) {
+		if m.Header.Get(micro.ErrorCodeHeader) == "503" {
+			refused.Add(1)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	as := func(service string) nats.Header { // as NATS says who asks by an import
+		return nats.Header{layout.HeaderRequester: {`{"acc":"A","user":"` + service + `"}`}}
+	}
+	body := []byte(`{"user":"alice","device":"phone"}`)
+	var slowest time.Duration
+	for range 5 {
+		for range 1000 {
+			m := &nats.Msg{Subject: subjects.CoordinatorEndpoint("device"), Reply: inbox, Header: as("FLOOD"), Data: body}
+			if err := flood.PublishMsg(m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := flood.FlushTimeout(patience); err != nil {
+			t.Fatal(err)
+		}
+		for who, header := range map[string]nats.Header{"another service": as("OTHER"), "an operator": nil} {
+			began := time.Now()
+			m, err := others.RequestMsg(&nats.Msg{Subject: subjects.CoordinatorEndpoint("device"), Header: header, Data: body}, patience)
+			if err != nil || m.Header.Get(micro.ErrorHeader) != "" {
+				t.Fatalf("%s is told %v, %v", who, m, err)
+			}
+			slowest = max(slowest, time.Since(began))
+		}
+	}
+	t.Logf("the slowest of 10 answers to others took %s; of the flood %d were refused", slowest, refused.Load())
+	if refused.Load() == 0 {
+		t.Error("the flood was no flood: nothing of it was refused")
 	}
 }
 

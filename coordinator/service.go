@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -62,6 +63,15 @@ type endpoint struct {
 type request struct {
 	*nats.Msg
 	key subjects.Key // of the device that asks; empty for anybody else
+}
+
+// requester is who takes turns: a device, or the service that NATS says asks.
+// Parts and operators, who ask by no import, are one.
+func (r *request) requester() string {
+	if r.key != "" {
+		return string(r.key)
+	}
+	return cmp.Or(layout.Requester(r.Header), "the tenant's own users")
 }
 
 // startService listens.
@@ -138,9 +148,13 @@ func (s *service) take(e *endpoint, m *nats.Msg) {
 		s.c.log.Warn("request with a foreign reply subject dropped", "subject", m.Subject, "reply", m.Reply)
 		return
 	}
-	if !e.pool.RunFor(string(req.key), func() { s.serve(e, req) }) {
+	run := e.pool.RunInTurn // a service may have as much waiting as there is room for
+	if e.device {
+		run = e.pool.RunFor
+	}
+	if !run(req.requester(), func() { s.serve(e, req) }) {
 		err := wire.NewError(wire.Unavailable, "too many requests are waiting, try again")
-		if req.key != "" {
+		if e.device {
 			err = wire.NewError(wire.RateLimited, "too many requests of this device are open, or of all: wait for answers")
 		}
 		err.RetryAfter = retryAfter

@@ -4,7 +4,9 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -95,4 +97,56 @@ func token(name string) string {
 		}
 	}
 	return string(b)
+}
+
+// Services are told apart by their credentials: one that floods the coordinator
+// is refused, and others are answered meanwhile, by RCCS and by JetStream.
+func TestOneServiceFloodsAndAnotherIsAnswered(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	flood, other := s.service(t, "flood"), s.service(t, "other")
+	inbox := flood.nc.NewInbox()
+	var refused atomic.Int32
+	if _, err := flood.nc.Subscribe(inbox, func(m *nats.Msg) {
+		if m.Header.Get("Nats-Service-Error-Code") == "503" {
+			refused.Add(1)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := other.js.CreateConsumer(t.Context(), "RCCS_UP", jetstream.ConsumerConfig{Durable: "work"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var slowest time.Duration
+	for range 10 {
+		for range 1000 {
+			for subject, body := range map[string]string{
+				"rccs.coordinator.missed": `{"user":"alice","device":"phone"}`, "$JS.API.CONSUMER.INFO.RCCS_UP.work": "",
+			} {
+				if err := flood.nc.PublishRequest(subject, inbox, []byte(body)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if err := flood.nc.FlushTimeout(patience); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		m, err := other.nc.Request("rccs.coordinator.missed", []byte(`{"user":"alice","device":"phone"}`), patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if code := m.Header.Get("Nats-Service-Error-Code"); code == "503" {
+			t.Errorf("another service is told %s", m.Data)
+		}
+		if _, err := consumer.Info(t.Context()); err != nil {
+			t.Errorf("another service is told by JetStream: %v", err)
+		}
+		slowest = max(slowest, time.Since(began))
+	}
+	t.Logf("the slowest of 10 pairs of answers to another service took %s; of 20000 requests of the flood %d were refused", slowest, refused.Load())
+	if refused.Load() == 0 {
+		t.Error("the flood was no flood: nothing of it was refused")
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -16,13 +17,17 @@ import (
 	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/internal/share"
+	"github.com/rccs-io/rccs/subjects"
 )
 
 const (
 	queue = "rccs-guard"
-	// atOnce bounds the requests that are under way; more wait in their
-	// subscription.
+	// atOnce bounds the requests that are under way; more wait, by service.
 	atOnce = 64
+	// backlog bounds how many wait, and waitingBytes how much of one service. A
+	// service past either is told so, and others go on.
+	backlog      = 64 << 10
+	waitingBytes = 32 << 20
 	// within bounds how long JetStream may take to answer.
 	within = 10 * time.Second
 )
@@ -48,6 +53,9 @@ type Guard struct {
 	sub  *nats.Subscription
 	work *pool.Pool
 
+	mu      sync.Mutex
+	waiting map[string]int // bytes of what is taken and not answered yet, by service
+
 	ctx    context.Context //nolint:containedctx // of the requests
 	cancel context.CancelFunc
 }
@@ -55,7 +63,7 @@ type Guard struct {
 // Start returns when requests are answered. The connection's reply subjects must
 // lie where no service can listen.
 func Start(nc *nats.Conn, opts Options) (*Guard, error) {
-	g := &Guard{nc: nc, opts: opts, log: opts.Logger, work: pool.New(atOnce, 0)}
+	g := &Guard{nc: nc, opts: opts, log: opts.Logger, work: pool.New(atOnce, backlog), waiting: make(map[string]int)}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	sub, err := nc.QueueSubscribe(layout.Guarded(), queue, g.take)
 	if err == nil {
@@ -82,7 +90,47 @@ func (g *Guard) take(m *nats.Msg) {
 	if m.Reply != "" && !layout.IsClientReply(m.Reply) {
 		return
 	}
-	g.work.RunOrWait(func() { g.answer(m) }) // within a bound
+	service, size := layout.Requester(m.Header), m.Size()
+	if g.admit(service, size) {
+		if g.work.RunInTurn(service, func() { defer g.release(service, size); g.answer(m) }) {
+			return
+		}
+		g.release(service, size)
+	}
+	g.busy(m)
+}
+
+// admit reports whether so many bytes of a service may wait, and counts them.
+func (g *Guard) admit(service string, size int) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if now := g.waiting[service]; now > 0 && now+size > waitingBytes {
+		return false
+	}
+	g.waiting[service] += size
+	return true
+}
+
+func (g *Guard) release(service string, size int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.waiting[service] -= size; g.waiting[service] <= 0 {
+		delete(g.waiting, service)
+	}
+}
+
+// busy tells a service that it has asked more than it can be answered.
+func (g *Guard) busy(m *nats.Msg) {
+	api, _ := layout.ParseGuarded(m.Subject)
+	full := &refusal{503, storeFailed, "too many requests of this service are waiting, try again"}
+	switch subject, later := laterOf(api); {
+	case later && m.Reply == "":
+		g.tell(subjects.EventFull, subject, m.Header, map[string]any{})
+	case later:
+		g.reply(m, full.publication())
+	default:
+		g.reply(m, (&refusal{503, 10008, full.text}).answer(answerOf(api)))
+	}
 }
 
 func (g *Guard) answer(m *nats.Msg) {
@@ -163,11 +211,16 @@ func (r *refusal) answer(kind string) []byte {
 	return body
 }
 
+// answerOf is the type of the answer to a request.
+func answerOf(api []string) string {
+	return strings.ToLower(strings.Join(api[:min(2, len(api))], "_")) + "_response"
+}
+
 // examine looks at a request: the type of its answer, and either the body to ask
 // JetStream with, or why it is refused.
 func examine(api []string, body []byte) (kind string, pass []byte, refused *refusal) {
 	what := strings.Join(api[:min(2, len(api))], ".")
-	kind = strings.ToLower(strings.ReplaceAll(what, ".", "_")) + "_response"
+	kind = answerOf(api)
 	switch what {
 	case "CONSUMER.INFO", "CONSUMER.DELETE":
 		if namesOurs(api) {

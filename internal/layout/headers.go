@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"encoding/json"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +29,25 @@ const (
 // HeaderRequester is set by NATS servers on what crosses from the services'
 // account into the tenant's: of which account it is. JetStream does not store it.
 const HeaderRequester = "Nats-Request-Info"
+
+// Requester is the key of the service that NATS says has asked, of what came by
+// an import with [Import.Share]; it is empty where the headers say nothing of the
+// kind. NATS replaces what a service puts there itself. Users of the tenant's own
+// account can write what they like, so this is for taking turns, and for nothing
+// that needs proof.
+func Requester(h map[string][]string) string {
+	values := h[HeaderRequester]
+	if len(values) != 1 {
+		return ""
+	}
+	var who struct {
+		User string `json:"user"`
+	}
+	if json.Unmarshal([]byte(values[0]), &who) != nil {
+		return ""
+	}
+	return who.User
+}
 
 // IssuedTo names a credential in [HeaderIssuedTo]: the key of its user, and when
 // it was issued.

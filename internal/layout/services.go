@@ -74,7 +74,7 @@ func ServiceImports() []Import {
 		{Subject: "rccs.signal.*.*"},
 		{Subject: "rccs.rpc.*.*.*", Many: someAnswers},
 		{Local: topicsSaid, Subject: allTopics},
-		{Subject: "rccs.coordinator.*"},
+		{Subject: "rccs.coordinator.*", Share: true},
 		{Subject: "$SRV.>", Many: someAnswers},
 		{Subject: "$JS.API.INFO"},
 		{Subject: "$JS.API.STREAM.NAMES"},
@@ -108,7 +108,7 @@ func ServiceImports() []Import {
 // of the tenant's account, or meet a consumer of RCCS itself: the coordinator looks
 // at such requests first.
 func guarded(api string) Import {
-	return Import{Local: apiPrefix + api, Subject: guardedPrefix + api}
+	return Import{Local: apiPrefix + api, Subject: guardedPrefix + api, Share: true}
 }
 
 // Guarded are all requests that the coordinator looks at.

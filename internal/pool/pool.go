@@ -72,7 +72,8 @@ func (p *Pool) RunFor(requester string, f func()) bool {
 }
 
 // RunInTurn is RunFor without the bound of what a requester may have under way:
-// for work that exists already, and must be done.
+// for work that exists already, and must be done, and for services, which ask for
+// many at once. In a full pool it refuses requesters that have something waiting.
 func (p *Pool) RunInTurn(requester string, f func()) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
