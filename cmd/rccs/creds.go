@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/private"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -94,7 +95,7 @@ func (env *environment) deviceCreds(data string, init bool, name string, opts au
 		return err
 	}
 	if opts.Bearer {
-		return env.printf("%s\n", cred.JWT)
+		return env.printToken(cred)
 	}
 	return env.printCreds(cred)
 }
@@ -136,7 +137,7 @@ devices, by the HTTP API: a backend that signs its users in lets them in.`,
 				return err
 			}
 			if opts.Bearer {
-				return env.printf("%s\n", cred.JWT)
+				return env.printToken(cred)
 			}
 			return env.printCreds(cred)
 		},
@@ -169,13 +170,52 @@ func (env *environment) keys(data string, init bool) (*auth.Keystore, error) {
 	return keys.Tenant(env.tenant)
 }
 
+// printCreds prints a .creds file.
 func (env *environment) printCreds(cred auth.Credential) error {
-	file, err := cred.File()
+	text, err := cred.File()
 	if err != nil {
 		return err
 	}
-	_, err = env.out.Write(file)
+	if err := env.closeOutput(); err != nil {
+		return err
+	}
+	_, err = env.out.Write(text)
 	return err
+}
+
+// printToken prints a bearer token.
+func (env *environment) printToken(cred auth.Credential) error {
+	if err := env.closeOutput(); err != nil {
+		return err
+	}
+	return env.printf("%s\n", cred.JWT)
+}
+
+// closeOutput is called before a credential is printed: where standard output is
+// a file that others may read, as a shell makes it, it becomes its owner's alone.
+func (env *environment) closeOutput() error {
+	file, ok := fileOf(env.out)
+	if !ok {
+		return nil
+	}
+	return private.CloseFile(file)
+}
+
+// credentialOf reads the .creds file of --creds. It holds a key, and is refused
+// when others may read it.
+func credentialOf(path string) (auth.Credential, error) {
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = private.Check(path)
+	}
+	if err != nil {
+		return auth.Credential{}, fmt.Errorf("--creds: %w", err)
+	}
+	cred, err := auth.ParseCredential(text)
+	if err != nil {
+		return auth.Credential{}, fmt.Errorf("--creds %s: %w", path, err)
+	}
+	return cred, nil
 }
 
 // maxLine bounds a line of standard input. The longest name has 257 bytes.
@@ -185,6 +225,9 @@ const maxLine = 4096
 // was read is answered before more is waited for, so that it can be one end of
 // a conversation.
 func (env *environment) tokens(keys *auth.Keystore, issued *auth.Issued, opts auth.DeviceOptions) error {
+	if err := env.closeOutput(); err != nil {
+		return err
+	}
 	in := bufio.NewReaderSize(env.in, maxLine)
 	var out bytes.Buffer
 	flush := func() error {

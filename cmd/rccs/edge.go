@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"runtime/debug"
 	"strconv"
 	"time"
@@ -88,13 +87,9 @@ func (env *environment) logins(f *serverFlags, more []string, name string) ([]no
 	}
 	var all []node.Login
 	for _, path := range append([]string{f.creds}, more...) {
-		file, err := os.ReadFile(path)
+		cred, err := credentialOf(path)
 		if err != nil {
-			return nil, fmt.Errorf("--creds: %w", err)
-		}
-		cred, err := auth.ParseCredential(file)
-		if err != nil {
-			return nil, fmt.Errorf("--creds %s: %w", path, err)
+			return nil, err
 		}
 		all = append(all, node.Login{Tenant: cred.Tenant(), Credential: cred, Option: nats.UserCredentials(path)})
 	}

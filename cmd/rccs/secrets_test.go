@@ -84,3 +84,51 @@ func serving(t *testing.T, data string, args []string, file string) []string {
 	}
 	return all
 }
+
+// A shell makes the file of `rccs creds … > FILE` for all to read.
+func TestACredentialsFileIsForItsOwnerOnly(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	data := filepath.Join(dir, "data")
+	for name, args := range map[string][]string{
+		"a device": {"device", "alice/phone"}, "a bearer token": {"device", "alice/phone", "--bearer"}, "tokens": {"device", "--bearer", "-"},
+		"a service": {"service", "billing"}, "a part": {"part", "edge-1"}, "the system": {"system"},
+	} {
+		_, keys := madeKeys(t)
+		path := filepath.Join(dir, name)
+		file, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644)
+		if err != nil {
+			t.Fatal(err)
+		}
+		env := &environment{in: strings.NewReader("alice/phone\n"), out: file, err: t.Output(), lookup: func(string) (string, bool) { return "", false }}
+		if status := env.run(t.Context(), append(append([]string{"creds"}, args...), "--data", filepath.Dir(keys.Dir()))); status != exitOK {
+			t.Errorf("%s: status %d", name, status)
+		}
+		info, err := file.Stat()
+		if err := file.Close(); err != nil {
+			t.Error(err)
+		}
+		if err != nil || info.Mode().Perm() != 0o600 || info.Size() == 0 {
+			t.Errorf("%s: the file has mode %v and %d bytes, %v", name, info.Mode(), info.Size(), err)
+		}
+	}
+	creds := filepath.Join(dir, "open.creds")
+	text := console{}.succeed(t, "creds", "part", "edge-1", "--data", data, "--init").out
+	for mode, refused := range map[fs.FileMode]bool{0o644: true, 0o604: true, 0o640: false, 0o600: false} {
+		if err := os.WriteFile(creds, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(creds, mode); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := credentialOf(creds); (err != nil) != refused {
+			t.Errorf("with mode %04o it is read with %v", mode, err)
+		}
+		if !refused {
+			continue
+		}
+		for _, args := range [][]string{{"edge"}, {"coordinator"}, {"status"}, {"send", "alice/phone", "hello"}} {
+			console{}.run(t, append(args, "--server", "nats://127.0.0.1:1", "--creds", creds)...).refused(t, exitFailed, "chmod o-rwx "+creds)
+		}
+	}
+}

@@ -40,12 +40,9 @@ func (f *serverFlags) address() string { return shown(f.server) }
 func (env *environment) connect(f *serverFlags, name string, refused func(error)) (*nats.Conn, error) {
 	var cred auth.Credential
 	if f.creds != "" {
-		file, err := os.ReadFile(f.creds)
-		if err != nil {
-			return nil, fmt.Errorf("--creds: %w", err)
-		}
-		if cred, err = auth.ParseCredential(file); err != nil {
-			return nil, fmt.Errorf("--creds %s: %w", f.creds, err)
+		var err error
+		if cred, err = credentialOf(f.creds); err != nil {
+			return nil, err
 		}
 	} else {
 		keys, err := env.installed(f.data)

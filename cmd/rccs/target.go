@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
@@ -83,15 +82,7 @@ func (env *environment) operator(f *serverFlags) (auth.Credential, error) {
 		}
 		return keys.IssuePart("operator")
 	}
-	file, err := os.ReadFile(f.creds)
-	if err != nil {
-		return auth.Credential{}, fmt.Errorf("--creds: %w", err)
-	}
-	cred, err := auth.ParseCredential(file)
-	if err != nil {
-		return auth.Credential{}, fmt.Errorf("--creds %s: %w", f.creds, err)
-	}
-	return cred, nil
+	return credentialOf(f.creds)
 }
 
 // systemDialer makes connections in the system account; nil where its key is

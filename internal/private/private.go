@@ -111,3 +111,20 @@ func Close(dir string) error {
 	}
 	return nil
 }
+
+// CloseFile takes access to a file away from all but its owner, if others have
+// any. What is no file, such as a pipe or a terminal, and what belongs to another
+// user is left as it is.
+func CloseFile(file *os.File) error {
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() || info.Mode()&others == 0 {
+		return nil
+	}
+	if err := file.Chmod(0o600); err != nil && !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return nil
+}
