@@ -29,5 +29,5 @@ func backoff(try int) time.Duration {
 	if shift := try - 1; shift < 7 {
 		bound = min(bound, firstBackoff<<shift)
 	}
-	return rand.N(bound)
+	return rand.N(bound) //nolint:gosec // it spreads load, and nothing has to be unguessable
 }

@@ -48,7 +48,7 @@ func renewIn(left time.Duration) time.Duration {
 	if left <= 0 {
 		return 0
 	}
-	return left/2 + rand.N(left/4+1)
+	return left/2 + rand.N(left/4+1) //nolint:gosec // it spreads load, and nothing has to be unguessable
 }
 
 // now is the time at the edge, whose clock decides when a credential ends.

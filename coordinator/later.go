@@ -46,7 +46,7 @@ type schedules struct {
 
 func newSchedules(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*schedules, error) {
 	s := &schedules{c: c, stream: stream, pool: pool.New(laterWorkers, 0), read: read, recheck: make(chan struct{}, 1)}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.ctx, s.cancel = context.WithCancel(context.Background()) //nolint:gosec // stop calls it
 	var err error
 	s.reader, err = reader.New(reader.Options{
 		Conn: read, Stream: subjects.StreamLater, FromStart: true, Logger: c.log,

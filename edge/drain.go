@@ -92,7 +92,7 @@ func (s *Server) sendAway(ctx context.Context, rate int) {
 
 // hint is how long one device is asked to wait.
 func hint(whole time.Duration) time.Duration {
-	return rand.N(min(whole, maxHint) + 1).Truncate(time.Millisecond)
+	return rand.N(min(whole, maxHint) + 1).Truncate(time.Millisecond) //nolint:gosec // it spreads load, and nothing has to be unguessable
 }
 
 // paceOf is how fast to drain n connections so that it is done when half of the

@@ -219,7 +219,7 @@ func (c *conn) expiresLocked(at time.Time) {
 		return
 	}
 	if spread := min(time.Until(at)/20, maxEarly); spread > 0 {
-		c.early = mathrand.N(spread)
+		c.early = mathrand.N(spread) //nolint:gosec // it spreads load, and nothing has to be unguessable
 	}
 }
 

@@ -152,7 +152,7 @@ func (s *Server) onClosed(c *conn) {
 
 // tokenProtocol begins the subprotocol in which a web page offers its token: a
 // browser lets it set no header. It is never agreed on, so never echoed.
-const tokenProtocol = "rccs.token."
+const tokenProtocol = "rccs.token." //nolint:gosec // it is the prefix of a token, and no token
 
 // bearer is the token of an Authorization header, or one that is offered as a
 // subprotocol; empty when there is none.

@@ -64,10 +64,10 @@ func Unescape(token string) (string, error) {
 			name = append(name, b)
 		case b == '%' && i+2 < len(token):
 			hi, lo := strings.IndexByte(upperHex, token[i+1]), strings.IndexByte(upperHex, token[i+2])
-			if hi < 0 || lo < 0 || plain(byte(hi<<4|lo)) {
+			if hi < 0 || lo < 0 || plain(byte(hi<<4|lo)) { //nolint:gosec // two digits of four bits
 				return "", fmt.Errorf("subjects: token %q: %w: bad escape", token, ErrName)
 			}
-			name = append(name, byte(hi<<4|lo))
+			name = append(name, byte(hi<<4|lo)) //nolint:gosec // two digits of four bits
 			i += 2
 		default:
 			return "", fmt.Errorf("subjects: token %q: %w: byte %q is not escaped", token, ErrName, b)

@@ -58,12 +58,12 @@ func DecodeAck(dst []uint64, payload []byte) (Ack, error) {
 	}
 	a := Ack{Seqs: dst}
 	if d.f[aSeq].given() {
-		a.Seqs = append(a.Seqs, uint64(d.integer(aSeq, 1, math.MaxInt64, wantSeq)))
+		a.Seqs = append(a.Seqs, uint64(d.integer(aSeq, 1, math.MaxInt64, wantSeq))) //nolint:gosec // integer bounds it
 	}
 	if d.f[aSeqs].given() {
 		a.Seqs = d.seqs(a.Seqs)
 	}
-	a.UpTo = uint64(d.integer(aUpTo, 1, math.MaxInt64, wantSeq))
+	a.UpTo = uint64(d.integer(aUpTo, 1, math.MaxInt64, wantSeq)) //nolint:gosec // integer bounds it
 	if d.f[aCancel].given() {
 		if a.Cancel = d.str(aCancel); !validKey(a.Cancel) {
 			d.fail(aCancel, wantID)
@@ -105,7 +105,7 @@ func (d *decoder) reject() Reject {
 	if !in.f[jSeq].given() {
 		in.missing(jSeq, wantSeq)
 	}
-	r := Reject{Seq: uint64(in.integer(jSeq, 1, math.MaxInt64, wantSeq)), Reason: in.prose(jReason)}
+	r := Reject{Seq: uint64(in.integer(jSeq, 1, math.MaxInt64, wantSeq)), Reason: in.prose(jReason)} //nolint:gosec // integer bounds it
 	if len(r.Reason) > MaxReason {
 		in.fail(jReason, "a string of at most "+strconv.Itoa(MaxReason)+" bytes")
 	}

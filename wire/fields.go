@@ -13,7 +13,7 @@ func (d *decoder) envelope(e *Envelope) {
 	e.Timestamp = d.timestamp(fTimestamp)
 	e.Priority = Normal
 	if d.f[fPriority].given() {
-		e.Priority = uint8(d.integer(fPriority, int64(Low), int64(Critical), "an integer from 0 to 3"))
+		e.Priority = uint8(d.integer(fPriority, int64(Low), int64(Critical), "an integer from 0 to 3")) //nolint:gosec // integer bounds it
 	}
 	e.RequiresAck = d.flag(fRequiresAck)
 	e.CorrelationID = d.key(fCorrelation)
@@ -22,7 +22,7 @@ func (d *decoder) envelope(e *Envelope) {
 	e.CollapseKey = d.key(fCollapse)
 	e.Ephemeral = d.flag(fEphemeral)
 	e.Traceparent = d.key(fTrace)
-	e.Seq = uint64(d.integer(fSeq, 1, math.MaxInt64, "a positive integer"))
+	e.Seq = uint64(d.integer(fSeq, 1, math.MaxInt64, "a positive integer")) //nolint:gosec // integer bounds it
 	e.Redelivered, e.Replay, e.Partial = d.flag(fRedelivered), d.flag(fReplay), d.flag(fPartial)
 	e.Encoding, e.Topic, e.OriginalType = d.str(fEncoding), d.str(fTopic), d.str(fOriginalType)
 	e.TooLarge = d.flag(fTooLarge)

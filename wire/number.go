@@ -21,9 +21,9 @@ func parseInt(b []byte) (n int64, fits, ok bool) {
 	case !ok:
 		return 0, false, false
 	case negative:
-		return -int64(u), fits, true
+		return -int64(u), fits, true //nolint:gosec // fits says whether it does
 	}
-	return int64(u), fits, true
+	return int64(u), fits, true //nolint:gosec // fits says whether it does
 }
 
 // parseDigits reads what is nearly always there, up to 18 digits; ok is false

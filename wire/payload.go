@@ -237,7 +237,7 @@ func (d *decoder) needTopic(n int) string {
 
 // seq is a sequence number that may be 0, which is also absent.
 func (d *decoder) seq(n int) uint64 {
-	return uint64(d.integer(n, 0, math.MaxInt64, "an integer, 0 or more"))
+	return uint64(d.integer(n, 0, math.MaxInt64, "an integer, 0 or more")) //nolint:gosec // integer bounds it
 }
 
 // oneLine reports whether s may be the value of a header.

@@ -78,7 +78,7 @@ func (d *decoder) since() Since {
 	case absent, isNull:
 		return Since{}
 	case isNumber:
-		return Since{Kind: SinceSeq, Seq: uint64(d.integer(cSince, 0, math.MaxInt64, want))}
+		return Since{Kind: SinceSeq, Seq: uint64(d.integer(cSince, 0, math.MaxInt64, want))} //nolint:gosec // integer bounds it
 	case isString:
 		if d.str(cSince) == "last" {
 			return Since{Kind: SinceLast}

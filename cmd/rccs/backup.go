@@ -90,7 +90,7 @@ func (env *environment) backup(ctx context.Context, f *backupFlags) error {
 		return env.json(m)
 	}
 	return env.printf("%s: %s messages in %d streams, %s, %s, in %s\n",
-		path, number(m.Messages()), len(m.Streams), size(uint64(m.Bytes())), withKeys(m), span(time.Since(begun)))
+		path, number(m.Messages()), len(m.Streams), size(uint64(m.Bytes())), withKeys(m), span(time.Since(begun))) //nolint:gosec // sizes of files are not negative
 }
 
 // otherTenants are those beside the default one, where the keys are at hand.

@@ -45,7 +45,7 @@ func (p *progress) at(done, all int) {
 // bytes is a bar of bytes.
 func (env *environment) bytes(what string) (bar *progress, at func(done, all int64)) {
 	bar = env.progress(what)
-	bar.unit = func(n int) string { return size(uint64(n)) }
+	bar.unit = func(n int) string { return size(uint64(n)) } //nolint:gosec // it counts up from 0
 	return bar, func(done, all int64) { bar.at(int(done), int(all)) }
 }
 

@@ -168,7 +168,7 @@ func flowLine(f *ops.Flow) string {
 		if f.From != f.Device {
 			fmt.Fprintf(&b, " from %s", f.From)
 		}
-		fmt.Fprintf(&b, ", %s", size(uint64(f.Bytes)))
+		fmt.Fprintf(&b, ", %s", size(uint64(f.Bytes))) //nolint:gosec // it is a length
 		if f.Replay {
 			b.WriteString(", a replay")
 		}

@@ -97,7 +97,7 @@ func (s *sessions) end(r *http.Request) bool {
 
 // setCookie is the cookie of a session; an empty value takes it back.
 func setCookie(r *http.Request, value string) *http.Cookie {
-	c := &http.Cookie{
+	c := &http.Cookie{ //nolint:gosec // without TLS, which is for this machine, a Secure cookie would not come back
 		Name: cookieName, Value: value, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode,
 		Secure: r.TLS != nil, MaxAge: int(sessionLife / time.Second),
 	}

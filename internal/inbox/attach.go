@@ -223,7 +223,7 @@ func (mb *Mailbox) restoreLocked(c *Cursor, floor, head, upTo uint64) (away bool
 	mb.restoreGapsLocked(c.Gaps)
 	for n := range mb.lanes {
 		l := &mb.lanes[n]
-		l.unread = int64(c.Waiting[n])
+		l.unread = int64(c.Waiting[n]) //nolint:gosec // a count of messages
 		l.tries = c.Tries
 		l.ackFloor = c.Sent[n]
 		l.ackPending = slices.DeleteFunc(slices.Clone(c.Unacked[n]), func(seq uint64) bool {

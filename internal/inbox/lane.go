@@ -177,7 +177,7 @@ func (l *lane) queuedAbove(seq uint64) uint64 {
 		return uint64(len(queue))
 	}
 	i, _ := slices.BinarySearchFunc(queue, seq+1, func(m *envelope.Message, seq uint64) int { return cmp.Compare(m.Seq, seq) })
-	return uint64(len(queue) - i)
+	return uint64(len(queue) - i) //nolint:gosec // i is at most the length
 }
 
 // cursor adds the lane to c. head is the sequence up to which the hub has

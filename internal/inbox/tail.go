@@ -33,7 +33,7 @@ func newTail(messages, bytes int) *tail {
 	return &tail{ring: make([]tailEntry, size), maxBytes: bytes, newest: make(map[subjects.Key]uint64)}
 }
 
-func (t *tail) at(n uint64) *tailEntry { return &t.ring[n&uint64(len(t.ring)-1)] }
+func (t *tail) at(n uint64) *tailEntry { return &t.ring[n&uint64(len(t.ring)-1)] } //nolint:gosec // a length
 
 func (t *tail) add(m *envelope.Message) {
 	for t.next-t.first == uint64(len(t.ring)) || t.next != t.first && t.bytes+m.Cost() > t.maxBytes {

@@ -181,7 +181,7 @@ const spareFiles = 200
 // checkOpenFiles says before the start what would fail in the middle.
 func checkOpenFiles(need int) error {
 	limit, known := openFiles()
-	if !known || uint64(need) <= limit {
+	if !known || uint64(need) <= limit { //nolint:gosec // it is positive
 		return nil
 	}
 	return fmt.Errorf("load: %d open files are needed, one for each connection, and this process may have %d: "+

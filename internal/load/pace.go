@@ -92,7 +92,7 @@ const (
 // finish waits until all that was sent has arrived, and a little longer for
 // what comes twice.
 func (r *run) finish() error {
-	r.step("waiting for the rest", func() (int, int) { return int(r.ledger.arrived.Load()), int(r.ledger.sent.Load()) })
+	r.step("waiting for the rest", func() (int, int) { return int(r.ledger.arrived.Load()), int(r.ledger.sent.Load()) }) //nolint:gosec // counts of messages
 	if err := r.await(r.ledger.complete, &r.ledger.arrived); err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ import (
 // not for it.
 func Serve(program, data string, flags ...string) (*Process, error) {
 	const free = "127.0.0.1:0"
-	cmd := exec.Command(program, append([]string{
+	cmd := exec.Command(program, append([]string{ //nolint:gosec // it runs the program that it was built beside
 		"serve", "--data", data, "--log-level", "warn", "--listen", free, "--nats-listen", free, "--admin-listen", free,
 		"--trusted-proxy", "127.0.0.1", // one address is all devices here
 	}, flags...)...)
@@ -30,7 +30,7 @@ func Tokens(ctx context.Context, program, data string, names []Name) (map[Name]s
 	for _, name := range names {
 		in.WriteString(name.String() + "\n")
 	}
-	cmd := exec.CommandContext(ctx, program, "creds", "device", "--bearer", "-", "--data", data)
+	cmd := exec.CommandContext(ctx, program, "creds", "device", "--bearer", "-", "--data", data) //nolint:gosec // it runs the program that it was built beside
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = &in, &out, &stderr
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("load: rccs creds: %w\n%s", err, stderr.Bytes())

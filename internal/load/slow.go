@@ -107,7 +107,7 @@ func (s *slow) stop() (resume func()) {
 // returned waits until all has arrived. A server may have ended connections
 // that took nothing for long: those devices come back.
 func (s *slow) returned(flows []*flow, accounts []Account) error {
-	s.step("reading again", func() (int, int) { return int(s.ledger.arrived.Load()), int(s.ledger.sent.Load()) })
+	s.step("reading again", func() (int, int) { return int(s.ledger.arrived.Load()), int(s.ledger.sent.Load()) }) //nolint:gosec // counts of messages
 	s.waits.Store(true)
 	for _, f := range flows {
 		if s.late[f.to] {

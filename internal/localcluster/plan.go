@@ -173,7 +173,7 @@ var given sync.Map
 // FreePort is a port that nobody listens on now.
 func FreePort() (int, error) {
 	for range 100 {
-		port := firstFree + rand.IntN(lastFree-firstFree+1)
+		port := firstFree + rand.IntN(lastFree-firstFree+1) //nolint:gosec // any free port will do
 		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err != nil {
 			continue // somebody does
@@ -205,7 +205,7 @@ func shareKeys(from, to string) error {
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(part, e.Name()), data, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(part, e.Name()), data, 0o600); err != nil { //nolint:gosec // the names are those that the source directory has
 			return err
 		}
 	}

@@ -167,7 +167,7 @@ func (t *Tenant) follow(
 	opts.Handle = func(e reader.Entry) {
 		found(&e)
 		if progress != nil && e.Seq%256 == 0 {
-			progress(int(min(e.Seq, last)-from), int(last-from))
+			progress(int(min(e.Seq, last)-from), int(last-from)) //nolint:gosec // it is for a bar of progress
 		}
 	}
 	r, err := reader.New(opts)

@@ -197,5 +197,5 @@ func parseAckReply(reply string) (ackReply, bool) {
 		}
 		fields[i], rest = n, tail
 	}
-	return ackReply{stream: fields[0], consumer: fields[1], time: int64(fields[2]), pending: fields[3]}, true
+	return ackReply{stream: fields[0], consumer: fields[1], time: int64(fields[2]), pending: fields[3]}, true //nolint:gosec // a time that NATS has written
 }

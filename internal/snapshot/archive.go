@@ -225,7 +225,7 @@ func (c *copier) writeChanges() error {
 
 func (c *copier) count(h *archive.Header) {
 	c.out.Messages++
-	c.out.Bytes += uint64(len(h.Name)) + uint64(h.HeaderSize) + uint64(h.PayloadSize)
+	c.out.Bytes += uint64(len(h.Name)) + uint64(h.HeaderSize) + uint64(h.PayloadSize) //nolint:gosec // the reader refuses negative sizes
 }
 
 func (c *copier) next() (*archive.Header, error) {

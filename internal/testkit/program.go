@@ -13,7 +13,7 @@ import (
 func Build(dir string, flags ...string) (path string, err error) {
 	path = filepath.Join(dir, "rccs")
 	args := append(append([]string{"build"}, flags...), "-o", path, "github.com/rccs-io/rccs/cmd/rccs")
-	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil { //nolint:gosec // it builds this program, for tests
 		return "", fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
 	}
 	return path, nil

@@ -187,7 +187,7 @@ func (c *Conn) Tick(now time.Time, heartbeat time.Duration) (lost bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.lastPing == 0 { // those that came together are not pinged together
-		c.lastPing = n - rand.Int64N(heartbeat.Nanoseconds())
+		c.lastPing = n - rand.Int64N(heartbeat.Nanoseconds()) //nolint:gosec // it spreads load, and nothing has to be unguessable
 	}
 	if n-c.lastPing >= heartbeat.Nanoseconds() {
 		c.lastPing = n

@@ -30,9 +30,9 @@ func (b *boundary) pass(p []byte) int {
 			return n
 		}
 	}
-	some := min(b.left, uint64(len(p)-n))
+	some := min(b.left, uint64(len(p)-n)) //nolint:gosec // n is at most the length
 	b.left -= some
-	return n + int(some)
+	return n + int(some) //nolint:gosec // at most the length of p
 }
 
 // header returns how long a frame's header is, as far as p shows, and, when p
@@ -76,7 +76,7 @@ const (
 func appendHeader(dst []byte, first byte, payload int) []byte {
 	switch {
 	case payload < 126:
-		return append(dst, first, byte(payload))
+		return append(dst, first, byte(payload)) //nolint:gosec // below 126
 	case payload <= 0xffff:
 		return binary.BigEndian.AppendUint16(append(dst, first, 126), uint16(payload))
 	}

@@ -58,7 +58,7 @@ func (p *idlePoller) watch(c *Conn, again bool) error {
 	if again {
 		op = syscall.EPOLL_CTL_MOD
 	}
-	event := syscall.EpollEvent{Events: wanted, Fd: int32(uint32(c.id)), Pad: int32(uint32(c.id >> 32))}
+	event := syscall.EpollEvent{Events: wanted, Fd: int32(uint32(c.id)), Pad: int32(uint32(c.id >> 32))} //nolint:gosec // the two halves of the id
 	var failed error
 	err := p.raw.Control(func(set uintptr) {
 		err := c.nc.reader.raw.Control(func(fd uintptr) {
@@ -97,7 +97,7 @@ func (p *idlePoller) run() {
 	for p.raw.Read(wait) == nil {
 		for i := range max(n, 0) {
 			p.mu.Lock()
-			c := p.watched[uint64(uint32(events[i].Fd))|uint64(uint32(events[i].Pad))<<32]
+			c := p.watched[uint64(uint32(events[i].Fd))|uint64(uint32(events[i].Pad))<<32] //nolint:gosec // the two halves of the id
 			p.mu.Unlock()
 			if c != nil {
 				c.resume()
