@@ -1,8 +1,6 @@
 package edge
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
@@ -107,9 +105,4 @@ func (m *metrics) told(codes []wire.Code) {
 	for _, code := range codes {
 		m.errors.WithLabelValues(string(code)).Inc()
 	}
-}
-
-func (m *metrics) ackedAfter(d time.Duration) {
-	m.acked.Inc()
-	m.storedAck.Observe(d.Seconds())
 }

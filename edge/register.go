@@ -254,7 +254,7 @@ func (c *conn) open(ctx context.Context, reg *wire.Register, who auth.Identity) 
 		Window:  c.window,
 		Epoch:   c.sess.Epoch,
 		Wake:    c.wake,
-		Acked:   c.s.metrics.ackedAfter,
+		Acked:   c.ackedAfter,
 		Evicted: c.replaced,
 		Fits:    fits(c.who.Address, c.maxFrame),
 		Unsure:  unsure,

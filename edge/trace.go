@@ -103,6 +103,13 @@ func (c *conn) trace(seq uint64) string {
 	return c.recorded.trace(seq)
 }
 
+// ackedAfter counts a message that the device has acknowledged, so long after its
+// storage.
+func (c *conn) ackedAfter(seq uint64, d time.Duration) {
+	c.s.metrics.acked.Inc()
+	observe(c.s.metrics.storedAck, d, c.trace(seq))
+}
+
 // recordAcked ends the records of messages that the device acknowledges or, with
 // an error, refuses.
 func (c *conn) recordAcked(upTo uint64, seqs []uint64, werr *wire.Error) {

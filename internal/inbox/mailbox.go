@@ -34,9 +34,9 @@ type MailboxOptions struct {
 	// Unsure says that another edge had the device and may have sent it more
 	// than its stored cursor says: what is stored now counts as sent before.
 	Unsure bool
-	// Acked, if set, hears of each acknowledged message how long ago it was
-	// stored. It is called with locks held.
-	Acked func(sinceStored time.Duration)
+	// Acked, if set, hears of each acknowledged message, by seq, how long ago it
+	// was stored. It is called with locks held.
+	Acked func(seq uint64, sinceStored time.Duration)
 }
 
 // Mailbox is a device's attachment to its inbox: what waits to be sent, what
@@ -310,7 +310,7 @@ func (mb *Mailbox) ackSentLocked(n subjects.Lane, i int, now int64) {
 		return
 	}
 	if mb.opts.Acked != nil {
-		mb.opts.Acked(time.Duration(now - s.stored))
+		mb.opts.Acked(s.seq, time.Duration(now-s.stored))
 	}
 	if len(mb.gaps) > 0 {
 		mb.confirmGapsLocked(s.order)

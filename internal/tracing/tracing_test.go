@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -136,8 +137,11 @@ func TestTheWayOfAMessageIsOneTrace(t *testing.T) {
 				testkit.Eventually(t, "the collector has "+name, func() bool { return len(got.named(name)) == count })
 			}
 			checkTrace(t, got)
-			if text := openMetrics(t, n); !strings.Contains(text, `trace_id="`+traceID+`"`) {
-				t.Error("no histogram names a message's trace")
+			text := openMetrics(t, n)
+			for _, name := range []string{"rccs_received_to_stored_seconds", "rccs_stored_to_written_seconds", "rccs_stored_to_acked_seconds"} {
+				if !regexp.MustCompile(name + `_bucket.*trace_id="` + traceID + `"`).MatchString(text) {
+					t.Errorf("%s names no message's trace", name)
+				}
 			}
 		})
 	}
