@@ -26,15 +26,11 @@ const untold = "default.untold"
 // that no server was told of, Adopt signs a new one with both. A JWT of another
 // installation is refused.
 func (k *Keystore) Adopt(token string) (Account, error) {
-	unlock, err := lockKeys(k.dir)
+	set, unlock, err := k.lockedSet()
 	if err != nil {
-		return Account{}, fmt.Errorf("auth: %w", err)
+		return Account{}, err
 	}
 	defer unlock()
-	set, err := readSet(k.dir, k.tenant.Name)
-	if err != nil {
-		return Account{}, fmt.Errorf("auth: %w", err)
-	}
 	given, err := set.accept(token)
 	if err != nil {
 		return Account{}, fmt.Errorf("auth: the account JWT that servers use: %w", err)

@@ -45,17 +45,26 @@ func (k *Keystore) Upgrade() (Account, error) {
 	})
 }
 
+// lockedSet reads the tenant's keys as they are now. Nobody else changes them until
+// unlock is called.
+func (k *Keystore) lockedSet() (set *keySet, unlock func(), err error) {
+	if unlock, err = lockKeys(k.dir); err != nil {
+		return nil, nil, fmt.Errorf("auth: %w", err)
+	}
+	if set, err = readSet(k.dir, k.tenant.Name); err != nil {
+		unlock()
+		return nil, nil, fmt.Errorf("auth: %w", err)
+	}
+	return set, unlock, nil
+}
+
 // change has the operator sign the tenant's JWT with a change.
 func (k *Keystore) change(change func(*jwt.AccountClaims) error) (Account, error) {
-	unlock, err := lockKeys(k.dir)
+	set, unlock, err := k.lockedSet()
 	if err != nil {
-		return Account{}, fmt.Errorf("auth: %w", err)
+		return Account{}, err
 	}
 	defer unlock()
-	set, err := readSet(k.dir, k.tenant.Name)
-	if err != nil {
-		return Account{}, fmt.Errorf("auth: %w", err)
-	}
 	if err := change(set.tenant); err != nil {
 		return Account{}, err
 	}

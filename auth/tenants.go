@@ -194,19 +194,14 @@ func (k *Keystore) Limits() (Limits, error) {
 // RemoveTenant ends all credentials of the tenant for good, and removes its
 // keys. A tenant of the same name that is made later has others.
 func (k *Keystore) RemoveTenant() (Account, error) {
-	name := k.tenant.Name
-	if name == DefaultTenant {
+	if k.tenant.Name == DefaultTenant {
 		return Account{}, errors.New("auth: the tenant " + DefaultTenant + " cannot be removed: every installation has it")
 	}
-	unlock, err := lockKeys(k.dir)
+	set, unlock, err := k.lockedSet()
 	if err != nil {
-		return Account{}, fmt.Errorf("auth: %w", err)
+		return Account{}, err
 	}
 	defer unlock()
-	set, err := readSet(k.dir, name)
-	if err != nil {
-		return Account{}, fmt.Errorf("auth: %w", err)
-	}
 	set.tenant.Revocations = jwt.RevocationList{jwt.All: forGood.Unix()}
 	set.tenant.Limits.JetStreamLimits = jwt.JetStreamLimits{}
 	token, err := set.tenant.Encode(set.pairs[operatorSigning])
@@ -227,7 +222,7 @@ func (k *Keystore) RemoveTenant() (Account, error) {
 		}
 	}
 	for _, file := range []string{tenantToken, untold, issuedFile, tenantSigning, tenantSeed} {
-		if err := os.Remove(filepath.Join(k.dir, tenantFile(name, file))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Remove(filepath.Join(k.dir, tenantFile(k.tenant.Name, file))); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return Account{}, fmt.Errorf("auth: %w", err)
 		}
 	}

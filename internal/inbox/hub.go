@@ -310,11 +310,8 @@ func (h *Hub) Release(ctx context.Context, k subjects.Key) error {
 // Healthy returns an error when the stream cannot be followed, or has not been
 // heard from for longer than d.
 func (h *Hub) Healthy(d time.Duration) error {
-	if err := h.reader.Err(); err != nil {
-		return fmt.Errorf("inbox: %w: restart this process", err)
-	}
-	if quiet := h.reader.Quiet(); quiet > d {
-		return fmt.Errorf("inbox: nothing heard from stream %s for %s", layout.StreamInbox, quiet.Round(time.Millisecond))
+	if err := h.reader.Healthy(d); err != nil {
+		return fmt.Errorf("inbox: %w", err)
 	}
 	return nil
 }

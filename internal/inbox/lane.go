@@ -61,10 +61,9 @@ type sent struct {
 	seq       uint64
 	stored    int64         // Unix nanoseconds
 	requester *ackRequester // who wants to hear the outcome, or nil
-	// finalizing: the outcome, end, is being stored, and then the message is
-	// finalized.
-	finalizing bool
-	end        verdict
+	// end, if not nil, is the outcome that is being stored. When it is stored, the
+	// message is finalized. A pointer keeps what is sent small: few messages have one.
+	end *verdict
 	// order numbers what this connection was sent. tries counts the connections
 	// that were sent this message.
 	order uint64

@@ -175,7 +175,7 @@ func (mb *Mailbox) endLocked(l *lane, m *envelope.Message, v verdict, now int64)
 	if a == nil && !kept(v.status) {
 		return
 	}
-	l.unacked = append(l.unacked, sent{seq: m.Seq, stored: m.Stored, requester: a, finalizing: true, end: v})
+	l.unacked = append(l.unacked, sent{seq: m.Seq, stored: m.Stored, requester: a, end: &v})
 	mb.out++
 	mb.hub.outcomes.add(outcome{
 		key: mb.key, lane: m.Lane, seq: m.Seq, requester: a, status: v.status, reason: v.reason, at: now,
@@ -306,7 +306,7 @@ func (mb *Mailbox) earlyLocked(seq uint64, v verdict) {
 func (mb *Mailbox) ackSentLocked(n subjects.Lane, i int, now int64) {
 	l := &mb.lanes[n]
 	s := &l.unacked[i]
-	if s.finalizing {
+	if s.end != nil {
 		return
 	}
 	if mb.opts.Acked != nil {
@@ -320,7 +320,7 @@ func (mb *Mailbox) ackSentLocked(n subjects.Lane, i int, now int64) {
 		mb.out--
 		return
 	}
-	s.finalizing, s.end = true, verdict{status: wire.StatusDelivered}
+	s.end = &verdict{status: wire.StatusDelivered}
 	mb.hub.outcomes.add(outcome{
 		key: mb.key, lane: n, seq: s.seq, requester: s.requester, status: wire.StatusDelivered, at: now,
 		stored: s.stored, again: mb.hub.mayBeTold(s.redelivered, s.stored, now),
@@ -334,7 +334,7 @@ func (mb *Mailbox) finalize(n subjects.Lane, seq uint64) {
 	defer mb.mu.Unlock()
 	l := &mb.lanes[n]
 	full := mb.out >= mb.opts.Window
-	if i, ok := l.find(seq); ok && l.unacked[i].finalizing {
+	if i, ok := l.find(seq); ok && l.unacked[i].end != nil {
 		l.remove(i)
 		mb.out--
 	} else if i, ok := slices.BinarySearch(l.ackPending, seq); ok {
@@ -450,8 +450,8 @@ func (mb *Mailbox) closeLocked() (c Cursor, finalizing map[uint64]verdict) {
 	finalizing = make(map[uint64]verdict)
 	for n := range mb.lanes {
 		for _, s := range mb.lanes[n].unacked {
-			if s.finalizing {
-				finalizing[s.seq] = s.end
+			if s.end != nil {
+				finalizing[s.seq] = *s.end
 			}
 		}
 		for seq, v := range mb.early {

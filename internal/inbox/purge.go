@@ -263,7 +263,7 @@ func (mb *Mailbox) purgeLaneLocked(l *lane, upTo uint64) Gap {
 		g.Count++
 	}
 	for i, s := range slices.Backward(l.unacked) {
-		if s.seq <= upTo && !s.finalizing {
+		if s.seq <= upTo && s.end == nil {
 			l.remove(i)
 			mb.out--
 			lose(s.seq)

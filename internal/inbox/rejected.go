@@ -120,8 +120,8 @@ func (mb *Mailbox) Reject(seq uint64, reason string) {
 	for n := range mb.lanes {
 		l := &mb.lanes[n]
 		if i, ok := l.find(seq); ok {
-			if s := &l.unacked[i]; !s.finalizing {
-				s.finalizing, s.end = true, verdict{wire.StatusRejected, reason}
+			if s := &l.unacked[i]; s.end == nil {
+				s.end = &verdict{wire.StatusRejected, reason}
 				mb.hub.outcomes.add(outcome{
 					key: mb.key, lane: subjects.Lane(n), seq: seq, requester: s.requester,
 					status: wire.StatusRejected, reason: reason, at: now,

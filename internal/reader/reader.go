@@ -212,6 +212,18 @@ func (r *Reader) checkEnd(ctx context.Context) error {
 	return nil
 }
 
+// Healthy returns an error when the reader can never go on, or has not heard from
+// the stream for longer than d.
+func (r *Reader) Healthy(d time.Duration) error {
+	if err := r.Err(); err != nil {
+		return fmt.Errorf("%w: restart this process", err)
+	}
+	if quiet := r.Quiet(); quiet > d {
+		return fmt.Errorf("nothing heard from stream %s for %s", r.opts.Stream, quiet.Round(time.Millisecond))
+	}
+	return nil
+}
+
 // Quiet is how long nothing was heard from the stream, heartbeats included.
 func (r *Reader) Quiet() time.Duration {
 	return time.Since(time.Unix(0, r.beats.Load()))

@@ -174,11 +174,8 @@ func (r *Roster) end(ctx context.Context) error {
 // bucket for longer than silence, or never will be again.
 func (r *Roster) Healthy(silence time.Duration) error {
 	for _, rd := range r.readers() {
-		if err := rd.Err(); err != nil {
-			return fmt.Errorf("the devices are not followed any more, restart this process: %w", err)
-		}
-		if quiet := rd.Quiet(); quiet > silence {
-			return fmt.Errorf("nothing was heard of the devices for %s", quiet.Round(time.Second))
+		if err := rd.Healthy(silence); err != nil {
+			return fmt.Errorf("the devices: %w", err)
 		}
 	}
 	return nil

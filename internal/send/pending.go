@@ -170,7 +170,7 @@ func (o *single) release() {
 // look at the user's others. It does what [roster.Route] says of it; false
 // leaves it to that.
 func (in *Intake) toNamed(ctx context.Context, from *From, e *wire.Envelope, device subjects.DeviceID, w Waiter, tell bool) bool {
-	if e.DeliverAt.After(time.Now()) {
+	if later(e) {
 		return false
 	}
 	o := newSingle()

@@ -159,7 +159,7 @@ func (in *Intake) start(ctx context.Context, from From, e *wire.Envelope, w Wait
 		in.refuse(e, w, werr)
 		return
 	}
-	if !from.Service {
+	if !from.Service && in.opts.Limiter != nil {
 		if werr := in.opts.Limiter.Take(in.opts.Account, &from, len(e.Payload), time.Now()); werr != nil {
 			in.refuse(e, w, werr)
 			return
@@ -216,11 +216,14 @@ func Check(from *From, e *wire.Envelope, maxDelay time.Duration) *wire.Error {
 	case e.Ephemeral && !e.DeliverAt.IsZero():
 		return wire.NewError(wire.BadMessage, "ephemeral and deliverAt: what is not stored cannot come later")
 	}
-	if werr := wire.CheckDelay(e.DeliverAt, time.Now(), maxDelay); werr != nil {
-		return werr
+	if e.DeliverAt.IsZero() { // most messages; they need no clock
+		return nil
 	}
-	return nil
+	return wire.CheckDelay(e.DeliverAt, time.Now(), maxDelay)
 }
+
+// later reports whether a message is to wait for its time.
+func later(e *wire.Envelope) bool { return !e.DeliverAt.IsZero() && e.DeliverAt.After(time.Now()) }
 
 // CheckIdentity refuses an envelope that claims another identity than the
 // credential's.
@@ -256,7 +259,7 @@ func (in *Intake) route(ctx context.Context, from *From, e *wire.Envelope) (d ro
 // toDevices stores a message for each target, now or for later.
 func (in *Intake) toDevices(ctx context.Context, from *From, e *wire.Envelope, targets []subjects.DeviceID, w Waiter, tell bool) {
 	body := clone(e.Payload)
-	if e.DeliverAt.After(time.Now()) {
+	if later(e) {
 		copies := make([]*nats.Msg, len(targets))
 		for n, device := range targets {
 			if werr := in.opts.Shares.Admit(share.Later, from.peer(device), len(body)); werr != nil {

@@ -155,11 +155,8 @@ func (h *Hub) Stop(ctx context.Context) error {
 // Healthy returns an error when the stream cannot be followed, or has not been
 // heard from for longer than d.
 func (h *Hub) Healthy(d time.Duration) error {
-	if err := h.reader.Err(); err != nil {
-		return fmt.Errorf("topic: %w: restart this process", err)
-	}
-	if quiet := h.reader.Quiet(); quiet > d {
-		return fmt.Errorf("topic: nothing heard from stream %s for %s", subjects.StreamTopic, quiet.Round(time.Millisecond))
+	if err := h.reader.Healthy(d); err != nil {
+		return fmt.Errorf("topic: %w", err)
 	}
 	return nil
 }
