@@ -221,3 +221,29 @@ func TestInboxThatCannotBeCountedIsUnavailable(t *testing.T) {
 		t.Errorf("told %v", werr)
 	}
 }
+
+// A repeat of a message for several devices is told where their copies are. They
+// are looked for: a probe that is published would, in a cluster, have its id be
+// one that is being stored.
+func TestCopiesOfARepeatedMessageAreLookedForAndNotPublished(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "my phone", "desk", "other")
+	in := s.intake()
+	published, err := s.opts.Core.SubscribeSync("rccs.inbox.>")
+	testkit.Check(t, err)
+	testkit.Check(t, s.opts.Core.Flush())
+	e := wire.Envelope{ID: "1", Type: "note", To: &wire.To{}, Payload: []byte("1"), Priority: wire.Normal}
+	first, werr := in.Send(t.Context(), phone(), &e)
+	if werr != nil || len(first.Recipients) != 2 {
+		t.Fatalf("told %+v, %v", first, werr)
+	}
+	e.To, e.ToDeviceID = nil, "other"
+	again, werr := in.Send(t.Context(), phone(), &e)
+	if werr != nil || !again.Duplicate || !slices.Equal(again.Recipients, first.Recipients) {
+		t.Errorf("the repeat was told %+v, %v; want %+v", again, werr, first.Recipients)
+	}
+	testkit.Check(t, s.opts.Core.Flush())
+	if n, _, err := published.Pending(); err != nil || n != 3 {
+		t.Errorf("%d messages were published, %v; want two copies and the repeat", n, err)
+	}
+}
