@@ -6,6 +6,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/rccs-io/rccs/wire"
 )
@@ -35,7 +36,9 @@ type Client struct {
 	leaving  atomic.Bool // Unregister or Forget is under way
 	asking   atomic.Bool // a request was made: responses that nobody awaits are late
 
-	epoch string // the last that an edge named; owned by run
+	// Owned by run.
+	epoch     string    // the last that an edge named
+	abandoned time.Time // when a registration was given up that no edge had answered
 
 	mu      sync.Mutex
 	session Session

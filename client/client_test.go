@@ -597,3 +597,26 @@ func TestParseCreds(t *testing.T) {
 		t.Errorf("a missing file is %v", err)
 	}
 }
+
+// An edge that is slow may take a registration that the client gave up, after one
+// that it made later. What replaces the client then is the client, which goes on.
+func TestClientIsNotEndedByARegistrationThatItGaveUp(t *testing.T) {
+	t.Parallel()
+	back := make(chan struct{})
+	url := serve(t, func(p *peer) {
+		switch p.n {
+		case 0: // no answer to the registration
+			p.challenge()
+			p.drain()
+		case 1:
+			p.registered()
+			p.close(wire.CloseReplaced)
+		case 2:
+			p.registered()
+			close(back)
+			p.drain()
+		}
+	})
+	dial(t, url, client.Options{Offline: true, HandshakeTimeout: 200 * time.Millisecond})
+	testkit.Await(t, "the client is back", back)
+}

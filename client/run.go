@@ -72,7 +72,7 @@ func (c *Client) again(err error, try int) (*link, int, error) {
 	for ; ; try++ {
 		if err != nil {
 			c.edges.follow(err) // of a connection that was registered
-			if c.ctx.Err() != nil || c.opts.NoReconnect || final(err, c.opts.Credentials != nil) {
+			if c.ctx.Err() != nil || c.opts.NoReconnect || final(err, c.opts.Credentials != nil) && !c.replacedItself(err) {
 				return nil, try, c.farewellOf(err)
 			}
 			if c.opts.OnDisconnect != nil {
@@ -88,8 +88,21 @@ func (c *Client) again(err error, try int) (*link, int, error) {
 		if failed == nil {
 			return l, try + 1, nil
 		}
-		err = failed
+		if err = failed; errors.Is(err, context.DeadlineExceeded) {
+			c.abandoned = time.Now()
+		}
 	}
+}
+
+// ownWithin is how long an edge may be at work on a registration that the client
+// has given up.
+const ownWithin = 30 * time.Second
+
+// replacedItself reports whether what replaced a connection may be an earlier try
+// of this client, which an edge was late to take: then nobody else has come.
+func (c *Client) replacedItself(err error) bool {
+	var closed *CloseError
+	return errors.As(err, &closed) && closed.Code == wire.CloseReplaced && time.Since(c.abandoned) < ownWithin
 }
 
 // farewellOf is why the client ends: what a device that unregisters is told
