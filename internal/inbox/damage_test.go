@@ -131,9 +131,18 @@ func TestTheLostEndOfTheStreamIsTold(t *testing.T) {
 	}
 	stream := must(s.js.Stream(t.Context(), layout.StreamCursor))
 	stored := must(stream.GetLastMsgForSubject(t.Context(), layout.Damaged(layout.StreamInbox)))
-	var record struct{ Ranges [][2]uint64 }
+	var record struct {
+		Ranges [][2]uint64
+		Found  []struct {
+			Stream string
+			First  uint64
+		}
+	}
 	if err := json.Unmarshal(stored.Data, &record); err != nil || len(record.Ranges) != 1 || record.Ranges[0] != [2]uint64{3, 7} {
 		t.Errorf("stored %s, %v", stored.Data, err)
+	}
+	if len(record.Found) != 1 || record.Found[0].Stream != layout.StreamInbox || record.Found[0].First != 3 {
+		t.Errorf("operators are told %+v", record.Found)
 	}
 }
 

@@ -77,6 +77,9 @@ func (h *Hub) noteDamaged(ctx context.Context, r [2]uint64, counted uint64) erro
 			return err
 		}
 	}
+	if fields["found"], err = withLostEnd(fields["found"], r[0]); err != nil {
+		return err
+	}
 	body, err := json.Marshal(fields)
 	if err != nil {
 		return err
@@ -87,6 +90,31 @@ func (h *Hub) noteDamaged(ctx context.Context, r [2]uint64, counted uint64) erro
 	h.damaged.Store(&d)
 	return nil
 }
+
+// withLostEnd adds to what servers found, for operators, that the stream has lost
+// its end from a sequence on, unless a server has just found what explains it.
+func withLostEnd(found json.RawMessage, first uint64) (json.RawMessage, error) {
+	var all []json.RawMessage
+	_ = json.Unmarshal(found, &all) // what cannot be read is replaced
+	for _, one := range all {
+		var f struct {
+			At    time.Time
+			First uint64
+		}
+		if json.Unmarshal(one, &f) == nil && f.First > 0 && f.First <= first && time.Since(f.At) < justFound {
+			return found, nil
+		}
+	}
+	one, err := json.Marshal(map[string]any{"Stream": layout.StreamInbox, "At": time.Now().UTC(), "First": first})
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(append(all, one))
+}
+
+// justFound is how long after a server opened its store a hub may start that
+// finds the end missing.
+const justFound = time.Hour
 
 // rewind stores every cursor that is above last again, cut back to it. The
 // watermark comes after them, so that an interrupted rewind is done again.

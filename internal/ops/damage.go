@@ -112,6 +112,11 @@ func (d *doctor) damagedStream(name string, all *damaged) {
 		if len(all.Ranges) > 0 {
 			level, lost = LevelFail, "the devices are told of a gap, reason damaged"
 		}
+		if f.Server == "" { // an edge found it
+			d.note(name, level, fmt.Sprintf("stream %s had lost its end at %s; the first missing sequence is %d; %s", f.Stream, f.At.Format(time.RFC3339), f.First, lost),
+				"check the disks of its servers: what was stored there is gone")
+			continue
+		}
 		d.note(name, level,
 			fmt.Sprintf("server %s found stream %s damaged at %s; the first missing sequence is %d; %s", f.Server, f.Stream, f.At.Format(time.RFC3339), f.First, lost),
 			"check its disk; DIR/damaged of that server keeps the files as they were: "+strings.Join(f.Files, ", "))
