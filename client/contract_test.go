@@ -30,7 +30,7 @@ func TestMessagesThatCannotBeReadAreRefusedAndTold(t *testing.T) {
 		if err := p.ws.WriteMessage(websocket.BinaryMessage, []byte("binary")); err != nil {
 			t.Error(err)
 		}
-		p.settled([]uint64{1, 4, 6}, 2, 3, 5, 7, 8)
+		p.readAcks([]uint64{1, 4, 6}, 2, 3, 5, 7, 8)
 		p.send(note(9))
 		p.acks(9)
 		p.drain()
@@ -55,18 +55,18 @@ func TestMessagesThatCannotBeReadAreRefusedAndTold(t *testing.T) {
 
 func TestAControlMessageThatIsStoredDoesNotFillTheWindow(t *testing.T) {
 	t.Parallel()
-	settled := make(chan struct{})
+	allAcked := make(chan struct{})
 	url := serve(t, func(p *peer) {
 		p.registered()
 		for i, typ := range []string{wire.TypePresence, wire.TypeError, wire.TypeHeartbeat, wire.TypeRegister} {
 			p.send(changed(note(uint64(i+1)), map[string]any{"type": typ}))
 		}
-		p.settled(nil, 1, 2, 3, 4)
-		close(settled)
+		p.readAcks(nil, 1, 2, 3, 4)
+		close(allAcked)
 		p.drain()
 	})
 	dial(t, url, client.Options{})
-	testkit.Await(t, "the refusals", settled)
+	testkit.Await(t, "the refusals", allAcked)
 }
 
 func TestARefusedMessageIsNotHandedOnAgain(t *testing.T) {
@@ -75,7 +75,7 @@ func TestARefusedMessageIsNotHandedOnAgain(t *testing.T) {
 	url := serve(t, func(p *peer) {
 		p.registered()
 		p.send(note(1))
-		reasons := p.settled(nil, 1)
+		reasons := p.readAcks(nil, 1)
 		if len(reasons[0]) > wire.MaxReason || !strings.HasPrefix(reason, reasons[0]) || len(reasons[0]) < wire.MaxReason-2 {
 			t.Errorf("refused because of %q", reasons[0])
 		}
@@ -96,7 +96,7 @@ func TestAnotherEpochForgetsWhatWasKnownBySeq(t *testing.T) {
 	epoch := func(name string) func(*wire.Registered) {
 		return func(r *wire.Registered) { r.Epoch = name }
 	}
-	settled := make(chan struct{})
+	allAcked := make(chan struct{})
 	as := func(seq uint64, id string) string { return changed(note(seq), map[string]any{"id": id}) }
 	url := serve(t, func(p *peer) {
 		switch p.n {
@@ -112,7 +112,7 @@ func TestAnotherEpochForgetsWhatWasKnownBySeq(t *testing.T) {
 			p.registered(epoch("b"))
 			p.send(as(1, "uno"), as(3, "two"))
 			p.acks(1, 3)
-			close(settled)
+			close(allAcked)
 			p.drain()
 		}
 	})
@@ -136,7 +136,7 @@ func TestAnotherEpochForgetsWhatWasKnownBySeq(t *testing.T) {
 	if m, err := c.Receive(ctx); err == nil {
 		t.Errorf("%s was handed on twice", m.ID)
 	}
-	testkit.Await(t, "the acknowledgements", settled)
+	testkit.Await(t, "the acknowledgements", allAcked)
 }
 
 func TestATopicThatBeginsAnewIsReadFromItsBeginning(t *testing.T) {

@@ -21,7 +21,7 @@ func TestServeGivesEachTypeToItsHandler(t *testing.T) {
 			changed(note(3), as("alarm", 1)),
 			changed(note(4), as("unknown", 1)),
 		)
-		reasons := p.settled([]uint64{1, 3}, 2, 4)
+		reasons := p.readAcks([]uint64{1, 3}, 2, 4)
 		if !strings.HasPrefix(reasons[0], "payload: ") || !strings.Contains(reasons[1], "unknown") {
 			t.Errorf("refused because of %q", reasons)
 		}

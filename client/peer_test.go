@@ -138,9 +138,9 @@ func (p *peer) acks(seqs ...uint64) (frames int) {
 	return frames
 }
 
-// settled reads until all seqs have been acknowledged, and those of refused
+// readAcks reads until all seqs have been acknowledged, and those of refused
 // have been refused; it returns the reasons.
-func (p *peer) settled(seqs []uint64, refused ...uint64) (reasons []string) {
+func (p *peer) readAcks(seqs []uint64, refused ...uint64) (reasons []string) {
 	p.t.Helper()
 	acked := map[uint64]bool{}
 	rejected := map[uint64]string{}

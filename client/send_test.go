@@ -82,7 +82,7 @@ func TestCancelTakesBackADelayedMessage(t *testing.T) {
 
 func TestTrackTellsWhatBecameOfAMessageAtEachRecipient(t *testing.T) {
 	t.Parallel()
-	settled := make(chan struct{})
+	allAcked := make(chan struct{})
 	url := serve(t, func(p *peer) {
 		p.registered()
 		outcome := func(seq uint64, id, device string, status wire.Status) {
@@ -97,7 +97,7 @@ func TestTrackTellsWhatBecameOfAMessageAtEachRecipient(t *testing.T) {
 		outcome(3, e.ID, "desk", wire.StatusExpired)
 		outcome(3, e.ID, "desk", wire.StatusExpired) // again
 		p.acks(1, 2, 3, 3)
-		close(settled)
+		close(allAcked)
 		p.accept(p.want("task_start"))
 		p.drain()
 	})
@@ -117,7 +117,7 @@ func TestTrackTellsWhatBecameOfAMessageAtEachRecipient(t *testing.T) {
 	if _, err := tracked.Next(testkit.Soon(t)); !errors.Is(err, io.EOF) {
 		t.Errorf("after the last: %v", err)
 	}
-	testkit.Await(t, "the acknowledgements", settled)
+	testkit.Await(t, "the acknowledgements", allAcked)
 	task, _ := client.Compose("task_start", 1)
 	waiting, err := c.Track(testkit.Soon(t), task)
 	if err != nil {

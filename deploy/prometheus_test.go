@@ -212,9 +212,9 @@ func (m *monitor) fires(what string, want ...string) {
 	})
 }
 
-// settled bounds the wait for an alert: it comes after the fault was noticed, a
+// alertWithin bounds the wait for an alert: it comes after the fault was noticed, a
 // round of the survey, a scrape, and the time that it has to last.
-const settled = 3 * time.Minute
+const alertWithin = 3 * time.Minute
 
 func (m *monitor) await(what string, ok func() bool) {
 	m.t.Helper()
@@ -223,7 +223,7 @@ func (m *monitor) await(what string, ok func() bool) {
 
 func await(t *testing.T, what func() string, ok func() bool) {
 	t.Helper()
-	deadline, tick := time.After(settled), time.NewTicker(200*time.Millisecond)
+	deadline, tick := time.After(alertWithin), time.NewTicker(200*time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
 		select {

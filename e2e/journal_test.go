@@ -15,15 +15,15 @@ type journal struct {
 	random *rand.Rand
 	visit  int
 	seen   map[uint64]int // seq to lane
-	acked  map[uint64]settled
+	acked  map[uint64]acknowledgement
 	ids    map[string]uint64
 	visits []visit
 }
 
-// settled is when a message was acknowledged. Not sure means that the server
+// acknowledgement is when a message was acknowledged. Not sure means that the server
 // may not have heard, or not stored, the acknowledgement; and vague, that it
 // may not cover the message.
-type settled struct {
+type acknowledgement struct {
 	visit       int
 	sure, vague bool
 	at          time.Time
@@ -39,7 +39,7 @@ func newJournal(t testing.TB) *journal {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	return &journal{
-		t: t, random: rand.New(rand.NewPCG(seed, 1)), seen: map[uint64]int{}, acked: map[uint64]settled{}, ids: map[string]uint64{},
+		t: t, random: rand.New(rand.NewPCG(seed, 1)), seen: map[uint64]int{}, acked: map[uint64]acknowledgement{}, ids: map[string]uint64{},
 	}
 }
 
@@ -80,13 +80,13 @@ func (j *journal) live(d *device, count, window int) {
 	var open []uint64
 	for range count {
 		if len(open) >= window {
-			j.settle(d, &open)
+			j.acknowledge(d, &open)
 		}
 		e := d.message()
 		j.note(e)
 		open = append(open, e.Seq)
 		if j.random.IntN(3) == 0 {
-			j.settle(d, &open)
+			j.acknowledge(d, &open)
 		}
 	}
 	d.beat() // so the server has heard them
@@ -99,8 +99,8 @@ func (j *journal) live(d *device, count, window int) {
 	j.rest(d)
 }
 
-// settle acknowledges some of what is open, at least one.
-func (j *journal) settle(d *device, open *[]uint64) {
+// acknowledge acknowledges some of what is open, at least one.
+func (j *journal) acknowledge(d *device, open *[]uint64) {
 	j.t.Helper()
 	slices.Sort(*open)
 	n := 1 + j.random.IntN(len(*open))
@@ -119,7 +119,7 @@ func (j *journal) settle(d *device, open *[]uint64) {
 		j.skip(d, (*open)[n-1])
 	}
 	for _, seq := range (*open)[:n] {
-		j.acked[seq] = settled{visit: j.visit, at: time.Now()}
+		j.acked[seq] = acknowledgement{visit: j.visit, at: time.Now()}
 	}
 	*open = slices.Delete(*open, 0, n)
 }
@@ -131,7 +131,7 @@ func (j *journal) skip(d *device, upTo uint64) {
 	d.beat()
 	for _, e := range d.early {
 		if e.Seq <= upTo {
-			j.acked[e.Seq] = settled{visit: j.visit, vague: true, at: time.Now()}
+			j.acked[e.Seq] = acknowledgement{visit: j.visit, vague: true, at: time.Now()}
 		}
 	}
 }

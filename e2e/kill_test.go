@@ -161,7 +161,7 @@ func sendUntil(stop chan struct{}, up *gate, token string, sender int, book *led
 			if e, err = l.next(); err != nil {
 				break
 			}
-			if err := settle(e, waiting, book); err != nil {
+			if err := noteAnswer(e, waiting, book); err != nil {
 				return err
 			}
 		}
@@ -169,8 +169,8 @@ func sendUntil(stop chan struct{}, up *gate, token string, sender int, book *led
 	}
 }
 
-// settle notes an answer.
-func settle(e envelope, waiting map[string]object, book *ledger) error {
+// noteAnswer notes an answer.
+func noteAnswer(e envelope, waiting map[string]object, book *ledger) error {
 	var a answer
 	if err := json.Unmarshal(e.Payload, &a); err != nil {
 		return err

@@ -105,8 +105,8 @@ func (c *conn) checkIdentity(e *wire.Envelope) bool {
 	return true
 }
 
-// acknowledge settles what a device says it has. Nothing answers it but an
-// error.
+// acknowledge takes a device's acknowledgement. The device hears of it only when
+// it is wrong.
 func (c *conn) acknowledge(mailbox *inbox.Mailbox, e *wire.Envelope) {
 	ack, err := wire.DecodeAck(c.seqs[:0], e.Payload)
 	if err != nil {

@@ -238,7 +238,7 @@ func (b *burst) flushFrame(w frameWriter) error {
 }
 
 // delivered counts what was written and, for a device that does not
-// acknowledge, settles it.
+// acknowledge, acknowledges it.
 func (c *conn) delivered(mailbox *inbox.Mailbox, b *burst) {
 	if len(b.topics) > 0 {
 		c.s.metrics.topicSent.Add(float64(len(b.topics)))

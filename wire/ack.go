@@ -16,7 +16,7 @@ type Ack struct {
 	UpTo uint64
 	// Cancel is the id of a request that its sender gives up; "" is absent.
 	Cancel string
-	// Reject settles one message without accepting it; its Seq is 0 when
+	// Reject ends one message without accepting it; its Seq is 0 when
 	// absent.
 	Reject Reject
 }

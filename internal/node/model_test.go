@@ -122,7 +122,7 @@ func (p *peer) send(t *rapid.T, format string, args ...any) {
 type known struct {
 	id, from string
 	lane     int
-	settled  bool // its acknowledgement was processed
+	acked    bool // its acknowledgement was processed
 	sent     bool // it was seen on some connection
 }
 
@@ -229,7 +229,7 @@ func (m *model) look(t *rapid.T, name string) {
 		case g.ID != k.id || g.From != k.from || g.Priority != k.lane || g.Payload.To != name:
 			t.Fatalf("%s: got %+v as seq %d, want %+v", name, g, g.Seq, k)
 		}
-		if k.settled {
+		if k.acked {
 			t.Fatalf("%s: %+v comes again though it was acknowledged", name, g)
 		}
 		if k.sent != g.Redelivered && k.sent {
@@ -269,8 +269,8 @@ func (m *model) ack(t *rapid.T, name string, which func(n int) bool) {
 	p.mu.Unlock()
 	var seqs []string
 	for n, g := range have {
-		if k := m.inbox[name][g.Seq]; !k.settled && which(n) {
-			k.settled = true
+		if k := m.inbox[name][g.Seq]; !k.acked && which(n) {
+			k.acked = true
 			seqs = append(seqs, fmt.Sprint(g.Seq))
 		}
 	}
@@ -301,7 +301,7 @@ func (m *model) finish(t *rapid.T) {
 		for _, name := range modelDevices {
 			m.ack(t, name, func(int) bool { return true })
 			for _, k := range m.inbox[name] {
-				if !k.settled {
+				if !k.acked {
 					left++
 				}
 			}

@@ -159,16 +159,16 @@ func (o *single) doneSingle(r inbox.Receipt, err error) {
 // keepBuffer is the largest buffer that a single keeps for the next message.
 const keepBuffer = 64 << 10
 
-// release gives it back. Nobody else may have it.
+// release gives o back to the pool. Nothing may use o afterwards.
 func (o *single) release() {
 	o.form.Reset(keepBuffer)
 	o.pending, o.target[0] = pending{}, ""
 	singles.Put(o)
 }
 
-// toNamed is the common case, a message for one registered device, without a
-// look at the user's others. It does what [roster.Route] says of it; false
-// leaves it to that.
+// toNamed is the common case, a message for one registered device. It does not
+// look at the user's other devices, and decides as [roster.Route] would. If it
+// returns false, the caller asks roster.Route.
 func (in *Intake) toNamed(ctx context.Context, from *From, e *wire.Envelope, device subjects.DeviceID, w Waiter, tell bool) bool {
 	if later(e) {
 		return false

@@ -86,7 +86,7 @@ type From struct {
 	Address subjects.Address
 	// Key is Address.Key().
 	Key subjects.Key
-	// Service says that it is one.
+	// Service reports whether the sender is a service.
 	Service bool
 	// IssuedTo is a service's credential, see [layout.IssuedTo]; empty: not known.
 	// What the service delays ends when that is revoked.
@@ -118,14 +118,15 @@ type Result struct {
 	// requiresAck; Err when it was not.
 	Accepted *wire.Accepted
 	Err      *wire.Error
-	// Panic is what a fault of this package has panicked with. It goes no further
-	// than the message, which was perhaps stored; Err is set as well.
+	// Panic is the value of a panic in this package. It ends this message alone,
+	// which may have been stored; Err is set as well.
 	Panic any
 	// Took is how long the store needed; 0 when it was not asked.
 	Took time.Duration
 }
 
-// Waiter hears of a message's result, once, on any goroutine. It must not block.
+// Waiter gets the result of a message: Sent is called once, on any goroutine, and
+// must not block.
 type Waiter interface{ Sent(Result) }
 
 // Send takes a message and returns when it is stored, or when ctx ends: it may
@@ -146,8 +147,8 @@ type channelWaiter chan Result
 
 func (w channelWaiter) Sent(r Result) { w <- r }
 
-// Start is Send for who does not wait: w hears of the result. ctx bounds what
-// the call waits for, and what is asked of the store afterwards.
+// Start is like Send, but does not wait until the message is stored: w gets the
+// result. ctx bounds the call, and what it asks of the store afterwards.
 func (in *Intake) Start(ctx context.Context, from From, e *wire.Envelope, w Waiter) {
 	in.start(ctx, from, e, w, e.RequiresAck)
 }
