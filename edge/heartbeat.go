@@ -7,13 +7,13 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
+// silentReason is in the close frame to a device that said nothing.
+const silentReason = "nothing was heard from the device: connect again"
+
 // tickEvery is the granularity of heartbeats, deadlines and expiry: each
 // connection is looked after at least as often. One loop over all of them costs
 // less than a timer in each. It takes a few at a time, because what follows for
 // all at one moment would hold up the messages in between.
-// silentReason is in the close frame to a device that said nothing.
-const silentReason = "nothing was heard from the device: connect again"
-
 const (
 	tickEvery = wsconn.TickInterval
 	tickStep  = 50 * time.Millisecond
