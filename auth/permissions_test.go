@@ -323,7 +323,7 @@ func TestPermissionsOfTheDocsAreThoseOfTheCode(t *testing.T) {
 	}
 	want := before + tableBegin + permissionTable() + tableEnd + after
 	if *update {
-		if err := os.WriteFile(path, []byte(want), 0o644); err != nil { //nolint:gosec // a document
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return

@@ -61,7 +61,7 @@ func (g *gap) stored(t *testing.T, stream, subject string) int {
 		return -1
 	}
 	must(t, info, err)
-	return int(info.State.Subjects[subject]) //nolint:gosec // a handful
+	return int(info.State.Subjects[subject])
 }
 
 // becomes waits until a stream has n messages under a subject.

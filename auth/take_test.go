@@ -27,7 +27,7 @@ func mounted(t *testing.T, keys string) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(version, e.Name()), content, 0o440); err != nil { //nolint:gosec // a secret's
+		if err := os.WriteFile(filepath.Join(version, e.Name()), content, 0o440); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.Symlink(filepath.Join("..data", e.Name()), filepath.Join(mount, e.Name())); err != nil {

@@ -69,14 +69,14 @@ func (s *stack) volume(service, source, at string) string {
 		text, err := os.ReadFile(source)
 		check(s.t, err)
 		path := filepath.Join(s.t.TempDir(), filepath.Base(source))
-		check(s.t, os.WriteFile(path, []byte(s.net.own(service, string(text))), 0o644)) //nolint:gosec // it is no secret
+		check(s.t, os.WriteFile(path, []byte(s.net.own(service, string(text))), 0o644))
 		return path
 	}
 	if _, ok := s.file.Volumes[source]; !ok {
 		s.t.Fatalf("%s has a volume %s that the file does not declare", service, source)
 	}
 	path := filepath.Join(s.volumes, source)
-	if err := os.Mkdir(path, 0o755); err == nil && slices.Contains([]string{"/var/lib/rccs", "/run/rccs"}, at) { //nolint:gosec // as an engine does
+	if err := os.Mkdir(path, 0o755); err == nil && slices.Contains([]string{"/var/lib/rccs", "/run/rccs"}, at) {
 		check(s.t, os.Chmod(path, 0o700))
 		check(s.t, os.Chown(path, int(s.image.user), int(s.image.user)))
 	}
@@ -105,11 +105,11 @@ func (s *stack) container(name string) *container {
 	for _, v := range service.Volumes {
 		parts := strings.Split(v, ":")
 		all = append(all, volume{s.volume(name, parts[0], parts[1]), parts[1], len(parts) == 3 && parts[2] == "ro"})
-		check(s.t, os.MkdirAll(filepath.Join(c.root, filepath.Dir(parts[1])), 0o755)) //nolint:gosec // as in an image
+		check(s.t, os.MkdirAll(filepath.Join(c.root, filepath.Dir(parts[1])), 0o755))
 		if strings.HasPrefix(parts[0], ".") {
 			check(s.t, os.WriteFile(filepath.Join(c.root, parts[1]), nil, 0o600))
 		} else {
-			check(s.t, os.MkdirAll(filepath.Join(c.root, parts[1]), 0o755)) //nolint:gosec // likewise
+			check(s.t, os.MkdirAll(filepath.Join(c.root, parts[1]), 0o755))
 		}
 	}
 	c.sealed()

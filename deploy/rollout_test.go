@@ -48,7 +48,7 @@ func (k *kubernetes) secret(name string, group uint32) string {
 	check(k.t, os.Chown(mount, 0, int(group)))
 	check(k.t, os.Chmod(mount, os.ModeSticky|os.ModeSetgid|0o777))
 	const version = "..2026_11_28_23_00_00.1234567890"
-	check(k.t, os.Mkdir(filepath.Join(mount, version), 0o755)) //nolint:gosec // as a kubelet does
+	check(k.t, os.Mkdir(filepath.Join(mount, version), 0o755))
 	check(k.t, os.Symlink(version, filepath.Join(mount, "..data")))
 	for file, content := range files {
 		path := filepath.Join(mount, version, file)
@@ -84,7 +84,7 @@ func (k *kubernetes) start(workload, name, program string) *pod {
 	var mounts []mount
 	for _, m := range p.spec.VolumeMounts {
 		mounts = append(mounts, mount{k.source(workload, name, m.Name, spec), m.MountPath, m.ReadOnly})
-		check(k.t, os.MkdirAll(filepath.Join(c.root, m.MountPath), 0o755)) //nolint:gosec // as in an image
+		check(k.t, os.MkdirAll(filepath.Join(c.root, m.MountPath), 0o755))
 	}
 	c.sealed()
 	for _, m := range mounts {
@@ -108,9 +108,9 @@ func (k *kubernetes) source(workload, pod, volume string, spec podSpec) string {
 			return k.secret(v.Secret.SecretName, group)
 		case v.ConfigMap != nil:
 			dir := k.t.TempDir()
-			check(k.t, os.Chmod(dir, 0o755)) //nolint:gosec // it is no secret
+			check(k.t, os.Chmod(dir, 0o755))
 			for file, text := range k.all["ConfigMap/"+v.ConfigMap.Name].Data {
-				check(k.t, os.WriteFile(filepath.Join(dir, file), []byte(k.net.own(pod, text)), 0o644)) //nolint:gosec // likewise
+				check(k.t, os.WriteFile(filepath.Join(dir, file), []byte(k.net.own(pod, text)), 0o644))
 			}
 			return dir
 		}

@@ -29,10 +29,10 @@ func TestServeRunsOnVolumesOfKubernetes(t *testing.T) {
 	}
 	volume, key := filepath.Join(root, "volume"), filepath.Join(root, "store.key")
 	for _, err := range []error{
-		os.Chmod(root, 0o755), //nolint:gosec // as a pod's file system is
+		os.Chmod(root, 0o755),
 		os.MkdirAll(filepath.Join(volume, "lost+found"), 0o700),
 		os.WriteFile(key, []byte("0123456789abcdef0123456789abcdef"), 0o600),
-		os.Chown(key, 0, group), os.Chmod(key, 0o440), //nolint:gosec // a secret's
+		os.Chown(key, 0, group), os.Chmod(key, 0o440),
 	} {
 		if err != nil {
 			t.Fatal(err)

@@ -122,7 +122,7 @@ func TestServeRefusesADirectoryOpenToOthers(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	console{}.succeed(t, "creds", "service", "a", "--data", data, "--init")
-	if err := os.Chmod(data, 0o755); err != nil { //nolint:gosec // what must be refused
+	if err := os.Chmod(data, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	console{}.run(t, "serve", "--data", data).refused(t, exitFailed, "chmod o-rwx "+data)

@@ -65,7 +65,7 @@ func (env *environment) openTarget(ctx context.Context, f *benchTarget, scenario
 	}
 	o := &opened{Target: load.Target{URL: f.url, TLS: trust}, close: func() error { return nil }}
 	if f.pid > 0 {
-		o.Memory = load.Attach(int(f.pid), strings.TrimSuffix(f.admin, "/")).SteadyMemory //nolint:gosec // as the flag has it
+		o.Memory = load.Attach(int(f.pid), strings.TrimSuffix(f.admin, "/")).SteadyMemory
 	}
 	if f.tokens != "" {
 		o.Accounts, err = readTokens(f.tokens)

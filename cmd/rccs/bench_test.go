@@ -78,7 +78,7 @@ func TestBenchOfItsOwnServer(t *testing.T) {
 	}
 	program := filepath.Join(t.TempDir(), "rccs")
 	script := fmt.Sprintf("#!/bin/sh\n%s=1 exec %q \"$@\"\n", programEnv, self)
-	if err := os.WriteFile(program, []byte(script), 0o700); err != nil { //nolint:gosec // it is a program
+	if err := os.WriteFile(program, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	got := console{}.succeed(t, "bench", "idle", "--self", "--program", program, "--devices", "20", "--duration", "100ms", "--json")

@@ -155,7 +155,7 @@ func TestFailuresAreNotBadUsage(t *testing.T) {
 	}
 	open := t.TempDir()
 	console{}.succeed(t, "creds", "service", "a", "--data", open)
-	if err := os.Chmod(filepath.Join(open, "keys"), 0o755); err != nil { //nolint:gosec // what must be refused
+	if err := os.Chmod(filepath.Join(open, "keys"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	nowhere := "nats://127.0.0.1:1"

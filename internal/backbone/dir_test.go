@@ -12,7 +12,7 @@ import (
 func TestDirectoryOpenToOthersIsRefused(t *testing.T) {
 	t.Parallel()
 	tr, dir := newTrust(t), filepath.Join(t.TempDir(), "data")
-	must(t, 0, os.Mkdir(dir, 0o755)) //nolint:gosec // empty: it is closed when it is used
+	must(t, 0, os.Mkdir(dir, 0o755))
 	stop(t, start(t, tr.options(dir)))
 	info, err := os.Stat(dir)
 	must(t, info, err)
@@ -61,8 +61,8 @@ func TestEveryOpenEntryOfADirectoryIsNamed(t *testing.T) {
 	var paths []string
 	for _, name := range []string{"nats.conf", "keys/default.nk", "keys/operator.nk"} {
 		path := filepath.Join(dir, name)
-		must(t, 0, os.WriteFile(path, nil, 0o644)) //nolint:gosec // it is what is refused
-		must(t, 0, os.Chmod(path, 0o644))          //nolint:gosec // likewise
+		must(t, 0, os.WriteFile(path, nil, 0o644))
+		must(t, 0, os.Chmod(path, 0o644))
 		paths = append(paths, path)
 	}
 	// Nobody else gets to a file of a directory that is closed to others, but keys
@@ -73,7 +73,7 @@ func TestEveryOpenEntryOfADirectoryIsNamed(t *testing.T) {
 			t.Errorf("%s: named is %t: %v", path, named, err)
 		}
 	}
-	must(t, 0, os.Chmod(dir, 0o755)) //nolint:gosec // it is what is refused
+	must(t, 0, os.Chmod(dir, 0o755))
 	err = backbone.CheckDir(dir)
 	for _, path := range append(paths, dir) {
 		if err == nil || !strings.Contains(err.Error(), "chmod o-rwx "+path) {

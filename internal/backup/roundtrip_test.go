@@ -333,7 +333,7 @@ func TestFilesAreForTheirOwnerOnly(t *testing.T) {
 		t.Errorf("mode %s", info.Mode())
 	}
 	data := t.TempDir()
-	check(t, os.Chmod(data, 0o755)) //nolint:gosec // what must be mended
+	check(t, os.Chmod(data, 0o755))
 	check(t, restore(t, path, data, backup.RestoreOptions{}))
 	check(t, filepath.WalkDir(data, func(path string, d fs.DirEntry, err error) error {
 		check(t, err)

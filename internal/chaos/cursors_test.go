@@ -15,7 +15,7 @@ import (
 func TestFault_AcknowledgementsOutliveTheCursorsLeader(t *testing.T) {
 	c := newCluster(t)
 	defer c.health()
-	rnd := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0)) //nolint:gosec // a seed
+	rnd := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 	edge := 0
 	k := newCourier(t, c.plan.Data(), c.procs[servers].Devices)
 	for _, f := range []struct {

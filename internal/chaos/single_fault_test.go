@@ -96,7 +96,7 @@ func (r *received) awaitAll(t *testing.T, n int) (told int) {
 		defer r.mu.Unlock()
 		told = 0
 		for _, g := range r.gaps {
-			told += int(max(g.Count, g.AtLeast)) //nolint:gosec // few
+			told += int(max(g.Count, g.AtLeast))
 		}
 		state = fmt.Sprintf("%d of %d came, gaps %+v", len(r.got), n, r.gaps)
 		return len(r.got)+told >= n

@@ -57,7 +57,7 @@ func (k *courier) publish(nc *nats.Conn, n int) {
 		k.t.Fatal(err)
 	}
 	for range n {
-		lane, number := uint8(k.next%subjects.Lanes), k.next/subjects.Lanes //nolint:gosec // a lane
+		lane, number := uint8(k.next%subjects.Lanes), k.next/subjects.Lanes
 		k.next++
 		f := flow{"service", k.listener.name, lane}
 		m := nats.NewMsg(subjects.Inbox(receiver.Key(), subjects.Lane(lane)))
@@ -94,7 +94,7 @@ func TestFault_DamageOfEveryStreamIsAccountedFor(t *testing.T) {
 	for _, stream := range damagedStreams {
 		t.Run(stream, func(t *testing.T) {
 			t.Parallel()
-			rnd := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0)) //nolint:gosec // a seed
+			rnd := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 			s := newSingle(t, t.TempDir())
 			defer s.health()
 			s.startReady()
@@ -122,7 +122,7 @@ func TestFault_DamageOfEveryStreamIsAccountedFor(t *testing.T) {
 func TestFault_DamageOfOneCopyOfEveryStreamLosesNothing(t *testing.T) {
 	c := newCluster(t)
 	defer c.health()
-	rnd := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0)) //nolint:gosec // a seed
+	rnd := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 	k := newCourier(t, c.plan.Data(), c.devices.Addr())
 	for _, stream := range damagedStreams {
 		how := spoils[rnd.IntN(len(spoils))]

@@ -56,7 +56,7 @@ func (s *single) fill(rnd *rand.Rand) {
 		s.t.Fatal(err)
 	}
 	const left = 64 << 10
-	s.resize((used.Blocks-used.Bfree)*uint64(used.Bsize) + left) //nolint:gosec // a size
+	s.resize((used.Blocks-used.Bfree)*uint64(used.Bsize) + left)
 	s.endsBroken()
 	s.start()
 	s.saysFull()

@@ -23,7 +23,7 @@ func newAlarm() (*alarm, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load: %w", os.NewSyscallError("timerfd_create", err))
 	}
-	return &alarm{file: os.NewFile(uintptr(fd), "timerfd"), fd: fd}, nil //nolint:gosec // a descriptor is not negative
+	return &alarm{file: os.NewFile(uintptr(fd), "timerfd"), fd: fd}, nil
 }
 
 // wait returns when the time has passed, or after stop.

@@ -93,7 +93,7 @@ func scan(frame []byte) (a arrival, ok bool) {
 		}
 		*field.to, rest = number(rest[len(field.mark):])
 	}
-	a.at = int64(due) //nolint:gosec // it was one
+	a.at = int64(due)
 	if _, seq, ok := bytes.Cut(frame, markSeq); ok {
 		a.seq, _ = number(seq)
 	}

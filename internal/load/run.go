@@ -61,7 +61,7 @@ func begin(ctx context.Context, scenario string, opts Options) (*run, error) {
 	}
 	now := time.Now()
 	r := &run{
-		scenario: scenario, opts: opts, id: uint64(now.UnixMicro()), origin: now, began: now, //nolint:gosec // after 1970
+		scenario: scenario, opts: opts, id: uint64(now.UnixMicro()), origin: now, began: now,
 		ledger: newLedger(), latency: newMeter(), live: make(map[*device]struct{}), made: make(map[Name]Account), shown: make(chan struct{}),
 	}
 	r.ctx, r.fail = context.WithCancelCause(ctx)

@@ -241,7 +241,7 @@ func TestThePageOfMetricsListsThemAll(t *testing.T) {
 	}
 	whole := slices.Concat(before, []byte(metricsBegin), want.Bytes(), []byte("\n"+metricsEnd), after)
 	if *update {
-		testkit.Check(t, os.WriteFile(metricsPage, whole, 0o644)) //nolint:gosec // a page of the documentation
+		testkit.Check(t, os.WriteFile(metricsPage, whole, 0o644))
 		return
 	}
 	if !bytes.Equal(page, whole) {

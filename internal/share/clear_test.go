@@ -31,7 +31,7 @@ func (a *tenant) used(stream string) int {
 		a.t.Fatal(err)
 	}
 	info := s.CachedInfo()
-	return int(info.State.Bytes * 100 / uint64(info.Config.MaxBytes)) //nolint:gosec // small
+	return int(info.State.Bytes * 100 / uint64(info.Config.MaxBytes))
 }
 
 // Many users fill the inboxes of a tenant, each below his own share, with
@@ -54,7 +54,7 @@ func TestWhatManyUsersHaveAcknowledgedMakesRoomForAll(t *testing.T) {
 		t.Fatalf("the inboxes are %d %% full: too little for this test", full)
 	}
 	for user := range users { // all but the last
-		a.acknowledge(key(fmt.Sprint("user", user), "phone"), uint64(1+(each-1)*(users+1))) //nolint:gosec // small
+		a.acknowledge(key(fmt.Sprint("user", user), "phone"), uint64(1+(each-1)*(users+1)))
 	}
 	a.clears()
 	testkit.Eventually(t, "room in the inboxes", func() bool { return a.used(layout.StreamInbox) <= 55 })

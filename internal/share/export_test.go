@@ -24,7 +24,7 @@ func (s *Shares) await(tb testing.TB, what string, done func(*table) bool) {
 			select {
 			case <-tick.C:
 			case <-deadline:
-				tb.Fatalf("%s: %s", Kind(k), what) //nolint:gosec // a few
+				tb.Fatalf("%s: %s", Kind(k), what)
 			}
 		}
 	}

@@ -254,7 +254,7 @@ func TestWhatWasAcknowledgedMakesRoomInInboxes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for seq := stored - left + 1; seq <= stored; seq++ {
-		if _, err := last.GetMsg(t.Context(), uint64(seq)); err != nil { //nolint:gosec // a few
+		if _, err := last.GetMsg(t.Context(), uint64(seq)); err != nil {
 			t.Errorf("message %d, which is not acknowledged, is gone: %v", seq, err)
 		}
 	}

@@ -84,7 +84,7 @@ export async function signerOf(key: CryptoKeyPair | string): Promise<CryptoKey> 
 
 export function subtle(): SubtleCrypto {
   const s = globalThis.crypto?.subtle;
-  if (!s) throw new RccsError("AUTH_REQUIRED", "no WebCrypto: it needs https");
+  if (!s) throw new RccsError("AUTH_REQUIRED", "WebCrypto needs https");
   return s;
 }
 

@@ -77,6 +77,7 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
     cured = false, // a new one was tried after a 4001
     elsewhere: string | undefined, // the edge to try next
     again: ReturnType<typeof setTimeout> | undefined, // waits for the next try
+    gaveUp: number | undefined, // when a registration was given up
     notBefore = 0;
   // Of the connection.
   let ws: WebSocket | undefined,
@@ -130,8 +131,8 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
 
   /** Gives a connection up that may never say that it is closed. */
   const drop = () => {
-    const mine = ws;
-    if (!mine) return;
+    const mine = ws!; // lost ends the watch with it
+    if (!session) gaveUp = Date.now();
     lost(mine, 1006, "");
     mine.close();
   };
@@ -201,7 +202,6 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
     upAt = Date.now();
     heartbeat = p.heartbeatIntervalMs || 30_000;
     session = { ...p, resumed: !!p.resumed, pending: p.pending ?? 0 } as Session;
-    clearTimeout(watch);
     tick();
     renewed(p);
     hears.up(session);
@@ -222,6 +222,7 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
 
   // Nothing is sent while the edge is heard. A page in the background looks seldom: its browser answers pings for it.
   const tick = () => {
+    clearTimeout(watch);
     const planned = Math.min(Ms.tick, heartbeat) * (hidden() ? 6 : 1),
       due = Date.now() + planned;
     watch = setTimeout(() => {
@@ -244,7 +245,6 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
     if (hidden()) return;
     if (session && !probing) {
       probe(Ms.wakeProbe);
-      clearTimeout(watch);
       tick();
     } else if (again && Date.now() >= notBefore) void dial();
   };
@@ -269,7 +269,8 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
     const why = said ?? new RccsError(finalCodes[code] ?? "CONNECTION_LOST", reason);
     const expired = code === 4004 || why.code === "TOKEN_EXPIRED",
       refused = code === 4001 && !expired;
-    if ([4002, 4003, 1008].includes(code) || ((expired || refused) && !auth.renewable) || (refused && cured)) return finish(why);
+    // An edge that is slow may take a registration that was given up, after the next one: nobody else has come then.
+    if ([Date.now() - gaveUp! < heartbeat || 4002, 4003, 1008].includes(code) || ((expired || refused) && !auth.renewable) || (refused && cured)) return finish(why);
     fresh ||= expired || refused;
     cured ||= refused;
     if (later.includes(code)) tries ||= 1;

@@ -318,7 +318,7 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
         setSent(e, false);
         e.strikes = code === 1011 ? (e.strikes ?? 0) + 1 : 0;
         if (e.tied) fail(e, new RccsError("CONNECTION_LOST"));
-        else if (e.strikes >= Max.faults) fail(e, new RccsError("INTERNAL", "three connections ended"));
+        else if (e.strikes >= Max.faults) fail(e, new RccsError("INTERNAL", "closed 3 times"));
         // What had a frame of its own is known to be too large; of several in a frame each goes alone.
         else if (code === 1009 && e.bytes === largest && (lost.length === 1 || largest > Max.batchBytes)) fail(e, new RccsError("MESSAGE_TOO_LARGE"));
         else if (code === 1011 || code === 1009) careful.add(e);

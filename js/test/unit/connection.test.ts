@@ -383,6 +383,23 @@ for (const name of ["online", "visibilitychange", "pageshow"])
     }
   });
 
+test("an edge that takes a registration late, which was given up, does not end the client", async () => {
+  let tries = 0;
+  const s = start({ register: () => ++tries === 1 });
+  await vi.advanceTimersByTimeAsync(20_000);
+  expect(s.client.state).toBe("online");
+  expect(s.edge.sockets).toHaveLength(2);
+  s.edge.socket.refuse(undefined, "SESSION_REPLACED");
+  s.edge.socket.end(4002);
+  await vi.advanceTimersByTimeAsync(20_000);
+  expect(s.client.state).toBe("online");
+  s.edge.socket.refuse(undefined, "SESSION_REPLACED"); // later, it is somebody else
+  await vi.advanceTimersByTimeAsync(60_000);
+  s.edge.socket.end(4002);
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(s.client.state).toBe("closed");
+});
+
 test("two clients of one device end in one that is closed, and no loop", async () => {
   const edge = new Edge();
   edge.o.register = () => {
