@@ -337,14 +337,23 @@ func TestAGapIsToldOfWhatIsGone(t *testing.T) {
 		types = append(types, e.Type+" "+string(e.Payload))
 	}
 	want := []string{
-		fmt.Sprintf(`gap {"lane":"normal","from":%d,"to":%d,"count":2,"reason":"retention"}`, seqs[0], seqs[1]), "notification 2",
-		fmt.Sprintf(`gap {"lane":"normal","from":%d,"to":%d,"count":1,"reason":"purged"}`, seqs[3], seqs[3]), "notification 4",
+		fmt.Sprintf(`gap {"lane":"normal","from":%d,"to":%d,"count":2,"reason":"retention"}`, seqs[0], seqs[1]),
+		fmt.Sprintf(`gap {"lane":"normal","from":%d,"to":%d,"count":1,"reason":"purged"}`, seqs[3], seqs[3]),
+		"notification 2", "notification 4",
 	}
 	if !slices.Equal(types, want) {
 		t.Errorf("fetched %v", types)
 	}
-	if got := d.fetch(nil); len(got) != 2 {
-		t.Errorf("then fetched %v", payloads(got))
+	// They come again with what was not acknowledged, like the messages, and not
+	// once that is.
+	again := d.fetch(nil)
+	if len(again) != 4 {
+		t.Errorf("then fetched %v", payloads(again))
+	}
+	d.ack(map[string]any{"seq": seqs[2]})
+	d.ack(map[string]any{"seq": seqs[4]})
+	if got := d.fetch(nil); len(got) != 0 {
+		t.Errorf("after the acknowledgement fetched %v", payloads(got))
 	}
 }
 

@@ -108,8 +108,9 @@ func TestEveryAlertHasItsEntryInTheRunbook(t *testing.T) {
 
 // monitor is a Prometheus that watches processes of RCCS.
 type monitor struct {
-	t   *testing.T
-	url string
+	t       *testing.T
+	url     string
+	ownDisk bool // the data lies on a disk of the test's
 }
 
 // waits replaces how long a condition has to last: long enough for an election
@@ -187,12 +188,16 @@ func (m *monitor) query(expr string) map[string]float64 {
 	return all
 }
 
-// firing are the names of the alerts that fire.
+// firing are the names of the alerts that fire. A disk that is not the test's own
+// is as full as the machine's is, and does not count.
 func (m *monitor) firing() []string {
 	m.t.Helper()
 	names := make(map[string]bool)
 	for labels := range m.query(`count by (alertname) (ALERTS{alertstate="firing"})`) {
 		names[strings.TrimSuffix(strings.TrimPrefix(labels, "map[alertname:"), "]")] = true
+	}
+	if !m.ownDisk {
+		delete(names, "RCCSDiskFilling")
 	}
 	return slices.Sorted(maps.Keys(names))
 }
@@ -270,6 +275,7 @@ func TestTheRightAlertFires(t *testing.T) {
 	}
 	first := edge()
 	m := watch(t, s.admin, admin)
+	m.ownDisk = true
 	m.fires("nothing is broken")
 
 	if err := first.Process.Kill(); err != nil {
