@@ -17,6 +17,7 @@ await Promise.all([phone.ready(), desktop.ready()]);
 await phone.send("note", "hello", { to: "desktop" });
 await desktop.send("note", "welcome", { to: "phone" });
 await both;
+heard.sort(); // they are in no order among each other
 for await (const part of phone.requestStream("count", 3, { to: "desktop" })) heard.push(part);
 await phone.publish("runtime", "topic");
 for await (const item of desktop.subscribe("runtime", { since: 0 })) {

@@ -18,7 +18,7 @@ const program = async (file: string, ...args: string[]) => {
   const { stdout } = await run(file, [...args, path("runtime.js"), ...device], { timeout: 60_000 });
   return stdout.trim();
 };
-const all = "phone: hello, desktop: welcome, 1, 2, 3, topic";
+const all = "desktop: welcome, phone: hello, 1, 2, 3, topic";
 
 test("the client runs in Node with the WebSocket that Node has", async () => {
   expect(await program(process.execPath, ...(globalThis.WebSocket ? [] : ["--experimental-websocket"]))).toBe(all);
