@@ -50,8 +50,8 @@ func TestFetchTellsHowManyMessagesAreGone(t *testing.T) {
 	}
 }
 
-// What an edge found gone and the device has not confirmed is told by the next
-// fetch, and so is what the edge had yet to find the reason of.
+// The next fetch tells the gaps that an edge left in the cursor and that the device
+// has not acknowledged. Those without a reason get one.
 func TestFetchTellsTheGapsThatAnEdgeLeft(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)

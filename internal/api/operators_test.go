@@ -379,9 +379,8 @@ func TestReplayOfEveryKind(t *testing.T) {
 	}
 }
 
-// Ending everything ends the connections of the server's own parts, which come
-// back: the answer is not late, and says what was done, after a tenant was added
-// and removed too.
+// Revoking all ends the connections of the server's own parts too. They come back,
+// and the answer comes in time, also when a tenant was added and removed before.
 func TestRevokingAllIsAnswered(t *testing.T) {
 	t.Parallel()
 	p := serve(t, false)

@@ -91,8 +91,7 @@ func (s *single) agree(serves bool, words string) {
 	}
 }
 
-// state is the last line of the log, of those written by then, that says whether
-// the server can serve.
+// state returns the last line of the log, up to a time, about being ready or not.
 func (s *single) state(by time.Time) string {
 	s.t.Helper()
 	log, err := os.ReadFile(s.logPath())

@@ -47,19 +47,17 @@ type Gateway struct {
 	door Door
 	log  *slog.Logger
 	busy chan struct{}
-	// throttle bounds what is refused of one address, whatever it was, wrong
-	// claims, renewals, bad signatures, and right renewals that are many of one
-	// key. It is looked at before anything else, so
-	// that it is the same for a tenant that there is not.
+	// throttle bounds the refused requests of one address: wrong claims, wrong
+	// renewals, bad signatures. Too many right renewals of one key count as well. It
+	// comes before all other checks, so that a tenant that does not exist looks
+	// like any other.
 	throttle *throttle
-	// renewals are how often the renewals of one key do not count there, though
-	// they are right. A device needs one in hours; each costs a signature and a
-	// write.
+	// renewals are the right renewals of each key that do not count there yet. A
+	// device renews once in hours; each renewal costs a signature and a write.
 	renewals *limit.Table[string]
 }
 
-// Right renewals of a key that do not count: so many at once, and one more in
-// each of these.
+// So many right renewals of a key do not count at once, and one more each period.
 const (
 	renewalBurst = 3
 	renewalEvery = time.Minute

@@ -140,8 +140,9 @@ type Code struct {
 	Expires time.Time `json:"expiresAt,omitzero"`
 }
 
-// Link is what the QR code of a code of a tenant says; edge is where the device
-// connects, if that is to be said.
+// Link returns the link that a QR code of an enrolment code holds. It names the
+// tenant unless that is the default one, and where the device connects unless edge
+// is empty.
 func (c *Code) Link(edge, tenant string) string {
 	q := url.Values{"code": {c.Code}, "user": {c.User}}
 	if c.Device != "" {

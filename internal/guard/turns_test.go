@@ -14,7 +14,7 @@ import (
 	"github.com/rccs-io/rccs/internal/testkit"
 )
 
-// as is what NATS says of the service that asks.
+// as returns the header in which NATS names the service that asks.
 func as(service string) nats.Header {
 	return nats.Header{layout.HeaderRequester: {fmt.Sprintf(`{"acc":"A","user":%q}`, service)}}
 }
