@@ -36,10 +36,13 @@ const silence = 5 * time.Second
 type dialer func(name string, opts ...nats.Option) (*nats.Conn, error)
 
 // connect dials with what every part's connection has: it reconnects for ever
-// and at once, and its reply subjects lie where no service may listen.
+// and at once, and its reply subjects lie where no service may listen. A second
+// refusal does not end it, as nats.go would by itself: a credential issued in the
+// second in which all are revoked is refused, and one of the next second is not.
 func connect(server string, opts ...nats.Option) (*nats.Conn, error) {
 	nc, err := nats.Connect(server, append([]nats.Option{
 		nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, time.Second),
+		nats.IgnoreAuthErrorAbort(),
 		nats.CustomInboxPrefix(layout.PartReplyPrefix), nats.Timeout(5 * time.Second),
 		nats.PingInterval(10 * time.Second), nats.MaxPingsOutstanding(2), // a half-open link is noticed within 30 s
 	}, opts...)...)
