@@ -302,6 +302,7 @@ func (n *Node) Run(ctx context.Context, started func()) error {
 	var watches sync.WaitGroup
 	watches.Go(func() { n.watchStore(ctx, broken) })
 	watches.Go(func() { n.ready.watch(ctx) })
+	watches.Go(func() { giveMemoryBack(ctx, n.opts.Logger) })
 	reread(ctx, n.opts.Reread, n.Reload)
 	watches.Wait()
 	var cause error

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -176,13 +177,11 @@ func (r *remote) run(ctx context.Context, start func(context.Context) error, sta
 		return err
 	}
 	started()
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		r.ready.watch(ctx)
-	}()
+	var watches sync.WaitGroup
+	watches.Go(func() { r.ready.watch(ctx) })
+	watches.Go(func() { giveMemoryBack(ctx, r.opts.Logger) })
 	reread(ctx, r.opts.Reread, r.Reload)
-	<-watched
+	watches.Wait()
 	r.opts.Logger.Info("stopping")
 	return r.Stop(context.WithoutCancel(ctx))
 }
