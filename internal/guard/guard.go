@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -52,9 +51,7 @@ type Guard struct {
 	log  *slog.Logger
 	sub  *nats.Subscription
 	work *pool.Pool
-
-	mu      sync.Mutex
-	waiting map[string]int // bytes of what is taken and not answered yet, by service
+	room *pool.Places // bytes of what is taken and not answered yet
 
 	ctx    context.Context //nolint:containedctx // of the requests
 	cancel context.CancelFunc
@@ -63,7 +60,7 @@ type Guard struct {
 // Start returns when requests are answered. The connection's reply subjects must
 // lie where no service can listen.
 func Start(nc *nats.Conn, opts Options) (*Guard, error) {
-	g := &Guard{nc: nc, opts: opts, log: opts.Logger, work: pool.New(atOnce, backlog), waiting: make(map[string]int)}
+	g := &Guard{nc: nc, opts: opts, log: opts.Logger, work: pool.New(atOnce, backlog), room: pool.NewPlaces(0, waitingBytes)}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	sub, err := nc.QueueSubscribe(layout.Guarded(), queue, g.take)
 	if err == nil {
@@ -90,33 +87,14 @@ func (g *Guard) take(m *nats.Msg) {
 	if m.Reply != "" && !layout.IsClientReply(m.Reply) {
 		return
 	}
-	service, size := layout.Requester(m.Header), m.Size()
-	if g.admit(service, size) {
-		if g.work.RunInTurn(service, func() { defer g.release(service, size); g.answer(m) }) {
+	service := layout.Requester(m.Header)
+	if release, ok := g.room.Take(service, int64(m.Size())); ok {
+		if g.work.RunInTurn(service, func() { defer release(); g.answer(m) }) {
 			return
 		}
-		g.release(service, size)
+		release()
 	}
 	g.busy(m)
-}
-
-// admit reports whether so many bytes of a service may wait, and counts them.
-func (g *Guard) admit(service string, size int) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if now := g.waiting[service]; now > 0 && now+size > waitingBytes {
-		return false
-	}
-	g.waiting[service] += size
-	return true
-}
-
-func (g *Guard) release(service string, size int) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.waiting[service] -= size; g.waiting[service] <= 0 {
-		delete(g.waiting, service)
-	}
 }
 
 // busy tells a service that it has asked more than it can be answered.

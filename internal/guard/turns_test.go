@@ -19,10 +19,9 @@ func as(service string) nats.Header {
 	return nats.Header{layout.HeaderRequester: {fmt.Sprintf(`{"acc":"A","user":%q}`, service)}}
 }
 
-// A service that asks far more than it can be answered is served in turns with
-// others: who asks last waits for a few of its requests, and not for all.
-func TestAFloodOfOneServiceKeepsNoOtherWaiting(t *testing.T) {
-	t.Parallel()
+// guarded is a guard at work, and a connection to ask it on.
+func guarded(t *testing.T) (*Guard, *nats.Conn) {
+	t.Helper()
 	env := natstest.Server(t)
 	nc := env.Conn(t)
 	natstest.Streams(t, nc)
@@ -31,6 +30,14 @@ func TestAFloodOfOneServiceKeepsNoOtherWaiting(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { g.Stop(testkit.Soon(t)) })
+	return g, nc
+}
+
+// A service that asks far more than it can be answered is served in turns with
+// others: who asks last waits for a few of its requests, and not for all.
+func TestAFloodOfOneServiceKeepsNoOtherWaiting(t *testing.T) {
+	t.Parallel()
+	_, nc := guarded(t)
 	const flood = 5000
 	var answers atomic.Int32
 	before := make(chan int32, 1)
@@ -60,38 +67,13 @@ func TestAFloodOfOneServiceKeepsNoOtherWaiting(t *testing.T) {
 	testkit.Eventually(t, "all of the flood is answered", func() bool { return answers.Load() == flood })
 }
 
-func TestAServiceHasABoundOfWhatWaits(t *testing.T) {
-	t.Parallel()
-	g := &Guard{waiting: make(map[string]int)}
-	if !g.admit("A", waitingBytes-1) || g.admit("A", 2) {
-		t.Error("what waits of a service is not bounded")
-	}
-	if !g.admit("B", 2*waitingBytes) {
-		t.Error("one request of another is refused")
-	}
-	g.release("A", waitingBytes-1)
-	if !g.admit("A", 2) {
-		t.Error("a service is refused when there is room again")
-	}
-	g.release("A", 2)
-	g.release("B", 2*waitingBytes)
-	if len(g.waiting) > 0 {
-		t.Errorf("%v is remembered of what is answered", g.waiting)
-	}
-}
-
 // A service past its bound is told so, in the words of what it asked for.
 func TestAServicePastItsBoundIsTold(t *testing.T) {
 	t.Parallel()
-	env := natstest.Server(t)
-	nc := env.Conn(t)
-	natstest.Streams(t, nc)
-	g, err := Start(env.Conn(t), Options{Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
+	g, nc := guarded(t)
+	if release, ok := g.room.Take("FULL", waitingBytes); ok {
+		defer release()
 	}
-	t.Cleanup(func() { g.Stop(testkit.Soon(t)) })
-	g.admit("FULL", waitingBytes)
 	events, err := nc.SubscribeSync("rccs.event.alice.phone.full")
 	if err != nil {
 		t.Fatal(err)
