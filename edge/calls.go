@@ -29,6 +29,21 @@ func (c *calls) inherit(old *calls) {
 	c.serving = serving
 }
 
+// mayAskLocked reports whether the device may be given another request of a
+// requester.
+func (c *calls) mayAskLocked(who string) bool {
+	if len(c.serving) < maxServingOf {
+		return true
+	}
+	of := 0
+	for _, r := range c.serving {
+		if r.who == who {
+			of++
+		}
+	}
+	return of == 0 || of < maxServingOf && len(c.serving) < maxServing
+}
+
 // addLocked enters a request that the device was given.
 func (c *calls) addLocked(r *served) {
 	if c.serving == nil {

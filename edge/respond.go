@@ -3,6 +3,7 @@ package edge
 import (
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -15,8 +16,13 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// maxServing is how many requests a device may have to answer.
-const maxServing = 1024
+// maxServing is how many requests a device may have to answer, and maxServingOf
+// how many of one requester. Past maxServing, a requester that has none may still
+// ask one.
+const (
+	maxServing   = 1024
+	maxServingOf = 256
+)
 
 // served is a request that a device here was given and has not answered. It
 // is guarded by calls.mu.
@@ -24,6 +30,7 @@ type served struct {
 	id      string // as the device knows it
 	asked   string // as the requester knows it
 	from    string // the device that asks; "" for a service
+	who     string // see requesterOf
 	reply   string
 	timeout time.Duration
 	until   time.Time // of the next part
@@ -42,8 +49,37 @@ func (c *conn) listen() error {
 	return c.tenant.flush.wait()
 }
 
+// requesterOf is who takes turns with others: the service that NATS says asks, or
+// the device or the service over HTTP that an edge or the API says asks. It is no
+// proof of who that is.
+func requesterOf(m *nats.Msg) string {
+	if service := layout.Requester(m.Header); service != "" {
+		return service
+	}
+	from := envelope.Value(m.Header, subjects.HeaderFrom)
+	if key, _, ok := subjects.ParseRPC(m.Subject); ok && !strings.HasPrefix(from, "service:") {
+		return key.User() + "." + from // an escaped user has no dot
+	}
+	return from
+}
+
+// line has a request looked at when it is its requester's turn. What one requester
+// asks stays in order, so that a cancellation comes after the request that it is of.
+func (t *Tenant) line(m *nats.Msg) {
+	who := requesterOf(m)
+	if release, ok := t.room.Take(who, int64(m.Size())); ok {
+		if t.turns.RunInTurn(who, func() { defer release(); t.onRequest(m, who) }) {
+			return
+		}
+		release()
+	}
+	if m.Reply == "" || layout.IsClientReply(m.Reply) {
+		t.refuse(m.Reply, wire.NewError(wire.Unavailable, "too many requests are waiting at the edge, try again"))
+	}
+}
+
 // onRequest gets the requests to all devices here.
-func (t *Tenant) onRequest(m *nats.Msg) {
+func (t *Tenant) onRequest(m *nats.Msg, who string) {
 	key, method, ok := subjects.ParseRPC(m.Subject)
 	if !ok {
 		return
@@ -64,7 +100,7 @@ func (t *Tenant) onRequest(m *nats.Msg) {
 		if t.Examine != nil {
 			t.Examine(key, m.Subject, m.Header)
 		}
-		if err := c.ask(m, method); err != nil {
+		if err := c.ask(m, method, who); err != nil {
 			t.refuse(m.Reply, err)
 		}
 	}
@@ -76,11 +112,11 @@ func (t *Tenant) onRequest(m *nats.Msg) {
 const serviceTimeout = 110 * time.Second
 
 // ask gives a request to the device.
-func (c *conn) ask(m *nats.Msg, method string) *wire.Error {
+func (c *conn) ask(m *nats.Msg, method, who string) *wire.Error {
 	defer c.contain()
 	r := &served{
 		asked: envelope.Value(m.Header, subjects.HeaderID), from: envelope.Value(m.Header, subjects.HeaderFrom),
-		reply: m.Reply, timeout: maxTimeout,
+		who: who, reply: m.Reply, timeout: maxTimeout,
 	}
 	if r.from == "" {
 		r.timeout = serviceTimeout
@@ -112,7 +148,7 @@ func (c *conn) ask(m *nats.Msg, method string) *wire.Error {
 	switch {
 	case !c.sock.Open():
 		return wire.NewError(wire.DeviceOffline, "the device has just gone")
-	case len(c.calls.serving) >= maxServing || c.out.outgoing.size() >= maxOutBytes:
+	case !c.calls.mayAskLocked(who) || c.out.outgoing.size() >= maxOutBytes:
 		return wire.NewError(wire.Unavailable, "the device has too many requests to answer")
 	}
 	r.id = r.asked

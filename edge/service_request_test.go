@@ -2,11 +2,14 @@ package edge_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -43,5 +46,44 @@ func TestServicesRequestHasTheTimeThatItsWayHolds(t *testing.T) {
 	check(t, nc.PublishMsg(&nats.Msg{Subject: subjects.RPC(phone, "work"), Header: nats.Header{subjects.HeaderCancel: {"r5000"}}}))
 	if kind, body := d.Next(); kind != "ack" || !strings.Contains(body, `"cancel":"r5000"`) {
 		t.Errorf("of the cancellation the device was told %s", body)
+	}
+}
+
+// A service that asks a device more than it answers is refused by itself: another
+// one's requests reach the device.
+func TestAServiceThatFloodsADeviceKeepsNoOtherFromAskingIt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	d := w.connect()
+	nc := w.env.Conn(t)
+	ask := func(service, id string) {
+		t.Helper()
+		who := fmt.Sprintf(`{"acc":"A","user":%q}`, service) // as NATS says who asks by an import
+		check(t, nc.PublishMsg(&nats.Msg{
+			Subject: subjects.RPC(phone, "work"), Reply: "_INBOX.asked." + service,
+			Header: nats.Header{subjects.HeaderID: {id}, layout.HeaderRequester: {who}},
+		}))
+	}
+	var refused atomic.Int32
+	_, err := nc.Subscribe("_INBOX.asked.*", func(m *nats.Msg) {
+		if m.Header.Get(subjects.HeaderError) != "UNAVAILABLE" || m.Subject != "_INBOX.asked.FLOOD" {
+			t.Errorf("%s is answered %v", m.Subject, m.Header)
+		}
+		refused.Add(1)
+	})
+	check(t, err)
+	const flood, given = 3000, 256
+	for n := range flood {
+		ask("FLOOD", fmt.Sprint("flood-", n))
+	}
+	eventually(t, "what is too much of the flood is refused", func() bool { return refused.Load() == flood-given })
+	for _, other := range []string{"A", "B", "C", "D", "E"} {
+		ask(other, "of "+other)
+	}
+	for n := range given + 5 {
+		kind, body := d.Next()
+		if other := n >= given; kind != "request" || strings.Contains(body, `"of `) != other {
+			t.Fatalf("the device got %s", body)
+		}
 	}
 }

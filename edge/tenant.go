@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/send"
@@ -57,6 +58,8 @@ type Tenant struct {
 	subs  []*nats.Subscription
 	base  string         // of the reply subjects of requests
 	asked chan *nats.Msg // requests to devices here, of all their subscriptions
+	turns *pool.Pool     // in which they are looked at: one worker, which keeps a requester's in order
+	room  *pool.Places   // bytes of those that wait
 	quit  chan struct{}
 	wg    sync.WaitGroup
 
@@ -71,9 +74,12 @@ type Tenant struct {
 	askNo  uint64
 }
 
-// askedAtOnce bounds the requests to devices that have arrived and not been
-// looked at.
-const askedAtOnce = 8192
+// Bounds of the requests to devices that have arrived and not been looked at.
+const (
+	askedAtOnce  = 8192
+	askedBacklog = 8192     // that wait for their turn
+	askedBytes   = 16 << 20 // of one requester
+)
 
 // NewTenant listens for what comes to the tenant's devices without being
 // stored. Close ends that.
@@ -102,6 +108,7 @@ func NewTenant(ctx context.Context, opts TenantOptions) (*Tenant, error) {
 	t := &Tenant{
 		TenantOptions: opts, intake: intake, flush: flusher{nc: opts.Core},
 		base: opts.Core.NewInbox() + ".", asked: make(chan *nats.Msg, askedAtOnce), quit: make(chan struct{}),
+		turns: pool.New(1, askedBacklog), room: pool.NewPlaces(0, askedBytes),
 		conns: make(map[subjects.Key]*conn), asks: make(map[string]*ask),
 	}
 	id := opts.Roster.EdgeID()
@@ -130,16 +137,17 @@ func (t *Tenant) Close() {
 	t.unsubscribe()
 	close(t.quit)
 	t.wg.Wait()
+	t.turns.Stop()
 }
 
-// serve hands requests to the devices they are for.
+// serve hands requests to the devices they are for. Requesters take turns.
 func (t *Tenant) serve() {
 	for {
 		select {
 		case <-t.quit:
 			return
 		case m := <-t.asked:
-			t.onRequest(m)
+			t.line(m)
 		}
 	}
 }

@@ -72,7 +72,7 @@ func ServiceImports() []Import {
 		{Subject: "rccs.route.*.*"},
 		{Subject: "rccs.route.*.*.*"},
 		{Subject: "rccs.signal.*.*"},
-		{Subject: "rccs.rpc.*.*.*", Many: someAnswers},
+		{Subject: "rccs.rpc.*.*.*", Many: someAnswers, Share: true},
 		{Local: topicsSaid, Subject: allTopics},
 		{Subject: "rccs.coordinator.*", Share: true},
 		{Subject: "$SRV.>", Many: someAnswers},
