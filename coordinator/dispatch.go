@@ -14,7 +14,8 @@ func (c *Coordinator) newIntake() (*send.Intake, error) {
 	rates.Limited = func(scope string) { c.metrics.limited.WithLabelValues(scope).Inc() }
 	return send.New(send.Options{
 		Roster: c.roster, Inbox: &storedInboxes{c.cursors, c.opts.InboxLimit}, Publisher: c.pub, Core: c.core, JetStream: c.js,
-		Tasks: c.tasks, Proof: c.pub.Proof, Shares: c.shares, MaxDelay: c.opts.MaxDelay, Limiter: send.NewLimiter(rates), Logger: c.log,
+		Tasks: c.tasks, Proof: c.pub.Proof, Shares: c.shares, MaxDelay: c.opts.MaxDelay, Limiter: send.NewLimiter(rates),
+		Tracer: c.opts.Tracer, Protocol: "nats", Logger: c.log,
 	})
 }
 

@@ -125,6 +125,7 @@ func (c *Coordinator) take(ctx context.Context, a subjects.Address, limit int) (
 		case len(p.body) == 0:
 			return nil, nil
 		}
+		p.recordFetched()
 		return append(p.body, ']'), nil
 	}
 	return nil, send.Unavailable()
@@ -143,6 +144,7 @@ type fetchBatch struct {
 	changed  bool // the cursor has to be stored
 	expired  []*envelope.Message
 	tooLarge *wire.Error
+	recorded []envelope.Delivery // that may be recorded
 
 	asked         bool   // redeliverUpTo is known
 	redeliverUpTo uint64 // a message up to it may have been sent, whatever the cursor says
@@ -249,10 +251,14 @@ func (p *fetchBatch) add(m *envelope.Message, before bool) (keep bool) {
 		p.changed = true
 		return false
 	}
-	one := envelope.Append(nil, &envelope.Delivery{Message: m, Redelivered: before}, p.to)
+	d := envelope.Delivery{Message: m, Redelivered: before}
+	one := envelope.Append(nil, &d, p.to)
 	switch {
 	case len(p.body)+len(one)+2 <= p.room:
 		p.append(one)
+		if p.c.opts.Tracer != nil && m.Traceparent() != "" {
+			p.recorded = append(p.recorded, d)
+		}
 		p.count++
 		p.full = p.count >= p.limit
 		return true

@@ -7,7 +7,9 @@ import (
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/internal/storeerr"
+	"github.com/rccs-io/rccs/internal/trace"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -100,7 +102,19 @@ func (r *router) load(ctx context.Context, m *routed) (there bool, err error) {
 // are stored, the message stays where it is, and whoever takes it up again
 // stores those that are missing.
 func (r *router) deliver(ctx context.Context, m *routed, targets []subjects.DeviceID, now time.Time) (verdict, error) {
-	duplicates, err := r.c.storeEach(ctx, m.copies(targets, now))
+	copies := m.copies(targets, now)
+	span, asked := r.begin(m), time.Now()
+	if span != nil {
+		for _, c := range copies {
+			c.Header[subjects.HeaderTrace] = []string{span.Place()}
+		}
+	}
+	duplicates, err := r.c.storeEach(ctx, copies)
+	if span != nil {
+		stored := time.Now()
+		span.Below(trace.Store, asked, stored)
+		span.End(storeCode(err), stored)
+	}
 	switch {
 	case err != nil && !storeerr.Passes(err):
 		return r.refuse(ctx, m, err)
@@ -122,6 +136,7 @@ func (r *router) expire(ctx context.Context, m *routed) (verdict, error) {
 	if err := r.tellExpired(ctx, m); err != nil {
 		return held, err
 	}
+	r.recordEnd(m, trace.Expired)
 	r.c.metrics.routed.WithLabelValues(routedExpired).Inc()
 	m.given = true
 	return gone, r.c.remove(ctx, r.stream, m.seq)
@@ -136,6 +151,7 @@ func (r *router) drop(ctx context.Context, m *routed, why *wire.Error) (verdict,
 	if err := r.c.tellUnreachable(ctx, m.unroutable(reason)); err != nil {
 		return held, err
 	}
+	r.recordEnd(m, why.Code)
 	r.c.metrics.routed.WithLabelValues(routedNoDevice).Inc()
 	m.given = true
 	return gone, r.c.remove(ctx, r.stream, m.seq)
@@ -154,4 +170,12 @@ func (r *router) refuse(ctx context.Context, m *routed, why error) (verdict, err
 	r.c.metrics.routed.WithLabelValues(routedRefused).Inc()
 	m.given = true
 	return gone, r.c.remove(ctx, r.stream, m.seq)
+}
+
+// storeCode is the code of an error of the store, "" for none.
+func storeCode(err error) wire.Code {
+	if err == nil {
+		return ""
+	}
+	return send.StoreError(err).Code
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/internal/share"
+	"github.com/rccs-io/rccs/internal/trace"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -42,6 +43,8 @@ type Options struct {
 	Revoked func(userKey string, issued time.Time) bool
 	// RevocationsChanged says that Revoked may answer otherwise now.
 	RevocationsChanged <-chan struct{}
+	// Tracer records the way of single messages; nil: none is recorded.
+	Tracer trace.Tracer
 	// Version of the program. Default "0.0.0".
 	Version string
 	// Logger; nil discards.

@@ -5,6 +5,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/trace"
+	"github.com/rccs-io/rccs/wire"
 )
 
 // calls are the requests of and to a device that wait for an answer.
@@ -86,6 +89,7 @@ func (c *calls) cancelled(asked, from string) (id string, ok bool) {
 	for id, r := range c.serving {
 		if r.asked == asked && r.from == from {
 			delete(c.serving, id)
+			endSpan(r.span, trace.Cancelled)
 			return id, true
 		}
 	}
@@ -110,6 +114,7 @@ func (c *calls) forgetLate(now time.Time) {
 	defer c.mu.Unlock()
 	for id, r := range c.serving {
 		if now.After(r.until) {
+			endSpan(r.span, wire.Timeout)
 			delete(c.serving, id)
 		}
 	}

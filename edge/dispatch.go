@@ -6,6 +6,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/send"
+	"github.com/rccs-io/rccs/internal/trace"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -117,10 +118,10 @@ func (c *conn) acknowledge(mailbox *inbox.Mailbox, e *wire.Envelope) {
 		mailbox.AckUpTo(ack.UpTo)
 	}
 	mailbox.Ack(ack.Seqs...)
-	c.recordAcked(ack.UpTo, ack.Seqs, nil)
+	c.recordAcked(ack.UpTo, ack.Seqs, "")
 	if ack.Reject.Seq != 0 {
 		mailbox.Reject(ack.Reject.Seq, ack.Reject.Reason)
-		c.recordAcked(0, []uint64{ack.Reject.Seq}, wire.NewError(wire.BadMessage, ack.Reject.Reason))
+		c.recordAcked(0, []uint64{ack.Reject.Seq}, trace.Rejected)
 	}
 	if ack.Cancel != "" {
 		c.cancel(e, ack.Cancel)

@@ -13,6 +13,7 @@ import (
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/trace"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -53,8 +54,9 @@ type Options struct {
 	// Metrics is where the edge's metrics are registered; nil: nowhere.
 	Metrics prometheus.Registerer
 
-	// Tracer records the way of single messages; nil: none is recorded.
-	Tracer Tracer
+	// Tracer records the way of single messages, and is to be each tenant's as
+	// well; nil: none is recorded.
+	Tracer trace.Tracer
 
 	// Origins are the web pages that may connect, beside those of the edge's
 	// own host: https://app.example.com, https://*.example.com for all below

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/trace"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -32,6 +33,7 @@ type ask struct {
 	method  string
 	timeout time.Duration
 	late    *time.Timer
+	span    trace.Span // nil: it is not recorded
 }
 
 // request passes a device's request on to another device of its user.
@@ -50,7 +52,11 @@ func (c *conn) request(e *wire.Envelope) {
 	if req.Timeout > 0 {
 		a.timeout = min(req.Timeout, maxTimeout)
 	}
+	if c.s.opts.Tracer != nil {
+		a.span = c.begin(trace.Request, trace.Message{From: string(c.who.Address.Device), To: string(to.Device), Method: req.Method}, e)
+	}
 	if werr := c.tenant.open(a); werr != nil {
+		endSpan(a.span, werr.Code)
 		c.fail(e, werr)
 		return
 	}
@@ -110,21 +116,39 @@ func (t *Tenant) open(a *ask) *wire.Error {
 // end closes a request, telling the requester err if there is one; false if it
 // was closed already.
 func (t *Tenant) end(a *ask, err *wire.Error) bool {
+	c := t.remove(a, trace.CodeOf(err))
+	if c != nil && err != nil {
+		err.OriginalID = a.id
+		c.contained(func() { c.tell(err) })
+	}
+	return c != nil
+}
+
+// giveUp closes a request whose requester waits no more, and tells the device;
+// false if it was closed already.
+func (t *Tenant) giveUp(a *ask) bool {
+	if t.remove(a, trace.Cancelled) == nil {
+		return false
+	}
+	t.cancel(a)
+	return true
+}
+
+// remove forgets a request that ended with a code, and returns whose it is; nil
+// if it was closed already.
+func (t *Tenant) remove(a *ask, code wire.Code) *conn {
 	t.asksMu.Lock()
 	if t.asks[a.token] != a {
 		t.asksMu.Unlock()
-		return false
+		return nil
 	}
 	c := a.c
 	delete(t.asks, a.token)
 	delete(c.calls.asks, a.id)
 	a.late.Stop()
 	t.asksMu.Unlock()
-	if err != nil {
-		err.OriginalID = a.id
-		c.contained(func() { c.tell(err) })
-	}
-	return true
+	endSpan(a.span, code)
+	return c
 }
 
 // cancel tells the device that nobody waits for its response any more.
@@ -141,11 +165,7 @@ func (c *conn) cancelAsk(id string) bool {
 	t.asksMu.Lock()
 	a := c.calls.asks[id]
 	t.asksMu.Unlock()
-	if a == nil || !t.end(a, nil) {
-		return false
-	}
-	t.cancel(a)
-	return true
+	return a != nil && t.giveUp(a)
 }
 
 // dropAsks gives up all requests of a connection that ends.
@@ -158,9 +178,7 @@ func (c *conn) dropAsks() {
 	}
 	t.asksMu.Unlock()
 	for _, a := range open {
-		if t.end(a, nil) {
-			t.cancel(a)
-		}
+		t.giveUp(a)
 	}
 }
 

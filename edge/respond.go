@@ -12,6 +12,7 @@ import (
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
+	"github.com/rccs-io/rccs/internal/trace"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -33,8 +34,9 @@ type served struct {
 	who     string // see requesterOf
 	reply   string
 	timeout time.Duration
-	until   time.Time // of the next part
-	max     int       // the largest frame of the device that asks; 0: not known
+	until   time.Time  // of the next part
+	max     int        // the largest frame of the device that asks; 0: not known
+	span    trace.Span // nil: it is not recorded
 }
 
 // listen takes requests for the device from here on.
@@ -141,6 +143,19 @@ func (c *conn) ask(m *nats.Msg, method, who string) *wire.Error {
 	params, encoding := envelope.Payload(m.Data)
 	e.Encoding = encoding
 	e.Payload = (&wire.Request{Method: method, Params: params, Timeout: r.timeout}).AppendPayload(nil)
+	if c.s.opts.Tracer != nil {
+		e.ID = r.asked
+		r.span = c.begin(trace.Answer, trace.Message{From: r.from, To: string(c.who.Address.Device), Method: method}, &e)
+	}
+	werr := c.give(&e, r)
+	if werr != nil || r.reply == "" {
+		endSpan(r.span, trace.CodeOf(werr))
+	}
+	return werr
+}
+
+// give writes a request to the device, which then has it to answer.
+func (c *conn) give(e *wire.Envelope, r *served) *wire.Error {
 	c.calls.mu.Lock()
 	defer c.calls.mu.Unlock()
 	c.mu.Lock()
@@ -188,7 +203,12 @@ func (c *conn) cancelServed(asked, from string) {
 
 // respond passes the device's response, or a part of it, to who asked.
 func (c *conn) respond(e *wire.Envelope) {
-	r, ok := c.calls.answered(e.CorrelationID, e.Partial, func(r *served) bool { return r.fits(e, c.who.Address) })
+	r, ok := c.calls.answered(e.CorrelationID, e.Partial, func(r *served) bool {
+		if e.Traceparent == "" && r.span != nil {
+			e.Traceparent = r.span.Place()
+		}
+		return r.fits(e, c.who.Address)
+	})
 	if !ok {
 		c.fail(e, wire.NewError(wire.MessageTooLarge, "the response does not fit in a frame that the requester takes: answer with less, or in parts"))
 		return
@@ -203,7 +223,11 @@ func (c *conn) respond(e *wire.Envelope) {
 		c.fail(e, wire.AsError(err))
 		return
 	}
-	if err := c.tenant.Core.PublishMsg(m); err != nil {
+	err = c.tenant.Core.PublishMsg(m)
+	if !e.Partial {
+		r.end(err)
+	}
+	if err != nil {
 		c.fail(e, wire.NewError(wire.Unavailable, ""))
 		return
 	}
@@ -214,6 +238,15 @@ func (c *conn) respond(e *wire.Envelope) {
 		}
 		c.answer(wire.TypeAck, accepted.AppendPayload(nil))
 	}
+}
+
+// end ends the record of a request that the device has answered.
+func (r *served) end(err error) {
+	code := wire.Code("")
+	if err != nil {
+		code = wire.Unavailable
+	}
+	endSpan(r.span, code)
 }
 
 // fits reports whether a response of a device can be written to who asked.
@@ -240,6 +273,7 @@ const maxNames = 6 * 128
 // dropServing tells all who wait for this device that it is gone.
 func (c *conn) dropServing() {
 	for _, r := range c.calls.drop() {
+		endSpan(r.span, wire.DeviceOffline)
 		c.tenant.refuse(r.reply, wire.NewError(wire.DeviceOffline, string(c.who.Address.Device)+" went offline before it had answered"))
 	}
 }

@@ -15,14 +15,11 @@ func (c *conn) identity() send.From { return send.From{Address: c.who.Address, K
 // send passes an application's message on.
 func (c *conn) send(e *wire.Envelope) {
 	c.storing()
-	c.tenant.intake.Start(c.s.ctx, c.identity(), e, c.waiter(e))
+	c.tenant.intake.Start(c.s.ctx, c.identity(), e, c)
 }
 
 // Sent implements [send.Waiter].
-func (c *conn) Sent(r send.Result) { c.sent(r, "") }
-
-// sent is Sent of a message with a trace, "" for none.
-func (c *conn) sent(r send.Result, trace string) {
+func (c *conn) Sent(r send.Result) {
 	defer c.contain()
 	if r.Panic != nil {
 		c.panicked(r.Panic)
@@ -31,7 +28,7 @@ func (c *conn) sent(r send.Result, trace string) {
 		c.s.metrics.received.Inc()
 	}
 	if r.Took > 0 {
-		observe(c.s.metrics.publishDelay, r.Took, trace)
+		observe(c.s.metrics.publishDelay, r.Took, r.Trace)
 	}
 	c.stored(r.Accepted, r.Err)
 }

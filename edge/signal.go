@@ -42,6 +42,9 @@ func (t *Tenant) onSignal(m *nats.Msg) {
 // misses it.
 func (c *conn) pass(d *envelope.Delivery) {
 	defer c.contain()
+	if c.s.opts.Tracer != nil {
+		c.recordDelivery(d)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.out.outgoing.size()+len(d.Data) > maxOutBytes && c.out.outgoing.size() > 0 {

@@ -17,6 +17,7 @@ import (
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/internal/share"
+	"github.com/rccs-io/rccs/internal/trace"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -44,6 +45,8 @@ type TenantOptions struct {
 	// Drain, if set, does what an operator asks for, and returns how many
 	// connections there are.
 	Drain func(DrainAsk) int
+	// Tracer records the way of single messages; nil: none is recorded.
+	Tracer trace.Tracer
 	// Logger; nil discards.
 	Logger *slog.Logger
 }
@@ -100,7 +103,8 @@ func NewTenant(ctx context.Context, opts TenantOptions) (*Tenant, error) {
 	}
 	intake, err := send.New(send.Options{
 		Roster: opts.Roster, Inbox: opts.Inbox, Publisher: opts.Publisher, Core: opts.Core, JetStream: js, Tasks: send.Tasks{KV: tasks},
-		Proof: opts.Proof, Shares: opts.Shares, MaxDelay: opts.MaxDelay, Logger: opts.Logger,
+		Proof: opts.Proof, Shares: opts.Shares, MaxDelay: opts.MaxDelay,
+		Tracer: opts.Tracer, Protocol: "websocket", Logger: opts.Logger,
 	})
 	if err != nil {
 		return nil, err

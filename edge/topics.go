@@ -10,6 +10,7 @@ import (
 	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/internal/topic"
+	"github.com/rccs-io/rccs/internal/trace"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -152,13 +153,22 @@ func (c *conn) publish(e *wire.Envelope) {
 		c.fail(e, werr)
 		return
 	}
+	var span trace.Span
+	if c.s.opts.Tracer != nil {
+		span = c.begin(trace.Publish, trace.Message{From: string(c.who.Address.Device), Topic: p.Topic}, e)
+	}
 	msg := envelope.Topic(e, c.sender(), subject, clone(p.Data))
 	c.storing()
 	id, name := e.ID, p.Topic
 	c.tenant.Publisher.Publish(msg, func(r inbox.Receipt, err error) {
 		defer c.contain()
+		var werr *wire.Error
 		if err != nil {
-			c.stored(nil, send.StoreError(err).For(id))
+			werr = send.StoreError(err).For(id)
+		}
+		endSpan(span, trace.CodeOf(werr))
+		if werr != nil {
+			c.stored(nil, werr)
 			return
 		}
 		c.s.metrics.published.Inc()

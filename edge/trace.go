@@ -7,61 +7,39 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/rccs-io/rccs/internal/envelope"
-	"github.com/rccs-io/rccs/internal/send"
+	"github.com/rccs-io/rccs/internal/topic"
+	"github.com/rccs-io/rccs/internal/trace"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
 
-// Tracer records the way of single messages through devices, edges and the
-// store. Its methods must not block. Most messages are not recorded, and cost as
-// little as possible.
-type Tracer interface {
-	// Received begins the record of a message of a device, and puts its place in
-	// the trace into e.Traceparent, which goes on with the message. It returns nil
-	// when the message is not recorded.
-	Received(e *wire.Envelope, from subjects.Address) Reception
-	// Delivered records that a stored message goes to a device now. It returns nil
-	// when the message is not recorded.
-	Delivered(d *envelope.Delivery, to subjects.Address) Reception
-}
-
-// Reception is the record of a message that was received: by an edge, which then
-// stores it, or by a device, which then acknowledges it.
-type Reception interface {
-	// TraceID is for exemplars of metrics.
-	TraceID() string
-	// Done says what became of it: whether it was stored or acknowledged, and for
-	// how long the store was asked.
-	Done(r send.Result)
-}
-
-// recorded hears of the result of a message that is recorded.
-type recorded struct {
-	c         *conn
-	reception Reception
-}
-
-// Sent implements [send.Waiter].
-func (w recorded) Sent(r send.Result) {
-	w.reception.Done(r)
-	w.c.sent(r, w.reception.TraceID())
-}
-
-// waiter is who hears what became of a message: the connection, or a record of
-// it before that.
-func (c *conn) waiter(e *wire.Envelope) send.Waiter {
-	if t := c.s.opts.Tracer; t != nil {
-		if r := t.Received(e, c.who.Address); r != nil {
-			return recorded{c, r}
-		}
+// begin begins the record of a step of a message that the device sent, which
+// goes on with its place in the trace; nil when it is not recorded. The edge
+// must have a tracer.
+func (c *conn) begin(step trace.Step, m trace.Message, e *wire.Envelope) trace.Span {
+	m.ID, m.Type, m.Protocol = e.ID, e.Type, protocol
+	m.User = string(c.who.Address.User)
+	span := c.s.opts.Tracer.Begin(step, m, e.Traceparent, time.Now())
+	if span != nil {
+		e.Traceparent = span.Place()
 	}
-	return c
+	return span
+}
+
+// protocol is how devices reach an edge.
+const protocol = "websocket"
+
+// endSpan ends the record of a step, unless there is none.
+func endSpan(s trace.Span, code wire.Code) {
+	if s != nil {
+		s.End(code, time.Now())
+	}
 }
 
 // observe adds to a histogram, with the trace of a message that is recorded.
-func observe(h prometheus.Histogram, d time.Duration, trace string) {
-	if e, ok := h.(prometheus.ExemplarObserver); ok && trace != "" {
-		e.ObserveWithExemplar(d.Seconds(), prometheus.Labels{"trace_id": trace})
+func observe(h prometheus.Histogram, d time.Duration, traceID string) {
+	if e, ok := h.(prometheus.ExemplarObserver); ok && traceID != "" {
+		e.ObserveWithExemplar(d.Seconds(), prometheus.Labels{"trace_id": traceID})
 		return
 	}
 	h.Observe(d.Seconds())
@@ -71,7 +49,15 @@ func observe(h prometheus.Histogram, d time.Duration, trace string) {
 // zero value is ready.
 type deliveries struct {
 	mu  sync.Mutex
-	all map[uint64]Reception // by seq
+	all map[uint64]handedOn // by seq
+}
+
+// handedOn is a message that is written to a device, and the device's place in
+// its trace.
+type handedOn struct {
+	traceparent, traceID string
+	message              trace.Message
+	at                   time.Time
 }
 
 // maxRecorded bounds them; what comes past it is recorded as delivered only.
@@ -80,16 +66,54 @@ const maxRecorded = 4096
 // record records what is written next: before it is, because the device may
 // acknowledge it at once.
 func (c *conn) record(all []envelope.Delivery) {
+	if c.s.opts.Tracer == nil {
+		return
+	}
+	for i := range all {
+		if h, ok := c.recordDelivery(&all[i]); ok {
+			c.recorded.add(all[i].Seq, h)
+		}
+	}
+}
+
+// recordDelivery records that a message goes to the device now; false when it is
+// not recorded. The edge must have a tracer.
+func (c *conn) recordDelivery(d *envelope.Delivery) (handedOn, bool) {
+	traceparent := d.Traceparent()
+	if traceparent == "" {
+		return handedOn{}, false // whoever stored it did not record it
+	}
+	h := handedOn{at: time.Now(), message: trace.Message{
+		ID: d.ID(), Type: envelope.Type(d.Header), User: string(c.who.Address.User), To: string(c.who.Address.Device),
+		Protocol: protocol, Seq: d.Seq, Redelivered: d.Redelivered,
+	}}
+	span := c.s.opts.Tracer.Begin(trace.Deliver, h.message, traceparent, time.Unix(0, d.Stored))
+	if span == nil {
+		return h, false
+	}
+	h.traceparent, h.traceID = span.Place(), span.TraceID()
+	span.End("", h.at)
+	return h, true
+}
+
+// recordTopics records that messages of topics were written to the device.
+func (c *conn) recordTopics(all []*topic.Message) {
 	t := c.s.opts.Tracer
 	if t == nil {
 		return
 	}
-	for i := range all {
-		if all[i].Traceparent() == "" {
+	now := time.Now()
+	for _, m := range all {
+		traceparent := envelope.Value(m.Header, subjects.HeaderTrace)
+		if traceparent == "" || m.Notice() {
 			continue
 		}
-		if r := t.Delivered(&all[i], c.who.Address); r != nil {
-			c.recorded.add(all[i].Seq, r)
+		span := t.Begin(trace.Deliver, trace.Message{
+			ID: envelope.ID(m.Header), User: string(c.who.Address.User), To: string(c.who.Address.Device),
+			Topic: m.Topic, Protocol: protocol, Seq: m.Seq,
+		}, traceparent, time.Unix(0, m.Stored))
+		if span != nil {
+			span.End("", now)
 		}
 	}
 }
@@ -110,57 +134,60 @@ func (c *conn) ackedAfter(seq uint64, d time.Duration) {
 	observe(c.s.metrics.storedAck, d, c.trace(seq))
 }
 
-// recordAcked ends the records of messages that the device acknowledges or, with
-// an error, refuses.
-func (c *conn) recordAcked(upTo uint64, seqs []uint64, werr *wire.Error) {
-	if c.s.opts.Tracer != nil {
-		c.recorded.acked(upTo, seqs, werr)
+// recordAcked records that the device acknowledges messages, one by one or all up
+// to one, or refuses them, with a code.
+func (c *conn) recordAcked(upTo uint64, seqs []uint64, code wire.Code) {
+	t := c.s.opts.Tracer
+	if t == nil {
+		return
+	}
+	for _, h := range c.recorded.take(upTo, seqs) {
+		if span := t.Begin(trace.Acknowledge, h.message, h.traceparent, h.at); span != nil {
+			span.End(code, time.Now())
+		}
 	}
 }
 
 func (d *deliveries) trace(seq uint64) string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if r := d.all[seq]; r != nil {
-		return r.TraceID()
-	}
-	return ""
+	return d.all[seq].traceID
 }
 
-func (d *deliveries) add(seq uint64, r Reception) {
+func (d *deliveries) add(seq uint64, h handedOn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.all == nil {
-		d.all = make(map[uint64]Reception)
+		d.all = make(map[uint64]handedOn)
 	}
 	if len(d.all) < maxRecorded {
-		d.all[seq] = r
+		d.all[seq] = h
 	}
 }
 
-// acked ends the records of messages that were acknowledged: one by one, or all
-// up to one. A refusal is in werr.
-func (d *deliveries) acked(upTo uint64, seqs []uint64, werr *wire.Error) {
+// take removes messages, one by one or all up to one.
+func (d *deliveries) take(upTo uint64, seqs []uint64) (taken []handedOn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.all) == 0 {
-		return
+		return nil
 	}
-	end := func(seq uint64) {
-		if r := d.all[seq]; r != nil {
+	one := func(seq uint64) {
+		if h, ok := d.all[seq]; ok {
 			delete(d.all, seq)
-			r.Done(send.Result{Err: werr})
+			taken = append(taken, h)
 		}
 	}
 	for _, seq := range seqs {
-		end(seq)
+		one(seq)
 	}
 	if upTo == 0 {
-		return
+		return taken
 	}
 	for seq := range d.all {
 		if seq <= upTo {
-			end(seq)
+			one(seq)
 		}
 	}
+	return taken
 }

@@ -242,6 +242,7 @@ func (b *burst) flushFrame(w frameWriter) error {
 func (c *conn) delivered(mailbox *inbox.Mailbox, b *burst) {
 	if len(b.topics) > 0 {
 		c.s.metrics.topicSent.Add(float64(len(b.topics)))
+		c.recordTopics(b.topics)
 	}
 	if len(b.deliveries) == 0 {
 		return
@@ -260,6 +261,6 @@ func (c *conn) delivered(mailbox *inbox.Mailbox, b *burst) {
 	}
 	if b.auto {
 		mailbox.Ack(b.seqs...)
-		c.recordAcked(0, b.seqs, nil)
+		c.recordAcked(0, b.seqs, "")
 	}
 }

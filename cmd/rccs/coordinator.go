@@ -13,6 +13,7 @@ type coordinatorFlags struct {
 	serverFlags
 	adminListen, name string
 	log               logFlags
+	trace             otlpFlags
 	tenantCreds       []string
 	transport         transportFlags
 	limits            limitFlags
@@ -47,6 +48,7 @@ makes, or the installation's keys. SIGHUP reads the files of certificates again.
 	addStartWait(flags, &f.startWait)
 	flags.StringVar(&f.name, "name", "", "`name` of this coordinator, for people (default: one that is made up)")
 	f.log.add(flags)
+	f.trace.add(flags)
 	return cmd
 }
 
@@ -62,7 +64,7 @@ func (env *environment) coordinator(ctx context.Context, f *coordinatorFlags) er
 	ctx, asked := env.hangups(ctx)
 	c, err := node.NewCoordinator(node.RemoteOptions{
 		Server: f.server, Logins: logins, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logging(ctx, &f.log),
-		Transport: f.transport.options(), NATS: reach, Reread: asked, StartWait: f.startWait, Limits: f.limits.options(f.inboxLimit), InboxLimit: int(f.inboxLimit),
+		Transport: f.transport.options(), Tracing: f.trace.options(), NATS: reach, Reread: asked, StartWait: f.startWait, Limits: f.limits.options(f.inboxLimit), InboxLimit: int(f.inboxLimit),
 	})
 	if err != nil {
 		return err

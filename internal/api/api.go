@@ -17,6 +17,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/limit"
+	"github.com/rccs-io/rccs/internal/trace"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -50,6 +51,9 @@ type Options struct {
 	Unacknowledged func(tenant string) uint64
 	// MaxMessageBytes is the largest message. Default 1 MiB.
 	MaxMessageBytes int
+	// Tracer records the way of single requests and of what is published to topics;
+	// nil: none is recorded.
+	Tracer trace.Tracer
 	// Version of the program.
 	Version string
 	// Logger; nil discards.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/proof"
+	"github.com/rccs-io/rccs/internal/trace"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -32,6 +33,8 @@ type question struct {
 	method  string
 	params  []byte
 	timeout time.Duration // of the answer, or its next part; 0: the default
+	place   string        // in a trace
+	span    trace.Span    // of the question; nil: it is not recorded
 }
 
 // asking is a question under way. It is for one goroutine.
@@ -41,7 +44,8 @@ type asking struct {
 	id   string
 	from envelope.Sender
 	sub  *nats.Subscription
-	over bool // nobody answers any more
+	over bool      // nobody answers any more
+	code wire.Code // of the last error
 }
 
 // part is one part of an answer.
@@ -57,17 +61,18 @@ func ask(ctx context.Context, nc *nats.Conn, q *question) (*asking, error) {
 	a := &asking{nc: nc, q: q, id: nuid.Next(), from: envelope.Sender{Key: from.Key(), Device: from.Device, Proof: q.proof}}
 	var err error
 	if a.sub, err = nc.SubscribeSync(nc.NewInbox()); err != nil {
-		a.over = true
+		a.over, a.code = true, wire.Unavailable
 		return a, err
 	}
 	if err := a.sub.SetPendingLimits(partsWaiting, partsBytes); err != nil {
 		return a, err
 	}
 	e := wire.NewEnvelope(a.id, wire.TypeRequest, nil)
+	e.Traceparent = q.place
 	m := envelope.Request(&e, a.from, q.to.Key(), q.method, q.timeout, q.params)
 	m.Reply = a.sub.Subject
 	if err := nc.PublishMsg(m); err != nil {
-		a.over = true
+		a.over, a.code = true, wire.Unavailable
 		return a, err
 	}
 	return a, ctx.Err()
@@ -76,6 +81,12 @@ func ask(ctx context.Context, nc *nats.Conn, q *question) (*asking, error) {
 // next waits for the next part. The error is a [*wire.Failure] of the device, or
 // a [*wire.Error].
 func (a *asking) next(ctx context.Context) (part, error) {
+	p, err := a.wait(ctx)
+	a.code = codeOf(err)
+	return p, err
+}
+
+func (a *asking) wait(ctx context.Context) (part, error) {
 	wait, cancel := context.WithTimeout(ctx, a.q.timeout)
 	defer cancel()
 	m, err := a.sub.NextMsgWithContext(wait)
@@ -120,6 +131,12 @@ func (a *asking) next(ctx context.Context) (part, error) {
 func (a *asking) close() {
 	if a.sub != nil {
 		_ = a.sub.Unsubscribe()
+	}
+	if !a.over && a.code == "" {
+		a.code = trace.Cancelled
+	}
+	if a.q.span != nil {
+		a.q.span.End(a.code, time.Now())
 	}
 	if a.over {
 		return

@@ -149,7 +149,7 @@ func (a *API) send(ctx context.Context, c *call, in *sendInput) (*streamOutput, 
 	}
 	outcomes := make([]Outcome, len(posts))
 	var sending sync.WaitGroup
-	now := wire.FormatTime(a.opts.Now())
+	now, place := wire.FormatTime(a.opts.Now()), c.traceparent()
 	for i := range posts {
 		p := &posts[i]
 		if p.Err == nil && p.Size > a.opts.MaxMessageBytes {
@@ -167,7 +167,7 @@ func (a *API) send(ctx context.Context, c *call, in *sendInput) (*streamOutput, 
 				p.ID = nuid.Next()
 			}
 		}
-		p.Timestamp = now
+		p.Timestamp, p.Traceparent = now, place
 		sending.Add(1)
 		from := send.Service(c.sender(), subjects.UserID(p.User))
 		from.IssuedTo = c.service.IssuedTo

@@ -12,6 +12,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/rccs-io/rccs/internal/trace"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -66,8 +67,10 @@ func (a *API) request(ctx context.Context, c *call, in *requestInput) (*streamOu
 	_ = ctl.SetReadDeadline(time.Time{}) // the server's own would end the request
 	ctx, cancel := context.WithCancel(ctx)
 	ended := context.AfterFunc(a.ctx, cancel)
+	span, place := a.begin(c, trace.Request, trace.Message{Type: wire.TypeRequest, User: in.User, To: in.Device, Method: in.Method})
 	asked, err := ask(ctx, c.tenant.Core, &question{
 		from: c.sender(), proof: c.tenant.Proof, to: to, method: in.Method, params: params, timeout: time.Duration(min(in.TimeoutMs, maxTimeoutMs)) * time.Millisecond,
+		place: place, span: span,
 	})
 	done := func() { asked.close(); ended(); cancel() }
 	if err != nil {

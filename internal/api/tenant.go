@@ -33,7 +33,15 @@ type Tenant struct {
 	Codes func(ctx context.Context, want enroll.Code) (*enroll.Code, error)
 	Issue func(a subjects.Address, opts auth.DeviceOptions) (token string, err error)
 	// Publish stores a message of a topic, of which a service is the publisher.
-	Publish func(ctx context.Context, service, subject, id string, body []byte) (seq uint64, duplicate bool, err error)
+	Publish func(ctx context.Context, p *Publication) (seq uint64, duplicate bool, err error)
+}
+
+// Publication is a message of a topic.
+type Publication struct {
+	Service, Subject string
+	ID               string // may be empty
+	Traceparent      string // its place in a trace; may be empty
+	Data             []byte
 }
 
 // remoteHost is where a request comes from.

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/rccs-io/rccs/internal/ops"
+	"github.com/rccs-io/rccs/internal/trace"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -145,7 +147,13 @@ func (a *API) publishToTopic(ctx context.Context, c *call, in *publishInput) (*p
 	if c.tenant.Publish == nil {
 		return nil, errors.New("api: nothing publishes to topics")
 	}
-	seq, duplicate, err := c.tenant.Publish(ctx, c.sender(), subject, in.IdempotencyKey, append([]byte(nil), in.RawBody...))
+	span, place := a.begin(c, trace.Publish, trace.Message{ID: in.IdempotencyKey, Type: wire.TypePublish, Topic: in.Topic})
+	seq, duplicate, err := c.tenant.Publish(ctx, &Publication{
+		Service: c.sender(), Subject: subject, ID: in.IdempotencyKey, Traceparent: place, Data: append([]byte(nil), in.RawBody...),
+	})
+	if span != nil {
+		span.End(codeOf(err), time.Now())
+	}
 	if err != nil {
 		return nil, err
 	}

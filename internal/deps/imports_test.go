@@ -26,9 +26,10 @@ var may = map[string][]string{
 	"auth":            {"internal/layout", "internal/private", "subjects"},
 	"client":          {"subjects", "wire"},
 	"edge":            {"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/layout", "internal/limit", "internal/pool", "internal/proof", "internal/roster", "internal/send", "internal/share", "internal/topic", "internal/wsconn", "subjects", "wire"},
+	"edge":            {"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/layout", "internal/limit", "internal/proof", "internal/roster", "internal/send", "internal/share", "internal/topic", "internal/trace", "internal/wsconn", "subjects", "wire"},
 	"internal/wsconn": {}, // one WebSocket; what the messages say is not its business
 	"coordinator": {
-		"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/guard", "internal/inbox", "internal/layout", "internal/ops", "internal/pool", "internal/proof", "internal/reader", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/storeerr", "internal/strictjson", "internal/timespec", "subjects", "wire",
+		"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/guard", "internal/inbox", "internal/layout", "internal/ops", "internal/pool", "internal/proof", "internal/reader", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/storeerr", "internal/strictjson", "internal/timespec", "internal/trace", "subjects", "wire",
 	},
 	"internal/reader":       {},
 	"internal/guard":        {"internal/layout", "internal/pool", "internal/reader", "internal/share", "subjects", "wire"},
@@ -42,7 +43,7 @@ var may = map[string][]string{
 	"internal/timespec":     {"wire"},
 	"internal/strictjson":   {}, // the API and the coordinator read bodies alike
 	"internal/storeerr":     {}, // what an error of the store means is decided there alone
-	"internal/send":         {"internal/envelope", "internal/inbox", "internal/layout", "internal/limit", "internal/proof", "internal/roster", "internal/share", "internal/storeerr", "subjects", "wire"},
+	"internal/send":         {"internal/envelope", "internal/inbox", "internal/layout", "internal/limit", "internal/proof", "internal/roster", "internal/share", "internal/storeerr", "internal/trace", "subjects", "wire"},
 	"internal/inbox":        {"internal/direct", "internal/envelope", "internal/epoch", "internal/layout", "internal/pool", "internal/proof", "internal/reader", "internal/storeerr", "subjects", "wire"},
 	"internal/epoch":        {},                                                        // hubs, backup and restore agree on it
 	"internal/envelope":     {"internal/layout", "internal/proof", "subjects", "wire"}, // a leaf: whoever stores or reads a message needs it
@@ -69,7 +70,8 @@ var may = map[string][]string{
 	"internal/nodetest":     {"", "auth", "internal/devicetest", "internal/node", "internal/testkit", "subjects"}, // for tests
 	"internal/need":         {},                                                                                   // for tests
 	"deploy":                {},                                                                                   // tests only, against the built program
-	"internal/tracing":      {"edge", "internal/envelope", "internal/send", "subjects", "wire"},
+	"internal/trace":        {"wire"},                                                                             // what parts say of a message's way, without OpenTelemetry
+	"internal/tracing":      {"internal/trace", "subjects", "wire"},
 	"internal/survey":       {"internal/direct", "internal/inbox", "internal/layout", "subjects"}, // it reads, and writes nothing
 	"internal/devicetest":   {"internal/testkit"},                                                 // for tests
 	// The load generator shares nothing with what it measures.
@@ -77,10 +79,10 @@ var may = map[string][]string{
 	"internal/load/relay": {},
 	"e2e":                 {}, // tests only, against the built program
 	"internal/node": {
-		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/stops", "internal/storecheck", "internal/storeerr", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire", "internal/share", "internal/survey", "internal/tracing", "internal/layout",
+		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/stops", "internal/storecheck", "internal/storeerr", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire", "internal/share", "internal/survey", "internal/trace", "internal/tracing", "internal/layout",
 	},
 	"internal/api": {
-		"auth", "internal/admindoor", "internal/audit", "internal/enroll", "internal/envelope", "internal/ops", "internal/proof", "internal/roster", "internal/send", "internal/strictjson", "internal/timespec", "subjects", "wire", "internal/limit",
+		"auth", "internal/admindoor", "internal/audit", "internal/enroll", "internal/envelope", "internal/ops", "internal/proof", "internal/roster", "internal/send", "internal/strictjson", "internal/timespec", "internal/trace", "subjects", "wire", "internal/limit",
 	},
 	"web": {},
 	"cmd/rccs": {
@@ -181,7 +183,7 @@ var bans = []ban{
 	},
 	{
 		who: "*", but: []string{"internal/tracing"}, what: "go.opentelemetry.io/",
-		why: "what records messages knows it, and edges know an interface",
+		why: "what records messages knows it, and the others know an interface",
 	},
 	{
 		who: "*", what: "log",

@@ -50,7 +50,7 @@ func (n *Node) openAPI() error {
 		Tenant: n.apiTenant, Exists: n.tenantExists, Installation: &installation{n},
 		OperatorToken: token, ServiceToken: n.serviceToken, Loopback: loopback(n.opts.AdminListen),
 		Stats: func() api.Counters { return counters(n.registry) }, Unacknowledged: n.survey.Unacknowledged, MaxMessageBytes: n.opts.Limits.MessageBytes,
-		Version: n.opts.Version, Logger: n.opts.Logger,
+		Tracer: tracerOf(n.tracer), Version: n.opts.Version, Logger: n.opts.Logger,
 	})
 	return err
 }
@@ -145,12 +145,10 @@ func (n *Node) startAPI(ctx context.Context, t *tenantPart) error {
 	t.services = claims.Subject
 	t.api = &api.Tenant{
 		Name: t.keys.Account().Name, Ops: tenant, Roster: known, Core: core, Proof: pub.Proof,
-		Codes:  func(ctx context.Context, want enroll.Code) (*enroll.Code, error) { return t.enroller.Make(ctx, want) },
-		Issue:  func(a subjects.Address, opts auth.DeviceOptions) (string, error) { return issue(t.keys, a, opts) },
-		Intake: intake,
-		Publish: func(ctx context.Context, service, subject, id string, body []byte) (uint64, bool, error) {
-			return publishTopic(ctx, pub, service, subject, id, body)
-		},
+		Codes:   func(ctx context.Context, want enroll.Code) (*enroll.Code, error) { return t.enroller.Make(ctx, want) },
+		Issue:   func(a subjects.Address, opts auth.DeviceOptions) (string, error) { return issue(t.keys, a, opts) },
+		Intake:  intake,
+		Publish: func(ctx context.Context, p *api.Publication) (uint64, bool, error) { return publishTopic(ctx, pub, p) },
 	}
 	return nil
 }
@@ -176,7 +174,7 @@ func (n *Node) intakeOf(ctx context.Context, t *tenantPart, core *nats.Conn, pub
 	}
 	intake, err := send.New(send.Options{
 		Roster: e.roster, Inbox: e.hub, Publisher: pub, Core: core, JetStream: js, Tasks: send.Tasks{KV: tasks}, Proof: pub.Proof,
-		MaxDelay: n.opts.Limits.Delay, Logger: n.opts.Logger,
+		MaxDelay: n.opts.Limits.Delay, Tracer: tracerOf(n.tracer), Logger: n.opts.Logger,
 	})
 	return e.roster, intake, err
 }
@@ -253,16 +251,17 @@ func histogram(h *dto.Histogram) (out api.Histogram) {
 }
 
 // publishTopic stores a message of a topic.
-func publishTopic(ctx context.Context, pub *inbox.Publisher, service, subject, id string, body []byte) (uint64, bool, error) {
-	name := "service:" + service
+func publishTopic(ctx context.Context, pub *inbox.Publisher, p *api.Publication) (uint64, bool, error) {
+	name := "service:" + p.Service
 	from := envelope.Sender{Key: subjects.Key(subjects.Escape(name)), Device: subjects.DeviceID(name), Proof: pub.Proof}
-	e := wire.NewEnvelope(id, wire.TypePublish, nil)
+	e := wire.NewEnvelope(p.ID, wire.TypePublish, nil)
+	e.Traceparent = p.Traceparent
 	type result struct {
 		receipt inbox.Receipt
 		err     error
 	}
 	done := make(chan result, 1)
-	pub.Publish(envelope.Topic(&e, from, subject, body), func(r inbox.Receipt, err error) { done <- result{r, err} })
+	pub.Publish(envelope.Topic(&e, from, p.Subject, p.Data), func(r inbox.Receipt, err error) { done <- result{r, err} })
 	select {
 	case r := <-done:
 		return r.receipt.Seq, r.receipt.Duplicate, r.err

@@ -22,6 +22,7 @@ func (n *Node) startCoordinator(ctx context.Context, t *tenantPart) error {
 		Name: edgeName(n.opts.Listen), Version: n.opts.Version, Logger: n.opts.Logger, Metrics: n.coord,
 		InboxLimit: n.opts.InboxLimit, Rates: n.opts.Limits.rates(), MaxDelay: n.opts.Limits.Delay,
 		Shares: n.opts.Limits.Shares, ShareMetrics: n.shares, Revoked: t.revoked, RevocationsChanged: t.revocations,
+		Tracer: tracerOf(n.tracer),
 	})
 	if err != nil {
 		return err

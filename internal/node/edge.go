@@ -69,7 +69,7 @@ type edgeOptions struct {
 	transport  Transport
 	limits     Limits
 	shares     *share.Metrics
-	tracing    tracing.Options
+	tracer     *tracing.Tracer // nil: no messages are recorded
 	logger     *slog.Logger
 	registry   prometheus.Registerer
 }
@@ -83,7 +83,6 @@ type edgePart struct {
 	undeliverable *prometheus.CounterVec
 	rejected      *prometheus.CounterVec // likewise
 	server        *edge.Server
-	tracer        *tracing.Tracer             // nil: no messages are recorded
 	serving       atomic.Pointer[edge.Server] // server, for who may ask early
 	tls           *tlsfiles.Store             // nil without TLS
 	http          *http.Server
@@ -114,15 +113,8 @@ func newEdge(opts edgeOptions) (*edgePart, error) {
 	if p.verifier, err = auth.NewVerifier(); err != nil {
 		return nil, err
 	}
-	if p.tracer, err = tracing.New(context.Background(), opts.tracing); err != nil {
-		return nil, err
-	}
-	var tracer edge.Tracer
-	if p.tracer != nil {
-		tracer = p.tracer
-	}
 	p.server, err = edge.New(edge.Options{
-		Tracer:   tracer,
+		Tracer:   tracerOf(opts.tracer),
 		Verifier: p.verifier,
 		Tenant:   p.of,
 		Logger:   opts.logger,
@@ -251,9 +243,6 @@ func (p *edgePart) stop(ctx context.Context) error {
 	}
 	for _, t := range p.all() {
 		errs = append(errs, t.stop(ctx))
-	}
-	if err := p.tracer.Stop(ctx); err != nil { // it takes nothing from devices
-		p.opts.logger.Warn("the last spans were not sent", "err", err)
 	}
 	return errors.Join(errs...)
 }

@@ -195,7 +195,8 @@ func (t *edgeTenant) openTenant(ctx context.Context, read *nats.Conn) error {
 	t.stops.Add(func(context.Context) error { shares.Stop(); return nil })
 	opts := edge.TenantOptions{
 		Inbox: t.hub, Publisher: t.pub, Roster: devices, Topics: topics, Core: t.core, Proof: t.pub.Proof, Shares: shares,
-		MaxDelay: p.opts.limits.Delay, Examine: teller.Passing, Logger: p.opts.logger,
+		MaxDelay: p.opts.limits.Delay, Examine: teller.Passing,
+		Tracer: tracerOf(p.opts.tracer), Logger: p.opts.logger,
 	}
 	if t.drains {
 		opts.Drain = p.drain

@@ -115,6 +115,7 @@ type Node struct {
 	services *auth.Verifier // of services' tokens
 	serving  atomic.Bool    // requests of the API can be answered
 	ready    readiness
+	tracer   *tracing.Tracer // nil: no messages are recorded
 	stops    stops.Stack
 
 	mu      sync.Mutex
@@ -171,6 +172,9 @@ func (n *Node) Start(ctx context.Context) (err error) {
 			_ = n.Stop(context.WithoutCancel(ctx))
 		}
 	}()
+	if n.tracer, err = startTracer(named(n.opts.Tracing, "rccs-server", edgeName(n.opts.Listen), n.opts.Version, n.opts.Logger), &n.stops); err != nil {
+		return err
+	}
 	if err := n.openDoors(); err != nil {
 		return err
 	}
@@ -278,7 +282,7 @@ func (n *Node) edgeOptions() edgeOptions {
 		listen: n.opts.Listen, logger: n.opts.Logger, registry: n.registry,
 		edge:       roster.EdgeInfo{Name: edgeName(n.opts.Listen), Address: n.opts.Listen, Version: n.opts.Version},
 		inboxLimit: n.opts.InboxLimit, transport: n.opts.Transport, limits: n.opts.Limits, shares: n.shares,
-		tracing: named(n.opts.Tracing, "rccs-server", edgeName(n.opts.Listen), n.opts.Version, n.opts.Logger),
+		tracer: n.tracer,
 	}
 }
 

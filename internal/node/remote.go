@@ -40,7 +40,7 @@ type RemoteOptions struct {
 	NATS []nats.Option
 	// Reread asks for all files of certificates to be read again. May be nil.
 	Reread <-chan struct{}
-	// Tracing says where the way of single messages is recorded; of edges only.
+	// Tracing says where the way of single messages is recorded.
 	Tracing tracing.Options
 	// Logger; nil discards.
 	Logger *slog.Logger
@@ -87,12 +87,6 @@ func (o *RemoteOptions) validate() error {
 	return errors.Join(o.Tracing.Validate(), o.Transport.validate(o.AdminListen))
 }
 
-// named are options of tracing with what the process is.
-func named(o tracing.Options, kind, name, version string, log *slog.Logger) tracing.Options {
-	o.Kind, o.Name, o.Version, o.Logger = kind, name, version, log
-	return o
-}
-
 // dialer connects as the part that kind names, for one tenant.
 func (o *RemoteOptions) dialer(l Login, kind string) dialer {
 	login := l.Option
@@ -107,11 +101,12 @@ func (o *RemoteOptions) dialer(l Login, kind string) dialer {
 
 // remote is what all such processes are: one part and an admin listener.
 type remote struct {
-	opts  RemoteOptions
-	admin *adminPart
-	part  part // set before the admin listener says that it serves
-	ready readiness
-	stops stops.Stack
+	opts   RemoteOptions
+	admin  *adminPart
+	part   part // set before the admin listener says that it serves
+	ready  readiness
+	tracer *tracing.Tracer // nil: no messages are recorded
+	stops  stops.Stack
 }
 
 // part is an edge or a coordinator that runs.
@@ -120,14 +115,17 @@ type part interface {
 	stop(ctx context.Context) error
 }
 
-// start returns when the part that begin starts does its work. On an error
-// everything that was started has been stopped.
-func (r *remote) start(ctx context.Context, begin func(context.Context, *prometheus.Registry) (part, error)) (err error) {
+// start returns when the part that begin starts does its work; kind is what it
+// is, for traces. On an error everything that was started has been stopped.
+func (r *remote) start(ctx context.Context, kind string, begin func(context.Context, *prometheus.Registry) (part, error)) (err error) {
 	defer func() {
 		if err != nil {
 			_ = r.Stop(context.WithoutCancel(ctx))
 		}
 	}()
+	if r.tracer, err = startTracer(named(r.opts.Tracing, kind, r.opts.Name, r.opts.Version, r.opts.Logger), &r.stops); err != nil {
+		return err
+	}
 	registry := prometheus.NewRegistry()
 	r.ready = readiness{check: func() error { return r.part.healthy() }, log: r.opts.Logger} // asked when the part has started only
 	registerProcess(registry, r.opts.Version, func() bool { return r.admin.isUp() && r.ready.now() == nil })
@@ -226,7 +224,7 @@ func NewEdge(opts EdgeOptions) (*Edge, error) {
 // Start returns when devices can connect. On an error everything that was
 // started has been stopped.
 func (e *Edge) Start(ctx context.Context) error {
-	return e.start(ctx, func(ctx context.Context, registry *prometheus.Registry) (part, error) {
+	return e.start(ctx, "rccs-edge", func(ctx context.Context, registry *prometheus.Registry) (part, error) {
 		tenants := make([]edgeTenantOptions, len(e.opts.Logins))
 		for i, l := range e.opts.Logins {
 			account, err := l.Credential.Account()
@@ -242,7 +240,7 @@ func (e *Edge) Start(ctx context.Context) error {
 			listen: e.opts.Listen, logger: e.opts.Logger, registry: registry, inboxLimit: e.opts.InboxLimit,
 			edge:      roster.EdgeInfo{Name: e.opts.Name, Address: e.opts.Listen, Version: e.opts.Version},
 			transport: e.opts.Transport, limits: e.opts.Limits, shares: share.NewMetrics(registry),
-			tracing: named(e.opts.Tracing, "rccs-edge", e.opts.Name, e.opts.Version, e.opts.Logger),
+			tracer: e.tracer,
 		}, tenants...)
 		if err != nil {
 			return nil, err
@@ -272,7 +270,7 @@ func NewCoordinator(opts RemoteOptions) (*Coordinator, error) {
 // Start returns when requests are answered. On an error everything that was
 // started has been stopped.
 func (c *Coordinator) Start(ctx context.Context) error {
-	return c.start(ctx, func(ctx context.Context, registry *prometheus.Registry) (part, error) {
+	return c.start(ctx, "rccs-coordinator", func(ctx context.Context, registry *prometheus.Registry) (part, error) {
 		metrics, shares := coordinator.NewMetrics(registry), share.NewMetrics(registry)
 		looks, err := newSurvey(registry, c.opts.Logger)
 		if err != nil {
@@ -285,7 +283,7 @@ func (c *Coordinator) Start(ctx context.Context) error {
 			p, err := coordinator.New(coordinator.Options{
 				Dial: coordinator.Dial(c.opts.dialer(l, "coordinator")), Name: c.opts.Name, Version: c.opts.Version,
 				Logger: c.opts.Logger, Metrics: metrics, InboxLimit: c.opts.InboxLimit, Rates: c.opts.Limits.rates(), MaxDelay: c.opts.Limits.Delay,
-				Shares: c.opts.Limits.Shares, ShareMetrics: shares,
+				Shares: c.opts.Limits.Shares, ShareMetrics: shares, Tracer: tracerOf(c.tracer),
 			})
 			if err == nil {
 				err = p.Start(ctx)

@@ -15,6 +15,7 @@ import (
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/share"
+	"github.com/rccs-io/rccs/internal/trace"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -58,6 +59,10 @@ type Options struct {
 	Limiter *Limiter
 	// Account is the tenant's, for the limiter.
 	Account string
+	// Tracer records the way of single messages; nil: none is recorded.
+	Tracer trace.Tracer
+	// Protocol is how devices reach the intake, for traces: websocket or nats.
+	Protocol string
 	// Logger; nil discards.
 	Logger *slog.Logger
 }
@@ -123,6 +128,9 @@ type Result struct {
 	Panic any
 	// Took is how long the store needed; 0 when it was not asked.
 	Took time.Duration
+	// Trace is the id of the message's trace, for exemplars; empty: it is not
+	// recorded.
+	Trace string
 }
 
 // Waiter gets the result of a message: Sent is called once, on any goroutine, and
@@ -148,7 +156,8 @@ type channelWaiter chan Result
 func (w channelWaiter) Sent(r Result) { w <- r }
 
 // Start is like Send, but does not wait until the message is stored: w gets the
-// result. ctx bounds the call, and what it asks of the store afterwards.
+// result. A message that is recorded has its place in the trace as e.Traceparent
+// afterwards. ctx bounds the call, and what it asks of the store afterwards.
 func (in *Intake) Start(ctx context.Context, from From, e *wire.Envelope, w Waiter) {
 	in.start(ctx, from, e, w, e.RequiresAck)
 }
@@ -156,6 +165,9 @@ func (in *Intake) Start(ctx context.Context, from From, e *wire.Envelope, w Wait
 // start takes a message. tell says that the waiter wants to know what was
 // accepted.
 func (in *Intake) start(ctx context.Context, from From, e *wire.Envelope, w Waiter, tell bool) {
+	if in.opts.Tracer != nil {
+		w = in.record(&from, e, w)
+	}
 	if werr := Check(&from, e, in.opts.MaxDelay); werr != nil {
 		in.refuse(e, w, werr)
 		return

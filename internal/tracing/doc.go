@@ -1,7 +1,8 @@
 // Package tracing records the way of single messages with OpenTelemetry: where a
-// device's message was received, how long it took to route and to store, when it
-// was written to each device, and when that acknowledged it. It is the only
-// package that knows OpenTelemetry; edges know an interface of their own.
+// message was received, how long it took to route and to store, when it was
+// written to each device, and when that acknowledged it; likewise requests with
+// their answers, and topics. It is the only package that knows OpenTelemetry;
+// the others know [trace.Tracer].
 //
 // A message's place in its trace is its traceparent (W3C Trace Context), in the
 // envelope and in a NATS header of the same name. So one trace goes over devices,
@@ -15,3 +16,7 @@
 // [Tracer.Stop] ends; what it cannot send fast enough is dropped, and nothing ever
 // waits for it.
 package tracing
+
+import "github.com/rccs-io/rccs/internal/trace"
+
+var _ trace.Tracer = (*Tracer)(nil)

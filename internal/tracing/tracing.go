@@ -14,7 +14,7 @@ import (
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/sdk/resource"
-	"go.opentelemetry.io/otel/sdk/trace"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
 	api "go.opentelemetry.io/otel/trace"
 )
 
@@ -33,7 +33,9 @@ type Options struct {
 	Protocol string
 	// Share of the messages that are recorded, 0 to 1.
 	Share float64
-	// Process is what this one is: its kind, such as "rccs edge", its name, and the
+	// Delay is how long spans wait for others to be sent with. Default 5 s.
+	Delay time.Duration
+	// What this process is: its kind, such as "rccs edge", its name, and the
 	// program's version.
 	Kind, Name, Version string
 	// Logger; nil discards.
@@ -57,9 +59,9 @@ func (o *Options) Validate() error {
 	return nil
 }
 
-// Tracer records messages.
+// Tracer implements [trace.Tracer].
 type Tracer struct {
-	provider *trace.TracerProvider
+	provider *sdk.TracerProvider
 	tracer   api.Tracer
 }
 
@@ -80,11 +82,15 @@ func New(ctx context.Context, opts Options) (*Tracer, error) {
 	if opts.Logger != nil {
 		otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { opts.Logger.Warn("spans were not sent", "err", err) }))
 	}
-	share := trace.TraceIDRatioBased(opts.Share)
-	provider := trace.NewTracerProvider(
-		trace.WithBatcher(exporter),
-		trace.WithSampler(trace.ParentBased(share, trace.WithRemoteParentSampled(share))),
-		trace.WithResource(resource.NewSchemaless(
+	share := sdk.TraceIDRatioBased(opts.Share)
+	var batching []sdk.BatchSpanProcessorOption
+	if opts.Delay > 0 {
+		batching = append(batching, sdk.WithBatchTimeout(opts.Delay))
+	}
+	provider := sdk.NewTracerProvider(
+		sdk.WithBatcher(exporter, batching...),
+		sdk.WithSampler(sdk.ParentBased(share, sdk.WithRemoteParentSampled(share))),
+		sdk.WithResource(resource.NewSchemaless(
 			attribute.String("service.name", opts.Kind), attribute.String("service.instance.id", opts.Name),
 			attribute.String("service.version", opts.Version),
 		)),
@@ -94,7 +100,7 @@ func New(ctx context.Context, opts Options) (*Tracer, error) {
 
 // newExporter connects when there is something to send. Headers, such as a
 // token, and certificates are taken from OpenTelemetry's own variables.
-func newExporter(ctx context.Context, opts *Options) (trace.SpanExporter, error) {
+func newExporter(ctx context.Context, opts *Options) (sdk.SpanExporter, error) {
 	if opts.Protocol == HTTP {
 		return otlptrace.New(ctx, otlptracehttp.NewClient(otlptracehttp.WithEndpointURL(opts.Endpoint+"/v1/traces")))
 	}

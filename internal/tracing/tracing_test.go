@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/otel/trace"
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
@@ -120,7 +121,7 @@ func TestTheWayOfAMessageIsOneTrace(t *testing.T) {
 			t.Parallel()
 			got, endpoint := collect(t, protocol)
 			n := nodetest.Start(t, node.Options{
-				AdminListen: nodetest.AnyPort, Tracing: tracing.Options{Endpoint: endpoint, Protocol: protocol, Share: 1},
+				AdminListen: nodetest.AnyPort, Tracing: tracing.Options{Endpoint: endpoint, Protocol: protocol, Share: 1, Delay: time.Millisecond},
 			})
 			phone := nodetest.Register(t, n.Addr().String(), nodetest.Registering{Token: nodetest.Token(t, n, "alice/phone")})
 			desktop := nodetest.Register(t, n.Addr().String(), nodetest.Registering{Token: nodetest.Token(t, n, "alice/desktop")})
