@@ -35,12 +35,7 @@ const (
 // are so near to the limit that they have to be encoded to know.
 func fits(to subjects.Address, limit int) func(*envelope.Message) bool {
 	return func(m *envelope.Message) bool {
-		names := len(to.User) + len(to.Device)
-		for key, values := range m.Header {
-			if len(values) > 0 {
-				names += len(key) + len(values[0])
-			}
-		}
+		names := len(to.User) + len(to.Device) + m.HeaderBytes()
 		// A body that is not JSON becomes base64.
 		if headerRoom+maxEscape*names+len(m.Data)+len(m.Data)/3 <= limit {
 			return true

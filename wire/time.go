@@ -9,7 +9,33 @@ import (
 const timeLayout = "2006-01-02T15:04:05.000Z07:00"
 
 // FormatTime is t as RCCS writes it: RFC 3339 in UTC, with milliseconds.
-func FormatTime(t time.Time) string { return t.UTC().Format(timeLayout) }
+func FormatTime(t time.Time) string {
+	t = t.UTC()
+	year, month, day := t.Date()
+	if year < 0 || year > 9999 {
+		return t.Format(timeLayout)
+	}
+	// Each message that names no time is given one. This takes a quarter of what
+	// Format does: see BenchmarkFormatTime.
+	hour, minute, second := t.Clock()
+	b := [len("2006-01-02T15:04:05.000Z")]byte{4: '-', 7: '-', 10: 'T', 13: ':', 16: ':', 19: '.', 23: 'Z'}
+	digits(b[0:4], year)
+	digits(b[5:7], int(month))
+	digits(b[8:10], day)
+	digits(b[11:13], hour)
+	digits(b[14:16], minute)
+	digits(b[17:19], second)
+	digits(b[20:23], t.Nanosecond()/int(time.Millisecond))
+	return string(b[:])
+}
+
+// digits writes the last len(b) decimal digits of n, which is not negative.
+func digits(b []byte, n int) {
+	for i := len(b) - 1; i >= 0; i-- {
+		b[i] = byte('0' + n%10)
+		n /= 10
+	}
+}
 
 // MaxDelay is how far ahead deliverAt may lie where nothing else was
 // configured.
@@ -153,7 +179,7 @@ func (d *decoder) timestamp(n int) string {
 		d.fail(n, want)
 		return ""
 	}
-	return t.Format(timeLayout)
+	return FormatTime(t)
 }
 
 // maxMillis is the end of the year 9999, past which RFC 3339 has no year.

@@ -26,11 +26,47 @@ func FuzzParseTime(f *testing.F) {
 		if !ok {
 			return
 		}
+		if text, want := wire.FormatTime(got), got.UTC().Format("2006-01-02T15:04:05.000Z07:00"); text != want {
+			t.Fatalf("%v is written %q, want %q", got, text, want)
+		}
 		text := got.Format(time.RFC3339Nano)
 		if again, ok := wire.ParseTime(text); !ok || !again.Equal(got) {
 			t.Fatalf("%q is written %q, and read as %v %t", s, text, again, ok)
 		}
 	})
+}
+
+func TestATimeIsWrittenAsRFC3339InUTCWithMilliseconds(t *testing.T) {
+	t.Parallel()
+	east := time.FixedZone("", 2*60*60)
+	for want, at := range map[string]time.Time{
+		"2025-01-31T12:00:00.000Z":  time.Date(2025, 1, 31, 12, 0, 0, 999_999, time.UTC),
+		"2024-12-31T23:59:59.987Z":  time.Date(2025, 1, 1, 1, 59, 59, 987_654_321, east),
+		"0007-02-03T04:05:06.070Z":  time.Date(7, 2, 3, 4, 5, 6, 70_000_000, time.UTC),
+		"9999-12-31T23:59:59.999Z":  time.Date(9999, 12, 31, 23, 59, 59, 999_999_999, time.UTC),
+		"10000-01-01T00:00:00.000Z": time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC),
+		"-0001-01-01T00:00:00.000Z": time.Date(-1, 1, 1, 0, 0, 0, 0, time.UTC),
+	} {
+		if got := wire.FormatTime(at); got != want {
+			t.Errorf("%v is written %q, want %q", at, got, want)
+		}
+	}
+}
+
+// BenchmarkFormatTime compares it with Format of package time.
+func BenchmarkFormatTime(b *testing.B) {
+	at := time.Date(2025, 1, 31, 12, 0, 0, 123_000_000, time.UTC)
+	for name, format := range map[string]func() string{
+		"rccs": func() string { return wire.FormatTime(at) },
+		"time": func() string { return at.UTC().Format("2006-01-02T15:04:05.000Z07:00") },
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				format()
+			}
+		})
+	}
 }
 
 func TestWhatIsDeliveredLaterIsAtMostAYearAhead(t *testing.T) {

@@ -4,8 +4,6 @@ import (
 	"encoding/base64"
 	"strings"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
@@ -22,7 +20,6 @@ const Service = "service:nats"
 // Append appends a stored message as the envelope that the device gets. A
 // message with sequence 0 was never stored, and gets none.
 func Append(dst []byte, d *Delivery, to subjects.Address) []byte {
-	h := d.Header
 	replay := d.rare(rareReplay, layout.HeaderReplay) == "true"
 	e := wire.Envelope{
 		ID:            d.ID(),
@@ -40,7 +37,7 @@ func Append(dst []byte, d *Delivery, to subjects.Address) []byte {
 		Replay:        replay,
 		Ephemeral:     d.Seq == 0,
 	}
-	e.Type, e.OriginalType, e.FromDeviceID = TypeAndSender(h, d.Authentic)
+	e.Type, e.OriginalType, e.FromDeviceID = d.TypeAndSender()
 	e.Payload, e.Encoding = Payload(d.Data)
 	return e.Append(dst)
 }
@@ -48,18 +45,18 @@ func Append(dst []byte, d *Delivery, to subjects.Address) []byte {
 // TypeAndSender are what a message is shown to be, and from whom. original is
 // the type in its headers where only RCCS may use that one, and it is not known
 // that RCCS did.
-func TypeAndSender(h nats.Header, authentic bool) (kind, original, from string) {
-	kind, from = Value(h, subjects.HeaderType), Value(h, subjects.HeaderFrom)
-	if !wire.ValidType(kind) {
+func (m *Message) TypeAndSender() (kind, original, from string) {
+	kind, from = m.Value(subjects.HeaderType), m.Value(subjects.HeaderFrom)
+	if kind == "" {
 		kind = DefaultType
 	}
 	switch control := wire.IsControl(kind); {
-	case control && authentic && from == "":
+	case control && m.Authentic && from == "":
 		return kind, "", wire.Server // an outcome, which RCCS itself stores
 	case control: // only RCCS and devices use these types, and what they say is not stored
 		kind, original = DefaultType, kind
 	}
-	return kind, original, SenderOf(from, authentic)
+	return kind, original, SenderOf(from, m.Authentic)
 }
 
 // AppendTopic appends a stored message of a topic as the envelope that each

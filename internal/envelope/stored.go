@@ -4,6 +4,7 @@ import (
 	"math"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -36,11 +37,22 @@ type Message struct {
 	// Authentic says that a part of RCCS wrote the message: that it is from whom
 	// it says.
 	Authentic bool
-	lacks     rare // zero: it is not known
+	found     found
 }
 
-// rare are headers that few messages have. Each message is asked for them many
-// times on its way, and each time costs a search in a map.
+// found is what one walk over a message's headers found. A message is asked for
+// its headers many times on its way, and each time costs a search in a map. The
+// zero value knows nothing.
+type found struct {
+	// lacks are the rare headers that are not there.
+	lacks rare
+	// usable says that no header has a value that cannot be used, see [Value].
+	usable bool
+	// bytes are those of the headers' names and values.
+	bytes int
+}
+
+// rare are headers that few messages have.
 type rare uint8
 
 const (
@@ -53,36 +65,74 @@ const (
 	rareProof
 )
 
-// lacking are the rare headers that are not there.
-func lacking(h nats.Header) rare {
-	lacks := ^rare(0)
-	for key := range h {
-		switch key {
-		case subjects.HeaderTTL:
-			lacks &^= rareTTL
-		case subjects.HeaderAck:
-			lacks &^= rareAck
-		case subjects.HeaderCollapse:
-			lacks &^= rareCollapse
-		case subjects.HeaderCorrelation:
-			lacks &^= rareCorrelation
-		case subjects.HeaderTrace:
-			lacks &^= rareTrace
-		case layout.HeaderReplay:
-			lacks &^= rareReplay
-		case layout.HeaderProof:
-			lacks &^= rareProof
+// walk finds what there is among the headers.
+func walk(h nats.Header) found {
+	f := found{lacks: ^rare(0), usable: true}
+	for key, v := range h {
+		if len(v) == 0 {
+			continue
 		}
+		f.bytes += len(key) + len(v[0])
+		f.usable = f.usable && (v[0] == "" || usable(key, v[0]) && utf8.ValidString(v[0]))
+		f.lacks &^= rareHeader(key)
 	}
-	return lacks
+	return f
+}
+
+// rareHeader returns the bit of a header that few messages have; 0 for others.
+func rareHeader(key string) rare {
+	switch key {
+	case subjects.HeaderTTL:
+		return rareTTL
+	case subjects.HeaderAck:
+		return rareAck
+	case subjects.HeaderCollapse:
+		return rareCollapse
+	case subjects.HeaderCorrelation:
+		return rareCorrelation
+	case subjects.HeaderTrace:
+		return rareTrace
+	case layout.HeaderReplay:
+		return rareReplay
+	case layout.HeaderProof:
+		return rareProof
+	}
+	return 0
 }
 
 // rare is Value of a header that is seldom there.
 func (m *Message) rare(what rare, key string) string {
-	if m.lacks&what != 0 {
+	if m.found.lacks&what != 0 {
 		return ""
 	}
-	return Value(m.Header, key)
+	return m.Value(key)
+}
+
+// Value is [Value] of the message's headers.
+func (m *Message) Value(key string) string {
+	if !m.found.usable {
+		return Value(m.Header, key)
+	}
+	if v := m.Header[key]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+// BadHeader is [BadHeader] of the message's headers.
+func (m *Message) BadHeader() string {
+	if m.found.usable { // as those of nearly every message are
+		return ""
+	}
+	return BadHeader(m.Header)
+}
+
+// HeaderBytes is how many bytes the names and first values of the headers have.
+func (m *Message) HeaderBytes() int {
+	if m.found.lacks == 0 { // nobody has walked over them: a walk leaves a bit that is no header's
+		return walk(m.Header).bytes
+	}
+	return m.found.bytes
 }
 
 // Delivery is a message on its way to a device.
@@ -99,7 +149,7 @@ func Parse(k *proof.Key, s Stored) (*Message, bool) {
 	if !ok {
 		return nil, false
 	}
-	m := &Message{Key: key, Lane: lane, Seq: s.Seq, Stored: s.Time, Header: s.Header, Data: s.Data, lacks: lacking(s.Header)}
+	m := &Message{Key: key, Lane: lane, Seq: s.Seq, Stored: s.Time, Header: s.Header, Data: s.Data, found: walk(s.Header)}
 	m.Authentic = k.Before(layout.StreamInbox, m.Seq)
 	if tag := m.rare(rareProof, layout.HeaderProof); tag != "" {
 		m.Authentic = m.hasProof(k, tag)
@@ -116,19 +166,26 @@ func (m *Message) hasProof(k *proof.Key, tag string) bool {
 	return k.Is(tag, proof.Server, string(m.Key), id, string(m.Data))
 }
 
-// Value is [Value] of the message's headers.
-func (m *Message) Value(key string) string { return Value(m.Header, key) }
-
 // ID is the message's id as its device sees it.
-func (m *Message) ID() string { return shownID(m.Header, m.Seq) }
+func (m *Message) ID() string {
+	if id := m.Value(subjects.HeaderID); id != "" {
+		return id
+	}
+	return shownID(m.Header, m.Seq)
+}
 
 // Timestamp is when the sender says that it sent the message, else when it was
 // stored.
-func (m *Message) Timestamp() string { return timestamp(m.Header, m.Stored) }
+func (m *Message) Timestamp() string {
+	if t := m.Value(subjects.HeaderTimestamp); t != "" {
+		return t
+	}
+	return wire.FormatTime(time.Unix(0, m.Stored))
+}
 
 // TTL is the message's time to live; 0 for none.
 func (m *Message) TTL() time.Duration {
-	if m.lacks&rareTTL != 0 {
+	if m.found.lacks&rareTTL != 0 {
 		return 0
 	}
 	return TTL(m.Header)

@@ -82,6 +82,9 @@ func FuzzAppend(f *testing.F) {
 		if same := envelope.Append(nil, &envelope.Delivery{Message: read}, to); !bytes.Equal(same, frame) {
 			t.Errorf("%s, but %s when it was read from the store", frame, same)
 		}
+		if read.BadHeader() != m.BadHeader() || read.HeaderBytes() != m.HeaderBytes() {
+			t.Errorf("of %v %q cannot be used, in %d bytes; but %q in %d when it was read from the store", h, m.BadHeader(), m.HeaderBytes(), read.BadHeader(), read.HeaderBytes())
+		}
 		e := shown(t, frame)
 		if e.ID != m.ID() || e.Seq != 7 || e.TTLMs != m.TTL().Milliseconds() || e.UserID != "alice" || e.RequiresAck != (ack == "true") {
 			t.Errorf("%+v is not what the server goes by: id %q, time to live %s", e, m.ID(), m.TTL())

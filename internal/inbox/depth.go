@@ -60,18 +60,15 @@ func (h *Hub) depthLocked(k subjects.Key) *depth {
 	return d
 }
 
-// countLocked counts a stored message.
-func (h *Hub) countLocked(m *envelope.Message) {
+// countLocked counts a stored message of the device of mb, if that is attached.
+func (h *Hub) countLocked(m *envelope.Message, mb *Mailbox) {
 	d := h.depthLocked(m.Key)
-	switch {
-	case d.reserved > 0:
+	d.count++
+	if d.reserved > 0 { // else it is a service's, or came by another edge
 		d.reserved--
-		d.count++
-	default:
-		d.count++ // a service's, or of another edge
 	}
 	h.tell.Inbox(m, d.nobody)
-	if mb := h.mailboxes[m.Key]; mb != nil {
+	if mb != nil {
 		total := mb.unacked() + 1 // it has yet to get this one
 		if tell := total > h.opts.MaxUnacked; tell != d.told {
 			d.told = tell

@@ -332,18 +332,18 @@ func (h *Hub) handle(e reader.Entry) {
 	if m, ok := envelope.Parse(h.opts.Publish.Proof, envelope.Stored(e)); ok {
 		h.tail.add(m)
 		h.noteDeadline(m)
-		h.countLocked(m)
-		h.handOutLocked(m)
+		mb := h.mailboxes[m.Key]
+		h.countLocked(m, mb)
+		h.handOutLocked(m, mb)
 	}
 	h.head.Store(e.Seq)
 	h.waits.wake(e.Seq)
 	h.wakes.handed()
 }
 
-// handOutLocked gives a message to the mailbox of its device. Without one that
-// counts it, the tally does.
-func (h *Hub) handOutLocked(m *envelope.Message) {
-	mb := h.mailboxes[m.Key]
+// handOutLocked gives a message to the mailbox of its device, nil when none is
+// attached. Without one that counts it, the tally does.
+func (h *Hub) handOutLocked(m *envelope.Message, mb *Mailbox) {
 	if mb == nil {
 		h.tallyLocked(m)
 		return

@@ -46,10 +46,10 @@ func newMessage(p *proof.Key, s *direct.Stored) *Message {
 
 // describe fills what headers say, with the defaults of the protocol.
 func (m *Message) describe(authentic bool) {
-	stored := envelope.Message{Seq: m.Seq, Stored: m.Stored.UnixNano(), Header: m.header}
+	stored := envelope.Message{Seq: m.Seq, Stored: m.Stored.UnixNano(), Header: m.header, Authentic: authentic}
 	m.ID, m.Timestamp = stored.ID(), stored.Timestamp()
-	m.Type, _, m.From = envelope.TypeAndSender(m.header, authentic)
-	m.Replay = envelope.Value(m.header, layout.HeaderReplay) == "true"
+	m.Type, _, m.From = stored.TypeAndSender()
+	m.Replay = stored.Value(layout.HeaderReplay) == "true"
 }
 
 // Summary is the message without payload and headers, for a list that is kept.

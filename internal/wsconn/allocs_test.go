@@ -3,6 +3,7 @@ package wsconn
 import (
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 
 	"github.com/gorilla/websocket"
@@ -65,4 +66,33 @@ func BenchmarkText(b *testing.B) {
 			check(b, Writer{c}.Flush())
 		}
 	})
+}
+
+// BenchmarkReserveStack is a new goroutine that goes as deep as a round of the
+// writer does.
+func BenchmarkReserveStack(b *testing.B) {
+	for name, begin := range map[string]func(){"reserved": reserveStack, "as it grows": func() {}} {
+		b.Run(name, func(b *testing.B) {
+			var done sync.WaitGroup
+			for b.Loop() {
+				done.Go(func() {
+					begin()
+					deep(roundDepth, [96]byte{})
+				})
+				done.Wait()
+			}
+		})
+	}
+}
+
+// roundDepth is how many calls of deep take the stack that a round takes.
+const roundDepth = 11
+
+//go:noinline
+func deep(calls int, frame [96]byte) byte {
+	if calls == 0 {
+		return frame[0]
+	}
+	frame[calls]++
+	return deep(calls-1, frame) + frame[1]
 }
