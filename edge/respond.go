@@ -163,7 +163,7 @@ func (c *conn) give(e *wire.Envelope, r *served) *wire.Error {
 	switch {
 	case !c.sock.Open():
 		return wire.NewError(wire.DeviceOffline, "the device has just gone")
-	case !c.calls.mayAskLocked(who) || c.out.outgoing.size() >= maxOutBytes:
+	case !c.calls.mayAskLocked(r.who) || c.out.outgoing.size() >= maxOutBytes:
 		return wire.NewError(wire.Unavailable, "the device has too many requests to answer")
 	}
 	r.id = r.asked
