@@ -25,8 +25,7 @@ var may = map[string][]string{
 	"wire":            {},
 	"auth":            {"internal/layout", "internal/private", "subjects"},
 	"client":          {"subjects", "wire"},
-	"edge":            {"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/layout", "internal/limit", "internal/pool", "internal/proof", "internal/roster", "internal/send", "internal/share", "internal/topic", "internal/wsconn", "subjects", "wire"},
-	"edge":            {"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/layout", "internal/limit", "internal/proof", "internal/roster", "internal/send", "internal/share", "internal/topic", "internal/trace", "internal/wsconn", "subjects", "wire"},
+	"edge":            {"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/layout", "internal/limit", "internal/pool", "internal/proof", "internal/roster", "internal/send", "internal/share", "internal/topic", "internal/trace", "internal/wsconn", "subjects", "wire"},
 	"internal/wsconn": {}, // one WebSocket; what the messages say is not its business
 	"coordinator": {
 		"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/guard", "internal/inbox", "internal/layout", "internal/ops", "internal/pool", "internal/proof", "internal/reader", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/storeerr", "internal/strictjson", "internal/timespec", "internal/trace", "subjects", "wire",
