@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -90,7 +89,7 @@ type API struct {
 	ctx      context.Context // ends with the API: streams end with it
 	cancel   context.CancelFunc
 	live     *live
-	streams  atomic.Int64 // that are open
+	bounds   bounds
 	refusals *limit.Table[struct{}]
 }
 
@@ -111,7 +110,7 @@ func New(opts Options) (*API, error) {
 		return nil, err
 	}
 	strict()
-	a := &API{opts: opts, log: opts.Logger, sessions: newSessions(opts.Now), refusals: limit.New[struct{}](refusalsRate, refusalsBurst, 1)}
+	a := &API{opts: opts, log: opts.Logger, sessions: newSessions(opts.Now), bounds: newBounds(), refusals: limit.New[struct{}](refusalsRate, refusalsBurst, 1)}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	a.live = newLive(a)
 	a.huma = humago.New(&a.admin, config(opts.Version))

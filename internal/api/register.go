@@ -31,6 +31,7 @@ type row struct {
 	optional         bool // the body may be empty
 	responses        map[string]*huma.Response
 	parameters       []*huma.Param // beside those of the input
+	waits            bool          // for a device, which may take long: it takes no turn
 }
 
 // call is one request of a row.
@@ -64,7 +65,13 @@ func register[I, O any](a *API, rw row, h func(context.Context, *call, *I) (*O, 
 	describe(a.huma.OpenAPI(), &op, rw)
 	huma.Register(a.huma, op, func(ctx context.Context, in *I) (*O, error) {
 		c := ctx.Value(callKey{}).(*call)
-		out, err := h(ctx, c, in)
+		var out *O
+		var err error
+		if run := func() { out, err = h(ctx, c, in) }; rw.waits {
+			run()
+		} else if full := a.inTurn(ctx, c, run); full != nil {
+			err = full
+		}
 		if err != nil {
 			return nil, a.problemOf(err)
 		}
@@ -111,10 +118,15 @@ func (a *API) admit(ctx huma.Context, rw row, next func(huma.Context)) {
 	if p == nil {
 		p = cmp.Or(checkQuery(r), checkBody(r))
 	}
+	release := func() {}
+	if p == nil {
+		release, p = a.takeBody(c)
+	}
 	if p != nil {
 		p.write(w)
 		return
 	}
+	defer release()
 	next(&narrowed{humaContext: huma.WithValue(ctx, callKey{}, c)})
 }
 

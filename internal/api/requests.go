@@ -34,7 +34,7 @@ func (a *API) registerRequests() {
 		description: "The body is the params, any JSON value; none is null. The answer is the result. With `Accept: application/x-ndjson` each" +
 			" part comes as a line `{\"result\": …}`, with `text/event-stream` as `data:` of the same; an error after the first part is a last" +
 			" line `{\"error\": problem}` or `event: error`. A client that goes away cancels the request.",
-		body: func(huma.Registry) *huma.Schema { return anyJSON("The params") }, optional: true,
+		body: func(huma.Registry) *huma.Schema { return anyJSON("The params") }, optional: true, waits: true,
 		responses: map[string]*huma.Response{"200": {
 			Description: "The result", Content: map[string]*huma.MediaType{
 				jsonType: {Schema: anyJSON("The result")}, ndjson: {Schema: &huma.Schema{Type: "string"}}, eventStream: {Schema: &huma.Schema{Type: "string"}},
@@ -60,7 +60,12 @@ func (a *API) request(ctx context.Context, c *call, in *requestInput) (*streamOu
 	case !wire.Embeddable(params) || !json.Valid(params):
 		return nil, badRequest("the body is not one JSON value, nested no deeper than 10,000")
 	}
+	release, ok := a.bounds.asks.Take(c.requester(), 1)
+	if !ok {
+		return nil, tooMany("too many requests of yours wait for devices")
+	}
 	if _, err := c.tenant.Ops.Device(ctx, to); err != nil {
+		release()
 		return nil, a.problemOf(err)
 	}
 	ctl := http.NewResponseController(c.w)
@@ -72,7 +77,7 @@ func (a *API) request(ctx context.Context, c *call, in *requestInput) (*streamOu
 		from: c.sender(), proof: c.tenant.Proof, to: to, method: in.Method, params: params, timeout: time.Duration(min(in.TimeoutMs, maxTimeoutMs)) * time.Millisecond,
 		place: place, span: span,
 	})
-	done := func() { asked.close(); ended(); cancel() }
+	done := func() { asked.close(); ended(); cancel(); release() }
 	if err != nil {
 		done()
 		return nil, a.problemOf(err)

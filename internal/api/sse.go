@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-
-	"github.com/rccs-io/rccs/wire"
 )
 
 const (
@@ -20,9 +18,7 @@ const (
 	heartbeat = 15 * time.Second
 	// writeTimeout bounds a write to a client that does not read.
 	writeTimeout = 2 * time.Minute
-	// maxStreams bounds the streams of events that are open.
-	maxStreams  = 1024
-	eventStream = "text/event-stream"
+	eventStream  = "text/event-stream"
 )
 
 // streamOutput is an answer that is written as it comes.
@@ -130,14 +126,14 @@ func (a *API) stream(c *call, run func(ctx context.Context, f *flushed) error) (
 	if c.r.Method == http.MethodHead {
 		return &streamOutput{Body: func(huma.Context) { beginStream(c.w, eventStream) }}, nil
 	}
-	if a.streams.Add(1) > maxStreams {
-		a.streams.Add(-1)
-		p := problem(http.StatusTooManyRequests, string(wire.RateLimited), "too many streams of events are open")
+	release, ok := a.bounds.streams.Take(c.requester(), 1)
+	if !ok {
+		p := tooMany("too many streams of events are open")
 		p.RetryAfterMs = heartbeat.Milliseconds()
 		return nil, p
 	}
 	return &streamOutput{Body: func(huma.Context) {
-		defer a.streams.Add(-1)
+		defer release()
 		r := c.r
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()

@@ -28,7 +28,7 @@ func (s *stamped) Write(b []byte) (int, error) {
 
 func TestStreamWithoutNewsSendsACommentEvery15Seconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := &API{}
+		a := &API{bounds: newBounds()}
 		a.ctx, a.cancel = context.WithCancel(t.Context())
 		defer a.cancel()
 		gone, leave := context.WithCancel(t.Context())
@@ -66,8 +66,8 @@ func TestStreamWithoutNewsSendsACommentEvery15Seconds(t *testing.T) {
 				t.Errorf("at %v came %q, want it at %d s", w.at[i], w.parts[i], at)
 			}
 		}
-		if a.streams.Load() != 0 {
-			t.Errorf("%d streams are counted", a.streams.Load())
+		if held := a.bounds.streams.Held(); held != 0 {
+			t.Errorf("%d streams are counted", held)
 		}
 	})
 }

@@ -66,6 +66,10 @@ func New(opts Options) (*Server, error) {
 	if len(ignored) > 0 {
 		opts.Logger.Warn("settings of nats.conf have no effect, rccs sets them itself", "settings", ignored)
 	}
+	if open := openListeners(natsOpts); len(open) > 0 {
+		opts.Logger.Warn("nats.conf opens listeners that ask nobody who he is: let only servers of the cluster reach them, or set"+
+			" authorization or tls with verify there", "listeners", open)
+	}
 	return &Server{
 		opts:     opts,
 		natsOpts: natsOpts,

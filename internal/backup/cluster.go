@@ -53,6 +53,9 @@ func restoreCluster(ctx context.Context, f *File, opts *ClusterOptions) error {
 	if opts.Progress == nil {
 		opts.Progress = func(int64, int64) {}
 	}
+	if err := f.Check(func(int64, int64) {}); err != nil { // as in Restore
+		return err
+	}
 	dial := func(tenant string) (*nats.Conn, error) {
 		return dialTenant(opts.URL, opts.Keys, tenant, slices.Clone(opts.Options)...)
 	}

@@ -13,8 +13,14 @@ import (
 )
 
 // crafted is a file in the form of a backup with right checksums, of entries that
-// [Save] would not make.
+// [Save] would not make. What is in them is zeros.
 func crafted(tb testing.TB, manifest []byte, entries ...*tar.Header) []byte {
+	tb.Helper()
+	return craftedWith(tb, manifest, nil, entries...)
+}
+
+// craftedWith is crafted with contents, by the names of entries.
+func craftedWith(tb testing.TB, manifest []byte, contents map[string][]byte, entries ...*tar.Header) []byte {
 	tb.Helper()
 	var out bytes.Buffer
 	sum := sha256.New()
@@ -23,9 +29,12 @@ func crafted(tb testing.TB, manifest []byte, entries ...*tar.Header) []byte {
 		if err := w.WriteHeader(h); err != nil {
 			tb.Fatal(err)
 		}
-		content := make([]byte, h.Size)
-		if h.Name == manifestName {
+		content, given := contents[h.Name]
+		switch {
+		case h.Name == manifestName:
 			content = manifest
+		case !given:
+			content = make([]byte, h.Size)
 		}
 		if _, err := w.Write(content); err != nil && h.Typeflag == tar.TypeReg {
 			tb.Fatal(err)

@@ -61,6 +61,9 @@ func restore(ctx context.Context, f *File, opts RestoreOptions) (err error) {
 	if opts.Progress == nil {
 		opts.Progress = func(int64, int64) {}
 	}
+	if err := f.Check(func(int64, int64) {}); err != nil { // the server believes what it is given
+		return err
+	}
 	made, err := prepare(opts.Dir)
 	if err != nil {
 		return err

@@ -82,6 +82,7 @@ var may = map[string][]string{
 	},
 	"internal/api": {
 		"auth", "internal/admindoor", "internal/audit", "internal/enroll", "internal/envelope", "internal/ops", "internal/proof", "internal/roster", "internal/send", "internal/strictjson", "internal/timespec", "internal/trace", "subjects", "wire", "internal/limit",
+		"auth", "internal/admindoor", "internal/audit", "internal/enroll", "internal/envelope", "internal/ops", "internal/pool", "internal/proof", "internal/roster", "internal/send", "internal/strictjson", "internal/timespec", "subjects", "wire", "internal/limit",
 	},
 	"web": {},
 	"cmd/rccs": {

@@ -116,7 +116,8 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // pass answers with what the coordinator says.
 func (g *Gateway) pass(w http.ResponseWriter, r *http.Request, endpoint string) {
-	giveBack, werr := g.throttle.take(g.door.From(r))
+	from := g.door.From(r)
+	giveBack, werr := g.throttle.take(from)
 	if werr != nil {
 		refuse(w, http.StatusTooManyRequests, werr)
 		return
@@ -124,9 +125,11 @@ func (g *Gateway) pass(w http.ResponseWriter, r *http.Request, endpoint string) 
 	counted := &answered{ResponseWriter: w}
 	var body []byte
 	defer func() {
-		if !counted.wrong && (endpoint != EndpointRenew || g.mayRenewAgain(body)) {
-			giveBack()
+		if renewal := endpoint == EndpointRenew; counted.wrong || renewal && !g.mayRenewAgain(body) {
+			g.throttle.counts(from, renewal && !counted.wrong)
+			return
 		}
+		giveBack()
 	}()
 	w = counted
 	ctx, cancel := context.WithTimeout(r.Context(), gatewayWithin)
@@ -153,7 +156,7 @@ func (g *Gateway) pass(w http.ResponseWriter, r *http.Request, endpoint string) 
 		return
 	}
 	g.ask(ctx, w, &nats.Msg{
-		Subject: layout.PartEndpoint(endpoint), Data: body, Header: nats.Header{HeaderFrom: {g.door.From(r)}},
+		Subject: layout.PartEndpoint(endpoint), Data: body, Header: nats.Header{HeaderFrom: {from}},
 	})
 }
 

@@ -133,8 +133,8 @@ func TestAGatewayBoundsWhatItRefusesOfAnAddress(t *testing.T) {
 	for _, path := range []string{"/v1/enroll", "/v1/renew"} {
 		w := ask(h, http.MethodPost, path, strings.NewReader("{}"))
 		told(t, w, http.StatusTooManyRequests, wire.RateLimited)
-		if w.Header().Get("Retry-After") == "" {
-			t.Errorf("headers %v", w.Header())
+		if w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), "too many wrong claims came from this address") {
+			t.Errorf("headers %v, and %s", w.Header(), w.Body)
 		}
 	}
 	if len(asked) != 10 {
@@ -148,8 +148,11 @@ func TestRightRenewalsOfOneKeyAreBounded(t *testing.T) {
 	t.Parallel()
 	h := front(t, func(m *nats.Msg) { _ = m.Respond([]byte(`{"jwt":"x"}`)) })
 	p := newPlace(t)
+	said := ""
 	renew := func(d *device) int {
-		return ask(h, http.MethodPost, "/v1/renew", bytes.NewReader(d.signed(wire.PurposeRenew, wire.Enrollment{User: "alice", Device: "phone"}))).Code
+		w := ask(h, http.MethodPost, "/v1/renew", bytes.NewReader(d.signed(wire.PurposeRenew, wire.Enrollment{User: "alice", Device: "phone"})))
+		said = w.Body.String()
+		return w.Code
 	}
 	for i := range 40 {
 		if code := renew(p.device()); code != http.StatusOK {
@@ -164,6 +167,9 @@ func TestRightRenewalsOfOneKeyAreBounded(t *testing.T) {
 	}
 	if done < 3 || done > 15 {
 		t.Errorf("%d of 40 renewals of one key were answered", done)
+	}
+	if !strings.Contains(said, "a key was renewed too often from this address") {
+		t.Errorf("it is told %s", said)
 	}
 }
 

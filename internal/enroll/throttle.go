@@ -2,6 +2,7 @@ package enroll
 
 import (
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/rccs-io/rccs/internal/limit"
@@ -23,11 +24,14 @@ type throttle struct {
 	now       func() time.Time
 	all       *limit.Table[struct{}]
 	addresses *limit.Table[string]
+
+	mu      sync.Mutex
+	renewed map[string]bool // addresses of which a right renewal counted last
 }
 
 func newThrottle(now func() time.Time) *throttle {
 	return &throttle{
-		now: now,
+		now: now, renewed: make(map[string]bool),
 		all: limit.New[struct{}](allRate, allBurst, 1), addresses: limit.New[string](addressRate, addressBurst, maxAddresses),
 	}
 }
@@ -42,13 +46,15 @@ func (t *throttle) take(address string) (giveBack func(), werr *wire.Error) {
 	}
 	key := group(address)
 	wait := addresses.Take(key, 1, now)
+	why := t.why(key)
 	if wait == 0 {
 		if wait = t.all.Take(struct{}{}, 1, now); wait > 0 {
 			addresses.Return(key, 1, now)
+			why = "too many wrong claims come from everywhere: wait, then try again"
 		}
 	}
 	if wait > 0 {
-		werr := wire.NewError(wire.RateLimited, "too many wrong claims: wait, then try again with a good one")
+		werr := wire.NewError(wire.RateLimited, why)
 		werr.RetryAfter = wait
 		return nil, werr
 	}
@@ -56,6 +62,32 @@ func (t *throttle) take(address string) (giveBack func(), werr *wire.Error) {
 		addresses.Return(key, 1, t.now())
 		t.all.Return(struct{}{}, 1, t.now())
 	}, nil
+}
+
+// why says what has used up the bound of an address.
+func (t *throttle) why(key string) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.renewed[key] {
+		return "a key was renewed too often from this address: a device renews once in hours. Wait, then try again"
+	}
+	return "too many wrong claims came from this address: wait, then try again with a good one"
+}
+
+// counts notes what an attempt from an address was that is not given back: a right
+// renewal, or a wrong claim.
+func (t *throttle) counts(address string, renewal bool) {
+	key := group(address)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !renewal {
+		delete(t.renewed, key)
+		return
+	}
+	if len(t.renewed) >= maxAddresses {
+		clear(t.renewed)
+	}
+	t.renewed[key] = true
 }
 
 // group is what counts as one address: of IPv6 the network, since whoever has

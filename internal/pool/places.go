@@ -33,6 +33,13 @@ func (p *Places) Take(requester string, n int64) (release func(), ok bool) {
 	return sync.OnceFunc(func() { p.release(requester, n) }), true
 }
 
+// Held is how many are taken.
+func (p *Places) Held() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sum
+}
+
 func (p *Places) release(requester string, n int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

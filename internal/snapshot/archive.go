@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,8 +30,12 @@ const maxSmall = 64 << 20
 // that end with those who made them, and puts each change in the place of the
 // message of its subject.
 func rewrite(r io.Reader, w io.Writer, changes map[string]change) (*Stream, error) {
+	return copyArchive(r, w, &copier{changes: changes})
+}
+
+func copyArchive(r io.Reader, w io.Writer, c *copier) (*Stream, error) {
 	out := s2.NewWriter(w)
-	c := &copier{r: archive.NewReader(s2.NewReader(r)), w: archive.NewWriter(out), changes: changes, out: &Stream{}}
+	c.r, c.w, c.out = archive.NewReader(s2.NewReader(r)), archive.NewWriter(out), &Stream{}
 	err := c.run()
 	return c.out, errors.Join(err, out.Close())
 }
@@ -39,6 +44,7 @@ type copier struct {
 	r       *archive.Reader
 	w       *archive.Writer
 	changes map[string]change
+	ours    bool // it must be one that rewrite has written
 	state   map[string]json.RawMessage
 	at      int64    // when the snapshot was taken
 	kept    [][]byte // consumers
@@ -119,11 +125,19 @@ func (c *copier) readConsumer() error {
 	}
 	var consumer struct {
 		Config struct {
+			Name    string `json:"name"`
 			Durable string `json:"durable_name"`
 		} `json:"config"`
 	}
 	if err := json.Unmarshal(body, &consumer); err != nil {
-		return fmt.Errorf("%s: %w", h.Name, err)
+		return fmt.Errorf("%q: %w", h.Name, err)
+	}
+	if d := consumer.Config.Durable; c.ours {
+		// The server makes a directory of the name.
+		name := cmp.Or(consumer.Config.Name, d)
+		if d == "" || strings.ContainsAny(d, " \t\r\n\f.*>/\\\x00") || name != d || h.Name != consumerPrefix+d {
+			return fmt.Errorf("the archive has a consumer %q in the place of %q", d, h.Name)
+		}
 	}
 	if consumer.Config.Durable != "" {
 		c.kept, c.names = append(c.kept, body), append(c.names, h.Name)
@@ -248,10 +262,12 @@ func (c *copier) small(h *archive.Header) ([]byte, error) {
 	return body, err
 }
 
-// Inspect reads an archive to its end and says what is in it, but for its name
-// and configuration, which stand elsewhere.
+// Inspect reads an archive that [Source.Take] has written to its end and says what
+// is in it, but for its name and configuration, which stand elsewhere. It refuses
+// what Take does not write, since a server believes what it is given: earlier
+// formats, names of consumers that are paths, a state that fills the memory.
 func Inspect(r io.Reader) (*Stream, error) {
-	s, err := rewrite(r, io.Discard, nil)
+	s, err := copyArchive(r, io.Discard, &copier{ours: true})
 	if err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
