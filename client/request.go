@@ -91,7 +91,7 @@ func (c *Client) ask(ctx context.Context, device subjects.DeviceID, method strin
 		if err != nil {
 			return nil, fmt.Errorf("client: params of %s: %w", method, err)
 		}
-		if !wire.Embeddable(raw) {
+		if !wire.EmbeddableInObject(raw) {
 			return nil, wire.NewError(wire.BadMessage, "params must be one JSON value")
 		}
 		r.Params = raw

@@ -235,7 +235,7 @@ func (c *Client) respond(ctx context.Context, r *Request, w wire.Response, parti
 }
 
 func (r *Request) response(w wire.Response, partial bool) (*outgoing, error) {
-	if w.Failure == nil && !wire.Embeddable(w.Result) {
+	if w.Failure == nil && !wire.EmbeddableInObject(w.Result) {
 		return nil, wire.NewError(wire.BadMessage, "the result must be one JSON value")
 	}
 	e := wire.Envelope{

@@ -85,7 +85,7 @@ func (c *Client) Publish(ctx context.Context, topic string, data any, opts ...Se
 	if err != nil {
 		return wire.Published{}, fmt.Errorf("client: data for topic %s: %w", topic, err)
 	}
-	if !wire.Embeddable(raw) {
+	if !wire.EmbeddableInObject(raw) {
 		return wire.Published{}, wire.NewError(wire.BadMessage, "data must be one JSON value")
 	}
 	p := wire.Publish{Topic: topic, Data: raw}

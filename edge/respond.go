@@ -140,7 +140,7 @@ func (c *conn) ask(m *nats.Msg, method, who string) *wire.Error {
 	if e.Timestamp == "" {
 		e.Timestamp = wire.FormatTime(time.Now())
 	}
-	params, encoding := envelope.Payload(m.Data)
+	params, encoding := envelope.NestedPayload(m.Data)
 	e.Encoding = encoding
 	e.Payload = (&wire.Request{Method: method, Params: params, Timeout: r.timeout}).AppendPayload(nil)
 	if c.s.opts.Tracer != nil {

@@ -58,6 +58,10 @@ func DecodeFew(dst []Item, frame []byte, most int) ([]Item, error) {
 // What is not must travel as base64.
 func Embeddable(b []byte) bool { return EmbeddableIn(b, insideEnvelope) }
 
+// EmbeddableInObject is Embeddable for a value that is a member of the payload:
+// the data of a publish, the params of a request, the result of a response.
+func EmbeddableInObject(b []byte) bool { return EmbeddableIn(b, insideEnvelope+1) }
+
 // EmbeddableIn is Embeddable for a value that stands in so many arrays and
 // objects.
 func EmbeddableIn(b []byte, containers int) bool {

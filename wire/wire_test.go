@@ -229,8 +229,12 @@ func TestEmbeddable(t *testing.T) {
 	nested := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
 	for text, want := range map[string]bool{
 		`{"a":1}`: true, ` null `: true, `"x"`: true, `1e5`: true, ``: false, `hello`: false, `{}{}`: false,
-		"\"\xff\"": false, "\"a\nb\"": false, `{"a":1`: false, nested(9998): true, nested(9999): false,
+		"\"\xff\"": false, "\"a\nb\"": false, `{"a":1`: false, nested(9997): true, nested(9998): true, nested(9999): false,
 	} {
+		deep := strings.HasPrefix(text, nested(9998)[:9998])
+		if got := wire.EmbeddableInObject([]byte(text)); got != (want && !deep) {
+			t.Errorf("EmbeddableInObject(%.40q) = %v", text, got)
+		}
 		if got := wire.Embeddable([]byte(text)); got != want {
 			t.Errorf("Embeddable(%.40q) = %v, want %v", text, got, want)
 		}

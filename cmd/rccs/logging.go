@@ -76,7 +76,7 @@ func (env *environment) logger(level slog.Level) *slog.Logger {
 }
 
 func (env *environment) newLogger(level slog.Leveler, format string) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: level}
+	opts := &slog.HandlerOptions{Level: level, ReplaceAttr: spellDuration}
 	if format == formatAuto {
 		format = formatJSON
 		if f, ok := fileOf(env.err); ok && isatty.IsTerminal(f.Fd()) {
@@ -87,4 +87,13 @@ func (env *environment) newLogger(level slog.Leveler, format string) *slog.Logge
 		return slog.New(slog.NewTextHandler(env.err, opts))
 	}
 	return slog.New(slog.NewJSONHandler(env.err, opts))
+}
+
+// spellDuration has durations written as Go writes them, with their unit, in
+// JSON too: there a number of nanoseconds says nothing to a person.
+func spellDuration(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }

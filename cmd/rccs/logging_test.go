@@ -33,6 +33,10 @@ func TestTheLogsLevelAndFormatAreChosenAndTheLevelChanges(t *testing.T) {
 		testkit.Eventually(t, level.String(), func() bool { return log.Enabled(ctx, level) && !log.Enabled(ctx, level-1) })
 	}
 	log.Warn("told", "n", 1)
+	env.logging(ctx, &logFlags{level: "info", format: formatJSON}).Info("timed", "took", 1500*time.Millisecond)
+	if !strings.Contains(text.String(), `"took":"1.5s"`) {
+		t.Errorf("a duration in JSON: %s", text.String())
+	}
 	if got := text.String(); strings.Contains(got, "not told") || !strings.Contains(got, "level=WARN msg=told n=1") {
 		t.Errorf("logged %q", got)
 	}

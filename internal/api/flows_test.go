@@ -455,3 +455,47 @@ func TestHeadOfAStreamEnds(t *testing.T) {
 		t.Errorf("nobody has read anything, and the audit has %s", got.body)
 	}
 }
+
+// A frame nests at most 10,000 deep, and so does what this API answers: what
+// would be deeper once it stands in its frame is refused, and what services
+// store on NATS is shown as base64 where it is deeper.
+func TestWhatNestsTooDeepForItsFrameIsRefused(t *testing.T) {
+	t.Parallel()
+	p := serve(t, false)
+	phone := p.connect("alice/phone", "")
+	phone.Send(`{"type":"subscribe","id":"s","payload":{"topic":"deep"}}`)
+	phone.Until("ack")
+	nested := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
+	note := func(n int) string {
+		return `{"to":{"user":"alice","device":"phone"},"type":"note","payload":` + nested(n) + `}`
+	}
+	for _, c := range []struct {
+		path, body string
+		status     int
+	}{
+		{"/v1/topics/deep", nested(9998), http.StatusBadRequest},
+		{"/v1/topics/deep", nested(9997), http.StatusAccepted},
+		{requests + "x?timeoutMs=50", nested(9998), http.StatusBadRequest},
+		{"/v1/messages", note(9999), http.StatusBadRequest},
+		{"/v1/messages", "[" + note(9998) + "]", http.StatusOK},
+	} {
+		if got := p.post(c.path, c.body); got.status != c.status {
+			t.Errorf("%s, %d bytes: %d %s, want %d", c.path, len(c.body), got.status, got.body, c.status)
+		}
+	}
+	if m := phone.Until("topic"); m["payload"] == nil {
+		t.Errorf("the device got %.100v", m)
+	}
+	phone.Until("note")
+	if err := p.nats().Publish("rccs.topic.deep", []byte(nested(9998))); err != nil {
+		t.Fatal(err)
+	}
+	phone.Until("topic")
+	for path, want := range map[string]int{"/v1/topics/deep": 2, "/v1/users/alice/devices/phone/inbox?state=all": 1} {
+		var list struct{ Items []struct{ Encoding string } }
+		p.get(path).into(t, &list) // which takes 10,000 levels
+		if len(list.Items) != want || list.Items[want-1].Encoding != "base64" {
+			t.Errorf("%s has %+v", path, list.Items)
+		}
+	}
+}

@@ -224,6 +224,9 @@ func TestEdgesStatusAndDoctor(t *testing.T) {
 	if len(edges.Items) != 1 || edges.Items[0].Name == "" {
 		t.Fatalf("edges are %+v", edges)
 	}
+	p.eventually("the edge says where it listens", func() bool {
+		return strings.Contains(string(p.get("/v1/edges").body), `"address":"`+p.n.Addr().String()+`"`)
+	})
 	edge := "/v1/edges/" + strings.ReplaceAll(edges.Items[0].Name, "/", "%2F") + "/drain"
 	if got := p.post(edge, ""); got.status != http.StatusConflict || got.code() != "CONFLICT" {
 		t.Errorf("the only one: %d %s", got.status, got.body)

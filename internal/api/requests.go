@@ -57,8 +57,8 @@ func (a *API) request(ctx context.Context, c *call, in *requestInput) (*streamOu
 		params = []byte("null")
 	case len(params) > a.opts.MaxMessageBytes:
 		return nil, a.tooLarge()
-	case !wire.Embeddable(params) || !json.Valid(params):
-		return nil, badRequest("the body is not one JSON value, nested no deeper than 10,000")
+	case !wire.EmbeddableInObject(params) || !json.Valid(params):
+		return nil, badRequest("the body is not one JSON value, nested no deeper than 9,997: a frame holds three levels more")
 	}
 	release, ok := a.bounds.asks.Take(c.requester(), 1)
 	if !ok {

@@ -138,8 +138,8 @@ func (a *API) publishToTopic(ctx context.Context, c *call, in *publishInput) (*p
 	if len(in.RawBody) > a.opts.MaxMessageBytes {
 		return nil, a.tooLarge()
 	}
-	if !wire.Embeddable(in.RawBody) || !json.Valid(in.RawBody) {
-		return nil, badRequest("the body is not one JSON value, nested no deeper than 10,000")
+	if !wire.EmbeddableInObject(in.RawBody) || !json.Valid(in.RawBody) {
+		return nil, badRequest("the body is not one JSON value, nested no deeper than 9,997: a frame holds three levels more")
 	}
 	if in.IdempotencyKey != "" && !wire.ValidID(in.IdempotencyKey) {
 		return nil, badRequest("Idempotency-Key: want 1 to 128 printable bytes without space at either end")

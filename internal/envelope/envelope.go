@@ -107,12 +107,29 @@ const servicePrefix = "service:"
 // Payload is the JSON that a body travels as: itself when it is JSON, null
 // when it is empty, else a base64 string and the encoding that says so.
 func Payload(body []byte) (json []byte, encoding string) {
-	switch {
-	case len(body) == 0:
-		return nullPayload(), ""
-	case wire.Embeddable(body):
-		return body, ""
+	if len(body) == 0 || wire.Embeddable(body) {
+		return nullIfEmpty(body), ""
 	}
+	return asBase64(body)
+}
+
+// NestedPayload is Payload for a body that stands in one object more than a
+// payload does, such as the params of a request, or in a list of messages.
+func NestedPayload(body []byte) (json []byte, encoding string) {
+	if len(body) == 0 || wire.EmbeddableInObject(body) {
+		return nullIfEmpty(body), ""
+	}
+	return asBase64(body)
+}
+
+func nullIfEmpty(body []byte) []byte {
+	if len(body) == 0 {
+		return nullPayload()
+	}
+	return body
+}
+
+func asBase64(body []byte) (json []byte, encoding string) {
 	quoted := make([]byte, 0, base64.StdEncoding.EncodedLen(len(body))+2)
 	quoted = append(quoted, '"')
 	quoted = base64.StdEncoding.AppendEncode(quoted, body)

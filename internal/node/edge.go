@@ -87,6 +87,7 @@ type edgePart struct {
 	tls           *tlsfiles.Store             // nil without TLS
 	http          *http.Server
 	addr          net.Addr
+	listening     atomic.Pointer[string] // addr as a text, for leases
 	served        chan error
 
 	mu      sync.RWMutex
@@ -152,6 +153,14 @@ func startEdge(ctx context.Context, opts edgeOptions, tenants ...edgeTenantOptio
 	return p, p.listen(ctx)
 }
 
+// address is where the edge listens; until it does, where it is to.
+func (p *edgePart) address() string {
+	if at := p.listening.Load(); at != nil {
+		return *at
+	}
+	return p.opts.listen
+}
+
 // drain is what operators ask for. It may come before the edge serves.
 func (p *edgePart) drain(ask edge.DrainAsk) int {
 	server := p.serving.Load()
@@ -189,6 +198,8 @@ func (p *edgePart) listen(ctx context.Context) error {
 		return fmt.Errorf("node: listen for devices: %w (choose another address with --listen)", err)
 	}
 	p.addr = l.Addr()
+	at := p.addr.String()
+	p.listening.Store(&at)
 	if store != nil {
 		p.tls = store
 		p.tls.Start()

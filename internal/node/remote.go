@@ -238,7 +238,7 @@ func (e *Edge) Start(ctx context.Context) error {
 		var err error
 		e.edge, err = startEdge(ctx, edgeOptions{
 			listen: e.opts.Listen, logger: e.opts.Logger, registry: registry, inboxLimit: e.opts.InboxLimit,
-			edge:      roster.EdgeInfo{Name: e.opts.Name, Address: e.opts.Listen, Version: e.opts.Version},
+			edge:      roster.EdgeInfo{Name: e.opts.Name, Version: e.opts.Version},
 			transport: e.opts.Transport, limits: e.opts.Limits, shares: share.NewMetrics(registry),
 			tracer: e.tracer,
 		}, tenants...)

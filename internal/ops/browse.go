@@ -73,7 +73,7 @@ func (t *Tenant) Browse(ctx context.Context, a subjects.Address, q BrowseQuery) 
 		if unacknowledged(&c, m.lane, m.Seq) == m.Seq {
 			s.State = Unacknowledged
 		}
-		s.Payload, s.Encoding = envelope.Payload(m.data)
+		s.Payload, s.Encoding = envelope.NestedPayload(m.data)
 		s.header, s.data = nil, nil
 		list = append(list, s)
 	}

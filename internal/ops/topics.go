@@ -139,7 +139,7 @@ func newTopicMessage(p *proof.Key, topic string, s *direct.Stored) TopicMessage 
 	m.describe(false)
 	out := TopicMessage{Seq: m.Seq, ID: m.ID, Timestamp: m.Timestamp}
 	out.From, _ = envelope.TopicSender(p, topic, envelope.Stored(*s))
-	out.Data, out.Encoding = envelope.Payload(s.Data)
+	out.Data, out.Encoding = envelope.NestedPayload(s.Data)
 	return out
 }
 

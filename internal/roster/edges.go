@@ -190,17 +190,31 @@ func (r *Roster) renew(done func(error)) {
 	devices := len(r.slots)
 	r.mu.RUnlock()
 	lease := Edge{
-		ID: r.edge, Name: r.opts.Edge.Name, Address: r.opts.Edge.Address, Version: r.opts.Edge.Version,
-		Started: r.started.UTC(), Devices: devices,
+		ID: r.edge, Name: r.opts.Edge.Name, Address: r.address(), Version: r.opts.Edge.Version,
+		Started: r.started.UTC(), Devices: devices, Unready: r.unready(),
 	}
-	lease.Unready = r.unready()
-	r.toldUnready.Store(lease.Unready != "")
+	r.leased.Store(changes{lease.Address, lease.Unready != ""})
 	data, err := json.Marshal(&lease)
 	if err != nil {
 		done(err)
 		return
 	}
 	r.out.send(&nats.Msg{Subject: layout.EdgeSubject(r.edge), Data: data}, func(_ uint64, err error) { done(err) })
+}
+
+// changes is what of this edge others hear of at once, before the next lease is
+// due.
+type changes struct {
+	address string
+	unready bool
+}
+
+// address is where devices connect to this edge.
+func (r *Roster) address() string {
+	if r.opts.Edge.Address == nil {
+		return ""
+	}
+	return r.opts.Edge.Address()
 }
 
 // unready is why this edge cannot serve.
@@ -238,7 +252,7 @@ func (r *Roster) watch() {
 			return
 		case now := <-tick.C:
 			if r.edge != "" && !r.stopped.Load() {
-				if now.UnixNano()-r.renewed.Load() >= int64(r.opts.Lease/3) || (r.unready() != "") != r.toldUnready.Load() {
+				if now.UnixNano()-r.renewed.Load() >= int64(r.opts.Lease/3) || r.leased.Load() != (changes{r.address(), r.unready() != ""}) {
 					r.renewNow()
 				}
 			}

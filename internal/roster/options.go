@@ -78,8 +78,9 @@ func (o *Options) validate() error {
 type EdgeInfo struct {
 	// Name is the same after a restart, and no other edge's. Needed.
 	Name string
-	// Address is where devices connect, for people.
-	Address string
+	// Address, if set, is where devices connect, for people. It is asked for each
+	// lease: an edge may choose its port after the first.
+	Address func() string
 	// Version of the program, for people.
 	Version string
 	// Unready, if set, says why the edge cannot serve, or is empty. Whoever looks

@@ -30,11 +30,11 @@ type Roster struct {
 	writes  atomic.Uint64 // numbers what this roster writes of sessions
 	renewed atomic.Int64  // when the lease was last renewed, Unix nanoseconds
 	started time.Time
-	// toldUnready: the lease that was stored last says that this edge cannot serve.
-	toldUnready atomic.Bool
-	stopped     atomic.Bool
-	quit        chan struct{}
-	wg          sync.WaitGroup
+	// leased is what the lease that was stored last says of this edge, as changes.
+	leased  atomic.Value
+	stopped atomic.Bool
+	quit    chan struct{}
+	wg      sync.WaitGroup
 
 	// told orders what others are told. It is taken before mu.
 	told sync.Mutex

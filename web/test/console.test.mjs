@@ -92,28 +92,62 @@ describe("every page", () => {
   });
 });
 
+/** What axe finds serious in a page as it is. The policy forbids scripts in the page; the debugger may evaluate. */
+async function violations(page) {
+  const session = await page.context().newCDPSession(page);
+  await session.send("Runtime.evaluate", { expression: axe });
+  const { result, exceptionDetails } = await session.send("Runtime.evaluate", {
+    expression: `axe.run(document, { resultTypes: ["violations", "passes"] }).then(({ violations, passes }) => [passes.length, ...violations.filter((v) => ["serious", "critical"].includes(v.impact)).map((v) => v.id + ": " + v.nodes.map((n) => n.target).join(", "))])`,
+    awaitPromise: true,
+    returnByValue: true,
+  });
+  await session.detach();
+  assert.equal(exceptionDetails, undefined);
+  const [passes, ...found] = result.value;
+  assert.ok(passes > 5, "axe looked at nothing");
+  return found;
+}
+
 for (const colorScheme of ["light", "dark"]) {
   test(`axe finds nothing serious on any page, ${colorScheme}`, async () => {
     for (const [path, [role, name]] of Object.entries(pages)) {
       const page = await open(path, { colorScheme });
       await page.getByRole(role, { name, exact: true }).waitFor();
       await page.waitForLoadState("networkidle").catch(() => {}); // live pages never are
-      const found = await page.evaluate(async (source) => {
-        // The policy forbids scripts in the page; the debugger may evaluate.
-        (0, eval)(source);
-        const { violations } = await window.axe.run(document, { resultTypes: ["violations"] });
-        return violations.filter((v) => ["serious", "critical"].includes(v.impact)).map((v) => `${v.id}: ${v.nodes.map((n) => n.target).join(", ")}`);
-      }, axe).catch(async () => {
-        const session = await page.context().newCDPSession(page);
-        await session.send("Runtime.evaluate", { expression: axe });
-        const { result } = await session.send("Runtime.evaluate", {
-          expression: `axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) => violations.filter((v) => ["serious", "critical"].includes(v.impact)).map((v) => v.id + ": " + v.nodes.map((n) => n.target).join(", ")))`,
-          awaitPromise: true,
-          returnByValue: true,
-        });
-        return result.value;
-      });
-      assert.deepEqual(found, [], path);
+      assert.deepEqual(await violations(page), [], path);
+      await page.context().close();
+    }
+  });
+
+  test(`axe finds nothing serious on the login, before and after a wrong token, ${colorScheme}`, async () => {
+    const locked = await serve({ token: "a-token-for-tests-of-24-characters" });
+    try {
+      const page = await open("/console/login", { colorScheme, origin: locked.admin });
+      const token = page.getByRole("textbox", { name: "Admin token", exact: true });
+      await token.waitFor();
+      assert.deepEqual(await violations(page), [], "the login");
+      await token.fill("wrong");
+      await page.getByRole("button", { name: "Log in", exact: true }).click();
+      await page.getByRole("alert").waitFor();
+      assert.deepEqual(await violations(page), [], "after a wrong token");
+      await page.context().close();
+    } finally {
+      await locked.stop();
+    }
+  });
+
+  test(`axe finds nothing serious in any open dialog, ${colorScheme}`, async () => {
+    const device = "/console/devices/alice/phone";
+    for (const [path, button] of [[device, "Replay missed"], [device, "Revoke"], [device, "Forget"], ["/console/edges", "Drain"], ["/console/", "?"]]) {
+      const page = await open(path, { colorScheme });
+      if (button === "?") {
+        await page.getByRole("heading", { name: "Overview", exact: true }).waitFor();
+        await page.keyboard.press("?");
+      } else await page.getByRole("button", { name: button, exact: true }).click();
+      const dialog = page.getByRole("dialog");
+      await dialog.waitFor();
+      await dialog.getByText("…", { exact: true }).waitFor({ state: "hidden" });
+      assert.deepEqual(await violations(page), [], `${path}, ${button}`);
       await page.context().close();
     }
   });

@@ -5,7 +5,7 @@ import { bytes, exact, number } from "../format";
 import { go, href } from "../router";
 import type { Device, Life, Message, Page, Replayed } from "../types";
 import { useLoad } from "../ui/hooks";
-import { Choice, Dialog, Empty, Failure, Loading, Payload, Presence, Tag, Time } from "../ui/parts";
+import { Choice, Dialog, Empty, Failure, Loading, Payload, Presence, Tag, Time, Words } from "../ui/parts";
 import { say } from "../ui/status";
 
 type Asking = "replay" | "revoke" | "forget" | undefined;
@@ -203,7 +203,9 @@ function MessageRow({ m, user }: { m: Message; user: string }) {
         <td>
           <span class={`lane lane-${m.lane}`}>{m.lane}</span>
         </td>
-        <td class="name">{m.type}</td>
+        <td class="name type">
+          <Words text={m.type} />
+        </td>
         <td class="name">
           <button type="button" class="link" aria-expanded={open} onClick={() => setOpen(!open)}>
             {m.id}

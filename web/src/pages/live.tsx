@@ -4,7 +4,7 @@ import { bytes, clock, exact, number } from "../format";
 import { href, setQuery, usePlace } from "../router";
 import type { Flow } from "../types";
 import { useBatched } from "../ui/hooks";
-import { Choice, Empty, Payload, Search, Tag } from "../ui/parts";
+import { Choice, Empty, Payload, Search, Tag, Words } from "../ui/parts";
 import { LifeOf } from "./device";
 
 const kept = 2000;
@@ -112,7 +112,7 @@ function Entry({ l, open, toggle }: { l: Line; open: boolean; toggle: () => void
           {l.user}/{l.device}
         </span>
         <span class="name what">
-          {l.kind === "cursor" ? "acknowledged" : (l.event ?? l.type ?? "")} {l.id && <span class="faint">{l.id}</span>}
+          <Words text={l.kind === "cursor" ? "acknowledged" : (l.event ?? l.type ?? "")} /> {l.id && <span class="faint">{l.id}</span>}
         </span>
         <span class="faint end">
           {l.from && <span class="wide">from {l.from} </span>}

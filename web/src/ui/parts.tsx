@@ -1,7 +1,7 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { ApiError } from "../api";
-import { exact, payload as shown, relative } from "../format";
+import { exact, payload as shown, relative, visible } from "../format";
 import { useNow } from "./hooks";
 
 /** A time, relative to now, with the exact one on hover and for programs. */
@@ -59,6 +59,17 @@ export function Presence({ status }: { status: string }) {
       <span class="dot" aria-hidden="true" />
       {status}
     </span>
+  );
+}
+
+/** A name that may be long: it is broken behind its own separators first, and within a word only where nothing else fits. */
+export function Words({ text }: { text: string }) {
+  return (
+    <>
+      {visible(text)
+        .split(/(?<=[_.:/-])/)
+        .flatMap((part, i) => (i > 0 ? [<wbr key={i} />, part] : [part]))}
+    </>
   );
 }
 
