@@ -39,9 +39,10 @@ func newAuditCommand(env *environment) *cobra.Command {
 		Use:   "audit",
 		Short: "List what operators have done",
 		Long: `List who revoked, replayed, purged, forgot, drained or backed up, who read
-messages of another, and who was enrolled: when, and from where. Records are kept
-for a year, and none can be changed or removed before. Whoever has the credential
-of a part can delete the whole record at once, which is seen.`,
+messages of another, and who was enrolled: when, and from where.
+
+Records are kept for a year, and nobody can change or remove a single one of them.
+Whoever has the credential of a part can delete them all; that they are gone shows.`,
 		Example: `  rccs audit
   rccs audit --since 30d --action revoke --json`,
 		Args: arguments(0, "none"),
@@ -55,7 +56,7 @@ of a part can delete the whole record at once, which is seen.`,
 	flags := cmd.Flags()
 	f.since.add(flags, "7d", "how far to look back")
 	checkedVar(flags, &f.action, "action", "", "list only this `action`, such as revoke", checkAction)
-	flags.UintVar(&f.limit, "limit", 0, "list at most so many `records`, the last ones (default all)")
+	flags.UintVar(&f.limit, "limit", 0, "list only the last `number` of records (default all)")
 	return cmd
 }
 

@@ -39,9 +39,8 @@ forgotten, and a run does not begin while messages wait for one of them.
 
 An edge bounds the connections and attempts of one address (docs/limits.md); for
 more than it allows, raise --max-address-connections and --address-attempts there.
-The load comes from this process, so on one machine it takes from the server what
-it needs itself. A connection is an open file here and one at the server: see
-ulimit -n.`,
+This process makes the load: on one machine, it takes CPU time from the server. A
+connection is an open file here and one at the server: see ulimit -n.`,
 	})
 	for _, s := range scenarios {
 		cmd.AddCommand(newScenarioCommand(env, s))
@@ -85,9 +84,9 @@ followed by another. The latency that goes with it is that of full queues.`,
 	{
 		name: "fanout", devices: 1000, what: "how many `devices` subscribe", flags: []string{"window", "duration", "warmup"}, run: load.Fanout,
 		short: "Deliveries a second from one topic to many subscribers",
-		long: `Publish to one topic that all devices have subscribed to. A number of messages is
-under way: one that has reached all is followed by another. The latency is that of
-each delivery.`,
+		long: `Publish to one topic that all devices have subscribed to. As many
+messages as --window says are under way: when one has reached all devices, the
+next is published. The latency is that of each delivery.`,
 		example: `  rccs bench fanout
   rccs bench fanout --devices 5000 --window 4`,
 	},

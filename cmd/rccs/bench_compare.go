@@ -33,7 +33,7 @@ vary by a tenth and more from run to run: compare several.`,
 		RunE:              func(_ *cobra.Command, args []string) error { return env.compare(&f, args[0], args[1]) },
 	}
 	flags := cmd.Flags()
-	flags.UintVar(&f.tolerance, "tolerance", 10, "a change of so many `percent` is none")
+	flags.UintVar(&f.tolerance, "tolerance", 10, "ignore a change of less than `percent`")
 	flags.BoolVar(&f.strict, "strict", false, "end with status 1 when a figure has become worse")
 	flags.BoolVar(&f.json, "json", false, "print JSON")
 	return cmd

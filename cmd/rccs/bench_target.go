@@ -36,7 +36,7 @@ func (f *benchTarget) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	f.flags = flags
 	flags.StringVar(&f.url, "url", "ws://127.0.0.1:8080/v1/ws", "`URL` of an edge")
-	flags.StringVar(&f.ca, "ca", "", "`file` of the certificates (PEM) that the edge's must lead to; default: the system's")
+	flags.StringVar(&f.ca, "ca", "", "`file` of the CAs (PEM) that may have signed the edge's certificate; default: the system's")
 	flags.StringVar(&f.data, "data", "./data", "`directory` of the installation's keys, to make devices with")
 	flags.StringVar(&f.tokens, "tokens", "", "`file` of the devices' tokens, in place of keys: what 'rccs creds device --bearer -' prints")
 	flags.BoolVar(&f.self, "self", false, "measure a server that is started for it, in a temporary directory")

@@ -74,9 +74,9 @@ end of standard input (Ctrl-D) ends only what is sent.`,
 	flags.StringVar(&f.deviceType, "device-type", "", "the device's `type`, such as mobile or desktop")
 	flags.Var(names{&f.capabilities}, "capability", "a `name` of what the device can do, such as supportsNotifications; may be repeated")
 	flags.Var(names{&f.topics}, "topic", "a `topic` to print the messages of; may be repeated")
-	checkedVar(flags, &f.since, "since", "", "where topics begin: a seq, a time, a duration such as 1h, or last (default now)", checkSince)
+	checkedVar(flags, &f.since, "since", "", "`where` topics begin: a seq, a time, a duration such as 1h, or last (default now)", checkSince)
 	flags.BoolVar(&f.presence, "presence", false, "print when another device of the user comes, goes or changes its status")
-	flags.UintVarP(&f.count, "count", "n", 0, "end after so many `messages`")
+	flags.UintVarP(&f.count, "count", "n", 0, "end after `number` messages")
 	flags.DurationVar(&f.timeout, "timeout", 0, "end after this time, with status 1 if --count messages did not come")
 	flags.BoolVarP(&f.json, "json", "j", false, "print each message as the JSON it came as")
 	return cmd

@@ -23,7 +23,7 @@ func newCredsCommand(env *environment) *cobra.Command {
 		Use:   "creds",
 		Short: "Make credentials for devices and services",
 		Long: `Make credentials. They are NATS credentials, made from the keys in the data
-directory, whether or not the server runs; nothing has to be told of them.`,
+directory, whether or not the server runs; no server has to be told of them.`,
 	})
 	cmd.AddCommand(newCredsDeviceCommand(env), newCredsServiceCommand(env), newCredsPartCommand(env), newCredsSystemCommand(env))
 	return cmd

@@ -17,7 +17,7 @@ import (
 func newDevicesCommand(env *environment) *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:   "devices",
-		Short: "Look at registered devices, and end them",
+		Short: "Look at registered devices, revoke and forget them",
 		Long: `Look at the devices that have registered and whether they are connected; end
 their credentials; remove them.`,
 	})
@@ -206,7 +206,7 @@ credential may come again, as a new one; 'rccs devices revoke' ends that.`,
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().BoolVar(&f.yes, "yes", false, "also when messages are not acknowledged: they are lost")
+	cmd.Flags().BoolVar(&f.yes, "yes", false, "forget it although messages are not acknowledged: they are lost")
 	return cmd
 }
 

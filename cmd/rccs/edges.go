@@ -74,7 +74,7 @@ func newEdgesDrainCommand(env *environment) *cobra.Command {
 second, with code 1001: their devices come back at once, to another edge. Nothing
 is lost. The edge is not ready (/readyz) from then on, so that a load balancer
 leaves it out; stop it, or let it serve again with --undo. Without EDGE it is the
-one that --name says, or RCCS_NAME: where an edge runs it is set already.`,
+one named by --name, or by RCCS_NAME, which an edge's own machine has set.`,
 		Example: `  rccs edges drain edge-2
   rccs edges drain edge-2 --rate 200
   rccs edges drain edge-2 --undo`,
@@ -96,7 +96,7 @@ one that --name says, or RCCS_NAME: where an edge runs it is set already.`,
 	flags.StringVar(&f.name, "name", "", "`name` of the edge, instead of EDGE")
 	flags.IntVar(&f.rate, "rate", 0, "how many `connections` a second are closed; 0: as many as the edge does when it stops (1,000)")
 	flags.BoolVar(&f.undo, "undo", false, "let the edge take devices again")
-	flags.BoolVar(&f.force, "force", false, "also when it is the only edge")
+	flags.BoolVar(&f.force, "force", false, "drain it although it is the only edge")
 	flags.BoolVar(&f.noWait, "no-wait", false, "do not wait until the devices are gone")
 	return cmd
 }

@@ -24,7 +24,7 @@ type enrollFlags struct {
 
 const (
 	edgeURL = "ws://127.0.0.1:8080/v1/ws"
-	caUsage = "`file` of the certificates (PEM) that the edge's must lead to; default: the system's"
+	caUsage = "`file` of the CAs (PEM) that may have signed the edge's certificate; default: the system's"
 )
 
 func newEnrollCommand(env *environment) *cobra.Command {
@@ -34,7 +34,7 @@ func newEnrollCommand(env *environment) *cobra.Command {
 		Short: "Get a device its credential by a code",
 		Long: `Be a device that has no credential yet: make a key, which stays here, and have
 the server sign a credential for it, by a one-time code from 'rccs enroll code'
-or by an identity token of the party that the server trusts. The .creds file is
+or by an identity token of an issuer that the server trusts. The .creds file is
 for 'rccs connect --creds', which renews it by itself.`,
 		Example: `  rccs enroll --code ABCD-EFGH --device phone --out phone.creds
   rccs enroll --url wss://edge.example.com --token-file id.jwt --device phone --out phone.creds

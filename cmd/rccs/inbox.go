@@ -40,8 +40,8 @@ func newInboxListCommand(env *environment) *cobra.Command {
 not acknowledged, how old the oldest of them is, and when the device's cursor
 last moved.
 
-Sorted by what is unacknowledged, every inbox is looked at: some seconds for a
-hundred thousand.`,
+With --sort unacknowledged or oldest every inbox is read first, which takes some
+seconds where there are a hundred thousand.`,
 		Example: `  rccs inbox ls --sort unacknowledged --limit 20   # who falls behind
   rccs inbox ls alice --json
   rccs inbox ls --after alice/phone                # the next page`,
@@ -58,7 +58,7 @@ hundred thousand.`,
 	}
 	f.add(cmd)
 	flags := cmd.Flags()
-	checkedVar(flags, &f.order, "sort", ops.ByName, "name, stored, unacknowledged or oldest", ops.CheckOrder)
+	checkedVar(flags, &f.order, "sort", ops.ByName, "`order`: name, stored, unacknowledged or oldest", ops.CheckOrder)
 	flags.BoolVar(&f.unacked, "unacknowledged", false, "leave out inboxes in which all is acknowledged")
 	addPaging(cmd, &f.limit, &f.after)
 	return cmd
@@ -66,7 +66,7 @@ hundred thousand.`,
 
 // addPaging adds the flags of a list by name that may be long.
 func addPaging(cmd *cobra.Command, limit *uint, after *string) {
-	cmd.Flags().UintVar(limit, "limit", 0, "list at most so `many` (default 100, with --json all)")
+	cmd.Flags().UintVar(limit, "limit", 0, "list at most this `number` (default 100, with --json all)")
 	cmd.Flags().StringVar(after, "after", "", "go on behind `USER/DEVICE`, the last of the page before")
 }
 
@@ -212,11 +212,12 @@ func newInboxPurgeCommand(env *environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "purge USER/DEVICE",
 		Short: "Remove the messages of an inbox",
-		Long: `Remove messages of a device's inbox for good: all of them, those of one lane, or
-only what the device has acknowledged, which frees room and takes nothing from
-it. What it had not acknowledged is lost, and cannot be replayed: the device is
-told by a gap, reason "purged", and senders that asked hear "expired". What the
-device refused counts as acknowledged.`,
+		Long: `Remove messages from a device's inbox for good: all of them, or those of one lane.
+With --acknowledged only messages go that the device has acknowledged or refused,
+which frees room and takes nothing from it.
+
+Messages that it had not acknowledged are lost, and cannot be replayed. The device
+is told a gap with the reason "purged", and senders that asked hear "expired".`,
 		Example: `  rccs inbox purge alice/phone --acknowledged
   rccs inbox purge alice/phone --lane low --yes`,
 		Args: arguments(1, "USER/DEVICE"),

@@ -50,7 +50,7 @@ devices. A message to several devices is listed once for each of them.`,
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().UintVar(&f.limit, "limit", 0, "list at most so many `messages` (default 100, with --json all)")
+	cmd.Flags().UintVar(&f.limit, "limit", 0, "list at most `number` messages (default 100, with --json all)")
 	return cmd
 }
 

@@ -21,8 +21,8 @@ const (
 type logFlags struct{ level, format string }
 
 func (f *logFlags) add(flags *pflag.FlagSet) {
-	checkedVar(flags, &f.level, "log-level", "info", "debug, info, warn or error; SIGUSR1 turns debug on, and off again", checkLevel)
-	checkedVar(flags, &f.format, "log-format", formatAuto, "text, json, or auto: text on a terminal, JSON elsewhere", checkFormat)
+	checkedVar(flags, &f.level, "log-level", "info", "`level`: debug, info, warn or error; SIGUSR1 turns debug on, and off again", checkLevel)
+	checkedVar(flags, &f.format, "log-format", formatAuto, "`format`: text, json, or auto: text on a terminal, JSON elsewhere", checkFormat)
 }
 
 func checkLevel(s string) error {

@@ -38,7 +38,7 @@ quarter of a second after the device gave it.`,
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().UintVar(&f.limit, "limit", 0, "list at most so many `messages` (default all)")
+	cmd.Flags().UintVar(&f.limit, "limit", 0, "list at most `number` messages (default all)")
 	return cmd
 }
 

@@ -15,7 +15,7 @@ type tlsFlags struct {
 }
 
 func (f *tlsFlags) add(flags *pflag.FlagSet) {
-	flags.StringVar(&f.ca, "server-ca", "", "`file` of the certificates (PEM) that the NATS server's must lead to; default: the system's")
+	flags.StringVar(&f.ca, "server-ca", "", "`file` of the CAs (PEM) that may have signed the NATS server's certificate; default: the system's")
 	flags.StringVar(&f.cert, "server-cert", "", "`file` of a certificate (PEM) to show to a NATS server that asks for one")
 	flags.StringVar(&f.key, "server-key", "", "`file` of the private key of --server-cert")
 }

@@ -35,8 +35,8 @@ again. A credential that is made afterwards works. The device's inbox stays;
 
 It needs the installation's keys, and tells the servers. When none can be
 reached, the revocation is kept in the keys and comes into force when the server
-is started; but NATS servers then let a key that the device made itself with
-'rccs enroll' stand until its credential ends, unless this is run again.`,
+is started. Run it again then: otherwise NATS servers accept a key that the device
+made with 'rccs enroll' until its credential ends.`,
 		Example: `  rccs devices revoke alice/phone
   rccs devices revoke alice/phone --data /var/lib/rccs --server nats://10.0.0.7:4222`,
 		Args: arguments(1, "USER/DEVICE"),

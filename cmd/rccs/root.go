@@ -111,11 +111,11 @@ error. Colours are for terminals only, and not where NO_COLOR is set.`,
 			return env.checkTenant(cmd)
 		},
 	}
-	root.PersistentFlags().StringVar(&env.tenant, "tenant", auth.DefaultTenant, "the `name` of the tenant, of the keys in --data")
+	root.PersistentFlags().StringVar(&env.tenant, "tenant", auth.DefaultTenant, "`name` of the tenant, whose keys are in --data")
 	_ = root.RegisterFlagCompletionFunc("tenant", env.completeTenants)
 	root.PersistentFlags().BoolVar(&env.wide, "wide", false, "show every column of a table, however narrow the terminal is")
 	root.Version = currentVersions().String()
-	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped 80 "))
+	root.SetUsageFunc(usage(root.UsageTemplate()))
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetIn(env.in)
 	root.SetOut(env.out)

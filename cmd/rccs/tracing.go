@@ -16,8 +16,8 @@ type otlpFlags struct {
 }
 
 func (f *otlpFlags) add(flags *pflag.FlagSet) {
-	checkedVar(flags, &f.endpoint, "otlp-endpoint", "", "`URL` of an OpenTelemetry collector, such as http://127.0.0.1:4317, that is sent what messages went through; empty: none", checkCollector)
-	checkedVar(flags, &f.protocol, "otlp-protocol", tracing.GRPC, "how the collector is spoken to: grpc, or http", checkOTLP)
+	checkedVar(flags, &f.endpoint, "otlp-endpoint", "", "`URL` of an OpenTelemetry collector, such as http://127.0.0.1:4317, that is told the path of messages; empty: none", checkCollector)
+	checkedVar(flags, &f.protocol, "otlp-protocol", tracing.GRPC, "`protocol` of the collector: grpc, or http", checkOTLP)
 	f.share = 0.01
 	flags.Var(&f.share, "trace-share", "which `share` of the messages is recorded, 0 to 1")
 }

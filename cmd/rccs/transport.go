@@ -21,7 +21,7 @@ type transportFlags struct {
 func (f *transportFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.tls.Cert, "tls-cert", "", "`file` of the certificate chain (PEM) for devices; it is read again when it changes")
 	flags.StringVar(&f.tls.Key, "tls-key", "", "`file` of the private key of --tls-cert")
-	flags.StringVar(&f.tls.ClientCA, "tls-client-ca", "", "`file` of certificates (PEM) that those of devices, or of a proxy, must lead to")
+	flags.StringVar(&f.tls.ClientCA, "tls-client-ca", "", "`file` of the CAs (PEM) that must have signed the certificates of devices, or of a proxy")
 	flags.Var(originList{&f.origins}, "allow-origin", "an `origin` whose web pages may connect, beside the edge's own: https://app.example.com, https://*.example.com, vscode-webview://*, null, file://, or * for all; may be repeated")
 	f.addAdmin(flags)
 }
