@@ -83,5 +83,5 @@ func (env *environment) audits(ctx context.Context, f *auditFlags, t *ops.Tenant
 	if len(list) == 0 {
 		return env.printf("nothing was done since %s\n", moment(f.since.at))
 	}
-	return env.table(tab)
+	return env.list(tab, "nothing of the kind was done since then")
 }

@@ -92,7 +92,7 @@ func (env *environment) listDevices(ctx context.Context, f *devicesFlags, t *ops
 		for _, d := range list {
 			tab.row(d.Address().String(), d.Type, d.Platform, d.Version, d.Status, seen(d), d.Edge)
 		}
-		err = env.table(tab)
+		err = env.list(tab, "no such device has registered")
 	}
 	if err == nil && more {
 		env.noteMore(true, list[len(list)-1].Address())

@@ -78,7 +78,7 @@ one named by --name, or by RCCS_NAME, which an edge's own machine has set.`,
 		Example: `  rccs edges drain edge-2
   rccs edges drain edge-2 --rate 200
   rccs edges drain edge-2 --undo`,
-		Args: cobra.MaximumNArgs(1),
+		Args: optional("EDGE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 && f.name != "" {
 				args = []string{f.name}

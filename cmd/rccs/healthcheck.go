@@ -38,7 +38,7 @@ takes the same flags and variables as the process it asks.`,
 		Example: `  rccs healthcheck
   rccs healthcheck --admin-listen 127.0.0.1:9081
   rccs healthcheck --live              # only: does the process answer?`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, "none"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return env.healthcheck(cmd.Context(), &f) },
 	}
 	flags := cmd.Flags()

@@ -136,7 +136,7 @@ func (env *environment) listInboxes(ctx context.Context, f *inboxListFlags, t *o
 		for _, i := range list {
 			tab.row(i.Address().String(), number(i.Stored), number(i.Unacknowledged), ago(i.Oldest), ago(i.CursorAt))
 		}
-		err = env.table(tab)
+		err = env.list(tab, "no such inbox holds a message")
 	}
 	if err == nil && more {
 		env.noteMore(q.Order == ops.ByName, list[len(list)-1].Address())

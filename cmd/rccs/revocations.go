@@ -153,7 +153,7 @@ func newRevokedListCommand(env *environment) *cobra.Command {
 			for _, r := range all {
 				tab.row(string(r.Kind), r.Name, r.At.Format(time.RFC3339), ago(&r.At))
 			}
-			return env.table(tab)
+			return env.list(tab, "nothing is revoked")
 		},
 	}
 	cmd.Flags().StringVar(&f.data, "data", "./data", "`directory` of the installation's keys")
@@ -171,15 +171,40 @@ that have not expired, are good again.`,
 		Example: `  rccs revoke undo device alice/phone
   rccs revoke undo user alice
   rccs revoke undo all`,
-		Args: cobra.RangeArgs(1, 2),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 || len(args) > 2 {
+				return usageError{fmt.Errorf("%d arguments given, want device, user or service and a NAME, or all", len(args))}
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r := auth.Revocation{Kind: auth.RevocationKind(args[0])}
 			if len(args) == 2 {
 				r.Name = args[1]
+			}
+			if err := checkUndo(r); err != nil {
+				return usageError{err}
 			}
 			return env.change(cmd.Context(), &f.revokeFlags, r, true)
 		},
 	}
 	f.register(cmd)
 	return cmd
+}
+
+// checkUndo returns why there can be no such revocation to take back.
+func checkUndo(r auth.Revocation) error {
+	switch r.Kind {
+	case auth.RevokedDevice, auth.RevokedUser, auth.RevokedService:
+		if r.Name == "" {
+			return fmt.Errorf("which %s? A NAME is missing", r.Kind)
+		}
+		return r.Check()
+	case auth.RevokedAll:
+		if r.Name != "" {
+			return fmt.Errorf("all takes no name, and %q is given", r.Name)
+		}
+		return nil
+	}
+	return fmt.Errorf("%q is no kind of revocation: want device, user or service and a NAME, or all", r.Kind)
 }

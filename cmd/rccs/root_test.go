@@ -115,6 +115,16 @@ func TestWrongCommandLinesAreBadUsage(t *testing.T) {
 		{"replay a/b --missed --rejected", []string{"one of"}},
 		{"serve --max-delay 0", []string{"--max-delay", "30d"}},
 		{"later", []string{"subcommand", "'rccs later --help'"}},
+		{"revoke undo", []string{"0 arguments given", "device, user or service", "'rccs revoke undo --help'"}},
+		{"revoke undo a b c", []string{"3 arguments given", "device, user or service"}},
+		{"revoke undo alice/phone", []string{`"alice/phone"`, "device, user or service"}},
+		{"revoke undo device", []string{"which device", "NAME"}},
+		{"revoke undo device alice", []string{`"alice"`, "USER/DEVICE"}},
+		{"revoke undo all alice", []string{"all", `"alice"`}},
+		{"healthcheck a", []string{"1 argument given", "want none"}},
+		{"edges drain a b", []string{"2 arguments given", "at most EDGE"}},
+		{"tenants set a/b", []string{`"a/b"`, "letters"}},
+		{"tenants rm A", []string{`"A"`, "letters"}},
 		{"later ls a b", []string{"2 arguments given", "USER or USER/DEVICE"}},
 		{"later cancel a", []string{"1 argument given", "USER and ID"}},
 		{"later cancel a/b x", []string{`"a/b"`, "'/'"}},
@@ -216,6 +226,9 @@ func TestHelpFits80Columns(t *testing.T) {
 			continue // cobra's words
 		}
 		text := cmd.Long + "\n" + cmd.UsageString()
+		if strings.Contains(text, "[=") {
+			t.Errorf("%s: a switch shows values that nobody gives it", cmd.CommandPath())
+		}
 		for line := range strings.Lines(strings.ReplaceAll(text, cmd.Example, "")) {
 			if line = strings.TrimRight(line, "\n"); utf8.RuneCountInString(line) > 80 {
 				t.Errorf("%s: %q", cmd.CommandPath(), line)

@@ -201,6 +201,14 @@ func (env *environment) width() int {
 	return width
 }
 
+// list prints a table, or where it has no row a sentence that says so.
+func (env *environment) list(t *table, none string) error {
+	if len(t.rows) == 0 {
+		return env.printf("%s\n", none)
+	}
+	return env.table(t)
+}
+
 // table prints a table, as wide as the terminal unless --wide is given, and
 // notes which columns had no room. Where not even the columns that are needed
 // have room, it prints each row as a block of lines.

@@ -218,7 +218,12 @@ func newTenantsSetCommand(env *environment) *cobra.Command {
 		Long:    "Change a tenant's limits. Those that are not given are none.",
 		Example: "  rccs tenants set acme --max-devices 5000",
 		Args:    arguments(1, "NAME"),
-		RunE:    func(cmd *cobra.Command, args []string) error { return env.setTenant(cmd.Context(), &f, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := auth.CheckTenant(args[0]); err != nil {
+				return usageError{err}
+			}
+			return env.setTenant(cmd.Context(), &f, args[0])
+		},
 	}
 	f.register(cmd)
 	f.limits(cmd.Flags())
@@ -261,6 +266,9 @@ another. In a cluster do so with the keys of each server.`,
 		Example: `  rccs tenants rm acme --yes`,
 		Args:    arguments(1, "NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := auth.CheckTenant(args[0]); err != nil {
+				return usageError{err}
+			}
 			if !f.yes {
 				return usageError{errors.New("this ends all credentials of the tenant and removes all of its messages: say --yes")}
 			}

@@ -63,7 +63,7 @@ func (env *environment) trace(ctx context.Context, f *traceFlags, t *ops.Tenant,
 	got, err := t.Trace(ctx, opts)
 	bar.end()
 	if errors.Is(err, ops.ErrNoMessage) {
-		return fmt.Errorf("%w stored since %s (--since %s); an earlier --since looks further back", err, moment(f.since.at), f.since.text)
+		return fmt.Errorf("no message with the id %q was stored since %s (--since %s): an earlier --since looks further back", opts.ID, moment(f.since.at), f.since.text)
 	}
 	if err != nil {
 		return err

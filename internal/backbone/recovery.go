@@ -13,6 +13,8 @@ import (
 var recoveries = []string{
 	"Stream state outdated,", "state is outdated; attempting to recover", "Stream state detected prior state,",
 	"Stream state block does not exist or index mismatch",
+	// Follow what said why: one of the above, or a warning of its own.
+	"Recovering stream state from index errored: prior state file", "Recovering stream state from index errored: corrupt state file",
 }
 
 // isRecovery reports whether a text of nats-server's is one of recoveries.

@@ -349,7 +349,7 @@ func (h *Hub) countMissed(ctx context.Context, mark, began uint64) error {
 	if err := r.Start(ctx); err != nil {
 		return fmt.Errorf("inbox: count what was stored since %d: %w", mark, err)
 	}
-	h.opts.Logger.Info("counted what was stored since the last stop", "from", mark+1, "to", last, "took", time.Since(start))
+	h.opts.Logger.Debug("counted what was stored since the last stop", "from", mark+1, "to", last, "took", time.Since(start))
 	return r.Stop(ctx)
 }
 

@@ -61,7 +61,7 @@ func (t *Tenant) FindEdge(ctx context.Context, name string) (Edge, error) {
 		}
 		names[i] = e.Name
 	}
-	return Edge{}, fmt.Errorf("no edge is called %s; there are: %s", name, strings.Join(names, ", "))
+	return Edge{}, fmt.Errorf("no edge is called %q; there are: %s", name, strings.Join(names, ", "))
 }
 
 // edgeWithin bounds the wait for an edge's answer.

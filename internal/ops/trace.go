@@ -125,7 +125,7 @@ func (t *Tenant) Trace(ctx context.Context, opts TraceOptions) (*Trace, error) {
 		}
 	}
 	if len(s.out.Steps) == 0 {
-		return nil, fmt.Errorf("%w: %s", ErrNoMessage, opts.ID)
+		return nil, fmt.Errorf("%w: %q", ErrNoMessage, opts.ID)
 	}
 	if err := s.finish(ctx); err != nil {
 		return nil, err
