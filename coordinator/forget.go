@@ -95,10 +95,11 @@ func (c *Coordinator) ackAll(ctx context.Context, k subjects.Key) error {
 		end.Sent[lane] = s.CachedInfo().State.LastSeq
 	}
 	for {
-		_, revision, err := c.cursors.Load(ctx, k)
+		cursor, revision, err := c.cursors.Load(ctx, k)
 		if err != nil {
 			return err
 		}
+		end.Doubted = cursor.Doubted
 		if err := c.cursors.Store(ctx, k, end, revision); !errors.Is(err, inbox.ErrMoved) {
 			return err
 		}

@@ -118,7 +118,7 @@ func (h *Hub) detach(mb *Mailbox) {
 // restore gives mb the device's cursor and the first of what waits.
 func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
 	end := h.askEnd()
-	c, stored, err := h.cursors.load(ctx, mb.key)
+	c, stored, at, err := h.cursors.load(ctx, mb.key)
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
 	if err != nil {
 		return err
 	}
-	floor, away := h.restoreCursor(mb, &c, stored, upTo)
+	floor, away := h.restoreCursor(mb, &c, stored, at, upTo)
 	if away && !h.doubtful() {
 		if err := h.probe(ctx, mb, floor); err != nil {
 			return err
@@ -146,15 +146,15 @@ func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
 
 // restoreCursor applies the cursor. From here on the mailbox counts what is
 // stored for its device.
-func (h *Hub) restoreCursor(mb *Mailbox, c *Cursor, stored *revision, upTo uint64) (floor uint64, away bool) {
+func (h *Hub) restoreCursor(mb *Mailbox, c *Cursor, stored time.Time, at *revision, upTo uint64) (floor uint64, away bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	head := h.head.Load()
-	h.damaged.Load().tell(c)
+	h.damaged.Load().tell(c, stored)
 	h.tally.waitingLocked(mb.key, c, head)
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
-	mb.stored, mb.counting = stored, true
+	mb.stored, mb.counting, mb.fresh = at, true, at.seq == 0
 	return h.tail.floor, mb.restoreLocked(c, h.tail.floor, head, upTo)
 }
 
@@ -169,7 +169,11 @@ func (h *Hub) open(mb *Mailbox) error {
 	}
 	mb.filling, mb.ready = false, true
 	delete(h.tally.devices, mb.key) // the mailbox's cursor counts it
-	mb.dirtyLocked()
+	if mb.fresh {                   // from now on it is known to be there
+		h.cursors.put(mb.key, mb.cursorLocked(false), mb.stored, time.Now())
+	} else {
+		mb.dirtyLocked()
+	}
 	mb.done = nil
 	mb.pending = mb.waitingLocked()
 	if mb.pending > 0 || mb.ackPendingLocked() || len(mb.gaps) > 0 {
@@ -219,7 +223,7 @@ func (mb *Mailbox) maybeSent(ctx context.Context, c *Cursor, end *endCall) (uint
 // restoreLocked applies the cursor; away says that the tail does not reach
 // back to it in some lane. What is stored up to upTo may have been sent.
 func (mb *Mailbox) restoreLocked(c *Cursor, floor, head, upTo uint64) (away bool) {
-	mb.open, mb.seen = c.Open, c.UpTo
+	mb.open, mb.seen, mb.doubted = c.Open, c.UpTo, c.Doubted
 	mb.restoreGapsLocked(c.Gaps)
 	for n := range mb.lanes {
 		l := &mb.lanes[n]

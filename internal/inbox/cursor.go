@@ -40,6 +40,9 @@ type Cursor struct {
 	// Tries is how many connections were sent a message of Unacked, where that
 	// is counted.
 	Tries map[uint64]uint32 `json:"tries,omitempty"`
+	// Doubted is the time of the last [Doubt] that the device was told of, or
+	// that cannot be about it.
+	Doubted int64 `json:"doubted,omitempty"`
 }
 
 // Advance notes that the message seq of a lane is sent, or is finalized
@@ -146,6 +149,9 @@ func (c *Cursor) Append(dst []byte) []byte {
 	if len(c.Tries) > 0 {
 		tries, _ := json.Marshal(c.Tries) // numbers cannot fail
 		dst = append(append(dst, `,"tries":`...), tries...)
+	}
+	if c.Doubted > 0 {
+		dst = strconv.AppendInt(append(dst, `,"doubted":`...), c.Doubted, 10)
 	}
 	return append(dst, '}')
 }

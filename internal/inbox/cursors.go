@@ -33,6 +33,12 @@ type cursorWriter struct {
 	every   time.Duration
 	log     *slog.Logger
 	marked  atomic.Uint64 // watermark stored last
+	markMu  sync.Mutex    // orders what is stored of it
+	// unmarked: the head has risen since. markedAt is when it was stored, and
+	// markSoon says that run is woken for it; both are of run.
+	unmarked atomic.Bool
+	markedAt time.Time
+	markSoon bool
 
 	kick chan struct{} // capacity 1: queue or dirty is not empty any more
 	quit chan struct{}
@@ -198,6 +204,7 @@ func (w *cursorWriter) wake() {
 
 // flush publishes what is queued, behind a watermark that covers it.
 func (w *cursorWriter) flush() {
+	due := w.markDue() // before the head is read
 	w.mu.Lock()
 	queue := w.queue
 	w.queue = nil
@@ -212,7 +219,7 @@ func (w *cursorWriter) flush() {
 		top = max(top, slices.Max(s.cursor.Sent[:]))
 	}
 	w.mu.Unlock()
-	if len(queue) > 0 {
+	if due || len(queue) > 0 {
 		w.mark(top)
 	}
 	for i, key := range queue {
@@ -221,9 +228,44 @@ func (w *cursorWriter) flush() {
 	}
 }
 
+// markPause is how often the watermark is stored, at most, while no cursors are.
+const markPause = 50 * time.Millisecond
+
+// read is told that the head has risen. The watermark follows soon, so that a hub
+// that is started again finds out when the end of the stream is gone, whether
+// a cursor was stored or not.
+func (w *cursorWriter) read() {
+	if !w.unmarked.Load() && w.unmarked.CompareAndSwap(false, true) {
+		w.wake()
+	}
+}
+
+// markDue reports whether the watermark is to be stored for what was read. Before
+// it is time run is woken once more.
+func (w *cursorWriter) markDue() bool {
+	if !w.unmarked.Load() {
+		return false
+	}
+	if wait := markPause - time.Since(w.markedAt); wait > 0 {
+		if !w.markSoon {
+			w.markSoon = true
+			time.AfterFunc(wait, w.wake)
+		}
+		return false
+	}
+	w.unmarked.Store(false)
+	w.markedAt, w.markSoon = time.Now(), false
+	return true
+}
+
 // mark stores the watermark, if it has risen. It is not waited for: what a
 // publisher is given is stored in order.
 func (w *cursorWriter) mark(top uint64) {
+	if top <= w.marked.Load() {
+		return
+	}
+	w.markMu.Lock() // a lower one is not stored after a higher one
+	defer w.markMu.Unlock()
 	if top <= w.marked.Load() {
 		return
 	}
@@ -376,31 +418,32 @@ func (w *cursorWriter) stop(ctx context.Context) error {
 }
 
 // load is the device's cursor: what is on its way to the store, else what is
-// stored, else zero; and what put wants to know.
-func (w *cursorWriter) load(ctx context.Context, key subjects.Key) (Cursor, *revision, error) {
+// stored, else zero; when the store took it, the zero time for none; and what put
+// wants to know.
+func (w *cursorWriter) load(ctx context.Context, key subjects.Key) (Cursor, time.Time, *revision, error) {
 	w.mu.Lock()
 	s := w.states[key]
 	if s != nil {
-		c, at := s.cursor, s.at
+		c, since, at := s.cursor, s.since, s.at
 		w.mu.Unlock()
-		return c, at, nil
+		return c, since, at, nil
 	}
 	w.mu.Unlock()
 	found, err := w.last.Get(ctx, []string{layout.Cursor(key)})
 	if err != nil {
-		return Cursor{}, nil, err
+		return Cursor{}, time.Time{}, nil, err
 	}
 	if found[0] == nil {
-		return Cursor{}, new(revision), nil
+		return Cursor{}, time.Time{}, new(revision), nil
 	}
-	at := &revision{found[0].Seq}
+	stored, at := time.Unix(0, found[0].Time), &revision{found[0].Seq}
 	c, err := ParseCursor(found[0].Data)
 	if err != nil {
 		// Everything again is better than nothing.
 		w.log.Error("stored cursor is unreadable, sending all again", "device", string(key), "err", err)
-		return Cursor{}, at, nil
+		return Cursor{}, stored, at, nil
 	}
-	return c, at, nil
+	return c, stored, at, nil
 }
 
 // stored returns when the store has the device's cursor.

@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"testing"
+	"time"
 
+	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/epoch"
+	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -25,6 +28,42 @@ func (s *system) damage(record string, seqs ...uint64) {
 		}
 	}
 	must(s.js.Publish(s.t.Context(), layout.Damaged(layout.StreamInbox), []byte(record)))
+}
+
+// directClient reads streams for a test.
+func (s *system) directClient() *direct.Client {
+	s.t.Helper()
+	c := direct.New(s.env.Conn(s.t))
+	if err := c.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(c.Stop)
+	return c
+}
+
+func cursorOf(t *testing.T, cursors *inbox.Cursors, k subjects.Key) (inbox.Cursor, uint64) {
+	t.Helper()
+	c, revision, err := cursors.Load(t.Context(), k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, revision
+}
+
+func (s *system) hasCursor(k subjects.Key) bool {
+	_, err := must(s.js.Stream(s.t.Context(), layout.StreamCursor)).GetLastMsgForSubject(s.t.Context(), layout.Cursor(k))
+	return err == nil
+}
+
+// watermark is what is stored of it, 0 when nothing is.
+func (s *system) watermark() uint64 {
+	msg, err := must(s.js.Stream(s.t.Context(), layout.StreamCursor)).GetLastMsgForSubject(s.t.Context(), layout.Watermark)
+	if err != nil {
+		return 0
+	}
+	var mark struct{ Head uint64 }
+	must(0, json.Unmarshal(msg.Data, &mark))
+	return mark.Head
 }
 
 // A message that was stored, and damaged before any hub had counted it, is told
@@ -65,7 +104,7 @@ func TestDamageOfUnknownMessagesIsToldWithoutANumber(t *testing.T) {
 	d.mailbox.Detach()
 	s.stop()
 	s.put(phone, subjects.Normal, 1, 3)
-	s.damage(`{"ranges":[[3,3]],"unknown":[[3,3]]}`, 3)
+	s.damage(fmt.Sprintf(`{"ranges":[[3,3]],"doubts":[{"from":3,"to":3,"at":%d}]}`, time.Now().UnixNano()), 3)
 	s.start(nil)
 	d = s.attach(phone, 100)
 	got := d.receive(2)
@@ -91,6 +130,115 @@ func TestDamageOfUnknownMessagesIsToldWithoutANumber(t *testing.T) {
 	s.none(other)
 	if gaps := other.mailbox.Gaps(); len(gaps) > 0 {
 		t.Errorf("a new device is told %+v", gaps)
+	}
+}
+
+// A device that registered, and was never sent anything, may have lost what is
+// damaged as any other. Whoever reads its inbox tells it once.
+func TestDamageOfUnknownMessagesIsToldToADeviceThatNeverHadAMessage(t *testing.T) {
+	t.Parallel()
+	for _, by := range []string{"edge", "fetch", "tally"} {
+		t.Run(by, func(t *testing.T) {
+			t.Parallel()
+			s := newSystem(t, nil)
+			s.attach(phone, 100).mailbox.Detach() // nothing is stored yet
+			s.stop()
+			s.put(tablet, subjects.Normal, 0, 3)
+			s.damage(fmt.Sprintf(`{"ranges":[[2,2]],"doubts":[{"from":2,"to":2,"at":%d}]}`, time.Now().UnixNano()), 2)
+			s.start(nil)
+			want := wire.Gap{From: 2, To: 2, Reason: wire.ReasonDamaged}
+			switch by {
+			case "fetch":
+				s.caughtUp()
+				cursors := inbox.NewCursors(s.directClient(), s.pub)
+				c, revision := cursorOf(t, cursors, phone)
+				for i := range c.Gaps {
+					got := c.Gaps[i].Wire()
+					want.Lane = got.Lane
+					if got != want {
+						t.Errorf("told %+v, want %+v", got, want)
+					}
+				}
+				if len(c.Gaps) != subjects.Lanes {
+					t.Errorf("told %+v, want one for each lane", c.Gaps)
+				}
+				c.Gaps = nil // told, and acknowledged
+				if err := cursors.Store(t.Context(), phone, c, revision); err != nil {
+					t.Fatal(err)
+				}
+				if c, _ = cursorOf(t, cursors, phone); len(c.Gaps) > 0 {
+					t.Errorf("told again: %+v", c.Gaps)
+				}
+				return
+			case "tally":
+				s.put(phone, subjects.Normal, 3, 1)
+				s.eventually("the message is counted", func() bool { return s.storedCursorOf(phone).UpTo >= 4 })
+			}
+			d := s.attach(phone, 100)
+			if gaps := s.gaps(d); len(gaps) != subjects.Lanes {
+				t.Errorf("told %+v, want one for each lane", gaps)
+			}
+		})
+	}
+}
+
+// A message that was counted before the damage was found is told by its number, and
+// not as one that may be gone.
+func TestDamageThatWasCountedIsNoDoubt(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	s.put(phone, subjects.Normal, 0, 1)
+	s.eventually("the message is counted", func() bool { return s.storedCursorOf(phone).UpTo >= 1 })
+	s.stop()
+	s.damage(fmt.Sprintf(`{"ranges":[[1,1]],"doubts":[{"from":1,"to":1,"at":%d}]}`, time.Now().UnixNano()), 1)
+	s.start(nil)
+	d := s.attach(phone, 100)
+	want := wire.Gap{Lane: "normal", From: 1, To: 1, Count: 1, Reason: wire.ReasonDamaged}
+	if gaps := s.gaps(d); len(gaps) != 1 || gaps[0] != want {
+		t.Errorf("told %+v, want %+v", gaps, want)
+	}
+}
+
+// An edge that goes on while its server is started again hears of what was found
+// then, and tells the devices that are connected.
+func TestDamageThatIsFoundLaterIsToldToDevicesThatAreConnected(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	d := s.attach(phone, 100)
+	s.damage(fmt.Sprintf(`{"ranges":[[1,1]],"doubts":[{"from":1,"to":1,"at":%d}]}`, time.Now().UnixNano()))
+	if err := s.hub.LearnDamage(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if gaps := s.gaps(d); len(gaps) != subjects.Lanes {
+		t.Errorf("told %+v, want one for each lane", gaps)
+	}
+}
+
+// The end of the stream may go before any cursor was stored that says so: the
+// watermark follows what is read.
+func TestTheLostEndIsToldThoughNoCursorWasStored(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, func(o *inbox.Options) { o.CursorEvery = time.Hour })
+	d := s.attach(phone, 100)
+	s.eventually("the device is known", func() bool { return s.hasCursor(phone) })
+	s.put(phone, subjects.Normal, 0, 3)
+	d.receive(3)
+	s.eventually("the watermark is stored", func() bool { return s.watermark() >= 3 })
+	s.abandon()
+	if err := s.js.DeleteStream(t.Context(), layout.StreamInbox); err != nil {
+		t.Fatal(err)
+	}
+	s.createInbox()
+	s.start(nil)
+	d = s.attach(phone, 100)
+	gaps := s.gaps(d)
+	if len(gaps) == 0 {
+		t.Error("nothing is told")
+	}
+	for _, g := range gaps {
+		if g.Reason != wire.ReasonDamaged || g.To != 3 {
+			t.Errorf("told %+v", g)
+		}
 	}
 }
 

@@ -128,7 +128,7 @@ func (mb *Mailbox) unacked() int {
 // countStored asks the store how much of an inbox is unacknowledged.
 func (h *Hub) countStored(ctx context.Context, k subjects.Key) error {
 	began := time.Now()
-	c, _, err := h.cursors.load(ctx, k)
+	c, _, _, err := h.cursors.load(ctx, k)
 	if err != nil {
 		return err
 	}

@@ -39,19 +39,23 @@ func NewCursors(c *direct.Client, p *Publisher) *Cursors {
 
 // Load returns the device's cursor and its revision, for Store; zero values
 // when there is none. One that cannot be read counts as one that says nothing.
-func (s *Cursors) Load(ctx context.Context, key subjects.Key) (Cursor, uint64, error) {
-	found, err := s.last.Get(ctx, []string{layout.Cursor(key)})
+// It has the gaps of what is damaged and may have been the device's.
+func (s *Cursors) Load(ctx context.Context, key subjects.Key) (c Cursor, revision uint64, err error) {
+	found, err := s.last.Get(ctx, []string{layout.Cursor(key), layout.Damaged(layout.StreamInbox)})
 	if err != nil {
 		return Cursor{}, 0, fmt.Errorf("inbox: load the cursor of %s: %w", key, err)
 	}
-	if found[0] == nil {
-		return Cursor{}, 0, nil
+	var stored time.Time
+	if found[0] != nil {
+		revision, stored = found[0].Seq, time.Unix(0, found[0].Time)
+		if c, err = ParseCursor(found[0].Data); err != nil {
+			c = Cursor{}
+		}
 	}
-	c, err := ParseCursor(found[0].Data)
-	if err != nil {
-		c = Cursor{}
+	if found[1] != nil {
+		parseDamaged(found[1].Data).tell(&c, stored)
 	}
-	return c, found[0].Seq, nil
+	return c, revision, nil
 }
 
 // Store replaces the cursor that Load returned with revision, or returns
@@ -223,7 +227,8 @@ func (s *Cursors) tellLost(ctx context.Context, k subjects.Key, l loss, reason s
 	return writes.wait(ctx)
 }
 
-// Confirm drops the gaps that lie before an acknowledged message.
+// Confirm drops the gaps that the device was told and that lie before an
+// acknowledged message.
 func (c *Cursor) Confirm(seq uint64) {
-	c.Gaps = slices.DeleteFunc(slices.Clone(c.Gaps), func(g Gap) bool { return g.To < seq })
+	c.Gaps = slices.DeleteFunc(slices.Clone(c.Gaps), func(g Gap) bool { return g.Told && g.To < seq })
 }

@@ -2,7 +2,7 @@ package inbox
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -79,7 +79,7 @@ func (c *Cursor) AddGap(g Gap) { c.Gaps = addGap(c.Gaps, g) }
 func addGap(gaps []Gap, g Gap) []Gap {
 	for i := range gaps {
 		have := &gaps[i]
-		if have.Lane != g.Lane || have.Reason != g.Reason || have.To+1 != g.From && len(gaps) < maxGaps {
+		if have.Lane != g.Lane || have.Reason != g.Reason || !have.continued(&g) && len(gaps) < maxGaps {
 			continue
 		}
 		have.From, have.To = min(have.From, g.From), max(have.To, g.To)
@@ -89,6 +89,15 @@ func addGap(gaps []Gap, g Gap) []Gap {
 		return gaps
 	}
 	return append(gaps, g)
+}
+
+// continued reports whether another gap goes on where this one ends. Of those
+// without a number it may begin before that.
+func (g *Gap) continued(by *Gap) bool {
+	if g.Count == 0 && by.Count == 0 {
+		return by.From <= g.To+1 && g.From <= by.To+1
+	}
+	return g.To+1 == by.From
 }
 
 // restoreGapsLocked has the device told again what it has not confirmed. A gap
@@ -376,12 +385,14 @@ func (h *Hub) watchStream() {
 		case <-h.closing.Done():
 			return
 		case <-tick.C:
+		case <-h.repaired:
 		}
 		ctx, cancel := context.WithTimeout(h.closing, fullTimeout)
 		_, err := h.refreshState(ctx)
+		err = errors.Join(err, h.LearnDamage(ctx))
 		cancel()
 		if err != nil && h.closing.Err() == nil {
-			h.opts.Logger.Warn("the stream does not say where it begins", "err", err)
+			h.opts.Logger.Warn("the stream does not say where it begins and what is damaged", "err", err)
 		}
 	}
 }
@@ -389,61 +400,3 @@ func (h *Hub) watchStream() {
 // refreshEvery is how often the stream is asked where it begins, for devices
 // that are attached. Who attaches asks anew.
 const refreshEvery = time.Minute
-
-// damaged is what is stored under [layout.Damaged]: the sequences, first and
-// last, that a server found unreadable before it opened the stream.
-type damaged struct {
-	Ranges [][2]uint64 `json:"ranges"`
-	// Messages are those of Ranges whose subjects could be read, and Unknown are
-	// the others.
-	Messages []struct {
-		Seq     uint64 `json:"seq"`
-		Subject string `json:"subject"`
-	} `json:"messages"`
-	Unknown [][2]uint64 `json:"unknown"`
-}
-
-// parseDamaged reads what is stored; what cannot be read names no sequence.
-func parseDamaged(data []byte) *damaged {
-	d := &damaged{}
-	if json.Unmarshal(data, d) != nil {
-		return &damaged{}
-	}
-	return d
-}
-
-// tell adds gaps to a cursor for what is damaged above what it counts, and of
-// which nobody knows whose it was: it may have been this device's. A device that
-// has no cursor yet was never there.
-func (d *damaged) tell(c *Cursor) {
-	if c.UpTo == 0 {
-		return
-	}
-	for _, r := range d.Unknown {
-		if r[1] <= c.UpTo {
-			continue
-		}
-		for lane := range subjects.Lanes {
-			c.AddGap(Gap{Lane: subjects.Lane(lane), From: max(r[0], c.UpTo+1), To: r[1], Reason: wire.ReasonDamaged})
-		}
-	}
-}
-
-// narrow is the part of a loss that is damaged: from the first such range to the
-// last. The end of the stream that was lost lies above where it ends now.
-func (d *damaged) narrow(l loss) (within loss, ok bool) {
-	within = l
-	for _, r := range d.Ranges {
-		if r[1] < l.from || r[0] > l.to+1 {
-			continue
-		}
-		if from := max(r[0], l.from); !ok || from < within.from {
-			within.from = from
-		}
-		if !ok || r[1] > within.to {
-			within.to = r[1]
-		}
-		ok = true
-	}
-	return within, ok
-}

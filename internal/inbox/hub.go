@@ -113,6 +113,7 @@ type Hub struct {
 	// redeliverUpTo: a message up to it may have been sent before, whatever the
 	// cursor says.
 	redeliverUpTo atomic.Uint64
+	repaired      chan struct{} // capacity 1: the reading of the stream was
 	ends          ends
 	sweeps        sweeps
 
@@ -145,7 +146,7 @@ func New(opts Options) (*Hub, error) {
 		return nil, err
 	}
 	h := &Hub{
-		opts:      opts,
+		opts: opts, repaired: make(chan struct{}, 1),
 		mailboxes: make(map[subjects.Key]*Mailbox), departed: make(map[subjects.Key]*pendingOutcomes), depths: make(map[subjects.Key]*depth),
 		tail: newTail(opts.TailMessages, opts.TailBytes), tally: newTally(),
 	}
@@ -153,7 +154,7 @@ func New(opts Options) (*Hub, error) {
 	h.damaged.Store(new(damaged))
 	r, err := reader.New(reader.Options{
 		Conn: opts.Read, Stream: layout.StreamInbox, Handle: h.handle, Drained: h.drained,
-		Restarted: opts.Restarted, Logger: opts.Logger, Heartbeat: opts.Heartbeat,
+		Restarted: h.onRepair, Logger: opts.Logger, Heartbeat: opts.Heartbeat,
 	})
 	if err != nil {
 		return nil, err
@@ -268,6 +269,18 @@ func (h *Hub) Stop(ctx context.Context) error {
 	return err
 }
 
+// onRepair hears that the reading of the stream was repaired, and why: a server may
+// have been started again.
+func (h *Hub) onRepair(reason string) {
+	select {
+	case h.repaired <- struct{}{}:
+	default:
+	}
+	if h.opts.Restarted != nil {
+		h.opts.Restarted(reason)
+	}
+}
+
 // Head is the sequence up to which everything stored has been handed out.
 func (h *Hub) Head() uint64 { return h.head.Load() }
 
@@ -337,6 +350,7 @@ func (h *Hub) handle(e reader.Entry) {
 		h.handOutLocked(m, mb)
 	}
 	h.head.Store(e.Seq)
+	h.cursors.read()
 	h.waits.wake(e.Seq)
 	h.wakes.handed()
 }

@@ -66,6 +66,8 @@ type Mailbox struct {
 	// is the last message that was.
 	counting bool
 	seen     uint64
+	doubted  int64  // see Cursor
+	fresh    bool   // the device had no cursor
 	sends    uint64 // how many messages this connection was sent
 
 	// lost are messages that are gone and of which it is not known why; nothing
@@ -435,7 +437,7 @@ func (mb *Mailbox) deliver(m *envelope.Message) (wake, counted bool) {
 // cursorLocked is the mailbox's state as it is stored.
 func (mb *Mailbox) cursorLocked(open bool) Cursor {
 	head := mb.hub.head.Load()
-	c := Cursor{Open: open, Epoch: mb.opts.Epoch, UpTo: max(head, mb.seen), Gaps: mb.storedGapsLocked()}
+	c := Cursor{Open: open, Epoch: mb.opts.Epoch, UpTo: max(head, mb.seen), Gaps: mb.storedGapsLocked(), Doubted: mb.doubted}
 	for n := range mb.lanes {
 		mb.lanes[n].cursor(&c, subjects.Lane(n), head, mb.hub.opts.MaxDeliveries > 0)
 	}

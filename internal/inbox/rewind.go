@@ -69,10 +69,8 @@ func (h *Hub) noteDamaged(ctx context.Context, r [2]uint64, counted uint64) erro
 	}
 	d := *h.damaged.Load()
 	d.Ranges = append(slices.Clone(d.Ranges), r)
-	if counted < r[1] {
-		d.Unknown = append(slices.Clone(d.Unknown), [2]uint64{max(r[0], counted+1), r[1]})
-	}
-	for name, list := range map[string][][2]uint64{"ranges": d.Ranges, "unknown": d.Unknown} {
+	d.Doubts = AddDoubts(d.Doubts, [][2]uint64{r}, counted, time.Now(), false)
+	for name, list := range map[string]any{"ranges": d.Ranges, "doubts": d.Doubts} {
 		if fields[name], err = json.Marshal(list); err != nil {
 			return err
 		}
@@ -160,7 +158,7 @@ func (h *Hub) rewind(ctx context.Context, last uint64) error {
 		return err
 	}
 	for key, c := range all {
-		h.damaged.Load().tell(&c.Cursor)
+		h.damaged.Load().tell(&c.Cursor, c.stored)
 		c.UpTo = min(c.UpTo, last)
 		if err := h.cutBack(ctx, key, &c.Cursor, c.stored, last); err != nil {
 			return err

@@ -28,8 +28,13 @@ import (
 // so that a kill loses no count either.
 
 const (
-	// tallyEvery is how often counts are stored, at most.
+	// tallyEvery is how often counts of many devices are stored, at most. Until
+	// they are, nobody knows whose a message was that is damaged: so those of a
+	// few devices are stored tallyEach a device after the last, and not sooner
+	// than tallySoon.
 	tallyEvery = 250 * time.Millisecond
+	tallySoon  = 10 * time.Millisecond
+	tallyEach  = 4 * time.Millisecond
 	// tallyPatience is how long the edge that holds a device has to store the
 	// cursor itself. Past it the edge is taken for dead.
 	tallyPatience = 2 * time.Second
@@ -56,12 +61,13 @@ type tally struct {
 	next  uint64
 	since time.Time
 
+	kick chan struct{}        // capacity 1: something was counted
 	quit chan context.Context // capacity 1: bounds the last round
 	done chan struct{}
 }
 
 func newTally() tally {
-	return tally{devices: make(map[subjects.Key][]tallied), quit: make(chan context.Context, 1), done: make(chan struct{})}
+	return tally{devices: make(map[subjects.Key][]tallied), kick: make(chan struct{}, 1), quit: make(chan context.Context, 1), done: make(chan struct{})}
 }
 
 // tallied is a message in the tally.
@@ -81,6 +87,10 @@ func (t *tally) addLocked(k subjects.Key, one tallied) {
 		k = subjects.Key(strings.Clone(string(k))) // it may be a part of something longer
 	}
 	t.devices[k] = append(list, one)
+	select {
+	case t.kick <- struct{}{}:
+	default:
+	}
 }
 
 // waitingLocked counts the messages above a cursor into it.
@@ -96,8 +106,22 @@ func (h *Hub) runTally() {
 	defer close(h.tally.done)
 	tick := time.NewTicker(tallyEvery)
 	defer tick.Stop()
+	var soon <-chan time.Time // nil: nothing was counted
+	pause, last := time.Duration(0), time.Time{}
+	counts := func(ctx context.Context) error { return h.storeTally(ctx, false) }
 	for {
 		select {
+		case <-h.tally.kick:
+			if soon == nil {
+				soon = time.After(pause - time.Since(last))
+			}
+			continue
+		case <-soon:
+			devices := h.tallied()
+			soon = nil
+			h.tallyRound("counts", counts)
+			pause, last = min(max(time.Duration(devices)*tallyEach, tallySoon), tallyEvery), time.Now()
+			continue
 		case ctx := <-h.tally.quit:
 			if err := h.storeTally(ctx, true); err != nil {
 				h.opts.Logger.Warn("counts of what waits for devices not stored", "err", err)
@@ -106,8 +130,15 @@ func (h *Hub) runTally() {
 		case <-tick.C:
 		}
 		h.tallyRound("deadlines", h.storeUnanswered)
-		h.tallyRound("counts", func(ctx context.Context) error { return h.storeTally(ctx, false) })
+		h.tallyRound("counts", counts)
 	}
+}
+
+// tallied is of how many devices something is counted.
+func (h *Hub) tallied() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.tally.devices)
 }
 
 // tallyRound stores something; each has its own time, so that one of them does
@@ -223,13 +254,14 @@ func (h *Hub) storeCounts(ctx context.Context, keys []subjects.Key, head uint64,
 	for i, k := range keys {
 		var c Cursor
 		var revision uint64
+		var stored time.Time
 		if found[i] != nil {
-			revision = found[i].Seq
+			revision, stored = found[i].Seq, time.Unix(0, found[i].Time)
 			if c, err = ParseCursor(found[i].Data); err != nil {
 				c = Cursor{}
 			}
 		}
-		requests, changed, later := h.countInto(k, &c, head, final)
+		requests, changed, later := h.countInto(k, &c, stored, head, final)
 		if later {
 			all = false
 			continue
@@ -264,7 +296,7 @@ func (h *Hub) publishCount(k subjects.Key, c Cursor, head, revision uint64, done
 // countInto counts what is tallied of a device into its cursor, and gives the
 // deadlines to store for it. later: the device is being attached, or its edge
 // has not had the time to store the cursor.
-func (h *Hub) countInto(k subjects.Key, c *Cursor, head uint64, final bool) (requests []*Deadline, changed, later bool) {
+func (h *Hub) countInto(k subjects.Key, c *Cursor, stored time.Time, head uint64, final bool) (requests []*Deadline, changed, later bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.mailboxes[k] != nil || h.departed[k] != nil || h.cursors.holds(k) {
@@ -290,16 +322,20 @@ func (h *Hub) countInto(k subjects.Key, c *Cursor, head uint64, final bool) (req
 		}
 	}
 	if changed {
-		h.damaged.Load().tell(c)
+		h.damaged.Load().tell(c, stored)
 		c.UpTo = head
 	}
 	return requests, changed, false
 }
 
-// countedUpTo forgets what a stored cursor counts.
+// countedUpTo forgets what a stored cursor counts, unless the device is being
+// attached: it may have loaded the cursor before that was stored.
 func (h *Hub) countedUpTo(k subjects.Key, upTo uint64, sent [subjects.Lanes]uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.mailboxes[k] != nil {
+		return
+	}
 	var left []tallied
 	for _, one := range h.tally.devices[k] {
 		if one.seq > upTo && one.seq > sent[one.lane] {

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/epoch"
+	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/storecheck"
 	"github.com/rccs-io/rccs/subjects"
@@ -30,7 +32,9 @@ type damage struct {
 	// the others.
 	Messages []storecheck.Message `json:"messages,omitempty"`
 	Unknown  [][2]uint64          `json:"unknown,omitempty"`
-	Found    []storecheck.Damage  `json:"found"`
+	// Doubts are, of Unknown, what no cursor counts.
+	Doubts []inbox.Doubt       `json:"doubts,omitempty"`
+	Found  []storecheck.Damage `json:"found"`
 }
 
 // last is at most [keptRanges] of a list, the newest.
@@ -43,8 +47,9 @@ func (n *Node) tellDamage(ctx context.Context, js jetstream.JetStream, keys *aut
 	if err != nil {
 		return err
 	}
+	cursors := slices.ContainsFunc(list, func(d storecheck.Damage) bool { return d.Stream == layout.StreamCursor && len(d.Ranges) > 0 })
 	for _, d := range list {
-		if err := storeDamage(ctx, js, d); err != nil {
+		if err := storeDamage(ctx, js, d, cursors); err != nil {
 			return fmt.Errorf("node: damage of %s: %w", d.Stream, err)
 		}
 		if d.Repeat && (d.Stream == layout.StreamInbox || d.Stream == subjects.StreamTopic) {
@@ -61,18 +66,30 @@ func (n *Node) tellDamage(ctx context.Context, js jetstream.JetStream, keys *aut
 	return told()
 }
 
-func storeDamage(ctx context.Context, js jetstream.JetStream, d storecheck.Damage) error {
+// storeDamage adds what was found in a stream to what is stored. lost says that
+// cursors are among what is gone.
+func storeDamage(ctx context.Context, js jetstream.JetStream, d storecheck.Damage, lost bool) error {
 	cursors, err := js.Stream(ctx, layout.StreamCursor)
 	if err != nil {
 		return err
 	}
 	var all damage
-	stored, err := cursors.GetLastMsgForSubject(ctx, layout.Damaged(d.Stream))
-	switch {
-	case err == nil:
-		_ = json.Unmarshal(stored.Data, &all) // what cannot be read is replaced
-	case !errors.Is(err, jetstream.ErrMsgNotFound):
+	stored, err := lastOf(ctx, cursors, layout.Damaged(d.Stream))
+	if err != nil {
 		return err
+	}
+	_ = json.Unmarshal(stored, &all) // what cannot be read is replaced
+	if d.Stream == layout.StreamInbox {
+		counted := uint64(0)
+		if stored, err = lastOf(ctx, cursors, layout.Counted); err != nil {
+			return err
+		}
+		if len(stored) > 0 && !lost {
+			if counted, err = inbox.ParseCounted(stored); err != nil {
+				return err
+			}
+		}
+		all.Doubts = last(inbox.AddDoubts(all.Doubts, d.Unknown, counted, d.At, lost))
 	}
 	all.Ranges = last(append(all.Ranges, d.Ranges...))
 	all.Messages = last(append(all.Messages, d.Messages...))
@@ -86,4 +103,16 @@ func storeDamage(ctx context.Context, js jetstream.JetStream, d storecheck.Damag
 	}
 	_, err = js.Publish(ctx, layout.Damaged(d.Stream), body)
 	return err
+}
+
+// lastOf is the last message of a subject; nil when there is none.
+func lastOf(ctx context.Context, s jetstream.Stream, subject string) ([]byte, error) {
+	msg, err := s.GetLastMsgForSubject(ctx, subject)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return msg.Data, nil
 }

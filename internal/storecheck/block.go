@@ -215,6 +215,17 @@ func (s *scan) end() {
 	s.last = s.badSeq
 }
 
+// loseAll notes that nothing of the block could be read: the sequence that it began
+// with is gone at the least, and is not given out again unless the block cannot be
+// decrypted.
+func (c *checked) loseAll(first uint64, b *block) {
+	c.lost = [][2]uint64{{first, first}}
+	if c.whole != nil {
+		c.mended = append(c.mended, b.mark(first|erasedBit)...)
+		c.last = first
+	}
+}
+
 // subject is that of a record whose content may be wrong.
 func subject(record []byte) string {
 	n := int(binary.LittleEndian.Uint16(record[20:]))

@@ -149,8 +149,13 @@ func (i *inspection) stream(msgs string) error {
 	}
 	index := readIndex(msgs, d.Account, d.Stream, i.Keys)
 	changes := i.missing(&d, index, numbers)
+	if index == nil && len(numbers) == 0 { // a stream has a block from its beginning on
+		changes, d.Repeat, d.Ranges = true, true, [][2]uint64{{1, 1}}
+		i.Logger.Error("all blocks of a stream are missing", "stream", d.Stream, "account", d.Account, "blocks", msgs)
+	}
 	var mended []func() error
-	cutAt := uint64(0) // the last sequence of the block before, of which the end is gone
+	cutAt := uint64(0)  // the last sequence of the block before, of which the end is gone
+	before := uint64(0) // the last sequence of the blocks before, as far as they were read
 	for at, n := range numbers {
 		path := blockFile(msgs, n)
 		info, err := os.Stat(path)
@@ -169,6 +174,10 @@ func (i *inspection) stream(msgs string) error {
 			d.Ranges = append(d.Ranges, [2]uint64{cutAt + 1, c.first - 1})
 		}
 		index.compare(n, info.Size(), &c, newBlock(d.Stream, n), !i.since.IsZero())
+		if last && c.cut && len(c.lost) == 0 && c.last == 0 && i.since.IsZero() { // else before is not known
+			c.loseAll(before+1, newBlock(d.Stream, n))
+		}
+		before = max(before, c.last)
 		if last && changes && c.mended == nil {
 			c.mended = c.whole // what was deleted is repeated there
 		}
@@ -176,7 +185,7 @@ func (i *inspection) stream(msgs string) error {
 			continue
 		}
 		if c.cut && !last {
-			cutAt = max(c.last, 1)
+			cutAt = max(before, 1)
 		}
 		c.mended = append(c.mended, index.deletions(newBlock(d.Stream, n))...)
 		changes = true
