@@ -45,6 +45,12 @@ func (p *proc) command(data string, args ...string) (status int, out string) {
 // refused. The result is how many are.
 func store(t *testing.T, nc *nats.Conn, a subjects.Address, n, size int) int {
 	t.Helper()
+	return storeFrom(t, nc, a, 0, n, size)
+}
+
+// storeFrom is [store] with another first number.
+func storeFrom(t *testing.T, nc *nats.Conn, a subjects.Address, first, n, size int) int {
+	t.Helper()
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +58,7 @@ func store(t *testing.T, nc *nats.Conn, a subjects.Address, n, size int) int {
 	filler := strings.Repeat("x", size)
 	for i := range n {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		_, err := js.Publish(ctx, subjects.Inbox(a.Key(), subjects.Normal), fmt.Appendf(nil, `{"n":%d,"filler":%q}`, i, filler))
+		_, err := js.Publish(ctx, subjects.Inbox(a.Key(), subjects.Normal), fmt.Appendf(nil, `{"n":%d,"filler":%q}`, first+i, filler))
 		cancel()
 		if err != nil {
 			return i

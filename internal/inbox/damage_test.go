@@ -94,7 +94,7 @@ func TestADamagedMessageThatNobodyCountedIsTold(t *testing.T) {
 }
 
 // Damage of which nobody knows whose it was may have been any device's: each
-// that was there is told once, without a number.
+// is told once, without a number.
 func TestDamageOfUnknownMessagesIsToldWithoutANumber(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, nil)
@@ -126,10 +126,9 @@ func TestDamageOfUnknownMessagesIsToldWithoutANumber(t *testing.T) {
 	if gaps := d.mailbox.Gaps(); len(gaps) > 0 {
 		t.Errorf("told again: %+v", gaps)
 	}
-	other := s.attach(tablet, 100) // it was not there
-	s.none(other)
-	if gaps := other.mailbox.Gaps(); len(gaps) > 0 {
-		t.Errorf("a new device is told %+v", gaps)
+	other := s.attach(tablet, 100) // a service may have sent it something
+	if gaps := s.gaps(other); len(gaps) != subjects.Lanes {
+		t.Errorf("a device that registers later is told %+v, want one gap for each lane", gaps)
 	}
 }
 
@@ -179,6 +178,21 @@ func TestDamageOfUnknownMessagesIsToldToADeviceThatNeverHadAMessage(t *testing.T
 				t.Errorf("told %+v, want one for each lane", gaps)
 			}
 		})
+	}
+}
+
+// A device that registers long after the damage was never sent what is gone.
+func TestOldDamageIsNotToldToANewDevice(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	s.stop()
+	s.put(tablet, subjects.Normal, 0, 1)
+	s.damage(fmt.Sprintf(`{"ranges":[[1,1]],"doubts":[{"from":1,"to":1,"at":%d}]}`, time.Now().Add(-8*24*time.Hour).UnixNano()), 1)
+	s.start(nil)
+	d := s.attach(phone, 100)
+	s.none(d)
+	if gaps := d.mailbox.Gaps(); len(gaps) > 0 {
+		t.Errorf("told %+v", gaps)
 	}
 }
 
@@ -236,14 +250,15 @@ func TestTheLostEndIsToldThoughNoCursorWasStored(t *testing.T) {
 		t.Error("nothing is told")
 	}
 	for _, g := range gaps {
-		if g.Reason != wire.ReasonDamaged || g.To != 3 {
+		if g.Reason != wire.ReasonDamaged || g.From > 4 {
 			t.Errorf("told %+v", g)
 		}
 	}
 }
 
 // What waited at the end of a stream that has lost its end, and what was sent and
-// not acknowledged there, is told with its number.
+// not acknowledged there, is told with its number. What was stored behind that, and
+// nobody had read, is told without one.
 func TestTheLostEndOfTheStreamIsTold(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, nil)
@@ -263,19 +278,25 @@ func TestTheLostEndOfTheStreamIsTold(t *testing.T) {
 	s.put(tablet, subjects.Normal, 100, 2)
 	s.start(nil)
 	d = s.attach(phone, 100)
-	counts := map[string]uint64{}
+	counts, doubts := map[string]uint64{}, 0
 	s.eventually("both lanes are told", func() bool {
 		d.mailbox.Next(nil, 0, 1)
 		for _, g := range d.mailbox.Gaps() {
-			if g.Reason != wire.ReasonDamaged || g.From != 3 || g.To != 7 {
+			if g.Reason != wire.ReasonDamaged || g.Count > 0 && (g.From != 3 || g.To != 7) || g.Count == 0 && g.From != 8 {
 				t.Errorf("told %+v", g)
 			}
 			counts[g.Lane] += g.Count
+			if g.Count == 0 {
+				doubts++
+			}
 		}
-		return len(counts) == 2
+		return counts["normal"] > 0 && counts["low"] > 0
 	})
 	if counts["normal"] != 1 || counts["low"] != 4 {
 		t.Errorf("told %v, want 1 of lane normal and 4 of lane low", counts)
+	}
+	if doubts != subjects.Lanes {
+		t.Errorf("%d lanes are told that more may be gone, want all", doubts)
 	}
 	stream := must(s.js.Stream(t.Context(), layout.StreamCursor))
 	stored := must(stream.GetLastMsgForSubject(t.Context(), layout.Damaged(layout.StreamInbox)))

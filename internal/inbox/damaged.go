@@ -13,8 +13,9 @@ import (
 )
 
 // Damage takes messages of which nobody may be able to tell any more whose they
-// were. Each is a [Doubt], and counts against every device that was there before,
-// and whose cursor does not count the message: it is told a gap without a number.
+// were. Each is a [Doubt], and counts against every device whose cursor does not
+// count the message: it is told a gap without a number. A service may have sent it
+// to a device that was yet to register, so a new one is told for a while.
 // The cursor says up to which doubt that was done ([Cursor.Doubted]).
 
 // damaged is what is stored under [layout.Damaged]: the sequences, first and
@@ -36,14 +37,14 @@ type Doubt struct {
 	To   uint64 `json:"to"`
 	// At is when it was found, in Unix nanoseconds. It rises from one to the next.
 	At int64 `json:"at"`
-	// All: it counts against devices without a cursor as well, since cursors are
-	// among what is damaged.
-	All bool `json:"all,omitempty"`
+	// Open: the stream has lost its end, and nobody knows how much that was.
+	Open bool `json:"open,omitempty"`
 }
 
 // AddDoubts adds doubts to a list, with the time and what was counted: messages up
-// to there are in the cursors of their devices, which tell of them.
-func AddDoubts(list []Doubt, ranges [][2]uint64, counted uint64, now time.Time, all bool) []Doubt {
+// to there are in the cursors of their devices, which tell of them. open says that
+// the stream has lost its end, with which the last of the ranges begins.
+func AddDoubts(list []Doubt, ranges [][2]uint64, counted uint64, now time.Time, open bool) []Doubt {
 	at := now.UnixNano()
 	if n := len(list); n > 0 {
 		at = max(at, list[n-1].At+1)
@@ -51,7 +52,16 @@ func AddDoubts(list []Doubt, ranges [][2]uint64, counted uint64, now time.Time, 
 	list = slices.Clone(list)
 	for _, r := range ranges {
 		if r[1] > counted {
-			list = append(list, Doubt{From: max(r[0], counted+1), To: r[1], At: at, All: all})
+			list = append(list, Doubt{From: max(r[0], counted+1), To: r[1], At: at})
+			counted = r[1]
+		}
+	}
+	if open {
+		list = append(list, Doubt{From: counted + 1, To: counted + 1, At: at, Open: true})
+	}
+	for i := range list { // each is told by itself
+		if i > 0 && list[i].At <= list[i-1].At {
+			list[i].At = list[i-1].At + 1
 		}
 	}
 	return list
@@ -76,9 +86,9 @@ func parseDamaged(data []byte) *damaged {
 	return d
 }
 
-// allDoubted is for how long a device without a cursor is taken for one whose
-// cursor was damaged.
-const allDoubted = 7 * 24 * time.Hour
+// doubtNew is for how long a device that had no cursor is told of a doubt: one that
+// registers for the first time, or whose cursor is among what was damaged.
+const doubtNew = 7 * 24 * time.Hour
 
 // tell adds gaps to a cursor for the doubts that it does not know. stored is when
 // the store took it; the zero time, when the device has none. What it counted
@@ -89,16 +99,19 @@ func (d *damaged) tell(c *Cursor, stored time.Time) {
 			continue
 		}
 		c.Doubted = r.At
-		at, from := time.Unix(0, r.At), r.From
+		at, from, to := time.Unix(0, r.At), r.From, r.To
 		switch {
-		case stored.IsZero() && (!r.All || time.Since(at) > allDoubted):
-			continue // it was not there
+		case stored.IsZero() && time.Since(at) > doubtNew:
+			continue
 		case stored.Before(at):
 			from = max(from, c.UpTo+1)
 		}
+		if r.Open {
+			to = max(to, from)
+		}
 		for lane := range subjects.Lanes {
-			if from <= r.To {
-				c.AddGap(Gap{Lane: subjects.Lane(lane), From: from, To: r.To, Reason: wire.ReasonDamaged})
+			if from <= to {
+				c.AddGap(Gap{Lane: subjects.Lane(lane), From: from, To: to, Reason: wire.ReasonDamaged})
 			}
 		}
 	}

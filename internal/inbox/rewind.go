@@ -44,7 +44,7 @@ func (h *Hub) checkRewind(ctx context.Context, stored *direct.Stored, counted ui
 	if mark.Head <= last {
 		return nil
 	}
-	h.opts.Logger.Error("the inbox stream has lost its end, cutting cursors back", "was", mark.Head, "is", last)
+	h.opts.Logger.Error("the inbox stream is damaged: it has lost its end; cutting cursors back", "was", mark.Head, "is", last)
 	if err := epoch.Renew(ctx, h.js, layout.StreamInbox); err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func (h *Hub) noteDamaged(ctx context.Context, r [2]uint64, counted uint64) erro
 	}
 	d := *h.damaged.Load()
 	d.Ranges = append(slices.Clone(d.Ranges), r)
-	d.Doubts = AddDoubts(d.Doubts, [][2]uint64{r}, counted, time.Now(), false)
+	d.Doubts = AddDoubts(d.Doubts, [][2]uint64{r}, counted, time.Now(), true)
 	for name, list := range map[string]any{"ranges": d.Ranges, "doubts": d.Doubts} {
 		if fields[name], err = json.Marshal(list); err != nil {
 			return err

@@ -89,7 +89,7 @@ func storeDamage(ctx context.Context, js jetstream.JetStream, d storecheck.Damag
 				return err
 			}
 		}
-		all.Doubts = last(inbox.AddDoubts(all.Doubts, d.Unknown, counted, d.At, lost))
+		all.Doubts = last(inbox.AddDoubts(all.Doubts, d.Unknown, counted, d.At, d.Repeat))
 	}
 	all.Ranges = last(append(all.Ranges, d.Ranges...))
 	all.Messages = last(append(all.Messages, d.Messages...))
