@@ -510,7 +510,7 @@ func TestOutcomesAndErrors(t *testing.T) {
 		p.registered()
 		p.next() // the post
 		outcome := func(seq uint64, device string) string {
-			o := wire.Outcome{OriginalID: "m1", Status: wire.StatusDelivered, DeviceID: device, DeliveredAt: "2025-01-31T12:00:00Z"}
+			o := wire.Outcome{OriginalID: "m1", Status: wire.StatusDelivered, DeviceID: subjects.DeviceID(device), DeliveredAt: "2025-01-31T12:00:00Z"}
 			e := wire.Envelope{ID: "m1", Type: wire.TypeAck, FromDeviceID: wire.Server, Seq: seq, Payload: o.AppendPayload(nil)}
 			return string(e.Append(nil))
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rccs-io/rccs/client"
 	"github.com/rccs-io/rccs/internal/testkit"
+	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -216,10 +217,10 @@ func TestTheListOfDevicesComesInPages(t *testing.T) {
 		p.registered()
 		for _, page := range []struct{ from, device, next string }{{"", "a", "b"}, {"b", "b", ""}} {
 			e := p.want(wire.TypeDeviceList)
-			if l, err := wire.DecodeListDevices(e.Payload); err != nil || l.From != page.from {
+			if l, err := wire.DecodeListDevices(e.Payload); err != nil || l.From != subjects.DeviceID(page.from) {
 				t.Errorf("asked from %q, %v, want %q", l.From, err, page.from)
 			}
-			l := wire.DeviceList{OriginalID: e.ID, Devices: []wire.Device{{ID: page.device}}, Next: page.next}
+			l := wire.DeviceList{OriginalID: e.ID, Devices: []wire.Device{{ID: subjects.DeviceID(page.device)}}, Next: subjects.DeviceID(page.next)}
 			p.send(string(l.Append(nil)))
 		}
 		p.drain()

@@ -33,7 +33,7 @@ type Presence struct {
 
 func deviceOf(d *wire.Device) Device {
 	device := Device{
-		ID: subjects.DeviceID(d.ID), Type: d.Type, Platform: d.Platform, Version: d.Version,
+		ID: d.ID, Type: d.Type, Platform: d.Platform, Version: d.Version,
 		Capabilities: d.Capabilities, Status: d.Status, Extra: d.Extra,
 	}
 	device.LastSeen, _ = time.Parse(time.RFC3339, d.LastSeen) // for people: left out when it cannot be read
@@ -41,7 +41,7 @@ func deviceOf(d *wire.Device) Device {
 }
 
 func presenceOf(p *wire.Presence) Presence {
-	presence := Presence{Device: subjects.DeviceID(p.DeviceID), Status: p.Status, Type: p.Type, Extra: p.Extra}
+	presence := Presence{Device: p.DeviceID, Status: p.Status, Type: p.Type, Extra: p.Extra}
 	presence.LastSeen, _ = time.Parse(time.RFC3339, p.LastSeen)
 	return presence
 }

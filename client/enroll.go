@@ -49,7 +49,7 @@ func Enroll(ctx context.Context, edge string, device subjects.DeviceID, claim Cl
 		return nil, fmt.Errorf("client: make a key: %w", err)
 	}
 	defer key.Wipe()
-	e := wire.Enrollment{Device: string(device), Code: claim.Code, Token: claim.Token, Tenant: claim.Tenant}
+	e := wire.Enrollment{Device: device, Code: claim.Code, Token: claim.Token, Tenant: claim.Tenant}
 	return ask(ctx, opts, edge, "enroll", wire.PurposeEnroll, key, &e)
 }
 
@@ -70,7 +70,7 @@ func Renew(ctx context.Context, edge string, creds []byte, opts *EnrollOptions) 
 	if err != nil {
 		return nil, fmt.Errorf("client: the credential is not a device's: %w", err)
 	}
-	e := wire.Enrollment{User: string(a.User), Device: string(a.Device)}
+	e := wire.Enrollment{User: a.User, Device: a.Device}
 	for _, tag := range claims.Tags {
 		if tenant, ok := strings.CutPrefix(tag, wire.TenantTag); ok {
 			e.Tenant = tenant

@@ -33,10 +33,10 @@ type Message struct {
 
 // From is who sent the message: a device of the same user, which [To] answers,
 // or service:NAME.
-func (m *Message) From() subjects.DeviceID { return subjects.DeviceID(m.FromDeviceID) }
+func (m *Message) From() subjects.DeviceID { return m.FromDeviceID }
 
 // User is whose device this is.
-func (m *Message) User() subjects.UserID { return subjects.UserID(m.UserID) }
+func (m *Message) User() subjects.UserID { return m.UserID }
 
 // durable reports whether the device has to acknowledge it. A topic's message has
 // a seq and needs no acknowledgement.

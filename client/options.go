@@ -163,7 +163,7 @@ func (o *Options) withDefaults() (*Options, error) {
 // register is the payload of the registration, signed.
 func (o *Options) register(ctx context.Context, nonce string) (*wire.Register, error) {
 	r := &wire.Register{
-		DeviceID: string(o.Device), UserID: string(o.User), Type: o.Type, Platform: o.Platform, Version: o.Version,
+		DeviceID: o.Device, UserID: o.User, Type: o.Type, Platform: o.Platform, Version: o.Version,
 		AuthToken: o.Token, AckMode: o.AckMode, Window: o.Window, Batch: o.Batch, Heartbeat: o.Heartbeat,
 		MaxFrame: int64(o.MaxFrameBytes), OfflineDelay: o.OfflineDelay,
 	}

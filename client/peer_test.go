@@ -18,6 +18,7 @@ import (
 
 	"github.com/rccs-io/rccs/client"
 	"github.com/rccs-io/rccs/internal/testkit"
+	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -198,7 +199,7 @@ func (p *peer) registered(settings ...func(*wire.Registered)) *wire.Register {
 		return &wire.Register{}
 	}
 	answer := wire.Registered{
-		SessionID: fmt.Sprintf("session-%d", p.n), DeviceID: "phone", UserID: "alice", ServerTime: c.ServerTime,
+		SessionID: subjects.SessionID(fmt.Sprintf("session-%d", p.n)), DeviceID: "phone", UserID: "alice", ServerTime: c.ServerTime,
 		Window: 256, HeartbeatIntervalMs: 20_000, MaxMessageBytes: 1 << 20, OriginalMessageID: e.ID,
 	}
 	for _, set := range settings {
@@ -270,7 +271,7 @@ func (p *peer) refuse(e wire.Envelope, code wire.Code) {
 func (p *peer) accept(e wire.Envelope, recipients ...string) {
 	a := wire.Accepted{OriginalID: e.ID}
 	for _, device := range recipients {
-		a.Recipients = append(a.Recipients, wire.Recipient{DeviceID: device, Seq: 1})
+		a.Recipients = append(a.Recipients, wire.Recipient{DeviceID: subjects.DeviceID(device), Seq: 1})
 	}
 	p.send(string(a.Append(nil)))
 }

@@ -99,7 +99,7 @@ func (c *Client) ask(ctx context.Context, device subjects.DeviceID, method strin
 	if deadline, ok := ctx.Deadline(); ok {
 		r.Timeout = max(time.Until(deadline), time.Millisecond)
 	}
-	e := wire.Envelope{ID: newID(), Type: wire.TypeRequest, ToDeviceID: string(device), Payload: r.AppendPayload(nil)}
+	e := wire.Envelope{ID: newID(), Type: wire.TypeRequest, ToDeviceID: device, Payload: r.AppendPayload(nil)}
 	for _, o := range opts {
 		o.apply(&e)
 	}

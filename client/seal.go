@@ -289,7 +289,7 @@ func (c *Client) Seal(ctx context.Context, e wire.Envelope) (wire.Envelope, erro
 	case !wire.Embeddable(e.Payload):
 		return e, wire.NewError(wire.BadMessage, "payload must be one JSON value").For(e.ID)
 	}
-	key, err := c.SealKey(ctx, subjects.DeviceID(to))
+	key, err := c.SealKey(ctx, to)
 	if err != nil {
 		return e, err
 	}
@@ -297,7 +297,7 @@ func (c *Client) Seal(ctx context.Context, e wire.Envelope) (wire.Envelope, erro
 		e.ID = newID()
 	}
 	content := sealedContent{
-		ID: e.ID, Type: e.Type, From: string(c.Session().Device), To: to, Payload: e.Payload,
+		ID: e.ID, Type: e.Type, From: string(c.Session().Device), To: string(to), Payload: e.Payload,
 	}
 	payload, err := sealContent(c.opts.sealing.key, key, &content)
 	if err != nil {
@@ -333,7 +333,7 @@ func (c *Client) unseal(ctx context.Context, m *Message) bool {
 	}
 	payload, err := box.open(c.opts.sealing.keys, string(c.Session().Device), &m.Envelope)
 	if err == nil {
-		err = c.believe(ctx, subjects.DeviceID(m.FromDeviceID), box.From)
+		err = c.believe(ctx, m.FromDeviceID, box.From)
 	}
 	switch {
 	case err == nil:

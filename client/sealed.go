@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nkeys"
 
+	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -95,7 +96,7 @@ func (box *sealedBox) open(keys []nkeys.KeyPair, self string, e *wire.Envelope) 
 		return nil, fmt.Errorf("%w: what it holds cannot be read", ErrSealBroken)
 	}
 	switch {
-	case content.From != e.FromDeviceID || content.To != self:
+	case subjects.DeviceID(content.From) != e.FromDeviceID || content.To != self:
 		return nil, fmt.Errorf("%w: it was sealed by %q for %q, and came from %q to %q",
 			ErrSealBroken, content.From, content.To, e.FromDeviceID, self)
 	case content.ID != e.ID || content.Type != e.Type:

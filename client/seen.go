@@ -20,7 +20,7 @@ type seen struct {
 // sender is what makes an id unique.
 type sender struct{ from, id string }
 
-func senderOf(e *wire.Envelope) sender { return sender{e.FromDeviceID, e.ID} }
+func senderOf(e *wire.Envelope) sender { return sender{string(e.FromDeviceID), e.ID} }
 
 type handled struct {
 	seq uint64

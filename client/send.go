@@ -28,7 +28,7 @@ type Recipients struct{ to wire.To }
 func (r Recipients) apply(e *wire.Envelope) { e.To = &r.to }
 
 // To is one device of the user. Its inbox keeps the message while it is away.
-func To(device subjects.DeviceID) Recipients { return Recipients{wire.To{Device: string(device)}} }
+func To(device subjects.DeviceID) Recipients { return Recipients{wire.To{Device: device}} }
 
 // ToAll is every other device of the user.
 func ToAll() Recipients { return Recipients{wire.To{Mode: wire.ModeAll}} }
@@ -140,7 +140,7 @@ type Accepted struct {
 func acceptedOf(a *wire.Answer) Accepted {
 	accepted := Accepted{ID: a.OriginalMessageID, Duplicate: a.Duplicate}
 	for _, r := range a.Recipients {
-		accepted.Recipients = append(accepted.Recipients, Recipient{subjects.DeviceID(r.DeviceID), r.Seq})
+		accepted.Recipients = append(accepted.Recipients, Recipient{r.DeviceID, r.Seq})
 	}
 	return accepted
 }

@@ -86,7 +86,7 @@ func TestTrackTellsWhatBecameOfAMessageAtEachRecipient(t *testing.T) {
 	url := serve(t, func(p *peer) {
 		p.registered()
 		outcome := func(seq uint64, id, device string, status wire.Status) {
-			o := wire.Outcome{OriginalID: id, Status: status, DeviceID: device}
+			o := wire.Outcome{OriginalID: id, Status: status, DeviceID: subjects.DeviceID(device)}
 			e := wire.Envelope{ID: id, Type: wire.TypeAck, FromDeviceID: wire.Server, Seq: seq, Payload: o.AppendPayload(nil)}
 			p.send(string(e.Append(nil)))
 		}

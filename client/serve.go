@@ -164,7 +164,7 @@ func (c *Client) serveRequest(e *wire.Envelope) bool {
 func (c *Client) newRequestLocked(e *wire.Envelope, asked *wire.Request) *Request {
 	c.requests.last++
 	r := &Request{
-		ID: e.ID, From: subjects.DeviceID(e.FromDeviceID), Method: asked.Method, Params: asked.Params, Timeout: asked.Timeout,
+		ID: e.ID, From: e.FromDeviceID, Method: asked.Method, Params: asked.Params, Timeout: asked.Timeout,
 		Encoding:      e.Encoding,
 		CorrelationID: e.CorrelationID, Traceparent: e.Traceparent,
 		c: c, no: strconv.FormatUint(c.requests.last, 36),

@@ -28,7 +28,7 @@ type Session struct {
 
 func newSession(r *wire.Registered) Session {
 	s := Session{
-		ID: subjects.SessionID(r.SessionID), User: subjects.UserID(r.UserID), Device: subjects.DeviceID(r.DeviceID),
+		ID: r.SessionID, User: r.UserID, Device: r.DeviceID,
 		Resumed: r.Resumed, Pending: r.Pending, Window: r.Window, MaxMessageBytes: int(r.MaxMessageBytes), MaxFrameBytes: int(r.MaxFrameBytes), Epoch: r.Epoch,
 		Heartbeat: time.Duration(r.HeartbeatIntervalMs) * time.Millisecond, Connected: true,
 	}

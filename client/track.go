@@ -24,7 +24,7 @@ type Outcome struct {
 }
 
 func outcomeOf(a *wire.Answer) Outcome {
-	o := Outcome{ID: a.OriginalMessageID, Device: subjects.DeviceID(a.DeviceID), Status: a.Status, Reason: a.Reason}
+	o := Outcome{ID: a.OriginalMessageID, Device: a.DeviceID, Status: a.Status, Reason: a.Reason}
 	o.At, _ = time.Parse(time.RFC3339, a.DeliveredAt) // for people: left out when it cannot be read
 	return o
 }

@@ -426,7 +426,7 @@ func TestADeviceOnPlainNATSSendsAsThroughAnEdge(t *testing.T) {
 		a, code := d.send(c.endpoint, c.envelope)
 		var to []string
 		for _, r := range a.Recipients {
-			to = append(to, r.DeviceID)
+			to = append(to, string(r.DeviceID))
 			if later := c.envelope["deliverAt"] != nil || c.envelope["ephemeral"] != nil; (r.Seq == 0) != later {
 				t.Errorf("%v: seq %d", c.envelope, r.Seq)
 			}

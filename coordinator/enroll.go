@@ -64,7 +64,7 @@ func (c *Coordinator) enroll(ctx context.Context, req *request, from string) (an
 		return nil, wire.AsError(err)
 	}
 	err = audit.Write(ctx, c.js, audit.Record{
-		Action: audit.ActionEnroll, Target: answer.User + "/" + answer.Device, Detail: "by a claim", Who: "the device", From: cmp.Or(from, "unknown"),
+		Action: audit.ActionEnroll, Target: subjects.Address{User: answer.User, Device: answer.Device}.String(), Detail: "by a claim", Who: "the device", From: cmp.Or(from, "unknown"),
 	})
 	if err != nil {
 		return nil, c.wireError("enrolment not recorded", err)

@@ -48,11 +48,11 @@ func (c *conn) listDevices(e *wire.Envelope) {
 	}
 	list := wire.DeviceList{OriginalID: e.ID}
 	for _, d := range c.tenant.Roster.User(c.key) { // in the order of their names
-		if string(d.ID) < ask.From {
+		if d.ID < ask.From {
 			continue
 		}
 		list.Devices = append(list.Devices, wire.Device{
-			ID: string(d.ID), Type: d.Record.Type, Platform: d.Record.Platform, Version: d.Record.Version,
+			ID: d.ID, Type: d.Record.Type, Platform: d.Record.Platform, Version: d.Record.Version,
 			Capabilities: d.Record.Capabilities, Status: d.Shown, LastSeen: wire.FormatTime(d.LastSeen), Extra: d.Extra,
 		})
 	}
@@ -67,7 +67,7 @@ func (t *Tenant) Presence(change roster.Change) {
 		return
 	}
 	p := wire.Presence{
-		DeviceID: string(change.ID), Status: change.Status, Type: change.Type, LastSeen: wire.FormatTime(change.LastSeen),
+		DeviceID: change.ID, Status: change.Status, Type: change.Type, LastSeen: wire.FormatTime(change.LastSeen),
 		Extra: change.Extra,
 	}
 	payload := p.AppendPayload(nil)

@@ -122,7 +122,7 @@ func fitDevices(list *wire.DeviceList, maxFrame int) {
 	bare := wire.DeviceList{OriginalID: list.OriginalID}
 	longest := 0 // of the names that Next may have
 	for i := range all {
-		longest = max(longest, len(wire.AppendString(nil, all[i].ID)))
+		longest = max(longest, len(wire.AppendString(nil, string(all[i].ID))))
 	}
 	used := answerLen(len(bare.AppendPayload(nil))) + len(`,"next":`) + longest
 	for i := range all {

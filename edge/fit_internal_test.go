@@ -95,7 +95,7 @@ func TestPagesOfDevicesFit(t *testing.T) {
 		var from string
 		all := func() (list []wire.Device) {
 			for i := range n {
-				d := wire.Device{ID: strings.Repeat("\"", 100) + string(rune('A'+i)), Type: "t", Status: wire.Online, LastSeen: wire.FormatTime(time.Unix(0, 0))}
+				d := wire.Device{ID: subjects.DeviceID(strings.Repeat("\"", 100) + string(rune('A'+i))), Type: "t", Status: wire.Online, LastSeen: wire.FormatTime(time.Unix(0, 0))}
 				if i%3 == 0 {
 					d.Capabilities = []byte(`{"a":"` + strings.Repeat("x", i*200) + `"}`)
 				}
@@ -109,7 +109,7 @@ func TestPagesOfDevicesFit(t *testing.T) {
 			}
 			list := wire.DeviceList{OriginalID: strings.Repeat("\"", 64)}
 			for _, d := range all() {
-				if d.ID >= from {
+				if d.ID >= subjects.DeviceID(from) {
 					list.Devices = append(list.Devices, d)
 				}
 			}
@@ -118,7 +118,7 @@ func TestPagesOfDevicesFit(t *testing.T) {
 				t.Fatalf("a page of %d bytes", size)
 			}
 			seen += len(list.Devices)
-			if from = list.Next; from == "" {
+			if from = string(list.Next); from == "" {
 				break
 			}
 		}

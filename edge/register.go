@@ -101,10 +101,10 @@ func (c *conn) identify(e *wire.Envelope, reg *wire.Register) (auth.Identity, wi
 	}
 	user, device := string(who.Address.User), string(who.Address.Device)
 	for _, claim := range []struct{ field, said, is string }{
-		{"payload.id", reg.DeviceID, device},
-		{"payload.userId", reg.UserID, user},
-		{"fromDeviceId", e.FromDeviceID, device},
-		{"userId", e.UserID, user},
+		{"payload.id", string(reg.DeviceID), device},
+		{"payload.userId", string(reg.UserID), user},
+		{"fromDeviceId", string(e.FromDeviceID), device},
+		{"userId", string(e.UserID), user},
 	} {
 		if claim.said != "" && claim.said != claim.is {
 			return auth.Identity{}, wire.CloseAuth, wire.NewError(wire.IdentityMismatch, claim.field+" is not what the credential says")
@@ -291,7 +291,7 @@ func (c *conn) registered(e *wire.Envelope, pending int) ([]byte, error) {
 	expires, heartbeat := c.expires, c.heartbeat
 	c.mu.Unlock()
 	answer := wire.Registered{
-		Status: wire.StatusSuccess, SessionID: string(c.sess.ID), Resumed: c.sess.Resumed, DeviceID: string(c.who.Address.Device), UserID: string(c.who.Address.User),
+		Status: wire.StatusSuccess, SessionID: c.sess.ID, Resumed: c.sess.Resumed, DeviceID: c.who.Address.Device, UserID: c.who.Address.User,
 		ServerTime: wire.FormatTime(time.Now()), Pending: int64(pending), HeartbeatIntervalMs: heartbeat.Milliseconds(),
 		MaxMessageBytes: int64(c.s.opts.MaxMessageBytes), MaxFrameBytes: int64(c.maxFrame), Window: c.window, OriginalMessageID: e.ID,
 		Epoch: c.tenant.Inbox.Epoch(),

@@ -74,12 +74,12 @@ func (c *conn) named(e *wire.Envelope) (subjects.Address, *wire.Error) {
 	if target.Device == "" {
 		return subjects.Address{}, wire.NewError(wire.BadMessage, "toDeviceId is missing: a "+e.Type+" goes to one named device")
 	}
-	to := subjects.Address{User: c.who.Address.User, Device: subjects.DeviceID(target.Device)}
+	to := subjects.Address{User: c.who.Address.User, Device: target.Device}
 	if err := to.Check(); err != nil {
 		return to, wire.NewError(wire.BadMessage, "toDeviceId: "+err.Error())
 	}
 	if _, ok := c.tenant.Roster.Device(to.Key()); !ok {
-		return to, wire.NewError(wire.DeviceNotFound, "no device of this user is registered as "+target.Device)
+		return to, wire.NewError(wire.DeviceNotFound, "no device of this user is registered as "+string(target.Device))
 	}
 	return to, nil
 }
@@ -217,7 +217,7 @@ func (c *conn) respondTo(a *ask, m *nats.Msg, partial bool) {
 	defer c.contain()
 	e := wire.Envelope{
 		ID: envelope.Value(m.Header, subjects.HeaderID), Type: wire.TypeResponse,
-		FromDeviceID: string(a.to.Device), UserID: string(c.who.Address.User), ToDeviceID: string(c.who.Address.Device),
+		FromDeviceID: a.to.Device, UserID: c.who.Address.User, ToDeviceID: c.who.Address.Device,
 		CorrelationID: a.id, Partial: partial, Priority: wire.Normal,
 		Timestamp:   envelope.Value(m.Header, subjects.HeaderTimestamp),
 		Traceparent: envelope.Value(m.Header, subjects.HeaderTrace),

@@ -130,13 +130,13 @@ func (c *conn) ask(m *nats.Msg, method, who string) *wire.Error {
 		r.max = n
 	}
 	e := wire.Envelope{
-		Type: wire.TypeRequest, FromDeviceID: r.from, UserID: string(c.who.Address.User), ToDeviceID: string(c.who.Address.Device),
+		Type: wire.TypeRequest, FromDeviceID: subjects.DeviceID(r.from), UserID: c.who.Address.User, ToDeviceID: c.who.Address.Device,
 		Priority:      wire.Normal,
 		CorrelationID: envelope.Value(m.Header, subjects.HeaderCorrelation), Timestamp: envelope.Value(m.Header, subjects.HeaderTimestamp),
 		Traceparent: envelope.Value(m.Header, subjects.HeaderTrace),
 	}
 	tag := envelope.Value(m.Header, layout.HeaderProof)
-	e.FromDeviceID = envelope.SenderOf(r.from, c.tenant.Proof.Is(tag, proof.Sender, c.key.User(), r.from, r.asked))
+	e.FromDeviceID = envelope.SenderOf(subjects.DeviceID(r.from), c.tenant.Proof.Is(tag, proof.Sender, c.key.User(), r.from, r.asked))
 	if e.Timestamp == "" {
 		e.Timestamp = wire.FormatTime(time.Now())
 	}
@@ -234,7 +234,7 @@ func (c *conn) respond(e *wire.Envelope) {
 	if e.RequiresAck {
 		accepted := wire.Accepted{OriginalID: e.ID}
 		if r.from != "" {
-			accepted.Recipients = []wire.Recipient{{DeviceID: r.from}}
+			accepted.Recipients = []wire.Recipient{{DeviceID: subjects.DeviceID(r.from)}}
 		}
 		c.answer(wire.TypeAck, accepted.AppendPayload(nil))
 	}
@@ -255,7 +255,7 @@ func (r *served) fits(e *wire.Envelope, from subjects.Address) bool {
 		return true
 	}
 	answer := wire.Envelope{
-		ID: e.ID, Type: wire.TypeResponse, FromDeviceID: string(from.Device), UserID: string(from.User), ToDeviceID: r.from,
+		ID: e.ID, Type: wire.TypeResponse, FromDeviceID: from.Device, UserID: from.User, ToDeviceID: subjects.DeviceID(r.from),
 		CorrelationID: r.asked, Partial: e.Partial, Priority: wire.Normal, Timestamp: e.Timestamp, Traceparent: e.Traceparent, Payload: e.Payload,
 	}
 	if answer.ID == "" {

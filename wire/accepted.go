@@ -1,6 +1,10 @@
 package wire
 
-import "strconv"
+import (
+	"strconv"
+
+	"github.com/rccs-io/rccs/subjects"
+)
 
 // scanAccepted reads the payload of an ack with status accepted, written as
 // [Accepted.AppendPayload] writes it, letter for letter. A sender gets one for
@@ -16,9 +20,11 @@ func (a *Answer) scanAccepted(payload []byte) bool {
 	a.Status, a.Recipients = StatusAccepted, []Recipient{}
 	for s.peek() == '{' {
 		var r Recipient
-		if r.DeviceID, ok = s.text(`{"deviceId":`); !ok {
+		device, ok := s.text(`{"deviceId":`)
+		if !ok {
 			return false
 		}
+		r.DeviceID = subjects.DeviceID(device)
 		if s.literal(`,"seq":`) {
 			from := s.i
 			if s.peek() == '0' || !s.digits() {

@@ -4,6 +4,8 @@ import (
 	"math"
 	"slices"
 	"strconv"
+
+	"github.com/rccs-io/rccs/subjects"
 )
 
 // Ack is what a device acknowledges, in the payload of an ack.
@@ -218,8 +220,8 @@ const (
 
 // Recipient is a device that a message was stored for.
 type Recipient struct {
-	DeviceID string `json:"deviceId"`
-	Seq      uint64 `json:"seq,omitempty"` // 0 until deliverAt, and for an ephemeral message
+	DeviceID subjects.DeviceID `json:"deviceId"`
+	Seq      uint64            `json:"seq,omitempty"` // 0 until deliverAt, and for an ephemeral message
 }
 
 // Accepted answers a message with requiresAck.
@@ -237,7 +239,7 @@ func (a *Accepted) AppendPayload(dst []byte) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = AppendString(append(dst, `{"deviceId":`...), a.Recipients[i].DeviceID)
+		dst = AppendString(append(dst, `{"deviceId":`...), string(a.Recipients[i].DeviceID))
 		if seq := a.Recipients[i].Seq; seq != 0 {
 			dst = strconv.AppendUint(append(dst, `,"seq":`...), seq, 10)
 		}
@@ -257,7 +259,7 @@ func (a *Accepted) Append(dst []byte) []byte {
 type Outcome struct {
 	OriginalID  string
 	Status      Status // delivered, expired, replaced, rejected or undeliverable
-	DeviceID    string
+	DeviceID    subjects.DeviceID
 	DeliveredAt string // RFC 3339; "" unless delivered
 	Reason      string // "" where there is none to give
 }
@@ -266,7 +268,7 @@ type Outcome struct {
 func (o *Outcome) AppendPayload(dst []byte) []byte {
 	dst = AppendString(append(dst, `{"originalMessageId":`...), o.OriginalID)
 	dst = AppendString(append(dst, `,"status":`...), string(o.Status))
-	dst = appendField(dst, `,"deviceId":`, o.DeviceID)
+	dst = appendField(dst, `,"deviceId":`, string(o.DeviceID))
 	dst = appendField(dst, `,"deliveredAt":`, o.DeliveredAt)
 	return append(appendField(dst, `,"reason":`, o.Reason), '}')
 }

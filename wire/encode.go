@@ -14,9 +14,9 @@ func (e *Envelope) Append(dst []byte) []byte {
 	dst = append(dst, `{"type":`...)
 	dst = AppendString(dst, e.Type)
 	dst = appendField(dst, `,"id":`, e.ID)
-	dst = appendField(dst, `,"fromDeviceId":`, e.FromDeviceID)
-	dst = appendField(dst, `,"userId":`, e.UserID)
-	dst = appendField(dst, `,"toDeviceId":`, e.ToDeviceID)
+	dst = appendField(dst, `,"fromDeviceId":`, string(e.FromDeviceID))
+	dst = appendField(dst, `,"userId":`, string(e.UserID))
+	dst = appendField(dst, `,"toDeviceId":`, string(e.ToDeviceID))
 	if e.To != nil {
 		dst = e.To.append(append(dst, `,"to":`...))
 	}
@@ -59,7 +59,7 @@ func (e *Envelope) appendOptions(dst []byte) []byte {
 
 func (to *To) append(dst []byte) []byte {
 	from := len(dst)
-	dst = appendField(dst, `,"device":`, to.Device)
+	dst = appendField(dst, `,"device":`, string(to.Device))
 	dst = appendField(dst, `,"deviceType":`, to.DeviceType)
 	dst = appendField(dst, `,"capability":`, to.Capability)
 	dst = appendFlag(dst, `,"service":true`, to.Service)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/rccs-io/rccs/subjects"
 )
 
 // Enrollment is what a device asks that makes its own key: a credential for
@@ -16,8 +18,8 @@ type Enrollment struct {
 	Code  string `json:"code,omitempty"`
 	Token string `json:"token,omitempty"`
 	// User is needed to renew; to enrol, the claim says it.
-	User   string `json:"user,omitempty"`
-	Device string `json:"device,omitempty"`
+	User   subjects.UserID   `json:"user,omitempty"`
+	Device subjects.DeviceID `json:"device,omitempty"`
 	// Tenant is the installation's tenant that the user is of; empty: its
 	// default one.
 	Tenant string `json:"tenant,omitempty"`
@@ -31,10 +33,10 @@ type Enrollment struct {
 // Enrolled is the answer: the device's credential, but for the seed, which
 // only the device has.
 type Enrolled struct {
-	JWT     string    `json:"jwt"`
-	User    string    `json:"user"`
-	Device  string    `json:"device"`
-	Expires time.Time `json:"expiresAt"`
+	JWT     string            `json:"jwt"`
+	User    subjects.UserID   `json:"user"`
+	Device  subjects.DeviceID `json:"device"`
+	Expires time.Time         `json:"expiresAt"`
 	// RenewUntil is when the key ends, unless it is renewed before.
 	RenewUntil time.Time `json:"renewUntil"`
 }

@@ -3,6 +3,8 @@ package wire
 import (
 	"math"
 	"time"
+
+	"github.com/rccs-io/rccs/subjects"
 )
 
 // Bounds of the codec.
@@ -60,10 +62,10 @@ const EncodingBase64 = "base64"
 type Envelope struct {
 	ID           string
 	Type         string
-	FromDeviceID string
-	UserID       string
+	FromDeviceID subjects.DeviceID // or [Server], or service:NAME
+	UserID       subjects.UserID
 	// ToDeviceID is toDeviceId as sent; see [Envelope.Target].
-	ToDeviceID string
+	ToDeviceID subjects.DeviceID
 	To         *To
 	// Payload is one JSON value, byte for byte as it was sent; nil is absent.
 	// After decoding it aliases the frame.
@@ -95,7 +97,7 @@ type Envelope struct {
 // To says which devices a message is for. At most one of Device, DeviceType,
 // Capability and Service is set; none of them means every device.
 type To struct {
-	Device     string
+	Device     subjects.DeviceID
 	DeviceType string
 	Capability string
 	Mode       string // "", "all" or "any"

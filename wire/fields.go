@@ -1,14 +1,18 @@
 package wire
 
-import "math"
+import (
+	"math"
+
+	"github.com/rccs-io/rccs/subjects"
+)
 
 // envelope reads all fields and checks the rules of the protocol's table.
 func (d *decoder) envelope(e *Envelope) {
 	d.reserve(fPayload, fDeliverAt)
 	e.ID = d.id()
 	e.Type = d.typ()
-	e.FromDeviceID, e.UserID = d.str(fFrom), d.str(fUser)
-	e.ToDeviceID = d.name(fToDevice)
+	e.FromDeviceID, e.UserID = subjects.DeviceID(d.str(fFrom)), subjects.UserID(d.str(fUser))
+	e.ToDeviceID = subjects.DeviceID(d.name(fToDevice))
 	e.To = d.to(e.ToDeviceID)
 	e.Timestamp = d.timestamp(fTimestamp)
 	e.Priority = Normal
@@ -102,7 +106,7 @@ func toField(key []byte) int {
 }
 
 // to reads the selector; toDevice is the envelope's other way to say it.
-func (d *decoder) to(toDevice string) *To {
+func (d *decoder) to(toDevice subjects.DeviceID) *To {
 	v := d.f[fTo]
 	if !v.given() {
 		return nil
@@ -124,7 +128,7 @@ func (d *decoder) to(toDevice string) *To {
 	s.members(insideEnvelope+1, in.f[:], index) // scanned before: it cannot fail
 	in.reserve()
 	to := &To{
-		Device: in.name(tDevice), DeviceType: in.name(tDeviceType), Capability: in.name(tCapability),
+		Device: subjects.DeviceID(in.name(tDevice)), DeviceType: in.name(tDeviceType), Capability: in.name(tCapability),
 		Service: in.flag(tService), Mode: in.mode(),
 	}
 	known := in.f[tDevice].given() || in.f[tDeviceType].given() || in.f[tCapability].given() || in.f[tService].given()
@@ -160,7 +164,7 @@ func (d *decoder) mode() string {
 
 // check refuses a selector that says two things, or something else than
 // toDeviceId does.
-func (to *To) check(toDevice string) *Error {
+func (to *To) check(toDevice subjects.DeviceID) *Error {
 	selectors := 0
 	for _, set := range [...]bool{to.Device != "", to.DeviceType != "", to.Capability != "", to.Service} {
 		if set {

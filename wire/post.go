@@ -3,13 +3,15 @@ package wire
 import (
 	"math"
 	"unicode/utf8"
+
+	"github.com/rccs-io/rccs/subjects"
 )
 
 // Post is a message that a backend sends over HTTP: an envelope, and the user
 // whose devices it is for. An id may be missing.
 type Post struct {
 	Envelope
-	User string
+	User subjects.UserID
 	// Size is how many bytes it took.
 	Size int
 	// Err says what is wrong with it; the rest is then empty but for the id.
@@ -238,7 +240,7 @@ func (d *decoder) lane() uint8 {
 }
 
 // postTo reads whom a post is for.
-func (d *decoder) postTo() (*To, string) {
+func (d *decoder) postTo() (*To, subjects.UserID) {
 	const want = `an object such as {"user":"alice","device":"phone"}`
 	v := d.f[pTo]
 	if v.kind != isObject {
@@ -263,7 +265,7 @@ func (d *decoder) postTo() (*To, string) {
 	})
 	in.reserve()
 	user := in.needName(uUser)
-	to := &To{Device: in.name(uDevice), DeviceType: in.name(uDeviceType), Capability: in.name(uCapability), Mode: in.postMode()}
+	to := &To{Device: subjects.DeviceID(in.name(uDevice)), DeviceType: in.name(uDeviceType), Capability: in.name(uCapability), Mode: in.postMode()}
 	if in.bad == nil {
 		in.bad = to.check("")
 	}
@@ -279,7 +281,7 @@ func (d *decoder) postTo() (*To, string) {
 	if d.bad == nil {
 		d.bad = in.bad
 	}
-	return to, user
+	return to, subjects.UserID(user)
 }
 
 func (d *decoder) postMode() string {

@@ -1,5 +1,7 @@
 package wire
 
+import "github.com/rccs-io/rccs/subjects"
+
 // Whether a device is there, and what it says of its user.
 const (
 	Online  = "online"
@@ -86,7 +88,7 @@ func ofDevice(key []byte) bool { return deviceField(key) >= 0 }
 // Presence is the payload of a presence: what changed at another device of the
 // same user.
 type Presence struct {
-	DeviceID string
+	DeviceID subjects.DeviceID
 	Status   string // Online, Away, Busy or Offline
 	Type     string // of the device; "" when it gave none
 	LastSeen string // RFC 3339; "" when it is not known
@@ -95,7 +97,7 @@ type Presence struct {
 
 // AppendPayload appends the payload alone.
 func (p *Presence) AppendPayload(dst []byte) []byte {
-	dst = AppendString(append(dst, `{"deviceId":`...), p.DeviceID)
+	dst = AppendString(append(dst, `{"deviceId":`...), string(p.DeviceID))
 	dst = AppendString(append(dst, `,"status":`...), p.Status)
 	dst = appendField(dst, `,"type":`, p.Type)
 	dst = appendField(dst, `,"lastSeen":`, p.LastSeen)
@@ -117,7 +119,7 @@ func DecodePresence(payload []byte) (Presence, error) {
 		return Presence{}, d.bad
 	}
 	p := Presence{
-		DeviceID: d.needName(vDeviceID), Status: d.need(vStatus, "a string"), Type: d.str(vType),
+		DeviceID: subjects.DeviceID(d.needName(vDeviceID)), Status: d.need(vStatus, "a string"), Type: d.str(vType),
 		LastSeen: d.str(vLastSeen), Extra: d.others(ofDevice),
 	}
 	if d.bad != nil {
@@ -128,7 +130,7 @@ func DecodePresence(payload []byte) (Presence, error) {
 
 // Device is one device of the answer to device_list.
 type Device struct {
-	ID                      string
+	ID                      subjects.DeviceID
 	Type, Platform, Version string // "" when it gave none
 	Capabilities            []byte // the object as the device sent it; nil for none
 	Status                  string // Online, Away, Busy or Offline
@@ -138,7 +140,7 @@ type Device struct {
 
 // ListDevices is the payload of a device_list from a device.
 type ListDevices struct {
-	From string // the Next of the page before; "" is from the first device on
+	From subjects.DeviceID // the Next of the page before; "" is from the first device on
 }
 
 var listNames = [...]string{"payload.from"}
@@ -155,7 +157,7 @@ func DecodeListDevices(payload []byte) (ListDevices, error) {
 	if !d.payload(TypeDeviceList, `{"from":"phone"}`, index) {
 		return ListDevices{}, d.bad
 	}
-	l := ListDevices{From: d.str(0)}
+	l := ListDevices{From: subjects.DeviceID(d.str(0))}
 	if d.bad != nil {
 		return ListDevices{}, d.bad
 	}
@@ -165,14 +167,14 @@ func DecodeListDevices(payload []byte) (ListDevices, error) {
 // AppendPayload appends the payload alone.
 func (l *ListDevices) AppendPayload(dst []byte) []byte {
 	from := len(dst)
-	return closeObject(appendField(dst, `,"from":`, l.From), from)
+	return closeObject(appendField(dst, `,"from":`, string(l.From)), from)
 }
 
 // DeviceList is the payload of the ack that answers a device_list.
 type DeviceList struct {
 	OriginalID string
 	Devices    []Device
-	Next       string // the From to go on with; "" when there is no more
+	Next       subjects.DeviceID // the From to go on with; "" when there is no more
 }
 
 // Append appends the whole envelope, type ack, from the server.
@@ -187,11 +189,11 @@ func (l *DeviceList) AppendPayload(dst []byte) []byte {
 		}
 		dst = l.Devices[i].append(dst)
 	}
-	return append(appendField(append(dst, ']'), `,"next":`, l.Next), '}')
+	return append(appendField(append(dst, ']'), `,"next":`, string(l.Next)), '}')
 }
 
 func (v *Device) append(dst []byte) []byte {
-	dst = AppendString(append(dst, `{"id":`...), v.ID)
+	dst = AppendString(append(dst, `{"id":`...), string(v.ID))
 	dst = appendField(dst, `,"type":`, v.Type)
 	dst = appendField(dst, `,"platform":`, v.Platform)
 	dst = appendField(dst, `,"version":`, v.Version)
@@ -215,7 +217,7 @@ func DecodeDeviceList(payload []byte) (*DeviceList, error) {
 	if !d.payload("the answer to device_list", `{"devices":[]}`, index) {
 		return nil, d.bad
 	}
-	l := &DeviceList{OriginalID: d.str(lOriginal), Next: d.str(lNext)}
+	l := &DeviceList{OriginalID: d.str(lOriginal), Next: subjects.DeviceID(d.str(lNext))}
 	for element := range elements(d.array(lDevices)) {
 		in := decoder{b: element, names: deviceNames[:]}
 		if !in.payload("the answer to device_list", `{"devices":[{"id":"phone"}]}`, deviceField) {
@@ -236,7 +238,7 @@ func DecodeDeviceList(payload []byte) (*DeviceList, error) {
 // device reads one element of a device_list.
 func (d *decoder) device() Device {
 	v := Device{
-		ID: d.needName(vID), Type: d.str(vType), Platform: d.str(vPlatform), Version: d.str(vVersion),
+		ID: subjects.DeviceID(d.needName(vID)), Type: d.str(vType), Platform: d.str(vPlatform), Version: d.str(vVersion),
 		Status: d.need(vStatus, "a string"), LastSeen: d.str(vLastSeen), Extra: d.others(ofDevice),
 	}
 	switch d.f[vCapabilities].kind {

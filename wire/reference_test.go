@@ -16,6 +16,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -258,8 +259,8 @@ func refEnvelope(members map[string]json.RawMessage) (*wire.Envelope, string) {
 		id = ""
 	}
 	e := &wire.Envelope{
-		ID: id, Type: o.str("type"), FromDeviceID: o.str("fromDeviceId"), UserID: o.str("userId"),
-		ToDeviceID: o.name("toDeviceId"), CorrelationID: o.key("correlationId"), CollapseKey: o.key("collapseKey"),
+		ID: id, Type: o.str("type"), FromDeviceID: subjects.DeviceID(o.str("fromDeviceId")), UserID: subjects.UserID(o.str("userId")),
+		ToDeviceID: subjects.DeviceID(o.name("toDeviceId")), CorrelationID: o.key("correlationId"), CollapseKey: o.key("collapseKey"),
 		Traceparent: o.key("traceparent"), Encoding: o.str("encoding"), Topic: o.str("topic"),
 		TTLMs: o.positive("ttlMs"), Seq: uint64(o.positive("seq")), DeliverAt: o.when("deliverAt"), Priority: wire.Normal,
 		RequiresAck: o.flag("requiresAck"), Ephemeral: o.flag("ephemeral"), Redelivered: o.flag("redelivered"),
@@ -316,7 +317,7 @@ func (o *refObject) to() *wire.To {
 		return nil
 	}
 	to := &wire.To{
-		Device: in.name("device"), DeviceType: in.name("deviceType"), Capability: in.name("capability"),
+		Device: subjects.DeviceID(in.name("device")), DeviceType: in.name("deviceType"), Capability: in.name("capability"),
 		Service: in.flag("service"), Mode: in.str("mode"),
 	}
 	n := 0
@@ -337,7 +338,7 @@ func (o *refObject) to() *wire.To {
 		}
 	}
 	nobody := others > 0 && n == 0 && !in.has("service")
-	o.bad = o.bad || in.bad || n > 1 || nobody || !mode || device != "" && device != to.Device
+	o.bad = o.bad || in.bad || n > 1 || nobody || !mode || device != "" && subjects.DeviceID(device) != to.Device
 	return to
 }
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/rccs-io/rccs/subjects"
 )
 
 // Bounds of a registration.
@@ -32,7 +34,8 @@ const (
 // Register is the payload of a device's device_register. All fields are
 // optional to the codec; whether a credential is there is the edge's to judge.
 type Register struct {
-	DeviceID, UserID        string
+	DeviceID                subjects.DeviceID
+	UserID                  subjects.UserID
 	Type, Platform, Version string
 	// Capabilities is the object as sent, nil when absent. After decoding it
 	// aliases the payload.
@@ -92,7 +95,7 @@ func DecodeRegister(payload []byte) (*Register, error) {
 	}
 	d.reserve(rCapabilities)
 	r := &Register{
-		DeviceID: d.name(rID), UserID: d.name(rUser), Type: d.name(rType),
+		DeviceID: subjects.DeviceID(d.name(rID)), UserID: subjects.UserID(d.name(rUser)), Type: d.name(rType),
 		Platform: d.description(rPlatform), Version: d.description(rVersion),
 		AuthToken: d.str(rToken), Sig: d.str(rSig), AckMode: d.str(rAckMode),
 		Window: int(d.bounded(rWindow, 1, math.MaxInt32, "an integer")), Batch: d.flag(rBatch),
@@ -179,8 +182,8 @@ func isHeld(value any) bool {
 func (r *Register) AppendPayload(dst []byte) []byte {
 	from := len(dst)
 	for _, member := range [...]struct{ key, value string }{
-		{`,"id":`, r.DeviceID},
-		{`,"userId":`, r.UserID},
+		{`,"id":`, string(r.DeviceID)},
+		{`,"userId":`, string(r.UserID)},
 		{`,"type":`, r.Type},
 		{`,"platform":`, r.Platform},
 		{`,"version":`, r.Version},
@@ -226,20 +229,20 @@ func (c *Challenge) Append(dst []byte, id string) []byte {
 
 // Registered is the payload of the ack that ends a registration.
 type Registered struct {
-	Status              Status `json:"status"` // always success
-	SessionID           string `json:"sessionId"`
-	DeviceID            string `json:"deviceId"`
-	UserID              string `json:"userId"`
-	ServerTime          string `json:"serverTime"` // RFC 3339
-	Resumed             bool   `json:"resumed"`
-	ExpiresAt           string `json:"expiresAt,omitempty"` // RFC 3339; "" never
-	Pending             int64  `json:"pending"`             // messages waiting
-	HeartbeatIntervalMs int64  `json:"heartbeatIntervalMs"`
-	MaxMessageBytes     int64  `json:"maxMessageBytes"`         // what the device may send
-	MaxFrameBytes       int64  `json:"maxFrameBytes,omitempty"` // what the edge will send; 0: an edge of an earlier version
-	Epoch               string `json:"epoch,omitempty"`         // see Subscribed; of the inbox
-	Window              int    `json:"window"`
-	OriginalMessageID   string `json:"originalMessageId,omitempty"`
+	Status              Status             `json:"status"` // always success
+	SessionID           subjects.SessionID `json:"sessionId"`
+	DeviceID            subjects.DeviceID  `json:"deviceId"`
+	UserID              subjects.UserID    `json:"userId"`
+	ServerTime          string             `json:"serverTime"` // RFC 3339
+	Resumed             bool               `json:"resumed"`
+	ExpiresAt           string             `json:"expiresAt,omitempty"` // RFC 3339; "" never
+	Pending             int64              `json:"pending"`             // messages waiting
+	HeartbeatIntervalMs int64              `json:"heartbeatIntervalMs"`
+	MaxMessageBytes     int64              `json:"maxMessageBytes"`         // what the device may send
+	MaxFrameBytes       int64              `json:"maxFrameBytes,omitempty"` // what the edge will send; 0: an edge of an earlier version
+	Epoch               string             `json:"epoch,omitempty"`         // see Subscribed; of the inbox
+	Window              int                `json:"window"`
+	OriginalMessageID   string             `json:"originalMessageId,omitempty"`
 }
 
 // Append appends the whole envelope, type ack, from the server.
@@ -247,9 +250,9 @@ func (r *Registered) Append(dst []byte) []byte {
 	dst = appendHead(dst, TypeAck, "", r.ServerTime)
 	dst = append(dst, `,"payload":{"status":"success"`...)
 	for _, member := range [...]struct{ key, value string }{
-		{`,"sessionId":`, r.SessionID},
-		{`,"deviceId":`, r.DeviceID},
-		{`,"userId":`, r.UserID},
+		{`,"sessionId":`, string(r.SessionID)},
+		{`,"deviceId":`, string(r.DeviceID)},
+		{`,"userId":`, string(r.UserID)},
 		{`,"serverTime":`, r.ServerTime},
 	} {
 		dst = AppendString(append(dst, member.key...), member.value)

@@ -80,7 +80,7 @@ func messageTable(list []*ops.Message) *table {
 		column{title: "ID"}, column{title: "FROM", least: 8, extra: 1}, column{title: "STORED", extra: 3}, column{title: "AGE", right: true},
 		column{title: "BYTES", right: true, extra: 2})
 	for _, m := range list {
-		t.row(strconv.FormatUint(m.Seq, 10), m.Lane, m.Type, m.ID, m.From, moment(m.Stored), ago(&m.Stored), number(m.Bytes))
+		t.row(strconv.FormatUint(m.Seq, 10), m.Lane, m.Type, m.ID, string(m.From), moment(m.Stored), ago(&m.Stored), number(m.Bytes))
 	}
 	return t
 }

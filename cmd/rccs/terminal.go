@@ -98,7 +98,7 @@ func (t *terminal) showPresence(p client.Presence) {
 	if !t.flags.presence {
 		return
 	}
-	told := wire.Presence{DeviceID: string(p.Device), Status: p.Status, Type: p.Type, Extra: p.Extra}
+	told := wire.Presence{DeviceID: p.Device, Status: p.Status, Type: p.Type, Extra: p.Extra}
 	if !p.LastSeen.IsZero() {
 		told.LastSeen = wire.FormatTime(p.LastSeen)
 	}
@@ -250,7 +250,7 @@ func (t *terminal) request(ctx context.Context, c *client.Client, device, rest s
 		if err != nil {
 			return err
 		}
-		e := wire.Envelope{Type: wire.TypeResponse, FromDeviceID: device, Payload: result}
+		e := wire.Envelope{Type: wire.TypeResponse, FromDeviceID: subjects.DeviceID(device), Payload: result}
 		if err := t.show(&e, fmt.Sprintf("response from %s: %s", device, result)); err != nil {
 			return err
 		}

@@ -78,7 +78,7 @@ func (env *environment) trace(ctx context.Context, f *traceFlags, t *ops.Tenant,
 		if c.OutcomeAt != nil {
 			after = span(c.OutcomeAt.Sub(c.Stored))
 		}
-		copies.row(c.User+"/"+c.Device, c.Lane, strconv.FormatUint(c.Seq, 10), c.Type, c.From, c.State, orDash(c.Outcome), after, orDash(c.Edge))
+		copies.row(c.User+"/"+c.Device, c.Lane, strconv.FormatUint(c.Seq, 10), c.Type, string(c.From), c.State, orDash(c.Outcome), after, orDash(c.Edge))
 	}
 	if len(got.Copies) > 0 {
 		if err := env.table(copies); err != nil {

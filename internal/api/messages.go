@@ -169,7 +169,7 @@ func (a *API) send(ctx context.Context, c *call, in *sendInput) (*streamOutput, 
 		}
 		p.Timestamp, p.Traceparent = now, place
 		sending.Add(1)
-		from := send.Service(c.sender(), subjects.UserID(p.User))
+		from := send.Service(c.sender(), p.User)
 		from.IssuedTo = c.service.IssuedTo
 		c.tenant.Intake.Start(ctx, from, &p.Envelope, &waiter{&outcomes[i], p.ID, &sending})
 	}
@@ -205,7 +205,7 @@ func (w *waiter) Sent(r send.Result) {
 
 // checkPost looks at the names of a post.
 func checkPost(p *wire.Post) *wire.Error {
-	address := subjects.Address{User: subjects.UserID(p.User), Device: subjects.DeviceID(p.To.Device)}
+	address := subjects.Address{User: p.User, Device: p.To.Device}
 	if p.To.Device == "" {
 		address.Device = "any"
 	}
@@ -218,7 +218,7 @@ func checkPost(p *wire.Post) *wire.Error {
 func sent(id string, a *wire.Accepted) *Sent {
 	s := &Sent{ID: id, Duplicate: a.Duplicate, Recipients: make([]Recipient, len(a.Recipients))}
 	for i, r := range a.Recipients {
-		s.Recipients[i] = Recipient{DeviceID: r.DeviceID, Seq: r.Seq}
+		s.Recipients[i] = Recipient{DeviceID: string(r.DeviceID), Seq: r.Seq}
 	}
 	return s
 }

@@ -50,7 +50,7 @@ func TestACodeIsShortAndTypedAsPeopleDo(t *testing.T) {
 		if !regexp.MustCompile(`^[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]{4}$`).MatchString(code) {
 			t.Fatalf("code %q", code)
 		}
-		if _, err := p.device().enroll(wire.Enrollment{Code: as(code), Device: "phone-" + strconv.Itoa(i)}); err != nil {
+		if _, err := p.device().enroll(wire.Enrollment{Code: as(code), Device: subjects.DeviceID("phone-" + strconv.Itoa(i))}); err != nil {
 			t.Errorf("%q for %q: %v", as(code), code, err)
 		}
 	}
@@ -321,7 +321,7 @@ func TestOfManyThatTakeANewNameOneGetsIt(t *testing.T) {
 			continue
 		}
 		refused(t, err, wire.Conflict)
-		_, err = p.device().enroll(wire.Enrollment{Code: codes[i], Device: "watch " + strconv.Itoa(i)})
+		_, err = p.device().enroll(wire.Enrollment{Code: codes[i], Device: subjects.DeviceID("watch " + strconv.Itoa(i))})
 		check(t, err)
 	}
 	if in != 1 {
@@ -338,7 +338,7 @@ func TestAUserEnrolsSoManyDevicesAndNoMore(t *testing.T) {
 	const most = 5
 	p.service = p.with(nil, most)
 	enrol := func(d *device, user, name string) error {
-		_, err := d.enroll(wire.Enrollment{Code: p.code(`{"user":"` + user + `"}`), Device: name})
+		_, err := d.enroll(wire.Enrollment{Code: p.code(`{"user":"` + user + `"}`), Device: subjects.DeviceID(name)})
 		return err
 	}
 	first := p.device()

@@ -244,9 +244,9 @@ func (s *Service) byCode(ctx context.Context, e *wire.Enrollment) (*wire.Enrolle
 		return nil, err
 	}
 	if e.Device == "" {
-		e.Device = code.Device
+		e.Device = subjects.DeviceID(code.Device)
 	}
-	if code.Device != "" && e.Device != code.Device {
+	if code.Device != "" && e.Device != subjects.DeviceID(code.Device) {
 		return nil, wire.NewError(wire.IdentityMismatch, "the code is for a device of another name")
 	}
 	a, err := s.address(code.User, e)
@@ -337,11 +337,11 @@ func (s *Service) byToken(ctx context.Context, e *wire.Enrollment) (*wire.Enroll
 
 // address is the device that is to be enrolled, if it may be.
 func (s *Service) address(user string, e *wire.Enrollment) (subjects.Address, error) {
-	a := subjects.Address{User: subjects.UserID(user), Device: subjects.DeviceID(e.Device)}
+	a := subjects.Address{User: subjects.UserID(user), Device: e.Device}
 	if err := a.Check(); err != nil {
 		return a, wire.NewError(wire.BadMessage, err.Error())
 	}
-	if e.User != "" && e.User != user {
+	if e.User != "" && e.User != subjects.UserID(user) {
 		return a, wire.NewError(wire.IdentityMismatch, "the claim is of another user")
 	}
 	if s.opts.Revoked(a, e.PublicKey, s.opts.Now()) {
@@ -385,7 +385,7 @@ func (s *Service) sign(a subjects.Address, key Key) (*wire.Enrolled, error) {
 		return nil, err
 	}
 	return &wire.Enrolled{
-		JWT: token, User: string(a.User), Device: string(a.Device), Expires: expires, RenewUntil: key.Until.Truncate(time.Second),
+		JWT: token, User: a.User, Device: a.Device, Expires: expires, RenewUntil: key.Until.Truncate(time.Second),
 	}, nil
 }
 
@@ -397,7 +397,7 @@ func (s *Service) Renew(ctx context.Context, body []byte, who subjects.Address) 
 	if err != nil {
 		return nil, err
 	}
-	a := subjects.Address{User: subjects.UserID(e.User), Device: subjects.DeviceID(e.Device)}
+	a := subjects.Address{User: e.User, Device: e.Device}
 	if err := a.Check(); err != nil {
 		return nil, wire.NewError(wire.BadMessage, "user and device name the device: "+err.Error())
 	}

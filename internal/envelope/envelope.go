@@ -23,8 +23,8 @@ func Append(dst []byte, d *Delivery, to subjects.Address) []byte {
 	replay := d.rare(rareReplay, layout.HeaderReplay) == "true"
 	e := wire.Envelope{
 		ID:            d.ID(),
-		UserID:        string(to.User),
-		ToDeviceID:    string(to.Device),
+		UserID:        to.User,
+		ToDeviceID:    to.Device,
 		Timestamp:     d.Timestamp(),
 		Priority:      uint8(d.Lane),
 		TTLMs:         d.TTL().Milliseconds(),
@@ -45,8 +45,8 @@ func Append(dst []byte, d *Delivery, to subjects.Address) []byte {
 // TypeAndSender are what a message is shown to be, and from whom. original is
 // the type in its headers where only RCCS may use that one, and it is not known
 // that RCCS did.
-func (m *Message) TypeAndSender() (kind, original, from string) {
-	kind, from = m.Value(subjects.HeaderType), m.Value(subjects.HeaderFrom)
+func (m *Message) TypeAndSender() (kind, original string, from subjects.DeviceID) {
+	kind, from = m.Value(subjects.HeaderType), subjects.DeviceID(m.Value(subjects.HeaderFrom))
 	if kind == "" {
 		kind = DefaultType
 	}
@@ -76,8 +76,8 @@ func AppendTopic(dst []byte, k *proof.Key, topic string, s Stored) []byte {
 // TopicSender is who published a message of a topic, a device and its user.
 // What does not show that a part of RCCS stored it is a service's, whatever its
 // headers say.
-func TopicSender(k *proof.Key, topic string, s Stored) (device, user string) {
-	device, user = Value(s.Header, subjects.HeaderFrom), Value(s.Header, subjects.HeaderUser)
+func TopicSender(k *proof.Key, topic string, s Stored) (device subjects.DeviceID, user subjects.UserID) {
+	device, user = subjects.DeviceID(Value(s.Header, subjects.HeaderFrom)), subjects.UserID(Value(s.Header, subjects.HeaderUser))
 	if device == "" {
 		return Service, ""
 	}
@@ -86,7 +86,7 @@ func TopicSender(k *proof.Key, topic string, s Stored) (device, user string) {
 	}
 	subject, err := subjects.Topic(topic)
 	tag := Value(s.Header, layout.HeaderProof)
-	if err != nil || !k.Is(tag, proof.Said, subject, user, device, Value(s.Header, subjects.HeaderID), string(s.Data)) {
+	if err != nil || !k.Is(tag, proof.Said, subject, string(user), string(device), Value(s.Header, subjects.HeaderID), string(s.Data)) {
 		return Service, ""
 	}
 	return device, user
@@ -95,8 +95,8 @@ func TopicSender(k *proof.Key, topic string, s Stored) (device, user string) {
 // SenderOf is whom a message is shown to be from, of which a header says from. A
 // service may speak for a device of the user; the names of RCCS and of services
 // are taken from RCCS's own parts alone.
-func SenderOf(from string, authentic bool) string {
-	if from == "" || !authentic && (from == wire.Server || strings.HasPrefix(from, servicePrefix)) {
+func SenderOf(from subjects.DeviceID, authentic bool) subjects.DeviceID {
+	if from == "" || !authentic && (from == wire.Server || strings.HasPrefix(string(from), servicePrefix)) {
 		return Service
 	}
 	return from

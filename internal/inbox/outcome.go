@@ -188,7 +188,7 @@ func (o *outcome) message(k *proof.Key) *nats.Msg {
 	if from.Check() != nil {
 		return nil
 	}
-	body := wire.Outcome{OriginalID: o.requester.id, Status: o.status, DeviceID: string(to.Device), Reason: o.reason}
+	body := wire.Outcome{OriginalID: o.requester.id, Status: o.status, DeviceID: to.Device, Reason: o.reason}
 	if o.status == wire.StatusDelivered {
 		body.DeliveredAt = wire.FormatTime(time.Unix(0, o.at))
 	}

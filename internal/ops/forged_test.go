@@ -35,7 +35,7 @@ func TestWhatAServiceForgesIsNotShownAsTheServers(t *testing.T) {
 	list, _, err := p.Browse(t.Context(), desktop, ops.BrowseQuery{State: ops.AllMessages})
 	check(t, err)
 	for _, m := range list {
-		got[m.ID] = m.Type + " from " + m.From
+		got[m.ID] = m.Type + " from " + string(m.From)
 	}
 	for _, id := range []string{outcome, "f1", "f2", "f3", "f4"} {
 		if want := envelope.DefaultType + " from " + envelope.Service; got[id] != want {
@@ -84,7 +84,7 @@ func TestTopicsListWhoIsKnownToHavePublished(t *testing.T) {
 	check(t, err)
 	list, _, err := p.TopicMessages(t.Context(), "news", 1, 10, 1<<20)
 	check(t, err)
-	if len(list) != 2 || list[0].From != envelope.Service || list[1].From != string(phone.Device) {
+	if len(list) != 2 || list[0].From != envelope.Service || list[1].From != phone.Device {
 		t.Errorf("listed: %+v", list)
 	}
 }

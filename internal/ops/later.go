@@ -61,7 +61,7 @@ func newDelayed(p *proof.Key, subject string, at int64, h nats.Header) *Delayed 
 	stored, ok := envelope.Parse(p, envelope.Stored{Subject: subjects.Inbox(k, l), Header: h}) // where it will be
 	m.describe(ok && stored.Authentic)
 	d := &Delayed{
-		User: string(a.User), Device: string(a.Device), Lane: l.String(), ID: m.ID, Type: m.Type, From: m.From, Stored: m.Stored, subject: subject,
+		User: string(a.User), Device: string(a.Device), Lane: l.String(), ID: m.ID, Type: m.Type, From: string(m.From), Stored: m.Stored, subject: subject,
 	}
 	_, _ = fmt.Sscan(h.Get("Nats-Msg-Size"), &d.Bytes)
 	if due, ok := strings.CutPrefix(envelope.Value(h, "Nats-Schedule"), "@at "); ok {

@@ -20,11 +20,11 @@ type Message struct {
 	ID   string `json:"id"`
 	Type string `json:"type"`
 	// Timestamp is when it was sent, as its sender said, else Stored.
-	Timestamp string    `json:"timestamp"`
-	From      string    `json:"from"`
-	Stored    time.Time `json:"stored"`
-	Bytes     int       `json:"bytes"` // of the payload
-	Replay    bool      `json:"replay,omitempty"`
+	Timestamp string            `json:"timestamp"`
+	From      subjects.DeviceID `json:"from"`
+	Stored    time.Time         `json:"stored"`
+	Bytes     int               `json:"bytes"` // of the payload
+	Replay    bool              `json:"replay,omitempty"`
 
 	lane   subjects.Lane
 	header nats.Header

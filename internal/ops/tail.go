@@ -257,7 +257,7 @@ func (tl *tail) onSignal(m *nats.Msg) {
 func (tl *tail) message(f *Flow, h nats.Header, data []byte, authentic bool) {
 	m := Message{Seq: f.Seq, header: h}
 	m.describe(authentic)
-	f.ID, f.Type, f.From, f.Replay, f.Bytes = m.ID, m.Type, m.From, m.Replay, len(data)
+	f.ID, f.Type, f.From, f.Replay, f.Bytes = m.ID, m.Type, string(m.From), m.Replay, len(data)
 	if f.Kind == FlowUp {
 		f.From = f.Device
 	}

@@ -126,12 +126,12 @@ func (t *Tenant) Followers(ctx context.Context, topic, after string, limit int) 
 
 // TopicMessage is a stored message of a topic.
 type TopicMessage struct {
-	Seq       uint64          `json:"seq"`
-	ID        string          `json:"id"`
-	From      string          `json:"from"`
-	Timestamp string          `json:"timestamp"`
-	Data      json.RawMessage `json:"data"`
-	Encoding  string          `json:"encoding,omitempty"`
+	Seq       uint64            `json:"seq"`
+	ID        string            `json:"id"`
+	From      subjects.DeviceID `json:"from"`
+	Timestamp string            `json:"timestamp"`
+	Data      json.RawMessage   `json:"data"`
+	Encoding  string            `json:"encoding,omitempty"`
 }
 
 func newTopicMessage(p *proof.Key, topic string, s *direct.Stored) TopicMessage {

@@ -357,7 +357,7 @@ func (s *search) outcome(ctx context.Context, c *Copy, seq uint64) (bool, error)
 	}
 	at := time.Unix(0, stored[0].Time).UTC()
 	c.Outcome, c.OutcomeAt = told.Status, &at
-	sender := subjects.Address{User: subjects.UserID(c.User), Device: subjects.DeviceID(c.From)}
+	sender := subjects.Address{User: subjects.UserID(c.User), Device: c.From}
 	step := s.step(&reader.Entry{Time: stored[0].Time, Seq: seq}, StepOutcome, layout.StreamInbox, sender,
 		told.Status+" by "+c.Device+", told the sender")
 	step.kind, step.of = told.Status, c.Device

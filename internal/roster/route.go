@@ -71,7 +71,7 @@ func Route(m Message, devices []Device) (Decision, *wire.Error) {
 	case m.Type == typeHandoff:
 		return handoff(m, devices)
 	case m.HasTo && m.To.Device != "":
-		return named(m.To.Device, devices)
+		return named(string(m.To.Device), devices)
 	}
 	fits, one := candidates(m)
 	if one && m.Holder != "" && registered(m.Holder, devices) {
@@ -161,7 +161,7 @@ func handoff(m Message, devices []Device) (Decision, *wire.Error) {
 	if !m.HasTo || m.To.Device == "" {
 		return Decision{}, wire.NewError(wire.BadMessage, "toDeviceId is missing: a device_handoff names the device that takes over")
 	}
-	d, err := named(m.To.Device, devices)
+	d, err := named(string(m.To.Device), devices)
 	if err != nil || d.Targets[0] == m.From || !registered(m.From, devices) {
 		return d, err
 	}

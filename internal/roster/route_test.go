@@ -189,7 +189,7 @@ func TestTargetsAreDevicesOfTheUser(t *testing.T) {
 			m.To.Mode = pick([]string{"", wire.ModeAll, wire.ModeAny}, "mode")
 			switch rapid.IntRange(0, 3).Draw(t, "selector") {
 			case 0:
-				m.To.Device = pick(names, "to")
+				m.To.Device = subjects.DeviceID(pick(names, "to"))
 			case 1:
 				m.To.DeviceType = pick(types, "toType")
 			case 2:
@@ -213,7 +213,7 @@ func TestTargetsAreDevicesOfTheUser(t *testing.T) {
 			if ids[id] == nil {
 				t.Fatalf("%q is no device of the user", id)
 			}
-			named := m.HasTo && m.To.Device == string(id)
+			named := m.HasTo && m.To.Device == id
 			if id == m.From && !named && m.Type != "device_handoff" && id != m.Holder {
 				t.Fatalf("the sender gets %+v", m)
 			}

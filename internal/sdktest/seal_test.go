@@ -16,6 +16,7 @@ import (
 
 	"github.com/rccs-io/rccs/client"
 	"github.com/rccs-io/rccs/internal/testkit"
+	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -39,7 +40,7 @@ func sealing(t *testing.T) client.Options {
 
 func secretTo(device string) wire.Envelope {
 	e := wire.NewEnvelope("", "secret", []byte(`{"say": "opensesame<>"}`))
-	e.ToDeviceID = device
+	e.ToDeviceID = subjects.DeviceID(device)
 	return e
 }
 

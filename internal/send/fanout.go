@@ -119,7 +119,7 @@ func (f *fanOut) stored(n int, r inbox.Receipt, err error) {
 	a := &wire.Accepted{OriginalID: f.id, Duplicate: f.duplicate}
 	for i, k := range f.keys {
 		if address, err := k.Address(); err == nil {
-			a.Recipients = append(a.Recipients, wire.Recipient{DeviceID: string(address.Device), Seq: f.seqs[i]})
+			a.Recipients = append(a.Recipients, wire.Recipient{DeviceID: address.Device, Seq: f.seqs[i]})
 		}
 	}
 	f.finish(a, nil)

@@ -90,7 +90,7 @@ func (p *pending) done(r inbox.BatchReceipt, err error) {
 func (p *pending) accepted(r inbox.BatchReceipt) *wire.Accepted {
 	a := &wire.Accepted{OriginalID: p.id, Duplicate: r.Duplicate, Recipients: make([]wire.Recipient, len(p.targets))}
 	for n, device := range p.targets {
-		a.Recipients[n].DeviceID = string(device)
+		a.Recipients[n].DeviceID = device
 		if !p.later {
 			a.Recipients[n].Seq = r.First + uint64(n)
 		}
@@ -120,7 +120,7 @@ func (p *pending) repeated(r inbox.BatchReceipt) {
 					p.in.log.Warn("copy of a repeated message not found", "device", string(to.Key), "err", err)
 				}
 			}
-			a.Recipients = append(a.Recipients, wire.Recipient{DeviceID: string(address.Device), Seq: to.Seq})
+			a.Recipients = append(a.Recipients, wire.Recipient{DeviceID: address.Device, Seq: to.Seq})
 		}
 	}
 	p.finish(a, nil)

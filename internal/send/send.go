@@ -179,7 +179,7 @@ func (in *Intake) start(ctx context.Context, from From, e *wire.Envelope, w Wait
 		}
 	}
 	to, _ := e.Target()
-	if to.Device != "" && !e.Ephemeral && !roster.IsHandoff(e.Type) && in.toNamed(ctx, &from, e, subjects.DeviceID(to.Device), w, tell) {
+	if to.Device != "" && !e.Ephemeral && !roster.IsHandoff(e.Type) && in.toNamed(ctx, &from, e, to.Device, w, tell) {
 		return
 	}
 	if to.Service {
@@ -241,10 +241,10 @@ func later(e *wire.Envelope) bool { return !e.DeliverAt.IsZero() && e.DeliverAt.
 // CheckIdentity refuses an envelope that claims another identity than the
 // credential's.
 func CheckIdentity(from *From, e *wire.Envelope) *wire.Error {
-	if e.FromDeviceID != "" && e.FromDeviceID != string(from.Address.Device) {
+	if e.FromDeviceID != "" && e.FromDeviceID != from.Address.Device {
 		return wire.NewError(wire.IdentityMismatch, "fromDeviceId is not what the credential says")
 	}
-	if e.UserID != "" && e.UserID != string(from.Address.User) {
+	if e.UserID != "" && e.UserID != from.Address.User {
 		return wire.NewError(wire.IdentityMismatch, "userId is not what the credential says")
 	}
 	return nil
@@ -330,7 +330,7 @@ func (in *Intake) signal(from *From, e *wire.Envelope, targets []subjects.Device
 			continue
 		}
 		if in.opts.Roster.Online(to) {
-			a.Recipients = append(a.Recipients, wire.Recipient{DeviceID: string(device)})
+			a.Recipients = append(a.Recipients, wire.Recipient{DeviceID: device})
 		}
 	}
 	if !tell {

@@ -78,7 +78,7 @@ func TestShortWayEndsAsTheRoutingTableSays(t *testing.T) {
 	n := 0
 	for _, device := range []string{"desk", "d.e s*k>top", "my phone", "nobody", "Desk", "server"} {
 		for _, typ := range []string{"note", "notification", "task_start", "file_sync", "device_handoff"} {
-			for _, named := range []wire.Envelope{{ToDeviceID: device}, {To: &wire.To{Device: device}}, {To: &wire.To{Device: device, Mode: wire.ModeAny}}} {
+			for _, named := range []wire.Envelope{{ToDeviceID: subjects.DeviceID(device)}, {To: &wire.To{Device: subjects.DeviceID(device)}}, {To: &wire.To{Device: subjects.DeviceID(device), Mode: wire.ModeAny}}} {
 				n++
 				e := named
 				e.ID, e.Type, e.Payload, e.Priority = fmt.Sprint(n), typ, []byte(`{"taskId":"t"}`), wire.Normal
@@ -97,7 +97,7 @@ func TestShortWayEndsAsTheRoutingTableSays(t *testing.T) {
 				}
 				var got []subjects.DeviceID
 				for _, r := range told.Recipients {
-					got = append(got, subjects.DeviceID(r.DeviceID))
+					got = append(got, r.DeviceID)
 				}
 				if !slices.Equal(got, want.Targets) {
 					t.Errorf("%s to %q went to %v, the table says %v", typ, device, got, want.Targets)
