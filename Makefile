@@ -5,6 +5,7 @@ SHELL := bash
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
+export NPM_CONFIG_UPDATE_NOTIFIER := false
 
 GO      ?= go
 BIN     := $(CURDIR)/bin

@@ -54,6 +54,27 @@ func TestDocumentationShowsCommandsThatExist(t *testing.T) {
 	}
 }
 
+// The first thing that a page says is for whom it is: who is not goes on without
+// reading it.
+func TestEachPageSaysWhomItIsFor(t *testing.T) {
+	t.Parallel()
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil || len(pages) < 20 {
+		t.Fatalf("%d pages, %v", len(pages), err)
+	}
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !forWhom.Match(text) {
+			t.Errorf("%s does not begin with its title and a line such as *For operators.*", page)
+		}
+	}
+}
+
+var forWhom = regexp.MustCompile(`\A# [^\n]+\n\n\*For [^\n]+\*\n\n`)
+
 var (
 	code     = regexp.MustCompile("(?s)```[^\n]*\n(.*?)```|`([^`\n]+(?:\n[^`\n]+)?)`")
 	command  = regexp.MustCompile(`(?m)(^|--context |save |[\s("'$])(?:\./|/usr/)?(?:bin/)?rccs ((?:[^|;&#<>()\n]|\\\n)*)`)
