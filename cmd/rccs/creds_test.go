@@ -316,7 +316,7 @@ func TestCredsFlagsHaveVariables(t *testing.T) {
 func TestCredsHelpTeaches(t *testing.T) {
 	t.Parallel()
 	for _, command := range []string{"device", "service"} {
-		out := succeeds(t, "", "creds", command, "--help")
+		out := strings.Join(strings.Fields(succeeds(t, "", "creds", command, "--help")), " ") // lines end where they may
 		for _, want := range []string{"rccs creds " + command + " ", "Examples:", "--data", "(default \"./data\")", "--expires"} {
 			if !strings.Contains(out, want) {
 				t.Errorf("creds %s --help lacks %q:\n%s", command, want, out)
