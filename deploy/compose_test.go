@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -34,11 +35,15 @@ type composed struct {
 	DependsOn   map[string]any    `yaml:"depends_on"`
 }
 
+// interpolated is a variable of compose's, with its default.
+var interpolated = regexp.MustCompile(`\$\{[A-Z_]+:-([^}]*)\}`)
+
 func readCompose(t *testing.T, file string) *composition {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	check(t, err)
 	c := &composition{}
+	text = interpolated.ReplaceAll(text, []byte("$1")) // nothing is set
 	check(t, yaml.Unmarshal(text, c))
 	return c
 }
@@ -50,11 +55,12 @@ type stack struct {
 	image   *image
 	net     *network
 	volumes string // a directory for each
+	program string // of the image
 }
 
 func newStack(t *testing.T, file string) *stack {
 	t.Helper()
-	s := &stack{t: t, file: readCompose(t, file), image: readImage(t), net: newNetwork(), volumes: t.TempDir()}
+	s := &stack{t: t, file: readCompose(t, file), image: readImage(t), net: newNetwork(), volumes: t.TempDir(), program: program}
 	for _, name := range slices.Sorted(maps.Keys(s.file.Services)) {
 		s.net.add(name)
 	}
@@ -87,7 +93,7 @@ func (s *stack) volume(service, source, at string) string {
 func (s *stack) container(name string) *container {
 	s.t.Helper()
 	service := s.file.Services[name]
-	c := newContainer(s.t, s.net, name, program)
+	c := newContainer(s.t, s.net, name, s.program)
 	c.user = s.image.user
 	vars := maps.Clone(s.image.env)
 	maps.Copy(vars, service.Environment)

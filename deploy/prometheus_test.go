@@ -72,6 +72,53 @@ func TestTheRulesPassTheirTests(t *testing.T) {
 	}
 }
 
+// What makes an alert fire in its test makes no other alert fire.
+func TestEachAlertFiresAlone(t *testing.T) {
+	t.Parallel()
+	promtool := need.Program(t, "promtool")
+	text, err := os.ReadFile("prometheus/rules_test.yaml")
+	check(t, err)
+	rules, err := filepath.Abs(rulesFile)
+	check(t, err)
+	var file struct {
+		Rules    []string         `yaml:"rule_files"`
+		Interval string           `yaml:"evaluation_interval"`
+		Tests    []map[string]any `yaml:"tests"`
+	}
+	check(t, yaml.Unmarshal(text, &file))
+	file.Rules = []string{rules}
+	fired := 0
+	for _, test := range file.Tests {
+		name, _ := test["name"].(string)
+		own, fires := strings.CutSuffix(name, " fires")
+		cases, ok := test["alert_rule_test"].([]any)
+		if !fires || !ok {
+			continue
+		}
+		fired++
+		first, ok := cases[0].(map[string]any)
+		if !ok || first["alertname"] != own {
+			t.Fatalf("%s tests %v", name, cases)
+		}
+		for _, a := range alerts(t) {
+			if a.Alert != own {
+				cases = append(cases, map[string]any{"eval_time": first["eval_time"], "alertname": a.Alert, "exp_alerts": []any{}})
+			}
+		}
+		test["alert_rule_test"] = cases
+	}
+	if fired != len(alerts(t)) {
+		t.Errorf("%d alerts fire in tests, of %d", fired, len(alerts(t)))
+	}
+	text, err = yaml.Marshal(file)
+	check(t, err)
+	path := filepath.Join(t.TempDir(), "alone.yaml")
+	check(t, os.WriteFile(path, text, 0o600))
+	if out, err := exec.CommandContext(t.Context(), promtool, "test", "rules", path).CombinedOutput(); err != nil {
+		t.Errorf("promtool: %v\n%s", err, out)
+	}
+}
+
 // An alert says how bad it is and where to read on, there is an entry there, and
 // its rule has tests.
 func TestEveryAlertHasItsEntryInTheRunbook(t *testing.T) {
@@ -365,26 +412,12 @@ func TestEveryQueryOfTheDashboardReturnsData(t *testing.T) {
 	s := serve(t)
 	m := watch(t, s.admin)
 	talk(t, s)
-	text, err := os.ReadFile("grafana/rccs.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var dashboard struct {
-		Panels []struct {
-			Title   string
-			Targets []struct{ Expr string }
-		}
-	}
-	if err := json.Unmarshal(text, &dashboard); err != nil {
-		t.Fatal(err)
-	}
 	queries := 0
-	for _, p := range dashboard.Panels {
+	for _, p := range readDashboard(t).Panels {
 		for _, target := range p.Targets {
 			queries++
-			expr := strings.NewReplacer("$__rate_interval", "1m", "$tenant", ".*").Replace(target.Expr)
-			testkit.Eventually(t, p.Title+": data for "+expr, func() bool {
-				for _, v := range m.query(expr) {
+			testkit.Eventually(t, p.Title+": data for "+target.Expr, func() bool {
+				for _, v := range m.query(expr(target.Expr)) {
 					if !math.IsNaN(v) {
 						return true
 					}
@@ -398,15 +431,19 @@ func TestEveryQueryOfTheDashboardReturnsData(t *testing.T) {
 	}
 }
 
+// credentials are those of a device of alice's.
+func credentials(t *testing.T, s *server, name string) client.Credentials {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "creds")
+	check(t, os.WriteFile(file, []byte(command(t, "creds", "device", "alice/"+name, "--data", s.data)), 0o600))
+	return client.CredentialsFile(file)
+}
+
 // talk has one device send to another.
 func talk(t *testing.T, s *server) {
 	t.Helper()
 	device := func(name string) *client.Client {
-		file := filepath.Join(t.TempDir(), "creds")
-		if err := os.WriteFile(file, []byte(command(t, "creds", "device", "alice/"+name, "--data", s.data)), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		c, err := client.Dial(t.Context(), "ws://"+s.devices, &client.Options{Credentials: client.CredentialsFile(file), Type: name})
+		c, err := client.Dial(t.Context(), "ws://"+s.devices, &client.Options{Credentials: credentials(t, s, name), Type: name})
 		if err != nil {
 			t.Fatal(err)
 		}
