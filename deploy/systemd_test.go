@@ -70,7 +70,7 @@ func TestAReloadByTheUnitDropsNoDevice(t *testing.T) {
 	if said, err := exec.CommandContext(t.Context(), reload[0], reload[1:]...).CombinedOutput(); err != nil {
 		t.Fatalf("%q: %v\n%s", reload, err, said)
 	}
-	testkit.Eventually(t, "it has read its files again", func() bool { return strings.Contains(out.String(), "configuration read again") })
+	testkit.Eventually(t, "it has read its files again", func() bool { return strings.Contains(out.String(), "configuration and certificates read again") })
 	command(t, "send", "alice/phone", `{"n":1}`, "--data", data, "--server", "nats://"+s.nats)
 	phone.Until("notification") // on the socket that it had
 }
