@@ -213,7 +213,7 @@ func unzip(t *testing.T, path string) map[string]string {
 	u := &unpacked{t, t.TempDir(), make(map[string]string)}
 	z, err := zip.OpenReader(path)
 	check(t, err)
-	defer z.Close()
+	defer func() { _ = z.Close() }()
 	for _, f := range z.File {
 		r, err := f.Open()
 		check(t, err)
@@ -312,16 +312,16 @@ func TestTheRPMsOfARelease(t *testing.T) {
 		need.Skip(t, "only root installs into another root")
 	}
 	path, root := only(t, dist, "rccs_*_linux_"+runtime.GOARCH+".rpm"), t.TempDir()
-	in := func(args ...string) string {
+	in := func(args ...string) {
 		t.Helper()
-		return run(rpm, append([]string{"--root", root, "--nodeps", "--noscripts"}, args...)...)
+		run(rpm, append([]string{"--root", root, "--nodeps", "--noscripts"}, args...)...)
 	}
 	in("-U", path)
 	hasInstalled(t, root, "usr/share/zsh/site-functions/_rccs")
 	settings, key := filepath.Join(root, "etc/rccs/rccs.env"), filepath.Join(root, "var/lib/rccs/keys/operator.nk")
 	check(t, os.MkdirAll(filepath.Dir(key), 0o700))
 	check(t, os.WriteFile(key, []byte("a key"), 0o600))
-	check(t, os.WriteFile(settings, []byte("# mine\n"), 0o640)) //nolint:gosec // as it was
+	check(t, os.WriteFile(settings, []byte("# mine\n"), 0o640))
 	in("-U", "--force", path)
 	if text, err := os.ReadFile(settings); err != nil || string(text) != "# mine\n" {
 		t.Errorf("after an upgrade the settings are %q, %v", text, err)
@@ -348,7 +348,7 @@ func debian(t *testing.T, deb string) {
 	}
 	root := filepath.Join(t.TempDir(), "root")
 	for _, dir := range []string{"var/lib/dpkg/info", "var/lib/dpkg/updates", "etc", "tmp"} {
-		check(t, os.MkdirAll(filepath.Join(root, dir), 0o755)) //nolint:gosec // as a system's root is
+		check(t, os.MkdirAll(filepath.Join(root, dir), 0o755))
 	}
 	check(t, os.WriteFile(filepath.Join(root, "var/lib/dpkg/status"), nil, 0o644))
 	install := func(args ...string) {
@@ -375,7 +375,7 @@ func debian(t *testing.T, deb string) {
 
 	// An upgrade leaves settings and data as they are, and a removal the data.
 	settings := filepath.Join(root, "etc/rccs/rccs.env")
-	check(t, os.WriteFile(settings, []byte("# mine\n"), 0o640)) //nolint:gosec // as it was
+	check(t, os.WriteFile(settings, []byte("# mine\n"), 0o640))
 	install("--install", deb)
 	if text, err := os.ReadFile(settings); err != nil || string(text) != "# mine\n" {
 		t.Errorf("after an upgrade the settings are %q, %v", text, err)
@@ -444,7 +444,7 @@ func serviceOf(t *testing.T, root string) *service {
 	}
 	// The commands of a test that run in the same root find the data.
 	s.env = append(s.env, "RCCS_DATA=/var/lib/rccs")
-	check(t, os.MkdirAll(filepath.Join(root, "usr/local/bin"), 0o755)) //nolint:gosec // as a system's root is
+	check(t, os.MkdirAll(filepath.Join(root, "usr/local/bin"), 0o755))
 	check(t, os.Symlink("/usr/bin/rccs", filepath.Join(root, "usr/local/bin/rccs")))
 	return s
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/client"
+	"github.com/rccs-io/rccs/internal/need"
 )
 
 // The dashboard is drawn without Grafana, which this machine may not have: each
@@ -218,14 +219,14 @@ func drawDashboard(m *monitor, d *dashboard, from, to time.Time, path string) {
 		d.Panels[i].draw(&b, m, from, to)
 	}
 	b.WriteString("</svg>\n")
-	check(m.t, os.WriteFile(path, []byte(b.String()), 0o644)) //nolint:gosec // a picture for docs
+	check(m.t, os.WriteFile(path, []byte(b.String()), 0o644))
 }
 
 // The picture shows a device that was away for a while: what waits for it piles
 // up, and goes when it is back.
 func TestThePictureOfTheDashboard(t *testing.T) {
 	if *picture == "" {
-		t.Skip("drawn with -picture FILE")
+		need.Skip(t, "the picture is drawn with -picture FILE")
 	}
 	s := serve(t)
 	admin := "127.0.0.1:" + freePort(t)
@@ -240,14 +241,15 @@ func TestThePictureOfTheDashboard(t *testing.T) {
 		return c
 	}
 	desktop := device(t.Context(), "desktop", s.devices)
-	defer desktop.Close()
+	defer func() { _ = desktop.Close() }()
+	ctx := t.Context()
 	reading := func() (stop func()) {
-		phone := device(t.Context(), "phone", at)
+		phone := device(ctx, "phone", at)
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
 			for {
-				msg, err := phone.Receive(context.Background())
+				msg, err := phone.Receive(ctx)
 				if err != nil {
 					return
 				}
