@@ -26,16 +26,16 @@ func usage(text string) func(*cobra.Command) error {
 // flagUsages describes flags in 80 columns. A switch stands there by its name
 // alone, without the values that nobody gives it.
 func flagUsages(flags *pflag.FlagSet) string {
-	shown := pflag.NewFlagSet("", pflag.ContinueOnError)
+	copied := pflag.NewFlagSet("", pflag.ContinueOnError)
 	flags.VisitAll(func(f *pflag.Flag) {
 		if f.Value.Type() == "bool" {
 			plain := *f
 			plain.Value, plain.NoOptDefVal = untyped{f.Value}, ""
 			f = &plain
 		}
-		shown.AddFlag(f)
+		copied.AddFlag(f)
 	})
-	return shown.FlagUsagesWrapped(80)
+	return copied.FlagUsagesWrapped(80)
 }
 
 // untyped is a flag's value that has no type to show.
