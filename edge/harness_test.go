@@ -40,6 +40,7 @@ type world struct {
 	keys *auth.Keystore
 	edge *edge.Server
 	hub  *inbox.Hub
+	pub  *inbox.Publisher
 	addr string
 
 	metrics *prometheus.Registry
@@ -70,19 +71,37 @@ func newWorld(t *testing.T, tune func(*edge.Options)) *world {
 // newWorldOf is newWorld with parts of the tenant exchanged.
 func newWorldOf(t *testing.T, tune func(*edge.Options), parts func(*edge.TenantOptions)) *world {
 	t.Helper()
-	w := &world{t: t, env: natstest.Server(t)}
+	w := &world{t: t, env: natstest.Server(t, natstest.Listen())}
 	natstest.Streams(t, w.env.Conn(t))
 	var err error
 	w.keys, err = auth.OpenKeystore(t.TempDir())
 	check(t, err)
-	pub, err := inbox.NewPublisher(w.env.Dialer(), nil)
+	w.start("test", w.env.Dialer(), tune, parts)
+	return w
+}
+
+// second is another edge on the server of a world. It stores by a connection of its
+// own.
+func (w *world) second(dial inbox.Dial, tune func(*edge.Options)) *world {
+	w.t.Helper()
+	other := &world{t: w.t, env: w.env, keys: w.keys}
+	other.start("second", dial, tune, nil)
+	return other
+}
+
+// start has the world's edge serve until the test ends.
+func (w *world) start(name string, dial inbox.Dial, tune func(*edge.Options), parts func(*edge.TenantOptions)) {
+	w.t.Helper()
+	t := w.t
+	pub, err := inbox.NewPublisher(dial, nil)
 	check(t, err)
+	w.pub = pub
 	w.hub, err = inbox.New(inbox.Options{Read: w.env.Conn(t), Fetch: w.env.Conn(t), Publish: pub})
 	check(t, err)
 	check(t, w.hub.Start(t.Context()))
 	var tenant *edge.Tenant
 	devices, err := roster.New(roster.Options{
-		Read: w.env.Conn(t), Edge: &roster.EdgeInfo{Name: "test"},
+		Read: w.env.Conn(t), Edge: &roster.EdgeInfo{Name: name},
 		Changed: func(c roster.Change) { tenant.Presence(c) },
 		Lost:    func(k subjects.Key, epoch uint64) { tenant.Lost(k, epoch) },
 		Put: func(msg *nats.Msg, done func(uint64, error)) {
@@ -125,7 +144,6 @@ func newWorldOf(t *testing.T, tune func(*edge.Options), parts func(*edge.TenantO
 		_ = w.hub.Stop(ctx)
 		pub.Stop()
 	})
-	return w
 }
 
 // serve listens; the function it returns ends that.

@@ -144,11 +144,19 @@ func authError(err error) (wire.CloseCode, *wire.Error) {
 // attach makes this the device's connection and answers the registration.
 func (c *conn) attach(e *wire.Envelope, reg *wire.Register, who auth.Identity, tenant *Tenant) {
 	c.adopt(reg, who, tenant)
-	ctx, cancel := context.WithTimeout(c.s.ctx, attachWithin)
-	defer cancel()
+	limit, end := context.WithTimeout(c.s.ctx, attachWithin)
+	defer end()
+	ctx, cancel := context.WithCancelCause(limit)
+	defer cancel(nil)
+	defer time.AfterFunc(peerEvery, func() { c.watchPeer(ctx, cancel) }).Stop()
 	mailbox, err := c.open(ctx, reg, who)
 	switch {
+	case err != nil && errors.Is(context.Cause(ctx), errPeerGone):
+		c.log().Info("registration given up by the device", "after", time.Since(c.opened).Round(time.Millisecond))
+		c.sock.Abort()
+		return
 	case errors.Is(err, inbox.ErrTakenOver), errors.Is(err, roster.ErrReplaced), errors.Is(err, errSuperseded):
+		c.log().Info("registration replaced by a newer one of the device", "err", err)
 		c.replaced()
 		return
 	case errors.Is(err, errNoSlot):
@@ -175,6 +183,30 @@ func (c *conn) attach(e *wire.Envelope, reg *wire.Register, who auth.Identity, t
 	c.sock.Wake()
 	if c.s.opts.Verifier.Revoked(who, who.IssuedAt) { // meanwhile
 		go c.contained(c.recheck)
+	}
+}
+
+// The read loop does not read while it attaches. So a device that gives a
+// registration up, because a slow store keeps it waiting, and connects to another
+// edge, would be taken from there when the store answers. peerEvery is how often it
+// is looked whether it is there.
+const peerEvery = 100 * time.Millisecond
+
+var errPeerGone = errors.New("edge: the device has closed the connection")
+
+// watchPeer ends a registration whose device has gone.
+func (c *conn) watchPeer(ctx context.Context, cancel context.CancelCauseFunc) {
+	tick := time.NewTicker(peerEvery)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		if c.sock.PeerGone() {
+			cancel(errPeerGone)
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
 	}
 }
 

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package wsconn
+
+func hungUp(uintptr) bool { return false }
