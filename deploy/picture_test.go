@@ -180,7 +180,7 @@ func (p *panel) draw(b *strings.Builder, m *monitor, from, to time.Time) {
 		}
 	}
 	if more := len(lines) - 2*legendLines; more > 0 {
-		text(right-60, y+16, "axis", fmt.Sprintf("and %d more", more))
+		text(right-60, high+10, "axis", fmt.Sprintf("and %d more", more))
 	}
 }
 
