@@ -21,11 +21,7 @@ import (
 // the tasks that it held are gone. A device that is connected should be
 // disconnected first: it registers again otherwise.
 func (c *Coordinator) forgetDevice(ctx context.Context, req *request) (any, *wire.Error) {
-	var name deviceName
-	if werr := req.decode(&name); werr != nil {
-		return nil, werr
-	}
-	a, werr := name.address()
+	a, werr := req.device()
 	if werr != nil {
 		return nil, werr
 	}
@@ -43,7 +39,7 @@ func (c *Coordinator) forgetDevice(ctx context.Context, req *request) (any, *wir
 	return struct {
 		deviceName
 		Messages uint64 `json:"messages"`
-	}{name, n}, nil
+	}{deviceName{string(a.User), string(a.Device)}, n}, nil
 }
 
 // forget removes the record first, so that nothing new is sent to the device.

@@ -49,6 +49,15 @@ type deviceName struct {
 	Device string `json:"device"`
 }
 
+// device is the device that a request names, and nothing else.
+func (r *request) device() (subjects.Address, *wire.Error) {
+	var name deviceName
+	if werr := r.decode(&name); werr != nil {
+		return subjects.Address{}, werr
+	}
+	return name.address()
+}
+
 func (n *deviceName) address() (subjects.Address, *wire.Error) {
 	a := subjects.Address{User: subjects.UserID(n.User), Device: subjects.DeviceID(n.Device)}
 	if err := a.Check(); err != nil {
@@ -143,11 +152,7 @@ func (c *Coordinator) listEdges(_ context.Context, req *request) (any, *wire.Err
 // "inbox": what of it is stored, sent, and waits, lane by lane. A device that
 // has never registered and only has messages is shown with its inbox alone.
 func (c *Coordinator) showDevice(ctx context.Context, req *request) (any, *wire.Error) {
-	var name deviceName
-	if werr := req.decode(&name); werr != nil {
-		return nil, werr
-	}
-	a, werr := name.address()
+	a, werr := req.device()
 	if werr != nil {
 		return nil, werr
 	}

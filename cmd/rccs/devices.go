@@ -81,23 +81,14 @@ func (env *environment) listDevices(ctx context.Context, f *devicesFlags, t *ops
 	if err != nil {
 		return err
 	}
-	if f.json {
-		if list == nil {
-			list = []*ops.Device{}
-		}
-		err = env.json(list)
-	} else {
+	return listed(env, f.json, true, list, more, "no such device has registered", func() *table {
 		tab := newTable(column{title: "DEVICE"}, column{title: "TYPE", least: 7}, column{title: "PLATFORM", least: 8, extra: 2},
 			column{title: "VERSION", least: 7, extra: 3}, column{title: "STATUS"}, column{title: "LAST SEEN", right: true}, column{title: "EDGE", extra: 1})
 		for _, d := range list {
 			tab.row(d.Address().String(), d.Type, d.Platform, d.Version, d.Status, seen(d), d.Edge)
 		}
-		err = env.list(tab, "no such device has registered")
-	}
-	if err == nil && more {
-		env.noteMore(true, list[len(list)-1].Address())
-	}
-	return err
+		return tab
+	})
 }
 
 // seen is when a device was last seen: one that is connected is seen now.
@@ -117,11 +108,7 @@ func newDevicesShowCommand(env *environment) *cobra.Command {
 		Example: `  rccs devices show alice/phone`,
 		Args:    arguments(1, "USER/DEVICE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			a, err := address(args[0])
-			if err != nil {
-				return err
-			}
-			return env.operate(cmd.Context(), &f, func(ctx context.Context, t *ops.Tenant) error {
+			return env.onDevice(cmd.Context(), &f, args[0], func(ctx context.Context, t *ops.Tenant, a subjects.Address) error {
 				return env.showDevice(ctx, &f, t, a)
 			})
 		},
@@ -196,11 +183,7 @@ credential may come again, as a new one; 'rccs devices revoke' ends that.`,
 		Example: `  rccs devices forget alice/old-phone`,
 		Args:    arguments(1, "USER/DEVICE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			a, err := address(args[0])
-			if err != nil {
-				return err
-			}
-			return env.operate(cmd.Context(), &f.target, func(ctx context.Context, t *ops.Tenant) error {
+			return env.onDevice(cmd.Context(), &f.target, args[0], func(ctx context.Context, t *ops.Tenant, a subjects.Address) error {
 				return env.forget(ctx, &f, t, a)
 			})
 		},

@@ -125,21 +125,27 @@ func (env *environment) listInboxes(ctx context.Context, f *inboxListFlags, t *o
 	if err != nil {
 		return err
 	}
-	if f.json {
-		if list == nil {
-			list = []*ops.Inbox{}
-		}
-		err = env.json(list)
-	} else {
+	return listed(env, f.json, q.Order == ops.ByName, list, more, "no such inbox holds a message", func() *table {
 		tab := newTable(column{title: "DEVICE"}, column{title: "STORED", right: true},
 			column{title: "UNACKNOWLEDGED", right: true}, column{title: "OLDEST", right: true}, column{title: "CURSOR MOVED", right: true, extra: 1})
 		for _, i := range list {
 			tab.row(i.Address().String(), number(i.Stored), number(i.Unacknowledged), ago(i.Oldest), ago(i.CursorAt))
 		}
-		err = env.list(tab, "no such inbox holds a message")
+		return tab
+	})
+}
+
+// listed prints a page of devices or inboxes, as a table or as JSON, and how to
+// see the rest. none is said when it is empty.
+func listed[T interface{ Address() subjects.Address }](env *environment, asJSON, byName bool, list []T, more bool, none string, tab func() *table) error {
+	var err error
+	if asJSON {
+		err = env.json(append([]T{}, list...)) // none is [], not null
+	} else {
+		err = env.list(tab(), none)
 	}
 	if err == nil && more {
-		env.noteMore(q.Order == ops.ByName, list[len(list)-1].Address())
+		env.noteMore(byName, list[len(list)-1].Address())
 	}
 	return err
 }

@@ -28,11 +28,7 @@ quarter of a second after the device gave it.`,
   rccs missed alice/phone --json | jq length`,
 		Args: arguments(1, "USER/DEVICE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			a, err := address(args[0])
-			if err != nil {
-				return err
-			}
-			return env.operate(cmd.Context(), &f.target, func(ctx context.Context, t *ops.Tenant) error {
+			return env.onDevice(cmd.Context(), &f.target, args[0], func(ctx context.Context, t *ops.Tenant, a subjects.Address) error {
 				return env.missed(ctx, &f, t, a)
 			})
 		},

@@ -63,13 +63,7 @@ func (env *environment) connect(f *serverFlags, name string, refused func(error)
 				refused(err)
 			}
 		}))...)
-	switch {
-	case errors.Is(err, nats.ErrAuthorization):
-		return nil, fmt.Errorf("%s refused the credential: is --data (or --creds) of the same installation?", f.address())
-	case err != nil:
-		return nil, fmt.Errorf("connect to %s: %w (is 'rccs serve' running there? another address: --server)", f.address(), err)
-	}
-	return nc, nil
+	return nc, f.explain(err)
 }
 
 // installed opens the keys of an installation that exists. A command that talks

@@ -63,14 +63,19 @@ func (env *environment) dialer(f *target) (func(opts ...nats.Option) (*nats.Conn
 	}
 	return func(opts ...nats.Option) (*nats.Conn, error) {
 		nc, err := nats.Connect(f.server, slices.Concat(dialOptions(), reach, []nats.Option{cred.Option()}, opts)...)
-		switch {
-		case errors.Is(err, nats.ErrAuthorization):
-			return nil, fmt.Errorf("%s refused the credential: is --data (or --creds) of the same installation?", f.address())
-		case err != nil:
-			return nil, fmt.Errorf("connect to %s: %w (is 'rccs serve' running there? another address: --server)", f.address(), err)
-		}
-		return nc, nil
+		return nc, f.explain(err)
 	}, nil
+}
+
+// explain says what may be wrong where no connection could be made.
+func (f *serverFlags) explain(err error) error {
+	switch {
+	case errors.Is(err, nats.ErrAuthorization):
+		return fmt.Errorf("%s refused the credential: is --data (or --creds) of the same installation?", f.address())
+	case err != nil:
+		return fmt.Errorf("connect to %s: %w (is 'rccs serve' running there? another address: --server)", f.address(), err)
+	}
+	return nil
 }
 
 // operator is a credential that may do everything in the tenant.
@@ -167,4 +172,13 @@ func address(name string) (subjects.Address, error) {
 func (env *environment) terminal() bool {
 	f, ok := fileOf(env.err)
 	return ok && isatty.IsTerminal(f.Fd())
+}
+
+// onDevice is operate for a command whose argument names a device.
+func (env *environment) onDevice(ctx context.Context, f *target, arg string, run func(ctx context.Context, t *ops.Tenant, a subjects.Address) error) error {
+	a, err := address(arg)
+	if err != nil {
+		return err
+	}
+	return env.operate(ctx, f, func(ctx context.Context, t *ops.Tenant) error { return run(ctx, t, a) })
 }

@@ -42,9 +42,6 @@ type Process struct {
 // its admin listener its garbage is not collected before its memory is read.
 func Attach(pid int, admin string) *Process { return &Process{pid: pid, Admin: admin} }
 
-// PID is the number of the process.
-func (p *Process) PID() int { return p.pid }
-
 // Start runs cmd and returns when it has said where it listens.
 func Start(cmd *exec.Cmd) (*Process, error) {
 	p := &Process{cmd: cmd, rest: make(chan struct{})}

@@ -27,17 +27,12 @@ type Option func(*settings)
 
 type settings struct {
 	listen    bool
-	dir       string
 	configure []func(*server.Options)
 }
 
 // Listen also opens a port on the loopback interface, which stays the same
 // after [Env.Restart]. Without it the server has no socket.
 func Listen() Option { return func(s *settings) { s.listen = true } }
-
-// Dir keeps the store in dir instead of the test's temporary directory, so
-// that two servers, one after the other, can share it.
-func Dir(dir string) Option { return func(s *settings) { s.dir = dir } }
 
 // Configure lets f change the server's options before every start.
 func Configure(f func(*server.Options)) Option {
@@ -63,10 +58,7 @@ func Server(tb testing.TB, opts ...Option) *Env {
 	for _, opt := range opts {
 		opt(&e.conf)
 	}
-	e.dir = e.conf.dir
-	if e.dir == "" {
-		e.dir = tb.TempDir()
-	}
+	e.dir = tb.TempDir()
 	tb.Cleanup(e.Stop) // after TempDir, so that the store is closed before it is removed
 	e.Start()
 	return e
