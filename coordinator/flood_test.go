@@ -1,6 +1,8 @@
 package coordinator_test
 
 import (
+	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -9,6 +11,8 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -153,5 +157,62 @@ func TestNewerFetchEndsTheOlder(t *testing.T) {
 		}
 	default:
 		t.Error("the older fetch goes on waiting")
+	}
+}
+
+// Services take turns in what they publish to rccs.route, to one user and to many:
+// also while a message of another has to wait for a device that may yet come.
+func TestAFloodOfRoutesOfOneServiceKeepsNoOtherWaiting(t *testing.T) {
+	t.Parallel()
+	const flood = 10_000
+	for name, subject := range map[string]func(n int) string{
+		"to the same user":   func(int) string { return "rccs.route.bob.all" },
+		"to no device of it": func(int) string { return "rccs.route.bob.any.watch" },
+		"to many users":      func(n int) string { return fmt.Sprintf("rccs.route.user%d.all", n%500) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t)
+			e := p.edge("e")
+			p.register(e, "bob/phone", "mobile")
+			for n := range 500 {
+				if name == "to many users" {
+					e.Register(address(fmt.Sprintf("user%d/phone", n)).Key(), roster.Record{Type: "mobile"})
+				}
+			}
+			p.coordinate()
+			// What became of a message: it is in an inbox, or an event says that it cannot be.
+			done, before := 0, make(chan int, 1)
+			nc := p.env.Conn(t)
+			if _, err := nc.Subscribe("rccs.>", func(m *nats.Msg) {
+				switch {
+				case string(m.Data) == `"other"` && strings.HasPrefix(m.Subject, "rccs.inbox."):
+					before <- done
+				case strings.HasPrefix(m.Subject, "rccs.inbox."), strings.HasSuffix(m.Subject, ".undeliverable"):
+					done++
+				}
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if err := nc.FlushTimeout(patience); err != nil {
+				t.Fatal(err)
+			}
+			publish := func(service, subject, body string) {
+				t.Helper()
+				who := fmt.Sprintf(`{"acc":"A","user":%q}`, service) // as NATS says who asks by an import
+				m := &nats.Msg{Subject: subject, Header: nats.Header{layout.HeaderRequester: {who}}, Data: []byte(body)}
+				if err := p.nc.PublishMsg(m); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for n := range flood {
+				publish("FLOOD", subject(n), fmt.Sprint(n))
+			}
+			publish("OTHER", "rccs.route.bob.all", `"other"`)
+			n := testkit.Await(t, "another service's message is in the inbox", before)
+			t.Logf("%s: %d of %d of the flood were done before the message of another service", name, n, flood)
+			if n > flood/2 {
+				t.Errorf("another service's message waited for %d of %d of the flood", n, flood)
+			}
+		})
 	}
 }

@@ -28,6 +28,7 @@ type routed struct {
 	expires time.Time // by its time to live; zero: never
 	ends    time.Time // when its sender is told that it found no device; zero: never
 	user    subjects.UserID
+	sender  string // the service that sent it, for taking turns; empty where that is not known
 	header  nats.Header
 	body    []byte
 	kept    bool // body is here; else it is in the store

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"fmt"
 	"hash/maphash"
 	"log/slog"
 	"sync"
@@ -23,12 +24,12 @@ import (
 
 // Bounds and patience of the router.
 const (
-	routeWorkers = 16
+	routeWorkers = 32 // one service has half of them at most
 	// routeBytes bounds the bodies that are kept while their messages wait for
 	// a worker. Past it they are read again.
 	routeBytes = 64 << 20
-	// passMost is how many fresh messages of a user are looked at before other
-	// users have their turn.
+	// passMost is how many fresh messages of a user are looked at, and how many of
+	// any are done, before other users have their turn.
 	passMost = 256
 	// recheck is the age of our knowledge of a message from which on it is
 	// looked up before it is given out: another coordinator may have done it
@@ -51,20 +52,23 @@ const (
 )
 
 // router gives out what is stored in the route stream. What is one user's is
-// given out by one worker at a time, in the order of storage: a message that
-// finds no device stays, and those behind it may pass it only because they are
-// for others.
+// given out by one worker at a time, and what one sender has sent to it in the
+// order of storage: a message that finds no device stays, and those behind it may
+// pass it only because they are for others. Services take turns, see senders; all
+// devices are one sender.
 type router struct {
-	c      *Coordinator
-	log    *slog.Logger
-	reader *reader.Reader
-	stream jetstream.Stream
-	keeps  time.Duration // how long the stream keeps a message; 0: for ever
-	pool   *pool.Pool
-	ctx    context.Context // of the work; ends when stop has waited long enough
-	cancel context.CancelFunc
-	held   atomic.Int64 // bytes of bodies
-	seed   maphash.Seed // divides the users into parts
+	c       *Coordinator
+	log     *slog.Logger
+	reader  *reader.Reader
+	stream  jetstream.Stream
+	keeps   time.Duration // how long the stream keeps a message; 0: for ever
+	pool    *pool.Pool
+	ctx     context.Context // of the work; ends when stop has waited long enough
+	cancel  context.CancelFunc
+	held    atomic.Int64 // bytes of bodies
+	seed    maphash.Seed // divides the users into parts
+	senders *senders
+	heard   *nats.Subscription // what is published; set by start
 
 	mu     sync.Mutex
 	users  map[string]*queue
@@ -77,9 +81,10 @@ type queue struct {
 	key  subjects.Key // any of the user, for the roster
 
 	// Guarded by router.mu.
-	fresh   []*routed
-	again   bool // look at what waits, too
-	running bool
+	fresh   lines
+	again   bool            // look at what waits, too
+	queued  map[string]bool // the senders in whose turns a worker will come
+	running bool            // a worker is there
 	timer   *time.Timer
 	came    map[subjects.Key]time.Time // came online, and may not be in the roster yet
 	adopted map[string]send.Task       // tasks whose second step another coordinator has left
@@ -104,6 +109,7 @@ func newRouter(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*route
 		c: c, log: c.log, stream: stream, keeps: stream.CachedInfo().Config.MaxAge,
 		pool: pool.New(routeWorkers, 0), users: make(map[string]*queue), seed: maphash.MakeSeed(),
 	}
+	r.senders = &senders{seed: r.seed}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	var err error
 	r.reader, err = reader.New(reader.Options{
@@ -113,10 +119,19 @@ func newRouter(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*route
 }
 
 // start returns when all that is stored was read.
-func (r *router) start(ctx context.Context) error { return r.reader.Start(ctx) }
+func (r *router) start(ctx context.Context) error {
+	var err error
+	if r.heard, err = r.c.core.Subscribe(layout.PublishedRoutes(), r.senders.heard); err != nil {
+		return fmt.Errorf("coordinator: subscribe: %w", err)
+	}
+	return r.reader.Start(ctx)
+}
 
 // stop finishes what is being given out, until ctx ends.
 func (r *router) stop(ctx context.Context) error {
+	if r.heard != nil {
+		_ = r.heard.Unsubscribe()
+	}
 	err := r.reader.Stop(ctx)
 	r.mu.Lock()
 	r.closed = true
@@ -145,12 +160,20 @@ func (r *router) onEntry(e reader.Entry) {
 			Subject: e.Subject, Seq: e.Seq, At: e.Time, ID: envelope.ID(e.Header), Header: header, User: subjects.Escape(string(m.user)),
 		})
 	}
+	switch {
+	case m.promised:
+		m.sender = devices
+	case time.Since(m.stored) < time.Second:
+		m.sender = r.senders.await(e.Subject, e.Header, e.Data)
+	default:
+		m.sender = r.senders.of(e.Subject, e.Header, e.Data)
+	}
 	r.hold(m, e.Data)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	q := r.queueLocked(m.user)
-	q.fresh = append(q.fresh, m)
-	r.runLocked(q)
+	q.fresh.add(m)
+	r.runLocked(q, m.sender)
 }
 
 // later has f run by a worker after a while, unless the router has stopped.
@@ -179,7 +202,7 @@ func (r *router) queueLocked(user subjects.UserID) *queue {
 	token := subjects.Escape(string(user))
 	q := r.users[token]
 	if q == nil {
-		q = &queue{user: user, key: subjects.Address{User: user, Device: "-"}.Key(), moves: make(map[string]*move)}
+		q = &queue{user: user, key: subjects.Address{User: user, Device: "-"}.Key(), moves: make(map[string]*move), queued: make(map[string]bool)}
 		q.timer = time.AfterFunc(time.Hour, func() { r.wake(token) })
 		q.timer.Stop()
 		r.users[token] = q
@@ -187,9 +210,13 @@ func (r *router) queueLocked(user subjects.UserID) *queue {
 	return q
 }
 
-func (r *router) runLocked(q *queue) {
-	if !q.running && !r.closed {
-		q.running = r.pool.Run(func() { r.work(q) })
+// runLocked has a worker come to a queue in the turn of a sender, unless one is
+// there, which then sees to it.
+func (r *router) runLocked(q *queue, sender string) {
+	if !q.running && !r.closed && !q.queued[sender] {
+		if r.pool.RunInTurn(sender, func() { r.work(q, sender) }) {
+			q.queued[sender] = true
+		}
 	}
 }
 
@@ -199,7 +226,7 @@ func (r *router) wake(token string) {
 	defer r.mu.Unlock()
 	if q := r.users[token]; q != nil {
 		q.again = true
-		r.runLocked(q)
+		r.runLocked(q, "")
 	}
 }
 
@@ -225,7 +252,7 @@ func (r *router) changed(c roster.Change) {
 	}
 	q.came[c.Key] = time.Now()
 	q.again = true
-	r.runLocked(q)
+	r.runLocked(q, "")
 }
 
 // review has one of so many parts looked at of what waits.
@@ -235,7 +262,7 @@ func (r *router) review(part, parts uint64) {
 	for token, q := range r.users {
 		if maphash.String(r.seed, token)%parts == part%parts {
 			q.again = true
-			r.runLocked(q)
+			r.runLocked(q, "")
 		}
 	}
 }
@@ -245,39 +272,45 @@ func (r *router) counts() (fresh, users int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, q := range r.users {
-		fresh += len(q.fresh)
+		fresh += q.fresh.len()
 	}
 	return fresh, len(r.users)
 }
 
-// work looks at some of a user's messages, and then lets other users have their
-// turn.
-func (r *router) work(q *queue) {
+// work looks at some of a user's messages, and then lets other users, and other
+// senders, have their turn.
+func (r *router) work(q *queue, sender string) {
 	r.mu.Lock()
+	delete(q.queued, sender)
+	if q.running { // one that came in another's turn
+		r.mu.Unlock()
+		return
+	}
 	if r.closed || len(q.fresh) == 0 && !q.again {
-		q.running = false
 		r.restLocked(q)
 		r.mu.Unlock()
 		return
 	}
-	some := min(len(q.fresh), passMost)
-	fresh, again := q.fresh[:some:some], q.again
+	q.running = true
+	fresh, again := q.fresh.take(passMost), q.again
 	q.again = false
-	if q.fresh = q.fresh[some:]; len(q.fresh) == 0 {
-		q.fresh = nil
-	}
 	r.mu.Unlock()
 	r.pass(q, fresh, again)
-	if !r.pool.Run(func() { r.work(q) }) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		q.running = false // and everything ends
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	q.running = false
+	for _, l := range q.fresh {
+		r.runLocked(q, l.sender)
 	}
+	r.runLocked(q, sender) // also to come to rest
 }
 
 // restLocked sets the timer of a queue at rest, or forgets the queue.
 func (r *router) restLocked(q *queue) {
 	q.timer.Stop()
+	if len(q.queued) > 0 {
+		return // a worker will come
+	}
 	if len(q.waiting) == 0 && len(q.moves) == 0 && len(q.came) == 0 {
 		delete(r.users, q.key.User())
 		return
@@ -313,26 +346,43 @@ func (r *router) pass(q *queue, fresh []*routed, again bool) {
 		}
 	}
 	q.waiting, q.looked = nil, make(map[string]send.Task)
+	todo, senders := inTurns(todo)
+	behind := make(map[string]bool) // senders of which a message is held
+	done := 0
 	for i, m := range todo {
+		if behind[m.sender] || senders == 1 && len(behind) > 0 {
+			still = append(still, m)
+			continue
+		}
 		v, err := held, errPanicked
 		r.c.contained("route", func() { v, err = r.give(q, m, devices) })
 		if err != nil {
 			if r.ctx.Err() == nil {
 				r.log.Warn("routing interrupted, trying again", "user", q.user, "seq", m.seq, "err", err)
 			}
-			q.soon(time.Now().Add(retryPause))
-			v = held
-		}
-		if v == held {
 			// Those behind keep their place, and have not been looked at.
+			q.soon(time.Now().Add(retryPause))
 			still = append(still, todo[i:]...)
 			q.seen = nil
 			break
+		}
+		if v == held {
+			behind[m.sender] = true
+			still = append(still, m)
+			q.seen = nil
+			continue
 		}
 		r.release(m)
 		if v == waits {
 			q.await(m)
 			still = append(still, m)
+			continue
+		}
+		if done++; done == passMost && i+1 < len(todo) { // what has come meanwhile has its turn
+			q.soon(time.Now())
+			still = append(still, todo[i+1:]...)
+			q.seen = nil
+			break
 		}
 	}
 	q.waiting = still

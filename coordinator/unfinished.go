@@ -98,7 +98,7 @@ func (r *router) adopt(m *halfMove) {
 	}
 	q.adopted[m.name] = m.entry
 	q.again = true
-	r.runLocked(q)
+	r.runLocked(q, "")
 }
 
 // takeAdopted makes moves of what was adopted, unless they are under way here.

@@ -69,8 +69,8 @@ func ServiceImports() []Import {
 	all := []Import{
 		{Subject: "rccs.inbox.*.*.*"},
 		{Local: laterPrefix + ">", Subject: guardedPrefix + GuardedLater + ".>", Share: true},
-		{Subject: "rccs.route.*.*"},
-		{Subject: "rccs.route.*.*.*"},
+		{Subject: "rccs.route.*.*", Share: true},
+		{Subject: "rccs.route.*.*.*", Share: true},
 		{Subject: "rccs.signal.*.*"},
 		{Subject: "rccs.rpc.*.*.*", Many: someAnswers, Share: true},
 		{Local: topicsSaid, Subject: allTopics},

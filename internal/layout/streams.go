@@ -155,6 +155,9 @@ func ParseWait(subject string) (user subjects.UserID, ok bool) {
 	return subjects.UserID(name), ok && name != "" && err == nil
 }
 
+// PublishedRoutes are those subjects of [StreamRoute] that services publish to.
+func PublishedRoutes() string { return routePrefix + ">" }
+
 // AllRoutes are the subjects of [StreamRoute].
 func AllRoutes() []string {
 	return []string{routePrefix + "*.*", routePrefix + "*.*.*", waitPrefix + "*"}
