@@ -25,8 +25,7 @@ export function authOf(url: string, o: Options): Auth {
   return {
     renewable: typeof token !== "string",
     async load(fresh) {
-      if (typeof token === "string") last = token;
-      else if (!last || fresh || ended(last)) last = await token();
+      if (!last || fresh || ended(last)) last = typeof token === "string" ? token : await token();
     },
     prove: async () => ({ authToken: last.trim() }),
   };

@@ -7,7 +7,7 @@ import { createRequests } from "./requests.js";
 import { keeper, memoryStore } from "./store.js";
 import { createTopics, loop } from "./topics.js";
 import { RccsError, type Client, type Device, type Gap, type Options, type Outcome, type Presence, type State, type Store } from "./types.js";
-import { asError, emitter, lanes, newId, newStamp, toError, whenAborted, type Core, type Envelope } from "./wire.js";
+import { asError, emitter, lanes, newId, newStamp, whenAborted, type Core, type Envelope } from "./wire.js";
 
 /** How a store whose pages share one connection opens it. */
 export const SHARE = Symbol.for("rccs.share");
@@ -78,8 +78,8 @@ export function connect(url: string, o: Options): Client {
         else if (!outbox.answered(p?.originalMessageId, p)) requests.giveUp(p?.cancel);
         return;
       case "error":
-        if (!outbox.refused(p.originalMessageId, p) && !/^response\./.test(p.originalMessageId)) report(toError(p));
-        return;
+        // What nobody waits for here is another page's, or was given up.
+        return void (outbox.refused(p.originalMessageId, p) || requests.unwanted(p));
       case "response":
         return void (e.partial ? outbox.entry(e.correlationId!)?.part?.(p) : outbox.answered(e.correlationId!, p));
       case "request":
@@ -92,8 +92,6 @@ export function connect(url: string, o: Options): Client {
         if (!(p?.from >= 0 && p.to >= 0)) return;
         topics.gap(p);
         return emitGap(p);
-      case "device_register":
-        return;
       default:
         if (typeof e?.type === "string") inbox.receive(e);
     }
@@ -143,6 +141,7 @@ export function connect(url: string, o: Options): Client {
     unhandled: inbox.unhandled,
     listen: topics.open,
     adopt: () => void outbox.load().catch(report),
+    flush: inbox.flush,
   };
 
   const WS = o.WebSocket ?? globalThis.WebSocket;
@@ -204,8 +203,8 @@ export function connect(url: string, o: Options): Client {
       return (await outbox.ask("ack", { cancel: id }, { id })).cancelled ?? 0;
     },
     on: inbox.on,
-    request: (method, params, ro) => requests.ask(method, params, ro, () => {}),
-    requestStream: (method, params, ro) => requests.stream(method, params, ro),
+    request: requests.ask,
+    requestStream: requests.stream,
     handle: requests.handle,
     subscribe: (topic, so = {}) => {
       check();

@@ -1,6 +1,7 @@
 import { SHARE, type SharedStore } from "./client.js";
 import { shared } from "./share.js";
 import type { Store } from "./types.js";
+import { newId } from "./wire.js";
 
 const request = <T>(r: IDBRequest<T>): Promise<T> =>
   new Promise((resolve, reject) => {
@@ -32,7 +33,39 @@ export function indexedDBStore(name: string): Store {
     writing: Promise<void> | undefined;
   const change = (...c: [key: string, value?: string]) => {
     changes.push(c);
+    if (leaving) save();
     return (writing ??= write());
+  };
+
+  // A page that ends takes with it the transactions that wait for others: what is in them is left in localStorage, which is written
+  // at once, for whoever reads the store next. A worker has none.
+  const unwritten = new Set<typeof changes>();
+  const left = `rccs:${name}:left:`;
+  const mine = left + newId();
+  let leaving = false,
+    saved = false;
+  const save = () => {
+    const all = [...unwritten, changes].flat();
+    if (!all.length) return;
+    try {
+      localStorage.setItem(mine, JSON.stringify(all));
+      saved = true;
+    } catch {
+      // Full, or not allowed: then only what the database has is kept.
+    }
+  };
+  globalThis.addEventListener?.("pagehide", () => {
+    leaving = true;
+    save();
+  });
+  globalThis.addEventListener?.("pageshow", () => void (leaving = false));
+  const takeLeft = async () => {
+    if (typeof localStorage !== "object") return;
+    for (const key of Object.keys(localStorage))
+      if (key.startsWith(left) && key !== mine) {
+        await Promise.all(JSON.parse(localStorage.getItem(key) ?? "[]").map((c: [string, string?]) => change(...c)));
+        localStorage.removeItem(key);
+      }
   };
   const write = async () => {
     const db = await database();
@@ -40,13 +73,16 @@ export function indexedDBStore(name: string): Store {
     writing = undefined;
     const batch = changes;
     changes = [];
+    unwritten.add(batch);
     const tx = db.transaction("kv", "readwrite", { durability: "strict" });
     const kv = tx.objectStore("kv");
     for (const [key, value] of batch) value === undefined ? kv.delete(key) : kv.put(value, key);
+    tx.commit?.(); // without it, a page that is reloaded or closed now takes the transaction with it
     await new Promise<void>((resolve, reject) => {
       tx.oncomplete = () => resolve();
       tx.onabort = () => reject(tx.error);
-    });
+    }).finally(() => unwritten.delete(batch));
+    if (saved && !leaving && !unwritten.size) localStorage.removeItem(mine); // it did not end
   };
   const kv = async (mode: IDBTransactionMode) => (await database()).transaction("kv", mode).objectStore("kv");
 
@@ -68,6 +104,7 @@ export function indexedDBStore(name: string): Store {
     set: (key, value) => change(key, value),
     delete: (key) => change(key),
     async list(prefix) {
+      await takeLeft();
       const store = await kv("readonly");
       const range = IDBKeyRange.bound(prefix, `${prefix}\uffff`);
       const [keys, values] = await Promise.all([request(store.getAllKeys(range)), request(store.getAll(range))]);

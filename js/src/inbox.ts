@@ -231,6 +231,9 @@ export function createInbox(core: Core, window: number, write: (frame: string) =
       run(q);
     },
 
+    /** Puts what was handled into the store now. */
+    flush,
+
     /** What waits for a handler. */
     unhandled: (): Message[] => [...pending.values()].map((j) => j.m).filter((m) => !handlersOf(m.type).length),
 

@@ -31,6 +31,8 @@ export interface Hears {
   listen: OpenTopic;
   /** Takes over what a page that is gone has left in the store. */
   adopt(): void;
+  /** Puts what was handled into the store: this page may be about to end. */
+  flush(): void;
 }
 
 export interface Line {
@@ -98,7 +100,6 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
     again = undefined;
     hears.setState("connecting");
     said = session = undefined;
-    nonce = "";
     try {
       // Before there is a connection, since the edge waits for a registration no longer than ten seconds.
       await auth.load(fresh);

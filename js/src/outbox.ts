@@ -76,13 +76,13 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
   const { keeper: store } = core;
   let entries = new Map<string, Entry>(); // in the order in which they came
   const queues = Array.from({ length: 6 }, () => ({ unsent: [] as Entry[], held: undefined as ReturnType<typeof setTimeout> | undefined, tries: 0, flying: 0 }));
+  const careful = new Set<Entry>(); // sent one by one, since one of them ended a connection
   let limit = Infinity, // bytes of a frame, as the last edge said
     online = false,
     inFlight = 0,
     inFlightBytes = 0,
     messages = 0, // in the store
     bytes = 0,
-    careful = new Set<Entry>(), // sent one by one, since one of them ended a connection
     frames: Array<{ envelope: string; bytes: number }> = [];
 
   /** Writes a frame with others of this turn. */
@@ -334,7 +334,6 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
         answer.fail(why);
       }
       entries.clear();
-      careful = new Set();
     },
   };
 }

@@ -14,8 +14,9 @@ export function createRequests(core: Core, outbox: Outbox) {
   const handlers = new Map<string, Handler>(),
     running = new Map<string, AbortController>();
 
+  // Its id says which request is answered, where that fits into 128 bytes: ids of the SDKs do.
   const respond = (id: string, payload: string, partial?: true) =>
-    outbox.respond(envelope({ type: "response", id: newId(), correlationId: id, partial }, payload));
+    outbox.respond(envelope({ type: "response", id: `${newId()}.${id[30] ? "" : id}`, correlationId: id, partial }, payload));
   /** Answers with what was thrown: an error's own code, where it has one. */
   const refuse = (id: string, e: any) =>
     respond(id, text({ error: { code: typeof e?.code == "string" ? e.code : "INTERNAL", message: String(e?.message ?? e) } }));
@@ -56,6 +57,30 @@ export function createRequests(core: Core, outbox: Outbox) {
 
   let lost: string[] = [];
 
+  /** Asks another device. `part` hears each part but the last. */
+  const ask = async (method: string, params: unknown, o: RequestOptions, part?: (payload: any) => void): Promise<any> => {
+    const id = newId();
+    const { timeoutMs, signal, to } = o;
+    // One that was not written in its time is not asked; past that the edge keeps the time.
+    const timer = setTimeout(() => outbox.entry(id)?.sent || outbox.drop(id, new RccsError("CONNECTION_LOST")), timeoutMs ?? 10_000);
+    let why: RccsError | undefined;
+    const off = whenAborted(signal, (e) => {
+      why = e;
+      if (outbox.entry(id)?.sent) outbox.write(text({ type: "ack", payload: { cancel: id } }));
+      outbox.drop(id, e);
+    });
+    try {
+      if (why) throw why;
+      const payload = { method, params: params ?? null, timeoutMs };
+      const p = await outbox.ask("request", payload, { id, tied: true, head: { toDeviceId: to }, part });
+      if (p?.error) throw toError(p.error);
+      return p?.result;
+    } finally {
+      clearTimeout(timer);
+      off();
+    }
+  };
+
   return {
     serve: (e: Envelope) => void (e.id && serve(e)),
     handles: (method: string) => handlers.has(method),
@@ -68,6 +93,12 @@ export function createRequests(core: Core, outbox: Outbox) {
         handlers.delete(method);
         core.line?.handles?.(method, false);
       };
+    },
+
+    /** The edge did not take a response: if it does not fit into a frame of the requester, that is the answer. */
+    unwanted(p: any) {
+      const id = /\.(.+)/.exec(p.originalMessageId)?.[1];
+      if (id && p.code === "MESSAGE_TOO_LARGE") refuse(id, p);
     },
 
     /** The requester has given up, or has gone. */
@@ -85,29 +116,7 @@ export function createRequests(core: Core, outbox: Outbox) {
       running.clear();
     },
 
-    /** Asks another device. `part` hears each part but the last. */
-    async ask(method: string, params: unknown, o: RequestOptions, part: (v: any) => void): Promise<any> {
-      const id = newId();
-      const { timeoutMs, signal, to } = o;
-      // One that was not written in its time is not asked; past that the edge keeps the time.
-      const timer = setTimeout(() => outbox.entry(id)?.sent || outbox.drop(id, new RccsError("CONNECTION_LOST")), timeoutMs ?? 10_000);
-      let why: RccsError | undefined;
-      const off = whenAborted(signal, (e) => {
-        why = e;
-        if (outbox.entry(id)?.sent) outbox.write(text({ type: "ack", payload: { cancel: id } }));
-        outbox.drop(id, e);
-      });
-      try {
-        if (why) throw why;
-        const payload = { method, params: params ?? null, timeoutMs };
-        const p = await outbox.ask("request", payload, { id, tied: true, head: { toDeviceId: to }, part: (v) => part(v?.result) });
-        if (p?.error) throw toError(p.error);
-        return p?.result;
-      } finally {
-        clearTimeout(timer);
-        off();
-      }
-    },
+    ask,
 
     /** The same as a loop over parts; the last one is what the response ended with, unless that is null after others. */
     async *stream(method: string, params: unknown, o: RequestOptions): AsyncGenerator<any> {
@@ -119,7 +128,7 @@ export function createRequests(core: Core, outbox: Outbox) {
         any = true;
         parts.push({ v });
       };
-      this.ask(method, params, { ...o, signal: stop.signal }, put).then(
+      ask(method, params, { ...o, signal: stop.signal }, (p) => put(p?.result)).then(
         (v) => {
           if (!any || (v !== undefined && v !== null)) put(v);
           parts.end();

@@ -153,7 +153,10 @@ interface Content {
 function sealPayload(secret: Uint8Array, from: string, to: string, content: Content): { sealed: Box } {
   const nonce = nacl.randomBytes(24);
   const sealed = nacl.box(utf8(JSON.stringify(content)), nonce, publicBytes(to), secret);
-  return { sealed: { from, to, box: toBase64url(Uint8Array.from([...utf8("xkv1"), ...nonce, ...sealed])) } };
+  const bytes = Uint8Array.from([...utf8("xkv1"), ...nonce, ...sealed]);
+  let box = "";
+  for (let at = 0; at < bytes.length; at += 3072) box += toBase64url(bytes.subarray(at, at + 3072)); // a multiple of three has no end
+  return { sealed: { from, to, box } };
 }
 
 function openBox(secret: Uint8Array, mine: string, box: Box): Content {

@@ -12,7 +12,7 @@ const silentMs = 6000,
 
 /** What pages say to each other. `page` is who says it, or whom it is for. */
 type Said =
-  | { k: "who" | "ping" | "lead" | "bye"; page: string }
+  | { k: "who" | "ping" | "lead"; page: string }
   | { k: "here"; page: string; state: State; session: Session | undefined; waiting: any[] }
   | { k: "pong" }
   | { k: "state"; state: State }
@@ -77,6 +77,7 @@ export function shared(name: string, open: OpenLine, claim: (page: string, ms: n
       down(code) {
         say({ k: "down", code });
         hears.down(code);
+        if (code === 1000) toAll.final(new RccsError("CLOSED", "the device was removed")); // by forget, in one of the pages
       },
       report(e) {
         say({ k: "error", error: plain(e) });
@@ -215,7 +216,7 @@ export function shared(name: string, open: OpenLine, claim: (page: string, ms: n
         if (ended) return;
         if (data.k === "settled") return hears.settled(data.seqs);
         if (line) return ofHolder(data);
-        if (!/^(who|ping|write|handles|topic|untopic|bye)$/.test(data.k)) heardAt = Date.now();
+        if (!/^(who|ping|write|handles|topic|untopic)$/.test(data.k)) heardAt = Date.now();
         ofOther(data);
       };
 
@@ -275,7 +276,7 @@ export function shared(name: string, open: OpenLine, claim: (page: string, ms: n
 
     // A holder that is frozen cannot answer: a page that is seen takes its place.
     const watch = setInterval(() => {
-      if (!channel || line || document.visibilityState === "hidden") return void (heardAt = Date.now());
+      if (!channel || line || globalThis.document?.hidden) return void (heardAt = Date.now());
       say({ k: "ping", page });
       if (Date.now() - heardAt < silentMs) return;
       heardAt = Date.now();
@@ -285,6 +286,7 @@ export function shared(name: string, open: OpenLine, claim: (page: string, ms: n
 
     // A page that is about to be frozen gives the line away, and does not wait for it meanwhile.
     const onFreeze = () => {
+      hears.flush();
       stopWaiting.abort();
       if (line) void stepDown(false);
     };
@@ -294,9 +296,10 @@ export function shared(name: string, open: OpenLine, claim: (page: string, ms: n
       introduce();
       wait();
     };
-    const pageEvents: Array<[EventTarget, string, () => void]> = [
-      [document, "freeze", onFreeze],
-      [document, "resume", onResume],
+    // A worker has no document, and none of these.
+    const pageEvents: Array<[EventTarget | undefined, string, () => void]> = [
+      [globalThis.document, "freeze", onFreeze],
+      [globalThis.document, "resume", onResume],
       [globalThis as any, "pagehide", onFreeze],
       [globalThis as any, "pageshow", onResume],
     ];
@@ -305,7 +308,7 @@ export function shared(name: string, open: OpenLine, claim: (page: string, ms: n
       ended = true;
       clearInterval(watch);
       clearInterval(lease);
-      for (const [target, event, f] of pageEvents) target.removeEventListener(event, f);
+      for (const [target, event, f] of pageEvents) target?.removeEventListener(event, f);
       await stepDown(false);
       releasePage();
       channel?.close();
@@ -314,7 +317,7 @@ export function shared(name: string, open: OpenLine, claim: (page: string, ms: n
 
     let releasePage = () => {};
     if (locks) {
-      for (const [target, event, f] of pageEvents) target.addEventListener(event, f);
+      for (const [target, event, f] of pageEvents) target?.addEventListener(event, f);
       void locks.request(`${name}:${page}`, () => new Promise<void>((done) => (releasePage = done))).catch(() => {});
       if (!channel) hears.setState("offline");
       introduce();

@@ -130,8 +130,7 @@ export function createTopics(core: Core, outbox: Outbox) {
       for (const t of topics.values()) void join(t, false);
     },
     down() {
-      online = false;
-      for (const t of topics.values()) clearTimeout(t.retry);
+      online = false; // what waits to be tried again finds that, or the next connection does
     },
     end(why: RccsError) {
       online = false;

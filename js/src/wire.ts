@@ -125,7 +125,7 @@ export function toJSON(v: unknown): string {
   try {
     return text(v) ?? "null";
   } catch (e) {
-    throw new RccsError("BAD_MESSAGE", (e as Error).message, { cause: e });
+    throw asError(e, "BAD_MESSAGE");
   }
 }
 

@@ -130,6 +130,10 @@ export class Proxy {
   get url() {
     return `ws://127.0.0.1:${this.port}`;
   }
+  /** Has nothing come through any more on what is open, without a word. */
+  hang(): void {
+    for (const s of this.#open) s.unpipe().pause();
+  }
   cut(): void {
     for (const s of this.#open) s.destroy();
   }

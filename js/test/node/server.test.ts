@@ -7,7 +7,9 @@ import { runInNewContext } from "node:vm";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { connect, enroll, memoryStore, Reject, type Client, type Options } from "@rccs/client";
 import { fileStore, WebSocket } from "@rccs/client/node";
+import { each, throughCuts } from "../cuts.js";
 import { Proxy, Server, until } from "../server.js";
+import { bursts, exchange, type Ledger } from "../traffic.js";
 
 setFlagsFromString("--expose-gc");
 const gc: () => void = runInNewContext("gc");
@@ -27,40 +29,15 @@ afterAll(async () => {
 
 test("5,000 messages each way arrive once and in order through 20 cuts and three kills of the server", async () => {
   const proxy = await Proxy.start(server.port);
-  const n = 5000;
-  const sides = ["phone", "desktop"].map((name, i) => {
-    const got: number[] = [];
+  const names = ["phone", "desktop"];
+  const sides = names.map((name, i) => {
     const client = start(proxy.url, { token: server.token(`cuts/${name}`), type: name, store: memoryStore() });
-    client.on("n", (p) => void got.push(p));
-    return { client, got, to: i ? "phone" : "desktop" };
+    return { client, to: names[1 - i]!, ledger: { sent: 0, got: [], failed: [] } as Ledger };
   });
   await Promise.all(sides.map((s) => s.client.ready()));
-  let over = false;
-  const sending = Promise.all(
-    sides.map(async ({ client, to }) => {
-      const all: Promise<unknown>[] = [];
-      for (let i = 0; i < n; i++) {
-        all.push(client.send("n", i, { to }));
-        if (i % 25 === 24) await new Promise((r) => setTimeout(r, 10));
-      }
-      await Promise.all(all);
-    }),
-  ).finally(() => (over = true));
-  const faults = (async () => {
-    for (let fault = 1; fault <= 23; fault++) {
-      await new Promise((r) => setTimeout(r, Math.random() * 150));
-      if (fault % 7 === 0) {
-        await server.kill();
-        await server.start();
-      } else proxy.cut();
-    }
-  })();
-  await Promise.all([sending, faults]);
-  expect(over).toBe(true);
-  await until(() => sides.every((s) => s.got.length >= n), "everything has arrived", 300_000);
-  await new Promise((r) => setTimeout(r, 500));
-  const want = Array.from({ length: n }, (_, i) => i);
-  for (const s of sides) expect(s.got).toEqual(want);
+  const sending = sides.map((s) => exchange(s.client, s.to, each, s.ledger));
+  await throughCuts(server, proxy, async () => sides.map((s) => s.ledger));
+  await Promise.all(sending); // each was accepted
   proxy.close();
   await Promise.all(sides.map((s) => s.client.close()));
 });
@@ -225,12 +202,9 @@ test("memory stays flat over 100,000 messages", async () => {
   const phone = start(server.url, { token: server.token("henry/phone") });
   const desktop = start(server.url, { token: server.token("henry/desktop"), window: 4096 });
   await Promise.all([phone.ready(), desktop.ready()]);
-  let got = 0;
-  desktop.on("n", () => void got++);
+  const burst = bursts(phone, desktop, "desktop");
   const round = async (n: number) => {
-    const want = got + n;
-    for (let i = 0; i < n; i += 2000) await Promise.all(Array.from({ length: 2000 }, (_, j) => phone.send("n", { i: i + j, text: "x".repeat(64) }, { to: "desktop" })));
-    await until(() => got >= want, "all have arrived", 300_000);
+    await burst(n);
     gc();
     return process.memoryUsage().heapUsed;
   };

@@ -128,6 +128,40 @@ test("a response that is too large for a frame is an error to the requester, and
   expect(edge.sockets).toHaveLength(1);
 });
 
+test("a response that does not fit in a frame of the requester is an error to it, once, also for a part", async () => {
+  const fits = (e: any) => JSON.stringify(e.payload).length < 200;
+  const { client, edge, errors } = await online({ answer: (e, s) => e.type === "response" && !fits(e) && (s.refuse(e.id, "MESSAGE_TOO_LARGE", { message: "at most 200" }), true) });
+  client.handle("whole", () => "x".repeat(300));
+  client.handle("parts", async function* () {
+    yield "y".repeat(300);
+  });
+  for (const method of ["whole", "parts"]) {
+    ask(edge, `q ${method}`, method);
+    await settle();
+    const answers = edge.of("response").filter((e) => e.correlationId === `q ${method}` && e.payload.error);
+    expect(answers.map((e) => e.payload)).toEqual([{ error: { code: "MESSAGE_TOO_LARGE", message: "at most 200" } }]);
+    expect(Buffer.byteLength(answers[0].id)).toBeLessThanOrEqual(128);
+  }
+  expect(errors).toEqual([]);
+});
+
+test("an error about what nobody waits for, or waits for any more, is told to nobody", async () => {
+  const { client, edge, errors } = await online();
+  const stop = new AbortController();
+  const given = client.request("x", null, { to: "d", signal: stop.signal }).catch((e) => e.code);
+  await settle();
+  stop.abort();
+  edge.socket.refuse(edge.of("request")[0].id, "TIMEOUT");
+  edge.socket.refuse("of another page", "DEVICE_NOT_FOUND");
+  client.handle("late", () => 1);
+  ask(edge, "a" + "\u{1f642}".repeat(31), "late"); // as long as an id may be
+  await settle();
+  edge.socket.refuse(edge.of("response")[0].id, "BAD_MESSAGE");
+  await settle();
+  expect([await given, errors, edge.of("response").length]).toEqual(["ABORTED", [], 1]);
+  expect(Buffer.byteLength(edge.of("response")[0].id)).toBeLessThanOrEqual(128);
+});
+
 test("a handler's signal ends when the requester gives up, waits no longer, or the connection is lost", async () => {
   const { client, edge } = await online();
   const signals: AbortSignal[] = [];
