@@ -121,6 +121,7 @@ test("a topic from now on misses nothing while the page that holds the connectio
       const answer = await fetch(`http://127.0.0.1:${server.admin}/v1/topics/${topic}/followers`);
       return ((await answer.json()) as any).items.length;
     }, `the edge knows that ${topic} is followed`);
+    await p.evaluate("c.devices()"); // answered after the subscription: the page knows where it began
   };
   const items = (p: Page, topic: string) => p.evaluate((topic) => (window as any).items[topic], topic) as Promise<unknown[]>;
 
