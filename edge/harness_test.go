@@ -71,7 +71,13 @@ func newWorld(t *testing.T, tune func(*edge.Options)) *world {
 // newWorldOf is newWorld with parts of the tenant exchanged.
 func newWorldOf(t *testing.T, tune func(*edge.Options), parts func(*edge.TenantOptions)) *world {
 	t.Helper()
-	w := &world{t: t, env: natstest.Server(t, natstest.Listen())}
+	return newWorldOn(t, natstest.Server(t), tune, parts)
+}
+
+// newWorldOn is newWorldOf on a server of the test's.
+func newWorldOn(t *testing.T, env *natstest.Env, tune func(*edge.Options), parts func(*edge.TenantOptions)) *world {
+	t.Helper()
+	w := &world{t: t, env: env}
 	natstest.Streams(t, w.env.Conn(t))
 	var err error
 	w.keys, err = auth.OpenKeystore(t.TempDir())

@@ -16,7 +16,7 @@ import (
 // slowly, and connects to another edge, stays there when the store answers.
 func TestARegistrationWhoseDeviceHasGoneIsNotTaken(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	w := newWorldOn(t, natstest.Server(t, natstest.Listen()), nil, nil)
 	log := new(testkit.Log)
 	proxy := natstest.NewProxy(t, w.env.Addr())
 	slow := w.second(func(opts ...nats.Option) (*nats.Conn, error) { return nats.Connect(proxy.URL(), opts...) },
