@@ -92,10 +92,8 @@ func TestNoSecretIsEverLogged(t *testing.T) {
 	i := serve(t, "--log-level", "debug", "--log-format", "json", "--admin-token-file", tokenFile,
 		"--otlp-endpoint", collector.URL, "--otlp-protocol", "http", "--trace-share", "1")
 	c := i.console()
-	run := func(args ...string) string {
-		r := c.run(t, args...)
-		_, _ = io.WriteString(&said, r.err)
-		return r.out
+	run := func(args ...string) {
+		_, _ = io.WriteString(&said, c.run(t, args...).err)
 	}
 
 	service := strings.TrimSpace(c.succeed(t, "creds", "service", "billing", "--bearer").out)
