@@ -3,6 +3,7 @@ package coordinator
 import (
 	"cmp"
 	"context"
+	"strings"
 
 	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/enroll"
@@ -51,10 +52,10 @@ func (c *Coordinator) enrollForEdge(ctx context.Context, req *request) (any, *wi
 	return c.enroll(ctx, req, req.Header.Get(enroll.HeaderFrom))
 }
 
-// enrollForService counts all services as one address: what they say of whom
+// enrollForService counts each service as one address: what they say of whom
 // they ask for is their word.
 func (c *Coordinator) enrollForService(ctx context.Context, req *request) (any, *wire.Error) {
-	return c.enroll(ctx, req, "services")
+	return c.enroll(ctx, req, strings.TrimSpace("service "+layout.Requester(req.Header)))
 }
 
 // enroll keeps a record of who was enrolled, without which nobody is.
