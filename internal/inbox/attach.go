@@ -154,7 +154,7 @@ func (h *Hub) restoreCursor(mb *Mailbox, c *Cursor, stored time.Time, at *revisi
 	h.tally.waitingLocked(mb.key, c, head)
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
-	mb.stored, mb.counting, mb.fresh = at, true, at.seq == 0
+	mb.stored, mb.counting, mb.fresh = at, true, stored.IsZero()
 	return h.tail.floor, mb.restoreLocked(c, h.tail.floor, head, upTo)
 }
 
