@@ -1,6 +1,6 @@
-// Package edge is a package for cmd/rccs and tests: the WebSocket side of RCCS.
+// Package edge is the WebSocket side of RCCS, a component for cmd/rccs and tests.
 // It accepts devices, checks their credentials, hands what they send to package
-// send, and writes what their inboxes hold. It is thin. Package wsconn has the
+// send, and writes what their inboxes hold. It is thin: package wsconn has the
 // single WebSocket, package inbox the durable messages, package roster the
 // devices, and package wire the frames.
 //

@@ -235,7 +235,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 	select {
 	case <-gone:
-	case <-time.After(cutWithin): // what waits for the publisher ends when that is stopped
+	case <-time.After(cutWithin): // those that wait for the publisher end when that is stopped
 	}
 	return errors.New("edge: some connections did not end in time and were cut")
 }
