@@ -1,8 +1,9 @@
-// Package coordinator is a package for cmd/rccs and tests: it does what needs one
-// owner in a tenant. It finds the devices for messages that services publish to a
-// selector, and gives waiting messages to the first device that comes online. It
-// tells senders that asked when messages expire, ends the sessions of dead edges,
-// and answers services, operators, and devices on plain NATS.
+// Package coordinator does what needs one owner in a tenant. It is a component
+// for cmd/rccs and tests. It finds the devices for messages that services
+// publish to a selector, and gives waiting messages to the first device that
+// comes online. It tells senders that asked when messages expire, ends the
+// sessions of dead edges, and answers services, operators, and devices on plain
+// NATS.
 //
 // Any number of coordinators may serve a tenant at once. They do not know of each
 // other: each follows the same streams. What they store is either a

@@ -256,7 +256,8 @@ func (r *router) changed(c roster.Change) {
 	r.runLocked(q, "")
 }
 
-// review has the waiting messages of one of parts of the users looked at.
+// review has waiting messages looked at, those of one part of the users. parts is
+// how many parts there are.
 func (r *router) review(part, parts uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
