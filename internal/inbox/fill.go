@@ -113,8 +113,8 @@ func (mb *Mailbox) fillStep(ctx context.Context, n subjects.Lane) (again bool, e
 	}
 	if left == 0 && whole {
 		// Nothing more is stored before upTo, where the tail begins or a sweep
-		// ends. Above it the answer proves nothing: a lagging replica lacks newer
-		// messages.
+		// ends. Above it the answer proves nothing: a lagging replica may lack
+		// newer messages.
 		l.readPos = max(l.readPos, upTo-1)
 	}
 	return l.room(), nil
