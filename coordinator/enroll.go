@@ -3,6 +3,7 @@ package coordinator
 import (
 	"cmp"
 	"context"
+	"strings"
 
 	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/enroll"
@@ -51,10 +52,10 @@ func (c *Coordinator) enrollForEdge(ctx context.Context, req *request) (any, *wi
 	return c.enroll(ctx, req, req.Header.Get(enroll.HeaderFrom))
 }
 
-// enrollForService counts all services as one address, because they could name
-// any device's address.
+// enrollForService counts each service as one address, because a service could
+// name any device's address.
 func (c *Coordinator) enrollForService(ctx context.Context, req *request) (any, *wire.Error) {
-	return c.enroll(ctx, req, "services")
+	return c.enroll(ctx, req, strings.TrimSpace("service "+layout.Requester(req.Header)))
 }
 
 // enroll enrols a device, and keeps a record of it. Without the record nobody is

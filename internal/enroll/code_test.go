@@ -346,7 +346,11 @@ func TestAUserEnrolsSoManyDevicesAndNoMore(t *testing.T) {
 	for n := range most - 1 {
 		check(t, enrol(p.device(), "alice", fmt.Sprint("d", n+1)))
 	}
-	refused(t, enrol(p.device(), "alice", "more"), wire.QueueFull)
+	full := p.code(`{"user":"alice"}`)
+	_, err := p.device().enroll(wire.Enrollment{Code: full, Device: "more"})
+	refused(t, err, wire.QueueFull)
+	_, err = first.enroll(wire.Enrollment{Code: full, Device: "d0", Time: p.clock.now().Add(time.Millisecond)})
+	check(t, err) // the code was not used up
 	check(t, enrol(p.device(), "bob", "more"))
 	p.clock.pass(time.Second)
 	check(t, enrol(first, "alice", "d0"))

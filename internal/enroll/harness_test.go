@@ -81,9 +81,15 @@ func (p *place) taking(tokens enroll.TokenVerifier) *enroll.Service {
 // with is a service that takes so many devices of a user; 0: as many as usual.
 func (p *place) with(tokens enroll.TokenVerifier, devices int) *enroll.Service {
 	p.t.Helper()
+	return p.of("", tokens, devices)
+}
+
+// of is a service of a tenant; empty: of the default one.
+func (p *place) of(tenant string, tokens enroll.TokenVerifier, devices int) *enroll.Service {
+	p.t.Helper()
 	account := p.keys.Account().PublicKey
 	s, err := enroll.New(p.t.Context(), enroll.Options{
-		JetStream: p.js, Signer: p.keys, Tokens: tokens, Now: p.clock.now, MaxDevices: devices,
+		Tenant: tenant, JetStream: p.js, Signer: p.keys, Tokens: tokens, Now: p.clock.now, MaxDevices: devices,
 		Revoked: func(a subjects.Address, key string, issued time.Time) bool {
 			return p.verifier.Revoked(auth.Identity{Account: account, Address: a, UserKey: key}, issued)
 		},

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rccs-io/rccs/internal/enroll"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -103,3 +104,45 @@ func TestTheKeysOfADeviceAreBounded(t *testing.T) {
 	p.clock.pass(31 * 24 * time.Hour)
 	p.enrolled()
 }
+
+// The gateway asks the default tenant for one that there is not. So what that
+// answers to the name of another is what a tenant answers that is there, whatever
+// is claimed.
+func TestNobodyIsToldWhichTenantsThereAre(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	d := p.enrolled()
+	theirs := p.of("acme", nil, 0)
+	for _, taken := range []enroll.TokenVerifier{nil, anyToken{}} {
+		ours := p.of("", taken, 0)
+		for what, ask := range map[string]func(*enroll.Service, string) error{
+			"a token": func(s *enroll.Service, tenant string) error {
+				_, err := s.Enroll(t.Context(), d.signed(wire.PurposeEnroll, wire.Enrollment{Token: "a.b.c", Tenant: tenant, Device: "phone"}), "")
+				return err
+			},
+			"a code": func(s *enroll.Service, tenant string) error {
+				_, err := s.Enroll(t.Context(), d.signed(wire.PurposeEnroll, wire.Enrollment{Code: "AAAA-BBBB", Tenant: tenant, Device: "phone"}), "")
+				return err
+			},
+			"a renewal": func(s *enroll.Service, tenant string) error {
+				key := p.device() // which acme does not know
+				if tenant == "nobody" {
+					key = d
+				}
+				_, err := s.Renew(t.Context(), key.signed(wire.PurposeRenew, wire.Enrollment{User: "alice", Device: "phone", Tenant: tenant}), subjects.Address{})
+				return err
+			},
+		} {
+			there, not := ask(theirs, "acme"), ask(ours, "nobody")
+			refused(t, there, wire.AuthError)
+			if not == nil || not.Error() != there.Error() {
+				t.Errorf("%s: a tenant that is there answers %q, one that is not %v", what, there, not)
+			}
+		}
+	}
+}
+
+// anyToken takes every token for alice's.
+type anyToken struct{}
+
+func (anyToken) User(context.Context, string) (subjects.UserID, error) { return "alice", nil }

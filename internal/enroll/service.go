@@ -223,7 +223,7 @@ var errBadToken = errors.New("the token was not accepted")
 func isWrongClaim(err error) bool { return errors.Is(err, errBadCode) || errors.Is(err, errBadToken) }
 
 func (s *Service) enroll(ctx context.Context, e *wire.Enrollment) (*wire.Enrolled, error) {
-	foreign := cmp.Or(e.Tenant, auth.DefaultTenant) != s.opts.Tenant
+	foreign := s.foreign(e)
 	switch {
 	case (e.Code == "") == (e.Token == ""):
 		return nil, wire.NewError(wire.BadMessage, "one claim is needed: code or token")
@@ -236,6 +236,12 @@ func (s *Service) enroll(ctx context.Context, e *wire.Enrollment) (*wire.Enrolle
 		return nil, errBadToken
 	}
 	return s.byToken(ctx, e)
+}
+
+// foreign reports whether a request is to another tenant: the default one gets
+// those to tenants that there are not.
+func (s *Service) foreign(e *wire.Enrollment) bool {
+	return cmp.Or(e.Tenant, auth.DefaultTenant) != s.opts.Tenant
 }
 
 func (s *Service) byCode(ctx context.Context, e *wire.Enrollment) (*wire.Enrolled, error) {
@@ -264,16 +270,17 @@ func (s *Service) byCode(ctx context.Context, e *wire.Enrollment) (*wire.Enrolle
 	if err := s.codes.redeem(ctx, code); err != nil {
 		return nil, err
 	}
-	if code.Device != "" {
-		return s.admit(ctx, a, e, code.Type, nil)
-	}
-	answer, err := s.admit(ctx, a, e, code.Type, func(r *record) error {
-		if own, other := s.holders(r, a, e.PublicKey); other && !own {
-			return conflict(a)
+	var may func(*record) error
+	if code.Device == "" {
+		may = func(r *record) error {
+			if own, other := s.holders(r, a, e.PublicKey); other && !own {
+				return conflict(a)
+			}
+			return nil
 		}
-		return nil
-	})
-	if errors.Is(err, wire.Conflict) { // somebody was first; the code stays good
+	}
+	answer, err := s.admit(ctx, a, e, code.Type, may)
+	if errors.Is(err, wire.Conflict) || errors.Is(err, wire.QueueFull) || errors.Is(err, errTooMany) { // the code is not to blame
 		err = cmp.Or(s.codes.putBack(ctx, code), err)
 	}
 	return answer, err
@@ -321,6 +328,9 @@ func conflict(a subjects.Address) error {
 }
 
 func (s *Service) byToken(ctx context.Context, e *wire.Enrollment) (*wire.Enrolled, error) {
+	if s.opts.Tokens == nil && s.opts.Tenant != auth.DefaultTenant {
+		return nil, errBadToken // as where there is no such tenant
+	}
 	if s.opts.Tokens == nil {
 		return nil, wire.NewError(wire.PermissionDenied, "no third party's tokens are taken here: set --oidc-issuer, or enrol with a code")
 	}
@@ -401,10 +411,11 @@ func (s *Service) Renew(ctx context.Context, body []byte, who subjects.Address) 
 	if err := a.Check(); err != nil {
 		return nil, wire.NewError(wire.BadMessage, "user and device name the device: "+err.Error())
 	}
-	if who != (subjects.Address{}) && a != who {
+	known := who != (subjects.Address{})
+	if known && a != who {
 		return nil, wire.NewError(wire.IdentityMismatch, "a device renews its own credential only")
 	}
-	answer, err := s.renew(ctx, a, e)
+	answer, err := s.renew(ctx, a, e, !known && s.foreign(e))
 	if err != nil {
 		s.opts.Logger.Info("credential not renewed", "user", e.User, "device", e.Device, "err", err)
 		return nil, s.outward(err)
@@ -412,9 +423,14 @@ func (s *Service) Renew(ctx context.Context, body []byte, who subjects.Address) 
 	return answer, nil
 }
 
-func (s *Service) renew(ctx context.Context, a subjects.Address, e *wire.Enrollment) (*wire.Enrolled, error) {
-	if err := s.mayRenew(ctx, a, e.PublicKey); err != nil {
+// renew renews a key of this tenant. One that asks another, foreign, is not known:
+// nobody is told which tenants there are.
+func (s *Service) renew(ctx context.Context, a subjects.Address, e *wire.Enrollment, foreign bool) (*wire.Enrolled, error) {
+	if err := s.mayRenew(ctx, a, e.PublicKey); err != nil && !foreign {
 		return nil, err
+	}
+	if foreign {
+		return nil, errUnknownKey
 	}
 	key, err := s.keys.renew(ctx, a, e.PublicKey, e.Time, s.opts.Now().UTC().Add(s.opts.RenewFor))
 	if err != nil {
