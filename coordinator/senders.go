@@ -165,7 +165,7 @@ func (l lines) len() (n int) {
 	return n
 }
 
-// take takes up to most messages, as many from each sender. Senders from whom
+// take takes up to most messages, the same number from each sender. Those of whom
 // none was taken come first the next time.
 func (l *lines) take(most int) []*routed {
 	each := max(most/max(len(*l), 1), 1)
