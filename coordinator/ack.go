@@ -16,9 +16,9 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// ackCursor moves a device's stored cursor, by compare-and-set, and returns how
-// many messages it has acknowledged. Senders that asked are told first: a crash
-// in between brings the message again, and no second outcome.
+// ackCursor moves a device's stored cursor by compare-and-set, and returns how
+// many messages it has acknowledged. Senders that asked are told first. After a
+// crash in between the message is sent again, but no second outcome is stored.
 func (c *Coordinator) ackCursor(ctx context.Context, k subjects.Key, ack *wire.Ack) (int, error) {
 	for range fetchTries {
 		if werr := c.away(k); werr != nil {
@@ -75,11 +75,11 @@ func (c *Coordinator) tellSender(ctx context.Context, k subjects.Key, lane subje
 	return c.cursors.Tell(ctx, m, wire.StatusDelivered)
 }
 
-// errLagging says that a replica does not have yet what is known to exist.
+// errLagging means that a replica does not have what is known to exist yet.
 var errLagging = errors.New("coordinator: the replica that answers lags behind")
 
-// isGone asks the stream's leader whether a message of the inbox stream is
-// there no more. A replica that does not have it yet says the same.
+// isGone asks the stream's leader whether a message of the inbox stream is gone.
+// A replica that does not have the message yet would say so too.
 func (c *Coordinator) isGone(ctx context.Context, seq uint64) (bool, error) {
 	answer, err := c.core.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+layout.StreamInbox, fmt.Appendf(nil, `{"seq":%d}`, seq))
 	if err != nil {

@@ -5,11 +5,11 @@ import (
 	"runtime/debug"
 )
 
-// errPanicked says that what was tried has panicked. It may be tried again.
+// errPanicked means that an attempt has panicked. It may be repeated.
 var errPanicked = errors.New("coordinator: a fault of this process, see above")
 
-// contained runs f. A panic in it is logged and counted, and goes no further:
-// what one request or one stored message causes must not end the process.
+// contained runs f. A panic in it is logged and counted, and goes no further: one
+// request or one stored message must not end the process.
 func (c *Coordinator) contained(what string, f func()) {
 	defer func() {
 		if p := recover(); p != nil {

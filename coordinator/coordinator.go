@@ -24,14 +24,14 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// Coordinator is one of any number that serve a tenant.
+// Coordinator is one of any number that may serve a tenant.
 //
-// Its connections may publish to any subject, and NATS does not check whether
-// a requester may publish to the reply subject that it names. So a Coordinator
+// Its connections may publish to any subject, and NATS does not check whether a
+// requester may publish to the reply subject that it names. So a Coordinator
 // answers only where the requester could have been sent an answer anyway: a
 // device below its own prefix, anybody else on the reply subjects that NATS
-// clients make, which no device hears. Were it otherwise, its answer could be
-// a message in somebody's inbox, or a command to JetStream.
+// clients make, which no device hears. Otherwise its answer could become a
+// message in somebody's inbox, or a command to JetStream.
 type Coordinator struct {
 	opts    Options
 	id      string
@@ -57,7 +57,7 @@ type Coordinator struct {
 	janitor     *janitor
 	unfinished  *unfinished
 	service     *service
-	idle        context.Context // of requests that wait for a message: ends before the work does
+	idle        context.Context // for requests that wait for a message: ends before the work does
 	cancelWaits context.CancelFunc
 	stops       stops.Stack
 }
@@ -74,8 +74,8 @@ func New(opts Options) (*Coordinator, error) {
 	return c, nil
 }
 
-// Start returns when requests are answered and all that was stored is being
-// routed. The tenant's streams must exist. On an error nothing is left
+// Start returns when requests are answered and everything stored is being routed.
+// The tenant's streams must exist. If it returns an error, nothing is left
 // running.
 func (c *Coordinator) Start(ctx context.Context) (err error) {
 	defer func() {
@@ -142,7 +142,7 @@ func (c *Coordinator) connect() (read, fetch *nats.Conn, err error) {
 	return conns[1], conns[2], nil
 }
 
-// startStores starts what reads and writes streams.
+// startStores starts the readers and writers of streams.
 func (c *Coordinator) startStores(ctx context.Context, fetch *nats.Conn) error {
 	dial := func(name string) inbox.Dial {
 		return func(opts ...nats.Option) (*nats.Conn, error) { return c.opts.Dial(name, opts...) }
@@ -174,7 +174,7 @@ func (c *Coordinator) startStores(ctx context.Context, fetch *nats.Conn) error {
 	return nil
 }
 
-// startRoster starts what follows the devices, and what acts on it.
+// startRoster starts the roster, and what acts on it.
 func (c *Coordinator) startRoster(ctx context.Context, read *nats.Conn) error {
 	stream, err := c.js.Stream(ctx, layout.StreamRoute)
 	if err != nil {
@@ -239,15 +239,15 @@ func (c *Coordinator) startDeadlines(ctx context.Context, read *nats.Conn) error
 	return c.deadlines.start(ctx)
 }
 
-// Stop finishes what is under way, until ctx ends, and ends everything. It is
-// idempotent.
+// Stop finishes the work under way, until ctx ends, and then ends everything. It
+// is idempotent.
 func (c *Coordinator) Stop(ctx context.Context) error { return c.stops.Stop(ctx) }
 
-// Roster is what the coordinator knows of the tenant's devices; valid after
-// Start.
+// Roster returns what the coordinator knows of the tenant's devices. It is valid
+// after Start.
 func (c *Coordinator) Roster() *roster.Roster { return c.roster }
 
-// silence of the devices' buckets after which the coordinator is not healthy.
+// silence is for how long nothing may be heard of the devices' buckets.
 const silence = 5 * time.Second
 
 // Healthy returns why the coordinator cannot do its work now, or nil.

@@ -21,23 +21,23 @@ import (
 
 const (
 	deadlineWorkers = 8
-	// deadlineGrace is how long after a deadline it is looked at: the device's
-	// cursor is up to date by then.
+	// deadlineGrace is how long after a deadline it is checked. By then the
+	// device's cursor is up to date.
 	deadlineGrace = time.Second
-	// deadlineAgain is how long after a look it is looked at again that could
-	// not be decided: the device has the message and may acknowledge it, or
-	// the store did not answer.
+	// deadlineAgain is when a deadline is checked again that could not be
+	// decided: the device has the message and may acknowledge it, or the store
+	// did not answer.
 	deadlineAgain = 5 * time.Second
-	// deadlineWithin bounds one look.
+	// deadlineWithin bounds one check.
 	deadlineWithin = 15 * time.Second
-	// deadlineBatch bounds what is due and handed to the workers, where devices
-	// take turns.
+	// deadlineBatch bounds the deadlines that are due and handed to the workers,
+	// where devices take turns.
 	deadlineBatch = 65_536
 )
 
-// deadlines tells senders when the time of their messages has ended. All that
-// is stored is in memory as well, some 200 bytes each: only messages with
-// ttlMs whose senders want acknowledgements are.
+// deadlines tells senders when their messages have expired. Every stored deadline
+// is in memory as well, some 200 bytes each. Only messages that end at a known
+// time and whose senders want acknowledgements have one.
 type deadlines struct {
 	c      *Coordinator
 	log    *slog.Logger
@@ -84,8 +84,8 @@ func (d *deadlines) start(ctx context.Context) error {
 	return nil
 }
 
-// stop gives up what is being looked at: it is in the stream, and looked at
-// again after the next start.
+// stop gives up the checks that are under way: their entries are in the stream,
+// and are checked after the next start.
 func (d *deadlines) stop(ctx context.Context) error {
 	err := d.reader.Stop(ctx)
 	d.cancel()
@@ -94,7 +94,7 @@ func (d *deadlines) stop(ctx context.Context) error {
 	return err
 }
 
-// onEntry takes an entry from the reader.
+// onEntry handles an entry from the reader.
 func (d *deadlines) onEntry(e reader.Entry) {
 	one := &deadline{seq: e.Seq}
 	var ok bool
@@ -103,7 +103,7 @@ func (d *deadlines) onEntry(e reader.Entry) {
 	}
 	if err := json.Unmarshal(e.Data, &one.Deadline); err != nil {
 		d.log.Warn("unreadable deadline dropped", "seq", e.Seq, "err", err)
-		one.Deadline = inbox.Deadline{} // looked at at once, and removed
+		one.Deadline = inbox.Deadline{} // checked at once, and removed
 	}
 	one.look = one.At.Add(deadlineGrace)
 	d.push(one)
@@ -126,7 +126,7 @@ func (d *deadlines) poke() {
 	}
 }
 
-// run hands what is due to the workers.
+// run hands due deadlines to the workers.
 func (d *deadlines) run() {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -141,7 +141,7 @@ func (d *deadlines) run() {
 	}
 }
 
-// dispatch returns how long until there is more to do.
+// dispatch hands out what is due at now, and returns how long until more is.
 func (d *deadlines) dispatch(now time.Time) time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -173,8 +173,8 @@ func (d *deadlines) look(one *deadline) {
 	d.poke() // there is room for another
 }
 
-// decide tells the sender, if there is something to tell, and removes the
-// entry.
+// decide tells the sender if the message has expired, and removes the entry.
+// again: it could not be decided yet.
 func (d *deadlines) decide(one *deadline) (again bool, err error) {
 	ctx, cancel := context.WithTimeout(d.ctx, deadlineWithin)
 	defer cancel()
@@ -195,14 +195,14 @@ func (d *deadlines) decide(one *deadline) (again bool, err error) {
 	return false, d.c.remove(ctx, d.stream, one.seq)
 }
 
-// count is how many deadlines are to come.
+// count returns how many deadlines are still open.
 func (d *deadlines) count() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return len(d.due) + d.open
 }
 
-// dueHeap is ordered by when to look.
+// dueHeap is ordered by when to check.
 type dueHeap []*deadline
 
 func (h dueHeap) Len() int           { return len(h) }

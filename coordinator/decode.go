@@ -9,10 +9,10 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// decode reads the request's body into a struct; an empty one is an empty
-// object. Of operators and services it takes no member that the endpoint does
-// not know, nor one in another letter case, which Go would take, nor one twice:
-// who asks for "dry_run" must not get what they did not ask for.
+// decode reads the request's body into a struct; an empty body counts as an empty
+// object. From operators and services it accepts only members that the endpoint
+// knows, in their exact letter case, which Go does not insist on, and each only
+// once. Whoever misspells "dryRun" as "dry_run" must not get the real run.
 func (r *request) decode(into any) *wire.Error {
 	if len(r.Data) == 0 {
 		return nil

@@ -17,14 +17,14 @@ const (
 	deviceWorkers = 32
 	deviceBacklog = 4096
 	deviceWithin  = 15 * time.Second
-	// fetchers is how many fetches may be waiting for something to come.
+	// fetchers bounds how many fetches may wait for messages.
 	fetchers = 1024
 	maxWait  = 30 * time.Second
 )
 
 // deviceEndpoints are those that a device calls for itself, with its own
-// credential on plain NATS. Who it is stands in the subject, which NATS lets
-// nobody else publish to.
+// credential on plain NATS. The subject names the device, and NATS lets nobody
+// else publish to it.
 func (c *Coordinator) deviceEndpoints() []*endpoint {
 	work := pool.New(deviceWorkers, deviceBacklog)
 	at := func(name string, p *pool.Pool, within time.Duration, h handler, does string) *endpoint {
@@ -40,7 +40,7 @@ func (c *Coordinator) deviceEndpoints() []*endpoint {
 	}
 }
 
-// owner is the device that asks.
+// owner returns the device that asks.
 func (r *request) owner() (subjects.Address, *wire.Error) {
 	a, err := r.key.Address()
 	if err != nil {
@@ -49,8 +49,8 @@ func (r *request) owner() (subjects.Address, *wire.Error) {
 	return a, nil
 }
 
-// away refuses what would move the cursor of a device that is connected to an
-// edge, which owns it then.
+// away refuses to move the cursor of a device that is connected to an edge,
+// because the edge owns it then.
 func (c *Coordinator) away(k subjects.Key) *wire.Error {
 	if c.roster.Online(k) {
 		return wire.NewError(wire.PermissionDenied, "the device is connected by WebSocket, and gets and acknowledges its messages there")
@@ -65,9 +65,9 @@ type acknowledged struct {
 }
 
 // acknowledge answers {"seq":n}, {"seqs":[…]} or {"upTo":n} with
-// {"status":"success","acknowledged":n} when it is stored: n is how many
-// messages this has acknowledged. Only what was fetched, or sent by an edge, can be
-// acknowledged; the rest of the request is no error, and no use.
+// {"status":"success","acknowledged":n} when that is stored: n is how many
+// messages this request has acknowledged. Only messages that were fetched, or
+// sent by an edge, can be acknowledged. Others are no error, and are ignored.
 func (c *Coordinator) acknowledge(ctx context.Context, req *request) (any, *wire.Error) {
 	if _, werr := req.owner(); werr != nil {
 		return nil, werr
@@ -86,9 +86,9 @@ func (c *Coordinator) acknowledge(ctx context.Context, req *request) (any, *wire
 	return acknowledged{wire.StatusSuccess, n}, nil
 }
 
-// send answers an envelope with the payload of "accepted" when it is stored,
-// or with that of an error. It is routed as an edge would, but for what is of
-// a connection: control messages, requests and topics.
+// send answers an envelope with the payload of "accepted" when it is stored, or
+// with that of an error. It is routed as an edge would route it. Control
+// messages, requests and topics need a connection, and are refused.
 func (c *Coordinator) send(ctx context.Context, req *request) (any, *wire.Error) {
 	return c.sendEnvelope(ctx, req, false)
 }
@@ -120,7 +120,7 @@ func (c *Coordinator) sendEnvelope(ctx context.Context, req *request, up bool) (
 	return json.RawMessage(accepted.AppendPayload(nil)), nil
 }
 
-// decodeOne reads one envelope of an application.
+// decodeOne reads one envelope from an application.
 func decodeOne(data []byte) (*wire.Envelope, *wire.Error) {
 	items, err := wire.DecodeFrame(nil, data)
 	switch {

@@ -8,7 +8,7 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// newIntake makes the way in for messages of devices on plain NATS.
+// newIntake makes the intake for messages of devices on plain NATS.
 func (c *Coordinator) newIntake() (*send.Intake, error) {
 	rates := c.opts.Rates
 	rates.Limited = func(scope string) { c.metrics.limited.WithLabelValues(scope).Inc() }
@@ -19,7 +19,8 @@ func (c *Coordinator) newIntake() (*send.Intake, error) {
 	})
 }
 
-// storedInboxes are the inboxes as the store has them, for want of a hub.
+// storedInboxes are the inboxes as the store has them. It does what an edge's hub
+// does there.
 type storedInboxes struct {
 	*inbox.Cursors
 	limit int
@@ -38,6 +39,6 @@ func (s *storedInboxes) Admit(ctx context.Context, k subjects.Key, n int) error 
 	return err
 }
 
-// Intake is the way in for messages to the tenant's devices. It may be used
+// Intake returns the intake for messages to the tenant's devices. It may be used
 // from Start to Stop.
 func (c *Coordinator) Intake() *send.Intake { return c.intake }

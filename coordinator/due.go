@@ -12,21 +12,24 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// What was due stays in StreamLater after StreamInbox has taken it in. It would
-// grow there for ever, and could come a second time: a server that starts finds
-// out where to go on from the last such message in the inbox stream, and begins
-// anew when retention has taken that.
+// A scheduled message stays in StreamLater after it was due and StreamInbox has
+// taken it in. It would stay for ever, and could be delivered a second time: a
+// starting server learns from the last such message in the inbox stream where to
+// go on, and begins anew if retention has removed that message.
 
 const (
 	tidyEvery = time.Minute
 	// tidyAge is how long ago a message must have been due. The inbox stream
-	// takes it in within moments; what it says of how far it is may be that old.
+	// takes it in within moments, but its report of how far it has come may be
+	// that old.
 	tidyAge = 5 * time.Minute
-	// tidyQuiet is how long ago the inbox stream may have heard of StreamLater.
+	// tidyQuiet bounds how long ago the inbox stream may last have heard of
+	// StreamLater.
 	tidyQuiet = time.Minute
 )
 
-// tidyDue removes what was due longer ago than age and taken in.
+// tidyDue removes messages that were due longer ago than age and that were taken
+// in.
 func (c *Coordinator) tidyDue(ctx context.Context, age time.Duration) error {
 	cut := time.Now().Add(-age)
 	later, err := c.js.Stream(ctx, subjects.StreamLater)
@@ -61,8 +64,8 @@ func (c *Coordinator) tidyDue(ctx context.Context, age time.Duration) error {
 	return nil
 }
 
-// firstSince is the sequence of the first message that was stored at a time or
-// later; 0 when there is none.
+// firstSince returns the sequence of the first message that was stored at a time
+// or later; 0 if there is none.
 func (c *Coordinator) firstSince(ctx context.Context, stream string, at time.Time) (uint64, error) {
 	at = at.UTC()
 	msgs, _, err := c.direct.Get(ctx, stream, &direct.Request{StartTime: &at, Batch: 1})

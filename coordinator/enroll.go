@@ -13,8 +13,8 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// Enroller signs devices' tokens; [enroll.Service] is one. Its errors are told
-// as [wire.AsError] says.
+// Enroller signs devices' tokens; [enroll.Service] implements it. Requesters are
+// told its errors as [wire.AsError] converts them.
 type Enroller interface {
 	Enroll(ctx context.Context, body []byte, from string) (*wire.Enrolled, error)
 	Renew(ctx context.Context, body []byte, who subjects.Address) (*wire.Enrolled, error)
@@ -27,8 +27,8 @@ const (
 	enrollBacklog = 1024
 )
 
-// enrollEndpoints are those of a coordinator that can sign: for services, who
-// pass on what a device signed; for edges; and for devices that renew over
+// enrollEndpoints are those of a coordinator that can sign. Services call them to
+// pass on what a device signed; edges call them too, and devices that renew over
 // NATS.
 func (c *Coordinator) enrollEndpoints() []*endpoint {
 	if c.opts.Enroller == nil {
@@ -52,13 +52,14 @@ func (c *Coordinator) enrollForEdge(ctx context.Context, req *request) (any, *wi
 	return c.enroll(ctx, req, req.Header.Get(enroll.HeaderFrom))
 }
 
-// enrollForService counts each service as one address: what they say of whom
-// they ask for is their word.
+// enrollForService counts each service as one address, because a service could
+// name any device's address.
 func (c *Coordinator) enrollForService(ctx context.Context, req *request) (any, *wire.Error) {
 	return c.enroll(ctx, req, strings.TrimSpace("service "+layout.Requester(req.Header)))
 }
 
-// enroll keeps a record of who was enrolled, without which nobody is.
+// enroll enrols a device, and keeps a record of it. Without the record nobody is
+// enrolled.
 func (c *Coordinator) enroll(ctx context.Context, req *request, from string) (any, *wire.Error) {
 	answer, err := c.opts.Enroller.Enroll(ctx, req.Data, from)
 	if err != nil {
@@ -73,7 +74,7 @@ func (c *Coordinator) enroll(ctx context.Context, req *request, from string) (an
 	return answer, nil
 }
 
-// renewForDevice goes by the signature alone.
+// renewForDevice trusts the signature alone.
 func (c *Coordinator) renewForDevice(ctx context.Context, req *request) (any, *wire.Error) {
 	return told(c.opts.Enroller.Renew(ctx, req.Data, subjects.Address{}))
 }

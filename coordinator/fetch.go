@@ -21,21 +21,21 @@ import (
 const (
 	fetchDefault = 100
 	fetchMost    = 1000
-	// fetchTries bounds how often a fetch or an ack is tried against others of
+	// fetchTries bounds how often a fetch or an ack is tried against others for
 	// the same device.
 	fetchTries = 10
-	// fetchRoom is left of the largest message for headers.
+	// fetchRoom is how much of the largest message is left for headers.
 	fetchRoom = 4096
-	// fetchPoll is how often a fetch that waits looks without a reason: what
-	// was delayed comes without one.
+	// fetchPoll is how often a waiting fetch looks without having heard of a
+	// message: delayed messages come unheard.
 	fetchPoll = time.Second
 )
 
-// fetch answers {"limit"?,"wait"?} with an array of envelopes: what the device
-// has not acknowledged, higher lanes first, as an edge would show it. With
-// wait, in ms, it waits that long for something when there is nothing. What
-// was fetched counts as sent: until it is acknowledged it comes redelivered, marked
-// redelivered.
+// fetch answers {"limit"?,"wait"?} with an array of envelopes: the messages that
+// the device has not acknowledged, higher lanes first, as an edge would send
+// them. With wait, in ms, it waits that long for a message if there is none.
+// Fetched messages count as sent: until they are acknowledged they come again,
+// marked redelivered.
 func (c *Coordinator) fetch(ctx context.Context, req *request) (any, *wire.Error) {
 	var q struct {
 		Limit int   `json:"limit"`
@@ -97,7 +97,7 @@ func (c *Coordinator) fetchUntil(ctx context.Context, a subjects.Address, limit 
 	}
 }
 
-// take fetches once; nil when there is nothing.
+// take fetches once. It returns nil if there is nothing.
 func (c *Coordinator) take(ctx context.Context, a subjects.Address, limit int) ([]byte, *wire.Error) {
 	for range fetchTries {
 		if werr := c.away(a.Key()); werr != nil {
@@ -131,7 +131,7 @@ func (c *Coordinator) take(ctx context.Context, a subjects.Address, limit int) (
 	return nil, send.Unavailable()
 }
 
-// fetchBatch is what one fetch answers with.
+// fetchBatch is the answer to one fetch.
 type fetchBatch struct {
 	c     *Coordinator
 	to    subjects.Address
@@ -150,14 +150,14 @@ type fetchBatch struct {
 	redeliverUpTo uint64 // a message up to it may have been sent, whatever the cursor says
 }
 
-// fill takes what is unacknowledged, and makes cursor say that it was sent.
+// fill takes unacknowledged messages, and makes cursor say that they were sent.
 func (p *fetchBatch) fill(ctx context.Context, cursor *inbox.Cursor) error {
 	for lane := subjects.Critical; ; lane-- {
 		if err := p.fillLane(ctx, cursor, lane); err != nil || p.full {
 			return err
 		}
 		if lane == subjects.Low {
-			// Of what an edge may have sent nothing is left.
+			// Nothing is left of what an edge may have sent.
 			p.changed = p.changed || cursor.Open
 			cursor.Open = false
 			return nil
@@ -224,8 +224,8 @@ func (p *fetchBatch) fillLane(ctx context.Context, cursor *inbox.Cursor, lane su
 }
 
 // mayHaveBeenSent reports whether a message may have been sent to the device
-// before: the cursor says so, or is older than what was sent, or the edge that
-// held the device last did not store how far it came.
+// before. Either the cursor says so, or the cursor may be older than what was
+// sent, or the edge that held the device last did not store how far it came.
 func (p *fetchBatch) mayHaveBeenSent(ctx context.Context, cursor *inbox.Cursor, unacked bool, seq uint64) (bool, error) {
 	if unacked {
 		return true, nil
@@ -243,8 +243,8 @@ func (p *fetchBatch) mayHaveBeenSent(ctx context.Context, cursor *inbox.Cursor, 
 	return seq <= p.redeliverUpTo, nil
 }
 
-// add gives a message out, unless its time is over or there is no room; then
-// it is not to be kept as sent.
+// add adds a message to the answer, unless it has expired or there is no room.
+// keep reports whether the cursor keeps it as sent.
 func (p *fetchBatch) add(m *envelope.Message, before bool) (keep bool) {
 	if at := m.Expires(); at != 0 && at <= time.Now().UnixNano() {
 		p.expired = append(p.expired, m)
@@ -280,8 +280,8 @@ func (p *fetchBatch) append(envelope []byte) {
 	p.body = append(p.body, envelope...)
 }
 
-// missing drops what is unacked below a sequence: the store has passed over it.
-// The device is told that it is gone, when it is.
+// missing drops sequences of unacked below below, which the store has passed
+// over. If the messages are gone, the device is told.
 func (p *fetchBatch) missing(ctx context.Context, cursor *inbox.Cursor, lane subjects.Lane, unacked []uint64, below uint64) ([]uint64, error) {
 	g := inbox.Gap{Lane: lane}
 	for len(unacked) > 0 && unacked[0] < below {
@@ -311,9 +311,9 @@ func (p *fetchBatch) missing(ctx context.Context, cursor *inbox.Cursor, lane sub
 	return unacked, nil
 }
 
-// tellGaps tells the device, before the messages, what is gone: what this fetch
-// and edges have found. It is told again with each fetch that brings something,
-// until the device acknowledges what came after it.
+// tellGaps tells the device what is gone, before the messages: the gaps that this
+// fetch and edges have found. They are told again with each fetch that brings
+// something, until the device acknowledges a later message.
 func (p *fetchBatch) tellGaps(ctx context.Context, cursor *inbox.Cursor) error {
 	if err := p.c.cursors.Explain(ctx, p.to.Key(), cursor); err != nil {
 		return err
@@ -337,8 +337,8 @@ func (p *fetchBatch) tellGaps(ctx context.Context, cursor *inbox.Cursor) error {
 	return nil
 }
 
-// store has the cursor say what was given out. Senders of what was too late
-// are told before.
+// store stores the cursor with what was given out. The senders of expired
+// messages are told first.
 func (p *fetchBatch) store(ctx context.Context, cursor *inbox.Cursor, revision uint64) error {
 	if !p.changed {
 		return nil

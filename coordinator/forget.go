@@ -17,9 +17,9 @@ import (
 )
 
 // forgetDevice answers {"user","device"} with {"user","device","messages"} when
-// the device, its session, its inbox, what is stored for it for later and
-// the tasks that it held are gone. A device that is connected should be
-// disconnected first: it registers again otherwise.
+// the device, its session, its inbox, the messages scheduled for it and the tasks
+// that it held are gone. Disconnect a connected device first: otherwise it
+// registers again.
 func (c *Coordinator) forgetDevice(ctx context.Context, req *request) (any, *wire.Error) {
 	a, werr := req.device()
 	if werr != nil {
@@ -42,9 +42,9 @@ func (c *Coordinator) forgetDevice(ctx context.Context, req *request) (any, *wir
 	}{deviceName{string(a.User), string(a.Device)}, n}, nil
 }
 
-// forget removes the record first, so that nothing new is sent to the device.
-// The cursor is not removed but moved to the end: edges remember the most
-// recent messages, and would take those for unacknowledged without it.
+// forget removes the record first, so that nothing new is sent to the device. It
+// moves the cursor to the end instead of removing it: edges remember the most
+// recent messages, and without the cursor would take them for unacknowledged.
 func (c *Coordinator) forget(ctx context.Context, a subjects.Address) (messages uint64, err error) {
 	k := a.Key()
 	_, known := c.roster.Device(k)
@@ -80,7 +80,7 @@ func (c *Coordinator) forget(ctx context.Context, a subjects.Address) (messages 
 	return messages, c.ackAll(ctx, k)
 }
 
-// ackAll moves a cursor to the end of the stream.
+// ackAll moves a device's cursor to the end of the stream.
 func (c *Coordinator) ackAll(ctx context.Context, k subjects.Key) error {
 	s, err := c.js.Stream(ctx, layout.StreamInbox)
 	if err != nil {
@@ -113,8 +113,8 @@ func (c *Coordinator) purge(ctx context.Context, stream, subject string) error {
 	return nil
 }
 
-// forgetTasks takes from the device the tasks that it holds. They have no
-// device then.
+// forgetTasks takes the tasks that the device holds from it. They then have no
+// device.
 func (c *Coordinator) forgetTasks(ctx context.Context, a subjects.Address) error {
 	keys, err := c.tasks.KV.ListKeysFiltered(ctx, layout.UserEntries(a.User))
 	if err != nil {

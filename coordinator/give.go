@@ -23,18 +23,18 @@ const (
 	held                 // what it needs is not certain yet: those behind have to wait as well
 )
 
-// giveWithin bounds the giving out of one message.
+// giveWithin bounds how long giving out one message may take.
 const giveWithin = 15 * time.Second
 
-// await has the queue looked at when the message's time ends.
+// await has the queue looked at when the message ends.
 func (q *queue) await(m *routed) {
 	if !m.ends.IsZero() {
 		q.soon(m.ends)
 	}
 }
 
-// give finds the devices for a message and stores it for them. After an error
-// it is to be called again.
+// give finds the devices for a message and stores it for them. After an error it
+// has to be called again.
 func (r *router) give(q *queue, m *routed, devices []roster.Device) (verdict, error) {
 	ctx, cancel := context.WithTimeout(r.ctx, giveWithin)
 	defer cancel()
@@ -65,7 +65,7 @@ func (r *router) give(q *queue, m *routed, devices []roster.Device) (verdict, er
 	return r.deliver(ctx, m, d.Targets, now)
 }
 
-// decide is the routing table, with the task's device looked up.
+// decide applies the routing table, with the task's device looked up.
 func (r *router) decide(ctx context.Context, q *queue, m *routed, devices []roster.Device) (roster.Decision, *wire.Error, error) {
 	if m.task != "" {
 		return r.decideTask(ctx, q, m, devices)
@@ -74,8 +74,8 @@ func (r *router) decide(ctx context.Context, q *queue, m *routed, devices []rost
 	return d, werr, nil
 }
 
-// load makes sure that the body is here and that the message is still to be
-// given out.
+// load makes sure that the body is here, and reports whether the message still
+// has to be given out.
 func (r *router) load(ctx context.Context, m *routed) (there bool, err error) {
 	if m.kept && time.Since(m.read) < recheck {
 		return true, nil
@@ -97,10 +97,10 @@ func (r *router) load(ctx context.Context, m *routed) (there bool, err error) {
 	return true, nil
 }
 
-// deliver stores the copies and takes the message off the route stream. They
-// need no atomic batch, which costs the inbox stream milliseconds: until all
-// are stored, the message stays where it is, and whoever takes it up again
-// stores those that are missing.
+// deliver stores the copies and removes the message from the route stream. The
+// copies need no atomic batch, which would cost the inbox stream milliseconds.
+// Until all are stored the message stays in the route stream, and whoever takes
+// it up again stores the missing ones.
 func (r *router) deliver(ctx context.Context, m *routed, targets []subjects.DeviceID, now time.Time) (verdict, error) {
 	copies := m.copies(targets, now)
 	span, asked := r.begin(m), time.Now()
@@ -142,7 +142,7 @@ func (r *router) expire(ctx context.Context, m *routed) (verdict, error) {
 	return gone, r.c.remove(ctx, r.stream, m.seq)
 }
 
-// drop ends a message of a service for which there is no device.
+// drop ends a service's message for which there is no device.
 func (r *router) drop(ctx context.Context, m *routed, why *wire.Error) (verdict, error) {
 	reason := inbox.NoDevice
 	if why.Code == wire.BadMessage {
@@ -172,7 +172,7 @@ func (r *router) refuse(ctx context.Context, m *routed, why error) (verdict, err
 	return gone, r.c.remove(ctx, r.stream, m.seq)
 }
 
-// storeCode is the code of an error of the store, "" for none.
+// storeCode returns the code for an error of the store; "" for none.
 func storeCode(err error) wire.Code {
 	if err == nil {
 		return ""

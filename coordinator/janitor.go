@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-// How often the janitor looks without being woken, and how long one look may
+// How often the janitor looks without being woken, and how long one round may
 // take.
 const (
 	sweepEvery  = 30 * time.Second
 	sweepWithin = 20 * time.Second
-	// reviewTick is how often some of the users are looked at for whom something
-	// waits, so that all are within sweepEvery.
+	// reviewTick is how often the messages that wait for some of the users are
+	// looked at, so that all are within sweepEvery.
 	reviewTick = 500 * time.Millisecond
 )
 
-// janitor ends the sessions of edges that have died, and removes what was due
-// and has arrived. Any number of them may do so at once: each session is ended by
-// one.
+// janitor ends the sessions of dead edges, and removes scheduled messages that
+// were delivered. Any number of janitors may do so at once: each session is ended
+// by one.
 type janitor struct {
 	c    *Coordinator
 	kick chan struct{}   // capacity 1

@@ -17,19 +17,19 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// What a service publishes for later without a schedule would stay in
-// StreamLater for ever. So a coordinator reads that stream, and ends what never
-// comes.
+// A message that a service publishes for later without a schedule would stay in
+// StreamLater for ever. So a coordinator reads that stream, and ends messages
+// that would never be delivered.
 
 const (
-	// clockSlack is how much further ahead a stored schedule may lie: clocks
-	// differ.
+	// clockSlack is how much beyond MaxDelay a stored schedule may lie, because
+	// clocks differ.
 	clockSlack = time.Hour
 	// laterWorkers bounds how many such messages are ended at a time.
 	laterWorkers = 4
 )
 
-// schedules looks after StreamLater.
+// schedules watches StreamLater.
 type schedules struct {
 	c      *Coordinator
 	reader *reader.Reader
@@ -63,7 +63,7 @@ func (s *schedules) stop(ctx context.Context) error {
 	return err
 }
 
-// onEntry takes a message from the reader.
+// onEntry handles a message from the reader.
 func (s *schedules) onEntry(e reader.Entry) {
 	reason := misplaced(&e, s.c.opts.MaxDelay+clockSlack)
 	if by, issued, ok := layout.ParseIssuedTo(envelope.Value(e.Header, layout.HeaderIssuedTo)); ok && reason == "" && s.c.opts.Revoked(by, issued) {
@@ -75,8 +75,8 @@ func (s *schedules) onEntry(e reader.Entry) {
 	}
 }
 
-// run looks at all that waits whenever services may have been revoked: what they
-// have delayed does not come any more.
+// run reads all waiting messages again when services may have been revoked:
+// messages that those have delayed are not delivered.
 func (s *schedules) run() {
 	for {
 		select {
@@ -111,7 +111,8 @@ func (s *schedules) look() error {
 	return r.Stop(context.WithoutCancel(s.ctx))
 }
 
-// misplaced returns why a message never comes to a device, "" when it does.
+// misplaced returns why a message is never delivered to a device; "" if it will
+// be.
 func misplaced(e *reader.Entry, maxDelay time.Duration) string {
 	if from, _ := layout.DueToInbox(); strings.HasPrefix(e.Subject, strings.TrimSuffix(from, "*.*.*")) {
 		return "" // it was due, and is taken into the inbox stream
@@ -137,7 +138,7 @@ const (
 	headerTarget   = "Nats-Schedule-Target"
 )
 
-// drop ends a message, and tells services.
+// drop ends a message, and tells services why.
 func (s *schedules) drop(e reader.Entry, reason string) {
 	ctx, cancel := context.WithTimeout(s.ctx, giveWithin)
 	defer cancel()

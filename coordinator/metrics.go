@@ -10,9 +10,8 @@ import (
 	"github.com/rccs-io/rccs/internal/send"
 )
 
-// Metrics are figures of coordinators, of any number in a process together:
-// nothing in them tells one tenant from another. Labels come from closed sets
-// only.
+// Metrics are the metrics of all coordinators in a process: they do not tell one
+// tenant from another. Labels come from closed sets only.
 type Metrics struct {
 	routed    *prometheus.CounterVec
 	waiting   prometheus.Gauge
@@ -27,7 +26,7 @@ type Metrics struct {
 	rejected      *prometheus.CounterVec
 }
 
-// What can become of a message that was to be routed.
+// The outcomes of a message that was to be routed.
 const (
 	routedStored    = "stored"
 	routedDuplicate = "duplicate" // another coordinator, or an earlier process, was faster
@@ -38,7 +37,7 @@ const (
 	routedBad       = "bad"     // the subject names no selector
 )
 
-// NewMetrics registers them; with nil they are nowhere.
+// NewMetrics registers the metrics; with nil they are registered nowhere.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	f := promauto.With(reg)
 	m := &Metrics{
@@ -65,22 +64,22 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	return m
 }
 
-// UndeliverableTotal is the metric of what services published that can reach
-// nobody. Edges and coordinators of a process share it.
+// UndeliverableTotal counts messages of services that can reach nobody. Edges and
+// coordinators of a process share it.
 func UndeliverableTotal(reg prometheus.Registerer) *prometheus.CounterVec {
 	return shared(reg, "rccs_undeliverable_total", "Messages of services that can reach nobody, by reason.", "reason",
 		inbox.NoDevice, inbox.BadSubject, inbox.BadSchedule, inbox.TooLarge)
 }
 
-// RejectedTotal is the metric of messages that are kept as rejected. Edges and
-// coordinators of a process share it.
+// RejectedTotal counts messages that are kept as rejected. Edges and coordinators
+// of a process share it.
 func RejectedTotal(reg prometheus.Registerer) *prometheus.CounterVec {
 	return shared(reg, "rccs_messages_rejected_total", "Messages that are kept as rejected: their device refused them, they were sent too often, or no frame could hold them.", "cause",
 		inbox.RejectedByDevice, inbox.RejectedMaxDeliveries, inbox.RejectedTooLarge)
 }
 
-// shared is a counter that is registered once in a process, with a series for
-// each value of its label from the start.
+// shared returns a counter that is registered once in a process. Each value of
+// its label has a series from the start.
 func shared(reg prometheus.Registerer, name, help, label string, values ...string) *prometheus.CounterVec {
 	v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
 	for _, value := range values {

@@ -17,9 +17,9 @@ import (
 )
 
 // missed answers {"user","device","from"?,"limit"?} with
-// [{"seq","lane","id","type","timestamp","from","stored","bytes"}]: what is
-// stored and not acknowledged, with sequences from "from" on, by sequence. A
-// caller that gets as many as limit allows, 1,000 at most and by default, asks
+// [{"seq","lane","id","type","timestamp","from","stored","bytes"}]: the stored
+// messages that are not acknowledged, from the sequence "from" on, by sequence.
+// limit is 1,000 at most and by default. A caller that gets as many as limit asks
 // again from the last seq + 1.
 func (c *Coordinator) missed(ctx context.Context, req *request) (any, *wire.Error) {
 	var q struct {
@@ -56,8 +56,8 @@ func (c *Coordinator) missed(ctx context.Context, req *request) (any, *wire.Erro
 
 // replay answers {"user","device","to"?, and one of "since","fromSeq","id",
 // "missed", "dryRun"?} with {"run","copied","skipped","first"?,"last"?,"dryRun"?}
-// when all copies are stored. since is a duration back or RFC 3339; to is USER/DEVICE, the device
-// that gets the copies, by default the same.
+// when all copies are stored. since is a duration back or RFC 3339. to is the
+// device that gets the copies, as USER/DEVICE; by default it is the same one.
 func (c *Coordinator) replay(ctx context.Context, req *request) (any, *wire.Error) {
 	var q struct {
 		deviceName
@@ -104,7 +104,8 @@ func (c *Coordinator) replay(ctx context.Context, req *request) (any, *wire.Erro
 	return done, nil
 }
 
-// sinceOf reads a "since": a duration back, or RFC 3339. "" is the zero time.
+// sinceOf reads a "since": a duration back, or a time in RFC 3339. "" is the zero
+// time.
 func sinceOf(text string) (time.Time, *wire.Error) {
 	if text == "" {
 		return time.Time{}, nil
@@ -123,7 +124,7 @@ func btoi(b bool) int {
 	return 0
 }
 
-// wireError is what a requester is told of an error, which is logged in full.
+// wireError logs an error in full, and returns what the requester is told of it.
 func (c *Coordinator) wireError(what string, err error) *wire.Error {
 	var told *wire.Error
 	switch {
@@ -136,19 +137,20 @@ func (c *Coordinator) wireError(what string, err error) *wire.Error {
 	return send.Unavailable()
 }
 
-// record keeps a record of what somebody has asked for over NATS.
+// record keeps an audit record of what somebody asked for over NATS.
 func (c *Coordinator) record(ctx context.Context, action string, a subjects.Address, detail string) error {
 	return audit.Write(ctx, c.js, c.byService(action, a, detail))
 }
 
-// byService is the record of what somebody has asked for over NATS, which does
-// not tell who that is.
+// byService returns the audit record of a request over NATS, which does not tell
+// who asks.
 func (c *Coordinator) byService(action string, a subjects.Address, detail string) audit.Record {
 	return audit.Record{Action: action, Target: a.String(), Detail: detail, Who: "a service", From: "coordinator " + c.opts.Name}
 }
 
-// recorded does what a service asks for, with a record. What a part of RCCS asks
-// for, an operator's command for one, is recorded there, by the operator's name.
+// recorded runs act, with an audit record of a service's request. A request of
+// RCCS itself, such as an operator's command, is recorded where it is made, by
+// the operator's name.
 func (c *Coordinator) recorded(ctx context.Context, req *request, r audit.Record, act func() error) error {
 	if strings.HasPrefix(req.Reply, layout.PartReplyPrefix+".") {
 		return act()
@@ -156,8 +158,8 @@ func (c *Coordinator) recorded(ctx context.Context, req *request, r audit.Record
 	return audit.Do(ctx, c.js, r, act)
 }
 
-// refused keeps a record of what a service has asked for and may not do, and is
-// the error that it is told.
+// refused keeps an audit record of a request that a service may not make, and
+// returns the error that it is told.
 func (c *Coordinator) refused(ctx context.Context, action string, a subjects.Address, detail string, code wire.Code, why string) *wire.Error {
 	r := c.byService(action, a, detail)
 	r.Result, r.Why = audit.ResultRefused, why

@@ -13,23 +13,24 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// A task that waits gets its device in two steps, so that no message of it
+// A waiting task gets its device in two steps, so that no message of the task
 // overtakes another. First the entry names the device as the next one, and all
-// that waits is given to it; edges still store what comes where it waits. When
-// nothing more has come for a while, the entry names the device as the task's,
-// and edges store straight into its inbox. An edge that has read the entry just
-// before that, and stores afterwards where the task waited, is what the while
-// is for.
+// waiting messages are given to it. Edges still store new messages on the route
+// stream. When none has come for moveQuiet, the entry names the device as the
+// task's, and edges store straight into its inbox. The pause is for an edge that
+// read the entry just before the second step and stores on the route stream just
+// after it.
 //
-// A coordinator that dies between the steps leaves the first: the next message
-// of the task is given to the same device. The second step follows in any case:
-// see [unfinished].
+// If a coordinator dies between the steps, the first stands: the next message of
+// the task is given to the same device. The second step follows in any case: see
+// [unfinished].
 
-// moveQuiet is how long nothing must have come for a task before its device is
-// final.
+// moveQuiet is for how long no message of a task must have come before its device
+// is final.
 const moveQuiet = 300 * time.Millisecond
 
-// taskTries bounds how often a task's entry is tried against others in a pass.
+// taskTries bounds how often an update of a task's entry is tried against others
+// in a pass.
 const taskTries = 5
 
 // move is a task between the two steps.
@@ -38,8 +39,8 @@ type move struct {
 	last  time.Time // when something of it was given out
 }
 
-// decideTask sends a task's message to the device that the task belongs to or
-// is being moved to; a task without one gets the device that the routing table
+// decideTask sends a task's message to the device that the task belongs to or is
+// being moved to. A task without a device gets the one that the routing table
 // picks.
 func (r *router) decideTask(ctx context.Context, q *queue, m *routed, devices []roster.Device) (roster.Decision, *wire.Error, error) {
 	registered := func(id subjects.DeviceID) bool {
@@ -77,7 +78,7 @@ func (r *router) decideTask(ctx context.Context, q *queue, m *routed, devices []
 	return roster.Decision{}, nil, send.ErrClaimed
 }
 
-// taskEntry reads a task's entry once a pass.
+// taskEntry returns a task's entry, which it reads once a pass.
 func (r *router) taskEntry(ctx context.Context, q *queue, name string) (send.Task, error) {
 	if t, ok := q.looked[name]; ok {
 		return t, nil
@@ -89,8 +90,8 @@ func (r *router) taskEntry(ctx context.Context, q *queue, name string) (send.Tas
 	return t, err
 }
 
-// finishMoves makes the second step for tasks of which nothing has come for a
-// while.
+// finishMoves makes the second step for tasks of which no message has come for
+// moveQuiet.
 func (r *router) finishMoves(q *queue) {
 	for name, mv := range q.moves {
 		entry := layout.TaskEntry(q.user, name) // one of two names may be a hash
@@ -114,8 +115,8 @@ var errBehind = errors.New("coordinator: the route stream has more than was read
 func (r *router) finish(q *queue, name string, mv *move) error {
 	ctx, cancel := context.WithTimeout(r.ctx, giveWithin)
 	defer cancel()
-	// What was stored and removed by another coordinator is of no concern, so
-	// the stream's last sequence is not what to compare with.
+	// Messages that another coordinator has stored and removed do not matter, so
+	// the stream's last sequence is not the one to compare with.
 	more, err := r.c.direct.Run(ctx, layout.StreamRoute, r.reader.Last()+1, 1)
 	switch {
 	case err != nil:

@@ -24,8 +24,8 @@ const (
 )
 
 // operatorEndpoints are those of services and operators: JSON objects in, JSON
-// out. An error has the headers of ADR-32, and the payload of an error message
-// as its body.
+// out. An error has the headers of ADR-32, and the payload of an error message as
+// its body.
 func (c *Coordinator) operatorEndpoints() []*endpoint {
 	quick, slow := pool.New(operatorWorkers, operatorBacklog), pool.New(operatorWorkers, operatorBacklog)
 	at := func(name string, p *pool.Pool, within time.Duration, h handler, does string) *endpoint {
@@ -49,7 +49,8 @@ type deviceName struct {
 	Device string `json:"device"`
 }
 
-// device is the device that a request names, and nothing else.
+// device returns the device that a request names. The request may have no other
+// members.
 func (r *request) device() (subjects.Address, *wire.Error) {
 	var name deviceName
 	if werr := r.decode(&name); werr != nil {
@@ -66,16 +67,16 @@ func (n *deviceName) address() (subjects.Address, *wire.Error) {
 	return a, nil
 }
 
-// page is what requests for lists have in common: {"user","after","limit"}.
-// after is USER/DEVICE, the last one of the page before.
+// page is what requests for lists have in common: {"user","after","limit"}. after
+// is USER/DEVICE, the last device of the page before.
 type page struct {
 	User  string `json:"user"`
 	After string `json:"after"`
 	Limit int    `json:"limit"`
 }
 
-// pageOf returns the devices of a page, by user and name, and where the next
-// one begins; "" when there is none.
+// pageOf returns the devices of a page, by user and name, and the after of the
+// next page; "" if there is none.
 func (c *Coordinator) pageOf(p page, q ops.DeviceQuery) (list []*ops.Device, next string, werr *wire.Error) {
 	if p.After != "" {
 		var err error
@@ -117,8 +118,8 @@ func (c *Coordinator) listDevices(_ context.Context, req *request) (any, *wire.E
 }
 
 // listSessions answers {"user"?,"edge"?,"after"?,"limit"?} with
-// {"sessions":[…],"next"?}: the devices that are online. edge is an edge's id
-// or name.
+// {"sessions":[…],"next"?}, the devices that are online. edge is an edge's id or
+// name.
 func (c *Coordinator) listSessions(_ context.Context, req *request) (any, *wire.Error) {
 	var q struct {
 		page
@@ -148,9 +149,9 @@ func (c *Coordinator) listEdges(_ context.Context, req *request) (any, *wire.Err
 	}{append([]roster.Edge{}, c.roster.Edges()...)}, nil
 }
 
-// showDevice answers {"user","device"} with the device as in devices, and
-// "inbox": what of it is stored, sent, and waits, lane by lane. A device that
-// has never registered and only has messages is shown with its inbox alone.
+// showDevice answers {"user","device"} with the device as listDevices shows it,
+// and "inbox": what is stored, sent and waiting in each lane. A device that has
+// messages but has never registered is shown with its inbox alone.
 func (c *Coordinator) showDevice(ctx context.Context, req *request) (any, *wire.Error) {
 	a, werr := req.device()
 	if werr != nil {

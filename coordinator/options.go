@@ -13,43 +13,43 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// Dial makes a NATS connection in the tenant's account, with the permissions
-// of a part of RCCS. name says for people what it is for. Reply subjects of
-// the connection should lie where no service may listen.
+// Dial makes a NATS connection in the tenant's account, with the permissions of a
+// component of RCCS. name tells people what the connection is for. No service
+// should be able to listen on its reply subjects.
 type Dial func(name string, opts ...nats.Option) (*nats.Conn, error)
 
 // Options configure a [Coordinator].
 type Options struct {
 	// Dial is needed. Connections are closed by Stop.
 	Dial Dial
-	// Enroller signs devices' tokens; nil: this coordinator enrols none.
+	// Enroller signs devices' tokens; nil: this coordinator enrols no devices.
 	Enroller Enroller
-	// Name tells this coordinator from others, for people; empty: its id.
+	// Name identifies this coordinator for people; empty: its id.
 	Name string
 	// InboxLimit is how many unacknowledged messages an inbox may hold. Default
 	// 10,000.
 	InboxLimit int
-	// Rates bound what devices send over plain NATS. Default: no bounds.
+	// Rates bound what devices send over plain NATS. Default: no limits.
 	Rates send.Rates
-	// Shares bound what each device and user may store. Default: no bounds.
+	// Shares bound what each device and user may store. Default: no limits.
 	Shares share.Bounds
-	// ShareMetrics counts what shares refuse; nil: nowhere.
+	// ShareMetrics counts what shares refuse; nil: not counted.
 	ShareMetrics *share.Metrics
 	// MaxDelay is how far ahead the time of a delayed message may lie. Default
 	// 366 days.
 	MaxDelay time.Duration
-	// Revoked reports whether a service's credential, which was issued for a key at a
-	// time, is revoked; nil: none is known to be.
+	// Revoked reports whether a service's credential is revoked that was issued
+	// for userKey at a time; nil: none is.
 	Revoked func(userKey string, issued time.Time) bool
-	// RevocationsChanged says that Revoked may answer otherwise now.
+	// RevocationsChanged signals that Revoked may answer differently now.
 	RevocationsChanged <-chan struct{}
-	// Tracer records the way of single messages; nil: none is recorded.
+	// Tracer records single messages on their way; nil: none is recorded.
 	Tracer trace.Tracer
 	// Version of the program. Default "0.0.0".
 	Version string
 	// Logger; nil discards.
 	Logger *slog.Logger
-	// Metrics counts what it does; nil: nowhere.
+	// Metrics counts what the coordinator does; nil: not counted.
 	Metrics *Metrics
 }
 

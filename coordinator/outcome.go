@@ -36,7 +36,7 @@ func (r *router) tellExpired(ctx context.Context, m *routed) error {
 	return err
 }
 
-// tellServiceExpired tells services that a route of theirs found no device in
+// tellServiceExpired tells services that a message of theirs found no device in
 // time.
 func (r *router) tellServiceExpired(ctx context.Context, m *routed, reason string) error {
 	e := inbox.RouteEvent{

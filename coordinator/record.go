@@ -9,8 +9,8 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// begin begins the record of a message of the route stream: from its storage
-// there. It returns nil when the message is not recorded.
+// begin begins a span for a message of the route stream, from its storage there.
+// It returns nil if the message is not recorded.
 func (r *router) begin(m *routed) trace.Span {
 	t := r.c.opts.Tracer
 	if t == nil {
@@ -30,7 +30,8 @@ func (r *router) recordEnd(m *routed, code wire.Code) {
 	}
 }
 
-// recordFetched records that a device on plain NATS gets messages now.
+// recordFetched records that messages are delivered to a device on plain NATS
+// now.
 func (p *fetchBatch) recordFetched() {
 	now := time.Now()
 	for _, d := range p.recorded {

@@ -7,8 +7,8 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// mayReply reports whether an answer to the request's reply subject, or none,
-// does nothing that the requester could not: see [Coordinator].
+// mayReply reports whether an answer to the request's reply subject is harmless:
+// it does nothing that the requester could not do itself. See [Coordinator].
 func (r *request) mayReply() bool {
 	switch {
 	case r.Reply == "":

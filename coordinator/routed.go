@@ -24,29 +24,29 @@ type routed struct {
 	seq     uint64
 	subject string
 	stored  time.Time
-	read    time.Time // when it was last known to be there
+	read    time.Time // when it was last known to be in the stream
 	expires time.Time // by its time to live; zero: never
 	ends    time.Time // when its sender is told that it found no device; zero: never
 	user    subjects.UserID
-	sender  string // the service that sent it, for taking turns; empty where that is not known
+	sender  string // the service that sent it, for taking turns; empty if unknown
 	header  nats.Header
 	body    []byte
-	kept    bool // body is here; else it is in the store
-	given   bool // stored for its devices, and only to be removed
+	kept    bool // body is here; otherwise it is in the store
+	given   bool // stored for its devices; only to be removed
 	proof   *proof.Key
 
 	lane subjects.Lane
 	msg  roster.Message
-	task string // of which it is; "" for none
-	// promised says that an edge has accepted it: it waits until there is a
-	// device. What a service published to nobody is dropped.
+	task string // that it belongs to; "" for none
+	// promised: an edge has accepted it, so it waits until there is a device. A
+	// service's message to nobody is dropped.
 	promised bool
 }
 
 var errNoRoute = errors.New("coordinator: the subject names no route")
 
-// newRouted reads what was stored in a stream that keeps messages for an age.
-// An error says that it cannot be routed at all.
+// newRouted reads a message of a stream that keeps messages for keeps. An error
+// means that it cannot be routed at all.
 func newRouted(e reader.Entry, keeps time.Duration) (*routed, error) {
 	m := &routed{seq: e.Seq, subject: e.Subject, stored: time.Unix(0, e.Time), read: time.Now(), header: e.Header, lane: subjects.Normal}
 	user, waits := layout.ParseWait(e.Subject)
@@ -69,7 +69,7 @@ func newRouted(e reader.Entry, keeps time.Duration) (*routed, error) {
 	}
 	m.ends = m.expires
 	if keeps > 0 {
-		// Before the stream drops it, which nobody would be told.
+		// Just before the stream drops it, of which nobody would be told.
 		if last := m.stored.Add(keeps - min(keeps/10, time.Minute)); m.ends.IsZero() || last.Before(m.ends) {
 			m.ends = last
 		}
@@ -87,7 +87,8 @@ func newRouted(e reader.Entry, keeps time.Duration) (*routed, error) {
 	return m, nil
 }
 
-// ofDevice reads what an edge has stored: whom it is for is in headers.
+// ofDevice reads a message that an edge has stored: its headers say whom it is
+// for.
 func (m *routed) ofDevice() {
 	h := m.header
 	m.promised = true
@@ -103,7 +104,7 @@ func (m *routed) ofDevice() {
 	m.msg.To, m.msg.HasTo = to, true
 }
 
-// id is the message's id for its sender and its recipients.
+// id returns the message's id, as its sender and its recipients know it.
 func (m *routed) id() string {
 	if id := envelope.ID(m.header); id != "" {
 		return id
@@ -111,10 +112,11 @@ func (m *routed) id() string {
 	return "route-" + strconv.FormatUint(m.seq, 10)
 }
 
-// dedupID is the Nats-Msg-Id of the copy for a device. It is the same whoever
-// makes the copy, and for a message that goes to one of many devices whichever
-// that is. That of a device's message is the one that an edge would store it
-// with: the device may send it again, and it may then need to wait no more.
+// dedupID returns the Nats-Msg-Id of the copy for a device. It is the same
+// whoever makes the copy and, for a message that goes to one of many devices,
+// whichever that is. For a device's message it is the id with which an edge would
+// store it: the device may send the message again, at a time when it need not
+// wait.
 func (m *routed) dedupID(to subjects.Key) string {
 	if m.promised {
 		from := subjects.Address{User: m.user, Device: m.msg.From}.Key()
@@ -127,8 +129,8 @@ func (m *routed) dedupID(to subjects.Key) string {
 	return m.proof.Tag(proof.Route, seq, string(to))
 }
 
-// copies are the messages for the inboxes of the targets. What is left of the
-// time to live goes with them.
+// copies returns the messages for the inboxes of targets. They carry what is left
+// of the time to live.
 func (m *routed) copies(targets []subjects.DeviceID, now time.Time) []*nats.Msg {
 	base := make(nats.Header, len(m.header)+4)
 	for key, values := range m.header {
@@ -154,8 +156,8 @@ func (m *routed) copies(targets []subjects.DeviceID, now time.Time) []*nats.Msg 
 	return msgs
 }
 
-// travels reports whether a header goes with the copies: those of NATS and of the
-// routing do not, and a service is no device, whatever it says.
+// travels reports whether a header goes with the copies. Headers of NATS and of
+// the routing do not. Nor does a service's claim to be a device.
 func (m *routed) travels(key string) bool {
 	if len(key) >= 5 && strings.EqualFold(key[:5], "Nats-") {
 		return false

@@ -25,37 +25,37 @@ import (
 // Bounds and patience of the router.
 const (
 	routeWorkers = 32 // one service has half of them at most
-	// routeBytes bounds the bodies that are kept while their messages wait for
-	// a worker. Past it they are read again.
+	// routeBytes bounds the bodies that are kept while their messages wait for a
+	// worker. Bodies past it are read again.
 	routeBytes = 64 << 20
-	// passMost is how many fresh messages of a user are looked at, and how many of
-	// any are done, before other users have their turn.
+	// passMost is how many fresh messages of a user are taken, and how many of
+	// all are done, before other users have their turn.
 	passMost = 256
-	// recheck is the age of our knowledge of a message from which on it is
-	// looked up before it is given out: another coordinator may have done it
+	// recheck is how old our knowledge of a message may be. An older one is
+	// looked up before it is given out: another coordinator may have given it out
 	// so long ago that the inbox stream no longer knows its id. It is half the
 	// dedup window.
 	recheck = time.Minute
-	// noDevicePatience is how old a message must be before it is believed that
-	// there is no device for it: what registered just before it was sent may
-	// not be known here yet.
+	// noDevicePatience is how old a message must be before the router believes
+	// that there is no device for it. A device that registered just before the
+	// message was sent may not be known here yet.
 	noDevicePatience = 2 * time.Second
-	// noDevicePause is how often one is looked for until then.
+	// noDevicePause is how often the router looks for one until then.
 	noDevicePause = 50 * time.Millisecond
 	// retryPause is how long after a failure a user's messages are tried again.
 	retryPause = time.Second
-	// unknownPause is how often the record of a device is looked for that came
-	// online: it is read from another bucket.
+	// unknownPause is how often the router looks for the record of a device that
+	// came online, which is read from another bucket.
 	unknownPause = 20 * time.Millisecond
-	// unknownPatience is for how long.
+	// unknownPatience is for how long it does so.
 	unknownPatience = 5 * time.Second
 )
 
-// router gives out what is stored in the route stream. What is one user's is
-// given out by one worker at a time, and what one sender has sent to it in the
-// order of storage: a message that finds no device stays, and those behind it may
-// pass it only because they are for others. Services take turns, see senders; all
-// devices are one sender.
+// router gives out the messages of the route stream. One worker at a time gives
+// out the messages of one user, and those that one sender has sent to the user in
+// the order of storage. A message that finds no device stays. Later ones may pass
+// it only because they are for other devices. Services take turns, see senders;
+// all devices are one sender.
 type router struct {
 	c       *Coordinator
 	log     *slog.Logger
@@ -75,23 +75,23 @@ type router struct {
 	closed bool
 }
 
-// queue is what is stored for one user and not given out yet.
+// queue has the messages for one user that are stored and not given out yet.
 type queue struct {
 	user subjects.UserID
 	key  subjects.Key // any of the user, for the roster
 
 	// Guarded by router.mu.
 	fresh   lines
-	again   bool            // look at what waits, too
+	again   bool            // look at waiting messages, too
 	queued  map[string]bool // the senders in whose turns a worker will come
 	running bool            // a worker is there
 	timer   *time.Timer
 	came    map[subjects.Key]time.Time // came online, and may not be in the roster yet
-	adopted map[string]send.Task       // tasks whose second step another coordinator has left
+	adopted map[string]send.Task       // tasks for which another coordinator has not made the second step
 
 	// Of the worker.
 	waiting []*routed
-	seen    []sighting // the devices when what waits was looked at last
+	seen    []sighting // the devices when waiting messages were looked at last
 	moves   map[string]*move
 	looked  map[string]send.Task // entries of tasks that were read in this pass
 	next    time.Time            // when to look again; zero: when something happens
@@ -118,7 +118,7 @@ func newRouter(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*route
 	return r, err
 }
 
-// start returns when all that is stored was read.
+// start returns when everything stored has been read.
 func (r *router) start(ctx context.Context) error {
 	var err error
 	if r.heard, err = r.c.core.Subscribe(layout.PublishedRoutes(), r.senders.heard); err != nil {
@@ -127,7 +127,7 @@ func (r *router) start(ctx context.Context) error {
 	return r.reader.Start(ctx)
 }
 
-// stop finishes what is being given out, until ctx ends.
+// stop waits, until ctx ends, for what is being given out.
 func (r *router) stop(ctx context.Context) error {
 	if r.heard != nil {
 		_ = r.heard.Unsubscribe()
@@ -145,7 +145,7 @@ func (r *router) stop(ctx context.Context) error {
 	return err
 }
 
-// onEntry takes a message from the reader.
+// onEntry handles a message from the reader.
 func (r *router) onEntry(e reader.Entry) {
 	m, err := newRouted(e, r.keeps)
 	if err != nil {
@@ -210,8 +210,8 @@ func (r *router) queueLocked(user subjects.UserID) *queue {
 	return q
 }
 
-// runLocked has a worker come to a queue in the turn of a sender, unless one is
-// there, which then sees to it.
+// runLocked has a worker come to a queue in the turn of a sender. If one is
+// there, that one sees to it.
 func (r *router) runLocked(q *queue, sender string) {
 	if !q.running && !r.closed && !q.queued[sender] {
 		if r.pool.RunInTurn(sender, func() { r.work(q, sender) }) {
@@ -220,7 +220,7 @@ func (r *router) runLocked(q *queue, sender string) {
 	}
 }
 
-// wake has what a user has waiting looked at.
+// wake has a user's waiting messages looked at.
 func (r *router) wake(token string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -230,7 +230,7 @@ func (r *router) wake(token string) {
 	}
 }
 
-// changed is the roster's callback.
+// changed is the roster's callback for a change of a device.
 func (r *router) changed(c roster.Change) {
 	if !c.Came {
 		return
@@ -244,7 +244,8 @@ func (r *router) changed(c roster.Change) {
 		if known || err != nil {
 			return // nothing waits
 		}
-		// What comes before the record would wait without anybody knowing.
+		// A message that comes before the record would wait, and nobody would
+		// look at it again.
 		q = r.queueLocked(a.User)
 	}
 	if q.came == nil {
@@ -255,7 +256,8 @@ func (r *router) changed(c roster.Change) {
 	r.runLocked(q, "")
 }
 
-// review has one of so many parts looked at of what waits.
+// review has waiting messages looked at, those of one part of the users. parts is
+// how many parts there are.
 func (r *router) review(part, parts uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -267,7 +269,8 @@ func (r *router) review(part, parts uint64) {
 	}
 }
 
-// counts are how many messages wait for a worker, and how many for a device.
+// counts returns how many messages have not been looked at, and how many users
+// have any message here.
 func (r *router) counts() (fresh, users int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -277,8 +280,8 @@ func (r *router) counts() (fresh, users int) {
 	return fresh, len(r.users)
 }
 
-// work looks at some of a user's messages, and then lets other users, and other
-// senders, have their turn.
+// work gives out some of a user's messages, and then lets other users and other
+// senders have their turn.
 func (r *router) work(q *queue, sender string) {
 	r.mu.Lock()
 	delete(q.queued, sender)
@@ -305,7 +308,7 @@ func (r *router) work(q *queue, sender string) {
 	r.runLocked(q, sender) // also to come to rest
 }
 
-// restLocked sets the timer of a queue at rest, or forgets the queue.
+// restLocked sets the timer of an idle queue, or drops the queue.
 func (r *router) restLocked(q *queue) {
 	q.timer.Stop()
 	if len(q.queued) > 0 {
@@ -320,16 +323,16 @@ func (r *router) restLocked(q *queue) {
 	}
 }
 
-// soon has the queue looked at again at a time.
+// soon has the queue looked at again at a time, or earlier.
 func (q *queue) soon(at time.Time) {
 	if q.next.IsZero() || at.Before(q.next) {
 		q.next = at
 	}
 }
 
-// pass tries to give out what is fresh and, when the user's devices are not
-// what they were or again is set, what waits. All of it meets the same
-// devices, so that of two messages for the same ones the earlier goes first.
+// pass tries to give out fresh messages. If the user's devices have changed or
+// again is set, it also tries those that wait. All of them meet the same devices,
+// so that of two messages for the same device the earlier one goes first.
 func (r *router) pass(q *queue, fresh []*routed, again bool) {
 	q.next = time.Time{}
 	r.takeAdopted(q)
@@ -360,7 +363,7 @@ func (r *router) pass(q *queue, fresh []*routed, again bool) {
 			if r.ctx.Err() == nil {
 				r.log.Warn("routing interrupted, trying again", "user", q.user, "seq", m.seq, "err", err)
 			}
-			// Those behind keep their place, and have not been looked at.
+			// Later messages keep their place, and have not been looked at.
 			q.soon(time.Now().Add(retryPause))
 			still = append(still, todo[i:]...)
 			q.seen = nil

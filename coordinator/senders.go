@@ -13,18 +13,18 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// What has one of these is of no service that is known. What devices sent is all of
-// one sender. A message of an unknown service keeps its place among all others:
-// those of the same service may be among them.
+// Senders that are no known service. All devices are one sender. A message of an
+// unknown service keeps its place among all others, because those may be of the
+// same service.
 const (
 	unknown = ""
 	devices = "devices"
 )
 
-// senders knows which service has sent what is on its way to the route stream.
-// NATS says so to who hears a message as it is published, and JetStream does not
-// store it. It is for taking turns alone: what is not known here, such as what was
-// stored before the start, is of an unknown one.
+// senders knows which service has sent the messages on their way to the route
+// stream. NATS tells that to those who hear a message as it is published, but
+// JetStream does not store it. It is only used for taking turns. A message not
+// known here, such as one stored before the start, has an unknown sender.
 type senders struct {
 	seed maphash.Seed
 
@@ -40,7 +40,7 @@ type senders struct {
 // maxSenders bounds how many messages are remembered until they are read.
 const maxSenders = 64 << 10
 
-// heard takes a message as it is published.
+// heard records the sender of a message as it is published.
 func (s *senders) heard(m *nats.Msg) {
 	sender := cmp.Or(layout.Requester(m.Header), "the tenant's own users")
 	key := s.key(m.Subject, m.Header, m.Data)
@@ -66,15 +66,16 @@ func (s *senders) heard(m *nats.Msg) {
 	}
 }
 
-// How long the reader waits for what it has read to be heard: it is heard as it is
-// published, but on another connection. After a wait in vain nobody waits for a
-// while.
+// How long the reader waits for a message that it has read to be heard: it is
+// heard as it is published, but on another connection. After a wait in vain
+// nobody waits for hearPause.
 const (
 	hearWithin = 50 * time.Millisecond
 	hearPause  = time.Second
 )
 
-// await is of, for a message that was stored just now. It is for the reader alone.
+// await is of for a message that was stored just now: it waits until that is
+// heard. Only the reader may call it.
 func (s *senders) await(subject string, h nats.Header, body []byte) string {
 	deadline := time.Now().Add(hearWithin)
 	for {
@@ -101,7 +102,7 @@ func (s *senders) await(subject string, h nats.Header, body []byte) string {
 	}
 }
 
-// of is who has sent a message that was read, or unknown.
+// of returns who has sent a message that was read, or unknown.
 func (s *senders) of(subject string, h nats.Header, body []byte) string {
 	key := s.key(subject, h, body)
 	s.mu.Lock()
@@ -109,8 +110,8 @@ func (s *senders) of(subject string, h nats.Header, body []byte) string {
 	return s.known[key]
 }
 
-// key stands for a message. Two that are the same are of the same sender, or of two
-// that send the same.
+// key identifies a message. Two messages with the same key have the same sender,
+// or senders that send the same message.
 func (s *senders) key(subject string, h nats.Header, body []byte) uint64 {
 	var hash maphash.Hash
 	hash.SetSeed(s.seed)
@@ -122,10 +123,10 @@ func (s *senders) key(subject string, h nats.Header, body []byte) uint64 {
 	return hash.Sum64()
 }
 
-// lines are messages that wait, by their senders, who take turns.
+// lines are waiting messages by sender. Senders take turns.
 type lines []*line
 
-// line is what waits of one sender, in the order of storage.
+// line has the waiting messages of one sender, in the order of storage.
 type line struct {
 	sender  string
 	waiting []*routed
@@ -145,7 +146,7 @@ func (l *lines) add(m *routed) {
 	*l = append(*l, &line{m.sender, []*routed{m}})
 }
 
-// merge makes one line of all, in the order of storage.
+// merge makes one line of all lines, in the order of storage.
 func (l *lines) merge() {
 	all := make([]*routed, 0, l.len())
 	for _, one := range *l {
@@ -164,8 +165,8 @@ func (l lines) len() (n int) {
 	return n
 }
 
-// take takes up to most messages, of each sender as many. Those of whom none was
-// taken are first the next time.
+// take takes up to most messages, the same number from each sender. Those of whom
+// none was taken come first the next time.
 func (l *lines) take(most int) []*routed {
 	each := max(most/max(len(*l), 1), 1)
 	var some []*routed
@@ -183,8 +184,8 @@ func (l *lines) take(most int) []*routed {
 	return some
 }
 
-// inTurns puts messages in the order of the turns of their senders, and says how
-// many senders there are that are told apart.
+// inTurns orders messages by the turns of their senders. senders is how many
+// senders can be told apart.
 func inTurns(all []*routed) (ordered []*routed, senders int) {
 	if slices.ContainsFunc(all, func(m *routed) bool { return m.sender == unknown }) {
 		slices.SortFunc(all, bySeq)

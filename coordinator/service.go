@@ -20,19 +20,19 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// ServiceName is what `nats micro ls` shows.
+// ServiceName is the name that `nats micro ls` shows.
 const ServiceName = "rccs-coordinator"
 
 const serviceDescription = "RCCS: devices, sessions, missed messages and replay; routing for services"
 
-// retryAfter is told with errors that pass by themselves.
+// retryAfter is the wait that errors suggest which pass by themselves.
 const retryAfter = time.Second
 
-// service is a NATS micro service (ADR-32). It is not made by nats.go's micro,
-// whose types it uses: that answers any reply subject, its PING among them, so
-// that whoever may ask could have the coordinator publish anywhere; and it has
-// one goroutine an endpoint, and would measure the handing over instead of the
-// work.
+// service is a NATS micro service (ADR-32). It uses the types of nats.go's micro,
+// but not its service. That would answer on any reply subject, for PING among
+// others, so that a requester could have the coordinator publish anywhere. It
+// also runs one goroutine an endpoint, and would measure the time of the handing
+// over instead of the work.
 type service struct {
 	c      *Coordinator
 	who    micro.ServiceIdentity
@@ -42,10 +42,11 @@ type service struct {
 	all    []*endpoint
 }
 
-// handler answers a request: a value to be told as JSON, or nil for no answer.
+// handler answers a request with a value to encode as JSON, or with nil for no
+// answer.
 type handler func(ctx context.Context, req *request) (any, *wire.Error)
 
-// endpoint is one subject, or for devices one pattern of subjects.
+// endpoint is one subject or, for devices, one pattern of subjects.
 type endpoint struct {
 	name    string
 	subject string
@@ -59,14 +60,15 @@ type endpoint struct {
 	stats micro.EndpointStats
 }
 
-// request is a request that may be answered.
+// request is a request to an endpoint.
 type request struct {
 	*nats.Msg
 	key subjects.Key // of the device that asks; empty for anybody else
 }
 
-// requester is who takes turns: a device, or the service that NATS says asks.
-// Parts and operators, who ask by no import, are one.
+// requester returns who takes turns: a device, or the service that NATS names.
+// Components and operators are one requester: their requests do not come through
+// an import.
 func (r *request) requester() string {
 	if r.key != "" {
 		return string(r.key)
@@ -74,7 +76,7 @@ func (r *request) requester() string {
 	return cmp.Or(layout.Requester(r.Header), "the tenant's own users")
 }
 
-// startService listens.
+// startService subscribes to the endpoints' subjects.
 func startService(c *Coordinator) (*service, error) {
 	s := &service{c: c, who: micro.ServiceIdentity{
 		Name: ServiceName, ID: c.id, Version: semantic(c.opts.Version), Metadata: map[string]string{"name": c.opts.Name},
@@ -118,7 +120,7 @@ func (s *service) add(sub *nats.Subscription, err error) error {
 	return nil
 }
 
-// stop takes no more requests and answers those it has, until ctx ends.
+// stop takes no more requests, and answers those it has until ctx ends.
 func (s *service) stop(ctx context.Context) {
 	for _, sub := range s.subs {
 		_ = sub.Unsubscribe()
@@ -133,7 +135,7 @@ func (s *service) stop(ctx context.Context) {
 	_ = s.c.core.FlushTimeout(flushWithin)
 }
 
-// flushWithin bounds the sending of the last answers.
+// flushWithin bounds how long sending the last answers may take.
 const flushWithin = time.Second
 
 // take hands a request to the endpoint's workers.
@@ -162,7 +164,7 @@ func (s *service) take(e *endpoint, m *nats.Msg) {
 	}
 }
 
-// serve answers a request.
+// serve answers a request, and counts it.
 func (s *service) serve(e *endpoint, req *request) {
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(s.ctx, e.within)
@@ -201,7 +203,7 @@ func (s *service) answer(e *endpoint, req *request, value any, werr *wire.Error,
 	}
 }
 
-// encode turns an answer into JSON. Bytes are JSON already.
+// encode encodes an answer as JSON. Bytes are JSON already.
 func encode(value any) ([]byte, error) {
 	switch v := value.(type) {
 	case nil:
@@ -224,7 +226,7 @@ func (e *endpoint) count(took time.Duration, err *wire.Error) {
 	}
 }
 
-// status is the number that goes with a code, in the manner of HTTP.
+// status returns the number for a code, like an HTTP status.
 func status(code wire.Code) int {
 	switch code {
 	case wire.BadFrame, wire.BadMessage:
@@ -264,7 +266,8 @@ func (s *service) monitor(m *nats.Msg, answer func() any) {
 	}
 }
 
-// pong is the answer to a PING, with why the coordinator cannot do its work.
+// pong is the answer to a PING, with the reason why the coordinator cannot do its
+// work.
 type pong struct {
 	micro.Ping
 	Unready string `json:"unready,omitempty"`

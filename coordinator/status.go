@@ -10,7 +10,7 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// statusView is the tenant at a glance.
+// statusView is a summary of the tenant.
 type statusView struct {
 	Coordinator struct {
 		ID      string    `json:"id"`

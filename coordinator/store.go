@@ -14,7 +14,7 @@ import (
 	"github.com/rccs-io/rccs/internal/storeerr"
 )
 
-// put stores a roster's entry.
+// put stores a roster's entry, as roster.Options.Put.
 func (c *Coordinator) put(msg *nats.Msg, done func(uint64, error)) {
 	c.pub.Publish(msg, func(r inbox.Receipt, err error) {
 		if inbox.Lost(err) {
@@ -24,8 +24,8 @@ func (c *Coordinator) put(msg *nats.Msg, done func(uint64, error)) {
 	})
 }
 
-// store stores a message and waits for it. The answer may come after ctx has
-// ended: the message may be stored then.
+// store stores a message and waits for the answer. If ctx ends first, the message
+// may still be stored.
 func (c *Coordinator) store(ctx context.Context, msg *nats.Msg) (inbox.Receipt, error) {
 	type result struct {
 		r   inbox.Receipt
@@ -41,8 +41,9 @@ func (c *Coordinator) store(ctx context.Context, msg *nats.Msg) (inbox.Receipt, 
 	}
 }
 
-// storeEach stores messages one by one, in order, and waits for all. After an
-// error some of them may be stored. duplicates is how many were before.
+// storeEach stores messages one by one, in order, and waits for all answers.
+// After an error some of them may be stored. duplicates is how many had been
+// stored before.
 func (c *Coordinator) storeEach(ctx context.Context, msgs []*nats.Msg) (duplicates int, err error) {
 	type result struct {
 		r   inbox.Receipt
@@ -68,20 +69,21 @@ func (c *Coordinator) storeEach(ctx context.Context, msgs []*nats.Msg) (duplicat
 	return duplicates, err
 }
 
-// remove deletes one message of a stream. That it is gone already is fine.
+// remove deletes one message of a stream. It is no error if the message is gone
+// already.
 func (c *Coordinator) remove(ctx context.Context, stream jetstream.Stream, seq uint64) error {
 	err := stream.DeleteMsg(ctx, seq)
 	if !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
 		return err
 	}
-	// The server does not say whether that is because there is no such message.
+	// The server does not say whether it failed because there is no such message.
 	if _, found, gerr := c.stored(ctx, stream.CachedInfo().Config.Name, seq); gerr != nil || found {
 		return errors.Join(err, gerr)
 	}
 	return nil
 }
 
-// stored reads one message of a stream, if it is there.
+// stored reads one message of a stream, and reports whether it is there.
 func (c *Coordinator) stored(ctx context.Context, stream string, seq uint64) (direct.Stored, bool, error) {
 	msgs, err := c.direct.Run(ctx, stream, seq, 1)
 	if err != nil || len(msgs) == 0 || msgs[0].Seq != seq {

@@ -12,8 +12,8 @@ import (
 	"github.com/rccs-io/rccs/internal/reader"
 )
 
-// tellUnreachable stores the event of a message that reaches nobody. It is
-// called before the message is removed, so that none ends in silence.
+// tellUnreachable stores the event of a message that reaches nobody. It is called
+// before the message is removed, so that no message ends in silence.
 func (c *Coordinator) tellUnreachable(ctx context.Context, u *inbox.Unreachable) error {
 	msg, err := u.Event(c.pub.Proof)
 	if err != nil {
@@ -30,8 +30,8 @@ func (c *Coordinator) tellUnreachable(ctx context.Context, u *inbox.Unreachable)
 	return nil
 }
 
-// unreachable describes a message of a stream that names no device, or none
-// that there is. Its names are the first tokens behind rccs.KIND.
+// unreachable describes a message of a stream that names no device, or one that
+// does not exist. Its names are the first tokens after rccs.KIND.
 func unreachable(stream, subject string, seq uint64, header nats.Header, reason string) *inbox.Unreachable {
 	u := &inbox.Unreachable{Stream: stream, Subject: subject, Seq: seq, Header: header, Reason: reason}
 	tokens := strings.Split(subject, ".")
@@ -44,7 +44,7 @@ func unreachable(stream, subject string, seq uint64, header nats.Header, reason 
 	return u
 }
 
-// unroutable is the event of a message of the route stream.
+// unroutable describes a message of the route stream that reaches nobody.
 func (m *routed) unroutable(reason string) *inbox.Unreachable {
 	return unreachable(layout.StreamRoute, m.subject, m.seq, m.header, reason)
 }

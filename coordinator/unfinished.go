@@ -15,12 +15,13 @@ import (
 )
 
 // A coordinator that dies between the two steps of a task's move leaves the
-// first, and perhaps no message comes any more that would have another one make
-// the second. So each follows the bucket of tasks, and makes the second step of
-// those for which nobody has made it in time.
+// first. Perhaps no further message comes that would have another coordinator
+// make the second. So each coordinator follows the bucket of tasks, and makes the
+// second step where nobody has made it in time.
 
-// unfinishedAge is how long a task may be between the steps before whoever sees
-// it makes the second one. Two that do are told apart by the entry's revision.
+// unfinishedAge is how long a task may be between the steps before any
+// coordinator that sees it makes the second one. If two try, the entry's revision
+// lets one succeed.
 const unfinishedAge = 3 * time.Second
 
 // unfinished are the tasks between the two steps.
@@ -32,7 +33,7 @@ type unfinished struct {
 	tasks map[string]halfMove // by the subject of the entry
 }
 
-// halfMove is a task that was given a device, and is not the device's yet.
+// halfMove is a task that names a next device and is not that device's yet.
 type halfMove struct {
 	user  subjects.UserID
 	name  string
@@ -54,7 +55,7 @@ func (u *unfinished) start(ctx context.Context) error { return u.reader.Start(ct
 
 func (u *unfinished) stop(ctx context.Context) error { return u.reader.Stop(ctx) }
 
-// onEntry takes an entry from the reader.
+// onEntry handles an entry from the reader.
 func (u *unfinished) onEntry(e reader.Entry) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -68,7 +69,8 @@ func (u *unfinished) onEntry(e reader.Entry) {
 	u.tasks[e.Subject] = m
 }
 
-// review has the router make the second step of what is unfinished for too long.
+// review has the router make the second step for tasks that have been unfinished
+// for too long.
 func (u *unfinished) review() {
 	u.mu.Lock()
 	var late []halfMove
@@ -85,7 +87,7 @@ func (u *unfinished) review() {
 	}
 }
 
-// adopt makes the second step of a task that another coordinator has left.
+// adopt makes the second step for a task that another coordinator has left.
 func (r *router) adopt(m *halfMove) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -101,7 +103,7 @@ func (r *router) adopt(m *halfMove) {
 	r.runLocked(q, "")
 }
 
-// takeAdopted makes moves of what was adopted, unless they are under way here.
+// takeAdopted starts moves for adopted tasks, unless they are under way here.
 func (r *router) takeAdopted(q *queue) {
 	r.mu.Lock()
 	adopted := q.adopted

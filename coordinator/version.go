@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// semantic is a version as micro services tell it. Clients such as the nats
-// command line refuse the whole answer when it is no semantic version, as that
-// of a program built from a work tree.
+// semantic returns a version in the form that micro services need. Clients such
+// as the nats command line refuse the whole answer if it is no semantic version,
+// such as that of a program built from a work tree.
 func semantic(version string) string {
 	version = strings.TrimPrefix(version, "v")
 	if regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)([-+][0-9A-Za-z.+-]+)?$`).MatchString(version) {

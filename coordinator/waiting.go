@@ -7,16 +7,16 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// waitingFetches are the fetches that wait for something to come: one a device.
-// A newer one ends the older, whose requester most likely is gone.
+// waitingFetches are the fetches that wait for a message, one a device. A newer
+// one ends the older, whose requester is most likely gone.
 type waitingFetches struct {
 	mu  sync.Mutex
 	all map[subjects.Key]*time.Timer
 }
 
-// begin makes a fetch the one of its device. It is to end when the channel says
-// so: after its time, or when a newer one comes. done is to be called when it is
-// over.
+// begin makes a fetch the waiting one of its device. The fetch has to end when
+// end fires: after its time, or when a newer one comes. Call done when it has
+// ended.
 func (w *waitingFetches) begin(k subjects.Key, wait time.Duration) (end <-chan time.Time, done func()) {
 	mine := time.NewTimer(wait)
 	w.mu.Lock()

@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// unreadable is what requests count for whose forwarded address cannot be read:
-// they share one bound. No other address here has a zone.
+// unreadable is the address for which requests count whose forwarded address
+// cannot be read: they share one limit. No other address here has a zone.
 var unreadable = netip.IPv6Unspecified().WithZone("unreadable")
 
-// From is the address that a request counts for, behind proxies that are
-// trusted; of IPv6 the network. It is empty for a proxy's own.
+// From returns the address for which a request counts, behind trusted proxies;
+// for IPv6 its /64 network. It is empty for a proxy's own requests.
 func (s *Server) From(r *http.Request) string {
 	if from := s.address(r); from.IsValid() {
 		return from.String()
@@ -21,8 +21,9 @@ func (s *Server) From(r *http.Request) string {
 	return ""
 }
 
-// address is the one that a request counts for. Behind a proxy it is the last
-// that is not a proxy's; a request that names none counts for none.
+// address returns the address for which a request counts. Behind a proxy it is
+// the last one that is not a proxy's. A proxy's request that names no other
+// counts for none.
 func (s *Server) address(r *http.Request) netip.Addr {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -69,7 +70,7 @@ func parseHop(hop string) (netip.Addr, bool) {
 	return a, err == nil
 }
 
-// logForwarded says, once a minute for each, that a peer is not believed.
+// logForwarded logs that a peer is not believed, once a minute for each peer.
 func (s *Server) logForwarded(peer netip.Addr) {
 	from := network(peer)
 	if s.limiter.forwardedLog.Take(from, 1, time.Now()) == 0 {
@@ -78,7 +79,7 @@ func (s *Server) logForwarded(peer netip.Addr) {
 	}
 }
 
-// untrusted is the address of a peer for counting; none when it is a proxy.
+// untrusted returns the address for which a peer counts; none if it is a proxy.
 func (s *Server) untrusted(hostport string) netip.Addr {
 	at, err := netip.ParseAddrPort(hostport)
 	if err != nil || s.isProxy(at.Addr()) {
@@ -87,7 +88,7 @@ func (s *Server) untrusted(hostport string) netip.Addr {
 	return network(at.Addr())
 }
 
-// isProxy reports whether a peer is believed in what it says of others.
+// isProxy reports whether a peer is trusted to say for whom it speaks.
 func (s *Server) isProxy(a netip.Addr) bool {
 	a = a.Unmap().WithZone("")
 	for _, p := range s.opts.Limits.Proxies {
@@ -98,7 +99,8 @@ func (s *Server) isProxy(a netip.Addr) bool {
 	return false
 }
 
-// network is what counts as one address.
+// network returns the part of an address that is counted as one: for IPv6 its
+// /64.
 func network(a netip.Addr) netip.Addr {
 	a = a.Unmap().WithZone("")
 	if a.Is6() {

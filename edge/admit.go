@@ -25,11 +25,11 @@ const (
 	addressWait = 30 * time.Second
 )
 
-// refusal is what is told instead of an upgrade.
+// refusal is the answer to a request that is not upgraded.
 type refusal struct {
 	reason string // of the metric
 	status int
-	wait   time.Duration // 0: coming again is of no use
+	wait   time.Duration // Retry-After; 0: trying again is of no use
 	text   string
 }
 
@@ -42,7 +42,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *refusal) {
 	http.Error(w, r.text, r.status)
 }
 
-// admit returns why a request may not be upgraded. When it may, it has a slot
+// admit returns why a request may not be upgraded, or nil. It then has a slot
 // until [Server.releaseSlot].
 func (s *Server) admit(r *http.Request, from netip.Addr) *refusal {
 	if !s.AllowsOrigin(r) {
@@ -109,8 +109,8 @@ func decrement(counts map[netip.Addr]int, a netip.Addr) {
 	}
 }
 
-// Watch is for [http.Server.ConnState]. It closes a socket over the bounds before
-// it has said anything, when there is no way yet to tell it why.
+// Watch is for [http.Server.ConnState]. It closes a new socket that is over the
+// limits. The peer has sent nothing yet, so there is no way to tell it why.
 func (s *Server) Watch(nc net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
@@ -129,7 +129,7 @@ func (s *Server) Watch(nc net.Conn, state http.ConnState) {
 	}
 }
 
-// arrive counts a socket, unless it is one too many.
+// arrive counts a new socket, and reports whether it is within the limits.
 func (s *Server) arrive(nc net.Conn) bool {
 	from := s.untrusted(nc.RemoteAddr().String())
 	l := &s.opts.Limits

@@ -10,7 +10,7 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// calls are the requests of and to a device that wait for an answer.
+// calls are the open requests that a device has made and that it has to answer.
 type calls struct {
 	asks map[string]*ask // of the device, by id; guarded by Tenant.asksMu
 
@@ -21,7 +21,8 @@ type calls struct {
 	serving  map[string]*served // what it has to answer, by the id that it knows
 }
 
-// inherit takes over what an earlier connection of the device has to answer.
+// inherit takes over the requests that an earlier connection of the device has to
+// answer.
 func (c *calls) inherit(old *calls) {
 	old.mu.Lock()
 	serving := old.serving
@@ -32,8 +33,8 @@ func (c *calls) inherit(old *calls) {
 	c.serving = serving
 }
 
-// mayAskLocked reports whether the device may be given another request of a
-// requester.
+// mayAskLocked reports whether the device may be given another request of the
+// requester who.
 func (c *calls) mayAskLocked(who string) bool {
 	if len(c.serving) < maxServingOf {
 		return true
@@ -47,7 +48,7 @@ func (c *calls) mayAskLocked(who string) bool {
 	return of == 0 || of < maxServingOf && len(c.serving) < maxServing
 }
 
-// addLocked enters a request that the device was given.
+// addLocked records a request that the device was given.
 func (c *calls) addLocked(r *served) {
 	if c.serving == nil {
 		c.serving = make(map[string]*served)
@@ -56,8 +57,8 @@ func (c *calls) addLocked(r *served) {
 	c.serving[r.id] = r
 }
 
-// answered finds the request of a response, and ends it with the last part.
-// check refuses a response: then the request stays.
+// answered finds the request that a response is for, and ends it with the last
+// part. If check refuses the response, the request stays and ok is false.
 func (c *calls) answered(id string, partial bool, check func(*served) bool) (r *served, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -73,7 +74,7 @@ func (c *calls) answered(id string, partial bool, check func(*served) bool) (r *
 	return r, true
 }
 
-// restore enters a request again: the device may answer it as it should.
+// restore records a request again: the device may still answer it correctly.
 func (c *calls) restore(r *served) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -82,7 +83,8 @@ func (c *calls) restore(r *served) {
 	}
 }
 
-// cancelled ends the request that somebody gives up, and returns its id.
+// cancelled ends the request that its requester gives up, and returns the id that
+// the device knows.
 func (c *calls) cancelled(asked, from string) (id string, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -96,7 +98,7 @@ func (c *calls) cancelled(asked, from string) (id string, ok bool) {
 	return "", false
 }
 
-// drop ends all of it, and returns what the device has not answered.
+// drop ends all requests, and returns those that the device has not answered.
 func (c *calls) drop() map[string]*served {
 	c.mu.Lock()
 	sub, open := c.requests, c.serving

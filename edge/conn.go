@@ -13,8 +13,8 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// Bounds of what a connection may have unanswered or unread before its frames
-// are no longer read.
+// Bounds of what may be unanswered or unread before the connection's frames are
+// no longer read.
 const (
 	maxInflight = 256
 	maxOutBytes = 256 << 10
@@ -73,7 +73,7 @@ func (c *conn) log() *slog.Logger {
 	return l
 }
 
-// sendChallenge begins the conversation.
+// sendChallenge sends the first frame of the conversation.
 func (c *conn) sendChallenge() {
 	if err := c.challenge(); err != nil {
 		c.log().Error("no challenge", "err", err)
@@ -81,7 +81,8 @@ func (c *conn) sendChallenge() {
 	}
 }
 
-// ReadClosed implements [wsconn.Handler]: it ends what the connection was.
+// ReadClosed implements [wsconn.Handler]: it ends the session and detaches the
+// inbox.
 func (c *conn) ReadClosed() {
 	defer c.contain()
 	if mailbox := c.currentMailbox(); mailbox != nil {
@@ -102,9 +103,9 @@ func (c *conn) Closed() {
 	}
 }
 
-// detachInbox ends the attachment to the inbox. To a device that does not acknowledge,
-// written is delivered: what is being written now is accounted for first, or it
-// would come again.
+// detachInbox ends the attachment to the inbox. For a device that does not
+// acknowledge, written means delivered. So what is being written now is
+// acknowledged first; otherwise it would be sent again.
 func (c *conn) detachInbox(mailbox *inbox.Mailbox) {
 	late := time.AfterFunc(c.s.opts.CloseTimeout, c.sock.Abort)
 	defer late.Stop()
@@ -117,9 +118,9 @@ func (c *conn) detachInbox(mailbox *inbox.Mailbox) {
 	mailbox.Detach()
 }
 
-// endSession ends the session, once. ended says that the device wants it so, and
-// will not resume it; done is called when that is stored, if this call is
-// the first.
+// endSession ends the session, once. ended says that the device asked for it and
+// will not resume the session. If this call is the first, done is called when
+// that is stored.
 func (c *conn) endSession(ended bool, done func(error)) {
 	c.left.Do(func() {
 		c.tenant.leave(c)
@@ -136,8 +137,7 @@ func (c *conn) endSession(ended bool, done func(error)) {
 	})
 }
 
-// abandon ends the connection without a word and without waiting for
-// anything.
+// abandon ends the connection at once, without a close frame.
 func (c *conn) abandon() {
 	c.sock.Abort()
 	c.mu.Lock()
@@ -151,8 +151,8 @@ func (c *conn) currentMailbox() *inbox.Mailbox {
 	return c.mailbox
 }
 
-// finish ends the connection: e, if there is one, then a close frame with
-// code. Only the first call counts.
+// finish ends the connection: it sends e, if there is one, then a close frame
+// with code. Only the first call counts.
 func (c *conn) finish(code wire.CloseCode, e *wire.Error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -163,7 +163,7 @@ func (c *conn) endLocked(code wire.CloseCode, e *wire.Error) {
 	c.endForLocked(code, e, code.ReasonAfter(c.drain.hint))
 }
 
-// endForLocked is endLocked with a reason of its own in the close frame.
+// endForLocked is endLocked with its own reason in the close frame.
 func (c *conn) endForLocked(code wire.CloseCode, e *wire.Error, reason string) {
 	if !c.sock.Open() {
 		return
@@ -178,14 +178,14 @@ func (c *conn) endForLocked(code wire.CloseCode, e *wire.Error, reason string) {
 	c.s.metrics.closes.WithLabelValues(code.String()).Inc()
 	c.changed.Broadcast()
 	if c.mailbox != nil && code == wire.CloseGoingAway && c.phase < draining {
-		go c.contained(func() { c.endSession(false, nil) }) // a dead peer: its read loop may last a while yet
+		go c.contained(func() { c.endSession(false, nil) }) // the peer may be dead: its read loop may last a while yet
 	}
 }
 
 func (c *conn) ended() bool { return !c.sock.Open() }
 
-// sendAway ends the connection with code once all that was received is stored
-// and answered. The device is asked to wait for hint before it comes back.
+// sendAway ends the connection with code once everything received is stored and
+// answered. The device is asked to wait for hint before it comes back.
 func (c *conn) sendAway(code wire.CloseCode, hint time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

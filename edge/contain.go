@@ -7,26 +7,26 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// contain is to be deferred wherever code runs for one connection: a panic
-// ends that connection and no other, as net/http does it for a request. The
-// device is told INTERNAL, closed with 1011, and comes back.
+// contain is deferred wherever code runs for one connection. A panic ends that
+// connection and no other, as in net/http a panic ends one request. The device is
+// told INTERNAL, closed with 1011, and comes back.
 //
-// It takes the connection's lock. Code that holds the lock and may panic has to
-// free it by defer.
+// It takes the connection's lock. Code that may panic while it holds the lock has
+// to release it with defer.
 func (c *conn) contain() {
 	if p := recover(); p != nil {
 		c.panicked(p)
 	}
 }
 
-// contained runs f for the connection.
+// contained runs f, and contains a panic in it.
 func (c *conn) contained(f func()) {
 	defer c.contain()
 	f()
 }
 
-// panicked ends the connection because of a panic. The socket is closed in any
-// case.
+// panicked ends the connection because of a panic. If the close takes too long,
+// the socket is closed anyway.
 func (c *conn) panicked(p any) {
 	c.log().Error("panic while a connection was served, which ends it", "panic", p, "stack", string(debug.Stack()))
 	c.s.metrics.panics.Inc()
@@ -34,8 +34,9 @@ func (c *conn) panicked(p any) {
 	time.AfterFunc(2*c.s.opts.CloseTimeout, c.sock.Abort)
 }
 
-// containWrite is contain for the writer, which goes on to write the close
-// frame. What it had taken from the mailbox is not acknowledged, and comes again.
+// containWrite is contain for the writer, which goes on to write the close frame.
+// Messages that it had taken from the mailbox are not acknowledged, and are sent
+// again.
 func (c *conn) containWrite() {
 	p := recover()
 	if p == nil {

@@ -11,12 +11,13 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// confirm answers a control message that wants nothing but to be heard.
+// confirm answers a control message that needs no other answer than success.
 func (c *conn) confirm(e *wire.Envelope) {
 	c.answer(wire.TypeAck, wire.AppendSuccessPayload(nil, e.ID))
 }
 
-// setStatus tells the user's other devices how this one is.
+// setStatus stores the device's status, of which the user's other devices are
+// told.
 func (c *conn) setStatus(e *wire.Envelope) {
 	st, err := wire.DecodeDeviceStatus(e.Payload)
 	if err != nil {
@@ -60,7 +61,7 @@ func (c *conn) listDevices(e *wire.Envelope) {
 	c.answer(wire.TypeAck, list.AppendPayload(nil))
 }
 
-// Presence tells the user's other devices here of a change. It is the
+// Presence tells the user's other devices on this edge of a change. It is the
 // roster's callback.
 func (t *Tenant) Presence(change roster.Change) {
 	if change.Unseen {
@@ -83,8 +84,8 @@ func (t *Tenant) Presence(change roster.Change) {
 	}
 }
 
-// presence passes a change on, without what the other device says of itself if
-// that does not fit.
+// presence passes a change on. If payload does not fit a frame, it sends bare,
+// without the other device's extra fields.
 func (c *conn) presence(payload, bare []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -94,10 +95,10 @@ func (c *conn) presence(payload, bare []byte) {
 	c.answerLocked(wire.TypePresence, payload)
 }
 
-// forgetWithin bounds the forgetting of a device.
+// forgetWithin bounds how long forgetting a device, or a cancellation, may take.
 const forgetWithin = 10 * time.Second
 
-// unregister ends the session, and with "forget" the device.
+// unregister ends the session and, with "forget", removes the device.
 func (c *conn) unregister(e *wire.Envelope) {
 	u, err := wire.DecodeUnregister(e.Payload)
 	if err != nil {
@@ -105,8 +106,8 @@ func (c *conn) unregister(e *wire.Envelope) {
 		return
 	}
 	id := e.ID
-	// What comes meanwhile is not taken, and the answer waits until others see
-	// the device as gone.
+	// Nothing more is taken from the device, and it is answered once others see
+	// it as gone.
 	c.mu.Lock()
 	c.beginDrain(wire.CloseNormal, 0)
 	c.inflight++
@@ -117,8 +118,8 @@ func (c *conn) unregister(e *wire.Envelope) {
 	go c.contained(func() { c.unregistered(id, c.forgetAfter(ended, u.Forget)) })
 }
 
-// forgetAfter waits until the session has ended, within a bound, and has the
-// device forgotten if it asked for that.
+// forgetAfter waits until the session has ended, for forgetWithin at most. Then
+// it has the device forgotten, if that was asked for.
 func (c *conn) forgetAfter(ended <-chan struct{}, forget bool) error {
 	select {
 	case <-ended:
@@ -135,8 +136,8 @@ func (c *conn) forgetAfter(ended <-chan struct{}, forget bool) error {
 	return c.tenant.forget(c.s.ctx, c.who.Address)
 }
 
-// errNotEnded is why a device is not forgotten: a device with a session would
-// be registered again.
+// errNotEnded is why a device is not forgotten: its session would register it
+// again.
 var errNotEnded = errors.New("the end of the session is not stored yet")
 
 // unregistered answers an unregistration and ends the connection.
@@ -152,7 +153,7 @@ func (c *conn) unregistered(id string, err error) {
 	c.stored(nil, nil)
 }
 
-// forget has the coordinator remove a device and all that is its.
+// forget has the coordinator remove a device and everything that belongs to it.
 func (t *Tenant) forget(ctx context.Context, a subjects.Address) error {
 	ctx, cancel := context.WithTimeout(ctx, forgetWithin)
 	defer cancel()
@@ -173,8 +174,8 @@ func (t *Tenant) forget(ctx context.Context, a subjects.Address) error {
 	return nil
 }
 
-// cancel gives up a request of this device, or a message of it that waits for
-// its time.
+// cancel gives up an open request of this device, or a message that it scheduled
+// for later.
 func (c *conn) cancel(e *wire.Envelope, id string) {
 	if c.cancelAsk(id) {
 		return

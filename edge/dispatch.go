@@ -10,10 +10,10 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// retryAfter is told with errors that pass by themselves.
+// retryAfter is the wait that errors suggest which pass by themselves.
 const retryAfter = time.Second
 
-// envelope deals with one element of a frame.
+// envelope handles one element of a frame.
 func (c *conn) envelope(item *wire.Item) {
 	mailbox := c.currentMailbox()
 	if item.Err != nil {
@@ -51,9 +51,9 @@ func (c *conn) envelope(item *wire.Item) {
 	}
 }
 
-// onOwnStack runs f on a goroutine of its own and waits for it. To check a
-// credential takes a deep stack, and Go gives a stack that has grown back only
-// half at a time: a connection would keep 8 KiB instead of 4 while idle.
+// onOwnStack runs f on a goroutine of its own and waits for it. Checking a
+// credential takes a deep stack, and Go shrinks a grown stack only by half at a
+// time: an idle connection would keep 8 KiB instead of 4.
 func (c *conn) onOwnStack(f func()) {
 	done := make(chan struct{})
 	go func() {
@@ -63,7 +63,7 @@ func (c *conn) onOwnStack(f func()) {
 	<-done
 }
 
-// control deals with the types that RCCS itself gives a meaning.
+// control handles the message types to which RCCS itself gives a meaning.
 func (c *conn) control(e *wire.Envelope) {
 	switch e.Type {
 	case wire.TypeUnregister:
@@ -95,8 +95,8 @@ func (c *conn) stopping() bool {
 	return c.phase >= draining
 }
 
-// checkIdentity refuses an envelope that claims another identity than the
-// credential's.
+// checkIdentity refuses an envelope that claims another identity than its
+// credential.
 func (c *conn) checkIdentity(e *wire.Envelope) bool {
 	from := c.identity()
 	if err := send.CheckIdentity(&from, e); err != nil {
@@ -106,8 +106,8 @@ func (c *conn) checkIdentity(e *wire.Envelope) bool {
 	return true
 }
 
-// acknowledge takes a device's acknowledgement. The device hears of it only when
-// it is wrong.
+// acknowledge takes a device's acknowledgement. It is answered only if it is
+// wrong.
 func (c *conn) acknowledge(mailbox *inbox.Mailbox, e *wire.Envelope) {
 	ack, err := wire.DecodeAck(c.seqs[:0], e.Payload)
 	if err != nil {
@@ -140,7 +140,7 @@ func (c *conn) fail(e *wire.Envelope, err *wire.Error) {
 	c.tell(err)
 }
 
-// tell sends an error; the connection goes on.
+// tell sends an error. The connection goes on.
 func (c *conn) tell(err *wire.Error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -149,8 +149,8 @@ func (c *conn) tell(err *wire.Error) {
 
 func (c *conn) tellLocked(err *wire.Error) { c.tellErrorLocked(err, c.phase == attaching) }
 
-// tellLastLocked is tellLocked for what ends the connection: it waits for no
-// answer to the registration.
+// tellLastLocked is tellLocked for an error that ends the connection: the error
+// does not wait for the answer to the registration.
 func (c *conn) tellLastLocked(err *wire.Error) { c.tellErrorLocked(err, false) }
 
 func (c *conn) tellErrorLocked(err *wire.Error, hold bool) {
@@ -172,7 +172,7 @@ func (c *conn) answerLocked(kind string, payload []byte) {
 	}
 }
 
-// envelopeLocked is one of the edge's own.
+// envelopeLocked returns an envelope of the edge's own.
 func (c *conn) envelopeLocked(kind string, payload []byte) *wire.Envelope {
 	c.out.answers++
 	return &wire.Envelope{
@@ -181,5 +181,5 @@ func (c *conn) envelopeLocked(kind string, payload []byte) *wire.Envelope {
 	}
 }
 
-// answerID is the id of the edge's nth envelope of its own.
+// answerID is the id of the nth envelope of the edge's own.
 func answerID(n uint64) string { return "s" + strconv.FormatUint(n, 10) }

@@ -8,11 +8,11 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// An edge that goes away, or is to be rid of its devices, sends them elsewhere a
-// few at a time: a device that connects costs its next edge more than a message
-// does, and all at once would keep each of them waiting. Each is told in the
-// close frame how long to wait, so that also those that are closed together
-// come apart.
+// An edge that stops, or that an operator drains, sends its devices elsewhere a
+// few at a time. A device that connects costs its next edge more than a message
+// does, and if all came at once each of them would wait. The close frame tells
+// each device how long to wait, so that devices that are closed together do not
+// come back together.
 
 const (
 	drainTick = 10 * time.Millisecond
@@ -22,8 +22,8 @@ const (
 )
 
 // Drain refuses new devices and closes the existing connections with 1001, rate
-// of them a second; 0 is Options.DrainRate. It returns the number of connections
-// at once. A second call replaces the first; Resume ends it.
+// of them a second; 0 means Options.DrainRate. It returns the number of
+// connections without waiting. A second call replaces the first; Resume ends it.
 func (s *Server) Drain(rate int) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -49,14 +49,14 @@ func (s *Server) Resume() {
 	s.endDrain, s.draining = nil, false
 }
 
-// Draining says that no device may connect.
+// Draining reports whether the edge refuses new devices.
 func (s *Server) Draining() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.draining
 }
 
-// beginLocked begins to drain, instead of an earlier time.
+// beginLocked begins to drain, and replaces a drain that runs.
 func (s *Server) beginLocked() context.Context {
 	if s.endDrain != nil {
 		s.endDrain()
@@ -66,7 +66,8 @@ func (s *Server) beginLocked() context.Context {
 	return ctx
 }
 
-// sendAway closes what is connected now, rate a second, until ctx ends.
+// sendAway closes the connections that are open now, rate a second, until ctx
+// ends.
 func (s *Server) sendAway(ctx context.Context, rate int) {
 	conns := s.snapshot(nil)
 	tick := time.NewTicker(drainTick)
@@ -90,13 +91,13 @@ func (s *Server) sendAway(ctx context.Context, rate int) {
 	}
 }
 
-// hint is how long one device is asked to wait.
+// hint returns how long one device is asked to wait.
 func hint(whole time.Duration) time.Duration {
 	return rand.N(min(whole, maxHint) + 1).Truncate(time.Millisecond) //nolint:gosec // it spreads load, and nothing has to be unguessable
 }
 
-// paceOf is how fast to drain n connections so that it is done when half of the
-// time is left, but no slower than asked.
+// paceOf returns how fast to drain n connections so that half of the time until
+// ctx's deadline is left, but no slower than rate.
 func paceOf(ctx context.Context, n, rate int) int {
 	end, ok := ctx.Deadline()
 	if !ok {

@@ -10,12 +10,12 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// A device may take frames up to maxFrameBytes only, and nothing may be sent to
-// it that is larger: a parser that gives up on a frame would give up on it again
-// after each reconnect, and on all that follows. So whatever is written is
-// measured with all that the edge adds around a payload.
+// A device takes frames up to its maxFrameBytes. Nothing larger may be sent to
+// it: a parser that fails on a frame would fail on it again after each reconnect,
+// and never reach what follows. So everything that is written is measured
+// together with what the edge adds around a payload.
 
-// frameLimit is the largest frame for a device that asks for one.
+// frameLimit returns the largest frame for a device that asks for one.
 func (o *Options) frameLimit(asked int64) int {
 	if asked <= 0 {
 		return o.MaxFrameBytes
@@ -23,16 +23,16 @@ func (o *Options) frameLimit(asked int64) int {
 	return int(min(max(asked, wire.MinFrame), int64(o.MaxFrameBytes)))
 }
 
-// headerRoom is more than what an envelope adds around a payload and headers
-// that have as many bytes as escapes may make of them.
+// headerRoom is more than an envelope adds around a payload and headers. A byte
+// of a header becomes up to maxEscape bytes.
 const (
 	headerRoom = 512
 	maxEscape  = 6 // "\u0009" for a byte
 )
 
 // fits returns a function that reports whether a stored message fits a frame of
-// limit bytes to a device. It is called with the hub's locks held. Few messages
-// are so near to the limit that they have to be encoded to know.
+// limit bytes to a device. It is called with the hub's locks held. Only messages
+// close to the limit have to be encoded to find out.
 func fits(to subjects.Address, limit int) func(*envelope.Message) bool {
 	return func(m *envelope.Message) bool {
 		names := len(to.User) + len(to.Device) + m.HeaderBytes()
@@ -40,8 +40,8 @@ func fits(to subjects.Address, limit int) func(*envelope.Message) bool {
 		if headerRoom+maxEscape*names+len(m.Data)+len(m.Data)/3 <= limit {
 			return true
 		}
-		// Whether a part of RCCS wrote it changes the fields. The message itself is
-		// shared, and stays as it is.
+		// The fields depend on whether RCCS itself wrote the message, so try
+		// both. The message is shared and must not change.
 		other := *m
 		other.Authentic = !m.Authentic
 		for _, one := range []*envelope.Message{m, &other} {
@@ -53,7 +53,8 @@ func fits(to subjects.Address, limit int) func(*envelope.Message) bool {
 	}
 }
 
-// answerLen is how long the envelope of an answer with such a payload is at most.
+// answerLen returns the greatest length of the envelope of an answer with a
+// payload of that size.
 func answerLen(payload int) int { return emptyAnswer + payload }
 
 var emptyAnswer = len((&wire.Envelope{
@@ -61,29 +62,31 @@ var emptyAnswer = len((&wire.Envelope{
 	Timestamp: wire.FormatTime(time.Unix(0, 0)),
 }).Append(nil))
 
-// tooLargeGap tells a subscriber of a message that does not fit.
+// tooLargeGap returns the gap that tells a subscriber of a message that does not
+// fit.
 func tooLargeGap(m *topic.Message) wire.Gap {
 	return wire.Gap{Topic: m.Topic, From: m.Seq, To: m.Seq, Count: 1, Reason: wire.ReasonTooLarge}
 }
 
-// page gathers envelopes for the answer to history while they fit its frame.
+// page gathers envelopes for the answer to a history request, as long as they fit
+// its frame.
 type page struct {
 	list []byte // a JSON array, not closed
 	room int    // for the list
 }
 
-// newPage returns an empty page of the answer to a question.
+// newPage returns an empty page of the answer to a history request.
 func newPage(originalID string, maxFrame int) *page {
 	empty := wire.HistoryPage{OriginalID: originalID, Next: math.MaxUint64}
 	return &page{list: []byte{'['}, room: min(historyBytes, maxFrame-answerLen(len(empty.AppendPayload(nil))))}
 }
 
-// insideHistory is how many containers are open around a message of a history:
-// the list, the payload and the envelope that it is in, and an array of those.
+// insideHistory is how many JSON containers are open around a message of a
+// history: the list, the payload, its envelope, and an array of envelopes.
 const insideHistory = 4
 
-// add takes an envelope of the list, and reports whether there was room. One
-// that fits no page is taken without its payload.
+// add adds an envelope to the list, and reports whether there was room. One that
+// fits no page is added without its payload.
 func (p *page) add(e []byte) bool {
 	alone := len(p.list) == 1
 	tooDeep := len(e) > 2*(wire.MaxDepth-insideHistory) && !wire.EmbeddableIn(e, insideHistory)
@@ -102,7 +105,8 @@ func (p *page) add(e []byte) bool {
 
 func (p *page) close() []byte { return append(p.list, ']') }
 
-// withoutPayload is a message of a history that says that it is too large.
+// withoutPayload returns a history's message without its payload, marked as too
+// large.
 func withoutPayload(encoded []byte) []byte {
 	items, err := wire.DecodeFrame(nil, encoded)
 	if err != nil || len(items) != 1 || items[0].Err != nil {
@@ -114,9 +118,8 @@ func withoutPayload(encoded []byte) []byte {
 	return e.Append(nil)
 }
 
-// fitDevices moves devices that do not fit the frame to the next page. Of a
-// device that fits no page the capabilities are left out, and what it says of
-// itself.
+// fitDevices moves devices that do not fit the frame to the next page. A device
+// that fits no page is listed without its capabilities and extra fields.
 func fitDevices(list *wire.DeviceList, maxFrame int) {
 	all := list.Devices
 	bare := wire.DeviceList{OriginalID: list.OriginalID}

@@ -7,8 +7,8 @@ import (
 	"github.com/rccs-io/rccs/internal/topic"
 )
 
-// following is the topics whose messages a connection writes. A subscription is
-// entered when its answer is queued, so that nothing of the topic is written
+// following has the topics whose messages a connection writes. A subscription is
+// entered when its answer is queued, so that none of its messages is written
 // before. No other lock is taken while mu is held.
 type following struct {
 	mu    sync.Mutex
@@ -23,8 +23,8 @@ func (f *following) enter(s *topic.Subscription) {
 	f.ready = append(f.ready, s)
 }
 
-// mark notes that subscriptions may have something, and reports whether there is
-// one that is still followed.
+// mark notes that subscriptions may have messages, and reports whether any of
+// them is still followed.
 func (f *following) mark(subs ...*topic.Subscription) (followed bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -40,7 +40,7 @@ func (f *following) mark(subs ...*topic.Subscription) (followed bool) {
 	return followed
 }
 
-// take returns the subscriptions that may have something.
+// take returns the subscriptions that may have messages.
 func (f *following) take() []*topic.Subscription {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -57,7 +57,7 @@ func (f *following) remove(s *topic.Subscription) {
 	f.ready = slices.DeleteFunc(f.ready, is)
 }
 
-// drop removes all, and returns them.
+// drop removes all subscriptions and returns them.
 func (f *following) drop() []*topic.Subscription {
 	f.mu.Lock()
 	defer f.mu.Unlock()

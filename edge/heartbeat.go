@@ -7,18 +7,20 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// silentReason is in the close frame to a device that said nothing.
+// silentReason is the reason in the close frame to a device that was silent for
+// too long.
 const silentReason = "nothing was heard from the device: connect again"
 
 // tickEvery is the granularity of heartbeats, deadlines and expiry: each
-// connection is looked after at least as often. One loop over all of them costs
-// less than a timer in each. It takes a few at a time, because what follows for
-// all at one moment would hold up the messages in between.
+// connection is checked at least as often. One loop over all connections costs
+// less than a timer for each. It checks a few at a time, because checking all at
+// one moment would hold up messages.
 const (
 	tickEvery = wsconn.TickInterval
 	tickStep  = 50 * time.Millisecond
-	// tickParts is in how many ticks all are looked after: half as many as fit,
-	// for a connection may come first in one round and last in the next.
+	// tickParts is the number of ticks in which all connections are checked. It
+	// is half as many as fit, because a connection may come first in one round
+	// and last in the next.
 	tickParts = int(tickEvery / tickStep / 2)
 )
 
@@ -47,7 +49,7 @@ func (s *Server) heartbeatLoop() {
 	}
 }
 
-// tick looks after one connection.
+// tick checks one connection.
 func (c *conn) tick(now time.Time) {
 	defer c.contain()
 	c.calls.forgetLate(now)

@@ -8,9 +8,9 @@ import (
 	"github.com/rccs-io/rccs/internal/roster"
 )
 
-// heldBack are the devices that lost their connection here, and of which others
-// are not shown that yet. One whose credential is revoked meanwhile cannot come
-// back, and is shown as it is at once.
+// heldBack has the devices that lost their connection here and that others still
+// see as online, until their offline delay ends. If the credential of one is
+// revoked meanwhile, it cannot come back, and is shown as offline at once.
 type heldBack struct {
 	mu      sync.Mutex
 	devices map[*roster.Session]heldDevice
@@ -40,7 +40,7 @@ func (h *heldBack) add(s *roster.Session, d heldDevice, delay time.Duration) {
 	})
 }
 
-// reveal shows those as offline whose credential was revoked.
+// reveal shows the devices whose credentials were revoked as offline.
 func (h *heldBack) reveal(revoked func(who auth.Identity, issued time.Time) bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -9,7 +9,7 @@ import (
 )
 
 // keyedLock has a lock for each device, which exists while somebody holds it or
-// waits for it. Its zero value is ready, and safe for concurrent use.
+// waits for it. The zero value is ready for use. It is safe for concurrent use.
 type keyedLock struct {
 	mu    sync.Mutex
 	locks map[subjects.Key]*deviceLock
@@ -21,7 +21,8 @@ type deviceLock struct {
 	last  int           // number of the last that came
 }
 
-// errSuperseded means that another came while one waited for the lock.
+// errSuperseded means that a newer registration came while this one waited for
+// the lock.
 var errSuperseded = errors.New("a newer connection is waiting")
 
 // Lock waits for the device's lock; unlock returns it. If a newer registration is

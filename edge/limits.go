@@ -10,8 +10,8 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// Limits bound what one sender costs the others. Zero means no bound. Each edge
-// counts for itself.
+// Limits bound the load that one sender puts on others. Zero means no limit. Each
+// edge counts for itself.
 type Limits struct {
 	// Connections is how many may be open at once.
 	Connections int
@@ -31,25 +31,26 @@ type Limits struct {
 	// Acknowledgements and heartbeats do not count. The edge sets MaxMessage and
 	// Limited itself.
 	send.Rates
-	// Proxies are the networks of peers that are believed when they say in
-	// X-Forwarded-For for whom they speak. Bounds of addresses are not applied
-	// to themselves.
+	// Proxies are the networks of trusted proxies: their X-Forwarded-For says for
+	// whom they speak. Limits of addresses do not apply to the proxies
+	// themselves.
 	Proxies []netip.Prefix
 }
 
 const (
-	// attemptBurst is what may be saved up, as seconds of a rate.
+	// attemptBurst is how large a burst may be, in seconds of the rate.
 	attemptBurst = 10
-	// maxLimited bounds how many addresses, and devices, are told apart.
+	// maxLimited bounds how many addresses, and how many devices, are counted
+	// apart.
 	maxLimited = 1 << 16
-	// logRate is how often a second the same is logged: once a minute.
+	// logRate is how often a second the same thing is logged: once a minute.
 	logRate = 1.0 / 60
-	// maxLogged bounds how many lines of a kind there are in a minute: it is the
-	// clients who choose what would be logged.
+	// maxLogged bounds how many lines of one kind are logged in a minute, because
+	// clients choose what would be logged.
 	maxLogged = 256
 )
 
-// limiter holds what a server counts.
+// limiter has the rate limits of a server.
 type limiter struct {
 	originLog     *limit.Table[string]     // what is logged of refused origins
 	forwardedLog  *limit.Table[netip.Addr] // and of peers that are no proxies
@@ -76,12 +77,12 @@ func newLimiter(l *Limits, maxMessage int, limited func(scope string)) *limiter 
 	}
 }
 
-// maxRefused messages in a row end a connection: the device ignores what it is
-// told.
+// maxRefused messages in a row end a connection: the device does not heed its
+// errors.
 const maxRefused = 1000
 
-// withinRates reports whether what the device sends is within its bounds, and
-// tells it when not.
+// withinRates reports whether the device may send e now. If not, it tells the
+// device.
 func (c *conn) withinRates(e *wire.Envelope) bool {
 	from := c.identity()
 	err := c.s.limiter.messages.Take(c.who.Account, &from, len(e.Payload), time.Now())

@@ -69,8 +69,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return m
 }
 
-// begin has every series be there from the start, at 0: what is not there yet
-// cannot be seen to rise.
+// begin makes every series exist from the start, at 0: the first rise of a series
+// that did not exist cannot be seen.
 func (m *metrics) begin() {
 	for _, reason := range []string{refusedOrigin, refusedDraining, refusedAttempts, refusedAddress, refusedTotal, refusedUnauthenticated} {
 		m.refused.WithLabelValues(reason)
@@ -86,7 +86,7 @@ func (m *metrics) begin() {
 	}
 }
 
-// Bounds that are not of messages, for the label of a metric.
+// Limits that are not send's, as labels of rccs_rate_limited_total.
 const (
 	limitRegistrations = "registrations"
 	limitDevices       = "devices"
@@ -99,8 +99,8 @@ func (*metrics) watchUnauthenticated(reg prometheus.Registerer, now func() float
 	}, now)
 }
 
-// told counts errors that were written to a device. One that is queued for a
-// connection that ends before is not counted: nobody was told.
+// told counts errors that were written to a device. An error that was queued for
+// a connection that ended before is not counted.
 func (m *metrics) told(codes []wire.Code) {
 	for _, code := range codes {
 		m.errors.WithLabelValues(string(code)).Inc()

@@ -18,25 +18,28 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// Inbox gives a device its messages. [inbox.Hub] is the one that reads the
-// whole stream in this process; a hub beside the stream would be another.
+// Inbox gives a device its messages. [inbox.Hub] implements it and reads the
+// whole stream in this process.
 type Inbox interface {
 	Attach(ctx context.Context, k subjects.Key, opts inbox.MailboxOptions) (*inbox.Mailbox, error)
 	// Epoch stays the same as long as no sequence is given out twice.
 	Epoch() string
-	// Recipients says who got the message of which the first copy is seq.
+	// Recipients returns the devices that got the message whose first copy is
+	// seq.
 	Recipients(ctx context.Context, first uint64) ([]inbox.Recipient, error)
-	// Find returns where a copy with a Nats-Msg-Id was stored, from a sequence on.
+	// Find returns the sequence of a copy with a Nats-Msg-Id, looking from a
+	// sequence on.
 	Find(ctx context.Context, to subjects.Address, msgID string, from uint64) (uint64, error)
-	// Release ends a device's attachment and returns when its cursor is stored.
+	// Release ends a device's attachment. It returns when the cursor is stored.
 	Release(ctx context.Context, k subjects.Key) error
-	// History reads what is stored, and touches no cursor.
+	// History reads stored messages. It changes no cursor.
 	History(ctx context.Context, k subjects.Key, from uint64, limit, maxBytes int) ([]*envelope.Message, uint64, error)
-	// Admit refuses with [inbox.ErrFull] what a device's inbox has no room for.
+	// Admit returns [inbox.ErrFull] if a device's inbox has no room for n
+	// messages.
 	Admit(ctx context.Context, k subjects.Key, n int) error
 }
 
-// Publisher stores messages; [inbox.Publisher] is the one.
+// Publisher stores messages. [inbox.Publisher] implements it.
 type Publisher interface {
 	Publish(msg *nats.Msg, done func(inbox.Receipt, error))
 	// PublishBatch stores all of the messages or none.
@@ -54,29 +57,31 @@ type Options struct {
 	// Metrics is where the edge's metrics are registered; nil: nowhere.
 	Metrics prometheus.Registerer
 
-	// Tracer records the way of single messages, and is to be each tenant's as
-	// well; nil: none is recorded.
+	// Tracer records single messages on their way; nil: none is recorded. Give
+	// each tenant the same one.
 	Tracer trace.Tracer
 
-	// Origins are the web pages that may connect, beside those of the edge's
-	// own host: https://app.example.com, https://*.example.com for all below
-	// it, vscode-webview://* for all of a scheme, null, file://, or [AnyOrigin]
-	// for all. Programs that are no browsers send no origin and always may.
+	// Origins are the web pages that may connect, besides those of the edge's own
+	// host: https://app.example.com, https://*.example.com for all its
+	// subdomains, vscode-webview://* for all of a scheme, null, file://, or
+	// [AnyOrigin] for all. Programs other than browsers send no origin, and may
+	// always connect.
 	Origins []string
-	// Ready returns why devices cannot be served; /readyz asks it. Nil: never.
+	// Ready returns why devices cannot be served, for /readyz. Nil: they always
+	// can.
 	Ready func() error
 
 	// MaxMessageBytes is the largest frame a device may send. Default 1 MiB.
 	// The NATS max_payload must be at least 64 KiB more.
 	MaxMessageBytes int
-	// MaxFrameBytes is the largest frame that is sent to a device; one may ask
-	// for less. Default: one and a half times MaxMessageBytes, which is room for
-	// any message.
+	// MaxFrameBytes is the largest frame sent to a device; a device may ask for
+	// less. Default: one and a half times MaxMessageBytes, which is room for any
+	// message.
 	MaxFrameBytes int
 	// MaxRegisterBytes is the largest frame of a client that has shown no
 	// credential yet. Default 64 KiB.
 	MaxRegisterBytes int
-	// Limits bound what one sender costs the others. Default: no bounds.
+	// Limits bound the load that one sender puts on others. Default: no limits.
 	Limits Limits
 	// RegisterWithin is how long a new connection may take to register.
 	// Default 10 s.
@@ -84,17 +89,17 @@ type Options struct {
 	// Heartbeat is the ping interval for devices that ask for none. Default
 	// 30 s: proxies cut connections that are silent for 60 s.
 	Heartbeat time.Duration
-	// Window is the bound of unacknowledged messages for devices that ask
-	// for none, MaxWindow the largest they may ask for. Defaults 256, 4,096.
+	// Window is how many messages may be unacknowledged for devices that ask for
+	// no window, MaxWindow the most they may ask for. Defaults 256, 4,096.
 	Window, MaxWindow int
 	// MaxTopics is how many topics a connection may be subscribed to. Default
 	// 100.
 	MaxTopics int
-	// DrainRate is how many connections a second are closed when the edge goes
-	// away. Default 1,000.
+	// DrainRate is how many connections a second are closed when the edge drains
+	// or stops. Default 1,000.
 	DrainRate int
 	// WriteTimeout is how long a write may be stuck before the connection is
-	// given up. Nothing is lost by it. Default 30 s.
+	// closed. No stored message is lost by it. Default 30 s.
 	WriteTimeout time.Duration
 	// CloseTimeout is how long the end of a connection may take. Default 2 s.
 	CloseTimeout time.Duration
@@ -141,7 +146,7 @@ func (o *Options) validate() error {
 	return nil
 }
 
-// What a device may ask for as its heartbeat.
+// The shortest and longest heartbeat that a device may ask for.
 const (
 	minHeartbeat = 5 * time.Second
 	maxHeartbeat = 5 * time.Minute

@@ -15,13 +15,13 @@ import (
 // AnyOrigin in [Options.Origins] lets every web page connect.
 const AnyOrigin = "*"
 
-// errOrigin is what is wrong with an origin that cannot be used.
+// errOrigin is the error for an origin that cannot be used.
 var errOrigin = errors.New("want an origin such as https://app.example.com or http://localhost:3000, " +
 	"https://*.example.com for its subdomains, vscode-webview://* for a scheme, null, file://, or * for all")
 
-// origins are the web pages that may open a connection. Only browsers say
-// where a page is from, and what they say cannot be forged by the page; other
-// programs send no Origin, and pass.
+// origins are the web pages that may open a connection. Only browsers send an
+// Origin, and a page cannot forge it. Requests without an Origin are from other
+// programs, and are allowed.
 type origins struct {
 	any     bool
 	exact   map[string]bool // canonical origins, "null" and "file://"
@@ -48,7 +48,7 @@ func newOrigins(list []string) (*origins, error) {
 	return o, nil
 }
 
-// add allows what an element of [Options.Origins] says.
+// add allows the origins that an element of [Options.Origins] names.
 func (o *origins) add(s string) error {
 	if o.exact == nil {
 		o.exact, o.schemes = make(map[string]bool), make(map[string]bool)
@@ -84,8 +84,8 @@ func isScheme(s string) bool {
 	return err == nil && u.Scheme == s && s != ""
 }
 
-// allow reports whether the request may be upgraded: it is of no web page, of
-// one that this host served, or of one that is allowed.
+// allow reports whether the request may be upgraded: it comes from no web page,
+// from one that this host served, or from one that is allowed.
 func (o *origins) allow(r *http.Request) bool {
 	values := r.Header.Values("Origin")
 	if len(values) == 0 || o.any {
@@ -104,11 +104,12 @@ func (o *origins) allow(r *http.Request) bool {
 	if o.exact[scheme+"://"+host] || o.schemes[scheme] || o.isBelow(scheme, host) {
 		return true
 	}
-	// The scheme is not compared: a proxy before the edge may speak TLS for it.
+	// The scheme is not compared: a proxy in front of the edge may terminate TLS.
 	return host == canonicalHost(scheme, r.Host)
 }
 
-// isBelow reports whether one label or more stand before an allowed suffix.
+// isBelow reports whether host is an allowed suffix with one or more labels
+// before it.
 func (o *origins) isBelow(scheme, host string) bool {
 	for _, b := range o.below {
 		labels, ok := strings.CutSuffix(host, b.suffix)
@@ -120,7 +121,7 @@ func (o *origins) isBelow(scheme, host string) bool {
 }
 
 // parseOrigin returns the parts of an origin in the form in which they are
-// compared: in lower case, without the port that the scheme has anyway.
+// compared: in lower case, without the scheme's default port.
 func parseOrigin(s string) (scheme, host string, ok bool) {
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme == "" || u.Hostname() == "" || strings.HasSuffix(u.Host, ":") || !strings.EqualFold(s, u.Scheme+"://"+u.Host) {
@@ -132,8 +133,7 @@ func parseOrigin(s string) (scheme, host string, ok bool) {
 	return u.Scheme, canonicalHost(u.Scheme, u.Host), true
 }
 
-// canonicalHost is in lower case and without the port that the scheme has
-// anyway.
+// canonicalHost returns host in lower case and without the scheme's default port.
 func canonicalHost(scheme, host string) string {
 	host = strings.ToLower(host)
 	name, port, err := net.SplitHostPort(host)
@@ -149,10 +149,10 @@ func canonicalHost(scheme, host string) string {
 	return host
 }
 
-// maxNamed bounds an origin or an address that is written to the log, or back.
+// maxNamed bounds an origin that is written to the log or into an answer.
 const maxNamed = 256
 
-// refusedPage says of a web page that may not connect what would let it.
+// refusedPage tells a refused web page how its origin could be allowed.
 func refusedPage(r *http.Request) string {
 	const text = "web pages of this origin may not connect"
 	values := r.Header.Values("Origin")

@@ -6,11 +6,11 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// frames are answers waiting to be written, one after the other in one buffer.
+// frames are answers waiting to be written, one after another in one buffer.
 type frames struct {
 	data   []byte
 	ends   []int
-	errors []wire.Code // of the errors among them, to be counted when they are told
+	errors []wire.Code // of the errors among them, to count when they are written
 }
 
 var framesPool = sync.Pool{New: func() any { return new(frames) }}
@@ -38,18 +38,18 @@ func (f *frames) release() {
 	}
 }
 
-// outbox is what the edge itself has to say to a device, guarded by conn.mu. It
-// is bounded by conn.waitForRoom and by who else adds to it.
+// outbox has the edge's own answers to a device, guarded by conn.mu.
+// conn.waitForRoom bounds it, and so do the others who add to it.
 type outbox struct {
 	outgoing *frames // to be written; nil when there is nothing
-	held     *frames // behind the registration's answer
-	answers  uint64  // made so far: their ids
+	held     *frames // sent after the registration's answer
+	answers  uint64  // how many were made; they number the ids
 	alone    bool    // the registration's answer comes in a frame of its own
-	writing  bool    // the writer has taken what it writes, and not accounted for it
+	writing  bool    // the writer has taken a burst and not accounted for it yet
 }
 
-// add queues one envelope, written by write. It returns nil when the envelope is
-// larger than limit, and nothing was added.
+// add queues one envelope, written by write. It returns nil, and adds nothing, if
+// the envelope is larger than limit.
 func (o *outbox) add(write func(dst []byte) []byte, limit int, hold bool) *frames {
 	queue := &o.outgoing
 	if hold {
@@ -68,7 +68,7 @@ func (o *outbox) add(write func(dst []byte) []byte, limit int, hold bool) *frame
 	return f
 }
 
-// unhold lets what was held follow what is queued.
+// unhold queues the held envelopes after those in outgoing.
 func (o *outbox) unhold() {
 	if o.held != nil {
 		o.outgoing.append(o.held)
@@ -77,7 +77,7 @@ func (o *outbox) unhold() {
 	}
 }
 
-// takeBurst returns what is to be written, and whether it may be part of an array.
+// takeBurst returns what to write, and whether it may be part of an array.
 func (o *outbox) takeBurst() (answers *frames, array bool) {
 	answers, array = o.outgoing, !o.alone
 	o.outgoing, o.alone, o.writing = nil, false, true

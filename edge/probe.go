@@ -5,9 +5,9 @@ import (
 	"net/http"
 )
 
-// probe answers a load balancer that asks on the device address, and reports
-// whether the request was such a question. It tells everybody one word and no
-// reason; the admin address tells the reason.
+// probe answers a load balancer's probe on the device address, and reports
+// whether the request was one. It answers with one word and no reason, since
+// anybody may ask; the admin address tells the reason.
 func (s *Server) probe(w http.ResponseWriter, r *http.Request) bool {
 	word, status := "ok", http.StatusOK
 	switch r.URL.Path {

@@ -30,8 +30,8 @@ func (c *conn) Message(kind int, data []byte) {
 // TooLarge implements [wsconn.Handler].
 func (c *conn) TooLarge() { c.finish(wire.CloseTooLarge, wire.NewError(wire.MessageTooLarge, "")) }
 
-// waitForRoom is back-pressure: the next frame is read when enough of what
-// came before has been stored and answered, and the answers have been read.
+// waitForRoom is the back-pressure. The next frame is read once enough of what
+// came before has been stored and answered, and enough answers have been read.
 func (c *conn) waitForRoom() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -40,7 +40,7 @@ func (c *conn) waitForRoom() {
 	}
 }
 
-// frame deals with one WebSocket message. data is valid until it returns.
+// frame handles one WebSocket message. data is valid until it returns.
 func (c *conn) frame(kind int, data []byte) {
 	if kind != websocket.TextMessage {
 		c.badFrame(wire.NewError(wire.BadFrame, "binary frames are not used: send JSON in text frames"))
@@ -77,19 +77,20 @@ func (c *conn) frame(kind int, data []byte) {
 	}
 }
 
-// decoded is room for the envelopes of a frame, shared by all connections: an
-// envelope is half a KiB, which an idle one need not hold.
+// decoded has room for the envelopes of a frame, shared by all connections. An
+// envelope takes half a KiB, which an idle connection need not hold.
 var decoded = sync.Pool{New: func() any { return new([]wire.Item) }}
 
-// maxKeptItems is how many envelopes such room is kept for.
+// maxKeptItems is the largest room, in envelopes, that goes back to decoded.
 const maxKeptItems = 64
 
-// maxUnauthenticatedEnvelopes may be in the frame of a connection that has shown no
-// credential: a decoded envelope is larger than the shortest in a frame.
+// maxUnauthenticatedEnvelopes bounds the envelopes in a frame from a connection
+// that has shown no credential: decoded, an envelope takes more memory than in a
+// frame.
 const maxUnauthenticatedEnvelopes = 256
 
-// badFrame answers a frame of which nothing can be used. The first frame must
-// not be one, and three in a row are enough.
+// badFrame answers a frame that cannot be used at all. It ends the connection if
+// that is not registered yet, or at maxBadFrames in a row.
 func (c *conn) badFrame(e *wire.Error) {
 	c.badFrames++
 	if c.badFrames >= maxBadFrames || c.currentMailbox() == nil {

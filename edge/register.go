@@ -35,8 +35,8 @@ func (c *conn) challenge() error {
 	return nil
 }
 
-// register deals with the first envelope of a connection. Whatever is wrong
-// with it ends the connection.
+// register handles the first envelope of a connection. Any error ends the
+// connection.
 func (c *conn) register(e *wire.Envelope) {
 	if e.Type != wire.TypeRegister {
 		c.refuse(e, wire.CloseAuth, wire.NewError(wire.AuthRequired, "the first frame must be device_register"))
@@ -75,8 +75,7 @@ func (c *conn) refuse(e *wire.Envelope, code wire.CloseCode, err *wire.Error) {
 	c.finish(code, err)
 }
 
-// identify checks the credential and what the device says of itself against
-// it.
+// identify checks the credential, and what the device says of itself against it.
 func (c *conn) identify(e *wire.Envelope, reg *wire.Register) (auth.Identity, wire.CloseCode, *wire.Error) {
 	token := reg.AuthToken
 	if token == "" {
@@ -113,14 +112,14 @@ func (c *conn) identify(e *wire.Envelope, reg *wire.Register) (auth.Identity, wi
 	return who, 0, nil
 }
 
-// verify checks a token, when it is its turn.
+// verify checks a token. It waits until few enough others are being checked.
 func (s *Server) verify(token string) (auth.Identity, error) {
 	s.working <- struct{}{}
 	defer func() { <-s.working }()
 	return s.opts.Verifier.Verify(token, time.Now())
 }
 
-// authError says what a device hears of a credential that was not accepted.
+// authError returns what a device is told of a credential that was not accepted.
 func authError(err error) (wire.CloseCode, *wire.Error) {
 	switch {
 	case errors.Is(err, auth.ErrExpired):
@@ -181,15 +180,15 @@ func (c *conn) attach(e *wire.Envelope, reg *wire.Register, who auth.Identity, t
 	defer c.mu.Unlock()
 	c.attachLocked(mailbox, body)
 	c.sock.Wake()
-	if c.s.opts.Verifier.Revoked(who, who.IssuedAt) { // meanwhile
+	if c.s.opts.Verifier.Revoked(who, who.IssuedAt) { // it may have been revoked meanwhile
 		go c.contained(c.recheck)
 	}
 }
 
-// The read loop does not read while it attaches. So a device that gives a
-// registration up, because a slow store keeps it waiting, and connects to another
-// edge, would be taken from there when the store answers. peerEvery is how often it
-// is looked whether it is there.
+// The read loop does not read while it attaches. Suppose that a slow store makes
+// a device wait, and the device gives up and connects to another edge. When the
+// store answers, this edge would take the device over from there. So every
+// peerEvery the edge checks that the peer has not closed the connection.
 const peerEvery = 100 * time.Millisecond
 
 var errPeerGone = errors.New("edge: the device has closed the connection")
@@ -210,8 +209,8 @@ func (c *conn) watchPeer(ctx context.Context, cancel context.CancelCauseFunc) {
 	}
 }
 
-// attachLocked queues the answer to the registration, with what has waited for
-// it, and from here on messages.
+// attachLocked queues the answer to the registration, then what was held for it.
+// From here on messages are sent.
 func (c *conn) attachLocked(mailbox *inbox.Mailbox, answer []byte) {
 	c.advance(attached)
 	c.out.alone = true
@@ -220,7 +219,7 @@ func (c *conn) attachLocked(mailbox *inbox.Mailbox, answer []byte) {
 	c.out.unhold()
 }
 
-// adopt notes what the device is and how it wants its messages.
+// adopt records who the device is and how it wants its messages.
 func (c *conn) adopt(reg *wire.Register, who auth.Identity, tenant *Tenant) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -239,9 +238,9 @@ func (c *conn) adopt(reg *wire.Register, who auth.Identity, tenant *Tenant) {
 	}
 }
 
-// maxEarly is how long before the end of its credential a connection may be
-// closed, so that devices whose credentials end together do not come back
-// together.
+// maxEarly bounds how long before the end of its credential a connection may be
+// closed. The time is random, so that devices whose credentials end together do
+// not come back together.
 const maxEarly = 5 * time.Second
 
 // expiresLocked sets when the connection has to end.
@@ -256,8 +255,8 @@ func (c *conn) expiresLocked(at time.Time) {
 }
 
 // open takes the device's session, inbox and requests over to this connection.
-// One registration of a device runs at a time, so that all three belong to the
-// connection that came last.
+// Only one registration of a device runs at a time, so that all three belong to
+// the connection that came last.
 func (c *conn) open(ctx context.Context, reg *wire.Register, who auth.Identity) (*inbox.Mailbox, error) {
 	t := c.tenant
 	unlock, err := t.registering.Lock(ctx, c.key)
@@ -310,14 +309,14 @@ func (c *conn) open(ctx context.Context, reg *wire.Register, who auth.Identity) 
 	return mailbox, nil
 }
 
-// Lost is the roster's callback: another edge has taken a device over.
+// Lost is the roster's callback: another edge has taken the device over.
 func (t *Tenant) Lost(key subjects.Key, epoch uint64) {
 	if c := t.find(key); c != nil && c.sess.Epoch == epoch {
 		c.replaced()
 	}
 }
 
-// registered is the answer to a registration, the first or a renewal.
+// registered returns the answer to a registration, the first or a renewal.
 func (c *conn) registered(e *wire.Envelope, pending int) ([]byte, error) {
 	c.mu.Lock()
 	expires, heartbeat := c.expires, c.heartbeat
@@ -334,8 +333,8 @@ func (c *conn) registered(e *wire.Envelope, pending int) ([]byte, error) {
 	return json.Marshal(&answer)
 }
 
-// renew takes a fresh credential for the device of a live connection. One that
-// is not accepted is answered with an error and changes nothing.
+// renew takes a new credential for the device of a live connection. A credential
+// that is not accepted is answered with an error and changes nothing.
 func (c *conn) renew(e *wire.Envelope) {
 	reg, err := wire.DecodeRegister(e.Payload)
 	if err != nil {
@@ -365,7 +364,7 @@ func (c *conn) renew(e *wire.Envelope) {
 	c.restrict(who.Topics)
 }
 
-// replaced is the mailbox's word that a newer connection took over.
+// replaced ends the connection because a newer one of the device took over.
 func (c *conn) replaced() {
 	c.finish(wire.CloseReplaced, wire.NewError(wire.SessionReplaced, "the device connected again"))
 }

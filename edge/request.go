@@ -22,8 +22,8 @@ const (
 // maxAsks is how many requests of a connection may be open.
 const maxAsks = 256
 
-// ask is a request of a device here that has no (last) response yet. It is
-// guarded by Tenant.asksMu.
+// ask is an open request of a device here: its last response is yet to come. It
+// is guarded by Tenant.asksMu.
 type ask struct {
 	c       *conn // another after a takeover
 	from    envelope.Sender
@@ -68,7 +68,7 @@ func (c *conn) request(e *wire.Envelope) {
 	}
 }
 
-// named is the one registered device that an envelope is for.
+// named returns the one registered device to which an envelope is addressed.
 func (c *conn) named(e *wire.Envelope) (subjects.Address, *wire.Error) {
 	target, _ := e.Target()
 	if target.Device == "" {
@@ -84,7 +84,7 @@ func (c *conn) named(e *wire.Envelope) (subjects.Address, *wire.Error) {
 	return to, nil
 }
 
-// open enters a request and starts its clock.
+// open records a request and starts its timeout.
 func (t *Tenant) open(a *ask) *wire.Error {
 	t.asksMu.Lock()
 	defer t.asksMu.Unlock()
@@ -113,7 +113,7 @@ func (t *Tenant) open(a *ask) *wire.Error {
 	return nil
 }
 
-// end closes a request, telling the requester err if there is one; false if it
+// end closes a request, and tells the requester err if there is one; false if it
 // was closed already.
 func (t *Tenant) end(a *ask, err *wire.Error) bool {
 	c := t.remove(a, trace.CodeOf(err))
@@ -124,7 +124,7 @@ func (t *Tenant) end(a *ask, err *wire.Error) bool {
 	return c != nil
 }
 
-// giveUp closes a request whose requester waits no more, and tells the device;
+// giveUp closes a request whose requester no longer waits, and tells the device;
 // false if it was closed already.
 func (t *Tenant) giveUp(a *ask) bool {
 	if t.remove(a, trace.Cancelled) == nil {
@@ -134,8 +134,8 @@ func (t *Tenant) giveUp(a *ask) bool {
 	return true
 }
 
-// remove forgets a request that ended with a code, and returns whose it is; nil
-// if it was closed already.
+// remove forgets a request that ended with a code, and returns the requester's
+// connection; nil if it was closed already.
 func (t *Tenant) remove(a *ask, code wire.Code) *conn {
 	t.asksMu.Lock()
 	if t.asks[a.token] != a {
@@ -159,7 +159,7 @@ func (t *Tenant) cancel(a *ask) {
 	}
 }
 
-// cancelAsk gives up the request id of this device; false if there is none.
+// cancelAsk gives up the device's request with this id; false if there is none.
 func (c *conn) cancelAsk(id string) bool {
 	t := c.tenant
 	t.asksMu.Lock()
@@ -182,7 +182,7 @@ func (c *conn) dropAsks() {
 	}
 }
 
-// onAnswer gets the responses to requests of devices here.
+// onAnswer handles the responses to requests of devices here.
 func (t *Tenant) onAnswer(m *nats.Msg) {
 	t.asksMu.Lock()
 	a := t.asks[m.Subject[len(t.base):]]

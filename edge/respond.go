@@ -18,15 +18,15 @@ import (
 )
 
 // maxServing is how many requests a device may have to answer, and maxServingOf
-// how many of one requester. Past maxServing, a requester that has none may still
-// ask one.
+// how many of one requester. Past maxServing, a requester with none open may
+// still make one.
 const (
 	maxServing   = 1024
 	maxServingOf = 256
 )
 
-// served is a request that a device here was given and has not answered. It
-// is guarded by calls.mu.
+// served is a request that a device here was given and has not answered. It is
+// guarded by calls.mu.
 type served struct {
 	id      string // as the device knows it
 	asked   string // as the requester knows it
@@ -39,7 +39,7 @@ type served struct {
 	span    trace.Span // nil: it is not recorded
 }
 
-// listen takes requests for the device from here on.
+// listen subscribes to requests for the device.
 func (c *conn) listen() error {
 	sub, err := c.tenant.Core.ChanSubscribe(layout.DeviceRPC(c.key), c.tenant.asked)
 	if err != nil {
@@ -51,9 +51,9 @@ func (c *conn) listen() error {
 	return c.tenant.flush.wait()
 }
 
-// requesterOf is who takes turns with others: the service that NATS says asks, or
-// the device or the service over HTTP that an edge or the API says asks. It is no
-// proof of who that is.
+// requesterOf returns the name under which a requester takes turns with others:
+// the service that NATS names, or the device or HTTP service that an edge or the
+// API names. It is no proof of who that is.
 func requesterOf(m *nats.Msg) string {
 	if service := layout.Requester(m.Header); service != "" {
 		return service
@@ -65,8 +65,8 @@ func requesterOf(m *nats.Msg) string {
 	return from
 }
 
-// line has a request looked at when it is its requester's turn. What one requester
-// asks stays in order, so that a cancellation comes after the request that it is of.
+// line queues a request until it is its requester's turn. The requests of one
+// requester stay in order, so that a cancellation comes after its request.
 func (t *Tenant) line(m *nats.Msg) {
 	who := requesterOf(m)
 	if release, ok := t.room.Take(who, int64(m.Size())); ok {
@@ -80,15 +80,15 @@ func (t *Tenant) line(m *nats.Msg) {
 	}
 }
 
-// onRequest gets the requests to all devices here.
+// onRequest handles the requests to all devices here.
 func (t *Tenant) onRequest(m *nats.Msg, who string) {
 	key, method, ok := subjects.ParseRPC(m.Subject)
 	if !ok {
 		return
 	}
 	if m.Reply != "" && !layout.IsClientReply(m.Reply) {
-		// The edge may publish anywhere, the requester may not: an answer there
-		// could be a message in somebody's inbox, or a command to JetStream.
+		// The edge may publish anywhere, the requester may not. An answer there
+		// could become a message in somebody's inbox, or a command to JetStream.
 		t.Logger.Warn("request with a foreign reply subject dropped", "subject", m.Subject, "reply", m.Reply)
 		return
 	}
@@ -108,9 +108,9 @@ func (t *Tenant) onRequest(m *nats.Msg, who string) {
 	}
 }
 
-// serviceTimeout bounds a service's request: NATS keeps the way back from a
-// device's account to that of services open for two minutes, and an answer that
-// is on its way then has to arrive.
+// serviceTimeout bounds a service's request. NATS keeps the reply path from a
+// device's account to the services' open for two minutes, and an answer on its
+// way then still has to arrive.
 const serviceTimeout = 110 * time.Second
 
 // ask gives a request to the device.
@@ -154,7 +154,7 @@ func (c *conn) ask(m *nats.Msg, method, who string) *wire.Error {
 	return werr
 }
 
-// give writes a request to the device, which then has it to answer.
+// give writes a request to the device, and records that it has to answer.
 func (c *conn) give(e *wire.Envelope, r *served) *wire.Error {
 	c.calls.mu.Lock()
 	defer c.calls.mu.Unlock()
@@ -174,7 +174,7 @@ func (c *conn) give(e *wire.Envelope, r *served) *wire.Error {
 	if c.queueLocked(e.Append) == nil {
 		return wire.NewError(wire.MessageTooLarge, "the request does not fit in a frame that the device takes")
 	}
-	if r.reply != "" { // else nobody waits
+	if r.reply != "" { // otherwise nobody waits
 		c.calls.addLocked(r)
 	}
 	return nil
@@ -183,7 +183,7 @@ func (c *conn) give(e *wire.Envelope, r *served) *wire.Error {
 // servedSlack is how much longer a request is kept than its requester waits.
 const servedSlack = 5 * time.Second
 
-// refuse answers a request in the device's place.
+// refuse answers a request with an error in the device's place.
 func (t *Tenant) refuse(reply string, err *wire.Error) {
 	if reply == "" {
 		return
@@ -193,7 +193,7 @@ func (t *Tenant) refuse(reply string, err *wire.Error) {
 	}
 }
 
-// cancelServed tells the device that a request was given up.
+// cancelServed tells the device that its requester gave a request up.
 func (c *conn) cancelServed(asked, from string) {
 	defer c.contain()
 	if id, ok := c.calls.cancelled(asked, from); ok {
@@ -201,7 +201,7 @@ func (c *conn) cancelServed(asked, from string) {
 	}
 }
 
-// respond passes the device's response, or a part of it, to who asked.
+// respond passes the device's response, or a part of it, to the requester.
 func (c *conn) respond(e *wire.Envelope) {
 	r, ok := c.calls.answered(e.CorrelationID, e.Partial, func(r *served) bool {
 		if e.Traceparent == "" && r.span != nil {
@@ -249,7 +249,7 @@ func (r *served) end(err error) {
 	endSpan(r.span, code)
 }
 
-// fits reports whether a response of a device can be written to who asked.
+// fits reports whether a device's response can be written to the requester.
 func (r *served) fits(e *wire.Envelope, from subjects.Address) bool {
 	if r.max == 0 || r.from == "" || len(e.Payload)+headerRoom+maxEscape*maxNames <= r.max {
 		return true
@@ -267,10 +267,10 @@ func (r *served) fits(e *wire.Envelope, from subjects.Address) bool {
 	return len(answer.Append(nil)) <= r.max
 }
 
-// maxNames is how many bytes the names and ids of a response have at most.
+// maxNames bounds the bytes of the names and ids of a response.
 const maxNames = 6 * 128
 
-// dropServing tells all who wait for this device that it is gone.
+// dropServing tells all requesters that wait for this device that it is gone.
 func (c *conn) dropServing() {
 	for _, r := range c.calls.drop() {
 		endSpan(r.span, wire.DeviceOffline)

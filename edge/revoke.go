@@ -7,8 +7,9 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// Recheck ends the connections whose credential was revoked, and shows devices as
-// offline that lost theirs before. It is called when the verifier has learnt of a new account JWT.
+// Recheck ends the connections whose credentials were revoked. Devices that lost
+// their connection before are shown as offline at once. Call it when the verifier
+// has learnt of a new account JWT.
 func (s *Server) Recheck() {
 	for _, c := range s.snapshot(nil) {
 		c.recheck()
@@ -59,7 +60,8 @@ func (s *Server) Expel(ctx context.Context, t *Tenant) error {
 	}
 }
 
-// How long peers may take to close, and how often it is looked.
+// expelWithin is how long peers may take to close, and expelTick how often Expel
+// checks.
 const (
 	expelWithin = 2 * time.Second
 	expelTick   = 20 * time.Millisecond

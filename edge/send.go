@@ -12,7 +12,7 @@ func (c *conn) sender() envelope.Sender {
 
 func (c *conn) identity() send.From { return send.From{Address: c.who.Address, Key: c.key} }
 
-// send passes an application's message on.
+// send hands an application's message to the intake.
 func (c *conn) send(e *wire.Envelope) {
 	c.storing()
 	c.tenant.intake.Start(c.s.ctx, c.identity(), e, c)
@@ -33,14 +33,15 @@ func (c *conn) Sent(r send.Result) {
 	c.stored(r.Accepted, r.Err)
 }
 
-// storing counts a message that the store has not answered for.
+// storing counts a message as not yet answered by the store.
 func (c *conn) storing() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.inflight++
 }
 
-// stored ends what storing began: a is told, if it is not nil, or err.
+// stored ends what storing began, and tells the device err, or a if there is no
+// error. Both may be nil.
 func (c *conn) stored(a *wire.Accepted, err *wire.Error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

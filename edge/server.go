@@ -28,14 +28,14 @@ type Server struct {
 	limiter *limiter
 	sockets *wsconn.Upgrader
 
-	// working has a place for each connection that is being upgraded, or whose
-	// credential is being checked. Both only compute, some tenths of a millisecond
-	// together. When thousands of devices come back, what else wants to run would
-	// have to wait behind as many of them.
+	// working has a place for each connection that is being upgraded or whose
+	// credential is being checked. Both only compute, for some tenths of a
+	// millisecond together. When thousands of devices come back at once, the
+	// bound keeps processors free for other work.
 	working chan struct{}
 
 	quit chan struct{}
-	ctx  context.Context // of what is asked of the store; ends with the server
+	ctx  context.Context // for requests to the store; ends with the server
 	cut  context.CancelFunc
 	wg   sync.WaitGroup // the heartbeat loop and every connection
 
@@ -44,8 +44,8 @@ type Server struct {
 	mu       sync.Mutex
 	conns    map[*conn]struct{}
 	draining bool
-	// Places: of connections, those of them without a credential, and by
-	// address; then of sockets that are no WebSocket yet.
+	// Places: open connections, those without a credential, and open ones by
+	// address; then sockets that are no WebSocket yet.
 	open, unauthenticated int
 	addresses             map[netip.Addr]int
 	arriving              map[net.Conn]netip.Addr
@@ -54,7 +54,7 @@ type Server struct {
 	stopped               bool
 }
 
-// New checks the options. Start begins to serve.
+// New checks the options and makes a server. Start begins to serve.
 func New(opts Options) (*Server, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
@@ -150,12 +150,13 @@ func (s *Server) onClosed(c *conn) {
 	s.wg.Done()
 }
 
-// tokenProtocol begins the subprotocol in which a web page offers its token: a
-// browser lets it set no header. It is never agreed on, so never echoed.
+// tokenProtocol is the prefix of the subprotocol in which a web page offers its
+// token, because a browser lets it set no header. It is never agreed on, so never
+// echoed.
 const tokenProtocol = "rccs.token." //nolint:gosec // it is the prefix of a token, and no token
 
-// bearer is the token of an Authorization header, or one that is offered as a
-// subprotocol; empty when there is none.
+// bearer returns the token of the Authorization header, or the one that is
+// offered as a subprotocol; empty if there is none.
 func bearer(r *http.Request) string {
 	const scheme = "Bearer "
 	h := r.Header.Get("Authorization")
@@ -202,9 +203,9 @@ func (s *Server) snapshot(dst []*conn) []*conn {
 // cutWithin is how long connections that were cut may take to end.
 const cutWithin = time.Second
 
-// Stop refuses new devices, lets every connection finish what it was sent,
-// closes it with 1001, at the rate of Options.DrainRate or faster if ctx would
-// end before, and returns when all are gone or ctx ends.
+// Stop refuses new devices, lets every connection finish what it was sent, and
+// closes it with 1001. It closes Options.DrainRate connections a second, or more
+// if ctx would end before. It returns when all are gone or ctx ends.
 func (s *Server) Stop(ctx context.Context) error {
 	s.mu.Lock()
 	if s.stopped {
@@ -234,7 +235,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 	select {
 	case <-gone:
-	case <-time.After(cutWithin): // what waits for the publisher ends when that is stopped
+	case <-time.After(cutWithin): // those that wait for the publisher end when that is stopped
 	}
 	return errors.New("edge: some connections did not end in time and were cut")
 }

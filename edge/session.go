@@ -10,31 +10,31 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// phase is how far a connection has come with its device. It only rises.
+// phase is how far a connection has come. It only rises.
 //
 //	unregistered ── the inbox is attached ──> attaching ── the answer is queued ──> attached
 //	      └──────────────────────┴─── the edge or the device ends it ───┴──> draining ──> detaching
 //
-// A connection that ends for another reason, a lost peer or a newer connection,
-// goes from where it is to detaching, when its read loop has ended.
+// A connection that ends for another reason, such as a lost peer or a newer
+// connection, goes to detaching when its read loop has ended.
 type phase uint8
 
 const (
 	// unregistered: only device_register is taken.
 	unregistered phase = iota
-	// attaching: what reaches the device waits for the registration's answer.
+	// attaching: other answers wait for the answer to the registration.
 	attaching
 	// attached: messages go both ways.
 	attached
-	// draining: nothing more is taken but acknowledgements. The connection ends
-	// when what was taken is stored and answered.
+	// draining: only acknowledgements are taken. The connection ends when what
+	// was taken before is stored and answered.
 	draining
-	// detaching: the inbox gives nothing more.
+	// detaching: the inbox hands out nothing more.
 	detaching
 )
 
-// device is whom a connection is for. The read loop sets it at registration,
-// before the mailbox is published; it is constant from then on.
+// device is the device of a connection. The read loop sets it at registration,
+// before the mailbox is published. It is constant from then on.
 type device struct {
 	tenant   *Tenant
 	who      auth.Identity
@@ -60,31 +60,32 @@ type session struct {
 	credential
 }
 
-// drainEnd is how a connection ends that drains; its code is 0 for any other.
+// drainEnd is how a draining connection ends. Its code is 0 for any other.
 type drainEnd struct {
 	code wire.CloseCode
 	hint time.Duration // how long the device should wait before it comes back
 }
 
-// credential is the one that was shown last.
+// credential is the credential that was shown last.
 type credential struct {
 	issued  time.Time
 	expires time.Time     // zero: never
-	early   time.Duration // so much before expires the connection ends
+	early   time.Duration // the connection ends so long before expires
 }
 
-// advance goes on to a phase, unless a later one has come.
+// advance goes on to a phase, unless the connection is past it.
 func (s *session) advance(to phase) { s.phase = max(s.phase, to) }
 
-// beginDrain has the connection take nothing more.
+// beginDrain makes the connection take nothing more but acknowledgements.
 func (s *session) beginDrain(code wire.CloseCode, hint time.Duration) {
 	s.advance(draining)
 	s.drain = drainEnd{code, hint}
 }
 
-// drained reports whether all that was taken is stored and answered.
+// drained reports whether a draining connection has stored and answered
+// everything it took.
 func (s *session) drained() bool { return s.drain.code != 0 && s.inflight == 0 }
 
 // acceptsAcks reports whether acknowledgements still count when the connection
-// has ended: when it is the edge that goes, the device may have some on the way.
+// has ended. They do if the edge ended it: the device may have some on the way.
 func (s *session) acceptsAcks() bool { return s.drain.code != 0 && s.mailbox != nil }

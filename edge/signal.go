@@ -10,7 +10,7 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// onSignal gets every signal of the tenant.
+// onSignal handles every signal of the tenant.
 func (t *Tenant) onSignal(m *nats.Msg) {
 	key, ok := subjects.ParseSignal(m.Subject)
 	if !ok {
@@ -38,8 +38,8 @@ func (t *Tenant) onSignal(m *nats.Msg) {
 	}})
 }
 
-// pass writes what is not stored. A device that does not read what it was sent
-// misses it.
+// pass writes a message that is not stored. It is dropped if the device does not
+// read what it was sent before.
 func (c *conn) pass(d *envelope.Delivery) {
 	defer c.contain()
 	if c.s.opts.Tracer != nil {

@@ -15,17 +15,18 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// A device that connects here while another edge holds it: that edge is asked
-// to let go, and answers when all that the device acknowledged there is stored.
-// Without the question the device would be sent again what it acknowledged in
-// the last moments.
+// When a device connects here while another edge holds it, this edge asks the
+// other to release it. The other answers when everything that the device
+// acknowledged there is stored. Otherwise the device would be sent again what it
+// acknowledged in the last moments.
 
-// releaseWithin is how long the other edge may take. One that cannot be reached
-// is not waited for longer: the device gets some messages twice.
+// releaseWithin is how long the other edge may take. If it cannot be reached in
+// that time, the device gets some messages twice.
 const releaseWithin = time.Second
 
 // askRelease returns when the other edge has released the device, or does not
-// answer. It reports whether the other edge says that the cursor is stored.
+// answer in time. It reports whether the other edge says that the cursor is
+// stored.
 func (t *Tenant) askRelease(ctx context.Context, edge string, k subjects.Key, epoch uint64) (released bool) {
 	if !t.Roster.Alive(edge) {
 		return false
@@ -39,7 +40,7 @@ func (t *Tenant) askRelease(ctx context.Context, edge string, k subjects.Key, ep
 	return true
 }
 
-// onRelease lets go of a device that has connected elsewhere.
+// onRelease releases a device that has connected elsewhere.
 func (t *Tenant) onRelease(m *nats.Msg) {
 	key, text, _ := strings.Cut(string(m.Data), " ")
 	epoch, err := strconv.ParseUint(text, 10, 64)
@@ -59,11 +60,11 @@ func (t *Tenant) onRelease(m *nats.Msg) {
 	}()
 }
 
-// release ends what this edge has of a device from before epoch, and returns
-// when it is stored.
+// release ends a device's connection and attachment here from before epoch, and
+// returns when its cursor is stored.
 func (t *Tenant) release(ctx context.Context, k subjects.Key, epoch uint64) error {
 	if t.registering.busy(k) {
-		return nil // it is just connecting here again; the epochs decide
+		return nil // it is connecting here again; the epochs decide
 	}
 	if c := t.find(k); c != nil {
 		if c.sess.Epoch > epoch {
@@ -74,15 +75,16 @@ func (t *Tenant) release(ctx context.Context, k subjects.Key, epoch uint64) erro
 	return t.Inbox.Release(ctx, k)
 }
 
-// DrainAsk is what an operator asks an edge for.
+// DrainAsk is what an operator asks of an edge.
 type DrainAsk struct {
 	// Do is DrainStart, DrainUndo, DrainCount, AskFollowers or AskFollowing.
 	Do string `json:"do"`
 	// Rate is how many connections a second are closed; 0: the edge's own.
 	Rate int `json:"rate,omitempty"`
-	// Topics are those of AskFollowers, or the one of AskFollowing.
+	// Topics are the topics of AskFollowers, or the one of AskFollowing.
 	Topics []string `json:"topics,omitempty"`
-	// After and Limit are of AskFollowing: at most so many names behind this one.
+	// After and Limit are for AskFollowing: at most Limit names, from behind
+	// After.
 	After string `json:"after,omitempty"`
 	Limit int    `json:"limit,omitempty"`
 }
@@ -90,9 +92,9 @@ type DrainAsk struct {
 // What an edge can be asked for. The first three are answered with
 // {"connections":n}.
 const (
-	DrainStart = "drain"  // refuse devices, and send those that are here elsewhere
+	DrainStart = "drain"  // refuse new devices, and send the connected ones elsewhere
 	DrainUndo  = "resume" // take devices again
-	DrainCount = "count"  // only say how many there are
+	DrainCount = "count"  // only tell how many connections there are
 	// AskFollowers asks how many of the tenant's devices here follow each of some
 	// topics, and is answered with {"followers":{TOPIC:n}}.
 	AskFollowers = "followers"
@@ -104,7 +106,7 @@ const (
 // maxFollowing bounds the names of one answer to AskFollowing.
 const maxFollowing = 1001
 
-// onDrain does what an operator asks for.
+// onDrain does what an operator asks.
 func (t *Tenant) onDrain(m *nats.Msg) {
 	var ask DrainAsk
 	err := json.Unmarshal(m.Data, &ask)
@@ -128,7 +130,7 @@ func (t *Tenant) onDrain(m *nats.Msg) {
 	}
 }
 
-// followers counts who follows each of some topics here.
+// followers returns how many devices follow each of some topics here.
 func (t *Tenant) followers(topics []string) map[string]int {
 	followers := make(map[string]int)
 	for _, topic := range topics {
@@ -139,7 +141,7 @@ func (t *Tenant) followers(topics []string) map[string]int {
 	return followers
 }
 
-// following names who follows a topic here.
+// following returns the names of the devices that follow a topic here.
 func (t *Tenant) following(ask DrainAsk) []string {
 	if len(ask.Topics) != 1 {
 		return nil
@@ -153,7 +155,7 @@ func (t *Tenant) following(ask DrainAsk) []string {
 	return names[:min(len(names), max(ask.Limit, 0), maxFollowing)]
 }
 
-// tell answers what an operator asks.
+// tell answers an operator.
 func (t *Tenant) tell(m *nats.Msg, answer any) {
 	body, err := json.Marshal(answer)
 	if err == nil {

@@ -21,38 +21,38 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// TenantOptions are the parts that a [Tenant] is made of. All but what is
-// said to be optional is needed.
+// TenantOptions are what a [Tenant] is made of. All are needed but those said to
+// be optional.
 type TenantOptions struct {
 	Inbox     Inbox
 	Publisher Publisher
 	Roster    *roster.Roster
 	Topics    Topics
-	// Core carries what is not stored, signals and requests, and calls of
-	// JetStream's and the coordinator's endpoints. Its reply subjects must lie
-	// where no service can listen.
+	// Core carries what is not stored, such as signals and requests, and calls of
+	// JetStream and of the coordinator's endpoints. No service may be able to
+	// listen on its reply subjects.
 	Core *nats.Conn
-	// Proof is the tenant's key: with it a device's messages have ids that no
-	// service can use.
+	// Proof is the tenant's key. It gives a device's messages ids that no service
+	// can use.
 	Proof *proof.Key
-	// Shares bound what each device and user may store; nil: nothing does.
+	// Shares bound what each device and user may store; nil: no bounds.
 	Shares *share.Shares
 	// MaxDelay is how far ahead deliverAt may lie; 0 is [wire.MaxDelay].
 	MaxDelay time.Duration
-	// Examine, if set, is shown each signal and each request for a device here,
-	// and must not block.
+	// Examine, if set, is called with each signal and each request for a device
+	// here. It must not block.
 	Examine func(key subjects.Key, subject string, h nats.Header)
-	// Drain, if set, does what an operator asks for, and returns how many
-	// connections there are.
+	// Drain, if set, does what an operator asks, and returns the number of
+	// connections.
 	Drain func(DrainAsk) int
-	// Tracer records the way of single messages; nil: none is recorded.
+	// Tracer records single messages on their way; nil: none is recorded.
 	Tracer trace.Tracer
 	// Logger; nil discards.
 	Logger *slog.Logger
 }
 
-// Tenant is what an edge uses of one NATS account, and the devices of that
-// account which are connected here.
+// Tenant is one NATS account as an edge uses it, with the account's devices that
+// are connected here.
 type Tenant struct {
 	TenantOptions
 	intake *send.Intake
@@ -61,8 +61,8 @@ type Tenant struct {
 	subs  []*nats.Subscription
 	base  string         // of the reply subjects of requests
 	asked chan *nats.Msg // requests to devices here, of all their subscriptions
-	turns *pool.Pool     // in which they are looked at: one worker, which keeps a requester's in order
-	room  *pool.Places   // bytes of those that wait
+	turns *pool.Pool     // handle them: one worker, which keeps each requester's requests in order
+	room  *pool.Places   // bounds the bytes of waiting requests
 	quit  chan struct{}
 	wg    sync.WaitGroup
 
@@ -77,15 +77,15 @@ type Tenant struct {
 	askNo  uint64
 }
 
-// Bounds of the requests to devices that have arrived and not been looked at.
+// Bounds of requests to devices that have arrived and are not handled yet.
 const (
 	askedAtOnce  = 8192
 	askedBacklog = 8192     // that wait for their turn
 	askedBytes   = 16 << 20 // of one requester
 )
 
-// NewTenant listens for what comes to the tenant's devices without being
-// stored. Close ends that.
+// NewTenant listens for signals, requests and responses to the tenant's devices.
+// Close ends that.
 func NewTenant(ctx context.Context, opts TenantOptions) (*Tenant, error) {
 	if opts.Inbox == nil || opts.Publisher == nil || opts.Roster == nil || opts.Topics == nil || opts.Core == nil {
 		return nil, errors.New("edge: Inbox, Publisher, Roster, Topics and Core of a tenant are needed")
@@ -136,7 +136,7 @@ func (t *Tenant) unsubscribe() {
 	}
 }
 
-// Close ends the listening. The edge must have stopped.
+// Close ends the listening. The edge must have stopped before.
 func (t *Tenant) Close() {
 	t.unsubscribe()
 	close(t.quit)
@@ -144,7 +144,7 @@ func (t *Tenant) Close() {
 	t.turns.Stop()
 }
 
-// serve hands requests to the devices they are for. Requesters take turns.
+// serve passes requests to the devices they are for. Requesters take turns.
 func (t *Tenant) serve() {
 	for {
 		select {
@@ -156,9 +156,9 @@ func (t *Tenant) serve() {
 	}
 }
 
-// join makes c the device's connection here. What an earlier connection was
-// asked, and what it asked, is now c's: the device can answer on it, and hears
-// the responses.
+// join makes c the device's connection here. c takes over the open requests of an
+// earlier connection, those it was given and those it made: the device can answer
+// the former on c, and gets the responses to the latter.
 func (t *Tenant) join(c *conn) {
 	t.mu.Lock()
 	old := t.conns[c.key]
@@ -179,16 +179,16 @@ func (t *Tenant) join(c *conn) {
 // errNoSlot means that the tenant may have no more devices connected.
 var errNoSlot = errors.New("as many devices are connected as the tenant may have")
 
-// slotAfter is when a device that found no slot is asked to try again.
+// slotAfter is the wait that a device without a slot is asked for.
 const slotAfter = 30 * time.Second
 
 // acquireSlot lets a device connect, unless limit devices of the tenant are
-// connected here; 0 is any number. The caller releases the slot when the device
-// has joined, or when it could not.
+// connected here; 0 means no limit. The caller calls release when the device has
+// joined, or has failed to.
 func (t *Tenant) acquireSlot(k subjects.Key, limit int64) (release func(), err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.conns[k] != nil { // it takes its own place
+	if t.conns[k] != nil { // it takes the place of its earlier connection
 		return func() {}, nil
 	}
 	if limit > 0 && int64(len(t.conns)+t.coming) >= limit {
@@ -202,8 +202,7 @@ func (t *Tenant) acquireSlot(k subjects.Key, limit int64) (release func(), err e
 	}, nil
 }
 
-// leave forgets c, unless another connection of the device has taken its
-// place.
+// leave forgets c, unless another connection of the device has replaced it.
 func (t *Tenant) leave(c *conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -212,7 +211,7 @@ func (t *Tenant) leave(c *conn) {
 	}
 }
 
-// find is the device's connection here, or nil.
+// find returns the device's connection here, or nil.
 func (t *Tenant) find(k subjects.Key) *conn {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -222,9 +221,9 @@ func (t *Tenant) find(k subjects.Key) *conn {
 // flushWithin bounds one round trip to the server.
 const flushWithin = 5 * time.Second
 
-// flusher makes sure that the server knows what was subscribed to. Callers that
-// come during a round trip share the next one, so that a storm of devices costs
-// few.
+// flusher waits until the server knows the subscriptions made so far. Callers
+// that come during a round trip share the next one, so that many devices together
+// cost few round trips.
 type flusher struct {
 	nc *nats.Conn
 
@@ -233,7 +232,7 @@ type flusher struct {
 	running bool
 }
 
-// wait returns when all that was subscribed before is known to the server.
+// wait returns when the server knows every subscription made before the call.
 func (f *flusher) wait() error {
 	done := make(chan error, 1)
 	f.mu.Lock()

@@ -15,23 +15,24 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// Topics follows topics; [topic.Hub] is the one.
+// Topics follows topics. [topic.Hub] implements it.
 type Topics interface {
 	Subscribe(ctx context.Context, by, name string, since topic.Since, ready func(*topic.Subscription)) (*topic.Subscription, topic.Beginning, error)
 	History(ctx context.Context, name string, from uint64, limit, maxBytes int) ([]*topic.Message, uint64, error)
-	// Followers is how many subscriptions a topic has, and Owners whose they are.
+	// Followers returns how many subscriptions a topic has, and Owners whose they
+	// are.
 	Followers(name string) int
 	Owners(name string) []string
 }
 
 const (
-	// topicWithin bounds what a device asks of the store and waits for.
+	// topicWithin bounds requests to the store for which a device waits.
 	topicWithin = 10 * time.Second
-	// historyBytes bounds the messages of one answer.
+	// historyBytes bounds the bytes of messages in one answer.
 	historyBytes = 1 << 20
 )
 
-// subscribe begins to send a topic's messages.
+// subscribe subscribes the connection to a topic.
 func (c *conn) subscribe(e *wire.Envelope) {
 	sub, err := wire.DecodeSubscribe(e.Payload)
 	if err != nil {
@@ -61,8 +62,8 @@ func (c *conn) subscribe(e *wire.Envelope) {
 	if epoch := time.Unix(0, 0); sub.Since.Kind == wire.SinceTime && since.Time.Before(epoch) {
 		since.Time = epoch // nothing is older, and the zero time means now
 	}
-	// Nothing of the topic is written before the answer: the writer looks at a
-	// subscription only when it is entered below.
+	// None of the topic's messages is written before the answer: the writer takes
+	// from a subscription only once it is entered below.
 	s, at, err := c.tenant.Topics.Subscribe(ctx, string(c.key), sub.Topic, since, c.topicReady)
 	if err != nil {
 		c.log().Warn("not subscribed", "err", err)
@@ -83,8 +84,8 @@ func (c *conn) subscribe(e *wire.Envelope) {
 	}
 }
 
-// restrict has the connection obey what a renewed credential allows: what it
-// listens to and may not any more ends, and the device is told.
+// restrict applies the rights of a renewed credential. Subscriptions that it does
+// not allow end, and the device is told.
 func (c *conn) restrict(rights auth.Topics) {
 	c.rights = rights
 	for name := range c.subscribed {
@@ -95,7 +96,7 @@ func (c *conn) restrict(rights auth.Topics) {
 	}
 }
 
-// topicReady is called by a subscription that has something.
+// topicReady is called by a subscription that has messages.
 func (c *conn) topicReady(s *topic.Subscription) {
 	defer c.contain()
 	if c.topics.mark(s) {
@@ -121,7 +122,7 @@ func (c *conn) dropTopics() {
 	}
 }
 
-// unsubscribe ends a subscription. One that is not there is no error.
+// unsubscribe ends a subscription. It is no error if there is none.
 func (c *conn) unsubscribe(e *wire.Envelope) {
 	sub, err := wire.DecodeSubscribe(e.Payload)
 	if err != nil {
@@ -133,7 +134,7 @@ func (c *conn) unsubscribe(e *wire.Envelope) {
 	c.answer(wire.TypeAck, answer.AppendPayload(nil))
 }
 
-// publish stores a message of a topic.
+// publish stores a message on a topic.
 func (c *conn) publish(e *wire.Envelope) {
 	p, err := wire.DecodePublish(e.Payload)
 	if err != nil {
@@ -178,7 +179,7 @@ func (c *conn) publish(e *wire.Envelope) {
 	})
 }
 
-// history answers with stored messages, of a topic or of the device's inbox.
+// history answers with stored messages of a topic, or of the device's inbox.
 func (c *conn) history(e *wire.Envelope) {
 	q, err := wire.DecodeHistory(e.Payload)
 	if err != nil {
@@ -242,7 +243,8 @@ func (c *conn) inboxHistory(ctx context.Context, originalID string, q wire.Histo
 	return p.close(), next, nil
 }
 
-// topicFrame is a topic's message as each subscriber gets it.
+// topicFrame appends a topic's message in the form in which every subscriber gets
+// it.
 func (t *Tenant) topicFrame(dst []byte, m *topic.Message) []byte {
 	if m.Notice() {
 		gap := wire.Gap{Topic: m.Topic, From: m.LostFrom, To: m.Seq, Reason: m.Reason}

@@ -13,8 +13,8 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// begin begins the record of a step of a message that the device sent, which
-// goes on with its place in the trace; nil when it is not recorded. The edge
+// begin begins a span for a step of a message that the device sent, and puts the
+// span's place into the message; nil if the message is not recorded. The edge
 // must have a tracer.
 func (c *conn) begin(step trace.Step, m trace.Message, e *wire.Envelope) trace.Span {
 	m.ID, m.Type, m.Protocol = e.ID, e.Type, protocol
@@ -26,17 +26,17 @@ func (c *conn) begin(step trace.Step, m trace.Message, e *wire.Envelope) trace.S
 	return span
 }
 
-// protocol is how devices reach an edge.
+// protocol is the protocol by which devices reach an edge.
 const protocol = "websocket"
 
-// endSpan ends the record of a step, unless there is none.
+// endSpan ends a span, if there is one.
 func endSpan(s trace.Span, code wire.Code) {
 	if s != nil {
 		s.End(code, time.Now())
 	}
 }
 
-// observe adds to a histogram, with the trace of a message that is recorded.
+// observe adds to a histogram, with the trace of the message if that is recorded.
 func observe(h prometheus.Histogram, d time.Duration, traceID string) {
 	if e, ok := h.(prometheus.ExemplarObserver); ok && traceID != "" {
 		e.ObserveWithExemplar(d.Seconds(), prometheus.Labels{"trace_id": traceID})
@@ -46,25 +46,25 @@ func observe(h prometheus.Histogram, d time.Duration, traceID string) {
 }
 
 // deliveries are the recorded messages that a device has not acknowledged. The
-// zero value is ready.
+// zero value is ready for use.
 type deliveries struct {
 	mu  sync.Mutex
 	all map[uint64]handedOn // by seq
 }
 
-// handedOn is a message that is written to a device, and the device's place in
-// its trace.
+// handedOn is a message that was written to a device, and its place in the trace.
 type handedOn struct {
 	traceparent, traceID string
 	message              trace.Message
 	at                   time.Time
 }
 
-// maxRecorded bounds them; what comes past it is recorded as delivered only.
+// maxRecorded bounds deliveries. Of messages past it only the delivery is
+// recorded.
 const maxRecorded = 4096
 
-// record records what is written next: before it is, because the device may
-// acknowledge it at once.
+// record records the messages that are written next. It comes before the write,
+// because the device may acknowledge at once.
 func (c *conn) record(all []envelope.Delivery) {
 	if c.s.opts.Tracer == nil {
 		return
@@ -76,7 +76,7 @@ func (c *conn) record(all []envelope.Delivery) {
 	}
 }
 
-// recordDelivery records that a message goes to the device now; false when it is
+// recordDelivery records that a message goes to the device now; false if it is
 // not recorded. The edge must have a tracer.
 func (c *conn) recordDelivery(d *envelope.Delivery) (handedOn, bool) {
 	traceparent := d.Traceparent()
@@ -118,8 +118,8 @@ func (c *conn) recordTopics(all []*topic.Message) {
 	}
 }
 
-// trace is that of a message that was recorded and not acknowledged yet; "" for
-// none.
+// trace returns the trace id of a recorded message that is not acknowledged yet;
+// "" if there is none.
 func (c *conn) trace(seq uint64) string {
 	if c.s.opts.Tracer == nil {
 		return ""
@@ -127,15 +127,15 @@ func (c *conn) trace(seq uint64) string {
 	return c.recorded.trace(seq)
 }
 
-// ackedAfter counts a message that the device has acknowledged, so long after its
+// ackedAfter counts a message that the device has acknowledged, d after its
 // storage.
 func (c *conn) ackedAfter(seq uint64, d time.Duration) {
 	c.s.metrics.acked.Inc()
 	observe(c.s.metrics.storedAck, d, c.trace(seq))
 }
 
-// recordAcked records that the device acknowledges messages, one by one or all up
-// to one, or refuses them, with a code.
+// recordAcked records that the device acknowledged messages, those in seqs and
+// all up to upTo, or that it rejected them, with a code.
 func (c *conn) recordAcked(upTo uint64, seqs []uint64, code wire.Code) {
 	t := c.s.opts.Tracer
 	if t == nil {
@@ -165,7 +165,7 @@ func (d *deliveries) add(seq uint64, h handedOn) {
 	}
 }
 
-// take removes messages, one by one or all up to one.
+// take removes the messages in seqs and all up to upTo, and returns them.
 func (d *deliveries) take(upTo uint64, seqs []uint64) (taken []handedOn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

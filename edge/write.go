@@ -12,7 +12,7 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// Bounds of one burst: what is taken from a mailbox at a time, and how large
+// Bounds of one burst: how much is taken from a mailbox at a time, and how large
 // an array of envelopes gets.
 const (
 	burstMessages = 64
@@ -20,13 +20,14 @@ const (
 	batchBytes    = 64 << 10
 )
 
-// queueLocked adds one answer, written by write, and has it sent. It returns nil
-// when the answer does not fit a frame to the device, and nothing was added.
+// queueLocked queues one answer, written by write, and wakes the writer. It
+// returns nil, and queues nothing, if the answer does not fit a frame to the
+// device.
 func (c *conn) queueLocked(write func(dst []byte) []byte) *frames {
 	return c.queueHeldLocked(write, c.phase == attaching)
 }
 
-// queueHeldLocked is queueLocked; with hold the answer follows that of the
+// queueHeldLocked is queueLocked. With hold, the answer waits for that of the
 // registration.
 func (c *conn) queueHeldLocked(write func(dst []byte) []byte, hold bool) *frames {
 	if !c.sock.Open() {
@@ -37,16 +38,15 @@ func (c *conn) queueHeldLocked(write func(dst []byte) []byte, hold bool) *frames
 	return f
 }
 
-// wake is the mailbox's: it is called with the hub's locks held.
+// wake is the mailbox's callback. It is called with the hub's locks held.
 func (c *conn) wake() { c.sock.Wake() }
 
-// burst is what the writer takes at a time. The scratch space is shared by
-// all connections.
+// burst is what the writer takes at a time. All connections share a pool of them.
 type burst struct {
 	answers    *frames
 	deliveries []envelope.Delivery
 	gaps       []wire.Gap            // before the deliveries
-	ready      []*topic.Subscription // that may have something
+	ready      []*topic.Subscription // that may have messages
 	topics     []*topic.Message
 	batch      bool // the device takes arrays
 	auto       bool // written counts as delivered
@@ -54,7 +54,7 @@ type burst struct {
 	tenant     *Tenant
 	frame      []byte
 	count      int // envelopes in frame
-	last       int // where the last of them begins, with the bracket or comma before
+	last       int // where the last of them begins, including the bracket or comma before it
 	max        int // the largest frame
 	seqs       []uint64
 }
@@ -102,9 +102,9 @@ func (c *conn) Write(w wsconn.Writer) error {
 	return err
 }
 
-// take moves what waits into b, and returns the mailbox to take messages from.
+// take moves what waits into b, and returns the mailbox to read from, or nil.
 func (c *conn) take(b *burst) *inbox.Mailbox {
-	b.ready = c.topics.take() // before the answers: one of theirs is to come first
+	b.ready = c.topics.take() // before the answers, so that a subscription's answer comes before its messages
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b.answers, b.batch = c.out.takeBurst()
@@ -131,8 +131,8 @@ func (c *conn) writeBurst(w frameWriter, b *burst) error {
 	return w.Flush()
 }
 
-// writeEnvelopes writes answers, then messages: a frame each, or, for a device
-// that asked for batches, arrays of what there is.
+// writeEnvelopes writes answers, then gaps and messages: each in a frame of its
+// own or, for a device that asked for batches, in arrays.
 func (c *conn) writeEnvelopes(w frameWriter, b *burst) error {
 	if b.answers != nil {
 		from := 0
@@ -171,8 +171,8 @@ func (c *conn) writeEnvelopes(w frameWriter, b *burst) error {
 	return b.flushFrame(w)
 }
 
-// takeTopics takes a part from each subscription that has something, and
-// returns those that have more.
+// takeTopics takes some messages from each ready subscription, and returns the
+// subscriptions that have more.
 func (b *burst) takeTopics() (again []*topic.Subscription) {
 	b.topics = b.topics[:0]
 	for _, s := range b.ready {
@@ -185,8 +185,8 @@ func (b *burst) takeTopics() (again []*topic.Subscription) {
 	return again
 }
 
-// startEnvelope makes room for the next envelope of the frame. The bracket of
-// an array is always there, and left out if one envelope is all that comes.
+// startEnvelope makes room for the next envelope of the frame. An array's opening
+// bracket is always written, and left out when the frame has only one envelope.
 func (b *burst) startEnvelope() []byte {
 	if b.count++; b.count == 1 {
 		b.last = 0
@@ -237,8 +237,8 @@ func (b *burst) flushFrame(w frameWriter) error {
 	return w.Text(frame)
 }
 
-// delivered counts what was written and, for a device that does not
-// acknowledge, acknowledges it.
+// delivered counts what was written. For a device that does not acknowledge, it
+// also acknowledges it.
 func (c *conn) delivered(mailbox *inbox.Mailbox, b *burst) {
 	if len(b.topics) > 0 {
 		c.s.metrics.topicSent.Add(float64(len(b.topics)))

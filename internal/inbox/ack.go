@@ -14,9 +14,9 @@ import (
 // Errors of a publish. All of them mean "not known to be stored": sending
 // again with the same Nats-Msg-Id is safe.
 var (
-	// ErrUnavailable: no JetStream answers for the subject now.
+	// ErrUnavailable means that no JetStream stream answers for the subject now.
 	ErrUnavailable = errors.New("the message store does not answer")
-	// ErrPublishTimeout: no acknowledgement within the time.
+	// ErrPublishTimeout means that the store did not acknowledge in time.
 	ErrPublishTimeout = errors.New("the message store did not acknowledge in time")
 )
 
@@ -26,9 +26,9 @@ type StoreError = storeerr.Error
 // Receipt says where a message was stored.
 type Receipt struct {
 	Seq       uint64
-	Duplicate bool // stored before, inside the dedup window; Seq is that one's
-	// Free says that nothing uses the message any more: it was sent once.
-	// Otherwise it may be on its way a second time.
+	Duplicate bool // it was stored before, within the dedup window; Seq is the earlier copy's
+	// Free reports whether the caller may reuse the message: it was sent only
+	// once. Otherwise a second copy may still be on its way.
 	Free bool
 }
 
@@ -36,8 +36,8 @@ type Receipt struct {
 // without a domain.
 var ackPrefix = []byte(`{"stream":"`)
 
-// parseAck reads a PubAck. The common form is read by hand: this runs once a
-// message.
+// parseAck reads a PubAck. It parses the common form by hand, because it runs for
+// every message.
 func parseAck(m *nats.Msg) (Receipt, error) {
 	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
 		return Receipt{}, ErrUnavailable
@@ -71,11 +71,11 @@ func parseAck(m *nats.Msg) (Receipt, error) {
 	return Receipt{Seq: ack.Seq, Duplicate: ack.Duplicate}, nil
 }
 
-// streamOf is the stream that a refusal names.
+// streamOf returns the name of the stream in a refusal.
 func streamOf(m *nats.Msg) string {
 	var ack struct {
 		Stream string `json:"stream"`
 	}
-	_ = json.Unmarshal(m.Data, &ack) // parseAck has read it
+	_ = json.Unmarshal(m.Data, &ack) // parseAck has decoded it already
 	return ack.Stream
 }

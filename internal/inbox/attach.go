@@ -10,9 +10,9 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// Attach makes the device's inbox flow here, taking it over from an earlier
-// attachment to this hub. When it returns, what waited is counted and the
-// first of it is queued.
+// Attach attaches the device's inbox to this hub, and evicts an earlier
+// attachment of the device here. When it returns, the waiting messages are
+// counted and the first of them are queued.
 func (h *Hub) Attach(ctx context.Context, key subjects.Key, opts MailboxOptions) (*Mailbox, error) {
 	if opts.Window < 1 || opts.Wake == nil || opts.Evicted == nil {
 		return nil, errors.New("inbox: attach: Window, Wake and Evicted are needed")
@@ -31,7 +31,8 @@ func (h *Hub) Attach(ctx context.Context, key subjects.Key, opts MailboxOptions)
 	return mb, nil
 }
 
-// takeOver puts mb in the place of an earlier mailbox, whose state it stores.
+// takeOver replaces an earlier mailbox of the device with mb, and has the state
+// of the earlier one stored.
 func (h *Hub) takeOver(mb *Mailbox) error {
 	h.mu.Lock()
 	if h.stopped {
@@ -41,11 +42,11 @@ func (h *Hub) takeOver(mb *Mailbox) error {
 	old := h.mailboxes[mb.key]
 	h.mailboxes[mb.key] = mb
 	h.fenceLocked(mb)
-	delete(h.depths, mb.key) // the mailbox knows
+	delete(h.depths, mb.key) // the mailbox counts from now on
 	if old != nil {
 		h.retire(old)
 	}
-	if l := h.departed[mb.key]; l != nil { // mb is not known to anybody yet
+	if l := h.departed[mb.key]; l != nil { // without mb.mu: nobody else can reach mb yet
 		delete(h.departed, mb.key)
 		mb.early = l.acked
 	}
@@ -56,8 +57,8 @@ func (h *Hub) takeOver(mb *Mailbox) error {
 	return nil
 }
 
-// retire closes a mailbox and has its cursor stored, unless it never came so
-// far as to know it.
+// retire closes a mailbox. It has the cursor stored if the attachment was
+// complete.
 func (h *Hub) retire(mb *Mailbox) {
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
@@ -75,14 +76,17 @@ func (h *Hub) retire(mb *Mailbox) {
 	}
 }
 
-// pendingOutcomes is what a device that left had acknowledged before.
+// pendingOutcomes are the messages that a departed device had acknowledged and
+// whose outcomes are not stored yet. Until they are, the cursor lists them as
+// unacknowledged.
 type pendingOutcomes struct {
 	cursor Cursor
 	stored *revision
 	acked  map[uint64]verdict
 }
 
-// finalized hears that what became of a message is stored.
+// finalized is called when the outcome of a message is stored. It finalizes the
+// message in the device's mailbox, or in the cursor of a device that has left.
 func (h *Hub) finalized(o outcome) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -115,7 +119,8 @@ func (h *Hub) detach(mb *Mailbox) {
 	h.retire(mb)
 }
 
-// restore gives mb the device's cursor and the first of what waits.
+// restore loads the device's cursor into mb and queues the first waiting
+// messages.
 func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
 	end := h.askEnd()
 	c, stored, at, err := h.cursors.load(ctx, mb.key)
@@ -144,8 +149,9 @@ func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
 	return h.open(mb)
 }
 
-// restoreCursor applies the cursor. From here on the mailbox counts what is
-// stored for its device.
+// restoreCursor applies the cursor. From here on the mailbox counts the messages
+// stored for its device. floor is where the tail begins, and away reports whether
+// some lane lies before it.
 func (h *Hub) restoreCursor(mb *Mailbox, c *Cursor, stored time.Time, at *revision, upTo uint64) (floor uint64, away bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -158,7 +164,7 @@ func (h *Hub) restoreCursor(mb *Mailbox, c *Cursor, stored time.Time, at *revisi
 	return h.tail.floor, mb.restoreLocked(c, h.tail.floor, head, upTo)
 }
 
-// open ends an attachment: the mailbox gives out what it has.
+// open completes an attachment: from here on the mailbox hands out messages.
 func (h *Hub) open(mb *Mailbox) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -168,8 +174,8 @@ func (h *Hub) open(mb *Mailbox) error {
 		return ErrTakenOver
 	}
 	mb.filling, mb.ready = false, true
-	delete(h.tally.devices, mb.key) // the mailbox's cursor counts it
-	if mb.fresh {                   // from now on it is known to be there
+	delete(h.tally.devices, mb.key) // the mailbox's cursor counts these messages
+	if mb.fresh {                   // store a first cursor, so that the device is known
 		h.cursors.put(mb.key, mb.cursorLocked(false), mb.stored, time.Now())
 	} else {
 		mb.dirtyLocked()
@@ -182,13 +188,14 @@ func (h *Hub) open(mb *Mailbox) error {
 	return nil
 }
 
-// ErrTakenOver is wrapped by the error of an Attach that a newer one of the
-// same device overtook.
+// ErrTakenOver is wrapped by the error of an Attach that a newer Attach of the
+// same device replaced.
 var ErrTakenOver = errors.New("a newer connection took over")
 
-// trim looks at a cursor above the head. Either the store was read ahead of
-// the hub, which is fine, or the stream lost its end while this hub was
-// reading: then what is stored there now is new to the device.
+// trim checks a cursor that is above the head. Either its messages were read from
+// the store ahead of the hub, which is fine, or the stream lost its end while
+// this hub was reading. In the second case the messages that are stored at those
+// sequences now are new to the device, so trim cuts the cursor back.
 func (h *Hub) trim(ctx context.Context, key subjects.Key, c *Cursor) error {
 	last, err := h.reader.StreamLast(ctx)
 	if err != nil {
@@ -204,10 +211,10 @@ func (h *Hub) trim(ctx context.Context, key subjects.Key, c *Cursor) error {
 	return nil
 }
 
-// maybeSent is the sequence up to which an earlier connection may have been sent
-// messages that the cursor does not tell of; 0: it tells of all. The edge of that
-// connection may have read more of the stream than this hub, so it is the end of
-// the stream, and a device is not attached without knowing that.
+// maybeSent returns the sequence up to which an earlier connection may have been
+// sent messages that the cursor does not list; 0 if it lists them all. The edge
+// of that connection may have read more of the stream than this hub, so the
+// sequence is the end of the stream. A device is not attached without it.
 func (mb *Mailbox) maybeSent(ctx context.Context, c *Cursor, end *endCall) (uint64, error) {
 	if !c.Open && !mb.opts.Unsure {
 		return 0, nil
@@ -220,8 +227,8 @@ func (mb *Mailbox) maybeSent(ctx context.Context, c *Cursor, end *endCall) (uint
 	}
 }
 
-// restoreLocked applies the cursor; away says that the tail does not reach
-// back to it in some lane. What is stored up to upTo may have been sent.
+// restoreLocked applies the cursor. Messages up to upTo may have been sent
+// before. away reports whether some lane lies before the beginning of the tail.
 func (mb *Mailbox) restoreLocked(c *Cursor, floor, head, upTo uint64) (away bool) {
 	mb.open, mb.seen, mb.doubted = c.Open, c.UpTo, c.Doubted
 	mb.restoreGapsLocked(c.Gaps)
@@ -249,8 +256,9 @@ func (mb *Mailbox) restoreLocked(c *Cursor, floor, head, upTo uint64) (away bool
 	return away
 }
 
-// probe asks for the last message of each lane, many devices in one request,
-// and moves the lanes that have nothing new to where the tail begins.
+// probe looks up the last message of each lane, and moves the lanes that have
+// nothing new to where the tail begins. The look-ups of many devices share one
+// request.
 func (h *Hub) probe(ctx context.Context, mb *Mailbox, floor uint64) error {
 	names := make([]string, subjects.Lanes)
 	for n := range names {

@@ -11,15 +11,15 @@ import (
 )
 
 // The hub follows the stream a moment behind. A device that attaches in that
-// moment would be sent what the hub knows, and then what was accepted before it
-// came: a lower lane before a higher one, or a message that is already
-// replaced. So an attachment asks where the stream ends, and waits until the
-// hub has come so far. One request serves all that ask while the one before it
-// is under way.
+// moment would first be sent the messages that the hub has read, and then others
+// that were stored before it attached: a lower lane before a higher one, or a
+// message that has been replaced. So an attachment asks where the stream ends,
+// and waits until the hub has read up to there. One request serves all
+// attachments that ask while the previous request is under way.
 
-// barrierTimeout bounds the wait of an attachment. Past it the device is served
-// with what the hub knows: nothing is lost by that, the order of lanes is as it
-// is read.
+// barrierTimeout bounds the wait of an attachment. After it the device is served
+// with what the hub has read: no message is lost, but lanes may come out of
+// order.
 const barrierTimeout = 2 * time.Second
 
 // endCall is one request for the end of the stream.
@@ -44,7 +44,7 @@ func (e *ends) close() {
 	e.mu.Unlock()
 }
 
-// askEnd asks for the end of the stream as it is from now on.
+// askEnd requests the end of the stream, as it is at this moment or later.
 func (h *Hub) askEnd() *endCall {
 	h.ends.mu.Lock()
 	defer h.ends.mu.Unlock()
@@ -63,7 +63,7 @@ func (h *Hub) askEnd() *endCall {
 	return call
 }
 
-// serveEnds runs while somebody asks; each request has its own time-out.
+// serveEnds runs while requests are waiting. Each has a timeout of its own.
 func (h *Hub) serveEnds() {
 	for {
 		h.ends.mu.Lock()
@@ -81,8 +81,9 @@ func (h *Hub) serveEnds() {
 	}
 }
 
-// refreshState asks the stream where it begins and ends, and how much of a lane it
-// keeps. It uses the connection that nothing of the stream comes by.
+// refreshState reads where the stream begins and ends, how much of a lane it
+// keeps, and its other settings. It uses the Fetch connection, because the Read
+// connection is busy with the stream's messages.
 func (h *Hub) refreshState(ctx context.Context) (last uint64, err error) {
 	stream, err := h.js.Stream(ctx, layout.StreamInbox)
 	if err != nil {
@@ -100,7 +101,8 @@ func (h *Hub) refreshState(ctx context.Context) (last uint64, err error) {
 	return info.State.LastSeq, nil
 }
 
-// reach waits until the hub has handed out what was stored when call was made.
+// reach waits until the hub has handed out everything that was stored when call
+// was made. It waits for barrierTimeout at most.
 func (h *Hub) reach(ctx context.Context, call *endCall) {
 	ctx, cancel := context.WithTimeout(ctx, barrierTimeout)
 	defer cancel()
@@ -121,19 +123,20 @@ func (h *Hub) reach(ctx context.Context, call *endCall) {
 	case <-reached:
 	case <-h.closing.Done():
 	case <-ctx.Done():
-		// The last of it may be gone from the stream, and then never comes: who
-		// attaches next need not wait for it.
+		// The last message may be gone from the stream. Then it never arrives,
+		// and later attachments need not wait for it.
 		h.mu.Lock()
 		h.waits.given = max(h.waits.given, call.last)
 		h.mu.Unlock()
 	}
 }
 
-// headWaits are attachments that wait for the head. It is guarded by Hub.mu.
+// headWaits are the attachments that wait for the head to rise. Guarded by
+// Hub.mu.
 type headWaits struct {
 	all   []headWait
 	least uint64 // the lowest sequence waited for
-	given uint64 // what was waited for in vain
+	given uint64 // the highest sequence whose wait timed out
 }
 
 type headWait struct {
@@ -141,7 +144,8 @@ type headWait struct {
 	reached chan struct{}
 }
 
-// waitHead returns what is closed when the head is at seq; nil when it is.
+// waitHead returns a channel that is closed when the head reaches seq; nil if it
+// has.
 func (h *Hub) waitHead(seq uint64) <-chan struct{} {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -157,7 +161,7 @@ func (h *Hub) waitHead(seq uint64) <-chan struct{} {
 	return one.reached
 }
 
-// wake tells those that waited for the head to be at seq.
+// wake closes the channels of those who wait for the head to reach seq.
 func (w *headWaits) wake(seq uint64) {
 	if len(w.all) == 0 || seq < w.least {
 		return

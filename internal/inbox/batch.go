@@ -14,13 +14,13 @@ import (
 // MaxBatch is how many messages an atomic batch may have: nats-server's limit.
 const MaxBatch = 1000
 
-// BatchReceipt says where the messages of a batch were stored: they have the
-// sequences from First to Last, in their order.
+// BatchReceipt says where the messages of a batch were stored: at the sequences
+// from First to Last, in order.
 type BatchReceipt struct {
 	First, Last uint64
-	// Duplicate says that the batch was stored before, inside the dedup window,
-	// perhaps with other recipients. Where the earlier one is, is known for a batch
-	// of one message only.
+	// Duplicate reports whether the batch was stored before, within the dedup
+	// window, perhaps for other recipients. First and Last are then both the
+	// sequence of its first message, or 0 if that is not known.
 	Duplicate bool
 }
 
@@ -31,10 +31,10 @@ const (
 	headerBatchCommit   = "Nats-Batch-Commit"
 )
 
-// PublishBatch stores all of the messages or none of them, in one stream and
-// with sequences one after the other. It is like [Publisher.Publish] else; each
-// message needs a header of its own. Their Nats-Msg-Ids are stored together or not
-// at all: a repeat of one is a repeat of the batch.
+// PublishBatch stores all of the messages or none of them, in one stream and at
+// consecutive sequences. Each message needs a header of its own. Their
+// Nats-Msg-Ids are stored together or not at all, so a repeat of one is a repeat
+// of the batch. Otherwise it behaves like [Publisher.Publish].
 func (p *Publisher) PublishBatch(msgs []*nats.Msg, done func(BatchReceipt, error)) {
 	switch n := len(msgs); {
 	case n == 1:
@@ -57,7 +57,7 @@ func (p *Publisher) PublishBatch(msgs []*nats.Msg, done func(BatchReceipt, error
 			done(BatchReceipt{Duplicate: true}, nil)
 		case err != nil:
 			done(BatchReceipt{}, err)
-		case r.Duplicate: // it was looked for
+		case r.Duplicate: // storedBefore found it
 			done(BatchReceipt{First: r.Seq, Last: r.Seq, Duplicate: true}, nil)
 		default:
 			done(BatchReceipt{First: r.Seq - uint64(len(msgs)) + 1, Last: r.Seq}, nil)
@@ -65,8 +65,8 @@ func (p *Publisher) PublishBatch(msgs []*nats.Msg, done func(BatchReceipt, error
 	}})
 }
 
-// seal makes one batch of the messages. A batch that is sent again needs a new
-// id.
+// seal sets the headers that make the messages one batch. A batch that is sent
+// again needs a new id.
 func seal(msgs []*nats.Msg) {
 	id := nuid.Next()
 	for i, m := range msgs {

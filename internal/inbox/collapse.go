@@ -7,13 +7,14 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// A message with a collapse key replaces an older one of the same key that was
-// not sent yet, in whatever lane. A mailbox decides that when the older one's
-// turn comes: it keeps, for each key, the newest message it has seen. As long as
-// a lane is catching up it has not seen all; then, when the first message with a key
-// comes up, it looks through the rest of the backlog once.
+// A message with a collapse key replaces an older message of the same key that
+// has not been sent yet, in whatever lane. The mailbox decides this when the
+// older message's turn comes: for each key it keeps the newest sequence that it
+// has seen. While a lane is catching up, the mailbox has not seen everything. So
+// when the first message with a key comes up then, the mailbox reads through the
+// rest of the backlog once.
 
-// noteLocked takes note of a message's key.
+// noteLocked records a message as the newest of its key, if it is.
 func (mb *Mailbox) noteLocked(m *envelope.Message) {
 	key := m.CollapseKey()
 	if key == "" || mb.latest[key] >= m.Seq {
@@ -35,8 +36,8 @@ func (mb *Mailbox) newestLocked(m *envelope.Message) bool {
 	return key == "" || mb.latest[key] <= m.Seq
 }
 
-// mustScanLocked reports whether the rest of the backlog has to be looked through
-// before m may be sent, and sees to it.
+// mustScanLocked reports whether the rest of the backlog has to be scanned before
+// m may be sent. If so, it schedules the scan.
 func (mb *Mailbox) mustScanLocked(m *envelope.Message) bool {
 	if m.CollapseKey() == "" || mb.scanned {
 		return false
@@ -52,7 +53,8 @@ func (mb *Mailbox) mustScanLocked(m *envelope.Message) bool {
 	return catchingUp
 }
 
-// scan looks through what the lanes that are catching up have in the store.
+// scan records the collapse keys of everything that the lanes which are catching
+// up have in the store.
 func (mb *Mailbox) scan(ctx context.Context) error {
 	for n := range mb.lanes {
 		mb.mu.Lock()
@@ -79,8 +81,8 @@ func (mb *Mailbox) scan(ctx context.Context) error {
 	return nil
 }
 
-// noteTail takes note of what the tail has, which a replica that lags may not
-// have given.
+// noteTail records the keys of the messages in the tail, which a lagging replica
+// may not have returned.
 func (mb *Mailbox) noteTail(n subjects.Lane, pos uint64) {
 	h := mb.hub
 	h.mu.Lock()

@@ -11,34 +11,34 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// A replica that lags, or whose block is damaged, answers without the messages
-// that it lacks. The count of a lane says that they were stored, and the cursor
-// which were sent and not acknowledged, so they are looked for in other copies
-// before anybody is told that they are gone.
+// A replica that lags, or that has a damaged block, answers without the messages
+// it lacks. But the lane's count says how many were stored, and the cursor lists
+// those that were sent and not acknowledged. So the hub looks for missing
+// messages in other copies of the stream before it reports them as gone.
 
 const (
 	// copyTries bounds how many copies are read. A consumer reads one server's
-	// copy, and each new one may be another server's.
+	// copy, and a new consumer may be on another server.
 	copyTries = 8
-	// copyTimeout bounds the reading of one.
+	// copyTimeout bounds the reading of one copy.
 	copyTimeout = 5 * time.Second
 )
 
-// expected is what a lane must hold behind a position.
+// expected is what the store must hold of a lane after a position.
 type expected struct {
 	counted int64    // messages that were never sent
 	pending []uint64 // the sequences of those sent and not acknowledged
 }
 
-// in reports whether an answer of the store, behind which left more are, has all
-// of it.
+// in reports whether an answer of the store has everything that is expected. left
+// is how many more messages follow the answer.
 func (e *expected) in(msgs []*envelope.Message, left int) bool {
 	if int64(len(msgs)+left) < e.counted {
 		return false
 	}
 	for _, seq := range e.pending {
 		if left > 0 && (len(msgs) == 0 || seq > msgs[len(msgs)-1].Seq) {
-			break // it may be among those
+			break // it may be among those left
 		}
 		if !slices.ContainsFunc(msgs, func(m *envelope.Message) bool { return m.Seq == seq }) {
 			return false
@@ -47,8 +47,8 @@ func (e *expected) in(msgs []*envelope.Message, left int) bool {
 	return true
 }
 
-// readCopies reads a lane from behind pos until all that is expected is found,
-// and returns the fullest answer.
+// readCopies reads a lane after pos, from one copy after another, until
+// everything expected is found. It returns the fullest answer.
 func (h *Hub) readCopies(
 	ctx context.Context, k subjects.Key, n subjects.Lane, pos uint64, want *expected, best []*envelope.Message, left int,
 ) ([]*envelope.Message, int, error) {
@@ -65,7 +65,7 @@ func (h *Hub) readCopies(
 			if ctx.Err() != nil {
 				return nil, 0, err
 			}
-			continue // the server that held this consumer went
+			continue // the server that held this consumer is gone
 		}
 		if len(msgs)+more > len(best)+left {
 			best, left = msgs, more
@@ -74,8 +74,8 @@ func (h *Hub) readCopies(
 	return best, left, nil
 }
 
-// readCopy reads a batch of a lane by a consumer of its own, and counts what is
-// behind it.
+// readCopy reads a batch of a lane with a consumer of its own, and counts the
+// messages after the batch.
 func (h *Hub) readCopy(ctx context.Context, k subjects.Key, n subjects.Lane, pos uint64) (msgs []*envelope.Message, left int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, copyTimeout)
 	defer cancel()

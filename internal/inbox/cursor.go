@@ -9,44 +9,46 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// Cursor is what is known of a device's acknowledgements. It is stored as JSON,
-// one message a device, on the cursor stream:
+// Cursor records what a device was sent and what it has acknowledged. It is
+// stored as JSON on the cursor stream, one message a device:
 //
 //	{"sent":[0,17,0,0],"unacked":[[],[12,15],[],[]],"open":true,"asked":[15],"epoch":3}
 //
-// Indexes are lanes, low first. Everything in a lane up to sent was sent to
-// the device at some time, and all of that is acknowledged but for unacked.
-// open says that a session was live when this was written: what lies above
-// sent may then have been sent as well.
+// Array indexes are lanes, the lowest first. Every message of a lane up to sent
+// was sent to the device at some time, or was finalized without being sent. All
+// of these are acknowledged except those in unacked. open says that a session was
+// live when the cursor was written: messages above sent may then have been sent
+// as well.
 //
-// waiting and upTo make losses countable: of the messages that were ever stored
-// up to the sequence upTo, waiting[lane] are above sent[lane]. When fewer than
-// that are found, the others are gone.
+// waiting and upTo make losses countable. Of the messages ever stored up to the
+// sequence upTo, waiting[lane] are above sent[lane]. If fewer than that are
+// found, the others are gone.
 type Cursor struct {
 	Sent    [subjects.Lanes]uint64   `json:"sent"`
 	Unacked [subjects.Lanes][]uint64 `json:"unacked"`
 	Open    bool                     `json:"open,omitempty"`
-	// AckRequested are those of Unacked whose senders want to hear what becomes of
-	// them, in ascending order over all lanes.
+	// AckRequested are the messages of Unacked whose senders asked to hear the
+	// outcome, in ascending order over all lanes.
 	AckRequested []uint64 `json:"asked,omitempty"`
-	// Epoch is that of the session which wrote this; a later one's stands.
+	// Epoch is that of the session that wrote the cursor. A cursor of an earlier
+	// epoch does not replace it.
 	Epoch uint64 `json:"epoch,omitempty"`
 	// Waiting is how many messages above Sent were stored up to UpTo.
 	Waiting [subjects.Lanes]uint64 `json:"waiting"`
 	UpTo    uint64                 `json:"upTo,omitempty"`
-	// Gaps are what the device has to be told of, or was told without
-	// acknowledging anything since.
+	// Gaps are those that the device has to be told of, or was told of and has
+	// acknowledged nothing since.
 	Gaps []Gap `json:"gaps,omitempty"`
-	// Tries is how many connections were sent a message of Unacked, where that
-	// is counted.
+	// Tries is how many connections were sent each message of Unacked, by
+	// sequence. It is only kept where deliveries are limited.
 	Tries map[uint64]uint32 `json:"tries,omitempty"`
-	// Doubted is the time of the last [Doubt] that the device was told of, or
-	// that cannot be about it.
+	// Doubted is the time of the latest [Doubt] that the device was told of, or
+	// that does not concern it; in Unix nanoseconds.
 	Doubted int64 `json:"doubted,omitempty"`
 }
 
-// Advance notes that the message seq of a lane is sent, or is finalized
-// without being sent. Messages are advanced over in order.
+// Advance records that message seq of a lane was sent, or finalized without being
+// sent. Call it once for each message, in ascending order.
 func (c *Cursor) Advance(lane subjects.Lane, seq uint64) {
 	if seq <= c.Sent[lane] {
 		return
@@ -57,8 +59,8 @@ func (c *Cursor) Advance(lane subjects.Lane, seq uint64) {
 	}
 }
 
-// count notes that a message was stored; messages are counted in any order,
-// before upTo is raised over them.
+// count records that a message was stored. Messages may be counted in any order,
+// but before UpTo is raised past them.
 func (c *Cursor) count(lane subjects.Lane, seq uint64) {
 	if seq > c.UpTo && seq > c.Sent[lane] {
 		c.Waiting[lane]++
@@ -76,8 +78,9 @@ func (c *Cursor) AckFloor(lane subjects.Lane) uint64 {
 // top is the highest sequence that the cursor says anything about.
 func (c *Cursor) top() uint64 { return max(c.UpTo, slices.Max(c.Sent[:])) }
 
-// cut brings one lane back to last. What was counted above it, or sent and not
-// acknowledged, stays counted: it will not be found, and is told as lost.
+// cut moves one lane back to last. Messages above it that were counted, or sent
+// and not acknowledged, stay counted: they will not be found, and the device is
+// told that they are lost.
 func (c *Cursor) cut(lane subjects.Lane, last uint64) {
 	c.Sent[lane] = min(c.Sent[lane], last)
 	kept := slices.Clone(c.Unacked[lane])

@@ -19,34 +19,37 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// cursorWriter stores cursors: changed ones every so often, final ones at
-// once, never two of a device at a time. Until the server has confirmed one it
-// is kept here, and a device that comes back is given it from here.
+// cursorWriter stores cursors: that of an attached device some time after a
+// change, the last one of a device that detaches at once. It never has two
+// publishes of a device under way. Until the server has confirmed a cursor it is
+// kept here, and a device that comes back is given it from here.
 //
-// A cursor replaces the one that this edge knows to be stored. If another is
-// there, the newer session's stands: an edge that was cut off does not move the
-// cursor of a device that has connected elsewhere meanwhile.
+// A publish is a compare-and-set: it replaces the stored cursor only if that is
+// the one this edge knows. If it is another, the cursor of the newer session
+// stands. So an edge that was cut off does not move the cursor of a device that
+// has connected elsewhere meanwhile.
 type cursorWriter struct {
 	publish *Publisher
 	last    *direct.Last  // of the cursor stream
 	head    func() uint64 // of the hub
 	every   time.Duration
 	log     *slog.Logger
-	marked  atomic.Uint64 // watermark stored last
-	markMu  sync.Mutex    // orders what is stored of it
-	// unmarked: the head has risen since. markedAt is when it was stored, and
-	// markSoon says that run is woken for it; both are of run.
+	marked  atomic.Uint64 // the watermark stored last
+	markMu  sync.Mutex    // orders the publishes of the watermark
+	// unmarked: the head has risen since the last watermark. markedAt is when
+	// that was stored, and markSoon says that a timer will wake run for the next.
+	// run owns markedAt and markSoon.
 	unmarked atomic.Bool
 	markedAt time.Time
 	markSoon bool
 
-	kick chan struct{} // capacity 1: queue or dirty is not empty any more
+	kick chan struct{} // capacity 1: queue or dirty has something new
 	quit chan struct{}
 	done chan struct{}
 
 	mu     sync.Mutex
 	states map[subjects.Key]*cursorState
-	queue  []subjects.Key // of states that are to be published
+	queue  []subjects.Key // of the states to publish
 	dirty  []dirtyMailbox // the oldest first
 	empty  chan struct{}  // closed when states becomes empty; nil unless waited for
 }
@@ -57,19 +60,19 @@ type cursorState struct {
 	at         *revision
 	since      time.Time // of the oldest change that is not stored
 	publishing bool      // a publish is under way
-	changed    bool      // cursor is newer than what flies
+	changed    bool      // cursor is newer than the one being published
 }
 
-// dirtyMailbox is one whose cursor has changed.
+// dirtyMailbox is a mailbox whose cursor has changed.
 type dirtyMailbox struct {
 	mb    *Mailbox
 	since time.Time
 }
 
-// A cursor is stored when it has been changed for a while, and not all at one
-// time: what 1,000 devices acknowledge in a quarter of a second would be 10 ms of
-// work at its end, which other messages had to wait for. Of a burst, collectSteps
-// parts are stored one after the other, or collectLeast at a time.
+// A changed cursor is stored after a while, but not all cursors at once. If 1,000
+// devices acknowledge within a quarter of a second, storing their cursors
+// together would be 10 ms of work for which other messages would have to wait. So
+// a burst is stored in collectSteps parts of at least collectLeast cursors.
 const (
 	collectSteps = 25
 	collectLeast = 64
@@ -95,7 +98,7 @@ func (w *cursorWriter) run() {
 	timer := time.NewTimer(w.every)
 	defer timer.Stop()
 	armed := true
-	share := 0 // how many are collected at a time, while too many wait
+	share := 0 // how many to collect at a time while a burst is stored in parts
 	for {
 		select {
 		case <-w.quit:
@@ -108,7 +111,7 @@ func (w *cursorWriter) run() {
 		}
 		w.flush()
 		if armed {
-			continue // however often it is woken for the queue
+			continue // a kick does not move the timer
 		}
 		if wait, some := w.next(); some {
 			armed = true
@@ -117,7 +120,8 @@ func (w *cursorWriter) run() {
 	}
 }
 
-// next is when to collect again, if there is anything.
+// next returns how long to wait before the next collect; false if nothing is
+// dirty.
 func (w *cursorWriter) next() (time.Duration, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -127,7 +131,8 @@ func (w *cursorWriter) next() (time.Duration, bool) {
 	return max(w.every-time.Since(w.dirty[0].since), w.every/collectSteps), true
 }
 
-// markDirty is called with the mailbox locked, once until it is collected.
+// markDirty queues a mailbox whose cursor has changed. It is called with the
+// mailbox locked, once until the mailbox is collected.
 func (w *cursorWriter) markDirty(mb *Mailbox) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -137,9 +142,10 @@ func (w *cursorWriter) markDirty(mb *Mailbox) {
 	}
 }
 
-// collect takes the cursors of mailboxes that changed long enough ago: share of
-// them, or more. It returns the share of the next time, which is 0 when no more
-// wait.
+// collect takes the cursors of mailboxes that changed at least w.every ago, at
+// most share of them. It raises share first, so that a burst takes no more than
+// collectSteps calls. It returns the share for the next call; 0 when no more are
+// due.
 func (w *cursorWriter) collect(share int) int {
 	w.mu.Lock()
 	before := time.Now().Add(-w.every)
@@ -151,14 +157,14 @@ func (w *cursorWriter) collect(share int) int {
 	n := min(due, share)
 	taken := slices.Clone(w.dirty[:n])
 	if w.dirty = slices.Delete(w.dirty, 0, n); len(w.dirty) == 0 {
-		w.dirty = nil // a burst is not held for good
+		w.dirty = nil // free the array that a burst has made
 	}
 	w.mu.Unlock()
 	for _, d := range taken {
 		mb := d.mb
 		mb.mu.Lock()
 		mb.dirty = false
-		if mb.ready && !mb.closed { // else it does not know its cursor yet
+		if mb.ready && !mb.closed { // otherwise it has no cursor yet, or has stored its last
 			w.put(mb.key, mb.cursorLocked(mb.open), mb.stored, d.since)
 		}
 		mb.mu.Unlock()
@@ -169,8 +175,8 @@ func (w *cursorWriter) collect(share int) int {
 	return share
 }
 
-// put has a cursor stored soon, in the place of the one at. since is when the
-// oldest of the changes in it was made. It does no I/O.
+// put queues a cursor to be stored in the place of the revision at. since is when
+// the oldest change in it was made. It does no I/O.
 func (w *cursorWriter) put(key subjects.Key, c Cursor, at *revision, since time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -194,7 +200,7 @@ func (w *cursorWriter) queueLocked(key subjects.Key) {
 	w.wake()
 }
 
-// wake has run look at what there is.
+// wake wakes run.
 func (w *cursorWriter) wake() {
 	select {
 	case w.kick <- struct{}{}:
@@ -202,7 +208,7 @@ func (w *cursorWriter) wake() {
 	}
 }
 
-// flush publishes what is queued, behind a watermark that covers it.
+// flush publishes the queued cursors, after a watermark that covers them.
 func (w *cursorWriter) flush() {
 	due := w.markDue() // before the head is read
 	w.mu.Lock()
@@ -228,20 +234,21 @@ func (w *cursorWriter) flush() {
 	}
 }
 
-// markPause is how often the watermark is stored, at most, while no cursors are.
+// markPause is the shortest time between two watermarks while no cursors are
+// stored.
 const markPause = 50 * time.Millisecond
 
-// read is told that the head has risen. The watermark follows soon, so that a hub
-// that is started again finds out when the end of the stream is gone, whether
-// a cursor was stored or not.
+// read is called when the head has risen. The watermark follows soon after,
+// whether or not a cursor is stored, so that a hub that is started again finds
+// out if the end of the stream is gone.
 func (w *cursorWriter) read() {
 	if !w.unmarked.Load() && w.unmarked.CompareAndSwap(false, true) {
 		w.wake()
 	}
 }
 
-// markDue reports whether the watermark is to be stored for what was read. Before
-// it is time run is woken once more.
+// markDue reports whether the watermark has to be stored because the head has
+// risen. If it is too early, a timer will wake run.
 func (w *cursorWriter) markDue() bool {
 	if !w.unmarked.Load() {
 		return false
@@ -258,8 +265,8 @@ func (w *cursorWriter) markDue() bool {
 	return true
 }
 
-// mark stores the watermark, if it has risen. It is not waited for: what a
-// publisher is given is stored in order.
+// mark publishes the watermark, if it has risen. It does not wait for the answer:
+// a publisher's messages are stored in order.
 func (w *cursorWriter) mark(top uint64) {
 	if top <= w.marked.Load() {
 		return
@@ -278,7 +285,7 @@ func (w *cursorWriter) mark(top uint64) {
 	})
 }
 
-// landed hears what became of a publish of data.
+// landed handles the answer to a publish of data.
 func (w *cursorWriter) landed(key subjects.Key, data []byte, seq uint64, err error) {
 	if Lost(err) {
 		go w.resolve(key, data) // it asks the store
@@ -295,7 +302,7 @@ func (w *cursorWriter) landed(key subjects.Key, data []byte, seq uint64, err err
 	case s.changed:
 		w.queueLocked(key)
 	case err != nil:
-		// Kept, and tried again: the publisher has waited its time already.
+		// Keep the cursor, and try again later.
 		w.log.Warn("cursor not stored, retrying", "device", string(key), "err", err)
 		s.changed = true
 		w.laterLocked(key)
@@ -320,12 +327,14 @@ func (w *cursorWriter) doneLocked(key subjects.Key) {
 	}
 }
 
-// resolveTimeout bounds the look at a cursor that is not the one expected.
+// resolveTimeout bounds the look-up of a stored cursor that is not the one
+// expected.
 const resolveTimeout = 5 * time.Second
 
-// resolve goes on after a publish of data that found another cursor stored than
-// the one expected: the same, when the answer to an earlier try was lost; that
-// of a newer session, which stands; or an older one, which is replaced.
+// resolve is called when a publish of data found another cursor stored than the
+// one expected. That may be the same cursor, if the answer to an earlier attempt
+// was lost; or the cursor of a newer session, which stands; or an older one,
+// which is replaced.
 func (w *cursorWriter) resolve(key subjects.Key, data []byte) {
 	ctx, cancel := context.WithTimeout(context.Background(), resolveTimeout)
 	defer cancel()
@@ -357,7 +366,7 @@ func (w *cursorWriter) resolve(key subjects.Key, data []byte) {
 		w.doneLocked(key)
 	case same && !s.changed:
 		w.doneLocked(key)
-	case was == s.at.seq: // a replica that lags behind
+	case was == s.at.seq: // a lagging replica has answered
 		s.changed = true
 		w.laterLocked(key)
 	default:
@@ -366,8 +375,9 @@ func (w *cursorWriter) resolve(key subjects.Key, data []byte) {
 	}
 }
 
-// Lost says that an error of [Publisher.Publish] is a compare-and-set that has
-// lost: to what is stored, or, in a cluster, to what is about to be.
+// Lost reports whether an error of [Publisher.Publish] is a failed
+// compare-and-set: another message is stored on the subject or, in a cluster, is
+// about to be.
 func Lost(err error) bool { return storeerr.Lost(err) }
 
 // holds reports whether a device has a cursor that the store may not have yet.
@@ -377,7 +387,7 @@ func (w *cursorWriter) holds(key subjects.Key) bool {
 	return w.states[key] != nil
 }
 
-// storedSince reports whether all that was changed until t is stored.
+// storedSince reports whether every change made until t is stored.
 func (w *cursorWriter) storedSince(t time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -392,7 +402,7 @@ func (w *cursorWriter) storedSince(t time.Time) bool {
 	return true
 }
 
-// stop waits until every cursor is stored.
+// stop waits until every cursor is stored or ctx ends, and then ends run.
 func (w *cursorWriter) stop(ctx context.Context) error {
 	w.mu.Lock()
 	wait := make(chan struct{})
@@ -412,14 +422,15 @@ func (w *cursorWriter) stop(ctx context.Context) error {
 	close(w.quit)
 	select {
 	case <-w.done:
-	case <-ctx.Done(): // it waits for the publisher, whose stop ends it
+	case <-ctx.Done(): // run waits for the publisher, and ends when that is stopped
 	}
 	return err
 }
 
-// load is the device's cursor: what is on its way to the store, else what is
-// stored, else zero; when the store took it, the zero time for none; and what put
-// wants to know.
+// load returns the device's cursor, when the store took it, and its revision for
+// put. A cursor on its way to the store counts before the stored one; its time is
+// that of its oldest change. If there is neither, the cursor and the time are
+// zero.
 func (w *cursorWriter) load(ctx context.Context, key subjects.Key) (Cursor, time.Time, *revision, error) {
 	w.mu.Lock()
 	s := w.states[key]
@@ -439,14 +450,14 @@ func (w *cursorWriter) load(ctx context.Context, key subjects.Key) (Cursor, time
 	stored, at := time.Unix(0, found[0].Time), &revision{found[0].Seq}
 	c, err := ParseCursor(found[0].Data)
 	if err != nil {
-		// Everything again is better than nothing.
+		// Sending everything again is better than sending nothing.
 		w.log.Error("stored cursor is unreadable, sending all again", "device", string(key), "err", err)
 		return Cursor{}, stored, at, nil
 	}
 	return c, stored, at, nil
 }
 
-// stored returns when the store has the device's cursor.
+// stored waits until the store has the device's cursor, or ctx ends.
 func (w *cursorWriter) stored(ctx context.Context, key subjects.Key) error {
 	tick := time.NewTicker(storedEvery)
 	defer tick.Stop()
@@ -465,6 +476,6 @@ func (w *cursorWriter) stored(ctx context.Context, key subjects.Key) error {
 	}
 }
 
-// storedEvery is how often it is looked whether a cursor is stored. Only
-// devices that move between edges wait for it.
+// storedEvery is how often stored and [Hub.Release] look whether a cursor is
+// stored. Only devices that move between edges wait for that.
 const storedEvery = 2 * time.Millisecond

@@ -12,18 +12,19 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// Damage takes messages of which nobody may be able to tell any more whose they
-// were. Each is a [Doubt], and counts against every device whose cursor does not
-// count the message: it is told a gap without a number. A service may have sent it
-// to a device that was yet to register, so a new one is told for a while.
-// The cursor says up to which doubt that was done ([Cursor.Doubted]).
+// Damage can take messages whose recipients nobody can name any more. A range of
+// them is a [Doubt]. It concerns every device whose cursor does not count the
+// messages: such a device is told a gap without a count. A service may have sent
+// the messages to a device that was yet to register, so new devices are told for
+// a while too. [Cursor.Doubted] says up to which doubt a device was told.
 
-// damaged is what is stored under [layout.Damaged]: the sequences, first and
-// last, that a server found unreadable before it opened the stream.
+// damaged is what is stored under [layout.Damaged]. Ranges are the first and last
+// sequences that a server found unreadable before it opened the stream, or that a
+// hub found missing at its end.
 type damaged struct {
 	Ranges [][2]uint64 `json:"ranges"`
-	// Messages are those of Ranges whose subjects could be read, and Doubts are
-	// the others, the oldest first.
+	// Messages are the messages of Ranges whose subjects could be read. Doubts
+	// are the others, the oldest first.
 	Messages []struct {
 		Seq     uint64 `json:"seq"`
 		Subject string `json:"subject"`
@@ -31,19 +32,21 @@ type damaged struct {
 	Doubts []Doubt `json:"doubts"`
 }
 
-// Doubt is messages that are gone, of which nobody knows whose they were.
+// Doubt is a range of messages that are gone and whose recipients nobody knows.
 type Doubt struct {
 	From uint64 `json:"from"`
 	To   uint64 `json:"to"`
-	// At is when it was found, in Unix nanoseconds. It rises from one to the next.
+	// At is when it was found, in Unix nanoseconds. Each doubt is later than the
+	// one before.
 	At int64 `json:"at"`
-	// Open: the stream has lost its end, and nobody knows how much that was.
+	// Open: the stream has lost its end, and nobody knows how much of it.
 	Open bool `json:"open,omitempty"`
 }
 
-// AddDoubts adds doubts to a list, with the time and what was counted: messages up
-// to there are in the cursors of their devices, which tell of them. open says that
-// the stream has lost its end, with which the last of the ranges begins.
+// AddDoubts adds a doubt to list for each range, found at now. It leaves out
+// messages up to the sequence counted: the cursors of their devices count them
+// and report the loss. open says that the stream has lost its end. It adds a
+// doubt for what may be lost above the last range.
 func AddDoubts(list []Doubt, ranges [][2]uint64, counted uint64, now time.Time, open bool) []Doubt {
 	at := now.UnixNano()
 	if n := len(list); n > 0 {
@@ -59,7 +62,7 @@ func AddDoubts(list []Doubt, ranges [][2]uint64, counted uint64, now time.Time, 
 	if open {
 		list = append(list, Doubt{From: counted + 1, To: counted + 1, At: at, Open: true})
 	}
-	for i := range list { // each is told by itself
+	for i := range list { // each needs a time of its own
 		if i > 0 && list[i].At <= list[i-1].At {
 			list[i].At = list[i-1].At + 1
 		}
@@ -67,8 +70,8 @@ func AddDoubts(list []Doubt, ranges [][2]uint64, counted uint64, now time.Time, 
 	return list
 }
 
-// ParseCounted reads what is stored under [layout.Counted]: up to which sequence
-// every message is in some cursor.
+// ParseCounted reads what is stored under [layout.Counted]: the sequence up to
+// which every message is counted in some cursor.
 func ParseCounted(data []byte) (upTo uint64, err error) {
 	var c counted
 	if err := json.Unmarshal(data, &c); err != nil {
@@ -77,7 +80,8 @@ func ParseCounted(data []byte) (upTo uint64, err error) {
 	return c.UpTo, nil
 }
 
-// parseDamaged reads what is stored; what cannot be read names no sequence.
+// parseDamaged decodes what is stored. Data that it cannot decode counts as no
+// damage.
 func parseDamaged(data []byte) *damaged {
 	d := &damaged{}
 	if json.Unmarshal(data, d) != nil {
@@ -86,13 +90,14 @@ func parseDamaged(data []byte) *damaged {
 	return d
 }
 
-// doubtNew is for how long a device that had no cursor is told of a doubt: one that
-// registers for the first time, or whose cursor is among what was damaged.
+// doubtNew is for how long a device without a cursor is told of a doubt. Such a
+// device registers for the first time, or its cursor is among what was damaged.
 const doubtNew = 7 * 24 * time.Hour
 
 // tell adds gaps to a cursor for the doubts that it does not know. stored is when
-// the store took it; the zero time, when the device has none. What it counted
-// before the damage was found is no doubt of this device.
+// the store took the cursor; zero if the device has none. Messages that the
+// cursor had counted before the damage was found are not in doubt for this
+// device.
 func (d *damaged) tell(c *Cursor, stored time.Time) {
 	for _, r := range d.Doubts {
 		if r.At <= c.Doubted {
@@ -117,8 +122,9 @@ func (d *damaged) tell(c *Cursor, stored time.Time) {
 	}
 }
 
-// narrow is the part of a loss that is damaged: from the first such range to the
-// last. The end of the stream that was lost lies above where it ends now.
+// narrow returns the part of a loss that is damaged, from the first damaged range
+// to the last. A range that begins right after the loss counts too, because a
+// lost end of the stream lies above where the stream ends now.
 func (d *damaged) narrow(l loss) (within loss, ok bool) {
 	within = l
 	for _, r := range d.Ranges {
@@ -136,9 +142,9 @@ func (d *damaged) narrow(l loss) (within loss, ok bool) {
 	return within, ok
 }
 
-// LearnDamage reads what is damaged, and tells devices that are attached. The hub
-// does so each minute, and when the reading of the stream was repaired: a
-// server that was started again may have found more than when this hub was.
+// LearnDamage reads what is damaged, and tells attached devices. The hub calls it
+// every minute, and when its reading of the stream was repaired: a server that
+// has restarted may have found more damage than there was when the hub started.
 func (h *Hub) LearnDamage(ctx context.Context) error {
 	found, err := h.cursors.last.Get(ctx, []string{layout.Damaged(layout.StreamInbox)})
 	if err != nil || found[0] == nil {
@@ -154,12 +160,12 @@ func (h *Hub) LearnDamage(ctx context.Context) error {
 	return nil
 }
 
-// doubt adds the gaps of doubts that the mailbox does not know.
+// doubt adds gaps for the doubts that the mailbox does not know.
 func (mb *Mailbox) doubt(d *damaged) {
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
 	if !mb.counting || mb.closed {
-		return // it will see them
+		return // one that is being attached learns of them from its cursor
 	}
 	c := Cursor{Doubted: mb.doubted}
 	d.tell(&c, time.Now())

@@ -20,9 +20,9 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// Deadline is an entry of the stream of deadlines: a message whose sender
-// wants to hear when its time to live has ended. A mailbox never gives such a
-// message out, but for a device that is away nobody looks at it.
+// Deadline is an entry of the deadline stream: a message that ends at a known
+// time and whose sender wants to hear of that. A mailbox drops an expired message
+// itself, but nobody looks at the messages of a device that is away.
 type Deadline struct {
 	Seq  uint64    `json:"seq"`
 	Lane string    `json:"lane"`
@@ -30,12 +30,12 @@ type Deadline struct {
 	ID   string    `json:"id"`
 	From string    `json:"from,omitempty"` // the sending device; empty for a service
 	Type string    `json:"type,omitempty"`
-	// Reason is why it ends then: "" for its time to live.
+	// Reason is why the message ends: "" for its time to live.
 	Reason string `json:"reason,omitempty"`
 }
 
-// message is the deadline as it is stored. Every hub stores it; the store keeps
-// one.
+// message returns the deadline as it is stored. Every hub stores it; the store
+// keeps one by its Nats-Msg-Id.
 func (d *Deadline) message(k subjects.Key) *nats.Msg {
 	body, err := json.Marshal(d)
 	if err != nil { // a time that JSON does not know: never
@@ -61,16 +61,17 @@ func (h *Hub) noteDeadline(m *envelope.Message) {
 	msg := (&Deadline{
 		Seq: m.Seq, Lane: m.Lane.String(), At: time.Unix(0, at).UTC(), ID: a.id, From: a.from, Type: a.kind,
 	}).message(m.Key)
-	// The hub's lock is held, and the publisher may wait.
+	// The hub's lock is held, and Publish may block.
 	go h.opts.Publish.Publish(msg, func(_ Receipt, err error) {
-		if err != nil { // the device's own mailbox will tell, when it is back
+		if err != nil { // the device's mailbox tells the sender when the device is back
 			h.opts.Logger.Warn("deadline not stored", "device", string(m.Key), "seq", m.Seq, "err", err)
 		}
 	})
 }
 
-// retentionOf is the deadline of a message that the stream's retention ends, for a
-// sender that asked; nil when it has one of its own, or is kept for ever.
+// retentionOf returns the deadline of a message that the stream's retention will
+// end, for a sender that asked. It is nil if the message has a time to live of
+// its own, or is kept for ever.
 func (h *Hub) retentionOf(m *envelope.Message, a *ackRequester) *Deadline {
 	keep := h.maxAge.Load()
 	if keep <= 0 || m.Expires() != 0 {
@@ -82,17 +83,17 @@ func (h *Hub) retentionOf(m *envelope.Message, a *ackRequester) *Deadline {
 	}
 }
 
-// A sender that asked hears what becomes of a message that retention takes. For
-// a device that is away the tally sees to that; what a device that is attached
-// here has not acknowledged for a while is looked after by these.
+// A sender that asked is told when retention removes its message. For a device
+// that is away the tally sees to that. For a device attached here the following
+// does, for messages that it has not acknowledged for a while.
 
-// unansweredAfter is how long a device has to acknowledge a message before its
-// retention is written down for the sender.
+// unansweredAfter is how long a device has to acknowledge a message before the
+// deadline of its retention is stored for the sender.
 const unansweredAfter = 2 * time.Second
 
-// unanswered is a message, given to a mailbox here, whose sender asked. It has
-// no data: its headers say what is needed, and to read them again from the
-// stream would keep devices waiting that attach.
+// unanswered is a message that was given to a mailbox here and whose sender
+// asked. It is kept without its data. The headers say what is needed; reading
+// them from the stream again would delay devices that attach.
 type unanswered struct {
 	m    envelope.Message
 	read time.Time
@@ -104,10 +105,10 @@ func newUnanswered(m *envelope.Message) unanswered {
 	return one
 }
 
-// unansweredBatch is how many of them are looked at together.
+// unansweredBatch is how many of them are checked together.
 const unansweredBatch = 512
 
-// storeUnanswered writes deadlines for messages that attached devices have not
+// storeUnanswered stores deadlines for messages that attached devices have not
 // acknowledged in time.
 func (h *Hub) storeUnanswered(ctx context.Context) error {
 	for {
@@ -126,8 +127,8 @@ func (h *Hub) storeUnanswered(ctx context.Context) error {
 	}
 }
 
-// dueUnanswered is how many messages are to be looked at now, and those of them
-// that are not known to be acknowledged.
+// dueUnanswered returns how many messages are due to be checked, and which of
+// them are not known to be acknowledged.
 func (h *Hub) dueUnanswered() (due int, open []unanswered) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -141,7 +142,7 @@ func (h *Hub) dueUnanswered() (due int, open []unanswered) {
 	return due, open
 }
 
-// storeRetentions writes the deadlines of messages.
+// storeRetentions stores the retention deadlines of messages.
 func (h *Hub) storeRetentions(ctx context.Context, open []unanswered) error {
 	writes := newAwaited()
 	for i := range open {
@@ -157,8 +158,8 @@ func (h *Hub) storeRetentions(ctx context.Context, open []unanswered) error {
 	return writes.wait(ctx)
 }
 
-// expiredBy is the outcome of a stored deadline whose message is among those
-// that are lost.
+// expiredBy returns the outcome for a stored deadline whose message is within a
+// loss; false if it is not.
 func expiredBy(e reader.Entry, k subjects.Key, l loss, reason string) (outcome, bool) {
 	var d Deadline
 	if json.Unmarshal(e.Data, &d) != nil || d.Lane != l.lane.String() || d.Seq < l.from || d.Seq > l.to {
@@ -187,14 +188,15 @@ func (h *Hub) dropDeadlines(ctx context.Context, seqs []uint64) error {
 	return nil
 }
 
-// Fate is what is to be done about a message whose time to live has ended.
+// Fate is the state of a message whose time to live has ended.
 type Fate int
 
 // The fates.
 const (
 	// Over: it is acknowledged, or its sender has been told.
 	Over Fate = iota
-	// InFlight: the device was sent it in time and may still acknowledge it.
+	// InFlight: the device was sent it in time and may still acknowledge it. It
+	// also comes with an error.
 	InFlight
 )
 
@@ -204,14 +206,16 @@ type Expirer struct {
 	publish *Publisher
 }
 
-// NewExpirer makes one that reads cursors by c and stores outcomes by p.
+// NewExpirer returns an Expirer that reads cursors with c and stores outcomes
+// with p.
 func NewExpirer(c *direct.Client, p *Publisher) *Expirer {
 	return &Expirer{cursors: c.Last(layout.StreamCursor, false), publish: p}
 }
 
-// Expire looks at a message whose deadline has passed by so much that the
-// device's cursor is up to date. Unless it is acknowledged, or on its way to a
-// device that is online, its sender is told.
+// Expire handles a message whose deadline passed long enough ago for the device's
+// cursor to be up to date. It tells the sender, unless the message is
+// acknowledged, or was sent to a device that is online and may still acknowledge
+// it.
 func (x *Expirer) Expire(ctx context.Context, key subjects.Key, d *Deadline, online bool) (Fate, error) {
 	lane, ok := subjects.ParseLane(d.Lane)
 	if !ok {

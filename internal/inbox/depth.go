@@ -17,36 +17,37 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// ErrFull says that an inbox has no room: too much in it is unacknowledged.
+// ErrFull means that an inbox has no room: too many of its messages are
+// unacknowledged.
 var ErrFull = errors.New("inbox: full of unacknowledged messages")
 
-// depth is what is known of how much of an inbox is unacknowledged. It is
-// guarded by Hub.mu. For a device that is attached here the mailbox knows
-// better, and only reserved counts.
+// depth is what the hub knows of how many messages of an inbox are
+// unacknowledged. It is guarded by Hub.mu. For a device that is attached here the
+// mailbox has the count, and only reserved is added to it.
 type depth struct {
-	base     int  // when it was counted last
+	base     int  // unacknowledged at the last look at the store
 	known    bool // base was counted
 	count    int  // stored since
 	reserved int  // admitted and not read back yet
 	counted  time.Time
 	told     bool // the event "full" was stored
-	nobody   bool // the subject names no device: its names are not escaped
+	nobody   bool // the subject names no device: its tokens are no valid names
 }
 
 func (d *depth) total() int { return d.base + d.count + d.reserved }
 
 const (
 	// maxDepths bounds the inboxes that are counted. Past it counting begins
-	// anew, which only lets a full inbox have a little more.
+	// anew, which at worst lets a full inbox take a little more.
 	maxDepths = 1 << 20
 	// recount is how often the store is asked about one inbox that seems full.
 	recount = 250 * time.Millisecond
-	// uncounted is the part of the bound that may come in before the store is
-	// asked what was there before.
+	// MaxUnacked/uncounted messages may come in before the store is asked how
+	// many were there before.
 	uncounted = 64
 )
 
-// depthLocked is the count of an inbox, begun when there is none.
+// depthLocked returns the depth of an inbox, and makes one if there is none.
 func (h *Hub) depthLocked(k subjects.Key) *depth {
 	d := h.depths[k]
 	if d == nil {
@@ -60,16 +61,17 @@ func (h *Hub) depthLocked(k subjects.Key) *depth {
 	return d
 }
 
-// countLocked counts a stored message of the device of mb, if that is attached.
+// countLocked counts a stored message. mb is the mailbox of its device, nil if
+// none is attached here.
 func (h *Hub) countLocked(m *envelope.Message, mb *Mailbox) {
 	d := h.depthLocked(m.Key)
 	d.count++
-	if d.reserved > 0 { // else it is a service's, or came by another edge
+	if d.reserved > 0 { // otherwise a service or another edge published it
 		d.reserved--
 	}
 	h.tell.Inbox(m, d.nobody)
 	if mb != nil {
-		total := mb.unacked() + 1 // it has yet to get this one
+		total := mb.unacked() + 1 // the mailbox has yet to get this one
 		if tell := total > h.opts.MaxUnacked; tell != d.told {
 			d.told = tell
 			if tell {
@@ -85,8 +87,8 @@ func (h *Hub) countLocked(m *envelope.Message, mb *Mailbox) {
 	go h.checkFull(m.Key) // it asks the store
 }
 
-// Admit reserves room for n messages in an inbox, or says that it is full. It
-// is to be followed by their publishing.
+// Admit reserves room for n messages in an inbox, or returns ErrFull. The caller
+// publishes them next.
 func (h *Hub) Admit(ctx context.Context, k subjects.Key, n int) error {
 	for {
 		h.mu.Lock()
@@ -118,14 +120,14 @@ func (h *Hub) Admit(ctx context.Context, k subjects.Key, n int) error {
 	}
 }
 
-// unacked is how many messages the mailbox knows to be unacknowledged.
+// unacked returns how many messages the mailbox knows to be unacknowledged.
 func (mb *Mailbox) unacked() int {
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
 	return mb.out + mb.waitingLocked()
 }
 
-// countStored asks the store how much of an inbox is unacknowledged.
+// countStored asks the store how many messages of an inbox are unacknowledged.
 func (h *Hub) countStored(ctx context.Context, k subjects.Key) error {
 	began := time.Now()
 	c, _, _, err := h.cursors.load(ctx, k)
@@ -139,7 +141,7 @@ func (h *Hub) countStored(ctx context.Context, k subjects.Key) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	d := h.depthLocked(k)
-	// What is on its way may be in the count or not; it is taken to be.
+	// Messages on their way may be in the count or not. Assume that they are.
 	d.base, d.known, d.count, d.reserved, d.counted = total, true, 0, 0, began
 	if total < h.opts.MaxUnacked {
 		d.told = false
@@ -147,7 +149,7 @@ func (h *Hub) countStored(ctx context.Context, k subjects.Key) error {
 	return nil
 }
 
-// unackedStored is how many stored messages a cursor leaves unacknowledged.
+// unackedStored returns how many stored messages a cursor leaves unacknowledged.
 func unackedStored(ctx context.Context, fetch *direct.Client, k subjects.Key, c *Cursor) (int, error) {
 	total := 0
 	for n := range c.Sent {
@@ -198,7 +200,7 @@ func (h *Hub) tellFull(k subjects.Key, total int) {
 	}
 	msg := &nats.Msg{
 		Subject: subjects.Event(k, subjects.EventFull), Data: body,
-		// Every edge notices; within a minute it is one event.
+		// Every edge notices. The id makes it one event a minute.
 		Header: nats.Header{jetstream.MsgIDHeader: {"event/full/" + string(k) + "/" + strconv.FormatInt(now.Unix()/60, 10)}},
 	}
 	h.opts.Publish.Publish(msg, func(_ Receipt, err error) {
@@ -208,5 +210,5 @@ func (h *Hub) tellFull(k subjects.Key, total int) {
 	})
 }
 
-// fullTimeout bounds the look at an inbox that seems full.
+// fullTimeout bounds the count of an inbox that seems full.
 const fullTimeout = 10 * time.Second

@@ -19,27 +19,27 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// ErrMoved says that a cursor was stored by somebody else meanwhile: load it
+// ErrMoved means that somebody else has stored the cursor meanwhile: load it
 // again.
 var ErrMoved = errors.New("inbox: the cursor has moved meanwhile")
 
-// Cursors reads and writes cursors for who has no hub: the coordinator, for
+// Cursors reads and writes cursors without a hub. The coordinator uses it for
 // devices that are connected to no edge. An edge that holds a device owns its
-// cursor, and overwrites it without looking.
+// cursor, and overwrites what others have stored unless that has a later epoch.
 type Cursors struct {
 	fetch   *direct.Client
 	last    *direct.Last
 	publish *Publisher
 }
 
-// NewCursors makes one that reads by c and writes by p.
+// NewCursors returns Cursors that reads with c and writes with p.
 func NewCursors(c *direct.Client, p *Publisher) *Cursors {
 	return &Cursors{fetch: c, last: c.Last(layout.StreamCursor, false), publish: p}
 }
 
-// Load returns the device's cursor and its revision, for Store; zero values
-// when there is none. One that cannot be read counts as one that says nothing.
-// It has the gaps of what is damaged and may have been the device's.
+// Load returns the device's cursor and its revision for Store; zero values if
+// there is none. A cursor that cannot be decoded counts as an empty one. Load
+// adds gaps for damage that may concern the device.
 func (s *Cursors) Load(ctx context.Context, key subjects.Key) (c Cursor, revision uint64, err error) {
 	found, err := s.last.Get(ctx, []string{layout.Cursor(key), layout.Damaged(layout.StreamInbox)})
 	if err != nil {
@@ -71,11 +71,12 @@ func (s *Cursors) Store(ctx context.Context, key subjects.Key, c Cursor, revisio
 	return err
 }
 
-// markTries bounds how often the watermark is raised against others.
+// markTries bounds how often mark tries again when others raise the watermark
+// too.
 const markTries = 5
 
-// mark raises the watermark to top, if it is below: no cursor may be stored
-// above it.
+// mark raises the watermark to top, if it is lower. No cursor may be stored above
+// the watermark.
 func (s *Cursors) mark(ctx context.Context, top uint64) error {
 	for range markTries {
 		found, err := s.last.Get(ctx, []string{layout.Watermark})
@@ -100,7 +101,8 @@ func (s *Cursors) mark(ctx context.Context, top uint64) error {
 	return fmt.Errorf("inbox: raise the watermark: %w", ErrMoved)
 }
 
-// put stores one message, if revision is still the last of its subject.
+// put stores one message if revision is still the last of its subject. Otherwise
+// it returns ErrMoved.
 func (s *Cursors) put(ctx context.Context, subject string, data []byte, revision uint64) error {
 	m := &nats.Msg{Subject: subject, Data: data, Header: nats.Header{
 		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(revision, 10)},
@@ -112,7 +114,7 @@ func (s *Cursors) put(ctx context.Context, subject string, data []byte, revision
 	return err
 }
 
-// Unacked is how many stored messages the cursor leaves unacknowledged.
+// Unacked returns how many stored messages the cursor leaves unacknowledged.
 func (s *Cursors) Unacked(ctx context.Context, key subjects.Key, c *Cursor) (int, error) {
 	return unackedStored(ctx, s.fetch, key, c)
 }
@@ -122,8 +124,8 @@ func (s *Cursors) Recipients(ctx context.Context, seq uint64) ([]Recipient, erro
 	return recipients(ctx, s.fetch, seq)
 }
 
-// Tell stores what became of a message, now, for a sender that asked. It is to
-// be called before the cursor says that the message is finalized.
+// Tell stores the outcome of a message, as of now, for a sender that asked. Call
+// it before the cursor says that the message is finalized.
 func (s *Cursors) Tell(ctx context.Context, m *envelope.Message, status wire.Status) error {
 	a := requesterOf(m)
 	if a == nil {
@@ -137,8 +139,8 @@ func (s *Cursors) Tell(ctx context.Context, m *envelope.Message, status wire.Sta
 	return s.publish.wait(ctx, msg)
 }
 
-// Reject stores that a message is rejected, and tells a sender that asked. It is
-// to be called before the cursor says that the message is finalized.
+// Reject stores that a message is rejected, and tells a sender that asked. Call
+// it before the cursor says that the message is finalized.
 func (s *Cursors) Reject(ctx context.Context, m *envelope.Message, reason string) error {
 	now := time.Now()
 	if msg := rejection(m, wire.StatusRejected, reason, now); msg != nil {
@@ -156,14 +158,15 @@ func (s *Cursors) Reject(ctx context.Context, m *envelope.Message, reason string
 	return nil
 }
 
-// Lost has the cursor tell what is gone of a lane of which all that is stored
-// was sent: what was counted and never found. It reports whether anything is.
+// Lost adds a gap to the cursor for messages of a lane that were counted and
+// never found, and tells the senders that asked. Call it when everything that is
+// stored of the lane was sent. It reports whether any are gone.
 func (s *Cursors) Lost(ctx context.Context, k subjects.Key, lane subjects.Lane, c *Cursor) (bool, error) {
 	l := loss{lane: lane, from: c.Sent[lane] + 1, to: c.UpTo, count: c.Waiting[lane]}
 	if l.count == 0 || l.from > l.to {
 		return false, nil
 	}
-	// The leader knows whether a copy that lags has not shown all.
+	// A lagging copy may not have shown everything. The leader knows.
 	more, err := s.fetch.Holds(ctx, layout.StreamInbox, subjects.Inbox(k, lane), l.from)
 	if more || err != nil {
 		return false, err
@@ -177,8 +180,8 @@ func (s *Cursors) Lost(ctx context.Context, k subjects.Key, lane subjects.Lane, 
 	return true, s.tellLost(ctx, k, l, reason)
 }
 
-// Explain gives the cursor's gaps of which no edge has found out the reason one,
-// and tells the senders that asked.
+// Explain finds the reason for those of the cursor's gaps that have none yet, and
+// tells the senders that asked.
 func (s *Cursors) Explain(ctx context.Context, k subjects.Key, c *Cursor) error {
 	for i := range c.Gaps {
 		g := &c.Gaps[i]
@@ -197,7 +200,8 @@ func (s *Cursors) Explain(ctx context.Context, k subjects.Key, c *Cursor) error 
 	return nil
 }
 
-// Why is the reason that messages of a lane are gone, as a gap gives it.
+// Why returns the reason for which messages of a lane are gone, as a gap gives
+// it.
 func (s *Cursors) Why(ctx context.Context, k subjects.Key, lane subjects.Lane, from, to uint64) (string, error) {
 	if reason, _, err := written(ctx, s.last, k, loss{lane: lane, from: from, to: to}); reason != "" || err != nil {
 		return reason, err
@@ -212,7 +216,7 @@ func (s *Cursors) Why(ctx context.Context, k subjects.Key, lane subjects.Lane, f
 	return wire.ReasonPurged, nil
 }
 
-// tellLost tells senders that asked.
+// tellLost tells the senders that asked what became of lost messages.
 func (s *Cursors) tellLost(ctx context.Context, k subjects.Key, l loss, reason string) error {
 	told, _, err := lostOutcomes(ctx, s.fetch, k, l, reason)
 	if err != nil {
@@ -227,8 +231,8 @@ func (s *Cursors) tellLost(ctx context.Context, k subjects.Key, l loss, reason s
 	return writes.wait(ctx)
 }
 
-// Confirm drops the gaps that the device was told and that lie before an
-// acknowledged message.
+// Confirm drops the gaps that the device was told of and that lie before seq,
+// which it has acknowledged.
 func (c *Cursor) Confirm(seq uint64) {
 	c.Gaps = slices.DeleteFunc(slices.Clone(c.Gaps), func(g Gap) bool { return g.Told && g.To < seq })
 }

@@ -9,14 +9,14 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// fillWorkers bounds how many mailboxes of this process read the store at a
-// time once attached.
+// fillWorkers bounds how many attached mailboxes of this process read the store
+// at a time.
 const fillWorkers = 8
 
 // fillRetry is how long a lane waits after a failed read of the store.
 const fillRetry = 200 * time.Millisecond
 
-// fillLocked schedules the reading of what the lanes lack, once.
+// fillLocked schedules a read of what the lanes lack, unless one is scheduled.
 func (mb *Mailbox) fillLocked() {
 	if mb.filling || mb.closed {
 		return
@@ -52,8 +52,8 @@ func (mb *Mailbox) refill() {
 	mb.opts.Wake()
 }
 
-// fill reads, highest lane first, until each lane is live or its queue full, and
-// finds out why what is gone is gone.
+// fill reads from the store, the highest lane first, until each lane is live or
+// its queue is full. Then it finds out why missing messages are gone.
 func (mb *Mailbox) fill(ctx context.Context) error {
 	for n := subjects.Lanes - 1; n >= 0; n-- {
 		for {
@@ -70,7 +70,8 @@ func (mb *Mailbox) fill(ctx context.Context) error {
 }
 
 // fillStep joins the lane to the live flow if the tail reaches back to its
-// position, else reads one batch from the store. It reports whether to go on.
+// position. Otherwise it reads one batch from the store. again reports whether to
+// go on.
 func (mb *Mailbox) fillStep(ctx context.Context, n subjects.Lane) (again bool, err error) {
 	pos, floor, more := mb.join(n)
 	if !more {
@@ -97,9 +98,9 @@ func (mb *Mailbox) fillStep(ctx context.Context, n subjects.Lane) (again bool, e
 		return false, nil
 	}
 	for _, m := range msgs {
-		// The lane is catching up, so nobody else moved it. What is in the tail
-		// comes from there; and as the store answers in order, nothing else is
-		// before it.
+		// The lane is catching up, so nobody else has moved it. Messages that the
+		// tail has are taken from there. The store answers in order, so at the
+		// first of them everything before the tail has been read.
 		if m.Seq >= upTo {
 			left, whole = 0, true
 			break
@@ -111,16 +112,17 @@ func (mb *Mailbox) fillStep(ctx context.Context, n subjects.Lane) (again bool, e
 		l.pushRead(m)
 	}
 	if left == 0 && whole {
-		// Nothing between here and the tail, or the end of a sweep. What is
-		// newer is not believed: a replica that lags does not know it yet.
+		// Nothing more is stored before upTo, where the tail begins or a sweep
+		// ends. Above it the answer proves nothing: a lagging replica may lack
+		// newer messages.
 		l.readPos = max(l.readPos, upTo-1)
 	}
 	return l.room(), nil
 }
 
-// read reads a batch of a lane from behind pos; left is about how many more the
-// store has. When it has fewer than were counted, they are gone, which is noted
-// before those behind them are queued.
+// read reads a batch of a lane after pos; left is about how many more the store
+// has. If there are fewer than were counted, the difference is gone. The loss is
+// noted before the messages after it are queued.
 func (mb *Mailbox) read(ctx context.Context, n subjects.Lane, pos uint64) (msgs []*envelope.Message, left int, err error) {
 	want := mb.expects(n, pos)
 	msgs, left, err = mb.hub.messages(ctx, subjects.Inbox(mb.key, n), pos+1)
@@ -141,7 +143,7 @@ func (mb *Mailbox) read(ctx context.Context, n subjects.Lane, pos uint64) (msgs 
 	}
 	to := mb.seen
 	if len(msgs) > 0 && msgs[0].Seq > pos+1 {
-		to = msgs[0].Seq - 1 // what is old goes first
+		to = msgs[0].Seq - 1 // the oldest messages are the first to go
 	}
 	l.fillFrom = max(l.fillFrom, pos)
 	mb.lostLocked(n, max(to, pos+1), uint64(lost))
@@ -149,7 +151,7 @@ func (mb *Mailbox) read(ctx context.Context, n subjects.Lane, pos uint64) (msgs 
 	return msgs, left, nil
 }
 
-// expects is what the store must have of a lane behind pos: the messages that
+// expects returns what the store must have of a lane after pos: the messages that
 // were counted and are not queued, and those that were sent and not acknowledged.
 func (mb *Mailbox) expects(n subjects.Lane, pos uint64) *expected {
 	first := mb.hub.first.Load()
@@ -165,20 +167,20 @@ func (mb *Mailbox) expects(n subjects.Lane, pos uint64) *expected {
 	return want
 }
 
-// trustAfter is how long after the hub's start replicas are believed that say
-// there is nothing more. What is stored later than the start is in the tail, and
-// what is older they have by then.
+// trustAfter is for how long after the hub's start a replica that says there is
+// nothing more is not believed. Messages stored after the start are in the tail,
+// and by then replicas have the older ones.
 const trustAfter = 15 * time.Second
 
-// doubtful says that a replica may not have yet what was stored before the hub's
-// start.
+// doubtful reports whether a replica may still lack what was stored before the
+// hub's start.
 func (h *Hub) doubtful() bool {
 	return h.replicas.Load() > 1 && time.Since(h.started) < trustAfter
 }
 
-// confirmEmpty reports whether there is nothing of a lane behind msgs, which were read
-// from behind pos, and before floor. If a replica has not told all, it waits a
-// little.
+// confirmEmpty reports whether a lane has nothing after msgs, which were read
+// from after pos, and before floor. If a replica has not shown everything, it
+// waits a little and reports false.
 func (h *Hub) confirmEmpty(ctx context.Context, key subjects.Key, n subjects.Lane, pos uint64, msgs []*envelope.Message, floor uint64) (bool, error) {
 	if !h.doubtful() {
 		return true, nil
@@ -200,11 +202,12 @@ func (h *Hub) confirmEmpty(ctx context.Context, key subjects.Key, n subjects.Lan
 	return false, nil
 }
 
-// replicaPause is how long to wait for a replica that lags behind.
+// replicaPause is how long to wait for a lagging replica.
 const replicaPause = 20 * time.Millisecond
 
-// join queues what the tail has for the lane. more is false when the lane is
-// live now, or full, or closed; else the store must be read from pos to floor.
+// join queues what the tail has for the lane. more is false if the lane is live
+// now, or full, or closed. Otherwise the store must be read after pos, up to
+// floor.
 func (mb *Mailbox) join(n subjects.Lane) (pos, floor uint64, more bool) {
 	h := mb.hub
 	h.mu.Lock()

@@ -15,15 +15,15 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// A device hears of what it had not acknowledged and what is gone from the
-// store. What it was sent before is listed in its cursor. What it was never
-// sent is counted there ([Cursor.Waiting]): a lane that has caught up and found
-// fewer has lost the difference.
+// A device is told of messages that it has not acknowledged and that are gone
+// from the store. The cursor lists those that it was sent. It counts those that
+// it was never sent ([Cursor.Waiting]): a lane that has caught up and found fewer
+// has lost the difference.
 //
 // A gap stays in the cursor until the device acknowledges something that it was
-// sent after it, so a device that goes before is told again.
+// sent after the gap. A device that disconnects before that is told again.
 
-// Gap is what a device is told of messages that are gone, as it is stored.
+// Gap tells a device of messages that are gone. This is its stored form.
 type Gap struct {
 	Lane    subjects.Lane `json:"lane"`
 	From    uint64        `json:"from"`
@@ -31,12 +31,12 @@ type Gap struct {
 	Count   uint64        `json:"count,omitempty"`
 	AtLeast uint64        `json:"atLeast,omitempty"`
 	Reason  string        `json:"reason,omitempty"` // "" until it is known
-	// Told: a device on plain NATS was told. An edge does not keep that, and tells
-	// its device once a connection.
+	// Told: a device on plain NATS was told of it. An edge does not store that,
+	// and tells its device once a connection.
 	Told bool `json:"told,omitempty"`
 }
 
-// Wire is the gap as the device is told it.
+// Wire returns the gap in the form in which the device is told it.
 func (g *Gap) Wire() wire.Gap {
 	return wire.Gap{Lane: g.Lane.String(), From: g.From, To: g.To, Count: g.Count, AtLeast: g.AtLeast, Reason: g.Reason}
 }
@@ -60,22 +60,22 @@ func (g *Gap) append(dst []byte) []byte {
 	return append(dst, '}')
 }
 
-// toldGap is a gap of a mailbox.
+// toldGap is a gap of a mailbox, and whether this connection was told it.
 type toldGap struct {
 	Gap
 	told  bool
-	order uint64 // what had been sent before it
+	order uint64 // how many messages this connection had been sent before it
 }
 
-// maxGaps bounds the gaps that a cursor holds. Past it those of one lane and
-// reason are told as one.
+// maxGaps bounds the gaps that a cursor holds. Past it, gaps of one lane and
+// reason are merged.
 const maxGaps = 32
 
 // AddGap adds a gap to those the device has to be told of.
 func (c *Cursor) AddGap(g Gap) { c.Gaps = addGap(c.Gaps, g) }
 
-// addGap adds a gap; the first of the list that continues it, or any of its
-// kind when there are too many, takes it in.
+// addGap adds a gap to a list. It is merged into the first gap that it continues
+// or, if there are too many, into the first of its lane and reason.
 func addGap(gaps []Gap, g Gap) []Gap {
 	for i := range gaps {
 		have := &gaps[i]
@@ -91,8 +91,8 @@ func addGap(gaps []Gap, g Gap) []Gap {
 	return append(gaps, g)
 }
 
-// continued reports whether another gap goes on where this one ends. Of those
-// without a number it may begin before that.
+// continued reports whether the gap by goes on where g ends. Gaps without a count
+// may also overlap.
 func (g *Gap) continued(by *Gap) bool {
 	if g.Count == 0 && by.Count == 0 {
 		return by.From <= g.To+1 && g.From <= by.To+1
@@ -100,8 +100,8 @@ func (g *Gap) continued(by *Gap) bool {
 	return g.To+1 == by.From
 }
 
-// restoreGapsLocked has the device told again what it has not confirmed. A gap
-// without a reason is one that was not explained yet.
+// restoreGapsLocked takes over the gaps of a cursor, so that the device is told
+// again what it has not confirmed. A gap without a reason was not explained yet.
 func (mb *Mailbox) restoreGapsLocked(gaps []Gap) {
 	for _, g := range gaps {
 		if g.Reason == "" {
@@ -112,7 +112,7 @@ func (mb *Mailbox) restoreGapsLocked(gaps []Gap) {
 	}
 }
 
-// storedGapsLocked are the gaps as the cursor holds them.
+// storedGapsLocked returns the gaps as the cursor holds them.
 func (mb *Mailbox) storedGapsLocked() []Gap {
 	var gaps []Gap
 	for _, g := range mb.gaps {
@@ -124,14 +124,14 @@ func (mb *Mailbox) storedGapsLocked() []Gap {
 	return gaps
 }
 
-// gapLocked notes that messages of a lane are gone.
+// gapLocked adds a gap that the device has to be told of.
 func (mb *Mailbox) gapLocked(g Gap) {
 	mb.gaps = append(mb.gaps, toldGap{Gap: g, order: mb.sends})
 	mb.dirtyLocked()
 }
 
-// confirmGapsLocked drops the gaps that the device was told before it was sent
-// what it acknowledges now.
+// confirmGapsLocked drops the gaps that the device was told of before it was sent
+// the message that it acknowledges now. order is that message's number.
 func (mb *Mailbox) confirmGapsLocked(order uint64) {
 	left := mb.gaps[:0]
 	for _, g := range mb.gaps {
@@ -144,8 +144,8 @@ func (mb *Mailbox) confirmGapsLocked(order uint64) {
 	}
 }
 
-// Gaps takes what the device is to be told of messages that are gone. They
-// come before what Next returned last.
+// Gaps returns the gaps that the device is yet to be told of on this connection,
+// and marks them as told. They go before the messages that Next returned last.
 func (mb *Mailbox) Gaps() []wire.Gap {
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
@@ -170,16 +170,16 @@ func (mb *Mailbox) ackPendingLocked() bool {
 	return false
 }
 
-// loss is messages of a lane that are gone, before it is known why.
+// loss is messages of a lane that are gone, before the reason is known.
 type loss struct {
 	lane     subjects.Lane
 	from, to uint64
 	count    uint64
 }
 
-// missedLocked looks for messages that earlier connections were sent, that were
-// not acknowledged, and that the store should have had before seq. It reports
-// whether there are any.
+// missedLocked looks for messages that earlier connections were sent and did not
+// acknowledge, and that the store should have returned before seq. Those are
+// gone. It reports whether there are any.
 func (mb *Mailbox) missedLocked(n subjects.Lane, seq uint64) bool {
 	l := &mb.lanes[n]
 	gone := loss{lane: n}
@@ -207,8 +207,8 @@ func (mb *Mailbox) missedLocked(n subjects.Lane, seq uint64) bool {
 	return gone.count > 0
 }
 
-// caughtUpLocked is called when all that is stored of a lane is queued. What
-// was counted and not found is gone.
+// caughtUpLocked is called when everything that is stored of a lane is queued.
+// Messages that were counted and not found are gone.
 func (mb *Mailbox) caughtUpLocked(n subjects.Lane) {
 	l := &mb.lanes[n]
 	l.catchingUp = false
@@ -218,16 +218,16 @@ func (mb *Mailbox) caughtUpLocked(n subjects.Lane) {
 	l.unread = 0
 }
 
-// lostLocked notes that messages of a lane are gone which the device was never
-// sent, between where the lane began to catch up and to.
+// lostLocked notes that count messages of a lane are gone which the device was
+// never sent. They lie between where the lane began to catch up and to.
 func (mb *Mailbox) lostLocked(n subjects.Lane, to, count uint64) {
 	l := &mb.lanes[n]
 	from := min(max(l.fillFrom, l.ackFloor)+1, to)
 	mb.lost = append(mb.lost, loss{lane: n, from: from, to: to, count: count})
 }
 
-// explain finds out why messages are gone, tells their senders, and has the
-// device told.
+// explain finds out why messages are gone, tells their senders, and adds the gaps
+// for the device.
 func (mb *Mailbox) explain(ctx context.Context) error {
 	for {
 		mb.mu.Lock()
@@ -253,8 +253,8 @@ func (mb *Mailbox) explain(ctx context.Context) error {
 	}
 }
 
-// written is the reason for a loss that somebody wrote down; "" when nobody did.
-// Of damage it is known where it was.
+// written returns the reason for a loss that is stored: a purge or damage; "" if
+// there is none. For damage it also narrows the loss to where that was.
 func written(ctx context.Context, cursors *direct.Last, k subjects.Key, l loss) (string, loss, error) {
 	found, err := cursors.Get(ctx, []string{layout.Purged(k), layout.Damaged(layout.StreamInbox)})
 	switch {
@@ -270,7 +270,8 @@ func written(ctx context.Context, cursors *direct.Last, k subjects.Key, l loss) 
 	return "", l, nil
 }
 
-// whyLost is the reason that a gap gives, and where the loss was.
+// whyLost returns the reason for a loss, as a gap gives it, and where the loss
+// was.
 func (h *Hub) whyLost(ctx context.Context, k subjects.Key, l loss) (string, loss, error) {
 	if reason, l, err := written(ctx, h.cursors.last, k, l); reason != "" || err != nil {
 		return reason, l, err
@@ -290,7 +291,8 @@ func (h *Hub) whyLost(ctx context.Context, k subjects.Key, l loss) (string, loss
 			return wire.ReasonRetention, l, nil
 		}
 	}
-	// A device that is behind knows how many are gone, and not which.
+	// A device that is behind knows how many messages are gone, but not which
+	// ones. So look for a reason up to the head.
 	wide := l
 	wide.to = max(l.to, h.head.Load())
 	reason, wide, err := written(ctx, h.cursors.last, k, wide)
@@ -300,7 +302,8 @@ func (h *Hub) whyLost(ctx context.Context, k subjects.Key, l loss) (string, loss
 	return reason, wide, err
 }
 
-// tellLost tells the senders that asked what became of messages that are gone.
+// tellLost tells the senders that asked what became of messages that are gone,
+// and drops their deadlines.
 func (h *Hub) tellLost(ctx context.Context, k subjects.Key, l loss, reason string) error {
 	told, over, err := lostOutcomes(ctx, h.fetch, k, l, reason)
 	if err != nil {
@@ -318,9 +321,9 @@ func (h *Hub) tellLost(ctx context.Context, k subjects.Key, l loss, reason strin
 	return h.dropDeadlines(ctx, over)
 }
 
-// lostOutcomes are the outcomes of messages that are gone. Who asked is in the
-// deadlines, which outlive the messages; over are their sequences. Between from
-// and to of a loss there may be messages that are not lost.
+// lostOutcomes returns the outcomes of messages that are gone. The deadlines say
+// who asked, since they outlive the messages; over are their sequences. Messages
+// between from and to of a loss that are still stored are left out.
 func lostOutcomes(ctx context.Context, fetch *direct.Client, k subjects.Key, l loss, reason string) (told []outcome, over []uint64, err error) {
 	stored := storedAmong{fetch: fetch, subject: subjects.Inbox(k, l.lane)}
 	for from := uint64(1); ; {
@@ -347,12 +350,12 @@ func lostOutcomes(ctx context.Context, fetch *direct.Client, k subjects.Key, l l
 	}
 }
 
-// storedAmong finds out which of some messages of a lane are still stored. It
-// remembers where it has found nothing, so that a purge costs one question.
+// storedAmong finds out whether messages of a lane are still stored. It remembers
+// where it has found nothing, so that a purge costs one request.
 type storedAmong struct {
 	fetch    *direct.Client
 	subject  string
-	from, to uint64 // nothing is stored from one of them to before the other
+	from, to uint64 // nothing is stored at from <= seq < to
 }
 
 func (a *storedAmong) has(ctx context.Context, seq uint64) (bool, error) {
@@ -376,7 +379,8 @@ func (a *storedAmong) has(ctx context.Context, seq uint64) (bool, error) {
 	return a.to == seq, nil
 }
 
-// watchStream keeps track of where the stream begins, until the hub stops.
+// watchStream refreshes the state of the stream and what is damaged, until the
+// hub stops.
 func (h *Hub) watchStream() {
 	tick := time.NewTicker(refreshEvery)
 	defer tick.Stop()
@@ -397,6 +401,5 @@ func (h *Hub) watchStream() {
 	}
 }
 
-// refreshEvery is how often the stream is asked where it begins, for devices
-// that are attached. Who attaches asks anew.
+// refreshEvery is how often watchStream asks the stream. An attachment asks anew.
 const refreshEvery = time.Minute

@@ -10,13 +10,13 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// History reads up to limit messages of a device's inbox from the sequence
-// from on, acknowledged or not, over all lanes in the order of storage, and
-// about maxBytes of payload. next is where to go on; 0 when there is no more.
-// No cursor is touched.
+// History reads up to limit messages of a device's inbox, from the sequence from
+// on, and about maxBytes of payload. They are of all lanes, in the order of
+// storage, acknowledged or not. next is the sequence to go on from; 0 when there
+// are no more. No cursor changes.
 func (h *Hub) History(ctx context.Context, k subjects.Key, from uint64, limit, maxBytes int) (msgs []*envelope.Message, next uint64, err error) {
-	// Of a lane that has more, what comes after the last message read of it
-	// is not known, so the answer must end there.
+	// If a lane has more, nobody knows what follows the last message read of it.
+	// So the answer must end there.
 	end := uint64(0)
 	for n := range subjects.Lane(subjects.Lanes) {
 		got, left, err := h.fetch.Next(ctx, layout.StreamInbox, subjects.Inbox(k, n), from, limit, maxBytes)

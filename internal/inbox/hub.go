@@ -24,15 +24,15 @@ import (
 // ErrStopped is returned once the hub has been stopped.
 var ErrStopped = errors.New("inbox: the hub has stopped")
 
-// Options are what a hub needs. The three connections belong to one account;
-// they are apart because each carries a load that must not wait for another's.
+// Options configure a hub. The three connections belong to one account. They are
+// separate because each carries a load that must not wait for another's.
 type Options struct {
 	// Read carries the stream to the hub.
 	Read *nats.Conn
-	// Fetch carries Direct Gets: they run in the server's read loop of their
-	// connection and hold a lock that publishes need.
+	// Fetch carries Direct Gets. The server runs them in the read loop of their
+	// connection, and holds a lock that publishes need.
 	Fetch *nats.Conn
-	// Publish stores cursors.
+	// Publish stores cursors, outcomes, deadlines and events.
 	Publish *Publisher
 	// Logger; nil discards.
 	Logger *slog.Logger
@@ -44,15 +44,17 @@ type Options struct {
 	// MaxUnacked is how many unacknowledged messages an inbox may hold before
 	// Admit refuses more. Default 10,000.
 	MaxUnacked int
-	// Undeliverable, if set, is told that a message names no device, by reason.
+	// Undeliverable, if set, is called with the reason when a message reaches
+	// nobody.
 	Undeliverable func(reason string)
-	// Rejected, if set, is told that a message is kept as rejected, and why: one
-	// of RejectedByDevice and the like.
+	// Rejected, if set, is called when a message is kept as rejected, with the
+	// cause: one of RejectedByDevice and the like.
 	Rejected func(cause string)
-	// Restarted, if set, is told when the reading of the stream was repaired.
+	// Restarted, if set, is called with the reason when the reading of the stream
+	// was repaired.
 	Restarted func(reason string)
-	// MaxDeliveries is how many connections are sent a message that none of
-	// them acknowledges. After that it is rejected. 0: any number.
+	// MaxDeliveries is to how many connections a message is sent that none of
+	// them acknowledges. Then it is rejected. 0 means no limit.
 	MaxDeliveries int
 	// Edge names this process among those that follow the stream.
 	Edge string
@@ -93,27 +95,28 @@ type Hub struct {
 	outcomes *outcomeWriter
 	fills    *pool.Pool
 
-	// head: everything up to it has been handed out. It is stored after the
-	// handing out, so that a cursor never claims what is still on its way.
+	// head is the sequence up to which everything has been handed out. It is set
+	// after the handing out, so that a cursor never covers a message that is
+	// still on its way.
 	head atomic.Uint64
 
-	// first is where the stream began when it was last looked at, and perLane
-	// how many messages it keeps of one subject; 0 or less: all.
+	// first is where the stream began at the last look. perLane is how many
+	// messages it keeps of one subject; 0 or less: all.
 	first    atomic.Uint64
 	perLane  atomic.Int64
 	maxAge   atomic.Int64 // how long the stream keeps a message, in nanoseconds; 0: for ever
-	window   atomic.Int64 // how long the stream knows a repeat, in nanoseconds
+	window   atomic.Int64 // the stream's dedup window, in nanoseconds
 	replicas atomic.Int64 // of the stream
 	started  time.Time
 	js       jetstream.JetStream // on Options.Fetch
 	fence    *nats.Subscription
 	tell     *Teller
 	epoch    atomic.Pointer[string]
-	damaged  atomic.Pointer[damaged] // what was, when the hub started
-	// redeliverUpTo: a message up to it may have been sent before, whatever the
+	damaged  atomic.Pointer[damaged] // as it was read last
+	// redeliverUpTo: messages up to it may have been sent before, whatever the
 	// cursor says.
 	redeliverUpTo atomic.Uint64
-	repaired      chan struct{} // capacity 1: the reading of the stream was
+	repaired      chan struct{} // capacity 1: the reading of the stream was repaired
 	ends          ends
 	sweeps        sweeps
 
@@ -124,15 +127,15 @@ type Hub struct {
 
 	mu        sync.Mutex
 	mailboxes map[subjects.Key]*Mailbox
-	// departed is what devices that left had acknowledged, as long as the
-	// outcomes of it are not stored.
+	// departed has, for devices that left, the acknowledged messages whose
+	// outcomes are not stored yet.
 	departed map[subjects.Key]*pendingOutcomes
 	depths   map[subjects.Key]*depth
 	tally    tally
 	// unanswered are the messages given to mailboxes here whose senders asked,
-	// the oldest first, for a while.
+	// the oldest first. They are kept for a while.
 	unanswered []unanswered
-	fences     []fenced // purges of late, the oldest first
+	fences     []fenced // recent purges, the oldest first
 	tail       *tail
 	scratch    []*envelope.Message
 	wakes      wakes
@@ -174,7 +177,7 @@ func New(opts Options) (*Hub, error) {
 	return h, nil
 }
 
-// Start begins to read behind the stream's last message.
+// Start begins to read after the stream's last message.
 func (h *Hub) Start(ctx context.Context) error {
 	if err := h.fetch.Start(); err != nil {
 		return err
@@ -212,8 +215,8 @@ func (h *Hub) Start(ctx context.Context) error {
 	return nil
 }
 
-// prepare brings what is stored about the stream in line with it.
-// What is stored from began on the hub's own reader hands out.
+// prepare brings cursors and counts in line with the stream. It covers messages
+// below began; the hub's own reader hands out the rest.
 func (h *Hub) prepare(ctx context.Context, began uint64) error {
 	found, err := h.cursors.last.Get(ctx, []string{layout.Watermark, layout.Counted, layout.Damaged(layout.StreamInbox)})
 	if err != nil {
@@ -269,8 +272,8 @@ func (h *Hub) Stop(ctx context.Context) error {
 	return err
 }
 
-// onRepair hears that the reading of the stream was repaired, and why: a server may
-// have been started again.
+// onRepair is called when the reading of the stream was repaired. A server may
+// have been started again, so watchStream looks for damage at once.
 func (h *Hub) onRepair(reason string) {
 	select {
 	case h.repaired <- struct{}{}:
@@ -281,12 +284,11 @@ func (h *Hub) onRepair(reason string) {
 	}
 }
 
-// Head is the sequence up to which everything stored has been handed out.
+// Head returns the sequence up to which everything stored has been handed out.
 func (h *Hub) Head() uint64 { return h.head.Load() }
 
-// Epoch tells whether sequences may have been given out twice: it stays the same
-// as long as they were not. It is that of the last attachment's look at the
-// stream.
+// Epoch stays the same as long as the stream has given out no sequence twice. It
+// is as of the last look at the stream; "" before the first.
 func (h *Hub) Epoch() string {
 	if e := h.epoch.Load(); e != nil {
 		return *e
@@ -329,13 +331,13 @@ func (h *Hub) Healthy(d time.Duration) error {
 	return nil
 }
 
-// Behind is how many stored messages the hub has not read yet, and for how long
-// it has heard nothing from the stream.
+// Behind returns how many stored messages the hub has not read yet, and for how
+// long it has heard nothing from the stream.
 func (h *Hub) Behind() (messages uint64, quiet time.Duration) {
 	return h.reader.Behind(), h.reader.Quiet()
 }
 
-// handle is the reader's callback: one message, in order.
+// handle is the reader's callback. It is called for each message, in order.
 func (h *Hub) handle(e reader.Entry) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -355,8 +357,8 @@ func (h *Hub) handle(e reader.Entry) {
 	h.wakes.handed()
 }
 
-// handOutLocked gives a message to the mailbox of its device, nil when none is
-// attached. Without one that counts it, the tally does.
+// handOutLocked gives a message to the mailbox of its device, nil if none is
+// attached here. If no mailbox counts the message, the tally does.
 func (h *Hub) handOutLocked(m *envelope.Message, mb *Mailbox) {
 	if mb == nil {
 		h.tallyLocked(m)

@@ -14,17 +14,18 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// A stream with several copies refuses a message while one with its id is being
-// stored (10158). That one is mostly stored a moment later, so the publisher
-// looks for it, rather than have the sender send again. It is not enough to ask
-// the server again: nats-server notes the id after it has proposed the message,
-// which may be stored by then, and would go on refusing for all of the dedup
-// window. For the same reason no probe is published for an id: one that has left
-// the dedup window would be being stored.
+// A stream with several copies refuses a message while another with its id is
+// being stored (10158). Usually that one is stored a moment later. So the
+// publisher looks for it, rather than have the sender send again. Publishing
+// again is not enough: nats-server notes the id after it has proposed the
+// message. By then the message may be stored, and the server would go on refusing
+// the id for all of the dedup window. For the same reason the publisher does not
+// probe with the id: the probe of an id that has left the dedup window would
+// itself be stored.
 
 const (
-	// lookFirst is how long after the refusal the stream is looked at; the wait
-	// doubles each time.
+	// lookFirst is how long after the refusal the publisher looks at the stream;
+	// the wait doubles each time.
 	lookFirst = 20 * time.Millisecond
 	// lookBack is how far back the earlier message may lie: the dedup window, and
 	// room for clocks that differ.
@@ -34,7 +35,7 @@ const (
 	lookBytes = 1 << 20
 )
 
-// lookFor has the message answered for by storedBefore.
+// lookFor has storedBefore answer the message, unless the publisher has stopped.
 func (p *Publisher) lookFor(f *pendingPublish, stream string, refusal error) {
 	p.mu.Lock()
 	closed := p.closed
@@ -47,8 +48,9 @@ func (p *Publisher) lookFor(f *pendingPublish, stream string, refusal error) {
 	}
 }
 
-// storedBefore answers for a message, or a batch, that was refused because its id
-// is being stored: by where that one is, or after publishTimeout by the refusal.
+// storedBefore answers a message, or a batch, that was refused because its id is
+// being stored. The answer is where the other one was stored or, after
+// publishTimeout, the refusal.
 func (p *Publisher) storedBefore(f *pendingPublish, stream string, refusal error) {
 	ctx, cancel := context.WithDeadline(context.Background(), f.at.Add(publishTimeout))
 	defer cancel()
@@ -61,7 +63,7 @@ func (p *Publisher) storedBefore(f *pendingPublish, stream string, refusal error
 	}()
 	msg := f.msg
 	if f.batch != nil {
-		msg = f.batch[0] // the batch has its id
+		msg = f.batch[0] // its id stands for the batch
 	}
 	id := msg.Header.Get(jetstream.MsgIDHeader)
 	for wait := lookFirst; ; wait *= 2 {
@@ -81,8 +83,8 @@ func (p *Publisher) storedBefore(f *pendingPublish, stream string, refusal error
 	}
 }
 
-// look returns the sequence of the message with an id, 0 if the stream has none
-// of late.
+// look returns the sequence of the recent message with an id; 0 if the stream has
+// none.
 func (p *Publisher) look(ctx context.Context, stream, subject, id string) (uint64, error) {
 	fetch, err := p.reader()
 	if err != nil {
@@ -92,9 +94,9 @@ func (p *Publisher) look(ctx context.Context, stream, subject, id string) (uint6
 	return find(ctx, fetch, stream, direct.Request{StartTime: &since, NextFor: repeatsOf(subject)}, id)
 }
 
-// repeatsOf are the subjects that a message may have gone to of which one to
-// subject is a repeat. A message to a device may have been for another of the
-// user's, or in another lane.
+// repeatsOf returns the subjects on which the original of a repeat to subject may
+// be stored. The original of a message to a device may have gone to another
+// device of the user, or to another lane.
 func repeatsOf(subject string) string {
 	if k, _, ok := subjects.ParseInbox(subject); ok {
 		if a, err := k.Address(); err == nil {
@@ -109,8 +111,8 @@ func repeatsOf(subject string) string {
 	return subject
 }
 
-// Find returns where the message with a Nats-Msg-Id was stored in a device's
-// inbox from a sequence on, 0 if it is not found.
+// Find returns the sequence of the message with a Nats-Msg-Id in a device's
+// inbox, looking from a sequence on; 0 if it is not found.
 func (h *Hub) Find(ctx context.Context, to subjects.Address, id string, from uint64) (uint64, error) {
 	return findInInbox(ctx, h.fetch, to, id, from)
 }
@@ -124,8 +126,8 @@ func findInInbox(ctx context.Context, fetch *direct.Client, to subjects.Address,
 	return find(ctx, fetch, layout.StreamInbox, direct.Request{Seq: from, NextFor: subjects.Scope(to).Inboxes()}, id)
 }
 
-// find reads what a request begins with, and on to the end of the stream, until
-// it finds the message with an id.
+// find runs a request, and reads on to the end of the stream until it finds the
+// message with an id.
 func find(ctx context.Context, fetch *direct.Client, stream string, req direct.Request, id string) (uint64, error) {
 	req.Batch, req.MaxBytes = lookBatch, lookBytes
 	for {
@@ -145,7 +147,8 @@ func find(ctx context.Context, fetch *direct.Client, stream string, req direct.R
 	}
 }
 
-// reader makes the connection that streams are read with, once it is needed.
+// reader returns the client that reads streams. It connects when it is needed
+// first.
 func (p *Publisher) reader() (*direct.Client, error) {
 	p.readMu.Lock()
 	defer p.readMu.Unlock()
@@ -170,7 +173,7 @@ func (p *Publisher) reader() (*direct.Client, error) {
 	return c, nil
 }
 
-// stopReader ends what reader has made. Nobody reads any more.
+// stopReader closes the connection of reader. Call it when nobody reads any more.
 func (p *Publisher) stopReader() {
 	p.readMu.Lock()
 	defer p.readMu.Unlock()
@@ -180,8 +183,8 @@ func (p *Publisher) stopReader() {
 	}
 }
 
-// beingStored is the stream that refused a message because one with its id is
-// being stored.
+// beingStored reports whether a message was refused because one with its id is
+// being stored, and by which stream.
 func beingStored(m *nats.Msg, err error) (stream string, ok bool) {
 	var refused *StoreError
 	if !errors.As(err, &refused) || refused.ErrCode != storeerr.IDInProcess {

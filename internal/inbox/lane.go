@@ -17,7 +17,7 @@ const (
 
 // lane is one lane of a mailbox. It is guarded by Mailbox.mu.
 type lane struct {
-	// queue holds what is to be sent, ascending; head is the next.
+	// queue holds the messages to send, ascending; head is the index of the next.
 	queue []*envelope.Message
 	head  int
 	bytes int
@@ -25,8 +25,8 @@ type lane struct {
 	// unacked is what was sent on this connection and not acknowledged,
 	// ascending. Its length over all lanes is bounded by the window.
 	unacked []sent
-	// ackPending is what earlier connections were sent and did not acknowledge
-	// and this one has not been sent yet, ascending.
+	// ackPending are the sequences that earlier connections were sent and did not
+	// acknowledge, and that this one has not been sent yet; ascending.
 	ackPending []uint64
 	// ackRequested are those of ackPending whose senders want to hear the
 	// outcome.
@@ -35,37 +35,38 @@ type lane struct {
 	// readPos: every message of the lane with seq <= readPos is queued, was
 	// sent, or is finalized.
 	readPos uint64
-	// ackFloor: what is at or below it and not in ackPending is acknowledged.
+	// ackFloor: what is at or below it, and in neither ackPending nor unacked, is
+	// acknowledged.
 	ackFloor uint64
 	// redeliverUpTo: what is at or below it may have been sent before.
 	redeliverUpTo uint64
 	// catchingUp: the store may hold messages above readPos that are not
 	// queued.
 	catchingUp bool
-	// unread is how many messages above readPos and ackFloor were ever stored
-	// and are not queued. When the lane has caught up, those that are left are
-	// gone.
+	// unread is how many messages above readPos and ackFloor were ever stored and
+	// are not queued. Those that remain when the lane has caught up are gone.
 	unread int64
-	// fillFrom is where the lane stood when it began to catch up.
+	// fillFrom is the readPos from which the lane began to catch up.
 	fillFrom uint64
-	// purgedUpTo: what is at or below it was purged, and is not queued any
-	// more.
+	// purgedUpTo: what is at or below it was purged, and is not queued any more.
 	purgedUpTo uint64
 	// tries counts, for each unacknowledged sequence, the earlier connections
-	// that were sent it. It is never changed.
+	// that were sent it. The map is never changed.
 	tries map[uint64]uint32
 }
 
-// sent is a message on its way to the device.
+// sent is a message that was sent to the device, or ends without being sent, and
+// is not finalized yet.
 type sent struct {
 	seq       uint64
 	stored    int64         // Unix nanoseconds
 	requester *ackRequester // who wants to hear the outcome, or nil
-	// end, if not nil, is the outcome that is being stored. When it is stored, the
-	// message is finalized. A pointer keeps what is sent small: few messages have one.
+	// end, if not nil, is the outcome that is being stored. Once it is stored,
+	// the message is finalized. It is a pointer to keep sent small: few messages
+	// have one.
 	end *verdict
-	// order numbers what this connection was sent. tries counts the connections
-	// that were sent this message.
+	// order numbers the messages that this connection was sent. tries is how many
+	// connections were sent this one.
 	order uint64
 	tries uint32
 	// redelivered: it may have been sent before.
@@ -98,8 +99,8 @@ func (l *lane) push(m *envelope.Message) {
 	l.bytes += m.Cost()
 }
 
-// pushRead queues a message that was read from the store or the tail. What was
-// purged meanwhile is not queued.
+// pushRead queues a message that was read from the store or the tail, unless it
+// was purged meanwhile.
 func (l *lane) pushRead(m *envelope.Message) {
 	if m.Seq <= l.purgedUpTo {
 		l.readPos = m.Seq
@@ -123,8 +124,8 @@ func (l *lane) pop() *envelope.Message {
 	return m
 }
 
-// forgetPending drops what ackPending holds up to seq: it is being sent, or is
-// gone from the store.
+// forgetPending drops the sequences up to seq from ackPending: they are being
+// sent, or are gone from the store.
 func (l *lane) forgetPending(seq uint64) {
 	n := 0
 	for n < len(l.ackPending) && l.ackPending[n] <= seq {
@@ -135,8 +136,8 @@ func (l *lane) forgetPending(seq uint64) {
 	}
 }
 
-// skip moves readPos over what is known to be acknowledged, so that it is not read
-// from the store.
+// skip moves readPos over messages that are known to be acknowledged, so that
+// they are not read from the store.
 func (l *lane) skip() {
 	target := l.ackFloor
 	if i, _ := slices.BinarySearch(l.ackPending, l.readPos+1); i < len(l.ackPending) {
@@ -145,12 +146,12 @@ func (l *lane) skip() {
 	l.readPos = max(l.readPos, target)
 }
 
-// find is where seq stands in what is unacknowledged.
+// find returns where seq stands in unacked.
 func (l *lane) find(seq uint64) (int, bool) {
 	return slices.BinarySearchFunc(l.unacked, seq, func(s sent, seq uint64) int { return cmp.Compare(s.seq, seq) })
 }
 
-// remove takes an entry out of what is unacknowledged.
+// remove takes an entry out of unacked.
 func (l *lane) remove(i int) {
 	if i == 0 {
 		l.unacked = l.unacked[1:]
@@ -169,7 +170,7 @@ func (l *lane) isAckPending(seq uint64) bool {
 	return ok
 }
 
-// queuedAbove is how many messages with a sequence above seq are queued.
+// queuedAbove returns how many queued messages have a sequence above seq.
 func (l *lane) queuedAbove(seq uint64) uint64 {
 	queue := l.queue[l.head:]
 	if len(queue) == 0 || queue[0].Seq > seq {
@@ -179,9 +180,8 @@ func (l *lane) queuedAbove(seq uint64) uint64 {
 	return uint64(len(queue) - i) //nolint:gosec // i is at most the length
 }
 
-// cursor adds the lane to c. head is the sequence up to which the hub has
-// handed out everything.
-// tries: the connections that were sent a message are counted.
+// cursor adds the lane to c. head is the sequence up to which the hub has handed
+// out everything. tries: also store how many connections were sent each message.
 func (l *lane) cursor(c *Cursor, n subjects.Lane, head uint64, tries bool) {
 	upTo := l.readPos
 	switch {
@@ -217,7 +217,8 @@ func (l *lane) cursor(c *Cursor, n subjects.Lane, head uint64, tries bool) {
 	}
 }
 
-// countTries adds to c how many connections were sent what is not acknowledged.
+// countTries adds to c how many connections were sent each unacknowledged
+// message.
 func (l *lane) countTries(c *Cursor) {
 	if c.Tries == nil {
 		c.Tries = make(map[uint64]uint32)

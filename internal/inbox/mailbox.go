@@ -10,37 +10,38 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// maxEarly bounds how many acknowledgements are remembered for messages that
-// this connection has not been sent yet. Past it they are ignored, which only
-// brings those messages again.
+// maxEarly bounds how many acknowledgements are remembered for messages that this
+// connection has not been sent yet. Past it they are ignored, and the messages
+// are sent again.
 const maxEarly = 4096
 
-// MailboxOptions say how a device wants its inbox.
+// MailboxOptions configure a device's attachment to its inbox.
 type MailboxOptions struct {
 	// Window is how many messages may be unacknowledged. At least 1.
 	Window int
-	// Epoch is that of the device's session. The cursor of a later one, which
-	// another edge has stored, is left as it is.
+	// Epoch is that of the device's session. A cursor that another edge has
+	// stored for a later epoch is left as it is.
 	Epoch uint64
-	// Wake is told that Next may have something. It is called with locks
-	// held: it must not block and must not call the mailbox or the hub.
+	// Wake is called when Next may have something. It is called with locks held:
+	// it must not block and must not call the mailbox or the hub.
 	Wake func()
-	// Evicted is told that a newer attachment of the device took over. It is
-	// called once, without locks; the mailbox gives nothing out any more.
+	// Evicted is called when a newer attachment of the device took over; once,
+	// and without locks. The mailbox hands out nothing any more.
 	Evicted func()
 	// Fits, if set, reports whether the device can be sent a message at all. It
 	// is called with locks held.
 	Fits func(*envelope.Message) bool
-	// Unsure says that another edge had the device and may have sent it more
-	// than its stored cursor says: what is stored now counts as sent before.
+	// Unsure: another edge had the device, and may have sent it more than the
+	// stored cursor says. So what is stored now counts as sent before.
 	Unsure bool
-	// Acked, if set, hears of each acknowledged message, by seq, how long ago it
-	// was stored. It is called with locks held.
+	// Acked, if set, is called for each acknowledged message, with its sequence
+	// and how long ago it was stored. It is called with locks held.
 	Acked func(seq uint64, sinceStored time.Duration)
 }
 
-// Mailbox is a device's attachment to its inbox: what waits to be sent, what
-// was sent and not acknowledged, and where in the stream it stands.
+// Mailbox is a device's attachment to its inbox: the messages that wait to be
+// sent, those that were sent and not acknowledged, and the position in the
+// stream.
 type Mailbox struct {
 	hub  *Hub
 	key  subjects.Key
@@ -58,39 +59,40 @@ type Mailbox struct {
 	open    bool      // the stored cursor says that a session is live
 	dirty   bool      // the cursor writer will look at it
 	changed time.Time // when it became dirty
-	stored  *revision // of the cursor; set with ready
+	stored  *revision // of the stored cursor; set before ready is
 
 	waking bool // it is in Hub.wakes; guarded by Hub.mu
 
-	// counting: the cursor is loaded, and what is stored is counted here; seen
-	// is the last message that was.
+	// counting: the cursor is loaded, and new messages are counted here; seen is
+	// the last one that was.
 	counting bool
 	seen     uint64
 	doubted  int64  // see Cursor
 	fresh    bool   // the device had no cursor
 	sends    uint64 // how many messages this connection was sent
 
-	// lost are messages that are gone and of which it is not known why; nothing
-	// is given out before it is.
+	// lost are messages that are gone for a reason that is not known yet. Nothing
+	// is handed out before it is.
 	lost []loss
 	gaps []toldGap // that the device has to be told of, or was told
 
-	// latest is the newest message of each collapse key that is queued or, as
-	// far as it is known, stored.
+	// latest is the newest sequence of each collapse key, of the messages that
+	// are queued or known to be stored.
 	latest   map[string]uint64
 	scanned  bool // latest covers all that is stored
-	scanning bool // it will, soon
+	scanning bool // a scan that will make it so is scheduled
 }
 
-// Pending is how many messages waited for the device when it was attached.
+// Pending returns how many messages waited for the device when it was attached.
 func (mb *Mailbox) Pending() int { return mb.pending }
 
-// Key names the device.
+// Key returns the device's key.
 func (mb *Mailbox) Key() subjects.Key { return mb.key }
 
-// Next appends to dst what the device may be sent now, the highest lane first
-// and in order within a lane, up to limit messages and about maxBytes of
-// payload, and counts it as sent. An empty answer means that Wake will tell.
+// Next appends to dst what the device may be sent now, and counts it as sent. The
+// highest lane comes first, each lane is in order, and there are up to limit
+// messages and about maxBytes of payload. If nothing is appended, Wake is called
+// when there is more.
 func (mb *Mailbox) Next(dst []envelope.Delivery, limit, maxBytes int) []envelope.Delivery {
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
@@ -166,8 +168,8 @@ func (mb *Mailbox) sendLocked(l *lane, now int64) (envelope.Delivery, bool) {
 	return envelope.Delivery{Message: m, Redelivered: m.Seq <= l.redeliverUpTo}, true
 }
 
-// endLocked finalizes a message that is not sent: at once, or when its sender
-// who asked is sure to hear of it.
+// endLocked finalizes a message that is not sent: at once or, if its sender asked
+// or it is kept as rejected, when the outcome is stored.
 func (mb *Mailbox) endLocked(l *lane, m *envelope.Message, v verdict, now int64) {
 	mb.dirtyLocked()
 	if v.reason == wire.ReasonTooLarge {
@@ -185,8 +187,8 @@ func (mb *Mailbox) endLocked(l *lane, m *envelope.Message, v verdict, now int64)
 	})
 }
 
-// verdictLocked is how a message ends whose turn has come, if it is over. sure:
-// no newer one with its collapse key takes its place.
+// verdictLocked returns how a message ends whose turn has come; over is false if
+// it is to be sent. sure: no newer message with its collapse key replaces it.
 func (mb *Mailbox) verdictLocked(l *lane, m *envelope.Message, sure bool, now int64) (v verdict, over bool) {
 	if v, over = mb.early[m.Seq]; over {
 		return v, true
@@ -205,9 +207,9 @@ func (mb *Mailbox) verdictLocked(l *lane, m *envelope.Message, sure bool, now in
 	return v, false
 }
 
-// sentLocked notes that the stored cursor is out of date. The first time it is
-// told at once that a session is live, so that after a crash what was sent is
-// known to be perhaps sent.
+// sentLocked notes that the stored cursor is out of date. The first time, it has
+// stored at once that a session is live. After a crash, messages above the cursor
+// then count as perhaps sent.
 func (mb *Mailbox) sentLocked() {
 	if !mb.open {
 		mb.open = true
@@ -224,7 +226,7 @@ func (mb *Mailbox) dirtyLocked() {
 	}
 }
 
-// changedAt is when the oldest change was made that no cursor has.
+// changedAt returns when the oldest change that no cursor has was made.
 func (mb *Mailbox) changedAt() time.Time {
 	if mb.dirty {
 		return mb.changed
@@ -233,8 +235,8 @@ func (mb *Mailbox) changedAt() time.Time {
 }
 
 // Ack acknowledges messages by sequence. A sequence that was never sent to the
-// device here is remembered if it exists, since an earlier connection may have
-// been sent it; any other is ignored.
+// device here is remembered if it exists, because an earlier connection may have
+// been sent it. Any other is ignored.
 func (mb *Mailbox) Ack(seqs ...uint64) {
 	now := time.Now().UnixNano()
 	mb.mu.Lock()
@@ -249,7 +251,7 @@ func (mb *Mailbox) Ack(seqs ...uint64) {
 	mb.ackedLocked(full)
 }
 
-// AckUpTo acknowledges all that this connection was sent with a sequence up to seq.
+// AckUpTo acknowledges every message up to seq that this connection was sent.
 func (mb *Mailbox) AckUpTo(seq uint64) {
 	now := time.Now().UnixNano()
 	mb.mu.Lock()
@@ -264,7 +266,7 @@ func (mb *Mailbox) AckUpTo(seq uint64) {
 		if found {
 			upTo++
 		}
-		for i := upTo - 1; i >= 0; i-- { // what is acknowledged goes from the list
+		for i := upTo - 1; i >= 0; i-- { // from the end: ackLocked may remove the entry
 			mb.ackLocked(l.unacked[i].seq, now)
 		}
 	}
@@ -292,7 +294,8 @@ func (mb *Mailbox) ackLocked(seq uint64, now int64) {
 	}
 }
 
-// earlyLocked remembers what the device says of what is to be sent yet.
+// earlyLocked remembers the device's verdict on a message that is yet to be sent
+// here.
 func (mb *Mailbox) earlyLocked(seq uint64, v verdict) {
 	if len(mb.early) >= maxEarly {
 		return
@@ -303,8 +306,8 @@ func (mb *Mailbox) earlyLocked(seq uint64, v verdict) {
 	mb.early[seq] = v
 }
 
-// ackSentLocked finalizes what was sent here: at once, or when its sender who
-// asked is sure to hear of it.
+// ackSentLocked finalizes a message that was sent here: at once or, if its sender
+// asked, when the outcome is stored.
 func (mb *Mailbox) ackSentLocked(n subjects.Lane, i int, now int64) {
 	l := &mb.lanes[n]
 	s := &l.unacked[i]
@@ -329,8 +332,8 @@ func (mb *Mailbox) ackSentLocked(n subjects.Lane, i int, now int64) {
 	})
 }
 
-// finalize is the word that what became of a message is stored. It was
-// acknowledged here, or on an earlier connection.
+// finalize is called when the outcome of a message is stored. The message ended
+// here, or was acknowledged on an earlier connection.
 func (mb *Mailbox) finalize(n subjects.Lane, seq uint64) {
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
@@ -343,7 +346,7 @@ func (mb *Mailbox) finalize(n subjects.Lane, seq uint64) {
 		l.ackPending = slices.Delete(l.ackPending, i, i+1)
 		delete(mb.early, seq)
 	} else if !mb.ready {
-		// The cursor is being loaded, and says that it is pending.
+		// The cursor that is being loaded still lists it as unacknowledged.
 		if mb.done == nil {
 			mb.done = make(map[uint64]struct{})
 		}
@@ -352,7 +355,7 @@ func (mb *Mailbox) finalize(n subjects.Lane, seq uint64) {
 	mb.ackedLocked(full)
 }
 
-// drainedLocked says that nothing waits to be sent.
+// drainedLocked reports whether nothing waits to be sent.
 func (mb *Mailbox) drainedLocked() bool {
 	for n := range mb.lanes {
 		l := &mb.lanes[n]
@@ -372,8 +375,8 @@ func (mb *Mailbox) isOpen(n subjects.Lane, seq uint64) bool {
 	return unacked || l.isAckPending(seq) || l.queued() > 0 && seq >= l.queue[l.head].Seq || l.catchingUp && seq > l.readPos
 }
 
-// waitingLocked is how many messages wait to be sent. What an earlier
-// connection acknowledged does not.
+// waitingLocked returns how many messages wait to be sent, without those that an
+// earlier connection acknowledged.
 func (mb *Mailbox) waitingLocked() int {
 	n := 0
 	for i := range mb.lanes {
@@ -391,7 +394,8 @@ func (mb *Mailbox) waitingLocked() int {
 	return n
 }
 
-// ackedLocked is called after acknowledgements. full: the window was full.
+// ackedLocked is called after acknowledgements. full: the window was full before
+// them.
 func (mb *Mailbox) ackedLocked(full bool) {
 	mb.dirtyLocked()
 	if full && mb.out < mb.opts.Window {
@@ -399,9 +403,9 @@ func (mb *Mailbox) ackedLocked(full bool) {
 	}
 }
 
-// deliver is called by the hub, with Hub.mu held, for each message that
-// arrives while the mailbox is attached. wake reports whether Wake is to be
-// called, counted whether the cursor will count the message.
+// deliver is called by the hub, with Hub.mu held, for each message that arrives
+// while the mailbox is attached. wake reports whether to call Wake, and counted
+// whether the cursor will count the message.
 func (mb *Mailbox) deliver(m *envelope.Message) (wake, counted bool) {
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
@@ -434,7 +438,7 @@ func (mb *Mailbox) deliver(m *envelope.Message) (wake, counted bool) {
 	return wake, counted
 }
 
-// cursorLocked is the mailbox's state as it is stored.
+// cursorLocked returns the mailbox's state as it is stored.
 func (mb *Mailbox) cursorLocked(open bool) Cursor {
 	head := mb.hub.head.Load()
 	c := Cursor{Open: open, Epoch: mb.opts.Epoch, UpTo: max(head, mb.seen), Gaps: mb.storedGapsLocked(), Doubted: mb.doubted}
@@ -445,8 +449,9 @@ func (mb *Mailbox) cursorLocked(open bool) Cursor {
 	return c
 }
 
-// closeLocked ends the mailbox and gives its state for the one that follows.
-// finalizing is how messages ended of which the cursor does not say so yet.
+// closeLocked closes the mailbox and returns its state for the one that follows.
+// finalizing are the messages that have ended and that the cursor still lists as
+// unacknowledged.
 func (mb *Mailbox) closeLocked() (c Cursor, finalizing map[uint64]verdict) {
 	c = mb.cursorLocked(false)
 	finalizing = make(map[uint64]verdict)

@@ -13,8 +13,8 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// Notice is a message of RCCS itself to a device, of type ack. dedup tells it
-// from others.
+// Notice returns a message of type ack from RCCS itself to a device. dedup makes
+// its Nats-Msg-Id differ from others.
 func Notice(k *proof.Key, to subjects.Key, lane subjects.Lane, id, dedup string, body []byte) *nats.Msg {
 	return &nats.Msg{
 		Subject: subjects.Inbox(to, lane), Data: body,
@@ -27,23 +27,23 @@ func Notice(k *proof.Key, to subjects.Key, lane subjects.Lane, id, dedup string,
 	}
 }
 
-// ackRequester is the sender of a message that wants to hear its outcome.
+// ackRequester is the sender of a message that asked to hear its outcome.
 type ackRequester struct {
 	id   string
 	from string // the device; "" for a service
 	kind string // the message's type
 }
 
-// requesterOf is whom to tell what becomes of a message; nil for nobody.
+// requesterOf returns whom to tell the outcome of a message; nil for nobody.
 func requesterOf(m *envelope.Message) *ackRequester {
 	if !m.RequiresAck() {
 		return nil
 	}
 	r := &ackRequester{id: m.ID(), kind: m.Value(subjects.HeaderType)}
-	if m.Authentic { // or a service could have a device told what it likes
+	if m.Authentic { // otherwise the header could name any device
 		r.from = m.Value(subjects.HeaderFrom)
 	}
-	if strings.HasPrefix(r.from, "service:") { // over HTTP: no device has such a name
+	if strings.HasPrefix(r.from, "service:") { // a service over HTTP; no device has such a name
 		r.from = ""
 	}
 	return r

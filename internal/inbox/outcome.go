@@ -16,7 +16,8 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// outcome is what became of a message, for a sender that asked.
+// outcome is how a message ended, for a sender that asked or for the list of
+// rejected messages.
 type outcome struct {
 	key       subjects.Key
 	lane      subjects.Lane
@@ -25,14 +26,14 @@ type outcome struct {
 	status    wire.Status
 	reason    string
 	stored    int64 // when the message was stored, Unix nanoseconds
-	// again: an outcome of the message may be stored, for so long that the store
-	// does not know it for a repeat.
+	// again: an outcome of the message may be stored already, so long ago that
+	// the store's dedup window does not cover it.
 	again bool
 	at    int64 // Unix nanoseconds
 }
 
-// outcomeWriter stores outcomes, in order, and then has the message finalized.
-// What waits is bounded by the windows of the devices.
+// outcomeWriter stores outcomes in order, and then has the messages finalized.
+// The windows of the devices bound what waits.
 type outcomeWriter struct {
 	publish   *Publisher
 	keep      func(outcome) error         // stores that a message is kept as rejected
@@ -95,8 +96,8 @@ func (w *outcomeWriter) run() {
 	}
 }
 
-// stop waits until all outcomes are stored. Messages whose outcome is not
-// stored by then come again.
+// stop waits until all outcomes are stored or ctx ends. Messages whose outcomes
+// are not stored by then are sent again.
 func (w *outcomeWriter) stop(ctx context.Context) {
 	w.mu.Lock()
 	wait := make(chan struct{})
@@ -113,7 +114,7 @@ func (w *outcomeWriter) stop(ctx context.Context) {
 	close(w.quit)
 	select {
 	case <-w.done:
-	case <-ctx.Done(): // it waits for the publisher, whose stop ends it
+	case <-ctx.Done(): // run waits for the publisher, and ends when that is stopped
 	}
 }
 
@@ -151,7 +152,7 @@ func (w *outcomeWriter) store(o outcome) {
 	})
 }
 
-// retry stores an outcome a while later, unless the writer stops.
+// retry stores an outcome again after a while, unless the writer has stopped.
 func (w *outcomeWriter) retry(o outcome, err error) {
 	select {
 	case <-w.quit:
@@ -171,10 +172,9 @@ func (w *outcomeWriter) landed(o outcome) {
 	}
 }
 
-// message is the outcome as it is stored: in the inbox of the device that
-// asked, or as an event for a service. Its Nats-Msg-Id names the message, so
-// that of several outcomes of one the first counts. It is nil when the sender
-// is not one that can be told.
+// message returns the outcome as it is stored: in the inbox of the device that
+// asked, or as an event for a service. Its Nats-Msg-Id names the message, so that
+// the first of several outcomes counts. It is nil if the sender cannot be told.
 func (o *outcome) message(k *proof.Key) *nats.Msg {
 	to, err := o.key.Address()
 	if err != nil || o.requester == nil {
@@ -222,8 +222,8 @@ func (o *outcome) event(to subjects.Address) *nats.Msg {
 	}
 }
 
-// eventID is the Nats-Msg-Id of the event that ends a message: the first end
-// counts.
+// eventID is the Nats-Msg-Id of an event about the end of a message. The first
+// end counts.
 func eventID(seq uint64) string { return "event/outcome/" + strconv.FormatUint(seq, 10) }
 
 // keepOutcome stores that a message is kept as rejected.
@@ -233,13 +233,13 @@ func (h *Hub) keepOutcome(o outcome) error {
 	return h.keep(ctx, &o)
 }
 
-// outcomeTold looks for an outcome that was stored before.
+// outcomeTold reports whether an outcome was stored before.
 func (h *Hub) outcomeTold(o outcome) (bool, error) {
 	ctx, cancel := context.WithTimeout(h.closing, keepTimeout)
 	defer cancel()
 	return h.told(ctx, &o)
 }
 
-// keepTimeout bounds the storing of one rejected message's event, and the look
+// keepTimeout bounds the storing of one rejected message's event, and the search
 // for an outcome.
 const keepTimeout = 10 * time.Second

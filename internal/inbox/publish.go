@@ -22,30 +22,29 @@ const (
 	publishTimeout  = 10 * time.Second
 	// resendAfter is how long a message may be unacknowledged before it is sent
 	// again: a stream that changes its leader loses what was under way. The wait
-	// doubles each time, so that a store that is only slow is not given much more
-	// to do by it.
+	// doubles each time, so that a store that is only slow gets little more to
+	// do.
 	resendAfter = 2 * time.Second
 )
 
 // Dial makes a NATS connection with further options.
 type Dial func(opts ...nats.Option) (*nats.Conn, error)
 
-// Publisher stores messages in JetStream without waiting for one before it
-// sends the next. nats.go's PublishMsgAsync does the same with a future, two
-// channels and a timer a message; this hands the answer to a function and
-// keeps the order. It makes its connection again itself, because after a
-// reconnect by nats.go new messages could overtake those that were lost with
-// the old connection: here everything unacknowledged is sent again, in order,
-// before anything new, which is safe because the store drops a repeated
-// Nats-Msg-Id.
+// Publisher stores messages in JetStream without waiting for one before it sends
+// the next, and keeps their order. nats.go's PublishMsgAsync does the same with a
+// future, two channels and a timer a message; this calls a function with the
+// answer. It reconnects by itself: after a reconnect by nats.go, new messages
+// could overtake those that were lost with the old connection. Here everything
+// unacknowledged is sent again, in order, before anything new. That is safe
+// because the store drops a repeated Nats-Msg-Id.
 type Publisher struct {
-	// Proof is the tenant's key, for what is read as well. Set it before the
-	// publisher is used.
+	// Proof is the tenant's key. Who reads messages uses it too. Set it before
+	// the publisher is used.
 	Proof *proof.Key
 
 	dial Dial
 	log  *slog.Logger
-	base string // of reply subjects
+	base string // the prefix of reply subjects
 	lost chan *nats.Conn
 	quit chan struct{}
 	wg   sync.WaitGroup
@@ -59,7 +58,7 @@ type Publisher struct {
 	pending []pendingPublish // pending[i] has number first+i; a part of space
 	space   []pendingPublish
 	first   uint64
-	count   int // taken on and not acknowledged
+	count   int // accepted and not acknowledged
 	bytes   int
 	closed  bool
 
@@ -68,8 +67,8 @@ type Publisher struct {
 	readConn *nats.Conn
 }
 
-// pendingPublish is a message, or a batch, that was sent and not acknowledged; done is nil when it
-// has been.
+// pendingPublish is a message, or a batch, that was sent. done is nil once it has
+// been acknowledged.
 type pendingPublish struct {
 	msg   *nats.Msg
 	batch []*nats.Msg // instead of msg
@@ -77,10 +76,10 @@ type pendingPublish struct {
 	done  func(Receipt, error)
 	at    time.Time
 	again uint8 // how often it was sent again on one connection
-	twice bool  // it was sent again, on one or another
+	twice bool  // it was sent again, on the same connection or another
 }
 
-// keptPending is how many pending there is room for while nothing flies.
+// keptPending is how many entries space may keep while nothing is pending.
 const keptPending = 4096
 
 // NewPublisher connects.
@@ -99,7 +98,7 @@ func NewPublisher(dial Dial, log *slog.Logger) (*Publisher, error) {
 	return p, nil
 }
 
-// open makes a connection that tells when it is lost, and listens on it for
+// open connects, reports when the connection is lost, and subscribes to the
 // acknowledgements.
 func (p *Publisher) open() (*nats.Conn, error) {
 	nc, err := p.dial(nats.NoReconnect(), nats.ClosedHandler(func(nc *nats.Conn) {
@@ -125,22 +124,23 @@ func (p *Publisher) open() (*nats.Conn, error) {
 	return nc, nil
 }
 
-// Publish sends msg and calls done once, from another goroutine or from this
-// one, when the store has answered or the publish has failed. done must not
-// block. Publish blocks while too much is unacknowledged. msg and its data
-// belong to the publisher until then, and after it unless [Receipt.Free].
+// Publish sends msg and calls done once, when the store has answered or the
+// publish has failed, from another goroutine or from this one. done must not
+// block. Publish blocks while too much is unacknowledged. Until done is called,
+// msg and its data belong to the publisher; after that too, unless
+// [Receipt.Free].
 func (p *Publisher) Publish(msg *nats.Msg, done func(Receipt, error)) {
 	p.send(pendingPublish{msg: msg, size: len(msg.Data), done: done})
 }
 
-// wait publishes and returns what the store answered.
+// wait publishes msg and waits for the store's answer.
 func (p *Publisher) wait(ctx context.Context, msg *nats.Msg) error {
 	stored := newAwaited()
 	p.Publish(msg, stored.add())
 	return stored.wait(ctx)
 }
 
-// awaited gathers the answers to publishes for one who waits for all of them.
+// awaited gathers the answers to several publishes.
 type awaited struct{ answers []chan error }
 
 func newAwaited() *awaited { return &awaited{} }
@@ -152,7 +152,7 @@ func (a *awaited) add() func(Receipt, error) {
 	return func(_ Receipt, err error) { answer <- err }
 }
 
-// wait returns the first error among the answers.
+// wait waits for all answers and returns the first error among them.
 func (a *awaited) wait(ctx context.Context) error {
 	var first error
 	for _, answer := range a.answers {
@@ -166,7 +166,7 @@ func (a *awaited) wait(ctx context.Context) error {
 	return first
 }
 
-// send sends a message or a batch, which have one answer.
+// send sends a message, or a batch, which gets one answer.
 func (p *Publisher) send(f pendingPublish) {
 	if !p.reserve(f.size) {
 		f.done(Receipt{}, ErrStopped)
@@ -188,16 +188,16 @@ func (p *Publisher) send(f pendingPublish) {
 	f.at = time.Now()
 	p.pushLocked(f)
 	p.mu.Unlock()
-	// An error here is a connection that is down: the messages wait in pending
-	// for the next one.
+	// An error here means that the connection is down. The message waits in
+	// pending for the next one.
 	if err := f.write(p.nc); err != nil {
 		p.log.Debug("publish waits for a connection", "subject", last.Subject, "err", err)
 	}
 }
 
-// pushLocked adds a pendingPublish. Those that have landed are cut off at the front, so
-// the rest is moved to the beginning of its space now and then: append would
-// allocate anew as often.
+// pushLocked appends to pending. Acknowledged entries are cut off at its front,
+// so now and then the rest is moved to the beginning of space. append would
+// allocate anew each time.
 func (p *Publisher) pushLocked(f pendingPublish) {
 	if len(p.pending) == cap(p.pending) {
 		if 2*len(p.pending) >= len(p.space) {
@@ -246,25 +246,25 @@ func (p *Publisher) Connected() bool {
 	return p.nc.IsConnected()
 }
 
-// Unacknowledged is how many messages the store has not answered for.
+// Unacknowledged returns how many messages the store has not answered for.
 func (p *Publisher) Unacknowledged() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.count
 }
 
-// Backlog is how many messages wait for the store's answer, and the oldest for
-// how long.
+// Backlog returns how many messages wait for the store's answer, and for how long
+// the oldest has waited.
 func (p *Publisher) Backlog() (messages int, oldest time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.count == 0 || len(p.pending) == 0 {
 		return 0, 0
 	}
-	return p.count, time.Since(p.pending[0].at) // the first is never a landed one
+	return p.count, time.Since(p.pending[0].at) // the first is never an acknowledged one
 }
 
-// Stop fails what is not acknowledged with ErrStopped.
+// Stop ends the publisher. What is not acknowledged fails with ErrStopped.
 func (p *Publisher) Stop() {
 	p.mu.Lock()
 	if p.closed {
@@ -289,7 +289,7 @@ func (p *Publisher) Stop() {
 	}
 }
 
-// receive gets the answers.
+// receive handles the store's answers.
 func (p *Publisher) receive(m *nats.Msg) {
 	n, err := strconv.ParseUint(m.Subject[len(p.base):], 36, 64)
 	if err != nil {
@@ -308,7 +308,8 @@ func (p *Publisher) receive(m *nats.Msg) {
 	f.done(receipt, err)
 }
 
-// take removes a pendingPublish and returns it; without done if it has landed.
+// take removes a pendingPublish and returns it. done is nil if it was removed
+// before.
 func (p *Publisher) take(n uint64) (taken pendingPublish) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -17,16 +17,17 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// A purge has to reach what hubs hold in memory: their tails, and the queues
-// of mailboxes. So it is written down for whoever counts what is gone, and
-// every hub is told to drop what was purged ([layout.Fence]) and answers when
-// it has.
+// A purge has to reach what hubs hold in memory: their tails, and the queues of
+// mailboxes. So it is stored, for those who find the messages missing later. Then
+// every hub is told to drop what was purged ([layout.Fence]), and answers when it
+// has.
 
-// purged is what is stored under [layout.Purged]: for each lane the sequence
-// up to which it was purged last; 0 is never.
+// purged is what is stored under [layout.Purged]: for each lane the sequence up
+// to which it was purged last; 0 means never.
 type purged [subjects.Lanes]uint64
 
-// parsePurged reads what is stored; what cannot be read purges nothing.
+// parsePurged decodes what is stored. Data that it cannot decode counts as no
+// purge.
 func parsePurged(data []byte) purged {
 	var p purged
 	if json.Unmarshal(data, &p) != nil {
@@ -35,7 +36,7 @@ func parsePurged(data []byte) purged {
 	return p
 }
 
-// fence is what hubs are told.
+// fence is the message by which hubs are told of a purge.
 type fence struct {
 	Key  subjects.Key `json:"key"`
 	UpTo purged       `json:"upTo"`
@@ -51,12 +52,13 @@ type Purger struct {
 	proof *proof.Key
 }
 
-// NewPurger makes one that asks by nc and reads by fetch. k is the tenant's key.
+// NewPurger returns a Purger that sends requests on nc and reads with fetch. k is
+// the tenant's key.
 func NewPurger(nc *nats.Conn, fetch *direct.Client, k *proof.Key) *Purger {
 	return &Purger{nc: nc, fetch: fetch, proof: k}
 }
 
-// Last is the sequence of the last message of each lane.
+// Last returns the sequence of the last message of each lane.
 func (p *Purger) Last(ctx context.Context, k subjects.Key) (last [subjects.Lanes]uint64, err error) {
 	for n := range last {
 		got, _, err := p.fetch.Get(ctx, layout.StreamInbox, &direct.Request{MultiLast: []string{subjects.Inbox(k, subjects.Lane(n))}})
@@ -70,9 +72,9 @@ func (p *Purger) Last(ctx context.Context, k subjects.Key) (last [subjects.Lanes
 	return last, nil
 }
 
-// Begin is to be called before messages up to upTo are removed from the stream:
-// it writes down that they are purged, and tells senders that asked of those
-// that the device had not acknowledged.
+// Begin stores that messages up to upTo are purged, and tells the senders that
+// asked about those the device had not acknowledged. Call it before the messages
+// are removed from the stream.
 func (p *Purger) Begin(ctx context.Context, k subjects.Key, upTo [subjects.Lanes]uint64) error {
 	found, _, err := p.fetch.Get(ctx, layout.StreamCursor, &direct.Request{MultiLast: []string{layout.Cursor(k), layout.Purged(k)}})
 	if err != nil {
@@ -82,7 +84,7 @@ func (p *Purger) Begin(ctx context.Context, k subjects.Key, upTo [subjects.Lanes
 	mark := purged(upTo)
 	for _, s := range found {
 		if s.Subject == layout.Cursor(k) {
-			cursor, _ = ParseCursor(s.Data) // everything counts as unacknowledged otherwise
+			cursor, _ = ParseCursor(s.Data) // if it cannot be read, everything counts as unacknowledged
 			continue
 		}
 		for n, seq := range parsePurged(s.Data) {
@@ -104,7 +106,7 @@ func (p *Purger) Begin(ctx context.Context, k subjects.Key, upTo [subjects.Lanes
 	return nil
 }
 
-// tellLane tells the senders of what is purged in one lane.
+// tellLane tells the senders that asked what is purged in one lane.
 func (p *Purger) tellLane(ctx context.Context, k subjects.Key, n subjects.Lane, c *Cursor, upTo uint64) error {
 	for from := c.AckFloor(n) + 1; from <= upTo; {
 		got, left, err := p.fetch.Next(ctx, layout.StreamInbox, subjects.Inbox(k, n), from, laneMessages, laneBytes)
@@ -150,8 +152,9 @@ func (p *Purger) store(ctx context.Context, msg *nats.Msg) error {
 	return nil
 }
 
-// Finish is to be called when the messages are removed: it returns when every
-// edge of those named has dropped them from its memory.
+// Finish waits until each of the named edges has dropped the messages from its
+// memory. Call it when they are removed from the stream. It fails after
+// fenceTimeout.
 func (p *Purger) Finish(ctx context.Context, k subjects.Key, upTo [subjects.Lanes]uint64, edges []string) error {
 	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
 	defer cancel()
@@ -185,8 +188,8 @@ func (p *Purger) Finish(ctx context.Context, k subjects.Key, upTo [subjects.Lane
 	return nil
 }
 
-// fenceKept is how long a hub remembers a purge for devices that attach: a copy
-// of the stream that lags may still have what was purged.
+// fenceKept is how long a hub remembers a purge for devices that attach: a
+// lagging copy of the stream may still have what was purged.
 const fenceKept = time.Minute
 
 // fenced is a purge that a hub remembers.
@@ -195,7 +198,7 @@ type fenced struct {
 	at time.Time
 }
 
-// onFence drops what was purged, and says so.
+// onFence drops what was purged, and answers with the name of this edge.
 func (h *Hub) onFence(m *nats.Msg) {
 	var f fence
 	if json.Unmarshal(m.Data, &f) != nil {
@@ -216,7 +219,7 @@ func (h *Hub) onFence(m *nats.Msg) {
 	}
 }
 
-// fenceLocked applies purges of the last minute to a mailbox that is new.
+// fenceLocked applies recent purges to a new mailbox.
 func (h *Hub) fenceLocked(mb *Mailbox) {
 	for _, f := range h.fences {
 		if f.Key == mb.key {
@@ -225,8 +228,8 @@ func (h *Hub) fenceLocked(mb *Mailbox) {
 	}
 }
 
-// purge drops what was purged and has the device told. What is not queued yet
-// is found missing when the lane has caught up.
+// purge drops what was purged and adds gaps for the device. Messages that are not
+// queued yet are found missing when the lane has caught up.
 func (mb *Mailbox) purge(upTo purged) {
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
@@ -247,8 +250,8 @@ func (mb *Mailbox) purge(upTo purged) {
 	mb.opts.Wake()
 }
 
-// purgeLaneLocked drops a lane's messages up to a sequence, and says what the
-// device has not acknowledged of them.
+// purgeLaneLocked drops a lane's messages up to a sequence. It returns the gap of
+// those that the device has not acknowledged.
 func (mb *Mailbox) purgeLaneLocked(l *lane, upTo uint64) Gap {
 	var g Gap
 	lose := func(seq uint64) {

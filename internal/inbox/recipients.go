@@ -16,10 +16,11 @@ type Recipient struct {
 	Seq uint64
 }
 
-// Recipients says who got the message of which the first copy is seq: those
-// that it names, with sequence 0 but for the first, or what was stored next to
-// it under the same id by the same sender, a device of the same user. A publish that
-// turns out to be a repeat was stored for whomever the first one was for.
+// Recipients returns the devices that got the message whose first copy is seq. If
+// that copy names them, only the first has a sequence; the others have 0.
+// Otherwise they are those of the copies that follow with the same id, of the
+// same sender and to devices of the same user. A publish that turns out to be a
+// repeat was stored for the recipients of the original.
 func (h *Hub) Recipients(ctx context.Context, seq uint64) ([]Recipient, error) {
 	return recipients(ctx, h.fetch, seq)
 }
@@ -51,8 +52,8 @@ func recipients(ctx context.Context, fetch *direct.Client, seq uint64) ([]Recipi
 	}
 }
 
-// namedCopies are the recipients that a first copy names. Where the others are
-// stored is not known.
+// namedCopies returns the recipients that a first copy names. Where the other
+// copies are stored is not known.
 func namedCopies(first subjects.Key, seq uint64, names string) []Recipient {
 	var all []Recipient
 	for n, name := range strings.Fields(names) {

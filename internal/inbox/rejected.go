@@ -14,12 +14,12 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// A message that a device refuses, or that no frame to it can hold, is
+// A message that a device rejects, or that is too large for any frame to it, is
 // finalized, so that nothing waits behind it. It stays in the stream until
-// retention, and an event says why it was refused: that event is the list of
-// what is kept. It is stored for every such message, whoever sent it.
+// retention removes it. An event says why it was rejected; these events are the
+// list of what is kept. There is one for every such message, whoever sent it.
 
-// kept reports whether a message that ends so is listed beside the rejected.
+// kept reports whether a message that ends with status is kept as rejected.
 func kept(status wire.Status) bool {
 	return status == wire.StatusRejected || status == wire.StatusUndeliverable
 }
@@ -40,7 +40,7 @@ type rejectedEvent struct {
 	From      string    `json:"from,omitempty"`
 }
 
-// rejection is the event of a message that is kept.
+// rejection returns the event of a message that is kept as rejected.
 func rejection(m *envelope.Message, status wire.Status, reason string, at time.Time) *nats.Msg {
 	to, err := m.Key.Address()
 	if err != nil {
@@ -61,9 +61,10 @@ func rejection(m *envelope.Message, status wire.Status, reason string, at time.T
 	}
 }
 
-// keep stores the event of a message that is kept. One that is gone is not.
+// keep stores the event of a message that is kept as rejected, unless the message
+// is gone.
 func (h *Hub) keep(ctx context.Context, o *outcome) error {
-	// A replica that lags would say that it is gone.
+	// The leader is asked: a lagging replica would say that the message is gone.
 	got, err := h.fetch.AtLeader(ctx, layout.StreamInbox, subjects.Inbox(o.key, o.lane), o.seq)
 	if err != nil || got == nil || got.Seq != o.seq {
 		return err
@@ -72,7 +73,7 @@ func (h *Hub) keep(ctx context.Context, o *outcome) error {
 	if !ok {
 		return nil
 	}
-	again := false // it is kept already
+	again := false // it was kept before
 	if msg := rejection(m, o.status, o.reason, time.Unix(0, o.at)); msg != nil {
 		writes := newAwaited()
 		done := writes.add()
@@ -90,7 +91,7 @@ func (h *Hub) keep(ctx context.Context, o *outcome) error {
 	return nil
 }
 
-// Why a message is kept as rejected.
+// The causes for which a message is kept as rejected.
 const (
 	RejectedByDevice      = "device"
 	RejectedMaxDeliveries = wire.ReasonMaxDeliveries
@@ -107,8 +108,9 @@ func rejectedFor(status wire.Status, reason string) string {
 	return RejectedByDevice
 }
 
-// Reject finalizes a message without accepting it: its sender is told, and it
-// is kept as rejected. Like Ack it ignores what the device was never sent.
+// Reject finalizes a message without accepting it: its sender is told, and it is
+// kept as rejected. Like Ack, it ignores a sequence that the device was never
+// sent.
 func (mb *Mailbox) Reject(seq uint64, reason string) {
 	now := time.Now().UnixNano()
 	mb.mu.Lock()
@@ -138,7 +140,7 @@ func (mb *Mailbox) Reject(seq uint64, reason string) {
 	}
 }
 
-// verdict is what a device said of a message before it was sent it here.
+// verdict is how a message ends, and why.
 type verdict struct {
 	status wire.Status
 	reason string

@@ -6,7 +6,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// watch connects again and fails what waited too long.
+// watch reconnects when the connection is lost, sends again what waits for an
+// answer, and fails what has waited too long.
 func (p *Publisher) watch() {
 	tick := time.NewTicker(publishTimeout / 20)
 	defer tick.Stop()
@@ -36,7 +37,7 @@ func (p *Publisher) watch() {
 	}
 }
 
-// How long to wait between two tries to connect.
+// How long to wait between two attempts to connect.
 const (
 	redialFirst = 20 * time.Millisecond
 	redialMax   = time.Second
@@ -49,7 +50,7 @@ func (p *Publisher) is(nc *nats.Conn) bool {
 	return p.nc == nc
 }
 
-// reopen connects and sends all that is not acknowledged, in order, before
+// reopen connects and sends everything unacknowledged again, in order, before
 // anything new.
 func (p *Publisher) reopen() error {
 	nc, err := p.open()
@@ -63,12 +64,13 @@ func (p *Publisher) reopen() error {
 	return nil
 }
 
-// resend sends again what waits too long for its answer, in order.
+// resend sends messages again that have waited too long for their answers, in
+// order.
 func (p *Publisher) resend(now time.Time) {
 	p.sendMu.Lock()
 	defer p.sendMu.Unlock()
 	if !p.nc.IsConnected() {
-		return // all is sent again on the next
+		return // everything is sent again on the next connection
 	}
 	p.mu.Lock()
 	var late []pendingPublish
@@ -78,9 +80,10 @@ func (p *Publisher) resend(now time.Time) {
 			continue
 		}
 		if now.Sub(f.at) < resendAfter {
-			break // and so are those behind it
+			break // the rest is newer still
 		}
-		// A batch that is still being stored is not known by its ids yet.
+		// A batch is not sent again on this connection: while it is being stored,
+		// the store does not know its ids yet.
 		if f.batch == nil && now.Sub(f.at) >= resendAfter<<f.again {
 			f.again++
 			f.twice = true
@@ -94,7 +97,8 @@ func (p *Publisher) resend(now time.Time) {
 	}
 }
 
-// resendAll is called with sendMu held, on a new connection.
+// resendAll sends everything unacknowledged again, on a new connection. It is
+// called with sendMu held.
 func (p *Publisher) resendAll() {
 	p.mu.Lock()
 	again := make([]pendingPublish, 0, len(p.pending))
@@ -108,11 +112,11 @@ func (p *Publisher) resendAll() {
 	p.write(again)
 }
 
-// write is called with sendMu held.
+// write writes publishes to the connection. It is called with sendMu held.
 func (p *Publisher) write(pending []pendingPublish) {
 	for i := range pending {
 		if err := pending[i].write(p.nc); err != nil {
-			break // the connection is lost, and lost says so
+			break // the connection is lost, and p.lost will say so
 		}
 	}
 }
@@ -122,7 +126,7 @@ func (p *Publisher) expire(before time.Time) {
 		p.mu.Lock()
 		n, old := p.first, false
 		if len(p.pending) > 0 {
-			// The first pendingPublish is never a landed one.
+			// The first is never an acknowledged one.
 			old = p.pending[0].at.Before(before)
 		}
 		p.mu.Unlock()

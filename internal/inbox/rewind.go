@@ -17,13 +17,13 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// A power loss can take the end of the inbox stream and leave cursors that
-// were stored later. Sequences are then given out a second time, and a cursor
-// above the stream's end would count messages as acknowledged that the device never saw. So
-// the writer stores a watermark, the hub's head, in the cursor stream before
-// each lot of cursors: whatever survives, no cursor is above the watermark.
-// A hub that finds the watermark above the stream's end when it starts looks
-// at every cursor and cuts back those that are.
+// A power loss can take the end of the inbox stream and leave cursors that were
+// stored later. The stream then gives out the same sequences again, and a cursor
+// above its end would count messages as acknowledged that the device never saw.
+// So before each batch of cursors the writer stores a watermark, the hub's head,
+// in the cursor stream: whatever survives, no cursor is above the watermark. A
+// hub that starts and finds the watermark above the stream's end looks at every
+// cursor, and cuts back those above the end.
 
 // watermark is what is stored under [layout.Watermark].
 type watermark struct {
@@ -55,8 +55,8 @@ func (h *Hub) checkRewind(ctx context.Context, stored *direct.Stored, counted ui
 	return h.rewind(ctx, last)
 }
 
-// noteDamaged adds a range to what is stored of damage: what was above counted
-// may have been any device's.
+// noteDamaged adds a range to the stored damage. Messages in it above counted may
+// have been any device's, and are in doubt.
 func (h *Hub) noteDamaged(ctx context.Context, r [2]uint64, counted uint64) error {
 	subject := layout.Damaged(layout.StreamInbox)
 	found, err := h.cursors.last.Get(ctx, []string{subject})
@@ -89,8 +89,9 @@ func (h *Hub) noteDamaged(ctx context.Context, r [2]uint64, counted uint64) erro
 	return nil
 }
 
-// withLostEnd adds to what servers found, for operators, that the stream has lost
-// its end from a sequence on, unless a server has just found what explains it.
+// withLostEnd adds to the findings of servers, for operators, that the stream has
+// lost its end from first on. It adds nothing if a server has just reported what
+// explains that.
 func withLostEnd(found json.RawMessage, first uint64) (json.RawMessage, error) {
 	var all []json.RawMessage
 	_ = json.Unmarshal(found, &all) // what cannot be read is replaced
@@ -110,12 +111,12 @@ func withLostEnd(found json.RawMessage, first uint64) (json.RawMessage, error) {
 	return json.Marshal(append(all, one))
 }
 
-// justFound is how long after a server opened its store a hub may start that
-// finds the end missing.
+// justFound is for how long a server's finding explains a lost end that a hub
+// discovers.
 const justFound = time.Hour
 
-// rewind stores every cursor that is above last again, cut back to it. The
-// watermark comes after them, so that an interrupted rewind is done again.
+// rewind cuts every cursor above last back to it and stores it again. The
+// watermark is stored after them, so that an interrupted rewind is repeated.
 func (h *Hub) rewind(ctx context.Context, last uint64) error {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -173,8 +174,9 @@ func (h *Hub) rewind(ctx context.Context, last uint64) error {
 	return failed
 }
 
-// cutBack brings a cursor back to the stream's end, or to where what was
-// stored after the cursor begins: that is new, whatever its sequence.
+// cutBack cuts a cursor back to the stream's end, or to before the first message
+// that was stored later than the cursor: that message is new, whatever its
+// sequence.
 func (h *Hub) cutBack(ctx context.Context, key subjects.Key, c *Cursor, stored time.Time, last uint64) error {
 	for n := range c.Sent {
 		if c.Sent[n] <= last {

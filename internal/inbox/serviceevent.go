@@ -12,20 +12,21 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// BadHeader is a message of a service with a header that cannot be used: its
-// default counted in its place.
+// BadHeader is a message of a service with a header that cannot be used. The
+// header's default was used in its place.
 type BadHeader struct {
 	Subject string // where it was published
 	Seq     uint64 // 0 for what is not stored
-	At      int64  // when it was stored or came, Unix nanoseconds
+	At      int64  // when it was stored, or arrived; Unix nanoseconds
 	ID      string // of the message, as far as the service gave it one
 	Header  string // the name of the header
 	// User and Device are tokens of the subject; "" where there is none.
 	User, Device string
 }
 
-// Event is what services hear of it: subscribe to rccs.event.*.*.badHeader. For
-// one subject it is stored once a second at most, whoever notices.
+// Event returns the event that tells services: subscribe to
+// rccs.event.*.*.badHeader. It is stored at most once a second for each subject,
+// however many processes notice.
 func (b *BadHeader) Event(k *proof.Key) (*nats.Msg, error) {
 	user, device := readable(b.User, subjects.CheckUser), readable(b.Device, subjects.CheckDevice)
 	at := time.Unix(0, b.At).UTC()
@@ -48,8 +49,8 @@ func (b *BadHeader) Event(k *proof.Key) (*nats.Msg, error) {
 	}, nil
 }
 
-// eventSubject is that of an event about a user's device; a name that is "" has
-// [unreadable] in its place.
+// eventSubject returns the subject of an event about a user's device. It has
+// [unreadable] in the place of an empty name.
 func eventSubject(user, device, kind string) string {
 	token := func(name string) string {
 		if name == "" {
@@ -60,8 +61,8 @@ func eventSubject(user, device, kind string) string {
 	return subjects.Event(subjects.Key(token(user)+"."+token(device)), kind)
 }
 
-// RouteEvent is the end of a message of a service that was for whichever device
-// a route fits.
+// RouteEvent is the end of a service's message that was for whichever device its
+// route matches.
 type RouteEvent struct {
 	Kind    string
 	User    subjects.UserID
@@ -73,7 +74,8 @@ type RouteEvent struct {
 	Reason  string
 }
 
-// Message is the event as it is stored: once, whoever stores it.
+// Message returns the event as it is stored. It is stored once, however many
+// processes store it.
 func (e *RouteEvent) Message(k *proof.Key) (*nats.Msg, error) {
 	body, err := json.Marshal(struct {
 		Kind    string `json:"kind"`

@@ -11,48 +11,50 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// Many devices that come back at once, as after the restart of an edge, lack
-// messages of about the same time. To read each lane of each device takes a
-// request of some tenths of a millisecond, one after the other in the server; to
-// read the stream once, past all that the devices are not for, some microseconds
-// a message. So when many wait for the store, the stream is read from where the
-// first of them stands, and all are served from that.
+// Many devices that return at once, as after the restart of an edge, lack
+// messages of about the same time. Reading each lane of each device takes a
+// request of some tenths of a millisecond, and the server runs these one after
+// the other. Reading the stream once, with the messages that are for none of
+// them, takes some microseconds a message. So when many devices wait for the
+// store, the stream is read once, from the lowest of their positions, and all of
+// them are served from that.
 
 const (
-	// sweepWaiting is from how many waiting devices on the stream may be swept.
+	// sweepWaiting is how many devices must wait before the stream is swept.
 	sweepWaiting = 48
-	// sweepFactor is how many messages may be read for each of them.
+	// sweepFactor is how many messages may be read for each waiting device.
 	sweepFactor = 300
-	// sweepBytes bounds what a sweep keeps in memory. It ends there; what is
-	// behind is read by each for itself, or by the next sweep.
+	// sweepBytes bounds what a sweep keeps in memory. The sweep ends there. Each
+	// device reads the rest for itself, or the next sweep does.
 	sweepBytes = 64 << 20
-	// sweepBatch is how many messages the server is asked for at a time: what else it
-	// has to do for the stream waits behind them.
+	// sweepBatch is how many messages the server is asked for at a time: its
+	// other work for the stream waits behind them.
 	sweepBatch = 256
-	// sweepKeep is how long a sweep is kept for those who are still to come.
+	// sweepKeep is how long a sweep is kept for devices that are still to come.
 	sweepKeep = 5 * time.Second
 )
 
-// sweep is a part of the stream, by device.
+// sweep is a range of the stream in memory, by device.
 type sweep struct {
-	from, to uint64 // sequences; to is behind the last, and may get lower until done
+	from, to uint64 // sequences, from <= seq < to; to may get lower until done
 	done     chan struct{}
 	// Constant once done is closed.
 	msgs map[subjects.Key][]*envelope.Message
 	err  error
 }
 
-// sweeps are those of a hub.
+// sweeps are the current sweep of a hub, and the mailboxes that wait for the
+// store.
 type sweeps struct {
 	mu      sync.Mutex
-	waiting map[*Mailbox]uint64 // what waits for the store, and where it stands
+	waiting map[*Mailbox]uint64 // the mailboxes that wait for the store, and their positions
 	current *sweep
 	drop    *time.Timer
 }
 
-// swept serves a lane from a sweep that covers its position, waiting for one
-// that is under way. ok is false when there is none; then end is to be called
-// when the store was read.
+// swept serves a lane from a sweep that covers its position, and waits for one
+// that is under way. ok is false if there is none. The caller then reads the
+// store, and calls end after that.
 func (h *Hub) swept(ctx context.Context, mb *Mailbox, n subjects.Lane, pos, floor uint64) (msgs []*envelope.Message, left int, upTo uint64, ok bool, end func()) {
 	s, end := h.sweepFor(mb, pos)
 	if s == nil {
@@ -79,7 +81,8 @@ func (h *Hub) swept(ctx context.Context, mb *Mailbox, n subjects.Lane, pos, floo
 	return msgs, left, min(s.to, floor), true, end
 }
 
-// sweepFor is the sweep that covers a position, begun if it is worth it.
+// sweepFor returns the sweep that covers a position, and begins one if that is
+// worth it; nil if there is none.
 func (h *Hub) sweepFor(mb *Mailbox, pos uint64) (*sweep, func()) {
 	w := &h.sweeps
 	w.mu.Lock()
@@ -106,10 +109,10 @@ func (h *Hub) sweepFor(mb *Mailbox, pos uint64) (*sweep, func()) {
 	case n < sweepWaiting, head-min(head, lowest) > n*sweepFactor, h.doubtful():
 		return nil, end
 	case w.current != nil && w.current.from <= lowest+1:
-		return nil, end // it had what there was to have
+		return nil, end // it had everything from there on
 	}
-	// Up to the end, though the tail has the last of it: its beginning moves
-	// while devices come.
+	// Read up to the head, although the tail has the last of it: the tail's
+	// beginning moves while devices attach.
 	s := &sweep{from: lowest + 1, to: head + 1, done: make(chan struct{}), msgs: make(map[subjects.Key][]*envelope.Message)}
 	if !h.fetch.Work(func() { h.readSweep(s) }) {
 		return nil, end
@@ -128,12 +131,12 @@ func (h *Hub) sweepFor(mb *Mailbox, pos uint64) (*sweep, func()) {
 	return s, end
 }
 
-// sweepTimeout bounds a sweep; who waits for it reads for itself then.
+// sweepTimeout bounds a sweep. A device that waits for it then reads for itself.
 const sweepTimeout = 5 * time.Second
 
-// readSweep reads the stream into s. It does so by a consumer of its own: to be
-// sent what is stored as it is costs the server half of what a Direct Get does,
-// which makes headers for each message.
+// readSweep reads the stream into s, with a consumer of its own. Sending messages
+// to a consumer as they are stored costs the server half of what a Direct Get
+// does, which makes headers for each.
 func (h *Hub) readSweep(s *sweep) {
 	defer close(s.done)
 	ctx, cancel := context.WithTimeout(h.closing, sweepTimeout)
@@ -167,7 +170,7 @@ func (h *Hub) readSweep(s *sweep) {
 		if err = r.Start(enough); err == nil {
 			err = r.Stop(ctx)
 		} else if enough.Err() != nil && ctx.Err() == nil {
-			err = nil // it was stopped, and has waited for the last that it handed out
+			err = nil // it has enough, and its last callback has returned
 		}
 	}
 	if err != nil {

@@ -5,16 +5,16 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// tail keeps the most recent messages of the stream in memory, linked by
-// device, so that a device that was away for a moment, and the join of every
-// other, need no read from the store. It is guarded by Hub.mu.
+// tail keeps the most recent messages of the stream in memory, linked by device.
+// A device that was away for a moment is served from it, and every other joins
+// the live flow from it, without a read from the store. It is guarded by Hub.mu.
 type tail struct {
 	ring     []tailEntry // power of two long
 	first    uint64      // number of the oldest entry; entry n is ring[n&mask]
 	next     uint64      // number that the next entry gets
 	bytes    int
 	maxBytes int
-	// floor: every message stored with floor <= seq <= Hub.last is here.
+	// floor: every message stored with floor <= seq <= Hub.head is here.
 	floor  uint64
 	newest map[subjects.Key]uint64 // device to the number of its newest entry
 }
@@ -60,7 +60,7 @@ func (t *tail) evict() {
 	t.first++
 }
 
-// drop forgets a device's messages up to a sequence of each lane.
+// drop marks a device's messages up to a sequence of each lane as purged.
 func (t *tail) drop(k subjects.Key, upTo [subjects.Lanes]uint64) {
 	n, ok := t.newest[k]
 	for ok && n >= t.first {

@@ -17,28 +17,28 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// What retention, a purge or damage takes from a device that is away leaves no
-// trace in the stream. So that it can be told, and counted, each message that a
-// hub reads for a device without a mailbox here is counted in the device's
-// cursor ([Cursor.Waiting]) soon after. The cursor says up to which sequence it
-// counts, so any number of hubs may do so: the message is counted once.
+// Messages that retention, a purge or damage takes from a device that is away
+// leave no trace in the stream. So that the device can be told how many are gone,
+// a hub counts each message that it reads for a device without a mailbox here in
+// the device's cursor ([Cursor.Waiting]), soon after. The cursor says up to which
+// sequence it counts. So a message is counted once, however many hubs do this.
 //
 // The counted mark is the sequence up to which every message is in some stored
-// cursor. A hub that starts counts what lies between it and the stream's end,
-// so that a kill loses no count either.
+// cursor. A hub that starts counts the messages between the mark and the stream's
+// end, so that a killed hub loses no counts either.
 
 const (
-	// tallyEvery is how often counts of many devices are stored, at most. Until
-	// they are, nobody knows whose a message was that is damaged: so those of a
-	// few devices are stored tallyEach a device after the last, and not sooner
-	// than tallySoon.
+	// tallyEvery is the longest pause between two rounds of storing counts. Until
+	// a count is stored, nobody knows whose a damaged message was. So after a
+	// round of few devices the pause is shorter: tallyEach a device, but at least
+	// tallySoon.
 	tallyEvery = 250 * time.Millisecond
 	tallySoon  = 10 * time.Millisecond
 	tallyEach  = 4 * time.Millisecond
 	// tallyPatience is how long the edge that holds a device has to store the
 	// cursor itself. Past it the edge is taken for dead.
 	tallyPatience = 2 * time.Second
-	// markEvery is how often the counted mark is stored, at most.
+	// markEvery is the shortest time between two stored counted marks.
 	markEvery = 2 * time.Second
 	// tallyBatch is how many cursors are asked for at a time.
 	tallyBatch = 512
@@ -51,13 +51,13 @@ type counted struct {
 	UpTo uint64 `json:"upTo"`
 }
 
-// tally is what was read and is in no stored cursor yet. It is guarded by
-// Hub.mu.
+// tally has the messages that were read and that no stored cursor counts yet. It
+// is guarded by Hub.mu.
 type tally struct {
 	devices map[subjects.Key][]tallied
 	mark    uint64 // the counted mark that was stored last
-	// next is the counted mark to store once all that was changed until since
-	// is stored; 0: none.
+	// next is the counted mark to store once every change made until since is
+	// stored; 0: none.
 	next  uint64
 	since time.Time
 
@@ -84,7 +84,7 @@ type tallied struct {
 func (t *tally) addLocked(k subjects.Key, one tallied) {
 	list, ok := t.devices[k]
 	if !ok {
-		k = subjects.Key(strings.Clone(string(k))) // it may be a part of something longer
+		k = subjects.Key(strings.Clone(string(k))) // k may be a part of something longer
 	}
 	t.devices[k] = append(list, one)
 	select {
@@ -93,7 +93,8 @@ func (t *tally) addLocked(k subjects.Key, one tallied) {
 	}
 }
 
-// waitingLocked counts the messages above a cursor into it.
+// waitingLocked counts a device's tallied messages into its cursor, which then
+// counts up to head.
 func (t *tally) waitingLocked(k subjects.Key, c *Cursor, head uint64) {
 	for _, one := range t.devices[k] {
 		c.count(one.lane, one.seq)
@@ -101,7 +102,8 @@ func (t *tally) waitingLocked(k subjects.Key, c *Cursor, head uint64) {
 	c.UpTo = max(c.UpTo, head)
 }
 
-// runTally stores counts until the hub stops, and then what is left.
+// runTally stores counts and deadlines until the hub stops, and then the counts
+// that are left.
 func (h *Hub) runTally() {
 	defer close(h.tally.done)
 	tick := time.NewTicker(tallyEvery)
@@ -134,15 +136,15 @@ func (h *Hub) runTally() {
 	}
 }
 
-// tallied is of how many devices something is counted.
+// tallied returns for how many devices something is counted.
 func (h *Hub) tallied() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.tally.devices)
 }
 
-// tallyRound stores something; each has its own time, so that one of them does
-// not starve the other.
+// tallyRound runs store with a timeout of its own, so that counts and deadlines
+// do not starve each other.
 func (h *Hub) tallyRound(what string, store func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(h.closing, tallyTimeout)
 	defer cancel()
@@ -157,13 +159,14 @@ func (h *Hub) stopTally(ctx context.Context) error {
 	select {
 	case <-h.tally.done:
 		return nil
-	case <-ctx.Done(): // it waits for the publisher, whose stop ends it
+	case <-ctx.Done(): // runTally waits for the publisher, and ends when that is stopped
 		return ctx.Err()
 	}
 }
 
-// storeTally stores what is counted, and the counted mark when nothing below it
-// is left to count. final: the hub stops, and waits for nobody.
+// storeTally stores what is counted, and the counted mark if nothing below it is
+// left to count. final: the hub is stopping, and does not wait for edges to store
+// their cursors.
 func (h *Hub) storeTally(ctx context.Context, final bool) error {
 	h.mu.Lock()
 	t := &h.tally
@@ -193,9 +196,9 @@ func (h *Hub) storeTally(ctx context.Context, final bool) error {
 	return h.raiseMark(ctx, head, began, all)
 }
 
-// raiseMark raises the counted mark to where the hub was some rounds ago, once
-// all that was changed until then is stored: the cursors of attached devices
-// take their time.
+// raiseMark raises the counted mark to where the head was some rounds ago, once
+// every change made until then is stored. It follows late because the cursors of
+// attached devices are stored late.
 func (h *Hub) raiseMark(ctx context.Context, head uint64, began time.Time, all bool) error {
 	h.mu.Lock()
 	t := &h.tally
@@ -238,8 +241,9 @@ func (h *Hub) storeMark(ctx context.Context, head uint64) error {
 	return nil
 }
 
-// storeCounts brings cursors of devices that are away up to head. It reports
-// whether all that was read for them up to it is in stored cursors now.
+// storeCounts counts messages up to head in the cursors of devices that are away.
+// all reports whether everything that was read for them up to head is in stored
+// cursors now.
 func (h *Hub) storeCounts(ctx context.Context, keys []subjects.Key, head uint64, final bool) (all bool, err error) {
 	names := make([]string, len(keys))
 	for i, k := range keys {
@@ -279,7 +283,7 @@ func (h *Hub) storeCounts(ctx context.Context, keys []subjects.Key, head uint64,
 	return all && err == nil, ctx.Err()
 }
 
-// publishCount stores a cursor, if no other was stored meanwhile.
+// publishCount stores a cursor, unless another was stored meanwhile.
 func (h *Hub) publishCount(k subjects.Key, c Cursor, head, revision uint64, done func(Receipt, error)) {
 	msg := &nats.Msg{Subject: layout.Cursor(k), Data: c.Append(nil), Header: nats.Header{
 		nats.ExpectedLastSubjSeqHdr: {strconv.FormatUint(revision, 10)},
@@ -293,9 +297,9 @@ func (h *Hub) publishCount(k subjects.Key, c Cursor, head, revision uint64, done
 	})
 }
 
-// countInto counts what is tallied of a device into its cursor, and gives the
-// deadlines to store for it. later: the device is being attached, or its edge
-// has not had the time to store the cursor.
+// countInto counts a device's tallied messages into its cursor, and returns the
+// deadlines to store for it. later: the device is being attached, or its edge may
+// still store the cursor, so try again in a later round.
 func (h *Hub) countInto(k subjects.Key, c *Cursor, stored time.Time, head uint64, final bool) (requests []*Deadline, changed, later bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -328,8 +332,9 @@ func (h *Hub) countInto(k subjects.Key, c *Cursor, stored time.Time, head uint64
 	return requests, changed, false
 }
 
-// countedUpTo forgets what a stored cursor counts, unless the device is being
-// attached: it may have loaded the cursor before that was stored.
+// countedUpTo forgets the tallied messages that a stored cursor counts. It keeps
+// them while the device is being attached: the attachment may have loaded the
+// cursor before this one was stored.
 func (h *Hub) countedUpTo(k subjects.Key, upTo uint64, sent [subjects.Lanes]uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -350,11 +355,11 @@ func (h *Hub) countedUpTo(k subjects.Key, upTo uint64, sent [subjects.Lanes]uint
 }
 
 // countMissed counts what was stored since the counted mark: a hub that was
-// killed had it in memory only.
-// What is stored from began on the hub's own reader counts.
+// killed had those counts in memory only. The hub's own reader counts what is
+// stored from began on.
 func (h *Hub) countMissed(ctx context.Context, mark, began uint64) error {
 	last := began - 1
-	if mark == 0 { // of an installation that did not count: what is gone is gone
+	if mark == 0 { // an older version did not count; what is gone cannot be known
 		mark = max(h.first.Load(), 1) - 1
 	}
 	mark = min(mark, last)

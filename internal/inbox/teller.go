@@ -13,20 +13,20 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// Teller tells services, by events, what is wrong with what they published. It
-// never blocks. Any number of processes may tell of one message: it is one
-// event.
+// Teller tells services, by events, what is wrong with messages that they
+// published. It never blocks. Any number of processes may report the same
+// message: the store keeps one event.
 type Teller struct {
 	pub     *Publisher
 	log     *slog.Logger
 	counted func(reason string)
 
 	mu   sync.Mutex
-	told map[string]int64 // by subject: the second of which a bad header was told
+	told map[string]int64 // by subject: the second in which a bad header was told last
 }
 
-// NewTeller makes one that stores events by pub. counted, if not nil, is told the
-// reason of each message that reaches nobody.
+// NewTeller returns a Teller that stores events with pub. counted, if not nil, is
+// called with the reason of each message that reaches nobody.
 func NewTeller(pub *Publisher, log *slog.Logger, counted func(reason string)) *Teller {
 	return &Teller{pub: pub, log: log, counted: counted, told: make(map[string]int64)}
 }
@@ -48,11 +48,11 @@ func (t *Teller) Unreachable(u *Unreachable) {
 	})
 }
 
-// maxTold bounds how many subjects are remembered of which a bad header was
-// told.
+// maxTold bounds how many subjects told remembers.
 const maxTold = 4096
 
-// BadHeader tells of a header that cannot be used, of one subject once a second.
+// BadHeader tells of a header that cannot be used, at most once a second for each
+// subject.
 func (t *Teller) BadHeader(b *BadHeader) {
 	if !t.first(b.Subject, b.At/int64(time.Second)) {
 		return
@@ -69,7 +69,7 @@ func (t *Teller) BadHeader(b *BadHeader) {
 	})
 }
 
-// first reports whether nothing was told of a subject in this second.
+// first reports whether no bad header of a subject was told in this second.
 func (t *Teller) first(subject string, second int64) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -83,10 +83,10 @@ func (t *Teller) first(subject string, second int64) bool {
 	return true
 }
 
-// Inbox looks at a message of an inbox. nobody: its subject names no device.
+// Inbox checks a message of an inbox. nobody: its subject names no device.
 func (t *Teller) Inbox(m *envelope.Message, nobody bool) {
 	header := m.BadHeader()
-	if !nobody && (header == "" || m.Authentic) { // a part of RCCS knows what it writes
+	if !nobody && (header == "" || m.Authentic) { // RCCS itself wrote it
 		return
 	}
 	subject := subjects.Inbox(m.Key, m.Lane)
@@ -100,8 +100,8 @@ func (t *Teller) Inbox(m *envelope.Message, nobody bool) {
 	t.BadHeader(&BadHeader{Subject: subject, Seq: m.Seq, At: m.Stored, ID: envelope.ID(m.Header), Header: header, User: user, Device: device})
 }
 
-// Passing looks at what comes to a device without being stored: a signal or a
-// request.
+// Passing checks a message that reaches a device without being stored: a signal
+// or a request.
 func (t *Teller) Passing(k subjects.Key, subject string, h nats.Header) {
 	header := envelope.BadHeader(h)
 	if header == "" {
@@ -111,7 +111,7 @@ func (t *Teller) Passing(k subjects.Key, subject string, h nats.Header) {
 	t.BadHeader(&BadHeader{Subject: subject, At: time.Now().UnixNano(), ID: envelope.ID(h), Header: header, User: user, Device: device})
 }
 
-// Topic looks at a message of the stream of topics.
+// Topic checks a message of the stream of topics.
 func (t *Teller) Topic(subject string, seq uint64, at int64, h nats.Header) {
 	if _, ok := subjects.ParseTopic(subject); !ok {
 		t.Unreachable(&Unreachable{Stream: subjects.StreamTopic, Subject: subject, Seq: seq, Header: h, Reason: BadSubject})

@@ -12,19 +12,19 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// The first outcome of a message is the only one. For a while the store sees to
-// that, by its Nats-Msg-Id. An acknowledgement that a kill took back, so that
-// the message comes and is acknowledged again, may come later than that: then
-// the outcome is looked for where it would be.
+// The first outcome of a message is the only one. Within the dedup window the
+// store sees to that, by its Nats-Msg-Id. But a killed edge may lose an
+// acknowledgement, and the message is sent and acknowledged again when the window
+// has passed. Then the earlier outcome is looked for where it would be stored.
 
 // mayBeTold reports whether an outcome may have been stored so long ago that the
-// store does not know it for a repeat. redelivered: the message may have been
+// store's dedup window does not cover it. redelivered: the message may have been
 // sent before.
 func (h *Hub) mayBeTold(redelivered bool, stored, now int64) bool {
 	return redelivered && now-stored >= h.window.Load()
 }
 
-// told looks for an outcome of a message that was stored before.
+// told reports whether an outcome of the message was stored before.
 func (h *Hub) told(ctx context.Context, o *outcome) (bool, error) {
 	if o.requester == nil {
 		return false, nil
@@ -59,8 +59,8 @@ func (h *Hub) told(ctx context.Context, o *outcome) (bool, error) {
 	return false, nil
 }
 
-// find reports whether a subject has a message that is the one looked for, at
-// from or later.
+// find reports whether a subject has a message, at from or later, for which is
+// returns true.
 func (h *Hub) find(ctx context.Context, stream, subject string, from uint64, is func(*direct.Stored) bool) (bool, error) {
 	for {
 		got, left, err := h.fetch.Next(ctx, stream, subject, from, laneMessages, laneBytes)

@@ -13,7 +13,7 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// Why what a service published can reach nobody.
+// The reasons for which a service's message can reach nobody.
 const (
 	NoDevice    = "noDevice"
 	BadSubject  = "badSubject"
@@ -32,12 +32,12 @@ type Unreachable struct {
 	User, Device string
 }
 
-// unreadable is the token of an event's subject for a name that cannot be read
-// or is not there. No escaped name is the same.
+// unreadable stands in an event's subject for a name that is missing or cannot be
+// read. No escaped name is the same.
 const unreadable = "%"
 
-// Event is what services hear of it: subscribe to rccs.event.*.*.undeliverable.
-// Whoever notices stores it, and it is stored once.
+// Event returns the event that tells services: subscribe to
+// rccs.event.*.*.undeliverable. It is stored once, however many processes notice.
 func (u *Unreachable) Event(k *proof.Key) (*nats.Msg, error) {
 	user, device := readable(u.User, subjects.CheckUser), readable(u.Device, subjects.CheckDevice)
 	body, err := json.Marshal(struct {
@@ -61,7 +61,7 @@ func (u *Unreachable) Event(k *proof.Key) (*nats.Msg, error) {
 	}, nil
 }
 
-// readable is the name that a token stands for, "" when it is none.
+// readable returns the name that a token stands for; "" if it is not a valid one.
 func readable[T ~string](token string, check func(T) error) T {
 	name, err := subjects.Unescape(token)
 	if err != nil || check(T(name)) != nil {

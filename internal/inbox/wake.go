@@ -6,22 +6,24 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// Several messages of a device are one write to its socket if who writes is woken
-// after the last of them. A write costs as much as the rest of a message's way
-// through the edge, and so does the acknowledgement of what one brought. So who
-// writes is woken at once, but for when publishes wait for the store, which says
-// that more is to be done than can be: then a part of that time later. There is
-// more to write at a time then, less to be done, and nobody waits the longer for
-// it. What is not busy is not kept waiting.
+// If a device's writer is woken after the last of several messages, they take one
+// write to its socket. A write costs as much as the rest of a message's way
+// through the edge, and so does the acknowledgement that it brings. So under load
+// writers are woken late. The sign of load is that publishes wait for the store:
+// writers are then woken after a part of that time. Each write carries more,
+// there is less work in all, and no message arrives later for it. Without load
+// writers are woken at once.
 const (
-	// wakeAfter bounds how many messages are handed on before.
+	// wakeAfter is how many messages are handed on, at most, before writers are
+	// woken.
 	wakeAfter = 1024
-	// wakePart of the time that publishes wait is waited, when wakeBacklog of them
-	// do: a few may wait for a slow disk, while nothing else has to.
+	// The pause is 1/wakePart of the time for which the oldest publish waits, if
+	// at least wakeBacklog of them wait. A few may wait for a slow disk while
+	// nothing else has to.
 	wakePart    = 4
 	wakeBacklog = 128
-	// Less than wakeShortest is not waited, nor more than wakeLongest; and nothing when
-	// fewer than wakeFew messages are to be expected meanwhile.
+	// wakeLongest bounds the pause. There is none if it would be shorter than
+	// wakeShortest, or if fewer than wakeFew messages are expected in it.
 	wakeShortest = time.Millisecond
 	wakeLongest  = 10 * time.Millisecond
 	wakeFew      = 32
@@ -31,15 +33,15 @@ const (
 // woken. It is guarded by Hub.mu.
 type wakes struct {
 	mailboxes []*Mailbox
-	given     int       // messages since the last were woken
+	given     int       // messages since writers were woken last
 	last      time.Time // when that was
-	loaded    bool      // others are waited for
+	loaded    bool      // writers are woken together, after a pause
 	pausing   bool      // timer runs
 	timer     *time.Timer
 }
 
-// add has a mailbox woken: with others under load, but for a critical message,
-// else at once.
+// add has a mailbox's writer woken: at once, or under load together with others.
+// A critical message wakes it at once in any case.
 func (w *wakes) add(mb *Mailbox, lane subjects.Lane) {
 	switch {
 	case lane == subjects.Critical, !w.loaded:
@@ -66,7 +68,7 @@ func (w *wakes) wake() {
 	w.mailboxes, w.given, w.last = w.mailboxes[:0], 0, time.Now()
 }
 
-// drained is the reader's callback: nothing else has been received.
+// drained is the reader's callback when nothing more has been received.
 func (h *Hub) drained() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -85,9 +87,9 @@ func (h *Hub) drained() {
 	}
 }
 
-// pause is how long to wait before writers are woken, when so many publishes
-// wait, the oldest for so long, and so many messages came in the time since the
-// last were woken.
+// pause returns how long to wait before writers are woken. backlog publishes
+// wait, the oldest of them for oldest; given messages came in the time since
+// writers were woken last.
 func pause(backlog int, oldest time.Duration, given int, since time.Duration) time.Duration {
 	wait := min(oldest/wakePart, wakeLongest)
 	if backlog < wakeBacklog || wait < wakeShortest || time.Duration(given)*wait < wakeFew*since {

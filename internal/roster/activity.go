@@ -8,20 +8,20 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// Other processes must know which of a user's online devices was active last:
-// a message for any of them goes there. So an edge stores when its devices were
-// active, but only where others would take the wrong device for the most recent
-// one, and one device after the other: all at one moment would hold up the
-// messages in between.
+// Other processes must know which of a user's online devices was active last,
+// because a message for any of them goes to that one. So an edge stores when its
+// devices were active, but only where others would otherwise take the wrong
+// device for the most recent. It stores them one after another: all at one moment
+// would hold up messages.
 
 const (
-	// reportEvery is how often the activity of each device is looked at.
+	// reportEvery is how often the activity of each device is checked.
 	reportEvery = 10 * time.Second
-	// reportParts is how many parts that is divided into.
+	// reportParts is how many parts a round of checks is divided into.
 	reportParts = 400
 )
 
-// reportLoop looks at the devices of this edge, a few at a time.
+// reportLoop checks the devices of this edge, a few at a time.
 func (r *Roster) reportLoop() {
 	tick := time.NewTicker(reportEvery / reportParts)
 	defer tick.Stop()
@@ -51,7 +51,8 @@ func (r *Roster) allSlots() []*slot {
 	return slices.Collect(maps.Values(r.slots))
 }
 
-// reportActivity stores when a device was last active, if others have to know.
+// reportActivity stores when a device was last active, if others would misjudge
+// it.
 func (r *Roster) reportActivity(sl *slot) {
 	if r.stopped.Load() || !r.misjudged(sl) {
 		return
@@ -64,8 +65,8 @@ func (r *Roster) reportActivity(sl *slot) {
 	}
 }
 
-// misjudged reports whether by what is stored another device of the user seems
-// to have been active later than this one, which was active later.
+// misjudged reports whether, by what is stored, another device of the user seems
+// to have been active later than this one, although this one was.
 func (r *Roster) misjudged(sl *slot) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -89,7 +90,8 @@ func (r *Roster) misjudged(sl *slot) bool {
 	return false
 }
 
-// activeLocked is when a device was last active, as far as this process knows.
+// activeLocked returns when a device was last active, as far as this process
+// knows.
 func (r *Roster) activeLocked(k subjects.Key, d *device) int64 {
 	if sl := r.slots[k]; sl != nil {
 		if cur := sl.current.Load(); cur != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// putAgain is how long after a failure something is stored again.
+// putAgain is how long after a failure a write is tried again.
 const putAgain = time.Second
 
 // onDevice applies one entry of the devices' bucket.
@@ -36,8 +36,8 @@ func (r *Roster) onDevice(e reader.Entry) {
 	r.noteRecord(key, rec, e.Seq)
 }
 
-// noteRecord notes what the bucket says as rev of a device. What is registered
-// here and not stored yet stays in front of it.
+// noteRecord notes a device's record that the bucket has as revision rev. A
+// record that was registered here and is not stored yet takes precedence.
 func (r *Roster) noteRecord(k subjects.Key, rec *Record, rev uint64) {
 	r.caps.share(rec)
 	r.change(k, func(d *device) bool {
@@ -49,8 +49,8 @@ func (r *Roster) noteRecord(k subjects.Key, rec *Record, rev uint64) {
 	})
 }
 
-// forgotten notes that a device was removed as rev. One that is connected here
-// is registered again, because it believes that it is.
+// forgotten notes that a device was removed by revision rev. A device that is
+// connected here is registered again, because it believes that it is registered.
 func (r *Roster) forgotten(k subjects.Key, rev uint64) {
 	var again *Record
 	r.change(k, func(d *device) bool {
@@ -69,8 +69,8 @@ func (r *Roster) forgotten(k subjects.Key, rev uint64) {
 	}
 }
 
-// hereLocked says that the device is connected to this edge. Its session may be
-// stored and not taken up yet, or have been removed and not be stored again.
+// hereLocked reports whether the device is connected to this edge. Its session
+// may be stored and not in use yet, or removed and not stored again yet.
 func (r *Roster) hereLocked(k subjects.Key, d *device) bool {
 	if r.edge == "" {
 		return false
@@ -79,9 +79,9 @@ func (r *Roster) hereLocked(k subjects.Key, d *device) bool {
 	return sl != nil && sl.current.Load() != nil || d.sess.online() && d.sess.Edge == r.edge
 }
 
-// Register records what a device is, if that is new. The record is known here
-// at once and stored soon: a failure is tried again until it is stored or
-// something newer is registered here.
+// Register records what a device is, if that is new. The record is known here at
+// once and stored soon. A failed write is tried again until the record is stored
+// or a newer one is registered here.
 func (r *Roster) Register(k subjects.Key, rec Record) {
 	var compact bytes.Buffer
 	if json.Compact(&compact, rec.Capabilities) == nil {
@@ -99,11 +99,10 @@ func (r *Roster) Register(k subjects.Key, rec Record) {
 	r.storeRecord(k, mine)
 }
 
-// storeRecord stores the record that is the device's mine, until it is not any
-// more.
+// storeRecord stores rec, and tries again as long as rec is the device's mine.
 func (r *Roster) storeRecord(k subjects.Key, rec *Record) {
 	data, err := json.Marshal(rec)
-	if err != nil { // capabilities that are no JSON: the edge has checked them
+	if err != nil { // the capabilities are no JSON, which the edge has checked
 		r.opts.Logger.Error("device record not encoded", "device", string(k), "err", err)
 		close(rec.finished)
 		return
@@ -129,7 +128,7 @@ func (r *Roster) storeRecord(k subjects.Key, rec *Record) {
 	})
 }
 
-// pending is the record of this process that is still to be stored, if any.
+// pending returns the record of this process that is still to be stored, or nil.
 func (r *Roster) pending(k subjects.Key) *Record {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -139,9 +138,9 @@ func (r *Roster) pending(k subjects.Key) *Record {
 	return nil
 }
 
-// awaitRecord returns when what was registered here of the device is stored,
-// so that services hear that it is registered before they hear that it is
-// online: the buckets do not keep an order between them.
+// awaitRecord returns when the record that was registered here for the device is
+// stored. So services hear that a device is registered before they hear that it
+// is online, although there is no order between the buckets.
 func (r *Roster) awaitRecord(ctx context.Context, k subjects.Key) error {
 	rec := r.pending(k)
 	if rec == nil {
@@ -155,12 +154,12 @@ func (r *Roster) awaitRecord(ctx context.Context, k subjects.Key) error {
 	}
 }
 
-// recordStored puts the record in its place among those that were read.
+// recordStored notes that a record of this process was stored as revision seq.
 func (r *Roster) recordStored(k subjects.Key, rec *Record, seq uint64) {
 	kept := *rec
 	kept.finished = nil
 	r.change(k, func(d *device) bool {
-		if seq >= d.recRev { // else something later was read
+		if seq >= d.recRev { // otherwise a later one was read
 			d.recRev, d.stored = seq, &kept
 		}
 		if d.mine == rec {
@@ -171,12 +170,12 @@ func (r *Roster) recordStored(k subjects.Key, rec *Record, seq uint64) {
 	r.tellServices(k, event{Kind: subjects.EventRegistered}, rec.Registered, "device/"+strconv.FormatUint(seq, 10))
 }
 
-// Forget removes the device's record and session for good. done is called once
-// when that is stored, or is not.
+// Forget removes the device's record and session for good. done is called once,
+// when that is stored or has failed.
 func (r *Roster) Forget(k subjects.Key, done func(error)) {
 	left, failed := new(atomic.Int32), new(atomic.Pointer[error])
 	left.Store(2)
-	// Puts are answered in no particular order; the event is the record's.
+	// Puts may be answered in any order. The event goes by the record's revision.
 	forgotten := new(atomic.Uint64)
 	for _, subject := range []string{layout.SessionSubject(k), layout.DeviceSubject(k)} {
 		r.out.send(removal(subject), func(seq uint64, err error) {

@@ -15,7 +15,7 @@ import (
 	"github.com/rccs-io/rccs/internal/reader"
 )
 
-// Edge is what an edge says of itself in its lease.
+// Edge is what an edge says about itself in its lease.
 type Edge struct {
 	ID      string    `json:"id"`
 	Name    string    `json:"name"`
@@ -23,23 +23,23 @@ type Edge struct {
 	Version string    `json:"version,omitempty"`
 	Started time.Time `json:"started"`
 	Devices int       `json:"devices"`
-	// Unready is why the edge cannot serve, as its /readyz says.
+	// Unready is the reason why the edge cannot serve, as on its /readyz.
 	Unready string `json:"unready,omitempty"`
 	// Heard is when a sign of life was last seen, by this process's clock.
 	Heard time.Time `json:"-"`
 }
 
-// edgeState is what is known of an edge.
+// edgeState is what this roster knows of an edge.
 type edgeState struct {
 	Edge
-	dead time.Time // since when; zero: it lives
-	gone int64     // when its lease was removed, by the store's clock; 0: it was not
+	dead time.Time // since when; zero: it is alive
+	gone int64     // when its lease was removed, by the store's clock; 0: not removed
 }
 
 func (st *edgeState) isDead() bool { return st != nil && !st.dead.IsZero() }
 
-// beat is how often the server is to speak of the leases, so that silence is
-// noticed well within a lease.
+// beat is how often the server has to send something for the leases, so that
+// silence is noticed well within a lease.
 func (r *Roster) beat() time.Duration {
 	return min(max(r.opts.Lease/5, 100*time.Millisecond), time.Second)
 }
@@ -70,9 +70,9 @@ func (r *Roster) onEdge(e reader.Entry) {
 	r.edges[lease.ID] = &edgeState{Edge: lease}
 }
 
-// aliveLocked takes a session that an edge has written for a sign of life: its
-// lease comes by another way, and may be later. at is when that was stored: what
-// is older than the removal of its lease says nothing.
+// aliveLocked takes a session that an edge has written as a sign of life, since
+// the lease comes by another reader and may arrive later. at is when the session
+// was stored: one older than the removal of the edge's lease proves nothing.
 func (r *Roster) aliveLocked(s *session, at int64) {
 	if !s.online() || s.writer() != s.Edge {
 		return
@@ -87,8 +87,8 @@ func (r *Roster) aliveLocked(s *session, at int64) {
 	}
 }
 
-// died notes that edges are no more. gone is when their leases were removed, or
-// 0 when they ran out.
+// died marks edges as dead. gone is when their leases were removed; 0 if they ran
+// out.
 func (r *Roster) died(gone int64, ids ...string) {
 	now := time.Now()
 	r.mu.Lock()
@@ -107,7 +107,7 @@ func (r *Roster) died(gone int64, ids ...string) {
 	}
 }
 
-// noteUnknownEdges finds the edges that sessions name and that have no lease.
+// noteUnknownEdges marks edges as dead that sessions name and that have no lease.
 // It is called when all buckets have been read, leases last.
 func (r *Roster) noteUnknownEdges() {
 	unknown := make(map[string]bool)
@@ -123,10 +123,10 @@ func (r *Roster) noteUnknownEdges() {
 	r.died(0, slices.Collect(maps.Keys(unknown))...)
 }
 
-// EdgeID is the id of this edge; empty when the roster only follows.
+// EdgeID returns the id of this edge; empty if the roster only follows.
 func (r *Roster) EdgeID() string { return r.edge }
 
-// Alive reports whether an edge is not known to be dead.
+// Alive reports whether an edge is known and not dead.
 func (r *Roster) Alive(id string) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -134,7 +134,7 @@ func (r *Roster) Alive(id string) bool {
 	return st != nil && !st.isDead()
 }
 
-// Edges are the edges that live, by name.
+// Edges returns the edges that are alive, by name.
 func (r *Roster) Edges() []Edge {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -148,8 +148,8 @@ func (r *Roster) Edges() []Edge {
 	return all
 }
 
-// begin ends what earlier processes of this edge's name have left, and takes
-// the lease.
+// begin ends the leases and sessions that earlier processes of this edge's name
+// have left, and takes the lease.
 func (r *Roster) begin(ctx context.Context) error {
 	var before []string
 	r.mu.RLock()
@@ -202,14 +202,14 @@ func (r *Roster) renew(done func(error)) {
 	r.out.send(&nats.Msg{Subject: layout.EdgeSubject(r.edge), Data: data}, func(_ uint64, err error) { done(err) })
 }
 
-// changes is what of this edge others hear of at once, before the next lease is
-// due.
+// changes is the part of the lease whose changes are stored at once, before the
+// next renewal is due.
 type changes struct {
 	address string
 	unready bool
 }
 
-// address is where devices connect to this edge.
+// address returns where devices connect to this edge.
 func (r *Roster) address() string {
 	if r.opts.Edge.Address == nil {
 		return ""
@@ -217,7 +217,7 @@ func (r *Roster) address() string {
 	return r.opts.Edge.Address()
 }
 
-// unready is why this edge cannot serve.
+// unready returns why this edge cannot serve; empty if it can.
 func (r *Roster) unready() string {
 	if r.opts.Edge.Unready == nil {
 		return ""
@@ -233,8 +233,8 @@ func (r *Roster) renewNow() {
 	})
 }
 
-// proveAlive renews the lease before its time, at most so often. What is sent
-// afterwards is stored afterwards.
+// proveAlive renews the lease early, unless that was just done. What is sent
+// afterwards is also stored afterwards.
 func (r *Roster) proveAlive() {
 	if last := r.renewed.Load(); time.Now().UnixNano()-last > int64(r.opts.Lease/20) && !r.stopped.Load() {
 		r.renewNow()
@@ -261,14 +261,14 @@ func (r *Roster) watch() {
 	}
 }
 
-// hearing is since when this process has heard of the leases without a break.
-// It must not take others for dead when it was itself away: cut off, or
-// stopped. Owned by watch.
+// hearing is since when this process has heard of the leases without a break. It
+// must not take others for dead when it was away itself: cut off, or stopped.
+// Owned by watch.
 type hearing struct {
 	since, looked time.Time
 }
 
-// check returns since when there was no break longer than most.
+// check returns since when there has been no break longer than most.
 func (h *hearing) check(now time.Time, quiet, most time.Duration) time.Time {
 	if quiet > most || now.Sub(h.looked) > most {
 		h.since = now
@@ -277,8 +277,8 @@ func (h *hearing) check(now time.Time, quiet, most time.Duration) time.Time {
 	return h.since
 }
 
-// expire notes edges that were not heard of for the length of a lease, all of
-// which this process was able to hear.
+// expire marks edges as dead that were not heard of for the length of a lease.
+// This process must have been able to hear them for all of that time.
 func (r *Roster) expire(now, hearing time.Time) {
 	if now.Sub(hearing) <= r.opts.Lease {
 		return

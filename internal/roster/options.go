@@ -11,44 +11,44 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// ErrConflict is what Put's done must get, wrapped or not, when a
-// compare-and-set lost: the entry was written by somebody else meanwhile.
+// ErrConflict is what Put must pass to done, wrapped or not, when a
+// compare-and-set failed: somebody else has written the entry meanwhile.
 var ErrConflict = errors.New("roster: the entry has changed meanwhile")
 
-// ErrReplaced says that a newer connection of the device stands.
+// ErrReplaced means that a newer connection of the device holds the session.
 var ErrReplaced = errors.New("roster: a newer connection took the session over")
 
-// ErrStopped says that the roster has stopped, or is about to.
+// ErrStopped means that the roster has stopped, or is about to.
 var ErrStopped = errors.New("roster: stopped")
 
-// Options are what a roster needs.
+// Options configure a roster.
 type Options struct {
-	// Read follows the buckets.
+	// Read is the connection on which the buckets are followed.
 	Read *nats.Conn
 	// Put stores one message and calls done once with its sequence, from any
-	// goroutine. It must keep the order, and may block while the store is
-	// behind: it is called by one goroutine, for which nobody waits.
+	// goroutine. It must keep the order. It may block while the store is behind:
+	// one goroutine calls it, and nobody waits for that goroutine.
 	Put func(msg *nats.Msg, done func(seq uint64, err error))
 	// Edge is set in an edge: the roster keeps its lease and opens sessions.
 	// Without it the roster only follows.
 	Edge *EdgeInfo
-	// Lease is how long an edge is believed to live after it was heard of.
+	// Lease is how long an edge counts as alive after it was last heard of.
 	// Default 10 s.
 	Lease time.Duration
-	// SessionTimeout is how long after its connection was lost a session may
-	// be resumed. Default 5 min.
+	// SessionTimeout is for how long a session may be resumed after its
+	// connection was lost. Default 5 min.
 	SessionTimeout time.Duration
-	// Changed, if set, is told of each change of what others see of a device:
-	// once, those of one device in order, one call at a time; none that is
-	// overtaken before it was read, for the bucket keeps the last, and none that
-	// was stored before Start. It must not block and must not call Open,
-	// Register or Stop.
+	// Changed, if set, is called once for each change of what others see of a
+	// device. The changes of one device come in order, one call at a time. It is
+	// not called for a change that was overtaken before it was read, since the
+	// bucket keeps only the last, nor for one that was stored before Start. It
+	// must not block, and must not call Open, Register or Stop.
 	Changed func(Change)
-	// Lost, if set, is told that a session that was opened here is no more:
-	// another connection has the device. It is called from a goroutine of its
-	// own, perhaps before Open has returned; see [Session.Current].
+	// Lost, if set, is called when another connection has taken over a session
+	// that was opened here. It is called from a goroutine of its own, perhaps
+	// before Open has returned; see [Session.Current].
 	Lost func(k subjects.Key, epoch uint64)
-	// Died, if set, is told that an edge has died, so that Sweep has work. It
+	// Died, if set, is called when an edge has died, so that Sweep has work. It
 	// must not block.
 	Died func()
 	// Logger; nil discards.
@@ -74,17 +74,17 @@ func (o *Options) validate() error {
 	return nil
 }
 
-// EdgeInfo says which edge this is.
+// EdgeInfo describes this edge.
 type EdgeInfo struct {
-	// Name is the same after a restart, and no other edge's. Needed.
+	// Name stays the same after a restart, and no other edge may have it. Needed.
 	Name string
-	// Address, if set, is where devices connect, for people. It is asked for each
-	// lease: an edge may choose its port after the first.
+	// Address, if set, returns where devices connect, for people. It is called
+	// for each lease: an edge may choose its port after the first.
 	Address func() string
 	// Version of the program, for people.
 	Version string
-	// Unready, if set, says why the edge cannot serve, or is empty. Whoever looks
-	// at the lease sees it.
+	// Unready, if set, returns why the edge cannot serve; empty if it can. The
+	// lease shows it.
 	Unready func() string
 }
 
@@ -95,11 +95,11 @@ type Change struct {
 	Type   string
 	Was    string // the status before
 	Status string
-	// Came: it is connected now, and was not.
+	// Came: the device is connected now, and was not before.
 	Came bool
 	// Unseen: others see no difference, because the device came back before they
-	// were shown that it had gone.
+	// were shown that it was gone.
 	Unseen   bool
 	LastSeen time.Time
-	Extra    json.RawMessage // what the device said beside its status
+	Extra    json.RawMessage // what the device said besides its status
 }

@@ -12,10 +12,10 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// outbox hands what is to be stored to Put, in order, from one goroutine: a
-// store that is behind makes nobody wait who only has something to say. What
-// waits here is bounded by the devices: a device has one write of its session
-// and one of its record under way, and few events.
+// outbox passes messages to Put, in order, from one goroutine, so that a slow
+// store delays no caller of send. The number of devices bounds what waits here: a
+// device has at most one write of its session and one of its record under way,
+// and few events.
 type outbox struct {
 	put  func(*nats.Msg, func(uint64, error))
 	wake chan struct{} // capacity 1
@@ -68,7 +68,7 @@ func (o *outbox) finish() {
 	}
 }
 
-// run is the goroutine. It ends when the outbox is closed and empty.
+// run passes messages to Put. It ends when the outbox is closed and empty.
 func (o *outbox) run() {
 	for {
 		o.mu.Lock()
@@ -88,7 +88,7 @@ func (o *outbox) run() {
 	}
 }
 
-// flush returns when all that was sent has been answered.
+// flush returns when everything that was sent has been answered, or ctx ends.
 func (o *outbox) flush(ctx context.Context) error {
 	o.mu.Lock()
 	open := o.open
@@ -108,7 +108,7 @@ func (o *outbox) flush(ctx context.Context) error {
 	}
 }
 
-// close ends the goroutine when the queue is empty.
+// close ends run when the queue is empty.
 func (o *outbox) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -126,12 +126,12 @@ type event struct {
 	Session subjects.SessionID `json:"session,omitempty"`
 }
 
-// eventTries bounds how often an event is sent that is not stored. Together
-// they stay inside the time in which the store knows a repeat.
+// eventTries bounds how often an event is sent that is not stored. All attempts
+// are within the dedup window.
 const eventTries = 5
 
-// tellServices stores an event of a device, in the order of the calls. id
-// makes it one of a kind, however often it is sent.
+// tellServices stores an event about a device, in the order of the calls. The
+// store keeps one event of a kind with the same id, however often it is sent.
 func (r *Roster) tellServices(k subjects.Key, e event, at time.Time, id string) {
 	a, err := k.Address()
 	if err != nil {
@@ -155,7 +155,7 @@ func (r *Roster) sendEvent(m *nats.Msg, tries int) {
 		}
 		r.opts.Logger.Warn("event not stored", "subject", m.Subject, "err", err)
 		if tries > 1 && !r.stopped.Load() {
-			// A copy: the one that failed may still be on its way.
+			// Send a copy: the failed message may still be on its way.
 			again := &nats.Msg{Subject: m.Subject, Data: m.Data, Header: m.Header}
 			time.AfterFunc(putAgain, func() { r.sendEvent(again, tries-1) })
 		}

@@ -11,9 +11,9 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// status is what others see of the device. One that is not registered is seen
-// by nobody, so that its coming is told when both its record and its session
-// are known, in whichever order the buckets bring them.
+// status is what others see of the device. A device that is not registered is
+// seen by nobody. So it comes online once both its record and its session are
+// known, in whichever order the buckets bring them.
 func (d *device) status() string {
 	if d.record() == nil {
 		return wire.Offline
@@ -26,9 +26,9 @@ func (d *device) extra() json.RawMessage { return d.sess.shownExtra() }
 // connected reports whether messages can reach the device now.
 func (d *device) connected() bool { return d.record() != nil && d.sess.online() }
 
-// change lets f change what is known of a device, and tells of it when others
-// see a difference or the device can be reached again. f runs with told and mu
-// held, and reports whether it has changed anything.
+// change lets f change what is known of a device. It calls Options.Changed if
+// others see a difference or the device can be reached again. f runs with told
+// and mu held, and reports whether it has changed anything.
 func (r *Roster) change(k subjects.Key, f func(d *device) bool) {
 	r.told.Lock()
 	defer r.told.Unlock()
@@ -74,15 +74,15 @@ func (r *Roster) onSession(e reader.Entry) {
 	}
 	s, err := parseSession(e.Data)
 	if err != nil {
-		// Nobody can say what it means; whoever connects writes over it.
+		// Nobody can tell what it means. The next connection overwrites it.
 		r.opts.Logger.Warn("unreadable session taken for none", "device", string(key), "err", err)
 	}
 	r.apply(key, s, e.Seq, e.Time)
 }
 
-// apply notes what the store holds as rev of the device's session. It is
-// called by the reader, and by who has stored it: the first counts. at is when
-// it was stored, in Unix nanoseconds.
+// apply notes that the store holds s as revision rev of the device's session.
+// Both the reader and the writer of the entry call it; the first call counts. at
+// is when the entry was stored, in Unix nanoseconds.
 func (r *Roster) apply(k subjects.Key, s *session, rev uint64, at int64) {
 	news := false
 	r.change(k, func(d *device) bool {
@@ -100,10 +100,10 @@ func (r *Roster) apply(k subjects.Key, s *session, rev uint64, at int64) {
 	}
 }
 
-// tellTurn tells services of a device that came or went. It is called by who
-// has written is in the place of was, as rev: by one, because it is a
-// compare-and-set. Readers could not do it: the bucket keeps the last entry
-// only, so that they miss what is soon overtaken.
+// tellTurn tells services that a device came online or went offline. The process
+// that replaced the entry was by is, as revision rev, calls it. Since that is a
+// compare-and-set, there is only one. Readers could not do it: the bucket keeps
+// only the last entry, so they miss entries that are soon overtaken.
 func (r *Roster) tellTurn(k subjects.Key, was, is *session, rev uint64) {
 	before, after := was.shown() != wire.Offline, is.shown() != wire.Offline
 	if before == after {

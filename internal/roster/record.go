@@ -21,18 +21,18 @@ type Record struct {
 	Registered time.Time `json:"registered"`
 
 	held []string // names of the capabilities that the device holds, sorted
-	// finished is closed when a record of this process is stored, or will not
-	// be. Nil in one that was read.
+	// finished is closed when a record of this process is stored, or will never
+	// be. It is nil in one that was read.
 	finished chan struct{}
 }
 
-// same says that b describes the same device as r, whenever it was written.
+// same reports whether b describes the same device as r, whenever it was written.
 func (r *Record) same(b *Record) bool {
 	return r.Type == b.Type && r.Platform == b.Platform && r.Version == b.Version &&
 		string(r.Capabilities) == string(b.Capabilities)
 }
 
-// anew is the record as one that this process registers now.
+// anew returns a copy of the record, as one that this process registers now.
 func (r *Record) anew() *Record {
 	c := *r
 	c.Registered, c.finished = time.Now().UTC(), make(chan struct{})
@@ -47,7 +47,8 @@ func parseRecord(data []byte) (*Record, error) {
 	return &r, nil
 }
 
-// intern is the one copy of a string that thousands of devices have alike.
+// intern returns the one copy of a string that thousands of devices have in
+// common.
 func intern(s string) string {
 	if s == "" {
 		return ""
@@ -55,8 +56,7 @@ func intern(s string) string {
 	return unique.Make(s).Value()
 }
 
-// share makes the record share memory with records that say the same, and
-// notes what is held.
+// share makes the record share memory with equal records, and sets held.
 func (c *capabilities) share(r *Record) {
 	r.Type, r.Platform, r.Version = intern(r.Type), intern(r.Platform), intern(r.Version)
 	r.Capabilities, r.held = c.find(r.Capabilities)
@@ -66,7 +66,7 @@ func (c *capabilities) share(r *Record) {
 // Devices of one program have the same ones, so few are enough.
 const sharedCapabilities = 1024
 
-// capabilities are objects of capabilities that were seen, each parsed once.
+// capabilities has the capability objects that were seen, each parsed once.
 type capabilities struct {
 	mu   sync.Mutex
 	seen map[string]parsed

@@ -17,48 +17,48 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// Roster is the devices of one tenant, and who of them is online.
+// Roster has the devices of one tenant, and knows which of them are online.
 type Roster struct {
 	opts    Options
-	id      string // of this roster: what it writes says so
-	edge    string // id, of an edge; empty when it only follows
+	id      string // of this roster; its writes carry it
+	edge    string // id in an edge; empty when it only follows
 	devices *reader.Reader
 	session *reader.Reader
 	leases  *reader.Reader
 	out     *outbox
 	caps    capabilities
-	writes  atomic.Uint64 // numbers what this roster writes of sessions
+	writes  atomic.Uint64 // numbers this roster's writes of sessions
 	renewed atomic.Int64  // when the lease was last renewed, Unix nanoseconds
 	started time.Time
-	// leased is what the lease that was stored last says of this edge, as changes.
+	// leased has the changes that the last stored lease shows of this edge.
 	leased  atomic.Value
 	stopped atomic.Bool
 	quit    chan struct{}
 	wg      sync.WaitGroup
 
-	// told orders what others are told. It is taken before mu.
+	// told orders what others are told. Lock it before mu.
 	told sync.Mutex
 
 	mu    sync.RWMutex
-	live  bool                                // what comes now is news
+	live  bool                                // everything stored before Start has been read
 	users map[string]map[subjects.Key]*device // by the user's token
 	count int                                 // of registered devices
 	edges map[string]*edgeState
-	slots map[subjects.Key]*slot // of devices that this edge writes sessions of
+	slots map[subjects.Key]*slot // of devices whose sessions this edge writes
 	empty chan struct{}          // closed when slots becomes empty; nil unless waited for
 }
 
-// device is what is known of one. There are many: it is kept small.
+// device is what is known of one device. There are many, so it is kept small.
 type device struct {
 	id     subjects.DeviceID
 	stored *Record  // what the bucket says; nil: not registered
 	mine   *Record  // what was registered here and is not stored yet
 	recRev uint64   // sequence of stored, or of its removal
 	sess   *session // nil when it never had one, or it was forgotten
-	rev    uint64   // sequence of the session's entry, a removed one's too
+	rev    uint64   // sequence of the session's entry, or of its removal
 }
 
-// record is what the device is, or nil if it is not registered.
+// record returns what the device is, or nil if it is not registered.
 func (d *device) record() *Record {
 	if d.mine != nil {
 		return d.mine
@@ -99,14 +99,14 @@ func New(opts Options) (*Roster, error) {
 	return r, nil
 }
 
-// readers are in the order in which they start: the edges last, so that an
-// edge which the sessions name and the leases do not is dead.
+// readers returns the readers in the order in which they start. The edges come
+// last, so that an edge which sessions name and no lease does is dead.
 func (r *Roster) readers() []*reader.Reader {
 	return []*reader.Reader{r.devices, r.session, r.leases}
 }
 
-// Start returns when everything stored has been read. An edge then has its
-// lease, and the sessions of earlier processes of its name have ended.
+// Start returns when everything stored has been read. An edge then has its lease,
+// and the sessions of earlier processes with its name have ended.
 func (r *Roster) Start(ctx context.Context) error {
 	r.started = time.Now()
 	r.wg.Go(r.out.run)
@@ -138,9 +138,9 @@ func (r *Roster) startReaders(ctx context.Context) error {
 	return nil
 }
 
-// Stop ends this edge's sessions, which can be resumed, and its lease, and
-// returns when that is stored. It is idempotent; a roster that was never
-// started has nothing to stop.
+// Stop ends this edge's sessions, which can be resumed, and its lease. It returns
+// when that is stored. It is idempotent; a roster that was never started has
+// nothing to stop.
 func (r *Roster) Stop(ctx context.Context) error {
 	if r.stopped.Swap(true) || r.started.IsZero() {
 		return nil
@@ -152,7 +152,7 @@ func (r *Roster) Stop(ctx context.Context) error {
 	return errors.Join(err, r.out.flush(ctx), r.end(ctx))
 }
 
-// end stops what runs.
+// end stops the goroutines and readers.
 func (r *Roster) end(ctx context.Context) error {
 	close(r.quit)
 	r.out.close()
@@ -170,8 +170,8 @@ func (r *Roster) end(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Healthy says why what the roster knows may be old: nothing was heard of a
-// bucket for longer than silence, or never will be again.
+// Healthy returns why the roster may be out of date: nothing was heard of a
+// bucket for longer than silence, or its reader has failed for good.
 func (r *Roster) Healthy(silence time.Duration) error {
 	for _, rd := range r.readers() {
 		if err := rd.Healthy(silence); err != nil {
@@ -181,18 +181,18 @@ func (r *Roster) Healthy(silence time.Duration) error {
 	return nil
 }
 
-// deleted says that an entry of a bucket is the mark of its removal.
+// deleted reports whether an entry of a bucket marks a removal.
 func deleted(e *reader.Entry) bool {
 	op := e.Header.Get("KV-Operation")
 	return op == "DEL" || op == "PURGE" || e.Header.Get("Nats-Marker-Reason") != ""
 }
 
-// removal is the message that removes an entry.
+// removal returns the message that removes an entry.
 func removal(subject string) *nats.Msg {
 	return &nats.Msg{Subject: subject, Header: nats.Header{"KV-Operation": {"DEL"}}}
 }
 
-// deviceLocked is the device's place, made when there is none.
+// deviceLocked returns the device, and makes it if there is none.
 func (r *Roster) deviceLocked(k subjects.Key) *device {
 	devices := r.users[k.User()]
 	if devices == nil {
@@ -211,8 +211,8 @@ func (r *Roster) deviceLocked(k subjects.Key) *device {
 	return d
 }
 
-// dropLocked forgets a device of which nothing is left. The revision of a
-// removed entry is needed to make it anew.
+// dropLocked forgets a device of which nothing is left. The revision of a removed
+// entry is kept: it is needed to write the entry again.
 func (r *Roster) dropLocked(k subjects.Key, d *device) {
 	if d.record() != nil || d.sess != nil || d.rev != 0 || d.recRev != 0 {
 		return

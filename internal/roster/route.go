@@ -7,28 +7,29 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// Message is what decides whom a message is for.
+// Message is what decides which devices a message is for.
 type Message struct {
 	Type string
-	// To is the selector, HasTo says that there is one; else the type decides.
+	// To is the selector. HasTo reports whether there is one; otherwise the type
+	// decides.
 	To    wire.To
 	HasTo bool
 	// From is the sending device, empty for a service.
 	From subjects.DeviceID
-	// Holder is the device that holds the task which the message is of.
+	// Holder is the device that holds the task to which the message belongs.
 	Holder subjects.DeviceID
 }
 
-// Decision is whom a message is for.
+// Decision says which devices a message is for.
 type Decision struct {
 	// Targets are registered devices of the user, sorted, each once.
 	Targets []subjects.DeviceID
-	// Wait says that one device is wanted and that of those which could be it
-	// none is online: the first to come gets it.
+	// Wait: the message is for one device, and none of those that it could be is
+	// online. The first to come online gets it.
 	Wait bool
 }
 
-// What types and capabilities the routing table names.
+// The types and capabilities in the routing table.
 const (
 	typeNotification = "notification"
 	typeHandoff      = "device_handoff"
@@ -41,7 +42,7 @@ const (
 )
 
 // IsTask reports whether messages of the type belong to a task, and go to the one
-// device that holds it.
+// device that holds the task.
 func IsTask(typ string) bool {
 	switch typ {
 	case "task_start", "task_pause", "task_resume", "task_cancel", "task_status":
@@ -50,7 +51,7 @@ func IsTask(typ string) bool {
 	return false
 }
 
-// IsHandoff reports whether messages of the type go to the sender too.
+// IsHandoff reports whether messages of the type also go to the sender.
 func IsHandoff(typ string) bool { return typ == typeHandoff }
 
 func isFile(typ string) bool {
@@ -61,9 +62,9 @@ func isFile(typ string) bool {
 	return false
 }
 
-// Route says which of a user's devices a message is for: the table of section
-// 4 of the protocol. It depends on nothing but what it is given. The error is
-// DEVICE_NOT_FOUND when there is none, or BAD_MESSAGE.
+// Route decides which of a user's devices a message is for, by the table of
+// section 4 of the protocol. It depends only on its arguments. The error is
+// DEVICE_NOT_FOUND if there is no device, or BAD_MESSAGE.
 func Route(m Message, devices []Device) (Decision, *wire.Error) {
 	switch {
 	case m.HasTo && m.To.Service:
@@ -97,8 +98,8 @@ func Route(m Message, devices []Device) (Decision, *wire.Error) {
 	return Decision{Targets: slices.Compact(targets)}, nil
 }
 
-// candidates says which devices a message could be for, its sender aside, and
-// whether it is for one of them.
+// candidates returns which devices a message could be for, its sender aside, and
+// whether it goes to only one of them.
 func candidates(m Message) (fits func(*Device) bool, one bool) {
 	switch {
 	case m.HasTo:
@@ -125,8 +126,8 @@ func CanTake(m Message, d *Device) bool {
 	return d.ID != m.From && fits(d)
 }
 
-// mostActive picks the online device that was active last; of equals the one
-// whose name comes first.
+// mostActive picks the online device that was active last. Of equals it picks the
+// one whose name comes first.
 func mostActive(found []Device) Decision {
 	var best *Device
 	for i := range found {
@@ -156,7 +157,7 @@ func named(device string, devices []Device) (Decision, *wire.Error) {
 	return Decision{Targets: []subjects.DeviceID{id}}, nil
 }
 
-// handoff goes to the named device, with a copy to the sender.
+// handoff sends the message to the named device, with a copy to the sender.
 func handoff(m Message, devices []Device) (Decision, *wire.Error) {
 	if !m.HasTo || m.To.Device == "" {
 		return Decision{}, wire.NewError(wire.BadMessage, "toDeviceId is missing: a device_handoff names the device that takes over")

@@ -14,7 +14,7 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// session is a device's entry in the bucket of sessions.
+// session is a device's entry in the sessions' bucket.
 type session struct {
 	ID       subjects.SessionID `json:"session"`
 	Edge     string             `json:"edge"`
@@ -24,18 +24,18 @@ type session struct {
 	Status   string             `json:"status"` // wire.Online, Away, Busy or Offline
 	LastSeen time.Time          `json:"lastSeen"`
 	Extra    json.RawMessage    `json:"extra,omitempty"`
-	// Ended says that the device ended it, so that it is not resumed.
+	// Ended: the device ended the session, so it is not resumed.
 	Ended bool `json:"ended,omitempty"`
-	// Was and WasExtra are the status, and what the device said beside it, when
-	// its connection was lost: a resume goes on with them.
+	// Was and WasExtra are Status and Extra when the connection was lost. A
+	// resumed session goes on with them.
 	Was      string          `json:"was,omitempty"`
 	WasExtra json.RawMessage `json:"wasExtra,omitempty"`
-	// Delay is how long others are not shown that the connection was lost. Until
-	// is when that ends; it is set while they are shown Was.
+	// Delay is for how long others are not shown that the connection was lost.
+	// Until is when that ends. It is set while others are shown Was.
 	Delay time.Duration `json:"delay,omitempty"`
 	Until time.Time     `json:"until,omitzero"`
-	// Write tells one writer's writes apart; By is the writer when it is not
-	// the edge.
+	// Write numbers the writes of one writer. By is the writer if that is not the
+	// edge.
 	Write uint64 `json:"write"`
 	By    string `json:"by,omitempty"`
 }
@@ -49,7 +49,7 @@ func parseSession(data []byte) (*session, error) {
 	return s, nil
 }
 
-// status is how the device is. Routing goes by it.
+// status is the device's status, by which messages are routed.
 func (s *session) status() string {
 	if s == nil {
 		return wire.Offline
@@ -60,8 +60,8 @@ func (s *session) status() string {
 // online reports whether the device is connected.
 func (s *session) online() bool { return s.status() != wire.Offline }
 
-// shown is the status that others are shown: for a while after its connection
-// was lost, a device that asked for it is shown as it was.
+// shown is the status that others are shown. For a while after its connection was
+// lost, a device that asked for that is shown with its old status.
 func (s *session) shown() string {
 	if s.heldBack() {
 		return s.Was
@@ -69,7 +69,7 @@ func (s *session) shown() string {
 	return s.status()
 }
 
-// shownExtra is what others are shown beside the status.
+// shownExtra is what others are shown besides the status.
 func (s *session) shownExtra() json.RawMessage {
 	switch {
 	case s == nil:
@@ -80,11 +80,11 @@ func (s *session) shownExtra() json.RawMessage {
 	return s.Extra
 }
 
-// heldBack reports whether others are not shown yet that the device is gone.
+// heldBack reports whether others are not yet shown that the device is gone.
 func (s *session) heldBack() bool { return s != nil && !s.Until.IsZero() }
 
-// loseConnection makes the entry that of a device whose connection is lost. It
-// may be resumed.
+// loseConnection turns the entry into that of a device whose connection is lost.
+// The session may be resumed.
 func (s *session) loseConnection(now time.Time) {
 	s.Was, s.WasExtra = s.Status, s.Extra
 	s.Status, s.Extra = wire.Offline, nil
@@ -102,13 +102,14 @@ func (s *session) writer() string {
 
 // Session is the attachment of a device to this edge.
 type Session struct {
-	// ID stays when the session is resumed or taken over.
+	// ID stays the same when the session is resumed or taken over.
 	ID subjects.SessionID
 	// Epoch rises with every registration of the device.
 	Epoch uint64
-	// Resumed says that ID is that of an earlier connection.
+	// Resumed reports whether ID is that of an earlier connection.
 	Resumed bool
-	// From is the id of another edge that held the device until now, or empty.
+	// From is the id of the other edge that held the device until now; empty if
+	// none did.
 	From string
 
 	r      *Roster
@@ -124,20 +125,21 @@ type Session struct {
 	extra  json.RawMessage
 }
 
-// SessionOptions are what a session may need to know.
+// SessionOptions configure a session.
 type SessionOptions struct {
-	// Record, if set, is what the device is: it is registered before the
-	// session is opened, and again should it be forgotten meanwhile.
+	// Record, if set, is what the device is. It is registered before the session
+	// is opened, and again if the device is forgotten meanwhile.
 	Record *Record
-	// OfflineDelay is how long after a lost connection others are not shown that
-	// the device is offline. Routing takes it as offline at once.
+	// OfflineDelay is for how long after a lost connection others are not shown
+	// that the device is offline. Routing treats it as offline at once.
 	OfflineDelay time.Duration
 }
 
-// Open makes this edge the one that holds the device. It returns when that is
-// stored. When several edges do so at once, the registration that began last
-// stands; the others get [ErrReplaced], now or by Options.Lost. So does one
-// that waits here while a later one comes.
+// Open makes this edge the holder of the device. It returns when that is stored.
+// If several edges open a session at once, the registration that began last wins.
+// The others get [ErrReplaced] or, if Open has returned, are told by
+// Options.Lost. A registration that waits here while a later one comes gets
+// ErrReplaced too.
 func (r *Roster) Open(ctx context.Context, k subjects.Key, opts SessionOptions) (*Session, error) {
 	if r.edge == "" {
 		return nil, errors.New("roster: only an edge opens sessions: Options.Edge is missing")
@@ -171,14 +173,14 @@ func (r *Roster) Open(ctx context.Context, k subjects.Key, opts SessionOptions) 
 		return nil, fmt.Errorf("roster: open a session of %s: %w", k, err)
 	}
 	if opts.Record != nil {
-		// It may have been forgotten before the session was there; from here
-		// on that is noticed.
+		// The device may have been forgotten before its session was there. From
+		// here on that is noticed.
 		r.Register(k, *opts.Record)
 	}
 	return s, nil
 }
 
-// abandon gives an opening up, for which nobody waits any more.
+// abandon gives up an opening for which nobody waits any more.
 func (r *Roster) abandon(sl *slot, o *opening, why error) error {
 	sl.mu.Lock()
 	defer sl.mu.Unlock()
@@ -195,17 +197,17 @@ func (r *Roster) abandon(sl *slot, o *opening, why error) error {
 }
 
 // Current reports whether no other connection has taken the session over. An edge
-// asks when it is ready to be told of the loss, because that may have been
-// before.
+// asks once it can handle Options.Lost, because the loss may have come before
+// that.
 func (s *Session) Current() bool { return s.slot.current.Load() == s }
 
-// Touch notes that the device did something, at a time in Unix nanoseconds.
+// Touch notes that the device was active at now, in Unix nanoseconds.
 func (s *Session) Touch(now int64) { s.active.Store(now) }
 
-// SetStatus tells others how the device is: wire.Online, Away or Busy. extra
-// is one JSON object or nil, and belongs to the roster then. done is called
-// once, from another goroutine, when that is stored, or overtaken by a later
-// status, or is not.
+// SetStatus sets the status that others see: wire.Online, Away or Busy. extra is
+// one JSON object or nil, and belongs to the roster from then on. done is called
+// once, from another goroutine, when the status is stored, was overtaken by a
+// later one, or could not be stored.
 func (s *Session) SetStatus(status string, extra json.RawMessage, done func(error)) {
 	sl := s.slot
 	sl.mu.Lock()
@@ -220,16 +222,16 @@ func (s *Session) SetStatus(status string, extra json.RawMessage, done func(erro
 	s.r.flyLocked(sl)
 }
 
-// NoDelay has the end of the attachment shown at once: the device cannot come
-// back.
+// NoDelay makes the end of the attachment visible at once, because the device
+// cannot come back.
 func (s *Session) NoDelay() {
 	s.slot.mu.Lock()
 	defer s.slot.mu.Unlock()
 	s.delay = 0
 }
 
-// Reveal has the end of the attachment shown at once, also if it has ended and
-// that is held back.
+// Reveal makes the end of the attachment visible at once, even if it has ended
+// already and is held back.
 func (s *Session) Reveal() {
 	s.NoDelay()
 	if seen, rev := s.r.known(s.key); seen.heldBack() && seen.Epoch == s.Epoch {
@@ -237,10 +239,10 @@ func (s *Session) Reveal() {
 	}
 }
 
-// Close ends the attachment: the device is offline, unless another connection
-// has taken over. ended says that it will not resume the session. It does not
-// wait for that to be stored; done, unless it is nil, is called from another
-// goroutine when it is, or is not.
+// Close ends the attachment: the device is offline, unless another connection has
+// taken over. ended says that the device will not resume the session. Close does
+// not wait for the store. done, unless it is nil, is called from another
+// goroutine when the end is stored or has failed.
 func (s *Session) Close(ended bool, done func(error)) {
 	sl := s.slot
 	sl.mu.Lock()
@@ -254,8 +256,8 @@ func (s *Session) Close(ended bool, done func(error)) {
 	s.r.flyLocked(sl)
 }
 
-// openedLocked is the entry by which o's session takes the device over from
-// what is stored as rev.
+// openedLocked returns the entry with which o's session takes the device over
+// from seen, which is stored as revision rev.
 func (r *Roster) openedLocked(o *opening, seen *session, rev uint64) *session {
 	s, now := o.s, time.Now().UTC()
 	next := &session{
@@ -272,7 +274,7 @@ func (r *Roster) openedLocked(o *opening, seen *session, rev uint64) *session {
 		if s.Resumed && seen.Was != "" {
 			next.Status, next.Extra = seen.Was, seen.WasExtra
 		}
-		if seen.online() { // a takeover is no change
+		if seen.online() { // a takeover does not change the status
 			next.Status, next.Extra = seen.Status, seen.Extra
 			if seen.Edge != r.edge {
 				s.From = seen.Edge
@@ -285,7 +287,7 @@ func (r *Roster) openedLocked(o *opening, seen *session, rev uint64) *session {
 	return next
 }
 
-// entryLocked is the entry that u makes of its session.
+// entryLocked returns the entry that u makes of its session.
 func (u *update) entryLocked() *session {
 	s := u.s
 	next := &session{
@@ -303,9 +305,9 @@ func (u *update) entryLocked() *session {
 	return next
 }
 
-// scheduleReveal has others shown that the device is gone when that was held
-// back for long enough, which is at once when the delay was taken back meanwhile.
-// Should this edge end before, a sweep does it.
+// scheduleReveal shows others that the device is gone when that was held back for
+// long enough; at once if the delay was cancelled meanwhile. If this edge ends
+// before, a sweep does it.
 func (r *Roster) scheduleReveal(k subjects.Key, s *session, rev uint64, delay time.Duration) {
 	if !s.heldBack() {
 		return
@@ -317,8 +319,8 @@ func (r *Roster) scheduleReveal(k subjects.Key, s *session, rev uint64, delay ti
 	time.AfterFunc(wait, func() { r.reveal(k, rev) })
 }
 
-// reveal writes the entry anew, as that of a device that is gone, unless there
-// is a later one.
+// reveal rewrites the entry as that of a device that is gone, unless there is a
+// later entry.
 func (r *Roster) reveal(k subjects.Key, rev uint64) {
 	if r.stopped.Load() {
 		return
@@ -333,7 +335,7 @@ func (r *Roster) reveal(k subjects.Key, rev uint64) {
 	r.tidy(sl)
 }
 
-// revealed is the entry without what was held back.
+// revealed returns the entry with nothing held back.
 func (s *session) revealed(by string, write uint64) *session {
 	next := *s
 	next.Until, next.By, next.Write = time.Time{}, by, write

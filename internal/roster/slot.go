@@ -15,23 +15,23 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// slot orders what this edge writes of one device's session: one write is
-// under way at a time, each is a compare-and-set on what is known to be
-// stored, and of what waits the latest counts. It exists while there is a
-// session or something to write.
+// slot orders this edge's writes of one device's session. One write is under way
+// at a time, each is a compare-and-set on what is known to be stored, and of the
+// waiting ones the latest counts. A slot exists while there is a session or
+// something to write.
 //
 // Lock order: slot.mu, then Roster.mu.
 type slot struct {
 	key     subjects.Key
-	current atomic.Pointer[Session] // the one that is open here; changed under mu
+	current atomic.Pointer[Session] // the session that is open here; changed under mu
 
 	mu      sync.Mutex
 	gone    bool     // not in the map any more
 	opening *opening // waits to be written; before update
 	update  *update  // waits to be written
 	flying  *write   // is being written
-	// hold is set while nothing is written: until a later revision than behind
-	// has been read, or until it fires.
+	// hold is set while nothing may be written: until a later revision than
+	// behind has been read, or until it fires.
 	hold   *time.Timer
 	behind uint64
 }
@@ -39,33 +39,33 @@ type slot struct {
 // opening is a registration.
 type opening struct {
 	s         *Session
-	id        subjects.SessionID // should it be a new session
+	id        subjects.SessionID // if it becomes a new session
 	write     uint64
 	began     time.Time
-	epoch     uint64 // the highest that was known then
+	epoch     uint64 // the highest known when it began
 	was       *session
 	done      chan error
 	abandoned bool // nobody waits for done
 }
 
-// update is a change of a session that is open, or was.
+// update is a change of a session that is, or was, open.
 type update struct {
 	s      *Session
 	write  uint64
 	was    *session
 	closed bool
 	ended  bool
-	reveal bool        // of an entry that holds back that the device is gone
+	reveal bool        // of an entry whose device is gone and held back
 	done   func(error) // may be nil
 }
 
 func (u *update) finish(err error) {
 	if u != nil && u.done != nil {
-		go u.done(err) // callers hold locks that done may want
+		go u.done(err) // callers hold locks that done may need
 	}
 }
 
-// write is one that is under way.
+// write is a write that is under way.
 type write struct {
 	state   *session
 	base    uint64 // the revision that it replaces
@@ -73,7 +73,7 @@ type write struct {
 	update  *update
 }
 
-// lockSlot is the device's slot, made when there is none, locked.
+// lockSlot returns the device's slot, locked. It makes one if there is none.
 func (r *Roster) lockSlot(k subjects.Key) *slot {
 	for {
 		r.mu.Lock()
@@ -91,7 +91,7 @@ func (r *Roster) lockSlot(k subjects.Key) *slot {
 	}
 }
 
-// tidy drops a slot that has nothing to do.
+// tidy drops a slot that has nothing left to do.
 func (r *Roster) tidy(sl *slot) {
 	sl.mu.Lock()
 	defer sl.mu.Unlock()
@@ -109,8 +109,8 @@ func (r *Roster) tidy(sl *slot) {
 	}
 }
 
-// known is what the store is known to hold. What was written here is known as
-// soon as it is confirmed.
+// known returns the session that the store is known to hold, and its revision. A
+// write of this process is known as soon as it is confirmed.
 func (r *Roster) known(k subjects.Key) (*session, uint64) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -120,7 +120,7 @@ func (r *Roster) known(k subjects.Key) (*session, uint64) {
 	return nil, 0
 }
 
-// supersedeLocked lets o wait to be written, in the place of an earlier one.
+// supersedeLocked makes o the opening to write next, in place of an earlier one.
 func (sl *slot) supersedeLocked(o *opening) {
 	if sl.opening != nil {
 		sl.opening.done <- ErrReplaced
@@ -128,14 +128,14 @@ func (sl *slot) supersedeLocked(o *opening) {
 	sl.opening = o
 }
 
-// updateLocked lets u wait to be written, in the place of an earlier one.
+// updateLocked makes u the update to write next, in place of an earlier one.
 func (sl *slot) updateLocked(u *update) {
 	sl.update.finish(nil) // overtaken by what is newer
 	sl.update = u
 }
 
-// holdLocked writes nothing for a while, or until something is read that is
-// later than the revision behind.
+// holdLocked stops writing for d, or until a later revision than behind has been
+// read.
 func (r *Roster) holdLocked(sl *slot, d time.Duration, behind uint64) {
 	sl.releaseLocked()
 	sl.behind = behind
@@ -155,7 +155,7 @@ func (sl *slot) releaseLocked() {
 	}
 }
 
-// flyLocked writes what waits, unless something is under way.
+// flyLocked writes what is waiting, unless a write is under way or held.
 func (r *Roster) flyLocked(sl *slot) {
 	for sl.flying == nil && sl.hold == nil && (sl.opening != nil || sl.update != nil) {
 		seen, rev := r.known(sl.key)
@@ -173,7 +173,7 @@ func (r *Roster) flyLocked(sl *slot) {
 	}
 }
 
-// openLocked is what to write to open a session; nil when there is nothing to
+// openLocked returns the entry that opens a session; nil if there is nothing to
 // write.
 func (r *Roster) openLocked(sl *slot, w *write, seen *session) *session {
 	o := w.opening
@@ -181,11 +181,11 @@ func (r *Roster) openLocked(sl *slot, w *write, seen *session) *session {
 	case o.abandoned:
 	case r.stopped.Load():
 		o.done <- ErrStopped
-	case r.wrote(seen, o.write): // a try that seemed to fail
+	case r.wrote(seen, o.write): // an attempt that seemed to fail was stored
 		w.state = seen
 		r.storedLocked(sl, w, w.base)
 	case seen.online() && seen.Epoch > o.epoch && seen.Opened > o.began.UnixNano():
-		o.done <- ErrReplaced // by one that came later and was faster
+		o.done <- ErrReplaced // by one that began later and was stored first
 	default:
 		o.was = seen
 		return r.openedLocked(o, seen, w.base)
@@ -193,7 +193,7 @@ func (r *Roster) openLocked(sl *slot, w *write, seen *session) *session {
 	return nil
 }
 
-// changeLocked is what to write to change a session; nil when there is nothing
+// changeLocked returns the entry that changes a session; nil if there is nothing
 // to write.
 func (r *Roster) changeLocked(sl *slot, w *write, seen *session) *session {
 	u := w.update
@@ -220,15 +220,14 @@ func (r *Roster) changeLocked(sl *slot, w *write, seen *session) *session {
 	return nil
 }
 
-// wrote says that the entry is the one which this roster wrote with that
-// number.
+// wrote reports whether the entry is this roster's write with that number.
 func (r *Roster) wrote(s *session, write uint64) bool {
 	return s != nil && s.writer() == r.id && s.Write == write
 }
 
 func (r *Roster) sendLocked(sl *slot, w *write) {
 	m, err := sessionMsg(sl.key, w.state, w.base)
-	if err != nil { // what the device said beside its status is no JSON
+	if err != nil { // what the device said besides its status is no JSON
 		r.opts.Logger.Error("session not encoded", "device", string(sl.key), "err", err)
 		w.fail(err)
 		return
@@ -237,7 +236,7 @@ func (r *Roster) sendLocked(sl *slot, w *write) {
 	r.out.send(m, func(seq uint64, err error) { r.landed(sl, w, seq, err) })
 }
 
-// sessionMsg writes an entry in the place of the one of revision base.
+// sessionMsg returns the message that replaces the entry of revision base.
 func sessionMsg(k subjects.Key, s *session, base uint64) (*nats.Msg, error) {
 	data, err := json.Marshal(s)
 	if err != nil {
@@ -256,12 +255,12 @@ func (w *write) fail(err error) {
 	w.update.finish(err)
 }
 
-// conflictPause is how long to wait at most for the reader to have what a
-// write lost to. Mostly that comes at once; when the entry was under way from
-// elsewhere and then not stored, it never does.
+// conflictPause is how long to wait at most for the reader to have the entry to
+// which a write lost. Usually that comes at once. If that entry was under way
+// from elsewhere and then not stored, it never comes.
 const conflictPause = 250 * time.Millisecond
 
-// landed hears what became of a write.
+// landed handles the answer to a write.
 func (r *Roster) landed(sl *slot, w *write, seq uint64, err error) {
 	if err == nil {
 		r.apply(sl.key, w.state, seq, time.Now().UnixNano()) // before whoever waits goes on
@@ -294,7 +293,7 @@ func (r *Roster) landed(sl *slot, w *write, seq uint64, err error) {
 	r.tidy(sl)
 }
 
-// backLocked lets a write wait again, unless something newer does.
+// backLocked puts a write back to wait, unless something newer waits.
 func (sl *slot) backLocked(w *write) {
 	switch {
 	case w.opening != nil && sl.opening == nil:
@@ -308,7 +307,7 @@ func (sl *slot) backLocked(w *write) {
 	}
 }
 
-// storedLocked goes on after a write that is stored as rev.
+// storedLocked goes on after a write was stored as revision rev.
 func (r *Roster) storedLocked(sl *slot, w *write, rev uint64) {
 	if w.update != nil {
 		r.tellTurn(sl.key, w.update.was, w.state, rev)
@@ -318,14 +317,14 @@ func (r *Roster) storedLocked(sl *slot, w *write, rev uint64) {
 	}
 	r.tellTurn(sl.key, w.opening.was, w.state, rev)
 	if w.opening.abandoned {
-		return // it is closed in review, as what nobody holds
+		return // reviewLocked closes it, since nobody holds it
 	}
 	if r.stopped.Load() {
 		w.opening.done <- ErrStopped // the same
 		return
 	}
 	sl.current.Store(w.opening.s)
-	if old := sl.update; old != nil { // of the connection before
+	if old := sl.update; old != nil { // of the earlier connection
 		sl.update = nil
 		if old.closed {
 			old.finish(nil)
@@ -336,7 +335,7 @@ func (r *Roster) storedLocked(sl *slot, w *write, rev uint64) {
 	w.opening.done <- nil
 }
 
-// lostLocked gives the session up if the epoch is a later one's.
+// lostLocked gives the session up if epoch is later than its own.
 func (r *Roster) lostLocked(sl *slot, epoch uint64) {
 	cur := sl.current.Load()
 	if cur == nil || epoch <= cur.Epoch {
@@ -348,7 +347,7 @@ func (r *Roster) lostLocked(sl *slot, epoch uint64) {
 	}
 }
 
-// checkOwn compares what the store holds now with what this edge holds.
+// checkOwn compares the session in the store with what this edge holds.
 func (r *Roster) checkOwn(k subjects.Key, s *session) {
 	r.mu.RLock()
 	sl := r.slots[k]
@@ -362,8 +361,8 @@ func (r *Roster) checkOwn(k subjects.Key, s *session) {
 	r.tidy(sl)
 }
 
-// reviewLocked does what follows from the difference between what is stored
-// and what this edge holds, and goes on writing.
+// reviewLocked acts on differences between what is stored and what this edge
+// holds, and goes on writing.
 func (r *Roster) reviewLocked(sl *slot) {
 	seen, rev := r.known(sl.key)
 	if sl.hold != nil && rev > sl.behind {
@@ -381,17 +380,17 @@ func (r *Roster) reviewLocked(sl *slot) {
 	r.flyLocked(sl)
 }
 
-// amendLocked is the write that makes the store say what is true here; nil
-// when it does.
+// amendLocked returns the update that makes the store right about this edge; nil
+// if it is.
 func (r *Roster) amendLocked(sl *slot, seen *session) *update {
 	cur := sl.current.Load()
 	switch {
 	case cur == nil && seen.online() && seen.Edge == r.edge:
-		// An opening that was stored and is not wanted any more.
+		// An opening that was stored and that nobody wants any more.
 		s := &Session{ID: seen.ID, Epoch: seen.Epoch, r: r, key: sl.key, slot: sl, since: seen.Since, opened: seen.Opened}
 		return &update{s: s, write: r.writes.Add(1), closed: true}
 	case cur != nil && (!seen.online() || seen.Epoch < cur.Epoch):
-		// Ended by a janitor who took this edge for dead, or forgotten.
+		// Ended by a janitor that took this edge for dead, or forgotten.
 		r.proveAlive()
 		return &update{s: cur, write: r.writes.Add(1)}
 	}

@@ -10,18 +10,18 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// found is a session to be ended, and its revision.
+// found is a session to end, and its revision.
 type found struct {
 	key subjects.Key
 	s   session
 	rev uint64
 }
 
-// Sweep ends every session of an edge that is dead, by compare-and-set, so
-// that any number of processes may do so at once. They can be resumed. It also
-// shows those that were gone and held back, where their edge did not. It
-// returns when that is stored; an error says that some of it is not, and that
-// Sweep should be called again.
+// Sweep ends every session of a dead edge by compare-and-set, so any number of
+// processes may do so at once. The sessions can be resumed. It also reveals
+// devices that are gone and held back if their edge has not done so. It returns
+// when everything is stored. After an error some of it is not, and Sweep should
+// be called again.
 func (r *Roster) Sweep(ctx context.Context) error {
 	began := time.Now()
 	var mu sync.Mutex
@@ -46,7 +46,7 @@ func (r *Roster) Sweep(ctx context.Context) error {
 			case err == nil:
 				r.apply(f.key, &s, seq, time.Now().UnixNano())
 				r.tellTurn(f.key, &f.s, &s, seq)
-			case !errors.Is(err, ErrConflict): // then somebody else has, or it lives
+			case !errors.Is(err, ErrConflict): // on a conflict somebody else ended it, or it is alive
 				mu.Lock()
 				failed = err
 				mu.Unlock()
@@ -67,12 +67,12 @@ func (r *Roster) Sweep(ctx context.Context) error {
 	return nil
 }
 
-// revealSlack is how much later than its edge a sweep shows that a device is
+// revealSlack is how much later than its edge a sweep reveals that a device is
 // gone.
 const revealSlack = 3 * time.Second
 
-// orphans are the online sessions of dead edges, as they are to be left: last
-// seen when their edge was; and those that are held back for too long.
+// orphans returns the online sessions of dead edges, with LastSeen set to when
+// the edge was last heard, and the sessions that were held back for too long.
 func (r *Roster) orphans() []found {
 	now := time.Now().UTC()
 	var all []found
@@ -98,8 +98,8 @@ func (r *Roster) orphans() []found {
 	return all
 }
 
-// forgetDead drops edges that were dead when a sweep began, which has ended
-// all that they had, and are long past coming back.
+// forgetDead drops edges that were dead long before the sweep began. The sweep
+// has ended all their sessions.
 func (r *Roster) forgetDead(began time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -17,20 +17,20 @@ type Device struct {
 	Record *Record
 	Held   []string // names of the capabilities that it holds, sorted
 	Type   string
-	// Status is one of those of package wire; Online is all but offline.
+	// Status is one of package wire's. Online: it is not offline.
 	Status string
 	Online bool
-	// Shown is the status that other devices are shown: it follows Status later
-	// where the device asked for that. Extra goes with it.
+	// Shown is the status that other devices are shown. It follows Status later
+	// if the device asked for that. Extra belongs to it.
 	Shown    string
 	LastSeen time.Time
-	// Active is when the device last did something, in Unix nanoseconds:
-	// exactly for those that are connected here, and else as its session's
+	// Active is when the device was last active, in Unix nanoseconds. It is exact
+	// for devices that are connected here. For others it is what the session's
 	// entry says, which may be some seconds late.
 	Active int64
 	Extra  json.RawMessage
-	// Session and Edge are where it is, or was, connected: Since is when the
-	// session was new, and Epoch rises with every registration.
+	// Session and Edge say where the device is, or was, connected. Since is when
+	// the session was new. Epoch rises with every registration.
 	Session subjects.SessionID
 	Edge    string
 	Since   time.Time
@@ -53,14 +53,14 @@ func (r *Roster) Get(k subjects.Key) *Record {
 	return nil
 }
 
-// Len is how many devices are registered.
+// Len returns how many devices are registered.
 func (r *Roster) Len() int {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.count
 }
 
-// Here is how many devices are connected to this edge.
+// Here returns how many devices are connected to this edge.
 func (r *Roster) Here() int {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -141,7 +141,8 @@ func (r *Roster) viewLocked(k subjects.Key, d *device) Device {
 	return v
 }
 
-// newDevice is a device as its record and its session, which may be nil, say.
+// newDevice returns the device that a record and a session describe. The session
+// may be nil.
 func newDevice(k subjects.Key, id subjects.DeviceID, rec *Record, s *session) Device {
 	d := Device{Key: k, ID: id, Record: rec, Held: rec.held, Type: rec.Type, Status: s.status(), Shown: s.shown(), LastSeen: rec.Registered}
 	if s != nil {
@@ -151,9 +152,10 @@ func newDevice(k subjects.Key, id subjects.DeviceID, rec *Record, s *session) De
 	return d
 }
 
-// StoredDevice is a device as its entries in the buckets of devices and of
-// sessions say, for those who do not follow the buckets. The session's entry
-// may be nil. What cannot be read is not there, as for every edge.
+// StoredDevice returns the device that its entries in the devices' and sessions'
+// buckets describe, for callers that do not follow the buckets. The session's
+// entry may be nil. An entry that cannot be read counts as missing, as on every
+// edge.
 func StoredDevice(a subjects.Address, record, entry []byte) (Device, bool) {
 	rec, err := parseRecord(record)
 	if err != nil {
