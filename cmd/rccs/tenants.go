@@ -126,8 +126,9 @@ within a second or two.`,
 	return cmd
 }
 
-// servedWithin is how long it is waited for the tenant to be served.
-const servedWithin = 20 * time.Second
+// servedWithin is how long it is waited for the tenant to be served: as long as a
+// busy server takes to make its streams.
+const servedWithin = time.Minute
 
 func (env *environment) addTenant(ctx context.Context, f *tenantFlags, name string) error {
 	if err := auth.CheckTenant(name); err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,11 +19,6 @@ import (
 // routesTimeout bounds the wait for listeners other than the clients', such as
 // a cluster's, after nats-server has returned from its own start.
 const routesTimeout = 5 * time.Second
-
-// healthTries is how often nats-server may say that it takes no connections:
-// it gives itself 1 ms to find out, which on a busy machine passes before it
-// has looked.
-const healthTries = 5
 
 // Errors of a [Server] in the wrong state. Test with errors.Is.
 var (
@@ -275,24 +269,4 @@ func (p provider) InProcessConn() (net.Conn, error) {
 		return nil, err
 	}
 	return &pipe{Conn: conn}, nil
-}
-
-// Healthy is nil while clients can connect and JetStream, with all its
-// streams, is in working order. Otherwise the error says what is not. It looks
-// at the store's directories, so ask a few times a second at most.
-func (s *Server) Healthy() error {
-	srv := s.running()
-	if srv == nil {
-		return ErrNotRunning
-	}
-	var h *server.HealthStatus
-	for range healthTries {
-		if h = srv.Healthz(nil); h.StatusCode != http.StatusInternalServerError {
-			break
-		}
-	}
-	if h.Error != "" {
-		return fmt.Errorf("backbone: %s", h.Error)
-	}
-	return nil
 }

@@ -249,6 +249,13 @@ func TestHealthySeesLostStream(t *testing.T) {
 	if err := os.Mkdir(lost, 0o700); err != nil {
 		t.Fatal(err)
 	}
+	if err := s.Healthy(); err != nil {
+		t.Errorf("a stream that is perhaps being made: %v", err)
+	}
+	long := time.Now().Add(-time.Minute)
+	if err := os.Chtimes(lost, long, long); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.Healthy(); err == nil || !strings.Contains(err.Error(), "LOST") {
 		t.Fatalf("healthy: %v", err)
 	}
