@@ -3,7 +3,6 @@ package coordinator
 import (
 	"cmp"
 	"context"
-	"strings"
 
 	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/enroll"
@@ -55,7 +54,11 @@ func (c *Coordinator) enrollForEdge(ctx context.Context, req *request) (any, *wi
 // enrollForService counts each service as one address, because a service could
 // name any device's address.
 func (c *Coordinator) enrollForService(ctx context.Context, req *request) (any, *wire.Error) {
-	return c.enroll(ctx, req, strings.TrimSpace("service "+layout.Requester(req.Header)))
+	from := "services" // what NATS does not tell apart
+	if key := layout.Requester(req.Header); key != "" {
+		from = "service " + key
+	}
+	return c.enroll(ctx, req, from)
 }
 
 // enroll enrols a device, and keeps a record of it. Without the record nobody is

@@ -75,7 +75,14 @@ func TestEnrolmentIsAnsweredOnNATS(t *testing.T) {
 			t.Errorf("%s answered %s, want %s", subject, got.Data, want)
 		}
 	}
-	got, err := p.nc.RequestWithContext(p.ctx(), layout.PartEndpoint("enroll"), []byte("again"))
+	// Wrong claims of one service count for no other: NATS says which one it is.
+	got, err := p.nc.RequestMsgWithContext(p.ctx(), &nats.Msg{
+		Subject: subjects.CoordinatorEndpoint("enroll"), Data: []byte("x"), Header: nats.Header{layout.HeaderRequester: {`{"user":"UABC"}`}},
+	})
+	if err != nil || !bytes.Contains(got.Data, []byte(`"jwt":"enrolled x for service UABC"`)) {
+		t.Errorf("answered %v, %v", got, err)
+	}
+	got, err = p.nc.RequestWithContext(p.ctx(), layout.PartEndpoint("enroll"), []byte("again"))
 	if err != nil {
 		t.Fatal(err)
 	}
