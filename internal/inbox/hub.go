@@ -352,7 +352,9 @@ func (h *Hub) handle(e reader.Entry) {
 		h.handOutLocked(m, mb)
 	}
 	h.head.Store(e.Seq)
-	h.cursors.read()
+	if h.replicas.Load() <= 1 { // else a majority has the end of the stream
+		h.cursors.read()
+	}
 	h.waits.wake(e.Seq)
 	h.wakes.handed()
 }
