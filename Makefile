@@ -143,7 +143,7 @@ fmt-check: $(LINT) ## Show what is not formatted, and fail if anything is not
 
 .PHONY: vet
 vet: ## go vet
-	$(GO) vet ./...
+	$(GO) vet ./... $(wildcard ./js/test/testdata/go*)
 
 .PHONY: lint
 lint: $(LINT) ## golangci-lint, as .golangci.yml says

@@ -149,7 +149,7 @@ func (p *player) play(ctx context.Context, s step) error {
 func (p *player) expect(ctx context.Context, typ string, payload json.RawMessage) error {
 	select {
 	case m := <-p.got:
-		if m.Type != typ || m.FromDeviceID != string(p.other) {
+		if m.Type != typ || m.FromDeviceID != p.other {
 			return fmt.Errorf("got %s of %s", m.Type, m.FromDeviceID)
 		}
 		return same(m.Payload, payload)
