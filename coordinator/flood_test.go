@@ -181,14 +181,15 @@ func TestAFloodOfRoutesOfOneServiceKeepsNoOtherWaiting(t *testing.T) {
 			}
 			p.coordinate()
 			// What became of a message: it is in an inbox, or an event says that it cannot be.
-			done, before := 0, make(chan int, 1)
+			var done atomic.Int64
+			before := make(chan int64, 1)
 			nc := p.env.Conn(t)
 			if _, err := nc.Subscribe("rccs.>", func(m *nats.Msg) {
 				switch {
 				case string(m.Data) == `"other"` && strings.HasPrefix(m.Subject, "rccs.inbox."):
-					before <- done
+					before <- done.Load()
 				case strings.HasPrefix(m.Subject, "rccs.inbox."), strings.HasSuffix(m.Subject, ".undeliverable"):
-					done++
+					done.Add(1)
 				}
 			}); err != nil {
 				t.Fatal(err)
@@ -207,11 +208,12 @@ func TestAFloodOfRoutesOfOneServiceKeepsNoOtherWaiting(t *testing.T) {
 			for n := range flood {
 				publish("FLOOD", subject(n), fmt.Sprint(n))
 			}
+			began := done.Load() // on a busy machine much of it is done by now
 			publish("OTHER", "rccs.route.bob.all", `"other"`)
-			n := testkit.Await(t, "another service's message is in the inbox", before)
-			t.Logf("%s: %d of %d of the flood were done before the message of another service", name, n, flood)
-			if n > flood/2 {
-				t.Errorf("another service's message waited for %d of %d of the flood", n, flood)
+			n := testkit.Await(t, "another service's message is in the inbox", before) - began
+			t.Logf("%s: %d of the %d of the flood that were left were done before the message of another service", name, n, flood-began)
+			if n > (flood-began)/2+flood/20 {
+				t.Errorf("another service's message waited for %d of %d of the flood", n, flood-began)
 			}
 		})
 	}

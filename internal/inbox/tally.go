@@ -114,7 +114,8 @@ func (h *Hub) runTally() {
 	for {
 		select {
 		case <-h.tally.kick:
-			if soon == nil {
+			// In a cluster another copy says whose a damaged message was.
+			if soon == nil && h.replicas.Load() <= 1 {
 				soon = time.After(pause - time.Since(last))
 			}
 			continue
