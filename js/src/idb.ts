@@ -34,6 +34,7 @@ export function indexedDBStore(name: string): Store {
   const change = (...c: [key: string, value?: string]) => {
     changes.push(c);
     if (leaving) save();
+    else if (!watching) watch();
     return (writing ??= write());
   };
 
@@ -43,6 +44,7 @@ export function indexedDBStore(name: string): Store {
   const left = `rccs:${name}:left:`;
   const mine = left + newId();
   let leaving = false,
+    watching = false, // for the page's end, while there is something to lose
     saved = false;
   const save = () => {
     const all = [...unwritten, changes].flat();
@@ -54,11 +56,16 @@ export function indexedDBStore(name: string): Store {
       // Full, or not allowed: then only what the database has is kept.
     }
   };
-  globalThis.addEventListener?.("pagehide", () => {
+  const watch = () => {
+    watching = true;
+    globalThis.addEventListener?.("pagehide", leave, { once: true });
+  };
+  const leave = () => {
     leaving = true;
+    watching = false;
+    globalThis.addEventListener("pageshow", () => void (leaving = false), { once: true });
     save();
-  });
-  globalThis.addEventListener?.("pageshow", () => void (leaving = false));
+  };
   const takeLeft = async () => {
     if (typeof localStorage !== "object") return;
     for (const key of Object.keys(localStorage))
@@ -82,7 +89,10 @@ export function indexedDBStore(name: string): Store {
       tx.oncomplete = () => resolve();
       tx.onabort = () => reject(tx.error);
     }).finally(() => unwritten.delete(batch));
-    if (saved && !leaving && !unwritten.size) localStorage.removeItem(mine); // it did not end
+    if (leaving || unwritten.size || changes.length) return;
+    if (saved) localStorage.removeItem(mine); // it did not end
+    globalThis.removeEventListener?.("pagehide", leave);
+    watching = false;
   };
   const kv = async (mode: IDBTransactionMode) => (await database()).transaction("kv", mode).objectStore("kv");
 
