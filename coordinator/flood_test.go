@@ -180,7 +180,7 @@ func TestAFloodOfRoutesOfOneServiceKeepsNoOtherWaiting(t *testing.T) {
 				}
 			}
 			p.coordinate()
-			// What became of a message: it is in an inbox, or an event says that it cannot be.
+			// A message is done when an inbox has it, or when an event says that none can.
 			var done atomic.Int64
 			before := make(chan int64, 1)
 			nc := p.env.Conn(t)

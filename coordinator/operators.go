@@ -67,8 +67,8 @@ func (n *deviceName) address() (subjects.Address, *wire.Error) {
 	return a, nil
 }
 
-// page is what requests for lists have in common: {"user","after","limit"}. after
-// is USER/DEVICE, the last device of the page before.
+// page holds what all requests for lists share: {"user","after","limit"}. after is
+// USER/DEVICE, the last device of the previous page.
 type page struct {
 	User  string `json:"user"`
 	After string `json:"after"`

@@ -102,7 +102,7 @@ func (s *senders) await(subject string, h nats.Header, body []byte) string {
 	}
 }
 
-// of returns who has sent a message that was read, or unknown.
+// of returns the sender of a message that the reader has read, or unknown.
 func (s *senders) of(subject string, h nats.Header, body []byte) string {
 	key := s.key(subject, h, body)
 	s.mu.Lock()

@@ -54,8 +54,7 @@ func TestDocumentationShowsCommandsThatExist(t *testing.T) {
 	}
 }
 
-// The first thing that a page says is for whom it is: who is not goes on without
-// reading it.
+// Each page begins with whom it is for, so that others can skip it.
 func TestEachPageSaysWhomItIsFor(t *testing.T) {
 	t.Parallel()
 	pages, err := filepath.Glob("../../docs/*.md")

@@ -21,7 +21,7 @@ import (
 	"github.com/rccs-io/rccs/internal/testkit"
 )
 
-// heard is what somebody was sent. It is safe for concurrent use.
+// heard collects what one listener receives. It is safe for concurrent use.
 type heard struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -245,7 +245,7 @@ func TestNoSecretIsEverLogged(t *testing.T) {
 	}
 }
 
-// everything is what a stream holds, headers and bodies.
+// everything returns the headers and bodies of all messages of a stream.
 func everything(t *testing.T, i *installation, stream string) string {
 	t.Helper()
 	part := filepath.Join(t.TempDir(), "part.creds")

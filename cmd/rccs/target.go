@@ -67,7 +67,7 @@ func (env *environment) dialer(f *target) (func(opts ...nats.Option) (*nats.Conn
 	}, nil
 }
 
-// explain says what may be wrong where no connection could be made.
+// explain adds to a connection error what its cause may be, and what to do.
 func (f *serverFlags) explain(err error) error {
 	switch {
 	case errors.Is(err, nats.ErrAuthorization):

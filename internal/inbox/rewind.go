@@ -58,8 +58,7 @@ func (h *Hub) checkRewind(ctx context.Context, stored *direct.Stored, counted ui
 	return h.rewind(ctx, last)
 }
 
-// laggards is for how long the stream of a cluster may seem to end below what was
-// read of it.
+// laggards bounds the wait for a new leader of the stream to apply its log.
 const laggards = 8 * time.Second
 
 // endFor returns where the stream ends. In a cluster a majority has what was read,
