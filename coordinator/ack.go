@@ -17,18 +17,19 @@ import (
 )
 
 // ackCursor moves a device's stored cursor by compare-and-set, and returns how
-// many messages it has acknowledged. Senders that asked are told first. After a
-// crash in between the message is sent again, but no second outcome is stored.
-func (c *Coordinator) ackCursor(ctx context.Context, k subjects.Key, ack *wire.Ack) (int, error) {
+// many messages it has acknowledged, and those of them that are still stored.
+// Senders that asked are told first. After a crash in between the message is sent
+// again, but no second outcome is stored.
+func (c *Coordinator) ackCursor(ctx context.Context, k subjects.Key, ack *wire.Ack) (acked int, found []*envelope.Message, err error) {
 	for range fetchTries {
 		if werr := c.away(k); werr != nil {
-			return 0, werr
+			return 0, nil, werr
 		}
 		cursor, revision, err := c.cursors.Load(ctx, k)
 		if err != nil {
-			return 0, err
+			return 0, nil, err
 		}
-		acked := 0
+		acked, found = 0, found[:0]
 		for lane := range cursor.Unacked {
 			var unacked []uint64
 			for _, seq := range cursor.Unacked[lane] {
@@ -36,8 +37,12 @@ func (c *Coordinator) ackCursor(ctx context.Context, k subjects.Key, ack *wire.A
 					unacked = append(unacked, seq)
 					continue
 				}
-				if err := c.tellSender(ctx, k, subjects.Lane(lane), seq, &ack.Reject); err != nil {
-					return 0, err
+				m, err := c.tellSender(ctx, k, subjects.Lane(lane), seq, &ack.Reject)
+				if err != nil {
+					return 0, nil, err
+				}
+				if m != nil {
+					found = append(found, m)
 				}
 				acked++
 				cursor.Confirm(seq)
@@ -45,34 +50,34 @@ func (c *Coordinator) ackCursor(ctx context.Context, k subjects.Key, ack *wire.A
 			cursor.Unacked[lane] = unacked
 		}
 		if acked == 0 {
-			return 0, nil
+			return 0, nil, nil
 		}
 		if err := c.cursors.Store(ctx, k, cursor, revision); !errors.Is(err, inbox.ErrMoved) {
-			return acked, err
+			return acked, found, err
 		}
 	}
-	return 0, send.Unavailable()
+	return 0, nil, send.Unavailable()
 }
 
 // tellSender tells the message's sender, if it asked, that the device has
-// acknowledged or rejected it.
-func (c *Coordinator) tellSender(ctx context.Context, k subjects.Key, lane subjects.Lane, seq uint64, reject *wire.Reject) error {
+// acknowledged or rejected it, and returns the message; nil if it is gone.
+func (c *Coordinator) tellSender(ctx context.Context, k subjects.Key, lane subjects.Lane, seq uint64, reject *wire.Reject) (*envelope.Message, error) {
 	got, there, err := c.stored(ctx, layout.StreamInbox, seq)
 	if err != nil || !there {
-		return err
+		return nil, err
 	}
 	m, ok := envelope.Parse(c.pub.Proof, envelope.Stored(got))
 	if !ok || m.Key != k || m.Lane != lane {
-		return nil // a damaged cursor named it
+		return nil, nil // a damaged cursor named it
 	}
 	if seq == reject.Seq {
 		if err := c.cursors.Reject(ctx, m, reject.Reason); err != nil {
-			return err
+			return nil, err
 		}
 		c.metrics.rejected.WithLabelValues(inbox.RejectedByDevice).Inc()
-		return nil
+		return m, nil
 	}
-	return c.cursors.Tell(ctx, m, wire.StatusDelivered)
+	return m, c.cursors.Tell(ctx, m, wire.StatusDelivered)
 }
 
 // errLagging means that a replica does not have what is known to exist yet.

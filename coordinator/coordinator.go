@@ -50,6 +50,7 @@ type Coordinator struct {
 	ops         *ops.Tenant
 	tasks       send.Tasks
 	fetches     waitingFetches
+	delivered   deliveries
 	shares      *share.Shares
 	intake      *send.Intake
 	router      *router

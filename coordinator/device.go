@@ -69,7 +69,9 @@ type acknowledged struct {
 // messages this request has acknowledged. Only messages that were fetched, or
 // sent by an edge, can be acknowledged. Others are no error, and are ignored.
 func (c *Coordinator) acknowledge(ctx context.Context, req *request) (any, *wire.Error) {
-	if _, werr := req.owner(); werr != nil {
+	arrived := time.Now()
+	a, werr := req.owner()
+	if werr != nil {
 		return nil, werr
 	}
 	ack, err := wire.DecodeAck(nil, req.Data)
@@ -79,9 +81,12 @@ func (c *Coordinator) acknowledge(ctx context.Context, req *request) (any, *wire
 	case ack.Cancel != "":
 		return nil, wire.NewError(wire.BadMessage, "cancel: what was asked or delayed is given up on a connection")
 	}
-	n, err := c.ackCursor(ctx, req.key, &ack)
+	n, found, err := c.ackCursor(ctx, req.key, &ack)
 	if err != nil {
 		return nil, c.wireError("acknowledgement not stored", err)
+	}
+	if c.opts.Tracer != nil {
+		c.recordAcked(a, found, ack.Reject.Seq, arrived)
 	}
 	return acknowledged{wire.StatusSuccess, n}, nil
 }

@@ -28,16 +28,26 @@ const caller = "00-" + traceID + "-" + spanID + "-01"
 // installation is a node that records everything, and its collector.
 type installation struct {
 	*spans
-	t *testing.T
-	n *node.Node
+	t    *testing.T
+	n    *node.Node
+	opts node.Options
 }
 
 func install(t *testing.T) *installation {
 	t.Helper()
 	got, endpoint := collect(t, tracing.GRPC)
-	return &installation{got, t, nodetest.Start(t, node.Options{
-		AdminListen: nodetest.AnyPort, NATSListen: nodetest.AnyPort, Tracing: tracing.Options{Endpoint: endpoint, Share: 1, Delay: time.Millisecond},
-	})}
+	opts := node.Options{
+		Data: t.TempDir(), AdminListen: nodetest.AnyPort, NATSListen: nodetest.AnyPort,
+		Tracing: tracing.Options{Endpoint: endpoint, Share: 1, Delay: time.Millisecond},
+	}
+	return &installation{got, t, nodetest.Start(t, opts), opts}
+}
+
+// restart starts the node anew, with what is stored.
+func (i *installation) restart() {
+	i.t.Helper()
+	testkit.Check(i.t, i.n.Stop(testkit.Soon(i.t)))
+	i.n = nodetest.Start(i.t, i.opts)
 }
 
 func (i *installation) device(name, extra string) *devicetest.Device {
@@ -216,23 +226,29 @@ func TestAMessageOverHTTPIsOneTrace(t *testing.T) {
 	i.below(i.below(receive, "deliver", attrTo, "phone"), "acknowledge")
 }
 
+// onNATS is a device of alice on plain NATS, which calls its endpoints.
+func (i *installation) onNATS(device string) func(endpoint, body string) []byte {
+	i.t.Helper()
+	a := subjects.Address{User: "alice", Device: subjects.DeviceID(device)}
+	cred, err := i.n.Keys().IssueDevice(a, auth.DeviceOptions{Expires: time.Hour})
+	testkit.Check(i.t, err)
+	nc := i.dial(cred.Option(), nats.CustomInboxPrefix(subjects.ReplyPrefix(a.Key())))
+	return func(endpoint, body string) []byte {
+		i.t.Helper()
+		m, err := nc.RequestWithContext(testkit.Soon(i.t), subjects.DeviceEndpoint(a.Key(), endpoint), []byte(body))
+		testkit.Check(i.t, err)
+		if m.Header.Get("Nats-Service-Error") != "" {
+			i.t.Fatalf("%s: %v: %s", endpoint, m.Header, m.Data)
+		}
+		return m.Data
+	}
+}
+
 func TestAMessageByPlainNATSIsOneTrace(t *testing.T) {
 	t.Parallel()
 	i := install(t)
 	desktop := i.device("alice/desktop", "")
-	watch := subjects.Address{User: "alice", Device: "watch"}
-	cred, err := i.n.Keys().IssueDevice(watch, auth.DeviceOptions{Expires: time.Hour})
-	testkit.Check(t, err)
-	nc := i.dial(cred.Option(), nats.CustomInboxPrefix(subjects.ReplyPrefix(watch.Key())))
-	ask := func(endpoint, body string) []byte {
-		t.Helper()
-		m, err := nc.RequestWithContext(testkit.Soon(t), subjects.DeviceEndpoint(watch.Key(), endpoint), []byte(body))
-		testkit.Check(t, err)
-		if m.Header.Get("Nats-Service-Error") != "" {
-			t.Fatalf("%s: %v: %s", endpoint, m.Header, m.Data)
-		}
-		return m.Data
-	}
+	ask := i.onNATS("watch")
 	ask("send", `{"type":"note","id":"m","toDeviceId":"desktop","requiresAck":true,"traceparent":"`+caller+`","payload":1}`)
 	receive := i.below(caller, "receive", attrProtocol, "nats", attrFrom, "watch")
 	i.below(receive, "route")
@@ -240,14 +256,50 @@ func TestAMessageByPlainNATSIsOneTrace(t *testing.T) {
 	i.got(desktop, "note", receive)
 	i.below(i.below(receive, "deliver", attrTo, "desktop"), "acknowledge")
 
-	// And the answer, which it fetches.
-	i.publish(i.service(), "rccs.inbox.alice.watch.normal", "answer")
+	// And the answers, which it fetches, and of which it rejects one.
+	service := i.service()
+	i.publish(service, "rccs.inbox.alice.watch.normal", "good")
+	i.publish(service, "rccs.inbox.alice.watch.normal", "spoiled")
+	seqs := i.fetched(ask, "good", "spoiled")
+	good := i.below(caller, "deliver", attrTo, "watch", attrProtocol, "nats", attrID, "good")
+	spoiled := i.below(caller, "deliver", attrTo, "watch", attrProtocol, "nats", attrID, "spoiled")
+	ask("ack", fmt.Sprintf(`{"seq":%d,"reject":{"seq":%d,"reason":"cannot be read"}}`, seqs[0], seqs[1]))
+	i.below(good, "acknowledge", attrTo, "watch", attrProtocol, "nats", attrID, "good")
+	i.below(spoiled, "acknowledge", attrID, "spoiled", "error", "REJECTED")
+}
+
+// A coordinator that did not deliver a message itself has no place for it but the
+// message's own.
+func TestAnAcknowledgementToACoordinatorThatDidNotDeliverIsInTheTrace(t *testing.T) {
+	t.Parallel()
+	i := install(t)
+	i.publish(i.service(), "rccs.inbox.alice.watch.normal", "m")
+	seqs := i.fetched(i.onNATS("watch"), "m")
+	i.below(caller, "deliver", attrID, "m")
+	i.restart()
+	i.onNATS("watch")("ack", fmt.Sprintf(`{"seq":%d}`, seqs[0]))
+	i.below(caller, "acknowledge", attrTo, "watch", attrProtocol, "nats", attrID, "m")
+}
+
+// fetched has a device on plain NATS fetch messages until it has got those with
+// the given ids, and returns their seqs.
+func (i *installation) fetched(ask func(endpoint, body string) []byte, ids ...string) (seqs []int64) {
+	i.t.Helper()
 	var all []map[string]any
-	testkit.Check(t, json.Unmarshal(ask("fetch", `{"wait":30000}`), &all))
-	if last := all[len(all)-1]; last["id"] != "answer" || placeIn(last) != caller { // the first is the outcome
-		t.Errorf("fetched %v", all)
+	testkit.Check(i.t, json.Unmarshal(ask("fetch", `{"wait":30000}`), &all))
+	for _, e := range all {
+		if n := len(seqs); n < len(ids) && e["id"] == ids[n] {
+			if placeIn(e) != caller {
+				i.t.Errorf("fetched %v, with another place than %s", e, caller)
+			}
+			seq, _ := e["seq"].(float64)
+			seqs = append(seqs, int64(seq))
+		}
 	}
-	i.below(caller, "deliver", attrTo, "watch", attrProtocol, "nats", attrID, "answer")
+	if len(seqs) != len(ids) {
+		i.t.Fatalf("fetched %v, want %q in this order", all, ids)
+	}
+	return seqs
 }
 
 func TestASignalIsOneTrace(t *testing.T) {
