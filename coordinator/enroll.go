@@ -54,11 +54,7 @@ func (c *Coordinator) enrollForEdge(ctx context.Context, req *request) (any, *wi
 // enrollForService counts each service as one address, because a service could
 // name any device's address.
 func (c *Coordinator) enrollForService(ctx context.Context, req *request) (any, *wire.Error) {
-	from := "services" // what NATS does not tell apart
-	if key := layout.Requester(req.Header); key != "" {
-		from = "service " + key
-	}
-	return c.enroll(ctx, req, from)
+	return c.enroll(ctx, req, req.service())
 }
 
 // enroll enrols a device, and keeps a record of it. Without the record nobody is

@@ -11,6 +11,7 @@ import (
 	"github.com/rccs-io/rccs/coordinator"
 	"github.com/rccs-io/rccs/internal/enroll"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -35,7 +36,7 @@ func (signer) NewCode(context.Context, []byte) (*enroll.Code, error) {
 
 func TestEnrolmentIsAnsweredOnNATS(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
+	p := newPlace(t, natstest.Services("billing"))
 	c, err := coordinator.New(coordinator.Options{Dial: p.dial, Enroller: signer{}})
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +51,7 @@ func TestEnrolmentIsAnsweredOnNATS(t *testing.T) {
 	})
 	key := subjects.Address{User: "alice", Device: "phone"}.Key()
 	for subject, want := range map[string]string{
-		subjects.CoordinatorEndpoint("enroll"): `"jwt":"enrolled x for services"`,
+		subjects.CoordinatorEndpoint("enroll"): `"jwt":"enrolled x for a service"`,
 		layout.PartEndpoint("enroll"):          `"jwt":"enrolled x for 192.0.2.1"`,
 		subjects.CoordinatorEndpoint("renew"):  `"jwt":"renewed x of /"`,
 		layout.PartEndpoint("renew"):           `"jwt":"renewed x of /"`,
@@ -76,13 +77,17 @@ func TestEnrolmentIsAnsweredOnNATS(t *testing.T) {
 		}
 	}
 	// Wrong claims of one service count for no other: NATS says which one it is.
-	got, err := p.nc.RequestMsgWithContext(p.ctx(), &nats.Msg{
-		Subject: subjects.CoordinatorEndpoint("enroll"), Data: []byte("x"), Header: nats.Header{layout.HeaderRequester: {`{"user":"UABC"}`}},
-	})
-	if err != nil || !bytes.Contains(got.Data, []byte(`"jwt":"enrolled x for service UABC"`)) {
-		t.Errorf("answered %v, %v", got, err)
+	// Who only says so in a header does not pass for another.
+	forged := &nats.Msg{
+		Subject: subjects.CoordinatorEndpoint("enroll"), Data: []byte("x"), Header: nats.Header{layout.HeaderRequester: {`{"user":"forged"}`}},
 	}
-	got, err = p.nc.RequestWithContext(p.ctx(), layout.PartEndpoint("enroll"), []byte("again"))
+	for want, nc := range map[string]*nats.Conn{"service billing": p.env.Service(t, "billing"), "a service": p.nc} {
+		got, err := nc.RequestMsgWithContext(p.ctx(), forged)
+		if err != nil || !bytes.Contains(got.Data, []byte(`"jwt":"enrolled x for `+want+`"`)) {
+			t.Errorf("%s is answered %v, %v", want, got, err)
+		}
+	}
+	got, err := p.nc.RequestWithContext(p.ctx(), layout.PartEndpoint("enroll"), []byte("again"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
@@ -72,10 +73,10 @@ func TestFloodOfAnyEndpointKeepsNoOtherDeviceWaiting(t *testing.T) {
 // service, and an operator, are answered meanwhile.
 func TestFloodOfAServiceKeepsNoOtherServiceWaiting(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
+	p := newPlace(t, natstest.Services("FLOOD", "OTHER"))
 	p.register(p.edge("e"), "alice/phone", "mobile")
 	p.coordinate()
-	flood, others := p.env.Conn(t), p.env.Conn(t)
+	flood, other := p.env.Service(t, "FLOOD"), p.env.Service(t, "OTHER")
 	var refused atomic.Int32
 	inbox := flood.NewInbox()
 	if _, err := flood.Subscribe(inbox, func(m *nats.Msg) {
@@ -85,24 +86,20 @@ func TestFloodOfAServiceKeepsNoOtherServiceWaiting(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	as := func(service string) nats.Header { // as NATS says who asks by an import
-		return nats.Header{layout.HeaderRequester: {`{"acc":"A","user":"` + service + `"}`}}
-	}
 	body := []byte(`{"user":"alice","device":"phone"}`)
 	var slowest time.Duration
 	for range 5 {
 		for range 1000 {
-			m := &nats.Msg{Subject: subjects.CoordinatorEndpoint("device"), Reply: inbox, Header: as("FLOOD"), Data: body}
-			if err := flood.PublishMsg(m); err != nil {
+			if err := flood.PublishRequest(subjects.CoordinatorEndpoint("device"), inbox, body); err != nil {
 				t.Fatal(err)
 			}
 		}
 		if err := flood.FlushTimeout(patience); err != nil {
 			t.Fatal(err)
 		}
-		for who, header := range map[string]nats.Header{"another service": as("OTHER"), "an operator": nil} {
+		for who, nc := range map[string]*nats.Conn{"another service": other, "an operator": p.nc} {
 			began := time.Now()
-			m, err := others.RequestMsg(&nats.Msg{Subject: subjects.CoordinatorEndpoint("device"), Header: header, Data: body}, patience)
+			m, err := nc.Request(subjects.CoordinatorEndpoint("device"), body, patience)
 			if err != nil || m.Header.Get(micro.ErrorHeader) != "" {
 				t.Fatalf("%s is told %v, %v", who, m, err)
 			}

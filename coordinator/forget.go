@@ -16,17 +16,29 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// forgetDevice answers {"user","device"} with {"user","device","messages"} when
-// the device, its session, its inbox, the messages scheduled for it and the tasks
-// that it held are gone. Disconnect a connected device first: otherwise it
+// forgetForService answers {"user","device"} with {"user","device","messages"}
+// when the device, its session, its inbox, the messages scheduled for it and the
+// tasks that it held are gone. Disconnect a connected device first: otherwise it
 // registers again.
-func (c *Coordinator) forgetDevice(ctx context.Context, req *request) (any, *wire.Error) {
+func (c *Coordinator) forgetForService(ctx context.Context, req *request) (any, *wire.Error) {
+	return c.forgetDevice(ctx, req, func(a subjects.Address, act func() error) error {
+		return audit.Do(ctx, c.js, c.byService(req, audit.ActionForget, a, ""), act)
+	})
+}
+
+// forgetForPart is the same for RCCS itself: what an operator does is recorded
+// where it is asked for, by the operator's name.
+func (c *Coordinator) forgetForPart(ctx context.Context, req *request) (any, *wire.Error) {
+	return c.forgetDevice(ctx, req, func(_ subjects.Address, act func() error) error { return act() })
+}
+
+func (c *Coordinator) forgetDevice(ctx context.Context, req *request, recorded func(subjects.Address, func() error) error) (any, *wire.Error) {
 	a, werr := req.device()
 	if werr != nil {
 		return nil, werr
 	}
 	var n uint64
-	err := c.recorded(ctx, req, c.byService(audit.ActionForget, a, ""), func() (err error) {
+	err := recorded(a, func() (err error) {
 		if n, err = c.forget(ctx, a); errors.Is(err, ops.ErrUnknownDevice) {
 			err = audit.Refused(err)
 		}

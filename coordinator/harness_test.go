@@ -37,9 +37,9 @@ type place struct {
 	pub *inbox.Publisher
 }
 
-func newPlace(t *testing.T) *place {
+func newPlace(t *testing.T, opts ...natstest.Option) *place {
 	t.Helper()
-	p := &place{t: t, env: natstest.Server(t)}
+	p := &place{t: t, env: natstest.Server(t, opts...)}
 	p.nc = p.env.Conn(t)
 	p.js = natstest.Streams(t, p.nc)
 	pub, err := inbox.NewPublisher(func(opts ...nats.Option) (*nats.Conn, error) { return p.dial("publish", opts...) }, nil)

@@ -4,11 +4,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/rccs-io/rccs/internal/audit"
-	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/internal/timespec"
@@ -34,7 +32,7 @@ func (c *Coordinator) missed(ctx context.Context, req *request) (any, *wire.Erro
 	if werr != nil {
 		return nil, werr
 	}
-	if err := c.record(ctx, audit.ActionRead, a, "missed"); err != nil {
+	if err := audit.Write(ctx, c.js, c.byService(req, audit.ActionRead, a, "missed")); err != nil {
 		return nil, c.wireError("record not stored", err)
 	}
 	limit := min(cmp.Or(max(q.Limit, 0), pageMost), pageMost)
@@ -86,7 +84,7 @@ func (c *Coordinator) replay(ctx context.Context, req *request) (any, *wire.Erro
 			return nil, wire.NewError(wire.BadMessage, `"to" is not USER/DEVICE: `+err.Error())
 		}
 		if to.User != from.User {
-			return nil, c.refused(ctx, audit.ActionReplay, from, "to "+q.To, wire.PermissionDenied, `"to" is another user's device: a service replays to devices of the same user, an operator with rccs replay to any`)
+			return nil, c.refused(ctx, req, audit.ActionReplay, from, "to "+q.To, wire.PermissionDenied, `"to" is another user's device: a service replays to devices of the same user, an operator with rccs replay to any`)
 		}
 		opts.To = to
 	}
@@ -94,7 +92,7 @@ func (c *Coordinator) replay(ctx context.Context, req *request) (any, *wire.Erro
 		return nil, wire.NewError(wire.BadMessage, `give one of "since", "fromSeq", "id" and "missed"`)
 	}
 	var done ops.Replayed
-	err := c.recorded(ctx, req, c.byService(audit.ActionReplay, from, "to "+cmp.Or(q.To, from.String())), func() (err error) {
+	err := audit.Do(ctx, c.js, c.byService(req, audit.ActionReplay, from, "to "+cmp.Or(q.To, from.String())), func() (err error) {
 		done, err = c.ops.Replay(ctx, opts)
 		return err
 	})
@@ -137,31 +135,15 @@ func (c *Coordinator) wireError(what string, err error) *wire.Error {
 	return send.Unavailable()
 }
 
-// record keeps an audit record of what somebody asked for over NATS.
-func (c *Coordinator) record(ctx context.Context, action string, a subjects.Address, detail string) error {
-	return audit.Write(ctx, c.js, c.byService(action, a, detail))
-}
-
-// byService returns the audit record of a request over NATS, which does not tell
-// who asks.
-func (c *Coordinator) byService(action string, a subjects.Address, detail string) audit.Record {
-	return audit.Record{Action: action, Target: a.String(), Detail: detail, Who: "a service", From: "coordinator " + c.opts.Name}
-}
-
-// recorded runs act, with an audit record of a service's request. A request of
-// RCCS itself, such as an operator's command, is recorded where it is made, by
-// the operator's name.
-func (c *Coordinator) recorded(ctx context.Context, req *request, r audit.Record, act func() error) error {
-	if strings.HasPrefix(req.Reply, layout.PartReplyPrefix+".") {
-		return act()
-	}
-	return audit.Do(ctx, c.js, r, act)
+// byService returns the audit record of a service's request.
+func (c *Coordinator) byService(req *request, action string, a subjects.Address, detail string) audit.Record {
+	return audit.Record{Action: action, Target: a.String(), Detail: detail, Who: req.service(), From: "coordinator " + c.opts.Name}
 }
 
 // refused keeps an audit record of a request that a service may not make, and
 // returns the error that it is told.
-func (c *Coordinator) refused(ctx context.Context, action string, a subjects.Address, detail string, code wire.Code, why string) *wire.Error {
-	r := c.byService(action, a, detail)
+func (c *Coordinator) refused(ctx context.Context, req *request, action string, a subjects.Address, detail string, code wire.Code, why string) *wire.Error {
+	r := c.byService(req, action, a, detail)
 	r.Result, r.Why = audit.ResultRefused, why
 	if err := audit.Write(ctx, c.js, r); err != nil {
 		c.log.Warn("record of a refusal not stored", "err", err)

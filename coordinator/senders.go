@@ -42,7 +42,7 @@ const maxSenders = 64 << 10
 
 // heard records the sender of a message as it is published.
 func (s *senders) heard(m *nats.Msg) {
-	sender := cmp.Or(layout.Requester(m.Header), "the tenant's own users")
+	sender := cmp.Or(layout.Requester(m.Reply, m.Header), "the tenant's own users")
 	key := s.key(m.Subject, m.Header, m.Data)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -73,7 +73,18 @@ func (r *request) requester() string {
 	if r.key != "" {
 		return string(r.key)
 	}
-	return cmp.Or(layout.Requester(r.Header), "the tenant's own users")
+	return cmp.Or(layout.Requester(r.Reply, r.Header), "the tenant's own users")
+}
+
+// service returns "service:NAME" of the service that asks, for the record. What is
+// asked by another way than the services' account is by "a service": a credential
+// from before services had that account, which NATS does not tell from others.
+func (r *request) service() string {
+	name := layout.ServiceName(r.Reply, r.Header)
+	if key := layout.Requester(r.Reply, r.Header); name == "" && key != "" {
+		name = "service " + key // its credential has no such name
+	}
+	return cmp.Or(name, "a service")
 }
 
 // startService subscribes to the endpoints' subjects.
@@ -148,6 +159,11 @@ func (s *service) take(e *endpoint, m *nats.Msg) {
 	if !named || !req.mayReply() {
 		s.c.metrics.dropped.Inc()
 		s.c.log.Warn("request with a foreign reply subject dropped", "subject", m.Subject, "reply", m.Reply)
+		return
+	}
+	if !e.device && m.Reply == "" { // nobody waits, and NATS does not show who has asked
+		s.c.metrics.dropped.Inc()
+		s.c.log.Warn("request without a reply subject dropped", "subject", m.Subject)
 		return
 	}
 	run := e.pool.RunInTurn // a service may have as much waiting as there is room for

@@ -37,7 +37,7 @@ func TestItIsShownAsAMicroService(t *testing.T) {
 		}
 	}
 	want := []string{
-		"status", "devices", "device", "sessions", "edges", "forget", "missed", "replay",
+		"status", "devices", "device", "sessions", "edges", "forget", "missed", "replay", "part-forget",
 		"device-fetch", "device-ack", "device-send", "device-up",
 	}
 	if !slices.Equal(names, want) || info.Description == "" || info.Type != micro.InfoResponseType {

@@ -6,6 +6,9 @@ import (
 	"errors"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -164,7 +167,10 @@ func (t *Tenant) forget(ctx context.Context, a subjects.Address) error {
 	if err != nil {
 		return err
 	}
-	answer, err := t.Core.RequestWithContext(ctx, subjects.CoordinatorEndpoint("forget"), body)
+	answer, err := t.Core.RequestWithContext(ctx, layout.PartEndpoint("forget"), body)
+	if errors.Is(err, nats.ErrNoResponders) { // a coordinator of an earlier version
+		answer, err = t.Core.RequestWithContext(ctx, subjects.CoordinatorEndpoint("forget"), body)
+	}
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -53,31 +54,35 @@ func TestServicesRequestHasTheTimeThatItsWayHolds(t *testing.T) {
 // one's requests reach the device.
 func TestAServiceThatFloodsADeviceKeepsNoOtherFromAskingIt(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	others := []string{"A", "B", "C", "D", "E"}
+	w := newWorldOn(t, natstest.Server(t, natstest.Services(append(others, "FLOOD")...)), nil, nil)
 	d := w.connect()
-	nc := w.env.Conn(t)
+	var refused atomic.Int32
+	services := make(map[string]*nats.Conn)
+	for _, name := range append(others, "FLOOD") {
+		services[name] = w.env.Service(t, name)
+		_, err := services[name].Subscribe("asked."+name, func(m *nats.Msg) {
+			if m.Header.Get(subjects.HeaderError) != "UNAVAILABLE" || name != "FLOOD" {
+				t.Errorf("%s is answered %v", name, m.Header)
+			}
+			refused.Add(1)
+		})
+		check(t, err)
+	}
 	ask := func(service, id string) {
 		t.Helper()
-		who := fmt.Sprintf(`{"acc":"A","user":%q}`, service) // as NATS says who asks by an import
-		check(t, nc.PublishMsg(&nats.Msg{
-			Subject: subjects.RPC(phone, "work"), Reply: "_INBOX.asked." + service,
-			Header: nats.Header{subjects.HeaderID: {id}, layout.HeaderRequester: {who}},
+		check(t, services[service].PublishMsg(&nats.Msg{
+			Subject: subjects.RPC(phone, "work"), Reply: "asked." + service,
+			// What it says itself of who it is does not count: NATS replaces it.
+			Header: nats.Header{subjects.HeaderID: {id}, layout.HeaderRequester: {`{"acc":"A","user":"` + id + `"}`}},
 		}))
 	}
-	var refused atomic.Int32
-	_, err := nc.Subscribe("_INBOX.asked.*", func(m *nats.Msg) {
-		if m.Header.Get(subjects.HeaderError) != "UNAVAILABLE" || m.Subject != "_INBOX.asked.FLOOD" {
-			t.Errorf("%s is answered %v", m.Subject, m.Header)
-		}
-		refused.Add(1)
-	})
-	check(t, err)
 	const flood, given = 3000, 256
 	for n := range flood {
 		ask("FLOOD", fmt.Sprint("flood-", n))
 	}
 	eventually(t, "what is too much of the flood is refused", func() bool { return refused.Load() == flood-given })
-	for _, other := range []string{"A", "B", "C", "D", "E"} {
+	for _, other := range others {
 		ask(other, "of "+other)
 	}
 	for n := range given + 5 {

@@ -87,7 +87,7 @@ func (g *Guard) take(m *nats.Msg) {
 	if m.Reply != "" && !layout.IsClientReply(m.Reply) {
 		return
 	}
-	service := layout.Requester(m.Header)
+	service := layout.Requester(m.Reply, m.Header)
 	if release, ok := g.room.Take(service, int64(m.Size())); ok {
 		if g.work.RunInTurn(service, func() { defer release(); g.answer(m) }) {
 			return

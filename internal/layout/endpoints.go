@@ -30,11 +30,15 @@ const PartReplyPrefix = "_RCCS"
 // those of services, see [ServiceImports]. Nobody else can use it.
 const importReply = "_R_."
 
+// IsImportReply reports whether NATS has made a reply subject, for a message that
+// came by an import of [ServiceImports]. NATS refuses such a subject from clients.
+func IsImportReply(subject string) bool { return strings.HasPrefix(subject, importReply) }
+
 // IsClientReply reports whether a reply subject is one of a service, of a NATS
 // client in the tenant's account that was left alone, or one of RCCS's own
 // parts. None of them is a device's, a stream's, or an API's.
 func IsClientReply(subject string) bool {
-	if strings.HasPrefix(subject, importReply) {
+	if IsImportReply(subject) {
 		return true
 	}
 	if rest, ok := strings.CutPrefix(subject, PartReplyPrefix+"."); ok {

@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -30,23 +31,53 @@ const (
 // account into the tenant's: of which account it is. JetStream does not store it.
 const HeaderRequester = "Nats-Request-Info"
 
-// Requester is the key of the service that NATS says has asked, of what came by
-// an import with [Import.Share]; it is empty where the headers say nothing of the
-// kind. NATS replaces what a service puts there itself. Users of the tenant's own
-// account can write what they like, so this is for taking turns, and for nothing
-// that needs proof.
-func Requester(h map[string][]string) string {
-	values := h[HeaderRequester]
-	if len(values) != 1 {
+// Requester returns the key of the service that NATS says has asked, of a message
+// that came by an import with [Import.Share]. It is empty if the headers do not
+// say, or if the reply subject shows that the message came by no import: users of
+// the tenant's own account can write any headers. A message without a reply
+// subject may be one of theirs, so its requester is for taking turns, and for
+// nothing that needs proof.
+func Requester(reply string, h map[string][]string) string {
+	if reply != "" && !IsImportReply(reply) {
+		return ""
+	}
+	return requestInfo(h).User
+}
+
+// ServiceName returns "service:NAME" of the service that has asked, as its
+// credential names it. It is empty unless NATS vouches for it: only a reply
+// subject that NATS has made proves that NATS wrote the header.
+func ServiceName(reply string, h map[string][]string) string {
+	if !IsImportReply(reply) {
+		return ""
+	}
+	_, rest, _ := strings.Cut(requestInfo(h).JWT, ".")
+	payload, _, _ := strings.Cut(rest, ".")
+	claims, err := base64.RawURLEncoding.DecodeString(payload)
+	if err != nil {
 		return ""
 	}
 	var who struct {
-		User string `json:"user"`
+		Name string `json:"name"`
 	}
-	if json.Unmarshal([]byte(values[0]), &who) != nil {
+	if json.Unmarshal(claims, &who) != nil || !strings.HasPrefix(who.Name, "service:") {
 		return ""
 	}
-	return who.User
+	return who.Name
+}
+
+// info is what is read of [HeaderRequester].
+type info struct {
+	User string `json:"user"`
+	JWT  string `json:"jwt"`
+}
+
+func requestInfo(h map[string][]string) (who info) {
+	values := h[HeaderRequester]
+	if len(values) != 1 || json.Unmarshal([]byte(values[0]), &who) != nil {
+		return info{}
+	}
+	return who
 }
 
 // IssuedTo names a credential in [HeaderIssuedTo]: the key of its user, and when

@@ -1,6 +1,7 @@
 package layout_test
 
 import (
+	"encoding/base64"
 	"strings"
 	"testing"
 
@@ -13,19 +14,40 @@ func FuzzRequester(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		who := layout.Requester(map[string][]string{layout.HeaderRequester: {value}})
+		who := layout.Requester("", map[string][]string{layout.HeaderRequester: {value}})
 		if who != "" && !strings.Contains(value, `"`) {
 			t.Errorf("%q has no text, and names %q", value, who)
 		}
-		if two := layout.Requester(map[string][]string{layout.HeaderRequester: {value, value}}); two != "" {
+		_ = layout.ServiceName("_R_.x", map[string][]string{layout.HeaderRequester: {value}}) // does not panic
+		if two := layout.Requester("", map[string][]string{layout.HeaderRequester: {value, value}}); two != "" {
 			t.Errorf("two headers name %q", two)
 		}
 	})
 }
 
+// Only what NATS has vouched for, by a reply subject of its own, names a service.
+func TestNobodyElseCanNameARequester(t *testing.T) {
+	t.Parallel()
+	claims := func(text string) string { return "eyJ9." + base64.RawURLEncoding.EncodeToString([]byte(text)) + ".x" }
+	for _, one := range []struct{ reply, claims, key, name string }{
+		{"_R_.abc", `{"name":"service:billing"}`, "UABC", "service:billing"},
+		{"_R_.abc", `{"name":"alice/phone"}`, "UABC", ""},
+		{"_R_.abc", `{"name":7}`, "UABC", ""},
+		{"_R_.abc", `{`, "UABC", ""},
+		{"", `{"name":"service:billing"}`, "UABC", ""},
+		{"_INBOX.abc", `{"name":"service:billing"}`, "", ""},
+		{"_RCCS.abc", `{"name":"service:billing"}`, "", ""},
+	} {
+		h := map[string][]string{layout.HeaderRequester: {`{"acc":"A","user":"UABC","jwt":"` + claims(one.claims) + `"}`}}
+		if key, name := layout.Requester(one.reply, h), layout.ServiceName(one.reply, h); key != one.key || name != one.name {
+			t.Errorf("reply %q, claims %s: key %q and name %q", one.reply, one.claims, key, name)
+		}
+	}
+}
+
 func TestRequesterIsTheUserThatNATSNames(t *testing.T) {
 	t.Parallel()
-	got := layout.Requester(map[string][]string{layout.HeaderRequester: {`{"acc":"AXY","svc":"X","user":"UABC","rtt":1}`}})
+	got := layout.Requester("", map[string][]string{layout.HeaderRequester: {`{"acc":"AXY","svc":"X","user":"UABC","rtt":1}`}})
 	if got != "UABC" {
 		t.Errorf("%q", got)
 	}

@@ -27,6 +27,7 @@ type Option func(*settings)
 
 type settings struct {
 	listen    bool
+	config    string
 	configure []func(*server.Options)
 }
 
@@ -79,7 +80,11 @@ func (e *Env) Start() {
 }
 
 func (e *Env) startLocked() error {
-	srv, err := server.NewServer(e.optionsLocked())
+	o := e.optionsLocked()
+	if err := configured(o, e.conf.config); err != nil {
+		return err
+	}
+	srv, err := server.NewServer(o)
 	if err != nil {
 		return fmt.Errorf("options: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/audit"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -55,7 +56,10 @@ func (t *Tenant) Forget(ctx context.Context, a subjects.Address, opts ForgetOpti
 	if err != nil {
 		return err
 	}
-	answer, err := t.nc.RequestWithContext(ctx, subjects.CoordinatorEndpoint("forget"), body)
+	answer, err := t.nc.RequestWithContext(ctx, layout.PartEndpoint("forget"), body)
+	if errors.Is(err, nats.ErrNoResponders) { // a coordinator of an earlier version
+		answer, err = t.nc.RequestWithContext(ctx, subjects.CoordinatorEndpoint("forget"), body)
+	}
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return ErrNoCoordinator
