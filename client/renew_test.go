@@ -43,7 +43,7 @@ func TestCredentialIsRenewedOnTheLiveConnection(t *testing.T) {
 	}})
 	receive(t, c, 1).Ack()
 	testkit.Await(t, "the renewal", renewed)
-	late := time.After(30 * time.Second)
+	late := time.After(testkit.Patience)
 	for { // the message that followed the answer may be received before that is dealt with
 		s := c.Session()
 		if time.Until(s.Expires) > 50*time.Minute && s.ID == "session-0" && s.Connected {

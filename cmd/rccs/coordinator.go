@@ -19,6 +19,7 @@ type coordinatorFlags struct {
 	limits            limitFlags
 	inboxLimit        limit
 	startWait         time.Duration
+	stopWithin        time.Duration
 }
 
 func newCoordinatorCommand(env *environment) *cobra.Command {
@@ -46,6 +47,7 @@ makes, or the installation's keys. SIGHUP reads the files of certificates again.
 	f.limits.addRates(flags)
 	f.inboxLimit.add(flags)
 	addStartWait(flags, &f.startWait)
+	addStopWithin(flags, &f.stopWithin)
 	flags.StringVar(&f.name, "name", "", "`name` of this coordinator, for people (default: one that is made up)")
 	f.log.add(flags)
 	f.trace.add(flags)
@@ -64,7 +66,7 @@ func (env *environment) coordinator(ctx context.Context, f *coordinatorFlags) er
 	ctx, asked := env.hangups(ctx)
 	c, err := node.NewCoordinator(node.RemoteOptions{
 		Server: f.server, Logins: logins, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logging(ctx, &f.log),
-		Transport: f.transport.options(), Tracing: f.trace.options(), NATS: reach, Reread: asked, StartWait: f.startWait, Limits: f.limits.options(f.inboxLimit), InboxLimit: int(f.inboxLimit),
+		Transport: f.transport.options(), Tracing: f.trace.options(), NATS: reach, Reread: asked, StartWait: f.startWait, StopWithin: f.stopWithin, Limits: f.limits.options(f.inboxLimit), InboxLimit: int(f.inboxLimit),
 	})
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/rccs-io/rccs/internal/node"
 	"github.com/rccs-io/rccs/internal/timespec"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -142,4 +143,9 @@ const startWait = 10 * time.Minute
 func addStartWait(flags *pflag.FlagSet, d *time.Duration) {
 	flags.DurationVar(d, "start-wait", startWait,
 		"how long a start waits for what it needs: NATS servers, their streams, room on the disk; 0: for ever")
+}
+
+func addStopWithin(flags *pflag.FlagSet, d *time.Duration) {
+	flags.DurationVar(d, "stop-within", node.DefaultStopWithin,
+		"how long a stop may take before it is given up with status 1; less than what ends the process then (docker stop: 10s)")
 }

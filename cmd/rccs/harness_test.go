@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 func TestMain(m *testing.M) {
@@ -44,13 +45,16 @@ type result struct {
 func (c console) environment(in io.Reader, out, err io.Writer) *environment {
 	return &environment{in: in, out: out, err: err, lookup: func(name string) (string, bool) {
 		value, ok := c.vars[name]
+		if !ok && name == "RCCS_STOP_WITHIN" {
+			return "1m", true // machines under test are busy
+		}
 		return value, ok
 	}, hangup: c.hangup, columns: c.columns}
 }
 
 func (c console) run(tb testing.TB, args ...string) result {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(tb.Context(), testkit.Patience)
 	defer cancel()
 	var out, errs bytes.Buffer
 	status := c.environment(strings.NewReader(c.in), &out, &errs).run(ctx, args)
@@ -151,7 +155,7 @@ func (c console) start(tb testing.TB, args ...string) *running {
 func (r *running) await(pattern string) []string {
 	r.tb.Helper()
 	re := regexp.MustCompile(pattern)
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(testkit.Patience)
 	for {
 		select {
 		case line, ok := <-r.lines:
@@ -170,9 +174,9 @@ func (r *running) await(pattern string) []string {
 // noted polls until standard error has the text.
 func (r *running) noted(text string) {
 	r.tb.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !strings.Contains(r.stderr(), text); {
+	for deadline := time.Now().Add(testkit.Patience); !strings.Contains(r.stderr(), text); {
 		if time.Now().After(deadline) {
-			r.tb.Fatalf("%q was not noted within 30 s: %s", text, r.stderr())
+			r.tb.Fatalf("%q was not noted in time: %s", text, r.stderr())
 		}
 		<-time.After(time.Millisecond)
 	}
@@ -184,8 +188,8 @@ func (r *running) exit() int {
 	select {
 	case status := <-r.status:
 		return status
-	case <-time.After(30 * time.Second):
-		r.tb.Fatalf("still running after 30 s: %s", r.stderr())
+	case <-time.After(testkit.Patience):
+		r.tb.Fatalf("still running: %s", r.stderr())
 		return -1
 	}
 }

@@ -27,6 +27,7 @@ type serveFlags struct {
 	storeKey   storeKey
 	enrolment  enrolFlags
 	startWait  time.Duration
+	stopWithin time.Duration
 	restoring  bool
 }
 
@@ -57,6 +58,7 @@ nats.conf and the files of certificates again; no connection is closed by it.`,
 	flags.StringVar(&f.config, "config", "", "`file` in the format of nats.conf, instead of the built-in one")
 	f.inboxLimit.add(flags)
 	addStartWait(flags, &f.startWait)
+	addStopWithin(flags, &f.stopWithin)
 	flags.BoolVar(&f.restoring, "restoring", false, "in a cluster: make no streams, and wait for those of a backup ('rccs restore FILE --cluster URL')")
 	f.limits.add(flags)
 	f.transport.add(flags)
@@ -90,7 +92,7 @@ func (env *environment) serve(ctx context.Context, f *serveFlags) error {
 	if f.config == "" {
 		opts.Config = defaults.DefaultConfig()
 	}
-	opts.StartWait, opts.Restoring = f.startWait, f.restoring
+	opts.StartWait, opts.StopWithin, opts.Restoring = f.startWait, f.stopWithin, f.restoring
 	if opts.StoreKey, opts.OldStoreKey, err = f.storeKey.read(env); err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/backbone"
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 func TestUpdateAccountDropsTheRevokedAtOnce(t *testing.T) {
@@ -32,7 +33,7 @@ func TestUpdateAccountDropsTheRevokedAtOnce(t *testing.T) {
 	}
 	select {
 	case <-dropped:
-	case <-time.After(30 * time.Second):
+	case <-time.After(testkit.Patience):
 		t.Fatal("the revoked user stayed connected")
 	}
 	if err := other.FlushTimeout(30 * time.Second); err != nil || other.Stats().Reconnects != 0 {

@@ -18,6 +18,7 @@ import (
 	"github.com/rccs-io/rccs"
 	"github.com/rccs-io/rccs/internal/localcluster"
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 // servers and edges are how many there are.
@@ -111,7 +112,7 @@ func (p *proc) start() {
 	cmd := exec.Command(program, p.Args...)
 	piped := struct{ io.Writer }{log} // so that a bound on the process's files is none on its log
 	cmd.Stdout, cmd.Stderr = piped, piped
-	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", clockVariable+"="+p.clockPath())
+	cmd.Env = append(testkit.Environ(), "GORACE=atexit_sleep_ms=0", clockVariable+"="+p.clockPath())
 	if err := cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package chaos_test
 import (
 	"context"
 	"errors"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/client"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -105,7 +105,7 @@ func (c *cluster) revoke(keys, at *proc, args ...string) (string, error) {
 // run runs a command.
 func (p *proc) run(args ...string) (string, error) {
 	cmd := exec.CommandContext(p.t.Context(), program, args...)
-	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
+	cmd.Env = append(testkit.Environ(), "GORACE=atexit_sleep_ms=0")
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

@@ -21,7 +21,7 @@ import (
 const tick = 10 * time.Millisecond
 
 // stopWithin is how long a server may take to end by itself.
-const stopWithin = 15 * time.Second
+const stopWithin = time.Minute
 
 // Process is a server in a process of its own. It says on its standard output
 // where it listens, in lines "devices URL", "nats URL" and "admin URL".

@@ -70,9 +70,13 @@ type Options struct {
 	// Restoring has a server of a cluster make no streams, and wait for those
 	// that a restore brings.
 	Restoring bool
-	// StopWithin bounds a stop. Default 8 s.
+	// StopWithin bounds a stop. Default [DefaultStopWithin].
 	StopWithin time.Duration
 }
+
+// DefaultStopWithin is how long a stop may take: less than the 10 s after which
+// `docker stop` kills.
+const DefaultStopWithin = 8 * time.Second
 
 // Enrolment says how devices that make their own key get a credential.
 type Enrolment struct {
@@ -93,7 +97,7 @@ func (o *Options) validate() error {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.StopWithin <= 0 {
-		o.StopWithin = 8 * time.Second
+		o.StopWithin = DefaultStopWithin
 	}
 	return errors.Join(o.Tracing.Validate(), o.Transport.validate(o.AdminListen))
 }

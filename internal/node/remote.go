@@ -47,7 +47,7 @@ type RemoteOptions struct {
 	// StartWait bounds how long a start waits for NATS servers and their streams;
 	// 0: no bound.
 	StartWait time.Duration
-	// StopWithin bounds a stop. Default 8 s.
+	// StopWithin bounds a stop. Default [DefaultStopWithin].
 	StopWithin time.Duration
 	// Limits bound what devices may cost. A coordinator holds those of what they
 	// send.
@@ -82,7 +82,7 @@ func (o *RemoteOptions) validate() error {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.StopWithin <= 0 {
-		o.StopWithin = 8 * time.Second
+		o.StopWithin = DefaultStopWithin
 	}
 	return errors.Join(o.Tracing.Validate(), o.Transport.validate(o.AdminListen))
 }

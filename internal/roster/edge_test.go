@@ -212,8 +212,8 @@ func do(t *testing.T, f func(done func(error))) {
 		if err != nil {
 			t.Fatal(err)
 		}
-	case <-time.After(30 * time.Second):
-		t.Fatal("not answered within 10 s")
+	case <-time.After(testkit.Patience):
+		t.Fatal("not answered")
 	}
 }
 

@@ -28,7 +28,7 @@ func TestADeadEdgesSessionsEndWithItsLease(t *testing.T) {
 	a.kill()
 	select {
 	case <-follower.died:
-	case <-time.After(30 * time.Second):
+	case <-time.After(testkit.Patience):
 		t.Fatal("the death was not noticed")
 	}
 	var wg sync.WaitGroup
@@ -118,7 +118,7 @@ func TestAnEdgeTakenForDeadTakesItsSessionsBack(t *testing.T) {
 		s.dropLease(follower)
 		select {
 		case <-follower.died:
-		case <-time.After(30 * time.Second):
+		case <-time.After(testkit.Patience):
 			t.Fatal("the loss of the lease was not noticed")
 		}
 		if err := follower.Sweep(t.Context()); err != nil {
@@ -147,7 +147,7 @@ func TestACutOffEdgeFindsOutWhatItLost(t *testing.T) {
 	a.proxy.Cut()
 	select {
 	case <-b.died:
-	case <-time.After(30 * time.Second):
+	case <-time.After(testkit.Patience):
 		t.Fatal("the death was not noticed")
 	}
 	if err := b.Sweep(t.Context()); err != nil {

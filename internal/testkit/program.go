@@ -19,12 +19,13 @@ func Build(dir string, flags ...string) (path string, err error) {
 	return path, nil
 }
 
-// Environ is the environment without the settings of RCCS.
+// Environ is the environment without the settings of RCCS, but for the time that
+// a stop may take: machines under test are busy.
 func Environ() (env []string) {
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "RCCS_") {
 			env = append(env, v)
 		}
 	}
-	return env
+	return append(env, "RCCS_STOP_WITHIN=1m")
 }
