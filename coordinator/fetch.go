@@ -13,6 +13,7 @@ import (
 	"github.com/rccs-io/rccs/internal/epoch"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/leader"
 	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -231,13 +232,13 @@ func (p *fetchBatch) mayHaveBeenSent(ctx context.Context, cursor *inbox.Cursor, 
 		return true, nil
 	}
 	if !p.asked {
-		stream, err := p.c.js.Stream(ctx, layout.StreamInbox)
+		info, err := leader.Info(ctx, p.c.js, layout.StreamInbox)
 		if err != nil {
 			return false, err
 		}
-		p.asked, p.redeliverUpTo = true, epoch.RedeliverUpTo(stream.CachedInfo())
+		p.asked, p.redeliverUpTo = true, epoch.RedeliverUpTo(info)
 		if cursor.Open {
-			p.redeliverUpTo = stream.CachedInfo().State.LastSeq
+			p.redeliverUpTo = info.State.LastSeq
 		}
 	}
 	return seq <= p.redeliverUpTo, nil

@@ -20,6 +20,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/leader"
 	"github.com/rccs-io/rccs/internal/snapshot"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -144,11 +145,11 @@ const (
 // on it.
 func awaitTaken(ctx context.Context, js jetstream.JetStream) error {
 	for until := time.Now().Add(behindFor); ; {
-		inbox, err := js.Stream(ctx, layout.StreamInbox)
+		inbox, err := leader.Info(ctx, js, layout.StreamInbox)
 		if err != nil {
-			return fmt.Errorf("stream %s: %w", layout.StreamInbox, err)
+			return err
 		}
-		behind := slices.ContainsFunc(inbox.CachedInfo().Sources, func(s *jetstream.StreamSourceInfo) bool { return s.Lag > 0 })
+		behind := slices.ContainsFunc(inbox.Sources, func(s *jetstream.StreamSourceInfo) bool { return s.Lag > 0 })
 		switch {
 		case !behind:
 			return nil

@@ -28,29 +28,30 @@ var may = map[string][]string{
 	"edge":            {"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/layout", "internal/limit", "internal/pool", "internal/proof", "internal/roster", "internal/send", "internal/share", "internal/topic", "internal/trace", "internal/wsconn", "subjects", "wire"},
 	"internal/wsconn": {}, // one WebSocket; what the messages say is not its business
 	"coordinator": {
-		"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/guard", "internal/inbox", "internal/layout", "internal/ops", "internal/pool", "internal/proof", "internal/reader", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/storeerr", "internal/strictjson", "internal/timespec", "internal/trace", "subjects", "wire",
+		"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/guard", "internal/inbox", "internal/layout", "internal/leader", "internal/ops", "internal/pool", "internal/proof", "internal/reader", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/storeerr", "internal/strictjson", "internal/timespec", "internal/trace", "subjects", "wire",
 	},
-	"internal/reader":       {},
+	"internal/leader":       {}, // which answers of a stream's servers are believed is decided there alone
+	"internal/reader":       {"internal/leader"},
 	"internal/guard":        {"internal/layout", "internal/pool", "internal/reader", "internal/share", "subjects", "wire"},
 	"internal/share":        {"internal/envelope", "internal/inbox", "internal/layout", "internal/proof", "internal/reader", "subjects", "wire"},
 	"internal/direct":       {},
 	"internal/pool":         {},
 	"internal/stops":        {},
 	"internal/tlsfiles":     {"internal/private"},
-	"internal/proof":        {"internal/layout", "subjects"}, // whoever writes or reads what is stored needs it
-	"internal/admindoor":    {},                              // the admin address and the API share it
+	"internal/proof":        {"internal/layout", "internal/leader", "subjects"}, // whoever writes or reads what is stored needs it
+	"internal/admindoor":    {},                                                 // the admin address and the API share it
 	"internal/timespec":     {"wire"},
 	"internal/strictjson":   {}, // the API and the coordinator read bodies alike
 	"internal/storeerr":     {}, // what an error of the store means is decided there alone
 	"internal/send":         {"internal/envelope", "internal/inbox", "internal/layout", "internal/limit", "internal/proof", "internal/roster", "internal/share", "internal/storeerr", "internal/trace", "subjects", "wire"},
-	"internal/inbox":        {"internal/direct", "internal/envelope", "internal/epoch", "internal/layout", "internal/pool", "internal/proof", "internal/reader", "internal/storeerr", "subjects", "wire"},
-	"internal/epoch":        {},                                                        // hubs, backup and restore agree on it
+	"internal/inbox":        {"internal/direct", "internal/envelope", "internal/epoch", "internal/layout", "internal/leader", "internal/pool", "internal/proof", "internal/reader", "internal/storeerr", "subjects", "wire"},
+	"internal/epoch":        {"internal/leader"},                                       // hubs, backup and restore agree on it
 	"internal/envelope":     {"internal/layout", "internal/proof", "subjects", "wire"}, // a leaf: whoever stores or reads a message needs it
 	"internal/topic":        {"internal/direct", "internal/epoch", "internal/layout", "internal/pool", "internal/reader", "subjects"},
 	"internal/roster":       {"internal/layout", "internal/reader", "subjects", "wire"},
 	"internal/layout":       {"subjects"}, // names that are not for services
 	"internal/limit":        {},           // edges, what sends and enrolment count by it
-	"internal/ops":          {"auth", "internal/audit", "internal/direct", "internal/envelope", "internal/inbox", "internal/layout", "internal/proof", "internal/reader", "internal/roster", "subjects", "wire"},
+	"internal/ops":          {"auth", "internal/audit", "internal/direct", "internal/envelope", "internal/inbox", "internal/layout", "internal/leader", "internal/proof", "internal/reader", "internal/roster", "subjects", "wire"},
 	"internal/enroll":       {"auth", "internal/layout", "internal/limit", "internal/storeerr", "subjects", "wire"},
 	"internal/revoke":       {"auth", "internal/audit", "internal/enroll", "internal/layout", "internal/storeerr", "subjects"},
 	"internal/backbone":     {"internal/layout", "internal/private", "internal/storecheck", "subjects"},
@@ -59,6 +60,8 @@ var may = map[string][]string{
 	"internal/snapshot":     {"internal/direct"},
 	"internal/backup":       {"auth", "internal/backbone", "internal/direct", "internal/epoch", "internal/layout", "internal/private", "internal/snapshot", "internal/storeerr", "subjects"},
 	"internal/natstest":     {"internal/backbone", "internal/layout", "subjects"}, // layout: a services' account has the imports of a tenant's
+	"internal/backup":       {"auth", "internal/backbone", "internal/direct", "internal/epoch", "internal/layout", "internal/leader", "internal/private", "internal/snapshot", "internal/storeerr", "subjects"},
+	"internal/natstest":     {"internal/backbone", "subjects"},
 	"internal/localcluster": {"auth"},
 	"internal/audit":        {"internal/layout"},
 	"internal/chaos":        {}, // tests only
@@ -71,8 +74,8 @@ var may = map[string][]string{
 	"deploy":                {},                                                                                   // tests only, against the built program
 	"internal/trace":        {"wire"},                                                                             // what parts say of a message's way, without OpenTelemetry
 	"internal/tracing":      {"internal/trace", "subjects", "wire"},
-	"internal/survey":       {"internal/direct", "internal/inbox", "internal/layout", "subjects"}, // it reads, and writes nothing
-	"internal/devicetest":   {"internal/testkit"},                                                 // for tests
+	"internal/survey":       {"internal/direct", "internal/inbox", "internal/layout", "internal/leader", "subjects"}, // it reads, and writes nothing
+	"internal/devicetest":   {"internal/testkit"},                                                                    // for tests
 	// The load generator shares nothing with what it measures.
 	"internal/load":       {},
 	"internal/load/relay": {},

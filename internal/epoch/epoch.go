@@ -15,6 +15,8 @@ import (
 	"strconv"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/leader"
 )
 
 // Metadata is the key of the epoch in a stream's metadata.
@@ -64,11 +66,11 @@ func Redeliver(ctx context.Context, js jetstream.JetStream, name string) error {
 
 // update changes the metadata of a stream.
 func update(ctx context.Context, js jetstream.JetStream, name string, change func(*jetstream.StreamInfo)) error {
-	stream, err := js.Stream(ctx, name)
+	have, err := leader.Info(ctx, js, name)
 	if err != nil {
-		return fmt.Errorf("epoch: look up stream %s: %w", name, err)
+		return fmt.Errorf("epoch: %w", err)
 	}
-	info := *stream.CachedInfo()
+	info := *have
 	if info.Config.Metadata = maps.Clone(info.Config.Metadata); info.Config.Metadata == nil {
 		info.Config.Metadata = make(map[string]string, 1)
 	}

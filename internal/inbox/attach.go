@@ -197,10 +197,11 @@ var ErrTakenOver = errors.New("a newer connection took over")
 // this hub was reading. In the second case the messages that are stored at those
 // sequences now are new to the device, so trim cuts the cursor back.
 func (h *Hub) trim(ctx context.Context, key subjects.Key, c *Cursor) error {
-	last, err := h.reader.StreamLast(ctx)
+	state, err := h.reader.StateFrom(ctx, c.top())
 	if err != nil {
 		return err
 	}
+	last := state.LastSeq
 	for n := range c.Sent {
 		if c.Sent[n] > last || c.UpTo > last {
 			h.opts.Logger.Warn("cursor is above the end of the stream, which must have lost messages",

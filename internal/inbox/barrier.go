@@ -8,6 +8,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/epoch"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/leader"
 )
 
 // The hub follows the stream a moment behind. A device that attaches in that
@@ -85,11 +86,10 @@ func (h *Hub) serveEnds() {
 // keeps, and its other settings. It uses the Fetch connection, because the Read
 // connection is busy with the stream's messages.
 func (h *Hub) refreshState(ctx context.Context) (last uint64, err error) {
-	stream, err := h.js.Stream(ctx, layout.StreamInbox)
+	info, err := leader.Info(ctx, h.js, layout.StreamInbox)
 	if err != nil {
-		return 0, fmt.Errorf("inbox: look up stream %s: %w", layout.StreamInbox, err)
+		return 0, fmt.Errorf("inbox: %w", err)
 	}
-	info := stream.CachedInfo()
 	h.first.Store(info.State.FirstSeq)
 	h.perLane.Store(info.Config.MaxMsgsPerSubject)
 	word := epoch.Of(info)

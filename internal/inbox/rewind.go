@@ -40,11 +40,15 @@ func (h *Hub) checkRewind(ctx context.Context, stored *direct.Stored, counted ui
 	if err := json.Unmarshal(stored.Data, &mark); err != nil {
 		return fmt.Errorf("inbox: stored watermark: %w", err)
 	}
-	last, err := h.endFor(ctx, mark.Head)
+	last := h.reader.Last()
+	if mark.Head <= last {
+		return nil
+	}
+	state, err := h.reader.StateFrom(ctx, mark.Head)
 	if err != nil {
 		return err
 	}
-	if mark.Head <= last {
+	if last = max(last, state.LastSeq); mark.Head <= last {
 		return nil
 	}
 	h.opts.Logger.Error("the inbox stream is damaged: it has lost its end; cutting cursors back", "was", mark.Head, "is", last)
@@ -56,34 +60,6 @@ func (h *Hub) checkRewind(ctx context.Context, stored *direct.Stored, counted ui
 		return err
 	}
 	return h.rewind(ctx, last)
-}
-
-// laggards bounds the wait for a new leader of the stream to apply its log.
-const laggards = 8 * time.Second
-
-// endFor returns where the stream ends. In a cluster a majority has what was read,
-// but a server that has just become the stream's leader may not have applied all of
-// it yet. So an end below head counts only when it stays there.
-func (h *Hub) endFor(ctx context.Context, head uint64) (last uint64, err error) {
-	last = h.reader.Last()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for until := time.Now().Add(laggards); last < head; {
-		end, err := h.refreshState(ctx)
-		if err != nil {
-			return 0, err
-		}
-		last = max(last, end)
-		if h.replicas.Load() <= 1 || time.Now().After(until) {
-			break
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		}
-	}
-	return last, nil
 }
 
 // noteDamaged adds a range to the stored damage. Messages in it above counted may

@@ -6,6 +6,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/epoch"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/reader"
@@ -59,6 +60,33 @@ func TestWatermarkBelowTheEndChangesNothing(t *testing.T) {
 		t.Errorf("%d cursors were stored for nothing", after-before)
 	}
 	s.none(s.attach(phone, 100))
+}
+
+// While a cluster chooses a leader for the stream, a server may answer that has yet
+// to apply its log. Its stream ends earlier, and has lost nothing.
+func TestAServerThatLagsHasLostNoEnd(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	s.put(phone, subjects.Normal, 0, 5)
+	d := s.attach(phone, 100)
+	ack(d, d.receive(5))
+	s.stop()
+	before := s.streamEpoch()
+	asked := s.env.Leaderless(layout.StreamInbox, 3, 10)
+	s.start(nil)
+	if n := asked.Load(); n <= 10 {
+		t.Fatalf("%d answers: those that lag were believed", n)
+	}
+	d = s.attach(phone, 100)
+	s.none(d)
+	if gaps := d.mailbox.Gaps(); len(gaps) > 0 || s.streamEpoch() != before {
+		t.Errorf("told %+v, and the epoch was %s and is %s", gaps, before, s.streamEpoch())
+	}
+}
+
+func (s *system) streamEpoch() string {
+	s.t.Helper()
+	return epoch.Of(must(s.js.Stream(s.t.Context(), layout.StreamInbox)).CachedInfo())
 }
 
 func TestUnreadableWatermarkStopsTheStart(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rccs-io/rccs/internal/leader"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -108,9 +109,9 @@ type eventFlow struct {
 
 // begin finds out from where on events are stored.
 func (f *eventFlow) begin(ctx context.Context) error {
-	info, err := f.t.info(ctx, subjects.StreamEvent)
+	info, err := leader.InfoFrom(ctx, f.t.js, subjects.StreamEvent, f.opts.After)
 	if err != nil {
-		return err
+		return notInstalled(subjects.StreamEvent, err)
 	}
 	f.last = f.opts.After
 	if f.last > info.State.LastSeq { // another stream than the one that gave this sequence out

@@ -14,6 +14,7 @@ import (
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/leader"
 	"github.com/rccs-io/rccs/internal/proof"
 )
 
@@ -131,7 +132,7 @@ func bucketStream(bucket string) string { return "KV_" + bucket }
 // askTimeout bounds one question to JetStream.
 const askTimeout = 10 * time.Second
 
-// info asks the stream's leader.
+// info asks the stream's leader or, while there is none, any of its servers.
 func (t *Tenant) info(ctx context.Context, stream string, opts ...jetstream.StreamInfoOpt) (*jetstream.StreamInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -158,9 +159,11 @@ func notInstalled(stream string, err error) error {
 
 // head is the sequence of the stream's last message.
 func (t *Tenant) head(ctx context.Context, stream string) (uint64, error) {
-	info, err := t.info(ctx, stream)
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	info, err := leader.Info(ctx, t.js, stream)
 	if err != nil {
-		return 0, err
+		return 0, notInstalled(stream, err)
 	}
 	return info.State.LastSeq, nil
 }

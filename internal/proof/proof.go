@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/leader"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -141,13 +142,12 @@ func create(ctx context.Context, js jetstream.JetStream, kv jetstream.KeyValue) 
 	s := stored{Secret: make([]byte, secretLen), Before: map[string]uint64{}}
 	_, _ = rand.Read(s.Secret) // never fails
 	for _, name := range []string{layout.StreamInbox, subjects.StreamTopic} {
-		stream, err := js.Stream(ctx, name)
+		info, err := leader.Info(ctx, js, name)
 		if err != nil {
-			return fmt.Errorf("proof: stream %s: %w", name, err)
+			return fmt.Errorf("proof: %w", err)
 		}
-		state := stream.CachedInfo().State
-		if state.Msgs > 0 {
-			s.Before[name] = state.LastSeq
+		if info.State.Msgs > 0 {
+			s.Before[name] = info.State.LastSeq
 		}
 	}
 	body, err := json.Marshal(s) //nolint:gosec // it is stored where no service and no device reads

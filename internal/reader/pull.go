@@ -17,10 +17,11 @@ const pullExpires = 30 * time.Second
 // pull reads from one consumer until it is stopped. Its callback runs on the
 // subscription's goroutine.
 type pull struct {
-	r    *Reader
-	name string
-	sub  *nats.Subscription
-	base string // reply subjects are base + request number
+	r     *Reader
+	name  string
+	began time.Time
+	sub   *nats.Subscription
+	base  string // reply subjects are base + request number
 
 	mu      sync.Mutex // held while an entry is handed out, so stop is a barrier
 	stopped bool
@@ -104,7 +105,7 @@ func (p *pull) receiveLocked(m *nats.Msg) {
 	p.r.left.Store(meta.pending)
 	p.handOutLocked(m, meta)
 	if meta.pending == 0 {
-		p.r.caughtUp()
+		p.r.ended(meta.stream)
 	}
 	p.left--
 	p.refillLocked()

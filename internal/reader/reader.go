@@ -3,15 +3,19 @@ package reader
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/leader"
 )
 
 // ConsumerPrefix begins the names of readers' consumers. What follows cannot be
@@ -89,8 +93,8 @@ type Reader struct {
 	opts Options
 	js   jetstream.JetStream
 
+	upTo  uint64                               // where the stream ended at the start; 0 unless it has several copies
 	last  atomic.Uint64                        // highest sequence handed out or known to be before the start
-	many  atomic.Bool                          // the stream has several copies
 	info  atomic.Pointer[jetstream.StreamInfo] // as of the last request for the state
 	beats atomic.Int64                         // Unix nanoseconds of the last sign of life
 	left  atomic.Uint64                        // stored and not handed out yet, as the server last said
@@ -133,13 +137,16 @@ var ErrCutBack = errors.New("the stream was cut back below what was read from it
 // Start returns when the first consumer reads, and, with FromStart, when all
 // that was stored before has been handed out. ctx bounds only the start.
 func (r *Reader) Start(ctx context.Context) error {
-	info, err := r.state(ctx)
+	state, err := r.State(ctx)
 	if err != nil {
 		return err
 	}
-	r.last.Store(info.LastSeq)
+	r.last.Store(state.LastSeq)
 	if r.opts.FromStart {
-		r.last.Store(min(r.opts.After, info.LastSeq))
+		r.last.Store(min(r.opts.After, state.LastSeq))
+	}
+	if r.Info().Config.Replicas > 1 {
+		r.upTo = state.LastSeq
 	}
 	first, err := r.open(ctx)
 	if err != nil {
@@ -179,17 +186,24 @@ func (r *Reader) Stop(ctx context.Context) error {
 func (r *Reader) Last() uint64 { return r.last.Load() }
 
 // State asks for the stream's state.
-func (r *Reader) State(ctx context.Context) (jetstream.StreamState, error) { return r.state(ctx) }
+func (r *Reader) State(ctx context.Context) (jetstream.StreamState, error) {
+	return r.StateFrom(ctx, 0)
+}
+
+// StateFrom is State for one who knows that the stream ended at seq or above. A
+// state that ends before that is certain: see [leader.InfoFrom].
+func (r *Reader) StateFrom(ctx context.Context, seq uint64) (jetstream.StreamState, error) {
+	info, err := leader.InfoFrom(ctx, r.js, r.opts.Stream, seq)
+	if err != nil {
+		return jetstream.StreamState{}, fmt.Errorf("reader: %w", err)
+	}
+	r.info.Store(info)
+	return info.State, nil
+}
 
 // Info is what the stream said of itself when its state was asked for last; nil
 // before the start. It must not be changed.
 func (r *Reader) Info() *jetstream.StreamInfo { return r.info.Load() }
-
-// StreamLast asks for the sequence of the stream's last message.
-func (r *Reader) StreamLast(ctx context.Context) (uint64, error) {
-	state, err := r.state(ctx)
-	return state.LastSeq, err
-}
 
 // Err is why the reader can never go on: nil or an error that wraps
 // [ErrCutBack].
@@ -202,11 +216,12 @@ func (r *Reader) Err() error {
 
 // checkEnd compares the stream's end with what was read.
 func (r *Reader) checkEnd(ctx context.Context) error {
-	state, err := r.state(ctx)
+	last := r.last.Load()
+	state, err := r.StateFrom(ctx, last)
 	if err != nil {
 		return err
 	}
-	if last := r.last.Load(); state.LastSeq < last {
+	if state.LastSeq < last {
 		return fmt.Errorf("reader: %s ends at %d, read was %d: %w", r.opts.Stream, state.LastSeq, last, ErrCutBack)
 	}
 	return nil
@@ -236,17 +251,6 @@ func (r *Reader) Behind() uint64 { return r.left.Load() }
 // Silence after which the consumer is replaced.
 func (r *Reader) patience() time.Duration { return r.opts.Heartbeat * 5 / 2 }
 
-func (r *Reader) state(ctx context.Context) (jetstream.StreamState, error) {
-	stream, err := r.js.Stream(ctx, r.opts.Stream)
-	if err != nil {
-		return jetstream.StreamState{}, fmt.Errorf("reader: look up stream %s: %w", r.opts.Stream, err)
-	}
-	info := stream.CachedInfo()
-	r.info.Store(info)
-	r.many.Store(info.Config.Replicas > 1)
-	return info.State, nil
-}
-
 // open makes a consumer at last+1 and asks it for messages.
 func (r *Reader) open(ctx context.Context) (*pull, error) {
 	consumer, err := r.js.CreateConsumer(ctx, r.opts.Stream, jetstream.ConsumerConfig{
@@ -265,18 +269,28 @@ func (r *Reader) open(ctx context.Context) (*pull, error) {
 		return nil, fmt.Errorf("reader: create consumer on %s: %w", r.opts.Stream, err)
 	}
 	if consumer.CachedInfo().NumPending == 0 {
-		r.caughtUp()
+		r.ended(r.last.Load())
 	}
-	p := &pull{r: r, name: consumer.CachedInfo().Name}
+	p := &pull{r: r, name: consumer.CachedInfo().Name, began: time.Now()}
 	if err := p.start(); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-// idle is told that the consumer has nothing to deliver now. The last messages
+// ended is called when the copy that the consumer reads has nothing behind seq.
+func (r *Reader) ended(seq uint64) {
+	if seq >= r.upTo {
+		r.caughtUp()
+		return
+	}
+	r.idle()
+}
+
+// idle is called when the consumer has nothing to deliver now. The last messages
 // of those that were stored before the start may have been removed meanwhile:
-// then none comes that says that none is left.
+// then none comes that says that none is left. Or the copy that the consumer reads
+// may lack them still.
 func (r *Reader) idle() {
 	select {
 	case <-r.caught:
@@ -299,10 +313,64 @@ func (r *Reader) askPending(ctx context.Context, p *pull) {
 	}
 	info := consumer.CachedInfo()
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if info.NumPending == 0 && info.Delivered.Consumer == p.next-1 {
+	all := info.NumPending == 0 && info.Delivered.Consumer == p.next-1
+	p.mu.Unlock()
+	if !all {
+		return
+	}
+	switch lacks, err := r.lacks(ctx); {
+	case err != nil, lacks && time.Since(p.began) < r.opts.Heartbeat: // the next heartbeat asks again
+	case lacks:
+		r.replace("the copy that was read lags behind")
+	default:
 		r.caughtUp()
 	}
+}
+
+// lacks reports whether the stream's leader has a message that is wanted, was
+// stored before the start, and has not come. The copy that the consumer reads may
+// be that of a server that has just come back.
+func (r *Reader) lacks(ctx context.Context) (bool, error) {
+	if r.last.Load() >= r.upTo {
+		return false, nil
+	}
+	filter := r.opts.Filter
+	if len(filter) == 0 {
+		filter = []string{">"}
+	}
+	for _, subject := range filter {
+		seq, err := r.next(ctx, subject)
+		if err != nil || seq != 0 && seq <= r.upTo {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+// next asks the leader for the sequence of the first message on a subject that has
+// not been handed out; 0 if there is none.
+func (r *Reader) next(ctx context.Context, subject string) (uint64, error) {
+	body, err := json.Marshal(map[string]any{"seq": r.last.Load() + 1, "next_by_subj": subject})
+	if err != nil {
+		return 0, err
+	}
+	answer, err := r.opts.Conn.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+r.opts.Stream, body)
+	if err != nil {
+		return 0, err
+	}
+	var got struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message struct {
+			Seq uint64 `json:"seq"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(answer.Data, &got); err != nil {
+		return 0, err
+	}
+	if got.Error != nil && got.Error.Code == http.StatusServiceUnavailable {
+		return 0, got.Error // it has no leader now
+	}
+	return got.Message.Seq, nil // any other error: there is none, or none that can be read
 }
 
 func (r *Reader) caughtUp() { r.once.Do(func() { close(r.caught) }) }
@@ -356,22 +424,14 @@ func (r *Reader) supervise(ctx context.Context, p *pull) {
 	}
 }
 
-// staleFor is how long a stream of several copies is not believed that it ends
-// before what was read. A server that was paused, or cut off, takes itself for
-// the leader for a moment and answers with what it has.
-const staleFor = 30 * time.Second
-
 // reopen tries until it has a consumer or ctx ends.
 func (r *Reader) reopen(ctx context.Context) *pull {
-	began := time.Now()
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		try, cancel := context.WithTimeout(ctx, 2*time.Second)
-		p, err := r.again(try)
-		cancel()
+		p, err := r.again(ctx)
 		switch {
 		case err == nil:
 			return p
-		case errors.Is(err, ErrCutBack) && (!r.many.Load() || time.Since(began) >= staleFor):
+		case errors.Is(err, ErrCutBack):
 			r.failed.Store(&err)
 			r.opts.Logger.Error("stream reader has stopped for good", "stream", r.opts.Stream, "err", err)
 			return nil
@@ -391,6 +451,8 @@ func (r *Reader) again(ctx context.Context) (*pull, error) {
 	if err := r.checkEnd(ctx); err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
 	return r.open(ctx)
 }
 

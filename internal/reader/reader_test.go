@@ -1,14 +1,18 @@
 package reader_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/natstest"
@@ -145,5 +149,63 @@ func TestStartEndsWhenWhatIsLeftIsRemovedMeanwhile(t *testing.T) {
 	}
 	if r.Last() >= n {
 		t.Error("all was sent before it was removed: the test shows nothing")
+	}
+}
+
+// A consumer may read a copy of the stream that lags, as that of a server that has
+// just come back. All is read when all is read that the leader has.
+func TestStartReadsWhatALaggingCopyLacks(t *testing.T) {
+	t.Parallel()
+	env := natstest.Server(t)
+	js, err := jetstream.New(env.Conn(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, n := range map[string]int{"S": 5, "COPY": 3} {
+		if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: name, Subjects: []string{name}}); err != nil {
+			t.Fatal(err)
+		}
+		for range n {
+			if _, err := js.Publish(t.Context(), name, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	env.Leaderless("S", 0, 0) // which then says that it has three copies
+	toCopy := func(nc *nats.Conn, m *nats.Msg) {
+		m.Subject = strings.Replace(m.Subject, ".S.", ".COPY.", 1)
+		m.Data = bytes.Replace(m.Data, []byte(`"stream_name":"S"`), []byte(`"stream_name":"COPY"`), 1)
+		_ = nc.PublishMsg(m)
+	}
+	var stops []func()
+	for _, verb := range []string{"CREATE", "INFO", "DELETE", "MSG.NEXT"} {
+		stops = append(stops, env.Answer("$JS.API.CONSUMER."+verb+".S.*", toCopy))
+	}
+	var read atomic.Int64
+	var reasons atomic.Pointer[string]
+	r, err := reader.New(reader.Options{
+		Conn: env.Conn(t), Stream: "S", FromStart: true, Heartbeat: 100 * time.Millisecond,
+		Handle: func(reader.Entry) { read.Add(1) },
+		Restarted: func(reason string) {
+			reasons.CompareAndSwap(nil, &reason)
+			for _, stop := range stops {
+				stop()
+			}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := read.Load(); n != 5 {
+		t.Errorf("%d of 5 messages are read", n)
+	}
+	if reason := reasons.Load(); reason == nil || !strings.Contains(*reason, "lags") {
+		t.Errorf("the reader was restarted: %v", reason)
+	}
+	if err := r.Stop(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }

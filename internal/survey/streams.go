@@ -10,6 +10,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/leader"
 )
 
 // streamTimeout bounds the wait for a stream's leader. One that does not answer
@@ -29,7 +30,7 @@ func (t *tenant) streams(ctx context.Context, names []string) map[string]*jetstr
 			if s, err := t.js.Stream(ctx, name); err == nil {
 				info = s.CachedInfo()
 			}
-			if info != nil && info.Cluster != nil && info.Config.Replicas > 1 && info.Cluster.Leader == "" {
+			if info != nil && !leader.Answered(info) {
 				info = nil
 			}
 			mu.Lock()

@@ -49,6 +49,13 @@ func (h *Hub) checkEnd(ctx context.Context) error {
 		return fmt.Errorf("topic: stored mark: %w", err)
 	}
 	last := h.reader.Last()
+	if m.Head > last {
+		state, err := h.reader.StateFrom(ctx, m.Head)
+		if err != nil {
+			return fmt.Errorf("topic: where the stream ends: %w", err)
+		}
+		last = max(last, state.LastSeq)
+	}
 	if m.Head <= last {
 		h.marked = m.Head
 		return h.examineMissed(ctx, m.Head, last)

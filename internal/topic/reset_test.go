@@ -110,6 +110,27 @@ func (p *place) mark(t *testing.T, head uint64) {
 	}
 }
 
+// While a cluster chooses a leader for the stream, a server may answer that has yet
+// to apply its log: nothing was given out twice, and nobody begins anew.
+func TestAServerThatLagsChangesNoEpochAndResetsNobody(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.publish(t, "a", 0)
+	last := p.publish(t, "a", 1)
+	_, was := p.begin(t, topic.Since{})
+	p.mark(t, last)
+	asked := p.env.Leaderless(subjects.StreamTopic, 1, 10)
+	p = startPlace(t, p.env)
+	if n := asked.Load(); n <= 10 {
+		t.Fatalf("%d answers: those that lag were believed", n)
+	}
+	p.env.Leaderless(subjects.StreamTopic, 1, 10)
+	_, at := p.begin(t, topic.Since{FromSeq: true, Seq: last, Epoch: was.Epoch})
+	if at.Reset || at.Epoch != was.Epoch {
+		t.Errorf("begins %+v, was %+v", at, was)
+	}
+}
+
 // What is published under a name that no device can subscribe to is seen by who
 // tells services, also when no hub ran.
 func TestEachMessageIsExaminedAlsoThoseOfBefore(t *testing.T) {

@@ -191,7 +191,13 @@ func (h *Hub) resets(ctx context.Context, since Since) (end uint64, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("topic: subscribe: %w", err)
 	}
-	if since.Seq > state.LastSeq || since.Epoch != "" && since.Epoch != h.Epoch() {
+	foreign := since.Epoch != "" && since.Epoch != h.Epoch()
+	if !foreign && since.Seq > state.LastSeq {
+		if state, err = h.reader.StateFrom(ctx, since.Seq); err != nil {
+			return 0, fmt.Errorf("topic: subscribe: %w", err)
+		}
+	}
+	if foreign || since.Seq > state.LastSeq {
 		return max(state.LastSeq, layout.FirstTopicSeq-1), nil
 	}
 	return 0, h.lookForDamage(ctx, state, since.Seq)

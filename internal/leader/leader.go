@@ -1,0 +1,128 @@
+package leader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// timeout bounds the search for an answer that can be believed.
+	timeout = 30 * time.Second
+	// attempt bounds one request.
+	attempt = 5 * time.Second
+	// pause lies between two requests.
+	pause = 100 * time.Millisecond
+	// confirm is the shortest time over which a server shows that it is the
+	// leader. A leader hears from the other copies once a second.
+	confirm = 3 * time.Second
+	// delay is for how long the word of another copy may be on its way.
+	delay = time.Second
+)
+
+// ErrNone is wrapped by the error of a stream that has no leader, or none that
+// can show that it is.
+var ErrNone = errors.New("the stream has no leader for certain")
+
+// Info returns the state of a stream as its leader reports it.
+func Info(ctx context.Context, js jetstream.JetStream, stream string) (*jetstream.StreamInfo, error) {
+	return InfoFrom(ctx, js, stream, 0)
+}
+
+// InfoFrom returns the state of a stream whose end is known to have been at seq or
+// above. If the state says otherwise, the stream has lost its end, or it is another
+// one: the server that answered has shown that it is the leader. That takes some
+// seconds.
+func InfoFrom(ctx context.Context, js jetstream.JetStream, stream string, seq uint64) (*jetstream.StreamInfo, error) {
+	info, err := decide(ctx, seq, func(ctx context.Context) (*jetstream.StreamInfo, error) {
+		s, err := js.Stream(ctx, stream)
+		if err != nil {
+			return nil, err
+		}
+		return s.CachedInfo(), nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look up stream %s: %w", stream, err)
+	}
+	return info, nil
+}
+
+// Answered reports whether the leader of a stream has answered, or a server that
+// takes itself for the leader.
+func Answered(info *jetstream.StreamInfo) bool {
+	return info.Config.Replicas <= 1 || info.Cluster == nil || info.Cluster.Leader != ""
+}
+
+// decide asks until it can believe an answer.
+func decide(ctx context.Context, seq uint64, ask func(context.Context) (*jetstream.StreamInfo, error)) (*jetstream.StreamInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	var claim claim
+	for last := ErrNone; ; {
+		try, done := context.WithTimeout(ctx, attempt)
+		info, err := ask(try)
+		done()
+		switch {
+		case err == nil && claim.believe(info, seq):
+			return info, nil
+		case err == nil:
+			last = ErrNone
+		case !passes(err):
+			return nil, err
+		default: // a leader that is gone does not answer
+			claim, last = claimNone, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, errors.Join(last, ctx.Err())
+		}
+	}
+}
+
+// passes reports whether a request may be answered if it is sent again.
+func passes(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders)
+}
+
+// claim is the server that takes itself for the leader, and since when it has done
+// so in every answer.
+type claim struct {
+	leader string
+	since  time.Time
+}
+
+var claimNone claim
+
+// believe takes an answer, and reports whether it can be believed. A leader has
+// shown that it is one if, at the end of a while in which nobody else claimed to
+// be, most of the copies follow it that were heard from within that while. Each of
+// its answers since then is right, and so is the last.
+func (c *claim) believe(info *jetstream.StreamInfo, seq uint64) bool {
+	switch {
+	case info.Config.Replicas <= 1 || info.Cluster == nil:
+		return true
+	case seq > 0 && info.State.LastSeq >= seq:
+		return true // whoever answered, this much is stored
+	case info.Cluster.Leader == "":
+		*c = claimNone
+		return false
+	case seq == 0:
+		return true
+	case c.leader != info.Cluster.Leader:
+		*c = claim{info.Cluster.Leader, time.Now()}
+		return false
+	}
+	held := time.Since(c.since)
+	heard := 0
+	for _, p := range info.Cluster.Replicas {
+		if !p.Offline && p.Active > 0 && p.Active+delay < held {
+			heard++
+		}
+	}
+	return held >= confirm && heard >= info.Config.Replicas/2
+}
