@@ -174,6 +174,11 @@ func (h *Hub) open(mb *Mailbox) error {
 		return ErrTakenOver
 	}
 	mb.filling, mb.ready = false, true
+	for _, one := range h.tally.devices[mb.key] {
+		if one.request != nil && mb.isOpenLocked(one.lane, one.seq) {
+			h.publishDeadline(mb.key, one.request)
+		}
+	}
 	delete(h.tally.devices, mb.key) // the mailbox's cursor counts these messages
 	if mb.fresh {                   // store a first cursor, so that the device is known
 		h.cursors.put(mb.key, mb.cursorLocked(false), mb.stored, time.Now())

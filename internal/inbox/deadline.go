@@ -50,23 +50,33 @@ func (d *Deadline) message(k subjects.Key) *nats.Msg {
 // noteDeadline stores an entry for a message that needs one. Every hub does
 // so; the store keeps one.
 func (h *Hub) noteDeadline(m *envelope.Message) {
-	at := m.Expires()
-	if at == 0 {
-		return
-	}
 	a := requesterOf(m)
 	if a == nil {
 		return
 	}
-	msg := (&Deadline{
-		Seq: m.Seq, Lane: m.Lane.String(), At: time.Unix(0, at).UTC(), ID: a.id, From: a.from, Type: a.kind,
-	}).message(m.Key)
-	// The hub's lock is held, and Publish may block.
-	go h.opts.Publish.Publish(msg, func(_ Receipt, err error) {
+	if d := lifeOf(m, a); d != nil {
+		h.publishDeadline(m.Key, d)
+	}
+}
+
+// publishDeadline stores a deadline without waiting: the hub's lock is held, and
+// Publish may block.
+func (h *Hub) publishDeadline(k subjects.Key, d *Deadline) {
+	go h.opts.Publish.Publish(d.message(k), func(_ Receipt, err error) {
 		if err != nil { // the device's mailbox tells the sender when the device is back
-			h.opts.Logger.Warn("deadline not stored", "device", string(m.Key), "seq", m.Seq, "err", err)
+			h.opts.Logger.Warn("deadline not stored", "device", string(k), "seq", d.Seq, "err", err)
 		}
 	})
+}
+
+// lifeOf returns the deadline of a message that has a time to live, for a sender
+// that asked; nil for another.
+func lifeOf(m *envelope.Message, a *ackRequester) *Deadline {
+	at := m.Expires()
+	if at == 0 {
+		return nil
+	}
+	return &Deadline{Seq: m.Seq, Lane: m.Lane.String(), At: time.Unix(0, at).UTC(), ID: a.id, From: a.from, Type: a.kind}
 }
 
 // retentionOf returns the deadline of a message that the stream's retention will
@@ -156,6 +166,23 @@ func (h *Hub) storeRetentions(ctx context.Context, open []unanswered) error {
 		}
 	}
 	return writes.wait(ctx)
+}
+
+// storeDeadline stores a deadline that the tally has. The sender of a message that
+// has expired may have been told already, by the hub before this one.
+func (h *Hub) storeDeadline(ctx context.Context, k subjects.Key, d *Deadline, done func(Receipt, error)) {
+	if d.At.Before(time.Now()) {
+		lane, _ := subjects.ParseLane(d.Lane)
+		o := outcome{
+			key: k, lane: lane, seq: d.Seq, stored: d.At.UnixNano(),
+			requester: &ackRequester{id: d.ID, from: d.From, kind: d.Type},
+		}
+		if told, err := h.told(ctx, &o); told || err != nil {
+			done(Receipt{}, err)
+			return
+		}
+	}
+	h.opts.Publish.Publish(d.message(k), done)
 }
 
 // expiredBy returns the outcome for a stored deadline whose message is within a

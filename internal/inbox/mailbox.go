@@ -370,6 +370,10 @@ func (mb *Mailbox) drainedLocked() bool {
 func (mb *Mailbox) isOpen(n subjects.Lane, seq uint64) bool {
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
+	return mb.isOpenLocked(n, seq)
+}
+
+func (mb *Mailbox) isOpenLocked(n subjects.Lane, seq uint64) bool {
 	l := &mb.lanes[n]
 	_, unacked := l.find(seq)
 	return unacked || l.isAckPending(seq) || l.queued() > 0 && seq >= l.queue[l.head].Seq || l.catchingUp && seq > l.readPos

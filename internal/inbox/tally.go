@@ -272,7 +272,7 @@ func (h *Hub) storeCounts(ctx context.Context, keys []subjects.Key, head uint64,
 			continue
 		}
 		for _, d := range requests {
-			h.opts.Publish.Publish(d.message(k), writes.add())
+			h.storeDeadline(ctx, k, d, writes.add())
 		}
 		if !changed {
 			h.countedUpTo(k, c.UpTo, c.Sent)
@@ -356,8 +356,8 @@ func (h *Hub) countedUpTo(k subjects.Key, upTo uint64, sent [subjects.Lanes]uint
 }
 
 // countMissed counts what was stored since the counted mark: a hub that was
-// killed had those counts in memory only. The hub's own reader counts what is
-// stored from began on.
+// killed had those counts, and deadlines, in memory only. The hub's own reader
+// counts what is stored from began on.
 func (h *Hub) countMissed(ctx context.Context, mark, began uint64) error {
 	last := began - 1
 	if mark == 0 { // an older version did not count; what is gone cannot be known
@@ -381,7 +381,7 @@ func (h *Hub) countMissed(ctx context.Context, mark, began uint64) error {
 			}
 			h.mu.Lock()
 			h.tell.Inbox(m, h.depthLocked(m.Key).nobody)
-			h.tallyLocked(m)
+			h.tallyMissedLocked(m)
 			h.mu.Unlock()
 		},
 	})
@@ -412,6 +412,18 @@ func (h *Hub) tallyLocked(m *envelope.Message) {
 	one := tallied{seq: m.Seq, lane: m.Lane, read: time.Now()}
 	if a := requesterOf(m); a != nil {
 		one.request = h.retentionOf(m, a)
+	}
+	h.tally.addLocked(m.Key, one)
+}
+
+// tallyMissedLocked counts a message that no hub may have counted before. Its
+// deadline may be lost as well.
+func (h *Hub) tallyMissedLocked(m *envelope.Message) {
+	one := tallied{seq: m.Seq, lane: m.Lane, read: time.Now()}
+	if a := requesterOf(m); a != nil {
+		if one.request = lifeOf(m, a); one.request == nil {
+			one.request = h.retentionOf(m, a)
+		}
 	}
 	h.tally.addLocked(m.Key, one)
 }

@@ -47,7 +47,10 @@ func (n *Node) tellDamage(ctx context.Context, js jetstream.JetStream, keys *aut
 	if err != nil {
 		return err
 	}
-	cursors := slices.ContainsFunc(list, func(d storecheck.Damage) bool { return d.Stream == layout.StreamCursor && len(d.Ranges) > 0 })
+	lost := func(stream string) bool {
+		return slices.ContainsFunc(list, func(d storecheck.Damage) bool { return d.Stream == stream && len(d.Ranges) > 0 })
+	}
+	cursors := lost(layout.StreamCursor)
 	for _, d := range list {
 		if err := storeDamage(ctx, js, d, cursors); err != nil {
 			return fmt.Errorf("node: damage of %s: %w", d.Stream, err)
@@ -61,6 +64,11 @@ func (n *Node) tellDamage(ctx context.Context, js jetstream.JetStream, keys *aut
 			if err := epoch.Redeliver(ctx, js, layout.StreamInbox); err != nil {
 				return err
 			}
+		}
+	}
+	if lost(layout.StreamDeadline) { // after what needs the mark as it was
+		if _, err := js.Publish(ctx, layout.Counted, inbox.NothingCounted()); err != nil {
+			return fmt.Errorf("node: damage of %s: %w", layout.StreamDeadline, err)
 		}
 	}
 	return told()

@@ -110,7 +110,7 @@ func (d *doctor) damagedStream(name string, all *damaged) {
 		}
 		level, lost := LevelWarn, "its copies on other servers are whole"
 		if len(all.Ranges) > 0 {
-			level, lost = LevelFail, "the devices are told of a gap, reason damaged"
+			level, lost = LevelFail, lostOf(f.Stream)
 		}
 		if f.Server == "" { // an edge found it
 			d.note(name, level, fmt.Sprintf("stream %s had lost its end at %s; the first missing sequence is %d; %s", f.Stream, f.At.Format(time.RFC3339), f.First, lost),
@@ -121,4 +121,23 @@ func (d *doctor) damagedStream(name string, all *damaged) {
 			fmt.Sprintf("server %s found stream %s damaged at %s; the first missing sequence is %d; %s", f.Server, f.Stream, f.At.Format(time.RFC3339), f.First, lost),
 			"check its disk; DIR/damaged of that server keeps the files as they were: "+strings.Join(f.Files, ", "))
 	}
+}
+
+// lostOf is what becomes of what is lost of a damaged stream.
+func lostOf(stream string) string {
+	switch stream {
+	case layout.StreamInbox, subjects.StreamTopic:
+		return "the devices are told of a gap, reason damaged"
+	case layout.StreamCursor:
+		return "what devices have acknowledged may come again, marked redelivered"
+	case layout.StreamDeadline:
+		return "it was made anew from the messages that wait"
+	case subjects.StreamLater:
+		return "delayed messages are lost, and their senders and devices are not told"
+	case layout.StreamRoute:
+		return "messages that waited for a suitable device are lost, and their senders are not told"
+	case subjects.StreamEvent:
+		return "events are lost; who follows them is not told"
+	}
+	return "what it held there is lost"
 }
