@@ -4,7 +4,6 @@ import (
 	"errors"
 	"maps"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -159,7 +158,7 @@ func (m *routed) copies(targets []subjects.DeviceID, now time.Time) []*nats.Msg 
 // travels reports whether a header goes with the copies. Headers of NATS and of
 // the routing do not. Nor does a service's claim to be a device.
 func (m *routed) travels(key string) bool {
-	if len(key) >= 5 && strings.EqualFold(key[:5], "Nats-") {
+	if ofNATS(key) {
 		return false
 	}
 	switch key {

@@ -109,7 +109,7 @@ func newRouter(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*route
 		c: c, log: c.log, stream: stream, keeps: stream.CachedInfo().Config.MaxAge,
 		pool: pool.New(routeWorkers, 0), users: make(map[string]*queue), seed: maphash.MakeSeed(),
 	}
-	r.senders = &senders{seed: r.seed}
+	r.senders = &senders{seed: r.seed, most: maxSenders}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	var err error
 	r.reader, err = reader.New(reader.Options{
@@ -121,7 +121,10 @@ func newRouter(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*route
 // start returns when everything stored has been read.
 func (r *router) start(ctx context.Context) error {
 	var err error
-	if r.heard, err = r.c.core.Subscribe(layout.PublishedRoutes(), r.senders.heard); err != nil {
+	if r.heard, err = r.c.core.Subscribe(layout.PublishedRoutes(), r.senders.hear); err == nil {
+		err = r.heard.SetPendingLimits(maxSenders, heardBytes)
+	}
+	if err != nil {
 		return fmt.Errorf("coordinator: subscribe: %w", err)
 	}
 	return r.reader.Start(ctx)
@@ -164,9 +167,9 @@ func (r *router) onEntry(e reader.Entry) {
 	case m.promised:
 		m.sender = devices
 	case time.Since(m.stored) < time.Second:
-		m.sender = r.senders.await(e.Subject, e.Header, e.Data)
+		m.sender = r.senders.await(m, e.Data)
 	default:
-		m.sender = r.senders.of(e.Subject, e.Header, e.Data)
+		m.sender = r.senders.of(m, e.Data)
 	}
 	r.hold(m, e.Data)
 	r.mu.Lock()

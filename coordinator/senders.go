@@ -3,14 +3,15 @@ package coordinator
 import (
 	"cmp"
 	"hash/maphash"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/layout"
-	"github.com/rccs-io/rccs/subjects"
 )
 
 // Senders that are no known service. All devices are one sender. A message of an
@@ -25,44 +26,88 @@ const (
 // stream. NATS tells that to those who hear a message as it is published, but
 // JetStream does not store it. It is only used for taking turns. A message not
 // known here, such as one stored before the start, has an unknown sender.
+//
+// Messages that are the same in all that is stored have one key, and may be of
+// several services. Then it does not matter which is whose: the one that is read
+// first counts for the service that has the least on its way. So a service that
+// repeats what another sends delays it by nothing.
 type senders struct {
 	seed maphash.Seed
+	most int // how many messages are remembered until they are read
 
 	mu    sync.Mutex
-	known map[uint64]string
-	order []uint64 // of known, a ring
-	next  int
-	news  chan struct{} // closed with the next that is heard; nil: nobody waits
+	known map[uint64][]string // by key: the sender of each that was heard and not read yet
+	on    map[string]int      // by sender: how many of these
+	order []heard             // oldest first; some of them may have been read
+	read  time.Time           // when what was read last was stored
+	news  chan struct{}       // closed with the next that is heard; nil: nobody waits
 
 	resume time.Time // of the reader: when it waits again
 }
 
-// maxSenders bounds how many messages are remembered until they are read.
-const maxSenders = 64 << 10
+// heard is a message that was heard.
+type heard struct {
+	key    uint64
+	sender string
+	at     time.Time
+}
 
-// heard records the sender of a message as it is published.
-func (s *senders) heard(m *nats.Msg) {
+const (
+	// maxSenders is how many messages a router remembers until it reads them.
+	maxSenders = 1 << 20
+	// heardBytes bounds what was published and is not looked at yet. With each
+	// message NATS sends the credential of its service, some 5 KB.
+	heardBytes = 512 << 20
+	// refusedAfter is how much later than a message another one must have been
+	// stored, so that the first one is known not to come any more: the store has
+	// refused it.
+	refusedAfter = time.Minute
+)
+
+// hear records the sender of a message as it is published.
+func (s *senders) hear(m *nats.Msg) {
 	sender := cmp.Or(layout.Requester(m.Reply, m.Header), "the tenant's own users")
 	key := s.key(m.Subject, m.Header, m.Data)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.known == nil {
-		s.known = make(map[uint64]string)
+		s.known, s.on = make(map[uint64][]string), make(map[string]int)
 	}
-	if len(s.order) < maxSenders {
-		s.order = append(s.order, key)
-	} else {
-		delete(s.known, s.order[s.next])
-		s.order[s.next] = key
-		s.next = (s.next + 1) % maxSenders
-	}
-	if other, known := s.known[key]; known && other != sender {
-		sender = unknown // two services have sent the same
-	}
-	s.known[key] = sender
+	s.forgetLocked()
+	s.known[key] = append(s.known[key], sender)
+	s.on[sender]++
+	s.order = append(s.order, heard{key, sender, time.Now()})
 	if s.news != nil {
 		close(s.news)
 		s.news = nil
+	}
+}
+
+// forgetLocked forgets the oldest, if it was read, refused, or is one too many.
+func (s *senders) forgetLocked() {
+	for len(s.order) > 0 {
+		oldest := s.order[0]
+		unread := slices.Contains(s.known[oldest.key], oldest.sender)
+		if unread && len(s.order) < s.most && s.read.Sub(oldest.at) < refusedAfter {
+			return
+		}
+		if unread {
+			s.takeLocked(oldest.key, oldest.sender)
+		}
+		s.order = s.order[1:]
+	}
+}
+
+// takeLocked takes a message of a sender from those that are remembered.
+func (s *senders) takeLocked(key uint64, sender string) {
+	all := s.known[key]
+	if n := slices.Index(all, sender); len(all) > 1 {
+		s.known[key] = slices.Delete(all, n, n+1)
+	} else {
+		delete(s.known, key)
+	}
+	if s.on[sender]--; s.on[sender] == 0 {
+		delete(s.on, sender)
 	}
 }
 
@@ -76,7 +121,7 @@ const (
 
 // await is of for a message that was stored just now: it waits until that is
 // heard. Only the reader may call it.
-func (s *senders) await(subject string, h nats.Header, body []byte) string {
+func (s *senders) await(m *routed, body []byte) string {
 	deadline := time.Now().Add(hearWithin)
 	for {
 		s.mu.Lock()
@@ -85,7 +130,7 @@ func (s *senders) await(subject string, h nats.Header, body []byte) string {
 		}
 		news := s.news
 		s.mu.Unlock()
-		sender, wait := s.of(subject, h, body), time.Until(deadline)
+		sender, wait := s.of(m, body), time.Until(deadline)
 		switch {
 		case sender != unknown || time.Now().Before(s.resume):
 			return sender
@@ -102,26 +147,46 @@ func (s *senders) await(subject string, h nats.Header, body []byte) string {
 	}
 }
 
-// of returns the sender of a message that the reader has read, or unknown.
-func (s *senders) of(subject string, h nats.Header, body []byte) string {
-	key := s.key(subject, h, body)
+// of returns the sender of a message that the reader has read, or unknown. It is
+// for one call a message.
+func (s *senders) of(m *routed, body []byte) string {
+	key := s.key(m.subject, m.header, body)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.known[key]
+	s.read = m.stored
+	all := s.known[key]
+	if len(all) == 0 {
+		return unknown
+	}
+	sender := slices.MinFunc(all, func(a, b string) int { return cmp.Compare(s.on[a], s.on[b]) })
+	s.takeLocked(key, sender)
+	return sender
 }
 
-// key identifies a message. Two messages with the same key have the same sender,
-// or senders that send the same message.
+// key identifies a message by all that is stored of it but the headers of NATS,
+// of which only the id counts.
 func (s *senders) key(subject string, h nats.Header, body []byte) uint64 {
 	var hash maphash.Hash
 	hash.SetSeed(s.seed)
-	for _, part := range []string{subject, h.Get(subjects.HeaderID), h.Get(nats.MsgIdHdr)} {
-		_, _ = hash.WriteString(part)
-		_ = hash.WriteByte(0)
+	add := func(text string) {
+		_, _ = hash.WriteString(text)
+		_ = hash.WriteByte(0) // is in no header and no subject
+	}
+	add(subject)
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		if !ofNATS(name) || name == nats.MsgIdHdr {
+			add(name)
+			for _, value := range h[name] {
+				add(value)
+			}
+		}
 	}
 	_, _ = hash.Write(body)
 	return hash.Sum64()
 }
+
+// ofNATS reports whether a header is one of NATS's own.
+func ofNATS(name string) bool { return len(name) >= 5 && strings.EqualFold(name[:5], "Nats-") }
 
 // lines are waiting messages by sender. Senders take turns.
 type lines []*line

@@ -3,8 +3,10 @@ package coordinator
 import (
 	"fmt"
 	"hash/maphash"
+	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"pgregory.net/rapid"
@@ -54,30 +56,89 @@ func TestTurnsKeepWhatOneServiceSentInOrder(t *testing.T) {
 	})
 }
 
+// published is a message on its way to the route stream, and what is read of it.
+func published(sender, body string, headers ...string) (*nats.Msg, *routed) {
+	m := &nats.Msg{Subject: "rccs.route.alice.all", Data: []byte(body), Header: nats.Header{}}
+	for n := 0; n < len(headers); n += 2 {
+		m.Header[headers[n]] = []string{headers[n+1]}
+	}
+	read := &routed{subject: m.Subject, header: maps.Clone(m.Header), stored: time.Now()}
+	if sender != "" {
+		m.Header[layout.HeaderRequester] = []string{fmt.Sprintf(`{"user":%q}`, sender)}
+	}
+	return m, read
+}
+
 func TestSendersAreKnownWhereNATSSaysThem(t *testing.T) {
 	t.Parallel()
-	s := &senders{seed: maphash.MakeSeed()}
-	message := func(sender, body string) *nats.Msg {
-		return &nats.Msg{
-			Subject: "rccs.route.alice.all", Data: []byte(body),
-			Header: nats.Header{layout.HeaderRequester: {fmt.Sprintf(`{"user":%q}`, sender)}},
+	s := &senders{seed: maphash.MakeSeed(), most: maxSenders}
+	for n := range 3 {
+		for _, one := range []struct{ sender, body, id, want string }{
+			{"A", "1", "", "A"}, {"A", "1", "one", "A"}, {"B", "1", "two", "B"}, {"", "of a part", "", "the tenant's own users"},
+		} {
+			heard, read := published(one.sender, one.body, "Nats-Msg-Id", one.id, "Nats-Expected-Stream", "RCCS_ROUTE")
+			s.hear(heard)
+			delete(read.header, "Nats-Expected-Stream")
+			if got := s.of(read, heard.Data); got != one.want {
+				t.Errorf("%d: %+v is of %q", n, one, got)
+			}
+			if got := s.of(read, heard.Data); got != unknown {
+				t.Errorf("%d: %+v, which nobody has published again, is of %q", n, one, got)
+			}
 		}
 	}
-	of := func(body string) string { return s.of("rccs.route.alice.all", nil, []byte(body)) }
-	s.heard(message("A", "1"))
-	s.heard(message("A", "1"))
-	s.heard(message("A", "same"))
-	s.heard(message("B", "same"))
-	s.heard(&nats.Msg{Subject: "rccs.route.alice.all", Data: []byte("of a part")})
-	for body, want := range map[string]string{"1": "A", "same": unknown, "of a part": "the tenant's own users", "never": unknown} {
-		if got := of(body); got != want {
-			t.Errorf("%s is of %q, want %q", body, got, want)
+	if len(s.known) > 0 || len(s.on) > 0 || len(s.order) > 1 {
+		t.Errorf("%d, %d and %d are remembered of what was read", len(s.known), len(s.on), len(s.order))
+	}
+}
+
+// A service that repeats what another one sends, as often as it can, takes neither
+// its own turns away nor the other's.
+func TestAServiceThatRepeatsAnotherTakesNoTurns(t *testing.T) {
+	t.Parallel()
+	s := &senders{seed: maphash.MakeSeed(), most: maxSenders}
+	same, read := published("FLOOD", "same")
+	others, _ := published("OTHER", "same")
+	for range 1000 {
+		s.hear(same)
+	}
+	s.hear(others)
+	differs, readDiffers := published("OTHER", "same", "Rccs-Type", "note") // what devices would see
+	s.hear(differs)
+	if got := s.of(readDiffers, differs.Data); got != "OTHER" {
+		t.Errorf("a message with another header is of %q", got)
+	}
+	if got := s.of(read, same.Data); got != "OTHER" {
+		t.Errorf("the first of the same is of %q", got)
+	}
+	for n := range 1000 {
+		if got := s.of(read, same.Data); got != "FLOOD" {
+			t.Fatalf("%d: is of %q", n, got)
 		}
 	}
-	for n := range 2 * maxSenders {
-		s.heard(message("C", fmt.Sprint("many ", n)))
+}
+
+// What the store refuses is published and never read.
+func TestSendersOfWhatIsNeverReadAreForgotten(t *testing.T) {
+	t.Parallel()
+	const most = 1000
+	s := &senders{seed: maphash.MakeSeed(), most: most}
+	for n := range most + 100 {
+		refused, _ := published("FLOOD", fmt.Sprint(n))
+		s.hear(refused)
 	}
-	if len(s.known) > maxSenders || of("1") != unknown {
-		t.Errorf("%d messages are remembered", len(s.known))
+	if len(s.known) != most || len(s.order) != most || s.on["FLOOD"] != most {
+		t.Errorf("%d, %d and %d are remembered", len(s.known), len(s.order), s.on["FLOOD"])
+	}
+	for range 2 {
+		m, read := published("OTHER", "other")
+		read.stored = time.Now().Add(2 * refusedAfter)
+		s.hear(m)
+		if got := s.of(read, m.Data); got != "OTHER" {
+			t.Errorf("is of %q", got)
+		}
+	}
+	if len(s.known) > 0 || len(s.order) > 1 || len(s.on) > 0 {
+		t.Errorf("%d and %d are remembered", len(s.known), len(s.order))
 	}
 }

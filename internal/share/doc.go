@@ -16,9 +16,9 @@
 //
 // A look also removes, the oldest first, what nobody waits for: messages of an
 // inbox that the device has acknowledged, messages to services that every
-// consumer has acknowledged, and what a user alone has published to a topic. So
-// a share is full only of what waits; then Admit answers QUEUE_FULL, which bound
-// it was, and when to come back.
+// consumer has acknowledged, and messages of a topic up to the first one that
+// another user or a service has published to it. So a share is full only of what
+// waits; then Admit answers QUEUE_FULL, which bound it was, and when to come back.
 //
 // With [Options].ClearEvery the whole of inboxes, and of messages to services, is
 // kept clear in the same way, since many users can fill it who are each within

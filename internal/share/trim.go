@@ -149,7 +149,7 @@ func (s *Shares) remove(k Kind, all []chunk, found map[string]*user, users map[s
 // floors returns what says, of a subject and its device, up to which sequence
 // nobody waits for what is on it.
 func (s *Shares) floors(k Kind) (func(subject string, key subjects.Key) (uint64, error), error) {
-	all := uint64(math.MaxUint64) // of topics, as retention would
+	all := uint64(math.MaxUint64) // of topics: as with retention, nobody is waited for
 	var err error
 	switch k {
 	case Up:
