@@ -12,6 +12,8 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
+
+	"github.com/rccs-io/rccs/subjects"
 )
 
 // Why a credential is refused, or an account's JWT.
@@ -104,13 +106,38 @@ func (v *Verifier) Verify(token string, now time.Time) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
-	if err := checkTime(claims, account, now); err != nil {
+	who, notDevice := newIdentity(claims, account.Subject)
+	if err = checkTime(claims, account, now); err == nil {
+		err = checkLimits(claims, account)
+	}
+	switch {
+	case err != nil && notDevice == nil:
+		return Identity{}, &refusedError{who.Address, err}
+	case err != nil:
 		return Identity{}, err
 	}
-	if err := checkLimits(claims, account); err != nil {
-		return Identity{}, err
+	return who, notDevice
+}
+
+// refusedError is why a device's token is refused that an account which is
+// trusted has signed.
+type refusedError struct {
+	device subjects.Address
+	error
+}
+
+// Unwrap returns the reason.
+func (e *refusedError) Unwrap() error { return e.error }
+
+// RefusedDevice returns the device whose token [Verifier.Verify] refused with
+// err. It reports false if no account that is trusted signed the token: then
+// the name in it says nothing.
+func RefusedDevice(err error) (subjects.Address, bool) {
+	var refused *refusedError
+	if !errors.As(err, &refused) {
+		return subjects.Address{}, false
 	}
-	return newIdentity(claims, account.Subject)
+	return refused.device, true
 }
 
 // Service is what a checked token of a backend service says. All of it is signed.

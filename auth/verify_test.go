@@ -95,6 +95,11 @@ func TestClaimsThatAreNotADevicesAreRefused(t *testing.T) {
 		if !errors.Is(err, c.want) || id != (auth.Identity{}) {
 			t.Errorf("%s: %+v, %v; want %v", what, id, err, c.want)
 		}
+		// Whose it is can be told of what the account has signed.
+		its, told := auth.RefusedDevice(err)
+		if want := errors.Is(err, auth.ErrExpired) || errors.Is(err, auth.ErrNotYet) || errors.Is(err, auth.ErrLimited); told != want || told && its != phone {
+			t.Errorf("%s: the token is said to be of %v, %v", what, its, told)
+		}
 	}
 }
 
@@ -116,6 +121,8 @@ func TestUntrustedIssuersAreRefused(t *testing.T) {
 	} {
 		if id, err := v.Verify(token, time.Now()); !errors.Is(err, auth.ErrNotTrusted) {
 			t.Errorf("%s: %+v, %v", what, id, err)
+		} else if its, told := auth.RefusedDevice(err); told {
+			t.Errorf("%s: the token is said to be of %v", what, its)
 		}
 	}
 	if _, err := verifier(t).Verify(ten.device(t, nil), time.Now()); !errors.Is(err, auth.ErrNotTrusted) {

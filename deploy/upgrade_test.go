@@ -92,7 +92,7 @@ func goesOn(t *testing.T, format, data string) {
 	}
 }
 
-var gone = regexp.MustCompile(`gone before they were read: (\d+) messages`)
+var gone = regexp.MustCompile(`gone before (?:it was|they were) read: (\d+) message`)
 
 // accounted is how many of messages 2 and 3 came, or are said to be gone.
 func accounted(t *testing.T, printed string) int {

@@ -10,6 +10,7 @@ import (
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/topic"
 	"github.com/rccs-io/rccs/internal/wsconn"
+	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -50,9 +51,10 @@ type conn struct {
 // reader holds what only the read loop uses.
 type reader struct {
 	nonce         string
-	badFrames     int  // in a row
-	refused       int  // messages in a row, for coming too fast
-	authenticated bool // a good credential was shown
+	badFrames     int              // in a row
+	refused       int              // messages in a row, for coming too fast
+	authenticated bool             // a good credential was shown
+	shown         subjects.Address // whose credential was shown, good or not; for the log
 	seqs          []uint64
 	subscribed    map[string]*topic.Subscription // by topic; made with the first
 	rights        auth.Topics                    // of the credential; a renewal changes them

@@ -183,9 +183,15 @@ func (w *world) dial() *device {
 // token is a bearer token for USER/DEVICE.
 func (w *world) token(name string) string {
 	w.t.Helper()
+	return w.tokenFor(name, time.Hour)
+}
+
+// tokenFor is a bearer token that ends after some time.
+func (w *world) tokenFor(name string, life time.Duration) string {
+	w.t.Helper()
 	address, err := subjects.ParseAddress(name)
 	check(w.t, err)
-	cred, err := w.keys.IssueDevice(address, auth.DeviceOptions{Bearer: true, Expires: time.Hour})
+	cred, err := w.keys.IssueDevice(address, auth.DeviceOptions{Bearer: true, Expires: life})
 	check(w.t, err)
 	return cred.JWT
 }

@@ -71,7 +71,11 @@ func (c *conn) register(e *wire.Envelope) {
 // refuse answers an envelope with an error and ends the connection.
 func (c *conn) refuse(e *wire.Envelope, code wire.CloseCode, err *wire.Error) {
 	err.OriginalID = e.ID
-	c.log().Info("registration refused", "code", string(err.Code), "err", err.Message)
+	l := c.log()
+	if c.key == "" && c.shown.Device != "" {
+		l = l.With("user", string(c.shown.User), "device", string(c.shown.Device))
+	}
+	l.Info("registration refused", "code", string(err.Code), "err", err.Message)
 	c.finish(code, err)
 }
 
@@ -88,6 +92,9 @@ func (c *conn) identify(e *wire.Envelope, reg *wire.Register) (auth.Identity, wi
 		return auth.Identity{}, wire.CloseAuth, wire.NewError(wire.AuthRequired, "authToken is missing: send the device's JWT in it, or in an Authorization header")
 	}
 	who, err := c.s.verify(token)
+	if c.shown = who.Address; err != nil {
+		c.shown, _ = auth.RefusedDevice(err)
+	}
 	if err == nil && !who.Bearer {
 		if reg.Sig == "" {
 			return auth.Identity{}, wire.CloseAuth, wire.NewError(wire.AuthRequired, "sig is missing: sign the nonce with the credential's key, or use a bearer token")

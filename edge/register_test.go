@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -36,5 +37,34 @@ func TestARegistrationWhoseDeviceHasGoneIsNotTaken(t *testing.T) {
 	}
 	if text := log.String(); strings.Contains(text, "device registered") {
 		t.Errorf("the slow edge took it: %s", text)
+	}
+}
+
+// Who asks why a device cannot log in finds it in the log by its name, when the
+// credential that it showed is one that was made here.
+func TestARefusedRegistrationIsLoggedWithItsDevice(t *testing.T) {
+	t.Parallel()
+	log := new(testkit.Log)
+	w := newWorld(t, func(o *edge.Options) { o.Logger = slog.New(slog.NewTextHandler(log, nil)) })
+	old := w.tokenFor("alice/old", time.Second)
+	for name, c := range map[string]struct{ register, code, want string }{
+		"a credential that has ended": {`"authToken":"` + old + `"`, "TOKEN_EXPIRED", "user=alice device=old"},
+		"another device's credential": {`"id":"desktop","authToken":"` + w.token("alice/phone") + `"`, "IDENTITY_MISMATCH", "user=alice device=phone"},
+		"no credential of ours":       {`"authToken":"eyJhbGciOiJub25lIn0.e30.c2ln"`, "AUTH_ERROR", ""},
+	} {
+		eventually(t, name+" is refused", func() bool { // one that ends is good until then
+			d := w.dial()
+			d.Send(`{"type":"device_register","id":"r","payload":{` + c.register + `}}`)
+			_, body := d.Next()
+			return strings.Contains(body, c.code)
+		})
+		eventually(t, name+" is logged", func() bool {
+			for line := range strings.Lines(log.String()) {
+				if strings.Contains(line, "registration refused") && strings.Contains(line, c.code) {
+					return strings.Contains(line, c.want) && strings.Contains(line, "device=") == (c.want != "")
+				}
+			}
+			return false
+		})
 	}
 }

@@ -52,7 +52,7 @@ connection is an open file here and one at the server: see ulimit -n.`,
 // scenario is a command of a load.
 type scenario struct {
 	name, short, long, example string
-	devices                    uint // by default
+	devices                    int // by default
 	what                       string
 	flags                      []string // of those that only some have
 	run                        func(context.Context, load.Options) (*load.Result, error)
@@ -126,7 +126,7 @@ again, and get all that they were sent.`,
 type benchFlags struct {
 	benchTarget
 	load struct {
-		devices, rate, window, missed, connecting, stopped, bytes uint
+		devices, rate, window, missed, connecting, stopped, bytes int
 		duration, warmup, patience                                time.Duration
 	}
 	save string
@@ -138,31 +138,36 @@ func newScenarioCommand(env *environment, s scenario) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: s.name, Short: s.short, Long: s.long, Example: s.example,
 		Args: arguments(0, "none"),
-		RunE: func(cmd *cobra.Command, _ []string) error { return env.bench(cmd.Context(), &f, s) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.load.duration == 0 && cmd.Flags().Changed("duration") {
+				return usageError{errors.New("--duration 0s: want a duration above 0")}
+			}
+			return env.bench(cmd.Context(), &f, s)
+		},
 	}
 	flags := cmd.Flags()
 	f.add(cmd)
-	flags.UintVar(&f.load.devices, "devices", s.devices, s.what)
-	flags.UintVar(&f.load.bytes, "bytes", 256, "`size` of a message's payload")
+	flags.Var(between(&f.load.devices, s.devices, 2, maxCount), "devices", s.what)
+	flags.Var(between(&f.load.bytes, 256, load.MinBytes, load.MaxBytes), "bytes", "`size` of a message's payload")
 	flags.DurationVar(&f.load.patience, "patience", 20*time.Second, "how long to wait for messages when none arrives any more")
 	flags.StringVar(&f.save, "save", "", "write the result as JSON to a `file` too, for rccs bench compare")
 	flags.BoolVar(&f.json, "json", false, "print JSON")
 	for _, name := range s.flags {
 		switch name {
 		case "rate":
-			flags.UintVar(&f.load.rate, "rate", 1000, "`messages` a second, of all devices together")
+			flags.Var(between(&f.load.rate, 1000, 1, load.MaxRate), "rate", "`messages` a second, of all devices together")
 		case "duration":
 			flags.DurationVar(&f.load.duration, "duration", 10*time.Second, "how long to measure")
 		case "warmup":
 			flags.DurationVar(&f.load.warmup, "warmup", time.Second, "how long there is load before anything is measured")
 		case "window":
-			flags.UintVar(&f.load.window, "window", 16, "how many `messages` of a pair, or of the topic, are under way")
+			flags.Var(between(&f.load.window, 16, 1, load.MaxWindow), "window", "how many `messages` of a pair, or of the topic, are under way")
 		case "missed":
-			flags.UintVar(&f.load.missed, "missed", 5, "how many `messages` wait for each device")
+			flags.Var(between(&f.load.missed, 5, 1, load.MaxMissed), "missed", "how many `messages` wait for each device")
 		case "connecting":
-			flags.UintVar(&f.load.connecting, "connecting", 256, "how many `devices` connect at a time")
+			flags.Var(between(&f.load.connecting, 256, 1, maxCount), "connecting", "how many `devices` connect at a time")
 		case "stopped":
-			flags.UintVar(&f.load.stopped, "stopped", 0, "how many `receivers` stop reading (default a tenth)")
+			flags.Var(between(&f.load.stopped, 0, 0, maxCount), "stopped", "how many `receivers` stop reading (default a tenth)")
 		case "pid":
 			flags.UintVar(&f.pid, "pid", 0, "`number` of the server's process, to read its memory")
 		case "admin":
@@ -176,9 +181,9 @@ func newScenarioCommand(env *environment, s scenario) *cobra.Command {
 func (f *benchFlags) options() load.Options {
 	l := &f.load
 	o := load.Options{
-		Devices: int(l.devices), Rate: int(l.rate), Window: int(l.window), Missed: int(l.missed),
-		Connecting: int(l.connecting), Stopped: int(l.stopped), Bytes: int(l.bytes),
-		Duration: l.duration, Warmup: l.warmup, Patience: l.patience,
+		Devices: l.devices, Rate: l.rate, Window: l.window, Missed: l.missed,
+		Connecting: l.connecting, Stopped: l.stopped, Bytes: l.bytes,
+		Duration: l.duration, Warmup: max(l.warmup, 1), Patience: l.patience, // a warm-up of 0 would be the default one
 	}
 	return o
 }

@@ -96,13 +96,15 @@ func TestBenchRefusals(t *testing.T) {
 	none := filepath.Join(t.TempDir(), "none")
 	for line, want := range map[string]string{
 		"bench nosuch":                          "unknown subcommand",
-		"bench latency --rate 2000000":          "want 1 to 1000000",
-		"bench latency --devices 1":             "want 2 or more",
+		"bench latency --rate 2000000":          "want a number from 1 to 1000000",
+		"bench latency --devices 1":             "want a number from 2 to",
+		"bench fanout --window 0":               "--window",
+		"bench latency --patience -1s":          "--patience",
 		"bench idle --devices 1000000":          "raise the limit (ulimit -n)",
 		"bench slow --devices 10 --stopped 5":   "at least one that reads",
 		"bench compare one.json":                "want the files A.json and B.json",
-		"bench storm --missed 100000":           "which is what an inbox holds",
-		"bench throughput --bytes 1 --window 1": "want 128 to",
+		"bench storm --missed 100000":           "want a number from 1 to 10000",
+		"bench throughput --bytes 1 --window 1": "want a number from 128 to",
 	} {
 		console{}.run(t, strings.Split(line, " ")...).refused(t, exitUsage, want)
 	}

@@ -30,12 +30,15 @@ In earnest the processes run on machines of their own: docs/cluster.md.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&plan.Dir, "dir", "./cluster", "`directory` of everything")
-	flags.IntVar(&plan.Servers, "servers", 3, "how many `servers`, 3 to 5")
-	flags.IntVar(&plan.Edges, "edges", 2, "how many `edges`")
-	flags.IntVar(&plan.Devices, "port", plan.Devices, "`port` of the first edge; the next ones follow")
-	flags.IntVar(&plan.NATS, "nats-port", plan.NATS, "`port` of the first server; the next ones follow")
-	flags.IntVar(&plan.Routes, "route-port", plan.Routes, "`port` of the first server's routes; the next ones follow")
-	flags.IntVar(&plan.Admin, "admin-port", plan.Admin, "`port` of the first server's admin listener; the next ones follow, then the edges'")
+	flags.Var(between(&plan.Servers, 3, 3, 5), "servers", "how many `servers`, 3 to 5")
+	flags.Var(between(&plan.Edges, 2, 1, 16), "edges", "how many `edges`")
+	port := func(to *int, name, of string) {
+		flags.Var(between(to, *to, 1, 65535-32), name, "`port` of "+of+"; the next ones follow")
+	}
+	port(&plan.Devices, "port", "the first edge")
+	port(&plan.NATS, "nats-port", "the first server")
+	port(&plan.Routes, "route-port", "the first server's routes")
+	port(&plan.Admin, "admin-port", "the first server's admin listener, before those of the edges")
 	return cmd
 }
 

@@ -11,7 +11,6 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/client"
-	"github.com/rccs-io/rccs/internal/timespec"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -88,9 +87,6 @@ func (env *environment) device(ctx context.Context, f *connectFlags, name string
 	if err != nil {
 		return usageError{err}
 	}
-	if f.timeout < 0 {
-		return usageError{fmt.Errorf("--timeout %s: want %s", f.timeout, timespec.DurationForms)}
-	}
 	if err := checkEdge(f.url); err != nil {
 		return usageError{fmt.Errorf("--url %s: %w", shown(f.url), err)}
 	}
@@ -117,10 +113,10 @@ func (env *environment) device(ctx context.Context, f *connectFlags, name string
 	c, err := client.Dial(ctx, f.url, opts)
 	var told *client.CloseError
 	switch {
-	case errors.Is(err, wire.AuthError):
-		return fmt.Errorf("%s refused the credential: %w (is --data, or --creds, of the same installation?)", shown(f.url), err)
-	case errors.As(err, &told):
-		return fmt.Errorf("%s refused the connection: %w", shown(f.url), err)
+	case errors.As(err, &told) && errors.Is(err, wire.AuthError):
+		return fmt.Errorf("%s refused the credential: %w (is --data, or --creds, of the same installation?)", shown(f.url), told)
+	case told != nil:
+		return fmt.Errorf("%s refused the connection: %w", shown(f.url), told)
 	case err != nil:
 		return fmt.Errorf("%w (is 'rccs serve' running there? another address: --url)", err)
 	}
@@ -146,13 +142,7 @@ func (t *terminal) options(credentials client.Credentials, a subjects.Address) (
 		OnError:      func(e *wire.Error) { t.env.note("refused: %v", e) },
 		OnPresence:   t.showPresence,
 		OnOutcome:    func(o client.Outcome) { t.env.note("%s", outcomeText(o)) },
-		OnGap: func(g wire.Gap) {
-			n := fmt.Sprint(g.Count)
-			if g.Count == 0 && g.AtLeast > 0 {
-				n = fmt.Sprintf("at least %d", g.AtLeast)
-			}
-			t.env.note("gone before they were read: %s messages from seq %d to %d (%s%s, %s)", n, g.From, g.To, g.Lane, g.Topic, orDash(g.Reason))
-		},
+		OnGap:        func(g wire.Gap) { t.env.note("%s", gapText(&g)) },
 		OnUnreadable: func(_ []byte, why error) { t.env.note("refused a message that cannot be read: %v", why) },
 	}
 	if len(t.flags.capabilities) > 0 {
@@ -162,6 +152,20 @@ func (t *terminal) options(credentials client.Credentials, a subjects.Address) (
 		}
 	}
 	return opts, t.sealing(opts)
+}
+
+// gapText is a gap for people.
+func gapText(g *wire.Gap) string {
+	where := fmt.Sprintf("seq %d to %d (%s%s, %s)", g.From, g.To, g.Lane, g.Topic, orDash(g.Reason))
+	switch {
+	case g.Count == 1:
+		return "gone before it was read: 1 message from " + where
+	case g.Count > 0:
+		return fmt.Sprintf("gone before they were read: %d messages from %s", g.Count, where)
+	case g.AtLeast > 0:
+		return fmt.Sprintf("gone before they were read: at least %d messages from %s", g.AtLeast, where)
+	}
+	return "messages may be gone that were never read, from " + where
 }
 
 // outcomeText is an outcome for people.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/rccs-io/rccs/wire"
 )
 
 // typed types lines.
@@ -33,6 +35,20 @@ func TestTypedRequestsAreAnswered(t *testing.T) {
 	phone.noted("no command /nonsense")
 	phone.noted("want DEVICE PAYLOAD")
 	phone.noted("BAD_MESSAGE")
+}
+
+func TestAGapIsToldWithWhatIsKnownOfIt(t *testing.T) {
+	t.Parallel()
+	for want, g := range map[string]wire.Gap{
+		"gone before they were read: 3 messages from seq 4 to 6 (normal, damaged)":          {Lane: "normal", From: 4, To: 6, Count: 3, Reason: "damaged"},
+		"gone before it was read: 1 message from seq 4 to 4 (high, purged)":                 {Lane: "high", From: 4, To: 4, Count: 1, Reason: "purged"},
+		"gone before they were read: at least 2 messages from seq 4 to 9 (normal, damaged)": {Lane: "normal", From: 4, To: 9, AtLeast: 2, Reason: "damaged"},
+		"messages may be gone that were never read, from seq 7 to 7 (low, damaged)":         {Lane: "low", From: 7, To: 7, Reason: "damaged"},
+	} {
+		if got := gapText(&g); got != want {
+			t.Errorf("%+v is told as %q, want %q", g, got, want)
+		}
+	}
 }
 
 func TestDevicesAndPresenceAreShown(t *testing.T) {

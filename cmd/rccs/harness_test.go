@@ -71,6 +71,10 @@ func (c console) succeed(tb testing.TB, args ...string) result {
 	return got
 }
 
+// packageName is the prefix that a package gives to its errors, at the beginning
+// or in the middle.
+var packageName = regexp.MustCompile(`: (api|auth|backbone|backup|client|coordinator|edge|enroll|inbox|load|localcluster|node|ops|revoke|snapshot|subjects|topic|tracing|wire): `)
+
 // refused checks how a run that failed told so: nothing on standard output,
 // and on standard error one message, that names what is wrong.
 func (o result) refused(tb testing.TB, status int, want ...string) {
@@ -85,6 +89,9 @@ func (o result) refused(tb testing.TB, status int, want ...string) {
 	}
 	if !strings.HasPrefix(o.err, "rccs: ") || !strings.HasSuffix(o.err, "\n") || strings.Count(o.err, "rccs: ") != 1 {
 		tb.Errorf("not one error that begins with %q: %q", "rccs: ", o.err)
+	}
+	if name := packageName.FindString(o.err); name != "" {
+		tb.Errorf("the error names the package %q, which tells people nothing: %q", name, o.err)
 	}
 	if hint := strings.Contains(o.err, "--help'"); hint != (status == exitUsage) {
 		tb.Errorf("status %d, hint at --help %t: %q", status, hint, o.err)

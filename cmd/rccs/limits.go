@@ -127,6 +127,40 @@ func (f *limitFlags) options(inboxLimit limit) node.Limits {
 // largest one if that is not 0. With orZero it is 0 or not below that.
 type count struct{ n, from, most, orZero int }
 
+// bounded is a flag that is a number within bounds.
+type bounded struct {
+	to         *int
+	from, most int
+}
+
+// between is a flag that sets a number, now n, to one from a smallest to a
+// largest one.
+func between(to *int, n, from, most int) *bounded {
+	*to = n
+	return &bounded{to, from, most}
+}
+
+// String implements pflag.Value.
+func (b *bounded) String() string {
+	if b.to == nil {
+		return "0"
+	}
+	return strconv.Itoa(*b.to)
+}
+
+// Type implements pflag.Value.
+func (*bounded) Type() string { return "number" }
+
+// Set implements pflag.Value.
+func (b *bounded) Set(s string) error {
+	n, err := strconv.Atoi(s)
+	if err != nil || n < b.from || n > b.most {
+		return fmt.Errorf("want a number from %d to %d", b.from, b.most)
+	}
+	*b.to = n
+	return nil
+}
+
 // maxCount is more than any machine serves.
 const maxCount = 1 << 30
 

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/timespec"
 )
 
 // Exit statuses, which scripts rely on.
@@ -68,14 +69,15 @@ func (env *environment) run(ctx context.Context, args []string) int {
 	return exitFailed
 }
 
-// packages begin the errors of our packages, which is of no use to a person.
-var packages = regexp.MustCompile(`^(auth|backbone|backup|client|edge|enroll|node|ops|revoke|snapshot|subjects): `)
+// packages are the names that begin the errors of our packages, also of those
+// inside of others. They are of no use to a person.
+var packages = regexp.MustCompile(`(^|: )(?:api|audit|auth|backbone|backup|client|coordinator|direct|edge|enroll|inbox|load|localcluster|node|ops|reader|revoke|roster|send|snapshot|storecheck|subjects|timespec|topic|tracing|wire|wsconn): `)
 
 // plain is an error for people.
 func plain(err error) string {
 	text := err.Error()
 	for packages.MatchString(text) {
-		text = packages.ReplaceAllString(text, "")
+		text = packages.ReplaceAllString(text, "$1")
 	}
 	return text
 }
@@ -160,6 +162,11 @@ func (env *environment) bind(flags *pflag.FlagSet) error {
 			return
 		}
 		f.Changed = true
+	})
+	flags.VisitAll(func(f *pflag.Flag) {
+		if err == nil && f.Value.Type() == "duration" && strings.HasPrefix(f.Value.String(), "-") {
+			err = usageError{fmt.Errorf("--%s %s: want %s", f.Name, f.Value, timespec.DurationForms)}
+		}
 	})
 	return err
 }

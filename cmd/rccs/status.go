@@ -30,9 +30,6 @@ what edges said when they renewed their leases, up to a few seconds ago.`,
   rccs status --interval 10s --json`,
 		Args: arguments(0, "none"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if f.interval < 0 {
-				return usageError{fmt.Errorf("--interval %s: want a duration such as 1s", f.interval)}
-			}
 			return env.operate(cmd.Context(), &f.target, func(ctx context.Context, t *ops.Tenant) error {
 				s, err := t.Status(ctx, ops.StatusOptions{Interval: f.interval, Behind: 5})
 				if err != nil {

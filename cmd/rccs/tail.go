@@ -83,9 +83,6 @@ func scope(args []string) (s subjects.Scope, err error) {
 }
 
 func (f *tailFlags) options(args []string) (opts ops.TailOptions, err error) {
-	if f.timeout < 0 {
-		return opts, usageError{fmt.Errorf("--timeout %s: want a duration such as 30s", f.timeout)}
-	}
 	opts.Payload = f.payload
 	if f.kinds != "" {
 		opts.Kinds = strings.Split(f.kinds, ",")

@@ -163,7 +163,7 @@ func checkListen(listen string) error {
 	}
 	l, err := net.Listen("tcp", listen)
 	if err != nil {
-		return fmt.Errorf("backbone: cannot listen for NATS clients: %w (is another server running there?)", err)
+		return fmt.Errorf("backbone: cannot listen for NATS clients: %w (choose another address with --nats-listen)", err)
 	}
 	return l.Close()
 }

@@ -11,7 +11,7 @@ import (
 func TestFrames(t *testing.T) {
 	t.Parallel()
 	sent := arrival{run: 1 << 60, flow: topicFlow, n: 42, at: 123456789}
-	for _, size := range []int{leastBytes, 256, 5000} {
+	for _, size := range []int{MinBytes, 256, 5000} {
 		for kind, frame := range map[string][]byte{
 			"user_message": appendMessage(nil, "r\"ight", sent, Options{Bytes: size, Receipts: true}),
 			"publish":      appendPublish(nil, "bench.x", sent, size),
@@ -62,7 +62,7 @@ func TestOtherFramesAreNot(t *testing.T) {
 }
 
 func FuzzScan(f *testing.F) {
-	f.Add(appendMessage(nil, "right", arrival{run: 1, flow: 2, n: 3, at: 4}, Options{Bytes: leastBytes}))
+	f.Add(appendMessage(nil, "right", arrival{run: 1, flow: 2, n: 3, at: 4}, Options{Bytes: MinBytes}))
 	f.Add([]byte(`{"payload":{"run":1,"flow":2,"n":3,"at":4},"seq":5,"redelivered":true}`))
 	f.Add([]byte(`{"seq":`))
 	f.Fuzz(func(t *testing.T, frame []byte) {
@@ -74,7 +74,7 @@ func FuzzScan(f *testing.F) {
 		if a.at < 0 {
 			return // it was no time of ours
 		}
-		again, ok := scan(fmt.Appendf(nil, `{"payload":%s}`, appendPayload(nil, a, leastBytes)))
+		again, ok := scan(fmt.Appendf(nil, `{"payload":%s}`, appendPayload(nil, a, MinBytes)))
 		if !ok || again != a {
 			t.Errorf("%+v, then %+v", a, again)
 		}

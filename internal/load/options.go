@@ -89,10 +89,11 @@ type Progress struct {
 
 // Smallest and largest of what can be asked for.
 const (
-	leastBytes = 128
-	mostBytes  = 512 << 10
-	mostRate   = 1_000_000
-	mostWindow = 4096
+	MinBytes  = 128
+	MaxBytes  = 512 << 10
+	MaxRate   = 1_000_000
+	MaxWindow = 4096
+	MaxMissed = 10_000 // what an inbox holds
 )
 
 func fill[T int | time.Duration](value *T, def T) {
@@ -145,16 +146,16 @@ func (o *Options) check(scenario string) error {
 	switch {
 	case o.Devices < 2:
 		return fmt.Errorf("load: %d devices: want 2 or more", o.Devices)
-	case o.Rate < 1 || o.Rate > mostRate:
-		return fmt.Errorf("load: %d messages a second: want 1 to %d", o.Rate, mostRate)
+	case o.Rate < 1 || o.Rate > MaxRate:
+		return fmt.Errorf("load: %d messages a second: want 1 to %d", o.Rate, MaxRate)
 	case o.Duration < 0 || o.Warmup < 0:
 		return errors.New("load: want a duration above 0")
-	case o.Window < 1 || o.Window > mostWindow:
-		return fmt.Errorf("load: %d messages under way: want 1 to %d", o.Window, mostWindow)
-	case o.Missed < 1 || o.Missed > 10_000:
-		return fmt.Errorf("load: %d missed messages: want 1 to 10000, which is what an inbox holds", o.Missed)
-	case o.Bytes < leastBytes || o.Bytes > mostBytes:
-		return fmt.Errorf("load: payloads of %d bytes: want %d to %d", o.Bytes, leastBytes, mostBytes)
+	case o.Window < 1 || o.Window > MaxWindow:
+		return fmt.Errorf("load: %d messages under way: want 1 to %d", o.Window, MaxWindow)
+	case o.Missed < 1 || o.Missed > MaxMissed:
+		return fmt.Errorf("load: %d missed messages: want 1 to %d, which is what an inbox holds", o.Missed, MaxMissed)
+	case o.Bytes < MinBytes || o.Bytes > MaxBytes:
+		return fmt.Errorf("load: payloads of %d bytes: want %d to %d", o.Bytes, MinBytes, MaxBytes)
 	case scenario == "slow" && (o.Stopped < 1 || o.Stopped >= o.Devices/2):
 		return fmt.Errorf("load: %d devices that stop reading, of %d that receive: want at least one, and at least one that reads", o.Stopped, o.Devices/2)
 	case o.Connecting < 1:

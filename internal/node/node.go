@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -128,6 +131,19 @@ type Node struct {
 	looked time.Time // when the keys had changed that the tenants were last compared with
 }
 
+// checkKeys refuses a data directory that has lost its keys. New keys would open
+// nothing of what is stored there.
+func checkKeys(dir string) error {
+	keys := filepath.Join(dir, "keys")
+	if _, err := os.Stat(keys); !errors.Is(err, fs.ErrNotExist) {
+		return nil // whatever else is wrong with it is found when it is opened
+	}
+	if stored, err := os.ReadDir(filepath.Join(dir, "jetstream")); err != nil || len(stored) == 0 {
+		return nil
+	}
+	return fmt.Errorf("node: %s holds messages and %s is missing: put the keys back from a backup; new keys would open none of it", dir, keys)
+}
+
 // New opens the data directory, making the operator's keys if there are none.
 func New(opts Options) (*Node, error) {
 	if err := opts.validate(); err != nil {
@@ -140,6 +156,9 @@ func New(opts Options) (*Node, error) {
 		if err := auth.TakeKeys(opts.Data, opts.KeysFrom); err != nil {
 			return nil, err
 		}
+	}
+	if err := checkKeys(opts.Data); err != nil {
+		return nil, err
 	}
 	keys, err := auth.OpenKeystore(opts.Data)
 	if err != nil {

@@ -2,14 +2,19 @@ package node_test
 
 import (
 	"flag"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/gorilla/websocket"
 
+	rccs "github.com/rccs-io/rccs"
 	"github.com/rccs-io/rccs/internal/devicetest"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/node"
 	"github.com/rccs-io/rccs/internal/nodetest"
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 // modelChecks is how often the model test runs when the command line does not
@@ -64,4 +69,23 @@ func TestDeviceToDeviceAcrossARestart(t *testing.T) {
 	if _, _, err := phone.ReadMessage(); !websocket.IsCloseError(err, 1000) {
 		t.Fatalf("closed with %v", err)
 	}
+}
+
+// New keys in a directory whose keys were lost would hide all that is stored
+// there.
+func TestADirectoryThatHasLostItsKeysIsRefused(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	n := start(t, dir)
+	testkit.Check(t, n.Stop(testkit.Soon(t)))
+	keys := filepath.Join(dir, "keys")
+	testkit.Check(t, os.Rename(keys, keys+".away"))
+	if _, err := node.New(node.Options{Data: dir, Listen: nodetest.AnyPort, Config: rccs.DefaultConfig()}); err == nil || !strings.Contains(err.Error(), keys+" is missing") {
+		t.Errorf("without its keys: %v", err)
+	}
+	if _, err := os.Stat(keys); err == nil {
+		t.Error("new keys were made")
+	}
+	testkit.Check(t, os.Rename(keys+".away", keys))
+	start(t, dir)
 }

@@ -1,4 +1,5 @@
 import { defineConfig } from "vitepress";
+import { options, searchOptions } from "./search.js";
 
 const page = (text, link) => ({ text, link });
 
@@ -12,9 +13,19 @@ export default defineConfig({
   // Links into the repository are not checked here; all others are.
   ignoreDeadLinks: [/^https?:/, /asyncapi\.yaml$/],
   head: [["link", { rel: "icon", href: "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 32 32'><rect width='32' height='32' rx='7' fill='%232563eb'/><path d='M8 13l8 6 8-6M8 11h16v11H8z' fill='none' stroke='white' stroke-width='2' stroke-linejoin='round'/></svg>" }]],
-  markdown: { theme: { light: "github-light", dark: "github-dark" } },
+  markdown: {
+    theme: { light: "github-light", dark: "github-dark" },
+    // A short piece of code, such as --data, is not broken over two lines.
+    config: (md) => {
+      const inline = md.renderer.rules.code_inline;
+      md.renderer.rules.code_inline = (tokens, i, ...rest) => {
+        if (tokens[i].content.length <= 28) tokens[i].attrJoin("class", "short");
+        return inline(tokens, i, ...rest);
+      };
+    },
+  },
   themeConfig: {
-    search: { provider: "local" },
+    search: { provider: "local", options: { miniSearch: { options, searchOptions } } },
     outline: { level: [2, 3], label: "On this page" },
     docFooter: { prev: "Before", next: "Next" },
     socialLinks: [{ icon: "github", link: "https://github.com/rccs-io/rccs" }],
@@ -27,7 +38,7 @@ export default defineConfig({
           page("Quickstart: Go", "/quickstart-go"), page("Quickstart: HTTP", "/quickstart-http"), page("Quickstart: NATS", "/quickstart-nats"),
         ],
       },
-      { text: "Concepts", items: [page("Messages, lanes, epochs, rights", "/concepts")] },
+      { text: "Concepts", items: [page("Five ideas, with pictures", "/concepts")] },
       {
         text: "Guides",
         items: [
