@@ -44,6 +44,9 @@ type Options struct {
 	StoreKey string
 	// OldStoreKey is the key before StoreKey, for the start at which it changes.
 	OldStoreKey string
+	// RouteSecret is what servers of a cluster ask each other for, where the
+	// nats.conf says nothing else. All of them need the same one. Empty: nothing.
+	RouteSecret string
 	// Logger receives what nats-server logs. Nil discards it.
 	Logger *slog.Logger
 }
@@ -150,6 +153,7 @@ func (o Options) parse() (*server.Options, []string, error) {
 		// and without one would wait for ever, even to shut down.
 		return nil, nil, fmt.Errorf("backbone: configuration %s has a cluster block: Options.Listen is needed with it", name)
 	}
+	o.protectRoutes(opts)
 	ignored := overridden(opts)
 	o.own(opts)
 	return opts, ignored, nil

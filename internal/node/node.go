@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -178,6 +179,7 @@ func New(opts Options) (*Node, error) {
 		Config: opts.Config, ConfigPath: opts.ConfigPath, Dir: opts.Data, Listen: opts.NATSListen,
 		Operator: keys.Operator(), SystemAccount: keys.System().PublicKey, Accounts: accounts, Derived: derived,
 		StoreKey: opts.StoreKey, OldStoreKey: opts.OldStoreKey, Logger: opts.Logger,
+		RouteSecret: hex.EncodeToString(keys.Secret("routes between servers")),
 	})
 	if err != nil {
 		return nil, err

@@ -1,0 +1,106 @@
+package backbone_test
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/testkit"
+)
+
+// freePort is one of the loopback address that nobody listens on now.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, l, err)
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// asServer speaks to a cluster's listener as a server does, and returns what it is
+// told after its CONNECT.
+func asServer(t *testing.T, address, login string) string {
+	t.Helper()
+	nc, err := net.DialTimeout("tcp", address, testkit.Patience)
+	must(t, nc, err)
+	defer func() { _ = nc.Close() }()
+	if err := nc.SetDeadline(time.Now().Add(testkit.Patience)); err != nil {
+		t.Fatal(err)
+	}
+	r := bufio.NewReader(nc)
+	if line, err := r.ReadString('\n'); err != nil || !strings.HasPrefix(line, "INFO ") {
+		t.Fatalf("%s: %q, %v", address, line, err)
+	}
+	if _, err := fmt.Fprintf(nc, "CONNECT {\"verbose\":false,\"pedantic\":false,\"name\":\"rogue\",\"cluster\":\"c\"%s}\r\nPING\r\n", login); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			return "closed"
+		}
+		if strings.HasPrefix(line, "-ERR") || strings.HasPrefix(line, "PONG") {
+			return strings.TrimSpace(line)
+		}
+	}
+}
+
+// linked starts two servers of one cluster, and returns when what is published at
+// one is heard at the other.
+func linked(t *testing.T, secrets [2]string) (ports [2]string) {
+	t.Helper()
+	authority := newTrust(t)
+	for n := range ports {
+		ports[n] = freePort(t)
+	}
+	var conns [2]*nats.Conn
+	for n, port := range ports {
+		opts := authority.options(t.TempDir())
+		opts.Config = fmt.Appendf(opts.Config, "\nserver_name: s%d\ncluster { name: c, listen: %q, no_advertise: true, routes: [%q, %q] }\n",
+			n, port, "nats://"+ports[0], "nats://"+ports[1])
+		opts.Listen, opts.RouteSecret = "127.0.0.1:0", secrets[n]
+		login, _ := authority.user(t)
+		conns[n] = dial(t, start(t, opts), login)
+	}
+	heard, err := conns[0].SubscribeSync("x")
+	must(t, heard, err)
+	until(t, "what is published at one server is heard at the other", func() bool {
+		if err := conns[1].Publish("x", nil); err != nil {
+			t.Fatal(err)
+		}
+		_, err := heard.NextMsg(10 * time.Millisecond)
+		return err == nil
+	})
+	return ports
+}
+
+// Whoever reaches the port of the cluster is no server of it without the
+// installation's secret, and servers with the secret find each other.
+func TestRoutesAskForTheInstallationsSecret(t *testing.T) {
+	t.Parallel()
+	ports := linked(t, [2]string{"secret", "secret"})
+	for login, want := range map[string]string{
+		"":                                  "-ERR 'Authorization Violation'",
+		`,"user":"rccs","pass":"guessed"`:   "-ERR 'Authorization Violation'",
+		`,"user":"rccs","pass":"secret"`:    "PONG",
+		`,"user":"another","pass":"secret"`: "-ERR 'Authorization Violation'",
+	} {
+		if got := asServer(t, ports[0], login); got != want {
+			t.Errorf("who says %q is told %s, want %s", login, got, want)
+		}
+	}
+}
+
+// While a cluster is upgraded one server after the other, some do not know of the
+// secret yet.
+func TestAClusterHoldsWhileSomeServersHaveNoSecret(t *testing.T) {
+	t.Parallel()
+	for _, secrets := range [][2]string{{"secret", ""}, {"", "secret"}} {
+		linked(t, secrets)
+	}
+}
