@@ -1,8 +1,13 @@
 package inbox_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -327,4 +332,60 @@ func TestWhatMayHaveBeenSentBeforeARestoreIsMarked(t *testing.T) {
 	s.put(phone, subjects.Normal, 2, 1)
 	s.restart()
 	expect(t, s.attach(phone, 100).receive(3), "0r 1r 2")
+}
+
+// flip changes a byte of the first message with a body, in the file of a running
+// server.
+func (s *system) flip(body string) {
+	s.t.Helper()
+	blocks := must(filepath.Glob(filepath.Join(s.env.StoreDir(), "jetstream", "*", "streams", layout.StreamInbox, "msgs", "*.blk")))
+	if len(blocks) != 1 {
+		s.t.Fatalf("the stream has the blocks %q", blocks)
+	}
+	file := must(os.OpenFile(blocks[0], os.O_RDWR, 0))
+	buf := must(io.ReadAll(file))
+	// After the headers of a record come the message and its checksum.
+	at := bytes.Index(buf, []byte("\r\n\r\n"+body)) + 4
+	if at < 4 {
+		s.t.Fatal("the message is not in the file")
+	}
+	must(file.WriteAt([]byte{buf[at] ^ 1}, int64(at)))
+	if err := file.Close(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Messages whose file is damaged while the server runs are told as damaged, and
+// operators hear of it. What an operator removes with JetStream's means is not.
+func TestDamageWhileTheServerRunsIsToldAsDamage(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	s.put(phone, subjects.Normal, 0, 5)
+	s.put(tablet, subjects.Normal, 0, 3)
+	s.stop()
+	if err := must(s.js.Stream(t.Context(), layout.StreamInbox)).DeleteMsg(t.Context(), 7); err != nil {
+		t.Fatal(err)
+	}
+	s.env.Restart() // which forgets what it had in memory
+	s.flip(`2`)
+	s.start(nil)
+	for _, c := range []struct {
+		k      subjects.Key
+		want   string
+		reason string
+	}{{tablet, "0 2", wire.ReasonPurged}, {phone, "0 1 3 4", wire.ReasonDamaged}} {
+		d := s.attach(c.k, 100)
+		expect(t, d.receive(len(strings.Fields(c.want))), c.want)
+		if gaps := s.gaps(d); len(gaps) != 1 || gaps[0].Count != 1 || gaps[0].Reason != c.reason {
+			t.Errorf("%s is told %+v", c.k, gaps)
+		}
+	}
+	var found struct {
+		Ranges [][2]uint64
+		Found  []struct{ Unreadable bool }
+	}
+	must(0, json.Unmarshal(must(must(s.js.Stream(t.Context(), layout.StreamCursor)).GetLastMsgForSubject(t.Context(), layout.Damaged(layout.StreamInbox))).Data, &found))
+	if len(found.Ranges) != 1 || len(found.Found) != 1 || !found.Found[0].Unreadable {
+		t.Errorf("operators are told %+v", found)
+	}
 }

@@ -213,7 +213,11 @@ func (s *Cursors) Why(ctx context.Context, k subjects.Key, lane subjects.Lane, f
 	if len(first) == 0 || from < first[0].Seq {
 		return wire.ReasonRetention, nil
 	}
-	return wire.ReasonPurged, nil
+	damaged, err := s.fetch.Unreadable(ctx, layout.StreamInbox, subjects.Inbox(k, lane), from, to)
+	if damaged {
+		return wire.ReasonDamaged, err
+	}
+	return wire.ReasonPurged, err
 }
 
 // tellLost tells the senders that asked what became of lost messages.

@@ -296,10 +296,18 @@ func (h *Hub) whyLost(ctx context.Context, k subjects.Key, l loss) (string, loss
 	wide := l
 	wide.to = max(l.to, h.head.Load())
 	reason, wide, err := written(ctx, h.cursors.last, k, wide)
-	if reason == "" {
+	if reason != "" || err != nil {
+		return reason, wide, err
+	}
+	// Nobody has said why: an operator removed them with JetStream's own means, or
+	// their files were damaged while the server ran.
+	damaged, err := h.fetch.Unreadable(ctx, layout.StreamInbox, subjects.Inbox(k, l.lane), l.from, wide.to)
+	if err != nil || !damaged {
 		return wire.ReasonPurged, l, err
 	}
-	return reason, wide, err
+	h.opts.Logger.Error("the inbox stream is damaged: the server cannot read messages that it has",
+		"device", string(k), "lane", l.lane.String(), "from", l.from, "to", l.to, "count", l.count)
+	return wire.ReasonDamaged, l, h.noteUnreadable(ctx, [2]uint64{l.from, l.to})
 }
 
 // tellLost tells the senders that asked what became of messages that are gone,

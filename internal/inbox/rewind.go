@@ -62,27 +62,52 @@ func (h *Hub) checkRewind(ctx context.Context, stored *direct.Stored, counted ui
 	return h.rewind(ctx, last)
 }
 
-// noteDamaged adds a range to the stored damage. Messages in it above counted may
-// have been any device's, and are in doubt.
+// noteDamaged adds a range to the stored damage, when the stream has lost its end.
+// Messages in it above counted may have been any device's, and are in doubt.
 func (h *Hub) noteDamaged(ctx context.Context, r [2]uint64, counted uint64) error {
+	return h.addDamage(ctx, r, finding{First: r[0]}, func(d *damaged) {
+		d.Doubts = AddDoubts(d.Doubts, [][2]uint64{r}, counted, time.Now(), true)
+	})
+}
+
+// noteUnreadable adds a range in which a running server cannot read messages that
+// it has. Their devices have counted them.
+func (h *Hub) noteUnreadable(ctx context.Context, r [2]uint64) error {
+	return h.addDamage(ctx, r, finding{First: r[0], Unreadable: true}, func(*damaged) {})
+}
+
+// finding is what operators are told of damage that a hub has found. Those of
+// servers have other fields as well.
+type finding struct {
+	Stream string
+	At     time.Time
+	First  uint64 // the first sequence that is missing, or may be
+	// Unreadable: the server has the messages, and cannot read them. Otherwise the
+	// stream has lost its end.
+	Unreadable bool `json:",omitempty"`
+}
+
+// addDamage adds a range, and what operators are told of it, to the stored damage.
+func (h *Hub) addDamage(ctx context.Context, r [2]uint64, f finding, also func(*damaged)) error {
 	subject := layout.Damaged(layout.StreamInbox)
 	found, err := h.cursors.last.Get(ctx, []string{subject})
 	if err != nil {
 		return err
 	}
 	fields := map[string]json.RawMessage{} // what others wrote stays
+	d := *h.damaged.Load()
 	if found[0] != nil {
 		_ = json.Unmarshal(found[0].Data, &fields) // what cannot be read is replaced
+		d = *parseDamaged(found[0].Data)
 	}
-	d := *h.damaged.Load()
 	d.Ranges = append(slices.Clone(d.Ranges), r)
-	d.Doubts = AddDoubts(d.Doubts, [][2]uint64{r}, counted, time.Now(), true)
+	also(&d)
 	for name, list := range map[string]any{"ranges": d.Ranges, "doubts": d.Doubts} {
 		if fields[name], err = json.Marshal(list); err != nil {
 			return err
 		}
 	}
-	if fields["found"], err = withLostEnd(fields["found"], r[0]); err != nil {
+	if fields["found"], err = withFinding(fields["found"], f); err != nil {
 		return err
 	}
 	body, err := json.Marshal(fields)
@@ -96,30 +121,26 @@ func (h *Hub) noteDamaged(ctx context.Context, r [2]uint64, counted uint64) erro
 	return nil
 }
 
-// withLostEnd adds to the findings of servers, for operators, that the stream has
-// lost its end from first on. It adds nothing if a server has just reported what
-// explains that.
-func withLostEnd(found json.RawMessage, first uint64) (json.RawMessage, error) {
+// withFinding adds a finding of a hub to those of servers. It adds nothing if one
+// of them has just reported what explains it.
+func withFinding(found json.RawMessage, f finding) (json.RawMessage, error) {
 	var all []json.RawMessage
 	_ = json.Unmarshal(found, &all) // what cannot be read is replaced
 	for _, one := range all {
-		var f struct {
-			At    time.Time
-			First uint64
-		}
-		if json.Unmarshal(one, &f) == nil && f.First > 0 && f.First <= first && time.Since(f.At) < justFound {
+		var have finding
+		if json.Unmarshal(one, &have) == nil && have.First > 0 && have.First <= f.First && time.Since(have.At) < justFound {
 			return found, nil
 		}
 	}
-	one, err := json.Marshal(map[string]any{"Stream": layout.StreamInbox, "At": time.Now().UTC(), "First": first})
+	f.Stream, f.At = layout.StreamInbox, time.Now().UTC()
+	one, err := json.Marshal(f)
 	if err != nil {
 		return nil, err
 	}
 	return json.Marshal(append(all, one))
 }
 
-// justFound is for how long a server's finding explains a lost end that a hub
-// discovers.
+// justFound is for how long a finding explains what a hub discovers.
 const justFound = time.Hour
 
 // rewind cuts every cursor above last back to it and stores it again. The

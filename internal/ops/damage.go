@@ -25,6 +25,7 @@ type damaged struct {
 		At             time.Time
 		Files          []string
 		First          uint64
+		Unreadable     bool
 	} `json:"found"`
 }
 
@@ -111,6 +112,11 @@ func (d *doctor) damagedStream(name string, all *damaged) {
 		level, lost := LevelWarn, "its copies on other servers are whole"
 		if len(all.Ranges) > 0 {
 			level, lost = LevelFail, lostOf(f.Stream)
+		}
+		if f.Unreadable {
+			d.note(name, level, fmt.Sprintf("stream %s had messages at %s that its server could not read; the first of them is %d or later; %s",
+				f.Stream, f.At.Format(time.RFC3339), f.First, lost), "check the disk of its server: files of the store were damaged while it ran")
+			continue
 		}
 		if f.Server == "" { // an edge found it
 			d.note(name, level, fmt.Sprintf("stream %s had lost its end at %s; the first missing sequence is %d; %s", f.Stream, f.At.Format(time.RFC3339), f.First, lost),
