@@ -334,8 +334,7 @@ func TestWhatMayHaveBeenSentBeforeARestoreIsMarked(t *testing.T) {
 	expect(t, s.attach(phone, 100).receive(3), "0r 1r 2")
 }
 
-// flip changes a byte of the first message with a body, in the file of a running
-// server.
+// flip changes a byte of the first message with a body, in the file of the store.
 func (s *system) flip(body string) {
 	s.t.Helper()
 	blocks := must(filepath.Glob(filepath.Join(s.env.StoreDir(), "jetstream", "*", "streams", layout.StreamInbox, "msgs", "*.blk")))
@@ -362,12 +361,14 @@ func TestDamageWhileTheServerRunsIsToldAsDamage(t *testing.T) {
 	s := newSystem(t, nil)
 	s.put(phone, subjects.Normal, 0, 5)
 	s.put(tablet, subjects.Normal, 0, 3)
+	s.caughtUp() // all are counted
 	s.stop()
 	if err := must(s.js.Stream(t.Context(), layout.StreamInbox)).DeleteMsg(t.Context(), 7); err != nil {
 		t.Fatal(err)
 	}
-	s.env.Restart() // which forgets what it had in memory
-	s.flip(`2`)
+	s.env.Stop() // and forgets what it has in memory
+	s.flip("2")
+	s.env.Start() // and looks at no block before somebody reads it
 	s.start(nil)
 	for _, c := range []struct {
 		k      subjects.Key
