@@ -62,7 +62,8 @@ func decide(ctx context.Context, seq uint64, ask func(context.Context) (*jetstre
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var claim claim
-	for last := ErrNone; ; {
+	var last error
+	for {
 		try, done := context.WithTimeout(ctx, attempt)
 		info, err := ask(try)
 		done()
