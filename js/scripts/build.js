@@ -11,7 +11,7 @@ const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 // Names of members that never leave a client: not seen by programs, not sent to an edge, not put into a store, not said to another
 // page. A program's own minifier cannot know that and would keep them, so they are short in what is published.
 const inner = new Set(
-  "adopt answer answered ask awaited buffered busy bytes core deferred dirty down drop emit end ended entry envelope fail final first flush flying fulfil giveUp handles head held idle jobs joins keeper line listen listeners load part promise prove queue receive refused renewable report respond resultOf retry sent serve setState settled stored stream strikes take tied tries unhandled unsent unwanted up wait who write".split(
+  "adopt answer answered ask awaited buffered busy bytes core deferred dirty down drop emit end ended entry envelope fail final first flush flying fulfil giveUp handles head idle jobs joins keeper line listen listeners load part promise prove queue receive refused renewable report respond resting resultOf retry sent serve setState settled stored stream strikes take tied tries unhandled unsent unwanted up wait who write".split(
     " ",
   ),
 );

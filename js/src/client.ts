@@ -7,7 +7,7 @@ import { createRequests } from "./requests.js";
 import { keeper, memoryStore } from "./store.js";
 import { createTopics, loop } from "./topics.js";
 import { RccsError, type Client, type Device, type Gap, type Options, type Outcome, type Presence, type State, type Store } from "./types.js";
-import { asError, emitter, lanes, newId, newStamp, whenAborted, type Core, type Envelope } from "./wire.js";
+import { asError, emitter, lanes, newId, whenAborted, type Core, type Envelope } from "./wire.js";
 
 /** How a store whose pages share one connection opens it. */
 export const SHARE = Symbol.for("rccs.share");
@@ -112,8 +112,8 @@ export function connect(url: string, o: Options): Client {
   /** Reads the store; nothing that comes is looked at before. */
   const load = async () => {
     for (const [key] of await store.list("track/")) tracked.add(key.slice(6));
-    newStamp(await inbox.load());
-    newStamp(given[SHARE] ? "" : await outbox.load());
+    await inbox.load();
+    if (!given[SHARE]) await outbox.load(store.list("out/"));
   };
   const hears: Hears = {
     setState,
@@ -140,7 +140,7 @@ export function connect(url: string, o: Options): Client {
     handles: requests.handles,
     unhandled: inbox.unhandled,
     listen: topics.open,
-    adopt: () => void outbox.load().catch(report),
+    adopt: outbox.load,
     flush: inbox.flush,
   };
 

@@ -1,13 +1,24 @@
 import { SHARE, type SharedStore } from "./client.js";
 import { shared } from "./share.js";
 import type { Store } from "./types.js";
-import { newId } from "./wire.js";
+import { newStamp } from "./wire.js";
 
 const request = <T>(r: IDBRequest<T>): Promise<T> =>
   new Promise((resolve, reject) => {
     r.onsuccess = () => resolve(r.result);
     r.onerror = () => reject(r.error);
   });
+
+/** A key and what it is set to; nothing deletes it. */
+type Change = [key: string, value?: string];
+
+const localStore = (): Storage | undefined => {
+  try {
+    return globalThis.localStorage;
+  } catch {
+    return undefined; // not allowed here
+  }
+};
 
 /**
  * A store in the browser's IndexedDB, which outlives reloads and restarts. Pages of one origin that use the same name share one
@@ -28,59 +39,47 @@ export function indexedDBStore(name: string): Store {
       });
     })());
 
-  // What is set in one turn is one transaction: they are what takes time.
-  let changes: Array<[key: string, value?: string]> = [],
-    writing: Promise<void> | undefined;
-  const change = (...c: [key: string, value?: string]) => {
-    changes.push(c);
-    if (leaving) save();
-    else if (!watching) watch();
-    return (writing ??= write());
-  };
-
-  // A page that ends takes with it the transactions that wait for others: what is in them is left in localStorage, which is written
-  // at once, for whoever reads the store next. A worker has none.
-  const unwritten = new Set<typeof changes>();
-  const left = `rccs:${name}:left:`;
-  const mine = left + newId();
-  let leaving = false,
-    watching = false, // for the page's end, while there is something to lose
-    saved = false;
-  const save = () => {
-    const all = [...unwritten, changes].flat();
-    if (!all.length) return;
+  // One transaction at a time writes what was set since the last one. Until then a copy is in localStorage, which is written in the turn in
+  // which something was set: a page that ends, however it does, takes with it the transactions that wait. Whoever reads the store next
+  // puts the copies into the database. A worker has no localStorage.
+  let changes = new Map<string, string | undefined>(), // not in a transaction yet
+    turn: Change[] = [], // set in this turn
+    copies: string[] = [], // keys in localStorage of what is in changes
+    last: Promise<void> = Promise.resolve(),
+    next: Promise<void> | undefined;
+  const local = localStore();
+  const copyPrefix = `rccs:${name}:left:`;
+  const mine = new Set<string>();
+  const copy = () => {
+    if (!turn.length) return;
+    const key = copyPrefix + newStamp();
     try {
-      localStorage.setItem(mine, JSON.stringify(all));
-      saved = true;
+      local?.setItem(key, JSON.stringify(turn));
+      copies.push(key);
+      mine.add(key);
     } catch {
-      // Full, or not allowed: then only what the database has is kept.
+      // Full: then only what the database has is kept.
     }
+    turn = [];
   };
-  const watch = () => {
-    watching = true;
-    globalThis.addEventListener?.("pagehide", leave, { once: true });
+  const removeCopy = (key: string) => {
+    local?.removeItem(key);
+    mine.delete(key);
   };
-  const leave = () => {
-    leaving = true;
-    watching = false;
-    globalThis.addEventListener("pageshow", () => void (leaving = false), { once: true });
-    save();
-  };
-  const takeLeft = async () => {
-    if (typeof localStorage !== "object") return;
-    for (const key of Object.keys(localStorage))
-      if (key.startsWith(left) && key !== mine) {
-        await Promise.all(JSON.parse(localStorage.getItem(key) ?? "[]").map((c: [string, string?]) => change(...c)));
-        localStorage.removeItem(key);
-      }
+  const change = (...c: Change): Promise<void> => {
+    changes.set(...c);
+    if (turn.push(c) === 1) queueMicrotask(copy);
+    return (next ??= last = last.catch(() => {}).then(write));
   };
   const write = async () => {
     const db = await database();
     await Promise.resolve();
-    writing = undefined;
-    const batch = changes;
-    changes = [];
-    unwritten.add(batch);
+    copy();
+    const batch = changes,
+      copied = copies;
+    changes = new Map();
+    copies = [];
+    next = undefined;
     const tx = db.transaction("kv", "readwrite", { durability: "strict" });
     const kv = tx.objectStore("kv");
     for (const [key, value] of batch) value === undefined ? kv.delete(key) : kv.put(value, key);
@@ -88,11 +87,14 @@ export function indexedDBStore(name: string): Store {
     await new Promise<void>((resolve, reject) => {
       tx.oncomplete = () => resolve();
       tx.onabort = () => reject(tx.error);
-    }).finally(() => unwritten.delete(batch));
-    if (leaving || unwritten.size || changes.length) return;
-    if (saved) localStorage.removeItem(mine); // it did not end
-    globalThis.removeEventListener?.("pagehide", leave);
-    watching = false;
+    }).finally(() => copied.forEach(removeCopy));
+  };
+  /** Puts into the database what other pages, most of them gone, had not put there. */
+  const takeCopies = async () => {
+    const found = Object.keys(local ?? {}).filter((key) => key.startsWith(copyPrefix) && !mine.has(key));
+    const all = found.sort().flatMap((key): Change[] => JSON.parse(local!.getItem(key) ?? "[]"));
+    await Promise.all(all.map((c) => change(...c)));
+    found.forEach(removeCopy);
   };
   const kv = async (mode: IDBTransactionMode) => (await database()).transaction("kv", mode).objectStore("kv");
 
@@ -114,13 +116,13 @@ export function indexedDBStore(name: string): Store {
     set: (key, value) => change(key, value),
     delete: (key) => change(key),
     async list(prefix) {
-      await takeLeft();
+      await takeCopies();
       const store = await kv("readonly");
       const range = IDBKeyRange.bound(prefix, `${prefix}\uffff`);
       const [keys, values] = await Promise.all([request(store.getAllKeys(range)), request(store.getAll(range))]);
       return keys.map((key, i) => [key as string, values[i] as string]);
     },
-    [SHARE]: (open) => shared(`rccs:${name}`, open, claim),
+    [SHARE]: (open) => shared(`rccs:${name}`, store, open, claim),
   };
   return store;
 }

@@ -183,14 +183,13 @@ export function createInbox(core: Core, window: number, write: (frame: string) =
 
     async load() {
       epoch = await store.get("epoch");
-      const found = await store.list("seen/");
-      for (const [key, value] of found) {
+      for (const [key, value] of await store.list("seen/")) {
+        newStamp(key);
         const all: Array<[string, number]> = JSON.parse(value);
         for (const [who, seq] of all) remember(who, seq);
         chunks.push({ key, n: all.length });
         kept += all.length;
       }
-      return found.at(-1)?.[0].slice(5) ?? "";
     },
 
     /** Registered: of another epoch, sequences mean other messages. */

@@ -29,8 +29,8 @@ export interface Hears {
   /** Messages that wait for a handler, which a page that comes later may have. */
   unhandled(): Message[];
   listen: OpenTopic;
-  /** Takes over what a page that is gone has left in the store. */
-  adopt(): void;
+  /** Takes over what pages that are gone have left in the store. */
+  adopt(left: Promise<Array<[key: string, frame: string]>>): void;
   /** Puts what was handled into the store: this page may be about to end. */
   flush(): void;
 }

@@ -75,7 +75,7 @@ const enum Max {
 export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 20) {
   const { keeper: store } = core;
   let entries = new Map<string, Entry>(); // in the order in which they came
-  const queues = Array.from({ length: 6 }, () => ({ unsent: [] as Entry[], held: undefined as ReturnType<typeof setTimeout> | undefined, tries: 0, flying: 0 }));
+  const queues = Array.from({ length: 6 }, () => ({ unsent: [] as Entry[], resting: undefined as ReturnType<typeof setTimeout> | undefined, tries: 0, flying: 0 }));
   const careful = new Set<Entry>(); // sent one by one, since one of them ended a connection
   let limit = Infinity, // bytes of a frame, as the last edge said
     online = false,
@@ -115,7 +115,7 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
   const send = (q: (typeof queues)[number]) => {
     const { unsent } = q;
     let n = 0;
-    while (online && !q.held && n < unsent.length) {
+    while (online && !q.resting && n < unsent.length) {
       const e = unsent[n]!;
       // After a failure one message goes alone, until one has been accepted.
       const busy = careful.size ? inFlight : q.tries ? q.flying : 0;
@@ -196,9 +196,9 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
     const q = queues[e.queue]!;
     requeue();
     const wait = Math.max(why.retryAfterMs ?? 0, core.wait(q.tries++));
-    clearTimeout(q.held);
-    q.held = setTimeout(() => {
-      q.held = undefined;
+    clearTimeout(q.resting);
+    q.resting = setTimeout(() => {
+      q.resting = undefined;
       flush();
     }, wait);
   };
@@ -223,22 +223,32 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
       write(frame, n);
     },
 
-    /** Reads what an earlier program, or a page that is gone, has left. It goes first. */
-    async load() {
+    /**
+     * Takes what an earlier program, or a page that is gone, has left in the store. It goes first: until it has been read, the lanes are
+     * full.
+     */
+    async load(list: Promise<Array<[key: string, frame: string]>>) {
+      inFlight += Max.inFlight;
+      const found = await list.catch(core.report);
+      inFlight -= Max.inFlight;
       const left = new Map<string, Entry>();
-      for (const [key, frame] of await store.list("out/")) {
+      for (const [key, frame] of found ?? []) {
+        newStamp(key);
         const { id, priority: queue = 1 } = JSON.parse(frame);
-        const known = entries.get(id);
-        if (known?.stored === key || left.has(id)) continue;
-        const e = entryOf({ ...known, id, stored: key, envelope: frame, queue, retry: true, sent: false, awaited: !!known });
-        if (known) remove(known); // the program sends it again before it was read: the first one counts
-        else e.answer.promise.catch(() => {}); // nobody is waiting
-        keep(e, 1);
+        if (left.has(id)) continue;
+        let e = entries.get(id);
+        if (e?.stored !== key) {
+          // What the program has sent again before it was read: the first one counts.
+          const again = e;
+          e = entryOf({ ...again, id, stored: key, envelope: frame, queue, retry: true, sent: false, awaited: !!again });
+          if (again) remove(again);
+          e.answer.promise.catch(() => {}); // nobody may be waiting
+          keep(e, 1);
+        }
         left.set(id, e);
       }
       entries = new Map([...left, ...entries]);
       requeue();
-      return [...left.values()].at(-1)?.stored?.slice(4);
     },
 
     send(id: string, type: string, payload: unknown, o: SendOptions): Promise<Sent> {
@@ -328,7 +338,7 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
 
     end(why: RccsError) {
       online = false;
-      for (const q of queues) clearTimeout(q.held);
+      for (const q of queues) clearTimeout(q.resting);
       for (const { answer } of entries.values()) {
         answer.promise.catch(() => {}); // nobody may be waiting
         answer.fail(why);

@@ -2,8 +2,8 @@
 // goes to all over a BroadcastChannel, and what the others write goes back to it. Each page keeps its own outbox, inbox and
 // topics: a page that is gone leaves what it had not sent in the store, for the one with the line.
 import type { Hears, Line, OpenLine, OpenTopic, ToListener } from "./line.js";
-import { RccsError, type Session, type State, type TopicItem } from "./types.js";
-import { newId, toError, type Envelope } from "./wire.js";
+import { RccsError, type Session, type State, type Store, type TopicItem } from "./types.js";
+import { newId, newStamp, toError, type Envelope } from "./wire.js";
 
 /** How long a holder may say nothing before another page takes its place: it is frozen, or hangs. */
 const silentMs = 6000,
@@ -27,6 +27,9 @@ type Said =
   | { k: "untopic"; page: string; no: number }
   | { k: "item"; page: string; no: number; item?: TopicItem | number; error?: { code: string; message: string } };
 
+/** Which page has made a key of the store, or a lock: all of a page end alike. */
+const pageOf = (key: string): string => key.slice(-4);
+
 const plain = (e: RccsError) => ({ code: e.code, message: e.message, retryAfterMs: e.retryAfterMs });
 
 /** A loop of this page over a topic. */
@@ -38,10 +41,11 @@ interface Listening {
   stop?: (() => void) | undefined;
 }
 
-export function shared(name: string, open: OpenLine, claim: (page: string, ms: number) => Promise<boolean>): OpenLine {
+export function shared(name: string, store: Store, open: OpenLine, claim: (page: string, ms: number) => Promise<boolean>): OpenLine {
   return (url, o, auth, hears) => {
     const { locks } = globalThis.navigator ?? {};
-    const page = newId();
+    const tag = pageOf(newStamp()); // with which the keys of this page end
+    const page = newId() + tag;
     const channel = locks && typeof BroadcastChannel === "function" ? new BroadcastChannel(name) : undefined;
     const say = (m: Said) => channel?.postMessage(m);
 
@@ -55,6 +59,16 @@ export function shared(name: string, open: OpenLine, claim: (page: string, ms: n
     const others = new Map<string, { methods: Set<string>; topics: Map<number, () => void> }>(); // pages, known to the holder
     const listening = new Map<number, Listening>(); // of this page
     let listeners = 0;
+
+    /** What pages that are gone have left; at first also what an earlier client of this page has. */
+    const left = async (first?: boolean) => {
+      const living = new Set(locks ? [tag] : []);
+      for (const lock of (await locks?.query())?.held ?? [])
+        if (lock.name!.startsWith(`${name}:`) && lock.mode === "exclusive") living.add(pageOf(lock.name!));
+      if (first) living.delete(tag);
+      return (await store.list("out/")).filter(([key]) => !living.has(pageOf(key)));
+    };
+    const adopt = (first?: boolean) => hears.adopt(left(first));
 
     // --- The page that holds the line ---
 
@@ -115,7 +129,7 @@ export function shared(name: string, open: OpenLine, claim: (page: string, ms: n
       }
       say({ k: "lead", page });
       line = open(url, o, auth, toAll);
-      hears.adopt();
+      adopt();
       for (const l of listening.values()) l.stop = hears.listen(l.topic, l.since, l.push);
     };
 
@@ -125,10 +139,10 @@ export function shared(name: string, open: OpenLine, claim: (page: string, ms: n
       if (!known) {
         others.set(other, (known = { methods: new Set(), topics: new Map() }));
         void locks
-          ?.request(`${name}:${other}`, () => {
+          ?.request(`${name}:${other}`, { mode: "shared" }, () => {
             for (const stop of others.get(other)?.topics.values() ?? []) stop();
             others.delete(other);
-            if (line) hears.adopt();
+            if (line) adopt();
           })
           .catch(() => {});
       }
@@ -284,15 +298,22 @@ export function shared(name: string, open: OpenLine, claim: (page: string, ms: n
       wait(true);
     }, pingMs);
 
-    // A page that is about to be frozen gives the line away, and does not wait for it meanwhile.
+    // A page has a lock for as long as it lives, so that others hear of its end.
+    let endLife = () => {};
+    const live = () => void locks!.request(`${name}:${page}`, () => new Promise<void>((done) => (endLife = done))).catch(() => {});
+
+    // A page that is about to be frozen or to end gives the line away, does not wait for it meanwhile, and leaves what it has not sent to
+    // the others: the page that is loaded in its place sends that first.
     const onFreeze = () => {
       hears.flush();
       stopWaiting.abort();
       if (line) void stepDown(false);
+      endLife();
     };
     const onResume = () => {
       if (line || !stopWaiting.signal.aborted) return;
       heardAt = Date.now();
+      live();
       introduce();
       wait();
     };
@@ -310,15 +331,15 @@ export function shared(name: string, open: OpenLine, claim: (page: string, ms: n
       clearInterval(lease);
       for (const [target, event, f] of pageEvents) target?.removeEventListener(event, f);
       await stepDown(false);
-      releasePage();
+      endLife();
       channel?.close();
       if (lease) await claim(page, 0).catch(() => {});
     };
 
-    let releasePage = () => {};
     if (locks) {
       for (const [target, event, f] of pageEvents) target?.addEventListener(event, f);
-      void locks.request(`${name}:${page}`, () => new Promise<void>((done) => (releasePage = done))).catch(() => {});
+      live();
+      adopt(true);
       if (!channel) hears.setState("offline");
       introduce();
       wait();

@@ -40,11 +40,11 @@ export const newId = (): string => seed + (count++).toString(36);
 
 let stamped = 0;
 /**
- * A key that sorts behind all that were made before, also before a restart; `floor` is one to come after. It begins with 17 digits;
- * what follows only tells programs apart, and may be digits too.
+ * The end of a key that sorts behind all that were made before, also before a restart; `floor` is a key to come after. It is 17
+ * digits and four characters that tell programs apart.
  */
-export function newStamp(floor = ""): string {
-  stamped = Math.max(stamped + 1, Date.now() * 1000, (+floor.slice(0, 17) || 0) + 1);
+export function newStamp(floor?: string): string {
+  stamped = Math.max(stamped + 1, Date.now() * 1000, (+floor?.slice(-21, -4)! || 0) + 1);
   return String(stamped).padStart(17, "0") + seed.slice(-4);
 }
 

@@ -158,6 +158,57 @@ test("a message is in the store when send has returned, and one that was handled
   await s.close();
 });
 
+test("what a page has sent is sent by the next one when it crashed before the disk had it", async () => {
+  const s = await begin(1);
+  const page = s.pages[0]!;
+  proxy.down = true;
+  proxy.cut();
+  await page.evaluate(
+    (name) =>
+      new Promise<void>((sent) => {
+        const opened = indexedDB.open(`rccs:${name}`);
+        opened.onsuccess = () => {
+          const kv = opened.result.transaction("kv", "readwrite").objectStore("kv");
+          const busy = () => void (kv.get("").onsuccess = busy); // nobody else can write
+          busy();
+          for (let i = 0; i < 20; i++) (window as any).c.send("n", i, { to: "desktop" }).catch(() => {});
+          sent();
+        };
+      }),
+    s.name,
+  );
+  const cdp = await site.context.newCDPSession(page);
+  const crashed = page.waitForEvent("crash");
+  void cdp.send("Page.crash").catch(() => {});
+  await crashed;
+  await page.close();
+  proxy.down = false;
+  const next = await site.page();
+  await next.evaluate(([o, name]) => (window as any).start(o, name), [s.o, s.name] as const);
+  await until(() => s.got.length >= 20, "the next page has sent it");
+  expect(s.got).toEqual(Array.from({ length: 20 }, (_, i) => i));
+  expect(await next.evaluate("Object.keys(localStorage).length")).toBe(0);
+  await next.close();
+});
+
+test("what a page gives up is not sent by another one that takes over what a third has left", async () => {
+  const s = await begin(3);
+  const [first, second, third] = s.pages as [Page, Page, Page];
+  proxy.down = true;
+  proxy.cut();
+  await second.evaluate(`stop = new AbortController(); c.send("n", "given up", { to: "desktop", signal: stop.signal }).catch(() => {}); 0`);
+  await third.evaluate(`c.send("n", "left", { to: "desktop" }).catch(() => {}); 0`);
+  await third.close();
+  await new Promise((r) => setTimeout(r, 1000)); // the first has heard of it by now
+  await second.evaluate("stop.abort()");
+  proxy.down = false;
+  await until(() => s.got.includes("left"), "what the third has left");
+  await first.evaluate(`c.send("n", "last", { to: "desktop" })`);
+  await until(() => s.got.includes("last"), "what was sent last");
+  expect(s.got).toEqual(["left", "last"]);
+  await Promise.all([first.close(), second.close()]);
+});
+
 test("a worker is a page like any other", async () => {
   const s = await begin(0);
   const page = await site.page();

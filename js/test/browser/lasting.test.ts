@@ -1,4 +1,4 @@
-// A client that is closed in a page.
+// A page that stays open for long, and a client that is closed in it.
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Page } from "playwright-core";
 import { Proxy, Server, until } from "../server.js";
@@ -8,7 +8,8 @@ let server: Server, site: Site, proxy: Proxy;
 
 const app = `
 import { connect, indexedDBStore } from "@rccs/client";
-Object.assign(window, { connect, indexedDBStore });
+import { bursts } from "./test/traffic.ts";
+Object.assign(window, { connect, indexedDBStore, bursts });
 window.ready = true;`;
 
 // What a client might leave to the page it lives in: timers, listeners, sockets, channels.
@@ -72,6 +73,31 @@ const gc = async (page: Page): Promise<number> => {
   await cdp.detach();
   return usedSize;
 };
+
+test("in a page, memory stays flat over 100,000 messages", async () => {
+  const page = await site.page();
+  await page.evaluate(
+    async ([url, phone, desktop]) => {
+      const w = window as any;
+      const [a, b] = [[phone, "phone"], [desktop, "desktop"]].map(([token, name]) => w.connect(url, { token, store: w.indexedDBStore(`memory/${name}`), window: 4096 }));
+      await Promise.all([a.ready(), b.ready()]);
+      w.burst = w.bursts(a, b, "desktop");
+    },
+    [server.url, server.token("memory/phone"), server.token("memory/desktop")],
+  );
+  const round = async (n: number) => {
+    await page.evaluate(`burst(${n})`);
+    return gc(page);
+  };
+  await round(20_000);
+  const before = await round(20_000);
+  let after = await round(60_000);
+  console.log(before, after, (after - before) / 60_000);
+  // What was set last may wait for the disk still.
+  const perMessage = () => (after - before) / 60_000;
+  await until(async () => perMessage() < 100 || ((after = await gc(page)), false), `bytes a message: ${perMessage()}`, 60_000); // one takes over 300
+  await page.close();
+});
 
 for (const when of ["it holds the connection", "another page holds the connection", "there is no line"] as const)
   test(`in a page, close leaves nothing behind: ${when}`, async () => {
