@@ -58,7 +58,8 @@ export function shared(name: string, store: Store, open: OpenLine, claim: (page:
     const methods = new Set<string>(); // of this page
     const others = new Map<string, { methods: Set<string>; topics: Map<number, () => void> }>(); // pages, known to the holder
     const listening = new Map<number, Listening>(); // of this page
-    let listeners = 0;
+    let listeners = 0,
+      gone = false; // a page is, and what it did last may not be seen from here yet
 
     /** What pages that are gone have left; at first also what an earlier client of this page has. */
     const left = async (first?: boolean) => {
@@ -142,6 +143,7 @@ export function shared(name: string, store: Store, open: OpenLine, claim: (page:
           ?.request(`${name}:${other}`, { mode: "shared" }, () => {
             for (const stop of others.get(other)?.topics.values() ?? []) stop();
             others.delete(other);
+            gone = true;
             if (line) adopt();
           })
           .catch(() => {});
@@ -290,6 +292,10 @@ export function shared(name: string, store: Store, open: OpenLine, claim: (page:
 
     // A holder that is frozen cannot answer: a page that is seen takes its place.
     const watch = setInterval(() => {
+      if (line && gone) {
+        gone = false;
+        adopt();
+      }
       if (!channel || line || globalThis.document?.hidden) return void (heardAt = Date.now());
       say({ k: "ping", page });
       if (Date.now() - heardAt < silentMs) return;

@@ -1,6 +1,6 @@
 // What npm pack makes is a package that a program can install and use.
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -96,6 +96,19 @@ test("each entry point of the tarball does what it is for", async () => {
       server.code("pack", "--device", "tablet"),
     );
     expect(said).toEqual(['{"secret":1}', "connecting,0,0,true", "tablet"]);
+  } finally {
+    await server.stop();
+  }
+});
+
+test("the first message of the README arrives", async () => {
+  const server = await Server.start();
+  try {
+    add("ws");
+    for (const device of ["phone", "desktop"]) writeFileSync(join(dir, `${device}.token`), `${server.token(`alice/${device}`)}\n`);
+    const [, program] = /```js first.mjs\n([^]*?)```/.exec(readFileSync(join(js, "README.md"), "utf8"))!;
+    const said = run("first.mjs", program!.replace("ws://127.0.0.1:8080", server.url)).join("");
+    expect(said).toMatch(/deviceId: 'desktop'.*\{ text: 'hi' \}$/);
   } finally {
     await server.stop();
   }
