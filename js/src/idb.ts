@@ -9,6 +9,12 @@ const request = <T>(r: IDBRequest<T>): Promise<T> =>
     r.onerror = () => reject(r.error);
   });
 
+const done = (tx: IDBTransaction): Promise<void> =>
+  new Promise((resolve, reject) => {
+    tx.oncomplete = () => resolve();
+    tx.onabort = () => reject(tx.error);
+  });
+
 /** A key and what it is set to; nothing deletes it. */
 type Change = [key: string, value?: string];
 
@@ -30,13 +36,19 @@ export function indexedDBStore(name: string): Store {
     (opened ??= (() => {
       const r = indexedDB.open(`rccs:${name}`, 1);
       r.onupgradeneeded = () => r.result.createObjectStore("kv");
-      return request(r).then((db) => {
-        db.onversionchange = db.onclose = () => {
-          db.close();
+      return request(r).then(
+        (db) => {
+          db.onversionchange = db.onclose = () => {
+            db.close();
+            opened = undefined;
+          };
+          return db;
+        },
+        (e) => {
           opened = undefined;
-        };
-        return db;
-      });
+          throw e;
+        },
+      );
     })());
 
   // One transaction at a time writes what was set since the last one. Until then a copy is in localStorage, which is written in the turn in
@@ -71,29 +83,35 @@ export function indexedDBStore(name: string): Store {
     if (turn.push(c) === 1) queueMicrotask(copy);
     return (next ??= last = last.catch(() => {}).then(write));
   };
+  const put = (kv: IDBObjectStore, [key, value]: Change) => (value === undefined ? kv.delete(key) : kv.put(value, key));
   const write = async () => {
-    const db = await database();
-    await Promise.resolve();
     copy();
     const batch = changes,
       copied = copies;
     changes = new Map();
     copies = [];
     next = undefined;
-    const tx = db.transaction("kv", "readwrite", { durability: "strict" });
-    const kv = tx.objectStore("kv");
-    for (const [key, value] of batch) value === undefined ? kv.delete(key) : kv.put(value, key);
-    tx.commit?.(); // without it, a page that is reloaded or closed now takes the transaction with it
-    await new Promise<void>((resolve, reject) => {
-      tx.oncomplete = () => resolve();
-      tx.onabort = () => reject(tx.error);
-    }).finally(() => copied.forEach(removeCopy));
+    try {
+      const tx = (await database()).transaction("kv", "readwrite", { durability: "strict" });
+      for (const c of batch) put(tx.objectStore("kv"), c);
+      tx.commit?.(); // without it, a page that is reloaded or closed now takes the transaction with it
+      await done(tx);
+    } finally {
+      copied.forEach(removeCopy);
+    }
   };
-  /** Puts into the database what other pages, most of them gone, had not put there. */
+  /** Puts into the database what pages that are gone had not put there. */
   const takeCopies = async () => {
-    const found = Object.keys(local ?? {}).filter((key) => key.startsWith(copyPrefix) && !mine.has(key));
-    const all = found.sort().flatMap((key): Change[] => JSON.parse(local!.getItem(key) ?? "[]"));
-    await Promise.all(all.map((c) => change(...c)));
+    const find = () =>
+      Object.keys(local ?? {})
+        .filter((key) => key.startsWith(copyPrefix) && !mine.has(key))
+        .sort();
+    if (!find().length) return;
+    const all = await kv("readwrite");
+    await request(all.get("")); // what a living page puts there itself, before it may delete it, is there now, and its copy gone
+    const found = find();
+    for (const key of found) for (const c of JSON.parse(local!.getItem(key) ?? "[]")) put(all, c);
+    await done(all.transaction);
     found.forEach(removeCopy);
   };
   const kv = async (mode: IDBTransactionMode) => (await database()).transaction("kv", mode).objectStore("kv");

@@ -1,6 +1,7 @@
 // Chromium with pages of one origin that have the built SDK.
 import { mkdtempSync, rmSync } from "node:fs";
 import http from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { build } from "esbuild";
@@ -11,24 +12,30 @@ export async function bundle(contents: string, alias: Record<string, string> = {
   return out.outputFiles[0]!.text;
 }
 
+/** Serves a page that has a program. */
+export async function serve(js: string): Promise<http.Server> {
+  const server = http.createServer((q, r) => {
+    if (q.url === "/app.js") return void r.setHeader("content-type", "text/javascript").end(js);
+    r.setHeader("content-type", "text/html").end('<!doctype html><meta charset="utf-8"><title>t</title><div id="root"></div><script type="module" src="/app.js"></script>');
+  });
+  await new Promise<void>((r) => server.listen(0, "127.0.0.1", r));
+  return server;
+}
+
+export const portOf = (server: http.Server): number => (server.address() as AddressInfo).port;
+export const executablePath = process.env["CHROMIUM"] || "/usr/bin/chromium";
+
 export class Site {
-  port = 0;
-  #server: http.Server;
+  port: number;
   #dir = mkdtempSync(join(tmpdir(), "rccs-chromium-"));
   context!: BrowserContext;
 
-  private constructor(js: string) {
-    this.#server = http.createServer((q, r) => {
-      if (q.url === "/app.js") return void r.setHeader("content-type", "text/javascript").end(js);
-      r.setHeader("content-type", "text/html").end('<!doctype html><meta charset="utf-8"><title>t</title><div id="root"></div><script type="module" src="/app.js"></script>');
-    });
+  private constructor(readonly server: http.Server) {
+    this.port = portOf(server);
   }
 
   static async open(js: string): Promise<Site> {
-    const s = new Site(js);
-    await new Promise<void>((r) => s.#server.listen(0, "127.0.0.1", r));
-    s.port = (s.#server.address() as any).port;
-    const executablePath = process.env["CHROMIUM"] || "/usr/bin/chromium";
+    const s = new Site(await serve(js));
     s.context = await chromium.launchPersistentContext(s.#dir, { executablePath, args: ["--no-sandbox", "--disable-background-networking"], headless: true });
     return s;
   }
@@ -42,7 +49,7 @@ export class Site {
 
   async close(): Promise<void> {
     await this.context?.close();
-    this.#server.close();
+    this.server.close();
     rmSync(this.#dir, { recursive: true, force: true, maxRetries: 5 });
   }
 }
