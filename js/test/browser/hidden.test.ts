@@ -25,7 +25,7 @@ class Counting extends WebSocket {
     super.send(frame);
   }
 }
-window.c = connect(url, { token, store: indexedDBStore("app"), heartbeatMs: 1000, backoff: { minMs: 120_000, maxMs: 120_000 }, WebSocket: Counting });
+window.c = connect(url, { token, store: indexedDBStore("app"), heartbeatMs: 5000, backoff: { minMs: 120_000, maxMs: 120_000 }, WebSocket: Counting });
 c.on("n", (p) => void got.push(p));`;
 
 /** What waits for an answer of the browser. */
@@ -81,19 +81,15 @@ test("a tab behind another one says less, still gets what comes, and is back at 
   await page.toFront();
   await until(async () => (await state()) === "online", "it is online");
   expect(await seen()).toBe("visible");
-  const beats = async (what: string, n: number) => {
-    const before = await page.evaluate("beats"),
-      began = Date.now();
-    await until(async () => (await page.evaluate("beats")) >= before + n, what, 60_000);
-    return (Date.now() - began) / n;
-  };
-  await beats("heartbeats of a page that is seen", 4);
+  const beats = (): Promise<number> => page.evaluate("beats");
+  await until(async () => (await beats()) >= 2, "it asks the edge every five seconds, the least there is", 60_000);
 
   const other = await tab("about:blank");
   await other.toFront();
   await until(async () => (await seen()) === "hidden", "it is hidden");
-  await beats("the first of a page that is hidden", 1); // planned while it was seen
-  expect(await beats("heartbeats of a page that is hidden", 2)).toBeGreaterThan(3500); // one a second otherwise: four heartbeats of silence
+  const before = await beats();
+  await pause(16_000);
+  expect((await beats()) - before).toBeLessThanOrEqual(1); // the one that was due already; three if it were seen
   await desktop.send("n", 1, { to: "phone" });
   await until(async () => (await page.evaluate("got.join()")) === "1", "it gets what comes");
 
