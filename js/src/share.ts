@@ -1,6 +1,7 @@
 // Pages of one origin that share a store share one connection. The one that holds the Web Lock has the line; what comes on it
 // goes to all over a BroadcastChannel, and what the others write goes back to it. Each page keeps its own outbox, inbox and
-// topics: a page that is gone leaves what it had not sent in the store, for the one with the line.
+// topics. What a page that is gone had not sent is in the store: the page that is loaded in its place sends it, and so does the one with
+// the line, under the same ids.
 import type { Hears, Line, OpenLine, OpenTopic, ToListener } from "./line.js";
 import { RccsError, type Session, type State, type Store, type TopicItem } from "./types.js";
 import { newId, newStamp, toError, type Envelope } from "./wire.js";
@@ -59,7 +60,7 @@ export function shared(name: string, store: Store, open: OpenLine, claim: (page:
     const others = new Map<string, { methods: Set<string>; topics: Map<number, () => void> }>(); // pages, known to the holder
     const listening = new Map<number, Listening>(); // of this page
     let listeners = 0,
-      gone = false; // a page is, and what it did last may not be seen from here yet
+      gone = false; // a page is gone, and what it did last may not be seen from here yet
 
     /** What pages that are gone have left; at first also what an earlier client of this page has. */
     const left = async (first?: boolean) => {
