@@ -42,7 +42,8 @@ func newAuditCommand(env *environment) *cobra.Command {
 messages of another, and who was enrolled: when, and from where.
 
 Records are kept for a year, and nobody can change or remove a single one of them.
-Whoever has the credential of a part can delete them all; that they are gone shows.`,
+Whoever has the credential of a part can delete them all, but it shows that they
+are gone.`,
 		Example: `  rccs audit
   rccs audit --since 30d --action revoke --json`,
 		Args: arguments(0, "none"),

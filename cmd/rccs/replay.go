@@ -32,7 +32,7 @@ and "redelivered", and its SDK hands them on although it knows their ids. What
 it has acknowledged, and what is on its way to it, stays as it is.
 
 Messages that are replays themselves, and outcomes that RCCS told the device,
-are left out. Nobody is told again that a copy was delivered.`,
+are left out. No sender is told that a copy was delivered.`,
 		Example: `  rccs replay alice/phone --since 1h              # all of the last hour, acknowledged or not
   rccs replay alice/phone --missed --to alice/tablet
   rccs replay alice/phone --rejected              # what it refused, once it can read it

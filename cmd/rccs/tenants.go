@@ -216,7 +216,7 @@ func newTenantsSetCommand(env *environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "set NAME",
 		Short:   "Change a tenant's limits",
-		Long:    "Change a tenant's limits. Those that are not given are none.",
+		Long:    "Set a tenant's limits. A limit that is not given is removed.",
 		Example: "  rccs tenants set acme --max-devices 5000",
 		Args:    arguments(1, "NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
