@@ -152,10 +152,10 @@ lint: $(LINT) ## golangci-lint, as .golangci.yml says
 .PHONY: vuln
 vuln: $(VULN) ## Known vulnerabilities in what is used; asks vuln.go.dev, or GOVULNDB
 	@db="$${GOVULNDB:-https://vuln.go.dev}"; \
-	case "$$db" in file://*) ;; *) curl -fsS -m 10 -o /dev/null "$$db/index/db.json" || { \
+	case "$$db" in file://*) test -d "$${db#file://}" ;; *) curl -fsS -m 10 -o /dev/null "$$db/index/db.json" ;; esac || { \
 		echo "make vuln: the vulnerability database $$db cannot be reached: nothing was checked." \
-			"Name a copy: GOVULNDB=file:///path/to/vulndb make vuln" >&2; exit 1; }; esac
-	GOVULNDB="$${GOVULNDB:-https://vuln.go.dev}" $(VULN) ./...
+			"Name a copy: GOVULNDB=file:///path/to/vulndb make vuln" >&2; exit 1; }; \
+	$(VULN) -db "$$db" ./...
 
 # What a release holds beside the program: pages of the manual and what shells
 # complete, as the program itself writes them. The console is built into it.
