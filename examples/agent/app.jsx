@@ -45,7 +45,7 @@ function Task({ task, desktops }) {
     <article className={task.state} aria-label={task.prompt}>
       <header><h2>{task.prompt?.split("\n")[0]}</h2><span className="tag">{words[task.state]}</span></header>
       <p className="by">on {task.by}</p>
-      {task.log.length > 0 && <pre ref={out} role="log">{task.log.map((l, i) => l.cmd ? <b key={i} className={l.skipped ? "skipped" : ""}>{`$ ${l.cmd}\n`}</b> : l.text ? <span key={i}>{l.text}</span> : <i key={i} className={l.code === 0 ? "" : "bad"}>{l.code === 0 ? "" : `exit ${l.code}\n`}</i>)}</pre>}
+      {task.log.length > 0 && <pre ref={out} role="log">{task.log.map((l, i) => l.cmd ? <b key={i} className={l.skipped ? "skipped" : ""}>{`$ ${l.cmd}\n`}</b> : l.text ? <span key={i}>{l.text}</span> : <i key={i} className={l.code === 0 ? "" : "bad"}>{l.code === 0 ? "" : typeof l.code === "number" ? `exit ${l.code}\n` : "stopped\n"}</i>)}</pre>}
       {task.ask && (sent === task.ask.step
         ? <p className="sent">Sent. It arrives as soon as {task.by} is there.</p>
         : <section className="ask"><p>May it run this?</p><code>{task.ask.text}</code><div><button className="no" onClick={() => decide(false)}>Refuse</button><button className="yes" onClick={() => decide(true)}>Approve</button></div></section>)}
