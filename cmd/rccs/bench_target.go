@@ -59,7 +59,7 @@ func (env *environment) openTarget(ctx context.Context, f *benchTarget, scenario
 	if f.self || f.program != "" {
 		return env.ownServer(ctx, f, need)
 	}
-	trust, err := benchTrust(f.ca)
+	trust, err := edgeTrust(f.ca)
 	if err != nil {
 		return nil, err
 	}
@@ -84,8 +84,8 @@ func (env *environment) openTarget(ctx context.Context, f *benchTarget, scenario
 	return o, err
 }
 
-// benchTrust is the TLS configuration for the certificates of a file.
-func benchTrust(path string) (*tls.Config, error) {
+// edgeTrust is the TLS configuration for the certificates of a file.
+func edgeTrust(path string) (*tls.Config, error) {
 	if path == "" {
 		return nil, nil
 	}

@@ -95,6 +95,9 @@ func (env *environment) device(ctx context.Context, f *connectFlags, name string
 			return usageError{fmt.Errorf("--topic %q: want names with dots between", topic)}
 		}
 	}
+	if _, err := edgeTrust(f.ca); err != nil {
+		return err
+	}
 	credentials, err := env.deviceCredentials(ctx, f, address)
 	if err != nil {
 		return err

@@ -85,6 +85,9 @@ func (env *environment) enroll(ctx context.Context, f *enrollFlags) error {
 	if err := f.check(); err != nil {
 		return err
 	}
+	if _, err := edgeTrust(f.ca); err != nil {
+		return err
+	}
 	claim := client.Claim{Code: f.code}
 	if env.tenant != auth.DefaultTenant {
 		claim.Tenant = env.tenant
@@ -162,6 +165,9 @@ func (env *environment) renew(ctx context.Context, url, ca, file string, asJSON 
 	}
 	if _, err := auth.ParseCredential(old); err != nil {
 		return fmt.Errorf("--creds %s: %w", file, err)
+	}
+	if _, err := edgeTrust(ca); err != nil {
+		return err
 	}
 	fresh, err := client.Renew(ctx, url, old, &client.EnrollOptions{CAFile: ca})
 	if err != nil {

@@ -49,6 +49,9 @@ func (env *environment) hints(text string) string {
 			return quoted
 		}
 		for _, f := range env.aimed {
+			if f.name == "tenant" && cmd.HasParent() && cmd.Parent().Name() == "tenants" {
+				continue // those are of all tenants
+			}
 			if cmd.Flag(f.name) != nil && !strings.Contains(line+" ", " --"+f.name+" ") {
 				line += " --" + f.name + " " + quote(f.value)
 			}

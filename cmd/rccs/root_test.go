@@ -168,6 +168,10 @@ func TestFailuresAreNotBadUsage(t *testing.T) {
 	if err := os.Chmod(filepath.Join(open, "keys"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	mine := filepath.Join(t.TempDir(), "mine.creds")
+	if err := os.WriteFile(mine, []byte(console{}.succeed(t, "creds", "device", "a/b", "--data", data).out), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	nowhere := "nats://127.0.0.1:1"
 	for _, c := range []struct {
 		args []string
@@ -183,6 +187,10 @@ func TestFailuresAreNotBadUsage(t *testing.T) {
 		{[]string{"send", "a/b", "1", "--creds", file + ".creds"}, []string{file + ".creds", "--creds"}},
 		{[]string{"connect", "a/b", "--data", data, "--url", "ws://127.0.0.1:1/v1/ws"}, []string{"ws://127.0.0.1:1/v1/ws", "rccs serve", "--url)"}},
 		{[]string{"connect", "a/b", "--creds", file}, []string{file}},
+		{[]string{"connect", "a/b", "--data", data, "--ca", file}, []string{"--ca: " + file, "no certificate"}},
+		{[]string{"enroll", "--code", "AAAA-BBBB", "--out", file + ".out", "--ca", file}, []string{"--ca: " + file, "no certificate"}},
+		{[]string{"enroll", "renew", "--creds", mine, "--ca", file + ".pem"}, []string{"--ca: open " + file + ".pem"}},
+		{[]string{"status", "--data", data, "--tenant", "nosuch"}, []string{"'rccs tenants ls --data " + data + "'", "'rccs tenants add nosuch --data " + data + "'"}},
 	} {
 		t.Run(strings.Join(c.args[:2], " "), func(t *testing.T) {
 			t.Parallel()

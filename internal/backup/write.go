@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -31,7 +32,11 @@ func create(path string) (*writer, error) {
 		return nil, err
 	}
 	file, err := os.CreateTemp(filepath.Dir(path), ".rccs-backup-*") // mode 0600
-	if err != nil {
+	var named *fs.PathError
+	switch {
+	case errors.As(err, &named): // it names a file that nobody asked for
+		return nil, fmt.Errorf("backup: make %s: %w", path, named.Err)
+	case err != nil:
 		return nil, err
 	}
 	w := &writer{path: path, file: file, sum: sha256.New()}
