@@ -87,3 +87,26 @@ func openDir(dir string) error {
 	}
 	return nil
 }
+
+// ErrAlone is wrapped by the error of a server of a cluster that finds the streams
+// of a server that ran alone.
+var ErrAlone = errors.New("it has the streams of a server that ran alone, and a server of a cluster would remove them: " +
+	"start it alone again, make a backup and restore that into the cluster (docs/cluster.md, One server becomes a cluster)")
+
+// checkAlone refuses a data directory to a server of a cluster that would remove
+// its streams: nats-server removes, without a word, each that the cluster does not
+// know.
+func checkAlone(dir string) error {
+	root := os.DirFS(filepath.Join(dir, "jetstream"))
+	streams, err := fs.Glob(root, "*/streams/*")
+	if err == nil && len(streams) > 0 {
+		var cluster []string
+		if cluster, err = fs.Glob(root, "*/_js_/_meta_"); err == nil && len(cluster) == 0 {
+			err = ErrAlone
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("backbone: data directory %s: %w", dir, err)
+	}
+	return nil
+}

@@ -1,10 +1,14 @@
 package backbone_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/backbone"
 )
@@ -91,5 +95,37 @@ func TestUnfinishedRestoreIsRefused(t *testing.T) {
 	}
 	if err := backbone.CheckDir(filepath.Join(dir, "none")); err != nil {
 		t.Errorf("one that is not there: %v", err)
+	}
+}
+
+// nats-server removes, without a word, the streams of a server that ran alone when
+// it is started as one of a cluster.
+func TestAServerOfAClusterDoesNotTakeTheStreamsOfOneThatRanAlone(t *testing.T) {
+	t.Parallel()
+	tr, dir := newTrust(t), private(t)
+	alone := start(t, tr.options(dir))
+	auth, _ := tr.user(t)
+	js := jetStream(t, dial(t, alone, auth))
+	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}})
+	must(t, 0, err)
+	_, err = js.Publish(t.Context(), "s", nil)
+	must(t, 0, err)
+	stop(t, alone)
+
+	opts := tr.options(dir)
+	opts.Listen = "127.0.0.1:0"
+	opts.Config = append(slices.Clone(opts.Config), "\nserver_name: a\ncluster { name: c, listen: \"127.0.0.1:-1\", authorization { user: a, password: b } }\n"...)
+	s, err := backbone.New(opts)
+	must(t, s, err)
+	if err := s.Start(t.Context()); !errors.Is(err, backbone.ErrAlone) {
+		t.Errorf("started in a cluster: %v", err)
+	}
+	stop(t, s)
+
+	again := start(t, tr.options(dir))
+	stream, err := jetStream(t, dial(t, again, auth)).Stream(t.Context(), "S")
+	must(t, stream, err)
+	if n := stream.CachedInfo().State.Msgs; n != 1 {
+		t.Errorf("%d messages are left, want 1", n)
 	}
 }
