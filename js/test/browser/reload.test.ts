@@ -27,9 +27,13 @@ window.c = connect(url, { token, type: "mobile", store: indexedDBStore(name), ba
 c.onError((e) => errors.push(e.code + ": " + e.message));
 window.next = +(sessionStorage.next ?? 0);
 addEventListener("pagehide", () => void (sessionStorage.next = next));
+let waiting = 0; // few enough for the outbox, however slow it all is
 if (sends) void (async () => {
   for (;;) {
-    for (let i = 0; i < 10; i++) c.send("n", next++, { to: "desktop" }).catch((e) => errors.push(e.code));
+    for (let i = 0; i < 10 && waiting < 500; i++) {
+      waiting++;
+      c.send("n", next++, { to: "desktop" }).then(() => waiting--, (e) => errors.push(e.code));
+    }
     await pause(20);
   }
 })();
