@@ -9,56 +9,53 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/testkit"
 )
 
-// as returns the header in which NATS names the service that asks.
-func as(service string) nats.Header {
-	return nats.Header{layout.HeaderRequester: {fmt.Sprintf(`{"acc":"A","user":%q}`, service)}}
-}
-
-// guarded is a guard at work, and a connection to ask it on.
-func guarded(t *testing.T) (*Guard, *nats.Conn) {
+// guarded is a guard at work, and the server where services reach it.
+func guarded(t *testing.T, services ...string) (*Guard, *natstest.Env) {
 	t.Helper()
-	env := natstest.Server(t)
-	nc := env.Conn(t)
-	natstest.Streams(t, nc)
+	env := natstest.Server(t, natstest.Services(services...))
+	natstest.Streams(t, env.Conn(t))
 	g, err := Start(env.Conn(t), Options{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { g.Stop(testkit.Soon(t)) })
-	return g, nc
+	return g, env
 }
 
 // A service that asks far more than it can be answered is served in turns with
 // others: who asks last waits for a few of its requests, and not for all.
 func TestAFloodOfOneServiceKeepsNoOtherWaiting(t *testing.T) {
 	t.Parallel()
-	_, nc := guarded(t)
+	_, env := guarded(t, "FLOOD", "OTHER")
 	const flood = 5000
 	var answers atomic.Int32
 	before := make(chan int32, 1)
-	for inbox, answered := range map[string]nats.MsgHandler{
-		"_INBOX.flood.*": func(*nats.Msg) { answers.Add(1) }, "_INBOX.other.*": func(*nats.Msg) { before <- answers.Load() },
+	services := make(map[string]*nats.Conn)
+	for service, answered := range map[string]nats.MsgHandler{
+		"FLOOD": func(*nats.Msg) { answers.Add(1) }, "OTHER": func(*nats.Msg) { before <- answers.Load() },
 	} {
-		if _, err := nc.Subscribe(inbox, answered); err != nil {
+		services[service] = env.Service(t, service)
+		if _, err := services[service].Subscribe("answers."+service+".*", answered); err != nil {
 			t.Fatal(err)
 		}
 	}
-	ask := func(service, reply string) {
+	ask := func(service string, n int) {
 		t.Helper()
-		err := nc.PublishMsg(&nats.Msg{Subject: layout.GuardedAPI("CONSUMER.INFO.RCCS_UP.none"), Reply: reply, Header: as(service)})
-		if err != nil {
+		if err := services[service].PublishRequest("$JS.API.CONSUMER.INFO.RCCS_UP.none", fmt.Sprintf("answers.%s.%d", service, n), nil); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for n := range flood {
-		ask("FLOOD", fmt.Sprint("_INBOX.flood.", n))
+		ask("FLOOD", n)
 	}
-	ask("OTHER", "_INBOX.other.1")
+	if err := services["FLOOD"].FlushTimeout(testkit.Patience); err != nil {
+		t.Fatal(err)
+	}
+	ask("OTHER", 1)
 	n := testkit.Await(t, "another service is answered", before)
 	t.Logf("%d requests of the flood were answered before that of another service", n)
 	if n > flood/2 {
@@ -70,26 +67,27 @@ func TestAFloodOfOneServiceKeepsNoOtherWaiting(t *testing.T) {
 // A service past its bound is told so, in the words of what it asked for.
 func TestAServicePastItsBoundIsTold(t *testing.T) {
 	t.Parallel()
-	g, nc := guarded(t)
+	g, env := guarded(t, "FULL")
+	nc := env.Service(t, "FULL")
 	if release, ok := g.room.Take("FULL", waitingBytes); ok {
 		defer release()
 	}
-	events, err := nc.SubscribeSync("rccs.event.alice.phone.full")
+	events, err := env.Conn(t).SubscribeSync("rccs.event.alice.phone.full")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for api, want := range map[string]string{
-		"CONSUMER.INFO.RCCS_UP.none": "io.nats.jetstream.api.v1.consumer_info_response", "LATER.alice.phone.normal.1": `"stream":"RCCS_LATER"`,
+	for subject, want := range map[string]string{
+		"$JS.API.CONSUMER.INFO.RCCS_UP.none": "io.nats.jetstream.api.v1.consumer_info_response", "rccs.later.alice.phone.normal.1": `"stream":"RCCS_LATER"`,
 	} {
-		answer, err := nc.RequestMsg(&nats.Msg{Subject: layout.GuardedAPI(api), Header: as("FULL")}, testkit.Patience)
+		answer, err := nc.Request(subject, nil, testkit.Patience)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if got := string(answer.Data); !strings.Contains(got, want) || !strings.Contains(got, "too many requests of this service") {
-			t.Errorf("%s is answered %s", api, got)
+			t.Errorf("%s is answered %s", subject, got)
 		}
 	}
-	if err := nc.PublishMsg(&nats.Msg{Subject: layout.GuardedAPI("LATER.alice.phone.normal.2"), Header: as("FULL")}); err != nil {
+	if err := nc.Publish("rccs.later.alice.phone.normal.2", nil); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := events.NextMsg(testkit.Patience); err != nil {
