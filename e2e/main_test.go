@@ -1,7 +1,6 @@
 package e2e_test
 
 import (
-	"flag"
 	"fmt"
 	"os"
 	"testing"
@@ -22,15 +21,8 @@ var shared = new(sharedServer)
 // them.
 type suite struct{ m *testing.M }
 
-// atOnce is how many tests run at a time, unless -parallel says otherwise. Many
-// wait for a clock, not for a processor.
-const atOnce = "8"
-
 func TestMain(m *testing.M) {
-	if err := flag.Set("test.parallel", atOnce); err != nil {
-		fmt.Fprintln(os.Stderr, "e2e:", err)
-		return
-	}
+	testkit.AtOnce(8)
 	goleak.VerifyTestMain(suite{m})
 }
 

@@ -23,7 +23,10 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	testkit.AtOnce(6)
+	natstest.VerifyTestMain(m)
+}
 
 // within is how long a test waits for what must happen.
 const within = testkit.Patience

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 // program is the built rccs.
@@ -21,7 +23,10 @@ func long() bool { return os.Getenv("RCCS_CHAOS") != "" }
 
 type suite struct{ m *testing.M }
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(suite{m}) }
+func TestMain(m *testing.M) {
+	testkit.AtOnce(4)
+	goleak.VerifyTestMain(suite{m})
+}
 
 // Run implements goleak.TestingM.
 func (s suite) Run() int {

@@ -13,6 +13,7 @@ import (
 // the cursor stream's leader dies with acknowledgements that were just made, what
 // comes again at another edge says so; likewise when it can write no more.
 func TestFault_AcknowledgementsOutliveTheCursorsLeader(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	defer c.health()
 	rnd := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))

@@ -16,6 +16,7 @@ import (
 // Services hear a topic once, whichever servers they and its publisher are
 // connected to, and their requests for consumers are answered on each.
 func TestServicesOnEveryServer(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()

@@ -151,6 +151,7 @@ func flip(t *testing.T, path string) {
 // One bit of one block costs one message, and the device is told; what lies
 // behind it arrives.
 func TestFault_OneFlippedBitCostsOneMessageThatIsTold(t *testing.T) {
+	t.Parallel()
 	s := newSingle(t, t.TempDir())
 	if err := s.serving(); err != nil {
 		t.Fatal(err)
@@ -190,6 +191,7 @@ func TestFault_OneFlippedBitCostsOneMessageThatIsTold(t *testing.T) {
 // is started again, says so, and loses nothing. At each step /readyz, the doctor
 // and the log say the same.
 func TestFault_FullDiskHealsWhenThereIsRoom(t *testing.T) {
+	t.Parallel()
 	const room = 32 << 20
 	dir := t.TempDir()
 	if err := mount(dir, 0, 8*room); err != nil {
@@ -280,6 +282,7 @@ func TestEdgeWaitsForItsServers(t *testing.T) {
 // A damaged copy in a cluster goes aside and comes again from the others: a
 // device misses nothing, and the operator is told.
 func TestFault_DamagedCopyComesFromAnotherServer(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	nc, _ := c.service(c.procs[0])
 	const n = 300

@@ -11,6 +11,8 @@ package testkit
 
 import (
 	"context"
+	"flag"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -21,6 +23,15 @@ const Patience = 90 * time.Second
 
 // poll is how often a condition is looked at.
 const poll = 5 * time.Millisecond
+
+// AtOnce sets how many tests of a package run at a time, unless -parallel says
+// otherwise: more than there are processors where most wait for a clock. Call it
+// in TestMain.
+func AtOnce(n int) {
+	if err := flag.Set("test.parallel", strconv.Itoa(n)); err != nil {
+		panic(err) // not in a test
+	}
+}
 
 // Soon returns a context that ends after [Patience], or with the test.
 func Soon(tb testing.TB) context.Context {
