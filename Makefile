@@ -66,13 +66,17 @@ LONG_PACKAGES := e2e|deploy|internal/(api|backup|chaos|load|node|sdktest|share|s
 test-fast: ## Unit tests of what has changed, for the inner loop; what starts whole installations is left out
 	$(GO) test -short -timeout 5m $$($(GO) list ./... | grep -vE '/($(LONG_PACKAGES))$$')
 
+# The tests of JavaScript in Node run beside Go's, many of which wait for a clock.
+# Those in a browser have the machine to themselves.
 .PHONY: test
 test: | $(NATS) ## All tests, with the race detector, in random order
 	@rm -f $(BIN)/skipped
-	RCCS_SKIPPED=$(BIN)/skipped $(GO) test -race -shuffle=on -timeout $(TEST_TIMEOUT) ./...
+	js/scripts/test.sh js >$(BIN)/test-js.log 2>&1 & js=$$!; failed=0; \
+	RCCS_SKIPPED=$(BIN)/skipped $(GO) test -race -shuffle=on -timeout $(TEST_TIMEOUT) ./... || failed=$$?; \
+	wait $$js || failed=$$?; cat $(BIN)/test-js.log; exit $$failed
 	@if [ -s $(BIN)/skipped ]; then echo "skipped, $$(wc -l < $(BIN)/skipped) of Go's tests:"; sed 's/^/  /' $(BIN)/skipped; fi
 	$(GO) test -run AllocationsOfAMessage ./edge ./internal/wsconn # not built with the race detector, under which pools lose what they hold
-	@js/scripts/test.sh
+	@js/scripts/test.sh browser
 
 # What takes a night: faults for CHAOS, each fuzz target for ten minutes, and all
 # Go tests LONG_COUNT times, each time in another order.
