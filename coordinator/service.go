@@ -131,8 +131,15 @@ func (s *service) add(sub *nats.Subscription, err error) error {
 	return nil
 }
 
-// stop takes no more requests, and answers those it has until ctx ends.
+// stop takes no more requests, and answers those it has for half of the time that
+// is left. Other parts store what they know after it, and what waits may be a
+// flood.
 func (s *service) stop(ctx context.Context) {
+	if end, bounded := ctx.Deadline(); bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(end)/2)
+		defer cancel()
+	}
 	for _, sub := range s.subs {
 		_ = sub.Unsubscribe()
 	}
