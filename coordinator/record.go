@@ -67,7 +67,7 @@ func (c *Coordinator) recordAcked(to subjects.Address, all []*envelope.Message, 
 	}
 }
 
-// about is what a span says of a message in the inbox of a device on plain NATS.
+// about describes, for a span, a message to a device on plain NATS.
 func about(m *envelope.Message, to subjects.Address, redelivered bool) trace.Message {
 	return trace.Message{
 		ID: m.ID(), Type: envelope.Type(m.Header), User: string(to.User), To: string(to.Device),

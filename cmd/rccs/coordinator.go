@@ -19,7 +19,7 @@ type coordinatorFlags struct {
 	limits            limitFlags
 	inboxLimit        limit
 	startWait         time.Duration
-	stopWithin        time.Duration
+	stopWithin        within
 }
 
 func newCoordinatorCommand(env *environment) *cobra.Command {
@@ -66,7 +66,7 @@ func (env *environment) coordinator(ctx context.Context, f *coordinatorFlags) er
 	ctx, asked := env.hangups(ctx)
 	c, err := node.NewCoordinator(node.RemoteOptions{
 		Server: f.server, Logins: logins, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logging(ctx, &f.log),
-		Transport: f.transport.options(), Tracing: f.trace.options(), NATS: reach, Reread: asked, StartWait: f.startWait, StopWithin: f.stopWithin, Limits: f.limits.options(f.inboxLimit), InboxLimit: int(f.inboxLimit),
+		Transport: f.transport.options(), Tracing: f.trace.options(), NATS: reach, Reread: asked, StartWait: f.startWait, StopWithin: time.Duration(f.stopWithin), Limits: f.limits.options(f.inboxLimit), InboxLimit: int(f.inboxLimit),
 	})
 	if err != nil {
 		return err

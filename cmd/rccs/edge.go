@@ -26,7 +26,7 @@ type edgeFlags struct {
 	transport                 transportFlags
 	trace                     otlpFlags
 	startWait                 time.Duration
-	stopWithin                time.Duration
+	stopWithin                within
 }
 
 func newEdgeCommand(env *environment) *cobra.Command {
@@ -130,7 +130,7 @@ func (env *environment) edge(ctx context.Context, f *edgeFlags) error {
 	e, err := node.NewEdge(node.EdgeOptions{
 		RemoteOptions: node.RemoteOptions{
 			Server: f.server, Logins: logins, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logging(ctx, &f.log),
-			Transport: f.transport.options(), Tracing: f.trace.options(), NATS: reach, Reread: asked, StartWait: f.startWait, StopWithin: f.stopWithin, InboxLimit: int(f.inboxLimit), Limits: f.limits.options(f.inboxLimit),
+			Transport: f.transport.options(), Tracing: f.trace.options(), NATS: reach, Reread: asked, StartWait: f.startWait, StopWithin: time.Duration(f.stopWithin), InboxLimit: int(f.inboxLimit), Limits: f.limits.options(f.inboxLimit),
 		},
 		Listen: f.listen,
 	})

@@ -145,7 +145,8 @@ func addStartWait(flags *pflag.FlagSet, d *time.Duration) {
 		"how long a start waits for what it needs: NATS servers, their streams, room on the disk; 0: for ever")
 }
 
-func addStopWithin(flags *pflag.FlagSet, d *time.Duration) {
-	flags.DurationVar(d, "stop-within", node.DefaultStopWithin,
+func addStopWithin(flags *pflag.FlagSet, d *within) {
+	*d = within(node.DefaultStopWithin)
+	flags.Var(d, "stop-within",
 		"how long a stop may take before it is given up with status 1; less than what ends the process then (docker stop: 10s)")
 }

@@ -127,6 +127,29 @@ func (f *limitFlags) options(inboxLimit limit) node.Limits {
 // largest one if that is not 0. With orZero it is 0 or not below that.
 type count struct{ n, from, most, orZero int }
 
+// maxCount is more than any machine serves.
+const maxCount = 1 << 30
+
+// String implements pflag.Value.
+func (c *count) String() string { return strconv.Itoa(c.n) }
+
+// Type implements pflag.Value.
+func (*count) Type() string { return "number" }
+
+// Set implements pflag.Value.
+func (c *count) Set(s string) error {
+	most := cmp.Or(c.most, maxCount)
+	n, err := parseNumber(s, c.from, most)
+	if err != nil {
+		return err
+	}
+	if n > 0 && n < c.orZero {
+		return fmt.Errorf("want 0, or a number from %d to %d", c.orZero, most)
+	}
+	c.n = n
+	return nil
+}
+
 // bounded is a flag that is a number within bounds.
 type bounded struct {
 	to         *int
@@ -153,35 +176,20 @@ func (*bounded) Type() string { return "number" }
 
 // Set implements pflag.Value.
 func (b *bounded) Set(s string) error {
-	n, err := strconv.Atoi(s)
-	if err != nil || n < b.from || n > b.most {
-		return fmt.Errorf("want a number from %d to %d", b.from, b.most)
+	n, err := parseNumber(s, b.from, b.most)
+	if err == nil {
+		*b.to = n
 	}
-	*b.to = n
-	return nil
+	return err
 }
 
-// maxCount is more than any machine serves.
-const maxCount = 1 << 30
-
-// String implements pflag.Value.
-func (c *count) String() string { return strconv.Itoa(c.n) }
-
-// Type implements pflag.Value.
-func (*count) Type() string { return "number" }
-
-// Set implements pflag.Value.
-func (c *count) Set(s string) error {
+// parseNumber reads a number within bounds.
+func parseNumber(s string, from, most int) (int, error) {
 	n, err := strconv.Atoi(s)
-	most := cmp.Or(c.most, maxCount)
-	if err != nil || n < c.from || n > most {
-		return fmt.Errorf("want a number from %d to %d", c.from, most)
+	if err != nil || n < from || n > most {
+		return 0, fmt.Errorf("want a number from %d to %d", from, most)
 	}
-	if n > 0 && n < c.orZero {
-		return fmt.Errorf("want 0, or a number from %d to %d", c.orZero, most)
-	}
-	c.n = n
-	return nil
+	return n, nil
 }
 
 // within is a time limit.

@@ -27,7 +27,7 @@ type serveFlags struct {
 	storeKey   storeKey
 	enrolment  enrolFlags
 	startWait  time.Duration
-	stopWithin time.Duration
+	stopWithin within
 	restoring  bool
 }
 
@@ -92,7 +92,7 @@ func (env *environment) serve(ctx context.Context, f *serveFlags) error {
 	if f.config == "" {
 		opts.Config = defaults.DefaultConfig()
 	}
-	opts.StartWait, opts.StopWithin, opts.Restoring = f.startWait, f.stopWithin, f.restoring
+	opts.StartWait, opts.StopWithin, opts.Restoring = f.startWait, time.Duration(f.stopWithin), f.restoring
 	if opts.StoreKey, opts.OldStoreKey, err = f.storeKey.read(env); err != nil {
 		return err
 	}

@@ -107,6 +107,7 @@ func TestTransportFlagsThatAreRefused(t *testing.T) {
 		"--max-frame-bytes 1023":               {exitUsage, "want 0, or a number from 1024"},
 		"--data=":                              {exitUsage, "--data is empty"},
 		"--register-within 0":                  {exitUsage, "want a duration"},
+		"--stop-within 0":                      {exitUsage, "want a duration"},
 	} {
 		args := append([]string{"serve", "--data", t.TempDir(), "--listen", "127.0.0.1:0", "--nats-listen", "", "--admin-listen", "127.0.0.1:0"}, strings.Split(line, " ")...)
 		got := console{}.run(t, args...)

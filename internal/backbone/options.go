@@ -44,8 +44,8 @@ type Options struct {
 	StoreKey string
 	// OldStoreKey is the key before StoreKey, for the start at which it changes.
 	OldStoreKey string
-	// RouteSecret is what servers of a cluster ask each other for, where the
-	// nats.conf says nothing else. All of them need the same one. Empty: nothing.
+	// RouteSecret is the password between servers of a cluster, unless nats.conf
+	// protects routes itself. All servers need the same one. Empty: none.
 	RouteSecret string
 	// Logger receives what nats-server logs. Nil discards it.
 	Logger *slog.Logger

@@ -80,9 +80,9 @@ func ParseCounted(data []byte) (upTo uint64, err error) {
 	return c.UpTo, nil
 }
 
-// NothingCounted is what to store under [layout.Counted] when deadlines may be lost:
-// the next hub reads the stream from its beginning, and stores those that are
-// missing.
+// NothingCounted returns the value to store under [layout.Counted] when deadlines
+// may be lost: the next hub then reads the stream from its beginning, and stores
+// the deadlines that are missing.
 func NothingCounted() []byte { return []byte(`{"upTo":0}`) }
 
 // parseDamaged decodes what is stored. Data that it cannot decode counts as no

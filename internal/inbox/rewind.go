@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -76,8 +75,8 @@ func (h *Hub) noteUnreadable(ctx context.Context, r [2]uint64) error {
 	return h.addDamage(ctx, r, finding{First: r[0], Unreadable: true}, func(*damaged) {})
 }
 
-// finding is what operators are told of damage that a hub has found. Those of
-// servers have other fields as well.
+// finding tells operators of damage that a hub has found. The findings of servers
+// have other fields as well.
 type finding struct {
 	Stream string
 	At     time.Time
@@ -100,7 +99,7 @@ func (h *Hub) addDamage(ctx context.Context, r [2]uint64, f finding, also func(*
 		_ = json.Unmarshal(found[0].Data, &fields) // what cannot be read is replaced
 		d = *parseDamaged(found[0].Data)
 	}
-	d.Ranges = append(slices.Clone(d.Ranges), r)
+	d.Ranges = withRange(d.Ranges, r)
 	also(&d)
 	for name, list := range map[string]any{"ranges": d.Ranges, "doubts": d.Doubts} {
 		if fields[name], err = json.Marshal(list); err != nil {
@@ -119,6 +118,20 @@ func (h *Hub) addDamage(ctx context.Context, r [2]uint64, f finding, also func(*
 	}
 	h.damaged.Store(&d)
 	return nil
+}
+
+// withRange adds a range, joined with those that it meets: each device that lost
+// messages of one damaged file adds its own.
+func withRange(all [][2]uint64, r [2]uint64) [][2]uint64 {
+	apart := make([][2]uint64, 0, len(all)+1)
+	for _, have := range all {
+		if have[1]+1 < r[0] || r[1]+1 < have[0] {
+			apart = append(apart, have)
+			continue
+		}
+		r = [2]uint64{min(have[0], r[0]), max(have[1], r[1])}
+	}
+	return append(apart, r)
 }
 
 // withFinding adds a finding of a hub to those of servers. It adds nothing if one

@@ -66,7 +66,7 @@ func ServiceName(reply string, h map[string][]string) string {
 	return who.Name
 }
 
-// info is what is read of [HeaderRequester].
+// info holds the fields of [HeaderRequester] that RCCS reads.
 type info struct {
 	User string `json:"user"`
 	JWT  string `json:"jwt"`
