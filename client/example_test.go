@@ -232,7 +232,7 @@ func ExampleClient_Request() {
 		return map[string]bool{"opened": true}, nil
 	})
 
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second) // told to the desktop
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second) // told to the desktop
 	defer cancel()
 	result, err := phone.Request(ctx, "desktop", "open", map[string]string{"file": "main.go"})
 	fmt.Println(string(result), err)

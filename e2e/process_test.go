@@ -41,9 +41,7 @@ type process struct {
 // RCCS_ variables.
 func command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, program, args...)
-	// A race found is told when it is found; there is no need to wait for more
-	// at the end.
-	cmd.Env = append(testkit.Environ(), "GORACE=atexit_sleep_ms=0")
+	cmd.Env = testkit.Environ()
 	cmd.WaitDelay = patience
 	return cmd
 }
@@ -129,11 +127,8 @@ func (p *process) terminate() (status int, err error) {
 
 // health looks for what no log may hold.
 func (p *process) health() error {
-	log := p.log.String()
-	for _, sign := range []string{"WARNING: DATA RACE", "panic:", "fatal error:"} {
-		if i := strings.Index(log, sign); i >= 0 {
-			return fmt.Errorf("the server's log has %q:\n%s", sign, log[i:min(len(log), i+8000)])
-		}
+	if fault := testkit.Fault(p.log.String()); fault != "" {
+		return fmt.Errorf("the server's log has %s", fault)
 	}
 	return nil
 }
@@ -165,8 +160,8 @@ func finish(t testing.TB, stdin string, cmd *exec.Cmd) result {
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatalf("%q: %v", cmd.Args, err)
 	}
-	if log := stderr.String(); strings.Contains(log, "DATA RACE") || strings.Contains(log, "panic:") {
-		t.Errorf("%q: %s", cmd.Args, log)
+	if fault := testkit.Fault(stderr.String()); fault != "" {
+		t.Errorf("%q: %s", cmd.Args, fault)
 	}
 	return result{stdout: stdout.String(), stderr: stderr.String(), status: cmd.ProcessState.ExitCode()}
 }

@@ -1,7 +1,6 @@
 package chaos_test
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -112,7 +111,7 @@ func (p *proc) start() {
 	cmd := exec.Command(program, p.Args...)
 	piped := struct{ io.Writer }{log} // so that a bound on the process's files is none on its log
 	cmd.Stdout, cmd.Stderr = piped, piped
-	cmd.Env = append(testkit.Environ(), "GORACE=atexit_sleep_ms=0", clockVariable+"="+p.clockPath())
+	cmd.Env = append(testkit.Environ(), clockVariable+"="+p.clockPath())
 	if err := cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
@@ -185,10 +184,8 @@ func (p *proc) health() {
 		p.t.Error(err)
 		return
 	}
-	for _, sign := range []string{"WARNING: DATA RACE", "panic:", "fatal error:"} {
-		if i := bytes.Index(log, []byte(sign)); i >= 0 {
-			p.t.Errorf("%s: %s", p.Name, log[i:min(len(log), i+6000)])
-		}
+	if fault := testkit.Fault(string(log)); fault != "" {
+		p.t.Errorf("%s: %s", p.Name, fault)
 	}
 }
 

@@ -105,8 +105,11 @@ func (c *cluster) revoke(keys, at *proc, args ...string) (string, error) {
 // run runs a command.
 func (p *proc) run(args ...string) (string, error) {
 	cmd := exec.CommandContext(p.t.Context(), program, args...)
-	cmd.Env = append(testkit.Environ(), "GORACE=atexit_sleep_ms=0")
+	cmd.Env = testkit.Environ()
 	out, err := cmd.CombinedOutput()
+	if fault := testkit.Fault(string(out)); fault != "" {
+		p.t.Errorf("rccs %q: %s", args, fault)
+	}
 	return string(out), err
 }
 

@@ -83,9 +83,16 @@ func TestServicesOnEveryServer(t *testing.T) {
 			t.Fatal(err)
 		}
 		for n := range topics * servers {
-			m, err := consumer.Next(jetstream.FetchMaxWait(patience))
-			if err != nil || string(m.Data()) != want[n] {
-				t.Fatalf("server %d reads %v, %v, want %s", s, m, err, want[n])
+			var m jetstream.Msg
+			state := ""
+			eventually(t, fmt.Sprintf("server %d reads %s", s, want[n]), func() bool { // nobody answers while no server leads
+				var err error
+				m, err = consumer.Next(jetstream.FetchMaxWait(patience))
+				state = fmt.Sprint(err)
+				return err == nil
+			}, &state)
+			if string(m.Data()) != want[n] {
+				t.Fatalf("server %d reads %s, want %s", s, m.Data(), want[n])
 			}
 			if err := m.DoubleAck(ctx); err != nil {
 				t.Fatal(err)

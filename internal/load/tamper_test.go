@@ -15,6 +15,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/devicetest"
 	"github.com/rccs-io/rccs/internal/load"
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 // tampered is a proxy before a server that does something to the frames that
@@ -176,7 +177,7 @@ func TestSlowReadersComeBack(t *testing.T) {
 			t.Cleanup(once)
 			to.URL = "ws" + strings.TrimPrefix(s.URL, "http")
 			r, err := load.Slow(t.Context(), load.Options{
-				Devices: 6, Rate: 300, Duration: 2 * time.Second, Warmup: time.Millisecond, Stopped: 1, Target: to, Patience: 10 * time.Second,
+				Devices: 6, Rate: 300, Duration: 2 * time.Second, Warmup: time.Millisecond, Stopped: 1, Target: to, Patience: testkit.Patience,
 				Progress: func(p load.Progress) {
 					if strings.HasSuffix(p.Phase, "stopped reading") && p.Done > p.All/2 {
 						once()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/internal/topic"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -50,7 +51,7 @@ func startPlace(t *testing.T, env *natstest.Env) *place {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), testkit.Patience)
 		defer cancel()
 		if err := p.hub.Stop(ctx); err != nil {
 			t.Error(err)

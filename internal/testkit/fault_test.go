@@ -1,0 +1,39 @@
+package testkit_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/rccs-io/rccs/internal/testkit"
+)
+
+// report is one of the race detector, of two functions.
+func report(one, other string) string {
+	const bar = "==================\n"
+	return bar + "WARNING: DATA RACE\nWrite at 0x00c00014e530 by goroutine 616:\n" + one + "\n      client.go:3395 +0x2d9\n" +
+		"\nPrevious read at 0x00c00014e530 by goroutine 544:\n" + other + "\n      client.go:3394 +0x29e\n" +
+		"\nGoroutine 616 (running) created at:\n  main.main()\n      main.go:1 +0x1\n" + bar
+}
+
+func TestFaultIsAnyRaceButTheKnownOneOfNATS(t *testing.T) {
+	t.Parallel()
+	const (
+		known = "  github.com/nats-io/nats-server/v2/server.(*client).addShadowSub()"
+		ours  = "  github.com/rccs-io/rccs/internal/node.(*Node).Start()"
+	)
+	for log, want := range map[string]string{
+		"":                                       "",
+		`{"level":"INFO","msg":"serves"}` + "\n": "",
+		"before\n" + report(known, known) + "after\n":              "",
+		report(known, known) + report(ours, ours):                  "WARNING: DATA RACE",
+		report(ours, known):                                        "WARNING: DATA RACE",
+		report(known, ours):                                        "WARNING: DATA RACE",
+		report(known, known) + "panic: runtime error\n":            "panic:",
+		"fatal error: all goroutines are asleep\npanic: another\n": "fatal error:",
+		strings.TrimSuffix(report(known, known), "=\n"):            "WARNING: DATA RACE", // cut: it may be another's
+	} {
+		if got := testkit.Fault(log); !strings.HasPrefix(got, want) || (got == "") != (want == "") {
+			t.Errorf("of %.300q: %.100q, want %q", log, got, want)
+		}
+	}
+}
