@@ -21,6 +21,9 @@ import (
 // Keys that DIR has already stay as they are; only tenants that it never had are
 // added. If from belongs to another installation, that is an error.
 func TakeKeys(dir, from string) error {
+	if _, err := os.Stat(filepath.Join(from, operatorToken)); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("auth: take keys from %s: there is no %s: name an installation's directory of keys, DATA/keys", from, operatorToken)
+	}
 	keys := filepath.Join(dir, "keys")
 	taken, err := ensureKeys(dir, keys, func(temp string) error { return copyKeys(from, temp) })
 	if err == nil && !taken {

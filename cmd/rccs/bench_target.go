@@ -56,12 +56,12 @@ const tokensLast = 24 * time.Hour
 // openTarget finds what is to be measured, or starts it.
 func (env *environment) openTarget(ctx context.Context, f *benchTarget, scenario string, devices int) (*opened, error) {
 	need := load.Needs(scenario, devices)
-	if f.self || f.program != "" {
-		return env.ownServer(ctx, f, need)
-	}
 	trust, err := edgeTrust(f.ca)
 	if err != nil {
 		return nil, err
+	}
+	if f.self || f.program != "" {
+		return env.ownServer(ctx, f, need)
 	}
 	o := &opened{Target: load.Target{URL: f.url, TLS: trust}, close: func() error { return nil }}
 	if f.pid > 0 {

@@ -113,6 +113,7 @@ func TestBenchRefusals(t *testing.T) {
 		"bench latency --tokens " + none:                                                                    "--tokens",
 		"bench compare " + none + " " + none:                                                                none,
 		"bench latency --self --program " + none:                                                            none,
+		"bench latency --self --ca " + none:                                                                 "--ca: open " + none,
 		"bench latency --url ws://127.0.0.1:1/v1/ws --data " + t.TempDir():                                  "does not exist",
 		"bench latency --tokens " + file(t, "not a token\n"):                                                "line 1: want USER/DEVICE",
 		"bench latency --tokens " + file(t, "a/b T\nc/d T\n"):                                               "no user has two devices",

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -114,14 +116,8 @@ func (env *environment) device(ctx context.Context, f *connectFlags, name string
 		return err
 	}
 	c, err := client.Dial(ctx, f.url, opts)
-	var told *client.CloseError
-	switch {
-	case errors.As(err, &told) && errors.Is(err, wire.AuthError):
-		return fmt.Errorf("%s refused the credential: %w (is --data, or --creds, of the same installation?)", shown(f.url), told)
-	case told != nil:
-		return fmt.Errorf("%s refused the connection: %w", shown(f.url), told)
-	case err != nil:
-		return fmt.Errorf("%w (is 'rccs serve' running there? another address: --url)", err)
+	if err != nil {
+		return f.explain(err, address)
 	}
 	defer func() { _ = c.Close() }()
 	env.note("connected as %s, %d waiting", address, c.Session().Pending)
@@ -134,6 +130,28 @@ func (env *environment) device(ctx context.Context, f *connectFlags, name string
 	}
 	go t.sendLines(ctx, c)
 	return t.print(ctx, c, arrivals)
+}
+
+// explain adds to the error of a first connection what its cause may be, and what
+// to do.
+func (f *connectFlags) explain(err error, a subjects.Address) error {
+	told, closed := errors.AsType[*client.CloseError](err)
+	hint := credsHint(f.creds, a.String())
+	switch {
+	case closed && hint != "":
+		return fmt.Errorf("%s refused the credential: %w (%s)", shown(f.url), told, hint)
+	case closed && errors.Is(err, wire.AuthError):
+		return fmt.Errorf("%s refused the credential: %w (is --data, or --creds, of the same installation?)", shown(f.url), told)
+	case closed:
+		return fmt.Errorf("%s refused the connection: %w", shown(f.url), told)
+	}
+	if _, plain := errors.AsType[tls.RecordHeaderError](err); plain {
+		return fmt.Errorf("%w (what answers there has no TLS: is its URL ws:// rather than wss://?)", err)
+	}
+	if strings.Contains(err.Error(), "malformed HTTP") { // net/http has no type for it, and quotes what came
+		return fmt.Errorf("connect to %s: what answers there is not HTTP: is it the address of NATS, or an edge with TLS (wss://)? 'rccs serve' prints that of devices", shown(f.url))
+	}
+	return fmt.Errorf("%w (is 'rccs serve' running there? another address: --url)", err)
 }
 
 // options are those of the connection.

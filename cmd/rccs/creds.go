@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/client"
 	"github.com/rccs-io/rccs/internal/private"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -213,9 +214,41 @@ func credentialOf(path string) (auth.Credential, error) {
 	}
 	cred, err := auth.ParseCredential(text)
 	if err != nil {
-		return auth.Credential{}, fmt.Errorf("--creds %s: %w", path, err)
+		return auth.Credential{}, notCreds(path, err)
 	}
 	return cred, nil
+}
+
+// notCreds is the error about a file that holds no credential.
+func notCreds(path string, err error) error {
+	return fmt.Errorf("--creds %s: %w: want a file that 'rccs creds' or 'rccs enroll' has made", path, err)
+}
+
+// credsHint says what a refusal may come from that the file of --creds shows: it
+// has ended, or is not that of whom it is used for, if that is given. "" where it
+// shows neither.
+func credsHint(path, want string) string {
+	if path == "" {
+		return ""
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	token, _, err := client.ParseCreds(text)
+	if err != nil {
+		return ""
+	}
+	name, expires, err := auth.Credential{JWT: token}.Holder()
+	switch {
+	case err != nil:
+		return ""
+	case want != "" && name != want:
+		return fmt.Sprintf("--creds %s is the credential of %s", path, name)
+	case !expires.IsZero() && time.Now().After(expires):
+		return fmt.Sprintf("--creds %s ended at %s: make another one", path, expires.Format(time.RFC3339))
+	}
+	return ""
 }
 
 // maxLine bounds a line of standard input. The longest name has 257 bytes.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -70,6 +71,39 @@ func identify(t *testing.T, keys *auth.Keystore, token string) auth.Identity {
 }
 
 func lasts(id auth.Identity) time.Duration { return id.Expires.Sub(id.IssuedAt).Round(time.Minute) }
+
+// A credential that has ended is refused as any other is: the file says why.
+func TestAFileOfACredentialThatHasEndedSaysSo(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	path := file(t, console{}.succeed(t, "creds", "device", "alice/phone", "--expires", "1s", "--init", "--data", data).out)
+	testkit.Eventually(t, "the end of the credential", func() bool { return strings.Contains(credsHint(path, "alice/phone"), path+" ended at ") })
+	if got := credsHint(path, "bob/phone"); !strings.Contains(got, "the credential of alice/phone") {
+		t.Errorf("used for another device: %q", got)
+	}
+	lasting := file(t, console{}.succeed(t, "creds", "service", "billing", "--data", data).out)
+	if got := credsHint(lasting, ""); got != "" {
+		t.Errorf("one that has not ended: %q", got)
+	}
+}
+
+// Files that cannot be used are named as they were given, not as what was tried
+// beside them.
+func TestFilesAreNamedAsTheyWereGiven(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	data, out := filepath.Join(dir, "data"), filepath.Join(dir, "none", "x.creds")
+	console{}.succeed(t, "creds", "service", "x", "--init", "--data", data)
+	console{}.run(t, "creds", "part", "edges", "--data", data, "--out", out).refused(t, exitFailed, "--out: write "+out+": no such file")
+	console{}.run(t, "enroll", "--code", "x", "--out", out).refused(t, exitFailed, "--out: write "+out+": no such file")
+	junk := file(t, "junk")
+	console{}.run(t, "status", "--creds", junk).refused(t, exitFailed, "--creds "+junk, "'rccs creds'")
+	console{}.run(t, "enroll", "renew", "--creds", junk).refused(t, exitFailed, "--creds "+junk, "'rccs enroll'")
+	for _, from := range []string{filepath.Join(dir, "none"), dir} {
+		console{}.run(t, "serve", "--data", data, "--keys-from", from).refused(t, exitFailed, from, "there is no operator.jwt", "DATA/keys")
+	}
+	console{}.run(t, "healthcheck", "--admin-listen", "127.0.0.1:1").refused(t, exitFailed, "127.0.0.1:1", "--admin-listen")
+}
 
 func TestCredsDevicePrintsCredsFile(t *testing.T) {
 	t.Parallel()

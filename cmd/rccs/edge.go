@@ -175,7 +175,10 @@ read, which is for containers without a shell.`,
 				if err != nil {
 					return err
 				}
-				return private.Replace(out, file)
+				if err := private.Replace(out, file); err != nil {
+					return fmt.Errorf("--out: %w", err)
+				}
+				return nil
 			}
 			return env.printCreds(cred)
 		},

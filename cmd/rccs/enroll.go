@@ -13,6 +13,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/client"
+	"github.com/rccs-io/rccs/internal/private"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -76,7 +77,7 @@ func (f *enrollFlags) check() error {
 	}
 	probe, err := os.CreateTemp(filepath.Dir(f.out), ".creds-*")
 	if err != nil {
-		return fmt.Errorf("--out: %w", err)
+		return fmt.Errorf("--out: %w", private.About(f.out, err))
 	}
 	return errors.Join(probe.Close(), os.Remove(probe.Name()))
 }
@@ -164,7 +165,7 @@ func (env *environment) renew(ctx context.Context, url, ca, file string, asJSON 
 		return fmt.Errorf("--creds: %w", err)
 	}
 	if _, err := auth.ParseCredential(old); err != nil {
-		return fmt.Errorf("--creds %s: %w", file, err)
+		return notCreds(file, err)
 	}
 	if _, err := edgeTrust(ca); err != nil {
 		return err

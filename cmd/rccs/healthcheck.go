@@ -76,7 +76,7 @@ func (env *environment) healthcheck(ctx context.Context, f *healthcheckFlags) er
 	}
 	resp, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
-		return fmt.Errorf("no answer from %s: %w", f.adminListen, err)
+		return fmt.Errorf("no answer from %s: %w (is it running? another address: --admin-listen)", f.adminListen, errors.Unwrap(err))
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxHealthAnswer))

@@ -241,6 +241,13 @@ func TestOperatorsAreToldWhatIsWrong(t *testing.T) {
 	}
 	other := t.TempDir()
 	c.succeed(t, "creds", "service", "a", "--data", other)
+	phone := file(t, c.succeed(t, "creds", "device", "a/phone").out)
+	host := strings.TrimPrefix(i.nats, "nats://")
+	c.run(t, "connect", "a/b", "--creds", service).refused(t, exitFailed, "AUTH_ERROR", "service.creds is the credential of service:billing")
+	c.run(t, "connect", "a/b", "--creds", phone).refused(t, exitFailed, "IDENTITY_MISMATCH", phone+" is the credential of a/phone")
+	c.run(t, "connect", "a/b", "--url", "ws://"+host).refused(t, exitFailed, "ws://"+host, "not HTTP", "the address of NATS")
+	c.run(t, "connect", "a/b", "--url", strings.Replace(i.edge, "ws://", "wss://", 1)).refused(t, exitFailed, "ws:// rather than wss://")
+	c.run(t, "send", "a/b", "1", "--data", other, "--server", host).refused(t, exitFailed, host+" refused the credential", "--data")
 	for _, line := range operatorCommands() {
 		t.Run(line, func(t *testing.T) {
 			t.Parallel()

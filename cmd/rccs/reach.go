@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"net/url"
+	"regexp"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -36,11 +37,20 @@ func (f *tlsFlags) reach() ([]nats.Option, error) {
 	return opts, nil
 }
 
+// hostPort is an address without a scheme, which NATS takes as well. It has no
+// place for a secret.
+var hostPort = regexp.MustCompile(`^[A-Za-z0-9.:\[\]-]+$`)
+
 // shown is a list of URLs without what may be secret in them.
 func shown(urls string) string {
 	all := strings.Split(urls, ",")
 	for i, text := range all {
-		u, err := url.Parse(strings.TrimSpace(text))
+		text = strings.TrimSpace(text)
+		if hostPort.MatchString(text) {
+			all[i] = text
+			continue
+		}
+		u, err := url.Parse(text)
 		if err != nil || u.Opaque != "" {
 			all[i] = "(not a URL)"
 			continue

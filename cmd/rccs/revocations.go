@@ -122,11 +122,11 @@ func (env *environment) revokesAll(ctx context.Context, f *revocationFlags, r au
 	return usageError{fmt.Errorf("%s: repeat with --yes to do it", what)}
 }
 
-func many(n int, what string) string {
+func many[T int | uint64](n T, what string) string {
 	if n != 1 {
 		what += "s"
 	}
-	return fmt.Sprintf("%d %s", n, what)
+	return number(n) + " " + what
 }
 
 func newRevokedListCommand(env *environment) *cobra.Command {

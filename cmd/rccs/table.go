@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"unicode"
-	"unicode/utf8"
 
 	"golang.org/x/term"
 )
@@ -88,9 +87,9 @@ func (t *table) widths(total int) []int {
 	widths := make([]int, len(t.columns))
 	sum := gap * (len(widths) - 1)
 	for i, c := range t.columns {
-		widths[i] = utf8.RuneCountInString(c.title)
+		widths[i] = cellsOf(c.title)
 		for _, row := range t.rows {
-			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
+			widths[i] = max(widths[i], cellsOf(row[i]))
 		}
 		sum += widths[i]
 	}
@@ -121,7 +120,7 @@ func (t *table) print(w io.Writer, width int) error {
 				b.WriteString("  ")
 			}
 			cell := clip(cells(i), widths[i])
-			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+			pad := strings.Repeat(" ", widths[i]-cellsOf(cell))
 			if c.right {
 				b.WriteString(pad + cell)
 			} else {
@@ -141,13 +140,44 @@ func (t *table) print(w io.Writer, width int) error {
 	return err
 }
 
-// clip cuts a text to a width in runes.
+// clip cuts a text to a width in cells, one of which is the ellipsis.
 func clip(s string, width int) string {
-	if utf8.RuneCountInString(s) <= width {
+	if cellsOf(s) <= width {
 		return s
 	}
-	runes := []rune(s)
-	return string(runes[:max(width-1, 0)]) + "…"
+	cells := 0
+	for i, r := range s {
+		if cells += cellsOfRune(r); cells >= max(width, 1) {
+			return s[:i] + "…"
+		}
+	}
+	return s
+}
+
+// cellsOf is how many cells of a terminal a text takes.
+func cellsOf(s string) (cells int) {
+	for _, r := range s {
+		cells += cellsOfRune(r)
+	}
+	return cells
+}
+
+// cellsOfRune is 2 for characters of East Asia and emoji, and 0 for marks, which
+// stand on the character before them.
+func cellsOfRune(r rune) int {
+	switch {
+	case r < 0x300:
+		return 1
+	case unicode.In(r, unicode.Mn, unicode.Me):
+		return 0
+	case r >= 0xff61 && r <= 0xffdc: // the halfwidth forms of what follows
+		return 1
+	case unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Hangul, unicode.Bopomofo, unicode.Yi),
+		r >= 0x3000 && r <= 0x303e, r >= 0xff01 && r <= 0xff60, r >= 0xffe0 && r <= 0xffe6, // punctuation and fullwidth forms
+		r >= 0x1f300 && r <= 0x1faff:
+		return 2
+	}
+	return 1
 }
 
 // printable replaces what a terminal would act on: names and types come from
@@ -167,7 +197,7 @@ func printable(s string) string {
 func (t *table) printStacked(w io.Writer) error {
 	titles := 0
 	for _, c := range t.columns {
-		titles = max(titles, utf8.RuneCountInString(c.title))
+		titles = max(titles, cellsOf(c.title))
 	}
 	var b strings.Builder
 	for i, row := range t.rows {
@@ -177,7 +207,7 @@ func (t *table) printStacked(w io.Writer) error {
 		for j, cell := range row {
 			if cell != "" {
 				title := t.columns[j].title
-				b.WriteString(title + strings.Repeat(" ", titles-utf8.RuneCountInString(title)+gap) + cell + "\n")
+				b.WriteString(title + strings.Repeat(" ", titles-cellsOf(title)+gap) + cell + "\n")
 			}
 		}
 	}

@@ -30,6 +30,23 @@ func TestTablesFitTheirTerminal(t *testing.T) {
 	}
 }
 
+// Characters of East Asia take two cells, marks none.
+func TestTablesAreAlignedInCells(t *testing.T) {
+	t.Parallel()
+	tab := newTable(column{title: "DEVICE"}, column{title: "TYPE", least: 4}, column{title: "SEQ", right: true})
+	tab.row("山田/電話", "携帯電話です", "1")
+	tab.row("e\u0301va/ﾊﾝﾃﾞ", "mobile-phone", "2")
+	for width, want := range map[int]string{
+		0:  "DEVICE     TYPE          SEQ\n山田/電話  携帯電話です    1\ne\u0301va/ﾊﾝﾃﾞ   mobile-phone    2\n",
+		24: "DEVICE     TYPE      SEQ\n山田/電話  携帯電…     1\ne\u0301va/ﾊﾝﾃﾞ   mobile-…    2\n",
+	} {
+		var out strings.Builder
+		if err := tab.print(&out, width); err != nil || out.String() != want {
+			t.Errorf("within %d:\n%s\nwant\n%s, %v", width, out.String(), want, err)
+		}
+	}
+}
+
 func TestANarrowTerminalCostsExtraColumnsAndNoIDs(t *testing.T) {
 	t.Parallel()
 	tab := newTable(column{title: "ID"}, column{title: "TYPE", least: 4}, column{title: "FROM", extra: 1}, column{title: "BYTES", right: true, extra: 2})

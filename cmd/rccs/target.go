@@ -71,7 +71,11 @@ func (env *environment) dialer(f *target) (func(opts ...nats.Option) (*nats.Conn
 func (f *serverFlags) explain(err error) error {
 	switch {
 	case errors.Is(err, nats.ErrAuthorization):
-		return fmt.Errorf("%s refused the credential: is --data (or --creds) of the same installation?", f.address())
+		hint := "is --data (or --creds) of the same installation?"
+		if ended := credsHint(f.creds, ""); ended != "" {
+			hint = ended
+		}
+		return fmt.Errorf("%s refused the credential: %s", f.address(), hint)
 	case err != nil:
 		return fmt.Errorf("connect to %s: %w (is 'rccs serve' running there? another address: --server)", f.address(), err)
 	}

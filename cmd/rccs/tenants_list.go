@@ -44,7 +44,7 @@ func (env *environment) listTenants(ctx context.Context, f *tenantFlags) error {
 		return env.json(rows)
 	}
 	tab := newTable(column{title: "NAME"}, column{title: "DEVICES", right: true}, column{title: "LIMIT", right: true}, column{title: "STORED", right: true},
-		column{title: "SHARE", right: true}, column{title: "CONSUMERS", right: true, extra: 1}, column{title: "LIMIT", right: true, extra: 2}, column{title: "ACCOUNT", extra: 3})
+		column{title: "SHARE", right: true}, column{title: "CONSUMERS", right: true, extra: 1}, column{title: "CONSUMER LIMIT", right: true, extra: 2}, column{title: "ACCOUNT", extra: 3})
 	most := func(n int64, text string) string {
 		if n == 0 {
 			return "-"

@@ -122,6 +122,7 @@ func TestShownURLs(t *testing.T) {
 		"nats://secret@a:1, tls://u:secret@b":  "nats://xxxxx@a:1,tls://xxxxx@b",
 		"wss://edge.example.com/?token=secret": "wss://edge.example.com/?xxxxx",
 		"secret:secret@a":                      "(not a URL)",
+		"127.0.0.1:4222, [::1]:4222,nats":      "127.0.0.1:4222,[::1]:4222,nats",
 		"://secret":                            "(not a URL)",
 	} {
 		if got := shown(text); got != want {
