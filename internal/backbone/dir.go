@@ -93,16 +93,27 @@ func openDir(dir string) error {
 var ErrAlone = errors.New("it has the streams of a server that ran alone, and a server of a cluster would remove them: " +
 	"start it alone again, make a backup and restore that into the cluster (docs/cluster.md, One server becomes a cluster)")
 
-// checkAlone refuses a data directory to a server of a cluster that would remove
-// its streams: nats-server removes, without a word, each that the cluster does not
-// know.
-func checkAlone(dir string) error {
+// ErrCluster is wrapped by the error of a server alone that finds the streams of a
+// server of a cluster.
+var ErrCluster = errors.New("it has one of the copies of a cluster's streams, and what a server alone changed would be lost in the cluster: " +
+	"start it with the nats.conf of the cluster (--config), or see docs/cluster.md, When the other servers are gone for good")
+
+// checkStreams refuses a data directory to a server that would not keep its streams
+// as they are. nats-server removes, without a word, each stream that the cluster
+// does not know. A server alone takes what its copy has, which may be less than was
+// accepted, and the cluster takes nothing of what was stored meanwhile.
+func checkStreams(dir string, clustered bool) error {
 	root := os.DirFS(filepath.Join(dir, "jetstream"))
 	streams, err := fs.Glob(root, "*/streams/*")
 	if err == nil && len(streams) > 0 {
 		var cluster []string
-		if cluster, err = fs.Glob(root, "*/_js_/_meta_"); err == nil && len(cluster) == 0 {
+		cluster, err = fs.Glob(root, "*/_js_/_meta_")
+		switch {
+		case err != nil:
+		case clustered && len(cluster) == 0:
 			err = ErrAlone
+		case !clustered && len(cluster) > 0:
+			err = ErrCluster
 		}
 	}
 	if err != nil {

@@ -129,3 +129,31 @@ func TestAServerOfAClusterDoesNotTakeTheStreamsOfOneThatRanAlone(t *testing.T) {
 		t.Errorf("%d messages are left, want 1", n)
 	}
 }
+
+// A server alone has one of several copies, which may lack what was accepted, and
+// what it stores is lost in the cluster.
+func TestAServerAloneDoesNotTakeTheStreamsOfACluster(t *testing.T) {
+	t.Parallel()
+	tr, dir := newTrust(t), private(t)
+	alone := start(t, tr.options(dir))
+	auth, _ := tr.user(t)
+	_, err := jetStream(t, dial(t, alone, auth)).CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}})
+	must(t, 0, err)
+	stop(t, alone)
+	// A server of a cluster keeps what its servers agree on beside the streams.
+	agreed := filepath.Join(dir, "jetstream", "SYS", "_js_", "_meta_")
+	must(t, 0, os.MkdirAll(agreed, 0o700))
+
+	s, err := backbone.New(tr.options(dir))
+	must(t, s, err)
+	err = s.Start(t.Context())
+	stop(t, s)
+	if !errors.Is(err, backbone.ErrCluster) {
+		t.Fatalf("started alone: %v", err)
+	}
+	// As docs/cluster.md has it for when the other servers are gone for good.
+	must(t, 0, os.RemoveAll(filepath.Dir(agreed)))
+	again := start(t, tr.options(dir))
+	stream, err := jetStream(t, dial(t, again, auth)).Stream(t.Context(), "S")
+	must(t, stream, err)
+}

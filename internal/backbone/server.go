@@ -131,10 +131,8 @@ func (s *Server) prepare(fatal *fatalError) (*server.Server, error) {
 	if err := checkKey(s.opts.Dir, s.natsOpts); err != nil {
 		return nil, err
 	}
-	if s.Clustered() {
-		if err := checkAlone(s.opts.Dir); err != nil {
-			return nil, err
-		}
+	if err := checkStreams(s.opts.Dir, s.Clustered()); err != nil {
+		return nil, err
 	}
 	if err := writeFormat(s.opts.Dir); err != nil {
 		return nil, err
