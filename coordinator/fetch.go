@@ -232,7 +232,7 @@ func (p *fetchBatch) mayHaveBeenSent(ctx context.Context, cursor *inbox.Cursor, 
 		return true, nil
 	}
 	if !p.asked {
-		info, err := leader.Info(ctx, p.c.js, layout.StreamInbox)
+		info, err := leader.InfoSince(ctx, p.c.js, layout.StreamInbox, max(seq, cursor.UpTo))
 		if err != nil {
 			return false, err
 		}

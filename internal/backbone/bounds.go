@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/leader"
 )
 
 // Bound is what a stream may hold, and what it should be by the tenant's share.
@@ -65,14 +67,13 @@ func (p Plan) rebound(ctx context.Context, js jetstream.JetStream, grow bool) ([
 	}
 	var short []Bound
 	for _, s := range p.bounded() {
-		stream, err := js.Stream(ctx, s.name)
+		info, err := leader.Info(ctx, js, s.name)
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			continue
 		}
 		if err != nil {
-			return short, fmt.Errorf("backbone: look up stream %s: %w", s.name, err)
+			return short, fmt.Errorf("backbone: %w", err)
 		}
-		info := stream.CachedInfo()
 		shaped := info.Config
 		s.shape(&shaped)
 		want := info.Config

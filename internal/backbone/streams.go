@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/leader"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -303,7 +304,8 @@ func (p Plan) cursor(c *jetstream.StreamConfig) {
 // ensureStream makes the stream as shape wants it. shape changes only the
 // fields that RCCS owns, so that applied to what exists it is the target.
 func ensureStream(ctx context.Context, js jetstream.JetStream, plan Plan, name string, shape func(*jetstream.StreamConfig)) error {
-	stream, err := js.Stream(ctx, name)
+	// Not of a server that lags: its configuration may be older, and would be stored.
+	info, err := leader.Info(ctx, js, name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		want := jetstream.StreamConfig{Name: name}
 		shape(&want)
@@ -320,12 +322,12 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, plan Plan, name s
 		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 			return fmt.Errorf("backbone: create stream %s: %w", name, err)
 		}
-		stream, err = js.Stream(ctx, name) // another process was faster
+		info, err = leader.Info(ctx, js, name) // another process was faster
 	}
 	if err != nil {
-		return fmt.Errorf("backbone: look up stream %s: %w", name, err)
+		return fmt.Errorf("backbone: %w", err)
 	}
-	have := stream.CachedInfo().Config
+	have := info.Config
 	want := have
 	shape(&want)
 	if plan.StoreBytes > 0 { // [Rebound] changes them, in an order that fits

@@ -66,6 +66,23 @@ func TestEnsureCreates(t *testing.T) {
 	}
 }
 
+// A server that lags may have an older configuration, and with it an older epoch.
+// What a stream is changed into begins with what its leader has.
+func TestEnsureBelievesTheLeaderOfAStream(t *testing.T) {
+	t.Parallel()
+	env := natstest.Server(t)
+	js := jetStream(t, env.Conn(t))
+	ensure(t, js, backbone.Plan{MaxAge: time.Hour})
+	asked := env.Leaderless(layout.StreamInbox, 0, 3)
+	ensure(t, js, backbone.Plan{MaxAge: 2 * time.Hour})
+	if n := asked.Load(); n <= 3 {
+		t.Errorf("%d answers: that of a server that does not lead was believed", n)
+	}
+	if age := info(t, js, layout.StreamInbox).Config.MaxAge; age != 2*time.Hour {
+		t.Errorf("messages are kept for %s", age)
+	}
+}
+
 func TestEnsureAgainChangesNothing(t *testing.T) {
 	t.Parallel()
 	js := jetStream(t, natstest.Server(t).Conn(t))

@@ -18,10 +18,14 @@ import (
 // and waits until the hub has read up to there. One request serves all
 // attachments that ask while the previous request is under way.
 
-// barrierTimeout bounds the wait of an attachment. After it the device is served
-// with what the hub has read: no message is lost, but lanes may come out of
-// order.
-const barrierTimeout = 2 * time.Second
+const (
+	// barrierTimeout bounds the wait of an attachment. After it the device is served
+	// with what the hub has read: no message is lost, but lanes may come out of
+	// order.
+	barrierTimeout = 2 * time.Second
+	// endTimeout bounds one request for the end. It leaves time to find the leader.
+	endTimeout = 10 * time.Second
+)
 
 // endCall is one request for the end of the stream.
 type endCall struct {
@@ -75,7 +79,7 @@ func (h *Hub) serveEnds() {
 		if call == nil {
 			return
 		}
-		ctx, cancel := context.WithTimeout(h.closing, barrierTimeout)
+		ctx, cancel := context.WithTimeout(h.closing, endTimeout)
 		call.last, call.err = h.refreshState(ctx)
 		cancel()
 		close(call.done)
@@ -85,8 +89,25 @@ func (h *Hub) serveEnds() {
 // refreshState reads where the stream begins and ends, how much of a lane it
 // keeps, and its other settings. It uses the Fetch connection, because the Read
 // connection is busy with the stream's messages.
+//
+// A server that does not have what some edge has read is not believed: it may have
+// been paused, and devices may have been sent what it lacks.
 func (h *Hub) refreshState(ctx context.Context) (last uint64, err error) {
-	info, err := leader.Info(ctx, h.js, layout.StreamInbox)
+	read := h.head.Load()
+	if h.replicas.Load() > 1 {
+		found, err := h.cursors.last.Get(ctx, []string{layout.Watermark})
+		if err != nil {
+			return 0, fmt.Errorf("inbox: how far the stream was read: %w", err)
+		}
+		if found[0] != nil {
+			mark, err := parseWatermark(found[0].Data)
+			if err != nil {
+				return 0, err
+			}
+			read = max(read, mark)
+		}
+	}
+	info, err := leader.InfoSince(ctx, h.js, layout.StreamInbox, read)
 	if err != nil {
 		return 0, fmt.Errorf("inbox: %w", err)
 	}

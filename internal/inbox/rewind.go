@@ -35,26 +35,26 @@ func (h *Hub) checkRewind(ctx context.Context, stored *direct.Stored, counted ui
 	if stored == nil {
 		return nil
 	}
-	var mark watermark
-	if err := json.Unmarshal(stored.Data, &mark); err != nil {
-		return fmt.Errorf("inbox: stored watermark: %w", err)
-	}
-	last := h.reader.Last()
-	if mark.Head <= last {
-		return nil
-	}
-	state, err := h.reader.StateFrom(ctx, mark.Head)
+	mark, err := parseWatermark(stored.Data)
 	if err != nil {
 		return err
 	}
-	if last = max(last, state.LastSeq); mark.Head <= last {
+	last := h.reader.Last()
+	if mark <= last {
 		return nil
 	}
-	h.opts.Logger.Error("the inbox stream is damaged: it has lost its end; cutting cursors back", "was", mark.Head, "is", last)
+	state, err := h.reader.StateFrom(ctx, mark)
+	if err != nil {
+		return err
+	}
+	if last = max(last, state.LastSeq); mark <= last {
+		return nil
+	}
+	h.opts.Logger.Error("the inbox stream is damaged: it has lost its end; cutting cursors back", "was", mark, "is", last)
 	if err := epoch.Renew(ctx, h.js, layout.StreamInbox); err != nil {
 		return err
 	}
-	end := [2]uint64{last + 1, mark.Head}
+	end := [2]uint64{last + 1, mark}
 	if err := h.noteDamaged(ctx, end, max(counted, last)); err != nil {
 		return err
 	}
@@ -235,6 +235,14 @@ func (h *Hub) cutBack(ctx context.Context, key subjects.Key, c *Cursor, stored t
 		c.cut(subjects.Lane(n), end)
 	}
 	return nil
+}
+
+func parseWatermark(data []byte) (head uint64, err error) {
+	var mark watermark
+	if err := json.Unmarshal(data, &mark); err != nil {
+		return 0, fmt.Errorf("inbox: stored watermark: %w", err)
+	}
+	return mark.Head, nil
 }
 
 func appendWatermark(head uint64) []byte { return fmt.Appendf(nil, `{"head":%d}`, head) }

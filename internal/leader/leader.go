@@ -22,15 +22,27 @@ const (
 	confirm = 3 * time.Second
 	// delay is for how long the word of another copy may be on its way.
 	delay = time.Second
+	// recent is how long ago a leader may last have heard from the other copies. They
+	// choose another leader when they have heard nothing from it for 4 s.
+	recent = 3 * time.Second
 )
 
 // ErrNone is wrapped by the error of a stream that has no leader, or none that
 // can show that it is.
 var ErrNone = errors.New("the stream has no leader for certain")
 
-// Info returns the state of a stream as its leader reports it.
+// Info returns the state of a stream as its leader reports it. A server that was
+// paused or cut off is not believed once the others may have chosen another leader.
 func Info(ctx context.Context, js jetstream.JetStream, stream string) (*jetstream.StreamInfo, error) {
-	return InfoFrom(ctx, js, stream, 0)
+	return look(ctx, js, stream, known{})
+}
+
+// InfoSince returns the state of a stream, as [Info] does, which is known to have
+// ended at seq or above. It is for who must not miss what was stored before: a
+// server that does not have what is known is not believed unless it shows, as in
+// [InfoFrom], that it is the leader.
+func InfoSince(ctx context.Context, js jetstream.JetStream, stream string, seq uint64) (*jetstream.StreamInfo, error) {
+	return look(ctx, js, stream, known{end: seq})
 }
 
 // InfoFrom returns the state of a stream whose end is known to have been at seq or
@@ -38,7 +50,18 @@ func Info(ctx context.Context, js jetstream.JetStream, stream string) (*jetstrea
 // one: the server that answered has shown that it is the leader. That takes some
 // seconds.
 func InfoFrom(ctx context.Context, js jetstream.JetStream, stream string, seq uint64) (*jetstream.StreamInfo, error) {
-	info, err := decide(ctx, seq, func(ctx context.Context) (*jetstream.StreamInfo, error) {
+	return look(ctx, js, stream, known{end: seq, enough: seq > 0})
+}
+
+// known is what is known of a stream before its state is asked for.
+type known struct {
+	end uint64 // it reached so far; 0: nothing is known
+	// enough: a state that reaches so far is believed, whoever answered.
+	enough bool
+}
+
+func look(ctx context.Context, js jetstream.JetStream, stream string, k known) (*jetstream.StreamInfo, error) {
+	info, err := decide(ctx, k, func(ctx context.Context) (*jetstream.StreamInfo, error) {
 		s, err := js.Stream(ctx, stream)
 		if err != nil {
 			return nil, err
@@ -58,7 +81,7 @@ func Answered(info *jetstream.StreamInfo) bool {
 }
 
 // decide asks until it can believe an answer.
-func decide(ctx context.Context, seq uint64, ask func(context.Context) (*jetstream.StreamInfo, error)) (*jetstream.StreamInfo, error) {
+func decide(ctx context.Context, k known, ask func(context.Context) (*jetstream.StreamInfo, error)) (*jetstream.StreamInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var claim claim
@@ -68,7 +91,7 @@ func decide(ctx context.Context, seq uint64, ask func(context.Context) (*jetstre
 		info, err := ask(try)
 		done()
 		switch {
-		case err == nil && claim.believe(info, seq):
+		case err == nil && claim.believe(info, k):
 			return info, nil
 		case err == nil:
 			last = ErrNone
@@ -103,27 +126,34 @@ var claimNone claim
 // shown that it is one if, at the end of a while in which nobody else claimed to
 // be, most of the copies follow it that were heard from within that while. Each of
 // its answers since then is right, and so is the last.
-func (c *claim) believe(info *jetstream.StreamInfo, seq uint64) bool {
+func (c *claim) believe(info *jetstream.StreamInfo, k known) bool {
+	reaches := info.State.LastSeq >= k.end
 	switch {
 	case info.Config.Replicas <= 1 || info.Cluster == nil:
 		return true
-	case seq > 0 && info.State.LastSeq >= seq:
+	case k.enough && reaches:
 		return true // whoever answered, this much is stored
 	case info.Cluster.Leader == "":
 		*c = claimNone
 		return false
-	case seq == 0:
+	case reaches && heardWithin(info, recent):
 		return true
 	case c.leader != info.Cluster.Leader:
 		*c = claim{info.Cluster.Leader, time.Now()}
 		return false
 	}
 	held := time.Since(c.since)
+	return held >= confirm && heardWithin(info, held-delay)
+}
+
+// heardWithin reports whether the server that answered has heard from so many of the
+// other copies, no longer ago than a time, that most of the copies follow it.
+func heardWithin(info *jetstream.StreamInfo, ago time.Duration) bool {
 	heard := 0
 	for _, p := range info.Cluster.Replicas {
-		if !p.Offline && p.Active > 0 && p.Active+delay < held {
+		if !p.Offline && p.Active > 0 && p.Active < ago {
 			heard++
 		}
 	}
-	return held >= confirm && heard >= info.Config.Replicas/2
+	return heard >= info.Config.Replicas/2
 }

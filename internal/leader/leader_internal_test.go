@@ -28,7 +28,7 @@ const second = time.Second
 
 func TestAnEndBelowWhatIsKnownIsBelievedOfAProvenLeaderOnly(t *testing.T) {
 	t.Parallel()
-	const known = 100
+	const end = 100
 	for name, test := range map[string]struct {
 		// answers come in turn, each for the time before the next; the last stays.
 		answers []*jetstream.StreamInfo
@@ -56,7 +56,7 @@ func TestAnEndBelowWhatIsKnownIsBelievedOfAProvenLeaderOnly(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				began := time.Now()
-				info, err := decide(t.Context(), known, func(context.Context) (*jetstream.StreamInfo, error) {
+				info, err := decide(t.Context(), known{end: end, enough: true}, func(context.Context) (*jetstream.StreamInfo, error) {
 					i := 0
 					if test.each > 0 {
 						i = min(int(time.Since(began)/test.each), len(test.answers)-1)
@@ -79,7 +79,7 @@ func TestTheStateIsTheLeaders(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		info, err := decide(t.Context(), 0, func(ctx context.Context) (*jetstream.StreamInfo, error) {
+		info, err := decide(t.Context(), known{}, func(ctx context.Context) (*jetstream.StreamInfo, error) {
 			switch since := time.Since(began); {
 			case since < 2*second:
 				return answer("", 90), nil
@@ -89,14 +89,50 @@ func TestTheStateIsTheLeaders(t *testing.T) {
 			case since < 9*second:
 				return nil, nats.ErrNoResponders
 			}
-			return answer("a", 100), nil
+			return answer("a", 100, second, second), nil
 		})
 		if err != nil || info.Cluster.Leader != "a" {
 			t.Errorf("%+v, %v", info, err)
 		}
-		_, err = decide(t.Context(), 0, func(context.Context) (*jetstream.StreamInfo, error) { return nil, jetstream.ErrStreamNotFound })
+		_, err = decide(t.Context(), known{}, func(context.Context) (*jetstream.StreamInfo, error) { return nil, jetstream.ErrStreamNotFound })
 		if !errors.Is(err, jetstream.ErrStreamNotFound) {
 			t.Errorf("%v for a stream that is not there", err)
 		}
 	})
+}
+
+func TestAnAnswerIsBelievedOfALeaderThatTheOthersFollow(t *testing.T) {
+	t.Parallel()
+	const end = 100
+	for name, test := range map[string]struct {
+		answers []*jetstream.StreamInfo // each for a second; the last stays
+		last    uint64
+		within  time.Duration
+	}{
+		"the leader":             {[]*jetstream.StreamInfo{answer("a", 100, second, 0)}, 100, 0},
+		"one copy":               {[]*jetstream.StreamInfo{{Config: jetstream.StreamConfig{Replicas: 1}, State: jetstream.StreamState{LastSeq: 7}}}, 7, 0},
+		"nobody leads":           {[]*jetstream.StreamInfo{answer("", 101), answer("b", 102, second, second)}, 102, 2 * second},
+		"one that was paused":    {[]*jetstream.StreamInfo{answer("a", 101, 9*second, 9*second), answer("b", 102, second, second)}, 102, 2 * second},
+		"it lacks what is known": {[]*jetstream.StreamInfo{answer("a", 99, second/10, second/10), answer("b", 102, second, second)}, 102, 2 * second},
+		"the end is lost":        {[]*jetstream.StreamInfo{answer("a", 99, second, second)}, 99, confirm + second},
+		"nobody follows it":      {[]*jetstream.StreamInfo{answer("a", 101, timeout, 0)}, 0, timeout},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				info, err := decide(t.Context(), known{end: end}, func(context.Context) (*jetstream.StreamInfo, error) {
+					return test.answers[min(int(time.Since(began)/second), len(test.answers)-1)], nil
+				})
+				took := time.Since(began)
+				if test.last == 0 {
+					if !errors.Is(err, ErrNone) {
+						t.Errorf("after %s %+v, %v, want no leader", took, info, err)
+					}
+				} else if err != nil || info.State.LastSeq != test.last || took > test.within {
+					t.Errorf("after %s %+v, %v, want %d within %s", took, info, err, test.last, test.within)
+				}
+			})
+		})
+	}
 }

@@ -26,6 +26,20 @@ func (e *Env) Lag(stream string) {
 // were answered.
 func (e *Env) Leaderless(stream string, behind uint64, n int64) *atomic.Int64 {
 	e.tb.Helper()
+	return e.answerState(stream, behind, n, "")
+}
+
+// Paused is as [Env.Leaderless], but the server that lags takes itself for the
+// leader: it was paused, and reads just now what the others sent before.
+func (e *Env) Paused(stream string, behind uint64, n int64) *atomic.Int64 {
+	e.tb.Helper()
+	return e.answerState(stream, behind, n, "a")
+}
+
+// answerState answers requests for the state of a stream. leader is whom the first n
+// answers name.
+func (e *Env) answerState(stream string, behind uint64, n int64, leader string) *atomic.Int64 {
+	e.tb.Helper()
 	asked := new(atomic.Int64)
 	e.Answer("$JS.API.STREAM.INFO."+stream, func(nc *nats.Conn, m *nats.Msg) {
 		var list server.JSApiStreamListResponse
@@ -43,7 +57,7 @@ func (e *Env) Leaderless(stream string, behind uint64, n int64) *atomic.Int64 {
 			{Name: "a", Current: true, Active: time.Second}, {Name: "c", Current: true, Active: time.Second},
 		}}
 		if asked.Add(1) <= n {
-			info.Cluster.Leader = ""
+			info.Cluster.Leader = leader
 			info.State.LastSeq -= min(behind, info.State.LastSeq)
 		}
 		body, err := json.Marshal(&server.JSApiStreamInfoResponse{
