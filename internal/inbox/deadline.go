@@ -1,12 +1,14 @@
 package inbox
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -198,6 +200,10 @@ func expiredBy(e reader.Entry, k subjects.Key, l loss, reason string) (outcome, 
 	}, true
 }
 
+// dropsAtOnce is how many deadlines are removed at a time. A device that attaches
+// waits for them, and there may be one for each message of a purged inbox.
+const dropsAtOnce = 64
+
 // dropDeadlines removes deadlines whose senders have been told.
 func (h *Hub) dropDeadlines(ctx context.Context, seqs []uint64) error {
 	if len(seqs) == 0 {
@@ -207,9 +213,19 @@ func (h *Hub) dropDeadlines(ctx context.Context, seqs []uint64) error {
 	if err != nil {
 		return fmt.Errorf("inbox: look up stream %s: %w", layout.StreamDeadline, err)
 	}
-	for _, seq := range seqs {
-		if err := stream.DeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
-			return fmt.Errorf("inbox: drop deadline %d: %w", seq, err)
+	for some := range slices.Chunk(seqs, dropsAtOnce) {
+		failed := make([]error, len(some))
+		var drops sync.WaitGroup
+		for i, seq := range some {
+			drops.Go(func() {
+				if err := stream.DeleteMsg(ctx, seq); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+					failed[i] = fmt.Errorf("inbox: drop deadline %d: %w", seq, err)
+				}
+			})
+		}
+		drops.Wait()
+		if err := cmp.Or(failed...); err != nil {
+			return err
 		}
 	}
 	return nil
