@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/layout"
-	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -26,14 +25,14 @@ const (
 // credential on plain NATS. The subject names the device, and NATS lets nobody
 // else publish to it.
 func (c *Coordinator) deviceEndpoints() []*endpoint {
-	work := pool.New(deviceWorkers, deviceBacklog)
-	at := func(name string, p *pool.Pool, within time.Duration, h handler, does string) *endpoint {
+	work := newWorkers(deviceWorkers, deviceBacklog)
+	at := func(name string, p *workers, within time.Duration, h handler, does string) *endpoint {
 		return &endpoint{
 			name: "device-" + name, subject: layout.AnyDeviceEndpoint(name), does: does, handle: h, pool: p, device: true, within: within,
 		}
 	}
 	return []*endpoint{
-		at("fetch", pool.New(fetchers, deviceBacklog), maxWait+deviceWithin, c.fetch, "The device's unacknowledged messages"),
+		at("fetch", newWorkers(fetchers, deviceBacklog), maxWait+deviceWithin, c.fetch, "The device's unacknowledged messages"),
 		at("ack", work, deviceWithin, c.acknowledge, "Acknowledges messages of the device"),
 		at("send", work, deviceWithin, c.send, "Sends a message of the device"),
 		at("up", work, deviceWithin, c.sendUp, "Sends a message of the device to services"),

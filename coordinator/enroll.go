@@ -7,7 +7,6 @@ import (
 	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/enroll"
 	"github.com/rccs-io/rccs/internal/layout"
-	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -33,7 +32,7 @@ func (c *Coordinator) enrollEndpoints() []*endpoint {
 	if c.opts.Enroller == nil {
 		return nil
 	}
-	work := pool.New(enrollWorkers, enrollBacklog)
+	work := newWorkers(enrollWorkers, enrollBacklog)
 	at := func(name, subject string, device bool, h handler, does string) *endpoint {
 		return &endpoint{name: name, subject: subject, does: does, handle: h, pool: work, device: device, within: operatorWithin}
 	}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/ops"
-	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -28,8 +27,8 @@ const (
 // out. An error has the headers of ADR-32, and the payload of an error message as
 // its body.
 func (c *Coordinator) operatorEndpoints() []*endpoint {
-	quick, slow := pool.New(operatorWorkers, operatorBacklog), pool.New(operatorWorkers, operatorBacklog)
-	at := func(name string, p *pool.Pool, within time.Duration, h handler, does string) *endpoint {
+	quick, slow := newWorkers(operatorWorkers, operatorBacklog), newWorkers(operatorWorkers, operatorBacklog)
+	at := func(name string, p *workers, within time.Duration, h handler, does string) *endpoint {
 		return &endpoint{name: name, subject: subjects.CoordinatorEndpoint(name), does: does, handle: h, pool: p, within: within}
 	}
 	return []*endpoint{

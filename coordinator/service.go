@@ -52,12 +52,51 @@ type endpoint struct {
 	subject string
 	does    string // for people
 	handle  handler
-	pool    *pool.Pool
+	pool    *workers
 	device  bool // called by devices for themselves
 	within  time.Duration
 
 	mu    sync.Mutex
 	stats micro.EndpointStats
+}
+
+// workers do the work of one or more endpoints. What waits for them is bounded in
+// number by the pool, and in bytes by room.
+type workers struct {
+	*pool.Pool
+	room *pool.Places
+}
+
+// Bounds of the bytes of requests to a coordinator that wait or are worked on.
+const (
+	waitingBytes   = 256 << 20 // of all that have more than one there
+	requesterBytes = 64 << 20
+)
+
+func newWorkers(n, backlog int) *workers {
+	return &workers{pool.New(n, backlog), pool.NewPlaces(waitingBytes, requesterBytes)}
+}
+
+// take runs f in the turn of a requester: a device, which has a bound of what is
+// open, or a service, which may have as much waiting as there is room for. The
+// error says which bound it is that refuses f.
+func (w *workers) take(requester string, device bool, size int, f func()) *wire.Error {
+	release, ok := w.room.Take(requester, int64(size))
+	if !ok {
+		return wire.NewError(wire.Unavailable, "the requests that are waiting are too large together: wait for answers, then try again")
+	}
+	run := w.RunInTurn
+	if device {
+		run = w.RunFor
+	}
+	if run(requester, func() { defer release(); f() }) {
+		return nil
+	}
+	release()
+	if device {
+		return wire.NewError(wire.RateLimited, "too many requests of this device are open, or of all: wait for answers")
+	}
+	return wire.NewError(wire.Unavailable, "too many requests are waiting, try again")
 }
 
 // request is a request to an endpoint.
@@ -173,15 +212,7 @@ func (s *service) take(e *endpoint, m *nats.Msg) {
 		s.c.log.Warn("request without a reply subject dropped", "subject", m.Subject)
 		return
 	}
-	run := e.pool.RunInTurn // a service may have as much waiting as there is room for
-	if e.device {
-		run = e.pool.RunFor
-	}
-	if !run(req.requester(), func() { s.serve(e, req) }) {
-		err := wire.NewError(wire.Unavailable, "too many requests are waiting, try again")
-		if e.device {
-			err = wire.NewError(wire.RateLimited, "too many requests of this device are open, or of all: wait for answers")
-		}
+	if err := e.pool.take(req.requester(), e.device, m.Size(), func() { s.serve(e, req) }); err != nil {
 		err.RetryAfter = retryAfter
 		s.answer(e, req, nil, err, 0)
 	}

@@ -81,7 +81,8 @@ type Tenant struct {
 const (
 	askedAtOnce  = 8192
 	askedBacklog = 8192     // that wait for their turn
-	askedBytes   = 16 << 20 // of one requester
+	askedBytes   = 256 << 20
+	askerBytes   = 16 << 20 // of one requester
 )
 
 // NewTenant listens for signals, requests and responses to the tenant's devices.
@@ -112,7 +113,7 @@ func NewTenant(ctx context.Context, opts TenantOptions) (*Tenant, error) {
 	t := &Tenant{
 		TenantOptions: opts, intake: intake, flush: flusher{nc: opts.Core},
 		base: opts.Core.NewInbox() + ".", asked: make(chan *nats.Msg, askedAtOnce), quit: make(chan struct{}),
-		turns: pool.New(1, askedBacklog), room: pool.NewPlaces(0, askedBytes),
+		turns: pool.New(1, askedBacklog), room: pool.NewPlaces(askedBytes, askerBytes),
 		conns: make(map[subjects.Key]*conn), asks: make(map[string]*ask),
 	}
 	id := opts.Roster.EdgeID()

@@ -21,9 +21,9 @@ func TestListenersThatTakeAnybodyAreNamed(t *testing.T) {
 		{`cluster { name: c, listen: "0.0.0.0:6222", authorization { user: s, password: p } }`, nil},
 		{`gateway { name: g, listen: "0.0.0.0:7222" }`, []string{"gateway 0.0.0.0:7222"}},
 		{`gateway { name: g, listen: "0.0.0.0:7222", authorization { user: s, password: p } }`, nil},
-		{"http: 8222", []string{"http :8222"}},
+		{"http: 0.0.0.0:8222", []string{"http 0.0.0.0:8222"}},
+		{"https: 10.1.2.3:8222", []string{"https 10.1.2.3:8222"}},
 		{"http: localhost:8222", nil},
-		{"prof_port: 6060", []string{"prof_port :6060"}},
 		// Here credentials count.
 		{`leafnodes { listen: "0.0.0.0:7422" }`, nil},
 		{`mqtt { listen: "0.0.0.0:1883" }`, nil},
@@ -36,6 +36,30 @@ func TestListenersThatTakeAnybodyAreNamed(t *testing.T) {
 		}
 		if got := openListeners(&opts); !slices.Equal(got, c.want) {
 			t.Errorf("%s: %q, want %q", c.conf, got, c.want)
+		}
+	}
+}
+
+// The monitoring and profiles ask nobody for a credential: other machines reach the
+// former only where nats.conf names an address, and the latter nowhere.
+func TestMonitoringIsForThisMachineUnlessAnAddressIsNamed(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ conf, host string }{
+		{"http: 8222", "127.0.0.1"},
+		{"https: 8222", "127.0.0.1"},
+		{"http: 0.0.0.0:8222", "0.0.0.0"},
+		{"http: 10.1.2.3:8222", "10.1.2.3"},
+	} {
+		opts, ignored, err := Options{Config: []byte(c.conf + "\nprof_port: 6060\n"), Listen: "0.0.0.0:4222"}.parse()
+		if err != nil {
+			t.Errorf("%s: %v", c.conf, err)
+			continue
+		}
+		if opts.HTTPHost != c.host || max(opts.HTTPPort, opts.HTTPSPort) != 8222 {
+			t.Errorf("%s: monitoring at %s, port %d or %d, want %s", c.conf, opts.HTTPHost, opts.HTTPPort, opts.HTTPSPort, c.host)
+		}
+		if opts.ProfPort != 0 || !slices.Contains(ignored, "prof_port") {
+			t.Errorf("%s: profiles at port %d, and %q are said to have no effect", c.conf, opts.ProfPort, ignored)
 		}
 	}
 }

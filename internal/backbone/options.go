@@ -44,8 +44,9 @@ type Options struct {
 	StoreKey string
 	// OldStoreKey is the key before StoreKey, for the start at which it changes.
 	OldStoreKey string
-	// RouteSecret is the password between servers of a cluster, unless nats.conf
-	// protects routes itself. All servers need the same one. Empty: none.
+	// RouteSecret is the password between servers of a cluster, and between clusters
+	// that gateways connect, unless nats.conf protects these itself. All servers need
+	// the same one. Empty: none.
 	RouteSecret string
 	// Logger receives what nats-server logs. Nil discards it.
 	Logger *slog.Logger
@@ -153,7 +154,7 @@ func (o Options) parse() (*server.Options, []string, error) {
 		// and without one would wait for ever, even to shut down.
 		return nil, nil, fmt.Errorf("backbone: configuration %s has a cluster block: Options.Listen is needed with it", name)
 	}
-	o.protectRoutes(opts)
+	o.protectServers(opts)
 	ignored := overridden(opts)
 	o.own(opts)
 	return opts, ignored, nil
@@ -184,6 +185,7 @@ func overridden(opts *server.Options) []string {
 	add(opts.SystemAccount != "", "system_account")
 	add(opts.LogFile != "" || opts.Syslog, "log_file")
 	add(opts.Trace, "trace")
+	add(opts.ProfPort != 0, "prof_port")
 	return names
 }
 
@@ -201,6 +203,10 @@ func (o Options) own(opts *server.Options) {
 	opts.AccountResolver = nil // set in Start, which may write to the disk
 	opts.LogFile, opts.Syslog = "", false
 	opts.Trace = false // it would log payloads and credentials
+	opts.ProfPort = 0  // it asks nobody who he is; the admin address has profiles
+	if opts.HTTPHost == "" {
+		opts.HTTPHost = "127.0.0.1" // the monitoring asks nobody either: other machines reach it where nats.conf says so
+	}
 	if opts.ServerName == "" && opts.Cluster.Port == 0 {
 		opts.ServerName = "rccs" // in a cluster NATS asks for a name, which must be unique
 	}

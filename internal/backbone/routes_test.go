@@ -50,19 +50,32 @@ func asServer(t *testing.T, address, login string) string {
 	}
 }
 
-// linked starts two servers of one cluster, and returns when what is published at
-// one is heard at the other.
-func linked(t *testing.T, secrets [2]string) (ports [2]string) {
+// ofACluster is what nats.conf has of each of two servers of one cluster.
+func ofACluster(_ *testing.T, n int, ports [2]string) string {
+	return fmt.Sprintf("cluster { name: c, listen: %q, no_advertise: true, routes: [%q, %q] }", ports[n], "nats://"+ports[0], "nats://"+ports[1])
+}
+
+// ofGateways is what nats.conf has of each of two servers that gateways connect. Each
+// is a cluster by itself, without which nats-server has no JetStream there.
+func ofGateways(t *testing.T, n int, ports [2]string) string {
+	t.Helper()
+	own := freePort(t)
+	return fmt.Sprintf("cluster { name: g%d, listen: %q, routes: [%q] }\n", n, own, "nats://"+own) +
+		fmt.Sprintf("gateway { name: g%d, listen: %q, gateways: [{ name: g%d, url: %q }] }", n, ports[n], 1-n, "nats://"+ports[1-n])
+}
+
+// linked starts two servers, and returns when what is published at one is heard at
+// the other.
+func linked(t *testing.T, secrets [2]string, block func(t *testing.T, n int, ports [2]string) string) (ports [2]string) {
 	t.Helper()
 	authority := newTrust(t)
 	for n := range ports {
 		ports[n] = freePort(t)
 	}
 	var conns [2]*nats.Conn
-	for n, port := range ports {
+	for n := range ports {
 		opts := authority.options(t.TempDir())
-		opts.Config = fmt.Appendf(opts.Config, "\nserver_name: s%d\ncluster { name: c, listen: %q, no_advertise: true, routes: [%q, %q] }\n",
-			n, port, "nats://"+ports[0], "nats://"+ports[1])
+		opts.Config = fmt.Appendf(opts.Config, "\nserver_name: s%d\n%s\n", n, block(t, n, ports))
 		opts.Listen, opts.RouteSecret = "127.0.0.1:0", secrets[n]
 		login, _ := authority.user(t)
 		conns[n] = dial(t, start(t, opts), login)
@@ -83,14 +96,27 @@ func linked(t *testing.T, secrets [2]string) (ports [2]string) {
 // installation's secret, and servers with the secret find each other.
 func TestRoutesAskForTheInstallationsSecret(t *testing.T) {
 	t.Parallel()
-	ports := linked(t, [2]string{"secret", "secret"})
+	ports := linked(t, [2]string{"secret", "secret"}, ofACluster)
+	asksForTheSecret(t, ports[0], "")
+}
+
+// Nor is it a gateway, which has all tenants too.
+func TestGatewaysAskForTheInstallationsSecret(t *testing.T) {
+	t.Parallel()
+	ports := linked(t, [2]string{"secret", "secret"}, ofGateways)
+	asksForTheSecret(t, ports[0], `,"gateway":"g9"`)
+}
+
+// asksForTheSecret tries logins at a listener for servers.
+func asksForTheSecret(t *testing.T, address, more string) {
+	t.Helper()
 	for login, want := range map[string]string{
 		"":                                  "-ERR 'Authorization Violation'",
 		`,"user":"rccs","pass":"guessed"`:   "-ERR 'Authorization Violation'",
 		`,"user":"rccs","pass":"secret"`:    "PONG",
 		`,"user":"another","pass":"secret"`: "-ERR 'Authorization Violation'",
 	} {
-		if got := asServer(t, ports[0], login); got != want {
+		if got := asServer(t, address, more+login); got != want {
 			t.Errorf("who says %q is told %s, want %s", login, got, want)
 		}
 	}
@@ -101,6 +127,6 @@ func TestRoutesAskForTheInstallationsSecret(t *testing.T) {
 func TestAClusterHoldsWhileSomeServersHaveNoSecret(t *testing.T) {
 	t.Parallel()
 	for _, secrets := range [][2]string{{"secret", ""}, {"", "secret"}} {
-		linked(t, secrets)
+		linked(t, secrets, ofACluster)
 	}
 }

@@ -23,10 +23,11 @@ const (
 	queue = "rccs-guard"
 	// atOnce bounds the requests that are under way; more wait, by service.
 	atOnce = 64
-	// backlog bounds how many wait, and waitingBytes how much of one service. A
-	// service past either is told so, and others go on.
+	// backlog bounds how many wait, and waitingBytes how much, of which serviceBytes
+	// may be of one service. A service past any of them is told so, and others go on.
 	backlog      = 64 << 10
-	waitingBytes = 32 << 20
+	waitingBytes = 512 << 20
+	serviceBytes = 32 << 20
 	// within bounds how long JetStream may take to answer.
 	within = 10 * time.Second
 )
@@ -60,7 +61,7 @@ type Guard struct {
 // Start returns when requests are answered. The connection's reply subjects must
 // lie where no service can listen.
 func Start(nc *nats.Conn, opts Options) (*Guard, error) {
-	g := &Guard{nc: nc, opts: opts, log: opts.Logger, work: pool.New(atOnce, backlog), room: pool.NewPlaces(0, waitingBytes)}
+	g := &Guard{nc: nc, opts: opts, log: opts.Logger, work: pool.New(atOnce, backlog), room: pool.NewPlaces(waitingBytes, serviceBytes)}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	sub, err := nc.QueueSubscribe(layout.Guarded(), queue, g.take)
 	if err == nil {

@@ -69,7 +69,7 @@ func TestAServicePastItsBoundIsTold(t *testing.T) {
 	t.Parallel()
 	g, env := guarded(t, "FULL")
 	nc := env.Service(t, "FULL")
-	if release, ok := g.room.Take("FULL", waitingBytes); ok {
+	if release, ok := g.room.Take("FULL", serviceBytes); ok {
 		defer release()
 	}
 	events, err := env.Conn(t).SubscribeSync("rccs.event.alice.phone.full")

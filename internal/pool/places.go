@@ -4,6 +4,10 @@ import "sync"
 
 // Places bounds what requesters hold at once, such as bytes or open requests, so
 // that none of them takes what others need. Make one with [NewPlaces].
+//
+// As much again as the total is kept for requesters that hold nothing: they are
+// served however much others hold, unless so many of them come together that this
+// is taken too.
 type Places struct {
 	total, each int64
 
@@ -12,20 +16,21 @@ type Places struct {
 	held map[string]int64
 }
 
-// NewPlaces makes total places, of which one requester may hold each. A total of 0
-// is no bound.
+// NewPlaces makes total places, of which one requester may hold each.
 func NewPlaces(total, each int64) *Places {
 	return &Places{total: total, each: each, held: make(map[string]int64)}
 }
 
 // Take takes n places, which release gives back; ok is false where the requester
-// may not have them. A requester that holds nothing always gets what it asks for:
-// however much others hold, it is served.
+// may not have them.
 func (p *Places) Take(requester string, n int64) (release func(), ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := p.held[requester]
-	if now > 0 && (now+n > p.each || p.total > 0 && p.sum+n > p.total) {
+	now, room := p.held[requester], p.total
+	if now == 0 {
+		room *= 2
+	}
+	if now > 0 && now+n > p.each || p.sum > 0 && p.sum+n > room {
 		return nil, false
 	}
 	p.held[requester] += n

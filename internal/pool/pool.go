@@ -37,11 +37,17 @@ type line struct {
 	running   int
 }
 
-// maxOpen is how much of one requester may run or wait, where that is bounded.
-const maxOpen = 32
+const (
+	// maxOpen is how much of one requester may run or wait, where that is bounded.
+	maxOpen = 32
+	// maxFirsts is how many requesters may have their first function wait beyond
+	// a full backlog: more than come together when a server is there again.
+	maxFirsts = 64 << 10
+)
 
 // New makes a pool of so many workers. backlog bounds how many functions may wait
-// for one; 0 is no bound.
+// for one; 0 is no bound. Beyond it 65,536 more may wait, each the first of its
+// requester.
 func New(workers, backlog int) *Pool {
 	p := &Pool{workers: workers, backlog: backlog, lines: make(map[string]*line)}
 	p.free.L = &p.mu
@@ -64,7 +70,7 @@ func (p *Pool) RunOrWait(f func()) bool {
 
 // RunFor is Run for one requester's work; false also when it has too much under
 // way. What others have waiting does not count against one that has nothing
-// waiting. An empty name is nobody's.
+// waiting, up to the bound of [New]. An empty name is nobody's.
 func (p *Pool) RunFor(requester string, f func()) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -96,7 +102,7 @@ func (p *Pool) runLocked(requester string, most int, f func()) bool {
 		p.running++
 		l.running++
 		p.wg.Go(func() { p.work(l, f) })
-	case full && (requester == "" || len(l.queue) > 0):
+	case full && (requester == "" || len(l.queue) > 0 || p.waiting >= p.backlog+maxFirsts):
 		return false
 	default:
 		if len(l.queue) == 0 {

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -178,5 +179,34 @@ func TestAFullBacklogTakesOneOfEachRequester(t *testing.T) {
 		if !served {
 			t.Error("the neighbour's work did not run")
 		}
+	})
+}
+
+// However many requesters there are, each with one function, what waits is bounded.
+func TestRequestersThatWaitAreBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const backlog = 4
+		p := New(1, backlog)
+		release := make(chan struct{})
+		p.Run(func() { <-release })
+		taken, done := 0, 0
+		for n := range 2 * maxFirsts {
+			if p.RunFor(strconv.Itoa(n), func() { done++ }) {
+				taken++
+			}
+		}
+		if want := backlog + maxFirsts; taken != want {
+			t.Errorf("one function each of %d requesters waits, want %d", taken, want)
+		}
+		close(release)
+		synctest.Wait()
+		if done != taken {
+			t.Errorf("%d of %d ran", done, taken)
+		}
+		if !p.RunFor("another", func() {}) {
+			t.Error("a requester is refused when there is room again")
+		}
+		p.Stop()
 	})
 }
