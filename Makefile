@@ -84,6 +84,7 @@ LONG_COUNT ?= 5
 
 .PHONY: test-long
 test-long: FUZZTIME = 10m
+test-long: export RCCS_LONG = 1
 test-long: release-check chaos fuzz ## For a night: packages, faults for CHAOS (30m), ten minutes a fuzz target, all Go tests LONG_COUNT (5) times
 	$(GO) test -race -shuffle=on -count=$(LONG_COUNT) -timeout 24h ./...
 
@@ -153,13 +154,18 @@ vet: ## go vet
 lint: $(LINT) ## golangci-lint, as .golangci.yml says
 	$(LINT) run
 
+VULNDB = $${GOVULNDB:-https://vuln.go.dev}
+
 .PHONY: vuln
-vuln: $(VULN) ## Known vulnerabilities in what is used; asks vuln.go.dev, or GOVULNDB
-	@db="$${GOVULNDB:-https://vuln.go.dev}"; \
+vuln: vuln-db $(VULN) ## Known vulnerabilities in what is used; asks vuln.go.dev, or GOVULNDB
+	$(VULN) -db "$(VULNDB)" ./...
+
+.PHONY: vuln-db
+vuln-db:
+	@db="$(VULNDB)"; \
 	case "$$db" in file://*) test -d "$${db#file://}" ;; *) curl -fsS -m 10 -o /dev/null "$$db/index/db.json" ;; esac || { \
 		echo "make vuln: the vulnerability database $$db cannot be reached: nothing was checked." \
-			"Name a copy: GOVULNDB=file:///path/to/vulndb make vuln" >&2; exit 1; }; \
-	$(VULN) -db "$$db" ./...
+			"Name a copy: GOVULNDB=file:///path/to/vulndb make vuln" >&2; exit 1; }
 
 # What a release holds beside the program: pages of the manual and what shells
 # complete, as the program itself writes them. The console is built into it.

@@ -16,6 +16,8 @@ import (
 const (
 	// EnvRequireAll makes a missing program a failure.
 	EnvRequireAll = "RCCS_REQUIRE_ALL"
+	// EnvLong is set by make test-long, for tests that a night has room for.
+	EnvLong = "RCCS_LONG"
 	// EnvSkipped is the file to which skipped tests are added, a line each.
 	EnvSkipped = "RCCS_SKIPPED"
 )
@@ -61,6 +63,14 @@ func Long(tb testing.TB, reason string) {
 	tb.Helper()
 	if testing.Short() {
 		Skip(tb, reason+": not under -short")
+	}
+}
+
+// Night leaves a test to `make test-long`.
+func Night(tb testing.TB, reason string) {
+	tb.Helper()
+	if os.Getenv(EnvLong) == "" {
+		Skip(tb, reason+": runs in make test-long")
 	}
 }
 

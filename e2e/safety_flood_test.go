@@ -1,0 +1,198 @@
+package e2e_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/need"
+)
+
+// floodSize is how often a flood asks.
+const floodSize = 5000
+
+// bystanders is who is on a server that is flooded, and must notice nothing.
+type bystanders struct {
+	t     *testing.T
+	s     *server
+	near  *device // of the flooding device's user
+	next  *device // of another user
+	apart *device // of another tenant
+	other *service
+	round int
+}
+
+// asks has everybody ask something, and returns what the slowest of it took. Being
+// refused fails the test.
+func (c *bystanders) asks() (slowest time.Duration) {
+	c.t.Helper()
+	c.round++
+	name := fmt.Sprintf("r%d-", c.round)
+	for _, d := range []*device{c.near, c.next, c.apart} {
+		slowest = max(slowest, d.shares(c.t, "phone", name, 3))
+	}
+	for what, subject := range map[string]string{"inbox": inbox("bob", "phone", "normal"), "route": "rccs.route.bob.all"} {
+		began, id := time.Now(), name+what
+		if _, err := c.other.try(subject, `1`, "Rccs-Id", id); err != nil {
+			c.t.Fatalf("another service is refused %s: %v", subject, err)
+		}
+		for {
+			e := c.next.pick(true)
+			c.next.ack(e.Seq)
+			if e.ID == id {
+				break
+			}
+		}
+		slowest = max(slowest, time.Since(began))
+	}
+	began := time.Now()
+	m, err := c.other.nc.Request("rccs.coordinator.missed", []byte(`{"user":"bob","device":"phone"}`), patience)
+	if err != nil || m.Header.Get("Nats-Service-Error") != "" {
+		c.t.Fatalf("another service is answered with %v, %v", m, err)
+	}
+	return max(slowest, time.Since(began))
+}
+
+// publishes is a flood over NATS.
+func publishes(nc *nats.Conn, header nats.Header, body string, subject func(n int) string) func() error {
+	reply := nc.NewInbox()
+	return func() error {
+		for n := range floodSize {
+			if err := nc.PublishMsg(&nats.Msg{Subject: subject(n), Reply: reply, Header: header, Data: []byte(body)}); err != nil {
+				return err
+			}
+		}
+		return nc.FlushTimeout(patience)
+	}
+}
+
+// frames is a flood of a device on a WebSocket, whose answers it reads and forgets.
+func (c *bystanders) frames(frame func(n int) string) func() error {
+	return func() error {
+		d := connect(c.t, c.s, "alice/flood", nil)
+		defer d.close()
+		var reading sync.WaitGroup
+		reading.Go(func() {
+			for range d.in { //nolint:revive // until it ends
+			}
+		})
+		for n := range floodSize {
+			if d.post(frame(n)) != nil {
+				return nil // it was sent away, which is an answer too
+			}
+		}
+		return nil
+	}
+}
+
+// enrols is a flood of those who have no credential.
+func (c *bystanders) enrols() error {
+	url := "http" + strings.TrimSuffix(strings.TrimPrefix(c.s.Devices, "ws"), "/v1/ws") + "/v1/enroll"
+	for n := range floodSize / 10 {
+		req, err := http.NewRequestWithContext(c.t.Context(), http.MethodPost, url, strings.NewReader(`{"publicKey":"x","sig":"y"}`))
+		if err != nil {
+			return err
+		}
+		req.Header.Set("X-Forwarded-For", fmt.Sprintf("192.0.2.%d", n%250))
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err
+		}
+		if err := res.Body.Close(); err != nil {
+			return err
+		}
+		if res.StatusCode < 400 {
+			return errors.New("nonsense is answered with " + res.Status)
+		}
+	}
+	return nil
+}
+
+// floods are all ways to flood an endpoint: of devices on plain NATS and on
+// WebSockets, of services, and of whoever has no credential.
+func (c *bystanders) floods() map[string]func() error {
+	c.t.Helper()
+	dev, err := nats.Connect(c.s.NATS, credsOption(c.t, must(c.t, "creds", "device", "alice/flood", "--data", c.s.data)),
+		nats.CustomInboxPrefix("_INBOX.alice.flood"), nats.ErrorHandler(nobody))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(dev.Close)
+	svc := c.s.service(c.t, "flood").nc
+	fixed := func(subject string) func(int) string { return func(int) string { return subject } }
+	later := nats.Header{
+		"Nats-Schedule":        {"@at " + time.Now().Add(time.Hour).UTC().Format(time.RFC3339)},
+		"Nats-Schedule-Target": {"rccs.due.alice.flood.normal"},
+	}
+	all := map[string]func() error{
+		"device fetch": publishes(dev, nil, `{"wait":30000}`, fixed("rccs.coordinator.device.alice.flood.fetch")),
+		"device ack":   publishes(dev, nil, `{"seq":1}`, fixed("rccs.coordinator.device.alice.flood.ack")),
+		"device send":  publishes(dev, nil, `{"type":"note","toDeviceId":"flood","payload":1}`, fixed("rccs.coordinator.device.alice.flood.send")),
+		"device up":    publishes(dev, nil, `{"type":"note","payload":1}`, fixed("rccs.coordinator.device.alice.flood.up")),
+		"device renew": publishes(dev, nil, `{}`, fixed("rccs.coordinator.device.alice.flood.renew")),
+
+		"service inbox":         publishes(svc, nil, `1`, fixed("rccs.inbox.alice.flood.normal")),
+		"service route":         publishes(svc, nil, `1`, fixed("rccs.route.bob.any.watch")),
+		"service route to many": publishes(svc, nil, `1`, func(n int) string { return fmt.Sprintf("rccs.route.u%d.all", n) }),
+		"service later":         publishes(svc, later, `1`, func(n int) string { return fmt.Sprintf("rccs.later.alice.flood.normal.f%d", n) }),
+		"service signal":        publishes(svc, nil, `1`, fixed("rccs.signal.alice.phone")),
+		"service rpc":           publishes(svc, nil, `1`, fixed("rccs.rpc.bob.phone.m")),
+		"service topic":         publishes(svc, nil, `1`, fixed("rccs.topic.flood")),
+		"service JetStream":     publishes(svc, nil, ``, fixed("$JS.API.CONSUMER.LIST.RCCS_UP")),
+
+		"stranger enrol": c.enrols,
+	}
+	for _, endpoint := range []string{"status", "devices", "device", "sessions", "edges", "missed", "replay", "forget", "enroll", "renew"} {
+		all["service "+endpoint] = publishes(svc, nil, `{"user":"alice","device":"flood"}`, fixed("rccs.coordinator."+endpoint))
+	}
+	for kind, frame := range map[string]string{
+		"message":   `{"type":"note","id":"m%d","toDeviceId":"flood","payload":1}`,
+		"history":   `{"type":"history","id":"h%d","payload":{"inbox":true}}`,
+		"subscribe": `{"type":"subscribe","id":"s%d","payload":{"topic":"flood","since":0}}`,
+		"publish":   `{"type":"publish","id":"p%d","payload":{"topic":"flood","data":1}}`,
+		"request":   `{"type":"request","id":"q%d","toDeviceId":"flood","payload":{"method":"m"}}`,
+		"list":      `{"type":"device_list","id":"l%d"}`,
+		"odd":       `{"type":"gap","id":"o%d"}`,
+	} {
+		all["frames "+kind] = c.frames(func(n int) string { return fmt.Sprintf(frame, n) })
+	}
+	return all
+}
+
+// Whatever endpoint of a running server is flooded, by a device, a service or a
+// stranger, nobody else is refused: not another device of the user, not one of
+// another user or tenant, and no other service.
+func TestAFloodOfAnyEndpointRefusesNobodyElse(t *testing.T) {
+	need.Night(t, "it floods a server in thirty ways, which takes minutes")
+	t.Parallel()
+	s := start(t)
+	s.tenant(t, "other")
+	c := &bystanders{
+		t: t, s: s, near: connect(t, s, "alice/phone", nil), next: connect(t, s, "bob/phone", nil),
+		apart: connect(t, s, "carol/phone", object{"authToken": s.bearer(t, "other", "carol/phone")}), other: s.service(t, "other"),
+	}
+	for name, flood := range c.floods() {
+		before, done := c.asks(), make(chan error, 1)
+		go func() { done <- flood() }()
+		var meanwhile time.Duration
+		for more := true; more; {
+			meanwhile = max(meanwhile, c.asks())
+			select {
+			case err := <-done:
+				if err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+				more = false
+			default:
+			}
+		}
+		meanwhile = max(meanwhile, c.asks()) // while what is left of it is worked on
+		t.Logf("%s: the slowest answer to others took %s before and %s meanwhile", name, before.Round(time.Millisecond), meanwhile.Round(time.Millisecond))
+	}
+}
