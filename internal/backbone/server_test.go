@@ -94,7 +94,11 @@ func TestARefusedClientInProcessHearsWhy(t *testing.T) {
 	s := start(t, trust.options(t.TempDir()))
 	stranger, _ := newTrust(t).user(t)
 	for range 20 {
-		if nc, err := nats.Connect("", s.InProcess(), stranger, patient); !errors.Is(err, nats.ErrAuthorization) {
+		nc, err := nats.Connect("", s.InProcess(), stranger, patient)
+		if err != nil && strings.Contains(err.Error(), "got 'PING'") {
+			continue // this machine stalled, and the server asked whether anybody is there before it read on
+		}
+		if !errors.Is(err, nats.ErrAuthorization) {
 			nc.Close()
 			t.Fatalf("connected with another operator's credentials, or not told: %v", err)
 		}
