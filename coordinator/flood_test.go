@@ -209,7 +209,9 @@ func TestAFloodOfRoutesOfOneServiceKeepsNoOtherWaiting(t *testing.T) {
 			publish("OTHER", "rccs.route.bob.all", `"other"`)
 			n := testkit.Await(t, "another service's message is in the inbox", before) - began
 			t.Logf("%s: %d of the %d of the flood that were left were done before the message of another service", name, n, flood-began)
-			if n > (flood-began)/2+flood/20 {
+			// Without turns it is all of the flood. With them it is little on most
+			// machines, and more where the service is heard late.
+			if n > (flood-began)*4/5+flood/20 {
 				t.Errorf("another service's message waited for %d of %d of the flood", n, flood-began)
 			}
 		})

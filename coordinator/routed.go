@@ -28,6 +28,8 @@ type routed struct {
 	ends    time.Time // when its sender is told that it found no device; zero: never
 	user    subjects.UserID
 	sender  string // the service that sent it, for taking turns; empty if unknown
+	heard   string // the same, where that was heard after it was read; guarded by router.mu
+	fresh   bool   // no worker has it yet; guarded by router.mu
 	header  nats.Header
 	body    []byte
 	kept    bool // body is here; otherwise it is in the store

@@ -69,6 +69,7 @@ type router struct {
 	seed    maphash.Seed // divides the users into parts
 	senders *senders
 	heard   *nats.Subscription // what is published; set by start
+	began   time.Time          // when that began to be heard; set by start
 
 	mu     sync.Mutex
 	users  map[string]*queue
@@ -109,7 +110,7 @@ func newRouter(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*route
 		c: c, log: c.log, stream: stream, keeps: stream.CachedInfo().Config.MaxAge,
 		pool: pool.New(routeWorkers, 0), users: make(map[string]*queue), seed: maphash.MakeSeed(),
 	}
-	r.senders = &senders{seed: r.seed, most: maxSenders}
+	r.senders = &senders{seed: r.seed, most: maxSenders, late: r.heardLate}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	var err error
 	r.reader, err = reader.New(reader.Options{
@@ -121,6 +122,7 @@ func newRouter(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*route
 // start returns when everything stored has been read.
 func (r *router) start(ctx context.Context) error {
 	var err error
+	r.began = time.Now()
 	if r.heard, err = r.c.core.Subscribe(layout.PublishedRoutes(), r.senders.hear); err == nil {
 		err = r.heard.SetPendingLimits(maxSenders, heardBytes)
 	}
@@ -171,12 +173,33 @@ func (r *router) onEntry(e reader.Entry) {
 	default:
 		m.sender = r.senders.of(m, e.Data)
 	}
+	if m.sender == unknown && m.stored.After(r.began) {
+		m.sender = r.senders.expect(m, e.Data)
+	}
 	r.hold(m, e.Data)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if m.heard != "" {
+		m.sender = m.heard
+	}
 	q := r.queueLocked(m.user)
+	m.fresh = true
 	q.fresh.add(m)
 	r.runLocked(q, m.sender)
+}
+
+// heardLate notes who has sent a message that was read before it was heard.
+func (r *router) heardLate(m *routed, sender string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m.heard = sender
+	q := r.users[subjects.Escape(string(m.user))]
+	if q == nil || !m.fresh || m.sender != unknown || !q.fresh.heard(m, sender) {
+		return
+	}
+	for _, l := range q.fresh {
+		r.runLocked(q, l.sender)
+	}
 }
 
 // later has f run by a worker after a while, unless the router has stopped.
@@ -300,6 +323,14 @@ func (r *router) work(q *queue, sender string) {
 	q.running = true
 	fresh, again := q.fresh.take(passMost), q.again
 	q.again = false
+	for _, m := range fresh {
+		m.fresh = false
+	}
+	for _, m := range q.waiting {
+		if m.sender == unknown {
+			m.sender = m.heard
+		}
+	}
 	r.mu.Unlock()
 	r.pass(q, fresh, again)
 	r.mu.Lock()

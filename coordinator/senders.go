@@ -42,7 +42,18 @@ type senders struct {
 	read  time.Time           // when what was read last was stored
 	news  chan struct{}       // closed with the next that is heard; nil: nobody waits
 
+	expected map[uint64][]*routed           // by key: what was read, and is heard late
+	expects  []expectation                  // oldest first; some of them may have been heard
+	late     func(m *routed, sender string) // is told who sent what was expected
+
 	resume time.Time // of the reader: when it waits again
+}
+
+// expectation is a message that was read before it was heard.
+type expectation struct {
+	key uint64
+	m   *routed
+	at  time.Time
 }
 
 // heard is a message that was heard.
@@ -58,6 +69,8 @@ const (
 	// heardBytes bounds what was published and is not looked at yet. With each
 	// message NATS sends the credential of its service, some 5 KB.
 	heardBytes = 512 << 20
+	// maxExpected is how many messages a router remembers until it hears them.
+	maxExpected = 64 << 10
 	// refusedAfter is how much later than a message another one must have been
 	// stored, so that the first one is known not to come any more: the store has
 	// refused it.
@@ -68,6 +81,10 @@ const (
 func (s *senders) hear(m *nats.Msg) {
 	sender := cmp.Or(layout.Requester(m.Reply, m.Header), "the tenant's own users")
 	key := s.key(m.Subject, m.Header, m.Data)
+	if m := s.wasExpected(key); m != nil {
+		s.late(m, sender)
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.known == nil {
@@ -108,6 +125,51 @@ func (s *senders) takeLocked(key uint64, sender string) {
 	}
 	if s.on[sender]--; s.on[sender] == 0 {
 		delete(s.on, sender)
+	}
+}
+
+// expect is of for a message of which nobody was heard to send it. If it is heard
+// after all, late is told.
+func (s *senders) expect(m *routed, body []byte) string {
+	key := s.key(m.subject, m.header, body)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sender := s.ofLocked(key); sender != unknown {
+		return sender
+	}
+	if s.expected == nil {
+		s.expected = make(map[uint64][]*routed)
+	}
+	now := time.Now()
+	for len(s.expects) > 0 && (len(s.expects) >= maxExpected || now.Sub(s.expects[0].at) > refusedAfter) {
+		s.unexpectLocked(s.expects[0].key, s.expects[0].m)
+		s.expects = s.expects[1:]
+	}
+	s.expected[key] = append(s.expected[key], m)
+	s.expects = append(s.expects, expectation{key, m, now})
+	return unknown
+}
+
+// wasExpected returns the oldest message of a key that was read before it was heard;
+// nil: there is none.
+func (s *senders) wasExpected(key uint64) *routed {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.expected[key]
+	if len(all) == 0 {
+		return nil
+	}
+	m := all[0]
+	s.unexpectLocked(key, m)
+	return m
+}
+
+func (s *senders) unexpectLocked(key uint64, m *routed) {
+	all := s.expected[key]
+	if n := slices.Index(all, m); n >= 0 && len(all) > 1 {
+		s.expected[key] = slices.Delete(all, n, n+1)
+	} else if n >= 0 {
+		delete(s.expected, key)
 	}
 }
 
@@ -154,6 +216,10 @@ func (s *senders) of(m *routed, body []byte) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.read = m.stored
+	return s.ofLocked(key)
+}
+
+func (s *senders) ofLocked(key uint64) string {
 	all := s.known[key]
 	if len(all) == 0 {
 		return unknown
@@ -191,10 +257,19 @@ func ofNATS(name string) bool { return len(name) >= 5 && strings.EqualFold(name[
 // lines are waiting messages by sender. Senders take turns.
 type lines []*line
 
-// line has the waiting messages of one sender, in the order of storage.
+// line has the waiting messages of one sender, in the order of storage. If any
+// sender is unknown, the only line has the messages of all.
 type line struct {
-	sender  string
-	waiting []*routed
+	sender   string
+	waiting  []*routed
+	unknowns int // how many of them have an unknown sender
+}
+
+func (one *line) add(m *routed) {
+	one.waiting = append(one.waiting, m)
+	if m.sender == unknown {
+		one.unknowns++
+	}
 }
 
 // add adds the newest message.
@@ -204,11 +279,34 @@ func (l *lines) add(m *routed) {
 	}
 	for _, one := range *l {
 		if one.sender == m.sender || one.sender == unknown { // that is the only one then
-			one.waiting = append(one.waiting, m)
+			one.add(m)
 			return
 		}
 	}
-	*l = append(*l, &line{m.sender, []*routed{m}})
+	one := &line{sender: m.sender}
+	one.add(m)
+	*l = append(*l, one)
+}
+
+// heard gives a message its sender, which was unknown. It reports whether the senders
+// take turns from now on.
+func (l *lines) heard(m *routed, sender string) bool {
+	m.sender = sender
+	(*l)[0].unknowns--
+	return l.split()
+}
+
+// split makes lines by sender of the only line, if it has no unknown sender any more.
+func (l *lines) split() bool {
+	if len(*l) != 1 || (*l)[0].sender != unknown || (*l)[0].unknowns > 0 {
+		return false
+	}
+	all := (*l)[0].waiting
+	*l = nil
+	for _, m := range all {
+		l.add(m)
+	}
+	return true
 }
 
 // merge makes one line of all lines, in the order of storage.
@@ -218,7 +316,11 @@ func (l *lines) merge() {
 		all = append(all, one.waiting...)
 	}
 	slices.SortFunc(all, bySeq)
-	*l = lines{{unknown, all}}
+	unknowns := 0
+	for _, one := range *l {
+		unknowns += one.unknowns
+	}
+	*l = lines{{unknown, all, unknowns}}
 }
 
 func bySeq(a, b *routed) int { return cmp.Compare(a.seq, b.seq) }
@@ -239,6 +341,11 @@ func (l *lines) take(most int) []*routed {
 	for _, one := range *l {
 		n := min(each, len(one.waiting), most-len(some))
 		some = append(some, one.waiting[:n]...)
+		for _, m := range one.waiting[:n] {
+			if m.sender == unknown {
+				one.unknowns--
+			}
+		}
 		if one.waiting = one.waiting[n:]; n == 0 {
 			untouched = append(untouched, one)
 		} else if len(one.waiting) > 0 {
@@ -246,6 +353,7 @@ func (l *lines) take(most int) []*routed {
 		}
 	}
 	*l = append(untouched, rest...)
+	l.split()
 	return some
 }
 

@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"maps"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -140,5 +141,75 @@ func TestSendersOfWhatIsNeverReadAreForgotten(t *testing.T) {
 	}
 	if len(s.known) > 0 || len(s.order) > 1 || len(s.on) > 0 {
 		t.Errorf("%d and %d are remembered", len(s.known), len(s.order))
+	}
+}
+
+// What was read before it was heard is of its sender when it is heard, and the turns
+// go on.
+func TestSendersThatAreHeardLateTakeTurns(t *testing.T) {
+	t.Parallel()
+	var all lines
+	var late *routed
+	for seq := range uint64(12) {
+		m := &routed{seq: seq, sender: "FLOOD"}
+		switch seq {
+		case 5:
+			m.sender, late = unknown, m
+		case 11:
+			m.sender = "OTHER"
+		}
+		all.add(m)
+	}
+	if got := seqs(all.take(2)); !slices.Equal(got, []uint64{0, 1}) {
+		t.Errorf("with an unknown sender %d are taken, want them in the order of storage", got)
+	}
+	if !all.heard(late, "FLOOD") {
+		t.Error("there are no turns when the last sender is known")
+	}
+	if got := seqs(all.take(4)); !slices.Equal(got, []uint64{2, 3, 11}) {
+		t.Errorf("%d are taken, want two of the flood and the other's", got)
+	}
+	if got := seqs(all.take(100)); !slices.Equal(got, []uint64{4, 5, 6, 7, 8, 9, 10}) {
+		t.Errorf("%d are taken, want the rest of the flood in order", got)
+	}
+
+	told := make(map[*routed]string)
+	s := &senders{seed: maphash.MakeSeed(), most: 10, late: func(m *routed, sender string) { told[m] = sender }}
+	m, read := published("FLOOD", "x")
+	_, again := published("FLOOD", "x")
+	if s.expect(read, m.Data) != unknown || s.expect(again, m.Data) != unknown {
+		t.Error("a sender is known that nobody has heard")
+	}
+	s.hear(m)
+	if told[read] != "FLOOD" || len(told) != 1 {
+		t.Errorf("told %v, want the message that was read first", told)
+	}
+	s.hear(m)
+	s.hear(m)
+	if told[again] != "FLOOD" || len(s.expected) > 0 || len(s.known) != 1 {
+		t.Errorf("told %v; %d are expected, and %d known", told, len(s.expected), len(s.known))
+	}
+	if got := s.expect(read, m.Data); got != "FLOOD" {
+		t.Errorf("a message that was heard meanwhile is of %q", got)
+	}
+}
+
+func seqs(all []*routed) (seqs []uint64) {
+	for _, m := range all {
+		seqs = append(seqs, m.seq)
+	}
+	return seqs
+}
+
+// A router that never hears remembers so many messages and no more.
+func TestMessagesThatAreNeverHeardAreForgotten(t *testing.T) {
+	t.Parallel()
+	s := &senders{seed: maphash.MakeSeed(), most: 10}
+	for n := range maxExpected + 100 {
+		m, read := published("FLOOD", strconv.Itoa(n))
+		s.expect(read, m.Data)
+	}
+	if len(s.expects) != maxExpected || len(s.expected) != maxExpected {
+		t.Errorf("%d and %d are remembered, want %d", len(s.expects), len(s.expected), maxExpected)
 	}
 }

@@ -80,7 +80,7 @@ type Tenant struct {
 // Bounds of requests to devices that have arrived and are not handled yet.
 const (
 	askedAtOnce  = 8192
-	askedBacklog = 8192     // that wait for their turn
+	askedBacklog = 8192 // that wait for their turn
 	askedBytes   = 256 << 20
 	askerBytes   = 16 << 20 // of one requester
 )
