@@ -13,7 +13,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -104,8 +103,8 @@ func (i *installation) stop() error {
 // credentials by the names of their devices. What fails shows in the example's
 // output.
 func exampleInstallation(devices ...string) (ctx context.Context, url string, creds map[string]string, stop func()) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	examples.start.Do(examples.run)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*testkit.Patience) // from when it runs: a busy machine takes long to start it
 	err := examples.err
 	creds = make(map[string]string, len(devices))
 	for _, device := range devices {
