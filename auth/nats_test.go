@@ -18,6 +18,7 @@ import (
 	"github.com/rccs-io/rccs/internal/guard"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -86,7 +87,7 @@ func (i *installation) service(t testing.TB) client {
 	return i.dial(t, must(t, cred, err), "billing")
 }
 
-const patience = 30 * time.Second
+const patience = testkit.Patience
 
 // mayPublish reports whether the server lets the connection publish.
 func (c client) mayPublish(t *testing.T, subject string) bool {

@@ -21,7 +21,7 @@ import (
 
 // patience bounds every wait. It is far above what anything takes, so that a
 // busy machine is no failure.
-const patience = 60 * time.Second
+const patience = testkit.Patience
 
 // program is the built rccs.
 var program string

@@ -23,7 +23,7 @@ import (
 const patience = testkit.Patience
 
 // startWithin bounds how long a server may take to say where it listens.
-const startWithin = 60 * time.Second
+const startWithin = 2 * testkit.Patience
 
 // process is a running `rccs serve`.
 type process struct {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-const patience = 30 * time.Second
+const patience = 90 * time.Second
 
 func (s *Shares) await(tb testing.TB, what string, done func(*table) bool) {
 	tb.Helper()

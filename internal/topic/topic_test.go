@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
-const waitTimeout = 30 * time.Second
+const waitTimeout = testkit.Patience
 
 type place struct {
 	env *natstest.Env
