@@ -78,8 +78,9 @@ test: | $(NATS) ## All tests, with the race detector, in random order
 	$(GO) test -run AllocationsOfAMessage ./edge ./internal/wsconn # not built with the race detector, under which pools lose what they hold
 	@js/scripts/test.sh browser
 
-# What takes a night: faults for CHAOS, each fuzz target for ten minutes, and all
-# Go tests LONG_COUNT times, each time in another order.
+# What takes a night: faults for CHAOS, each fuzz target for ten minutes, all Go
+# tests LONG_COUNT times, each time in another order, and JavaScript's once, at the
+# full length that RCCS_LONG gives to those that are shorter in `make test`.
 LONG_COUNT ?= 5
 
 .PHONY: test-long
@@ -87,6 +88,7 @@ test-long: FUZZTIME = 10m
 test-long: export RCCS_LONG = 1
 test-long: release-check chaos fuzz ## For a night: packages, faults for CHAOS (30m), ten minutes a fuzz target, all Go tests LONG_COUNT (5) times
 	$(GO) test -race -shuffle=on -count=$(LONG_COUNT) -timeout 24h ./...
+	RCCS_LONG=1 js/scripts/test.sh
 
 .PHONY: test-js
 test-js: ## Tests of JavaScript in Node; skips by name what is not installed

@@ -43,7 +43,7 @@ func TestWebQuickstartRuns(t *testing.T) {
 	}
 	token := write("web.token", strings.TrimPrefix(web, "Bearer ")+"\n")
 	block := func(name string) string {
-		m := regexp.MustCompile("(?ms)^```js " + name + "\n(.*?)^```$").FindSubmatch(text)
+		m := regexp.MustCompile("(?ms)^```(?:js|sh) " + name + "\n(.*?)^```$").FindSubmatch(text)
 		if m == nil {
 			t.Fatalf("there is no block %s", name)
 		}
@@ -68,9 +68,12 @@ func TestWebQuickstartRuns(t *testing.T) {
 	if _, err := fmt.Sscanf(first, "listening on %d", &port); err != nil {
 		t.Fatalf("the backend says %q", first)
 	}
-	before := fmt.Sprintf("globalThis.BACKEND = %q; globalThis.EDGE = %q; globalThis.LOGGED_IN = { Cookie: \"user=alice\" };\n",
-		fmt.Sprintf("http://127.0.0.1:%d", port), fmt.Sprintf("ws://%s/v1/ws", p.n.Addr()))
-	printed, err := exec.CommandContext(t.Context(), node, webSocket, write("page.mjs", before+block("page"))).CombinedOutput()
+	write("page.mjs", block("page"))
+	try := strings.NewReplacer("node backend.mjs &\n", "", "kill %1\n", "",
+		"http://127.0.0.1:3000", fmt.Sprintf("http://127.0.0.1:%d", port), "127.0.0.1:8080", p.n.Addr().String()).Replace(block("try"))
+	page := exec.CommandContext(t.Context(), "bash", "-ec", try)
+	page.Dir = dir
+	printed, err := page.CombinedOutput()
 	if err != nil || strings.TrimSpace(string(printed)) != "service:web says hello alice" || !strings.Contains(string(text), strings.TrimSpace(string(printed))) {
 		t.Errorf("the page printed %q, %v", printed, err)
 	}
