@@ -142,6 +142,34 @@ func TestNobodyIsToldWhichTenantsThereAre(t *testing.T) {
 	}
 }
 
+// Whoever asks with a key of his own hears the same of a device that is enrolled, of
+// one that was revoked, and of one that there is not.
+func TestNobodyIsToldWhichDevicesAreEnrolled(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.enrolled()
+	ask := func(a subjects.Address) string {
+		t.Helper()
+		d, began := p.device(), time.Now()
+		_, err := d.renew(wire.Enrollment{User: a.User, Device: a.Device})
+		refused(t, err, wire.AuthError)
+		if took := time.Since(began); took < 10*time.Millisecond {
+			t.Errorf("refused after %s: the time tells whether there is a record", took)
+		}
+		return err.Error()
+	}
+	there := ask(alicePhone())
+	for _, a := range []subjects.Address{{User: "alice", Device: "laptop"}, {User: "bob", Device: "phone"}} {
+		if not := ask(a); not != there {
+			t.Errorf("of a device that is enrolled it is said %q, of %s/%s %q", there, a.User, a.Device, not)
+		}
+	}
+	p.revoke()
+	if revoked := ask(alicePhone()); revoked != there {
+		t.Errorf("of a device that is enrolled it is said %q, of one that was revoked %q", there, revoked)
+	}
+}
+
 // anyToken takes every token for alice's.
 type anyToken struct{}
 
