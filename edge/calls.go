@@ -45,7 +45,10 @@ func (c *calls) mayAskLocked(who string) bool {
 			of++
 		}
 	}
-	return of == 0 || of < maxServingOf && len(c.serving) < maxServing
+	if of == 0 {
+		return len(c.serving) < 2*maxServing
+	}
+	return of < maxServingOf && len(c.serving) < maxServing
 }
 
 // addLocked records a request that the device was given.

@@ -19,7 +19,7 @@ import (
 
 // maxServing is how many requests a device may have to answer, and maxServingOf
 // how many of one requester. Past maxServing, a requester with none open may
-// still make one.
+// still make one, until there are twice as many.
 const (
 	maxServing   = 1024
 	maxServingOf = 256
