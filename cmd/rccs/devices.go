@@ -196,7 +196,7 @@ credential may come again, as a new one; 'rccs devices revoke' ends that.`,
 func (env *environment) forget(ctx context.Context, f *forgetFlags, t *ops.Tenant, a subjects.Address) error {
 	err := t.Act(ctx, act(audit.ActionForget, a.String(), ""), func() error { return t.Forget(ctx, a, ops.ForgetOptions{Drop: f.yes}) })
 	if waiting, ok := errors.AsType[*ops.UnacknowledgedError](err); ok {
-		return usageError{fmt.Errorf("%s has not acknowledged %s, which would be lost: repeat it with --yes", a, many(waiting.Messages, "message"))}
+		return usageError{fmt.Errorf("%s has not acknowledged %s messages, which would be lost: repeat it with --yes", a, number(waiting.Messages))}
 	}
 	switch {
 	case errors.Is(err, ops.ErrConnected):

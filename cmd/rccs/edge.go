@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -14,6 +15,7 @@ import (
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/node"
 	"github.com/rccs-io/rccs/internal/private"
+	"github.com/rccs-io/rccs/subjects"
 )
 
 type edgeFlags struct {
@@ -93,9 +95,19 @@ func (env *environment) logins(f *serverFlags, more []string, name string) ([]no
 		if err != nil {
 			return nil, err
 		}
+		if holder, _, err := cred.Holder(); err == nil && ofDeviceOrService(holder) {
+			return nil, fmt.Errorf("--creds %s is the credential of %s: want one that 'rccs creds part' has made", path, holder)
+		}
 		all = append(all, node.Login{Tenant: cred.Tenant(), Credential: cred, Option: nats.UserCredentials(path)})
 	}
 	return all, nil
+}
+
+// ofDeviceOrService reports whether a credential of this name may not do what a
+// part of RCCS does: it would wait for streams that it may not ask for.
+func ofDeviceOrService(holder string) bool {
+	_, err := subjects.ParseAddress(holder)
+	return err == nil || strings.HasPrefix(holder, "service:")
 }
 
 // issued is the login of a part with the keys.

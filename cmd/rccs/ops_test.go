@@ -247,6 +247,10 @@ func TestOperatorsAreToldWhatIsWrong(t *testing.T) {
 	c.run(t, "connect", "a/b", "--creds", phone).refused(t, exitFailed, "IDENTITY_MISMATCH", phone+" is the credential of a/phone")
 	c.run(t, "connect", "a/b", "--url", "ws://"+host).refused(t, exitFailed, "ws://"+host, "not HTTP", "the address of NATS")
 	c.run(t, "connect", "a/b", "--url", strings.Replace(i.edge, "ws://", "wss://", 1)).refused(t, exitFailed, "ws:// rather than wss://")
+	for _, part := range []string{"edge", "coordinator"} {
+		c.run(t, part, "--creds", service, "--admin-listen", "").refused(t, exitFailed, "service.creds is the credential of service:billing", "'rccs creds part'")
+		c.run(t, part, "--creds", phone, "--admin-listen", "").refused(t, exitFailed, "the credential of a/phone", "'rccs creds part'")
+	}
 	c.run(t, "send", "a/b", "1", "--data", other, "--server", host).refused(t, exitFailed, host+" refused the credential", "--data")
 	for _, line := range operatorCommands() {
 		t.Run(line, func(t *testing.T) {

@@ -122,7 +122,7 @@ func (env *environment) revokesAll(ctx context.Context, f *revocationFlags, r au
 	return usageError{fmt.Errorf("%s: repeat with --yes to do it", what)}
 }
 
-func many[T int | uint64](n T, what string) string {
+func many(n int, what string) string {
 	if n != 1 {
 		what += "s"
 	}

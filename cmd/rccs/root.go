@@ -73,9 +73,12 @@ func (env *environment) run(ctx context.Context, args []string) int {
 // inside of others. They are of no use to a person.
 var packages = regexp.MustCompile(`(^|: )(?:api|audit|auth|backbone|backup|client|coordinator|direct|edge|enroll|inbox|load|localcluster|node|ops|reader|revoke|roster|send|snapshot|storecheck|subjects|timespec|topic|tracing|wire|wsconn): `)
 
+// contexts has what Go says of contexts in the words of people.
+var contexts = strings.NewReplacer(context.Canceled.Error(), "it was stopped", context.DeadlineExceeded.Error(), "it took too long")
+
 // plain is an error for people.
 func plain(err error) string {
-	text := err.Error()
+	text := contexts.Replace(err.Error())
 	for packages.MatchString(text) {
 		text = packages.ReplaceAllString(text, "$1")
 	}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,6 +16,19 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
+
+// Who stops a command, or waits too long, is told so in words of their own.
+func TestAnErrorDoesNotSpeakOfContexts(t *testing.T) {
+	t.Parallel()
+	for err, want := range map[error]string{
+		fmt.Errorf("node: JetStream does not answer: %w", context.DeadlineExceeded): "JetStream does not answer: it took too long",
+		context.Canceled: "it was stopped",
+	} {
+		if got := plain(err); got != want {
+			t.Errorf("%v is told as %q, want %q", err, got, want)
+		}
+	}
+}
 
 func TestWrongCommandLinesAreBadUsage(t *testing.T) {
 	t.Parallel()

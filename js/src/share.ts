@@ -31,6 +31,9 @@ type Said =
 /** Which page has made a key of the store, or a lock: all of a page end alike. */
 const pageOf = (key: string): string => key.slice(-4);
 
+/** The open clients of this page, by the name of their store: what each does when it is the only one left. */
+const clients = new Map<string, Set<() => void>>();
+
 const plain = (e: RccsError) => ({ code: e.code, message: e.message, retryAfterMs: e.retryAfterMs });
 
 /** A loop of this page over a topic. */
@@ -62,15 +65,18 @@ export function shared(name: string, store: Store, open: OpenLine, claim: (page:
     let listeners = 0,
       gone = false; // a page is gone, and what it did last may not be seen from here yet
 
-    /** What pages that are gone have left; at first also what an earlier client of this page has. */
-    const left = async (first?: boolean) => {
+    /** What pages that are gone have left, and earlier clients of this page: their keys end as those of one that is open. */
+    const left = async (earlier?: boolean) => {
       const living = new Set(locks ? [tag] : []);
       for (const lock of (await locks?.query())?.held ?? [])
         if (lock.name!.startsWith(`${name}:`) && lock.mode === "exclusive") living.add(pageOf(lock.name!));
-      if (first) living.delete(tag);
+      if (earlier && here.size < 2) living.delete(tag);
       return (await store.list("out/")).filter(([key]) => !living.has(pageOf(key)));
     };
-    const adopt = (first?: boolean) => hears.adopt(left(first));
+    const adopt = (earlier?: boolean) => hears.adopt(left(earlier));
+    const here = clients.get(name) ?? new Set();
+    const alone = () => adopt(true);
+    clients.set(name, here.add(alone));
 
     // --- The page that holds the line ---
 
@@ -340,6 +346,10 @@ export function shared(name: string, store: Store, open: OpenLine, claim: (page:
       await stepDown(false);
       endLife();
       channel?.close();
+      if (here.delete(alone) && here.size === 1) {
+        await store.delete("").catch(() => {}); // what was set before is in the database then
+        for (const f of here) f();
+      }
       if (lease) await claim(page, 0).catch(() => {});
     };
 

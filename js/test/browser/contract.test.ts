@@ -209,6 +209,30 @@ test("what a page gives up is not sent by another one that takes over what a thi
   await Promise.all([first.close(), second.close()]);
 });
 
+test("what a client gives up is not sent by another one of its page, which sends what it has left when it is closed", async () => {
+  const s = await begin(1);
+  const page = s.pages[0]!;
+  proxy.down = true;
+  proxy.cut();
+  await page.evaluate(([o, name]) => {
+    const w = window as any;
+    w.stop = new AbortController();
+    w.c.send("n", "given up", { to: "desktop", signal: w.stop.signal }).catch(() => {});
+    w.c.send("n", "left", { to: "desktop" }).catch(() => {});
+    w.second = w.connect(o.url, { type: "mobile", store: w.indexedDBStore(name), backoff: { minMs: 50, maxMs: 500 }, ...o });
+  }, [s.o, s.name] as const);
+  await new Promise((r) => setTimeout(r, 1000)); // the second has read the store by now
+  await page.evaluate("stop.abort()");
+  await page.evaluate("c.close()");
+  proxy.down = false;
+  await until(() => s.got.includes("left"), "what the first has left");
+  await page.evaluate(`second.send("n", "last", { to: "desktop" })`);
+  await until(() => s.got.includes("last"), "what was sent last");
+  expect(s.got).toEqual(["left", "last"]);
+  await page.evaluate("second.close()");
+  await s.close();
+});
+
 test("a worker is a page like any other", async () => {
   const s = await begin(0);
   const page = await site.page();
