@@ -6,9 +6,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
-	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -163,21 +160,7 @@ func (t *Tenant) forget(ctx context.Context, a subjects.Address) error {
 	if err := t.Inbox.Release(ctx, a.Key()); err != nil { // its last cursor must not outlive it
 		return err
 	}
-	body, err := json.Marshal(map[string]string{"user": string(a.User), "device": string(a.Device)})
-	if err != nil {
-		return err
-	}
-	answer, err := t.Core.RequestWithContext(ctx, layout.PartEndpoint("forget"), body)
-	if errors.Is(err, nats.ErrNoResponders) { // a coordinator of an earlier version
-		answer, err = t.Core.RequestWithContext(ctx, subjects.CoordinatorEndpoint("forget"), body)
-	}
-	if err != nil {
-		return err
-	}
-	if text := answer.Header.Get("Nats-Service-Error"); text != "" {
-		return wire.NewError(wire.Internal, text)
-	}
-	return nil
+	return roster.Forget(ctx, t.Core, a)
 }
 
 // cancel gives up an open request of this device, or a message that it scheduled

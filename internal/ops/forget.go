@@ -2,14 +2,13 @@ package ops
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/audit"
-	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -52,22 +51,9 @@ func (t *Tenant) Forget(ctx context.Context, a subjects.Address, opts ForgetOpti
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	body, err := json.Marshal(map[string]string{"user": string(a.User), "device": string(a.Device)})
-	if err != nil {
-		return err
-	}
-	answer, err := t.nc.RequestWithContext(ctx, layout.PartEndpoint("forget"), body)
-	if errors.Is(err, nats.ErrNoResponders) { // a coordinator of an earlier version
-		answer, err = t.nc.RequestWithContext(ctx, subjects.CoordinatorEndpoint("forget"), body)
-	}
-	switch {
-	case errors.Is(err, nats.ErrNoResponders):
+	err = roster.Forget(ctx, t.nc, a)
+	if errors.Is(err, nats.ErrNoResponders) {
 		return ErrNoCoordinator
-	case err != nil:
-		return fmt.Errorf("ops: forget %s: %w", a, err)
 	}
-	if text := answer.Header.Get("Nats-Service-Error"); text != "" {
-		return fmt.Errorf("ops: the coordinator did not forget %s: %s", a, text)
-	}
-	return nil
+	return err
 }
