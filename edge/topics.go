@@ -32,6 +32,19 @@ const (
 	historyBytes = 1 << 20
 )
 
+// topicSubject returns the subject of a topic. The error is an [*wire.Error], also
+// if the device may not do with the topic what it asked for.
+func topicSubject(name string, may func(subject string) bool, do string) (string, error) {
+	subject, err := subjects.Topic(name)
+	if err != nil {
+		return "", wire.NewError(wire.BadMessage, "payload.topic: "+err.Error())
+	}
+	if !may(subject) {
+		return "", wire.NewError(wire.PermissionDenied, "the credential does not allow to "+do+" this topic")
+	}
+	return subject, nil
+}
+
 // subscribe subscribes the connection to a topic.
 func (c *conn) subscribe(e *wire.Envelope) {
 	sub, err := wire.DecodeSubscribe(e.Payload)
@@ -39,13 +52,8 @@ func (c *conn) subscribe(e *wire.Envelope) {
 		c.fail(e, wire.AsError(err))
 		return
 	}
-	subject, err := subjects.Topic(sub.Topic)
-	if err != nil {
-		c.fail(e, wire.NewError(wire.BadMessage, "payload.topic: "+err.Error()))
-		return
-	}
-	if !c.rights.MaySubscribe(subject) {
-		c.fail(e, wire.NewError(wire.PermissionDenied, "the credential does not allow to subscribe to this topic"))
+	if _, err := topicSubject(sub.Topic, c.rights.MaySubscribe, "subscribe to"); err != nil {
+		c.fail(e, wire.AsError(err))
 		return
 	}
 	c.unfollow(sub.Topic) // a repeat begins anew
@@ -141,13 +149,9 @@ func (c *conn) publish(e *wire.Envelope) {
 		c.fail(e, wire.AsError(err))
 		return
 	}
-	subject, err := subjects.Topic(p.Topic)
+	subject, err := topicSubject(p.Topic, c.rights.MayPublish, "publish to")
 	if err != nil {
-		c.fail(e, wire.NewError(wire.BadMessage, "payload.topic: "+err.Error()))
-		return
-	}
-	if !c.rights.MayPublish(subject) {
-		c.fail(e, wire.NewError(wire.PermissionDenied, "the credential does not allow to publish to this topic"))
+		c.fail(e, wire.AsError(err))
 		return
 	}
 	if werr := c.tenant.Shares.Admit(share.Topic, c.key, len(p.Data)); werr != nil {
@@ -206,12 +210,8 @@ func (c *conn) history(e *wire.Envelope) {
 }
 
 func (c *conn) topicHistory(ctx context.Context, originalID string, q wire.History) ([]byte, uint64, error) {
-	subject, err := subjects.Topic(q.Topic)
-	if err != nil {
-		return nil, 0, wire.NewError(wire.BadMessage, "payload.topic: "+err.Error())
-	}
-	if !c.rights.MaySubscribe(subject) {
-		return nil, 0, wire.NewError(wire.PermissionDenied, "the credential does not allow to read this topic")
+	if _, err := topicSubject(q.Topic, c.rights.MaySubscribe, "read"); err != nil {
+		return nil, 0, err
 	}
 	msgs, next, err := c.tenant.Topics.History(ctx, q.Topic, q.From, q.Limit, historyBytes)
 	if err != nil {

@@ -121,16 +121,9 @@ func (env *environment) otherTenants(f *backupFlags) (map[string]func(...nats.Op
 
 // recordedBackup keeps a record that everything was read, or that it failed.
 func recordedBackup(ctx context.Context, dial func(...nats.Option) (*nats.Conn, error), out string, save func() error) error {
-	nc, err := dial()
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
-	}
-	return audit.DoInto(ctx, js, act(audit.ActionBackup, "", out), save)
+	return onJetStream(func() (*nats.Conn, error) { return dial() }, func(_ *nats.Conn, js jetstream.JetStream) error {
+		return audit.DoInto(ctx, js, act(audit.ActionBackup, "", out), save)
+	})
 }
 
 func withKeys(m *backup.Manifest) string {

@@ -44,15 +44,7 @@ connected and to which edge, and when they were last seen.`,
   rccs devices ls --online --type desktop
   rccs devices ls --after alice/phone      # the next page`,
 		Args: optional("USER"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			q, err := f.query(args)
-			if err != nil {
-				return err
-			}
-			return env.operate(cmd.Context(), &f.target, func(ctx context.Context, t *ops.Tenant) error {
-				return env.listDevices(ctx, &f, t, q)
-			})
-		},
+		RunE: operating(env, &f, &f.target, f.query, (*environment).listDevices),
 	}
 	f.add(cmd)
 	flags := cmd.Flags()

@@ -7,10 +7,9 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
-	"github.com/rccs-io/rccs/internal/backbone"
+	"github.com/rccs-io/rccs/internal/node"
 	"github.com/rccs-io/rccs/internal/ops"
 )
 
@@ -47,7 +46,7 @@ var levelColours = map[string]colour{ops.LevelOK: green, ops.LevelWarn: yellow, 
 var errUnwell = errors.New("something does not work: see the findings that say fail")
 
 func (env *environment) doctor(ctx context.Context, f *target, t *ops.Tenant) error {
-	opts := ops.DoctorOptions{Differences: differences}
+	opts := ops.DoctorOptions{Differences: node.Differences}
 	if store := filepath.Join(f.data, "jetstream"); f.creds == "" && f.context == "" {
 		if _, err := os.Stat(store); err == nil {
 			opts.Free = func() (uint64, error) { return ops.DiskFree(store) }
@@ -80,17 +79,4 @@ func (env *environment) doctor(ctx context.Context, f *target, t *ops.Tenant) er
 		return errUnwell
 	}
 	return nil
-}
-
-// differences compares the streams with what 'rccs serve' makes.
-func differences(ctx context.Context, js jetstream.JetStream) ([]ops.Difference, error) {
-	all, err := backbone.Compare(ctx, js, backbone.Plan{})
-	if err != nil {
-		return nil, fmt.Errorf("compare the streams: %w", err)
-	}
-	list := make([]ops.Difference, 0, len(all))
-	for _, d := range all {
-		list = append(list, ops.Difference(d))
-	}
-	return list, nil
 }

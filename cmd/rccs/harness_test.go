@@ -114,23 +114,10 @@ type running struct {
 	in     *io.PipeWriter
 	cancel context.CancelFunc
 	status chan int
-
-	mu   sync.Mutex
-	errs bytes.Buffer // guarded by mu
+	errs   testkit.Log
 }
 
-// Write collects standard error.
-func (r *running) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.errs.Write(p)
-}
-
-func (r *running) stderr() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.errs.String()
-}
+func (r *running) stderr() string { return r.errs.String() }
 
 // start runs the program until the test ends, or [running.stop].
 func (c console) start(tb testing.TB, args ...string) *running {
@@ -147,7 +134,7 @@ func (c console) start(tb testing.TB, args ...string) *running {
 		}
 	})
 	readers.Go(func() {
-		r.status <- c.environment(in, out, r).run(ctx, args)
+		r.status <- c.environment(in, out, &r.errs).run(ctx, args)
 		_ = out.Close()
 	})
 	tb.Cleanup(func() {

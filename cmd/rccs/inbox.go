@@ -46,15 +46,7 @@ seconds where there are a hundred thousand.`,
   rccs inbox ls alice --json
   rccs inbox ls --after alice/phone                # the next page`,
 		Args: optional("USER"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			q, err := f.query(args)
-			if err != nil {
-				return err
-			}
-			return env.operate(cmd.Context(), &f.target, func(ctx context.Context, t *ops.Tenant) error {
-				return env.listInboxes(ctx, &f, t, q)
-			})
-		},
+		RunE: operating(env, &f, &f.target, f.query, (*environment).listInboxes),
 	}
 	f.add(cmd)
 	flags := cmd.Flags()
@@ -254,9 +246,15 @@ func (env *environment) purgeInbox(ctx context.Context, f *inboxPurgeFlags, t *o
 		l, _ := subjects.ParseLane(f.lane) // the flag was checked
 		opts.Lanes = []subjects.Lane{l}
 	}
+	return env.purge(ctx, &f.target, t, a, f.lane, "", func() (uint64, error) { return t.Purge(ctx, a, opts) })
+}
+
+// purge removes messages of an inbox, and keeps a record of it. what is the kind
+// of messages.
+func (env *environment) purge(ctx context.Context, f *target, t *ops.Tenant, a subjects.Address, detail, what string, remove func() (uint64, error)) error {
 	var removed uint64
-	err := t.Act(ctx, act(audit.ActionPurge, a.String(), f.lane), func() (err error) {
-		removed, err = t.Purge(ctx, a, opts)
+	err := t.Act(ctx, act(audit.ActionPurge, a.String(), detail), func() (err error) {
+		removed, err = remove()
 		return err
 	})
 	if err != nil {
@@ -265,5 +263,5 @@ func (env *environment) purgeInbox(ctx context.Context, f *inboxPurgeFlags, t *o
 	if f.json {
 		return env.json(map[string]any{"user": a.User, "device": a.Device, "removed": removed})
 	}
-	return env.printf("removed %s of %s\n", number(removed), a)
+	return env.printf("removed %s%s of %s\n", number(removed), what, a)
 }

@@ -39,15 +39,7 @@ devices. A message to several devices is listed once for each of them.`,
 		Example: `  rccs later ls alice
   rccs later ls alice/phone --json`,
 		Args: optional("USER or USER/DEVICE"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := scope(args)
-			if err != nil {
-				return err
-			}
-			return env.operate(cmd.Context(), &f.target, func(ctx context.Context, t *ops.Tenant) error {
-				return env.listLater(ctx, &f, t, s)
-			})
-		},
+		RunE: operating(env, &f, &f.target, scope, (*environment).listLater),
 	}
 	f.add(cmd)
 	cmd.Flags().UintVar(&f.limit, "limit", 0, "list at most `number` messages (default 100, with --json all)")

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -21,24 +20,8 @@ import (
 	"github.com/rccs-io/rccs/internal/testkit"
 )
 
-// heard collects what one listener receives. It is safe for concurrent use.
-type heard struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (h *heard) Write(p []byte) (int, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.text.Write(p)
-}
-
-func (h *heard) String() string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.text.String()
-}
+// heard collects what one listener receives.
+type heard struct{ testkit.Log }
 
 // ServeHTTP is a collector of traces.
 func (h *heard) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -36,18 +36,7 @@ same device or to another one; remove it for good with --drop.`,
   rccs replay alice/phone --rejected --to alice/desktop
   rccs inbox rejected alice/phone --drop --id order-17 --yes`,
 		Args: optional("USER or USER/DEVICE"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := f.scope(args)
-			if err != nil {
-				return err
-			}
-			return env.operate(cmd.Context(), &f.target, func(ctx context.Context, t *ops.Tenant) error {
-				if f.drop {
-					return env.dropRejected(ctx, &f, t, subjects.Address(s))
-				}
-				return env.listRejected(ctx, &f, t, s)
-			})
-		},
+		RunE: operating(env, &f, &f.target, f.scope, (*environment).rejected),
 	}
 	f.add(cmd)
 	flags := cmd.Flags()
@@ -72,6 +61,13 @@ func (f *rejectedFlags) scope(args []string) (subjects.Scope, error) {
 		return s, usageError{fmt.Errorf("--id and --yes go with --drop")}
 	}
 	return s, nil
+}
+
+func (env *environment) rejected(ctx context.Context, f *rejectedFlags, t *ops.Tenant, s subjects.Scope) error {
+	if f.drop {
+		return env.dropRejected(ctx, f, t, subjects.Address(s))
+	}
+	return env.listRejected(ctx, f, t, s)
 }
 
 func (env *environment) listRejected(ctx context.Context, f *rejectedFlags, t *ops.Tenant, s subjects.Scope) error {
@@ -121,16 +117,5 @@ func (env *environment) dropRejected(ctx context.Context, f *rejectedFlags, t *o
 	if f.id != "" {
 		detail += ", id " + f.id
 	}
-	var removed uint64
-	err := t.Act(ctx, act(audit.ActionPurge, a.String(), detail), func() (err error) {
-		removed, err = t.DropRejected(ctx, a, f.id)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if f.json {
-		return env.json(map[string]any{"user": a.User, "device": a.Device, "removed": removed})
-	}
-	return env.printf("removed %s rejected of %s\n", number(removed), a)
+	return env.purge(ctx, &f.target, t, a, detail, " rejected", func() (uint64, error) { return t.DropRejected(ctx, a, f.id) })
 }

@@ -38,15 +38,7 @@ are left out. No sender is told that a copy was delivered.`,
   rccs replay alice/phone --rejected              # what it refused, once it can read it
   rccs replay alice/phone --id order-17 --dry-run # only show what it would be`,
 		Args: arguments(1, "USER/DEVICE"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			opts, err := f.options(args[0])
-			if err != nil {
-				return err
-			}
-			return env.operate(cmd.Context(), &f.target, func(ctx context.Context, t *ops.Tenant) error {
-				return env.replay(ctx, &f, t, opts)
-			})
-		},
+		RunE: operating(env, &f, &f.target, f.options, (*environment).replay),
 	}
 	f.add(cmd)
 	flags := cmd.Flags()
@@ -61,8 +53,8 @@ are left out. No sender is told that a copy was delivered.`,
 }
 
 // options are those of the flags; an error is bad usage.
-func (f *replayFlags) options(name string) (ops.ReplayOptions, error) {
-	from, err := address(name)
+func (f *replayFlags) options(args []string) (ops.ReplayOptions, error) {
+	from, err := address(args[0])
 	if err != nil {
 		return ops.ReplayOptions{}, err
 	}

@@ -40,15 +40,7 @@ Ctrl-C ends it.`,
   rccs tail alice/phone --kinds inbox,cursor
   rccs tail --kinds event --json | jq .`,
 		Args: optional("USER or USER/DEVICE"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			opts, err := f.options(args)
-			if err != nil {
-				return err
-			}
-			return env.operate(cmd.Context(), &f.target, func(ctx context.Context, t *ops.Tenant) error {
-				return env.tail(ctx, &f, t, opts)
-			})
-		},
+		RunE: operating(env, &f, &f.target, f.options, (*environment).tail),
 	}
 	f.add(cmd)
 	flags := cmd.Flags()

@@ -117,6 +117,20 @@ func (env *environment) systemDialer(f *target) (func(opts ...nats.Option) (*nat
 	}, nil
 }
 
+// operating is the RunE of a command that asks the tenant something: query reads
+// the command's arguments, and run, a method of env, does it.
+func operating[F, Q any](
+	env *environment, f *F, on *target, query func(args []string) (Q, error), run func(*environment, context.Context, *F, *ops.Tenant, Q) error,
+) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		q, err := query(args)
+		if err != nil {
+			return err
+		}
+		return env.operate(cmd.Context(), on, func(ctx context.Context, t *ops.Tenant) error { return run(env, ctx, f, t, q) })
+	}
+}
+
 // operate runs f on the target, and says of errors what can be done.
 func (env *environment) operate(ctx context.Context, f *target, run func(ctx context.Context, t *ops.Tenant) error) error {
 	dial, err := env.dialer(f)

@@ -173,7 +173,14 @@ func dialPart(dial dialFunc, keys *auth.Keystore) (*nats.Conn, error) {
 // recordTenant keeps a record, with the default tenant, of what is about to be
 // done. The error says why no server can be reached.
 func (env *environment) recordTenant(ctx context.Context, dial dialFunc, keys *auth.Keystore, verb, name string) error {
-	nc, err := dialPart(dial, keys)
+	return onJetStream(func() (*nats.Conn, error) { return dialPart(dial, keys) }, func(_ *nats.Conn, js jetstream.JetStream) error {
+		return audit.Write(ctx, js, act(audit.ActionTenant, name, verb))
+	})
+}
+
+// onJetStream does something over a connection of its own.
+func onJetStream(dial func() (*nats.Conn, error), do func(*nats.Conn, jetstream.JetStream) error) error {
+	nc, err := dial()
 	if err != nil {
 		return err
 	}
@@ -182,7 +189,7 @@ func (env *environment) recordTenant(ctx context.Context, dial dialFunc, keys *a
 	if err != nil {
 		return err
 	}
-	return audit.Write(ctx, js, act(audit.ActionTenant, name, verb))
+	return do(nc, js)
 }
 
 // awaitTenant returns when the tenant's coordinator answers.

@@ -87,14 +87,10 @@ func TestADamagedMessageThatNobodyCountedIsTold(t *testing.T) {
 		d := s.attach(phone, 100)
 		expect(t, d.receive(2), "0 2")
 		want := wire.Gap{Lane: "high", From: 2, To: 2, Count: 1, Reason: wire.ReasonDamaged}
-		if gaps := s.gaps(d); len(gaps) != 1 || gaps[0] != want {
-			t.Errorf("told %+v, want %+v", gaps, want)
-		}
+		s.wantGap(d, want)
 		other := s.attach(tablet, 100)
 		s.none(other)
-		if gaps := other.mailbox.Gaps(); len(gaps) > 0 {
-			t.Errorf("another device is told %+v", gaps)
-		}
+		other.noGap()
 	}
 }
 
@@ -128,9 +124,7 @@ func TestDamageOfUnknownMessagesIsToldWithoutANumber(t *testing.T) {
 	s.restart()
 	d = s.attach(phone, 100)
 	s.none(d)
-	if gaps := d.mailbox.Gaps(); len(gaps) > 0 {
-		t.Errorf("told again: %+v", gaps)
-	}
+	d.noGap()
 	other := s.attach(tablet, 100) // a service may have sent it something
 	if gaps := s.gaps(other); len(gaps) != subjects.Lanes {
 		t.Errorf("a device that registers later is told %+v, want one gap for each lane", gaps)
@@ -196,9 +190,7 @@ func TestOldDamageIsNotToldToANewDevice(t *testing.T) {
 	s.start(nil)
 	d := s.attach(phone, 100)
 	s.none(d)
-	if gaps := d.mailbox.Gaps(); len(gaps) > 0 {
-		t.Errorf("told %+v", gaps)
-	}
+	d.noGap()
 }
 
 // A message that was counted before the damage was found is told by its number, and
@@ -213,9 +205,7 @@ func TestDamageThatWasCountedIsNoDoubt(t *testing.T) {
 	s.start(nil)
 	d := s.attach(phone, 100)
 	want := wire.Gap{Lane: "normal", From: 1, To: 1, Count: 1, Reason: wire.ReasonDamaged}
-	if gaps := s.gaps(d); len(gaps) != 1 || gaps[0] != want {
-		t.Errorf("told %+v, want %+v", gaps, want)
-	}
+	s.wantGap(d, want)
 }
 
 // An edge that goes on while its server is started again hears of what was found

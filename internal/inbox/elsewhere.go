@@ -222,17 +222,8 @@ func (s *Cursors) Why(ctx context.Context, k subjects.Key, lane subjects.Lane, f
 
 // tellLost tells the senders that asked what became of lost messages.
 func (s *Cursors) tellLost(ctx context.Context, k subjects.Key, l loss, reason string) error {
-	told, _, err := lostOutcomes(ctx, s.fetch, k, l, reason)
-	if err != nil {
-		return err
-	}
-	writes := newAwaited()
-	for i := range told {
-		if msg := told[i].message(s.publish.Proof); msg != nil {
-			s.publish.Publish(msg, writes.add())
-		}
-	}
-	return writes.wait(ctx)
+	_, err := tellLost(ctx, s.fetch, s.publish, k, l, reason)
+	return err
 }
 
 // Confirm drops the gaps that the device was told of and that lie before seq,

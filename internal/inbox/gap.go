@@ -313,20 +313,27 @@ func (h *Hub) whyLost(ctx context.Context, k subjects.Key, l loss) (string, loss
 // tellLost tells the senders that asked what became of messages that are gone,
 // and drops their deadlines.
 func (h *Hub) tellLost(ctx context.Context, k subjects.Key, l loss, reason string) error {
-	told, over, err := lostOutcomes(ctx, h.fetch, k, l, reason)
+	over, err := tellLost(ctx, h.fetch, h.opts.Publish, k, l, reason)
 	if err != nil {
 		return err
 	}
+	return h.dropDeadlines(ctx, over)
+}
+
+// tellLost stores the outcomes of messages that are gone, and returns the
+// sequences of their deadlines.
+func tellLost(ctx context.Context, fetch *direct.Client, publish *Publisher, k subjects.Key, l loss, reason string) (over []uint64, err error) {
+	told, over, err := lostOutcomes(ctx, fetch, k, l, reason)
+	if err != nil {
+		return nil, err
+	}
 	writes := newAwaited()
 	for i := range told {
-		if msg := told[i].message(h.opts.Publish.Proof); msg != nil {
-			h.opts.Publish.Publish(msg, writes.add())
+		if msg := told[i].message(publish.Proof); msg != nil {
+			publish.Publish(msg, writes.add())
 		}
 	}
-	if err := writes.wait(ctx); err != nil {
-		return err
-	}
-	return h.dropDeadlines(ctx, over)
+	return over, writes.wait(ctx)
 }
 
 // lostOutcomes returns the outcomes of messages that are gone. The deadlines say

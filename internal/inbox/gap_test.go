@@ -24,6 +24,22 @@ func (s *system) gaps(d *device) []wire.Gap {
 	return all
 }
 
+// wantGap waits until the device is told of a gap, which must be the only one.
+func (s *system) wantGap(d *device, want wire.Gap) {
+	s.t.Helper()
+	if gaps := s.gaps(d); len(gaps) != 1 || gaps[0] != want {
+		s.t.Errorf("told %+v, want %+v", gaps, want)
+	}
+}
+
+// noGap fails the test if the device is told of a gap now.
+func (d *device) noGap() {
+	d.t.Helper()
+	if gaps := d.mailbox.Gaps(); len(gaps) > 0 {
+		d.t.Errorf("told that messages are gone: %+v", gaps)
+	}
+}
+
 // Messages that a device was sent, did not acknowledge, and that are gone, are
 // told with their number, and those that are left come.
 func TestGapTellsWhatWasSentAndIsGone(t *testing.T) {
@@ -57,14 +73,10 @@ func TestGapTellsWhatWasSentAndIsGone(t *testing.T) {
 		want := wire.Gap{
 			Lane: "high", From: gone[0].Seq, To: gone[len(gone)-1].Seq, Count: uint64(len(gone)), Reason: wire.ReasonPurged,
 		}
-		if gaps := s.gaps(d); len(gaps) != 1 || gaps[0] != want {
-			t.Errorf("told %+v, want %+v", gaps, want)
-		}
+		s.wantGap(d, want)
 		d.mailbox.Detach()
 		d = s.attach(phone, 100) // it is told until it acknowledges what it was sent after
-		if gaps := s.gaps(d); len(gaps) != 1 || gaps[0] != want {
-			t.Errorf("told %+v the second time, want %+v", gaps, want)
-		}
+		s.wantGap(d, want)
 		s.put(phone, subjects.High, 6, 1)
 		if last {
 			ack(d, d.receive(1))
@@ -74,9 +86,7 @@ func TestGapTellsWhatWasSentAndIsGone(t *testing.T) {
 		d.mailbox.Detach()
 		d = s.attach(phone, 100)
 		s.none(d)
-		if gaps := d.mailbox.Gaps(); len(gaps) > 0 {
-			t.Errorf("told again after an acknowledgement: %+v", gaps)
-		}
+		d.noGap()
 	}
 }
 
@@ -96,9 +106,7 @@ func TestGapTellsWhatRetentionTook(t *testing.T) {
 	d = s.attach(phone, 100)
 	expect(t, d.receive(2), "4 5")
 	want := wire.Gap{Lane: "normal", From: got[0].Seq + 1, To: got[0].Seq + 3, Count: 3, Reason: wire.ReasonRetention}
-	if gaps := s.gaps(d); len(gaps) != 1 || gaps[0] != want {
-		t.Errorf("told %+v, want %+v", gaps, want)
-	}
+	s.wantGap(d, want)
 }
 
 // purgeBelow has the stream begin at seq, as retention does.
@@ -141,9 +149,7 @@ func TestADeviceThatNeverHadAMessageIsToldWhatRetentionTook(t *testing.T) {
 	d := s.attach(phone, 100)
 	expect(t, d.receive(1), "2")
 	want := wire.Gap{Lane: "normal", From: 1, To: 2, Count: 2, Reason: wire.ReasonRetention}
-	if gaps := s.gaps(d); len(gaps) != 1 || gaps[0] != want {
-		t.Errorf("told %+v, want %+v", gaps, want)
-	}
+	s.wantGap(d, want)
 }
 
 // Retention that passes the cursor of a device which has acknowledged all that
@@ -163,15 +169,11 @@ func TestNoGapIsToldWhereNothingWasLost(t *testing.T) {
 	d = s.attach(phone, 100)
 	s.put(phone, subjects.Normal, 23, 1)
 	expect(t, d.receive(1), "23")
-	if gaps := d.mailbox.Gaps(); len(gaps) > 0 {
-		t.Errorf("told %+v", gaps)
-	}
+	d.noGap()
 	d = s.attach(other, 100)
 	d.receive(4)
 	want := wire.Gap{Lane: "high", From: 1, To: 19, Count: 16, Reason: wire.ReasonRetention}
-	if gaps := s.gaps(d); len(gaps) != 1 || gaps[0] != want {
-		t.Errorf("the other was told %+v, want %+v", gaps, want)
-	}
+	s.wantGap(d, want)
 }
 
 // What a hub that was killed had not stored yet is counted by the next one.
@@ -227,9 +229,7 @@ func TestGapTellsWhatAFullLaneLost(t *testing.T) {
 	d = s.attach(phone, 100)
 	expect(t, d.receive(7), "3 4 5 6 7 8 9")
 	want := wire.Gap{Lane: "normal", From: got[0].Seq + 1, To: got[0].Seq + 2, Count: 2, Reason: wire.ReasonRetention}
-	if gaps := s.gaps(d); len(gaps) != 1 || gaps[0] != want {
-		t.Errorf("told %+v, want %+v", gaps, want)
-	}
+	s.wantGap(d, want)
 }
 
 // When messages in the middle of a lane are gone, their senders hear so, and
@@ -261,9 +261,7 @@ func TestOnlySendersOfWhatIsGoneHearThatItExpired(t *testing.T) {
 	sender, d := s.attach(desk, 10), s.attach(phone, 10)
 	expect(t, d.receive(3), "0 1 4")
 	want := wire.Gap{Lane: "normal", From: 1, To: 6, Count: 3, Reason: wire.ReasonPurged}
-	if gaps := s.gaps(d); len(gaps) != 1 || gaps[0] != want {
-		t.Errorf("told %+v, want %+v", gaps, want)
-	}
+	s.wantGap(d, want)
 	heard := map[string]wire.Status{}
 	for range 3 {
 		o := outcome(t, sender)

@@ -23,6 +23,21 @@ func numbered(n int) *nats.Msg {
 	}
 }
 
+// acknowledged waits until so many messages are stored, as landed tells.
+func (s *system) acknowledged(landed <-chan error, total int) {
+	s.t.Helper()
+	for range total {
+		select {
+		case err := <-landed:
+			if err != nil {
+				s.t.Fatal(err)
+			}
+		case <-time.After(waitTimeout):
+			s.t.Fatalf("%d are not acknowledged", s.pub.Unacknowledged())
+		}
+	}
+}
+
 // What a sender sent before a connection was lost is stored before what it
 // sent after, and all of it once.
 func TestPublisherKeepsTheOrderAcrossReconnects(t *testing.T) {
@@ -36,16 +51,7 @@ func TestPublisherKeepsTheOrderAcrossReconnects(t *testing.T) {
 		}
 		s.pub.Publish(numbered(i), func(_ inbox.Receipt, err error) { landed <- err })
 	}
-	for range total {
-		select {
-		case err := <-landed:
-			if err != nil {
-				t.Fatal(err)
-			}
-		case <-time.After(waitTimeout):
-			t.Fatalf("%d are not acknowledged", s.pub.Unacknowledged())
-		}
-	}
+	s.acknowledged(landed, total)
 	consumer := must(s.js.OrderedConsumer(t.Context(), layout.StreamInbox, jetstream.OrderedConsumerConfig{}))
 	messages := must(consumer.Messages())
 	defer messages.Stop()
@@ -71,16 +77,7 @@ func TestFullPublisherGoesOnAfterAReconnect(t *testing.T) {
 	}()
 	s.eventually("the publisher is full", func() bool { return s.pub.Unacknowledged() == 16384 })
 	s.env.Start()
-	for range total {
-		select {
-		case err := <-landed:
-			if err != nil {
-				t.Fatal(err)
-			}
-		case <-time.After(waitTimeout):
-			t.Fatalf("%d are not acknowledged", s.pub.Unacknowledged())
-		}
-	}
+	s.acknowledged(landed, total)
 }
 
 func TestStoppedPublisherFailsWhatIsNotAcknowledged(t *testing.T) {

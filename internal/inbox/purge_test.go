@@ -50,9 +50,7 @@ func TestPurgedMessagesAreNotDeliveredByARunningEdge(t *testing.T) {
 			s.put(phone, subjects.Normal, 3, 1)
 			expect(t, d.receive(1), "3")
 			want := wire.Gap{Lane: "normal", From: 1, To: 3, Count: 3, Reason: wire.ReasonPurged}
-			if gaps := s.gaps(d); len(gaps) != 1 || gaps[0] != want {
-				t.Errorf("told %+v, want %+v", gaps, want)
-			}
+			s.wantGap(d, want)
 		})
 	}
 }
@@ -68,7 +66,5 @@ func TestPurgeReachesTheQueueOfAConnectedDevice(t *testing.T) {
 	s.put(phone, subjects.Normal, 5, 1)
 	expect(t, d.receive(1), "5")
 	want := wire.Gap{Lane: "normal", From: 1, To: 5, Count: 5, Reason: wire.ReasonPurged}
-	if gaps := s.gaps(d); len(gaps) != 1 || gaps[0] != want {
-		t.Errorf("told %+v, want %+v", gaps, want)
-	}
+	s.wantGap(d, want)
 }

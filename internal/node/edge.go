@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/rccs-io/rccs/auth"
@@ -34,6 +35,20 @@ const silence = 5 * time.Second
 
 // dialer makes a NATS connection in the tenant's account.
 type dialer func(name string, opts ...nats.Option) (*nats.Conn, error)
+
+// jetStream dials, for as long as the connection that it returns is open.
+func (d dialer) jetStream(name string) (jetstream.JetStream, *nats.Conn, error) {
+	nc, err := d(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		nc.Close()
+		return nil, nil, fmt.Errorf("node: %w", err)
+	}
+	return js, nc, nil
+}
 
 // connect dials with what every part's connection has: it reconnects for ever
 // and at once, and its reply subjects lie where no service may listen. A second

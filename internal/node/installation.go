@@ -38,14 +38,14 @@ func (i *installation) revoker(tenant string) (*revoke.Installation, error) {
 // Doctor implements [api.Installation].
 func (i *installation) Doctor(ctx context.Context, t *ops.Tenant) ([]ops.Finding, error) {
 	store := filepath.Join(i.n.opts.Data, "jetstream")
-	return t.Doctor(ctx, ops.DoctorOptions{Differences: differences, Free: func() (uint64, error) { return ops.DiskFree(store) }})
+	return t.Doctor(ctx, ops.DoctorOptions{Differences: Differences, Free: func() (uint64, error) { return ops.DiskFree(store) }})
 }
 
-// differences compares the streams with what a server makes.
-func differences(ctx context.Context, js jetstream.JetStream) ([]ops.Difference, error) {
+// Differences compares the streams with what a server makes.
+func Differences(ctx context.Context, js jetstream.JetStream) ([]ops.Difference, error) {
 	all, err := backbone.Compare(ctx, js, backbone.Plan{})
 	if err != nil {
-		return nil, fmt.Errorf("node: compare the streams: %w", err)
+		return nil, fmt.Errorf("compare the streams: %w", err)
 	}
 	list := make([]ops.Difference, 0, len(all))
 	for _, d := range all {

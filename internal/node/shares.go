@@ -182,15 +182,11 @@ func (n *Node) resize(
 	if err != nil {
 		return err
 	}
-	nc, err := dial("bounds")
+	js, nc, err := dial.jetStream("bounds")
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return fmt.Errorf("node: %w", err)
-	}
 	plan := backbone.Plan{Logger: n.opts.Logger, StoreBytes: r.share.server}
 	limit, err := n.lifted(r.keys, func() error {
 		for {

@@ -28,15 +28,11 @@ const (
 // ensure creates or upgrades the tenant's streams, and stores its JWT there. In
 // a cluster it waits until enough servers are there.
 func (n *Node) ensure(ctx context.Context, dial dialer, keys *auth.Keystore) error {
-	nc, err := dial("setup")
+	js, nc, err := dial.jetStream("setup")
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return fmt.Errorf("node: %w", err)
-	}
 	shares, err := n.reckon()
 	if err != nil {
 		return err
@@ -91,18 +87,15 @@ func (n *Node) awaitRestore(ctx context.Context, js jetstream.JetStream) error {
 // answer, which other processes make.
 func awaitStreams(ctx context.Context, dial dialer, w *waiter) error {
 	var nc *nats.Conn
+	var js jetstream.JetStream
 	err := w.until(ctx, unreachable, func(context.Context) (err error) {
-		nc, err = dial("setup")
+		js, nc, err = dial.jetStream("setup")
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return fmt.Errorf("node: %w", err)
-	}
 	return awaitCluster(ctx, js, w, func(ctx context.Context) error {
 		for _, name := range backbone.Streams() {
 			if _, err := js.Stream(ctx, name); err != nil {

@@ -42,28 +42,19 @@ var infos = [kinds]kindInfo{
 	Inbox: {
 		"inbox", "inboxes", layout.StreamInbox,
 		func(u subjects.UserID) string { return subjects.Scope{User: u}.Inboxes() },
-		func(_ *proof.Key, e *reader.Entry) (subjects.Key, bool) {
-			k, _, ok := subjects.ParseInbox(e.Subject)
-			return k, ok
-		},
+		inSubject(subjects.ParseInbox),
 		true,
 	},
 	Later: {
 		"later", "delayed messages", subjects.StreamLater,
 		func(u subjects.UserID) string { return subjects.Scope{User: u}.Laters() },
-		func(_ *proof.Key, e *reader.Entry) (subjects.Key, bool) {
-			k, _, ok := subjects.ParseLater(e.Subject)
-			return k, ok
-		},
+		inSubject(subjects.ParseLater),
 		false,
 	},
 	Up: {
 		"up", "messages to services", subjects.StreamUp,
 		func(u subjects.UserID) string { return subjects.Scope{User: u}.Ups() },
-		func(_ *proof.Key, e *reader.Entry) (subjects.Key, bool) {
-			k, _, ok := subjects.ParseUp(e.Subject)
-			return k, ok
-		},
+		inSubject(subjects.ParseUp),
 		true,
 	},
 	Topic: {"topic", "topics", subjects.StreamTopic, nil, publisher, true},
@@ -89,6 +80,14 @@ var infos = [kinds]kindInfo{
 
 // String is the kind's name in metrics.
 func (k Kind) String() string { return infos[k].name }
+
+// inSubject is the device in an entry's subject, as parse reads it.
+func inSubject[T any](parse func(string) (subjects.Key, T, bool)) func(*proof.Key, *reader.Entry) (subjects.Key, bool) {
+	return func(_ *proof.Key, e *reader.Entry) (subjects.Key, bool) {
+		k, _, ok := parse(e.Subject)
+		return k, ok
+	}
+}
 
 // publisher is the device that published a message of a topic. Its id shows
 // that RCCS stored it: services cannot make one for another.

@@ -18,25 +18,6 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// begin subscribes and says where the subscription begins.
-func (p *place) begin(t *testing.T, since topic.Since) (*follower, topic.Beginning) {
-	t.Helper()
-	f := &follower{wake: make(chan struct{}, 1)}
-	var at topic.Beginning
-	var err error
-	f.sub, at, err = p.hub.Subscribe(t.Context(), "test", "a", since, func(*topic.Subscription) {
-		select {
-		case f.wake <- struct{}{}:
-		default:
-		}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(f.sub.Close)
-	return f, at
-}
-
 // A subscriber that goes on from a sequence of another epoch, or from one that
 // was not given out, begins anew with the first message stored, and is told.
 func TestSubscriptionBeginsAnewAfterAnUnknownSequence(t *testing.T) {

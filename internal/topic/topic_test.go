@@ -129,7 +129,8 @@ type follower struct {
 	wake chan struct{}
 }
 
-func (p *place) follow(t *testing.T, name string, since topic.Since) (*follower, uint64) {
+// beginAt subscribes to a topic and says where the subscription begins.
+func (p *place) beginAt(t *testing.T, name string, since topic.Since) (*follower, topic.Beginning) {
 	t.Helper()
 	f := &follower{wake: make(chan struct{}, 1)}
 	var at topic.Beginning
@@ -144,6 +145,19 @@ func (p *place) follow(t *testing.T, name string, since topic.Since) (*follower,
 		t.Fatal(err)
 	}
 	t.Cleanup(f.sub.Close)
+	return f, at
+}
+
+// begin subscribes to topic a.
+func (p *place) begin(t *testing.T, since topic.Since) (*follower, topic.Beginning) {
+	t.Helper()
+	return p.beginAt(t, "a", since)
+}
+
+// follow subscribes, and returns the last sequence of the topic.
+func (p *place) follow(t *testing.T, name string, since topic.Since) (*follower, uint64) {
+	t.Helper()
+	f, at := p.beginAt(t, name, since)
 	return f, at.Last
 }
 
