@@ -32,7 +32,7 @@ func (p *place) deadline(to subjects.Key, id string, in time.Duration) uint64 {
 func (p *place) outcomes() []string {
 	p.t.Helper()
 	var told []string
-	for _, body := range p.inbox("alice/sender", subjects.High) {
+	for _, body := range p.lane("alice/sender", subjects.High) {
 		a, err := wire.DecodeAnswer([]byte(body))
 		if err != nil {
 			p.t.Fatal(err)
@@ -70,9 +70,7 @@ func TestExpiredIsToldAtTheDeadlineOfADeviceThatIsAway(t *testing.T) {
 
 func TestNothingIsToldAtTheDeadlineOfWhatIsAcknowledged(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	p.coordinate()
-	d := p.device("alice/phone")
+	p, d := placeWithDevice(t)
 	p.deadline(d.key, "done", 1500*time.Millisecond)
 	all := d.fetch(nil)
 	d.ack(map[string]any{"seq": all[0].Seq})
@@ -103,8 +101,7 @@ func TestADeadlineIsKeptAcrossARestart(t *testing.T) {
 // A device that is online may still acknowledge what it was sent in time.
 func TestADeadlineWaitsForADeviceThatHasTheMessage(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	p.coordinate()
 	d := p.device("alice/phone")
 	seq := p.deadline(d.key, "here", 300*time.Millisecond)

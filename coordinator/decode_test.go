@@ -12,8 +12,7 @@ import (
 // would be delivered that was only to be counted.
 func TestEndpointsRefuseMembersThatTheyDoNotKnow(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	k := p.register(e, "alice/desk", "desktop")
 	p.publish(subjects.Inbox(k, subjects.Normal), "1")
 	p.coordinate()
@@ -30,7 +29,7 @@ func TestEndpointsRefuseMembersThatTheyDoNotKnow(t *testing.T) {
 			t.Errorf("%s %v: told %q, want BAD_MESSAGE", endpoint, body, code)
 		}
 	}
-	if got := p.inbox("alice/desk", subjects.Normal); len(got) != 1 {
+	if got := p.inbox("alice/desk"); len(got) != 1 {
 		t.Errorf("the inbox has %v: something was done", got)
 	}
 	for endpoint, body := range map[string]string{
@@ -42,7 +41,7 @@ func TestEndpointsRefuseMembersThatTheyDoNotKnow(t *testing.T) {
 			t.Errorf("%s %s: told %q, want BAD_MESSAGE", endpoint, body, code)
 		}
 	}
-	if got := p.inbox("alice/desk", subjects.Normal); len(got) != 1 {
+	if got := p.inbox("alice/desk"); len(got) != 1 {
 		t.Errorf("the inbox has %v: something was done", got)
 	}
 	for _, number := range []string{"1", "1.0", "1e0", "10E-1"} {

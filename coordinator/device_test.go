@@ -143,9 +143,7 @@ func TestADeviceOnPlainNATSFetchesUntilItAcknowledges(t *testing.T) {
 
 func TestUpToAcknowledgesOnlyWhatWasFetched(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	p.coordinate()
-	d := p.device("alice/phone")
+	p, d := placeWithDevice(t)
 	p.publish(subjects.Inbox(d.key, subjects.Low), `"early and low"`)
 	high := p.publish(subjects.Inbox(d.key, subjects.High), `"late and high"`)
 	if all := d.fetch(map[string]any{"limit": 1}); len(all) != 1 || all[0].Seq != high {
@@ -223,8 +221,7 @@ func (p *place) requests(endpoint string) int {
 
 func TestTheCursorIsTheEdgesWhileTheDeviceIsConnected(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	p.coordinate()
 	d := p.device("alice/phone")
 	p.publish(subjects.Inbox(d.key, subjects.Normal), "1")
@@ -243,9 +240,7 @@ func TestTheCursorIsTheEdgesWhileTheDeviceIsConnected(t *testing.T) {
 
 func TestAnEdgeGoesOnWhereAFetchEnded(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	p.coordinate()
-	d := p.device("alice/phone")
+	p, d := placeWithDevice(t)
 	for i := range 4 {
 		p.publish(subjects.Inbox(d.key, subjects.Normal), strconv.Itoa(i))
 	}
@@ -287,9 +282,7 @@ func TestAnEdgeGoesOnWhereAFetchEnded(t *testing.T) {
 
 func TestWhatExpiredIsNotFetchedAndItsSenderIsTold(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	p.coordinate()
-	d := p.device("alice/phone")
+	p, d := placeWithDevice(t)
 	p.publish(subjects.Inbox(d.key, subjects.Normal), "1", "Rccs-Ttl-Ms", "1", "Rccs-From", "desk", "Rccs-Ack", "true", "Rccs-Id", "i", "Rccs-Proof", p.sentBy("desk", "i"))
 	p.publish(subjects.Inbox(d.key, subjects.Normal), "2", "Rccs-From", "desk", "Rccs-Ack", "true", "Rccs-Id", "j", "Rccs-Proof", p.sentBy("desk", "j"))
 	var all []got
@@ -299,7 +292,7 @@ func TestWhatExpiredIsNotFetchedAndItsSenderIsTold(t *testing.T) {
 	})
 	d.ack(map[string]any{"seq": all[0].Seq})
 	var told []string
-	for _, body := range p.inbox("alice/desk", subjects.Normal) {
+	for _, body := range p.inbox("alice/desk") {
 		a, err := wire.DecodeAnswer([]byte(body))
 		if err != nil {
 			t.Fatal(err)
@@ -315,9 +308,7 @@ func TestWhatExpiredIsNotFetchedAndItsSenderIsTold(t *testing.T) {
 
 func TestAGapIsToldOfWhatIsGone(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	p.coordinate()
-	d := p.device("alice/phone")
+	p, d := placeWithDevice(t)
 	var seqs []uint64
 	for i := range 5 {
 		seqs = append(seqs, p.publish(subjects.Inbox(d.key, subjects.Normal), strconv.Itoa(i)))
@@ -359,9 +350,7 @@ func TestAGapIsToldOfWhatIsGone(t *testing.T) {
 
 func TestFetchKeepsToWhatOneMessageCanHold(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	p.coordinate()
-	d := p.device("alice/phone")
+	p, d := placeWithDevice(t)
 	big := `"` + strings.Repeat("x", 600_000) + `"`
 	for range 3 {
 		p.publish(subjects.Inbox(d.key, subjects.Normal), big)
@@ -387,8 +376,7 @@ func TestFetchKeepsToWhatOneMessageCanHold(t *testing.T) {
 
 func TestADeviceOnPlainNATSSendsAsThroughAnEdge(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	p.register(e, "alice/desk", "desktop")
 	p.register(e, "alice/watch", "watch")
 	p.connect(e, "alice/editor", "extension")
@@ -441,7 +429,7 @@ func TestADeviceOnPlainNATSSendsAsThroughAnEdge(t *testing.T) {
 	if got := p.holder("t"); got != "editor" {
 		t.Errorf("the task belongs to %q", got)
 	}
-	if got := p.inbox("alice/desk", subjects.Critical); len(got) != 1 {
+	if got := p.lane("alice/desk", subjects.Critical); len(got) != 1 {
 		t.Errorf("the critical lane holds %v", got)
 	}
 	if got := p.stored(subjects.StreamUp, subjects.Up(d.key, "note")); len(got) != 2 {
@@ -450,7 +438,7 @@ func TestADeviceOnPlainNATSSendsAsThroughAnEdge(t *testing.T) {
 	if got := p.stored(subjects.StreamLater, layout.DeviceLater(address("alice/desk").Key())); len(got) != 1 {
 		t.Errorf("%d messages are delayed", len(got))
 	}
-	if got := p.inbox("bob/desk", subjects.Normal); len(got) != 0 {
+	if got := p.inbox("bob/desk"); len(got) != 0 {
 		t.Errorf("another user got %v", got)
 	}
 	a, _ := d.send("send", map[string]any{"id": "m0", "type": "note", "payload": 1, "toDeviceId": "desk"})
@@ -458,13 +446,12 @@ func TestADeviceOnPlainNATSSendsAsThroughAnEdge(t *testing.T) {
 		t.Errorf("a repeat is answered with %+v", a)
 	}
 	p.connect(e, "alice/watch", "watch")
-	p.eventually("what waited is given out", func() bool { return len(p.inbox("alice/watch", subjects.Normal)) == 2 })
+	p.eventually("what waited is given out", func() bool { return len(p.inbox("alice/watch")) == 2 })
 }
 
 func TestATaskSentOverPlainNATSWaitsToo(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	p.register(e, "alice/desk", "desktop")
 	p.coordinate()
 	d := p.device("alice/phone")
@@ -489,7 +476,7 @@ func TestATaskSentOverPlainNATSWaitsToo(t *testing.T) {
 	if code != "" || len(a.Recipients) != 1 || a.Recipients[0].DeviceID != "desk" {
 		t.Errorf("answered with %q %+v", code, a)
 	}
-	if got := p.inbox("alice/desk", subjects.Normal); !slices.Equal(got, want) {
+	if got := p.inbox("alice/desk"); !slices.Equal(got, want) {
 		t.Errorf("the device got %v", got)
 	}
 }

@@ -39,8 +39,7 @@ func (d *device) asksEach(round string) (slowest time.Duration) {
 // waiting.
 func TestFloodOfAnyEndpointKeepsNoOtherDeviceWaiting(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	p.register(e, "alice/other", "desktop")
 	p.register(e, "bob/other", "desktop")
 	p.coordinate()
@@ -127,9 +126,7 @@ func (p *place) floods(nc *nats.Conn, subject, body string) {
 
 func TestNewerFetchEndsTheOlder(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	p.coordinate()
-	d := p.device("alice/phone")
+	_, d := placeWithDevice(t)
 	older := make(chan time.Duration, 1)
 	inbox := d.nc.NewInbox()
 	began := time.Now()
@@ -168,8 +165,7 @@ func TestAFloodOfRoutesOfOneServiceKeepsNoOtherWaiting(t *testing.T) {
 		"to many users":      func(n int) string { return fmt.Sprintf("rccs.route.user%d.all", n%500) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := newPlace(t)
-			e := p.edge("e")
+			p, e := placeWithEdge(t)
 			p.register(e, "bob/phone", "mobile")
 			for n := range 500 {
 				if name == "to many users" {

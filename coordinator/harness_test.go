@@ -51,6 +51,33 @@ func newPlace(t *testing.T, opts ...natstest.Option) *place {
 	return p
 }
 
+// placeWithEdge is a place where one edge serves devices.
+func placeWithEdge(t *testing.T) (*place, *roster.Roster) {
+	t.Helper()
+	p := newPlace(t)
+	return p, p.edge("e")
+}
+
+// placeWithDevice is a place with a coordinator and a device on plain NATS.
+func placeWithDevice(t *testing.T) (*place, *device) {
+	t.Helper()
+	p := newPlace(t)
+	p.coordinate()
+	return p, p.device("alice/phone")
+}
+
+// purgeBelow removes what the inbox stream has stored below a sequence.
+func (p *place) purgeBelow(seq uint64) {
+	p.t.Helper()
+	stream, err := p.js.Stream(p.ctx(), layout.StreamInbox)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if err := stream.Purge(p.ctx(), jetstream.WithPurgeSequence(seq)); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
 func (p *place) dial(name string, opts ...nats.Option) (*nats.Conn, error) {
 	return nats.Connect("", append([]nats.Option{
 		nats.InProcessServer(p.env), nats.Name(name), nats.MaxReconnects(-1), nats.ReconnectWait(10 * time.Millisecond),
@@ -245,8 +272,14 @@ func (p *place) stored(stream, subject string) []*jetstream.RawStreamMsg {
 	}
 }
 
-// inbox are the bodies of what is stored in a lane of a device's inbox.
-func (p *place) inbox(device string, lane subjects.Lane) []string {
+// inbox are the bodies of what is stored in the normal lane of a device's inbox.
+func (p *place) inbox(device string) []string {
+	p.t.Helper()
+	return p.lane(device, subjects.Normal)
+}
+
+// lane are the bodies of what is stored in a lane of a device's inbox.
+func (p *place) lane(device string, lane subjects.Lane) []string {
 	p.t.Helper()
 	var bodies []string
 	for _, m := range p.stored(layout.StreamInbox, subjects.Inbox(address(device).Key(), lane)) {

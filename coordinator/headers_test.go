@@ -15,8 +15,7 @@ import (
 // comes with what is stored of it.
 func TestHeadersOfADevicesRequestReachNoStream(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	p.register(e, "alice/desk", "desktop")
 	p.coordinate()
 	d := p.device("alice/phone")

@@ -3,8 +3,6 @@ package coordinator_test
 import (
 	"testing"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/rccs-io/rccs/internal/epoch"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
@@ -15,21 +13,13 @@ import (
 // given, before those that are left.
 func TestFetchTellsHowManyMessagesAreGone(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	p.coordinate()
-	d := p.device("alice/phone")
+	p, d := placeWithDevice(t)
 	for range 2 {
 		p.publish(subjects.Inbox(d.key, subjects.Normal), `"gone"`)
 	}
 	c := inbox.Cursor{Waiting: [subjects.Lanes]uint64{0, 2}, UpTo: 2} // as an edge counts them
 	p.publish(layout.Cursor(d.key), string(c.Append(nil)))
-	stream, err := p.js.Stream(t.Context(), layout.StreamInbox)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := stream.Purge(t.Context(), jetstream.WithPurgeSequence(3)); err != nil {
-		t.Fatal(err)
-	}
+	p.purgeBelow(3)
 	all := d.fetch(nil)
 	if len(all) != 1 || all[0].Type != "gap" {
 		t.Fatalf("got %+v, want a gap", all)
@@ -54,9 +44,7 @@ func TestFetchTellsHowManyMessagesAreGone(t *testing.T) {
 // has not acknowledged. Those without a reason get one.
 func TestFetchTellsTheGapsThatAnEdgeLeft(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	p.coordinate()
-	d := p.device("alice/phone")
+	p, d := placeWithDevice(t)
 	for range 3 {
 		p.publish(subjects.Inbox(d.key, subjects.Normal), `"gone"`)
 	}
@@ -64,13 +52,7 @@ func TestFetchTellsTheGapsThatAnEdgeLeft(t *testing.T) {
 		{Lane: subjects.Normal, From: 1, To: 1, Count: 1, Reason: "damaged"}, {Lane: subjects.Normal, From: 2, To: 3, Count: 2},
 	}}
 	p.publish(layout.Cursor(d.key), string(c.Append(nil)))
-	stream, err := p.js.Stream(t.Context(), layout.StreamInbox)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := stream.Purge(t.Context(), jetstream.WithPurgeSequence(4)); err != nil {
-		t.Fatal(err)
-	}
+	p.purgeBelow(4)
 	all := d.fetch(nil)
 	if len(all) != 2 || string(all[0].Payload) != `{"lane":"normal","from":1,"to":1,"count":1,"reason":"damaged"}` ||
 		string(all[1].Payload) != `{"lane":"normal","from":2,"to":3,"count":2,"reason":"retention"}` {
@@ -85,9 +67,7 @@ func TestFetchTellsTheGapsThatAnEdgeLeft(t *testing.T) {
 // comes flagged, and nothing else.
 func TestFetchFlagsWhatAKilledEdgeMayHaveSent(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	p.coordinate()
-	d := p.device("alice/phone")
+	p, d := placeWithDevice(t)
 	c := inbox.Cursor{Open: true}
 	p.publish(layout.Cursor(d.key), string(c.Append(nil)))
 	for range 3 {
@@ -109,9 +89,7 @@ func TestFetchFlagsWhatAKilledEdgeMayHaveSent(t *testing.T) {
 // they do not know of comes flagged, also to a device on plain NATS.
 func TestFetchFlagsWhatMayHaveBeenSentBeforeARestore(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	p.coordinate()
-	d := p.device("alice/phone")
+	p, d := placeWithDevice(t)
 	p.publish(subjects.Inbox(d.key, subjects.Normal), `"before"`)
 	if err := epoch.Redeliver(t.Context(), p.js, layout.StreamInbox); err != nil {
 		t.Fatal(err)

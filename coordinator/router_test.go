@@ -20,8 +20,7 @@ import (
 
 func TestEachSelectorFindsItsDevices(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	p.register(e, "alice/phone", "mobile", "supportsNotifications")
 	p.register(e, "alice/watch", "watch", "supportsNotifications")
 	p.connect(e, "alice/old desk", "desktop", "supportsFileSync")
@@ -44,7 +43,7 @@ func TestEachSelectorFindsItsDevices(t *testing.T) {
 		p.publish(subjects.Route("alice", c.selector), body)
 		p.eventually("everything is routed", func() bool { return p.routesLeft() == 0 })
 		for _, d := range everyone {
-			if got, want := slices.Contains(p.inbox(d, subjects.Normal), body), slices.Contains(c.want, d); got != want {
+			if got, want := slices.Contains(p.inbox(d), body), slices.Contains(c.want, d); got != want {
 				t.Errorf("%+v: %s got it: %t, want %t", c.selector, d, got, want)
 			}
 		}
@@ -53,8 +52,7 @@ func TestEachSelectorFindsItsDevices(t *testing.T) {
 
 func TestCopiesHaveTheHeadersOfTheirSenderAndNoOthers(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	p.register(e, "alice/phone", "mobile")
 	p.register(e, "alice/desk", "desktop")
 	p.coordinate()
@@ -86,8 +84,7 @@ func TestCopiesHaveTheHeadersOfTheirSenderAndNoOthers(t *testing.T) {
 
 func TestAnyOfManyWaitsForTheFirstToCome(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	p.register(e, "alice/one", "desktop")
 	p.register(e, "alice/two", "desktop")
 	p.connect(e, "alice/phone", "mobile")
@@ -98,29 +95,28 @@ func TestAnyOfManyWaitsForTheFirstToCome(t *testing.T) {
 		p.publish(subjects.Route("alice", subjects.Selector{DeviceType: "desktop", Any: true}), want[i])
 	}
 	p.publish(subjects.Route("alice", subjects.Selector{DeviceType: "mobile", Any: true}), "not waiting")
-	p.eventually("what is for others passes", func() bool { return len(p.inbox("alice/phone", subjects.Normal)) == 1 })
+	p.eventually("what is for others passes", func() bool { return len(p.inbox("alice/phone")) == 1 })
 	p.eventually("the rest waits", func() bool { return p.routesLeft() == 20 })
 	p.connect(e, "alice/two", "desktop")
 	p.eventually("all is given out", func() bool { return p.routesLeft() == 0 })
-	if got := p.inbox("alice/two", subjects.Normal); !slices.Equal(got, want) {
+	if got := p.inbox("alice/two"); !slices.Equal(got, want) {
 		t.Errorf("the first device to come got %v", got)
 	}
-	if got := p.inbox("alice/one", subjects.Normal); len(got) > 0 {
+	if got := p.inbox("alice/one"); len(got) > 0 {
 		t.Errorf("the other got %v", got)
 	}
 }
 
 func TestADeviceThatRegistersAndConnectsAtOnceIsFound(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	p.register(e, "alice/old", "desktop")
 	p.coordinate()
 	for i := range 20 {
 		device := fmt.Sprintf("alice/new%d", i)
 		p.publish(subjects.Route("alice", subjects.Selector{DeviceType: "desktop", Any: true}), "1")
 		s := p.connect(e, device, "desktop")
-		p.eventually("the new device has it", func() bool { return len(p.inbox(device, subjects.Normal)) == 1 })
+		p.eventually("the new device has it", func() bool { return len(p.inbox(device)) == 1 })
 		s.Close(true, nil)
 		p.eventually("it is offline for the coordinator", func() bool {
 			var of struct{ Sessions []listed }
@@ -146,12 +142,11 @@ func TestWhatIsForNoDeviceIsDropped(t *testing.T) {
 
 func TestADeviceThatRegistersAfterTheMessageWasSentIsFound(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	p.coordinate()
 	p.publish(subjects.Route("alice", subjects.Selector{}), "1")
 	p.register(e, "alice/phone", "mobile")
-	p.eventually("it has the message", func() bool { return len(p.inbox("alice/phone", subjects.Normal)) == 1 })
+	p.eventually("it has the message", func() bool { return len(p.inbox("alice/phone")) == 1 })
 }
 
 // wait stores a message of alice's phone as an edge does that knows no device for
@@ -192,8 +187,7 @@ func (p *place) holder(task string) string {
 
 func TestATaskGoesToOneDeviceInOrderAndStaysThere(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	p.connect(e, "alice/phone", "mobile")
 	p.register(e, "alice/one", "desktop")
 	p.register(e, "alice/two", "extension")
@@ -205,7 +199,7 @@ func TestATaskGoesToOneDeviceInOrderAndStaysThere(t *testing.T) {
 		p.wait(want[i], "task_status", "t", 0)
 	}
 	two := p.connect(e, "alice/two", "extension")
-	p.eventually("it has begun", func() bool { return len(p.inbox("alice/two", subjects.Normal)) > 0 })
+	p.eventually("it has begun", func() bool { return len(p.inbox("alice/two")) > 0 })
 	two.Close(false, nil)
 	p.connect(e, "alice/one", "desktop").Touch(time.Now().UnixNano())
 	for i := range 30 { // more comes while the task is moved
@@ -216,23 +210,22 @@ func TestATaskGoesToOneDeviceInOrderAndStaysThere(t *testing.T) {
 	if n := p.routesLeft(); n != 0 {
 		t.Errorf("the device was made final with %d messages waiting", n)
 	}
-	if got := p.inbox("alice/two", subjects.Normal); !slices.Equal(got, want) {
+	if got := p.inbox("alice/two"); !slices.Equal(got, want) {
 		t.Errorf("the device got %v", got)
 	}
 	p.wait("late", "task_status", "t", 0)
 	p.eventually("it follows", func() bool { return p.routesLeft() == 0 })
-	if got := p.inbox("alice/two", subjects.Normal); len(got) != len(want)+1 {
+	if got := p.inbox("alice/two"); len(got) != len(want)+1 {
 		t.Errorf("a late message did not follow: %v", got)
 	}
-	if got := p.inbox("alice/one", subjects.Normal); len(got) > 0 {
+	if got := p.inbox("alice/one"); len(got) > 0 {
 		t.Errorf("another device got %v", got)
 	}
 }
 
 func TestATaskWhoseDeviceIsForgottenGetsAnother(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	p.connect(e, "alice/phone", "mobile")
 	p.connect(e, "alice/one", "desktop")
 	p.coordinate()
@@ -243,15 +236,14 @@ func TestATaskWhoseDeviceIsForgottenGetsAnother(t *testing.T) {
 		p.wait(task, "task_start", task, 0)
 		p.eventually(task+" has its device", func() bool { return p.holder(task) == "one" })
 	}
-	if got := p.inbox("alice/one", subjects.Normal); len(got) != 4 {
+	if got := p.inbox("alice/one"); len(got) != 4 {
 		t.Errorf("it got %v", got)
 	}
 }
 
 func TestWhatADeviceSendsAgainIsNotStoredTwice(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	p.connect(e, "alice/phone", "mobile")
 	p.register(e, "alice/one", "desktop")
 	p.coordinate()
@@ -269,14 +261,13 @@ func TestWhatADeviceSendsAgainIsNotStoredTwice(t *testing.T) {
 
 func TestExpiredIsToldOfWhatFoundNoDeviceInTime(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	p.connect(e, "alice/phone", "mobile")
 	p.register(e, "alice/one", "desktop")
 	p.coordinate()
 	p.wait("short", "task_start", "", 300)
 	p.wait("long", "task_start", "", 600_000)
-	p.eventually("the sender is told", func() bool { return len(p.inbox("alice/phone", subjects.Normal)) == 1 })
+	p.eventually("the sender is told", func() bool { return len(p.inbox("alice/phone")) == 1 })
 	all := p.stored(layout.StreamInbox, subjects.Inbox(address("alice/phone").Key(), subjects.Normal))
 	a, err := wire.DecodeAnswer(all[0].Data)
 	if err != nil {
@@ -287,15 +278,14 @@ func TestExpiredIsToldOfWhatFoundNoDeviceInTime(t *testing.T) {
 	}
 	p.connect(e, "alice/one", "desktop")
 	p.eventually("the other is given out", func() bool { return p.routesLeft() == 0 })
-	if got := p.inbox("alice/one", subjects.Normal); !slices.Equal(got, []string{"long"}) {
+	if got := p.inbox("alice/one"); !slices.Equal(got, []string{"long"}) {
 		t.Errorf("the device got %v", got)
 	}
 }
 
 func TestTwoCoordinatorsStoreEachMessageOnce(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	p.connect(e, "alice/phone", "mobile")
 	p.connect(e, "alice/desk", "desktop")
 	p.register(e, "bob/one", "desktop")
@@ -323,11 +313,11 @@ func TestTwoCoordinatorsStoreEachMessageOnce(t *testing.T) {
 	}
 	p.eventually("all is routed", func() bool { return p.routesLeft() == 0 })
 	for _, d := range []string{"alice/phone", "alice/desk"} {
-		if got := p.inbox(d, subjects.Normal); !slices.Equal(got, all) {
+		if got := p.inbox(d); !slices.Equal(got, all) {
 			t.Errorf("%s got %v", d, got)
 		}
 	}
-	got := append(p.inbox("bob/one", subjects.Normal), p.inbox("bob/two", subjects.Normal)...)
+	got := append(p.inbox("bob/one"), p.inbox("bob/two")...)
 	slices.SortFunc(got, func(a, b string) int {
 		x, _ := strconv.Atoi(a)
 		y, _ := strconv.Atoi(b)
@@ -340,8 +330,7 @@ func TestTwoCoordinatorsStoreEachMessageOnce(t *testing.T) {
 
 func TestRoutingSurvivesKillsOfTheServer(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	p.register(e, "alice/phone", "mobile")
 	p.register(e, "alice/desk", "desktop")
 	p.coordinate()
@@ -361,7 +350,7 @@ func TestRoutingSurvivesKillsOfTheServer(t *testing.T) {
 	}
 	p.eventually("all is routed", func() bool { return p.routesLeft() == 0 })
 	for _, d := range []string{"alice/phone", "alice/desk"} {
-		if got := p.inbox(d, subjects.Normal); !slices.Equal(got, want) {
+		if got := p.inbox(d); !slices.Equal(got, want) {
 			t.Errorf("%s got %v", d, got)
 		}
 	}
@@ -369,14 +358,13 @@ func TestRoutingSurvivesKillsOfTheServer(t *testing.T) {
 
 func TestWhatWasStoredWithoutACoordinatorIsRoutedWhenOneStarts(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	p.connect(e, "alice/desk", "desktop")
 	p.publish(subjects.Route("alice", subjects.Selector{}), "1")
 	p.wait("2", "task_start", "t", 0)
 	p.coordinate()
 	p.eventually("all is routed", func() bool { return p.routesLeft() == 0 })
-	if got := p.inbox("alice/desk", subjects.Normal); !slices.Equal(got, []string{"1", "2"}) {
+	if got := p.inbox("alice/desk"); !slices.Equal(got, []string{"1", "2"}) {
 		t.Errorf("it got %v", got)
 	}
 }
@@ -399,7 +387,7 @@ func TestExpiredIsToldBeforeRetentionTakesWhatWaits(t *testing.T) {
 	p.coordinate()
 	p.wait("m", "task_start", "", 0)
 	p.publish(subjects.Route("alice", subjects.Selector{Any: true}), "1", "Rccs-Ack", "true")
-	p.eventually("the sender is told", func() bool { return len(p.inbox("alice/phone", subjects.Normal)) == 1 })
+	p.eventually("the sender is told", func() bool { return len(p.inbox("alice/phone")) == 1 })
 	if told := p.inboxBodies("alice/phone"); !strings.Contains(told, `"reason":"retention"`) {
 		t.Errorf("told %s", told)
 	}
@@ -419,8 +407,7 @@ func (p *place) inboxBodies(device string) (all string) {
 
 func TestACoordinatorThatDiesInTheMiddleIsFollowedByAnother(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	p.connect(e, "alice/desk", "desktop")
 	p.register(e, "alice/phone", "mobile")
 	p.mark("t", `{"device":""}`)
@@ -435,17 +422,17 @@ func TestACoordinatorThatDiesInTheMiddleIsFollowedByAnother(t *testing.T) {
 	p.register(e, "bob/two", "mobile")
 	for range 5 {
 		crash := p.fragile()
-		p.eventually("it works", func() bool { return p.routesLeft() < 400 || len(p.inbox("bob/one", subjects.Normal)) > 0 })
+		p.eventually("it works", func() bool { return p.routesLeft() < 400 || len(p.inbox("bob/one")) > 0 })
 		crash()
 	}
 	p.coordinate()
 	p.eventually("all is routed", func() bool { return p.routesLeft() == 0 })
 	for _, d := range []string{"bob/one", "bob/two"} {
-		if got := p.inbox(d, subjects.Normal); !slices.Equal(got, want) {
+		if got := p.inbox(d); !slices.Equal(got, want) {
 			t.Errorf("%s got %v", d, got)
 		}
 	}
-	if got := p.inbox("alice/desk", subjects.Normal); !slices.Equal(got, tasks) {
+	if got := p.inbox("alice/desk"); !slices.Equal(got, tasks) {
 		t.Errorf("the task's device got %v", got)
 	}
 	p.eventually("the task has its device", func() bool { return p.holder("t") == "desk" })
@@ -455,8 +442,7 @@ func TestACoordinatorThatDiesInTheMiddleIsFollowedByAnother(t *testing.T) {
 // coordinator that starts, and by one that was there all the time.
 func TestATaskThatWasBegunWithIsFinishedByWhoeverIsThere(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	p.connect(e, "alice/desk", "desktop")
 	long := strings.Repeat("t", subjects.MaxName+1) // its entry's key is a hash
 	for _, task := range []string{"t", long} {

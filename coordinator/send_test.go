@@ -41,8 +41,7 @@ func (p *place) firstCopy(from, id string, to ...string) {
 // Sent again under its id, the message reaches the others as well.
 func TestRepeatOfABrokenFanOutStoresTheMissingCopies(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	for _, name := range []string{"alice/a", "alice/b", "alice/phone"} {
 		p.register(e, name, "desktop")
 	}
@@ -53,7 +52,7 @@ func TestRepeatOfABrokenFanOutStoresTheMissingCopies(t *testing.T) {
 		t.Fatalf("told %+v %s, want a duplicate with both sequences", told, code)
 	}
 	for _, name := range []string{"alice/a", "alice/b"} {
-		if got := p.inbox(name, subjects.Normal); len(got) != 1 {
+		if got := p.inbox(name); len(got) != 1 {
 			t.Errorf("%s has %v, want one message", name, got)
 		}
 	}
@@ -61,8 +60,7 @@ func TestRepeatOfABrokenFanOutStoresTheMissingCopies(t *testing.T) {
 
 func TestFanOutOverNATSIsNoAtomicBatch(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	for _, name := range []string{"alice/a", "alice/b", "alice/phone"} {
 		p.register(e, name, "desktop")
 	}
@@ -93,8 +91,7 @@ func (p *place) limitStorage(bytes int64) {
 
 func TestStorageLimitIsNoFaultOfTheMessage(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	p.register(e, "alice/desk", "desktop")
 	p.coordinate()
 	phone := p.device("alice/phone")
@@ -105,14 +102,13 @@ func TestStorageLimitIsNoFaultOfTheMessage(t *testing.T) {
 	p.publish(subjects.Route("alice", subjects.Selector{DeviceType: "desktop"}), `"from a service"`)
 	p.limitStorage(-1)
 	p.eventually("the route is delivered once there is room", func() bool {
-		return len(p.inbox("alice/desk", subjects.Normal)) == 1 && p.routesLeft() == 0
+		return len(p.inbox("alice/desk")) == 1 && p.routesLeft() == 0
 	})
 }
 
 func TestInboxLimitHoldsOverNATS(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	p.register(e, "alice/desk", "desktop")
 	p.coordinateWith(coordinator.Options{InboxLimit: 2})
 	phone := p.device("alice/phone")
@@ -125,8 +121,7 @@ func TestInboxLimitHoldsOverNATS(t *testing.T) {
 
 func TestRatesHoldOverNATS(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	p.register(e, "alice/desk", "desktop")
 	p.coordinateWith(coordinator.Options{Rates: send.Rates{DeviceMessages: 1}})
 	codes := map[string]int{}
@@ -147,8 +142,7 @@ func TestRatesHoldOverNATS(t *testing.T) {
 // device, however its messages come.
 func TestTaskInUseOverNATSKeepsItsDevice(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	p.connect(e, "alice/desk", "desktop")
 	p.coordinate()
 	entry := layout.TaskEntry("alice", "t1")

@@ -247,8 +247,7 @@ func TestDevicesAreListedByPages(t *testing.T) {
 
 func TestOneDeviceIsShownWithItsInbox(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	k := p.register(e, "alice/a", "desktop")
 	p.coordinate()
 	p.publish(subjects.Inbox(k, subjects.High), "1", "Rccs-Id", "one", "Rccs-Type", "note")
@@ -276,15 +275,14 @@ func TestOneDeviceIsShownWithItsInbox(t *testing.T) {
 	name["missed"] = true
 	var replayed struct{ Copied int }
 	p.ask("replay", name, &replayed)
-	if got := p.inbox("alice/a", subjects.Normal); replayed.Copied != 2 || !slices.Equal(got, []string{"2", "2"}) {
+	if got := p.inbox("alice/a"); replayed.Copied != 2 || !slices.Equal(got, []string{"2", "2"}) {
 		t.Errorf("replayed %+v: %v", replayed, got)
 	}
 }
 
 func TestAForgottenDeviceLeavesNothing(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	k := p.register(e, "alice/old", "desktop")
 	p.register(e, "alice/new", "desktop")
 	p.coordinate()
@@ -320,7 +318,7 @@ func TestAForgottenDeviceLeavesNothing(t *testing.T) {
 	p.eventually("services are told", func() bool {
 		return len(p.stored(subjects.StreamEvent, subjects.Event(k, subjects.EventForgotten))) == 1
 	})
-	if got := p.inbox("alice/new", subjects.High); len(got) != 1 {
+	if got := p.lane("alice/new", subjects.High); len(got) != 1 {
 		t.Errorf("another device lost %v", got)
 	}
 	var missed []any

@@ -31,8 +31,7 @@ func (p *place) undeliverables() map[string]map[string]any {
 
 func TestWhatReachesNobodyIsToldAndRemoved(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	p.register(e, "alice/desk", "desktop")
 	p.coordinate()
 	p.coordinate() // of two that notice, services hear once
@@ -78,8 +77,7 @@ func TestWhatReachesNobodyIsToldAndRemoved(t *testing.T) {
 // header that means nothing is told, and the message goes on without it.
 func TestServicesHearTheEndOfTheirRoutesAndWhatTheirHeadersMeant(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
-	e := p.edge("e")
+	p, e := placeWithEdge(t)
 	p.connect(e, "alice/desk", "desktop")
 	p.coordinate()
 	p.coordinate()
@@ -89,7 +87,7 @@ func TestServicesHearTheEndOfTheirRoutesAndWhatTheirHeadersMeant(t *testing.T) {
 	p.publish(route, "1", "Rccs-Id", "unasked", "Rccs-Ttl-Ms", "300")
 	p.publish(subjects.Route("alice", subjects.Selector{DeviceType: "desktop"}), "2", "Rccs-Id", "odd", "Rccs-Priority", "urgent")
 	p.eventually("all is routed", func() bool { return p.routesLeft() == 0 })
-	if got := p.inbox("alice/desk", subjects.Normal); len(got) != 1 {
+	if got := p.inbox("alice/desk"); len(got) != 1 {
 		t.Errorf("the device got %v", got)
 	}
 	event := func(kind string) (bodies []map[string]any) {

@@ -87,8 +87,7 @@ func badFrames() map[string]string {
 
 func TestProtocol_8_BadFramesAreToldAndTheConnectionStays(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	d, neighbour := connect(t, s, u+"/d", nil), connect(t, s, u+"/neighbour", nil)
 	for name, text := range badFrames() {
 		d.sendText(text)
@@ -129,8 +128,7 @@ func badFields() map[string][]string {
 
 func TestProtocol_8_WrongFieldsAreToldAndTheConnectionStays(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	d, neighbour := connect(t, s, u+"/d", nil), connect(t, s, u+"/neighbour", nil)
 	for field, values := range badFields() {
 		for _, value := range values {
@@ -217,8 +215,7 @@ func TestProtocol_8_WrongRegistrationFields(t *testing.T) {
 // A key that is there twice is answered once, and one of the two counts.
 func TestProtocol_8_DuplicateKeys(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	d := connect(t, s, u+"/d", nil)
 	d.sendText(`{"id":"a","id":"b","type":"note","type":"note","toDeviceId":"d","payload":1,"payload":2,"requiresAck":true}`)
 	switch e := d.pick(false); e.Type {

@@ -165,8 +165,7 @@ func private(t *testing.T, dir string) {
 
 func TestCommand_CredsInBulk(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	const count = 2000
 	var in strings.Builder
 	for i := range count {
@@ -195,8 +194,7 @@ func TestCommand_CredsInBulk(t *testing.T) {
 
 func TestCommand_SendAndConnect(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	installation := []string{"--data", s.data}
 	send := append([]string{"send", u + "/phone"}, append(installation, "--server", s.NATS)...)
 	for _, args := range [][]string{{`{"hello": "world"}`}, {`"first"`, "--priority", "critical", "--type", "alarm", "--id", u + " id"}, {"not JSON"}} {

@@ -77,8 +77,7 @@ func TestProtocol_1_ArraysAreAcceptedFromEveryClient(t *testing.T) {
 
 func TestProtocol_1_ArraysAreSentToWhomAskedOnly(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	const count = 200
 	sender := connect(t, s, u+"/sender", nil)
 	for _, device := range []string{"single", "batch"} {
@@ -116,8 +115,7 @@ func TestProtocol_1_ArraysAreSentToWhomAskedOnly(t *testing.T) {
 
 func TestProtocol_1_ArrayWithAnythingButObjectsIsOneBadFrame(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	d := connect(t, s, u+"/d", nil)
 	const good = `{"id":"x","type":"note","toDeviceId":"d","payload":"must not be processed","requiresAck":true}`
 	for name, text := range map[string]string{

@@ -57,8 +57,7 @@ func (d *plain) try(endpoint string, request, into any) error {
 
 func TestProtocol_9_ADeviceOnPlainNATS(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	desk := connect(t, s, u+"/desk", nil)
 	d := s.plain(t, u, "my.sensor")
 	var accepted answer
@@ -140,9 +139,7 @@ func TestProtocol_9_NoReplySubjectIsWrittenThatIsNotTheRequesters(t *testing.T) 
 	}
 	var all []json.RawMessage
 	d.call("fetch", object{}, &all)
-	if e := victim.message(); string(e.Payload) != `"kept"` {
-		t.Errorf("got %s", e.raw)
-	}
+	victim.wantMessage(`"kept"`)
 	// A service may ask: its reply subject is not the one that the answer goes
 	// to. NATS itself refused the request whose reply is one to JetStream.
 	for range foreign[1:] {

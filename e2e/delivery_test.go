@@ -9,8 +9,7 @@ import (
 
 func TestProtocol_5_AcceptedNamesTheRecipientAndItsSeq(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	sender, receiver := connect(t, s, u+"/sender", nil), connect(t, s, u+"/receiver", nil)
 	for i := range 20 {
 		a := sender.give("receiver", i, object{"priority": i % 4})
@@ -35,8 +34,7 @@ func TestProtocol_5_DeviceNotFoundIsAlwaysTold(t *testing.T) {
 
 func TestProtocol_5_OfflineDeviceIsAFineTarget(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	s.register(t, u+"/away")
 	sender := connect(t, s, u+"/sender", nil)
 	sender.give("away", "for later", nil)
@@ -48,8 +46,7 @@ func TestProtocol_5_OfflineDeviceIsAFineTarget(t *testing.T) {
 
 func TestProtocol_5_OrderWithinALane(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	const senders, count = 4, 250
 	receiver := connect(t, s, u+"/receiver", nil)
 	for n := range senders {
@@ -77,8 +74,7 @@ func TestProtocol_5_OrderWithinALane(t *testing.T) {
 
 func TestProtocol_5_HigherLaneFirst(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	s.register(t, u+"/away")
 	sender := connect(t, s, u+"/sender", nil)
 	for i := range 12 {
@@ -106,8 +102,7 @@ func TestProtocol_5_HigherLaneFirst(t *testing.T) {
 
 func TestProtocol_5_HigherLaneOvertakesWhatWaitsForTheWindow(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	sender, receiver := connect(t, s, u+"/sender", nil), connect(t, s, u+"/receiver", object{"window": 1})
 	for i := range 4 {
 		sender.give("receiver", i, object{"priority": i})
@@ -127,8 +122,7 @@ const quiet = 300 * time.Millisecond
 
 func TestProtocol_5_WindowStopsAndResumes(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	for name, waiting := range map[string]bool{"live": false, "stored": true} {
 		s.register(t, u+"/"+name)
 		sender := connect(t, s, u+"/sender", nil)
@@ -170,8 +164,7 @@ func TestProtocol_5_WindowStopsAndResumes(t *testing.T) {
 
 func TestProtocol_5_UpToIsWhatThisConnectionWasSent(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	s.register(t, u+"/d")
 	sender := connect(t, s, u+"/sender", nil)
 	sender.give("d", "low", object{"priority": 0})
@@ -190,8 +183,7 @@ func TestProtocol_5_UpToIsWhatThisConnectionWasSent(t *testing.T) {
 
 func TestProtocol_5_AcknowledgedIsNeverSentAgain(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	s.register(t, u+"/d")
 	sender := connect(t, s, u+"/sender", nil)
 	for i := range 10 {
@@ -230,8 +222,7 @@ func TestProtocol_5_AcknowledgedIsNeverSentAgain(t *testing.T) {
 
 func TestProtocol_5_AcksOfWhatIsNotThereAreHarmless(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	d, other := connect(t, s, u+"/d", object{"window": 2}), connect(t, s, u+"/other", nil)
 	d.give("other", "for the other", nil)
 	e := other.message()
@@ -257,8 +248,7 @@ func TestProtocol_5_AcksOfWhatIsNotThereAreHarmless(t *testing.T) {
 
 func TestProtocol_5_AutoModeNeedsNoAcks(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	d := connect(t, s, u+"/d", object{"ackMode": "auto", "window": 2})
 	for i := range 50 {
 		d.give("d", i, nil)
@@ -272,8 +262,7 @@ func TestProtocol_5_AutoModeNeedsNoAcks(t *testing.T) {
 
 func TestProtocol_5_RedeliveryAfterTakeover(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	d := connect(t, s, u+"/d", nil)
 	for i := range 5 {
 		d.give("d", i, nil)
@@ -303,8 +292,7 @@ func TestProtocol_4_HeartbeatIsAnswered(t *testing.T) {
 
 func TestProtocol_4_UnregisterEndsTheSession(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	d := connect(t, s, u+"/d", nil)
 	d.send([]object{
 		{"id": "m", "type": "note", "toDeviceId": "d", "payload": 1, "requiresAck": true},

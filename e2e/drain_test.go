@@ -62,9 +62,7 @@ func TestEdges_DrainSendsDevicesElsewhere(t *testing.T) {
 			t.Errorf("device %d came back as %+v", n, back.session)
 		}
 		if n == 1 {
-			if e := back.message(); string(e.Payload) != `"unread"` {
-				t.Errorf("got %s", e.raw)
-			}
+			back.wantMessage(`"unread"`)
 		}
 	}
 	if len(hints) < devices/4 {

@@ -39,11 +39,7 @@ func TestEdges_AnyEdgeServesAnyDevice(t *testing.T) {
 	desktop := connect(t, other, u+"/desktop", nil)
 	phone.wantPresence("online")
 	phone.give("desktop", "across", nil)
-	if e := desktop.message(); string(e.Payload) != `"across"` {
-		t.Errorf("got %s", e.raw)
-	} else {
-		desktop.ack(e.Seq)
-	}
+	desktop.ack(desktop.wantMessage(`"across"`).Seq)
 	if o := phone.outcome(); o.Status != "delivered" {
 		t.Errorf("heard %+v", o)
 	}

@@ -40,8 +40,7 @@ func TestProtocol_5_EverySenderThatAskedHearsHowItsMessageEnded(t *testing.T) {
 // A device that takes small frames hears outcomes as what they are.
 func TestProtocol_5_ADeviceThatTakesSmallFramesHearsOutcomes(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	a, b := connect(t, s, u+"/a", object{"maxFrameBytes": 1024}), connect(t, s, u+"/b", nil)
 	m := a.give("b", 1, nil)
 	b.ack(b.message().Seq)

@@ -10,8 +10,7 @@ import (
 
 func TestProtocol_2_TheEdgeSaysWhoSentWhatAndWhen(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	phone, desktop := connect(t, s, u+"/phone", nil), connect(t, s, u+"/desktop", nil)
 	begin := time.Now().Add(-time.Second)
 	desktop.give("phone", object{"n": 1}, object{
@@ -92,16 +91,13 @@ func TestProtocol_2_TargetAsObject(t *testing.T) {
 		maps.Copy(e, target)
 		d.send(e)
 		d.wantAccepted(e["id"].(string), "d")
-		if e := d.message(); string(e.Payload) != `"`+name+`"` {
-			t.Errorf("got %s", e.raw)
-		}
+		d.wantMessage(`"` + name + `"`)
 	}
 }
 
 func TestProtocol_2_RequiresAckDefaultsToFalse(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	sender, receiver := connect(t, s, u+"/sender", nil), connect(t, s, u+"/receiver", nil)
 	for range 3 {
 		sender.send(object{"id": newID(), "type": "note", "toDeviceId": "receiver", "payload": 1})
@@ -115,8 +111,7 @@ func TestProtocol_2_RequiresAckDefaultsToFalse(t *testing.T) {
 
 func TestProtocol_2_IdentityOfAnotherIsRefused(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	d := connect(t, s, u+"/d", nil)
 	for i, claim := range []object{
 		{"fromDeviceId": "other"},
@@ -192,8 +187,7 @@ func TestProtocol_2_LimitsOfTypes(t *testing.T) {
 
 func TestProtocol_2_RepeatedIDIsStoredOnce(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	sender, other, receiver := connect(t, s, u+"/sender", nil), connect(t, s, u+"/other", nil), connect(t, s, u+"/receiver", nil)
 	first := sender.give("receiver", 1, object{"id": "same"})
 	if first.Duplicate {
@@ -232,8 +226,7 @@ func TestProtocol_2_RepeatedIDIsStoredOnce(t *testing.T) {
 
 func TestProtocol_2_AnyNameWorksAndIsItsOwn(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	names := []string{
 		"a.b", "a%2Eb", "a%252Eb", "a%2eb", "*", ">", "a b", " lead", "trail ", "tab\there", "a/b", "/", "é", "e\u0301", "日本語", "😀",
 		"A", "a", "%", "%%", ".", "..", "_", "-", `"`, `\`, "<&>", strings.Repeat("x", 128), strings.Repeat("é", 64), "\u2028",
@@ -263,8 +256,7 @@ func TestProtocol_2_AnyNameWorksAndIsItsOwn(t *testing.T) {
 
 func TestProtocol_2_UsersDoNotReachEachOther(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	for i, pair := range [][2]string{{u, u + "x"}, {u + ".", u + "%2E"}, {u + "*", u + ">"}} {
 		alice, bob := connect(t, s, pair[0]+"/d", nil), connect(t, s, pair[1]+"/d", nil)
 		bob.beat()

@@ -46,9 +46,7 @@ func TestProtocol_5_AFullInboxIsToldAndTakesMoreWhenRead(t *testing.T) {
 		}
 		return nil
 	})
-	if e := away.message(); string(e.Payload) != `"yes"` {
-		t.Errorf("got %s", e.raw)
-	}
+	away.wantMessage(`"yes"`)
 }
 
 func TestProtocol_9_AServiceSeesTheEventFull(t *testing.T) {

@@ -12,8 +12,7 @@ import (
 
 func TestProtocol_9_HeadersBecomeTheEnvelope(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	d := connect(t, s, u+"/d", nil)
 	service := s.service(t, "backend")
 	const trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -36,8 +35,7 @@ func TestProtocol_9_HeadersBecomeTheEnvelope(t *testing.T) {
 
 func TestProtocol_9_DefaultsOfAPlainPublish(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	d := connect(t, s, u+"/d", nil)
 	service := s.service(t, "plain")
 	if err := service.nc.Publish(inbox(u, "d", "normal"), []byte(`{"hello":"world"}`)); err != nil {
@@ -62,8 +60,7 @@ func TestProtocol_9_DefaultsOfAPlainPublish(t *testing.T) {
 
 func TestProtocol_9_NatsMsgIDIsStoredOnce(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	d := connect(t, s, u+"/d", nil)
 	service := s.service(t, "once")
 	first := service.publish(inbox(u, "d", "normal"), "1", "Nats-Msg-Id", u)
@@ -73,17 +70,14 @@ func TestProtocol_9_NatsMsgIDIsStoredOnce(t *testing.T) {
 	}
 	service.publish(inbox(u, "d", "normal"), `"marker"`)
 	d.message()
-	if e := d.message(); string(e.Payload) != `"marker"` {
-		t.Errorf("got %s", e.raw)
-	}
+	d.wantMessage(`"marker"`)
 }
 
 // A service's headers are hostile at times: what cannot be an envelope's field
 // is not passed on, and the device is not disturbed.
 func TestProtocol_9_HostileHeadersDoNoHarm(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	d := connect(t, s, u+"/d", nil)
 	service := s.service(t, "hostile")
 	for _, h := range [][]string{
@@ -114,8 +108,7 @@ func TestProtocol_9_HostileHeadersDoNoHarm(t *testing.T) {
 
 func TestProtocol_9_OnlyTheFourLanesAreStored(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	d := connect(t, s, u+"/d", nil)
 	service := s.service(t, "lanes")
 	for _, subject := range []string{
@@ -126,9 +119,7 @@ func TestProtocol_9_OnlyTheFourLanesAreStored(t *testing.T) {
 		}
 	}
 	service.publish(inbox(u, "d", "normal"), `"marker"`)
-	if e := d.message(); string(e.Payload) != `"marker"` {
-		t.Errorf("got %s", e.raw)
-	}
+	d.wantMessage(`"marker"`)
 }
 
 // tryBriefly publishes where nobody may answer.
@@ -146,16 +137,13 @@ func TestProtocol_9_NamesThatAreNotEscapedReachNobody(t *testing.T) {
 		_, _ = service.tryBriefly("rccs.inbox." + u + "." + token + ".normal")
 	}
 	service.publish("rccs.inbox."+u+".d%20e.normal", `"marker"`)
-	if e := d.message(); string(e.Payload) != `"marker"` {
-		t.Errorf("got %s", e.raw)
-	}
+	d.wantMessage(`"marker"`)
 	d.beat()
 }
 
 func TestProtocol_9_MessageForADeviceNeverRegisteredWaits(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	service := s.service(t, "early")
 	for _, lane := range []string{"low", "critical"} {
 		service.publish(inbox(u, "new", lane), `"`+lane+`"`)
@@ -196,8 +184,7 @@ func TestProtocol_9_WithoutCredentialsNobodyConnects(t *testing.T) {
 // A device's own credential on plain NATS reaches nothing but its own.
 func TestProtocol_9_DeviceOnPlainNATSIsConfined(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	neighbour := connect(t, s, u+"/neighbour", nil)
 	errs := make(chan error, 64)
 	prefix := "_INBOX." + token(u) + ".d"
@@ -267,8 +254,7 @@ func TestProtocol_9_DeviceOnPlainNATSIsConfined(t *testing.T) {
 // A service publishes, and cannot read or destroy what is stored.
 func TestProtocol_9_ServiceIsConfined(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	service := s.service(t, "nosy")
 	service.publish(inbox(u, "d", "normal"), `"kept"`)
 	for _, subject := range []string{

@@ -103,9 +103,7 @@ func TestFault_ATenantWithALowerLimitIsFilledAndGoesOnWhenItIsRaised(t *testing.
 		}
 		return nil
 	})
-	if e := away.message(); string(e.Payload) != `"fits"` {
-		t.Errorf("got %s", e.raw)
-	}
+	away.wantMessage(`"fits"`)
 	if _, err := v.try(inbox(u, "away", "normal"), `"a service's"`); err != nil {
 		t.Errorf("the service, with room again: %v", err)
 	}

@@ -12,8 +12,7 @@ import (
 // message a repeat of the first.
 func TestHalfASurrogatePairIsNoID(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	phone, desktop := connect(t, s, u+"/phone", nil), connect(t, s, u+"/desktop", nil)
 	for _, field := range []string{
 		`"id":"order 1 \ud83d"`, `"id":"m","toDeviceId":"desktop\ud83e"`, `"id":"m","collapseKey":"\ude00"`, `"id":"m","correlationId":"\ud83d"`,
@@ -23,17 +22,14 @@ func TestHalfASurrogatePairIsNoID(t *testing.T) {
 		phone.wantError("BAD_MESSAGE")
 	}
 	phone.sendText(`{"type":"user_message","id":"m1","toDeviceId":"desktop","payload":{"text":"\ud83d"}}`)
-	if e := desktop.message(); string(e.Payload) != `{"text":"\ud83d"}` {
-		t.Errorf("the payload came as %s", e.raw)
-	}
+	desktop.wantMessage(`{"text":"\ud83d"}`)
 }
 
 // What nobody will live to see is refused, and not delivered at once because its
 // nanoseconds wrap.
 func TestADelayIsAYearAtMost(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	phone := connect(t, s, u+"/phone", nil)
 	s.register(t, u+"/desktop")
 	send := func(at string) {

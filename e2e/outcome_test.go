@@ -42,8 +42,7 @@ func TestProtocol_5_DeliveredIsToldForEachRecipient(t *testing.T) {
 
 func TestProtocol_5_NobodyIsToldWhoDidNotAsk(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	a, b := connect(t, s, u+"/a", nil), connect(t, s, u+"/b", nil)
 	a.send(object{"id": "m", "type": "note", "toDeviceId": "b", "payload": 1})
 	b.ack(b.message().Seq)
@@ -75,8 +74,7 @@ func TestProtocol_5_DeliveredReachesASenderThatWasAway(t *testing.T) {
 
 func TestProtocol_2_TTLEndsInExpired(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	s.register(t, u+"/b")
 	a := connect(t, s, u+"/a", nil)
 	dead := a.give("b", "dead", object{"ttlMs": 300})
@@ -93,8 +91,7 @@ func TestProtocol_2_TTLEndsInExpired(t *testing.T) {
 
 func TestProtocol_2_TTLOfAMessageThatWaitsForTheWindow(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	a, b := connect(t, s, u+"/a", nil), connect(t, s, u+"/b", object{"window": 1})
 	first := a.give("b", 1, nil)
 	dead := a.give("b", 2, object{"ttlMs": 200})
@@ -168,8 +165,7 @@ func TestProtocol_2_DeliverAtIsCancelledByID(t *testing.T) {
 
 func TestProtocol_2_CollapseKeyReplacesWhatWasNotSent(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	s.register(t, u+"/b")
 	a, other := connect(t, s, u+"/a", nil), connect(t, s, u+"/other", nil)
 	first := a.give("b", 1, object{"collapseKey": "k", "priority": 0})
@@ -211,8 +207,7 @@ func TestProtocol_2_CollapseKeyReplacesWhatWasNotSent(t *testing.T) {
 
 func TestProtocol_9_EventsTellServicesWhatHappened(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	v := s.service(t, "watcher")
 	events, err := v.js.OrderedConsumer(t.Context(), "RCCS_EVENT", jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{"rccs.event." + token(u) + ".>"},

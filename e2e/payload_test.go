@@ -29,8 +29,7 @@ func payloads() []string {
 
 func TestProtocol_2_PayloadByteForByte(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	s.register(t, u+"/away")
 	sender, live := connect(t, s, u+"/sender", nil), connect(t, s, u+"/live", nil)
 	service := s.service(t, "payloads")
@@ -44,35 +43,37 @@ func TestProtocol_2_PayloadByteForByte(t *testing.T) {
 			}
 			sender.wantAccepted(id, to)
 		}
-		wantPayload(t, live.message(), payload)
+		live.wantMessage(payload)
 	}
 	for _, payload := range payloads() {
 		service.publish(inbox(u, "live", "normal"), payload)
-		wantPayload(t, live.message(), payload)
+		live.wantMessage(payload)
 	}
 	// From the store, singly and in arrays.
 	for _, batch := range []bool{false, true} {
 		away := connect(t, s, u+"/away", object{"batch": batch})
 		for _, payload := range payloads() {
-			wantPayload(t, away.message(), payload)
+			away.wantMessage(payload)
 		}
 	}
 }
 
-func wantPayload(t *testing.T, e envelope, want string) {
-	t.Helper()
-	if string(e.Payload) != want {
-		t.Errorf("payload %.200q came as %.200q", want, e.Payload)
+// wantMessage reads the next message, which must have this payload, as JSON.
+func (d *device) wantMessage(payload string) envelope {
+	d.t.Helper()
+	e := d.message()
+	if string(e.Payload) != payload {
+		d.t.Errorf("payload %.200q came as %.200q", payload, e.Payload)
 	}
 	if e.Encoding != "" {
-		t.Errorf("payload %.200q came with encoding %q", want, e.Encoding)
+		d.t.Errorf("payload %.200q came with encoding %q", payload, e.Encoding)
 	}
+	return e
 }
 
 func TestProtocol_2_BytesThatAreNotJSONComeAsBase64(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	d := connect(t, s, u+"/d", nil)
 	service := s.service(t, "bytes")
 	for _, body := range []string{
@@ -92,20 +93,18 @@ func TestProtocol_2_BytesThatAreNotJSONComeAsBase64(t *testing.T) {
 
 func TestProtocol_2_EmptyBodyIsNull(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	d := connect(t, s, u+"/d", nil)
 	s.service(t, "empty").publish(inbox(u, "d", "normal"), "")
-	wantPayload(t, d.message(), "null")
+	d.wantMessage("null")
 }
 
 func TestProtocol_2_WhitespaceAroundABodyIsNoHarm(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	d := connect(t, s, u+"/d", nil)
 	s.service(t, "spaces").publish(inbox(u, "d", "normal"), " \r\n\t{ \"a\" : 1 }\n\n")
-	wantPayload(t, d.message(), `{ "a" : 1 }`)
+	d.wantMessage(`{ "a" : 1 }`)
 }
 
 // sized is a message to device d whose frame has exactly size bytes.
@@ -134,8 +133,7 @@ func TestProtocol_2_FrameAtTheLimitIsCarried(t *testing.T) {
 
 func TestProtocol_2_FrameOverTheLimitIsToldAndCloses(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	neighbour := connect(t, s, u+"/neighbour", nil)
 	for _, over := range []int{1, 1000, 3 << 20} {
 		d := connect(t, s, u+"/d", nil)
@@ -172,8 +170,7 @@ func TestProtocol_2_TooLargeBeforeRegistration(t *testing.T) {
 
 func TestProtocol_2_TooLargeForANeighbourIsRefusedByNATS(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	service := s.service(t, "large")
 	if got := service.nc.MaxPayload(); got < 1<<20+64<<10 {
 		t.Errorf("NATS max_payload is %d, want 64 KiB more than the largest frame", got)
@@ -181,5 +178,5 @@ func TestProtocol_2_TooLargeForANeighbourIsRefusedByNATS(t *testing.T) {
 	d := connect(t, s, u+"/d", nil)
 	body := `"` + strings.Repeat("y", 1<<20) + `"`
 	service.publish(inbox(u, "d", "normal"), body)
-	wantPayload(t, d.message(), body)
+	d.wantMessage(body)
 }

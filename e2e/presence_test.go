@@ -55,8 +55,7 @@ func (d *device) list() map[string]listed {
 
 func TestProtocol_4_PresenceIsToldOnceForEachChange(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	phone := connect(t, s, u+"/phone", object{"type": "mobile"})
 	desktop := connect(t, s, u+"/desktop", nil)
 	if p := phone.wantPresence("online"); p.Type != "desktop" {
@@ -100,8 +99,7 @@ func TestProtocol_4_PresenceIsToldOnceForEachChange(t *testing.T) {
 
 func TestProtocol_4_DeviceListShowsEveryDeviceOfTheUser(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	about := object{"type": "watch", "platform": "tiny", "version": "1.2", "capabilities": object{"supportsNotifications": true}}
 	connect(t, s, u+"/watch", about).leave()
 	phone := connect(t, s, u+"/phone", object{"type": "mobile"})
@@ -125,14 +123,11 @@ func TestProtocol_4_DeviceListShowsEveryDeviceOfTheUser(t *testing.T) {
 
 func TestProtocol_4_AForgottenDeviceIsGone(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	phone := connect(t, s, u+"/phone", object{"type": "mobile"})
 	old := connect(t, s, u+"/old", nil)
 	phone.give("old", "unread", nil)
-	if e := old.message(); string(e.Payload) != `"unread"` {
-		t.Errorf("got %s", e.raw)
-	}
+	old.wantMessage(`"unread"`)
 	id := newID()
 	old.send(object{"id": id, "type": "device_unregister", "payload": object{"forget": true}})
 	if a := old.wantAck(); a.OriginalMessageID != id || a.Status != "success" {
@@ -156,8 +151,7 @@ func TestProtocol_4_AForgottenDeviceIsGone(t *testing.T) {
 
 func TestProtocol_4_ACutNetworkIsToldWithinOneAndAHalfHeartbeats(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	phone := connect(t, s, u+"/phone", object{"type": "mobile"})
 	begin := time.Now()
 	connectBy(t, s, u+"/desktop", dialing{deaf: true}, object{"heartbeatMs": 5000})

@@ -38,8 +38,7 @@ func TestProtocol_3_Challenge(t *testing.T) {
 
 func TestProtocol_3_RegisteredAckHasEveryField(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	d := greeted(t, s, dialing{})
 	d.send(object{"id": "reg-1", "type": "device_register", "payload": object{
 		"id": "phone", "userId": u, "type": "mobile", "platform": "ios", "version": "1.2.3", "authToken": s.token(t, u+"/phone"),
@@ -86,8 +85,7 @@ func TestProtocol_3_RegisteredAckHasEveryField(t *testing.T) {
 
 func TestProtocol_3_PendingCountsWhatWaits(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	s.register(t, u+"/d")
 	sender := connect(t, s, u+"/sender", nil)
 	for i := range 7 {
@@ -109,8 +107,7 @@ func TestProtocol_3_PendingCountsWhatWaits(t *testing.T) {
 
 func TestProtocol_3_SignedNonce(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	creds := s.signing(t, u+"/d")
 	encodings := map[string]*base64.Encoding{"unpadded": base64.RawURLEncoding, "padded": base64.URLEncoding}
 	for name, encoding := range encodings {
@@ -127,8 +124,7 @@ func TestProtocol_3_SignedNonce(t *testing.T) {
 
 func TestProtocol_3_AuthorizationHeader(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	bearer := http.Header{"Authorization": {"Bearer " + s.token(t, u+"/bearer")}}
 	d := greeted(t, s, dialing{header: bearer})
 	if a := d.register(object{}); a.DeviceID != "bearer" || a.UserID != u {
@@ -148,8 +144,7 @@ type refusal struct {
 
 func TestProtocol_3_Refusals(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	elsewhere := start(t) // another installation, with other keys
 	name := u + "/d"
 	bearer, signing := s.token(t, name), s.signing(t, name)
@@ -266,8 +261,7 @@ func TestProtocol_3_ConnectionEndsWithItsCredential(t *testing.T) {
 
 func TestProtocol_3_RegisteringAgainRenews(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	name := u + "/d"
 	jwt := strings.TrimSpace(must(t, "creds", "device", name, "--bearer", "--expires", "15s", "--data", s.data))
 	d := connect(t, s, name, object{"authToken": jwt})
@@ -355,8 +349,7 @@ func TestProtocol_3_AnotherFirstFrameIsRefused(t *testing.T) {
 
 func TestProtocol_3_SecondConnectionTakesOver(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	first := connect(t, s, u+"/d", nil)
 	neighbour := connect(t, s, u+"/neighbour", nil)
 	for range 3 {
@@ -372,8 +365,7 @@ func TestProtocol_3_SecondConnectionTakesOver(t *testing.T) {
 
 func TestProtocol_3_HeartbeatIsHonoured(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	d := connect(t, s, u+"/d", object{"heartbeatMs": 5000})
 	for asked, want := range map[int]int{1: 5000, 4999: 5000, 5000: 5000, 45_000: 45_000, 3_600_000: 300_000} {
 		if a := connect(t, s, u+"/e", object{"heartbeatMs": asked}).session; a.HeartbeatIntervalMs != want {
@@ -389,8 +381,7 @@ func TestProtocol_3_HeartbeatIsHonoured(t *testing.T) {
 
 func TestProtocol_3_AckModeDefaultsBySubprotocol(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	for name, c := range map[string]struct {
 		how   dialing
 		extra object

@@ -55,8 +55,7 @@ func (d *device) wantResponse(id string) envelope {
 
 func TestProtocol_7_RequestAndResponse(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	a, b := connect(t, s, u+"/a", nil), connect(t, s, u+"/b", nil)
 	a.ask("b", "q", "open file.x", nil)
 	e, r := b.asked()
@@ -85,8 +84,7 @@ func TestProtocol_7_RequestAndResponse(t *testing.T) {
 
 func TestProtocol_7_ResponseInParts(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	a, b := connect(t, s, u+"/a", nil), connect(t, s, u+"/b", nil)
 	a.ask("b", "q", "stream", nil)
 	b.asked()
@@ -104,8 +102,7 @@ func TestProtocol_7_ResponseInParts(t *testing.T) {
 
 func TestProtocol_7_OfflineAndTimeoutAreTold(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	a, b := connect(t, s, u+"/a", nil), connect(t, s, u+"/b", nil)
 	s.register(t, u+"/away")
 	a.ask("away", "off", "m", nil)
@@ -143,8 +140,7 @@ func (d *device) wantCancel(id string) {
 
 func TestProtocol_7_CancelAndGoingAway(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	a, b := connect(t, s, u+"/a", nil), connect(t, s, u+"/b", nil)
 	a.ask("b", "q", "m", nil)
 	b.asked()
@@ -161,8 +157,7 @@ func TestProtocol_7_CancelAndGoingAway(t *testing.T) {
 
 func TestProtocol_7_ServicesAskDevices(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	v := s.service(t, "asker")
 	b := connect(t, s, u+"/b", nil)
 	subject := "rccs.rpc." + token(u) + ".b.read%20all"
@@ -238,8 +233,7 @@ func TestProtocol_2_EphemeralReachesThoseConnectedNow(t *testing.T) {
 
 func TestProtocol_9_SignalsOfServicesAndOnPlainNATS(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	v := s.service(t, "signaller")
 	d := connect(t, s, u+"/d", nil)
 	if err := v.nc.Publish("rccs.signal."+token(u)+".d", []byte(`{"typing":true}`)); err != nil {
@@ -266,8 +260,7 @@ func TestProtocol_9_SignalsOfServicesAndOnPlainNATS(t *testing.T) {
 
 func TestProtocol_9_DevicesReachServices(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	v := s.service(t, "listener")
 	sub, err := v.nc.SubscribeSync("rccs.up." + token(u) + ".>")
 	if err != nil {

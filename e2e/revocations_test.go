@@ -127,9 +127,7 @@ func TestRevokingAllEndsWhatIsOlder(t *testing.T) {
 	desk := connect(t, s, u+"/desk", nil)
 	desk.tell("phone", "after", nil)
 	again := connect(t, other, u+"/phone", object{"authToken": fresh})
-	if e := again.message(); string(e.Payload) != `"after"` {
-		t.Errorf("got %s", e.raw)
-	}
+	again.wantMessage(`"after"`)
 	if r := rccs(t, "", "revoke", "all", "--before", "tomorrow", "--data", s.data); r.status != 2 || !strings.Contains(r.stderr, "2026") {
 		t.Errorf("status %d: %s", r.status, r.stderr)
 	}

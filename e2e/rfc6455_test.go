@@ -86,8 +86,7 @@ func TestRFC6455_FramesInAnyPieces(t *testing.T) {
 
 func TestRFC6455_CloseIsEchoed(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	for i, code := range []int{1000, 1001, 1005, 3000, 4999, 1002, 1007, 1011} {
 		c := rawDevice(t, s, u+"/d"+fmt.Sprint(i))
 		payload := closePayload(code, "bye")
@@ -103,8 +102,7 @@ func TestRFC6455_CloseIsEchoed(t *testing.T) {
 // not notice.
 func TestRFC6455_ProtocolErrors(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	beat := []byte(`{"id":"x","type":"heartbeat"}`)
 	neighbour := connect(t, s, u+"/neighbour", nil)
 	for name, b := range map[string][]byte{
@@ -200,8 +198,7 @@ func TestRFC6455_BadUTF8ClosesWith1007(t *testing.T) {
 // nothing else does.
 func TestRFC6455_ConnectionFails(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	neighbour := connect(t, s, u+"/neighbour", nil)
 	for name, b := range map[string][]byte{
 		"close with one byte":     frame{fin: true, opcode: opClose, payload: []byte{3}}.bytes(),

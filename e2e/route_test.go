@@ -114,8 +114,7 @@ func TestProtocol_4_NobodyToHoldItIsDeviceNotFound(t *testing.T) {
 
 func TestProtocol_4_AnyIsTheOnlineDeviceMostRecentlyActive(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	all := map[string]*device{"phone": connect(t, s, u+"/phone", object{"type": "mobile"})}
 	for i := range 3 {
 		name := fmt.Sprintf("desk%d", i)
@@ -175,8 +174,7 @@ func TestProtocol_4_ATaskStaysWithItsDevice(t *testing.T) {
 
 func TestProtocol_4_ATaskWaitsForTheFirstDeviceToCome(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	s.register(t, u+"/one")
 	s.register(t, u+"/two")
 	phone := connect(t, s, u+"/phone", object{"type": "mobile"})
@@ -254,8 +252,7 @@ func TestProtocol_4_FanOutIsRepeatedToTheFirstOnesRecipients(t *testing.T) {
 
 func TestProtocol_4_OldClientsAreServedAtTheRoot(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	old := connectBy(t, s, u+"/old", dialing{path: "/", subprotocol: "-"}, object{"type": "mobile"})
 	desktop := connect(t, s, u+"/desktop", nil)
 	old.send(object{
@@ -269,9 +266,7 @@ func TestProtocol_4_OldClientsAreServedAtTheRoot(t *testing.T) {
 		t.Errorf("heard %+v", o)
 	}
 	desktop.give("old", "back", nil)
-	if e := old.message(); string(e.Payload) != `"back"` {
-		t.Errorf("got %s", e.raw)
-	}
+	old.wantMessage(`"back"`)
 	if o := desktop.outcome(); o.Status != "delivered" {
 		t.Errorf("a device that does not acknowledge: %+v", o)
 	}

@@ -196,6 +196,12 @@ func (s *server) token(t testing.TB, name string) string {
 	return token
 }
 
+// serverAndUser are the shared server, and a user of the test's own.
+func serverAndUser(t *testing.T) (s *server, u string) {
+	t.Helper()
+	return use(t), user(t)
+}
+
 // user is a user's name that no other test uses, nor the same test run again.
 func user(t testing.TB) string {
 	name := strings.ToLower(strings.TrimPrefix(t.Name(), "Test"))

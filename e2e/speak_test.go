@@ -41,8 +41,7 @@ func frames() map[string]object {
 
 func triesToSpeakForRCCS(t *testing.T, registration object) {
 	t.Helper()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	phone := connect(t, s, u+"/phone", registration)
 	v := s.service(t, "billing")
 	body := `{"originalMessageId":"m1","status":"delivered","deviceId":"desktop","seq":1}`
@@ -84,8 +83,7 @@ func triesToSpeakForRCCS(t *testing.T, registration object) {
 // not swallow it.
 func TestAServiceCannotSwallowADevicesMessage(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	phone, desktop := connect(t, s, u+"/phone", nil), connect(t, s, u+"/desktop", nil)
 	v := s.service(t, "billing")
 	from := token(u) + ".phone"
@@ -118,8 +116,7 @@ func TestAServiceHasNoDeviceToldAnOutcome(t *testing.T) {
 
 func triesToHaveADeviceTold(t *testing.T, registration object) {
 	t.Helper()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	phone, desktop := connect(t, s, u+"/phone", nil), connect(t, s, u+"/desktop", registration)
 	v := s.service(t, "billing")
 	v.publish(inbox(u, "desktop", "normal"), `0`, "Rccs-From", "phone", "Rccs-Id", "m1", "Rccs-Ack", "true",
@@ -144,8 +141,7 @@ func triesToHaveADeviceTold(t *testing.T, registration object) {
 // On topics a service is a service, whoever it says it is; a device is itself.
 func TestOnTopicsNobodyIsTakenForAnother(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	phone := connect(t, s, u+"/phone", nil)
 	topic := "speak." + newID()
 	phone.subscribe(topic, nil)

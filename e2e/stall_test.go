@@ -54,8 +54,7 @@ func wantHeavy(t *testing.T, d *device, count int) {
 // connection.
 func TestFault_SlowReaderGoesOn(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	const heavy, big = 20, 600_000 // few: who takes nothing for 30 s loses the connection
 	slow := connectBy(t, s, u+"/slow", dialing{readBuffer: smallBuffer}, object{"window": heavy})
 	sender := connect(t, s, u+"/sender", nil)
@@ -71,8 +70,7 @@ func TestFault_SlowReaderGoesOn(t *testing.T) {
 // connection, and every message has its answer when it reads at last.
 func TestFault_SenderThatDoesNotReadItsAnswers(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	const count = 14_000 // with ids so long that the answers are 5 MB: more than a socket holds
 	pad := strings.Repeat("p", 120)
 	receiver := connect(t, s, u+"/receiver", object{"ackMode": "auto", "batch": true})

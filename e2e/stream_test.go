@@ -59,8 +59,7 @@ func TestProtocol_5_NoGapAndNoDoubleUnderAStream(t *testing.T) {
 	for _, kind := range []string{"cut", "leave", "takeover", "mixed"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			s := use(t)
-			u := user(t)
+			s, u := serverAndUser(t)
 			f := startFlow(t, s, u, 2)
 			j := newJournal(t)
 			var before *device

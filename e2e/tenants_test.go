@@ -164,9 +164,7 @@ func TestTenantsHaveLimits(t *testing.T) {
 	}
 	desk, phone := connect(t, s, "bob/desk", nil), connect(t, s, "bob/phone", nil)
 	desk.tell("phone", "fits", nil)
-	if e := phone.message(); string(e.Payload) != `"fits"` {
-		t.Errorf("got %s", e.raw)
-	}
+	phone.wantMessage(`"fits"`)
 	first.beat()
 }
 

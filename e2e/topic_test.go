@@ -122,8 +122,7 @@ func TestProtocol_6_RecoverATopicFromWhereItWasLeft(t *testing.T) {
 
 func TestProtocol_6_ServicesPublishAndHearTopics(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	v := s.service(t, "topical")
 	name := token(strings.ReplaceAll(u, ".", "-")) // the dots of a topic part tokens
 	sub, err := v.nc.SubscribeSync("rccs.topic.svc." + name)
@@ -147,8 +146,7 @@ func TestProtocol_6_ServicesPublishAndHearTopics(t *testing.T) {
 
 func TestProtocol_6_HistoryTouchesNoCursor(t *testing.T) {
 	t.Parallel()
-	s := use(t)
-	u := user(t)
+	s, u := serverAndUser(t)
 	a, b := connect(t, s, u+"/a", nil), connect(t, s, u+"/b", nil)
 	var seqs []uint64
 	for i := range 7 {
