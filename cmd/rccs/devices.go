@@ -56,13 +56,11 @@ connected and to which edge, and when they were last seen.`,
 
 func (f *devicesFlags) query(args []string) (q ops.DeviceQuery, err error) {
 	q = ops.DeviceQuery{Online: f.online, Type: f.kind, Limit: pageSize(f.limit, f.json)}
-	if q.User, err = user(args); err != nil || f.after == "" {
+	if q.User, err = user(args); err != nil {
 		return q, err
 	}
-	if q.After, err = subjects.ParseAddress(f.after); err != nil {
-		return q, usageError{fmt.Errorf("--after: %w", err)}
-	}
-	return q, nil
+	q.After, err = after(f.after)
+	return q, err
 }
 
 func (env *environment) listDevices(ctx context.Context, f *devicesFlags, t *ops.Tenant, q ops.DeviceQuery) error {

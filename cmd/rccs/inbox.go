@@ -62,6 +62,17 @@ func addPaging(cmd *cobra.Command, limit *uint, after *string) {
 	cmd.Flags().StringVar(after, "after", "", "go on behind `USER/DEVICE`, the last of the page before")
 }
 
+// after reads --after; none is the zero address.
+func after(name string) (a subjects.Address, err error) {
+	if name == "" {
+		return a, nil
+	}
+	if a, err = subjects.ParseAddress(name); err != nil {
+		return a, usageError{fmt.Errorf("--after: %w", err)}
+	}
+	return a, nil
+}
+
 // pageSize is the limit of a list.
 func pageSize(limit uint, json bool) int {
 	if limit == 0 && !json {
@@ -97,16 +108,11 @@ func (f *inboxListFlags) query(args []string) (q ops.InboxQuery, err error) {
 	if q.User, err = user(args); err != nil {
 		return q, err
 	}
-	if f.after == "" {
-		return q, nil
-	}
-	if f.order != ops.ByName {
+	if f.after != "" && f.order != ops.ByName {
 		return q, usageError{errors.New("--after goes with --sort name only")}
 	}
-	if q.After, err = subjects.ParseAddress(f.after); err != nil {
-		return q, usageError{fmt.Errorf("--after: %w", err)}
-	}
-	return q, nil
+	q.After, err = after(f.after)
+	return q, err
 }
 
 func (env *environment) listInboxes(ctx context.Context, f *inboxListFlags, t *ops.Tenant, q ops.InboxQuery) error {

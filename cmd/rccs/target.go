@@ -57,13 +57,24 @@ func (env *environment) dialer(f *target) (func(opts ...nats.Option) (*nats.Conn
 	if err != nil {
 		return nil, err
 	}
+	dial, err := f.dialerBy(cred)
+	if err != nil {
+		return nil, err
+	}
+	return func(opts ...nats.Option) (*nats.Conn, error) {
+		nc, err := dial(opts...)
+		return nc, f.explain(err)
+	}, nil
+}
+
+// dialerBy makes connections by a credential.
+func (f *serverFlags) dialerBy(cred auth.Credential) (func(opts ...nats.Option) (*nats.Conn, error), error) {
 	reach, err := f.reach()
 	if err != nil {
 		return nil, err
 	}
 	return func(opts ...nats.Option) (*nats.Conn, error) {
-		nc, err := nats.Connect(f.server, slices.Concat(dialOptions(), reach, []nats.Option{cred.Option()}, opts)...)
-		return nc, f.explain(err)
+		return nats.Connect(f.server, slices.Concat(dialOptions(), reach, []nats.Option{cred.Option()}, opts)...)
 	}, nil
 }
 
@@ -108,13 +119,7 @@ func (env *environment) systemDialer(f *target) (func(opts ...nats.Option) (*nat
 	if err != nil {
 		return nil, err
 	}
-	reach, err := f.reach()
-	if err != nil {
-		return nil, err
-	}
-	return func(opts ...nats.Option) (*nats.Conn, error) {
-		return nats.Connect(f.server, slices.Concat(dialOptions(), reach, []nats.Option{cred.Option()}, opts)...)
-	}, nil
+	return f.dialerBy(cred)
 }
 
 // operating is the RunE of a command that asks the tenant something: query reads

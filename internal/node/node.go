@@ -349,16 +349,23 @@ const storeEvery = 500 * time.Millisecond
 
 // watchStore ends ctx when the store is broken.
 func (n *Node) watchStore(ctx context.Context, broken context.CancelCauseFunc) {
-	tick := time.NewTicker(storeEvery)
+	every(ctx, storeEvery, func() {
+		if err := n.server.Broken(); err != nil {
+			broken(err)
+		}
+	})
+}
+
+// every does something again and again until ctx ends.
+func every(ctx context.Context, d time.Duration, do func()) {
+	tick := time.NewTicker(d)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if err := n.server.Broken(); err != nil {
-				broken(err)
-			}
+			do()
 		}
 	}
 }

@@ -43,14 +43,5 @@ func (r *readiness) now() error {
 
 // watch looks until ctx ends, also when nobody asks.
 func (r *readiness) watch(ctx context.Context) {
-	tick := time.NewTicker(readyEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			_ = r.now() // the log has it
-		}
-	}
+	every(ctx, readyEvery, func() { _ = r.now() }) // the log has it
 }
