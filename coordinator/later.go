@@ -142,7 +142,7 @@ const (
 func (s *schedules) drop(e reader.Entry, reason string) {
 	ctx, cancel := context.WithTimeout(s.ctx, giveWithin)
 	defer cancel()
-	err := s.c.tellUnreachable(ctx, unreachable(subjects.StreamLater, e.Subject, e.Seq, e.Header, reason))
+	err := s.c.tellUnreachable(ctx, inbox.NewUnreachable(subjects.StreamLater, e.Subject, e.Seq, e.Header, reason))
 	if err == nil {
 		err = s.c.remove(ctx, s.stream, e.Seq)
 	}

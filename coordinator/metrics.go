@@ -68,7 +68,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 // coordinators of a process share it.
 func UndeliverableTotal(reg prometheus.Registerer) *prometheus.CounterVec {
 	return shared(reg, "rccs_undeliverable_total", "Messages of services that can reach nobody, by reason.", "reason",
-		inbox.NoDevice, inbox.BadSubject, inbox.BadSchedule, inbox.TooLarge)
+		inbox.NoDevice, inbox.BadSubject, inbox.BadSchedule, inbox.TooLarge, inbox.Damaged)
 }
 
 // RejectedTotal counts messages that are kept as rejected. Edges and coordinators

@@ -3,9 +3,6 @@ package coordinator
 import (
 	"context"
 	"fmt"
-	"strings"
-
-	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
@@ -30,30 +27,16 @@ func (c *Coordinator) tellUnreachable(ctx context.Context, u *inbox.Unreachable)
 	return nil
 }
 
-// unreachable describes a message of a stream that names no device, or one that
-// does not exist. Its names are the first tokens after rccs.KIND.
-func unreachable(stream, subject string, seq uint64, header nats.Header, reason string) *inbox.Unreachable {
-	u := &inbox.Unreachable{Stream: stream, Subject: subject, Seq: seq, Header: header, Reason: reason}
-	tokens := strings.Split(subject, ".")
-	if len(tokens) > 2 {
-		u.User = tokens[2]
-	}
-	if len(tokens) > 3 && stream != layout.StreamRoute { // there it is a selector
-		u.Device = tokens[3]
-	}
-	return u
-}
-
 // unroutable describes a message of the route stream that reaches nobody.
 func (m *routed) unroutable(reason string) *inbox.Unreachable {
-	return unreachable(layout.StreamRoute, m.subject, m.seq, m.header, reason)
+	return inbox.NewUnreachable(layout.StreamRoute, m.subject, m.seq, m.header, reason)
 }
 
 // dropUnreadable ends a message of the route stream that names no route.
 func (r *router) dropUnreadable(e reader.Entry) {
 	ctx, cancel := context.WithTimeout(r.ctx, giveWithin)
 	defer cancel()
-	err := r.c.tellUnreachable(ctx, unreachable(layout.StreamRoute, e.Subject, e.Seq, e.Header, inbox.BadSubject))
+	err := r.c.tellUnreachable(ctx, inbox.NewUnreachable(layout.StreamRoute, e.Subject, e.Seq, e.Header, inbox.BadSubject))
 	if err == nil {
 		err = r.c.remove(ctx, r.stream, e.Seq)
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/backbone"
@@ -201,5 +202,50 @@ func TestDamageAfterAKillLosesWhatIsDamagedAlone(t *testing.T) {
 	})
 	if lost, d := f.account(t); lost > 1 {
 		t.Errorf("one bit cost %d messages: %+v", lost, d)
+	}
+}
+
+// Of a message whose content is damaged it is known whose it was, and whether it
+// had been removed before.
+func TestOfADamagedMessageItIsKnownWhoseItWas(t *testing.T) {
+	t.Parallel()
+	tr := newTrust(t)
+	opts := tr.options(filepath.Join(t.TempDir(), "data"))
+	s := start(t, opts)
+	user, _ := tr.user(t)
+	js := jetStream(t, dial(t, s, user))
+	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}, AllowDirect: true})
+	must(t, stream, err)
+	for n := range 5 {
+		m := nats.NewMsg("s")
+		m.Header.Set("Rccs-Id", fmt.Sprint("id ", n))
+		m.Data = fmt.Appendf(nil, "message %d", n)
+		ack, err := js.PublishMsg(t.Context(), m)
+		must(t, ack, err)
+	}
+	must(t, 0, stream.DeleteMsg(t.Context(), 2))
+	stop(t, s)
+	blocks, err := filepath.Glob(filepath.Join(opts.Dir, "jetstream", public(t, tr.tenant), "streams", "S", "msgs", "*.blk"))
+	must(t, blocks, err)
+	must(t, 0, os.Remove(filepath.Join(opts.Dir, "closed"))) // as after a kill: all is checked
+	buf, err := os.ReadFile(blocks[0])
+	must(t, buf, err)
+	for _, text := range []string{"message 1", "message 3"} {
+		buf[bytes.Index(buf, []byte(text))] ^= 1
+	}
+	must(t, 0, os.WriteFile(blocks[0], buf, 0o600))
+
+	stop(t, start(t, opts))
+	list, _, err := storecheck.Untold(opts.Dir, public(t, tr.tenant))
+	must(t, list, err)
+	if len(list) != 1 || len(list[0].Messages) != 2 {
+		t.Fatalf("found %+v", list)
+	}
+	for i, want := range []string{"id 1", "id 3"} {
+		m := list[0].Messages[i]
+		h, err := nats.DecodeHeadersMsg(m.Header)
+		if err != nil || h.Get("Rccs-Id") != want || m.Subject != "s" || m.Removed != (i == 0) {
+			t.Errorf("found %+v with %v (%v), want %s", m, h, err, want)
+		}
 	}
 }

@@ -180,19 +180,25 @@ func (o *outcome) message(k *proof.Key) *nats.Msg {
 	if err != nil || o.requester == nil {
 		return nil
 	}
-	seq := strconv.FormatUint(o.seq, 10)
 	if o.requester.from == "" {
 		return o.event(to)
 	}
+	return o.notice(k, outcomeID(o.seq), strconv.FormatUint(o.seq, 10))
+}
+
+// notice returns the outcome for the device that asked; nil if it cannot be told.
+// dedup makes its Nats-Msg-Id differ from others.
+func (o *outcome) notice(k *proof.Key, id, dedup string) *nats.Msg {
+	to, err := o.key.Address()
 	from := subjects.Address{User: to.User, Device: subjects.DeviceID(o.requester.from)}
-	if from.Check() != nil {
+	if err != nil || from.Check() != nil {
 		return nil
 	}
 	body := wire.Outcome{OriginalID: o.requester.id, Status: o.status, DeviceID: to.Device, Reason: o.reason}
 	if o.status == wire.StatusDelivered {
 		body.DeliveredAt = wire.FormatTime(time.Unix(0, o.at))
 	}
-	msg := Notice(k, from.Key(), o.lane, outcomeID(o.seq), seq, body.AppendPayload(nil))
+	msg := Notice(k, from.Key(), o.lane, id, dedup, body.AppendPayload(nil))
 	msg.Header[subjects.HeaderTimestamp] = []string{wire.FormatTime(time.Unix(0, o.at))}
 	return msg
 }

@@ -2,15 +2,19 @@ package inbox
 
 import (
 	"encoding/json"
+	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
 )
 
 // The reasons for which a service's message can reach nobody.
@@ -19,6 +23,9 @@ const (
 	BadSubject  = "badSubject"
 	BadSchedule = "badSchedule"
 	TooLarge    = "tooLarge"
+	// Damaged: it waited for its time, or for a device, and the store can no longer
+	// read it.
+	Damaged = wire.ReasonDamaged
 )
 
 // Unreachable is a message of a service that reaches nobody.
@@ -30,6 +37,49 @@ type Unreachable struct {
 	Reason  string
 	// User and Device are tokens of the subject; "" where there is none.
 	User, Device string
+}
+
+// NewUnreachable describes a message of a stream that names no device, or one that
+// does not exist. Its names are the first tokens after rccs.KIND.
+func NewUnreachable(stream, subject string, seq uint64, header nats.Header, reason string) *Unreachable {
+	u := &Unreachable{Stream: stream, Subject: subject, Seq: seq, Header: header, Reason: reason}
+	tokens := strings.Split(subject, ".")
+	if len(tokens) > 2 {
+		u.User = tokens[2]
+	}
+	if len(tokens) > 3 && stream != layout.StreamRoute { // there it is a selector
+		u.Device = tokens[3]
+	}
+	return u
+}
+
+// DamagedWaiting returns what tells of a message that waited for its time or for a
+// device, in a stream of its own, and that is damaged: the event for services, and
+// the outcome for the device that sent it and asked. The header may be wrong as
+// well: a device is told only if what it names is authentic.
+func DamagedWaiting(k *proof.Key, stream, subject string, seq uint64, header nats.Header) ([]*nats.Msg, error) {
+	event, err := NewUnreachable(stream, subject, seq, header, Damaged).Event(k)
+	if err != nil {
+		return nil, fmt.Errorf("inbox: event: %w", err)
+	}
+	told := []*nats.Msg{event}
+	key, lane, ok := subjects.ParseLater(subject)
+	if !ok {
+		return told, nil
+	}
+	m, ok := envelope.Parse(k, envelope.Stored{Subject: subjects.Inbox(key, lane), Header: header})
+	if !ok {
+		return told, nil
+	}
+	o := outcome{key: key, lane: lane, requester: requesterOf(m), status: wire.StatusUndeliverable, reason: Damaged, at: time.Now().UnixNano()}
+	if o.requester == nil || o.requester.from == "" {
+		return told, nil
+	}
+	name := "later-" + strconv.FormatUint(seq, 10) // seq is not one of an inbox
+	if msg := o.notice(k, "outcome-"+name, name); msg != nil {
+		told = append(told, msg)
+	}
+	return told, nil
 }
 
 // unreadable stands in an event's subject for a name that is missing or cannot be

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/epoch"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/storecheck"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -55,6 +57,9 @@ func (n *Node) tellDamage(ctx context.Context, js jetstream.JetStream, keys *aut
 		if err := storeDamage(ctx, js, d, cursors); err != nil {
 			return fmt.Errorf("node: damage of %s: %w", d.Stream, err)
 		}
+		if err := tellWaiting(ctx, js, d); err != nil {
+			return fmt.Errorf("node: damage of %s: %w", d.Stream, err)
+		}
 		if d.Repeat && (d.Stream == layout.StreamInbox || d.Stream == subjects.StreamTopic) {
 			if err := epoch.Renew(ctx, js, d.Stream); err != nil {
 				return err
@@ -72,6 +77,36 @@ func (n *Node) tellDamage(ctx context.Context, js jetstream.JetStream, keys *aut
 		}
 	}
 	return told()
+}
+
+// tellWaiting tells services, and devices that asked, of the messages that waited
+// for their time or for a suitable device and that are gone. What was due is passed
+// over: the inbox stream takes it in within moments.
+func tellWaiting(ctx context.Context, js jetstream.JetStream, d storecheck.Damage) error {
+	if d.Stream != subjects.StreamLater && d.Stream != layout.StreamRoute {
+		return nil
+	}
+	key, err := proof.Load(ctx, js)
+	if err != nil {
+		return err
+	}
+	for _, m := range d.Messages {
+		_, _, delayed := subjects.ParseLater(m.Subject)
+		if m.Removed || d.Stream == subjects.StreamLater && !delayed {
+			continue
+		}
+		header, _ := nats.DecodeHeadersMsg(m.Header) // nil: it is damaged, or there is none
+		told, err := inbox.DamagedWaiting(key, d.Stream, m.Subject, m.Seq, header)
+		if err != nil {
+			return err
+		}
+		for _, msg := range told {
+			if _, err := js.PublishMsg(ctx, msg); err != nil {
+				return fmt.Errorf("tell of message %d: %w", m.Seq, err)
+			}
+		}
+	}
+	return nil
 }
 
 // storeDamage adds what was found in a stream to what is stored. lost says that
@@ -100,7 +135,10 @@ func storeDamage(ctx context.Context, js jetstream.JetStream, d storecheck.Damag
 		all.Doubts = last(inbox.AddDoubts(all.Doubts, d.Unknown, counted, d.At, d.Repeat))
 	}
 	all.Ranges = last(append(all.Ranges, d.Ranges...))
-	all.Messages = last(append(all.Messages, d.Messages...))
+	for _, m := range d.Messages {
+		all.Messages = append(all.Messages, storecheck.Message{Seq: m.Seq, Subject: m.Subject})
+	}
+	all.Messages = last(all.Messages)
 	all.Unknown = last(append(all.Unknown, d.Unknown...))
 	d.Ranges, d.Messages, d.Unknown = nil, nil, nil
 	all.Found = append(all.Found, d)

@@ -139,9 +139,9 @@ func lostOf(stream string) string {
 	case layout.StreamDeadline:
 		return "it was made anew from the messages that wait"
 	case subjects.StreamLater:
-		return "delayed messages are lost, and their senders and devices are not told"
+		return "delayed messages are lost: events, undeliverable for the reason damaged, name those whose subjects could be read"
 	case layout.StreamRoute:
-		return "messages that waited for a suitable device are lost, and their senders are not told"
+		return "messages that waited for a suitable device are lost: events, undeliverable for the reason damaged, name those whose subjects could be read"
 	case subjects.StreamEvent:
 		return "events are lost; who follows them is not told"
 	}

@@ -21,6 +21,7 @@ var unreachedFix = map[string]string{
 	"noDevice":    "the service publishes to users that have no device, or none that the route fits: 'rccs devices ls USER' lists them",
 	"badSubject":  "escape names in subjects: every byte but A-Z a-z 0-9 _ - as % and two upper-case hex digits",
 	"badSchedule": "give what is published below rccs.later a header Nats-Schedule, '@at ' and a time, and Nats-Schedule-Target, its own rccs.due subject",
+	"damaged":     "check the server's disk: see what is said of damage; send them again if they still matter",
 	"tooLarge":    "see 'rccs inbox rejected'; replay it to a device that takes larger frames, or raise --max-frame-bytes",
 }
 

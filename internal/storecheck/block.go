@@ -118,6 +118,8 @@ type checked struct {
 	// cut says that the file ends in the middle of what does not check: there may
 	// have been more.
 	cut bool
+	// removed are messages of this block or another that were removed.
+	removed []uint64
 	// whole is what was read.
 	whole []byte
 }
@@ -163,6 +165,9 @@ func (s *scan) good(at int, r record) {
 		}
 		s.bad, s.from = -1, at
 	}
+	if r.deletes {
+		s.removed = append(s.removed, r.seq)
+	}
 	if !r.deletes && r.seq > 0 {
 		s.first = cmp.Or(s.first, r.seq)
 		s.last = max(s.last, r.seq)
@@ -187,7 +192,9 @@ func (s *scan) damaged(at int) int {
 		return 1
 	}
 	s.badSeq, s.badFirst = seq, cmp.Or(s.badFirst, seq)
-	s.named = append(s.named, Message{Seq: seq, Subject: subject(s.buf[at : at+length])})
+	m := Message{Seq: seq}
+	m.Subject, m.Header = names(s.buf[at : at+length])
+	s.named = append(s.named, m)
 	return length
 }
 
@@ -226,13 +233,19 @@ func (c *checked) loseAll(first uint64, b *block) {
 	}
 }
 
-// subject is that of a record whose content may be wrong.
-func subject(record []byte) string {
-	n := int(binary.LittleEndian.Uint16(record[20:]))
-	if n > len(record)-recordHeader-checksumSize {
-		return ""
+// names returns the subject and the header of a record whose content may be wrong.
+func names(record []byte) (subject string, header []byte) {
+	n, end := int(binary.LittleEndian.Uint16(record[20:])), len(record)-checksumSize
+	if recordHeader+n > end {
+		return "", nil
 	}
-	return string(record[recordHeader : recordHeader+n])
+	subject = string(record[recordHeader : recordHeader+n])
+	if at := recordHeader + n + 4; binary.LittleEndian.Uint32(record)&headerBit != 0 && at <= end {
+		if size := int64(binary.LittleEndian.Uint32(record[at-4:])); size <= int64(end-at) {
+			header = bytes.Clone(record[at : at+int(size)])
+		}
+	}
+	return subject, header
 }
 
 // confirmNames drops subjects that no record which checks has: they may be what
@@ -247,7 +260,7 @@ func (c *checked) confirmNames() {
 		if !ok {
 			break
 		}
-		if name := subject(c.mended[at : at+length]); name != "" {
+		if name, _ := names(c.mended[at : at+length]); name != "" {
 			seen[name] = true
 		}
 		at += length

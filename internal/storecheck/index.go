@@ -12,6 +12,7 @@ import (
 // storeIndex is what nats-server noted of a stream, when it closed it or up to
 // two minutes before it was killed.
 type storeIndex struct {
+	first  uint64 // the first sequence
 	blocks []indexed
 	end    int    // the number of the last block
 	sum    []byte // the checksum with which that ended
@@ -50,6 +51,19 @@ func (x *storeIndex) compare(number int, size int64, c *checked, b *block, curre
 		c.mended = append(c.mended, b.mark(known.last|erasedBit)...)
 		c.last, c.cut = known.last, true
 	}
+}
+
+// removed reports whether a message is known to have been removed.
+func (x *storeIndex) removed(seq uint64) bool {
+	if x == nil {
+		return false
+	}
+	for _, known := range x.blocks {
+		if seq >= known.first && seq <= known.last {
+			return known.deleted != nil && known.deleted.Exists(seq)
+		}
+	}
+	return seq < x.first
 }
 
 // mostDeletions bounds what is repeated of deletions.
@@ -132,7 +146,7 @@ func (r *indexReader) read() *storeIndex {
 	x := &storeIndex{}
 	r.uint() // messages
 	r.uint() // bytes
-	r.uint() // first sequence
+	x.first = r.uint()
 	r.int()  // its time
 	r.uint() // last sequence
 	r.int()  // its time

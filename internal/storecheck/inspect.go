@@ -49,6 +49,10 @@ const (
 type Message struct {
 	Seq     uint64 `json:"seq"`
 	Subject string `json:"subject"`
+	// Header is as it was found, and may be what is damaged.
+	Header []byte `json:"header,omitempty"`
+	// Removed: the message had been removed before.
+	Removed bool `json:"removed,omitempty"`
 }
 
 // Options say what to check.
@@ -156,6 +160,7 @@ func (i *inspection) stream(msgs string) error {
 	var mended []func() error
 	cutAt := uint64(0)  // the last sequence of the block before, of which the end is gone
 	before := uint64(0) // the last sequence of the blocks before, as far as they were read
+	var removed []uint64
 	for at, n := range numbers {
 		path := blockFile(msgs, n)
 		info, err := os.Stat(path)
@@ -173,6 +178,7 @@ func (i *inspection) stream(msgs string) error {
 		if cutAt > 0 && c.first > cutAt+1 {
 			d.Ranges = append(d.Ranges, [2]uint64{cutAt + 1, c.first - 1})
 		}
+		removed = append(removed, c.removed...)
 		index.compare(n, info.Size(), &c, newBlock(d.Stream, n), !i.since.IsZero())
 		if last && c.cut && len(c.lost) == 0 && c.last == 0 && i.since.IsZero() { // else before is not known
 			c.loseAll(before+1, newBlock(d.Stream, n))
@@ -201,6 +207,10 @@ func (i *inspection) stream(msgs string) error {
 	}
 	if !changes {
 		return nil
+	}
+	for n := range d.Messages {
+		m := &d.Messages[n]
+		m.Removed = index.removed(m.Seq) || slices.Contains(removed, m.Seq)
 	}
 	return i.mendStream(&d, msgs, mended)
 }
