@@ -214,10 +214,13 @@ func TestOfADamagedMessageItIsKnownWhoseItWas(t *testing.T) {
 	s := start(t, opts)
 	user, _ := tr.user(t)
 	js := jetStream(t, dial(t, s, user))
-	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}, AllowDirect: true})
+	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s.*"}, AllowDirect: true})
 	must(t, stream, err)
 	for n := range 5 {
-		m := nats.NewMsg("s")
+		m := nats.NewMsg("s.all")
+		if n == 4 {
+			m.Subject = "s.one" // which nothing confirms
+		}
 		m.Header.Set("Rccs-Id", fmt.Sprint("id ", n))
 		m.Data = fmt.Appendf(nil, "message %d", n)
 		ack, err := js.PublishMsg(t.Context(), m)
@@ -230,7 +233,7 @@ func TestOfADamagedMessageItIsKnownWhoseItWas(t *testing.T) {
 	must(t, 0, os.Remove(filepath.Join(opts.Dir, "closed"))) // as after a kill: all is checked
 	buf, err := os.ReadFile(blocks[0])
 	must(t, buf, err)
-	for _, text := range []string{"message 1", "message 3"} {
+	for _, text := range []string{"message 1", "message 3", "message 4"} {
 		buf[bytes.Index(buf, []byte(text))] ^= 1
 	}
 	must(t, 0, os.WriteFile(blocks[0], buf, 0o600))
@@ -238,13 +241,13 @@ func TestOfADamagedMessageItIsKnownWhoseItWas(t *testing.T) {
 	stop(t, start(t, opts))
 	list, _, err := storecheck.Untold(opts.Dir, public(t, tr.tenant))
 	must(t, list, err)
-	if len(list) != 1 || len(list[0].Messages) != 2 {
+	if len(list) != 1 || len(list[0].Messages) != 2 || len(list[0].Doubtful) != 1 {
 		t.Fatalf("found %+v", list)
 	}
-	for i, want := range []string{"id 1", "id 3"} {
-		m := list[0].Messages[i]
+	for i, m := range append(list[0].Messages, list[0].Doubtful...) {
+		want := []string{"id 1 of s.all", "id 3 of s.all", "id 4 of s.one"}[i]
 		h, err := nats.DecodeHeadersMsg(m.Header)
-		if err != nil || h.Get("Rccs-Id") != want || m.Subject != "s" || m.Removed != (i == 0) {
+		if err != nil || h.Get("Rccs-Id")+" of "+m.Subject != want || m.Removed != (i == 0) {
 			t.Errorf("found %+v with %v (%v), want %s", m, h, err, want)
 		}
 	}

@@ -53,21 +53,38 @@ func NewUnreachable(stream, subject string, seq uint64, header nats.Header, reas
 	return u
 }
 
-// DamagedWaiting returns what tells of a message that waited for its time or for a
-// device, in a stream of its own, and that is damaged: the event for services, and
-// the outcome for the device that sent it and asked. The header may be wrong as
-// well: a device is told only if what it names is authentic.
-func DamagedWaiting(k *proof.Key, stream, subject string, seq uint64, header nats.Header) ([]*nats.Msg, error) {
-	event, err := NewUnreachable(stream, subject, seq, header, Damaged).Event(k)
+// Waiting is a message that waited for its time or for a device, in a stream of its
+// own.
+type Waiting struct {
+	Stream  string
+	Subject string
+	Seq     uint64
+	Header  nats.Header
+	// Certain: the subject is right. Otherwise it is as it was read.
+	Certain bool
+}
+
+// Damaged returns what tells that the store can no longer read the message: the
+// event for services, and the outcome for the device that sent it and asked. What
+// the header says may be wrong: a device is told only if that is authentic.
+func (w *Waiting) Damaged(k *proof.Key) ([]*nats.Msg, error) {
+	u := NewUnreachable(w.Stream, w.Subject, w.Seq, w.Header, Damaged)
+	key, lane, delayed := subjects.ParseLater(w.Subject)
+	if delayed && w.Header.Get("Nats-Schedule-Target") == layout.Due(key, lane) {
+		w.Certain = true
+	}
+	if !w.Certain {
+		u.User, u.Device = "", ""
+	}
+	event, err := u.Event(k)
 	if err != nil {
 		return nil, fmt.Errorf("inbox: event: %w", err)
 	}
 	told := []*nats.Msg{event}
-	key, lane, ok := subjects.ParseLater(subject)
-	if !ok {
+	if !delayed || !w.Certain {
 		return told, nil
 	}
-	m, ok := envelope.Parse(k, envelope.Stored{Subject: subjects.Inbox(key, lane), Header: header})
+	m, ok := envelope.Parse(k, envelope.Stored{Subject: subjects.Inbox(key, lane), Header: w.Header})
 	if !ok {
 		return told, nil
 	}
@@ -75,7 +92,7 @@ func DamagedWaiting(k *proof.Key, stream, subject string, seq uint64, header nat
 	if o.requester == nil || o.requester.from == "" {
 		return told, nil
 	}
-	name := "later-" + strconv.FormatUint(seq, 10) // seq is not one of an inbox
+	name := "later-" + strconv.FormatUint(w.Seq, 10) // it is not one of an inbox
 	if msg := o.notice(k, "outcome-"+name, name); msg != nil {
 		told = append(told, msg)
 	}

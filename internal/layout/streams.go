@@ -138,6 +138,9 @@ func AllLater() []string { return []string{laterPrefix + "*.*.*.*", duePrefix + 
 // Due is where [subjects.StreamLater] puts a message whose time has come.
 func Due(k subjects.Key, l subjects.Lane) string { return duePrefix + string(k) + "." + l.String() }
 
+// IsDue reports whether a subject is one of [Due].
+func IsDue(subject string) bool { return strings.HasPrefix(subject, duePrefix) }
+
 // DueToInbox is the subject transform by which [StreamInbox] takes in what is
 // due.
 func DueToInbox() (from, to string) {

@@ -90,13 +90,14 @@ func tellWaiting(ctx context.Context, js jetstream.JetStream, d storecheck.Damag
 	if err != nil {
 		return err
 	}
-	for _, m := range d.Messages {
-		_, _, delayed := subjects.ParseLater(m.Subject)
-		if m.Removed || d.Stream == subjects.StreamLater && !delayed {
+	for _, m := range slices.Concat(d.Messages, d.Doubtful) {
+		if m.Removed || layout.IsDue(m.Subject) {
 			continue
 		}
 		header, _ := nats.DecodeHeadersMsg(m.Header) // nil: it is damaged, or there is none
-		told, err := inbox.DamagedWaiting(key, d.Stream, m.Subject, m.Seq, header)
+		w := inbox.Waiting{Stream: d.Stream, Subject: m.Subject, Seq: m.Seq, Header: header}
+		w.Certain = !slices.ContainsFunc(d.Doubtful, func(one storecheck.Message) bool { return one.Seq == m.Seq })
+		told, err := w.Damaged(key)
 		if err != nil {
 			return err
 		}
@@ -140,7 +141,7 @@ func storeDamage(ctx context.Context, js jetstream.JetStream, d storecheck.Damag
 	}
 	all.Messages = last(all.Messages)
 	all.Unknown = last(append(all.Unknown, d.Unknown...))
-	d.Ranges, d.Messages, d.Unknown = nil, nil, nil
+	d.Ranges, d.Messages, d.Unknown, d.Doubtful = nil, nil, nil, nil
 	all.Found = append(all.Found, d)
 	all.Found = all.Found[max(0, len(all.Found)-keptDamage):]
 	body, err := json.Marshal(all)

@@ -87,7 +87,7 @@ func TestDamageOfWhatWaitsIsToldToThoseWhoSentIt(t *testing.T) {
 		return subjects.Later(subjects.Address{User: "alice", Device: subjects.DeviceID(device)}.Key(), subjects.High, "m1")
 	}
 	found(t, js, storecheck.Damage{
-		Stream: subjects.StreamLater, At: time.Now(), Ranges: [][2]uint64{{3, 8}}, First: 3,
+		Stream: subjects.StreamLater, At: time.Now(), Ranges: [][2]uint64{{3, 10}}, First: 3,
 		Messages: []storecheck.Message{
 			{Seq: 3, Subject: later("a"), Header: from("phone", key.Tag(proof.Sender, "alice", "phone", "m1"))},
 			{Seq: 4, Subject: later("b"), Header: from("phone", "forged")},
@@ -95,7 +95,12 @@ func TestDamageOfWhatWaitsIsToldToThoseWhoSentIt(t *testing.T) {
 			{Seq: 6, Subject: later("d"), Removed: true},
 			{Seq: 7, Subject: "rccs.due.alice.e.high"}, // taken in by the inbox stream
 		},
-		Unknown: [][2]uint64{{8, 8}},
+		Unknown: [][2]uint64{{8, 10}},
+		Doubtful: []storecheck.Message{
+			{Seq: 8, Subject: later("f"), Header: header(nats.Header{"Nats-Schedule-Target": {"rccs.due.alice.f.high"}})},
+			{Seq: 9, Subject: later("g"), Header: header(nats.Header{"Nats-Schedule-Target": {"rccs.due.alice.other.high"}})},
+			{Seq: 10, Subject: later("h"), Removed: true},
+		},
 	}, storecheck.Damage{
 		Stream: layout.StreamRoute, At: time.Now(), Ranges: [][2]uint64{{2, 2}}, First: 2,
 		Messages: []storecheck.Message{{Seq: 2, Subject: subjects.Route("bob", subjects.Selector{Any: true})}},
@@ -113,6 +118,8 @@ func TestDamageOfWhatWaitsIsToldToThoseWhoSentIt(t *testing.T) {
 		"rccs.event.alice.a.undeliverable": "undeliverable damaged 3 of " + later("a"),
 		"rccs.event.alice.b.undeliverable": "undeliverable damaged 4 of " + later("b"),
 		"rccs.event.alice.c.undeliverable": "undeliverable damaged 5 of " + later("c"),
+		"rccs.event.alice.f.undeliverable": "undeliverable damaged 8 of " + later("f"),
+		"rccs.event.%.%.undeliverable":     "undeliverable damaged 9 of " + later("g"), // as it was read
 		"rccs.event.bob.%.undeliverable":   "undeliverable damaged 2 of rccs.route.bob.any",
 	}
 	for subject, told := range want {

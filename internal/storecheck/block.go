@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"slices"
 
 	"github.com/minio/highwayhash"
 )
@@ -113,8 +112,9 @@ type checked struct {
 	// lost are sequences whose records do not check and are between others, and
 	// those at the end that could be read.
 	lost [][2]uint64
-	// named are those of lost whose subjects can still be read.
-	named []Message
+	// named are those of lost whose subjects can still be read, and doubtful those
+	// whose subjects may be what is wrong.
+	named, doubtful []Message
 	// cut says that the file ends in the middle of what does not check: there may
 	// have been more.
 	cut bool
@@ -248,8 +248,8 @@ func names(record []byte) (subject string, header []byte) {
 	return subject, header
 }
 
-// confirmNames drops subjects that no record which checks has: they may be what
-// is wrong.
+// confirmNames sets apart what has a subject that no record which checks has: the
+// subject may be what is wrong.
 func (c *checked) confirmNames() {
 	if len(c.named) == 0 {
 		return
@@ -265,7 +265,15 @@ func (c *checked) confirmNames() {
 		}
 		at += length
 	}
-	c.named = slices.DeleteFunc(c.named, func(m Message) bool { return !seen[m.Subject] })
+	var named []Message
+	for _, m := range c.named {
+		if seen[m.Subject] {
+			named = append(named, m)
+		} else {
+			c.doubtful = append(c.doubtful, m)
+		}
+	}
+	c.named = named
 }
 
 // nearly is how far the sequences of two records that follow each other may lie

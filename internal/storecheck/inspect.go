@@ -31,9 +31,11 @@ type Damage struct {
 	Ranges [][2]uint64 `json:"ranges,omitempty"`
 	First  uint64      `json:"first,omitempty"`
 	// Messages are those of Ranges of which it is known whose they were, and
-	// Unknown are the others.
+	// Unknown are the others. Doubtful are those of Unknown that are as they were
+	// read, while any part may be wrong.
 	Messages []Message   `json:"messages,omitempty"`
 	Unknown  [][2]uint64 `json:"unknown,omitempty"`
+	Doubtful []Message   `json:"doubtful,omitempty"`
 	// Repeat says that sequences may be given out again, since what stood at the
 	// end is gone.
 	Repeat bool `json:"repeat,omitempty"`
@@ -196,7 +198,7 @@ func (i *inspection) stream(msgs string) error {
 		c.mended = append(c.mended, index.deletions(newBlock(d.Stream, n))...)
 		changes = true
 		d.Ranges = append(d.Ranges, c.lost...)
-		d.Messages = append(d.Messages, c.named...)
+		d.Messages, d.Doubtful = append(d.Messages, c.named...), append(d.Doubtful, c.doubtful...)
 		d.Repeat = d.Repeat || last && c.cut
 		d.Files = append(d.Files, path)
 		mended = append(mended, func() error { return replace(path, c.mended, seal) })
@@ -208,9 +210,10 @@ func (i *inspection) stream(msgs string) error {
 	if !changes {
 		return nil
 	}
-	for n := range d.Messages {
-		m := &d.Messages[n]
-		m.Removed = index.removed(m.Seq) || slices.Contains(removed, m.Seq)
+	for _, list := range [][]Message{d.Messages, d.Doubtful} {
+		for n := range list {
+			list[n].Removed = index.removed(list[n].Seq) || slices.Contains(removed, list[n].Seq)
+		}
 	}
 	return i.mendStream(&d, msgs, mended)
 }
@@ -277,7 +280,7 @@ func (i *inspection) mendStream(d *Damage, msgs string, mended []func() error) e
 	d.Unknown = without(d.Ranges, d.Messages)
 	if i.Replicated {
 		d.Files, d.Repeat = []string{name}, false
-		d.Ranges, d.Messages, d.Unknown = nil, nil, nil
+		d.Ranges, d.Messages, d.Unknown, d.Doubtful = nil, nil, nil, nil
 		if err := i.report(d, name); err != nil {
 			return err
 		}
