@@ -216,9 +216,9 @@ func TestOfADamagedMessageItIsKnownWhoseItWas(t *testing.T) {
 	js := jetStream(t, dial(t, s, user))
 	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s.*"}, AllowDirect: true})
 	must(t, stream, err)
-	for n := range 5 {
+	for n := range 6 {
 		m := nats.NewMsg("s.all")
-		if n == 4 {
+		if n == 5 {
 			m.Subject = "s.one" // which nothing confirms
 		}
 		m.Header.Set("Rccs-Id", fmt.Sprint("id ", n))
@@ -233,7 +233,7 @@ func TestOfADamagedMessageItIsKnownWhoseItWas(t *testing.T) {
 	must(t, 0, os.Remove(filepath.Join(opts.Dir, "closed"))) // as after a kill: all is checked
 	buf, err := os.ReadFile(blocks[0])
 	must(t, buf, err)
-	for _, text := range []string{"message 1", "message 3", "message 4"} {
+	for _, text := range []string{"message 1", "message 3", "message 5"} {
 		buf[bytes.Index(buf, []byte(text))] ^= 1
 	}
 	must(t, 0, os.WriteFile(blocks[0], buf, 0o600))
@@ -245,7 +245,7 @@ func TestOfADamagedMessageItIsKnownWhoseItWas(t *testing.T) {
 		t.Fatalf("found %+v", list)
 	}
 	for i, m := range append(list[0].Messages, list[0].Doubtful...) {
-		want := []string{"id 1 of s.all", "id 3 of s.all", "id 4 of s.one"}[i]
+		want := []string{"id 1 of s.all", "id 3 of s.all", "id 5 of s.one"}[i]
 		h, err := nats.DecodeHeadersMsg(m.Header)
 		if err != nil || h.Get("Rccs-Id")+" of "+m.Subject != want || m.Removed != (i == 0) {
 			t.Errorf("found %+v with %v (%v), want %s", m, h, err, want)
