@@ -6,6 +6,7 @@ import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, wr
 import { open, type FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import type { Store } from "./types.js";
+import { newStamp } from "./wire.js";
 
 let found: any = (globalThis as any).WebSocket;
 if (!found) {
@@ -64,6 +65,7 @@ export function fileStore(directory: string): Store {
         // The end of the program cut this record off.
       }
     }
+    for (const key of all.keys()) newStamp(key); // what is sent from now on sorts behind it, also if the clock was set back
     size = Buffer.byteLength(text);
     if (!text.endsWith("\n") || size > wasteBytes + 2 * live) rewrite();
   } catch (e) {

@@ -3,7 +3,8 @@ import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileS
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { fileStore } from "@rccs/client/node";
+import { connect } from "@rccs/client";
+import { fileStore, WebSocket } from "@rccs/client/node";
 
 let dir: string;
 beforeEach(() => void (dir = mkdtempSync(join(tmpdir(), "rccs-store-"))));
@@ -34,6 +35,15 @@ test("a file that is cut at any byte keeps every whole record before it", async 
     await b.set("c", "3"); // and goes on behind it
     expect(await fileStore(dir).get("c")).toBe("3");
   }
+});
+
+test("what is sent sorts behind what an earlier program left, also if the clock was set back meanwhile", async () => {
+  const later = `out/${String((Date.now() + 3_600_000) * 1000).padStart(17, "0")}abcd`;
+  await fileStore(dir).set(later, JSON.stringify({ id: "left", type: "n", payload: 1 }));
+  const client = connect("ws://127.0.0.1:1", { token: "x", store: fileStore(dir), WebSocket });
+  client.send("n", 2).catch(() => {});
+  await client.close();
+  expect((await fileStore(dir).list("out/")).map(([, frame]) => JSON.parse(frame).payload)).toEqual([1, 2]);
 });
 
 test("a record that is no JSON is passed over", async () => {
