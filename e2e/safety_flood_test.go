@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -72,18 +71,17 @@ func publishes(nc *nats.Conn, header nats.Header, body string, subject func(n in
 	}
 }
 
-// frames is a flood of a device on a WebSocket, whose answers it reads and forgets.
-func (c *bystanders) frames(frame func(n int) string) func() error {
+// sends is a flood of a device on a WebSocket, which reads the answers and forgets
+// them.
+func (d *device) sends(frame string) func() error {
 	return func() error {
-		d := connect(c.t, c.s, "alice/flood", nil)
 		defer d.close()
-		var reading sync.WaitGroup
-		reading.Go(func() {
-			for range d.in { //nolint:revive // until it ends
+		go func() {
+			for range d.in { //nolint:revive // until the device is closed
 			}
-		})
+		}()
 		for n := range floodSize {
-			if d.post(frame(n)) != nil {
+			if d.post(fmt.Sprintf(frame, n)) != nil {
 				return nil // it was sent away, which is an answer too
 			}
 		}
@@ -114,8 +112,19 @@ func (c *bystanders) enrols() error {
 	return nil
 }
 
-// floods are all ways to flood an endpoint: of devices on plain NATS and on
-// WebSockets, of services, and of whoever has no credential.
+// framesOf are what a device floods its edge with, by kind.
+var framesOf = map[string]string{
+	"message":   `{"type":"note","id":"m%d","toDeviceId":"flood","payload":1}`,
+	"history":   `{"type":"history","id":"h%d","payload":{"inbox":true}}`,
+	"subscribe": `{"type":"subscribe","id":"s%d","payload":{"topic":"flood","since":0}}`,
+	"publish":   `{"type":"publish","id":"p%d","payload":{"topic":"flood","data":1}}`,
+	"request":   `{"type":"request","id":"q%d","toDeviceId":"flood","payload":{"method":"m"}}`,
+	"list":      `{"type":"device_list","id":"l%d"}`,
+	"odd":       `{"type":"gap","id":"o%d"}`,
+}
+
+// floods are the other ways to flood an endpoint: of a device on plain NATS, of a
+// service, and of whoever has no credential.
 func (c *bystanders) floods() map[string]func() error {
 	c.t.Helper()
 	dev, err := nats.Connect(c.s.NATS, credsOption(c.t, must(c.t, "creds", "device", "alice/flood", "--data", c.s.data)),
@@ -151,17 +160,6 @@ func (c *bystanders) floods() map[string]func() error {
 	for _, endpoint := range []string{"status", "devices", "device", "sessions", "edges", "missed", "replay", "forget", "enroll", "renew"} {
 		all["service "+endpoint] = publishes(svc, nil, `{"user":"alice","device":"flood"}`, fixed("rccs.coordinator."+endpoint))
 	}
-	for kind, frame := range map[string]string{
-		"message":   `{"type":"note","id":"m%d","toDeviceId":"flood","payload":1}`,
-		"history":   `{"type":"history","id":"h%d","payload":{"inbox":true}}`,
-		"subscribe": `{"type":"subscribe","id":"s%d","payload":{"topic":"flood","since":0}}`,
-		"publish":   `{"type":"publish","id":"p%d","payload":{"topic":"flood","data":1}}`,
-		"request":   `{"type":"request","id":"q%d","toDeviceId":"flood","payload":{"method":"m"}}`,
-		"list":      `{"type":"device_list","id":"l%d"}`,
-		"odd":       `{"type":"gap","id":"o%d"}`,
-	} {
-		all["frames "+kind] = c.frames(func(n int) string { return fmt.Sprintf(frame, n) })
-	}
 	return all
 }
 
@@ -178,21 +176,30 @@ func TestAFloodOfAnyEndpointRefusesNobodyElse(t *testing.T) {
 		apart: connect(t, s, "carol/phone", object{"authToken": s.bearer(t, "other", "carol/phone")}), other: s.service(t, "other"),
 	}
 	for name, flood := range c.floods() {
-		before, done := c.asks(), make(chan error, 1)
-		go func() { done <- flood() }()
-		var meanwhile time.Duration
-		for more := true; more; {
-			meanwhile = max(meanwhile, c.asks())
-			select {
-			case err := <-done:
-				if err != nil {
-					t.Errorf("%s: %v", name, err)
-				}
-				more = false
-			default:
-			}
-		}
-		meanwhile = max(meanwhile, c.asks()) // while what is left of it is worked on
-		t.Logf("%s: the slowest answer to others took %s before and %s meanwhile", name, before.Round(time.Millisecond), meanwhile.Round(time.Millisecond))
+		c.during(name, flood)
 	}
+	for kind, frame := range framesOf {
+		c.during("frames "+kind, connect(t, s, "alice/flood", nil).sends(frame))
+	}
+}
+
+// during measures what a flood costs others.
+func (c *bystanders) during(name string, flood func() error) {
+	c.t.Helper()
+	before, done := c.asks(), make(chan error, 1)
+	go func() { done <- flood() }()
+	var meanwhile time.Duration
+	for more := true; more; {
+		meanwhile = max(meanwhile, c.asks())
+		select {
+		case err := <-done:
+			if err != nil {
+				c.t.Errorf("%s: %v", name, err)
+			}
+			more = false
+		default:
+		}
+	}
+	meanwhile = max(meanwhile, c.asks()) // while what is left of it is worked on
+	c.t.Logf("%s: the slowest answer to others took %s before and %s meanwhile", name, before.Round(time.Millisecond), meanwhile.Round(time.Millisecond))
 }
