@@ -158,7 +158,7 @@ func TestNewerFetchEndsTheOlder(t *testing.T) {
 // also while a message of another has to wait for a device that may yet come.
 func TestAFloodOfRoutesOfOneServiceKeepsNoOtherWaiting(t *testing.T) {
 	t.Parallel()
-	const flood = 10_000
+	const flood = 4_000
 	for name, subject := range map[string]func(n int) string{
 		"to the same user":   func(int) string { return "rccs.route.bob.all" },
 		"to no device of it": func(int) string { return "rccs.route.bob.any.watch" },

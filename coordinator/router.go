@@ -194,11 +194,9 @@ func (r *router) heardLate(m *routed, sender string) {
 	defer r.mu.Unlock()
 	m.heard = sender
 	q := r.users[subjects.Escape(string(m.user))]
-	if q == nil || !m.fresh || m.sender != unknown || !q.fresh.heard(m, sender) {
-		return
-	}
-	for _, l := range q.fresh {
-		r.runLocked(q, l.sender)
+	if q != nil && m.fresh && m.sender == unknown {
+		q.fresh.heard(m, sender)
+		r.runLocked(q, sender)
 	}
 }
 

@@ -257,70 +257,46 @@ func ofNATS(name string) bool { return len(name) >= 5 && strings.EqualFold(name[
 // lines are waiting messages by sender. Senders take turns.
 type lines []*line
 
-// line has the waiting messages of one sender, in the order of storage. If any
-// sender is unknown, the only line has the messages of all.
+// line has the waiting messages of one sender, in the order of storage.
 type line struct {
-	sender   string
-	waiting  []*routed
-	unknowns int // how many of them have an unknown sender
+	sender  string
+	waiting []*routed
 }
 
-func (one *line) add(m *routed) {
-	one.waiting = append(one.waiting, m)
-	if m.sender == unknown {
-		one.unknowns++
+// of returns the line of a sender, which is made if there is none.
+func (l *lines) of(sender string) *line {
+	for _, one := range *l {
+		if one.sender == sender {
+			return one
+		}
 	}
+	one := &line{sender: sender}
+	*l = append(*l, one)
+	return one
 }
 
 // add adds the newest message.
 func (l *lines) add(m *routed) {
-	if m.sender == unknown && len(*l) > 0 {
-		l.merge()
-	}
-	for _, one := range *l {
-		if one.sender == m.sender || one.sender == unknown { // that is the only one then
-			one.add(m)
-			return
-		}
-	}
-	one := &line{sender: m.sender}
-	one.add(m)
-	*l = append(*l, one)
+	one := l.of(m.sender)
+	one.waiting = append(one.waiting, m)
 }
 
-// heard gives a message its sender, which was unknown. It reports whether the senders
-// take turns from now on.
-func (l *lines) heard(m *routed, sender string) bool {
+// heard gives a message its sender, which was unknown.
+func (l *lines) heard(m *routed, sender string) {
+	from := l.of(unknown)
+	if n, found := slices.BinarySearchFunc(from.waiting, m, bySeq); found {
+		from.waiting = slices.Delete(from.waiting, n, n+1)
+	}
 	m.sender = sender
-	(*l)[0].unknowns--
-	return l.split()
+	to := l.of(sender)
+	n, _ := slices.BinarySearchFunc(to.waiting, m, bySeq)
+	to.waiting = slices.Insert(to.waiting, n, m)
+	l.tidy()
 }
 
-// split makes lines by sender of the only line, if it has no unknown sender any more.
-func (l *lines) split() bool {
-	if len(*l) != 1 || (*l)[0].sender != unknown || (*l)[0].unknowns > 0 {
-		return false
-	}
-	all := (*l)[0].waiting
-	*l = nil
-	for _, m := range all {
-		l.add(m)
-	}
-	return true
-}
-
-// merge makes one line of all lines, in the order of storage.
-func (l *lines) merge() {
-	all := make([]*routed, 0, l.len())
-	for _, one := range *l {
-		all = append(all, one.waiting...)
-	}
-	slices.SortFunc(all, bySeq)
-	unknowns := 0
-	for _, one := range *l {
-		unknowns += one.unknowns
-	}
-	*l = lines{{unknown, all, unknowns}}
+// tidy removes the lines of those who have nothing waiting.
+func (l *lines) tidy() {
+	*l = slices.DeleteFunc(*l, func(one *line) bool { return len(one.waiting) == 0 })
 }
 
 func bySeq(a, b *routed) int { return cmp.Compare(a.seq, b.seq) }
@@ -333,19 +309,18 @@ func (l lines) len() (n int) {
 }
 
 // take takes up to most messages, the same number from each sender. Those of whom
-// none was taken come first the next time.
+// none was taken come first the next time. While there is a message of an unknown
+// sender, which may be any of them, it takes the oldest of all.
 func (l *lines) take(most int) []*routed {
+	if slices.ContainsFunc(*l, func(one *line) bool { return one.sender == unknown }) {
+		return l.takeOldest(most)
+	}
 	each := max(most/max(len(*l), 1), 1)
 	var some []*routed
 	var untouched, rest lines
 	for _, one := range *l {
 		n := min(each, len(one.waiting), most-len(some))
 		some = append(some, one.waiting[:n]...)
-		for _, m := range one.waiting[:n] {
-			if m.sender == unknown {
-				one.unknowns--
-			}
-		}
 		if one.waiting = one.waiting[n:]; n == 0 {
 			untouched = append(untouched, one)
 		} else if len(one.waiting) > 0 {
@@ -353,7 +328,17 @@ func (l *lines) take(most int) []*routed {
 		}
 	}
 	*l = append(untouched, rest...)
-	l.split()
+	return some
+}
+
+func (l *lines) takeOldest(most int) (some []*routed) {
+	for len(some) < most && len(*l) > 0 {
+		one := slices.MinFunc(*l, func(a, b *line) int { return bySeq(a.waiting[0], b.waiting[0]) })
+		some = append(some, one.waiting[0])
+		if one.waiting = one.waiting[1:]; len(one.waiting) == 0 {
+			l.tidy()
+		}
+	}
 	return some
 }
 

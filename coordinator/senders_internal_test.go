@@ -22,11 +22,18 @@ func TestTurnsKeepWhatOneServiceSentInOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		truth := map[*routed]string{} // who has sent it
 		var l lines
-		var got []*routed
+		var got, late []*routed
 		sent := 0
 		for range rapid.IntRange(0, 60).Draw(t, "steps") {
 			if rapid.Bool().Draw(t, "take") {
 				got = append(got, l.take(rapid.IntRange(1, 6).Draw(t, "most"))...)
+				continue
+			}
+			late = slices.DeleteFunc(late, func(m *routed) bool { return slices.Contains(got, m) })
+			if len(late) > 0 && rapid.Bool().Draw(t, "heard") {
+				n := rapid.IntRange(0, len(late)-1).Draw(t, "which")
+				l.heard(late[n], truth[late[n]])
+				late = slices.Delete(late, n, n+1)
 				continue
 			}
 			sent++
@@ -34,6 +41,7 @@ func TestTurnsKeepWhatOneServiceSentInOrder(t *testing.T) {
 			truth[m] = m.sender
 			if rapid.IntRange(0, 9).Draw(t, "odd") == 0 {
 				m.sender = unknown
+				late = append(late, m)
 			}
 			l.add(m)
 		}
@@ -163,9 +171,7 @@ func TestSendersThatAreHeardLateTakeTurns(t *testing.T) {
 	if got := seqs(all.take(2)); !slices.Equal(got, []uint64{0, 1}) {
 		t.Errorf("with an unknown sender %d are taken, want them in the order of storage", got)
 	}
-	if !all.heard(late, "FLOOD") {
-		t.Error("there are no turns when the last sender is known")
-	}
+	all.heard(late, "FLOOD")
 	if got := seqs(all.take(4)); !slices.Equal(got, []uint64{2, 3, 11}) {
 		t.Errorf("%d are taken, want two of the flood and the other's", got)
 	}

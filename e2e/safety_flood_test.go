@@ -77,7 +77,7 @@ func (d *device) sends(frame string) func() error {
 	return func() error {
 		defer d.close()
 		go func() {
-			for range d.in { //nolint:revive // until the device is closed
+			for range d.in {
 			}
 		}()
 		for n := range floodSize {
