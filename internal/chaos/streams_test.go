@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -11,6 +12,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/need"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -148,3 +151,38 @@ func TestFault_DamageOfOneCopyOfEveryStreamLosesNothing(t *testing.T) {
 		t.Errorf("%d messages, and %+v", k.next, sum)
 	}
 }
+
+// What is damaged in the files of a server that runs is read from another copy.
+func TestFault_DamageOfARunningCopyLosesNothing(t *testing.T) {
+	need.Long(t, "it waits until a server has forgotten what it has in memory, twice")
+	c := newCluster(t)
+	defer c.health()
+	rnd := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
+	k := newCourier(t, c.plan.Data(), c.devices.Addr())
+	nc, _ := c.service(c.procs[0])
+	for _, how := range spoils[:2] {
+		k.listener.acknowledge(false)
+		k.publish(nc, 80) // sent, and not acknowledged
+		eventually(t, "they are sent", func() bool { return k.ledger.total(false).delivered == k.next }, new(string))
+		k.listener.pause()
+		k.publish(nc, 80)
+		c.current()
+		damageFiles(t, c.procs[rnd.IntN(servers)].data(), layout.StreamInbox, how, rnd)
+		for _, edge := range c.procs[servers:] { // which have them in memory
+			edge.signal(syscall.SIGTERM)
+			edge.start()
+		}
+		<-time.After(blockCache)
+		ready(t, c.procs)
+		k.listener.acknowledge(true)
+		k.listener.resume()
+		k.accounted(how.name + " while the server runs")
+	}
+	if sum := k.ledger.total(true); sum.told > 0 || sum.delivered != k.next {
+		t.Errorf("%d messages, and %+v", k.next, sum)
+	}
+}
+
+// blockCache is longer than nats-server keeps a block in memory that nobody
+// reads.
+const blockCache = 15 * time.Second

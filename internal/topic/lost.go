@@ -106,6 +106,18 @@ func (h *Hub) notice(ctx context.Context, s *Subscription, pos, next uint64, g g
 		}
 		if full {
 			notice.Reason = reasonRetention
+			break
+		}
+		// Nobody has said why: an operator removed them with JetStream's own means, or
+		// their files were damaged while the server ran.
+		damaged, err := h.fetch.Unreadable(ctx, subjects.StreamTopic, s.subject, pos+1, next-1)
+		if err != nil {
+			return nil, fmt.Errorf("topic: why messages are gone: %w", err)
+		}
+		if damaged {
+			notice.Reason = reasonDamaged
+			h.opts.Logger.Error("the stream of topics is damaged: the server cannot read messages that it has",
+				"topic", s.topic, "from", pos+1, "to", next-1)
 		}
 	}
 	return notice, nil

@@ -1,8 +1,12 @@
 package topic_test
 
 import (
+	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -150,6 +154,42 @@ func TestDamageOfATopicIsTold(t *testing.T) {
 				t.Errorf("got %+v and %+v", got[0], got[1])
 			}
 		})
+	}
+}
+
+// What is damaged in the files while the server runs is told as damage, and what an
+// operator removes with JetStream's own means is not.
+func TestDamageOfATopicWhileTheServerRunsIsToldAsDamage(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	had := map[string]uint64{"a": p.publish(t, "a", 0), "b": p.publish(t, "b", 0)}
+	gone := map[string]uint64{"a": p.publish(t, "a", 7654321), "b": p.publish(t, "b", 1)}
+	next := map[string]uint64{"a": p.publish(t, "a", 2), "b": p.publish(t, "b", 2)}
+	p.forget(t)
+	stream, err := p.js.Stream(t.Context(), subjects.StreamTopic)
+	testkit.Check(t, err)
+	testkit.Check(t, stream.DeleteMsg(t.Context(), gone["b"]))
+	p.env.Stop() // and forgets what it has in memory
+	blocks, err := filepath.Glob(filepath.Join(p.env.StoreDir(), "jetstream", "*", "streams", subjects.StreamTopic, "msgs", "*.blk"))
+	testkit.Check(t, err)
+	flipped := 0
+	for _, path := range blocks {
+		buf, err := os.ReadFile(path)
+		testkit.Check(t, err)
+		if at := bytes.Index(buf, []byte("7654321")); at >= 0 {
+			buf[at] ^= 1
+			flipped++
+			testkit.Check(t, os.WriteFile(path, buf, 0o600))
+		}
+	}
+	p.env.Start() // and looks at no block before somebody reads it
+	testkit.Eventually(t, "the hub follows again", func() bool { return p.hub.Healthy(time.Second) == nil })
+	for name, reason := range map[string]string{"a": "damaged", "b": "purged"} {
+		f, _ := p.follow(t, name, topic.Since{FromSeq: true, Seq: had[name]})
+		got := f.take(t, 2, 2)
+		if got[0].Reason != reason || got[0].Seq < gone[name] || got[1].Seq != next[name] {
+			t.Errorf("%s: got %+v and %+v, want %s (%d flipped)", name, got[0], got[1], reason, flipped)
+		}
 	}
 }
 
