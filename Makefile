@@ -57,14 +57,17 @@ web/dist/index.html: web/node_modules/.package-lock.json $(shell find web/src we
 	cd web && npm run --silent build
 	@touch $@
 
-# What is left out starts processes or whole installations, or takes many
-# seconds: packages by name here, single tests by need.Long, which heeds -short.
-# What has not changed since the last time is not run again.
+# tools/changed.sh says which packages are tested. What is left out of them starts
+# processes or whole installations, or takes many seconds: packages by name here,
+# single tests by need.Long, which heeds -short. What has not changed since the
+# last time is not run again.
 LONG_PACKAGES := e2e|deploy|internal/(api|backup|chaos|load|node|sdktest|share|survey)
 
 .PHONY: test-fast
-test-fast: ## Unit tests of what has changed, for the inner loop; what starts whole installations is left out
-	$(GO) test -short -timeout 5m $$($(GO) list ./... | grep -vE '/($(LONG_PACKAGES))$$')
+test-fast: ## Unit tests of the packages that have changed and of those that import them, for the inner loop; of all if none has
+	@packages=$$(tools/changed.sh | grep -vE '/($(LONG_PACKAGES))$$' || true); \
+	if [ -z "$$packages" ]; then echo 'what has changed is tested by `make test` alone'; exit; fi; \
+	$(GO) test -short -timeout 5m $$packages
 
 # The tests of JavaScript in Node run beside Go's, many of which wait for a clock.
 # Those in a browser have the machine to themselves.

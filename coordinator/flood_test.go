@@ -12,6 +12,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/need"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
@@ -38,6 +39,7 @@ func (d *device) asksEach(round string) (slowest time.Duration) {
 // waiting, of its user or another, at no endpoint. Nor does a service keep devices
 // waiting.
 func TestFloodOfAnyEndpointKeepsNoOtherDeviceWaiting(t *testing.T) {
+	need.Long(t, "it floods a coordinator in several ways")
 	t.Parallel()
 	p, e := placeWithEdge(t)
 	p.register(e, "alice/other", "desktop")
@@ -157,6 +159,7 @@ func TestNewerFetchEndsTheOlder(t *testing.T) {
 // Services take turns in what they publish to rccs.route, to one user and to many:
 // also while a message of another has to wait for a device that may yet come.
 func TestAFloodOfRoutesOfOneServiceKeepsNoOtherWaiting(t *testing.T) {
+	need.Long(t, "it stores tens of thousands of messages")
 	t.Parallel()
 	const flood = 4_000
 	for name, subject := range map[string]func(n int) string{

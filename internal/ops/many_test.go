@@ -10,6 +10,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/need"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/subjects"
@@ -107,6 +108,7 @@ func (p *place) questions() []question {
 }
 
 func TestOperationsWithManyDevices(t *testing.T) {
+	need.Long(t, "it stores thousands of devices with their inboxes")
 	for _, q := range newPlace(t).questions() {
 		if got := q.ask(t.Context()); got != q.want {
 			t.Errorf("%s: %d, want %d", q.what, got, q.want)
