@@ -164,13 +164,19 @@ func (c *rawConn) receive() (frame, error) {
 	return f, err
 }
 
+// next reads a frame. Pings are passed over: the edge asks whether we are there,
+// whenever it likes.
 func (c *rawConn) next() frame {
 	c.t.Helper()
-	f, err := c.receive()
-	if err != nil {
-		c.t.Fatal(err)
+	for {
+		f, err := c.receive()
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if f.opcode != opPing {
+			return f
+		}
 	}
-	return f
 }
 
 // envelope reads text frames up to one that does not tell of another device.
@@ -187,9 +193,6 @@ func (c *rawConn) envelope() envelope {
 func (c *rawConn) any() envelope {
 	c.t.Helper()
 	f := c.next()
-	for f.opcode == opPing { // the edge asks whether we are there, whenever it likes
-		f = c.next()
-	}
 	if f.opcode != opText || !f.fin {
 		c.t.Fatalf("want a text frame, got opcode %x, %q", f.opcode, f.payload)
 	}
