@@ -19,13 +19,16 @@ import (
 const (
 	publishMessages = 16384
 	publishBytes    = 64 << 20
-	publishTimeout  = 10 * time.Second
 	// resendAfter is how long a message may be unacknowledged before it is sent
 	// again: a stream that changes its leader loses what was under way. The wait
 	// doubles each time, so that a store that is only slow gets little more to
 	// do.
 	resendAfter = 2 * time.Second
 )
+
+// publishTimeout is how long the store may take to answer. Tests on busy machines
+// wait longer.
+var publishTimeout = 10 * time.Second
 
 // Dial makes a NATS connection with further options.
 type Dial func(opts ...nats.Option) (*nats.Conn, error)

@@ -9,7 +9,7 @@ import (
 // watch reconnects when the connection is lost, sends again what waits for an
 // answer, and fails what has waited too long.
 func (p *Publisher) watch() {
-	tick := time.NewTicker(publishTimeout / 20)
+	tick := time.NewTicker(resendAfter / 4)
 	defer tick.Stop()
 	var again <-chan time.Time
 	wait := redialFirst

@@ -18,7 +18,7 @@ import (
 func TestADeadEdgesSessionsEndWithItsLease(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.lease = 500 * time.Millisecond
+	s.lease = 5 * time.Second // a busy machine may stall for a part of it
 	a, b, follower := s.start("a"), s.start("b"), s.start("")
 	first := a.connect(phone)
 	sees(t, phone, wire.Online, b, follower)
@@ -139,7 +139,7 @@ func TestAnEdgeTakenForDeadTakesItsSessionsBack(t *testing.T) {
 func TestACutOffEdgeFindsOutWhatItLost(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.lease = 500 * time.Millisecond
+	s.lease = 5 * time.Second
 	a, b := s.start("a"), s.start("b")
 	moved, stayed := a.connect(phone), a.connect(tablet)
 	sees(t, phone, wire.Online, b)
@@ -168,11 +168,11 @@ func TestACutOffEdgeFindsOutWhatItLost(t *testing.T) {
 func TestAProcessThatWasCutOffTakesNobodyForDead(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.lease = 600 * time.Millisecond
+	s.lease = 4 * time.Second
 	a, follower := s.start("a"), s.start("")
 	a.connect(phone)
 	sees(t, phone, wire.Online, follower)
-	for range 3 {
+	for range 2 {
 		follower.proxy.Cut()
 		// Longer than a lease, by the store's own clock.
 		from := time.Now()
