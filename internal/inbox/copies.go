@@ -17,9 +17,12 @@ import (
 // messages in other copies of the stream before it reports them as gone.
 
 const (
-	// copyTries bounds how many copies are read. A consumer reads one server's
+	// askAgain is how often whichever copy answers is asked before copies are
+	// looked for.
+	askAgain = 2
+	// copyTries bounds how often is read in all. A consumer reads one server's
 	// copy, and a new consumer may be on another server.
-	copyTries = 8
+	copyTries = askAgain + 8
 	// copyTimeout bounds the reading of one copy.
 	copyTimeout = 5 * time.Second
 )
@@ -48,19 +51,28 @@ func (e *expected) in(msgs []*envelope.Message, left int) bool {
 }
 
 // readCopies reads a lane after pos, from one copy after another, until
-// everything expected is found. It returns the fullest answer.
+// everything expected is found. It returns the fullest answer. A copy that is a
+// moment behind is the common case under traffic, and asking again after a pause
+// costs little: so that comes first.
 func (h *Hub) readCopies(
 	ctx context.Context, k subjects.Key, n subjects.Lane, pos uint64, want *expected, best []*envelope.Message, left int,
 ) ([]*envelope.Message, int, error) {
 	for try := range copyTries {
 		if want.in(best, left) {
-			if try > 0 {
+			if try > askAgain {
 				h.opts.Logger.Warn("messages were read from another copy of the stream",
 					"device", string(k), "lane", n.String(), "after", pos, "messages", len(best))
 			}
 			break
 		}
-		msgs, more, err := h.readCopy(ctx, k, n, pos)
+		var msgs []*envelope.Message
+		var more int
+		var err error
+		if try < askAgain {
+			msgs, more, err = h.readAgain(ctx, k, n, pos, replicaPause<<(2*try))
+		} else {
+			msgs, more, err = h.readCopy(ctx, k, n, pos)
+		}
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil, 0, err
@@ -74,32 +86,49 @@ func (h *Hub) readCopies(
 	return best, left, nil
 }
 
-// readCopy reads a batch of a lane with a consumer of its own, and counts the
-// messages after the batch.
+// readAgain reads a batch of a lane from whichever copy answers, after a pause.
+func (h *Hub) readAgain(
+	ctx context.Context, k subjects.Key, n subjects.Lane, pos uint64, pause time.Duration,
+) (msgs []*envelope.Message, left int, err error) {
+	select {
+	case <-time.After(pause):
+	case <-ctx.Done():
+		return nil, 0, ctx.Err()
+	}
+	return h.messages(ctx, subjects.Inbox(k, n), pos+1)
+}
+
+// readCopy reads a batch of a lane with a consumer of its own. left is how many
+// follow the batch, as the copy's server counts them.
 func (h *Hub) readCopy(ctx context.Context, k subjects.Key, n subjects.Lane, pos uint64) (msgs []*envelope.Message, left int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, copyTimeout)
 	defer cancel()
+	reading, enough := context.WithCancel(ctx)
+	defer enough()
 	bytes := 0
-	r, err := reader.New(reader.Options{
+	full := func() bool { return len(msgs) >= laneMessages || bytes >= laneBytes }
+	var r *reader.Reader
+	r, err = reader.New(reader.Options{
 		Conn: h.opts.Fetch, Stream: layout.StreamInbox, FromStart: true, After: pos, Logger: h.opts.Logger,
 		Filter: []string{subjects.Inbox(k, n)}, Batch: laneMessages,
 		Handle: func(e reader.Entry) {
 			m, ok := envelope.Parse(h.opts.Publish.Proof, envelope.Stored(e))
-			switch {
-			case !ok:
-			case len(msgs) < laneMessages && bytes < laneBytes && left == 0:
-				msgs = append(msgs, m)
-				bytes += m.Cost()
-			default:
-				left++
+			if !ok || full() {
+				return
+			}
+			msgs = append(msgs, m)
+			if bytes += m.Cost(); full() {
+				left = int(r.Behind()) //nolint:gosec // a count of messages
+				enough()
 			}
 		},
 	})
 	if err != nil {
 		return nil, 0, err
 	}
-	if err := r.Start(ctx); err != nil {
+	if err := r.Start(reading); err != nil && !(reading.Err() != nil && ctx.Err() == nil) {
 		return nil, 0, err
 	}
-	return msgs, left, r.Stop(ctx)
+	err = r.Stop(ctx) // from here on msgs and left do not change
+	return msgs, left, err
 }
