@@ -171,8 +171,7 @@ func TestFetchWaitsForSomethingToCome(t *testing.T) {
 	begin = time.Now()
 	wg.Go(func() { all = d.fetch(map[string]any{"wait": 30_000}) })
 	p.eventually("the fetch waits", func() bool {
-		stats := p.requests("device-fetch")
-		return stats == 1
+		return p.requests("device-fetch") >= 1 // more if the first was asked twice
 	})
 	p.publish(subjects.Inbox(d.key, subjects.Normal), "1")
 	wg.Wait()
