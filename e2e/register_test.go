@@ -6,6 +6,7 @@ import (
 	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nkeys"
 )
@@ -107,7 +108,20 @@ func (d *device) greet() {
 func (d *device) register(payload object) answer {
 	d.t.Helper()
 	d.send(object{"id": newID(), "type": "device_register", "payload": payload})
-	d.session = d.wantAck()
+	return d.registered(d.pick(false))
+}
+
+// turnedAway tells that a registration was refused because the store did not answer
+// in time, as on a machine that stalls: the device connects anew.
+func turnedAway(e envelope) bool {
+	var f failure
+	return e.Type == "error" && json.Unmarshal(e.Payload, &f) == nil && f.Code == "UNAVAILABLE"
+}
+
+// registered reads the answer to a registration.
+func (d *device) registered(e envelope) answer {
+	d.t.Helper()
+	d.session = d.acknowledgement(e)
 	if d.session.Status != "success" {
 		d.t.Fatalf("registration answered with %+v", d.session)
 	}
@@ -123,19 +137,28 @@ func connect(t testing.TB, s *server, name string, extra object) *device {
 
 func connectBy(t testing.TB, s *server, name string, how dialing, extra object) *device {
 	t.Helper()
-	d := greeted(t, s, how)
-	d.name = name
 	_, id, _ := strings.Cut(name, "/")
 	payload := object{"id": id, "type": "desktop", "authToken": s.token(t, name)}
 	maps.Copy(payload, extra)
-	d.register(payload)
-	return d
+	for began := time.Now(); ; {
+		d := greeted(t, s, how)
+		d.name = name
+		d.send(object{"id": newID(), "type": "device_register", "payload": payload})
+		if e := d.pick(false); !turnedAway(e) || time.Since(began) > patience {
+			d.registered(e)
+			return d
+		}
+	}
 }
 
 // wantAck reads the next answer, which must be an ack.
 func (d *device) wantAck() answer {
 	d.t.Helper()
-	e := d.pick(false)
+	return d.acknowledgement(d.pick(false))
+}
+
+func (d *device) acknowledgement(e envelope) answer {
+	d.t.Helper()
 	if e.Type != "ack" {
 		d.t.Fatalf("%s: want an ack, got %s", d.name, e.raw)
 	}
