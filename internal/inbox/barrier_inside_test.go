@@ -28,14 +28,7 @@ func TestAServerThatWasPausedDoesNotSayWhatMayHaveBeenSent(t *testing.T) {
 	}
 	_, err = js.Publish(t.Context(), layout.Watermark, appendWatermark(4)) // of an edge that is gone
 	testkit.Check(t, err)
-	pub, err := NewPublisher(env.Dialer(), nil)
-	testkit.Check(t, err)
-	t.Cleanup(pub.Stop)
-	h, err := New(Options{Read: env.Conn(t), Fetch: env.Conn(t), Publish: pub})
-	testkit.Check(t, err)
-	testkit.Check(t, h.fetch.Start())
-	t.Cleanup(h.fetch.Stop)
-	h.replicas.Store(3)
+	h := threeCopies(t, env)
 	asked := env.Paused(layout.StreamInbox, 3, 4)
 	if last, err := h.refreshState(t.Context()); err != nil || last != 5 || asked.Load() <= 4 {
 		t.Errorf("after %d answers the stream ends at %d (%v), want 5: those that lag were believed", asked.Load(), last, err)

@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -20,9 +21,11 @@ const (
 	// askAgain is how often whichever copy answers is asked before copies are
 	// looked for.
 	askAgain = 2
-	// copyTries bounds how often is read in all. A consumer reads one server's
+	// copyTries bounds how many copies are read. A consumer reads one server's
 	// copy, and a new consumer may be on another server.
-	copyTries = askAgain + 8
+	copyTries = 8
+	// copyPause follows a copy that could not be read.
+	copyPause = 100 * time.Millisecond
 	// copyTimeout bounds the reading of one copy.
 	copyTimeout = 5 * time.Second
 )
@@ -54,47 +57,59 @@ func (e *expected) in(msgs []*envelope.Message, left int) bool {
 // everything expected is found. It returns the fullest answer. A copy that is a
 // moment behind is the common case under traffic, and asking again after a pause
 // costs little: so that comes first.
+//
+// What is not found counts as gone. So it is an error if hardly any copy could be
+// read, as while the cluster chooses leaders.
 func (h *Hub) readCopies(
 	ctx context.Context, k subjects.Key, n subjects.Lane, pos uint64, want *expected, best []*envelope.Message, left int,
 ) ([]*envelope.Message, int, error) {
-	for try := range copyTries {
+	read, unread := 0, error(nil)
+	for try := range askAgain + copyTries {
 		if want.in(best, left) {
 			if try > askAgain {
 				h.opts.Logger.Warn("messages were read from another copy of the stream",
 					"device", string(k), "lane", n.String(), "after", pos, "messages", len(best))
 			}
-			break
+			return best, left, nil
 		}
-		var msgs []*envelope.Message
-		var more int
-		var err error
-		if try < askAgain {
-			msgs, more, err = h.readAgain(ctx, k, n, pos, replicaPause<<(2*try))
-		} else {
-			msgs, more, err = h.readCopy(ctx, k, n, pos)
-		}
+		msgs, more, err := h.readOther(ctx, k, n, pos, try)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil, 0, err
 			}
-			continue // the server that held this consumer is gone
+			unread = err // the server that held this consumer is gone, or none is chosen
+			continue
+		}
+		if try >= askAgain {
+			read++
 		}
 		if len(msgs)+more > len(best)+left {
 			best, left = msgs, more
 		}
 	}
+	if read < int(h.replicas.Load()) && !want.in(best, left) {
+		return nil, 0, fmt.Errorf("inbox: read other copies of %s: %w", layout.StreamInbox, unread)
+	}
 	return best, left, nil
+}
+
+// readOther reads a batch of a lane for the nth time.
+func (h *Hub) readOther(ctx context.Context, k subjects.Key, n subjects.Lane, pos uint64, try int) ([]*envelope.Message, int, error) {
+	if try < askAgain {
+		return h.readAgain(ctx, k, n, pos, replicaPause<<(2*try))
+	}
+	msgs, left, err := h.readCopy(ctx, k, n, pos)
+	if err != nil {
+		wait(ctx, copyPause)
+	}
+	return msgs, left, err
 }
 
 // readAgain reads a batch of a lane from whichever copy answers, after a pause.
 func (h *Hub) readAgain(
 	ctx context.Context, k subjects.Key, n subjects.Lane, pos uint64, pause time.Duration,
 ) (msgs []*envelope.Message, left int, err error) {
-	select {
-	case <-time.After(pause):
-	case <-ctx.Done():
-		return nil, 0, ctx.Err()
-	}
+	wait(ctx, pause)
 	return h.messages(ctx, subjects.Inbox(k, n), pos+1)
 }
 
@@ -131,4 +146,12 @@ func (h *Hub) readCopy(ctx context.Context, k subjects.Key, n subjects.Lane, pos
 	}
 	err = r.Stop(ctx) // from here on msgs and left do not change
 	return msgs, left, err
+}
+
+// wait returns after a time, or when ctx ends.
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
 }

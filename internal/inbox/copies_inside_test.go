@@ -21,6 +21,7 @@ func TestACopyIsReadBatchByBatch(t *testing.T) {
 	testkit.Check(t, err)
 	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: layout.StreamInbox, Subjects: layout.AllInboxes(), AllowDirect: true})
 	testkit.Check(t, err)
+	h := threeCopies(t, env)
 	const count = 2*laneMessages + 88
 	for range count {
 		_, err := js.PublishAsync("rccs.inbox.alice.phone.normal", []byte("1"))
@@ -29,14 +30,6 @@ func TestACopyIsReadBatchByBatch(t *testing.T) {
 		testkit.Check(t, err)
 	}
 	<-js.PublishAsyncComplete()
-	pub, err := NewPublisher(env.Dialer(), nil)
-	testkit.Check(t, err)
-	t.Cleanup(pub.Stop)
-	h, err := New(Options{Read: env.Conn(t), Fetch: env.Conn(t), Publish: pub})
-	testkit.Check(t, err)
-	testkit.Check(t, h.fetch.Start())
-	t.Cleanup(h.fetch.Stop)
-	h.replicas.Store(3)
 	phone := subjects.Address{User: "alice", Device: "phone"}.Key()
 	want := &expected{counted: count}
 	for name, read := range map[string]func(pos uint64) ([]*envelope.Message, int, error){
@@ -63,4 +56,29 @@ func TestACopyIsReadBatchByBatch(t *testing.T) {
 			}
 		}
 	}
+}
+
+// While no copy can be read, nobody knows what is gone.
+func TestWhatNoCopyCouldBeAskedForIsNotLost(t *testing.T) {
+	t.Parallel()
+	h := threeCopies(t, natstest.Server(t)) // there is no stream: each request fails at once
+	phone := subjects.Address{User: "alice", Device: "phone"}.Key()
+	msgs, left, err := h.readCopies(t.Context(), phone, subjects.Normal, 0, &expected{counted: 5}, nil, 0)
+	if err == nil {
+		t.Errorf("%d messages and %d left are all that there is, of 5", len(msgs), left)
+	}
+}
+
+// threeCopies is a hub that takes its stream for one with three copies.
+func threeCopies(t *testing.T, env *natstest.Env) *Hub {
+	t.Helper()
+	pub, err := NewPublisher(env.Dialer(), nil)
+	testkit.Check(t, err)
+	t.Cleanup(pub.Stop)
+	h, err := New(Options{Read: env.Conn(t), Fetch: env.Conn(t), Publish: pub})
+	testkit.Check(t, err)
+	testkit.Check(t, h.fetch.Start())
+	t.Cleanup(h.fetch.Stop)
+	h.replicas.Store(3)
+	return h
 }

@@ -101,6 +101,31 @@ func TestWhatAnotherEdgeMayHaveSentIsMarkedRedelivered(t *testing.T) {
 	expect(t, d.receive(1), "2")
 }
 
+// A connection that ends before it has been sent all that an earlier one may have been
+// sent leaves that to be said by the next.
+func TestWhatMayHaveBeenSentIsMarkedAlsoAfterAConnectionThatWasSentAPart(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	s.put(phone, subjects.Normal, 0, 3)
+	s.put(phone, subjects.High, 3, 1)
+	s.caughtUp()
+	d := &device{t: t, woken: make(chan struct{}, 1)}
+	d.mailbox = must(s.hub.Attach(t.Context(), phone, inbox.MailboxOptions{
+		Window: 1, Unsure: true, Wake: func() { signal(d.woken) }, Evicted: func() {},
+	}))
+	expect(t, d.receive(1), "3r")
+	d.mailbox.Detach()
+	d = s.attach(phone, 2)
+	expect(t, d.receive(2), "3r 0r")
+	d.mailbox.Detach()
+	d = s.attach(phone, 10)
+	expect(t, d.receive(4), "3r 0r 1r 2r")
+	d.mailbox.Detach()
+	s.put(phone, subjects.Normal, 4, 1)
+	d = s.attach(phone, 10)
+	expect(t, d.receive(5), "3r 0r 1r 2r 4")
+}
+
 // The edge that held the device may have read further than the one that it comes
 // to, and may have sent what this one has not read.
 func TestWhatThisEdgeHasNotReadMayHaveBeenSentByAnother(t *testing.T) {

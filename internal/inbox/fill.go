@@ -195,10 +195,7 @@ func (h *Hub) confirmEmpty(ctx context.Context, key subjects.Key, n subjects.Lan
 	if err != nil || !more {
 		return err == nil, err
 	}
-	select {
-	case <-time.After(replicaPause):
-	case <-ctx.Done():
-	}
+	wait(ctx, replicaPause)
 	return false, nil
 }
 

@@ -450,6 +450,10 @@ func (mb *Mailbox) cursorLocked(open bool) Cursor {
 		mb.lanes[n].cursor(&c, subjects.Lane(n), head, mb.hub.opts.MaxDeliveries > 0)
 	}
 	slices.Sort(c.AckRequested)
+	for n := range mb.lanes {
+		// An earlier connection may have been sent more than this one.
+		c.Open = c.Open || c.Sent[n] < mb.lanes[n].redeliverUpTo
+	}
 	return c
 }
 
