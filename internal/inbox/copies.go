@@ -141,7 +141,7 @@ func (h *Hub) readCopy(ctx context.Context, k subjects.Key, n subjects.Lane, pos
 	if err != nil {
 		return nil, 0, err
 	}
-	if err := r.Start(reading); err != nil && !(reading.Err() != nil && ctx.Err() == nil) {
+	if err := r.Start(reading); err != nil && (reading.Err() == nil || ctx.Err() != nil) { // not because it is enough
 		return nil, 0, err
 	}
 	err = r.Stop(ctx) // from here on msgs and left do not change
