@@ -316,9 +316,16 @@ func TestBytesASecondOfAUser(t *testing.T) {
 // A device that goes on after it was told to wait is sent away for a while.
 func TestWhoDoesNotSlowDownIsClosed(t *testing.T) {
 	t.Parallel()
-	w, _ := bounded(t, func(o *edge.Options) { o.Limits.DeviceMessages = 1 })
+	w, _ := bounded(t, func(o *edge.Options) {
+		o.MaxMessageBytes = 256 << 10
+		o.Limits.DeviceBytes = 1 // a burst of the largest message; a small one after it needs minutes, however slow the machine
+	})
 	d := w.connect()
-	array := "[" + strings.TrimSuffix(strings.Repeat(`{"type":"note","id":"a","to":{"service":true},"payload":1},`, 500), ",") + "]"
+	note := func(bytes int) string {
+		return `{"type":"note","id":"a","to":{"service":true},"payload":"` + strings.Repeat("x", bytes) + `"}`
+	}
+	d.Send(note(256<<10 - 200))
+	array := "[" + strings.TrimSuffix(strings.Repeat(note(400)+",", 500), ",") + "]"
 	for range 3 {
 		d.Send(array)
 	}
