@@ -188,7 +188,7 @@ func (r *router) onEntry(e reader.Entry) {
 	r.runLocked(q, m.sender)
 }
 
-// heardLate notes who has sent a message that was read before it was heard.
+// heardLate gives a message its sender. It was read before it was heard.
 func (r *router) heardLate(m *routed, sender string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -16,7 +16,7 @@ import (
 // floodSize is how often a flood asks.
 const floodSize = 5000
 
-// bystanders is who is on a server that is flooded, and must notice nothing.
+// bystanders use the server while others flood it. They must notice nothing.
 type bystanders struct {
 	t     *testing.T
 	s     *server

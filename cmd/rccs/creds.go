@@ -224,9 +224,9 @@ func notCreds(path string, err error) error {
 	return fmt.Errorf("--creds %s: %w: want a file that 'rccs creds' or 'rccs enroll' has made", path, err)
 }
 
-// credsHint says what a refusal may come from that the file of --creds shows: it
-// has ended, or is not that of whom it is used for, if that is given. "" where it
-// shows neither.
+// credsHint explains a refusal by the file of --creds: the credential has ended, or
+// it belongs to somebody other than want, if that is given. It is "" when the file
+// explains nothing.
 func credsHint(path, want string) string {
 	if path == "" {
 		return ""

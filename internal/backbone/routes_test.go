@@ -50,13 +50,13 @@ func asServer(t *testing.T, address, login string) string {
 	}
 }
 
-// ofACluster is what nats.conf has of each of two servers of one cluster.
+// ofACluster returns the nats.conf of server n of a cluster of two.
 func ofACluster(_ *testing.T, n int, ports [2]string) string {
 	return fmt.Sprintf("cluster { name: c, listen: %q, no_advertise: true, routes: [%q, %q] }", ports[n], "nats://"+ports[0], "nats://"+ports[1])
 }
 
-// ofGateways is what nats.conf has of each of two servers that gateways connect. Each
-// is a cluster by itself, without which nats-server has no JetStream there.
+// ofGateways returns the nats.conf of server n of two that gateways connect. Each is
+// a cluster of its own: otherwise nats-server has no JetStream there.
 func ofGateways(t *testing.T, n int, ports [2]string) string {
 	t.Helper()
 	own := freePort(t)

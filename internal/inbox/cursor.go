@@ -16,9 +16,9 @@ import (
 //
 // Array indexes are lanes, the lowest first. Every message of a lane up to sent
 // was sent to the device at some time, or was finalized without being sent. All
-// of these are acknowledged except those in unacked. open says that a session was
-// live when the cursor was written: messages above sent may then have been sent
-// as well.
+// of these are acknowledged except those in unacked. open says that messages above
+// sent may have been sent as well: a session was live when the cursor was written,
+// or one before it may have been sent more than it was.
 //
 // waiting and upTo make losses countable. Of the messages ever stored up to the
 // sequence upTo, waiting[lane] are above sent[lane]. If fewer than that are

@@ -146,8 +146,8 @@ func (c *claim) believe(info *jetstream.StreamInfo, k known) bool {
 	return held >= confirm && heardWithin(info, held-delay)
 }
 
-// heardWithin reports whether the server that answered has heard from so many of the
-// other copies, no longer ago than a time, that most of the copies follow it.
+// heardWithin tells whether most of the copies follow the server that answered: its
+// own, and those that it has heard from within that time.
 func heardWithin(info *jetstream.StreamInfo, ago time.Duration) bool {
 	heard := 0
 	for _, p := range info.Cluster.Replicas {

@@ -21,13 +21,12 @@ func Build(dir string, flags ...string) (path string, err error) {
 
 // Environ is the environment without the settings of RCCS, but for the time that
 // a stop may take: machines under test are busy. A race is told when it is found,
-// so a program built with -race need not wait for more at its end; its log says
-// what it found ([Fault]), its exit status what it did.
+// so a program built with -race need not wait for more at its end.
 func Environ() (env []string) {
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "RCCS_") {
 			env = append(env, v)
 		}
 	}
-	return append(env, "RCCS_STOP_WITHIN=1m", "GORACE=atexit_sleep_ms=0 exitcode=0")
+	return append(env, "RCCS_STOP_WITHIN=1m", "GORACE=atexit_sleep_ms=0")
 }
