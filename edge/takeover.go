@@ -90,7 +90,7 @@ type DrainAsk struct {
 }
 
 // What an edge can be asked for. The first three are answered with
-// {"connections":n}.
+// {"connections":n,"wasDraining":bool}.
 const (
 	DrainStart = "drain"  // refuse new devices, and send the connected ones elsewhere
 	DrainUndo  = "resume" // take devices again
@@ -121,11 +121,11 @@ func (t *Tenant) onDrain(m *nats.Msg) {
 		t.Logger.Warn("drain ignored", "err", err)
 		return
 	}
-	n := t.Drain(ask)
+	n, was := t.Drain(ask)
 	if ask.Do != DrainCount {
 		t.Logger.Info("an operator asks", "do", ask.Do, "rate", ask.Rate, "connections", n)
 	}
-	if err := m.Respond(fmt.Appendf(nil, `{"connections":%d}`, n)); err != nil {
+	if err := m.Respond(fmt.Appendf(nil, `{"connections":%d,"wasDraining":%t}`, n, was)); err != nil {
 		t.Logger.Debug("drain not answered", "err", err)
 	}
 }

@@ -43,8 +43,8 @@ type TenantOptions struct {
 	// here. It must not block.
 	Examine func(key subjects.Key, subject string, h nats.Header)
 	// Drain, if set, does what an operator asks, and returns the number of
-	// connections.
-	Drain func(DrainAsk) int
+	// connections and whether the edge drained before.
+	Drain func(DrainAsk) (connections int, was bool)
 	// Tracer records single messages on their way; nil: none is recorded.
 	Tracer trace.Tracer
 	// Logger; nil discards.

@@ -32,9 +32,10 @@ export function agent({ url, credentials, directory, log = () => {} }) {
   const work = async (task) => {
     for (; task.next < task.plan.length && !task.ended; task.next++) {
       const step = task.plan[task.next];
-      await tell({ task: task.id, kind: "ask", step: task.next, text: step });
-      const ok = await new Promise((decide) => (task.decide = decide));
+      if (!task.answers.has(task.next)) await tell({ task: task.id, kind: "ask", step: task.next, text: step });
+      while (!task.answers.has(task.next) && !task.ended) await new Promise((wake) => (task.wake = wake));
       if (task.ended) break;
+      const ok = task.answers.get(task.next);
       await tell({ task: task.id, kind: ok ? "run" : "skip", step: task.next });
       if (ok) await tell({ task: task.id, kind: "exit", step: task.next, code: await run(task, step) });
     }
@@ -45,23 +46,50 @@ export function agent({ url, credentials, directory, log = () => {} }) {
   const end = (task, how) => {
     task.ended = how;
     task.stop?.();
-    task.decide?.(false);
+    task.wake?.();
   };
 
+  /** What this agent was at when it ended goes on, with the step that it was at. The topic knows. */
+  const resume = async () => {
+    await rccs.ready();
+    const open = new Map();
+    for await (const { payload: e } of rccs.history({ topic: "tasks" })) {
+      const task = open.get(e.task);
+      if (e.kind === "start") open.set(e.task, { id: e.task, by: e.by, prompt: e.prompt, plan: e.plan, next: e.next ?? 0, answers: new Map() });
+      else if (["done", "cancelled", "handover"].includes(e.kind)) open.delete(e.task);
+      else if (task && e.step !== undefined) task.next = e.step + (e.kind === "exit" || e.kind === "skip" ? 1 : 0);
+    }
+    for (const task of open.values()) {
+      if (task.by !== rccs.session?.deviceId || tasks.has(task.id)) continue;
+      log(`goes on: ${task.prompt}`);
+      tasks.set(task.id, task);
+      void work(task);
+    }
+  };
+  const resumed = resume().catch((e) => log(e.message)); // what is said of a task waits until it is known again
+
   rccs.on("task_start", async ({ taskId, prompt, plan: given, next = 0 }) => {
+    await resumed;
     if (tasks.has(taskId)) return;
     log(`task: ${prompt}`);
-    const task = { id: taskId, prompt, plan: given ?? plan(prompt), next };
+    const task = { id: taskId, prompt, plan: given ?? plan(prompt), next, answers: new Map() };
     tasks.set(taskId, task);
-    await tell({ task: taskId, kind: "start", prompt, plan: task.plan });
+    await tell({ task: taskId, kind: "start", prompt, plan: task.plan, next });
     void work(task);
   });
-  rccs.on("approval", ({ taskId, step, ok }) => {
+  rccs.on("approval", async ({ taskId, step, ok }) => {
+    await resumed;
     const task = tasks.get(taskId);
-    if (task?.next === step) task.decide?.(ok);
+    if (task?.next !== step || task.answers.has(step)) return;
+    task.answers.set(step, ok);
+    task.wake?.();
   });
-  rccs.on("task_cancel", ({ taskId }) => tasks.has(taskId) && end(tasks.get(taskId), "cancelled"));
+  rccs.on("task_cancel", async ({ taskId }) => {
+    await resumed;
+    if (tasks.has(taskId)) end(tasks.get(taskId), "cancelled");
+  });
   rccs.on("handover", async ({ taskId, to }) => {
+    await resumed;
     const task = tasks.get(taskId);
     if (!task) return;
     end(task, "handed");

@@ -13,14 +13,14 @@ const keys = {
 /** The tasks, from what happened to them. */
 function tasksOf(items) {
   const tasks = new Map();
-  for (const { data: e } of items) {
+  for (const { data: e, seq } of items) {
     if (!e) continue;
     const t = tasks.get(e.task) ?? { id: e.task, log: [], state: "waiting" };
     tasks.set(e.task, t);
     t.by = e.by ?? t.by;
     t.at ??= e.at;
     if (e.kind === "start") { t.prompt = e.prompt; t.plan = e.plan; t.state = "working"; }
-    else if (e.kind === "ask") { t.ask = { step: e.step, text: e.text }; t.state = "asks"; }
+    else if (e.kind === "ask") { t.ask = { seq, step: e.step, text: e.text }; t.state = "asks"; }
     else if (e.kind === "run") { t.log.push({ cmd: t.plan?.[e.step] ?? t.ask?.text }); t.ask = undefined; t.state = "working"; }
     else if (e.kind === "skip") { t.log.push({ cmd: t.plan?.[e.step], skipped: true }); t.ask = undefined; t.state = "working"; }
     else if (e.kind === "output") t.log.push({ text: e.text });
@@ -39,14 +39,14 @@ function Task({ task, desktops }) {
   const [sent, setSent] = useState();
   const out = useRef(null);
   useEffect(() => { out.current?.scrollTo(0, out.current.scrollHeight); }, [task.log.length]);
-  const decide = (ok) => { setSent(task.ask.step); rccs.send("approval", { taskId: task.id, step: task.ask.step, ok }, { to: task.by, priority: "high" }).catch(() => {}); };
+  const decide = (ok) => { setSent(task.ask.seq); rccs.send("approval", { taskId: task.id, step: task.ask.step, ok }, { to: task.by, priority: "high" }).catch(() => {}); };
   const others = desktops.filter((d) => d.id !== task.by);
   return (
     <article className={task.state} aria-label={task.prompt}>
       <header><h2>{task.prompt?.split("\n")[0]}</h2><span className="tag">{words[task.state]}</span></header>
       <p className="by">on {task.by}</p>
       {task.log.length > 0 && <pre ref={out} role="log">{task.log.map((l, i) => l.cmd ? <b key={i} className={l.skipped ? "skipped" : ""}>{`$ ${l.cmd}\n`}</b> : l.text ? <span key={i}>{l.text}</span> : <i key={i} className={l.code === 0 ? "" : "bad"}>{l.code === 0 ? "" : typeof l.code === "number" ? `exit ${l.code}\n` : "stopped\n"}</i>)}</pre>}
-      {task.ask && (sent === task.ask.step
+      {task.ask && (sent === task.ask.seq
         ? <p className="sent">Sent. It arrives as soon as {task.by} is there.</p>
         : <section className="ask"><p>May it run this?</p><code>{task.ask.text}</code><div><button className="no" onClick={() => decide(false)}>Refuse</button><button className="yes" onClick={() => decide(true)}>Approve</button></div></section>)}
       {!ended(task) && <footer>

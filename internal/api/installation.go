@@ -106,6 +106,7 @@ func (a *API) registerEdges() {
 	register(a, row{
 		method: http.MethodDelete, path: "/v1/edges/{edge}/drain", id: "resumeEdge", tag: "Installation", who: operators,
 		status: http.StatusNoContent, summary: "Let an edge take devices again",
+		description: "404 if it does not drain.",
 	}, a.resumeEdge)
 }
 
@@ -137,11 +138,11 @@ func (a *API) drainEdge(ctx context.Context, c *call, in *drainInput) (*drainOut
 	} else if len(all) < 2 && !force {
 		return nil, conflict(e.Name + ` is the only edge: its devices would have nowhere to go; {"force":true} drains it all the same`)
 	}
-	if err := t.Audit(ctx, c.record(audit.ActionDrain, e.Name, "drain")); err != nil {
-		return nil, err
-	}
-	n, err := t.AskEdge(ctx, e.ID, ops.EdgeDrain, rate)
-	return &drainOutput{Body: Drained{Edge: e.Name, ID: e.ID, Connections: n}}, err
+	out := &drainOutput{Body: Drained{Edge: e.Name, ID: e.ID}}
+	return out, t.Act(ctx, c.record(audit.ActionDrain, e.Name, "drain"), func() (err error) {
+		out.Body.Connections, err = t.AskEdge(ctx, e.ID, ops.EdgeDrain, rate)
+		return err
+	})
 }
 
 func (a *API) resumeEdge(ctx context.Context, c *call, in *EdgeInput) (*struct{}, error) {
@@ -149,10 +150,10 @@ func (a *API) resumeEdge(ctx context.Context, c *call, in *EdgeInput) (*struct{}
 	if err != nil {
 		return nil, err
 	}
-	if err := t.Audit(ctx, c.record(audit.ActionDrain, e.Name, "undo")); err != nil {
-		return nil, err
+	err = t.Act(ctx, c.record(audit.ActionDrain, e.Name, "undo"), func() error { return t.ResumeEdge(ctx, e.ID) })
+	if errors.Is(err, ops.ErrNotDraining) {
+		return nil, notFound(e.Name + " does not drain: it takes devices")
 	}
-	_, err = t.AskEdge(ctx, e.ID, ops.EdgeResume, 0)
 	return nil, err
 }
 

@@ -234,9 +234,13 @@ func TestEdgesStatusAndDoctor(t *testing.T) {
 	if got := p.post(edge, `{"force":true}`); got.status != http.StatusAccepted || !strings.Contains(string(got.body), `"connections":0`) {
 		t.Errorf("drained: %d %s", got.status, got.body)
 	}
-	if got := p.delete(edge); got.status != http.StatusNoContent {
-		t.Errorf("taken back: %d %s", got.status, got.body)
+	p.eventually("the edge is listed as draining", func() bool { return strings.Contains(string(p.get("/v1/edges").body), `"draining":true`) })
+	for _, want := range []int{204, 404} { // it then takes devices already
+		if got := p.delete(edge); got.status != want {
+			t.Errorf("taken back: %d %s, want %d", got.status, got.body, want)
+		}
 	}
+	p.eventually("the edge takes devices again", func() bool { return !strings.Contains(string(p.get("/v1/edges").body), "draining") })
 	if got := p.post("/v1/edges/none/drain", ""); got.status != http.StatusNotFound || got.code() != "NOT_FOUND" {
 		t.Errorf("no such edge: %d %s", got.status, got.body)
 	}

@@ -176,19 +176,27 @@ func (p *edgePart) address() string {
 	return p.opts.listen
 }
 
-// drain is what operators ask for. It may come before the edge serves.
-func (p *edgePart) drain(ask edge.DrainAsk) int {
+// drain is what operators ask for; was reports whether the edge drained before. It
+// may come before the edge serves.
+func (p *edgePart) drain(ask edge.DrainAsk) (connections int, was bool) {
 	server := p.serving.Load()
 	if server == nil {
-		return 0
+		return 0, false
 	}
+	was = server.Draining()
 	switch ask.Do {
 	case edge.DrainStart:
-		return server.Drain(ask.Rate)
+		return server.Drain(ask.Rate), was
 	case edge.DrainUndo:
 		server.Resume()
 	}
-	return server.Connections()
+	return server.Connections(), was
+}
+
+// draining reports whether the edge takes no more devices.
+func (p *edgePart) draining() bool {
+	server := p.serving.Load()
+	return server != nil && server.Draining()
 }
 
 // What a request over HTTP may cost before it is a device.

@@ -167,7 +167,7 @@ func (p *edgePart) countUndeliverable(reason string) { p.undeliverable.WithLabel
 func (t *edgeTenant) openTenant(ctx context.Context, read *nats.Conn) error {
 	p := t.edge
 	self := p.opts.edge
-	self.Unready, self.Address = t.unready, p.address
+	self.Unready, self.Address, self.Draining = t.unready, p.address, p.draining
 	devices, err := roster.New(roster.Options{
 		Read: read, Logger: p.opts.logger, Put: t.put, Edge: &self,
 		Changed: func(c roster.Change) { t.tenant.Presence(c) },

@@ -3,11 +3,13 @@ package ops
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/roster"
@@ -96,6 +98,22 @@ func (t *Tenant) AskEdge(ctx context.Context, id, do string, rate int) (int, err
 	}
 	err := t.askEdge(ctx, id, edgeAsk{Do: do, Rate: rate}, &answer)
 	return answer.Connections, err
+}
+
+// ErrNotDraining means that an edge that is to take devices again takes them.
+var ErrNotDraining = errors.New("the edge does not drain")
+
+// ResumeEdge lets an edge that drains take devices again. The error wraps
+// [ErrNotDraining] if it takes them already.
+func (t *Tenant) ResumeEdge(ctx context.Context, id string) error {
+	answer := struct {
+		WasDraining bool `json:"wasDraining"`
+	}{WasDraining: true} // edges of an earlier version do not say
+	err := t.askEdge(ctx, id, edgeAsk{Do: EdgeResume}, &answer)
+	if err == nil && !answer.WasDraining {
+		err = audit.Refused(ErrNotDraining)
+	}
+	return err
 }
 
 func (t *Tenant) askEdge(ctx context.Context, id string, ask edgeAsk, answer any) error {

@@ -25,6 +25,8 @@ type Edge struct {
 	Devices int       `json:"devices"`
 	// Unready is the reason why the edge cannot serve, as on its /readyz.
 	Unready string `json:"unready,omitempty"`
+	// Draining: the edge takes no more devices, and sends those it has elsewhere.
+	Draining bool `json:"draining,omitempty"`
 	// Heard is when a sign of life was last seen, by this process's clock.
 	Heard time.Time `json:"-"`
 }
@@ -191,9 +193,9 @@ func (r *Roster) renew(done func(error)) {
 	r.mu.RUnlock()
 	lease := Edge{
 		ID: r.edge, Name: r.opts.Edge.Name, Address: r.address(), Version: r.opts.Edge.Version,
-		Started: r.started.UTC(), Devices: devices, Unready: r.unready(),
+		Started: r.started.UTC(), Devices: devices, Unready: r.unready(), Draining: r.draining(),
 	}
-	r.leased.Store(changes{lease.Address, lease.Unready != ""})
+	r.leased.Store(changes{lease.Address, lease.Unready != "", lease.Draining})
 	data, err := json.Marshal(&lease)
 	if err != nil {
 		done(err)
@@ -205,8 +207,9 @@ func (r *Roster) renew(done func(error)) {
 // changes is the part of the lease whose changes are stored at once, before the
 // next renewal is due.
 type changes struct {
-	address string
-	unready bool
+	address  string
+	unready  bool
+	draining bool
 }
 
 // address returns where devices connect to this edge.
@@ -224,6 +227,9 @@ func (r *Roster) unready() string {
 	}
 	return r.opts.Edge.Unready()
 }
+
+// draining reports whether this edge takes no more devices.
+func (r *Roster) draining() bool { return r.opts.Edge.Draining != nil && r.opts.Edge.Draining() }
 
 func (r *Roster) renewNow() {
 	r.renew(func(err error) {
@@ -252,7 +258,7 @@ func (r *Roster) watch() {
 			return
 		case now := <-tick.C:
 			if r.edge != "" && !r.stopped.Load() {
-				if now.UnixNano()-r.renewed.Load() >= int64(r.opts.Lease/3) || r.leased.Load() != (changes{r.address(), r.unready() != ""}) {
+				if now.UnixNano()-r.renewed.Load() >= int64(r.opts.Lease/3) || r.leased.Load() != (changes{r.address(), r.unready() != "", r.draining()}) {
 					r.renewNow()
 				}
 			}

@@ -86,6 +86,9 @@ type EdgeInfo struct {
 	// Unready, if set, returns why the edge cannot serve; empty if it can. The
 	// lease shows it.
 	Unready func() string
+	// Draining, if set, reports whether the edge takes no more devices. The lease
+	// shows it.
+	Draining func() bool
 }
 
 // Change is a change of what others see of a device.

@@ -61,11 +61,16 @@ export function indexedDBStore(name: string): Store {
     next: Promise<void> | undefined;
   const local = localStore();
   const copyPrefix = `rccs:${name}:left:`;
+  // The highest stamp of any page. What is sent before the database has been read sorts behind it, also if the clock was set back.
+  const highest = `rccs:${name}:stamp`;
+  newStamp(local?.getItem(highest));
   const mine = new Set<string>();
   const copy = () => {
     if (!turn.length) return;
-    const key = copyPrefix + newStamp();
+    const stamp = newStamp(),
+      key = copyPrefix + stamp;
     try {
+      if (!(local?.getItem(highest)! > stamp)) local?.setItem(highest, stamp);
       local?.setItem(key, JSON.stringify(turn));
       copies.push(key);
       mine.add(key);

@@ -43,7 +43,7 @@ let stamped = 0;
  * The end of a key that sorts behind all that were made before, also before a restart; `floor` is a key to come after. It is 17
  * digits and four characters that tell programs apart.
  */
-export function newStamp(floor?: string): string {
+export function newStamp(floor?: string | null): string {
   stamped = Math.max(stamped + 1, Date.now() * 1000, (+floor?.slice(-21, -4)! || 0) + 1);
   return String(stamped).padStart(17, "0") + seed.slice(-4);
 }

@@ -216,6 +216,15 @@ test("messages flow in the live view; it pauses, filters and opens one", async (
   await done(page);
 });
 
+test("the live view says how many messages it had to leave out", async () => {
+  const page = await open("/console/");
+  const gaps = [1200, 34].map((count) => `event: gap\ndata: {"from":1,"to":9999,"count":${count}}\n\n`).join("");
+  await page.route("**/v1/live?*tail=*", (route) => route.fulfill({ contentType: "text/event-stream", body: `retry: 600000\n\n${gaps}` }));
+  await page.getByRole("navigation").getByRole("link", { name: "Live" }).click();
+  await page.getByText("1,234 left out").waitFor();
+  await done(page);
+});
+
 test("names and payloads with markup are text", async () => {
   const evil = "<img src=x onerror=window.hit=1>";
   await server.rccs("send", `${evil}/phone`, JSON.stringify({ html: "<script>window.hit=1</script>" }), "--id", "<b>id</b>", "--type", "note");
@@ -267,8 +276,13 @@ test("the only edge is drained after a warning, and takes devices again", async 
   await dialog.getByText("only edge").waitFor();
   await dialog.getByRole("button", { name: "Drain", exact: true }).click();
   await page.getByRole("status").getByText("drains").waitFor();
+  await page.getByText("draining", { exact: true }).waitFor();
+  await until("the server says so too", async () => (await (await fetch(server.admin + "/v1/edges")).text()).includes('"draining":true'));
+  await page.reload(); // whoever opens the page later sees it, too
+  await page.getByText("draining", { exact: true }).waitFor();
   await page.getByRole("button", { name: "Take devices again" }).click();
   await page.getByRole("status").getByText("takes devices again").waitFor();
+  await page.getByRole("button", { name: "Drain", exact: true }).waitFor();
   await done(page);
 });
 

@@ -1,5 +1,5 @@
 // The demo: a phone steers an agent, through a kill of the server and a page that is closed; a second phone sees the same.
-import { spawn, type ChildProcess } from "node:child_process";
+import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { mkdtempSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,21 +13,30 @@ const data = mkdtempSync(join(tmpdir(), "rccs-demo-"));
 const pictures = process.env["RCCS_PICTURES"];
 let process_: ChildProcess, browser: Browser, log = "", admin = 0;
 
-beforeAll(async () => {
-  const ports = await Promise.all([0, 1, 2, 3].map(freePort));
-  admin = ports[3]!;
+let ports: number[];
+const startDemo = async () => {
+  log = "";
   process_ = spawn(process.execPath, [demo], { env: { ...process.env, RCCS_BIN: rccs(), DEMO_DATA: data, DEMO_PORTS: ports.join() }, stdio: ["ignore", "pipe", "pipe"] });
   for (const out of [process_.stdout!, process_.stderr!]) out.on("data", (d) => (log += d));
   await until(() => log.includes("Ctrl-C"), "the demo has started", 60_000).catch((e) => { throw new Error(`${e.message}\n${log}`); });
+};
+const endDemo = async (signal: NodeJS.Signals) => {
+  if (!process_ || process_.exitCode !== null || process_.signalCode) return;
+  const gone = new Promise((r) => process_.once("exit", r));
+  process_.kill(signal);
+  await gone;
+};
+const pidOfServer = () => Number(execFileSync("pgrep", ["-f", `admin-listen 127.0.0.1:${admin}`], { encoding: "utf8" }).trim().split("\n")[0]);
+
+beforeAll(async () => {
+  ports = await Promise.all([0, 1, 2, 3].map(freePort));
+  admin = ports[3]!;
+  await startDemo();
   browser = await chromium.launch({ executablePath: process.env["CHROMIUM"] || "/usr/bin/chromium", args: ["--no-sandbox", "--disable-background-networking"] });
 });
 afterAll(async () => {
   await browser?.close();
-  if (process_ && process_.exitCode === null) {
-    const gone = new Promise((r) => process_.once("exit", r));
-    process_.kill();
-    await gone;
-  }
+  await endDemo("SIGTERM");
   rmSync(data, { recursive: true, force: true, maxRetries: 5 });
 });
 
@@ -59,8 +68,7 @@ test("a phone starts a task, approves, refuses, moves and cancels; a kill of the
   await task.getByText("README.md").first().waitFor();
 
   // The server is killed; what is tapped meanwhile is kept, also over a reload of the page.
-  const pids = (await import("node:child_process")).execFileSync("pgrep", ["-f", `admin-listen 127.0.0.1:${admin}`], { encoding: "utf8" }).trim().split("\n");
-  process.kill(Number(pids[0]), "SIGKILL");
+  process.kill(pidOfServer(), "SIGKILL");
   await page.getByText("Offline, keeps what you tap").waitFor();
   await task.getByRole("button", { name: "Approve" }).click();
   await page.reload();
@@ -95,7 +103,22 @@ test("a phone starts a task, approves, refuses, moves and cancels; a kill of the
   await third.getByText("Working").waitFor();
   await third.getByRole("button", { name: "Cancel" }).click();
   await third.getByText("Cancelled").waitFor();
-  expect(readdirSync(join(data, "workstation/scratch"))).toEqual(["moved"]);
+
+  // All of the desktop's programs are killed while the agent waits for an answer, which is given meanwhile.
+  await second.getByLabel("Task").fill("$ touch later\n$ touch last");
+  await second.getByRole("button", { name: "workstation", exact: true }).click();
+  await second.getByRole("button", { name: "Start" }).click();
+  const fourth = second.getByRole("article", { name: "$ touch later" });
+  await fourth.getByText("May it run this?").waitFor();
+  await endDemo("SIGKILL");
+  process.kill(pidOfServer(), "SIGKILL");
+  await second.getByText("Offline, keeps what you tap").waitFor();
+  await fourth.getByRole("button", { name: "Approve" }).click();
+  await startDemo();
+  await fourth.locator(".ask code", { hasText: "touch last" }).waitFor();
+  await fourth.getByRole("button", { name: "Approve" }).click();
+  await fourth.getByText("Done", { exact: true }).waitFor();
+  expect(readdirSync(join(data, "workstation/scratch")).sort()).toEqual(["last", "later", "moved"]);
   expect(readdirSync(join(data, "laptop/scratch"))).toEqual(["add-a-changelog"]);
   await second.setViewportSize({ width: 1280, height: 800 });
   await shot(second, "desktop-dark");

@@ -1,4 +1,4 @@
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { ApiError, call, path } from "../api";
 import { number } from "../format";
 import type { Edge, Page } from "../types";
@@ -6,20 +6,37 @@ import { useLoad } from "../ui/hooks";
 import { Dialog, Empty, Failure, Loading, Tag, Time } from "../ui/parts";
 import { say } from "../ui/status";
 
+/** An edge that drains: how many devices it had, and whether the server says so yet. */
+interface Drain {
+  from: number;
+  told: boolean;
+}
+
 /** The edges, what each holds, and how far a drain has come. */
 export function Edges() {
-  const [began, setBegan] = useState<Record<string, number>>({});
-  const draining = Object.keys(began).length > 0;
+  const [drains, setDrains] = useState<Record<string, Drain>>({});
+  const draining = Object.keys(drains).length > 0;
   const list = useLoad<Page<Edge>>("edges", {}, draining ? 1000 : 5000);
   const [asking, ask] = useState<Edge>();
   const [error, setError] = useState<ApiError>();
   const edges = list.data?.items ?? [];
   const total = edges.reduce((n, e) => n + e.devices, 0);
+  useEffect(() => {
+    setDrains((before) => {
+      const now: Record<string, Drain> = {};
+      for (const e of edges) {
+        const was = before[e.id];
+        if (e.draining) now[e.id] = { from: Math.max(was?.from ?? 0, e.devices), told: true };
+        else if (was && !was.told) now[e.id] = was;
+      }
+      return now;
+    });
+  }, [list.data]);
   const resume = async (e: Edge) => {
     setError(undefined);
     try {
       await call(`edges/${path(e.id)}/drain`, { method: "DELETE" });
-      setBegan(({ [e.id]: _, ...rest }) => rest);
+      setDrains(({ [e.id]: _, ...rest }) => rest);
       say(`Edge ${e.name} takes devices again.`);
       list.reload();
     } catch (err) {
@@ -63,17 +80,16 @@ export function Edges() {
             </thead>
             <tbody>
               {edges.map((e) => {
-                const from = began[e.id];
-                const isDraining = e.draining ?? from !== undefined;
+                const drain = drains[e.id];
                 return (
                   <tr key={e.id}>
                     <td class="name" id={"edge-" + e.id}>
-                      {e.name} {isDraining && <Tag kind="warn">draining</Tag>}
+                      {e.name} {drain && <Tag kind="warn">draining</Tag>}
                     </td>
                     <td class="n">{number(e.devices)}</td>
                     <td class="share">
-                      {from !== undefined ? (
-                        <progress max={Math.max(1, from)} value={Math.max(0, from - e.devices)} aria-label={`Drained of ${e.name}`} />
+                      {drain ? (
+                        <progress max={Math.max(1, drain.from)} value={drain.from ? Math.max(0, drain.from - e.devices) : 1} aria-label={`Drained of ${e.name}`} />
                       ) : (
                         <meter min={0} max={Math.max(1, total)} value={e.devices} aria-label={`Share of ${e.name}`} />
                       )}
@@ -84,7 +100,7 @@ export function Edges() {
                       <Time at={e.started} />
                     </td>
                     <td class="n">
-                      {isDraining ? (
+                      {drain ? (
                         <button type="button" onClick={() => resume(e)}>
                           Take devices again
                         </button>
@@ -109,7 +125,7 @@ export function Edges() {
           onClose={() => ask(undefined)}
           onConfirm={async () => {
             await call(`edges/${path(asking.id)}/drain`, { method: "POST", body: edges.length < 2 ? { force: true } : {} });
-            setBegan((b) => ({ ...b, [asking.id]: asking.devices }));
+            setDrains((before) => ({ ...before, [asking.id]: { from: asking.devices, told: false } }));
             say(`Edge ${asking.name} drains: its devices connect elsewhere.`);
             list.reload();
           }}
@@ -120,10 +136,17 @@ export function Edges() {
           </p>
           <p class="preview">
             {number(asking.devices)} {asking.devices === 1 ? "device is" : "devices are"} connected to it.{" "}
-            {edges.length < 2 ? "It is the only edge: its devices have nowhere to go until it takes devices again." : `${number(edges.length - 1)} other ${edges.length === 2 ? "edge takes" : "edges take"} them.`}
+            {whoTakes(edges.length, edges.filter((e) => e.id !== asking.id && !drains[e.id]).length)}
           </p>
         </Dialog>
       )}
     </>
   );
+}
+
+/** What becomes of the devices of one of so many edges, of which others take devices. */
+function whoTakes(edges: number, others: number): string {
+  if (edges < 2) return "It is the only edge: its devices have nowhere to go until it takes devices again.";
+  if (others === 0) return "All other edges drain too: its devices have nowhere to go until one takes devices again.";
+  return `${number(others)} other ${others === 1 ? "edge takes" : "edges take"} them.`;
 }

@@ -25,6 +25,7 @@ export function Live() {
   const [lines, setLines] = useState<Line[]>([]);
   const [shown, show] = useState<number>();
   const count = useRef(0);
+  const [missed, setMissed] = useState(0); // the server had to leave them out
   const [held, setHeld] = useState<Line[]>([]); // what came while paused, newest first
   const isPaused = useRef(paused);
   isPaused.current = paused;
@@ -33,7 +34,14 @@ export function Live() {
     const fresh = flows.map((f): Line => ({ ...f, n: ++count.current, text: words(f) })).reverse();
     (isPaused.current ? setHeld : setLines)((before) => [...fresh, ...before].slice(0, kept));
   }, kept);
-  useEffect(() => listen("live", { tail: "", payload: "true" }, { onOpen: setOpen, on: { message: (data) => push(data as Flow) } }), [push]);
+  useEffect(
+    () =>
+      listen("live", { tail: "", payload: "true" }, {
+        onOpen: setOpen,
+        on: { message: (data) => push(data as Flow), gap: (data) => setMissed((n) => n + (data as { count: number }).count) },
+      }),
+    [push],
+  );
   const pause = () => {
     if (paused) {
       setLines((before) => [...held, ...before].slice(0, kept));
@@ -50,6 +58,7 @@ export function Live() {
       <div class="title">
         <h1>Live</h1>
         <span class={`live ${open && !paused ? "on" : ""}`}>{paused ? `paused, ${number(held.length)} held back` : open ? "live" : "connecting"}</span>
+        {missed > 0 && <span class="faint">{number(missed)} left out: they came faster than this page could take them</span>}
       </div>
       <div class="bar-row">
         <Search label="Filter" placeholder="Filter: user, device, type or id" value={filter} onInput={setFilter} />
@@ -70,7 +79,12 @@ export function Live() {
           {paused ? "Resume" : "Pause"}
         </button>
         {lines.length > 0 && (
-          <button type="button" class="quiet" onClick={() => setLines([])}>
+          <button type="button" class="quiet" 
+            onClick={() => {
+              setLines([]);
+              setMissed(0);
+            }}
+          >
             Clear
           </button>
         )}
