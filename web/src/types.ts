@@ -160,6 +160,7 @@ export interface TopicMessage {
   from: string;
   timestamp: string;
   data: unknown;
+  encoding?: string;
 }
 
 export interface AuditRecord {
@@ -180,5 +181,6 @@ export interface Tenant {
   devices: number;
   stored: number;
   consumers: number;
-  limits?: { devices?: number; storage?: number };
+  share: number;
+  limits?: { devices?: number; storageBytes?: number; consumers?: number };
 }

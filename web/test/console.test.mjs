@@ -110,7 +110,8 @@ async function violations(page) {
 
 for (const colorScheme of ["light", "dark"]) {
   test(`axe finds nothing serious on any page, ${colorScheme}`, async () => {
-    for (const [path, [role, name]] of Object.entries(pages)) {
+    const more = { "/console/nothing": ["heading", "Not found"], "/console/devices/nobody/none": ["heading", "nobody/none"] };
+    for (const [path, [role, name]] of Object.entries({ ...pages, ...more })) {
       const page = await open(path, { colorScheme });
       await page.getByRole(role, { name, exact: true }).waitFor();
       await page.waitForLoadState("networkidle").catch(() => {}); // live pages never are
@@ -207,6 +208,7 @@ test("messages flow in the live view; it pauses, filters and opens one", async (
   await page.getByRole("searchbox", { name: "Filter" }).fill("note");
   await log.getByRole("button", { name: /live-1/ }).first().click();
   await log.getByText('"first": true').waitFor();
+  assert.deepEqual(await violations(page), [], "an open message");
   await page.getByRole("button", { name: "Pause" }).click();
   await server.rccs("send", "alice/phone", "2", "--id", "live-2", "--type", "note");
   await page.getByText(/paused, [1-9]\d* held back/).waitFor();

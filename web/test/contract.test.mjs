@@ -13,6 +13,9 @@ before(async () => {
   await server.rccs("send", "alice/phone", '{"text":"welcome"}', "--type", "a_type_with_quite_a_long_name");
   await server.rccs("connect", "alice/phone", "--count", "1", "--timeout", "30s");
   for (const priority of ["low", "normal", "high", "critical"]) await server.rccs("send", "alice/phone", '{"text":"it waits"}', "--priority", priority);
+  const token = (await server.rccs("creds", "service", "billing", "--bearer")).trim();
+  const refused = await fetch(server.admin + "/v1/users/alice/devices/phone/inbox", { headers: { Authorization: `Bearer ${token}` } });
+  assert.equal(refused.status, 403); // which stands in the audit
 });
 
 after(async () => {
@@ -110,6 +113,7 @@ test("at 390 px no page, table or row of choices is wider than the screen", asyn
   for (const [path, [role, name]] of pages) {
     const page = await open(path, { viewport: { width: 390, height: 844 } });
     await page.getByRole(role, { name, exact: true }).waitFor();
+    if (path.endsWith("/audit")) await page.getByText("service:billing").first().waitFor();
     if (path.endsWith("/phone")) await page.getByText("a_type_with").or(page.getByText("critical")).first().waitFor();
     const wide = await page.evaluate(() => {
       const over = (e) => e.scrollWidth - e.clientWidth;
@@ -119,4 +123,23 @@ test("at 390 px no page, table or row of choices is wider than the screen", asyn
     assert.deepEqual(wide, [], path);
     await page.context().close();
   }
+});
+
+test("a tenant's limits stand beside what it uses", async () => {
+  const limits = { devices: 1000, storageBytes: 100 << 20, consumers: 500 };
+  const made = await fetch(server.admin + "/v1/tenants", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ name: "acme", limits }) });
+  assert.equal(made.status, 201);
+  const page = await open("/console/tenants");
+  const row = page.getByRole("table", { name: "Tenants", exact: true }).getByRole("row", { name: "acme" });
+  for (const limit of ["of 1,000", "of 100 MiB", "of 500"]) await row.getByText(limit, { exact: true }).waitFor();
+  await page.context().close();
+});
+
+test("a device that there is not is told once, and nothing can be replayed", async () => {
+  const page = await open("/console/devices/nobody/none");
+  await page.getByText("No device of this name is registered.").waitFor();
+  await page.getByText("Nothing is stored for this device.").waitFor();
+  assert.equal(await page.getByRole("alert").count(), 0);
+  assert.equal(await page.getByRole("button", { name: "Replay missed", exact: true }).isDisabled(), true);
+  await page.context().close();
 });

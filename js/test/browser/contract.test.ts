@@ -197,7 +197,7 @@ test("what a page sends goes behind what an earlier one has left, also if the cl
   proxy.down = true;
   proxy.cut();
   const hour = 3_600_000;
-  for (const [n, ahead] of [[1, 2 * hour], [2, hour], [3, 0]]) {
+  for (const [n, ahead] of [[1, 2 * hour], [2, hour], [3, 0]] as const) {
     await page.reload();
     await page.waitForFunction("window.ready");
     await page.evaluate(([o, name, n, ahead]) => {

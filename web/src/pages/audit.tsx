@@ -2,7 +2,7 @@ import { useState } from "preact/hooks";
 import { ApiError, call } from "../api";
 import type { AuditRecord, Page } from "../types";
 import { useLoad } from "../ui/hooks";
-import { Empty, Failure, Loading, Search, Tag, Time } from "../ui/parts";
+import { Empty, Failure, Loading, Search, Tag, Time, Words } from "../ui/parts";
 
 /** Who did what, newest first. */
 export function Audit() {
@@ -55,15 +55,21 @@ export function Audit() {
                     <Time at={r.at} />
                   </td>
                   <td>
-                    {r.action} <span class="narrow">{r.result && r.result !== "done" && <Tag kind={resultKind(r.result)}>{r.result}</Tag>}</span>
+                    {r.action} {r.result && r.result !== "done" && (
+                      <span class="narrow below">
+                        <Tag kind={resultKind(r.result)}>{r.result}</Tag>
+                      </span>
+                    )}
                   </td>
-                  <td class="name">{r.target || <span class="faint">all</span>}</td>
+                  <td class="name">{r.target ? <Words text={r.target} /> : <span class="faint">all</span>}</td>
                   <td class="wide" title={r.why}>
                     <Tag kind={resultKind(r.result)}>{r.result ?? "done"}</Tag>
                     {r.why && <span class="faint why">{r.why}</span>}
                   </td>
-                  <td class="name">{r.who}</td>
-                  <td class="wide name">{r.from}</td>
+                  <td class="name">
+                    <Words text={r.who} />
+                  </td>
+                  <td class="wide">{r.from}</td>
                   <td class="wide name">{r.detail}</td>
                 </tr>
               ))}

@@ -28,7 +28,7 @@ export function DevicePage({ user, device }: { user: string; device: string }) {
         </h1>
         {d && <Presence status={d.status} />}
         <div class="acts">
-          <button type="button" onClick={() => ask("replay")}>
+          <button type="button" disabled={gone} onClick={() => ask("replay")}>
             Replay missed
           </button>
           <button type="button" onClick={() => ask("revoke")}>
@@ -41,7 +41,7 @@ export function DevicePage({ user, device }: { user: string; device: string }) {
       </div>
       {gone ? (
         <Empty title="No device of this name is registered.">
-          <p>It may have been forgotten, or it has never connected. Messages that wait for it are listed all the same.</p>
+          <p>It may have been forgotten, or it has never connected.</p>
         </Empty>
       ) : (
         <Failure error={info.error} retry={info.reload} />
@@ -101,6 +101,7 @@ function Messages({ user, device, resource }: { user: string; device: string; re
   const [more, setMore] = useState<{ for: string; items: Message[]; next?: string }>();
   const [failed, setFailed] = useState<ApiError>();
   const first = useLoad<Page<Message>>(`${resource}/inbox`, { state, limit: 100 });
+  const unknown = first.error?.status === 404; // which the page says above
   // What arrives or is acknowledged shows at once: the list is loaded again when something flows.
   useEffect(() => {
     let timer: ReturnType<typeof setTimeout> | undefined;
@@ -158,8 +159,9 @@ function Messages({ user, device, resource }: { user: string; device: string; re
           options={[["", "All lanes"], ...lanes.map((l): [string, string] => [l, counts[l] ? `${l} ${counts[l]}` : l])]}
         />
       </div>
-      <Failure error={first.error ?? failed} retry={first.reload} />
+      <Failure error={unknown ? undefined : (first.error ?? failed)} retry={first.reload} />
       {!first.data && !first.error && <Loading />}
+      {unknown && <Empty title="Nothing is stored for this device." />}
       {first.data && items.length === 0 && (
         <Empty title={state === "unacknowledged" ? "Nothing waits: the device has acknowledged all that is stored for it." : state === "rejected" ? "The device has refused no message." : "Nothing is stored for this device."} />
       )}

@@ -3,7 +3,7 @@ import { ApiError, call, path } from "../api";
 import { number } from "../format";
 import type { Edge, Page } from "../types";
 import { useLoad } from "../ui/hooks";
-import { Dialog, Empty, Failure, Loading, Tag, Time } from "../ui/parts";
+import { Dialog, Empty, Failure, Loading, Tag, Time, Words } from "../ui/parts";
 import { say } from "../ui/status";
 
 /** An edge that drains: how many devices it had, and whether the server says so yet. */
@@ -49,7 +49,7 @@ export function Edges() {
         <h1>Edges</h1>
         {edges.length > 0 && (
           <span class="faint">
-            {number(edges.length)} {edges.length === 1 ? "edge" : "edges"}, {number(total)} devices
+            {number(edges.length)} {edges.length === 1 ? "edge" : "edges"}, {number(total)} {total === 1 ? "device" : "devices"}
           </span>
         )}
       </div>
@@ -84,7 +84,7 @@ export function Edges() {
                 return (
                   <tr key={e.id}>
                     <td class="name" id={"edge-" + e.id}>
-                      {e.name} {drain && <Tag kind="warn">draining</Tag>}
+                      <Words text={e.name} /> {drain && <Tag kind="warn">draining</Tag>}
                     </td>
                     <td class="n">{number(e.devices)}</td>
                     <td class="share">

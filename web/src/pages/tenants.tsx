@@ -4,6 +4,9 @@ import type { Page, Tenant } from "../types";
 import { useLoad } from "../ui/hooks";
 import { Failure, Loading, Meter, Tag } from "../ui/parts";
 
+/** What a tenant may store: its own limit, or its part of what the others leave; 0 for no limit. */
+const room = (t: Tenant) => t.limits?.storageBytes || t.share || 0;
+
 /** The tenants of the installation, and what each has of its limits. */
 export function Tenants() {
   const list = useLoad<Page<Tenant>>("tenants", {}, 10_000);
@@ -40,10 +43,13 @@ export function Tenants() {
                   </td>
                   <td class="n">
                     {bytes(t.stored)}
-                    {t.limits?.storage ? <span class="faint"> of {bytes(t.limits.storage)}</span> : null}
+                    {room(t) ? <span class="faint"> of {bytes(room(t))}</span> : null}
                   </td>
-                  <td class="share wide">{t.limits?.storage ? <Meter used={t.stored} limit={t.limits.storage} label={`Storage of ${t.name}`} /> : <span class="faint">no limit</span>}</td>
-                  <td class="n wide">{number(t.consumers)}</td>
+                  <td class="share wide">{room(t) ? <Meter used={t.stored} limit={room(t)} label={`Storage of ${t.name}`} /> : <span class="faint">no limit</span>}</td>
+                  <td class="n wide">
+                    {number(t.consumers)}
+                    {t.limits?.consumers ? <span class="faint"> of {number(t.limits.consumers)}</span> : null}
+                  </td>
                 </tr>
               ))}
             </tbody>

@@ -122,7 +122,7 @@ function One({ topic }: { topic: string }) {
           <p class="faint">
             <span class="mono">#{m.seq}</span> from <span class="name">{m.from}</span>, <Time at={m.timestamp} />
           </p>
-          <Payload value={m.data} />
+          <Payload value={m.data} encoding={m.encoding} />
         </article>
       ))}
     </section>
