@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # changed.sh: the Go packages that `make test-fast` tests, one a line.
 #
-# They are the packages with a file that differs from BASE, and those that import
-# one of these themselves. BASE is where the branch left origin/main, or main, so
+# They are the packages with a file that differs from BASE, and after them those
+# that import one of these themselves. BASE is where the branch left origin/main, or main, so
 # that on main itself only what is not committed counts. Where nothing differs, or
 # go.mod does, they are all packages.
 set -euo pipefail
@@ -44,6 +44,8 @@ go list -f '{{.ImportPath}} {{.Dir}} {{join .Imports " "}} {{join .TestImports "
 			n = split(line[i], f, " ")
 			take = !any || f[2] in touched
 			for (k = 3; k <= n; k++) take = take || f[k] in reaches
-			if (take) print f[1]
+			if (take && f[2] in touched) print f[1]
+			else if (take) importers = importers f[1] "\n"
 		}
+		printf "%s", importers
 	}'

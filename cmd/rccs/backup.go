@@ -36,8 +36,8 @@ The file holds the keys: who can read it can be any device, and read what is
 stored. It is made for its owner only (mode 0600); encrypt it before it leaves
 the machine. 'rccs restore' makes a data directory from it.`,
 		Example: `  rccs backup --out backup.tar
-  rccs backup --data /var/lib/rccs --out /var/backups      # a file named by the time
-  rccs backup --no-keys --out messages.tar                 # keys are kept elsewhere
+  rccs backup --data /var/lib/rccs --out /var/backups  # named by the time
+  rccs backup --no-keys --out messages.tar             # keys are kept elsewhere
   rccs backup verify backup.tar`,
 		Args: arguments(0, "none"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -147,7 +147,7 @@ show what it holds. Nothing is restored; no server is needed.`,
 			return env.verifyBackup(args[0], asJSON)
 		},
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVarP(&asJSON, "json", "j", false, "print JSON")
 	return cmd
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -110,7 +111,7 @@ with --self, and with --pid for one on this machine (Linux). With --admin its
 garbage is collected before. Then a message is sent to every second device, to see
 that the connections are good.`,
 		example: `  rccs bench idle --self --devices 5000
-  rccs bench idle --devices 2000 --pid "$(pgrep -f 'rccs serve')" --admin http://127.0.0.1:8081`,
+  rccs bench idle --devices 2000 --pid "$(pgrep -f 'rccs serve')"`,
 	},
 	{
 		name: "slow", devices: 100, what: whatPairs, flags: []string{"rate", "duration", "warmup", "stopped"}, run: load.Slow,
@@ -151,7 +152,7 @@ func newScenarioCommand(env *environment, s scenario) *cobra.Command {
 	flags.Var(between(&f.load.bytes, 256, load.MinBytes, load.MaxBytes), "bytes", "`size` of a message's payload")
 	flags.DurationVar(&f.load.patience, "patience", 20*time.Second, "how long to wait for messages when none arrives any more")
 	flags.StringVar(&f.save, "save", "", "write the result as JSON to a `file` too, for rccs bench compare")
-	flags.BoolVar(&f.json, "json", false, "print JSON")
+	flags.BoolVarP(&f.json, "json", "j", false, "print JSON")
 	for _, name := range s.flags {
 		switch name {
 		case "rate":
@@ -194,6 +195,9 @@ func (env *environment) bench(ctx context.Context, f *benchFlags, s scenario) er
 	if err := load.Check(s.name, opts); err != nil {
 		return usageError{err}
 	}
+	if err := f.checkSave(); err != nil {
+		return err
+	}
 	target, err := env.openTarget(ctx, &f.benchTarget, s.name, opts.Devices)
 	if err != nil {
 		return err
@@ -213,6 +217,25 @@ func (env *environment) bench(ctx context.Context, f *benchFlags, s scenario) er
 		}
 	}
 	return errors.Join(err, target.close())
+}
+
+// checkSave finds out before the run what would be in vain after it.
+func (f *benchFlags) checkSave() error {
+	if f.save == "" {
+		return nil
+	}
+	if info, err := os.Stat(f.save); err == nil && info.IsDir() {
+		return fmt.Errorf("--save: %s is a directory: name a file", f.save)
+	}
+	dir := filepath.Dir(f.save)
+	info, err := os.Stat(dir)
+	if err == nil && !info.IsDir() {
+		return fmt.Errorf("--save: %s is not a directory", dir)
+	}
+	if err != nil {
+		return fmt.Errorf("--save: %w", err)
+	}
+	return nil
 }
 
 // showResult prints a result, and keeps it where that was asked for.

@@ -35,7 +35,7 @@ vary by a tenth and more from run to run: compare several.`,
 	flags := cmd.Flags()
 	flags.UintVar(&f.tolerance, "tolerance", 10, "ignore a change of less than `percent`")
 	flags.BoolVar(&f.strict, "strict", false, "end with status 1 when a figure has become worse")
-	flags.BoolVar(&f.json, "json", false, "print JSON")
+	flags.BoolVarP(&f.json, "json", "j", false, "print JSON")
 	return cmd
 }
 

@@ -35,9 +35,9 @@ type benchTarget struct {
 func (f *benchTarget) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	f.flags = flags
-	flags.StringVar(&f.url, "url", "ws://127.0.0.1:8080/v1/ws", "`URL` of an edge")
+	flags.StringVarP(&f.url, "url", "u", "ws://127.0.0.1:8080/v1/ws", "`URL` of an edge")
 	flags.StringVar(&f.ca, "ca", "", "`file` of the CAs (PEM) that may have signed the edge's certificate; default: the system's")
-	flags.StringVar(&f.data, "data", "./data", "`directory` of the installation's keys, to make devices with")
+	flags.StringVarP(&f.data, "data", "d", "./data", "`directory` of the installation's keys, to make devices with")
 	flags.StringVar(&f.tokens, "tokens", "", "`file` of the devices' tokens, in place of keys: what 'rccs creds device --bearer -' prints")
 	flags.BoolVar(&f.self, "self", false, "measure a server that is started for it, in a temporary directory")
 	flags.StringVar(&f.program, "program", "", "the rccs `program` that --self starts, in place of this one")
@@ -139,6 +139,9 @@ func (env *environment) ownServer(ctx context.Context, f *benchTarget, need int)
 	}
 	data := filepath.Join(dir, "data")
 	p, err := load.Serve(program, data)
+	if err != nil && f.program != "" {
+		err = fmt.Errorf("--program %s: %w", f.program, err)
+	}
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}

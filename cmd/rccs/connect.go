@@ -58,7 +58,7 @@ The connection comes back by itself when the server does. Ctrl-C ends it; the
 end of standard input (Ctrl-D) ends only what is sent.`,
 		Example: `  rccs connect alice/phone
   rccs connect alice/phone --count 1 --timeout 30s     # wait for one message
-  rccs connect alice/desktop --device-type desktop --presence --topic builds --since 1h
+  rccs connect alice/desktop --device-type desktop --topic builds --since 1h
   rccs connect alice/phone --seal phone.xk             # makes the key at first
   rccs connect alice/phone --creds phone.creds --url wss://edge.example.com
   echo 'desktop {"open":"main.go"}' | rccs connect alice/phone --timeout 2s`,
@@ -70,7 +70,7 @@ end of standard input (Ctrl-D) ends only what is sent.`,
 	flags.StringVarP(&f.data, "data", "d", "./data", "`directory` of the installation's keys")
 	flags.StringVar(&f.creds, "creds", "", "the device's credentials `file`, instead of the keys in the data directory")
 	flags.StringVar(&f.ca, "ca", "", caUsage)
-	flags.StringVar(&f.seal, "seal", "", "`file` of the device's key to seal to, made if there is none")
+	flags.StringVar(&f.seal, "seal", "", "`file` of the device's sealing key, made if there is none")
 	checkedVar(flags, &f.kind, "type", "user_message", "`type` of the messages that are sent", checkMessageType)
 	flags.StringVar(&f.deviceType, "device-type", "", "the device's `type`, such as mobile or desktop")
 	flags.Var(names{&f.capabilities}, "capability", "a `name` of what the device can do, such as supportsNotifications; may be repeated")
@@ -89,8 +89,8 @@ func (env *environment) device(ctx context.Context, f *connectFlags, name string
 	if err != nil {
 		return usageError{err}
 	}
-	if err := checkEdge(f.url); err != nil {
-		return usageError{fmt.Errorf("--url %s: %w", shown(f.url), err)}
+	if err := checkDeviceType(f.deviceType); err != nil {
+		return usageError{fmt.Errorf("--device-type: %w", err)}
 	}
 	for _, topic := range f.topics {
 		if !wire.ValidTopic(topic) {

@@ -54,7 +54,7 @@ split the line at its last space.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&data, "data", "./data", "`directory` of the installation's keys")
+	flags.StringVarP(&data, "data", "d", "./data", "`directory` of the installation's keys")
 	flags.BoolVar(&init, "init", false, "make the operator's keys where there is no data directory")
 	flags.StringVar(&opts.Type, "type", "", "device `type`, such as mobile or desktop; it wins over what the device says")
 	flags.BoolVar(&opts.Bearer, "bearer", false, "print a token that needs no signature")
@@ -65,6 +65,9 @@ split the line at its last space.`,
 // deviceCreds prints a credential, or a token for every line of standard input
 // when the name is "-". Bad usage is found before keys are made.
 func (env *environment) deviceCreds(data string, init bool, name string, opts auth.DeviceOptions) error {
+	if err := checkDeviceType(opts.Type); err != nil {
+		return usageError{fmt.Errorf("--type: %w", err)}
+	}
 	if err := opts.Check(); err != nil {
 		return usageError{err}
 	}
@@ -114,10 +117,10 @@ what else services do, with any NATS client. With --bearer print the bare JWT,
 which is enough by itself, over NATS and for the HTTP API.
 
 With --may-issue the service may make credentials and enrolment codes for
-devices, by the HTTP API: a backend that signs its users in lets them in.`,
+devices, by the HTTP API: for a backend that signs its users in by itself.`,
 		Example: `  rccs creds service billing > billing.creds
   rccs creds service web --bearer --may-issue --expires 90d > web.token
-  nats --creds billing.creds pub rccs.inbox.alice.phone.normal '{"hello":"world"}'`,
+  nats --creds billing.creds pub rccs.inbox.alice.phone.normal '{"n":1}'`,
 		Args: arguments(1, "NAME"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := auth.CheckService(args[0]); err != nil {
@@ -144,7 +147,7 @@ devices, by the HTTP API: a backend that signs its users in lets them in.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&data, "data", "./data", "`directory` of the installation's keys")
+	flags.StringVarP(&data, "data", "d", "./data", "`directory` of the installation's keys")
 	flags.BoolVar(&init, "init", false, "make the operator's keys where there is no data directory")
 	flags.Var(&expires, "expires", "how long it lasts, such as 12h or 30d (default: for ever)")
 	flags.BoolVar(&opts.Bearer, "bearer", false, "print a token that needs no signature")
@@ -157,6 +160,9 @@ devices, by the HTTP API: a backend that signs its users in lets them in.`,
 func (env *environment) keys(data string, init bool) (*auth.Keystore, error) {
 	if _, err := os.Stat(data); errors.Is(err, fs.ErrNotExist) && !init {
 		return nil, fmt.Errorf("there is no installation in %s: name its directory with --data, or add --init to make a new operator there", data)
+	}
+	if info, err := os.Stat(data); err == nil && !info.IsDir() {
+		return nil, fmt.Errorf("--data %s is not a directory", data)
 	}
 	keys, err := auth.OpenKeystore(data)
 	if err != nil {

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
+
+	"github.com/rccs-io/rccs/auth"
 )
 
 func newCredsSystemCommand(env *environment) *cobra.Command {
@@ -16,6 +20,9 @@ anything to the servers, and it does not expire: keep it as you keep the keys.`,
   nats server report jetstream --creds system.creds`,
 		Args: arguments(0, "none"),
 		RunE: func(*cobra.Command, []string) error {
+			if err := auth.CheckPart(name); err != nil {
+				return usageError{fmt.Errorf("--name: %w", err)}
+			}
 			keys, err := env.installed(data)
 			if err != nil {
 				return err

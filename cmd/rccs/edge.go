@@ -45,7 +45,7 @@ serves: 'rccs creds part' makes it. With the installation's keys instead it serv
 every tenant that exists when it starts. SIGHUP reads the certificate files again
 and closes no connection.`,
 		Example: `  rccs creds part edge-1 > edge-1.creds
-  rccs edge --server nats://10.0.0.7:4222 --creds edge-1.creds --listen 0.0.0.0:8080`,
+  rccs edge --server nats://a:4222 --creds edge-1.creds --listen 0.0.0.0:8080`,
 		Args: arguments(0, "none"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return env.edge(cmd.Context(), &f) },
 	}
@@ -195,7 +195,7 @@ read, which is for containers without a shell.`,
 			return env.printCreds(cred)
 		},
 	}
-	cmd.Flags().StringVar(&data, "data", "./data", "`directory` of the installation's keys")
+	cmd.Flags().StringVarP(&data, "data", "d", "./data", "`directory` of the installation's keys")
 	cmd.Flags().StringVar(&out, "out", "", "write it to this `file`, with mode 0600, instead of printing it")
 	cmd.Flags().BoolVar(&init, "init", false, "make the operator's keys where there is no data directory")
 	return cmd

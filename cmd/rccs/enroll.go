@@ -38,13 +38,13 @@ the server sign a credential for it, by a one-time code from 'rccs enroll code'
 or by an identity token of an issuer that the server trusts. The .creds file is
 for 'rccs connect --creds', which renews it by itself.`,
 		Example: `  rccs enroll --code ABCD-EFGH --device phone --out phone.creds
-  rccs enroll --url wss://edge.example.com --token-file id.jwt --device phone --out phone.creds
+  rccs enroll --token-file id.jwt --device phone --out phone.creds
   rccs connect alice/phone --creds phone.creds`,
 		Args: arguments(0, "none"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return env.enroll(cmd.Context(), &f) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.url, "url", edgeURL, "`URL` of an edge")
+	flags.StringVarP(&f.url, "url", "u", edgeURL, "`URL` of an edge")
 	flags.StringVar(&f.ca, "ca", "", caUsage)
 	flags.StringVar(&f.code, "code", "", "one-time `code`")
 	flags.StringVar(&f.token, "token-file", "", "`file` with an identity token, instead of a code")
@@ -152,7 +152,7 @@ expired, too. 'rccs connect --creds' does so by itself.`,
 			return env.renew(cmd.Context(), url, ca, file, asJSON)
 		},
 	}
-	cmd.Flags().StringVar(&url, "url", edgeURL, "`URL` of an edge")
+	cmd.Flags().StringVarP(&url, "url", "u", edgeURL, "`URL` of an edge")
 	cmd.Flags().StringVar(&ca, "ca", "", caUsage)
 	cmd.Flags().StringVar(&file, "creds", "", "the device's credentials `file`, which is replaced")
 	cmd.Flags().BoolVarP(&asJSON, "json", "j", false, "print JSON")

@@ -45,7 +45,7 @@ and with --url the edge to connect to.`,
 	flags.StringVar(&f.user, "user", "", "`name` of the user")
 	flags.StringVar(&f.device, "device", "", "`name` that the device must take (default: it chooses)")
 	flags.StringVar(&f.kind, "type", "", "device `type`, such as mobile or desktop; it wins over what the device says")
-	flags.StringVar(&f.url, "url", "", "`URL` of an edge, for the QR code")
+	flags.StringVarP(&f.url, "url", "u", "", "`URL` of an edge, for the QR code")
 	flags.Var(&f.expires, "expires", "how long the code is good, such as 10m; a day at most")
 	return cmd
 }
@@ -56,18 +56,18 @@ var errNoOperator = errors.New("no answer: is the credential an operator's? Name
 const codeWithin = 10 * time.Second
 
 func (f *codeFlags) check() error {
-	a := subjects.Address{User: subjects.UserID(f.user), Device: subjects.DeviceID(f.device)}
-	if f.device == "" {
-		a.Device = "any"
-	}
 	switch {
 	case f.user == "":
 		return usageError{errors.New("--user is needed: whose device it is to be")}
 	case time.Duration(f.expires) > enroll.MaxCodeLife:
 		return usageError{fmt.Errorf("--expires: a code is good for %s at most", enroll.MaxCodeLife)}
 	}
+	a := subjects.Address{User: subjects.UserID(f.user), Device: "any"}
 	if err := a.Check(); err != nil {
-		return usageError{err}
+		return usageError{fmt.Errorf("--user: %w", err)}
+	}
+	if a.Device = subjects.DeviceID(f.device); f.device != "" && a.Check() != nil {
+		return usageError{fmt.Errorf("--device: %w", a.Check())}
 	}
 	return nil
 }

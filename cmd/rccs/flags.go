@@ -2,8 +2,10 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -120,6 +122,61 @@ func checkEdge(s string) error {
 		return errors.New("want ws://HOST:PORT or wss://HOST")
 	}
 	return nil
+}
+
+// checkCommon looks at what was given for flags that many commands have: a URL
+// that is none, or a file that is not there, is told by the name of its flag, and
+// not by what comes of it.
+func checkCommon(flags *pflag.FlagSet) (err error) {
+	flags.Visit(func(f *pflag.Flag) {
+		value := f.Value.String()
+		if err != nil || value == "" {
+			return
+		}
+		var wrong error
+		switch f.Name {
+		case "url":
+			wrong = checkEdge(value)
+		case "server", "cluster":
+			wrong = checkServers(value)
+		case "admin":
+			if u, e := url.Parse(value); e != nil || u.Host == "" {
+				wrong = errors.New("want http://HOST:PORT")
+			}
+		case "server-ca", "server-cert", "server-key":
+			if _, e := os.ReadFile(value); e != nil {
+				err = fmt.Errorf("--%s: %w", f.Name, e)
+			}
+		}
+		if wrong != nil {
+			err = usageError{fmt.Errorf("--%s %s: %w", f.Name, shown(value), wrong)}
+		}
+	})
+	return err
+}
+
+// checkServers takes the URLs of NATS servers, separated by commas. The scheme
+// and the port may be left out.
+func checkServers(s string) error {
+	for text := range strings.SplitSeq(s, ",") {
+		text = strings.TrimSpace(text)
+		if !strings.Contains(text, "://") {
+			text = "nats://" + text
+		}
+		u, err := url.Parse(text)
+		if err != nil || strings.Trim(u.Hostname(), ":") == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
+			return errors.New("want nats://HOST:PORT, or several, separated by commas")
+		}
+	}
+	return nil
+}
+
+// checkDeviceType takes what a device may say that it is, and nothing at all.
+func checkDeviceType(s string) error {
+	if s == "" {
+		return nil
+	}
+	return subjects.CheckName("type", s)
 }
 
 // checkAddress takes HOST:PORT, and nothing at all.

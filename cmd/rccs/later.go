@@ -33,7 +33,7 @@ func newLaterListCommand(env *environment) *cobra.Command {
 	var f laterListFlags
 	cmd := &cobra.Command{
 		Use:   "ls [USER[/DEVICE]]",
-		Short: "List delayed messages, those that are due first at the top",
+		Short: "List delayed messages, those due first at the top",
 		Long: `List the delayed messages to one device, to the devices of a user, or to all
 devices. A message to several devices is listed once for each of them.`,
 		Example: `  rccs later ls alice

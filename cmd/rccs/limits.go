@@ -83,8 +83,8 @@ func (f *limitFlags) addRates(flags *pflag.FlagSet) {
 		usage string
 		most  int
 	}{
-		{&f.deviceShare, "device-share", 10, "how many percent of what the tenant may store of a kind one device may take; 0: no bound", 100},
-		{&f.userShare, "user-share", 25, "how many percent of what the tenant may store of a kind the devices of a user may take; 0: no bound", 100},
+		{&f.deviceShare, "device-share", 10, "how many percent of the tenant's store one device may fill, with each kind of message; 0: no bound", 100},
+		{&f.userShare, "user-share", 25, "how many percent of the tenant's store the devices of a user may fill, with each kind of message; 0: no bound", 100},
 		{&f.later, "later-limit", 10_000, "how many delayed messages may wait for a device, ten times that for a user; 0: no bound", maxCount},
 		{&f.up, "up-limit", 1_000_000, "how many messages of a device to services may be stored, ten times that of a user; 0: no bound", maxCount},
 		{&f.topicMessages, "topic-limit", 1_000_000, "how many messages of topics by one device may be stored, ten times that of a user; 0: no bound", maxCount},

@@ -33,9 +33,9 @@ it has acknowledged, and what is on its way to it, stays as it is.
 
 Messages that are replays themselves, and outcomes that RCCS told the device,
 are left out. No sender is told that a copy was delivered.`,
-		Example: `  rccs replay alice/phone --since 1h              # all of the last hour, acknowledged or not
+		Example: `  rccs replay alice/phone --since 1h   # acknowledged or not
   rccs replay alice/phone --missed --to alice/tablet
-  rccs replay alice/phone --rejected              # what it refused, once it can read it
+  rccs replay alice/phone --rejected     # what it refused, once it can read it
   rccs replay alice/phone --id order-17 --dry-run # only show what it would be`,
 		Args: arguments(1, "USER/DEVICE"),
 		RunE: operating(env, &f, &f.target, f.options, (*environment).replay),

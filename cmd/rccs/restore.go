@@ -41,14 +41,14 @@ installation's keys, new directories and 'rccs serve --restoring'; --data names
 the keys. They serve as soon as everything is restored.`,
 		Example: `  rccs restore backup.tar --data ./new
   rccs serve --data ./new
-  rccs restore messages.tar --data ./new --keys /secure/keys     # one made with --no-keys
-  rccs restore backup.tar --cluster nats://a:4222 --data /var/lib/rccs   # into a cluster`,
+  rccs restore messages.tar --data ./new --keys ./keys  # made with --no-keys
+  rccs restore backup.tar --cluster nats://a:4222   # the keys are in ./data`,
 		Args:              arguments(1, "FILE"),
 		ValidArgsFunction: completeBackups,
 		RunE:              func(cmd *cobra.Command, args []string) error { return env.restore(cmd.Context(), &f, args[0]) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.data, "data", "./data", "`directory` to make, or that is empty; with --cluster, that of the keys")
+	flags.StringVarP(&f.data, "data", "d", "./data", "`directory` to make; an empty one may exist. With --cluster, the one with the keys")
 	flags.StringVar(&f.keys, "keys", "", "`directory` of the installation's keys, for a backup without them")
 	flags.StringVar(&f.config, "config", "", "`file` in the format of nats.conf, instead of the built-in one")
 	flags.StringVar(&f.cluster, "cluster", "", "`URL` of a cluster whose servers wait for a restore ('rccs serve --restoring')")

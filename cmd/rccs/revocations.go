@@ -156,8 +156,8 @@ func newRevokedListCommand(env *environment) *cobra.Command {
 			return env.list(tab, "nothing is revoked")
 		},
 	}
-	cmd.Flags().StringVar(&f.data, "data", "./data", "`directory` of the installation's keys")
-	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
+	cmd.Flags().StringVarP(&f.data, "data", "d", "./data", "`directory` of the installation's keys")
+	cmd.Flags().BoolVarP(&f.json, "json", "j", false, "print JSON")
 	return cmd
 }
 

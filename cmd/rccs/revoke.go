@@ -38,7 +38,7 @@ reached, the revocation is kept in the keys and comes into force when the server
 is started. Run it again then: otherwise NATS servers accept a key that the device
 made with 'rccs enroll' until its credential ends.`,
 		Example: `  rccs devices revoke alice/phone
-  rccs devices revoke alice/phone --data /var/lib/rccs --server nats://10.0.0.7:4222`,
+  rccs devices revoke alice/phone --data /var/lib/rccs --server nats://a:4222`,
 		Args: arguments(1, "USER/DEVICE"),
 		RunE: func(cmd *cobra.Command, args []string) error { return env.revoke(cmd.Context(), &f, args[0]) },
 	}
@@ -49,8 +49,8 @@ made with 'rccs enroll' until its credential ends.`,
 
 func (f *revokeFlags) register(cmd *cobra.Command) {
 	f.add(cmd.Flags())
-	cmd.Flags().StringVar(&f.data, "data", "./data", "`directory` of the installation's keys")
-	cmd.Flags().StringVar(&f.server, "server", nats.DefaultURL, "NATS `URL` of the running installation")
+	cmd.Flags().StringVarP(&f.data, "data", "d", "./data", "`directory` of the installation's keys")
+	cmd.Flags().StringVarP(&f.server, "server", "s", nats.DefaultURL, "NATS `URL` of the running installation")
 	cmd.Flags().BoolVarP(&f.json, "json", "j", false, "print JSON")
 }
 

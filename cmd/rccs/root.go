@@ -113,6 +113,9 @@ error. Colours are for terminals only, and not where NO_COLOR is set.`,
 				return err
 			}
 			env.findRunning(cmd)
+			if err := checkCommon(cmd.Flags()); err != nil {
+				return err
+			}
 			return env.checkTenant(cmd)
 		},
 	}

@@ -54,7 +54,7 @@ nats.conf and the files of certificates again; no connection is closed by it.`,
 	checkedVar(flags, &f.listen, "listen", "127.0.0.1:8080", "`address` for devices (WebSocket); empty for no edge in this process", checkAddress)
 	checkedVar(flags, &f.natsListen, "nats-listen", "127.0.0.1:4222", "`address` for NATS clients; empty for none", checkAddress)
 	checkedVar(flags, &f.adminListen, "admin-listen", "127.0.0.1:8081", "`address` for health, metrics, the HTTP API and the console; empty for none", checkAddress)
-	checkedVar(flags, &f.apiListen, "api-listen", "", "`address` for what services may use of the HTTP API, always with a token; empty for none but --admin-listen", checkAddress)
+	checkedVar(flags, &f.apiListen, "api-listen", "", "`address` for the part of the HTTP API that services may use, always with a token; empty: at --admin-listen alone", checkAddress)
 	flags.StringVar(&f.config, "config", "", "`file` in the format of nats.conf, instead of the built-in one")
 	f.inboxLimit.add(flags)
 	addStartWait(flags, &f.startWait)

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -255,4 +256,20 @@ func TestASecondServeOfTheSameDataSaysSo(t *testing.T) {
 	}
 	console{}.run(t, "serve", "--data", filepath.Join(t.TempDir(), "other"), "--listen", free, "--nats-listen", free, "--admin-listen", taken).
 		refused(t, exitFailed, taken, "--admin-listen")
+}
+
+// It ends at once, as serve does, and not only when its NATS servers are there.
+func TestAnEdgeOnAnAddressInUseSaysSo(t *testing.T) {
+	t.Parallel()
+	c := console{vars: map[string]string{"RCCS_DATA": t.TempDir()}}
+	c.succeed(t, "creds", "service", "a") // makes the keys
+	taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	for _, flag := range []string{"--listen", "--admin-listen"} {
+		args := []string{"edge", "--server", "nats://127.0.0.1:1", "--listen", "127.0.0.1:0", "--admin-listen", "", flag, taken.Addr().String()}
+		c.run(t, args...).refused(t, exitFailed, taken.Addr().String(), "address already in use", flag)
+	}
 }

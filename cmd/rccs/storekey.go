@@ -26,7 +26,7 @@ func (f *storeKey) add(flags *pflag.FlagSet) {
 }
 
 func (f *storeKey) addOld(flags *pflag.FlagSet) {
-	flags.StringVar(&f.oldFile, "encryption-old-key-file", "", "`file` with the key before, when it changes; or that key in "+oldStoreKeyVar)
+	flags.StringVar(&f.oldFile, "encryption-old-key-file", "", "`file` with the previous key, for the start that changes it; or that key in "+oldStoreKeyVar)
 }
 
 // read returns the keys, or empty texts.

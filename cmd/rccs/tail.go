@@ -44,10 +44,10 @@ Ctrl-C ends it.`,
 	}
 	f.add(cmd)
 	flags := cmd.Flags()
-	checkedVar(flags, &f.kinds, "kinds", "", "only these, of inbox, up, signal, event and cursor, `separated` by commas", checkKinds)
+	checkedVar(flags, &f.kinds, "kinds", "", "only these `kinds`, separated by commas: inbox, up, signal, event, cursor", checkKinds)
 	checkedVar(flags, &f.kind, "type", "", "only messages of this `type`", checkMessageType)
 	flags.BoolVar(&f.payload, "payload", false, "show payloads")
-	flags.UintVar(&f.count, "count", 0, "end after so `many`")
+	flags.UintVar(&f.count, "count", 0, "end after this `number`")
 	flags.DurationVar(&f.timeout, "timeout", 0, "end after this time, with status 1 if --count did not come")
 	return cmd
 }

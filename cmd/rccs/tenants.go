@@ -28,11 +28,11 @@ func (env *environment) checkTenant(cmd *cobra.Command) error {
 		return nil
 	}
 	if err := auth.CheckTenant(env.tenant); err != nil {
-		return usageError{err}
+		return usageError{fmt.Errorf("--tenant: %w", err)}
 	}
 	for _, name := range ofAllTenants {
 		if strings.HasPrefix(cmd.CommandPath()+" ", "rccs "+name+" ") {
-			return usageError{fmt.Errorf("--tenant %s: 'rccs %s' is of the whole installation", env.tenant, name)}
+			return usageError{fmt.Errorf("--tenant %s: rccs %s is about the whole installation", env.tenant, name)}
 		}
 	}
 	for _, name := range []string{"creds", "context"} {
@@ -86,13 +86,15 @@ each server; restart edges that run apart.`,
 func (f *tenantFlags) limits(flags *pflag.FlagSet) {
 	flags.Int64Var(&f.devices, "max-devices", 0, "how many devices may be connected to an edge at once; 0: no limit")
 	flags.StringVar(&f.storage, "max-storage", "", "how much its streams may take, such as 500MB or 10GB (default: no limit)")
-	flags.Int64Var(&f.consumers, "max-consumers", 0, "how many JetStream consumers it may have, RCCS's own, some 20 for each server and edge, among them; 0: no limit")
+	flags.Int64Var(&f.consumers, "max-consumers", 0, "how many JetStream consumers it may have, with RCCS's own, which are some 20 for each server and edge; 0: no limit")
 }
 
 func (f *tenantFlags) wanted() (auth.Limits, error) {
 	l := auth.Limits{Devices: f.devices, Consumers: f.consumers}
-	if f.devices < 0 || f.consumers < 0 {
-		return l, usageError{errors.New("a limit is negative: 0 is none")}
+	for flag, n := range map[string]int64{"max-devices": f.devices, "max-consumers": f.consumers} {
+		if n < 0 {
+			return l, usageError{fmt.Errorf("--%s %d: want 0, for no limit, or more", flag, n)}
+		}
 	}
 	if f.storage == "" || f.storage == "0" {
 		return l, nil
@@ -270,7 +272,7 @@ func newTenantsRemoveCommand(env *environment) *cobra.Command {
 		Short: "Remove a tenant with all that is its",
 		Long: `Remove a tenant: its keys, and with them all of its credentials for good, its
 connections and its streams. A tenant of the same name that is added later is
-another. In a cluster do so with the keys of each server.`,
+another. In a cluster, do this with the keys of each server.`,
 		Example: `  rccs tenants rm acme --yes`,
 		Args:    arguments(1, "NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {

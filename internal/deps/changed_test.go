@@ -10,8 +10,8 @@ import (
 	"github.com/rccs-io/rccs/internal/need"
 )
 
-// make test-fast tests the packages that differ from main and those that import
-// them: of a chain of three, a change of the first reaches the second, and one of
+// make test-fast tests the packages that differ from main and, after them, those
+// that import them: of a chain of three, a change of the first reaches the second, and one of
 // a test no other. With no difference it tests all.
 func TestWhatMakeTestFastTests(t *testing.T) {
 	t.Parallel()

@@ -69,6 +69,7 @@ var may = map[string][]string{
 	"internal/deps":         {},
 	"internal/nodetest":     {"", "auth", "internal/devicetest", "internal/node", "internal/testkit", "subjects"}, // for tests
 	"internal/need":         {},                                                                                   // for tests
+	"internal/testfast":     {},                                                                                   // runs make test-fast
 	"deploy":                {},                                                                                   // tests only, against the built program
 	"internal/trace":        {"wire"},                                                                             // what parts say of a message's way, without OpenTelemetry
 	"internal/tracing":      {"internal/trace", "subjects", "wire"},

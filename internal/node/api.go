@@ -196,7 +196,7 @@ func (n *Node) systemDialer() inbox.Dial {
 		if err != nil {
 			return nil, err
 		}
-		return connect("", append([]nats.Option{n.server.InProcess(), cred.Option(), nats.Name("rccs api system")}, opts...)...)
+		return connect(n.opts.Logger, "", append([]nats.Option{n.server.InProcess(), cred.Option(), nats.Name("rccs api system")}, opts...)...)
 	}
 }
 

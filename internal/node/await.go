@@ -70,10 +70,15 @@ func (w *waiter) until(ctx context.Context, passes func(error) bool, try func(co
 }
 
 // unreachable reports whether an error says that no NATS server is there yet. A
-// proxy or a load balancer before it may accept a connection and end it.
+// proxy or a load balancer before it may accept a connection and end it. An
+// address that the process itself cannot listen on is no such error.
 func unreachable(err error) bool {
 	var network net.Error
 	var unknown *net.DNSError
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "listen" {
+		return false
+	}
 	return errors.Is(err, nats.ErrNoServers) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, io.EOF) ||
 		errors.As(err, &network) || errors.As(err, &unknown)
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 // While a cluster elects leaders a question may stay without an answer.
@@ -50,4 +53,40 @@ func TestAStartThatWaitsTooLongSaysForWhat(t *testing.T) {
 			t.Errorf("after %s: %v", time.Since(begin), err)
 		}
 	})
+}
+
+// Somebody else's address does not become free because NATS servers come up.
+func TestAnAddressInUseIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	taken, err := listenForDevices(t.Context(), "127.0.0.1:0")
+	testkit.Check(t, err)
+	defer func() { _ = taken.Close() }()
+	_, err = listenForDevices(t.Context(), taken.Addr().String())
+	if !errors.Is(err, syscall.EADDRINUSE) || waitsForServers(err) {
+		t.Errorf("an edge would wait for %v", err)
+	}
+}
+
+// What nats.go reports beside an answer stands in the log; by itself it would
+// print it on standard error.
+func TestWhatNATSReportsIsLogged(t *testing.T) {
+	t.Parallel()
+	var log testkit.Log
+	nc, err := connect(log.Logger(slog.LevelInfo), "", nats.InProcessServer(natstest.Server(t)), nats.Name("rccs edge hub"))
+	testkit.Check(t, err)
+	defer nc.Close()
+	release := make(chan struct{})
+	defer close(release)
+	sub, err := nc.Subscribe("slow", func(*nats.Msg) { <-release })
+	testkit.Check(t, err)
+	testkit.Check(t, sub.SetPendingLimits(1, -1))
+	for range 3 {
+		testkit.Check(t, nc.Publish("slow", nil))
+	}
+	testkit.Eventually(t, "the report is logged", func() bool { return log.Count("NATS reports an error") > 0 })
+	for _, want := range []string{nats.ErrSlowConsumer.Error(), "rccs edge hub", "slow"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log does not say %q: %s", want, &log)
+		}
+	}
 }

@@ -54,8 +54,12 @@ func (d dialer) jetStream(name string) (jetstream.JetStream, *nats.Conn, error) 
 // and at once, and its reply subjects lie where no service may listen. A second
 // refusal does not end it, as nats.go would by itself: a credential issued in the
 // second in which all are revoked is refused, and one of the next second is not.
-func connect(server string, opts ...nats.Option) (*nats.Conn, error) {
+//
+// What nats.go reports beside an answer, such as a right that is missing, goes to
+// the log: by itself it would print it.
+func connect(log *slog.Logger, server string, opts ...nats.Option) (*nats.Conn, error) {
 	nc, err := nats.Connect(server, append([]nats.Option{
+		nats.ErrorHandler(func(nc *nats.Conn, sub *nats.Subscription, err error) { logReported(log, nc, sub, err) }),
 		nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, time.Second),
 		nats.IgnoreAuthErrorAbort(),
 		nats.CustomInboxPrefix(layout.PartReplyPrefix), nats.Timeout(5 * time.Second),
@@ -65,6 +69,18 @@ func connect(server string, opts ...nats.Option) (*nats.Conn, error) {
 		return nil, fmt.Errorf("node: connect to NATS: %w", err)
 	}
 	return nc, nil
+}
+
+// logReported logs an error that came on a connection and answers nothing.
+func logReported(log *slog.Logger, nc *nats.Conn, sub *nats.Subscription, err error) {
+	attrs := []any{"err", err}
+	if nc != nil {
+		attrs = append(attrs, "connection", nc.Opts.Name)
+	}
+	if sub != nil {
+		attrs = append(attrs, "subject", sub.Subject)
+	}
+	log.Warn("NATS reports an error", attrs...)
 }
 
 // edgeName is what an edge is called that was given no name: where devices find
@@ -215,10 +231,9 @@ func (p *edgePart) listen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", p.opts.listen)
+	l, err := listenForDevices(ctx, p.opts.listen)
 	if err != nil {
-		return fmt.Errorf("node: listen for devices: %w (choose another address with --listen)", err)
+		return err
 	}
 	p.addr = l.Addr()
 	at := p.addr.String()
@@ -249,6 +264,15 @@ func (p *edgePart) listen(ctx context.Context) error {
 		p.served <- err
 	}()
 	return nil
+}
+
+func listenForDevices(ctx context.Context, address string) (net.Listener, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("node: listen for devices: %w (choose another address with --listen)", err)
+	}
+	return l, nil
 }
 
 // routes are the edge's paths for devices.

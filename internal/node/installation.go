@@ -31,7 +31,7 @@ func (i *installation) revoker(tenant string) (*revoke.Installation, error) {
 		return nil, err
 	}
 	return &revoke.Installation{Keys: keys, Dial: func(cred auth.Credential) (*nats.Conn, error) {
-		return connect("", i.n.server.InProcess(), cred.Option(), nats.Name("rccs api revoke"))
+		return connect(i.n.opts.Logger, "", i.n.server.InProcess(), cred.Option(), nats.Name("rccs api revoke"))
 	}}, nil
 }
 

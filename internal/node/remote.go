@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"slices"
@@ -95,7 +96,7 @@ func (o *RemoteOptions) dialer(l Login, kind string) dialer {
 	}
 	return func(name string, opts ...nats.Option) (*nats.Conn, error) {
 		own := []nats.Option{login, nats.Name("rccs " + kind + " " + name)}
-		return connect(o.Server, slices.Concat(own, o.NATS, opts)...)
+		return connect(o.Logger, o.Server, slices.Concat(own, o.NATS, opts)...)
 	}
 }
 
@@ -222,8 +223,17 @@ func NewEdge(opts EdgeOptions) (*Edge, error) {
 }
 
 // Start returns when devices can connect. On an error everything that was
-// started has been stopped.
+// started has been stopped. Of an address that it cannot have it knows at once,
+// before it waits for servers.
 func (e *Edge) Start(ctx context.Context) error {
+	l, err := listenForDevices(ctx, e.opts.Listen)
+	if err != nil {
+		return err
+	}
+	// Nobody is to connect yet: a load balancer would take it for up.
+	if err := l.Close(); err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
 	return e.start(ctx, "rccs-edge", func(ctx context.Context, registry *prometheus.Registry) (part, error) {
 		tenants := make([]edgeTenantOptions, len(e.opts.Logins))
 		for i, l := range e.opts.Logins {

@@ -65,7 +65,7 @@ func (n *Node) dialer(keys *auth.Keystore, part string) (dialer, error) {
 		return nil, err
 	}
 	return func(name string, opts ...nats.Option) (*nats.Conn, error) {
-		return connect("", append([]nats.Option{n.server.InProcess(), cred, nats.Name("rccs " + part + " " + name)}, opts...)...)
+		return connect(n.opts.Logger, "", append([]nats.Option{n.server.InProcess(), cred, nats.Name("rccs " + part + " " + name)}, opts...)...)
 	}, nil
 }
 
