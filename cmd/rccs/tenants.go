@@ -44,6 +44,9 @@ func (env *environment) checkTenant(cmd *cobra.Command) error {
 }
 
 func (env *environment) completeTenants(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if env.bind(cmd.Flags()) != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
 	data := "./data"
 	if f := cmd.Flags().Lookup("data"); f != nil {
 		data = f.Value.String()
