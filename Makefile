@@ -63,10 +63,10 @@ web/dist/index.html: web/node_modules/.package-lock.json $(shell find web/src we
 # last time is not run again. What others wrote is compiled before the time begins:
 # once on a machine, and for minutes.
 LONG_PACKAGES := e2e|deploy|internal/(api|backup|chaos|load|node|sdktest|share|survey|testfast)
-FAST          ?= 45s
+FAST          ?= 40s
 
 .PHONY: test-fast
-test-fast: ## Unit tests of the packages that have changed, then of those that import them, for FAST (45s): for the inner loop; names what it did not get to
+test-fast: ## Unit tests of the packages that have changed, then of those that import them, for FAST (40s): for the inner loop; names what it did not get to
 	@packages=$$(tools/changed.sh | grep -vE '/($(LONG_PACKAGES))$$' || true); \
 	if [ -z "$$packages" ]; then echo 'what has changed is tested by `make test` alone'; exit; fi; \
 	$(GO) build $$($(GO) list -deps -test -f '{{with .Module}}{{if not .Main}}{{$$.ImportPath}}{{end}}{{end}}' $$packages); \

@@ -25,7 +25,7 @@ import (
 )
 
 func main() {
-	within := flag.Duration("within", 45*time.Second, "how long tests may take, compiling included")
+	within := flag.Duration("within", 40*time.Second, "how long tests may take, compiling included")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -68,11 +68,17 @@ type report struct {
 	failed bool
 }
 
+// grace is how long what was interrupted may take to end.
+const grace = 5 * time.Second
+
 // read runs go with what it starts in a process group, which ends with ctx.
 func (r *report) read(ctx context.Context, args []string) error {
 	cmd := exec.CommandContext(ctx, "go", args...) //nolint:gosec // packages that the Makefile names
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.Cancel = func() error { // go removes its temporary files when it is interrupted
+		time.AfterFunc(grace, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+		return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT)
+	}
 	cmd.Stderr = r.out
 	lines, err := cmd.StdoutPipe()
 	if err != nil {
@@ -83,7 +89,7 @@ func (r *report) read(ctx context.Context, args []string) error {
 	}
 	for s := bufio.NewReader(lines); ; {
 		line, err := s.ReadBytes('\n')
-		if len(line) > 0 {
+		if len(line) > 0 && ctx.Err() == nil { // what is interrupted has not failed
 			r.line(line)
 		}
 		if errors.Is(err, io.EOF) || err != nil && ctx.Err() != nil {
