@@ -2,15 +2,10 @@ package coordinator
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
-	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -62,13 +57,9 @@ func (c *Coordinator) ackCursor(ctx context.Context, k subjects.Key, ack *wire.A
 // tellSender tells the message's sender, if it asked, that the device has
 // acknowledged or rejected it, and returns the message; nil if it is gone.
 func (c *Coordinator) tellSender(ctx context.Context, k subjects.Key, lane subjects.Lane, seq uint64, reject *wire.Reject) (*envelope.Message, error) {
-	got, there, err := c.stored(ctx, layout.StreamInbox, seq)
-	if err != nil || !there {
+	m, err := c.cursors.Message(ctx, k, lane, seq)
+	if m == nil || err != nil {
 		return nil, err
-	}
-	m, ok := envelope.Parse(c.pub.Proof, envelope.Stored(got))
-	if !ok || m.Key != k || m.Lane != lane {
-		return nil, nil // a damaged cursor named it
 	}
 	if seq == reject.Seq {
 		if err := c.cursors.Reject(ctx, m, reject.Reason); err != nil {
@@ -78,29 +69,4 @@ func (c *Coordinator) tellSender(ctx context.Context, k subjects.Key, lane subje
 		return m, nil
 	}
 	return m, c.cursors.Tell(ctx, m, wire.StatusDelivered)
-}
-
-// errLagging means that a replica does not have what is known to exist yet.
-var errLagging = errors.New("coordinator: the replica that answers lags behind")
-
-// isGone asks the stream's leader whether a message of the inbox stream is gone.
-// A replica that does not have the message yet would say so too.
-func (c *Coordinator) isGone(ctx context.Context, seq uint64) (bool, error) {
-	answer, err := c.core.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+layout.StreamInbox, fmt.Appendf(nil, `{"seq":%d}`, seq))
-	if err != nil {
-		return false, fmt.Errorf("coordinator: look for message %d: %w", seq, err)
-	}
-	var got struct {
-		Error *jetstream.APIError `json:"error"`
-	}
-	if err := json.Unmarshal(answer.Data, &got); err != nil {
-		return false, fmt.Errorf("coordinator: look for message %d: %w", seq, err)
-	}
-	switch {
-	case got.Error == nil:
-		return false, nil
-	case got.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
-		return true, nil
-	}
-	return false, got.Error
 }

@@ -163,7 +163,9 @@ func (c *Coordinator) startStores(ctx context.Context, fetch *nats.Conn) error {
 		return err
 	}
 	c.stops.AddFunc(c.direct.Stop)
-	c.cursors = inbox.NewCursors(c.direct, c.pub)
+	if c.cursors, err = inbox.NewCursors(c.direct, c.pub); err != nil {
+		return err
+	}
 	if c.ops, err = ops.Open(ops.Options{Dial: dial("operations"), Logger: c.log}); err != nil {
 		return err
 	}

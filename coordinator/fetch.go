@@ -171,26 +171,20 @@ func (p *fetchBatch) fillLane(ctx context.Context, cursor *inbox.Cursor, lane su
 	sent := cursor.Sent[lane]
 	defer func() { cursor.Sent[lane], cursor.Unacked[lane] = sent, append(kept, unacked...) }()
 	for !p.full {
-		from := sent + 1
-		if len(unacked) > 0 {
-			from = unacked[0]
-		}
-		got, left, err := p.c.direct.Next(ctx, layout.StreamInbox, subjects.Inbox(p.to.Key(), lane), from, p.limit-p.count, p.room)
+		msgs, left, err := p.c.cursors.Read(ctx, &inbox.Lane{
+			Key: p.to.Key(), Lane: lane, Sent: sent, Waiting: cursor.Waiting[lane], UpTo: cursor.UpTo, Unacked: unacked,
+		}, p.limit-p.count, p.room)
 		if err != nil {
 			return err
 		}
-		for i := range got {
-			seq := got[i].Seq
+		for _, m := range msgs {
+			seq := m.Seq
 			if unacked, err = p.missing(ctx, cursor, lane, unacked, seq); err != nil {
 				return err
 			}
 			redelivered := len(unacked) > 0 && unacked[0] == seq
 			if !redelivered && seq <= sent {
 				continue // acknowledged, between others that are not
-			}
-			m, ok := envelope.Parse(p.c.pub.Proof, envelope.Stored(got[i]))
-			if !ok {
-				continue // not asked for
 			}
 			before, err := p.mayHaveBeenSent(ctx, cursor, redelivered, seq)
 			if err != nil {
@@ -210,7 +204,7 @@ func (p *fetchBatch) fillLane(ctx context.Context, cursor *inbox.Cursor, lane su
 				kept = append(kept, seq)
 			}
 		}
-		if left == 0 || len(got) == 0 {
+		if left == 0 || len(msgs) == 0 {
 			if unacked, err = p.missing(ctx, cursor, lane, unacked, 1<<63); err != nil {
 				return err
 			}
@@ -281,18 +275,11 @@ func (p *fetchBatch) append(envelope []byte) {
 	p.body = append(p.body, envelope...)
 }
 
-// missing drops sequences of unacked below below, which the store has passed
-// over. If the messages are gone, the device is told.
+// missing drops sequences of unacked below below, which no copy of the store has:
+// the messages are gone, and the device is told.
 func (p *fetchBatch) missing(ctx context.Context, cursor *inbox.Cursor, lane subjects.Lane, unacked []uint64, below uint64) ([]uint64, error) {
 	g := inbox.Gap{Lane: lane}
 	for len(unacked) > 0 && unacked[0] < below {
-		gone, err := p.c.isGone(ctx, unacked[0])
-		if err != nil {
-			return unacked, err
-		}
-		if !gone {
-			return unacked, errLagging
-		}
 		if g.Count == 0 {
 			g.From = unacked[0]
 		}

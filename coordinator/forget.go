@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/leader"
 	"github.com/rccs-io/rccs/internal/ops"
+	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/internal/storeerr"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -72,6 +75,13 @@ func (c *Coordinator) forget(ctx context.Context, a subjects.Address) (messages 
 			return 0, fmt.Errorf("coordinator: forget %s: %w", a, err)
 		}
 	}
+	// What is due meanwhile is purged with the inbox.
+	if err := c.tellDelayed(ctx, k); err != nil {
+		return 0, err
+	}
+	if err := c.purge(ctx, subjects.StreamLater, layout.DeviceLater(k)); err != nil {
+		return 0, err
+	}
 	messages, err = c.ops.Purge(ctx, a, ops.PurgeOptions{Forget: true})
 	switch {
 	case errors.Is(err, ops.ErrUnknownDevice) && known:
@@ -79,12 +89,8 @@ func (c *Coordinator) forget(ctx context.Context, a subjects.Address) (messages 
 	case err != nil:
 		return messages, err
 	}
-	for stream, subject := range map[string]string{
-		subjects.StreamLater: layout.DeviceLater(k), layout.StreamDeadline: layout.Deadline(k),
-	} {
-		if err := c.purge(ctx, stream, subject); err != nil {
-			return messages, err
-		}
+	if err := c.purge(ctx, layout.StreamDeadline, layout.Deadline(k)); err != nil {
+		return messages, err
 	}
 	if err := c.forgetTasks(ctx, a); err != nil {
 		return messages, err
@@ -92,15 +98,41 @@ func (c *Coordinator) forget(ctx context.Context, a subjects.Address) (messages 
 	return messages, c.ackAll(ctx, k)
 }
 
+// tellDelayed tells the senders that asked that the delayed messages of a device are
+// about to be removed.
+func (c *Coordinator) tellDelayed(ctx context.Context, k subjects.Key) error {
+	var told []*nats.Msg
+	r, err := reader.New(reader.Options{
+		Conn: c.direct.Conn(), Stream: subjects.StreamLater, FromStart: true, Filter: []string{layout.DeviceLater(k)}, HeadersOnly: true, Logger: c.log,
+		Handle: func(e reader.Entry) {
+			w := inbox.Waiting{Stream: subjects.StreamLater, Subject: e.Subject, Seq: e.Seq, Header: e.Header}
+			if msg := w.Purged(c.pub.Proof); msg != nil {
+				told = append(told, msg)
+			}
+		},
+	})
+	if err == nil {
+		err = r.Start(ctx)
+	}
+	if err == nil {
+		err = r.Stop(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("coordinator: read the delayed messages of %s: %w", k, err)
+	}
+	_, err = c.storeEach(ctx, told)
+	return err
+}
+
 // ackAll moves a device's cursor to the end of the stream.
 func (c *Coordinator) ackAll(ctx context.Context, k subjects.Key) error {
-	s, err := c.js.Stream(ctx, layout.StreamInbox)
+	info, err := leader.Info(ctx, c.js, layout.StreamInbox)
 	if err != nil {
 		return fmt.Errorf("coordinator: %w", err)
 	}
 	var end inbox.Cursor
 	for lane := range end.Sent {
-		end.Sent[lane] = s.CachedInfo().State.LastSeq
+		end.Sent[lane] = info.State.LastSeq
 	}
 	for {
 		cursor, revision, err := c.cursors.Load(ctx, k)

@@ -39,9 +39,15 @@ type place struct {
 
 func newPlace(t *testing.T, opts ...natstest.Option) *place {
 	t.Helper()
-	p := &place{t: t, env: natstest.Server(t, opts...)}
+	return newPlaceOn(t, natstest.Server(t, opts...), 1)
+}
+
+// newPlaceOn is a place on a server, with so many copies of what is stored.
+func newPlaceOn(t *testing.T, env *natstest.Env, replicas int) *place {
+	t.Helper()
+	p := &place{t: t, env: env}
 	p.nc = p.env.Conn(t)
-	p.js = natstest.Streams(t, p.nc)
+	p.js = natstest.StreamsOn(t, p.nc, replicas)
 	pub, err := inbox.NewPublisher(func(opts ...nats.Option) (*nats.Conn, error) { return p.dial("publish", opts...) }, nil)
 	if err != nil {
 		t.Fatal(err)

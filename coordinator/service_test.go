@@ -293,6 +293,9 @@ func TestAForgottenDeviceLeavesNothing(t *testing.T) {
 	p.publish(subjects.Inbox(address("alice/new").Key(), subjects.High), "1")
 	later := []string{"Nats-Schedule", "@at " + time.Now().Add(time.Hour).UTC().Format(time.RFC3339), "Nats-Schedule-Target", layout.Due(k, subjects.Normal)}
 	p.publish(subjects.Later(k, subjects.Normal, "x"), "1", later...)
+	asks := slices.Concat(later, []string{subjects.HeaderAck, "true", subjects.HeaderID})
+	p.publish(subjects.Later(k, subjects.Normal, "y"), "1", slices.Concat(asks, []string{"y"})...)
+	p.publish(subjects.Later(k, subjects.Normal, "z"), "1", slices.Concat(asks, []string{"z", subjects.HeaderFrom, "new", layout.HeaderProof, p.sentBy("new", "z")})...)
 	p.publish(layout.Deadline(k), `{"seq":1,"lane":"high","at":"2099-01-01T00:00:00Z"}`)
 	var told struct {
 		User, Device string
@@ -320,6 +323,14 @@ func TestAForgottenDeviceLeavesNothing(t *testing.T) {
 	})
 	if got := p.lane("alice/new", subjects.High); len(got) != 1 {
 		t.Errorf("another device lost %v", got)
+	}
+	// Of what was delayed, those who asked are told.
+	if got := p.lane("alice/new", subjects.Normal); len(got) != 1 || got[0] != `{"originalMessageId":"z","status":"expired","deviceId":"old","reason":"purged"}` {
+		t.Errorf("the device that asked hears %v", got)
+	}
+	var ended struct{ ID, Reason string }
+	if got := p.stored(subjects.StreamEvent, subjects.Event(k, "expired")); len(got) != 1 || json.Unmarshal(got[0].Data, &ended) != nil || ended.ID != "y" || ended.Reason != "purged" {
+		t.Errorf("services hear %d events, %+v", len(got), ended)
 	}
 	var missed []any
 	if p.ask("missed", map[string]string{"user": "alice", "device": "old"}, &missed); len(missed) != 0 {

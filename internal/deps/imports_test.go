@@ -35,6 +35,7 @@ var may = map[string][]string{
 	"internal/guard":        {"internal/layout", "internal/pool", "internal/reader", "internal/share", "subjects", "wire"},
 	"internal/share":        {"internal/envelope", "internal/inbox", "internal/layout", "internal/proof", "internal/reader", "subjects", "wire"},
 	"internal/direct":       {},
+	"internal/damage":       {}, // hubs of inboxes and of topics store one form of record
 	"internal/pool":         {},
 	"internal/stops":        {},
 	"internal/tlsfiles":     {"internal/private"},
@@ -44,10 +45,10 @@ var may = map[string][]string{
 	"internal/strictjson":   {}, // the API and the coordinator read bodies alike
 	"internal/storeerr":     {}, // what an error of the store means is decided there alone
 	"internal/send":         {"internal/envelope", "internal/inbox", "internal/layout", "internal/limit", "internal/proof", "internal/roster", "internal/share", "internal/storeerr", "internal/trace", "subjects", "wire"},
-	"internal/inbox":        {"internal/direct", "internal/envelope", "internal/epoch", "internal/layout", "internal/leader", "internal/pool", "internal/proof", "internal/reader", "internal/storeerr", "subjects", "wire"},
+	"internal/inbox":        {"internal/damage", "internal/direct", "internal/envelope", "internal/epoch", "internal/layout", "internal/leader", "internal/pool", "internal/proof", "internal/reader", "internal/storeerr", "subjects", "wire"},
 	"internal/epoch":        {"internal/leader"},                                       // hubs, backup and restore agree on it
 	"internal/envelope":     {"internal/layout", "internal/proof", "subjects", "wire"}, // a leaf: whoever stores or reads a message needs it
-	"internal/topic":        {"internal/direct", "internal/epoch", "internal/layout", "internal/pool", "internal/reader", "subjects"},
+	"internal/topic":        {"internal/damage", "internal/direct", "internal/epoch", "internal/layout", "internal/pool", "internal/reader", "internal/storeerr", "subjects"},
 	"internal/roster":       {"internal/layout", "internal/reader", "subjects", "wire"},
 	"internal/layout":       {"subjects"}, // names that are not for services
 	"internal/limit":        {},           // edges, what sends and enrolment count by it
@@ -59,7 +60,7 @@ var may = map[string][]string{
 	"internal/private":      {},                   // one rule for modes of files
 	"internal/snapshot":     {"internal/direct"},
 	"internal/natstest":     {"internal/backbone", "internal/layout", "subjects"}, // layout: a services' account has the imports of a tenant's
-	"internal/backup":       {"auth", "internal/backbone", "internal/direct", "internal/epoch", "internal/layout", "internal/leader", "internal/private", "internal/snapshot", "internal/storeerr", "subjects"},
+	"internal/backup":       {"auth", "internal/backbone", "internal/direct", "internal/epoch", "internal/layout", "internal/leader", "internal/private", "internal/reader", "internal/snapshot", "internal/storeerr", "subjects"},
 	"internal/localcluster": {"auth"},
 	"internal/audit":        {"internal/layout"},
 	"internal/chaos":        {}, // tests only

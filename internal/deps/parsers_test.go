@@ -37,6 +37,7 @@ var parses = map[string]struct {
 	"internal/layout":     {fuzz: []string{"FuzzRequester"}},
 	"internal/load":       {fuzz: []string{"FuzzScan"}},
 	"internal/natstest":   {ours: "tests"},
+	"internal/damage":     {ours: "what servers and hubs store of damage"},
 	"internal/node":       {fuzz: []string{"FuzzParseConnection"}},
 	"internal/devicetest": {ours: "tests"},
 	"internal/ops":        {ours: "what RCCS has stored where services cannot write, and what servers answer"},

@@ -79,6 +79,9 @@ func New(nc *nats.Conn) *Client {
 	return c
 }
 
+// Conn returns the connection that the client reads with.
+func (c *Client) Conn() *nats.Conn { return c.nc }
+
 // Start listens for answers.
 func (c *Client) Start() error {
 	c.base = c.nc.NewInbox() + "."

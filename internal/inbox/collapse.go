@@ -61,7 +61,7 @@ func (mb *Mailbox) scan(ctx context.Context) error {
 		pos, catchingUp := mb.lanes[n].readPos, mb.lanes[n].catchingUp && !mb.closed
 		mb.mu.Unlock()
 		for catchingUp {
-			msgs, left, err := mb.hub.messages(ctx, subjects.Inbox(mb.key, subjects.Lane(n)), pos+1)
+			msgs, left, err := mb.hub.lanes.messages(ctx, subjects.Inbox(mb.key, subjects.Lane(n)), pos+1, laneBatch)
 			if err != nil {
 				return err
 			}

@@ -1,6 +1,8 @@
 package inbox
 
 import (
+	"math"
+	"slices"
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -31,13 +33,13 @@ func TestACopyIsReadBatchByBatch(t *testing.T) {
 	}
 	<-js.PublishAsyncComplete()
 	phone := subjects.Address{User: "alice", Device: "phone"}.Key()
-	want := &expected{counted: count}
+	want := expected{known: math.MaxUint64}
 	for name, read := range map[string]func(pos uint64) ([]*envelope.Message, int, error){
-		"by a consumer": func(pos uint64) ([]*envelope.Message, int, error) {
-			return h.readCopy(t.Context(), phone, subjects.Normal, pos)
+		"an answer": func(pos uint64) ([]*envelope.Message, int, error) {
+			return h.lanes.read(t.Context(), phone, subjects.Normal, pos, want, laneBatch)
 		},
 		"in place of an answer that lacked all": func(pos uint64) ([]*envelope.Message, int, error) {
-			return h.readCopies(t.Context(), phone, subjects.Normal, pos, want, nil, 0)
+			return h.lanes.readCopies(t.Context(), phone, subjects.Normal, pos, &want, gathered{end: math.MaxUint64}, laneBatch)
 		},
 	} {
 		want.counted = count
@@ -63,7 +65,8 @@ func TestWhatNoCopyCouldBeAskedForIsNotLost(t *testing.T) {
 	t.Parallel()
 	h := threeCopies(t, natstest.Server(t)) // there is no stream: each request fails at once
 	phone := subjects.Address{User: "alice", Device: "phone"}.Key()
-	msgs, left, err := h.readCopies(t.Context(), phone, subjects.Normal, 0, &expected{counted: 5}, nil, 0)
+	want := &expected{counted: 5, known: 5}
+	msgs, left, err := h.lanes.readCopies(t.Context(), phone, subjects.Normal, 0, want, gathered{end: math.MaxUint64}, laneBatch)
 	if err == nil {
 		t.Errorf("%d messages and %d left are all that there is, of 5", len(msgs), left)
 	}
@@ -81,4 +84,54 @@ func threeCopies(t *testing.T, env *natstest.Env) *Hub {
 	t.Cleanup(h.fetch.Stop)
 	h.replicas.Store(3)
 	return h
+}
+
+// What several damaged copies have is put together. An answer that is one of several
+// says nothing about what follows its last message.
+func TestAnswersOfSeveralCopiesArePutTogether(t *testing.T) {
+	t.Parallel()
+	answer := func(seqs ...uint64) []*envelope.Message {
+		var msgs []*envelope.Message
+		for _, seq := range seqs {
+			msgs = append(msgs, &envelope.Message{Seq: seq})
+		}
+		return msgs
+	}
+	type one struct {
+		seqs []uint64
+		left int
+	}
+	for name, c := range map[string]struct {
+		want    expected
+		answers []one
+		seqs    []uint64
+		left    int
+		whole   bool
+	}{
+		"one copy has it":             {expected{counted: 3, known: 9}, []one{{[]uint64{1, 3}, 0}, {[]uint64{1, 2, 3}, 0}}, []uint64{1, 2, 3}, 0, true},
+		"each lacks another":          {expected{counted: 3, known: 9}, []one{{[]uint64{1, 3}, 0}, {[]uint64{2, 3}, 0}}, []uint64{1, 2, 3}, 0, true},
+		"none has it":                 {expected{counted: 3, known: 9}, []one{{[]uint64{1, 3}, 0}, {[]uint64{1, 3}, 0}}, []uint64{1, 3}, 0, false},
+		"sent and not acknowledged":   {expected{pending: []uint64{2}}, []one{{[]uint64{1, 3}, 0}, {[]uint64{2}, 2}}, []uint64{1, 2}, 1, true},
+		"one was not acknowledged":    {expected{counted: 1, floor: 2, known: 9, pending: []uint64{2}}, []one{{[]uint64{1, 2}, 0}, {[]uint64{1, 2, 3}, 0}}, []uint64{1, 2, 3}, 0, true},
+		"what came later counts not":  {expected{counted: 2, known: 2}, []one{{[]uint64{1, 3}, 0}, {[]uint64{1, 2, 3}, 0}}, []uint64{1, 2, 3}, 0, true},
+		"an answer of several":        {expected{within: 3, upTo: 4}, []one{{[]uint64{1, 4}, 6}, {[]uint64{1, 3}, 6}}, []uint64{1, 3, 4}, 5, true},
+		"an answer of several, whole": {expected{counted: 8, known: 99}, []one{{[]uint64{1, 3}, 6}}, []uint64{1, 3}, 6, true},
+		"nobody has what is counted":  {expected{within: 3, upTo: 4}, []one{{[]uint64{1, 4}, 6}, {[]uint64{1, 4, 5}, 5}}, []uint64{1, 4}, 6, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			found := gathered{end: math.MaxUint64}
+			for _, a := range c.answers {
+				found.add(answer(a.seqs...), a.left)
+			}
+			msgs, left := found.answer(&c.want)
+			var seqs []uint64
+			for _, m := range msgs {
+				seqs = append(seqs, m.Seq)
+			}
+			if whole := c.want.in(msgs, left); !slices.Equal(seqs, c.seqs) || left != c.left || whole != c.whole {
+				t.Errorf("got %v, %d left, all %t; want %v, %d, %t", seqs, left, whole, c.seqs, c.left, c.whole)
+			}
+		})
+	}
 }

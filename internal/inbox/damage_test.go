@@ -1,12 +1,8 @@
 package inbox_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -148,7 +144,7 @@ func TestDamageOfUnknownMessagesIsToldToADeviceThatNeverHadAMessage(t *testing.T
 			switch by {
 			case "fetch":
 				s.caughtUp()
-				cursors := inbox.NewCursors(s.directClient(), s.pub)
+				cursors := must(inbox.NewCursors(s.directClient(), s.pub))
 				c, revision := cursorOf(t, cursors, phone)
 				for i := range c.Gaps {
 					got := c.Gaps[i].Wire()
@@ -324,26 +320,6 @@ func TestWhatMayHaveBeenSentBeforeARestoreIsMarked(t *testing.T) {
 	expect(t, s.attach(phone, 100).receive(3), "0r 1r 2")
 }
 
-// flip changes a byte of the first message with a body, in the file of the store.
-func (s *system) flip(body string) {
-	s.t.Helper()
-	blocks := must(filepath.Glob(filepath.Join(s.env.StoreDir(), "jetstream", "*", "streams", layout.StreamInbox, "msgs", "*.blk")))
-	if len(blocks) != 1 {
-		s.t.Fatalf("the stream has the blocks %q", blocks)
-	}
-	file := must(os.OpenFile(blocks[0], os.O_RDWR, 0))
-	buf := must(io.ReadAll(file))
-	// After the headers of a record come the message and its checksum.
-	at := bytes.Index(buf, []byte("\r\n\r\n"+body)) + 4
-	if at < 4 {
-		s.t.Fatal("the message is not in the file")
-	}
-	must(file.WriteAt([]byte{buf[at] ^ 1}, int64(at)))
-	if err := file.Close(); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
 // Messages whose file is damaged while the server runs are told as damaged, and
 // operators hear of it. What an operator removes with JetStream's means is not.
 func TestDamageWhileTheServerRunsIsToldAsDamage(t *testing.T) {
@@ -356,9 +332,9 @@ func TestDamageWhileTheServerRunsIsToldAsDamage(t *testing.T) {
 	if err := must(s.js.Stream(t.Context(), layout.StreamInbox)).DeleteMsg(t.Context(), 7); err != nil {
 		t.Fatal(err)
 	}
-	s.env.Stop() // and forgets what it has in memory
-	s.flip("2")
-	s.env.Start() // and looks at no block before somebody reads it
+	s.env.Stop()                                // and forgets what it has in memory
+	s.env.Flip(layout.StreamInbox, "\r\n\r\n2") // headers end there
+	s.env.Start()                               // and looks at no block before somebody reads it
 	s.start(nil)
 	for _, c := range []struct {
 		k      subjects.Key

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -15,6 +16,7 @@ import (
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/leader"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -30,11 +32,80 @@ type Cursors struct {
 	fetch   *direct.Client
 	last    *direct.Last
 	publish *Publisher
+	lanes   *laneReader
 }
 
 // NewCursors returns Cursors that reads with c and writes with p.
-func NewCursors(c *direct.Client, p *Publisher) *Cursors {
-	return &Cursors{fetch: c, last: c.Last(layout.StreamCursor, false), publish: p}
+func NewCursors(c *direct.Client, p *Publisher) (*Cursors, error) {
+	js, err := jetstream.New(c.Conn())
+	if err != nil {
+		return nil, fmt.Errorf("inbox: %w", err)
+	}
+	return &Cursors{
+		fetch: c, last: c.Last(layout.StreamCursor, false), publish: p,
+		lanes: &laneReader{fetch: c, publish: p, log: p.log, replicas: newReplicas(js).get},
+	}, nil
+}
+
+// replicas is how many copies the inbox stream has, as of at most [refreshEvery]
+// ago.
+type replicas struct {
+	js jetstream.JetStream
+
+	mu    sync.Mutex
+	count int64
+	asked time.Time
+}
+
+func newReplicas(js jetstream.JetStream) *replicas { return &replicas{js: js} }
+
+func (r *replicas) get(ctx context.Context) (int64, error) {
+	r.mu.Lock()
+	count, fresh := r.count, !r.asked.IsZero() && time.Since(r.asked) < refreshEvery
+	r.mu.Unlock()
+	if fresh {
+		return count, nil
+	}
+	info, err := leader.Info(ctx, r.js, layout.StreamInbox)
+	if err != nil {
+		return 0, fmt.Errorf("inbox: how many copies there are: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.count, r.asked = int64(info.Config.Replicas), time.Now()
+	return r.count, nil
+}
+
+// Lane is the state of one lane of a device, as a fetch reads it.
+type Lane struct {
+	Key  subjects.Key
+	Lane subjects.Lane
+	// Sent and Waiting are those of the cursor, and Waiting is how many messages were
+	// counted up to UpTo.
+	Sent, Waiting, UpTo uint64
+	// Unacked are the sequences that were sent and not acknowledged, and not read yet.
+	Unacked []uint64
+}
+
+// Read reads up to limit messages of a lane, and about maxBytes, from the first that
+// is not acknowledged; left is about how many follow. If the copy that answers lacks
+// something, others are read: what is not in the answer is gone.
+func (s *Cursors) Read(ctx context.Context, l *Lane, limit, maxBytes int) (msgs []*envelope.Message, left int, err error) {
+	from := l.Sent + 1
+	if len(l.Unacked) > 0 {
+		from = l.Unacked[0]
+	}
+	want := expected{counted: int64(l.Waiting), floor: l.Sent, known: l.UpTo, pending: l.Unacked} //nolint:gosec // a count of messages
+	return s.lanes.read(ctx, l.Key, l.Lane, from-1, want, batch{limit, maxBytes})
+}
+
+// Message reads one message that was sent to a device; nil if it is gone.
+func (s *Cursors) Message(ctx context.Context, k subjects.Key, lane subjects.Lane, seq uint64) (*envelope.Message, error) {
+	msgs, _, err := s.lanes.read(ctx, k, lane, seq-1, expected{pending: []uint64{seq}}, batch{1, laneBytes})
+	if err != nil || len(msgs) == 0 || msgs[0].Seq != seq {
+		return nil, err
+	}
+	return msgs[0], nil
 }
 
 // Load returns the device's cursor and its revision for Store; zero values if
@@ -64,7 +135,7 @@ func (s *Cursors) Store(ctx context.Context, key subjects.Key, c Cursor, revisio
 	if err := s.mark(ctx, slices.Max(c.Sent[:])); err != nil {
 		return err
 	}
-	err := s.put(ctx, layout.Cursor(key), c.Append(nil), revision)
+	err := s.publish.putLast(ctx, layout.Cursor(key), c.Append(nil), revision)
 	if err != nil && !errors.Is(err, ErrMoved) {
 		return fmt.Errorf("inbox: store the cursor of %s: %w", key, err)
 	}
@@ -94,20 +165,20 @@ func (s *Cursors) mark(ctx context.Context, top uint64) error {
 		if mark.Head >= top {
 			return nil
 		}
-		if err := s.put(ctx, layout.Watermark, appendWatermark(top), revision); !errors.Is(err, ErrMoved) {
+		if err := s.publish.putLast(ctx, layout.Watermark, appendWatermark(top), revision); !errors.Is(err, ErrMoved) {
 			return err
 		}
 	}
 	return fmt.Errorf("inbox: raise the watermark: %w", ErrMoved)
 }
 
-// put stores one message if revision is still the last of its subject. Otherwise
-// it returns ErrMoved.
-func (s *Cursors) put(ctx context.Context, subject string, data []byte, revision uint64) error {
+// putLast stores one message if revision is still the last of its subject.
+// Otherwise it returns ErrMoved.
+func (p *Publisher) putLast(ctx context.Context, subject string, data []byte, revision uint64) error {
 	m := &nats.Msg{Subject: subject, Data: data, Header: nats.Header{
 		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(revision, 10)},
 	}}
-	err := s.publish.wait(ctx, m)
+	err := p.wait(ctx, m)
 	if Lost(err) {
 		return ErrMoved
 	}

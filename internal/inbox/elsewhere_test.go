@@ -28,7 +28,7 @@ func elsewhere(t *testing.T) (*inbox.Cursors, *direct.Client) {
 		t.Fatal(err)
 	}
 	t.Cleanup(pub.Stop)
-	return inbox.NewCursors(fetch, pub), fetch
+	return must(inbox.NewCursors(fetch, pub)), fetch
 }
 
 func TestOfTwoWhoMoveACursorOneHasToLookAgain(t *testing.T) {

@@ -125,14 +125,9 @@ func (mb *Mailbox) fillStep(ctx context.Context, n subjects.Lane) (again bool, e
 // noted before the messages after it are queued.
 func (mb *Mailbox) read(ctx context.Context, n subjects.Lane, pos uint64) (msgs []*envelope.Message, left int, err error) {
 	want := mb.expects(n, pos)
-	msgs, left, err = mb.hub.messages(ctx, subjects.Inbox(mb.key, n), pos+1)
+	msgs, left, err = mb.hub.lanes.read(ctx, mb.key, n, pos, want, laneBatch)
 	if err != nil || want.in(msgs, left) {
 		return msgs, left, err
-	}
-	if mb.hub.replicas.Load() > 1 {
-		if msgs, left, err = mb.hub.readCopies(ctx, mb.key, n, pos, want, msgs, left); err != nil {
-			return nil, 0, err
-		}
 	}
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
@@ -153,12 +148,12 @@ func (mb *Mailbox) read(ctx context.Context, n subjects.Lane, pos uint64) (msgs 
 
 // expects returns what the store must have of a lane after pos: the messages that
 // were counted and are not queued, and those that were sent and not acknowledged.
-func (mb *Mailbox) expects(n subjects.Lane, pos uint64) *expected {
+func (mb *Mailbox) expects(n subjects.Lane, pos uint64) expected {
 	first := mb.hub.first.Load()
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
 	l := &mb.lanes[n]
-	want := &expected{counted: l.unread}
+	want := expected{counted: l.unread, floor: l.ackFloor, known: mb.seen}
 	for _, seq := range l.ackPending {
 		if _, acked := mb.early[seq]; seq > pos && seq >= first && !acked {
 			want.pending = append(want.pending, seq)
@@ -230,20 +225,4 @@ func (mb *Mailbox) join(n subjects.Lane) (pos, floor uint64, more bool) {
 	}
 	mb.caughtUpLocked(n)
 	return 0, 0, false
-}
-
-// messages reads a batch of one lane from seq on; left is about how many more
-// the store has.
-func (h *Hub) messages(ctx context.Context, subject string, seq uint64) (msgs []*envelope.Message, left int, err error) {
-	got, left, err := h.fetch.Next(ctx, layout.StreamInbox, subject, seq, laneMessages, laneBytes)
-	if err != nil {
-		return nil, 0, err
-	}
-	msgs = make([]*envelope.Message, 0, len(got))
-	for _, s := range got {
-		if m, ok := envelope.Parse(h.opts.Publish.Proof, envelope.Stored(s)); ok {
-			msgs = append(msgs, m)
-		}
-	}
-	return msgs, left, nil
 }

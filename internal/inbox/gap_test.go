@@ -232,6 +232,45 @@ func TestGapTellsWhatAFullLaneLost(t *testing.T) {
 	s.wantGap(d, want)
 }
 
+// Whichever limit of the stream an operator sets: what it takes is told as retention,
+// with the number, and what it leaves comes.
+func TestWhateverLimitTakesMessagesItIsToldAsRetention(t *testing.T) {
+	t.Parallel()
+	const stored, kept = 6, 2
+	for name, c := range map[string]struct {
+		limit func(*jetstream.StreamConfig, jetstream.StreamState)
+		left  int
+	}{
+		"messages":           {func(c *jetstream.StreamConfig, _ jetstream.StreamState) { c.MaxMsgs = kept }, kept},
+		"messages of a lane": {func(c *jetstream.StreamConfig, _ jetstream.StreamState) { c.MaxMsgsPerSubject = kept }, kept},
+		"bytes":              {func(c *jetstream.StreamConfig, s jetstream.StreamState) { c.MaxBytes = int64(s.Bytes) * kept / stored }, kept},
+		"the age of messages": {func(c *jetstream.StreamConfig, _ jetstream.StreamState) {
+			c.MaxAge, c.Duplicates = time.Second, time.Second
+		}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSystem(t, nil)
+			s.put(phone, subjects.Normal, 0, stored)
+			s.caughtUp() // all are counted
+			stream := must(s.js.Stream(t.Context(), layout.StreamInbox))
+			config, state := stream.CachedInfo().Config, must(stream.Info(t.Context())).State
+			config.Discard = jetstream.DiscardOld
+			c.limit(&config, state)
+			must(s.js.UpdateStream(t.Context(), config))
+			s.eventually("the limit takes messages", func() bool { return must(stream.Info(t.Context())).State.Msgs == uint64(c.left) })
+			s.restart() // what a hub has in memory is not gone
+			d := s.attach(phone, 100)
+			if c.left > 0 {
+				expect(t, d.receive(c.left), "4 5")
+			}
+			if gaps := s.gaps(d); len(gaps) != 1 || gaps[0].Lane != "normal" || gaps[0].Count != uint64(stored-c.left) || gaps[0].Reason != wire.ReasonRetention {
+				t.Errorf("told %+v, want that retention took %d", gaps, stored-c.left)
+			}
+		})
+	}
+}
+
 // When messages in the middle of a lane are gone, their senders hear so, and
 // those of the messages around them do not.
 func TestOnlySendersOfWhatIsGoneHearThatItExpired(t *testing.T) {

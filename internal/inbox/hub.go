@@ -94,6 +94,7 @@ type Hub struct {
 	cursors  *cursorWriter
 	outcomes *outcomeWriter
 	fills    *pool.Pool
+	lanes    *laneReader
 
 	// head is the sequence up to which everything has been handed out. It is set
 	// after the handing out, so that a cursor never covers a message that is
@@ -169,6 +170,10 @@ func New(opts Options) (*Hub, error) {
 	h.closing, h.cut = context.WithCancel(context.Background())
 	h.fetch = direct.New(opts.Fetch)
 	h.last = h.fetch.Last(layout.StreamInbox, true)
+	h.lanes = &laneReader{
+		fetch: h.fetch, publish: opts.Publish, log: opts.Logger,
+		replicas: func(context.Context) (int64, error) { return h.replicas.Load(), nil },
+	}
 	h.cursors = newCursorWriter(opts.Publish, h.fetch.Last(layout.StreamCursor, false), h.head.Load, opts.CursorEvery, opts.Logger)
 	h.outcomes = newOutcomeWriter(opts.Publish, h.keepOutcome, h.outcomeTold, h.finalized, opts.Logger)
 	h.fills = pool.New(fillWorkers, 0)

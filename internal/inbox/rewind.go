@@ -3,12 +3,14 @@ package inbox
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/damage"
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/epoch"
 	"github.com/rccs-io/rccs/internal/layout"
@@ -64,7 +66,7 @@ func (h *Hub) checkRewind(ctx context.Context, stored *direct.Stored, counted ui
 // noteDamaged adds a range to the stored damage, when the stream has lost its end.
 // Messages in it above counted may have been any device's, and are in doubt.
 func (h *Hub) noteDamaged(ctx context.Context, r [2]uint64, counted uint64) error {
-	return h.addDamage(ctx, r, finding{First: r[0]}, func(d *damaged) {
+	return h.addDamage(ctx, r, damage.Finding{First: r[0]}, func(d *damaged) {
 		d.Doubts = AddDoubts(d.Doubts, [][2]uint64{r}, counted, time.Now(), true)
 	})
 }
@@ -72,89 +74,53 @@ func (h *Hub) noteDamaged(ctx context.Context, r [2]uint64, counted uint64) erro
 // noteUnreadable adds a range in which a running server cannot read messages that
 // it has. Their devices have counted them.
 func (h *Hub) noteUnreadable(ctx context.Context, r [2]uint64) error {
-	return h.addDamage(ctx, r, finding{First: r[0], Unreadable: true}, func(*damaged) {})
-}
-
-// finding tells operators of damage that a hub has found. The findings of servers
-// have other fields as well.
-type finding struct {
-	Stream string
-	At     time.Time
-	First  uint64 // the first sequence that is missing, or may be
-	// Unreadable: the server has the messages, and cannot read them. Otherwise the
-	// stream has lost its end.
-	Unreadable bool `json:",omitempty"`
+	return h.addDamage(ctx, r, damage.Finding{First: r[0], Unreadable: true}, func(*damaged) {})
 }
 
 // addDamage adds a range, and what operators are told of it, to the stored damage.
-func (h *Hub) addDamage(ctx context.Context, r [2]uint64, f finding, also func(*damaged)) error {
+func (h *Hub) addDamage(ctx context.Context, r [2]uint64, f damage.Finding, also func(*damaged)) error {
+	f.Stream, f.At = layout.StreamInbox, time.Now().UTC()
+	for range damageTries {
+		err := h.tryAddDamage(ctx, r, f, also)
+		if !errors.Is(err, ErrMoved) {
+			return err
+		}
+	}
+	return fmt.Errorf("inbox: store what is damaged: %w", ErrMoved)
+}
+
+// damageTries bounds how often a finding is stored again when others have stored
+// theirs meanwhile.
+const damageTries = 20
+
+func (h *Hub) tryAddDamage(ctx context.Context, r [2]uint64, f damage.Finding, also func(*damaged)) error {
 	subject := layout.Damaged(layout.StreamInbox)
 	found, err := h.cursors.last.Get(ctx, []string{subject})
 	if err != nil {
 		return err
 	}
-	fields := map[string]json.RawMessage{} // what others wrote stays
-	d := *h.damaged.Load()
+	var stored []byte
+	revision := uint64(0)
 	if found[0] != nil {
-		_ = json.Unmarshal(found[0].Data, &fields) // what cannot be read is replaced
-		d = *parseDamaged(found[0].Data)
+		stored, revision = found[0].Data, found[0].Seq
 	}
-	d.Ranges = withRange(d.Ranges, r)
-	also(&d)
-	for name, list := range map[string]any{"ranges": d.Ranges, "doubts": d.Doubts} {
-		if fields[name], err = json.Marshal(list); err != nil {
-			return err
-		}
-	}
-	if fields["found"], err = withFinding(fields["found"], f); err != nil {
+	d, record := parseDamaged(stored), damage.Parse(stored)
+	record.AddRange(r)
+	d.Ranges = record.Ranges
+	also(d)
+	if err := errors.Join(record.Set("doubts", d.Doubts), record.AddFinding(f)); err != nil {
 		return err
 	}
-	body, err := json.Marshal(fields)
+	body, err := record.Bytes()
 	if err != nil {
 		return err
 	}
-	if err := h.opts.Publish.wait(ctx, &nats.Msg{Subject: subject, Data: body}); err != nil {
-		return fmt.Errorf("inbox: store what is damaged: %w", err)
+	if err := h.opts.Publish.putLast(ctx, subject, body, revision); err != nil {
+		return err
 	}
-	h.damaged.Store(&d)
+	h.damaged.Store(d)
 	return nil
 }
-
-// withRange adds a range, joined with those that it meets: each device that lost
-// messages of one damaged file adds its own.
-func withRange(all [][2]uint64, r [2]uint64) [][2]uint64 {
-	apart := make([][2]uint64, 0, len(all)+1)
-	for _, have := range all {
-		if have[1]+1 < r[0] || r[1]+1 < have[0] {
-			apart = append(apart, have)
-			continue
-		}
-		r = [2]uint64{min(have[0], r[0]), max(have[1], r[1])}
-	}
-	return append(apart, r)
-}
-
-// withFinding adds a finding of a hub to those of servers. It adds nothing if one
-// of them has just reported what explains it.
-func withFinding(found json.RawMessage, f finding) (json.RawMessage, error) {
-	var all []json.RawMessage
-	_ = json.Unmarshal(found, &all) // what cannot be read is replaced
-	for _, one := range all {
-		var have finding
-		if json.Unmarshal(one, &have) == nil && have.First > 0 && have.First <= f.First && time.Since(have.At) < justFound {
-			return found, nil
-		}
-	}
-	f.Stream, f.At = layout.StreamInbox, time.Now().UTC()
-	one, err := json.Marshal(f)
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(append(all, one))
-}
-
-// justFound is for how long a finding explains what a hub discovers.
-const justFound = time.Hour
 
 // rewind cuts every cursor above last back to it and stores it again. The
 // watermark is stored after them, so that an interrupted rewind is repeated.

@@ -92,12 +92,42 @@ func (w *Waiting) Damaged(k *proof.Key) ([]*nats.Msg, error) {
 	if o.requester == nil || o.requester.from == "" {
 		return told, nil
 	}
-	name := "later-" + strconv.FormatUint(w.Seq, 10) // it is not one of an inbox
+	name := w.name()
 	if msg := o.notice(k, "outcome-"+name, name); msg != nil {
 		told = append(told, msg)
 	}
 	return told, nil
 }
+
+// Purged returns what tells the sender of a delayed message, if it asked, that the
+// message was removed before its time came; nil otherwise.
+func (w *Waiting) Purged(k *proof.Key) *nats.Msg {
+	key, lane, ok := subjects.ParseLater(w.Subject)
+	if !ok {
+		return nil
+	}
+	m, ok := envelope.Parse(k, envelope.Stored{Subject: subjects.Inbox(key, lane), Header: w.Header})
+	if !ok {
+		return nil
+	}
+	to, err := key.Address()
+	o := outcome{key: key, lane: lane, requester: requesterOf(m), status: wire.StatusExpired, reason: wire.ReasonPurged, at: time.Now().UnixNano()}
+	if err != nil || o.requester == nil {
+		return nil
+	}
+	name := w.name()
+	if o.requester.from != "" {
+		return o.notice(k, "outcome-"+name, name)
+	}
+	msg := o.event(to) // its seq is 0: it was in no inbox
+	if msg != nil {
+		msg.Header.Set(jetstream.MsgIDHeader, k.Tag("purged", w.Stream, strconv.FormatUint(w.Seq, 10)))
+	}
+	return msg
+}
+
+// name tells the message from those of inboxes.
+func (w *Waiting) name() string { return "later-" + strconv.FormatUint(w.Seq, 10) }
 
 // unreadable stands in an event's subject for a name that is missing or cannot be
 // read. No escaped name is the same.

@@ -55,13 +55,19 @@ type Env struct {
 // Server starts a server with JetStream, and stops it at the end of the test.
 func Server(tb testing.TB, opts ...Option) *Env {
 	tb.Helper()
+	e := newEnv(tb, opts...)
+	e.Start()
+	return e
+}
+
+func newEnv(tb testing.TB, opts ...Option) *Env {
+	tb.Helper()
 	e := &Env{tb: tb, conns: make(map[*conn]struct{})}
 	for _, opt := range opts {
 		opt(&e.conf)
 	}
 	e.dir = tb.TempDir()
 	tb.Cleanup(e.Stop) // after TempDir, so that the store is closed before it is removed
-	e.Start()
 	return e
 }
 

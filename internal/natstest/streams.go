@@ -13,11 +13,17 @@ import (
 // there as a fresh installation has them.
 func Streams(tb testing.TB, nc *nats.Conn) jetstream.JetStream {
 	tb.Helper()
+	return StreamsOn(tb, nc, 1)
+}
+
+// StreamsOn is [Streams] with so many copies of each.
+func StreamsOn(tb testing.TB, nc *nats.Conn, replicas int) jetstream.JetStream {
+	tb.Helper()
 	js, err := jetstream.New(nc)
 	if err != nil {
 		tb.Fatalf("natstest: JetStream: %v", err)
 	}
-	if err := backbone.Ensure(tb.Context(), js, backbone.Plan{}); err != nil {
+	if err := backbone.Ensure(tb.Context(), js, backbone.Plan{Replicas: replicas}); err != nil {
 		tb.Fatalf("natstest: %v", err)
 	}
 	return js

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
@@ -30,6 +31,7 @@ type Delayed struct {
 	Bytes  int       `json:"bytes"` // of the payload
 
 	subject string
+	waiting inbox.Waiting
 }
 
 // Later lists the delayed messages of a scope, those that are due first at the
@@ -41,6 +43,7 @@ func (t *Tenant) Later(ctx context.Context, scope subjects.Scope) (list []*Delay
 	}
 	err = t.scan(ctx, subjects.StreamLater, scope.Laters(), time.Time{}, nil, func(e *reader.Entry) {
 		if d := newDelayed(key, e.Subject, e.Time, e.Header); d != nil {
+			d.waiting = inbox.Waiting{Stream: subjects.StreamLater, Subject: e.Subject, Seq: e.Seq, Header: e.Header}
 			list = append(list, d)
 		}
 	})
@@ -73,9 +76,13 @@ func newDelayed(p *proof.Key, subject string, at int64, h nats.Header) *Delayed 
 }
 
 // CancelLater removes a user's delayed messages of an id, whoever sent them,
-// and says how many there were.
+// and says how many there were. Senders that asked are told.
 func (t *Tenant) CancelLater(ctx context.Context, user subjects.UserID, id string) (uint64, error) {
 	list, err := t.Later(ctx, subjects.Scope{User: user})
+	if err != nil {
+		return 0, err
+	}
+	key, err := t.proof(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -83,6 +90,11 @@ func (t *Tenant) CancelLater(ctx context.Context, user subjects.UserID, id strin
 	for _, d := range list {
 		if d.ID != id {
 			continue
+		}
+		if msg := d.waiting.Purged(key); msg != nil {
+			if _, err := t.js.PublishMsg(ctx, msg); err != nil {
+				return n, fmt.Errorf("ops: tell the sender of a delayed message: %w", err)
+			}
 		}
 		removed, err := t.purge(ctx, subjects.StreamLater, d.subject, 0)
 		if err != nil {

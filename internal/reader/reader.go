@@ -67,6 +67,10 @@ type Options struct {
 	Batch int
 	// MaxBytes bounds one pull request. Default 8 MiB.
 	MaxBytes int
+
+	// accept, if set, is given the name of the server that reads for a consumer, ""
+	// outside of a cluster. If it reports false, the consumer is not used.
+	accept func(server string) bool
 }
 
 func (o *Options) validate() error {
@@ -268,6 +272,10 @@ func (r *Reader) open(ctx context.Context) (*pull, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reader: create consumer on %s: %w", r.opts.Stream, err)
 	}
+	if r.opts.accept != nil && !r.opts.accept(serverOf(consumer.CachedInfo())) {
+		r.drop(consumer.CachedInfo().Name)
+		return nil, errWasRead
+	}
 	if consumer.CachedInfo().NumPending == 0 {
 		r.ended(r.last.Load())
 	}
@@ -276,6 +284,15 @@ func (r *Reader) open(ctx context.Context) (*pull, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// serverOf returns the name of the server that has a consumer; "" outside of a
+// cluster.
+func serverOf(info *jetstream.ConsumerInfo) string {
+	if info.Cluster == nil {
+		return ""
+	}
+	return info.Cluster.Leader
 }
 
 // ended is called when the copy that the consumer reads has nothing behind seq.

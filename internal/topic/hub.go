@@ -67,9 +67,9 @@ type Hub struct {
 	head    uint64                     // what was handed out last
 	tail    []*Message                 // recent messages, ascending
 	bytes   int
-	floor   uint64 // every message from it to head is in tail
-	index   index  // of what was read
-	damage  damage // as far as anybody asked
+	floor   uint64  // every message from it to head is in tail
+	index   index   // of what was read
+	damaged damaged // as far as anybody asked
 }
 
 // New makes a hub; nothing runs until Start.

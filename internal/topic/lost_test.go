@@ -1,16 +1,15 @@
 package topic_test
 
 import (
-	"bytes"
+	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/internal/topic"
 	"github.com/rccs-io/rccs/subjects"
@@ -170,42 +169,59 @@ func TestDamageOfATopicWhileTheServerRunsIsToldAsDamage(t *testing.T) {
 	testkit.Check(t, err)
 	testkit.Check(t, stream.DeleteMsg(t.Context(), gone["b"]))
 	p.env.Stop() // and forgets what it has in memory
-	blocks, err := filepath.Glob(filepath.Join(p.env.StoreDir(), "jetstream", "*", "streams", subjects.StreamTopic, "msgs", "*.blk"))
-	testkit.Check(t, err)
-	flipped := 0
-	for _, path := range blocks {
-		buf, err := os.ReadFile(path)
-		testkit.Check(t, err)
-		if at := bytes.Index(buf, []byte("7654321")); at >= 0 {
-			buf[at] ^= 1
-			flipped++
-			testkit.Check(t, os.WriteFile(path, buf, 0o600))
-		}
-	}
+	p.env.Flip(subjects.StreamTopic, "7654321")
 	p.env.Start() // and looks at no block before somebody reads it
 	testkit.Eventually(t, "the hub follows again", func() bool { return p.hub.Healthy(time.Second) == nil })
 	for name, reason := range map[string]string{"a": "damaged", "b": "purged"} {
 		f, _ := p.follow(t, name, topic.Since{FromSeq: true, Seq: had[name]})
 		got := f.take(t, 2, 2)
 		if got[0].Reason != reason || got[0].Seq < gone[name] || got[1].Seq != next[name] {
-			t.Errorf("%s: got %+v and %+v, want %s (%d flipped)", name, got[0], got[1], reason, flipped)
+			t.Errorf("%s: got %+v and %+v, want %s", name, got[0], got[1], reason)
 		}
+	}
+	p = p.restart(t) // with a hub that has read none of them
+	for name, want := range map[string]int{"a": 2, "b": 1} {
+		f, _ := p.follow(t, name, topic.Since{FromSeq: true, Seq: had[name]})
+		got := f.take(t, want, 2)
+		if notice := want == 2; got[0].Notice() != notice || notice && got[0].Reason != "damaged" || got[want-1].Seq != next[name] {
+			t.Errorf("%s: a hub that was started later tells %+v", name, got[0])
+		}
+	}
+	var found struct {
+		Found []struct {
+			Stream     string
+			Unreadable bool
+		}
+	}
+	cursors, err := p.js.Stream(t.Context(), layout.StreamCursor)
+	testkit.Check(t, err)
+	stored, err := cursors.GetLastMsgForSubject(t.Context(), layout.Damaged(subjects.StreamTopic))
+	testkit.Check(t, err)
+	testkit.Check(t, json.Unmarshal(stored.Data, &found))
+	if len(found.Found) != 1 || !found.Found[0].Unreadable || found.Found[0].Stream != subjects.StreamTopic {
+		t.Errorf("operators are told %s", stored.Data)
 	}
 }
 
-// A replica that lags answers without what was stored last. What the hub has read
-// is known to be there, and is read from the leader.
-func TestWhatAReplicaLacksIsReadFromTheLeader(t *testing.T) {
+// Each of three copies is damaged in another place, the leader's too: a subscriber gets
+// all.
+func TestWhatOneCopyOfATopicLacksIsReadFromAnother(t *testing.T) {
 	t.Parallel()
-	p := newPlace(t)
+	servers := natstest.Cluster(t, 3)
+	natstest.StreamsOn(t, servers[0].Conn(t), len(servers))
+	p := startPlace(t, servers[0])
 	had := p.publish(t, "a", 0)
+	var want []uint64
+	for n := range 4 {
+		want = append(want, p.publish(t, "a", 7654320+n))
+	}
 	f, _ := p.begin(t, topic.Since{FromSeq: true, Seq: had})
-	want := []uint64{p.publish(t, "a", 1), p.publish(t, "a", 2)}
-	f.take(t, 2, 2)
+	f.take(t, 4, 4)
 	p.forget(t)
-	p.env.Lag(subjects.StreamTopic)
+	natstest.Spoil(t, p.js, servers, subjects.StreamTopic, "7654320", "7654321", "7654322")
+	testkit.Eventually(t, "the hub follows again", func() bool { return p.hub.Healthy(time.Second) == nil })
 	f, _ = p.begin(t, topic.Since{FromSeq: true, Seq: had})
-	for i, m := range f.take(t, 2, 2) {
+	for i, m := range f.take(t, 4, 4) {
 		if m.Notice() || m.Seq != want[i] {
 			t.Errorf("got %+v, want %d", m, want[i])
 		}

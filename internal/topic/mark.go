@@ -22,13 +22,16 @@ import (
 // markEvery is how often a hub stores how far it has read, at most.
 const markEvery = time.Second
 
+// learnEvery is how often a hub asks what others have found damaged.
+const learnEvery = time.Minute
+
 // mark is what is stored under [layout.TopicMark].
 type mark struct {
 	Head uint64 `json:"head"`
 }
 
-// checkEnd renews the epoch of a stream that has lost its end, and examines what
-// was stored while no hub ran.
+// checkEnd renews the epoch of a stream that has lost its end, learns what of it is
+// damaged, and examines what was stored while no hub ran.
 func (h *Hub) checkEnd(ctx context.Context) error {
 	stream, err := h.js.Stream(ctx, layout.StreamCursor)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -36,6 +39,9 @@ func (h *Hub) checkEnd(ctx context.Context) error {
 	}
 	if err != nil {
 		return fmt.Errorf("topic: look up stream %s: %w", layout.StreamCursor, err)
+	}
+	if err := h.learnDamage(ctx); err != nil {
+		return err
 	}
 	msg, err := stream.GetLastMsgForSubject(ctx, layout.TopicMark)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -70,14 +76,21 @@ func (h *Hub) checkEnd(ctx context.Context) error {
 	return h.storeMark(ctx, last)
 }
 
-// runMarks stores how far the hub has read, until it stops.
+// runMarks stores how far the hub has read, and learns what others have found
+// damaged, until the hub stops.
 func (h *Hub) runMarks() {
-	tick := time.NewTicker(markEvery)
+	tick, learn := time.NewTicker(markEvery), time.NewTicker(learnEvery)
 	defer tick.Stop()
+	defer learn.Stop()
 	for {
 		select {
 		case <-h.ctx.Done():
 			return
+		case <-learn.C:
+			if err := h.learnDamage(h.ctx); err != nil && h.ctx.Err() == nil {
+				h.opts.Logger.Warn("what is damaged of the topics is not known, asking again", "err", err)
+			}
+			continue
 		case <-tick.C:
 		}
 		h.mu.Lock()

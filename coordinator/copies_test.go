@@ -1,0 +1,47 @@
+package coordinator_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// Each copy of the inbox stream is damaged in another place, the leader's too. A
+// device on plain NATS gets all, be it sent before or not, and senders hear of its
+// acknowledgements.
+func TestFetchReadsWhatACopyLacksFromAnother(t *testing.T) {
+	t.Parallel()
+	servers := natstest.Cluster(t, 3)
+	p := newPlaceOn(t, servers[0], len(servers))
+	p.coordinate()
+	d := p.device("alice/phone")
+	const n = 6
+	for i := range n {
+		p.publish(subjects.Inbox(d.key, subjects.Normal), fmt.Sprintf(`"text-%d"`, i), subjects.HeaderAck, "true")
+	}
+	c := inbox.Cursor{ // as an edge leaves it, which has sent the first three
+		Sent: [subjects.Lanes]uint64{0, 3}, Unacked: [subjects.Lanes][]uint64{{}, {1, 2, 3}}, Waiting: [subjects.Lanes]uint64{0, 3}, UpTo: n,
+	}
+	p.publish(layout.Cursor(d.key), string(c.Append(nil)))
+	natstest.Spoil(t, p.js, servers, layout.StreamInbox, "text-1", "text-4", "text-2")
+	p.eventually("the store is read again", func() bool { return d.ask("fetch", map[string]any{"limit": 1}, new([]got)) == "" })
+	for _, limit := range []int{2, n} { // a part at first
+		all := d.fetch(map[string]any{"limit": limit})
+		if len(all) != limit {
+			t.Fatalf("of %d came %+v", limit, all)
+		}
+		for i, m := range all {
+			if want := fmt.Sprintf(`"text-%d"`, i); string(m.Payload) != want || m.Redelivered != (limit == 2 || i < 3) {
+				t.Errorf("%d of %d is %+v, want %s", i, limit, m, want)
+			}
+		}
+	}
+	d.ack(map[string]any{"upTo": n})
+	if told := p.stored(subjects.StreamEvent, subjects.Event(d.key, "delivered")); len(told) != n {
+		t.Errorf("senders hear of %d acknowledgements, want %d", len(told), n)
+	}
+}
