@@ -252,3 +252,40 @@ func TestOfADamagedMessageItIsKnownWhoseItWas(t *testing.T) {
 		}
 	}
 }
+
+// A file of the store that is deleted while the server runs is told after the next
+// start, also if the server has found out and counts its messages as removed.
+func TestABlockThatIsDeletedUnderARunningServerIsTold(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		block func(f *storedStream) int
+		read  bool
+	}{
+		"the first, and nobody reads it":    {func(*storedStream) int { return 0 }, false},
+		"the first, and it is read":         {func(*storedStream) int { return 0 }, true},
+		"one in the middle":                 {func(*storedStream) int { return 1 }, false},
+		"one in the middle, and it is read": {func(*storedStream) int { return 1 }, true},
+		"the last, while it is written":     {func(f *storedStream) int { return len(f.blocks) - 1 }, false},
+		"the last, and all of it is read":   {func(f *storedStream) int { return len(f.blocks) - 1 }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newStoredStream(t, "", false)
+			s := start(t, f.opts)
+			must(t, 0, os.Remove(f.blocks[c.block(f)]))
+			if c.read {
+				user, _ := f.trust.user(t)
+				js := jetStream(t, dial(t, s, user))
+				stream, err := js.Stream(t.Context(), "S")
+				must(t, stream, err)
+				for seq := range f.stored {
+					_, _ = stream.GetMsg(t.Context(), seq) // some cannot be read
+				}
+			}
+			stop(t, s)
+			if lost, d := f.account(t); lost == 0 || len(d.Ranges) == 0 {
+				t.Errorf("%d are lost, and told is %+v", lost, d)
+			}
+		})
+	}
+}

@@ -35,8 +35,9 @@ type damage struct {
 	Messages []storecheck.Message `json:"messages,omitempty"`
 	Unknown  [][2]uint64          `json:"unknown,omitempty"`
 	// Doubts are, of Unknown, what no cursor counts.
-	Doubts []inbox.Doubt       `json:"doubts,omitempty"`
-	Found  []storecheck.Damage `json:"found"`
+	Doubts []inbox.Doubt `json:"doubts,omitempty"`
+	// Found are those of this server and of others, and of hubs.
+	Found []json.RawMessage `json:"found"`
 }
 
 // last is at most [keptRanges] of a list, the newest.
@@ -90,13 +91,17 @@ func tellWaiting(ctx context.Context, js jetstream.JetStream, d storecheck.Damag
 	if err != nil {
 		return err
 	}
+	doubtful := make(map[uint64]struct{}, len(d.Doubtful))
+	for _, m := range d.Doubtful {
+		doubtful[m.Seq] = struct{}{}
+	}
 	for _, m := range slices.Concat(d.Messages, d.Doubtful) {
 		if m.Removed || layout.IsDue(m.Subject) {
 			continue
 		}
 		header, _ := nats.DecodeHeadersMsg(m.Header) // nil: it is damaged, or there is none
-		w := inbox.Waiting{Stream: d.Stream, Subject: m.Subject, Seq: m.Seq, Header: header}
-		w.Certain = !slices.ContainsFunc(d.Doubtful, func(one storecheck.Message) bool { return one.Seq == m.Seq })
+		_, doubt := doubtful[m.Seq]
+		w := inbox.Waiting{Stream: d.Stream, Subject: m.Subject, Seq: m.Seq, Header: header, Certain: !doubt}
 		told, err := w.Damaged(key)
 		if err != nil {
 			return err
@@ -142,7 +147,11 @@ func storeDamage(ctx context.Context, js jetstream.JetStream, d storecheck.Damag
 	all.Messages = last(all.Messages)
 	all.Unknown = last(append(all.Unknown, d.Unknown...))
 	d.Ranges, d.Messages, d.Unknown, d.Doubtful = nil, nil, nil, nil
-	all.Found = append(all.Found, d)
+	found, err := json.Marshal(&d)
+	if err != nil {
+		return err
+	}
+	all.Found = append(all.Found, found)
 	all.Found = all.Found[max(0, len(all.Found)-keptDamage):]
 	body, err := json.Marshal(all)
 	if err != nil {

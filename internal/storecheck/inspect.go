@@ -210,29 +210,39 @@ func (i *inspection) stream(msgs string) error {
 	if !changes {
 		return nil
 	}
+	slices.Sort(removed)
 	for _, list := range [][]Message{d.Messages, d.Doubtful} {
 		for n := range list {
-			list[n].Removed = index.removed(list[n].Seq) || slices.Contains(removed, list[n].Seq)
+			_, found := slices.BinarySearch(removed, list[n].Seq)
+			list[n].Removed = found || index.removed(list[n].Seq)
 		}
 	}
 	return i.mendStream(&d, msgs, mended)
 }
 
-// missing notes the blocks that the index has and the directory has not. Those
-// before the first are gone with age.
+// missing notes the blocks that the index has and the directory has not. An index that
+// was written when the store was closed in order has no others: of a block that it
+// removes the server says so there. Of an older one those before the first are gone
+// with age, and those without messages may be.
 func (i *inspection) missing(d *Damage, index *storeIndex, numbers []int) bool {
 	if index == nil {
 		return false
 	}
-	found := false
+	found, current, before := false, !i.since.IsZero(), uint64(0)
 	for _, b := range index.blocks {
-		if b.last < b.first || b.messages == 0 || slices.Contains(numbers, b.number) || len(numbers) > 0 && b.number < numbers[0] {
+		first := b.first
+		if b.messages == 0 { // the server has found out, while it ran, that the file is gone
+			first = before + 1
+		}
+		before = max(before, b.last)
+		aged := b.messages == 0 || len(numbers) > 0 && b.number < numbers[0]
+		if first > b.last || slices.Contains(numbers, b.number) || aged && !current {
 			continue
 		}
 		found = true
-		d.Ranges = append(d.Ranges, [2]uint64{b.first, b.last})
+		d.Ranges = append(d.Ranges, [2]uint64{first, b.last})
 		d.Repeat = d.Repeat || len(numbers) == 0 || b.number > numbers[len(numbers)-1]
-		i.Logger.Error("a block of the store is missing", "stream", d.Stream, "account", d.Account, "block", b.number, "first", b.first, "last", b.last)
+		i.Logger.Error("a block of the store is missing", "stream", d.Stream, "account", d.Account, "block", b.number, "first", first, "last", b.last)
 	}
 	return found
 }
@@ -309,17 +319,18 @@ func (i *inspection) mendStream(d *Damage, msgs string, mended []func() error) e
 	return private.Sync(msgs)
 }
 
-// without is what is left of ranges without some messages. Both are in order.
+// without is what is left of ranges without some messages. The ranges are in order.
 func without(ranges [][2]uint64, messages []Message) (left [][2]uint64) {
+	messages = slices.Clone(messages)
+	slices.SortFunc(messages, func(a, b Message) int { return cmp.Compare(a.Seq, b.Seq) })
 	for _, r := range ranges {
-		for _, m := range messages {
-			if m.Seq < r[0] || m.Seq > r[1] {
-				continue
+		n, _ := slices.BinarySearchFunc(messages, r[0], func(m Message, seq uint64) int { return cmp.Compare(m.Seq, seq) })
+		for ; n < len(messages) && messages[n].Seq <= r[1]; n++ {
+			seq := messages[n].Seq
+			if seq > r[0] {
+				left = append(left, [2]uint64{r[0], seq - 1})
 			}
-			if m.Seq > r[0] {
-				left = append(left, [2]uint64{r[0], m.Seq - 1})
-			}
-			r[0] = m.Seq + 1
+			r[0] = seq + 1
 		}
 		if r[0] <= r[1] {
 			left = append(left, r)
