@@ -15,6 +15,8 @@ import (
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/epoch"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/leader"
+	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -65,11 +67,11 @@ func fence(ctx context.Context, nc *nats.Conn, begun time.Time) error {
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", subjects.StreamLater, err)
 	}
-	next, err := nextDue(ctx, d, later, begun.Add(-takenWithin))
+	next, err := nextDue(ctx, d, js, begun.Add(-takenWithin))
 	if err != nil {
 		return err
 	}
-	taken, err := takenUpTo(ctx, d, js)
+	taken, err := takenUpTo(ctx, nc, js)
 	if err != nil {
 		return err
 	}
@@ -88,58 +90,67 @@ func fence(ctx context.Context, nc *nats.Conn, begun time.Time) error {
 	return epoch.Redeliver(ctx, js, layout.StreamInbox)
 }
 
+// A copy that lags behind has nothing of what was restored. So the leader is asked:
+// who believed that copy would remove delayed messages that nobody has had.
+
 // nextDue is the sequence of the first message that was stored at a time or
 // later, or the one after the last.
-func nextDue(ctx context.Context, d *direct.Client, later jetstream.Stream, at time.Time) (uint64, error) {
-	at = at.UTC()
-	msgs, _, err := d.Get(ctx, subjects.StreamLater, &direct.Request{StartTime: &at, Batch: 1})
-	switch {
-	case err != nil:
-		return 0, fmt.Errorf("read %s: %w", subjects.StreamLater, err)
-	case len(msgs) == 0:
-		return later.CachedInfo().State.LastSeq + 1, nil
+func nextDue(ctx context.Context, d *direct.Client, js jetstream.JetStream, at time.Time) (uint64, error) {
+	info, err := leader.Info(ctx, js, subjects.StreamLater)
+	if err != nil {
+		return 0, err
 	}
-	return msgs[0].Seq, nil
+	from, end := info.State.FirstSeq, info.State.LastSeq+1
+	for from < end { // what is looked for is at from or later, and at end or before
+		mid := from + (end-from)/2
+		m, err := d.AtLeader(ctx, subjects.StreamLater, ">", mid)
+		switch {
+		case err != nil:
+			return 0, fmt.Errorf("read %s: %w", subjects.StreamLater, err)
+		case m == nil || m.Time >= at.UnixNano():
+			end = mid
+		default:
+			from = m.Seq + 1
+		}
+	}
+	return end, nil
 }
 
-// lookBack is how many messages are read at once, from the end.
+// lookBack is how many messages are read from the end at first.
 const lookBack = 1000
 
 // takenUpTo is up to which sequence the inbox stream has taken what was due; 0:
 // nothing that is still stored.
-func takenUpTo(ctx context.Context, d *direct.Client, js jetstream.JetStream) (uint64, error) {
-	inbox, err := js.Stream(ctx, layout.StreamInbox)
+func takenUpTo(ctx context.Context, nc *nats.Conn, js jetstream.JetStream) (uint64, error) {
+	info, err := leader.Info(ctx, js, layout.StreamInbox)
 	if err != nil {
-		return 0, fmt.Errorf("stream %s: %w", layout.StreamInbox, err)
+		return 0, err
 	}
-	state := inbox.CachedInfo().State
-	for end := state.LastSeq + 1; end > state.FirstSeq; {
-		begin := max(state.FirstSeq, end-min(end, lookBack))
-		taken, err := takenBetween(ctx, d, begin, end)
-		if taken > 0 || err != nil {
+	first, last := info.State.FirstSeq, info.State.LastSeq
+	for back := uint64(lookBack); ; back *= 4 {
+		after := max(last-min(last, back), max(first, 1)-1)
+		taken, err := takenAfter(ctx, nc, after)
+		if taken > 0 || err != nil || after == 0 || after < first {
 			return taken, err
 		}
-		end = begin
 	}
-	return 0, nil
 }
 
-// takenBetween looks at the messages from one sequence to before another.
-func takenBetween(ctx context.Context, d *direct.Client, begin, end uint64) (taken uint64, err error) {
-	for begin < end {
-		msgs, err := d.Run(ctx, layout.StreamInbox, begin, lookBack)
-		if err != nil {
-			return 0, fmt.Errorf("read %s: %w", layout.StreamInbox, err)
-		}
-		if len(msgs) == 0 {
-			return taken, nil
-		}
-		for i := range msgs {
-			if begin = msgs[i].Seq + 1; begin > end {
-				return taken, nil
-			}
-			taken = max(taken, sourcedFrom(msgs[i].Header))
-		}
+// takenAfter looks at the messages behind a sequence. The reader goes on until it has
+// all that the leader has.
+func takenAfter(ctx context.Context, nc *nats.Conn, after uint64) (taken uint64, err error) {
+	r, err := reader.New(reader.Options{
+		Conn: nc, Stream: layout.StreamInbox, FromStart: true, After: after, HeadersOnly: true,
+		Handle: func(e reader.Entry) { taken = max(taken, sourcedFrom(e.Header)) },
+	})
+	if err == nil {
+		err = r.Start(ctx)
+	}
+	if err == nil {
+		err = r.Stop(ctx)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", layout.StreamInbox, err)
 	}
 	return taken, nil
 }
