@@ -30,7 +30,7 @@ export function checkMessage(type: string, id: string): void {
 }
 
 const encoder = new TextEncoder();
-export const utf8 = (s: string): Uint8Array<ArrayBuffer> => encoder.encode(s);
+export const utf8 = (s: string): ReturnType<TextEncoder["encode"]> => encoder.encode(s); // typed arrays are generic since TypeScript 5.7 only
 export const byteLength = (s: string): number => utf8(s).length;
 
 // An id is unique for its device: the time, something random, and a counter.

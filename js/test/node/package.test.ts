@@ -114,6 +114,15 @@ test("the first message of the README arrives", async () => {
   }
 });
 
+test("the types of the tarball need no newer TypeScript than 5.1", () => {
+  const dist = join(dir, "node_modules/@rccs/client/dist");
+  for (const file of readdirSync(dist).filter((f) => f.endsWith(".d.ts"))) {
+    const types = readFileSync(join(dist, file), "utf8");
+    expect(types, file).not.toMatch(/\b(Uint8Array|ArrayBufferView)</); // generic since 5.7
+    expect(types, file).not.toMatch(/\bNoInfer</); // since 5.4
+  }
+});
+
 test("the types of the tarball are found by programs that are resolved as Node does and as bundlers do", () => {
   add("react", "@types/react", "csstype", "tweetnacl", "@types/ws", "@types/node", "ws");
   writeFileSync(
