@@ -2,6 +2,7 @@ package coordinator_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/rccs-io/rccs/coordinator"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/need"
@@ -156,36 +158,53 @@ func TestNewerFetchEndsTheOlder(t *testing.T) {
 	}
 }
 
+// routes publishes to rccs.route as services do: NATS says who asks.
+func (p *place) routes(service, subject, body string) {
+	p.t.Helper()
+	who := fmt.Sprintf(`{"acc":"A","user":%q}`, service)
+	m := &nats.Msg{Subject: subject, Header: nats.Header{layout.HeaderRequester: {who}}, Data: []byte(body)}
+	if err := p.nc.PublishMsg(m); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
 // Services take turns in what they publish to rccs.route, to one user and to many:
-// also while a message of another has to wait for a device that may yet come.
+// also while a message of another has to wait for a device that may yet come. Nothing
+// is given out here until all is there, so the order shows whose turn it was.
 func TestAFloodOfRoutesOfOneServiceKeepsNoOtherWaiting(t *testing.T) {
-	need.Long(t, "it stores tens of thousands of messages")
 	t.Parallel()
-	const flood = 4_000
+	const flood = 1000
 	for name, subject := range map[string]func(n int) string{
 		"to the same user":   func(int) string { return "rccs.route.bob.all" },
 		"to no device of it": func(int) string { return "rccs.route.bob.any.watch" },
-		"to many users":      func(n int) string { return fmt.Sprintf("rccs.route.user%d.all", n%500) },
+		"to many users":      func(n int) string { return fmt.Sprintf("rccs.route.user%d.all", n%100) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, e := placeWithEdge(t)
+			t.Parallel()
+			p := newPlace(t, natstest.Listen())
+			e := p.edge("e")
 			p.register(e, "bob/phone", "mobile")
-			for n := range 500 {
+			for n := range 100 {
 				if name == "to many users" {
 					e.Register(address(fmt.Sprintf("user%d/phone", n)).Key(), roster.Record{Type: "mobile"})
 				}
 			}
-			p.coordinate()
+			proxy := natstest.NewProxy(t, p.env.Addr())
+			c, _ := p.coordinateWith(coordinator.Options{Dial: func(name string, opts ...nats.Option) (*nats.Conn, error) {
+				if name == "publish" {
+					return nats.Connect(proxy.URL(), append([]nats.Option{nats.CustomInboxPrefix(layout.PartReplyPrefix)}, opts...)...)
+				}
+				return p.dial(name, opts...)
+			}})
 			// A message is done when an inbox has it, or when an event says that none can.
-			var done atomic.Int64
-			before := make(chan int64, 1)
+			done, before := 0, make(chan int, 1)
 			nc := p.env.Conn(t)
 			if _, err := nc.Subscribe("rccs.>", func(m *nats.Msg) {
 				switch {
 				case string(m.Data) == `"other"` && strings.HasPrefix(m.Subject, "rccs.inbox."):
-					before <- done.Load()
+					before <- done
 				case strings.HasPrefix(m.Subject, "rccs.inbox."), strings.HasSuffix(m.Subject, ".undeliverable"):
-					done.Add(1)
+					done++
 				}
 			}); err != nil {
 				t.Fatal(err)
@@ -193,25 +212,58 @@ func TestAFloodOfRoutesOfOneServiceKeepsNoOtherWaiting(t *testing.T) {
 			if err := nc.FlushTimeout(patience); err != nil {
 				t.Fatal(err)
 			}
-			publish := func(service, subject, body string) {
-				t.Helper()
-				who := fmt.Sprintf(`{"acc":"A","user":%q}`, service) // as NATS says who asks by an import
-				m := &nats.Msg{Subject: subject, Header: nats.Header{layout.HeaderRequester: {who}}, Data: []byte(body)}
-				if err := p.nc.PublishMsg(m); err != nil {
-					t.Fatal(err)
-				}
+			proxy.Freeze()
+			for n := range flood {
+				p.routes("FLOOD", subject(n), fmt.Sprint(n))
+			}
+			p.routes("OTHER", "rccs.route.bob.all", `"other"`)
+			p.eventually("all is read, and it is known who has sent it", func() bool { return c.KnowsRoutes(flood + 1) })
+			proxy.Heal()
+			n := testkit.Await(t, "another service's message is in the inbox", before)
+			t.Logf("%s: %d of the %d of the flood were done before the message of another service", name, n, flood)
+			// With turns it is what was begun, 16 at most, and a turn; without, all.
+			if n > flood/10 {
+				t.Errorf("another service's message waited for %d of %d of the flood", n, flood)
+			}
+		})
+	}
+}
+
+// What services have published before a coordinator starts goes by turns too, however
+// the one before it has ended.
+func TestServicesTakeTurnsInWhatTheyRoutedBeforeARestart(t *testing.T) {
+	t.Parallel()
+	const flood = 200
+	for _, way := range []string{"stopped", "cut off"} {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			p, e := placeWithEdge(t)
+			p.register(e, "bob/watch", "watch")
+			var c *coordinator.Coordinator
+			var end func()
+			if way == "stopped" {
+				c, end = p.coordinate()
+			} else {
+				end = p.fragile()
 			}
 			for n := range flood {
-				publish("FLOOD", subject(n), fmt.Sprint(n))
+				p.routes("FLOOD", "rccs.route.bob.any.watch", fmt.Sprint(n))
 			}
-			began := done.Load() // on a busy machine much of it is done by now
-			publish("OTHER", "rccs.route.bob.all", `"other"`)
-			n := testkit.Await(t, "another service's message is in the inbox", before) - began
-			t.Logf("%s: %d of the %d of the flood that were left were done before the message of another service", name, n, flood-began)
-			// Without turns it is all of the flood. With them it is little on most
-			// machines, and more where the service is heard late.
-			if n > (flood-began)*4/5+flood/20 {
-				t.Errorf("another service's message waited for %d of %d of the flood", n, flood-began)
+			p.routes("OTHER", "rccs.route.bob.any.watch", `"other"`)
+			p.eventually("all is stored", func() bool { return p.routesLeft() == flood+1 })
+			p.eventually("it is known, or stored, who has sent it", func() bool {
+				if c != nil {
+					return c.KnowsRoutes(flood + 1)
+				}
+				stored := p.stored(layout.StreamCursor, layout.RouteSenders)
+				return len(stored) == 1 && strings.Contains(string(stored[0].Data), fmt.Sprintf(`"senders":["FLOOD","OTHER"],"runs":[1,%d,0,1,1,1]`, flood))
+			})
+			end()
+			p.coordinate()
+			p.connect(e, "bob/watch", "watch")
+			p.eventually("all is in the inbox", func() bool { return p.routesLeft() == 0 })
+			if n := slices.Index(p.inbox("bob/watch"), `"other"`); n < 0 || n > flood/10 {
+				t.Errorf("%d of %d of the flood were before another service's message", n, flood)
 			}
 		})
 	}

@@ -100,7 +100,10 @@ func (p *place) coordinate() (c *coordinator.Coordinator, stop func()) {
 
 func (p *place) coordinateWith(opts coordinator.Options) (c *coordinator.Coordinator, stop func()) {
 	p.t.Helper()
-	opts.Dial, opts.Version, opts.Logger = p.dial, "1.2.3", slog.New(slog.NewTextHandler(p.t.Output(), nil))
+	if opts.Dial == nil {
+		opts.Dial = p.dial
+	}
+	opts.Version, opts.Logger = "1.2.3", slog.New(slog.NewTextHandler(p.t.Output(), nil))
 	c, err := coordinator.New(opts)
 	if err != nil {
 		p.t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,9 +29,13 @@ const (
 	// routeBytes bounds the bodies that are kept while their messages wait for a
 	// worker. Bodies past it are read again.
 	routeBytes = 64 << 20
-	// passMost is how many fresh messages of a user are taken, and how many of
-	// all are done, before other users have their turn.
+	// passMost is how many messages of a user are done before other users have
+	// their turn.
 	passMost = 256
+	// passFresh is how many fresh messages of a user are taken at once, and how many
+	// of those that wait are done before a sender that has come meanwhile has its
+	// turn.
+	passFresh = 16
 	// recheck is how old our knowledge of a message may be. An older one is
 	// looked up before it is given out: another coordinator may have given it out
 	// so long ago that the inbox stream no longer knows its id. It is half the
@@ -68,6 +73,8 @@ type router struct {
 	held    atomic.Int64 // bytes of bodies
 	seed    maphash.Seed // divides the users into parts
 	senders *senders
+	sent    senderLog
+	saving  sync.WaitGroup
 	heard   *nats.Subscription // what is published; set by start
 	began   time.Time          // when that began to be heard; set by start
 
@@ -129,6 +136,8 @@ func (r *router) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("coordinator: subscribe: %w", err)
 	}
+	r.loadSenders(ctx)
+	r.saving.Go(r.keepSenders)
 	return r.reader.Start(ctx)
 }
 
@@ -147,6 +156,10 @@ func (r *router) stop(ctx context.Context) error {
 	defer context.AfterFunc(ctx, r.cancel)()
 	r.pool.Stop()
 	r.cancel()
+	r.saving.Wait()
+	if r.c.core.IsConnected() {
+		r.saveSenders(ctx)
+	}
 	return err
 }
 
@@ -155,6 +168,7 @@ func (r *router) onEntry(e reader.Entry) {
 	m, err := newRouted(e, r.keeps)
 	if err != nil {
 		r.log.Debug("message names no route", "subject", e.Subject, "seq", e.Seq, "err", err)
+		r.sent.add(e.Seq, devices) // of nobody, which is as good
 		r.c.metrics.routed.WithLabelValues(routedBad).Inc()
 		r.pool.Run(func() { r.dropUnreadable(e) })
 		return
@@ -173,8 +187,14 @@ func (r *router) onEntry(e reader.Entry) {
 	default:
 		m.sender = r.senders.of(m, e.Data)
 	}
+	if m.sender == unknown {
+		m.sender = r.sent.of(m.seq)
+	}
 	if m.sender == unknown && m.stored.After(r.began) {
 		m.sender = r.senders.expect(m, e.Data)
+	}
+	if m.sender != unknown {
+		r.sent.add(m.seq, m.sender)
 	}
 	r.hold(m, e.Data)
 	r.mu.Lock()
@@ -190,6 +210,7 @@ func (r *router) onEntry(e reader.Entry) {
 
 // heardLate gives a message its sender. It was read before it was heard.
 func (r *router) heardLate(m *routed, sender string) {
+	defer r.sent.add(m.seq, sender)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m.heard = sender
@@ -319,7 +340,7 @@ func (r *router) work(q *queue, sender string) {
 		return
 	}
 	q.running = true
-	fresh, again := q.fresh.take(passMost), q.again
+	fresh, again := q.fresh.take(passFresh), q.again
 	q.again = false
 	for _, m := range fresh {
 		m.fresh = false
@@ -382,7 +403,11 @@ func (r *router) pass(q *queue, fresh []*routed, again bool) {
 	}
 	q.waiting, q.looked = nil, make(map[string]send.Task)
 	todo, senders := inTurns(todo)
-	behind := make(map[string]bool) // senders of which a message is held
+	behind := make(map[string]bool)       // senders of which a message is held
+	last := make(map[string]int, senders) // the index of the last message of each sender
+	for i, m := range todo {
+		last[m.sender] = i
+	}
 	done := 0
 	for i, m := range todo {
 		if behind[m.sender] || senders == 1 && len(behind) > 0 {
@@ -413,7 +438,7 @@ func (r *router) pass(q *queue, fresh []*routed, again bool) {
 			still = append(still, m)
 			continue
 		}
-		if done++; done == passMost && i+1 < len(todo) { // what has come meanwhile has its turn
+		if done++; i+1 < len(todo) && (done == passMost || done >= passFresh && r.newcomer(q, last, i)) {
 			q.soon(time.Now())
 			still = append(still, todo[i+1:]...)
 			q.seen = nil
@@ -423,6 +448,20 @@ func (r *router) pass(q *queue, fresh []*routed, again bool) {
 	q.waiting = still
 	r.c.metrics.waiting.Add(float64(len(still) - before))
 	r.finishMoves(q)
+}
+
+// newcomer reports whether a sender has fresh messages and none among those of the
+// pass that come behind the index at.
+func (r *router) newcomer(q *queue, last map[string]int, at int) bool {
+	if _, ok := last[unknown]; ok {
+		return false // there are no turns
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(q.fresh, func(l *line) bool {
+		n, ok := last[l.sender]
+		return !ok || n <= at
+	})
 }
 
 // news reports whether the devices differ from those at the last pass.

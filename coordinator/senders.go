@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"hash/maphash"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -24,8 +25,9 @@ const (
 
 // senders knows which service has sent the messages on their way to the route
 // stream. NATS tells that to those who hear a message as it is published, but
-// JetStream does not store it. It is only used for taking turns. A message not
-// known here, such as one stored before the start, has an unknown sender.
+// JetStream does not store it. It is only used for taking turns. Of messages that
+// were stored before the start, [senderLog] may know the sender. One that is known
+// nowhere has an unknown sender.
 //
 // Messages that are the same in all that is stored have one key, and may be of
 // several services. Then it does not matter which is whose: the one that is read
@@ -309,17 +311,30 @@ func (l lines) len() (n int) {
 }
 
 // take takes up to most messages, the same number from each sender. Those of whom
-// none was taken come first the next time. While there is a message of an unknown
-// sender, which may be any of them, it takes the oldest of all.
+// none was taken come first the next time. A message of an unknown sender may be of
+// any of them: it is taken when none is left that was stored before it, and
+// those that were stored after it are taken later.
 func (l *lines) take(most int) []*routed {
-	if slices.ContainsFunc(*l, func(one *line) bool { return one.sender == unknown }) {
-		return l.takeOldest(most)
+	bound := uint64(math.MaxUint64)
+	for _, one := range *l {
+		if one.sender == unknown {
+			bound = one.waiting[0].seq
+		}
 	}
-	each := max(most/max(len(*l), 1), 1)
+	before := 0 // how many senders have some below the bound
+	for _, one := range *l {
+		if one.waiting[0].seq < bound {
+			before++
+		}
+	}
+	if before == 0 {
+		return l.takeUnknown(most)
+	}
+	each := max(most/before, 1)
 	var some []*routed
 	var untouched, rest lines
 	for _, one := range *l {
-		n := min(each, len(one.waiting), most-len(some))
+		n := min(each, one.below(bound), most-len(some))
 		some = append(some, one.waiting[:n]...)
 		if one.waiting = one.waiting[n:]; n == 0 {
 			untouched = append(untouched, one)
@@ -331,9 +346,20 @@ func (l *lines) take(most int) []*routed {
 	return some
 }
 
-func (l *lines) takeOldest(most int) (some []*routed) {
+// below returns how many messages have sequences below a bound.
+func (one *line) below(bound uint64) int {
+	n, _ := slices.BinarySearchFunc(one.waiting, bound, func(m *routed, bound uint64) int { return cmp.Compare(m.seq, bound) })
+	return n
+}
+
+// takeUnknown takes up to most messages of unknown senders, as long as they are the
+// oldest of all.
+func (l *lines) takeUnknown(most int) (some []*routed) {
 	for len(some) < most && len(*l) > 0 {
 		one := slices.MinFunc(*l, func(a, b *line) int { return bySeq(a.waiting[0], b.waiting[0]) })
+		if one.sender != unknown {
+			break
+		}
 		some = append(some, one.waiting[0])
 		if one.waiting = one.waiting[1:]; len(one.waiting) == 0 {
 			l.tidy()

@@ -85,6 +85,10 @@ const Counted = cursorPrefix + "counted"
 // one token, so no device's.
 const TopicMark = cursorPrefix + "topics"
 
+// RouteSenders is where coordinators store who has sent what [StreamRoute] holds. It
+// is one token, so no device's.
+const RouteSenders = cursorPrefix + "routes"
+
 // Fence is where hubs are told that messages were purged: core NATS, a request
 // that each answers with the name of its edge.
 const Fence = "rccs.fence.inbox"
