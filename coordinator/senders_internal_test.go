@@ -172,8 +172,8 @@ func TestSendersThatAreHeardLateTakeTurns(t *testing.T) {
 		t.Errorf("with an unknown sender %d are taken, want them in the order of storage", got)
 	}
 	all.heard(late, "FLOOD")
-	if got := seqs(all.take(4)); !slices.Equal(got, []uint64{2, 3, 11}) {
-		t.Errorf("%d are taken, want two of the flood and the other's", got)
+	if got := seqs(all.take(4)); !slices.Equal(got, []uint64{11, 2, 3}) {
+		t.Errorf("%d are taken, want the other's and two of the flood", got)
 	}
 	if got := seqs(all.take(100)); !slices.Equal(got, []uint64{4, 5, 6, 7, 8, 9, 10}) {
 		t.Errorf("%d are taken, want the rest of the flood in order", got)
@@ -217,5 +217,27 @@ func TestMessagesThatAreNeverHeardAreForgotten(t *testing.T) {
 	}
 	if len(s.expects) != maxExpected || len(s.expected) != maxExpected {
 		t.Errorf("%d and %d are remembered, want %d", len(s.expects), len(s.expected), maxExpected)
+	}
+}
+
+// A sender that comes while a user's waiting messages are given out need not wait for
+// all of them.
+func TestASenderThatComesDuringAPassEndsIt(t *testing.T) {
+	t.Parallel()
+	var r router
+	q := &queue{}
+	q.fresh.add(&routed{seq: 1000, sender: "OTHER"})
+	for _, c := range []struct {
+		last map[string]int
+		want bool
+	}{
+		{map[string]int{"FLOOD": 255}, true},
+		{map[string]int{"FLOOD": 255, "OTHER": 3}, true},
+		{map[string]int{"FLOOD": 255, "OTHER": 20}, false}, // it has one in this pass
+		{map[string]int{"FLOOD": 255, unknown: 7}, false},  // which may be OTHER's
+	} {
+		if got := r.newcomer(q, c.last, 16); got != c.want {
+			t.Errorf("with the last of %v, it is %t", c.last, got)
+		}
 	}
 }
