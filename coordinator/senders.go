@@ -38,17 +38,23 @@ type senders struct {
 	most int // how many messages are remembered until they are read
 
 	mu    sync.Mutex
-	known map[uint64][]string // by key: the sender of each that was heard and not read yet
-	on    map[string]int      // by sender: how many of these
-	order []heard             // oldest first; some of them may have been read
-	read  time.Time           // when what was read last was stored
-	news  chan struct{}       // closed with the next that is heard; nil: nobody waits
+	known map[uint64][]onWay // by key: whose were heard and not read yet, a sender once
+	on    map[string]int     // by sender: how many of these
+	order []heard            // oldest first; some of them may have been read
+	read  time.Time          // when what was read last was stored
+	news  chan struct{}      // closed with the next that is heard; nil: nobody waits
 
 	expected map[uint64][]*routed           // by key: what was read, and is heard late
 	expects  []expectation                  // oldest first; some of them may have been heard
 	late     func(m *routed, sender string) // is told who sent what was expected
 
 	resume time.Time // of the reader: when it waits again
+}
+
+// onWay is how many messages of one key are on their way from a sender.
+type onWay struct {
+	sender string
+	n      int
 }
 
 // expectation is a message that was read before it was heard.
@@ -90,10 +96,14 @@ func (s *senders) hear(m *nats.Msg) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.known == nil {
-		s.known, s.on = make(map[uint64][]string), make(map[string]int)
+		s.known, s.on = make(map[uint64][]onWay), make(map[string]int)
 	}
 	s.forgetLocked()
-	s.known[key] = append(s.known[key], sender)
+	if n := s.whoseLocked(key, sender); n >= 0 {
+		s.known[key][n].n++
+	} else {
+		s.known[key] = append(s.known[key], onWay{sender, 1})
+	}
 	s.on[sender]++
 	s.order = append(s.order, heard{key, sender, time.Now()})
 	if s.news != nil {
@@ -102,11 +112,16 @@ func (s *senders) hear(m *nats.Msg) {
 	}
 }
 
+// whoseLocked returns where a sender stands among those of a key; -1: nowhere.
+func (s *senders) whoseLocked(key uint64, sender string) int {
+	return slices.IndexFunc(s.known[key], func(w onWay) bool { return w.sender == sender })
+}
+
 // forgetLocked forgets the oldest, if it was read, refused, or is one too many.
 func (s *senders) forgetLocked() {
 	for len(s.order) > 0 {
 		oldest := s.order[0]
-		unread := slices.Contains(s.known[oldest.key], oldest.sender)
+		unread := s.whoseLocked(oldest.key, oldest.sender) >= 0
 		if unread && len(s.order) < s.most && s.read.Sub(oldest.at) < refusedAfter {
 			return
 		}
@@ -119,11 +134,13 @@ func (s *senders) forgetLocked() {
 
 // takeLocked takes a message of a sender from those that are remembered.
 func (s *senders) takeLocked(key uint64, sender string) {
-	all := s.known[key]
-	if n := slices.Index(all, sender); len(all) > 1 {
-		s.known[key] = slices.Delete(all, n, n+1)
-	} else {
-		delete(s.known, key)
+	all, n := s.known[key], s.whoseLocked(key, sender)
+	if all[n].n--; all[n].n == 0 {
+		if all = slices.Delete(all, n, n+1); len(all) == 0 {
+			delete(s.known, key)
+		} else {
+			s.known[key] = all
+		}
 	}
 	if s.on[sender]--; s.on[sender] == 0 {
 		delete(s.on, sender)
@@ -168,10 +185,15 @@ func (s *senders) wasExpected(key uint64) *routed {
 
 func (s *senders) unexpectLocked(key uint64, m *routed) {
 	all := s.expected[key]
-	if n := slices.Index(all, m); n >= 0 && len(all) > 1 {
-		s.expected[key] = slices.Delete(all, n, n+1)
-	} else if n >= 0 {
+	switch n := slices.Index(all, m); {
+	case n < 0:
+	case len(all) == 1:
 		delete(s.expected, key)
+	case n == 0: // as almost always
+		all[0] = nil
+		s.expected[key] = all[1:]
+	default:
+		s.expected[key] = slices.Delete(all, n, n+1)
 	}
 }
 
@@ -226,7 +248,7 @@ func (s *senders) ofLocked(key uint64) string {
 	if len(all) == 0 {
 		return unknown
 	}
-	sender := slices.MinFunc(all, func(a, b string) int { return cmp.Compare(s.on[a], s.on[b]) })
+	sender := slices.MinFunc(all, func(a, b onWay) int { return cmp.Compare(s.on[a.sender], s.on[b.sender]) }).sender
 	s.takeLocked(key, sender)
 	return sender
 }

@@ -127,6 +127,34 @@ func TestAServiceThatRepeatsAnotherTakesNoTurns(t *testing.T) {
 	}
 }
 
+// However often a service publishes the same message, the next one costs no more to
+// look at: a sender is counted, not listed.
+func TestAFloodOfTheSameMessageIsCounted(t *testing.T) {
+	t.Parallel()
+	s := &senders{seed: maphash.MakeSeed(), most: maxSenders}
+	same, read := published("FLOOD", "same")
+	other, _ := published("OTHER", "same")
+	const flood = 10_000
+	for range flood {
+		s.hear(same)
+	}
+	s.hear(other)
+	for _, all := range s.known {
+		if len(all) != 2 || all[0] != (onWay{"FLOOD", flood}) {
+			t.Errorf("%d messages are remembered as %+v", flood+1, all)
+		}
+	}
+	if got := s.of(read, same.Data); got != "OTHER" {
+		t.Errorf("the first of the same is of %q", got)
+	}
+	for range flood {
+		s.of(read, same.Data)
+	}
+	if len(s.known) > 0 || len(s.on) > 0 {
+		t.Errorf("%v and %v are remembered of what was read", s.known, s.on)
+	}
+}
+
 // What the store refuses is published and never read.
 func TestSendersOfWhatIsNeverReadAreForgotten(t *testing.T) {
 	t.Parallel()
