@@ -34,6 +34,7 @@ func TestExamine(t *testing.T) {
 		"elsewhere":          {"CONSUMER.CREATE.S", `{"config":{"deliver_subject":"$JS.API.STREAM.PURGE.S"}}`, "", "below _INBOX"},
 		"a pattern":          {"CONSUMER.CREATE.S", `{"config":{"deliver_subject":"_INBOX.>"}}`, "", "below _INBOX"},
 		"two tokens at once": {"CONSUMER.CREATE.S", `{"config":{"deliver_subject":"_INBOX.a b"}}`, "", "below _INBOX"},
+		"a control":          {"CONSUMER.CREATE.S", `{"config":{"deliver_subject":"_INBOX.a\u0000b"}}`, "", "below _INBOX"},
 		"no string":          {"CONSUMER.CREATE.S", `{"config":{"deliver_subject":1}}`, "", "not a string"},
 		"another case":       {"CONSUMER.CREATE.S", `{"config":{"Deliver_subject":"x"}}`, "", "not for services"},
 		"another letter":     {"CONSUMER.CREATE.S", "{\"config\":{\"deliver_\u017fubject\":\"x\"}}", "", "not for services"},

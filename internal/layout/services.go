@@ -132,7 +132,8 @@ func JetStreamAPI(tokens ...string) string { return apiPrefix + strings.Join(tok
 // delivers to in the tenant's account. ok is false where a service cannot
 // listen.
 func Deliver(subject string) (string, bool) {
-	if !strings.HasPrefix(subject, "_INBOX.") || strings.ContainsAny(subject, "*> \t\r\n") {
+	odd := func(r rune) bool { return r <= ' ' || r == 0x7f || r == '*' || r == '>' }
+	if !strings.HasPrefix(subject, "_INBOX.") || strings.ContainsFunc(subject, odd) {
 		return "", false
 	}
 	return deliverPrefix + subject, true
