@@ -115,7 +115,7 @@ func (r *report) line(line []byte) {
 		if r.said[key] == nil {
 			r.said[key] = &bytes.Buffer{}
 		}
-		r.said[key].WriteString(e.Output)
+		_, _ = r.said[key].WriteString(e.Output)
 	case "fail":
 		r.failed = true
 		r.show(key)
