@@ -277,7 +277,7 @@ func TestCredsFailsWhenItCannotReadOrWrite(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := rccs(t, "", nil, "creds", "service", "x", "--data", file); got.status != exitFailed || !strings.HasPrefix(got.err, "rccs: make keys: ") || strings.Count(got.err, "\n") != 1 {
+	if got := rccs(t, "", nil, "creds", "service", "x", "--data", file); got.status != exitFailed || !strings.HasPrefix(got.err, "rccs: --data "+file) || strings.Count(got.err, "\n") != 1 {
 		t.Errorf("keys in a file: status %d, %s", got.status, got.err)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/rccs-io/rccs/internal/testkit"
 )
 
@@ -466,5 +468,19 @@ func (o result) noneOf(tb testing.TB) {
 	tb.Helper()
 	if o.status != exitFailed || o.out != "" || !strings.Contains(o.err, "rccs: 0 of 1 came within 5s\n") {
 		tb.Errorf("status %d, printed %q and %q", o.status, o.out, o.err)
+	}
+}
+
+// What a command has to say it says by itself: nats.go prints nothing beside it.
+func TestConnectionsOfCommandsPrintNothing(t *testing.T) {
+	t.Parallel()
+	opts := nats.GetDefaultOptions()
+	for _, set := range dialOptions() {
+		if err := set(&opts); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if opts.AsyncErrorCB == nil {
+		t.Error("nats.go would print errors on standard error")
 	}
 }

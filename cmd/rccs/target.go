@@ -39,6 +39,8 @@ func dialOptions() []nats.Option {
 	return []nats.Option{
 		nats.Name("rccs operator"), nats.CustomInboxPrefix("_RCCS"), nats.Timeout(5 * time.Second),
 		nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond),
+		// nats.go would print what is refused, beside the command's own error.
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}),
 	}
 }
 
