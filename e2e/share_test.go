@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rccs-io/rccs/internal/need"
 )
 
 // Whoever fills a share of the store is told which one, and when to come back.
@@ -31,15 +33,32 @@ func TestWhoFillsAShareStopsAloneAndIsTold(t *testing.T) {
 			u := user(t)
 			s.register(t, u+"/away")
 			greedy := connect(t, s, u+"/greedy", nil)
-			neighbour := connect(t, s, user(t)+"/phone", nil)
+			near := user(t)
+			neighbour := connect(t, s, near+"/phone", nil)
 			stranger := connect(t, s, "bob/phone", object{"authToken": s.bearer(t, "other", "bob/phone")})
+			for _, name := range []string{u, near, "bob"} { // for tasks, and for what waits
+				tenant := "default"
+				if name == "bob" {
+					tenant = "other"
+				}
+				connect(t, s, name+"/holder", object{"type": "extension", "authToken": s.bearer(t, tenant, name+"/holder")})
+				connect(t, s, name+"/watch", object{"type": "watch", "authToken": s.bearer(t, tenant, name+"/watch")}).leave()
+			}
 			neighbour.shares(t, "phone", "warm", 10)
 			if told := neighbour.tries(object{"id": newID(), "type": "publish", "payload": object{"topic": "shared", "data": 1}}); told.Code != "" {
 				t.Fatalf("told %+v", told)
 			}
 			for what, send := range sendings(c.size) {
-				if what == "inbox" && strings.HasPrefix(c.bound, "messages") {
-					continue // --inbox-limit, which has a test of its own
+				messages, whose := strings.HasPrefix(c.bound, "messages"), c.whose
+				switch {
+				case what == "inbox" && messages: // --inbox-limit, which has a test of its own
+					continue
+				case what == "task" && !messages: // an entry is too small to fill a share in bytes with
+					continue
+				case what == "wait" && c.bound == "bytes of a device": // only a user's is bounded
+					continue
+				case what == "task", what == "wait":
+					whose = "the devices of a user"
 				}
 				before := neighbour.shares(t, "phone", what, 10)
 				n, refused := 0, failure{}
@@ -56,7 +75,7 @@ func TestWhoFillsAShareStopsAloneAndIsTold(t *testing.T) {
 					refusals++
 					greedy.silent(quiet) // the count may have been behind
 				}
-				if refused.Code != "QUEUE_FULL" || refused.RetryAfterMs <= 0 || !strings.Contains(refused.Message, "share of "+c.whose) {
+				if refused.Code != "QUEUE_FULL" || refused.RetryAfterMs <= 0 || !strings.Contains(refused.Message, "share of "+whose) {
 					t.Errorf("%s: told %+v", what, refused)
 				}
 				for who, d := range map[string]*device{"a neighbour": neighbour, "another tenant": stranger} {
@@ -91,6 +110,12 @@ func sendings(size int) map[string]func(to, topic string) object {
 		"later": message(object{"deliverAt": time.Now().Add(time.Hour).UTC().Format(time.RFC3339)}),
 		"topic": func(_, topic string) object {
 			return object{"id": newID(), "type": "publish", "payload": object{"topic": topic, "data": text}}
+		},
+		"wait": func(string, string) object {
+			return object{"id": newID(), "type": "note", "to": object{"deviceType": "watch", "mode": "any"}, "payload": text, "requiresAck": true}
+		},
+		"task": func(string, string) object {
+			return object{"id": newID(), "type": "task_start", "payload": object{"taskId": newID()}, "requiresAck": true}
 		},
 		"up": func(string, string) object {
 			return object{"id": newID(), "type": "note", "to": object{"service": true}, "payload": text, "requiresAck": true}
@@ -129,4 +154,44 @@ func (d *device) shares(t *testing.T, to, name string, n int) time.Duration {
 		slowest = max(slowest, time.Since(began))
 	}
 	return slowest
+}
+
+// A tenant that fills a part of its share is told so, and when to come back. Its
+// devices still register and acknowledge, and another tenant sends the same.
+func TestATenantThatFillsAPartOfItsShareStopsAlone(t *testing.T) {
+	need.Night(t, "it fills a server of its own")
+	t.Parallel()
+	s := start(t, "--config", storeLimit(t, 24<<20), "--device-share", "0", "--user-share", "0", "--later-limit", "0", "--up-limit", "0", "--topic-limit", "0")
+	s.tenant(t, "other")
+	u := user(t)
+	greedy := connect(t, s, u+"/greedy", nil)
+	stranger := connect(t, s, "bob/phone", object{"authToken": s.bearer(t, "other", "bob/phone")})
+	connect(t, s, u+"/watch", object{"type": "watch"}).leave()
+	connect(t, s, "bob/watch", object{"type": "watch", "authToken": s.bearer(t, "other", "bob/watch")}).leave()
+	s.register(t, u+"/away")
+	greedy.give("away", 1, nil)
+	for what, send := range sendings(60_000) {
+		if what == "task" {
+			continue // an entry is too small to fill a stream with
+		}
+		before := stranger.shares(t, "phone", what, 5)
+		n, told := 0, failure{}
+		for ; n < 300 && told.Code == ""; n++ {
+			told = greedy.tries(send("away", "flood"))
+		}
+		switch {
+		case what == "topic" && told.Code != "":
+			t.Errorf("a topic drops the oldest, and refuses nothing: told %+v", told)
+		case what != "topic" && (told.Code != "UNAVAILABLE" && told.Code != "QUEUE_FULL" || told.RetryAfterMs <= 0):
+			t.Errorf("%s: %d messages of 60,000 bytes were stored, then told %+v", what, n, told)
+		}
+		if other := stranger.tries(send("phone", "its own")); other.Code != "" {
+			t.Errorf("%s: another tenant is told %+v", what, other)
+		}
+		t.Logf("%s: full after %d messages; another tenant's message took %s before and %s meanwhile", what, n, before, stranger.shares(t, "phone", what+"2", 5))
+	}
+	away := connect(t, s, u+"/away", nil)
+	away.ack(away.message().Seq)
+	away.beat()
+	connect(t, s, u+"/new", nil).beat()
 }
