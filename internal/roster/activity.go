@@ -4,8 +4,6 @@ import (
 	"maps"
 	"slices"
 	"time"
-
-	"github.com/rccs-io/rccs/subjects"
 )
 
 // Other processes must know which of a user's online devices was active last,
@@ -71,19 +69,19 @@ func (r *Roster) misjudged(sl *slot) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	cur, devices := sl.current.Load(), r.users[sl.key.User()]
-	if cur == nil || len(devices) < 2 {
+	if cur == nil || devices.len() < 2 {
 		return false
 	}
-	own := devices[sl.key]
+	own := devices.find(sl.key)
 	if own == nil || own.sess == nil {
 		return false
 	}
 	active := cur.active.Load()
-	for k, d := range devices {
-		if d == own || !d.sess.online() || d.sess.LastSeen.Before(own.sess.LastSeen) {
+	for d := range devices.all() {
+		if d == own || !d.sess.online() || d.sess.LastSeen < own.sess.LastSeen {
 			continue
 		}
-		if active > r.activeLocked(k, d) {
+		if active > r.activeLocked(d) {
 			return true
 		}
 	}
@@ -92,11 +90,11 @@ func (r *Roster) misjudged(sl *slot) bool {
 
 // activeLocked returns when a device was last active, as far as this process
 // knows.
-func (r *Roster) activeLocked(k subjects.Key, d *device) int64 {
-	if sl := r.slots[k]; sl != nil {
+func (r *Roster) activeLocked(d *device) int64 {
+	if sl := r.slots[d.key]; sl != nil {
 		if cur := sl.current.Load(); cur != nil {
 			return cur.active.Load()
 		}
 	}
-	return d.sess.LastSeen.UnixNano()
+	return int64(d.sess.LastSeen)
 }

@@ -132,7 +132,7 @@ func (r *Roster) storeRecord(k subjects.Key, rec *Record) {
 func (r *Roster) pending(k subjects.Key) *Record {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if d := r.users[k.User()][k]; d != nil {
+	if d := r.findLocked(k); d != nil {
 		return d.mine
 	}
 	return nil

@@ -115,7 +115,7 @@ func (r *Roster) noteUnknownEdges() {
 	unknown := make(map[string]bool)
 	r.mu.RLock()
 	for _, devices := range r.users {
-		for _, d := range devices {
+		for d := range devices.all() {
 			if d.sess.online() && r.edges[d.sess.Edge] == nil {
 				unknown[d.sess.Edge] = true
 			}

@@ -52,10 +52,10 @@ func (r *Roster) change(k subjects.Key, f func(d *device) bool) {
 			c.Type = rec.Type
 		}
 		if d.sess != nil {
-			c.LastSeen = d.sess.LastSeen
+			c.LastSeen = d.sess.LastSeen.time()
 		}
 	}
-	r.dropLocked(k, d)
+	r.dropLocked(d)
 	r.mu.Unlock()
 	if tell {
 		r.opts.Changed(c)
@@ -114,5 +114,5 @@ func (r *Roster) tellTurn(k subjects.Key, was, is *session, rev uint64) {
 		kind = subjects.EventOnline
 	}
 	e := event{Kind: kind, Edge: is.Edge, Session: is.ID}
-	r.tellServices(k, e, is.LastSeen, "session/"+strconv.FormatUint(rev, 10))
+	r.tellServices(k, e, is.LastSeen.time(), "session/"+strconv.FormatUint(rev, 10))
 }

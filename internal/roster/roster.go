@@ -40,9 +40,9 @@ type Roster struct {
 	told sync.Mutex
 
 	mu    sync.RWMutex
-	live  bool                                // everything stored before Start has been read
-	users map[string]map[subjects.Key]*device // by the user's token
-	count int                                 // of registered devices
+	live  bool                   // everything stored before Start has been read
+	users map[string]userDevices // by the user's token
+	count int                    // of registered devices
 	edges map[string]*edgeState
 	slots map[subjects.Key]*slot // of devices whose sessions this edge writes
 	empty chan struct{}          // closed when slots becomes empty; nil unless waited for
@@ -50,6 +50,7 @@ type Roster struct {
 
 // device is what is known of one device. There are many, so it is kept small.
 type device struct {
+	key    subjects.Key
 	id     subjects.DeviceID
 	stored *Record  // what the bucket says; nil: not registered
 	mine   *Record  // what was registered here and is not stored yet
@@ -73,7 +74,7 @@ func New(opts Options) (*Roster, error) {
 	}
 	r := &Roster{
 		opts: opts, id: nuid.Next(), quit: make(chan struct{}), out: newOutbox(opts.Put),
-		users: make(map[string]map[subjects.Key]*device), edges: make(map[string]*edgeState), slots: make(map[subjects.Key]*slot),
+		users: make(map[string]userDevices), edges: make(map[string]*edgeState), slots: make(map[subjects.Key]*slot),
 	}
 	if opts.Edge != nil {
 		r.edge = r.id
@@ -192,33 +193,34 @@ func removal(subject string) *nats.Msg {
 	return &nats.Msg{Subject: subject, Header: nats.Header{"KV-Operation": {"DEL"}}}
 }
 
+// findLocked returns the device, or nil.
+func (r *Roster) findLocked(k subjects.Key) *device { return r.users[k.User()].find(k) }
+
 // deviceLocked returns the device, and makes it if there is none.
 func (r *Roster) deviceLocked(k subjects.Key) *device {
-	devices := r.users[k.User()]
-	if devices == nil {
-		devices = make(map[subjects.Key]*device)
-		r.users[strings.Clone(k.User())] = devices
+	if d := r.findLocked(k); d != nil {
+		return d
 	}
-	d := devices[k]
-	if d == nil {
-		k = subjects.Key(strings.Clone(string(k))) // not all of the message
-		d = &device{}
-		if a, err := k.Address(); err == nil {
-			d.id = a.Device
-		}
-		devices[k] = d
+	k = subjects.Key(strings.Clone(string(k))) // not all of the message
+	d := &device{key: k}
+	if a, err := k.Address(); err == nil {
+		d.id = a.Device
 	}
+	r.users[k.User()] = r.users[k.User()].with(d)
 	return d
 }
 
 // dropLocked forgets a device of which nothing is left. The revision of a removed
 // entry is kept: it is needed to write the entry again.
-func (r *Roster) dropLocked(k subjects.Key, d *device) {
+func (r *Roster) dropLocked(d *device) {
 	if d.record() != nil || d.sess != nil || d.rev != 0 || d.recRev != 0 {
 		return
 	}
-	devices := r.users[k.User()]
-	if delete(devices, k); len(devices) == 0 {
-		delete(r.users, k.User())
+	user := d.key.User()
+	rest := r.users[user].without(d)
+	if rest.len() == 0 {
+		delete(r.users, user)
+		return
 	}
+	r.users[user] = rest
 }

@@ -19,10 +19,10 @@ type session struct {
 	ID       subjects.SessionID `json:"session"`
 	Edge     string             `json:"edge"`
 	Epoch    uint64             `json:"epoch"`
-	Since    time.Time          `json:"since"`  // when the session was new
+	Since    stamp              `json:"since"`  // when the session was new
 	Opened   int64              `json:"opened"` // when this registration began, Unix nanoseconds
 	Status   string             `json:"status"` // wire.Online, Away, Busy or Offline
-	LastSeen time.Time          `json:"lastSeen"`
+	LastSeen stamp              `json:"lastSeen"`
 	Extra    json.RawMessage    `json:"extra,omitempty"`
 	// Ended: the device ended the session, so it is not resumed.
 	Ended bool `json:"ended,omitempty"`
@@ -33,7 +33,7 @@ type session struct {
 	// Delay is for how long others are not shown that the connection was lost.
 	// Until is when that ends. It is set while others are shown Was.
 	Delay time.Duration `json:"delay,omitempty"`
-	Until time.Time     `json:"until,omitzero"`
+	Until stamp         `json:"until,omitzero"`
 	// Write numbers the writes of one writer. By is the writer if that is not the
 	// edge.
 	Write uint64 `json:"write"`
@@ -81,15 +81,15 @@ func (s *session) shownExtra() json.RawMessage {
 }
 
 // heldBack reports whether others are not yet shown that the device is gone.
-func (s *session) heldBack() bool { return s != nil && !s.Until.IsZero() }
+func (s *session) heldBack() bool { return s != nil && s.Until != 0 }
 
 // loseConnection turns the entry into that of a device whose connection is lost.
 // The session may be resumed.
 func (s *session) loseConnection(now time.Time) {
 	s.Was, s.WasExtra = s.Status, s.Extra
 	s.Status, s.Extra = wire.Offline, nil
-	if end := s.LastSeen.Add(s.Delay); end.After(now) {
-		s.Until = end
+	if end := s.LastSeen.time().Add(s.Delay); end.After(now) {
+		s.Until = stampOf(end)
 	}
 }
 
@@ -118,7 +118,7 @@ type Session struct {
 	active atomic.Int64 // Unix nanoseconds
 
 	// Guarded by slot.mu.
-	since  time.Time
+	since  stamp
 	opened int64
 	delay  time.Duration
 	status string
@@ -261,13 +261,13 @@ func (s *Session) Close(ended bool, done func(error)) {
 func (r *Roster) openedLocked(o *opening, seen *session, rev uint64) *session {
 	s, now := o.s, time.Now().UTC()
 	next := &session{
-		ID: o.id, Edge: r.edge, Epoch: rev + 1, Since: now, Opened: o.began.UnixNano(),
-		Status: wire.Online, LastSeen: now, Write: o.write, Delay: s.delay,
+		ID: o.id, Edge: r.edge, Epoch: rev + 1, Since: stampOf(now), Opened: o.began.UnixNano(),
+		Status: wire.Online, LastSeen: stampOf(now), Write: o.write, Delay: s.delay,
 	}
 	s.Resumed, s.From = false, ""
 	if seen != nil {
 		next.Epoch = seen.Epoch + 1
-		if seen.online() || !seen.Ended && now.Sub(seen.LastSeen) <= r.opts.SessionTimeout {
+		if seen.online() || !seen.Ended && now.Sub(seen.LastSeen.time()) <= r.opts.SessionTimeout {
 			s.Resumed = true
 			next.ID, next.Since = seen.ID, seen.Since
 		}
@@ -292,14 +292,14 @@ func (u *update) entryLocked() *session {
 	s := u.s
 	next := &session{
 		ID: s.ID, Edge: s.r.edge, Epoch: s.Epoch, Since: s.since, Opened: s.opened,
-		Status: s.status, LastSeen: time.Unix(0, s.active.Load()).UTC(), Extra: s.extra, Write: u.write,
+		Status: s.status, LastSeen: stamp(s.active.Load()), Extra: s.extra, Write: u.write,
 		Delay: s.delay,
 	}
 	switch now := time.Now().UTC(); {
 	case u.ended:
-		next.Status, next.Extra, next.Ended, next.LastSeen = wire.Offline, nil, true, now
+		next.Status, next.Extra, next.Ended, next.LastSeen = wire.Offline, nil, true, stampOf(now)
 	case u.closed:
-		next.LastSeen = now
+		next.LastSeen = stampOf(now)
 		next.loseConnection(now)
 	}
 	return next
@@ -312,7 +312,7 @@ func (r *Roster) scheduleReveal(k subjects.Key, s *session, rev uint64, delay ti
 	if !s.heldBack() {
 		return
 	}
-	wait := time.Until(s.Until)
+	wait := time.Until(s.Until.time())
 	if delay == 0 {
 		wait = 0
 	}
@@ -338,6 +338,6 @@ func (r *Roster) reveal(k subjects.Key, rev uint64) {
 // revealed returns the entry with nothing held back.
 func (s *session) revealed(by string, write uint64) *session {
 	next := *s
-	next.Until, next.By, next.Write = time.Time{}, by, write
+	next.Until, next.By, next.Write = 0, by, write
 	return &next
 }

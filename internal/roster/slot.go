@@ -114,7 +114,7 @@ func (r *Roster) tidy(sl *slot) {
 func (r *Roster) known(k subjects.Key) (*session, uint64) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if d := r.users[k.User()][k]; d != nil {
+	if d := r.findLocked(k); d != nil {
 		return d.sess, d.rev
 	}
 	return nil, 0

@@ -32,7 +32,7 @@ func (r *Roster) Sweep(ctx context.Context) error {
 		if s.online() {
 			s.loseConnection(began.UTC())
 		} else {
-			s.Until = time.Time{}
+			s.Until = 0
 		}
 		s.By, s.Write = r.id, r.writes.Add(1)
 		m, err := sessionMsg(f.key, &s, f.rev)
@@ -79,18 +79,18 @@ func (r *Roster) orphans() []found {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	for _, devices := range r.users {
-		for k, d := range devices {
-			if d.sess.heldBack() && now.Sub(d.sess.Until) > revealSlack {
-				all = append(all, found{k, *d.sess, d.rev})
+		for d := range devices.all() {
+			if d.sess.heldBack() && now.Sub(d.sess.Until.time()) > revealSlack {
+				all = append(all, found{d.key, *d.sess, d.rev})
 				continue
 			}
 			if !d.sess.online() || !r.edges[d.sess.Edge].isDead() {
 				continue
 			}
-			f := found{k, *d.sess, d.rev}
-			f.s.LastSeen = now
+			f := found{d.key, *d.sess, d.rev}
+			f.s.LastSeen = stampOf(now)
 			if heard := r.edges[d.sess.Edge].Heard; !heard.IsZero() {
-				f.s.LastSeen = heard.UTC()
+				f.s.LastSeen = stampOf(heard)
 			}
 			all = append(all, f)
 		}

@@ -47,7 +47,7 @@ func (d *Device) Holds(capability string) bool {
 func (r *Roster) Get(k subjects.Key) *Record {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	if d := r.users[k.User()][k]; d != nil {
+	if d := r.findLocked(k); d != nil {
 		return d.record()
 	}
 	return nil
@@ -72,10 +72,10 @@ func (r *Roster) Devices(k subjects.Key) []subjects.Key {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	devices := r.users[k.User()]
-	keys := make([]subjects.Key, 0, len(devices))
-	for key, d := range devices {
+	keys := make([]subjects.Key, 0, devices.len())
+	for d := range devices.all() {
 		if d.record() != nil {
-			keys = append(keys, key)
+			keys = append(keys, d.key)
 		}
 	}
 	slices.Sort(keys)
@@ -87,10 +87,10 @@ func (r *Roster) User(k subjects.Key) []Device {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	devices := r.users[k.User()]
-	all := make([]Device, 0, len(devices))
-	for key, d := range devices {
+	all := make([]Device, 0, devices.len())
+	for d := range devices.all() {
 		if d.record() != nil {
-			all = append(all, r.viewLocked(key, d))
+			all = append(all, r.viewLocked(d))
 		}
 	}
 	slices.SortFunc(all, func(a, b Device) int { return strings.Compare(string(a.ID), string(b.ID)) })
@@ -101,18 +101,18 @@ func (r *Roster) User(k subjects.Key) []Device {
 func (r *Roster) Device(k subjects.Key) (Device, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	d := r.users[k.User()][k]
+	d := r.findLocked(k)
 	if d == nil || d.record() == nil {
 		return Device{}, false
 	}
-	return r.viewLocked(k, d), true
+	return r.viewLocked(d), true
 }
 
 // Online reports whether a device is connected somewhere.
 func (r *Roster) Online(k subjects.Key) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	d := r.users[k.User()][k]
+	d := r.findLocked(k)
 	return d != nil && d.sess.online()
 }
 
@@ -122,17 +122,17 @@ func (r *Roster) All(yield func(Device) bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	for _, devices := range r.users {
-		for k, d := range devices {
-			if d.record() != nil && !yield(r.viewLocked(k, d)) {
+		for d := range devices.all() {
+			if d.record() != nil && !yield(r.viewLocked(d)) {
 				return
 			}
 		}
 	}
 }
 
-func (r *Roster) viewLocked(k subjects.Key, d *device) Device {
-	v := newDevice(k, d.id, d.record(), d.sess)
-	if sl := r.slots[k]; sl != nil {
+func (r *Roster) viewLocked(d *device) Device {
+	v := newDevice(d.key, d.id, d.record(), d.sess)
+	if sl := r.slots[d.key]; sl != nil {
 		if cur := sl.current.Load(); cur != nil {
 			v.LastSeen = time.Unix(0, cur.active.Load())
 		}
@@ -146,8 +146,8 @@ func (r *Roster) viewLocked(k subjects.Key, d *device) Device {
 func newDevice(k subjects.Key, id subjects.DeviceID, rec *Record, s *session) Device {
 	d := Device{Key: k, ID: id, Record: rec, Held: rec.held, Type: rec.Type, Status: s.status(), Shown: s.shown(), LastSeen: rec.Registered}
 	if s != nil {
-		d.Online, d.LastSeen, d.Extra = s.online(), s.LastSeen, s.shownExtra()
-		d.Session, d.Edge, d.Since, d.Epoch = s.ID, s.Edge, s.Since, s.Epoch
+		d.Online, d.LastSeen, d.Extra = s.online(), s.LastSeen.time(), s.shownExtra()
+		d.Session, d.Edge, d.Since, d.Epoch = s.ID, s.Edge, s.Since.time(), s.Epoch
 	}
 	return d
 }
