@@ -30,7 +30,7 @@ type conn struct {
 	v1     bool         // subprotocol rccs.v1 was negotiated
 	bearer string
 	from   netip.Addr
-	opened time.Time
+	opened time.Duration // since s.began
 
 	reader // owned by the read loop
 	device // set by the read loop at registration, constant then
@@ -51,8 +51,8 @@ type conn struct {
 // reader holds what only the read loop uses.
 type reader struct {
 	nonce         string
-	badFrames     int              // in a row
-	refused       int              // messages in a row, for coming too fast
+	badFrames     int32            // in a row
+	refused       int32            // messages in a row, for coming too fast
 	authenticated bool             // a good credential was shown
 	shown         subjects.Address // whose credential was shown, good or not; for the log
 	seqs          []uint64
@@ -61,11 +61,14 @@ type reader struct {
 }
 
 func newConn(s *Server, bearer string) *conn {
-	c := &conn{s: s, bearer: bearer, opened: time.Now()}
+	c := &conn{s: s, bearer: bearer, opened: time.Since(s.began)}
 	c.heartbeat, c.maxFrame = s.opts.Heartbeat, s.opts.MaxFrameBytes
 	c.changed.L = &c.mu
 	return c
 }
+
+// age is for how long the connection has been open.
+func (c *conn) age() time.Duration { return time.Since(c.s.began) - c.opened }
 
 func (c *conn) log() *slog.Logger {
 	l := c.s.opts.Logger.With("conn", c.sock.ID())
@@ -101,7 +104,7 @@ func (c *conn) Closed() {
 	defer c.mu.Unlock()
 	c.out.release()
 	if c.mailbox != nil {
-		c.log().Info("device disconnected", "session", string(c.sess.ID), "code", int(c.closed), "after", time.Since(c.opened).Round(time.Millisecond))
+		c.log().Info("device disconnected", "session", string(c.sess.ID), "code", int(c.closed), "after", c.age().Round(time.Millisecond))
 	}
 }
 

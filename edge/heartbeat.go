@@ -59,7 +59,7 @@ func (c *conn) tick(now time.Time) {
 		return
 	}
 	switch {
-	case c.tenant == nil && now.Sub(c.opened) >= c.s.opts.RegisterWithin:
+	case c.tenant == nil && c.age() >= c.s.opts.RegisterWithin:
 		c.endLocked(wire.CloseAuth, wire.NewError(wire.AuthRequired, "no device_register within "+c.s.opts.RegisterWithin.String()))
 	case c.mailbox != nil && !c.expires.IsZero() && c.expires.Sub(now) <= 2*tickEvery+c.early:
 		// A moment early, so that it is never late.

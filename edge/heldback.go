@@ -18,7 +18,7 @@ type heldBack struct {
 
 // heldDevice is whose session it was, and when its credential was issued.
 type heldDevice struct {
-	who    auth.Identity
+	who    holder
 	issued time.Time
 }
 
@@ -40,12 +40,12 @@ func (h *heldBack) add(s *roster.Session, d heldDevice, delay time.Duration) {
 	})
 }
 
-// reveal shows the devices whose credentials were revoked as offline.
-func (h *heldBack) reveal(revoked func(who auth.Identity, issued time.Time) bool) {
+// reveal shows the devices whose credentials v has revoked as offline.
+func (h *heldBack) reveal(v *auth.Verifier) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for s, d := range h.devices {
-		if revoked(d.who, d.issued) {
+		if d.who.revoked(v, d.issued) {
 			delete(h.devices, s)
 			s.Reveal()
 		}

@@ -158,7 +158,7 @@ func (c *conn) attach(e *wire.Envelope, reg *wire.Register, who auth.Identity, t
 	mailbox, err := c.open(ctx, reg, who)
 	switch {
 	case err != nil && errors.Is(context.Cause(ctx), errPeerGone):
-		c.log().Info("registration given up by the device", "after", time.Since(c.opened).Round(time.Millisecond))
+		c.log().Info("registration given up by the device", "after", c.age().Round(time.Millisecond))
 		c.sock.Abort()
 		return
 	case errors.Is(err, inbox.ErrTakenOver), errors.Is(err, roster.ErrReplaced), errors.Is(err, errSuperseded):
@@ -230,7 +230,7 @@ func (c *conn) attachLocked(mailbox *inbox.Mailbox, answer []byte) {
 func (c *conn) adopt(reg *wire.Register, who auth.Identity, tenant *Tenant) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.tenant, c.who, c.key = tenant, who, who.Address.Key()
+	c.tenant, c.who, c.key = tenant, holder{who.Account, who.Address, who.UserKey}, who.Address.Key()
 	c.rights = who.Topics
 	c.batch = reg.Batch
 	c.auto = reg.AckMode == wire.AckAuto || reg.AckMode == "" && !c.v1

@@ -14,13 +14,13 @@ func (s *Server) Recheck() {
 	for _, c := range s.snapshot(nil) {
 		c.recheck()
 	}
-	s.heldBack.reveal(s.opts.Verifier.Revoked)
+	s.heldBack.reveal(s.opts.Verifier)
 }
 
 func (c *conn) recheck() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.tenant == nil || !c.s.opts.Verifier.Revoked(c.who, c.issued) {
+	if c.tenant == nil || !c.who.revoked(c.s.opts.Verifier, c.issued) {
 		return
 	}
 	c.endLocked(wire.CloseRevoked, wire.NewError(wire.DeviceRevoked, "the credential was revoked"))

@@ -34,10 +34,11 @@ type Server struct {
 	// bound keeps processors free for other work.
 	working chan struct{}
 
-	quit chan struct{}
-	ctx  context.Context // for requests to the store; ends with the server
-	cut  context.CancelFunc
-	wg   sync.WaitGroup // the heartbeat loop and every connection
+	quit  chan struct{}
+	began time.Time       // what times of connections are counted from
+	ctx   context.Context // for requests to the store; ends with the server
+	cut   context.CancelFunc
+	wg    sync.WaitGroup // the heartbeat loop and every connection
 
 	heldBack heldBack // has a lock of its own
 
@@ -66,6 +67,7 @@ func New(opts Options) (*Server, error) {
 	ctx, cut := context.WithCancel(context.Background())
 	s := &Server{
 		opts:    opts,
+		began:   time.Now(),
 		ctx:     ctx,
 		cut:     cut,
 		metrics: newMetrics(opts.Metrics),

@@ -37,7 +37,7 @@ const (
 // before the mailbox is published. It is constant from then on.
 type device struct {
 	tenant   *Tenant
-	who      auth.Identity
+	who      holder
 	key      subjects.Key
 	sess     *roster.Session
 	window   int
@@ -46,6 +46,18 @@ type device struct {
 	batch    bool // the device takes arrays
 
 	offlineDelay time.Duration // see [wire.Register]
+}
+
+// holder is who showed a credential, as far as it counts after that.
+type holder struct {
+	Account string // the tenant's
+	Address subjects.Address
+	UserKey string
+}
+
+// revoked reports whether v has revoked the credential that was issued then.
+func (h holder) revoked(v *auth.Verifier, issued time.Time) bool {
+	return v.Revoked(auth.Identity{Account: h.Account, Address: h.Address, UserKey: h.UserKey}, issued)
 }
 
 // session is the device's attachment, guarded by conn.mu.

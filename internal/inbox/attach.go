@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -186,7 +187,7 @@ func (h *Hub) open(mb *Mailbox) error {
 		mb.dirtyLocked()
 	}
 	mb.done = nil
-	mb.pending = mb.waitingLocked()
+	mb.pending = int32(min(mb.waitingLocked(), math.MaxInt32)) //nolint:gosec // it fits
 	if mb.pending > 0 || mb.ackPendingLocked() || len(mb.gaps) > 0 {
 		mb.opts.Wake()
 	}

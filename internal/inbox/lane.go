@@ -19,8 +19,8 @@ const (
 type lane struct {
 	// queue holds the messages to send, ascending; head is the index of the next.
 	queue []*envelope.Message
-	head  int
-	bytes int
+	head  int32
+	bytes int32
 
 	// unacked is what was sent on this connection and not acknowledged,
 	// ascending. Its length over all lanes is bounded by the window.
@@ -73,7 +73,7 @@ type sent struct {
 	redelivered bool
 }
 
-func (l *lane) queued() int { return len(l.queue) - l.head }
+func (l *lane) queued() int { return len(l.queue) - int(l.head) }
 
 // room reports whether another message may be queued. One always fits, however
 // large.
@@ -90,13 +90,13 @@ func (l *lane) push(m *envelope.Message) {
 			return
 		}
 	}
-	if l.head > len(l.queue)/2 && len(l.queue) == cap(l.queue) {
+	if int(l.head) > len(l.queue)/2 && len(l.queue) == cap(l.queue) {
 		n := copy(l.queue, l.queue[l.head:])
 		clear(l.queue[n:])
 		l.queue, l.head = l.queue[:n], 0
 	}
 	l.queue = append(l.queue, m)
-	l.bytes += m.Cost()
+	l.bytes += costOf(m)
 }
 
 // pushRead queues a message that was read from the store or the tail, unless it
@@ -112,12 +112,16 @@ func (l *lane) pushRead(m *envelope.Message) {
 	l.push(m)
 }
 
+// costOf is what a message counts in a lane's bytes. No message is larger than NATS
+// takes, 64 MiB.
+func costOf(m *envelope.Message) int32 { return int32(m.Cost()) } //nolint:gosec // see above
+
 func (l *lane) pop() *envelope.Message {
 	m := l.queue[l.head]
 	l.queue[l.head] = nil
 	l.head++
-	l.bytes -= m.Cost()
-	if l.head == len(l.queue) {
+	l.bytes -= costOf(m)
+	if int(l.head) == len(l.queue) {
 		// An idle device holds no queue.
 		l.queue, l.head = nil, 0
 	}

@@ -47,29 +47,30 @@ type Mailbox struct {
 	key  subjects.Key
 	opts MailboxOptions
 
-	mu      sync.Mutex
-	lanes   [subjects.Lanes]lane
-	out     int                 // unacknowledged over all lanes
-	early   map[uint64]verdict  // acknowledged, or rejected, before they were sent here
-	done    map[uint64]struct{} // finalized before the cursor was loaded
-	pending int                 // what waited at attach
-	ready   bool                // Attach is done with it
-	closed  bool
-	filling bool      // a fill is scheduled or runs
-	open    bool      // the stored cursor says that a session is live
-	dirty   bool      // the cursor writer will look at it
-	changed time.Time // when it became dirty
-	stored  *revision // of the stored cursor; set before ready is
+	mu    sync.Mutex
+	lanes [subjects.Lanes]lane
+	out   int                 // unacknowledged over all lanes
+	early map[uint64]verdict  // acknowledged, or rejected, before they were sent here
+	done  map[uint64]struct{} // finalized before the cursor was loaded
 
-	waking bool // it is in Hub.wakes; guarded by Hub.mu
+	// There is a mailbox for each device, so these stand together to be small.
+	ready    bool // Attach is done with it
+	closed   bool
+	filling  bool  // a fill is scheduled or runs
+	open     bool  // the stored cursor says that a session is live
+	dirty    bool  // the cursor writer will look at it
+	fresh    bool  // the device had no cursor
+	counting bool  // the cursor is loaded, and new messages are counted here
+	scanned  bool  // latest covers all that is stored
+	scanning bool  // a scan that will make it so is scheduled
+	waking   bool  // it is in Hub.wakes; guarded by Hub.mu
+	pending  int32 // what waited at attach
 
-	// counting: the cursor is loaded, and new messages are counted here; seen is
-	// the last one that was.
-	counting bool
-	seen     uint64
-	doubted  int64  // see Cursor
-	fresh    bool   // the device had no cursor
-	sends    uint64 // how many messages this connection was sent
+	changed time.Duration // when it became dirty, since started
+	stored  *revision     // of the stored cursor; set before ready is
+	seen    uint64        // the last message that was counted here
+	doubted int64         // see Cursor
+	sends   uint64        // how many messages this connection was sent
 
 	// lost are messages that are gone for a reason that is not known yet. Nothing
 	// is handed out before it is.
@@ -78,13 +79,14 @@ type Mailbox struct {
 
 	// latest is the newest sequence of each collapse key, of the messages that
 	// are queued or known to be stored.
-	latest   map[string]uint64
-	scanned  bool // latest covers all that is stored
-	scanning bool // a scan that will make it so is scheduled
+	latest map[string]uint64
 }
 
+// started is what times of mailboxes are counted from.
+var started = time.Now()
+
 // Pending returns how many messages waited for the device when it was attached.
-func (mb *Mailbox) Pending() int { return mb.pending }
+func (mb *Mailbox) Pending() int { return int(mb.pending) }
 
 // Key returns the device's key.
 func (mb *Mailbox) Key() subjects.Key { return mb.key }
@@ -221,7 +223,7 @@ func (mb *Mailbox) sentLocked() {
 
 func (mb *Mailbox) dirtyLocked() {
 	if !mb.dirty {
-		mb.dirty, mb.changed = true, time.Now()
+		mb.dirty, mb.changed = true, time.Since(started)
 		mb.hub.cursors.markDirty(mb)
 	}
 }
@@ -229,7 +231,7 @@ func (mb *Mailbox) dirtyLocked() {
 // changedAt returns when the oldest change that no cursor has was made.
 func (mb *Mailbox) changedAt() time.Time {
 	if mb.dirty {
-		return mb.changed
+		return started.Add(mb.changed)
 	}
 	return time.Now()
 }
