@@ -76,7 +76,7 @@ func alone(tb testing.TB) (*conn, *sink) {
 	}
 	tb.Cleanup(tenant.Close)
 	c := newConn(s, "")
-	c.sock, c.v1 = new(wsconn.Conn), true
+	c.sock = new(wsconn.Conn)
 	phone := subjects.Address{User: "alice", Device: "phone"}
 	c.tenant, c.who, c.key, c.window = tenant, holder{Address: phone}, phone.Key(), 256
 	c.authenticated, c.mailbox, c.sess = true, new(inbox.Mailbox), new(roster.Session)

@@ -27,7 +27,6 @@ type conn struct {
 	// Static after construction.
 	s      *Server
 	sock   *wsconn.Conn // reads, writes and ends
-	v1     bool         // subprotocol rccs.v1 was negotiated
 	bearer string
 	from   netip.Addr
 	opened time.Duration // since s.began

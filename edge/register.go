@@ -233,7 +233,7 @@ func (c *conn) adopt(reg *wire.Register, who auth.Identity, tenant *Tenant) {
 	c.tenant, c.who, c.key = tenant, holder{who.Account, who.Address, who.UserKey}, who.Address.Key()
 	c.rights = who.Topics
 	c.batch = reg.Batch
-	c.auto = reg.AckMode == wire.AckAuto || reg.AckMode == "" && !c.v1
+	c.auto = reg.AckMode == wire.AckAuto || reg.AckMode == "" && c.sock.Subprotocol() != Subprotocol
 	c.issued = who.IssuedAt
 	c.expiresLocked(who.Expires)
 	if reg.Heartbeat > 0 {

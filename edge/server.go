@@ -135,7 +135,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.releaseSlot(from, false)
 		return
 	}
-	c.sock, c.from, c.v1 = sock, from, sock.Subprotocol() == Subprotocol
+	c.sock, c.from = sock, from
 	if !s.add(c) {
 		s.releaseSlot(from, false)
 		sock.Abort()

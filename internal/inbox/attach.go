@@ -239,10 +239,10 @@ func (mb *Mailbox) maybeSent(ctx context.Context, c *Cursor, end *endCall) (uint
 func (mb *Mailbox) restoreLocked(c *Cursor, floor, head, upTo uint64) (away bool) {
 	mb.open, mb.seen, mb.doubted = c.Open, c.UpTo, c.Doubted
 	mb.restoreGapsLocked(c.Gaps)
+	mb.tries = c.Tries
 	for n := range mb.lanes {
 		l := &mb.lanes[n]
 		l.unread = int64(c.Waiting[n]) //nolint:gosec // a count of messages
-		l.tries = c.Tries
 		l.ackFloor = c.Sent[n]
 		l.ackPending = slices.DeleteFunc(slices.Clone(c.Unacked[n]), func(seq uint64) bool {
 			_, done := mb.done[seq]

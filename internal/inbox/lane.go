@@ -50,9 +50,6 @@ type lane struct {
 	fillFrom uint64
 	// purgedUpTo: what is at or below it was purged, and is not queued any more.
 	purgedUpTo uint64
-	// tries counts, for each unacknowledged sequence, the earlier connections
-	// that were sent it. The map is never changed.
-	tries map[uint64]uint32
 }
 
 // sent is a message that was sent to the device, or ends without being sent, and
@@ -185,8 +182,8 @@ func (l *lane) queuedAbove(seq uint64) uint64 {
 }
 
 // cursor adds the lane to c. head is the sequence up to which the hub has handed
-// out everything. tries: also store how many connections were sent each message.
-func (l *lane) cursor(c *Cursor, n subjects.Lane, head uint64, tries bool) {
+// out everything.
+func (l *lane) cursor(c *Cursor, n subjects.Lane, head uint64) {
 	upTo := l.readPos
 	switch {
 	case l.queued() > 0:
@@ -216,21 +213,15 @@ func (l *lane) cursor(c *Cursor, n subjects.Lane, head uint64, tries bool) {
 	}
 	slices.Sort(all)
 	c.Unacked[n] = slices.Compact(all)
-	if tries {
-		l.countTries(c)
-	}
 }
 
-// countTries adds to c how many connections were sent each unacknowledged
-// message.
-func (l *lane) countTries(c *Cursor) {
-	if c.Tries == nil {
-		c.Tries = make(map[uint64]uint32)
-	}
+// countTries adds to all how many connections were sent each unacknowledged
+// message, of which earlier has those before this one.
+func (l *lane) countTries(all, earlier map[uint64]uint32) {
 	for _, seq := range l.ackPending {
-		c.Tries[seq] = max(l.tries[seq], 1)
+		all[seq] = max(earlier[seq], 1)
 	}
 	for _, s := range l.unacked {
-		c.Tries[s.seq] = s.tries
+		all[s.seq] = s.tries
 	}
 }

@@ -71,6 +71,9 @@ type Mailbox struct {
 	seen    uint64        // the last message that was counted here
 	doubted int64         // see Cursor
 	sends   uint64        // how many messages this connection was sent
+	// tries counts, for each unacknowledged sequence, the earlier connections
+	// that were sent it. The map is never changed.
+	tries map[uint64]uint32
 
 	// lost are messages that are gone for a reason that is not known yet. Nothing
 	// is handed out before it is.
@@ -165,7 +168,7 @@ func (mb *Mailbox) sendLocked(l *lane, now int64) (envelope.Delivery, bool) {
 		return envelope.Delivery{}, false
 	}
 	mb.sends++
-	l.unacked = append(l.unacked, sent{seq: m.Seq, stored: m.Stored, requester: requesterOf(m), order: mb.sends, tries: l.tries[m.Seq] + 1, redelivered: m.Seq <= l.redeliverUpTo})
+	l.unacked = append(l.unacked, sent{seq: m.Seq, stored: m.Stored, requester: requesterOf(m), order: mb.sends, tries: mb.tries[m.Seq] + 1, redelivered: m.Seq <= l.redeliverUpTo})
 	mb.out++
 	return envelope.Delivery{Message: m, Redelivered: m.Seq <= l.redeliverUpTo}, true
 }
@@ -201,7 +204,7 @@ func (mb *Mailbox) verdictLocked(l *lane, m *envelope.Message, sure bool, now in
 		return verdict{status: wire.StatusExpired}, true
 	case !sure && m.Seq > l.redeliverUpTo:
 		return verdict{status: wire.StatusReplaced}, true
-	case most > 0 && int(l.tries[m.Seq]) >= most:
+	case most > 0 && int(mb.tries[m.Seq]) >= most:
 		return verdict{wire.StatusRejected, wire.ReasonMaxDeliveries}, true
 	case mb.opts.Fits != nil && !mb.opts.Fits(m):
 		return verdict{wire.StatusUndeliverable, wire.ReasonTooLarge}, true
@@ -449,7 +452,13 @@ func (mb *Mailbox) cursorLocked(open bool) Cursor {
 	head := mb.hub.head.Load()
 	c := Cursor{Open: open, Epoch: mb.opts.Epoch, UpTo: max(head, mb.seen), Gaps: mb.storedGapsLocked(), Doubted: mb.doubted}
 	for n := range mb.lanes {
-		mb.lanes[n].cursor(&c, subjects.Lane(n), head, mb.hub.opts.MaxDeliveries > 0)
+		mb.lanes[n].cursor(&c, subjects.Lane(n), head)
+	}
+	if mb.hub.opts.MaxDeliveries > 0 {
+		c.Tries = make(map[uint64]uint32)
+		for n := range mb.lanes {
+			mb.lanes[n].countTries(c.Tries, mb.tries)
+		}
 	}
 	slices.Sort(c.AckRequested)
 	for n := range mb.lanes {

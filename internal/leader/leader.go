@@ -20,6 +20,10 @@ const (
 	// confirm is the shortest time over which a server shows that it is the
 	// leader. A leader hears from the other copies once a second.
 	confirm = 3 * time.Second
+	// settled is for how long a leader that lacks what is known must have stored
+	// nothing. A new leader has what was stored, but on a starved machine it takes
+	// many seconds to apply it, and its end rises meanwhile.
+	settled = 6 * time.Second
 	// delay is for how long the word of another copy may be on its way.
 	delay = time.Second
 	// recent is how long ago a leader may last have heard from the other copies. They
@@ -118,6 +122,8 @@ func passes(err error) bool {
 type claim struct {
 	leader string
 	since  time.Time
+	end    uint64    // of the stream, in the last answer
+	still  time.Time // since when the end is that
 }
 
 var claimNone claim
@@ -125,7 +131,9 @@ var claimNone claim
 // believe takes an answer, and reports whether it can be believed. A leader has
 // shown that it is one if, at the end of a while in which nobody else claimed to
 // be, most of the copies follow it that were heard from within that while. Each of
-// its answers since then is right, and so is the last.
+// its answers since then is right, and so is the last. What it lacks it may still
+// be applying, though: unless its end has stood still for a while, or what it
+// stored last is newer than its claim.
 func (c *claim) believe(info *jetstream.StreamInfo, k known) bool {
 	reaches := info.State.LastSeq >= k.end
 	switch {
@@ -139,11 +147,14 @@ func (c *claim) believe(info *jetstream.StreamInfo, k known) bool {
 	case reaches && heardWithin(info, recent):
 		return true
 	case c.leader != info.Cluster.Leader:
-		*c = claim{info.Cluster.Leader, time.Now()}
+		*c = claim{info.Cluster.Leader, time.Now(), info.State.LastSeq, time.Now()}
 		return false
+	case c.end != info.State.LastSeq:
+		c.end, c.still = info.State.LastSeq, time.Now()
 	}
 	held := time.Since(c.since)
-	return held >= confirm && heardWithin(info, held-delay)
+	applied := reaches || time.Since(c.still) >= settled || info.State.LastTime.After(c.since)
+	return applied && held >= confirm && heardWithin(info, held-delay)
 }
 
 // heardWithin tells whether most of the copies follow the server that answered: its

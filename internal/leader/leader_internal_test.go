@@ -26,6 +26,12 @@ func answer(leader string, last uint64, heard ...time.Duration) *jetstream.Strea
 
 const second = time.Second
 
+// storedNow has the answer say that something was stored a year from now.
+func storedNow(info *jetstream.StreamInfo) *jetstream.StreamInfo {
+	info.State.LastTime = time.Now().AddDate(1, 0, 0)
+	return info
+}
+
 func TestAnEndBelowWhatIsKnownIsBelievedOfAProvenLeaderOnly(t *testing.T) {
 	t.Parallel()
 	const end = 100
@@ -41,8 +47,11 @@ func TestAnEndBelowWhatIsKnownIsBelievedOfAProvenLeaderOnly(t *testing.T) {
 		"nobody leads, then one does": {[]*jetstream.StreamInfo{answer("", 90, second, second, second), answer("b", 100, second, 0)}, 9 * second, 100, 10 * second},
 		"nobody leads, but has it":    {[]*jetstream.StreamInfo{answer("", 101)}, 0, 101, 0},
 		"nobody ever leads":           {[]*jetstream.StreamInfo{answer("", 90, second, second, second)}, 0, 0, timeout},
-		"the leader has lost its end": {[]*jetstream.StreamInfo{answer("a", 90, second, second)}, 0, 90, confirm + second},
-		"one copy of two is away":     {[]*jetstream.StreamInfo{answer("a", 90, 0, second)}, 0, 90, confirm + second},
+		"the leader has lost its end": {[]*jetstream.StreamInfo{answer("a", 90, second, second)}, 0, 90, settled + second},
+		"one copy of two is away":     {[]*jetstream.StreamInfo{answer("a", 90, 0, second)}, 0, 90, settled + second},
+		"a leader that still applies what was stored": {
+			[]*jetstream.StreamInfo{answer("a", 90, second, second), answer("a", 95, second, second), answer("a", 100, second, second)}, 5 * second, 100, 10 * second,
+		},
 		"no other copy was ever seen": {[]*jetstream.StreamInfo{answer("a", 90, 0, 0)}, 0, 0, timeout},
 		"a leader that was paused": {
 			[]*jetstream.StreamInfo{answer("a", 90, 20*second, 20*second), answer("", 90), answer("b", 100, second, second)}, second, 100, 3 * second,
@@ -114,7 +123,8 @@ func TestAnAnswerIsBelievedOfALeaderThatTheOthersFollow(t *testing.T) {
 		"nobody leads":           {[]*jetstream.StreamInfo{answer("", 101), answer("b", 102, second, second)}, 102, 2 * second},
 		"one that was paused":    {[]*jetstream.StreamInfo{answer("a", 101, 9*second, 9*second), answer("b", 102, second, second)}, 102, 2 * second},
 		"it lacks what is known": {[]*jetstream.StreamInfo{answer("a", 99, second/10, second/10), answer("b", 102, second, second)}, 102, 2 * second},
-		"the end is lost":        {[]*jetstream.StreamInfo{answer("a", 99, second, second)}, 99, confirm + second},
+		"the end is lost":        {[]*jetstream.StreamInfo{answer("a", 99, second, second)}, 99, settled + second},
+		"lost, and stored anew":  {[]*jetstream.StreamInfo{answer("a", 97, second, second), storedNow(answer("a", 98, second, second))}, 98, confirm + second},
 		"nobody follows it":      {[]*jetstream.StreamInfo{answer("a", 101, timeout, 0)}, 0, timeout},
 	} {
 		t.Run(name, func(t *testing.T) {
