@@ -44,7 +44,7 @@ func TestWhoFillsAShareStopsAloneAndIsTold(t *testing.T) {
 				connect(t, s, name+"/holder", object{"type": "extension", "authToken": s.bearer(t, tenant, name+"/holder")})
 				connect(t, s, name+"/watch", object{"type": "watch", "authToken": s.bearer(t, tenant, name+"/watch")}).leave()
 			}
-			neighbour.shares(t, "phone", "warm", 10)
+			neighbour.shares(t, "warm", 10)
 			if told := neighbour.tries(object{"id": newID(), "type": "publish", "payload": object{"topic": "shared", "data": 1}}); told.Code != "" {
 				t.Fatalf("told %+v", told)
 			}
@@ -60,7 +60,7 @@ func TestWhoFillsAShareStopsAloneAndIsTold(t *testing.T) {
 				case what == "task", what == "wait":
 					whose = "the devices of a user"
 				}
-				before := neighbour.shares(t, "phone", what, 10)
+				before := neighbour.shares(t, what, 10)
 				n, refused := 0, failure{}
 				until := time.Now().Add(patience)
 				for refusals := 0; refusals < 5; {
@@ -84,7 +84,7 @@ func TestWhoFillsAShareStopsAloneAndIsTold(t *testing.T) {
 					}
 				}
 				t.Logf("%s, %s: full after %d messages; a neighbour's message took %s before and %s meanwhile",
-					c.bound, what, n, before, neighbour.shares(t, "phone", what+"2", 10))
+					c.bound, what, n, before, neighbour.shares(t, what+"2", 10))
 			}
 			_, metrics := s.get(t, "/metrics")
 			if !strings.Contains(metrics, `rccs_share_refused_total{store="later",whose="`) {
@@ -142,13 +142,13 @@ func (d *device) tries(m object) failure {
 	}
 }
 
-// shares sends so many small messages to itself, and says what the slowest took.
-func (d *device) shares(t *testing.T, to, name string, n int) time.Duration {
+// shares sends so many small messages to its user's phone, and says what the slowest took.
+func (d *device) shares(t *testing.T, name string, n int) time.Duration {
 	t.Helper()
 	var slowest time.Duration
 	for i := range n {
 		began := time.Now()
-		if told := d.tries(object{"id": fmt.Sprint(name, i), "type": "note", "toDeviceId": to, "payload": "small", "requiresAck": true}); told.Code != "" {
+		if told := d.tries(object{"id": fmt.Sprint(name, i), "type": "note", "toDeviceId": "phone", "payload": "small", "requiresAck": true}); told.Code != "" {
 			t.Fatalf("a neighbour is told %+v", told)
 		}
 		slowest = max(slowest, time.Since(began))
@@ -174,7 +174,7 @@ func TestATenantThatFillsAPartOfItsShareStopsAlone(t *testing.T) {
 		if what == "task" {
 			continue // an entry is too small to fill a stream with
 		}
-		before := stranger.shares(t, "phone", what, 5)
+		before := stranger.shares(t, what, 5)
 		n, told := 0, failure{}
 		for ; n < 300 && told.Code == ""; n++ {
 			told = greedy.tries(send("away", "flood"))
@@ -188,7 +188,7 @@ func TestATenantThatFillsAPartOfItsShareStopsAlone(t *testing.T) {
 		if other := stranger.tries(send("phone", "its own")); other.Code != "" {
 			t.Errorf("%s: another tenant is told %+v", what, other)
 		}
-		t.Logf("%s: full after %d messages; another tenant's message took %s before and %s meanwhile", what, n, before, stranger.shares(t, "phone", what+"2", 5))
+		t.Logf("%s: full after %d messages; another tenant's message took %s before and %s meanwhile", what, n, before, stranger.shares(t, what+"2", 5))
 	}
 	away := connect(t, s, u+"/away", nil)
 	away.ack(away.message().Seq)

@@ -96,7 +96,11 @@ func (s *Cursors) Read(ctx context.Context, l *Lane, limit, maxBytes int) (msgs 
 		from = l.Unacked[0]
 	}
 	want := expected{counted: int64(l.Waiting), floor: l.Sent, known: l.UpTo, pending: l.Unacked} //nolint:gosec // a count of messages
-	return s.lanes.read(ctx, l.Key, l.Lane, from-1, want, batch{limit, maxBytes})
+	msgs, left, err = s.lanes.read(ctx, l.Key, l.Lane, from-1, want, batch{limit, maxBytes})
+	if more := len(msgs) - limit; more > 0 { // several copies have more together
+		msgs, left = msgs[:limit], left+more
+	}
+	return msgs, left, err
 }
 
 // Message reads one message that was sent to a device; nil if it is gone.
