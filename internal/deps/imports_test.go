@@ -23,39 +23,40 @@ var may = map[string][]string{
 	"":                {},
 	"subjects":        {},
 	"wire":            {"subjects"},
-	"auth":            {"internal/layout", "internal/private", "subjects"},
+	"auth":            {"internal/layout", "internal/private", "subjects", "internal/shard"},
 	"client":          {"subjects", "wire"},
-	"edge":            {"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/layout", "internal/limit", "internal/pool", "internal/proof", "internal/roster", "internal/send", "internal/share", "internal/topic", "internal/trace", "internal/wsconn", "subjects", "wire"},
+	"edge":            {"auth", "internal/direct", "internal/envelope", "internal/inbox", "internal/layout", "internal/limit", "internal/pool", "internal/proof", "internal/roster", "internal/send", "internal/share", "internal/topic", "internal/trace", "internal/wsconn", "subjects", "wire", "internal/shard"},
 	"internal/wsconn": {}, // one WebSocket; what the messages say is not its business
 	"coordinator": {
-		"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/guard", "internal/inbox", "internal/layout", "internal/leader", "internal/ops", "internal/pool", "internal/proof", "internal/reader", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/storeerr", "internal/strictjson", "internal/timespec", "internal/trace", "subjects", "wire",
+		"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/guard", "internal/inbox", "internal/layout", "internal/leader", "internal/ops", "internal/pool", "internal/proof", "internal/reader", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/storeerr", "internal/strictjson", "internal/timespec", "internal/trace", "subjects", "wire", "internal/shard",
 	},
-	"internal/leader":       {}, // which answers of a stream's servers are believed is decided there alone
-	"internal/reader":       {"internal/leader"},
-	"internal/guard":        {"internal/layout", "internal/pool", "internal/reader", "internal/share", "subjects", "wire"},
-	"internal/share":        {"internal/envelope", "internal/inbox", "internal/layout", "internal/proof", "internal/reader", "subjects", "wire"},
-	"internal/direct":       {},
+	"internal/leader":       {},                              // which answers of a stream's servers are believed is decided there alone
+	"internal/shard":        {"internal/layout", "subjects"}, // what asks NATS names a shard's streams by it
+	"internal/reader":       {"internal/leader", "internal/shard"},
+	"internal/guard":        {"internal/layout", "internal/pool", "internal/reader", "internal/share", "subjects", "wire", "internal/shard"},
+	"internal/share":        {"internal/envelope", "internal/inbox", "internal/layout", "internal/proof", "internal/reader", "subjects", "wire", "internal/shard"},
+	"internal/direct":       {"internal/shard"},
 	"internal/damage":       {}, // hubs of inboxes and of topics store one form of record
 	"internal/pool":         {},
 	"internal/stops":        {},
 	"internal/tlsfiles":     {"internal/private"},
-	"internal/proof":        {"internal/layout", "internal/leader", "subjects"}, // whoever writes or reads what is stored needs it
-	"internal/admindoor":    {},                                                 // the admin address and the API share it
+	"internal/proof":        {"internal/layout", "internal/leader", "subjects", "internal/shard"}, // whoever writes or reads what is stored needs it
+	"internal/admindoor":    {},                                                                   // the admin address and the API share it
 	"internal/timespec":     {"wire"},
 	"internal/strictjson":   {}, // the API and the coordinator read bodies alike
 	"internal/storeerr":     {}, // what an error of the store means is decided there alone
 	"internal/send":         {"internal/envelope", "internal/inbox", "internal/layout", "internal/limit", "internal/proof", "internal/roster", "internal/share", "internal/storeerr", "internal/trace", "subjects", "wire"},
-	"internal/inbox":        {"internal/damage", "internal/direct", "internal/envelope", "internal/epoch", "internal/layout", "internal/leader", "internal/pool", "internal/proof", "internal/reader", "internal/storeerr", "subjects", "wire"},
+	"internal/inbox":        {"internal/damage", "internal/direct", "internal/envelope", "internal/epoch", "internal/layout", "internal/leader", "internal/pool", "internal/proof", "internal/reader", "internal/storeerr", "subjects", "wire", "internal/shard"},
 	"internal/epoch":        {"internal/leader"},                                       // hubs, backup and restore agree on it
 	"internal/envelope":     {"internal/layout", "internal/proof", "subjects", "wire"}, // a leaf: whoever stores or reads a message needs it
-	"internal/topic":        {"internal/damage", "internal/direct", "internal/epoch", "internal/layout", "internal/pool", "internal/reader", "internal/storeerr", "subjects"},
-	"internal/roster":       {"internal/layout", "internal/reader", "subjects", "wire"},
+	"internal/topic":        {"internal/damage", "internal/direct", "internal/epoch", "internal/layout", "internal/pool", "internal/reader", "internal/storeerr", "subjects", "internal/shard"},
+	"internal/roster":       {"internal/layout", "internal/reader", "subjects", "wire", "internal/shard"},
 	"internal/layout":       {"subjects"}, // names that are not for services
 	"internal/limit":        {},           // edges, what sends and enrolment count by it
-	"internal/ops":          {"auth", "internal/audit", "internal/direct", "internal/envelope", "internal/inbox", "internal/layout", "internal/leader", "internal/proof", "internal/reader", "internal/roster", "subjects", "wire"},
-	"internal/enroll":       {"auth", "internal/layout", "internal/limit", "internal/storeerr", "subjects", "wire"},
-	"internal/revoke":       {"auth", "internal/audit", "internal/enroll", "internal/layout", "internal/storeerr", "subjects"},
-	"internal/backbone":     {"internal/layout", "internal/leader", "internal/private", "internal/storecheck", "subjects"},
+	"internal/ops":          {"auth", "internal/audit", "internal/direct", "internal/envelope", "internal/inbox", "internal/layout", "internal/leader", "internal/proof", "internal/reader", "internal/roster", "subjects", "wire", "internal/shard"},
+	"internal/enroll":       {"auth", "internal/layout", "internal/limit", "internal/storeerr", "subjects", "wire", "internal/shard"},
+	"internal/revoke":       {"auth", "internal/audit", "internal/enroll", "internal/layout", "internal/storeerr", "subjects", "internal/shard"},
+	"internal/backbone":     {"internal/layout", "internal/leader", "internal/private", "internal/storecheck", "subjects", "internal/shard"},
 	"internal/storecheck":   {"internal/private"}, // without a server, which makes fuzzing slow
 	"internal/private":      {},                   // one rule for modes of files
 	"internal/snapshot":     {"internal/direct"},
@@ -74,14 +75,14 @@ var may = map[string][]string{
 	"deploy":                {},                                                                                   // tests only, against the built program
 	"internal/trace":        {"wire"},                                                                             // what parts say of a message's way, without OpenTelemetry
 	"internal/tracing":      {"internal/trace", "subjects", "wire"},
-	"internal/survey":       {"internal/direct", "internal/inbox", "internal/layout", "internal/leader", "subjects"}, // it reads, and writes nothing
-	"internal/devicetest":   {"internal/testkit"},                                                                    // for tests
+	"internal/survey":       {"internal/direct", "internal/inbox", "internal/layout", "internal/leader", "subjects", "internal/shard"}, // it reads, and writes nothing
+	"internal/devicetest":   {"internal/testkit"},                                                                                      // for tests
 	// The load generator shares nothing with what it measures.
 	"internal/load":       {},
 	"internal/load/relay": {},
 	"e2e":                 {}, // tests only, against the built program
 	"internal/node": {
-		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/stops", "internal/storecheck", "internal/storeerr", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire", "internal/share", "internal/survey", "internal/trace", "internal/tracing", "internal/layout",
+		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/stops", "internal/storecheck", "internal/storeerr", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire", "internal/share", "internal/survey", "internal/trace", "internal/tracing", "internal/layout", "internal/shard",
 	},
 	"internal/api": {
 		"auth", "internal/admindoor", "internal/audit", "internal/enroll", "internal/envelope", "internal/ops", "internal/proof", "internal/roster", "internal/send", "internal/strictjson", "internal/timespec", "internal/trace", "subjects", "wire", "internal/limit",
@@ -89,7 +90,7 @@ var may = map[string][]string{
 	},
 	"web": {},
 	"cmd/rccs": {
-		"", "auth", "client", "edge", "internal/audit", "internal/backbone", "internal/backup", "internal/enroll", "internal/load", "internal/node", "internal/ops", "internal/private", "internal/revoke", "internal/share", "internal/timespec", "internal/tlsfiles", "internal/tracing", "internal/localcluster", "subjects", "wire", "internal/layout", "internal/send",
+		"", "auth", "client", "edge", "internal/audit", "internal/backbone", "internal/backup", "internal/enroll", "internal/load", "internal/node", "internal/ops", "internal/private", "internal/revoke", "internal/share", "internal/timespec", "internal/tlsfiles", "internal/tracing", "internal/localcluster", "subjects", "wire", "internal/layout", "internal/send", "internal/shard",
 	},
 }
 

@@ -49,6 +49,7 @@ var parses = map[string]struct {
 	"internal/snapshot":   {fuzz: []string{"FuzzRewrite"}},
 	"internal/storecheck": {fuzz: []string{"FuzzBlock"}},
 	"internal/strictjson": {fuzz: []string{"FuzzUnmarshal"}},
+	"internal/survey":     {ours: "leases that edges have written"},
 	"internal/testfast":   {ours: "what go test prints"},
 	"internal/topic":      {ours: "a mark that edges have written"},
 	"wire":                {fuzz: []string{"FuzzDecodeFrame", "FuzzAck", "FuzzAccepted", "FuzzPayloads", "FuzzEnrollment", "FuzzDecodePosts"}},

@@ -52,6 +52,10 @@ func IsClientReply(subject string) bool {
 // elsewhere; edge is its id.
 func Release(edge string) string { return "rccs.edge." + edge + ".release" }
 
+// Redirected is where edges tell each other, in core NATS, that a device was told
+// to connect elsewhere.
+const Redirected = "rccs.edge.redirected"
+
 // Audit is where it is kept that something was done.
 func Audit(action string) string { return "rccs.audit." + action }
 

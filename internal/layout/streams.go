@@ -129,6 +129,9 @@ func AllUp() string { return subjects.Scope{}.Ups() }
 // AllEvents is the subject of [subjects.StreamEvent].
 func AllEvents() string { return subjects.Scope{}.Events() }
 
+// IsEvent reports whether a subject is one of [subjects.StreamEvent].
+func IsEvent(subject string) bool { return strings.HasPrefix(subject, "rccs.event.") }
+
 // IsCancel reports whether a filter covers delayed messages of one user only.
 func IsCancel(filter string) bool {
 	rest, ok := strings.CutPrefix(filter, laterPrefix)
