@@ -70,8 +70,9 @@ func isEmpty(dir string) (bool, error) {
 	return len(entries) == 0, err
 }
 
-// createKeys fills a directory with the keys and JWTs of a new installation.
-func createKeys(dir string) error {
+// createKeys fills a directory with the keys and JWTs of a new installation, whose
+// first tenant has so many shards.
+func createKeys(dir string, shards int) error {
 	makers := map[string]func() (nkeys.KeyPair, error){
 		operatorSeed: nkeys.CreateOperator, operatorSigning: nkeys.CreateOperator,
 		systemSeed: nkeys.CreateAccount, tenantSeed: nkeys.CreateAccount, tenantSigning: nkeys.CreateAccount,
@@ -91,7 +92,7 @@ func createKeys(dir string) error {
 		}
 		pairs[name] = pair
 	}
-	tokens, err := signTokens(pairs)
+	tokens, err := signTokens(pairs, shards)
 	if err != nil {
 		return err
 	}
@@ -104,7 +105,7 @@ func createKeys(dir string) error {
 }
 
 // signTokens makes the JWTs of operator and accounts.
-func signTokens(pairs map[string]nkeys.KeyPair) (map[string]string, error) {
+func signTokens(pairs map[string]nkeys.KeyPair, shards int) (map[string]string, error) {
 	public, err := publicKeys(pairs)
 	if err != nil {
 		return nil, err
@@ -121,6 +122,7 @@ func signTokens(pairs map[string]nkeys.KeyPair) (map[string]string, error) {
 	tenant.Name = DefaultTenant
 	tenant.SigningKeys.Add(public[tenantSigning])
 	tenant.Exports = exports()
+	setShards(tenant, shards)
 	if err := (Limits{}).set(tenant); err != nil {
 		return nil, err
 	}

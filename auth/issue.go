@@ -173,7 +173,7 @@ func (k *Keystore) IssuePart(name string) (Credential, error) {
 		return Credential{}, err
 	}
 	u := user{name: partPrefix + name, label: "part " + name, allow: layout.ForPart(), everyKind: true}
-	u.tags = k.tenantTags()
+	u.tags = append(k.tenantTags(), k.shardsTags()...)
 	return k.issue(k.tenantKey, u)
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/nats-io/jwt/v2"
 
 	"github.com/rccs-io/rccs/internal/private"
+	"github.com/rccs-io/rccs/internal/shard"
 )
 
 // DefaultTenant is the name of the account that every installation has.
@@ -50,9 +51,16 @@ type Keystore struct {
 // replaced: that would end every credential.
 //
 // What it returns is of the tenant [DefaultTenant]; see [Keystore.Tenant].
-func OpenKeystore(dir string) (*Keystore, error) {
+func OpenKeystore(dir string) (*Keystore, error) { return OpenKeystoreWith(dir, 1) }
+
+// OpenKeystoreWith is [OpenKeystore] for an installation whose tenant
+// [DefaultTenant] has so many shards if it is made now; see [Keystore.Shards].
+func OpenKeystoreWith(dir string, shards int) (*Keystore, error) {
+	if err := shard.Check(shards); err != nil {
+		return nil, err
+	}
 	keys := filepath.Join(dir, "keys")
-	created, err := ensureKeys(dir, keys, createKeys)
+	created, err := ensureKeys(dir, keys, func(dir string) error { return createKeys(dir, shards) })
 	if err != nil {
 		return nil, fmt.Errorf("auth: make keys: %w", err)
 	}

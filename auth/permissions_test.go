@@ -62,6 +62,7 @@ func everything(k, other subjects.Key) []may {
 		{layout.Audit("revoke"), "", ""},
 		{layout.Release("edge"), "", ""},
 		{layout.Drain("edge"), "", ""},
+		{layout.Redirected, "", ""},
 		{subjects.CoordinatorEndpoint("status"), "", "p"},
 		{layout.PartEndpoint("enroll"), "", ""},
 		{subjects.DeviceEndpoint(k, "fetch"), "p", ""},

@@ -12,6 +12,8 @@ import (
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nkeys"
+
+	"github.com/rccs-io/rccs/internal/shard"
 )
 
 // ErrNoTenant is wrapped by the error of [Keystore.Tenant].
@@ -119,7 +121,12 @@ func (k *Keystore) Tenant(name string) (*Keystore, error) {
 // AddTenant makes the keys of a new tenant. What serves the installation finds
 // them by itself.
 func (k *Keystore) AddTenant(name string, limits Limits) (*Keystore, error) {
-	if err := CheckTenant(name); err != nil {
+	return k.AddTenantWith(name, 1, limits)
+}
+
+// AddTenantWith is [Keystore.AddTenant] for a tenant with so many shards.
+func (k *Keystore) AddTenantWith(name string, shards int, limits Limits) (*Keystore, error) {
+	if err := errors.Join(CheckTenant(name), shard.Check(shards)); err != nil {
 		return nil, err
 	}
 	unlock, err := lockKeys(k.dir)
@@ -138,14 +145,14 @@ func (k *Keystore) AddTenant(name string, limits Limits) (*Keystore, error) {
 	if err != nil {
 		return nil, fmt.Errorf("auth: %w", err)
 	}
-	if err := set.addTenant(k.dir, name, limits); err != nil {
+	if err := set.addTenant(k.dir, name, shards, limits); err != nil {
 		return nil, fmt.Errorf("auth: make the keys of %s: %w", name, err)
 	}
 	return k.Tenant(name)
 }
 
 // addTenant writes the JWT last: with it the tenant is there.
-func (s *keySet) addTenant(dir, name string, limits Limits) error {
+func (s *keySet) addTenant(dir, name string, shards int, limits Limits) error {
 	public := map[string]string{}
 	for _, file := range []string{tenantSeed, tenantSigning} {
 		pair, err := nkeys.CreateAccount()
@@ -167,6 +174,7 @@ func (s *keySet) addTenant(dir, name string, limits Limits) error {
 	claims.Name = name
 	claims.SigningKeys.Add(public[tenantSigning])
 	claims.Exports = exports()
+	setShards(claims, shards)
 	if err := limits.set(claims); err != nil {
 		return err
 	}
