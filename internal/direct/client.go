@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/shard"
 )
 
 // fetchTimeout bounds one request to the store; within it a request that is
@@ -29,6 +31,7 @@ const fetchesAtOnce = 32
 // reply subject.
 type Client struct {
 	nc    *nats.Conn
+	shard shard.Shard
 	slots chan struct{}
 
 	base string
@@ -47,10 +50,11 @@ type Client struct {
 // fetch is one request under way. Its fields belong to the subscription's
 // goroutine until done is closed.
 type fetch struct {
-	msgs []Stored
-	last uint64 // sequence of the last message, which the next one repeats
-	left int    // Nats-Num-Pending of the end marker
-	err  error
+	msgs  []Stored
+	last  uint64 // sequence of the last message, which the next one repeats
+	left  int    // Nats-Num-Pending of the end marker
+	err   error
+	shard shard.Shard
 	// multi: the request is for the last messages of several subjects.
 	multi bool
 	done  chan struct{}
@@ -81,6 +85,16 @@ func New(nc *nats.Conn) *Client {
 
 // Conn returns the connection that the client reads with.
 func (c *Client) Conn() *nats.Conn { return c.nc }
+
+// In has the client read the streams of a shard, and returns it. Call it before
+// Start.
+func (c *Client) In(s shard.Shard) *Client {
+	c.shard = s
+	return c
+}
+
+// Shard returns the shard that is read.
+func (c *Client) Shard() shard.Shard { return c.shard }
 
 // Start listens for answers.
 func (c *Client) Start() error {
@@ -192,7 +206,7 @@ func (c *Client) Get(ctx context.Context, stream string, req *Request) (msgs []S
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	body, err := json.Marshal(req)
+	body, err := json.Marshal(c.stored(req))
 	if err != nil {
 		return nil, 0, err
 	}
@@ -209,11 +223,25 @@ func (c *Client) Get(ctx context.Context, stream string, req *Request) (msgs []S
 	}
 }
 
+// stored is the request as the shard's streams know its subjects.
+func (c *Client) stored(req *Request) *Request {
+	if c.shard.Alone() {
+		return req
+	}
+	own := *req
+	own.NextFor = c.shard.Stored(req.NextFor)
+	own.MultiLast = make([]string, len(req.MultiLast))
+	for i, subject := range req.MultiLast {
+		own.MultiLast[i] = c.shard.Stored(subject)
+	}
+	return &own
+}
+
 // errFetchAgain says that a request was lost, not refused.
 var errFetchAgain = errors.New("no answer")
 
 func (c *Client) attempt(ctx context.Context, stream string, body []byte, multi bool) ([]Stored, int, error) {
-	q := &fetch{multi: multi, done: make(chan struct{}), lost: make(chan struct{})}
+	q := &fetch{shard: c.shard, multi: multi, done: make(chan struct{}), lost: make(chan struct{})}
 	c.mu.Lock()
 	c.next++
 	token := strconv.FormatUint(c.next, 36)
@@ -224,7 +252,7 @@ func (c *Client) attempt(ctx context.Context, stream string, body []byte, multi 
 		delete(c.open, token)
 		c.mu.Unlock()
 	}()
-	if err := c.nc.PublishRequest("$JS.API.DIRECT.GET."+stream, c.base+token, body); err != nil {
+	if err := c.nc.PublishRequest("$JS.API.DIRECT.GET."+c.shard.Stream(stream), c.base+token, body); err != nil {
 		return nil, 0, err
 	}
 	late := time.NewTimer(fetchAttempt)
@@ -286,6 +314,8 @@ func (q *fetch) add(m *nats.Msg) (end bool) {
 		q.err = err
 		return true
 	}
+	s.Subject = q.shard.Plain(s.Subject)
+	q.shard.PlainHeader(s.Subject, s.Header)
 	q.msgs = append(q.msgs, s)
 	q.last = s.Seq
 	return false

@@ -25,13 +25,14 @@ type rawRequest struct {
 
 // raw reads one message; nil if there is none.
 func (c *Client) raw(ctx context.Context, stream string, req rawRequest) (*Stored, error) {
+	req.NextFor, req.LastFor = c.shard.Stored(req.NextFor), c.shard.Stored(req.LastFor)
 	body, err := json.Marshal(&req)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	answer, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, body)
+	answer, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+c.shard.Stream(stream), body)
 	if err != nil {
 		return nil, fmt.Errorf("direct: read a message of %s: %w", stream, err)
 	}
@@ -61,7 +62,8 @@ func (c *Client) raw(ctx context.Context, stream string, req rawRequest) (*Store
 	if err != nil {
 		header = nil
 	}
-	return &Stored{Subject: m.Subject, Seq: m.Seq, Time: m.Time.UnixNano(), Header: header, Data: m.Data}, nil
+	c.shard.PlainHeader(m.Subject, header)
+	return &Stored{Subject: c.shard.Plain(m.Subject), Seq: m.Seq, Time: m.Time.UnixNano(), Header: header, Data: m.Data}, nil
 }
 
 // AtLeader asks the stream's leader for the first message of a literal subject at

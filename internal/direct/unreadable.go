@@ -54,13 +54,13 @@ func (c *Client) readable(ctx context.Context, stream, subject string) (n int, e
 // total returns how many messages the store counts on a subject, and which messages
 // of the stream it has lost since it was opened.
 func (c *Client) total(ctx context.Context, stream, subject string) (n int, lost []uint64, err error) {
-	body, err := json.Marshal(map[string]string{"subjects_filter": subject})
+	body, err := json.Marshal(map[string]string{"subjects_filter": c.shard.Stored(subject)})
 	if err != nil {
 		return 0, nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	answer, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.INFO."+stream, body)
+	answer, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.INFO."+c.shard.Stream(stream), body)
 	if err != nil {
 		return 0, nil, fmt.Errorf("direct: count the messages of %s: %w", subject, err)
 	}
@@ -79,5 +79,5 @@ func (c *Client) total(ctx context.Context, stream, subject string) (n int, lost
 	if got.Error != nil {
 		return 0, nil, fmt.Errorf("direct: count the messages of %s: %w", subject, got.Error)
 	}
-	return got.State.Subjects[subject], got.State.Lost.Msgs, nil
+	return got.State.Subjects[c.shard.Stored(subject)], got.State.Lost.Msgs, nil
 }

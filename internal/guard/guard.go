@@ -17,6 +17,7 @@ import (
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
 )
 
 const (
@@ -40,9 +41,16 @@ type Options struct {
 	// refused without anybody waiting for an answer.
 	Undeliverable func(reason string)
 	// Shares bound what services delay; nil: nothing does.
-	Shares *share.Shares
+	Shares Shares
+	// Shards is how many shards the tenant has; 0 is 1.
+	Shards int
 	// Logger is needed.
 	Logger *slog.Logger
+}
+
+// Shares bound what is stored; [share.Shares] is the one of a shard.
+type Shares interface {
+	Admit(k share.Kind, key subjects.Key, size int) *wire.Error
 }
 
 // Guard is one that runs. Make one with [Start].
@@ -61,6 +69,9 @@ type Guard struct {
 // Start returns when requests are answered. The connection's reply subjects must
 // lie where no service can listen.
 func Start(nc *nats.Conn, opts Options) (*Guard, error) {
+	if opts.Shares == nil {
+		opts.Shares = (*share.Shares)(nil)
+	}
 	g := &Guard{nc: nc, opts: opts, log: opts.Logger, work: pool.New(atOnce, backlog), room: pool.NewPlaces(waitingBytes, serviceBytes)}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	sub, err := nc.QueueSubscribe(layout.Guarded(), queue, g.take)
@@ -122,12 +133,17 @@ func (g *Guard) answer(m *nats.Msg) {
 		return // nobody waits
 	}
 	reply := &nats.Msg{Subject: m.Reply}
+	if g.opts.Shards > 1 && strings.Join(api, ".") == streamInfo+subjects.StreamLater {
+		g.reply(m, g.infoOfAll(m.Data))
+		return
+	}
 	kind, body, refused := examine(api, m.Data)
 	if refused != nil {
 		reply.Data = refused.answer(kind)
 	} else {
 		ctx, cancel := context.WithTimeout(g.ctx, within)
 		defer cancel()
+		api := g.inShard(api, body)
 		ask := func(body []byte) ([]byte, error) {
 			answer, err := g.nc.RequestMsgWithContext(ctx, &nats.Msg{Subject: layout.JetStreamAPI(api...), Header: kept(m.Header), Data: body})
 			if err != nil {

@@ -149,6 +149,10 @@ func (g *Guard) store(m *nats.Msg, subject string) {
 		g.reply(m, refused.publication())
 		return
 	}
+	if _, expects := h["Nats-Expected-Stream"]; expects && g.opts.Shards > 1 {
+		g.reply(m, refuse("Nats-Expected-Stream cannot be met: this tenant has several shards, and the stream is that of the user's; leave it out").publication())
+		return
+	}
 	key, _, _ := subjects.ParseLater(subject)
 	if full := g.opts.Shares.Admit(share.Later, key, len(m.Data)); full != nil {
 		if m.Reply == "" {
@@ -161,6 +165,7 @@ func (g *Guard) store(m *nats.Msg, subject string) {
 		h.Set(layout.HeaderIssuedTo, service)
 	}
 	msg := &nats.Msg{Subject: subject, Header: h, Data: m.Data}
+	g.shardOf(key.User()).Address(msg)
 	if m.Reply == "" {
 		if err := g.nc.PublishMsg(msg); err != nil {
 			g.log.Warn("delayed message of a service not passed on", "err", err)

@@ -148,7 +148,7 @@ func (r *laneReader) readCopies(
 		}
 	}
 	err := reader.Copies(ctx, reader.CopiesOptions{
-		Conn: r.fetch.Conn(), Stream: layout.StreamInbox, Subject: subjects.Inbox(k, n), After: pos,
+		Conn: r.fetch.Conn(), Stream: layout.StreamInbox, Shard: r.fetch.Shard(), Subject: subjects.Inbox(k, n), After: pos,
 		Messages: size.messages, Bytes: size.bytes, Logger: r.log,
 		Enough: func(got []reader.Entry, left int) bool {
 			found.add(parseAll(r.publish, got), left)

@@ -43,7 +43,7 @@ func NewCursors(c *direct.Client, p *Publisher) (*Cursors, error) {
 	}
 	return &Cursors{
 		fetch: c, last: c.Last(layout.StreamCursor, false), publish: p,
-		lanes: &laneReader{fetch: c, publish: p, log: p.log, replicas: newReplicas(js).get},
+		lanes: &laneReader{fetch: c, publish: p, log: p.log, replicas: newReplicas(c.Shard().JetStream(js)).get},
 	}, nil
 }
 

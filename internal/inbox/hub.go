@@ -18,6 +18,7 @@ import (
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -34,6 +35,8 @@ type Options struct {
 	Fetch *nats.Conn
 	// Publish stores cursors, outcomes, deadlines and events.
 	Publish *Publisher
+	// Shard is the one whose inboxes the hub serves. Publish must have the same.
+	Shard shard.Shard
 	// Logger; nil discards.
 	Logger *slog.Logger
 	// TailMessages and TailBytes bound the recent messages kept in memory.
@@ -157,18 +160,20 @@ func New(opts Options) (*Hub, error) {
 	h.tell = NewTeller(opts.Publish, opts.Logger, opts.Undeliverable)
 	h.damaged.Store(new(damaged))
 	r, err := reader.New(reader.Options{
-		Conn: opts.Read, Stream: layout.StreamInbox, Handle: h.handle, Drained: h.drained,
+		Conn: opts.Read, Stream: layout.StreamInbox, Shard: opts.Shard, Handle: h.handle, Drained: h.drained,
 		Restarted: h.onRepair, Logger: opts.Logger, Heartbeat: opts.Heartbeat,
 	})
 	if err != nil {
 		return nil, err
 	}
 	h.reader = r
-	if h.js, err = jetstream.New(opts.Fetch); err != nil {
+	js, err := jetstream.New(opts.Fetch)
+	if err != nil {
 		return nil, fmt.Errorf("inbox: %w", err)
 	}
+	h.js = opts.Shard.JetStream(js)
 	h.closing, h.cut = context.WithCancel(context.Background())
-	h.fetch = direct.New(opts.Fetch)
+	h.fetch = direct.New(opts.Fetch).In(opts.Shard)
 	h.last = h.fetch.Last(layout.StreamInbox, true)
 	h.lanes = &laneReader{
 		fetch: h.fetch, publish: opts.Publish, log: opts.Logger,
@@ -205,7 +210,7 @@ func (h *Hub) Start(ctx context.Context) error {
 		h.fetch.Stop()
 		return err
 	}
-	if h.fence, err = h.opts.Fetch.Subscribe(layout.Fence, h.onFence); err == nil {
+	if h.fence, err = h.opts.Fetch.Subscribe(h.opts.Shard.Subject(layout.Fence), h.onFence); err == nil {
 		err = h.opts.Fetch.FlushTimeout(fenceTimeout) // a purge from here on reaches this hub
 	}
 	if err != nil {

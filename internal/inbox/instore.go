@@ -65,7 +65,7 @@ func (p *Publisher) storedBefore(f *pendingPublish, stream string, refusal error
 	if f.batch != nil {
 		msg = f.batch[0] // its id stands for the batch
 	}
-	id := msg.Header.Get(jetstream.MsgIDHeader)
+	id := p.Shard.PlainID(msg.Subject, msg.Header.Get(jetstream.MsgIDHeader))
 	for wait := lookFirst; ; wait *= 2 {
 		select {
 		case <-time.After(wait):
@@ -73,7 +73,7 @@ func (p *Publisher) storedBefore(f *pendingPublish, stream string, refusal error
 			f.done(Receipt{}, refusal)
 			return
 		}
-		switch seq, err := p.look(ctx, stream, msg.Subject, id); {
+		switch seq, err := p.look(ctx, stream, p.Shard.Plain(msg.Subject), id); {
 		case err != nil:
 			p.log.Debug("the stream is not read for a message that is being stored", "stream", stream, "err", err)
 		case seq > 0:
@@ -164,7 +164,7 @@ func (p *Publisher) reader() (*direct.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := direct.New(nc)
+	c := direct.New(nc).In(p.Shard)
 	if err := c.Start(); err != nil {
 		nc.Close()
 		return nil, err

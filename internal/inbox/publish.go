@@ -13,6 +13,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/proof"
+	"github.com/rccs-io/rccs/internal/shard"
 )
 
 // Bounds of a publisher. A caller past them waits.
@@ -44,6 +45,9 @@ type Publisher struct {
 	// Proof is the tenant's key. Who reads messages uses it too. Set it before
 	// the publisher is used.
 	Proof *proof.Key
+	// Shard is where the messages of users are stored. Set it before the
+	// publisher is used.
+	Shard shard.Shard
 
 	dial Dial
 	log  *slog.Logger
@@ -187,6 +191,9 @@ func (p *Publisher) send(f pendingPublish) {
 	if f.batch != nil {
 		last = f.batch[len(f.batch)-1]
 	}
+	if !p.Shard.Alone() {
+		f.address(p.Shard)
+	}
 	last.Reply = p.base + strconv.FormatUint(p.first+uint64(len(p.pending)), 36)
 	f.at = time.Now()
 	p.pushLocked(f)
@@ -195,6 +202,16 @@ func (p *Publisher) send(f pendingPublish) {
 	// pending for the next one.
 	if err := f.write(p.nc); err != nil {
 		p.log.Debug("publish waits for a connection", "subject", last.Subject, "err", err)
+	}
+}
+
+// address has what is sent stored in a shard.
+func (f *pendingPublish) address(s shard.Shard) {
+	if f.msg != nil {
+		s.Address(f.msg)
+	}
+	for _, msg := range f.batch {
+		s.Address(msg)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -50,12 +51,13 @@ type Purger struct {
 	nc    *nats.Conn
 	fetch *direct.Client
 	proof *proof.Key
+	shard shard.Shard
 }
 
 // NewPurger returns a Purger that sends requests on nc and reads with fetch. k is
 // the tenant's key.
 func NewPurger(nc *nats.Conn, fetch *direct.Client, k *proof.Key) *Purger {
-	return &Purger{nc: nc, fetch: fetch, proof: k}
+	return &Purger{nc: nc, fetch: fetch, proof: k, shard: fetch.Shard()}
 }
 
 // Last returns the sequence of the last message of each lane.
@@ -142,6 +144,7 @@ func (p *Purger) tellLane(ctx context.Context, k subjects.Key, n subjects.Lane, 
 
 // store stores one message and waits for the answer.
 func (p *Purger) store(ctx context.Context, msg *nats.Msg) error {
+	p.shard.Address(msg)
 	answer, err := p.nc.RequestMsgWithContext(ctx, msg)
 	if err == nil {
 		_, err = parseAck(answer)
@@ -168,7 +171,7 @@ func (p *Purger) Finish(ctx context.Context, k subjects.Key, upTo [subjects.Lane
 		return fmt.Errorf("inbox: purge: %w", err)
 	}
 	defer func() { _ = sub.Unsubscribe() }()
-	if err := p.nc.PublishRequest(layout.Fence, inbox, body); err != nil {
+	if err := p.nc.PublishRequest(p.shard.Subject(layout.Fence), inbox, body); err != nil {
 		return fmt.Errorf("inbox: purge: %w", err)
 	}
 	open := make(map[string]bool, len(edges))

@@ -145,7 +145,7 @@ func (h *Hub) rewind(ctx context.Context, last uint64) error {
 	}
 	all := make(map[subjects.Key]aged)
 	r, err := reader.New(reader.Options{
-		Conn: h.opts.Read, Stream: layout.StreamCursor, FromStart: true, Logger: h.opts.Logger,
+		Conn: h.opts.Read, Stream: layout.StreamCursor, Shard: h.opts.Shard, FromStart: true, Logger: h.opts.Logger,
 		Handle: func(e reader.Entry) {
 			key, ok := layout.ParseCursor(e.Subject)
 			if !ok {

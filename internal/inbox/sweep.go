@@ -145,7 +145,7 @@ func (h *Hub) readSweep(s *sweep) {
 	enough, stop := context.WithCancel(ctx)
 	defer stop()
 	r, err := reader.New(reader.Options{
-		Conn: h.opts.Fetch, Stream: layout.StreamInbox, FromStart: true, After: s.from - 1, Logger: h.opts.Logger, Batch: sweepBatch,
+		Conn: h.opts.Fetch, Stream: layout.StreamInbox, Shard: h.opts.Shard, FromStart: true, After: s.from - 1, Logger: h.opts.Logger, Batch: sweepBatch,
 		Handle: func(e reader.Entry) {
 			switch m, ok := envelope.Parse(h.opts.Publish.Proof, envelope.Stored(e)); {
 			case enough.Err() != nil:

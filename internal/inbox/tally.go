@@ -373,7 +373,7 @@ func (h *Hub) countMissed(ctx context.Context, mark, began uint64) error {
 	}
 	start := time.Now()
 	r, err := reader.New(reader.Options{
-		Conn: h.opts.Read, Stream: layout.StreamInbox, FromStart: true, After: mark, HeadersOnly: true, Logger: h.opts.Logger,
+		Conn: h.opts.Read, Stream: layout.StreamInbox, Shard: h.opts.Shard, FromStart: true, After: mark, HeadersOnly: true, Logger: h.opts.Logger,
 		Handle: func(e reader.Entry) {
 			m, ok := envelope.Parse(h.opts.Publish.Proof, envelope.Stored(e))
 			if !ok || e.Seq > last {

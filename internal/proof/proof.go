@@ -18,6 +18,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/leader"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -141,7 +142,11 @@ func Load(ctx context.Context, js jetstream.JetStream) (*Key, error) {
 func create(ctx context.Context, js jetstream.JetStream, kv jetstream.KeyValue) error {
 	s := stored{Secret: make([]byte, secretLen), Before: map[string]uint64{}}
 	_, _ = rand.Read(s.Secret) // never fails
-	for _, name := range []string{layout.StreamInbox, subjects.StreamTopic} {
+	before := []string{layout.StreamInbox, subjects.StreamTopic}
+	if shard.InShard(js) {
+		before = nil // there were no shards before there was a key
+	}
+	for _, name := range before {
 		info, err := leader.Info(ctx, js, name)
 		if err != nil {
 			return fmt.Errorf("proof: %w", err)

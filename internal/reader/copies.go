@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/leader"
+	"github.com/rccs-io/rccs/internal/shard"
 )
 
 const (
@@ -32,6 +33,8 @@ var errWasRead = errors.New("the copy of this server was read already")
 type CopiesOptions struct {
 	Conn   *nats.Conn
 	Stream string
+	// Shard says whose stream it is, if each shard has one of its own.
+	Shard shard.Shard
 	// Subject is literal. Messages up to After are left out.
 	Subject string
 	After   uint64
@@ -53,7 +56,7 @@ func Copies(ctx context.Context, o CopiesOptions) error {
 	if err != nil {
 		return fmt.Errorf("reader: %w", err)
 	}
-	info, err := leader.Info(ctx, js, o.Stream)
+	info, err := leader.Info(ctx, js, o.Shard.Stream(o.Stream))
 	if err != nil {
 		return fmt.Errorf("reader: copies of %s: %w", o.Stream, err)
 	}
@@ -101,7 +104,7 @@ func (c *copies) next(ctx context.Context) (got []Entry, left int, err error) {
 	var server string
 	var r *Reader
 	r, err = New(Options{
-		Conn: c.Conn, Stream: c.Stream, FromStart: true, After: c.After, Filter: []string{c.Subject}, Batch: c.Messages, Logger: c.Logger,
+		Conn: c.Conn, Stream: c.Stream, Shard: c.Shard, FromStart: true, After: c.After, Filter: []string{c.Subject}, Batch: c.Messages, Logger: c.Logger,
 		Handle: func(e Entry) {
 			if reading.Err() != nil {
 				return

@@ -132,7 +132,8 @@ func (p *pull) handOutLocked(m *nats.Msg, meta ackReply) {
 	if meta.stream <= p.r.last.Load() {
 		return // handed out by the consumer before this one
 	}
-	p.r.opts.Handle(Entry{Subject: m.Subject, Seq: meta.stream, Time: meta.time, Header: m.Header, Data: m.Data})
+	p.r.opts.Shard.PlainHeader(m.Subject, m.Header)
+	p.r.opts.Handle(Entry{Subject: p.r.opts.Shard.Plain(m.Subject), Seq: meta.stream, Time: meta.time, Header: m.Header, Data: m.Data})
 	p.r.last.Store(meta.stream)
 }
 

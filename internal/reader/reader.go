@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/leader"
+	"github.com/rccs-io/rccs/internal/shard"
 )
 
 // ConsumerPrefix begins the names of readers' consumers. What follows cannot be
@@ -39,6 +41,8 @@ type Options struct {
 	Conn *nats.Conn
 	// Stream is the stream's name.
 	Stream string
+	// Shard says whose stream it is, if each shard has one of its own.
+	Shard shard.Shard
 	// FromStart reads what is stored already before what comes; otherwise
 	// reading starts behind the stream's last message.
 	FromStart bool
@@ -122,6 +126,11 @@ func New(opts Options) (*Reader, error) {
 	js, err := jetstream.New(opts.Conn)
 	if err != nil {
 		return nil, fmt.Errorf("reader: %w", err)
+	}
+	opts.Stream = opts.Shard.Stream(opts.Stream)
+	opts.Filter = slices.Clone(opts.Filter)
+	for i, subject := range opts.Filter {
+		opts.Filter[i] = opts.Shard.Stored(subject)
 	}
 	return &Reader{
 		opts:    opts,

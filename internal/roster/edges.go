@@ -17,9 +17,11 @@ import (
 
 // Edge is what an edge says about itself in its lease.
 type Edge struct {
-	ID      string    `json:"id"`
-	Name    string    `json:"name"`
-	Address string    `json:"address,omitempty"`
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Address string `json:"address,omitempty"`
+	// URL is where devices are told to connect, if operators have named it.
+	URL     string    `json:"url,omitempty"`
 	Version string    `json:"version,omitempty"`
 	Started time.Time `json:"started"`
 	Devices int       `json:"devices"`
@@ -192,7 +194,7 @@ func (r *Roster) renew(done func(error)) {
 	devices := len(r.slots)
 	r.mu.RUnlock()
 	lease := Edge{
-		ID: r.edge, Name: r.opts.Edge.Name, Address: r.address(), Version: r.opts.Edge.Version,
+		ID: r.edge, Name: r.opts.Edge.Name, Address: r.address(), URL: r.opts.Edge.URL, Version: r.opts.Edge.Version,
 		Started: r.started.UTC(), Devices: devices, Unready: r.unready(), Draining: r.draining(),
 	}
 	r.leased.Store(changes{lease.Address, lease.Unready != "", lease.Draining})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -25,6 +26,8 @@ var ErrStopped = errors.New("roster: stopped")
 type Options struct {
 	// Read is the connection on which the buckets are followed.
 	Read *nats.Conn
+	// Shard is the one whose devices and edges the roster has.
+	Shard shard.Shard
 	// Put stores one message and calls done once with its sequence, from any
 	// goroutine. It must keep the order. It may block while the store is behind:
 	// one goroutine calls it, and nobody waits for that goroutine.
@@ -81,6 +84,8 @@ type EdgeInfo struct {
 	// Address, if set, returns where devices connect, for people. It is called
 	// for each lease: an edge may choose its port after the first.
 	Address func() string
+	// URL is where devices are told to connect; empty: they are not sent here.
+	URL string
 	// Version of the program, for people.
 	Version string
 	// Unready, if set, returns why the edge cannot serve; empty if it can. The

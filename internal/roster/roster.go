@@ -90,7 +90,7 @@ func New(opts Options) (*Roster, error) {
 		{layout.BucketEdges, r.onEdge, &r.leases, r.beat()},
 	} {
 		rd, err := reader.New(reader.Options{
-			Conn: opts.Read, Stream: "KV_" + b.bucket, FromStart: true, Handle: b.handle, Logger: opts.Logger, Heartbeat: b.beat,
+			Conn: opts.Read, Stream: "KV_" + b.bucket, Shard: opts.Shard, FromStart: true, Handle: b.handle, Logger: opts.Logger, Heartbeat: b.beat,
 		})
 		if err != nil {
 			return nil, err

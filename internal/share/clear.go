@@ -145,7 +145,7 @@ func (c *clearing) read(after uint64) (batch []old, err error) {
 	names := make(map[string]string) // one string for all messages of a subject
 	full := false
 	r, err := reader.New(reader.Options{
-		Conn: c.s.opts.Conn, Stream: infos[c.kind].stream, FromStart: true, After: after, HeadersOnly: true, Logger: c.s.log,
+		Conn: c.s.opts.Conn, Stream: infos[c.kind].stream, Shard: c.s.opts.Shard, FromStart: true, After: after, HeadersOnly: true, Logger: c.s.log,
 		Handle: func(e reader.Entry) {
 			if full {
 				return

@@ -126,7 +126,7 @@ func (s *Shares) look(t *table, token string) (map[string]*user, error) {
 	if info.trims {
 		room = newRoom(bounds)
 	}
-	opts := reader.Options{Conn: s.opts.Conn, Stream: info.stream, FromStart: true, HeadersOnly: true, Logger: s.log}
+	opts := reader.Options{Conn: s.opts.Conn, Stream: info.stream, Shard: s.opts.Shard, FromStart: true, HeadersOnly: true, Logger: s.log}
 	if token != "" {
 		name, err := subjects.Unescape(token)
 		if err != nil {

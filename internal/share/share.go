@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"github.com/rccs-io/rccs/internal/proof"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -60,6 +61,8 @@ type Options struct {
 	Conn   *nats.Conn
 	Bounds Bounds
 	Proof  *proof.Key
+	// Shard is the one whose users are bounded.
+	Shard shard.Shard
 	// Metrics; nil counts nowhere.
 	Metrics *Metrics
 	// ClearEvery is how often the whole of inboxes, and of messages to services, is
@@ -102,7 +105,7 @@ func New(opts Options) (*Shares, error) {
 	if err != nil {
 		return nil, fmt.Errorf("share: %w", err)
 	}
-	s := &Shares{opts: opts, js: js, log: opts.Logger, looks: make(chan struct{}, looksAtOnce)}
+	s := &Shares{opts: opts, js: opts.Shard.JetStream(js), log: opts.Logger, looks: make(chan struct{}, looksAtOnce)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	b := opts.Bounds
 	for k, messages := range map[Kind]int{Inbox: b.Inbox, Later: b.Later, Up: b.Up, Topic: b.Topic, Route: b.Later, Task: b.Later} {

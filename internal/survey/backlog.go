@@ -61,8 +61,7 @@ func newBacklog(c *direct.Client) *backlog {
 }
 
 // look reads the cursors that changed since the last round.
-func (b *backlog) look(ctx context.Context, infos map[string]*jetstream.StreamInfo) error {
-	in := infos[layout.StreamInbox]
+func (b *backlog) look(ctx context.Context, in *jetstream.StreamInfo) error {
 	if in == nil {
 		return errors.New("survey: the inbox stream does not answer")
 	}

@@ -1,7 +1,9 @@
 package survey
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"sync"
 	"time"
@@ -17,14 +19,14 @@ import (
 // within it is taken for missing.
 const streamTimeout = 3 * time.Second
 
-// streams asks all leaders at once. One that did not answer is nil.
-func (t *tenant) streams(ctx context.Context, names []string) map[string]*jetstream.StreamInfo {
+// ask asks the leaders of all streams at once. One that did not answer is nil.
+func (t *tenant) ask(ctx context.Context) map[string]*jetstream.StreamInfo {
 	ctx, cancel := context.WithTimeout(ctx, streamTimeout)
 	defer cancel()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	infos := make(map[string]*jetstream.StreamInfo, len(names))
-	for _, name := range names {
+	infos := make(map[string]*jetstream.StreamInfo, len(t.streams))
+	for _, name := range t.streams {
 		wg.Go(func() {
 			var info *jetstream.StreamInfo
 			if s, err := t.js.Stream(ctx, name); err == nil {
@@ -69,18 +71,26 @@ func measure(infos map[string]*jetstream.StreamInfo) map[string]streamFigures {
 // edgesAtMost bounds how many leases are read.
 const edgesAtMost = 1000
 
-// edges counts the leases. The bucket forgets one that is not renewed.
-func (t *tenant) edges(ctx context.Context) (n int, err error) {
-	leases, err := t.direct.Run(ctx, "KV_"+layout.BucketEdges, 1, edgesAtMost)
+// edges adds the edges that hold a lease, each by the lease, or by its name where it
+// may have one in each shard. The bucket forgets one that is not renewed.
+func (p *part) edges(ctx context.Context, names map[string]bool) error {
+	leases, err := p.direct.Run(ctx, "KV_"+layout.BucketEdges, 1, edgesAtMost)
 	if err != nil {
-		return 0, fmt.Errorf("survey: %w", err)
+		return fmt.Errorf("survey: %w", err)
 	}
 	for i := range leases {
-		if op := leases[i].Header.Get("KV-Operation"); op == "" {
-			n++
+		if op := leases[i].Header.Get("KV-Operation"); op != "" {
+			continue
 		}
+		if p.shard.Alone() {
+			names[leases[i].Subject] = true
+			continue
+		}
+		var lease struct{ ID, Name string }
+		_ = json.Unmarshal(leases[i].Data, &lease) // whatever it says, it is one
+		names[cmp.Or(lease.Name, lease.ID, leases[i].Subject)] = true
 	}
-	return n, nil
+	return nil
 }
 
 // stored is the first message of a subject from a sequence on, or nil.

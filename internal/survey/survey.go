@@ -15,6 +15,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/shard"
 )
 
 // Options configure a [Survey].
@@ -47,14 +48,21 @@ type Survey struct {
 // of the Survey, which holds busy while it looks.
 type tenant struct {
 	name    string
+	streams []string // their names
 	nc      *nats.Conn
 	js      jetstream.JetStream
-	direct  *direct.Client
-	backlog *backlog
+	parts   []part // by shard
 
 	busy  sync.Mutex
 	gone  bool     // guarded by busy
 	found *figures // guarded by Survey.mu; nil: nothing yet
+}
+
+// part is one shard of a tenant.
+type part struct {
+	shard   shard.Shard
+	direct  *direct.Client
+	backlog *backlog
 }
 
 // New checks the options; nothing runs until Start.
@@ -88,18 +96,27 @@ func (s *Survey) Stop() {
 	<-s.done
 }
 
-// Add has a tenant looked at. The connection is in its account, and is closed
-// with [Survey.Remove].
+// Add has a tenant with one shard looked at; see [Survey.AddShards].
 func (s *Survey) Add(name string, nc *nats.Conn) error {
+	return s.AddShards(name, nc, s.opts.Streams, 1)
+}
+
+// AddShards has a tenant looked at that has so many shards, and these streams. The
+// connection is in its account, and is closed with [Survey.Remove].
+func (s *Survey) AddShards(name string, nc *nats.Conn, streams []string, shards int) error {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return fmt.Errorf("survey: %w", err)
 	}
-	t := &tenant{name: name, nc: nc, js: js, direct: direct.New(nc)}
-	if err := t.direct.Start(); err != nil {
-		return err
+	t := &tenant{name: name, streams: streams, nc: nc, js: js}
+	for _, one := range shard.All(shards) {
+		c := direct.New(nc).In(one)
+		if err := c.Start(); err != nil {
+			t.stop()
+			return err
+		}
+		t.parts = append(t.parts, part{one, c, newBacklog(c)})
 	}
-	t.backlog = newBacklog(t.direct)
 	s.mu.Lock()
 	s.tenants = append(s.tenants, t)
 	s.labelLocked()
@@ -124,7 +141,7 @@ func (s *Survey) Remove(name string) {
 	s.metrics.end(name)
 	s.labelLocked()
 	s.mu.Unlock()
-	t.direct.Stop() // which ends a look that is under way
+	t.stop() // which ends a look that is under way
 	t.busy.Lock()
 	t.gone = true
 	t.busy.Unlock()
@@ -147,7 +164,7 @@ func (s *Survey) Unacknowledged(tenant string) uint64 {
 // labelLocked has the series of all labels in use be there.
 func (s *Survey) labelLocked() {
 	for _, t := range s.tenants[:min(len(s.tenants), s.opts.MaxTenants)] {
-		s.metrics.begin(t.name, s.opts.Streams)
+		s.metrics.begin(t.name, t.streams)
 		if t.found != nil {
 			s.metrics.set(t.name, t.found)
 		}
@@ -191,7 +208,7 @@ func (s *Survey) round(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		f, err := t.look(ctx, s.opts.Streams)
+		f, err := t.look(ctx)
 		s.keep(ctx, t, f, err)
 	}
 	s.keepOthers()
@@ -239,6 +256,13 @@ func (s *Survey) keepOthers() {
 	}
 }
 
+// stop ends what is asked.
+func (t *tenant) stop() {
+	for _, p := range t.parts {
+		p.direct.Stop()
+	}
+}
+
 // lookTimeout bounds one look at a tenant, but the first, which reads all
 // cursors.
 const (
@@ -248,27 +272,31 @@ const (
 
 // look finds out what is so of one tenant. Of what is returned with an error
 // the streams are right, and the rest is as it was.
-func (t *tenant) look(ctx context.Context, streams []string) (*figures, error) {
+func (t *tenant) look(ctx context.Context) (*figures, error) {
 	t.busy.Lock()
 	defer t.busy.Unlock()
 	if t.gone {
 		return nil, nil
 	}
 	within := lookTimeout
-	if !t.backlog.began {
+	if !t.parts[0].backlog.began {
 		within = firstTimeout
 	}
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	f := &figures{at: time.Now()}
-	infos := t.streams(ctx, streams)
+	infos := t.ask(ctx)
 	f.streams = measure(infos)
-	err := t.backlog.look(ctx, infos)
-	t.backlog.sum(f)
-	if infos["KV_"+layout.BucketEdges] != nil {
-		edges, e := t.edges(ctx)
-		f.edges, err = edges, errors.Join(err, e)
+	var err error
+	edges := make(map[string]bool)
+	for _, p := range t.parts {
+		err = errors.Join(err, p.backlog.look(ctx, infos[p.shard.Stream(layout.StreamInbox)]))
+		p.backlog.sum(f)
+		if infos[p.shard.Stream("KV_"+layout.BucketEdges)] != nil {
+			err = errors.Join(err, p.edges(ctx, edges))
+		}
 	}
+	f.edges = len(edges)
 	f.took = time.Since(f.at)
 	return f, err
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -28,6 +29,9 @@ type Options struct {
 	// Read carries the stream to the hub, Fetch what is read from the store.
 	// Both belong to one account.
 	Read, Fetch *nats.Conn
+	// Shard is the one among whose cursors hubs store how far topics were read:
+	// the first of the tenant.
+	Shard shard.Shard
 	// Examine, if set, is shown each message before it is handed out, whatever
 	// its name, and must not block.
 	Examine func(subject string, seq uint64, stored int64, h nats.Header)
@@ -90,10 +94,12 @@ func New(opts Options) (*Hub, error) {
 		return nil, err
 	}
 	h.reader = r
-	if h.js, err = jetstream.New(opts.Fetch); err != nil {
+	js, err := jetstream.New(opts.Fetch)
+	if err != nil {
 		return nil, fmt.Errorf("topic: %w", err)
 	}
-	h.fetch = direct.New(opts.Fetch)
+	h.js = opts.Shard.JetStream(js)
+	h.fetch = direct.New(opts.Fetch).In(opts.Shard)
 	h.last = h.fetch.Last(subjects.StreamTopic, true)
 	h.cursors = h.fetch.Last(layout.StreamCursor, false)
 	return h, nil

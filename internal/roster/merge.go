@@ -1,0 +1,30 @@
+package roster
+
+import (
+	"slices"
+	"strings"
+)
+
+// MergeEdges returns the edges of several shards, each process once, by name: an
+// edge has a lease in each shard that it serves. What it cannot serve of one is
+// said of it.
+func MergeEdges(leases []Edge) []Edge {
+	var all []Edge
+	for _, e := range leases {
+		i := slices.IndexFunc(all, func(have Edge) bool { return have.Name == e.Name })
+		if i < 0 {
+			all = append(all, e)
+			continue
+		}
+		all[i].Devices += e.Devices
+		if all[i].Unready == "" {
+			all[i].Unready = e.Unready
+		}
+		all[i].Draining = all[i].Draining || e.Draining
+		if e.Started.Before(all[i].Started) {
+			all[i].Started = e.Started
+		}
+	}
+	slices.SortFunc(all, func(a, b Edge) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
