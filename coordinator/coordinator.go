@@ -55,6 +55,7 @@ type Coordinator struct {
 	intake      *send.Intake
 	router      *router
 	deadlines   *deadlines
+	schedules   *schedules
 	janitor     *janitor
 	unfinished  *unfinished
 	service     *service
@@ -90,16 +91,18 @@ func (c *Coordinator) Start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if c.js, err = jetstream.New(c.core); err != nil {
+	js, err := jetstream.New(c.core)
+	if err != nil {
 		return fmt.Errorf("coordinator: %w", err)
 	}
+	c.js = c.opts.Shard.JetStream(js)
 	if err := c.startStores(ctx, fetch); err != nil {
 		return err
 	}
 	if err := c.startRoster(ctx, read); err != nil {
 		return err
 	}
-	c.shares, err = share.New(share.Options{Conn: fetch, Bounds: c.opts.Shares, Proof: c.pub.Proof, Metrics: c.opts.ShareMetrics, ClearEvery: share.ClearEvery, Logger: c.log})
+	c.shares, err = share.New(share.Options{Conn: fetch, Shard: c.opts.Shard, Bounds: c.opts.Shares, Proof: c.pub.Proof, Metrics: c.opts.ShareMetrics, ClearEvery: share.ClearEvery, Logger: c.log})
 	if err != nil {
 		return err
 	}
@@ -107,13 +110,22 @@ func (c *Coordinator) Start(ctx context.Context) (err error) {
 	if c.intake, err = c.newIntake(); err != nil {
 		return err
 	}
+	if c.opts.Quiet {
+		c.stops.AddFunc(c.cancelWaits) // otherwise when no more requests are taken
+		return nil
+	}
+	return c.startAnswering()
+}
+
+// startAnswering answers requests.
+func (c *Coordinator) startAnswering() (err error) {
 	c.service, err = startService(c)
 	if err != nil {
 		return err
 	}
 	c.stops.Add(func(ctx context.Context) error { c.service.stop(ctx); return nil })
 	watch, err := guard.Start(c.core, guard.Options{
-		Shares: c.shares, MaxDelay: c.opts.MaxDelay, Logger: c.log,
+		Shares: allShares(c.all()), Shards: c.opts.Shard.Count(), MaxDelay: c.opts.MaxDelay, Logger: c.log,
 		Undeliverable: func(reason string) { c.metrics.undeliverable.WithLabelValues(reason).Inc() },
 	})
 	if err != nil {
@@ -152,13 +164,14 @@ func (c *Coordinator) startStores(ctx context.Context, fetch *nats.Conn) error {
 	if err != nil {
 		return err
 	}
+	pub.Shard = c.opts.Shard
 	c.pub = pub
 	c.tell = inbox.NewTeller(pub, c.log, func(reason string) { c.metrics.undeliverable.WithLabelValues(reason).Inc() })
 	c.stops.AddFunc(pub.Stop)
 	if pub.Proof, err = proof.Load(ctx, c.js); err != nil {
 		return err
 	}
-	c.direct = direct.New(fetch)
+	c.direct = direct.New(fetch).In(c.opts.Shard)
 	if err := c.direct.Start(); err != nil {
 		return err
 	}
@@ -166,7 +179,7 @@ func (c *Coordinator) startStores(ctx context.Context, fetch *nats.Conn) error {
 	if c.cursors, err = inbox.NewCursors(c.direct, c.pub); err != nil {
 		return err
 	}
-	if c.ops, err = ops.Open(ops.Options{Dial: dial("operations"), Logger: c.log}); err != nil {
+	if c.ops, err = ops.Open(ops.Options{Dial: dial("operations"), Shard: c.opts.Shard, Shards: 1, Logger: c.log}); err != nil {
 		return err
 	}
 	c.stops.AddFunc(c.ops.Close)
@@ -191,7 +204,7 @@ func (c *Coordinator) startRoster(ctx context.Context, read *nats.Conn) error {
 	}
 	c.janitor = newJanitor(c)
 	c.roster, err = roster.New(roster.Options{
-		Read: read, Put: c.put, Logger: c.log, Changed: c.router.changed, Died: c.janitor.wake,
+		Read: read, Shard: c.opts.Shard, Put: c.put, Logger: c.log, Changed: c.router.changed, Died: c.janitor.wake,
 	})
 	if err != nil {
 		return err
@@ -225,6 +238,7 @@ func (c *Coordinator) startSchedules(ctx context.Context, read *nats.Conn) error
 	if err != nil {
 		return err
 	}
+	c.schedules = s
 	c.stops.Add(s.stop)
 	s.wg.Go(s.run)
 	return s.reader.Start(ctx)

@@ -71,7 +71,7 @@ func newDeadlines(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*de
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	var err error
 	d.reader, err = reader.New(reader.Options{
-		Conn: read, Stream: layout.StreamDeadline, FromStart: true, Handle: func(e reader.Entry) { c.contained("deadline", func() { d.onEntry(e) }) }, Logger: c.log,
+		Conn: read, Stream: layout.StreamDeadline, Shard: c.opts.Shard, FromStart: true, Handle: func(e reader.Entry) { c.contained("deadline", func() { d.onEntry(e) }) }, Logger: c.log,
 	})
 	return d, err
 }

@@ -42,7 +42,7 @@ func (c *Coordinator) tidyDue(ctx context.Context, age time.Duration) error {
 	}
 	took := false
 	for _, source := range inbox.CachedInfo().Sources {
-		took = took || source.Name == subjects.StreamLater && source.Lag == 0 && source.Active >= 0 && source.Active < tidyQuiet
+		took = took || source.Name == c.opts.Shard.Stream(subjects.StreamLater) && source.Lag == 0 && source.Active >= 0 && source.Active < tidyQuiet
 	}
 	if !took {
 		return nil // it is behind, or not heard of: another time

@@ -56,7 +56,7 @@ func (c *Coordinator) fetch(ctx context.Context, req *request) (any, *wire.Error
 	wait := time.Duration(min(max(q.Wait, 0), maxWait.Milliseconds())) * time.Millisecond
 	news := make(chan struct{}, 1)
 	if wait > 0 {
-		sub, err := c.core.Subscribe(subjects.Scope(a).Inboxes(), func(*nats.Msg) {
+		sub, err := c.core.Subscribe(c.opts.Shard.Subject(subjects.Scope(a).Inboxes()), func(*nats.Msg) {
 			select {
 			case news <- struct{}{}:
 			default:

@@ -103,7 +103,7 @@ func (c *Coordinator) forget(ctx context.Context, a subjects.Address) (messages 
 func (c *Coordinator) tellDelayed(ctx context.Context, k subjects.Key) error {
 	var told []*nats.Msg
 	r, err := reader.New(reader.Options{
-		Conn: c.direct.Conn(), Stream: subjects.StreamLater, FromStart: true, Filter: []string{layout.DeviceLater(k)}, HeadersOnly: true, Logger: c.log,
+		Conn: c.direct.Conn(), Stream: subjects.StreamLater, Shard: c.opts.Shard, FromStart: true, Filter: []string{layout.DeviceLater(k)}, HeadersOnly: true, Logger: c.log,
 		Handle: func(e reader.Entry) {
 			w := inbox.Waiting{Stream: subjects.StreamLater, Subject: e.Subject, Seq: e.Seq, Header: e.Header}
 			if msg := w.Purged(c.pub.Proof); msg != nil {

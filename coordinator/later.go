@@ -49,7 +49,7 @@ func newSchedules(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*sc
 	s.ctx, s.cancel = context.WithCancel(context.Background()) //nolint:gosec // stop calls it
 	var err error
 	s.reader, err = reader.New(reader.Options{
-		Conn: read, Stream: subjects.StreamLater, FromStart: true, Logger: c.log,
+		Conn: read, Stream: subjects.StreamLater, Shard: c.opts.Shard, FromStart: true, Logger: c.log,
 		Handle: func(e reader.Entry) { c.contained("schedule", func() { s.onEntry(e) }) },
 	})
 	return s, err
@@ -83,23 +83,29 @@ func (s *schedules) run() {
 		case <-s.ctx.Done():
 			return
 		case <-s.c.opts.RevocationsChanged:
+			for _, other := range s.c.opts.Others { // they are not told
+				other.schedules.again()
+			}
 		case <-s.recheck:
 		}
 		if err := s.look(); err != nil && s.ctx.Err() == nil {
 			s.c.log.Warn("delayed messages of revoked services are not ended yet, trying again", "err", err)
-			time.AfterFunc(retryPause, func() {
-				select {
-				case s.recheck <- struct{}{}:
-				default: // it will be
-				}
-			})
+			time.AfterFunc(retryPause, s.again)
 		}
+	}
+}
+
+// again has the waiting messages read again.
+func (s *schedules) again() {
+	select {
+	case s.recheck <- struct{}{}:
+	default: // they will be
 	}
 }
 
 func (s *schedules) look() error {
 	r, err := reader.New(reader.Options{
-		Conn: s.read, Stream: subjects.StreamLater, FromStart: true, HeadersOnly: true, Logger: s.c.log,
+		Conn: s.read, Stream: subjects.StreamLater, Shard: s.c.opts.Shard, FromStart: true, HeadersOnly: true, Logger: s.c.log,
 		Handle: func(e reader.Entry) { s.c.contained("schedule", func() { s.onEntry(e) }) },
 	})
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/send"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/internal/trace"
 	"github.com/rccs-io/rccs/wire"
@@ -22,6 +23,13 @@ type Dial func(name string, opts ...nats.Option) (*nats.Conn, error)
 type Options struct {
 	// Dial is needed. Connections are closed by Stop.
 	Dial Dial
+	// Shard is the one that is looked after.
+	Shard shard.Shard
+	// Others are the coordinators of the tenant's other shards, which have started
+	// with Quiet. This one answers requests for all of them.
+	Others []*Coordinator
+	// Quiet has requests answered by the coordinator of another shard.
+	Quiet bool
 	// Enroller signs devices' tokens; nil: this coordinator enrols no devices.
 	Enroller Enroller
 	// Name identifies this coordinator for people; empty: its id.

@@ -121,7 +121,7 @@ func newRouter(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*route
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	var err error
 	r.reader, err = reader.New(reader.Options{
-		Conn: read, Stream: layout.StreamRoute, FromStart: true, Handle: func(e reader.Entry) { c.contained("route", func() { r.onEntry(e) }) }, Logger: c.log,
+		Conn: read, Stream: layout.StreamRoute, Shard: c.opts.Shard, FromStart: true, Handle: func(e reader.Entry) { c.contained("route", func() { r.onEntry(e) }) }, Logger: c.log,
 	})
 	return r, err
 }
@@ -130,7 +130,7 @@ func newRouter(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*route
 func (r *router) start(ctx context.Context) error {
 	var err error
 	r.began = time.Now()
-	if r.heard, err = r.c.core.Subscribe(layout.PublishedRoutes(), r.senders.hear); err == nil {
+	if r.heard, err = r.c.core.Subscribe(r.c.opts.Shard.Subject(layout.PublishedRoutes()), r.hear); err == nil {
 		err = r.heard.SetPendingLimits(maxSenders, heardBytes)
 	}
 	if err != nil {

@@ -133,6 +133,7 @@ func startService(c *Coordinator) (*service, error) {
 	}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.all = slices.Concat(c.operatorEndpoints(), c.deviceEndpoints(), c.enrollEndpoints())
+	c.spread(s.all)
 	for _, e := range s.all {
 		c.metrics.requests.WithLabelValues(e.name, "")
 		e.stats = micro.EndpointStats{Name: e.name, Subject: e.subject, QueueGroup: micro.DefaultQueueGroup}
@@ -183,7 +184,9 @@ func (s *service) stop(ctx context.Context) {
 		_ = sub.Unsubscribe()
 	}
 	s.subs = nil
-	s.c.cancelWaits()
+	for _, one := range s.c.all() {
+		one.cancelWaits()
+	}
 	defer context.AfterFunc(ctx, s.cancel)()
 	for _, e := range s.all {
 		e.pool.Stop()

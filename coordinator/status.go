@@ -66,7 +66,7 @@ func (c *Coordinator) status(ctx context.Context, req *request) (any, *wire.Erro
 		}
 		state := s.CachedInfo().State
 		v.Streams = append(v.Streams, streamView{
-			Name: name, Messages: state.Msgs, Bytes: state.Bytes, Subjects: state.NumSubjects, First: state.FirstSeq, Last: state.LastSeq,
+			Name: c.opts.Shard.Stream(name), Messages: state.Msgs, Bytes: state.Bytes, Subjects: state.NumSubjects, First: state.FirstSeq, Last: state.LastSeq,
 		})
 	}
 	v.Routing.Fresh, v.Routing.Users = c.router.counts()

@@ -45,7 +45,7 @@ func newUnfinished(c *Coordinator, read *nats.Conn) (*unfinished, error) {
 	u := &unfinished{c: c, tasks: make(map[string]halfMove)}
 	var err error
 	u.reader, err = reader.New(reader.Options{
-		Conn: read, Stream: "KV_" + layout.BucketTasks, FromStart: true, Logger: c.log,
+		Conn: read, Stream: "KV_" + layout.BucketTasks, Shard: c.opts.Shard, FromStart: true, Logger: c.log,
 		Handle: func(e reader.Entry) { c.contained("task", func() { u.onEntry(e) }) },
 	})
 	return u, err

@@ -45,6 +45,7 @@ type BrowseQuery struct {
 // sequence to go on from, 0 at the end. The error wraps [ErrUnknownDevice] when
 // there is no such device.
 func (t *Tenant) Browse(ctx context.Context, a subjects.Address, q BrowseQuery) (list []*StoredMessage, next uint64, err error) {
+	t = t.of(a.User)
 	head, err := t.head(ctx, layout.StreamInbox)
 	if err != nil {
 		return nil, 0, err
@@ -83,6 +84,9 @@ func (t *Tenant) Browse(ctx context.Context, a subjects.Address, q BrowseQuery) 
 // Unacknowledged counts, for each of some devices, the messages that it has not
 // acknowledged.
 func (t *Tenant) Unacknowledged(ctx context.Context, devices []*Device) ([]uint64, error) {
+	if len(t.parts) > 0 {
+		return t.unacknowledgedOfAll(ctx, devices)
+	}
 	list := make([]*Inbox, len(devices))
 	for i, d := range devices {
 		list[i] = &Inbox{User: d.User, Device: d.Device, key: d.Address().Key()}

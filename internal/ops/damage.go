@@ -35,7 +35,11 @@ func (d *doctor) shares(ctx context.Context, name string) error {
 	var later uint64
 	var inboxes, copies int64
 	for info := range list.Info() {
-		switch info.Config.Name {
+		plain, own := d.t.shard.PlainStream(info.Config.Name)
+		if !own {
+			continue
+		}
+		switch plain {
 		case subjects.StreamLater:
 			later = info.State.Bytes
 		case layout.StreamInbox:

@@ -98,6 +98,10 @@ const devicesAtOnce = 512
 // Devices lists registered devices by name. more says that there are others
 // behind those that were returned.
 func (t *Tenant) Devices(ctx context.Context, q DeviceQuery) (list []*Device, more bool, err error) {
+	if len(t.parts) > 0 && q.User == "" {
+		return t.devicesOfAll(ctx, q)
+	}
+	t = t.of(q.User)
 	counts, err := t.counts(ctx, bucketStream(layout.BucketDevices), layout.Devices(subjects.Scope{User: q.User}))
 	if err != nil {
 		return nil, false, err
@@ -198,6 +202,7 @@ func storedDevice(a subjects.Address, record, session *direct.Stored, edges map[
 // Device looks one up. The error wraps [ErrUnknownDevice] when it is not
 // registered.
 func (t *Tenant) Device(ctx context.Context, a subjects.Address) (*Device, error) {
+	t = t.of(a.User)
 	edges, err := t.edgeNames(ctx)
 	if err != nil {
 		return nil, err
@@ -215,6 +220,7 @@ func (t *Tenant) Device(ctx context.Context, a subjects.Address) (*Device, error
 // Report looks a device up with its inbox. The error wraps [ErrUnknownDevice]
 // when it is not registered and has no messages.
 func (t *Tenant) Report(ctx context.Context, a subjects.Address) (*DeviceReport, error) {
+	t = t.of(a.User)
 	inbox, err := t.Inbox(ctx, a)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -12,22 +13,29 @@ import (
 // Directory lists devices from a roster, which has all of them in memory, so
 // that a search over many asks no store.
 type Directory struct {
-	roster *roster.Roster
-	edges  map[string]string // names of the edges that live, by id
+	rosters []*roster.Roster  // by shard
+	edges   map[string]string // names of the edges that live, by id
 }
 
-// NewDirectory is the directory of what the roster knows now.
-func NewDirectory(r *roster.Roster) *Directory {
-	d := &Directory{roster: r, edges: make(map[string]string)}
-	for _, e := range r.Edges() {
-		d.edges[e.ID] = e.Name
+// NewDirectory is the directory of what the rosters of a tenant's shards know now.
+func NewDirectory(rosters ...*roster.Roster) *Directory {
+	d := &Directory{rosters: rosters, edges: make(map[string]string)}
+	for _, r := range rosters {
+		for _, e := range r.Edges() {
+			d.edges[e.ID] = e.Name
+		}
 	}
 	return d
 }
 
+// of returns the roster that has a user's devices.
+func (d *Directory) of(user subjects.UserID) *roster.Roster {
+	return d.rosters[shard.OfUser(user, len(d.rosters))]
+}
+
 // Device looks one up; nil when it is not registered.
 func (d *Directory) Device(a subjects.Address) *Device {
-	r, ok := d.roster.Device(a.Key())
+	r, ok := d.of(a.User).Device(a.Key())
 	if !ok {
 		return nil
 	}
@@ -44,10 +52,12 @@ func (d *Directory) each(q *DeviceQuery, yield func(subjects.Address, *roster.De
 		return true
 	}
 	if q.User == "" {
-		d.roster.All(take)
+		for _, r := range d.rosters {
+			r.All(take)
+		}
 		return
 	}
-	for _, r := range d.roster.User(subjects.Address{User: q.User, Device: "-"}.Key()) {
+	for _, r := range d.of(q.User).User(subjects.Address{User: q.User, Device: "-"}.Key()) {
 		take(r)
 	}
 }
@@ -99,12 +109,14 @@ func (d *Directory) Devices(q DeviceQuery) (list []*Device, more bool) {
 
 // Online is how many devices are connected.
 func (d *Directory) Online() (n int) {
-	d.roster.All(func(r roster.Device) bool {
-		if _, lives := d.edges[r.Edge]; lives && r.Online {
-			n++
-		}
-		return true
-	})
+	for _, r := range d.rosters {
+		r.All(func(r roster.Device) bool {
+			if _, lives := d.edges[r.Edge]; lives && r.Online {
+				n++
+			}
+			return true
+		})
+	}
 	return n
 }
 

@@ -75,6 +75,9 @@ type doctor struct {
 // Doctor finds out what is wrong, and says of each thing what to do. A check
 // that cannot be made is a finding, too; the error is that of ctx.
 func (t *Tenant) Doctor(ctx context.Context, opts DoctorOptions) ([]Finding, error) {
+	if len(t.parts) > 0 {
+		return t.doctorOfAll(ctx, opts)
+	}
 	d := &doctor{t: t, opts: &opts}
 	for _, c := range []struct {
 		name  string

@@ -25,6 +25,9 @@ type Edge struct {
 // Edges are the edges that live, by name: leases that are not renewed go by
 // themselves.
 func (t *Tenant) Edges(ctx context.Context) ([]Edge, error) {
+	if len(t.parts) > 0 {
+		return t.edgesOfAll(ctx)
+	}
 	stream := bucketStream(layout.BucketEdges)
 	if _, err := t.info(ctx, stream); err != nil {
 		return nil, err

@@ -95,6 +95,10 @@ func (q *InboxQuery) all() bool {
 // Inboxes lists inboxes that hold messages. more says that there are others
 // behind those that were returned.
 func (t *Tenant) Inboxes(ctx context.Context, q InboxQuery) (list []*Inbox, more bool, err error) {
+	if len(t.parts) > 0 && q.User == "" {
+		return t.inboxesOfAll(ctx, q)
+	}
+	t = t.of(q.User)
 	list, err = t.stored(ctx, q.User)
 	if err != nil {
 		return nil, false, err
@@ -317,6 +321,7 @@ func (t *Tenant) measureSparse(ctx context.Context, i *Inbox, l subjects.Lane, s
 
 // Inbox is one inbox with its lanes.
 func (t *Tenant) Inbox(ctx context.Context, a subjects.Address) (*Inbox, error) {
+	t = t.of(a.User)
 	k := a.Key()
 	if _, err := t.info(ctx, layout.StreamInbox); err != nil {
 		return nil, err

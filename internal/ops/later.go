@@ -37,6 +37,10 @@ type Delayed struct {
 // Later lists the delayed messages of a scope, those that are due first at the
 // top.
 func (t *Tenant) Later(ctx context.Context, scope subjects.Scope) (list []*Delayed, err error) {
+	if len(t.parts) > 0 && scope.User == "" {
+		return t.laterOfAll(ctx, scope)
+	}
+	t = t.of(scope.User)
 	key, err := t.proof(ctx)
 	if err != nil {
 		return nil, err
@@ -78,6 +82,7 @@ func newDelayed(p *proof.Key, subject string, at int64, h nats.Header) *Delayed 
 // CancelLater removes a user's delayed messages of an id, whoever sent them,
 // and says how many there were. Senders that asked are told.
 func (t *Tenant) CancelLater(ctx context.Context, user subjects.UserID, id string) (uint64, error) {
+	t = t.of(user)
 	list, err := t.Later(ctx, subjects.Scope{User: user})
 	if err != nil {
 		return 0, err

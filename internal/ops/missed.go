@@ -76,6 +76,7 @@ func (t *Tenant) check(ctx context.Context, a subjects.Address) (inbox.Cursor, e
 // after the acknowledgement. The error wraps [ErrUnknownDevice] when there is
 // no such device; after an error nothing follows.
 func (t *Tenant) Missed(ctx context.Context, a subjects.Address) iter.Seq2[*Message, error] {
+	t = t.of(a.User)
 	return func(yield func(*Message, error) bool) {
 		lanes, err := t.missed(ctx, a)
 		if err != nil {

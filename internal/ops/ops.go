@@ -11,11 +11,13 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/leader"
 	"github.com/rccs-io/rccs/internal/proof"
+	"github.com/rccs-io/rccs/internal/shard"
 )
 
 // Errors that callers tell apart.
@@ -34,6 +36,10 @@ type Options struct {
 	// System makes a connection in the system account, which is told about
 	// servers. Without it they are left out.
 	System inbox.Dial
+	// Shards is how many shards of the tenant are looked at; 0: all that it has, as
+	// the connection's credential says. If it is 1, Shard is the one.
+	Shard  shard.Shard
+	Shards int
 	// Logger; nil discards.
 	Logger *slog.Logger
 }
@@ -43,9 +49,11 @@ type Tenant struct {
 	dial   inbox.Dial
 	system inbox.Dial // or nil
 	log    *slog.Logger
+	shard  shard.Shard
 	nc     *nats.Conn
 	js     jetstream.JetStream
 	direct *direct.Client
+	parts  []*Tenant // by shard, of a tenant that has several; all on nc
 	// The last message of a subject, by stream.
 	lastInbox, lastCursor, lastDevice, lastSession *direct.Last
 
@@ -71,7 +79,30 @@ func Open(opts Options) (*Tenant, error) {
 		nc.Close()
 		return nil, fmt.Errorf("ops: %w", err)
 	}
-	t := &Tenant{dial: opts.Dial, system: opts.System, log: opts.Logger, nc: nc, js: js, direct: direct.New(nc)}
+	if opts.Shards == 0 {
+		opts.Shards = auth.ShardsOf(nc)
+	}
+	if opts.Shards == 1 {
+		return open(&opts, opts.Shard, nc, js)
+	}
+	all, err := open(&opts, shard.At(0, opts.Shards), nc, js)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range shard.All(opts.Shards) {
+		part, err := open(&opts, s, nc, js)
+		if err != nil {
+			all.Close()
+			return nil, err
+		}
+		all.parts = append(all.parts, part)
+	}
+	return all, nil
+}
+
+// open makes what looks at one shard. On an error nc is closed.
+func open(opts *Options, s shard.Shard, nc *nats.Conn, js jetstream.JetStream) (*Tenant, error) {
+	t := &Tenant{dial: opts.Dial, system: opts.System, log: opts.Logger, shard: s, nc: nc, js: s.JetStream(js), direct: direct.New(nc).In(s)}
 	if err := t.direct.Start(); err != nil {
 		nc.Close()
 		return nil, err
@@ -85,6 +116,9 @@ func Open(opts Options) (*Tenant, error) {
 
 // Close ends what is under way and the connections.
 func (t *Tenant) Close() {
+	for _, part := range t.parts {
+		part.Close()
+	}
 	t.mu.Lock()
 	pub := t.pub
 	t.mu.Unlock()
@@ -104,6 +138,7 @@ func (t *Tenant) publisher() (*inbox.Publisher, error) {
 		if err != nil {
 			return nil, err
 		}
+		pub.Shard = t.shard
 		t.pub = pub
 	}
 	return t.pub, nil
@@ -170,11 +205,18 @@ func (t *Tenant) head(ctx context.Context, stream string) (uint64, error) {
 
 // counts are how many messages the stream has on each subject of a pattern.
 func (t *Tenant) counts(ctx context.Context, stream, pattern string) (map[string]uint64, error) {
-	info, err := t.info(ctx, stream, jetstream.WithSubjectFilter(pattern))
+	info, err := t.info(ctx, stream, jetstream.WithSubjectFilter(t.shard.Stored(pattern)))
 	if err != nil {
 		return nil, err
 	}
-	return info.State.Subjects, nil
+	if t.shard.Alone() {
+		return info.State.Subjects, nil
+	}
+	all := make(map[string]uint64, len(info.State.Subjects))
+	for subject, n := range info.State.Subjects {
+		all[t.shard.Plain(subject)] = n
+	}
+	return all, nil
 }
 
 // at is the sequence of the first message that was stored at a time or after

@@ -26,6 +26,7 @@ type PurgeOptions struct {
 // Purge removes messages of an inbox for good, and returns how many. The
 // device is told of those that it had not acknowledged as of any that are lost.
 func (t *Tenant) Purge(ctx context.Context, a subjects.Address, opts PurgeOptions) (uint64, error) {
+	t = t.of(a.User)
 	c, err := t.check(ctx, a)
 	if err != nil {
 		return 0, err
@@ -105,7 +106,7 @@ func (t *Tenant) purge(ctx context.Context, stream, subject string, before uint6
 	if err != nil {
 		return 0, err
 	}
-	answer, err := t.nc.RequestWithContext(ctx, "$JS.API.STREAM.PURGE."+stream, body)
+	answer, err := t.nc.RequestWithContext(ctx, "$JS.API.STREAM.PURGE."+t.shard.Stream(stream), body)
 	if err != nil {
 		return 0, fmt.Errorf("ops: purge %s: %w", subject, err)
 	}

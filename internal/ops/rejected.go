@@ -50,6 +50,10 @@ func (t *Tenant) Rejected(ctx context.Context, scope subjects.Scope) ([]*Rejecte
 
 // rejected is Rejected with the messages themselves.
 func (t *Tenant) rejected(ctx context.Context, scope subjects.Scope) ([]*RejectedMessage, error) {
+	if len(t.parts) > 0 && scope.User == "" {
+		return t.rejectedOfAll(ctx, scope)
+	}
+	t = t.of(scope.User)
 	if scope.Device != "" {
 		if _, err := t.check(ctx, subjects.Address(scope)); err != nil {
 			return nil, err
@@ -86,7 +90,7 @@ func (t *Tenant) rejections(ctx context.Context, scope subjects.Scope) ([]reject
 				Reason string `json:"reason"`
 			}
 			k, _, ok := subjects.ParseEvent(e.Subject)
-			if ok && json.Unmarshal(e.Data, &body) == nil && body.Seq > 0 && (kind == subjects.EventRejected || body.Reason == reasonTooLarge) {
+			if ok && t.shard.Holds(k.User()) && json.Unmarshal(e.Data, &body) == nil && body.Seq > 0 && (kind == subjects.EventRejected || body.Reason == reasonTooLarge) {
 				noted[body.Seq] = rejection{key: k, seq: body.Seq, reason: body.Reason, at: time.Unix(0, e.Time).UTC()}
 			}
 		})
@@ -143,6 +147,7 @@ func (t *Tenant) rejectedMessages(ctx context.Context, a subjects.Address) (iter
 // DropRejected removes rejected messages of a device for good, and returns how
 // many: those of an id, or all of them when it is empty.
 func (t *Tenant) DropRejected(ctx context.Context, a subjects.Address, id string) (uint64, error) {
+	t = t.of(a.User)
 	list, err := t.rejected(ctx, subjects.Scope(a))
 	if err != nil {
 		return 0, err

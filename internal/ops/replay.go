@@ -98,9 +98,13 @@ func (t *Tenant) Replay(ctx context.Context, opts ReplayOptions) (Replayed, erro
 	if err := opts.validate(); err != nil {
 		return Replayed{}, err
 	}
+	t = t.of(opts.From.User)
 	to := opts.From
 	if opts.To != (subjects.Address{}) {
 		to = opts.To
+		if !t.shard.Holds(to.Key().User()) {
+			return Replayed{}, fmt.Errorf("ops: %s and %s are in different shards: a replay from one to the other is %w", opts.From, to, ErrShards)
+		}
 		if _, err := t.check(ctx, to); err != nil {
 			return Replayed{}, err
 		}

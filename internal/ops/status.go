@@ -108,6 +108,9 @@ func streams() []string {
 // Status looks at the whole tenant. It returns what it found out even when it
 // returns an error.
 func (t *Tenant) Status(ctx context.Context, opts StatusOptions) (s *Status, err error) {
+	if len(t.parts) > 0 {
+		return t.statusOfAll(ctx, opts)
+	}
 	s = &Status{Behind: []*Inbox{}, Coordinators: []Coordinator{}, Edges: []Edge{}}
 	if s.Server, err = t.server(); err != nil {
 		return s, err

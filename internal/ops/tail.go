@@ -80,6 +80,10 @@ const tailBuffer = 4096
 // error, or Each returns an error. Nothing that is stored is missed, however
 // long Each takes; signals are dropped when it is slow.
 func (t *Tenant) Tail(ctx context.Context, opts TailOptions) error {
+	if len(t.parts) > 0 && opts.Scope.User == "" {
+		return t.tailOfAll(ctx, opts)
+	}
+	t = t.of(opts.Scope.User)
 	tl := &tail{t: t, opts: &opts, flows: make(chan *Flow, tailBuffer), quit: make(chan struct{})}
 	tl.cursors = make(map[subjects.Key]inbox.Cursor)
 	defer tl.stop()
@@ -163,7 +167,7 @@ func (tl *tail) start(ctx context.Context) (err error) {
 			continue
 		}
 		r, err := reader.New(reader.Options{
-			Conn: tl.t.nc, Stream: source.stream, Filter: []string{source.filter}, Handle: source.handle, Logger: tl.t.log,
+			Conn: tl.t.nc, Stream: source.stream, Shard: tl.t.shard, Filter: []string{source.filter}, Handle: source.handle, Logger: tl.t.log,
 		})
 		if err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/shard"
 )
 
 // TenantInfo is a tenant as it is listed.
@@ -30,11 +31,15 @@ const inboxPercent = 60
 // Share is how many bytes the tenant of js may store, as its streams are bounded;
 // 0: they are not.
 func Share(ctx context.Context, js jetstream.JetStream) (int64, error) {
+	shards := auth.ShardsOf(js.Conn())
+	if !shard.InShard(js) {
+		js = shard.At(0, shards).JetStream(js)
+	}
 	stream, err := js.Stream(ctx, layout.StreamInbox)
 	if err != nil {
 		return 0, fmt.Errorf("ops: look up stream %s: %w", layout.StreamInbox, err)
 	}
-	return max(stream.CachedInfo().Config.MaxBytes, 0) * 100 / inboxPercent, nil
+	return max(stream.CachedInfo().Config.MaxBytes, 0) * int64(shards) * 100 / inboxPercent, nil // all are alike
 }
 
 // Use fills in what a tenant that is served uses.

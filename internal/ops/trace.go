@@ -99,6 +99,10 @@ type TraceOptions struct {
 // headers of what was stored in the scope since the time. The error wraps
 // [ErrNoMessage] when there is none.
 func (t *Tenant) Trace(ctx context.Context, opts TraceOptions) (*Trace, error) {
+	if len(t.parts) > 0 && opts.Scope.User == "" {
+		return nil, fmt.Errorf("ops: a trace of all users is %w: name the user or the recipient", ErrShards)
+	}
+	t = t.of(opts.Scope.User)
 	key, err := t.proof(ctx)
 	if err != nil {
 		return nil, err
@@ -160,7 +164,7 @@ func (t *Tenant) follow(
 	if from > last {
 		return nil
 	}
-	opts := reader.Options{Conn: t.nc, Stream: stream, FromStart: true, After: from - 1, HeadersOnly: headers, Logger: t.log}
+	opts := reader.Options{Conn: t.nc, Stream: stream, Shard: t.shard, FromStart: true, After: from - 1, HeadersOnly: headers, Logger: t.log}
 	if filter != "" {
 		opts.Filter = []string{filter}
 	}

@@ -1,0 +1,187 @@
+package coordinator
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/ops"
+	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/shard"
+	"github.com/rccs-io/rccs/internal/share"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
+)
+
+// A tenant with several shards has a coordinator for each in one process. One of
+// them, which was given the others, answers requests: it hands what is about a
+// user to the coordinator of that user's shard, and asks all for lists.
+
+// all returns the coordinators of the tenant's shards in this process, by number.
+func (c *Coordinator) all() []*Coordinator {
+	if c.opts.Shard.Alone() {
+		return []*Coordinator{c}
+	}
+	all := append([]*Coordinator{c}, c.opts.Others...)
+	slices.SortFunc(all, func(a, b *Coordinator) int { return cmp.Compare(a.opts.Shard.N(), b.opts.Shard.N()) })
+	return all
+}
+
+// spread has endpoints answer for all shards.
+func (c *Coordinator) spread(endpoints []*endpoint) {
+	if c.opts.Shard.Alone() {
+		return
+	}
+	all := c.all()
+	handlers := make(map[string][]handler)
+	for _, one := range all {
+		for _, e := range slices.Concat(one.operatorEndpoints(), one.deviceEndpoints()) {
+			e.pool.Stop() // the requests are in the turns of c's own
+			handlers[e.name] = append(handlers[e.name], e.handle)
+		}
+	}
+	merged := map[string]handler{
+		"status": c.statusOfAll, "devices": c.devicesOfAll, "sessions": c.sessionsOfAll, "edges": c.edgesOfAll,
+	}
+	for _, e := range endpoints {
+		if h := merged[e.name]; h != nil {
+			e.handle = h
+		} else if of := handlers[e.name]; of != nil {
+			e.handle = func(ctx context.Context, req *request) (any, *wire.Error) {
+				return of[shard.Of(req.userToken(), len(of))](ctx, req)
+			}
+		}
+	}
+}
+
+// userToken returns the token of the user whom a request is about. What does not
+// name one is refused wherever it is handled.
+func (r *request) userToken() string {
+	if r.key != "" {
+		return r.key.User()
+	}
+	var q struct {
+		User string `json:"user"`
+	}
+	_ = json.Unmarshal(r.Data, &q) // whoever handles it says what is wrong
+	return subjects.Escape(q.User)
+}
+
+// allShares are the shares of all shards.
+type allShares []*Coordinator
+
+// Admit implements [guard.Shares].
+func (all allShares) Admit(k share.Kind, key subjects.Key, size int) *wire.Error {
+	return all[shard.Of(key.User(), len(all))].shares.Admit(k, key, size)
+}
+
+func (c *Coordinator) statusOfAll(ctx context.Context, req *request) (any, *wire.Error) {
+	var sum *statusView
+	for _, one := range c.all() {
+		answer, werr := one.status(ctx, req)
+		if werr != nil {
+			return nil, werr
+		}
+		v := answer.(*statusView) //nolint:forcetypeassert // status returns nothing else
+		if sum == nil {
+			sum = v
+			continue
+		}
+		sum.Devices, sum.Online = sum.Devices+v.Devices, sum.Online+v.Online
+		sum.Edges = append(sum.Edges, v.Edges...)
+		for _, s := range v.Streams {
+			if !slices.ContainsFunc(sum.Streams, func(have streamView) bool { return have.Name == s.Name }) {
+				sum.Streams = append(sum.Streams, s)
+			}
+		}
+		sum.Routing.Fresh, sum.Routing.Users = sum.Routing.Fresh+v.Routing.Fresh, sum.Routing.Users+v.Routing.Users
+		sum.Routing.Read += v.Routing.Read
+		sum.Deadlines += v.Deadlines
+	}
+	sum.Edges = roster.MergeEdges(sum.Edges)
+	return sum, nil
+}
+
+func (c *Coordinator) edgesOfAll(_ context.Context, req *request) (any, *wire.Error) {
+	if werr := req.decode(new(struct{})); werr != nil {
+		return nil, werr
+	}
+	var all []roster.Edge
+	for _, one := range c.all() {
+		all = append(all, one.roster.Edges()...)
+	}
+	return struct {
+		Edges []roster.Edge `json:"edges"`
+	}{append([]roster.Edge{}, roster.MergeEdges(all)...)}, nil
+}
+
+// devicesOfAll and sessionsOfAll are listDevices and listSessions over all shards.
+func (c *Coordinator) devicesOfAll(_ context.Context, req *request) (any, *wire.Error) {
+	var q struct {
+		page
+		Online bool `json:"online"`
+	}
+	if werr := req.decode(&q); werr != nil {
+		return nil, werr
+	}
+	list, next, werr := c.pageOfAll(q.page, ops.DeviceQuery{Online: q.Online})
+	if werr != nil {
+		return nil, werr
+	}
+	return struct {
+		Devices []*ops.Device `json:"devices"`
+		Next    string        `json:"next,omitempty"`
+	}{list, next}, nil
+}
+
+func (c *Coordinator) sessionsOfAll(_ context.Context, req *request) (any, *wire.Error) {
+	var q struct {
+		page
+		Edge string `json:"edge"`
+	}
+	if werr := req.decode(&q); werr != nil {
+		return nil, werr
+	}
+	list, next, werr := c.pageOfAll(q.page, ops.DeviceQuery{Online: true, Edge: q.Edge})
+	if werr != nil {
+		return nil, werr
+	}
+	return struct {
+		Sessions []*ops.Device `json:"sessions"`
+		Next     string        `json:"next,omitempty"`
+	}{list, next}, nil
+}
+
+// pageOfAll is pageOf over all shards.
+func (c *Coordinator) pageOfAll(p page, q ops.DeviceQuery) (list []*ops.Device, next string, werr *wire.Error) {
+	limit, more := min(cmp.Or(max(p.Limit, 0), pageDefault), pageMost), false
+	list = []*ops.Device{}
+	for _, one := range c.all() {
+		part, follows, werr := one.pageOf(p, q)
+		if werr != nil {
+			return nil, "", werr
+		}
+		list, more = append(list, part...), more || follows != ""
+	}
+	slices.SortFunc(list, func(a, b *ops.Device) int {
+		return cmp.Or(strings.Compare(a.User, b.User), strings.Compare(a.Device, b.Device))
+	})
+	if len(list) > limit {
+		list, more = list[:limit], true
+	}
+	if more && len(list) > 0 {
+		next = list[len(list)-1].Address().String()
+	}
+	return list, next, nil
+}
+
+// hear is told of what is published to routes. NATS has mapped its subject to that
+// of the shard.
+func (r *router) hear(m *nats.Msg) {
+	m.Subject = r.c.opts.Shard.Plain(m.Subject)
+	r.senders.hear(m)
+}

@@ -1,0 +1,248 @@
+package ops
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/shard"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// A tenant with several shards is opened as a Tenant for each, on one connection.
+// What is asked about a user goes to that of the user's shard; lists are those of
+// all, merged.
+
+// ErrShards says that something cannot be done for all shards together.
+var ErrShards = errors.New("not yet with more than one shard")
+
+// of returns the part of the tenant that a user's devices are in.
+func (t *Tenant) of(user subjects.UserID) *Tenant {
+	if len(t.parts) == 0 {
+		return t
+	}
+	return t.parts[shard.OfUser(user, len(t.parts))]
+}
+
+// devicesOfAll is Devices over all shards.
+func (t *Tenant) devicesOfAll(ctx context.Context, q DeviceQuery) (list []*Device, more bool, err error) {
+	for _, part := range t.parts {
+		some, others, err := part.Devices(ctx, q)
+		if err != nil {
+			return nil, false, err
+		}
+		list, more = append(list, some...), more || others
+	}
+	slices.SortFunc(list, func(a, b *Device) int { return compareAddress(a.Address(), b.Address()) })
+	if q.Limit > 0 && len(list) > q.Limit {
+		list, more = list[:q.Limit], true
+	}
+	return list, more, nil
+}
+
+// inboxesOfAll is Inboxes over all shards.
+func (t *Tenant) inboxesOfAll(ctx context.Context, q InboxQuery) (list []*Inbox, more bool, err error) {
+	for _, part := range t.parts {
+		some, others, err := part.Inboxes(ctx, q)
+		if err != nil {
+			return nil, false, err
+		}
+		list, more = append(list, some...), more || others
+	}
+	slices.SortStableFunc(list, func(a, b *Inbox) int {
+		switch q.Order {
+		case ByStored:
+			return cmp.Compare(b.Stored, a.Stored)
+		case ByUnacknowledged:
+			return cmp.Compare(b.Unacknowledged, a.Unacknowledged)
+		case ByOldest:
+			return compareOldest(a.Oldest, b.Oldest)
+		}
+		return compareAddress(a.Address(), b.Address())
+	})
+	if q.Limit > 0 && len(list) > q.Limit {
+		list, more = list[:q.Limit], true
+	}
+	return list, more, nil
+}
+
+// unacknowledgedOfAll is Unacknowledged for devices of several shards.
+func (t *Tenant) unacknowledgedOfAll(ctx context.Context, devices []*Device) ([]uint64, error) {
+	counts := make([]uint64, len(devices))
+	for n, part := range t.parts {
+		var own []*Device
+		var at []int
+		for i, d := range devices {
+			if shard.OfUser(subjects.UserID(d.User), len(t.parts)) == n {
+				own, at = append(own, d), append(at, i)
+			}
+		}
+		if len(own) == 0 {
+			continue
+		}
+		some, err := part.Unacknowledged(ctx, own)
+		if err != nil {
+			return nil, err
+		}
+		for i, n := range some {
+			counts[at[i]] = n
+		}
+	}
+	return counts, nil
+}
+
+// edgesOfAll is Edges over all shards: an edge has a lease in each that it serves.
+func (t *Tenant) edgesOfAll(ctx context.Context) ([]Edge, error) {
+	var leases []roster.Edge
+	renewed := make(map[string]Edge)
+	for _, part := range t.parts {
+		some, err := part.Edges(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range some {
+			leases = append(leases, e.Edge)
+			if have, ok := renewed[e.Name]; !ok || e.Renewed.Before(have.Renewed) {
+				renewed[e.Name] = e
+			}
+		}
+	}
+	merged := roster.MergeEdges(leases)
+	edges := make([]Edge, len(merged))
+	for i, e := range merged {
+		edges[i] = Edge{Edge: e, Renewed: renewed[e.Name].Renewed}
+	}
+	return edges, nil
+}
+
+// tailOfAll is Tail over all shards. What is the tenant's is watched once.
+func (t *Tenant) tailOfAll(ctx context.Context, opts TailOptions) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg, started sync.WaitGroup
+	var mu sync.Mutex
+	var failed error
+	each := opts.Each
+	opts.Each = func(f *Flow) error {
+		mu.Lock()
+		defer mu.Unlock()
+		return each(f)
+	}
+	told := opts.Started
+	for n, part := range t.parts {
+		own := opts
+		if n > 0 {
+			own.Kinds = nil
+			for _, kind := range []string{FlowInbox, FlowCursor} {
+				if len(opts.Kinds) == 0 || slices.Contains(opts.Kinds, kind) {
+					own.Kinds = append(own.Kinds, kind)
+				}
+			}
+			if own.Kinds == nil {
+				continue
+			}
+		}
+		started.Add(1)
+		begun := sync.OnceFunc(started.Done)
+		own.Started = begun
+		wg.Go(func() {
+			defer begun()
+			if err := part.Tail(ctx, own); err != nil {
+				mu.Lock()
+				failed = cmp.Or(failed, err)
+				mu.Unlock()
+				cancel(err)
+			}
+		})
+	}
+	started.Wait()
+	if told != nil && ctx.Err() == nil {
+		told()
+	}
+	wg.Wait()
+	return failed
+}
+
+// statusOfAll adds what the other shards have to the status of the first.
+func (t *Tenant) statusOfAll(ctx context.Context, opts StatusOptions) (*Status, error) {
+	s, err := t.parts[0].Status(ctx, opts)
+	if err != nil {
+		return s, err
+	}
+	for _, part := range t.parts[1:] {
+		streams, err := part.streams(ctx, opts.Interval)
+		if err != nil {
+			return s, err
+		}
+		for _, one := range streams {
+			if !slices.ContainsFunc(s.Streams, func(have StreamStatus) bool { return have.Name == one.Name }) {
+				s.Streams = append(s.Streams, one)
+			}
+		}
+		devices, err := part.registered(ctx)
+		if err != nil {
+			return s, err
+		}
+		s.Devices += devices
+	}
+	if s.Edges, err = t.Edges(ctx); err != nil {
+		return s, err
+	}
+	s.Online = 0
+	for _, e := range s.Edges {
+		s.Online += e.Devices
+	}
+	s.Behind, err = t.behind(ctx, opts.Behind)
+	return s, err
+}
+
+// doctorOfAll examines one shard after the other.
+func (t *Tenant) doctorOfAll(ctx context.Context, opts DoctorOptions) (all []Finding, err error) {
+	for _, part := range t.parts {
+		found, err := part.Doctor(ctx, opts)
+		for _, f := range found {
+			if !slices.Contains(all, f) {
+				all = append(all, f)
+			}
+		}
+		if err != nil {
+			return all, err
+		}
+	}
+	// A check is well if it is in all shards.
+	all = slices.DeleteFunc(all, func(f Finding) bool {
+		return f.Level == LevelOK && slices.ContainsFunc(all, func(other Finding) bool { return other.Check == f.Check && other.Level != LevelOK })
+	})
+	slices.SortStableFunc(all, func(a, b Finding) int {
+		return cmp.Compare(slices.IndexFunc(all, func(f Finding) bool { return f.Check == a.Check }), slices.IndexFunc(all, func(f Finding) bool { return f.Check == b.Check }))
+	})
+	return all, nil
+}
+
+// laterOfAll and rejectedOfAll are Later and Rejected over all shards.
+func (t *Tenant) laterOfAll(ctx context.Context, scope subjects.Scope) (list []*Delayed, err error) {
+	for _, part := range t.parts {
+		some, err := part.Later(ctx, scope)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, some...)
+	}
+	slices.SortStableFunc(list, func(a, b *Delayed) int { return cmp.Or(a.Due.Compare(b.Due), strings.Compare(a.subject, b.subject)) })
+	return list, nil
+}
+
+func (t *Tenant) rejectedOfAll(ctx context.Context, scope subjects.Scope) (list []*RejectedMessage, err error) {
+	for _, part := range t.parts {
+		some, err := part.rejected(ctx, scope)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, some...)
+	}
+	return list, nil
+}
