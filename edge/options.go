@@ -52,6 +52,10 @@ type Options struct {
 	Verifier *auth.Verifier
 	// Tenant finds the tenant by the public key of its account. Needed.
 	Tenant func(account string) (*Tenant, bool)
+	// Elsewhere, if set, is asked about a device whose user this edge does not
+	// serve: it returns the edges to connect to instead. If there are none, it has
+	// this edge serve the user, or returns why that failed.
+	Elsewhere func(ctx context.Context, account string, key subjects.Key) (urls []string, err error)
 	// Logger; nil discards.
 	Logger *slog.Logger
 	// Metrics is where the edge's metrics are registered; nil: nowhere.

@@ -65,7 +65,13 @@ func (c *conn) register(e *wire.Envelope) {
 		c.refuse(e, wire.CloseRateLimited, send.TooFast("the device connects too often", wait))
 		return
 	}
-	c.attach(e, reg, who, tenant)
+	own := tenant.of(who.Address.Key())
+	if own == nil {
+		if own = c.elsewhere(e, who, tenant); own == nil {
+			return
+		}
+	}
+	c.attach(e, reg, who, own)
 }
 
 // refuse answers an envelope with an error and ends the connection.

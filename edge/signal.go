@@ -16,6 +16,9 @@ func (t *Tenant) onSignal(m *nats.Msg) {
 	if !ok {
 		return
 	}
+	if t = t.of(key); t == nil {
+		return // other edges serve the user
+	}
 	c := t.find(key)
 	if c == nil {
 		return // connected elsewhere, or not at all

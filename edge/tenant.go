@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -16,6 +17,7 @@ import (
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/send"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/internal/trace"
 	"github.com/rccs-io/rccs/subjects"
@@ -39,6 +41,14 @@ type TenantOptions struct {
 	Shares *share.Shares
 	// MaxDelay is how far ahead deliverAt may lie; 0 is [wire.MaxDelay].
 	MaxDelay time.Duration
+	// Shard is the one whose users the Tenant has, Shards finds the Tenants of the
+	// account's other shards here, by a user's token, and Slots is what they share.
+	// With several shards all are needed, and only one of an account's Tenants,
+	// which stays, has Hears: it listens to signals for all.
+	Shard  shard.Shard
+	Shards func(user string) *Tenant
+	Slots  *Slots
+	Hears  bool
 	// Examine, if set, is called with each signal and each request for a device
 	// here. It must not block.
 	Examine func(key subjects.Key, subject string, h nats.Header)
@@ -52,7 +62,7 @@ type TenantOptions struct {
 }
 
 // Tenant is one NATS account as an edge uses it, with the account's devices that
-// are connected here.
+// are connected here. If the account has several shards, a Tenant is one of them.
 type Tenant struct {
 	TenantOptions
 	intake *send.Intake
@@ -66,9 +76,8 @@ type Tenant struct {
 	quit  chan struct{}
 	wg    sync.WaitGroup
 
-	mu     sync.RWMutex
-	conns  map[subjects.Key]*conn
-	coming int // devices that have a slot and are not in conns yet
+	mu    sync.RWMutex
+	conns map[subjects.Key]*conn
 
 	registering keyedLock // one registration of a device at a time
 
@@ -94,10 +103,14 @@ func NewTenant(ctx context.Context, opts TenantOptions) (*Tenant, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
+	if opts.Slots == nil {
+		opts.Slots = new(Slots)
+	}
 	js, err := jetstream.New(opts.Core)
 	if err != nil {
 		return nil, fmt.Errorf("edge: %w", err)
 	}
+	js = opts.Shard.JetStream(js)
 	tasks, err := js.KeyValue(ctx, layout.BucketTasks)
 	if err != nil {
 		return nil, fmt.Errorf("edge: bucket %s: %w", layout.BucketTasks, err)
@@ -117,9 +130,11 @@ func NewTenant(ctx context.Context, opts TenantOptions) (*Tenant, error) {
 		conns: make(map[subjects.Key]*conn), asks: make(map[string]*ask),
 	}
 	id := opts.Roster.EdgeID()
-	for subject, handle := range map[string]nats.MsgHandler{
-		layout.AllSignals(): t.onSignal, t.base + "*": t.onAnswer, layout.Release(id): t.onRelease, layout.Drain(id): t.onDrain,
-	} {
+	handlers := map[string]nats.MsgHandler{t.base + "*": t.onAnswer, layout.Release(id): t.onRelease, layout.Drain(id): t.onDrain}
+	if opts.Hears || opts.Shard.Alone() {
+		handlers[layout.AllSignals()] = t.onSignal
+	}
+	for subject, handle := range handlers {
 		sub, err := opts.Core.Subscribe(subject, handle)
 		if err != nil {
 			t.unsubscribe()
@@ -166,6 +181,7 @@ func (t *Tenant) join(c *conn) {
 	t.conns[c.key] = c
 	t.mu.Unlock()
 	if old == nil {
+		t.Slots.taken.Add(1)
 		return
 	}
 	c.calls.inherit(&old.calls)
@@ -183,24 +199,27 @@ var errNoSlot = errors.New("as many devices are connected as the tenant may have
 // slotAfter is the wait that a device without a slot is asked for.
 const slotAfter = 30 * time.Second
 
+// Slots counts the devices of an account, in all of its shards, that are connected
+// here or about to be.
+type Slots struct {
+	mu    sync.Mutex // of taking the last one
+	taken atomic.Int64
+}
+
 // acquireSlot lets a device connect, unless limit devices of the tenant are
 // connected here; 0 means no limit. The caller calls release when the device has
 // joined, or has failed to.
 func (t *Tenant) acquireSlot(k subjects.Key, limit int64) (release func(), err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.conns[k] != nil { // it takes the place of its earlier connection
+	if t.find(k) != nil { // it takes the place of its earlier connection
 		return func() {}, nil
 	}
-	if limit > 0 && int64(len(t.conns)+t.coming) >= limit {
+	t.Slots.mu.Lock()
+	defer t.Slots.mu.Unlock()
+	if limit > 0 && t.Slots.taken.Load() >= limit {
 		return nil, errNoSlot
 	}
-	t.coming++
-	return func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		t.coming--
-	}, nil
+	t.Slots.taken.Add(1)
+	return func() { t.Slots.taken.Add(-1) }, nil
 }
 
 // leave forgets c, unless another connection of the device has replaced it.
@@ -209,7 +228,16 @@ func (t *Tenant) leave(c *conn) {
 	defer t.mu.Unlock()
 	if t.conns[c.key] == c {
 		delete(t.conns, c.key)
+		t.Slots.taken.Add(-1)
 	}
+}
+
+// of returns the Tenant of a device's shard, or nil if that is not served here.
+func (t *Tenant) of(k subjects.Key) *Tenant {
+	if t.Shard.Holds(k.User()) {
+		return t
+	}
+	return t.Shards(k.User())
 }
 
 // find returns the device's connection here, or nil.

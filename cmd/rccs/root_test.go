@@ -367,7 +367,7 @@ func TestEveryFlagHasItsVariable(t *testing.T) {
 			}
 			flags++
 			value := map[string]string{"bool": "true", "int": "7", "int64": "7", "uint": "7", "uint64": "7", "number": "7000", "duration": "2h", "string": "high"}[f.Value.Type()]
-			if own := map[string]string{"log-level": "debug", "log-format": "json", "device-share": "7", "user-share": "7", "sort": "oldest", "window": "7", "servers": "4", "edges": "7", "since": "1h0m0s", "action": "revoke", "kinds": "inbox", "allow-origin": "https://a.example", "trusted-proxy": "10.0.0.0/8", "otlp-endpoint": "http://a:1", "otlp-protocol": "http", "trace-share": "0.5", "listen": "[::1]:0", "nats-listen": ":80", "admin-listen": "localhost:1", "api-listen": "localhost:2"}[f.Name]; own != "" {
+			if own := map[string]string{"log-level": "debug", "log-format": "json", "device-share": "7", "user-share": "7", "sort": "oldest", "window": "7", "servers": "4", "edges": "7", "since": "1h0m0s", "action": "revoke", "kinds": "inbox", "allow-origin": "https://a.example", "trusted-proxy": "10.0.0.0/8", "otlp-endpoint": "http://a:1", "otlp-protocol": "http", "trace-share": "0.5", "listen": "[::1]:0", "nats-listen": ":80", "admin-listen": "localhost:1", "api-listen": "localhost:2", "advertise": "wss://edge.example", "shards": "7"}[f.Name]; own != "" {
 				value = own
 			}
 			name := "RCCS_" + strings.ReplaceAll(strings.ToUpper(f.Name), "-", "_")

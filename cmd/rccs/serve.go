@@ -29,6 +29,7 @@ type serveFlags struct {
 	startWait  time.Duration
 	stopWithin within
 	restoring  bool
+	shards     shardCount
 }
 
 func newServeCommand(env *environment) *cobra.Command {
@@ -60,6 +61,7 @@ nats.conf and the files of certificates again; no connection is closed by it.`,
 	addStartWait(flags, &f.startWait)
 	addStopWithin(flags, &f.stopWithin)
 	flags.BoolVar(&f.restoring, "restoring", false, "in a cluster: make no streams, and wait for those of a backup ('rccs restore FILE --cluster URL')")
+	flags.Var(&f.shards, "shards", "in how many shards users are divided, 1 to 64; chosen with the first start (default 1, or as it was chosen)")
 	f.limits.add(flags)
 	f.transport.add(flags)
 	f.trace.add(flags)
@@ -92,6 +94,7 @@ func (env *environment) serve(ctx context.Context, f *serveFlags) error {
 	if f.config == "" {
 		opts.Config = defaults.DefaultConfig()
 	}
+	opts.Shards = int(f.shards)
 	opts.StartWait, opts.StopWithin, opts.Restoring = f.startWait, time.Duration(f.stopWithin), f.restoring
 	if opts.StoreKey, opts.OldStoreKey, err = f.storeKey.read(env); err != nil {
 		return err

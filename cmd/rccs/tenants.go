@@ -66,6 +66,7 @@ type tenantFlags struct {
 	revokeFlags
 	devices, consumers int64
 	storage            string
+	shards             shardCount
 	yes                bool
 }
 
@@ -128,6 +129,7 @@ within a second or two.`,
 	}
 	f.register(cmd)
 	f.limits(cmd.Flags())
+	cmd.Flags().Var(&f.shards, "shards", "in how many shards its users are divided, 1 to 64; it cannot be changed later (default 1)")
 	return cmd
 }
 
@@ -148,7 +150,7 @@ func (env *environment) addTenant(ctx context.Context, f *tenantFlags, name stri
 		return err
 	}
 	reached := env.recordTenant(ctx, dial, keys, "add", name)
-	tenant, err := keys.AddTenant(name, limits)
+	tenant, err := keys.AddTenantWith(name, max(int(f.shards), 1), limits)
 	if err != nil {
 		return err
 	}

@@ -111,7 +111,7 @@ func (a *API) listUsers(_ context.Context, c *call, in *usersInput) (*listOutput
 	if bad != nil {
 		return nil, bad
 	}
-	list, more := ops.NewDirectory(c.tenant.Roster).Users(ops.UserQuery{
+	list, more := c.tenant.Directory().Users(ops.UserQuery{
 		Type: in.Type, Status: in.Status, Text: in.Q, After: subjects.UserID(after), Limit: in.limit(),
 	})
 	return page(list, more, func(u User) string { return u.User }), nil
@@ -150,7 +150,7 @@ func (a *API) listAllDevices(ctx context.Context, c *call, in *allDevicesInput) 
 
 // devicePage lists the devices of a query, with what each has not acknowledged.
 func devicePage(ctx context.Context, c *call, q ops.DeviceQuery, position func(Device) string) (*listOutput[Device], error) {
-	list, more := ops.NewDirectory(c.tenant.Roster).Devices(q)
+	list, more := c.tenant.Directory().Devices(q)
 	counts, err := c.tenant.Ops.Unacknowledged(ctx, list)
 	if err != nil {
 		return nil, err

@@ -177,7 +177,7 @@ func (s *sampler) sample() {
 		stat.Connections, s.before = c.Connections, c
 	}
 	s.taken = now
-	stat.DevicesOnline = ops.NewDirectory(t.Roster).Online()
+	stat.DevicesOnline = t.Directory().Online()
 	if s.a.opts.Unacknowledged != nil {
 		stat.Unacknowledged = s.a.opts.Unacknowledged(s.tenant)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/shard"
 )
 
 // EdgeLease is how long an edge's lease stands when it is not renewed: then
@@ -25,15 +26,26 @@ const bucketHistory = 1
 // buckets are the key-value buckets of a tenant. They always allow direct
 // reads.
 func (p Plan) buckets() []jetstream.KeyValueConfig {
-	return []jetstream.KeyValueConfig{
-		{Bucket: layout.BucketDevices, Description: "What each device is"},
-		{Bucket: layout.BucketSessions, Description: "Which edge holds each device"},
-		{Bucket: layout.BucketEdges, Description: "The lease of each edge", TTL: EdgeLease},
-		{Bucket: layout.BucketAccount, Description: "The tenant's account JWT"},
-		{Bucket: layout.BucketTasks, Description: "Which device each task belongs to", TTL: p.MaxAge, MaxBytes: p.part(taskPercent)},
-		{Bucket: layout.BucketCodes, Description: "One-time codes of enrolment, hashed", TTL: codeLife},
-		{Bucket: layout.BucketEnrolled, Description: "The keys that devices made themselves"},
+	tasks := p
+	tasks.StoreBytes /= int64(max(p.Shards, 1))
+	var all []jetstream.KeyValueConfig
+	for _, s := range shard.All(p.Shards) {
+		all = append(all,
+			jetstream.KeyValueConfig{Bucket: s.Bucket(layout.BucketDevices), Description: "What each device is"},
+			jetstream.KeyValueConfig{Bucket: s.Bucket(layout.BucketSessions), Description: "Which edge holds each device"},
+			jetstream.KeyValueConfig{Bucket: s.Bucket(layout.BucketEdges), Description: "The lease of each edge", TTL: EdgeLease},
+		)
 	}
+	all = append(all, jetstream.KeyValueConfig{Bucket: layout.BucketAccount, Description: "The tenant's account JWT"})
+	for _, s := range shard.All(p.Shards) {
+		all = append(all, jetstream.KeyValueConfig{
+			Bucket: s.Bucket(layout.BucketTasks), Description: "Which device each task belongs to", TTL: p.MaxAge, MaxBytes: tasks.part(taskPercent),
+		})
+	}
+	return append(all,
+		jetstream.KeyValueConfig{Bucket: layout.BucketCodes, Description: "One-time codes of enrolment, hashed", TTL: codeLife},
+		jetstream.KeyValueConfig{Bucket: layout.BucketEnrolled, Description: "The keys that devices made themselves"},
+	)
 }
 
 // ensureBucket makes a bucket, or upgrades it.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/leader"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -44,6 +45,9 @@ type Plan struct {
 	// bounded so that a tenth is left for those that registration,
 	// acknowledgement and revocation need. Zero leaves bounds as they are.
 	StoreBytes int64
+	// Shards is how many sets of those streams there are that hold what is for
+	// users; 0 is 1.
+	Shards int
 	// Logger is told of what was created and changed. Nil discards it.
 	Logger *slog.Logger
 }
@@ -60,6 +64,7 @@ func (p Plan) withDefaults() (Plan, error) {
 	if p.MaxAge == 0 {
 		p.MaxAge = DefaultMaxAge
 	}
+	p.Shards = max(p.Shards, 1)
 	if p.MaxPerLane == 0 {
 		p.MaxPerLane = DefaultMaxPerLane
 	}
@@ -106,12 +111,48 @@ type planned struct {
 
 // streams are those of a tenant, in the order in which they are made.
 func (p Plan) streams() []planned {
+	var all []planned
+	for _, s := range shard.All(p.Shards) {
+		for _, one := range p.ofShard(s) {
+			all = append(all, planned{s.Stream(one.name), func(c *jetstream.StreamConfig) {
+				one.shape(c)
+				place(c, s)
+			}})
+		}
+	}
+	return append(all, p.ofTenant()...)
+}
+
+// place has a stream take what is published to its shard, and store it on the
+// subjects that the stream of an only shard has.
+func place(c *jetstream.StreamConfig, s shard.Shard) {
+	if s.Alone() {
+		return
+	}
+	from, to := s.Transform()
+	c.Subjects, c.SubjectTransform = s.Subjects(c.Subjects...), &jetstream.SubjectTransformConfig{Source: from, Destination: to}
+	for _, source := range c.Sources {
+		source.Name = s.Stream(source.Name)
+	}
+}
+
+// ofShard are the streams that each shard has.
+func (p Plan) ofShard(s shard.Shard) []planned {
+	if p.StoreBytes > 0 {
+		p.StoreBytes /= int64(s.Count())
+	}
 	return []planned{
 		{subjects.StreamLater, p.later}, // the inbox stream sources it
 		{layout.StreamInbox, p.inbox},
 		{layout.StreamCursor, p.cursor},
 		{layout.StreamRoute, p.route},
 		{layout.StreamDeadline, p.deadline},
+	}
+}
+
+// ofTenant are the streams that a tenant has once.
+func (p Plan) ofTenant() []planned {
+	return []planned{
 		{subjects.StreamTopic, p.topic},
 		{subjects.StreamUp, p.up},
 		{subjects.StreamEvent, p.event},
@@ -119,13 +160,18 @@ func (p Plan) streams() []planned {
 	}
 }
 
-// Streams are the names of a tenant's streams, buckets among them.
-func Streams() []string {
+// Streams are the names of the streams of a tenant with one shard, buckets among
+// them.
+func Streams() []string { return StreamsOf(1) }
+
+// StreamsOf is [Streams] for a tenant with so many shards.
+func StreamsOf(shards int) []string {
 	var names []string
-	for _, s := range (Plan{}).streams() {
+	plan := Plan{Shards: shards}
+	for _, s := range plan.streams() {
 		names = append(names, s.name)
 	}
-	for _, b := range (Plan{}).buckets() {
+	for _, b := range plan.buckets() {
 		names = append(names, "KV_"+b.Bucket)
 	}
 	return names
@@ -382,12 +428,12 @@ func sorted(list []string) []string {
 
 // Remove deletes the streams and buckets of the account, with all that is in
 // them.
-func Remove(ctx context.Context, nc *nats.Conn) error {
+func Remove(ctx context.Context, nc *nats.Conn, shards int) error {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return fmt.Errorf("backbone: %w", err)
 	}
-	names := Streams()
+	names := StreamsOf(shards)
 	slices.Reverse(names) // what sources another one before that
 	for _, name := range names {
 		if err := js.DeleteStream(ctx, name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {

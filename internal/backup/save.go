@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/leader"
@@ -105,6 +106,9 @@ func (w *writer) streams(ctx context.Context, tenant string, nc *nats.Conn, prog
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return err
+	}
+	if n := auth.ShardsOf(nc); n > 1 {
+		return fmt.Errorf("the tenant %s has %d shards: a backup is not yet possible with more than one shard; stop the server and copy its data directory", tenant, n)
 	}
 	names, all, err := list(ctx, js)
 	if err != nil {

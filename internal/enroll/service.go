@@ -17,6 +17,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -50,6 +51,8 @@ type Options struct {
 	// Tenant is the name of the tenant whose devices are enrolled. Default
 	// [auth.DefaultTenant].
 	Tenant string
+	// Shards is how many shards the tenant has; 0 is 1.
+	Shards int
 	// JetStream of the tenant, with its buckets. Needed.
 	JetStream jetstream.JetStream
 	// Signer is needed.
@@ -107,7 +110,7 @@ type Service struct {
 	opts     Options
 	codes    codes
 	keys     keys
-	devices  jetstream.KeyValue
+	devices  []jetstream.KeyValue // of each shard
 	throttle *throttle
 }
 
@@ -125,8 +128,12 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("enroll: bucket %s: %w", layout.BucketEnrolled, err)
 	}
-	if s.devices, err = opts.JetStream.KeyValue(ctx, layout.BucketDevices); err != nil {
-		return nil, fmt.Errorf("enroll: bucket %s: %w", layout.BucketDevices, err)
+	for _, one := range shard.All(opts.Shards) {
+		kv, err := opts.JetStream.KeyValue(ctx, one.Bucket(layout.BucketDevices))
+		if err != nil {
+			return nil, fmt.Errorf("enroll: bucket %s: %w", one.Bucket(layout.BucketDevices), err)
+		}
+		s.devices = append(s.devices, kv)
 	}
 	s.codes = codes{kv: codeKV, secret: opts.Signer.Secret("enrolment codes"), now: opts.Now}
 	s.keys = keys{kv: keyKV, now: opts.Now}
@@ -303,7 +310,7 @@ func (s *Service) free(ctx context.Context, a subjects.Address, publicKey string
 		return nil
 	}
 	if !taken && !s.opts.Revoked(a, "", time.Unix(0, 0)) {
-		_, err := s.devices.Get(ctx, layout.DeviceEntry(a.Key()))
+		_, err := s.devices[shard.OfUser(a.User, len(s.devices))].Get(ctx, layout.DeviceEntry(a.Key()))
 		if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
 			return fmt.Errorf("enroll: bucket %s: %w", layout.BucketDevices, err)
 		}

@@ -23,6 +23,7 @@ import (
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/send"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -120,7 +121,7 @@ func (n *Node) startAPI(ctx context.Context, t *tenantPart) error {
 	named := func(name string) inbox.Dial {
 		return func(opts ...nats.Option) (*nats.Conn, error) { return dial(name, opts...) }
 	}
-	tenant, err := ops.Open(ops.Options{Dial: named("operations"), System: n.systemDialer(), Logger: n.opts.Logger})
+	tenant, err := ops.Open(ops.Options{Dial: named("operations"), Shards: t.keys.Shards(), System: n.systemDialer(), Logger: n.opts.Logger})
 	if err != nil {
 		return err
 	}
@@ -138,13 +139,13 @@ func (n *Node) startAPI(ctx context.Context, t *tenantPart) error {
 	if err := n.trust(t.keys.Account()); err != nil {
 		return err
 	}
-	known, intake, err := n.intakeOf(ctx, t, core, pub)
+	known, intake, err := n.intakesOf(ctx, t, core, pub, named("publish"))
 	if err != nil {
 		return err
 	}
 	t.services = claims.Subject
 	t.api = &api.Tenant{
-		Name: t.keys.Account().Name, Ops: tenant, Roster: known, Core: core, Proof: pub.Proof,
+		Name: t.keys.Account().Name, Ops: tenant, Roster: known[0], Others: known[1:], Core: core, Proof: pub.Proof,
 		Codes:   func(ctx context.Context, want enroll.Code) (*enroll.Code, error) { return t.enroller.Make(ctx, want) },
 		Issue:   func(a subjects.Address, opts auth.DeviceOptions) (string, error) { return issue(t.keys, a, opts) },
 		Intake:  intake,
@@ -153,20 +154,53 @@ func (n *Node) startAPI(ctx context.Context, t *tenantPart) error {
 	return nil
 }
 
-// intakeOf is how a tenant's messages over HTTP come in, and who knows its
-// devices: the edge of this process, which knows at once who has registered there
-// and counts its inboxes, else the coordinator. pub gets the tenant's key.
-func (n *Node) intakeOf(ctx context.Context, t *tenantPart, core *nats.Conn, pub *inbox.Publisher) (*roster.Roster, *send.Intake, error) {
+// intakes take messages, by the shard of the user.
+type intakes []*send.Intake
+
+// Start implements [api.Intake].
+func (all intakes) Start(ctx context.Context, from send.From, e *wire.Envelope, w send.Waiter) {
+	all[shard.Of(from.Key.User(), len(all))].Start(ctx, from, e, w)
+}
+
+// intakesOf is how a tenant's messages over HTTP come in, and who knows its
+// devices, by shard. first publishes what is in the first shard, or in none, and
+// gets the tenant's key.
+func (n *Node) intakesOf(ctx context.Context, t *tenantPart, core *nats.Conn, first *inbox.Publisher, dial inbox.Dial) (known []*roster.Roster, all intakes, err error) {
 	js, err := jetstream.New(core)
 	if err != nil {
 		return nil, nil, fmt.Errorf("node: %w", err)
 	}
+	for _, s := range shard.All(t.keys.Shards()) {
+		pub := first
+		if s.N() > 0 {
+			if pub, err = inbox.NewPublisher(dial, n.opts.Logger); err != nil {
+				return nil, nil, err
+			}
+			t.stops.AddFunc(pub.Stop)
+		}
+		pub.Shard = s
+		r, in, err := n.intakeOf(ctx, t, s, core, s.JetStream(js), pub)
+		if err != nil {
+			return nil, nil, err
+		}
+		known, all = append(known, r), append(all, in)
+	}
+	return known, all, nil
+}
+
+// intakeOf returns those of one shard: the edge of this process, which knows at
+// once who has registered there and counts its inboxes, else the coordinator. pub
+// gets the tenant's key.
+func (n *Node) intakeOf(
+	ctx context.Context, t *tenantPart, s shard.Shard, core *nats.Conn, js jetstream.JetStream, pub *inbox.Publisher,
+) (_ *roster.Roster, _ *send.Intake, err error) {
 	if pub.Proof, err = proof.Load(ctx, js); err != nil {
 		return nil, nil, err
 	}
-	e := n.edgeOf(t)
+	e := n.edgeOf(t, s)
 	if e == nil {
-		return t.coord.Roster(), t.coord.Intake(), nil
+		r, in := t.coord.of(s)
+		return r, in, nil
 	}
 	tasks, err := js.KeyValue(ctx, layout.BucketTasks)
 	if err != nil {
@@ -179,14 +213,20 @@ func (n *Node) intakeOf(ctx context.Context, t *tenantPart, core *nats.Conn, pub
 	return e.roster, intake, err
 }
 
-// edgeOf is what the edge of this process runs for a tenant; nil without one.
-func (n *Node) edgeOf(t *tenantPart) *edgeTenant {
+// edgeOf is what the edge of this process runs for a shard; nil without one.
+func (n *Node) edgeOf(t *tenantPart, s shard.Shard) *edgeShard {
 	if n.edge == nil {
 		return nil
 	}
 	n.edge.mu.RLock()
-	defer n.edge.mu.RUnlock()
-	return n.edge.tenants[t.keys.Account().PublicKey]
+	tenant := n.edge.tenants[t.keys.Account().PublicKey]
+	n.edge.mu.RUnlock()
+	if tenant == nil {
+		return nil
+	}
+	tenant.mu.RLock()
+	defer tenant.mu.RUnlock()
+	return tenant.shards[s.N()]
 }
 
 // systemDialer connects in the system account.

@@ -15,6 +15,7 @@ import (
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/internal/storecheck"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -50,6 +51,29 @@ func (n *Node) tellDamage(ctx context.Context, js jetstream.JetStream, keys *aut
 	if err != nil {
 		return err
 	}
+	for _, s := range shard.All(keys.Shards()) {
+		if err := tellShard(ctx, s, js, damageOf(s, list)); err != nil {
+			return err
+		}
+	}
+	return told()
+}
+
+// damageOf returns what was found in a shard's streams, named as in package layout.
+// The tenant's own streams are with its first shard.
+func damageOf(s shard.Shard, list []storecheck.Damage) (own []storecheck.Damage) {
+	for _, d := range list {
+		name, ok := s.PlainStream(d.Stream)
+		if ok && (shard.Divided(name) || s.N() == 0) {
+			d.Stream = name
+			own = append(own, d)
+		}
+	}
+	return own
+}
+
+func tellShard(ctx context.Context, s shard.Shard, js jetstream.JetStream, list []storecheck.Damage) error {
+	js = s.JetStream(js)
 	lost := func(stream string) bool {
 		return slices.ContainsFunc(list, func(d storecheck.Damage) bool { return d.Stream == stream && len(d.Ranges) > 0 })
 	}
@@ -58,7 +82,7 @@ func (n *Node) tellDamage(ctx context.Context, js jetstream.JetStream, keys *aut
 		if err := storeDamage(ctx, js, d, cursors); err != nil {
 			return fmt.Errorf("node: damage of %s: %w", d.Stream, err)
 		}
-		if err := tellWaiting(ctx, js, d); err != nil {
+		if err := tellWaiting(ctx, s, js, d); err != nil {
 			return fmt.Errorf("node: damage of %s: %w", d.Stream, err)
 		}
 		if d.Repeat && (d.Stream == layout.StreamInbox || d.Stream == subjects.StreamTopic) {
@@ -77,13 +101,13 @@ func (n *Node) tellDamage(ctx context.Context, js jetstream.JetStream, keys *aut
 			return fmt.Errorf("node: damage of %s: %w", layout.StreamDeadline, err)
 		}
 	}
-	return told()
+	return nil
 }
 
 // tellWaiting tells services, and devices that asked, of the messages that waited
 // for their time or for a suitable device and that are gone. What was due is passed
 // over: the inbox stream takes it in within moments.
-func tellWaiting(ctx context.Context, js jetstream.JetStream, d storecheck.Damage) error {
+func tellWaiting(ctx context.Context, s shard.Shard, js jetstream.JetStream, d storecheck.Damage) error {
 	if d.Stream != subjects.StreamLater && d.Stream != layout.StreamRoute {
 		return nil
 	}
@@ -100,6 +124,7 @@ func tellWaiting(ctx context.Context, js jetstream.JetStream, d storecheck.Damag
 			continue
 		}
 		header, _ := nats.DecodeHeadersMsg(m.Header) // nil: it is damaged, or there is none
+		s.PlainHeader(m.Subject, header)
 		_, doubt := doubtful[m.Seq]
 		w := inbox.Waiting{Stream: d.Stream, Subject: m.Subject, Seq: m.Seq, Header: header, Certain: !doubt}
 		told, err := w.Damaged(key)

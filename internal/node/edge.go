@@ -149,11 +149,13 @@ func newEdge(opts edgeOptions) (*edgePart, error) {
 		Tracer:   tracerOf(opts.tracer),
 		Verifier: p.verifier,
 		Tenant:   p.of,
-		Logger:   opts.logger,
-		Metrics:  opts.registry,
-		Origins:  opts.transport.Origins,
-		Ready:    p.healthy,
-		Limits:   opts.limits.Limits,
+
+		Elsewhere: p.elsewhere,
+		Logger:    opts.logger,
+		Metrics:   opts.registry,
+		Origins:   opts.transport.Origins,
+		Ready:     p.healthy,
+		Limits:    opts.limits.Limits,
 
 		MaxMessageBytes:  opts.limits.MessageBytes,
 		MaxFrameBytes:    opts.limits.FrameBytes,

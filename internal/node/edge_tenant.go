@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -13,6 +15,7 @@ import (
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/internal/stops"
 	"github.com/rccs-io/rccs/internal/topic"
@@ -26,19 +29,37 @@ type edgeTenantOptions struct {
 	jwt     string // as far as it is known; empty: what is stored counts
 	dial    dialer
 	drains  bool // its operators may drain the edge
+	count   int  // of its shards
+	serves  shardSet
 }
 
-// edgeTenant is what an edge runs for one tenant: connections, hub, roster.
+// edgeTenant is what an edge runs for one tenant. Each shard that it serves has
+// connections, a hub and a roster of its own; topics are the tenant's.
 type edgeTenant struct {
 	edgeTenantOptions
 	edge   *edgePart
-	conns  []*nats.Conn
 	core   *nats.Conn
+	first  *edgeShard  // the one that was served first; static once the tenant is served
+	topics *topic.Hub  // on its connections
+	slots  *edge.Slots // of all shards
+	told   *redirects
+	stops  stops.Stack
+
+	taking  sync.Mutex // held while a further shard is taken up; guards stops from then on
+	stopped bool       // no more shards are taken up; guarded by taking
+	mu      sync.RWMutex
+	shards  []*edgeShard // by number; nil: not served here
+}
+
+// edgeShard is what an edge runs for one shard.
+type edgeShard struct {
+	t      *edgeTenant
+	shard  shard.Shard
+	conns  []*nats.Conn
 	fetch  *nats.Conn
 	pub    *inbox.Publisher
 	hub    *inbox.Hub
 	roster *roster.Roster
-	topics *topic.Hub
 	tenant *edge.Tenant
 	stops  stops.Stack
 }
@@ -52,7 +73,7 @@ func (p *edgePart) serve(ctx context.Context, opts edgeTenantOptions) (err error
 			err = errors.Join(err, t.stop(context.WithoutCancel(ctx)))
 		}
 	}()
-	if err := t.openInbox(ctx); err != nil {
+	if err := t.open(ctx); err != nil {
 		return err
 	}
 	if opts.jwt != "" {
@@ -87,7 +108,11 @@ func (p *edgePart) drop(ctx context.Context, account string, removed []string) e
 	if t == nil {
 		return nil
 	}
-	return errors.Join(p.server.Expel(ctx, t.tenant), t.stop(ctx))
+	var errs []error
+	for _, one := range t.served() {
+		errs = append(errs, p.server.Expel(ctx, one.tenant))
+	}
+	return errors.Join(append(errs, t.stop(ctx))...)
 }
 
 // forget has the edge refuse what was issued in accounts that were removed.
@@ -108,42 +133,109 @@ func (p *edgePart) of(account string) (*edge.Tenant, bool) {
 	if t == nil {
 		return nil, false
 	}
-	return t.tenant, true
+	return t.first.tenant, true
+}
+
+// open connects, and serves the shards that are to be served.
+func (t *edgeTenant) open(ctx context.Context) (err error) {
+	if t.core, err = t.dial("core"); err != nil {
+		return err
+	}
+	t.stops.AddFunc(t.core.Close)
+	t.slots, t.shards = new(edge.Slots), make([]*edgeShard, t.count)
+	serve, err := t.serves.in(t.count)
+	if err != nil {
+		return err
+	}
+	for _, n := range serve {
+		if err := t.take(ctx, n); err != nil {
+			return err
+		}
+	}
+	if t.count > 1 {
+		if t.told, err = followRedirects(t.core); err != nil {
+			return err
+		}
+		t.stops.AddFunc(t.told.stop)
+	}
+	return nil
+}
+
+// take serves a shard from now on.
+func (t *edgeTenant) take(ctx context.Context, n int) (err error) {
+	s := &edgeShard{t: t, shard: shard.At(n, t.count)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.stops.Stop(context.WithoutCancel(ctx)))
+		}
+	}()
+	if err := s.openInbox(ctx); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.first == nil {
+		t.first = s
+	}
+	t.shards[n] = s
+	t.stops.Add(s.stops.Stop)
+	return nil
+}
+
+// served are the shards that are served now.
+func (t *edgeTenant) served() []*edgeShard {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	var all []*edgeShard
+	for _, s := range t.shards {
+		if s != nil {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// of returns the shard of a user's token, if it is served here.
+func (t *edgeTenant) of(user string) *edgeShard {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.shards[shard.Of(user, t.count)]
 }
 
 // openInbox connects, and starts what reads and writes streams.
-func (t *edgeTenant) openInbox(ctx context.Context) error {
-	p := t.edge
-	t.stops.AddFunc(func() {
-		for _, nc := range t.conns {
+func (s *edgeShard) openInbox(ctx context.Context) error {
+	t, p := s.t, s.t.edge
+	s.stops.AddFunc(func() {
+		for _, nc := range s.conns {
 			nc.Close()
 		}
 	})
 	var err error
-	t.pub, err = inbox.NewPublisher(func(opts ...nats.Option) (*nats.Conn, error) { return t.dial("publish", opts...) }, p.opts.logger)
+	s.pub, err = inbox.NewPublisher(func(opts ...nats.Option) (*nats.Conn, error) { return t.dial("publish", opts...) }, p.opts.logger)
 	if err != nil {
 		return err
 	}
-	t.stops.AddFunc(t.pub.Stop)
-	var conns [4]*nats.Conn
-	for i, name := range []string{"read", "fetch", "roster", "core"} {
+	s.pub.Shard = s.shard
+	s.stops.AddFunc(s.pub.Stop)
+	var conns [3]*nats.Conn
+	for i, name := range []string{"read", "fetch", "roster"} {
 		nc, err := t.dial(name)
 		if err != nil {
 			return err
 		}
 		conns[i] = nc
-		t.conns = append(t.conns, nc)
+		s.conns = append(s.conns, nc)
 	}
-	t.fetch, t.core = conns[1], conns[3]
+	s.fetch = conns[1]
 	js, err := jetstream.New(t.core)
 	if err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
-	if t.pub.Proof, err = proof.Load(ctx, js); err != nil {
+	if s.pub.Proof, err = proof.Load(ctx, s.shard.JetStream(js)); err != nil {
 		return err
 	}
-	t.hub, err = inbox.New(inbox.Options{
-		Read: conns[0], Fetch: conns[1], Publish: t.pub, Logger: p.opts.logger,
+	s.hub, err = inbox.New(inbox.Options{
+		Read: conns[0], Fetch: conns[1], Publish: s.pub, Shard: s.shard, Logger: p.opts.logger,
 		Restarted: func(string) { p.restarts.Inc() }, MaxUnacked: p.opts.inboxLimit,
 		Edge: p.opts.edge.Name, MaxDeliveries: p.opts.limits.Deliveries,
 		Undeliverable: p.countUndeliverable,
@@ -152,11 +244,11 @@ func (t *edgeTenant) openInbox(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := t.hub.Start(ctx); err != nil {
+	if err := s.hub.Start(ctx); err != nil {
 		return err
 	}
-	t.stops.Add(t.hub.Stop)
-	return t.openTenant(ctx, conns[2])
+	s.stops.Add(s.hub.Stop)
+	return s.openTenant(ctx, conns[2])
 }
 
 // countUndeliverable counts a message of a service that reaches nobody.
@@ -164,21 +256,58 @@ func (p *edgePart) countUndeliverable(reason string) { p.undeliverable.WithLabel
 
 // openTenant starts what knows the devices, and what passes on what is not
 // stored.
-func (t *edgeTenant) openTenant(ctx context.Context, read *nats.Conn) error {
-	p := t.edge
+func (s *edgeShard) openTenant(ctx context.Context, read *nats.Conn) error {
+	t, p := s.t, s.t.edge
 	self := p.opts.edge
-	self.Unready, self.Address, self.Draining = t.unready, p.address, p.draining
+	self.Unready, self.Address, self.Draining = s.unready, p.address, p.draining
 	devices, err := roster.New(roster.Options{
-		Read: read, Logger: p.opts.logger, Put: t.put, Edge: &self,
-		Changed: func(c roster.Change) { t.tenant.Presence(c) },
-		Lost:    func(k subjects.Key, epoch uint64) { t.tenant.Lost(k, epoch) },
+		Read: read, Shard: s.shard, Logger: p.opts.logger, Put: s.put, Edge: &self,
+		Changed: func(c roster.Change) { s.tenant.Presence(c) },
+		Lost:    func(k subjects.Key, epoch uint64) { s.tenant.Lost(k, epoch) },
 	})
 	if err != nil {
 		return err
 	}
-	teller := inbox.NewTeller(t.pub, p.opts.logger, p.countUndeliverable)
+	teller := inbox.NewTeller(s.pub, p.opts.logger, p.countUndeliverable)
+	if err := s.openTopics(ctx, read, teller); err != nil {
+		return err
+	}
+	shares, err := share.New(share.Options{
+		Conn: s.fetch, Shard: s.shard, Bounds: p.opts.limits.Shares, Proof: s.pub.Proof, Metrics: p.opts.shares, Logger: p.opts.logger,
+	})
+	if err != nil {
+		return err
+	}
+	s.stops.Add(func(context.Context) error { shares.Stop(); return nil })
+	opts := edge.TenantOptions{
+		Inbox: s.hub, Publisher: s.pub, Roster: devices, Topics: t.topics, Core: t.core, Proof: s.pub.Proof, Shares: shares,
+		Shard: s.shard, Shards: t.tenantOf, Slots: t.slots, Hears: t.first == nil,
+		MaxDelay: p.opts.limits.Delay, Examine: teller.Passing,
+		Tracer: tracerOf(p.opts.tracer), Logger: p.opts.logger,
+	}
+	if t.drains {
+		opts.Drain = p.drain
+	}
+	if s.tenant, err = edge.NewTenant(ctx, opts); err != nil {
+		return err
+	}
+	s.stops.AddFunc(s.tenant.Close)
+	s.roster = devices
+	if err := devices.Start(ctx); err != nil {
+		return err
+	}
+	s.stops.Add(devices.Stop)
+	return nil
+}
+
+// openTopics follows the tenant's topics, with the first shard that is served.
+func (s *edgeShard) openTopics(ctx context.Context, read *nats.Conn, teller *inbox.Teller) error {
+	t := s.t
+	if t.topics != nil {
+		return nil
+	}
 	topics, err := topic.New(topic.Options{
-		Read: read, Fetch: t.fetch, Logger: p.opts.logger, Examine: teller.Topic,
+		Read: read, Fetch: s.fetch, Shard: shard.At(0, t.count), Logger: t.edge.opts.logger, Examine: teller.Topic,
 	})
 	if err != nil {
 		return err
@@ -187,34 +316,20 @@ func (t *edgeTenant) openTenant(ctx context.Context, read *nats.Conn) error {
 		return err
 	}
 	t.topics = topics
-	t.stops.Add(topics.Stop)
-	shares, err := share.New(share.Options{Conn: t.fetch, Bounds: p.opts.limits.Shares, Proof: t.pub.Proof, Metrics: p.opts.shares, Logger: p.opts.logger})
-	if err != nil {
-		return err
+	s.stops.Add(topics.Stop)
+	return nil
+}
+
+// tenantOf finds what serves a user's shard; nil if that is not served here.
+func (t *edgeTenant) tenantOf(user string) *edge.Tenant {
+	if s := t.of(user); s != nil {
+		return s.tenant
 	}
-	t.stops.Add(func(context.Context) error { shares.Stop(); return nil })
-	opts := edge.TenantOptions{
-		Inbox: t.hub, Publisher: t.pub, Roster: devices, Topics: topics, Core: t.core, Proof: t.pub.Proof, Shares: shares,
-		MaxDelay: p.opts.limits.Delay, Examine: teller.Passing,
-		Tracer: tracerOf(p.opts.tracer), Logger: p.opts.logger,
-	}
-	if t.drains {
-		opts.Drain = p.drain
-	}
-	if t.tenant, err = edge.NewTenant(ctx, opts); err != nil {
-		return err
-	}
-	t.stops.AddFunc(t.tenant.Close)
-	t.roster = devices
-	if err := devices.Start(ctx); err != nil {
-		return err
-	}
-	t.stops.Add(devices.Stop)
 	return nil
 }
 
 // put stores a roster's entry.
-func (t *edgeTenant) put(msg *nats.Msg, done func(uint64, error)) { putEntry(t.pub, msg, done) }
+func (s *edgeShard) put(msg *nats.Msg, done func(uint64, error)) { putEntry(s.pub, msg, done) }
 
 func putEntry(pub *inbox.Publisher, msg *nats.Msg, done func(uint64, error)) {
 	pub.Publish(msg, func(r inbox.Receipt, err error) {
@@ -226,31 +341,46 @@ func putEntry(pub *inbox.Publisher, msg *nats.Msg, done func(uint64, error)) {
 }
 
 // stop ends it, acknowledgements stored. Its devices must have gone.
-func (t *edgeTenant) stop(ctx context.Context) error { return t.stops.Stop(ctx) }
+func (t *edgeTenant) stop(ctx context.Context) error {
+	t.taking.Lock()
+	defer t.taking.Unlock()
+	t.stopped = true
+	return t.stops.Stop(ctx)
+}
 
 // healthy returns why the tenant's devices cannot be served.
 func (t *edgeTenant) healthy() error {
-	if !t.pub.Connected() {
+	for _, s := range t.served() {
+		if err := s.healthy(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// healthy returns why the shard's devices cannot be served.
+func (s *edgeShard) healthy() error {
+	if !s.pub.Connected() {
 		return errors.New("the edge is not connected to NATS for publishing")
 	}
-	for _, nc := range t.conns {
+	for _, nc := range slices.Concat(s.conns, []*nats.Conn{s.t.core}) {
 		if !nc.IsConnected() {
 			return errors.New("the edge is not connected to NATS")
 		}
 	}
-	if err := t.topics.Healthy(silence); err != nil {
+	if err := s.t.topics.Healthy(silence); err != nil {
 		return err
 	}
-	if err := t.roster.Healthy(silence); err != nil {
+	if err := s.roster.Healthy(silence); err != nil {
 		return err
 	}
-	return t.hub.Healthy(silence)
+	return s.hub.Healthy(silence)
 }
 
-// unready is what the edge's lease says of it: why the tenant's devices cannot be
+// unready is what the edge's lease says of it: why the shard's devices cannot be
 // served, empty when they can.
-func (t *edgeTenant) unready() string {
-	if err := t.healthy(); err != nil {
+func (s *edgeShard) unready() string {
+	if err := s.healthy(); err != nil {
 		return err.Error()
 	}
 	return ""

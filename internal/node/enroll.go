@@ -39,7 +39,7 @@ func (n *Node) startEnrolment(ctx context.Context, t *tenantPart, dial dialer) (
 	}
 	return enroll.New(ctx, enroll.Options{
 		JetStream: js, Signer: t.keys, Logger: n.opts.Logger, Life: n.opts.Enrolment.Life, RenewFor: n.opts.Enrolment.RenewFor,
-		Tokens: tokens, Tenant: t.keys.Account().Name,
+		Tokens: tokens, Tenant: t.keys.Account().Name, Shards: t.keys.Shards(),
 		Revoked: func(a subjects.Address, publicKey string, issued time.Time) bool {
 			return verifier.Revoked(auth.Identity{Account: account, Address: a, UserKey: publicKey}, issued)
 		},

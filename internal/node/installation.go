@@ -43,7 +43,7 @@ func (i *installation) Doctor(ctx context.Context, t *ops.Tenant) ([]ops.Finding
 
 // Differences compares the streams with what a server makes.
 func Differences(ctx context.Context, js jetstream.JetStream) ([]ops.Difference, error) {
-	all, err := backbone.Compare(ctx, js, backbone.Plan{})
+	all, err := backbone.Compare(ctx, js, backbone.Plan{Shards: auth.ShardsOf(js.Conn())})
 	if err != nil {
 		return nil, fmt.Errorf("compare the streams: %w", err)
 	}
@@ -86,7 +86,7 @@ func (i *installation) known(keys *auth.Keystore, tenant string, r auth.Revocati
 	if !ok {
 		return false, nil
 	}
-	directory := ops.NewDirectory(t.Roster)
+	directory := t.Directory()
 	switch r.Kind {
 	case auth.RevokedDevice:
 		a, err := subjects.ParseAddress(r.Name)
@@ -124,7 +124,7 @@ func (i *installation) Tenants(ctx context.Context) ([]ops.TenantInfo, error) {
 		if !served {
 			return nil
 		}
-		return t.Ops.Use(ctx, info, ops.NewDirectory(t.Roster).Online())
+		return t.Ops.Use(ctx, info, t.Directory().Online())
 	})
 }
 

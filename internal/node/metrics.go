@@ -53,13 +53,13 @@ func newSurvey(reg prometheus.Registerer, log *slog.Logger) (*survey.Survey, err
 }
 
 // addSurvey has a tenant looked at until ends is stopped.
-func addSurvey(s *survey.Survey, tenant string, dial dialer, ends *stops.Stack) error {
+func addSurvey(s *survey.Survey, tenant string, shards int, dial dialer, ends *stops.Stack) error {
 	nc, err := dial("survey")
 	if err != nil {
 		return err
 	}
 	tenant = cmp.Or(tenant, auth.DefaultTenant)
-	if err := s.Add(tenant, nc); err != nil {
+	if err := s.AddShards(tenant, nc, backbone.StreamsOf(shards), shards); err != nil {
 		nc.Close()
 		return err
 	}
@@ -127,11 +127,13 @@ func (t *edgeTenant) label() string { return cmp.Or(t.name, auth.DefaultTenant) 
 
 // measure adds what is so of the tenant.
 func (t *edgeTenant) measure(f *edgeFigures) {
-	f.online += t.roster.Here()
-	f.registered += t.roster.Len()
-	behind, quiet := t.hub.Behind()
-	f.inbox, f.inboxQuiet = f.inbox+behind, max(f.inboxQuiet, quiet.Seconds())
-	behind, quiet = t.topics.Behind()
+	for _, s := range t.served() {
+		f.online += s.roster.Here()
+		f.registered += s.roster.Len()
+		behind, quiet := s.hub.Behind()
+		f.inbox, f.inboxQuiet = f.inbox+behind, max(f.inboxQuiet, quiet.Seconds())
+	}
+	behind, quiet := t.topics.Behind()
 	f.topics, f.topicLate = f.topics+behind, max(f.topicLate, quiet.Seconds())
 }
 

@@ -38,6 +38,9 @@ type Options struct {
 	// Listen is where devices connect, HOST:PORT; port 0 is any; empty:
 	// nowhere, there is no edge in this process.
 	Listen string
+	// Shards is how many shards the default tenant has, if it is made now. 0 is 1,
+	// or as it was made.
+	Shards int
 	// NATSListen is where NATS clients connect; empty: nowhere.
 	NATSListen string
 	// AdminListen is where health and metrics are served; empty: nowhere.
@@ -161,9 +164,13 @@ func New(opts Options) (*Node, error) {
 	if err := checkKeys(opts.Data); err != nil {
 		return nil, err
 	}
-	keys, err := auth.OpenKeystore(opts.Data)
+	keys, err := auth.OpenKeystoreWith(opts.Data, max(opts.Shards, 1))
 	if err != nil {
 		return nil, err
+	}
+	if have := keys.Shards(); opts.Shards != 0 && opts.Shards != have {
+		return nil, fmt.Errorf("node: the tenant %s has %d shards, and %d are asked for: their number is chosen when a tenant is made (leave --shards out, or give %d)",
+			auth.DefaultTenant, have, opts.Shards, have)
 	}
 	n := &Node{opts: opts, keys: keys, registry: prometheus.NewRegistry(), tenants: make(map[string]*tenantPart)}
 	n.ready = readiness{check: n.check, log: opts.Logger}

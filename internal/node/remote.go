@@ -140,7 +140,7 @@ func (r *remote) start(ctx context.Context, kind string, begin func(context.Cont
 	}
 	w := &waiter{within: r.opts.StartWait, admin: r.admin, log: r.opts.Logger}
 	for _, l := range r.opts.Logins {
-		if err := awaitStreams(ctx, r.opts.dialer(l, "any"), w); err != nil {
+		if err := awaitStreams(ctx, r.opts.dialer(l, "any"), l.Credential.Shards(), w); err != nil {
 			return ofTenant(l.Tenant, err)
 		}
 	}
@@ -198,6 +198,11 @@ type EdgeOptions struct {
 	RemoteOptions
 	// Listen is where devices connect, HOST:PORT. Needed; port 0 is any.
 	Listen string
+	// Shards are the shards that are served, such as "0-3" or "0,2"; empty: all.
+	Shards string
+	// Advertise is where devices of its shards are sent by other edges; empty:
+	// they are not sent here.
+	Advertise string
 }
 
 // Edge is a process that serves devices, with its NATS servers elsewhere. The
@@ -243,12 +248,12 @@ func (e *Edge) Start(ctx context.Context) error {
 			}
 			// The first login's operators may drain the edge: of several
 			// tenants, one is whose it is.
-			tenants[i] = edgeTenantOptions{name: l.Tenant, account: account, dial: e.opts.dialer(l, "edge"), drains: i == 0}
+			tenants[i] = edgeTenantOptions{name: l.Tenant, account: account, dial: e.opts.dialer(l, "edge"), drains: i == 0, count: l.Credential.Shards(), serves: shardSet(e.opts.Shards)}
 		}
 		var err error
 		e.edge, err = startEdge(ctx, edgeOptions{
 			listen: e.opts.Listen, logger: e.opts.Logger, registry: registry, inboxLimit: e.opts.InboxLimit,
-			edge:      roster.EdgeInfo{Name: e.opts.Name, Version: e.opts.Version},
+			edge:      roster.EdgeInfo{Name: e.opts.Name, URL: e.opts.Advertise, Version: e.opts.Version},
 			transport: e.opts.Transport, limits: e.opts.Limits, shares: share.NewMetrics(registry),
 			tracer: e.tracer,
 		}, tenants...)
@@ -290,19 +295,17 @@ func (c *Coordinator) Start(ctx context.Context) error {
 		c.stops.AddFunc(looks.Stop)
 		var all coordinatorParts
 		for _, l := range c.opts.Logins {
-			p, err := coordinator.New(coordinator.Options{
+			shards := l.Credential.Shards()
+			p, err := startCoordinators(ctx, coordinator.Options{
 				Dial: coordinator.Dial(c.opts.dialer(l, "coordinator")), Name: c.opts.Name, Version: c.opts.Version,
 				Logger: c.opts.Logger, Metrics: metrics, InboxLimit: c.opts.InboxLimit, Rates: c.opts.Limits.rates(), MaxDelay: c.opts.Limits.Delay,
 				Shares: c.opts.Limits.Shares, ShareMetrics: shares, Tracer: tracerOf(c.tracer),
-			})
-			if err == nil {
-				err = p.Start(ctx)
-			}
+			}, shards)
 			if err != nil {
 				return nil, errors.Join(ofTenant(l.Tenant, err), all.stop(context.WithoutCancel(ctx)))
 			}
 			all = append(all, coordinatorPart{l.Tenant, p})
-			if err := addSurvey(looks, l.Tenant, c.opts.dialer(l, "survey"), &c.stops); err != nil {
+			if err := addSurvey(looks, l.Tenant, shards, c.opts.dialer(l, "survey"), &c.stops); err != nil {
 				return nil, errors.Join(ofTenant(l.Tenant, err), all.stop(context.WithoutCancel(ctx)))
 			}
 		}
@@ -318,7 +321,7 @@ func (c *Coordinator) Run(ctx context.Context, started func()) error {
 // coordinatorPart is a tenant's.
 type coordinatorPart struct {
 	tenant string
-	*coordinator.Coordinator
+	coordinators
 }
 
 type coordinatorParts []coordinatorPart

@@ -187,7 +187,7 @@ func (n *Node) resize(
 		return err
 	}
 	defer nc.Close()
-	plan := backbone.Plan{Logger: n.opts.Logger, StoreBytes: r.share.server}
+	plan := backbone.Plan{Logger: n.opts.Logger, StoreBytes: r.share.server, Shards: r.keys.Shards()}
 	limit, err := n.lifted(r.keys, func() error {
 		for {
 			short, err := change(ctx, js, plan)

@@ -37,7 +37,7 @@ func (n *Node) ensure(ctx context.Context, dial dialer, keys *auth.Keystore) err
 	if err != nil {
 		return err
 	}
-	plan := backbone.Plan{Logger: n.opts.Logger, StoreBytes: shares[keys.Account().Name].server}
+	plan := backbone.Plan{Logger: n.opts.Logger, StoreBytes: shares[keys.Account().Name].server, Shards: keys.Shards()}
 	once := func(ctx context.Context) error {
 		limit, err := n.lifted(keys, func() error { return backbone.Ensure(ctx, js, plan) })
 		if err != nil {
@@ -70,7 +70,7 @@ var errNotRestored = errors.New("the streams of a backup: 'rccs restore FILE --c
 // end with the default tenant, so that the others wait for nothing.
 func (n *Node) awaitRestore(ctx context.Context, js jetstream.JetStream) error {
 	return awaitCluster(ctx, js, n.waiter(), func(ctx context.Context) error {
-		inbox, err := js.Stream(ctx, layout.StreamInbox)
+		inbox, err := js.Stream(ctx, layout.StreamInbox) // a backup has one shard
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNotFound):
 			return errNotRestored
@@ -85,7 +85,7 @@ func (n *Node) awaitRestore(ctx context.Context, js jetstream.JetStream) error {
 
 // awaitStreams returns when the servers are there, and the streams of the tenant
 // answer, which other processes make.
-func awaitStreams(ctx context.Context, dial dialer, w *waiter) error {
+func awaitStreams(ctx context.Context, dial dialer, shards int, w *waiter) error {
 	var nc *nats.Conn
 	var js jetstream.JetStream
 	err := w.until(ctx, unreachable, func(context.Context) (err error) {
@@ -97,7 +97,7 @@ func awaitStreams(ctx context.Context, dial dialer, w *waiter) error {
 	}
 	defer nc.Close()
 	return awaitCluster(ctx, js, w, func(ctx context.Context) error {
-		for _, name := range backbone.Streams() {
+		for _, name := range backbone.StreamsOf(shards) {
 			if _, err := js.Stream(ctx, name); err != nil {
 				return fmt.Errorf("stream %s: %w", name, err)
 			}

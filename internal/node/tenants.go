@@ -12,7 +12,6 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/auth"
-	"github.com/rccs-io/rccs/coordinator"
 	"github.com/rccs-io/rccs/internal/api"
 	"github.com/rccs-io/rccs/internal/backbone"
 	"github.com/rccs-io/rccs/internal/enroll"
@@ -29,7 +28,7 @@ const lookForTenants = 500 * time.Millisecond
 // tenantPart is what runs for one tenant, beside its share of the edge.
 type tenantPart struct {
 	keys     *auth.Keystore
-	coord    *coordinator.Coordinator
+	coord    coordinators
 	enroller *enroll.Service
 	services string      // public key of the services' account
 	api      *api.Tenant // nil without the API
@@ -102,7 +101,7 @@ func (n *Node) startTenant(ctx context.Context, name string) (err error) {
 	}
 	if n.edge != nil {
 		account := keys.Account()
-		opts := edgeTenantOptions{name: name, account: account.PublicKey, jwt: account.JWT, dial: dial, drains: name == auth.DefaultTenant}
+		opts := edgeTenantOptions{name: name, account: account.PublicKey, jwt: account.JWT, dial: dial, drains: name == auth.DefaultTenant, count: keys.Shards()}
 		if err := n.edge.serve(ctx, opts); err != nil {
 			return err
 		}
@@ -300,7 +299,7 @@ func (n *Node) deleteStreams(ctx context.Context, keys *auth.Keystore) error {
 	defer nc.Close()
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	if err := backbone.Remove(ctx, nc); err != nil {
+	if err := backbone.Remove(ctx, nc, keys.Shards()); err != nil {
 		return fmt.Errorf("node: streams of %s: %w", keys.Account().Name, err)
 	}
 	return nil

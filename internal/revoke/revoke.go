@@ -17,6 +17,7 @@ import (
 	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/enroll"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -163,8 +164,9 @@ func (i *Installation) apply(
 
 // tenant is a connection in the tenant's account.
 type tenant struct {
-	nc *nats.Conn
-	js jetstream.JetStream
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	shards int
 }
 
 // reachAfter connects with a credential that is newer than own. Credentials count
@@ -199,7 +201,7 @@ func (i *Installation) reach() (t *tenant, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tenant{nc, js}, nil
+	return &tenant{nc, js, i.Keys.Shards()}, nil
 }
 
 // known are the devices that are registered and fall under a revocation, and
@@ -249,6 +251,7 @@ func (i *Installation) known(ctx context.Context, t *tenant, r auth.Revocation) 
 // registered are the devices of a scope that have registered, or enrolled.
 func (t *tenant) registered(ctx context.Context, of subjects.Scope) ([]subjects.Address, error) {
 	known := map[subjects.Address]bool{}
+	own := shard.At(shard.OfUser(of.User, t.shards), t.shards)
 	for _, in := range []struct {
 		bucket, filter string
 		parse          func(subject string) (subjects.Key, bool)
@@ -256,19 +259,19 @@ func (t *tenant) registered(ctx context.Context, of subjects.Scope) ([]subjects.
 		{layout.BucketDevices, layout.Devices(of), layout.ParseDeviceSubject},
 		{layout.BucketEnrolled, layout.Enrolled(of), layout.ParseEnrolledSubject},
 	} {
-		stream, err := t.js.Stream(ctx, "KV_"+in.bucket)
+		stream, err := t.js.Stream(ctx, own.Stream("KV_"+in.bucket))
 		if errors.Is(err, jetstream.ErrStreamNotFound) && in.bucket == layout.BucketEnrolled {
 			continue // of a version before there was enrolment
 		}
 		if err != nil {
 			return nil, fmt.Errorf("bucket %s: %w", in.bucket, err)
 		}
-		info, err := stream.Info(ctx, jetstream.WithSubjectFilter(in.filter))
+		info, err := stream.Info(ctx, jetstream.WithSubjectFilter(own.Stored(in.filter)))
 		if err != nil {
 			return nil, fmt.Errorf("devices of %s: %w", of, err)
 		}
 		for subject := range info.State.Subjects {
-			key, ok := in.parse(subject)
+			key, ok := in.parse(own.Plain(subject))
 			if !ok {
 				continue
 			}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+
+	"github.com/rccs-io/rccs/internal/shard"
+)
+
+// shardCount is a flag that says how many shards a tenant has; 0: it was not given.
+type shardCount int
+
+// String implements pflag.Value.
+func (n *shardCount) String() string {
+	if *n == 0 {
+		return ""
+	}
+	return strconv.Itoa(int(*n))
+}
+
+// Type implements pflag.Value.
+func (*shardCount) Type() string { return "number" }
+
+// Set implements pflag.Value.
+func (n *shardCount) Set(s string) error {
+	v, err := strconv.Atoi(s)
+	if err != nil || shard.Check(v) != nil {
+		return fmt.Errorf("want a number from 1 to %d", shard.Max)
+	}
+	*n = shardCount(v)
+	return nil
+}
+
+func checkAdvertised(s string) error {
+	if s == "" {
+		return nil
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss" {
+		return errors.New("want ws://HOST or wss://HOST")
+	}
+	return nil
+}

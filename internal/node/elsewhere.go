@@ -1,0 +1,162 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/shard"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// shardSet names shards; the zero value is all of them.
+type shardSet string
+
+// in returns the numbers of the shards, of so many.
+func (s shardSet) in(count int) ([]int, error) {
+	if s == "" {
+		s = shardSet("0-" + strconv.Itoa(count-1))
+	}
+	var all []int
+	for part := range strings.SplitSeq(string(s), ",") {
+		from, to, isRange := strings.Cut(part, "-")
+		if !isRange {
+			to = from
+		}
+		low, err := strconv.Atoi(from)
+		high, err2 := strconv.Atoi(to)
+		if err != nil || err2 != nil || low < 0 || low > high || high >= count {
+			return nil, fmt.Errorf("node: shards %q: want numbers and ranges from 0 to %d, such as 0-3 or 0,2", string(s), count-1)
+		}
+		for n := low; n <= high; n++ {
+			if !slices.Contains(all, n) {
+				all = append(all, n)
+			}
+		}
+	}
+	return all, nil
+}
+
+// redirects remembers which devices were told to connect elsewhere, by any of a
+// tenant's edges.
+type redirects struct {
+	nc  *nats.Conn
+	sub *nats.Subscription
+
+	mu   sync.Mutex
+	told map[subjects.Key]time.Time
+}
+
+const (
+	// redirectFor is for how long a device that comes back is served where it is.
+	redirectFor = time.Minute
+	// maxRedirects bounds what is remembered. A device that is forgotten is told
+	// once more.
+	maxRedirects = 1 << 18
+)
+
+func followRedirects(nc *nats.Conn) (*redirects, error) {
+	r := &redirects{nc: nc, told: make(map[subjects.Key]time.Time)}
+	var err error
+	r.sub, err = nc.Subscribe(layout.Redirected, func(m *nats.Msg) { r.add(subjects.Key(m.Data), time.Now()) })
+	if err != nil {
+		return nil, fmt.Errorf("node: %w", err)
+	}
+	return r, nil
+}
+
+func (r *redirects) stop() { _ = r.sub.Unsubscribe() }
+
+func (r *redirects) add(k subjects.Key, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.told) >= maxRedirects {
+		for k, at := range r.told {
+			if now.Sub(at) > redirectFor {
+				delete(r.told, k)
+			}
+		}
+	}
+	if len(r.told) >= maxRedirects {
+		clear(r.told)
+	}
+	r.told[k] = now
+}
+
+// before reports whether a device was told within the last minute, and forgets it.
+func (r *redirects) before(k subjects.Key) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at, ok := r.told[k]
+	delete(r.told, k)
+	return ok && time.Since(at) < redirectFor
+}
+
+// tell has all edges remember that a device was told.
+func (r *redirects) tell(k subjects.Key) error {
+	r.add(k, time.Now())
+	return r.nc.Publish(layout.Redirected, []byte(k))
+}
+
+// elsewhere returns the edges that serve a device's shard. If there are none, or
+// the device was told before, it takes the shard up.
+func (p *edgePart) elsewhere(ctx context.Context, account string, k subjects.Key) ([]string, error) {
+	p.mu.RLock()
+	t := p.tenants[account]
+	p.mu.RUnlock()
+	if t == nil {
+		return nil, errors.New("node: the tenant is not served any more")
+	}
+	n := shard.Of(k.User(), t.count)
+	if !t.told.before(k) {
+		urls, err := t.edgesOf(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		if len(urls) > 0 {
+			return urls, t.told.tell(k)
+		}
+	}
+	t.taking.Lock()
+	defer t.taking.Unlock()
+	switch {
+	case t.stopped:
+		return nil, errors.New("node: the edge stops")
+	case t.of(k.User()) != nil:
+		return nil, nil // meanwhile
+	}
+	p.opts.logger.Info("shard taken up", "tenant", t.label(), "shard", n)
+	return nil, t.take(ctx, n)
+}
+
+// edgesOf returns where edges that serve a shard say that devices connect.
+func (t *edgeTenant) edgesOf(ctx context.Context, n int) ([]string, error) {
+	c := direct.New(t.first.fetch).In(shard.At(n, t.count))
+	if err := c.Start(); err != nil {
+		return nil, err
+	}
+	defer c.Stop()
+	leases, _, err := c.Get(ctx, "KV_"+layout.BucketEdges, &direct.Request{MultiLast: []string{layout.AllEdges()}})
+	if err != nil {
+		return nil, fmt.Errorf("node: edges of shard %d: %w", n, err)
+	}
+	var urls []string
+	for _, lease := range leases {
+		var e roster.Edge
+		if json.Unmarshal(lease.Data, &e) == nil && e.URL != "" && e.Unready == "" && !e.Draining && e.Name != t.edge.opts.edge.Name {
+			urls = append(urls, e.URL)
+		}
+	}
+	return urls, nil
+}
