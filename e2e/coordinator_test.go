@@ -127,6 +127,9 @@ func TestProtocol_9_NoReplySubjectIsWrittenThatIsNotTheRequesters(t *testing.T) 
 			}
 		}
 	}
+	if err := service.nc.FlushTimeout(patience); err != nil { // before the device is there
+		t.Fatal(err)
+	}
 	// While it is connected, its edge answers requests to it.
 	victim = connect(t, s, u+"/victim", nil)
 	for _, reply := range foreign {

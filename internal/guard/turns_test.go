@@ -72,7 +72,11 @@ func TestAServicePastItsBoundIsTold(t *testing.T) {
 	if release, ok := g.room.Take("FULL", serviceBytes); ok {
 		defer release()
 	}
-	events, err := env.Conn(t).SubscribeSync("rccs.event.alice.phone.full")
+	listener := env.Conn(t)
+	events, err := listener.SubscribeSync("rccs.event.alice.phone.full")
+	if err == nil {
+		err = listener.FlushTimeout(testkit.Patience)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
