@@ -163,15 +163,15 @@ func TestCredentialIsRenewedOnALiveConnection(t *testing.T) {
 // delivered, once.
 func TestSlowReaderOfALargeMessageIsNotCut(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(o *edge.Options) { o.Heartbeat = 5 * time.Second })
-	d := w.connect()
+	w := newWorld(t, func(o *edge.Options) { o.Heartbeat = 10 * time.Second })
 	js := natstest.Streams(t, w.env.Conn(t))
 	for range 8 { // more than the kernel buffers
 		if _, err := js.Publish(t.Context(), subjects.Inbox(phone, subjects.Normal), []byte(`"`+strings.Repeat("x", 1<<20-2)+`"`)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	<-time.After(9 * time.Second) // past one and a half heartticks without reading
+	d := w.connect()               // the messages are there: a store that stalls is no slow link
+	<-time.After(17 * time.Second) // past one and a half heartbeats without reading
 	for range 8 {
 		if kind, _ := d.Next(); kind != "notification" {
 			t.Fatalf("got %s", kind)
