@@ -10,8 +10,8 @@ func (c *Coordinator) TidyDue(ctx context.Context, age time.Duration) error {
 	return c.tidyDue(ctx, age)
 }
 
-// KnowsRoutes reports whether the first n messages of the route stream were read, and
-// who has sent each of them.
+// KnowsRoutes reports whether the coordinator has read the first n messages of the
+// route stream, and knows the sender of each.
 func (c *Coordinator) KnowsRoutes(n uint64) bool {
 	for seq := uint64(1); seq <= n; seq++ {
 		if c.router.reader.Last() < n || c.router.sent.of(seq) == unknown {

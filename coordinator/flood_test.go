@@ -221,7 +221,7 @@ func TestAFloodOfRoutesOfOneServiceKeepsNoOtherWaiting(t *testing.T) {
 			proxy.Heal()
 			n := testkit.Await(t, "another service's message is in the inbox", before)
 			t.Logf("%s: %d of the %d of the flood were done before the message of another service", name, n, flood)
-			// With turns it is what was begun and a turn, some tens; without, all.
+			// With turns some tens come first: what was begun, and one turn. Without, all do.
 			if n > flood/2 {
 				t.Errorf("another service's message waited for %d of %d of the flood", n, flood)
 			}

@@ -94,7 +94,7 @@ func (c *Coordinator) pageOf(p page, q ops.DeviceQuery) (list []*ops.Device, nex
 		}
 	}
 	q.User, q.Limit = subjects.UserID(p.User), min(cmp.Or(max(p.Limit, 0), pageDefault), pageMost)
-	list, more := ops.NewDirectory(c.roster).Devices(q)
+	list, more := ops.NewDirectory(c.rosters()...).Devices(q)
 	if more && len(list) > 0 {
 		next = list[len(list)-1].Address().String()
 	}
@@ -150,7 +150,7 @@ func (c *Coordinator) listEdges(_ context.Context, req *request) (any, *wire.Err
 	}
 	return struct {
 		Edges []roster.Edge `json:"edges"`
-	}{append([]roster.Edge{}, c.roster.Edges()...)}, nil
+	}{append([]roster.Edge{}, c.edges()...)}, nil
 }
 
 // showDevice answers {"user","device"} with the device as listDevices shows it,

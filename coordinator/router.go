@@ -392,16 +392,7 @@ func (r *router) pass(q *queue, fresh []*routed, again bool) {
 	devices := r.c.roster.User(q.key)
 	r.greet(q, devices)
 	before := len(q.waiting)
-	todo, still := fresh, []*routed(nil)
-	if again || q.news(devices) {
-		todo = append(q.waiting, fresh...)
-	} else {
-		still = q.waiting
-		for _, m := range still {
-			q.await(m)
-		}
-	}
-	q.waiting, q.looked = nil, make(map[string]send.Task)
+	todo, still := q.take(fresh, again || q.news(devices))
 	todo, senders := inTurns(todo)
 	behind := make(map[string]bool)       // senders of which a message is held
 	last := make(map[string]int, senders) // the index of the last message of each sender
@@ -448,6 +439,20 @@ func (r *router) pass(q *queue, fresh []*routed, again bool) {
 	q.waiting = still
 	r.c.metrics.waiting.Add(float64(len(still) - before))
 	r.finishMoves(q)
+}
+
+// take empties the queue. It returns the messages to look at, which are fresh and,
+// if all is set, those that waited; and the messages that go on waiting.
+func (q *queue) take(fresh []*routed, all bool) (todo, still []*routed) {
+	waiting := q.waiting
+	q.waiting, q.looked = nil, make(map[string]send.Task)
+	if all {
+		return append(waiting, fresh...), nil
+	}
+	for _, m := range waiting {
+		q.await(m)
+	}
+	return fresh, waiting
 }
 
 // newcomer reports whether a sender has fresh messages and none among those of the

@@ -5,11 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
-	"strings"
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/internal/share"
@@ -44,8 +42,8 @@ func (c *Coordinator) spread(endpoints []*endpoint) {
 			handlers[e.name] = append(handlers[e.name], e.handle)
 		}
 	}
-	merged := map[string]handler{
-		"status": c.statusOfAll, "devices": c.devicesOfAll, "sessions": c.sessionsOfAll, "edges": c.edgesOfAll,
+	merged := map[string]handler{ // the last three ask all rosters anyway
+		"status": c.statusOfAll, "devices": c.listDevices, "sessions": c.listSessions, "edges": c.listEdges,
 	}
 	for _, e := range endpoints {
 		if h := merged[e.name]; h != nil {
@@ -67,7 +65,7 @@ func (r *request) userToken() string {
 	var q struct {
 		User string `json:"user"`
 	}
-	_ = json.Unmarshal(r.Data, &q) // whoever handles it says what is wrong
+	_ = json.Unmarshal(r.Data, &q) // the handler refuses a bad body
 	return subjects.Escape(q.User)
 }
 
@@ -106,77 +104,25 @@ func (c *Coordinator) statusOfAll(ctx context.Context, req *request) (any, *wire
 	return sum, nil
 }
 
-func (c *Coordinator) edgesOfAll(_ context.Context, req *request) (any, *wire.Error) {
-	if werr := req.decode(new(struct{})); werr != nil {
-		return nil, werr
+// rosters are those of all shards, by number.
+func (c *Coordinator) rosters() []*roster.Roster {
+	var all []*roster.Roster
+	for _, one := range c.all() {
+		all = append(all, one.roster)
+	}
+	return all
+}
+
+// edges returns the edges of all shards, each process once.
+func (c *Coordinator) edges() []roster.Edge {
+	if c.opts.Shard.Alone() {
+		return c.roster.Edges()
 	}
 	var all []roster.Edge
-	for _, one := range c.all() {
-		all = append(all, one.roster.Edges()...)
+	for _, r := range c.rosters() {
+		all = append(all, r.Edges()...)
 	}
-	return struct {
-		Edges []roster.Edge `json:"edges"`
-	}{append([]roster.Edge{}, roster.MergeEdges(all)...)}, nil
-}
-
-// devicesOfAll and sessionsOfAll are listDevices and listSessions over all shards.
-func (c *Coordinator) devicesOfAll(_ context.Context, req *request) (any, *wire.Error) {
-	var q struct {
-		page
-		Online bool `json:"online"`
-	}
-	if werr := req.decode(&q); werr != nil {
-		return nil, werr
-	}
-	list, next, werr := c.pageOfAll(q.page, ops.DeviceQuery{Online: q.Online})
-	if werr != nil {
-		return nil, werr
-	}
-	return struct {
-		Devices []*ops.Device `json:"devices"`
-		Next    string        `json:"next,omitempty"`
-	}{list, next}, nil
-}
-
-func (c *Coordinator) sessionsOfAll(_ context.Context, req *request) (any, *wire.Error) {
-	var q struct {
-		page
-		Edge string `json:"edge"`
-	}
-	if werr := req.decode(&q); werr != nil {
-		return nil, werr
-	}
-	list, next, werr := c.pageOfAll(q.page, ops.DeviceQuery{Online: true, Edge: q.Edge})
-	if werr != nil {
-		return nil, werr
-	}
-	return struct {
-		Sessions []*ops.Device `json:"sessions"`
-		Next     string        `json:"next,omitempty"`
-	}{list, next}, nil
-}
-
-// pageOfAll is pageOf over all shards.
-func (c *Coordinator) pageOfAll(p page, q ops.DeviceQuery) (list []*ops.Device, next string, werr *wire.Error) {
-	limit, more := min(cmp.Or(max(p.Limit, 0), pageDefault), pageMost), false
-	list = []*ops.Device{}
-	for _, one := range c.all() {
-		part, follows, werr := one.pageOf(p, q)
-		if werr != nil {
-			return nil, "", werr
-		}
-		list, more = append(list, part...), more || follows != ""
-	}
-	slices.SortFunc(list, func(a, b *ops.Device) int {
-		return cmp.Or(strings.Compare(a.User, b.User), strings.Compare(a.Device, b.Device))
-	})
-	if len(list) > limit {
-		list, more = list[:limit], true
-	}
-	if more && len(list) > 0 {
-		next = list[len(list)-1].Address().String()
-	}
-	return list, next, nil
+	return roster.MergeEdges(all)
 }
 
 // hear is told of what is published to routes. NATS has mapped its subject to that

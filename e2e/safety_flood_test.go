@@ -28,7 +28,7 @@ type bystanders struct {
 	round int
 }
 
-// slowest is what took longest of what was asked.
+// slowest is the request that took longest.
 type slowest struct {
 	what string
 	took time.Duration

@@ -142,7 +142,8 @@ func TestShards_AServiceCancelsWhatItDelayed(t *testing.T) {
 	}
 }
 
-// An edge of other shards says where to go; who comes back is served there.
+// An edge that does not serve a device's shard names one that does. A device that
+// comes back all the same is served.
 func TestShards_AnEdgeSaysWhereToGo(t *testing.T) {
 	t.Parallel()
 	s := start(t, "--shards", "2")

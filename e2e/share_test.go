@@ -142,7 +142,8 @@ func (d *device) tries(m object) failure {
 	}
 }
 
-// shares sends so many small messages to its user's phone, and says what the slowest took.
+// shares sends n small messages to the phone of its user, and returns how long the
+// slowest took.
 func (d *device) shares(t *testing.T, name string, n int) time.Duration {
 	t.Helper()
 	var slowest time.Duration

@@ -77,7 +77,7 @@ func TestPeerThatVanishesInAFrameIsNoticed(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(o *edge.Options) { o.Heartbeat = 5 * time.Second })
 	d := w.connect()
-	if _, err := d.NetConn().Write([]byte{0x81, 0x80 | 100, 1, 2, 3, 4, 'x'}); err != nil { // one byte of 100
+	if _, err := d.Raw().Write([]byte{0x81, 0x80 | 100, 1, 2, 3, 4, 'x'}); err != nil { // one byte of 100
 		t.Fatal(err)
 	}
 	eventually(t, "the connection ends", func() bool { return w.edge.Connections() == 0 })

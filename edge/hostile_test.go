@@ -31,7 +31,7 @@ func TestCompressionIsNotOffered(t *testing.T) {
 		t.Errorf("the edge agreed to %q", got)
 	}
 	d := w.connect()
-	if _, err := d.NetConn().Write([]byte{0xC1, 0x80 | 3, 0, 0, 0, 0, 'a', 'b', 'c'}); err != nil { // RSV1
+	if _, err := d.Raw().Write([]byte{0xC1, 0x80 | 3, 0, 0, 0, 0, 'a', 'b', 'c'}); err != nil { // RSV1
 		t.Fatal(err)
 	}
 	if code := d.CloseCode(); code != websocket.CloseProtocolError {
@@ -46,7 +46,7 @@ func TestDrippedFrameDoesNotPutOffTheTime(t *testing.T) {
 	w := newWorld(t, func(o *edge.Options) { o.RegisterWithin = time.Second })
 	d := w.dial()
 	began := time.Now()
-	nc := d.NetConn()
+	nc := d.Raw()
 	_, err := nc.Write([]byte{0x81, 0x80 | 126, 0x80, 0, 0, 0, 0, 0}) // of 32 KiB
 	drip := time.NewTicker(20 * time.Millisecond)
 	defer drip.Stop()

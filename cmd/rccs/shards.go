@@ -9,7 +9,7 @@ import (
 	"github.com/rccs-io/rccs/internal/shard"
 )
 
-// shardCount is a flag that says how many shards a tenant has; 0: it was not given.
+// shardCount is the flag for the number of shards of a tenant; 0: it was not given.
 type shardCount int
 
 // String implements pflag.Value.

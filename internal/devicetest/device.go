@@ -69,6 +69,14 @@ type Device struct {
 	writes sync.Mutex // a connection takes one writer at a time
 }
 
+// Raw returns the socket below the WebSocket, for frames that no client writes. An
+// answer to a ping leaves a deadline on it, which Raw removes.
+func (d *Device) Raw() net.Conn {
+	nc := d.NetConn()
+	testkit.Check(d.tb, nc.SetWriteDeadline(time.Time{}))
+	return nc
+}
+
 // Connect opens a connection and reads the challenge.
 func Connect(tb testing.TB, url string, how How) *Device {
 	tb.Helper()

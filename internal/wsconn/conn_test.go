@@ -156,7 +156,7 @@ func TestPeerThatBreaksTheProtocolIsTold(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := connect(t, pairOptions{})
-			_, err := p.peer.NetConn().Write(frame)
+			_, err := p.raw().Write(frame)
 			check(t, err)
 			if code := p.closeCode(); code != websocket.CloseProtocolError {
 				t.Errorf("closed with %d", code)

@@ -2,6 +2,7 @@ package wsconn
 
 import (
 	"bytes"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -120,6 +121,14 @@ type pair struct {
 	t    *testing.T
 	u    *Upgrader
 	peer *websocket.Conn
+}
+
+// raw is the peer's socket below its WebSocket. A control frame leaves a deadline on
+// it, which raw removes.
+func (p *pair) raw() net.Conn {
+	nc := p.peer.NetConn()
+	check(p.t, nc.SetWriteDeadline(time.Time{}))
+	return nc
 }
 
 type pairOptions struct {
