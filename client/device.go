@@ -89,13 +89,12 @@ func (c *Client) SetStatus(ctx context.Context, status string, extra any) error 
 		s.Extra = object
 	}
 	payload := s.AppendPayload(nil)
-	if _, err := c.control(ctx, wire.TypeStatus, payload); err != nil {
-		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.status = payload
-	return nil
+	_, err := c.controlThen(ctx, wire.TypeStatus, payload, func(reply) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.status = payload
+	})
+	return err
 }
 
 // restatus tells a new connection the status that was set.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/wire"
 )
 
@@ -229,5 +230,41 @@ func TestAcknowledgementsGoTogetherAndSoon(t *testing.T) {
 	case <-woken:
 	default:
 		t.Error("the acknowledgement of the last message waits")
+	}
+}
+
+// A connection may end right after an answer, and the next one begin before the
+// caller who waited for the answer runs again.
+func TestWhatAnAnswerSettlesHoldsForTheVeryNextConnection(t *testing.T) {
+	t.Parallel()
+	for what, ask := range map[string]func(*Client) error{
+		wire.TypeSubscribe: func(c *Client) error { _, err := c.Subscribe(t.Context(), "t", nil); return err },
+		wire.TypeStatus:    func(c *Client) error { return c.SetStatus(t.Context(), wire.Busy, nil) },
+	} {
+		c := &Client{}
+		c.out = newOutbox(func() {})
+		asked := make(chan error, 1)
+		go func() { asked <- ask(c) }()
+		var frame []byte
+		testkit.Eventually(t, "the question", func() bool {
+			frame = c.out.take(frame[:0])
+			return len(frame) > 0
+		})
+		items, err := wire.DecodeFrame(nil, frame)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !c.out.answer(items[0].ID, reply{answer: &wire.Answer{Registered: wire.Registered{Epoch: "a"}, Seq: 9}}) {
+			t.Fatalf("nobody waits for the answer to %s", frame)
+		}
+		c.restatus() // as the next connection does
+		c.topics.rejoin()
+		again := c.out.take(nil)
+		if items, err = wire.DecodeFrame(nil, again); err != nil || items[0].Type != what {
+			t.Errorf("the next connection is told %q, %v, want a %s", again, err, what)
+		}
+		if err := <-asked; err != nil {
+			t.Error(err)
+		}
 	}
 }

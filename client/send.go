@@ -209,12 +209,25 @@ func cancellation(id string) wire.Envelope {
 
 // call sends a message and waits for the answer that names its id.
 func (c *Client) call(ctx context.Context, e *wire.Envelope) (reply, error) {
+	return c.callThen(ctx, e, func(reply) {})
+}
+
+// callThen is call for what the next connection must know too. keep hears a
+// good answer before any other message is read, and so before a connection
+// that ends right after it: the caller itself may run long after the next one
+// has begun.
+func (c *Client) callThen(ctx context.Context, e *wire.Envelope, keep func(reply)) (reply, error) {
 	o, err := encode(e)
 	if err != nil {
 		return reply{}, err
 	}
 	answer := make(chan reply, 1)
-	o.done = func(r reply) { answer <- r }
+	o.done = func(r reply) {
+		if r.err == nil {
+			keep(r)
+		}
+		answer <- r
+	}
 	if err := c.out.add(ctx, o); err != nil {
 		return reply{}, err
 	}
@@ -229,7 +242,12 @@ func (c *Client) call(ctx context.Context, e *wire.Envelope) (reply, error) {
 
 // control sends a control message and waits for its answer.
 func (c *Client) control(ctx context.Context, typ string, payload []byte) (reply, error) {
-	return c.call(ctx, &wire.Envelope{ID: newID(), Type: typ, Payload: payload})
+	return c.controlThen(ctx, typ, payload, func(reply) {})
+}
+
+// controlThen is control as callThen is call.
+func (c *Client) controlThen(ctx context.Context, typ string, payload []byte, keep func(reply)) (reply, error) {
+	return c.callThen(ctx, &wire.Envelope{ID: newID(), Type: typ, Payload: payload}, keep)
 }
 
 // envelopeBytes is room for an envelope without its payload, as most are.

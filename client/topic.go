@@ -69,12 +69,11 @@ func (c *Client) Subscribe(ctx context.Context, topic string, opts *SubscribeOpt
 		return nil, fmt.Errorf("client: topic %s has a subscription already", topic)
 	}
 	join := wire.Subscribe{Topic: topic, Since: s.since, Epoch: s.epoch}
-	r, err := c.control(ctx, wire.TypeSubscribe, join.AppendPayload(nil))
-	if err != nil {
+	keep := func(r reply) { s.agreed(r.answer) }
+	if _, err := c.controlThen(ctx, wire.TypeSubscribe, join.AppendPayload(nil), keep); err != nil {
 		_ = s.Close() // the edge may have agreed all the same
 		return nil, err
 	}
-	s.agreed(r.answer)
 	return s, nil
 }
 
