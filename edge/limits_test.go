@@ -118,19 +118,24 @@ func TestAttemptsOfAnAddress(t *testing.T) {
 		o.Limits.AddressAttempts = 1
 		o.Limits.Proxies = loopback()
 	})
-	tries := 0
+	tries, retry := 0, 0
 	eventually(t, "a refusal", func() bool {
-		ws, status, _ := w.try("192.0.2.1")
+		ws, status, after := w.try("192.0.2.1")
 		if ws != nil {
 			_ = ws.Close()
 		}
-		tries++
+		tries, retry = tries+1, after
 		return status == http.StatusTooManyRequests
 	})
 	if tries < 11 {
 		t.Errorf("refused at try %d, want the burst of 10 first", tries)
 	}
-	w.refused(reg, "192.0.2.1", http.StatusTooManyRequests, "attempts")
+	if retry < 1 {
+		t.Errorf("to come back after %d s, want a time", retry)
+	}
+	if n := counted(t, reg, "rccs_connections_refused_total", "attempts"); n != 1 {
+		t.Errorf("%g refusals for attempts are counted, want 1", n)
+	}
 	if _, status, _ := w.try("192.0.2.2"); status != http.StatusSwitchingProtocols {
 		t.Errorf("another address: %d", status)
 	}

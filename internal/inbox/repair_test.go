@@ -13,6 +13,7 @@ import (
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -164,9 +165,10 @@ func churn(t *testing.T, rnd *rand.Rand) {
 		d = s.attachNow(phone, 1+rnd.IntN(60))
 		open, last = nil, [subjects.Lanes]uint64{}
 	}
-	for deadline := time.Now().Add(60 * time.Second); len(acked) < total; {
-		if time.Now().After(deadline) {
-			t.Fatalf("only %d of %d messages came", len(acked), total)
+	newest := time.Now() // a message that was not there before
+	for len(acked) < total {
+		if time.Since(newest) > testkit.Patience {
+			t.Fatalf("only %d of %d messages came, and no other for %s", len(acked), total, testkit.Patience)
 		}
 		for _, m := range d.mailbox.Next(nil, 1+rnd.IntN(30), 1<<20) {
 			if m.Seq <= last[m.Lane] {
@@ -184,6 +186,7 @@ func churn(t *testing.T, rnd *rand.Rand) {
 			open = open[:len(open)-1]
 			d.mailbox.Ack(m.Seq)
 			acked[string(m.Data)] = true
+			newest = time.Now()
 		}
 		fault := rnd.IntN(400)
 		switch {
