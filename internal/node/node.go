@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -312,7 +313,7 @@ func (n *Node) waiter() *waiter {
 func (n *Node) edgeOptions() edgeOptions {
 	return edgeOptions{
 		listen: n.opts.Listen, logger: n.opts.Logger, registry: n.registry,
-		edge:       roster.EdgeInfo{Name: edgeName(n.opts.Listen), Version: n.opts.Version},
+		edge:       roster.EdgeInfo{Name: edgeName(n.opts.Listen), Process: rand.Text(), Version: n.opts.Version},
 		inboxLimit: n.opts.InboxLimit, transport: n.opts.Transport, limits: n.opts.Limits, shares: n.shares,
 		tracer: n.tracer,
 	}

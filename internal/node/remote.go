@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -253,7 +254,7 @@ func (e *Edge) Start(ctx context.Context) error {
 		var err error
 		e.edge, err = startEdge(ctx, edgeOptions{
 			listen: e.opts.Listen, logger: e.opts.Logger, registry: registry, inboxLimit: e.opts.InboxLimit,
-			edge:      roster.EdgeInfo{Name: e.opts.Name, URL: e.opts.Advertise, Version: e.opts.Version},
+			edge:      roster.EdgeInfo{Name: e.opts.Name, Process: rand.Text(), URL: e.opts.Advertise, Version: e.opts.Version},
 			transport: e.opts.Transport, limits: e.opts.Limits, shares: share.NewMetrics(registry),
 			tracer: e.tracer,
 		}, tenants...)

@@ -98,7 +98,7 @@ func (t *Tenant) unacknowledgedOfAll(ctx context.Context, devices []*Device) ([]
 // edgesOfAll is Edges over all shards: an edge has a lease in each that it serves.
 func (t *Tenant) edgesOfAll(ctx context.Context) ([]Edge, error) {
 	var leases []roster.Edge
-	renewed := make(map[string]Edge)
+	renewed := make(map[string]Edge) // by process
 	for _, part := range t.parts {
 		some, err := part.Edges(ctx)
 		if err != nil {
@@ -106,15 +106,15 @@ func (t *Tenant) edgesOfAll(ctx context.Context) ([]Edge, error) {
 		}
 		for _, e := range some {
 			leases = append(leases, e.Edge)
-			if have, ok := renewed[e.Name]; !ok || e.Renewed.Before(have.Renewed) {
-				renewed[e.Name] = e
+			if have, ok := renewed[e.Name+e.Process]; !ok || e.Renewed.Before(have.Renewed) {
+				renewed[e.Name+e.Process] = e
 			}
 		}
 	}
 	merged := roster.MergeEdges(leases)
 	edges := make([]Edge, len(merged))
 	for i, e := range merged {
-		edges[i] = Edge{Edge: e, Renewed: renewed[e.Name].Renewed}
+		edges[i] = Edge{Edge: e, Renewed: renewed[e.Name+e.Process].Renewed}
 	}
 	return edges, nil
 }

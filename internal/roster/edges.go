@@ -19,6 +19,7 @@ import (
 type Edge struct {
 	ID      string `json:"id"`
 	Name    string `json:"name"`
+	Process string `json:"process,omitempty"` // see [EdgeInfo.Process]
 	Address string `json:"address,omitempty"`
 	// URL is where devices are told to connect, if operators have named it.
 	URL     string    `json:"url,omitempty"`
@@ -194,7 +195,7 @@ func (r *Roster) renew(done func(error)) {
 	devices := len(r.slots)
 	r.mu.RUnlock()
 	lease := Edge{
-		ID: r.edge, Name: r.opts.Edge.Name, Address: r.address(), URL: r.opts.Edge.URL, Version: r.opts.Edge.Version,
+		ID: r.edge, Name: r.opts.Edge.Name, Process: r.opts.Edge.Process, Address: r.address(), URL: r.opts.Edge.URL, Version: r.opts.Edge.Version,
 		Started: r.started.UTC(), Devices: devices, Unready: r.unready(), Draining: r.draining(),
 	}
 	r.leased.Store(changes{lease.Address, lease.Unready != "", lease.Draining})

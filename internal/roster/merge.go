@@ -7,11 +7,11 @@ import (
 
 // MergeEdges returns the edges of several shards, each process once, by name: an
 // edge has a lease in each shard that it serves. What it cannot serve of one is
-// said of it.
+// said of it. Two processes of one name stay two, so that operators see them.
 func MergeEdges(leases []Edge) []Edge {
 	var all []Edge
 	for _, e := range leases {
-		i := slices.IndexFunc(all, func(have Edge) bool { return have.Name == e.Name })
+		i := slices.IndexFunc(all, e.SameProcess)
 		if i < 0 {
 			all = append(all, e)
 			continue
@@ -25,6 +25,9 @@ func MergeEdges(leases []Edge) []Edge {
 			all[i].Started = e.Started
 		}
 	}
-	slices.SortFunc(all, func(a, b Edge) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(all, func(a, b Edge) int { return strings.Compare(a.Name+a.ID, b.Name+b.ID) })
 	return all
 }
+
+// SameProcess reports whether two leases, of different shards, are of one process.
+func (e Edge) SameProcess(other Edge) bool { return e.Name == other.Name && e.Process == other.Process }

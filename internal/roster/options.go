@@ -81,6 +81,9 @@ func (o *Options) validate() error {
 type EdgeInfo struct {
 	// Name stays the same after a restart, and no other edge may have it. Needed.
 	Name string
+	// Process is a name that no other process has. A process that serves several
+	// shards has a lease in each, and they are told for its own by this name.
+	Process string
 	// Address, if set, returns where devices connect, for people. It is called
 	// for each lease: an edge may choose its port after the first.
 	Address func() string
