@@ -81,7 +81,9 @@ func Topic(topic string) (string, error) {
 // AllTopics is the subject of [StreamTopic].
 func AllTopics() string { return TopicPrefix + ">" }
 
-// ParseTopic is the inverse of [Topic].
+// ParseTopic is the inverse of [Topic]. It takes no subject that Topic never
+// makes: no device can subscribe to a topic or a token that is too long, or to a
+// token with a dot or a control character.
 func ParseTopic(subject string) (topic string, ok bool) {
 	rest, ok := strings.CutPrefix(subject, TopicPrefix)
 	if !ok {
@@ -90,11 +92,12 @@ func ParseTopic(subject string) (topic string, ok bool) {
 	tokens := strings.Split(rest, ".")
 	for i := range tokens {
 		var err error
-		if tokens[i], err = Unescape(tokens[i]); err != nil {
+		if tokens[i], err = Unescape(tokens[i]); err != nil || strings.Contains(tokens[i], ".") || CheckName("token", tokens[i]) != nil {
 			return "", false
 		}
 	}
-	return strings.Join(tokens, "."), true
+	topic = strings.Join(tokens, ".")
+	return topic, len(topic) <= MaxTopic
 }
 
 // Up is where a message of a device to the tenant's services goes.

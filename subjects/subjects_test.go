@@ -63,6 +63,26 @@ func TestSubjectsAreReadBack(t *testing.T) {
 	})
 }
 
+// A subject is read as a topic exactly where the topic's own subject is that one:
+// what stands under any other can be subscribed to by no device.
+func TestASubjectThatNoTopicHasIsReadAsNone(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("abcdefgh.", subjects.MaxTopic/9) + strings.Repeat("x", subjects.MaxTopic%9)
+	for name, want := range map[string]bool{
+		"a": true, "a.b%2Fc": true, long: true, long + "x": false, "a%2Eb": false, "%2E": false, "a..b": false, "user:42": false,
+		"a." + strings.Repeat("x", subjects.MaxName): true, "a." + strings.Repeat("x", subjects.MaxName+1): false, "%00": false, "%FF": false,
+	} {
+		subject := subjects.TopicPrefix + name
+		topic, ok := subjects.ParseTopic(subject)
+		if ok != want {
+			t.Errorf("%.40s of %d bytes: read as %.40q, %v", subject, len(name), topic, ok)
+		}
+		if back, err := subjects.Topic(topic); ok && (err != nil || back != subject) {
+			t.Errorf("%.40s is read as %.40q, which is %.40s, %v", subject, topic, back, err)
+		}
+	}
+}
+
 // The longest names make subjects far below the 4,096 bytes of a line past
 // which nats-server closes the connection.
 func TestLongestSubjectFitsALine(t *testing.T) {
