@@ -195,6 +195,30 @@ func comma(body string) string {
 	return ","
 }
 
+// A parameter that is mistyped would change the answer, and nobody would notice.
+func TestAParameterThatARowDoesNotHaveIsRefusedByName(t *testing.T) {
+	t.Parallel()
+	p := serve(t, true)
+	for _, r := range rows {
+		got := p.do(r.method, fill(r.path, nil)+"?limti=5", r.body, p.operator())
+		refused(t, r.method+" "+r.path, got, 400)
+		if !strings.Contains(string(got.body), `\"limti\"`) {
+			t.Errorf("%s %s?limti=5: %s does not name it", r.method, r.path, got.body)
+		}
+	}
+	for path, want := range map[string]string{
+		"/v1/users?Limit=5": "after, limit, q, status, tenant, type",
+		"/v1/live?tails=":   "history, payload, tail, tenant",
+		"/v1/status?q=1":    "want tenant",
+		// A name in the path is none in the query.
+		"/v1/users/alice/devices?user=bob": "after, limit, q, status, tenant, type",
+	} {
+		if got := p.do("GET", path, "", p.operator()); got.status != 400 || !strings.Contains(string(got.body), want) {
+			t.Errorf("%s: %d %s, want 400 and %q", path, got.status, got.body, want)
+		}
+	}
+}
+
 // A filter that can fit nothing is a mistake that its author should hear of, not a
 // stream or a list that stays empty.
 func TestFilterOfAClosedSetNamesWhatThereIs(t *testing.T) {

@@ -3,9 +3,11 @@ package api
 import (
 	"cmp"
 	"context"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -116,7 +118,7 @@ func (a *API) admit(ctx huma.Context, rw row, next func(huma.Context)) {
 		}
 	}
 	if p == nil {
-		p = cmp.Or(checkQuery(r), checkBody(r))
+		p = cmp.Or(checkQuery(r, ctx.Operation().Parameters), checkBody(r))
 	}
 	release := func() {}
 	if p == nil {
@@ -154,9 +156,10 @@ const refusalWithin = 2 * time.Second
 
 // checkQuery refuses a query that can be read in two ways: one that is not
 // encoded as it should be, of which the library would leave out a part, or a
-// parameter that is given twice, of which it would take the first. A limit or a
-// timeout that is larger than any integer stands for the largest one.
-func checkQuery(r *http.Request) *Problem {
+// parameter that is given twice, of which it would take the first. A parameter
+// that the row does not have is a mistake that would change the answer unnoticed.
+// A limit or a timeout that is larger than any integer stands for the largest one.
+func checkQuery(r *http.Request, of []*huma.Param) *Problem {
 	if r.URL.RawQuery == "" {
 		return nil
 	}
@@ -164,8 +167,12 @@ func checkQuery(r *http.Request) *Problem {
 	if err != nil {
 		return badRequest("the query is not percent-encoded as it should be")
 	}
-	for name, all := range values {
-		if len(all) > 1 {
+	known := parametersOf(of)
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if !slices.Contains(known, name) {
+			return badRequest("there is no parameter " + strconv.Quote(name) + " here: want " + strings.Join(known, ", "))
+		}
+		if len(values[name]) > 1 {
 			return badRequest("the parameter " + strconv.Quote(name) + " is given more than once")
 		}
 	}
@@ -176,6 +183,19 @@ func checkQuery(r *http.Request) *Problem {
 		}
 	}
 	return nil
+}
+
+// parametersOf are the names that a row's query may have, in order. The console
+// names its tenant wherever it asks.
+func parametersOf(of []*huma.Param) []string {
+	names := []string{"tenant"}
+	for _, p := range of {
+		if p.In == "query" {
+			names = append(names, p.Name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // tooLong is how many digits the library takes for no integer. What has a bound
