@@ -118,9 +118,14 @@ func (k *Keystore) EnrollDevice(a subjects.Address, publicKey string, opts Devic
 }
 
 // CheckService returns why name cannot be a service's, or nil. A name must not
-// contain '/', which would make it look like a device. The error wraps
-// [subjects.ErrName].
-func CheckService(name string) error { return checkRole("service", name) }
+// contain '/', which would make it look like a device, nor be one by which RCCS
+// itself names a sender. The error wraps [subjects.ErrName].
+func CheckService(name string) error {
+	if strings.EqualFold(name, layout.OperatorService) || strings.EqualFold(name, layout.UnnamedService) {
+		return fmt.Errorf("auth: %w: %q is how devices see operators, or who is not known: give the service another name", subjects.ErrName, name)
+	}
+	return checkRole("service", name)
+}
 
 // CheckPart returns why name cannot be that of a part of RCCS, or nil. The error
 // wraps [subjects.ErrName].

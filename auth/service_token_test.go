@@ -137,3 +137,22 @@ func TestNotBeforeHasALeewayOfAMinute(t *testing.T) {
 		}
 	}
 }
+
+// A token of an earlier version, which let a service have such a name, would speak
+// for operators.
+func TestNoServiceIsCalledAsOperatorsAre(t *testing.T) {
+	t.Parallel()
+	k := open(t, t.TempDir())
+	ten := newTenant(t)
+	ten.claims.Name = "default services"
+	v := verifier(t, ten.token(t))
+	for name, reserved := range map[string]bool{"operator": true, "Operator": true, "nats": true, "operators": false} {
+		if _, err := k.IssueService(name, auth.ServiceOptions{}); errors.Is(err, subjects.ErrName) != reserved {
+			t.Errorf("a credential for %q: %v", name, err)
+		}
+		token := ten.device(t, func(c *jwt.UserClaims) { c.Name, c.BearerToken = "service:"+name, true })
+		if _, err := v.VerifyService(token, time.Now()); errors.Is(err, auth.ErrNotService) != reserved || !reserved && err != nil {
+			t.Errorf("a token of %q: %v", name, err)
+		}
+	}
+}

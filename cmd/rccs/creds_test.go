@@ -302,6 +302,8 @@ func TestCredsBadUsage(t *testing.T) {
 		{[]string{"creds", "service"}, "NAME"},
 		{[]string{"creds", "service", ""}, "empty"},
 		{[]string{"creds", "service", "alice/phone"}, "'/'"},
+		{[]string{"creds", "service", "operator"}, "another name"},
+		{[]string{"creds", "service", "Nats"}, "another name"},
 		{[]string{"creds", "service", "x", "--bearer=perhaps"}, "--bearer"},
 	} {
 		badUsage(t, c.args, c.want)

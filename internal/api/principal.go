@@ -12,6 +12,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/admindoor"
+	"github.com/rccs-io/rccs/internal/layout"
 )
 
 // access says who may use a row of the API.
@@ -39,13 +40,10 @@ type Service struct {
 	IssuedTo string
 }
 
-// operatorService is the service as which operators send.
-const operatorService = "operator"
-
 // sender is the name of the service that sends.
 func (p *principal) sender() string {
 	if p.operator {
-		return operatorService
+		return layout.OperatorService
 	}
 	return p.service.Name
 }

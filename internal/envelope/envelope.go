@@ -15,7 +15,7 @@ const DefaultType = "notification"
 
 // Service is the sender of what a service published without RCCS in between:
 // NATS does not tell who that was.
-const Service = "service:nats"
+const Service = "service:" + layout.UnnamedService
 
 // Append appends a stored message as the envelope that the device gets. A
 // message with sequence 0 was never stored, and gets none.

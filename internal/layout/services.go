@@ -13,6 +13,12 @@ import (
 // making in the place of the requester's, so what a service is answered can
 // come back to it and go nowhere else.
 
+// Names of senders that are no service's own. Devices see them as "service:NAME".
+const (
+	OperatorService = "operator" // an operator
+	UnnamedService  = "nats"     // a service that published without RCCS in between
+)
+
 // Import is what the services' account may use of the tenant's.
 type Import struct {
 	// Local is the subject that services use, Subject what it is in the
