@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -129,7 +130,11 @@ func userNames(ctx context.Context, t *ops.Tenant, _ string) (names []string, er
 func edgeNames(ctx context.Context, t *ops.Tenant, _ string) (names []string, err error) {
 	list, err := t.Edges(ctx)
 	for _, e := range list {
-		names = append(names, e.ID)
+		name := e.Name
+		if slices.ContainsFunc(list, func(o ops.Edge) bool { return o.Name == e.Name && o.ID != e.ID }) {
+			name = e.ID // the name is that of two
+		}
+		names = append(names, name)
 	}
 	return names, err
 }

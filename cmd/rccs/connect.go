@@ -74,7 +74,7 @@ end of standard input (Ctrl-D) ends only what is sent.`,
 	checkedVar(flags, &f.kind, "type", "user_message", "`type` of the messages that are sent", checkMessageType)
 	flags.StringVar(&f.deviceType, "device-type", "", "the device's `type`, such as mobile or desktop")
 	flags.Var(names{&f.capabilities}, "capability", "a `name` of what the device can do, such as supportsNotifications; may be repeated")
-	flags.Var(names{&f.topics}, "topic", "a `topic` to print the messages of; may be repeated")
+	flags.Var(names{&f.topics}, "topic", "a `topic` to print the messages of, in full, since no character is a wildcard; may be repeated")
 	checkedVar(flags, &f.since, "since", "", "`where` topics begin: a seq, a time, a duration such as 1h, or last (default now)", checkSince)
 	flags.BoolVar(&f.presence, "presence", false, "print when another device of the user comes, goes or changes its status")
 	flags.UintVarP(&f.count, "count", "n", 0, "end after `number` messages")
@@ -91,6 +91,11 @@ func (env *environment) device(ctx context.Context, f *connectFlags, name string
 	}
 	if err := checkDeviceType(f.deviceType); err != nil {
 		return usageError{fmt.Errorf("--device-type: %w", err)}
+	}
+	for _, name := range f.capabilities {
+		if err := subjects.CheckName("capability", name); err != nil {
+			return usageError{fmt.Errorf("--capability: %w", err)}
+		}
 	}
 	for _, topic := range f.topics {
 		if !wire.ValidTopic(topic) {

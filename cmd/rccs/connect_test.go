@@ -111,3 +111,11 @@ func TestAnEndlessLineIsNotReadIntoMemory(t *testing.T) {
 	c.succeed(t, "send", "alice/phone", `{"n":1}`)
 	phone.await(`\{"n":1\}$`)
 }
+
+// What no message can name is no capability.
+func TestConnectRefusesACapabilityThatNoMessageCanName(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{strings.Repeat("x", 129), "a\x00b", "\xff"} {
+		console{}.run(t, "connect", "alice/phone", "--capability", name).refused(t, exitUsage, "--capability")
+	}
+}

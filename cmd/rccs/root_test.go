@@ -536,6 +536,19 @@ func TestShortFlagsAreTheSameEverywhere(t *testing.T) {
 	}
 }
 
+// A script sees that what it reads of the use is not so.
+func TestTenantsAreListedWithoutAServerAndThatIsAFailure(t *testing.T) {
+	t.Parallel()
+	c := console{vars: map[string]string{"RCCS_DATA": t.TempDir()}}
+	c.succeed(t, "creds", "service", "a") // makes the keys
+	for _, form := range []string{"--json=false", "--json"} {
+		got := c.run(t, "tenants", "ls", form, "--server", "nats://127.0.0.1:1")
+		if got.status != exitFailed || !strings.Contains(got.out, "default") || !strings.Contains(got.err, "connect to nats://127.0.0.1:1: ") {
+			t.Errorf("%s: status %d, printed %q, said %q", form, got.status, got.out, got.err)
+		}
+	}
+}
+
 // A completion looks where the command would: the variables count.
 func TestTenantsAreCompletedFromTheDirectoryOfTheEnvironment(t *testing.T) {
 	t.Parallel()

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"strconv"
 
 	"github.com/nats-io/nats.go"
@@ -18,9 +20,10 @@ import (
 func newTenantsListCommand(env *environment) *cobra.Command {
 	var f tenantFlags
 	cmd := &cobra.Command{
-		Use:     "ls",
-		Short:   "List the tenants",
-		Long:    "List the tenants that the keys have, with their limits and, where a server can be\nreached, what they use.",
+		Use:   "ls",
+		Short: "List the tenants",
+		Long: `List the tenants that the keys have, with their limits and what they use. Where no
+server can be reached, what they use is shown as '?', and the status is 1.`,
 		Example: "  rccs tenants ls",
 		Args:    arguments(0, "none"),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return env.listTenants(cmd.Context(), &f) },
@@ -36,10 +39,24 @@ func (env *environment) listTenants(ctx context.Context, f *tenantFlags) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, servedWithin)
 	defer cancel()
-	rows, err := ops.Tenants(keys, func(t *auth.Keystore, info *ops.TenantInfo) error { useOf(ctx, dial, t, info); return nil })
+	var away error
+	rows, err := ops.Tenants(keys, func(t *auth.Keystore, info *ops.TenantInfo) error {
+		away = cmp.Or(away, useOf(ctx, dial, t, info))
+		return nil
+	})
 	if err != nil {
 		return err
 	}
+	if err := env.tenantRows(f, rows); err != nil {
+		return err
+	}
+	if away != nil {
+		return fmt.Errorf("what the tenants use is not known: %w", (&serverFlags{server: f.server}).explain(away))
+	}
+	return nil
+}
+
+func (env *environment) tenantRows(f *tenantFlags, rows []ops.TenantInfo) error {
 	if f.json {
 		return env.json(rows)
 	}
@@ -64,30 +81,34 @@ func (env *environment) listTenants(ctx context.Context, f *tenantFlags) error {
 	return env.table(tab)
 }
 
-// useOf fills in what the tenant uses, if a server says so.
-func useOf(ctx context.Context, dial dialFunc, keys *auth.Keystore, r *ops.TenantInfo) {
+// useOf fills in what the tenant uses, if a server says so. The error is why no
+// server can be reached; one that does not serve the tenant yet is none.
+func useOf(ctx context.Context, dial dialFunc, keys *auth.Keystore, r *ops.TenantInfo) error {
 	nc, err := dialPart(dial, keys)
-	if err != nil {
-		return
+	if errors.Is(err, nats.ErrAuthorization) {
+		return nil
+	} else if err != nil {
+		return err
 	}
 	defer nc.Close()
 	js, err := jetstream.New(nc)
 	if err != nil {
-		return
+		return err
 	}
 	info, err := js.AccountInfo(ctx)
 	if err != nil {
-		return
+		return nil //nolint:nilerr // it is not served
 	}
 	share, err := ops.Share(ctx, js)
 	if err != nil {
-		return
+		return nil //nolint:nilerr // the same
 	}
 	sessions, err := online(ctx, nc)
 	if err != nil {
-		return
+		return nil //nolint:nilerr // the same
 	}
 	r.Served, r.Devices, r.Stored, r.Share, r.Consumers = true, sessions, info.Store, share, info.Consumers
+	return nil
 }
 
 // online is how many devices are connected, as the edges say.
