@@ -154,7 +154,12 @@ func serve(tb testing.TB, flags ...string) (p *load.Process, data string) {
 // accounts are the first n devices, with tokens from the keys in a data directory.
 func accounts(tb testing.TB, data string, n int) (all []load.Account) {
 	tb.Helper()
-	names := load.Names(n)
+	return accountsOf(tb, data, load.Names(n))
+}
+
+// accountsOf is accounts for devices with these names.
+func accountsOf(tb testing.TB, data string, names []load.Name) (all []load.Account) {
+	tb.Helper()
 	tokens, err := load.Tokens(tb.Context(), program(tb), data, names)
 	if err != nil {
 		tb.Fatal(err)
@@ -177,6 +182,12 @@ func connect(tb testing.TB, p *load.Process, data string, opts load.Options) *lo
 			opts.Target.Accounts = append(opts.Target.Accounts, load.Account{Name: name})
 		}
 	}
+	return connected(tb, opts)
+}
+
+// connected is a fleet that is connected until the test ends.
+func connected(tb testing.TB, opts load.Options) *load.Fleet {
+	tb.Helper()
 	f, err := load.Connect(opts)
 	if err != nil {
 		tb.Fatal(err)

@@ -24,13 +24,12 @@ const tick = 10 * time.Millisecond
 const stopWithin = time.Minute
 
 // Process is a server in a process of its own. It says on its standard output
-// where it listens, in lines "devices URL", "nats URL" and "admin URL".
+// where it listens, in lines "devices URL", "nats URL" and "admin URL", the last
+// of which is the last that it says.
 type Process struct {
-	// Devices is where it takes WebSockets, Admin where it serves metrics and
-	// profiles.
-	Devices, Admin string
-	// NATS is where it takes NATS clients, if it said so before the others.
-	NATS string
+	// Devices is where it takes WebSockets, if it does; Admin where it serves
+	// metrics and profiles; NATS where it takes NATS clients, if it does.
+	Devices, Admin, NATS string
 
 	pid    int
 	cmd    *exec.Cmd    // nil when it was started by another
@@ -55,7 +54,7 @@ func Start(cmd *exec.Cmd) (*Process, error) {
 	}
 	p.pid = cmd.Process.Pid
 	lines := bufio.NewScanner(stdout)
-	for p.Devices == "" || p.Admin == "" {
+	for p.Admin == "" {
 		if !lines.Scan() {
 			close(p.rest)
 			return nil, fmt.Errorf("load: %s did not say where it listens: %w", cmd.Path, errors.Join(lines.Err(), p.Stop()))

@@ -77,8 +77,33 @@ func fill(b *testing.B, exe, data string) {
 		b.Fatal(err)
 	}
 	ready(b, p)
+	js := storing(b, data, p)
+	publish := func(subject string, body []byte) {
+		if _, err := js.PublishAsync(subject, body, jetstream.WithStallWait(time.Minute)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	record := deviceRecord(b)
+	for n := range fullInboxes {
+		name := fullName(n)
+		publish("$KV.RCCS_DEVICES."+name.User+"."+name.Device, record)
+	}
+	body := []byte(`"` + strings.Repeat("x", 126) + `"`)
+	for n := range fullMessages {
+		name := fullName(n % fullInboxes)
+		publish("rccs.inbox."+name.User+"."+name.Device+".normal", body)
+	}
+	stored(b, js)
+	if err := p.Stop(); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// storing is JetStream as a part of RCCS, for writing a store without devices.
+func storing(b *testing.B, data string, p *load.Process) jetstream.JetStream {
+	b.Helper()
 	creds := filepath.Join(b.TempDir(), "part.creds")
-	text, err := exec.CommandContext(b.Context(), exe, "creds", "part", "fill", "--data", data).Output()
+	text, err := exec.CommandContext(b.Context(), program(b), "creds", "part", "fill", "--data", data).Output()
 	if err == nil {
 		err = os.WriteFile(creds, text, 0o600)
 	}
@@ -89,37 +114,32 @@ func fill(b *testing.B, exe, data string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer nc.Close()
+	b.Cleanup(nc.Close)
 	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(4096))
 	if err != nil {
 		b.Fatal(err)
 	}
-	publish := func(subject string, body []byte) {
-		if _, err := js.PublishAsync(subject, body, jetstream.WithStallWait(time.Minute)); err != nil {
-			b.Fatal(err)
-		}
-	}
-	record, err := json.Marshal(map[string]any{"type": "desktop", "platform": "linux", "version": "1.0.0", "registered": time.Now().UTC()})
-	if err != nil {
-		b.Fatal(err)
-	}
-	for n := range fullInboxes {
-		name := fullName(n)
-		publish("$KV.RCCS_DEVICES."+name.User+"."+name.Device, record)
-	}
-	body := []byte(`"` + strings.Repeat("x", 126) + `"`)
-	for n := range fullMessages {
-		name := fullName(n % fullInboxes)
-		publish("rccs.inbox."+name.User+"."+name.Device+".normal", body)
-	}
+	return js
+}
+
+// stored waits until all that was published is stored.
+func stored(b *testing.B, js jetstream.JetStream) {
+	b.Helper()
 	select {
 	case <-js.PublishAsyncComplete():
 	case <-b.Context().Done():
 		b.Fatal(b.Context().Err())
 	}
-	if err := p.Stop(); err != nil {
+}
+
+// deviceRecord is what is stored of a registered device.
+func deviceRecord(b *testing.B) []byte {
+	b.Helper()
+	record, err := json.Marshal(map[string]any{"type": "desktop", "platform": "linux", "version": "1.0.0", "registered": time.Now().UTC()})
+	if err != nil {
 		b.Fatal(err)
 	}
+	return record
 }
 
 // firstServed is how long it takes from connecting until a device has all that
