@@ -22,8 +22,8 @@ func newMissedCommand(env *environment) *cobra.Command {
 		Use:   "missed USER/DEVICE",
 		Short: "List what a device has not acknowledged",
 		Long: `List the messages that are stored for a device and that it has not acknowledged,
-sent to it or not, in the order of storage. An acknowledgement is seen up to a
-quarter of a second after the device gave it.`,
+sent to it or not, in the order of storage. An acknowledgement is seen a second or
+two after the device gave it.`,
 		Example: `  rccs missed alice/phone
   rccs missed alice/phone --json | jq length`,
 		Args: arguments(1, "USER/DEVICE"),

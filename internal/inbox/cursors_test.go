@@ -52,6 +52,39 @@ func TestAnAcknowledgementIsStoredWhileDevicesComeAndGo(t *testing.T) {
 	}
 }
 
+// However many messages a device acknowledges within the interval, its cursor is
+// stored once for all of them, and not once a message. If the process is killed
+// before, they come again, marked, and none is lost.
+func TestAcknowledgementsWithinTheIntervalShareOneCursor(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, func(o *inbox.Options) { o.CursorEvery = time.Hour })
+	cursors := must(s.nc.SubscribeSync(layout.Cursor(phone)))
+	if err := s.nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	stored := func() (n int) {
+		n, _, err := cursors.Pending()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	d := s.attach(phone, 10)
+	s.eventually("the first cursor is stored", func() bool { return stored() == 1 })
+	for i := range 20 {
+		s.put(phone, subjects.Normal, i, 1)
+		ack(d, d.receive(1))
+	}
+	s.eventually("that a session is live is stored", func() bool { return stored() >= 2 })
+	s.abandon()
+	if n := stored(); n != 2 {
+		t.Errorf("%d cursors were stored, want that of the registration and that of the first message", n)
+	}
+	s.start(nil)
+	d = s.attach(phone, 20)
+	expect(t, d.receive(20), "0r 1r 2r 3r 4r 5r 6r 7r 8r 9r 10r 11r 12r 13r 14r 15r 16r 17r 18r 19r")
+}
+
 // More cursors than are stored at a time are all stored, one part after the
 // other.
 func TestTheCursorsOfABurstAreAllStored(t *testing.T) {

@@ -12,7 +12,7 @@
 // join loses, swaps and repeats no message.
 //
 // What a device acknowledged is kept in one small message a device on the cursor
-// stream ([Cursor]). It is written 250 ms after a change, and at once when a
+// stream ([Cursor]). It is written 1 s after a change, and at once when a
 // device detaches, but never for each message: a cursor that is written late only
 // means that a message is sent twice.
 //

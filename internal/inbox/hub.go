@@ -42,7 +42,7 @@ type Options struct {
 	// TailMessages and TailBytes bound the recent messages kept in memory.
 	// Defaults 32,768 and 16 MiB.
 	TailMessages, TailBytes int
-	// CursorEvery is how often changed cursors are stored. Default 250 ms.
+	// CursorEvery is how often changed cursors are stored. Default 1 s.
 	CursorEvery time.Duration
 	// MaxUnacked is how many unacknowledged messages an inbox may hold before
 	// Admit refuses more. Default 10,000.
@@ -82,7 +82,7 @@ func (o *Options) validate() error {
 		o.MaxUnacked = 10_000
 	}
 	if o.CursorEvery <= 0 {
-		o.CursorEvery = 250 * time.Millisecond
+		o.CursorEvery = cursorEvery
 	}
 	return nil
 }

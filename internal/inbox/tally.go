@@ -36,8 +36,9 @@ const (
 	tallySoon  = 10 * time.Millisecond
 	tallyEach  = 4 * time.Millisecond
 	// tallyPatience is how long the edge that holds a device has to store the
-	// cursor itself. Past it the edge is taken for dead.
-	tallyPatience = 2 * time.Second
+	// cursor itself, which it does within twice cursorEvery. Past it the edge is
+	// taken for dead.
+	tallyPatience = 2*cursorEvery + 1500*time.Millisecond
 	// markEvery is the shortest time between two stored counted marks.
 	markEvery = 2 * time.Second
 	// tallyBatch is how many cursors are asked for at a time.

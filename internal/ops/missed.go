@@ -72,8 +72,8 @@ func (t *Tenant) check(ctx context.Context, a subjects.Address) (inbox.Cursor, e
 }
 
 // Missed yields what is stored for a device and not acknowledged by its cursor
-// now, in the order of storage. A cursor is stored up to a quarter of a second
-// after the acknowledgement. The error wraps [ErrUnknownDevice] when there is
+// now, in the order of storage. A cursor is stored a second or two after
+// the acknowledgement. The error wraps [ErrUnknownDevice] when there is
 // no such device; after an error nothing follows.
 func (t *Tenant) Missed(ctx context.Context, a subjects.Address) iter.Seq2[*Message, error] {
 	t = t.of(a.User)

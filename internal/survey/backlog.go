@@ -17,7 +17,7 @@ import (
 )
 
 // backlog is which devices have something unacknowledged. It knows only those;
-// what is said of a device is as of its stored cursor, a quarter of a second
+// what is said of a device is as of its stored cursor, a second or two
 // old, and the age of what waits is right to within a round.
 type backlog struct {
 	direct  *direct.Client
