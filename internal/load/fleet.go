@@ -86,6 +86,25 @@ func (f *Fleet) Saturate(pairs int, during time.Duration) (Saturated, error) {
 	return Saturated{Messages: r.ledger.arrived.Load() - before, Elapsed: time.Duration(r.last.Load() - start)}, err
 }
 
+// Pace sends messages at a fixed rate, in each pair in turn, for the time given,
+// and returns how many there were when all have arrived. One load runs at a time.
+func (f *Fleet) Pace(rate int, during time.Duration) (messages uint64, err error) {
+	r := f.run
+	f.stop.Store(true) // what arrives brings nothing
+	before := r.ledger.arrived.Load()
+	err = r.pace(rate, during, func(i int, at int64) error {
+		i %= len(f.flows)
+		return f.from[i].send(f.flows[i], at)
+	})
+	if err == nil {
+		err = r.finish()
+	}
+	if err == nil {
+		err = r.ledger.close()
+	}
+	return r.ledger.arrived.Load() - before, err
+}
+
 // Close disconnects all devices, and returns what had gone wrong until then.
 func (f *Fleet) Close() error {
 	_, err := f.run.end(context.Cause(f.run.ctx))

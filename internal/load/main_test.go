@@ -64,6 +64,8 @@ func relayChild() error {
 	defer admin.Close()
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	go func() { _ = http.Serve(admin, mux) }()
 	scheme, take := "ws", net.Listener(relay.Listener{Listener: devices})
 	if cert := os.Getenv(certEnv); cert != "" {
@@ -142,8 +144,14 @@ func program(tb testing.TB) string {
 // serve starts rccs with an empty store.
 func serve(tb testing.TB, flags ...string) (p *load.Process, data string) {
 	tb.Helper()
+	return serveProgram(tb, program(tb), flags...)
+}
+
+// serveProgram is serve with another build.
+func serveProgram(tb testing.TB, program string, flags ...string) (p *load.Process, data string) {
+	tb.Helper()
 	data = filepath.Join(tb.TempDir(), "data")
-	p, err := load.Serve(program(tb), data, flags...)
+	p, err := load.Serve(program, data, flags...)
 	if err != nil {
 		tb.Fatal(err)
 	}
