@@ -118,6 +118,8 @@ type checked struct {
 	// cut says that the file ends in the middle of what does not check: there may
 	// have been more.
 	cut bool
+	// torn says that nothing is wrong but the end, where no whole record can be made out.
+	torn bool
 	// removed are messages of this block or another that were removed.
 	removed []uint64
 	// whole is what was read.
@@ -206,7 +208,7 @@ func (s *scan) end() {
 		}
 		return
 	}
-	s.cut = true
+	s.cut, s.torn = true, s.badSeq == 0 && len(s.lost) == 0
 	if s.badSeq == 0 && s.last > 0 {
 		s.badSeq = s.last + 1 // a record that was cut short
 	}

@@ -14,8 +14,9 @@ import (
 type storeIndex struct {
 	first  uint64 // the first sequence
 	blocks []indexed
-	end    int    // the number of the last block
-	sum    []byte // the checksum with which that ended
+	end    int             // the number of the last block
+	sum    []byte          // the checksum with which that ended
+	gone   func() []uint64 // what was removed, as the blocks say; nil: it is not asked for
 }
 
 type indexed struct {
@@ -42,6 +43,9 @@ func (x *storeIndex) compare(number int, size int64, c *checked, b *block, curre
 		}
 		// A file that was cut is smaller than what was in it.
 		if known.number != number || known.last <= c.last || c.mended == nil && uint64(size) >= known.bytes { //nolint:gosec // a size
+			continue
+		}
+		if c.mended == nil && x.accounted(known, max(c.last+1, known.first)) {
 			continue
 		}
 		if c.mended == nil {

@@ -154,7 +154,8 @@ func (i *inspection) stream(msgs string) error {
 		return err
 	}
 	index := readIndex(msgs, d.Account, d.Stream, i.Keys)
-	changes := i.missing(&d, index, numbers)
+	trusted := i.trusted(index, msgs, numbers, &d)
+	changes := i.missing(&d, trusted, numbers)
 	if index == nil && len(numbers) == 0 { // a stream has a block from its beginning on
 		changes, d.Repeat, d.Ranges = true, true, [][2]uint64{{1, 1}}
 		i.Logger.Error("all blocks of a stream are missing", "stream", d.Stream, "account", d.Account, "blocks", msgs)
@@ -181,7 +182,10 @@ func (i *inspection) stream(msgs string) error {
 			d.Ranges = append(d.Ranges, [2]uint64{cutAt + 1, c.first - 1})
 		}
 		removed = append(removed, c.removed...)
-		index.compare(n, info.Size(), &c, newBlock(d.Stream, n), !i.since.IsZero())
+		if i.Replicated && last && c.torn && i.since.IsZero() {
+			continue // a server that loses power leaves such an end: it cuts it, and reads on from the others
+		}
+		trusted.compare(n, info.Size(), &c, newBlock(d.Stream, n), !i.since.IsZero())
 		if last && c.cut && len(c.lost) == 0 && c.last == 0 && i.since.IsZero() { // else before is not known
 			c.loseAll(before+1, newBlock(d.Stream, n))
 		}
@@ -236,7 +240,7 @@ func (i *inspection) missing(d *Damage, index *storeIndex, numbers []int) bool {
 		}
 		before = max(before, b.last)
 		aged := b.messages == 0 || len(numbers) > 0 && b.number < numbers[0]
-		if first > b.last || slices.Contains(numbers, b.number) || aged && !current {
+		if first > b.last || slices.Contains(numbers, b.number) || aged && !current || index.accounted(b, first) {
 			continue
 		}
 		found = true
