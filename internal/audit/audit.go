@@ -64,6 +64,9 @@ type Record struct {
 	Ends uint64 `json:"ends,omitempty"`
 }
 
+// IsEnd reports whether it says how an act ended that stands before it.
+func (r *Record) IsEnd() bool { return r.Ends != 0 && r.Ends < r.Seq }
+
 // How an act ended.
 const (
 	ResultDone    = "done"
@@ -184,13 +187,13 @@ func store(ctx context.Context, js jetstream.JetStream, r Record) (seq uint64, e
 func Merge(stored []Record) []Record {
 	ends := map[uint64]Record{}
 	for _, r := range stored {
-		if r.Ends != 0 {
+		if r.IsEnd() && ends[r.Ends].Seq == 0 { // what was said first counts
 			ends[r.Ends] = r
 		}
 	}
 	acts := make([]Record, 0, len(stored))
 	for _, r := range stored {
-		if r.Ends != 0 {
+		if r.IsEnd() {
 			continue
 		}
 		if end, ended := ends[r.Seq]; ended {
@@ -207,12 +210,16 @@ func Merge(stored []Record) []Record {
 	return acts
 }
 
-// Parse reads a stored record.
-func Parse(data []byte, seq uint64) (Record, error) {
+// unreadable is the action of what is in the record and is no act.
+const unreadable = "unreadable"
+
+// Parse reads a stored record. One that cannot be read is listed as such: whoever
+// has the credential of a part can store anything, and hides no other by it.
+func Parse(data []byte, seq uint64, stored time.Time) Record {
 	var r Record
 	if err := json.Unmarshal(data, &r); err != nil {
-		return Record{}, fmt.Errorf("audit: record %d: %w", seq, err)
+		r = Record{At: stored, Action: unreadable, Result: ResultFailed, Why: "this is no record: " + err.Error()}
 	}
 	r.Seq = seq
-	return r, nil
+	return r
 }

@@ -47,10 +47,7 @@ func (t *Tenant) Audits(ctx context.Context, q AuditQuery) ([]audit.Record, erro
 		}
 		for i := range msgs {
 			from = msgs[i].Seq + 1
-			r, err := audit.Parse(msgs[i].Data, msgs[i].Seq)
-			if err != nil {
-				return nil, err
-			}
+			r := audit.Parse(msgs[i].Data, msgs[i].Seq, time.Unix(0, msgs[i].Time))
 			if q.Action == "" || r.Action == q.Action {
 				stored = append(stored, r)
 			}
@@ -93,11 +90,8 @@ func (t *Tenant) LastAudits(ctx context.Context, q AuditQuery, below uint64) (li
 			if m.Seq >= upTo {
 				continue
 			}
-			r, err := audit.Parse(m.Data, m.Seq)
-			if err != nil {
-				return nil, false, err
-			}
-			if r.Ends > 0 {
+			r := audit.Parse(m.Data, m.Seq, time.Unix(0, m.Time))
+			if r.IsEnd() {
 				ends[r.Ends] = r
 				continue
 			}
