@@ -2,17 +2,21 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/devicetest"
 	"github.com/rccs-io/rccs/internal/testkit"
+	"github.com/rccs-io/rccs/subjects"
 )
 
 // A part's credential, such as that of an edge, may do all in its tenant, and
@@ -120,6 +124,138 @@ func TestAPartReachesNothingBeyondItsTenant(t *testing.T) {
 	d.SendRegister(token, "")
 	if kind, frame := d.Next(); kind != "error" || !strings.Contains(frame, "AUTH_ERROR") {
 		t.Errorf("as a device it is told %s", frame)
+	}
+}
+
+// A part of a tenant that answers in the place of its coordinator, and deletes all
+// that the tenant has, takes no other tenant down: these are listed, the process is
+// ready for them, and it ends in order.
+func TestAPartOfATenantTakesNoOtherTenantDown(t *testing.T) {
+	t.Parallel()
+	i := serve(t)
+	c := i.console()
+	c.succeed(t, "tenants", "add", "acme")
+	c.succeed(t, "tenants", "add", "zed")
+	file := filepath.Join(t.TempDir(), "edge.creds")
+	if err := os.WriteFile(file, []byte(c.succeed(t, "creds", "part", "edge-1", "--tenant", "acme").out), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	served := func() (names []string) {
+		var all []struct {
+			Name   string
+			Served bool
+		}
+		if err := json.Unmarshal([]byte(c.succeed(t, "tenants", "ls", "--json").out), &all); err != nil {
+			t.Fatal(err)
+		}
+		for _, one := range all {
+			if one.Served {
+				names = append(names, one.Name)
+			}
+		}
+		return names
+	}
+	testkit.Eventually(t, "the tenants are served", func() bool { return len(served()) == 3 })
+	hostile, err := nats.Connect(i.nats, nats.UserCredentials(file), nats.CustomInboxPrefix("_RCCS"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(hostile.Close)
+
+	var silent []*nats.Subscription
+	for range 20 { // one of a group is asked
+		sub, err := hostile.QueueSubscribe(subjects.CoordinatorEndpoint("status"), "q", func(*nats.Msg) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		silent = append(silent, sub)
+	}
+	if err := hostile.FlushTimeout(testkit.Patience); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, "only the silent tenant is not known", func() bool { return slices.Equal(served(), []string{"default", "zed"}) })
+	for _, sub := range silent {
+		_ = sub.Unsubscribe()
+	}
+
+	js, err := jetstream.New(hostile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := js.StreamNames(t.Context())
+	var all []string
+	for name := range names.Name() {
+		all = append(all, name)
+	}
+	for _, name := range all {
+		if err := js.DeleteStream(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	i.noted("a tenant cannot be served")
+	answer, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get(i.admin + "/readyz") //nolint:noctx // it ends with the test
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		t.Errorf("/readyz: %d", answer.StatusCode)
+	}
+	c.succeed(t, "send", "alice/phone", "1", "--tenant", "zed")
+	if got := c.succeed(t, "connect", "alice/phone", "--count", "1", "--timeout", "30s", "--tenant", "zed").out; !strings.Contains(got, "1") {
+		t.Errorf("a device of another tenant got %q", got)
+	}
+	i.stop()
+	if said := i.stderr(); strings.Contains(said, "still writing") || strings.Contains(said, "tenant zed") {
+		t.Errorf("the others did not end in order: %s", said)
+	}
+}
+
+// A tenant that does not start, since a part of it has put something in the place of
+// its streams, is removed all the same: servers refuse its credentials.
+func TestATenantThatCannotStartIsRemoved(t *testing.T) {
+	t.Parallel()
+	i := serve(t)
+	c := i.console()
+	c.succeed(t, "tenants", "add", "acme")
+	file := filepath.Join(t.TempDir(), "edge.creds")
+	if err := os.WriteFile(file, []byte(c.succeed(t, "creds", "part", "edge-1", "--tenant", "acme").out), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	connect := func(url string) (*nats.Conn, error) {
+		return nats.Connect(url, nats.UserCredentials(file), nats.CustomInboxPrefix("_RCCS"))
+	}
+	i.noted("tenant is served")
+	hostile, err := connect(i.nats)
+	if err != nil {
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(hostile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteStream(t.Context(), subjects.StreamTopic); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "MINE", Subjects: []string{"rccs.topic.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	hostile.Close()
+	i.stop()
+
+	again := serve(t, "--data", i.data)
+	again.data = i.data
+	again.noted("tenant is not served, trying again")
+	if hostile, err = connect(again.nats); err != nil {
+		t.Fatalf("the server does not know the tenant: %v", err)
+	}
+	t.Cleanup(hostile.Close)
+	again.console().succeed(t, "tenants", "rm", "acme", "--yes")
+	if nc, err := connect(again.nats); !errors.Is(err, nats.ErrAuthorization) {
+		if err == nil {
+			nc.Close()
+		}
+		t.Errorf("a credential of a removed tenant: %v", err)
 	}
 }
 

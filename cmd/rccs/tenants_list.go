@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -37,8 +38,6 @@ func (env *environment) listTenants(ctx context.Context, f *tenantFlags) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, servedWithin)
-	defer cancel()
 	var away error
 	rows, err := ops.Tenants(keys, func(t *auth.Keystore, info *ops.TenantInfo) error {
 		away = cmp.Or(away, useOf(ctx, dial, t, info))
@@ -81,9 +80,15 @@ func (env *environment) tenantRows(f *tenantFlags, rows []ops.TenantInfo) error 
 	return env.table(tab)
 }
 
+// useWithin bounds the wait for one tenant, which its own parts can keep from
+// answering: the others are listed all the same.
+const useWithin = 10 * time.Second
+
 // useOf fills in what the tenant uses, if a server says so. The error is why no
 // server can be reached; one that does not serve the tenant yet is none.
 func useOf(ctx context.Context, dial dialFunc, keys *auth.Keystore, r *ops.TenantInfo) error {
+	ctx, cancel := context.WithTimeout(ctx, useWithin)
+	defer cancel()
 	nc, err := dialPart(dial, keys)
 	if errors.Is(err, nats.ErrAuthorization) {
 		return nil

@@ -26,6 +26,7 @@ import (
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/share"
+	"github.com/rccs-io/rccs/internal/stops"
 	"github.com/rccs-io/rccs/internal/tlsfiles"
 	"github.com/rccs-io/rccs/internal/tracing"
 )
@@ -154,7 +155,7 @@ func newEdge(opts edgeOptions) (*edgePart, error) {
 		Logger:    opts.logger,
 		Metrics:   opts.registry,
 		Origins:   opts.transport.Origins,
-		Ready:     p.healthy,
+		Ready:     func() error { return p.healthy().own },
 		Limits:    opts.limits.Limits,
 
 		MaxMessageBytes:  opts.limits.MessageBytes,
@@ -301,23 +302,22 @@ func (p *edgePart) stop(ctx context.Context) error {
 	if p.tls != nil {
 		errs = append(errs, p.tls.Stop(ctx))
 	}
+	tenants := make([]func(context.Context) error, 0, 1)
 	for _, t := range p.all() {
-		errs = append(errs, t.stop(ctx))
+		tenants = append(tenants, t.stop)
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, stops.Together(ctx, tenants...))...)
 }
 
 // healthy returns why the edge cannot serve.
-func (p *edgePart) healthy() error {
+func (p *edgePart) healthy() (h health) {
 	if p.server.Draining() {
-		return errors.New("the edge is draining: 'rccs edges drain --undo' ends that")
+		h.own = errors.New("the edge is draining: 'rccs edges drain --undo' ends that")
 	}
 	for _, t := range p.all() {
-		if err := t.healthy(); err != nil {
-			return ofTenant(t.name, err)
-		}
+		h.add(t.name, t.drains, t.healthy())
 	}
-	return nil
+	return h
 }
 
 // all are the tenants that are served now.

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -133,7 +134,8 @@ type Node struct {
 	mu      sync.Mutex
 	tenants map[string]*tenantPart // that run, by name
 
-	looked time.Time // when the keys had changed that the tenants were last compared with
+	failed map[string]attempt // to start those that do not, of the loop that follows the keys
+	looked time.Time          // when the keys had changed that the tenants were last compared with
 }
 
 // checkKeys refuses a data directory that has lost its keys. New keys would open
@@ -173,7 +175,7 @@ func New(opts Options) (*Node, error) {
 		return nil, fmt.Errorf("node: the tenant %s has %d shards, and %d are asked for: their number is chosen when a tenant is made (leave --shards out, or give %d)",
 			auth.DefaultTenant, have, opts.Shards, have)
 	}
-	n := &Node{opts: opts, keys: keys, registry: prometheus.NewRegistry(), tenants: make(map[string]*tenantPart)}
+	n := &Node{opts: opts, keys: keys, registry: prometheus.NewRegistry(), tenants: make(map[string]*tenantPart), failed: make(map[string]attempt)}
 	n.ready = readiness{check: n.check, log: opts.Logger}
 	registerProcess(n.registry, opts.Version, n.isReady)
 	if err := upgrade(keys); err != nil {
@@ -425,17 +427,15 @@ func (n *Node) Connections() int {
 func (n *Node) isReady() bool { return n.serving.Load() && n.admin.isUp() && n.ready.now() == nil }
 
 // check returns why a message could not be accepted now.
-func (n *Node) check() error {
-	if err := n.server.Healthy(); err != nil {
-		return err
-	}
+func (n *Node) check() (h health) {
+	h.own = n.server.Healthy()
 	for _, t := range n.running() {
-		if err := t.coord.Healthy(); err != nil {
-			return ofTenant(t.keys.Account().Name, err)
-		}
+		name := t.keys.Account().Name
+		h.add(name, name == auth.DefaultTenant, t.coord.Healthy())
 	}
-	if n.edge == nil {
-		return nil
+	if n.edge != nil {
+		at := n.edge.healthy()
+		h.own, h.others = cmp.Or(h.own, at.own), errors.Join(h.others, at.others)
 	}
-	return n.edge.healthy()
+	return h
 }

@@ -113,7 +113,7 @@ type remote struct {
 
 // part is an edge or a coordinator that runs.
 type part interface {
-	healthy() error
+	healthy() health
 	stop(ctx context.Context) error
 }
 
@@ -129,7 +129,7 @@ func (r *remote) start(ctx context.Context, kind string, begin func(context.Cont
 		return err
 	}
 	registry := prometheus.NewRegistry()
-	r.ready = readiness{check: func() error { return r.part.healthy() }, log: r.opts.Logger} // asked when the part has started only
+	r.ready = readiness{check: func() health { return r.part.healthy() }, log: r.opts.Logger} // asked when the part has started only
 	registerProcess(registry, r.opts.Version, func() bool { return r.admin.isUp() && r.ready.now() == nil })
 	if r.opts.AdminListen != "" {
 		if r.admin, err = startAdmin(adminOptions{
@@ -327,19 +327,17 @@ type coordinatorPart struct {
 
 type coordinatorParts []coordinatorPart
 
-func (all coordinatorParts) healthy() error {
-	for _, p := range all {
-		if err := p.Healthy(); err != nil {
-			return ofTenant(p.tenant, err)
-		}
+func (all coordinatorParts) healthy() (h health) {
+	for i, p := range all {
+		h.add(p.tenant, i == 0, p.Healthy())
 	}
-	return nil
+	return h
 }
 
 func (all coordinatorParts) stop(ctx context.Context) error {
-	var errs []error
-	for _, p := range all {
-		errs = append(errs, p.Stop(ctx))
+	each := make([]func(context.Context) error, len(all))
+	for i, p := range all {
+		each[i] = p.Stop
 	}
-	return errors.Join(errs...)
+	return stops.Together(ctx, each...)
 }

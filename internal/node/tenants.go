@@ -135,11 +135,11 @@ func (n *Node) running() []*tenantPart {
 
 // stopTenants ends the coordinators. The edge has stopped.
 func (n *Node) stopTenants(ctx context.Context) error {
-	var errs []error
+	var each []func(context.Context) error
 	for _, t := range n.running() {
-		errs = append(errs, t.stops.Stop(ctx))
+		each = append(each, t.stops.Stop)
 	}
-	return errors.Join(errs...)
+	return stops.Together(ctx, each...)
 }
 
 // follow starts and stops tenants as the keys change, until the node stops.
@@ -198,11 +198,12 @@ func (n *Node) reconciled(ctx context.Context) bool {
 		return false
 	}
 	all := true
-	for _, t := range n.running() {
+	for _, t := range append(n.running(), n.unstarted()...) {
 		name := t.keys.Account().Name
 		if slices.Contains(names, name) && !n.replaced(t) {
 			continue
 		}
+		delete(n.failed, name)
 		if err := n.removeTenant(ctx, t); err != nil {
 			all = false
 			n.opts.Logger.Error("a removed tenant did not end in order", "tenant", name, "err", err)
@@ -217,15 +218,49 @@ func (n *Node) reconciled(ctx context.Context) bool {
 		if runs {
 			continue
 		}
-		switch err := n.addTenant(ctx, name); {
+		last := n.failed[name]
+		if time.Since(last.at) < again {
+			all = false
+			continue
+		}
+		var err error
+		if last.keys, err = n.keys.Tenant(name); err == nil {
+			err = n.addTenant(ctx, last.keys)
+		}
+		switch {
 		case err == nil:
+			delete(n.failed, name)
 			n.opts.Logger.Info("tenant is served", "tenant", name)
 		case ctx.Err() == nil:
 			all = false
-			n.opts.Logger.Error("tenant is not served, trying again", "tenant", name, "err", err)
+			last.said.say(n.opts.Logger.With("tenant", name), err, "tenant is not served, trying again", "")
+			last.at = time.Now()
+			n.failed[name] = last
 		}
 	}
 	return all
+}
+
+// again is how long a tenant waits that could not be started: what is wrong with
+// it takes no more of the process than that.
+const again = 3 * time.Second
+
+// unstarted are the tenants that could not be started. Servers trust these too,
+// until they are removed.
+func (n *Node) unstarted() (all []*tenantPart) {
+	for _, a := range n.failed {
+		if a.keys != nil {
+			all = append(all, &tenantPart{keys: a.keys})
+		}
+	}
+	return all
+}
+
+// attempt is the last one to start a tenant.
+type attempt struct {
+	keys *auth.Keystore // nil: they cannot be read
+	at   time.Time
+	said saying
 }
 
 // replaced reports whether the keys have another tenant of the name by now.
@@ -235,17 +270,13 @@ func (n *Node) replaced(t *tenantPart) bool {
 }
 
 // addTenant makes the server trust the tenant's accounts, and serves it.
-func (n *Node) addTenant(ctx context.Context, name string) error {
-	keys, err := n.keys.Tenant(name)
-	if err != nil {
-		return err
-	}
+func (n *Node) addTenant(ctx context.Context, keys *auth.Keystore) error {
 	if err := n.update(keys.Account()); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	return n.startTenant(ctx, name)
+	return n.startTenant(ctx, keys.Account().Name)
 }
 
 // removeTenant ends the connections of a tenant that was removed, deletes its

@@ -5,9 +5,35 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/rccs-io/rccs/internal/stops"
 )
+
+// One that does not end keeps the others from nothing, nor what ends behind them.
+func TestWhatEndsTogetherWaitsForNoOther(t *testing.T) {
+	t.Parallel()
+	stuck := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	stopped, err := make(chan bool), make(chan error)
+	first, end := context.WithCancel(ctx)
+	go func() {
+		err <- stops.Together(first, stuck, func(ctx context.Context) error {
+			total, _ := first.Deadline()
+			own, ok := ctx.Deadline()
+			stopped <- ok && total.Sub(own) > 14*time.Minute
+			return nil
+		})
+	}()
+	if !<-stopped {
+		t.Error("nothing is left of the time")
+	}
+	end()
+	if err := <-err; !errors.Is(err, context.Canceled) {
+		t.Errorf("Together returned %v", err)
+	}
+}
 
 func TestPartsEndInReverseOrderAndOnce(t *testing.T) {
 	t.Parallel()
