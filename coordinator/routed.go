@@ -34,6 +34,7 @@ type routed struct {
 	body    []byte
 	kept    bool // body is here; otherwise it is in the store
 	given   bool // stored for its devices; only to be removed
+	again   bool // it was restored, and may have been given out before that
 	proof   *proof.Key
 
 	lane subjects.Lane
@@ -145,6 +146,9 @@ func (m *routed) copies(targets []subjects.DeviceID, now time.Time) []*nats.Msg 
 	}
 	if !m.expires.IsZero() {
 		base[subjects.HeaderTTL] = []string{strconv.FormatInt(max(m.expires.Sub(now).Milliseconds(), 1), 10)}
+	}
+	if m.again {
+		base[layout.HeaderRestored] = []string{"true"}
 	}
 	msgs := make([]*nats.Msg, len(targets))
 	for n, device := range targets {

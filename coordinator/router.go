@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/epoch"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/pool"
@@ -67,6 +68,7 @@ type router struct {
 	reader  *reader.Reader
 	stream  jetstream.Stream
 	keeps   time.Duration // how long the stream keeps a message; 0: for ever
+	again   uint64        // a message up to it may have been given out before: it was restored
 	pool    *pool.Pool
 	ctx     context.Context // of the work; ends when stop has waited long enough
 	cancel  context.CancelFunc
@@ -114,7 +116,7 @@ type sighting struct {
 
 func newRouter(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*router, error) {
 	r := &router{
-		c: c, log: c.log, stream: stream, keeps: stream.CachedInfo().Config.MaxAge,
+		c: c, log: c.log, stream: stream, keeps: stream.CachedInfo().Config.MaxAge, again: epoch.RedeliverUpTo(stream.CachedInfo()),
 		pool: pool.New(routeWorkers, 0), users: make(map[string]*queue), seed: maphash.MakeSeed(),
 	}
 	r.senders = &senders{seed: r.seed, most: maxSenders, late: r.heardLate}
@@ -173,7 +175,7 @@ func (r *router) onEntry(e reader.Entry) {
 		r.pool.Run(func() { r.dropUnreadable(e) })
 		return
 	}
-	m.proof = r.c.pub.Proof
+	m.proof, m.again = r.c.pub.Proof, m.seq <= r.again
 	if header := envelope.BadHeader(e.Header); header != "" && !m.promised {
 		r.c.tell.BadHeader(&inbox.BadHeader{
 			Subject: e.Subject, Seq: e.Seq, At: e.Time, ID: envelope.ID(e.Header), Header: header, User: subjects.Escape(string(m.user)),

@@ -81,12 +81,19 @@ func fence(ctx context.Context, nc *nats.Conn, begun time.Time) error {
 			return fmt.Errorf("remove from %s what was taken: %w", subjects.StreamLater, err)
 		}
 	}
+	if err := markWaiting(ctx, js, d, reader.Options{Conn: nc}); err != nil {
+		return err
+	}
 	for _, name := range []string{layout.StreamInbox, subjects.StreamTopic} {
 		if err := epoch.Renew(ctx, js, name); err != nil {
 			return err
 		}
 	}
-	// A device may have been sent what its cursor in the backup does not know.
+	// A device may have been sent what its cursor in the backup does not know, or what
+	// waited for it.
+	if err := epoch.Redeliver(ctx, js, layout.StreamRoute); err != nil {
+		return err
+	}
 	return epoch.Redeliver(ctx, js, layout.StreamInbox)
 }
 

@@ -91,8 +91,8 @@ func TestInstallationGoesOnFromABackup(t *testing.T) {
 		got = append(got, string(m.Payload))
 		// What the backup has may have been sent after it was made, for all that is
 		// known.
-		if want := string(m.Payload) != `"later"`; m.Redelivered != want {
-			t.Errorf("%s: redelivered %t, want %t", m.Payload, m.Redelivered, want)
+		if !m.Redelivered {
+			t.Errorf("%s is not marked redelivered", m.Payload)
 		}
 		m.Ack()
 	}

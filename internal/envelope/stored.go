@@ -53,7 +53,7 @@ type found struct {
 }
 
 // rare are headers that few messages have.
-type rare uint8
+type rare uint16
 
 const (
 	rareTTL rare = 1 << iota
@@ -63,6 +63,7 @@ const (
 	rareTrace
 	rareReplay
 	rareProof
+	rareRestored
 )
 
 // walk finds what there is among the headers.
@@ -96,6 +97,8 @@ func rareHeader(key string) rare {
 		return rareReplay
 	case layout.HeaderProof:
 		return rareProof
+	case layout.HeaderRestored:
+		return rareRestored
 	}
 	return 0
 }

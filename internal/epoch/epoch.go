@@ -41,7 +41,8 @@ const RedeliverMetadata = "rccs-redeliver-up-to"
 
 // RedeliverUpTo is the sequence up to which any message may have been sent to its
 // device before, whatever the device's cursor says: a restore has brought back an
-// older cursor, or the cursor is among what was damaged. 0: there is none.
+// older cursor, or the cursor is among what was damaged. Of the stream of routes it
+// is what a restore has brought back. 0: there is none.
 func RedeliverUpTo(info *jetstream.StreamInfo) uint64 {
 	seq, err := strconv.ParseUint(info.Config.Metadata[RedeliverMetadata], 10, 64)
 	if err != nil {
@@ -50,8 +51,8 @@ func RedeliverUpTo(info *jetstream.StreamInfo) uint64 {
 	return seq
 }
 
-// Restored reports whether [Redeliver] was called for a stream: the last step of a
-// restore.
+// Restored reports whether [Redeliver] was called for a stream: for that of inboxes
+// it is the last step of a restore.
 func Restored(info *jetstream.StreamInfo) bool {
 	_, ok := info.Config.Metadata[RedeliverMetadata]
 	return ok

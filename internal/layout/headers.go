@@ -12,6 +12,7 @@ import (
 const (
 	HeaderCopies   = "Rccs-Copies"    // of the first copy of a fan-out: the device tokens of all, in order
 	HeaderReplay   = "Rccs-Replay"    // "true": an operator delivers it again
+	HeaderRestored = "Rccs-Restored"  // "true": it waited when a backup was made that was restored since, so it may have been delivered before
 	HeaderIssuedTo = "Rccs-Issued-To" // the credential of the service that delayed the message, see [IssuedTo]
 	HeaderProof    = "Rccs-Proof"     // shows that RCCS wrote the message, and for whom
 	// HeaderMaxFrame is the largest frame that the requester takes, in bytes.

@@ -286,7 +286,7 @@ func (r *replay) copy(m *Message) *nats.Msg {
 // would keep the copy from being delivered.
 func left(name string) bool {
 	switch name {
-	case subjects.HeaderAck, subjects.HeaderTTL, subjects.HeaderCollapse:
+	case subjects.HeaderAck, subjects.HeaderTTL, subjects.HeaderCollapse, layout.HeaderRestored:
 		return true
 	}
 	return len(name) >= 5 && strings.EqualFold(name[:5], "Nats-")
