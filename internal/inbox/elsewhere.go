@@ -217,14 +217,14 @@ func (s *Cursors) Tell(ctx context.Context, m *envelope.Message, status wire.Sta
 // Reject stores that a message is rejected, and tells a sender that asked. Call
 // it before the cursor says that the message is finalized.
 func (s *Cursors) Reject(ctx context.Context, m *envelope.Message, reason string) error {
-	now := time.Now()
+	now, a := time.Now(), requesterOf(m)
 	if msg := rejection(m, wire.StatusRejected, reason, now); msg != nil {
-		if err := s.publish.wait(ctx, msg); err != nil {
+		if err := s.publish.wait(ctx, msg); err != nil || a == nil || a.from == "" { // a service hears that event
 			return err
 		}
 	}
 	o := outcome{
-		key: m.Key, lane: m.Lane, seq: m.Seq, requester: requesterOf(m),
+		key: m.Key, lane: m.Lane, seq: m.Seq, requester: a,
 		status: wire.StatusRejected, reason: reason, at: now.UnixNano(),
 	}
 	if msg := o.message(s.publish.Proof); msg != nil {

@@ -36,7 +36,7 @@ type outcome struct {
 // The windows of the devices bound what waits.
 type outcomeWriter struct {
 	publish   *Publisher
-	keep      func(outcome) error         // stores that a message is kept as rejected
+	keep      func(outcome) (bool, error) // stores that a message is kept as rejected, unless it is gone
 	told      func(outcome) (bool, error) // reports whether an outcome is stored
 	finalized func(outcome)
 	log       *slog.Logger
@@ -51,7 +51,7 @@ type outcomeWriter struct {
 }
 
 func newOutcomeWriter(
-	p *Publisher, keep func(outcome) error, told func(outcome) (bool, error), finalized func(outcome), log *slog.Logger,
+	p *Publisher, keep func(outcome) (bool, error), told func(outcome) (bool, error), finalized func(outcome), log *slog.Logger,
 ) *outcomeWriter {
 	return &outcomeWriter{
 		publish: p, keep: keep, told: told, finalized: finalized, log: log, kick: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
@@ -133,8 +133,13 @@ func (w *outcomeWriter) store(o outcome) {
 		}
 	}
 	if kept(o.status) {
-		if err := w.keep(o); err != nil {
+		stored, err := w.keep(o)
+		if err != nil {
 			w.retry(o, err)
+			return
+		}
+		if stored && o.requester != nil && o.requester.from == "" { // a service hears that event
+			w.landed(o)
 			return
 		}
 	}
@@ -232,8 +237,9 @@ func (o *outcome) event(to subjects.Address) *nats.Msg {
 // end counts.
 func eventID(seq uint64) string { return "event/outcome/" + strconv.FormatUint(seq, 10) }
 
-// keepOutcome stores that a message is kept as rejected.
-func (h *Hub) keepOutcome(o outcome) error {
+// keepOutcome stores that a message is kept as rejected. It reports whether it is: a
+// message that is gone is not.
+func (h *Hub) keepOutcome(o outcome) (bool, error) {
 	ctx, cancel := context.WithTimeout(h.closing, keepTimeout)
 	defer cancel()
 	return h.keep(ctx, &o)

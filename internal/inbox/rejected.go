@@ -62,33 +62,35 @@ func rejection(m *envelope.Message, status wire.Status, reason string, at time.T
 }
 
 // keep stores the event of a message that is kept as rejected, unless the message
-// is gone.
-func (h *Hub) keep(ctx context.Context, o *outcome) error {
+// is gone. It reports whether it did.
+func (h *Hub) keep(ctx context.Context, o *outcome) (bool, error) {
 	// The leader is asked: a lagging replica would say that the message is gone.
 	got, err := h.fetch.AtLeader(ctx, layout.StreamInbox, subjects.Inbox(o.key, o.lane), o.seq)
 	if err != nil || got == nil || got.Seq != o.seq {
-		return err
+		return false, err
 	}
 	m, ok := envelope.Parse(h.opts.Publish.Proof, envelope.Stored(*got))
 	if !ok {
-		return nil
+		return false, nil
+	}
+	msg := rejection(m, o.status, o.reason, time.Unix(0, o.at))
+	if msg == nil {
+		return false, nil
 	}
 	again := false // it was kept before
-	if msg := rejection(m, o.status, o.reason, time.Unix(0, o.at)); msg != nil {
-		writes := newAwaited()
-		done := writes.add()
-		h.opts.Publish.Publish(msg, func(r Receipt, err error) {
-			again = r.Duplicate
-			done(r, err)
-		})
-		if err := writes.wait(ctx); err != nil {
-			return err
-		}
+	writes := newAwaited()
+	done := writes.add()
+	h.opts.Publish.Publish(msg, func(r Receipt, err error) {
+		again = r.Duplicate
+		done(r, err)
+	})
+	if err := writes.wait(ctx); err != nil {
+		return false, err
 	}
 	if h.opts.Rejected != nil && !again {
 		h.opts.Rejected(rejectedFor(o.status, o.reason))
 	}
-	return nil
+	return true, nil
 }
 
 // The causes for which a message is kept as rejected.

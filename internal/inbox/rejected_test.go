@@ -183,6 +183,32 @@ func TestAServiceHearsThatAMessageWasRejectedThatIsGone(t *testing.T) {
 	})
 }
 
+// A service that asked hears of a rejection once, also one that only listens and
+// does not read the stream, which drops repeats.
+func TestAServiceHearsOfARejectionOnce(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	d := s.attach(phone, 10)
+	heard := must(s.nc.SubscribeSync(subjects.Event(phone, subjects.EventRejected)))
+	for _, id := range []string{"m0", "m1"} {
+		msg := &nats.Msg{Subject: subjects.Inbox(phone, subjects.Normal), Data: []byte("0"), Header: nats.Header{
+			subjects.HeaderID: {id}, subjects.HeaderAck: {"true"},
+		}}
+		if _, err := s.js.PublishMsg(t.Context(), msg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := d.receive(2)
+	d.mailbox.Reject(got[0].Seq, "no")
+	d.mailbox.Reject(got[1].Seq, "no") // is told after all that is told of the first
+	for _, id := range []string{"m0", "m1"} {
+		event := must(heard.NextMsg(waitTimeout))
+		if !strings.Contains(string(event.Data), strconv.Quote(id)) {
+			t.Errorf("heard %s, want that of %s", event.Data, id)
+		}
+	}
+}
+
 // The body of the event is what services are told it is.
 func TestTheEventOfARejectionNamesTheMessage(t *testing.T) {
 	t.Parallel()
