@@ -25,6 +25,10 @@ const patience = testkit.Patience
 // startWithin bounds how long a server may take to say where it listens.
 const startWithin = 2 * testkit.Patience
 
+// shards is how many the default tenant of a new server has, unless the test says.
+// Empty: one.
+var shards = os.Getenv("RCCS_E2E_SHARDS")
+
 // process is a running `rccs serve`.
 type process struct {
 	cmd    *exec.Cmd
@@ -53,6 +57,9 @@ func startProcess(data string, args ...string) (*process, error) {
 		"--listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
 		"--trusted-proxy", "127.0.0.1", // one address is all devices here
 	}, args...)
+	if _, err := os.Stat(data); shards != "" && errors.Is(err, os.ErrNotExist) && !slices.Contains(args, "--shards") {
+		all = append(all, "--shards", shards)
+	}
 	return startCommand(command(context.Background(), all...))
 }
 

@@ -26,7 +26,8 @@ type Bounds struct {
 	// device, and the devices of one user together, may take.
 	DevicePercent, UserPercent int
 	// MinInboxBytes is what both may take of inboxes at least, if the tenant may: a
-	// small store is not cut into parts too small for a few large messages.
+	// small store is not cut into parts too small for a few large messages. Each of
+	// several shards has an equal part of it.
 	MinInboxBytes int64
 	// Inbox, Later, Up and Topic are how many messages of a device may be stored
 	// of each kind; of a user it is ten times that. What the oldest make room

@@ -53,8 +53,9 @@ func (s *Shares) refreshLocked(t *table) {
 		t.limits.device.bytes = limit / 100 * int64(s.opts.Bounds.DevicePercent)
 		t.limits.user.bytes = limit / 100 * int64(s.opts.Bounds.UserPercent)
 		if t.kind == Inbox {
-			t.limits.device.bytes = atLeast(t.limits.device.bytes, s.opts.Bounds.MinInboxBytes)
-			t.limits.user.bytes = atLeast(t.limits.user.bytes, s.opts.Bounds.MinInboxBytes)
+			least := s.opts.Bounds.MinInboxBytes / int64(s.opts.Shard.Count()) // as the stream is a part of the tenant's
+			t.limits.device.bytes = atLeast(t.limits.device.bytes, least)
+			t.limits.user.bytes = atLeast(t.limits.user.bytes, least)
 		}
 		w.maxAge = info.Config.MaxAge
 		if t.kind == Later {
