@@ -3,11 +3,14 @@ package e2e_test
 import (
 	"encoding/json"
 	"fmt"
+	"hash/fnv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 // What users and services do does not show how many shards their tenant has.
@@ -183,6 +186,52 @@ func TestShards_AnEdgeSaysWhereToGo(t *testing.T) {
 	if told < 4 {
 		t.Errorf("%d devices of 8 users were told to go elsewhere", told)
 	}
+}
+
+// A device that was told to go elsewhere, and then tries another edge that does not
+// serve its shard, is served there: it may know no other one that it can reach.
+func TestShards_ADeviceIsToldOnlyOnceWhicheverEdgeItTries(t *testing.T) {
+	t.Parallel()
+	s := start(t, "--shards", "2")
+	edges := []*server{
+		s.edge(t, "a", "--shards", "0", "--advertise", "wss://a.example.com"),
+		s.edge(t, "b", "--shards", "0", "--advertise", "wss://b.example.com"),
+		s.edge(t, "c", "--shards", "1", "--advertise", "wss://c.example.com"),
+	}
+	// register is what an edge answers to the phone of a user.
+	register := func(e *server, u string) (*device, envelope) {
+		d := greeted(t, e, dialing{})
+		d.send(object{"id": newID(), "type": "device_register", "payload": object{"id": "phone", "authToken": s.token(t, u+"/phone")}})
+		return d, d.pick(false)
+	}
+	// Edges hear of it from each other, a moment later: until then b sends the device
+	// away, too.
+	testkit.Eventually(t, "the second edge serves a device that the first one has sent away", func() bool {
+		u := user(t)
+		for ofShard(u, 2) != 1 { // which neither a nor b serves
+			u = user(t)
+		}
+		d, told := register(edges[0], u)
+		if !strings.Contains(string(told.Payload), "wss://c.example.com") {
+			t.Fatalf("told %s", told.raw)
+		}
+		d.wantClose(4301)
+		phone, got := register(edges[1], u)
+		if got.Type != "ack" {
+			phone.wantClose(4301)
+			return false
+		}
+		connect(t, s, u+"/desktop", nil).give("phone", "hello", nil)
+		phone.ack(phone.wantMessage(`"hello"`).Seq)
+		return true
+	})
+}
+
+// ofShard is the shard of a user, of so many, as NATS's partition function has it.
+func ofShard(user string, of uint32) uint32 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(token(user))) // never fails
+	return h.Sum32() % of
 }
 
 func TestShards_TheirNumberStays(t *testing.T) {
