@@ -24,7 +24,7 @@ type Installation interface {
 	Revoke(ctx context.Context, tenant string, r auth.Revocation, by audit.Record) (known bool, err error)
 	Unrevoke(ctx context.Context, tenant string, r auth.Revocation, by audit.Record) error
 	Tenants(ctx context.Context) ([]ops.TenantInfo, error)
-	AddTenant(ctx context.Context, name string, limits auth.Limits, by audit.Record) error
+	AddTenant(ctx context.Context, name string, shards int, limits auth.Limits, by audit.Record) error
 	RemoveTenant(ctx context.Context, name string, by audit.Record) error
 	// Edges is the tenant whose operators may drain edges.
 	Edges() (*ops.Tenant, bool)
@@ -321,6 +321,7 @@ type addTenantInput struct {
 	InTenant
 	Body struct {
 		Name   string      `json:"name" maxLength:"64" doc:"The tenant's name"`
+		Shards int         `json:"shards,omitzero" minimum:"1" maximum:"64" doc:"In how many shards its users are divided: 1 by default; it cannot be changed later"`
 		Limits auth.Limits `json:"limits,omitzero" doc:"What it may use; what is not given has no limit"`
 	}
 }
@@ -328,6 +329,7 @@ type addTenantInput struct {
 type addTenantOutput struct {
 	Body struct {
 		Name   string      `json:"name"`
+		Shards int         `json:"shards,omitzero" doc:"If it has several"`
 		Limits auth.Limits `json:"limits"`
 	}
 }
@@ -380,7 +382,10 @@ func (a *API) addTenant(ctx context.Context, c *call, in *addTenantInput) (*addT
 	}
 	out := &addTenantOutput{}
 	out.Body.Name, out.Body.Limits = b.Name, b.Limits
-	return out, a.opts.Installation.AddTenant(ctx, b.Name, b.Limits, c.record(audit.ActionTenant, b.Name, "add"))
+	if b.Shards > 1 {
+		out.Body.Shards = b.Shards
+	}
+	return out, a.opts.Installation.AddTenant(ctx, b.Name, max(b.Shards, 1), b.Limits, c.record(audit.ActionTenant, b.Name, "add"))
 }
 
 func (a *API) removeTenant(ctx context.Context, c *call, in *removeTenantInput) (*struct{}, error) {

@@ -410,6 +410,48 @@ func TestRevokingAllIsAnswered(t *testing.T) {
 	}
 }
 
+// A tenant is made with as many shards as are asked for, and answers for users of
+// all.
+func TestATenantIsMadeWithSeveralShards(t *testing.T) {
+	t.Parallel()
+	p := serve(t, false)
+	if got := p.post("/v1/tenants", `{"name":"acme","shards":65}`); got.status != http.StatusBadRequest || !strings.Contains(string(got.body), "shards") {
+		t.Errorf("65 shards: %d %s", got.status, got.body)
+	}
+	var made, other struct{ Shards int }
+	p.post("/v1/tenants", `{"name":"acme","shards":3}`).into(t, &made)
+	p.post("/v1/tenants", `{"name":"other"}`).into(t, &other)
+	if made.Shards != 3 || other.Shards != 0 {
+		t.Errorf("made with %d and %d shards", made.Shards, other.Shards)
+	}
+	streams := map[string]bool{}
+	var status struct{ Streams []struct{ Name string } }
+	p.get("/v1/status?tenant=acme").into(t, &status)
+	for _, s := range status.Streams {
+		streams[s.Name] = true
+	}
+	if !streams["RCCS_INBOX_0"] || !streams["RCCS_INBOX_2"] || streams["RCCS_INBOX_3"] || streams["RCCS_INBOX"] {
+		t.Errorf("its streams are %v", streams)
+	}
+	for n := range 6 { // each shard knows that it has no such user
+		if got := p.post("/v1/messages?tenant=acme", fmt.Sprintf(`{"to":{"user":"user%d","device":"phone"},"type":"note","payload":1}`, n)); got.code() != "DEVICE_NOT_FOUND" {
+			t.Errorf("a message to user%d: %d %s", n, got.status, got.body)
+		}
+	}
+	var list struct {
+		Items []struct {
+			Name   string
+			Shards int
+		}
+	}
+	p.get("/v1/tenants").into(t, &list)
+	for _, one := range list.Items {
+		if want := map[string]int{"acme": 3}[one.Name]; one.Shards != want {
+			t.Errorf("%s is listed with %d shards", one.Name, one.Shards)
+		}
+	}
+}
+
 // A device finds its tenant in what it scans.
 func TestEnrolmentCodeOfATenantSaysWhichOne(t *testing.T) {
 	t.Parallel()

@@ -132,9 +132,9 @@ func (i *installation) Tenants(ctx context.Context) ([]ops.TenantInfo, error) {
 const tenantWait = 30 * time.Second
 
 // AddTenant implements [api.Installation].
-func (i *installation) AddTenant(ctx context.Context, name string, limits auth.Limits, by audit.Record) error {
+func (i *installation) AddTenant(ctx context.Context, name string, shards int, limits auth.Limits, by audit.Record) error {
 	return i.act(ctx, by, func() error {
-		if _, err := i.n.keys.AddTenant(name, limits); err != nil {
+		if _, err := i.n.keys.AddTenantWith(name, shards, limits); err != nil {
 			return err
 		}
 		return i.await(ctx, func() bool { _, ok := i.n.apiTenant(name); return ok })

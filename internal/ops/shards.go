@@ -54,15 +54,16 @@ func (t *Tenant) inboxesOfAll(ctx context.Context, q InboxQuery) (list []*Inbox,
 		list, more = append(list, some...), more || others
 	}
 	slices.SortStableFunc(list, func(a, b *Inbox) int {
+		first := 0
 		switch q.Order {
 		case ByStored:
-			return cmp.Compare(b.Stored, a.Stored)
+			first = cmp.Compare(b.Stored, a.Stored)
 		case ByUnacknowledged:
-			return cmp.Compare(b.Unacknowledged, a.Unacknowledged)
+			first = cmp.Compare(b.Unacknowledged, a.Unacknowledged)
 		case ByOldest:
-			return compareOldest(a.Oldest, b.Oldest)
+			first = compareOldest(a.Oldest, b.Oldest)
 		}
-		return compareAddress(a.Address(), b.Address())
+		return cmp.Or(first, compareAddress(a.Address(), b.Address()))
 	})
 	if q.Limit > 0 && len(list) > q.Limit {
 		list, more = list[:q.Limit], true
@@ -244,5 +245,6 @@ func (t *Tenant) rejectedOfAll(ctx context.Context, scope subjects.Scope) (list 
 		}
 		list = append(list, some...)
 	}
+	slices.SortStableFunc(list, func(a, b *RejectedMessage) int { return a.message.Stored.Compare(b.message.Stored) })
 	return list, nil
 }

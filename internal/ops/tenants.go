@@ -16,6 +16,7 @@ type TenantInfo struct {
 	Name    string      `json:"name"`
 	Account string      `json:"account"`
 	Limits  auth.Limits `json:"limits"`
+	Shards  int         `json:"shards,omitzero"` // if it has several
 	// Devices, Stored and Share (bytes) and Consumers are of a tenant that is
 	// served. Share is how much it may store, reserve and all; 0: it has none.
 	Served    bool   `json:"served"`
@@ -70,6 +71,9 @@ func Tenants(keys *auth.Keystore, use func(tenant *auth.Keystore, info *TenantIn
 			return nil, err
 		}
 		info := TenantInfo{Name: name, Account: tenant.Account().PublicKey}
+		if n := tenant.Shards(); n > 1 {
+			info.Shards = n
+		}
 		if info.Limits, err = tenant.Limits(); err != nil {
 			return nil, err
 		}

@@ -1,0 +1,237 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/devicetest"
+	"github.com/rccs-io/rccs/internal/shard"
+	"github.com/rccs-io/rccs/internal/testkit"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// dividedUsers are users of each of four shards.
+var dividedUsers = []string{"alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi"}
+
+// A tenant with several shards is looked at as one with a single shard: the same
+// devices and messages give the same answers.
+func TestEveryAnswerIsTheSameForSeveralShards(t *testing.T) {
+	t.Parallel()
+	shards := map[int]bool{}
+	for _, u := range dividedUsers {
+		shards[shard.OfUser(subjects.UserID(u), 4)] = true
+	}
+	if len(shards) != 4 {
+		t.Fatalf("the users are in the shards %v", shards)
+	}
+	var places [2]*installation
+	var seen [2][]string
+	for n, args := range [][]string{nil, {"--shards", "4"}} {
+		places[n] = serve(t, args...)
+		tail := places[n].console().start(t, "tail", "--json", "--kinds", "inbox", "--count", fmt.Sprint(5*len(dividedUsers)))
+		tail.noted("watching")
+		places[n].live(t)
+		if status := tail.exit(); status != exitOK {
+			t.Errorf("tail ended with status %d: %s", status, tail.stderr())
+		}
+		for line := range tail.lines {
+			seen[n] = append(seen[n], plainly(t, line))
+		}
+		slices.Sort(seen[n]) // shards are watched one beside the other
+	}
+	if !slices.Equal(seen[0], seen[1]) {
+		t.Errorf("tail: with one shard\n%s\nwith four\n%s", seen[0], seen[1])
+	}
+	deadline := time.Now().Add(testkit.Patience) // cursors are stored a moment later
+	for name, ask := range dividedQuestions() {
+		want, got := "", ""
+		same := func() bool {
+			want, got = ask(t, places[0]), ask(t, places[1])
+			return want == got
+		}
+		for !same() && time.Now().Before(deadline) {
+			<-time.After(50 * time.Millisecond)
+		}
+		if got != want {
+			t.Errorf("%s: with one shard\n%s\nwith four\n%s", name, want, got)
+		}
+		if len(want) < 20 {
+			t.Errorf("%s says nothing: %s", name, want)
+		}
+	}
+}
+
+// live has something of every kind happen to each user.
+func (i *installation) live(t *testing.T) {
+	t.Helper()
+	keys, err := auth.OpenKeystore(i.data)
+	testkit.Check(t, err)
+	cred, err := keys.IssueService("billing", auth.ServiceOptions{})
+	testkit.Check(t, err)
+	nc, err := nats.Connect(i.nats, cred.Option(), nats.Timeout(testkit.Patience))
+	testkit.Check(t, err)
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(testkit.Patience))
+	testkit.Check(t, err)
+	put := func(subject, id string, headers ...string) {
+		m := nats.NewMsg(subject)
+		m.Header.Set(subjects.HeaderID, id)
+		for n := 0; n < len(headers); n += 2 {
+			m.Header.Set(headers[n], headers[n+1])
+		}
+		m.Data = []byte(`{"id":"` + id + `"}`)
+		_, err := js.PublishMsg(t.Context(), m)
+		testkit.Check(t, err)
+	}
+	due := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
+	put("rccs.route.bob.any.tablet", "route") // to nobody
+	for _, u := range dividedUsers {
+		phone := subjects.Address{User: subjects.UserID(u), Device: "phone"}
+		for n := range 4 {
+			put(subjects.Inbox(phone.Key(), subjects.Lane(n)), fmt.Sprint(u, n)) //nolint:gosec // one of four
+		}
+		put(subjects.Inbox(subjects.Address{User: phone.User, Device: "away"}.Key(), subjects.Normal), u+"away")
+		put("rccs.later."+u+".phone.normal."+u+"later", u+"later", "Nats-Schedule", "@at "+due, "Nats-Schedule-Target", "rccs.due."+u+".phone.normal")
+		token, err := keys.IssueDevice(phone, auth.DeviceOptions{Bearer: true, Expires: time.Hour})
+		testkit.Check(t, err)
+		d := devicetest.Connect(t, i.edge, devicetest.How{})
+		d.Register(token.JWT, `,"type":"mobile"`)
+		for n := range 4 { // the first two are acknowledged, one is refused, one is not answered
+			m := d.Until("notification")
+			switch n {
+			case 0, 1:
+				d.Ack(m)
+			case 2:
+				d.Send(fmt.Sprintf(`{"type":"ack","payload":{"reject":{"seq":%v,"reason":"no room"}}}`, m["seq"]))
+			}
+		}
+	}
+}
+
+// dividedQuestions are what is asked, by name.
+func dividedQuestions() map[string]func(*testing.T, *installation) string {
+	all := map[string]func(*testing.T, *installation) string{}
+	command := func(args ...string) {
+		all["rccs "+strings.Join(args, " ")] = func(t *testing.T, i *installation) string {
+			return plainly(t, i.console().succeed(t, append(args, "--json")...).out)
+		}
+	}
+	get := func(path string) {
+		all["GET "+path] = func(t *testing.T, i *installation) string {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, i.admin+path, nil)
+			testkit.Check(t, err)
+			resp, err := http.DefaultClient.Do(r)
+			testkit.Check(t, err)
+			defer func() { _ = resp.Body.Close() }()
+			text, err := io.ReadAll(resp.Body)
+			testkit.Check(t, err)
+			if resp.StatusCode != http.StatusOK {
+				t.Errorf("GET %s: %d %s", path, resp.StatusCode, text)
+			}
+			return plainly(t, string(text))
+		}
+	}
+	command("status", "--interval", "0")
+	command("doctor")
+	command("devices", "ls")
+	command("inbox", "ls")
+	command("inbox", "rejected")
+	command("later", "ls")
+	command("edges", "ls")
+	get("/v1/status")
+	get("/v1/doctor")
+	get("/v1/users")
+	get("/v1/devices")
+	get("/v1/devices?limit=3")
+	get("/v1/edges")
+	for _, u := range dividedUsers[:4] {
+		command("devices", "show", u+"/phone")
+		command("inbox", "show", u+"/phone")
+		command("missed", u+"/phone")
+		command("replay", u+"/phone", "--since", "1h", "--dry-run")
+		command("trace", u+"1", u+"/phone")
+		get("/v1/users/" + u + "/devices")
+		get("/v1/users/" + u + "/devices/phone")
+		get("/v1/users/" + u + "/devices/phone/inbox?state=all")
+		get("/v1/users/" + u + "/messages/" + u + "1")
+	}
+	return all
+}
+
+// varying are the members of JSON that differ from one installation to another: times,
+// sequences of streams, ids that are made, and what the machine does.
+var varying = regexp.MustCompile(`^(at|seq|first|last|settled|sent|oldest|oldestSeq|cursorAt|outcomeAt|since|lastSeen|registered|registeredAt|renewed|session|epoch|timestamp|stored(At)?|rejectedAt|due|server|servers|run|store|bytes|perSecond|consumers|coordinators|started|id|address|used|rttNanos|uptime.*|next|account|edge|name)$`)
+
+// plainly is JSON without what varies.
+func plainly(t *testing.T, text string) string {
+	t.Helper()
+	var lines []string
+	for decoder := json.NewDecoder(strings.NewReader(text)); ; {
+		var v any
+		err := decoder.Decode(&v)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+		out, err := json.MarshalIndent(withoutVarying(v), "", " ")
+		testkit.Check(t, err)
+		lines = append(lines, string(out))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func withoutVarying(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		if streams, ok := v["streams"].([]any); ok {
+			v["streams"] = withoutShards(streams)
+		}
+		if stream, ok := v["stream"].(string); ok {
+			v["stream"] = ofShard.ReplaceAllString(stream, "")
+		}
+		maps.DeleteFunc(v, func(name string, member any) bool {
+			_, number := member.(float64)
+			return varying.MatchString(name) && (name != "stored" || !number)
+		})
+		for name, member := range v {
+			v[name] = withoutVarying(member)
+		}
+	case []any:
+		for n := range v {
+			v[n] = withoutVarying(v[n])
+		}
+	}
+	return v
+}
+
+// ofShard is what a shard adds to the name of a stream.
+var ofShard = regexp.MustCompile(`_\d+$`)
+
+// withoutShards adds up the messages of the streams of all shards. That of cursors
+// depends on when devices acknowledged, that of edges has one lease for each shard.
+func withoutShards(streams []any) map[string]float64 {
+	sums := make(map[string]float64)
+	for _, one := range streams {
+		s, _ := one.(map[string]any)
+		name, _ := s["name"].(string)
+		messages, _ := s["messages"].(float64)
+		if name = ofShard.ReplaceAllString(name, ""); name != "RCCS_CURSOR" && name != "KV_RCCS_EDGES" {
+			sums[name] += messages
+		}
+	}
+	return sums
+}
