@@ -94,6 +94,7 @@ test-long: FUZZTIME = 10m
 test-long: export RCCS_LONG = 1
 test-long: release-check chaos fuzz ## For a night: packages, faults for CHAOS (30m), ten minutes a fuzz target, all Go tests LONG_COUNT (5) times
 	$(GO) test -race -shuffle=on -count=$(LONG_COUNT) -timeout 24h ./...
+	RCCS_E2E_SHARDS=4 $(GO) test -race -shuffle=on -count=1 -timeout 24h ./e2e # each server with four shards
 	RCCS_LONG=1 js/scripts/test.sh
 
 .PHONY: test-js
@@ -123,7 +124,8 @@ CHAOS_STARTS ?= 200
 .PHONY: chaos
 chaos: ## Break a cluster and a server alone in every way for CHAOS (30m), and write the tables of docs/reliability.md
 	@rm -f chaos.md
-	RCCS_CHAOS=$(CHAOS) RCCS_CHAOS_REPORT=$(CURDIR)/chaos.md $(GO) test -count=1 -timeout 24h -v -run 'NothingAcceptedIsLost|NothingIsLostSilently' ./internal/chaos
+	RCCS_CHAOS=$(CHAOS) RCCS_CHAOS_REPORT=$(CURDIR)/chaos.md $(GO) test -count=1 -timeout 24h -v -run 'NothingAcceptedIsLostWhateverBreaks|NothingIsLostSilently' ./internal/chaos
+	RCCS_CHAOS=$(CHAOS) RCCS_CHAOS_REPORT=$(CURDIR)/chaos.md $(GO) test -count=1 -timeout 24h -v -run NothingAcceptedIsLostInAnyOfSeveralShards ./internal/chaos
 	RCCS_CHAOS=$(CHAOS) RCCS_CHAOS_STARTS=$(CHAOS_STARTS) $(GO) test -count=1 -timeout 24h -v -run ServeStartsAfterEverySIGKILL ./internal/chaos
 	@echo && cat chaos.md
 

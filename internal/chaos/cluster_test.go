@@ -15,12 +15,14 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs"
+	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/localcluster"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/testkit"
 )
 
-// servers and edges are how many there are.
+// servers is how many there are, and edges how many unless the tenant has several
+// shards.
 const (
 	servers = 3
 	edges   = 2
@@ -31,14 +33,19 @@ const patience = 5 * time.Minute
 
 // cluster is an installation that can be broken.
 type cluster struct {
-	t     *testing.T
-	plan  localcluster.Plan
-	procs []*proc // servers, then edges
+	t      *testing.T
+	plan   localcluster.Plan
+	procs  []*proc // servers, then edges
+	shards int     // of the tenant
+	turn   int     // which shards each edge serves, if there are several
+	moved  int     // how often a device was sent to another edge, as far as it was counted
 	// routes[a][b] is the way from server a to server b, clients[e][s] that
-	// from edge e to server s, devices that to the edges.
+	// from edge e to server s, devices that to any edge, doors[e] that to edge e if
+	// there are several shards.
 	routes  [servers][servers]*natstest.Proxy
-	clients [edges][servers]*natstest.Proxy
+	clients [][servers]*natstest.Proxy
 	devices *natstest.Proxy
+	doors   []*natstest.Proxy
 }
 
 // proc is one process, which is killed and started again.
@@ -56,22 +63,40 @@ type proc struct {
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	c := layOut(t, t.TempDir())
+	c.begin()
+	return c
+}
+
+// begin starts the servers, then the edges, and waits until they serve.
+func (c *cluster) begin() {
+	c.t.Helper()
 	for _, p := range c.procs[:servers] {
 		p.start()
 	}
-	ready(t, c.procs[:servers])
+	ready(c.t, c.procs[:servers])
 	for _, p := range c.procs[servers:] {
 		p.start()
 	}
-	ready(t, c.procs)
-	return c
+	ready(c.t, c.procs)
 }
 
 // layOut makes what a cluster in dir needs, and starts none of it. Keys that are
 // there are used.
 func layOut(t *testing.T, dir string) *cluster {
 	t.Helper()
-	c := &cluster{t: t, plan: localcluster.Plan{Dir: dir, Servers: servers, Edges: edges, Config: rccs.DefaultConfig()}}
+	return layOutWith(t, dir, edges, 1)
+}
+
+// layOutWith is [layOut] with so many edges, for a tenant with so many shards.
+func layOutWith(t *testing.T, dir string, edges, shards int) *cluster {
+	t.Helper()
+	c := &cluster{
+		t: t, plan: localcluster.Plan{Dir: dir, Servers: servers, Edges: edges, Config: rccs.DefaultConfig()},
+		shards: shards, clients: make([][servers]*natstest.Proxy, edges),
+	}
+	if _, err := auth.OpenKeystoreWith(c.plan.Data(), shards); err != nil {
+		t.Fatal(err)
+	}
 	c.plan.RouteTo = func(from, to int, address string) string {
 		c.routes[from][to] = natstest.NewProxy(t, address)
 		return c.routes[from][to].Addr()
@@ -91,6 +116,11 @@ func layOut(t *testing.T, dir string) *cluster {
 			}
 			p.Args[slices.Index(p.Args, "--server")+1] = strings.Join(urls, ",")
 			doors = append(doors, p.Devices)
+			if shards > 1 {
+				door := natstest.NewProxy(t, p.Devices)
+				c.doors = append(c.doors, door)
+				p.Args = append(p.Args, "--advertise", wsURL(door.Addr()), "--shards", c.share(e))
+			}
 		}
 		c.procs = append(c.procs, &proc{Process: p, t: t, dir: dir})
 	}

@@ -42,7 +42,7 @@ func TestFault_AcknowledgementsOutliveTheCursorsLeader(t *testing.T) {
 		eventually(t, "some are acknowledged", func() bool { return k.ledger.total(false).delivered > k.next-60 }, new(string))
 		f.make(leader)
 		edge = 1 - edge // the device goes to the other edge, which knows what is stored alone
-		k.listener.move("ws://" + c.procs[servers+edge].Devices + "/v1/ws")
+		k.listener.move(wsURL(c.procs[servers+edge].Devices))
 		k.accounted(f.name)
 		if leader.exited() {
 			leader.start()

@@ -37,7 +37,7 @@ func (c *cluster) damageOne(rnd *rand.Rand) {
 	c.current() // there must be another good copy
 	p := c.server(rnd)
 	p.signal([]syscall.Signal{syscall.SIGKILL, syscall.SIGTERM}[rnd.IntN(2)])
-	damageFiles(c.t, p.data(), damagedStreams[rnd.IntN(len(damagedStreams))], spoils[rnd.IntN(len(spoils))], rnd)
+	damageFiles(c.t, p.data(), c.stream(damagedStreams[rnd.IntN(len(damagedStreams))], rnd), spoils[rnd.IntN(len(spoils))], rnd)
 	p.start()
 	ready(c.t, c.procs)
 	c.current()

@@ -3,7 +3,7 @@
 //
 // It has tests only. A cluster of three servers and two edges runs as processes
 // of their own, with proxies on every way between them, and beside it a server
-// alone. Devices send and receive numbered messages, most by the Go SDK through a
+// alone; another, of four edges, has a tenant with four shards. Devices send and receive numbered messages, most by the Go SDK through a
 // balancer before the edges, some without an SDK, so that each frame is seen;
 // faults are made one after the other. A ledger holds what was accepted and what
 // arrived or was told lost, and is checked by a checker that itself is tested

@@ -14,6 +14,7 @@ import (
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/shard"
 )
 
 // faults are all ways to break a cluster that a fleet uses.
@@ -22,8 +23,8 @@ func (c *cluster) faults(f *fleet) []fault {
 	return []fault{
 		{"SIGKILL of an edge", true, func(rnd *rand.Rand) { c.restart(c.edge(rnd), rnd) }},
 		{"SIGKILL of a server", false, func(rnd *rand.Rand) { c.restart(c.server(rnd), rnd) }},
-		{"SIGKILL of the inbox's leader", true, func(rnd *rand.Rand) { c.restart(c.leader(layout.StreamInbox, rnd), rnd) }},
-		{"SIGKILL of the cursors' leader", false, func(rnd *rand.Rand) { c.restart(c.leader(layout.StreamCursor, rnd), rnd) }},
+		{"SIGKILL of the inbox's leader", true, func(rnd *rand.Rand) { c.restart(c.leader(c.stream(layout.StreamInbox, rnd), rnd), rnd) }},
+		{"SIGKILL of the cursors' leader", false, func(rnd *rand.Rand) { c.restart(c.leader(c.stream(layout.StreamCursor, rnd), rnd), rnd) }},
 		{"SIGKILL of all at once, servers first", false, func(rnd *rand.Rand) { c.killAll(rnd, c.procs[:servers], c.procs[servers:]) }},
 		{"SIGKILL of all at once, edges first", false, func(rnd *rand.Rand) { c.killAll(rnd, c.procs[servers:], c.procs[:servers]) }},
 		{"SIGSTOP of an edge, and back", false, func(rnd *rand.Rand) { c.pause(c.edge(rnd), rnd) }},
@@ -31,9 +32,9 @@ func (c *cluster) faults(f *fleet) []fault {
 		{"a server cut off from all", false, func(rnd *rand.Rand) { c.isolate(anyServer(rnd), true, rnd) }},
 		{"a server cut off from the servers", false, func(rnd *rand.Rand) { c.isolate(anyServer(rnd), false, rnd) }},
 		{"an edge cut off from the servers", true, c.strand},
-		{"all devices cut off", false, func(rnd *rand.Rand) { c.apart(rnd, c.devices) }},
-		{"all connections of devices lost", true, func(*rand.Rand) { c.devices.Drop() }},
-		{"a new leader of the inbox", true, func(*rand.Rand) { c.stepDown() }},
+		{"all devices cut off", false, func(rnd *rand.Rand) { c.apart(rnd, c.allDoors()...) }},
+		{"all connections of devices lost", true, func(*rand.Rand) { c.dropAll() }},
+		{"a new leader of the inbox", true, func(rnd *rand.Rand) { c.stepDown(c.stream(layout.StreamInbox, rnd)) }},
 		{"rolling restart of the edges", false, func(rnd *rand.Rand) { c.roll(c.procs[servers:], rnd) }},
 		{"rolling restart of the servers", false, func(rnd *rand.Rand) { c.roll(c.procs[:servers], rnd) }},
 		{"files of a server damaged", false, func(rnd *rand.Rand) { c.damageOne(rnd) }},
@@ -45,7 +46,23 @@ func (c *cluster) faults(f *fleet) []fault {
 }
 
 func (c *cluster) server(rnd *rand.Rand) *proc { return c.procs[rnd.IntN(servers)] }
-func (c *cluster) edge(rnd *rand.Rand) *proc   { return c.procs[servers+rnd.IntN(edges)] }
+func (c *cluster) edge(rnd *rand.Rand) *proc   { return c.procs[servers+rnd.IntN(len(c.clients))] }
+
+// stream is the name of a stream of package layout in any of the shards.
+func (c *cluster) stream(name string, rnd *rand.Rand) string {
+	return shard.At(rnd.IntN(c.shards), c.shards).Stream(name)
+}
+
+// allDoors are all ways of devices to the edges.
+func (c *cluster) allDoors() []*natstest.Proxy {
+	return append([]*natstest.Proxy{c.devices}, c.doors...)
+}
+
+func (c *cluster) dropAll() {
+	for _, p := range c.allDoors() {
+		p.Drop()
+	}
+}
 
 // hold waits for as long as a fault stands: shorter and longer than leases and
 // elections take.
@@ -117,9 +134,9 @@ func (c *cluster) isolate(s int, all bool, rnd *rand.Rand) {
 			ways = append(ways, c.routes[s][other], c.routes[other][s])
 		}
 	}
-	for e := range edges {
+	for _, edge := range c.clients {
 		if all {
-			ways = append(ways, c.clients[e][s])
+			ways = append(ways, edge[s])
 		}
 	}
 	c.apart(rnd, ways...)
@@ -128,7 +145,7 @@ func (c *cluster) isolate(s int, all bool, rnd *rand.Rand) {
 // strand cuts an edge off from all servers.
 func (c *cluster) strand(rnd *rand.Rand) {
 	c.t.Helper()
-	c.apart(rnd, c.clients[rnd.IntN(edges)][:]...)
+	c.apart(rnd, c.clients[rnd.IntN(len(c.clients))][:]...)
 }
 
 // jetStream asks the servers directly.
@@ -180,11 +197,11 @@ func (c *cluster) leader(name string, rnd *rand.Rand) *proc {
 	return c.server(rnd)
 }
 
-func (c *cluster) stepDown() {
+func (c *cluster) stepDown(stream string) {
 	c.t.Helper()
 	_, nc := c.jetStream()
 	defer nc.Close()
-	if _, err := nc.Request("$JS.API.STREAM.LEADER.STEPDOWN."+layout.StreamInbox, nil, 5*time.Second); err != nil {
+	if _, err := nc.Request("$JS.API.STREAM.LEADER.STEPDOWN."+stream, nil, 5*time.Second); err != nil {
 		c.t.Logf("no new leader: %v", err)
 	}
 	ready(c.t, c.procs)

@@ -60,7 +60,18 @@ type numbered struct {
 	N    int
 }
 
+// newFleet starts devices of so many users.
 func newFleet(t *testing.T, at target, users int) *fleet {
+	t.Helper()
+	var names []string
+	for n := range users {
+		names = append(names, fmt.Sprint("user", n))
+	}
+	return newFleetOf(t, at, names)
+}
+
+// newFleetOf is [newFleet] for users whose names matter.
+func newFleetOf(t *testing.T, at target, users []string) *fleet {
 	t.Helper()
 	keys, err := auth.OpenKeystore(at.data)
 	if err != nil {
@@ -80,12 +91,12 @@ func newFleet(t *testing.T, at target, users int) *fleet {
 		}
 		return cred.JWT
 	}
-	url := "ws://" + at.devices + "/v1/ws"
-	for n := range users {
+	url := wsURL(at.devices)
+	for _, user := range users {
 		for d := range 2 {
-			f.member(fmt.Sprintf("user%d/device%d", n, d), url, token)
+			f.member(fmt.Sprintf("%s/device%d", user, d), url, token)
 		}
-		name := fmt.Sprintf("user%d/listener", n)
+		name := user + "/listener"
 		l := &listener{name: name, url: url, token: token(name), ledger: f.ledger}
 		f.listeners = append(f.listeners, l)
 		f.wg.Go(func() { l.run(f.ctx) })

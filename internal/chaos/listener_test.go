@@ -1,6 +1,7 @@
 package chaos_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -25,11 +26,15 @@ type listener struct {
 
 	mu     sync.Mutex
 	url    string
+	away   string          // where an edge has sent it; empty: url
 	conn   *websocket.Conn // nil: none
 	paused chan struct{}   // closed when it may connect again; nil: it may
 	once   bool            // it was registered
 	keep   bool            // it acknowledges nothing
 }
+
+// wsURL is where devices connect at an address.
+func wsURL(address string) string { return "ws://" + address + "/v1/ws" }
 
 // frame is what the edge writes, as far as a listener reads it.
 type frame struct {
@@ -89,6 +94,15 @@ func (l *listener) resume() {
 	l.paused = nil
 }
 
+// next is where it connects next. It goes elsewhere once, and then asks again.
+func (l *listener) next() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	url := cmp.Or(l.away, l.url)
+	l.away = ""
+	return url
+}
+
 // acknowledge has it acknowledge what comes, or not.
 func (l *listener) acknowledge(does bool) {
 	l.mu.Lock()
@@ -117,11 +131,8 @@ func (l *listener) serve(ctx context.Context) {
 	defer cancel()
 	dialing, cancelDialing := context.WithTimeout(ctx, 2*time.Second)
 	defer cancelDialing()
-	l.mu.Lock()
-	url := l.url
-	l.mu.Unlock()
 	how := devicetest.How{Header: http.Header{"Authorization": {"Bearer " + l.token}}}
-	conn, _, err := devicetest.Dial(dialing, url, how) //nolint:bodyclose // Dial has closed it
+	conn, _, err := devicetest.Dial(dialing, l.next(), how) //nolint:bodyclose // Dial has closed it
 	if err != nil {
 		return
 	}
@@ -161,6 +172,13 @@ func (l *listener) take(conn *websocket.Conn, f *frame) bool {
 		l.mu.Lock()
 		l.once = true
 		l.mu.Unlock()
+	case "error":
+		var told struct{ URLs []string }
+		if json.Unmarshal(f.Payload, &told) == nil && len(told.URLs) > 0 {
+			l.mu.Lock()
+			l.away = told.URLs[0]
+			l.mu.Unlock()
+		}
 	case "gap":
 		var g struct {
 			Lane, Reason             string

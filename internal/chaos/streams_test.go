@@ -39,7 +39,7 @@ func newCourier(t *testing.T, data, devices string) *courier {
 	}
 	k := &courier{t: t, ledger: newLedger()}
 	k.listener = &listener{
-		name: string(receiver.User) + "/" + string(receiver.Device), url: "ws://" + devices + "/v1/ws", token: cred.JWT, ledger: k.ledger,
+		name: string(receiver.User) + "/" + string(receiver.Device), url: wsURL(devices), token: cred.JWT, ledger: k.ledger,
 	}
 	ctx := t.Context()
 	done := make(chan struct{})
