@@ -74,25 +74,37 @@ const tenantsListed = 20
 // all tenants past the bound.
 type edgeCollector struct{ edge *edgePart }
 
+// edgeDesc is a metric of a tenant, and the same of one of its shards. Series of a
+// tenant with a single shard do not have the label.
+type edgeDesc struct{ tenant, shard *prometheus.Desc }
+
+func newEdgeDesc(name, help string, labels ...string) edgeDesc {
+	of := func(more ...string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, slices.Concat([]string{"tenant"}, labels, more), nil)
+	}
+	return edgeDesc{of(), of("shard")}
+}
+
 var (
-	descOnline = prometheus.NewDesc("rccs_devices_online",
-		"Devices that are connected to this edge and registered.", []string{"tenant"}, nil)
-	descRegistered = prometheus.NewDesc("rccs_devices_registered",
-		"Devices that were ever registered and are not forgotten. Every edge tells of all.", []string{"tenant"}, nil)
-	descReaderBehind = prometheus.NewDesc("rccs_reader_behind_messages",
-		"Stored messages that this edge has not read yet, as the server last said.", []string{"tenant", "stream"}, nil)
-	descReaderSilence = prometheus.NewDesc("rccs_reader_silence_seconds",
-		"How long this edge has heard nothing from a stream, heartbeats included.", []string{"tenant", "stream"}, nil)
+	descOnline     = newEdgeDesc("rccs_devices_online", "Devices that are connected to this edge and registered.")
+	descRegistered = newEdgeDesc("rccs_devices_registered",
+		"Devices that were ever registered and are not forgotten. Every edge tells of all.")
+	descReaderBehind = newEdgeDesc("rccs_reader_behind_messages",
+		"Stored messages that this edge has not read yet, as the server last said.", "stream")
+	descReaderSilence = newEdgeDesc("rccs_reader_silence_seconds",
+		"How long this edge has heard nothing from a stream, heartbeats included.", "stream")
 )
 
-// Describe implements [prometheus.Collector].
+// Describe implements [prometheus.Collector]. That a metric may have a further
+// label cannot be described.
 func (c *edgeCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descOnline, descRegistered, descReaderBehind, descReaderSilence} {
-		ch <- d
+	for _, d := range []edgeDesc{descOnline, descRegistered, descReaderBehind, descReaderSilence} {
+		ch <- d.tenant
 	}
 }
 
-// edgeFigures are those of a tenant, or of several with one label.
+// edgeFigures are those of a shard, of a tenant, or of several tenants with one
+// label.
 type edgeFigures struct {
 	online, registered    int
 	inbox, topics         uint64
@@ -108,45 +120,73 @@ func (c *edgeCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	var others edgeFigures
 	for i, t := range all {
-		var own edgeFigures
-		f := &own
 		if i >= tenantsListed {
-			f = &others
+			t.measure(&others)
+			continue
 		}
-		t.measure(f)
-		if f == &own {
-			f.collect(ch, t.label())
-		}
+		t.collect(ch)
 	}
 	if len(all) > tenantsListed {
-		others.collect(ch, survey.Others)
+		others.collect(ch, survey.Others, "")
+		others.collectTopics(ch, survey.Others)
 	}
 }
 
 func (t *edgeTenant) label() string { return cmp.Or(t.name, auth.DefaultTenant) }
 
+// collect tells what is so of the tenant, by shard if it has several.
+func (t *edgeTenant) collect(ch chan<- prometheus.Metric) {
+	var all edgeFigures
+	t.measure(&all)
+	all.collectTopics(ch, t.label())
+	if t.count <= 1 {
+		all.collect(ch, t.label(), "")
+		return
+	}
+	for _, s := range t.served() {
+		var own edgeFigures
+		s.measure(&own)
+		own.collect(ch, t.label(), s.shard.String())
+	}
+}
+
 // measure adds what is so of the tenant.
 func (t *edgeTenant) measure(f *edgeFigures) {
 	for _, s := range t.served() {
-		f.online += s.roster.Here()
-		f.registered += s.roster.Len()
-		behind, quiet := s.hub.Behind()
-		f.inbox, f.inboxQuiet = f.inbox+behind, max(f.inboxQuiet, quiet.Seconds())
+		s.measure(f)
 	}
 	behind, quiet := t.topics.Behind()
 	f.topics, f.topicLate = f.topics+behind, max(f.topicLate, quiet.Seconds())
 }
 
-func (f *edgeFigures) collect(ch chan<- prometheus.Metric, tenant string) {
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, append([]string{tenant}, labels...)...)
+// measure adds what is so of the shard.
+func (s *edgeShard) measure(f *edgeFigures) {
+	f.online += s.roster.Here()
+	f.registered += s.roster.Len()
+	behind, quiet := s.hub.Behind()
+	f.inbox, f.inboxQuiet = f.inbox+behind, max(f.inboxQuiet, quiet.Seconds())
+}
+
+// collect tells of devices and their inboxes; shard is empty for a tenant with one.
+func (f *edgeFigures) collect(ch chan<- prometheus.Metric, tenant, shard string) {
+	gauge := func(of edgeDesc, v float64, labels ...string) {
+		d, labels := of.tenant, slices.Concat([]string{tenant}, labels)
+		if shard != "" {
+			d, labels = of.shard, append(labels, shard)
+		}
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
 	gauge(descOnline, float64(f.online))
 	gauge(descRegistered, float64(f.registered))
 	gauge(descReaderBehind, float64(f.inbox), layout.StreamInbox)
-	gauge(descReaderBehind, float64(f.topics), subjects.StreamTopic)
 	gauge(descReaderSilence, f.inboxQuiet, layout.StreamInbox)
-	gauge(descReaderSilence, f.topicLate, subjects.StreamTopic)
+}
+
+// collectTopics tells of topics, which are the tenant's.
+func (f *edgeFigures) collectTopics(ch chan<- prometheus.Metric, tenant string) {
+	for d, v := range map[*prometheus.Desc]float64{descReaderBehind.tenant: float64(f.topics), descReaderSilence.tenant: f.topicLate} {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, tenant, subjects.StreamTopic)
+	}
 }
 
 // serverCollector tells of the NATS server in this process and of the disk below

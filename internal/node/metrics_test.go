@@ -23,6 +23,8 @@ import (
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/node"
+	"github.com/rccs-io/rccs/internal/nodetest"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/internal/tlsfiles"
 )
@@ -127,6 +129,26 @@ func TestMetricsSeeWhatWaits(t *testing.T) {
 		return ofDefault(all, "rccs_unacknowledged_messages", tenant) == 0 &&
 			ofDefault(all, "rccs_unacknowledged_devices", `{older_than="0s",tenant="default"}`) == 0 &&
 			ofDefault(all, "rccs_messages_rejected_total", `{cause="device"}`) == 1
+	})
+}
+
+// What is of a shard has its number as a label, of a tenant that has several.
+func TestMetricsTellShardsApart(t *testing.T) {
+	t.Parallel()
+	n := nodetest.Start(t, node.Options{Data: t.TempDir(), AdminListen: nodetest.AnyPort, Shards: 3})
+	connect(t, n, "alice/phone")
+	own := strconv.Itoa(shard.OfUser("alice", 3))
+	url := fmt.Sprintf("http://%s/metrics", n.AdminAddr())
+	testkit.Eventually(t, "the device is online in its shard alone", func() bool {
+		all := scrape(t, url)
+		sum := 0.0
+		for i := range 3 {
+			sum += ofDefault(all, "rccs_devices_online", fmt.Sprintf(`{shard="%d",tenant="default"}`, i))
+		}
+		return sum == 1 && ofDefault(all, "rccs_devices_online", `{shard="`+own+`",tenant="default"}`) == 1 &&
+			ofDefault(all, "rccs_reader_behind_messages", `{shard="2",stream="RCCS_INBOX",tenant="default"}`) == 0 &&
+			ofDefault(all, "rccs_reader_behind_messages", `{stream="RCCS_TOPIC",tenant="default"}`) == 0 &&
+			ofDefault(all, "rccs_devices_online", `{tenant="default"}`) == -1
 	})
 }
 
