@@ -1,5 +1,7 @@
 package edge
 
+import "time"
+
 // Suspended returns how many connections have no read loop.
 func (s *Server) Suspended() int {
 	n := 0
@@ -10,3 +12,7 @@ func (s *Server) Suspended() int {
 	}
 	return n
 }
+
+// SuspendAfter sets how long a connection is silent before it has no read loop.
+// Call it before there is a server.
+func SuspendAfter(d time.Duration) { suspendAfter = d }

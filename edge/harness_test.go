@@ -25,6 +25,7 @@ import (
 
 func TestMain(m *testing.M) {
 	testkit.AtOnce(6)
+	edge.SuspendAfter(2 * time.Second)
 	natstest.VerifyTestMain(m)
 }
 

@@ -55,6 +55,10 @@ type Server struct {
 	stopped               bool
 }
 
+// suspendAfter is how long a connection is silent before it has no read loop; 0 is
+// wsconn's own default. Tests do not wait that long.
+var suspendAfter time.Duration
+
 // New checks the options and makes a server. Start begins to serve.
 func New(opts Options) (*Server, error) {
 	if err := opts.validate(); err != nil {
@@ -83,7 +87,7 @@ func New(opts Options) (*Server, error) {
 		arrivals:  make(map[netip.Addr]int),
 		sockets: wsconn.NewUpgrader(wsconn.Options{
 			Subprotocols: []string{Subprotocol}, WriteTimeout: opts.WriteTimeout, CloseTimeout: opts.CloseTimeout,
-			Limit: min(opts.MaxMessageBytes, opts.MaxRegisterBytes),
+			Limit: min(opts.MaxMessageBytes, opts.MaxRegisterBytes), SuspendAfter: suspendAfter,
 		}),
 	}
 	s.limiter = newLimiter(&opts.Limits, opts.MaxMessageBytes, func(scope string) { s.metrics.limited.WithLabelValues(scope).Inc() })

@@ -181,7 +181,7 @@ func (c *Conn) Tick(now time.Time, heartbeat time.Duration) (lost bool) {
 	if c.reading.Load() && !c.sending.Load() && quiet > heartbeat*3/2-TickInterval {
 		return true
 	}
-	if quiet >= suspendAfter && c.waiting.Load() {
+	if quiet >= c.u.opts.SuspendAfter && c.waiting.Load() {
 		c.nc.reader.interrupt()
 	}
 	c.mu.Lock()

@@ -9,7 +9,7 @@
 // The read loop begins with [Conn.Start]. It reads messages and hands each to
 // [Handler.Message]; the next is not read before that returns, which is how a
 // handler holds a fast peer back. While it waits it holds no buffer but the
-// 256 bytes that gorilla keeps. When nothing has come for [suspendAfter], the
+// 256 bytes that gorilla keeps. When nothing has come for 5 s, the
 // read loop ends and the socket is suspended: one epoll set for all
 // connections watches it, and starts the loop again when something comes. This
 // works on Linux and without TLS; elsewhere an idle connection keeps its read

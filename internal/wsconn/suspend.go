@@ -5,10 +5,12 @@ import (
 	"time"
 )
 
-// suspendAfter is how long a read loop waits before it ends: a device that
-// sends every now and then does not pay for it each time. A loop that was
-// started for a ping or a pong and nothing else ends at once.
-const suspendAfter = 2 * time.Second
+// suspendAfter is how long a read loop waits before it ends, if Options does not
+// say: a device that sends or acknowledges every few seconds does not pay for it
+// each time. To end a loop and to start another costs as much as a tenth of a
+// message's way. A loop that was started for a ping or a pong and nothing else ends
+// at once.
+const suspendAfter = 5 * time.Second
 
 // outcome is what a wait has ended with.
 type outcome int

@@ -23,6 +23,25 @@ func TestSuspendedConnectionHandlesTheNextMessage(t *testing.T) {
 	}
 }
 
+// A peer that says something every few seconds keeps its read loop.
+func TestConnectionIsNotSuspendedBetweenMessagesOfAFewSeconds(t *testing.T) {
+	t.Parallel()
+	p := connect(t, pairOptions{})
+	now := time.Unix(0, p.u.Now())
+	for range 3 {
+		for range 8 { // each a tick, 4 s in all
+			now = now.Add(TickInterval)
+			p.u.SetClock(now)
+			p.conn.Tick(now, time.Hour)
+		}
+		if p.conn.Suspended() {
+			t.Error("suspended after 4 s")
+		}
+		p.write("again")
+		p.wantText("again")
+	}
+}
+
 func TestSuspendedConnectionIsWrittenTo(t *testing.T) {
 	t.Parallel()
 	p := connect(t, pairOptions{})

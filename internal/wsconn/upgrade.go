@@ -11,7 +11,8 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// Options configure an [Upgrader]. All but Subprotocols are needed.
+// Options configure an [Upgrader]. All but Subprotocols and SuspendAfter
+// are needed.
 type Options struct {
 	// Subprotocols that the server speaks.
 	Subprotocols []string
@@ -23,6 +24,9 @@ type Options struct {
 	CloseTimeout time.Duration
 	// Limit is how large a message may be, until [Conn.SetLimit].
 	Limit int
+	// SuspendAfter is how long a read loop waits for the peer before it ends.
+	// Default 5 s.
+	SuspendAfter time.Duration
 }
 
 // Upgrader makes connections, and has what they share. It does not know them:
@@ -44,6 +48,9 @@ const handshakeTimeout = 10 * time.Second
 
 // NewUpgrader makes an upgrader. Start is to be called before it is used.
 func NewUpgrader(opts Options) *Upgrader {
+	if opts.SuspendAfter <= 0 {
+		opts.SuspendAfter = suspendAfter
+	}
 	return &Upgrader{
 		opts: opts,
 		ws: websocket.Upgrader{
