@@ -179,7 +179,7 @@ func (h *Hub) storeDeadline(ctx context.Context, k subjects.Key, d *Deadline, do
 			key: k, lane: lane, seq: d.Seq, stored: d.At.UnixNano(),
 			requester: &ackRequester{id: d.ID, from: d.From, kind: d.Type},
 		}
-		if told, err := h.told(ctx, &o); told || err != nil {
+		if before, err := told(ctx, h.fetch, &o); before || err != nil {
 			done(Receipt{}, err)
 			return
 		}

@@ -206,7 +206,12 @@ func (s *Cursors) Tell(ctx context.Context, m *envelope.Message, status wire.Sta
 	if a == nil {
 		return nil
 	}
-	o := outcome{key: m.Key, lane: m.Lane, seq: m.Seq, requester: a, status: status, at: time.Now().UnixNano()}
+	o := outcome{key: m.Key, lane: m.Lane, seq: m.Seq, requester: a, status: status, stored: m.Stored, at: time.Now().UnixNano()}
+	if status == wire.StatusExpired { // it may have been told at the deadline, long ago
+		if before, err := told(ctx, s.fetch, &o); before || err != nil {
+			return err
+		}
+	}
 	msg := o.message(s.publish.Proof)
 	if msg == nil {
 		return nil // nobody can be told

@@ -188,7 +188,8 @@ func (mb *Mailbox) endLocked(l *lane, m *envelope.Message, v verdict, now int64)
 	mb.out++
 	mb.hub.outcomes.add(outcome{
 		key: mb.key, lane: m.Lane, seq: m.Seq, requester: a, status: v.status, reason: v.reason, at: now,
-		stored: m.Stored, again: mb.hub.mayBeTold(m.Seq <= l.redeliverUpTo, m.Stored, now),
+		// At its deadline a coordinator may have told that it has expired.
+		stored: m.Stored, again: mb.hub.mayBeTold(m.Seq <= l.redeliverUpTo || v.status == wire.StatusExpired, m.Stored, now),
 	})
 }
 

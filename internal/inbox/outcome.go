@@ -249,7 +249,7 @@ func (h *Hub) keepOutcome(o outcome) (bool, error) {
 func (h *Hub) outcomeTold(o outcome) (bool, error) {
 	ctx, cancel := context.WithTimeout(h.closing, keepTimeout)
 	defer cancel()
-	return h.told(ctx, &o)
+	return told(ctx, h.fetch, &o)
 }
 
 // keepTimeout bounds the storing of one rejected message's event, and the search

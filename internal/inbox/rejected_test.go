@@ -2,6 +2,7 @@ package inbox_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
@@ -35,14 +37,18 @@ func (s *system) rejected(k subjects.Key) []*ops.RejectedMessage {
 // ask stores a message of a device of the same user, which wants to hear the outcome.
 func (s *system) ask(k subjects.Key, body int) {
 	s.t.Helper()
+	if _, err := s.js.PublishMsg(s.t.Context(), s.asking(k, body)); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// asking is what ask publishes.
+func (s *system) asking(k subjects.Key, body int) *nats.Msg {
 	id := "m" + strconv.Itoa(body)
-	msg := &nats.Msg{Subject: subjects.Inbox(k, subjects.Normal), Data: []byte(strconv.Itoa(body)), Header: nats.Header{
+	return &nats.Msg{Subject: subjects.Inbox(k, subjects.Normal), Data: []byte(strconv.Itoa(body)), Header: nats.Header{
 		subjects.HeaderID: {id}, layout.HeaderProof: {s.pub.Proof.Tag(proof.Sender, k.User(), "desk", id)}, subjects.HeaderFrom: {"desk"}, subjects.HeaderAck: {"true"},
 		subjects.HeaderType: {"note"},
 	}}
-	if _, err := s.js.PublishMsg(s.t.Context(), msg); err != nil {
-		s.t.Fatal(err)
-	}
 }
 
 var desk = subjects.Address{User: "alice", Device: "desk"}.Key()
@@ -270,6 +276,62 @@ func TestDeliveredIsToldOnceAfterTheWindowForRepeats(t *testing.T) {
 		return s.storedCursor().AckFloor(subjects.Normal) > got[0].Seq
 	})
 	s.none(s.attach(desk, 10))
+}
+
+// A message whose deadline passed while its device was away has been told to have
+// expired. It is not told again when the device comes after the store's window for
+// repeats, whether it connects or fetches.
+func TestExpiredIsToldOnceThoughTheDeviceComesMuchLater(t *testing.T) {
+	t.Parallel()
+	for _, fetches := range []bool{false, true} {
+		t.Run(fmt.Sprintf("fetches %t", fetches), func(t *testing.T) {
+			t.Parallel()
+			s := newSystem(t, nil)
+			stream := must(s.js.Stream(t.Context(), layout.StreamInbox))
+			config := stream.CachedInfo().Config
+			config.Duplicates = 100 * time.Millisecond
+			must(s.js.UpdateStream(t.Context(), config))
+			s.restart() // the hub knows the window
+			msg := s.asking(phone, 0)
+			msg.Header[subjects.HeaderTTL] = []string{"1"}
+			stored := must(s.js.PublishMsg(t.Context(), msg))
+			fetch := direct.New(s.nc)
+			if err := fetch.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer fetch.Stop()
+			fate, err := inbox.NewExpirer(fetch, s.pub).Expire(t.Context(), phone, &inbox.Deadline{
+				Seq: stored.Sequence, Lane: "normal", ID: "m0", From: "desk",
+			}, false)
+			if err != nil || fate != inbox.Over {
+				t.Fatal(fate, err)
+			}
+			sender := s.attach(desk, 10)
+			if o := outcome(t, sender); o.Status != wire.StatusExpired {
+				t.Fatalf("the sender heard %+v", o)
+			}
+			began := time.Now()
+			s.eventually("the store has forgotten the outcome's id", func() bool { return time.Since(began) > 500*time.Millisecond })
+			if fetches {
+				cursors := must(inbox.NewCursors(fetch, s.pub))
+				msgs, _, err := cursors.Read(t.Context(), &inbox.Lane{Key: phone, Lane: subjects.Normal}, 1, 1<<20)
+				if err != nil || len(msgs) != 1 {
+					t.Fatal(msgs, err)
+				}
+				if err := cursors.Tell(t.Context(), msgs[0], wire.StatusExpired); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				d := s.attach(phone, 10)
+				s.put(phone, subjects.Normal, 1, 1)
+				ack(d, d.receive(1))
+				s.eventually("the end of the first is stored", func() bool {
+					return s.storedCursor().AckFloor(subjects.Normal) > stored.Sequence
+				})
+			}
+			s.none(sender)
+		})
+	}
 }
 
 // cursorBody is a cursor that says that a session is open and nothing was acknowledged.

@@ -15,7 +15,9 @@ import (
 // The first outcome of a message is the only one. Within the dedup window the
 // store sees to that, by its Nats-Msg-Id. But a killed edge may lose an
 // acknowledgement, and the message is sent and acknowledged again when the window
-// has passed. Then the earlier outcome is looked for where it would be stored.
+// has passed. Or a coordinator told at the deadline that the message has expired, and the
+// device comes much later. Then the earlier outcome is looked for where it would be
+// stored.
 
 // mayBeTold reports whether an outcome may have been stored so long ago that the
 // store's dedup window does not cover it. redelivered: the message may have been
@@ -25,14 +27,14 @@ func (h *Hub) mayBeTold(redelivered bool, stored, now int64) bool {
 }
 
 // told reports whether an outcome of the message was stored before.
-func (h *Hub) told(ctx context.Context, o *outcome) (bool, error) {
+func told(ctx context.Context, fetch *direct.Client, o *outcome) (bool, error) {
 	if o.requester == nil {
 		return false, nil
 	}
 	if o.requester.from != "" {
 		to := subjects.Key(o.key.User() + "." + subjects.Escape(o.requester.from))
 		id := outcomeID(o.seq)
-		return h.find(ctx, layout.StreamInbox, subjects.Inbox(to, o.lane), o.seq+1, func(s *direct.Stored) bool {
+		return findStored(ctx, fetch, layout.StreamInbox, subjects.Inbox(to, o.lane), o.seq+1, func(s *direct.Stored) bool {
 			return s.Header.Get(subjects.HeaderID) == id && s.Header.Get(subjects.HeaderType) == wire.TypeAck
 		})
 	}
@@ -41,14 +43,14 @@ func (h *Hub) told(ctx context.Context, o *outcome) (bool, error) {
 	} {
 		since := time.Unix(0, o.stored)
 		subject := subjects.Event(o.key, string(kind))
-		first, _, err := h.fetch.Get(ctx, subjects.StreamEvent, &direct.Request{StartTime: &since, NextFor: subject, Batch: 1})
+		first, _, err := fetch.Get(ctx, subjects.StreamEvent, &direct.Request{StartTime: &since, NextFor: subject, Batch: 1})
 		if err != nil || len(first) == 0 {
 			if err != nil {
 				return false, err
 			}
 			continue
 		}
-		found, err := h.find(ctx, subjects.StreamEvent, subject, first[0].Seq, func(s *direct.Stored) bool {
+		found, err := findStored(ctx, fetch, subjects.StreamEvent, subject, first[0].Seq, func(s *direct.Stored) bool {
 			var e rejectedEvent
 			return json.Unmarshal(s.Data, &e) == nil && e.Seq == o.seq
 		})
@@ -59,11 +61,11 @@ func (h *Hub) told(ctx context.Context, o *outcome) (bool, error) {
 	return false, nil
 }
 
-// find reports whether a subject has a message, at from or later, for which is
+// findStored reports whether a subject has a message, at from or later, for which is
 // returns true.
-func (h *Hub) find(ctx context.Context, stream, subject string, from uint64, is func(*direct.Stored) bool) (bool, error) {
+func findStored(ctx context.Context, fetch *direct.Client, stream, subject string, from uint64, is func(*direct.Stored) bool) (bool, error) {
 	for {
-		got, left, err := h.fetch.Next(ctx, stream, subject, from, laneMessages, laneBytes)
+		got, left, err := fetch.Next(ctx, stream, subject, from, laneMessages, laneBytes)
 		if err != nil {
 			return false, err
 		}
