@@ -81,7 +81,7 @@ func fence(ctx context.Context, nc *nats.Conn, begun time.Time) error {
 			return fmt.Errorf("remove from %s what was taken: %w", subjects.StreamLater, err)
 		}
 	}
-	if err := markWaiting(ctx, js, d, reader.Options{Conn: nc}); err != nil {
+	if err := markWaiting(ctx, js, d, reader.Options{Conn: nc, Shard: d.Shard()}); err != nil {
 		return err
 	}
 	for _, name := range []string{layout.StreamInbox, subjects.StreamTopic} {
