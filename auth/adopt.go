@@ -50,6 +50,7 @@ func (k *Keystore) Adopt(token string) (Account, error) {
 		return set.account(token)
 	}
 	given.Exports = exports()
+	given.Tags, given.Mappings = own.Tags, own.Mappings // a restore may have divided the tenant anew
 	given.Revocations = merged(given.Revocations, before.Revocations, own.Revocations)
 	if !reflect.DeepEqual(own.Limits, before.Limits) {
 		given.Limits = own.Limits

@@ -1,6 +1,8 @@
 package auth
 
 import (
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,10 +22,30 @@ func setShards(tenant *jwt.AccountClaims, n int) {
 	if n <= 1 {
 		return
 	}
+	if tenant.Mappings == nil { // as in a JWT that was decoded
+		tenant.Mappings = jwt.Mapping{}
+	}
 	tenant.Tags.Add(tagShards + strconv.Itoa(n))
 	for from, to := range shard.Mappings(n) {
 		tenant.AddMapping(jwt.Subject(from), jwt.WeightedMapping{Subject: jwt.Subject(to)})
 	}
+}
+
+// Divide changes how many shards the tenant has. What is stored must be divided anew
+// with it, and credentials of parts that were issued before name the number that it
+// had: it is for a restore.
+func (k *Keystore) Divide(n int) (Account, error) {
+	if err := shard.Check(n); err != nil {
+		return Account{}, fmt.Errorf("auth: %w", err)
+	}
+	return k.change(func(tenant *jwt.AccountClaims) error {
+		for from := range shard.Mappings(shardsIn(tenant.Tags)) {
+			delete(tenant.Mappings, jwt.Subject(from))
+		}
+		tenant.Tags = slices.DeleteFunc(tenant.Tags, func(tag string) bool { return strings.HasPrefix(tag, tagShards) })
+		setShards(tenant, n)
+		return nil
+	})
 }
 
 // shardsIn returns the number of shards that the tags of a JWT tell.

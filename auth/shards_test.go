@@ -1,6 +1,8 @@
 package auth_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/jwt/v2"
@@ -41,7 +43,43 @@ func TestCredentialsSayHowManyShardsThereAre(t *testing.T) {
 			}
 		})
 	}
+	t.Run("divided anew", dividedAnew)
 	if _, err := auth.OpenKeystoreWith(t.TempDir(), 65); err == nil {
 		t.Error("65 shards were taken")
+	}
+}
+
+// A restore changes the number, with what NATS maps by it. Revocations stay, and an
+// older JWT of the account changes nothing of it.
+func dividedAnew(t *testing.T) {
+	t.Parallel()
+	keys, err := auth.OpenKeystoreWith(t.TempDir(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := keys.Account().JWT
+	for _, n := range []int{3, 1} {
+		account, err := keys.Divide(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, adopted := range []string{before} {
+			if account, err = keys.Adopt(adopted); err != nil {
+				t.Fatal(err)
+			}
+			claims, err := jwt.DecodeAccountClaims(account.JWT)
+			if err != nil {
+				t.Fatal(err)
+			}
+			mapped := claims.Mappings["rccs.inbox.*.*.*"]
+			if one := n == 1; one != (len(claims.Tags) == 0) || one != (len(claims.Mappings) == 0) {
+				t.Errorf("%d: tags %v, mappings %v", n, claims.Tags, claims.Mappings)
+			} else if want := fmt.Sprintf("rccs.{{partition(%d,1)}}.inbox.", n); !one && !strings.HasPrefix(string(mapped[0].Subject), want) {
+				t.Errorf("%d: mapped to %v", n, mapped)
+			}
+		}
+	}
+	if _, err := keys.Divide(0); err == nil {
+		t.Error("no shards were taken")
 	}
 }

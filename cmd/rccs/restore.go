@@ -17,6 +17,7 @@ import (
 type restoreFlags struct {
 	data, keys, config, cluster string
 
+	shards   shardCount
 	tls      tlsFlags
 	storeKey storeKey
 	json     bool
@@ -42,6 +43,7 @@ the keys. They serve as soon as everything is restored.`,
 		Example: `  rccs restore backup.tar --data ./new
   rccs serve --data ./new
   rccs restore messages.tar --data ./new --keys ./keys  # made with --no-keys
+  rccs restore backup.tar --data ./new --shards 4
   rccs restore backup.tar --cluster nats://a:4222   # the keys are in ./data`,
 		Args:              arguments(1, "FILE"),
 		ValidArgsFunction: completeBackups,
@@ -52,6 +54,7 @@ the keys. They serve as soon as everything is restored.`,
 	flags.StringVar(&f.keys, "keys", "", "`directory` of the installation's keys, for a backup without them")
 	flags.StringVar(&f.config, "config", "", "`file` in the format of nats.conf, instead of the built-in one")
 	flags.StringVar(&f.cluster, "cluster", "", "`URL` of a cluster whose servers wait for a restore ('rccs serve --restoring')")
+	flags.Var(&f.shards, "shards", "in how many shards to divide the users of the tenant (--tenant), 1 to 64 (default: as it was)")
 	f.tls.add(flags)
 	f.storeKey.add(flags)
 	flags.BoolVarP(&f.json, "json", "j", false, "print JSON")
@@ -92,6 +95,9 @@ func (env *environment) restoreDirectory(ctx context.Context, f *restoreFlags, f
 	if f.config == "" {
 		opts.Server.Config = defaults.DefaultConfig()
 	}
+	if f.shards > 0 {
+		opts.Shards = map[string]int{env.tenant: int(f.shards)}
+	}
 	var err error
 	if opts.Server.StoreKey, _, err = f.storeKey.read(env); err != nil {
 		return err
@@ -104,6 +110,9 @@ func (env *environment) restoreDirectory(ctx context.Context, f *restoreFlags, f
 
 // restoreCluster makes the streams of a cluster.
 func (env *environment) restoreCluster(ctx context.Context, f *restoreFlags, file *backup.File) error {
+	if f.shards > 0 {
+		return usageError{errors.New("--shards is for a data directory: restore into one with --shards, back that up, and restore the new backup with --cluster")}
+	}
 	if f.keys != "" || f.config != "" {
 		return usageError{errors.New("--keys and --config are for a data directory: with --cluster, --data names the keys, and each server has its own configuration")}
 	}

@@ -116,24 +116,11 @@ func (p Plan) streams() []planned {
 		for _, one := range p.ofShard(s) {
 			all = append(all, planned{s.Stream(one.name), func(c *jetstream.StreamConfig) {
 				one.shape(c)
-				place(c, s)
+				s.Place(c)
 			}})
 		}
 	}
 	return append(all, p.ofTenant()...)
-}
-
-// place has a stream take what is published to its shard, and store it on the
-// subjects that the stream of an only shard has.
-func place(c *jetstream.StreamConfig, s shard.Shard) {
-	if s.Alone() {
-		return
-	}
-	from, to := s.Transform()
-	c.Subjects, c.SubjectTransform = s.Subjects(c.Subjects...), &jetstream.SubjectTransformConfig{Source: from, Destination: to}
-	for _, source := range c.Sources {
-		source.Name = s.Stream(source.Name)
-	}
 }
 
 // ofShard are the streams that each shard has.

@@ -35,7 +35,7 @@ func differences(tb testing.TB, h *home) ([]backbone.Difference, error) {
 	tb.Helper()
 	js, err := jetstream.New(h.nc)
 	check(tb, err)
-	return backbone.Compare(soon(tb), js, backbone.Plan{})
+	return backbone.Compare(soon(tb), js, backbone.Plan{Shards: h.Keys().Shards()})
 }
 
 // Whatever is done to a backup, it is refused before anything is written.

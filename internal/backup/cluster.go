@@ -12,6 +12,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/internal/snapshot"
 	"github.com/rccs-io/rccs/internal/storeerr"
 )
@@ -54,6 +55,9 @@ func restoreCluster(ctx context.Context, f *File, opts *ClusterOptions) error {
 		opts.Progress = func(int64, int64) {}
 	}
 	if err := f.Check(func(int64, int64) {}); err != nil { // as in Restore
+		return err
+	}
+	if err := f.checkShards(opts.Keys); err != nil {
 		return err
 	}
 	dial := func(tenant string) (*nats.Conn, error) {
@@ -101,13 +105,7 @@ func (f *File) putStream(ctx context.Context, nc *nats.Conn, s *snapshot.Stream,
 
 // tenants calls do for each of the backup's tenants.
 func (f *File) tenants(dial func(tenant string) (*nats.Conn, error), do func(tenant string, js jetstream.JetStream) error) error {
-	var done []string
-	for i := range f.Manifest.Streams {
-		tenant := f.Manifest.Streams[i].Tenant
-		if slices.Contains(done, tenant) {
-			continue
-		}
-		done = append(done, tenant)
+	for _, tenant := range f.Manifest.tenants() {
 		nc, err := dial(tenant)
 		if err != nil {
 			return err
@@ -126,8 +124,8 @@ func (f *File) tenants(dial func(tenant string) (*nats.Conn, error), do func(ten
 
 // checkEmpty refuses a cluster in which the installation has an inbox.
 func (f *File) checkEmpty(ctx context.Context, dial func(tenant string) (*nats.Conn, error)) error {
-	return f.tenants(dial, func(_ string, js jetstream.JetStream) error {
-		_, err := js.Stream(ctx, layout.StreamInbox)
+	return f.tenants(dial, func(tenant string, js jetstream.JetStream) error {
+		_, err := shard.At(0, f.Manifest.Shards(tenant)).JetStream(js).Stream(ctx, layout.StreamInbox)
 		switch {
 		case err == nil:
 			return ErrNotEmpty

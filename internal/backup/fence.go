@@ -17,6 +17,7 @@ import (
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/leader"
 	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -50,15 +51,16 @@ func unfenced(config json.RawMessage) (json.RawMessage, error) {
 // takenWithin is how long the inbox stream may take for what is due.
 var takenWithin = time.Minute
 
-// fence works on the restored streams of a tenant. begun is when the backup was:
+// fence works on the restored streams of a tenant's shard. begun is when the backup was:
 // the inbox stream had taken by then what had been due for [takenWithin], and
 // some of that may be gone from it again.
-func fence(ctx context.Context, nc *nats.Conn, begun time.Time) error {
+func fence(ctx context.Context, nc *nats.Conn, s shard.Shard, begun time.Time) error {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return err
 	}
-	d := direct.New(nc)
+	js = s.JetStream(js)
+	d := direct.New(nc).In(s)
 	if err := d.Start(); err != nil {
 		return err
 	}
@@ -71,7 +73,7 @@ func fence(ctx context.Context, nc *nats.Conn, begun time.Time) error {
 	if err != nil {
 		return err
 	}
-	taken, err := takenUpTo(ctx, nc, js)
+	taken, err := takenUpTo(ctx, nc, s, js)
 	if err != nil {
 		return err
 	}
@@ -128,7 +130,7 @@ const lookBack = 1000
 
 // takenUpTo is up to which sequence the inbox stream has taken what was due; 0:
 // nothing that is still stored.
-func takenUpTo(ctx context.Context, nc *nats.Conn, js jetstream.JetStream) (uint64, error) {
+func takenUpTo(ctx context.Context, nc *nats.Conn, s shard.Shard, js jetstream.JetStream) (uint64, error) {
 	info, err := leader.Info(ctx, js, layout.StreamInbox)
 	if err != nil {
 		return 0, err
@@ -136,7 +138,7 @@ func takenUpTo(ctx context.Context, nc *nats.Conn, js jetstream.JetStream) (uint
 	first, last := info.State.FirstSeq, info.State.LastSeq
 	for back := uint64(lookBack); ; back *= 4 {
 		after := max(last-min(last, back), max(first, 1)-1)
-		taken, err := takenAfter(ctx, nc, after)
+		taken, err := takenAfter(ctx, nc, s, after)
 		if taken > 0 || err != nil || after == 0 || after < first {
 			return taken, err
 		}
@@ -145,9 +147,9 @@ func takenUpTo(ctx context.Context, nc *nats.Conn, js jetstream.JetStream) (uint
 
 // takenAfter looks at the messages behind a sequence. The reader goes on until it has
 // all that the leader has.
-func takenAfter(ctx context.Context, nc *nats.Conn, after uint64) (taken uint64, err error) {
+func takenAfter(ctx context.Context, nc *nats.Conn, s shard.Shard, after uint64) (taken uint64, err error) {
 	r, err := reader.New(reader.Options{
-		Conn: nc, Stream: layout.StreamInbox, FromStart: true, After: after, HeadersOnly: true,
+		Conn: nc, Stream: layout.StreamInbox, Shard: s, FromStart: true, After: after, HeadersOnly: true,
 		Handle: func(e reader.Entry) { taken = max(taken, sourcedFrom(e.Header)) },
 	})
 	if err == nil {
@@ -162,10 +164,13 @@ func takenAfter(ctx context.Context, nc *nats.Conn, after uint64) (taken uint64,
 	return taken, nil
 }
 
+// sourceHeader says where a stream has taken a message from.
+const sourceHeader = "Nats-Stream-Source"
+
 // sourcedFrom is the sequence in the stream of what is due that a message comes
 // from; 0: from nowhere.
 func sourcedFrom(header nats.Header) uint64 {
-	fields := strings.Fields(header.Get("Nats-Stream-Source")) // stream, its sequence, filter, …
+	fields := strings.Fields(header.Get(sourceHeader)) // stream, its sequence, filter, …
 	if len(fields) < 2 || !strings.HasPrefix(fields[0], subjects.StreamLater) {
 		return 0
 	}

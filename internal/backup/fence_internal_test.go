@@ -10,6 +10,7 @@ import (
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -66,12 +67,12 @@ func TestARestoreDoesNotBelieveACopyThatLags(t *testing.T) {
 			t.Errorf("the first stored at %s is %d, want %d", at, got, want)
 		}
 	}
-	if taken, err := takenUpTo(t.Context(), nc, js); err != nil || taken != n {
+	if taken, err := takenUpTo(t.Context(), nc, shard.Only, js); err != nil || taken != n {
 		t.Errorf("taken up to %d, %v, want %d", taken, err, n)
 	}
 	testkit.Check(t, later.Purge(t.Context()))
 	testkit.Check(t, inbox.Purge(t.Context()))
-	if taken, err := takenUpTo(t.Context(), nc, js); err != nil || taken != 0 {
+	if taken, err := takenUpTo(t.Context(), nc, shard.Only, js); err != nil || taken != 0 {
 		t.Errorf("of an empty stream taken up to %d, %v", taken, err)
 	}
 	if next, err := nextDue(t.Context(), d, js, times[0]); err != nil || next != n+1 {

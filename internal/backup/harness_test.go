@@ -41,7 +41,13 @@ type home struct {
 
 func serve(tb testing.TB, data string) *home {
 	tb.Helper()
-	h := &home{tb: tb, data: data, Node: nodetest.Start(tb, node.Options{Data: data, NATSListen: nodetest.AnyPort})}
+	return serveWith(tb, node.Options{Data: data})
+}
+
+func serveWith(tb testing.TB, opts node.Options) *home {
+	tb.Helper()
+	opts.NATSListen = nodetest.AnyPort
+	h := &home{tb: tb, data: opts.Data, Node: nodetest.Start(tb, opts)}
 	var err error
 	tb.Cleanup(h.stop)
 	h.nc, err = h.dial()

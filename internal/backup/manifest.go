@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/internal/snapshot"
 )
 
@@ -49,6 +53,29 @@ func (m *Manifest) Messages() (n uint64) {
 		n += m.Streams[i].Messages
 	}
 	return n
+}
+
+// Shards is how many shards a tenant has in the backup.
+func (m *Manifest) Shards(tenant string) (n int) {
+	for i := range m.Streams {
+		if rest, ok := strings.CutPrefix(m.Streams[i].Name, layout.StreamInbox+"_"); ok && m.Streams[i].Tenant == tenant {
+			if number, err := strconv.Atoi(rest); err == nil && shard.Check(number+1) == nil {
+				n = max(n, number+1)
+			}
+		}
+	}
+	return max(n, 1)
+}
+
+// tenants are the names of all, the default one last: it has none.
+func (m *Manifest) tenants() (all []string) {
+	for i := range m.Streams {
+		all = append(all, m.Streams[i].Tenant)
+	}
+	slices.Sort(all)
+	all = slices.Compact(all)
+	slices.Reverse(all)
+	return all
 }
 
 // Bytes are those of all parts.

@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,6 +20,7 @@ import (
 	"github.com/rccs-io/rccs/internal/backbone"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/private"
+	"github.com/rccs-io/rccs/internal/shard"
 )
 
 // stopWithin bounds the stop of the server.
@@ -32,6 +32,9 @@ type RestoreOptions struct {
 	Dir string
 	// Keys is a directory of keys, for a backup without them.
 	Keys string
+	// Shards are numbers of shards to divide the users of tenants into, by name,
+	// instead of those that the tenants had.
+	Shards map[string]int
 	// Server configures the server that writes the streams. What of it belongs
 	// to the installation is set here: directory, operator and accounts.
 	Server backbone.Options
@@ -81,6 +84,10 @@ func restore(ctx context.Context, f *File, opts RestoreOptions) (err error) {
 		}
 	}()
 	if err := f.unpack(work, opts.Keys); err != nil {
+		return err
+	}
+	f, err = f.divide(work, opts.Shards)
+	if err != nil {
 		return err
 	}
 	if err := f.fill(ctx, work, &opts); err != nil {
@@ -170,6 +177,9 @@ func (f *File) fill(ctx context.Context, work string, opts *RestoreOptions) (err
 	if o.Accounts, o.Derived, err = keys.Accounts(); err != nil {
 		return err
 	}
+	if err := f.checkShards(keys); err != nil {
+		return err
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -188,6 +198,21 @@ func (f *File) fill(ctx context.Context, work string, opts *RestoreOptions) (err
 	return f.put(ctx, func(tenant string) (*nats.Conn, error) { return dialTenant("", keys, tenant, server.InProcess()) }, 1, opts.Progress)
 }
 
+// checkShards refuses keys of tenants that have other numbers of shards.
+func (f *File) checkShards(keys *auth.Keystore) error {
+	for _, name := range f.Manifest.tenants() {
+		tenant, err := keys.Tenant(cmp.Or(name, auth.DefaultTenant))
+		if err != nil {
+			return err
+		}
+		if have, want := tenant.Shards(), f.Manifest.Shards(name); have != want {
+			return fmt.Errorf("the tenant %s has %d shards in the backup, and %d by the keys: take the keys that it had when the backup was made",
+				tenant.Account().Name, want, have)
+		}
+	}
+	return nil
+}
+
 // dialTenant connects in the account of a tenant; without a name it is the
 // default one.
 func dialTenant(url string, keys *auth.Keystore, tenant string, opts ...nats.Option) (*nats.Conn, error) {
@@ -204,8 +229,8 @@ func dialTenant(url string, keys *auth.Keystore, tenant string, opts ...nats.Opt
 }
 
 // put makes the streams, in the order in which they were taken: what is due
-// begins to move into the inbox only when that is there. The default tenant is
-// fenced last, which says that all is there.
+// begins to move into the inbox only when that is there. The first shard of the
+// default tenant is fenced last, which says that all is there.
 func (f *File) put(ctx context.Context, dial func(tenant string) (*nats.Conn, error), copies int, progress func(done, all int64)) error {
 	conns := map[string]*nats.Conn{}
 	defer func() {
@@ -228,7 +253,7 @@ func (f *File) put(ctx context.Context, dial func(tenant string) (*nats.Conn, er
 			conns[s.Tenant] = nc
 		}
 		stream := s.Stream
-		if s.Name == layout.StreamInbox {
+		if _, name := shard.Named(s.Name, f.Manifest.Shards(s.Tenant)); name == layout.StreamInbox {
 			var err error
 			if stream.Config, err = unfenced(s.Config); err != nil {
 				return fmt.Errorf("stream %s: %w", s.Name, err)
@@ -242,11 +267,11 @@ func (f *File) put(ctx context.Context, dial func(tenant string) (*nats.Conn, er
 			return err
 		}
 	}
-	tenants := slices.Sorted(maps.Keys(conns))
-	slices.Reverse(tenants) // the default one has no name
-	for _, tenant := range tenants {
-		if err := fence(ctx, conns[tenant], f.Manifest.Begun); err != nil {
-			return err
+	for _, tenant := range f.Manifest.tenants() {
+		for _, s := range slices.Backward(shard.All(f.Manifest.Shards(tenant))) {
+			if err := fence(ctx, conns[tenant], s, f.Manifest.Begun); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -21,6 +21,7 @@ import (
 	"github.com/rccs-io/rccs/client"
 	"github.com/rccs-io/rccs/internal/backup"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -235,7 +236,8 @@ func TestBackupWhileMessagesFlow(t *testing.T) {
 func (h *home) acknowledged(name string, seq uint64) bool {
 	address, err := subjects.ParseAddress(name)
 	check(h.tb, err)
-	stream, err := h.js.Stream(soon(h.tb), layout.StreamCursor)
+	n := h.Keys().Shards()
+	stream, err := shard.At(shard.OfUser(address.User, n), n).JetStream(h.js).Stream(soon(h.tb), layout.StreamCursor)
 	check(h.tb, err)
 	m, err := stream.GetLastMsgForSubject(soon(h.tb), layout.Cursor(address.Key()))
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,6 +23,7 @@ import (
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/leader"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/internal/snapshot"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -107,18 +109,18 @@ func (w *writer) streams(ctx context.Context, tenant string, nc *nats.Conn, prog
 	if err != nil {
 		return err
 	}
-	if n := auth.ShardsOf(nc); n > 1 {
-		return fmt.Errorf("the tenant %s has %d shards: a backup is not yet possible with more than one shard; stop the server and copy its data directory", tenant, n)
-	}
-	names, all, err := list(ctx, js)
+	shards := auth.ShardsOf(nc)
+	names, all, err := list(ctx, js, shards)
 	if err != nil {
 		return err
 	}
-	if !slices.Contains(names, layout.StreamInbox) {
-		return fmt.Errorf("the account has no stream %s: is this the installation, and its tenant's credential?", layout.StreamInbox)
-	}
-	if err := awaitTaken(ctx, js); err != nil {
-		return err
+	for _, s := range shard.All(shards) {
+		if name := s.Stream(layout.StreamInbox); !slices.Contains(names, name) {
+			return fmt.Errorf("the account has no stream %s: is this the installation, and its tenant's credential?", name)
+		}
+		if err := awaitTaken(ctx, s.JetStream(js)); err != nil {
+			return err
+		}
 	}
 	d := direct.New(nc)
 	if err := d.Start(); err != nil {
@@ -168,16 +170,16 @@ func awaitTaken(ctx context.Context, js jetstream.JetStream) error {
 	}
 }
 
-// list names the streams in the order in which to read them, and says how many
-// bytes they have.
-func list(ctx context.Context, js jetstream.JetStream) (names []string, bytes int64, err error) {
+// list names the streams of a tenant with so many shards in the order in which to
+// read them, and says how many bytes they have.
+func list(ctx context.Context, js jetstream.JetStream, shards int) (names []string, bytes int64, err error) {
 	lister := js.ListStreams(ctx)
 	for info := range lister.Info() {
 		names = append(names, info.Config.Name)
 		bytes += int64(info.State.Bytes) //nolint:gosec // no store has 8 EiB
 	}
 	slices.SortFunc(names, func(a, b string) int {
-		if c := turn(a) - turn(b); c != 0 {
+		if c := turn(a, shards) - turn(b, shards); c != 0 {
 			return c
 		}
 		return strings.Compare(a, b)
@@ -190,8 +192,8 @@ func list(ctx context.Context, js jetstream.JetStream) (names []string, bytes in
 // yet. What waits for a route, a device or a deadline is moved into an inbox,
 // and so may be in both, but not in neither. The inbox stream remembers how far
 // it has read what is due, which must not be further than that stream goes.
-func turn(stream string) int {
-	switch stream {
+func turn(stream string, shards int) int {
+	switch _, plain := shard.Named(stream, shards); plain {
 	case layout.StreamCursor:
 		return 0
 	case layout.StreamInbox:
@@ -200,6 +202,11 @@ func turn(stream string) int {
 		return 3
 	}
 	return 1
+}
+
+// partOf is what the part with a stream's messages is called.
+func partOf(tenant, stream string) string {
+	return streamsPrefix + path.Join(tenant, url.PathEscape(stream)+".s2")
 }
 
 // stream adds one. The length of a part stands before it, so it is made beside
@@ -218,10 +225,7 @@ func (w *writer) stream(ctx context.Context, source *snapshot.Source, tenant, na
 	if err != nil {
 		return err
 	}
-	part := streamsPrefix + url.PathEscape(name) + ".s2"
-	if tenant != "" {
-		part = streamsPrefix + tenant + "/" + url.PathEscape(name) + ".s2"
-	}
+	part := partOf(tenant, name)
 	if err := w.add(part, size, io.NewSectionReader(temp, 0, size)); err != nil {
 		return err
 	}

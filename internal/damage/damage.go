@@ -95,6 +95,14 @@ func (r *Record) AddFinding(f Finding) error {
 	return r.Set("found", newest(append(all, one), MostFound))
 }
 
+// AddFound adds what operators are told by another record.
+func (r *Record) AddFound(of *Record) error {
+	var all, more []json.RawMessage
+	_ = json.Unmarshal(r.fields["found"], &all) // what cannot be read is left out
+	_ = json.Unmarshal(of.fields["found"], &more)
+	return r.Set("found", newest(append(all, more...), MostFound))
+}
+
 // Set replaces a member.
 func (r *Record) Set(name string, value any) (err error) {
 	r.fields[name], err = json.Marshal(value)

@@ -62,12 +62,17 @@ func AddDoubts(list []Doubt, ranges [][2]uint64, counted uint64, now time.Time, 
 	if open {
 		list = append(list, Doubt{From: counted + 1, To: counted + 1, At: at, Open: true})
 	}
-	for i := range list { // each needs a time of its own
+	apart(list)
+	return list
+}
+
+// apart gives each doubt of an ascending list a time of its own.
+func apart(list []Doubt) {
+	for i := range list {
 		if i > 0 && list[i].At <= list[i-1].At {
 			list[i].At = list[i-1].At + 1
 		}
 	}
-	return list
 }
 
 // ParseCounted reads what is stored under [layout.Counted]: the sequence up to

@@ -235,7 +235,9 @@ func (o *outcome) event(to subjects.Address) *nats.Msg {
 
 // eventID is the Nats-Msg-Id of an event about the end of a message. The first
 // end counts.
-func eventID(seq uint64) string { return "event/outcome/" + strconv.FormatUint(seq, 10) }
+func eventID(seq uint64) string { return eventPrefix + strconv.FormatUint(seq, 10) }
+
+const eventPrefix = "event/outcome/"
 
 // keepOutcome stores that a message is kept as rejected. It reports whether it is: a
 // message that is gone is not.

@@ -82,4 +82,6 @@ func findStored(ctx context.Context, fetch *direct.Client, stream, subject strin
 }
 
 // outcomeID is the id of an outcome as the device that asked sees it.
-func outcomeID(seq uint64) string { return "outcome-" + strconv.FormatUint(seq, 10) }
+func outcomeID(seq uint64) string { return outcomePrefix + strconv.FormatUint(seq, 10) }
+
+const outcomePrefix = "outcome-"

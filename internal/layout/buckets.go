@@ -101,6 +101,9 @@ const SecretEntry = "secret"
 // AccountSubject is the subject of [AccountEntry] in the bucket's stream.
 const AccountSubject = "$KV." + BucketAccount + "." + AccountEntry
 
+// SecretSubject is the subject of [SecretEntry] in the bucket's stream.
+const SecretSubject = "$KV." + BucketAccount + "." + SecretEntry
+
 // Devices are the entries of a scope's devices in [BucketDevices].
 func Devices(s subjects.Scope) string { return kvDevices + entry(tokens(s)) }
 

@@ -101,6 +101,35 @@ func Purged(k subjects.Key) string { return cursorPrefix + "purged." + string(k)
 // unreadable. It has three tokens, so it is no device's cursor.
 func Damaged(stream string) string { return cursorPrefix + "damaged.stream." + stream }
 
+// Owner returns the token of the user to whom a message belongs that a stream of a
+// shard, or of a bucket, holds on a subject; "" if it is no user's.
+func Owner(subject string) string {
+	tokens := strings.Split(subject, ".")
+	switch {
+	case len(tokens) < 3 || strings.HasPrefix(subject, kvEdges):
+		return ""
+	case tokens[0] == "$KV":
+		return fromEntry(tokens[2])
+	case !strings.HasPrefix(subject, cursorPrefix):
+		return tokens[2]
+	case len(tokens) == 5 && tokens[2] == "purged":
+		return tokens[3]
+	case len(tokens) == 4:
+		return tokens[2]
+	}
+	return ""
+}
+
+// IsPurged reports whether a subject is one of [Purged].
+func IsPurged(subject string) bool {
+	return strings.HasPrefix(subject, cursorPrefix+"purged.") && strings.Count(subject, ".") == 4
+}
+
+// ParseDamaged is the inverse of [Damaged].
+func ParseDamaged(subject string) (stream string, ok bool) {
+	return strings.CutPrefix(subject, Damaged(""))
+}
+
 // Cursor is where the acknowledgements of a device are kept.
 func Cursor(k subjects.Key) string { return cursorPrefix + string(k) }
 

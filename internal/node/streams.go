@@ -13,6 +13,7 @@ import (
 	"github.com/rccs-io/rccs/internal/backbone"
 	"github.com/rccs-io/rccs/internal/epoch"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/internal/storeerr"
 )
 
@@ -56,7 +57,7 @@ func (n *Node) ensure(ctx context.Context, dial dialer, keys *auth.Keystore) err
 	}
 	plan.Replicas = ClusterCopies
 	if n.opts.Restoring {
-		if err := n.awaitRestore(ctx, js); err != nil {
+		if err := n.awaitRestore(ctx, js, keys); err != nil {
 			return err
 		}
 	}
@@ -67,10 +68,12 @@ func (n *Node) ensure(ctx context.Context, dial dialer, keys *auth.Keystore) err
 var errNotRestored = errors.New("the streams of a backup: 'rccs restore FILE --cluster' brings them (--restoring)")
 
 // awaitRestore returns when a restore into the cluster is done. It comes to an
-// end with the default tenant, so that the others wait for nothing.
-func (n *Node) awaitRestore(ctx context.Context, js jetstream.JetStream) error {
+// end with the first shard of the default tenant, so that the others wait for
+// nothing.
+func (n *Node) awaitRestore(ctx context.Context, js jetstream.JetStream, keys *auth.Keystore) error {
+	js = shard.At(0, keys.Shards()).JetStream(js)
 	return awaitCluster(ctx, js, n.waiter(), func(ctx context.Context) error {
-		inbox, err := js.Stream(ctx, layout.StreamInbox) // a backup has one shard
+		inbox, err := js.Stream(ctx, layout.StreamInbox)
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNotFound):
 			return errNotRestored
@@ -101,6 +104,17 @@ func awaitStreams(ctx context.Context, dial dialer, shards int, w *waiter) error
 			if _, err := js.Stream(ctx, name); err != nil {
 				return fmt.Errorf("stream %s: %w", name, err)
 			}
+		}
+		if shards == 1 {
+			return nil
+		}
+		// A part that knew of fewer shards than there are would take users for those of
+		// other shards.
+		switch _, err := js.Stream(ctx, shard.At(shards, shards+1).Stream(layout.StreamInbox)); {
+		case err == nil:
+			return fmt.Errorf("node: the credential is for %d shards, and there are more: make a new one ('rccs creds part')", shards)
+		case !errors.Is(err, jetstream.ErrStreamNotFound):
+			return err
 		}
 		return nil
 	})

@@ -113,6 +113,15 @@ type stored struct {
 	Before map[string]uint64 `json:"before,omitempty"`
 }
 
+// Parse reads a key as it lies in the bucket, under [layout.SecretEntry].
+func Parse(entry []byte) (*Key, error) {
+	var s stored
+	if err := json.Unmarshal(entry, &s); err != nil || len(s.Secret) != secretLen {
+		return nil, fmt.Errorf("proof: the entry %s of bucket %s is spoilt: delete it, and restart all parts of RCCS", layout.SecretEntry, layout.BucketAccount)
+	}
+	return newKey(s.Secret, s.Before), nil
+}
+
 // Load reads the tenant's key, and makes it when there is none. The tenant's
 // buckets and streams must exist.
 func Load(ctx context.Context, js jetstream.JetStream) (*Key, error) {
@@ -123,11 +132,7 @@ func Load(ctx context.Context, js jetstream.JetStream) (*Key, error) {
 	for {
 		entry, err := kv.Get(ctx, layout.SecretEntry)
 		if err == nil {
-			var s stored
-			if err := json.Unmarshal(entry.Value(), &s); err != nil || len(s.Secret) != secretLen {
-				return nil, fmt.Errorf("proof: the entry %s of bucket %s is spoilt: delete it, and restart all parts of RCCS", layout.SecretEntry, layout.BucketAccount)
-			}
-			return newKey(s.Secret, s.Before), nil
+			return Parse(entry.Value())
 		}
 		if !errors.Is(err, jetstream.ErrKeyNotFound) {
 			return nil, fmt.Errorf("proof: bucket %s: %w", layout.BucketAccount, err)

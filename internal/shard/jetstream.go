@@ -2,6 +2,7 @@ package shard
 
 import (
 	"context"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -14,6 +15,23 @@ func (s Shard) JetStream(js jetstream.JetStream) jetstream.JetStream {
 		return js
 	}
 	return &view{js, s}
+}
+
+// Place has a stream of package layout take what is published to this shard, and
+// store it on the subjects that the stream of an only shard has. A bucket's subjects
+// get the shard's number.
+func (s Shard) Place(c *jetstream.StreamConfig) {
+	if s.Alone() {
+		return
+	}
+	c.Subjects = s.Subjects(c.Subjects...)
+	if !strings.HasPrefix(c.Name, kvStream) {
+		from, to := s.Transform()
+		c.SubjectTransform = &jetstream.SubjectTransformConfig{Source: from, Destination: to}
+	}
+	for _, source := range c.Sources {
+		source.Name = s.Stream(source.Name)
+	}
 }
 
 // InShard reports whether js is the view of one of several shards.

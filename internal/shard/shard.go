@@ -136,6 +136,17 @@ func (s Shard) PlainStream(name string) (string, bool) {
 	return name[:cut], name[cut+1:] == strconv.Itoa(s.n)
 }
 
+// Named returns the shard that a stream belongs to, of so many, and the stream's name
+// in package layout. What is the tenant's is with its first shard.
+func Named(stream string, of int) (Shard, string) {
+	for _, s := range All(of) {
+		if plain, own := s.PlainStream(stream); own {
+			return s, plain
+		}
+	}
+	return At(0, of), stream
+}
+
 // Subject returns where to publish what is to be stored on a subject of package
 // layout. A subject of no shard is returned as it is.
 func (s Shard) Subject(subject string) string {

@@ -44,7 +44,8 @@ type copier struct {
 	r       *archive.Reader
 	w       *archive.Writer
 	changes map[string]change
-	ours    bool // it must be one that rewrite has written
+	ours    bool           // it must be one that rewrite has written
+	edit    func(*Message) // nil: messages stay as they are
 	state   map[string]json.RawMessage
 	at      int64    // when the snapshot was taken
 	kept    [][]byte // consumers
@@ -194,6 +195,14 @@ func (c *copier) message() (end bool, err error) {
 	if _, newer := c.changes[h.Name]; newer {
 		return false, nil
 	}
+	if c.edit != nil {
+		m, err := c.content(h)
+		if err != nil {
+			return false, err
+		}
+		c.edit(m)
+		return false, c.add(m)
+	}
 	if err := c.w.WriteHeader(h); err != nil {
 		return false, err
 	}
@@ -220,19 +229,9 @@ func (c *copier) writeChanges() error {
 		return 1
 	})
 	for _, one := range last {
-		h := &archive.Header{
-			Name: one.subject, Sequence: one.seq, Timestamp: one.at,
-			HeaderSize: int64(len(one.header)), PayloadSize: int64(len(one.body)),
-		}
-		if err := c.w.WriteHeader(h); err != nil {
+		if err := c.add(&Message{Subject: one.subject, Seq: one.seq, Time: one.at, Header: one.header, Body: one.body}); err != nil {
 			return err
 		}
-		for _, part := range [][]byte{one.header, one.body} {
-			if _, err := c.w.Write(part); err != nil {
-				return err
-			}
-		}
-		c.count(h)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -122,18 +123,20 @@ func newChange(m *direct.Stored) change {
 // encodeHeader gives headers the form in which NATS stores them, without those
 // that the server added.
 func encodeHeader(h nats.Header) []byte {
-	var b strings.Builder
-	keys := make([]string, 0, len(h))
-	for key := range h {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	for _, key := range keys {
-		values := h[key]
-		if slices.Contains(added, key) && len(values) > 0 {
-			values = values[:len(values)-1]
+	h = maps.Clone(h)
+	for _, key := range added {
+		if values := h[key]; len(values) > 0 {
+			h[key] = values[:len(values)-1]
 		}
-		for _, value := range values {
+	}
+	return storedHeader(h)
+}
+
+// storedHeader gives headers the form in which NATS stores them.
+func storedHeader(h nats.Header) []byte {
+	var b strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(h)) {
+		for _, value := range h[key] {
 			fmt.Fprintf(&b, "%s: %s\r\n", key, value)
 		}
 	}
