@@ -12,7 +12,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/admindoor"
-	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/envelope"
 )
 
 // access says who may use a row of the API.
@@ -43,7 +43,7 @@ type Service struct {
 // sender is the name of the service that sends.
 func (p *principal) sender() string {
 	if p.operator {
-		return layout.OperatorService
+		return envelope.Operator
 	}
 	return p.service.Name
 }

@@ -13,6 +13,9 @@ import (
 // DefaultType is the type of a message whose publisher named none.
 const DefaultType = "notification"
 
+// Operator is the service as which operators send.
+const Operator = layout.OperatorService
+
 // Service is the sender of what a service published without RCCS in between:
 // NATS does not tell who that was.
 const Service = "service:" + layout.UnnamedService
