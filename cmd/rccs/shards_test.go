@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -100,7 +101,7 @@ func (i *installation) live(t *testing.T) {
 	for _, u := range dividedUsers {
 		phone := subjects.Address{User: subjects.UserID(u), Device: "phone"}
 		for n := range 4 {
-			put(subjects.Inbox(phone.Key(), subjects.Lane(n)), fmt.Sprint(u, n)) //nolint:gosec // one of four
+			put(subjects.Inbox(phone.Key(), subjects.Lane(n)), fmt.Sprint(u, n))
 		}
 		put(subjects.Inbox(subjects.Address{User: phone.User, Device: "away"}.Key(), subjects.Normal), u+"away")
 		put("rccs.later."+u+".phone.normal."+u+"later", u+"later", "Nats-Schedule", "@at "+due, "Nats-Schedule-Target", "rccs.due."+u+".phone.normal")
@@ -181,7 +182,7 @@ func plainly(t *testing.T, text string) string {
 	for decoder := json.NewDecoder(strings.NewReader(text)); ; {
 		var v any
 		err := decoder.Decode(&v)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
