@@ -181,7 +181,10 @@ func (h *Hub) open(mb *Mailbox) error {
 		}
 	}
 	delete(h.tally.devices, mb.key) // the mailbox's cursor counts these messages
-	if mb.fresh {                   // store a first cursor, so that the device is known
+	if mb.fresh {
+		// Store a first cursor, so that the device is known even if this process is
+		// killed: one without is told of damage for doubtNew only, and of damage from
+		// before it came.
 		h.cursors.put(mb.key, mb.cursorLocked(false), mb.stored, time.Now())
 	} else {
 		mb.dirtyLocked()
