@@ -49,24 +49,35 @@ func (r *readiness) now() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	h := r.check()
-	r.own.say(r.log, h.own, "not ready", "ready again")
-	r.others.say(r.log, h.others, "a tenant cannot be served", "all tenants are served again")
+	if fault, after := r.own.look(h.own); fault {
+		r.log.Warn("not ready", "err", h.own)
+	} else if after > 0 {
+		r.log.Info("ready again", "after", after)
+	}
+	if fault, after := r.others.look(h.others); fault {
+		r.log.Warn("a tenant cannot be served", "err", h.others)
+	} else if after > 0 {
+		r.log.Info("all tenants are served again", "after", after)
+	}
 	return h.own
 }
 
 // saying is when the log last said that something is at fault; zero: nothing is.
 type saying time.Time
 
-func (s *saying) say(log *slog.Logger, err error, fault, well string) {
+// look reports whether a fault is to be told now, or how long there was one that is
+// over.
+func (s *saying) look(err error) (fault bool, after time.Duration) {
 	last := time.Time(*s)
 	switch {
 	case err == nil && !last.IsZero():
-		log.Info(well, "after", time.Since(last).Round(time.Millisecond))
 		*s = saying{}
+		return false, max(time.Since(last).Round(time.Millisecond), time.Millisecond)
 	case err != nil && (last.IsZero() || time.Since(last) > sayEvery):
-		log.Warn(fault, "err", err)
 		*s = saying(time.Now())
+		return true, 0
 	}
+	return false, 0
 }
 
 // watch looks until ctx ends, also when nobody asks.

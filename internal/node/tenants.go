@@ -233,7 +233,9 @@ func (n *Node) reconciled(ctx context.Context) bool {
 			n.opts.Logger.Info("tenant is served", "tenant", name)
 		case ctx.Err() == nil:
 			all = false
-			last.said.say(n.opts.Logger.With("tenant", name), err, "tenant is not served, trying again", "")
+			if fault, _ := last.said.look(err); fault {
+				n.opts.Logger.Error("tenant is not served, trying again", "tenant", name, "err", err)
+			}
 			last.at = time.Now()
 			n.failed[name] = last
 		}
