@@ -173,7 +173,7 @@ func dividedQuestions() map[string]func(*testing.T, *installation) string {
 
 // varying are the members of JSON that differ from one installation to another: times,
 // sequences of streams, ids that are made, and what the machine does.
-var varying = regexp.MustCompile(`^(at|seq|first|last|settled|sent|oldest|oldestSeq|cursorAt|outcomeAt|since|lastSeen|registered|registeredAt|renewed|session|epoch|timestamp|stored(At)?|rejectedAt|due|server|servers|run|store|bytes|perSecond|consumers|coordinators|started|id|address|used|rttNanos|uptime.*|next|account|edge|name)$`)
+var varying = regexp.MustCompile(`^(at|seq|first|last|settled|sent|oldest|oldestSeq|cursorAt|outcomeAt|since|lastSeen|registered|registeredAt|renewed|session|epoch|timestamp|stored(At)?|rejectedAt|due|server|servers|process|run|store|bytes|perSecond|consumers|coordinators|started|id|address|used|rttNanos|uptime.*|next|account|edge|name)$`)
 
 // plainly is JSON without what varies.
 func plainly(t *testing.T, text string) string {
