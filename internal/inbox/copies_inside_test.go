@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -69,6 +70,40 @@ func TestWhatNoCopyCouldBeAskedForIsNotLost(t *testing.T) {
 	msgs, left, err := h.lanes.readCopies(t.Context(), phone, subjects.Normal, 0, want, gathered{end: math.MaxUint64}, laneBatch)
 	if err == nil {
 		t.Errorf("%d messages and %d left are all that there is, of 5", len(msgs), left)
+	}
+}
+
+// One copy of the stream is swept for many devices. If it lacks what a device was
+// sent, or what is counted for it, the device reads for itself, from other copies too.
+func TestASweepThatLacksWhatIsStoredIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	h := threeCopies(t, natstest.Server(t))
+	phone := subjects.Address{User: "alice", Device: "phone"}.Key()
+	for _, c := range []struct {
+		swept   string // sequences
+		copies  int64
+		trusted bool
+	}{
+		{"1234", 3, true},
+		{"134", 3, false}, // 2 was sent and not acknowledged
+		{"124", 3, false}, // 2 of 3 are counted and not sent
+		{"124", 1, true},  // there is no other copy
+	} {
+		h.replicas.Store(c.copies)
+		s := &sweep{from: 1, to: 5, done: make(chan struct{}), msgs: map[subjects.Key][]*envelope.Message{}}
+		close(s.done)
+		for _, seq := range c.swept {
+			s.msgs[phone] = append(s.msgs[phone], &envelope.Message{Lane: subjects.Normal, Seq: uint64(seq - '0')})
+		}
+		h.sweeps.current, h.sweeps.drop = s, time.NewTimer(time.Hour)
+		mb := &Mailbox{hub: h, key: phone, seen: 4}
+		mb.lanes[subjects.Normal].ackFloor, mb.lanes[subjects.Normal].unread = 2, 2
+		mb.lanes[subjects.Normal].ackPending = []uint64{2}
+		msgs, left, upTo, ok, end := h.swept(t.Context(), mb, subjects.Normal, 1, 10)
+		end()
+		if ok != c.trusted || ok && (len(msgs) != len(c.swept)-1 || left != 0 || upTo != 5) {
+			t.Errorf("a sweep with %s of %d copies: %d messages and %d left up to %d, %v; want %v", c.swept, c.copies, len(msgs), left, upTo, ok, c.trusted)
+		}
 	}
 }
 

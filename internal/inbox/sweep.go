@@ -2,6 +2,7 @@ package inbox
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,8 +54,9 @@ type sweeps struct {
 }
 
 // swept serves a lane from a sweep that covers its position, and waits for one
-// that is under way. ok is false if there is none. The caller then reads the
-// store, and calls end after that.
+// that is under way. ok is false if there is none, or if it lacks what another copy
+// of the stream may have: one copy was swept. The caller then reads the store, and
+// calls end after that.
 func (h *Hub) swept(ctx context.Context, mb *Mailbox, n subjects.Lane, pos, floor uint64) (msgs []*envelope.Message, left int, upTo uint64, ok bool, end func()) {
 	s, end := h.sweepFor(mb, pos)
 	if s == nil {
@@ -68,16 +70,18 @@ func (h *Hub) swept(ctx context.Context, mb *Mailbox, n subjects.Lane, pos, floo
 	if s.err != nil || pos+1 >= s.to {
 		return nil, 0, 0, false, end
 	}
+	lane := make([]*envelope.Message, 0, len(s.msgs[mb.key]))
 	for _, m := range s.msgs[mb.key] {
-		if m.Lane != n || m.Seq <= pos || m.Seq >= floor {
-			continue
+		if m.Lane == n && m.Seq > pos {
+			lane = append(lane, m)
 		}
-		if len(msgs) == laneMessages {
-			left++
-			continue
-		}
-		msgs = append(msgs, m)
 	}
+	if want := mb.expects(n, pos); h.replicas.Load() > 1 && !want.in(lane, 0) {
+		return nil, 0, 0, false, end
+	}
+	msgs = slices.DeleteFunc(lane, func(m *envelope.Message) bool { return m.Seq >= floor })
+	left = max(len(msgs)-laneMessages, 0)
+	msgs = msgs[:len(msgs)-left]
 	return msgs, left, min(s.to, floor), true, end
 }
 
