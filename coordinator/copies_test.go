@@ -4,15 +4,17 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
 
 // Each copy of the inbox stream is damaged in another place, the leader's too. A
 // device on plain NATS gets all, be it sent before or not, and senders hear of its
-// acknowledgements.
+// acknowledgements. Those who sent what is purged hear that.
 func TestFetchReadsWhatACopyLacksFromAnother(t *testing.T) {
 	t.Parallel()
 	servers := natstest.Cluster(t, 3)
@@ -27,7 +29,15 @@ func TestFetchReadsWhatACopyLacksFromAnother(t *testing.T) {
 		Sent: [subjects.Lanes]uint64{0, 3}, Unacked: [subjects.Lanes][]uint64{{}, {1, 2, 3}}, Waiting: [subjects.Lanes]uint64{0, 3}, UpTo: n,
 	}
 	p.publish(layout.Cursor(d.key), string(c.Append(nil)))
-	natstest.Spoil(t, p.js, servers, layout.StreamInbox, "text-1", "text-4", "text-2")
+	watch := address("alice/watch").Key() // of which the first three were sent too
+	for i := range n {
+		p.publish(subjects.Inbox(watch, subjects.Normal), fmt.Sprintf(`"watch-%d"`, i), subjects.HeaderAck, "true")
+	}
+	c = inbox.Cursor{
+		Sent: [subjects.Lanes]uint64{0, n + 3}, Unacked: [subjects.Lanes][]uint64{{}, {n + 1, n + 2, n + 3}}, Waiting: [subjects.Lanes]uint64{0, 3}, UpTo: 2 * n,
+	}
+	p.publish(layout.Cursor(watch), string(c.Append(nil)))
+	natstest.Spoil(t, p.js, servers, layout.StreamInbox, "text-1", "text-4", "text-2", "watch-1", "watch-4", "watch-2")
 	p.eventually("the store is read again", func() bool { return d.ask("fetch", map[string]any{"limit": 1}, new([]got)) == "" })
 	for _, limit := range []int{2, n} { // a part at first
 		all := d.fetch(map[string]any{"limit": limit})
@@ -43,5 +53,14 @@ func TestFetchReadsWhatACopyLacksFromAnother(t *testing.T) {
 	d.ack(map[string]any{"upTo": n})
 	if told := p.stored(subjects.StreamEvent, subjects.Event(d.key, "delivered")); len(told) != n {
 		t.Errorf("senders hear of %d acknowledgements, want %d", len(told), n)
+	}
+	fetch := direct.New(p.nc)
+	testkit.Check(t, fetch.Start())
+	t.Cleanup(fetch.Stop)
+	purger, err := inbox.NewPurger(p.nc, fetch, p.proof())
+	testkit.Check(t, err)
+	testkit.Check(t, purger.Begin(t.Context(), watch, [subjects.Lanes]uint64{0, 2 * n}))
+	if told := p.stored(subjects.StreamEvent, subjects.Event(watch, "expired")); len(told) != n {
+		t.Errorf("senders hear that %d were purged, want %d", len(told), n)
 	}
 }

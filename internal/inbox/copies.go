@@ -12,6 +12,7 @@ import (
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -25,9 +26,9 @@ import (
 // laneReader reads lanes of inboxes from the store. Edges and coordinators, which
 // read for devices on plain NATS, share it.
 type laneReader struct {
-	fetch   *direct.Client
-	publish *Publisher // whose proof says who has sent a message
-	log     *slog.Logger
+	fetch *direct.Client
+	proof *proof.Key // says who has sent a message
+	log   *slog.Logger
 	// replicas returns how many copies the stream has.
 	replicas func(context.Context) (int64, error)
 }
@@ -151,7 +152,7 @@ func (r *laneReader) readCopies(
 		Conn: r.fetch.Conn(), Stream: layout.StreamInbox, Shard: r.fetch.Shard(), Subject: subjects.Inbox(k, n), After: pos,
 		Messages: size.messages, Bytes: size.bytes, Logger: r.log,
 		Enough: func(got []reader.Entry, left int) bool {
-			found.add(parseAll(r.publish, got), left)
+			found.add(parseAll(r.proof, got), left)
 			return want.in(found.answer(want))
 		},
 	})
@@ -217,14 +218,14 @@ func (r *laneReader) messages(ctx context.Context, subject string, seq uint64, s
 	if err != nil {
 		return nil, 0, err
 	}
-	return parseAll(r.publish, got), left, nil
+	return parseAll(r.proof, got), left, nil
 }
 
 // parseAll returns the messages of stored ones that are messages of inboxes.
-func parseAll[T direct.Stored | reader.Entry](p *Publisher, stored []T) []*envelope.Message {
+func parseAll[T direct.Stored | reader.Entry](k *proof.Key, stored []T) []*envelope.Message {
 	msgs := make([]*envelope.Message, 0, len(stored))
 	for _, s := range stored {
-		if m, ok := envelope.Parse(p.Proof, envelope.Stored(s)); ok {
+		if m, ok := envelope.Parse(k, envelope.Stored(s)); ok {
 			msgs = append(msgs, m)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/leader"
+	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -37,14 +39,20 @@ type Cursors struct {
 
 // NewCursors returns Cursors that reads with c and writes with p.
 func NewCursors(c *direct.Client, p *Publisher) (*Cursors, error) {
+	lanes, err := newLaneReader(c, p.Proof, p.log)
+	if err != nil {
+		return nil, err
+	}
+	return &Cursors{fetch: c, last: c.Last(layout.StreamCursor, false), publish: p, lanes: lanes}, nil
+}
+
+// newLaneReader returns one that asks how many copies there are.
+func newLaneReader(c *direct.Client, k *proof.Key, log *slog.Logger) (*laneReader, error) {
 	js, err := jetstream.New(c.Conn())
 	if err != nil {
 		return nil, fmt.Errorf("inbox: %w", err)
 	}
-	return &Cursors{
-		fetch: c, last: c.Last(layout.StreamCursor, false), publish: p,
-		lanes: &laneReader{fetch: c, publish: p, log: p.log, replicas: newReplicas(c.Shard().JetStream(js)).get},
-	}, nil
+	return &laneReader{fetch: c, proof: k, log: log, replicas: newReplicas(c.Shard().JetStream(js)).get}, nil
 }
 
 // replicas is how many copies the inbox stream has, as of at most [refreshEvery]

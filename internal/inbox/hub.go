@@ -176,7 +176,7 @@ func New(opts Options) (*Hub, error) {
 	h.fetch = direct.New(opts.Fetch).In(opts.Shard)
 	h.last = h.fetch.Last(layout.StreamInbox, true)
 	h.lanes = &laneReader{
-		fetch: h.fetch, publish: opts.Publish, log: opts.Logger,
+		fetch: h.fetch, proof: opts.Publish.Proof, log: opts.Logger,
 		replicas: func(context.Context) (int64, error) { return h.replicas.Load(), nil },
 	}
 	h.cursors = newCursorWriter(opts.Publish, h.fetch.Last(layout.StreamCursor, false), h.head.Load, opts.CursorEvery, opts.Logger)

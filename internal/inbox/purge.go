@@ -4,13 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/direct"
-	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/shard"
@@ -50,14 +50,19 @@ const fenceTimeout = 5 * time.Second
 type Purger struct {
 	nc    *nats.Conn
 	fetch *direct.Client
+	lanes *laneReader
 	proof *proof.Key
 	shard shard.Shard
 }
 
 // NewPurger returns a Purger that sends requests on nc and reads with fetch. k is
 // the tenant's key.
-func NewPurger(nc *nats.Conn, fetch *direct.Client, k *proof.Key) *Purger {
-	return &Purger{nc: nc, fetch: fetch, proof: k, shard: fetch.Shard()}
+func NewPurger(nc *nats.Conn, fetch *direct.Client, k *proof.Key) (*Purger, error) {
+	lanes, err := newLaneReader(fetch, k, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	return &Purger{nc: nc, fetch: fetch, lanes: lanes, proof: k, shard: fetch.Shard()}, nil
 }
 
 // Last returns the sequence of the last message of each lane.
@@ -108,17 +113,23 @@ func (p *Purger) Begin(ctx context.Context, k subjects.Key, upTo [subjects.Lanes
 	return nil
 }
 
-// tellLane tells the senders that asked what is purged in one lane.
+// tellLane tells the senders that asked what is purged in one lane. If the copy that
+// answers lacks some of it, the others are read.
 func (p *Purger) tellLane(ctx context.Context, k subjects.Key, n subjects.Lane, c *Cursor, upTo uint64) error {
+	want := expected{counted: int64(c.Waiting[n]), floor: c.Sent[n], known: c.UpTo, pending: c.Unacked[n]} //nolint:gosec // a count of messages
 	for from := c.AckFloor(n) + 1; from <= upTo; {
-		got, left, err := p.fetch.Next(ctx, layout.StreamInbox, subjects.Inbox(k, n), from, laneMessages, laneBytes)
+		i, _ := slices.BinarySearch(want.pending, from)
+		want.pending = want.pending[i:]
+		msgs, left, err := p.lanes.read(ctx, k, n, from-1, want, laneBatch)
 		if err != nil {
 			return err
 		}
-		for _, s := range got {
-			from = s.Seq + 1
-			m, ok := envelope.Parse(p.proof, envelope.Stored(s))
-			if !ok || m.Seq > upTo || m.Seq <= c.Sent[n] && !c.isUnacked(n, m.Seq) {
+		for _, m := range msgs {
+			from = m.Seq + 1
+			if m.Seq > want.floor && m.Seq <= want.known {
+				want.counted--
+			}
+			if m.Seq > upTo || m.Seq <= c.Sent[n] && !c.isUnacked(n, m.Seq) {
 				continue
 			}
 			a := requesterOf(m)
@@ -135,7 +146,7 @@ func (p *Purger) tellLane(ctx context.Context, k subjects.Key, n subjects.Lane, 
 				}
 			}
 		}
-		if left == 0 || len(got) == 0 {
+		if left == 0 || len(msgs) == 0 {
 			return nil
 		}
 	}

@@ -17,7 +17,7 @@ func (s *system) purge(k subjects.Key) {
 		s.t.Fatal(err)
 	}
 	defer fetch.Stop()
-	p := inbox.NewPurger(s.nc, fetch, s.pub.Proof)
+	p := must(inbox.NewPurger(s.nc, fetch, s.pub.Proof))
 	upTo := must(p.Last(s.t.Context(), k))
 	if err := p.Begin(s.t.Context(), k, upTo); err != nil {
 		s.t.Fatal(err)

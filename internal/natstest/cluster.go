@@ -93,15 +93,16 @@ func (e *Env) Lead(js jetstream.JetStream, stream string) {
 }
 
 // Spoil stops the servers of a cluster, has each lack another message of a stream,
-// whose body has the text, and starts them again. The first becomes the leader.
+// whose body has the text, and starts them again. Further texts are for the servers
+// in turn again. The first server becomes the leader.
 func Spoil(tb testing.TB, js jetstream.JetStream, servers []*Env, stream string, texts ...string) {
 	tb.Helper()
 	servers[0].Lead(js, stream) // every copy is up to date
 	for _, e := range servers {
 		e.Stop()
 	}
-	for i, e := range servers {
-		e.Flip(stream, texts[i])
+	for i, text := range texts {
+		servers[i%len(servers)].Flip(stream, text)
 	}
 	for _, e := range servers {
 		e.Start()

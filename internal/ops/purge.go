@@ -39,7 +39,10 @@ func (t *Tenant) Purge(ctx context.Context, a subjects.Address, opts PurgeOption
 	if err != nil {
 		return 0, err
 	}
-	purger := inbox.NewPurger(t.nc, t.direct, key)
+	purger, err := inbox.NewPurger(t.nc, t.direct, key)
+	if err != nil {
+		return 0, err
+	}
 	last, err := purger.Last(ctx, a.Key())
 	if err != nil {
 		return 0, err
