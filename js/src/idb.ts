@@ -1,5 +1,5 @@
 import { SHARE, type SharedStore } from "./client.js";
-import { shared } from "./share.js";
+import { shared, storage } from "./share.js";
 import type { Store } from "./types.js";
 import { newStamp } from "./wire.js";
 
@@ -17,14 +17,6 @@ const done = (tx: IDBTransaction): Promise<void> =>
 
 /** A key and what it is set to; nothing deletes it. */
 type Change = [key: string, value?: string];
-
-const localStore = (): Storage | undefined => {
-  try {
-    return globalThis.localStorage;
-  } catch {
-    return undefined; // not allowed here
-  }
-};
 
 /**
  * A store in the browser's IndexedDB, which outlives reloads and restarts. Pages of one origin that use the same name share one
@@ -59,7 +51,7 @@ export function indexedDBStore(name: string): Store {
     copies: string[] = [], // keys in localStorage of what is in changes
     last: Promise<void> = Promise.resolve(),
     next: Promise<void> | undefined;
-  const local = localStore();
+  const local = storage("localStorage");
   const copyPrefix = `rccs:${name}:left:`;
   // The highest stamp of any page. What is sent before the database has been read sorts behind it, also if the clock was set back.
   const highest = `rccs:${name}:stamp`;

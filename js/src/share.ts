@@ -28,6 +28,15 @@ type Said =
   | { k: "untopic"; page: string; no: number }
   | { k: "item"; page: string; no: number; item?: TopicItem | number; error?: { code: string; message: string } };
 
+/** A storage of the browser; undefined where it is not allowed. */
+export const storage = (kind: "localStorage" | "sessionStorage"): Storage | undefined => {
+  try {
+    return globalThis[kind];
+  } catch {
+    return undefined;
+  }
+};
+
 /** Which page has made a key of the store, or a lock: all of a page end alike. */
 const pageOf = (key: string): string => key.slice(-4);
 
@@ -49,6 +58,8 @@ export function shared(name: string, store: Store, open: OpenLine, claim: (page:
   return (url, o, auth, hears) => {
     const { locks } = globalThis.navigator ?? {};
     const tag = pageOf(newStamp()); // with which the keys of this page end
+    const tab = storage("sessionStorage"),
+      endedHere = `${name}:ended`; // the tag of the page that this tab had before, if it has ended
     const page = newId() + tag;
     const channel = locks && typeof BroadcastChannel === "function" ? new BroadcastChannel(name) : undefined;
     const say = (m: Said) => channel?.postMessage(m);
@@ -70,6 +81,8 @@ export function shared(name: string, store: Store, open: OpenLine, claim: (page:
       const living = new Set(locks ? [tag] : []);
       for (const lock of (await locks?.query())?.held ?? [])
         if (lock.name!.startsWith(`${name}:`) && lock.mode === "exclusive") living.add(pageOf(lock.name!));
+      // Of a page that was reloaded its lock may not be free yet when the page in its place looks.
+      living.delete(tab?.getItem(endedHere) ?? "");
       if (earlier && here.size < 2) living.delete(tag);
       return (await store.list("out/")).filter(([key]) => !living.has(pageOf(key)));
     };
@@ -322,9 +335,11 @@ export function shared(name: string, store: Store, open: OpenLine, claim: (page:
       stopWaiting.abort();
       if (line) void stepDown(false);
       endLife();
+      tab?.setItem(endedHere, tag);
     };
     const onResume = () => {
       if (line || !stopWaiting.signal.aborted) return;
+      tab?.removeItem(endedHere);
       heardAt = Date.now();
       live();
       introduce();

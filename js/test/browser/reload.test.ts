@@ -13,7 +13,17 @@ let server: Server, site: Site, proxy: Proxy;
 const app = `
 import { connect, indexedDBStore } from "@rccs/client";
 import { pause } from "./test/traffic.ts";
-const { name, url, token, sends } = Object.fromEntries(new URLSearchParams(location.search));
+const { name, url, token, sends, late } = Object.fromEntries(new URLSearchParams(location.search));
+if (late) { // the lock of the page before is not free yet when this page looks, and others hear late that it is
+  const { locks } = navigator, [request, query] = [locks.request.bind(locks), locks.query.bind(locks)], before = sessionStorage.lock;
+  locks.query = async () => ({ held: [...(await query()).held, ...(before ? [{ name: before, mode: "exclusive" }] : [])] });
+  locks.request = (lock, ...how) => {
+    const got = how.pop();
+    if (how[0]?.mode === "shared") return request(lock, ...how, () => pause(3000).then(got));
+    if (lock.startsWith("rccs:" + name + ":")) sessionStorage.lock = lock;
+    return request(lock, ...how, got);
+  };
+}
 const r = indexedDB.open("rccs:" + name, 1);
 r.onupgradeneeded = () => r.result.createObjectStore("kv");
 r.onsuccess = () => {
@@ -50,9 +60,13 @@ afterAll(async () => {
   await server?.stop();
 });
 
-for (const others of [0, 1])
-  test(`messages keep their order over reloads of the page that sends them, ${others ? "through another that holds the connection" : "which is alone"}`, async () => {
-    const user = `reload${others}`;
+for (const [others, late, how] of [
+  [0, "", "which is alone"],
+  [1, "", "through another that holds the connection"],
+  [1, "1", "through another, though its lock is free late"],
+] as const)
+  test(`messages keep their order over reloads of the page that sends them, ${how}`, async () => {
+    const user = `reload${others}${late}`;
     const desktop = connect(server.url, { token: server.token(`${user}/desktop`), type: "desktop", WebSocket });
     const got: number[] = [];
     desktop.on("n", (p) => void got.push(p as number));
@@ -60,9 +74,9 @@ for (const others of [0, 1])
     const at = { name: user, url: proxy.url, token: server.token(`${user}/phone`) };
     const open = async (more = {}) => site.page(`/?${new URLSearchParams({ ...at, ...more })}`);
     const pages: Page[] = [];
-    for (let i = 0; i < others; i++) pages.push(await open());
+    for (let i = 0; i < others; i++) pages.push(await open({ late }));
     for (const p of pages) await p.evaluate("c.ready()");
-    const page = await open({ sends: "1" });
+    const page = await open({ sends: "1", late });
     pages.push(page);
     for (let round = 0; round < 4; round++) {
       const had = got.length;
