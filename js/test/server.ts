@@ -20,14 +20,18 @@ export function rccs(): string {
   return program;
 }
 
-export const freePort = () =>
-  new Promise<number>((resolve, reject) => {
+const given = new Set<number>();
+/**
+ * A port that nobody has, and none that the system gives to outgoing connections, of which other tests make many: those are from 32768 on.
+ */
+export const freePort = (): Promise<number> =>
+  new Promise((resolve) => {
+    const port = 15_000 + Math.floor(Math.random() * 15_000);
+    if (given.has(port)) return resolve(freePort());
+    given.add(port);
     const s = net.createServer();
-    s.once("error", reject);
-    s.listen(0, "127.0.0.1", () => {
-      const { port } = s.address() as net.AddressInfo;
-      s.close(() => resolve(port));
-    });
+    s.once("error", () => resolve(freePort()));
+    s.listen(port, "127.0.0.1", () => s.close(() => resolve(port)));
   });
 
 /** Waits for a condition. */
