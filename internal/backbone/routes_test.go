@@ -4,22 +4,23 @@ import (
 	"bufio"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/localcluster"
 	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 // freePort is one of the loopback address that nobody listens on now.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, l, err)
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	port, err := localcluster.FreePort()
+	must(t, port, err)
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
 // asServer speaks to a cluster's listener as a server does, and returns what it is
