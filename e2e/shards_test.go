@@ -198,7 +198,7 @@ func TestShards_ADeviceIsToldOnlyOnceWhicheverEdgeItTries(t *testing.T) {
 		s.edge(t, "b", "--shards", "0", "--advertise", "wss://b.example.com"),
 		s.edge(t, "c", "--shards", "1", "--advertise", "wss://c.example.com"),
 	}
-	// register is what an edge answers to the phone of a user.
+	// register connects a user's phone to an edge, and returns the answer.
 	register := func(e *server, u string) (*device, envelope) {
 		d := greeted(t, e, dialing{})
 		d.send(object{"id": newID(), "type": "device_register", "payload": object{"id": "phone", "authToken": s.token(t, u+"/phone")}})

@@ -219,7 +219,7 @@ func withoutVarying(v any) any {
 	return v
 }
 
-// ofShard is what a shard adds to the name of a stream.
+// ofShard is the shard's number at the end of a stream's name.
 var ofShard = regexp.MustCompile(`_\d+$`)
 
 // withoutShards adds up the messages of the streams of all shards. That of cursors

@@ -230,7 +230,7 @@ func dialTenant(url string, keys *auth.Keystore, tenant string, opts ...nats.Opt
 
 // put makes the streams, in the order in which they were taken: what is due
 // begins to move into the inbox only when that is there. The first shard of the
-// default tenant is fenced last, which says that all is there.
+// default tenant is fenced last: with that fence the restore is complete.
 func (f *File) put(ctx context.Context, dial func(tenant string) (*nats.Conn, error), copies int, progress func(done, all int64)) error {
 	conns := map[string]*nats.Conn{}
 	defer func() {

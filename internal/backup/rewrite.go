@@ -98,7 +98,7 @@ func (d *division) event(m *snapshot.Message) {
 // maxCommon bounds what a cursor stream holds that is no user's.
 const maxCommon = 64
 
-// common is what the cursor streams hold of a shard as a whole.
+// common are the entries of the cursor streams that are about a shard, not a device.
 type common struct {
 	d    *division
 	last map[string]*snapshot.Message // by subject

@@ -170,8 +170,8 @@ func awaitTaken(ctx context.Context, js jetstream.JetStream) error {
 	}
 }
 
-// list names the streams of a tenant with so many shards in the order in which to
-// read them, and says how many bytes they have.
+// list returns the streams of a tenant, by name, in the order in which to read
+// them, and the sum of their bytes.
 func list(ctx context.Context, js jetstream.JetStream, shards int) (names []string, bytes int64, err error) {
 	lister := js.ListStreams(ctx)
 	for info := range lister.Info() {
@@ -204,7 +204,7 @@ func turn(stream string, shards int) int {
 	return 1
 }
 
-// partOf is what the part with a stream's messages is called.
+// partOf is the name of the part that has a stream's messages.
 func partOf(tenant, stream string) string {
 	return streamsPrefix + path.Join(tenant, url.PathEscape(stream)+".s2")
 }

@@ -41,8 +41,8 @@ const RedeliverMetadata = "rccs-redeliver-up-to"
 
 // RedeliverUpTo is the sequence up to which any message may have been sent to its
 // device before, whatever the device's cursor says: a restore has brought back an
-// older cursor, or the cursor is among what was damaged. Of the stream of routes it
-// is what a restore has brought back. 0: there is none.
+// older cursor, or the cursor is among what was damaged. In the stream of routes it
+// is the last message that a restore has brought back. 0: there is none.
 func RedeliverUpTo(info *jetstream.StreamInfo) uint64 {
 	seq, err := strconv.ParseUint(info.Config.Metadata[RedeliverMetadata], 10, 64)
 	if err != nil {
