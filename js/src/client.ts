@@ -228,6 +228,7 @@ export function connect(url: string, o: Options): Client {
     },
     async forget() {
       await outbox.ask("device_unregister", { forget: true });
+      line?.end?.();
       await client.close();
     },
     close: () =>

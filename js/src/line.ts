@@ -45,6 +45,8 @@ export interface Line {
   // What a line adds that several pages share.
   /** These messages were acknowledged. */
   settled?(seqs: number[]): void;
+  /** This page has removed the device. */
+  end?(): unknown;
   /** This page has, or has no longer, a handler for requests with this method. */
   handles?(method: string, on: boolean): void;
   /** Listens to a topic for this page; undefined where the page is to do so itself. */

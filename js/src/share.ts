@@ -45,6 +45,8 @@ const clients = new Map<string, Set<() => void>>();
 
 const plain = (e: RccsError) => ({ code: e.code, message: e.message, retryAfterMs: e.retryAfterMs });
 
+const removed = () => new RccsError("CLOSED", "the device was removed");
+
 /** A loop of this page over a topic. */
 interface Listening {
   topic: string;
@@ -112,7 +114,7 @@ export function shared(name: string, store: Store, open: OpenLine, claim: (page:
       down(code) {
         say({ k: "down", code });
         hears.down(code);
-        if (code === 1000) toAll.final(new RccsError("CLOSED", "the device was removed")); // by forget, in one of the pages
+        if (code === 1000) toAll.final(removed()); // by forget, in one of the pages
       },
       report(e) {
         say({ k: "error", error: plain(e) });
@@ -123,12 +125,20 @@ export function shared(name: string, store: Store, open: OpenLine, claim: (page:
         setTimeout(
           () => {
             if (!line) return;
-            say({ k: "final", error: plain(e) });
+            endAll(e);
             end(e);
           },
           e.code === "SESSION_REPLACED" ? 500 : 0,
         );
       },
+    };
+
+    /** Ends the other pages. The lock is free only when they have heard it: it would make one of them connect anew. */
+    const endAll = (e: RccsError) => {
+      const free = release;
+      release = undefined;
+      setTimeout(() => free?.(), 500);
+      say({ k: "final", error: plain(e) });
     };
 
     /** Gives a request to another page, where this one has no handler and that one has. */
@@ -412,6 +422,7 @@ export function shared(name: string, store: Store, open: OpenLine, claim: (page:
       },
       buffered: () => line?.buffered() ?? 0,
       settled: (seqs) => say({ k: "settled", seqs }),
+      end: () => line && endAll(removed()),
       handles(method, on) {
         methods[on ? "add" : "delete"](method);
         if (!line) say({ k: "handles", page, method, on });

@@ -102,15 +102,16 @@ test("a page that does not hold the connection can all that one can that does", 
   await s.close();
 });
 
-test("forget in one page removes the device, and ends the others", async () => {
-  const s = await begin(3);
-  await s.pages[1]!.evaluate("c.forget()");
-  for (const p of s.pages) await until(async () => (await p.evaluate("c.state")) === "closed", "each page is closed");
-  await new Promise((r) => setTimeout(r, 1500)); // one that came back would do so by now
-  expect((await s.desktop.devices()).map((d) => d.id)).toEqual(["desktop"]);
-  expect(await errors(s.pages)).toEqual([["CLOSED"], [], ["CLOSED"]]);
-  await s.close();
-});
+for (const [one, which] of ["the page that holds the connection", "another page"].entries())
+  test(`forget in ${which} removes the device, and ends the others`, async () => {
+    const s = await begin(3);
+    await s.pages[one]!.evaluate("c.forget()");
+    for (const p of s.pages) await until(async () => (await p.evaluate("c.state")) === "closed", "each page is closed");
+    await new Promise((r) => setTimeout(r, 1500)); // one that came back would do so by now
+    expect((await s.desktop.devices()).map((d) => d.id)).toEqual(["desktop"]);
+    expect(await errors(s.pages)).toEqual([0, 1, 2].map((n) => (n === one ? [] : ["CLOSED"])));
+    await s.close();
+  });
 
 test("two pages with stores of their own that are one device end in one that is closed, with the reason", async () => {
   const s = await begin(1);
