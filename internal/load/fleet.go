@@ -3,6 +3,7 @@ package load
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -27,6 +28,7 @@ type Fleet struct {
 	flows []*flow
 	from  []*device
 	stop  atomic.Bool
+	close func() error
 }
 
 // Connect connects the devices of a fleet. On an error none stays connected.
@@ -36,7 +38,10 @@ func Connect(opts Options) (*Fleet, error) {
 		return nil, err
 	}
 	r.measure = func(*flow, int64, time.Duration) {}
-	f := &Fleet{run: r}
+	f := &Fleet{run: r, close: sync.OnceValue(func() error {
+		_, err := r.end(context.Cause(r.ctx))
+		return err
+	})}
 	f.flows, f.from, err = r.pairs(Needs(r.scenario, r.opts.Devices))
 	if err != nil {
 		_, err = r.end(r.cause(err))
@@ -106,7 +111,5 @@ func (f *Fleet) Pace(rate int, during time.Duration) (messages uint64, err error
 }
 
 // Close disconnects all devices, and returns what had gone wrong until then.
-func (f *Fleet) Close() error {
-	_, err := f.run.end(context.Cause(f.run.ctx))
-	return err
-}
+// Calls after the first return the same.
+func (f *Fleet) Close() error { return f.close() }

@@ -74,8 +74,10 @@ func saturate(t *testing.T, opts load.Options) {
 	if _, err := f.Saturate(11, 0); err == nil {
 		t.Error("a load on more pairs than there are was taken")
 	}
-	if err := f.Close(); err != nil {
-		t.Error(err)
+	for range 2 { // who closes it early may have left that to a defer too
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
