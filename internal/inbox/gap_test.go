@@ -5,9 +5,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -200,6 +203,45 @@ func TestWhatAKilledHubHadNotCountedIsCounted(t *testing.T) {
 	if len(gaps) != len(want) {
 		t.Errorf("told %+v", gaps)
 	}
+}
+
+// The last counts of a hub are stored though another cursor is stored while it stops:
+// here that of the round before, whose way to the store is slow.
+func TestAHubThatStopsStoresItsLastCountsThoughAnotherCursorIsStoredFirst(t *testing.T) {
+	t.Parallel()
+	env := natstest.Server(t, natstest.Listen())
+	proxy := natstest.NewProxy(t, env.Addr())
+	publish := must(inbox.NewPublisher(func(opts ...nats.Option) (*nats.Conn, error) {
+		return nats.Connect(proxy.URL(), opts...)
+	}, nil))
+	t.Cleanup(publish.Stop)
+	s := newSystemOn(t, env, func(o *inbox.Options) { o.Publish = publish })
+	asked := must(s.nc.SubscribeSync("$JS.API.DIRECT.GET." + layout.StreamCursor))
+	answered := must(s.nc.SubscribeSync("_INBOX.>"))
+	proxy.Freeze()
+	s.put(phone, subjects.Normal, 0, 1)
+	s.eventually("the watermark and the count of one message are on their way", func() bool { return publish.Unacknowledged() >= 2 })
+	s.put(phone, subjects.Normal, 1, 4)
+	s.caughtUp()
+	for { // what was asked before
+		if _, err := asked.NextMsg(0); err != nil {
+			break
+		}
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- s.hub.Stop(t.Context()) }()
+	read := must(asked.NextMsg(waitTimeout)).Reply // no cursor is stored yet
+	for must(answered.NextMsg(waitTimeout)).Subject != read {
+	}
+	proxy.Heal()
+	if err := <-stopped; err != nil {
+		t.Fatal(err)
+	}
+	s.purgeBelow(5)
+	s.start(nil)
+	d := s.attach(phone, 100)
+	expect(t, d.receive(1), "4")
+	s.wantGap(d, wire.Gap{Lane: "normal", From: 1, To: 4, Count: 4, Reason: wire.ReasonRetention})
 }
 
 // A lane that services have filled past the store's bound has lost its first

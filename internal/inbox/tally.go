@@ -127,7 +127,7 @@ func (h *Hub) runTally() {
 			pause, last = min(max(time.Duration(devices)*tallyEach, tallySoon), tallyEvery), time.Now()
 			continue
 		case ctx := <-h.tally.quit:
-			if err := h.storeTally(ctx, true); err != nil {
+			if err := h.storeLast(ctx); err != nil {
 				h.opts.Logger.Warn("counts of what waits for devices not stored", "err", err)
 			}
 			return
@@ -163,6 +163,23 @@ func (h *Hub) stopTally(ctx context.Context) error {
 		return nil
 	case <-ctx.Done(): // runTally waits for the publisher, and ends when that is stopped
 		return ctx.Err()
+	}
+}
+
+// storeLast stores the counts that are left when the hub stops. A cursor stored
+// since they were read, by another edge or by the round that the stop has cut off,
+// is counted into in its turn: nobody comes after.
+func (h *Hub) storeLast(ctx context.Context) error {
+	for {
+		err := h.storeTally(ctx, true)
+		if !Lost(err) {
+			return err
+		}
+		select {
+		case <-time.After(tallySoon): // in a cluster, the copy that is read may lag
+		case <-ctx.Done():
+			return err
+		}
 	}
 }
 
@@ -281,8 +298,10 @@ func (h *Hub) storeCounts(ctx context.Context, keys []subjects.Key, head uint64,
 		}
 		h.publishCount(k, c, head, revision, writes.add())
 	}
-	err = writes.wait(ctx)
-	return all && err == nil, ctx.Err()
+	if err = writes.wait(ctx); final {
+		return all, err
+	}
+	return all && err == nil, ctx.Err() // the next round tries again
 }
 
 // publishCount stores a cursor, unless another was stored meanwhile.
