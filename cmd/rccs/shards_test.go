@@ -74,6 +74,84 @@ func TestEveryAnswerIsTheSameForSeveralShards(t *testing.T) {
 	}
 }
 
+// Copies for a user of another shard are stored there, once and in order, and the
+// device gets them as a replay.
+func TestAReplayToAUserOfAnotherShardIsStoredInThatShard(t *testing.T) {
+	t.Parallel()
+	place := serve(t, "--shards", "4")
+	place.live(t)
+	c := place.console()
+	stored := func(user string) (ids []string) {
+		var page struct {
+			Items []struct {
+				ID     string `json:"id"`
+				Replay bool   `json:"replay"`
+			} `json:"items"`
+		}
+		testkit.Check(t, json.Unmarshal([]byte(place.get(t, "/v1/users/"+user+"/devices/phone/inbox?state=all")), &page))
+		for _, m := range page.Items {
+			if m.Replay {
+				ids = append(ids, m.ID)
+			}
+		}
+		return ids
+	}
+	from, to := "alice", ""
+	for _, u := range dividedUsers {
+		if shard.OfUser(subjects.UserID(u), 4) != shard.OfUser(subjects.UserID(from), 4) {
+			to = u
+		}
+	}
+	want := []string{"alice0", "alice1", "alice2", "alice3"}
+	c.succeed(t, "replay", from+"/phone", "--since", "1h", "--to", to+"/phone", "--dry-run")
+	if got := stored(to); len(got) != 0 {
+		t.Errorf("a dry run has stored %q", got)
+	}
+	got := c.succeed(t, "replay", from+"/phone", "--since", "1h", "--to", to+"/phone")
+	if !strings.HasPrefix(got.out, "replayed 4 from "+from+"/phone to "+to+"/phone, seq ") {
+		t.Errorf("printed %q", got.out)
+	}
+	if got := stored(to); !slices.Equal(got, want) {
+		t.Errorf("stored for %s: %q, want %q", to, got, want)
+	}
+	if got := stored(from); len(got) != 0 {
+		t.Errorf("stored for %s: %q", from, got)
+	}
+	keys, err := auth.OpenKeystore(place.data)
+	testkit.Check(t, err)
+	token, err := keys.IssueDevice(subjects.Address{User: subjects.UserID(to), Device: "phone"}, auth.DeviceOptions{Bearer: true, Expires: time.Hour})
+	testkit.Check(t, err)
+	d := devicetest.Connect(t, place.edge, devicetest.How{})
+	d.Register(token.JWT, "")
+	for came := map[any]bool{}; len(came) < len(want); {
+		m := d.Until("notification")
+		if m["replay"] != true {
+			continue // the one that it has not acknowledged
+		}
+		if id := m["id"]; came[id] || !slices.Contains(want, fmt.Sprint(id)) {
+			t.Errorf("%v came, after %v", id, came)
+		}
+		came[m["id"]] = true
+	}
+	c.run(t, "replay", from+"/phone", "--since", "1h", "--to", to+"/nobody").refused(t, exitFailed, to+"/nobody", "never registered")
+}
+
+// get is the answer to an HTTP request of the admin listener.
+func (i *installation) get(t *testing.T, path string) string {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, i.admin+path, nil)
+	testkit.Check(t, err)
+	resp, err := http.DefaultClient.Do(r)
+	testkit.Check(t, err)
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(resp.Body)
+	testkit.Check(t, err)
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("GET %s: %d %s", path, resp.StatusCode, text)
+	}
+	return string(text)
+}
+
 // live has something of every kind happen to each user.
 func (i *installation) live(t *testing.T) {
 	t.Helper()
@@ -98,12 +176,13 @@ func (i *installation) live(t *testing.T) {
 	}
 	due := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
 	put("rccs.route.bob.any.tablet", "route") // to nobody
+	put("rccs.topic.news", "news")
 	for _, u := range dividedUsers {
 		phone := subjects.Address{User: subjects.UserID(u), Device: "phone"}
 		for n := range 4 {
 			put(subjects.Inbox(phone.Key(), subjects.Lane(n)), fmt.Sprint(u, n))
 		}
-		put(subjects.Inbox(subjects.Address{User: phone.User, Device: "away"}.Key(), subjects.Normal), u+"away")
+		put(subjects.Inbox(subjects.Address{User: phone.User, Device: "away"}.Key(), subjects.Normal), "away")
 		put("rccs.later."+u+".phone.normal."+u+"later", u+"later", "Nats-Schedule", "@at "+due, "Nats-Schedule-Target", "rccs.due."+u+".phone.normal")
 		token, err := keys.IssueDevice(phone, auth.DeviceOptions{Bearer: true, Expires: time.Hour})
 		testkit.Check(t, err)
@@ -131,17 +210,7 @@ func dividedQuestions() map[string]func(*testing.T, *installation) string {
 	}
 	get := func(path string) {
 		all["GET "+path] = func(t *testing.T, i *installation) string {
-			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, i.admin+path, nil)
-			testkit.Check(t, err)
-			resp, err := http.DefaultClient.Do(r)
-			testkit.Check(t, err)
-			defer func() { _ = resp.Body.Close() }()
-			text, err := io.ReadAll(resp.Body)
-			testkit.Check(t, err)
-			if resp.StatusCode != http.StatusOK {
-				t.Errorf("GET %s: %d %s", path, resp.StatusCode, text)
-			}
-			return plainly(t, string(text))
+			return plainly(t, i.get(t, path))
 		}
 	}
 	command("status", "--interval", "0")
@@ -150,6 +219,9 @@ func dividedQuestions() map[string]func(*testing.T, *installation) string {
 	command("inbox", "ls")
 	command("inbox", "rejected")
 	command("later", "ls")
+	for _, id := range []string{"away", "alice1", "davelater", "news"} { // the first is one of each user
+		command("trace", id)
+	}
 	command("edges", "ls")
 	get("/v1/status")
 	get("/v1/doctor")
@@ -162,6 +234,7 @@ func dividedQuestions() map[string]func(*testing.T, *installation) string {
 		command("inbox", "show", u+"/phone")
 		command("missed", u+"/phone")
 		command("replay", u+"/phone", "--since", "1h", "--dry-run")
+		command("replay", u+"/phone", "--since", "1h", "--dry-run", "--to", "heidi/phone")
 		command("trace", u+"1", u+"/phone")
 		get("/v1/users/" + u + "/devices")
 		get("/v1/users/" + u + "/devices/phone")
@@ -175,9 +248,13 @@ func dividedQuestions() map[string]func(*testing.T, *installation) string {
 // sequences of streams, ids that are made, and what the machine does.
 var varying = regexp.MustCompile(`^(at|seq|first|last|settled|sent|oldest|oldestSeq|cursorAt|outcomeAt|since|lastSeen|registered|registeredAt|renewed|session|epoch|timestamp|stored(At)?|rejectedAt|due|server|servers|process|run|store|bytes|perSecond|consumers|coordinators|started|id|address|used|rttNanos|uptime.*|next|account|edge|name)$`)
 
+// moments are times within a text.
+var moments = regexp.MustCompile(`\d{4}-\d\d-\d\dT[\d:.]+Z`)
+
 // plainly is JSON without what varies.
 func plainly(t *testing.T, text string) string {
 	t.Helper()
+	text = moments.ReplaceAllString(text, "then")
 	var lines []string
 	for decoder := json.NewDecoder(strings.NewReader(text)); ; {
 		var v any

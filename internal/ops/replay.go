@@ -98,18 +98,14 @@ func (t *Tenant) Replay(ctx context.Context, opts ReplayOptions) (Replayed, erro
 	if err := opts.validate(); err != nil {
 		return Replayed{}, err
 	}
-	t = t.of(opts.From.User)
-	to := opts.From
+	from, into, to := t.of(opts.From.User), t.of(opts.From.User), opts.From
 	if opts.To != (subjects.Address{}) {
-		to = opts.To
-		if !t.shard.Holds(to.Key().User()) {
-			return Replayed{}, fmt.Errorf("ops: %s and %s are in different shards: a replay from one to the other is %w", opts.From, to, ErrShards)
-		}
-		if _, err := t.check(ctx, to); err != nil {
+		into, to = t.of(opts.To.User), opts.To
+		if _, err := into.check(ctx, to); err != nil {
 			return Replayed{}, err
 		}
 	}
-	msgs, err := t.selected(ctx, &opts)
+	msgs, err := from.selected(ctx, &opts)
 	if err != nil {
 		return Replayed{}, err
 	}
@@ -117,7 +113,7 @@ func (t *Tenant) Replay(ctx context.Context, opts ReplayOptions) (Replayed, erro
 	if opts.DryRun {
 		return r.out, r.dry(msgs)
 	}
-	pub, err := t.publisher()
+	pub, err := into.publisher() // of the shard of the one who gets them
 	if err != nil {
 		return Replayed{}, err
 	}

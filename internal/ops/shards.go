@@ -3,7 +3,6 @@ package ops
 import (
 	"cmp"
 	"context"
-	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -16,9 +15,6 @@ import (
 // A tenant with several shards is opened as a Tenant for each, on one connection.
 // What is asked about a user goes to that of the user's shard; lists are those of
 // all, merged.
-
-// ErrShards says that something cannot be done for all shards together.
-var ErrShards = errors.New("not yet with more than one shard")
 
 // of returns the part of the tenant that a user's devices are in.
 func (t *Tenant) of(user subjects.UserID) *Tenant {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -18,6 +19,7 @@ import (
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -99,15 +101,36 @@ type TraceOptions struct {
 // headers of what was stored in the scope since the time. The error wraps
 // [ErrNoMessage] when there is none.
 func (t *Tenant) Trace(ctx context.Context, opts TraceOptions) (*Trace, error) {
-	if len(t.parts) > 0 && opts.Scope.User == "" {
-		return nil, fmt.Errorf("ops: a trace of all users is %w: name the user or the recipient", ErrShards)
+	parts := t.parts
+	if len(parts) == 0 || opts.Scope.User != "" {
+		parts = []*Tenant{t.of(opts.Scope.User)}
 	}
-	t = t.of(opts.Scope.User)
+	found := make([]*Trace, len(parts))
+	sum := sumProgress(len(parts), opts.Progress)
+	err := forEach(ctx, len(parts), nil, func(ctx context.Context, i int) (err error) {
+		own := opts
+		own.Progress = sum(i)
+		found[i], err = parts[i].trace(ctx, &own, i == 0)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	all := mergeTraces(opts.ID, found)
+	if len(all.Steps) == 0 {
+		return nil, fmt.Errorf("%w: %q", ErrNoMessage, opts.ID)
+	}
+	return all, nil
+}
+
+// trace finds what one shard knows of a message, in no order; whole: and what the
+// streams of all shards together do.
+func (t *Tenant) trace(ctx context.Context, opts *TraceOptions, whole bool) (*Trace, error) {
 	key, err := t.proof(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s := &search{t: t, proof: key, opts: &opts, out: &Trace{ID: opts.ID, Copies: []*Copy{}}, copies: make(map[uint64]*Copy)}
+	s := &search{t: t, proof: key, opts: opts, out: &Trace{}, copies: make(map[uint64]*Copy)}
 	user := subjects.Scope{User: opts.Scope.User} // outcomes are in the senders' inboxes
 	for _, source := range []struct {
 		stream, filter string
@@ -120,6 +143,9 @@ func (t *Tenant) Trace(ctx context.Context, opts TraceOptions) (*Trace, error) {
 		{subjects.StreamUp, opts.Scope.Ups(), false, s.onUp},
 		{subjects.StreamTopic, "", false, s.onTopic},
 	} {
+		if !whole && !shard.Divided(source.stream) {
+			continue
+		}
 		since := opts.Since
 		if source.all {
 			since = time.Time{}
@@ -128,13 +154,47 @@ func (t *Tenant) Trace(ctx context.Context, opts TraceOptions) (*Trace, error) {
 			return nil, err
 		}
 	}
-	if len(s.out.Steps) == 0 {
-		return nil, fmt.Errorf("%w: %q", ErrNoMessage, opts.ID)
+	return s.out, s.finish(ctx)
+}
+
+// mergeTraces is the life of a message of which each shard knows a part.
+func mergeTraces(id string, found []*Trace) *Trace {
+	all := &Trace{ID: id, Copies: []*Copy{}}
+	for _, one := range found {
+		all.Copies, all.Steps = append(all.Copies, one.Copies...), append(all.Steps, one.Steps...)
 	}
-	if err := s.finish(ctx); err != nil {
-		return nil, err
+	slices.SortStableFunc(all.Copies, func(a, b *Copy) int { return a.Stored.Compare(b.Stored) })
+	slices.SortStableFunc(all.Steps, func(a, b Step) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Seq, b.Seq)) })
+	came := 0
+	all.Steps = slices.DeleteFunc(all.Steps, func(s Step) bool {
+		if s.Step == StepPresence {
+			came++
+		}
+		return s.Step == StepPresence && came > presenceSteps
+	})
+	return all
+}
+
+// sumProgress returns the progress functions of n searches side by side, which tell
+// how far all are together. It returns nil ones where nobody asks.
+func sumProgress(n int, progress func(done, all int)) func(i int) func(done, all int) {
+	var mu sync.Mutex
+	done, all := make([]int, n), make([]int, n)
+	return func(i int) func(int, int) {
+		if progress == nil {
+			return nil
+		}
+		return func(d, a int) {
+			mu.Lock()
+			defer mu.Unlock()
+			done[i], all[i] = d, a
+			d, a = 0, 0
+			for i := range done {
+				d, a = d+done[i], a+all[i]
+			}
+			progress(d, a)
+		}
 	}
-	return s.out, nil
 }
 
 // scan reads the headers of what a stream holds since a time on the subjects
@@ -205,7 +265,7 @@ func (s *search) matches(e *reader.Entry) bool {
 // step notes one.
 func (s *search) step(e *reader.Entry, step, stream string, a subjects.Address, detail string) *Step {
 	s.out.Steps = append(s.out.Steps, Step{
-		At: time.Unix(0, e.Time).UTC(), Step: step, User: string(a.User), Device: string(a.Device), Stream: stream, Seq: e.Seq, Detail: detail,
+		At: time.Unix(0, e.Time).UTC(), Step: step, User: string(a.User), Device: string(a.Device), Stream: s.t.shard.Stream(stream), Seq: e.Seq, Detail: detail,
 	})
 	return &s.out.Steps[len(s.out.Steps)-1]
 }
@@ -311,9 +371,6 @@ func (s *search) finish(ctx context.Context) error {
 			return err
 		}
 	}
-	slices.SortStableFunc(s.out.Steps, func(a, b Step) int {
-		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Seq, b.Seq))
-	})
 	return nil
 }
 
