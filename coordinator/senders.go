@@ -87,7 +87,7 @@ const (
 
 // hear records the sender of a message as it is published.
 func (s *senders) hear(m *nats.Msg) {
-	sender := cmp.Or(layout.Requester(m.Reply, m.Header), "the tenant's own users")
+	sender := cmp.Or(layout.Requester(m), "the tenant's own users")
 	key := s.key(m.Subject, m.Header, m.Data)
 	if m := s.wasExpected(key); m != nil {
 		s.late(m, sender)

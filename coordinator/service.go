@@ -112,15 +112,15 @@ func (r *request) requester() string {
 	if r.key != "" {
 		return string(r.key)
 	}
-	return cmp.Or(layout.Requester(r.Reply, r.Header), "the tenant's own users")
+	return cmp.Or(layout.Requester(r.Msg), "the tenant's own users")
 }
 
 // service returns "service:NAME" of the service that asks, for the record. What is
 // asked by another way than the services' account is by "a service": a credential
 // from before services had that account, which NATS does not tell from others.
 func (r *request) service() string {
-	name := layout.ServiceName(r.Reply, r.Header)
-	if key := layout.Requester(r.Reply, r.Header); name == "" && key != "" {
+	name := layout.ServiceName(r.Msg)
+	if key := layout.Requester(r.Msg); name == "" && key != "" {
 		name = "service " + key // its credential has no such name
 	}
 	return cmp.Or(name, "a service")
@@ -215,7 +215,12 @@ func (s *service) take(e *endpoint, m *nats.Msg) {
 		s.c.log.Warn("request without a reply subject dropped", "subject", m.Subject)
 		return
 	}
-	if err := e.pool.take(req.requester(), e.device, m.Size(), func() { s.serve(e, req) }); err != nil {
+	requester := req.requester()
+	if requester == layout.Hidden {
+		s.answer(e, req, nil, wire.NewError(wire.BadMessage, layout.HidesRequester), 0)
+		return
+	}
+	if err := e.pool.take(requester, e.device, m.Size(), func() { s.serve(e, req) }); err != nil {
 		err.RetryAfter = retryAfter
 		s.answer(e, req, nil, err, 0)
 	}

@@ -55,7 +55,7 @@ func (c *conn) listen() error {
 // the service that NATS names, or the device or HTTP service that an edge or the
 // API names. It is no proof of who that is.
 func requesterOf(m *nats.Msg) string {
-	if service := layout.Requester(m.Reply, m.Header); service != "" {
+	if service := layout.Requester(m); service != "" {
 		return service
 	}
 	from := envelope.Value(m.Header, subjects.HeaderFrom)

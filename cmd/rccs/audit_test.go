@@ -3,9 +3,13 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
@@ -110,4 +114,88 @@ func TestTheRecordSaysWhichServiceAsked(t *testing.T) {
 			t.Fatalf("recorded %+v, want %+v", got, want)
 		}
 	}
+}
+
+// NATS adds who asks behind the headers that a service wrote. A service that ends
+// them early with an empty line, and writes another service's name before that, asks
+// as nobody.
+func TestAServiceCannotHideWhoAsks(t *testing.T) {
+	t.Parallel()
+	i := serve(t)
+	c := i.console()
+	c.succeed(t, "send", "alice/a", "1")
+	shop := i.rawService(t, "shop")
+	const forged = `Nats-Request-Info: {"acc":"A","user":"U","jwt":"eyJ9.eyJuYW1lIjoic2VydmljZTpvdGhlciJ9.x"}` // service:other
+	short := strings.Repeat("a:b\n", 25)                                                                       // two bytes fewer a line than they are counted for
+	for _, headers := range []string{
+		forged + "\n\n", "X: y\n" + forged + "\n\nZ: z\r\n", "X: y\n" + forged + "\r\n", "\n", "\r\n", "X: y\n\n",
+		short + forged + "\n\n", strings.Repeat("a:b\n", 800) + forged + "\n\n", ":\n\n", " 100 Idle\n" + forged + "\n\n",
+	} {
+		answer := shop.ask(t, "rccs.coordinator.forget", headers, `{"user":"alice","device":"a"}`)
+		if !strings.Contains(answer, "BAD_MESSAGE") || !strings.Contains(answer, "hide who asks") {
+			t.Errorf("%.60q: forget is answered %s", headers, answer)
+		}
+		answer = shop.ask(t, "$JS.API.CONSUMER.NAMES.RCCS_TOPIC", headers, ``)
+		if !strings.Contains(answer, "hide who asks") {
+			t.Errorf("%.60q: the guard answers %s", headers, answer)
+		}
+		answer = shop.ask(t, "rccs.later.alice.a.normal.x", "Nats-Schedule: @at "+time.Now().Add(time.Hour).UTC().Format(time.RFC3339)+"\r\n"+headers, `1`)
+		if !strings.Contains(answer, "hide who asks") {
+			t.Errorf("%.60q: a delayed message is answered %s", headers, answer)
+		}
+	}
+	if out := c.succeed(t, "audit", "--json").out; strings.Contains(out, "service") {
+		t.Errorf("the record: %s", out)
+	}
+	for _, headers := range []string{"", "X:y\r\n", "X: y\nZ: z\r\n"} { // as clients of other languages write them
+		if answer := shop.ask(t, "rccs.coordinator.missed", headers, `{"user":"alice","device":"a"}`); strings.Contains(answer, "error") {
+			t.Errorf("%q: answered %s", headers, answer)
+		}
+	}
+	if out := c.succeed(t, "audit", "--json").out; strings.Count(out, "service:shop") != 3 {
+		t.Errorf("the record: %s", out)
+	}
+}
+
+// rawService is a service that writes the protocol of NATS itself.
+type rawService struct {
+	nc    *nats.Conn
+	lines net.Conn
+}
+
+// CustomDialer of the connection, which is kept.
+func (r *rawService) Dial(network, address string) (_ net.Conn, err error) {
+	r.lines, err = net.DialTimeout(network, address, testkit.Patience)
+	return r.lines, err
+}
+
+func (i *installation) rawService(t *testing.T, name string) *rawService {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "service.creds")
+	testkit.Check(t, os.WriteFile(file, []byte(i.console().succeed(t, "creds", "service", name).out), 0o600))
+	r := &rawService{}
+	var err error
+	r.nc, err = nats.Connect(i.nats, nats.UserCredentials(file), nats.Timeout(testkit.Patience), nats.SetCustomDialer(r))
+	testkit.Check(t, err)
+	t.Cleanup(r.nc.Close)
+	return r
+}
+
+// ask sends a request with a block of headers as it is, and returns the answer.
+func (r *rawService) ask(t *testing.T, subject, headers, body string) string {
+	t.Helper()
+	reply := r.nc.NewInbox()
+	sub, err := r.nc.SubscribeSync(reply)
+	testkit.Check(t, err)
+	testkit.Check(t, r.nc.FlushTimeout(testkit.Patience)) // the library writes nothing more
+	line := "NATS/1.0"
+	if !strings.HasPrefix(headers, " ") {
+		line += "\r\n"
+	}
+	block := line + headers + "\r\n"
+	_, err = fmt.Fprintf(r.lines, "HPUB %s %s %d %d\r\n%s%s\r\n", subject, reply, len(block), len(block)+len(body), block, body)
+	testkit.Check(t, err)
+	m, err := sub.NextMsg(testkit.Patience)
+	testkit.Check(t, err)
+	return string(m.Data)
 }

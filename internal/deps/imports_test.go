@@ -35,8 +35,8 @@ var may = map[string][]string{
 	"internal/reader":       {"internal/leader", "internal/shard"},
 	"internal/guard":        {"internal/layout", "internal/pool", "internal/reader", "internal/share", "subjects", "wire", "internal/shard"},
 	"internal/share":        {"internal/envelope", "internal/inbox", "internal/layout", "internal/proof", "internal/reader", "subjects", "wire", "internal/shard"},
-	"internal/direct":       {"internal/shard"},
-	"internal/damage":       {}, // hubs of inboxes and of topics store one form of record
+	"internal/direct":       {"internal/layout", "internal/shard"}, // layout: whether a message has more headers than were read
+	"internal/damage":       {},                                    // hubs of inboxes and of topics store one form of record
 	"internal/pool":         {},
 	"internal/stops":        {},
 	"internal/tlsfiles":     {"internal/private"},

@@ -10,11 +10,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A publisher can store headers that are none, and nats.go then hands over a
-// part of a Direct Get without any, the server's own included. Such a message
+// A publisher can store headers that are none, or that end too early, and nats.go
+// then hands over a part of a Direct Get without the server's own. Such a message
 // is read through the stream's older API, which sends headers and data apart:
 // one bad message must not stand in front of an inbox for ever. It reaches the
-// device without what its headers said.
+// device without what headers said that cannot be read.
 
 // rawRequest is the body of $JS.API.STREAM.MSG.GET.
 type rawRequest struct {

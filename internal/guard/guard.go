@@ -99,7 +99,11 @@ func (g *Guard) take(m *nats.Msg) {
 	if m.Reply != "" && !layout.IsClientReply(m.Reply) {
 		return
 	}
-	service := layout.Requester(m.Reply, m.Header)
+	service := layout.Requester(m)
+	if service == layout.Hidden {
+		g.hidden(m)
+		return
+	}
 	if release, ok := g.room.Take(service, int64(m.Size())); ok {
 		if g.work.RunInTurn(service, func() { defer release(); g.answer(m) }) {
 			return
@@ -112,15 +116,30 @@ func (g *Guard) take(m *nats.Msg) {
 // busy tells a service that it has asked more than it can be answered.
 func (g *Guard) busy(m *nats.Msg) {
 	api, _ := layout.ParseGuarded(m.Subject)
-	full := &refusal{503, storeFailed, "too many requests of this service are waiting, try again"}
-	switch subject, later := laterOf(api); {
-	case later && m.Reply == "":
+	if subject, later := laterOf(api); later && m.Reply == "" {
 		g.tell(subjects.EventFull, subject, m.Header, map[string]any{})
-	case later:
-		g.reply(m, full.publication())
-	default:
-		g.reply(m, (&refusal{503, 10008, full.text}).answer(answerOf(api)))
+		return
 	}
+	const text = "too many requests of this service are waiting, try again"
+	g.refuse(m, api, &refusal{503, storeFailed, text}, &refusal{503, 10008, text})
+}
+
+// hidden refuses what does not show which service asks: the record could not name
+// it, and a revocation could not end what it has delayed.
+func (g *Guard) hidden(m *nats.Msg) {
+	api, _ := layout.ParseGuarded(m.Subject)
+	g.log.Debug("request of a service refused: it hides who asks", "subject", m.Subject)
+	r := refuse(layout.HidesRequester)
+	g.refuse(m, api, r, r)
+}
+
+// refuse answers a publication, or a request to JetStream's API, with an error.
+func (g *Guard) refuse(m *nats.Msg, api []string, publication, request *refusal) {
+	if _, later := laterOf(api); later {
+		g.reply(m, publication.publication())
+		return
+	}
+	g.reply(m, request.answer(answerOf(api)))
 }
 
 func (g *Guard) answer(m *nats.Msg) {

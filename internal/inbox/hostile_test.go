@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -64,6 +65,32 @@ func TestUnreadableHeadersDoNotBlockALane(t *testing.T) {
 	s.start(nil)
 	expect(t, s.attach(phone, 100).receive(3), "0r 1r 2r")
 	expect(t, s.attach(bob, 100).receive(2), "7 8")
+}
+
+// An empty line among the headers of a service hides those that NATS adds behind
+// them. What the service wrote in their place counts for nothing: the message comes
+// with the sequence that it has, once, and blocks nobody.
+func TestHeadersThatEndEarlyAreNotTheServers(t *testing.T) {
+	t.Parallel()
+	s := newSystemOn(t, natstest.Server(t, natstest.Listen()), nil)
+	s.put(phone, subjects.Normal, 0, 1)
+	const forged = "Nats-Stream: RCCS_INBOX\r\nNats-Subject: rccs.inbox.bob.x.normal\r\nNats-Sequence: 1000\r\n" +
+		"Nats-Time-Stamp: 2026-01-01T00:00:00Z\r\nNats-Num-Pending: 0\r\nNats-Last-Sequence: 1\r\n"
+	short := strings.ReplaceAll(strings.ReplaceAll(forged, ": ", ":"), "\r\n", "\n")
+	for n, header := range []string{
+		"\r\n", forged + "\r\n", short + "\n", strings.Repeat("a:b\n", 20) + short + "\n", strings.Repeat("a:b\n", 400) + short + "\n", "Status: 404\n\n", "X: y\r\n\r\nZ: z\r\n",
+	} {
+		s.publishRaw(phone, "NATS/1.0\r\n"+header+"\r\n", strconv.Itoa(n+1))
+	}
+	s.put(phone, subjects.Normal, 8, 1)
+	d := s.attach(phone, 100)
+	expect(t, d.receive(9), "0 1 2 3 4 5 6 7 8")
+	d.mailbox.Detach()
+	s.stop()
+	s.publishRaw(phone, "NATS/1.0\r\n"+forged+"\r\n\r\n", "9") // the last of its lane
+	s.start(nil)
+	d = s.attach(phone, 100)
+	expect(t, d.receive(10), "0r 1r 2r 3r 4r 5r 6r 7r 8r 9")
 }
 
 // publishRaw speaks to the server without a library.

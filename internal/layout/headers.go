@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // Headers that only RCCS sets.
@@ -32,27 +34,38 @@ const (
 // account into the tenant's: of which account it is. JetStream does not store it.
 const HeaderRequester = "Nats-Request-Info"
 
+// Hidden stands for all services whose requests keep what NATS says of them from
+// being read, and HidesRequester is what they are told.
+const (
+	Hidden         = "hidden"
+	HidesRequester = "the headers hide who asks: they are more than 32, or have an empty line, an unusual space, or " + HeaderRequester + " among them"
+)
+
 // Requester returns the key of the service that NATS says has asked, of a message
-// that came by an import with [Import.Share]. It is empty if the headers do not
-// say, or if the reply subject shows that the message came by no import: users of
-// the tenant's own account can write any headers. A message without a reply
-// subject may be one of theirs, so its requester is for taking turns, and for
-// nothing that needs proof.
-func Requester(reply string, h map[string][]string) string {
-	if reply != "" && !IsImportReply(reply) {
+// that came by an import with [Import.Share]. It is empty if the message came by no
+// import: users of the tenant's own account can write any headers. A message
+// without a reply subject may be one of theirs, so its requester is for taking
+// turns, and for nothing that needs proof.
+func Requester(m *nats.Msg) string {
+	if m.Reply != "" && !IsImportReply(m.Reply) {
 		return ""
 	}
-	return requestInfo(h).User
+	who := requestInfo(m.Header).User
+	_, named := m.Header[HeaderRequester]
+	if EndEarly(m) || who == "" && (named || m.Reply != "") {
+		return Hidden
+	}
+	return who
 }
 
 // ServiceName returns "service:NAME" of the service that has asked, as its
 // credential names it. It is empty unless NATS vouches for it: only a reply
 // subject that NATS has made proves that NATS wrote the header.
-func ServiceName(reply string, h map[string][]string) string {
-	if !IsImportReply(reply) {
+func ServiceName(m *nats.Msg) string {
+	if !IsImportReply(m.Reply) || EndEarly(m) {
 		return ""
 	}
-	_, rest, _ := strings.Cut(requestInfo(h).JWT, ".")
+	_, rest, _ := strings.Cut(requestInfo(m.Header).JWT, ".")
 	payload, _, _ := strings.Cut(rest, ".")
 	claims, err := base64.RawURLEncoding.DecodeString(payload)
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/rccs-io/rccs/internal/layout"
 )
 
@@ -14,12 +16,15 @@ func FuzzRequester(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		who := layout.Requester("", map[string][]string{layout.HeaderRequester: {value}})
-		if who != "" && !strings.Contains(value, `"`) {
+		m := &nats.Msg{Header: nats.Header{layout.HeaderRequester: {value}}}
+		who := layout.Requester(m)
+		if who != layout.Hidden && !strings.Contains(value, `"`) {
 			t.Errorf("%q has no text, and names %q", value, who)
 		}
-		_ = layout.ServiceName("_R_.x", map[string][]string{layout.HeaderRequester: {value}}) // does not panic
-		if two := layout.Requester("", map[string][]string{layout.HeaderRequester: {value, value}}); two != "" {
+		m.Reply = "_R_.x"
+		_ = layout.ServiceName(m) // does not panic
+		m.Header[layout.HeaderRequester] = []string{value, value}
+		if two := layout.Requester(m); two != layout.Hidden {
 			t.Errorf("two headers name %q", two)
 		}
 	})
@@ -38,8 +43,8 @@ func TestNobodyElseCanNameARequester(t *testing.T) {
 		{"_INBOX.abc", `{"name":"service:billing"}`, "", ""},
 		{"_RCCS.abc", `{"name":"service:billing"}`, "", ""},
 	} {
-		h := map[string][]string{layout.HeaderRequester: {`{"acc":"A","user":"UABC","jwt":"` + claims(one.claims) + `"}`}}
-		if key, name := layout.Requester(one.reply, h), layout.ServiceName(one.reply, h); key != one.key || name != one.name {
+		m := &nats.Msg{Reply: one.reply, Header: nats.Header{layout.HeaderRequester: {`{"acc":"A","user":"UABC","jwt":"` + claims(one.claims) + `"}`}}}
+		if key, name := layout.Requester(m), layout.ServiceName(m); key != one.key || name != one.name {
 			t.Errorf("reply %q, claims %s: key %q and name %q", one.reply, one.claims, key, name)
 		}
 	}
@@ -47,7 +52,7 @@ func TestNobodyElseCanNameARequester(t *testing.T) {
 
 func TestRequesterIsTheUserThatNATSNames(t *testing.T) {
 	t.Parallel()
-	got := layout.Requester("", map[string][]string{layout.HeaderRequester: {`{"acc":"AXY","svc":"X","user":"UABC","rtt":1}`}})
+	got := layout.Requester(&nats.Msg{Header: nats.Header{layout.HeaderRequester: {`{"acc":"AXY","svc":"X","user":"UABC","rtt":1}`}}})
 	if got != "UABC" {
 		t.Errorf("%q", got)
 	}

@@ -194,8 +194,8 @@ func sizeOf(e *reader.Entry) int64 {
 	size := int64(record + len(e.Subject))
 	for name, values := range e.Header {
 		if name == msgSize {
-			n, _ := strconv.ParseInt(e.Header.Get(name), 10, 64) // JetStream's own
-			size += n
+			n, _ := strconv.ParseInt(values[len(values)-1], 10, 64) // JetStream's own stands last
+			size += max(n, 0)
 			continue
 		}
 		for _, v := range values {
