@@ -3,6 +3,8 @@ package coordinator
 import (
 	"context"
 	"time"
+
+	"github.com/rccs-io/rccs/internal/inbox"
 )
 
 // TidyDue is what the janitor does now and then.
@@ -20,3 +22,7 @@ func (c *Coordinator) KnowsRoutes(n uint64) bool {
 	}
 	return true
 }
+
+// Settle ends the mark of a cancelled message, as happens some time after it was
+// stored.
+func (c *Coordinator) Settle(w *inbox.Waiting, mark uint64) { c.schedules.settle(w, mark) }

@@ -105,7 +105,10 @@ func (c *Coordinator) tellDelayed(ctx context.Context, k subjects.Key) error {
 	r, err := reader.New(reader.Options{
 		Conn: c.direct.Conn(), Stream: subjects.StreamLater, Shard: c.opts.Shard, FromStart: true, Filter: []string{layout.DeviceLater(k)}, HeadersOnly: true, Logger: c.log,
 		Handle: func(e reader.Entry) {
-			w := inbox.Waiting{Stream: subjects.StreamLater, Subject: e.Subject, Seq: e.Seq, Header: e.Header}
+			w, cancelled := inbox.CancelledBy(c.pub.Proof, &e)
+			if !cancelled {
+				w = &inbox.Waiting{Stream: subjects.StreamLater, Subject: e.Subject, Seq: e.Seq, Header: e.Header}
+			}
 			if msg := w.Purged(c.pub.Proof); msg != nil {
 				told = append(told, msg)
 			}

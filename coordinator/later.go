@@ -65,6 +65,12 @@ func (s *schedules) stop(ctx context.Context) error {
 
 // onEntry handles a message from the reader.
 func (s *schedules) onEntry(e reader.Entry) {
+	if w, cancelled := inbox.CancelledBy(s.c.pub.Proof, &e); cancelled {
+		time.AfterFunc(time.Until(time.Unix(0, e.Time).Add(inbox.CancelSettles)), func() {
+			s.pool.Run(func() { s.settle(w, e.Seq) })
+		})
+		return
+	}
 	reason := misplaced(&e, s.c.opts.MaxDelay+clockSlack)
 	if by, issued, ok := layout.ParseIssuedTo(envelope.Value(e.Header, layout.HeaderIssuedTo)); ok && reason == "" && s.c.opts.Revoked(by, issued) {
 		reason = inbox.BadSchedule // nobody stands by it any more
@@ -146,14 +152,39 @@ const (
 
 // drop ends a message, and tells services why.
 func (s *schedules) drop(e reader.Entry, reason string) {
+	s.end(e.Seq, func(ctx context.Context) error {
+		return s.c.tellUnreachable(ctx, inbox.NewUnreachable(subjects.StreamLater, e.Subject, e.Seq, e.Header, reason))
+	})
+}
+
+// settle ends the mark of a cancelled message if it is still there, and tells the
+// sender unless the message has come due.
+func (s *schedules) settle(w *inbox.Waiting, mark uint64) {
+	s.end(mark, func(ctx context.Context) error {
+		if _, found, err := s.c.stored(ctx, subjects.StreamLater, mark); err != nil || !found {
+			return err
+		}
+		came, err := w.CameDue(ctx, s.c.direct)
+		msg := w.Purged(s.c.pub.Proof)
+		if err != nil || came || msg == nil {
+			return err
+		}
+		_, err = s.c.store(ctx, msg)
+		return err
+	})
+}
+
+// end removes what is never delivered once tell has told of it, and tries again
+// until both are done.
+func (s *schedules) end(seq uint64, tell func(context.Context) error) {
 	ctx, cancel := context.WithTimeout(s.ctx, giveWithin)
 	defer cancel()
-	err := s.c.tellUnreachable(ctx, inbox.NewUnreachable(subjects.StreamLater, e.Subject, e.Seq, e.Header, reason))
+	err := tell(ctx)
 	if err == nil {
-		err = s.c.remove(ctx, s.stream, e.Seq)
+		err = s.c.remove(ctx, s.stream, seq)
 	}
 	if err != nil && s.ctx.Err() == nil {
-		s.c.log.Warn("message that never comes is not dropped yet, trying again", "seq", e.Seq, "err", err)
-		time.AfterFunc(retryPause, func() { s.pool.Run(func() { s.drop(e, reason) }) })
+		s.c.log.Warn("message that never comes is not dropped yet, trying again", "seq", seq, "err", err)
+		time.AfterFunc(retryPause, func() { s.pool.Run(func() { s.end(seq, tell) }) })
 	}
 }

@@ -231,7 +231,8 @@ func TestAHubThatStopsStoresItsLastCountsThoughAnotherCursorIsStoredFirst(t *tes
 	stopped := make(chan error, 1)
 	go func() { stopped <- s.hub.Stop(t.Context()) }()
 	read := must(asked.NextMsg(waitTimeout)).Reply // no cursor is stored yet
-	for must(answered.NextMsg(waitTimeout)).Subject != read {
+	for subject := ""; subject != read; {
+		subject = must(answered.NextMsg(waitTimeout)).Subject
 	}
 	proxy.Heal()
 	if err := <-stopped; err != nil {

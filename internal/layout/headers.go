@@ -16,7 +16,10 @@ const (
 	HeaderReplay   = "Rccs-Replay"    // "true": an operator delivers it again
 	HeaderRestored = "Rccs-Restored"  // "true": it waited when a backup was made that was restored since, so it may have been delivered before
 	HeaderIssuedTo = "Rccs-Issued-To" // the credential of the service that delayed the message, see [IssuedTo]
-	HeaderProof    = "Rccs-Proof"     // shows that RCCS wrote the message, and for whom
+	// HeaderCancelled is of what stands in the place of a delayed message that was
+	// cancelled: the sequence of that message, and a tag.
+	HeaderCancelled = "Rccs-Cancelled"
+	HeaderProof     = "Rccs-Proof" // shows that RCCS wrote the message, and for whom
 	// HeaderMaxFrame is the largest frame that the requester takes, in bytes.
 	HeaderMaxFrame = "Rccs-Max-Frame"
 )

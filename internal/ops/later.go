@@ -5,10 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
-
-	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
@@ -30,7 +27,6 @@ type Delayed struct {
 	Stored time.Time `json:"stored"`
 	Bytes  int       `json:"bytes"` // of the payload
 
-	subject string
 	waiting inbox.Waiting
 }
 
@@ -46,17 +42,22 @@ func (t *Tenant) Later(ctx context.Context, scope subjects.Scope) (list []*Delay
 		return nil, err
 	}
 	err = t.scan(ctx, subjects.StreamLater, scope.Laters(), time.Time{}, nil, func(e *reader.Entry) {
-		if d := newDelayed(key, e.Subject, e.Time, e.Header); d != nil {
-			d.waiting = inbox.Waiting{Stream: subjects.StreamLater, Subject: e.Subject, Seq: e.Seq, Header: e.Header}
+		if _, cancelled := inbox.CancelledBy(key, e); cancelled {
+			return
+		}
+		w := inbox.Waiting{Stream: subjects.StreamLater, Subject: e.Subject, Seq: e.Seq, Header: e.Header}
+		if d := newDelayed(key, w, e.Time); d != nil {
 			list = append(list, d)
 		}
 	})
-	slices.SortStableFunc(list, func(a, b *Delayed) int { return cmp.Or(a.Due.Compare(b.Due), cmp.Compare(a.subject, b.subject)) })
+	slices.SortStableFunc(list, func(a, b *Delayed) int {
+		return cmp.Or(a.Due.Compare(b.Due), cmp.Compare(a.waiting.Subject, b.waiting.Subject))
+	})
 	return list, err
 }
 
-func newDelayed(p *proof.Key, subject string, at int64, h nats.Header) *Delayed {
-	k, l, ok := subjects.ParseLater(subject)
+func newDelayed(p *proof.Key, w inbox.Waiting, at int64) *Delayed {
+	k, l, ok := subjects.ParseLater(w.Subject)
 	if !ok {
 		return nil
 	}
@@ -64,23 +65,22 @@ func newDelayed(p *proof.Key, subject string, at int64, h nats.Header) *Delayed 
 	if err != nil {
 		return nil
 	}
-	m := Message{Stored: time.Unix(0, at).UTC(), header: h}
-	stored, ok := envelope.Parse(p, envelope.Stored{Subject: subjects.Inbox(k, l), Header: h}) // where it will be
+	m := Message{Stored: time.Unix(0, at).UTC(), header: w.Header}
+	stored, ok := envelope.Parse(p, envelope.Stored{Subject: subjects.Inbox(k, l), Header: w.Header}) // where it will be
 	m.describe(ok && stored.Authentic)
 	d := &Delayed{
-		User: string(a.User), Device: string(a.Device), Lane: l.String(), ID: m.ID, Type: m.Type, From: string(m.From), Stored: m.Stored, subject: subject,
+		User: string(a.User), Device: string(a.Device), Lane: l.String(), ID: m.ID, Type: m.Type, From: string(m.From), Stored: m.Stored, waiting: w,
 	}
-	_, _ = fmt.Sscan(h.Get("Nats-Msg-Size"), &d.Bytes)
-	if due, ok := strings.CutPrefix(envelope.Value(h, "Nats-Schedule"), "@at "); ok {
-		if at, err := time.Parse(time.RFC3339Nano, strings.TrimSpace(due)); err == nil {
-			d.Due = at.UTC()
-		}
+	_, _ = fmt.Sscan(w.Header.Get("Nats-Msg-Size"), &d.Bytes)
+	if due, ok := w.Due(); ok {
+		d.Due = due.UTC()
 	}
 	return d
 }
 
 // CancelLater removes a user's delayed messages of an id, whoever sent them,
-// and says how many there were. Senders that asked are told.
+// and says how many there were. Senders that asked are told. A message that comes
+// due meanwhile is delivered, and not counted.
 func (t *Tenant) CancelLater(ctx context.Context, user subjects.UserID, id string) (uint64, error) {
 	t = t.of(user)
 	list, err := t.Later(ctx, subjects.Scope{User: user})
@@ -96,16 +96,24 @@ func (t *Tenant) CancelLater(ctx context.Context, user subjects.UserID, id strin
 		if d.ID != id {
 			continue
 		}
+		mark, certain, err := d.waiting.Cancel(ctx, t.js, t.direct, key)
+		if err != nil {
+			return n, err
+		}
+		if mark > 0 {
+			n++
+		}
+		if !certain {
+			continue
+		}
 		if msg := d.waiting.Purged(key); msg != nil {
 			if _, err := t.js.PublishMsg(ctx, msg); err != nil {
 				return n, fmt.Errorf("ops: tell the sender of a delayed message: %w", err)
 			}
 		}
-		removed, err := t.purge(ctx, subjects.StreamLater, d.subject, 0)
-		if err != nil {
+		if _, err := t.purge(ctx, subjects.StreamLater, d.waiting.Subject, mark+1); err != nil {
 			return n, err
 		}
-		n += removed
 	}
 	return n, nil
 }

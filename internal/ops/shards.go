@@ -229,7 +229,9 @@ func (t *Tenant) laterOfAll(ctx context.Context, scope subjects.Scope) (list []*
 		}
 		list = append(list, some...)
 	}
-	slices.SortStableFunc(list, func(a, b *Delayed) int { return cmp.Or(a.Due.Compare(b.Due), strings.Compare(a.subject, b.subject)) })
+	slices.SortStableFunc(list, func(a, b *Delayed) int {
+		return cmp.Or(a.Due.Compare(b.Due), strings.Compare(a.waiting.Subject, b.waiting.Subject))
+	})
 	return list, nil
 }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/reader"
@@ -306,7 +307,8 @@ func (s *search) onInbox(e *reader.Entry) {
 
 func (s *search) onLater(e *reader.Entry) {
 	k, l, ok := subjects.ParseLater(e.Subject)
-	if !ok || !s.matches(e) {
+	_, cancelled := inbox.CancelledBy(s.proof, e)
+	if !ok || cancelled || !s.matches(e) {
 		return
 	}
 	if a, err := k.Address(); err == nil && s.opts.Scope.Contains(a) {

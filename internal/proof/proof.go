@@ -24,14 +24,15 @@ import (
 
 // The purposes of tags.
 const (
-	Inbox   = "inbox"   // dedup id of a message for an inbox: sender, id
-	Up      = "up"      // dedup id of a message to services: sender, id
-	Topic   = "topic"   // dedup id of a topic's message: sender, id
-	Route   = "route"   // dedup id of a copy that the coordinator makes
-	Outcome = "outcome" // dedup id of an outcome: what it is of
-	Sender  = "sender"  // shows who sent a stored message: user, sender, id
-	Server  = "server"  // shows that RCCS itself speaks: inbox, id, body
-	Said    = "said"    // shows who published to a topic: subject, user, device, id, body
+	Inbox     = "inbox"     // dedup id of a message for an inbox: sender, id
+	Up        = "up"        // dedup id of a message to services: sender, id
+	Topic     = "topic"     // dedup id of a topic's message: sender, id
+	Route     = "route"     // dedup id of a copy that the coordinator makes
+	Outcome   = "outcome"   // dedup id of an outcome: what it is of
+	Sender    = "sender"    // shows who sent a stored message: user, sender, id
+	Server    = "server"    // shows that RCCS itself speaks: inbox, id, body
+	Cancelled = "cancelled" // shows that RCCS cancelled a delayed message: subject, sequence
+	Said      = "said"      // shows who published to a topic: subject, user, device, id, body
 )
 
 // Key is the tenant's. A nil Key makes tags that anybody can make; it is for

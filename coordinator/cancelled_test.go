@@ -1,0 +1,75 @@
+package coordinator_test
+
+import (
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/rccs-io/rccs/internal/direct"
+	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/proof"
+	"github.com/rccs-io/rccs/subjects"
+)
+
+// A message that comes due while it is cancelled has one end. It is delivered, and
+// its sender does not hear that it has expired; or it never comes, and the sender
+// hears so, though whoever cancelled it has ended before telling.
+func TestAMessageThatComesDueWhileItIsCancelledHasOneEnd(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	c, _ := p.coordinate()
+	fetch := direct.New(p.env.Conn(t))
+	if err := fetch.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer fetch.Stop()
+	k, key := address("alice/phone").Key(), p.proof()
+	delay := func(id string, in time.Duration) *inbox.Waiting {
+		subject := subjects.Later(k, subjects.Normal, id)
+		p.publish(subject, "1", subjects.HeaderID, id, subjects.HeaderAck, "true",
+			"Nats-Schedule", "@at "+time.Now().Add(in).UTC().Format(time.RFC3339Nano), "Nats-Schedule-Target", layout.Due(k, subjects.Normal))
+		m := p.stored(subjects.StreamLater, subject)[0]
+		return &inbox.Waiting{Stream: subjects.StreamLater, Subject: subject, Seq: m.Sequence, Header: m.Header}
+	}
+	expired := func() int { return len(p.stored(subjects.StreamEvent, "rccs.event.alice.phone.expired")) }
+	left := func() int { return len(p.stored(subjects.StreamLater, "rccs.later.>")) }
+
+	came := delay("came", 0)
+	p.eventually("it arrives", func() bool { return len(p.lane("alice/phone", subjects.Normal)) == 1 })
+	if mark, _, err := came.Cancel(p.ctx(), p.js, fetch, key); err != nil || mark != 0 {
+		t.Errorf("what has come due is cancelled: %d, %v", mark, err)
+	}
+	// The mark was stored while the message was on its way.
+	seq := strconv.FormatUint(came.Seq, 10)
+	mark := p.publish(came.Subject, "", subjects.HeaderID, "came", subjects.HeaderAck, "true",
+		layout.HeaderCancelled, seq+" "+key.Tag(proof.Cancelled, came.Subject, seq))
+	c.Settle(came, mark)
+	if expired() != 0 || left() != 0 {
+		t.Errorf("%d were told expired, %d are left", expired(), left())
+	}
+
+	never := delay("never", time.Hour)
+	mark, certain, err := never.Cancel(p.ctx(), p.js, fetch, key)
+	if err != nil || mark == 0 || !certain {
+		t.Errorf("not cancelled: %d, %t, %v", mark, certain, err)
+	}
+	c.Settle(never, mark)
+	if expired() != 1 || left() != 0 {
+		t.Errorf("%d were told expired, %d are left", expired(), left())
+	}
+
+	// A schedule that is late may be on its way already.
+	late := delay("late", -time.Hour)
+	mark, certain, err = late.Cancel(p.ctx(), p.js, fetch, key)
+	if err != nil || certain {
+		t.Errorf("nobody can know that it does not come: %d, %t, %v", mark, certain, err)
+	}
+	c.Settle(late, mark)
+	if told, arrived := expired()-1, len(p.lane("alice/phone", subjects.Normal))-1; told+arrived != 1 {
+		t.Errorf("told %d times, arrived %d times", told, arrived)
+	}
+	if events := p.undeliverables(); len(events) > 0 {
+		t.Errorf("a mark is taken for a message that never comes: %v", events)
+	}
+}
