@@ -42,6 +42,7 @@ const maxToken = 8 << 10
 type Verifier struct {
 	accounts atomic.Pointer[map[string]*jwt.AccountClaims] // neither map nor claims are ever changed
 	services decodedTokens
+	devices  signedTokens
 }
 
 // NewVerifier trusts the accounts whose JWTs are given. That the operator
@@ -98,7 +99,7 @@ func (v *Verifier) Accounts() []string { return slices.Sorted(maps.Keys(*v.accou
 // this package. The holder of a token that is not a bearer's has yet to prove
 // its key, see [Identity.VerifyNonce].
 func (v *Verifier) Verify(token string, now time.Time) (Identity, error) {
-	claims, err := decode(token)
+	claims, remember, err := v.devices.decode(token)
 	if err != nil {
 		return Identity{}, err
 	}
@@ -115,6 +116,8 @@ func (v *Verifier) Verify(token string, now time.Time) (Identity, error) {
 		return Identity{}, &refusedError{who.Address, err}
 	case err != nil:
 		return Identity{}, err
+	case notDevice == nil:
+		remember()
 	}
 	return who, notDevice
 }
