@@ -139,7 +139,7 @@ func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
 		return err
 	}
 	floor, away := h.restoreCursor(mb, &c, stored, at, upTo)
-	if away && !h.doubtful() {
+	if away && !h.doubtful() && !h.sweptFor(mb, floor) {
 		if err := h.probe(ctx, mb, floor); err != nil {
 			return err
 		}

@@ -85,13 +85,35 @@ func (h *Hub) swept(ctx context.Context, mb *Mailbox, n subjects.Lane, pos, floo
 	return msgs, left, min(s.to, floor), true, end
 }
 
+// sweptFor reports whether a sweep has what all lanes of a mailbox lack, so that
+// the store need not be asked which of them have something new.
+func (h *Hub) sweptFor(mb *Mailbox, floor uint64) bool {
+	w := &h.sweeps
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.current == nil {
+		return false
+	}
+	mb.mu.Lock()
+	defer mb.mu.Unlock()
+	for n := range mb.lanes {
+		if pos := mb.lanes[n].readPos; pos+1 < floor && !w.current.covers(pos) {
+			return false
+		}
+	}
+	return true
+}
+
+// covers reports whether the sweep has what follows a position.
+func (s *sweep) covers(pos uint64) bool { return s.from <= pos+1 && pos+1 < s.to }
+
 // sweepFor returns the sweep that covers a position, and begins one if that is
 // worth it; nil if there is none.
 func (h *Hub) sweepFor(mb *Mailbox, pos uint64) (*sweep, func()) {
 	w := &h.sweeps
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if s := w.current; s != nil && s.from <= pos+1 && pos+1 < s.to {
+	if s := w.current; s != nil && s.covers(pos) {
 		w.drop.Reset(sweepKeep)
 		return s, func() {}
 	}
