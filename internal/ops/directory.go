@@ -110,12 +110,7 @@ func (d *Directory) Devices(q DeviceQuery) (list []*Device, more bool) {
 // Online is how many devices are connected.
 func (d *Directory) Online() (n int) {
 	for _, r := range d.rosters {
-		r.All(func(r roster.Device) bool {
-			if _, lives := d.edges[r.Edge]; lives && r.Online {
-				n++
-			}
-			return true
-		})
+		n += r.CountOnline(func(edge string) bool { _, lives := d.edges[edge]; return lives })
 	}
 	return n
 }

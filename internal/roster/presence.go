@@ -68,6 +68,9 @@ func (r *Roster) onSession(e reader.Entry) {
 	if !ok {
 		return
 	}
+	if _, rev := r.known(key); rev >= e.Seq {
+		return // written here, and known since the store has confirmed it
+	}
 	if deleted(&e) {
 		r.apply(key, nil, e.Seq, e.Time)
 		return

@@ -116,6 +116,21 @@ func (r *Roster) Online(k subjects.Key) bool {
 	return d != nil && d.sess.online()
 }
 
+// CountOnline returns how many registered devices are connected to an edge for
+// which counts says yes.
+func (r *Roster) CountOnline(counts func(edge string) bool) (n int) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, devices := range r.users {
+		for d := range devices.all() {
+			if d.record() != nil && d.sess.online() && counts(d.sess.Edge) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // All calls yield for every registered device, in no order, until it returns
 // false. It must not call the roster.
 func (r *Roster) All(yield func(Device) bool) {
