@@ -168,8 +168,9 @@ func newDevicesForgetCommand(env *environment) *cobra.Command {
 		Short: "Remove a device with its inbox",
 		Long: `Remove a device: its record, its session, its inbox with all that waits in it,
 and what it acknowledged. It must not be connected. When it has not acknowledged
-all of its messages, nothing is done without --yes. A device that still has a
-credential may come again, as a new one; 'rccs devices revoke' ends that.`,
+all of its messages, or messages for it are delayed, nothing is done without
+--yes. A device that still has a credential may come again, as a new one;
+'rccs devices revoke' ends that.`,
 		Example: `  rccs devices forget alice/old-phone`,
 		Args:    arguments(1, "USER/DEVICE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -179,14 +180,18 @@ credential may come again, as a new one; 'rccs devices revoke' ends that.`,
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().BoolVar(&f.yes, "yes", false, "forget it although messages are not acknowledged: they are lost")
+	cmd.Flags().BoolVar(&f.yes, "yes", false, "forget it although messages are not acknowledged, or delayed: they are lost")
 	return cmd
 }
 
 func (env *environment) forget(ctx context.Context, f *forgetFlags, t *ops.Tenant, a subjects.Address) error {
 	err := t.Act(ctx, act(audit.ActionForget, a.String(), ""), func() error { return t.Forget(ctx, a, ops.ForgetOptions{Drop: f.yes}) })
 	if waiting, ok := errors.AsType[*ops.UnacknowledgedError](err); ok {
-		return usageError{fmt.Errorf("%s has not acknowledged %s messages, which would be lost: repeat it with --yes", a, number(waiting.Messages))}
+		lost := fmt.Sprintf("%s has not acknowledged %s messages", a, number(waiting.Messages))
+		if waiting.Delayed > 0 {
+			lost += fmt.Sprintf(", and %s are delayed", number(waiting.Delayed))
+		}
+		return usageError{errors.New(lost + ", which would be lost: repeat it with --yes")}
 	}
 	switch {
 	case errors.Is(err, ops.ErrConnected):

@@ -80,7 +80,7 @@ type deviceOutput struct {
 
 type forgetInput struct {
 	OfDevice
-	Unacknowledged string `query:"unacknowledged" enum:"drop" doc:"Also when messages are not acknowledged: they are lost"`
+	Unacknowledged string `query:"unacknowledged" enum:"drop" doc:"Also when messages are not acknowledged, or delayed: they are lost"`
 }
 
 func (a *API) registerDevices() {
@@ -183,8 +183,8 @@ func (a *API) forgetDevice(ctx context.Context, c *call, in *forgetInput) (*stru
 		return c.tenant.Ops.Forget(ctx, address, ops.ForgetOptions{Drop: in.Unacknowledged == "drop"})
 	})
 	if waiting, ok := errors.AsType[*ops.UnacknowledgedError](err); ok {
-		p := conflict(fmt.Sprintf("%d messages are not acknowledged: ?unacknowledged=drop loses them", waiting.Messages))
-		p.Unacknowledged = waiting.Messages
+		p := conflict(fmt.Sprintf("%s: ?unacknowledged=drop loses them", waiting))
+		p.Unacknowledged = waiting.Messages + waiting.Delayed
 		return nil, p
 	}
 	return nil, err

@@ -40,7 +40,7 @@ type Problem struct {
 	// DeviceError is a device's own answer to a request.
 	DeviceError *DeviceError `json:"deviceError,omitempty" doc:"The device's own error"`
 	// Unacknowledged is how many messages stand in the way.
-	Unacknowledged uint64 `json:"unacknowledged,omitempty" doc:"How many messages are not acknowledged"`
+	Unacknowledged uint64 `json:"unacknowledged,omitempty" doc:"How many messages are not acknowledged, or delayed"`
 }
 
 // DeviceError is the error that a device answered a request with.

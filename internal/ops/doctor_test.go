@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -211,6 +212,28 @@ func TestDevicesOfDeadEdgesAreOffline(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("still there 30 s after its edge gave up the lease")
 		}
+	}
+}
+
+// Messages that are delayed are lost with a device too, though its inbox is empty:
+// how many is said before.
+func TestForgettingADeviceSaysHowManyDelayedMessagesGo(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.register(phone, `{}`)
+	for i, to := range []subjects.Address{phone, phone, desktop} {
+		_, err := p.js.PublishMsg(t.Context(), &nats.Msg{Subject: subjects.Later(to.Key(), subjects.Low, strconv.Itoa(i)), Header: nats.Header{
+			"Nats-Schedule":        {"@at " + time.Now().Add(time.Hour).UTC().Format(time.RFC3339)},
+			"Nats-Schedule-Target": {layout.Due(to.Key(), subjects.Low)},
+		}})
+		check(t, err)
+	}
+	err := p.Forget(t.Context(), phone, ops.ForgetOptions{})
+	if lost, ok := errors.AsType[*ops.UnacknowledgedError](err); !ok || *lost != (ops.UnacknowledgedError{Delayed: 2}) {
+		t.Errorf("told %v, want that 2 are delayed", err)
+	}
+	if err := p.Forget(t.Context(), phone, ops.ForgetOptions{Drop: true}); !errors.Is(err, ops.ErrNoCoordinator) {
+		t.Errorf("told %v, though they may be lost", err)
 	}
 }
 

@@ -21,17 +21,22 @@ var (
 	ErrNoCoordinator = errors.New("no coordinator answers")
 )
 
-// UnacknowledgedError says how many messages would be lost.
-type UnacknowledgedError struct{ Messages uint64 }
+// UnacknowledgedError says how many messages would be lost: those in the inbox, and
+// those that are delayed.
+type UnacknowledgedError struct{ Messages, Delayed uint64 }
 
 func (e *UnacknowledgedError) Error() string {
-	return fmt.Sprintf("%d messages are not acknowledged", e.Messages)
+	said := fmt.Sprintf("%d messages are not acknowledged", e.Messages)
+	if e.Delayed > 0 {
+		said += fmt.Sprintf(", and %d are delayed", e.Delayed)
+	}
+	return said
 }
 
 // ForgetOptions say how to forget a device.
 type ForgetOptions struct {
-	// Drop forgets a device that has not acknowledged all, too: what it has not
-	// is lost. Otherwise that is an [*UnacknowledgedError].
+	// Drop forgets a device that has not acknowledged all, or for which messages
+	// are delayed, too: those are lost. Otherwise that is an [*UnacknowledgedError].
 	Drop bool
 }
 
@@ -46,8 +51,15 @@ func (t *Tenant) Forget(ctx context.Context, a subjects.Address, opts ForgetOpti
 		return err
 	case r.Status != wire.Offline:
 		return audit.Refused(fmt.Errorf("%s: %w to edge %s", a, ErrConnected, r.Edge))
-	case r.Inbox.Unacknowledged > 0 && !opts.Drop:
-		return audit.Refused(&UnacknowledgedError{Messages: r.Inbox.Unacknowledged})
+	}
+	if !opts.Drop {
+		later, err := t.Later(ctx, subjects.Scope(a))
+		if err != nil {
+			return err
+		}
+		if lost := (UnacknowledgedError{r.Inbox.Unacknowledged, uint64(len(later))}); lost != (UnacknowledgedError{}) {
+			return audit.Refused(&lost)
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()

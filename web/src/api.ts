@@ -7,6 +7,7 @@ export class ApiError extends Error {
     readonly status: number,
     readonly code: string,
     message: string,
+    readonly unacknowledged = 0,
   ) {
     super(message);
   }
@@ -69,6 +70,7 @@ export async function call<T>(resource: string, { method = "GET", query, body, s
     response.status,
     problem.code ?? String(response.status),
     problem.detail ?? problem.title ?? `The server answered ${response.status} ${response.statusText}`,
+    problem.unacknowledged,
   );
 }
 

@@ -11,6 +11,7 @@ export interface Problem {
   detail?: string;
   code?: string;
   status?: number;
+  unacknowledged?: number;
 }
 
 export interface Device {

@@ -340,7 +340,8 @@ function Revoke({ user, device, d, onClose, onDone }: { user: string; device: st
 }
 
 function Forget({ user, device, d, resource, onClose }: { user: string; device: string; d?: Device; resource: string; onClose: () => void }) {
-  const waiting = d?.unacknowledged ?? 0;
+  const [refused, setRefused] = useState(0); // delayed messages are counted only there
+  const waiting = Math.max(d?.unacknowledged ?? 0, refused);
   const connected = d !== undefined && d.status !== "offline";
   return (
     <Dialog
@@ -350,7 +351,12 @@ function Forget({ user, device, d, resource, onClose }: { user: string; device: 
       blocked={connected}
       onClose={onClose}
       onConfirm={async () => {
-        await call(resource, { method: "DELETE", query: waiting > 0 ? { unacknowledged: "drop" } : {} });
+        try {
+          await call(resource, { method: "DELETE", query: waiting > 0 ? { unacknowledged: "drop" } : {} });
+        } catch (e) {
+          if (e instanceof ApiError) setRefused(e.unacknowledged);
+          throw e;
+        }
         say(`Forgot ${user}/${device}.`);
         go(href("devices"));
       }}
