@@ -84,7 +84,7 @@ func (env *environment) backup(ctx context.Context, f *backupFlags) error {
 		return err
 	})
 	if err != nil {
-		return explain(ctx, err)
+		return explain(ctx, f.divided(err))
 	}
 	if f.json {
 		return env.json(m)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/node"
 	"github.com/rccs-io/rccs/internal/ops"
+	"github.com/rccs-io/rccs/internal/shard"
 )
 
 func newDoctorCommand(env *environment) *cobra.Command {
@@ -30,7 +31,11 @@ when something fails; warnings do not change it.`,
   rccs doctor --json | jq '.[] | select(.level != "ok")'`,
 		Args: arguments(0, "none"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return env.operate(cmd.Context(), &f, func(ctx context.Context, t *ops.Tenant) error {
+			return env.examine(cmd.Context(), &f, func(ctx context.Context, t *ops.Tenant) error {
+				err := t.CheckShards(ctx)
+				if _, ok := errors.AsType[*shard.CountError](err); ok {
+					return f.divided(err)
+				}
 				return env.doctor(ctx, &f, t)
 			})
 		},

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -134,6 +137,48 @@ func TestAReplayToAUserOfAnotherShardIsStoredInThatShard(t *testing.T) {
 		came[m["id"]] = true
 	}
 	c.run(t, "replay", from+"/phone", "--since", "1h", "--to", to+"/nobody").refused(t, exitFailed, to+"/nobody", "never registered")
+}
+
+// After a restore that has divided users anew, a credential of before would look for
+// them in other shards.
+func TestACredentialForAnotherNumberOfShardsIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, has := range []int{1, 4} {
+		place := serve(t, "--shards", fmt.Sprint(has))
+		c := place.console()
+		for _, named := range []int{1, 2, 4, 8} {
+			before := filepath.Join(t.TempDir(), "before") // the directory that was backed up
+			testkit.Check(t, os.CopyFS(filepath.Join(before, "keys"), os.DirFS(filepath.Join(place.data, "keys"))))
+			testkit.Check(t, filepath.WalkDir(filepath.Join(before, "keys"), func(path string, _ fs.DirEntry, _ error) error { return os.Chmod(path, 0o700) }))
+			keys, err := auth.OpenKeystore(before)
+			testkit.Check(t, err)
+			_, err = keys.Divide(named)
+			testkit.Check(t, err)
+			keys, err = auth.OpenKeystore(before)
+			testkit.Check(t, err)
+			cred, err := keys.IssuePart("operator")
+			testkit.Check(t, err)
+			text, err := cred.File()
+			testkit.Check(t, err)
+			creds := file(t, string(text))
+			if named == has {
+				c.succeed(t, "devices", "ls", "--creds", creds)
+				continue
+			}
+			out := filepath.Join(t.TempDir(), "b.tar")
+			told := fmt.Sprintf("for %d shard", named)
+			for _, line := range append(operatorCommands(), "later ls", "inbox rejected", "later cancel a m", "audit", "backup --no-keys --out "+out) {
+				c.run(t, append(strings.Fields(line), "--creds", creds)...).refused(t, exitFailed, told, fmt.Sprintf("the tenant has %d shard", has), "'rccs creds part'")
+			}
+			for _, part := range [][]string{{"edge", "--listen", "127.0.0.1:0"}, {"coordinator"}} {
+				got := c.run(t, append(part, "--creds", creds, "--admin-listen", "")...)
+				if got.status != exitFailed || !strings.Contains(got.err, told) || !strings.Contains(got.err, "'rccs creds part'") {
+					t.Errorf("%v: status %d: %s", part, got.status, got.err)
+				}
+			}
+			c.run(t, "inbox", "purge", "a/b", "--yes", "--data", before).refused(t, exitFailed, told, "--data")
+		}
+	}
 }
 
 // get is the answer to an HTTP request of the admin listener.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/ops"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -138,8 +139,30 @@ func operating[F, Q any](
 	}
 }
 
-// operate runs f on the target, and says of errors what can be done.
+// operate runs f on the target, and says of errors what can be done. A credential for
+// another number of shards is refused: it would look for users where they are not.
 func (env *environment) operate(ctx context.Context, f *target, run func(ctx context.Context, t *ops.Tenant) error) error {
+	return env.examine(ctx, f, func(ctx context.Context, t *ops.Tenant) error {
+		if err := f.divided(t.CheckShards(ctx)); err != nil {
+			return err
+		}
+		return run(ctx, t)
+	})
+}
+
+// divided adds to the error of a credential for another number of shards what to do.
+func (f *target) divided(err error) error {
+	if _, ok := errors.AsType[*shard.CountError](err); !ok {
+		return err
+	}
+	if f.creds == "" && f.context == "" {
+		return fmt.Errorf("%w: name the directory that the tenant was restored into with --data", err)
+	}
+	return fmt.Errorf("%w: make a new one with 'rccs creds part'", err)
+}
+
+// examine is operate for a command that works on a tenant which is not as it should be.
+func (env *environment) examine(ctx context.Context, f *target, run func(ctx context.Context, t *ops.Tenant) error) error {
 	dial, err := env.dialer(f)
 	if err != nil {
 		return err

@@ -114,6 +114,9 @@ func (w *writer) streams(ctx context.Context, tenant string, nc *nats.Conn, prog
 	if err != nil {
 		return err
 	}
+	if err := shard.Compare(names, shards); err != nil {
+		return err
+	}
 	for _, s := range shard.All(shards) {
 		if name := s.Stream(layout.StreamInbox); !slices.Contains(names, name) {
 			return fmt.Errorf("the account has no stream %s: is this the installation, and its tenant's credential?", name)

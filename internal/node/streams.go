@@ -100,21 +100,16 @@ func awaitStreams(ctx context.Context, dial dialer, shards int, w *waiter) error
 	}
 	defer nc.Close()
 	return awaitCluster(ctx, js, w, func(ctx context.Context) error {
+		if err := shard.Ask(ctx, js, shards); err != nil {
+			if _, ok := errors.AsType[*shard.CountError](err); ok {
+				return fmt.Errorf("node: %w: make a new one ('rccs creds part')", err)
+			}
+			return err
+		}
 		for _, name := range backbone.StreamsOf(shards) {
 			if _, err := js.Stream(ctx, name); err != nil {
 				return fmt.Errorf("stream %s: %w", name, err)
 			}
-		}
-		if shards == 1 {
-			return nil
-		}
-		// A part that knew of fewer shards than there are would take users for those of
-		// other shards.
-		switch _, err := js.Stream(ctx, shard.At(shards, shards+1).Stream(layout.StreamInbox)); {
-		case err == nil:
-			return fmt.Errorf("node: the credential is for %d shards, and there are more: make a new one ('rccs creds part')", shards)
-		case !errors.Is(err, jetstream.ErrStreamNotFound):
-			return err
 		}
 		return nil
 	})

@@ -3,9 +3,12 @@ package ops
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/shard"
@@ -22,6 +25,18 @@ func (t *Tenant) of(user subjects.UserID) *Tenant {
 		return t
 	}
 	return t.parts[shard.OfUser(user, len(t.parts))]
+}
+
+// CheckShards returns a [shard.CountError] if the credential is for another number of
+// shards than the tenant has.
+func (t *Tenant) CheckShards(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	js, err := jetstream.New(t.nc)
+	if err != nil {
+		return fmt.Errorf("ops: %w", err)
+	}
+	return shard.Ask(ctx, js, t.shard.Count())
 }
 
 // devicesOfAll is Devices over all shards.
