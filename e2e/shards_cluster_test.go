@@ -19,10 +19,22 @@ import (
 // shards.
 func shardedCluster(t *testing.T, shards int) []*server {
 	t.Helper()
-	plan := localcluster.Plan{Dir: t.TempDir(), Config: defaults.DefaultConfig(), Servers: 3, Edges: 1}
+	plan := clusterPlan(t)
 	if _, err := auth.OpenKeystoreWith(plan.Data(), shards); err != nil {
 		t.Fatal(err)
 	}
+	return runCluster(t, plan, nil)
+}
+
+func clusterPlan(t *testing.T) *localcluster.Plan {
+	t.Helper()
+	return &localcluster.Plan{Dir: t.TempDir(), Config: defaults.DefaultConfig(), Servers: 3, Edges: 1}
+}
+
+// runCluster returns when all servers of a plan serve devices. meanwhile, if set, is
+// called when they have been started.
+func runCluster(t *testing.T, plan *localcluster.Plan, meanwhile func(first localcluster.Process), more ...string) []*server {
+	t.Helper()
 	layout, err := plan.Processes()
 	if err != nil {
 		t.Fatal(err)
@@ -30,9 +42,9 @@ func shardedCluster(t *testing.T, shards int) []*server {
 	tokens := &mint{data: plan.Data()}
 	t.Cleanup(func() { _ = tokens.close() })
 	all, failed := make([]*server, plan.Servers), make([]error, plan.Servers)
-	started := make(chan struct{})
+	started := make(chan struct{}, plan.Servers)
 	for n, p := range layout[:plan.Servers] {
-		args := append(slices.Clone(p.Args), "--trusted-proxy", "127.0.0.1")
+		args := append(slices.Clone(p.Args), append([]string{"--trusted-proxy", "127.0.0.1"}, more...)...)
 		args[slices.Index(args, "--listen")+1] = "127.0.0.1:0"
 		go func() {
 			defer func() { started <- struct{}{} }()
@@ -41,6 +53,9 @@ func shardedCluster(t *testing.T, shards int) []*server {
 				all[n] = &server{process: one, data: plan.Data(), tokens: tokens}
 			}
 		}()
+	}
+	if meanwhile != nil {
+		meanwhile(layout[0])
 	}
 	for range all {
 		<-started
