@@ -1,6 +1,7 @@
 package wsconn
 
 import (
+	"math"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -50,6 +51,9 @@ const (
 	writerBusy                 // it writes what it has seen, and ends if nobody wakes it
 )
 
+// started is what times of connections are counted from.
+var started = time.Now()
+
 // Conn is one WebSocket. Its methods may be called from any goroutine, except
 // [Conn.SetLimit].
 type Conn struct {
@@ -61,12 +65,12 @@ type Conn struct {
 	nc bufferedConn // has a lock of its own
 
 	// Owned by the read loop.
-	limit   int  // the largest message
-	waits   bool // wait for a message before the loop is suspended
-	watched bool // the idle poller has had this socket
+	limit   int32 // the largest message
+	waits   bool  // wait for a message before the loop is suspended
+	watched bool  // the idle poller has had this socket
 
 	// Owned by the writer.
-	writeBegan time.Time // zero while nothing is being written
+	writeBegan time.Duration // since started; 0 while nothing is being written
 
 	// Written by the goroutine named, read by Tick.
 	lastRead atomic.Int64 // both: when the peer showed a sign of life, coarse Unix nanoseconds
@@ -95,7 +99,10 @@ func (c *Conn) Subprotocol() string { return c.ws.Subprotocol() }
 
 // SetLimit sets how large a message may be from the next one on. Only the
 // handler's Message may call it, or who has not called Start yet.
-func (c *Conn) SetLimit(n int) { c.limit = n }
+func (c *Conn) SetLimit(n int) { c.limit = limitOf(n) }
+
+// limitOf is a limit as a connection keeps it. There are many connections.
+func limitOf(n int) int32 { return int32(min(n, math.MaxInt32)) } //nolint:gosec // it fits
 
 // Start begins to read.
 func (c *Conn) Start() { go c.run() }

@@ -38,8 +38,8 @@ type frameReader struct {
 	err   error                 // what once found
 
 	deadline    sync.Mutex
-	until       time.Time // as it was set; zero: none
-	interrupted bool      // a past deadline stands in its place
+	until       *time.Time // as it was set; nil: none
+	interrupted bool       // a past deadline stands in its place
 }
 
 // newFrameReader returns nil when the socket cannot be read like this.
@@ -157,7 +157,11 @@ func (in *frameReader) drop(n int) {
 func (in *frameReader) setDeadline(t time.Time) error {
 	in.deadline.Lock()
 	defer in.deadline.Unlock()
-	in.until, in.interrupted = t, false
+	in.until, in.interrupted = nil, false
+	if !t.IsZero() {
+		until := t // t itself stays on the stack
+		in.until = &until
+	}
 	return in.nc.SetReadDeadline(t)
 }
 
@@ -169,7 +173,7 @@ var past = time.Unix(1, 0)
 func (in *frameReader) interrupt() {
 	in.deadline.Lock()
 	defer in.deadline.Unlock()
-	if in.until.IsZero() && !in.interrupted {
+	if in.until == nil && !in.interrupted {
 		in.interrupted = true
 		_ = in.nc.SetReadDeadline(past)
 	}
@@ -185,8 +189,8 @@ func (in *frameReader) wasInterrupted(err error) bool {
 	defer in.deadline.Unlock()
 	if in.interrupted {
 		in.interrupted = false
-		_ = in.nc.SetReadDeadline(in.until)
+		_ = in.nc.SetReadDeadline(time.Time{})
 		return true
 	}
-	return in.until.IsZero() || time.Now().Before(in.until)
+	return in.until == nil || time.Now().Before(*in.until)
 }

@@ -6,7 +6,7 @@ import "encoding/binary"
 // connection. It checks nothing: gorilla does.
 type boundary struct {
 	head [14]byte // the header of the frame, as far as it came
-	got  int      // of head
+	got  uint8    // of head
 	left uint64   // of the payload, once the header is complete
 }
 
@@ -22,7 +22,7 @@ func (b *boundary) pass(p []byte) int {
 		b.got++
 		n++
 		size, payload := header(b.head[:b.got])
-		if b.got < size {
+		if int(b.got) < size {
 			continue
 		}
 		b.got, b.left = 0, payload

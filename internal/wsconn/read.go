@@ -85,7 +85,7 @@ func (c *Conn) readMessage(buf *[]byte, r io.Reader) error {
 		c.reading.Store(false)
 		c.alive()
 		b = b[:len(b)+n]
-		if len(b) > c.limit {
+		if len(b) > int(c.limit) {
 			return errTooLarge
 		}
 		if errors.Is(err, io.EOF) {

@@ -41,7 +41,7 @@ type Upgrader struct {
 
 // readBuffer is what every connection holds for gorilla: enough for a header or
 // a control frame. More is read into what [frameReader] or TLS has.
-const readBuffer = 256
+const readBuffer = 128
 
 // handshakeTimeout bounds the write of the answer to an upgrade.
 const handshakeTimeout = 10 * time.Second
@@ -91,7 +91,7 @@ func (u *Upgrader) Now() int64 { return u.clock.Load() }
 // Nothing is read until [Conn.Start]; what is queued is written before.
 func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request, h Handler) (*Conn, error) {
 	now := time.Now().UnixNano()
-	c := &Conn{u: u, h: h, id: u.lastID.Add(1), limit: u.opts.Limit}
+	c := &Conn{u: u, h: h, id: u.lastID.Add(1), limit: limitOf(u.opts.Limit)}
 	c.writerDone.L = &c.mu
 	c.lastRead.Store(now)
 	ws, err := u.ws.Upgrade(&hijacker{w, &c.nc}, r, nil)

@@ -24,14 +24,14 @@ func (w Writer) Text(payload []byte) error {
 // called after Write in any case; a handler calls it to know what was written.
 func (w Writer) Flush() error {
 	c := w.c
-	if c.writeBegan.IsZero() {
+	if c.writeBegan == 0 {
 		return nil
 	}
 	err := c.nc.end()
-	if err == nil && time.Since(c.writeBegan) > signOfLife {
+	if err == nil && time.Since(started)-c.writeBegan > signOfLife {
 		c.alive() // the peer took what it was sent
 	}
-	c.writeBegan = time.Time{}
+	c.writeBegan = 0
 	c.sending.Store(false)
 	if err != nil {
 		c.fail()
@@ -41,8 +41,8 @@ func (w Writer) Flush() error {
 
 // begin gathers what is written from now on.
 func (w Writer) begin() {
-	if w.c.writeBegan.IsZero() {
-		w.c.writeBegan = time.Now()
+	if w.c.writeBegan == 0 {
+		w.c.writeBegan = time.Since(started)
 		w.c.sending.Store(true)
 		w.c.nc.begin(w.c.u.opts.WriteTimeout)
 	}
@@ -50,7 +50,7 @@ func (w Writer) begin() {
 
 func (w Writer) control(kind int, payload []byte) error {
 	w.begin()
-	return w.c.ws.WriteControl(kind, payload, w.c.writeBegan.Add(w.c.u.opts.WriteTimeout))
+	return w.c.ws.WriteControl(kind, payload, started.Add(w.c.writeBegan+w.c.u.opts.WriteTimeout))
 }
 
 // controls are the frames of the connection itself that wait to be written.
