@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
@@ -237,6 +238,14 @@ func TestTheCursorIsTheEdgesWhileTheDeviceIsConnected(t *testing.T) {
 	}
 }
 
+// polled receives from a mailbox that is looked at again and again.
+type polled struct{}
+
+func (polled) MessagesReady()              {}
+func (polled) Evicted()                    {}
+func (polled) Fits(*envelope.Message) bool { return true }
+func (polled) Acked(uint64, time.Duration) {}
+
 func TestAnEdgeGoesOnWhereAFetchEnded(t *testing.T) {
 	t.Parallel()
 	p, d := placeWithDevice(t)
@@ -257,13 +266,7 @@ func TestAnEdgeGoesOnWhereAFetchEnded(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	wake := make(chan struct{}, 1)
-	box, err := hub.Attach(p.ctx(), d.key, inbox.MailboxOptions{Window: 10, Evicted: func() {}, Wake: func() {
-		select {
-		case wake <- struct{}{}:
-		default:
-		}
-	}})
+	box, err := hub.Attach(p.ctx(), d.key, polled{}, inbox.MailboxOptions{Window: 10})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,9 +35,9 @@ type conn struct {
 	device // set by the read loop at registration, constant then
 
 	mu      sync.Mutex
-	changed sync.Cond // inflight, out or the socket's state changed
-	session           // guarded by mu
-	out     outbox    // guarded by mu
+	changed *sync.Cond // inflight, out or the socket's state changed; made by the first that waits
+	session            // guarded by mu
+	out     outbox     // guarded by mu
 
 	calls  calls     // has a lock of its own
 	topics following // has a lock of its own
@@ -49,20 +49,18 @@ type conn struct {
 
 // reader holds what only the read loop uses.
 type reader struct {
-	nonce         string
-	badFrames     int32            // in a row
-	refused       int32            // messages in a row, for coming too fast
-	authenticated bool             // a good credential was shown
-	shown         subjects.Address // whose credential was shown, good or not; for the log
-	seqs          []uint64
-	subscribed    map[string]*topic.Subscription // by topic; made with the first
-	rights        auth.Topics                    // of the credential; a renewal changes them
+	nonce      string
+	badFrames  int32             // in a row
+	refused    int32             // messages in a row, for coming too fast
+	shown      *subjects.Address // whose credential was shown, good or not; for the log, until who is known
+	seqs       []uint64
+	subscribed map[string]*topic.Subscription // by topic; made with the first
+	rights     auth.Topics                    // of the credential; a renewal changes them
 }
 
 func newConn(s *Server, bearer string) *conn {
 	c := &conn{s: s, bearer: bearer, opened: time.Since(s.began)}
 	c.heartbeat, c.maxFrame = s.opts.Heartbeat, s.opts.MaxFrameBytes
-	c.changed.L = &c.mu
 	return c
 }
 
@@ -107,6 +105,21 @@ func (c *conn) Closed() {
 	}
 }
 
+// awaitChangeLocked waits until something has changed that others may wait for.
+func (c *conn) awaitChangeLocked() {
+	if c.changed == nil {
+		c.changed = sync.NewCond(&c.mu)
+	}
+	c.changed.Wait()
+}
+
+// changedLocked wakes those that wait for a change.
+func (c *conn) changedLocked() {
+	if c.changed != nil {
+		c.changed.Broadcast()
+	}
+}
+
 // detachInbox ends the attachment to the inbox. For a device that does not
 // acknowledge, written means delivered. So what is being written now is
 // acknowledged first; otherwise it would be sent again.
@@ -116,7 +129,7 @@ func (c *conn) detachInbox(mailbox *inbox.Mailbox) {
 	c.mu.Lock()
 	c.advance(detaching)
 	for c.auto && c.out.writing {
-		c.changed.Wait()
+		c.awaitChangeLocked()
 	}
 	c.mu.Unlock()
 	mailbox.Detach()
@@ -134,7 +147,7 @@ func (c *conn) endSession(ended bool, done func(error)) {
 		c.sess.Close(ended, done)
 		if !ended {
 			c.mu.Lock()
-			issued := c.issued
+			issued := c.issued.time()
 			c.mu.Unlock()
 			c.s.heldBack.add(c.sess, heldDevice{c.who, issued}, c.offlineDelay)
 		}
@@ -146,7 +159,7 @@ func (c *conn) abandon() {
 	c.sock.Abort()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.changed.Broadcast()
+	c.changedLocked()
 }
 
 func (c *conn) currentMailbox() *inbox.Mailbox {
@@ -178,9 +191,9 @@ func (c *conn) endForLocked(code wire.CloseCode, e *wire.Error, reason string) {
 	if !c.sock.Close(int(code), reason) {
 		return
 	}
-	c.closed = code
+	c.closed = int16(code) //nolint:gosec // a close code has four digits
 	c.s.metrics.closes.WithLabelValues(code.String()).Inc()
-	c.changed.Broadcast()
+	c.changedLocked()
 	if c.mailbox != nil && code == wire.CloseGoingAway && c.phase < draining {
 		go c.contained(func() { c.endSession(false, nil) }) // the peer may be dead: its read loop may last a while yet
 	}

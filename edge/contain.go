@@ -46,5 +46,5 @@ func (c *conn) containWrite() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.out.writing = false
-	c.changed.Broadcast()
+	c.changedLocked()
 }

@@ -28,11 +28,11 @@ func (faultyInbox) Recipients(context.Context, uint64) ([]inbox.Recipient, error
 	panic("a fault of the edge, where a goroutine looks up a repeat's recipients") //nolint:forbidigo // the fault that is tested
 }
 
-func (f faultyInbox) Attach(ctx context.Context, k subjects.Key, opts inbox.MailboxOptions) (*inbox.Mailbox, error) {
+func (f faultyInbox) Attach(ctx context.Context, k subjects.Key, to inbox.Receiver, opts inbox.MailboxOptions) (*inbox.Mailbox, error) {
 	if k == (subjects.Address{User: "alice", Device: "faulty"}).Key() {
 		panic("a fault of the edge, at registration") //nolint:forbidigo // the fault that is tested
 	}
-	return f.Inbox.Attach(ctx, k, opts)
+	return f.Inbox.Attach(ctx, k, to, opts)
 }
 
 func (f faultyTopics) Subscribe(ctx context.Context, by, name string, since topic.Since, ready func(*topic.Subscription)) (*topic.Subscription, topic.Beginning, error) {

@@ -30,27 +30,27 @@ const (
 	maxEscape  = 6 // "\u0009" for a byte
 )
 
-// fits returns a function that reports whether a stored message fits a frame of
-// limit bytes to a device. It is called with the hub's locks held. Only messages
-// close to the limit have to be encoded to find out.
-func fits(to subjects.Address, limit int) func(*envelope.Message) bool {
-	return func(m *envelope.Message) bool {
-		names := len(to.User) + len(to.Device) + m.HeaderBytes()
-		// A body that is not JSON becomes base64.
-		if headerRoom+maxEscape*names+len(m.Data)+len(m.Data)/3 <= limit {
-			return true
-		}
-		// The fields depend on whether RCCS itself wrote the message, so try
-		// both. The message is shared and must not change.
-		other := *m
-		other.Authentic = !m.Authentic
-		for _, one := range []*envelope.Message{m, &other} {
-			if len(envelope.Append(nil, &envelope.Delivery{Message: one, Redelivered: true}, to)) > limit {
-				return false
-			}
-		}
+// Fits implements [inbox.Receiver].
+func (c *conn) Fits(m *envelope.Message) bool { return fits(c.who.Address, c.maxFrame, m) }
+
+// fits reports whether a stored message fits a frame of limit bytes to a device.
+// Only messages close to the limit have to be encoded to find out.
+func fits(to subjects.Address, limit int, m *envelope.Message) bool {
+	names := len(to.User) + len(to.Device) + m.HeaderBytes()
+	// A body that is not JSON becomes base64.
+	if headerRoom+maxEscape*names+len(m.Data)+len(m.Data)/3 <= limit {
 		return true
 	}
+	// The fields depend on whether RCCS itself wrote the message, so try
+	// both. The message is shared and must not change.
+	other := *m
+	other.Authentic = !m.Authentic
+	for _, one := range []*envelope.Message{m, &other} {
+		if len(envelope.Append(nil, &envelope.Delivery{Message: one, Redelivered: true}, to)) > limit {
+			return false
+		}
+	}
+	return true
 }
 
 // answerLen returns the greatest length of the envelope of an answer with a

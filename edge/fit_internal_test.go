@@ -33,7 +33,7 @@ func TestFitsKnowsTheFrameOfAMessage(t *testing.T) {
 		before := m.Authentic
 		size := len(envelope.Append(nil, &envelope.Delivery{Message: m, Redelivered: true}, to))
 		for _, limit := range []int{size - 1, size, 1024, 4096} { // of a type that is the same whoever sent it
-			if got := fits(to, limit)(m); got != (size <= limit) {
+			if got := fits(to, limit, m); got != (size <= limit) {
 				t.Fatalf("a frame of %d bytes fits %d: %t", size, limit, got)
 			}
 		}

@@ -61,7 +61,7 @@ func (c *conn) tick(now time.Time) {
 	switch {
 	case c.tenant == nil && c.age() >= c.s.opts.RegisterWithin:
 		c.endLocked(wire.CloseAuth, wire.NewError(wire.AuthRequired, "no device_register within "+c.s.opts.RegisterWithin.String()))
-	case c.mailbox != nil && !c.expires.IsZero() && c.expires.Sub(now) <= 2*tickEvery+c.early:
+	case c.mailbox != nil && c.expires != 0 && c.expires.time().Sub(now) <= 2*tickEvery+c.early:
 		// A moment early, so that it is never late.
 		c.endLocked(wire.CloseExpired, wire.NewError(wire.TokenExpired, "the credential has ended: connect with a new one"))
 	case c.sock.Tick(now, c.heartbeat):

@@ -21,7 +21,7 @@ import (
 // Inbox gives a device its messages. [inbox.Hub] implements it and reads the
 // whole stream in this process.
 type Inbox interface {
-	Attach(ctx context.Context, k subjects.Key, opts inbox.MailboxOptions) (*inbox.Mailbox, error)
+	Attach(ctx context.Context, k subjects.Key, to inbox.Receiver, opts inbox.MailboxOptions) (*inbox.Mailbox, error)
 	// Epoch stays the same as long as no sequence is given out twice.
 	Epoch() string
 	// Recipients returns the devices that got the message whose first copy is

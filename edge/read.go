@@ -36,7 +36,7 @@ func (c *conn) waitForRoom() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for c.sock.Open() && (c.inflight >= maxInflight || c.out.outgoing.size() >= maxOutBytes) {
-		c.changed.Wait()
+		c.awaitChangeLocked()
 	}
 }
 

@@ -78,7 +78,7 @@ func (c *conn) register(e *wire.Envelope) {
 func (c *conn) refuse(e *wire.Envelope, code wire.CloseCode, err *wire.Error) {
 	err.OriginalID = e.ID
 	l := c.log()
-	if c.key == "" && c.shown.Device != "" {
+	if c.key == "" && c.shown != nil && c.shown.Device != "" {
 		l = l.With("user", string(c.shown.User), "device", string(c.shown.Device))
 	}
 	l.Info("registration refused", "code", string(err.Code), "err", err.Message)
@@ -98,9 +98,11 @@ func (c *conn) identify(e *wire.Envelope, reg *wire.Register) (auth.Identity, wi
 		return auth.Identity{}, wire.CloseAuth, wire.NewError(wire.AuthRequired, "authToken is missing: send the device's JWT in it, or in an Authorization header")
 	}
 	who, err := c.s.verify(token)
-	if c.shown = who.Address; err != nil {
-		c.shown, _ = auth.RefusedDevice(err)
+	shown := who.Address
+	if err != nil {
+		shown, _ = auth.RefusedDevice(err)
 	}
+	c.shown = &shown
 	if err == nil && !who.Bearer {
 		if reg.Sig == "" {
 			return auth.Identity{}, wire.CloseAuth, wire.NewError(wire.AuthRequired, "sig is missing: sign the nonce with the credential's key, or use a bearer token")
@@ -169,7 +171,7 @@ func (c *conn) attach(e *wire.Envelope, reg *wire.Register, who auth.Identity, t
 		return
 	case errors.Is(err, inbox.ErrTakenOver), errors.Is(err, roster.ErrReplaced), errors.Is(err, errSuperseded):
 		c.log().Info("registration replaced by a newer one of the device", "err", err)
-		c.replaced()
+		c.Evicted()
 		return
 	case errors.Is(err, errNoSlot):
 		c.s.metrics.limited.WithLabelValues(limitDevices).Inc()
@@ -240,7 +242,7 @@ func (c *conn) adopt(reg *wire.Register, who auth.Identity, tenant *Tenant) {
 	c.rights = who.Topics
 	c.batch = reg.Batch
 	c.auto = reg.AckMode == wire.AckAuto || reg.AckMode == "" && c.sock.Subprotocol() != Subprotocol
-	c.issued = who.IssuedAt
+	c.issued = instantOf(who.IssuedAt)
 	c.expiresLocked(who.Expires)
 	if reg.Heartbeat > 0 {
 		c.heartbeat = min(max(reg.Heartbeat, minHeartbeat), maxHeartbeat)
@@ -258,7 +260,7 @@ const maxEarly = 5 * time.Second
 
 // expiresLocked sets when the connection has to end.
 func (c *conn) expiresLocked(at time.Time) {
-	c.expires, c.early = at, 0
+	c.expires, c.early = instantOf(at), 0
 	if at.IsZero() {
 		return
 	}
@@ -294,15 +296,7 @@ func (c *conn) open(ctx context.Context, reg *wire.Register, who auth.Identity) 
 		return nil, err
 	}
 	unsure := c.sess.From != "" && !t.askRelease(ctx, c.sess.From, c.key, c.sess.Epoch)
-	mailbox, err := t.Inbox.Attach(ctx, c.key, inbox.MailboxOptions{
-		Window:  c.window,
-		Epoch:   c.sess.Epoch,
-		Wake:    c.wake,
-		Acked:   c.ackedAfter,
-		Evicted: c.replaced,
-		Fits:    fits(c.who.Address, c.maxFrame),
-		Unsure:  unsure,
-	})
+	mailbox, err := t.Inbox.Attach(ctx, c.key, c, inbox.MailboxOptions{Window: c.window, Epoch: c.sess.Epoch, Unsure: unsure})
 	if err == nil {
 		c.mu.Lock()
 		c.advance(attaching)
@@ -325,14 +319,14 @@ func (c *conn) open(ctx context.Context, reg *wire.Register, who auth.Identity) 
 // Lost is the roster's callback: another edge has taken the device over.
 func (t *Tenant) Lost(key subjects.Key, epoch uint64) {
 	if c := t.find(key); c != nil && c.sess.Epoch == epoch {
-		c.replaced()
+		c.Evicted()
 	}
 }
 
 // registered returns the answer to a registration, the first or a renewal.
 func (c *conn) registered(e *wire.Envelope, pending int) ([]byte, error) {
 	c.mu.Lock()
-	expires, heartbeat := c.expires, c.heartbeat
+	expires, heartbeat := c.expires.time(), c.heartbeat
 	c.mu.Unlock()
 	answer := wire.Registered{
 		Status: wire.StatusSuccess, SessionID: c.sess.ID, Resumed: c.sess.Resumed, DeviceID: c.who.Address.Device, UserID: c.who.Address.User,
@@ -364,7 +358,7 @@ func (c *conn) renew(e *wire.Envelope) {
 		return
 	}
 	c.mu.Lock()
-	c.issued = who.IssuedAt
+	c.issued = instantOf(who.IssuedAt)
 	c.expiresLocked(who.Expires)
 	c.mu.Unlock()
 	body, err := c.registered(e, 0)
@@ -377,7 +371,8 @@ func (c *conn) renew(e *wire.Envelope) {
 	c.restrict(who.Topics)
 }
 
-// replaced ends the connection because a newer one of the device took over.
-func (c *conn) replaced() {
+// Evicted implements [inbox.Receiver]: it ends the connection because a newer one
+// of the device took over.
+func (c *conn) Evicted() {
 	c.finish(wire.CloseReplaced, wire.NewError(wire.SessionReplaced, "the device connected again"))
 }

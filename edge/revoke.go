@@ -20,7 +20,7 @@ func (s *Server) Recheck() {
 func (c *conn) recheck() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.tenant == nil || !c.who.revoked(c.s.opts.Verifier, c.issued) {
+	if c.tenant == nil || !c.who.revoked(c.s.opts.Verifier, c.issued.time()) {
 		return
 	}
 	c.endLocked(wire.CloseRevoked, wire.NewError(wire.DeviceRevoked, "the credential was revoked"))

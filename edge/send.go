@@ -52,7 +52,7 @@ func (c *conn) stored(a *wire.Accepted, err *wire.Error) {
 		c.answerLocked(wire.TypeAck, a.AppendPayload(nil))
 	}
 	c.inflight--
-	c.changed.Broadcast()
+	c.changedLocked()
 	c.endDrainLocked()
 }
 

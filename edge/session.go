@@ -41,9 +41,11 @@ type device struct {
 	key      subjects.Key
 	sess     *roster.Session
 	window   int
-	maxFrame int  // the largest frame that may be written
-	auto     bool // written to the socket counts as delivered
-	batch    bool // the device takes arrays
+	maxFrame int // the largest frame that may be written
+
+	authenticated bool // a good credential was shown
+	auto          bool // written to the socket counts as delivered
+	batch         bool // the device takes arrays
 
 	offlineDelay time.Duration // see [wire.Register]
 }
@@ -63,11 +65,11 @@ func (h holder) revoked(v *auth.Verifier, issued time.Time) bool {
 // session is the device's attachment, guarded by conn.mu.
 type session struct {
 	phase     phase
+	closed    int16          // the [wire.CloseCode] that the edge ended it with; 0: it did not
+	inflight  int32          // messages not yet stored
 	mailbox   *inbox.Mailbox // nil until attached
-	inflight  int            // messages not yet stored
 	heartbeat time.Duration
 	drain     drainEnd
-	closed    wire.CloseCode // that the edge ended it with; 0: it did not
 
 	credential
 }
@@ -80,9 +82,27 @@ type drainEnd struct {
 
 // credential is the credential that was shown last.
 type credential struct {
-	issued  time.Time
-	expires time.Time     // zero: never
+	issued  instant
+	expires instant       // 0: never
 	early   time.Duration // the connection ends so long before expires
+}
+
+// instant is a time in Unix seconds, as credentials have them; 0 is none. It is a
+// third as large as a [time.Time], and each connection has several.
+type instant int64
+
+func instantOf(t time.Time) instant {
+	if t.IsZero() {
+		return 0
+	}
+	return instant(t.Unix())
+}
+
+func (i instant) time() time.Time {
+	if i == 0 {
+		return time.Time{}
+	}
+	return time.Unix(int64(i), 0)
 }
 
 // advance goes on to a phase, unless the connection is past it.

@@ -70,7 +70,7 @@ func (t *Tenant) release(ctx context.Context, k subjects.Key, epoch uint64) erro
 		if c.sess.Epoch > epoch {
 			return nil // it has come back since
 		}
-		c.replaced()
+		c.Evicted()
 	}
 	return t.Inbox.Release(ctx, k)
 }

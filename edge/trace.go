@@ -127,9 +127,9 @@ func (c *conn) trace(seq uint64) string {
 	return c.recorded.trace(seq)
 }
 
-// ackedAfter counts a message that the device has acknowledged, d after its
-// storage.
-func (c *conn) ackedAfter(seq uint64, d time.Duration) {
+// Acked implements [inbox.Receiver]: it counts a message that the device has
+// acknowledged, d after its storage.
+func (c *conn) Acked(seq uint64, d time.Duration) {
 	c.s.metrics.acked.Inc()
 	observe(c.s.metrics.storedAck, d, c.trace(seq))
 }

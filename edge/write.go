@@ -38,8 +38,8 @@ func (c *conn) queueHeldLocked(write func(dst []byte) []byte, hold bool) *frames
 	return f
 }
 
-// wake is the mailbox's callback. It is called with the hub's locks held.
-func (c *conn) wake() { c.sock.Wake() }
+// MessagesReady implements [inbox.Receiver].
+func (c *conn) MessagesReady() { c.sock.Wake() }
 
 // burst is what the writer takes at a time. All connections share a pool of them.
 type burst struct {
@@ -95,7 +95,7 @@ func (c *conn) Write(w wsconn.Writer) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.out.writing = false
-	c.changed.Broadcast()
+	c.changedLocked()
 	if len(b.deliveries) > 0 || len(again) > 0 {
 		c.sock.Wake() // there may be more
 	}

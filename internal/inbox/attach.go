@@ -14,11 +14,12 @@ import (
 // Attach attaches the device's inbox to this hub, and evicts an earlier
 // attachment of the device here. When it returns, the waiting messages are
 // counted and the first of them are queued.
-func (h *Hub) Attach(ctx context.Context, key subjects.Key, opts MailboxOptions) (*Mailbox, error) {
-	if opts.Window < 1 || opts.Wake == nil || opts.Evicted == nil {
-		return nil, errors.New("inbox: attach: Window, Wake and Evicted are needed")
+func (h *Hub) Attach(ctx context.Context, key subjects.Key, to Receiver, opts MailboxOptions) (*Mailbox, error) {
+	if opts.Window < 1 {
+		return nil, errors.New("inbox: attach: Window is needed")
 	}
-	mb := &Mailbox{hub: h, key: key, opts: opts, filling: true}
+	window := int32(min(opts.Window, math.MaxInt32)) //nolint:gosec // it fits
+	mb := &Mailbox{hub: h, key: key, to: to, epoch: opts.Epoch, window: window, unsure: opts.Unsure, filling: true}
 	for n := range mb.lanes {
 		mb.lanes[n].catchingUp = true
 	}
@@ -53,7 +54,7 @@ func (h *Hub) takeOver(mb *Mailbox) error {
 	}
 	h.mu.Unlock()
 	if old != nil {
-		old.opts.Evicted()
+		old.to.Evicted()
 	}
 	return nil
 }
@@ -192,7 +193,7 @@ func (h *Hub) open(mb *Mailbox) error {
 	mb.done = nil
 	mb.pending = int32(min(mb.waitingLocked(), math.MaxInt32)) //nolint:gosec // it fits
 	if mb.pending > 0 || mb.ackPendingLocked() || len(mb.gaps) > 0 {
-		mb.opts.Wake()
+		mb.to.MessagesReady()
 	}
 	return nil
 }
@@ -226,7 +227,7 @@ func (h *Hub) trim(ctx context.Context, key subjects.Key, c *Cursor) error {
 // of that connection may have read more of the stream than this hub, so the
 // sequence is the end of the stream. A device is not attached without it.
 func (mb *Mailbox) maybeSent(ctx context.Context, c *Cursor, end *endCall) (uint64, error) {
-	if !c.Open && !mb.opts.Unsure {
+	if !c.Open && !mb.unsure {
 		return 0, nil
 	}
 	select {
@@ -242,7 +243,7 @@ func (mb *Mailbox) maybeSent(ctx context.Context, c *Cursor, end *endCall) (uint
 func (mb *Mailbox) restoreLocked(c *Cursor, floor, head, upTo uint64) (away bool) {
 	mb.open, mb.seen, mb.doubted = c.Open, c.UpTo, c.Doubted
 	mb.restoreGapsLocked(c.Gaps)
-	mb.tries = c.Tries
+	mb.tries, mb.ackRequested = c.Tries, c.AckRequested
 	for n := range mb.lanes {
 		l := &mb.lanes[n]
 		l.unread = int64(c.Waiting[n]) //nolint:gosec // a count of messages
@@ -251,13 +252,8 @@ func (mb *Mailbox) restoreLocked(c *Cursor, floor, head, upTo uint64) (away bool
 			_, done := mb.done[seq]
 			return done
 		})
-		for _, seq := range l.ackPending {
-			if _, asked := slices.BinarySearch(c.AckRequested, seq); asked {
-				l.ackRequested = append(l.ackRequested, seq)
-			}
-		}
 		l.redeliverUpTo = max(l.ackFloor, min(mb.hub.redeliverUpTo.Load(), head))
-		if c.Open || mb.opts.Unsure {
+		if c.Open || mb.unsure {
 			l.redeliverUpTo = max(head, upTo, l.ackFloor)
 		}
 		l.skip()

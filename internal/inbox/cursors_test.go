@@ -29,7 +29,7 @@ func TestAnAcknowledgementIsStoredWhileDevicesComeAndGo(t *testing.T) {
 					return
 				default:
 				}
-				box, err := s.hub.Attach(t.Context(), k, inbox.MailboxOptions{Window: 1, Wake: func() {}, Evicted: func() {}})
+				box, err := s.hub.Attach(t.Context(), k, newDevice(t), inbox.MailboxOptions{Window: 1})
 				if err != nil {
 					t.Error(err)
 					return
@@ -125,10 +125,8 @@ func TestWhatAnotherEdgeMayHaveSentIsMarkedRedelivered(t *testing.T) {
 	s := newSystem(t, nil)
 	s.put(phone, subjects.Normal, 0, 2)
 	s.caughtUp()
-	d := &device{t: t, woken: make(chan struct{}, 1)}
-	d.mailbox = must(s.hub.Attach(t.Context(), phone, inbox.MailboxOptions{
-		Window: 10, Unsure: true, Wake: func() { signal(d.woken) }, Evicted: func() {},
-	}))
+	d := newDevice(t)
+	d.mailbox = must(s.hub.Attach(t.Context(), phone, d, inbox.MailboxOptions{Window: 10, Unsure: true}))
 	expect(t, d.receive(2), "0r 1r")
 	s.put(phone, subjects.Normal, 2, 1)
 	expect(t, d.receive(1), "2")
@@ -142,10 +140,8 @@ func TestWhatMayHaveBeenSentIsMarkedAlsoAfterAConnectionThatWasSentAPart(t *test
 	s.put(phone, subjects.Normal, 0, 3)
 	s.put(phone, subjects.High, 3, 1)
 	s.caughtUp()
-	d := &device{t: t, woken: make(chan struct{}, 1)}
-	d.mailbox = must(s.hub.Attach(t.Context(), phone, inbox.MailboxOptions{
-		Window: 1, Unsure: true, Wake: func() { signal(d.woken) }, Evicted: func() {},
-	}))
+	d := newDevice(t)
+	d.mailbox = must(s.hub.Attach(t.Context(), phone, d, inbox.MailboxOptions{Window: 1, Unsure: true}))
 	expect(t, d.receive(1), "3r")
 	d.mailbox.Detach()
 	d = s.attach(phone, 2)
@@ -167,10 +163,8 @@ func TestWhatThisEdgeHasNotReadMayHaveBeenSentByAnother(t *testing.T) {
 	s.caughtUp()
 	proxy.Freeze()
 	s.put(phone, subjects.Normal, 0, 2)
-	d := &device{t: t, woken: make(chan struct{}, 1)}
-	d.mailbox = must(s.hub.Attach(t.Context(), phone, inbox.MailboxOptions{
-		Window: 10, Unsure: true, Wake: func() { signal(d.woken) }, Evicted: func() {},
-	}))
+	d := newDevice(t)
+	d.mailbox = must(s.hub.Attach(t.Context(), phone, d, inbox.MailboxOptions{Window: 10, Unsure: true}))
 	proxy.Heal()
 	expect(t, d.receive(2), "0r 1r")
 	s.put(phone, subjects.Normal, 2, 1)

@@ -187,5 +187,5 @@ func (mb *Mailbox) doubt(d *damaged) {
 		mb.gapLocked(g)
 	}
 	mb.dirtyLocked()
-	mb.opts.Wake()
+	mb.to.MessagesReady()
 }

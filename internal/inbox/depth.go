@@ -124,7 +124,7 @@ func (h *Hub) Admit(ctx context.Context, k subjects.Key, n int) error {
 func (mb *Mailbox) unacked() int {
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
-	return mb.out + mb.waitingLocked()
+	return int(mb.out) + mb.waitingLocked()
 }
 
 // countStored asks the store how many messages of an inbox are unacknowledged.

@@ -17,6 +17,6 @@
 // means that a message is sent twice.
 //
 // Concurrency: all exported methods are safe for concurrent use. Lock order is
-// Hub.mu, then Mailbox.mu. The Wake function of a mailbox is called with locks
+// Hub.mu, then Mailbox.mu. MessagesReady of a mailbox's receiver is called with locks
 // held and must not block or call back. The package does no socket I/O.
 package inbox

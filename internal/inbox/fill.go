@@ -49,7 +49,7 @@ func (mb *Mailbox) refill() {
 			mb.fillLocked()
 		})
 	}
-	mb.opts.Wake()
+	mb.to.MessagesReady()
 }
 
 // fill reads from the store, the highest lane first, until each lane is live or

@@ -170,9 +170,26 @@ func (s *system) store(k subjects.Key, lane subjects.Lane, body int) error {
 type device struct {
 	t       *testing.T
 	mailbox *inbox.Mailbox
+	fits    func(*envelope.Message) bool // nil: every message does
 	woken   chan struct{}
 	gone    chan struct{}
 }
+
+func newDevice(t *testing.T) *device {
+	return &device{t: t, woken: make(chan struct{}, 1), gone: make(chan struct{})}
+}
+
+// MessagesReady implements [inbox.Receiver].
+func (d *device) MessagesReady() { signal(d.woken) }
+
+// Evicted implements [inbox.Receiver].
+func (d *device) Evicted() { close(d.gone) }
+
+// Fits implements [inbox.Receiver].
+func (d *device) Fits(m *envelope.Message) bool { return d.fits == nil || d.fits(m) }
+
+// Acked implements [inbox.Receiver].
+func (d *device) Acked(uint64, time.Duration) {}
 
 // attach opens a device's inbox once the hub has handed out what is stored, so
 // that a test knows what is waiting.
@@ -184,16 +201,11 @@ func (s *system) attach(k subjects.Key, window int) *device {
 
 func (s *system) attachNow(k subjects.Key, window int) *device {
 	s.t.Helper()
-	d := &device{t: s.t, woken: make(chan struct{}, 1), gone: make(chan struct{})}
+	d := newDevice(s.t)
+	d.fits = s.fits
 	ctx, cancel := context.WithTimeout(s.t.Context(), waitTimeout)
 	defer cancel()
-	mailbox, err := s.hub.Attach(ctx, k, inbox.MailboxOptions{
-		Window:  window,
-		Epoch:   s.epoch,
-		Fits:    s.fits,
-		Wake:    func() { signal(d.woken) },
-		Evicted: func() { close(d.gone) },
-	})
+	mailbox, err := s.hub.Attach(ctx, k, d, inbox.MailboxOptions{Window: window, Epoch: s.epoch})
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -19,8 +19,11 @@ const (
 type lane struct {
 	// queue holds the messages to send, ascending; head is the index of the next.
 	queue []*envelope.Message
-	head  int32
 	bytes int32
+	head  int16
+	// catchingUp: the store may hold messages above readPos that are not
+	// queued.
+	catchingUp bool
 
 	// unacked is what was sent on this connection and not acknowledged,
 	// ascending. Its length over all lanes is bounded by the window.
@@ -28,9 +31,6 @@ type lane struct {
 	// ackPending are the sequences that earlier connections were sent and did not
 	// acknowledge, and that this one has not been sent yet; ascending.
 	ackPending []uint64
-	// ackRequested are those of ackPending whose senders want to hear the
-	// outcome.
-	ackRequested []uint64
 
 	// readPos: every message of the lane with seq <= readPos is queued, was
 	// sent, or is finalized.
@@ -40,9 +40,6 @@ type lane struct {
 	ackFloor uint64
 	// redeliverUpTo: what is at or below it may have been sent before.
 	redeliverUpTo uint64
-	// catchingUp: the store may hold messages above readPos that are not
-	// queued.
-	catchingUp bool
 	// unread is how many messages above readPos and ackFloor were ever stored and
 	// are not queued. Those that remain when the lane has caught up are gone.
 	unread int64
@@ -182,8 +179,9 @@ func (l *lane) queuedAbove(seq uint64) uint64 {
 }
 
 // cursor adds the lane to c. head is the sequence up to which the hub has handed
-// out everything.
-func (l *lane) cursor(c *Cursor, n subjects.Lane, head uint64) {
+// out everything. requested are those of ackPending, and of other lanes, whose
+// senders want to hear the outcome.
+func (l *lane) cursor(c *Cursor, n subjects.Lane, head uint64, requested []uint64) {
 	upTo := l.readPos
 	switch {
 	case l.queued() > 0:
@@ -206,7 +204,7 @@ func (l *lane) cursor(c *Cursor, n subjects.Lane, head uint64) {
 			c.AckRequested = append(c.AckRequested, s.seq)
 		}
 	}
-	for _, seq := range l.ackRequested {
+	for _, seq := range requested {
 		if l.isAckPending(seq) {
 			c.AckRequested = append(c.AckRequested, seq)
 		}

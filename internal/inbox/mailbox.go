@@ -22,39 +22,50 @@ type MailboxOptions struct {
 	// Epoch is that of the device's session. A cursor that another edge has
 	// stored for a later epoch is left as it is.
 	Epoch uint64
-	// Wake is called when Next may have something. It is called with locks held:
-	// it must not block and must not call the mailbox or the hub.
-	Wake func()
-	// Evicted is called when a newer attachment of the device took over; once,
-	// and without locks. The mailbox hands out nothing any more.
-	Evicted func()
-	// Fits, if set, reports whether the device can be sent a message at all. It
-	// is called with locks held.
-	Fits func(*envelope.Message) bool
 	// Unsure: another edge had the device, and may have sent it more than the
 	// stored cursor says. So what is stored now counts as sent before.
 	Unsure bool
-	// Acked, if set, is called for each acknowledged message, with its sequence
-	// and how long ago it was stored. It is called with locks held.
-	Acked func(seq uint64, sinceStored time.Duration)
+}
+
+// A Receiver is what a mailbox hands messages to: the device's connection.
+type Receiver interface {
+	// MessagesReady is called when Next may have something. It is called with
+	// locks held: it must not block and must not call the mailbox or the hub.
+	MessagesReady()
+	// Evicted is called when a newer attachment of the device took over; once,
+	// and without locks. The mailbox hands out nothing any more.
+	Evicted()
+	// Fits reports whether the device can be sent a message at all. It is called
+	// with locks held.
+	Fits(m *envelope.Message) bool
+	// Acked is called for each acknowledged message, with its sequence and how
+	// long ago it was stored. It is called with locks held.
+	Acked(seq uint64, sinceStored time.Duration)
 }
 
 // Mailbox is a device's attachment to its inbox: the messages that wait to be
 // sent, those that were sent and not acknowledged, and the position in the
 // stream.
 type Mailbox struct {
-	hub  *Hub
-	key  subjects.Key
-	opts MailboxOptions
+	hub   *Hub
+	key   subjects.Key
+	to    Receiver
+	epoch uint64 // see MailboxOptions
 
 	mu    sync.Mutex
 	lanes [subjects.Lanes]lane
-	out   int                 // unacknowledged over all lanes
+	// ackRequested are those sequences that earlier connections were sent, and did
+	// not acknowledge, whose senders want to hear the outcome.
+	ackRequested []uint64
+
 	early map[uint64]verdict  // acknowledged, or rejected, before they were sent here
 	done  map[uint64]struct{} // finalized before the cursor was loaded
 
 	// There is a mailbox for each device, so these stand together to be small.
-	ready    bool // Attach is done with it
+	window   int32 // see MailboxOptions
+	out      int32 // unacknowledged over all lanes
+	unsure   bool  // see MailboxOptions
+	ready    bool  // Attach is done with it
 	closed   bool
 	filling  bool  // a fill is scheduled or runs
 	open     bool  // the stored cursor says that a session is live
@@ -111,7 +122,7 @@ func (mb *Mailbox) Next(dst []envelope.Delivery, limit, maxBytes int) []envelope
 	first, now := len(dst), time.Now().UnixNano()
 	for n := subjects.Lanes - 1; n >= 0; n-- {
 		l := &mb.lanes[n]
-		for l.queued() > 0 && mb.out < mb.opts.Window && len(dst)-first < limit && maxBytes > 0 {
+		for l.queued() > 0 && mb.out < mb.window && len(dst)-first < limit && maxBytes > 0 {
 			m := l.queue[l.head]
 			if len(l.ackPending) > 0 && l.ackPending[0] < m.Seq && mb.missedLocked(m.Lane, m.Seq) || mb.mustScanLocked(m) {
 				return mb.afterNextLocked(dst, first)
@@ -207,7 +218,7 @@ func (mb *Mailbox) verdictLocked(l *lane, m *envelope.Message, sure bool, now in
 		return verdict{status: wire.StatusReplaced}, true
 	case most > 0 && int(mb.tries[m.Seq]) >= most:
 		return verdict{wire.StatusRejected, wire.ReasonMaxDeliveries}, true
-	case mb.opts.Fits != nil && !mb.opts.Fits(m):
+	case !mb.to.Fits(m):
 		return verdict{wire.StatusUndeliverable, wire.ReasonTooLarge}, true
 	}
 	return v, false
@@ -250,7 +261,7 @@ func (mb *Mailbox) Ack(seqs ...uint64) {
 	if mb.closed {
 		return
 	}
-	full := mb.out >= mb.opts.Window
+	full := mb.out >= mb.window
 	for _, seq := range seqs {
 		mb.ackLocked(seq, now)
 	}
@@ -265,7 +276,7 @@ func (mb *Mailbox) AckUpTo(seq uint64) {
 	if mb.closed {
 		return
 	}
-	full := mb.out >= mb.opts.Window
+	full := mb.out >= mb.window
 	for n := range mb.lanes {
 		l := &mb.lanes[n]
 		upTo, found := l.find(seq)
@@ -287,7 +298,7 @@ func (mb *Mailbox) ackLocked(seq uint64, now int64) {
 			return
 		}
 		if i, ok := slices.BinarySearch(l.ackPending, seq); ok {
-			if _, asked := slices.BinarySearch(l.ackRequested, seq); asked {
+			if _, asked := slices.BinarySearch(mb.ackRequested, seq); asked {
 				mb.earlyLocked(seq, verdict{status: wire.StatusDelivered}) // its requester is known when it comes up
 			} else {
 				l.ackPending = slices.Delete(l.ackPending, i, i+1)
@@ -320,9 +331,7 @@ func (mb *Mailbox) ackSentLocked(n subjects.Lane, i int, now int64) {
 	if s.end != nil {
 		return
 	}
-	if mb.opts.Acked != nil {
-		mb.opts.Acked(s.seq, time.Duration(now-s.stored))
-	}
+	mb.to.Acked(s.seq, time.Duration(now-s.stored))
 	if len(mb.gaps) > 0 {
 		mb.confirmGapsLocked(s.order)
 	}
@@ -344,7 +353,7 @@ func (mb *Mailbox) finalize(n subjects.Lane, seq uint64) {
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
 	l := &mb.lanes[n]
-	full := mb.out >= mb.opts.Window
+	full := mb.out >= mb.window
 	if i, ok := l.find(seq); ok && l.unacked[i].end != nil {
 		l.remove(i)
 		mb.out--
@@ -408,8 +417,8 @@ func (mb *Mailbox) waitingLocked() int {
 // them.
 func (mb *Mailbox) ackedLocked(full bool) {
 	mb.dirtyLocked()
-	if full && mb.out < mb.opts.Window {
-		mb.opts.Wake()
+	if full && mb.out < mb.window {
+		mb.to.MessagesReady()
 	}
 }
 
@@ -439,7 +448,7 @@ func (mb *Mailbox) deliver(m *envelope.Message) (wake, counted bool) {
 		l.unread++
 	default:
 		l.push(m)
-		wake = mb.out < mb.opts.Window
+		wake = mb.out < mb.window
 	}
 	mb.seen = m.Seq
 	if mb.ready {
@@ -451,9 +460,9 @@ func (mb *Mailbox) deliver(m *envelope.Message) (wake, counted bool) {
 // cursorLocked returns the mailbox's state as it is stored.
 func (mb *Mailbox) cursorLocked(open bool) Cursor {
 	head := mb.hub.head.Load()
-	c := Cursor{Open: open, Epoch: mb.opts.Epoch, UpTo: max(head, mb.seen), Gaps: mb.storedGapsLocked(), Doubted: mb.doubted}
+	c := Cursor{Open: open, Epoch: mb.epoch, UpTo: max(head, mb.seen), Gaps: mb.storedGapsLocked(), Doubted: mb.doubted}
 	for n := range mb.lanes {
-		mb.lanes[n].cursor(&c, subjects.Lane(n), head)
+		mb.lanes[n].cursor(&c, subjects.Lane(n), head, mb.ackRequested)
 	}
 	if mb.hub.opts.MaxDeliveries > 0 {
 		c.Tries = make(map[uint64]uint32)

@@ -261,7 +261,7 @@ func (mb *Mailbox) purge(upTo purged) {
 			mb.gapLocked(g)
 		}
 	}
-	mb.opts.Wake()
+	mb.to.MessagesReady()
 }
 
 // purgeLaneLocked drops a lane's messages up to a sequence. It returns the gap of

@@ -120,7 +120,7 @@ func (mb *Mailbox) Reject(seq uint64, reason string) {
 	if mb.closed {
 		return
 	}
-	full := mb.out >= mb.opts.Window
+	full := mb.out >= mb.window
 	for n := range mb.lanes {
 		l := &mb.lanes[n]
 		if i, ok := l.find(seq); ok {

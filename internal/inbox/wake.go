@@ -45,7 +45,7 @@ type wakes struct {
 func (w *wakes) add(mb *Mailbox, lane subjects.Lane) {
 	switch {
 	case lane == subjects.Critical, !w.loaded:
-		mb.opts.Wake()
+		mb.to.MessagesReady()
 	case !mb.waking:
 		mb.waking = true
 		w.mailboxes = append(w.mailboxes, mb)
@@ -62,7 +62,7 @@ func (w *wakes) handed() {
 func (w *wakes) wake() {
 	for i, mb := range w.mailboxes {
 		mb.waking = false
-		mb.opts.Wake()
+		mb.to.MessagesReady()
 		w.mailboxes[i] = nil
 	}
 	w.mailboxes, w.given, w.last = w.mailboxes[:0], 0, time.Now()
