@@ -269,8 +269,12 @@ func (p *edgePart) listen(ctx context.Context) error {
 	return nil
 }
 
+// listenForDevices has no connection probed by the kernel, which by default it does
+// every 15 s: that would wake a sleeping phone's radio each time, and keep a machine
+// busy that has 100,000 connections. Pings of the protocol find a peer that is gone,
+// as often as a device wants them.
 func listenForDevices(ctx context.Context, address string) (net.Listener, error) {
-	var lc net.ListenConfig
+	lc := net.ListenConfig{KeepAlive: -1}
 	l, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("node: listen for devices: %w (choose another address with --listen)", err)
