@@ -90,7 +90,7 @@ func (r *run) dial(ctx context.Context, a Account) (*device, error) {
 	var under *socket
 	dialer := websocket.Dialer{
 		NetDialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			nc, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+			nc, err := (&net.Dialer{KeepAlive: -1}).DialContext(ctx, network, addr) // the server's pings are enough
 			if err != nil {
 				return nil, err
 			}
@@ -140,15 +140,16 @@ func (r *run) url(name Name) string {
 
 // busyError is a connection that the server does not take now.
 type busyError struct {
-	status string
-	after  time.Duration // when it may be tried again
+	why   string
+	after time.Duration // when it may be tried again
 }
 
 // Error implements error.
-func (e *busyError) Error() string {
-	return e.status + ": an edge bounds what one address may have, " +
-		"'rccs serve --help' says how (--max-address-connections, --address-attempts, --max-connections)"
-}
+func (e *busyError) Error() string { return e.why }
+
+// bounds is why an edge does not take a request for a connection.
+const bounds = ": an edge bounds what one address may have, " +
+	"'rccs serve --help' says how (--max-address-connections, --address-attempts, --max-connections)"
 
 // turnedAway makes of an error what the server answered, where it did. No less
 // than a tenth of a second passes before another attempt.
@@ -160,7 +161,7 @@ func turnedAway(resp *http.Response, err error) error {
 	switch resp.StatusCode {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After"))
-		return &busyError{status: resp.Status, after: max(time.Duration(min(seconds, 60))*time.Second, 100*time.Millisecond)}
+		return &busyError{why: resp.Status + bounds, after: max(time.Duration(min(seconds, 60))*time.Second, 100*time.Millisecond)}
 	}
 	return fmt.Errorf("%w: %s", err, resp.Status)
 }
@@ -177,12 +178,13 @@ func (d *device) register(token string) error {
 		Type      string `json:"type"`
 		AckMode   string `json:"ackMode"`
 		Batch     bool   `json:"batch,omitempty"`
+		Heartbeat int64  `json:"heartbeatMs,omitempty"`
 	}
 	err := d.ws.WriteJSON(struct {
 		ID      string  `json:"id"`
 		Type    string  `json:"type"`
 		Payload payload `json:"payload"`
-	}{"register", "device_register", payload{token, "desktop", "explicit", d.run.opts.Batch}})
+	}{"register", "device_register", payload{token, "desktop", "explicit", d.run.opts.Batch, d.run.opts.Heartbeat.Milliseconds()}})
 	if err != nil {
 		return err
 	}
@@ -194,7 +196,10 @@ func (d *device) register(token string) error {
 	if err := json.Unmarshal(frame, &answer); err != nil {
 		return fmt.Errorf("the answer is not JSON: %w", err)
 	}
-	if p := answer.Payload; p.Status != "success" {
+	switch p := answer.Payload; {
+	case p.Code == "UNAVAILABLE":
+		return &busyError{why: "the server says " + p.Code + ": " + p.Message, after: time.Second}
+	case p.Status != "success":
 		return fmt.Errorf("refused: %s %s", p.Code, p.Message)
 	}
 	if n := answer.Payload.Pending; n > 0 && !d.run.mayWait(d.name) {

@@ -3,6 +3,7 @@ package load
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,9 @@ type Fleet struct {
 	from  []*device
 	stop  atomic.Bool
 	close func() error
+
+	mu    sync.Mutex
+	times []time.Duration // that messages of Sample took; nil at other times
 }
 
 // Connect connects the devices of a fleet. On an error none stays connected.
@@ -37,8 +41,9 @@ func Connect(opts Options) (*Fleet, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.measure = func(*flow, int64, time.Duration) {}
-	f := &Fleet{run: r, close: sync.OnceValue(func() error {
+	var f *Fleet
+	r.measure = func(_ *flow, _ int64, took time.Duration) { f.note(took) }
+	f = &Fleet{run: r, close: sync.OnceValue(func() error {
 		_, err := r.end(context.Cause(r.ctx))
 		return err
 	})}
@@ -108,6 +113,41 @@ func (f *Fleet) Pace(rate int, during time.Duration) (messages uint64, err error
 		err = r.ledger.close()
 	}
 	return r.ledger.arrived.Load() - before, err
+}
+
+// Sample sends messages at a fixed rate for the time given, each in a pair taken
+// at random, and returns how long each took when all have arrived. One load runs
+// at a time.
+func (f *Fleet) Sample(rate int, during time.Duration) ([]time.Duration, error) {
+	r := f.run
+	f.stop.Store(true)
+	f.mu.Lock()
+	f.times = make([]time.Duration, 0, int(during.Seconds())*rate+1)
+	f.mu.Unlock()
+	err := r.pace(rate, during, func(_ int, at int64) error {
+		i := rand.IntN(len(f.flows)) //nolint:gosec // it is load
+		return f.from[i].send(f.flows[i], at)
+	})
+	if err == nil {
+		err = r.finish()
+	}
+	if err == nil {
+		err = r.ledger.close()
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	times := f.times
+	f.times = nil
+	return times, err
+}
+
+// note notes how long a message took, if that is asked for.
+func (f *Fleet) note(took time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.times != nil {
+		f.times = append(f.times, took)
+	}
 }
 
 // Close disconnects all devices, and returns what had gone wrong until then.

@@ -19,7 +19,7 @@ import (
 	"github.com/rccs-io/rccs/internal/natstest"
 )
 
-// childEnv makes the test binary one of the floors, so that each has a process,
+// childEnv makes the test binary one of the floors, or a generator of load, so that each has a process,
 // and CPU time, of its own.
 const childEnv = "RCCS_BENCH_CHILD"
 
@@ -37,6 +37,8 @@ func TestMain(m *testing.M) {
 		runChild(relayChild)
 	case "jetstream":
 		runChild(jetstreamChild)
+	case "devices":
+		runChild(devicesChild)
 	default:
 		runChild(func() error { return fmt.Errorf("no child %q", child) })
 	}

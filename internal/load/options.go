@@ -71,6 +71,9 @@ type Options struct {
 	// Connecting is how many devices connect at a time. Default 256 in Storm,
 	// else 32.
 	Connecting int
+	// Heartbeat is how often devices ask to be pinged; 0: as often as the server
+	// does by itself.
+	Heartbeat time.Duration
 	// Patience is how long is waited when nothing arrives any more. Default
 	// 20 s.
 	Patience time.Duration
