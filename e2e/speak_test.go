@@ -3,11 +3,18 @@ package e2e_test
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
+	envelopes "github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
+	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
 )
 
 // forged is a tag of a key that everybody knows, which the server does not use.
@@ -156,6 +163,70 @@ func TestOnTopicsNobodyIsTakenForAnother(t *testing.T) {
 	}
 	if e := phone.onTopic(); e.FromDeviceID != "service:nats" || e.UserID != "" {
 		t.Errorf("a service's message came as %s", e.raw)
+	}
+}
+
+// A service hears what a device publishes, tag and all. What it publishes again, word
+// for word, is dropped as a repeat while JetStream knows the id, and is a service's
+// message from then on.
+func TestAServiceHasNoDeviceSayATopicsMessageAgain(t *testing.T) {
+	t.Parallel()
+	s, u := serverAndUser(t)
+	phone := connect(t, s, u+"/phone", nil)
+	topic := "again." + newID()
+	subject := "rccs.topic." + topic
+	phone.subscribe(topic, nil)
+	v := s.service(t, "billing")
+	heard, err := v.nc.SubscribeSync(subject)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	again := func() *jetstream.PubAck {
+		t.Helper()
+		m, err := heard.NextMsg(patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name := range m.Header { // what the stream adds to what it publishes again
+			if strings.HasPrefix(name, "Nats-") && name != "Nats-Msg-Id" {
+				delete(m.Header, name)
+			}
+		}
+		m.Header.Set("Rccs-Timestamp", "2026-01-01T00:00:00Z")
+		ack, err := v.js.PublishMsg(t.Context(), &nats.Msg{Subject: subject, Header: m.Header, Data: m.Data})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ack
+	}
+	phone.publishTopic(topic, 1)
+	phone.send(object{"type": "publish", "payload": object{"topic": topic, "data": 2}}) // without an id
+	for n := range 2 {
+		if e := phone.onTopic(); e.FromDeviceID != "phone" || e.Payload[0] != '1'+byte(n) {
+			t.Fatalf("a device's message came as %s", e.raw)
+		}
+		if ack := again(); !ack.Duplicate {
+			t.Errorf("message %d is stored again: %+v", n+1, ack)
+		}
+	}
+
+	// The same of a message that an edge published a while ago.
+	part := s.serviceBy(t, must(t, "creds", "part", "x", "--data", s.data))
+	key, err := proof.Load(t.Context(), part.js)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := subjects.Address{User: subjects.UserID(u), Device: "phone"}
+	e := wire.NewEnvelope("old", "publish", nil)
+	old := envelopes.Topic(&e, envelopes.Sender{Key: at.Key(), Device: at.Device, Proof: key}, subject, []byte(`3`), time.Now().Add(-layout.DedupWindow-time.Second))
+	if _, err := v.js.PublishMsg(t.Context(), old); err != nil {
+		t.Fatal(err)
+	}
+	if e := phone.onTopic(); e.FromDeviceID != "service:nats" || e.UserID != "" || string(e.Payload) != "3" {
+		t.Errorf("a message that a service published again came as %s", e.raw)
 	}
 }
 

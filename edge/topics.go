@@ -162,7 +162,7 @@ func (c *conn) publish(e *wire.Envelope) {
 	if c.s.opts.Tracer != nil {
 		span = c.begin(trace.Publish, trace.Message{From: string(c.who.Address.Device), Topic: p.Topic}, e)
 	}
-	msg := envelope.Topic(e, c.sender(), subject, clone(p.Data))
+	msg := envelope.Topic(e, c.sender(), subject, clone(p.Data), time.Now())
 	c.storing()
 	id, name := e.ID, p.Topic
 	c.tenant.Publisher.Publish(msg, func(r inbox.Receipt, err error) {
@@ -250,5 +250,5 @@ func (t *Tenant) topicFrame(dst []byte, m *topic.Message) []byte {
 		gap := wire.Gap{Topic: m.Topic, From: m.LostFrom, To: m.Seq, Reason: m.Reason}
 		return gap.Append(dst)
 	}
-	return envelope.AppendTopic(dst, t.Proof, m.Topic, envelope.Stored{Seq: m.Seq, Time: m.Stored, Header: m.Header, Data: m.Data})
+	return envelope.AppendTopic(dst, t.Proof, m.Topic, envelope.Stored{Subject: m.Subject, Seq: m.Seq, Time: m.Stored, Header: m.Header, Data: m.Data})
 }

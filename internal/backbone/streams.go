@@ -25,10 +25,6 @@ const (
 	DefaultMaxPerLane = 100_000
 )
 
-// dedupWindow is how long a repeated id is recognised: two minutes, by the
-// protocol.
-const dedupWindow = 2 * time.Minute
-
 // Plan says how the streams of a tenant are to be.
 type Plan struct {
 	// Replicas is on how many servers each message is: 1, 3 or 5. Zero means 1
@@ -198,7 +194,7 @@ func (p Plan) inbox(c *jetstream.StreamConfig) {
 	c.Subjects = layout.AllInboxes()
 	c.MaxMsgsPerSubject = p.MaxPerLane
 	c.MaxAge = p.MaxAge
-	c.Duplicates = min(dedupWindow, p.MaxAge)
+	c.Duplicates = min(layout.DedupWindow, p.MaxAge)
 	c.AllowAtomicPublish = true
 	c.AllowBatchPublish = true
 	from, to := layout.DueToInbox()
@@ -216,7 +212,7 @@ func (p Plan) later(c *jetstream.StreamConfig) {
 	p.common(c)
 	c.Subjects = layout.AllLater()
 	c.MaxMsgsPerSubject = p.MaxPerLane
-	c.Duplicates = dedupWindow
+	c.Duplicates = layout.DedupWindow
 	c.MaxAge = 0 // what waits for its time is not old
 	c.AllowAtomicPublish = true
 	c.AllowMsgSchedules = true
@@ -229,7 +225,7 @@ func (p Plan) brief(c *jetstream.StreamConfig, names ...string) {
 	p.common(c)
 	c.Subjects = names
 	c.MaxAge = p.MaxAge
-	c.Duplicates = min(dedupWindow, p.MaxAge)
+	c.Duplicates = min(layout.DedupWindow, p.MaxAge)
 }
 
 func (p Plan) route(c *jetstream.StreamConfig) {
@@ -242,7 +238,7 @@ func (p Plan) route(c *jetstream.StreamConfig) {
 func (p Plan) deadline(c *jetstream.StreamConfig) {
 	p.brief(c, layout.AllDeadlines())
 	c.MaxAge = 0
-	c.Duplicates = dedupWindow
+	c.Duplicates = layout.DedupWindow
 }
 
 func (p Plan) up(c *jetstream.StreamConfig) {
@@ -299,7 +295,7 @@ const auditAge = 365 * 24 * time.Hour
 func (p Plan) audit(c *jetstream.StreamConfig) {
 	p.brief(c, layout.AllAudits())
 	c.MaxAge = auditAge
-	c.Duplicates = dedupWindow
+	c.Duplicates = layout.DedupWindow
 	c.DenyDelete, c.DenyPurge = true, true
 }
 

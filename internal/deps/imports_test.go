@@ -40,8 +40,8 @@ var may = map[string][]string{
 	"internal/pool":         {},
 	"internal/stops":        {},
 	"internal/tlsfiles":     {"internal/private"},
-	"internal/proof":        {"internal/layout", "internal/leader", "subjects", "internal/shard"}, // whoever writes or reads what is stored needs it
-	"internal/admindoor":    {},                                                                   // the admin address and the API share it
+	"internal/proof":        {"internal/layout", "internal/leader", "internal/storeerr", "subjects", "internal/shard"}, // whoever writes or reads what is stored needs it
+	"internal/admindoor":    {},                                                                                        // the admin address and the API share it
 	"internal/timespec":     {"wire"},
 	"internal/strictjson":   {}, // the API and the coordinator read bodies alike
 	"internal/storeerr":     {}, // what an error of the store means is decided there alone

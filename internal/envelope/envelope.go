@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/rccs-io/rccs/internal/layout"
-	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -60,39 +59,6 @@ func (m *Message) TypeAndSender() (kind, original string, from subjects.DeviceID
 		kind, original = DefaultType, kind
 	}
 	return kind, original, SenderOf(from, m.Authentic)
-}
-
-// AppendTopic appends a stored message of a topic as the envelope that each
-// subscriber gets. k is the tenant's key.
-func AppendTopic(dst []byte, k *proof.Key, topic string, s Stored) []byte {
-	e := wire.Envelope{
-		ID: shownID(s.Header, s.Seq), Type: wire.TypeTopic, Topic: topic, Seq: s.Seq, Priority: wire.Normal,
-		Timestamp:     timestamp(s.Header, s.Time),
-		CorrelationID: Value(s.Header, subjects.HeaderCorrelation),
-		Traceparent:   Value(s.Header, subjects.HeaderTrace),
-	}
-	e.FromDeviceID, e.UserID = TopicSender(k, topic, s)
-	e.Payload, e.Encoding = Payload(s.Data)
-	return e.Append(dst)
-}
-
-// TopicSender is who published a message of a topic, a device and its user.
-// What does not show that a part of RCCS stored it is a service's, whatever its
-// headers say.
-func TopicSender(k *proof.Key, topic string, s Stored) (device subjects.DeviceID, user subjects.UserID) {
-	device, user = subjects.DeviceID(Value(s.Header, subjects.HeaderFrom)), subjects.UserID(Value(s.Header, subjects.HeaderUser))
-	if device == "" {
-		return Service, ""
-	}
-	if k.Before(subjects.StreamTopic, s.Seq) {
-		return device, user
-	}
-	subject, err := subjects.Topic(topic)
-	tag := Value(s.Header, layout.HeaderProof)
-	if err != nil || !k.Is(tag, proof.Said, subject, string(user), string(device), Value(s.Header, subjects.HeaderID), string(s.Data)) {
-		return Service, ""
-	}
-	return device, user
 }
 
 // SenderOf is whom a message is shown to be from, of which a header says from. A

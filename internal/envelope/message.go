@@ -141,17 +141,3 @@ func Up(e *wire.Envelope, from Sender, body []byte) *nats.Msg {
 	delete(h.h, layout.HeaderProof) // services read it
 	return &nats.Msg{Subject: subjects.Up(from.Key, e.Type), Header: h.h, Data: body}
 }
-
-// Topic is the message of a topic, whose subject is given. A repeat of an id is
-// one message of the topic.
-func Topic(e *wire.Envelope, from Sender, subject string, body []byte) *nats.Msg {
-	h := common(e, from)
-	if e.ID != "" {
-		h.set(jetstream.MsgIDHeader, from.Proof.Tag(proof.Topic, string(from.Key), e.ID))
-	}
-	delete(h.h, subjects.HeaderType)
-	user := string(from.user())
-	h.set(subjects.HeaderUser, user)
-	h.set(layout.HeaderProof, from.Proof.Tag(proof.Said, subject, user, string(from.Device), e.ID, string(body)))
-	return &nats.Msg{Subject: subject, Header: h.h, Data: body}
-}

@@ -95,7 +95,7 @@ func FuzzAppend(f *testing.F) {
 		if envelope.BadHeader(h) == "" && (id != "" && e.ID != id || at != "" && e.Timestamp != at || e.CollapseKey != key) {
 			t.Errorf("%+v is not what headers say that are all fine: %v", e, h)
 		}
-		shown(t, envelope.AppendTopic(nil, nil, "a.b", envelope.Stored{Seq: 1 << 52, Time: 1, Header: h, Data: body}))
+		shown(t, envelope.AppendTopic(nil, nil, "a.b", envelope.Stored{Subject: "rccs.topic.a.b", Seq: 1 << 52, Time: 1, Header: h, Data: body}))
 	})
 }
 

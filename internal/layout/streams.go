@@ -2,6 +2,7 @@ package layout
 
 import (
 	"strings"
+	"time"
 
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -36,6 +37,9 @@ const (
 	// BucketEnrolled records the keys that devices made themselves.
 	BucketEnrolled = "RCCS_ENROLLED"
 )
+
+// DedupWindow is how long a repeated id is recognised: two minutes, by the protocol.
+const DedupWindow = 2 * time.Minute
 
 // FirstTopicSeq is the first sequence of [subjects.StreamTopic]. It is above all
 // that an inbox reaches, so that a device's acknowledgement of a topic's message,

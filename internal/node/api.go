@@ -301,7 +301,7 @@ func publishTopic(ctx context.Context, pub *inbox.Publisher, p *api.Publication)
 		err     error
 	}
 	done := make(chan result, 1)
-	pub.Publish(envelope.Topic(&e, from, p.Subject, p.Data), func(r inbox.Receipt, err error) { done <- result{r, err} })
+	pub.Publish(envelope.Topic(&e, from, p.Subject, p.Data, time.Now()), func(r inbox.Receipt, err error) { done <- result{r, err} })
 	select {
 	case r := <-done:
 		return r.receipt.Seq, r.receipt.Duplicate, r.err

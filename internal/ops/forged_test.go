@@ -79,7 +79,7 @@ func TestTopicsListWhoIsKnownToHavePublished(t *testing.T) {
 	check(t, err)
 	p.publish(topic, `1`, subjects.HeaderID, "a", subjects.HeaderFrom, "phone", subjects.HeaderUser, "alice")
 	e := wire.NewEnvelope("b", "note", []byte(`2`))
-	msg := envelope.Topic(&e, envelope.Sender{Key: phone.Key(), Device: phone.Device, Proof: key}, topic, []byte(`2`))
+	msg := envelope.Topic(&e, envelope.Sender{Key: phone.Key(), Device: phone.Device, Proof: key}, topic, []byte(`2`), time.Now())
 	_, err = p.js.PublishMsg(t.Context(), msg)
 	check(t, err)
 	list, _, err := p.TopicMessages(t.Context(), "news", 1, 10, 1<<20)

@@ -134,11 +134,11 @@ type TopicMessage struct {
 	Encoding  string            `json:"encoding,omitempty"`
 }
 
-func newTopicMessage(p *proof.Key, topic string, s *direct.Stored) TopicMessage {
+func newTopicMessage(p *proof.Key, s *direct.Stored) TopicMessage {
 	m := Message{Seq: s.Seq, Stored: time.Unix(0, s.Time).UTC(), header: s.Header}
 	m.describe(false)
-	out := TopicMessage{Seq: m.Seq, ID: m.ID, Timestamp: m.Timestamp}
-	out.From, _ = envelope.TopicSender(p, topic, envelope.Stored(*s))
+	out := TopicMessage{Seq: m.Seq, ID: envelope.TopicID(s.Header, s.Seq), Timestamp: m.Timestamp}
+	out.From, _ = envelope.TopicSender(p, envelope.Stored(*s))
 	out.Data, out.Encoding = envelope.NestedPayload(s.Data)
 	return out
 }
@@ -160,7 +160,7 @@ func (t *Tenant) TopicMessages(ctx context.Context, topic string, from uint64, l
 		return nil, 0, fmt.Errorf("ops: read a topic: %w", err)
 	}
 	for i := range msgs {
-		list = append(list, newTopicMessage(key, topic, &msgs[i]))
+		list = append(list, newTopicMessage(key, &msgs[i]))
 	}
 	if left > 0 && len(msgs) > 0 {
 		next = msgs[len(msgs)-1].Seq + 1

@@ -13,12 +13,14 @@ import (
 	"fmt"
 	"hash"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/leader"
 	"github.com/rccs-io/rccs/internal/shard"
+	"github.com/rccs-io/rccs/internal/storeerr"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -32,7 +34,8 @@ const (
 	Sender    = "sender"    // shows who sent a stored message: user, sender, id
 	Server    = "server"    // shows that RCCS itself speaks: inbox, id, body
 	Cancelled = "cancelled" // shows that RCCS cancelled a delayed message: subject, sequence
-	Said      = "said"      // shows who published to a topic: subject, user, device, id, body
+	Said      = "said"      // shows who published to a topic, as earlier versions did: subject, user, device, id, body
+	Spoken    = "spoken"    // shows who published to a topic, and by when it was stored
 )
 
 // Key is the tenant's. A nil Key makes tags that anybody can make; it is for
@@ -42,18 +45,20 @@ type Key struct {
 	// trusted are the last sequences, by stream, of what was stored before there
 	// was a key.
 	trusted map[string]uint64
+	// untimed is when the tags of topics without a time end.
+	untimed time.Time
 }
 
 const secretLen = 32
 
-func newKey(secret []byte, trusted map[string]uint64) *Key {
-	k := &Key{trusted: trusted}
+func newKey(secret []byte, trusted map[string]uint64, untimed time.Time) *Key {
+	k := &Key{trusted: trusted, untimed: untimed}
 	k.macs.New = func() any { return &mac{hash: hmac.New(sha256.New, secret)} }
 	return k
 }
 
 // open is a key that everybody knows.
-var open = newKey(make([]byte, secretLen), nil)
+var open = newKey(make([]byte, secretLen), nil, time.Time{})
 
 const (
 	tagLen   = 18 // bytes of the HMAC that a tag has: enough that none is guessed
@@ -107,20 +112,39 @@ func (k *Key) Before(stream string, seq uint64) bool {
 	return k != nil && seq > 0 && seq <= k.trusted[stream]
 }
 
+// Untimed reports whether a message that is stored at a time has a tag for [Said].
+// From the end of that time on it has one for [Spoken]: a message could be stored
+// again at any time, with a tag that says none. That end is a while after the first
+// start of a version that knows both, so that all versions that run meanwhile
+// understand each other.
+func (k *Key) Untimed(at time.Time) bool { return k != nil && at.Before(k.untimed) }
+
+// mixed is for how long versions may be mixed that know one kind of tag, and both.
+const mixed = 24 * time.Hour
+
 // stored is how the key lies in the bucket.
 type stored struct {
 	Secret []byte `json:"secret"`
 	// Before are the last sequences of streams when the key was made.
 	Before map[string]uint64 `json:"before,omitempty"`
+	// Untimed is as [Key.Untimed] has it; zero where only earlier versions ran.
+	Untimed time.Time `json:"untimed,omitzero"`
 }
 
 // Parse reads a key as it lies in the bucket, under [layout.SecretEntry].
 func Parse(entry []byte) (*Key, error) {
-	var s stored
-	if err := json.Unmarshal(entry, &s); err != nil || len(s.Secret) != secretLen {
-		return nil, fmt.Errorf("proof: the entry %s of bucket %s is spoilt: delete it, and restart all parts of RCCS", layout.SecretEntry, layout.BucketAccount)
+	s, err := parse(entry)
+	if err != nil {
+		return nil, err
 	}
-	return newKey(s.Secret, s.Before), nil
+	return newKey(s.Secret, s.Before, s.Untimed), nil
+}
+
+func parse(entry []byte) (s stored, err error) {
+	if err := json.Unmarshal(entry, &s); err != nil || len(s.Secret) != secretLen {
+		return s, fmt.Errorf("proof: the entry %s of bucket %s is spoilt: delete it, and restart all parts of RCCS", layout.SecretEntry, layout.BucketAccount)
+	}
+	return s, nil
 }
 
 // Load reads the tenant's key, and makes it when there is none. The tenant's
@@ -132,21 +156,41 @@ func Load(ctx context.Context, js jetstream.JetStream) (*Key, error) {
 	}
 	for {
 		entry, err := kv.Get(ctx, layout.SecretEntry)
-		if err == nil {
-			return Parse(entry.Value())
-		}
-		if !errors.Is(err, jetstream.ErrKeyNotFound) {
+		switch {
+		case err == nil:
+			s, err := parse(entry.Value())
+			if err != nil || !s.Untimed.IsZero() {
+				return newKey(s.Secret, s.Before, s.Untimed), err
+			}
+			s.Untimed = time.Now().Add(mixed)
+			if err := put(s, func(body []byte) (uint64, error) { return kv.Update(ctx, layout.SecretEntry, body, entry.Revision()) }); err != nil {
+				return nil, err
+			}
+		case !errors.Is(err, jetstream.ErrKeyNotFound):
 			return nil, fmt.Errorf("proof: bucket %s: %w", layout.BucketAccount, err)
-		}
-		if err := create(ctx, js, kv); err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
-			return nil, err
+		default:
+			if err := create(ctx, js, kv); err != nil {
+				return nil, err
+			}
 		}
 	}
 }
 
-// create makes the key; the first of several that do so at once stands.
+// put stores a key; the first of several that do so at once stands.
+func put(s stored, write func(body []byte) (uint64, error)) error {
+	body, err := json.Marshal(s) //nolint:gosec // it is stored where no service and no device reads
+	if err != nil {
+		return fmt.Errorf("proof: %w", err)
+	}
+	if _, err := write(body); err != nil && !storeerr.Lost(err) {
+		return fmt.Errorf("proof: bucket %s: %w", layout.BucketAccount, err)
+	}
+	return nil
+}
+
+// create makes the key.
 func create(ctx context.Context, js jetstream.JetStream, kv jetstream.KeyValue) error {
-	s := stored{Secret: make([]byte, secretLen), Before: map[string]uint64{}}
+	s := stored{Secret: make([]byte, secretLen), Before: map[string]uint64{}, Untimed: time.Now()}
 	_, _ = rand.Read(s.Secret) // never fails
 	before := []string{layout.StreamInbox, subjects.StreamTopic}
 	if shard.InShard(js) {
@@ -161,12 +205,5 @@ func create(ctx context.Context, js jetstream.JetStream, kv jetstream.KeyValue) 
 			s.Before[name] = info.State.LastSeq
 		}
 	}
-	body, err := json.Marshal(s) //nolint:gosec // it is stored where no service and no device reads
-	if err != nil {
-		return fmt.Errorf("proof: %w", err)
-	}
-	if _, err := kv.Create(ctx, layout.SecretEntry, body); err != nil {
-		return fmt.Errorf("proof: bucket %s: %w", layout.BucketAccount, err)
-	}
-	return nil
+	return put(s, func(body []byte) (uint64, error) { return kv.Create(ctx, layout.SecretEntry, body) })
 }

@@ -12,7 +12,7 @@ import (
 // is none of the others.
 func TestATagIsOfOneThingOnly(t *testing.T) {
 	t.Parallel()
-	purposes := rapid.SampledFrom([]string{proof.Inbox, proof.Up, proof.Topic, proof.Route, proof.Outcome, proof.Sender, proof.Server, proof.Said})
+	purposes := rapid.SampledFrom([]string{proof.Inbox, proof.Up, proof.Topic, proof.Route, proof.Outcome, proof.Sender, proof.Server, proof.Said, proof.Spoken})
 	parts := rapid.SliceOfN(rapid.String(), 1, 4)
 	var k *proof.Key
 	rapid.Check(t, func(t *rapid.T) {

@@ -1,8 +1,6 @@
 package share
 
 import (
-	"strings"
-
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
@@ -89,13 +87,7 @@ func inSubject[T any](parse func(string) (subjects.Key, T, bool)) func(*proof.Ke
 	}
 }
 
-// publisher is the device that published a message of a topic. Its id shows
-// that RCCS stored it: services cannot make one for another.
+// publisher is the device that published a message of a topic.
 func publisher(p *proof.Key, e *reader.Entry) (subjects.Key, bool) {
-	user, device := envelope.Value(e.Header, subjects.HeaderUser), envelope.Value(e.Header, subjects.HeaderFrom)
-	if user == "" || device == "" || strings.HasPrefix(device, "service:") {
-		return "", false
-	}
-	k := subjects.Address{User: subjects.UserID(user), Device: subjects.DeviceID(device)}.Key()
-	return k, p.Is(envelope.Value(e.Header, "Nats-Msg-Id"), proof.Topic, string(k), envelope.Value(e.Header, subjects.HeaderID))
+	return envelope.TopicShare(p, envelope.Stored(*e))
 }

@@ -86,7 +86,7 @@ func (a *tenant) store(k share.Kind, to subjects.Key, size int) {
 	case share.Up:
 		msg = envelope.Up(&e, from, body)
 	case share.Topic:
-		msg = envelope.Topic(&e, from, "rccs.topic."+a.topic, body)
+		msg = envelope.Topic(&e, from, "rccs.topic."+a.topic, body, time.Now())
 	case share.Route:
 		msg = envelope.Wait(&e, from, wire.To{DeviceType: "desktop"}, "", body)
 	case share.Task:

@@ -190,7 +190,7 @@ func (h *Hub) handle(e reader.Entry) {
 	if !ok {
 		return
 	}
-	h.index.add(m.subject, e.Seq)
+	h.index.add(m.Subject, e.Seq)
 	h.tail = append(h.tail, m)
 	h.bytes += m.cost()
 	drop := 0

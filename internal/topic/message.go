@@ -12,11 +12,12 @@ import (
 // Message is one stored message of a topic, or, if LostFrom is set, the notice
 // that messages are gone. It is shared and never changed.
 type Message struct {
-	Topic  string
-	Seq    uint64
-	Stored int64 // when it was stored, Unix nanoseconds
-	Header nats.Header
-	Data   []byte
+	Topic   string
+	Subject string // "" in a notice
+	Seq     uint64
+	Stored  int64 // when it was stored, Unix nanoseconds
+	Header  nats.Header
+	Data    []byte
 	// LostFrom is not 0 in a notice to one subscription: what the topic had
 	// between it and Seq, both included, is not stored any more. How many
 	// messages that were is not known, and after a long silence of the topic
@@ -28,9 +29,8 @@ type Message struct {
 	// Reason is why messages are gone, in a notice.
 	Reason string
 
-	subject string
-	once    sync.Once
-	frame   []byte
+	once  sync.Once
+	frame []byte
 }
 
 // Notice reports whether the message says that others are gone.
@@ -52,5 +52,5 @@ func newMessage(e reader.Entry) (*Message, bool) {
 	if !ok {
 		return nil, false // published under a name that is not escaped
 	}
-	return &Message{Topic: name, Seq: e.Seq, Stored: e.Time, Header: e.Header, Data: e.Data, subject: e.Subject}, true
+	return &Message{Topic: name, Seq: e.Seq, Stored: e.Time, Header: e.Header, Data: e.Data, Subject: e.Subject}, true
 }

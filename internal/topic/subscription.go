@@ -448,7 +448,7 @@ func (s *Subscription) join() (lacks span, more bool) {
 	}
 	i, _ := slices.BinarySearchFunc(h.tail, s.readPos+1, func(m *Message, seq uint64) int { return cmp.Compare(m.Seq, seq) })
 	for _, m := range h.tail[i:] {
-		if m.subject != s.subject {
+		if m.Subject != s.subject {
 			continue
 		}
 		if !s.room() {
