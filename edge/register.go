@@ -296,7 +296,9 @@ func (c *conn) open(ctx context.Context, reg *wire.Register, who auth.Identity) 
 		return nil, err
 	}
 	unsure := c.sess.From != "" && !t.askRelease(ctx, c.sess.From, c.key, c.sess.Epoch)
-	mailbox, err := t.Inbox.Attach(ctx, c.key, c, inbox.MailboxOptions{Window: c.window, Epoch: c.sess.Epoch, Unsure: unsure})
+	mailbox, err := t.Inbox.Attach(ctx, c.key, c, inbox.MailboxOptions{
+		Window: c.window, Epoch: c.sess.Epoch, Before: c.sess.Before, Unsure: unsure,
+	})
 	if err == nil {
 		c.mu.Lock()
 		c.advance(attaching)

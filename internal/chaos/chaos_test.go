@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -102,6 +103,12 @@ func suffer(t *testing.T, name string, f *fleet, faults []fault) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
+	if only := os.Getenv("RCCS_CHAOS_ONLY"); only != "" {
+		faults = slices.DeleteFunc(faults, func(x fault) bool { return !strings.Contains(x.name, only) })
+		if len(faults) == 0 {
+			t.Fatalf("RCCS_CHAOS_ONLY: no fault is called %q", only)
+		}
+	}
 	r := &report{name: name, costs: map[string]*cost{}}
 	for _, x := range faults {
 		r.order = append(r.order, x.name)

@@ -35,7 +35,9 @@ type fleet struct {
 	all       []*member
 	listeners []*listener
 
-	restored atomic.Bool // from a backup, once at least
+	// forgot: after a restore or a full disk the server may send again, marked,
+	// more than the SDK remembers.
+	forgot atomic.Bool
 
 	send sync.WaitGroup
 	wg   sync.WaitGroup
@@ -133,9 +135,8 @@ func (f *fleet) member(name, url string, token func(string) string) {
 	}
 	f.all = append(f.all, m)
 	client.HandleJSON(m.c, "numbered", func(_ context.Context, v numbered, got *client.Message) error {
-		// The SDK hands on once, whatever comes again. But a restore brings back
-		// more than it remembers.
-		f.ledger.arrive(flow{v.From, m.name, v.Lane}, v.N, got.Seq, got.Redelivered && f.restored.Load())
+		// The SDK hands on once, whatever comes again, as far as it remembers.
+		f.ledger.arrive(flow{v.From, m.name, v.Lane}, v.N, got.Seq, got.Redelivered && f.forgot.Load())
 		return nil
 	})
 	f.wg.Go(func() { _ = m.c.Serve(f.ctx) })

@@ -31,6 +31,7 @@ type account struct {
 	seqs  []uint64  // of each number that was accepted, at its recipient
 	since time.Time // of the last acceptance; zero: the sender pauses
 	times []int     // how often each number arrived
+	under []uint64  // the sequence under which each number arrived first
 	next  int       // is above all numbers that arrived
 	gaps  []toldGap // that the recipient was told of
 	tally
@@ -108,7 +109,7 @@ func (l *ledger) arrive(f flow, n int, seq uint64, flagged bool) {
 		return
 	}
 	for len(a.times) <= n {
-		a.times = append(a.times, 0)
+		a.times, a.under = append(a.times, 0), append(a.under, seq)
 	}
 	a.times[n]++
 	switch {
@@ -117,7 +118,8 @@ func (l *ledger) arrive(f flow, n int, seq uint64, flagged bool) {
 	case a.times[n] > 1:
 		a.redelivered++
 		a.unflagged++
-		l.blameLocked("%s: %d came %d times, now under %d, and not marked as redelivered", f, n, a.times[n], seq)
+		l.blameLocked("%s: %d came %d times, first under %d, now under %d, and not marked as redelivered",
+			f, n, a.times[n], a.under[n], seq)
 	case n < a.next:
 		a.reordered++
 		a.delivered++

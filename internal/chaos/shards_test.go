@@ -3,6 +3,7 @@ package chaos_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"syscall"
 	"testing"
@@ -30,7 +31,7 @@ func TestFault_NothingAcceptedIsLostInAnyOfSeveralShards(t *testing.T) {
 	suffer(t, fmt.Sprintf("Three servers, %d edges, %d shards", shards, shards), f, append(c.faults(f),
 		fault{"devices sent to other edges, servers killed", true, c.move},
 		fault{"an edge is drained, a server killed", false, func(rnd *rand.Rand) { c.drain(rnd) }}))
-	if c.moved == 0 {
+	if c.moved == 0 && os.Getenv("RCCS_CHAOS_ONLY") == "" {
 		t.Error("no device was sent to another edge")
 	}
 	t.Logf("%d times a device was sent to another edge", c.moved)

@@ -26,7 +26,7 @@ func (h *Hub) Attach(ctx context.Context, key subjects.Key, to Receiver, opts Ma
 	if err := h.takeOver(mb); err != nil {
 		return nil, err
 	}
-	if err := h.restore(ctx, mb); err != nil {
+	if err := h.restore(ctx, mb, opts.Before); err != nil {
 		h.detach(mb)
 		return nil, fmt.Errorf("inbox: attach %s: %w", key, err)
 	}
@@ -122,8 +122,8 @@ func (h *Hub) detach(mb *Mailbox) {
 }
 
 // restore loads the device's cursor into mb and queues the first waiting
-// messages.
-func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
+// messages. before is [MailboxOptions.Before].
+func (h *Hub) restore(ctx context.Context, mb *Mailbox, before uint64) error {
 	end := h.askEnd()
 	c, stored, at, err := h.cursors.load(ctx, mb.key)
 	if err != nil {
@@ -134,6 +134,10 @@ func (h *Hub) restore(ctx context.Context, mb *Mailbox) error {
 		if err := h.trim(ctx, mb.key, &c); err != nil {
 			return err
 		}
+	}
+	if c.Epoch < before {
+		// That session stored no cursor, or the store has lost it since.
+		mb.unsure = true
 	}
 	upTo, err := mb.maybeSent(ctx, &c, end)
 	if err != nil {

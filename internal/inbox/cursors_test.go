@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
@@ -130,6 +132,43 @@ func TestWhatAnotherEdgeMayHaveSentIsMarkedRedelivered(t *testing.T) {
 	expect(t, d.receive(2), "0r 1r")
 	s.put(phone, subjects.Normal, 2, 1)
 	expect(t, d.receive(1), "2")
+}
+
+// A cursor that the store has lost, or that the session before never stored, does
+// not say what that session was sent.
+func TestWhatASessionWithoutACursorMayHaveBeenSentIsMarkedRedelivered(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	s.put(phone, subjects.Normal, 0, 2)
+	s.caughtUp()
+	session := func(epoch uint64) *device {
+		d := newDevice(t)
+		d.mailbox = must(s.hub.Attach(t.Context(), phone, d, inbox.MailboxOptions{Window: 10, Epoch: epoch, Before: epoch - 1}))
+		return d
+	}
+	d := session(1)
+	got := d.receive(2)
+	expect(t, got, "0 1")
+	d.mailbox.Ack(got[0].Seq, got[1].Seq)
+	d.mailbox.Detach()
+	s.put(phone, subjects.Normal, 2, 1)
+	d = session(2) // its cursor is that of session 1
+	got = d.receive(1)
+	expect(t, got, "2")
+	d.mailbox.Ack(got[0].Seq)
+	d.mailbox.Detach()
+	stream := must(s.js.Stream(t.Context(), layout.StreamCursor))
+	s.eventually("the cursor of session 2 is stored", func() bool {
+		m, err := stream.GetLastMsgForSubject(t.Context(), layout.Cursor(phone))
+		return err == nil && must(inbox.ParseCursor(m.Data)).Epoch == 2
+	})
+	if err := stream.Purge(t.Context(), jetstream.WithPurgeSubject(layout.Cursor(phone))); err != nil {
+		t.Fatal(err)
+	}
+	d = session(3)
+	expect(t, d.receive(3), "0r 1r 2r")
+	s.put(phone, subjects.Normal, 3, 1)
+	expect(t, d.receive(1), "3")
 }
 
 // A connection that ends before it has been sent all that an earlier one may have been

@@ -106,6 +106,8 @@ type Session struct {
 	ID subjects.SessionID
 	// Epoch rises with every registration of the device.
 	Epoch uint64
+	// Before is the epoch of the session before this one; 0 if none is known.
+	Before uint64
 	// Resumed reports whether ID is that of an earlier connection.
 	Resumed bool
 	// From is the id of the other edge that held the device until now; empty if
@@ -264,9 +266,9 @@ func (r *Roster) openedLocked(o *opening, seen *session, rev uint64) *session {
 		ID: o.id, Edge: r.edge, Epoch: rev + 1, Since: stampOf(now), Opened: o.began.UnixNano(),
 		Status: wire.Online, LastSeen: stampOf(now), Write: o.write, Delay: s.delay,
 	}
-	s.Resumed, s.From = false, ""
+	s.Resumed, s.From, s.Before = false, "", 0
 	if seen != nil {
-		next.Epoch = seen.Epoch + 1
+		next.Epoch, s.Before = seen.Epoch+1, seen.Epoch
 		if seen.online() || !seen.Ended && now.Sub(seen.LastSeen.time()) <= r.opts.SessionTimeout {
 			s.Resumed = true
 			next.ID, next.Since = seen.ID, seen.Since
