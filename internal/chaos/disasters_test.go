@@ -157,10 +157,7 @@ func (s *single) faults(f *fleet) []fault {
 		list = append(list, fault{how.name + " in what waits", how.name == "a flipped bit", func(rnd *rand.Rand) { s.damage(how, rnd, f) }})
 	}
 	if s.volume != "" {
-		list = append(list, fault{"a full disk", false, func(rnd *rand.Rand) {
-			f.forgot.Store(true) // the store may lose cursors that it could not write
-			s.fill(rnd)
-		}})
+		list = append(list, fault{"a full disk", false, s.fill})
 	}
 	return list
 }
@@ -195,7 +192,6 @@ func (s *single) restore(rnd *rand.Rand, f *fleet) {
 		s.t.Fatalf("backup: status %d\n%s", status, out)
 	}
 	hold(s.t, rnd)
-	f.forgot.Store(true)
 	f.pause() // what comes after the backup is gone with it, and has arrived
 	s.signal(syscall.SIGTERM)
 	s.restoreFrom(file)

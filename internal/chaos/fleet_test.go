@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,10 +34,6 @@ type fleet struct {
 	all       []*member
 	listeners []*listener
 
-	// forgot: after a restore or a full disk the server may send again, marked,
-	// more than the SDK remembers.
-	forgot atomic.Bool
-
 	send sync.WaitGroup
 	wg   sync.WaitGroup
 	ctx  context.Context // of all that runs
@@ -53,6 +48,24 @@ type member struct {
 	mu   sync.Mutex
 	lost time.Time     // when the connection ended; zero: it lives
 	away time.Duration // the longest time without one, since it was asked last
+
+	handled int            // messages
+	last    map[string]int // by sender and id, what handled was when the message came last
+}
+
+// remembered is how many handled messages the SDK remembers. It hands on once
+// what comes again, unless so many have come in between: after a restore, a full
+// disk, or if the servers took no cursor for long.
+const remembered = 4096
+
+// beyond notes that the device was handed a message, and reports whether the SDK
+// may have forgotten it since it came last.
+func (m *member) beyond(got *client.Message) bool {
+	key := string(got.FromDeviceID) + " " + got.ID
+	last, known := m.last[key]
+	m.handled++
+	m.last[key] = m.handled
+	return known && m.handled-last > remembered
 }
 
 // numbered is a message.
@@ -123,7 +136,7 @@ func newFleetOf(t *testing.T, at target, users []string) *fleet {
 // member adds a device with the SDK.
 func (f *fleet) member(name, url string, token func(string) string) {
 	f.t.Helper()
-	m := &member{name: name}
+	m := &member{name: name, last: map[string]int{}}
 	var err error
 	m.c, err = client.Dial(f.ctx, url, &client.Options{
 		Token: token(name), Heartbeat: 5 * time.Second, HandshakeTimeout: 2 * time.Second, Offline: true,
@@ -135,8 +148,8 @@ func (f *fleet) member(name, url string, token func(string) string) {
 	}
 	f.all = append(f.all, m)
 	client.HandleJSON(m.c, "numbered", func(_ context.Context, v numbered, got *client.Message) error {
-		// The SDK hands on once, whatever comes again, as far as it remembers.
-		f.ledger.arrive(flow{v.From, m.name, v.Lane}, v.N, got.Seq, got.Redelivered && f.forgot.Load())
+		forgot := m.beyond(got)
+		f.ledger.arrive(flow{v.From, m.name, v.Lane}, v.N, got.Seq, got.Redelivered && forgot)
 		return nil
 	})
 	f.wg.Go(func() { _ = m.c.Serve(f.ctx) })
