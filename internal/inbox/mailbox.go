@@ -258,6 +258,16 @@ func (mb *Mailbox) changedAt() time.Time {
 // device here is remembered if it exists, because an earlier connection may have
 // been sent it. Any other is ignored.
 func (mb *Mailbox) Ack(seqs ...uint64) {
+	mb.settle(func(now int64) {
+		for _, seq := range seqs {
+			mb.ackLocked(seq, now)
+		}
+	})
+}
+
+// settle has do acknowledge or reject messages with mu held, unless the mailbox is
+// closed.
+func (mb *Mailbox) settle(do func(now int64)) {
 	now := time.Now().UnixNano()
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
@@ -265,32 +275,24 @@ func (mb *Mailbox) Ack(seqs ...uint64) {
 		return
 	}
 	full := mb.out >= mb.window
-	for _, seq := range seqs {
-		mb.ackLocked(seq, now)
-	}
+	do(now)
 	mb.ackedLocked(full)
 }
 
 // AckUpTo acknowledges every message up to seq that this connection was sent.
 func (mb *Mailbox) AckUpTo(seq uint64) {
-	now := time.Now().UnixNano()
-	mb.mu.Lock()
-	defer mb.mu.Unlock()
-	if mb.closed {
-		return
-	}
-	full := mb.out >= mb.window
-	for n := range mb.lanes {
-		l := &mb.lanes[n]
-		upTo, found := l.find(seq)
-		if found {
-			upTo++
+	mb.settle(func(now int64) {
+		for n := range mb.lanes {
+			l := &mb.lanes[n]
+			upTo, found := l.find(seq)
+			if found {
+				upTo++
+			}
+			for i := upTo - 1; i >= 0; i-- { // from the end: ackLocked may remove the entry
+				mb.ackLocked(l.unacked[i].seq, now)
+			}
 		}
-		for i := upTo - 1; i >= 0; i-- { // from the end: ackLocked may remove the entry
-			mb.ackLocked(l.unacked[i].seq, now)
-		}
-	}
-	mb.ackedLocked(full)
+	})
 }
 
 func (mb *Mailbox) ackLocked(seq uint64, now int64) {

@@ -114,13 +114,10 @@ func rejectedFor(status wire.Status, reason string) string {
 // kept as rejected. Like Ack, it ignores a sequence that the device was never
 // sent.
 func (mb *Mailbox) Reject(seq uint64, reason string) {
-	now := time.Now().UnixNano()
-	mb.mu.Lock()
-	defer mb.mu.Unlock()
-	if mb.closed {
-		return
-	}
-	full := mb.out >= mb.window
+	mb.settle(func(now int64) { mb.rejectLocked(seq, reason, now) })
+}
+
+func (mb *Mailbox) rejectLocked(seq uint64, reason string, now int64) {
 	for n := range mb.lanes {
 		l := &mb.lanes[n]
 		if i, ok := l.find(seq); ok {
@@ -133,7 +130,6 @@ func (mb *Mailbox) Reject(seq uint64, reason string) {
 				})
 				mb.confirmGapsLocked(s.order)
 			}
-			mb.ackedLocked(full)
 			return
 		}
 	}
