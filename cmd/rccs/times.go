@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -19,14 +18,7 @@ func (d *duration) String() string {
 	if *d == 0 {
 		return ""
 	}
-	text := time.Duration(*d).String()
-	if rest, ok := strings.CutSuffix(text, "m0s"); ok {
-		text = rest + "m"
-	}
-	if rest, ok := strings.CutSuffix(text, "h0m"); ok {
-		text = rest + "h"
-	}
-	return text
+	return timespec.Format(time.Duration(*d))
 }
 
 // Type implements pflag.Value.

@@ -120,12 +120,6 @@ func candidates(m Message) (fits func(*Device) bool, one bool) {
 	return func(*Device) bool { return true }, one
 }
 
-// CanTake reports whether the device is one that a waiting message could be for.
-func CanTake(m Message, d *Device) bool {
-	fits, _ := candidates(m)
-	return d.ID != m.From && fits(d)
-}
-
 // mostActive picks the online device that was active last. Of equals it picks the
 // one whose name comes first.
 func mostActive(found []Device) Decision {

@@ -152,18 +152,6 @@ func TestWithoutADeviceTheSenderIsTold(t *testing.T) {
 	}
 }
 
-func TestAWaitingMessageCanGoToWhatItIsFor(t *testing.T) {
-	t.Parallel()
-	task := roster.Message{Type: "task_start", From: "mac"}
-	for id, want := range map[string]bool{"mac": false, "pc": true, "chrome": true, "phone": false, "watch": false} {
-		for _, d := range household() {
-			if string(d.ID) == id && roster.CanTake(task, &d) != want {
-				t.Errorf("%s can take a task of mac: %v", id, !want)
-			}
-		}
-	}
-}
-
 // Whatever is asked for: targets are devices of the user, each once, sorted,
 // and the sender only where the protocol says so.
 func TestTargetsAreDevicesOfTheUser(t *testing.T) {

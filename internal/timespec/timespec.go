@@ -98,11 +98,9 @@ func SinceWords(text string, now time.Time) (time.Time, error) {
 	return time.Date(year, month, date-back, 0, 0, 0, 0, now.Location()), nil
 }
 
-// Format writes a duration as [Duration] reads it: whole days as days.
+// Format writes a duration as [Duration] reads it, without what is nought at the
+// end: 720h.
 func Format(d time.Duration) string {
-	if d >= day && d%day == 0 {
-		return strconv.FormatInt(int64(d/day), 10) + "d"
-	}
 	text := d.String()
 	if strings.HasSuffix(text, "m0s") {
 		text = strings.TrimSuffix(text, "0s")

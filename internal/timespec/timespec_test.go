@@ -66,7 +66,7 @@ func TestSinceIsADurationBackOrATime(t *testing.T) {
 func TestADurationIsWrittenAsItIsRead(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[time.Duration]string{
-		30 * day: "30d", time.Hour: "1h", 90 * time.Minute: "1h30m", 90 * time.Second: "1m30s", 36 * time.Hour: "36h", time.Minute: "1m",
+		30 * day: "720h", time.Hour: "1h", 90 * time.Minute: "1h30m", 90 * time.Second: "1m30s", 36 * time.Hour: "36h", time.Minute: "1m",
 	} {
 		got := timespec.Format(d)
 		if back, err := timespec.Duration(got); got != want || err != nil || back != d {
