@@ -37,7 +37,7 @@ func TestFetchReadsWhatACopyLacksFromAnother(t *testing.T) {
 		Sent: [subjects.Lanes]uint64{0, n + 3}, Unacked: [subjects.Lanes][]uint64{{}, {n + 1, n + 2, n + 3}}, Waiting: [subjects.Lanes]uint64{0, 3}, UpTo: 2 * n,
 	}
 	p.publish(layout.Cursor(watch), string(c.Append(nil)))
-	natstest.Spoil(t, p.js, servers, layout.StreamInbox, "text-1", "text-4", "text-2", "watch-1", "watch-4", "watch-2")
+	natstest.Spoil(t, p.js, servers, layout.StreamInbox, "text-1", "text-4", "text-2", "watch-1", "watch-4", "watch-2", "watch-5")
 	p.eventually("the store is read again", func() bool { return d.ask("fetch", map[string]any{"limit": 1}, new([]got)) == "" })
 	for _, limit := range []int{2, n} { // a part at first
 		all := d.fetch(map[string]any{"limit": limit})
@@ -59,6 +59,13 @@ func TestFetchReadsWhatACopyLacksFromAnother(t *testing.T) {
 	t.Cleanup(fetch.Stop)
 	purger, err := inbox.NewPurger(p.nc, fetch, p.proof())
 	testkit.Check(t, err)
+	for range 20 { // the copy that answers differs
+		last, err := purger.Last(t.Context(), watch, &c)
+		testkit.Check(t, err)
+		if last != [subjects.Lanes]uint64{0, 2 * n} {
+			t.Fatalf("%v is to be purged, want all up to %d", last, 2*n)
+		}
+	}
 	testkit.Check(t, purger.Begin(t.Context(), watch, [subjects.Lanes]uint64{0, 2 * n}))
 	if told := p.stored(subjects.StreamEvent, subjects.Event(watch, "expired")); len(told) != n {
 		t.Errorf("senders hear that %d were purged, want %d", len(told), n)

@@ -67,6 +67,11 @@ func (c *Cursor) count(lane subjects.Lane, seq uint64) {
 	}
 }
 
+// expects is what should be stored of a lane after [Cursor.AckFloor].
+func (c *Cursor) expects(lane subjects.Lane) expected {
+	return expected{counted: int64(c.Waiting[lane]), floor: c.Sent[lane], known: c.UpTo, pending: c.Unacked[lane]} //nolint:gosec // a count of messages
+}
+
 // AckFloor is the sequence of a lane up to which all is acknowledged.
 func (c *Cursor) AckFloor(lane subjects.Lane) uint64 {
 	if u := c.Unacked[lane]; len(u) > 0 {

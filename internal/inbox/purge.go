@@ -9,9 +9,11 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/leader"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/subjects"
@@ -50,6 +52,8 @@ const fenceTimeout = 5 * time.Second
 type Purger struct {
 	nc    *nats.Conn
 	fetch *direct.Client
+	last  *direct.Last // of the inbox stream
+	js    jetstream.JetStream
 	lanes *laneReader
 	proof *proof.Key
 	shard shard.Shard
@@ -62,18 +66,47 @@ func NewPurger(nc *nats.Conn, fetch *direct.Client, k *proof.Key) (*Purger, erro
 	if err != nil {
 		return nil, err
 	}
-	return &Purger{nc: nc, fetch: fetch, lanes: lanes, proof: k, shard: fetch.Shard()}, nil
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, fmt.Errorf("inbox: %w", err)
+	}
+	return &Purger{nc: nc, fetch: fetch, last: fetch.Last(layout.StreamInbox, true), js: fetch.Shard().JetStream(js), lanes: lanes, proof: k, shard: fetch.Shard()}, nil
 }
 
-// Last returns the sequence of the last message of each lane.
-func (p *Purger) Last(ctx context.Context, k subjects.Key) (last [subjects.Lanes]uint64, err error) {
+// Last returns for each lane the sequence up to which to purge it whole; 0 if
+// nothing is stored. c is the device's cursor. The copy that answers may lack a
+// lane's last message. So where the device has not acknowledged all, that is the
+// end of the stream.
+func (p *Purger) Last(ctx context.Context, k subjects.Key, c *Cursor) (last [subjects.Lanes]uint64, err error) {
+	info, err := leader.Info(ctx, p.js, layout.StreamInbox)
+	if err != nil {
+		return last, fmt.Errorf("inbox: end of the inboxes: %w", err)
+	}
+	names := make([]string, len(last))
+	for n := range names {
+		names[n] = subjects.Inbox(k, subjects.Lane(n))
+	}
+	lasts, err := p.last.Get(ctx, names)
+	if err != nil {
+		return last, fmt.Errorf("inbox: last messages of %s: %w", k, err)
+	}
 	for n := range last {
-		got, _, err := p.fetch.Get(ctx, layout.StreamInbox, &direct.Request{MultiLast: []string{subjects.Inbox(k, subjects.Lane(n))}})
-		if err != nil {
-			return last, fmt.Errorf("inbox: last message of %s: %w", k, err)
+		lane, found := subjects.Lane(n), lasts[n] != nil
+		if found {
+			last[n] = lasts[n].Seq
 		}
-		if len(got) > 0 {
-			last[n] = got[0].Seq
+		if last[n] <= c.Sent[n] && c.Waiting[n] == 0 && len(c.Unacked[n]) == 0 {
+			continue
+		}
+		if !found {
+			msgs, _, err := p.lanes.read(ctx, k, lane, c.AckFloor(lane), c.expects(lane), laneBatch)
+			if err != nil {
+				return last, err
+			}
+			found = len(msgs) > 0
+		}
+		if found {
+			last[n] = info.State.LastSeq
 		}
 	}
 	return last, nil
@@ -116,7 +149,7 @@ func (p *Purger) Begin(ctx context.Context, k subjects.Key, upTo [subjects.Lanes
 // tellLane tells the senders that asked what is purged in one lane. If the copy that
 // answers lacks some of it, the others are read.
 func (p *Purger) tellLane(ctx context.Context, k subjects.Key, n subjects.Lane, c *Cursor, upTo uint64) error {
-	want := expected{counted: int64(c.Waiting[n]), floor: c.Sent[n], known: c.UpTo, pending: c.Unacked[n]} //nolint:gosec // a count of messages
+	want := c.expects(n)
 	for from := c.AckFloor(n) + 1; from <= upTo; {
 		i, _ := slices.BinarySearch(want.pending, from)
 		want.pending = want.pending[i:]

@@ -43,7 +43,7 @@ func (t *Tenant) Purge(ctx context.Context, a subjects.Address, opts PurgeOption
 	if err != nil {
 		return 0, err
 	}
-	last, err := purger.Last(ctx, a.Key())
+	last, err := purger.Last(ctx, a.Key(), &c)
 	if err != nil {
 		return 0, err
 	}
