@@ -18,7 +18,7 @@ func (h *Hub) Attach(ctx context.Context, key subjects.Key, to Receiver, opts Ma
 	if opts.Window < 1 {
 		return nil, errors.New("inbox: attach: Window is needed")
 	}
-	window := int32(min(opts.Window, math.MaxInt32)) //nolint:gosec // it fits
+	window := int32(min(opts.Window, math.MaxInt32))
 	mb := &Mailbox{hub: h, key: key, to: to, epoch: opts.Epoch, window: window, unsure: opts.Unsure, filling: true}
 	for n := range mb.lanes {
 		mb.lanes[n].catchingUp = true
