@@ -100,7 +100,9 @@ func (g *Guard) take(m *nats.Msg) {
 		return
 	}
 	service := layout.Requester(m)
-	if service == layout.Hidden {
+	// NATS does not say who asks for the state of the delayed messages, since services
+	// may ask JetStream itself for it. No record names them.
+	if service == layout.Hidden && m.Subject != layout.GuardedAPI(streamInfo+subjects.StreamLater) {
 		g.hidden(m)
 		return
 	}
