@@ -53,10 +53,12 @@ type member struct {
 	last    map[string]int // by sender and id, what handled was when the message came last
 }
 
-// remembered is how many handled messages the SDK remembers. It hands on once
-// what comes again, unless so many have come in between: after a restore, a full
-// disk, or if the servers took no cursor for long.
-const remembered = 4096
+// remembered is how many handled messages the SDK remembers at least. It hands on
+// once what comes again, unless so many have come in between: after a restore, a
+// full disk, or if the servers took no cursor for long. It remembers 4,096, but the
+// receipts for what a device sends are among them, and the devices here send twice
+// as much as they get.
+const remembered = 1000
 
 // beyond notes that the device was handed a message, and reports whether the SDK
 // may have forgotten it since it came last.
