@@ -12,7 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/headers"
 )
 
 // Senders that are no known service. All devices are one sender. A message of an
@@ -87,7 +87,7 @@ const (
 
 // hear records the sender of a message as it is published.
 func (s *senders) hear(m *nats.Msg) {
-	sender := cmp.Or(layout.Requester(m), "the tenant's own users")
+	sender := cmp.Or(headers.Requester(m), "the tenant's own users")
 	key := s.key(m.Subject, m.Header, m.Data)
 	if m := s.wasExpected(key); m != nil {
 		s.late(m, sender)

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/rccs-io/rccs/internal/enroll"
+	"github.com/rccs-io/rccs/internal/headers"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/subjects"
@@ -112,15 +113,15 @@ func (r *request) requester() string {
 	if r.key != "" {
 		return string(r.key)
 	}
-	return cmp.Or(layout.Requester(r.Msg), "the tenant's own users")
+	return cmp.Or(headers.Requester(r.Msg), "the tenant's own users")
 }
 
 // service returns "service:NAME" of the service that asks, for the record. What is
 // asked by another way than the services' account is by "a service": a credential
 // from before services had that account, which NATS does not tell from others.
 func (r *request) service() string {
-	name := layout.ServiceName(r.Msg)
-	if key := layout.Requester(r.Msg); name == "" && key != "" {
+	name := headers.ServiceName(r.Msg)
+	if key := headers.Requester(r.Msg); name == "" && key != "" {
 		name = "service " + key // its credential has no such name
 	}
 	return cmp.Or(name, "a service")
@@ -216,8 +217,8 @@ func (s *service) take(e *endpoint, m *nats.Msg) {
 		return
 	}
 	requester := req.requester()
-	if requester == layout.Hidden {
-		s.answer(e, req, nil, wire.NewError(wire.BadMessage, layout.HidesRequester), 0)
+	if requester == headers.Hidden {
+		s.answer(e, req, nil, wire.NewError(wire.BadMessage, headers.HidesRequester), 0)
 		return
 	}
 	if err := e.pool.take(requester, e.device, m.Size(), func() { s.serve(e, req) }); err != nil {

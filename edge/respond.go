@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nuid"
 
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/headers"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/trace"
@@ -55,7 +56,7 @@ func (c *conn) listen() error {
 // the service that NATS names, or the device or HTTP service that an edge or the
 // API names. It is no proof of who that is.
 func requesterOf(m *nats.Msg) string {
-	if service := layout.Requester(m); service != "" {
+	if service := headers.Requester(m); service != "" {
 		return service
 	}
 	from := envelope.Value(m.Header, subjects.HeaderFrom)

@@ -34,7 +34,7 @@ var parses = map[string]struct {
 	"internal/enroll":     {fuzz: []string{"FuzzIssuerAnswers"}},
 	"internal/guard":      {fuzz: []string{"FuzzExamine", "FuzzExamineLater"}},
 	"internal/inbox":      {fuzz: []string{"FuzzParseCursor", "FuzzParsePubAck"}},
-	"internal/layout":     {fuzz: []string{"FuzzRequester"}},
+	"internal/headers":    {fuzz: []string{"FuzzRequester"}},
 	"internal/load":       {fuzz: []string{"FuzzScan"}},
 	"internal/natstest":   {ours: "tests"},
 	"internal/damage":     {ours: "what servers and hubs store of damage"},

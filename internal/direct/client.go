@@ -11,7 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/headers"
 	"github.com/rccs-io/rccs/internal/shard"
 )
 
@@ -295,7 +295,7 @@ var errFetchHole = errors.New("a part of the answer is missing")
 
 // add takes one part of an answer and reports whether it was the end.
 func (q *fetch) add(m *nats.Msg) (end bool) {
-	if m.Header == nil || layout.EndEarly(m) {
+	if m.Header == nil || headers.EndEarly(m) {
 		q.err = errUnreadable
 		return true
 	}

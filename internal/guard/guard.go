@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/headers"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/reader"
@@ -99,10 +100,10 @@ func (g *Guard) take(m *nats.Msg) {
 	if m.Reply != "" && !layout.IsClientReply(m.Reply) {
 		return
 	}
-	service := layout.Requester(m)
+	service := headers.Requester(m)
 	// NATS does not say who asks for the state of the delayed messages, since services
 	// may ask JetStream itself for it. No record names them.
-	if service == layout.Hidden && m.Subject != layout.GuardedAPI(streamInfo+subjects.StreamLater) {
+	if service == headers.Hidden && m.Subject != layout.GuardedAPI(streamInfo+subjects.StreamLater) {
 		g.hidden(m)
 		return
 	}
@@ -131,7 +132,7 @@ func (g *Guard) busy(m *nats.Msg) {
 func (g *Guard) hidden(m *nats.Msg) {
 	api, _ := layout.ParseGuarded(m.Subject)
 	g.log.Debug("request of a service refused: it hides who asks", "subject", m.Subject)
-	r := refuse(layout.HidesRequester)
+	r := refuse(headers.HidesRequester)
 	g.refuse(m, api, r, r)
 }
 

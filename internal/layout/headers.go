@@ -1,13 +1,9 @@
 package layout
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/nats-io/nats.go"
 )
 
 // Headers that only RCCS sets.
@@ -36,66 +32,6 @@ const (
 // HeaderRequester is set by NATS servers on what crosses from the services'
 // account into the tenant's: of which account it is. JetStream does not store it.
 const HeaderRequester = "Nats-Request-Info"
-
-// Hidden stands for all services whose requests keep what NATS says of them from
-// being read, and HidesRequester is what they are told.
-const (
-	Hidden         = "hidden"
-	HidesRequester = "the headers hide who asks: they are more than 32, or have an empty line, an unusual space, or " + HeaderRequester + " among them"
-)
-
-// Requester returns the key of the service that NATS says has asked, of a message
-// that came by an import with [Import.Share]. It is empty if the message came by no
-// import: users of the tenant's own account can write any headers. A message
-// without a reply subject may be one of theirs, so its requester is for taking
-// turns, and for nothing that needs proof.
-func Requester(m *nats.Msg) string {
-	if m.Reply != "" && !IsImportReply(m.Reply) {
-		return ""
-	}
-	who := requestInfo(m.Header).User
-	_, named := m.Header[HeaderRequester]
-	if EndEarly(m) || who == "" && (named || m.Reply != "") {
-		return Hidden
-	}
-	return who
-}
-
-// ServiceName returns "service:NAME" of the service that has asked, as its
-// credential names it. It is empty unless NATS vouches for it: only a reply
-// subject that NATS has made proves that NATS wrote the header.
-func ServiceName(m *nats.Msg) string {
-	if !IsImportReply(m.Reply) || EndEarly(m) {
-		return ""
-	}
-	_, rest, _ := strings.Cut(requestInfo(m.Header).JWT, ".")
-	payload, _, _ := strings.Cut(rest, ".")
-	claims, err := base64.RawURLEncoding.DecodeString(payload)
-	if err != nil {
-		return ""
-	}
-	var who struct {
-		Name string `json:"name"`
-	}
-	if json.Unmarshal(claims, &who) != nil || !strings.HasPrefix(who.Name, "service:") {
-		return ""
-	}
-	return who.Name
-}
-
-// info holds the fields of [HeaderRequester] that RCCS reads.
-type info struct {
-	User string `json:"user"`
-	JWT  string `json:"jwt"`
-}
-
-func requestInfo(h map[string][]string) (who info) {
-	values := h[HeaderRequester]
-	if len(values) != 1 || json.Unmarshal([]byte(values[0]), &who) != nil {
-		return info{}
-	}
-	return who
-}
 
 // IssuedTo names a credential in [HeaderIssuedTo]: the key of its user, and when
 // it was issued.

@@ -1,4 +1,4 @@
-package layout_test
+package headers_test
 
 import (
 	"encoding/base64"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/headers"
 	"github.com/rccs-io/rccs/internal/layout"
 )
 
@@ -17,14 +18,14 @@ func FuzzRequester(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, value string) {
 		m := &nats.Msg{Header: nats.Header{layout.HeaderRequester: {value}}}
-		who := layout.Requester(m)
-		if who != layout.Hidden && !strings.Contains(value, `"`) {
+		who := headers.Requester(m)
+		if who != headers.Hidden && !strings.Contains(value, `"`) {
 			t.Errorf("%q has no text, and names %q", value, who)
 		}
 		m.Reply = "_R_.x"
-		_ = layout.ServiceName(m) // does not panic
+		_ = headers.ServiceName(m) // does not panic
 		m.Header[layout.HeaderRequester] = []string{value, value}
-		if two := layout.Requester(m); two != layout.Hidden {
+		if two := headers.Requester(m); two != headers.Hidden {
 			t.Errorf("two headers name %q", two)
 		}
 	})
@@ -44,7 +45,7 @@ func TestNobodyElseCanNameARequester(t *testing.T) {
 		{"_RCCS.abc", `{"name":"service:billing"}`, "", ""},
 	} {
 		m := &nats.Msg{Reply: one.reply, Header: nats.Header{layout.HeaderRequester: {`{"acc":"A","user":"UABC","jwt":"` + claims(one.claims) + `"}`}}}
-		if key, name := layout.Requester(m), layout.ServiceName(m); key != one.key || name != one.name {
+		if key, name := headers.Requester(m), headers.ServiceName(m); key != one.key || name != one.name {
 			t.Errorf("reply %q, claims %s: key %q and name %q", one.reply, one.claims, key, name)
 		}
 	}
@@ -52,7 +53,7 @@ func TestNobodyElseCanNameARequester(t *testing.T) {
 
 func TestRequesterIsTheUserThatNATSNames(t *testing.T) {
 	t.Parallel()
-	got := layout.Requester(&nats.Msg{Header: nats.Header{layout.HeaderRequester: {`{"acc":"AXY","svc":"X","user":"UABC","rtt":1}`}}})
+	got := headers.Requester(&nats.Msg{Header: nats.Header{layout.HeaderRequester: {`{"acc":"AXY","svc":"X","user":"UABC","rtt":1}`}}})
 	if got != "UABC" {
 		t.Errorf("%q", got)
 	}

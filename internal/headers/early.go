@@ -1,4 +1,4 @@
-package layout
+package headers
 
 import "github.com/nats-io/nats.go"
 
