@@ -1,9 +1,11 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"strings"
 	"syscall"
 	"testing"
@@ -65,6 +67,51 @@ func TestAnAddressInUseIsNotWaitedFor(t *testing.T) {
 	if !errors.Is(err, syscall.EADDRINUSE) || waitsForServers(err) {
 		t.Errorf("an edge would wait for %v", err)
 	}
+}
+
+// A server that has waited for seconds asks whether the client is alive, and only
+// then answers that it is.
+func TestAConnectionIsMadeThoughTheServerAsksFirst(t *testing.T) {
+	t.Parallel()
+	srv := &asksFirst{Env: natstest.Server(t)}
+	nc, err := connect(slog.New(slog.DiscardHandler), "", nats.InProcessServer(srv))
+	testkit.Check(t, err)
+	defer nc.Close()
+	testkit.Check(t, nc.Flush())
+	if srv.conns != 2 {
+		t.Errorf("dialled %d times, want 2", srv.conns)
+	}
+}
+
+// asksFirst is a server that asks so on its first connection.
+type asksFirst struct {
+	*natstest.Env
+	conns int
+}
+
+func (s *asksFirst) InProcessConn() (net.Conn, error) {
+	s.conns++
+	c, err := s.Env.InProcessConn()
+	if err == nil && s.conns == 1 {
+		c = &pingAfterInfo{Conn: c}
+	}
+	return c, err
+}
+
+// pingAfterInfo has a PING right after the server's first line.
+type pingAfterInfo struct {
+	net.Conn
+	info, asked bool
+}
+
+func (c *pingAfterInfo) Read(p []byte) (int, error) {
+	if c.info && !c.asked {
+		c.asked = true
+		return copy(p, "PING\r\n"), nil
+	}
+	n, err := c.Conn.Read(p)
+	c.info = c.info || bytes.HasSuffix(p[:n], []byte("\n"))
+	return n, err
 }
 
 // What nats.go reports beside an answer stands in the log; by itself it would

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,17 +60,33 @@ func (d dialer) jetStream(name string) (jetstream.JetStream, *nats.Conn, error) 
 // What nats.go reports beside an answer, such as a right that is missing, goes to
 // the log: by itself it would print it.
 func connect(log *slog.Logger, server string, opts ...nats.Option) (*nats.Conn, error) {
-	nc, err := nats.Connect(server, append([]nats.Option{
+	opts = append([]nats.Option{
 		nats.ErrorHandler(func(nc *nats.Conn, sub *nats.Subscription, err error) { logReported(log, nc, sub, err) }),
 		nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, time.Second),
 		nats.IgnoreAuthErrorAbort(),
 		nats.CustomInboxPrefix(layout.PartReplyPrefix), nats.Timeout(5 * time.Second),
 		nats.PingInterval(10 * time.Second), nats.MaxPingsOutstanding(2), // a half-open link is noticed within 30 s
-	}, opts...)...)
-	if err != nil {
-		return nil, fmt.Errorf("node: connect to NATS: %w", err)
+	}, opts...)
+	for try := 1; ; try++ {
+		nc, err := nats.Connect(server, opts...)
+		switch {
+		case err == nil:
+			return nc, nil
+		case try == connectTries || !tooSlow(err):
+			return nil, fmt.Errorf("node: connect to NATS: %w", err)
+		}
 	}
-	return nc, nil
+}
+
+// connectTries bounds how often connect dials while the handshake takes seconds, as
+// on a starved machine.
+const connectTries = 5
+
+// tooSlow reports whether the server gave up waiting for the handshake, or asked
+// whether this side is alive before it had answered the same question. nats.go takes
+// that for a fault.
+func tooSlow(err error) bool {
+	return strings.HasSuffix(err.Error(), "expected 'PONG', got 'PING'") || strings.Contains(strings.ToLower(err.Error()), "authentication timeout")
 }
 
 // logReported logs an error that came on a connection and answers nothing.
