@@ -306,6 +306,44 @@ func TestTheLostEndOfTheStreamIsTold(t *testing.T) {
 	}
 }
 
+// An operator's purge says nothing of what was stored at the same sequences before
+// or after the stream lost its end.
+func TestTheLostEndIsNotToldAsPurged(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, func(o *inbox.Options) { o.Edge = "here" })
+	s.put(phone, subjects.Normal, 0, 3)
+	s.caughtUp()
+	s.purge(phone)
+	d := s.attach(phone, 100)
+	s.wantGap(d, wire.Gap{Lane: "normal", From: 1, To: 3, Count: 3, Reason: wire.ReasonPurged})
+	s.put(phone, subjects.Normal, 3, 1)
+	ack(d, d.receive(1))
+	d.mailbox.Detach()
+	s.put(phone, subjects.Normal, 4, 2)
+	s.caughtUp()
+	s.stop()
+	if err := s.js.DeleteStream(t.Context(), layout.StreamInbox); err != nil {
+		t.Fatal(err)
+	}
+	s.createInbox()
+	s.put(tablet, subjects.Normal, 100, 1)
+	s.start(nil)
+	d = s.attach(phone, 100)
+	var got []wire.Gap
+	s.eventually("the loss is told", func() bool {
+		d.mailbox.Next(nil, 0, 1)
+		for _, g := range d.mailbox.Gaps() {
+			if g.Count > 0 {
+				got = append(got, g)
+			}
+		}
+		return len(got) > 0
+	})
+	if want := (wire.Gap{Lane: "normal", From: 2, To: 6, Count: 2, Reason: wire.ReasonDamaged}); len(got) != 1 || got[0] != want {
+		t.Errorf("told %+v, want %+v", got, want)
+	}
+}
+
 // After a restore, or when cursors were damaged, what may have been sent before
 // is marked, whatever the cursor says.
 func TestWhatMayHaveBeenSentBeforeARestoreIsMarked(t *testing.T) {

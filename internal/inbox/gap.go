@@ -219,11 +219,12 @@ func (mb *Mailbox) caughtUpLocked(n subjects.Lane) {
 }
 
 // lostLocked notes that count messages of a lane are gone which the device was
-// never sent. They lie between where the lane began to catch up and to.
+// never sent. They lie between where the lane began to catch up and to, or behind
+// both if the stream has lost its end.
 func (mb *Mailbox) lostLocked(n subjects.Lane, to, count uint64) {
 	l := &mb.lanes[n]
-	from := min(max(l.fillFrom, l.ackFloor)+1, to)
-	mb.lost = append(mb.lost, loss{lane: n, from: from, to: to, count: count})
+	from := max(l.fillFrom, l.ackFloor) + 1
+	mb.lost = append(mb.lost, loss{lane: n, from: from, to: max(from, to), count: count})
 }
 
 // explain finds out why messages are gone, tells their senders, and adds the gaps

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -122,8 +123,10 @@ func (h *Hub) tryAddDamage(ctx context.Context, r [2]uint64, f damage.Finding, a
 	return nil
 }
 
-// rewind cuts every cursor above last back to it and stores it again. The
-// watermark is stored after them, so that an interrupted rewind is repeated.
+// rewind cuts every cursor above last back to it and stores it again, and every
+// mark of a purge: what is stored above last from now on was not purged, and what is
+// gone there neither. The watermark is stored after them, so that an interrupted
+// rewind is repeated.
 func (h *Hub) rewind(ctx context.Context, last uint64) error {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -143,10 +146,13 @@ func (h *Hub) rewind(ctx context.Context, last uint64) error {
 		Cursor
 		stored time.Time
 	}
-	all := make(map[subjects.Key]aged)
+	all, marks := make(map[subjects.Key]aged), make(map[string]purged)
 	r, err := reader.New(reader.Options{
 		Conn: h.opts.Read, Stream: layout.StreamCursor, Shard: h.opts.Shard, FromStart: true, Logger: h.opts.Logger,
 		Handle: func(e reader.Entry) {
+			if layout.IsPurged(e.Subject) {
+				marks[e.Subject] = parsePurged(e.Data)
+			}
 			key, ok := layout.ParseCursor(e.Subject)
 			if !ok {
 				return
@@ -172,6 +178,19 @@ func (h *Hub) rewind(ctx context.Context, last uint64) error {
 			return err
 		}
 		store(layout.Cursor(key), c.Append(nil))
+	}
+	for subject, mark := range marks {
+		if slices.Max(mark[:]) <= last {
+			continue
+		}
+		for n := range mark {
+			mark[n] = min(mark[n], last)
+		}
+		body, err := json.Marshal(mark)
+		if err != nil {
+			return err
+		}
+		store(subject, body)
 	}
 	wg.Wait()
 	if failed == nil {
