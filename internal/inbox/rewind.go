@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -128,50 +127,15 @@ func (h *Hub) tryAddDamage(ctx context.Context, r [2]uint64, f damage.Finding, a
 // gone there neither. The watermark is stored after them, so that an interrupted
 // rewind is repeated.
 func (h *Hub) rewind(ctx context.Context, last uint64) error {
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var failed error
-	store := func(subject string, data []byte) {
-		wg.Add(1)
-		h.opts.Publish.Publish(&nats.Msg{Subject: subject, Data: data}, func(_ Receipt, err error) {
-			defer wg.Done()
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil && failed == nil {
-				failed = fmt.Errorf("inbox: cut a cursor back: %w", err)
-			}
-		})
-	}
-	type aged struct {
-		Cursor
-		stored time.Time
-	}
-	all, marks := make(map[subjects.Key]aged), make(map[string]purged)
-	r, err := reader.New(reader.Options{
-		Conn: h.opts.Read, Stream: layout.StreamCursor, Shard: h.opts.Shard, FromStart: true, Logger: h.opts.Logger,
-		Handle: func(e reader.Entry) {
-			if layout.IsPurged(e.Subject) {
-				marks[e.Subject] = parsePurged(e.Data)
-			}
-			key, ok := layout.ParseCursor(e.Subject)
-			if !ok {
-				return
-			}
-			if c, err := ParseCursor(e.Data); err == nil && c.top() > last {
-				all[key] = aged{c, time.Unix(0, e.Time)}
-			}
-		},
-	})
+	cursors, marks, err := h.readAbove(ctx, last)
 	if err != nil {
 		return err
 	}
-	if err := r.Start(ctx); err != nil {
-		return err
+	writes := newAwaited()
+	store := func(subject string, data []byte) {
+		h.opts.Publish.Publish(&nats.Msg{Subject: subject, Data: data}, writes.add())
 	}
-	if err := r.Stop(ctx); err != nil {
-		return err
-	}
-	for key, c := range all {
+	for key, c := range cursors {
 		h.damaged.Load().tell(&c.Cursor, c.stored)
 		c.UpTo = min(c.UpTo, last)
 		if err := h.cutBack(ctx, key, &c.Cursor, c.stored, last); err != nil {
@@ -180,9 +144,6 @@ func (h *Hub) rewind(ctx context.Context, last uint64) error {
 		store(layout.Cursor(key), c.Append(nil))
 	}
 	for subject, mark := range marks {
-		if slices.Max(mark[:]) <= last {
-			continue
-		}
 		for n := range mark {
 			mark[n] = min(mark[n], last)
 		}
@@ -192,12 +153,50 @@ func (h *Hub) rewind(ctx context.Context, last uint64) error {
 		}
 		store(subject, body)
 	}
-	wg.Wait()
-	if failed == nil {
-		store(layout.Watermark, appendWatermark(last))
-		wg.Wait()
+	if err := writes.wait(ctx); err != nil {
+		return fmt.Errorf("inbox: cut a cursor back: %w", err)
 	}
-	return failed
+	if err := h.opts.Publish.wait(ctx, &nats.Msg{Subject: layout.Watermark, Data: appendWatermark(last)}); err != nil {
+		return fmt.Errorf("inbox: cut the watermark back: %w", err)
+	}
+	return nil
+}
+
+// storedCursor is a cursor, and when the store took it.
+type storedCursor struct {
+	Cursor
+	stored time.Time
+}
+
+// readAbove returns the cursors that say something of sequences above last, and the
+// marks of purges by subject.
+func (h *Hub) readAbove(ctx context.Context, last uint64) (map[subjects.Key]storedCursor, map[string]purged, error) {
+	cursors, marks := make(map[subjects.Key]storedCursor), make(map[string]purged)
+	r, err := reader.New(reader.Options{
+		Conn: h.opts.Read, Stream: layout.StreamCursor, Shard: h.opts.Shard, FromStart: true, Logger: h.opts.Logger,
+		Handle: func(e reader.Entry) {
+			if layout.IsPurged(e.Subject) {
+				if mark := parsePurged(e.Data); slices.Max(mark[:]) > last {
+					marks[e.Subject] = mark
+				}
+				return
+			}
+			key, ok := layout.ParseCursor(e.Subject)
+			if !ok {
+				return
+			}
+			if c, err := ParseCursor(e.Data); err == nil && c.top() > last {
+				cursors[key] = storedCursor{c, time.Unix(0, e.Time)}
+			}
+		},
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := r.Start(ctx); err != nil {
+		return nil, nil, err
+	}
+	return cursors, marks, r.Stop(ctx)
 }
 
 // cutBack cuts a cursor back to the stream's end, or to before the first message
