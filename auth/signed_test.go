@@ -12,19 +12,25 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// A device's token whose signature was checked before says the same when it is read
-// again, and is looked at again in all that can change.
-func TestDeviceTokenThatIsRememberedStillEnds(t *testing.T) {
-	t.Parallel()
+// keysAndPhone are keys, and a credential of alice's phone that they have signed.
+func keysAndPhone(t *testing.T, opts DeviceOptions) (*Keystore, Credential) {
+	t.Helper()
 	keys, err := OpenKeystore(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	phone := subjects.Address{User: "alice", Device: "phone"}
-	cred, err := keys.IssueDevice(phone, DeviceOptions{Bearer: true, Type: "Mobile", Expires: time.Hour})
+	cred, err := keys.IssueDevice(subjects.Address{User: "alice", Device: "phone"}, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return keys, cred
+}
+
+// A device's token whose signature was checked before says the same when it is read
+// again, and is looked at again in all that can change.
+func TestDeviceTokenThatIsRememberedStillEnds(t *testing.T) {
+	t.Parallel()
+	keys, cred := keysAndPhone(t, DeviceOptions{Bearer: true, Type: "Mobile", Expires: time.Hour})
 	v, err := NewVerifier(keys.Account().JWT)
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +49,7 @@ func TestDeviceTokenThatIsRememberedStillEnds(t *testing.T) {
 	if _, err := v.Verify(cred.JWT, now.Add(2*time.Hour)); !errors.Is(err, ErrExpired) {
 		t.Errorf("after its end: %v", err)
 	}
-	other, err := keys.IssueDevice(phone, DeviceOptions{Bearer: true, Expires: 48 * time.Hour})
+	other, err := keys.IssueDevice(subjects.Address{User: "alice", Device: "phone"}, DeviceOptions{Bearer: true, Expires: 48 * time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,14 +80,7 @@ func TestDeviceTokenThatIsRememberedStillEnds(t *testing.T) {
 // not.
 func TestATokenThatIsRememberedEndsWithTheKeyThatSignedIt(t *testing.T) {
 	t.Parallel()
-	keys, err := OpenKeystore(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cred, err := keys.IssueDevice(subjects.Address{User: "alice", Device: "phone"}, DeviceOptions{Bearer: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	keys, cred := keysAndPhone(t, DeviceOptions{Bearer: true})
 	v, err := NewVerifier(keys.Account().JWT)
 	if err != nil {
 		t.Fatal(err)
@@ -104,14 +103,7 @@ func TestATokenThatIsRememberedEndsWithTheKeyThatSignedIt(t *testing.T) {
 // no more than there is room for, the least used of which go first.
 func TestWhatIsRememberedOfTokensIsBounded(t *testing.T) {
 	t.Parallel()
-	keys, err := OpenKeystore(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cred, err := keys.IssueDevice(subjects.Address{User: "alice", Device: "phone"}, DeviceOptions{Bearer: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, cred := keysAndPhone(t, DeviceOptions{Bearer: true})
 	v, err := NewVerifier() // trusts nobody
 	if err != nil {
 		t.Fatal(err)
