@@ -8,7 +8,7 @@ import (
 // Fault is the first thing in a program's log that no log may hold, with what
 // follows it: a panic, a fatal error of the runtime, or a data race. It is empty
 // where there is none. A race that nats-server has with itself does not count:
-// see [upstream].
+// see [known].
 func Fault(log string) string {
 	log = races.ReplaceAllStringFunc(log, func(report string) string {
 		if upstream(report) {
@@ -32,14 +32,35 @@ func Fault(log string) string {
 // between theirs.
 var races = regexp.MustCompile(`(?s)={18}\nWARNING: DATA RACE\n.*?\n={18}\n`)
 
-// upstream tells that a report is of the one race that is known in nats-server:
-// up to 2.15.3, the first two subscriptions at one moment through one stream
-// import that renames each make the reversed mapping of the import, in
-// (*client).addShadowSub, without a lock. Both make the same one. Both ends of
-// the race must be there.
+// upstream tells that a report is of a race that is known in nats-server 2.15.3, by
+// the functions at both of its ends.
 func upstream(report string) bool {
 	ends := strings.Split(strings.TrimSpace(report), "\n\n")
-	return len(ends) >= 2 && strings.Contains(ends[0], shadow) && strings.Contains(ends[1], shadow)
+	if len(ends) < 2 {
+		return false
+	}
+	for _, r := range known {
+		if strings.Contains(ends[0], r.one) && strings.Contains(ends[1], r.other) {
+			return true
+		}
+	}
+	return false
 }
 
-const shadow = "nats-server/v2/server.(*client).addShadowSub()\n"
+// known are the races of nats-server: what the stack at each end holds.
+var known = []struct{ one, other string }{
+	// The first two subscriptions at one moment through one stream import that renames
+	// each make the reversed mapping of the import. Both make the same one.
+	{at("(*client).addShadowSub"), at("(*client).addShadowSub")},
+	// The leader of a stream that was just restored into a cluster forgets the restore,
+	// while the meta leader copies the stream's assignment for a change of its
+	// configuration. Of the copy it takes the group only.
+	{at("(*jetStream).monitorStream"), at("(*streamAssignment).clone")},
+	{at("(*streamAssignment).clone"), at("(*jetStream).monitorStream")},
+}
+
+// at is the first line of a stack, of a function of nats-server: the header of a
+// report's part ends with a colon.
+func at(function string) string {
+	return ":\n  github.com/nats-io/nats-server/v2/server." + function + "()\n"
+}

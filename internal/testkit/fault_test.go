@@ -18,13 +18,19 @@ func report(one, other string) string {
 func TestFaultIsAnyRaceButTheKnownOneOfNATS(t *testing.T) {
 	t.Parallel()
 	const (
-		known = "  github.com/nats-io/nats-server/v2/server.(*client).addShadowSub()"
-		ours  = "  github.com/rccs-io/rccs/internal/node.(*Node).Start()"
+		known  = "  github.com/nats-io/nats-server/v2/server.(*client).addShadowSub()"
+		done   = "  github.com/nats-io/nats-server/v2/server.(*jetStream).monitorStream()"
+		copied = "  github.com/nats-io/nats-server/v2/server.(*streamAssignment).clone()"
+		ours   = "  github.com/rccs-io/rccs/internal/node.(*Node).Start()"
 	)
 	for log, want := range map[string]string{
 		"":                                       "",
 		`{"level":"INFO","msg":"serves"}` + "\n": "",
 		"before\n" + report(known, known) + "after\n":              "",
+		report(done, copied) + report(copied, done):                "",
+		report(done, done):                                         "WARNING: DATA RACE",
+		report(done, known):                                        "WARNING: DATA RACE",
+		report(ours+"\n      a.go:1 +0x1\n"+known, known):          "WARNING: DATA RACE", // not where the stack begins
 		report(known, known) + report(ours, ours):                  "WARNING: DATA RACE",
 		report(ours, known):                                        "WARNING: DATA RACE",
 		report(known, ours):                                        "WARNING: DATA RACE",
