@@ -153,39 +153,38 @@ func TestShards_AnEdgeSaysWhereToGo(t *testing.T) {
 	low := s.edge(t, "low", "--shards", "0", "--advertise", "wss://low.example.com")
 	high := s.edge(t, "high", "--shards", "1", "--advertise", "wss://high.example.com")
 	other := map[*server]string{low: "wss://high.example.com", high: "wss://low.example.com"}
-	told := 0
-	for range 8 {
-		u := user(t)
-		for _, e := range []*server{low, high} {
-			d := greeted(t, e, dialing{})
-			d.send(object{"id": newID(), "type": "device_register", "payload": object{"id": "phone", "authToken": s.token(t, u+"/phone")}})
-			got := d.pick(false)
-			if got.Type == "ack" {
-				d.close()
-				continue
-			}
-			var body struct {
-				Code string   `json:"code"`
-				URLs []string `json:"urls"`
-			}
-			if err := json.Unmarshal(got.Payload, &body); err != nil || body.Code != "WRONG_EDGE" || len(body.URLs) != 1 || body.URLs[0] != other[e] {
-				t.Fatalf("told %s", got.raw)
-			}
-			d.wantClose(4301)
-			told++
-			if told > 1 {
-				continue
-			}
-			// It insists.
-			phone := connect(t, e, u+"/phone", nil)
-			desktop := connect(t, s, u+"/desktop", nil)
-			desktop.give("phone", "hello", nil)
-			phone.ack(phone.wantMessage(`"hello"`).Seq)
+	for shard, e := range []*server{low, high} {
+		d, got := register(t, e, userOf(t, shard, 2))
+		if got.Type != "ack" {
+			t.Fatalf("a device of the edge's own shard was told %s", got.raw)
 		}
+		d.close()
+
+		u := userOf(t, 1-shard, 2)
+		d, got = register(t, e, u)
+		var body struct {
+			Code string   `json:"code"`
+			URLs []string `json:"urls"`
+		}
+		if err := json.Unmarshal(got.Payload, &body); err != nil || body.Code != "WRONG_EDGE" || len(body.URLs) != 1 || body.URLs[0] != other[e] {
+			t.Fatalf("told %s", got.raw)
+		}
+		d.wantClose(4301)
+
+		// It insists.
+		phone := connect(t, e, u+"/phone", nil)
+		desktop := connect(t, s, u+"/desktop", nil)
+		desktop.give("phone", "hello", nil)
+		phone.ack(phone.wantMessage(`"hello"`).Seq)
 	}
-	if told < 4 {
-		t.Errorf("%d devices of 8 users were told to go elsewhere", told)
-	}
+}
+
+// register connects a user's phone to an edge, and returns the answer.
+func register(t *testing.T, e *server, u string) (*device, envelope) {
+	t.Helper()
+	d := greeted(t, e, dialing{})
+	d.send(object{"id": newID(), "type": "device_register", "payload": object{"id": "phone", "authToken": e.token(t, u+"/phone")}})
+	return d, d.pick(false)
 }
 
 // A device that was told to go elsewhere, and then tries another edge that does not
@@ -198,25 +197,16 @@ func TestShards_ADeviceIsToldOnlyOnceWhicheverEdgeItTries(t *testing.T) {
 		s.edge(t, "b", "--shards", "0", "--advertise", "wss://b.example.com"),
 		s.edge(t, "c", "--shards", "1", "--advertise", "wss://c.example.com"),
 	}
-	// register connects a user's phone to an edge, and returns the answer.
-	register := func(e *server, u string) (*device, envelope) {
-		d := greeted(t, e, dialing{})
-		d.send(object{"id": newID(), "type": "device_register", "payload": object{"id": "phone", "authToken": s.token(t, u+"/phone")}})
-		return d, d.pick(false)
-	}
 	// Edges hear of it from each other, a moment later: until then b sends the device
 	// away, too.
 	testkit.Eventually(t, "the second edge serves a device that the first one has sent away", func() bool {
-		u := user(t)
-		for ofShard(u, 2) != 1 { // which neither a nor b serves
-			u = user(t)
-		}
-		d, told := register(edges[0], u)
+		u := userOf(t, 1, 2) // which neither a nor b serves
+		d, told := register(t, edges[0], u)
 		if !strings.Contains(string(told.Payload), "wss://c.example.com") {
 			t.Fatalf("told %s", told.raw)
 		}
 		d.wantClose(4301)
-		phone, got := register(edges[1], u)
+		phone, got := register(t, edges[1], u)
 		if got.Type != "ack" {
 			phone.wantClose(4301)
 			return false
@@ -227,11 +217,18 @@ func TestShards_ADeviceIsToldOnlyOnceWhicheverEdgeItTries(t *testing.T) {
 	})
 }
 
-// ofShard is the shard of a user, of so many, as NATS's partition function has it.
-func ofShard(user string, of uint32) uint32 {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(token(user))) // never fails
-	return h.Sum32() % of
+// userOf is a new user of a shard, of so many. NATS's partition function says which
+// shard that is.
+func userOf(t *testing.T, shard, of int) string {
+	t.Helper()
+	for {
+		u := user(t)
+		h := fnv.New32a()
+		_, _ = h.Write([]byte(token(u))) // never fails
+		if int(h.Sum32())%of == shard {
+			return u
+		}
+	}
 }
 
 func TestShards_TheirNumberStays(t *testing.T) {
