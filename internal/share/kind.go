@@ -34,6 +34,10 @@ type kindInfo struct {
 	whose func(*proof.Key, *reader.Entry) (k subjects.Key, ok bool)
 	// trims: a look makes room.
 	trims bool
+	// eighths of the stream's bound are what the devices of a tenant may take
+	// together. Of tasks the rest is for those that are moved or kept, of what waits
+	// for a device it is for what services publish. 0: the stream refuses by itself.
+	eighths int64
 }
 
 var infos = [kinds]kindInfo{
@@ -41,21 +45,21 @@ var infos = [kinds]kindInfo{
 		"inbox", "inboxes", layout.StreamInbox,
 		func(u subjects.UserID) string { return subjects.Scope{User: u}.Inboxes() },
 		inSubject(subjects.ParseInbox),
-		true,
+		true, 0,
 	},
 	Later: {
 		"later", "delayed messages", subjects.StreamLater,
 		func(u subjects.UserID) string { return subjects.Scope{User: u}.Laters() },
 		inSubject(subjects.ParseLater),
-		false,
+		false, 8,
 	},
 	Up: {
 		"up", "messages to services", subjects.StreamUp,
 		func(u subjects.UserID) string { return subjects.Scope{User: u}.Ups() },
 		inSubject(subjects.ParseUp),
-		true,
+		true, 0,
 	},
-	Topic: {"topic", "topics", subjects.StreamTopic, nil, publisher, true},
+	Topic: {"topic", "topics", subjects.StreamTopic, nil, publisher, true, 0},
 	Route: {
 		"route", "messages that wait for a suitable device", layout.StreamRoute,
 		layout.Wait,
@@ -63,7 +67,7 @@ var infos = [kinds]kindInfo{
 			user, ok := layout.ParseWait(e.Subject)
 			return subjects.Key(subjects.Escape(string(user))), ok
 		},
-		false,
+		false, 7,
 	},
 	Task: {
 		"task", "tasks", "KV_" + layout.BucketTasks,
@@ -72,7 +76,7 @@ var infos = [kinds]kindInfo{
 			user, ok := layout.ParseTaskUser(e.Subject)
 			return subjects.Key(user), ok
 		},
-		false,
+		false, 7,
 	},
 }
 

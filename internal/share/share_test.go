@@ -400,3 +400,52 @@ func TestDelayedMessagesOfATenantAreBounded(t *testing.T) {
 		t.Errorf("an inbox of the tenant: %v", err)
 	}
 }
+
+// What all users of a tenant have of tasks, and of what waits for a device, is
+// bounded too, and whoever comes then is told so. The stream is not full by then: a
+// task that is there moves to another device, and a service's message is routed.
+func TestTasksAndWhatWaitsOfATenantAreBounded(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		kind         share.Kind
+		stream, what string
+		others       func(*tenant) *nats.Msg
+	}{
+		{share.Task, "KV_" + layout.BucketTasks, "tasks", func(a *tenant) *nats.Msg {
+			return &nats.Msg{Subject: layout.TaskSubject("user0", "m1"), Data: []byte(`"` + strings.Repeat("y", taskSize-2) + `"`)}
+		}},
+		{share.Route, layout.StreamRoute, "messages that wait for a suitable device", func(*tenant) *nats.Msg {
+			return &nats.Msg{Subject: subjects.Route("carol", subjects.Selector{}), Data: []byte(`"of a service"`)}
+		}},
+	} {
+		t.Run(c.kind.String(), func(t *testing.T) {
+			t.Parallel()
+			a := newTenant(t)
+			s := a.shares(share.Bounds{UserPercent: 25})
+			var refused *wire.Error
+			for n := 0; n < 1000 && refused == nil; n++ {
+				to := key(fmt.Sprint("user", n), "phone") // each with one, far from the user's own bound
+				if refused = s.Admit(c.kind, to, taskSize); refused != nil {
+					s.AwaitBounds(t)
+					refused = s.Admit(c.kind, to, taskSize)
+				}
+				if refused == nil {
+					a.store(c.kind, to, taskSize)
+				}
+			}
+			if refused == nil || refused.Code != wire.QueueFull || refused.RetryAfter <= 0 ||
+				!strings.Contains(refused.Message, "a tenant") || !strings.Contains(refused.Message, c.what) {
+				t.Fatalf("told %+v, want that the tenant's share of %s is full", refused, c.what)
+			}
+			a.publish(c.others(a))
+			for _, other := range kinds {
+				if err := s.Admit(other, key("bob", "phone"), taskSize); (err == nil) != (other != c.kind) {
+					t.Errorf("%s: %v", other, err)
+				}
+			}
+		})
+	}
+}
+
+// taskSize fills a part soon.
+const taskSize = 5000

@@ -11,8 +11,8 @@ import (
 // whole is what is known of the stream of a kind.
 type whole struct {
 	holding
-	// limit bounds what the tenant stores where the stream itself cannot; 0: it
-	// does.
+	// limit bounds what the tenant stores where the stream itself does not say enough;
+	// 0: it does.
 	limit  int64
 	maxAge time.Duration
 	look
@@ -58,9 +58,7 @@ func (s *Shares) refreshLocked(t *table) {
 			t.limits.user.bytes = atLeast(t.limits.user.bytes, least)
 		}
 		w.maxAge = info.Config.MaxAge
-		if t.kind == Later {
-			w.limit = limit
-		}
+		w.limit = limit / 8 * infos[t.kind].eighths
 		w.base, w.added = amount{int64(info.State.Msgs), int64(info.State.Bytes)}, w.added.minus(added) //nolint:gosec // what is on a disk
 	})
 }
