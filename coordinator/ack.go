@@ -68,5 +68,5 @@ func (c *Coordinator) tellSender(ctx context.Context, k subjects.Key, lane subje
 		c.metrics.rejected.WithLabelValues(inbox.RejectedByDevice).Inc()
 		return m, nil
 	}
-	return m, c.cursors.Tell(ctx, m, wire.StatusDelivered)
+	return m, c.cursors.Tell(ctx, wire.StatusDelivered, m)
 }

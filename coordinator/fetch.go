@@ -331,10 +331,8 @@ func (p *fetchBatch) store(ctx context.Context, cursor *inbox.Cursor, revision u
 	if !p.changed {
 		return nil
 	}
-	for _, m := range p.expired {
-		if err := p.c.cursors.Tell(ctx, m, wire.StatusExpired); err != nil {
-			return err
-		}
+	if err := p.c.cursors.Tell(ctx, wire.StatusExpired, p.expired...); err != nil {
+		return err
 	}
 	return p.c.cursors.Store(ctx, p.to.Key(), *cursor, revision)
 }

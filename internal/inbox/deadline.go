@@ -170,21 +170,38 @@ func (h *Hub) storeRetentions(ctx context.Context, open []unanswered) error {
 	return writes.wait(ctx)
 }
 
-// storeDeadline stores a deadline that the tally has. The sender of a message that
-// has expired may have been told already, by the hub before this one.
-func (h *Hub) storeDeadline(ctx context.Context, k subjects.Key, d *Deadline, done func(Receipt, error)) {
-	if d.At.Before(time.Now()) {
-		lane, _ := subjects.ParseLane(d.Lane)
-		o := outcome{
-			key: k, lane: lane, seq: d.Seq, stored: d.At.UnixNano(),
-			requester: &ackRequester{id: d.ID, from: d.From, kind: d.Type},
-		}
-		if before, err := told(ctx, h.fetch, &o); before || err != nil {
-			done(Receipt{}, err)
-			return
+// storeDeadlines stores deadlines that the tally has. The senders of messages that
+// have expired may have been told already, by the hub before this one. It returns
+// those of which that could not be found out.
+func (h *Hub) storeDeadlines(ctx context.Context, all []deadlineOf, writes *awaited) (open []deadlineOf) {
+	now := time.Now()
+	var passed []outcome
+	for _, d := range all {
+		if d.At.Before(now) {
+			lane, _ := subjects.ParseLane(d.Lane)
+			passed = append(passed, outcome{
+				key: d.key, lane: lane, seq: d.Seq, stored: d.At.UnixNano(),
+				requester: &ackRequester{id: d.ID, from: d.From, kind: d.Type},
+			})
 		}
 	}
-	h.opts.Publish.Publish(d.message(k), done)
+	before := told(ctx, h.fetch, h.opts.Publish.Proof, passed)
+	for _, d := range all {
+		switch b := before[d.Seq]; {
+		case b.err != nil:
+			h.opts.Logger.Warn("deadline not stored, trying again", "device", string(d.key), "seq", d.Seq, "err", b.err)
+			open = append(open, d)
+		case !b.told:
+			h.opts.Publish.Publish(d.message(d.key), writes.add())
+		}
+	}
+	return open
+}
+
+// deadlineOf is a deadline of a device's message.
+type deadlineOf struct {
+	key subjects.Key
+	*Deadline
 }
 
 // expiredBy returns the outcome for a stored deadline whose message is within a

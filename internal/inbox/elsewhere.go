@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strconv"
 	"sync"
@@ -18,7 +17,6 @@ import (
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/leader"
-	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -35,53 +33,56 @@ type Cursors struct {
 	last    *direct.Last
 	publish *Publisher
 	lanes   *laneReader
+	inbox   *inboxConfig
 }
 
 // NewCursors returns Cursors that reads with c and writes with p.
 func NewCursors(c *direct.Client, p *Publisher) (*Cursors, error) {
-	lanes, err := newLaneReader(c, p.Proof, p.log)
+	config, err := newInboxConfig(c)
 	if err != nil {
 		return nil, err
 	}
-	return &Cursors{fetch: c, last: c.Last(layout.StreamCursor, false), publish: p, lanes: lanes}, nil
+	lanes := &laneReader{fetch: c, proof: p.Proof, log: p.log, replicas: config.replicas}
+	return &Cursors{fetch: c, last: c.Last(layout.StreamCursor, false), publish: p, lanes: lanes, inbox: config}, nil
 }
 
-// newLaneReader returns one that asks how many copies there are.
-func newLaneReader(c *direct.Client, k *proof.Key, log *slog.Logger) (*laneReader, error) {
+// inboxConfig is how the inbox stream is configured, as of at most [refreshEvery] ago.
+type inboxConfig struct {
+	js jetstream.JetStream
+
+	mu    sync.Mutex
+	last  jetstream.StreamConfig
+	asked time.Time
+}
+
+func newInboxConfig(c *direct.Client) (*inboxConfig, error) {
 	js, err := jetstream.New(c.Conn())
 	if err != nil {
 		return nil, fmt.Errorf("inbox: %w", err)
 	}
-	return &laneReader{fetch: c, proof: k, log: log, replicas: newReplicas(c.Shard().JetStream(js)).get}, nil
+	return &inboxConfig{js: c.Shard().JetStream(js)}, nil
 }
 
-// replicas is how many copies the inbox stream has, as of at most [refreshEvery]
-// ago.
-type replicas struct {
-	js jetstream.JetStream
-
-	mu    sync.Mutex
-	count int64
-	asked time.Time
-}
-
-func newReplicas(js jetstream.JetStream) *replicas { return &replicas{js: js} }
-
-func (r *replicas) get(ctx context.Context) (int64, error) {
-	r.mu.Lock()
-	count, fresh := r.count, !r.asked.IsZero() && time.Since(r.asked) < refreshEvery
-	r.mu.Unlock()
+func (c *inboxConfig) get(ctx context.Context) (jetstream.StreamConfig, error) {
+	c.mu.Lock()
+	last, fresh := c.last, !c.asked.IsZero() && time.Since(c.asked) < refreshEvery
+	c.mu.Unlock()
 	if fresh {
-		return count, nil
+		return last, nil
 	}
-	info, err := leader.Info(ctx, r.js, layout.StreamInbox)
+	info, err := leader.Info(ctx, c.js, layout.StreamInbox)
 	if err != nil {
-		return 0, fmt.Errorf("inbox: how many copies there are: %w", err)
+		return last, fmt.Errorf("inbox: how the stream is configured: %w", err)
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.count, r.asked = int64(info.Config.Replicas), time.Now()
-	return r.count, nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last, c.asked = info.Config, time.Now()
+	return c.last, nil
+}
+
+func (c *inboxConfig) replicas(ctx context.Context) (int64, error) {
+	config, err := c.get(ctx)
+	return int64(config.Replicas), err
 }
 
 // Lane is the state of one lane of a device, as a fetch reads it.
@@ -207,24 +208,42 @@ func (s *Cursors) Recipients(ctx context.Context, seq uint64) ([]Recipient, erro
 	return recipients(ctx, s.fetch, seq)
 }
 
-// Tell stores the outcome of a message, as of now, for a sender that asked. Call
-// it before the cursor says that the message is finalized.
-func (s *Cursors) Tell(ctx context.Context, m *envelope.Message, status wire.Status) error {
-	a := requesterOf(m)
-	if a == nil {
-		return nil
-	}
-	o := outcome{key: m.Key, lane: m.Lane, seq: m.Seq, requester: a, status: status, stored: m.Stored, at: time.Now().UnixNano()}
-	if status == wire.StatusExpired { // it may have been told at the deadline, long ago
-		if before, err := told(ctx, s.fetch, &o); before || err != nil {
-			return err
+// Tell stores the outcome of messages, as of now, for senders that asked. Call it
+// before the cursor says that the messages are finalized.
+func (s *Cursors) Tell(ctx context.Context, status wire.Status, msgs ...*envelope.Message) error {
+	var ended []outcome
+	for _, m := range msgs {
+		if a := requesterOf(m); a != nil {
+			ended = append(ended, outcome{key: m.Key, lane: m.Lane, seq: m.Seq, requester: a, status: status, stored: m.Stored, at: time.Now().UnixNano()})
 		}
 	}
-	msg := o.message(s.publish.Proof)
-	if msg == nil {
-		return nil // nobody can be told
+	return s.tell(ctx, ended)
+}
+
+// tell stores outcomes, unless one of the message was stored before: at its deadline, or
+// when the device acknowledged it and its cursor was not stored.
+func (s *Cursors) tell(ctx context.Context, ended []outcome) error {
+	if len(ended) == 0 {
+		return nil
 	}
-	return s.publish.wait(ctx, msg)
+	config, err := s.inbox.get(ctx)
+	if err != nil {
+		return err
+	}
+	old := slices.DeleteFunc(slices.Clone(ended), func(o outcome) bool { return o.at-o.stored < int64(config.Duplicates) })
+	before := told(ctx, s.fetch, s.publish.Proof, old)
+	writes := newAwaited()
+	for i := range ended {
+		o := &ended[i]
+		b := before[o.seq]
+		if b.err != nil {
+			return b.err
+		}
+		if msg := o.message(s.publish.Proof); msg != nil && !b.told {
+			s.publish.Publish(msg, writes.add())
+		}
+	}
+	return writes.wait(ctx)
 }
 
 // Reject stores that a message is rejected, and tells a sender that asked. Call
@@ -236,14 +255,10 @@ func (s *Cursors) Reject(ctx context.Context, m *envelope.Message, reason string
 			return err
 		}
 	}
-	o := outcome{
+	return s.tell(ctx, []outcome{{
 		key: m.Key, lane: m.Lane, seq: m.Seq, requester: a,
-		status: wire.StatusRejected, reason: reason, at: now.UnixNano(),
-	}
-	if msg := o.message(s.publish.Proof); msg != nil {
-		return s.publish.wait(ctx, msg)
-	}
-	return nil
+		status: wire.StatusRejected, reason: reason, stored: m.Stored, at: now.UnixNano(),
+	}})
 }
 
 // Lost adds a gap to the cursor for messages of a lane that were counted and

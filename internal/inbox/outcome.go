@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -37,7 +38,7 @@ type outcome struct {
 type outcomeWriter struct {
 	publish   *Publisher
 	keep      func(outcome) (bool, error) // stores that a message is kept as rejected, unless it is gone
-	told      func(outcome) (bool, error) // reports whether an outcome is stored
+	told      func([]outcome) earlier     // finds out which are stored
 	finalized func(outcome)
 	log       *slog.Logger
 	kick      chan struct{} // capacity 1: waiting is not empty
@@ -51,7 +52,7 @@ type outcomeWriter struct {
 }
 
 func newOutcomeWriter(
-	p *Publisher, keep func(outcome) (bool, error), told func(outcome) (bool, error), finalized func(outcome), log *slog.Logger,
+	p *Publisher, keep func(outcome) (bool, error), told func([]outcome) earlier, finalized func(outcome), log *slog.Logger,
 ) *outcomeWriter {
 	return &outcomeWriter{
 		publish: p, keep: keep, told: told, finalized: finalized, log: log, kick: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
@@ -90,8 +91,18 @@ func (w *outcomeWriter) run() {
 		all := w.waiting
 		w.waiting = nil
 		w.mu.Unlock()
+		before := w.told(slices.DeleteFunc(slices.Clone(all), func(o outcome) bool { return !o.again }))
 		for _, o := range all {
-			w.store(o)
+			switch b := before[o.seq]; {
+			case !o.again:
+				w.store(o)
+			case b.err != nil:
+				w.retry(o, b.err)
+			case b.told:
+				w.landed(o)
+			default:
+				w.store(o)
+			}
 		}
 	}
 }
@@ -122,16 +133,6 @@ func (w *outcomeWriter) stop(ctx context.Context) {
 const outcomeAgain = time.Second
 
 func (w *outcomeWriter) store(o outcome) {
-	if o.again {
-		switch told, err := w.told(o); {
-		case err != nil:
-			w.retry(o, err)
-			return
-		case told:
-			w.landed(o)
-			return
-		}
-	}
 	if kept(o.status) {
 		stored, err := w.keep(o)
 		if err != nil {
@@ -247,13 +248,11 @@ func (h *Hub) keepOutcome(o outcome) (bool, error) {
 	return h.keep(ctx, &o)
 }
 
-// outcomeTold reports whether an outcome was stored before.
-func (h *Hub) outcomeTold(o outcome) (bool, error) {
-	ctx, cancel := context.WithTimeout(h.closing, keepTimeout)
-	defer cancel()
-	return told(ctx, h.fetch, &o)
+// outcomesTold finds out which outcomes were stored before. Each read has its own
+// time-out: together they may take long, and would begin anew.
+func (h *Hub) outcomesTold(all []outcome) earlier {
+	return told(h.closing, h.fetch, h.opts.Publish.Proof, all)
 }
 
-// keepTimeout bounds the storing of one rejected message's event, and the search
-// for an outcome.
+// keepTimeout bounds the storing of one rejected message's event.
 const keepTimeout = 10 * time.Second

@@ -62,7 +62,7 @@ type Purger struct {
 // NewPurger returns a Purger that sends requests on nc and reads with fetch. k is
 // the tenant's key.
 func NewPurger(nc *nats.Conn, fetch *direct.Client, k *proof.Key) (*Purger, error) {
-	lanes, err := newLaneReader(fetch, k, slog.New(slog.DiscardHandler))
+	config, err := newInboxConfig(fetch)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +70,10 @@ func NewPurger(nc *nats.Conn, fetch *direct.Client, k *proof.Key) (*Purger, erro
 	if err != nil {
 		return nil, fmt.Errorf("inbox: %w", err)
 	}
-	return &Purger{nc: nc, fetch: fetch, last: fetch.Last(layout.StreamInbox, true), js: fetch.Shard().JetStream(js), lanes: lanes, proof: k, shard: fetch.Shard()}, nil
+	lanes := &laneReader{fetch: fetch, proof: k, log: slog.New(slog.DiscardHandler), replicas: config.replicas}
+	return &Purger{
+		nc: nc, fetch: fetch, last: fetch.Last(layout.StreamInbox, true), js: fetch.Shard().JetStream(js), lanes: lanes, proof: k, shard: fetch.Shard(),
+	}, nil
 }
 
 // Last returns for each lane the sequence up to which to purge it whole; 0 if

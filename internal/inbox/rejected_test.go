@@ -2,7 +2,6 @@ package inbox_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
@@ -280,11 +279,11 @@ func TestDeliveredIsToldOnceAfterTheWindowForRepeats(t *testing.T) {
 
 // A message whose deadline passed while its device was away has been told to have
 // expired. It is not told again when the device comes after the store's window for
-// repeats, whether it connects or fetches.
+// repeats, whether it connects, fetches, or acknowledges what it had fetched in time.
 func TestExpiredIsToldOnceThoughTheDeviceComesMuchLater(t *testing.T) {
 	t.Parallel()
-	for _, fetches := range []bool{false, true} {
-		t.Run(fmt.Sprintf("fetches %t", fetches), func(t *testing.T) {
+	for _, comes := range []string{"connects", "fetches", "fetched before and acknowledges"} {
+		t.Run(comes, func(t *testing.T) {
 			t.Parallel()
 			s := newSystem(t, nil)
 			stream := must(s.js.Stream(t.Context(), layout.StreamInbox))
@@ -312,13 +311,17 @@ func TestExpiredIsToldOnceThoughTheDeviceComesMuchLater(t *testing.T) {
 			}
 			began := time.Now()
 			s.eventually("the store has forgotten the outcome's id", func() bool { return time.Since(began) > 500*time.Millisecond })
-			if fetches {
+			if comes != "connects" {
 				cursors := must(inbox.NewCursors(fetch, s.pub))
 				msgs, _, err := cursors.Read(t.Context(), &inbox.Lane{Key: phone, Lane: subjects.Normal}, 1, 1<<20)
 				if err != nil || len(msgs) != 1 {
 					t.Fatal(msgs, err)
 				}
-				if err := cursors.Tell(t.Context(), msgs[0], wire.StatusExpired); err != nil {
+				status := wire.StatusExpired
+				if comes != "fetches" {
+					status = wire.StatusDelivered
+				}
+				if err := cursors.Tell(t.Context(), status, msgs[0]); err != nil {
 					t.Fatal(err)
 				}
 			} else {

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -82,9 +81,8 @@ func (r Renumbering) Deadline(k subjects.Key, stored []byte) *nats.Msg {
 // false for anything else, such as a message that only looks like it.
 func (r Renumbering) Outcome(k *proof.Key, to subjects.Key, lane subjects.Lane, h nats.Header, body []byte) bool {
 	id := h.Get(subjects.HeaderID)
-	text, ok := strings.CutPrefix(id, outcomePrefix)
-	seq, err := strconv.ParseUint(text, 10, 64)
-	if !ok || err != nil || h.Get(subjects.HeaderType) != wire.TypeAck || !k.Is(h.Get(layout.HeaderProof), proof.Server, string(to), id, string(body)) {
+	seq, ok := cutSeq(id, outcomePrefix)
+	if !ok || h.Get(subjects.HeaderType) != wire.TypeAck || !k.Is(h.Get(layout.HeaderProof), proof.Server, string(to), id, string(body)) {
 		return false
 	}
 	seq = r(seq)
@@ -95,10 +93,9 @@ func (r Renumbering) Outcome(k *proof.Key, to subjects.Key, lane subjects.Lane, 
 // Event rewrites an event about the end of a message. It returns any other event as
 // it is.
 func (r Renumbering) Event(h nats.Header, stored []byte) []byte {
-	text, ok := strings.CutPrefix(h.Get(jetstream.MsgIDHeader), eventPrefix)
-	seq, err := strconv.ParseUint(text, 10, 64)
+	seq, ok := cutSeq(h.Get(jetstream.MsgIDHeader), eventPrefix)
 	fields := map[string]json.RawMessage{}
-	if !ok || err != nil || json.Unmarshal(stored, &fields) != nil {
+	if !ok || json.Unmarshal(stored, &fields) != nil {
 		return stored
 	}
 	seq = r(seq)

@@ -274,6 +274,7 @@ func (h *Hub) storeCounts(ctx context.Context, keys []subjects.Key, head uint64,
 	}
 	all = true
 	writes := newAwaited()
+	var deadlines []deadlineOf
 	for i, k := range keys {
 		var c Cursor
 		var revision uint64
@@ -290,7 +291,7 @@ func (h *Hub) storeCounts(ctx context.Context, keys []subjects.Key, head uint64,
 			continue
 		}
 		for _, d := range requests {
-			h.storeDeadline(ctx, k, d, writes.add())
+			deadlines = append(deadlines, deadlineOf{k, d})
 		}
 		if !changed {
 			h.countedUpTo(k, c.UpTo, c.Sent)
@@ -298,10 +299,23 @@ func (h *Hub) storeCounts(ctx context.Context, keys []subjects.Key, head uint64,
 		}
 		h.publishCount(k, c, head, revision, writes.add())
 	}
-	if err = writes.wait(ctx); final {
+	open := h.storeDeadlines(ctx, deadlines, writes)
+	err = writes.wait(ctx)
+	h.tallyOpen(open)
+	if all = all && len(open) == 0; final {
 		return all, err
 	}
 	return all && err == nil, ctx.Err() // the next round tries again
+}
+
+// tallyOpen has deadlines that were not stored be stored in the next round.
+func (h *Hub) tallyOpen(open []deadlineOf) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, d := range open {
+		lane, _ := subjects.ParseLane(d.Lane)
+		h.tally.addLocked(d.key, tallied{seq: d.Seq, lane: lane, read: time.Now(), request: d.Deadline})
+	}
 }
 
 // publishCount stores a cursor, unless another was stored meanwhile.
