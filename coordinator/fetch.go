@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -108,7 +109,7 @@ func (c *Coordinator) take(ctx context.Context, a subjects.Address, limit int) (
 		if err != nil {
 			return nil, c.wireError("cursor not loaded", err)
 		}
-		p := &fetchBatch{c: c, to: a, limit: limit, room: int(c.core.MaxPayload()) - fetchRoom}
+		p := &fetchBatch{c: c, to: a, limit: limit, sent: slices.Max(cursor.Sent[:]), room: int(c.core.MaxPayload()) - fetchRoom}
 		err = p.fill(ctx, &cursor)
 		if err == nil {
 			err = p.tellGaps(ctx, &cursor)
@@ -137,7 +138,8 @@ type fetchBatch struct {
 	c     *Coordinator
 	to    subjects.Address
 	limit int
-	room  int // for body, in bytes
+	room  int    // for body, in bytes
+	sent  uint64 // the highest sequence that the device was sent before
 
 	body     []byte // the array, without its end
 	count    int
@@ -169,6 +171,7 @@ func (p *fetchBatch) fill(ctx context.Context, cursor *inbox.Cursor) error {
 func (p *fetchBatch) fillLane(ctx context.Context, cursor *inbox.Cursor, lane subjects.Lane) error {
 	unacked, kept := cursor.Unacked[lane], []uint64(nil)
 	sent := cursor.Sent[lane]
+	began := sent
 	defer func() { cursor.Sent[lane], cursor.Unacked[lane] = sent, append(kept, unacked...) }()
 	for !p.full {
 		msgs, left, err := p.c.cursors.Read(ctx, &inbox.Lane{
@@ -179,9 +182,7 @@ func (p *fetchBatch) fillLane(ctx context.Context, cursor *inbox.Cursor, lane su
 		}
 		for _, m := range msgs {
 			seq := m.Seq
-			if unacked, err = p.missing(ctx, cursor, lane, unacked, seq); err != nil {
-				return err
-			}
+			unacked = p.missing(cursor, lane, unacked, seq)
 			redelivered := len(unacked) > 0 && unacked[0] == seq
 			if !redelivered && seq <= sent {
 				continue // acknowledged, between others that are not
@@ -205,11 +206,9 @@ func (p *fetchBatch) fillLane(ctx context.Context, cursor *inbox.Cursor, lane su
 			}
 		}
 		if left == 0 || len(msgs) == 0 {
-			if unacked, err = p.missing(ctx, cursor, lane, unacked, 1<<63); err != nil {
-				return err
-			}
+			unacked = p.missing(cursor, lane, unacked, 1<<63)
 			cursor.Sent[lane] = sent
-			some, err := p.c.cursors.Lost(ctx, p.to.Key(), lane, cursor)
+			some, err := p.c.cursors.Lost(ctx, p.to.Key(), lane, cursor, began)
 			p.changed = p.changed || some
 			sent = cursor.Sent[lane]
 			return err
@@ -276,8 +275,8 @@ func (p *fetchBatch) append(envelope []byte) {
 }
 
 // missing drops sequences of unacked below below, which no copy of the store has:
-// the messages are gone, and the device is told.
-func (p *fetchBatch) missing(ctx context.Context, cursor *inbox.Cursor, lane subjects.Lane, unacked []uint64, below uint64) ([]uint64, error) {
+// the messages are gone, and the device and their senders are told.
+func (p *fetchBatch) missing(cursor *inbox.Cursor, lane subjects.Lane, unacked []uint64, below uint64) []uint64 {
 	g := inbox.Gap{Lane: lane}
 	for len(unacked) > 0 && unacked[0] < below {
 		if g.Count == 0 {
@@ -288,15 +287,10 @@ func (p *fetchBatch) missing(ctx context.Context, cursor *inbox.Cursor, lane sub
 		unacked = unacked[1:]
 	}
 	if g.Count > 0 {
-		reason, err := p.c.cursors.Why(ctx, p.to.Key(), lane, g.From, g.To)
-		if err != nil {
-			return unacked, err
-		}
-		g.Reason = reason
 		cursor.AddGap(g)
 		p.changed = true
 	}
-	return unacked, nil
+	return unacked
 }
 
 // tellGaps tells the device what is gone, before the messages: the gaps that this
@@ -316,7 +310,9 @@ func (p *fetchBatch) tellGaps(ctx context.Context, cursor *inbox.Cursor) error {
 		told := g.Wire()
 		if one := told.Append(nil); len(p.body)+len(one)+len(messages) <= p.room+fetchRoom/2 {
 			p.append(one)
-			p.changed, g.Told = p.changed || !g.Told, true
+			if !g.Told {
+				p.changed, g.Told, g.After = true, true, p.sent
+			}
 		}
 	}
 	if len(messages) > 0 {

@@ -1,11 +1,15 @@
 package coordinator_test
 
 import (
+	"fmt"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/rccs-io/rccs/internal/epoch"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -37,6 +41,115 @@ func TestFetchTellsHowManyMessagesAreGone(t *testing.T) {
 	p.publish(subjects.Inbox(d.key, subjects.Normal), `"next"`)
 	if all = d.fetch(nil); len(all) != 1 || all[0].Type != "notification" {
 		t.Errorf("got %+v, want the next message", all)
+	}
+}
+
+// Also when newer messages are stored behind them, counted or not.
+func TestFetchTellsHowManyMessagesAreGoneBeforeTheNext(t *testing.T) {
+	t.Parallel()
+	for _, counted := range []uint64{0, 1} {
+		t.Run(fmt.Sprint("counted ", counted), func(t *testing.T) {
+			t.Parallel()
+			p, d := placeWithDevice(t)
+			for range 2 {
+				p.publish(subjects.Inbox(d.key, subjects.Normal), `"gone"`)
+			}
+			p.purgeBelow(3)
+			p.publish(subjects.Inbox(d.key, subjects.Normal), `"here"`)
+			c := inbox.Cursor{Waiting: [subjects.Lanes]uint64{0, 2 + counted}, UpTo: 2 + counted}
+			p.publish(layout.Cursor(d.key), string(c.Append(nil)))
+			all := d.fetch(nil)
+			want := fmt.Sprintf(`{"lane":"normal","from":1,"to":%d,"count":2,"reason":"retention"}`, 2+counted)
+			if len(all) != 2 || all[0].Type != "gap" || string(all[0].Payload) != want || all[1].Type != "notification" {
+				t.Fatalf("got %s, want the gap %s and the message", payloads(all), want)
+			}
+			d.ack(map[string]any{"seq": all[1].Seq})
+			p.publish(subjects.Inbox(d.key, subjects.Normal), `"next"`)
+			if all = d.fetch(nil); len(all) != 1 || all[0].Type != "notification" {
+				t.Errorf("got %s, want the next message", payloads(all))
+			}
+		})
+	}
+}
+
+// What the device was given, did not acknowledge and cannot be given again is told to
+// the sender too, as an edge does.
+func TestFetchTellsTheSendersOfWhatIsGone(t *testing.T) {
+	t.Parallel()
+	p, d := placeWithDevice(t)
+	seq := p.deadline(d.key, "i", time.Hour)
+	d.fetch(nil)
+	p.purgeBelow(seq + 1)
+	if all := d.fetch(nil); len(all) != 1 || all[0].Type != "gap" {
+		t.Fatalf("got %+v, want a gap", all)
+	}
+	if told := p.outcomes(); !slices.Equal(told, []string{"i expired"}) {
+		t.Errorf("the sender was told %v", told)
+	}
+}
+
+// A stream that has lost its end holds nothing that follows what the device was given.
+// The device is told at its next fetch all the same, and not again with what is stored
+// later at the sequences that are given out twice.
+func TestFetchTellsTheLostEndOfTheStream(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	k := address("alice/phone").Key()
+	for range 5 {
+		p.publish(subjects.Inbox(k, subjects.Normal), `"gone"`)
+	}
+	c := inbox.Cursor{Sent: [subjects.Lanes]uint64{0, 3}, Unacked: [subjects.Lanes][]uint64{nil, {3}}, Waiting: [subjects.Lanes]uint64{0, 2}, UpTo: 5}
+	p.publish(layout.Cursor(k), string(c.Append(nil)))
+	p.publish(layout.Watermark, `{"head":5}`)
+	p.publish(layout.Counted, `{"upTo":5}`)
+	if err := p.js.DeleteStream(p.ctx(), layout.StreamInbox); err != nil {
+		t.Fatal(err)
+	}
+	natstest.Streams(t, p.nc)
+	for range 2 {
+		p.publish("rccs.inbox.alice.tablet.normal", `"else"`)
+	}
+	hub, err := inbox.New(inbox.Options{Read: p.env.Conn(t), Fetch: p.env.Conn(t), Publish: p.pub})
+	if err == nil {
+		err = hub.Start(p.ctx())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := hub.Stop(p.ctx()); err != nil { // it has cut cursors back, and counts nothing more
+		t.Fatal(err)
+	}
+	p.coordinate()
+	d := p.device("alice/phone")
+	counted := 0
+	all := d.fetch(nil)
+	for _, e := range all {
+		if e.Type != "gap" {
+			t.Errorf("got %+v, want gaps", e)
+		}
+		if string(e.Payload) == `{"lane":"normal","from":3,"to":5,"count":3,"reason":"damaged"}` {
+			counted++
+		}
+	}
+	if counted != 1 {
+		t.Errorf("told %s", payloads(all))
+	}
+	if all = d.fetch(nil); len(all) != 0 {
+		t.Errorf("got %s once it was told", payloads(all))
+	}
+	stored, err := inbox.ParseCursor(p.stored(layout.StreamCursor, layout.Cursor(k))[0].Data)
+	if err != nil || stored.Sent[subjects.Normal] != 2 {
+		t.Errorf("the cursor is %+v, %v, and the stream ends at 2", stored, err)
+	}
+	for range 2 {
+		seq := p.publish(subjects.Inbox(k, subjects.Normal), `"new"`)
+		if all = d.fetch(nil); len(all) == 0 || all[len(all)-1].Seq != seq || all[len(all)-1].Redelivered {
+			t.Fatalf("got %+v, want message %d", all, seq)
+		}
+		d.ack(map[string]any{"seq": seq})
+	}
+	if len(all) != 1 {
+		t.Errorf("told again when a later message was acknowledged: %s", payloads(all))
 	}
 }
 

@@ -263,23 +263,29 @@ func (s *Cursors) Reject(ctx context.Context, m *envelope.Message, reason string
 
 // Lost adds a gap to the cursor for messages of a lane that were counted and
 // never found, and tells the senders that asked. Call it when everything that is
-// stored of the lane was sent. It reports whether any are gone.
-func (s *Cursors) Lost(ctx context.Context, k subjects.Key, lane subjects.Lane, c *Cursor) (bool, error) {
-	l := loss{lane: lane, from: c.Sent[lane] + 1, to: c.UpTo, count: c.Waiting[lane]}
-	if l.count == 0 || l.from > l.to {
+// stored of the lane was sent, from the message after began on. It reports whether
+// any are gone.
+func (s *Cursors) Lost(ctx context.Context, k subjects.Key, lane subjects.Lane, c *Cursor, began uint64) (bool, error) {
+	if c.Waiting[lane] == 0 {
 		return false, nil
 	}
 	// A lagging copy may not have shown everything. The leader knows.
-	more, err := s.fetch.Holds(ctx, layout.StreamInbox, subjects.Inbox(k, lane), l.from)
+	more, err := s.fetch.Holds(ctx, layout.StreamInbox, subjects.Inbox(k, lane), c.Sent[lane]+1)
 	if more || err != nil {
 		return false, err
 	}
-	reason, err := s.Why(ctx, k, lane, l.from, l.to)
+	end, err := leader.Info(ctx, s.inbox.js, layout.StreamInbox)
+	if err != nil {
+		return false, fmt.Errorf("inbox: end of the inboxes: %w", err)
+	}
+	// What the stream's lost end held lies behind what was counted.
+	l := loss{lane: lane, from: began + 1, to: max(began+1, c.UpTo), count: c.Waiting[lane]}
+	reason, l, err := s.why(ctx, k, l)
 	if err != nil {
 		return false, err
 	}
 	c.AddGap(Gap{Lane: lane, From: l.from, To: l.to, Count: l.count, Reason: reason})
-	c.Sent[lane], c.Waiting[lane] = l.to, 0
+	c.Sent[lane], c.Waiting[lane] = max(c.Sent[lane], min(c.UpTo, end.State.LastSeq)), 0
 	return true, s.tellLost(ctx, k, l, reason)
 }
 
@@ -291,36 +297,35 @@ func (s *Cursors) Explain(ctx context.Context, k subjects.Key, c *Cursor) error 
 		if g.Reason != "" {
 			continue
 		}
-		reason, err := s.Why(ctx, k, g.Lane, g.From, g.To)
+		reason, l, err := s.why(ctx, k, loss{lane: g.Lane, from: g.From, to: g.To, count: g.Count})
 		if err != nil {
 			return err
 		}
-		if err := s.tellLost(ctx, k, loss{lane: g.Lane, from: g.From, to: g.To, count: g.Count}, reason); err != nil {
+		if err := s.tellLost(ctx, k, l, reason); err != nil {
 			return err
 		}
-		g.Reason = reason
+		g.From, g.To, g.Reason = l.from, l.to, reason
 	}
 	return nil
 }
 
-// Why returns the reason for which messages of a lane are gone, as a gap gives
-// it.
-func (s *Cursors) Why(ctx context.Context, k subjects.Key, lane subjects.Lane, from, to uint64) (string, error) {
-	if reason, _, err := written(ctx, s.last, k, loss{lane: lane, from: from, to: to}); reason != "" || err != nil {
-		return reason, err
+// why returns the reason for a loss, as a gap gives it, and where the loss was.
+func (s *Cursors) why(ctx context.Context, k subjects.Key, l loss) (string, loss, error) {
+	if reason, l, err := written(ctx, s.last, k, l); reason != "" || err != nil {
+		return reason, l, err
 	}
 	first, err := s.fetch.Run(ctx, layout.StreamInbox, 1, 1)
 	if err != nil {
-		return "", err
+		return "", l, err
 	}
-	if len(first) == 0 || from < first[0].Seq {
-		return wire.ReasonRetention, nil
+	if len(first) == 0 || l.from < first[0].Seq {
+		return wire.ReasonRetention, l, nil
 	}
-	damaged, err := s.fetch.Unreadable(ctx, layout.StreamInbox, subjects.Inbox(k, lane), from, to)
+	damaged, err := s.fetch.Unreadable(ctx, layout.StreamInbox, subjects.Inbox(k, l.lane), l.from, l.to)
 	if damaged {
-		return wire.ReasonDamaged, err
+		return wire.ReasonDamaged, l, err
 	}
-	return wire.ReasonPurged, err
+	return wire.ReasonPurged, l, err
 }
 
 // tellLost tells the senders that asked what became of lost messages.
@@ -329,8 +334,8 @@ func (s *Cursors) tellLost(ctx context.Context, k subjects.Key, l loss, reason s
 	return err
 }
 
-// Confirm drops the gaps that the device was told of and that lie before seq,
-// which it has acknowledged.
+// Confirm drops the gaps that the device was told of before it was sent the message
+// seq, which it has acknowledged.
 func (c *Cursor) Confirm(seq uint64) {
-	c.Gaps = slices.DeleteFunc(slices.Clone(c.Gaps), func(g Gap) bool { return g.Told && g.To < seq })
+	c.Gaps = slices.DeleteFunc(slices.Clone(c.Gaps), func(g Gap) bool { return g.Told && min(g.To, g.After) < seq })
 }

@@ -31,9 +31,10 @@ type Gap struct {
 	Count   uint64        `json:"count,omitempty"`
 	AtLeast uint64        `json:"atLeast,omitempty"`
 	Reason  string        `json:"reason,omitempty"` // "" until it is known
-	// Told: a device on plain NATS was told of it. An edge does not store that,
-	// and tells its device once a connection.
-	Told bool `json:"told,omitempty"`
+	// Told: a device on plain NATS was told of it, when it had been sent messages up
+	// to After. An edge does not store that, and tells its device once a connection.
+	Told  bool   `json:"told,omitempty"`
+	After uint64 `json:"after,omitempty"`
 }
 
 // Wire returns the gap in the form in which the device is told it.
@@ -56,6 +57,9 @@ func (g *Gap) append(dst []byte) []byte {
 	}
 	if g.Told {
 		dst = append(dst, `,"told":true`...)
+	}
+	if g.After > 0 {
+		dst = strconv.AppendUint(append(dst, `,"after":`...), g.After, 10)
 	}
 	return append(dst, '}')
 }
@@ -85,7 +89,7 @@ func addGap(gaps []Gap, g Gap) []Gap {
 		have.From, have.To = min(have.From, g.From), max(have.To, g.To)
 		have.Count += g.Count
 		have.AtLeast += g.AtLeast
-		have.Told = false
+		have.Told, have.After = false, 0
 		return gaps
 	}
 	return append(gaps, g)
@@ -322,15 +326,22 @@ func (h *Hub) tellLost(ctx context.Context, k subjects.Key, l loss, reason strin
 }
 
 // tellLost stores the outcomes of messages that are gone, and returns the
-// sequences of their deadlines.
+// sequences of their deadlines. A message that the device acknowledged long ago may be
+// among them: its sender has heard another outcome.
 func tellLost(ctx context.Context, fetch *direct.Client, publish *Publisher, k subjects.Key, l loss, reason string) (over []uint64, err error) {
-	told, over, err := lostOutcomes(ctx, fetch, k, l, reason)
+	lost, over, err := lostOutcomes(ctx, fetch, k, l, reason)
 	if err != nil {
 		return nil, err
 	}
+	before := told(ctx, fetch, publish.Proof, lost)
 	writes := newAwaited()
-	for i := range told {
-		if msg := told[i].message(publish.Proof); msg != nil {
+	for i := range lost {
+		o := &lost[i]
+		b := before[o.seq]
+		if b.err != nil {
+			return nil, b.err
+		}
+		if msg := o.message(publish.Proof); msg != nil && !b.told {
 			publish.Publish(msg, writes.add())
 		}
 	}
@@ -340,7 +351,7 @@ func tellLost(ctx context.Context, fetch *direct.Client, publish *Publisher, k s
 // lostOutcomes returns the outcomes of messages that are gone. The deadlines say
 // who asked, since they outlive the messages; over are their sequences. Messages
 // between from and to of a loss that are still stored are left out.
-func lostOutcomes(ctx context.Context, fetch *direct.Client, k subjects.Key, l loss, reason string) (told []outcome, over []uint64, err error) {
+func lostOutcomes(ctx context.Context, fetch *direct.Client, k subjects.Key, l loss, reason string) (lost []outcome, over []uint64, err error) {
 	stored := storedAmong{fetch: fetch, subject: subjects.Inbox(k, l.lane)}
 	for from := uint64(1); ; {
 		got, left, err := fetch.Next(ctx, layout.StreamDeadline, layout.Deadline(k), from, laneMessages, laneBytes)
@@ -357,11 +368,11 @@ func lostOutcomes(ctx context.Context, fetch *direct.Client, k subjects.Key, l l
 			case err != nil:
 				return nil, nil, err
 			case !there:
-				told, over = append(told, o), append(over, s.Seq)
+				lost, over = append(lost, o), append(over, s.Seq)
 			}
 		}
 		if left == 0 || len(got) == 0 {
-			return told, over, nil
+			return lost, over, nil
 		}
 	}
 }

@@ -49,7 +49,10 @@ func (r Renumbering) Cursor(stored []byte) []byte {
 		c.UpTo = r(c.UpTo)
 	}
 	for i := range c.Gaps {
-		c.Gaps[i].From, c.Gaps[i].To = r(c.Gaps[i].From), r(c.Gaps[i].To)
+		g := &c.Gaps[i]
+		if g.From, g.To = r(g.From), r(g.To); g.After > 0 {
+			g.After = r(g.After)
+		}
 	}
 	tries := make(map[uint64]uint32, len(c.Tries))
 	for seq, n := range c.Tries {

@@ -145,3 +145,36 @@ func TestNothingElseIsTakenForAnOutcome(t *testing.T) {
 		})
 	}
 }
+
+// A purge takes what a device did not acknowledge, and what it acknowledged in between.
+// The sender of the latter has heard so, and hears nothing else.
+func TestTheSenderOfAnAcknowledgedMessageDoesNotHearOfItsLoss(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	s.forgetful()
+	for i := range 3 {
+		msg := s.asking(phone, i)
+		msg.Header[subjects.HeaderTTL] = []string{"3600000"} // so that its end is noted at once
+		must(s.js.PublishMsg(t.Context(), msg))
+	}
+	d := s.attach(phone, 10)
+	got := d.receive(3)
+	ack(d, got[1:2])
+	told := func() int { return s.storedOn(layout.StreamInbox, subjects.Inbox(desk, subjects.Normal)) }
+	s.eventually("the sender hears of the second", func() bool { return told() == 1 })
+	s.eventually("their ends are noted", func() bool { return s.storedOn(layout.StreamDeadline, layout.Deadline(phone)) == 3 })
+	d.mailbox.Detach()
+	began := time.Now()
+	s.eventually("the store has forgotten the outcome's id", func() bool { return time.Since(began) > 500*time.Millisecond })
+	s.purgeSubject(subjects.Inbox(phone, subjects.Normal))
+	s.restart()
+	d = s.attach(phone, 10)
+	s.eventually("the device is told", func() bool {
+		d.mailbox.Next(nil, 0, 1)
+		return len(d.mailbox.Gaps()) > 0
+	})
+	s.eventually("the senders of the others are told", func() bool { return told() >= 3 })
+	if n := told(); n != 3 {
+		t.Errorf("the sender was told %d outcomes of 3 messages", n)
+	}
+}
