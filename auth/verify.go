@@ -21,11 +21,14 @@ var (
 	// ErrMalformed is also a token that was changed after it was signed.
 	ErrMalformed  = errors.New("not a valid user JWT")
 	ErrNotTrusted = errors.New("not issued by a trusted account")
-	ErrNotDevice  = errors.New("not a device's credential")
-	ErrNotService = errors.New("not a service's credential")
-	ErrExpired    = errors.New("the credential has expired")
-	ErrNotYet     = errors.New("the credential is not valid yet")
-	ErrRevoked    = errors.New("the credential is revoked")
+	// ErrNotServedYet is what may be a credential of an account that is to be trusted
+	// and is not known yet, see [Verifier.Expect].
+	ErrNotServedYet = errors.New("issued by an account that is not known yet")
+	ErrNotDevice    = errors.New("not a device's credential")
+	ErrNotService   = errors.New("not a service's credential")
+	ErrExpired      = errors.New("the credential has expired")
+	ErrNotYet       = errors.New("the credential is not valid yet")
+	ErrRevoked      = errors.New("the credential is revoked")
 	// ErrLimited is a credential that may be used in some places or at some
 	// hours only, which NATS servers check and an edge does not.
 	ErrLimited   = errors.New("the credential has limits that do not allow its use here")
@@ -43,6 +46,7 @@ type Verifier struct {
 	accounts atomic.Pointer[map[string]*jwt.AccountClaims] // neither map nor claims are ever changed
 	services decodedTokens
 	devices  signedTokens
+	expected map[string]bool // static once tokens are verified
 }
 
 // NewVerifier trusts the accounts whose JWTs are given. That the operator
@@ -82,6 +86,19 @@ func (v *Verifier) Update(account string) error {
 		}
 	}
 }
+
+// Expect says that an account will be trusted, whose JWT is not known yet. Until it
+// is, users that name the account are refused with [ErrNotServedYet]. Expect must
+// not be called while tokens are verified.
+func (v *Verifier) Expect(account string) {
+	if v.expected == nil {
+		v.expected = make(map[string]bool)
+	}
+	v.expected[account] = true
+}
+
+// Expects reports whether [Verifier.Expect] was called for an account.
+func (v *Verifier) Expects(account string) bool { return v.expected[account] }
 
 // Limits are those of an account that is trusted.
 func (v *Verifier) Limits(account string) Limits {
@@ -225,6 +242,9 @@ func (v *Verifier) issuer(claims *jwt.UserClaims) (*jwt.AccountClaims, error) {
 	}
 	account := (*v.accounts.Load())[name]
 	if account == nil {
+		if v.Expects(name) {
+			return nil, ErrNotServedYet
+		}
 		return nil, ErrNotTrusted
 	}
 	if claims.Issuer == account.Subject {

@@ -30,6 +30,8 @@ type Options struct {
 	Others []*Coordinator
 	// Quiet has requests answered by the coordinator of another shard.
 	Quiet bool
+	// Unserved, if set, returns how many other tenants the process does not serve.
+	Unserved func() int
 	// Enroller signs devices' tokens; nil: this coordinator enrols no devices.
 	Enroller Enroller
 	// Name identifies this coordinator for people; empty: its id.

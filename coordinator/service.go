@@ -334,12 +334,18 @@ func (s *service) monitor(m *nats.Msg, answer func() any) {
 type pong struct {
 	micro.Ping
 	Unready string `json:"unready,omitempty"`
+	// Unserved is how many other tenants the process does not serve. Services hear
+	// this too, so their names are not in it.
+	Unserved int `json:"unserved,omitempty"`
 }
 
 func (s *service) ping() any {
 	answer := pong{Ping: micro.Ping{ServiceIdentity: s.who, Type: micro.PingResponseType}}
 	if err := s.c.Healthy(); err != nil {
 		answer.Unready = err.Error()
+	}
+	if s.c.opts.Unserved != nil {
+		answer.Unserved = s.c.opts.Unserved()
 	}
 	return answer
 }

@@ -54,7 +54,12 @@ func (c *conn) register(e *wire.Envelope) {
 	}
 	tenant, ok := c.s.opts.Tenant(who.Account)
 	if !ok {
-		c.refuse(e, wire.CloseAuth, wire.NewError(wire.AuthError, "the credential's account is not served here"))
+		err := auth.ErrNotTrusted
+		if c.s.opts.Verifier.Expects(who.Account) {
+			err = auth.ErrNotServedYet
+		}
+		code, werr := authError(err)
+		c.refuse(e, code, werr)
 		return
 	}
 	c.authenticated = true
@@ -149,6 +154,8 @@ func authError(err error) (wire.CloseCode, *wire.Error) {
 		return wire.CloseAuth, wire.NewError(wire.AuthError, "the signature is not one of the nonce by the credential's key")
 	case errors.Is(err, auth.ErrNotDevice):
 		return wire.CloseAuth, wire.NewError(wire.AuthError, "the credential is not a device's")
+	case errors.Is(err, auth.ErrNotServedYet):
+		return wire.CloseOverloaded, wire.NewError(wire.Unavailable, "the credential's tenant is not served here yet, try again")
 	case errors.Is(err, auth.ErrNotTrusted):
 		return wire.CloseAuth, wire.NewError(wire.AuthError, "the credential was not issued by an account that is served here")
 	}

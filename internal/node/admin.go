@@ -38,8 +38,9 @@ type adminOptions struct {
 	transport Transport
 	registry  *prometheus.Registry
 	ready     func() error
-	api       *api.API // nil: it is not served here
-	services  bool     // only its rows for services are served
+	others    func() error // which tenants beside the first are not served
+	api       *api.API     // nil: it is not served here
+	services  bool         // only its rows for services are served
 	logger    *slog.Logger
 }
 
@@ -105,16 +106,17 @@ func (a *adminPart) handler(opts adminOptions) (http.Handler, error) {
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	closed := admindoor.Guard(mux)
+	operators := func(r *http.Request) bool { return admindoor.Check(r) == nil }
 	if opts.transport.AdminTokenFile != "" {
 		token, err := openToken(opts.transport.AdminTokenFile, opts.logger)
 		if err != nil {
 			return nil, err
 		}
-		closed = token.protect(mux)
+		closed, operators = token.protect(mux), token.allows
 	}
 	open := http.NewServeMux()
 	open.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
-	open.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { a.readyz(w, opts.ready) })
+	open.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { a.readyz(w, opts, operators(r)) })
 	open.Handle("/", closed)
 	if opts.api == nil {
 		return open, nil
@@ -140,7 +142,9 @@ func (a *adminPart) handler(opts adminOptions) (http.Handler, error) {
 	}), nil
 }
 
-func (a *adminPart) readyz(w http.ResponseWriter, ready func() error) {
+// readyz answers whether the process can serve. Which tenants there are is the
+// operators' business.
+func (a *adminPart) readyz(w http.ResponseWriter, opts adminOptions, operator bool) {
 	if !a.up.Load() {
 		text := "starting or stopping"
 		if what := a.waits.Load(); what != nil && *what != "" {
@@ -149,11 +153,15 @@ func (a *adminPart) readyz(w http.ResponseWriter, ready func() error) {
 		http.Error(w, text, http.StatusServiceUnavailable)
 		return
 	}
-	if err := ready(); err != nil {
+	if err := opts.ready(); err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
 	_, _ = fmt.Fprintln(w, "ready")
+	if err := opts.others(); err != nil && operator {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = fmt.Fprintf(w, "not served: %s\n", oneLine(err))
+	}
 }
 
 // waitsFor says what a start waits for; empty: for nothing any more. A nil part

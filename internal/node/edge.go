@@ -118,6 +118,7 @@ type edgeOptions struct {
 	transport  Transport
 	limits     Limits
 	shares     *share.Metrics
+	missing    *unserved       // tenants
 	tracer     *tracing.Tracer // nil: no messages are recorded
 	logger     *slog.Logger
 	registry   prometheus.Registerer
@@ -182,26 +183,6 @@ func newEdge(opts edgeOptions) (*edgePart, error) {
 		MaxTopics:        opts.limits.Topics,
 	})
 	return p, err
-}
-
-// startEdge returns when devices of these tenants can connect. On an error
-// nothing is left running.
-func startEdge(ctx context.Context, opts edgeOptions, tenants ...edgeTenantOptions) (_ *edgePart, err error) {
-	p, err := newEdge(opts)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			_ = p.stop(context.WithoutCancel(ctx))
-		}
-	}()
-	for _, t := range tenants {
-		if err := p.serve(ctx, t); err != nil {
-			return nil, ofTenant(t.name, err)
-		}
-	}
-	return p, p.listen(ctx)
 }
 
 // address is where the edge listens; until it does, where it is to.
@@ -339,6 +320,13 @@ func (p *edgePart) healthy() (h health) {
 		h.add(t.name, t.drains, t.healthy())
 	}
 	return h
+}
+
+// others says which tenants beside the first are not served, and why.
+func (p *edgePart) others() string {
+	h := p.healthy()
+	p.opts.missing.addTo(&h)
+	return oneLine(h.others)
 }
 
 // all are the tenants that are served now.

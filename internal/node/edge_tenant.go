@@ -260,6 +260,9 @@ func (s *edgeShard) openTenant(ctx context.Context, read *nats.Conn) error {
 	t, p := s.t, s.t.edge
 	self := p.opts.edge
 	self.Unready, self.Address, self.Draining = s.unready, p.address, p.draining
+	if t.drains {
+		self.Others = p.others
+	}
 	devices, err := roster.New(roster.Options{
 		Read: read, Shard: s.shard, Logger: p.opts.logger, Put: s.put, Edge: &self,
 		Changed: func(c roster.Change) { s.tenant.Presence(c) },

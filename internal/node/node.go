@@ -128,6 +128,7 @@ type Node struct {
 	services *auth.Verifier // of services' tokens
 	serving  atomic.Bool    // requests of the API can be answered
 	ready    readiness
+	missing  unserved        // tenants
 	tracer   *tracing.Tracer // nil: no messages are recorded
 	stops    stops.Stack
 
@@ -280,7 +281,7 @@ func (n *Node) openDoors() (err error) {
 		n.stops.Add(n.apiDoor.stop)
 	}
 	if opts.listen = n.opts.AdminListen; opts.listen != "" {
-		opts.services, opts.ready = false, n.ready.now
+		opts.services, opts.ready, opts.others = false, n.ready.now, n.ready.unserved
 		if n.admin, err = startAdmin(opts); err != nil {
 			return err
 		}
@@ -317,7 +318,8 @@ func (n *Node) edgeOptions() edgeOptions {
 		listen: n.opts.Listen, logger: n.opts.Logger, registry: n.registry,
 		edge:       roster.EdgeInfo{Name: edgeName(n.opts.Listen), Process: rand.Text(), Version: n.opts.Version},
 		inboxLimit: n.opts.InboxLimit, transport: n.opts.Transport, limits: n.opts.Limits, shares: n.shares,
-		tracer: n.tracer,
+		missing: &n.missing,
+		tracer:  n.tracer,
 	}
 }
 
@@ -437,5 +439,6 @@ func (n *Node) check() (h health) {
 		at := n.edge.healthy()
 		h.own, h.others = cmp.Or(h.own, at.own), errors.Join(h.others, at.others)
 	}
+	n.missing.addTo(&h)
 	return h
 }

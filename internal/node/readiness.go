@@ -62,6 +62,13 @@ func (r *readiness) now() error {
 	return h.own
 }
 
+// unserved returns which tenants beside the first the process cannot serve, and why.
+func (r *readiness) unserved() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.check().others
+}
+
 // saying is when the log last said that something is at fault; zero: nothing is.
 type saying time.Time
 

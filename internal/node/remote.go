@@ -19,6 +19,7 @@ import (
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/internal/stops"
+	"github.com/rccs-io/rccs/internal/survey"
 	"github.com/rccs-io/rccs/internal/tracing"
 )
 
@@ -26,8 +27,8 @@ import (
 type RemoteOptions struct {
 	// Server is the NATS servers' URLs, separated by commas. Needed.
 	Server string
-	// Logins are how to connect for each tenant that is to be served. One is
-	// needed.
+	// Logins are how to connect for each tenant that is to be served. The first is
+	// needed, and awaited; the others are served as soon as they can be.
 	Logins []Login
 	// Name tells this process from others of its kind, and stays over restarts.
 	// Default: the host's name, and where devices connect.
@@ -71,6 +72,15 @@ type Login struct {
 	Option nats.Option
 }
 
+// name is what the tenant is called; its account, where that is not known.
+func (l *Login) name() string {
+	if l.Tenant != "" {
+		return l.Tenant
+	}
+	account, _ := l.Credential.Account()
+	return account
+}
+
 func (o *RemoteOptions) validate() error {
 	if o.Server == "" || len(o.Logins) == 0 {
 		return errors.New("node: Server and a credential are needed")
@@ -103,23 +113,29 @@ func (o *RemoteOptions) dialer(l Login, kind string) dialer {
 
 // remote is what all such processes are: one part and an admin listener.
 type remote struct {
-	opts   RemoteOptions
-	admin  *adminPart
-	part   part // set before the admin listener says that it serves
-	ready  readiness
-	tracer *tracing.Tracer // nil: no messages are recorded
-	stops  stops.Stack
+	opts    RemoteOptions
+	admin   *adminPart
+	part    part // set before the admin listener says that it serves
+	ready   readiness
+	missing unserved
+	tracer  *tracing.Tracer // nil: no messages are recorded
+	stops   stops.Stack
 }
 
-// part is an edge or a coordinator that runs.
+// part is an edge or a coordinator.
 type part interface {
+	// serve returns when the tenant is served. On an error nothing of it is left
+	// running. It may be called for several tenants at once.
+	serve(ctx context.Context, l Login) error
+	// open lets in whoever connects to the process.
+	open(ctx context.Context) error
 	healthy() health
 	stop(ctx context.Context) error
 }
 
-// start returns when the part that begin starts does its work; kind is what it
+// start returns when the part that begin makes does its work; kind is what it
 // is, for traces. On an error everything that was started has been stopped.
-func (r *remote) start(ctx context.Context, kind string, begin func(context.Context, *prometheus.Registry) (part, error)) (err error) {
+func (r *remote) start(ctx context.Context, kind string, begin func(*prometheus.Registry) (part, error)) (err error) {
 	defer func() {
 		if err != nil {
 			_ = r.Stop(context.WithoutCancel(ctx))
@@ -129,28 +145,30 @@ func (r *remote) start(ctx context.Context, kind string, begin func(context.Cont
 		return err
 	}
 	registry := prometheus.NewRegistry()
-	r.ready = readiness{check: func() health { return r.part.healthy() }, log: r.opts.Logger} // asked when the part has started only
+	r.ready = readiness{check: r.check, log: r.opts.Logger} // asked when the part has started only
 	registerProcess(registry, r.opts.Version, func() bool { return r.admin.isUp() && r.ready.now() == nil })
 	if r.opts.AdminListen != "" {
 		if r.admin, err = startAdmin(adminOptions{
-			listen: r.opts.AdminListen, transport: r.opts.Transport, registry: registry, ready: r.ready.now, logger: r.opts.Logger,
+			listen: r.opts.AdminListen, transport: r.opts.Transport, registry: registry, ready: r.ready.now, others: r.ready.unserved, logger: r.opts.Logger,
 		}); err != nil {
 			return err
 		}
 		r.stops.Add(r.admin.stop)
 	}
 	w := &waiter{within: r.opts.StartWait, admin: r.admin, log: r.opts.Logger}
-	for _, l := range r.opts.Logins {
-		if err := awaitStreams(ctx, r.opts.dialer(l, "any"), l.Credential.Shards(), w); err != nil {
-			return ofTenant(l.Tenant, err)
-		}
+	first := r.opts.Logins[0]
+	if err := awaitStreams(ctx, r.opts.dialer(first, "any"), first.Credential.Shards(), w); err != nil {
+		return ofTenant(first.Tenant, err)
 	}
 	// A stream that answered may be without a leader again.
-	err = w.until(ctx, waitsForServers, func(context.Context) error {
+	err = w.until(ctx, waitsForServers, func(ctx context.Context) error {
 		metrics := prometheus.NewRegistry() // of this try
-		p, err := begin(ctx, metrics)
+		p, err := begin(metrics)
 		if err != nil {
 			return err
+		}
+		if err := p.serve(ctx, first); err != nil {
+			return errors.Join(ofTenant(first.Tenant, err), p.stop(context.WithoutCancel(ctx)))
 		}
 		r.part = p
 		r.stops.Add(p.stop)
@@ -159,8 +177,32 @@ func (r *remote) start(ctx context.Context, kind string, begin func(context.Cont
 	if err != nil {
 		return err
 	}
+	r.serveOthers(ctx)
+	if err := r.part.open(ctx); err != nil {
+		return err
+	}
 	r.admin.serving()
 	return nil
+}
+
+// serveOthers begins to serve the tenants beside the first.
+func (r *remote) serveOthers(ctx context.Context) {
+	others := &later{log: r.opts.Logger, missing: &r.missing, serve: func(ctx context.Context, l Login) error {
+		if err := lookForStreams(ctx, r.opts.dialer(l, "any"), l.Credential.Shards()); err != nil {
+			return err
+		}
+		return r.part.serve(ctx, l)
+	}}
+	others.start(r.opts.Logins[1:])
+	r.stops.AddFunc(others.stop)
+	others.firstTries(ctx)
+}
+
+// check is how the part is, and the tenants that it does not serve yet.
+func (r *remote) check() health {
+	h := r.part.healthy()
+	r.missing.addTo(&h)
+	return h
 }
 
 // Stop ends everything, what devices see first. It is idempotent.
@@ -240,28 +282,53 @@ func (e *Edge) Start(ctx context.Context) error {
 	if err := l.Close(); err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
-	return e.start(ctx, "rccs-edge", func(ctx context.Context, registry *prometheus.Registry) (part, error) {
-		tenants := make([]edgeTenantOptions, len(e.opts.Logins))
-		for i, l := range e.opts.Logins {
-			account, err := l.Credential.Account()
-			if err != nil {
-				return nil, err
-			}
-			// The first login's operators may drain the edge: of several
-			// tenants, one is whose it is.
-			tenants[i] = edgeTenantOptions{name: l.Tenant, account: account, dial: e.opts.dialer(l, "edge"), drains: i == 0, count: l.Credential.Shards(), serves: shardSet(e.opts.Shards)}
-		}
-		var err error
-		e.edge, err = startEdge(ctx, edgeOptions{
+	return e.start(ctx, "rccs-edge", func(registry *prometheus.Registry) (part, error) {
+		edge, err := newEdge(edgeOptions{
 			listen: e.opts.Listen, logger: e.opts.Logger, registry: registry, inboxLimit: e.opts.InboxLimit,
-			edge:      roster.EdgeInfo{Name: e.opts.Name, Process: rand.Text(), URL: e.opts.Advertise, Version: e.opts.Version},
+			edge: roster.EdgeInfo{
+				Name: e.opts.Name, Process: rand.Text(), URL: e.opts.Advertise, Version: e.opts.Version,
+			},
+			missing:   &e.missing,
 			transport: e.opts.Transport, limits: e.opts.Limits, shares: share.NewMetrics(registry),
 			tracer: e.tracer,
-		}, tenants...)
+		})
 		if err != nil {
 			return nil, err
 		}
-		return e.edge, nil
+		for _, l := range e.opts.Logins {
+			account, err := l.Credential.Account()
+			if err != nil {
+				return nil, ofTenant(l.Tenant, err)
+			}
+			edge.verifier.Expect(account)
+		}
+		e.edge = edge
+		return remoteEdge{edge, e}, nil
+	})
+}
+
+// remoteEdge is the part of an [Edge].
+type remoteEdge struct {
+	*edgePart
+	e *Edge
+}
+
+func (p remoteEdge) open(ctx context.Context) error { return p.listen(ctx) }
+
+// serve has the first login's operators drain the edge: of several tenants, one is
+// whose it is.
+func (p remoteEdge) serve(ctx context.Context, l Login) error {
+	account, err := l.Credential.Account()
+	if err != nil {
+		return err
+	}
+	first, err := p.e.opts.Logins[0].Credential.Account()
+	if err != nil {
+		return err
+	}
+	return p.edgePart.serve(ctx, edgeTenantOptions{
+		name: l.Tenant, account: account, dial: p.e.opts.dialer(l, "edge"), drains: account == first,
+		count: l.Credential.Shards(), serves: shardSet(p.e.opts.Shards),
 	})
 }
 
@@ -286,31 +353,13 @@ func NewCoordinator(opts RemoteOptions) (*Coordinator, error) {
 // Start returns when requests are answered. On an error everything that was
 // started has been stopped.
 func (c *Coordinator) Start(ctx context.Context) error {
-	return c.start(ctx, "rccs-coordinator", func(ctx context.Context, registry *prometheus.Registry) (part, error) {
-		metrics, shares := coordinator.NewMetrics(registry), share.NewMetrics(registry)
+	return c.start(ctx, "rccs-coordinator", func(registry *prometheus.Registry) (part, error) {
 		looks, err := newSurvey(registry, c.opts.Logger)
 		if err != nil {
 			return nil, err
 		}
 		looks.Start()
-		c.stops.AddFunc(looks.Stop)
-		var all coordinatorParts
-		for _, l := range c.opts.Logins {
-			shards := l.Credential.Shards()
-			p, err := startCoordinators(ctx, coordinator.Options{
-				Dial: coordinator.Dial(c.opts.dialer(l, "coordinator")), Name: c.opts.Name, Version: c.opts.Version,
-				Logger: c.opts.Logger, Metrics: metrics, InboxLimit: c.opts.InboxLimit, Rates: c.opts.Limits.rates(), MaxDelay: c.opts.Limits.Delay,
-				Shares: c.opts.Limits.Shares, ShareMetrics: shares, Tracer: tracerOf(c.tracer),
-			}, shards)
-			if err != nil {
-				return nil, errors.Join(ofTenant(l.Tenant, err), all.stop(context.WithoutCancel(ctx)))
-			}
-			all = append(all, coordinatorPart{l.Tenant, p})
-			if err := addSurvey(looks, l.Tenant, shards, c.opts.dialer(l, "survey"), &c.stops); err != nil {
-				return nil, errors.Join(ofTenant(l.Tenant, err), all.stop(context.WithoutCancel(ctx)))
-			}
-		}
-		return all, nil
+		return &coordinatorParts{c: c, looks: looks, metrics: coordinator.NewMetrics(registry), shares: share.NewMetrics(registry)}, nil
 	})
 }
 
@@ -322,22 +371,73 @@ func (c *Coordinator) Run(ctx context.Context, started func()) error {
 // coordinatorPart is a tenant's.
 type coordinatorPart struct {
 	tenant string
+	first  bool
 	coordinators
+	stops stops.Stack
 }
 
-type coordinatorParts []coordinatorPart
+// coordinatorParts are those of all tenants.
+type coordinatorParts struct {
+	c       *Coordinator
+	looks   *survey.Survey
+	metrics *coordinator.Metrics
+	shares  *share.Metrics
 
-func (all coordinatorParts) healthy() (h health) {
-	for i, p := range all {
-		h.add(p.tenant, i == 0, p.Healthy())
+	mu  sync.Mutex
+	all []*coordinatorPart
+}
+
+func (ps *coordinatorParts) open(context.Context) error { return nil }
+
+func (ps *coordinatorParts) serve(ctx context.Context, l Login) (err error) {
+	o := &ps.c.opts
+	p := &coordinatorPart{tenant: l.Tenant, first: l.name() == o.Logins[0].name()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.stops.Stop(context.WithoutCancel(ctx)))
+		}
+	}()
+	options := coordinator.Options{
+		Dial: coordinator.Dial(o.dialer(l, "coordinator")), Name: o.Name, Version: o.Version,
+		Logger: o.Logger, Metrics: ps.metrics, InboxLimit: o.InboxLimit, Rates: o.Limits.rates(), MaxDelay: o.Limits.Delay,
+		Shares: o.Limits.Shares, ShareMetrics: ps.shares, Tracer: tracerOf(ps.c.tracer),
+	}
+	if p.first {
+		options.Unserved = ps.c.missing.count
+	}
+	shards := l.Credential.Shards()
+	if p.coordinators, err = startCoordinators(ctx, options, shards); err != nil {
+		return err
+	}
+	p.stops.Add(p.Stop)
+	if err := addSurvey(ps.looks, l.Tenant, shards, o.dialer(l, "survey"), &p.stops); err != nil {
+		return err
+	}
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	ps.all = append(ps.all, p)
+	return nil
+}
+
+func (ps *coordinatorParts) served() []*coordinatorPart {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	return slices.Clone(ps.all)
+}
+
+func (ps *coordinatorParts) healthy() (h health) {
+	for _, p := range ps.served() {
+		h.add(p.tenant, p.first, p.Healthy())
 	}
 	return h
 }
 
-func (all coordinatorParts) stop(ctx context.Context) error {
-	each := make([]func(context.Context) error, len(all))
-	for i, p := range all {
-		each[i] = p.Stop
+func (ps *coordinatorParts) stop(ctx context.Context) error {
+	var each []func(context.Context) error
+	for _, p := range ps.served() {
+		each = append(each, p.stops.Stop)
 	}
-	return stops.Together(ctx, each...)
+	err := stops.Together(ctx, each...)
+	ps.looks.Stop()
+	return err
 }

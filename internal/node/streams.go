@@ -99,20 +99,39 @@ func awaitStreams(ctx context.Context, dial dialer, shards int, w *waiter) error
 		return err
 	}
 	defer nc.Close()
-	return awaitCluster(ctx, js, w, func(ctx context.Context) error {
-		if err := shard.Ask(ctx, js, shards); err != nil {
-			if _, ok := errors.AsType[*shard.CountError](err); ok {
-				return fmt.Errorf("node: %w: make a new one ('rccs creds part')", err)
-			}
-			return err
+	return awaitCluster(ctx, js, w, func(ctx context.Context) error { return haveStreams(ctx, js, shards) })
+}
+
+// lookForStreams is [awaitStreams] that does not wait.
+func lookForStreams(ctx context.Context, dial dialer, shards int) error {
+	js, nc, err := dial.jetStream("setup")
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	if err := led(ctx, js); err != nil {
+		return err
+	}
+	try, cancel := context.WithTimeout(ctx, clusterTry)
+	defer cancel()
+	return haveStreams(try, js, shards)
+}
+
+// haveStreams reports which of a tenant's streams does not answer, or that there are
+// those of another number of shards.
+func haveStreams(ctx context.Context, js jetstream.JetStream, shards int) error {
+	if err := shard.Ask(ctx, js, shards); err != nil {
+		if _, ok := errors.AsType[*shard.CountError](err); ok {
+			return fmt.Errorf("node: %w: make a new one ('rccs creds part')", err)
 		}
-		for _, name := range backbone.StreamsOf(shards) {
-			if _, err := js.Stream(ctx, name); err != nil {
-				return fmt.Errorf("stream %s: %w", name, err)
-			}
+		return err
+	}
+	for _, name := range backbone.StreamsOf(shards) {
+		if _, err := js.Stream(ctx, name); err != nil {
+			return fmt.Errorf("stream %s: %w", name, err)
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // awaitCluster calls once until it does not fail for what may pass. Each call has

@@ -204,6 +204,7 @@ func (n *Node) reconciled(ctx context.Context) bool {
 			continue
 		}
 		delete(n.failed, name)
+		n.missing.set(name, nil)
 		if err := n.removeTenant(ctx, t); err != nil {
 			all = false
 			n.opts.Logger.Error("a removed tenant did not end in order", "tenant", name, "err", err)
@@ -230,12 +231,14 @@ func (n *Node) reconciled(ctx context.Context) bool {
 		switch {
 		case err == nil:
 			delete(n.failed, name)
+			n.missing.set(name, nil)
 			n.opts.Logger.Info("tenant is served", "tenant", name)
 		case ctx.Err() == nil:
 			all = false
 			if fault, _ := last.said.look(err); fault {
 				n.opts.Logger.Error("tenant is not served, trying again", "tenant", name, "err", err)
 			}
+			n.missing.set(name, err)
 			last.at = time.Now()
 			n.failed[name] = last
 		}

@@ -92,11 +92,16 @@ func (t *tokenFile) is(token string) bool {
 	return subtle.ConstantTimeCompare(got[:], want[:]) == 1
 }
 
+// allows reports whether a request has the token.
+func (t *tokenFile) allows(r *http.Request) bool {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	return t.is(strings.TrimSpace(token)) && strings.EqualFold(scheme, "Bearer")
+}
+
 // protect asks for the token.
 func (t *tokenFile) protect(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		if !t.is(strings.TrimSpace(token)) || !strings.EqualFold(scheme, "Bearer") {
+		if !t.allows(r) {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="rccs admin"`)
 			http.Error(w, errNoToken.Error(), http.StatusUnauthorized)
 			return

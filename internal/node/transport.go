@@ -139,7 +139,7 @@ func (n *Node) Reload() error {
 // Reload reads the files of certificates again. What cannot be used leaves
 // what was in use, and is logged. Connections stay. Call it while started.
 func (r *remote) Reload() error {
-	p, _ := r.part.(*edgePart) // nil in a coordinator
+	p, _ := r.part.(remoteEdge) // without an edge in a coordinator
 	return reloaded(r.opts.Logger, reloadTLS(p.store(), r.admin.store()))
 }
 

@@ -322,6 +322,10 @@ func (d *doctor) edges(ctx context.Context, name string) error {
 		if e.Unready != "" {
 			d.note(name, LevelFail, fmt.Sprintf("edge %s cannot serve: %s", e.Name, e.Unready), "look at its log, its load and its connection to NATS")
 		}
+		if e.Unserved != "" {
+			d.note(name, LevelWarn, fmt.Sprintf("edge %s does not serve every tenant: %s", e.Name, e.Unserved),
+				"for each tenant that is named: are its streams there, and is the edge's credential still good ('rccs creds part' makes a new one)?")
+		}
 		if late := time.Since(e.Renewed); late > leaseLate {
 			d.note(name, LevelWarn, fmt.Sprintf("edge %s has not renewed its lease for %s", e.Name, late.Round(time.Second)),
 				"look at its log, its load and its connection to NATS; its devices are taken for offline when the lease ends")
@@ -345,6 +349,9 @@ func (d *doctor) coordinator(ctx context.Context, name string) error {
 	for _, c := range list {
 		if c.Unready != "" {
 			d.note(name, LevelFail, fmt.Sprintf("coordinator %s cannot do its work: %s", c.ID, c.Unready), "look at its log, its load and its connection to NATS")
+		}
+		if c.Unserved > 0 {
+			d.note(name, LevelWarn, fmt.Sprintf("coordinator %s does not serve every tenant (%d missing)", c.ID, c.Unserved), "its /readyz and its log say which, and why")
 		}
 	}
 	return nil

@@ -85,6 +85,8 @@ type Coordinator struct {
 	Version string `json:"version"`
 	// Unready is why it cannot do its work; "" if it can.
 	Unready string `json:"unready,omitempty"`
+	// Unserved is how many other tenants its process does not serve.
+	Unserved int `json:"unserved,omitempty"`
 }
 
 // StatusOptions say how to look.

@@ -28,6 +28,9 @@ type Edge struct {
 	Devices int       `json:"devices"`
 	// Unready is the reason why the edge cannot serve, as on its /readyz.
 	Unready string `json:"unready,omitempty"`
+	// Unserved says which other tenants the process does not serve, and why. It is
+	// in the first tenant's lease only, whose operators run the process.
+	Unserved string `json:"unserved,omitempty"`
 	// Draining: the edge takes no more devices, and sends those it has elsewhere.
 	Draining bool `json:"draining,omitempty"`
 	// Heard is when a sign of life was last seen, by this process's clock.
@@ -139,14 +142,17 @@ func (r *Roster) Alive(id string) bool {
 	return st != nil && !st.isDead()
 }
 
-// Edges returns the edges that are alive, by name.
+// Edges returns the edges that are alive, by name. What they say of other tenants is
+// left out: services ask for this list, too.
 func (r *Roster) Edges() []Edge {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	var all []Edge
 	for _, st := range r.edges {
 		if !st.isDead() {
-			all = append(all, st.Edge)
+			e := st.Edge
+			e.Unserved = ""
+			all = append(all, e)
 		}
 	}
 	slices.SortFunc(all, func(a, b Edge) int { return strings.Compare(a.Name+a.ID, b.Name+b.ID) })
@@ -196,9 +202,9 @@ func (r *Roster) renew(done func(error)) {
 	r.mu.RUnlock()
 	lease := Edge{
 		ID: r.edge, Name: r.opts.Edge.Name, Process: r.opts.Edge.Process, Address: r.address(), URL: r.opts.Edge.URL, Version: r.opts.Edge.Version,
-		Started: r.started.UTC(), Devices: devices, Unready: r.unready(), Draining: r.draining(),
+		Started: r.started.UTC(), Devices: devices, Unready: r.unready(), Unserved: r.unserved(), Draining: r.draining(),
 	}
-	r.leased.Store(changes{lease.Address, lease.Unready != "", lease.Draining})
+	r.leased.Store(changes{lease.Address, lease.Unready != "", lease.Unserved != "", lease.Draining})
 	data, err := json.Marshal(&lease)
 	if err != nil {
 		done(err)
@@ -212,6 +218,7 @@ func (r *Roster) renew(done func(error)) {
 type changes struct {
 	address  string
 	unready  bool
+	unserved bool
 	draining bool
 }
 
@@ -229,6 +236,14 @@ func (r *Roster) unready() string {
 		return ""
 	}
 	return r.opts.Edge.Unready()
+}
+
+// unserved returns which other tenants this process does not serve, and why.
+func (r *Roster) unserved() string {
+	if r.opts.Edge.Others == nil {
+		return ""
+	}
+	return r.opts.Edge.Others()
 }
 
 // draining reports whether this edge takes no more devices.
@@ -261,7 +276,7 @@ func (r *Roster) watch() {
 			return
 		case now := <-tick.C:
 			if r.edge != "" && !r.stopped.Load() {
-				if now.UnixNano()-r.renewed.Load() >= int64(r.opts.Lease/3) || r.leased.Load() != (changes{r.address(), r.unready() != "", r.draining()}) {
+				if now.UnixNano()-r.renewed.Load() >= int64(r.opts.Lease/3) || r.leased.Load() != (changes{r.address(), r.unready() != "", r.unserved() != "", r.draining()}) {
 					r.renewNow()
 				}
 			}

@@ -20,6 +20,9 @@ func MergeEdges(leases []Edge) []Edge {
 		if all[i].Unready == "" {
 			all[i].Unready = e.Unready
 		}
+		if all[i].Unserved == "" {
+			all[i].Unserved = e.Unserved
+		}
 		all[i].Draining = all[i].Draining || e.Draining
 		if e.Started.Before(all[i].Started) {
 			all[i].Started = e.Started

@@ -94,6 +94,9 @@ type EdgeInfo struct {
 	// Unready, if set, returns why the edge cannot serve; empty if it can. The
 	// lease shows it.
 	Unready func() string
+	// Others, if set, returns which other tenants the process does not serve, and why;
+	// empty: it serves all. The lease shows it.
+	Others func() string
 	// Draining, if set, reports whether the edge takes no more devices. The lease
 	// shows it.
 	Draining func() bool

@@ -409,13 +409,13 @@ func TestTasksAndWhatWaitsOfATenantAreBounded(t *testing.T) {
 	for _, c := range []struct {
 		kind         share.Kind
 		stream, what string
-		others       func(*tenant) *nats.Msg
+		others       *nats.Msg
 	}{
-		{share.Task, "KV_" + layout.BucketTasks, "tasks", func(a *tenant) *nats.Msg {
-			return &nats.Msg{Subject: layout.TaskSubject("user0", "m1"), Data: []byte(`"` + strings.Repeat("y", taskSize-2) + `"`)}
+		{share.Task, "KV_" + layout.BucketTasks, "tasks", &nats.Msg{
+			Subject: layout.TaskSubject("user0", "m1"), Data: []byte(`"` + strings.Repeat("y", taskSize-2) + `"`),
 		}},
-		{share.Route, layout.StreamRoute, "messages that wait for a suitable device", func(*tenant) *nats.Msg {
-			return &nats.Msg{Subject: subjects.Route("carol", subjects.Selector{}), Data: []byte(`"of a service"`)}
+		{share.Route, layout.StreamRoute, "messages that wait for a suitable device", &nats.Msg{
+			Subject: subjects.Route("carol", subjects.Selector{}), Data: []byte(`"of a service"`),
 		}},
 	} {
 		t.Run(c.kind.String(), func(t *testing.T) {
@@ -437,7 +437,7 @@ func TestTasksAndWhatWaitsOfATenantAreBounded(t *testing.T) {
 				!strings.Contains(refused.Message, "a tenant") || !strings.Contains(refused.Message, c.what) {
 				t.Fatalf("told %+v, want that the tenant's share of %s is full", refused, c.what)
 			}
-			a.publish(c.others(a))
+			a.publish(c.others)
 			for _, other := range kinds {
 				if err := s.Admit(other, key("bob", "phone"), taskSize); (err == nil) != (other != c.kind) {
 					t.Errorf("%s: %v", other, err)
