@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -21,7 +22,6 @@ import (
 	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/internal/stops"
-	"github.com/rccs-io/rccs/subjects"
 )
 
 // Coordinator is one of any number that may serve a tenant.
@@ -53,11 +53,10 @@ type Coordinator struct {
 	delivered   deliveries
 	shares      *share.Shares
 	intake      *send.Intake
-	router      *router
-	deadlines   *deadlines
-	schedules   *schedules
-	janitor     *janitor
-	unfinished  *unfinished
+	read        *nats.Conn           // of streams
+	duty        atomic.Pointer[duty] // nil while another coordinator works the shard
+	members     *members             // nil with Quiet
+	beatEvery   time.Duration
 	service     *service
 	idle        context.Context // for requests that wait for a message: ends before the work does
 	cancelWaits context.CancelFunc
@@ -69,7 +68,7 @@ func New(opts Options) (*Coordinator, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	c := &Coordinator{opts: opts, id: nuid.Next(), log: opts.Logger, metrics: opts.Metrics}
+	c := &Coordinator{opts: opts, id: nuid.Next(), log: opts.Logger, metrics: opts.Metrics, beatEvery: beatEvery}
 	if c.opts.Name == "" {
 		c.opts.Name = c.id
 	}
@@ -87,7 +86,7 @@ func (c *Coordinator) Start(ctx context.Context) (err error) {
 	}()
 	c.started = time.Now()
 	c.idle, c.cancelWaits = context.WithCancel(context.Background())
-	read, fetch, err := c.connect()
+	fetch, err := c.connect()
 	if err != nil {
 		return err
 	}
@@ -99,7 +98,7 @@ func (c *Coordinator) Start(ctx context.Context) (err error) {
 	if err := c.startStores(ctx, fetch); err != nil {
 		return err
 	}
-	if err := c.startRoster(ctx, read); err != nil {
+	if err := c.startRoster(ctx); err != nil {
 		return err
 	}
 	c.shares, err = share.New(share.Options{Conn: fetch, Shard: c.opts.Shard, Bounds: c.opts.Shares, Proof: c.pub.Proof, Metrics: c.opts.ShareMetrics, ClearEvery: share.ClearEvery, Logger: c.log})
@@ -113,6 +112,11 @@ func (c *Coordinator) Start(ctx context.Context) (err error) {
 	if c.opts.Quiet {
 		c.stops.AddFunc(c.cancelWaits) // otherwise when no more requests are taken
 		return nil
+	}
+	c.members = newMembers(c)
+	c.stops.AddFunc(c.members.stop)
+	if err := c.members.start(ctx); err != nil {
+		return err
 	}
 	return c.startAnswering()
 }
@@ -136,7 +140,7 @@ func (c *Coordinator) startAnswering() (err error) {
 }
 
 // connect makes the connections, one for each kind of traffic.
-func (c *Coordinator) connect() (read, fetch *nats.Conn, err error) {
+func (c *Coordinator) connect() (fetch *nats.Conn, err error) {
 	c.stops.AddFunc(func() {
 		for _, nc := range c.conns {
 			nc.Close()
@@ -146,13 +150,13 @@ func (c *Coordinator) connect() (read, fetch *nats.Conn, err error) {
 	for i, name := range []string{"core", "read", "fetch"} {
 		nc, err := c.opts.Dial(name)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		conns[i] = nc
 		c.conns = append(c.conns, nc)
 	}
-	c.core = conns[0]
-	return conns[1], conns[2], nil
+	c.core, c.read = conns[0], conns[1]
+	return conns[2], nil
 }
 
 // startStores starts the readers and writers of streams.
@@ -190,21 +194,10 @@ func (c *Coordinator) startStores(ctx context.Context, fetch *nats.Conn) error {
 	return nil
 }
 
-// startRoster starts the roster, and what acts on it.
-func (c *Coordinator) startRoster(ctx context.Context, read *nats.Conn) error {
-	stream, err := c.js.Stream(ctx, layout.StreamRoute)
-	if err != nil {
-		return fmt.Errorf("coordinator: stream %s: %w", layout.StreamRoute, err)
-	}
-	if c.router, err = newRouter(c, read, stream); err != nil {
-		return err
-	}
-	if c.unfinished, err = newUnfinished(c, read); err != nil {
-		return err
-	}
-	c.janitor = newJanitor(c)
+// startRoster starts the roster.
+func (c *Coordinator) startRoster(ctx context.Context) (err error) {
 	c.roster, err = roster.New(roster.Options{
-		Read: read, Shard: c.opts.Shard, Put: c.put, Logger: c.log, Changed: c.router.changed, Died: c.janitor.wake,
+		Read: c.read, Shard: c.opts.Shard, Put: c.put, Logger: c.log, Changed: c.changed, Died: c.died,
 	})
 	if err != nil {
 		return err
@@ -213,47 +206,8 @@ func (c *Coordinator) startRoster(ctx context.Context, read *nats.Conn) error {
 		return err
 	}
 	c.stops.Add(c.roster.Stop)
-	c.janitor.start()
-	c.stops.AddFunc(c.janitor.stop)
-	c.stops.Add(c.router.stop)
-	if err := c.router.start(ctx); err != nil {
-		return err
-	}
-	if err := c.startDeadlines(ctx, read); err != nil {
-		return err
-	}
-	if err := c.startSchedules(ctx, read); err != nil {
-		return err
-	}
-	c.stops.Add(c.unfinished.stop)
-	return c.unfinished.start(ctx)
-}
-
-func (c *Coordinator) startSchedules(ctx context.Context, read *nats.Conn) error {
-	stream, err := c.js.Stream(ctx, subjects.StreamLater)
-	if err != nil {
-		return fmt.Errorf("coordinator: stream %s: %w", subjects.StreamLater, err)
-	}
-	s, err := newSchedules(c, read, stream)
-	if err != nil {
-		return err
-	}
-	c.schedules = s
-	c.stops.Add(s.stop)
-	s.wg.Go(s.run)
-	return s.reader.Start(ctx)
-}
-
-func (c *Coordinator) startDeadlines(ctx context.Context, read *nats.Conn) error {
-	stream, err := c.js.Stream(ctx, layout.StreamDeadline)
-	if err != nil {
-		return fmt.Errorf("coordinator: stream %s: %w", layout.StreamDeadline, err)
-	}
-	if c.deadlines, err = newDeadlines(c, read, stream); err != nil {
-		return err
-	}
-	c.stops.Add(c.deadlines.stop)
-	return c.deadlines.start(ctx)
+	c.stops.Add(c.dropShard)
+	return nil
 }
 
 // Stop finishes the work under way, until ctx ends, and then ends everything. It
@@ -277,8 +231,20 @@ func (c *Coordinator) Healthy() error {
 			return errors.New("the coordinator is not connected to NATS")
 		}
 	}
-	if err := errors.Join(c.router.reader.Err(), c.deadlines.reader.Err()); err != nil {
-		return fmt.Errorf("the coordinator must be restarted: %w", err)
+	if d := c.duty.Load(); d != nil {
+		if err := errors.Join(d.router.reader.Err(), d.deadlines.reader.Err()); err != nil {
+			return fmt.Errorf("the coordinator must be restarted: %w", err)
+		}
 	}
 	return c.roster.Healthy(silence)
+}
+
+// healthy is Healthy of all shards in this process.
+func (c *Coordinator) healthy() error {
+	for _, one := range c.all() {
+		if err := one.Healthy(); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -52,8 +52,7 @@ func (p *place) deadlinesLeft() int {
 func TestExpiredIsToldAtTheDeadlineOfADeviceThatIsAway(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
-	p.coordinate()
-	p.coordinate()
+	p.coordinateTwice()
 	k := address("alice/phone").Key()
 	p.deadline(k, "late", time.Hour)
 	p.deadline(k, "soon", 200*time.Millisecond)

@@ -5,11 +5,12 @@
 // sessions of dead edges, and answers services, operators, and devices on plain
 // NATS.
 //
-// Any number of coordinators may serve a tenant at once. They do not know of each
-// other: each follows the same streams. What they store is either a
-// compare-and-set or has a message id, so that the first counts. A request is
-// answered by one of them. Without any coordinator, messages between devices
-// still flow, and waiting messages go on waiting.
+// Any number of coordinators may serve a tenant at once. Each request is answered
+// by one of them, and they divide the shards: the work on what a shard has stored
+// is one coordinator's, see members.go. That saves work and is no lock. What they
+// store is either a compare-and-set or has a message id, so that of two that do the
+// same the first counts. Without any coordinator, messages between devices still
+// flow, and waiting messages go on waiting.
 //
 // It is not on the path of messages between devices. It must not be asked for
 // what an edge can find out itself. It never answers on a subject on which the
@@ -20,5 +21,6 @@
 // size do. The work of one user is done by one worker at a time.
 //
 // A newcomer starts at router.go (what is routed, and in which order), then
-// give.go (one message) and service.go (requests).
+// give.go (one message), service.go (requests) and duty.go (what one coordinator
+// does for a shard).
 package coordinator

@@ -244,7 +244,7 @@ func TestServicesTakeTurnsInWhatTheyRoutedBeforeARestart(t *testing.T) {
 			if way == "stopped" {
 				c, end = p.coordinate()
 			} else {
-				end = p.fragile()
+				_, end = p.fragile()
 			}
 			for n := range flood {
 				p.routes("FLOOD", "rccs.route.bob.any.watch", fmt.Sprint(n))

@@ -98,16 +98,38 @@ func (p *place) coordinate() (c *coordinator.Coordinator, stop func()) {
 	return p.coordinateWith(coordinator.Options{})
 }
 
+// coordinateTwice runs two coordinators that do the same work, because neither hears
+// of the other.
+func (p *place) coordinateTwice() (stop func()) {
+	p.t.Helper()
+	for range 2 {
+		c, end := p.coordinate()
+		if err := c.WorkAlone(p.ctx()); err != nil {
+			p.t.Fatal(err)
+		}
+		stop = end
+	}
+	return stop
+}
+
 func (p *place) coordinateWith(opts coordinator.Options) (c *coordinator.Coordinator, stop func()) {
 	p.t.Helper()
 	if opts.Dial == nil {
 		opts.Dial = p.dial
 	}
+	return p.coordinateBeating(opts, time.Second)
+}
+
+// coordinateBeating is coordinateWith for one that tells others so often that it is
+// there.
+func (p *place) coordinateBeating(opts coordinator.Options, every time.Duration) (c *coordinator.Coordinator, stop func()) {
+	p.t.Helper()
 	opts.Version, opts.Logger = "1.2.3", slog.New(slog.NewTextHandler(p.t.Output(), nil))
 	c, err := coordinator.New(opts)
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	c.BeatEvery(every)
 	if err := c.Start(p.ctx()); err != nil {
 		p.t.Fatal(err)
 	}
@@ -125,7 +147,7 @@ func (p *place) coordinateWith(opts coordinator.Options) (c *coordinator.Coordin
 
 // fragile runs a coordinator until crash is called: then it is cut off from
 // the server at once and for good.
-func (p *place) fragile() (crash func()) {
+func (p *place) fragile() (c *coordinator.Coordinator, crash func()) {
 	p.t.Helper()
 	var mu sync.Mutex
 	var conns []*nats.Conn
@@ -143,10 +165,11 @@ func (p *place) fragile() (crash func()) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	c.BeatEvery(100 * time.Millisecond)
 	if err := c.Start(p.ctx()); err != nil {
 		p.t.Fatal(err)
 	}
-	return func() {
+	return c, func() {
 		mu.Lock()
 		dead = true
 		for _, nc := range conns {

@@ -17,18 +17,18 @@ const (
 )
 
 // janitor ends the sessions of dead edges, and removes scheduled messages that
-// were delivered. Any number of janitors may do so at once: each session is ended
-// by one.
+// were delivered. If several do so at once, each session is ended by one.
 type janitor struct {
 	c    *Coordinator
+	d    *duty
 	kick chan struct{}   // capacity 1
 	ctx  context.Context // of the work
 	quit context.CancelFunc
 	wg   sync.WaitGroup
 }
 
-func newJanitor(c *Coordinator) *janitor {
-	j := &janitor{c: c, kick: make(chan struct{}, 1)}
+func newJanitor(c *Coordinator, d *duty) *janitor {
+	j := &janitor{c: c, d: d, kick: make(chan struct{}, 1)}
 	j.ctx, j.quit = context.WithCancel(context.Background())
 	return j
 }
@@ -65,8 +65,8 @@ func (j *janitor) run() {
 			continue
 		case <-review.C:
 			part++
-			j.c.router.review(part, uint64(sweepEvery/reviewTick))
-			j.c.unfinished.review()
+			j.d.router.review(part, uint64(sweepEvery/reviewTick))
+			j.d.unfinished.review()
 			continue
 		case <-j.kick:
 		case <-tick.C:

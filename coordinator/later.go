@@ -55,6 +55,11 @@ func newSchedules(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*sc
 	return s, err
 }
 
+func (s *schedules) start(ctx context.Context) error {
+	s.wg.Go(s.run)
+	return s.reader.Start(ctx)
+}
+
 func (s *schedules) stop(ctx context.Context) error {
 	err := s.reader.Stop(ctx)
 	s.once.Do(s.cancel)
@@ -88,10 +93,6 @@ func (s *schedules) run() {
 		select {
 		case <-s.ctx.Done():
 			return
-		case <-s.c.opts.RevocationsChanged:
-			for _, other := range s.c.opts.Others { // they are not told
-				other.schedules.again()
-			}
 		case <-s.recheck:
 		}
 		if err := s.look(); err != nil && s.ctx.Err() == nil {

@@ -32,7 +32,7 @@ func (c *Coordinator) operatorEndpoints() []*endpoint {
 		return &endpoint{name: name, subject: subjects.CoordinatorEndpoint(name), does: does, handle: h, pool: p, within: within}
 	}
 	return []*endpoint{
-		at("status", quick, operatorWithin, c.status, "The tenant at a glance"),
+		at("status", quick, operatorWithin, c.statusOfAll, "The tenant at a glance"),
 		at("devices", quick, operatorWithin, c.listDevices, "Devices of a user, or all, a page at a time"),
 		at("device", quick, operatorWithin, c.showDevice, "One device, with its session and inbox"),
 		at("sessions", quick, operatorWithin, c.listSessions, "Devices that are online, and where"),

@@ -159,6 +159,11 @@ func (r *router) stop(ctx context.Context) error {
 	r.pool.Stop()
 	r.cancel()
 	r.saving.Wait()
+	r.mu.Lock()
+	for _, q := range r.users { // whoever works the shard now counts them
+		r.c.metrics.waiting.Sub(float64(len(q.waiting)))
+	}
+	r.mu.Unlock()
 	if r.c.core.IsConnected() {
 		r.saveSenders(ctx)
 	}

@@ -290,8 +290,7 @@ func TestTwoCoordinatorsStoreEachMessageOnce(t *testing.T) {
 	p.connect(e, "alice/desk", "desktop")
 	p.register(e, "bob/one", "desktop")
 	p.register(e, "bob/two", "desktop")
-	p.coordinate()
-	_, stop := p.coordinate()
+	stop := p.coordinateTwice()
 	const n = 300
 	var all, waited []string
 	for i := range n {
@@ -421,7 +420,7 @@ func TestACoordinatorThatDiesInTheMiddleIsFollowedByAnother(t *testing.T) {
 	p.register(e, "bob/one", "mobile")
 	p.register(e, "bob/two", "mobile")
 	for range 5 {
-		crash := p.fragile()
+		_, crash := p.fragile()
 		p.eventually("it works", func() bool { return p.routesLeft() < 400 || len(p.inbox("bob/one")) > 0 })
 		crash()
 	}

@@ -336,12 +336,13 @@ type pong struct {
 	Unready string `json:"unready,omitempty"`
 	// Unserved is how many other tenants the process does not serve. Services hear
 	// this too, so their names are not in it.
-	Unserved int `json:"unserved,omitempty"`
+	Unserved int   `json:"unserved,omitempty"`
+	Shards   []int `json:"shards"` // that it works
 }
 
 func (s *service) ping() any {
-	answer := pong{Ping: micro.Ping{ServiceIdentity: s.who, Type: micro.PingResponseType}}
-	if err := s.c.Healthy(); err != nil {
+	answer := pong{Ping: micro.Ping{ServiceIdentity: s.who, Type: micro.PingResponseType}, Shards: s.c.members.own().Shards}
+	if err := s.c.healthy(); err != nil {
 		answer.Unready = err.Error()
 	}
 	if s.c.opts.Unserved != nil {

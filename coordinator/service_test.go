@@ -345,8 +345,7 @@ func TestSessionsOfADeadEdgeAreEndedOnce(t *testing.T) {
 	watcher := p.edge("there")
 	k := p.connect(e, "alice/a", "desktop")
 	_ = k
-	p.coordinate()
-	p.coordinate()
+	p.coordinateTwice()
 	key := address("alice/a").Key()
 	p.eventually("it is online", func() bool { return watcher.Online(key) })
 	for _, edge := range watcher.Edges() { // as when the lease has run out

@@ -96,11 +96,13 @@ func (c *Coordinator) statusOfAll(ctx context.Context, req *request) (any, *wire
 				sum.Streams = append(sum.Streams, s)
 			}
 		}
-		sum.Routing.Fresh, sum.Routing.Users = sum.Routing.Fresh+v.Routing.Fresh, sum.Routing.Users+v.Routing.Users
-		sum.Routing.Read += v.Routing.Read
-		sum.Deadlines += v.Deadlines
 	}
-	sum.Edges = roster.MergeEdges(sum.Edges)
+	if !c.opts.Shard.Alone() {
+		sum.Edges = roster.MergeEdges(sum.Edges)
+	}
+	work := c.members.load()
+	sum.Routing.Fresh, sum.Routing.Users, sum.Routing.Read = work.Fresh, work.Users, work.Read
+	sum.Deadlines = work.Deadlines
 	return sum, nil
 }
 

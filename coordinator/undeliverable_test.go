@@ -33,8 +33,7 @@ func TestWhatReachesNobodyIsToldAndRemoved(t *testing.T) {
 	t.Parallel()
 	p, e := placeWithEdge(t)
 	p.register(e, "alice/desk", "desktop")
-	p.coordinate()
-	p.coordinate() // of two that notice, services hear once
+	p.coordinateTwice() // of two that notice, services hear once
 	at := "@at " + time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
 	far := "@at " + time.Now().AddDate(2, 0, 0).UTC().Format(time.RFC3339)
 	desk := address("alice/desk").Key()
@@ -79,8 +78,7 @@ func TestServicesHearTheEndOfTheirRoutesAndWhatTheirHeadersMeant(t *testing.T) {
 	t.Parallel()
 	p, e := placeWithEdge(t)
 	p.connect(e, "alice/desk", "desktop")
-	p.coordinate()
-	p.coordinate()
+	p.coordinateTwice()
 	route := subjects.Route("alice", subjects.Selector{Any: true, DeviceType: "watch"})
 	p.register(e, "alice/watch", "watch")
 	short := p.publish(route, "1", "Rccs-Id", "short", "Rccs-Ttl-Ms", "300", "Rccs-Ack", "true", "Rccs-Type", "alarm")

@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/internal/send"
@@ -26,7 +24,7 @@ const unfinishedAge = 3 * time.Second
 
 // unfinished are the tasks between the two steps.
 type unfinished struct {
-	c      *Coordinator
+	router *router
 	reader *reader.Reader
 
 	mu    sync.Mutex
@@ -41,11 +39,11 @@ type halfMove struct {
 	seen  time.Time
 }
 
-func newUnfinished(c *Coordinator, read *nats.Conn) (*unfinished, error) {
-	u := &unfinished{c: c, tasks: make(map[string]halfMove)}
+func newUnfinished(c *Coordinator, r *router) (*unfinished, error) {
+	u := &unfinished{router: r, tasks: make(map[string]halfMove)}
 	var err error
 	u.reader, err = reader.New(reader.Options{
-		Conn: read, Stream: "KV_" + layout.BucketTasks, Shard: c.opts.Shard, FromStart: true, Logger: c.log,
+		Conn: c.read, Stream: "KV_" + layout.BucketTasks, Shard: c.opts.Shard, FromStart: true, Logger: c.log,
 		Handle: func(e reader.Entry) { c.contained("task", func() { u.onEntry(e) }) },
 	})
 	return u, err
@@ -83,7 +81,7 @@ func (u *unfinished) review() {
 	}
 	u.mu.Unlock()
 	for i := range late {
-		u.c.router.adopt(&late[i])
+		u.router.adopt(&late[i])
 	}
 }
 

@@ -47,6 +47,25 @@ what edges said when they renewed their leases, up to a few seconds ago.`,
 	return cmd
 }
 
+// coordinators says how many there are and, of several, which shards each works.
+func coordinators(all []ops.Coordinator) string {
+	if len(all) < 2 {
+		return number(len(all))
+	}
+	var each []string
+	for _, c := range all {
+		what := "stands by"
+		switch {
+		case c.Shards == nil:
+			what = "works all shards" // an older version
+		case len(c.Shards) > 0:
+			what = "works shards " + strings.Trim(strings.ReplaceAll(fmt.Sprint(c.Shards), " ", ", "), "[]")
+		}
+		each = append(each, printable(c.ID)+" "+what)
+	}
+	return fmt.Sprintf("%s (%s)", number(len(all)), strings.Join(each, "; "))
+}
+
 // status prints it for people.
 func (env *environment) status(s *ops.Status) error {
 	limit := "no limit"
@@ -59,7 +78,7 @@ func (env *environment) status(s *ops.Status) error {
 	}
 	if err := env.printf("server        %s, nats-server %s%s, answers in %s\nstored        %s of %s\ndevices       %s, %s online\ncoordinators  %s\n\n",
 		printable(s.Server.URL), s.Server.Version, cluster, s.Server.RTT.Round(10*time.Microsecond), size(s.Store.Used), limit,
-		number(s.Devices), number(s.Online), number(len(s.Coordinators))); err != nil {
+		number(s.Devices), number(s.Online), coordinators(s.Coordinators)); err != nil {
 		return err
 	}
 	tables := []*table{edgeTable(s.Edges), streamTable(s.Streams)}

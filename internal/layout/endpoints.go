@@ -52,6 +52,9 @@ func IsClientReply(subject string) bool {
 // elsewhere; edge is its id.
 func Release(edge string) string { return "rccs.edge." + edge + ".release" }
 
+// Members is where coordinators tell each other, in core NATS, that they are there.
+func Members() string { return PartEndpoint("members") }
+
 // Redirected is where edges tell each other, in core NATS, that a device was told
 // to connect elsewhere.
 const Redirected = "rccs.edge.redirected"

@@ -19,11 +19,23 @@ func Streams(tb testing.TB, nc *nats.Conn) jetstream.JetStream {
 // StreamsOn is [Streams] with so many copies of each.
 func StreamsOn(tb testing.TB, nc *nats.Conn, replicas int) jetstream.JetStream {
 	tb.Helper()
+	return streams(tb, nc, backbone.Plan{Replicas: replicas})
+}
+
+// StreamsOfShards is [Streams] for a tenant with so many shards. The account does
+// not map subjects to shards.
+func StreamsOfShards(tb testing.TB, nc *nats.Conn, shards int) jetstream.JetStream {
+	tb.Helper()
+	return streams(tb, nc, backbone.Plan{Shards: shards})
+}
+
+func streams(tb testing.TB, nc *nats.Conn, plan backbone.Plan) jetstream.JetStream {
+	tb.Helper()
 	js, err := jetstream.New(nc)
 	if err != nil {
 		tb.Fatalf("natstest: JetStream: %v", err)
 	}
-	if err := backbone.Ensure(tb.Context(), js, backbone.Plan{Replicas: replicas}); err != nil {
+	if err := backbone.Ensure(tb.Context(), js, plan); err != nil {
 		tb.Fatalf("natstest: %v", err)
 	}
 	return js

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/shard"
 )
 
 // Levels of a [Finding], in the order of their weight.
@@ -346,12 +347,23 @@ func (d *doctor) coordinator(ctx context.Context, name string) error {
 		d.note(name, LevelFail, "no coordinator answers: messages of services to several devices wait, and the sessions of dead edges do not end",
 			"start 'rccs serve' or 'rccs coordinator'")
 	}
+	idle := shard.All(d.t.shard.Count())
 	for _, c := range list {
+		if c.Shards == nil {
+			idle = nil
+		}
+		idle = slices.DeleteFunc(idle, func(s shard.Shard) bool { return slices.Contains(c.Shards, s.N()) })
 		if c.Unready != "" {
 			d.note(name, LevelFail, fmt.Sprintf("coordinator %s cannot do its work: %s", c.ID, c.Unready), "look at its log, its load and its connection to NATS")
 		}
 		if c.Unserved > 0 {
 			d.note(name, LevelWarn, fmt.Sprintf("coordinator %s does not serve every tenant (%d missing)", c.ID, c.Unserved), "its /readyz and its log say which, and why")
+		}
+	}
+	if len(list) > 0 {
+		for _, s := range idle {
+			d.note(name, LevelWarn, fmt.Sprintf("no coordinator works shard %d: its messages of services to several devices wait", s.N()),
+				"look again in ten seconds; if it stays so, look at the logs of the coordinators")
 		}
 	}
 	return nil

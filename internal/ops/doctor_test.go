@@ -90,6 +90,15 @@ func TestDoctorFindsWhatIsMissing(t *testing.T) {
 		return has(p.examine(), "fail coordinator: coordinator c2 cannot do its work: nothing heard")
 	})
 	check(t, sub.Unsubscribe())
+	check(t, service.Stop())
+	sub, err = p.env.Conn(t).Subscribe("$SRV.PING.rccs-coordinator", func(m *nats.Msg) {
+		_ = m.Respond([]byte(`{"id":"c3","version":"1.0.0","shards":[]}`))
+	})
+	check(t, err)
+	testkit.Eventually(t, "a coordinator listens that works nothing", func() bool {
+		return has(p.examine(), "warn coordinator: no coordinator works shard 0")
+	})
+	check(t, sub.Unsubscribe())
 	p.lease(roster.Edge{ID: "e2", Name: "two", Version: "2"})
 	if found = p.examine(); !has(found, "warn edges: edges run different versions") {
 		t.Errorf("found %q", found)

@@ -87,6 +87,8 @@ type Coordinator struct {
 	Unready string `json:"unready,omitempty"`
 	// Unserved is how many other tenants its process does not serve.
 	Unserved int `json:"unserved,omitempty"`
+	// Shards are those that it works. An older version works all, and does not say so.
+	Shards []int `json:"shards"`
 }
 
 // StatusOptions say how to look.

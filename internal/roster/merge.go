@@ -9,7 +9,7 @@ import (
 // edge has a lease in each shard that it serves. What it cannot serve of one is
 // said of it. Two processes of one name stay two, so that operators see them.
 func MergeEdges(leases []Edge) []Edge {
-	var all []Edge
+	all := []Edge{}
 	for _, e := range leases {
 		i := slices.IndexFunc(all, e.SameProcess)
 		if i < 0 {
