@@ -294,6 +294,26 @@ func TestSend(t *testing.T) {
 	}
 }
 
+func TestATypeOfRCCSIsNoMessage(t *testing.T) {
+	t.Parallel()
+	url := serve(t, func(p *peer) {
+		p.registered()
+		for e, ok := p.next(); ok; e, ok = p.next() {
+			t.Errorf("sent %+v", e)
+		}
+	})
+	c := dial(t, url, client.Options{})
+	for _, typ := range []string{wire.TypeAck, wire.TypeHeartbeat, wire.TypeUnregister, wire.TypeStatus, wire.TypePublish, wire.TypeRequest} {
+		e := wire.NewEnvelope("", typ, []byte(`{}`))
+		if _, err := c.Send(testkit.Soon(t), e); !errors.Is(err, wire.BadMessage) {
+			t.Errorf("%s was sent: %v", typ, err)
+		}
+		if err := c.Enqueue(e); !errors.Is(err, wire.BadMessage) {
+			t.Errorf("%s is kept to be sent: %v", typ, err)
+		}
+	}
+}
+
 // TestSendSurvivesReconnect cuts the connection with messages unanswered and
 // finds them again on the next one, same ids, same order.
 func TestSendSurvivesReconnect(t *testing.T) {

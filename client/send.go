@@ -163,12 +163,25 @@ func (c *Client) SendJSON(ctx context.Context, typ string, payload any, opts ...
 // with the same id to be sure. What became of it at each recipient goes to
 // Options.OnOutcome; see also [Client.Track].
 func (c *Client) Send(ctx context.Context, e wire.Envelope) (Accepted, error) {
-	e.RequiresAck = true
+	if err := asMessage(&e); err != nil {
+		return Accepted{}, err
+	}
 	r, err := c.call(ctx, &e)
 	if err != nil {
 		return Accepted{}, err
 	}
 	return acceptedOf(r.answer), nil
+}
+
+// asMessage has the edge answer e, or refuses it. A type to which RCCS gives a
+// meaning is no message: "ack" would wait for an answer that never comes, and
+// "device_unregister" end the session.
+func asMessage(e *wire.Envelope) error {
+	if wire.IsControl(e.Type) {
+		return wire.NewError(wire.BadMessage, "type "+e.Type+" is not an application's").For(e.ID)
+	}
+	e.RequiresAck = true
+	return nil
 }
 
 // SendNoWait sends a message and does not wait for an answer. It blocks only

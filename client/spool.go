@@ -34,7 +34,9 @@ var ErrOutboxFull = errors.New("client: the outbox is full")
 // A message that was on its way when the process ended is sent again under its
 // id; a recipient that uses this package takes it once.
 func (c *Client) Enqueue(e wire.Envelope) error {
-	e.RequiresAck = true
+	if err := asMessage(&e); err != nil {
+		return err
+	}
 	o, err := encode(&e)
 	if err != nil {
 		return err

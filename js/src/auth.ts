@@ -69,8 +69,8 @@ function credentialsAuth(url: string, o: Extract<Options, { credentials: unknown
 /** Reads a .creds file. */
 export function parseCreds(creds: string): { jwt: string; key: string } {
   const [, jwt, key] = /USER JWT-+\s+(\S+)[^]*\s(SU[A-Z2-7]{56})\s/.exec(creds) ?? [];
-  if (!jwt || !key) throw new RccsError("AUTH_ERROR", "not a .creds text");
-  return { jwt, key };
+  if (!key) throw new RccsError("AUTH_ERROR", "not a .creds text");
+  return { jwt: jwt!, key };
 }
 
 /** A key to sign with: as it is, or from a seed, which may stand in a .creds text. */
@@ -97,7 +97,7 @@ export async function postSigned(url: string, what: "enroll" | "renew", sign: (d
   const base = url.replace(/^ws/, "http").replace(/(\/v1\/ws)?\/?([?#].*)?$/, "");
   const answer = await fetch(`${base}/v1/${what}`, { method: "POST", headers: { "Content-Type": "application/json" }, body: text({ request, sig }) });
   const told: any = await answer.json().catch(() => {});
-  if (!answer.ok) throw toError({ code: "UNAVAILABLE", message: `${base}: ${answer.status}`, ...told });
-  const { jwt, expiresAt, renewUntil }: Record<string, string> = told;
-  return { jwt, expiresAt, renewUntil } as { [member in "jwt" | "expiresAt" | "renewUntil"]: string };
+  // A page of a network that wants a login first is an answer too.
+  if (!told?.jwt) throw toError({ code: "UNAVAILABLE", message: `${base}: ${answer.status}`, ...told });
+  return told as { [member in "jwt" | "expiresAt" | "renewUntil"]: string };
 }

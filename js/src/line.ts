@@ -204,10 +204,10 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
     cured = false;
     upAt = Date.now();
     heartbeat = p.heartbeatIntervalMs || 30_000;
-    session = { ...p, resumed: !!p.resumed, pending: p.pending ?? 0 } as Session;
+    session = p;
     tick();
     renewed(p);
-    hears.up(session);
+    hears.up(p);
     hears.setState("online");
   };
 

@@ -1,6 +1,6 @@
 // Coming back: every close code and every error about the connection, tokens, heartbeats, wake-ups.
 import { expect, test, vi } from "vitest";
-import { connect, memoryStore, RccsError } from "@rccs/client";
+import { connect, enroll, memoryStore, RccsError } from "@rccs/client";
 import { readFileSync } from "node:fs";
 import { Edge, settle } from "../edge.js";
 import { open, start, type Started } from "./harness.js";
@@ -464,5 +464,14 @@ test("a store may be used by one client after the other", async () => {
     const closed = s.client.close();
     await vi.advanceTimersByTimeAsync(2000);
     await closed;
+  }
+});
+
+test("a login page of the network in the place of a credential is no answer: it is asked again", async () => {
+  vi.stubGlobal("fetch", async () => new Response("<html>", { status: 200 }));
+  try {
+    await expect(enroll("ws://edge.test", { code: "A", device: "phone" })).rejects.toMatchObject({ code: "UNAVAILABLE", message: "http://edge.test: 200" });
+  } finally {
+    vi.unstubAllGlobals();
   }
 });
