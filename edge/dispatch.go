@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"encoding/json"
 	"strconv"
 	"time"
 
@@ -168,7 +169,11 @@ func (c *conn) answer(kind string, payload []byte) {
 
 func (c *conn) answerLocked(kind string, payload []byte) {
 	if c.queueLocked(c.envelopeLocked(kind, payload).Append) == nil {
-		c.tellLocked(wire.NewError(wire.MessageTooLarge, "an answer does not fit in maxFrameBytes"))
+		var about struct {
+			ID string `json:"originalMessageId"`
+		}
+		_ = json.Unmarshal(payload, &about) // of what the edge has just made
+		c.tellLocked(wire.NewError(wire.MessageTooLarge, "an answer does not fit in maxFrameBytes").For(about.ID))
 	}
 }
 

@@ -155,6 +155,27 @@ func TestTopicMessageThatDoesNotFitIsAGap(t *testing.T) {
 	}
 }
 
+// A gap or an answer that names the topic could not be told.
+func TestTopicWhoseNameDoesNotFitIsRefusedByID(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	d := w.small("")
+	for name, short := range map[string]bool{strings.Repeat("x", 128) + strings.Repeat("."+strings.Repeat("x", 127), 3): true, `\"` + strings.Repeat(`\"`, 126) + strings.Repeat("."+strings.Repeat(`\"`, 127), 3): false} {
+		for _, ask := range []string{`"subscribe","payload":{"topic":"%s"}`, `"publish","payload":{"topic":"%s","data":1}`, `"history","payload":{"topic":"%s"}`} {
+			d.Send(`{"id":"` + strings.Repeat("i", 128) + `","type":` + fmt.Sprintf(ask, name) + `}`)
+			f := d.frame()
+			for f.Type == "topic" {
+				f = d.frame()
+			}
+			told := f.Type == "error" && strings.Contains(string(f.Payload), "MESSAGE_TOO_LARGE")
+			fits := short && !strings.Contains(ask, "history") // of what is listed, more than the topic is told
+			if told == fits || !strings.Contains(string(f.Payload), "iii") {
+				t.Errorf("%.40s: %s %s", ask, f.Type, f.Payload)
+			}
+		}
+	}
+}
+
 // What a device says of itself is left out for one that could not read it.
 func TestPresenceLeavesOutWhatDoesNotFit(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,8 @@ package edge
 
 import (
 	"context"
+	"math"
+	"strings"
 	"time"
 
 	"github.com/rccs-io/rccs/auth"
@@ -34,7 +36,7 @@ const (
 
 // topicSubject returns the subject of a topic. The error is an [*wire.Error], also
 // if the device may not do with the topic what it asked for.
-func topicSubject(name string, may func(subject string) bool, do string) (string, error) {
+func (c *conn) topicSubject(originalID, name string, may func(subject string) bool, do string) (string, error) {
 	subject, err := subjects.Topic(name)
 	if err != nil {
 		return "", wire.NewError(wire.BadMessage, "payload.topic: "+err.Error())
@@ -42,8 +44,17 @@ func topicSubject(name string, may func(subject string) bool, do string) (string
 	if !may(subject) {
 		return "", wire.NewError(wire.PermissionDenied, "the credential does not allow to "+do+" this topic")
 	}
+	// No answer, and no gap, is longer than this.
+	const most = math.MaxUint64
+	longest := wire.Subscribed{OriginalID: originalID, Topic: name, Seq: most, Since: most, Epoch: anyEpoch, Reset: true}
+	if answerLen(len(longest.AppendPayload(nil))) > c.maxFrame {
+		return "", wire.NewError(wire.MessageTooLarge, "payload.topic: the name does not fit in maxFrameBytes")
+	}
 	return subject, nil
 }
+
+// anyEpoch is as long as an epoch may be.
+var anyEpoch = strings.Repeat("x", 32)
 
 // subscribe subscribes the connection to a topic.
 func (c *conn) subscribe(e *wire.Envelope) {
@@ -52,7 +63,7 @@ func (c *conn) subscribe(e *wire.Envelope) {
 		c.fail(e, wire.AsError(err))
 		return
 	}
-	if _, err := topicSubject(sub.Topic, c.rights.MaySubscribe, "subscribe to"); err != nil {
+	if _, err := c.topicSubject(e.ID, sub.Topic, c.rights.MaySubscribe, "subscribe to"); err != nil {
 		c.fail(e, wire.AsError(err))
 		return
 	}
@@ -149,7 +160,7 @@ func (c *conn) publish(e *wire.Envelope) {
 		c.fail(e, wire.AsError(err))
 		return
 	}
-	subject, err := topicSubject(p.Topic, c.rights.MayPublish, "publish to")
+	subject, err := c.topicSubject(e.ID, p.Topic, c.rights.MayPublish, "publish to")
 	if err != nil {
 		c.fail(e, wire.AsError(err))
 		return
@@ -201,7 +212,7 @@ func (c *conn) history(e *wire.Envelope) {
 	switch werr := wire.AsError(err); {
 	case err == nil:
 		c.answer(wire.TypeAck, page.AppendPayload(nil))
-	case werr.Code == wire.PermissionDenied || werr.Code == wire.BadMessage:
+	case werr.Code == wire.PermissionDenied || werr.Code == wire.BadMessage || werr.Code == wire.MessageTooLarge:
 		c.fail(e, werr)
 	default:
 		c.log().Warn("history not read", "err", err)
@@ -210,7 +221,7 @@ func (c *conn) history(e *wire.Envelope) {
 }
 
 func (c *conn) topicHistory(ctx context.Context, originalID string, q wire.History) ([]byte, uint64, error) {
-	if _, err := topicSubject(q.Topic, c.rights.MaySubscribe, "read"); err != nil {
+	if _, err := c.topicSubject(originalID, q.Topic, c.rights.MaySubscribe, "read"); err != nil {
 		return nil, 0, err
 	}
 	msgs, next, err := c.tenant.Topics.History(ctx, q.Topic, q.From, q.Limit, historyBytes)
