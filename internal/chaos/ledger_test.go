@@ -204,13 +204,24 @@ func (l *ledger) total(final bool) (sum tally) {
 		}
 		told, silent := a.lost(end)
 		if len(silent) > 0 {
-			l.blameLocked("%s: %d are lost and nobody is told, the first is %d with the sequence %d", f, len(silent), silent[0], a.seqs[silent[0]])
+			l.blameLocked("%s: %d are lost and nobody is told, the first is %s", f, len(silent), a.around(silent[0]))
 		}
 		t := a.tally
 		t.told, t.silent = len(told), len(silent)
 		sum = sum.plus(t)
 	}
 	return sum
+}
+
+// around says where a number that did not arrive stands: the sequences of it and of
+// those beside it, and what the recipient was told last of gaps.
+func (a *account) around(n int) string {
+	from, to := max(n-2, 0), min(n+3, len(a.seqs))
+	s := fmt.Sprintf("%d; %d to %d were accepted under the sequences %v", n, from, to-1, a.seqs[from:to])
+	for _, g := range a.gaps[max(len(a.gaps)-4, 0):] {
+		s += fmt.Sprintf("; a gap before %d: %+v", g.next, g.Gap)
+	}
+	return s
 }
 
 // marks are how many were accepted so far, to see later which flows have gone on.
