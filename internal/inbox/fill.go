@@ -140,7 +140,8 @@ func (mb *Mailbox) read(ctx context.Context, n subjects.Lane, pos uint64) (msgs 
 	if len(msgs) > 0 && msgs[0].Seq > pos+1 {
 		to = msgs[0].Seq - 1 // the oldest messages are the first to go
 	}
-	l.fillFrom = max(l.fillFrom, pos)
+	// They may be gone from before pos: while others send, the store may hold as many
+	// that are not counted yet, which hides the loss from earlier batches.
 	mb.lostLocked(n, max(to, pos+1), uint64(lost))
 	l.unread -= lost
 	return msgs, left, nil
