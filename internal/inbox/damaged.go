@@ -88,7 +88,7 @@ func ParseCounted(data []byte) (upTo uint64, err error) {
 // NothingCounted returns the value to store under [layout.Counted] when deadlines
 // may be lost: the next hub then reads the stream from its beginning, and stores
 // the deadlines that are missing.
-func NothingCounted() []byte { return []byte(`{"upTo":0}`) }
+func NothingCounted() []byte { return appendCounted(0) }
 
 // parseDamaged decodes what is stored. Data that it cannot decode counts as no
 // damage.

@@ -60,7 +60,7 @@ func (h *Hub) checkRewind(ctx context.Context, stored *direct.Stored, counted ui
 	if err := h.noteDamaged(ctx, end, max(counted, last)); err != nil {
 		return err
 	}
-	return h.rewind(ctx, last)
+	return h.rewind(ctx, last, counted)
 }
 
 // noteDamaged adds a range to the stored damage, when the stream has lost its end.
@@ -124,9 +124,10 @@ func (h *Hub) tryAddDamage(ctx context.Context, r [2]uint64, f damage.Finding, a
 
 // rewind cuts every cursor above last back to it and stores it again, and every
 // mark of a purge: what is stored above last from now on was not purged, and what is
-// gone there neither. The watermark is stored after them, so that an interrupted
-// rewind is repeated.
-func (h *Hub) rewind(ctx context.Context, last uint64) error {
+// gone there neither. The counted mark, which is at the sequence counted, is cut back
+// with them. The watermark is stored after them, so that an interrupted rewind is
+// repeated.
+func (h *Hub) rewind(ctx context.Context, last, counted uint64) error {
 	cursors, marks, err := h.readAbove(ctx, last)
 	if err != nil {
 		return err
@@ -152,6 +153,9 @@ func (h *Hub) rewind(ctx context.Context, last uint64) error {
 			return err
 		}
 		store(subject, body)
+	}
+	if counted > last {
+		store(layout.Counted, appendCounted(last))
 	}
 	if err := writes.wait(ctx); err != nil {
 		return fmt.Errorf("inbox: cut a cursor back: %w", err)

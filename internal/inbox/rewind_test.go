@@ -46,6 +46,29 @@ func TestStreamThatLostItsEndBringsNewMessages(t *testing.T) {
 	}
 }
 
+// What is stored next under sequences that were counted once is counted as well, also
+// when the hub that found the end gone is killed at once.
+func TestWhatFollowsALostEndIsCounted(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	s.put(phone, subjects.Normal, 0, 5)
+	d := s.attach(phone, 100)
+	ack(d, d.receive(5))
+	s.stop()
+	if err := s.js.DeleteStream(t.Context(), layout.StreamInbox); err != nil {
+		t.Fatal(err)
+	}
+	s.createInbox()
+	s.start(nil)
+	s.abandon()
+	s.put(phone, subjects.Normal, 5, 4)
+	s.start(nil)
+	s.eventually("what was stored meanwhile is counted", func() bool {
+		c, _ := s.cursor(phone)
+		return c.Waiting[subjects.Normal] == 4
+	})
+}
+
 // A watermark that nothing stands behind is no reason to look at cursors.
 func TestWatermarkBelowTheEndChangesNothing(t *testing.T) {
 	t.Parallel()

@@ -2,7 +2,6 @@ package inbox
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -51,6 +50,8 @@ const (
 type counted struct {
 	UpTo uint64 `json:"upTo"`
 }
+
+func appendCounted(upTo uint64) []byte { return fmt.Appendf(nil, `{"upTo":%d}`, upTo) }
 
 // tally has the messages that were read and that no stored cursor counts yet. It
 // is guarded by Hub.mu.
@@ -247,11 +248,7 @@ func (h *Hub) storeMark(ctx context.Context, head uint64) error {
 	if head <= known {
 		return nil
 	}
-	body, err := json.Marshal(&counted{head})
-	if err != nil {
-		return err
-	}
-	if err := h.opts.Publish.wait(ctx, &nats.Msg{Subject: layout.Counted, Data: body}); err != nil {
+	if err := h.opts.Publish.wait(ctx, &nats.Msg{Subject: layout.Counted, Data: appendCounted(head)}); err != nil {
 		return fmt.Errorf("inbox: store the counted mark: %w", err)
 	}
 	h.mu.Lock()
