@@ -89,7 +89,13 @@ func (c *Cursor) top() uint64 { return max(c.UpTo, slices.Max(c.Sent[:])) }
 func (c *Cursor) cut(lane subjects.Lane, last uint64) {
 	c.Sent[lane] = min(c.Sent[lane], last)
 	kept := slices.Clone(c.Unacked[lane])
-	kept = slices.DeleteFunc(kept, func(seq uint64) bool { return seq > last })
+	kept = slices.DeleteFunc(kept, func(seq uint64) bool {
+		if seq <= last {
+			return false
+		}
+		delete(c.Tries, seq) // another message may get this seq
+		return true
+	})
 	c.Waiting[lane] += uint64(len(c.Unacked[lane]) - len(kept)) //nolint:gosec // not negative
 	c.Unacked[lane] = kept
 	c.UpTo = min(c.UpTo, last)

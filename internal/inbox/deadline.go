@@ -37,7 +37,8 @@ type Deadline struct {
 }
 
 // message returns the deadline as it is stored. Every hub stores it; the store
-// keeps one by its Nats-Msg-Id.
+// keeps one by its Nats-Msg-Id. The id is in that because a stream that has lost its
+// end gives the seq to another message.
 func (d *Deadline) message(k subjects.Key) *nats.Msg {
 	body, err := json.Marshal(d)
 	if err != nil { // a time that JSON does not know: never
@@ -45,7 +46,7 @@ func (d *Deadline) message(k subjects.Key) *nats.Msg {
 	}
 	return &nats.Msg{
 		Subject: layout.Deadline(k), Data: body,
-		Header: nats.Header{jetstream.MsgIDHeader: {"deadline/" + strconv.FormatUint(d.Seq, 10)}},
+		Header: nats.Header{jetstream.MsgIDHeader: {"deadline/" + strconv.FormatUint(d.Seq, 10) + "/" + d.ID}},
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -230,13 +231,28 @@ func (o *outcome) event(to subjects.Address) *nats.Msg {
 	}
 	return &nats.Msg{
 		Subject: subjects.Event(o.key, kind), Data: body,
-		Header: nats.Header{jetstream.MsgIDHeader: {eventID(o.seq)}},
+		Header: nats.Header{jetstream.MsgIDHeader: {eventID(o.seq, o.requester.id)}},
 	}
 }
 
 // eventID is the Nats-Msg-Id of an event about the end of a message. The first
-// end counts.
-func eventID(seq uint64) string { return eventPrefix + strconv.FormatUint(seq, 10) }
+// end counts. The id is in it because a stream that has lost its end gives the seq to
+// another message.
+func eventID(seq uint64, id string) string {
+	return eventPrefix + strconv.FormatUint(seq, 10) + "/" + id
+}
+
+// ParseEventID returns the seq and the id of the message whose end an event tells, by
+// the event's Nats-Msg-Id; false if it is no such event. Earlier versions had no id.
+func ParseEventID(msgID string) (seq uint64, id string, ok bool) {
+	rest, ok := strings.CutPrefix(msgID, eventPrefix)
+	if !ok {
+		return 0, "", false
+	}
+	rest, id, _ = strings.Cut(rest, "/")
+	seq, err := strconv.ParseUint(rest, 10, 64)
+	return seq, id, err == nil
+}
 
 const eventPrefix = "event/outcome/"
 

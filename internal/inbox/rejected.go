@@ -57,7 +57,7 @@ func rejection(m *envelope.Message, status wire.Status, reason string, at time.T
 	}
 	return &nats.Msg{
 		Subject: subjects.Event(m.Key, kind), Data: body,
-		Header: nats.Header{jetstream.MsgIDHeader: {eventID(m.Seq)}},
+		Header: nats.Header{jetstream.MsgIDHeader: {eventID(m.Seq, m.ID())}},
 	}
 }
 

@@ -96,13 +96,13 @@ func (r Renumbering) Outcome(k *proof.Key, to subjects.Key, lane subjects.Lane, 
 // Event rewrites an event about the end of a message. It returns any other event as
 // it is.
 func (r Renumbering) Event(h nats.Header, stored []byte) []byte {
-	seq, ok := cutSeq(h.Get(jetstream.MsgIDHeader), eventPrefix)
+	seq, id, ok := ParseEventID(h.Get(jetstream.MsgIDHeader))
 	fields := map[string]json.RawMessage{}
 	if !ok || json.Unmarshal(stored, &fields) != nil {
 		return stored
 	}
 	seq = r(seq)
-	h.Set(jetstream.MsgIDHeader, eventID(seq))
+	h.Set(jetstream.MsgIDHeader, eventID(seq, id))
 	fields["seq"] = strconv.AppendUint(nil, seq, 10)
 	body, err := json.Marshal(fields)
 	if err != nil {

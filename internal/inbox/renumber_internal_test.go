@@ -48,7 +48,7 @@ func TestWhatNamesSequencesIsNumberedAnew(t *testing.T) {
 	was := Deadline{Seq: 6, Lane: "normal", At: time.Unix(9, 0).UTC(), ID: "x", From: "desktop"}
 	m := tenfold.Deadline(key, was.message(key).Data)
 	var d Deadline
-	if err := json.Unmarshal(m.Data, &d); err != nil || d.Seq != 60 || d.ID != "x" || m.Header.Get(jetstream.MsgIDHeader) != "deadline/60" {
+	if err := json.Unmarshal(m.Data, &d); err != nil || d.Seq != 60 || d.ID != "x" || m.Header.Get(jetstream.MsgIDHeader) != "deadline/60/x" {
 		t.Errorf("the deadline is %s, %v", m.Data, m.Header)
 	}
 }
@@ -79,7 +79,7 @@ func TestOutcomesAndEventsAreNumberedAnew(t *testing.T) {
 	event := o.message(k)
 	body := tenfold.Event(event.Header, event.Data)
 	var e rejectedEvent
-	if err := json.Unmarshal(body, &e); err != nil || e.Seq != 70 || e.User != "alice" || event.Header.Get(jetstream.MsgIDHeader) != eventID(70) {
+	if err := json.Unmarshal(body, &e); err != nil || e.Seq != 70 || e.User != "alice" || event.Header.Get(jetstream.MsgIDHeader) != eventID(70, "x") {
 		t.Errorf("the event is %s, %v", body, event.Header)
 	}
 	other := nats.Header{jetstream.MsgIDHeader: {"device/7"}}

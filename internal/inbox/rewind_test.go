@@ -2,7 +2,9 @@ package inbox_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -67,6 +69,37 @@ func TestWhatFollowsALostEndIsCounted(t *testing.T) {
 		c, _ := s.cursor(phone)
 		return c.Waiting[subjects.Normal] == 4
 	})
+}
+
+// A message that gets the seq of one that was lost has a deadline and an outcome of
+// its own.
+func TestAfterALostEndEachMessageHasItsOwnOutcome(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	outcomes := func() (ids []string) {
+		for _, e := range s.events("delivered") {
+			ids = append(ids, e["id"].(string))
+		}
+		return ids
+	}
+	var want []string
+	for _, id := range []string{"before", "after"} {
+		if s.hub == nil {
+			s.createInbox()
+			s.start(nil)
+		}
+		want = append(want, id)
+		s.askWithin(phone, id, time.Hour)
+		s.eventually("the deadline is stored", func() bool { return slices.Contains(s.deadlines(), id) })
+		d := s.attach(phone, 100)
+		ack(d, d.receive(1))
+		s.eventually("the outcome is stored", func() bool { return slices.Equal(outcomes(), want) })
+		s.stop()
+		s.hub = nil
+		if err := s.js.DeleteStream(t.Context(), layout.StreamInbox); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // A watermark that nothing stands behind is no reason to look at cursors.

@@ -121,7 +121,7 @@ func (s *search) run(ctx context.Context, fetch *direct.Client, k *proof.Key, p 
 		first, _, err := fetch.Get(ctx, subjects.StreamEvent, &direct.Request{StartTime: &since, NextFor: subject, Batch: 1})
 		if err == nil && len(first) > 0 {
 			err = eachStored(ctx, fetch, subjects.StreamEvent, subject, first[0].Seq, func(m *direct.Stored) bool {
-				seq, ok := cutSeq(m.Header.Get(jetstream.MsgIDHeader), eventPrefix)
+				seq, _, ok := ParseEventID(m.Header.Get(jetstream.MsgIDHeader))
 				return ok && s.mark(seq)
 			})
 		}

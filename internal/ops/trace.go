@@ -272,11 +272,8 @@ func (s *search) step(e *reader.Entry, step, stream string, a subjects.Address, 
 }
 
 // outcomePrefix begins the id of an outcome, before the sequence of the message
-// that it is of; of an event, eventOutcomePrefix begins the Nats-Msg-Id.
-const (
-	outcomePrefix      = "outcome-"
-	eventOutcomePrefix = "event/outcome/"
-)
+// that it is of.
+const outcomePrefix = "outcome-"
 
 func (s *search) onInbox(e *reader.Entry) {
 	if seq, ok := strings.CutPrefix(envelope.Value(e.Header, subjects.HeaderID), outcomePrefix); ok && envelope.Type(e.Header) == wire.TypeAck {
@@ -438,10 +435,9 @@ func (s *search) onEvent(e *reader.Entry) {
 	if err != nil {
 		return
 	}
-	if seq, ok := strings.CutPrefix(envelope.Value(e.Header, jetstream.MsgIDHeader), eventOutcomePrefix); ok {
-		n, err := strconv.ParseUint(seq, 10, 64)
-		c := s.copies[n]
-		if err != nil || c == nil {
+	if seq, _, ok := inbox.ParseEventID(envelope.Value(e.Header, jetstream.MsgIDHeader)); ok {
+		c := s.copies[seq]
+		if c == nil {
 			return
 		}
 		at := time.Unix(0, e.Time).UTC()
