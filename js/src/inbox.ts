@@ -90,7 +90,7 @@ export function createInbox(core: Core, window: number, write: (frame: string) =
       core.line?.settled?.(acks);
     }
     flushing = false;
-    if ((done.length || again.length) && !core.ended) schedule();
+    if (done.length || again.length) schedule(); // also after the end: what was handled must not come again
   };
   const finish = (j: Job) => {
     remember(j.who, j.seq);

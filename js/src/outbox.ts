@@ -3,7 +3,8 @@
 import { RccsError, type SendOptions, type Sent } from "./types.js";
 import {
   byteLength,
-  checkMessage,
+  checkId,
+  checkType,
   deferred,
   isFinal,
   lanes,
@@ -147,6 +148,7 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
     const e = entryOf(given);
     const { signal } = e;
     if (core.ended) throw core.ended;
+    checkId(e.id);
     if (e.bytes > limit) throw tooLarge(e.bytes);
     if (e.stored) {
       if (messages >= maxMessages || bytes + e.bytes > maxBytes) throw new RccsError("OUTBOX_FULL");
@@ -252,7 +254,7 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
     },
 
     send(id: string, type: string, payload: unknown, o: SendOptions): Promise<Sent> {
-      checkMessage(type, id);
+      checkType(type);
       const known = entries.get(id);
       if (known) {
         known.awaited = true;

@@ -27,10 +27,14 @@ export const lanes = ["low", "normal", "high", "critical"] as const;
 // `device_unregister` end the session. The edge refuses the others.
 const types = /^(?!(ack|heartbeat|device_(unregister|status|list)|(un)?subscribe|publish|history|request|response)$)[a-z][a-z0-9_.-]{0,63}$/;
 
-/** Throws unless the edge would see a message with this type and id as one, and answer under its id. */
-export function checkMessage(type: string, id: string): void {
-  if (!types.test(type) || !id || byteLength(id) > 128 || /^\s|\s$|\p{C}/u.test(id))
-    throw new RccsError("BAD_MESSAGE", `type ${type}, id ${id}`);
+/** Throws unless the edge would see a message with this type as one. */
+export function checkType(type: string): void {
+  if (!types.test(type)) throw new RccsError("BAD_MESSAGE", `type ${type}`);
+}
+
+/** Throws unless the edge would answer under this id. */
+export function checkId(id: string): void {
+  if (!id || byteLength(id) > 128 || /^\s|\s$|\p{C}/u.test(id)) throw new RccsError("BAD_MESSAGE", `id ${id}`);
 }
 
 const encoder = new TextEncoder();
@@ -120,7 +124,7 @@ export const asError = (e: unknown, code = "INTERNAL"): RccsError =>
 
 /** Reports whether trying again cannot help. A code that is not known is worth trying again. */
 export const isFinal = (code: string): boolean =>
-  /^(BAD_|AUTH_|TOKEN_|IDENTITY|PERMISSION|DEVICE_[NR]|SESSION_R|MESSAGE|CLOSED|ABORT)/.test(code);
+  /^(BAD_|AUTH_|TOKEN_|IDENTITY|PERM|DEVICE_[NR]|SESSION_R|MESSAGE|CLOSED|ABORT)/.test(code);
 
 export const text = JSON.stringify as (v: unknown) => string;
 

@@ -1,7 +1,7 @@
 // Each message is handed on once, in order, and acknowledged when it has been handled.
 import { expect, test, vi } from "vitest";
 import { memoryStore, Reject } from "@rccs/client";
-import { Edge, settle } from "../edge.js";
+import { Edge, settle, tick } from "../edge.js";
 import { last, online } from "./harness.js";
 
 const acked = (edge: Edge) => edge.of("ack").flatMap((e) => e.payload.seqs ?? []);
@@ -26,6 +26,27 @@ test("a handler gets the payload and the message, and it is acknowledged afterwa
   next();
   await settle();
   expect(acked(edge)).toEqual([e.seq]);
+});
+
+test("what was handled before close is not handed on again by the next client on that store", async () => {
+  const memory = memoryStore();
+  const slow = { ...memory, set: async (key: string, value: string) => (await settle(), memory.set(key, value)) };
+  const { client, edge } = await online({ session: { epoch: "e" } }, { store: slow });
+  const got: unknown[] = [];
+  client.on("note", (n) => void got.push(n));
+  const sent = [edge.socket.message(1)];
+  await tick();
+  await tick(); // the first one is being written
+  sent.push(edge.socket.message(2), edge.socket.message(3));
+  expect(got).toEqual([1, 2, 3]);
+  const closed = client.close();
+  await last();
+  await closed;
+  const next = await online({ session: { epoch: "e" } }, { store: slow });
+  next.client.on("note", (n) => void got.push(n));
+  next.edge.socket.say(...sent.map((e) => ({ ...e, redelivered: true })));
+  await settle();
+  expect(got).toEqual([1, 2, 3]);
 });
 
 test("a type without a handler is not acknowledged, and waits for one", async () => {

@@ -297,6 +297,10 @@ test("what cannot be sent is refused at once", async () => {
     ...controlTypes.map((type) => [type, {}, {}]),
   ] as any)
     await expect(client.send(type, payload, o)).rejects.toMatchObject({ code: "BAD_MESSAGE" });
+  for (const id of ["", " x", "a\nb", "é".repeat(65)]) {
+    await expect(client.publish("news", 1, { id })).rejects.toMatchObject({ code: "BAD_MESSAGE" });
+    await expect(client.cancel(id)).rejects.toMatchObject({ code: "BAD_MESSAGE" });
+  }
   expect(edge.got.filter((e) => e.type !== "device_register")).toEqual([]);
 });
 
