@@ -17,6 +17,7 @@ import (
 type restoreFlags struct {
 	data, keys, config, cluster string
 
+	without  []string
 	shards   shardCount
 	tls      tlsFlags
 	storeKey storeKey
@@ -55,6 +56,7 @@ the keys. They serve as soon as everything is restored.`,
 	flags.StringVar(&f.config, "config", "", "`file` in the format of nats.conf, instead of the built-in one")
 	flags.StringVar(&f.cluster, "cluster", "", "`URL` of a cluster whose servers wait for a restore ('rccs serve --restoring')")
 	flags.Var(&f.shards, "shards", "in how many shards to divide the users of the tenant (--tenant), 1 to 64 (default: as it was)")
+	flags.Var(names{&f.without}, "without-tenant", "`name` of a tenant to leave out, which is then empty; may be repeated")
 	f.tls.add(flags)
 	f.storeKey.add(flags)
 	flags.BoolVarP(&f.json, "json", "j", false, "print JSON")
@@ -64,12 +66,16 @@ the keys. They serve as soon as everything is restored.`,
 func (env *environment) restore(ctx context.Context, f *restoreFlags, path string) error {
 	begun := time.Now()
 	bar, at := env.bytes("checked")
-	file, err := backup.Open(path, at)
+	whole, err := backup.Open(path, at)
 	bar.end()
 	if err != nil {
 		return err
 	}
-	defer func() { _ = file.Close() }() // it was only read
+	defer func() { _ = whole.Close() }() // it was only read
+	file, err := whole.Without(f.without)
+	if err != nil {
+		return err
+	}
 	where := f.data
 	if f.cluster != "" {
 		where = shown(f.cluster)

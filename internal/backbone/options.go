@@ -48,6 +48,9 @@ type Options struct {
 	// that gateways connect, unless nats.conf protects these itself. All servers need
 	// the same one. Empty: none.
 	RouteSecret string
+	// MaxPayload has the server take messages of so many bytes at least, whatever the
+	// configuration says.
+	MaxPayload int
 	// Logger receives what nats-server logs. Nil discards it.
 	Logger *slog.Logger
 }
@@ -189,6 +192,9 @@ func overridden(opts *server.Options) []string {
 	return names
 }
 
+// maxPayload is the largest that a server of NATS can be set to.
+const maxPayload = 64 << 20
+
 // own sets what is RCCS's to decide, whatever the file says.
 func (o Options) own(opts *server.Options) {
 	opts.NoSigs = true // nats-server would end the process on SIGINT
@@ -209,6 +215,9 @@ func (o Options) own(opts *server.Options) {
 	}
 	if opts.ServerName == "" && opts.Cluster.Port == 0 {
 		opts.ServerName = "rccs" // in a cluster NATS asks for a name, which must be unique
+	}
+	if most := int32(min(o.MaxPayload, maxPayload)); most > max(opts.MaxPayload, server.MAX_PAYLOAD_SIZE) { //nolint:gosec // at most maxPayload
+		opts.MaxPayload, opts.MaxPending = most, max(opts.MaxPending, 4*maxPayload)
 	}
 	opts.DontListen = o.Listen == ""
 	opts.Host, opts.Port = "", 0

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -70,6 +71,16 @@ func withStream(tb testing.TB, content []byte) string {
 	return path
 }
 
+// largeConsumers are as large as a consumer may be in an archive, and compress to
+// nothing.
+func largeConsumers(n int) (all []item) {
+	for i := range n {
+		name := fmt.Sprint("d", i)
+		all = append(all, named("consumers/"+name, `{"config":{"durable_name":"`+name+`","name":"`+name+`"},"state":{}`+strings.Repeat(" ", 16<<20)+`}`))
+	}
+	return all
+}
+
 // A stream's archive within a backup is read by the NATS server, which believes it.
 // So what this program does not write is refused before a server sees it, and
 // before anything is made.
@@ -105,22 +116,23 @@ func TestCraftedArchivesOfStreamsAreRefused(t *testing.T) {
 	}
 	var before, after runtime.MemStats
 	for name, content := range map[string][]byte{
-		"no archive":                     []byte("a letter"),
-		"files":                          old.Bytes(),
-		"a state that fills the memory":  archiveOf(t, item{archive.Header{Name: "state.json", Timestamp: 1, PayloadSize: int64(len(bomb))}, bomb}, end),
-		"a consumer that is a bomb":      archiveOf(t, state("1"), item{archive.Header{Name: "consumers/d", PayloadSize: int64(len(bomb))}, bomb}, end),
-		"a consumer's way out":           consumer("consumers/../../d", `{"durable_name":"../../d"}`),
-		"a consumer's way out by itself": consumer("consumers/../../d", `{}`),
-		"a consumer of another name":     consumer("consumers/d", `{"durable_name":"../../d"}`),
-		"a consumer of two names":        consumer("consumers/d", `{"durable_name":"d","name":"../../d"}`),
-		"a wildcard for a consumer":      consumer("consumers/>", `{"durable_name":">"}`),
-		"consumers that are not there":   archiveOf(t, state("1000000000"), message, end),
-		"fewer than no consumers":        archiveOf(t, state("-1"), named("consumers/d", `{}`), message, end),
-		"no end":                         archiveOf(t, state("0"), message),
-		"more messages than are said":    archiveOf(t, state("0"), message, item{archive.Header{Name: "rccs.topic.a", Sequence: 2, Timestamp: 1}, nil}, end),
-		"no messages":                    archiveOf(t, state("0"), end),
-		"a message without a place":      archiveOf(t, state("0"), item{archive.Header{Name: "rccs.topic.a", PayloadSize: 1}, []byte("1")}, end),
-		"another place":                  archiveOf(t, named("state.json", `{"first_seq":1,"last_seq":18446744073709551615,"messages":1}`), message, end),
+		"no archive":                        []byte("a letter"),
+		"files":                             old.Bytes(),
+		"a state that fills the memory":     archiveOf(t, item{archive.Header{Name: "state.json", Timestamp: 1, PayloadSize: int64(len(bomb))}, bomb}, end),
+		"a consumer that is a bomb":         archiveOf(t, state("1"), item{archive.Header{Name: "consumers/d", PayloadSize: int64(len(bomb))}, bomb}, end),
+		"consumers that are bombs together": archiveOf(t, append(append([]item{state("5")}, largeConsumers(5)...), message, end)...),
+		"a consumer's way out":              consumer("consumers/../../d", `{"durable_name":"../../d"}`),
+		"a consumer's way out by itself":    consumer("consumers/../../d", `{}`),
+		"a consumer of another name":        consumer("consumers/d", `{"durable_name":"../../d"}`),
+		"a consumer of two names":           consumer("consumers/d", `{"durable_name":"d","name":"../../d"}`),
+		"a wildcard for a consumer":         consumer("consumers/>", `{"durable_name":">"}`),
+		"consumers that are not there":      archiveOf(t, state("1000000000"), message, end),
+		"fewer than no consumers":           archiveOf(t, state("-1"), named("consumers/d", `{}`), message, end),
+		"no end":                            archiveOf(t, state("0"), message),
+		"more messages than are said":       archiveOf(t, state("0"), message, item{archive.Header{Name: "rccs.topic.a", Sequence: 2, Timestamp: 1}, nil}, end),
+		"no messages":                       archiveOf(t, state("0"), end),
+		"a message without a place":         archiveOf(t, state("0"), item{archive.Header{Name: "rccs.topic.a", PayloadSize: 1}, []byte("1")}, end),
+		"another place":                     archiveOf(t, named("state.json", `{"first_seq":1,"last_seq":18446744073709551615,"messages":1}`), message, end),
 	} {
 		runtime.ReadMemStats(&before)
 		path := withStream(t, content)
@@ -141,5 +153,29 @@ func TestCraftedArchivesOfStreamsAreRefused(t *testing.T) {
 		if runtime.ReadMemStats(&after); after.TotalAlloc-before.TotalAlloc > 512<<20 {
 			t.Errorf("%s: %d MiB of memory were used", name, (after.TotalAlloc-before.TotalAlloc)>>20)
 		}
+	}
+}
+
+// What a tenant's own parts have made beside RCCS's streams may be more than a
+// backup can have. Then it is not made, rather than made and never restored.
+func TestABackupThatNothingWouldRestoreIsNotMade(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "backup.tar")
+	w, err := create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.abandon()
+	large := json.RawMessage(`"` + strings.Repeat("x", 1<<20) + `"`)
+	for n := range maxManifest >> 20 {
+		s := Stream{Tenant: "acme"}
+		s.Name, s.Config = fmt.Sprint("S", n), large
+		w.m.Streams = append(w.m.Streams, s)
+	}
+	if _, err := w.seal(); err == nil || !strings.Contains(err.Error(), "tenant acme") {
+		t.Errorf("told %v", err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s was made: %v", path, err)
 	}
 }

@@ -40,7 +40,7 @@ func (f *File) divide(dir string, shards map[string]int) (*File, error) {
 			tenant = ""
 		}
 		if !slices.Contains(f.Manifest.tenants(), tenant) {
-			return nil, fmt.Errorf("the backup has no tenant %s: 'rccs backup verify' lists those that it has", name)
+			return nil, noTenant(name)
 		}
 		have := f.Manifest.Shards(tenant)
 		if n == have {

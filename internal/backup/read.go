@@ -31,6 +31,8 @@ type File struct {
 	path  string
 	file  *os.File
 	parts map[string]*io.SectionReader
+
+	largest int // bytes of the largest message; known after Check
 }
 
 // Open opens a backup and reads all of it once, to check it. Progress is called
@@ -72,14 +74,15 @@ func (f *File) Check(progress func(done, all int64)) error {
 	for i := range f.Manifest.Streams {
 		s := &f.Manifest.Streams[i]
 		part := f.part(s.Part)
-		have, err := snapshot.Inspect(part)
+		have, err := snapshot.Inspect(part, s.Bytes)
 		if err != nil {
-			return fmt.Errorf("backup: %s: stream %s: %w", f.path, s.Name, err)
+			return s.failed(fmt.Errorf("backup: %s: stream %s: %w", f.path, s.Name, err))
 		}
 		if have.First != s.First || have.Last != s.Last || have.Messages != s.Messages || have.Bytes != s.Bytes {
 			return fmt.Errorf("backup: %s: stream %s has %d messages up to sequence %d, and its manifest says %d up to %d",
 				f.path, s.Name, have.Messages, have.Last, s.Messages, s.Last)
 		}
+		f.largest = max(f.largest, have.Largest)
 		done += part.Size()
 		progress(done, f.Manifest.Bytes())
 	}

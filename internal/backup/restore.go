@@ -86,14 +86,45 @@ func restore(ctx context.Context, f *File, opts RestoreOptions) (err error) {
 	if err := f.unpack(work, opts.Keys); err != nil {
 		return err
 	}
+	largest := f.largest
 	f, err = f.divide(work, opts.Shards)
 	if err != nil {
 		return err
 	}
-	if err := f.fill(ctx, work, &opts); err != nil {
+	if err := f.fill(ctx, work, largest, &opts); err != nil {
 		return err
 	}
 	return moveInPlace(work, opts.Dir)
+}
+
+// Without returns the backup without the streams of some tenants. Both are closed
+// together.
+func (f *File) Without(tenants []string) (*File, error) {
+	have := f.Manifest.tenants()
+	for _, name := range tenants {
+		switch {
+		case name == auth.DefaultTenant:
+			return nil, errors.New("the default tenant cannot be left out")
+		case !slices.Contains(have, name):
+			return nil, noTenant(name)
+		}
+	}
+	m := *f.Manifest
+	m.Streams = slices.DeleteFunc(slices.Clone(m.Streams), func(s Stream) bool { return slices.Contains(tenants, s.Tenant) })
+	return &File{Manifest: &m, path: f.path, file: f.file, parts: f.parts}, nil
+}
+
+func noTenant(name string) error {
+	return fmt.Errorf("the backup has no tenant %s: 'rccs backup verify' lists those that it has", name)
+}
+
+// failed says whose stream an error is about. What a tenant's own parts have made of
+// its streams keeps no other from being restored.
+func (s *Stream) failed(err error) error {
+	if s.Tenant == "" {
+		return err
+	}
+	return fmt.Errorf("tenant %s: %w; to restore all others, repeat with --without-tenant %s", s.Tenant, err, s.Tenant)
 }
 
 // prepare makes the directory, or refuses one that holds something.
@@ -163,7 +194,8 @@ func writeFile(path string, content io.Reader) error {
 }
 
 // fill runs a server on the directory and gives it the streams.
-func (f *File) fill(ctx context.Context, work string, opts *RestoreOptions) (err error) {
+// largest is how many bytes its largest message has.
+func (f *File) fill(ctx context.Context, work string, largest int, opts *RestoreOptions) (err error) {
 	keys, err := auth.OpenKeystore(work)
 	if err != nil {
 		return err
@@ -172,7 +204,9 @@ func (f *File) fill(ctx context.Context, work string, opts *RestoreOptions) (err
 		return errors.New("there are no keys: name the directory that has the installation's with --keys")
 	}
 	o := opts.Server
-	o.Dir, o.Listen = work, ""
+	// A stream may hold messages that are larger than a publisher may send: of another
+	// configuration, or with headers that JetStream has added.
+	o.Dir, o.Listen, o.MaxPayload = work, "", largest
 	o.Operator, o.SystemAccount = keys.Operator(), keys.System().PublicKey
 	if o.Accounts, o.Derived, err = keys.Accounts(); err != nil {
 		return err
@@ -195,7 +229,19 @@ func (f *File) fill(ctx context.Context, work string, opts *RestoreOptions) (err
 		defer cancel()
 		err = errors.Join(err, server.Stop(ctx))
 	}()
-	return f.put(ctx, func(tenant string) (*nats.Conn, error) { return dialTenant("", keys, tenant, server.InProcess()) }, 1, opts.Progress)
+	dial := func(tenant string) (*nats.Conn, error) {
+		nc, err := dialTenant("", keys, tenant, server.InProcess())
+		if err != nil {
+			return nil, err
+		}
+		// It may have stored more than a limit of later allows.
+		of, err := keys.Tenant(cmp.Or(tenant, auth.DefaultTenant))
+		if err == nil {
+			_, err = server.Lift(of.Account().PublicKey) // for as long as this server runs
+		}
+		return nc, err
+	}
+	return f.put(ctx, dial, 1, opts.Progress)
 }
 
 // checkShards refuses keys of tenants that have other numbers of shards.
@@ -203,7 +249,7 @@ func (f *File) checkShards(keys *auth.Keystore) error {
 	for _, name := range f.Manifest.tenants() {
 		tenant, err := keys.Tenant(cmp.Or(name, auth.DefaultTenant))
 		if err != nil {
-			return err
+			return (&Stream{Tenant: name}).failed(err)
 		}
 		if have, want := tenant.Shards(), f.Manifest.Shards(name); have != want {
 			return fmt.Errorf("the tenant %s has %d shards in the backup, and %d by the keys: take the keys that it had when the backup was made",
@@ -248,7 +294,7 @@ func (f *File) put(ctx context.Context, dial func(tenant string) (*nats.Conn, er
 		if nc == nil {
 			var err error
 			if nc, err = dial(s.Tenant); err != nil {
-				return err
+				return s.failed(err)
 			}
 			conns[s.Tenant] = nc
 		}
@@ -256,7 +302,7 @@ func (f *File) put(ctx context.Context, dial func(tenant string) (*nats.Conn, er
 		if _, name := shard.Named(s.Name, f.Manifest.Shards(s.Tenant)); name == layout.StreamInbox {
 			var err error
 			if stream.Config, err = unfenced(s.Config); err != nil {
-				return fmt.Errorf("stream %s: %w", s.Name, err)
+				return s.failed(fmt.Errorf("stream %s: %w", s.Name, err))
 			}
 		}
 		err := f.putStream(ctx, nc, &stream, s.Part, copies, func(n int) {
@@ -264,7 +310,7 @@ func (f *File) put(ctx context.Context, dial func(tenant string) (*nats.Conn, er
 			progress(min(done, all), all)
 		})
 		if err != nil {
-			return err
+			return s.failed(err)
 		}
 	}
 	for _, tenant := range f.Manifest.tenants() {

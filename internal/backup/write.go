@@ -3,6 +3,7 @@ package backup
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -15,6 +16,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/private"
 )
 
@@ -85,6 +87,9 @@ func (w *writer) seal() (*Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(body) > maxManifest || len(w.m.Parts) > maxEntries-2 {
+		return nil, w.tooMuch()
+	}
 	if err := w.text(manifestName, body); err != nil {
 		return nil, err
 	}
@@ -108,6 +113,21 @@ func (w *writer) seal() (*Manifest, error) {
 		return nil, err
 	}
 	return &w.m, errors.Join(w.file.Close(), private.Sync(filepath.Dir(w.path)))
+}
+
+// tooMuch says whose streams have so much beside their messages that nothing would
+// restore the backup.
+func (w *writer) tooMuch() error {
+	sizes := map[string]int{}
+	most := ""
+	for i := range w.m.Streams {
+		s := &w.m.Streams[i]
+		if sizes[s.Tenant] += 1 + len(s.Config); sizes[s.Tenant] > sizes[most] {
+			most = s.Tenant
+		}
+	}
+	return fmt.Errorf("the streams of tenant %s are too many, or their configurations too large (%d bytes): remove those that RCCS does not need ('nats stream ls')",
+		cmp.Or(most, auth.DefaultTenant), sizes[most])
 }
 
 func (w *writer) text(name string, body []byte) error {

@@ -45,10 +45,12 @@ type copier struct {
 	w       *archive.Writer
 	changes map[string]change
 	ours    bool           // it must be one that rewrite has written
+	most    uint64         // with ours: how many bytes its messages have
 	edit    func(*Message) // nil: messages stay as they are
 	state   map[string]json.RawMessage
 	at      int64    // when the snapshot was taken
 	kept    [][]byte // consumers
+	held    int      // bytes of consumers
 	names   []string // of consumers, as they stand in the archive
 	out     *Stream
 }
@@ -140,6 +142,9 @@ func (c *copier) readConsumer() error {
 			return fmt.Errorf("the archive has a consumer %q in the place of %q", d, h.Name)
 		}
 	}
+	if c.held += len(body); c.held > maxSmall {
+		return fmt.Errorf("the archive has consumers of more than %d bytes", maxSmall)
+	}
 	if consumer.Config.Durable != "" {
 		c.kept, c.names = append(c.kept, body), append(c.names, h.Name)
 	}
@@ -203,6 +208,9 @@ func (c *copier) message() (end bool, err error) {
 		c.edit(m)
 		return false, c.add(m)
 	}
+	if size := uint64(len(h.Name)) + uint64(h.HeaderSize) + uint64(h.PayloadSize); c.ours && size > c.most-c.out.Bytes { //nolint:gosec // the reader refuses negative sizes
+		return false, fmt.Errorf("the archive has more than the %d bytes of messages that its manifest says", c.most)
+	}
 	if err := c.w.WriteHeader(h); err != nil {
 		return false, err
 	}
@@ -238,6 +246,7 @@ func (c *copier) writeChanges() error {
 
 func (c *copier) count(h *archive.Header) {
 	c.out.Messages++
+	c.out.Largest = max(c.out.Largest, int(h.HeaderSize+h.PayloadSize))
 	c.out.Bytes += uint64(len(h.Name)) + uint64(h.HeaderSize) + uint64(h.PayloadSize) //nolint:gosec // the reader refuses negative sizes
 }
 
@@ -264,9 +273,10 @@ func (c *copier) small(h *archive.Header) ([]byte, error) {
 // Inspect reads an archive that [Source.Take] has written to its end and says what
 // is in it, but for its name and configuration, which stand elsewhere. It refuses
 // what Take does not write, since a server believes what it is given: earlier
-// formats, names of consumers that are paths, a state that fills the memory.
-func Inspect(r io.Reader) (*Stream, error) {
-	s, err := copyArchive(r, io.Discard, &copier{ours: true})
+// formats, names of consumers that are paths, what fills the memory, and more than so
+// many bytes of messages.
+func Inspect(r io.Reader, bytes uint64) (*Stream, error) {
+	s, err := copyArchive(r, io.Discard, &copier{ours: true, most: bytes})
 	if err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}

@@ -39,9 +39,10 @@ func put(ctx context.Context, nc *nats.Conn, s *Stream, copies int, r io.Reader,
 		answer
 		Deliver string `json:"deliver_subject"`
 	}
-	// Nothing goes by age until it has been counted.
+	// Nothing goes by age until it has been counted. What is stored may be larger than
+	// what may be published now.
 	err = ask(ctx, nc, "$JS.API.STREAM.RESTORE."+s.Name, map[string]any{
-		"config": c.with("max_age", 0), "state": map[string]any{"first_seq": s.First, "last_seq": s.Last, "messages": s.Messages},
+		"config": c.open(), "state": map[string]any{"first_seq": s.First, "last_seq": s.Last, "messages": s.Messages},
 	}, &got)
 	if err != nil {
 		return err
@@ -50,10 +51,10 @@ func put(ctx context.Context, nc *nats.Conn, s *Stream, copies int, r io.Reader,
 	if err != nil {
 		return err
 	}
-	if err := s.compare(have, c.schedules); err != nil {
+	if err := s.compare(have, c); err != nil {
 		return err
 	}
-	if c.aged {
+	if c.bounded {
 		return ask(ctx, nc, "$JS.API.STREAM.UPDATE."+s.Name, c.fields, new(answer))
 	}
 	return nil
@@ -102,12 +103,13 @@ func store(ctx context.Context, nc *nats.Conn, subject string, piece []byte) err
 }
 
 // compare says what of the archive is not in the stream. Where messages are
-// kept until they are due, those may have moved on already.
-func (s *Stream) compare(have state, schedules bool) error {
-	if have.Last == s.Last && have.Messages == s.Messages {
+// kept until they are due, those may have moved on already, and where each may have
+// a time to live, theirs may have ended.
+func (s *Stream) compare(have state, c *config) error {
+	if have.Last == s.Last && (have.Messages == s.Messages || c.ttls && have.Messages < s.Messages) {
 		return nil
 	}
-	if schedules && have.Last > s.Last && have.Messages+have.Last-s.Last >= s.Messages {
+	if c.schedules && have.Last > s.Last && have.Messages+have.Last-s.Last >= s.Messages {
 		return nil
 	}
 	return fmt.Errorf("restored are %d messages up to sequence %d, and the archive has %d up to %d",
@@ -117,8 +119,9 @@ func (s *Stream) compare(have state, schedules bool) error {
 // config is a stream's configuration, without knowing all of its fields.
 type config struct {
 	fields    map[string]json.RawMessage
-	aged      bool
+	bounded   bool // by age, or in the size of a message
 	schedules bool
+	ttls      bool // of messages
 }
 
 func parseConfig(s *Stream, copies int) (*config, error) {
@@ -126,7 +129,9 @@ func parseConfig(s *Stream, copies int) (*config, error) {
 	var known struct {
 		Name      string `json:"name"`
 		MaxAge    int64  `json:"max_age"`
+		MaxSize   int64  `json:"max_msg_size"`
 		Schedules bool   `json:"allow_msg_schedules"`
+		TTLs      bool   `json:"allow_msg_ttl"`
 	}
 	if err := errors.Join(json.Unmarshal(s.Config, &c.fields), json.Unmarshal(s.Config, &known)); err != nil {
 		return nil, fmt.Errorf("unreadable configuration: %w", err)
@@ -134,7 +139,7 @@ func parseConfig(s *Stream, copies int) (*config, error) {
 	if known.Name != s.Name {
 		return nil, fmt.Errorf("the configuration is that of stream %q", known.Name)
 	}
-	c.aged, c.schedules = known.MaxAge != 0, known.Schedules
+	c.bounded, c.schedules, c.ttls = known.MaxAge != 0 || known.MaxSize > 0, known.Schedules, known.TTLs
 	c.fields["num_replicas"] = fmt.Append(nil, copies)
 	delete(c.fields, "placement")
 	if copies > 1 {
@@ -143,9 +148,10 @@ func parseConfig(s *Stream, copies int) (*config, error) {
 	return c, nil
 }
 
-// with is the configuration with one number changed.
-func (c *config) with(name string, n int) map[string]json.RawMessage {
+// open is the configuration without the bounds that would refuse or remove what is
+// restored.
+func (c *config) open() map[string]json.RawMessage {
 	all := maps.Clone(c.fields)
-	all[name] = fmt.Appendf(nil, "%d", n)
+	all["max_age"], all["max_msg_size"] = json.RawMessage("0"), json.RawMessage("-1")
 	return all
 }

@@ -39,6 +39,9 @@ type Stream struct {
 	// headers and body.
 	Messages uint64 `json:"messages"`
 	Bytes    uint64 `json:"bytes"`
+	// Largest is how many bytes of headers and body the largest has, where the archive
+	// was read.
+	Largest int `json:"-"`
 	// Consumers are the durable ones.
 	Consumers int `json:"consumers"`
 }
