@@ -109,7 +109,7 @@ func (g *Gap) continued(by *Gap) bool {
 func (mb *Mailbox) restoreGapsLocked(gaps []Gap) {
 	for _, g := range gaps {
 		if g.Reason == "" {
-			mb.lost = append(mb.lost, loss{g.Lane, g.From, g.To, g.Count})
+			mb.lost = append(mb.lost, loss{lane: g.Lane, from: g.From, to: g.To, count: g.Count})
 			continue
 		}
 		mb.gaps = append(mb.gaps, toldGap{Gap: g})
@@ -179,6 +179,9 @@ type loss struct {
 	lane     subjects.Lane
 	from, to uint64
 	count    uint64
+	// exact: these are the sequences of the first and the last of them. Otherwise
+	// they lie there if what went were the oldest.
+	exact bool
 }
 
 // missedLocked looks for messages that earlier connections were sent and did not
@@ -186,7 +189,7 @@ type loss struct {
 // gone. It reports whether there are any.
 func (mb *Mailbox) missedLocked(n subjects.Lane, seq uint64) bool {
 	l := &mb.lanes[n]
-	gone := loss{lane: n}
+	gone := loss{lane: n, exact: true}
 	for _, pending := range l.ackPending {
 		if pending >= seq {
 			break
@@ -305,7 +308,10 @@ func (h *Hub) whyLost(ctx context.Context, k subjects.Key, l loss) (string, loss
 		return reason, wide, err
 	}
 	// Nobody has said why: an operator removed them with JetStream's own means, or
-	// their files were damaged while the server ran.
+	// their files were damaged while the server ran. Those need not be the oldest.
+	if !l.exact {
+		l = wide
+	}
 	damaged, err := h.fetch.Unreadable(ctx, layout.StreamInbox, subjects.Inbox(k, l.lane), l.from, wide.to)
 	if err != nil || !damaged {
 		return wire.ReasonPurged, l, err

@@ -144,6 +144,30 @@ func TestALossThatIsFoundLateIsToldWhereItWas(t *testing.T) {
 	}
 }
 
+// A message that an operator removed from the middle is told in a range that holds
+// it: nothing says that it was the oldest.
+func TestWhatIsRemovedFromTheMiddleIsInItsGap(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	s.put(phone, subjects.Normal, 0, 1)
+	d := s.attach(phone, 100)
+	ack(d, d.receive(1))
+	d.mailbox.Detach()
+	for n := range 6 {
+		s.put(desk, subjects.Normal, n, 1)
+		s.put(phone, subjects.Normal, 1+n, 1) // 3, 5, 7, ...
+	}
+	s.stop()
+	const gone = 7
+	if err := must(s.js.Stream(t.Context(), layout.StreamInbox)).DeleteMsg(t.Context(), gone); err != nil {
+		t.Fatal(err)
+	}
+	s.start(nil)
+	d = s.attach(phone, 100)
+	expect(t, d.receive(5), "1 2 4 5 6")
+	s.wantGap(d, wire.Gap{Lane: "normal", From: 2, To: 13, Count: 1, Reason: wire.ReasonPurged})
+}
+
 // purgeBelow has the stream begin at seq, as retention does.
 func (s *system) purgeBelow(seq uint64) {
 	s.t.Helper()
@@ -297,7 +321,9 @@ func TestGapTellsWhatAFullLaneLost(t *testing.T) {
 	got := d.receive(1)
 	ack(d, got)
 	d.mailbox.Detach()
-	s.put(phone, subjects.Normal, 1, 6) // 1 and 2 make room
+	s.put(phone, subjects.Normal, 1, 4)
+	s.caughtUp()                        // all are counted
+	s.put(phone, subjects.Normal, 5, 2) // 1 and 2 make room
 	s.put(phone, subjects.Low, 7, 3)    // all of it fits
 	s.stop()
 	s.start(nil)
