@@ -31,6 +31,9 @@ func (c *Coordinator) Settle(w *inbox.Waiting, mark uint64) { c.duty.Load().sche
 // before Start.
 func (c *Coordinator) BeatEvery(d time.Duration) { c.beatEvery = d }
 
+// ID is what others know it by.
+func (c *Coordinator) ID() string { return c.id }
+
 // Works are the numbers of the shards in this process that it works.
 func (c *Coordinator) Works() []int { return c.members.own().Shards }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -149,6 +150,13 @@ func (p *place) coordinateBeating(opts coordinator.Options, every time.Duration)
 // the server at once and for good.
 func (p *place) fragile() (c *coordinator.Coordinator, crash func()) {
 	p.t.Helper()
+	c, _, crash = p.frail()
+	return c, crash
+}
+
+// frail is fragile, and gives its connections out by name.
+func (p *place) frail() (c *coordinator.Coordinator, conn func(name string) *nats.Conn, crash func()) {
+	p.t.Helper()
 	var mu sync.Mutex
 	var conns []*nats.Conn
 	dead := false
@@ -169,7 +177,12 @@ func (p *place) fragile() (c *coordinator.Coordinator, crash func()) {
 	if err := c.Start(p.ctx()); err != nil {
 		p.t.Fatal(err)
 	}
-	return c, func() {
+	conn = func(name string) *nats.Conn {
+		mu.Lock()
+		defer mu.Unlock()
+		return conns[slices.IndexFunc(conns, func(nc *nats.Conn) bool { return nc.Opts.Name == name })]
+	}
+	return c, conn, func() {
 		mu.Lock()
 		dead = true
 		for _, nc := range conns {
@@ -368,10 +381,14 @@ func (p *place) askAt(nc *nats.Conn, subject string, request, into any) string {
 // proof is the tenant's key, as a coordinator has it.
 func (p *place) proof() *proof.Key {
 	p.t.Helper()
-	k, err := proof.Load(p.ctx(), p.js)
-	if err != nil {
-		p.t.Fatal(err)
-	}
+	var k *proof.Key
+	p.eventually("the tenant's key is read", func() bool {
+		ctx, cancel := context.WithTimeout(p.ctx(), patience/6) // a request is lost with the server that restarts
+		defer cancel()
+		var err error
+		k, err = proof.Load(ctx, p.js)
+		return err == nil
+	})
 	return k
 }
 

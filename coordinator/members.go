@@ -164,7 +164,10 @@ func (m *members) hear(msg *nats.Msg) {
 	}
 	m.mu.Unlock()
 	if msg.Reply != "" && (&request{Msg: msg}).mayReply() {
-		if data, err := json.Marshal(append(all, m.own())); err == nil {
+		if m.c.healthy() == nil {
+			all = append(all, m.own())
+		}
+		if data, err := json.Marshal(all); err == nil {
 			_ = m.c.core.Publish(msg.Reply, data)
 		}
 	} else if known == nil && !b.Gone {
@@ -193,7 +196,11 @@ func (m *members) own() beat {
 	return b
 }
 
+// tell has the others hear of this coordinator, unless it cannot do its work.
 func (m *members) tell(gone bool) {
+	if !gone && m.c.healthy() != nil {
+		return
+	}
 	b := m.own()
 	b.Gone = gone
 	data, err := json.Marshal(b)
@@ -228,7 +235,7 @@ func (m *members) beats() {
 		}
 		alone := len(m.others) == 0
 		m.mu.Unlock()
-		if (!alone || n%aloneEvery == 0) && m.c.healthy() == nil {
+		if !alone || n%aloneEvery == 0 {
 			m.tell(false)
 		}
 		m.wake()

@@ -2,6 +2,7 @@ package coordinator_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -136,6 +137,48 @@ func TestTheDeathOfACoordinatorHandsItsShardOver(t *testing.T) {
 		t.Errorf("it works %v", got)
 	}
 	lives.crash()
+}
+
+// One that cannot do its work, but hears and could tell others that it is there, has
+// no shard.
+func TestTheShardOfACoordinatorThatIsNotWellIsTaken(t *testing.T) {
+	t.Parallel()
+	p, e := placeWithEdge(t)
+	p.connect(e, "alice/phone", "mobile")
+	a, connA, crashA := p.frail()
+	b, connB, crashB := p.frail()
+	defer crashA()
+	defer crashB()
+	p.eventually("one of them works the shard", func() bool { return len(a.Works())+len(b.Works()) == 1 })
+	conn, other := connA, b
+	if len(b.Works()) == 1 {
+		conn, other = connB, a
+	}
+	conn("read").Close()
+	p.publish(subjects.Route("alice", subjects.Selector{}), "after")
+	p.eventually("the other gives out what comes", func() bool { return slices.Equal(p.inbox("alice/phone"), []string{"after"}) })
+	answers, err := p.nc.SubscribeSync(p.nc.NewInbox())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.nc.PublishRequest(layout.Members(), answers.Subject, []byte(`{"id":"new"}`)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // both hear who is new, and answer
+		m, err := answers.NextMsg(patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []struct{ ID string }
+		if err := json.Unmarshal(m.Data, &all); err != nil {
+			t.Fatal(err)
+		}
+		for _, one := range all {
+			if one.ID != "new" && one.ID != other.ID() {
+				t.Errorf("%s is told to be there", one.ID)
+			}
+		}
+	}
 }
 
 // A coordinator whose process is paused neither hears nor says anything. When it
