@@ -2,6 +2,7 @@ package coordinator_test
 
 import (
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -9,7 +10,9 @@ import (
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
+	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
+	"github.com/rccs-io/rccs/wire"
 )
 
 // A message that comes due while it is cancelled has one end. It is delivered, and
@@ -71,5 +74,74 @@ func TestAMessageThatComesDueWhileItIsCancelledHasOneEnd(t *testing.T) {
 	}
 	if events := p.undeliverables(); len(events) > 0 {
 		t.Errorf("a mark is taken for a message that never comes: %v", events)
+	}
+}
+
+// The same holds when a device cancels what it has sent. It is told that a message is
+// cancelled only if that never comes.
+func TestADevicesOwnCancelThatRacesTheDueTimeHasOneEnd(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	c, _ := p.coordinate()
+	k := address("alice/phone").Key()
+	fetch := direct.New(p.env.Conn(t))
+	if err := fetch.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer fetch.Stop()
+	p.pub.Proof = p.proof()
+	cursors, err := inbox.NewCursors(fetch, p.pub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const count = 400
+	due := time.Now().Add(300 * time.Millisecond).UTC().Format(time.RFC3339Nano) // of all: the server stores one after the other
+	names := make([]string, count)
+	for i := range count {
+		id := strconv.Itoa(i)
+		names[i] = subjects.Later(k, subjects.Normal, "desk/"+id)
+		p.publish(names[i], strconv.Quote(id), subjects.HeaderID, id, subjects.HeaderAck, "true", subjects.HeaderFrom, "desk",
+			layout.HeaderProof, p.pub.Proof.Tag(proof.Sender, "alice", "desk", id),
+			"Nats-Schedule", "@at "+due, "Nats-Schedule-Target", layout.Due(k, subjects.Normal))
+	}
+	cancelled := make(map[string]bool)
+	for i := count - 1; i >= 0; i-- {
+		n, err := cursors.Withdraw(p.ctx(), names[i:i+1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		cancelled[strconv.Itoa(i)] = n == 1
+	}
+	for _, m := range p.stored(subjects.StreamLater, "rccs.later.>") { // those that may have been on their way
+		e := reader.Entry{Subject: m.Subject, Seq: m.Sequence, Header: m.Header}
+		if w, ok := inbox.CancelledBy(p.proof(), &e); ok {
+			c.Settle(w, m.Sequence)
+		}
+	}
+	p.eventually("nothing is on its way", func() bool { return len(p.stored(subjects.StreamLater, "rccs.later.>")) == 0 })
+	ends := make(map[string]int)
+	p.eventually("each has an end", func() bool {
+		clear(ends)
+		for id, is := range cancelled {
+			if is {
+				ends[id]++
+			}
+		}
+		for _, body := range p.lane("alice/phone", subjects.Normal) {
+			ends[strings.Trim(body, `"`)]++
+		}
+		for _, body := range p.inbox("alice/desk") {
+			a, err := wire.DecodeAnswer([]byte(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ends[a.Outcome().OriginalID]++
+		}
+		return len(ends) == count
+	})
+	for id, n := range ends {
+		if n != 1 {
+			t.Errorf("message %s has %d ends; cancelled: %t", id, n, cancelled[id])
+		}
 	}
 }

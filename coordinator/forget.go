@@ -1,11 +1,13 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/audit"
@@ -76,10 +78,7 @@ func (c *Coordinator) forget(ctx context.Context, a subjects.Address) (messages 
 		}
 	}
 	// What is due meanwhile is purged with the inbox.
-	if err := c.tellDelayed(ctx, k); err != nil {
-		return 0, err
-	}
-	if err := c.purge(ctx, subjects.StreamLater, layout.DeviceLater(k)); err != nil {
+	if err := c.cancelDelayed(ctx, k); err != nil {
 		return 0, err
 	}
 	messages, err = c.ops.Purge(ctx, a, ops.PurgeOptions{Forget: true})
@@ -98,19 +97,19 @@ func (c *Coordinator) forget(ctx context.Context, a subjects.Address) (messages 
 	return messages, c.ackAll(ctx, k)
 }
 
-// tellDelayed tells the senders that asked that the delayed messages of a device are
-// about to be removed.
-func (c *Coordinator) tellDelayed(ctx context.Context, k subjects.Key) error {
-	var told []*nats.Msg
+// cancelsAtOnce is how many delayed messages of a device are cancelled at a time.
+const cancelsAtOnce = 64
+
+// cancelDelayed cancels the delayed messages of a device, and tells the senders that
+// asked. One that may be on its way is settled later, like any that is cancelled when
+// it comes due.
+func (c *Coordinator) cancelDelayed(ctx context.Context, k subjects.Key) error {
+	var waiting []*inbox.Waiting
 	r, err := reader.New(reader.Options{
 		Conn: c.direct.Conn(), Stream: subjects.StreamLater, Shard: c.opts.Shard, FromStart: true, Filter: []string{layout.DeviceLater(k)}, HeadersOnly: true, Logger: c.log,
 		Handle: func(e reader.Entry) {
-			w, cancelled := inbox.CancelledBy(c.pub.Proof, &e)
-			if !cancelled {
-				w = &inbox.Waiting{Stream: subjects.StreamLater, Subject: e.Subject, Seq: e.Seq, Header: e.Header}
-			}
-			if msg := w.Purged(c.pub.Proof); msg != nil {
-				told = append(told, msg)
+			if _, cancelled := inbox.CancelledBy(c.pub.Proof, &e); !cancelled {
+				waiting = append(waiting, &inbox.Waiting{Stream: subjects.StreamLater, Subject: e.Subject, Seq: e.Seq, Header: e.Header})
 			}
 		},
 	})
@@ -123,8 +122,33 @@ func (c *Coordinator) tellDelayed(ctx context.Context, k subjects.Key) error {
 	if err != nil {
 		return fmt.Errorf("coordinator: read the delayed messages of %s: %w", k, err)
 	}
-	_, err = c.storeEach(ctx, told)
-	return err
+	for some := range slices.Chunk(waiting, cancelsAtOnce) {
+		failed := make([]error, len(some))
+		var cancels sync.WaitGroup
+		for i, w := range some {
+			cancels.Go(func() { failed[i] = c.cancelOne(ctx, w) })
+		}
+		cancels.Wait()
+		if err := cmp.Or(failed...); err != nil {
+			return fmt.Errorf("coordinator: cancel a delayed message of %s: %w", k, err)
+		}
+	}
+	return nil
+}
+
+// cancelOne cancels a delayed message and tells its sender, unless the message has come
+// due or may be on its way.
+func (c *Coordinator) cancelOne(ctx context.Context, w *inbox.Waiting) error {
+	mark, certain, err := w.Cancel(ctx, c.js, c.direct, c.pub.Proof)
+	if err != nil || !certain {
+		return err
+	}
+	if msg := w.Purged(c.pub.Proof); msg != nil {
+		if _, err := c.store(ctx, msg); err != nil {
+			return err
+		}
+	}
+	return c.remove(ctx, c.schedules.stream, mark)
 }
 
 // ackAll moves a device's cursor to the end of the stream.

@@ -30,6 +30,9 @@ type Inbox interface {
 	// Find returns the sequence of a copy with a Nats-Msg-Id, looking from a
 	// sequence on.
 	Find(ctx context.Context, to subjects.Address, msgID string, from uint64) (uint64, error)
+	// Withdraw cancels delayed messages of a device that sent them, by subject, and
+	// returns how many will not come any more.
+	Withdraw(ctx context.Context, names []string) (uint64, error)
 	// Release ends a device's attachment. It returns when the cursor is stored.
 	Release(ctx context.Context, k subjects.Key) error
 	// History reads stored messages. It changes no cursor.

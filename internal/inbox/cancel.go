@@ -70,6 +70,52 @@ func (w *Waiting) Cancel(ctx context.Context, js jetstream.JetStream, fetch *dir
 	return mark, mark == w.Seq || ok && time.Unix(0, there.Time).Before(due), nil
 }
 
+// withdraw cancels what waits on some subjects of [subjects.StreamLater], for the
+// device that sent it: it is told how many will not come any more. One that comes due
+// meanwhile, or may be on its way, is not counted. A coordinator tells of it if it does
+// not come.
+func withdraw(ctx context.Context, js jetstream.JetStream, fetch *direct.Client, k *proof.Key, names []string) (n uint64, err error) {
+	stream, err := js.Stream(ctx, subjects.StreamLater)
+	if err != nil {
+		return 0, fmt.Errorf("inbox: stream %s: %w", subjects.StreamLater, err)
+	}
+	for _, name := range names {
+		m, err := fetch.AtLeader(ctx, subjects.StreamLater, name, 1)
+		if err != nil {
+			return n, fmt.Errorf("inbox: read %s: %w", name, err)
+		}
+		if m == nil {
+			continue
+		}
+		if _, cancelled := CancelledBy(k, (*reader.Entry)(m)); cancelled {
+			continue
+		}
+		w := Waiting{Stream: subjects.StreamLater, Subject: name, Seq: m.Seq, Header: m.Header}
+		mark, certain, err := w.Cancel(ctx, js, fetch, k)
+		if err == nil && certain {
+			err = stream.Purge(ctx, jetstream.WithPurgeSubject(name), jetstream.WithPurgeSequence(mark+1))
+		}
+		switch {
+		case err != nil:
+			return n, fmt.Errorf("inbox: cancel %s: %w", name, err)
+		case certain:
+			n++
+		}
+	}
+	return n, nil
+}
+
+// Withdraw cancels the delayed messages on some subjects for the device that sent
+// them. It returns how many will not come any more.
+func (h *Hub) Withdraw(ctx context.Context, names []string) (uint64, error) {
+	return withdraw(ctx, h.js, h.fetch, h.opts.Publish.Proof, names)
+}
+
+// Withdraw is [Hub.Withdraw].
+func (s *Cursors) Withdraw(ctx context.Context, names []string) (uint64, error) {
+	return withdraw(ctx, s.inbox.js, s.fetch, s.publish.Proof, names)
+}
+
 // Due is when a delayed message is delivered; false if its schedule cannot be
 // read.
 func (w *Waiting) Due() (time.Time, bool) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -29,6 +31,9 @@ type Inbox interface {
 	// Find returns where a copy with a Nats-Msg-Id was stored, from a sequence on;
 	// 0 if it is not found.
 	Find(ctx context.Context, to subjects.Address, msgID string, from uint64) (uint64, error)
+	// Withdraw cancels the delayed messages on some subjects for the device that sent
+	// them, and returns how many will not come any more.
+	Withdraw(ctx context.Context, names []string) (uint64, error)
 }
 
 // Publisher stores messages; [inbox.Publisher] is the one.
@@ -339,8 +344,8 @@ func (in *Intake) signal(from *From, e *wire.Envelope, targets []subjects.Device
 	w.Sent(Result{ID: e.ID, Accepted: a})
 }
 
-// Cancel removes a sender's delayed message, and returns how many copies that
-// were.
+// Cancel removes a sender's delayed message, and returns how many copies will not
+// come any more.
 func (in *Intake) Cancel(ctx context.Context, from From, id string) (uint64, *wire.Error) {
 	stream, err := in.opts.JetStream.Stream(ctx, subjects.StreamLater)
 	if err != nil {
@@ -351,12 +356,9 @@ func (in *Intake) Cancel(ctx context.Context, from From, id string) (uint64, *wi
 	if err != nil {
 		return 0, in.unavailable("delayed message not cancelled", err)
 	}
-	n := uint64(0)
-	for subject, count := range before.State.Subjects {
-		if err := stream.Purge(ctx, jetstream.WithPurgeSubject(subject)); err != nil {
-			return n, in.unavailable("delayed message not cancelled", err)
-		}
-		n += count
+	n, err := in.opts.Inbox.Withdraw(ctx, slices.Collect(maps.Keys(before.State.Subjects)))
+	if err != nil {
+		return n, in.unavailable("delayed message not cancelled", err)
 	}
 	return n, nil
 }
