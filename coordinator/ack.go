@@ -62,7 +62,7 @@ func (c *Coordinator) tellSender(ctx context.Context, k subjects.Key, lane subje
 		return nil, err
 	}
 	if seq == reject.Seq {
-		if err := c.cursors.Reject(ctx, m, reject.Reason); err != nil {
+		if err := c.cursors.Keep(ctx, m, wire.StatusRejected, reject.Reason); err != nil {
 			return nil, err
 		}
 		c.metrics.rejected.WithLabelValues(inbox.RejectedByDevice).Inc()

@@ -364,15 +364,35 @@ func TestFetchKeepsToWhatOneMessageCanHold(t *testing.T) {
 		}
 		d.ack(map[string]any{"seq": all[0].Seq})
 	}
-	bad := p.publish(subjects.Inbox(d.key, subjects.Normal), strings.Repeat("\x00", 1<<20)) // more in base64
-	if code := d.ask("fetch", nil, nil); code != "MESSAGE_TOO_LARGE" {
-		t.Errorf("fetch: %q", code)
+}
+
+// A message that no answer can hold stops nothing behind it. It ends as it does for a
+// device on an edge: the device is told, its sender is, and operators have it.
+func TestAMessageTooLargeToFetchStopsNothing(t *testing.T) {
+	t.Parallel()
+	p, d := placeWithDevice(t)
+	big := p.publish(subjects.Inbox(d.key, subjects.Normal), strings.Repeat("\x00", 1<<20), "Rccs-Id", "big", // more in base64
+		"Rccs-Ack", "true", "Rccs-From", "desk", "Rccs-Proof", p.sentBy("desk", "big"))
+	p.publish(subjects.Inbox(d.key, subjects.Normal), "1")
+	all := d.fetch(nil)
+	want := fmt.Sprintf(`{"lane":"normal","from":%d,"to":%d,"count":1,"reason":"tooLarge"}`, big, big)
+	if len(all) != 2 || all[0].Type != "gap" || string(all[0].Payload) != want || string(all[1].Payload) != "1" {
+		t.Fatalf("fetched %v", payloads(all))
 	}
-	if n := d.ack(map[string]any{"seq": bad}); n != 1 {
-		t.Errorf("it could not be given up: %d", n)
+	d.ack(map[string]any{"upTo": all[1].Seq})
+	if all = d.fetch(nil); len(all) != 0 {
+		t.Errorf("then fetched %v", payloads(all))
 	}
-	if all := d.fetch(nil); len(all) != 0 {
-		t.Errorf("fetched %d messages", len(all))
+	told := p.inbox("alice/desk")
+	if len(told) != 1 {
+		t.Fatalf("the sender was told %v", told)
+	}
+	a, err := wire.DecodeAnswer([]byte(told[0]))
+	if o := a.Outcome(); err != nil || o.OriginalID != "big" || o.Status != wire.StatusUndeliverable || o.Reason != wire.ReasonTooLarge {
+		t.Errorf("the sender was told %+v, %v", o, err)
+	}
+	if kept := p.stored(subjects.StreamEvent, subjects.Event(d.key, "undeliverable")); len(kept) != 1 {
+		t.Errorf("%d messages are kept", len(kept))
 	}
 }
 

@@ -122,8 +122,6 @@ func (c *Coordinator) take(ctx context.Context, a subjects.Address, limit int) (
 			continue
 		case err != nil:
 			return nil, c.wireError("inbox not read", err)
-		case p.tooLarge != nil:
-			return nil, p.tooLarge
 		case len(p.body) == 0:
 			return nil, nil
 		}
@@ -146,7 +144,7 @@ type fetchBatch struct {
 	full     bool
 	changed  bool // the cursor has to be stored
 	expired  []*envelope.Message
-	tooLarge *wire.Error
+	tooLarge []*envelope.Message // no answer can hold any of them
 	recorded []envelope.Delivery // that may be recorded
 
 	asked         bool   // redeliverUpTo is known
@@ -191,7 +189,7 @@ func (p *fetchBatch) fillLane(ctx context.Context, cursor *inbox.Cursor, lane su
 			if err != nil {
 				return err
 			}
-			keep := p.add(m, before)
+			keep := p.add(cursor, m, before)
 			if p.full && !keep {
 				return nil // its turn is next time
 			}
@@ -237,9 +235,9 @@ func (p *fetchBatch) mayHaveBeenSent(ctx context.Context, cursor *inbox.Cursor, 
 	return seq <= p.redeliverUpTo, nil
 }
 
-// add adds a message to the answer, unless it has expired or there is no room.
-// keep reports whether the cursor keeps it as sent.
-func (p *fetchBatch) add(m *envelope.Message, before bool) (keep bool) {
+// add adds a message to the answer, unless it has expired, is too large for any answer,
+// or there is no room. keep reports whether the cursor keeps it as sent.
+func (p *fetchBatch) add(cursor *inbox.Cursor, m *envelope.Message, before bool) (keep bool) {
 	if at := m.Expires(); at != 0 && at <= time.Now().UnixNano() {
 		p.expired = append(p.expired, m)
 		p.changed = true
@@ -248,21 +246,22 @@ func (p *fetchBatch) add(m *envelope.Message, before bool) (keep bool) {
 	d := envelope.Delivery{Message: m, Redelivered: before}
 	one := envelope.Append(nil, &d, p.to)
 	switch {
-	case len(p.body)+len(one)+2 <= p.room:
-		p.append(one)
-		if p.c.opts.Tracer != nil && m.Traceparent() != "" {
-			p.recorded = append(p.recorded, d)
-		}
-		p.count++
-		p.full = p.count >= p.limit
-		return true
-	case len(p.body) > 0:
+	case len(one)+2 > p.room:
+		p.tooLarge = append(p.tooLarge, m)
+		cursor.AddGap(inbox.Gap{Lane: m.Lane, From: m.Seq, To: m.Seq, Count: 1, Reason: wire.ReasonTooLarge})
+		p.changed = true
+		return false
+	case len(p.body)+len(one)+2 > p.room:
 		p.full = true
 		return false
 	}
-	p.full = true
-	p.tooLarge = wire.Errorf(wire.MessageTooLarge, "message %d is too large for one NATS message: get it by WebSocket, or give it up with ack", m.Seq)
-	return true // so that it can be given up
+	p.append(one)
+	if p.c.opts.Tracer != nil && m.Traceparent() != "" {
+		p.recorded = append(p.recorded, d)
+	}
+	p.count++
+	p.full = p.count >= p.limit
+	return true
 }
 
 func (p *fetchBatch) append(envelope []byte) {
@@ -321,8 +320,8 @@ func (p *fetchBatch) tellGaps(ctx context.Context, cursor *inbox.Cursor) error {
 	return nil
 }
 
-// store stores the cursor with what was given out. The senders of expired
-// messages are told first.
+// store stores the cursor with what was given out. The senders of messages that ended
+// without that are told first.
 func (p *fetchBatch) store(ctx context.Context, cursor *inbox.Cursor, revision uint64) error {
 	if !p.changed {
 		return nil
@@ -330,5 +329,14 @@ func (p *fetchBatch) store(ctx context.Context, cursor *inbox.Cursor, revision u
 	if err := p.c.cursors.Tell(ctx, wire.StatusExpired, p.expired...); err != nil {
 		return err
 	}
-	return p.c.cursors.Store(ctx, p.to.Key(), *cursor, revision)
+	for _, m := range p.tooLarge {
+		if err := p.c.cursors.Keep(ctx, m, wire.StatusUndeliverable, wire.ReasonTooLarge); err != nil {
+			return err
+		}
+	}
+	if err := p.c.cursors.Store(ctx, p.to.Key(), *cursor, revision); err != nil {
+		return err
+	}
+	p.c.metrics.rejected.WithLabelValues(inbox.RejectedTooLarge).Add(float64(len(p.tooLarge)))
+	return nil
 }

@@ -246,18 +246,18 @@ func (s *Cursors) tell(ctx context.Context, ended []outcome) error {
 	return writes.wait(ctx)
 }
 
-// Reject stores that a message is rejected, and tells a sender that asked. Call
+// Keep stores that a message is kept as rejected, and tells a sender that asked. Call
 // it before the cursor says that the message is finalized.
-func (s *Cursors) Reject(ctx context.Context, m *envelope.Message, reason string) error {
+func (s *Cursors) Keep(ctx context.Context, m *envelope.Message, status wire.Status, reason string) error {
 	now, a := time.Now(), requesterOf(m)
-	if msg := rejection(m, wire.StatusRejected, reason, now); msg != nil {
+	if msg := rejection(m, status, reason, now); msg != nil {
 		if err := s.publish.wait(ctx, msg); err != nil || a == nil || a.from == "" { // a service hears that event
 			return err
 		}
 	}
 	return s.tell(ctx, []outcome{{
 		key: m.Key, lane: m.Lane, seq: m.Seq, requester: a,
-		status: wire.StatusRejected, reason: reason, stored: m.Stored, at: now.UnixNano(),
+		status: status, reason: reason, stored: m.Stored, at: now.UnixNano(),
 	}})
 }
 
