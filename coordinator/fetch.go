@@ -178,6 +178,11 @@ func (p *fetchBatch) fillLane(ctx context.Context, cursor *inbox.Cursor, lane su
 		if err != nil {
 			return err
 		}
+		cursor.Sent[lane] = sent
+		some, err := p.c.cursors.Missed(ctx, p.to.Key(), lane, cursor, msgs, left)
+		if p.changed = p.changed || some; err != nil {
+			return err
+		}
 		for _, m := range msgs {
 			seq := m.Seq
 			unacked = p.missing(cursor, lane, unacked, seq)

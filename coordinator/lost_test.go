@@ -72,6 +72,31 @@ func TestFetchTellsHowManyMessagesAreGoneBeforeTheNext(t *testing.T) {
 	}
 }
 
+// The gap lies where the messages were, also when those behind it take several fetches.
+func TestFetchTellsHowManyMessagesAreGoneAtTheFirstOfSeveral(t *testing.T) {
+	t.Parallel()
+	p, d := placeWithDevice(t)
+	for range 2 {
+		p.publish(subjects.Inbox(d.key, subjects.Normal), `"gone"`)
+	}
+	p.purgeBelow(3)
+	for range 5 {
+		p.publish(subjects.Inbox(d.key, subjects.Normal), `"here"`)
+	}
+	c := inbox.Cursor{Waiting: [subjects.Lanes]uint64{0, 7}, UpTo: 7}
+	p.publish(layout.Cursor(d.key), string(c.Append(nil)))
+	for i, want := range []int{3, 2, 1} {
+		all := d.fetch(map[string]any{"limit": 2})
+		if len(all) != want {
+			t.Fatalf("fetch %d got %s, want %d", i, payloads(all), want)
+		}
+		if i == 0 && string(all[0].Payload) != `{"lane":"normal","from":1,"to":2,"count":2,"reason":"retention"}` {
+			t.Errorf("told %s", all[0].Payload)
+		}
+		d.ack(map[string]any{"upTo": all[want-1].Seq})
+	}
+}
+
 // What the device was given, did not acknowledge and cannot be given again is told to
 // the sender too, as an edge does.
 func TestFetchTellsTheSendersOfWhatIsGone(t *testing.T) {

@@ -261,6 +261,41 @@ func (s *Cursors) Keep(ctx context.Context, m *envelope.Message, status wire.Sta
 	}})
 }
 
+// Missed adds a gap to the cursor for messages of a lane that were counted, when the
+// answer of a Read shows that fewer are stored. So the gap is told before the messages
+// behind it, however many fetches those take. It reports whether any are gone. Where
+// there are several copies, which may lag, only Lost tells.
+func (s *Cursors) Missed(ctx context.Context, k subjects.Key, lane subjects.Lane, c *Cursor, msgs []*envelope.Message, left int) (bool, error) {
+	found, from, to := uint64(left), c.Sent[lane]+1, c.UpTo //nolint:gosec // not negative
+	for _, m := range msgs {
+		if m.Seq >= from {
+			if found++; found == uint64(left)+1 && m.Seq > from { //nolint:gosec // not negative
+				to = m.Seq - 1 // the oldest messages are the first to go
+			}
+		}
+	}
+	if found >= c.Waiting[lane] || left == 0 { // at the end of the lane Lost knows more
+		return false, nil
+	}
+	if copies, err := s.inbox.replicas(ctx); err != nil || copies > 1 {
+		return false, err
+	}
+	l := loss{lane: lane, from: from, to: max(from, to), count: c.Waiting[lane] - found}
+	c.Waiting[lane] = found
+	return true, s.noteLost(ctx, k, l, c)
+}
+
+// noteLost adds a gap for messages that are gone to the cursor, and tells the senders
+// that asked.
+func (s *Cursors) noteLost(ctx context.Context, k subjects.Key, l loss, c *Cursor) error {
+	reason, l, err := s.why(ctx, k, l)
+	if err != nil {
+		return err
+	}
+	c.AddGap(Gap{Lane: l.lane, From: l.from, To: l.to, Count: l.count, Reason: reason})
+	return s.tellLost(ctx, k, l, reason)
+}
+
 // Lost adds a gap to the cursor for messages of a lane that were counted and
 // never found, and tells the senders that asked. Call it when everything that is
 // stored of the lane was sent, from the message after began on. It reports whether
@@ -280,13 +315,8 @@ func (s *Cursors) Lost(ctx context.Context, k subjects.Key, lane subjects.Lane, 
 	}
 	// What the stream's lost end held lies behind what was counted.
 	l := loss{lane: lane, from: began + 1, to: max(began+1, c.UpTo), count: c.Waiting[lane]}
-	reason, l, err := s.why(ctx, k, l)
-	if err != nil {
-		return false, err
-	}
-	c.AddGap(Gap{Lane: lane, From: l.from, To: l.to, Count: l.count, Reason: reason})
 	c.Sent[lane], c.Waiting[lane] = max(c.Sent[lane], min(c.UpTo, end.State.LastSeq)), 0
-	return true, s.tellLost(ctx, k, l, reason)
+	return true, s.noteLost(ctx, k, l, c)
 }
 
 // Explain finds the reason for those of the cursor's gaps that have none yet, and
