@@ -25,6 +25,7 @@ func (c *Coordinator) ackCursor(ctx context.Context, k subjects.Key, ack *wire.A
 			return 0, nil, err
 		}
 		acked, found = 0, found[:0]
+		var delivered []*envelope.Message
 		for lane := range cursor.Unacked {
 			var unacked []uint64
 			for _, seq := range cursor.Unacked[lane] {
@@ -32,12 +33,21 @@ func (c *Coordinator) ackCursor(ctx context.Context, k subjects.Key, ack *wire.A
 					unacked = append(unacked, seq)
 					continue
 				}
-				m, err := c.tellSender(ctx, k, subjects.Lane(lane), seq, &ack.Reject)
-				if err != nil {
+				m, err := c.cursors.Message(ctx, k, subjects.Lane(lane), seq)
+				switch {
+				case err != nil:
 					return 0, nil, err
-				}
-				if m != nil {
+				case m == nil:
+					if err := c.cursors.TellGone(ctx, k, subjects.Lane(lane), seq); err != nil {
+						return 0, nil, err
+					}
+				case seq == ack.Reject.Seq:
+					if err := c.reject(ctx, m, ack.Reject.Reason); err != nil {
+						return 0, nil, err
+					}
 					found = append(found, m)
+				default:
+					delivered = append(delivered, m)
 				}
 				acked++
 				cursor.Confirm(seq)
@@ -47,6 +57,10 @@ func (c *Coordinator) ackCursor(ctx context.Context, k subjects.Key, ack *wire.A
 		if acked == 0 {
 			return 0, nil, nil
 		}
+		if err := c.cursors.Tell(ctx, wire.StatusDelivered, delivered...); err != nil {
+			return 0, nil, err
+		}
+		found = append(found, delivered...)
 		if err := c.cursors.Store(ctx, k, cursor, revision); !errors.Is(err, inbox.ErrMoved) {
 			return acked, found, err
 		}
@@ -54,19 +68,11 @@ func (c *Coordinator) ackCursor(ctx context.Context, k subjects.Key, ack *wire.A
 	return 0, nil, send.Unavailable()
 }
 
-// tellSender tells the message's sender, if it asked, that the device has
-// acknowledged or rejected it, and returns the message; nil if it is gone.
-func (c *Coordinator) tellSender(ctx context.Context, k subjects.Key, lane subjects.Lane, seq uint64, reject *wire.Reject) (*envelope.Message, error) {
-	m, err := c.cursors.Message(ctx, k, lane, seq)
-	if m == nil || err != nil {
-		return nil, err
+// reject keeps a message that the device has rejected, and tells a sender that asked.
+func (c *Coordinator) reject(ctx context.Context, m *envelope.Message, reason string) error {
+	if err := c.cursors.Keep(ctx, m, wire.StatusRejected, reason); err != nil {
+		return err
 	}
-	if seq == reject.Seq {
-		if err := c.cursors.Keep(ctx, m, wire.StatusRejected, reject.Reason); err != nil {
-			return nil, err
-		}
-		c.metrics.rejected.WithLabelValues(inbox.RejectedByDevice).Inc()
-		return m, nil
-	}
-	return m, c.cursors.Tell(ctx, wire.StatusDelivered, m)
+	c.metrics.rejected.WithLabelValues(inbox.RejectedByDevice).Inc()
+	return nil
 }

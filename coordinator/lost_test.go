@@ -113,6 +113,21 @@ func TestFetchTellsTheSendersOfWhatIsGone(t *testing.T) {
 	}
 }
 
+// A message that is gone when the device acknowledges it was delivered all the same.
+func TestTheAcknowledgementOfWhatIsGoneIsTold(t *testing.T) {
+	t.Parallel()
+	p, d := placeWithDevice(t)
+	seq := p.deadline(d.key, "i", time.Hour)
+	d.fetch(nil)
+	p.purgeBelow(seq + 1)
+	if n := d.ack(map[string]any{"seq": seq}); n != 1 {
+		t.Errorf("acknowledged %d", n)
+	}
+	if told := p.outcomes(); !slices.Equal(told, []string{"i delivered"}) {
+		t.Errorf("the sender was told %v", told)
+	}
+}
+
 // A stream that has lost its end holds nothing that follows what the device was given.
 // The device is told at its next fetch all the same, and not again with what is stored
 // later at the sequences that are given out twice.

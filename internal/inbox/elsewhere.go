@@ -220,6 +220,19 @@ func (s *Cursors) Tell(ctx context.Context, status wire.Status, msgs ...*envelop
 	return s.tell(ctx, ended)
 }
 
+// TellGone is Tell of a message that the device acknowledges after it is gone from the
+// store. Its deadline says who asked.
+func (s *Cursors) TellGone(ctx context.Context, k subjects.Key, lane subjects.Lane, seq uint64) error {
+	ended, _, err := lostOutcomes(ctx, s.fetch, k, loss{lane: lane, from: seq, to: seq, count: 1}, "")
+	if err != nil {
+		return err
+	}
+	for i := range ended {
+		ended[i].status = wire.StatusDelivered
+	}
+	return s.tell(ctx, ended)
+}
+
 // tell stores outcomes, unless one of the message was stored before: at its deadline, or
 // when the device acknowledged it and its cursor was not stored.
 func (s *Cursors) tell(ctx context.Context, ended []outcome) error {
