@@ -122,11 +122,15 @@ func (c *Coordinator) cancelDelayed(ctx context.Context, k subjects.Key) error {
 	if err != nil {
 		return fmt.Errorf("coordinator: read the delayed messages of %s: %w", k, err)
 	}
+	later, err := c.js.Stream(ctx, subjects.StreamLater)
+	if err != nil {
+		return fmt.Errorf("coordinator: stream %s: %w", subjects.StreamLater, err)
+	}
 	for some := range slices.Chunk(waiting, cancelsAtOnce) {
 		failed := make([]error, len(some))
 		var cancels sync.WaitGroup
 		for i, w := range some {
-			cancels.Go(func() { failed[i] = c.cancelOne(ctx, w) })
+			cancels.Go(func() { failed[i] = c.cancelOne(ctx, later, w) })
 		}
 		cancels.Wait()
 		if err := cmp.Or(failed...); err != nil {
@@ -138,7 +142,7 @@ func (c *Coordinator) cancelDelayed(ctx context.Context, k subjects.Key) error {
 
 // cancelOne cancels a delayed message and tells its sender, unless the message has come
 // due or may be on its way.
-func (c *Coordinator) cancelOne(ctx context.Context, w *inbox.Waiting) error {
+func (c *Coordinator) cancelOne(ctx context.Context, later jetstream.Stream, w *inbox.Waiting) error {
 	mark, certain, err := w.Cancel(ctx, c.js, c.direct, c.pub.Proof)
 	if err != nil || !certain {
 		return err
@@ -148,7 +152,7 @@ func (c *Coordinator) cancelOne(ctx context.Context, w *inbox.Waiting) error {
 			return err
 		}
 	}
-	return c.remove(ctx, c.schedules.stream, mark)
+	return c.remove(ctx, later, mark)
 }
 
 // ackAll moves a device's cursor to the end of the stream.

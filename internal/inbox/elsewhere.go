@@ -305,6 +305,9 @@ func (s *Cursors) noteLost(ctx context.Context, k subjects.Key, l loss, c *Curso
 	if err != nil {
 		return err
 	}
+	if reason == wire.ReasonPurged {
+		l.to = max(l.to, c.UpTo) // those need not be the oldest
+	}
 	c.AddGap(Gap{Lane: l.lane, From: l.from, To: l.to, Count: l.count, Reason: reason})
 	return s.tellLost(ctx, k, l, reason)
 }
