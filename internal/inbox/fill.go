@@ -1,7 +1,9 @@
 package inbox
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/rccs-io/rccs/internal/envelope"
@@ -126,25 +128,78 @@ func (mb *Mailbox) fillStep(ctx context.Context, n subjects.Lane) (again bool, e
 func (mb *Mailbox) read(ctx context.Context, n subjects.Lane, pos uint64) (msgs []*envelope.Message, left int, err error) {
 	want := mb.expects(n, pos)
 	msgs, left, err = mb.hub.lanes.read(ctx, mb.key, n, pos, want, laneBatch)
-	if err != nil || want.in(msgs, left) {
+	if err != nil || want.counted <= 0 {
+		return msgs, left, err
+	}
+	lost, next, err := mb.hub.lostOf(ctx, mb.key, n, pos, want, msgs, left)
+	if err != nil || lost <= 0 {
 		return msgs, left, err
 	}
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
 	l := &mb.lanes[n]
-	lost := want.counted - int64(len(msgs)+left)
-	if mb.closed || lost <= 0 || l.readPos != pos || pos < l.ackFloor {
+	if mb.closed || l.readPos != pos {
 		return msgs, left, nil
 	}
 	to := mb.seen
-	if len(msgs) > 0 && msgs[0].Seq > pos+1 {
-		to = msgs[0].Seq - 1 // the oldest messages are the first to go
+	if next > l.ackFloor+1 {
+		to = next - 1 // the oldest messages are the first to go
 	}
-	// They may be gone from before pos: while others send, the store may hold as many
-	// that are not counted yet, which hides the loss from earlier batches.
+	// They may be gone from before pos: see lostOf.
 	mb.lostLocked(n, max(to, pos+1), uint64(lost))
 	l.unread -= lost
 	return msgs, left, nil
+}
+
+// lostOf returns how many of the messages that a lane has counted are gone, by an
+// answer of the store after pos, and the sequence of the first that is left; 0: none.
+// While others send, the store may have more than is counted, as many as are gone or
+// more. Where these cannot be told from those counted, it returns fewer: a later
+// batch shows the rest.
+func (h *Hub) lostOf(
+	ctx context.Context, k subjects.Key, n subjects.Lane, pos uint64, want expected, msgs []*envelope.Message, left int,
+) (lost int64, next uint64, err error) {
+	floor := max(pos, want.floor)
+	msgs = msgs[len(msgs)-above(msgs, floor):]
+	if left == 0 {
+		return want.counted - int64(len(msgs)-above(msgs, want.known)), firstOf(msgs), nil
+	}
+	if len(msgs) == 0 { // all of it was sent before
+		if msgs, left, err = h.lanes.read(ctx, k, n, floor, expected{counted: want.counted, floor: floor, known: want.known}, batch{1, laneBytes}); err != nil {
+			return 0, 0, err
+		}
+	}
+	next = firstOf(msgs)
+	lost = want.counted - int64(len(msgs)+left)
+	if h.replicas.Load() > 1 {
+		return lost, next, nil // another copy may answer, which has more or fewer
+	}
+	fresh, err := h.stored(ctx, k, n, max(want.known, floor)+1)
+	if err != nil || fresh == 0 || lost+fresh <= 0 {
+		return lost, next, err
+	}
+	all, err := h.stored(ctx, k, n, floor+1) // fresh is no more than what all has of them
+	return want.counted + fresh - all, next, err
+}
+
+// stored counts the messages of a lane from a sequence on.
+func (h *Hub) stored(ctx context.Context, k subjects.Key, n subjects.Lane, from uint64) (int64, error) {
+	msgs, left, err := h.fetch.Next(ctx, layout.StreamInbox, subjects.Inbox(k, n), from, 1, laneBytes)
+	return int64(len(msgs) + left), err
+}
+
+// above returns how many messages of an ascending list have a sequence above seq.
+func above(msgs []*envelope.Message, seq uint64) int {
+	i, _ := slices.BinarySearchFunc(msgs, seq+1, func(m *envelope.Message, seq uint64) int { return cmp.Compare(m.Seq, seq) })
+	return len(msgs) - i
+}
+
+// firstOf is the sequence of the first message; 0 if there is none.
+func firstOf(msgs []*envelope.Message) uint64 {
+	if len(msgs) == 0 {
+		return 0
+	}
+	return msgs[0].Seq
 }
 
 // expects returns what the store must have of a lane after pos: the messages that

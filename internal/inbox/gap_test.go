@@ -1,6 +1,7 @@
 package inbox_test
 
 import (
+	"fmt"
 	"maps"
 	"testing"
 	"time"
@@ -112,35 +113,42 @@ func TestGapTellsWhatRetentionTook(t *testing.T) {
 	s.wantGap(d, want)
 }
 
-// While a device catches up, others go on sending: the store has messages that the
-// hub has not counted yet, as many as are gone, and the loss is found with a later
-// batch only. It is told where it may have been, not where it was found.
-func TestALossThatIsFoundLateIsToldWhereItWas(t *testing.T) {
+// A gap comes in the place of what is gone, also if more is left than one batch, if
+// the device was sent a message before and did not acknowledge it, and if others go
+// on sending: the store has messages then that the hub has not counted yet.
+func TestAGapComesBeforeWhatFollows(t *testing.T) {
 	t.Parallel()
 	const waiting, meanwhile = 400, 5 // more than one batch
-	s := newSystemOn(t, natstest.Server(t, natstest.Listen()), nil)
-	s.put(phone, subjects.Normal, 0, 1)
-	d := s.attach(phone, 100)
-	ack(d, d.receive(1))
-	d.mailbox.Detach()
-	s.put(phone, subjects.Normal, 1, waiting)
-	s.stop()
-	const gone = 2
-	if err := must(s.js.Stream(t.Context(), layout.StreamInbox)).DeleteMsg(t.Context(), gone); err != nil {
-		t.Fatal(err)
-	}
-	proxy := natstest.NewProxy(t, s.env.Addr())
-	s.start(func(o *inbox.Options) { o.Read = natstest.Dial(t, proxy.URL()) })
-	proxy.Freeze()
-	s.put(phone, subjects.Normal, 1+waiting, meanwhile)
-	d = s.attachNow(phone, 2*waiting)
-	proxy.Heal()
-	s.caughtUp()
-	d.receive(waiting - 1 + meanwhile)
-	for _, g := range s.gaps(d) {
-		if g.From > gone || g.To < gone || g.Count != 1 || g.Reason != wire.ReasonPurged {
-			t.Errorf("told %+v, want a gap with sequence %d in it", g, gone)
-		}
+	for _, acked := range []bool{true, false} {
+		t.Run(fmt.Sprint("acknowledged ", acked), func(t *testing.T) {
+			t.Parallel()
+			s := newSystemOn(t, natstest.Server(t, natstest.Listen()), nil)
+			s.put(phone, subjects.Normal, 0, 1)
+			d := s.attach(phone, 100)
+			if got := d.receive(1); acked {
+				ack(d, got)
+			}
+			d.mailbox.Detach()
+			s.put(phone, subjects.Normal, 1, waiting)
+			s.stop()
+			if err := must(s.js.Stream(t.Context(), layout.StreamInbox)).DeleteMsg(t.Context(), 2); err != nil {
+				t.Fatal(err)
+			}
+			proxy := natstest.NewProxy(t, s.env.Addr())
+			s.start(func(o *inbox.Options) { o.Read = natstest.Dial(t, proxy.URL()) })
+			proxy.Freeze()
+			s.put(phone, subjects.Normal, 1+waiting, meanwhile)
+			d = s.attachNow(phone, 2*waiting)
+			s.wantGap(d, wire.Gap{Lane: "normal", From: 2, To: 1 + waiting, Count: 1, Reason: wire.ReasonPurged})
+			proxy.Heal()
+			s.caughtUp()
+			left := waiting - 1 + meanwhile
+			if !acked {
+				left++
+			}
+			d.receive(left)
+			d.noGap()
+		})
 	}
 }
 

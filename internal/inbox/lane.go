@@ -170,12 +170,7 @@ func (l *lane) isAckPending(seq uint64) bool {
 
 // queuedAbove returns how many queued messages have a sequence above seq.
 func (l *lane) queuedAbove(seq uint64) uint64 {
-	queue := l.queue[l.head:]
-	if len(queue) == 0 || queue[0].Seq > seq {
-		return uint64(len(queue))
-	}
-	i, _ := slices.BinarySearchFunc(queue, seq+1, func(m *envelope.Message, seq uint64) int { return cmp.Compare(m.Seq, seq) })
-	return uint64(len(queue) - i) //nolint:gosec // i is at most the length
+	return uint64(above(l.queue[l.head:], seq)) //nolint:gosec // a count
 }
 
 // cursor adds the lane to c. head is the sequence up to which the hub has handed
