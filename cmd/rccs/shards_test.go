@@ -47,6 +47,9 @@ func TestEveryAnswerIsTheSameForSeveralShards(t *testing.T) {
 		tail := places[n].console().start(t, "tail", "--json", "--kinds", "inbox", "--count", fmt.Sprint(5*len(dividedUsers)))
 		tail.noted("watching")
 		places[n].live(t)
+		if s := places[n].get(t, "/v1/status"); !strings.Contains(s, `"url":"`+places[n].nats+`"`) {
+			t.Errorf("the status says of the server %s: want its address, %s", s, places[n].nats)
+		}
 		if status := tail.exit(); status != exitOK {
 			t.Errorf("tail ended with status %d: %s", status, tail.stderr())
 		}

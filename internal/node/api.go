@@ -121,7 +121,7 @@ func (n *Node) startAPI(ctx context.Context, t *tenantPart) error {
 	named := func(name string) inbox.Dial {
 		return func(opts ...nats.Option) (*nats.Conn, error) { return dial(name, opts...) }
 	}
-	tenant, err := ops.Open(ops.Options{Dial: named("operations"), Shards: t.keys.Shards(), System: n.systemDialer(), Logger: n.opts.Logger})
+	tenant, err := ops.Open(ops.Options{Dial: named("operations"), URL: n.NATSURL(), Shards: t.keys.Shards(), System: n.systemDialer(), Logger: n.opts.Logger})
 	if err != nil {
 		return err
 	}

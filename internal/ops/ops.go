@@ -36,6 +36,9 @@ type Options struct {
 	// System makes a connection in the system account, which is told about
 	// servers. Without it they are left out.
 	System inbox.Dial
+	// URL is where clients reach the server that Dial connects to. Default: as Dial
+	// does, which says nothing if that is within the process.
+	URL string
 	// Shards is how many shards of the tenant are looked at; 0: all that it has, as
 	// the connection's credential says. If it is 1, Shard is the one.
 	Shard  shard.Shard
@@ -48,6 +51,7 @@ type Options struct {
 type Tenant struct {
 	dial   inbox.Dial
 	system inbox.Dial // or nil
+	url    string     // or empty
 	log    *slog.Logger
 	shard  shard.Shard
 	nc     *nats.Conn
@@ -102,7 +106,7 @@ func Open(opts Options) (*Tenant, error) {
 
 // open makes what looks at one shard. On an error nc is closed.
 func open(opts *Options, s shard.Shard, nc *nats.Conn, js jetstream.JetStream) (*Tenant, error) {
-	t := &Tenant{dial: opts.Dial, system: opts.System, log: opts.Logger, shard: s, nc: nc, js: s.JetStream(js), direct: direct.New(nc).In(s)}
+	t := &Tenant{dial: opts.Dial, system: opts.System, url: opts.URL, log: opts.Logger, shard: s, nc: nc, js: s.JetStream(js), direct: direct.New(nc).In(s)}
 	if err := t.direct.Start(); err != nil {
 		nc.Close()
 		return nil, err

@@ -152,7 +152,7 @@ func (t *Tenant) server() (Server, error) {
 	}
 	return Server{
 		Name: t.nc.ConnectedServerName(), Version: t.nc.ConnectedServerVersion(), Cluster: t.nc.ConnectedClusterName(),
-		URL: t.nc.ConnectedUrlRedacted(), RTT: rtt,
+		URL: cmp.Or(t.url, t.nc.ConnectedUrlRedacted()), RTT: rtt,
 	}, nil
 }
 
