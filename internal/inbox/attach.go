@@ -87,6 +87,21 @@ type pendingOutcomes struct {
 	acked  map[uint64]verdict
 }
 
+// storing reports whether an outcome is on its way, after which the cursor is stored
+// once more. Nothing is for a message that the device acknowledged before its turn
+// came: that one waits until the device is back.
+func (l *pendingOutcomes) storing() bool {
+	if l == nil {
+		return false
+	}
+	for _, v := range l.acked {
+		if v.storing {
+			return true
+		}
+	}
+	return false
+}
+
 // finalized is called when the outcome of a message is stored. It finalizes the
 // message in the device's mailbox, or in the cursor of a device that has left.
 func (h *Hub) finalized(o outcome) {

@@ -152,6 +152,34 @@ func TestAGapComesBeforeWhatFollows(t *testing.T) {
 	}
 }
 
+// A device acknowledges what an earlier connection was sent before its turn comes, and
+// leaves. What is stored for it then is counted all the same.
+func TestWhatComesAfterAnEarlyAcknowledgementIsCounted(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	for body := range 2 {
+		s.ask(phone, body)
+	}
+	d := s.attach(phone, 100)
+	d.receive(2)
+	d.mailbox.Detach()
+	d = s.attach(phone, 1)
+	got := d.receive(1)
+	d.mailbox.Ack(got[0].Seq + 1)
+	d.mailbox.Detach()
+	s.put(phone, subjects.Normal, 2, 3)
+	s.caughtUp()
+	s.eventually("what waits is counted while the device is away", func() bool {
+		c, _ := s.cursor(phone)
+		return c.Waiting[subjects.Normal] == 3
+	})
+	s.put(phone, subjects.Normal, 5, 1)
+	s.stop()
+	if c, _ := s.cursor(phone); c.Waiting[subjects.Normal] != 4 {
+		t.Errorf("a hub that stopped has counted %d messages, want 4", c.Waiting[subjects.Normal])
+	}
+}
+
 // A message that an operator removed from the middle is told in a range that holds
 // it: nothing says that it was the oldest.
 func TestWhatIsRemovedFromTheMiddleIsInItsGap(t *testing.T) {

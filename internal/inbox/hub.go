@@ -319,7 +319,7 @@ func (h *Hub) Release(ctx context.Context, k subjects.Key) error {
 	defer tick.Stop()
 	for {
 		h.mu.Lock()
-		departed := h.departed[k] != nil
+		departed := h.departed[k].storing()
 		h.mu.Unlock()
 		if !departed {
 			return h.cursors.stored(ctx, k)

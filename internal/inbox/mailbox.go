@@ -220,9 +220,9 @@ func (mb *Mailbox) verdictLocked(l *lane, m *envelope.Message, sure bool, now in
 	case !sure && m.Seq > l.redeliverUpTo:
 		return verdict{status: wire.StatusReplaced}, true
 	case most > 0 && int(mb.tries[m.Seq]) >= most:
-		return verdict{wire.StatusRejected, wire.ReasonMaxDeliveries}, true
+		return verdict{status: wire.StatusRejected, reason: wire.ReasonMaxDeliveries}, true
 	case !mb.to.Fits(m):
-		return verdict{wire.StatusUndeliverable, wire.ReasonTooLarge}, true
+		return verdict{status: wire.StatusUndeliverable, reason: wire.ReasonTooLarge}, true
 	}
 	return v, false
 }
@@ -492,7 +492,9 @@ func (mb *Mailbox) closeLocked() (c Cursor, finalizing map[uint64]verdict) {
 	for n := range mb.lanes {
 		for _, s := range mb.lanes[n].unacked {
 			if s.end != nil {
-				finalizing[s.seq] = *s.end
+				v := *s.end
+				v.storing = true
+				finalizing[s.seq] = v
 			}
 		}
 		for seq, v := range mb.early {

@@ -122,7 +122,7 @@ func (mb *Mailbox) rejectLocked(seq uint64, reason string, now int64) {
 		l := &mb.lanes[n]
 		if i, ok := l.find(seq); ok {
 			if s := &l.unacked[i]; s.end == nil {
-				s.end = &verdict{wire.StatusRejected, reason}
+				s.end = &verdict{status: wire.StatusRejected, reason: reason}
 				mb.hub.outcomes.add(outcome{
 					key: mb.key, lane: subjects.Lane(n), seq: seq, requester: s.requester,
 					status: wire.StatusRejected, reason: reason, at: now,
@@ -134,7 +134,7 @@ func (mb *Mailbox) rejectLocked(seq uint64, reason string, now int64) {
 		}
 	}
 	if seq != 0 && seq <= mb.hub.head.Load() && !mb.drainedLocked() {
-		mb.earlyLocked(seq, verdict{wire.StatusRejected, reason}) // its turn has not come yet
+		mb.earlyLocked(seq, verdict{status: wire.StatusRejected, reason: reason}) // its turn has not come yet
 	}
 }
 
@@ -142,4 +142,7 @@ func (mb *Mailbox) rejectLocked(seq uint64, reason string, now int64) {
 type verdict struct {
 	status wire.Status
 	reason string
+	// storing: its outcome is on its way to the store. Otherwise the message has not
+	// come up yet.
+	storing bool
 }

@@ -335,7 +335,7 @@ func (h *Hub) publishCount(k subjects.Key, c Cursor, head, revision uint64, done
 func (h *Hub) countInto(k subjects.Key, c *Cursor, stored time.Time, head uint64, final bool) (requests []*Deadline, changed, later bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.mailboxes[k] != nil || h.departed[k] != nil || h.cursors.holds(k) {
+	if h.mailboxes[k] != nil || h.departed[k].storing() || h.cursors.holds(k) {
 		return nil, false, true // the mailbox counts, or a newer cursor is on its way
 	}
 	for _, one := range h.tally.devices[k] {
