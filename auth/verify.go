@@ -21,8 +21,8 @@ var (
 	// ErrMalformed is also a token that was changed after it was signed.
 	ErrMalformed  = errors.New("not a valid user JWT")
 	ErrNotTrusted = errors.New("not issued by a trusted account")
-	// ErrNotServedYet is what may be a credential of an account that is to be trusted
-	// and is not known yet, see [Verifier.Expect].
+	// ErrNotServedYet: the credential names an account that will be trusted and is not
+	// known yet, see [Verifier.Expect].
 	ErrNotServedYet = errors.New("issued by an account that is not known yet")
 	ErrNotDevice    = errors.New("not a device's credential")
 	ErrNotService   = errors.New("not a service's credential")
@@ -87,9 +87,9 @@ func (v *Verifier) Update(account string) error {
 	}
 }
 
-// Expect says that an account will be trusted, whose JWT is not known yet. Until it
-// is, users that name the account are refused with [ErrNotServedYet]. Expect must
-// not be called while tokens are verified.
+// Expect announces an account whose JWT is not known yet. Until it is, users that
+// name the account are refused with [ErrNotServedYet]. Do not call Expect while tokens
+// are verified.
 func (v *Verifier) Expect(account string) {
 	if v.expected == nil {
 		v.expected = make(map[string]bool)

@@ -23,8 +23,8 @@ const (
 	missedMost = 6
 	// aloneEvery is how many beats are left out where nobody else is known.
 	aloneEvery = 30
-	// helloWithin bounds how long a coordinator that starts waits to hear who is
-	// there. Where nobody is, NATS says so at once.
+	// helloWithin bounds how long a starting coordinator waits for an answer of the
+	// others. If there are none, NATS says so at once.
 	helloWithin = time.Second
 	// dropWithin bounds how long the work on a shard may take to end. What is not done
 	// by then is done by whoever works the shard next.
@@ -37,10 +37,10 @@ const (
 // stops says so. One that is silent for some seconds counts as gone, and so does
 // one that cannot do its work.
 //
-// A shard is never without work because of a division: who has it keeps it until
-// the one whose it is says that it works it. So for a moment two may work a shard,
-// or for longer when one was paused or is cut off from the others. That does no
-// harm: what is done twice counts once.
+// A new division leaves no shard without a worker: the old one goes on until the new
+// one says that it has begun. So two may work a shard for a moment, or for longer when
+// one was paused or is cut off from the others. That does no harm: what is done twice
+// counts once.
 type members struct {
 	c    *Coordinator // which answers requests
 	kick chan struct{}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -92,11 +91,17 @@ func (w *outcomeWriter) run() {
 		all := w.waiting
 		w.waiting = nil
 		w.mu.Unlock()
-		before := w.told(slices.DeleteFunc(slices.Clone(all), func(o outcome) bool { return !o.again }))
+		var again []outcome // to be looked up, which may take long: the others go first
 		for _, o := range all {
-			switch b := before[o.seq]; {
-			case !o.again:
+			if o.again {
+				again = append(again, o)
+			} else {
 				w.store(o)
+			}
+		}
+		before := w.told(again)
+		for _, o := range again {
+			switch b := before[o.seq]; {
 			case b.err != nil:
 				w.retry(o, b.err)
 			case b.told:
