@@ -31,10 +31,7 @@ func TestStreamThatLostItsEndBringsNewMessages(t *testing.T) {
 		t.Fatalf("cursor is %+v", c)
 	}
 	// What a power loss leaves: a stream with its first two messages.
-	if err := s.js.DeleteStream(t.Context(), layout.StreamInbox); err != nil {
-		t.Fatal(err)
-	}
-	s.createInbox()
+	s.loseInbox()
 	s.put(phone, subjects.Normal, 100, 2)
 	s.start(nil)
 	s.put(phone, subjects.Normal, 102, 7) // past where the cursor was
@@ -57,10 +54,7 @@ func TestWhatFollowsALostEndIsCounted(t *testing.T) {
 	d := s.attach(phone, 100)
 	ack(d, d.receive(5))
 	s.stop()
-	if err := s.js.DeleteStream(t.Context(), layout.StreamInbox); err != nil {
-		t.Fatal(err)
-	}
-	s.createInbox()
+	s.loseInbox()
 	s.start(nil)
 	s.abandon()
 	s.put(phone, subjects.Normal, 5, 4)
@@ -84,10 +78,6 @@ func TestAfterALostEndEachMessageHasItsOwnOutcome(t *testing.T) {
 	}
 	var want []string
 	for _, id := range []string{"before", "after"} {
-		if s.hub == nil {
-			s.createInbox()
-			s.start(nil)
-		}
 		want = append(want, id)
 		s.askWithin(phone, id, time.Hour)
 		s.eventually("the deadline is stored", func() bool { return slices.Contains(s.deadlines(), id) })
@@ -95,11 +85,18 @@ func TestAfterALostEndEachMessageHasItsOwnOutcome(t *testing.T) {
 		ack(d, d.receive(1))
 		s.eventually("the outcome is stored", func() bool { return slices.Equal(outcomes(), want) })
 		s.stop()
-		s.hub = nil
-		if err := s.js.DeleteStream(t.Context(), layout.StreamInbox); err != nil {
-			t.Fatal(err)
-		}
+		s.loseInbox()
+		s.start(nil)
 	}
+}
+
+// loseInbox leaves an inbox stream that has lost everything, up to its end.
+func (s *system) loseInbox() {
+	s.t.Helper()
+	if err := s.js.DeleteStream(s.t.Context(), layout.StreamInbox); err != nil {
+		s.t.Fatal(err)
+	}
+	s.createInbox()
 }
 
 // A watermark that nothing stands behind is no reason to look at cursors.
@@ -171,9 +168,6 @@ func TestStreamMadeAnewUnderTheHubMakesItUnhealthy(t *testing.T) {
 	if err := s.hub.Healthy(waitTimeout); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.js.DeleteStream(t.Context(), layout.StreamInbox); err != nil {
-		t.Fatal(err)
-	}
-	s.createInbox()
+	s.loseInbox()
 	s.eventually("the hub is unhealthy", func() bool { return errors.Is(s.hub.Healthy(waitTimeout), reader.ErrCutBack) })
 }
