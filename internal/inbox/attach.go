@@ -205,7 +205,7 @@ func (h *Hub) open(mb *Mailbox) error {
 		// Store a first cursor, so that the device is known even if this process is
 		// killed: one without is told of damage for doubtNew only, and of damage from
 		// before it came.
-		h.cursors.put(mb.key, mb.cursorLocked(false), mb.stored, time.Now())
+		h.cursors.put(mb.key, mb.cursorLocked(true), mb.stored, time.Now())
 	} else {
 		mb.dirtyLocked()
 	}
@@ -260,7 +260,7 @@ func (mb *Mailbox) maybeSent(ctx context.Context, c *Cursor, end *endCall) (uint
 // restoreLocked applies the cursor. Messages up to upTo may have been sent
 // before. away reports whether some lane lies before the beginning of the tail.
 func (mb *Mailbox) restoreLocked(c *Cursor, floor, head, upTo uint64) (away bool) {
-	mb.open, mb.seen, mb.doubted = c.Open, c.UpTo, c.Doubted
+	mb.seen, mb.doubted = c.UpTo, c.Doubted
 	mb.restoreGapsLocked(c.Gaps)
 	mb.tries, mb.ackRequested = c.Tries, c.AckRequested
 	for n := range mb.lanes {

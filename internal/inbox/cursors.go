@@ -169,7 +169,7 @@ func (w *cursorWriter) collect(share int) int {
 		mb.mu.Lock()
 		mb.dirty = false
 		if mb.ready && !mb.closed { // otherwise it has no cursor yet, or has stored its last
-			w.put(mb.key, mb.cursorLocked(mb.open), mb.stored, d.since)
+			w.put(mb.key, mb.cursorLocked(true), mb.stored, d.since)
 		}
 		mb.mu.Unlock()
 	}

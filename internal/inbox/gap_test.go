@@ -174,6 +174,7 @@ func TestWhatComesAfterAnEarlyAcknowledgementIsCounted(t *testing.T) {
 		return c.Waiting[subjects.Normal] == 3
 	})
 	s.put(phone, subjects.Normal, 5, 1)
+	s.caughtUp()
 	s.stop()
 	if c, _ := s.cursor(phone); c.Waiting[subjects.Normal] != 4 {
 		t.Errorf("a hub that stopped has counted %d messages, want 4", c.Waiting[subjects.Normal])

@@ -71,7 +71,6 @@ type Mailbox struct {
 	ready    bool  // Attach is done with it
 	closed   bool
 	filling  bool  // a fill is scheduled or runs
-	open     bool  // the stored cursor says that a session is live
 	dirty    bool  // the cursor writer will look at it
 	fresh    bool  // the device had no cursor
 	counting bool  // the cursor is loaded, and new messages are counted here
@@ -156,7 +155,7 @@ func (mb *Mailbox) Next(dst []envelope.Delivery, limit, maxBytes int) []envelope
 // afterNextLocked ends Next.
 func (mb *Mailbox) afterNextLocked(dst []envelope.Delivery, first int) []envelope.Delivery {
 	if len(dst) > first {
-		mb.sentLocked()
+		mb.dirtyLocked()
 	}
 	if mb.latest != nil && mb.drainedLocked() {
 		mb.latest = nil // nothing is left to be replaced
@@ -227,18 +226,7 @@ func (mb *Mailbox) verdictLocked(l *lane, m *envelope.Message, sure bool, now in
 	return v, false
 }
 
-// sentLocked notes that the stored cursor is out of date. The first time, it has
-// stored at once that a session is live. After a crash, messages above the cursor
-// then count as perhaps sent.
-func (mb *Mailbox) sentLocked() {
-	if !mb.open {
-		mb.open = true
-		mb.hub.cursors.put(mb.key, mb.cursorLocked(true), mb.stored, mb.changedAt())
-		return
-	}
-	mb.dirtyLocked()
-}
-
+// dirtyLocked notes that the stored cursor is out of date.
 func (mb *Mailbox) dirtyLocked() {
 	if !mb.dirty {
 		mb.dirty, mb.changed = true, time.Since(started)
@@ -462,7 +450,9 @@ func (mb *Mailbox) deliver(m *envelope.Message) (wake, counted bool) {
 	return wake, counted
 }
 
-// cursorLocked returns the mailbox's state as it is stored.
+// cursorLocked returns the mailbox's state as it is stored. open says that the
+// session is live, so that messages above the cursor count as perhaps sent if it
+// is the last one: the process may be killed, or the store may not take the next.
 func (mb *Mailbox) cursorLocked(open bool) Cursor {
 	head := mb.hub.head.Load()
 	c := Cursor{Open: open, Epoch: mb.epoch, UpTo: max(head, mb.seen), Gaps: mb.storedGapsLocked(), Doubted: mb.doubted}
