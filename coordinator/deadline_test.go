@@ -18,14 +18,26 @@ import (
 func (p *place) deadline(to subjects.Key, id string, in time.Duration) uint64 {
 	p.t.Helper()
 	at := time.Now().Add(in)
-	seq := p.publish(subjects.Inbox(to, subjects.High), `"`+id+`"`, "Rccs-Id", id, "Rccs-Ack", "true", "Rccs-From", "sender", "Rccs-Proof", p.sentBy("sender", id),
-		"Rccs-Ttl-Ms", fmt.Sprint(in.Milliseconds()))
+	seq := p.lives(to, id, in)
+	p.ends(to, id, seq, at)
+	return seq
+}
+
+// lives stores a message with a time to live for a device.
+func (p *place) lives(to subjects.Key, id string, ttl time.Duration) uint64 {
+	p.t.Helper()
+	return p.publish(subjects.Inbox(to, subjects.High), `"`+id+`"`, "Rccs-Id", id, "Rccs-Ack", "true", "Rccs-From", "sender", "Rccs-Proof", p.sentBy("sender", id),
+		"Rccs-Ttl-Ms", fmt.Sprint(ttl.Milliseconds()))
+}
+
+// ends stores a message's deadline.
+func (p *place) ends(to subjects.Key, id string, seq uint64, at time.Time) {
+	p.t.Helper()
 	body, err := json.Marshal(&inbox.Deadline{Seq: seq, Lane: "high", At: at, ID: id, From: "sender"})
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	p.publish(layout.Deadline(to), string(body), "Nats-Msg-Id", fmt.Sprintf("deadline/%d", seq))
-	return seq
 }
 
 // outcomes are what alice's sender was told, as "id status".
@@ -55,8 +67,8 @@ func TestExpiredIsToldAtTheDeadlineOfADeviceThatIsAway(t *testing.T) {
 	p.coordinateTwice()
 	k := address("alice/phone").Key()
 	p.deadline(k, "late", time.Hour)
-	p.deadline(k, "soon", 200*time.Millisecond)
 	begin := time.Now()
+	p.deadline(k, "soon", 200*time.Millisecond)
 	p.eventually("the sender is told", func() bool { return len(p.outcomes()) > 0 })
 	if told := p.outcomes(); len(told) != 1 || told[0] != "soon expired" {
 		t.Errorf("told %v", told)
@@ -70,9 +82,10 @@ func TestExpiredIsToldAtTheDeadlineOfADeviceThatIsAway(t *testing.T) {
 func TestNothingIsToldAtTheDeadlineOfWhatIsAcknowledged(t *testing.T) {
 	t.Parallel()
 	p, d := placeWithDevice(t)
-	p.deadline(d.key, "done", 1500*time.Millisecond)
-	all := d.fetch(nil)
-	d.ack(map[string]any{"seq": all[0].Seq})
+	seq := p.lives(d.key, "done", time.Hour)
+	d.fetch(nil)
+	d.ack(map[string]any{"seq": seq})
+	p.ends(d.key, "done", seq, time.Now())
 	if told := p.outcomes(); len(told) != 1 || told[0] != "done delivered" {
 		t.Fatalf("told %v", told)
 	}
@@ -103,10 +116,11 @@ func TestADeadlineWaitsForADeviceThatHasTheMessage(t *testing.T) {
 	p, e := placeWithEdge(t)
 	p.coordinate()
 	d := p.device("alice/phone")
-	seq := p.deadline(d.key, "here", 300*time.Millisecond)
+	seq := p.lives(d.key, "here", time.Hour)
 	d.fetch(nil)
 	s := p.connect(e, d.name, "mobile")
-	other := p.deadline(address("alice/other").Key(), "other", 400*time.Millisecond)
+	p.ends(d.key, "here", seq, time.Now())
+	other := p.deadline(address("alice/other").Key(), "other", time.Millisecond)
 	p.eventually("later deadlines are decided", func() bool {
 		return slices.Contains(p.outcomes(), "other expired")
 	})

@@ -189,7 +189,7 @@ func TestProtocol_9_DeviceOnPlainNATSIsConfined(t *testing.T) {
 	errs := make(chan error, 64)
 	prefix := "_INBOX." + token(u) + ".d"
 	file := must(t, "creds", "device", u+"/d", "--data", s.data)
-	nc, err := nats.Connect(s.NATS, credsOption(t, file), nats.CustomInboxPrefix(prefix), nats.ErrorHandler(
+	nc, err := nats.Connect(s.NATS, credsOption(t, file), nats.CustomInboxPrefix(prefix), nats.Timeout(patience), nats.ErrorHandler(
 		func(_ *nats.Conn, _ *nats.Subscription, err error) { errs <- err }))
 	if err != nil {
 		t.Fatal(err)

@@ -29,7 +29,7 @@ func (s *server) refuses(t *testing.T, token string) {
 func dropped(t *testing.T, s *server, creds string) chan struct{} {
 	t.Helper()
 	closed := make(chan struct{})
-	nc, err := nats.Connect(s.NATS, credsOption(t, creds), nats.NoReconnect(), nats.ErrorHandler(nobody),
+	nc, err := nats.Connect(s.NATS, credsOption(t, creds), nats.NoReconnect(), nats.Timeout(patience), nats.ErrorHandler(nobody),
 		nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
 	if err != nil {
 		t.Fatal(err)

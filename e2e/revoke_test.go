@@ -17,7 +17,7 @@ func TestProtocol_10_RevokingEndsEveryCredentialIssuedUntilThen(t *testing.T) {
 	d := connect(t, s, u+"/d", object{"authToken": used})
 	neighbour := connect(t, s, u+"/neighbour", nil)
 	closed := make(chan struct{})
-	plain, err := nats.Connect(s.NATS, credsOption(t, creds), nats.NoReconnect(), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
+	plain, err := nats.Connect(s.NATS, credsOption(t, creds), nats.NoReconnect(), nats.Timeout(patience), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func TestProtocol_10_RevokingEndsEveryCredentialIssuedUntilThen(t *testing.T) {
 			d.wantError("DEVICE_REVOKED")
 			d.wantClose(4003)
 		}
-		if _, err := nats.Connect(s.NATS, credsOption(t, creds), nats.ErrorHandler(nobody)); !errors.Is(err, nats.ErrAuthorization) {
+		if _, err := nats.Connect(s.NATS, credsOption(t, creds), nats.Timeout(patience), nats.ErrorHandler(nobody)); !errors.Is(err, nats.ErrAuthorization) {
 			t.Errorf("plain NATS: %v, want a refusal", err)
 		}
 	}

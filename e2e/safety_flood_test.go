@@ -181,7 +181,7 @@ var framesOf = map[string]string{
 func (c *bystanders) floods() map[string]func() error {
 	c.t.Helper()
 	dev, err := nats.Connect(c.s.NATS, credsOption(c.t, must(c.t, "creds", "device", "alice/flood", "--data", c.s.data)),
-		nats.CustomInboxPrefix("_INBOX.alice.flood"), nats.ErrorHandler(nobody))
+		nats.CustomInboxPrefix("_INBOX.alice.flood"), nats.Timeout(patience), nats.ErrorHandler(nobody))
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -69,7 +69,7 @@ func TestAReplySubjectAsksNothingInTheServersName(t *testing.T) {
 	v := s.service(t, "asker")
 	kept := v.publish(inbox(u, "victim", "normal"), `"kept"`)
 	d, err := nats.Connect(s.NATS, credsOption(t, must(t, "creds", "device", u+"/asker", "--data", s.data)),
-		nats.CustomInboxPrefix("_INBOX."+token(u)+".asker"), nats.ErrorHandler(nobody))
+		nats.CustomInboxPrefix("_INBOX."+token(u)+".asker"), nats.Timeout(patience), nats.ErrorHandler(nobody))
 	if err != nil {
 		t.Fatal(err)
 	}

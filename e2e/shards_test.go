@@ -160,8 +160,14 @@ func TestShards_AnEdgeSaysWhereToGo(t *testing.T) {
 		}
 		d.close()
 
-		u := userOf(t, 1-shard, 2)
-		d, got = register(t, e, u)
+		var u string
+		testkit.Eventually(t, "the edge knows the other", func() bool { // a moment after both have begun
+			u = userOf(t, 1-shard, 2)
+			if d, got = register(t, e, u); got.Type == "ack" {
+				d.close()
+			}
+			return got.Type != "ack"
+		})
 		var body struct {
 			Code string   `json:"code"`
 			URLs []string `json:"urls"`
@@ -197,11 +203,15 @@ func TestShards_ADeviceIsToldOnlyOnceWhicheverEdgeItTries(t *testing.T) {
 		s.edge(t, "b", "--shards", "0", "--advertise", "wss://b.example.com"),
 		s.edge(t, "c", "--shards", "1", "--advertise", "wss://c.example.com"),
 	}
-	// Edges hear of it from each other, a moment later: until then b sends the device
-	// away, too.
+	// Edges hear of each other, and of this, a moment later: until then a serves the
+	// device, and b sends it away, too.
 	testkit.Eventually(t, "the second edge serves a device that the first one has sent away", func() bool {
 		u := userOf(t, 1, 2) // which neither a nor b serves
 		d, told := register(t, edges[0], u)
+		if told.Type == "ack" {
+			d.close()
+			return false
+		}
 		if !strings.Contains(string(told.Payload), "wss://c.example.com") {
 			t.Fatalf("told %s", told.raw)
 		}

@@ -85,7 +85,7 @@ func TestRevokingAUserEndsTheKeysOfItsDevicesUntilItIsUndone(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "phone.creds")
 	c.succeed(t, "enroll", "--code", c.newCode(t, "--user", "alice"), "--device", "phone", "--out", file)
 	connect := func() error { // on plain NATS, where keys count and not names
-		nc, err := nats.Connect(i.nats, nats.UserCredentials(file))
+		nc, err := nats.Connect(i.nats, nats.UserCredentials(file), nats.Timeout(testkit.Patience))
 		if err == nil {
 			nc.Close()
 		}

@@ -35,7 +35,7 @@ func TestAPartReachesNothingBeyondItsTenant(t *testing.T) {
 	var hostile *nats.Conn
 	testkit.Eventually(t, "the tenant is served", func() bool {
 		var err error
-		hostile, err = nats.Connect(i.nats, nats.UserCredentials(file), nats.CustomInboxPrefix("_RCCS"), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+		hostile, err = nats.Connect(i.nats, nats.UserCredentials(file), nats.CustomInboxPrefix("_RCCS"), nats.Timeout(testkit.Patience), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 		return err == nil
 	})
 	t.Cleanup(hostile.Close)
@@ -156,7 +156,7 @@ func TestAPartOfATenantTakesNoOtherTenantDown(t *testing.T) {
 		return names
 	}
 	testkit.Eventually(t, "the tenants are served", func() bool { return len(served()) == 3 })
-	hostile, err := nats.Connect(i.nats, nats.UserCredentials(file), nats.CustomInboxPrefix("_RCCS"))
+	hostile, err := nats.Connect(i.nats, nats.UserCredentials(file), nats.CustomInboxPrefix("_RCCS"), nats.Timeout(testkit.Patience))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +223,7 @@ func TestATenantThatCannotStartIsRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	connect := func(url string) (*nats.Conn, error) {
-		return nats.Connect(url, nats.UserCredentials(file), nats.CustomInboxPrefix("_RCCS"))
+		return nats.Connect(url, nats.UserCredentials(file), nats.CustomInboxPrefix("_RCCS"), nats.Timeout(testkit.Patience))
 	}
 	i.noted("tenant is served")
 	hostile, err := connect(i.nats)

@@ -235,7 +235,7 @@ func everything(t *testing.T, i *installation, stream string) string {
 	if err := os.WriteFile(part, []byte(i.console().succeed(t, "creds", "part", "reader").out), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	nc, err := nats.Connect(i.nats, nats.UserCredentials(part), nats.CustomInboxPrefix("_RCCS"))
+	nc, err := nats.Connect(i.nats, nats.UserCredentials(part), nats.CustomInboxPrefix("_RCCS"), nats.Timeout(testkit.Patience))
 	if err != nil {
 		t.Fatal(err)
 	}

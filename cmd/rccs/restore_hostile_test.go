@@ -29,7 +29,7 @@ func TestAPartOfATenantKeepsNoBackupFromBeingRestored(t *testing.T) {
 	if err := os.WriteFile(creds, []byte(c.succeed(t, "creds", "part", "edge-1", "--tenant", "acme").out), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	hostile, err := nats.Connect(i.nats, nats.UserCredentials(creds), nats.CustomInboxPrefix("_RCCS"))
+	hostile, err := nats.Connect(i.nats, nats.UserCredentials(creds), nats.CustomInboxPrefix("_RCCS"), nats.Timeout(testkit.Patience))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,7 @@ func TestWhoPublishesARouteOrAsksIsToldToNobody(t *testing.T) {
 	if err := os.WriteFile(file, []byte(i.console().succeed(t, "creds", "service", "billing").out), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	nc, err := nats.Connect(i.nats, nats.UserCredentials(file))
+	nc, err := nats.Connect(i.nats, nats.UserCredentials(file), nats.Timeout(testkit.Patience))
 	if err != nil {
 		t.Fatal(err)
 	}

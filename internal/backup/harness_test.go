@@ -67,7 +67,7 @@ func (h *home) stop() {
 func (h *home) dial(opts ...nats.Option) (*nats.Conn, error) {
 	cred, err := h.Keys().IssuePart("operator")
 	check(h.tb, err)
-	return nats.Connect(h.NATSURL(), append(opts, cred.Option(), nats.CustomInboxPrefix(layout.PartReplyPrefix))...)
+	return nats.Connect(h.NATSURL(), append(opts, cred.Option(), nats.CustomInboxPrefix(layout.PartReplyPrefix), nats.Timeout(testkit.Patience))...)
 }
 
 func (h *home) token(name string) string {

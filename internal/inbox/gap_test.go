@@ -105,6 +105,7 @@ func TestGapTellsWhatRetentionTook(t *testing.T) {
 	ack(d, got)
 	d.mailbox.Detach()
 	s.put(phone, subjects.Normal, 1, 5)
+	s.caughtUp()
 	s.purgeBelow(got[0].Seq + 4)
 	s.restart()
 	d = s.attach(phone, 100)
@@ -130,6 +131,7 @@ func TestAGapComesBeforeWhatFollows(t *testing.T) {
 			}
 			d.mailbox.Detach()
 			s.put(phone, subjects.Normal, 1, waiting)
+			s.caughtUp()
 			s.stop()
 			if err := must(s.js.Stream(t.Context(), layout.StreamInbox)).DeleteMsg(t.Context(), 2); err != nil {
 				t.Fatal(err)
@@ -194,6 +196,7 @@ func TestWhatIsRemovedFromTheMiddleIsInItsGap(t *testing.T) {
 		s.put(desk, subjects.Normal, n, 1)
 		s.put(phone, subjects.Normal, 1+n, 1) // 3, 5, 7, ...
 	}
+	s.caughtUp()
 	s.stop()
 	const gone = 7
 	if err := must(s.js.Stream(t.Context(), layout.StreamInbox)).DeleteMsg(t.Context(), gone); err != nil {

@@ -210,7 +210,7 @@ func (e *Env) Conn(tb testing.TB, opts ...nats.Option) *nats.Conn {
 // Dialer returns what parts of RCCS take to open connections of their own.
 func (e *Env) Dialer() func(opts ...nats.Option) (*nats.Conn, error) {
 	return func(opts ...nats.Option) (*nats.Conn, error) {
-		return nats.Connect("", append([]nats.Option{nats.InProcessServer(e)}, opts...)...)
+		return nats.Connect("", append([]nats.Option{nats.InProcessServer(e), nats.Timeout(startTimeout)}, opts...)...)
 	}
 }
 
@@ -227,7 +227,7 @@ func connect(tb testing.TB, url string, opts ...nats.Option) *nats.Conn {
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(10 * time.Millisecond),
 		nats.ReconnectJitter(0, 0),
-		nats.Timeout(startTimeout), // busy machines, again
+		nats.Timeout(startTimeout),
 	}
 	nc, err := nats.Connect(url, append(base, opts...)...)
 	if err != nil {

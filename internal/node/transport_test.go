@@ -148,7 +148,7 @@ func TestMutualTLSForServices(t *testing.T) {
 		t.Fatal("a service without a certificate was let in")
 	}
 	config.Certificates = []tls.Certificate{ca.Pair("billing")}
-	nc, err := nats.Connect(n.NATSURL(), cred.Option(), nats.Secure(config), nats.NoReconnect())
+	nc, err := nats.Connect(n.NATSURL(), cred.Option(), nats.Secure(config), nats.NoReconnect(), nats.Timeout(testkit.Patience))
 	testkit.Check(t, err)
 	defer nc.Close()
 	for _, payload := range []string{`"before"`, `"after"`} {
