@@ -69,8 +69,10 @@ func TestDoctorFindsWhatIsMissing(t *testing.T) {
 		}
 	}
 	p.lease(roster.Edge{ID: "e1", Name: "one", Version: "1"})
-	service, err := micro.AddService(p.env.Conn(t), micro.Config{Name: "rccs-coordinator", Version: "1.0.0"})
+	nc := p.env.Conn(t)
+	service, err := micro.AddService(nc, micro.Config{Name: "rccs-coordinator", Version: "1.0.0"})
 	check(t, err)
+	check(t, nc.Flush()) // it listens
 	t.Cleanup(func() { check(t, service.Stop()) })
 	found = p.examine()
 	for _, gone := range []string{" edges: ", " coordinator: ", " streams: "} {
