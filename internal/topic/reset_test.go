@@ -175,11 +175,7 @@ func TestWhatWasRemovedUnreadIsTold(t *testing.T) {
 	env := natstest.Server(t, natstest.Listen())
 	natstest.Streams(t, env.Conn(t))
 	link := natstest.NewProxy(t, env.Addr())
-	read, err := nats.Connect(link.URL(), nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(read.Close)
+	read := natstest.Dial(t, link.URL())
 	p := &place{env: env, js: must(jetstream.New(env.Conn(t)))}
 	p.hub = must(topic.New(topic.Options{Read: read, Fetch: env.Conn(t)}))
 	if err := p.hub.Start(t.Context()); err != nil {
