@@ -171,15 +171,34 @@ func (h *Hub) lostOf(
 	}
 	next = firstOf(msgs)
 	lost = want.counted - int64(len(msgs)+left)
-	if h.replicas.Load() > 1 {
-		return lost, next, nil // another copy may answer, which has more or fewer
-	}
 	fresh, err := h.stored(ctx, k, n, max(want.known, floor)+1)
 	if err != nil || fresh == 0 || lost+fresh <= 0 {
 		return lost, next, err
 	}
 	all, err := h.stored(ctx, k, n, floor+1) // fresh is no more than what all has of them
-	return want.counted + fresh - all, next, err
+	if lost = want.counted + fresh - all; err != nil || lost <= 0 || h.replicas.Load() <= 1 {
+		return lost, next, err
+	}
+	have, err := h.count(ctx, k, n, floor, want) // the answers may be of copies that have more and fewer
+	return want.counted - have, next, err
+}
+
+// count counts what is left of the messages that a lane has counted after floor, by
+// reading them from as many copies as it takes to find all that any has.
+func (h *Hub) count(ctx context.Context, k subjects.Key, n subjects.Lane, floor uint64, want expected) (have int64, err error) {
+	for pos := floor; ; {
+		rest := expected{counted: want.counted - have, floor: floor, known: want.known}
+		msgs, left, err := h.lanes.read(ctx, k, n, pos, rest, laneBatch)
+		if err != nil {
+			return 0, err
+		}
+		counted := len(msgs) - above(msgs, want.known)
+		have += int64(counted)
+		if left == 0 || counted < len(msgs) || len(msgs) == 0 {
+			return have, nil
+		}
+		pos = msgs[len(msgs)-1].Seq
+	}
 }
 
 // stored counts the messages of a lane from a sequence on.

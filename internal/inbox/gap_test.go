@@ -119,11 +119,24 @@ func TestGapTellsWhatRetentionTook(t *testing.T) {
 // on sending: the store has messages then that the hub has not counted yet.
 func TestAGapComesBeforeWhatFollows(t *testing.T) {
 	t.Parallel()
-	const waiting, meanwhile = 400, 5 // more than one batch
-	for _, acked := range []bool{true, false} {
-		t.Run(fmt.Sprint("acknowledged ", acked), func(t *testing.T) {
+	const waiting, meanwhile = 300, 5 // more than one batch
+	for _, c := range []struct {
+		acked  bool
+		copies int
+	}{{true, 1}, {false, 1}, {true, 3}} {
+		acked := c.acked
+		t.Run(fmt.Sprintf("acknowledged %v, copies %d", acked, c.copies), func(t *testing.T) {
 			t.Parallel()
-			s := newSystemOn(t, natstest.Server(t, natstest.Listen()), nil)
+			var env *natstest.Env
+			if c.copies == 1 {
+				env = natstest.Server(t, natstest.Listen())
+			} else {
+				env = natstest.Cluster(t, c.copies)[0]
+			}
+			s := newSystemOn(t, env, nil)
+			if c.copies > 1 {
+				s.copies(c.copies)
+			}
 			s.put(phone, subjects.Normal, 0, 1)
 			d := s.attach(phone, 100)
 			if got := d.receive(1); acked {
@@ -152,6 +165,24 @@ func TestAGapComesBeforeWhatFollows(t *testing.T) {
 			d.noGap()
 		})
 	}
+}
+
+// copies gives the stream so many copies.
+func (s *system) copies(n int) {
+	s.t.Helper()
+	config := must(s.js.Stream(s.t.Context(), layout.StreamInbox)).CachedInfo().Config
+	config.Replicas = n
+	must(s.js.UpdateStream(s.t.Context(), config))
+	s.eventually("all copies are current", func() bool {
+		info := must(must(s.js.Stream(s.t.Context(), layout.StreamInbox)).Info(s.t.Context()))
+		current := 0
+		for _, peer := range info.Cluster.Replicas {
+			if peer.Current {
+				current++
+			}
+		}
+		return current == n-1
+	})
 }
 
 // A device acknowledges what an earlier connection was sent before its turn comes, and
