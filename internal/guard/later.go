@@ -66,6 +66,9 @@ func examineLater(subject string, h nats.Header, now time.Time, maxDelay time.Du
 	case only(kept["Nats-Schedule-Target"]) != layout.Due(key, lane):
 		return nil, refuse("Nats-Schedule-Target must be %s, as the subject is %s", layout.Due(key, lane), subject), wire.ReasonBadSchedule
 	}
+	if at.Before(now) { // some times before 1678 JetStream takes, and never delivers
+		at = now
+	}
 	// JetStream reads fewer forms of RFC 3339 than there are.
 	kept["Nats-Schedule"] = []string{"@at " + at.UTC().Format(time.RFC3339Nano)}
 	return kept, nil, ""

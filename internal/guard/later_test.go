@@ -23,28 +23,30 @@ func TestADelayedMessageHasOneTimeAndItsOwnTarget(t *testing.T) {
 		subject, schedule, target, reason string
 		more                              nats.Header
 	}{
-		"fine":                 {subject, at, target, "", nil},
-		"in the past":          {subject, "@at 2020-01-01t00:00:00z", target, "", nil},
-		"a leap second":        {subject, "@at 2016-12-31T23:59:60.5z", target, "", nil},
-		"every second":         {subject, "@every 1s", target, wire.ReasonBadSchedule, nil},
-		"cron":                 {subject, "0 0 * * * *", target, wire.ReasonBadSchedule, nil},
-		"none":                 {subject, "", target, wire.ReasonBadSchedule, nil},
-		"no time":              {subject, "@at tomorrow", target, wire.ReasonBadSchedule, nil},
-		"no RFC 3339":          {subject, "@at 2026-02-01 00:00:00Z", target, wire.ReasonBadSchedule, nil},
-		"too far":              {subject, "@at 2027-02-02T00:00:00Z", target, wire.ReasonBadSchedule, nil},
-		"wraps":                {subject, "@at 2300-01-01T00:00:00Z", target, wire.ReasonBadSchedule, nil},
-		"another's inbox":      {subject, at, "rccs.due.bob.phone.high", wire.ReasonBadSchedule, nil},
-		"another lane":         {subject, at, "rccs.due.alice.phone.low", wire.ReasonBadSchedule, nil},
-		"a stream's own":       {subject, at, "rccs.later.alice.phone.high.m2", wire.ReasonBadSchedule, nil},
-		"no target":            {subject, at, "", wire.ReasonBadSchedule, nil},
-		"two times":            {subject, at, target, wire.ReasonBadSchedule, nats.Header{"Nats-Schedule": {at, "@every 1s"}}},
-		"another case":         {subject, at, target, wire.ReasonBadSchedule, nats.Header{"nats-schedule": {"@every 1s"}}},
-		"roll-up":              {subject, at, target, wire.ReasonBadSchedule, nats.Header{"Nats-Rollup": {"all"}}},
-		"a source":             {subject, at, target, wire.ReasonBadSchedule, nats.Header{"Nats-Schedule-Source": {"rccs.later.bob.phone.high.m1"}}},
-		"not escaped":          {"rccs.later.user:42.phone.high.m1", at, target, wire.ReasonBadSubject, nil},
-		"no lane":              {"rccs.later.alice.phone.urgent.m1", at, target, wire.ReasonBadSubject, nil},
-		"too many tokens":      {"rccs.later.alice.phone.high.m.1", at, target, wire.ReasonBadSubject, nil},
-		"a name of RCCS's own": {"rccs.later.alice.server.high.m1", at, "rccs.due.alice.server.high", wire.ReasonBadSubject, nil},
+		"fine":                  {subject, at, target, "", nil},
+		"in the past":           {subject, "@at 2020-01-01t00:00:00z", target, "", nil},
+		"the first of times":    {subject, "@at 0001-01-01T00:00:00Z", target, "", nil},
+		"before a second wraps": {subject, "@at 1600-01-01T00:00:00Z", target, "", nil},
+		"a leap second":         {subject, "@at 2016-12-31T23:59:60.5z", target, "", nil},
+		"every second":          {subject, "@every 1s", target, wire.ReasonBadSchedule, nil},
+		"cron":                  {subject, "0 0 * * * *", target, wire.ReasonBadSchedule, nil},
+		"none":                  {subject, "", target, wire.ReasonBadSchedule, nil},
+		"no time":               {subject, "@at tomorrow", target, wire.ReasonBadSchedule, nil},
+		"no RFC 3339":           {subject, "@at 2026-02-01 00:00:00Z", target, wire.ReasonBadSchedule, nil},
+		"too far":               {subject, "@at 2027-02-02T00:00:00Z", target, wire.ReasonBadSchedule, nil},
+		"wraps":                 {subject, "@at 2300-01-01T00:00:00Z", target, wire.ReasonBadSchedule, nil},
+		"another's inbox":       {subject, at, "rccs.due.bob.phone.high", wire.ReasonBadSchedule, nil},
+		"another lane":          {subject, at, "rccs.due.alice.phone.low", wire.ReasonBadSchedule, nil},
+		"a stream's own":        {subject, at, "rccs.later.alice.phone.high.m2", wire.ReasonBadSchedule, nil},
+		"no target":             {subject, at, "", wire.ReasonBadSchedule, nil},
+		"two times":             {subject, at, target, wire.ReasonBadSchedule, nats.Header{"Nats-Schedule": {at, "@every 1s"}}},
+		"another case":          {subject, at, target, wire.ReasonBadSchedule, nats.Header{"nats-schedule": {"@every 1s"}}},
+		"roll-up":               {subject, at, target, wire.ReasonBadSchedule, nats.Header{"Nats-Rollup": {"all"}}},
+		"a source":              {subject, at, target, wire.ReasonBadSchedule, nats.Header{"Nats-Schedule-Source": {"rccs.later.bob.phone.high.m1"}}},
+		"not escaped":           {"rccs.later.user:42.phone.high.m1", at, target, wire.ReasonBadSubject, nil},
+		"no lane":               {"rccs.later.alice.phone.urgent.m1", at, target, wire.ReasonBadSubject, nil},
+		"too many tokens":       {"rccs.later.alice.phone.high.m.1", at, target, wire.ReasonBadSubject, nil},
+		"a name of RCCS's own":  {"rccs.later.alice.server.high.m1", at, "rccs.due.alice.server.high", wire.ReasonBadSubject, nil},
 	} {
 		h := nats.Header{subjects.HeaderID: {"m1"}, layout.HeaderRequester: {"x"}}
 		for key, value := range map[string]string{"Nats-Schedule": c.schedule, "Nats-Schedule-Target": c.target} {
@@ -61,8 +63,9 @@ func TestADelayedMessageHasOneTimeAndItsOwnTarget(t *testing.T) {
 			t.Errorf("%s: kept %v", name, kept)
 		}
 		if refused == nil { // JetStream reads the form that Go writes, and no other
-			if _, err := time.Parse("@at "+time.RFC3339, kept.Get("Nats-Schedule")); err != nil {
-				t.Errorf("%s: passed on as %v", name, kept["Nats-Schedule"])
+			at, err := time.Parse("@at "+time.RFC3339, kept.Get("Nats-Schedule"))
+			if err != nil || at.Before(now) {
+				t.Errorf("%s: passed on as %v: want a time as Go writes it, and now for what has passed", name, kept["Nats-Schedule"])
 			}
 		}
 	}
