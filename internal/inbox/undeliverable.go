@@ -84,7 +84,7 @@ func (w *Waiting) Damaged(k *proof.Key) ([]*nats.Msg, error) {
 	if !delayed || !w.Certain {
 		return told, nil
 	}
-	m, ok := envelope.Parse(k, envelope.Stored{Subject: subjects.Inbox(key, lane), Header: w.Header})
+	m, ok := envelope.Parse(k, envelope.Stored{Subject: subjects.Inbox(key, lane), Seq: w.Seq, Header: w.Header})
 	if !ok {
 		return told, nil
 	}
@@ -106,7 +106,7 @@ func (w *Waiting) Purged(k *proof.Key) *nats.Msg {
 	if !ok {
 		return nil
 	}
-	m, ok := envelope.Parse(k, envelope.Stored{Subject: subjects.Inbox(key, lane), Header: w.Header})
+	m, ok := envelope.Parse(k, envelope.Stored{Subject: subjects.Inbox(key, lane), Seq: w.Seq, Header: w.Header})
 	if !ok {
 		return nil
 	}

@@ -65,7 +65,7 @@ func newDelayed(p *proof.Key, w inbox.Waiting, at int64) *Delayed {
 	if err != nil {
 		return nil
 	}
-	m := Message{Stored: time.Unix(0, at).UTC(), header: w.Header}
+	m := Message{Seq: w.Seq, Stored: time.Unix(0, at).UTC(), header: w.Header}
 	stored, ok := envelope.Parse(p, envelope.Stored{Subject: subjects.Inbox(k, l), Header: w.Header}) // where it will be
 	m.describe(ok && stored.Authentic)
 	d := &Delayed{

@@ -68,3 +68,30 @@ func TestCancellingADelayedMessageTellsThoseWhoAsked(t *testing.T) {
 		t.Errorf("%+v are left", left)
 	}
 }
+
+// A delayed message whose service gave it no id has one of its own, so that an
+// operator cancels that message and no other.
+func TestDelayedMessagesWithoutAnIDAreCancelledOneByOne(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	for _, name := range []string{"a", "b"} {
+		h := nats.Header{
+			"Nats-Schedule":        {"@at " + time.Now().Add(time.Hour).UTC().Format(time.RFC3339)},
+			"Nats-Schedule-Target": {layout.Due(phone.Key(), subjects.High)},
+		}
+		_, err := p.js.PublishMsg(t.Context(), &nats.Msg{Subject: subjects.Later(phone.Key(), subjects.High, name), Data: []byte("1"), Header: h})
+		check(t, err)
+	}
+	list, err := p.Later(t.Context(), subjects.Scope{})
+	check(t, err)
+	if len(list) != 2 {
+		t.Fatalf("%d wait, want 2", len(list))
+	}
+	n, err := p.CancelLater(t.Context(), "alice", list[0].ID)
+	check(t, err)
+	left, err := p.Later(t.Context(), subjects.Scope{})
+	check(t, err)
+	if n != 1 || len(left) != 1 || left[0].ID != list[1].ID {
+		t.Errorf("%q cancelled %d, and %d are left", list[0].ID, n, len(left))
+	}
+}
