@@ -44,6 +44,26 @@ func TestAQuestionWithoutAnAnswerAtTheStartIsAskedAgain(t *testing.T) {
 	}
 }
 
+// A stream has no leader for some seconds after its server died, and does not
+// answer. Who waited for that answer would start long after it has one.
+func TestAStreamWithoutALeaderIsSoonAskedForAgain(t *testing.T) {
+	t.Parallel()
+	nc := natstest.Server(t).Conn(t)
+	_, err := nc.Subscribe("leaderless.STREAM.NAMES", func(m *nats.Msg) { _ = m.Respond([]byte(`{"streams":[]}`)) })
+	testkit.Check(t, err)
+	_, err = nc.Subscribe("leaderless.STREAM.INFO.>", func(*nats.Msg) {})
+	testkit.Check(t, err)
+	js, err := jetstream.NewWithAPIPrefix(nc, "leaderless")
+	testkit.Check(t, err)
+	within, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	asked := make(chan error, 1)
+	go func() { asked <- haveStreams(within, js, 1) }()
+	if err := testkit.Await(t, "the question is given up", asked); !waitsForServers(err) || within.Err() != nil {
+		t.Errorf("%v: want what is asked again", err)
+	}
+}
+
 func TestAStartThatWaitsTooLongSaysForWhat(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

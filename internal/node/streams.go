@@ -24,6 +24,7 @@ const ClusterCopies = 3
 const (
 	clusterLed = time.Second      // for a leader to answer
 	clusterTry = 15 * time.Second // to make all streams, once there is a leader
+	streamTry  = 2 * time.Second  // for one that is there to answer; without a leader it does not
 )
 
 // ensure creates or upgrades the tenant's streams, and stores its JWT there. In
@@ -127,7 +128,10 @@ func haveStreams(ctx context.Context, js jetstream.JetStream, shards int) error 
 		return err
 	}
 	for _, name := range backbone.StreamsOf(shards) {
-		if _, err := js.Stream(ctx, name); err != nil {
+		try, cancel := context.WithTimeout(ctx, streamTry)
+		_, err := js.Stream(try, name)
+		cancel()
+		if err != nil {
 			return fmt.Errorf("stream %s: %w", name, err)
 		}
 	}
