@@ -76,6 +76,10 @@ func (env *environment) installed(data string) (*auth.Keystore, error) {
 	return env.keys(data, false)
 }
 
+// leaderAttempts is how often a message is published to a stream that nobody
+// leads: nine seconds of nats.go's pauses, in which a cluster elects a leader.
+const leaderAttempts = 36
+
 type sendFlags struct {
 	serverFlags
 	kind, priority, id string
@@ -128,7 +132,7 @@ func (env *environment) send(ctx context.Context, f *sendFlags, to, payload stri
 	if err != nil {
 		return err
 	}
-	ack, err := js.PublishMsg(ctx, f.message(address, lane, payload))
+	ack, err := js.PublishMsg(ctx, f.message(address, lane, payload), jetstream.WithRetryAttempts(leaderAttempts))
 	switch {
 	case err != nil && errors.Is(context.Cause(ctx), nats.ErrPermissionViolation):
 		return fmt.Errorf("not allowed: the credential is not a service's, make one with 'rccs creds service': %w", context.Cause(ctx))
