@@ -67,7 +67,7 @@ func (env *environment) revocation(use, short, example, more string, kind auth.R
 			if n == 1 {
 				r.Name = args[0]
 			}
-			if f.before != "" {
+			if f.before != "" || cmd.Flags().Changed("before") { // an empty one is a variable that was not set
 				at, ok := wire.ParseTime(f.before)
 				if !ok || at.After(r.At) {
 					return usageError{fmt.Errorf("--before %q: want a time that is past, such as 2026-11-01T00:00:00Z", f.before)}

@@ -130,6 +130,7 @@ func TestWrongCommandLinesAreBadUsage(t *testing.T) {
 		{"replay a/b --missed --rejected", []string{"one of"}},
 		{"serve --max-delay 0", []string{"--max-delay", "30d"}},
 		{"later", []string{"subcommand", "'rccs later --help'"}},
+		{"revoke all --yes --before=", []string{"--before", "want a time"}},
 		{"revoke undo", []string{"0 arguments given", "device, user or service", "'rccs revoke undo --help'"}},
 		{"revoke undo a b c", []string{"3 arguments given", "device, user or service"}},
 		{"revoke undo alice/phone", []string{`"alice/phone"`, "device, user or service"}},
