@@ -28,16 +28,22 @@ type pull struct {
 	next    uint64 // the consumer sequence that must come next
 	request int    // number of the newest pull request
 	left    int    // messages that open requests may still bring
+	large   bool   // the next message is larger than a request may bring
 	body    []byte
+	one     []byte // asks for one message of any size
 }
 
 func (p *pull) start() error {
 	p.base = p.r.opts.Conn.NewInbox() + "."
 	p.next = 1
-	p.body, _ = json.Marshal(map[string]any{
+	ask := map[string]any{
 		"batch": p.r.opts.Batch, "max_bytes": p.r.opts.MaxBytes,
 		"expires": pullExpires.Nanoseconds(), "idle_heartbeat": p.r.opts.Heartbeat.Nanoseconds(),
-	})
+	}
+	p.body, _ = json.Marshal(ask)
+	ask["batch"] = 1
+	delete(ask, "max_bytes")
+	p.one, _ = json.Marshal(ask)
 	sub, err := p.r.opts.Conn.Subscribe(p.base+"*", p.receive)
 	if err != nil {
 		return fmt.Errorf("reader: subscribe: %w", err)
@@ -56,9 +62,14 @@ func (p *pull) start() error {
 
 func (p *pull) askLocked() error {
 	p.request++
-	p.left += p.r.opts.Batch
+	body, batch := p.body, p.r.opts.Batch
+	if p.large {
+		p.large = false
+		body, batch = p.one, 1
+	}
+	p.left += batch
 	subject := "$JS.API.CONSUMER.MSG.NEXT." + p.r.opts.Stream + "." + p.name
-	if err := p.r.opts.Conn.PublishRequest(subject, p.base+strconv.Itoa(p.request), p.body); err != nil {
+	if err := p.r.opts.Conn.PublishRequest(subject, p.base+strconv.Itoa(p.request), body); err != nil {
 		return fmt.Errorf("reader: pull: %w", err)
 	}
 	return nil
@@ -152,6 +163,7 @@ func (p *pull) statusLocked(m *nats.Msg) {
 		// One request ended; requests end in order, so with the newest all have.
 		unused, _ := strconv.Atoi(m.Header.Get("Nats-Pending-Messages"))
 		p.left -= unused
+		p.large = strings.Contains(text, "MaxBytes") && unused == p.r.opts.Batch // it brought none
 		if strings.TrimPrefix(m.Subject, p.base) == strconv.Itoa(p.request) {
 			p.left = 0
 		}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
@@ -207,5 +208,45 @@ func TestStartReadsWhatALaggingCopyLacks(t *testing.T) {
 	}
 	if err := r.Stop(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A message that is larger than one request may bring, of a server whose max_payload
+// is large, keeps none behind it from coming.
+func TestAMessageLargerThanARequestMayBringStopsNothing(t *testing.T) {
+	t.Parallel()
+	env := natstest.Server(t)
+	js, err := jetstream.New(env.Conn(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}}); err != nil {
+		t.Fatal(err)
+	}
+	const most = 1000
+	sizes := []int{10, 3 * most, 3 * most, 10, 900, 900, 3 * most, 10}
+	for _, size := range sizes {
+		if _, err := js.Publish(t.Context(), "s", make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := make(chan int, len(sizes))
+	r, err := reader.New(reader.Options{
+		Conn: env.Conn(t), Stream: "S", FromStart: true, Batch: 4, MaxBytes: most,
+		Handle: func(e reader.Entry) { got <- len(e.Data) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Start(testkit.Soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	for n, want := range sizes {
+		if size := <-got; size != want {
+			t.Errorf("message %d has %d bytes, want %d", n+1, size, want)
+		}
+	}
+	if err := r.Stop(context.WithoutCancel(t.Context())); err != nil {
+		t.Error(err)
 	}
 }
