@@ -53,12 +53,27 @@ const (
 // after its start. A directory that does not exist yet has no disk of its own,
 // and is not looked at.
 func CheckRoom(dir string) error {
-	free, total, err := diskSpace(dir)
-	if err != nil || total == 0 {
-		return nil //nolint:nilerr // it is told when the directory is opened
-	}
-	if need := min(minRoom, total/100*minRoomPercent); free < need {
+	if free, total, need := room(dir); free < need {
 		return fmt.Errorf("backbone: the disk of %s is full: %d KiB of %d MiB are free, and a start needs %d KiB", dir, free>>10, total>>20, need>>10)
 	}
 	return nil
+}
+
+// CheckRoomFor refuses a disk on which there is no room for so many bytes beside
+// what a start needs.
+func CheckRoomFor(dir string, bytes uint64) error {
+	if free, total, need := room(dir); need > 0 && free < need+bytes {
+		return fmt.Errorf("backbone: the disk of %s is too small: %d MiB of %d MiB are free, and %d MiB are needed", dir, free>>20, total>>20, (need+bytes)>>20)
+	}
+	return nil
+}
+
+// room is what a disk has, and what a start needs of it; 0: that is not known, which
+// is told when the directory is opened.
+func room(dir string) (free, total, need uint64) {
+	free, total, err := diskSpace(dir)
+	if err != nil {
+		return 0, 0, 0
+	}
+	return free, total, min(minRoom, total/100*minRoomPercent)
 }

@@ -83,6 +83,9 @@ func restore(ctx context.Context, f *File, opts RestoreOptions) (err error) {
 			_ = os.Remove(opts.Dir)
 		}
 	}()
+	if err := backbone.CheckRoomFor(work, f.room(len(opts.Shards) > 0)); err != nil {
+		return err
+	}
 	if err := f.unpack(work, opts.Keys); err != nil {
 		return err
 	}
@@ -139,6 +142,21 @@ func prepare(dir string) (made bool, err error) {
 		return false, fmt.Errorf("%s is not empty (it has %s): name a new directory, or move what it holds away", dir, entries[0].Name())
 	}
 	return false, private.Close(dir)
+}
+
+// room is how many bytes are written to the disk at most: all messages, the archive
+// that the server takes in at the time, and the archives of divided streams.
+func (f *File) room(divided bool) (bytes uint64) {
+	var largest uint64
+	for i := range f.Manifest.Streams {
+		s := &f.Manifest.Streams[i]
+		archive := uint64(f.part(s.Part).Size()) //nolint:gosec // never negative
+		bytes, largest = bytes+s.Bytes, max(largest, archive)
+		if divided {
+			bytes += archive
+		}
+	}
+	return bytes + largest
 }
 
 // unpack writes the files.
