@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -20,6 +22,7 @@ type backupFlags struct {
 	target
 	out, config string
 	noKeys      bool
+	without     []string
 }
 
 func newBackupCommand(env *environment) *cobra.Command {
@@ -52,6 +55,7 @@ the machine. 'rccs restore' makes a data directory from it.`,
 	flags.StringVar(&f.out, "out", "", "`file` to make; in a directory it gets a name from the time")
 	flags.StringVar(&f.config, "config", "", "`file` in the format of nats.conf to keep with it")
 	flags.BoolVar(&f.noKeys, "no-keys", false, "leave the keys out")
+	flags.Var(names{&f.without}, "without-tenant", "`name` of a tenant whose messages to leave out; may be repeated")
 	cmd.AddCommand(newBackupVerifyCommand(env))
 	return cmd
 }
@@ -96,6 +100,9 @@ func (env *environment) backup(ctx context.Context, f *backupFlags) error {
 // otherTenants are those beside the default one, where the keys are at hand.
 func (env *environment) otherTenants(f *backupFlags) (map[string]func(...nats.Option) (*nats.Conn, error), error) {
 	if f.creds != "" || f.context != "" {
+		if len(f.without) > 0 {
+			return nil, usageError{errors.New("--without-tenant is for a backup of all tenants: with a credential, only its own is backed up")}
+		}
 		return nil, nil
 	}
 	keys, err := env.installed(f.data)
@@ -106,9 +113,17 @@ func (env *environment) otherTenants(f *backupFlags) (map[string]func(...nats.Op
 	if err != nil {
 		return nil, err
 	}
+	for _, name := range f.without {
+		switch {
+		case name == auth.DefaultTenant:
+			return nil, usageError{errors.New("the default tenant cannot be left out")}
+		case !slices.Contains(names, name):
+			return nil, usageError{fmt.Errorf("there is no tenant %s: 'rccs tenants ls' lists those that there are", printable(name))}
+		}
+	}
 	others := map[string]func(...nats.Option) (*nats.Conn, error){}
 	for _, name := range names {
-		if name != auth.DefaultTenant {
+		if name != auth.DefaultTenant && !slices.Contains(f.without, name) {
 			other := *env
 			other.tenant = name
 			if others[name], err = other.dialer(&f.target); err != nil {

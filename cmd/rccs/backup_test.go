@@ -2,10 +2,15 @@ package main
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 func TestBackupAndRestore(t *testing.T) {
@@ -67,6 +72,46 @@ func TestBackupsThatAreRefused(t *testing.T) {
 	c.succeed(t, "backup", "--creds", creds, "--no-keys", "--out", out)
 	c.run(t, "restore", out, "--data", filepath.Join(dir, "new")).refused(t, exitFailed, "--keys")
 	c.succeed(t, "restore", out, "--data", filepath.Join(dir, "new"), "--keys", filepath.Join(i.data, "keys"))
+}
+
+// A tenant whose own part has deleted its streams keeps no other from being backed up.
+func TestABackupWithoutATenantHasAllOthers(t *testing.T) {
+	t.Parallel()
+	i := serve(t)
+	c, out := i.console(), filepath.Join(t.TempDir(), "b.tar")
+	c.succeed(t, "tenants", "add", "acme")
+	c.succeed(t, "tenants", "add", "zed")
+	c.succeed(t, "send", "alice/phone", "1", "--tenant", "zed")
+	js, err := jetstream.New(i.part(t, "acme"))
+	testkit.Check(t, err)
+	testkit.Check(t, js.DeleteStream(t.Context(), "RCCS_INBOX"))
+
+	c.run(t, "backup", "--out", out).refused(t, exitFailed, "tenant acme", "--without-tenant acme")
+	c.run(t, "backup", "--out", out, "--without-tenant", "amce").refused(t, exitUsage, "no tenant amce", "'rccs tenants ls'")
+	c.run(t, "backup", "--out", out, "--without-tenant", "default").refused(t, exitUsage, "default")
+	creds := file(t, c.succeed(t, "creds", "part", "operator").out)
+	c.run(t, "backup", "--out", out, "--creds", creds, "--no-keys", "--without-tenant", "acme").refused(t, exitUsage, "--without-tenant")
+	c.succeed(t, "backup", "--out", out, "--without-tenant", "acme")
+
+	var m struct {
+		Streams []struct{ Name, Tenant string }
+	}
+	testkit.Check(t, json.Unmarshal([]byte(c.succeed(t, "backup", "verify", out, "--json").out), &m))
+	tenants := map[string]bool{}
+	for _, s := range m.Streams {
+		tenants[s.Tenant] = true
+	}
+	if want := map[string]bool{"": true, "zed": true}; !maps.Equal(tenants, want) {
+		t.Errorf("it has the tenants %v", tenants)
+	}
+	data := filepath.Join(t.TempDir(), "new")
+	c.succeed(t, "restore", out, "--data", data)
+	again := serve(t, "--data", data)
+	again.data = data
+	if got := again.console().succeed(t, "connect", "alice/phone", "--count", "1", "--timeout", "30s", "--tenant", "zed").out; !strings.HasSuffix(got, ": 1\n") {
+		t.Errorf("a device of another tenant got %q", got)
+	}
+	again.console().succeed(t, "send", "alice/phone", "1", "--tenant", "acme") // it is empty, and served
 }
 
 func TestServeEncrypts(t *testing.T) {

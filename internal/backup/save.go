@@ -83,7 +83,7 @@ func save(ctx context.Context, opts SaveOptions) (string, *Manifest, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(opts.Tenants)) {
 		if err := w.tenant(ctx, name, opts.Tenants[name], opts.Progress); err != nil {
-			return "", nil, fmt.Errorf("tenant %s: %w", name, err)
+			return "", nil, fmt.Errorf("tenant %s: %w; %s", name, err, allOthers(name))
 		}
 	}
 	if err := w.installation(&opts); err != nil {
@@ -91,6 +91,11 @@ func save(ctx context.Context, opts SaveOptions) (string, *Manifest, error) {
 	}
 	m, err := w.seal()
 	return opts.Out, m, err
+}
+
+// allOthers says how to go on without a tenant that cannot be backed up.
+func allOthers(tenant string) string {
+	return "to back up all others, repeat with --without-tenant " + tenant
 }
 
 // tenant adds what a tenant has stored; without a name it is the default one.

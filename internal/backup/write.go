@@ -126,8 +126,12 @@ func (w *writer) tooMuch() error {
 			most = s.Tenant
 		}
 	}
-	return fmt.Errorf("the streams of tenant %s are too many, or their configurations too large (%d bytes): remove those that RCCS does not need ('nats stream ls')",
+	err := fmt.Errorf("the streams of tenant %s are too many, or their configurations too large (%d bytes): remove those that RCCS does not need ('nats stream ls')",
 		cmp.Or(most, auth.DefaultTenant), sizes[most])
+	if most != "" {
+		return fmt.Errorf("%w; %s", err, allOthers(most))
+	}
+	return err
 }
 
 func (w *writer) text(name string, body []byte) error {
