@@ -228,9 +228,10 @@ func askTenant(dial dialFunc, keys *auth.Keystore) error {
 func newTenantsSetCommand(env *environment) *cobra.Command {
 	var f tenantFlags
 	cmd := &cobra.Command{
-		Use:     "set NAME",
-		Short:   "Change a tenant's limits",
-		Long:    "Set a tenant's limits. A limit that is not given is removed.",
+		Use:   "set NAME",
+		Short: "Change a tenant's limits",
+		Long: `Set a tenant's limits. A limit that is not given is removed. A limit of storage is
+not made lower than what is stored needs.`,
 		Example: "  rccs tenants set acme --max-devices 5000",
 		Args:    arguments(1, "NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -261,13 +262,52 @@ func (env *environment) setTenant(ctx context.Context, f *tenantFlags, name stri
 	ctx, cancel := context.WithTimeout(ctx, revokeWithin)
 	defer cancel()
 	i := revoke.Installation{Keys: keys, Dial: dial}
-	err = i.Change(ctx, act(audit.ActionTenant, name, "set"), func() (auth.Account, error) { return keys.SetLimits(limits) })
+	err = i.Change(ctx, act(audit.ActionTenant, name, "set"), func() (auth.Account, error) {
+		if err := roomFor(ctx, dial, keys, limits); err != nil {
+			return auth.Account{}, audit.Refused(fmt.Errorf("%w; nothing was changed", err))
+		}
+		return keys.SetLimits(limits)
+	})
 	if untold, changed := errors.AsType[*revoke.UntoldError](err); changed {
 		return fmt.Errorf("changed in the keys, but no server has confirmed it: %w (restart 'rccs serve')", untold)
 	} else if err != nil {
 		return err
 	}
 	return env.answer(f.json, map[string]any{"tenant": name, "limits": limits}, "changed: %s\n", name)
+}
+
+// roomFor refuses a lower limit that what is stored would fill: nothing could be
+// written for the tenant then, neither an acknowledgement nor the change itself. Of
+// servers that do not answer it is not known what is stored.
+func roomFor(ctx context.Context, dial dialFunc, keys *auth.Keystore, limits auth.Limits) error {
+	now, err := keys.Limits()
+	if err != nil {
+		return err
+	}
+	if limits.StorageBytes == 0 || now.StorageBytes != 0 && limits.StorageBytes >= now.StorageBytes {
+		return nil
+	}
+	stored, known := storedOf(ctx, dial, keys)
+	// The streams of messages get nine tenths of the limit: the rest is for
+	// acknowledgements and the like.
+	least := stored + stored/9
+	if !known || uint64(limits.StorageBytes) >= least { //nolint:gosec // it is not negative
+		return nil
+	}
+	return fmt.Errorf("the tenant stores %s, and with a limit of %s no device could acknowledge: remove messages first ('rccs inbox ls' shows where they are), or give --max-storage %dKB or more",
+		size(stored), size(uint64(limits.StorageBytes)), least/1000+1) //nolint:gosec // the same
+}
+
+// storedOf is how many bytes the tenant stores, if servers say so.
+func storedOf(ctx context.Context, dial dialFunc, keys *auth.Keystore) (bytes uint64, known bool) {
+	err := onJetStream(func() (*nats.Conn, error) { return dialPart(dial, keys) }, func(_ *nats.Conn, js jetstream.JetStream) error {
+		info, err := js.AccountInfo(ctx)
+		if err == nil {
+			bytes = info.Store
+		}
+		return err
+	})
+	return bytes, err == nil
 }
 
 func newTenantsRemoveCommand(env *environment) *cobra.Command {
