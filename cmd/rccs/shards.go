@@ -1,9 +1,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"net/url"
 	"strconv"
 
 	"github.com/rccs-io/rccs/internal/shard"
@@ -30,16 +28,5 @@ func (n *shardCount) Set(s string) error {
 		return fmt.Errorf("want a number from 1 to %d", shard.Max)
 	}
 	*n = shardCount(v)
-	return nil
-}
-
-func checkAdvertised(s string) error {
-	if s == "" {
-		return nil
-	}
-	u, err := url.Parse(s)
-	if err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss" {
-		return errors.New("want ws://HOST or wss://HOST")
-	}
 	return nil
 }

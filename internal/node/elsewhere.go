@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -154,9 +156,39 @@ func (t *edgeTenant) edgesOf(ctx context.Context, n int) ([]string, error) {
 	var urls []string
 	for _, lease := range leases {
 		var e roster.Edge
-		if json.Unmarshal(lease.Data, &e) == nil && e.URL != "" && e.Unready == "" && !e.Draining && e.Name != t.edge.opts.edge.Name {
+		if json.Unmarshal(lease.Data, &e) == nil && e.URL != "" && CheckAdvertised(e.URL) == nil && e.Unready == "" && !e.Draining && e.Name != t.edge.opts.edge.Name {
 			urls = append(urls, e.URL)
 		}
 	}
-	return urls, nil
+	return few(urls), nil
+}
+
+// maxURLs bounds the bytes of all URLs that a device is told: a frame of
+// [wire.MinFrame] bytes takes them.
+const maxURLs = 600
+
+// few returns some of the URLs, at random.
+func few(urls []string) []string {
+	rand.Shuffle(len(urls), func(i, j int) { urls[i], urls[j] = urls[j], urls[i] })
+	left := maxURLs
+	return slices.DeleteFunc(urls, func(url string) bool {
+		left -= len(url) + len(`"",`)
+		return left < 0
+	})
+}
+
+// maxAdvertised bounds the bytes of one URL.
+const maxAdvertised = 255
+
+// CheckAdvertised returns why no device can be sent to a URL, or nil. Empty, it is
+// none.
+func CheckAdvertised(s string) error {
+	if s == "" {
+		return nil
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss" || len(s) > maxAdvertised {
+		return fmt.Errorf("want ws://HOST or wss://HOST, of %d bytes at most", maxAdvertised)
+	}
+	return nil
 }
