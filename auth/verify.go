@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -46,7 +47,7 @@ type Verifier struct {
 	accounts atomic.Pointer[map[string]*jwt.AccountClaims] // neither map nor claims are ever changed
 	services decodedTokens
 	devices  signedTokens
-	expected map[string]bool // static once tokens are verified
+	expected sync.Map // of accounts, by public key
 }
 
 // NewVerifier trusts the accounts whose JWTs are given. That the operator
@@ -88,17 +89,14 @@ func (v *Verifier) Update(account string) error {
 }
 
 // Expect announces an account whose JWT is not known yet. Until it is, users that
-// name the account are refused with [ErrNotServedYet]. Do not call Expect while tokens
-// are verified.
-func (v *Verifier) Expect(account string) {
-	if v.expected == nil {
-		v.expected = make(map[string]bool)
-	}
-	v.expected[account] = true
-}
+// name the account are refused with [ErrNotServedYet].
+func (v *Verifier) Expect(account string) { v.expected.Store(account, nil) }
 
 // Expects reports whether [Verifier.Expect] was called for an account.
-func (v *Verifier) Expects(account string) bool { return v.expected[account] }
+func (v *Verifier) Expects(account string) bool {
+	_, ok := v.expected.Load(account)
+	return ok
+}
 
 // Limits are those of an account that is trusted.
 func (v *Verifier) Limits(account string) Limits {

@@ -135,8 +135,12 @@ type Node struct {
 	mu      sync.Mutex
 	tenants map[string]*tenantPart // that run, by name
 
-	failed map[string]attempt // to start those that do not, of the loop that follows the keys
-	looked time.Time          // when the keys had changed that the tenants were last compared with
+	starting sync.WaitGroup // of tenants
+	ended    chan struct{}  // capacity 1: an attempt to start one has ended
+
+	// Of the loop that follows the keys.
+	attempts map[string]*attempt // to start tenants that do not run, by name
+	looked   time.Time           // when the keys had changed that the tenants were last compared with
 }
 
 // checkKeys refuses a data directory that has lost its keys. New keys would open
@@ -176,7 +180,7 @@ func New(opts Options) (*Node, error) {
 		return nil, fmt.Errorf("node: the tenant %s has %d shards, and %d are asked for: their number is chosen when a tenant is made (leave --shards out, or give %d)",
 			auth.DefaultTenant, have, opts.Shards, have)
 	}
-	n := &Node{opts: opts, keys: keys, registry: prometheus.NewRegistry(), tenants: make(map[string]*tenantPart), failed: make(map[string]attempt)}
+	n := &Node{opts: opts, keys: keys, registry: prometheus.NewRegistry(), tenants: make(map[string]*tenantPart), attempts: make(map[string]*attempt), ended: make(chan struct{}, 1)}
 	n.ready = readiness{check: n.check, log: opts.Logger}
 	registerProcess(n.registry, opts.Version, n.isReady)
 	if err := upgrade(keys); err != nil {
@@ -230,13 +234,17 @@ func (n *Node) Start(ctx context.Context) (err error) {
 	if err := n.startFirst(ctx); err != nil {
 		return err
 	}
-	n.reconcile(ctx)
+	select {
+	case <-n.follow():
+	case <-time.After(startSoon):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	if n.edge != nil {
 		if err := n.edge.listen(ctx); err != nil {
 			return err
 		}
 	}
-	n.follow()
 	if err := n.countConnections(); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
@@ -95,7 +96,6 @@ func (n *Node) startTenant(ctx context.Context, name string) (err error) {
 	if err != nil {
 		return err
 	}
-	n.rebound(ctx, true) // the others make room for its share
 	if err := n.ensure(ctx, dial, keys); err != nil {
 		return err
 	}
@@ -142,32 +142,55 @@ func (n *Node) stopTenants(ctx context.Context) error {
 	return stops.Together(ctx, each...)
 }
 
-// follow starts and stops tenants as the keys change, until the node stops.
-func (n *Node) follow() {
+// follow starts and stops tenants as the keys change, until the node stops. tried is
+// closed when it was tried once to start each.
+func (n *Node) follow() (tried <-chan struct{}) {
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
+	done, first := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
+		tried := sync.OnceFunc(func() { close(first) })
 		tick := time.NewTicker(lookForTenants)
 		defer tick.Stop()
 		for {
+			n.reconcile(ctx)
+			if n.triedAll() {
+				tried()
+			}
 			select {
 			case <-tick.C:
-				n.reconcile(ctx)
+			case <-n.ended:
 			case <-ctx.Done():
 				return
 			}
 		}
 	}()
-	n.stops.AddFunc(func() {
+	n.stops.Add(func(ctx context.Context) error {
 		cancel()
 		<-done
+		ended := make(chan struct{})
+		go func() {
+			n.starting.Wait()
+			close(ended)
+		}()
+		select {
+		case <-ended:
+			return nil
+		case <-time.After(startEndsWithin):
+		case <-ctx.Done():
+		}
+		return errors.New("node: a tenant is still being started")
 	})
+	return first
 }
 
-// reconcile starts the tenants that the keys have and that do not run, stops
-// those that they do not have any more, and has the streams of the others follow
-// their shares. What fails is told, and tried again.
+// startEndsWithin bounds how long a start that is given up keeps the node from
+// stopping.
+const startEndsWithin = 2 * time.Second
+
+// reconcile begins to start the tenants that the keys have and that do not run,
+// stops those that they do not have any more, and has the streams of the others
+// follow their shares. What fails is told, and tried again.
 func (n *Node) reconcile(ctx context.Context) {
 	at, changed := n.keysChanged()
 	if changed && n.reconciled(ctx) {
@@ -192,6 +215,9 @@ const sureAfter = 2 * time.Second
 
 // reconciled reports whether the keys and what runs agree now.
 func (n *Node) reconciled(ctx context.Context) bool {
+	for name, a := range n.attempts {
+		n.collect(ctx, name, a)
+	}
 	names, err := n.keys.TenantNames()
 	if err != nil {
 		n.opts.Logger.Error("which tenants there are is not known", "err", err)
@@ -203,7 +229,12 @@ func (n *Node) reconciled(ctx context.Context) bool {
 		if slices.Contains(names, name) && !n.replaced(t) {
 			continue
 		}
-		delete(n.failed, name)
+		if a := n.attempts[name]; a != nil && a.underWay() {
+			all = false
+			a.giveUp() // it is removed when that has ended
+			continue
+		}
+		delete(n.attempts, name)
 		n.missing.set(name, nil)
 		if err := n.removeTenant(ctx, t); err != nil {
 			all = false
@@ -212,76 +243,159 @@ func (n *Node) reconciled(ctx context.Context) bool {
 			n.opts.Logger.Info("tenant removed", "tenant", name)
 		}
 	}
+	return n.begin(ctx, names) && all
+}
+
+// begin begins to start the tenants that do not run, and reports whether there are
+// none. It waits for none of them: any part of a tenant can keep that from starting.
+func (n *Node) begin(ctx context.Context, names []string) (none bool) {
+	var now []*attempt
+	starting := 0
 	for _, name := range names {
-		n.mu.Lock()
-		_, runs := n.tenants[name]
-		n.mu.Unlock()
-		if runs {
+		if n.runs(name) {
 			continue
 		}
-		last := n.failed[name]
-		if time.Since(last.at) < again {
-			all = false
-			continue
+		a := n.attempts[name]
+		if a == nil {
+			a = new(attempt)
+			n.attempts[name] = a
 		}
-		var err error
-		if last.keys, err = n.keys.Tenant(name); err == nil {
-			err = n.addTenant(ctx, last.keys)
-		}
+		took := time.Since(a.at)
 		switch {
-		case err == nil:
-			delete(n.failed, name)
-			n.missing.set(name, nil)
-			n.opts.Logger.Info("tenant is served", "tenant", name)
-		case ctx.Err() == nil:
-			all = false
-			if fault, _ := last.said.look(err); fault {
-				n.opts.Logger.Error("tenant is not served, trying again", "tenant", name, "err", err)
+		case a.underWay() && took < startSoon:
+			starting++
+		case a.underWay():
+			n.missing.set(name, errStarting)
+		case a.tried && took < again:
+		default:
+			if err := n.announce(a, name); err != nil {
+				n.notStarted(name, a, err)
+			} else {
+				now = append(now, a)
 			}
-			n.missing.set(name, err)
-			last.at = time.Now()
-			n.failed[name] = last
 		}
 	}
-	return all
+	if now = now[:min(len(now), max(startAtOnce-starting, 0))]; len(now) > 0 {
+		n.rebound(ctx, true) // the others make room for their shares
+	}
+	for _, a := range now {
+		a.at = time.Now()
+		a.ended = make(chan error, 1)
+		ctx, cancel := context.WithTimeout(ctx, startWithin)
+		a.cancel = cancel
+		n.starting.Go(func() {
+			defer cancel()
+			a.ended <- n.startTenant(ctx, a.keys.Account().Name)
+			select {
+			case n.ended <- struct{}{}:
+			default: // that is told already
+			}
+		})
+	}
+	return len(n.attempts) == 0
+}
+
+const (
+	// startAtOnce bounds how many tenants are started at once, without those that
+	// take longer than startSoon.
+	startAtOnce = 16
+	// startSoon is how long a busy machine may take. For so long the node does not let
+	// devices come.
+	startSoon = 20 * time.Second
+)
+
+// announce reads the tenant's keys, and has the server trust its accounts. Its
+// devices are not turned away for good while it is being started.
+func (n *Node) announce(a *attempt, name string) (err error) {
+	if a.keys, err = n.keys.Tenant(name); err != nil {
+		return err
+	}
+	if n.edge != nil {
+		n.edge.verifier.Expect(a.keys.Account().PublicKey)
+	}
+	return n.update(a.keys.Account())
+}
+
+// collect notes how an attempt has ended.
+func (n *Node) collect(ctx context.Context, name string, a *attempt) {
+	select {
+	case err := <-a.ended:
+		a.ended = nil
+		switch {
+		case err == nil:
+			delete(n.attempts, name)
+			n.missing.set(name, nil)
+			n.opts.Logger.Info("tenant is served", "tenant", name)
+		case ctx.Err() == nil && !a.givenUp:
+			n.notStarted(name, a, err)
+		}
+	default: // it goes on, or there is none
+	}
+}
+
+// notStarted notes why a tenant could not be started.
+func (n *Node) notStarted(name string, a *attempt, err error) {
+	if fault, _ := a.said.look(err); fault {
+		n.opts.Logger.Error("tenant is not served, trying again", "tenant", name, "err", err)
+	}
+	n.missing.set(name, err)
+	a.at, a.tried = time.Now(), true
+}
+
+// triedAll reports whether it was tried to start each tenant.
+func (n *Node) triedAll() bool {
+	for _, a := range n.attempts {
+		if !a.tried {
+			return false
+		}
+	}
+	return true
 }
 
 // again is how long a tenant waits that could not be started: what is wrong with
 // it takes no more of the process than that.
 const again = 3 * time.Second
 
-// unstarted are the tenants that could not be started. Servers trust these too,
-// until they are removed.
+// unstarted are the tenants that do not run yet. Servers trust these too, until they
+// are removed.
 func (n *Node) unstarted() (all []*tenantPart) {
-	for _, a := range n.failed {
-		if a.keys != nil {
+	for name, a := range n.attempts {
+		if a.keys != nil && !n.runs(name) {
 			all = append(all, &tenantPart{keys: a.keys})
 		}
 	}
 	return all
 }
 
-// attempt is the last one to start a tenant.
+// attempt is one to start a tenant.
 type attempt struct {
-	keys *auth.Keystore // nil: they cannot be read
-	at   time.Time
-	said saying
+	keys    *auth.Keystore // nil: they cannot be read
+	at      time.Time      // when the last one began, or has failed
+	tried   bool           // one has failed
+	said    saying
+	ended   chan error // how the one under way has ended; nil: there is none
+	cancel  context.CancelFunc
+	givenUp bool
+}
+
+func (a *attempt) underWay() bool { return a.ended != nil }
+
+func (a *attempt) giveUp() {
+	a.givenUp = true
+	a.cancel()
+}
+
+// runs reports whether a tenant is served.
+func (n *Node) runs(name string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.tenants[name] != nil
 }
 
 // replaced reports whether the keys have another tenant of the name by now.
 func (n *Node) replaced(t *tenantPart) bool {
 	now, err := n.keys.Tenant(t.keys.Account().Name)
 	return err == nil && now.Account().PublicKey != t.keys.Account().PublicKey
-}
-
-// addTenant makes the server trust the tenant's accounts, and serves it.
-func (n *Node) addTenant(ctx context.Context, keys *auth.Keystore) error {
-	if err := n.update(keys.Account()); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	return n.startTenant(ctx, keys.Account().Name)
 }
 
 // removeTenant ends the connections of a tenant that was removed, deletes its
