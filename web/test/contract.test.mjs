@@ -125,6 +125,29 @@ test("at 390 px no page, table or row of choices is wider than the screen", asyn
   }
 });
 
+test("at 390 px the longest names, and what a device says of itself, break into lines", async () => {
+  const [user, device, long] = ["u".repeat(128), "d".repeat(128), "v".repeat(60)];
+  const token = (await server.rccs("creds", "device", `${user}/${device}`, "--bearer")).trim();
+  const page = await open("/console/", { viewport: { width: 390, height: 844 }, bypassCSP: true });
+  await page.goto(server.devices.replace("ws:", "http:").replace("/v1/ws", "/healthz")); // whose own pages may connect
+  await page.evaluate(
+    ([url, authToken, long]) =>
+      new Promise((resolve) => {
+        const socket = new WebSocket(url, ["rccs.v1"]);
+        socket.onmessage = ({ data }) => {
+          const { type } = JSON.parse(data);
+          if (type === "device_register") socket.send(JSON.stringify({ type, id: "r", payload: { authToken, platform: long, version: long } }));
+          else resolve(socket.close());
+        };
+      }),
+    [server.devices, token, long],
+  );
+  await page.goto(`${server.admin}/console/devices/${user}/${device}`);
+  await page.getByText(long).waitFor();
+  assert.equal(await page.evaluate(() => document.documentElement.scrollWidth), 390);
+  await page.context().close();
+});
+
 test("a tenant's limits stand beside what it uses", async () => {
   const limits = { devices: 1000, storageBytes: 100 << 20, consumers: 500 };
   const made = await fetch(server.admin + "/v1/tenants", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ name: "acme", limits }) });

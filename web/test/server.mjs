@@ -46,6 +46,7 @@ export async function serve(...flags) {
   const at = { RCCS_DATA: data, RCCS_SERVER: line("nats"), RCCS_URL: line("devices") };
   return {
     admin,
+    devices: at.RCCS_URL,
     data,
     log: () => text,
     /** Runs a command against this server to its end, and returns what it printed. */
