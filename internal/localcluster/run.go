@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os/exec"
 	"sync"
@@ -56,6 +57,11 @@ type running struct {
 }
 
 func (g *group) start(ctx context.Context, program string, p Process) error {
+	// Whoever answers there would say that the process is ready, though it is not.
+	if taken, err := new(net.Dialer).DialContext(ctx, "tcp", p.Admin); err == nil {
+		_ = taken.Close()
+		return fmt.Errorf("localcluster: somebody listens on %s already, where %s is to: stop that cluster, or choose other ports", p.Admin, p.Name)
+	}
 	cmd := exec.Command(program, p.Args...) //nolint:gosec,noctx // our own program, which is stopped in order
 	w := g.out.of(p.Name)
 	cmd.Stderr = w
