@@ -315,19 +315,15 @@ func (p Plan) topic(c *jetstream.StreamConfig) {
 
 // cursor sets what makes the cursor stream: the last message of each subject.
 func (p Plan) cursor(c *jetstream.StreamConfig) {
-	fresh := c.Replicas == 0
 	p.common(c)
 	c.Subjects = []string{layout.AllCursors()}
 	c.MaxMsgsPerSubject = 1
 	c.MaxAge = 0
-	c.AllowAtomicPublish = false // not allowed together with written-behind
+	// Not allowed together with written-behind, which streams of earlier versions are,
+	// and stay: the server does not change it. A disk that gets full takes from such a
+	// stream the cursor that it cannot write, and the one which that replaced.
+	c.AllowAtomicPublish = false
 	c.AllowBatchPublish = false
-	// Written behind: a cursor that is lost brings messages twice. The server
-	// allows it with one replica only, and only at creation, so what exists
-	// keeps what it has.
-	if fresh && c.Replicas == 1 {
-		c.PersistMode = jetstream.AsyncPersistMode
-	}
 }
 
 // ensureStream makes the stream as shape wants it. shape changes only the

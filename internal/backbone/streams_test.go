@@ -57,7 +57,7 @@ func TestEnsureCreates(t *testing.T) {
 
 	cursor := info(t, js, layout.StreamCursor).Config
 	if cursor.MaxMsgsPerSubject != 1 || cursor.MaxAge != 0 || !cursor.AllowDirect ||
-		cursor.PersistMode != jetstream.AsyncPersistMode || cursor.Storage != jetstream.FileStorage {
+		cursor.PersistMode != jetstream.DefaultPersistMode || cursor.Storage != jetstream.FileStorage {
 		t.Errorf("cursor stream is %+v", cursor)
 	}
 	devices := info(t, js, "KV_"+layout.BucketDevices).Config

@@ -142,9 +142,7 @@ func parseConfig(s *Stream, copies int) (*config, error) {
 	c.bounded, c.schedules, c.ttls = known.MaxAge != 0 || known.MaxSize > 0, known.Schedules, known.TTLs
 	c.fields["num_replicas"] = fmt.Append(nil, copies)
 	delete(c.fields, "placement")
-	if copies > 1 {
-		delete(c.fields, "persist_mode") // written behind: not with several copies
-	}
+	delete(c.fields, "persist_mode") // earlier versions wrote cursors behind
 	return c, nil
 }
 
