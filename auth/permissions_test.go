@@ -39,6 +39,8 @@ func everything(k, other subjects.Key) []may {
 		{subjects.Inbox(other, subjects.Low), "", "p"},
 		{subjects.Inbox(other, subjects.High), "", "p"},
 		{subjects.Inbox(other, subjects.Critical), "", "p"},
+		{"rccs.inbox.alice.phone.urgent", "", ""}, // no lane, so that its sender is told
+		{"rccs.inbx.alice.phone.normal", "", ""},
 		{layout.Cursor(k), "", ""},
 		{layout.Watermark, "", ""},
 		{layout.Fence, "", ""},

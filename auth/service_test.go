@@ -152,15 +152,20 @@ func TestServiceReadsItsStreams(t *testing.T) {
 	}
 }
 
-// A message to a lane that there is not is stored nowhere, and its sender told.
-func TestUnknownLaneIsToldToTheService(t *testing.T) {
+// A message to a lane that there is not, or to another subject on which nothing is
+// stored, is told to its sender, also to one that asks for no PubAck.
+func TestASubjectThatNothingStoresIsToldToTheService(t *testing.T) {
 	t.Parallel()
 	i := install(t)
 	natstest.Streams(t, i.part)
-	js, err := jetstream.New(i.service(t).Conn, jetstream.WithDefaultTimeout(patience))
-	must(t, js, err)
-	if ack, err := js.Publish(t.Context(), "rccs.inbox.alice.phone.urgent", nil, jetstream.WithRetryAttempts(0)); err == nil {
-		t.Errorf("stored: %+v", ack)
+	c := i.service(t)
+	for _, subject := range []string{
+		"rccs.inbox.alice.phone.urgent", "rccs.inbox.alice.phone.Normal", "rccs.inbox.alice.phone", "rccs.inbox.alice.phone.normal.x",
+		"rccs.inbx.alice.phone.normal", "rccs.route.alice", "rccs.later", "rccs.due.alice.phone.normal", "rccs.topics.news", "inbox.alice.phone.normal",
+	} {
+		if c.mayPublish(t, subject) {
+			t.Errorf("nobody is told of a publish to %s", subject)
+		}
 	}
 }
 

@@ -37,13 +37,13 @@ func ForDevice(k subjects.Key) Permissions {
 // A NATS client sends its token, with these lists in it, in one line of 4,096
 // bytes at most, so the list has to stay short.
 func ForService() Permissions {
-	publish := []string{
-		"rccs.inbox.*.*.*", "rccs.later.>", "rccs.route.*.*", "rccs.route.*.*.*",
+	publish := append(AllInboxes(), // so that NATS tells who publishes to another lane
+		"rccs.later.>", "rccs.route.*.*", "rccs.route.*.*.*",
 		"rccs.signal.*.*", "rccs.rpc.*.*.*", topicsSaid, // a publish is looked at once it is mapped
 		"rccs.coordinator.*", "$SRV.>", "_INBOX.*", "_INBOX.*.*",
 		"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.FC.>",
-		"$JS.API.STREAM.INFO." + subjects.StreamLater, "$JS.API.STREAM.PURGE." + subjects.StreamLater, // to cancel
-	}
+		"$JS.API.STREAM.INFO."+subjects.StreamLater, "$JS.API.STREAM.PURGE."+subjects.StreamLater, // to cancel
+	)
 	for _, stream := range []string{subjects.StreamUp, subjects.StreamEvent, subjects.StreamTopic} {
 		publish = append(publish,
 			"$JS.API.STREAM.INFO."+stream, "$JS.API.DIRECT.GET."+stream, "$JS.API.DIRECT.GET."+stream+".>",
