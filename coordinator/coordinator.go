@@ -46,6 +46,7 @@ type Coordinator struct {
 	tell        *inbox.Teller
 	direct      *direct.Client
 	roster      *roster.Roster
+	collapses   collapses
 	cursors     *inbox.Cursors
 	ops         *ops.Tenant
 	tasks       send.Tasks

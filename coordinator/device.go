@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -52,7 +53,25 @@ func (r *request) owner() (subjects.Address, *wire.Error) {
 // because the edge owns it then.
 func (c *Coordinator) away(k subjects.Key) *wire.Error {
 	if c.roster.Online(k) {
-		return wire.NewError(wire.PermissionDenied, "the device is connected by WebSocket, and gets and acknowledges its messages there")
+		return connected()
+	}
+	return nil
+}
+
+func connected() *wire.Error {
+	return wire.NewError(wire.PermissionDenied, "the device is connected by WebSocket, and gets and acknowledges its messages there")
+}
+
+// stillAway is away as of now, and not as of what the roster has read. An edge stores
+// the session before it reads the cursor. So who has stored the cursor and finds no
+// session then knows that no edge has read an older one.
+func (c *Coordinator) stillAway(ctx context.Context, k subjects.Key) *wire.Error {
+	entry, err := c.direct.AtLeader(ctx, "KV_"+layout.BucketSessions, layout.SessionSubject(k), 1)
+	switch {
+	case err != nil:
+		return c.wireError("session not looked up", err)
+	case entry != nil && roster.OnlineIn(entry.Data):
+		return connected()
 	}
 	return nil
 }

@@ -246,6 +246,44 @@ func (polled) Evicted()                    {}
 func (polled) Fits(*envelope.Message) bool { return true }
 func (polled) Acked(uint64, time.Duration) {}
 
+// attach is a device's inbox on an edge.
+func (p *place) attach(k subjects.Key) *inbox.Mailbox {
+	p.t.Helper()
+	p.pub.Proof = p.proof()
+	hub, err := inbox.New(inbox.Options{Read: p.env.Conn(p.t), Fetch: p.env.Conn(p.t), Publish: p.pub})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if err := hub.Start(p.ctx()); err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() {
+		if err := hub.Stop(context.WithoutCancel(p.t.Context())); err != nil {
+			p.t.Error(err)
+		}
+	})
+	box, err := hub.Attach(p.ctx(), k, polled{}, inbox.MailboxOptions{Window: 10})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return box
+}
+
+// What a device has fetched it may acknowledge on a connection, before the edge has sent
+// it again: the sender hears so all the same.
+func TestTheSenderHearsWhatWasFetchedAndIsAcknowledgedAtAnEdge(t *testing.T) {
+	t.Parallel()
+	p, d := placeWithDevice(t)
+	seq := p.asked(d.key, subjects.Normal, "1")
+	d.fetch(nil)
+	box := p.attach(d.key)
+	box.Ack(seq)
+	p.eventually("the sender hears it", func() bool {
+		box.Next(nil, 10, 1<<20)
+		return slices.Equal(p.told(), []string{"1 delivered "})
+	})
+}
+
 func TestAnEdgeGoesOnWhereAFetchEnded(t *testing.T) {
 	t.Parallel()
 	p, d := placeWithDevice(t)
@@ -254,22 +292,7 @@ func TestAnEdgeGoesOnWhereAFetchEnded(t *testing.T) {
 	}
 	all := d.fetch(map[string]any{"limit": 2})
 	d.ack(map[string]any{"seq": all[0].Seq})
-	hub, err := inbox.New(inbox.Options{Read: p.env.Conn(t), Fetch: p.env.Conn(t), Publish: p.pub})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := hub.Start(p.ctx()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := hub.Stop(context.WithoutCancel(t.Context())); err != nil {
-			t.Error(err)
-		}
-	})
-	box, err := hub.Attach(p.ctx(), d.key, polled{}, inbox.MailboxOptions{Window: 10})
-	if err != nil {
-		t.Fatal(err)
-	}
+	box := p.attach(d.key)
 	var found []string
 	p.eventually("the edge has it all", func() bool {
 		for _, m := range box.Next(nil, 10, 1<<20) {

@@ -109,8 +109,12 @@ func (c *Coordinator) take(ctx context.Context, a subjects.Address, limit int) (
 		if err != nil {
 			return nil, c.wireError("cursor not loaded", err)
 		}
-		p := &fetchBatch{c: c, to: a, limit: limit, sent: slices.Max(cursor.Sent[:]), room: int(c.core.MaxPayload()) - fetchRoom}
+		cursor.Follows(c.roster.Epoch(a.Key()))
+		p := &fetchBatch{c: c, to: a, limit: limit, sent: slices.Max(cursor.Sent[:]), room: int(c.core.MaxPayload()) - fetchRoom, newest: c.collapses.take(a.Key())}
 		err = p.fill(ctx, &cursor)
+		if p.full { // else nothing is left to be replaced
+			c.collapses.put(a.Key(), p.newest)
+		}
 		if err == nil {
 			err = p.tellGaps(ctx, &cursor)
 		}
@@ -124,6 +128,11 @@ func (c *Coordinator) take(ctx context.Context, a subjects.Address, limit int) (
 			return nil, c.wireError("inbox not read", err)
 		case len(p.body) == 0:
 			return nil, nil
+		}
+		if p.changed { // something is given out that an edge may not know of
+			if werr := c.stillAway(ctx, a.Key()); werr != nil {
+				return nil, werr
+			}
 		}
 		p.recordFetched()
 		return append(p.body, ']'), nil
@@ -144,10 +153,13 @@ type fetchBatch struct {
 	full     bool
 	changed  bool // the cursor has to be stored
 	expired  []*envelope.Message
+	replaced []*envelope.Message
+	rejected []*envelope.Message // they were given out too often
 	tooLarge []*envelope.Message // no answer can hold any of them
 	recorded []envelope.Delivery // that may be recorded
+	newest   *inbox.Newest
 
-	asked         bool   // redeliverUpTo is known
+	asked         bool   // redeliverUpTo is known, and of which epoch newest is
 	redeliverUpTo uint64 // a message up to it may have been sent, whatever the cursor says
 }
 
@@ -158,12 +170,22 @@ func (p *fetchBatch) fill(ctx context.Context, cursor *inbox.Cursor) error {
 			return err
 		}
 		if lane == subjects.Low {
-			// Nothing is left of what an edge may have sent.
-			p.changed = p.changed || cursor.Open
-			cursor.Open = false
-			return nil
+			return p.settle(ctx, cursor)
 		}
 	}
+}
+
+// settle has the cursor say so when nothing is left of what an edge may have sent.
+func (p *fetchBatch) settle(ctx context.Context, cursor *inbox.Cursor) error {
+	if !cursor.Open {
+		return nil
+	}
+	left, err := p.c.cursors.Left(ctx, p.to.Key(), cursor, p.redeliverUpTo)
+	if err != nil || left {
+		return err
+	}
+	p.changed, cursor.Open = true, false
+	return nil
 }
 
 func (p *fetchBatch) fillLane(ctx context.Context, cursor *inbox.Cursor, lane subjects.Lane) error {
@@ -194,7 +216,13 @@ func (p *fetchBatch) fillLane(ctx context.Context, cursor *inbox.Cursor, lane su
 			if err != nil {
 				return err
 			}
-			keep := p.add(cursor, m, before)
+			stale := false
+			if !before {
+				if stale, err = p.c.cursors.Replaced(ctx, m, p.newest); err != nil {
+					return err
+				}
+			}
+			keep := p.add(cursor, m, before, stale)
 			if p.full && !keep {
 				return nil // its turn is next time
 			}
@@ -233,6 +261,9 @@ func (p *fetchBatch) mayHaveBeenSent(ctx context.Context, cursor *inbox.Cursor, 
 			return false, err
 		}
 		p.asked, p.redeliverUpTo = true, epoch.RedeliverUpTo(info)
+		if now := epoch.Of(info); p.newest.Epoch != now { // sequences may be others'
+			*p.newest = inbox.Newest{Epoch: now}
+		}
 		if cursor.Open {
 			p.redeliverUpTo = info.State.LastSeq
 		}
@@ -240,27 +271,40 @@ func (p *fetchBatch) mayHaveBeenSent(ctx context.Context, cursor *inbox.Cursor, 
 	return seq <= p.redeliverUpTo, nil
 }
 
-// add adds a message to the answer, unless it has expired, is too large for any answer,
-// or there is no room. keep reports whether the cursor keeps it as sent.
-func (p *fetchBatch) add(cursor *inbox.Cursor, m *envelope.Message, before bool) (keep bool) {
-	if at := m.Expires(); at != 0 && at <= time.Now().UnixNano() {
-		p.expired = append(p.expired, m)
+// add adds a message to the answer, unless it ends here or there is no room. keep reports
+// whether the cursor keeps it as sent. before: it may have been sent before; stale: a
+// newer one replaces it.
+func (p *fetchBatch) add(cursor *inbox.Cursor, m *envelope.Message, before, stale bool) (keep bool) {
+	end := func(of *[]*envelope.Message) bool {
+		*of = append(*of, m)
 		p.changed = true
 		return false
+	}
+	at, most := m.Expires(), p.c.opts.MaxDeliveries
+	switch {
+	case at != 0 && at <= time.Now().UnixNano():
+		return end(&p.expired)
+	case stale:
+		return end(&p.replaced)
+	case most > 0 && cursor.Deliveries(m.Lane, m.Seq) >= most:
+		return end(&p.rejected)
 	}
 	d := envelope.Delivery{Message: m, Redelivered: before}
 	one := envelope.Append(nil, &d, p.to)
 	switch {
 	case len(one)+2 > p.room:
-		p.tooLarge = append(p.tooLarge, m)
 		cursor.AddGap(inbox.Gap{Lane: m.Lane, From: m.Seq, To: m.Seq, Count: 1, Reason: wire.ReasonTooLarge})
-		p.changed = true
-		return false
+		return end(&p.tooLarge)
 	case len(p.body)+len(one)+2 > p.room:
 		p.full = true
 		return false
 	}
 	p.append(one)
+	if most > 0 {
+		cursor.CountDelivery(m.Lane, m.Seq)
+		p.changed = true
+	}
+	cursor.NoteRequester(m)
 	if p.c.opts.Tracer != nil && m.Traceparent() != "" {
 		p.recorded = append(p.recorded, d)
 	}
@@ -334,6 +378,14 @@ func (p *fetchBatch) store(ctx context.Context, cursor *inbox.Cursor, revision u
 	if err := p.c.cursors.Tell(ctx, wire.StatusExpired, p.expired...); err != nil {
 		return err
 	}
+	if err := p.c.cursors.Tell(ctx, wire.StatusReplaced, p.replaced...); err != nil {
+		return err
+	}
+	for _, m := range p.rejected {
+		if err := p.c.cursors.Keep(ctx, m, wire.StatusRejected, wire.ReasonMaxDeliveries); err != nil {
+			return err
+		}
+	}
 	for _, m := range p.tooLarge {
 		if err := p.c.cursors.Keep(ctx, m, wire.StatusUndeliverable, wire.ReasonTooLarge); err != nil {
 			return err
@@ -342,6 +394,7 @@ func (p *fetchBatch) store(ctx context.Context, cursor *inbox.Cursor, revision u
 	if err := p.c.cursors.Store(ctx, p.to.Key(), *cursor, revision); err != nil {
 		return err
 	}
+	p.c.metrics.rejected.WithLabelValues(inbox.RejectedMaxDeliveries).Add(float64(len(p.rejected)))
 	p.c.metrics.rejected.WithLabelValues(inbox.RejectedTooLarge).Add(float64(len(p.tooLarge)))
 	return nil
 }

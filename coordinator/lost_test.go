@@ -6,6 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/coordinator"
 	"github.com/rccs-io/rccs/internal/epoch"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
@@ -236,6 +239,80 @@ func TestFetchFlagsWhatAKilledEdgeMayHaveSent(t *testing.T) {
 	if all := d.fetch(nil); len(all) != 2 || !all[0].Redelivered || all[1].Redelivered {
 		t.Errorf("got %+v, want the second one not flagged", all)
 	}
+}
+
+// A copy that lags says that nothing waits: what a killed edge may have sent is not taken
+// for what it was not.
+func TestFetchFromACopyThatLagsDoesNotSettleWhatAKilledEdgeMayHaveSent(t *testing.T) {
+	t.Parallel()
+	p, d := placeWithDevice(t)
+	c := inbox.Cursor{Open: true}
+	p.publish(layout.Cursor(d.key), string(c.Append(nil)))
+	open := func() bool {
+		c, err := inbox.ParseCursor(p.stored(layout.StreamCursor, layout.Cursor(d.key))[0].Data)
+		return err == nil && c.Open
+	}
+	p.publish(subjects.Inbox(d.key, subjects.High), `"perhaps"`)
+	p.env.Lag(layout.StreamInbox)
+	if all := d.fetch(nil); len(all) != 0 || !open() {
+		t.Errorf("got %+v, and the cursor is open: %t", all, open())
+	}
+	p.purgeBelow(2)
+	if all := d.fetch(nil); len(all) != 0 || open() {
+		t.Errorf("got %+v when nothing is left, and the cursor is open: %t", all, open())
+	}
+}
+
+// A session that stored no cursor, because its edge was killed or the store did not take
+// it, may have been sent what lies above that of an earlier one.
+func TestFetchFlagsWhatASessionWithoutACursorMayHaveBeenSent(t *testing.T) {
+	t.Parallel()
+	p, e := placeWithEdge(t)
+	p.coordinate()
+	d := p.device("alice/phone")
+	p.publish(layout.Cursor(d.key), string(new(inbox.Cursor).Append(nil)))
+	p.publish(subjects.Inbox(d.key, subjects.Normal), `"perhaps"`)
+	p.connect(e, d.name, "mobile").Close(false, nil)
+	var all []got
+	p.eventually("the session is over", func() bool {
+		return d.ask("ack", map[string]any{"seq": 1}, nil) == "" && d.ask("fetch", nil, &all) == ""
+	})
+	if len(all) != 1 || !all[0].Redelivered {
+		t.Fatalf("got %+v, want it flagged", all)
+	}
+	p.publish(subjects.Inbox(d.key, subjects.Normal), `"new"`)
+	if all = d.fetch(nil); len(all) != 2 || !all[0].Redelivered || all[1].Redelivered {
+		t.Errorf("got %+v, want the second one not flagged", all)
+	}
+}
+
+// A device connects while it fetches, and the edge has read the cursor before the fetch
+// has stored it. Then the messages are the edge's, although this coordinator has not
+// heard of the session yet.
+func TestAFetchGivesOutNothingThatAnEdgeMayGiveOutAsNew(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, natstest.Listen())
+	e := p.edge("e")
+	way := natstest.NewProxy(t, p.env.Addr())
+	p.coordinateWith(coordinator.Options{Dial: func(name string, opts ...nats.Option) (*nats.Conn, error) {
+		if name != "read" {
+			return p.dial(name, opts...)
+		}
+		return nats.Connect(way.URL(), append([]nats.Option{nats.CustomInboxPrefix(layout.PartReplyPrefix), nats.Timeout(patience)}, opts...)...)
+	}})
+	d := p.device("alice/phone")
+	p.publish(subjects.Inbox(d.key, subjects.Normal), `"one"`)
+	way.Freeze()
+	s := p.connect(e, d.name, "mobile")
+	if code := d.ask("fetch", nil, nil); code != "PERMISSION_DENIED" {
+		t.Errorf("fetch: %q", code)
+	}
+	s.Close(false, nil)
+	way.Heal()
+	p.eventually("the session is over", func() bool {
+		var all []got
+		return d.ask("fetch", nil, &all) == "" && len(all) == 1 && all[0].Redelivered
+	})
 }
 
 // A restore brings back cursors that are older than what was sent since: what

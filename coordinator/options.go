@@ -39,6 +39,10 @@ type Options struct {
 	// InboxLimit is how many unacknowledged messages an inbox may hold. Default
 	// 10,000.
 	InboxLimit int
+	// MaxDeliveries is how many fetches of a device on plain NATS, and connections,
+	// are given a message that none of them acknowledges. Then it is rejected. 0
+	// means no limit.
+	MaxDeliveries int
 	// Rates bound what devices send over plain NATS. Default: no limits.
 	Rates send.Rates
 	// Shares bound what each device and user may store. Default: no limits.

@@ -41,7 +41,6 @@ func (f *limitFlags) add(flags *pflag.FlagSet) {
 		{&f.messageBytes, "max-message-bytes", 1 << 20, 1 << 10, "the largest frame of a device; NATS's max_payload must be 65536 more"},
 		{&f.frameBytes, "max-frame-bytes", 0, 0, "the largest frame to a device, at least 1024; 0: one and a half times --max-message-bytes"},
 		{&f.registerBytes, "max-register-bytes", 64 << 10, 4 << 10, "the largest frame before a device has shown its credential"},
-		{&f.deliveries, "max-deliveries", 0, 0, "how many connections a device may leave a message unacknowledged on before it is rejected; 0: no bound"},
 		{&f.topics, "max-topics", 100, 1, "how many topics a connection may be subscribed to"},
 		{&f.connections, "max-connections", 100_000, 0, "how many connections may be open; 0: no bound"},
 		{&f.addressConnections, "max-address-connections", 1000, 0, "how many connections may be open from one address; 0: no bound"},
@@ -60,8 +59,8 @@ func (f *limitFlags) add(flags *pflag.FlagSet) {
 		"a `network` such as 10.0.0.0/8, whose peers are believed in X-Forwarded-For and not bounded themselves; may be repeated; none: nobody")
 }
 
-// addRates adds the bounds of what devices send, and of when it is due, which
-// hold on plain NATS too.
+// addRates adds the bounds that hold on plain NATS too: of what devices send, of when
+// it is due, and of how often it is delivered.
 func (f *limitFlags) addRates(flags *pflag.FlagSet) {
 	f.delay = duration(wire.MaxDelay)
 	flags.Var(&f.delay, "max-delay", "how far ahead the time of a delayed message may lie, such as 30d")
@@ -73,6 +72,7 @@ func (f *limitFlags) addRates(flags *pflag.FlagSet) {
 		{&f.deviceBytes, "device-bytes", "how many bytes of payload a second a device may send; 0: no bound"},
 		{&f.userMessages, "user-messages", "how many messages a second the devices of a user may send, on one edge; 0: no bound"},
 		{&f.userBytes, "user-bytes", "how many bytes of payload a second the devices of a user may send, on one edge; 0: no bound"},
+		{&f.deliveries, "max-deliveries", "how many connections, or fetches on plain NATS, a device may leave a message unacknowledged on before it is rejected; 0: no bound"},
 	} {
 		flags.Var(c.to, c.name, c.usage)
 	}

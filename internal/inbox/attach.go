@@ -150,10 +150,7 @@ func (h *Hub) restore(ctx context.Context, mb *Mailbox, before uint64) error {
 			return err
 		}
 	}
-	if c.Epoch < before {
-		// That session stored no cursor, or the store has lost it since.
-		mb.unsure = true
-	}
+	c.Follows(before)
 	upTo, err := mb.maybeSent(ctx, &c, end)
 	if err != nil {
 		return err

@@ -3,9 +3,11 @@ package inbox
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 
+	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -47,6 +49,16 @@ type Cursor struct {
 	Doubted int64 `json:"doubted,omitempty"`
 }
 
+// Follows has the cursor be that of the device's last session, whose epoch is given; 0
+// if the roster knows of none. If it is another's, that session stored none, or the
+// store has lost that cursor or the session since. Then what lies above it may have
+// been sent.
+func (c *Cursor) Follows(epoch uint64) {
+	if c.Epoch != epoch {
+		c.Open, c.Epoch = true, epoch
+	}
+}
+
 // Advance records that message seq of a lane was sent, or finalized without being
 // sent. Call it once for each message, in ascending order.
 func (c *Cursor) Advance(lane subjects.Lane, seq uint64) {
@@ -57,6 +69,48 @@ func (c *Cursor) Advance(lane subjects.Lane, seq uint64) {
 	if seq <= c.UpTo && c.Waiting[lane] > 0 {
 		c.Waiting[lane]--
 	}
+}
+
+// Deliveries returns to how many connections a message was sent, as far as that was
+// counted. Each fetch of a device on plain NATS counts as one.
+func (c *Cursor) Deliveries(lane subjects.Lane, seq uint64) int {
+	if _, sent := slices.BinarySearch(c.Unacked[lane], seq); !sent {
+		return int(c.Tries[seq])
+	}
+	return int(max(c.Tries[seq], 1))
+}
+
+// CountDelivery records that a message is sent to one more connection.
+func (c *Cursor) CountDelivery(lane subjects.Lane, seq uint64) {
+	n := c.Deliveries(lane, seq) + 1
+	if c.Tries == nil {
+		c.Tries = make(map[uint64]uint32)
+	}
+	c.Tries[seq] = uint32(n) //nolint:gosec // far fewer fit
+}
+
+// NoteRequester records that the sender of a message which becomes one of Unacked wants
+// to hear the outcome, if it does.
+func (c *Cursor) NoteRequester(m *envelope.Message) {
+	if at, noted := slices.BinarySearch(c.AckRequested, m.Seq); !noted && requesterOf(m) != nil {
+		c.AckRequested = slices.Insert(c.AckRequested, at, m.Seq)
+	}
+}
+
+// tidy drops what is recorded of messages that are not in Unacked any more.
+func (c *Cursor) tidy() {
+	if len(c.AckRequested)+len(c.Tries) == 0 {
+		return
+	}
+	open := make(map[uint64]bool)
+	for _, unacked := range c.Unacked {
+		for _, seq := range unacked {
+			open[seq] = true
+		}
+	}
+	c.AckRequested = slices.DeleteFunc(slices.Clone(c.AckRequested), func(seq uint64) bool { return !open[seq] })
+	c.Tries = maps.Clone(c.Tries)
+	maps.DeleteFunc(c.Tries, func(seq uint64, _ uint32) bool { return !open[seq] })
 }
 
 // count records that a message was stored. Messages may be counted in any order,

@@ -198,6 +198,30 @@ func TestWhatALiveSessionWasSentIsMarkedAlsoIfNoCursorCouldBeStoredSince(t *test
 	}
 }
 
+// Where the roster has lost the device's last session, nobody knows whether the stored
+// cursor is that session's.
+func TestWhatMayHaveBeenSentIsMarkedAlsoIfTheSessionIsLost(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	session := func(epoch, before uint64) *device {
+		s.caughtUp()
+		d := newDevice(t)
+		d.mailbox = must(s.hub.Attach(t.Context(), phone, d, inbox.MailboxOptions{Window: 10, Epoch: epoch, Before: before}))
+		return d
+	}
+	session(7, 0).mailbox.Detach()
+	s.put(phone, subjects.Normal, 0, 1)
+	d := session(1, 0)
+	expect(t, d.receive(1), "0r")
+	s.eventually("a cursor of this session is stored", func() bool {
+		c, ok := s.cursor(phone)
+		return ok && c.Epoch == 1
+	})
+	d.mailbox.Detach()
+	s.put(phone, subjects.Normal, 1, 1)
+	expect(t, session(2, 1).receive(2), "0r 1")
+}
+
 // A connection that ends before it has been sent all that an earlier one may have been
 // sent leaves that to be said by the next.
 func TestWhatMayHaveBeenSentIsMarkedAlsoAfterAConnectionThatWasSentAPart(t *testing.T) {

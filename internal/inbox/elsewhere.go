@@ -148,6 +148,7 @@ func (s *Cursors) Store(ctx context.Context, key subjects.Key, c Cursor, revisio
 	if err := s.mark(ctx, slices.Max(c.Sent[:])); err != nil {
 		return err
 	}
+	c.tidy()
 	err := s.publish.putLast(ctx, layout.Cursor(key), c.Append(nil), revision)
 	if err != nil && !errors.Is(err, ErrMoved) {
 		return fmt.Errorf("inbox: store the cursor of %s: %w", key, err)
@@ -333,6 +334,19 @@ func (s *Cursors) Lost(ctx context.Context, k subjects.Key, lane subjects.Lane, 
 	l := loss{lane: lane, from: began + 1, to: max(began+1, c.UpTo), count: c.Waiting[lane]}
 	c.Sent[lane], c.Waiting[lane] = max(c.Sent[lane], min(c.UpTo, end.State.LastSeq)), 0
 	return true, s.noteLost(ctx, k, l, c)
+}
+
+// Left reports whether messages are stored for a device, up to a sequence, that its
+// cursor does not say were sent; 0: up to any. The leader is asked: a lagging copy would
+// say that there are none.
+func (s *Cursors) Left(ctx context.Context, k subjects.Key, c *Cursor, upTo uint64) (bool, error) {
+	for lane := range c.Sent {
+		m, err := s.fetch.AtLeader(ctx, layout.StreamInbox, subjects.Inbox(k, subjects.Lane(lane)), c.Sent[lane]+1)
+		if err != nil || m != nil && (upTo == 0 || m.Seq <= upTo) {
+			return true, err
+		}
+	}
+	return false, nil
 }
 
 // Explain finds the reason for those of the cursor's gaps that have none yet, and

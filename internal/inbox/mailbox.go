@@ -22,8 +22,8 @@ type MailboxOptions struct {
 	// Epoch is that of the device's session. A cursor that another edge has
 	// stored for a later epoch is left as it is.
 	Epoch uint64
-	// Before is the epoch of the session before; 0 if none is known. A cursor of
-	// an earlier one lacks what that session was sent.
+	// Before is the epoch of the session before; 0 if none is known. See
+	// [Cursor.Follows].
 	Before uint64
 	// Unsure: another edge had the device, and may have sent it more than the
 	// stored cursor says. So what is stored now counts as sent before.

@@ -86,7 +86,7 @@ func (n *Node) startCoordinator(ctx context.Context, t *tenantPart) error {
 	t.coord, err = startCoordinators(ctx, coordinator.Options{
 		Dial: coordinator.Dial(dial), Enroller: t.enroller,
 		Name: edgeName(n.opts.Listen), Version: n.opts.Version, Logger: n.opts.Logger, Metrics: n.coord,
-		InboxLimit: n.opts.InboxLimit, Rates: n.opts.Limits.rates(), MaxDelay: n.opts.Limits.Delay,
+		InboxLimit: n.opts.InboxLimit, MaxDeliveries: n.opts.Limits.Deliveries, Rates: n.opts.Limits.rates(), MaxDelay: n.opts.Limits.Delay,
 		Shares: n.opts.Limits.Shares, ShareMetrics: n.shares, Revoked: t.revoked, RevocationsChanged: t.revocations,
 		Tracer: tracerOf(n.tracer),
 	}, t.keys.Shards())

@@ -399,7 +399,7 @@ func (ps *coordinatorParts) serve(ctx context.Context, l Login) (err error) {
 	}()
 	options := coordinator.Options{
 		Dial: coordinator.Dial(o.dialer(l, "coordinator")), Name: o.Name, Version: o.Version,
-		Logger: o.Logger, Metrics: ps.metrics, InboxLimit: o.InboxLimit, Rates: o.Limits.rates(), MaxDelay: o.Limits.Delay,
+		Logger: o.Logger, Metrics: ps.metrics, InboxLimit: o.InboxLimit, MaxDeliveries: o.Limits.Deliveries, Rates: o.Limits.rates(), MaxDelay: o.Limits.Delay,
 		Shares: o.Limits.Shares, ShareMetrics: ps.shares, Tracer: tracerOf(ps.c.tracer),
 	}
 	if p.first {

@@ -116,6 +116,21 @@ func (r *Roster) Online(k subjects.Key) bool {
 	return d != nil && d.sess.online()
 }
 
+// Epoch returns that of the device's last session; 0 if none is known.
+func (r *Roster) Epoch(k subjects.Key) uint64 {
+	if s, _ := r.known(k); s != nil {
+		return s.Epoch
+	}
+	return 0
+}
+
+// OnlineIn reports whether an entry of the sessions' bucket is that of a device that is
+// connected somewhere. An entry that cannot be read counts as missing, as on every edge.
+func OnlineIn(entry []byte) bool {
+	s, err := parseSession(entry)
+	return err == nil && s.online()
+}
+
 // CountOnline returns how many registered devices are connected to an edge for
 // which counts says yes.
 func (r *Roster) CountOnline(counts func(edge string) bool) (n int) {
