@@ -36,7 +36,7 @@ func TestABackupThatTheDiskHasNoRoomForIsRefusedBeforeItFillsTheDisk(t *testing.
 	used := func() {
 		var s syscall.Statfs_t
 		check(t, syscall.Statfs(disk, &s))
-		most = max(most, (s.Blocks-s.Bfree)*uint64(s.Bsize)) //nolint:gosec // never negative
+		most = max(most, (s.Blocks-s.Bfree)*uint64(s.Bsize))
 	}
 	err := restore(t, path, filepath.Join(disk, "new"), backup.RestoreOptions{Progress: func(int64, int64) { used() }})
 	if err == nil || !strings.Contains(err.Error(), "is too small: 2") || !strings.Contains(err.Error(), "MiB are needed") {

@@ -169,7 +169,7 @@ const maxURLs = 600
 
 // few returns some of the URLs, at random.
 func few(urls []string) []string {
-	rand.Shuffle(len(urls), func(i, j int) { urls[i], urls[j] = urls[j], urls[i] })
+	rand.Shuffle(len(urls), func(i, j int) { urls[i], urls[j] = urls[j], urls[i] }) //nolint:gosec // any of them will do
 	left := maxURLs
 	return slices.DeleteFunc(urls, func(url string) bool {
 		left -= len(url) + len(`"",`)
