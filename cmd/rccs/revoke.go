@@ -13,6 +13,7 @@ import (
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/audit"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/node"
 	"github.com/rccs-io/rccs/internal/revoke"
 )
 
@@ -146,7 +147,7 @@ func (f *revokeFlags) dialer() (dialFunc, error) {
 		return nil, err
 	}
 	return func(cred auth.Credential) (*nats.Conn, error) {
-		return nats.Connect(f.server, append(slices.Clip(reach), cred.Option(), nats.Name("rccs revoke"), nats.CustomInboxPrefix(layout.PartReplyPrefix),
+		return node.Connect(f.server, append(slices.Clip(reach), cred.Option(), nats.Name("rccs revoke"), nats.CustomInboxPrefix(layout.PartReplyPrefix),
 			nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))...) // 'revoke all' ends this connection, too
 	}, nil
 }

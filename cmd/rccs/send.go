@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/node"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -57,7 +58,7 @@ func (env *environment) connect(f *serverFlags, name string, refused func(error)
 	if err != nil {
 		return nil, err
 	}
-	nc, err := nats.Connect(f.server, append(reach, cred.Option(), nats.Name("rccs "+name),
+	nc, err := node.Connect(f.server, append(reach, cred.Option(), nats.Name("rccs "+name),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrPermissionViolation) {
 				refused(err)

@@ -14,6 +14,7 @@ import (
 	"github.com/synadia-io/orbit.go/natscontext"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/node"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/subjects"
@@ -77,7 +78,7 @@ func (f *serverFlags) dialerBy(cred auth.Credential) (func(opts ...nats.Option) 
 		return nil, err
 	}
 	return func(opts ...nats.Option) (*nats.Conn, error) {
-		return nats.Connect(f.server, slices.Concat(dialOptions(), reach, []nats.Option{cred.Option()}, opts)...)
+		return node.Connect(f.server, slices.Concat(dialOptions(), reach, []nats.Option{cred.Option()}, opts)...)
 	}, nil
 }
 

@@ -93,7 +93,22 @@ func TestAnAddressInUseIsNotWaitedFor(t *testing.T) {
 // then answers that it is.
 func TestAConnectionIsMadeThoughTheServerAsksFirst(t *testing.T) {
 	t.Parallel()
-	srv := &asksFirst{Env: natstest.Server(t)}
+	dialsTwice(t, func(c net.Conn) net.Conn { return &pingAfterInfo{Conn: c} })
+}
+
+// Or it has given up: this side finds a connection that is broken.
+func TestAConnectionIsMadeThoughTheServerHasGivenUp(t *testing.T) {
+	t.Parallel()
+	for _, err := range []error{syscall.EPIPE, syscall.ECONNRESET} {
+		dialsTwice(t, func(c net.Conn) net.Conn { return &broken{c, err} })
+	}
+}
+
+// dialsTwice fails the test unless the second connection serves, of which the first
+// is replaced by another.
+func dialsTwice(t *testing.T, first func(net.Conn) net.Conn) {
+	t.Helper()
+	srv := &starved{Env: natstest.Server(t), first: first}
 	nc, err := connect(slog.New(slog.DiscardHandler), "", nats.InProcessServer(srv))
 	testkit.Check(t, err)
 	defer nc.Close()
@@ -103,20 +118,29 @@ func TestAConnectionIsMadeThoughTheServerAsksFirst(t *testing.T) {
 	}
 }
 
-// asksFirst is a server that asks so on its first connection.
-type asksFirst struct {
+// starved is a server whose first connection is changed.
+type starved struct {
 	*natstest.Env
+	first func(net.Conn) net.Conn
 	conns int
 }
 
-func (s *asksFirst) InProcessConn() (net.Conn, error) {
+func (s *starved) InProcessConn() (net.Conn, error) {
 	s.conns++
 	c, err := s.Env.InProcessConn()
 	if err == nil && s.conns == 1 {
-		c = &pingAfterInfo{Conn: c}
+		c = s.first(c)
 	}
 	return c, err
 }
+
+// broken takes nothing.
+type broken struct {
+	net.Conn
+	err error
+}
+
+func (c *broken) Write([]byte) (int, error) { return 0, &net.OpError{Op: "write", Err: c.err} }
 
 // pingAfterInfo has a PING right after the server's first line.
 type pingAfterInfo struct {

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -67,26 +68,33 @@ func connect(log *slog.Logger, server string, opts ...nats.Option) (*nats.Conn, 
 		nats.CustomInboxPrefix(layout.PartReplyPrefix), nats.Timeout(5 * time.Second),
 		nats.PingInterval(10 * time.Second), nats.MaxPingsOutstanding(2), // a half-open link is noticed within 30 s
 	}, opts...)
+	nc, err := Connect(server, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("node: connect to NATS: %w", err)
+	}
+	return nc, nil
+}
+
+// Connect is [nats.Connect], and dials again where the handshake took too long.
+func Connect(server string, opts ...nats.Option) (*nats.Conn, error) {
 	for try := 1; ; try++ {
 		nc, err := nats.Connect(server, opts...)
-		switch {
-		case err == nil:
-			return nc, nil
-		case try == connectTries || !tooSlow(err):
-			return nil, fmt.Errorf("node: connect to NATS: %w", err)
+		if err == nil || try == connectTries || !tooSlow(err) {
+			return nc, err
 		}
 	}
 }
 
-// connectTries bounds how often connect dials while the handshake takes seconds, as
+// connectTries bounds how often Connect dials while the handshake takes seconds, as
 // on a starved machine.
 const connectTries = 5
 
-// tooSlow reports whether the server gave up waiting for the handshake, or asked
-// whether this side is alive before it had answered the same question. nats.go takes
-// that for a fault.
+// tooSlow reports whether the server gave up waiting for the handshake, which this
+// side may see as a connection that is broken, or asked whether this side is alive
+// before it had answered the same question. nats.go takes that for a fault.
 func tooSlow(err error) bool {
-	return strings.HasSuffix(err.Error(), "expected 'PONG', got 'PING'") || strings.Contains(strings.ToLower(err.Error()), "authentication timeout")
+	return strings.HasSuffix(err.Error(), "expected 'PONG', got 'PING'") || strings.Contains(strings.ToLower(err.Error()), "authentication timeout") ||
+		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // logReported logs an error that came on a connection and answers nothing.
