@@ -23,6 +23,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
+	servedWithin = testkit.Patience
 	natstest.VerifyTestMain(m)
 }
 

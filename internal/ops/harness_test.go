@@ -115,7 +115,9 @@ func (p *place) flood(each func(put func(*nats.Msg))) {
 	defer pub.Stop()
 	var flying sync.WaitGroup
 	var failed atomic.Pointer[error]
+	slots := make(chan struct{}, 1000) // of all at once, a busy machine may store the last too late
 	each(func(m *nats.Msg) {
+		slots <- struct{}{}
 		flying.Add(1)
 		if m.Header == nil {
 			m.Header = nats.Header{}
@@ -125,6 +127,7 @@ func (p *place) flood(each func(put func(*nats.Msg))) {
 			if err != nil {
 				failed.Store(&err)
 			}
+			<-slots
 			flying.Done()
 		})
 	})
