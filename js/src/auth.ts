@@ -1,6 +1,6 @@
 // What a registration is signed with, and where the next one comes from.
 import { claimsOf, fromBase64, seedBytes, toBase64url } from "./nkeys.js";
-import { RccsError, type Options } from "./types.js";
+import { RccsError, type Credentials, type Options } from "./types.js";
 import { isFinal, text, toError, utf8 } from "./wire.js";
 
 /** The members of a registration that say who the device is. */
@@ -19,25 +19,34 @@ export interface Auth {
 }
 
 export function authOf(url: string, o: Options): Auth {
-  if ("credentials" in o) return credentialsAuth(url, o);
-  const { token } = o;
-  let last = "";
+  const { token, credentials } = o as any;
+  if (credentials) return credentialsAuth(url, o as WithCredentials);
+  const renewable = typeof token === "function";
+  let last = renewable ? "" : tokenOf(token);
   return {
-    renewable: typeof token !== "string",
+    renewable,
     async load(fresh) {
-      if (!last || fresh || ended(last)) last = typeof token === "string" ? token : await token();
+      if (renewable && (!last || fresh || ended(last))) last = tokenOf(await token());
     },
-    prove: async () => ({ authToken: last.trim() }),
+    prove: async () => ({ authToken: last }),
   };
+}
+
+/** Throws where there is no token. An application's server that has none now may have one soon, and is asked again. */
+function tokenOf(given: any): string {
+  const token = given?.trim?.();
+  if (!token) throw new RccsError("AUTH_REQUIRED", "pass options.token or options.credentials");
+  return token;
 }
 
 /** Reports whether a JWT has less than ten seconds to go. */
 const ended = (jwt: string): boolean => claimsOf(jwt).exp * 1000 < Date.now() + 10_000;
 
-function credentialsAuth(url: string, o: Extract<Options, { credentials: unknown }>): Auth {
-  let { jwt, key } = typeof o.credentials === "string" ? parseCreds(o.credentials) : o.credentials;
+type WithCredentials = Extract<Options, { credentials: unknown }>;
+
+function credentialsAuth(url: string, o: WithCredentials): Auth {
+  let { jwt, key } = parseCreds(o.credentials);
   let signer: Promise<CryptoKey> | undefined;
-  let refused = false; // the key was not enrolled, or is not any more
   const sign = async (data: string) => signText(await (signer ??= signerOf(key)), data);
   const renew = async () => {
     const { sub: publicKey, name, nats } = claimsOf(jwt);
@@ -47,30 +56,29 @@ function credentialsAuth(url: string, o: Extract<Options, { credentials: unknown
     jwt = next.jwt;
     await o.onRenewed?.(next);
   };
-  return {
-    get renewable() {
-      return !refused;
-    },
-    async load(fresh) {
-      if ((fresh || ended(jwt)) && !refused)
+  const auth = {
+    renewable: true, // unless the key was not enrolled, or is not any more
+    async load(fresh: boolean) {
+      if ((fresh || ended(jwt)) && auth.renewable)
         await renew().catch((e) => {
           // One that was handed out and not enrolled ends for good; anything else is tried again.
-          if (!isFinal(e.code ?? "")) throw e;
-          refused = true;
+          if (!isFinal(e.code)) throw e;
+          auth.renewable = false;
         });
     },
-    async prove(nonce) {
+    async prove(nonce: string) {
       if (/\p{Cc}/u.test(nonce)) throw new RccsError("AUTH_ERROR", "nonce");
       return { authToken: jwt, sig: await sign(nonce) };
     },
   };
+  return auth;
 }
 
-/** Reads a .creds file. */
-export function parseCreds(creds: string): { jwt: string; key: string } {
-  const [, jwt, key] = /USER JWT-+\s+(\S+)[^]*\s(SU[A-Z2-7]{56})\s/.exec(creds) ?? [];
-  if (!key) throw new RccsError("AUTH_ERROR", "not a .creds text");
-  return { jwt: jwt!, key };
+/** Reads a .creds file; what enroll returned is taken as it is. */
+export function parseCreds(creds: string | Credentials): Pick<Credentials, "jwt" | "key"> {
+  const found: any = (creds as Credentials).jwt ? creds : /USER JWT-+\s+(?<jwt>\S+)[^]*\s(?<key>SU[A-Z2-7]{56})\s/.exec(creds as string)?.groups;
+  if (!found?.key) throw new RccsError("AUTH_ERROR", "not a .creds text");
+  return found;
 }
 
 /** A key to sign with: as it is, or from a seed, which may stand in a .creds text. */
@@ -92,7 +100,7 @@ export const signText = async (key: CryptoKey, data: string): Promise<string> =>
 
 /** Asks the edge for a credential: POST /v1/enroll or /v1/renew with a signed request. */
 export async function postSigned(url: string, what: "enroll" | "renew", sign: (data: string) => Promise<string>, body: object) {
-  const request = toBase64url(utf8(text({ ...body, time: new Date().toISOString() })));
+  const request = toBase64url(utf8(text({ ...body, time: new Date() })));
   const sig = await sign(`rccs ${what} v1\n${request}`);
   const base = url.replace(/^ws/, "http").replace(/(\/v1\/ws)?\/?([?#].*)?$/, "");
   const answer = await fetch(`${base}/v1/${what}`, { method: "POST", headers: { "Content-Type": "application/json" }, body: text({ request, sig }) });

@@ -40,6 +40,7 @@ export function connect(url: string, o: Options): Client {
   const { minMs = 500, maxMs = 20_000 } = o.backoff ?? {};
   const wait = (tries: number) => Math.min(Math.max(minMs, maxMs), minMs * 2 ** tries);
   const core: Core = {
+    store: given,
     keeper: store,
     wait,
     report,
@@ -70,18 +71,17 @@ export function connect(url: string, o: Options): Client {
     setState("closed");
   };
 
-  const dispatch = (e: Envelope) => {
+  const dispatch = (e: Envelope): unknown => {
     const p = e?.payload;
     switch (e?.type) {
       case "ack":
-        if (e.seq) inbox.receive(e); // an outcome
-        else if (!outbox.answered(p?.originalMessageId, p)) requests.giveUp(p?.cancel);
-        return;
+        if (e.seq) return inbox.receive(e); // an outcome
+        return outbox.answered(p?.originalMessageId, p) || requests.giveUp(p?.cancel);
       case "error":
         // What nobody waits for here is another page's, or was given up.
-        return void (outbox.refused(p.originalMessageId, p) || requests.unwanted(p));
+        return outbox.refused(p.originalMessageId, p) || requests.unwanted(p);
       case "response":
-        return void (e.partial ? outbox.entry(e.correlationId!)?.part?.(p) : outbox.answered(e.correlationId!, p));
+        return e.partial ? outbox.entry(e.correlationId!)?.part?.(p) : outbox.answered(e.correlationId!, p);
       case "request":
         return requests.serve(e);
       case "topic":
@@ -89,11 +89,13 @@ export function connect(url: string, o: Options): Client {
       case "presence":
         return p?.deviceId && emitPresence(p);
       case "gap":
-        if (!(p?.from >= 0 && p.to >= 0)) return;
-        topics.gap(p);
-        return emitGap(p);
+        if (p?.from >= 0 && p.to >= 0) {
+          topics.gap(p);
+          emitGap(p);
+        }
+        return;
       default:
-        if (typeof e?.type === "string") inbox.receive(e);
+        if (e?.type) inbox.receive(e);
     }
   };
 
@@ -111,9 +113,9 @@ export function connect(url: string, o: Options): Client {
 
   /** Reads the store; nothing that comes is looked at before. */
   const load = async () => {
-    for (const [key] of await store.list("track/")) tracked.add(key.slice(6));
+    for (const [key] of await given.list("track/")) tracked.add(key.slice(6));
     await inbox.load();
-    if (!given[SHARE]) await outbox.load(store.list("out/"));
+    if (!given[SHARE]) await outbox.load(given.list("out/"));
   };
   const hears: Hears = {
     setState,
@@ -206,13 +208,14 @@ export function connect(url: string, o: Options): Client {
     request: requests.ask,
     requestStream: requests.stream,
     handle: requests.handle,
-    subscribe: (topic, so = {}) => {
+    subscribe: (topic, { since, signal } = {}) => {
       check();
-      return loop((...a) => (line?.listen ?? topics.open)(...a), topic, so.since, so.signal);
+      if (since !== "last" && isNaN(+new Date(since ?? 0))) throw new RccsError("BAD_MESSAGE", 'pass a seq, a time or "last"');
+      return loop(() => line?.listen ?? topics.open, topic, since, signal);
     },
     publish: async (topic, data, { id } = {}) => {
-      const resultOf = ({ seq, duplicate }: any) => ({ seq, duplicate: !!duplicate });
-      return outbox.ask("publish", { topic, data: data ?? null }, { id, queue: Behind.publish, retry: true, resultOf });
+      const { seq, duplicate } = await outbox.ask("publish", { topic, data: data ?? null }, { id, queue: Behind.publish, retry: true });
+      return { seq, duplicate: !!duplicate };
     },
     async *history(what) {
       for await (const e of pages("history", what, "messages")) yield { ...e, priority: lanes[e.priority ?? 1] };

@@ -19,7 +19,7 @@ interface Job {
   seq?: number | undefined;
   tries: number;
   /** The handler has refused it. */
-  reject?: { reason?: string };
+  reject?: { reason?: string | undefined };
 }
 
 interface Queue {
@@ -45,8 +45,6 @@ export function createInbox(core: Core, window: number, write: (frame: string) =
     flushing = false,
     idle: Promise<void> | undefined;
 
-  const whoOf = (e: { fromDeviceId?: string; id?: string }) => `${e.fromDeviceId} ${e.id}`;
-
   const remember = (who: string, seq?: number) => {
     ids.delete(who);
     ids.add(who);
@@ -58,7 +56,7 @@ export function createInbox(core: Core, window: number, write: (frame: string) =
   const schedule = () => {
     if (flushing) return;
     flushing = true;
-    idle = new Promise((resolve) => soon(() => void flush().then(resolve)));
+    idle = new Promise((resolve) => soon(() => flush().then(resolve)));
   };
 
   const flush = async () => {
@@ -93,6 +91,7 @@ export function createInbox(core: Core, window: number, write: (frame: string) =
     if (done.length || again.length) schedule(); // also after the end: what was handled must not come again
   };
   const finish = (j: Job) => {
+    if (!j.m.seq) return; // ephemeral
     remember(j.who, j.seq);
     done.push(j);
     schedule();
@@ -124,7 +123,7 @@ export function createInbox(core: Core, window: number, write: (frame: string) =
         Promise.all(results).then(
           () => {
             q.busy = false;
-            if (j.m.seq) finish(j);
+            finish(j);
             run(q);
           },
           (e) => {
@@ -133,7 +132,7 @@ export function createInbox(core: Core, window: number, write: (frame: string) =
             run(q);
           },
         );
-      } else if (j.m.seq) finish(j);
+      } else finish(j);
     }
   };
 
@@ -142,14 +141,13 @@ export function createInbox(core: Core, window: number, write: (frame: string) =
     if ((e as Error)?.name === "Reject") {
       let reason = (e as Error).message;
       while (byteLength(reason) > 256) reason = reason.slice(0, -1);
-      j.reject = reason ? { reason } : {};
-      if (j.m.seq) finish(j);
-      return;
+      j.reject = { reason: reason || undefined };
+      return finish(j);
     }
     core.report(asError(e));
     if (!j.m.seq) return; // ephemeral: it was told once
     const waits = ++j.tries < Max.triesInOrder;
-    if (waits) q.busy = true;
+    q.busy = waits;
     const timer = setTimeout(() => {
       timers.delete(timer);
       if (waits) q.busy = false;
@@ -175,15 +173,12 @@ export function createInbox(core: Core, window: number, write: (frame: string) =
       soon(() => {
         for (const q of queues.values()) run(q);
       });
-      return () => {
-        all.delete(own);
-        if (!all.size && handlers.get(type) === all) handlers.delete(type);
-      };
+      return () => void all.delete(own);
     },
 
     async load() {
-      epoch = await store.get("epoch");
-      for (const [key, value] of await store.list("seen/")) {
+      epoch = await core.store.get("epoch");
+      for (const [key, value] of await core.store.list("seen/")) {
         newStamp(key);
         const all: Array<[string, number]> = JSON.parse(value);
         for (const [who, seq] of all) remember(who, seq);
@@ -195,20 +190,21 @@ export function createInbox(core: Core, window: number, write: (frame: string) =
     /** Registered: of another epoch, sequences mean other messages. */
     up(now: string | undefined) {
       again = [];
-      if (now === undefined || now === epoch) return;
-      if (epoch !== undefined) {
-        seqs = new Set();
-        for (const j of pending.values()) j.seq = undefined;
-        pending.clear();
-        dropJobs();
+      if (now && now !== epoch) {
+        if (epoch) {
+          seqs = new Set();
+          for (const j of pending.values()) j.seq = undefined;
+          pending.clear();
+          dropJobs();
+        }
+        epoch = now;
+        void store.set("epoch", now);
       }
-      epoch = now;
-      void store.set("epoch", now);
     },
 
     /** Takes a message from the connection. */
     receive(e: Envelope) {
-      const who = whoOf(e);
+      const who = `${e.fromDeviceId} ${e.id}`;
       const seq = e.seq;
       if (seq) {
         if (pending.has(seq)) return;

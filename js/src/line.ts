@@ -4,10 +4,10 @@ import type { Auth, Proof } from "./auth.js";
 import { RccsError, type Message, type Options, type Session, type State, type TopicItem } from "./types.js";
 import { asError, text, toError, type Envelope } from "./wire.js";
 
-/** What a listener of a topic is told: an item, why there are no more, or the seq behind which it goes on. */
-export type ToListener = (item: TopicItem | RccsError | number) => void;
-/** Listens to a topic from a position on; what is returned ends it. */
-export type OpenTopic = (topic: string, since: unknown, push: ToListener) => () => void;
+/** What a listener of a topic is told: the seq behind which it goes on, of which epoch that is, and an item, or why there are no more. */
+export type ToListener = (at: number, epoch: string | undefined, item?: TopicItem | RccsError) => void;
+/** Listens to a topic from a position on; what is returned ends it. A seq may have an epoch. */
+export type OpenTopic = (topic: string, since: unknown, push: ToListener, epoch?: string) => () => void;
 
 /** What the user of a line hears. */
 export interface Hears {
@@ -40,7 +40,7 @@ export interface Line {
   /** Writes a frame; nothing happens without a connection. */
   write(frame: string): void;
   /** Bytes that the socket has not taken yet. */
-  buffered(): number;
+  buffered(): number | undefined;
   close(): Promise<void>;
   // What a line adds that several pages share.
   /** These messages were acknowledged. */
@@ -71,7 +71,7 @@ const enum Ms {
 const later = [1000, 1011, 1013, 4029];
 const finalCodes: Record<number, string> = { 4001: "AUTH_ERROR", 4002: "SESSION_REPLACED", 4003: "DEVICE_REVOKED", 4004: "TOKEN_EXPIRED", 1008: "BAD_FRAME" };
 
-const hidden = (): boolean => !!globalThis.document?.hidden;
+const hidden = (): boolean | undefined => globalThis.document?.hidden;
 
 export const openLine: OpenLine = (url, o, auth, hears) => {
   // Of the line.
@@ -101,7 +101,7 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
     clearTimeout(again);
     again = undefined;
     hears.setState("connecting");
-    said = session = undefined;
+    said = undefined;
     try {
       // Before there is a connection, since the edge waits for a registration no longer than ten seconds.
       await auth.load(fresh);
@@ -115,7 +115,12 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
   };
 
   const open = () => {
-    const mine = (ws = new o.WebSocket!(elsewhere ?? url, ["rccs.v1"]));
+    let mine: WebSocket;
+    try {
+      mine = ws = new o.WebSocket!(elsewhere ?? url, ["rccs.v1"]);
+    } catch (err) {
+      return finish(asError(err, "BAD_MESSAGE")); // what is no address now will not be one later
+    }
     elsewhere = undefined;
     mine.onmessage = (m) => {
       if (ws === mine) receive(m.data);
@@ -177,7 +182,7 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
   };
 
   const handshake = (e: Envelope, p: any) => {
-    if (typeof p?.nonce === "string") {
+    if (p?.nonce) {
       nonce = p.nonce;
       void register("register");
     } else if (e?.type === "ack" && p?.sessionId) up(p);
@@ -196,8 +201,7 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
     }
     if (ws !== mine) return;
     const { token, credentials, store, backoff, outbox, ...about } = o as any; // JSON has no functions
-    const payload = { ...about, ...proof, batch: true, ackMode: "explicit" };
-    mine?.send(text({ type: "device_register", id, payload }));
+    mine?.send(text({ type: "device_register", id, payload: { ...about, ...proof, batch: true, ackMode: "explicit" } }));
   };
 
   const up = (p: any) => {
@@ -213,8 +217,8 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
 
   /** A credential is renewed when half of its time is over, not by all devices at once. */
   const renewed = (p: any) => {
-    if (!session || !p.expiresAt) return;
-    session.expiresAt = p.expiresAt;
+    if (!p.expiresAt) return;
+    session!.expiresAt = p.expiresAt;
     const left = Date.parse(p.expiresAt) - (Date.parse(p.serverTime) || Date.now());
     renewAfter(left * (0.5 + Math.random() / 4));
   };
@@ -238,7 +242,7 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
   };
 
   const probe = (ms: number) => {
-    if (probing || !session) return;
+    if (probing) return;
     probing = Date.now() + ms;
     write(text({ type: "heartbeat", id: "beat" }));
   };
@@ -257,7 +261,6 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
     ws = undefined;
     clearTimeout(watch);
     clearTimeout(renewing);
-    probing = 0;
     if (session) {
       session = undefined;
       tries = Date.now() - upAt < Ms.lasts ? Math.min(tries, 3) : 0;
@@ -327,15 +330,15 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
       return session;
     },
     write,
-    buffered: () => ws?.bufferedAmount ?? 0,
+    buffered: () => ws?.bufferedAmount,
     async close() {
-      if (!ended) stop();
+      stop();
       const mine = ws;
       if (!mine) return;
       await new Promise<void>((resolve) => {
         const timer = setTimeout(() => {
           (mine as any).terminate?.();
-          onClosed?.();
+          onClosed!();
         }, Ms.close);
         onClosed = () => {
           clearTimeout(timer);

@@ -42,6 +42,16 @@ interface Entry {
   strikes?: number;
 }
 
+/** A lane, or one of those behind. */
+interface Queue {
+  unsent: Entry[];
+  /** It waits after a failure. */
+  resting?: ReturnType<typeof setTimeout> | undefined;
+  tries: number;
+  /** How many are on their way. */
+  flying: number;
+}
+
 /** What an entry is made of. */
 type Given = Pick<Entry, "id" | "envelope" | "queue"> & Partial<Entry>;
 const entryOf = (given: Given): Entry => ({ awaited: true, answer: deferred(), ...given, bytes: byteLength(given.envelope) });
@@ -76,7 +86,7 @@ const enum Max {
 export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 20) {
   const { keeper: store } = core;
   let entries = new Map<string, Entry>(); // in the order in which they came
-  const queues = Array.from({ length: 6 }, () => ({ unsent: [] as Entry[], resting: undefined as ReturnType<typeof setTimeout> | undefined, tries: 0, flying: 0 }));
+  const queues = Array.from({ length: 6 }, (): Queue => ({ unsent: [], tries: 0, flying: 0 }));
   const careful = new Set<Entry>(); // sent one by one, since one of them ended a connection
   let limit = Infinity, // bytes of a frame, as the last edge said
     online = false,
@@ -113,7 +123,7 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
       for (let q = queues.length - 1; q >= 0; q--) send(queues[q]!);
     });
   };
-  const send = (q: (typeof queues)[number]) => {
+  const send = (q: Queue) => {
     const { unsent } = q;
     let n = 0;
     while (online && !q.resting && n < unsent.length) {
@@ -136,8 +146,7 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
 
   /** Counts an entry as on its way, or no longer. */
   const setSent = (e: Entry, sent: boolean) => {
-    if (!e.sent === !sent) return;
-    const n = sent ? 1 : -1;
+    const n = +sent - +!!e.sent;
     e.sent = sent;
     queues[e.queue]!.flying += n;
     inFlight += n;
@@ -260,29 +269,25 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
         known.awaited = true;
         return known.answer.promise; // the first one counts, as at the edge
       }
-      const { to, priority = "normal", deliverAt, signal, track, ...rest } = o;
+      const { to, priority = "normal", signal, track, ...rest } = o;
       const queue = lanes.indexOf(priority);
       if (queue < 0) throw new RccsError("BAD_MESSAGE", "priority");
       const target = typeof to === "string" ? { toDeviceId: to } : { to };
-      const head = { ...rest, id, type, ...target, priority: queue === 1 ? undefined : queue, requiresAck: true, deliverAt };
+      const head = { ...rest, id, type, ...target, priority: queue === 1 ? undefined : queue, requiresAck: true };
       const text = envelope(head, toJSON(payload));
       const resultOf = ({ recipients = [], duplicate }: any): Sent => ({ id, duplicate: !!duplicate, recipients });
-      if (o.ephemeral) {
-        if (!online) throw core.ended ?? new RccsError("CONNECTION_LOST");
-        return add({ id, envelope: text, queue, tied: true, resultOf, signal });
-      }
-      const stored = `out/${newStamp()}`;
-      const sent = add({ id, envelope: text, queue, retry: true, stored, resultOf, signal });
-      if (entries.has(id)) void store.set(stored, text);
+      const stored = o.ephemeral ? "" : `out/${newStamp()}`;
+      if (!stored && !online) throw core.ended ?? new RccsError("CONNECTION_LOST");
+      const sent = add({ id, envelope: text, queue, tied: !stored, retry: !!stored, stored, resultOf, signal });
+      if (stored && entries.has(id)) void store.set(stored, text);
       return sent;
     },
 
     /** Sends a control message and waits for its answer. */
     ask(type: string, payload: unknown, asked: Ask = {}): Promise<any> {
       const { id = newId(), head } = asked;
-      const text = envelope({ id, type, ...head }, toJSON(payload));
       if (entries.has(id)) throw new RccsError("BAD_MESSAGE", `${id} is being sent`);
-      return add({ queue: Behind.control, ...asked, id, envelope: text });
+      return add({ queue: Behind.control, ...asked, id, envelope: envelope({ id, type, ...head }, toJSON(payload)) });
     },
 
     /** What waits under this id. */
@@ -297,21 +302,20 @@ export function createOutbox(core: Core, maxMessages = 10_000, maxBytes = 16 << 
     /** Takes the answer to an id; false when nobody waits for it. */
     answered(id: string, payload: any): boolean {
       const e = entries.get(id);
-      if (!e) return false;
-      queues[e.queue]!.tries = 0;
-      remove(e);
-      e.answer.fulfil(e.resultOf ? e.resultOf(payload) : payload);
-      return true;
+      if (e) {
+        queues[e.queue]!.tries = 0;
+        remove(e);
+        e.answer.fulfil(e.resultOf ? e.resultOf(payload) : payload);
+      }
+      return !!e;
     },
 
     /** Takes an error about an id; false when nobody waits for it. */
     refused(id: string, payload: any): boolean {
       const e = entries.get(id);
-      if (!e) return false;
       const why = toError(payload);
-      if (e.retry && !isFinal(why.code)) sendAgain(e, why);
-      else fail(e, why);
-      return true;
+      if (e) (e.retry && !isFinal(why.code) ? sendAgain : fail)(e, why);
+      return !!e;
     },
 
     up(maxBytesOfFrame: number) {

@@ -36,13 +36,13 @@ export function createRequests(core: Core, outbox: Outbox) {
     };
     rewind();
     try {
-      let result = await f(params, { from: e.fromDeviceId ?? "", signal });
+      let result = await f(params, { from: e.fromDeviceId!, signal });
       const parts = (result as Partial<AsyncIterable<unknown>>)?.[Symbol.asyncIterator]?.();
       if (parts) {
         for (let next; (next = await parts.next()), (result = next.value), !next.done; ) {
           respond(id, `{"result":${toJSON(result)}}`, true);
           rewind();
-          while ((core.line?.buffered() ?? 0) > Max.unwritten && !signal.aborted) await new Promise((f) => setTimeout(f, 10));
+          while (core.line?.buffered()! > Max.unwritten && !signal.aborted) await new Promise((f) => setTimeout(f, 10));
           if (signal.aborted) return void parts.return?.();
         }
       }
@@ -82,7 +82,7 @@ export function createRequests(core: Core, outbox: Outbox) {
   };
 
   return {
-    serve: (e: Envelope) => void (e.id && serve(e)),
+    serve: (e: Envelope) => e.id && serve(e),
     handles: (method: string) => handlers.has(method),
 
     handle(method: string, f: Handler): () => void {

@@ -45,7 +45,7 @@ const curveSecret = (seed: string): Uint8Array => fromBase32(seed).slice(2, 34);
 /** Keeps a curve key and the keys of others in the store, under `seal/`. */
 export async function sealing(o: { store: Store; credentials: Credentials | string }): Promise<Sealing> {
   const { store } = o;
-  const { jwt, key } = typeof o.credentials === "string" ? parseCreds(o.credentials) : o.credentials;
+  const { jwt, key } = parseCreds(o.credentials);
   const { name: own, iss: issuer, nats } = claimsOf(jwt);
   if (!own || nats?.bearer_token) throw new RccsError("AUTH_REQUIRED", "sealing needs a credential with a key that signs, not a bearer token");
   const [user, self] = [own.slice(0, own.indexOf("/")), own.slice(own.indexOf("/") + 1)];

@@ -24,9 +24,9 @@ type Said =
   | { k: "settled"; seqs: number[] }
   | { k: "write"; frame: string }
   | { k: "handles"; page: string; method: string; on: boolean }
-  | { k: "topic"; page: string; no: number; topic: string; since: unknown }
+  | { k: "topic"; page: string; no: number; topic: string; since: unknown; epoch: string | undefined }
   | { k: "untopic"; page: string; no: number }
-  | { k: "item"; page: string; no: number; item?: TopicItem | number; error?: { code: string; message: string } };
+  | { k: "item"; page: string; no: number; at: number; epoch: string | undefined; item?: TopicItem; error?: { code: string; message: string } };
 
 /** A storage of the browser; undefined where it is not allowed. */
 export const storage = (kind: "localStorage" | "sessionStorage"): Storage | undefined => {
@@ -50,7 +50,9 @@ const removed = () => new RccsError("CLOSED", "the device was removed");
 /** A loop of this page over a topic. */
 interface Listening {
   topic: string;
+  /** Where to go on, with another page that holds the line. */
   since: unknown;
+  epoch?: string | undefined;
   push: ToListener;
   /** Ends it, while this page holds the line. */
   stop?: (() => void) | undefined;
@@ -161,7 +163,7 @@ export function shared(name: string, store: Store, open: OpenLine, claim: (page:
       say({ k: "lead", page });
       line = open(url, o, auth, toAll);
       adopt();
-      for (const l of listening.values()) l.stop = hears.listen(l.topic, l.since, l.push);
+      for (const l of listening.values()) l.stop = hears.listen(l.topic, l.since, l.push, l.epoch);
     };
 
     /** Another page is there: it is heard of no more when its lock is free. */
@@ -193,13 +195,13 @@ export function shared(name: string, store: Store, open: OpenLine, claim: (page:
           return line!.write(m.frame);
         case "handles":
           return void know(m.page).methods[m.on ? "add" : "delete"](m.method);
-        case "topic":
-          return void know(m.page).topics.set(
-            m.no,
-            hears.listen(m.topic, m.since, (item) =>
-              say({ k: "item", page: m.page, no: m.no, ...(item instanceof RccsError ? { error: plain(item) } : { item }) }),
-            ),
-          );
+        case "topic": {
+          const { topics } = know(m.page);
+          const { page, no } = m;
+          topics.get(no)?.(); // a page says it again when it hears who holds the line, which may be after it was heard
+          const hear: ToListener = (at, epoch, item) => say({ k: "item", page, no, at, epoch, ...(item instanceof RccsError ? { error: plain(item) } : { item }) });
+          return void topics.set(no, hears.listen(m.topic, m.since, hear, m.epoch));
+        }
         case "untopic":
           know(m.page).topics.get(m.no)?.();
           return void know(m.page).topics.delete(m.no);
@@ -213,7 +215,7 @@ export function shared(name: string, store: Store, open: OpenLine, claim: (page:
     const introduce = () => {
       say({ k: "who", page });
       for (const method of methods) say({ k: "handles", page, method, on: true });
-      for (const [no, l] of listening) say({ k: "topic", page, no, topic: l.topic, since: l.since });
+      for (const [no, l] of listening) say({ k: "topic", page, no, topic: l.topic, since: l.since, epoch: l.epoch });
     };
 
     const online = (s: Session) => {
@@ -252,7 +254,7 @@ export function shared(name: string, store: Store, open: OpenLine, claim: (page:
           return end(toError(m.error));
         case "item": {
           const l = m.page === page ? listening.get(m.no) : undefined;
-          return l?.push(m.item ?? toError(m.error));
+          return l?.push(m.at, m.epoch, m.error ? toError(m.error) : m.item);
         }
       }
     };
@@ -390,21 +392,24 @@ export function shared(name: string, store: Store, open: OpenLine, claim: (page:
       void renewLease();
     }
 
-    const openHere: OpenTopic = (topic, since, push) => {
+    const openHere: OpenTopic = (topic, since, push, epoch) => {
       const no = ++listeners;
       const l: Listening = {
         topic,
         since,
-        push(item) {
-          // Where to go on elsewhere: the next holder must not take "from now on" for a later now.
-          if (typeof item == "number") l.since = item;
-          else if (!(item instanceof RccsError)) l.since = item.gap ? item.gap.to : item.seq;
-          push(item);
+        epoch,
+        push(at, of, item) {
+          // Of the page that held the line before, and sent again by this one.
+          if (item && "seq" in item && of === l.epoch && at <= (l.since as number)) return;
+          // The next holder must not take "from now on" for a later now.
+          l.since = at;
+          l.epoch = of;
+          push(at, of, item);
         },
       };
       listening.set(no, l);
-      if (line) l.stop = hears.listen(topic, since, l.push);
-      else say({ k: "topic", page, no, topic, since });
+      if (line) l.stop = hears.listen(topic, since, l.push, epoch);
+      else say({ k: "topic", page, no, topic, since, epoch });
       return () => {
         listening.delete(no);
         if (l.stop) l.stop();
@@ -420,7 +425,7 @@ export function shared(name: string, store: Store, open: OpenLine, claim: (page:
         if (line) line.write(frame);
         else say({ k: "write", frame });
       },
-      buffered: () => line?.buffered() ?? 0,
+      buffered: () => line?.buffered(),
       settled: (seqs) => say({ k: "settled", seqs }),
       end: () => line && endAll(removed()),
       handles(method, on) {

@@ -19,10 +19,8 @@ export function memoryStore(): Store {
   };
 }
 
-/** A store as the parts of a client use it: they need not wait, and failures are told in one place. */
+/** How the parts of a client write to a store: they need not wait, and failures are told in one place. */
 export interface Keeper {
-  get(key: string): Promise<string | undefined>;
-  list(prefix: string): Promise<Array<[string, string]>>;
   set(key: string, value: string): Promise<boolean>;
   delete(key: string): void;
   /** Resolves when all has been written. */
@@ -32,21 +30,21 @@ export interface Keeper {
 export function keeper(store: Store, failed: (e: unknown) => void): Keeper {
   let busy = 0,
     wake: (() => void) | undefined;
-  const track = (p: Promise<void>) => {
+  const track = async (p: Promise<void>) => {
     busy++;
-    const done = () => {
+    try {
+      await p;
+      return true;
+    } catch (e) {
+      failed(e);
+      return false;
+    } finally {
       if (!--busy) wake?.();
-    };
-    return p.then(
-      () => (done(), true),
-      (e) => (done(), failed(e), false),
-    );
+    }
   };
   return {
-    get: (key) => store.get(key),
-    list: (prefix) => store.list(prefix),
     set: (key, value) => track(store.set(key, value)),
-    delete: (key) => void track(store.delete(key)),
+    delete: (key) => track(store.delete(key)),
     idle: async () => {
       if (busy) await new Promise<void>((r) => (wake = r));
     },

@@ -2,26 +2,26 @@
 import type { OpenTopic, ToListener } from "./line.js";
 import type { Outbox } from "./outbox.js";
 import { RccsError, type Gap, type TopicItem } from "./types.js";
-import { asError, isFinal, pipe, whenAborted, type Core, type Envelope } from "./wire.js";
+import { isFinal, pipe, whenAborted, type Core, type Envelope } from "./wire.js";
 
 /** A loop that listens. */
 interface Listener {
   push: ToListener;
-  /** Where to begin, until the edge has said which seq that is. */
-  since?: unknown;
-  /** The last seq that was handed on; undefined while `since` counts. */
+  /** Where it is to begin; counts until the edge has found that place. */
+  since: unknown;
+  /** The last seq that was handed on, or behind which it begins; undefined until that is known. */
   at?: number | undefined;
+  /** What `at` counts in, or a `since` that is a seq. */
+  epoch: string | undefined;
+  /** The subscription began where it is, or before: what comes is for it. */
+  on?: boolean;
 }
 
 interface Topic {
-  name: string;
+  topic: string;
   listeners: Set<Listener>;
-  epoch?: string | undefined;
-  /** The listener whose `since` the subscription began with, if it is not known as a seq yet. */
-  first?: Listener | undefined;
-  /** A subscribe is under way; another one waits for its answer. */
-  busy?: boolean;
-  dirty?: boolean;
+  /** Counts joins of a connection: a later one takes the place of those that are under way. 0 at the end. */
+  joins: number;
   retry?: ReturnType<typeof setTimeout> | undefined;
 }
 
@@ -29,105 +29,104 @@ export function createTopics(core: Core, outbox: Outbox) {
   const topics = new Map<string, Topic>();
   let online = false;
 
-  /** Begins, or begins anew, once what was asked before is answered. */
-  const join = async (t: Topic, leave: boolean) => {
-    t.dirty = true;
-    if (t.busy) return;
-    t.busy = true;
-    for (; t.dirty; leave = true) {
-      t.dirty = false;
-      await joinNow(t, leave);
-    }
-    t.busy = false;
-  };
+  const ask = (type: string, payload: object, resultOf?: (told: any) => number) => outbox.ask(type, payload, { tied: true, resultOf });
+  const leave = (topic: string) => ask("unsubscribe", { topic });
 
-  /** Listens where the listener furthest behind is. */
-  const joinNow = async (t: Topic, leave: boolean) => {
+  /** Has the edge find the place of a listener; when all are known, listens where the one furthest behind is. */
+  const join = async (t: Topic) => {
+    const { topic, listeners } = t;
     clearTimeout(t.retry);
     t.retry = undefined;
     if (!online) return;
-    const stale = () => topics.get(t.name) !== t;
-    const first = (t.first = [...t.listeners].find((l) => l.at === undefined));
-    const lowest = Math.min(...[...t.listeners].map((l) => l.at ?? Infinity));
-    // A listener from now on begins with whatever the others have; any other one needs the edge to find its place.
-    const since = first && (first.since !== undefined || lowest === Infinity) ? first.since : lowest;
-    let last = 0;
-    const agreed = (told: any) => {
-      if (stale()) return;
-      t.epoch = told.epoch;
-      last = told.seq || told.since || 0;
-      if (first && (first.since === undefined || first.since === "last")) first.push((first.at ??= first.since ? Math.max(0, last - 1) : last));
-    };
+    const no = ++t.joins;
+    const stale = () => !online || no !== t.joins;
+    const all = [...listeners];
+    const first = all.find((l) => l.at === undefined && l.since != null);
+    const asking = first ? [first] : all;
     try {
-      if (leave) await outbox.ask("unsubscribe", { topic: t.name }, { tied: true });
+      if (no > 1) await leave(topic);
       if (stale()) return;
-      await outbox.ask("subscribe", { topic: t.name, since, ...(typeof since === "number" && { epoch: t.epoch }) }, { tied: true, resultOf: agreed });
-      if (stale() || !first || t.listeners.size === 1) return;
-      // The others may lack what lies before the place of this one.
-      const rejoin = () => {
-        first.at ??= last;
-        if (!stale() && (lowest < last || [...t.listeners].some((l) => l.at === undefined))) void join(t, true);
+      const since = first?.since ?? asking.map((l) => l.at).sort((a, b) => a! - b!)[0];
+      const agreed = (told: any) => {
+        const last: number = told.seq || told.since || 0;
+        // Behind which seq it begins; where it was asked for a time, the first message says that.
+        const from = told.reset ? 0 : since === "last" ? last && last - 1 : typeof since === "number" ? since : undefined;
+        if (first) first.at ??= from;
+        for (const l of listeners) {
+          if (l.at !== undefined && ((told.reset && (first ?? l) === l) || (l.epoch && l.epoch !== told.epoch))) {
+            l.at = 0;
+            l.push(0, told.epoch, { gap: { topic, from: 0, to: 0, count: 0, reason: "reset" } });
+          }
+          if (l.since == null) l.at ??= last;
+          l.on = l.at === undefined ? l === first : l.at >= last || l.at >= from!;
+          if (l.at !== undefined) l.push(l.at, (l.epoch = told.epoch));
+        }
+        return last;
       };
-      if (first.at !== undefined) rejoin();
-      else t.retry = setTimeout(rejoin, 5000); // or when its first message has come
-    } catch (err) {
-      if (stale() || !online) return;
-      const e = asError(err);
-      if (e.code === "CONNECTION_LOST") return;
-      if (!isFinal(e.code)) {
-        t.retry = setTimeout(() => void join(t, false), e.retryAfterMs ?? 1000);
-        return;
+      const last = await ask("subscribe", { topic, since, epoch: asking[0]!.epoch }, agreed);
+      if (stale() || [...listeners].every((l) => l.on)) return;
+      if (!first || first.at !== undefined) void join(t);
+      // The others wait for its first message, or until there seems to be none.
+      else
+        t.retry = setTimeout(() => {
+          first.since = last;
+          void join(t);
+        }, 5000);
+    } catch (e: any) {
+      if (stale()) return;
+      if (!isFinal(e.code)) t.retry = setTimeout(join, e.retryAfterMs ?? 1000, t);
+      else {
+        for (const l of asking) {
+          listeners.delete(l);
+          l.push(0, "", e);
+        }
+        if (listeners.size) void join(t);
+        else topics.delete(topic);
       }
-      topics.delete(t.name);
-      for (const l of t.listeners) l.push(e);
     }
   };
 
-  const open: OpenTopic = (name, since, push) => {
-    const l: Listener = { push, since, at: typeof since === "number" ? since : undefined };
-    const t: Topic = topics.get(name) ?? { name, listeners: new Set() };
-    topics.set(name, t);
+  const open: OpenTopic = (topic, since, push, epoch) => {
+    const l: Listener = { push, since, epoch };
+    const t: Topic = topics.get(topic) ?? { topic, listeners: new Set(), joins: 0 };
+    topics.set(topic, t);
     t.listeners.add(l);
-    if (core.ended) push(core.ended);
-    else void join(t, t.listeners.size > 1);
+    if (core.ended) push(0, "", core.ended);
+    else void join(t);
     return () => {
       if (!t.listeners.delete(l) || t.listeners.size) return;
       clearTimeout(t.retry);
-      if (topics.get(name) === t) topics.delete(name);
-      // A loop that begins again at once keeps the subscription: its own join leaves first.
-      if (online) outbox.ask("unsubscribe", { topic: name }, { tied: true }).catch(() => {});
+      t.joins = 0;
+      topics.delete(topic);
+      // A loop that begins again at once keeps the subscription: it is asked for behind this.
+      if (online) leave(topic).catch(() => {});
     };
+  };
+
+  /** Hands on what came, up to a seq. */
+  const take = (topic: string | undefined, seq: number | undefined, item: TopicItem) => {
+    const t = topics.get(topic!);
+    if (t && seq) {
+      for (const l of t.listeners) if (l.on && !(seq <= l.at!)) l.push((l.at = seq), l.epoch, item);
+      if (t.retry) void join(t);
+    }
   };
 
   return {
     open,
     receive(e: Envelope) {
-      const t = topics.get(e.topic!);
-      const seq = e.seq;
-      if (!t || !seq) return;
-      const { first } = t;
-      for (const l of t.listeners) {
-        if (l.at === undefined ? l !== first : seq <= l.at) continue;
-        const begins = l.at === undefined;
-        l.at = seq;
-        l.push({ seq, data: e.payload, from: e.fromDeviceId ?? "", timestamp: e.timestamp ?? "" });
-        if (begins && t.retry) void join(t, true);
-      }
+      const seq = e.seq!;
+      take(e.topic, seq, { seq, data: e.payload, from: e.fromDeviceId!, timestamp: e.timestamp! });
     },
     gap(gap: Gap) {
-      const t = topics.get(gap.topic!);
-      for (const l of t?.listeners ?? []) {
-        if (gap.reason === "reset") l.at = 0;
-        else if (l.at !== undefined) {
-          if (gap.to <= l.at) continue;
-          l.at = gap.to;
-        }
-        l.push({ gap });
-      }
+      if (gap.reason !== "reset") take(gap.topic, gap.to, { gap }); // which the answer to a subscribe has told
     },
     up() {
       online = true;
-      for (const t of topics.values()) void join(t, false);
+      for (const t of topics.values()) {
+        t.joins = 0;
+        void join(t);
+      }
     },
     down() {
       online = false; // what waits to be tried again finds that, or the next connection does
@@ -136,9 +135,8 @@ export function createTopics(core: Core, outbox: Outbox) {
       online = false;
       for (const t of topics.values()) {
         clearTimeout(t.retry);
-        for (const l of t.listeners) l.push(why);
+        for (const l of t.listeners) l.push(0, "", why);
       }
-      topics.clear();
     },
   };
 }
@@ -149,18 +147,20 @@ const enum Max {
 }
 
 /** Listens as a loop does; ends with the signal. */
-export async function* loop(open: OpenTopic, topic: string, since: unknown, signal?: AbortSignal): AsyncGenerator<TopicItem> {
+export async function* loop(openIt: () => OpenTopic, topic: string, since: unknown, signal?: AbortSignal): AsyncGenerator<TopicItem> {
   const items = pipe<TopicItem>();
-  let stop: (() => void) | undefined;
+  let stop: (() => void) | undefined, epoch: string | undefined;
   const listen = () => {
-    stop = open(topic, since, (item) => {
-      if (typeof item == "number") return void (since = item);
-      items.push(item);
-      if (!(item instanceof RccsError)) since = item.gap ? item.gap.to : item.seq;
-      if (items.size() < Max.items) return;
-      stop?.();
-      stop = undefined;
-    });
+    const push: ToListener = (at, of, item) => {
+      since = at;
+      epoch = of;
+      if (item) items.push(item);
+      if (items.size() >= Max.items) {
+        stop?.();
+        stop = undefined;
+      }
+    };
+    stop = openIt()(topic, since, push, epoch);
   };
   const off = whenAborted(signal, () => items.end(true));
   try {

@@ -1,7 +1,7 @@
 // Small things that every part needs: envelopes as they travel, ids, sizes, errors.
 import type { Line } from "./line.js";
 import type { Keeper } from "./store.js";
-import { RccsError } from "./types.js";
+import { RccsError, type Store } from "./types.js";
 
 /** A frame's element. Only what the client looks at. */
 export interface Envelope {
@@ -154,6 +154,8 @@ export const soon: (f: () => void) => void =
 
 /** What all parts of a client share. */
 export interface Core {
+  /** To read from; what is written goes by the keeper. */
+  readonly store: Store;
   readonly keeper: Keeper;
   /** How long to wait before something is tried again that failed so many times. */
   wait(tries: number): number;

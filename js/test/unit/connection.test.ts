@@ -2,6 +2,7 @@
 import { expect, test, vi } from "vitest";
 import { connect, enroll, memoryStore, RccsError } from "@rccs/client";
 import { readFileSync } from "node:fs";
+import Ws from "ws";
 import { Edge, settle } from "../edge.js";
 import { open, start, type Started } from "./harness.js";
 
@@ -18,6 +19,34 @@ test("a program without WebSocket is told what to pass", () => {
   } finally {
     globalThis.WebSocket = kept;
   }
+});
+
+test("a program that passes nothing to sign in with is told what to pass", () => {
+  const { WebSocket } = new Edge();
+  for (const o of [{}, { token: "" }, { token: " \n" }, { token: 5 }, { token: undefined }, { credentials: undefined }, { credentials: null }] as any[])
+    expect(() => connect("ws://edge.test", { WebSocket, ...o })).toThrow(expect.objectContaining({ code: "AUTH_REQUIRED", message: expect.stringContaining("options.token") }));
+  for (const credentials of ["no .creds", {}, { jwt: "jwt" }] as any[])
+    expect(() => connect("ws://edge.test", { WebSocket, credentials })).toThrow(expect.objectContaining({ code: "AUTH_ERROR", message: expect.stringContaining(".creds") }));
+});
+
+test("an address that is none ends the client, and says so", async () => {
+  for (const url of ["nope", "ftp://edge.test", "ws://edge.test/#part"]) {
+    const s = start({}, { url, WebSocket: Ws as any });
+    await expect(s.client.ready()).rejects.toMatchObject({ code: "BAD_MESSAGE", message: expect.stringMatching(/URL/) });
+    expect(s.client.state).toBe("closed");
+    expect(s.errors).toHaveLength(1);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(s.errors).toHaveLength(1);
+  }
+});
+
+test("a server that has no token yet is asked again", async () => {
+  const tokens: any[] = [undefined, "", " \n", "t"];
+  const s = start({}, { token: async () => tokens.shift() });
+  await vi.advanceTimersByTimeAsync(30_000);
+  expect(s.client.state).toBe("online");
+  expect(s.errors.map((e) => [e.code, e.message])).toEqual(Array(3).fill(["AUTH_REQUIRED", expect.stringContaining("token")]));
+  expect(s.edge.sockets.map((x) => x.registration.payload.authToken)).toEqual(["t"]);
 });
 
 test("connect returns at once, and ready tells the session", async () => {
