@@ -26,12 +26,14 @@ const stopWithin = 15 * time.Second
 func Run(ctx context.Context, program string, all []Process, log io.Writer, ready func()) error {
 	g := &group{out: &lines{w: log}}
 	defer g.stop()
-	for i, p := range all {
-		if p.Devices != "" && i > 0 && all[i-1].Devices == "" {
+	server := false // the one before is
+	for _, p := range all {
+		if p.Devices != "" && server {
 			if err := g.await(ctx); err != nil { // edges want servers
 				return err
 			}
 		}
+		server = p.Devices == ""
 		if err := g.start(ctx, program, p); err != nil {
 			return err
 		}
