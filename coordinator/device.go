@@ -64,16 +64,21 @@ func connected() *wire.Error {
 
 // stillAway is away as of now, and not as of what the roster has read. An edge stores
 // the session before it reads the cursor. So who has stored the cursor and finds no
-// session then knows that no edge has read an older one.
-func (c *Coordinator) stillAway(ctx context.Context, k subjects.Key) *wire.Error {
+// session then knows that no edge has read an older one. epoch is that of the last
+// session, which may be over already; 0 if there was none.
+func (c *Coordinator) stillAway(ctx context.Context, k subjects.Key) (epoch uint64, _ *wire.Error) {
 	entry, err := c.direct.AtLeader(ctx, "KV_"+layout.BucketSessions, layout.SessionSubject(k), 1)
-	switch {
-	case err != nil:
-		return c.wireError("session not looked up", err)
-	case entry != nil && roster.OnlineIn(entry.Data):
-		return connected()
+	if err != nil {
+		return 0, c.wireError("session not looked up", err)
 	}
-	return nil
+	if entry == nil {
+		return 0, nil
+	}
+	epoch, online := roster.SessionIn(entry.Data)
+	if online {
+		return epoch, connected()
+	}
+	return epoch, nil
 }
 
 // acknowledged is the answer to an ack.

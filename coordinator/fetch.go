@@ -101,6 +101,7 @@ func (c *Coordinator) fetchUntil(ctx context.Context, a subjects.Address, limit 
 
 // take fetches once. It returns nil if there is nothing.
 func (c *Coordinator) take(ctx context.Context, a subjects.Address, limit int) ([]byte, *wire.Error) {
+	last := c.roster.Epoch(a.Key())
 	for range fetchTries {
 		if werr := c.away(a.Key()); werr != nil {
 			return nil, werr
@@ -109,7 +110,7 @@ func (c *Coordinator) take(ctx context.Context, a subjects.Address, limit int) (
 		if err != nil {
 			return nil, c.wireError("cursor not loaded", err)
 		}
-		cursor.Follows(c.roster.Epoch(a.Key()))
+		cursor.Follows(last)
 		p := &fetchBatch{c: c, to: a, limit: limit, sent: slices.Max(cursor.Sent[:]), room: int(c.core.MaxPayload()) - fetchRoom, newest: c.collapses.take(a.Key())}
 		err = p.fill(ctx, &cursor)
 		if p.full { // else nothing is left to be replaced
@@ -130,8 +131,13 @@ func (c *Coordinator) take(ctx context.Context, a subjects.Address, limit int) (
 			return nil, nil
 		}
 		if p.changed { // something is given out that an edge may not know of
-			if werr := c.stillAway(ctx, a.Key()); werr != nil {
+			epoch, werr := c.stillAway(ctx, a.Key())
+			if werr != nil {
 				return nil, werr
+			}
+			if epoch > last { // it came and went, and may have been sent what is new here
+				last = epoch
+				continue
 			}
 		}
 		p.recordFetched()

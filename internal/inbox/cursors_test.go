@@ -211,6 +211,10 @@ func TestWhatMayHaveBeenSentIsMarkedAlsoIfTheSessionIsLost(t *testing.T) {
 	}
 	session(7, 0).mailbox.Detach()
 	s.put(phone, subjects.Normal, 0, 1)
+	s.eventually("what waits is counted, in the cursor of the session that is lost", func() bool {
+		c, ok := s.cursor(phone)
+		return ok && c.Epoch == 7 && c.Waiting[subjects.Normal] == 1
+	})
 	d := session(1, 0)
 	expect(t, d.receive(1), "0r")
 	s.eventually("a cursor of this session is stored", func() bool {

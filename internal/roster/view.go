@@ -124,11 +124,15 @@ func (r *Roster) Epoch(k subjects.Key) uint64 {
 	return 0
 }
 
-// OnlineIn reports whether an entry of the sessions' bucket is that of a device that is
-// connected somewhere. An entry that cannot be read counts as missing, as on every edge.
-func OnlineIn(entry []byte) bool {
+// SessionIn returns the epoch of an entry of the sessions' bucket, and whether it is that
+// of a device that is connected somewhere. An entry that cannot be read counts as
+// missing, as on every edge.
+func SessionIn(entry []byte) (epoch uint64, online bool) {
 	s, err := parseSession(entry)
-	return err == nil && s.online()
+	if err != nil {
+		return 0, false
+	}
+	return s.Epoch, s.online()
 }
 
 // CountOnline returns how many registered devices are connected to an edge for
