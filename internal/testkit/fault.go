@@ -40,7 +40,7 @@ func upstream(report string) bool {
 		return false
 	}
 	for _, r := range known {
-		if strings.Contains(ends[0], r.one) && strings.Contains(ends[1], r.other) {
+		if r.one.MatchString(ends[0]) && r.other.MatchString(ends[1]) {
 			return true
 		}
 	}
@@ -48,10 +48,15 @@ func upstream(report string) bool {
 }
 
 // known are the races of nats-server: what the stack at each end holds.
-var known = []struct{ one, other string }{
+var known = []struct{ one, other *regexp.Regexp }{
 	// The first two subscriptions at one moment through one stream import that renames
-	// each make the reversed mapping of the import. Both make the same one.
+	// each make the reversed mapping of the import. Both make the same one. The second
+	// may use what the first has made.
 	{at("(*client).addShadowSub"), at("(*client).addShadowSub")},
+	{
+		stack(":\n", "(*subjectTransform).TransformTokenizedSubject", "(*subjectTransform).TransformSubject", "(*client).addShadowSub"),
+		stack("\n", "(*subjectTransform).reverse", "(*client).addShadowSub"),
+	},
 	// The leader of a stream that was just restored into a cluster forgets the restore,
 	// while the meta leader copies the stream's assignment for a change of its
 	// configuration. Of the copy it takes the group only.
@@ -59,8 +64,15 @@ var known = []struct{ one, other string }{
 	{at("(*streamAssignment).clone"), at("(*jetStream).monitorStream")},
 }
 
-// at is the first line of a stack, of a function of nats-server: the header of a
-// report's part ends with a colon.
-func at(function string) string {
-	return ":\n  github.com/nats-io/nats-server/v2/server." + function + "()\n"
+// at matches a stack that begins with a function of nats-server.
+func at(function string) *regexp.Regexp { return stack(":\n", function) }
+
+// stack matches functions of nats-server that call each other, the innermost first.
+// What is before them is a line's end, and at the beginning of a stack a colon too, with
+// which the header of a report's part ends.
+func stack(before string, functions ...string) *regexp.Regexp {
+	for i, f := range functions {
+		functions[i] = regexp.QuoteMeta("  github.com/nats-io/nats-server/v2/server."+f+"()") + `\n`
+	}
+	return regexp.MustCompile(before + strings.Join(functions, ` {6}\S+ \+0x[0-9a-f]+\n`))
 }

@@ -22,12 +22,21 @@ func TestFaultIsAnyRaceButTheKnownOneOfNATS(t *testing.T) {
 		done   = "  github.com/nats-io/nats-server/v2/server.(*jetStream).monitorStream()"
 		copied = "  github.com/nats-io/nats-server/v2/server.(*streamAssignment).clone()"
 		ours   = "  github.com/rccs-io/rccs/internal/node.(*Node).Start()"
+		line   = "\n      /mod/client.go:3395 +0x2d9\n"
+		server = "  github.com/nats-io/nats-server/v2/server."
+		used   = server + "(*subjectTransform).TransformTokenizedSubject()" + line + server + "(*subjectTransform).TransformSubject()" + line
+		made   = server + "NewSubjectTransformStrict()" + line + server + "(*subjectTransform).reverse()" + line
 	)
 	for log, want := range map[string]string{
 		"":                                       "",
 		`{"level":"INFO","msg":"serves"}` + "\n": "",
 		"before\n" + report(known, known) + "after\n":              "",
 		report(done, copied) + report(copied, done):                "",
+		report(used+known, made+known):                             "",
+		report(used+known, "  strings.genSplit()"+line+made+known): "",
+		report(used+ours, made+known):                              "WARNING: DATA RACE",
+		report(used+known, made+ours):                              "WARNING: DATA RACE",
+		report(used+known, ours):                                   "WARNING: DATA RACE",
 		report(done, done):                                         "WARNING: DATA RACE",
 		report(done, known):                                        "WARNING: DATA RACE",
 		report(ours+"\n      a.go:1 +0x1\n"+known, known):          "WARNING: DATA RACE", // not where the stack begins
