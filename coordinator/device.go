@@ -62,10 +62,10 @@ func connected() *wire.Error {
 	return wire.NewError(wire.PermissionDenied, "the device is connected by WebSocket, and gets and acknowledges its messages there")
 }
 
-// stillAway is away as of now, and not as of what the roster has read. An edge stores
-// the session before it reads the cursor. So who has stored the cursor and finds no
-// session then knows that no edge has read an older one. epoch is that of the last
-// session, which may be over already; 0 if there was none.
+// stillAway is away as of now, and not as of what the roster has read. Call it after the
+// cursor is stored. An edge stores the session before it reads the cursor: if there is
+// no session now, no edge has read the cursor before. epoch is that of the last session,
+// which may be over already; 0 if there was none.
 func (c *Coordinator) stillAway(ctx context.Context, k subjects.Key) (epoch uint64, _ *wire.Error) {
 	entry, err := c.direct.AtLeader(ctx, "KV_"+layout.BucketSessions, layout.SessionSubject(k), 1)
 	if err != nil {

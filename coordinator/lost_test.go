@@ -241,7 +241,7 @@ func TestFetchFlagsWhatAKilledEdgeMayHaveSent(t *testing.T) {
 	}
 }
 
-// A copy that lags says that nothing waits: what a killed edge may have sent is not taken
+// A copy that lags shows nothing that waits: what a killed edge may have sent is not taken
 // for what it was not.
 func TestFetchFromACopyThatLagsDoesNotSettleWhatAKilledEdgeMayHaveSent(t *testing.T) {
 	t.Parallel()

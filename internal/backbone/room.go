@@ -62,14 +62,14 @@ func CheckRoom(dir string) error {
 // CheckRoomFor refuses a disk on which there is no room for so many bytes beside
 // what a start needs.
 func CheckRoomFor(dir string, bytes uint64) error {
-	if free, total, need := room(dir); need > 0 && free < need+bytes {
-		return fmt.Errorf("backbone: the disk of %s is too small: %d MiB of %d MiB are free, and %d MiB are needed", dir, free>>20, total>>20, (need+bytes)>>20)
+	if free, total, need := room(dir); need > 0 && (free < need || free-need < bytes) {
+		return fmt.Errorf("backbone: the disk of %s is too small: %d MiB of %d MiB are free, and %d MiB are needed", dir, free>>20, total>>20, need>>20+bytes>>20)
 	}
 	return nil
 }
 
-// room is what a disk has, and what a start needs of it; 0: that is not known, which
-// is told when the directory is opened.
+// room returns the bytes of a disk that are free, all of its bytes, and how many a
+// start needs; all are 0 if that is not known. Opening the directory tells why.
 func room(dir string) (free, total, need uint64) {
 	free, total, err := diskSpace(dir)
 	if err != nil {

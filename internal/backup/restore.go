@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -147,16 +148,23 @@ func prepare(dir string) (made bool, err error) {
 // room is how many bytes are written to the disk at most: all messages, the archive
 // that the server takes in at the time, and the archives of divided streams.
 func (f *File) room(divided bool) (bytes uint64) {
+	add := func(n uint64) {
+		if bytes += n; bytes < n {
+			bytes = math.MaxUint64 // a manifest may say anything
+		}
+	}
 	var largest uint64
 	for i := range f.Manifest.Streams {
 		s := &f.Manifest.Streams[i]
 		archive := uint64(f.part(s.Part).Size()) //nolint:gosec // never negative
-		bytes, largest = bytes+s.Bytes, max(largest, archive)
+		add(s.Bytes)
+		largest = max(largest, archive)
 		if divided {
-			bytes += archive
+			add(archive)
 		}
 	}
-	return bytes + largest
+	add(largest)
+	return bytes
 }
 
 // unpack writes the files.

@@ -13,8 +13,7 @@ import (
 	"github.com/rccs-io/rccs/internal/need"
 )
 
-// What a backup truthfully says that it holds may be far more than the file has
-// bytes, and than the disk has room for.
+// Compressed messages may need far more bytes on the disk than the backup has.
 func TestABackupThatTheDiskHasNoRoomForIsRefusedBeforeItFillsTheDisk(t *testing.T) {
 	t.Parallel()
 	disk := t.TempDir()
