@@ -38,19 +38,25 @@ func TestFetchReadsWhatACopyLacksFromAnother(t *testing.T) {
 	}
 	p.publish(layout.Cursor(watch), string(c.Append(nil)))
 	natstest.Spoil(t, p.js, servers, layout.StreamInbox, "text-1", "text-4", "text-2", "watch-1", "watch-4", "watch-2", "watch-5")
-	p.eventually("the store is read again", func() bool { return d.ask("fetch", map[string]any{"limit": 1}, new([]got)) == "" })
+	ask := func(endpoint string, request map[string]any, into any) (again bool) { // servers that have just begun again may be away once more
+		t.Helper()
+		tries := 0
+		p.eventually(endpoint+" is answered", func() bool { tries++; return d.ask(endpoint, request, into) == "" })
+		return tries > 1
+	}
 	for _, limit := range []int{2, n} { // a part at first
-		all := d.fetch(map[string]any{"limit": limit})
+		var all []got
+		again := ask("fetch", map[string]any{"limit": limit}, &all)
 		if len(all) != limit {
 			t.Fatalf("of %d came %+v", limit, all)
 		}
 		for i, m := range all {
-			if want := fmt.Sprintf(`"text-%d"`, i); string(m.Payload) != want || m.Redelivered != (limit == 2 || i < 3) {
+			if want := fmt.Sprintf(`"text-%d"`, i); string(m.Payload) != want || m.Redelivered != (limit == 2 || i < 3 || again && m.Redelivered) {
 				t.Errorf("%d of %d is %+v, want %s", i, limit, m, want)
 			}
 		}
 	}
-	d.ack(map[string]any{"upTo": n})
+	ask("ack", map[string]any{"upTo": n}, nil)
 	told := func(k subjects.Key, kind string) int {
 		return len(p.stored(subjects.StreamEvent, subjects.Event(k, kind)))
 	}
@@ -61,8 +67,8 @@ func TestFetchReadsWhatACopyLacksFromAnother(t *testing.T) {
 	purger, err := inbox.NewPurger(p.nc, fetch, p.proof())
 	testkit.Check(t, err)
 	for range 20 { // the copy that answers differs
-		last, err := purger.Last(t.Context(), watch, &c)
-		testkit.Check(t, err)
+		var last [subjects.Lanes]uint64
+		p.eventually("it is told what is to be purged", func() bool { last, err = purger.Last(t.Context(), watch, &c); return err == nil })
 		if last != [subjects.Lanes]uint64{0, 2 * n} {
 			t.Fatalf("%v is to be purged, want all up to %d", last, 2*n)
 		}
