@@ -148,7 +148,7 @@ func (m *routed) copies(targets []subjects.DeviceID, now time.Time) []*nats.Msg 
 		base[subjects.HeaderTTL] = []string{strconv.FormatInt(max(m.expires.Sub(now).Milliseconds(), 1), 10)}
 	}
 	if m.again {
-		base[layout.HeaderRestored] = []string{"true"}
+		base[subjects.HeaderRedelivered] = []string{"true"}
 	}
 	msgs := make([]*nats.Msg, len(targets))
 	for n, device := range targets {

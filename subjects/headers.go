@@ -14,6 +14,8 @@ const (
 	HeaderTrace       = "traceparent"
 	HeaderPriority    = "Rccs-Priority" // of a route: the lane, 0 to 3
 	HeaderUser        = "Rccs-User"     // of a topic's message: the user of the sending device
+	// HeaderRedelivered is "true" on what may have been stored, and delivered, before.
+	HeaderRedelivered = "Rccs-Redelivered"
 )
 
 // Headers of requests and responses between edges, and to services.

@@ -47,7 +47,7 @@ func markWaiting(ctx context.Context, js jetstream.JetStream, d *direct.Client, 
 func unmarked(ctx context.Context, read reader.Options) (open []reader.Entry, err error) {
 	read.Stream, read.FromStart, read.HeadersOnly = subjects.StreamLater, true, true
 	read.Handle = func(e reader.Entry) {
-		if e.Header.Get(layout.HeaderRestored) == "" {
+		if e.Header.Get(subjects.HeaderRedelivered) == "" {
 			open = append(open, e)
 		}
 	}
@@ -86,7 +86,7 @@ func mark(ctx context.Context, js jetstream.JetStream, d *direct.Client, later j
 	if id := envelope.ID(m.Header); id != "" {
 		h[subjects.HeaderID] = []string{id} // Nats-Msg-Id is known to the stream already
 	}
-	h[layout.HeaderRestored] = []string{"true"}
+	h[subjects.HeaderRedelivered] = []string{"true"}
 	_, err = js.PublishMsg(ctx, &nats.Msg{Subject: m.Subject, Header: h, Data: m.Data})
 	return err
 }

@@ -48,11 +48,12 @@ var may = map[string][]string{
 	"internal/storeerr":     {}, // what an error of the store means is decided there alone
 	"internal/send":         {"internal/envelope", "internal/inbox", "internal/layout", "internal/limit", "internal/proof", "internal/roster", "internal/share", "internal/storeerr", "internal/trace", "subjects", "wire"},
 	"internal/inbox":        {"internal/damage", "internal/direct", "internal/envelope", "internal/epoch", "internal/layout", "internal/leader", "internal/pool", "internal/proof", "internal/reader", "internal/storeerr", "subjects", "wire", "internal/shard"},
-	"internal/epoch":        {"internal/leader"},                                       // hubs, backup and restore agree on it
-	"internal/envelope":     {"internal/layout", "internal/proof", "subjects", "wire"}, // a leaf: whoever stores or reads a message needs it
+	"internal/epoch":        {"internal/leader"},                                                         // hubs, backup and restore agree on it
+	"internal/envelope":     {"internal/clock", "internal/layout", "internal/proof", "subjects", "wire"}, // a leaf: whoever stores or reads a message needs it
 	"internal/topic":        {"internal/damage", "internal/direct", "internal/epoch", "internal/layout", "internal/pool", "internal/reader", "internal/storeerr", "subjects", "internal/shard"},
 	"internal/roster":       {"internal/layout", "internal/reader", "subjects", "wire", "internal/shard"},
 	"internal/layout":       {"subjects"}, // names that are not for services
+	"internal/clock":        {},           // watches the clock
 	"internal/limit":        {},           // edges, what sends and enrolment count by it
 	"internal/ops":          {"auth", "internal/audit", "internal/direct", "internal/envelope", "internal/inbox", "internal/layout", "internal/leader", "internal/proof", "internal/reader", "internal/roster", "subjects", "wire", "internal/shard"},
 	"internal/enroll":       {"auth", "internal/layout", "internal/limit", "internal/storeerr", "subjects", "wire", "internal/shard"},

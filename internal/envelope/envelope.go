@@ -35,7 +35,7 @@ func Append(dst []byte, d *Delivery, to subjects.Address) []byte {
 		CollapseKey:   d.CollapseKey(),
 		Traceparent:   d.rare(rareTrace, subjects.HeaderTrace),
 		Seq:           d.Seq,
-		Redelivered:   d.Redelivered || replay || d.rare(rareRestored, layout.HeaderRestored) == "true",
+		Redelivered:   d.Redelivered || replay || d.rare(rareRedelivered, subjects.HeaderRedelivered) == "true",
 		Replay:        replay,
 		Ephemeral:     d.Seq == 0,
 	}

@@ -49,7 +49,7 @@ func usable(key, value string) bool {
 		return err == nil && ms > 0
 	case subjects.HeaderPriority:
 		return len(value) == 1 && value[0] >= '0' && value[0] < '0'+subjects.Lanes
-	case subjects.HeaderAck, layout.HeaderReplay:
+	case subjects.HeaderAck, subjects.HeaderRedelivered, layout.HeaderReplay:
 		return value == "true" || value == "false"
 	}
 	return true
@@ -70,7 +70,8 @@ func BadHeader(h nats.Header) string {
 	}
 	for _, key := range [...]string{
 		subjects.HeaderID, subjects.HeaderType, subjects.HeaderFrom, subjects.HeaderTimestamp, subjects.HeaderTTL, subjects.HeaderAck,
-		subjects.HeaderCorrelation, subjects.HeaderCollapse, subjects.HeaderTrace, subjects.HeaderPriority, layout.HeaderReplay,
+		subjects.HeaderCorrelation, subjects.HeaderCollapse, subjects.HeaderTrace, subjects.HeaderPriority,
+		subjects.HeaderRedelivered, layout.HeaderReplay,
 	} {
 		if v := h[key]; len(v) > 0 && v[0] != "" && !usable(key, v[0]) {
 			return key

@@ -7,6 +7,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/clock"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/subjects"
@@ -72,12 +73,19 @@ func durable(e *wire.Envelope, from Sender, copyNumber int) headers {
 	return h
 }
 
+// clockSet reports whether the store may have forgotten what its sender sends
+// again.
+var clockSet = clock.Watch().Within
+
 func (h *headers) durable(e *wire.Envelope, from Sender, dedupID string) {
 	h.common(e, from)
 	h.set(jetstream.MsgIDHeader, dedupID)
 	h.set(subjects.HeaderCollapse, e.CollapseKey)
 	if e.TTLMs > 0 {
 		h.set(subjects.HeaderTTL, strconv.FormatInt(e.TTLMs, 10))
+	}
+	if clockSet(layout.DedupWindow) {
+		h.set(subjects.HeaderRedelivered, "true")
 	}
 	if e.RequiresAck {
 		h.set(subjects.HeaderAck, "true")

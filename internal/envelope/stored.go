@@ -63,7 +63,7 @@ const (
 	rareTrace
 	rareReplay
 	rareProof
-	rareRestored
+	rareRedelivered
 )
 
 // walk finds what there is among the headers.
@@ -97,8 +97,8 @@ func rareHeader(key string) rare {
 		return rareReplay
 	case layout.HeaderProof:
 		return rareProof
-	case layout.HeaderRestored:
-		return rareRestored
+	case subjects.HeaderRedelivered:
+		return rareRedelivered
 	}
 	return 0
 }

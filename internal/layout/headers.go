@@ -10,7 +10,6 @@ import (
 const (
 	HeaderCopies   = "Rccs-Copies"    // of the first copy of a fan-out: the device tokens of all, in order
 	HeaderReplay   = "Rccs-Replay"    // "true": an operator delivers it again
-	HeaderRestored = "Rccs-Restored"  // "true": it waited when a backup was made that was restored since, so it may have been delivered before
 	HeaderIssuedTo = "Rccs-Issued-To" // the credential of the service that delayed the message, see [IssuedTo]
 	// HeaderCancelled is of what stands in the place of a delayed message that was
 	// cancelled: the sequence of that message, and a tag.

@@ -282,7 +282,7 @@ func (r *replay) copy(m *Message) *nats.Msg {
 // would keep the copy from being delivered.
 func left(name string) bool {
 	switch name {
-	case subjects.HeaderAck, subjects.HeaderTTL, subjects.HeaderCollapse, layout.HeaderRestored:
+	case subjects.HeaderAck, subjects.HeaderTTL, subjects.HeaderCollapse, subjects.HeaderRedelivered:
 		return true
 	}
 	return len(name) >= 5 && strings.EqualFold(name[:5], "Nats-")

@@ -1,0 +1,8 @@
+// Package clock notices when the wall clock of the machine is set ahead.
+//
+// JetStream forgets the ids of messages by the wall clock. When it is set an
+// hour ahead, a message whose sender waited for its answer is stored twice, and
+// nobody can tell. What a process can tell is that its clock jumped: timers go by
+// the monotonic clock, which no one sets. So for as long as a store keeps ids,
+// what is sent counts as what may be there already.
+package clock
