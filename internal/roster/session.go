@@ -263,7 +263,7 @@ func (s *Session) Close(ended bool, done func(error)) {
 func (r *Roster) openedLocked(o *opening, seen *session, rev uint64) *session {
 	s, now := o.s, time.Now().UTC()
 	next := &session{
-		ID: o.id, Edge: r.edge, Epoch: rev + 1, Since: stampOf(now), Opened: o.began.UnixNano(),
+		ID: o.id, Edge: r.edge, Epoch: firstEpoch(rev, now), Since: stampOf(now), Opened: o.began.UnixNano(),
 		Status: wire.Online, LastSeen: stampOf(now), Write: o.write, Delay: s.delay,
 	}
 	s.Resumed, s.From, s.Before = false, "", 0
@@ -287,6 +287,14 @@ func (r *Roster) openedLocked(o *opening, seen *session, rev uint64) *session {
 	s.status, s.extra = next.Status, next.Extra
 	s.active.Store(now.UnixNano())
 	return next
+}
+
+// firstEpoch is the epoch of a session before which none is known. The store may have
+// lost the entries of others, whose cursors it still has, and which edges may still
+// hold. So it is above all that there can have been: it begins with the time, and
+// rises by one with each registration.
+func firstEpoch(rev uint64, now time.Time) uint64 {
+	return max(rev+1, uint64(now.UnixMicro())) //nolint:gosec // not negative
 }
 
 // entryLocked returns the entry that u makes of its session.

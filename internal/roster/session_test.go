@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
@@ -242,12 +245,13 @@ func TestAWriteThatIsSentAgainDoesNotLoseToItself(t *testing.T) {
 	a.twice.Store(true)
 	var want []string
 	var id subjects.SessionID
+	var epoch uint64
 	for n := range 10 {
 		sess := a.connect(phone)
-		if n > 0 && sess.ID != id || sess.Resumed != (n > 0) || sess.Epoch != uint64(n+1) {
+		if n > 0 && (sess.ID != id || sess.Epoch != epoch+1) || sess.Resumed != (n > 0) {
 			t.Errorf("round %d: %+v", n, sess)
 		}
-		id = sess.ID
+		id, epoch = sess.ID, sess.Epoch
 		first, second := wire.Online, wire.Busy
 		if n%2 == 1 { // a resume keeps the status
 			first, second = wire.Busy, wire.Online
@@ -332,6 +336,26 @@ func TestAForgottenDeviceIsGoneAndItsNextSessionIsNew(t *testing.T) {
 	want := []string{"registered", "online", "offline", "forgotten", "registered", "online"}
 	if got := s.events(phone); !slices.Equal(got, want) {
 		t.Errorf("services are told %q", got)
+	}
+}
+
+// A cursor of an earlier session, which the store still has, is not taken for that of
+// a newer one, nor for that of the same.
+func TestASessionHasAHigherEpochThanThoseWhoseEntryWasLost(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	a := s.start("a")
+	var last uint64
+	for range 5 {
+		sess := a.connect(phone)
+		last = sess.Epoch
+		do(t, func(done func(error)) { sess.Close(false, done) })
+	}
+	stream, err := s.js.Stream(t.Context(), "KV_"+layout.BucketSessions)
+	testkit.Check(t, err)
+	testkit.Check(t, stream.Purge(t.Context(), jetstream.WithPurgeSubject(layout.SessionSubject(phone))))
+	if next := s.start("b").connect(phone); next.Before != 0 || next.Epoch <= last {
+		t.Errorf("after session %d came %+v", last, next)
 	}
 }
 
