@@ -94,5 +94,6 @@ func (n *Node) startCoordinator(ctx context.Context, t *tenantPart) error {
 		return err
 	}
 	t.stops.Add(t.coord.Stop)
-	return addSurvey(n.survey, t.keys.Account().Name, t.keys.Shards(), dial, &t.stops)
+	t.streams, err = addSurvey(n.survey, t.keys.Account().Name, t.keys.Shards(), dial, &t.stops)
+	return err
 }

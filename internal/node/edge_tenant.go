@@ -39,8 +39,9 @@ type edgeTenant struct {
 	edgeTenantOptions
 	edge   *edgePart
 	core   *nats.Conn
-	first  *edgeShard  // the one that was served first; static once the tenant is served
-	topics *topic.Hub  // on its connections
+	first  *edgeShard // the one that was served first; static once the tenant is served
+	topics *topic.Hub // on its connections
+	watch  *streamWatch
 	slots  *edge.Slots // of all shards
 	told   *redirects
 	stops  stops.Stack
@@ -142,6 +143,10 @@ func (t *edgeTenant) open(ctx context.Context) (err error) {
 		return err
 	}
 	t.stops.AddFunc(t.core.Close)
+	if t.watch, err = watchStreams(t.core, t.count); err != nil {
+		return err
+	}
+	t.stops.AddFunc(t.watch.stop)
 	t.slots, t.shards = new(edge.Slots), make([]*edgeShard, t.count)
 	serve, err := t.serves.in(t.count)
 	if err != nil {
@@ -371,6 +376,9 @@ func (s *edgeShard) healthy() error {
 			return errors.New("the edge is not connected to NATS")
 		}
 	}
+	if err := s.t.watch.healthy(s.owns); err != nil {
+		return err
+	}
 	if err := s.t.topics.Healthy(silence); err != nil {
 		return err
 	}
@@ -378,6 +386,12 @@ func (s *edgeShard) healthy() error {
 		return err
 	}
 	return s.hub.Healthy(silence)
+}
+
+// owns reports whether a stream is one of the shard, or of the whole tenant.
+func (s *edgeShard) owns(stream string) bool {
+	_, own := s.shard.PlainStream(stream)
+	return own
 }
 
 // unready is what the edge's lease says of it: why the shard's devices cannot be

@@ -52,19 +52,24 @@ func newSurvey(reg prometheus.Registerer, log *slog.Logger) (*survey.Survey, err
 	return survey.New(survey.Options{Streams: backbone.Streams(), Metrics: reg, Logger: log})
 }
 
-// addSurvey has a tenant looked at until ends is stopped.
-func addSurvey(s *survey.Survey, tenant string, shards int, dial dialer, ends *stops.Stack) error {
+// addSurvey has a tenant looked at, and its streams watched, until ends is stopped.
+func addSurvey(s *survey.Survey, tenant string, shards int, dial dialer, ends *stops.Stack) (*streamWatch, error) {
 	nc, err := dial("survey")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	tenant = cmp.Or(tenant, auth.DefaultTenant)
 	if err := s.AddShards(tenant, nc, backbone.StreamsOf(shards), shards); err != nil {
 		nc.Close()
-		return err
+		return nil, err
 	}
 	ends.AddFunc(func() { s.Remove(tenant) })
-	return nil
+	w, err := watchStreams(nc, shards)
+	if err != nil {
+		return nil, err
+	}
+	ends.AddFunc(w.stop)
+	return w, nil
 }
 
 // tenantsListed bounds the tenants that have a label of their own on an edge.

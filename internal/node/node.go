@@ -441,7 +441,7 @@ func (n *Node) check() (h health) {
 	h.own = n.server.Healthy()
 	for _, t := range n.running() {
 		name := t.keys.Account().Name
-		h.add(name, name == auth.DefaultTenant, t.coord.Healthy())
+		h.add(name, name == auth.DefaultTenant, cmp.Or(t.streams.healthy(everyStream), t.coord.Healthy()))
 	}
 	if n.edge != nil {
 		at := n.edge.healthy()

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -373,7 +374,8 @@ type coordinatorPart struct {
 	tenant string
 	first  bool
 	coordinators
-	stops stops.Stack
+	streams *streamWatch
+	stops   stops.Stack
 }
 
 // coordinatorParts are those of all tenants.
@@ -410,7 +412,7 @@ func (ps *coordinatorParts) serve(ctx context.Context, l Login) (err error) {
 		return err
 	}
 	p.stops.Add(p.Stop)
-	if err := addSurvey(ps.looks, l.Tenant, shards, o.dialer(l, "survey"), &p.stops); err != nil {
+	if p.streams, err = addSurvey(ps.looks, l.Tenant, shards, o.dialer(l, "survey"), &p.stops); err != nil {
 		return err
 	}
 	ps.mu.Lock()
@@ -427,7 +429,7 @@ func (ps *coordinatorParts) served() []*coordinatorPart {
 
 func (ps *coordinatorParts) healthy() (h health) {
 	for _, p := range ps.served() {
-		h.add(p.tenant, p.first, p.Healthy())
+		h.add(p.tenant, p.first, cmp.Or(p.streams.healthy(everyStream), p.Healthy()))
 	}
 	return h
 }

@@ -30,6 +30,7 @@ const lookForTenants = 500 * time.Millisecond
 type tenantPart struct {
 	keys     *auth.Keystore
 	coord    coordinators
+	streams  *streamWatch
 	enroller *enroll.Service
 	services string      // public key of the services' account
 	api      *api.Tenant // nil without the API

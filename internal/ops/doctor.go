@@ -24,6 +24,9 @@ const (
 	LevelFail    = "fail"    // does not work, or loses something
 )
 
+// MakeAnew is what to do where a stream is missing.
+const MakeAnew = "restart 'rccs serve', which makes it anew, and empty; what was in it is in a backup alone ('rccs restore')"
+
 // Finding is what one check of a [Tenant.Doctor] found.
 type Finding struct {
 	Check string `json:"check"`
@@ -182,7 +185,7 @@ func (d *doctor) streams(ctx context.Context, name string) error {
 	}
 	for _, diff := range all {
 		if diff.Missing {
-			d.note(name, LevelFail, diff.Stream+" is missing", "start 'rccs serve' once, which makes it; if it was there before, restore it from a backup")
+			d.note(name, LevelFail, diff.Stream+" is missing", MakeAnew)
 			continue
 		}
 		d.note(name, LevelWarn, diff.Stream+" differs from the plan: "+strings.Join(diff.Changes, ", "),

@@ -294,7 +294,7 @@ func (r *Roster) openedLocked(o *opening, seen *session, rev uint64) *session {
 // hold. So it is above all that there can have been: it begins with the time, and
 // rises by one with each registration.
 func firstEpoch(rev uint64, now time.Time) uint64 {
-	return max(rev+1, uint64(now.UnixMicro())) //nolint:gosec // not negative
+	return max(rev+1, uint64(now.UnixMicro()))
 }
 
 // entryLocked returns the entry that u makes of its session.
