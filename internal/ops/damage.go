@@ -113,22 +113,23 @@ func (d *doctor) damagedStream(name string, all *damaged) {
 		if time.Since(f.At) > damageTold {
 			continue
 		}
+		stream := d.t.shard.Stream(f.Stream) // as its server and NATS call it
 		level, lost := LevelWarn, "its copies on other servers are whole"
 		if len(all.Ranges) > 0 {
 			level, lost = LevelFail, lostOf(f.Stream)
 		}
 		if f.Unreadable {
 			d.note(name, level, fmt.Sprintf("stream %s had messages at %s that its server could not read; the first of them is %d or later; %s",
-				f.Stream, f.At.Format(time.RFC3339), f.First, lost), "check the disk of its server: files of the store were damaged while it ran")
+				stream, f.At.Format(time.RFC3339), f.First, lost), "check the disk of its server: files of the store were damaged while it ran")
 			continue
 		}
 		if f.Server == "" { // an edge found it
-			d.note(name, level, fmt.Sprintf("stream %s had lost its end at %s; the first missing sequence is %d; %s", f.Stream, f.At.Format(time.RFC3339), f.First, lost),
+			d.note(name, level, fmt.Sprintf("stream %s had lost its end at %s; the first missing sequence is %d; %s", stream, f.At.Format(time.RFC3339), f.First, lost),
 				"check the disks of its servers: what was stored there is gone")
 			continue
 		}
 		d.note(name, level,
-			fmt.Sprintf("server %s found stream %s damaged at %s; the first missing sequence is %d; %s", f.Server, f.Stream, f.At.Format(time.RFC3339), f.First, lost),
+			fmt.Sprintf("server %s found stream %s damaged at %s; the first missing sequence is %d; %s", f.Server, stream, f.At.Format(time.RFC3339), f.First, lost),
 			"check its disk; DIR/damaged of that server keeps the files as they were: "+strings.Join(f.Files, ", "))
 	}
 }

@@ -17,8 +17,10 @@ import (
 
 	"github.com/rccs-io/rccs/internal/backbone"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -264,5 +266,28 @@ func TestForgettingNeedsACoordinatorAndADeviceThatIsAway(t *testing.T) {
 	}
 	if _, err := p.Device(t.Context(), desktop); err != nil {
 		t.Errorf("it is gone all the same: %v", err)
+	}
+}
+
+// An operator looks for the stream by the name that servers, files and NATS have for
+// it, and two shards may be damaged alike.
+func TestDoctorNamesTheDamagedStreamOfAShard(t *testing.T) {
+	t.Parallel()
+	p := &place{t: t, env: natstest.Server(t)}
+	p.js = natstest.StreamsOfShards(t, p.env.Conn(t), 4)
+	var err error
+	p.Tenant, err = ops.Open(ops.Options{Dial: p.env.Dialer(), Shards: 4})
+	check(t, err)
+	t.Cleanup(p.Close)
+	at := time.Now().UTC().Format(time.RFC3339)
+	for _, n := range []int{1, 2} {
+		p.publish(shard.At(n, 4).Subject(layout.Damaged(layout.StreamInbox)),
+			`{"found":[{"Server":"n1","Stream":"RCCS_INBOX","At":"`+at+`","First":104,"Files":["1.blk"]}]}`)
+	}
+	found := p.examine()
+	for _, want := range []string{"RCCS_INBOX_1", "RCCS_INBOX_2"} {
+		if !has(found, "server n1 found stream "+want+" damaged at "+at+"; the first missing sequence is 104") {
+			t.Errorf("%s is not named: %q", want, found)
+		}
 	}
 }
