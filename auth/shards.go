@@ -69,6 +69,16 @@ func (k *Keystore) Shards() int {
 	return shardsIn(claims.Tags)
 }
 
+// CheckShards returns an error that names the way out if the tenant does not have
+// so many shards. 0 is any number.
+func (k *Keystore) CheckShards(wanted int) error {
+	if have := k.Shards(); wanted != 0 && wanted != have {
+		return fmt.Errorf("the tenant %s was made with --shards %d, and %d are asked for: leave --shards out, or divide its users anew by a backup and 'rccs restore --shards %d'",
+			k.tenant.Name, have, wanted, wanted)
+	}
+	return nil
+}
+
 // shardsTags has the credential of a part say how many shards the tenant has: who
 // uses it need not ask.
 func (k *Keystore) shardsTags() []string {

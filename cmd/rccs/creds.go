@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/client"
@@ -31,8 +32,7 @@ directory, whether or not the server runs; no server has to be told of them.`,
 }
 
 func newCredsDeviceCommand(env *environment) *cobra.Command {
-	var data string
-	var init bool
+	var from keyFlags
 	var opts auth.DeviceOptions
 	expires := duration(auth.DefaultExpiry)
 	cmd := &cobra.Command{
@@ -50,12 +50,11 @@ split the line at its last space.`,
 		Args: arguments(1, "USER/DEVICE, or - with --bearer"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			opts.Expires = time.Duration(expires)
-			return env.deviceCreds(data, init, args[0], opts)
+			return env.deviceCreds(from, args[0], opts)
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVarP(&data, "data", "d", "./data", "`directory` of the installation's keys")
-	flags.BoolVar(&init, "init", false, "make the operator's keys where there is no data directory")
+	from.add(flags)
 	flags.StringVar(&opts.Type, "type", "", "device `type`, such as mobile or desktop; it wins over what the device says")
 	flags.BoolVar(&opts.Bearer, "bearer", false, "print a token that needs no signature")
 	flags.Var(&expires, "expires", "how long it lasts, such as 12h or 30d")
@@ -64,7 +63,7 @@ split the line at its last space.`,
 
 // deviceCreds prints a credential, or a token for every line of standard input
 // when the name is "-". Bad usage is found before keys are made.
-func (env *environment) deviceCreds(data string, init bool, name string, opts auth.DeviceOptions) error {
+func (env *environment) deviceCreds(from keyFlags, name string, opts auth.DeviceOptions) error {
 	if err := checkDeviceType(opts.Type); err != nil {
 		return usageError{fmt.Errorf("--type: %w", err)}
 	}
@@ -75,7 +74,7 @@ func (env *environment) deviceCreds(data string, init bool, name string, opts au
 		if !opts.Bearer {
 			return usageError{errors.New("- reads many names and prints a token for each: add --bearer")}
 		}
-		keys, err := env.keys(data, init)
+		keys, err := env.keysFor(from)
 		if err != nil {
 			return err
 		}
@@ -85,7 +84,7 @@ func (env *environment) deviceCreds(data string, init bool, name string, opts au
 	if err != nil {
 		return usageError{err}
 	}
-	keys, err := env.keys(data, init)
+	keys, err := env.keysFor(from)
 	if err != nil {
 		return err
 	}
@@ -105,8 +104,7 @@ func (env *environment) deviceCreds(data string, init bool, name string, opts au
 }
 
 func newCredsServiceCommand(env *environment) *cobra.Command {
-	var data string
-	var init bool
+	var from keyFlags
 	var opts auth.ServiceOptions
 	var expires duration
 	cmd := &cobra.Command{
@@ -126,7 +124,7 @@ devices, by the HTTP API: for a backend that signs its users in by itself.`,
 			if err := auth.CheckService(args[0]); err != nil {
 				return usageError{err} // before keys are made
 			}
-			keys, err := env.keys(data, init)
+			keys, err := env.keysFor(from)
 			if err != nil {
 				return err
 			}
@@ -147,25 +145,46 @@ devices, by the HTTP API: for a backend that signs its users in by itself.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVarP(&data, "data", "d", "./data", "`directory` of the installation's keys")
-	flags.BoolVar(&init, "init", false, "make the operator's keys where there is no data directory")
+	from.add(flags)
 	flags.Var(&expires, "expires", "how long it lasts, such as 12h or 30d (default: for ever)")
 	flags.BoolVar(&opts.Bearer, "bearer", false, "print a token that needs no signature")
 	flags.BoolVar(&opts.MayIssue, "may-issue", false, "let it make credentials for devices, by the HTTP API")
 	return cmd
 }
 
-// keys opens the installation's keys, and makes them, with init, where there is
-// no data directory.
-func (env *environment) keys(data string, init bool) (*auth.Keystore, error) {
-	if _, err := os.Stat(data); errors.Is(err, fs.ErrNotExist) && !init {
-		return nil, fmt.Errorf("there is no installation in %s: name its directory with --data, or add --init to make a new operator there", data)
+// keyFlags are the flags of a command that makes credentials: where the
+// installation's keys are, and whether and how they are made there.
+type keyFlags struct {
+	data   string
+	init   bool
+	shards shardCount
+}
+
+func (f *keyFlags) add(flags *pflag.FlagSet) {
+	flags.StringVarP(&f.data, "data", "d", "./data", "`directory` of the installation's keys")
+	flags.BoolVar(&f.init, "init", false, "make the operator's keys where there is no data directory")
+	flags.Var(&f.shards, "shards", "with --init: in how many shards users are divided, 1 to 64 (default 1)")
+}
+
+// keys opens the keys of an installation that exists.
+func (env *environment) keys(data string) (*auth.Keystore, error) {
+	return env.keysFor(keyFlags{data: data})
+}
+
+// keysFor opens the installation's keys, and makes them, with --init, where there
+// is no data directory.
+func (env *environment) keysFor(f keyFlags) (*auth.Keystore, error) {
+	if _, err := os.Stat(f.data); errors.Is(err, fs.ErrNotExist) && !f.init {
+		return nil, fmt.Errorf("there is no installation in %s: name its directory with --data, or add --init to make a new operator there", f.data)
 	}
-	if info, err := os.Stat(data); err == nil && !info.IsDir() {
-		return nil, fmt.Errorf("--data %s is not a directory", data)
+	if info, err := os.Stat(f.data); err == nil && !info.IsDir() {
+		return nil, fmt.Errorf("--data %s is not a directory", f.data)
 	}
-	keys, err := auth.OpenKeystore(data)
+	keys, err := auth.OpenKeystoreWith(f.data, max(int(f.shards), 1))
 	if err != nil {
+		return nil, err
+	}
+	if err := keys.CheckShards(int(f.shards)); err != nil {
 		return nil, err
 	}
 	if keys.Created() {

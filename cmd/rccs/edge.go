@@ -161,8 +161,8 @@ func (env *environment) edge(ctx context.Context, f *edgeFlags) error {
 }
 
 func newCredsPartCommand(env *environment) *cobra.Command {
-	var data, out string
-	var init bool
+	var from keyFlags
+	var out string
 	cmd := &cobra.Command{
 		Use:   "part NAME",
 		Short: "Make the credential of an edge or a coordinator",
@@ -177,7 +177,7 @@ read, which is for containers without a shell.`,
 			if err := auth.CheckPart(args[0]); err != nil {
 				return usageError{err}
 			}
-			keys, err := env.keys(data, init)
+			keys, err := env.keysFor(from)
 			if err != nil {
 				return err
 			}
@@ -198,9 +198,8 @@ read, which is for containers without a shell.`,
 			return env.printCreds(cred)
 		},
 	}
-	cmd.Flags().StringVarP(&data, "data", "d", "./data", "`directory` of the installation's keys")
+	from.add(cmd.Flags())
 	cmd.Flags().StringVar(&out, "out", "", "write it to this `file`, with mode 0600, instead of printing it")
-	cmd.Flags().BoolVar(&init, "init", false, "make the operator's keys where there is no data directory")
 	return cmd
 }
 

@@ -38,3 +38,22 @@ func TestServeTakesTheKeysOfAnInstallation(t *testing.T) {
 	other := serve(t)
 	console{}.run(t, "serve", "--data", i.data, "--keys-from", filepath.Join(other.data, "keys")).refused(t, exitFailed, "another installation")
 }
+
+// The keys of a cluster are made before its servers start, so its shards are chosen
+// then.
+func TestKeysAreMadeWithTheShardsOfTheServersToCome(t *testing.T) {
+	t.Parallel()
+	made := filepath.Join(t.TempDir(), "made")
+	creds := file(t, console{}.succeed(t, "creds", "part", "edges", "--init", "--shards", "4", "--data", made).out)
+	i := serve(t, "--keys-from", filepath.Join(made, "keys"), "--shards", "4")
+	console{}.succeed(t, "send", "alice/phone", "{}", "--server", i.nats, "--creds", creds)
+
+	for _, command := range [][]string{
+		{"creds", "part", "more", "--data", made},
+		{"creds", "device", "alice/phone", "--init", "--data", made},
+		{"creds", "service", "billing", "--init", "--data", made},
+		{"serve", "--data", made, "--listen", "", "--nats-listen", "", "--admin-listen", ""},
+	} {
+		console{}.run(t, append(command, "--shards", "8")...).refused(t, exitFailed, "was made with --shards 4, and 8 are asked for: leave --shards out")
+	}
+}

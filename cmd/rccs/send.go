@@ -74,7 +74,7 @@ func (env *environment) installed(data string) (*auth.Keystore, error) {
 	if _, err := os.Stat(keys); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s does not exist: name the data directory of 'rccs serve' with --data, or a credentials file with --creds", keys)
 	}
-	return env.keys(data, false)
+	return env.keys(data)
 }
 
 // leaderAttempts is how often a message is published to a stream that nobody

@@ -176,9 +176,8 @@ func New(opts Options) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if have := keys.Shards(); opts.Shards != 0 && opts.Shards != have {
-		return nil, fmt.Errorf("node: the tenant %s has %d shards, and %d are asked for: their number is chosen when a tenant is made (leave --shards out, or give %d)",
-			auth.DefaultTenant, have, opts.Shards, have)
+	if err := keys.CheckShards(opts.Shards); err != nil {
+		return nil, fmt.Errorf("node: %w", err)
 	}
 	n := &Node{opts: opts, keys: keys, registry: prometheus.NewRegistry(), tenants: make(map[string]*tenantPart), attempts: make(map[string]*attempt), ended: make(chan struct{}, 1)}
 	n.ready = readiness{check: n.check, log: opts.Logger}
