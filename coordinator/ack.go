@@ -16,6 +16,10 @@ import (
 // Senders that asked are told first. After a crash in between the message is sent
 // again, but no second outcome is stored.
 func (c *Coordinator) ackCursor(ctx context.Context, k subjects.Key, ack *wire.Ack) (acked int, found []*envelope.Message, err error) {
+	last, err := c.roster.Supersede(ctx, k)
+	if err != nil {
+		return 0, nil, err
+	}
 	for range fetchTries {
 		if werr := c.away(k); werr != nil {
 			return 0, nil, werr
@@ -24,6 +28,7 @@ func (c *Coordinator) ackCursor(ctx context.Context, k subjects.Key, ack *wire.A
 		if err != nil {
 			return 0, nil, err
 		}
+		cursor.Follows(last)
 		acked, found = 0, found[:0]
 		var delivered []*envelope.Message
 		for lane := range cursor.Unacked {

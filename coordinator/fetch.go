@@ -101,7 +101,10 @@ func (c *Coordinator) fetchUntil(ctx context.Context, a subjects.Address, limit 
 
 // take fetches once. It returns nil if there is nothing.
 func (c *Coordinator) take(ctx context.Context, a subjects.Address, limit int) ([]byte, *wire.Error) {
-	last := c.roster.Epoch(a.Key())
+	last, err := c.roster.Supersede(ctx, a.Key())
+	if err != nil {
+		return nil, c.wireError("session not ended", err)
+	}
 	for range fetchTries {
 		if werr := c.away(a.Key()); werr != nil {
 			return nil, werr

@@ -355,19 +355,22 @@ func (w *cursorWriter) resolve(key subjects.Key, data []byte) {
 	}
 	was := s.at.seq
 	var there Cursor
-	same := false
-	if s.at.seq = 0; found[0] != nil {
-		s.at.seq = found[0].Seq
+	same, at := false, uint64(0)
+	if found[0] != nil {
+		at = found[0].Seq
 		same = bytes.Equal(found[0].Data, data)
 		if there, err = ParseCursor(found[0].Data); err != nil {
 			there = Cursor{}
 		}
 	}
-	switch {
-	case there.Epoch > s.cursor.Epoch:
+	if there.Epoch > s.cursor.Epoch {
 		w.log.Info("cursor not stored: the device has a newer session elsewhere", "device", string(key),
 			"epoch", s.cursor.Epoch, "newer", there.Epoch)
-		w.doneLocked(key)
+		w.doneLocked(key) // s.at stays as it is, so that no later cursor of this session replaces it either
+		return
+	}
+	s.at.seq = at
+	switch {
 	case same && !s.changed:
 		w.doneLocked(key)
 	case was == s.at.seq: // a lagging replica has answered

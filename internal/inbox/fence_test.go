@@ -2,6 +2,7 @@ package inbox_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -70,6 +71,42 @@ func TestAnEdgeThatWasCutOffDoesNotMoveTheCursorBack(t *testing.T) {
 	}
 	d.mailbox.Detach()
 	s.none(s.attach(phone, 10))
+}
+
+// However often the older session's cursor changes, it replaces none of the newer
+// session: the first attempt tells it only that there is one.
+func TestNoLaterCursorOfAnOlderSessionReplacesThatOfANewer(t *testing.T) {
+	t.Parallel()
+	s, _, stale, _, proxy := cutOff(t)
+	attempts := must(s.nc.SubscribeSync(layout.Cursor(phone)))
+	proxy.Freeze()
+	const n = 100
+	s.put(phone, subjects.Normal, 2, n)
+	more := stale.receive(9) // the window is full
+	d := s.attach(phone, n+10)
+	ack(d, d.receive(n+1))
+	s.eventually("all is acknowledged", func() bool {
+		c := s.storedCursor()
+		return c.Epoch == 2 && len(c.Unacked[subjects.Normal]) == 0
+	})
+	for { // nothing more is stored by the newer one
+		if _, err := attempts.NextMsg(time.Second); err != nil {
+			break
+		}
+	}
+	proxy.Heal()
+	tried := 0
+	s.eventually("the older one has tried several times", func() bool {
+		if _, err := attempts.NextMsg(10 * time.Millisecond); err == nil {
+			tried++
+		}
+		stale.mailbox.Ack(more[0].Seq)
+		more = append(more[1:], stale.mailbox.Next(nil, 1, 1<<20)...)
+		return tried >= 5 || len(more) == 0
+	})
+	if c := s.storedCursor(); c.Epoch != 2 || tried == 0 {
+		t.Errorf("after %d attempts the cursor is %+v", tried, c)
+	}
 }
 
 // The newer session's cursor stands also when the old one's was stored first.

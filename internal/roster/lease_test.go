@@ -136,6 +136,43 @@ func TestAnEdgeTakenForDeadTakesItsSessionsBack(t *testing.T) {
 	}
 }
 
+// Somebody else gives a device messages while its edge is taken for dead, which then
+// comes back.
+func TestAnEdgeTakenForDeadDoesNotTakeBackASessionThatWasSuperseded(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	a, follower := s.start("a"), s.start("")
+	sess, kept := a.connect(phone), a.connect(tablet)
+	sees(t, phone, wire.Online, follower)
+	sees(t, tablet, wire.Online, follower)
+	if epoch, err := follower.Supersede(t.Context(), phone); err != nil || epoch != sess.Epoch {
+		t.Errorf("superseded while it is connected: %d, %v", epoch, err)
+	}
+	a.proxy.Cut()
+	s.dropLease(follower)
+	select {
+	case <-follower.died:
+	case <-time.After(testkit.Patience):
+		t.Fatal("the loss of the lease was not noticed")
+	}
+	testkit.Check(t, follower.Sweep(t.Context()))
+	for range 2 { // once is enough
+		epoch, err := follower.Supersede(t.Context(), phone)
+		if err != nil || epoch != sess.Epoch+1 {
+			t.Errorf("superseded: %d, %v", epoch, err)
+		}
+	}
+	a.proxy.Heal()
+	testkit.Eventually(t, "the loss is told", func() bool { return a.losses() == 1 })
+	sees(t, tablet, wire.Online, a, follower)
+	if sess.Current() || !kept.Current() || follower.status(phone) != wire.Offline {
+		t.Errorf("live: superseded %v, kept %v", sess.Current(), kept.Current())
+	}
+	if next := a.connect(phone); next.Epoch != sess.Epoch+2 || !next.Resumed {
+		t.Errorf("after %+v came %+v", sess, next)
+	}
+}
+
 func TestACutOffEdgeFindsOutWhatItLost(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

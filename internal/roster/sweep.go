@@ -67,6 +67,45 @@ func (r *Roster) Sweep(ctx context.Context) error {
 	return nil
 }
 
+// Supersede has an edge lose the session of a device that was ended because the edge
+// was taken for dead. An edge that was stopped for a while would take it back. Call it
+// before anybody else gives the device messages, or acknowledges any for it. It returns
+// the epoch of the device's last session; 0 if none is known.
+func (r *Roster) Supersede(ctx context.Context, k subjects.Key) (epoch uint64, err error) {
+	seen, rev := r.known(k)
+	if seen == nil {
+		return 0, nil
+	}
+	if seen.online() || seen.Edge == "" || seen.writer() == seen.Edge {
+		return seen.Epoch, nil
+	}
+	next := *seen
+	next.Epoch, next.Edge, next.By, next.Write = seen.Epoch+1, "", r.id, r.writes.Add(1)
+	m, err := sessionMsg(k, &next, rev)
+	if err != nil {
+		return 0, fmt.Errorf("roster: supersede: %w", err)
+	}
+	stored := make(chan error, 1)
+	r.out.send(m, func(seq uint64, err error) {
+		if err == nil {
+			r.apply(k, &next, seq, time.Now().UnixNano())
+		}
+		stored <- err
+	})
+	select {
+	case err = <-stored:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	switch {
+	case err == nil:
+		return next.Epoch, nil
+	case errors.Is(err, ErrConflict): // somebody else did it, or the device has connected
+		return seen.Epoch, nil
+	}
+	return 0, fmt.Errorf("roster: supersede: %w", err)
+}
+
 // revealSlack is how much later than its edge a sweep reveals that a device is
 // gone.
 const revealSlack = 3 * time.Second

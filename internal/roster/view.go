@@ -116,14 +116,6 @@ func (r *Roster) Online(k subjects.Key) bool {
 	return d != nil && d.sess.online()
 }
 
-// Epoch returns that of the device's last session; 0 if none is known.
-func (r *Roster) Epoch(k subjects.Key) uint64 {
-	if s, _ := r.known(k); s != nil {
-		return s.Epoch
-	}
-	return 0
-}
-
 // SessionIn returns the epoch of an entry of the sessions' bucket, and whether it is that
 // of a device that is connected somewhere. An entry that cannot be read counts as
 // missing, as on every edge.
