@@ -73,6 +73,7 @@ func TestFetchReadsWhatACopyLacksFromAnother(t *testing.T) {
 			t.Fatalf("%v is to be purged, want all up to %d", last, 2*n)
 		}
 	}
-	testkit.Check(t, purger.Begin(t.Context(), watch, [subjects.Lanes]uint64{0, 2 * n}))
+	_, err = purger.Begin(t.Context(), watch, [subjects.Lanes]uint64{0, 2 * n})
+	testkit.Check(t, err)
 	p.eventually("senders hear that all were purged", func() bool { return told(watch, "expired") == n })
 }

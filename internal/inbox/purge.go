@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -117,36 +119,37 @@ func (p *Purger) Last(ctx context.Context, k subjects.Key, c *Cursor) (last [sub
 
 // Begin stores that messages up to upTo are purged, and tells the senders that
 // asked about those the device had not acknowledged. Call it before the messages
-// are removed from the stream.
-func (p *Purger) Begin(ctx context.Context, k subjects.Key, upTo [subjects.Lanes]uint64) error {
+// are removed from the stream. It returns up to where each lane was ever purged,
+// which is for Finish: after an earlier purge an edge may not have dropped all.
+func (p *Purger) Begin(ctx context.Context, k subjects.Key, upTo [subjects.Lanes]uint64) (ever [subjects.Lanes]uint64, err error) {
 	found, _, err := p.fetch.Get(ctx, layout.StreamCursor, &direct.Request{MultiLast: []string{layout.Cursor(k), layout.Purged(k)}})
 	if err != nil {
-		return fmt.Errorf("inbox: purge %s: %w", k, err)
+		return ever, fmt.Errorf("inbox: purge %s: %w", k, err)
 	}
 	var cursor Cursor
-	mark := purged(upTo)
+	ever = upTo
 	for _, s := range found {
 		if s.Subject == layout.Cursor(k) {
 			cursor, _ = ParseCursor(s.Data) // if it cannot be read, everything counts as unacknowledged
 			continue
 		}
 		for n, seq := range parsePurged(s.Data) {
-			mark[n] = max(mark[n], seq)
+			ever[n] = max(ever[n], seq)
 		}
 	}
-	body, err := json.Marshal(mark)
+	body, err := json.Marshal(purged(ever))
 	if err != nil {
-		return err
+		return ever, err
 	}
 	if err := p.store(ctx, &nats.Msg{Subject: layout.Purged(k), Data: body}); err != nil {
-		return err
+		return ever, err
 	}
 	for n := range upTo {
 		if err := p.tellLane(ctx, k, subjects.Lane(n), &cursor, upTo[n]); err != nil {
-			return err
+			return ever, err
 		}
 	}
-	return nil
+	return ever, nil
 }
 
 // tellLane tells the senders that asked what is purged in one lane. If the copy that
@@ -229,11 +232,13 @@ func (p *Purger) Finish(ctx context.Context, k subjects.Key, upTo [subjects.Lane
 		answer, err := sub.NextMsgWithContext(ctx)
 		switch {
 		case err != nil:
-			return fmt.Errorf("inbox: purge: %d edges did not confirm that they dropped the messages: %w", len(open), err)
 		case answer.Header.Get("Status") == "503":
-			return fmt.Errorf("inbox: purge: none of %d edges listens: %w", len(open), nats.ErrNoResponders)
+			err = nats.ErrNoResponders
+		default:
+			delete(open, string(answer.Data))
+			continue
 		}
-		delete(open, string(answer.Data))
+		return fmt.Errorf("inbox: purge: no answer from %s: %w", strings.Join(slices.Sorted(maps.Keys(open)), ", "), err)
 	}
 	return nil
 }

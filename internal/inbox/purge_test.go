@@ -19,9 +19,7 @@ func (s *system) purge(k subjects.Key) {
 	defer fetch.Stop()
 	p := must(inbox.NewPurger(s.nc, fetch, s.pub.Proof))
 	upTo := must(p.Last(s.t.Context(), k, new(inbox.Cursor)))
-	if err := p.Begin(s.t.Context(), k, upTo); err != nil {
-		s.t.Fatal(err)
-	}
+	must(p.Begin(s.t.Context(), k, upTo))
 	for n, seq := range upTo {
 		if seq > 0 {
 			s.purgeSubject(subjects.Inbox(k, subjects.Lane(n)))

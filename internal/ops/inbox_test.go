@@ -1,8 +1,10 @@
 package ops_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/ops"
+	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -152,6 +155,38 @@ func TestPurgeRemovesWhatItIsTold(t *testing.T) {
 	purge(ops.PurgeOptions{}, 2)
 	if got := p.missed(bob); len(got) != 1 {
 		t.Errorf("of another device %q are left", got)
+	}
+}
+
+// An edge that was not reached may still have in memory what was purged. Purging again
+// has it drop that, although nothing is stored any more.
+func TestPurgingAgainAsksAnEdgeThatDidNotAnswer(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.store(phone, subjects.High, "one")
+	last := p.store(phone, subjects.Normal, "two")
+	p.lease(roster.Edge{ID: "e1", Name: "edge-1"})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	nc := p.env.Conn(t)
+	silent, err := nc.Subscribe(layout.Fence, func(*nats.Msg) { cancel() })
+	check(t, err)
+	check(t, nc.Flush())
+	n, err := p.Purge(ctx, phone, ops.PurgeOptions{Lanes: []subjects.Lane{subjects.Normal}})
+	if n != 1 || err == nil || !strings.Contains(err.Error(), "purge again") || !strings.Contains(err.Error(), "no answer from edge-1") {
+		t.Fatalf("%d were purged, %v", n, err)
+	}
+	check(t, silent.Unsubscribe())
+	told := make(chan string, 10)
+	_, err = nc.Subscribe(layout.Fence, func(m *nats.Msg) {
+		told <- string(m.Data)
+		_ = m.Respond([]byte("edge-1"))
+	})
+	check(t, err)
+	check(t, nc.Flush())
+	n, err = p.Purge(t.Context(), phone, ops.PurgeOptions{Lanes: []subjects.Lane{subjects.Normal}})
+	if want := fmt.Sprintf(`"upTo":[0,%d,0,0]`, last); n != 0 || err != nil || !strings.Contains(<-told, want) {
+		t.Errorf("again: %d were purged, %v; the edge was not told %s", n, err, want)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -54,7 +55,8 @@ func (t *Tenant) Purge(ctx context.Context, a subjects.Address, opts PurgeOption
 			upTo[l] = min(last[l], c.AckFloor(l))
 		}
 	}
-	if err := purger.Begin(ctx, a.Key(), upTo); err != nil {
+	ever, err := purger.Begin(ctx, a.Key(), upTo)
+	if err != nil {
 		return 0, err
 	}
 	var removed uint64
@@ -71,30 +73,39 @@ func (t *Tenant) Purge(ctx context.Context, a subjects.Address, opts PurgeOption
 	if opts.Forget {
 		return removed, nil
 	}
-	return removed, t.dropPurged(ctx, purger, a.Key(), upTo)
+	return removed, t.dropPurged(ctx, purger, a.Key(), ever)
 }
 
-// purgeTries bounds how often edges are asked to drop what was purged. One that
-// died keeps its lease for a few seconds.
-const purgeTries = 3
+// Edges are asked to drop what was purged until all have confirmed that, for as long
+// as purgeWithin. One that died is not asked any more when its lease has ended.
+const (
+	purgeWithin = 30 * time.Second
+	purgePause  = 500 * time.Millisecond
+)
 
 // dropPurged returns when no edge holds the purged messages in memory.
 func (t *Tenant) dropPurged(ctx context.Context, purger *inbox.Purger, k subjects.Key, upTo [subjects.Lanes]uint64) error {
-	var err error
-	for range purgeTries {
-		var edges []Edge
-		if edges, err = t.Edges(ctx); err != nil {
+	within, cancel := context.WithTimeout(ctx, purgeWithin)
+	defer cancel()
+	for {
+		edges, err := t.Edges(ctx)
+		if err != nil {
 			return err
 		}
 		names := make([]string, len(edges))
 		for i, e := range edges {
 			names[i] = e.Name
 		}
-		if err = purger.Finish(ctx, k, upTo, names); err == nil {
+		if err = purger.Finish(within, k, upTo, names); err == nil {
 			return nil
 		}
+		select {
+		case <-time.After(purgePause):
+		case <-within.Done():
+			return fmt.Errorf("ops: the messages are removed, but those that an edge has in memory may still be delivered "+
+				"(purge again when the edge answers or its lease has ended: it is asked again): %w", err)
+		}
 	}
-	return fmt.Errorf("ops: the messages are removed, but an edge may still deliver them: %w", err)
 }
 
 // purge removes the messages of a subject, those below a sequence unless that
