@@ -1,6 +1,7 @@
 package coordinator_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/need"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -266,5 +268,71 @@ func TestServicesTakeTurnsInWhatTheyRoutedBeforeARestart(t *testing.T) {
 				t.Errorf("%d of %d of the flood were before another service's message", n, flood)
 			}
 		})
+	}
+}
+
+// A service that fills what may wait for a suitable device is told of each message
+// past its part, and when to come back. It leaves room for another service and for
+// devices, and has room again when the device comes.
+func TestAServiceThatFillsWhatWaitsForADeviceLeavesRoomForOthers(t *testing.T) {
+	t.Parallel()
+	p, e := placeWithEdge(t)
+	p.register(e, "bob/watch", "watch")
+	const room, size = 256 << 10, 2 << 10
+	stream, err := p.js.Stream(p.ctx(), layout.StreamRoute)
+	testkit.Check(t, err)
+	config := stream.CachedInfo().Config
+	config.MaxBytes = room
+	_, err = p.js.UpdateStream(p.ctx(), config)
+	testkit.Check(t, err)
+	p.coordinateWith(coordinator.Options{Shares: share.Bounds{UserPercent: 25}})
+	route, body := "rccs.route.bob.any.watch", `"`+strings.Repeat("x", size)+`"`
+	type event struct {
+		Subject, User string
+		Seq           uint64
+		RetryAfterMs  int64
+	}
+	full := func() (events []event) {
+		for _, m := range p.stored(subjects.StreamEvent, "rccs.event.bob.%.full") {
+			var one event
+			testkit.Check(t, json.Unmarshal(m.Data, &one))
+			events = append(events, one)
+		}
+		return events
+	}
+	flood := func() {
+		before := len(full())
+		p.eventually("the service is told", func() bool {
+			for range 10 {
+				p.routes("FLOOD", route, body)
+			}
+			return len(full()) > before
+		})
+	}
+	flood()
+	if told := full()[0]; told.Subject != route || told.User != "bob" || told.Seq == 0 || told.RetryAfterMs <= 0 {
+		t.Errorf("told %+v", told)
+	}
+	used := func() uint64 {
+		info, err := stream.Info(p.ctx())
+		return testkit.Must(t, info, err).State.Bytes
+	}
+	p.eventually("what is past its part is gone", func() bool { return used() <= room/4*3 })
+	others := make(map[uint64]bool)
+	for range 10 { // each is stored, or this fails
+		others[p.publish(route, body, layout.HeaderRequester, `{"acc":"A","user":"OTHER"}`)] = true
+		others[p.publish(layout.Wait("bob"), body, layout.HeaderWaitType, "watch", subjects.HeaderType, "note", subjects.HeaderFrom, "phone")] = true
+	}
+	watch := p.connect(e, "bob/watch", "watch")
+	p.eventually("all is in the inbox", func() bool { return p.routesLeft() == 0 })
+	for _, told := range full() {
+		if others[told.Seq] {
+			t.Errorf("a message of others is refused: %+v", told)
+		}
+	}
+	watch.Close(true, nil)
+	flood()
+	if got := used(); got < room/2 {
+		t.Errorf("the service has room for %d bytes again, and had for %d", got, room/4*3)
 	}
 }

@@ -35,6 +35,7 @@ const (
 	routedNoDevice  = "no_device"
 	routedRefused   = "refused" // by the store, for good
 	routedBad       = "bad"     // the subject names no selector
+	routedFull      = "full"    // its service has too much waiting
 )
 
 // NewMetrics registers the metrics; with nil they are registered nowhere.
@@ -55,7 +56,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		panics:  f.NewCounter(prometheus.CounterOpts{Name: "rccs_coordinator_panics_total", Help: "Faults of the coordinator, each contained to the request or the message that caused it."}),
 		dropped: f.NewCounter(prometheus.CounterOpts{Name: "rccs_coordinator_dropped_total", Help: "Requests whose reply subject was not the requester's own."}),
 	}
-	for _, result := range []string{routedStored, routedDuplicate, routedGone, routedExpired, routedNoDevice, routedRefused, routedBad} {
+	for _, result := range []string{routedStored, routedDuplicate, routedGone, routedExpired, routedNoDevice, routedRefused, routedBad, routedFull} {
 		m.routed.WithLabelValues(result)
 	}
 	for _, scope := range send.Scopes() {

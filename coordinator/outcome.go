@@ -39,10 +39,12 @@ func (r *router) tellExpired(ctx context.Context, m *routed) error {
 // tellServiceExpired tells services that a message of theirs found no device in
 // time.
 func (r *router) tellServiceExpired(ctx context.Context, m *routed, reason string) error {
-	e := inbox.RouteEvent{
-		Kind: subjects.EventExpired, User: m.user, ID: m.id(), Type: envelope.Type(m.header), Lane: m.lane, Seq: m.seq,
-		Subject: m.subject, Reason: reason,
-	}
+	return r.tellService(ctx, m, &inbox.RouteEvent{Kind: subjects.EventExpired, Reason: reason})
+}
+
+// tellService tells services of the end of a message of theirs.
+func (r *router) tellService(ctx context.Context, m *routed, e *inbox.RouteEvent) error {
+	e.User, e.ID, e.Type, e.Lane, e.Seq, e.Subject = m.user, m.id(), envelope.Type(m.header), m.lane, m.seq, m.subject
 	msg, err := e.Message(r.c.pub.Proof)
 	if err != nil {
 		return fmt.Errorf("coordinator: event: %w", err)

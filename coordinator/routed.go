@@ -32,9 +32,11 @@ type routed struct {
 	fresh   bool   // no worker has it yet; guarded by router.mu
 	header  nats.Header
 	body    []byte
-	kept    bool // body is here; otherwise it is in the store
-	given   bool // stored for its devices; only to be removed
-	again   bool // it was restored, and may have been given out before that
+	kept    bool   // body is here; otherwise it is in the store
+	given   bool   // stored for its devices; only to be removed
+	size    int    // of the body
+	waiter  string // as whose it counts among what waits; empty: it does not yet, see router.admit
+	again   bool   // it was restored, and may have been given out before that
 	proof   *proof.Key
 
 	lane subjects.Lane
@@ -50,7 +52,7 @@ var errNoRoute = errors.New("coordinator: the subject names no route")
 // newRouted reads a message of a stream that keeps messages for keeps. An error
 // means that it cannot be routed at all.
 func newRouted(e reader.Entry, keeps time.Duration) (*routed, error) {
-	m := &routed{seq: e.Seq, subject: e.Subject, stored: time.Unix(0, e.Time), read: time.Now(), header: e.Header, lane: subjects.Normal}
+	m := &routed{seq: e.Seq, subject: e.Subject, stored: time.Unix(0, e.Time), read: time.Now(), header: e.Header, size: len(e.Data), lane: subjects.Normal}
 	user, waits := layout.ParseWait(e.Subject)
 	var selector subjects.Selector
 	if !waits {

@@ -83,6 +83,7 @@ type router struct {
 	mu     sync.Mutex
 	users  map[string]*queue
 	closed bool
+	wait   map[string]int64 // bytes that wait, by sender; see admit
 }
 
 // queue has the messages for one user that are stored and not given out yet.
@@ -117,7 +118,7 @@ type sighting struct {
 func newRouter(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*router, error) {
 	r := &router{
 		c: c, log: c.log, stream: stream, keeps: stream.CachedInfo().Config.MaxAge, again: epoch.RedeliverUpTo(stream.CachedInfo()),
-		pool: pool.New(routeWorkers, 0), users: make(map[string]*queue), seed: maphash.MakeSeed(),
+		pool: pool.New(routeWorkers, 0), users: make(map[string]*queue), wait: make(map[string]int64), seed: maphash.MakeSeed(),
 	}
 	r.senders = &senders{seed: r.seed, most: maxSenders, late: r.heardLate}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
@@ -413,7 +414,11 @@ func (r *router) pass(q *queue, fresh []*routed, again bool) {
 			continue
 		}
 		v, err := held, errPanicked
-		r.c.contained("route", func() { v, err = r.give(q, m, devices) })
+		r.c.contained("route", func() {
+			if v, err = r.give(q, m, devices); v == waits && err == nil && !r.admit(m) {
+				v, err = r.full(m)
+			}
+		})
 		if err != nil {
 			if r.ctx.Err() == nil {
 				r.log.Warn("routing interrupted, trying again", "user", q.user, "seq", m.seq, "err", err)
@@ -431,6 +436,9 @@ func (r *router) pass(q *queue, fresh []*routed, again bool) {
 			continue
 		}
 		r.release(m)
+		if v == gone {
+			r.left(m)
+		}
 		if v == waits {
 			q.await(m)
 			still = append(still, m)

@@ -72,6 +72,7 @@ type RouteEvent struct {
 	Seq     uint64 // in the stream of routes
 	Subject string
 	Reason  string
+	Retry   time.Duration // when to come back; 0: not said
 }
 
 // Message returns the event as it is stored. It is stored once, however many
@@ -88,7 +89,11 @@ func (e *RouteEvent) Message(k *proof.Key) (*nats.Msg, error) {
 		Seq     uint64 `json:"seq"`
 		Subject string `json:"subject"`
 		Reason  string `json:"reason,omitempty"`
-	}{e.Kind, string(e.User), "", time.Now().UTC().Format(time.RFC3339Nano), e.ID, e.Type, e.Lane.String(), e.Seq, e.Subject, e.Reason})
+		Retry   int64  `json:"retryAfterMs,omitempty"`
+	}{
+		e.Kind, string(e.User), "", time.Now().UTC().Format(time.RFC3339Nano), e.ID, e.Type, e.Lane.String(), e.Seq, e.Subject, e.Reason,
+		e.Retry.Milliseconds(),
+	})
 	if err != nil {
 		return nil, err
 	}

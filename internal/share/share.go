@@ -53,6 +53,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		m.refused.WithLabelValues(infos[k].name, ofUser)
 		m.refused.WithLabelValues(infos[k].name, ofTenant)
 	}
+	m.refused.WithLabelValues(infos[Route].name, ofService)
 	return m
 }
 
@@ -257,8 +258,8 @@ func (t *table) ofLocked(key subjects.Key) (*user, *holding) {
 
 // The sides of a share.
 const (
-	ofDevice, ofUser, ofTenant = "device", "user", "tenant"
-	byMessages, byBytes        = "messages", "bytes"
+	ofDevice, ofUser, ofTenant, ofService = "device", "user", "tenant", "service"
+	byMessages, byBytes                   = "messages", "bytes"
 )
 
 // over is which part of a limit an amount is above, after more was added. What

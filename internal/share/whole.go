@@ -14,6 +14,7 @@ type whole struct {
 	// limit bounds what the tenant stores where the stream itself does not say enough;
 	// 0: it does.
 	limit  int64
+	most   int64 // that the stream may hold
 	maxAge time.Duration
 	look
 }
@@ -58,7 +59,7 @@ func (s *Shares) refreshLocked(t *table) {
 			t.limits.user.bytes = atLeast(t.limits.user.bytes, least)
 		}
 		w.maxAge = info.Config.MaxAge
-		w.limit = limit / 8 * infos[t.kind].eighths
+		w.limit, w.most = limit/8*infos[t.kind].eighths, limit
 		w.base, w.added = amount{int64(info.State.Msgs), int64(info.State.Bytes)}, w.added.minus(added) //nolint:gosec // what is on a disk
 	})
 }
