@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -27,6 +28,9 @@ const (
 	connectionEvents = 65_536
 	// askServer bounds the wait for a server's answer.
 	askServer = 2 * time.Second
+	// askAgain is how often a device is looked at of which a server has not said
+	// what became of its connections.
+	askAgain = time.Second
 )
 
 // natsConnection is one of a device.
@@ -50,7 +54,9 @@ type connections struct {
 	quit   chan struct{}
 	wg     sync.WaitGroup
 
-	open map[holder][]natsConnection // owned by run
+	// Owned by run.
+	open   map[holder][]natsConnection
+	unsure map[holder]bool // may have too many: a server has not answered
 }
 
 // startConnections returns when it hears of connections. nc is of the system
@@ -61,7 +67,8 @@ func startConnections(nc *nats.Conn, registry prometheus.Registerer, log *slog.L
 		ended: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "rccs_nats_connections_ended_total", Help: "Connections of devices on plain NATS ended because the device had too many.",
 		}),
-		events: make(chan *nats.Msg, connectionEvents), quit: make(chan struct{}), open: make(map[holder][]natsConnection),
+		events: make(chan *nats.Msg, connectionEvents), quit: make(chan struct{}),
+		open: make(map[holder][]natsConnection), unsure: make(map[holder]bool),
 	}
 	registry.MustRegister(c.ended)
 	for _, subject := range []string{"$SYS.ACCOUNT.*.CONNECT", "$SYS.ACCOUNT.*.DISCONNECT"} {
@@ -84,12 +91,18 @@ func (c *connections) stop(context.Context) error {
 }
 
 func (c *connections) run() {
+	again := time.NewTicker(askAgain)
+	defer again.Stop()
 	for {
 		select {
 		case <-c.quit:
 			return
 		case m := <-c.events:
 			c.hear(m.Data)
+		case <-again.C:
+			for h := range c.unsure {
+				c.settle(h, c.open[h])
+			}
 		}
 	}
 }
@@ -136,46 +149,94 @@ func (c *connections) hear(data []byte) {
 	if !gone {
 		all = append(all, one)
 	}
-	if len(all) > c.most {
-		all = c.end(h, all)
-	}
-	if len(all) == 0 {
-		delete(c.open, h)
+	if c.unsure[h] { // it is looked at soon, however many come
+		c.open[h] = all
 		return
 	}
-	c.open[h] = all
+	c.settle(h, all)
 }
 
-// end closes the newest connections of a device that has too many. One that a
-// server does not have any more, or whose server is gone, does not count.
-func (c *connections) end(h holder, all []natsConnection) []natsConnection {
-	all = slices.DeleteFunc(all, func(o natsConnection) bool { return !c.alive(o) })
-	slices.SortFunc(all, func(a, b natsConnection) int { return a.start.Compare(b.start) })
-	for len(all) > c.most {
-		last := all[len(all)-1]
-		all = all[:len(all)-1]
+// settle sees to it that a device has no more connections than it may.
+func (c *connections) settle(h holder, all []natsConnection) {
+	sure := true
+	if len(all) > c.most {
+		all, sure = c.end(h, all)
+	}
+	if sure {
+		delete(c.unsure, h)
+	} else {
+		c.unsure[h] = true
+	}
+	if len(all) > 0 {
+		c.open[h] = all
+	} else {
+		delete(c.open, h)
+	}
+}
+
+// end closes the newest connections of a device that has too many, of those that
+// servers say are there. What a server does not answer about counts on, and then
+// the result is not sure.
+func (c *connections) end(h holder, all []natsConnection) (left []natsConnection, sure bool) {
+	lives := make([]life, len(all))
+	var wg sync.WaitGroup
+	for n, o := range all {
+		wg.Go(func() { lives[n] = c.look(o) })
+	}
+	wg.Wait()
+	var there []natsConnection
+	for n, o := range all {
+		switch lives[n] {
+		case alive:
+			there = append(there, o)
+		case unknown:
+			left = append(left, o)
+		case gone:
+		}
+	}
+	slices.SortStableFunc(there, func(a, b natsConnection) int { return a.start.Compare(b.start) })
+	for ; len(there) > c.most; there = there[:len(there)-1] {
+		last := there[len(there)-1]
 		if _, err := c.ask(last, "KICK"); err != nil {
-			c.log.Warn("a connection of a device that has too many was not ended", "device", h.device, "err", err)
+			c.log.Warn("a connection of a device that has too many is not ended yet, trying again", "device", h.device, "err", err)
+			left = append(left, last)
 			continue
 		}
 		c.ended.Inc()
 		c.log.Info("a device has too many connections of plain NATS: the newest was ended", "device", h.device, "limit", c.most)
 	}
-	return all
+	left = append(there, left...)
+	return left, len(left) <= c.most
 }
 
-// alive reports whether a server has a connection.
-func (c *connections) alive(o natsConnection) bool {
+// life is what is known of a connection.
+type life uint8
+
+const (
+	unknown life = iota // its server does not answer in time
+	alive
+	gone // its server says so, or is gone itself
+)
+
+// look asks a server whether it has a connection. Only where nobody is there to
+// answer is the server gone: one that is silent may be slow.
+func (c *connections) look(o natsConnection) life {
 	answer, err := c.ask(o, "CONNZ")
-	if err != nil {
-		return false
+	if errors.Is(err, nats.ErrNoResponders) {
+		return gone
 	}
 	var found struct {
-		Data struct {
+		Data *struct {
 			Connections []struct{} `json:"connections"`
 		} `json:"data"`
 	}
-	return json.Unmarshal(answer, &found) == nil && len(found.Data.Connections) > 0
+	switch {
+	case err != nil || json.Unmarshal(answer, &found) != nil || found.Data == nil:
+		return unknown
+	case len(found.Data.Connections) == 0:
+		return gone
+	}
+	return alive
 }
 
 // ask asks a server about a connection.
