@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/edge"
@@ -160,6 +161,33 @@ func TestEveryFrameIsHandledWhileTheStoreIsAway(t *testing.T) {
 			}
 			w.dial() // the edge still serves
 		})
+	}
+}
+
+// A device that asks for what must be read from the store hears at once that no
+// server is there, and what it sends behind that is served.
+func TestSubscribingHoldsNothingUpWhileTheServerIsAway(t *testing.T) {
+	t.Parallel()
+	var core *nats.Conn
+	w := newWorldOf(t, nil, func(of *edge.TenantOptions) { core = of.Core })
+	d := w.connect()
+	w.env.Kill()
+	eventually(t, "the edge notices", func() bool { return !core.IsConnected() })
+	const each = 20 // together they would wait far longer than this test does
+	for range each {
+		d.Send(`[{"type":"subscribe","id":"s","payload":{"topic":"t"}},{"type":"history","id":"h","payload":{"inbox":true}}]`)
+	}
+	d.Send(`{"type":"heartbeat","id":"beat"}`)
+	for began, n := time.Now(), 0; n < 2*each; n++ {
+		if time.Since(began) > within {
+			t.Fatalf("%d of %d are answered after %s", n, 2*each, within)
+		}
+		if kind, body := d.Next(); kind != "error" || !strings.Contains(body, "UNAVAILABLE") || !strings.Contains(body, "retryAfterMs") {
+			t.Fatalf("told %s %s", kind, body)
+		}
+	}
+	if kind, body := d.Next(); kind != "ack" || !strings.Contains(body, "beat") {
+		t.Errorf("the heartbeat is answered %s %s", kind, body)
 	}
 }
 

@@ -72,6 +72,9 @@ func (c *conn) subscribe(e *wire.Envelope) {
 		c.fail(e, wire.NewError(wire.RateLimited, "too many topics on this connection: unsubscribe from some"))
 		return
 	}
+	if c.away(e) {
+		return
+	}
 	ctx, cancel := context.WithTimeout(c.s.ctx, topicWithin)
 	defer cancel()
 	since := topic.Since{
@@ -101,6 +104,16 @@ func (c *conn) subscribe(e *wire.Envelope) {
 	if !c.sock.Open() { // its subscriptions may have been dropped already
 		go c.contained(s.Close)
 	}
+}
+
+// away tells the sender of e to try again, and reports true, while no server is there
+// to be asked. What else the device sends has not to wait for that.
+func (c *conn) away(e *wire.Envelope) bool {
+	if c.tenant.Core.IsConnected() {
+		return false
+	}
+	c.fail(e, send.Unavailable())
+	return true
 }
 
 // restrict applies the rights of a renewed credential. Subscriptions that it does
@@ -199,6 +212,9 @@ func (c *conn) history(e *wire.Envelope) {
 	q, err := wire.DecodeHistory(e.Payload)
 	if err != nil {
 		c.fail(e, wire.AsError(err))
+		return
+	}
+	if c.away(e) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(c.s.ctx, topicWithin)
