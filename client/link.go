@@ -1,9 +1,11 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -82,7 +84,11 @@ func connect(ctx context.Context, url string, opts *Options) (*link, error) {
 	ws, response, err := dialer.DialContext(ctx, url, opts.Header)
 	if err != nil {
 		if response != nil {
+			wantsTLS := wantsTLS(response)
 			_ = response.Body.Close()
+			if wantsTLS {
+				return nil, fmt.Errorf("client: connect to %s: %w", shown(url), errWantsTLS)
+			}
 			if told := notNow(response); told != nil {
 				err = told
 			}
@@ -106,6 +112,23 @@ func connect(ctx context.Context, url string, opts *Options) (*link, error) {
 	}
 	l.ready()
 	return l, nil
+}
+
+var errWantsTLS = errors.New("what answers there has TLS: its URL is wss://, not ws://")
+
+// wantsTLS reports whether an answer is the one that servers with TLS, among them
+// Go's, nginx and Apache, give to a request without.
+func wantsTLS(response *http.Response) bool {
+	if response.StatusCode != http.StatusBadRequest {
+		return false
+	}
+	body, _ := io.ReadAll(io.LimitReader(response.Body, 4<<10)) // what came of it is enough
+	for _, says := range []string{"HTTP request to an HTTPS server", "sent to HTTPS port", "plain HTTP to an SSL-enabled"} {
+		if bytes.Contains(body, []byte(says)) {
+			return true
+		}
+	}
+	return false
 }
 
 // notNow is what an edge, or what stands before it, says that takes no more

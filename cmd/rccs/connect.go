@@ -156,6 +156,9 @@ func (f *connectFlags) explain(err error, a subjects.Address) error {
 	if strings.Contains(err.Error(), "malformed HTTP") { // net/http has no type for it, and quotes what came
 		return fmt.Errorf("connect to %s: what answers there is not HTTP: is it the address of NATS, or an edge with TLS (wss://)? 'rccs serve' prints that of devices", shown(f.url))
 	}
+	if strings.Contains(err.Error(), "its URL is wss://") { // all is said
+		return err
+	}
 	return fmt.Errorf("%w (is 'rccs serve' running there? another address: --url)", err)
 }
 

@@ -96,7 +96,7 @@ one named by --name, or by RCCS_NAME, which an edge's own machine has set.`,
 	flags.StringVar(&f.name, "name", "", "`name` of the edge, instead of EDGE")
 	flags.IntVar(&f.rate, "rate", 0, "how many `connections` a second are closed; 0: as many as the edge does when it stops (1,000)")
 	flags.BoolVar(&f.undo, "undo", false, "let the edge take devices again")
-	flags.BoolVar(&f.force, "force", false, "drain it although it is the only edge")
+	flags.BoolVar(&f.force, "force", false, "drain it although no other edge takes devices")
 	flags.BoolVar(&f.noWait, "no-wait", false, "do not wait until the devices are gone")
 	return cmd
 }
@@ -126,10 +126,14 @@ func (env *environment) drain(ctx context.Context, t *ops.Tenant, f *drainFlags,
 		}
 		return env.drained(f, e, n, "takes devices again")
 	}
-	if edges, err := t.Edges(ctx); err != nil {
-		return err
-	} else if len(edges) < 2 && !f.force {
-		return fmt.Errorf("%s is the only edge: its devices would have nowhere to go (start another with 'rccs edge', or add --force)", e.Name)
+	if !f.force {
+		err := t.OnlyEdge(ctx, &e)
+		if errors.Is(err, ops.ErrOnlyEdge) {
+			return fmt.Errorf("%w (start another with 'rccs edge', let one take devices again with --undo, or add --force)", err)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	all, err := t.AskEdge(ctx, e.ID, ops.EdgeDrain, f.rate)
 	if err != nil {

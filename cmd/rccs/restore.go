@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
 	defaults "github.com/rccs-io/rccs"
 	"github.com/rccs-io/rccs/internal/backbone"
 	"github.com/rccs-io/rccs/internal/backup"
 	"github.com/rccs-io/rccs/internal/node"
+	"github.com/rccs-io/rccs/internal/ops"
 )
 
 type restoreFlags struct {
@@ -130,8 +133,33 @@ func (env *environment) restoreCluster(ctx context.Context, f *restoreFlags, fil
 	if opts.Options, err = f.tls.reach(); err != nil {
 		return err
 	}
+	opts.Room = func(ctx context.Context) ([]backup.Room, error) {
+		cred, err := keys.IssueSystem("restore")
+		if err != nil {
+			return nil, err
+		}
+		nc, err := node.Connect(f.cluster, slices.Concat(dialOptions(), opts.Options, []nats.Option{cred.Option()})...)
+		if err != nil {
+			return nil, err
+		}
+		defer nc.Close()
+		return roomOf(ctx, nc)
+	}
 	var bar *progress
 	bar, opts.Progress = env.bytes("restored")
 	defer bar.end()
 	return backup.RestoreCluster(ctx, file, opts)
+}
+
+// roomOf is what each server may store beside what it does.
+func roomOf(ctx context.Context, system *nats.Conn) ([]backup.Room, error) {
+	servers, err := ops.AskServers(ctx, system)
+	var all []backup.Room
+	for i := range servers {
+		if s := &servers[i]; s.StoreLimit > 0 {
+			limit := uint64(s.StoreLimit)
+			all = append(all, backup.Room{Server: s.Name, Bytes: limit - min(limit, s.StoreUsed)})
+		}
+	}
+	return all, err
 }

@@ -46,6 +46,7 @@ func TestAllOverTLS(t *testing.T) {
 	c.succeed(t, "send", "alice/phone", `{"n":1}`)
 	c.run(t, "connect", "alice/phone", "--timeout", "5s").refused(t, exitFailed, i.edge, "certificate")
 	c.run(t, "connect", "alice/phone", "--timeout", "5s", "--ca", key).refused(t, exitFailed, key)
+	c.run(t, "connect", "alice/phone", "--url", strings.Replace(i.edge, "wss://", "ws://", 1)).refused(t, exitFailed, "ws://", "has TLS: its URL is wss://")
 	if got := c.succeed(t, "connect", "alice/phone", "--ca", ca.File, "--count", "1", "--timeout", "30s"); !strings.Contains(got.out, `{"n":1}`) {
 		t.Errorf("printed %q", got.out)
 	}

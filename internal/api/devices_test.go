@@ -3,6 +3,7 @@ package api_test
 import (
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 )
 
@@ -43,6 +44,25 @@ func TestDevicesOfAllUsersAreListedInPages(t *testing.T) {
 	}
 	if got := p.get("/v1/devices?after=nonsense!"); got.status != http.StatusBadRequest {
 		t.Errorf("a wrong after: %d %s", got.status, got.body)
+	}
+}
+
+// A name of dots alone is a name where a client leaves %2E as it is.
+func TestNamesOfDotsAreNamesInAPath(t *testing.T) {
+	t.Parallel()
+	p := serve(t, false)
+	for user, device := range map[string]string{".": "..", "..": "."} {
+		p.connect(user+"/"+device, "")
+		encoded := func(name string) string { return strings.ReplaceAll(name, ".", "%2E") }
+		var got struct{ User, Device string }
+		if a := p.get("/v1/users/" + encoded(user) + "/devices/" + encoded(device)); a.status != http.StatusOK {
+			t.Errorf("%s of %s: %d %s", device, user, a.status, a.body)
+		} else if a.into(t, &got); got.User != user || got.Device != device {
+			t.Errorf("%s of %s is %+v", device, user, got)
+		}
+		if a := p.delete("/v1/users/" + encoded(user) + "/messages/none"); a.status != http.StatusOK {
+			t.Errorf("cancelled for %s: %d %s", user, a.status, a.body)
+		}
 	}
 }
 

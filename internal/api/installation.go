@@ -45,7 +45,7 @@ type EdgeInput struct {
 type drainInput struct {
 	EdgeInput
 	Body *struct {
-		Force bool `json:"force,omitempty" doc:"Also when it is the only edge"`
+		Force bool `json:"force,omitempty" doc:"Also when no other edge takes devices"`
 		Rate  int  `json:"rate,omitempty" minimum:"0" maximum:"1000000" doc:"How many connections a second are closed; 0: as many as when the edge stops"`
 	}
 }
@@ -101,7 +101,7 @@ func (a *API) registerEdges() {
 	register(a, row{
 		method: http.MethodPost, path: "/v1/edges/{edge}/drain", id: "drainEdge", tag: "Installation", who: operators,
 		status: http.StatusAccepted, optional: true, summary: "Send the devices of an edge elsewhere",
-		description: "The only edge needs `force`, otherwise 409.",
+		description: "The only edge that takes devices needs `force`, otherwise 409.",
 	}, a.drainEdge)
 	register(a, row{
 		method: http.MethodDelete, path: "/v1/edges/{edge}/drain", id: "resumeEdge", tag: "Installation", who: operators,
@@ -133,10 +133,14 @@ func (a *API) drainEdge(ctx context.Context, c *call, in *drainInput) (*drainOut
 	if err != nil {
 		return nil, err
 	}
-	if all, err := t.Edges(ctx); err != nil {
-		return nil, err
-	} else if len(all) < 2 && !force {
-		return nil, conflict(e.Name + ` is the only edge: its devices would have nowhere to go; {"force":true} drains it all the same`)
+	if !force {
+		err := t.OnlyEdge(ctx, &e)
+		if errors.Is(err, ops.ErrOnlyEdge) {
+			return nil, conflict(err.Error() + `; {"force":true} drains it all the same`)
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	out := &drainOutput{Body: Drained{Edge: e.Name, ID: e.ID}}
 	return out, t.Act(ctx, c.record(audit.ActionDrain, e.Name, "drain"), func() (err error) {

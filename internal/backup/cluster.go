@@ -28,6 +28,8 @@ type ClusterOptions struct {
 	Options []nats.Option
 	// Copies is on how many servers each stream is to be. Needed.
 	Copies int
+	// Room, if set, says what each server may still store.
+	Room func(ctx context.Context) ([]Room, error)
 	// Progress is as in [RestoreOptions].
 	Progress func(done, all int64)
 }
@@ -65,6 +67,15 @@ func restoreCluster(ctx context.Context, f *File, opts *ClusterOptions) error {
 	}
 	if err := f.checkEmpty(ctx, dial); err != nil {
 		return err
+	}
+	if opts.Room != nil {
+		servers, err := opts.Room(ctx)
+		if err == nil {
+			err = f.checkRoom(opts.Copies, servers)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	err := f.put(ctx, dial, opts.Copies, opts.Progress)
 	if err == nil {

@@ -148,11 +148,7 @@ func prepare(dir string) (made bool, err error) {
 // room is how many bytes are written to the disk at most: all messages, the archive
 // that the server takes in at the time, and the archives of divided streams.
 func (f *File) room(divided bool) (bytes uint64) {
-	add := func(n uint64) {
-		if bytes += n; bytes < n {
-			bytes = math.MaxUint64 // a manifest may say anything
-		}
-	}
+	add := func(n uint64) { bytes = addUp(bytes, n) }
 	var largest uint64
 	for i := range f.Manifest.Streams {
 		s := &f.Manifest.Streams[i]
@@ -165,6 +161,15 @@ func (f *File) room(divided bool) (bytes uint64) {
 	}
 	add(largest)
 	return bytes
+}
+
+// addUp adds sizes. A manifest may say any: what is too large to be counted is the
+// largest there is.
+func addUp(a, b uint64) uint64 {
+	if a+b < a {
+		return math.MaxUint64
+	}
+	return a + b
 }
 
 // unpack writes the files.

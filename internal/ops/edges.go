@@ -69,6 +69,22 @@ func (t *Tenant) FindEdge(ctx context.Context, name string) (Edge, error) {
 	return Edge{}, fmt.Errorf("no edge is called %q; there are: %s", name, strings.Join(names, ", "))
 }
 
+// OnlyEdge is an error when no other edge than e takes devices: e has nowhere to
+// send those that it has.
+func (t *Tenant) OnlyEdge(ctx context.Context, e *Edge) error {
+	edges, err := t.Edges(ctx)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(edges, func(o Edge) bool { return o.ID != e.ID && !o.Draining }) {
+		return nil
+	}
+	return fmt.Errorf("%w: those of %s would have nowhere to go", ErrOnlyEdge, e.Name)
+}
+
+// ErrOnlyEdge is wrapped by what [Tenant.OnlyEdge] returns for such an edge.
+var ErrOnlyEdge = errors.New("no other edge takes devices")
+
 // edgeWithin bounds the wait for an edge's answer.
 const edgeWithin = 5 * time.Second
 

@@ -68,9 +68,14 @@ func (t *Tenant) Servers(ctx context.Context) ([]ServerStats, error) {
 		return nil, fmt.Errorf("ops: system account: %w", err)
 	}
 	defer nc.Close()
+	return AskServers(ctx, nc)
+}
+
+// AskServers asks all servers how they are, on a connection of the system account.
+func AskServers(ctx context.Context, nc *nats.Conn) ([]ServerStats, error) {
 	var list []ServerStats
 	sent := time.Now()
-	err = gather(ctx, nc, "$SYS.REQ.SERVER.PING.STATSZ", func(data []byte) error {
+	err := gather(ctx, nc, "$SYS.REQ.SERVER.PING.STATSZ", func(data []byte) error {
 		var z statsz
 		if err := json.Unmarshal(data, &z); err != nil {
 			return fmt.Errorf("ops: a server's answer: %w", err)

@@ -1,6 +1,7 @@
 package ops_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -34,6 +35,24 @@ func TestWhatIsNoRecordHidesNoOther(t *testing.T) {
 			t.Errorf("%s: %v", way, said)
 		}
 	}
+}
+
+// An edge is the only one when all others drain.
+func TestAnEdgeIsTheOnlyOneWhenTheOthersDrain(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	for name, lease := range map[string]string{"a": `{"name":"a"}`, "b": `{"name":"b"}`, "c": `{"name":"c","draining":true}`} {
+		p.publish(layout.EdgeSubject(name), lease)
+	}
+	a, err := p.FindEdge(t.Context(), "a")
+	check(t, err)
+	check(t, p.OnlyEdge(t.Context(), &a))
+	p.publish(layout.EdgeSubject("b"), `{"name":"b","draining":true}`)
+	if err := p.OnlyEdge(t.Context(), &a); !errors.Is(err, ops.ErrOnlyEdge) || !strings.Contains(err.Error(), "those of a would have nowhere to go") {
+		t.Errorf("told %v", err)
+	}
+	p.publish(layout.EdgeSubject("d"), `{"name":"d"}`)
+	check(t, p.OnlyEdge(t.Context(), &a))
 }
 
 // What is no lease hides no edge.

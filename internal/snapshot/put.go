@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // putTimeout bounds the storing of one chunk, and of what is left at the end.
@@ -41,9 +43,15 @@ func put(ctx context.Context, nc *nats.Conn, s *Stream, copies int, r io.Reader,
 	}
 	// Nothing goes by age until it has been counted. What is stored may be larger than
 	// what may be published now.
-	err = ask(ctx, nc, "$JS.API.STREAM.RESTORE."+s.Name, map[string]any{
-		"config": c.open(), "state": map[string]any{"first_seq": s.First, "last_seq": s.Last, "messages": s.Messages},
-	}, &got)
+	begin := func() error {
+		return ask(ctx, nc, "$JS.API.STREAM.RESTORE."+s.Name, map[string]any{
+			"config": c.open(), "state": map[string]any{"first_seq": s.First, "last_seq": s.Last, "messages": s.Messages},
+		}, &got)
+	}
+	if err = begin(); setsAsideTooMuch(err) && c.unbound() {
+		got.Error = nil
+		err = begin()
+	}
 	if err != nil {
 		return err
 	}
@@ -144,6 +152,24 @@ func parseConfig(s *Stream, copies int) (*config, error) {
 	delete(c.fields, "placement")
 	delete(c.fields, "persist_mode") // earlier versions wrote cursors behind
 	return c, nil
+}
+
+// unbound drops the bound in bytes, if there is one: a server sets aside what it allows,
+// and a smaller store than the one of the backup may have room for what is stored and
+// not for that. Streams of RCCS get bounds by the store that they are in, at the start.
+func (c *config) unbound() bool {
+	if _, bounded := c.fields["max_bytes"]; !bounded {
+		return false
+	}
+	delete(c.fields, "max_bytes")
+	return true
+}
+
+// setsAsideTooMuch reports whether no server can set aside what a bound asks for.
+func setsAsideTooMuch(err error) bool {
+	const noPeers, noResources = 10005, 10047
+	refused, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && (refused.ErrorCode == noResources || refused.ErrorCode == noPeers && strings.Contains(refused.Description, "insufficient storage"))
 }
 
 // open is the configuration without the bounds that would refuse or remove what is

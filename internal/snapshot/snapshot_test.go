@@ -10,12 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/snapshot"
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
@@ -25,9 +27,9 @@ type site struct {
 	js jetstream.JetStream
 }
 
-func newSite(tb testing.TB) *site {
+func newSite(tb testing.TB, opts ...natstest.Option) *site {
 	tb.Helper()
-	nc := natstest.Server(tb).Conn(tb)
+	nc := natstest.Server(tb, opts...).Conn(tb)
 	js, err := jetstream.New(nc)
 	if err != nil {
 		tb.Fatal(err)
@@ -258,5 +260,19 @@ func TestDamagedArchives(t *testing.T) {
 	d := newSite(t)
 	if err := d.put(t, &snapshot.Stream{Name: "T", Config: taken.Config}, archive); err == nil {
 		t.Error("one of another stream was taken")
+	}
+}
+
+// A stream whose bound is larger than the store is restored when what it holds fits.
+func TestAStreamIsRestoredIntoAStoreThatIsSmallerThanItsBound(t *testing.T) {
+	t.Parallel()
+	from := newSite(t)
+	from.stream(t, jetstream.StreamConfig{Name: "S", Subjects: []string{"s"}, MaxBytes: 1 << 30, MaxAge: time.Hour})
+	from.publish(t, "s", "kept")
+	stream, archive := from.take(t, "S")
+	to := newSite(t, natstest.Configure(func(o *server.Options) { o.JetStreamMaxStore = 1 << 20 }))
+	testkit.Check(t, to.put(t, stream, archive))
+	if c := to.state(t, "S"); c.State.Msgs != 1 || c.Config.MaxBytes != -1 || c.Config.MaxAge != time.Hour {
+		t.Errorf("restored %+v as %+v", c.State, c.Config)
 	}
 }
