@@ -21,6 +21,7 @@ export function Edges() {
   const [error, setError] = useState<ApiError>();
   const edges = list.data?.items ?? [];
   const total = edges.reduce((n, e) => n + e.devices, 0);
+  const others = edges.filter((e) => e.id !== asking?.id && !drains[e.id]).length;
   useEffect(() => {
     setDrains((before) => {
       const now: Record<string, Drain> = {};
@@ -121,10 +122,10 @@ export function Edges() {
         <Dialog
           title="Drain"
           confirm="Drain"
-          danger={edges.length < 2}
+          danger={others === 0}
           onClose={() => ask(undefined)}
           onConfirm={async () => {
-            await call(`edges/${path(asking.id)}/drain`, { method: "POST", body: edges.length < 2 ? { force: true } : {} });
+            await call(`edges/${path(asking.id)}/drain`, { method: "POST", body: others === 0 ? { force: true } : {} });
             setDrains((before) => ({ ...before, [asking.id]: { from: asking.devices, told: false } }));
             say(`Edge ${asking.name} drains: its devices connect elsewhere.`);
             list.reload();
@@ -136,7 +137,7 @@ export function Edges() {
           </p>
           <p class="preview">
             {number(asking.devices)} {asking.devices === 1 ? "device is" : "devices are"} connected to it.{" "}
-            {whoTakes(edges.length, edges.filter((e) => e.id !== asking.id && !drains[e.id]).length)}
+            {whoTakes(edges.length, others)}
           </p>
         </Dialog>
       )}
