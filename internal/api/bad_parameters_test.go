@@ -312,6 +312,9 @@ func (b *badInput) parameter(op, path string, names url.Values, q query, in para
 		b.queryParameter(what, q, in)
 	case "header":
 		set := func(value string) query { return q.with(func(q *query) { q.header.Set(in.Name, value) }) }
+		if in.Name != "Accept" {
+			b.refuse(what+" given twice", q.with(func(q *query) { q.header[in.Name] = []string{"1", "2"} }), 400)
+		}
 		switch {
 		case in.Name == "Accept": // another one is answered with JSON
 		case in.Schema.Pattern != "":

@@ -118,7 +118,7 @@ func (a *API) admit(ctx huma.Context, rw row, next func(huma.Context)) {
 		}
 	}
 	if p == nil {
-		p = cmp.Or(checkQuery(r, ctx.Operation().Parameters), checkBody(r))
+		p = cmp.Or(checkQuery(r, ctx.Operation().Parameters), checkHeaders(r, ctx.Operation().Parameters), checkBody(r))
 	}
 	release := func() {}
 	if p == nil {
@@ -180,6 +180,17 @@ func checkQuery(r *http.Request, of []*huma.Param) *Problem {
 		if value := values.Get(name); len(value) >= tooLong && strings.Trim(value, "0123456789") == "" {
 			values.Set(name, strings.Repeat("9", tooLong-1))
 			r.URL.RawQuery = values.Encode()
+		}
+	}
+	return nil
+}
+
+// checkHeaders refuses a header that is given twice, of which the library would take
+// the first: an id is of one message. Accept is a list.
+func checkHeaders(r *http.Request, of []*huma.Param) *Problem {
+	for _, p := range of {
+		if p.In == "header" && p.Name != "Accept" && len(r.Header.Values(p.Name)) > 1 {
+			return badRequest("the header " + p.Name + " is given more than once")
 		}
 	}
 	return nil
