@@ -14,6 +14,7 @@ import (
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -150,6 +151,33 @@ const (
 	headerSchedule = "Nats-Schedule"
 	headerTarget   = "Nats-Schedule-Target"
 )
+
+// waitsOn is for the guard, see [guard.Options].
+func (c *Coordinator) waitsOn(ctx context.Context, subject string) (seq uint64, replaced func(context.Context) error, err error) {
+	key, _, _ := subjects.ParseLater(subject)
+	all := c.all()
+	c = all[shard.Of(key.User(), len(all))]
+	m, err := c.direct.AtLeader(ctx, subjects.StreamLater, subject, 1)
+	if err != nil || m == nil {
+		return 0, nil, err
+	}
+	return m.Seq, func(ctx context.Context) error {
+		w := inbox.Waiting{Stream: subjects.StreamLater, Subject: subject, Seq: m.Seq, Header: m.Header}
+		told := w.Replaced(c.pub.Proof)
+		if was, cancelled := inbox.CancelledBy(c.pub.Proof, (*reader.Entry)(m)); cancelled {
+			came, err := was.CameDue(ctx, c.direct)
+			if err != nil || came {
+				return err
+			}
+			told = was.Purged(c.pub.Proof)
+		}
+		if told == nil {
+			return nil
+		}
+		_, err := c.store(ctx, told)
+		return err
+	}, nil
+}
 
 // drop ends a message, and tells services why.
 func (s *schedules) drop(e reader.Entry, reason string) {

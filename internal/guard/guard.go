@@ -43,6 +43,10 @@ type Options struct {
 	Undeliverable func(reason string)
 	// Shares bound what services delay; nil: nothing does.
 	Shares Shares
+	// Waiting returns the sequence of what is stored on a subject of delayed
+	// messages; 0: nothing is. replaced tells its sender that another message has
+	// taken its place.
+	Waiting func(ctx context.Context, subject string) (seq uint64, replaced func(context.Context) error, err error)
 	// Shards is how many shards the tenant has; 0 is 1.
 	Shards int
 	// Logger is needed.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -169,20 +171,55 @@ func (g *Guard) store(m *nats.Msg, subject string) {
 	}
 	msg := &nats.Msg{Subject: subject, Header: h, Data: m.Data}
 	g.shardOf(key.User()).Address(msg)
-	if m.Reply == "" {
-		if err := g.nc.PublishMsg(msg); err != nil {
-			g.log.Warn("delayed message of a service not passed on", "err", err)
-		}
-		return
-	}
 	ctx, cancel := context.WithTimeout(g.ctx, within)
 	defer cancel()
-	answer, err := g.nc.RequestMsgWithContext(ctx, msg)
+	answer, err := g.put(ctx, msg, subject)
 	switch {
 	case err == nil:
-		g.reply(m, answer.Data)
+		g.reply(m, answer)
 	case errors.Is(err, nats.ErrNoResponders):
 		g.reply(m, (&refusal{503, 10008, "JetStream system temporarily unavailable"}).publication())
+	case m.Reply == "":
+		g.log.Warn("delayed message of a service not passed on", "err", err)
+	}
+}
+
+// wrongLast is JetStream's code of a failed compare-and-set.
+const wrongLast = 10071
+
+// put stores a delayed message and returns JetStream's answer. A message that waits on
+// the same subject is replaced, as with all schedules of NATS, and its sender is told.
+// So that this is known, the message is stored by compare-and-set. Of several that come
+// at once one is stored at each try.
+func (g *Guard) put(ctx context.Context, msg *nats.Msg, subject string) (answer []byte, err error) {
+	var waits uint64
+	var replaced func(context.Context) error
+	for {
+		msg.Header.Set("Nats-Expected-Last-Subject-Sequence", strconv.FormatUint(waits, 10))
+		got, err := g.nc.RequestMsgWithContext(ctx, msg)
+		if err != nil {
+			return nil, err
+		}
+		var told struct {
+			Error struct {
+				Code int `json:"err_code"`
+			} `json:"error"`
+			Duplicate bool `json:"duplicate"`
+		}
+		if err := json.Unmarshal(got.Data, &told); err != nil {
+			return nil, fmt.Errorf("guard: answer of JetStream: %w", err)
+		}
+		if answer = got.Data; told.Error.Code != wrongLast {
+			if told.Error.Code == 0 && !told.Duplicate && replaced != nil {
+				if err := replaced(ctx); err != nil {
+					g.log.Warn("sender of a delayed message not told that it is replaced", "subject", subject, "err", err)
+				}
+			}
+			return answer, nil
+		}
+		if waits, replaced, err = g.opts.Waiting(ctx, subject); err != nil {
+			return nil, err
+		}
 	}
 }
 

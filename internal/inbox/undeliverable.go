@@ -102,6 +102,13 @@ func (w *Waiting) Damaged(k *proof.Key) ([]*nats.Msg, error) {
 // Purged returns what tells the sender of a delayed message, if it asked, that the
 // message was removed before its time came; nil otherwise.
 func (w *Waiting) Purged(k *proof.Key) *nats.Msg {
+	return w.ended(k, wire.StatusExpired, wire.ReasonPurged)
+}
+
+// Replaced is [Waiting.Purged] for a message that another one on its subject replaced.
+func (w *Waiting) Replaced(k *proof.Key) *nats.Msg { return w.ended(k, wire.StatusReplaced, "") }
+
+func (w *Waiting) ended(k *proof.Key, status wire.Status, reason string) *nats.Msg {
 	key, lane, ok := subjects.ParseLater(w.Subject)
 	if !ok {
 		return nil
@@ -111,7 +118,7 @@ func (w *Waiting) Purged(k *proof.Key) *nats.Msg {
 		return nil
 	}
 	to, err := key.Address()
-	o := outcome{key: key, lane: lane, requester: requesterOf(m), status: wire.StatusExpired, reason: wire.ReasonPurged, at: time.Now().UnixNano()}
+	o := outcome{key: key, lane: lane, requester: requesterOf(m), status: status, reason: reason, at: time.Now().UnixNano()}
 	if err != nil || o.requester == nil {
 		return nil
 	}
