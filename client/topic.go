@@ -145,14 +145,15 @@ func (c *Client) page(ctx context.Context, h wire.History) (page []wire.Item, ne
 func (s *Subscription) Topic() string { return s.topic }
 
 // Last is where to go on: a subscription, of this client or another, with this
-// Since begins with the message that [Subscription.Next] would return next.
+// Since begins with the message that [Subscription.Next] would return next. It is 0
+// until the first message of a subscription that begins at a time.
 func (s *Subscription) Last() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.queue) > 0 {
 		return s.queue[0].Seq - 1
 	}
-	return s.last
+	return max(s.last, s.since.Seq) // before the first message, where it begins
 }
 
 // Epoch is what [Subscription.Last] counts in: it stays the same as long as no

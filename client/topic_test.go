@@ -94,6 +94,9 @@ func TestSubscriptionGoesOnWhereItWas(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantTopic(t, news, 5, 8)
+	if quiet.Last() != firstTopicSeq+2 {
+		t.Errorf("before its first message one begins behind %d", quiet.Last())
+	}
 	close(cut)
 	wantTopic(t, news, 9, 10)
 	wantTopic(t, quiet, 3, 3)
