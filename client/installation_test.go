@@ -14,8 +14,6 @@ import (
 	"syscall"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/rccs-io/rccs/client"
 	"github.com/rccs-io/rccs/internal/testkit"
 )
@@ -23,7 +21,7 @@ import (
 // The examples run against 'rccs serve', which is built and started as a user
 // would, when the first of them needs it.
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(withInstallation{m}) }
+func TestMain(m *testing.M) { testkit.VerifyTestMain(withInstallation{m}) }
 
 // withInstallation ends the installation after the tests.
 type withInstallation struct{ m *testing.M }

@@ -194,7 +194,7 @@ func TestAFloodOfRoutesOfOneServiceKeepsNoOtherWaiting(t *testing.T) {
 			proxy := natstest.NewProxy(t, p.env.Addr())
 			c, _ := p.coordinateWith(coordinator.Options{Dial: func(name string, opts ...nats.Option) (*nats.Conn, error) {
 				if name == "publish" {
-					return nats.Connect(proxy.URL(), append([]nats.Option{nats.CustomInboxPrefix(layout.PartReplyPrefix)}, opts...)...)
+					return natstest.Connect(proxy.URL(), append([]nats.Option{nats.CustomInboxPrefix(layout.PartReplyPrefix)}, opts...)...)
 				}
 				return p.dial(name, opts...)
 			}})

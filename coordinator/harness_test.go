@@ -86,7 +86,7 @@ func (p *place) purgeBelow(seq uint64) {
 }
 
 func (p *place) dial(name string, opts ...nats.Option) (*nats.Conn, error) {
-	return nats.Connect("", append([]nats.Option{
+	return natstest.Connect("", append([]nats.Option{
 		nats.InProcessServer(p.env), nats.Name(name), nats.MaxReconnects(-1), nats.ReconnectWait(10 * time.Millisecond),
 		nats.CustomInboxPrefix(layout.PartReplyPrefix), nats.Timeout(patience),
 	}, opts...)...)

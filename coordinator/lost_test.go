@@ -298,7 +298,7 @@ func TestAFetchGivesOutNothingThatAnEdgeMayGiveOutAsNew(t *testing.T) {
 		if name != "read" {
 			return p.dial(name, opts...)
 		}
-		return nats.Connect(way.URL(), append([]nats.Option{nats.CustomInboxPrefix(layout.PartReplyPrefix), nats.Timeout(patience)}, opts...)...)
+		return natstest.Connect(way.URL(), append([]nats.Option{nats.CustomInboxPrefix(layout.PartReplyPrefix), nats.Timeout(patience)}, opts...)...)
 	}})
 	d := p.device("alice/phone")
 	p.publish(subjects.Inbox(d.key, subjects.Normal), `"one"`)

@@ -194,7 +194,7 @@ func TestAPauseOfACoordinatorDoesNoHarm(t *testing.T) {
 	for n := range all {
 		ways[n] = natstest.NewProxy(t, p.env.Addr())
 		all[n], _ = p.coordinateBeating(coordinator.Options{Dial: func(_ string, opts ...nats.Option) (*nats.Conn, error) {
-			return nats.Connect(ways[n].URL(), append([]nats.Option{nats.CustomInboxPrefix(layout.PartReplyPrefix), nats.Timeout(patience)}, opts...)...)
+			return natstest.Connect(ways[n].URL(), append([]nats.Option{nats.CustomInboxPrefix(layout.PartReplyPrefix), nats.Timeout(patience)}, opts...)...)
 		}}, 100*time.Millisecond)
 	}
 	works := func() string { return fmt.Sprint(len(all[0].Works()), len(all[1].Works())) }

@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/rccs-io/rccs/internal/localcluster"
 	"github.com/rccs-io/rccs/internal/testkit"
 )
@@ -29,7 +27,7 @@ var program string
 
 type suite struct{ m *testing.M }
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(suite{m}) }
+func TestMain(m *testing.M) { testkit.VerifyTestMain(suite{m}) }
 
 // Run implements goleak.TestingM: it builds the program first.
 func (s suite) Run() int {

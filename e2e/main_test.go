@@ -5,8 +5,6 @@ import (
 	"os"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/rccs-io/rccs/internal/testkit"
 )
 
@@ -23,7 +21,7 @@ type suite struct{ m *testing.M }
 
 func TestMain(m *testing.M) {
 	testkit.AtOnce(8)
-	goleak.VerifyTestMain(suite{m})
+	testkit.VerifyTestMain(suite{m})
 }
 
 // Run implements goleak.TestingM.

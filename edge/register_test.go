@@ -20,7 +20,7 @@ func TestARegistrationWhoseDeviceHasGoneIsNotTaken(t *testing.T) {
 	w := newWorldOn(t, natstest.Server(t, natstest.Listen()), nil, nil)
 	log := new(testkit.Log)
 	proxy := natstest.NewProxy(t, w.env.Addr())
-	slow := w.second(func(opts ...nats.Option) (*nats.Conn, error) { return nats.Connect(proxy.URL(), opts...) },
+	slow := w.second(func(opts ...nats.Option) (*nats.Conn, error) { return natstest.Connect(proxy.URL(), opts...) },
 		func(o *edge.Options) { o.Logger = slog.New(slog.NewTextHandler(log, nil)) })
 	proxy.Freeze()
 	given := slow.dial()

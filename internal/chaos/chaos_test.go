@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/rccs-io/rccs/internal/testkit"
 )
 
@@ -26,7 +24,7 @@ type suite struct{ m *testing.M }
 
 func TestMain(m *testing.M) {
 	testkit.AtOnce(4)
-	goleak.VerifyTestMain(suite{m})
+	testkit.VerifyTestMain(suite{m})
 }
 
 // Run implements goleak.TestingM.

@@ -62,7 +62,7 @@ var may = map[string][]string{
 	"internal/storecheck":   {"internal/private"}, // without a server, which makes fuzzing slow
 	"internal/private":      {},                   // one rule for modes of files
 	"internal/snapshot":     {"internal/direct"},
-	"internal/natstest":     {"internal/backbone", "internal/layout", "internal/localcluster", "subjects"},                                                                                                                                                                                                    // layout: a services' account has the imports of a tenant's
+	"internal/natstest":     {"internal/backbone", "internal/layout", "internal/localcluster", "internal/testkit", "subjects"},                                                                                                                                                                                // layout: a services' account has the imports of a tenant's
 	"internal/backup":       {"auth", "internal/backbone", "internal/direct", "internal/envelope", "internal/epoch", "internal/layout", "internal/leader", "internal/private", "internal/reader", "internal/snapshot", "internal/storeerr", "subjects", "internal/shard", "internal/inbox", "internal/proof"}, // envelope: the id of what waits; inbox: a restore that divides users anew rewrites what names sequences
 	"internal/localcluster": {"auth"},
 	"internal/audit":        {"internal/layout"},
@@ -176,7 +176,7 @@ var bans = []ban{
 		why: "it is for tests",
 	},
 	{
-		who: "*", but: []string{"internal/devicetest", "internal/nodetest"}, what: module + "/internal/testkit",
+		who: "*", but: []string{"internal/devicetest", "internal/natstest", "internal/nodetest"}, what: module + "/internal/testkit",
 		why: "it is for tests",
 	},
 	{

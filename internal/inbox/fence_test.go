@@ -35,7 +35,7 @@ func cutOff(t *testing.T) (s, old *system, d *device, got []envelope.Delivery, p
 	proxy = natstest.NewProxy(t, env.Addr())
 	s = newSystemOn(t, env, nil)
 	s.epoch = 2
-	pub := must(inbox.NewPublisher(func(opts ...nats.Option) (*nats.Conn, error) { return nats.Connect(proxy.URL(), opts...) }, nil))
+	pub := must(inbox.NewPublisher(func(opts ...nats.Option) (*nats.Conn, error) { return natstest.Connect(proxy.URL(), opts...) }, nil))
 	t.Cleanup(pub.Stop)
 	old = &system{t: t, env: env, nc: s.nc, js: s.js, epoch: 1}
 	old.start(func(o *inbox.Options) { o.Publish = pub })

@@ -20,7 +20,7 @@ func TestMessagesAreGivenOutWhilePublishesQueue(t *testing.T) {
 	t.Parallel()
 	env := natstest.Server(t, natstest.Listen())
 	proxy := natstest.NewProxy(t, env.Addr())
-	pub := must(inbox.NewPublisher(func(opts ...nats.Option) (*nats.Conn, error) { return nats.Connect(proxy.URL(), opts...) }, nil))
+	pub := must(inbox.NewPublisher(func(opts ...nats.Option) (*nats.Conn, error) { return natstest.Connect(proxy.URL(), opts...) }, nil))
 	t.Cleanup(pub.Stop)
 	s := newSystemOn(t, env, func(o *inbox.Options) { o.Publish = pub })
 	const n = 2000

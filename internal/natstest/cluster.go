@@ -3,6 +3,7 @@ package natstest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -45,7 +46,12 @@ func Cluster(tb testing.TB, n int) []*Env {
 		_, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: name, Replicas: n})
 		return err == nil
 	})
-	check(tb, js.DeleteStream(tb.Context(), name))
+	eventually(tb, "the servers are empty again", func() bool { // one that has just become the leader may not answer
+		ctx, cancel := context.WithTimeout(tb.Context(), 2*time.Second)
+		defer cancel()
+		err := js.DeleteStream(ctx, name)
+		return err == nil || errors.Is(err, jetstream.ErrStreamNotFound)
+	})
 	return all
 }
 

@@ -5,7 +5,6 @@ import (
 	"net"
 	"sync"
 	"testing"
-	"time"
 )
 
 // Proxy is a TCP proxy on the loopback interface, which breaks the connections
@@ -160,7 +159,7 @@ func (p *Proxy) serve(client net.Conn) {
 // dial connects to a target that accepts; nil if none does.
 func (p *Proxy) dial() net.Conn {
 	for _, i := range rand.Perm(len(p.targets)) { //nolint:gosec // any order will do
-		if c, err := net.DialTimeout("tcp", p.targets[i], time.Second); err == nil {
+		if c, err := net.DialTimeout("tcp", p.targets[i], startTimeout); err == nil {
 			return c
 		}
 	}

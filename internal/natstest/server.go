@@ -10,15 +10,17 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 // MaxPayload is the largest message of the test server, the same as in
 // nats.conf: a frame of 1 MiB and 64 KiB of headers.
 const MaxPayload = 1<<20 + 64<<10
 
-// startTimeout bounds the wait for a server to be ready. It is long only
-// because machines that run tests are busy.
-const startTimeout = 10 * time.Second
+// startTimeout bounds the wait for a server to be ready, and for a connection to
+// it. It is long only because machines that run tests are busy.
+const startTimeout = testkit.Patience
 
 var errDown = errors.New("natstest: the server is stopped")
 
@@ -125,6 +127,8 @@ func (e *Env) optionsLocked() *server.Options {
 		JetStream:  true,
 		StoreDir:   e.dir,
 		MaxPayload: MaxPayload,
+		// Two seconds by default, which a client on a busy machine may miss.
+		AuthTimeout: startTimeout.Seconds(),
 		// Given, so that the server does not reserve shares of this machine.
 		JetStreamMaxMemory: 256 << 20,
 		JetStreamMaxStore:  8 << 30,
@@ -210,7 +214,7 @@ func (e *Env) Conn(tb testing.TB, opts ...nats.Option) *nats.Conn {
 // Dialer returns what parts of RCCS take to open connections of their own.
 func (e *Env) Dialer() func(opts ...nats.Option) (*nats.Conn, error) {
 	return func(opts ...nats.Option) (*nats.Conn, error) {
-		return nats.Connect("", append([]nats.Option{nats.InProcessServer(e), nats.Timeout(startTimeout)}, opts...)...)
+		return Connect("", append([]nats.Option{nats.InProcessServer(e), nats.Timeout(startTimeout)}, opts...)...)
 	}
 }
 
@@ -229,12 +233,24 @@ func connect(tb testing.TB, url string, opts ...nats.Option) *nats.Conn {
 		nats.ReconnectJitter(0, 0),
 		nats.Timeout(startTimeout),
 	}
-	nc, err := nats.Connect(url, append(base, opts...)...)
+	nc, err := Connect(url, append(base, opts...)...)
 	if err != nil {
 		tb.Fatalf("natstest: connect: %v", err)
 	}
 	tb.Cleanup(nc.Close)
 	return nc
+}
+
+// Connect is [nats.Connect] for parts of RCCS that get their connections from a
+// test. It tries again unless the server is stopped or refuses, because on a busy
+// machine a handshake may take longer than a server waits.
+func Connect(url string, opts ...nats.Option) (*nats.Conn, error) {
+	for deadline := time.Now().Add(startTimeout); ; time.Sleep(time.Millisecond) {
+		nc, err := nats.Connect(url, opts...)
+		if err == nil || errors.Is(err, errDown) || errors.Is(err, nats.ErrAuthorization) || time.Now().After(deadline) {
+			return nc, err
+		}
+	}
 }
 
 // fatalLog keeps the first fatal message of a server, which says why it did

@@ -1,7 +1,9 @@
 package natstest
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -31,12 +33,20 @@ func StreamsOfShards(tb testing.TB, nc *nats.Conn, shards int) jetstream.JetStre
 
 func streams(tb testing.TB, nc *nats.Conn, plan backbone.Plan) jetstream.JetStream {
 	tb.Helper()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		tb.Fatalf("natstest: JetStream: %v", err)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(startTimeout))
+	check(tb, err)
+	if plan.Replicas <= 1 {
+		check(tb, backbone.Ensure(tb.Context(), js, plan))
+		return js
 	}
-	if err := backbone.Ensure(tb.Context(), js, plan); err != nil {
-		tb.Fatalf("natstest: %v", err)
-	}
+	eventually(tb, "the streams are there", func() bool { // a cluster that chooses a leader does not answer
+		ctx, cancel := context.WithTimeout(tb.Context(), 20*time.Second)
+		defer cancel()
+		err := backbone.Ensure(ctx, js, plan)
+		if err != nil {
+			tb.Logf("natstest: make the streams: %v", err)
+		}
+		return err == nil
+	})
 	return js
 }

@@ -72,7 +72,7 @@ func (s *site) start(edge string) *part {
 		if p.dead.Load() {
 			return nil, errors.New("the process was killed")
 		}
-		return nats.Connect(p.proxy.URL(), opts...)
+		return natstest.Connect(p.proxy.URL(), opts...)
 	}, nil)
 	if err != nil {
 		s.t.Fatal(err)
@@ -178,7 +178,7 @@ func (p *part) kill() {
 func (p *part) end() { p.ended.Do(p.stop) }
 
 func (p *part) stop() {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.t.Context()), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.t.Context()), testkit.Patience)
 	defer cancel()
 	if p.dead.Load() {
 		cancel()
