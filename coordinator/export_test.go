@@ -7,6 +7,10 @@ import (
 	"github.com/rccs-io/rccs/internal/inbox"
 )
 
+// MoveQuiet is for how long no message of a task must have come before its device is
+// final.
+const MoveQuiet = moveQuiet
+
 // TidyDue is what the janitor does now and then.
 func (c *Coordinator) TidyDue(ctx context.Context, age time.Duration) error {
 	return c.tidyDue(ctx, age)

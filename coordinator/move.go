@@ -94,8 +94,10 @@ func (r *router) taskEntry(ctx context.Context, q *queue, name string) (send.Tas
 // moveQuiet.
 func (r *router) finishMoves(q *queue) {
 	for name, mv := range q.moves {
+		read := r.reader.Last()                 // a message up to it is among those that wait or that no worker has
 		entry := layout.TaskEntry(q.user, name) // one of two names may be a hash
-		if slices.ContainsFunc(q.waiting, func(m *routed) bool { return m.task != "" && layout.TaskEntry(q.user, m.task) == entry }) {
+		ofTask := func(m *routed) bool { return m.task != "" && layout.TaskEntry(q.user, m.task) == entry }
+		if slices.ContainsFunc(q.waiting, ofTask) || r.comes(q, ofTask) {
 			q.soon(time.Now().Add(retryPause))
 			continue
 		}
@@ -103,21 +105,29 @@ func (r *router) finishMoves(q *queue) {
 			q.soon(due)
 			continue
 		}
-		if err := r.finish(q, name, mv); err != nil {
+		if err := r.finish(q, name, mv, read); err != nil {
 			r.log.Warn("task not given to its device yet, trying again", "user", q.user, "err", err)
 			q.soon(time.Now().Add(retryPause))
 		}
 	}
 }
 
+// comes reports whether a message that no worker has yet is one that is looked for.
+func (r *router) comes(q *queue, is func(*routed) bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(q.fresh, func(l *line) bool { return slices.ContainsFunc(l.waiting, is) })
+}
+
 var errBehind = errors.New("coordinator: the route stream has more than was read")
 
-func (r *router) finish(q *queue, name string, mv *move) error {
+// finish makes the second step, unless the stream has more than was read.
+func (r *router) finish(q *queue, name string, mv *move, read uint64) error {
 	ctx, cancel := context.WithTimeout(r.ctx, giveWithin)
 	defer cancel()
 	// Messages that another coordinator has stored and removed do not matter, so
 	// the stream's last sequence is not the one to compare with.
-	more, err := r.c.direct.Run(ctx, layout.StreamRoute, r.reader.Last()+1, 1)
+	more, err := r.c.direct.Run(ctx, layout.StreamRoute, read+1, 1)
 	switch {
 	case err != nil:
 		return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/coordinator"
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
@@ -198,6 +199,7 @@ func TestATaskGoesToOneDeviceInOrderAndStaysThere(t *testing.T) {
 		want = append(want, fmt.Sprintf("m%d", i))
 		p.wait(want[i], "task_status", "t", 0)
 	}
+	began := time.Now()
 	two := p.connect(e, "alice/two", "extension")
 	p.eventually("it has begun", func() bool { return len(p.inbox("alice/two")) > 0 })
 	two.Close(false, nil)
@@ -206,10 +208,12 @@ func TestATaskGoesToOneDeviceInOrderAndStaysThere(t *testing.T) {
 		want = append(want, fmt.Sprintf("n%d", i))
 		p.wait(fmt.Sprintf("n%d", i), "task_status", "t", 0)
 	}
+	moving := time.Since(began) < coordinator.MoveQuiet // where a machine pauses for longer, the task may be moved by now
 	p.eventually("the task has its device", func() bool { return p.holder("t") == "two" })
-	if n := p.routesLeft(); n != 0 {
+	if n := p.routesLeft(); n != 0 && moving {
 		t.Errorf("the device was made final with %d messages waiting", n)
 	}
+	p.eventually("all is given out", func() bool { return p.routesLeft() == 0 })
 	if got := p.inbox("alice/two"); !slices.Equal(got, want) {
 		t.Errorf("the device got %v", got)
 	}
@@ -376,14 +380,19 @@ func TestExpiredIsToldBeforeRetentionTakesWhatWaits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := s.CachedInfo().Config
-	config.MaxAge, config.Duplicates = 2*time.Second, time.Second
-	if _, err := p.js.UpdateStream(p.ctx(), config); err != nil {
-		t.Fatal(err)
+	age := func(d time.Duration) {
+		t.Helper()
+		config := s.CachedInfo().Config
+		config.MaxAge, config.Duplicates = d, time.Second
+		if _, err := p.js.UpdateStream(p.ctx(), config); err != nil {
+			t.Fatal(err)
+		}
 	}
+	age(2 * time.Second)
 	e := p.edge("e")
 	p.register(e, "alice/one", "desktop")
 	p.coordinate()
+	age(time.Hour) // which the coordinator has not heard of: a busy machine may be late
 	p.wait("m", "task_start", "", 0)
 	p.publish(subjects.Route("alice", subjects.Selector{Any: true}), "1", "Rccs-Ack", "true")
 	p.eventually("the sender is told", func() bool { return len(p.inbox("alice/phone")) == 1 })
