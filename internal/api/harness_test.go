@@ -194,7 +194,7 @@ func (p *place) nats() *nats.Conn {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	nc, err := nats.Connect(p.n.NATSURL(), cred.Option(), nats.CustomInboxPrefix("_RCCS"), nats.Timeout(testkit.Patience))
+	nc, err := node.Connect(p.n.NATSURL(), cred.Option(), nats.CustomInboxPrefix("_RCCS"), nats.Timeout(testkit.Patience))
 	if err != nil {
 		p.t.Fatal(err)
 	}

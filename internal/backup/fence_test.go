@@ -1,6 +1,7 @@
 package backup_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"path/filepath"
 	"strconv"
@@ -39,16 +40,13 @@ func delayedAndRestored(t *testing.T, purged bool) {
 		_, err := d.SendJSON(soon(t), "note", i, client.To("phone"), client.WithDeliverAt(time.Now().Add(300*time.Millisecond)), client.WithID(strconv.Itoa(i)))
 		check(t, err)
 	}
+	var last uint64
 	for _, m := range receive(t, p, n) {
 		m.Ack()
+		last = max(last, m.Seq)
 	}
 	delivered := time.Now()
-	eventually(t, "all is acknowledged", func() bool {
-		stream, err := a.js.Stream(soon(t), layout.StreamCursor)
-		check(t, err)
-		m, err := stream.GetLastMsgForSubject(soon(t), layout.Cursor(subjects.Address{User: "alice", Device: "phone"}.Key()))
-		return err == nil && len(m.Data) > 0 && a.inbox().Msgs >= n
-	})
+	eventually(t, "all is acknowledged", func() bool { return a.acknowledged("alice/phone", last) })
 	check(t, p.Close())
 	check(t, d.Close())
 	if purged {
@@ -81,6 +79,18 @@ func delayedAndRestored(t *testing.T, purged bool) {
 	}
 }
 
+// nobodyIsOnline waits until the coordinator knows that all devices have left.
+func (h *home) nobodyIsOnline() {
+	h.tb.Helper()
+	eventually(h.tb, "all devices are offline", func() bool {
+		m, err := h.nc.RequestWithContext(soon(h.tb), subjects.CoordinatorEndpoint("sessions"), nil)
+		check(h.tb, err)
+		var online struct{ Sessions []struct{} }
+		check(h.tb, json.Unmarshal(m.Data, &online))
+		return len(online.Sessions) == 0
+	})
+}
+
 // What waited when a backup was made, for its time or for a suitable device, and was
 // delivered since, is marked redelivered when it is delivered again after a restore,
 // as what waited in an inbox is. What is delayed later is not.
@@ -100,6 +110,7 @@ func TestWhatWaitedAtABackupIsMarkedAfterItsRestore(t *testing.T) {
 	send(d, "delayed", client.To("phone"), client.WithDeliverAt(due))
 	send(d, "far", client.To("phone"), client.WithDeliverAt(due.Add(time.Hour)))
 	check(t, d.Close())
+	a.nobodyIsOnline() // the desktop would be given what is for any
 	_, err := a.js.PublishMsg(soon(t), &nats.Msg{
 		Subject: "rccs.route.alice.any", Data: []byte(`"any"`), Header: nats.Header{subjects.HeaderID: {"any"}},
 	})

@@ -52,7 +52,7 @@ func serveWith(tb testing.TB, opts node.Options) *home {
 	tb.Cleanup(h.stop)
 	h.nc, err = h.dial()
 	check(tb, err)
-	h.js, err = jetstream.New(h.nc)
+	h.js, err = jetstream.New(h.nc, jetstream.WithDefaultTimeout(testkit.Patience))
 	check(tb, err)
 	return h
 }
@@ -67,7 +67,7 @@ func (h *home) stop() {
 func (h *home) dial(opts ...nats.Option) (*nats.Conn, error) {
 	cred, err := h.Keys().IssuePart("operator")
 	check(h.tb, err)
-	return nats.Connect(h.NATSURL(), append(opts, cred.Option(), nats.CustomInboxPrefix(layout.PartReplyPrefix), nats.Timeout(testkit.Patience))...)
+	return node.Connect(h.NATSURL(), append(opts, cred.Option(), nats.CustomInboxPrefix(layout.PartReplyPrefix), nats.Timeout(testkit.Patience))...)
 }
 
 func (h *home) token(name string) string {

@@ -18,6 +18,7 @@ import (
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/devicetest"
 	"github.com/rccs-io/rccs/internal/node"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -27,7 +28,7 @@ import (
 
 var modelDevices = []string{"u0/a", "u0/b", "u0/c", "u1/a", "u1/b", "u1/c"}
 
-const modelWait = 30 * time.Second
+const modelWait = testkit.Patience
 
 // got is one durable message as it came.
 type got struct {

@@ -50,10 +50,10 @@ func storeOf(t *testing.T, n *node.Node, tenant string) *store {
 	testkit.Check(t, err)
 	part, err := keys.IssuePart("test")
 	testkit.Check(t, err)
-	nc, err := nats.Connect(n.NATSURL(), part.Option(), nats.CustomInboxPrefix(layout.PartReplyPrefix), nats.Timeout(testkit.Patience))
+	nc, err := node.Connect(n.NATSURL(), part.Option(), nats.CustomInboxPrefix(layout.PartReplyPrefix), nats.Timeout(testkit.Patience))
 	testkit.Check(t, err)
 	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(testkit.Patience))
 	testkit.Check(t, err)
 	return &store{t, n, tenant, js}
 }
@@ -64,7 +64,7 @@ func (s *store) limit(bytes int64) {
 	keys, err := s.n.Keys().Tenant(s.name)
 	testkit.Check(s.t, err)
 	i := revoke.Installation{Keys: keys, Dial: func(cred auth.Credential) (*nats.Conn, error) {
-		return nats.Connect(s.n.NATSURL(), cred.Option(), nats.CustomInboxPrefix(layout.PartReplyPrefix), nats.Timeout(testkit.Patience))
+		return node.Connect(s.n.NATSURL(), cred.Option(), nats.CustomInboxPrefix(layout.PartReplyPrefix), nats.Timeout(testkit.Patience))
 	}}
 	by := audit.Record{Action: audit.ActionTenant, Target: s.name}
 	testkit.Check(s.t, i.Change(s.t.Context(), by, func() (auth.Account, error) { return keys.SetLimits(auth.Limits{StorageBytes: bytes}) }))
@@ -192,7 +192,7 @@ func TestDoctorTellsOfBoundsThatDoNotFollowTheLimit(t *testing.T) {
 	tenant, err := ops.Open(ops.Options{Dial: func(opts ...nats.Option) (*nats.Conn, error) {
 		part, err := n.Keys().IssuePart("doctor")
 		testkit.Check(t, err)
-		return nats.Connect(n.NATSURL(), append(opts, part.Option(), nats.CustomInboxPrefix(layout.PartReplyPrefix), nats.Timeout(testkit.Patience))...)
+		return node.Connect(n.NATSURL(), append(opts, part.Option(), nats.CustomInboxPrefix(layout.PartReplyPrefix), nats.Timeout(testkit.Patience))...)
 	}})
 	testkit.Check(t, err)
 	t.Cleanup(tenant.Close)

@@ -363,7 +363,7 @@ func TestSecretsAreToldToNobody(t *testing.T) {
 		ws, _, err := devicetest.Dial(t.Context(), "wss://"+n.Addr().String()+"/v1/ws"+query, how) //nolint:bodyclose // Dial has closed it
 		testkit.Check(t, err)
 		defer func() { _ = ws.Close() }()
-		testkit.Check(t, ws.SetReadDeadline(time.Now().Add(30*time.Second)))
+		testkit.Check(t, ws.SetReadDeadline(time.Now().Add(testkit.Patience)))
 		var hello struct{ Payload struct{ Nonce string } }
 		testkit.Check(t, ws.ReadJSON(&hello))
 		payload := map[string]any{"authToken": token}

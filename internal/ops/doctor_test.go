@@ -70,18 +70,16 @@ func TestDoctorFindsWhatIsMissing(t *testing.T) {
 			t.Errorf("%q is not among %q", want, found)
 		}
 	}
-	p.lease(roster.Edge{ID: "e1", Name: "one", Version: "1"})
 	nc := p.env.Conn(t)
 	service, err := micro.AddService(nc, micro.Config{Name: "rccs-coordinator", Version: "1.0.0"})
 	check(t, err)
 	check(t, nc.Flush()) // it listens
 	t.Cleanup(func() { check(t, service.Stop()) })
-	found = p.examine()
-	for _, gone := range []string{" edges: ", " coordinator: ", " streams: "} {
-		if has(found, gone) {
-			t.Errorf("%q is still among %q", gone, found)
-		}
-	}
+	testkit.Eventually(t, "nothing is missing", func() bool { // on a busy machine a lease may be late, or an answer
+		p.lease(roster.Edge{ID: "e1", Name: "one", Version: "1"})
+		found = p.examine()
+		return !has(found, " edges: ") && !has(found, " coordinator: ") && !has(found, " streams: ")
+	})
 	p.lease(roster.Edge{ID: "e1", Name: "one", Version: "1", Unready: "nothing heard"})
 	if found = p.examine(); !has(found, "fail edges: edge one cannot serve: nothing heard") {
 		t.Errorf("found %q", found)
@@ -160,7 +158,7 @@ func TestDoctorFindsMessagesThatGoSoon(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
 	p.limit(func(c *jetstream.StreamConfig) { c.MaxAge, c.Duplicates = 5*time.Second, time.Second })
-	for deadline := time.Now().Add(time.Minute); !has(p.examine(), "bob/phone has an unacknowledged message that goes in "); {
+	for deadline := time.Now().Add(testkit.Patience); !has(p.examine(), "bob/phone has an unacknowledged message that goes in "); {
 		if time.Now().After(deadline) {
 			t.Fatalf("the message that goes soon is not among %q", p.examine())
 		}
@@ -216,16 +214,11 @@ func TestDevicesOfDeadEdgesAreOffline(t *testing.T) {
 		t.Errorf("the phone is %+v", d)
 	}
 	check(t, p.env.Conn(t).PublishMsg(&nats.Msg{Subject: layout.EdgeSubject("e0"), Header: nats.Header{"KV-Operation": {"DEL"}}}))
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	testkit.Eventually(t, "it is offline once its edge gave up the lease", func() bool {
 		d, err := p.Device(t.Context(), desktop)
 		check(t, err)
-		if d.Status == "offline" {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("still there 30 s after its edge gave up the lease")
-		}
-	}
+		return d.Status == "offline"
+	})
 }
 
 // Messages that are delayed are lost with a device too, though its inbox is empty:

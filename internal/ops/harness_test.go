@@ -6,7 +6,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -100,7 +99,7 @@ func (p *place) stored(a subjects.Address) (msgs []*nats.Msg) {
 	})
 	check(p.t, err)
 	for left := c.CachedInfo().NumPending; left > 0; left-- {
-		m, err := c.Next(jetstream.FetchMaxWait(30 * time.Second))
+		m, err := c.Next(jetstream.FetchMaxWait(testkit.Patience))
 		check(p.t, err)
 		msgs = append(msgs, &nats.Msg{Subject: m.Subject(), Header: m.Headers(), Data: m.Data()})
 	}

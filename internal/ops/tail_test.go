@@ -12,6 +12,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/ops"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -19,7 +20,7 @@ import (
 // it watches.
 func (p *place) watch(opts ops.TailOptions, n int, act func()) (flows []*ops.Flow) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(p.t.Context(), testkit.Patience)
 	defer cancel()
 	enough := errors.New("enough")
 	opts.Started = act

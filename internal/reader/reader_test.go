@@ -27,7 +27,7 @@ func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 func TestNarrowedReading(t *testing.T) {
 	t.Parallel()
 	env := natstest.Server(t)
-	js, err := jetstream.New(env.Conn(t))
+	js, err := jetstream.New(env.Conn(t), jetstream.WithDefaultTimeout(testkit.Patience))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,15 +37,16 @@ func TestNarrowedReading(t *testing.T) {
 	publish := func() {
 		t.Helper()
 		for _, subject := range []string{"s.a.x", "s.b.x", "s.a.y", "s.c.x"} {
-			id := jetstream.WithMsgID(rand.Text())
-			for deadline := time.Now().Add(30 * time.Second); ; {
+			id, try := jetstream.WithMsgID(rand.Text()), 500*time.Millisecond
+			for deadline := time.Now().Add(testkit.Patience); ; {
 				// What is sent while a connection breaks is lost without a word.
-				ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+				ctx, cancel := context.WithTimeout(t.Context(), try)
 				_, err := js.Publish(ctx, subject, []byte("data"), id)
 				cancel()
 				if err == nil {
 					break
 				}
+				try *= 2
 				if time.Now().After(deadline) {
 					t.Fatal(err)
 				}
@@ -82,7 +83,7 @@ func TestNarrowedReading(t *testing.T) {
 	})
 	await := func(want ...string) {
 		t.Helper()
-		for deadline := time.Now().Add(30 * time.Second); ; {
+		for deadline := time.Now().Add(testkit.Patience); ; {
 			mu.Lock()
 			have := slices.Clone(got)
 			mu.Unlock()
@@ -107,7 +108,7 @@ func TestNarrowedReading(t *testing.T) {
 func TestStartEndsWhenWhatIsLeftIsRemovedMeanwhile(t *testing.T) {
 	t.Parallel()
 	env := natstest.Server(t)
-	js, err := jetstream.New(env.Conn(t))
+	js, err := jetstream.New(env.Conn(t), jetstream.WithDefaultTimeout(testkit.Patience))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,8 +141,7 @@ func TestStartEndsWhenWhatIsLeftIsRemovedMeanwhile(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
+	ctx := testkit.Soon(t)
 	if err := r.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func TestStartEndsWhenWhatIsLeftIsRemovedMeanwhile(t *testing.T) {
 func TestStartReadsWhatALaggingCopyLacks(t *testing.T) {
 	t.Parallel()
 	env := natstest.Server(t)
-	js, err := jetstream.New(env.Conn(t))
+	js, err := jetstream.New(env.Conn(t), jetstream.WithDefaultTimeout(testkit.Patience))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,12 +183,15 @@ func TestStartReadsWhatALaggingCopyLacks(t *testing.T) {
 		stops = append(stops, env.Answer("$JS.API.CONSUMER."+verb+".S.*", toCopy))
 	}
 	var read atomic.Int64
-	var reasons atomic.Pointer[string]
+	var lags atomic.Bool
 	r, err := reader.New(reader.Options{
 		Conn: env.Conn(t), Stream: "S", FromStart: true, Heartbeat: 100 * time.Millisecond,
 		Handle: func(reader.Entry) { read.Add(1) },
 		Restarted: func(reason string) {
-			reasons.CompareAndSwap(nil, &reason)
+			if !strings.Contains(reason, "lags") { // a busy machine heard nothing for a while
+				return
+			}
+			lags.Store(true)
 			for _, stop := range stops {
 				stop()
 			}
@@ -203,8 +206,8 @@ func TestStartReadsWhatALaggingCopyLacks(t *testing.T) {
 	if n := read.Load(); n != 5 {
 		t.Errorf("%d of 5 messages are read", n)
 	}
-	if reason := reasons.Load(); reason == nil || !strings.Contains(*reason, "lags") {
-		t.Errorf("the reader was restarted: %v", reason)
+	if !lags.Load() {
+		t.Error("the reader was not restarted for a copy that lags")
 	}
 	if err := r.Stop(t.Context()); err != nil {
 		t.Fatal(err)
@@ -216,7 +219,7 @@ func TestStartReadsWhatALaggingCopyLacks(t *testing.T) {
 func TestAMessageLargerThanARequestMayBringStopsNothing(t *testing.T) {
 	t.Parallel()
 	env := natstest.Server(t)
-	js, err := jetstream.New(env.Conn(t))
+	js, err := jetstream.New(env.Conn(t), jetstream.WithDefaultTimeout(testkit.Patience))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -69,6 +69,7 @@ func TestReturnWithinTheDelayIsNoChange(t *testing.T) {
 		t.Errorf("it is told to have come %d times, want twice", got)
 	}
 	a.wasTold(phone, wire.Online, wire.Busy)
+	testkit.Eventually(t, "services are told that it came", func() bool { return len(s.events(phone)) >= 2 })
 	if got := s.events(phone); !slices.Equal(got, []string{"registered", "online"}) {
 		t.Errorf("services are told %q", got)
 	}

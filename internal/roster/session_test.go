@@ -178,6 +178,7 @@ func TestOfRacingOpensTheNewestStands(t *testing.T) {
 	if opened := stored["opened"].(float64); opened+1000 < float64(latest.UnixNano()) {
 		t.Errorf("an older one stands, by %.0f ns", float64(latest.UnixNano())-opened)
 	}
+	testkit.Eventually(t, "it is told", func() bool { return len(a.heard(phone)) > 0 })
 	if got := a.heard(phone); len(got) != 1 {
 		t.Errorf("the race was told as %q", got)
 	}
@@ -217,6 +218,8 @@ func TestAnAbandonedOpenLeavesNobodyOnline(t *testing.T) {
 	a, follower := s.start("a"), s.start("")
 	a.Register(phone, roster.Record{})
 	sees(t, phone, wire.Offline, follower)
+	// It tells services when it knows itself that the record is stored.
+	testkit.Eventually(t, "services are told", func() bool { return len(s.events(phone)) >= 1 })
 	a.proxy.Cut()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()

@@ -16,6 +16,7 @@ import (
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/share"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -35,7 +36,7 @@ type tenant struct {
 func newTenant(t *testing.T) *tenant {
 	t.Helper()
 	nc := natstest.Server(t).Conn(t)
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(testkit.Patience))
 	if err == nil {
 		err = backbone.Ensure(t.Context(), js, backbone.Plan{StoreBytes: 20 << 20})
 	}
@@ -106,7 +107,7 @@ func (a *tenant) publish(msg *nats.Msg) {
 // asked for, and returns how much was stored.
 func (a *tenant) fill(s *share.Shares, k share.Kind, to subjects.Key, size, most int) (stored int, refused *wire.Error) {
 	a.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(testkit.Patience)
 	for stored < most && time.Now().Before(deadline) {
 		err := s.Admit(k, to, size)
 		if err == nil {

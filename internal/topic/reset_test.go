@@ -176,7 +176,7 @@ func TestWhatWasRemovedUnreadIsTold(t *testing.T) {
 	natstest.Streams(t, env.Conn(t))
 	link := natstest.NewProxy(t, env.Addr())
 	read := natstest.Dial(t, link.URL())
-	p := &place{env: env, js: must(jetstream.New(env.Conn(t)))}
+	p := &place{env: env, js: must(jetstream.New(env.Conn(t), jetstream.WithDefaultTimeout(testkit.Patience)))}
 	p.hub = must(topic.New(topic.Options{Read: read, Fetch: env.Conn(t)}))
 	if err := p.hub.Start(t.Context()); err != nil {
 		t.Fatal(err)

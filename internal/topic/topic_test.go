@@ -41,7 +41,7 @@ func startPlace(t *testing.T, env *natstest.Env) *place {
 	t.Helper()
 	p := &place{env: env}
 	var err error
-	if p.js, err = jetstream.New(env.Conn(t)); err != nil {
+	if p.js, err = jetstream.New(env.Conn(t), jetstream.WithDefaultTimeout(testkit.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	if p.hub, err = topic.New(topic.Options{Read: p.env.Conn(t), Fetch: p.env.Conn(t)}); err != nil {
@@ -84,7 +84,7 @@ func (p *place) store(name string, n int, id string) (uint64, error) {
 	if id != "" {
 		try = time.Second // what is sent while a connection breaks is lost without a word
 	}
-	for deadline := time.Now().Add(waitTimeout); ; {
+	for deadline := time.Now().Add(waitTimeout); ; try *= 2 { // a busy machine may need longer
 		ctx, cancel := context.WithTimeout(context.Background(), try)
 		ack, err := p.js.PublishMsg(ctx, msg)
 		cancel()

@@ -65,7 +65,7 @@ func (i *installation) service() *nats.Conn {
 
 func (i *installation) dial(opts ...nats.Option) *nats.Conn {
 	i.t.Helper()
-	nc, err := nats.Connect(i.n.NATSURL(), append(opts, nats.Timeout(testkit.Patience))...)
+	nc, err := node.Connect(i.n.NATSURL(), append(opts, nats.Timeout(testkit.Patience))...)
 	testkit.Check(i.t, err)
 	i.t.Cleanup(nc.Close)
 	return nc
