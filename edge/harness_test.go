@@ -25,9 +25,12 @@ import (
 
 func TestMain(m *testing.M) {
 	testkit.AtOnce(6)
-	edge.SuspendAfter(2 * time.Second)
+	edge.SuspendAfter(suspendAfter)
 	natstest.VerifyTestMain(m)
 }
+
+// suspendAfter is how long a connection is silent before its read loop ends.
+const suspendAfter = 2 * time.Second
 
 // within is how long a test waits for what must happen.
 const within = testkit.Patience
@@ -134,6 +137,7 @@ func (w *world) start(name string, dial inbox.Dial, tune func(*edge.Options), pa
 	w.metrics = prometheus.NewRegistry()
 	opts := edge.Options{
 		Verifier: verifier, Tenant: func(string) (*edge.Tenant, bool) { return tenant, true }, Metrics: w.metrics,
+		RegisterWithin: within,
 	}
 	if tune != nil {
 		tune(&opts)

@@ -6,9 +6,11 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/edge"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/subjects"
@@ -39,13 +41,13 @@ func TestServicesRequestHasTheTimeThatItsWayHolds(t *testing.T) {
 		}
 		return e.Payload.TimeoutMs
 	}
-	for timeout, want := range map[string]int64{"": 110_000, "300000": 110_000, "9223372036854775807": 110_000, "5000": 5000} {
+	for timeout, want := range map[string]int64{"": 110_000, "300000": 110_000, "9223372036854775807": 110_000, "90000": 90_000} {
 		if got := ask("r"+timeout, timeout); got != want {
 			t.Errorf("asked for %q: the device was told %d ms, want %d", timeout, got, want)
 		}
 	}
-	check(t, nc.PublishMsg(&nats.Msg{Subject: subjects.RPC(phone, "work"), Header: nats.Header{subjects.HeaderCancel: {"r5000"}}}))
-	if kind, body := d.Next(); kind != "ack" || !strings.Contains(body, `"cancel":"r5000"`) {
+	check(t, nc.PublishMsg(&nats.Msg{Subject: subjects.RPC(phone, "work"), Header: nats.Header{subjects.HeaderCancel: {"r90000"}}}))
+	if kind, body := d.Next(); kind != "ack" || !strings.Contains(body, `"cancel":"r90000"`) {
 		t.Errorf("of the cancellation the device was told %s", body)
 	}
 }
@@ -55,7 +57,8 @@ func TestServicesRequestHasTheTimeThatItsWayHolds(t *testing.T) {
 func TestAServiceThatFloodsADeviceKeepsNoOtherFromAskingIt(t *testing.T) {
 	t.Parallel()
 	others := []string{"A", "B", "C", "D", "E"}
-	w := newWorldOn(t, natstest.Server(t, natstest.Services(append(others, "FLOOD")...)), nil, nil)
+	// The device reads nothing while the flood comes, which may take long.
+	w := newWorldOn(t, natstest.Server(t, natstest.Services(append(others, "FLOOD")...)), func(o *edge.Options) { o.Heartbeat = 5 * time.Minute }, nil)
 	d := w.connect()
 	var refused atomic.Int32
 	services := make(map[string]*nats.Conn)

@@ -29,6 +29,7 @@ func TestSuspendedConnectionResumesOnAMessage(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
 	d := w.suspended()
+	began := time.Now()
 	d.Send(`{"type":"message","id":"a","toDeviceId":"phone","requiresAck":true,"payload":1}`)
 	for _, want := range []string{"ack", "message"} {
 		// Either may come first.
@@ -36,7 +37,7 @@ func TestSuspendedConnectionResumesOnAMessage(t *testing.T) {
 			t.Errorf("got %s, want %s or the other", body, want)
 		}
 	}
-	if n := w.edge.Suspended(); n != 0 {
+	if n := w.edge.Suspended(); n != 0 && time.Since(began) < suspendAfter { // after that it may be so again
 		t.Errorf("%d suspended right after a message", n)
 	}
 	w.suspend()
