@@ -20,7 +20,7 @@ import (
 func TestACopyIsReadBatchByBatch(t *testing.T) {
 	t.Parallel()
 	env := natstest.Server(t)
-	js, err := jetstream.New(env.Conn(t))
+	js, err := jetstream.New(env.Conn(t), jetstream.WithDefaultTimeout(testkit.Patience))
 	testkit.Check(t, err)
 	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: layout.StreamInbox, Subjects: layout.AllInboxes(), AllowDirect: true})
 	testkit.Check(t, err)

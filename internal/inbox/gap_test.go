@@ -1,6 +1,7 @@
 package inbox_test
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"testing"
@@ -170,11 +171,19 @@ func TestAGapComesBeforeWhatFollows(t *testing.T) {
 // copies gives the stream so many copies.
 func (s *system) copies(n int) {
 	s.t.Helper()
-	config := must(s.js.Stream(s.t.Context(), layout.StreamInbox)).CachedInfo().Config
-	config.Replicas = n
-	must(s.js.UpdateStream(s.t.Context(), config))
-	s.eventually("all copies are current", func() bool {
-		info := must(must(s.js.Stream(s.t.Context(), layout.StreamInbox)).Info(s.t.Context()))
+	s.eventually("all copies are current", func() bool { // while a leader is chosen nobody answers
+		ctx, cancel := context.WithTimeout(s.t.Context(), 2*time.Second)
+		defer cancel()
+		stream, err := s.js.Stream(ctx, layout.StreamInbox)
+		if err != nil {
+			return false
+		}
+		info := stream.CachedInfo()
+		if config := info.Config; config.Replicas != n {
+			config.Replicas = n
+			_, _ = s.js.UpdateStream(ctx, config)
+			return false
+		}
 		current := 0
 		for _, peer := range info.Cluster.Replicas {
 			if peer.Current {
@@ -339,7 +348,7 @@ func TestAHubThatStopsStoresItsLastCountsThoughAnotherCursorIsStoredFirst(t *tes
 	env := natstest.Server(t, natstest.Listen())
 	proxy := natstest.NewProxy(t, env.Addr())
 	publish := must(inbox.NewPublisher(func(opts ...nats.Option) (*nats.Conn, error) {
-		return nats.Connect(proxy.URL(), opts...)
+		return natstest.Connect(proxy.URL(), opts...)
 	}, nil))
 	t.Cleanup(publish.Stop)
 	s := newSystemOn(t, env, func(o *inbox.Options) { o.Publish = publish })

@@ -2,6 +2,7 @@ package inbox_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -58,7 +59,7 @@ func newSystemOn(t *testing.T, env *natstest.Env, tune func(*inbox.Options)) *sy
 	t.Helper()
 	s := &system{t: t, env: env}
 	s.nc = s.env.Conn(t)
-	s.js = must(jetstream.New(s.nc))
+	s.js = must(jetstream.New(s.nc, jetstream.WithDefaultTimeout(testkit.Patience)))
 	s.createInbox()
 	if _, err := s.js.CreateStream(t.Context(), jetstream.StreamConfig{
 		Name: layout.StreamCursor, Subjects: []string{layout.AllCursors()}, AllowDirect: true, MaxMsgsPerSubject: 1,
@@ -116,7 +117,7 @@ func (s *system) start(tune func(*inbox.Options)) {
 	}
 	hub, pub := s.hub, s.pub
 	s.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
 		defer cancel()
 		_ = hub.Stop(ctx) // a test that broke the server may have lost it
 		pub.Stop()
@@ -156,8 +157,9 @@ func (s *system) put(k subjects.Key, lane subjects.Lane, first, n int) {
 func (s *system) store(k subjects.Key, lane subjects.Lane, body int) error {
 	msg := &nats.Msg{Subject: subjects.Inbox(k, lane), Data: []byte(strconv.Itoa(body))}
 	msg.Header = nats.Header{"Nats-Msg-Id": {fmt.Sprint(k, lane, body)}}
-	for deadline := time.Now().Add(waitTimeout); ; {
-		ctx, cancel := context.WithTimeout(s.t.Context(), 200*time.Millisecond)
+	try := 200 * time.Millisecond
+	for deadline := time.Now().Add(waitTimeout); ; try = min(2*try, waitTimeout/10) { // a busy machine may need longer
+		ctx, cancel := context.WithTimeout(s.t.Context(), try)
 		_, err := s.js.PublishMsg(ctx, msg)
 		cancel()
 		if err == nil || time.Now().After(deadline) || s.t.Context().Err() != nil {
@@ -203,14 +205,16 @@ func (s *system) attachNow(k subjects.Key, window int) *device {
 	s.t.Helper()
 	d := newDevice(s.t)
 	d.fits = s.fits
-	ctx, cancel := context.WithTimeout(s.t.Context(), waitTimeout)
-	defer cancel()
-	mailbox, err := s.hub.Attach(ctx, k, d, inbox.MailboxOptions{Window: window, Epoch: s.epoch})
-	if err != nil {
-		s.t.Fatal(err)
+	for deadline := time.Now().Add(waitTimeout); ; { // a store that is too slow is asked again
+		mailbox, err := s.hub.Attach(s.t.Context(), k, d, inbox.MailboxOptions{Window: window, Epoch: s.epoch})
+		if err == nil {
+			d.mailbox = mailbox
+			return d
+		}
+		if time.Now().After(deadline) || !errors.Is(err, context.DeadlineExceeded) {
+			s.t.Fatal(err)
+		}
 	}
-	d.mailbox = mailbox
-	return d
 }
 
 func signal(ch chan struct{}) {

@@ -19,7 +19,7 @@ func TestAMessageThatIsSaidToBeBeingStoredIsLookedForInTheStream(t *testing.T) {
 	t.Parallel()
 	env := natstest.Server(t)
 	nc := env.Conn(t)
-	js := must(jetstream.New(nc))
+	js := must(jetstream.New(nc, jetstream.WithDefaultTimeout(testkit.Patience)))
 	must(js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"s.>"}, NoAck: true, AllowDirect: true}))
 	must(nc.Subscribe("s.>", func(m *nats.Msg) {
 		_ = m.Respond([]byte(`{"error":{"code":409,"err_code":10158,"description":"duplicate message id is in process"},"stream":"S","seq":0}`))
@@ -54,7 +54,7 @@ func TestStopEndsTheLookForAMessageThatIsNotThere(t *testing.T) {
 	t.Parallel()
 	env := natstest.Server(t)
 	nc := env.Conn(t)
-	js := must(jetstream.New(nc))
+	js := must(jetstream.New(nc, jetstream.WithDefaultTimeout(testkit.Patience)))
 	must(js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"other"}, AllowDirect: true}))
 	asked := make(chan struct{}, 1)
 	must(nc.Subscribe("s.a", func(m *nats.Msg) {

@@ -119,7 +119,7 @@ func TestHubStopsInTimeWithAFullPublisher(t *testing.T) {
 		if err == nil {
 			t.Error("stopped well, with a cursor that is stored nowhere")
 		}
-	case <-time.After(30 * time.Second): // half of what the publisher waits here
+	case <-time.After(waitTimeout): // far less than the publisher waits here
 		t.Error("still not stopped")
 	}
 }

@@ -84,7 +84,7 @@ func (p *place) store(name string, n int, id string) (uint64, error) {
 	if id != "" {
 		try = time.Second // what is sent while a connection breaks is lost without a word
 	}
-	for deadline := time.Now().Add(waitTimeout); ; try *= 2 { // a busy machine may need longer
+	for deadline := time.Now().Add(waitTimeout); ; try = min(2*try, waitTimeout/10) { // a busy machine may need longer
 		ctx, cancel := context.WithTimeout(context.Background(), try)
 		ack, err := p.js.PublishMsg(ctx, msg)
 		cancel()
