@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/natstest"
 )
 
 // plain is a device on plain NATS, with its own credential.
@@ -22,12 +24,8 @@ type plain struct {
 func (s *server) plain(t *testing.T, u, name string) *plain {
 	t.Helper()
 	prefix := "_INBOX." + token(u) + "." + token(name)
-	nc, err := nats.Connect(s.NATS, credsOption(t, must(t, "creds", "device", u+"/"+name, "--data", s.data)),
-		nats.CustomInboxPrefix(prefix), nats.Timeout(patience), nats.ErrorHandler(nobody))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
+	nc := natstest.Dial(t, s.NATS, credsOption(t, must(t, "creds", "device", u+"/"+name, "--data", s.data)),
+		nats.CustomInboxPrefix(prefix), nats.ErrorHandler(nobody))
 	return &plain{t: t, nc: nc, base: "rccs.coordinator.device." + token(u) + "." + token(name) + "."}
 }
 

@@ -11,6 +11,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/natstest"
 )
 
 // service is a backend with an ordinary NATS client.
@@ -28,11 +30,7 @@ func (s *server) service(t testing.TB, name string) *service {
 
 func (s *server) serviceBy(t testing.TB, creds string, opts ...nats.Option) *service {
 	t.Helper()
-	nc, err := nats.Connect(s.NATS, append(opts, credsOption(t, creds), nats.Timeout(patience), nats.ErrorHandler(nobody))...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
+	nc := natstest.Dial(t, s.NATS, append(opts, credsOption(t, creds), nats.ErrorHandler(nobody))...)
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
