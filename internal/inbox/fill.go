@@ -131,14 +131,19 @@ func (mb *Mailbox) read(ctx context.Context, n subjects.Lane, pos uint64) (msgs 
 	if err != nil || want.counted <= 0 {
 		return msgs, left, err
 	}
-	lost, next, err := mb.hub.lostOf(ctx, mb.key, n, pos, want, msgs, left)
-	if err != nil || lost <= 0 {
-		return msgs, left, err
-	}
+	mb.mu.Lock()
+	l := &mb.lanes[n]
+	again := l.compared
+	l.compared = true // a purge from here on has it compared again
+	mb.mu.Unlock()
+	lost, next, err := mb.hub.lostOf(ctx, mb.key, n, pos, want, msgs, left, again)
 	mb.mu.Lock()
 	defer mb.mu.Unlock()
-	l := &mb.lanes[n]
-	if mb.closed || l.readPos != pos {
+	if err != nil {
+		l.compared = false
+		return nil, 0, err
+	}
+	if lost <= 0 || mb.closed || l.readPos != pos {
 		return msgs, left, nil
 	}
 	to := mb.seen
@@ -153,11 +158,11 @@ func (mb *Mailbox) read(ctx context.Context, n subjects.Lane, pos uint64) (msgs 
 
 // lostOf returns how many of the messages that a lane has counted are gone, by an
 // answer of the store after pos, and the sequence of the first that is left; 0: none.
-// While others send, the store may have more than is counted, as many as are gone or
-// more. Where these cannot be told from those counted, it returns fewer: a later
-// batch shows the rest.
+// While others send, the store also has what is not counted. Of several copies one may
+// have more of it than another, and so seem to have all that is counted. So these are
+// read, message by message, unless that was done for an answer before: again.
 func (h *Hub) lostOf(
-	ctx context.Context, k subjects.Key, n subjects.Lane, pos uint64, want expected, msgs []*envelope.Message, left int,
+	ctx context.Context, k subjects.Key, n subjects.Lane, pos uint64, want expected, msgs []*envelope.Message, left int, again bool,
 ) (lost int64, next uint64, err error) {
 	floor := max(pos, want.floor)
 	msgs = msgs[len(msgs)-above(msgs, floor):]
@@ -170,17 +175,28 @@ func (h *Hub) lostOf(
 		}
 	}
 	next = firstOf(msgs)
-	lost = want.counted - int64(len(msgs)+left)
-	fresh, err := h.stored(ctx, k, n, max(want.known, floor)+1)
-	if err != nil || fresh == 0 || lost+fresh <= 0 {
-		return lost, next, err
+	one := h.replicas.Load() <= 1
+	if one || again {
+		least, most, err := h.bounds(ctx, k, n, floor, want)
+		if err != nil || most <= 0 || one && least == most || !one && least <= 0 {
+			return least, next, err
+		}
 	}
-	all, err := h.stored(ctx, k, n, floor+1) // fresh is no more than what all has of them
-	if lost = want.counted + fresh - all; err != nil || lost <= 0 || h.replicas.Load() <= 1 {
-		return lost, next, err
-	}
-	have, err := h.count(ctx, k, n, floor, want) // the answers may be of copies that have more and fewer
+	have, err := h.count(ctx, k, n, floor, want)
 	return want.counted - have, next, err
+}
+
+// bounds returns how many of the messages that a lane has counted after floor are gone
+// at least and at most. The store says how many it has from a sequence on. What is
+// stored between two questions can be either.
+func (h *Hub) bounds(ctx context.Context, k subjects.Key, n subjects.Lane, floor uint64, want expected) (least, most int64, err error) {
+	var have [3]int64
+	for i, from := range [...]uint64{max(want.known, floor) + 1, floor + 1, max(want.known, floor) + 1} {
+		if have[i], err = h.stored(ctx, k, n, from); err != nil {
+			return 0, 0, err
+		}
+	}
+	return want.counted + have[0] - have[1], want.counted + have[2] - have[1], nil
 }
 
 // count counts what is left of the messages that a lane has counted after floor, by

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"sync"
 	"testing"
 	"time"
 
@@ -124,9 +125,10 @@ func TestAGapComesBeforeWhatFollows(t *testing.T) {
 	for _, c := range []struct {
 		acked  bool
 		copies int
-	}{{true, 1}, {false, 1}, {true, 3}} {
+		flood  bool // others send all the time, also between two questions to the store
+	}{{true, 1, false}, {false, 1, false}, {true, 3, false}, {true, 1, true}, {true, 3, true}} {
 		acked := c.acked
-		t.Run(fmt.Sprintf("acknowledged %v, copies %d", acked, c.copies), func(t *testing.T) {
+		t.Run(fmt.Sprintf("acknowledged %v, copies %d, all the time %v", acked, c.copies, c.flood), func(t *testing.T) {
 			t.Parallel()
 			var env *natstest.Env
 			if c.copies == 1 {
@@ -154,8 +156,14 @@ func TestAGapComesBeforeWhatFollows(t *testing.T) {
 			s.start(func(o *inbox.Options) { o.Read = natstest.Dial(t, proxy.URL()) })
 			proxy.Freeze()
 			s.put(phone, subjects.Normal, 1+waiting, meanwhile)
+			if c.flood {
+				t.Cleanup(s.flood(phone, subjects.Normal))
+			}
 			d = s.attachNow(phone, 2*waiting)
 			s.wantGap(d, wire.Gap{Lane: "normal", From: 2, To: 1 + waiting, Count: 1, Reason: wire.ReasonPurged})
+			if c.flood {
+				return
+			}
 			proxy.Heal()
 			s.caughtUp()
 			left := waiting - 1 + meanwhile
@@ -166,6 +174,36 @@ func TestAGapComesBeforeWhatFollows(t *testing.T) {
 			d.noGap()
 		})
 	}
+}
+
+// flood has messages sent to a lane all the time, until stop is called.
+func (s *system) flood(k subjects.Key, lane subjects.Lane) (stop func()) {
+	s.t.Helper()
+	nc := natstest.Dial(s.t, s.env.URL())
+	quit, begun, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for n := 0; ; n++ {
+			select {
+			case <-quit:
+				return
+			default:
+			}
+			err := nc.Publish(subjects.Inbox(k, lane), []byte(`"more"`))
+			if n%32 == 0 && err == nil {
+				err = nc.Flush()
+			}
+			if n == 0 {
+				close(begun)
+			}
+			if err != nil {
+				s.t.Error(err)
+				return
+			}
+		}
+	}()
+	<-begun
+	return sync.OnceFunc(func() { close(quit); <-done })
 }
 
 // copies gives the stream so many copies.

@@ -24,6 +24,9 @@ type lane struct {
 	// catchingUp: the store may hold messages above readPos that are not
 	// queued.
 	catchingUp bool
+	// compared: since the lane began to catch up, and since the last purge, it was
+	// found out which of the messages that unread counts are gone.
+	compared bool
 
 	// unacked is what was sent on this connection and not acknowledged,
 	// ascending. Its length over all lanes is bounded by the window.

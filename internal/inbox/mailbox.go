@@ -435,7 +435,7 @@ func (mb *Mailbox) deliver(m *envelope.Message) (wake, counted bool) {
 			l.unread++ // it was read from the store before it came by the stream
 		}
 	case !l.catchingUp && !l.room():
-		l.catchingUp, l.fillFrom = true, l.readPos
+		l.catchingUp, l.compared, l.fillFrom = true, false, l.readPos
 		fallthrough
 	case l.catchingUp:
 		l.unread++

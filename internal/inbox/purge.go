@@ -296,7 +296,7 @@ func (mb *Mailbox) purge(upTo purged) {
 		if upTo[n] <= l.purgedUpTo {
 			continue
 		}
-		l.purgedUpTo = upTo[n]
+		l.purgedUpTo, l.compared = upTo[n], false
 		if g := mb.purgeLaneLocked(l, upTo[n]); g.Count > 0 {
 			g.Lane, g.Reason = subjects.Lane(n), wire.ReasonPurged
 			mb.gapLocked(g)
