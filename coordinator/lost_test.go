@@ -13,6 +13,7 @@ import (
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -268,21 +269,51 @@ func TestFetchFromACopyThatLagsDoesNotSettleWhatAKilledEdgeMayHaveSent(t *testin
 func TestFetchFlagsWhatASessionWithoutACursorMayHaveBeenSent(t *testing.T) {
 	t.Parallel()
 	p, e := placeWithEdge(t)
-	p.coordinate()
+	c, _ := p.coordinate()
 	d := p.device("alice/phone")
 	p.publish(layout.Cursor(d.key), string(new(inbox.Cursor).Append(nil)))
 	p.publish(subjects.Inbox(d.key, subjects.Normal), `"perhaps"`)
-	p.connect(e, d.name, "mobile").Close(false, nil)
-	var all []got
-	p.eventually("the session is over", func() bool {
-		return d.ask("ack", map[string]any{"seq": 1}, nil) == "" && d.ask("fetch", nil, &all) == ""
+	s := p.connect(e, d.name, "mobile")
+	s.Close(false, nil)
+	p.eventually("the session is known, and over", func() bool {
+		known, _ := c.Roster().Device(d.key)
+		return known.Epoch == s.Epoch && !known.Online
 	})
+	all := d.fetch(nil)
 	if len(all) != 1 || !all[0].Redelivered {
 		t.Fatalf("got %+v, want it flagged", all)
 	}
 	p.publish(subjects.Inbox(d.key, subjects.Normal), `"new"`)
 	if all = d.fetch(nil); len(all) != 2 || !all[0].Redelivered || all[1].Redelivered {
 		t.Errorf("got %+v, want the second one not flagged", all)
+	}
+}
+
+// An edge was taken for dead, and may be back any moment. Before a coordinator gives its
+// device messages, or acknowledges any, it ends the session for good.
+func TestADeviceOfAnEdgeTakenForDeadIsServedWhenItsSessionHasEnded(t *testing.T) {
+	t.Parallel()
+	for _, endpoint := range []string{"fetch", "ack"} {
+		t.Run(endpoint, func(t *testing.T) {
+			t.Parallel()
+			p := newPlace(t)
+			d := p.device("alice/phone")
+			seq := p.publish(subjects.Inbox(d.key, subjects.Normal), `"one"`)
+			sent := inbox.Cursor{Open: true, Epoch: 5, Sent: [subjects.Lanes]uint64{0, seq}, Unacked: [subjects.Lanes][]uint64{1: {seq}}, UpTo: seq}
+			p.publish(layout.Cursor(d.key), string(sent.Append(nil)))
+			p.publish(layout.SessionSubject(d.key), `{"session":"s","edge":"away","epoch":5,"status":"offline","by":"janitor","write":1}`)
+			p.coordinate()
+			if code := d.ask(endpoint, map[string]map[string]any{"ack": {"seq": seq}}[endpoint], nil); code != "" {
+				t.Fatalf("told %q", code)
+			}
+			entry := p.stored("KV_"+layout.BucketSessions, layout.SessionSubject(d.key))
+			epoch, online := roster.SessionIn(entry[len(entry)-1].Data)
+			stored := p.stored(layout.StreamCursor, layout.Cursor(d.key))
+			c, err := inbox.ParseCursor(stored[len(stored)-1].Data)
+			if err != nil || epoch != 6 || online || c.Epoch != 6 || (len(c.Unacked[subjects.Normal]) == 0) != (endpoint == "ack") {
+				t.Errorf("the session is of epoch %d, and the cursor is %+v, %v", epoch, c, err)
+			}
+		})
 	}
 }
 
