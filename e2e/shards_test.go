@@ -248,7 +248,7 @@ func TestShards_TheirNumberStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := rccs(t, "", "serve", "--data", s.data, "--shards", "3", "--listen", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
-	if r.status == 0 || !strings.Contains(r.stderr, "2 shards") {
+	if r.status == 0 || !strings.Contains(r.stderr, "--shards 2") {
 		t.Errorf("started with another number of shards: %+v", r)
 	}
 	s.args = nil
