@@ -117,7 +117,7 @@ func (s *system) start(tune func(*inbox.Options)) {
 	}
 	hub, pub := s.hub, s.pub
 	s.t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		_ = hub.Stop(ctx) // a test that broke the server may have lost it
 		pub.Stop()
