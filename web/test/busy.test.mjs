@@ -89,5 +89,19 @@ test("no page freezes beside 10,000 devices and 200 messages a second", async (t
   const wanted = items.at(-1);
   await page.getByRole("searchbox", { name: "Search devices" }).fill(`${wanted.user}/${wanted.device}`);
   await until("it alone is found", async () => (await rows.count()) === 2 && (await rows.nth(1).innerText()).includes(wanted.user));
+
+  // Somebody has a thousand devices in view, and all of them go.
+  await page.getByRole("searchbox", { name: "Search devices" }).fill("");
+  await until("a thousand devices are in view", async () => {
+    await page.evaluate(() => scrollTo(0, document.body.scrollHeight));
+    return (await rows.count()) > 1000;
+  });
+  const [edge] = (await (await fetch(server.admin + "/v1/edges")).json()).items;
+  const drain = { method: "POST", headers: { "Content-Type": "application/json" }, body: '{"force":true}' };
+  assert.equal((await fetch(`${server.admin}/v1/edges/${encodeURIComponent(edge.name)}/drain`, drain)).status, 202);
+  const { frames, longest } = await watch(page, seconds * 1000);
+  t.diagnostic(`a thousand devices that go: ${Math.round(frames / seconds)} frames a second, longest task ${longest} ms`);
+  assert.ok(frames >= seconds, `the page has drawn ${frames} frames in ${seconds} s while all devices went`);
+  await until("all are seen to be offline", async () => (await page.locator("tbody .is-online").count()) === 0);
   await page.context().close();
 });

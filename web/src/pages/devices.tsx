@@ -1,9 +1,10 @@
+import { Component } from "preact";
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { ApiError, call, listen } from "../api";
 import { number } from "../format";
 import { href, setQuery, usePlace } from "../router";
 import type { Device, Page } from "../types";
-import { useDelayed } from "../ui/hooks";
+import { useBatched, useDelayed } from "../ui/hooks";
 import { Choice, Empty, Failure, Loading, Presence, Search, Time } from "../ui/parts";
 
 const pageSize = 100;
@@ -78,7 +79,7 @@ export function Devices() {
             </thead>
             <tbody>
               {list.items.map((d) => (
-                <Row key={d.user + "\0" + d.device} d={d} />
+                <Row key={nameOf(d)} d={d} />
               ))}
             </tbody>
           </table>
@@ -89,27 +90,34 @@ export function Devices() {
   );
 }
 
-function Row({ d }: { d: Device }) {
-  return (
-    <tr>
-      <td class="name">{d.user}</td>
-      <td class="name">
-        <a href={href(`devices/${encodeURIComponent(d.user)}/${encodeURIComponent(d.device)}`)}>{d.device}</a>
-      </td>
-      <td>
-        <Presence status={d.status} />
-      </td>
-      <td class="wide">{d.type}</td>
-      <td class="wide">
-        {d.platform} {d.version}
-      </td>
-      <td class={`n ${d.unacknowledged ? "" : "faint"}`}>{number(d.unacknowledged)}</td>
-      <td class="wide">{d.edge}</td>
-      <td class="wide">
-        <Time at={d.lastSeen} />
-      </td>
-    </tr>
-  );
+/** One device. It is drawn again only when it has changed: there may be thousands. */
+class Row extends Component<{ d: Device }> {
+  override shouldComponentUpdate(next: { d: Device }) {
+    return next.d !== this.props.d;
+  }
+
+  render({ d }: { d: Device }) {
+    return (
+      <tr>
+        <td class="name">{d.user}</td>
+        <td class="name">
+          <a href={href(`devices/${encodeURIComponent(d.user)}/${encodeURIComponent(d.device)}`)}>{d.device}</a>
+        </td>
+        <td>
+          <Presence status={d.status} />
+        </td>
+        <td class="wide">{d.type}</td>
+        <td class="wide">
+          {d.platform} {d.version}
+        </td>
+        <td class={`n ${d.unacknowledged ? "" : "faint"}`}>{number(d.unacknowledged)}</td>
+        <td class="wide">{d.edge}</td>
+        <td class="wide">
+          <Time at={d.lastSeen} />
+        </td>
+      </tr>
+    );
+  }
 }
 
 /** Loads more when it comes into view; it is a button for those who do not scroll. */
@@ -165,16 +173,14 @@ function useDevices(q: string, status: string, type: string) {
     const timer = setTimeout(() => again((n) => n + 1), 3000);
     return () => clearTimeout(timer);
   }, [waits, turn]);
+  // After a restart all devices come at once.
+  const push = useBatched<Moved>((all) => set((l) => moved(l, all)), Infinity);
   useEffect(
     () =>
       listen("events", {}, {
-        on: {
-          online: (data) => set((l) => moved(l, data as Moved, "online")),
-          offline: (data) => set((l) => moved(l, data as Moved, "offline")),
-          forgotten: (data) => set((l) => ({ ...l, items: l.items.filter((d) => !same(d, data as Moved)) })),
-        },
+        on: Object.fromEntries(["online", "offline", "forgotten"].map((kind) => [kind, (data: unknown) => push(data as Moved)])),
       }),
-    [],
+    [push],
   );
   const more = useCallback(() => {
     const { next, loading } = current.current;
@@ -184,18 +190,24 @@ function useDevices(q: string, status: string, type: string) {
 }
 
 interface Moved {
+  kind: string;
   user: string;
   device: string;
   at: string;
   edge?: string;
 }
 
-const same = (d: Device, m: Moved) => d.user === m.user && d.device === m.device;
+const nameOf = (d: { user: string; device: string }) => d.user + "\0" + d.device;
 
-function moved(l: Listed, m: Moved, status: string): Listed {
-  const at = l.items.findIndex((d) => same(d, m));
-  if (at < 0) return l;
-  const items = l.items.slice();
-  items[at] = { ...items[at]!, status, lastSeen: m.at, edge: status === "offline" ? undefined : m.edge };
-  return { ...l, items };
+/** The list after these events: the last one of each device counts. */
+function moved(l: Listed, all: Moved[]): Listed {
+  const last = new Map(all.map((m) => [nameOf(m), m]));
+  let changed = false;
+  const items = l.items.flatMap((d) => {
+    const m = last.get(nameOf(d));
+    if (!m) return [d];
+    changed = true;
+    return m.kind === "forgotten" ? [] : [{ ...d, status: m.kind, lastSeen: m.at, edge: m.kind === "offline" ? undefined : m.edge }];
+  });
+  return changed ? { ...l, items } : l;
 }

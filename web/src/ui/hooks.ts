@@ -9,14 +9,20 @@ setInterval(() => {
   ticks.dispatchEvent(new Event("tick"));
 }, 5000);
 
-export function useNow(): number {
-  const [at, set] = useState(now);
+/** What f makes of the present time; it is drawn again when that changes, and not otherwise: a page may have thousands. */
+export function useNow<T>(f: (now: number) => T): T {
+  const [, again] = useState(0);
+  const value = f(Math.max(now, Date.now() - 5000));
+  const drawn = useRef({ f, value });
+  drawn.current = { f, value };
   useEffect(() => {
-    const update = () => set(now);
+    const update = () => {
+      if (drawn.current.f(now) !== drawn.current.value) again((n) => n + 1);
+    };
     ticks.addEventListener("tick", update);
     return () => ticks.removeEventListener("tick", update);
   }, []);
-  return Math.max(at, Date.now() - 5000);
+  return value;
 }
 
 export interface Loaded<T> {

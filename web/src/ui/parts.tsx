@@ -6,11 +6,11 @@ import { useNow } from "./hooks";
 
 /** A time, relative to now, with the exact one on hover and for programs. */
 export function Time({ at }: { at?: string }) {
-  const now = useNow();
-  if (!at || at.startsWith("0001")) return <span class="faint">–</span>;
+  const text = useNow((now) => (!at || at.startsWith("0001") ? undefined : relative(at, now)));
+  if (!at || text === undefined) return <span class="faint">–</span>;
   return (
     <time dateTime={at} title={exact(at)}>
-      {relative(at, now)}
+      {text}
     </time>
   );
 }
