@@ -2,6 +2,9 @@ package coordinator
 
 import (
 	"context"
+	"errors"
+	"slices"
+	"sync"
 
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/share"
@@ -50,15 +53,43 @@ func (r *router) left(m *routed) {
 	}
 }
 
+// endFull ends messages of services that have too much waiting, and returns those
+// that it has to be called for again. It ends several at a time: a service that floods
+// keeps the store busy, which then takes long to answer about each.
+func (r *router) endFull(all []*routed) (left []*routed) {
+	for some := range slices.Chunk(all, passFresh) {
+		errs := make([]error, len(some))
+		var wg sync.WaitGroup
+		for n, m := range some {
+			wg.Go(func() {
+				errs[n] = errPanicked
+				r.c.contained("route", func() { errs[n] = r.full(m) })
+			})
+		}
+		wg.Wait()
+		for n, m := range some {
+			if errs[n] != nil {
+				left = append(left, m)
+			}
+		}
+		if err := errors.Join(errs...); err != nil && r.ctx.Err() == nil {
+			r.log.Warn("messages past a service's part are not removed yet, trying again", "err", err)
+		}
+	}
+	return left
+}
+
 // full ends a message of a service that has too much waiting.
-func (r *router) full(m *routed) (verdict, error) {
+func (r *router) full(m *routed) error {
 	ctx, cancel := context.WithTimeout(r.ctx, giveWithin)
 	defer cancel()
-	if err := r.tellService(ctx, m, &inbox.RouteEvent{Kind: subjects.EventFull, Retry: share.RetryRoute}); err != nil {
-		return held, err
+	if !m.given {
+		if err := r.tellService(ctx, m, &inbox.RouteEvent{Kind: subjects.EventFull, Retry: share.RetryRoute}); err != nil {
+			return err
+		}
+		r.recordEnd(m, wire.QueueFull)
+		r.c.metrics.routed.WithLabelValues(routedFull).Inc()
+		m.given = true
 	}
-	r.recordEnd(m, wire.QueueFull)
-	r.c.metrics.routed.WithLabelValues(routedFull).Inc()
-	m.given = true
-	return gone, r.c.remove(ctx, r.stream, m.seq)
+	return r.c.remove(ctx, r.stream, m.seq)
 }

@@ -408,17 +408,14 @@ func (r *router) pass(q *queue, fresh []*routed, again bool) {
 		last[m.sender] = i
 	}
 	done := 0
+	var full []*routed // for which there is no room to wait
 	for i, m := range todo {
 		if behind[m.sender] || senders == 1 && len(behind) > 0 {
 			still = append(still, m)
 			continue
 		}
 		v, err := held, errPanicked
-		r.c.contained("route", func() {
-			if v, err = r.give(q, m, devices); v == waits && err == nil && !r.admit(m) {
-				v, err = r.full(m)
-			}
-		})
+		r.c.contained("route", func() { v, err = r.give(q, m, devices) })
 		if err != nil {
 			if r.ctx.Err() == nil {
 				r.log.Warn("routing interrupted, trying again", "user", q.user, "seq", m.seq, "err", err)
@@ -439,6 +436,10 @@ func (r *router) pass(q *queue, fresh []*routed, again bool) {
 		if v == gone {
 			r.left(m)
 		}
+		if v == waits && !r.admit(m) {
+			full = append(full, m)
+			continue
+		}
 		if v == waits {
 			q.await(m)
 			still = append(still, m)
@@ -450,6 +451,10 @@ func (r *router) pass(q *queue, fresh []*routed, again bool) {
 			q.seen = nil
 			break
 		}
+	}
+	if left := r.endFull(full); len(left) > 0 {
+		q.soon(time.Now().Add(retryPause))
+		still, q.seen = append(still, left...), nil
 	}
 	q.waiting = still
 	r.c.metrics.waiting.Add(float64(len(still) - before))
