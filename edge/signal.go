@@ -2,6 +2,7 @@ package edge
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
@@ -37,7 +38,7 @@ func (t *Tenant) onSignal(m *nats.Msg) {
 		m.Header.Set(subjects.HeaderID, "signal-"+nuid.Next())
 	}
 	c.pass(&envelope.Delivery{Message: &envelope.Message{
-		Key: key, Lane: lane, Stored: c.s.sockets.Now(), Header: m.Header, Data: m.Data,
+		Key: key, Lane: lane, Stored: time.Now().UnixNano(), Header: m.Header, Data: m.Data,
 	}})
 }
 

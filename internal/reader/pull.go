@@ -54,7 +54,7 @@ func (p *pull) start() error {
 	if err := sub.SetPendingLimits(-1, -1); err != nil {
 		return fmt.Errorf("reader: subscribe: %w", err)
 	}
-	p.r.beats.Store(time.Now().UnixNano())
+	p.r.beats.Store(int64(time.Since(p.r.began)))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.askLocked()
@@ -97,7 +97,7 @@ func (p *pull) receive(m *nats.Msg) {
 }
 
 func (p *pull) receiveLocked(m *nats.Msg) {
-	p.r.beats.Store(time.Now().UnixNano())
+	p.r.beats.Store(int64(time.Since(p.r.began)))
 	// Stored messages come on their own subject, whatever headers their
 	// publisher gave them; only what the server says comes on the reply's.
 	if strings.HasPrefix(m.Subject, p.base) {

@@ -98,13 +98,14 @@ func (o *Options) validate() error {
 
 // Reader follows a stream. Make one with [New].
 type Reader struct {
-	opts Options
-	js   jetstream.JetStream
+	opts  Options
+	js    jetstream.JetStream
+	began time.Time
 
 	upTo  uint64                               // where the stream ended at the start; 0 unless it has several copies
 	last  atomic.Uint64                        // highest sequence handed out or known to be before the start
 	info  atomic.Pointer[jetstream.StreamInfo] // as of the last request for the state
-	beats atomic.Int64                         // Unix nanoseconds of the last sign of life
+	beats atomic.Int64                         // of the last sign of life, in ns since began: nobody sets the monotonic clock
 	left  atomic.Uint64                        // stored and not handed out yet, as the server last said
 
 	failed atomic.Pointer[error] // why it can never go on
@@ -135,6 +136,7 @@ func New(opts Options) (*Reader, error) {
 	return &Reader{
 		opts:    opts,
 		js:      js,
+		began:   time.Now(),
 		restart: make(chan string, 1),
 		quiet:   make(chan struct{}, 1),
 		caught:  make(chan struct{}),
@@ -254,7 +256,7 @@ func (r *Reader) Healthy(d time.Duration) error {
 
 // Quiet is how long nothing was heard from the stream, heartbeats included.
 func (r *Reader) Quiet() time.Duration {
-	return time.Since(time.Unix(0, r.beats.Load()))
+	return time.Since(r.began) - time.Duration(r.beats.Load())
 }
 
 // Behind is how many stored messages were not handed out yet when the server

@@ -196,7 +196,7 @@ func (r *Roster) begin(ctx context.Context) error {
 
 // renew stores the lease.
 func (r *Roster) renew(done func(error)) {
-	r.renewed.Store(time.Now().UnixNano())
+	r.renewed.Store(int64(time.Since(r.started)))
 	r.mu.RLock()
 	devices := len(r.slots)
 	r.mu.RUnlock()
@@ -260,7 +260,7 @@ func (r *Roster) renewNow() {
 // proveAlive renews the lease early, unless that was just done. What is sent
 // afterwards is also stored afterwards.
 func (r *Roster) proveAlive() {
-	if last := r.renewed.Load(); time.Now().UnixNano()-last > int64(r.opts.Lease/20) && !r.stopped.Load() {
+	if last := r.renewed.Load(); time.Since(r.started)-time.Duration(last) > r.opts.Lease/20 && !r.stopped.Load() {
 		r.renewNow()
 	}
 }
@@ -276,7 +276,7 @@ func (r *Roster) watch() {
 			return
 		case now := <-tick.C:
 			if r.edge != "" && !r.stopped.Load() {
-				if now.UnixNano()-r.renewed.Load() >= int64(r.opts.Lease/3) || r.leased.Load() != (changes{r.address(), r.unready() != "", r.unserved() != "", r.draining()}) {
+				if now.Sub(r.started)-time.Duration(r.renewed.Load()) >= r.opts.Lease/3 || r.leased.Load() != (changes{r.address(), r.unready() != "", r.unserved() != "", r.draining()}) {
 					r.renewNow()
 				}
 			}

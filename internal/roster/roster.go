@@ -28,7 +28,7 @@ type Roster struct {
 	out     *outbox
 	caps    capabilities
 	writes  atomic.Uint64 // numbers this roster's writes of sessions
-	renewed atomic.Int64  // when the lease was last renewed, Unix nanoseconds
+	renewed atomic.Int64  // when the lease was last renewed, in ns since started: nobody sets the monotonic clock
 	started time.Time
 	// leased has the changes that the last stored lease shows of this edge.
 	leased  atomic.Value

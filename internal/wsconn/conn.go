@@ -73,7 +73,7 @@ type Conn struct {
 	writeBegan time.Duration // since started; 0 while nothing is being written
 
 	// Written by the goroutine named, read by Tick.
-	lastRead atomic.Int64 // both: when the peer showed a sign of life, coarse Unix nanoseconds
+	lastRead atomic.Int64 // both: when the peer showed a sign of life, as Upgrader.clock has it
 	reading  atomic.Bool  // read loop: it waits for the peer, not for the handler
 	waiting  atomic.Bool  // read loop: it waits for a message to begin, and may be suspended
 	sending  atomic.Bool  // writer: a write is under way
@@ -183,7 +183,7 @@ const TickInterval = 500 * time.Millisecond
 // While a write is under way, its deadline is what counts: on a slow link a
 // ping waits behind a large message.
 func (c *Conn) Tick(now time.Time, heartbeat time.Duration) (lost bool) {
-	n := now.UnixNano()
+	n := c.u.since(now)
 	quiet := time.Duration(n - c.lastRead.Load())
 	if c.reading.Load() && !c.sending.Load() && quiet > heartbeat*3/2-TickInterval {
 		return true

@@ -228,7 +228,7 @@ func TestPeerThatAnswersPingsIsNotLost(t *testing.T) {
 	t.Parallel()
 	p := connect(t, pairOptions{})
 	go func() { _, _, _ = p.peer.ReadMessage() }() // answers pings
-	now := time.Unix(0, p.u.Now())
+	now := p.u.began.Add(time.Duration(p.u.clock.Load()))
 	p.conn.Tick(now, 2*time.Second) // the first ping follows within a heartbeat
 	for range 50 {
 		now = now.Add(2*time.Second + 10*time.Millisecond)
@@ -236,6 +236,6 @@ func TestPeerThatAnswersPingsIsNotLost(t *testing.T) {
 		if p.conn.Tick(now, 2*time.Second) {
 			t.Fatal("lost")
 		}
-		eventually(t, "the pong", func() bool { return p.conn.lastRead.Load() == now.UnixNano() })
+		eventually(t, "the pong", func() bool { return p.conn.lastRead.Load() == p.u.since(now) })
 	}
 }

@@ -182,7 +182,7 @@ func connect(t *testing.T, opts pairOptions) *pair {
 // needed.
 func (p *pair) tickUntil(what string, heartbeat time.Duration, ok func(lost bool) bool) {
 	p.t.Helper()
-	now := time.Unix(0, p.u.Now())
+	now := p.u.began.Add(time.Duration(p.u.clock.Load()))
 	eventually(p.t, what, func() bool {
 		now = now.Add(TickInterval)
 		p.u.SetClock(now)

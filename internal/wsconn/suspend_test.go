@@ -27,7 +27,7 @@ func TestSuspendedConnectionHandlesTheNextMessage(t *testing.T) {
 func TestConnectionIsNotSuspendedBetweenMessagesOfAFewSeconds(t *testing.T) {
 	t.Parallel()
 	p := connect(t, pairOptions{})
-	now := time.Unix(0, p.u.Now())
+	now := p.u.began.Add(time.Duration(p.u.clock.Load()))
 	for range 3 {
 		for range 8 { // each a tick, 4 s in all
 			now = now.Add(TickInterval)
@@ -139,7 +139,7 @@ func TestHalfAFrameIsNotASignOfLife(t *testing.T) {
 func TestConnectionWithTLSIsNotSuspended(t *testing.T) {
 	t.Parallel()
 	p := connect(t, pairOptions{tls: true})
-	now := time.Unix(0, p.u.Now())
+	now := p.u.began.Add(time.Duration(p.u.clock.Load()))
 	for range 10 {
 		now = now.Add(time.Second)
 		p.u.SetClock(now)

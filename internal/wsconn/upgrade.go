@@ -34,8 +34,9 @@ type Options struct {
 type Upgrader struct {
 	opts   Options
 	ws     websocket.Upgrader
-	poller *idlePoller   // nil when connections keep their read loops
-	clock  atomic.Int64  // coarse time, Unix nanoseconds
+	poller *idlePoller // nil when connections keep their read loops
+	began  time.Time
+	clock  atomic.Int64  // coarse, ns since began
 	lastID atomic.Uint64 // of a connection
 }
 
@@ -52,7 +53,7 @@ func NewUpgrader(opts Options) *Upgrader {
 		opts.SuspendAfter = suspendAfter
 	}
 	return &Upgrader{
-		opts: opts,
+		opts: opts, began: time.Now(),
 		ws: websocket.Upgrader{
 			HandshakeTimeout: handshakeTimeout,
 			ReadBufferSize:   readBuffer,
@@ -82,15 +83,16 @@ func (u *Upgrader) Stop() {
 
 // SetClock tells the time, each [TickInterval]: connections note signs of life
 // by it, which is cheaper than a clock of their own.
-func (u *Upgrader) SetClock(now time.Time) { u.clock.Store(now.UnixNano()) }
+func (u *Upgrader) SetClock(now time.Time) { u.clock.Store(u.since(now)) }
 
-// Now is the time that SetClock was told last, in Unix nanoseconds.
-func (u *Upgrader) Now() int64 { return u.clock.Load() }
+// since is the time on the monotonic clock, in ns: silence is no longer because
+// somebody has set the wall clock.
+func (u *Upgrader) since(now time.Time) int64 { return int64(now.Sub(u.began)) }
 
 // Upgrade makes a connection of a request. On an error the request is answered.
 // Nothing is read until [Conn.Start]; what is queued is written before.
 func (u *Upgrader) Upgrade(w http.ResponseWriter, r *http.Request, h Handler) (*Conn, error) {
-	now := time.Now().UnixNano()
+	now := u.since(time.Now())
 	c := &Conn{u: u, h: h, id: u.lastID.Add(1), limit: limitOf(u.opts.Limit)}
 	c.writerDone.L = &c.mu
 	c.lastRead.Store(now)
