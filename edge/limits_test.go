@@ -122,7 +122,8 @@ func TestAttemptsOfAnAddress(t *testing.T) {
 	let, refused := 0, 0
 	eventually(t, "a refusal", func() bool {
 		const atOnce = 20 // a slow machine is given another every second
-		answers := make(chan *http.Response, atOnce)
+		type said struct{ status, after int }
+		answers := make(chan said, atOnce)
 		for range atOnce {
 			go func() {
 				how := devicetest.How{Header: http.Header{"X-Forwarded-For": {"192.0.2.1"}}}
@@ -130,16 +131,21 @@ func TestAttemptsOfAnAddress(t *testing.T) {
 				if ws != nil {
 					_ = ws.Close()
 				}
-				answers <- answer
+				if answer == nil {
+					answers <- said{}
+					return
+				}
+				after, _ := strconv.Atoi(answer.Header.Get("Retry-After"))
+				answers <- said{answer.StatusCode, after}
 			}()
 		}
 		for range atOnce {
-			switch answer := testkit.Await(t, "an answer", answers); {
-			case answer == nil:
+			switch answer := testkit.Await(t, "an answer", answers); answer.status {
+			case 0:
 				t.Error("not answered")
-			case answer.StatusCode == http.StatusTooManyRequests:
-				if after, _ := strconv.Atoi(answer.Header.Get("Retry-After")); after < 1 {
-					t.Errorf("to come back after %d s, want a time", after)
+			case http.StatusTooManyRequests:
+				if answer.after < 1 {
+					t.Errorf("to come back after %d s, want a time", answer.after)
 				}
 				refused++
 			default:
