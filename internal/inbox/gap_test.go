@@ -176,34 +176,20 @@ func TestAGapComesBeforeWhatFollows(t *testing.T) {
 	}
 }
 
-// flood has messages sent to a lane all the time, until stop is called.
+// flood has messages sent to a lane all the time, until stop is called. Each sender
+// waits for its answer, so that they send as fast as the store is asked otherwise.
 func (s *system) flood(k subjects.Key, lane subjects.Lane) (stop func()) {
-	s.t.Helper()
-	nc := natstest.Dial(s.t, s.env.URL())
-	quit, begun, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		for n := 0; ; n++ {
-			select {
-			case <-quit:
-				return
-			default:
+	const senders = 4
+	ctx, cancel := context.WithCancel(s.t.Context())
+	var wg sync.WaitGroup
+	for range senders {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				_, _ = s.js.Publish(ctx, subjects.Inbox(k, lane), []byte(`"more"`))
 			}
-			err := nc.Publish(subjects.Inbox(k, lane), []byte(`"more"`))
-			if n%32 == 0 && err == nil {
-				err = nc.Flush()
-			}
-			if n == 0 {
-				close(begun)
-			}
-			if err != nil {
-				s.t.Error(err)
-				return
-			}
-		}
-	}()
-	<-begun
-	return sync.OnceFunc(func() { close(quit); <-done })
+		})
+	}
+	return func() { cancel(); wg.Wait() }
 }
 
 // copies gives the stream so many copies.
