@@ -14,6 +14,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/share"
+	"github.com/rccs-io/rccs/internal/storeerr"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -184,9 +185,6 @@ func (g *Guard) store(m *nats.Msg, subject string) {
 	}
 }
 
-// wrongLast is JetStream's code of a failed compare-and-set.
-const wrongLast = 10071
-
 // put stores a delayed message and returns JetStream's answer. A message that waits on
 // the same subject is replaced, as with all schedules of NATS, and its sender is told.
 // So that this is known, the message is stored by compare-and-set. Of several that come
@@ -201,21 +199,19 @@ func (g *Guard) put(ctx context.Context, msg *nats.Msg, subject string) (answer 
 			return nil, err
 		}
 		var told struct {
-			Error struct {
-				Code int `json:"err_code"`
-			} `json:"error"`
-			Duplicate bool `json:"duplicate"`
+			Error     *storeerr.Error `json:"error"`
+			Duplicate bool            `json:"duplicate"`
 		}
 		if err := json.Unmarshal(got.Data, &told); err != nil {
 			return nil, fmt.Errorf("guard: answer of JetStream: %w", err)
 		}
-		if answer = got.Data; told.Error.Code != wrongLast {
-			if told.Error.Code == 0 && !told.Duplicate && replaced != nil {
+		if told.Error == nil || !storeerr.Lost(told.Error) {
+			if told.Error == nil && !told.Duplicate && replaced != nil {
 				if err := replaced(ctx); err != nil {
 					g.log.Warn("sender of a delayed message not told that it is replaced", "subject", subject, "err", err)
 				}
 			}
-			return answer, nil
+			return got.Data, nil
 		}
 		if waits, replaced, err = g.opts.Waiting(ctx, subject); err != nil {
 			return nil, err

@@ -170,7 +170,7 @@ func (h *Hub) lostOf(
 		return want.counted - int64(len(msgs)-above(msgs, want.known)), firstOf(msgs), nil
 	}
 	if len(msgs) == 0 { // all of it was sent before
-		if msgs, left, err = h.lanes.read(ctx, k, n, floor, expected{counted: want.counted, floor: floor, known: want.known}, batch{1, laneBytes}); err != nil {
+		if msgs, _, err = h.lanes.read(ctx, k, n, floor, expected{counted: want.counted, floor: floor, known: want.known}, batch{1, laneBytes}); err != nil {
 			return 0, 0, err
 		}
 	}
