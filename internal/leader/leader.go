@@ -99,7 +99,7 @@ func decide(ctx context.Context, k known, ask func(context.Context) (*jetstream.
 			return info, nil
 		case err == nil:
 			last = ErrNone
-		case !passes(err):
+		case !Unanswered(err):
 			return nil, err
 		default: // a leader that is gone does not answer
 			claim, last = claimNone, err
@@ -112,8 +112,8 @@ func decide(ctx context.Context, k known, ask func(context.Context) (*jetstream.
 	}
 }
 
-// passes reports whether a request may be answered if it is sent again.
-func passes(err error) bool {
+// Unanswered reports whether a request may be answered if it is sent again.
+func Unanswered(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders)
 }
 

@@ -5,9 +5,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/need"
 	"github.com/rccs-io/rccs/internal/proof"
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 // Versions may be mixed for a day from the first start of one that writes times into
@@ -54,4 +58,28 @@ func TestTagsWithoutATimeEndADayAfterTheUpgrade(t *testing.T) {
 	if again := load(); again.Untimed(end) || first.Tag("x") != again.Tag("x") {
 		t.Error("the day began anew, or the key is another one")
 	}
+}
+
+// A process that starts waits for a store that is slow to answer.
+func TestTheKeyIsAskedForUntilTheStoreAnswers(t *testing.T) {
+	need.Long(t, "a request to the store takes 5 s to fail")
+	t.Parallel()
+	env := natstest.Server(t, natstest.Listen())
+	natstest.Streams(t, env.Conn(t))
+	proxy := natstest.NewProxy(t, env.Addr())
+	js, err := jetstream.New(natstest.Dial(t, proxy.URL()))
+	testkit.Check(t, err)
+	proxy.Freeze()
+	loaded := make(chan error, 1)
+	go func() {
+		_, err := proof.Load(t.Context(), js)
+		loaded <- err
+	}()
+	select {
+	case err := <-loaded:
+		t.Fatalf("it gave up: %v", err)
+	case <-time.After(8 * time.Second): // more than one request
+	}
+	proxy.Heal()
+	testkit.Check(t, <-loaded)
 }

@@ -147,9 +147,35 @@ func parse(entry []byte) (s stored, err error) {
 	return s, nil
 }
 
+const (
+	// within bounds how long Load asks a store that does not answer, attempt one of
+	// its tries, and pause lies between two.
+	within  = 30 * time.Second
+	attempt = 5 * time.Second
+	pause   = 100 * time.Millisecond
+)
+
 // Load reads the tenant's key, and makes it when there is none. The tenant's
 // buckets and streams must exist.
 func Load(ctx context.Context, js jetstream.JetStream) (*Key, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	for {
+		try, done := context.WithTimeout(ctx, attempt)
+		k, err := load(try, js)
+		done()
+		if err == nil || !leader.Unanswered(err) {
+			return k, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+func load(ctx context.Context, js jetstream.JetStream) (*Key, error) {
 	kv, err := js.KeyValue(ctx, layout.BucketAccount)
 	if err != nil {
 		return nil, fmt.Errorf("proof: bucket %s: %w", layout.BucketAccount, err)
