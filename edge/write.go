@@ -75,6 +75,9 @@ func (c *conn) Write(w wsconn.Writer) error {
 	}()
 	mailbox := c.take(b)
 	if mailbox != nil {
+		if b.tenant.Roster.Doubtful() {
+			mailbox.Doubt()
+		}
 		b.deliveries = mailbox.Next(b.deliveries[:0], burstMessages, burstBytes)
 		b.gaps = mailbox.Gaps()
 		c.record(b.deliveries)

@@ -133,6 +133,22 @@ func TestWhatAnotherEdgeMayHaveSentIsMarkedRedelivered(t *testing.T) {
 	expect(t, d.receive(1), "2")
 }
 
+// While an edge does not know whether it is taken for dead, somebody else may have
+// given out what it has.
+func TestWhatAnEdgeSendsInDoubtIsMarkedRedelivered(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, nil)
+	d := s.attach(phone, 10)
+	s.put(phone, subjects.Normal, 0, 1)
+	expect(t, d.receive(1), "0")
+	s.put(phone, subjects.Normal, 1, 2)
+	s.caughtUp()
+	d.mailbox.Doubt()
+	expect(t, d.receive(2), "1r 2r")
+	s.put(phone, subjects.Normal, 3, 1)
+	expect(t, d.receive(1), "3")
+}
+
 // A cursor that the store has lost, or that the session before never stored, does
 // not say what that session was sent.
 func TestWhatASessionWithoutACursorMayHaveBeenSentIsMarkedRedelivered(t *testing.T) {

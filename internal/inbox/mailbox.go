@@ -152,6 +152,18 @@ func (mb *Mailbox) Next(dst []envelope.Delivery, limit, maxBytes int) []envelope
 	return mb.afterNextLocked(dst, first)
 }
 
+// Doubt has what is stored so far count as sent before: somebody else may have given it
+// to the device.
+func (mb *Mailbox) Doubt() {
+	mb.mu.Lock()
+	defer mb.mu.Unlock()
+	head := mb.hub.head.Load()
+	for n := range mb.lanes {
+		l := &mb.lanes[n]
+		l.redeliverUpTo = max(l.redeliverUpTo, head)
+	}
+}
+
 // afterNextLocked ends Next.
 func (mb *Mailbox) afterNextLocked(dst []envelope.Delivery, first int) []envelope.Delivery {
 	if len(dst) > first {

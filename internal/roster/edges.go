@@ -196,7 +196,8 @@ func (r *Roster) begin(ctx context.Context) error {
 
 // renew stores the lease.
 func (r *Roster) renew(done func(error)) {
-	r.renewed.Store(int64(time.Since(r.started)))
+	sent := time.Since(r.started)
+	r.renewed.Store(int64(sent))
 	r.mu.RLock()
 	devices := len(r.slots)
 	r.mu.RUnlock()
@@ -210,7 +211,33 @@ func (r *Roster) renew(done func(error)) {
 		done(err)
 		return
 	}
-	r.out.send(&nats.Msg{Subject: layout.EdgeSubject(r.edge), Data: data}, func(_ uint64, err error) { done(err) })
+	r.out.send(&nats.Msg{Subject: layout.EdgeSubject(r.edge), Data: data}, func(_ uint64, err error) {
+		if err == nil {
+			r.confirm(sent)
+		}
+		done(err)
+	})
+}
+
+// confirm notes that a lease is stored.
+func (r *Roster) confirm(sent time.Duration) {
+	before := time.Duration(r.confirmed.Swap(int64(sent)))
+	if before != 0 && sent-before > r.opts.Lease {
+		r.doubted.Store(int64(time.Since(r.started)))
+	}
+}
+
+// Doubtful reports whether others may take this edge for dead, or have done so a
+// moment ago: it was stopped, or cut off, for the length of a lease. Somebody else may
+// have given its devices messages then, and what ends their sessions here may not have
+// been read yet.
+func (r *Roster) Doubtful() bool {
+	now := time.Since(r.started)
+	if now-time.Duration(r.confirmed.Load()) > r.opts.Lease {
+		return true
+	}
+	doubted := time.Duration(r.doubted.Load())
+	return doubted != 0 && now-doubted < r.opts.Lease/2
 }
 
 // changes is the part of the lease whose changes are stored at once, before the

@@ -292,3 +292,17 @@ func TestLeaseSaysWhyTheEdgeCannotServe(t *testing.T) {
 		t.Logf("%q was seen after %v", want, time.Since(began))
 	}
 }
+
+// An edge that was away for the length of its lease does not take what it has for new:
+// a coordinator may have given it to the device meanwhile.
+func TestAnEdgeThatWasAwayForItsLeaseDoubts(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.lease = time.Second
+	a := s.start("a")
+	testkit.Eventually(t, "its lease is renewed", func() bool { return !a.Doubtful() })
+	a.proxy.Freeze()
+	testkit.Eventually(t, "its lease may have ended", a.Doubtful)
+	a.proxy.Heal()
+	testkit.Eventually(t, "it has its lease again", func() bool { return !a.Doubtful() })
+}

@@ -30,6 +30,9 @@ type Roster struct {
 	writes  atomic.Uint64 // numbers this roster's writes of sessions
 	renewed atomic.Int64  // when the lease was last renewed, in ns since started: nobody sets the monotonic clock
 	started time.Time
+	// confirmed is when the renewal was sent that was confirmed last, and doubted
+	// when it was last found that before it the lease may have ended; as renewed.
+	confirmed, doubted atomic.Int64
 	// leased has the changes that the last stored lease shows of this edge.
 	leased  atomic.Value
 	stopped atomic.Bool
