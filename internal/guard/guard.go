@@ -45,7 +45,7 @@ type Options struct {
 	Shares Shares
 	// Waiting returns the sequence of what is stored on a subject of delayed
 	// messages; 0: nothing is. replaced tells its sender that another message has
-	// taken its place.
+	// taken its place. Nil: nobody is told of that.
 	Waiting func(ctx context.Context, subject string) (seq uint64, replaced func(context.Context) error, err error)
 	// Shards is how many shards the tenant has; 0 is 1.
 	Shards int

@@ -193,7 +193,9 @@ func (g *Guard) put(ctx context.Context, msg *nats.Msg, subject string) (answer 
 	var waits uint64
 	var replaced func(context.Context) error
 	for {
-		msg.Header.Set("Nats-Expected-Last-Subject-Sequence", strconv.FormatUint(waits, 10))
+		if g.opts.Waiting != nil {
+			msg.Header.Set("Nats-Expected-Last-Subject-Sequence", strconv.FormatUint(waits, 10))
+		}
 		got, err := g.nc.RequestMsgWithContext(ctx, msg)
 		if err != nil {
 			return nil, err
@@ -205,7 +207,7 @@ func (g *Guard) put(ctx context.Context, msg *nats.Msg, subject string) (answer 
 		if err := json.Unmarshal(got.Data, &told); err != nil {
 			return nil, fmt.Errorf("guard: answer of JetStream: %w", err)
 		}
-		if told.Error == nil || !storeerr.Lost(told.Error) {
+		if told.Error == nil || g.opts.Waiting == nil || !storeerr.Lost(told.Error) {
 			if told.Error == nil && !told.Duplicate && replaced != nil {
 				if err := replaced(ctx); err != nil {
 					g.log.Warn("sender of a delayed message not told that it is replaced", "subject", subject, "err", err)
