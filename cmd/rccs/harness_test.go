@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"regexp"
@@ -70,6 +71,16 @@ func (c console) succeed(tb testing.TB, args ...string) result {
 		tb.Fatalf("rccs %q: status %d: %s", args, got.status, got.err)
 	}
 	return got
+}
+
+// offers waits until a completion offers lines, one after the other. One that asks a
+// server gives up soon, since a shell waits for it.
+func (c console) offers(tb testing.TB, lines string, args ...string) {
+	tb.Helper()
+	testkit.Eventually(tb, fmt.Sprintf("%q to be offered after %q", lines, args), func() bool {
+		out := c.succeed(tb, append([]string{"__completeNoDesc"}, args...)...).out
+		return strings.Contains("\n"+out, "\n"+lines+"\n")
+	})
 }
 
 // packageName is the prefix that a package gives to its errors, at the beginning

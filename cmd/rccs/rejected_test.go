@@ -173,9 +173,7 @@ func TestDelayedMessagesAreListedAndCancelled(t *testing.T) {
 	if shown := c.succeed(t, "later", "ls", "alice/tablet").out; strings.Count(shown, "\n") != 3 || !strings.Contains(shown, "59m") && !strings.Contains(shown, "1h") {
 		t.Errorf("printed %q", shown)
 	}
-	if offered := c.succeed(t, "__completeNoDesc", "later", "cancel", "alice", "r").out; !strings.HasPrefix(offered, "r2\n") {
-		t.Errorf("completion offers %q", offered)
-	}
+	c.offers(t, "r2\nr1", "later", "cancel", "alice", "r")
 	if got := c.succeed(t, "later", "cancel", "alice", "r1"); got.out != "cancelled 2 of alice\n" {
 		t.Errorf("printed %q", got.out)
 	}
