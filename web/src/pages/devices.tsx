@@ -123,11 +123,13 @@ class Row extends Component<{ d: Device }> {
 /** Loads more when it comes into view; it is a button for those who do not scroll. */
 function More({ load, loading }: { load: () => void; loading: boolean }) {
   const ref = useRef<HTMLButtonElement>(null);
+  // It tells of changes alone: who stays at the end of the page sees none, so it begins anew after each page.
   useEffect(() => {
+    if (loading) return;
     const seen = new IntersectionObserver((entries) => entries.some((e) => e.isIntersecting) && load(), { rootMargin: "400px" });
     seen.observe(ref.current!);
     return () => seen.disconnect();
-  }, [load]);
+  }, [load, loading]);
   return (
     <button ref={ref} type="button" class="more" onClick={load} disabled={loading}>
       {loading ? "Loading…" : "Show more"}
