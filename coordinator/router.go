@@ -402,11 +402,8 @@ func (r *router) pass(q *queue, fresh []*routed, again bool) {
 	before := len(q.waiting)
 	todo, still := q.take(fresh, again || q.news(devices))
 	todo, senders := inTurns(todo)
-	behind := make(map[string]bool)       // senders of which a message is held
-	last := make(map[string]int, senders) // the index of the last message of each sender
-	for i, m := range todo {
-		last[m.sender] = i
-	}
+	behind := make(map[string]bool) // senders of which a message is held
+	last := lastOf(todo, senders)
 	done := 0
 	var full []*routed // for which there is no room to wait
 	for i, m := range todo {
@@ -433,18 +430,16 @@ func (r *router) pass(q *queue, fresh []*routed, again bool) {
 			continue
 		}
 		r.release(m)
-		if v == gone {
-			r.left(m)
-		}
-		if v == waits && !r.admit(m) {
-			full = append(full, m)
-			continue
-		}
 		if v == waits {
-			q.await(m)
-			still = append(still, m)
+			if r.admit(m) {
+				q.await(m)
+				still = append(still, m)
+			} else {
+				full = append(full, m)
+			}
 			continue
 		}
+		r.left(m)
 		if done++; i+1 < len(todo) && (done == passMost || done >= passFresh && r.newcomer(q, last, i)) {
 			q.soon(time.Now())
 			still = append(still, todo[i+1:]...)
@@ -459,6 +454,15 @@ func (r *router) pass(q *queue, fresh []*routed, again bool) {
 	q.waiting = still
 	r.c.metrics.waiting.Add(float64(len(still) - before))
 	r.finishMoves(q)
+}
+
+// lastOf returns the index of the last message of each sender.
+func lastOf(todo []*routed, senders int) map[string]int {
+	last := make(map[string]int, senders)
+	for i, m := range todo {
+		last[m.sender] = i
+	}
+	return last
 }
 
 // take empties the queue. It returns the messages to look at, which are fresh and,

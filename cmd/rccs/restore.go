@@ -151,7 +151,7 @@ func (env *environment) restoreCluster(ctx context.Context, f *restoreFlags, fil
 	return backup.RestoreCluster(ctx, file, opts)
 }
 
-// roomOf is what each server may store beside what it does.
+// roomOf returns how much each server may still store.
 func roomOf(ctx context.Context, system *nats.Conn) ([]backup.Room, error) {
 	servers, err := ops.AskServers(ctx, system)
 	var all []backup.Room

@@ -28,7 +28,7 @@ type ClusterOptions struct {
 	Options []nats.Option
 	// Copies is on how many servers each stream is to be. Needed.
 	Copies int
-	// Room, if set, says what each server may still store.
+	// Room, if set, returns how much each server may still store.
 	Room func(ctx context.Context) ([]Room, error)
 	// Progress is as in [RestoreOptions].
 	Progress func(done, all int64)

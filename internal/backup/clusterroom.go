@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Room is what a server of a cluster may still store.
+// Room says how much a server of a cluster may still store.
 type Room struct {
 	Server string
 	Bytes  uint64

@@ -186,9 +186,9 @@ func (h *Hub) lostOf(
 	return want.counted - have, next, err
 }
 
-// bounds returns how many of the messages that a lane has counted after floor are gone
-// at least and at most. The store says how many it has from a sequence on. What is
-// stored between two questions can be either.
+// bounds returns the fewest and the most of a lane's counted messages above floor that
+// may be gone. The store tells only how many it has from a sequence on, and others may
+// send between two questions.
 func (h *Hub) bounds(ctx context.Context, k subjects.Key, n subjects.Lane, floor uint64, want expected) (least, most int64, err error) {
 	var have [3]int64
 	for i, from := range [...]uint64{max(want.known, floor) + 1, floor + 1, max(want.known, floor) + 1} {

@@ -209,7 +209,7 @@ func (c *connections) end(h holder, all []natsConnection) (left []natsConnection
 	return left, len(left) <= c.most
 }
 
-// life is what is known of a connection.
+// life says whether a connection is there, as far as is known.
 type life uint8
 
 const (

@@ -24,7 +24,7 @@ const (
 	LevelFail    = "fail"    // does not work, or loses something
 )
 
-// MakeAnew is what to do where a stream is missing.
+// MakeAnew tells an operator what to do about a missing stream.
 const MakeAnew = "restart 'rccs serve', which makes it anew, and empty; what was in it is in a backup alone ('rccs restore')"
 
 // Finding is what one check of a [Tenant.Doctor] found.

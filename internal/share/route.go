@@ -14,7 +14,7 @@ type ServiceRoute struct {
 	All, Own int64
 }
 
-// Bytes is what such a message counts as.
+// Bytes is the size that counts: the body, and what each message costs beside it.
 func (m *ServiceRoute) Bytes() int64 { return int64(m.Size) + overhead }
 
 // AdmitRoute reports whether the message may wait. A service may take all that
