@@ -26,7 +26,10 @@ func Requester(m *nats.Msg) string {
 	if m.Reply != "" && !layout.IsImportReply(m.Reply) {
 		return ""
 	}
-	who := requestInfo(m.Header).User
+	who := ""
+	if values := m.Header[layout.HeaderRequester]; len(values) == 1 {
+		who = lately.of(values[0])
+	}
 	_, named := m.Header[layout.HeaderRequester]
 	if EndEarly(m) || who == "" && (named || m.Reply != "") {
 		return Hidden
@@ -41,7 +44,11 @@ func ServiceName(m *nats.Msg) string {
 	if !layout.IsImportReply(m.Reply) || EndEarly(m) {
 		return ""
 	}
-	_, rest, _ := strings.Cut(requestInfo(m.Header).JWT, ".")
+	values := m.Header[layout.HeaderRequester]
+	if len(values) != 1 {
+		return ""
+	}
+	_, rest, _ := strings.Cut(parse(values[0]).JWT, ".")
 	payload, _, _ := strings.Cut(rest, ".")
 	claims, err := base64.RawURLEncoding.DecodeString(payload)
 	if err != nil {
@@ -62,10 +69,13 @@ type info struct {
 	JWT  string `json:"jwt"`
 }
 
-func requestInfo(h map[string][]string) (who info) {
-	values := h[layout.HeaderRequester]
-	if len(values) != 1 || json.Unmarshal([]byte(values[0]), &who) != nil {
+func parse(value string) (who info) {
+	if json.Unmarshal([]byte(value), &who) != nil {
 		return info{}
 	}
 	return who
 }
+
+// lately is what [Requester] has read lately, for all callers of the process: what a
+// value holds is the same to each.
+var lately users

@@ -2,6 +2,7 @@ package headers_test
 
 import (
 	"encoding/base64"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -56,5 +57,25 @@ func TestRequesterIsTheUserThatNATSNames(t *testing.T) {
 	got := headers.Requester(&nats.Msg{Header: nats.Header{layout.HeaderRequester: {`{"acc":"AXY","svc":"X","user":"UABC","rtt":1}`}}})
 	if got != "UABC" {
 		t.Errorf("%q", got)
+	}
+}
+
+// What was read of a header is remembered. However many there are, of whatever
+// length, each is answered with what it holds itself, and only so many are kept.
+func TestRequestersAreRememberedWithinABound(t *testing.T) {
+	t.Parallel()
+	for range 2 {
+		for n := range 1100 {
+			value := `{"user":"U` + strconv.Itoa(n) + `"}`
+			if n%100 == 0 {
+				value += strings.Repeat(" ", 16<<10) // too long to be kept
+			}
+			if got, want := headers.Requester(&nats.Msg{Header: nats.Header{layout.HeaderRequester: {value}}}), "U"+strconv.Itoa(n); got != want {
+				t.Fatalf("%q, want %q", got, want)
+			}
+		}
+	}
+	if n := headers.Known(); n == 0 || n > 1024 {
+		t.Errorf("%d are known", n)
 	}
 }
