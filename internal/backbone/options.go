@@ -157,6 +157,10 @@ func (o Options) parse() (*server.Options, []string, error) {
 		// and without one would wait for ever, even to shut down.
 		return nil, nil, fmt.Errorf("backbone: configuration %s has a cluster block: Options.Listen is needed with it", name)
 	}
+	if len(opts.Accounts)+len(opts.Users)+len(opts.Nkeys) > 0 {
+		return nil, nil, fmt.Errorf("backbone: configuration %s names accounts or users: take them out."+
+			" Both come from signed JWTs, which 'rccs tenants' and 'rccs creds' make", name)
+	}
 	o.protectServers(opts)
 	ignored := overridden(opts)
 	o.own(opts)
@@ -188,6 +192,7 @@ func overridden(opts *server.Options) []string {
 	add(opts.SystemAccount != "", "system_account")
 	add(opts.LogFile != "" || opts.Syslog, "log_file")
 	add(opts.Trace, "trace")
+	add(opts.Username != "" || opts.Password != "" || opts.Authorization != "" || opts.AuthCallout != nil, "authorization")
 	add(opts.ProfPort != 0, "prof_port")
 	return names
 }
@@ -206,7 +211,8 @@ func (o Options) own(opts *server.Options) {
 	opts.TrustedOperators = []*jwt.OperatorClaims{o.Operator}
 	opts.TrustedKeys = nil
 	opts.SystemAccount = o.SystemAccount
-	opts.AccountResolver = nil // set in Start, which may write to the disk
+	opts.Username, opts.Password, opts.Authorization, opts.AuthCallout = "", "", "", nil // credentials are JWTs
+	opts.AccountResolver = nil                                                           // set in Start, which may write to the disk
 	opts.LogFile, opts.Syslog = "", false
 	opts.Trace = false // it would log payloads and credentials
 	opts.ProfPort = 0  // it asks nobody who he is; the admin address has profiles

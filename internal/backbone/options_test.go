@@ -33,7 +33,13 @@ func TestNewNamesWhatIsWrong(t *testing.T) {
 		"bad value":         {func(o *backbone.Options) { o.Config = []byte("\nmax_payload: many\n") }, "2:"},
 		"unknown setting":   {func(o *backbone.Options) { o.Config = []byte("max_paylod: 1\n") }, "max_paylod"},
 		"cluster":           {func(o *backbone.Options) { o.Config = []byte("cluster { port: -1 }\n") }, "Options.Listen"},
-		"syntax":            {func(o *backbone.Options) { o.Config = []byte("jetstream {\n") }, "nats.conf"},
+		"users": {func(o *backbone.Options) {
+			o.Config = []byte("authorization { users: [ { user: a, password: b } ] }\n")
+		}, "'rccs creds' make"},
+		"accounts": {func(o *backbone.Options) {
+			o.Config = []byte("accounts { a: { users: [ { nkey: UA6KOMQ67XOE3FHE37W4OXADVXVYISBNLTBUT2LSY5VFKAIJ7CRDR2RZ } ] } }\n")
+		}, "'rccs creds' make"},
+		"syntax": {func(o *backbone.Options) { o.Config = []byte("jetstream {\n") }, "nats.conf"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -82,12 +88,19 @@ func TestOverriddenSettingsAreToldOf(t *testing.T) {
 	var out bytes.Buffer
 	opts := newTrust(t).options(t.TempDir())
 	opts.Logger = slog.New(slog.NewTextHandler(&out, nil))
-	opts.Config = []byte("listen: 0.0.0.0:4222\njetstream { store_dir: /nowhere }\n")
-	if _, err := backbone.New(opts); err != nil {
-		t.Fatal(err)
-	}
-	if text := out.String(); !strings.Contains(text, "[listen store_dir]") {
-		t.Fatalf("log %q does not name the settings", text)
+	for conf, want := range map[string]string{
+		"listen: 0.0.0.0:4222\njetstream { store_dir: /nowhere }\n": "[listen store_dir]",
+		"authorization { user: a, password: b }\n":                  "[authorization]",
+		"authorization { token: t }\n":                              "[authorization]",
+	} {
+		out.Reset()
+		opts.Config = []byte(conf)
+		if _, err := backbone.New(opts); err != nil {
+			t.Fatal(err)
+		}
+		if text := out.String(); !strings.Contains(text, want) {
+			t.Errorf("%q: log %q does not name %s", conf, text, want)
+		}
 	}
 }
 
