@@ -288,6 +288,11 @@ func TestRequestIsAnsweredByTheDevice(t *testing.T) {
 	if want := "data: {\"result\":\"one\"}\n\ndata: {\"result\":{\"n\":2}}\n\ndata: {\"result\":null}\n\n"; string(got.body) != want {
 		t.Errorf("events: %q", got.body)
 	}
+	handle(parts...)
+	got = p.do("POST", requests+"run", "", header("Accept", "application/x-ndjson;q=0"))
+	if string(got.body) != "null" || got.header.Get("Content-Type") != "application/json" {
+		t.Errorf("what is not accepted is answered: %s %q", got.header.Get("Content-Type"), got.body)
+	}
 	handle(parts[0], `"payload":{"error":{"code":"x","message":"y"}}`)
 	got = p.do("POST", requests+"run", "", header("Accept", "application/x-ndjson"))
 	if !strings.HasPrefix(string(got.body), "{\"result\":\"one\"}\n{\"error\":{") || !strings.Contains(string(got.body), "DEVICE_ERROR") {
@@ -393,7 +398,7 @@ func TestTopicIsPublishedAndRead(t *testing.T) {
 	if got := p.get("/v1/topics/a..b/followers"); got.status != http.StatusBadRequest {
 		t.Errorf("followers of no topic are %d %s", got.status, got.body)
 	}
-	if got := p.get("/v1/topics?q=main"); !strings.Contains(string(got.body), `{"topic":"builds.main","messages":5,"followers":1}`) {
+	if got := p.get("/v1/topics?q=MAIN"); !strings.Contains(string(got.body), `{"topic":"builds.main","messages":5,"followers":1}`) {
 		t.Errorf("topics are %s", got.body)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -159,15 +160,28 @@ func compact(value []byte) []byte {
 	return []byte(b.String())
 }
 
-// preferred is the form for parts that the client accepts; empty: none.
+// preferred returns the form for parts that the client accepts; empty: none. The
+// highest quality (q) decides; of several it is the first, and JSON the last.
 func preferred(accept string) string {
+	form, highest, ofJSON := "", 0.0, 0.0
 	for part := range strings.SplitSeq(accept, ",") {
-		kind, _, err := mime.ParseMediaType(strings.TrimSpace(part))
-		if err == nil && (kind == ndjson || kind == eventStream) {
-			return kind
+		kind, params, err := mime.ParseMediaType(part)
+		quality := 1.0
+		if q, ok := params["q"]; ok && err == nil {
+			quality, err = strconv.ParseFloat(q, 64)
+		}
+		switch {
+		case err != nil:
+		case kind == jsonType:
+			ofJSON = quality
+		case (kind == ndjson || kind == eventStream) && quality > highest:
+			form, highest = kind, quality
 		}
 	}
-	return ""
+	if ofJSON > highest {
+		return ""
+	}
+	return form
 }
 
 // answerProblem is what a client hears of a request that was not answered.
