@@ -53,7 +53,7 @@ func newDevice(d *ops.Device, unacknowledged uint64) Device {
 type Filters struct {
 	Status string `query:"status" enum:"online,away,busy,offline" doc:"Only with this status"`
 	Type   string `query:"type" maxLength:"128" doc:"Only of this device type"`
-	Q      string `query:"q" maxLength:"128" doc:"Only with this in the name"`
+	Q      string `query:"q" maxLength:"128" doc:"Only with this in the name, in capitals or not"`
 }
 
 type usersInput struct {

@@ -27,7 +27,7 @@ type TopicMessage = ops.TopicMessage
 type topicsInput struct {
 	InTenant
 	Paged
-	Q string `query:"q" maxLength:"512" doc:"Only with this in the name"`
+	Q string `query:"q" maxLength:"512" doc:"Only with this in the name, in capitals or not"`
 }
 
 // TopicInput names a topic.

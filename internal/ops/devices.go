@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/rccs-io/rccs/internal/direct"
@@ -76,8 +75,8 @@ type DeviceQuery struct {
 	User subjects.UserID
 	// Online leaves out devices that are offline.
 	Online bool
-	// Type, Status, Edge (a name or an id) and Text (a part of the device's
-	// name), where set, leave out devices of which they are not true.
+	// Type, Status, Edge (a name or an id) and Text (a part of the name, in
+	// capitals or not) leave out devices of which they are not true, where set.
 	Type, Status, Edge, Text string
 	// After goes on behind this device.
 	After subjects.Address
@@ -89,7 +88,7 @@ type DeviceQuery struct {
 
 func (q *DeviceQuery) wants(d *Device) bool {
 	return (!q.Online || d.Status != wire.Offline) && (q.Type == "" || d.Type == q.Type) &&
-		(q.Status == "" || d.Status == q.Status) && (q.Edge == "" || d.Edge == q.Edge) && strings.Contains(d.Device, q.Text)
+		(q.Status == "" || d.Status == q.Status) && (q.Edge == "" || d.Edge == q.Edge) && q.names(d.Address())
 }
 
 // devicesAtOnce is how many devices one request asks for.

@@ -80,9 +80,14 @@ func (q *DeviceQuery) names(a subjects.Address) bool {
 		return true
 	}
 	if q.User != "" {
-		return strings.Contains(string(a.Device), q.Text)
+		return holds(string(a.Device), q.Text)
 	}
-	return strings.Contains(a.String(), q.Text)
+	return holds(a.String(), q.Text)
+}
+
+// holds reports whether text is part of a name, in capitals or not.
+func holds(name, text string) bool {
+	return strings.Contains(strings.ToLower(name), strings.ToLower(text))
 }
 
 // Devices lists devices by user and name. more reports whether there are others
@@ -123,7 +128,7 @@ type User struct {
 }
 
 // UserQuery says which users to list: those with a device of the type and the
-// status, where set, and with Text in their name.
+// status, where set, and with Text in their name, in capitals or not.
 type UserQuery struct {
 	Type, Status, Text string
 	// After goes on behind this user.
@@ -143,7 +148,7 @@ func (d *Directory) Users(q UserQuery) (list []User, more bool) {
 	wanted := DeviceQuery{Type: q.Type, Status: q.Status}
 	online := DeviceQuery{Online: true}
 	d.each(&DeviceQuery{}, func(a subjects.Address, r *roster.Device) {
-		if a.User <= q.After || !strings.Contains(string(a.User), q.Text) {
+		if a.User <= q.After || !holds(string(a.User), q.Text) {
 			return
 		}
 		u := byName[a.User]

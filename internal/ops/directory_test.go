@@ -87,6 +87,8 @@ func TestDirectoryFilters(t *testing.T) {
 		{ops.DeviceQuery{Edge: "e1"}, nil, false},
 		{ops.DeviceQuery{Type: "mobile"}, []string{"alice/my.phone", "carol/desktop"}, false},
 		{ops.DeviceQuery{Text: "phone"}, []string{"alice/my.phone", "bob/phone"}, false},
+		{ops.DeviceQuery{Text: "BOB/Ph"}, []string{"bob/phone"}, false},
+		{ops.DeviceQuery{User: "alice", Text: "PHONE"}, []string{"alice/my.phone"}, false},
 		{ops.DeviceQuery{Limit: 1, After: desktop}, []string{"alice/my.phone"}, true},
 		{ops.DeviceQuery{Limit: 1, After: bob}, []string{"carol/desktop"}, false},
 	} {
@@ -106,6 +108,7 @@ func TestDirectoryFilters(t *testing.T) {
 	}{
 		{ops.UserQuery{}, []ops.User{{"alice", 2, 1}, {"bob", 1, 0}, {"carol", 1, 0}}, false},
 		{ops.UserQuery{Text: "o"}, []ops.User{{"bob", 1, 0}, {"carol", 1, 0}}, false},
+		{ops.UserQuery{Text: "CAR"}, []ops.User{{"carol", 1, 0}}, false},
 		{ops.UserQuery{Status: "away"}, []ops.User{{"alice", 2, 1}}, false},
 		{ops.UserQuery{Type: "mobile"}, []ops.User{{"alice", 2, 1}, {"carol", 1, 0}}, false},
 		{ops.UserQuery{Limit: 1, After: "alice"}, []ops.User{{"bob", 1, 0}}, true},

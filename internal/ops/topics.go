@@ -24,7 +24,7 @@ type Topic struct {
 
 // TopicQuery says which topics to list.
 type TopicQuery struct {
-	// Text is a part of the name.
+	// Text is a part of the name, in capitals or not.
 	Text string
 	// After goes on behind this topic.
 	After string
@@ -41,7 +41,7 @@ func (t *Tenant) Topics(ctx context.Context, q TopicQuery) (list []Topic, more b
 	}
 	for subject, n := range counts {
 		name, ok := subjects.ParseTopic(subject)
-		if ok && name > q.After && strings.Contains(name, q.Text) {
+		if ok && name > q.After && holds(name, q.Text) {
 			list = append(list, Topic{Topic: name, Messages: n})
 		}
 	}

@@ -187,7 +187,7 @@ test("a device missed messages: find it, see what, preview, replay, watch them a
 
 test("presence changes while one looks", async () => {
   await register("carol/watch");
-  const page = await open("/console/devices?q=carol");
+  const page = await open("/console/devices?q=Carol");
   const row = page.getByRole("row", { name: /carol/ });
   await row.getByText("offline").waitFor();
   const device = server.start("connect", "carol/watch", "--count", "1", "--timeout", "60s");
