@@ -20,7 +20,8 @@
 // Callbacks of NATS and of the roster only queue work, which pools of bounded
 // size do. The work of one user is done by one worker at a time.
 //
-// A newcomer starts at router.go (what is routed, and in which order), then
-// give.go (one message), service.go (requests) and duty.go (what one coordinator
-// does for a shard).
+// A newcomer starts at router.go (what comes to be routed), then queue.go (one
+// user's messages, and when a worker comes), pass.go (in which order), route.go
+// (one message), service.go (requests) and duty.go (what one coordinator does for
+// a shard).
 package coordinator

@@ -206,7 +206,7 @@ func (s *schedules) settle(w *inbox.Waiting, mark uint64) {
 // end removes what is never delivered once tell has told of it, and tries again
 // until both are done.
 func (s *schedules) end(seq uint64, tell func(context.Context) error) {
-	ctx, cancel := context.WithTimeout(s.ctx, giveWithin)
+	ctx, cancel := context.WithTimeout(s.ctx, routeTimeout)
 	defer cancel()
 	err := tell(ctx)
 	if err == nil {

@@ -123,7 +123,7 @@ var errBehind = errors.New("coordinator: the route stream has more than was read
 
 // finish makes the second step, unless the stream has more than was read.
 func (r *router) finish(q *queue, name string, mv *move, read uint64) error {
-	ctx, cancel := context.WithTimeout(r.ctx, giveWithin)
+	ctx, cancel := context.WithTimeout(r.ctx, routeTimeout)
 	defer cancel()
 	// Messages that another coordinator has stored and removed do not matter, so
 	// the stream's last sequence is not the one to compare with.

@@ -21,7 +21,7 @@ func (r *router) tellExpired(ctx context.Context, m *routed) error {
 	if !m.ends.Equal(m.expires) { // its time to live has not ended
 		reason = wire.ReasonRetention
 	}
-	if !m.promised {
+	if !m.acceptedByEdge {
 		return r.tellServiceExpired(ctx, m, reason)
 	}
 	if m.msg.From == "" {

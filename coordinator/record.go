@@ -18,7 +18,7 @@ func (r *router) begin(m *routed) trace.Span {
 		return nil
 	}
 	about := trace.Message{ID: m.id(), Type: m.msg.Type, User: string(m.user), Protocol: "nats"}
-	if m.promised {
+	if m.acceptedByEdge {
 		about.From = string(m.msg.From)
 	}
 	return t.Begin(trace.Route, about, envelope.Value(m.header, subjects.HeaderTrace), m.stored)

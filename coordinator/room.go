@@ -17,7 +17,7 @@ const nobody = "nobody known"
 
 // admit counts a message among those that wait, and reports whether there is room
 // for it. What was stored before this router began may have been within the bounds
-// then, and what an edge has promised stays in any case.
+// then, and what an edge has acceptedByEdge stays in any case.
 func (r *router) admit(m *routed) bool {
 	if m.waiter != "" {
 		return true
@@ -32,7 +32,7 @@ func (r *router) admit(m *routed) bool {
 	for _, bytes := range r.wait {
 		more.All += bytes
 	}
-	if !m.promised && m.stored.After(r.began) && !r.c.shares.AdmitRoute(&more) {
+	if !m.acceptedByEdge && m.stored.After(r.began) && !r.c.shares.AdmitRoute(&more) {
 		return false
 	}
 	m.waiter = waiter
@@ -81,15 +81,15 @@ func (r *router) endFull(all []*routed) (left []*routed) {
 
 // full ends a message of a service that has too much waiting.
 func (r *router) full(m *routed) error {
-	ctx, cancel := context.WithTimeout(r.ctx, giveWithin)
+	ctx, cancel := context.WithTimeout(r.ctx, routeTimeout)
 	defer cancel()
-	if !m.given {
+	if !m.finished {
 		if err := r.tellService(ctx, m, &inbox.RouteEvent{Kind: subjects.EventFull, Retry: share.RetryRoute}); err != nil {
 			return err
 		}
 		r.recordEnd(m, wire.QueueFull)
 		r.c.metrics.routed.WithLabelValues(routedFull).Inc()
-		m.given = true
+		m.finished = true
 	}
 	return r.c.remove(ctx, r.stream, m.seq)
 }

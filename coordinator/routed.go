@@ -20,31 +20,31 @@ import (
 
 // routed is a message of the route stream.
 type routed struct {
-	seq     uint64
-	subject string
-	stored  time.Time
-	read    time.Time // when it was last known to be in the stream
-	expires time.Time // by its time to live; zero: never
-	ends    time.Time // when its sender is told that it found no device; zero: never
-	user    subjects.UserID
-	sender  string // the service that sent it, for taking turns; empty if unknown
-	heard   string // the same, where that was heard after it was read; guarded by router.mu
-	fresh   bool   // no worker has it yet; guarded by router.mu
-	header  nats.Header
-	body    []byte
-	kept    bool   // body is here; otherwise it is in the store
-	given   bool   // stored for its devices; only to be removed
-	size    int    // of the body
-	waiter  string // as whose it counts among what waits; empty: it does not yet, see router.admit
-	again   bool   // it was restored, and may have been given out before that
-	proof   *proof.Key
+	seq      uint64
+	subject  string
+	stored   time.Time
+	read     time.Time // when it was last known to be in the stream
+	expires  time.Time // by its time to live; zero: never
+	ends     time.Time // when its sender is told that it found no device; zero: never
+	user     subjects.UserID
+	sender   string // the service that sent it, for taking turns; empty if unknown
+	heard    string // the same, where that was heard after it was read; guarded by router.mu
+	fresh    bool   // no worker has it yet; guarded by router.mu
+	header   nats.Header
+	body     []byte
+	kept     bool   // body is here; otherwise it is in the store
+	finished bool   // stored for its devices, or told to its sender; only to be removed
+	size     int    // of the body
+	waiter   string // as whose it counts among what waits; empty: it does not yet, see router.admit
+	again    bool   // it was restored, and may have been given out before that
+	proof    *proof.Key
 
 	lane subjects.Lane
 	msg  roster.Message
 	task string // that it belongs to; "" for none
-	// promised: an edge has accepted it, so it waits until there is a device. A
-	// service's message to nobody is dropped.
-	promised bool
+	// acceptedByEdge: it waits until there is a device. A service's message to
+	// nobody is dropped.
+	acceptedByEdge bool
 }
 
 var errNoRoute = errors.New("coordinator: the subject names no route")
@@ -95,7 +95,7 @@ func newRouted(e reader.Entry, keeps time.Duration) (*routed, error) {
 // for.
 func (m *routed) ofDevice() {
 	h := m.header
-	m.promised = true
+	m.acceptedByEdge = true
 	m.msg.From = subjects.DeviceID(envelope.Value(h, subjects.HeaderFrom))
 	m.task = envelope.Value(h, layout.HeaderWaitTask)
 	to := wire.To{
@@ -122,7 +122,7 @@ func (m *routed) id() string {
 // store it: the device may send the message again, at a time when it need not
 // wait.
 func (m *routed) dedupID(to subjects.Key) string {
-	if m.promised {
+	if m.acceptedByEdge {
 		from := subjects.Address{User: m.user, Device: m.msg.From}.Key()
 		return envelope.Sender{Key: from, Proof: m.proof}.DedupID(m.id(), 0)
 	}
@@ -173,7 +173,7 @@ func (m *routed) travels(key string) bool {
 	case subjects.HeaderPriority, layout.HeaderWaitType, layout.HeaderWaitCapability, layout.HeaderWaitTask:
 		return false
 	case subjects.HeaderFrom:
-		return m.promised
+		return m.acceptedByEdge
 	}
 	return true
 }

@@ -34,7 +34,7 @@ func (m *routed) unroutable(reason string) *inbox.Unreachable {
 
 // dropUnreadable ends a message of the route stream that names no route.
 func (r *router) dropUnreadable(e reader.Entry) {
-	ctx, cancel := context.WithTimeout(r.ctx, giveWithin)
+	ctx, cancel := context.WithTimeout(r.ctx, routeTimeout)
 	defer cancel()
 	err := r.c.tellUnreachable(ctx, inbox.NewUnreachable(layout.StreamRoute, e.Subject, e.Seq, e.Header, inbox.BadSubject))
 	if err == nil {

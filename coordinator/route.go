@@ -18,49 +18,55 @@ import (
 type verdict uint8
 
 const (
-	gone  verdict = iota // out of the route stream
-	waits                // for a device to come online
-	held                 // what it needs is not certain yet: those behind have to wait as well
+	done    verdict = iota // out of the route stream
+	waiting                // for a device to come online
+	blocked                // what it needs is not certain yet: those behind have to wait as well
 )
 
-// giveWithin bounds how long giving out one message may take.
-const giveWithin = 15 * time.Second
+const (
+	// routeTimeout bounds how long giving out one message may take.
+	routeTimeout = 15 * time.Second
+	// recheck is how old our knowledge of a message may be. An older one is
+	// looked up before it is given out: another coordinator may have given it out
+	// so long ago that the inbox stream no longer knows its id. It is half the
+	// dedup window.
+	recheck = time.Minute
+	// noDevicePatience is how old a message must be before the router believes
+	// that there is no device for it. A device that registered just before the
+	// message was sent may not be known here yet.
+	noDevicePatience = 2 * time.Second
+	// noDevicePause is how often the router looks for one until then.
+	noDevicePause = 50 * time.Millisecond
+)
 
-// await has the queue looked at when the message ends.
-func (q *queue) await(m *routed) {
-	if !m.ends.IsZero() {
-		q.soon(m.ends)
-	}
-}
-
-// give finds the devices for a message and stores it for them. After an error it
-// has to be called again.
-func (r *router) give(q *queue, m *routed, devices []roster.Device) (verdict, error) {
-	ctx, cancel := context.WithTimeout(r.ctx, giveWithin)
+// routeMessage finds the devices for a message and stores it for them. After an
+// error it has to be called again.
+func (r *router) routeMessage(q *queue, m *routed, devices []roster.Device) (verdict, error) {
+	ctx, cancel := context.WithTimeout(r.ctx, routeTimeout)
 	defer cancel()
 	now := time.Now()
 	switch {
-	case m.given:
-		return gone, r.c.remove(ctx, r.stream, m.seq)
+	case m.finished:
+		return done, r.c.remove(ctx, r.stream, m.seq)
 	case !m.ends.IsZero() && !now.Before(m.ends):
 		return r.expire(ctx, m)
 	}
 	d, werr, err := r.decide(ctx, q, m, devices)
 	switch {
 	case err != nil:
-		return held, err
-	case werr != nil && m.promised:
-		return waits, nil // for a device that has yet to be registered
+		return blocked, err
+	case werr != nil && m.acceptedByEdge:
+		return waiting, nil // for a device that has yet to be registered
 	case werr != nil && now.Sub(m.stored) < noDevicePatience:
 		q.soon(now.Add(noDevicePause))
-		return held, nil
+		return blocked, nil
 	case werr != nil:
 		return r.drop(ctx, m, werr)
 	case d.Wait:
-		return waits, nil
+		return waiting, nil
 	}
 	if there, err := r.load(ctx, m); err != nil || !there {
-		return gone, err
+		return done, err
 	}
 	return r.deliver(ctx, m, d.Targets, now)
 }
@@ -119,7 +125,7 @@ func (r *router) deliver(ctx context.Context, m *routed, targets []subjects.Devi
 	case err != nil && !storeerr.Passes(err):
 		return r.refuse(ctx, m, err)
 	case err != nil:
-		return held, err
+		return blocked, err
 	}
 	result := routedStored
 	if duplicates > 0 {
@@ -127,19 +133,19 @@ func (r *router) deliver(ctx context.Context, m *routed, targets []subjects.Devi
 	}
 	r.log.Debug("message routed", "id", m.id(), "user", m.user, "seq", m.seq, "targets", len(targets), "result", result)
 	r.c.metrics.routed.WithLabelValues(result).Inc()
-	m.given = true
-	return gone, r.c.remove(ctx, r.stream, m.seq)
+	m.finished = true
+	return done, r.c.remove(ctx, r.stream, m.seq)
 }
 
 // expire ends a message that has found no device in time.
 func (r *router) expire(ctx context.Context, m *routed) (verdict, error) {
 	if err := r.tellExpired(ctx, m); err != nil {
-		return held, err
+		return blocked, err
 	}
 	r.recordEnd(m, trace.Expired)
 	r.c.metrics.routed.WithLabelValues(routedExpired).Inc()
-	m.given = true
-	return gone, r.c.remove(ctx, r.stream, m.seq)
+	m.finished = true
+	return done, r.c.remove(ctx, r.stream, m.seq)
 }
 
 // drop ends a service's message for which there is no device.
@@ -149,27 +155,27 @@ func (r *router) drop(ctx context.Context, m *routed, why *wire.Error) (verdict,
 		reason = inbox.BadSubject
 	}
 	if err := r.c.tellUnreachable(ctx, m.unroutable(reason)); err != nil {
-		return held, err
+		return blocked, err
 	}
 	r.recordEnd(m, why.Code)
 	r.c.metrics.routed.WithLabelValues(routedNoDevice).Inc()
-	m.given = true
-	return gone, r.c.remove(ctx, r.stream, m.seq)
+	m.finished = true
+	return done, r.c.remove(ctx, r.stream, m.seq)
 }
 
 // refuse ends a message that the store will never take.
 func (r *router) refuse(ctx context.Context, m *routed, why error) (verdict, error) {
 	err := r.tellExpired(ctx, m)
-	if err == nil && !m.promised {
+	if err == nil && !m.acceptedByEdge {
 		err = r.c.tellUnreachable(ctx, m.unroutable(inbox.TooLarge))
 	}
 	if err != nil {
-		return held, err
+		return blocked, err
 	}
 	r.log.Error("message refused by the store dropped", "user", m.user, "seq", m.seq, "id", m.id(), "err", why)
 	r.c.metrics.routed.WithLabelValues(routedRefused).Inc()
-	m.given = true
-	return gone, r.c.remove(ctx, r.stream, m.seq)
+	m.finished = true
+	return done, r.c.remove(ctx, r.stream, m.seq)
 }
 
 // storeCode returns the code for an error of the store; "" for none.
