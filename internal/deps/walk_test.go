@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -25,6 +26,21 @@ func TestWalksOfTheArchitectureAreInTheCode(t *testing.T) {
 	for what, walk := range walks {
 		for _, fault := range follow(funcs, walk) {
 			t.Errorf("%s: %s", what, fault)
+		}
+	}
+}
+
+// A newcomer finds each package in ARCHITECTURE.md, with a word on what it is for.
+func TestEachPackageIsInTheArchitecture(t *testing.T) {
+	t.Parallel()
+	text := read(t, filepath.Join("..", "..", "ARCHITECTURE.md"))
+	dirs, err := os.ReadDir("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range dirs {
+		if name := "internal/" + d.Name(); d.IsDir() && !strings.Contains(text, "`"+name+"`") {
+			t.Errorf("ARCHITECTURE.md does not name %s", name)
 		}
 	}
 }
