@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -104,6 +105,12 @@ func TestAConnectionIsMadeThoughTheServerHasGivenUp(t *testing.T) {
 	}
 }
 
+// Or it has taken the connection, and does not answer in time.
+func TestAConnectionIsMadeThoughTheServerIsSlowToAnswer(t *testing.T) {
+	t.Parallel()
+	dialsTwice(t, func(c net.Conn) net.Conn { return &silent{Conn: c} })
+}
+
 // dialsTwice fails the test unless the second connection serves, of which the first
 // is replaced by another.
 func dialsTwice(t *testing.T, first func(net.Conn) net.Conn) {
@@ -141,6 +148,21 @@ type broken struct {
 }
 
 func (c *broken) Write([]byte) (int, error) { return 0, &net.OpError{Op: "write", Err: c.err} }
+
+// silent has nothing to read after the server's first line.
+type silent struct {
+	net.Conn
+	info bool
+}
+
+func (c *silent) Read(p []byte) (int, error) {
+	if c.info {
+		return 0, &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}
+	}
+	n, err := c.Conn.Read(p)
+	c.info = bytes.HasSuffix(p[:n], []byte("\n"))
+	return n, err
+}
 
 // pingAfterInfo has a PING right after the server's first line.
 type pingAfterInfo struct {

@@ -89,10 +89,14 @@ func Connect(server string, opts ...nats.Option) (*nats.Conn, error) {
 // on a starved machine.
 const connectTries = 5
 
-// tooSlow reports whether the server gave up waiting for the handshake, which this
-// side may see as a connection that is broken, or asked whether this side is alive
-// before it had answered the same question. nats.go takes that for a fault.
+// tooSlow reports whether the server did not answer in time, or gave up waiting for the
+// handshake, which this side may see as a connection that is broken, or asked whether
+// this side is alive before it had answered the same question. nats.go takes that for a
+// fault.
 func tooSlow(err error) bool {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "read" && op.Timeout() {
+		return true
+	}
 	return strings.HasSuffix(err.Error(), "expected 'PONG', got 'PING'") || strings.Contains(strings.ToLower(err.Error()), "authentication timeout") ||
 		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
