@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 func TestCommand_HelpTeaches(t *testing.T) {
@@ -127,9 +129,7 @@ func TestCommand_CredsWorkBeforeTheServerRan(t *testing.T) {
 	s := &server{data: data, tokens: &mint{data: data}}
 	s.begin(t)
 	connect(t, s, "alice/phone", object{"authToken": token})
-	d := greeted(t, s, dialing{})
-	d.name = "alice/phone"
-	d.register(signed(d, file, "phone"))
+	d := registering(t, s, "alice/phone", dialing{}, func(d *device) object { return signed(d, file, "phone") })
 	d.give("phone", 1, nil)
 	private(t, data)
 }
@@ -203,7 +203,7 @@ func TestCommand_SendAndConnect(t *testing.T) {
 		}
 	}
 	be := append([]string{"connect", u + "/phone"}, append(installation, "--url", s.Devices)...)
-	r := rccs(t, "", append(be, "--json", "--count", "3", "--timeout", "20s")...)
+	r := rccs(t, "", append(be, "--json", "--count", "3", "--timeout", patience.String())...)
 	if r.status != 0 {
 		t.Fatalf("connect: exit status %d\n%s", r.status, r.stderr)
 	}
@@ -230,13 +230,20 @@ func TestCommand_SendAndConnect(t *testing.T) {
 	}
 	// What is typed is sent.
 	desktop := connect(t, s, u+"/desktop", nil)
-	if r := rccs(t, "desktop {\"typed\":1}\ndesktop words\n", append(be, "--timeout", "3s")...); r.status != 0 {
-		t.Errorf("connect with input: exit status %d\n%s", r.status, r.stderr)
+	typed, said, ended := command(t.Context(), append(be, "--count", "1")...), new(testkit.Log), make(chan error, 1)
+	typed.Stdin, typed.Stderr = strings.NewReader("desktop {\"typed\":1}\ndesktop words\n"), said
+	if err := typed.Start(); err != nil {
+		t.Fatal(err)
 	}
+	go func() { ended <- typed.Wait() }()
 	for _, want := range []string{`{"typed":1}`, `"words"`} {
 		if e := desktop.message(); string(e.Payload) != want || e.FromDeviceID != "phone" {
 			t.Errorf("want %s, got %s", want, e.raw)
 		}
+	}
+	desktop.give("phone", "which ends it", nil)
+	if err := testkit.Await(t, "the end of the connection", ended); err != nil {
+		t.Errorf("connect with input: %v\n%s", err, said)
 	}
 }
 

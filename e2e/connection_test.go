@@ -90,6 +90,7 @@ func TestProtocol_1_ArraysAreSentToWhomAskedOnly(t *testing.T) {
 			}
 			sender.send(e)
 		}
+		s.caughtUp(t, u) // else the last ones come as they are read
 		d := connect(t, s, u+"/"+device, object{"batch": device == "batch"})
 		frames, arrays := map[int]bool{}, false
 		for i := range count {

@@ -53,13 +53,30 @@ func (d *plain) try(endpoint string, request, into any) error {
 	return nil
 }
 
+// fetch asks until something waits for the device.
+func (d *plain) fetch(into any) {
+	d.t.Helper()
+	eventually(d.t, func() error {
+		var came json.RawMessage
+		var all []any
+		d.call("fetch", object{"wait": 20_000}, &came)
+		if decode(d.t, came, &all); len(all) == 0 {
+			return errLate
+		}
+		decode(d.t, came, into)
+		return nil
+	})
+}
+
 func TestProtocol_9_ADeviceOnPlainNATS(t *testing.T) {
 	t.Parallel()
 	s, u := serverAndUser(t)
 	desk := connect(t, s, u+"/desk", nil)
 	d := s.plain(t, u, "my.sensor")
 	var accepted answer
-	d.call("send", object{"id": "m", "type": "note", "payload": object{"n": 1}, "requiresAck": true}, &accepted)
+	eventually(t, func() error { // the coordinator knows the desk a moment after its edge
+		return d.try("send", object{"id": "m", "type": "note", "payload": object{"n": 1}, "requiresAck": true}, &accepted)
+	})
 	if len(accepted.Recipients) != 1 || accepted.Recipients[0].DeviceID != "desk" || accepted.Status != "accepted" {
 		t.Errorf("answered with %+v", accepted)
 	}
@@ -73,7 +90,7 @@ func TestProtocol_9_ADeviceOnPlainNATS(t *testing.T) {
 		Seq     uint64
 		Payload answer
 	}
-	d.call("fetch", object{"wait": 20_000}, &all)
+	d.fetch(&all)
 	if len(all) != 1 || all[0].Type != "ack" || all[0].Payload.Status != "delivered" || all[0].Payload.OriginalMessageID != "m" {
 		t.Fatalf("fetched %+v", all)
 	}
@@ -189,9 +206,12 @@ func TestProtocol_9_TheCoordinatorIsAMicroService(t *testing.T) {
 	}
 	for _, args := range [][]string{{"ls"}, {"info", "rccs-coordinator"}, {"stats", "rccs-coordinator"}} {
 		all := append([]string{"--server", s.NATS, "--creds", creds, "micro"}, args...)
-		out, err := exec.CommandContext(t.Context(), command, all...).CombinedOutput()
-		if err != nil || !strings.Contains(string(out), "rccs-coordinator") {
-			t.Errorf("nats micro %v: %v\n%s", args, err, out)
-		}
+		eventually(t, func() error { // it does not wait long for an answer
+			out, err := exec.CommandContext(t.Context(), command, all...).CombinedOutput()
+			if err != nil || !strings.Contains(string(out), "rccs-coordinator") {
+				return fmt.Errorf("nats micro %v: %w\n%s", args, err, out)
+			}
+			return nil
+		})
 	}
 }

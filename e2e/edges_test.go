@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -112,6 +113,9 @@ func TestProtocol_3_RacingReconnectsEndWithOne(t *testing.T) {
 		wg.Go(func() {
 			g := newGate(servers[n%2])
 			l, err := g.link(token)
+			for began := time.Now(); err != nil && strings.Contains(err.Error(), `"UNAVAILABLE"`) && time.Since(began) < patience; {
+				l, err = g.link(token) // the store was slow, perhaps when the others were replaced already
+			}
 			if err != nil { // replaced before it was registered
 				ended <- err
 				return

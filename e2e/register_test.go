@@ -140,10 +140,17 @@ func connectBy(t testing.TB, s *server, name string, how dialing, extra object) 
 	_, id, _ := strings.Cut(name, "/")
 	payload := object{"id": id, "type": "desktop", "authToken": s.token(t, name)}
 	maps.Copy(payload, extra)
+	return registering(t, s, name, how, func(*device) object { return payload })
+}
+
+// registering is a device that registered with a payload, which may depend on what it
+// was greeted with.
+func registering(t testing.TB, s *server, name string, how dialing, payload func(*device) object) *device {
+	t.Helper()
 	for began := time.Now(); ; {
 		d := greeted(t, s, how)
 		d.name = name
-		d.send(object{"id": newID(), "type": "device_register", "payload": payload})
+		d.send(object{"id": newID(), "type": "device_register", "payload": payload(d)})
 		if e := d.pick(false); !turnedAway(e) || time.Since(began) > patience {
 			d.registered(e)
 			return d

@@ -22,7 +22,7 @@ func TestRevokingAllAsksFirst(t *testing.T) {
 	if r := rccs(t, "", append([]string{"revoke", "all", "--dry-run"}, at...)...); r.status != 0 || !strings.Contains(r.stderr, "1 device and 2 services") {
 		t.Errorf("with --dry-run: status %d, %s", r.status, r.stderr)
 	}
-	greeted(t, s, dialing{}).register(object{"authToken": token})
+	connect(t, s, "alice/phone", object{"authToken": token})
 	must(t, append([]string{"revoke", "all", "--yes"}, at...)...)
 	s.refuses(t, token)
 	// It ends the credential with which it is recorded, too.
@@ -78,7 +78,7 @@ func TestUndoingAllLeavesWhatWasRevokedByName(t *testing.T) {
 	s.revoke(t, "all", "--yes")
 	s.revoke(t, "undo", "all")
 	s.refuses(t, lost)
-	greeted(t, s, dialing{}).register(object{"authToken": kept})
+	connect(t, s, "alice/mac", object{"authToken": kept})
 }
 
 // The record says of each act how it ended.

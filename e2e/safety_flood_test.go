@@ -60,7 +60,7 @@ func (c *bystanders) asks() (all slowest) {
 	}
 	for who, d := range map[string]*device{"another device of the user": c.near, "another user": c.next, "another tenant": c.apart} {
 		timed(who, func() {
-			c.served(func() failure {
+			served(c.t, func() failure {
 				return d.tries(object{"id": name + "own", "type": "note", "toDeviceId": "phone", "payload": "small", "requiresAck": true})
 			})
 		})
@@ -81,7 +81,7 @@ func (c *bystanders) asks() (all slowest) {
 		})
 	}
 	timed("another service, missed", func() {
-		c.served(func() (told failure) {
+		served(c.t, func() (told failure) {
 			m, err := c.other.nc.Request("rccs.coordinator.missed", []byte(`{"user":"bob","device":"phone"}`), patience)
 			if err != nil {
 				c.t.Fatal(err)
@@ -96,16 +96,16 @@ func (c *bystanders) asks() (all slowest) {
 }
 
 // served asks until it is told of nothing.
-func (c *bystanders) served(ask func() failure) {
-	c.t.Helper()
-	eventually(c.t, func() error {
+func served(t *testing.T, ask func() failure) {
+	t.Helper()
+	eventually(t, func() error {
 		switch told := ask(); told.Code {
 		case "":
 			return nil
 		case "UNAVAILABLE":
 			return errors.New(told.Message)
 		default:
-			c.t.Fatalf("another is told %+v", told)
+			t.Fatalf("another is told %+v", told)
 			return nil
 		}
 	})

@@ -31,7 +31,7 @@ func (s *server) service(t testing.TB, name string) *service {
 func (s *server) serviceBy(t testing.TB, creds string, opts ...nats.Option) *service {
 	t.Helper()
 	nc := natstest.Dial(t, s.NATS, append(opts, credsOption(t, creds), nats.ErrorHandler(nobody))...)
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"time"
 )
 
 // flow is a constant stream to one device, from several senders.
@@ -142,7 +141,7 @@ func TestProtocol_5_NoGapAndNoDoubleAcrossRestarts(t *testing.T) {
 				j.live(d, 50+j.random.IntN(200), window)
 				f.up.close()
 				if kind == "SIGKILL" {
-					j.doubt(time.Now())
+					j.doubt()
 					s.restart(t)
 				} else {
 					s.cycle(t)

@@ -7,11 +7,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/rccs-io/rccs/internal/localcluster"
 	"github.com/rccs-io/rccs/internal/need"
 	"github.com/rccs-io/rccs/internal/testkit"
 )
@@ -108,19 +110,17 @@ if [ -x ../bin/nats ]; then mkdir -p "$1/bin" && cp ../bin/nats "$1/bin/"; fi`
 	return root
 }
 
-// tourEnvironment moves the tour's addresses to ports that are free.
+// tourEnvironment moves the tour's addresses to ports that are free, and that no
+// connection of another test is given until the tour listens there.
 func tourEnvironment(t *testing.T) []string {
 	t.Helper()
 	var addresses [3]string
 	for i := range addresses {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		port, err := localcluster.FreePort()
 		if err != nil {
 			t.Fatal(err)
 		}
-		addresses[i] = l.Addr().String()
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
+		addresses[i] = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	}
 	return append(os.Environ(),
 		"RCCS_LISTEN="+addresses[0], "RCCS_NATS_LISTEN="+addresses[1], "RCCS_ADMIN_LISTEN="+addresses[2],
