@@ -65,7 +65,7 @@ type deadline struct {
 
 func newDeadlines(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*deadlines, error) {
 	d := &deadlines{
-		c: c, log: c.log, stream: stream, expire: inbox.NewExpirer(c.direct, c.pub),
+		c: c, log: c.log, stream: stream, expire: inbox.NewExpirer(c.direct, stream.CachedInfo().Config.Replicas, c.pub),
 		pool: pool.New(deadlineWorkers, 0), kick: make(chan struct{}, 1),
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())

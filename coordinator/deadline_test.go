@@ -130,3 +130,14 @@ func TestADeadlineWaitsForADeviceThatHasTheMessage(t *testing.T) {
 	s.Close(false, nil)
 	p.eventually("it is told when the device has gone", func() bool { return len(p.outcomes()) == 2 })
 }
+
+// A copy that lags does not have the deadline yet. That does not say that another
+// coordinator has decided it.
+func TestADeadlineIsDecidedThoughACopyLacksIt(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.coordinate()
+	defer p.env.Lag(layout.StreamDeadline)()
+	p.deadline(address("alice/phone").Key(), "soon", time.Millisecond)
+	p.eventually("the sender is told", func() bool { return len(p.outcomes()) == 1 })
+}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -65,15 +64,15 @@ func (c *Coordinator) tidyDue(ctx context.Context, age time.Duration) error {
 }
 
 // firstSince returns the sequence of the first message that was stored at a time
-// or later; 0 if there is none.
+// or later; 0 if there is none. Where a copy that lags says so, too much would be
+// removed: the leader is asked.
 func (c *Coordinator) firstSince(ctx context.Context, stream string, at time.Time) (uint64, error) {
-	at = at.UTC()
-	msgs, _, err := c.direct.Get(ctx, stream, &direct.Request{StartTime: &at, Batch: 1})
+	first, err := c.direct.AtLeaderSince(ctx, stream, ">", at)
 	if err != nil {
 		return 0, fmt.Errorf("coordinator: look into %s: %w", stream, err)
 	}
-	if len(msgs) == 0 {
+	if first == nil {
 		return 0, nil
 	}
-	return msgs[0].Seq, nil
+	return first.Seq, nil
 }

@@ -127,11 +127,11 @@ func (r *router) finish(q *queue, name string, mv *move, read uint64) error {
 	defer cancel()
 	// Messages that another coordinator has stored and removed do not matter, so
 	// the stream's last sequence is not the one to compare with.
-	more, err := r.c.direct.Run(ctx, layout.StreamRoute, read+1, 1)
+	more, err := r.c.direct.Holds(ctx, layout.StreamRoute, ">", read+1)
 	switch {
 	case err != nil:
 		return err
-	case len(more) > 0:
+	case more:
 		return errBehind
 	}
 	_, err = r.c.tasks.Set(ctx, q.user, name, mv.entry, send.Task{Device: mv.entry.Next})

@@ -83,11 +83,16 @@ func (c *Coordinator) remove(ctx context.Context, stream jetstream.Stream, seq u
 	return nil
 }
 
-// stored reads one message of a stream, and reports whether it is there.
+// stored reads one message of a stream, and reports whether it is there. A copy that
+// lags may not have it yet, so that it is gone is the leader's to say.
 func (c *Coordinator) stored(ctx context.Context, stream string, seq uint64) (direct.Stored, bool, error) {
 	msgs, err := c.direct.Run(ctx, stream, seq, 1)
-	if err != nil || len(msgs) == 0 || msgs[0].Seq != seq {
+	if err == nil && len(msgs) > 0 && msgs[0].Seq == seq {
+		return msgs[0], true, nil
+	}
+	one, err := c.direct.One(ctx, stream, seq)
+	if err != nil || one == nil {
 		return direct.Stored{}, false, err
 	}
-	return msgs[0], true, nil
+	return *one, true, nil
 }

@@ -18,9 +18,10 @@ import (
 
 // rawRequest is the body of $JS.API.STREAM.MSG.GET.
 type rawRequest struct {
-	Seq     uint64 `json:"seq,omitempty"`
-	NextFor string `json:"next_by_subj,omitempty"`
-	LastFor string `json:"last_by_subj,omitempty"`
+	Seq       uint64     `json:"seq,omitempty"`
+	NextFor   string     `json:"next_by_subj,omitempty"`
+	LastFor   string     `json:"last_by_subj,omitempty"`
+	StartTime *time.Time `json:"start_time,omitempty"`
 }
 
 // raw reads one message; nil if there is none.
@@ -71,6 +72,17 @@ func (c *Client) raw(ctx context.Context, stream string, req rawRequest) (*Store
 // without what was stored last.
 func (c *Client) AtLeader(ctx context.Context, stream, subject string, seq uint64) (*Stored, error) {
 	return c.raw(ctx, stream, rawRequest{Seq: max(seq, 1), NextFor: subject})
+}
+
+// AtLeaderSince is [Client.AtLeader] for the first message stored at a time or later.
+func (c *Client) AtLeaderSince(ctx context.Context, stream, subject string, at time.Time) (*Stored, error) {
+	at = at.UTC()
+	return c.raw(ctx, stream, rawRequest{NextFor: subject, StartTime: &at})
+}
+
+// One asks the stream's leader for the message with a sequence; nil if there is none.
+func (c *Client) One(ctx context.Context, stream string, seq uint64) (*Stored, error) {
+	return c.raw(ctx, stream, rawRequest{Seq: seq})
 }
 
 // Holds reports whether there is a message that [Client.AtLeader] would return.

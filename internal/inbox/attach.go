@@ -140,7 +140,7 @@ func (h *Hub) detach(mb *Mailbox) {
 // messages. before is [MailboxOptions.Before].
 func (h *Hub) restore(ctx context.Context, mb *Mailbox, before uint64) error {
 	end := h.askEnd()
-	c, stored, at, err := h.cursors.load(ctx, mb.key)
+	c, stored, at, err := h.cursors.loadAfter(ctx, mb.key, before)
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,6 @@ func (h *Hub) restore(ctx context.Context, mb *Mailbox, before uint64) error {
 			return err
 		}
 	}
-	c.Follows(before)
 	upTo, err := mb.maybeSent(ctx, &c, end)
 	if err != nil {
 		return err

@@ -134,6 +134,12 @@ func (c *Cursor) AckFloor(lane subjects.Lane) uint64 {
 	return c.Sent[lane]
 }
 
+// acknowledges reports whether a message was sent, or finalized without that, and is
+// acknowledged.
+func (c *Cursor) acknowledges(lane subjects.Lane, seq uint64) bool {
+	return seq <= c.Sent[lane] && !c.isUnacked(lane, seq)
+}
+
 // top is the highest sequence that the cursor says anything about.
 func (c *Cursor) top() uint64 { return max(c.UpTo, slices.Max(c.Sent[:])) }
 

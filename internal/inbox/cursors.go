@@ -30,7 +30,9 @@ import (
 // has connected elsewhere meanwhile.
 type cursorWriter struct {
 	publish *Publisher
+	fetch   *direct.Client
 	last    *direct.Last  // of the cursor stream
+	copies  func() int64  // of that stream
 	head    func() uint64 // of the hub
 	every   time.Duration
 	log     *slog.Logger
@@ -61,6 +63,9 @@ type cursorState struct {
 	since      time.Time // of the oldest change that is not stored
 	publishing bool      // a publish is under way
 	changed    bool      // cursor is newer than the one being published
+	// doubt: a publish has failed. Somebody else may have stored a cursor meanwhile,
+	// such as that of a fetch, which says that the device was sent more.
+	doubt bool
 }
 
 // dirtyMailbox is a mailbox whose cursor has changed.
@@ -87,9 +92,9 @@ const (
 // one mailbox of a device to the next.
 type revision struct{ seq uint64 }
 
-func newCursorWriter(p *Publisher, last *direct.Last, head func() uint64, every time.Duration, log *slog.Logger) *cursorWriter {
+func newCursorWriter(p *Publisher, fetch *direct.Client, copies func() int64, head func() uint64, every time.Duration, log *slog.Logger) *cursorWriter {
 	return &cursorWriter{
-		publish: p, last: last, head: head, every: every, log: log,
+		publish: p, fetch: fetch, last: fetch.Last(layout.StreamCursor, false), copies: copies, head: head, every: every, log: log,
 		kick: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
 		states: make(map[subjects.Key]*cursorState),
 	}
@@ -291,13 +296,14 @@ func (w *cursorWriter) mark(top uint64) {
 
 // landed handles the answer to a publish of data.
 func (w *cursorWriter) landed(key subjects.Key, data []byte, seq uint64, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.states[key]
+	s.doubt = s.doubt || err != nil
 	if Lost(err) {
 		go w.resolve(key, data) // it asks the store
 		return
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	s := w.states[key]
 	s.publishing = false
 	if err == nil {
 		s.at.seq = seq
@@ -338,7 +344,7 @@ const resolveTimeout = 5 * time.Second
 // resolve is called when a publish of data found another cursor stored than the
 // one expected. That may be the same cursor, if the answer to an earlier attempt
 // was lost; or the cursor of a newer session, which stands; or an older one,
-// which is replaced.
+// which is replaced. One of a fetch may say that the device was sent more.
 func (w *cursorWriter) resolve(key subjects.Key, data []byte) {
 	ctx, cancel := context.WithTimeout(context.Background(), resolveTimeout)
 	defer cancel()
@@ -370,6 +376,9 @@ func (w *cursorWriter) resolve(key subjects.Key, data []byte) {
 		return
 	}
 	s.at.seq = at
+	for lane := range there.Sent {
+		s.cursor.Open = s.cursor.Open || there.Sent[lane] > s.cursor.Sent[lane]
+	}
 	switch {
 	case same && !s.changed:
 		w.doneLocked(key)
@@ -443,6 +452,7 @@ func (w *cursorWriter) load(ctx context.Context, key subjects.Key) (Cursor, time
 	s := w.states[key]
 	if s != nil {
 		c, since, at := s.cursor, s.since, s.at
+		c.Open = c.Open || s.doubt
 		w.mu.Unlock()
 		return c, since, at, nil
 	}
@@ -451,17 +461,47 @@ func (w *cursorWriter) load(ctx context.Context, key subjects.Key) (Cursor, time
 	if err != nil {
 		return Cursor{}, time.Time{}, nil, err
 	}
-	if found[0] == nil {
-		return Cursor{}, time.Time{}, new(revision), nil
+	c, stored, at := w.parse(key, found[0])
+	return c, stored, at, nil
+}
+
+// loadAfter is load for a device that attaches. before is [MailboxOptions.Before]. A copy
+// that lags may not have the cursor of a fetch yet, and what was fetched would be sent as
+// new. So the leader is asked, unless what waits is marked anyway.
+func (w *cursorWriter) loadAfter(ctx context.Context, key subjects.Key, before uint64) (Cursor, time.Time, *revision, error) {
+	c, stored, at, err := w.load(ctx, key)
+	if c.Follows(before); err != nil || c.Open || w.copies() <= 1 || w.holds(key) {
+		return c, stored, at, err
 	}
-	stored, at := time.Unix(0, found[0].Time), &revision{found[0].Seq}
-	c, err := ParseCursor(found[0].Data)
+	ask, cancel := context.WithTimeout(ctx, leaderTimeout)
+	defer cancel()
+	newest, err := w.fetch.AtLeader(ask, layout.StreamCursor, layout.Cursor(key), 1)
+	if err != nil {
+		w.log.Warn("the leader of the cursors does not answer, marking what waits", "device", string(key), "err", err)
+		c.Open = true
+		return c, stored, at, ctx.Err()
+	}
+	c, stored, at = w.parse(key, newest)
+	c.Follows(before)
+	return c, stored, at, nil
+}
+
+// leaderTimeout bounds the wait of an attachment for the leader of the cursors.
+const leaderTimeout = 2 * time.Second
+
+// parse returns a stored cursor, if there is one, as load does.
+func (w *cursorWriter) parse(key subjects.Key, m *direct.Stored) (Cursor, time.Time, *revision) {
+	if m == nil {
+		return Cursor{}, time.Time{}, new(revision)
+	}
+	stored, at := time.Unix(0, m.Time), &revision{m.Seq}
+	c, err := ParseCursor(m.Data)
 	if err != nil {
 		// Sending everything again is better than sending nothing.
 		w.log.Error("stored cursor is unreadable, sending all again", "device", string(key), "err", err)
-		return Cursor{}, stored, at, nil
+		return Cursor{Open: true}, stored, at
 	}
-	return c, stored, at, nil
+	return c, stored, at
 }
 
 // stored waits until the store has the device's cursor, or ctx ends.

@@ -263,14 +263,16 @@ const (
 
 // Expirer tells senders that a message's time to live has ended.
 type Expirer struct {
+	fetch   *direct.Client
 	cursors *direct.Last
+	copies  int
 	publish *Publisher
 }
 
-// NewExpirer returns an Expirer that reads cursors with c and stores outcomes
-// with p.
-func NewExpirer(c *direct.Client, p *Publisher) *Expirer {
-	return &Expirer{cursors: c.Last(layout.StreamCursor, false), publish: p}
+// NewExpirer returns an Expirer that reads cursors, of which there are so many copies,
+// with c, and stores outcomes with p.
+func NewExpirer(c *direct.Client, copies int, p *Publisher) *Expirer {
+	return &Expirer{fetch: c, cursors: c.Last(layout.StreamCursor, false), copies: copies, publish: p}
 }
 
 // Expire handles a message whose deadline passed long enough ago for the device's
@@ -282,20 +284,17 @@ func (x *Expirer) Expire(ctx context.Context, key subjects.Key, d *Deadline, onl
 	if !ok {
 		return Over, fmt.Errorf("inbox: deadline of %s: lane %q", key, d.Lane)
 	}
-	found, err := x.cursors.Get(ctx, []string{layout.Cursor(key)})
-	if err != nil {
-		return InFlight, err
+	c, err := x.cursor(ctx, key, false)
+	if err == nil && x.copies > 1 && !c.acknowledges(lane, d.Seq) { // says a copy that may lag
+		c, err = x.cursor(ctx, key, true)
 	}
-	if found[0] != nil {
-		c, err := ParseCursor(found[0].Data)
-		if err == nil && d.Seq <= c.Sent[lane] {
-			if !slices.Contains(c.Unacked[lane], d.Seq) {
-				return Over, nil
-			}
-			if online {
-				return InFlight, nil
-			}
-		}
+	switch {
+	case err != nil:
+		return InFlight, err
+	case c.acknowledges(lane, d.Seq):
+		return Over, nil
+	case online && d.Seq <= c.Sent[lane]:
+		return InFlight, nil
 	}
 	o := outcome{
 		key: key, lane: lane, seq: d.Seq, status: wire.StatusExpired, reason: d.Reason, at: time.Now().UnixNano(),
@@ -309,4 +308,22 @@ func (x *Expirer) Expire(ctx context.Context, key subjects.Key, d *Deadline, onl
 		return InFlight, err
 	}
 	return Over, nil
+}
+
+// cursor returns the device's cursor as some copy has it, or the leader; an empty one if
+// there is none that can be read.
+func (x *Expirer) cursor(ctx context.Context, key subjects.Key, atLeader bool) (c Cursor, err error) {
+	var found *direct.Stored
+	if atLeader {
+		found, err = x.fetch.AtLeader(ctx, layout.StreamCursor, layout.Cursor(key), 1)
+	} else {
+		var all []*direct.Stored
+		if all, err = x.cursors.Get(ctx, []string{layout.Cursor(key)}); err == nil {
+			found = all[0]
+		}
+	}
+	if err == nil && found != nil {
+		c, _ = ParseCursor(found.Data)
+	}
+	return c, err
 }

@@ -179,7 +179,7 @@ func New(opts Options) (*Hub, error) {
 		fetch: h.fetch, proof: opts.Publish.Proof, log: opts.Logger,
 		replicas: func(context.Context) (int64, error) { return h.replicas.Load(), nil },
 	}
-	h.cursors = newCursorWriter(opts.Publish, h.fetch.Last(layout.StreamCursor, false), h.head.Load, opts.CursorEvery, opts.Logger)
+	h.cursors = newCursorWriter(opts.Publish, h.fetch, h.replicas.Load, h.head.Load, opts.CursorEvery, opts.Logger)
 	h.outcomes = newOutcomeWriter(opts.Publish, h.keepOutcome, h.outcomesTold, h.finalized, opts.Logger)
 	h.fills = pool.New(fillWorkers, 0)
 	h.wakes.timer = time.AfterFunc(time.Hour, h.wakeLate)

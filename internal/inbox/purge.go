@@ -122,18 +122,22 @@ func (p *Purger) Last(ctx context.Context, k subjects.Key, c *Cursor) (last [sub
 // are removed from the stream. It returns up to where each lane was ever purged,
 // which is for Finish: after an earlier purge an edge may not have dropped all.
 func (p *Purger) Begin(ctx context.Context, k subjects.Key, upTo [subjects.Lanes]uint64) (ever [subjects.Lanes]uint64, err error) {
-	found, _, err := p.fetch.Get(ctx, layout.StreamCursor, &direct.Request{MultiLast: []string{layout.Cursor(k), layout.Purged(k)}})
+	// A copy that lags would have senders of acknowledged messages hear that they expired.
+	stored, err := p.fetch.AtLeader(ctx, layout.StreamCursor, layout.Cursor(k), 1)
 	if err != nil {
 		return ever, fmt.Errorf("inbox: purge %s: %w", k, err)
 	}
 	var cursor Cursor
+	if stored != nil {
+		cursor, _ = ParseCursor(stored.Data) // if it cannot be read, everything counts as unacknowledged
+	}
+	before, err := p.fetch.AtLeader(ctx, layout.StreamCursor, layout.Purged(k), 1)
+	if err != nil {
+		return ever, fmt.Errorf("inbox: purge %s: %w", k, err)
+	}
 	ever = upTo
-	for _, s := range found {
-		if s.Subject == layout.Cursor(k) {
-			cursor, _ = ParseCursor(s.Data) // if it cannot be read, everything counts as unacknowledged
-			continue
-		}
-		for n, seq := range parsePurged(s.Data) {
+	if before != nil {
+		for n, seq := range parsePurged(before.Data) {
 			ever[n] = max(ever[n], seq)
 		}
 	}

@@ -299,7 +299,7 @@ func TestExpiredIsToldOnceThoughTheDeviceComesMuchLater(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer fetch.Stop()
-			fate, err := inbox.NewExpirer(fetch, s.pub).Expire(t.Context(), phone, &inbox.Deadline{
+			fate, err := inbox.NewExpirer(fetch, 1, s.pub).Expire(t.Context(), phone, &inbox.Deadline{
 				Seq: stored.Sequence, Lane: "normal", ID: "m0", From: "desk",
 			}, false)
 			if err != nil || fate != inbox.Over {

@@ -12,10 +12,10 @@ import (
 )
 
 // Lag has Direct Gets of a stream answered from here on as by a replica that has
-// nothing of it yet. The leader answers as before.
-func (e *Env) Lag(stream string) {
+// nothing of it yet, until stop is called. The leader answers as before.
+func (e *Env) Lag(stream string) (stop func()) {
 	e.tb.Helper()
-	e.Answer("$JS.API.DIRECT.GET."+stream, func(_ *nats.Conn, m *nats.Msg) {
+	return e.Answer("$JS.API.DIRECT.GET."+stream, func(_ *nats.Conn, m *nats.Msg) {
 		_ = m.RespondMsg(&nats.Msg{Header: nats.Header{"Status": {"404"}, "Description": {"No Results"}}})
 	})
 }

@@ -237,6 +237,15 @@ func (h *Hub) begin(ctx context.Context, subject string, since Since, head, last
 		if len(got) > 0 {
 			return got[0].Seq - 1, nil
 		}
+		if h.reader.Info().Config.Replicas > 1 { // a copy that lags may have answered
+			first, err := h.fetch.AtLeaderSince(ctx, subjects.StreamTopic, subject, since.Time)
+			if err != nil {
+				return 0, fmt.Errorf("topic: subscribe: %w", err)
+			}
+			if first != nil {
+				return first.Seq - 1, nil
+			}
+		}
 	}
 	return max(head, last), nil
 }
