@@ -24,6 +24,8 @@ type Inbox interface {
 	Attach(ctx context.Context, k subjects.Key, to inbox.Receiver, opts inbox.MailboxOptions) (*inbox.Mailbox, error)
 	// Epoch stays the same as long as no sequence is given out twice.
 	Epoch() string
+	// Forgetful reports whether the store may have forgotten the ids of messages.
+	Forgetful() bool
 	// Recipients returns the devices that got the message whose first copy is
 	// seq.
 	Recipients(ctx context.Context, first uint64) ([]inbox.Recipient, error)

@@ -117,7 +117,7 @@ func NewTenant(ctx context.Context, opts TenantOptions) (*Tenant, error) {
 	}
 	intake, err := send.New(send.Options{
 		Roster: opts.Roster, Inbox: opts.Inbox, Publisher: opts.Publisher, Core: opts.Core, JetStream: js, Tasks: send.Tasks{KV: tasks},
-		Proof: opts.Proof, Shares: opts.Shares, MaxDelay: opts.MaxDelay,
+		Proof: opts.Proof, Forgetful: opts.Inbox.Forgetful, Shares: opts.Shares, MaxDelay: opts.MaxDelay,
 		Tracer: opts.Tracer, Protocol: "websocket", Logger: opts.Logger,
 	})
 	if err != nil {

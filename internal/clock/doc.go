@@ -1,4 +1,5 @@
-// Package clock notices when the wall clock of the machine is set ahead.
+// Package clock notices when a wall clock is set ahead: that of the machine, or that of
+// the server which stores a stream.
 //
 // JetStream forgets the ids of messages by the wall clock. When it is set an
 // hour ahead, a message whose sender waited for its answer is stored twice, and

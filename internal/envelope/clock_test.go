@@ -25,8 +25,10 @@ func TestWhatIsSentAfterTheClockWasSetAheadIsMarked(t *testing.T) { //nolint:par
 		"one that waits":      func() *nats.Msg { return envelope.Wait(&e, from, wire.To{}, "", e.Payload) },
 		"one to services":     func() *nats.Msg { return envelope.Up(&e, from, e.Payload) },
 	}
-	for _, ahead := range []bool{false, true, false} {
-		defer envelope.SetClock(ahead)()
+	for n, ahead := range []bool{false, true, false, true} {
+		if from.Unsure = n == 3; !from.Unsure { // this clock, or the store's
+			defer envelope.SetClock(ahead)()
+		}
 		for name, one := range made {
 			msg := one()
 			if got := msg.Header.Get(subjects.HeaderRedelivered) == "true"; got != ahead {

@@ -19,6 +19,8 @@ type Sender struct {
 	Key    subjects.Key
 	Device subjects.DeviceID
 	Proof  *proof.Key // makes the ids of its messages
+	// Unsure: the store may have forgotten what the device sends again.
+	Unsure bool
 }
 
 func (s *Sender) user() subjects.UserID {
@@ -84,7 +86,7 @@ func (h *headers) durable(e *wire.Envelope, from Sender, dedupID string) {
 	if e.TTLMs > 0 {
 		h.set(subjects.HeaderTTL, strconv.FormatInt(e.TTLMs, 10))
 	}
-	if clockSet(layout.DedupWindow) {
+	if from.Unsure || clockSet(layout.DedupWindow) {
 		h.set(subjects.HeaderRedelivered, "true")
 	}
 	if e.RequiresAck {

@@ -5,3 +5,13 @@ import "time"
 // On a busy machine the store may take longer than in earnest, and what a test waits
 // for comes one after the other.
 func init() { publishTimeout = 10 * time.Minute }
+
+// StoreWasBehind has the hub take the clock of the stream's leader for one that was
+// behind until now.
+func (h *Hub) StoreWasBehind(by time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	h.clock.Stored(now.UnixNano(), time.Minute)
+	h.clock.Stored(now.Add(-by).UnixNano(), time.Minute)
+}

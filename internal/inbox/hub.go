@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/rccs-io/rccs/internal/clock"
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/layout"
@@ -98,6 +99,7 @@ type Hub struct {
 	outcomes *outcomeWriter
 	fills    *pool.Pool
 	lanes    *laneReader
+	clock    *clock.Store // of the stream
 
 	// head is the sequence up to which everything has been handed out. It is set
 	// after the handing out, so that a cursor never covers a message that is
@@ -153,7 +155,7 @@ func New(opts Options) (*Hub, error) {
 		return nil, err
 	}
 	h := &Hub{
-		opts: opts, repaired: make(chan struct{}, 1),
+		opts: opts, clock: clock.WatchStore(), repaired: make(chan struct{}, 1),
 		mailboxes: make(map[subjects.Key]*Mailbox), departed: make(map[subjects.Key]*pendingOutcomes), depths: make(map[subjects.Key]*depth),
 		tail: newTail(opts.TailMessages, opts.TailBytes), tally: newTally(),
 	}
@@ -297,6 +299,10 @@ func (h *Hub) onRepair(reason string) {
 // Head returns the sequence up to which everything stored has been handed out.
 func (h *Hub) Head() uint64 { return h.head.Load() }
 
+// Forgetful reports whether the stream may have forgotten the ids of messages: the clock
+// of its leader was set ahead. What is sent now may be stored already.
+func (h *Hub) Forgetful() bool { return h.clock.Within() }
+
 // Epoch stays the same as long as the stream has given out no sequence twice. It
 // is as of the last look at the stream; "" before the first.
 func (h *Hub) Epoch() string {
@@ -353,6 +359,12 @@ func (h *Hub) handle(e reader.Entry) {
 	defer h.mu.Unlock()
 	if h.tail.floor == 0 {
 		h.tail.floor = e.Seq
+	}
+	if h.clock.Stored(e.Time, layout.DedupWindow) {
+		if e.Header == nil {
+			e.Header = make(nats.Header)
+		}
+		e.Header[subjects.HeaderRedelivered] = []string{"true"}
 	}
 	if m, ok := envelope.Parse(h.opts.Publish.Proof, envelope.Stored(e)); ok {
 		h.tail.add(m)

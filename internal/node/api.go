@@ -208,7 +208,7 @@ func (n *Node) intakeOf(
 	}
 	intake, err := send.New(send.Options{
 		Roster: e.roster, Inbox: e.hub, Publisher: pub, Core: core, JetStream: js, Tasks: send.Tasks{KV: tasks}, Proof: pub.Proof,
-		MaxDelay: n.opts.Limits.Delay, Tracer: tracerOf(n.tracer), Logger: n.opts.Logger,
+		Forgetful: e.hub.Forgetful, MaxDelay: n.opts.Limits.Delay, Tracer: tracerOf(n.tracer), Logger: n.opts.Logger,
 	})
 	return e.roster, intake, err
 }

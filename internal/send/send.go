@@ -55,6 +55,9 @@ type Options struct {
 	Tasks     Tasks
 	// Proof is the tenant's key, for ids that no service can guess.
 	Proof *proof.Key
+	// Forgetful, if set, reports whether the store may have forgotten the ids of what
+	// is sent again.
+	Forgetful func() bool
 	// Shares bound what is stored for, and by, each device and user; nil: nothing
 	// does.
 	Shares *share.Shares
@@ -113,7 +116,8 @@ func Service(name string, to subjects.UserID) From {
 }
 
 func (in *Intake) sender(f *From) envelope.Sender {
-	return envelope.Sender{Key: f.Key, Device: f.Address.Device, Proof: in.opts.Proof}
+	unsure := in.opts.Forgetful != nil && in.opts.Forgetful()
+	return envelope.Sender{Key: f.Key, Device: f.Address.Device, Proof: in.opts.Proof, Unsure: unsure}
 }
 
 func (f *From) peer(device subjects.DeviceID) subjects.Key {
