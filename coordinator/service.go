@@ -17,6 +17,7 @@ import (
 	"github.com/rccs-io/rccs/internal/headers"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/pool"
+	"github.com/rccs-io/rccs/internal/stops"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -181,9 +182,7 @@ func (s *service) stop(ctx context.Context) {
 		ctx, cancel = context.WithTimeout(ctx, time.Until(end)/2)
 		defer cancel()
 	}
-	for _, sub := range s.subs {
-		_ = sub.Unsubscribe()
-	}
+	stops.Drain(ctx, s.c.core, s.subs...)
 	s.subs = nil
 	for _, one := range s.c.all() {
 		one.cancelWaits()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rccs-io/rccs/coordinator"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -396,5 +397,19 @@ func TestCoordinatorTellsThatItIsNotWell(t *testing.T) {
 	mu.Unlock()
 	if why := unready(); why != "the coordinator is not connected to NATS" {
 		t.Errorf("told %q", why)
+	}
+}
+
+// What NATS has sent to a coordinator that stops is answered by it: nobody else
+// gets it.
+func TestWhatIsAskedWhileACoordinatorStopsIsAnswered(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	for range 5 {
+		_, stop := p.coordinate()
+		answered := natstest.Ask(t, p.nc, subjects.CoordinatorEndpoint("device"), []byte(`{"userId":"alice","deviceId":"phone"}`), 100)
+		p.ask("device", map[string]string{"userId": "alice", "deviceId": "phone"}, nil)
+		stop()
+		answered()
 	}
 }

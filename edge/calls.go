@@ -19,18 +19,37 @@ type calls struct {
 	mu       sync.Mutex
 	requests *nats.Subscription // what others ask the device
 	serving  map[string]*served // what it has to answer, by the id that it knows
+	dropped  bool               // it is given no more: nobody would end them
 }
 
 // inherit takes over the requests that an earlier connection of the device has to
-// answer.
+// answer, and the subscription that brings further ones.
 func (c *calls) inherit(old *calls) {
 	old.mu.Lock()
-	serving := old.serving
-	old.serving = nil
+	serving, requests := old.serving, old.requests
+	old.serving, old.requests = nil, nil
 	old.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.serving = serving
+	c.serving, c.requests = serving, requests
+}
+
+// listens reports whether requests for the device are subscribed to.
+func (c *calls) listens() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.requests != nil
+}
+
+// listen takes the subscription that brings the device's requests.
+func (c *calls) listen(sub *nats.Subscription) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dropped {
+		_ = sub.Unsubscribe()
+		return
+	}
+	c.requests = sub
 }
 
 // mayAskLocked reports whether the device may be given another request of the
@@ -105,10 +124,10 @@ func (c *calls) cancelled(asked, from string) (id string, ok bool) {
 func (c *calls) drop() map[string]*served {
 	c.mu.Lock()
 	sub, open := c.requests, c.serving
-	c.requests, c.serving = nil, nil
+	c.requests, c.serving, c.dropped = nil, nil, true
 	c.mu.Unlock()
 	if sub != nil {
-		_ = sub.Unsubscribe()
+		_ = sub.Drain() // a request that is on its way gets an answer
 	}
 	return open
 }

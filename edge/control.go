@@ -115,7 +115,11 @@ func (c *conn) unregister(e *wire.Envelope) {
 	c.detachInbox(c.currentMailbox()) // nothing more comes, and no cursor after it
 	ended := make(chan struct{}, 1)
 	c.endSession(true, func(error) { ended <- struct{}{} }) // a session that could not be ended runs out
-	go c.contained(func() { c.unregistered(id, c.forgetAfter(ended, u.Forget)) })
+	go c.contained(func() {
+		err := c.forgetAfter(ended, u.Forget)
+		_ = c.tenant.flush.wait() // NATS knows that nobody answers requests here
+		c.unregistered(id, err)
+	})
 }
 
 // forgetAfter waits until the session has ended, for forgetWithin at most. Then

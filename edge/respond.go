@@ -40,15 +40,17 @@ type served struct {
 	span    trace.Span // nil: it is not recorded
 }
 
-// listen subscribes to requests for the device.
+// listen subscribes to requests for the device, unless an earlier connection has
+// left it its subscription: with a second one it would be asked everything twice.
 func (c *conn) listen() error {
+	if c.calls.listens() {
+		return nil
+	}
 	sub, err := c.tenant.Core.ChanSubscribe(layout.DeviceRPC(c.key), c.tenant.asked)
 	if err != nil {
 		return err
 	}
-	c.calls.mu.Lock()
-	c.calls.requests = sub
-	c.calls.mu.Unlock()
+	c.calls.listen(sub)
 	return c.tenant.flush.wait()
 }
 
@@ -162,7 +164,7 @@ func (c *conn) give(e *wire.Envelope, r *served) *wire.Error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case !c.sock.Open():
+	case c.calls.dropped, !c.sock.Open():
 		return wire.NewError(wire.DeviceOffline, "the device has just gone")
 	case !c.calls.mayAskLocked(r.who) || c.out.outgoing.size() >= maxOutBytes:
 		return wire.NewError(wire.Unavailable, "the device has too many requests to answer")

@@ -3,7 +3,9 @@ package edge_test
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -94,4 +96,62 @@ func TestAServiceThatFloodsADeviceKeepsNoOtherFromAskingIt(t *testing.T) {
 			t.Fatalf("the device got %s", body)
 		}
 	}
+}
+
+// What is asked while a device leaves is answered all the same: NATS has sent the
+// request on by the time that the edge listens no more.
+func TestWhatIsAskedWhileADeviceLeavesIsAnswered(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	for range 20 {
+		d := w.connect()
+		answered := natstest.Ask(t, w.env.Conn(t), subjects.RPC(phone, "work"), nil, 50)
+		d.Until("request")
+		d.Send(`{"type":"device_unregister","id":"u"}`)
+		if code := d.CloseCode(); code != 1000 {
+			t.Fatalf("closed with %d", code)
+		}
+		answered()
+	}
+}
+
+// A device that comes back while its earlier connection is still there is asked
+// everything once, and loses no request.
+func TestADeviceThatComesBackIsAskedOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	d := w.connect()
+	answered := natstest.Ask(t, w.env.Conn(t), subjects.RPC(phone, "work"), nil, 200) // fewer than the device may have open
+	var (
+		reading sync.WaitGroup
+		mu      sync.Mutex
+		seen    = make(map[string]bool)
+	)
+	read := func(d *device) {
+		for {
+			var e struct{ Type, ID string }
+			if d.ReadJSON(&e) != nil {
+				return
+			}
+			if e.Type == "request" {
+				mu.Lock()
+				if _, err := strconv.Atoi(e.ID); err != nil || seen[e.ID] {
+					t.Errorf("the device is asked once more: %s", e.ID)
+				}
+				seen[e.ID] = true
+				mu.Unlock()
+			}
+		}
+	}
+	for range 20 {
+		next := w.dial()
+		next.Register(w.token("alice/phone"), "")
+		earlier := d
+		reading.Go(func() { read(earlier) })
+		d = next
+	}
+	d.Send(`{"type":"device_unregister","id":"u"}`)
+	read(d)
+	reading.Wait()
+	answered()
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/rccs-io/rccs/internal/send"
 	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/internal/share"
+	"github.com/rccs-io/rccs/internal/stops"
 	"github.com/rccs-io/rccs/internal/trace"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -147,9 +148,9 @@ func NewTenant(ctx context.Context, opts TenantOptions) (*Tenant, error) {
 }
 
 func (t *Tenant) unsubscribe() {
-	for _, sub := range t.subs {
-		_ = sub.Unsubscribe()
-	}
+	ctx, cancel := context.WithTimeout(context.Background(), flushWithin)
+	defer cancel()
+	stops.Drain(ctx, t.Core, t.subs...) // another edge may wait for a device that was here
 }
 
 // Close ends the listening. The edge must have stopped before.
@@ -178,13 +179,15 @@ func (t *Tenant) serve() {
 func (t *Tenant) join(c *conn) {
 	t.mu.Lock()
 	old := t.conns[c.key]
+	if old != nil {
+		c.calls.inherit(&old.calls) // before a request can find c
+	}
 	t.conns[c.key] = c
 	t.mu.Unlock()
 	if old == nil {
 		t.Slots.taken.Add(1)
 		return
 	}
-	c.calls.inherit(&old.calls)
 	t.asksMu.Lock()
 	defer t.asksMu.Unlock()
 	c.calls.asks, old.calls.asks = old.calls.asks, nil

@@ -25,7 +25,7 @@ var may = map[string][]string{
 	"wire":            {"subjects"},
 	"auth":            {"internal/layout", "internal/private", "subjects", "internal/shard"},
 	"client":          {"subjects", "wire"},
-	"edge":            {"auth", "internal/direct", "internal/envelope", "internal/headers", "internal/inbox", "internal/layout", "internal/limit", "internal/pool", "internal/proof", "internal/roster", "internal/send", "internal/share", "internal/topic", "internal/trace", "internal/wsconn", "subjects", "wire", "internal/shard"},
+	"edge":            {"auth", "internal/direct", "internal/envelope", "internal/headers", "internal/inbox", "internal/layout", "internal/limit", "internal/pool", "internal/proof", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/topic", "internal/trace", "internal/wsconn", "subjects", "wire", "internal/shard"},
 	"internal/wsconn": {}, // one WebSocket; what the messages say is not its business
 	"coordinator": {
 		"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/guard", "internal/headers", "internal/inbox", "internal/layout", "internal/leader", "internal/ops", "internal/pool", "internal/proof", "internal/reader", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/storeerr", "internal/strictjson", "internal/timespec", "internal/trace", "subjects", "wire", "internal/shard",
@@ -33,7 +33,7 @@ var may = map[string][]string{
 	"internal/leader":       {},                              // which answers of a stream's servers are believed is decided there alone
 	"internal/shard":        {"internal/layout", "subjects"}, // what asks NATS names a shard's streams by it
 	"internal/reader":       {"internal/leader", "internal/shard"},
-	"internal/guard":        {"internal/headers", "internal/layout", "internal/pool", "internal/reader", "internal/share", "internal/storeerr", "subjects", "wire", "internal/shard"},
+	"internal/guard":        {"internal/headers", "internal/layout", "internal/pool", "internal/reader", "internal/share", "internal/stops", "internal/storeerr", "subjects", "wire", "internal/shard"},
 	"internal/share":        {"internal/envelope", "internal/inbox", "internal/layout", "internal/proof", "internal/reader", "subjects", "wire", "internal/shard"},
 	"internal/headers":      {"internal/layout"},
 	"internal/direct":       {"internal/headers", "internal/shard"}, // headers: whether a message has more headers than were read

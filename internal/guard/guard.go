@@ -17,6 +17,7 @@ import (
 	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/internal/share"
+	"github.com/rccs-io/rccs/internal/stops"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -93,8 +94,8 @@ func Start(nc *nats.Conn, opts Options) (*Guard, error) {
 
 // Stop answers what it has begun with, until ctx ends.
 func (g *Guard) Stop(ctx context.Context) {
-	_ = g.sub.Unsubscribe()
 	defer context.AfterFunc(ctx, g.cancel)()
+	stops.Drain(ctx, g.nc, g.sub)
 	g.work.Stop()
 	g.cancel()
 }
