@@ -114,7 +114,7 @@ func rejectedFor(status wire.Status, reason string) string {
 // kept as rejected. Like Ack, it ignores a sequence that the device was never
 // sent.
 func (mb *Mailbox) Reject(seq uint64, reason string) {
-	mb.settle(func(now int64) { mb.rejectLocked(seq, reason, now) })
+	mb.whileOpen(func(now int64) { mb.rejectLocked(seq, reason, now) })
 }
 
 func (mb *Mailbox) rejectLocked(seq uint64, reason string, now int64) {
