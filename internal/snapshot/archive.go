@@ -34,7 +34,7 @@ func rewrite(r io.Reader, w io.Writer, changes map[string]change) (*Stream, erro
 }
 
 func copyArchive(r io.Reader, w io.Writer, c *copier) (*Stream, error) {
-	out := s2.NewWriter(w)
+	out := s2.NewWriter(w, s2.WriterBlockSize(writerBlock))
 	c.r, c.w, c.out = archive.NewReader(s2.NewReader(r)), archive.NewWriter(out), &Stream{}
 	err := c.run()
 	return c.out, errors.Join(err, out.Close())

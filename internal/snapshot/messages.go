@@ -81,7 +81,7 @@ type Writer struct {
 }
 
 // writerBlock is how much a writer holds in memory before it compresses it: dozens
-// may be open at once.
+// may be open at once. A server that restores the archive stores a block at a time.
 const writerBlock = 64 << 10
 
 // NewWriter begins the archive of a stream whose messages are between two sequences.

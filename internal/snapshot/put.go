@@ -68,15 +68,37 @@ func put(ctx context.Context, nc *nats.Conn, s *Stream, copies int, r io.Reader,
 	return nil
 }
 
+// The server breaks a restore off when a piece takes it more than 5 s to store, so a slow
+// store gets small ones.
+const (
+	leastPiece = 4 << 10
+	firstPiece = 16 << 10
+	fastPiece  = 60 * time.Millisecond  // the next one is larger
+	slowPiece  = 250 * time.Millisecond // the next one is smaller
+)
+
+// pieceAfter returns how large the next piece may be, when one of a size took so long.
+func pieceAfter(size int, took time.Duration, most int) int {
+	switch {
+	case took > slowPiece:
+		size /= 2
+	case took < fastPiece:
+		size *= 2
+	}
+	return min(max(size, leastPiece), most)
+}
+
 // send hands the archive over, a piece at a time.
 func send(ctx context.Context, nc *nats.Conn, subject string, r io.Reader, progress func(int)) (state, error) {
-	piece := make([]byte, max(1<<10, min(chunkSize, nc.MaxPayload()-room)))
-	for {
-		n, err := io.ReadFull(r, piece)
+	buf := make([]byte, max(1<<10, min(chunkSize, nc.MaxPayload()-room)))
+	for size := min(firstPiece, len(buf)); ; {
+		n, err := io.ReadFull(r, buf[:size])
 		if n > 0 {
-			if err := store(ctx, nc, subject, piece[:n]); err != nil {
+			began := time.Now()
+			if err := store(ctx, nc, subject, buf[:n]); err != nil {
 				return state{}, err
 			}
+			size = pieceAfter(size, time.Since(began), len(buf))
 			progress(n)
 		}
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
