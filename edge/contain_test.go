@@ -123,7 +123,7 @@ func TestEveryFrameIsHandledWhileTheStoreIsAway(t *testing.T) {
 	t.Parallel()
 	for how, away := range map[string]func(*world){
 		"its streams are gone": func(w *world) {
-			js, err := jetstream.New(w.env.Conn(w.t))
+			js, err := jetstream.New(w.env.Conn(w.t), jetstream.WithDefaultTimeout(within))
 			check(w.t, err)
 			for _, name := range []string{
 				layout.StreamInbox, layout.StreamCursor, subjects.StreamTopic, subjects.StreamLater, layout.StreamRoute, subjects.StreamUp,

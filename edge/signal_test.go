@@ -22,7 +22,7 @@ func TestBadHeadersOfSignalsAndRequestsAreTold(t *testing.T) {
 		o.Examine = inbox.NewTeller(o.Publisher.(*inbox.Publisher), slog.New(slog.DiscardHandler), nil).Passing
 	})
 	d := w.connect()
-	js, err := jetstream.New(w.env.Conn(t))
+	js, err := jetstream.New(w.env.Conn(t), jetstream.WithDefaultTimeout(within))
 	check(t, err)
 	nc := w.env.Conn(t)
 	for _, c := range []struct {

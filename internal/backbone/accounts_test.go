@@ -36,7 +36,7 @@ func TestUpdateAccountDropsTheRevokedAtOnce(t *testing.T) {
 	case <-time.After(testkit.Patience):
 		t.Fatal("the revoked user stayed connected")
 	}
-	if err := other.FlushTimeout(30 * time.Second); err != nil || other.Stats().Reconnects != 0 {
+	if err := other.FlushTimeout(testkit.Patience); err != nil || other.Stats().Reconnects != 0 {
 		t.Fatalf("the other user was disturbed: %v", err)
 	}
 	other.Close()

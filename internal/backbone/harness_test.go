@@ -117,7 +117,7 @@ func start(tb testing.TB, opts backbone.Options) *backbone.Server {
 
 func stop(tb testing.TB, s *backbone.Server) {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), 30*time.Second) // in Cleanup, tb's is over
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), testkit.Patience) // in Cleanup, tb's is over
 	defer cancel()
 	if err := s.Stop(ctx); err != nil {
 		tb.Error(err)
@@ -128,7 +128,7 @@ func stop(tb testing.TB, s *backbone.Server) {
 // until polls, because servers and clients do things in their own time.
 var until = testkit.Eventually
 
-var patient = nats.Timeout(30 * time.Second)
+var patient = nats.Timeout(testkit.Patience)
 
 func dial(tb testing.TB, s *backbone.Server, opts ...nats.Option) *nats.Conn {
 	tb.Helper()
@@ -140,7 +140,7 @@ func dial(tb testing.TB, s *backbone.Server, opts ...nats.Option) *nats.Conn {
 
 func jetStream(tb testing.TB, nc *nats.Conn) jetstream.JetStream {
 	tb.Helper()
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(testkit.Patience))
 	return must(tb, js, err)
 }
 

@@ -8,13 +8,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs"
 	"github.com/rccs-io/rccs/internal/backbone"
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 // secured is a server whose nats.conf has a tls block.
@@ -48,7 +48,7 @@ func (s *secured) write(tb testing.TB, more string) {
 // serial is the number of the certificate that a new connection is shown.
 func (s *secured) serial(tb testing.TB, user nats.Option, config *tls.Config) (string, *nats.Conn) {
 	tb.Helper()
-	nc, err := nats.Connect(s.ClientURL(), user, nats.Secure(config), nats.Timeout(30*time.Second), nats.NoReconnect())
+	nc, err := nats.Connect(s.ClientURL(), user, nats.Secure(config), nats.Timeout(testkit.Patience), nats.NoReconnect())
 	must(tb, nc, err)
 	tb.Cleanup(nc.Close)
 	state, err := nc.TLSConnectionState()
@@ -66,7 +66,7 @@ func TestReloadOfCertificates(t *testing.T) {
 	old, outside := s.serial(t, user, config)
 	sub, err := outside.SubscribeSync("a.b")
 	must(t, sub, err)
-	must(t, 0, outside.FlushTimeout(30*time.Second))
+	must(t, 0, outside.FlushTimeout(testkit.Patience))
 
 	s.ca.Files("nats")
 	must(t, 0, s.Reload())
@@ -77,10 +77,10 @@ func TestReloadOfCertificates(t *testing.T) {
 		if err := nc.Publish("a.b", nil); err != nil {
 			t.Fatal(err)
 		}
-		if err := nc.FlushTimeout(30 * time.Second); err != nil || nc.Stats().Reconnects != 0 {
+		if err := nc.FlushTimeout(testkit.Patience); err != nil || nc.Stats().Reconnects != 0 {
 			t.Errorf("%s was disturbed: %v, %d reconnects", name, err, nc.Stats().Reconnects)
 		}
-		_, err := sub.NextMsg(30 * time.Second)
+		_, err := sub.NextMsg(testkit.Patience)
 		must(t, 0, err)
 	}
 	if err := s.Healthy(); err != nil {
@@ -109,7 +109,7 @@ func TestMutualTLS(t *testing.T) {
 		}), false},
 		"server not trusted": {nats.Secure(&tls.Config{RootCAs: foreign.Pool(), Certificates: []tls.Certificate{s.ca.Pair("service")}}), false},
 	} {
-		nc, err := nats.Connect(s.ClientURL(), user, c.option, nats.Timeout(30*time.Second), nats.NoReconnect())
+		nc, err := nats.Connect(s.ClientURL(), user, c.option, nats.Timeout(testkit.Patience), nats.NoReconnect())
 		if ok := err == nil; ok != c.want {
 			t.Errorf("%s: %v, want success %t", name, err, c.want)
 		}

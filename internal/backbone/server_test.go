@@ -105,7 +105,7 @@ func TestARefusedClientInProcessHearsWhy(t *testing.T) {
 	}
 	user, _ := trust.user(t)
 	for range 20 {
-		if err := dial(t, s, user).FlushTimeout(30 * time.Second); err != nil {
+		if err := dial(t, s, user).FlushTimeout(testkit.Patience); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -21,7 +21,7 @@ func TestARestoreDoesNotBelieveACopyThatLags(t *testing.T) {
 	t.Parallel()
 	env := natstest.Server(t)
 	nc := env.Conn(t)
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(testkit.Patience))
 	testkit.Check(t, err)
 	later, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: subjects.StreamLater, Subjects: []string{"later.*"}, AllowDirect: true})
 	testkit.Check(t, err)

@@ -16,7 +16,7 @@ func TestAServerThatWasPausedDoesNotSayWhatMayHaveBeenSent(t *testing.T) {
 	t.Parallel()
 	env := natstest.Server(t)
 	nc := env.Conn(t)
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(testkit.Patience))
 	testkit.Check(t, err)
 	for name, subject := range map[string][]string{layout.StreamInbox: layout.AllInboxes(), layout.StreamCursor: {layout.AllCursors()}} {
 		_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: name, Subjects: subject, AllowDirect: true})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/load"
 	"github.com/rccs-io/rccs/internal/load/relay"
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 // The load of the benchmarks, so that they do not rot.
@@ -84,7 +85,7 @@ func saturate(t *testing.T, opts load.Options) {
 // A figure is worth nothing if the messages behind it were not all delivered.
 func TestFleetFindsALoss(t *testing.T) {
 	t.Parallel()
-	opts := load.Options{Devices: 2, Window: 5, Patience: 5 * time.Second, Target: target(t, "throughput", 2)}
+	opts := load.Options{Devices: 2, Window: 5, Patience: testkit.Patience, Target: target(t, "throughput", 2)}
 	opts.Target.URL = tampered(t, opts.Target.URL, func(n int, data []byte) [][]byte {
 		if n == 3 {
 			return nil

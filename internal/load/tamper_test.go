@@ -130,7 +130,7 @@ func TestTamperedMessagesAreFound(t *testing.T) {
 			t.Parallel()
 			c.opts.Target = target(t, c.scenario, c.opts.Devices)
 			c.opts.Target.URL = tampered(t, c.opts.Target.URL, c.frame)
-			c.opts.Patience = 10 * time.Second
+			c.opts.Patience = testkit.Patience
 			r, err := c.run(t.Context(), c.opts)
 			var v *load.Violation
 			if !errors.As(err, &v) || !strings.Contains(v.Error(), c.message) || !strings.Contains(v.Error(), c.want) {

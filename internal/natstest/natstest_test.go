@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 
 func stream(tb testing.TB, nc *nats.Conn) jetstream.JetStream {
 	tb.Helper()
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(testkit.Patience))
 	if err != nil {
 		tb.Fatal(err)
 	}

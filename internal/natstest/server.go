@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/localcluster"
 	"github.com/rccs-io/rccs/internal/testkit"
 )
 
@@ -88,6 +89,12 @@ func (e *Env) Start() {
 }
 
 func (e *Env) startLocked() error {
+	if e.conf.listen && e.port == 0 {
+		var err error
+		if e.port, err = localcluster.FreePort(); err != nil { // which nobody takes while the server is down
+			return err
+		}
+	}
 	o := e.optionsLocked()
 	if err := configured(o, e.conf.config); err != nil {
 		return err

@@ -13,7 +13,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/auth"
-	"github.com/rccs-io/rccs/internal/backbone"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
@@ -51,10 +50,7 @@ func found(t *testing.T, js jetstream.JetStream, damage ...storecheck.Damage) {
 
 func streams(t *testing.T) jetstream.JetStream {
 	t.Helper()
-	js, err := jetstream.New(natstest.Server(t).Conn(t))
-	testkit.Check(t, err)
-	testkit.Check(t, backbone.Ensure(t.Context(), js, backbone.Plan{}))
-	return js
+	return natstest.Streams(t, natstest.Server(t).Conn(t))
 }
 
 // all returns what a stream holds, by subject, as text.

@@ -39,7 +39,7 @@ func Start(tb testing.TB, opts node.Options) *node.Node {
 		opts.Config = rccs.DefaultConfig()
 	}
 	if opts.StopWithin == 0 {
-		opts.StopWithin = time.Minute // machines under test are busy
+		opts.StopWithin = testkit.Patience // machines under test are busy
 	}
 	n, err := node.New(opts)
 	testkit.Check(tb, err)

@@ -25,7 +25,7 @@ func TestRequestsGoBothWays(t *testing.T) {
 	t.Parallel()
 	h := newHome(t)
 	phone := h.device("alice/phone", client.Options{})
-	ended := make(chan error, 1)
+	waits, ended := make(chan struct{}), make(chan error, 1)
 	h.device("alice/desktop", client.Options{Requests: map[string]client.RequestHandler{
 		"add": func(_ context.Context, r *client.Request) (any, error) {
 			var v []int
@@ -43,6 +43,7 @@ func TestRequestsGoBothWays(t *testing.T) {
 			return nil, nil
 		},
 		"wait": func(ctx context.Context, _ *client.Request) (any, error) {
+			close(waits)
 			<-ctx.Done()
 			ended <- context.Cause(ctx)
 			return nil, ctx.Err()
@@ -64,10 +65,17 @@ func TestRequestsGoBothWays(t *testing.T) {
 	if _, err := phone.Request(testkit.Soon(t), "desktop", "none", nil); err == nil || errors.As(err, new(*wire.Error)) {
 		t.Errorf("no such method is %v", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithCancel(testkit.Soon(t))
 	defer cancel()
-	if _, err := phone.Request(ctx, "desktop", "wait", nil); err == nil {
-		t.Error("a response of nobody")
+	go func() {
+		select {
+		case <-waits:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	if _, err := phone.Request(ctx, "desktop", "wait", nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("a response of nobody: %v", err)
 	}
 	if why := testkit.Await(t, "the end of the handler", ended); why == nil {
 		t.Error("the handler ended without a reason")
@@ -152,6 +160,14 @@ func TestOutcomes(t *testing.T) {
 	want(first, wire.StatusDelivered)
 	_ = desktop.Close()
 	short, old, last := track(client.WithTTL(time.Millisecond)), track(client.WithCollapseKey("k")), track(client.WithCollapseKey("k"))
+	// The hub has read what was stored before this.
+	if _, err := phone.SendJSON(testkit.Soon(t), "note", 1, client.To("phone")); err != nil {
+		t.Fatal(err)
+	}
+	if m, err = phone.Receive(testkit.Soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	m.Ack()
 	desktop = h.device("alice/desktop", client.Options{})
 	if m, err = desktop.Receive(testkit.Soon(t)); err != nil || m.ID != last.Accepted.ID {
 		t.Fatalf("received %+v, %v, want the last message alone", m, err)

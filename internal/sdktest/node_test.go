@@ -9,6 +9,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/client"
+	"github.com/rccs-io/rccs/internal/localcluster"
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/node"
 	"github.com/rccs-io/rccs/internal/nodetest"
@@ -40,11 +41,13 @@ type home struct {
 func newHome(t *testing.T) *home {
 	t.Helper()
 	h := &home{t: t, dir: t.TempDir()}
-	h.startAt("")
+	port, err := localcluster.FreePort() // which nobody takes while it is down
+	testkit.Check(t, err)
+	h.startAt(fmt.Sprintf("ws://127.0.0.1:%d", port))
 	return h
 }
 
-// startAt starts it at a URL, an empty one for any.
+// startAt starts it at a URL.
 func (h *home) startAt(url string) {
 	h.t.Helper()
 	h.node = nodetest.Start(h.t, node.Options{Data: h.dir, Listen: strings.TrimPrefix(url, "ws://")})
@@ -68,6 +71,7 @@ func TestMain(m *testing.M) { natstest.VerifyTestMain(m) }
 // dial connects a device that closes with the test.
 func dial(t *testing.T, url string, opts client.Options) *client.Client {
 	t.Helper()
+	opts.HandshakeTimeout = testkit.Patience
 	c, err := client.Dial(testkit.Soon(t), url, &opts)
 	if err != nil {
 		t.Fatal(err)

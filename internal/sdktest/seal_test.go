@@ -93,7 +93,7 @@ func TestSealedRoundTrip(t *testing.T) {
 	if n := h.stored("opensesame"); n > 0 {
 		t.Errorf("the secret stands in %d files", n)
 	}
-	h.startAt("")
+	h.startAt(nodeURL(h.node))
 }
 
 // TestBrokenSealsAreDiscarded has a sender that changes what it sealed, as

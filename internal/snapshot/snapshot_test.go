@@ -30,7 +30,7 @@ type site struct {
 func newSite(tb testing.TB, opts ...natstest.Option) *site {
 	tb.Helper()
 	nc := natstest.Server(tb, opts...).Conn(tb)
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(testkit.Patience))
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -74,7 +74,7 @@ func (i *installation) dial(opts ...nats.Option) *nats.Conn {
 // publish stores a message of a service, which has its place in a trace.
 func (i *installation) publish(nc *nats.Conn, subject, id string) {
 	i.t.Helper()
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(testkit.Patience))
 	testkit.Check(i.t, err)
 	m := &nats.Msg{Subject: subject, Data: []byte(`{}`), Header: nats.Header{"traceparent": {caller}, "Rccs-Id": {id}, "Rccs-Type": {"note"}}}
 	_, err = js.PublishMsg(testkit.Soon(i.t), m)
