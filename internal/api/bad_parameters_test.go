@@ -205,9 +205,7 @@ type badInput struct {
 func newBadInput(p *place) *badInput {
 	p.t.Helper()
 	h := p.operator()
-	if got := p.do("POST", "/v1/tenants", `{"name":"acme"}`, h); got.status != http.StatusCreated {
-		p.t.Fatalf("%d %s", got.status, got.body)
-	}
+	p.addTenant(`{"name":"acme"}`)
 	acme, err := p.n.Keys().Tenant("acme")
 	if err != nil {
 		p.t.Fatal(err)

@@ -11,10 +11,10 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/rccs-io/rccs/internal/devicetest"
 	"github.com/rccs-io/rccs/internal/need"
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 // examples are the fenced blocks of a page that begin with a word, each with
@@ -58,9 +58,9 @@ func TestEveryExampleOfTheDocumentationRuns(t *testing.T) {
 			run := strings.ReplaceAll(line, "http://127.0.0.1:8081", at.base)
 			run = strings.ReplaceAll(run, "EDGE", edges.Items[0].ID)
 			run = strings.Replace(run, "curl ", curl+" -i ", 1)
-			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 			cmd := exec.CommandContext(ctx, "sh", "-c", run)
-			cmd.Dir, cmd.WaitDelay = dir, time.Second
+			cmd.Dir, cmd.WaitDelay = dir, testkit.Patience
 			status, err := firstLine(cmd, words == "stream")
 			cancel()
 			if err != nil || !strings.HasPrefix(status, "HTTP/1.1 20") {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -93,11 +94,10 @@ func header(pairs ...string) http.Header {
 // otherwise.
 func (p *place) do(method, target, body string, h http.Header) answer {
 	p.t.Helper()
-	url := target
 	if strings.HasPrefix(target, "/") {
-		url = p.base + target
+		target = p.base + target
 	}
-	r, err := http.NewRequestWithContext(p.t.Context(), method, url, strings.NewReader(body))
+	r, err := http.NewRequestWithContext(p.t.Context(), method, target, strings.NewReader(body))
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -146,16 +146,51 @@ func (p *place) service(name string, opts auth.ServiceOptions) http.Header {
 	return header("Authorization", "Bearer "+cred.JWT)
 }
 
-// connect registers a device; extra is of the payload, such as `,"type":"mobile"`.
+// connect registers a device; extra is of the payload, such as `,"type":"mobile"`. It
+// returns when the API knows of it, too: what the edge has stored it reads by itself.
 func (p *place) connect(name, extra string) *devicetest.Device {
 	p.t.Helper()
-	return register(p.t, p.n.Addr().String(), nodetest.Token(p.t, p.n, name), extra)
+	d := register(p.t, p.n.Addr().String(), nodetest.Token(p.t, p.n, name), extra)
+	p.eventually(name+" is connected", func() bool {
+		status := p.status(name)
+		return status != "" && status != "offline"
+	})
+	return d
+}
+
+// status is what the API says of a device; "" where it does not know it.
+func (p *place) status(name string) string {
+	p.t.Helper()
+	user, dev, _ := strings.Cut(name, "/")
+	var got struct{ Status string }
+	encoded := func(name string) string { return strings.ReplaceAll(url.PathEscape(name), ".", "%2E") } // dots alone are a name
+	_ = json.Unmarshal(p.do(http.MethodGet, "/v1/users/"+encoded(user)+"/devices/"+encoded(dev), "", p.operator()).body, &got)
+	return got.Status
 }
 
 // register connects with a token.
 func register(t testing.TB, address, token, extra string) *devicetest.Device {
 	t.Helper()
 	return nodetest.Register(t, address, nodetest.Registering{Token: token, Extra: extra})
+}
+
+// addTenant adds one, and returns the answer. Where a part of the server does not
+// answer in time that is 503, which says to come again: the tenant may be there then.
+func (p *place) addTenant(body string) (got answer) {
+	p.t.Helper()
+	late := false
+	p.eventually("a tenant is added", func() bool {
+		got = p.do(http.MethodPost, "/v1/tenants", body, p.operator())
+		if got.status == http.StatusServiceUnavailable {
+			late = true
+			return false
+		}
+		return true
+	})
+	if got.status != http.StatusCreated && !(late && got.status == http.StatusConflict) {
+		p.t.Fatalf("added %s: %d %s", body, got.status, got.body)
+	}
+	return got
 }
 
 // visit registers a device and lets it go.
@@ -165,12 +200,7 @@ func (p *place) visit(name, extra string) {
 	d.Send(`{"type":"device_unregister","id":"bye"}`)
 	d.Until("ack")
 	_ = d.Close()
-	user, dev, _ := strings.Cut(name, "/")
-	p.eventually(name+" is offline", func() bool {
-		var got struct{ Status string }
-		_ = json.Unmarshal(p.do(http.MethodGet, "/v1/users/"+user+"/devices/"+dev, "", p.operator()).body, &got)
-		return got.Status == "offline"
-	})
+	p.eventually(name+" is offline", func() bool { return p.status(name) == "offline" })
 }
 
 // operator is the header of the operator's token, where one is needed.

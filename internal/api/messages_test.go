@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/rccs-io/rccs/auth"
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 type sent struct {
@@ -27,10 +28,10 @@ func TestMessageReachesItsDeviceAndItsOutcomeComesAsAnEvent(t *testing.T) {
 	p := serve(t, true)
 	service := p.service("billing", auth.ServiceOptions{})
 	phone := p.connect("alice/phone", "")
-	sub, err := p.nats().SubscribeSync("rccs.event.alice.phone.delivered")
-	if err != nil {
-		t.Fatal(err)
-	}
+	nc := p.nats()
+	sub, err := nc.SubscribeSync("rccs.event.alice.phone.delivered")
+	testkit.Check(t, err)
+	testkit.Check(t, nc.FlushTimeout(testkit.Patience)) // the API publishes on another connection
 	got := p.do("POST", "/v1/messages", `{"to":{"user":"alice","device":"phone"},"type":"approval","id":"d-17","priority":"high","correlationId":"c","payload":{ "deploy" : 1.0 }}`, service)
 	var s sent
 	if got.into(t, &s); got.status != http.StatusAccepted || s.ID != "d-17" || s.Duplicate || len(s.Recipients) != 1 || s.Recipients[0].DeviceID != "phone" || s.Recipients[0].Seq == 0 {
@@ -41,7 +42,7 @@ func TestMessageReachesItsDeviceAndItsOutcomeComesAsAnEvent(t *testing.T) {
 		t.Errorf("delivered as %v", m)
 	}
 	phone.Ack(m)
-	event, err := sub.NextMsgWithContext(t.Context())
+	event, err := sub.NextMsgWithContext(testkit.Soon(t))
 	if err != nil || !strings.Contains(string(event.Data), `"d-17"`) {
 		t.Errorf("the event is %v, %v", event, err)
 	}
