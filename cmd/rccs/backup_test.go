@@ -42,7 +42,7 @@ func TestBackupAndRestore(t *testing.T) {
 
 	again := console{}.start(t, "serve", "--data", data, "--listen", "127.0.0.1:0", "--nats-listen", "", "--admin-listen", "")
 	edge := again.await(`^devices +(ws://\S+)$`)[1]
-	got := console{}.succeed(t, "connect", "alice/phone", "--data", data, "--url", edge, "--count", "1", "--timeout", "30s")
+	got := console{}.succeed(t, "connect", "alice/phone", "--data", data, "--url", edge, "--count", "1", "--timeout", patient)
 	if !strings.HasSuffix(got.out, ": 1\n") {
 		t.Errorf("printed %q", got.out)
 	}
@@ -82,7 +82,7 @@ func TestABackupWithoutATenantHasAllOthers(t *testing.T) {
 	c.succeed(t, "tenants", "add", "acme")
 	c.succeed(t, "tenants", "add", "zed")
 	c.succeed(t, "send", "alice/phone", "1", "--tenant", "zed")
-	js, err := jetstream.New(i.part(t, "acme"))
+	js, err := jetstream.New(i.part(t, "acme"), jetstream.WithDefaultTimeout(testkit.Patience))
 	testkit.Check(t, err)
 	testkit.Check(t, js.DeleteStream(t.Context(), "RCCS_INBOX"))
 
@@ -108,7 +108,7 @@ func TestABackupWithoutATenantHasAllOthers(t *testing.T) {
 	c.succeed(t, "restore", out, "--data", data)
 	again := serve(t, "--data", data)
 	again.data = data
-	if got := again.console().succeed(t, "connect", "alice/phone", "--count", "1", "--timeout", "30s", "--tenant", "zed").out; !strings.HasSuffix(got, ": 1\n") {
+	if got := again.console().succeed(t, "connect", "alice/phone", "--count", "1", "--timeout", patient, "--tenant", "zed").out; !strings.HasSuffix(got, ": 1\n") {
 		t.Errorf("a device of another tenant got %q", got)
 	}
 	again.console().succeed(t, "send", "alice/phone", "1", "--tenant", "acme") // it is empty, and served
@@ -156,7 +156,7 @@ func TestServeEncrypts(t *testing.T) {
 	again := console{vars: map[string]string{"RCCS_JS_KEY": strings.Repeat("k", 40)}}.start(t,
 		"serve", "--data", restored, "--listen", "127.0.0.1:0", "--nats-listen", "", "--admin-listen", "")
 	edge := again.await(`^devices +(ws://\S+)$`)[1]
-	console{}.succeed(t, "connect", "alice/phone", "--data", restored, "--url", edge, "--count", "1", "--timeout", "30s")
+	console{}.succeed(t, "connect", "alice/phone", "--data", restored, "--url", edge, "--count", "1", "--timeout", patient)
 	if status := again.stop(); status != exitOK {
 		t.Errorf("ended with %d: %s", status, again.stderr())
 	}

@@ -81,11 +81,11 @@ func TestTopicsArePrintedFromWhereTheyAreWanted(t *testing.T) {
 	phone.noted("connected as alice/phone")
 	phone.typed(`#builds.main {"state":"green"}`, "#builds.main red")
 	phone.noted("stored in topic builds.main, seq ")
-	got := c.succeed(t, "connect", "bob/desktop", "--topic", "builds.main,builds.other", "--since", "1h", "--count", "2", "--timeout", "30s")
+	got := c.succeed(t, "connect", "bob/desktop", "--topic", "builds.main,builds.other", "--since", "1h", "--count", "2", "--timeout", patient)
 	if !strings.Contains(got.out, `from phone: {"state":"green"}`) || !strings.Contains(got.out, `from phone: "red"`) || strings.Count(got.out, "topic builds.main #") != 2 {
 		t.Errorf("printed %q", got.out)
 	}
-	got = c.succeed(t, "connect", "bob/desktop", "--topic", "builds.main", "--since", "last", "--count", "1", "--timeout", "30s", "--json")
+	got = c.succeed(t, "connect", "bob/desktop", "--topic", "builds.main", "--since", "last", "--count", "1", "--timeout", patient, "--json")
 	if !strings.Contains(got.out, `"topic":"builds.main"`) || !strings.Contains(got.out, `"payload":"red"`) || strings.Count(got.out, "\n") != 1 {
 		t.Errorf("printed %q", got.out)
 	}

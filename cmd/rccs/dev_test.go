@@ -120,7 +120,7 @@ func TestDataFindsTheRunningInstallation(t *testing.T) {
 	found := console{vars: map[string]string{"RCCS_DATA": i.data}}
 	found.succeed(t, "send", "alice/phone", "1", "--id", "m1")
 	found.succeed(t, "devices", "ls")
-	if got := found.succeed(t, "connect", "alice/phone", "--count", "1", "--timeout", "60s"); !strings.Contains(got.out, ": 1") {
+	if got := found.succeed(t, "connect", "alice/phone", "--count", "1", "--timeout", patient); !strings.Contains(got.out, ": 1") {
 		t.Errorf("printed %q", got.out)
 	}
 	found.run(t, "status", "--server", "nats://127.0.0.1:1").refused(t, exitFailed, "127.0.0.1:1")

@@ -45,7 +45,7 @@ func TestADeviceEnrolsByACode(t *testing.T) {
 		t.Errorf("file %v, %v", info, err)
 	}
 	c.succeed(t, "send", "alice/phone", `{"n":1}`)
-	got = c.succeed(t, "connect", "alice/phone", "--creds", file, "--count", "1", "--timeout", "30s")
+	got = c.succeed(t, "connect", "alice/phone", "--creds", file, "--count", "1", "--timeout", patient)
 	if !strings.Contains(got.out, `{"n":1}`) {
 		t.Errorf("printed %q", got.out)
 	}
@@ -70,12 +70,12 @@ func TestADeviceEnrolsByACode(t *testing.T) {
 
 	// Revoking ends the key that the device made.
 	c.succeed(t, "devices", "revoke", "alice/phone")
-	c.run(t, "connect", "alice/phone", "--creds", file, "--timeout", "30s").refused(t, exitFailed, "DEVICE_REVOKED")
+	c.run(t, "connect", "alice/phone", "--creds", file, "--timeout", patient).refused(t, exitFailed, "DEVICE_REVOKED")
 	c.run(t, "enroll", "renew", "--creds", file).refused(t, exitFailed, "DEVICE_REVOKED")
 	again := filepath.Join(t.TempDir(), "again.creds")
 	c.succeed(t, "enroll", "--code", c.newCode(t, "--user", "alice"), "--device", "phone", "--out", again)
 	c.succeed(t, "send", "alice/phone", `{"n":2}`)
-	c.succeed(t, "connect", "alice/phone", "--creds", again, "--count", "1", "--timeout", "30s")
+	c.succeed(t, "connect", "alice/phone", "--creds", again, "--count", "1", "--timeout", patient)
 }
 
 func TestRevokingAUserEndsTheKeysOfItsDevicesUntilItIsUndone(t *testing.T) {

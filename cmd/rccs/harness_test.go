@@ -19,6 +19,9 @@ import (
 	"github.com/rccs-io/rccs/internal/testkit"
 )
 
+// patient is how long a command may wait for what comes far sooner.
+var patient = testkit.Patience.String()
+
 func TestMain(m *testing.M) {
 	if os.Getenv(programEnv) != "" { // one that a test has started
 		main()
@@ -71,6 +74,19 @@ func (c console) succeed(tb testing.TB, args ...string) result {
 		tb.Fatalf("rccs %q: status %d: %s", args, got.status, got.err)
 	}
 	return got
+}
+
+// idles runs a command for a while that ends it, as with "connect --timeout", and
+// again for longer until it has said that it began: a busy machine takes a while.
+func (c console) idles(tb testing.TB, began string, args ...string) (got result, within time.Duration) {
+	tb.Helper()
+	for within = time.Second; within < testkit.Patience; within *= 2 {
+		if got = c.run(tb, append(args, "--timeout", within.String())...); strings.Contains(got.err, began) {
+			return got, within
+		}
+	}
+	tb.Fatalf("rccs %q does not say %q within %s: %s", args, began, within/2, got.err)
+	return got, 0
 }
 
 // offers waits until a completion offers lines, one after the other. One that asks a

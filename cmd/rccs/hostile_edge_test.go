@@ -36,7 +36,7 @@ func TestADeviceIsSentToAddressesOfEdgesAlone(t *testing.T) {
 	i := serve(t, "--shards", "4")
 	c := i.console()
 	user, n := high(t)
-	js, err := jetstream.New(i.part(t, "default"))
+	js, err := jetstream.New(i.part(t, "default"), jetstream.WithDefaultTimeout(testkit.Patience))
 	testkit.Check(t, err)
 	leases, err := js.KeyValue(t.Context(), fmt.Sprint("RCCS_EDGES_", n))
 	testkit.Check(t, err)
@@ -106,7 +106,7 @@ func TestOpen_AnEdgeOfSomeShardsReachesAllOfThem(t *testing.T) {
 	user, n := high(t)
 	c.succeed(t, "send", user+"/phone", `"for the phone alone"`)
 	nc := i.part(t, "default")
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(testkit.Patience))
 	testkit.Check(t, err)
 	inboxes, err := js.Stream(t.Context(), fmt.Sprint("RCCS_INBOX_", n))
 	testkit.Check(t, err)
@@ -119,7 +119,7 @@ func TestOpen_AnEdgeOfSomeShardsReachesAllOfThem(t *testing.T) {
 	forged.Data = []byte(`"forged"`)
 	_, err = js.PublishMsg(t.Context(), forged)
 	testkit.Check(t, err)
-	if got := c.succeed(t, "connect", user+"/phone", "--count", "2", "--timeout", "30s").out; !strings.Contains(got, "desktop: \"forged\"") {
+	if got := c.succeed(t, "connect", user+"/phone", "--count", "2", "--timeout", patient).out; !strings.Contains(got, "desktop: \"forged\"") {
 		t.Errorf("the device got %q", got)
 	}
 	testkit.Check(t, js.DeleteStream(t.Context(), fmt.Sprint("RCCS_INBOX_", n)))

@@ -56,7 +56,7 @@ func TestAPartReachesNothingBeyondItsTenant(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.succeed(t, "send", "alice/phone", `"of the default tenant"`)
-	if got := c.succeed(t, "connect", "alice/phone", "--count", "1", "--timeout", "30s").out; strings.Contains(got, "forged") || !strings.Contains(got, "of the default tenant") {
+	if got := c.succeed(t, "connect", "alice/phone", "--count", "1", "--timeout", patient).out; strings.Contains(got, "forged") || !strings.Contains(got, "of the default tenant") {
 		t.Errorf("the device got %q", got)
 	}
 	if err := hostile.Publish("rccs.last", nil); err != nil {
@@ -178,7 +178,7 @@ func TestAPartOfATenantTakesNoOtherTenantDown(t *testing.T) {
 		_ = sub.Unsubscribe()
 	}
 
-	js, err := jetstream.New(hostile)
+	js, err := jetstream.New(hostile, jetstream.WithDefaultTimeout(testkit.Patience))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +202,7 @@ func TestAPartOfATenantTakesNoOtherTenantDown(t *testing.T) {
 		t.Errorf("/readyz: %d", answer.StatusCode)
 	}
 	c.succeed(t, "send", "alice/phone", "1", "--tenant", "zed")
-	if got := c.succeed(t, "connect", "alice/phone", "--count", "1", "--timeout", "30s", "--tenant", "zed").out; !strings.Contains(got, "1") {
+	if got := c.succeed(t, "connect", "alice/phone", "--count", "1", "--timeout", patient, "--tenant", "zed").out; !strings.Contains(got, "1") {
 		t.Errorf("a device of another tenant got %q", got)
 	}
 	i.stop()
@@ -230,7 +230,7 @@ func TestATenantThatCannotStartIsRemoved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	js, err := jetstream.New(hostile)
+	js, err := jetstream.New(hostile, jetstream.WithDefaultTimeout(testkit.Patience))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -69,7 +69,7 @@ func TestMissedAndReplay(t *testing.T) {
 	if got := c.succeed(t, "missed", "alice/phone"); strings.Count(got.out, "\n") != 3 || !strings.Contains(got.out, "greeting") {
 		t.Errorf("missed printed %q", got.out)
 	}
-	c.succeed(t, "connect", "alice/phone", "--count", "2", "--timeout", "30s")
+	c.succeed(t, "connect", "alice/phone", "--count", "2", "--timeout", patient)
 	none := func() bool { return c.succeed(t, "missed", "alice/phone", "--json").out == "[]\n" }
 	testkit.Eventually(t, "the acknowledgements are stored", none)
 	if got := c.succeed(t, "missed", "alice/phone"); got.out != "alice/phone has acknowledged everything\n" {
@@ -90,7 +90,7 @@ func TestMissedAndReplay(t *testing.T) {
 	if err := json.Unmarshal([]byte(got.out), &told); err != nil || told["copied"] != 2.0 || told["skipped"] != 1.0 || told["first"] != 4.0 || told["last"] != 5.0 || told["to"] != "alice/phone" {
 		t.Errorf("replay printed %s", got.out)
 	}
-	shown := c.succeed(t, "connect", "alice/phone", "--count", "3", "--timeout", "30s", "--json")
+	shown := c.succeed(t, "connect", "alice/phone", "--count", "3", "--timeout", patient, "--json")
 	var lines []string
 	for line := range strings.Lines(shown.out) {
 		var e struct {
@@ -171,7 +171,7 @@ func TestReplayToAnotherDevice(t *testing.T) {
 	c.run(t, "replay", "alice/phone", "--missed", "--to", "alice/tablet").refused(t, exitFailed, "alice/tablet", "never registered", "rccs devices ls")
 	c.visit(t, "alice/tablet")
 	c.succeed(t, "replay", "alice/phone", "--missed", "--to", "alice/tablet")
-	if got := c.succeed(t, "connect", "alice/tablet", "--count", "1", "--timeout", "30s"); !strings.Contains(got.out, "#2") {
+	if got := c.succeed(t, "connect", "alice/tablet", "--count", "1", "--timeout", patient); !strings.Contains(got.out, "#2") {
 		t.Errorf("the tablet got %q", got.out)
 	}
 	if got := c.succeed(t, "missed", "alice/phone"); !strings.Contains(got.out, "m1") {
@@ -186,7 +186,7 @@ func TestInboxCommands(t *testing.T) {
 	for n := range 3 {
 		c.succeed(t, "send", fmt.Sprintf("alice/d%d", n), `1`, "--id", "m1")
 	}
-	c.succeed(t, "connect", "alice/d1", "--count", "1", "--timeout", "30s")
+	c.succeed(t, "connect", "alice/d1", "--count", "1", "--timeout", patient)
 	want := `[
   {
     "user": "alice",
@@ -443,7 +443,7 @@ func TestTailShowsDevicesAtWork(t *testing.T) {
 	tail.noted("watching")
 	c.succeed(t, "send", "alice/phone", `"secret"`, "--id", "m1")
 	c.succeed(t, "send", "bob/phone", `1`)
-	c.succeed(t, "connect", "alice/phone", "--count", "1", "--timeout", "30s")
+	c.succeed(t, "connect", "alice/phone", "--count", "1", "--timeout", patient)
 	tail.await(`-> alice/phone inbox normal #1 notification m1 from service:nats, 8 B$`)
 	tail.await(`<- alice/phone cursor normal: acknowledged up to #[12]$`)
 	if status := tail.stop(); status != exitOK || strings.Contains(tail.stderr(), "secret") {
@@ -460,14 +460,9 @@ func TestTailShowsDevicesAtWork(t *testing.T) {
 	if status := one.exit(); status != exitOK {
 		t.Errorf("ended with status %d", status)
 	}
-	c.run(t, "tail", "--kinds", "inbox", "--count", "1", "--timeout", "5s").noneOf(t)
-}
-
-// noneOf is a tail that saw nothing in its time.
-func (o result) noneOf(tb testing.TB) {
-	tb.Helper()
-	if o.status != exitFailed || o.out != "" || !strings.Contains(o.err, "rccs: 0 of 1 came within 5s\n") {
-		tb.Errorf("status %d, printed %q and %q", o.status, o.out, o.err)
+	none, within := c.idles(t, "watching", "tail", "--kinds", "inbox", "--count", "1")
+	if none.status != exitFailed || none.out != "" || !strings.Contains(none.err, fmt.Sprintf("rccs: 0 of 1 came within %s\n", within)) {
+		t.Errorf("status %d, printed %q and %q", none.status, none.out, none.err)
 	}
 }
 

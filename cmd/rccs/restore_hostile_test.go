@@ -34,7 +34,7 @@ func TestAPartOfATenantKeepsNoBackupFromBeingRestored(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(hostile.Close)
-	js, err := jetstream.New(hostile)
+	js, err := jetstream.New(hostile, jetstream.WithDefaultTimeout(testkit.Patience))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,12 +9,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/need"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -62,7 +62,7 @@ func TestServeSendConnect(t *testing.T) {
 	c.succeed(t, "send", "alice/phone", "no JSON\x1b", "--priority", "critical", "--id", "m2")
 
 	// The higher lane first; what is not JSON is safe for a terminal.
-	got := c.succeed(t, "connect", "alice/phone", "--count", "2", "--timeout", "30s")
+	got := c.succeed(t, "connect", "alice/phone", "--count", "2", "--timeout", patient)
 	want := "critical #2      notification from service: \"no JSON\\u001b\"\n" +
 		"normal   #1      greeting from service: {\"n\":1}\n"
 	if got.out != want && !sameButSender(got.out, want) {
@@ -73,12 +73,12 @@ func TestServeSendConnect(t *testing.T) {
 	}
 
 	// They were acknowledged: nothing comes again.
-	none := c.run(t, "connect", "alice/phone", "--count", "1", "--timeout", "5s") // time to connect, on a busy machine
-	if none.status != exitFailed || none.out != "" || !strings.Contains(none.err, "rccs: 0 of 1 messages came within 5s\n") {
+	none, within := c.idles(t, "connected as alice/phone", "connect", "alice/phone", "--count", "1")
+	if none.status != exitFailed || none.out != "" || !strings.Contains(none.err, fmt.Sprintf("rccs: 0 of 1 messages came within %s\n", within)) {
 		t.Errorf("status %d, printed %q and %q", none.status, none.out, none.err)
 	}
-	if got := c.succeed(t, "connect", "alice/phone", "--timeout", "5s"); got.out != "" {
-		t.Errorf("printed %q", got.out)
+	if got, _ := c.idles(t, "connected as alice/phone", "connect", "alice/phone"); got.status != exitOK || got.out != "" {
+		t.Errorf("status %d, printed %q and %q", got.status, got.out, got.err)
 	}
 	if status := i.stop(); status != exitOK {
 		t.Errorf("serve ended with status %d: %s", status, i.stderr())
@@ -157,12 +157,12 @@ func TestCredentialsFilesWork(t *testing.T) {
 	c.succeed(t, "send", "Jürgen B/phone 1", "1", "--creds", service)
 	c.succeed(t, "send", "Jürgen B/phone 1", "2", "--creds", service)
 	for _, creds := range []string{phone, bearer} {
-		if got := c.succeed(t, "connect", "Jürgen B/phone 1", "--creds", creds, "--count", "1", "--timeout", "30s"); strings.Count(got.out, "\n") != 1 {
+		if got := c.succeed(t, "connect", "Jürgen B/phone 1", "--creds", creds, "--count", "1", "--timeout", patient); strings.Count(got.out, "\n") != 1 {
 			t.Errorf("printed %q", got.out)
 		}
 	}
 	// Another's name is refused, by the edge and by NATS.
-	c.run(t, "connect", "alice/phone", "--creds", phone, "--timeout", "30s").refused(t, exitFailed, string(wire.IdentityMismatch), i.edge)
+	c.run(t, "connect", "alice/phone", "--creds", phone, "--timeout", patient).refused(t, exitFailed, string(wire.IdentityMismatch), i.edge)
 	got := c.run(t, "send", "alice/phone", "1", "--creds", phone)
 	got.refused(t, exitFailed, "not allowed")
 }
@@ -174,7 +174,7 @@ func TestKeysOfAnotherInstallationAreRefused(t *testing.T) {
 	c.vars["RCCS_DATA"] = t.TempDir()
 	c.succeed(t, "creds", "service", "a") // makes the keys, so that the notes below are of the refusal alone
 	c.run(t, "send", "alice/phone", "1").refused(t, exitFailed, i.nats, "--data")
-	c.run(t, "connect", "alice/phone", "--timeout", "30s").refused(t, exitFailed, string(wire.AuthError), "--data")
+	c.run(t, "connect", "alice/phone", "--timeout", patient).refused(t, exitFailed, string(wire.AuthError), "--data")
 }
 
 // A command that talks to an installation makes none.
@@ -236,7 +236,7 @@ func TestPrintedCredentialsOpenNATS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		nc, err := nats.Connect(i.nats, cred.Option(), nats.Timeout(30*time.Second),
+		nc, err := nats.Connect(i.nats, cred.Option(), nats.Timeout(testkit.Patience),
 			nats.CustomInboxPrefix(subjects.ReplyPrefix(subjects.Address{User: "alice", Device: "phone"}.Key())))
 		if err != nil {
 			t.Fatalf("%q: %v", args, err)

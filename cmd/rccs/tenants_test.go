@@ -19,7 +19,7 @@ func TestALimitBelowWhatIsStoredIsRefusedAndChangesNothing(t *testing.T) {
 	i := serve(t)
 	c := i.console()
 	c.succeed(t, "tenants", "add", "acme")
-	js, err := jetstream.New(i.part(t, "acme"))
+	js, err := jetstream.New(i.part(t, "acme"), jetstream.WithDefaultTimeout(testkit.Patience))
 	testkit.Check(t, err)
 	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "BULK", Subjects: []string{"bulk"}})
 	testkit.Check(t, err)

@@ -41,7 +41,7 @@ func TestTraceOfAMessageBetweenDevices(t *testing.T) {
 	if got := look(); got.ID != id || got.Copies[0].State != "waiting" || got.Copies[0].From != "phone" || got.Copies[0].Device != "desktop" {
 		t.Errorf("before: %+v", got)
 	}
-	c.succeed(t, "connect", "alice/desktop", "--timeout", "30s", "--count", "1")
+	c.succeed(t, "connect", "alice/desktop", "--timeout", patient, "--count", "1")
 	testkit.Eventually(t, "it is acknowledged and its sender told", func() bool {
 		got := look()
 		return got.Copies[0].State == "acknowledged" && got.Copies[0].Outcome == "delivered"

@@ -9,12 +9,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/spf13/pflag"
 
 	defaults "github.com/rccs-io/rccs"
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 // Everything over TLS, by flags alone, and renewed by SIGHUP.
@@ -44,10 +44,10 @@ func TestAllOverTLS(t *testing.T) {
 	c.run(t, "status", "--server-cert", mine).refused(t, exitUsage, "--server-key")
 	c.vars["RCCS_SERVER_CA"], c.vars["RCCS_SERVER_CERT"], c.vars["RCCS_SERVER_KEY"] = ca.File, mine, mineKey
 	c.succeed(t, "send", "alice/phone", `{"n":1}`)
-	c.run(t, "connect", "alice/phone", "--timeout", "5s").refused(t, exitFailed, i.edge, "certificate")
-	c.run(t, "connect", "alice/phone", "--timeout", "5s", "--ca", key).refused(t, exitFailed, key)
+	c.run(t, "connect", "alice/phone", "--timeout", patient).refused(t, exitFailed, i.edge, "certificate")
+	c.run(t, "connect", "alice/phone", "--timeout", patient, "--ca", key).refused(t, exitFailed, key)
 	c.run(t, "connect", "alice/phone", "--url", strings.Replace(i.edge, "wss://", "ws://", 1)).refused(t, exitFailed, "ws://", "has TLS: its URL is wss://")
-	if got := c.succeed(t, "connect", "alice/phone", "--ca", ca.File, "--count", "1", "--timeout", "30s"); !strings.Contains(got.out, `{"n":1}`) {
+	if got := c.succeed(t, "connect", "alice/phone", "--ca", ca.File, "--count", "1", "--timeout", patient); !strings.Contains(got.out, `{"n":1}`) {
 		t.Errorf("printed %q", got.out)
 	}
 	c.succeed(t, "bench", "latency", "--ca", ca.File, "--devices", "2", "--duration", "50ms", "--warmup", "1ms")
@@ -76,7 +76,7 @@ func TestAllOverTLS(t *testing.T) {
 // shownSerial is the number of the certificate that a listener shows.
 func shownSerial(t *testing.T, ca *natstest.CA, addr string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	defer cancel()
 	c, err := (&tls.Dialer{Config: &tls.Config{RootCAs: ca.Pool()}}).DialContext(ctx, "tcp", addr)
 	if err != nil {
