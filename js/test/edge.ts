@@ -43,7 +43,7 @@ export class Edge {
 
   /** Waits for a condition, also while timers are fake. */
   async until(f: () => unknown, what = String(f)): Promise<void> {
-    for (let i = 0; i < 2000; i++) {
+    for (const end = clock() + 60_000_000_000n; clock() < end; ) { // what runs on other threads, such as cryptography, takes a while
       if (f()) return;
       await tick();
     }
@@ -52,6 +52,7 @@ export class Edge {
 }
 
 const realImmediate = setImmediate;
+const clock = process.hrtime.bigint;
 /** Lets everything run that waits for no timer. */
 export const tick = () => new Promise<void>((r) => realImmediate(r));
 export const settle = async () => {

@@ -34,8 +34,8 @@ export const freePort = (): Promise<number> =>
     s.listen(port, "127.0.0.1", () => s.close(() => resolve(port)));
   });
 
-/** Waits for a condition. */
-export async function until(f: () => unknown, what: string, ms = 30_000): Promise<void> {
+/** Waits for a condition, far longer than it takes: other tests keep the machine busy. */
+export async function until(f: () => unknown, what: string, ms = 120_000): Promise<void> {
   for (const end = Date.now() + ms; ; ) {
     if (await f()) return;
     if (Date.now() > end) throw new Error(`never came: ${what}`);

@@ -12,7 +12,7 @@ let browser, server, load;
 before(async () => {
   server = await serve("--max-address-connections", "20000", "--address-attempts", "100000");
   load = server.start("bench", "latency", "--data", server.data, "--devices", String(devices), "--rate", "200", "--duration", "20m");
-  browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", "--disable-background-networking"] });
+  browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", "--disable-background-networking"], timeout: 120_000 });
   const online = async () => {
     if (load.exitCode !== null || load.signalCode !== null) throw new Error(`the load has ended: ${load.exitCode} ${load.signalCode} ${load.said}`);
     const { items } = await (await fetch(server.admin + "/v1/edges")).json();
@@ -53,7 +53,7 @@ async function watch(page, ms) {
 
 test("no page freezes beside 10,000 devices and 200 messages a second", async (t) => {
   const page = await browser.newPage({ viewport: { width: 1280, height: 800 } });
-  page.setDefaultTimeout(60_000);
+  page.setDefaultTimeout(120_000);
   const seconds = 8;
   const checked = async (name) => {
     const { frames, longest } = await watch(page, seconds * 1000);

@@ -14,7 +14,7 @@ let browser, server;
 
 before(async () => {
   server = await serve();
-  browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-background-networking"] });
+  browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-background-networking"], timeout: 120_000 });
   // A device that was there and went, so that it has a record and an inbox.
   await register("alice/phone");
 });
@@ -27,13 +27,13 @@ after(async () => {
 /** Lets a device connect once and go. */
 async function register(name, at = server) {
   await at.rccs("send", name, '"welcome"', "--type", "welcome");
-  await at.rccs("connect", name, "--count", "1", "--timeout", "30s");
+  await at.rccs("connect", name, "--count", "1", "--timeout", "120s");
 }
 
 async function open(path, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
   const page = await context.newPage();
-  page.setDefaultTimeout(20_000);
+  page.setDefaultTimeout(120_000);
   page.faults = [];
   page.on("pageerror", (e) => page.faults.push(e.message));
   page.on("console", (m) => m.type() === "error" && !/status of (401|404|409|503)/.test(m.text()) && page.faults.push(m.text()));
@@ -179,7 +179,7 @@ test("a device missed messages: find it, see what, preview, replay, watch them a
   await dialog.getByRole("button", { name: "Replay", exact: true }).click();
   await page.getByRole("status").getByText("Replayed 3 messages").waitFor();
   await until("the copies are in the list", async () => (await page.getByRole("table", { name: "Messages" }).getByRole("button", { name: "order-1" }).count()) === 2);
-  const got = await server.rccs("connect", "bob/desktop", "--count", "6", "--timeout", "30s");
+  const got = await server.rccs("connect", "bob/desktop", "--count", "6", "--timeout", "120s");
   assert.equal(got.match(/\{"n":\d\}/g)?.length, 6);
   await page.getByText("Nothing waits").waitFor();
   await done(page);
@@ -190,7 +190,7 @@ test("presence changes while one looks", async () => {
   const page = await open("/console/devices?q=Carol");
   const row = page.getByRole("row", { name: /carol/ });
   await row.getByText("offline").waitFor();
-  const device = server.start("connect", "carol/watch", "--count", "1", "--timeout", "60s");
+  const device = server.start("connect", "carol/watch", "--count", "1", "--timeout", "120s");
   await row.getByText("online", { exact: true }).waitFor();
   device.kill("SIGTERM");
   await row.getByText("offline").waitFor();
@@ -230,7 +230,7 @@ test("the live view says how many messages it had to leave out", async () => {
 test("names and payloads with markup are text", async () => {
   const evil = "<img src=x onerror=window.hit=1>";
   await server.rccs("send", `${evil}/phone`, JSON.stringify({ html: "<script>window.hit=1</script>" }), "--id", "<b>id</b>", "--type", "note");
-  await server.rccs("connect", `${evil}/phone`, "--count", "1", "--timeout", "30s");
+  await server.rccs("connect", `${evil}/phone`, "--count", "1", "--timeout", "120s");
   const page = await open("/console/devices?q=" + encodeURIComponent("<img"));
   await page.getByRole("link", { name: "phone" }).click();
   await page.getByRole("heading", { name: evil + "/phone" }).waitFor();

@@ -9,9 +9,9 @@ let browser, server;
 
 before(async () => {
   server = await serve();
-  browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", "--disable-background-networking"] });
+  browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox", "--disable-background-networking"], timeout: 120_000 });
   await server.rccs("send", "alice/phone", '{"text":"welcome"}', "--type", "a_type_with_quite_a_long_name");
-  await server.rccs("connect", "alice/phone", "--count", "1", "--timeout", "30s");
+  await server.rccs("connect", "alice/phone", "--count", "1", "--timeout", "120s");
   for (const priority of ["low", "normal", "high", "critical"]) await server.rccs("send", "alice/phone", '{"text":"it waits"}', "--priority", priority);
   const token = (await server.rccs("creds", "service", "billing", "--bearer")).trim();
   const refused = await fetch(server.admin + "/v1/users/alice/devices/phone/inbox", { headers: { Authorization: `Bearer ${token}` } });
@@ -26,7 +26,7 @@ after(async () => {
 async function open(path, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
   const page = await context.newPage();
-  page.setDefaultTimeout(20_000);
+  page.setDefaultTimeout(120_000);
   await page.goto(server.admin + path);
   return page;
 }

@@ -13,7 +13,7 @@ export const program = process.env.RCCS_BIN ?? new URL("../../bin/rccs", import.
 const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("RCCS_")));
 
 /** Waits until f returns something true, and returns that. */
-export async function until(what, f, ms = 30_000) {
+export async function until(what, f, ms = 120_000) {
   const end = Date.now() + ms;
   for (;;) {
     const value = await f();

@@ -282,12 +282,12 @@ test("a worker is a page like any other", async () => {
   await page.close();
 });
 
-test("a line that hangs is noticed by the heartbeat, and nothing is lost", { timeout: 120_000 }, async () => {
+test("a line that hangs is noticed by the heartbeat, and nothing is lost", async () => {
   const s = await begin(1, { heartbeatMs: 5000 });
   const page = s.pages[0]!;
   proxy.hang();
   await page.evaluate(`void c.send("n", 1, { to: "desktop" })`);
-  await until(async () => ((await page.evaluate("states")) as string[]).includes("connecting"), "it is noticed", 60_000);
+  await until(async () => ((await page.evaluate("states")) as string[]).includes("connecting"), "it is noticed");
   await until(() => s.got.length, "what was sent arrives");
   await s.desktop.send("n", 2, { to: "phone" });
   await until(async () => ((await page.evaluate("got")) as unknown[]).length, "what is sent to it arrives");
@@ -295,7 +295,7 @@ test("a line that hangs is noticed by the heartbeat, and nothing is lost", { tim
   await s.close();
 });
 
-test("a key of this page is kept by IndexedDB over a reload, and its credential renewed on the live connection", { timeout: 120_000 }, async () => {
+test("a key of this page is kept by IndexedDB over a reload, and its credential renewed on the live connection", async () => {
   const page = await site.page();
   const keys = `
     window.db = (use) => new Promise((resolve) => {
@@ -321,20 +321,20 @@ test("a key of this page is kept by IndexedDB over a reload, and its credential 
   await page.evaluate(keys);
   expect(await page.evaluate((url) => (window as any).begin(url), proxy.url)).toEqual([false, "tablet"]);
   const ends = Date.parse((await page.evaluate("c.session.expiresAt")) as string);
-  await until(async () => (await page.evaluate("renewed")) as number, "it is renewed", 60_000);
+  await until(async () => (await page.evaluate("renewed")) as number, "it is renewed");
   await until(async () => Date.parse((await page.evaluate("c.session.expiresAt")) as string) > ends, "the connection lasts longer");
   expect(await page.evaluate("states")).toEqual(["online"]); // it never ended
   await page.close();
 });
 
-test("a token is fetched anew before its end, and the connection stays", { timeout: 120_000 }, async () => {
+test("a token is fetched anew before its end, and the connection stays", async () => {
   const s = await begin(0);
   const page = await site.page();
   let asked = 0;
   await page.exposeFunction("token", () => (asked++, server.token(`${s.name}/phone`, "--expires", "30s")));
   await page.evaluate(([url, name]) => (window as any).start({ url, token: (window as any).token }, name), [proxy.url, s.name] as const);
   await page.evaluate("c.ready()");
-  await until(() => asked > 1, "another token is asked for", 60_000);
+  await until(() => asked > 1, "another token is asked for");
   expect(await page.evaluate("states")).toEqual(["online"]);
   await page.close();
 });

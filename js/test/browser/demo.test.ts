@@ -18,7 +18,7 @@ const startDemo = async () => {
   log = "";
   process_ = spawn(process.execPath, [demo], { env: { ...process.env, RCCS_BIN: rccs(), DEMO_DATA: data, DEMO_PORTS: ports.join() }, stdio: ["ignore", "pipe", "pipe"] });
   for (const out of [process_.stdout!, process_.stderr!]) out.on("data", (d) => (log += d));
-  await until(() => log.includes("Ctrl-C"), "the demo has started", 60_000).catch((e) => { throw new Error(`${e.message}\n${log}`); });
+  await until(() => log.includes("Ctrl-C"), "the demo has started").catch((e) => { throw new Error(`${e.message}\n${log}`); });
 };
 const endDemo = async (signal: NodeJS.Signals) => {
   if (!process_ || process_.exitCode !== null || process_.signalCode) return;
@@ -32,7 +32,7 @@ beforeAll(async () => {
   ports = await Promise.all([0, 1, 2, 3].map(freePort));
   admin = ports[3]!;
   await startDemo();
-  browser = await chromium.launch({ executablePath: process.env["CHROMIUM"] || "/usr/bin/chromium", args: ["--no-sandbox", "--disable-background-networking"] });
+  browser = await chromium.launch({ executablePath: process.env["CHROMIUM"] || "/usr/bin/chromium", args: ["--no-sandbox", "--disable-background-networking"], timeout: 120_000 });
 });
 afterAll(async () => {
   await browser?.close();

@@ -9,8 +9,8 @@ let dev: ChildProcess, browser: Browser, log = "";
 beforeAll(async () => {
   dev = spawn(rccs(), ["dev", "--host", "127.0.0.1"], { stdio: ["ignore", "pipe", "pipe"] });
   for (const out of [dev.stdout!, dev.stderr!]) out.on("data", (d) => (log += d));
-  await until(() => log.includes("What alice/phone receives"), "rccs dev has started", 60_000).catch((e) => { throw new Error(`${e.message}\n${log}`); });
-  browser = await chromium.launch({ executablePath: process.env["CHROMIUM"] || "/usr/bin/chromium", args: ["--no-sandbox", "--disable-background-networking"] });
+  await until(() => log.includes("What alice/phone receives"), "rccs dev has started").catch((e) => { throw new Error(`${e.message}\n${log}`); });
+  browser = await chromium.launch({ executablePath: process.env["CHROMIUM"] || "/usr/bin/chromium", args: ["--no-sandbox", "--disable-background-networking"], timeout: 120_000 });
 });
 afterAll(async () => {
   await browser?.close();
@@ -37,7 +37,7 @@ test("the page sends and receives, and what is sent while it is closed waits for
   await page.getByRole("textbox", { name: "Message" }).fill("from the page");
   await page.getByRole("button", { name: "Send" }).click();
   await page.getByText("to phone: delivered by phone").waitFor();
-  await until(() => log.includes(`"from the page"`), "the phone prints it", 30_000);
+  await until(() => log.includes(`"from the page"`), "the phone prints it");
 
   await page.close();
   execFileSync(rccs(), ["send", name, "while you were away", "--data", data]);

@@ -54,7 +54,7 @@ beforeAll(async () => {
   browser = spawn(executablePath, ["--no-sandbox", "--headless=new", "--disable-background-networking", "--remote-debugging-port=0", `--user-data-dir=${dir}`, "about:blank"], { stdio: ["ignore", "ignore", "pipe"] });
   let said = "";
   browser.stderr!.on("data", (d) => (said += d));
-  await until(() => /ws:\S+/.test(said), "the browser can be steered", 60_000);
+  await until(() => /ws:\S+/.test(said), "the browser can be steered");
   ws = new WebSocket(/ws:\S+/.exec(said)![0]);
   ws.on("message", (d) => {
     const m = JSON.parse(String(d));
@@ -82,7 +82,7 @@ test("a tab behind another one says less, still gets what comes, and is back at 
   await until(async () => (await state()) === "online", "it is online");
   expect(await seen()).toBe("visible");
   const beats = (): Promise<number> => page.evaluate("beats");
-  await until(async () => (await beats()) >= 2, "it asks the edge every five seconds, the least there is", 60_000);
+  await until(async () => (await beats()) >= 2, "it asks the edge every five seconds, the least there is");
 
   const other = await tab("about:blank");
   await other.toFront();

@@ -14,7 +14,7 @@ const app = `
 import { connect, indexedDBStore } from "@rccs/client";
 const q = new URLSearchParams(location.search);
 window.got = []; window.errors = [];
-window.c = connect(q.get("url"), { token: q.get("token"), type: "mobile", store: indexedDBStore("network"), backoff: { minMs: 30000, maxMs: 60000 } });
+window.c = connect(q.get("url"), { token: q.get("token"), type: "mobile", store: indexedDBStore("network"), backoff: { minMs: 300_000, maxMs: 600_000 } });
 c.on("n", (p) => void got.push(p));
 c.onError((e) => errors.push(\`\${e.code}: \${e.message}\`));
 window.send = (n) => void c.send("n", n, { to: "desktop" });
@@ -51,7 +51,7 @@ const send = async (n: number) => {
   }
 };
 const all = async () => {
-  await until(async () => (await got()).length >= sent && arrived.length >= sent, "all arrive, both ways", 60_000);
+  await until(async () => (await got()).length >= sent && arrived.length >= sent, "all arrive, both ways");
   expect(await got()).toEqual(upTo(sent));
   expect(arrived).toEqual(upTo(sent));
 };
@@ -70,12 +70,12 @@ test("without a line it is offline, keeps what is sent, and is back as soon as t
   await until(async () => (await page.evaluate("c.state")) !== "online", "it is offline");
   expect(await page.evaluate("navigator.onLine")).toBe(false);
   await send(50);
-  // A try fails while there is no line, and the next one is half a minute away.
+  // A try fails while there is no line, and the next one is minutes away.
   await until(async () => (await page.evaluate("c.state")) === "offline", "it waits");
   const began = Date.now();
   await line({});
   await page.evaluate("c.ready()");
-  expect(Date.now() - began).toBeLessThan(25_000); // not after the half minute that it would have waited
+  expect(Date.now() - began).toBeLessThan(120_000); // not after the minutes that it would have waited
   await all();
   expect(await page.evaluate("errors")).toEqual([]);
 });

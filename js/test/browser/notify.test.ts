@@ -23,7 +23,7 @@ beforeAll(async () => {
   });
   for (const out of [backend.stdout!, backend.stderr!]) out.on("data", (d) => (said += d));
   await until(() => said.includes("listening"), "the backend listens").catch((e) => { throw new Error(`${e.message}\n${said}`); });
-  browser = await chromium.launch({ executablePath: process.env["CHROMIUM"] || "/usr/bin/chromium", args: ["--no-sandbox", "--disable-background-networking"] });
+  browser = await chromium.launch({ executablePath: process.env["CHROMIUM"] || "/usr/bin/chromium", args: ["--no-sandbox", "--disable-background-networking"], timeout: 120_000 });
 });
 afterAll(async () => {
   await browser?.close();

@@ -36,7 +36,8 @@ export class Site {
 
   static async open(js: string): Promise<Site> {
     const s = new Site(await serve(js));
-    s.context = await chromium.launchPersistentContext(s.#dir, { executablePath, args: ["--no-sandbox", "--disable-background-networking"], headless: true });
+    s.context = await chromium.launchPersistentContext(s.#dir, { executablePath, args: ["--no-sandbox", "--disable-background-networking"], headless: true, timeout: 120_000 });
+    s.context.setDefaultTimeout(120_000);
     return s;
   }
 

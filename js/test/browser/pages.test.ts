@@ -161,7 +161,7 @@ for (const missing of ["navigator.locks", "BroadcastChannel"] as const)
     await until(async () => (await got(first)).length, "the first page hears it");
     expect([await state(first), await state(second), await first.evaluate("errors")]).toEqual(["online", "offline", []]);
     await first.close();
-    await until(async () => (await state(second)) === "online", "the second page takes over", 60_000);
+    await until(async () => (await state(second)) === "online", "the second page takes over");
     await until(() => arrived.length, "what it had sent arrives");
     expect(arrived).toEqual([1]);
     expect(await second.evaluate("errors")).toEqual([]);

@@ -80,13 +80,13 @@ for (const [others, late, how] of [
     pages.push(page);
     for (let round = 0; round < 4; round++) {
       const had = got.length;
-      await until(() => got.length > had + 100, "more arrives", 60_000);
+      await until(() => got.length > had + 100, "more arrives");
       if (round % 2) proxy.cut();
       await page.reload();
       await page.waitForFunction("window.ready");
     }
     const sent = await page.evaluate("next");
-    await until(() => got.at(-1)! >= (sent as number), "what the last page has sent", 60_000);
+    await until(() => got.at(-1)! >= (sent as number), "what the last page has sent");
     const wrong = got.map((n, i) => (n === i ? "" : `${i}: ${n}`)).filter(Boolean);
     expect(wrong.slice(0, 20)).toEqual([]);
     expect(await Promise.all(pages.map((p) => p.evaluate("errors")))).toEqual(pages.map(() => []));

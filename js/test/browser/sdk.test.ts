@@ -31,7 +31,7 @@ beforeAll(async () => {
   writeFileSync(join(dir, "desktop.creds"), server.creds("alice/desktop"), { mode: 0o600 });
   mkdirSync(join(dir, "node_modules/@rccs"), { recursive: true });
   symlinkSync(js, join(dir, "node_modules/@rccs/client"));
-  browser = await chromium.launch({ executablePath: process.env["CHROMIUM"] || "/usr/bin/chromium", args: ["--no-sandbox", "--disable-background-networking"] });
+  browser = await chromium.launch({ executablePath: process.env["CHROMIUM"] || "/usr/bin/chromium", args: ["--no-sandbox", "--disable-background-networking"], timeout: 120_000 });
 });
 afterAll(async () => {
   await browser?.close();

@@ -15,7 +15,7 @@ afterAll(() => server?.stop());
 const program = async (file: string, ...args: string[]) => {
   const name = `${file.split("/").at(-1)}-${args.length}`;
   const device = [server.url, server.token(`${name}/phone`), server.creds(`${name}/desktop`)];
-  const { stdout } = await run(file, [...args, path("runtime.js"), ...device], { timeout: 60_000 });
+  const { stdout } = await run(file, [...args, path("runtime.js"), ...device], { timeout: 120_000 });
   return stdout.trim();
 };
 const all = "desktop: welcome, phone: hello, 1, 2, 3, topic";

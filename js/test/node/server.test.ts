@@ -105,7 +105,7 @@ test("a .creds text connects", async () => {
   expect(c.session).toMatchObject({ userId: "dave", deviceId: "desktop" });
 });
 
-test("messages, outcomes, requests, topics, presence and history go both ways", { timeout: 120_000 }, async () => {
+test("messages, outcomes, requests, topics, presence and history go both ways", async () => {
   const phone = start(server.url, { token: server.token("erin/phone"), type: "mobile" });
   const desktop = start(server.url, { token: server.token("erin/desktop"), type: "desktop", capabilities: { camera: true } });
   const outcomes: any[] = [];
