@@ -12,7 +12,8 @@ import (
 var ErrBroken = errors.New("what is stored cannot be written any more")
 
 // Broken returns why nats-server has given up writing its store: the disk was
-// full, is read-only or failed. It goes on with the rest and does not try again,
+// full, is read-only or failed, or a copy of a stream has lost its end, so that what
+// comes next does not follow on it. It goes on with the rest and does not try again,
 // so that only a restart mends it, when the cause is gone. The result is nil
 // while the store is well, and when the server does not run.
 func (s *Server) Broken() error {
@@ -26,7 +27,11 @@ func (s *Server) Broken() error {
 	h := srv.Healthz(&server.HealthzOptions{Details: true})
 	for _, e := range h.Errors {
 		if strings.Contains(e.Error, "write error") {
-			return fmt.Errorf("backbone: %w: %s; make room or mend the disk, and start again", ErrBroken, e.Error)
+			do := "make room or mend the disk, and start again"
+			if strings.Contains(e.Error, server.ErrSequenceMismatch.Error()) {
+				do = "its files were damaged while the server ran; start again: what is missing comes from the other servers"
+			}
+			return fmt.Errorf("backbone: %w: %s; %s", ErrBroken, e.Error, do)
 		}
 	}
 	return nil

@@ -143,7 +143,7 @@ func (t *edgeTenant) open(ctx context.Context) (err error) {
 		return err
 	}
 	t.stops.AddFunc(t.core.Close)
-	if t.watch, err = watchStreams(t.core, t.count); err != nil {
+	if t.watch, err = watchStreams(t.core, t.count, t.owns); err != nil {
 		return err
 	}
 	t.stops.AddFunc(t.watch.stop)
@@ -392,6 +392,12 @@ func (s *edgeShard) healthy() error {
 func (s *edgeShard) owns(stream string) bool {
 	_, own := s.shard.PlainStream(stream)
 	return own
+}
+
+// owns reports whether a stream is one of a shard that is served, or of the whole
+// tenant.
+func (t *edgeTenant) owns(stream string) bool {
+	return slices.ContainsFunc(t.served(), func(s *edgeShard) bool { return s.owns(stream) })
 }
 
 // unready is what the edge's lease says of it: why the shard's devices cannot be

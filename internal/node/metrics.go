@@ -64,7 +64,7 @@ func addSurvey(s *survey.Survey, tenant string, shards int, dial dialer, ends *s
 		return nil, err
 	}
 	ends.AddFunc(func() { s.Remove(tenant) })
-	w, err := watchStreams(nc, shards)
+	w, err := watchStreams(nc, shards, everyStream)
 	if err != nil {
 		return nil, err
 	}

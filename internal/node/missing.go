@@ -17,32 +17,36 @@ import (
 )
 
 const (
-	// lookEvery is how often it is looked whether a tenant's streams are there.
-	lookEvery = 2 * time.Second
-	// lookWithin bounds one look.
+	// lookEvery is how often it is looked whether a tenant's streams are there, and
+	// whether some of them answer.
+	lookEvery = 5 * time.Second
+	// lookWithin bounds one question.
 	lookWithin = 10 * time.Second
 )
 
-// streamWatch knows which streams of a tenant are missing, buckets among them. A
-// reader finds out by itself that its stream is gone. But most streams are only
-// written to, or asked for single messages.
+// streamWatch knows which streams of a tenant are missing or answer nobody, buckets
+// among them. A reader finds out by itself that its stream is gone. But most
+// streams are only written to, or asked for single messages.
 type streamWatch struct {
 	js      jetstream.JetStream
 	names   []string
 	missing atomic.Pointer[[]string]
+	answers *answerWatch
 	cancel  context.CancelFunc
 	done    chan struct{}
 }
 
 // watchStreams watches the streams of a tenant with so many shards, until stop is
-// called.
-func watchStreams(nc *nats.Conn, shards int) (*streamWatch, error) {
+// called. Of those whose names are needed it asks each whether it answers.
+func watchStreams(nc *nats.Conn, shards int, needed func(name string) bool) (*streamWatch, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &streamWatch{js: js, names: backbone.StreamsOf(shards), cancel: cancel, done: make(chan struct{})}
+	w := &streamWatch{
+		js: js, names: backbone.StreamsOf(shards), answers: newAnswerWatch(js, needed), cancel: cancel, done: make(chan struct{}),
+	}
 	go func() {
 		defer close(w.done)
 		every(ctx, lookEvery, func() { w.look(ctx) })
@@ -55,8 +59,13 @@ func (w *streamWatch) stop() {
 	<-w.done
 }
 
-// look asks which streams are there. Without an answer, the one before stands.
 func (w *streamWatch) look(ctx context.Context) {
+	w.list(ctx)
+	w.answers.look(ctx, w.names)
+}
+
+// list asks which streams are there. Without an answer, the one before stands.
+func (w *streamWatch) list(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, lookWithin)
 	defer cancel()
 	there := make(map[string]bool)
@@ -80,22 +89,21 @@ func (w *streamWatch) look(ctx context.Context) {
 	w.missing.Store(&missing)
 }
 
-// healthy returns which streams are missing, of those whose names are needed.
+// healthy returns which streams are missing or answer nobody, of those whose names
+// are needed.
 func (w *streamWatch) healthy(needed func(name string) bool) error {
-	missing := w.missing.Load()
-	if missing == nil {
-		return nil
-	}
 	var names []string
-	for _, name := range *missing {
-		if needed(name) {
-			names = append(names, name)
+	if missing := w.missing.Load(); missing != nil {
+		for _, name := range *missing {
+			if needed(name) {
+				names = append(names, name)
+			}
 		}
 	}
 	slices.Sort(names)
 	switch len(names) {
 	case 0:
-		return nil
+		return w.answers.healthy(needed)
 	case 1:
 		return fmt.Errorf("stream %s is missing: %s", names[0], ops.MakeAnew)
 	}

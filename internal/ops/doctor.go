@@ -50,6 +50,8 @@ type DoctorOptions struct {
 	// Free says how many bytes the disk of a server on this machine has left;
 	// nil: there is none.
 	Free func() (uint64, error)
+	// Patience is how long a stream may take to answer. Default 30 s.
+	Patience time.Duration
 }
 
 // What the doctor finds fault with.
@@ -74,6 +76,7 @@ type doctor struct {
 	status  Status
 	out     []Finding
 	servers bool // the system account was asked
+	account string
 }
 
 // Doctor finds out what is wrong, and says of each thing what to do. A check
@@ -157,6 +160,7 @@ func (d *doctor) permissions(ctx context.Context, name string) error {
 	}
 	var info struct {
 		Data struct {
+			Account     string `json:"account"`
 			Permissions *struct {
 				Publish, Subscribe *struct{ Allow, Deny []string }
 			} `json:"permissions"`
@@ -166,6 +170,7 @@ func (d *doctor) permissions(ctx context.Context, name string) error {
 	if err := json.Unmarshal(answer.Data, &info); err != nil {
 		return fmt.Errorf("ops: what this credential may do: %w", err)
 	}
+	d.account = info.Data.Account
 	if p := info.Data.Permissions; p != nil && p.Publish != nil && len(p.Publish.Allow) > 0 && !slices.Contains(p.Publish.Allow, ">") {
 		d.note(name, LevelWarn, "the credential may not do all that an operator may", "make one with 'rccs creds part', or name the installation's keys with --data")
 	}
@@ -196,16 +201,20 @@ func (d *doctor) streams(ctx context.Context, name string) error {
 
 // replicas looks at leaders, copies, and what the inbox stream takes in.
 func (d *doctor) replicas(ctx context.Context, name string) error {
-	var err error
-	if d.status.Streams, err = d.t.look(ctx); err != nil {
+	list, silent, err := d.ask(ctx)
+	if err != nil {
 		return err
 	}
+	for _, stream := range silent {
+		d.note(name, LevelFail, stream+" answers nobody: nothing can be stored", WakeLeader(d.t.nc, stream, d.leads(ctx, stream)))
+	}
+	d.status.Streams = list
 	for _, s := range d.status.Streams {
 		if s.info == nil {
 			continue
 		}
 		if c := s.info.Cluster; c != nil && s.info.Config.Replicas > 1 && c.Leader == "" {
-			d.note(name, LevelFail, s.Name+" has no leader: nothing can be stored", "bring back the servers that are down; a majority is needed")
+			d.note(name, LevelFail, s.Name+" has no leader: nothing can be stored", FindLeader)
 		}
 		for _, r := range s.Replicas {
 			if what, do := copyFinding(&r); what != "" {

@@ -28,7 +28,7 @@ import (
 // examine returns the findings that are not ok.
 func (p *place) examine() (found []string) {
 	p.t.Helper()
-	var opts ops.DoctorOptions
+	opts := ops.DoctorOptions{Patience: p.patience}
 	opts.Differences = func(ctx context.Context, js jetstream.JetStream) (list []ops.Difference, err error) {
 		all, err := backbone.Compare(ctx, js, backbone.Plan{})
 		for _, d := range all {
@@ -105,6 +105,19 @@ func TestDoctorFindsWhatIsMissing(t *testing.T) {
 	if found = p.examine(); !has(found, "warn edges: edges run different versions") {
 		t.Errorf("found %q", found)
 	}
+}
+
+// A stream that answers nobody is named, with what to do, and the others are looked at.
+func TestDoctorFindsStreamsThatAnswerNobody(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.patience = 600 * time.Millisecond
+	again := p.env.Answer("$JS.API.STREAM.INFO."+subjects.StreamUp, func(*nats.Conn, *nats.Msg) {})
+	if found := p.examine(); !has(found, "fail replicas: RCCS_UP answers nobody") {
+		t.Errorf("found %q", found)
+	}
+	again()
+	testkit.Eventually(t, "it is well again", func() bool { return !has(p.examine(), " replicas: ") })
 }
 
 func TestDoctorFindsStreamsThatDiffer(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -34,6 +35,7 @@ type place struct {
 	env *natstest.Env
 	js  jetstream.JetStream
 	*ops.Tenant
+	patience time.Duration // of the doctor; 0: its own
 }
 
 func newPlace(t testing.TB) *place {

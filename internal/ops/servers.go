@@ -75,7 +75,7 @@ func (t *Tenant) Servers(ctx context.Context) ([]ServerStats, error) {
 func AskServers(ctx context.Context, nc *nats.Conn) ([]ServerStats, error) {
 	var list []ServerStats
 	sent := time.Now()
-	err := gather(ctx, nc, "$SYS.REQ.SERVER.PING.STATSZ", func(data []byte) error {
+	err := gather(ctx, nc, "$SYS.REQ.SERVER.PING.STATSZ", nil, func(data []byte) error {
 		var z statsz
 		if err := json.Unmarshal(data, &z); err != nil {
 			return fmt.Errorf("ops: a server's answer: %w", err)
@@ -105,13 +105,13 @@ const (
 )
 
 // gather asks whoever listens, and hands each answer to got.
-func gather(ctx context.Context, nc *nats.Conn, subject string, got func(data []byte) error) error {
+func gather(ctx context.Context, nc *nats.Conn, subject string, body []byte, got func(data []byte) error) error {
 	sub, err := nc.SubscribeSync(nc.NewInbox())
 	if err != nil {
 		return fmt.Errorf("ops: ask %s: %w", subject, err)
 	}
 	defer func() { _ = sub.Unsubscribe() }()
-	if err := nc.PublishRequest(subject, sub.Subject, nil); err != nil {
+	if err := nc.PublishRequest(subject, sub.Subject, body); err != nil {
 		return fmt.Errorf("ops: ask %s: %w", subject, err)
 	}
 	for wait := gatherFirst; ; wait = gatherMore {

@@ -258,7 +258,7 @@ const coordinatorService = "rccs-coordinator"
 
 func (t *Tenant) coordinators(ctx context.Context) ([]Coordinator, error) {
 	list := []Coordinator{}
-	err := gather(ctx, t.nc, "$SRV.PING."+coordinatorService, func(data []byte) error {
+	err := gather(ctx, t.nc, "$SRV.PING."+coordinatorService, nil, func(data []byte) error {
 		var c Coordinator
 		if err := json.Unmarshal(data, &c); err != nil {
 			return fmt.Errorf("ops: a coordinator's answer: %w", err)
