@@ -160,6 +160,30 @@ func (p *proc) start() {
 	})
 }
 
+// supervise starts servers again that end by themselves, until it is stopped.
+func (c *cluster) supervise() (stop func()) {
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-quit:
+				return
+			case <-tick.C:
+			}
+			for _, p := range c.procs[:servers] {
+				if p.exited() {
+					c.t.Logf("%s ended with status %d, and is started again", p.Name, p.exitStatus())
+					p.start()
+				}
+			}
+		}
+	}()
+	return func() { close(quit); <-done }
+}
+
 // signal sends a signal; SIGKILL and SIGTERM are waited for.
 func (p *proc) signal(s syscall.Signal) {
 	p.t.Helper()
