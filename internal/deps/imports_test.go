@@ -47,7 +47,7 @@ var may = map[string][]string{
 	"internal/strictjson":   {}, // the API and the coordinator read bodies alike
 	"internal/storeerr":     {}, // what an error of the store means is decided there alone
 	"internal/send":         {"internal/envelope", "internal/inbox", "internal/layout", "internal/limit", "internal/proof", "internal/roster", "internal/share", "internal/storeerr", "internal/trace", "subjects", "wire"},
-	"internal/inbox":        {"internal/damage", "internal/direct", "internal/envelope", "internal/epoch", "internal/layout", "internal/leader", "internal/pool", "internal/proof", "internal/reader", "internal/storeerr", "subjects", "wire", "internal/shard"},
+	"internal/inbox":        {"internal/clock", "internal/damage", "internal/direct", "internal/envelope", "internal/epoch", "internal/layout", "internal/leader", "internal/pool", "internal/proof", "internal/reader", "internal/storeerr", "subjects", "wire", "internal/shard"},
 	"internal/epoch":        {"internal/leader"},                                                         // hubs, backup and restore agree on it
 	"internal/envelope":     {"internal/clock", "internal/layout", "internal/proof", "subjects", "wire"}, // a leaf: whoever stores or reads a message needs it
 	"internal/topic":        {"internal/damage", "internal/direct", "internal/epoch", "internal/layout", "internal/pool", "internal/reader", "internal/storeerr", "subjects", "internal/shard"},
@@ -84,7 +84,7 @@ var may = map[string][]string{
 	"internal/load/relay": {},
 	"e2e":                 {}, // tests only, against the built program
 	"internal/node": {
-		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/stops", "internal/storecheck", "internal/storeerr", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire", "internal/share", "internal/survey", "internal/trace", "internal/tracing", "internal/layout", "internal/shard",
+		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/stops", "internal/storecheck", "internal/storeerr", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire", "internal/share", "internal/survey", "internal/trace", "internal/tracing", "internal/layout", "internal/leader", "internal/shard",
 	},
 	"internal/api": {
 		"auth", "internal/admindoor", "internal/audit", "internal/enroll", "internal/envelope", "internal/ops", "internal/proof", "internal/roster", "internal/send", "internal/strictjson", "internal/timespec", "internal/trace", "subjects", "wire", "internal/limit",
