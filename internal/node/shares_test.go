@@ -50,8 +50,11 @@ func storeOf(t *testing.T, n *node.Node, tenant string) *store {
 	testkit.Check(t, err)
 	part, err := keys.IssuePart("test")
 	testkit.Check(t, err)
-	nc, err := node.Connect(n.NATSURL(), part.Option(), nats.CustomInboxPrefix(layout.PartReplyPrefix), nats.Timeout(testkit.Patience))
-	testkit.Check(t, err)
+	var nc *nats.Conn
+	testkit.Eventually(t, "the server to know the tenant "+tenant, func() bool {
+		nc, err = node.Connect(n.NATSURL(), part.Option(), nats.CustomInboxPrefix(layout.PartReplyPrefix), nats.Timeout(testkit.Patience))
+		return err == nil
+	})
 	t.Cleanup(nc.Close)
 	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(testkit.Patience))
 	testkit.Check(t, err)
