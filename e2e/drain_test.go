@@ -76,9 +76,7 @@ func TestEdges_DrainSendsDevicesElsewhere(t *testing.T) {
 	}
 	must(t, "edges", "drain", "other", "--undo", "--server", s.NATS, "--data", s.data)
 	connect(t, other, u+"/d0", nil)
-	if status, body := other.readiness(t); status != 200 {
-		t.Errorf("readyz: %d %s", status, body)
-	}
+	other.becomesReady(t)
 }
 
 // wantDrained reads to the end, which must be a drain's, and says how long the

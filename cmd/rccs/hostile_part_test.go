@@ -193,14 +193,10 @@ func TestAPartOfATenantTakesNoOtherTenantDown(t *testing.T) {
 		}
 	}
 	i.noted("a tenant cannot be served")
-	answer, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get(i.admin + "/readyz") //nolint:noctx // it ends with the test
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		t.Errorf("/readyz: %d", answer.StatusCode)
-	}
+	testkit.Eventually(t, "the process is ready", func() bool {
+		status, _ := ready(t, i.admin, "")
+		return status == http.StatusOK
+	})
 	c.succeed(t, "send", "alice/phone", "1", "--tenant", "zed")
 	if got := c.succeed(t, "connect", "alice/phone", "--count", "1", "--timeout", patient, "--tenant", "zed").out; !strings.Contains(got, "1") {
 		t.Errorf("a device of another tenant got %q", got)

@@ -75,9 +75,10 @@ func TestATenantThatHangsKeepsNoOtherFromBeingServed(t *testing.T) {
 	if kind, frame := register("zed"); kind != "ack" {
 		t.Errorf("a device of the tenant that was added later is told %s", frame)
 	}
-	if status, text := ready(t, i.admin, ""); status != http.StatusOK {
-		t.Errorf("/readyz: %d %s", status, text)
-	}
+	testkit.Eventually(t, "the process is ready", func() bool {
+		status, _ := ready(t, i.admin, "")
+		return status == http.StatusOK
+	})
 
 	release()
 	testkit.Eventually(t, "the tenant is served", func() bool {

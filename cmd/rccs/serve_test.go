@@ -199,7 +199,11 @@ func TestServeTwiceOnOneDirectory(t *testing.T) {
 func TestServeTellsAndServesHealth(t *testing.T) {
 	t.Parallel()
 	i := serve(t)
-	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+	testkit.Eventually(t, "it is ready", func() bool { // on a busy machine it is not for moments
+		status, _ := ready(t, i.admin, "")
+		return status == http.StatusOK
+	})
+	for _, path := range []string{"/healthz", "/metrics"} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, i.admin+path, nil)
 		if err != nil {
 			t.Fatal(err)
