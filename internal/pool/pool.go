@@ -7,7 +7,7 @@
 // pool makes another wait for one function of its own at most.
 //
 // It is for work that waits for something else, such as the store. All methods
-// may be called from any goroutine; only RunOrWait blocks, and Stop.
+// may be called from any goroutine; only Stop blocks.
 package pool
 
 import (
@@ -22,7 +22,6 @@ type Pool struct {
 	wg      sync.WaitGroup
 
 	mu      sync.Mutex
-	free    sync.Cond // a worker has ended, or the pool is stopped
 	running int
 	waiting int
 	stopped bool
@@ -49,24 +48,11 @@ const (
 // for one; 0 is no bound. Beyond it 65,536 more may wait, each the first of its
 // requester.
 func New(workers, backlog int) *Pool {
-	p := &Pool{workers: workers, backlog: backlog, lines: make(map[string]*line)}
-	p.free.L = &p.mu
-	return p
+	return &Pool{workers: workers, backlog: backlog, lines: make(map[string]*line)}
 }
 
 // Run has f run soon; false when too much waits, or after Stop.
 func (p *Pool) Run(f func()) bool { return p.RunInTurn("", f) }
-
-// RunOrWait is Run, but waits for a free worker where Run would have f wait. It
-// is for a caller that holds back what comes next; false after Stop.
-func (p *Pool) RunOrWait(f func()) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for p.running == p.workers && !p.stopped {
-		p.free.Wait()
-	}
-	return p.runLocked("", 0, f)
-}
 
 // RunFor is Run for one requester's work; false also when it has too much under
 // way. What others have waiting does not count against one that has nothing
@@ -152,7 +138,6 @@ func (p *Pool) next(done *line) (l *line, f func()) {
 		return l, f
 	}
 	p.running--
-	p.free.Signal()
 	return nil, nil
 }
 
@@ -172,7 +157,6 @@ func (p *Pool) leaveLocked(i int) {
 func (p *Pool) Stop() {
 	p.mu.Lock()
 	p.stopped = true
-	p.free.Broadcast()
 	p.mu.Unlock()
 	p.wg.Wait()
 }

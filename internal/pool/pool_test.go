@@ -77,34 +77,6 @@ func TestOneRequesterTakesNoPlaceThatOthersNeed(t *testing.T) {
 	})
 }
 
-func TestCallerWaitsForAFreeWorkerOrForStop(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		p := New(2, 0)
-		release := make(chan struct{})
-		var taken, done atomic.Int32
-		go func() {
-			for p.RunOrWait(func() { <-release; done.Add(1) }) {
-				taken.Add(1)
-			}
-		}()
-		synctest.Wait()
-		if taken.Load() != 2 || p.waiting > 0 {
-			t.Errorf("%d are taken and %d wait, want 2 and none", taken.Load(), p.waiting)
-		}
-		release <- struct{}{}
-		synctest.Wait()
-		if taken.Load() != 3 {
-			t.Errorf("%d are taken after a worker was free, want 3", taken.Load())
-		}
-		go close(release)
-		p.Stop()
-		if taken.Load() != done.Load() {
-			t.Errorf("%d were taken and %d ran", taken.Load(), done.Load())
-		}
-	})
-}
-
 func TestRequestersTakeTurns(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
