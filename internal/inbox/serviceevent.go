@@ -30,35 +30,36 @@ type BadHeader struct {
 func (b *BadHeader) Event(k *proof.Key) (*nats.Msg, error) {
 	user, device := readable(b.User, subjects.CheckUser), readable(b.Device, subjects.CheckDevice)
 	at := time.Unix(0, b.At).UTC()
-	body, err := json.Marshal(struct {
-		Kind    string `json:"kind"`
-		User    string `json:"user"`
-		Device  string `json:"device"`
-		At      string `json:"at"`
-		ID      string `json:"id,omitempty"`
-		Seq     uint64 `json:"seq,omitempty"`
-		Subject string `json:"subject"`
-		Header  string `json:"header"`
-	}{subjects.EventBadHeader, string(user), string(device), at.Format(time.RFC3339Nano), b.ID, b.Seq, b.Subject, b.Header})
+	id := k.Tag("badHeader", b.Subject, strconv.FormatInt(at.Unix(), 10))
+	return newEvent(user, device, subjects.EventBadHeader, id, struct {
+		Kind    string            `json:"kind"`
+		User    subjects.UserID   `json:"user"`
+		Device  subjects.DeviceID `json:"device"`
+		At      string            `json:"at"`
+		ID      string            `json:"id,omitempty"`
+		Seq     uint64            `json:"seq,omitempty"`
+		Subject string            `json:"subject"`
+		Header  string            `json:"header"`
+	}{subjects.EventBadHeader, user, device, at.Format(time.RFC3339Nano), b.ID, b.Seq, b.Subject, b.Header})
+}
+
+// newEvent returns an event about a user's device, which is stored once under id.
+// Its subject has [unreadable] in the place of an empty name.
+func newEvent(user subjects.UserID, device subjects.DeviceID, kind, id string, body any) (*nats.Msg, error) {
+	data, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
-	return &nats.Msg{
-		Subject: eventSubject(string(user), string(device), subjects.EventBadHeader), Data: body,
-		Header: nats.Header{jetstream.MsgIDHeader: {k.Tag("badHeader", b.Subject, strconv.FormatInt(at.Unix(), 10))}},
-	}, nil
-}
-
-// eventSubject returns the subject of an event about a user's device. It has
-// [unreadable] in the place of an empty name.
-func eventSubject(user, device, kind string) string {
 	token := func(name string) string {
 		if name == "" {
 			return unreadable
 		}
 		return subjects.Escape(name)
 	}
-	return subjects.Event(subjects.Key(token(user)+"."+token(device)), kind)
+	return &nats.Msg{
+		Subject: subjects.Event(subjects.Key(token(string(user))+"."+token(string(device))), kind), Data: data,
+		Header: nats.Header{jetstream.MsgIDHeader: {id}},
+	}, nil
 }
 
 // RouteEvent is the end of a service's message that was for whichever device its
@@ -78,27 +79,20 @@ type RouteEvent struct {
 // Message returns the event as it is stored. It is stored once, however many
 // processes store it.
 func (e *RouteEvent) Message(k *proof.Key) (*nats.Msg, error) {
-	body, err := json.Marshal(struct {
-		Kind    string `json:"kind"`
-		User    string `json:"user"`
-		Device  string `json:"device"`
-		At      string `json:"at"`
-		ID      string `json:"id"`
-		Type    string `json:"type"`
-		Lane    string `json:"lane"`
-		Seq     uint64 `json:"seq"`
-		Subject string `json:"subject"`
-		Reason  string `json:"reason,omitempty"`
-		Retry   int64  `json:"retryAfterMs,omitempty"`
+	return newEvent(e.User, "", e.Kind, k.Tag("route", e.Kind, strconv.FormatUint(e.Seq, 10)), struct {
+		Kind    string          `json:"kind"`
+		User    subjects.UserID `json:"user"`
+		Device  string          `json:"device"`
+		At      string          `json:"at"`
+		ID      string          `json:"id"`
+		Type    string          `json:"type"`
+		Lane    string          `json:"lane"`
+		Seq     uint64          `json:"seq"`
+		Subject string          `json:"subject"`
+		Reason  string          `json:"reason,omitempty"`
+		Retry   int64           `json:"retryAfterMs,omitempty"`
 	}{
-		e.Kind, string(e.User), "", time.Now().UTC().Format(time.RFC3339Nano), e.ID, e.Type, e.Lane.String(), e.Seq, e.Subject, e.Reason,
+		e.Kind, e.User, "", time.Now().UTC().Format(time.RFC3339Nano), e.ID, e.Type, e.Lane.String(), e.Seq, e.Subject, e.Reason,
 		e.Retry.Milliseconds(),
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &nats.Msg{
-		Subject: eventSubject(string(e.User), "", e.Kind), Data: body,
-		Header: nats.Header{jetstream.MsgIDHeader: {k.Tag("route", e.Kind, strconv.FormatUint(e.Seq, 10))}},
-	}, nil
 }

@@ -1,7 +1,6 @@
 package inbox
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -144,25 +143,19 @@ const unreadable = "%"
 // rccs.event.*.*.undeliverable. It is stored once, however many processes notice.
 func (u *Unreachable) Event(k *proof.Key) (*nats.Msg, error) {
 	user, device := readable(u.User, subjects.CheckUser), readable(u.Device, subjects.CheckDevice)
-	body, err := json.Marshal(struct {
-		Kind    string `json:"kind"`
-		User    string `json:"user"`
-		Device  string `json:"device"`
-		At      string `json:"at"`
-		ID      string `json:"id,omitempty"`
-		Seq     uint64 `json:"seq"`
-		Subject string `json:"subject"`
-		Reason  string `json:"reason"`
+	id := k.Tag("undeliverable", u.Stream, strconv.FormatUint(u.Seq, 10))
+	return newEvent(user, device, subjects.EventUndeliverable, id, struct {
+		Kind    string            `json:"kind"`
+		User    subjects.UserID   `json:"user"`
+		Device  subjects.DeviceID `json:"device"`
+		At      string            `json:"at"`
+		ID      string            `json:"id,omitempty"`
+		Seq     uint64            `json:"seq"`
+		Subject string            `json:"subject"`
+		Reason  string            `json:"reason"`
 	}{
-		subjects.EventUndeliverable, string(user), string(device), time.Now().UTC().Format(time.RFC3339Nano), envelope.ID(u.Header), u.Seq, u.Subject, u.Reason,
+		subjects.EventUndeliverable, user, device, time.Now().UTC().Format(time.RFC3339Nano), envelope.ID(u.Header), u.Seq, u.Subject, u.Reason,
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &nats.Msg{
-		Subject: eventSubject(string(user), string(device), subjects.EventUndeliverable), Data: body,
-		Header: nats.Header{jetstream.MsgIDHeader: {k.Tag("undeliverable", u.Stream, strconv.FormatUint(u.Seq, 10))}},
-	}, nil
 }
 
 // readable returns the name that a token stands for; "" if it is not a valid one.
