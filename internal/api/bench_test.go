@@ -25,6 +25,7 @@ import (
 	rccs "github.com/rccs-io/rccs"
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/node"
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 // The limits of what a message may cost the server, as times of what a
@@ -76,33 +77,33 @@ func newBed(b *testing.B) *bed {
 	b.Helper()
 	data := filepath.Join(b.TempDir(), "data")
 	program, err := os.Executable()
-	check(b, err)
+	testkit.Check(b, err)
 	server := exec.Command(program)
 	server.Env, server.Stderr = append(os.Environ(), benchChild+"="+data), os.Stderr
 	out, err := server.StdoutPipe()
-	check(b, err)
-	check(b, server.Start())
+	testkit.Check(b, err)
+	testkit.Check(b, server.Start())
 	b.Cleanup(func() {
 		_ = server.Process.Signal(syscall.SIGTERM)
 		_, _ = io.Copy(io.Discard, out)
-		check(b, server.Wait())
+		testkit.Check(b, server.Wait())
 	})
 	line, err := bufio.NewReader(out).ReadString('\n')
-	check(b, err)
+	testkit.Check(b, err)
 	var devices, natsURL, admin string
 	_, err = fmt.Sscan(line, &devices, &natsURL, &admin)
-	check(b, err)
+	testkit.Check(b, err)
 	keys, err := auth.OpenKeystore(data)
-	check(b, err)
+	testkit.Check(b, err)
 	service, err := keys.IssueService("billing", auth.ServiceOptions{Bearer: true})
-	check(b, err)
+	testkit.Check(b, err)
 	phone, err := keys.IssueDevice(addr("alice", "phone"), auth.DeviceOptions{Bearer: true, Expires: time.Hour})
-	check(b, err)
+	testkit.Check(b, err)
 	nc, err := nats.Connect(natsURL, service.Option())
-	check(b, err)
+	testkit.Check(b, err)
 	b.Cleanup(nc.Close)
 	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(arrayOf), jetstream.WithPublishAsyncTimeout(30*time.Second))
-	check(b, err)
+	testkit.Check(b, err)
 	bd := &bed{
 		b: b, pid: server.Process.Pid, base: "http://" + admin, bearer: "Bearer " + service.JWT, js: js,
 		http: &http.Client{Transport: &http.Transport{}}, payload: `"` + strings.Repeat("x", 254) + `"`,
@@ -113,13 +114,6 @@ func newBed(b *testing.B) *bed {
 	d.Until("ack")
 	_ = d.Close()
 	return bd
-}
-
-func check(tb testing.TB, err error) {
-	tb.Helper()
-	if err != nil {
-		tb.Fatal(err)
-	}
 }
 
 // cpu is the time that the server has spent so far.
@@ -133,7 +127,7 @@ func (bd *bed) cpu() time.Duration {
 	var spent time.Duration
 	for _, field := range fields[14-3 : 16-3] { // user and kernel mode
 		n, err := strconv.Atoi(field)
-		check(bd.b, err)
+		testkit.Check(bd.b, err)
 		spent += time.Duration(n) * cpuTick
 	}
 	return spent
@@ -165,7 +159,7 @@ func (bd *bed) onNATS() *nats.Msg {
 func (bd *bed) publish() int {
 	for range arrayOf {
 		_, err := bd.js.PublishMsgAsync(bd.onNATS())
-		check(bd.b, err)
+		testkit.Check(bd.b, err)
 	}
 	<-bd.js.PublishAsyncComplete()
 	return arrayOf
@@ -175,7 +169,7 @@ func (bd *bed) publish() int {
 func (bd *bed) publishOne() int {
 	for range arrayOf {
 		_, err := bd.js.PublishMsg(bd.b.Context(), bd.onNATS())
-		check(bd.b, err)
+		testkit.Check(bd.b, err)
 	}
 	return arrayOf
 }
@@ -188,13 +182,13 @@ func (bd *bed) message() string {
 func (bd *bed) post(body string, want int) {
 	bd.b.Helper()
 	r, err := http.NewRequestWithContext(bd.b.Context(), http.MethodPost, bd.base+"/v1/messages", strings.NewReader(body))
-	check(bd.b, err)
+	testkit.Check(bd.b, err)
 	r.Header.Set("Authorization", bd.bearer)
 	r.Header.Set("Content-Type", "application/json")
 	resp, err := bd.http.Do(r)
-	check(bd.b, err)
+	testkit.Check(bd.b, err)
 	answer, err := io.ReadAll(resp.Body)
-	check(bd.b, err)
+	testkit.Check(bd.b, err)
 	_ = resp.Body.Close()
 	if resp.StatusCode != want || bytes.Contains(answer, []byte(`"error"`)) {
 		bd.b.Fatalf("%d %.300s", resp.StatusCode, answer)

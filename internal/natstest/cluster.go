@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/localcluster"
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 // Cluster starts n servers that form one cluster, and stops them at the end of the
@@ -38,7 +39,7 @@ func Cluster(tb testing.TB, n int) []*Env {
 		all[i].Start()
 	}
 	js, err := jetstream.New(all[0].Conn(tb))
-	check(tb, err)
+	testkit.Check(tb, err)
 	const name = "EVERYWHERE"
 	eventually(tb, "every server stores", func() bool {
 		ctx, cancel := context.WithTimeout(tb.Context(), 2*time.Second)
@@ -62,7 +63,7 @@ func freePorts(tb testing.TB, n int) []int {
 	for i := range ports {
 		var err error
 		ports[i], err = localcluster.FreePort()
-		check(tb, err)
+		testkit.Check(tb, err)
 	}
 	return ports
 }
@@ -123,13 +124,13 @@ func Spoil(tb testing.TB, js jetstream.JetStream, servers []*Env, stream string,
 func (e *Env) Flip(stream, body string) {
 	e.tb.Helper()
 	blocks, err := filepath.Glob(filepath.Join(e.StoreDir(), "jetstream", "*", "streams", stream, "msgs", "*.blk"))
-	check(e.tb, err)
+	testkit.Check(e.tb, err)
 	for _, path := range blocks {
 		buf, err := os.ReadFile(path)
-		check(e.tb, err)
+		testkit.Check(e.tb, err)
 		if at := bytes.Index(buf, []byte(body)); at >= 0 {
 			buf[at] ^= 1
-			check(e.tb, os.WriteFile(path, buf, 0o600)) //nolint:gosec // a path of this test's own store
+			testkit.Check(e.tb, os.WriteFile(path, buf, 0o600)) //nolint:gosec // a path of this test's own store
 			return
 		}
 	}
@@ -146,12 +147,5 @@ func eventually(tb testing.TB, what string, ok func() bool) {
 		if time.Now().After(deadline) {
 			tb.Fatalf("natstest: %s: not within %s", what, clusterTimeout)
 		}
-	}
-}
-
-func check(tb testing.TB, err error) {
-	tb.Helper()
-	if err != nil {
-		tb.Fatalf("natstest: %v", err)
 	}
 }

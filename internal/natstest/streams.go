@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/backbone"
+	"github.com/rccs-io/rccs/internal/testkit"
 )
 
 // Streams is JetStream on nc, after the streams and buckets of RCCS were made
@@ -34,9 +35,9 @@ func StreamsOfShards(tb testing.TB, nc *nats.Conn, shards int) jetstream.JetStre
 func streams(tb testing.TB, nc *nats.Conn, plan backbone.Plan) jetstream.JetStream {
 	tb.Helper()
 	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(startTimeout))
-	check(tb, err)
+	testkit.Check(tb, err)
 	if plan.Replicas <= 1 {
-		check(tb, backbone.Ensure(tb.Context(), js, plan))
+		testkit.Check(tb, backbone.Ensure(tb.Context(), js, plan))
 		return js
 	}
 	eventually(tb, "the streams are there", func() bool { // a cluster that chooses a leader does not answer
