@@ -28,6 +28,8 @@ type sink struct {
 
 func (s *sink) Admit(context.Context, subjects.Key, int) error { return nil }
 
+func (s *sink) Forgetful() bool { return false }
+
 func (s *sink) Publish(_ *nats.Msg, done func(inbox.Receipt, error)) {
 	s.published++
 	done(inbox.Receipt{Seq: 1, Free: true}, nil)
