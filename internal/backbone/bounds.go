@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/leader"
+	"github.com/rccs-io/rccs/internal/storeerr"
 )
 
 // Bound is what a stream may hold, and what it should be by the tenant's share.
@@ -85,7 +86,7 @@ func (p Plan) rebound(ctx context.Context, js jetstream.JetStream, grow bool) ([
 		if grows := max(want.MaxBytes, 0) > max(b.Have, 0); grows != grow {
 			continue
 		}
-		if err := upgrade(ctx, js, p, info.Config, want); noRoom(err) {
+		if err := upgrade(ctx, js, p, info.Config, want); storeerr.NoRoom(err) {
 			b.Refused = err
 		} else if err != nil {
 			return short, err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/shard"
+	"github.com/rccs-io/rccs/internal/storeerr"
 )
 
 // EdgeLease is how long an edge's lease stands when it is not renewed: then
@@ -56,7 +57,7 @@ func ensureBucket(ctx context.Context, js jetstream.JetStream, plan Plan, want j
 	kv, err := js.KeyValue(ctx, want.Bucket)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		_, err = js.CreateKeyValue(ctx, want)
-		if noRoom(err) && want.MaxBytes > 0 {
+		if storeerr.NoRoom(err) && want.MaxBytes > 0 {
 			plan.Logger.Warn("the tenants' shares of the store do not fit: a bucket is without its bound", "bucket", want.Bucket, "bytes", want.MaxBytes)
 			want.MaxBytes = 0
 			_, err = js.CreateKeyValue(ctx, want)

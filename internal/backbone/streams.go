@@ -16,6 +16,7 @@ import (
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/leader"
 	"github.com/rccs-io/rccs/internal/shard"
+	"github.com/rccs-io/rccs/internal/storeerr"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -335,7 +336,7 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, plan Plan, name s
 		want := jetstream.StreamConfig{Name: name}
 		shape(&want)
 		_, err = js.CreateStream(ctx, want)
-		if noRoom(err) && want.MaxBytes > 0 {
+		if storeerr.NoRoom(err) && want.MaxBytes > 0 {
 			plan.Logger.Warn("the tenants' shares of the store do not fit: a stream is without its bound", "stream", name, "bytes", want.MaxBytes)
 			want.MaxBytes = -1
 			_, err = js.CreateStream(ctx, want)
@@ -359,12 +360,6 @@ func ensureStream(ctx context.Context, js jetstream.JetStream, plan Plan, name s
 		want.MaxBytes, want.Discard = have.MaxBytes, have.Discard
 	}
 	return upgrade(ctx, js, plan, have, want)
-}
-
-// noRoom reports whether the server cannot set aside what a bound asks for.
-func noRoom(err error) bool {
-	refused, ok := errors.AsType[*jetstream.APIError](err)
-	return ok && (refused.ErrorCode == 10047 || refused.ErrorCode == 10028)
 }
 
 func upgrade(ctx context.Context, js jetstream.JetStream, plan Plan, have, want jetstream.StreamConfig) error {

@@ -58,7 +58,7 @@ var may = map[string][]string{
 	"internal/ops":          {"auth", "internal/audit", "internal/direct", "internal/envelope", "internal/inbox", "internal/layout", "internal/leader", "internal/proof", "internal/reader", "internal/roster", "subjects", "wire", "internal/shard"},
 	"internal/enroll":       {"auth", "internal/layout", "internal/limit", "internal/storeerr", "subjects", "wire", "internal/shard"},
 	"internal/revoke":       {"auth", "internal/audit", "internal/enroll", "internal/layout", "internal/storeerr", "subjects", "internal/shard"},
-	"internal/backbone":     {"internal/layout", "internal/leader", "internal/private", "internal/storecheck", "subjects", "internal/shard"},
+	"internal/backbone":     {"internal/layout", "internal/leader", "internal/private", "internal/storecheck", "internal/storeerr", "subjects", "internal/shard"},
 	"internal/storecheck":   {"internal/private"}, // without a server, which makes fuzzing slow
 	"internal/private":      {},                   // one rule for modes of files
 	"internal/snapshot":     {"internal/direct"},

@@ -27,6 +27,7 @@ func (e *Error) Error() string {
 const (
 	accountFull    = 10002 // a limit of the account
 	noResources    = 10023
+	noMemory       = 10028
 	storageFull    = 10047
 	wrongLastSeq   = 10071
 	notStored      = 10077 // for a reason that only the description has
@@ -73,6 +74,12 @@ func refused(err error) (Error, bool) {
 func Full(err error) bool {
 	e, ok := refused(err)
 	return ok && (slices.Contains([]int{accountFull, noResources, storageFull}, e.ErrCode) || e.ErrCode == notStored && e.Description == maxBytes)
+}
+
+// NoRoom reports whether a server cannot set aside what a stream's bound asks for.
+func NoRoom(err error) bool {
+	_, errCode, ok := refusal(err)
+	return ok && (errCode == storageFull || errCode == noMemory)
 }
 
 // Lost reports whether a compare-and-set was lost to another writer.

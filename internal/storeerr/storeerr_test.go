@@ -36,3 +36,14 @@ func TestErrorsOfTheStoreAreTold(t *testing.T) {
 		}
 	}
 }
+
+// A bound that a server has no disk, or no memory, to set aside is left out. Any other
+// refusal is an error.
+func TestServerWithoutRoomForABoundIsTold(t *testing.T) {
+	t.Parallel()
+	for errCode, want := range map[jetstream.ErrorCode]bool{10047: true, 10028: true, 10023: false, 10058: false} {
+		if got := storeerr.NoRoom(fmt.Errorf("x: %w", &jetstream.APIError{Code: 500, ErrorCode: errCode})); got != want {
+			t.Errorf("%d: %t, want %t", errCode, got, want)
+		}
+	}
+}
