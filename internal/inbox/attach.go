@@ -160,10 +160,11 @@ func (h *Hub) restore(ctx context.Context, mb *Mailbox, before uint64) error {
 			return err
 		}
 	}
-	if err := mb.fill(ctx); err != nil {
+	more, err := mb.fillFirst(ctx)
+	if err != nil {
 		return err
 	}
-	return h.open(mb)
+	return h.open(mb, more)
 }
 
 // restoreCursor applies the cursor. From here on the mailbox counts the messages
@@ -181,8 +182,9 @@ func (h *Hub) restoreCursor(mb *Mailbox, c *Cursor, stored time.Time, at *revisi
 	return h.tail.floor, mb.restoreLocked(c, h.tail.floor, head, upTo)
 }
 
-// open completes an attachment: from here on the mailbox hands out messages.
-func (h *Hub) open(mb *Mailbox) error {
+// open completes an attachment: from here on the mailbox hands out messages. more
+// says that not all has been read of what it can hold.
+func (h *Hub) open(mb *Mailbox, more bool) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	mb.mu.Lock()
@@ -191,6 +193,9 @@ func (h *Hub) open(mb *Mailbox) error {
 		return ErrTakenOver
 	}
 	mb.filling, mb.ready = false, true
+	if more {
+		mb.fillLocked()
+	}
 	for _, one := range h.tally.devices[mb.key] {
 		if one.request != nil && mb.isOpenLocked(one.lane, one.seq) {
 			h.publishDeadline(mb.key, one.request)

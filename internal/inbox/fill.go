@@ -3,11 +3,13 @@ package inbox
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -69,6 +71,21 @@ func (mb *Mailbox) fill(ctx context.Context) error {
 		}
 	}
 	return mb.explain(ctx)
+}
+
+// attachFill bounds how long an attachment waits for what is stored to be read.
+const attachFill = 3 * time.Second
+
+// fillFirst is fill for an attachment, which must not depend on how much is stored
+// or how fast that is read: a device that is refused comes back, and all begins anew.
+// It reports whether a worker has to go on.
+func (mb *Mailbox) fillFirst(ctx context.Context) (more bool, err error) {
+	short, cancel := context.WithTimeout(ctx, attachFill)
+	defer cancel()
+	if err = mb.fill(short); err != nil && ctx.Err() == nil && short.Err() != nil {
+		return true, nil
+	}
+	return false, err
 }
 
 // fillStep joins the lane to the live flow if the tail reaches back to its
@@ -199,22 +216,24 @@ func (h *Hub) bounds(ctx context.Context, k subjects.Key, n subjects.Lane, floor
 	return want.counted + have[0] - have[1], want.counted + have[2] - have[1], nil
 }
 
-// count counts what is left of the messages that a lane has counted after floor, by
-// reading them from as many copies as it takes to find all that any has.
+// count counts what is left of the messages that a lane has counted after floor. It
+// reads them from as many copies as it takes to find all that any has, each once.
 func (h *Hub) count(ctx context.Context, k subjects.Key, n subjects.Lane, floor uint64, want expected) (have int64, err error) {
-	for pos := floor; ; {
-		rest := expected{counted: want.counted - have, floor: floor, known: want.known}
-		msgs, left, err := h.lanes.read(ctx, k, n, pos, rest, laneBatch)
-		if err != nil {
-			return 0, err
-		}
-		counted := len(msgs) - above(msgs, want.known)
-		have += int64(counted)
-		if left == 0 || counted < len(msgs) || len(msgs) == 0 {
-			return have, nil
-		}
-		pos = msgs[len(msgs)-1].Seq
+	found := make(map[uint64]struct{})
+	err = reader.Copies(ctx, reader.CopiesOptions{
+		Conn: h.fetch.Conn(), Stream: layout.StreamInbox, Shard: h.fetch.Shard(), Subject: subjects.Inbox(k, n), After: floor, UpTo: want.known,
+		HeadersOnly: true, Logger: h.opts.Logger,
+		Enough: func(got []reader.Entry, _ int) bool {
+			for _, e := range got {
+				found[e.Seq] = struct{}{}
+			}
+			return int64(len(found)) >= want.counted
+		},
+	})
+	if err != nil {
+		return 0, fmt.Errorf("inbox: %w", err)
 	}
+	return int64(len(found)), nil
 }
 
 // stored counts the messages of a lane from a sequence on.

@@ -20,8 +20,10 @@ const (
 	// chooses the server of each: of three servers, one is chosen in none of 30
 	// tries once in 190,000 times.
 	copyTries = 10
-	// copyTimeout bounds the reading of one copy.
-	copyTimeout = 5 * time.Second
+	// copyTimeout bounds the reading of one copy, and wholeTimeout that of one whose
+	// messages are not bounded.
+	copyTimeout  = 5 * time.Second
+	wholeTimeout = 30 * time.Second
 	// copyPause follows a copy that could not be read.
 	copyPause = 100 * time.Millisecond
 )
@@ -35,10 +37,13 @@ type CopiesOptions struct {
 	Stream string
 	// Shard says whose stream it is, if each shard has one of its own.
 	Shard shard.Shard
-	// Subject is literal. Messages up to After are left out.
-	Subject string
-	After   uint64
-	// Messages and Bytes bound what is read of one copy.
+	// Subject is literal. Messages up to After are left out, and those above UpTo,
+	// if that is set.
+	Subject     string
+	After, UpTo uint64
+	// HeadersOnly leaves the data out.
+	HeadersOnly bool
+	// Messages and Bytes bound what is read of one copy; 0: no bound.
 	Messages, Bytes int
 	// Enough is given what one copy has, and about how many more follow there. It
 	// reports whether no other copy has to be read.
@@ -96,7 +101,11 @@ type copies struct {
 // next reads the copy of a server that was not read yet. The error is errWasRead if
 // the cluster has chosen another server.
 func (c *copies) next(ctx context.Context) (got []Entry, left int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, copyTimeout)
+	within := copyTimeout
+	if c.Messages == 0 {
+		within = wholeTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	reading, enough := context.WithCancel(ctx)
 	defer enough()
@@ -104,13 +113,18 @@ func (c *copies) next(ctx context.Context) (got []Entry, left int, err error) {
 	var server string
 	var r *Reader
 	r, err = New(Options{
-		Conn: c.Conn, Stream: c.Stream, Shard: c.Shard, FromStart: true, After: c.After, Filter: []string{c.Subject}, Batch: c.Messages, Logger: c.Logger,
+		Conn: c.Conn, Stream: c.Stream, Shard: c.Shard, FromStart: true, After: c.After, Filter: []string{c.Subject}, HeadersOnly: c.HeadersOnly,
+		Batch: c.Messages, Logger: c.Logger,
 		Handle: func(e Entry) {
 			if reading.Err() != nil {
 				return
 			}
+			if c.UpTo > 0 && e.Seq > c.UpTo {
+				enough()
+				return
+			}
 			got = append(got, e)
-			if bytes += len(e.Data); len(got) >= c.Messages || bytes >= c.Bytes {
+			if bytes += len(e.Data); c.Messages > 0 && len(got) >= c.Messages || c.Bytes > 0 && bytes >= c.Bytes {
 				left = int(r.Behind()) //nolint:gosec // a count of messages
 				enough()
 			}
