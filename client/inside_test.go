@@ -145,6 +145,22 @@ func TestSeenForgetsTheOldest(t *testing.T) {
 	}
 }
 
+// What comes again takes no place from what was handled: an edge sends all again that
+// no cursor says was acknowledged, receipts too.
+func TestWhatComesAgainHasNothingForgotten(t *testing.T) {
+	t.Parallel()
+	in := newIncoming(true, 0, func() {}, nil)
+	receipt := func(seq uint64) *wire.Envelope { return &wire.Envelope{Type: wire.TypeAck, Seq: seq} }
+	for range 3 {
+		for seq := uint64(1); seq <= remembered; seq++ {
+			in.message(receipt(seq)).Ack()
+		}
+	}
+	if !in.knows(1) || !in.knows(remembered) {
+		t.Error("forgotten")
+	}
+}
+
 func TestFloods(t *testing.T) {
 	t.Parallel()
 	drops := uint64(0)

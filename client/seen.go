@@ -58,8 +58,12 @@ func (s *seen) forgetSeqs() {
 	}
 }
 
-// add remembers a message.
+// add remembers a message. One that is known takes no second place: what comes again
+// by the thousand, as after a restart of all servers, would have others forgotten.
 func (s *seen) add(e *wire.Envelope) {
+	if s.hasSeq(e.Seq) {
+		return
+	}
 	h := handled{seq: e.Seq, sender: senderOf(e)}
 	if h.seq != 0 {
 		s.seqs[h.seq] = struct{}{}
