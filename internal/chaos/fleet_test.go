@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,25 +50,29 @@ type member struct {
 	lost time.Time     // when the connection ended; zero: it lives
 	away time.Duration // the longest time without one, since it was asked last
 
-	handled int            // messages
-	last    map[string]int // by sender and id, what handled was when the message came last
+	handled int // messages
+	// last is by sender and id how much had been handled, receipts among it, when the
+	// message came last.
+	last     map[string]int
+	receipts atomic.Int64
 }
 
 // remembered is how many handled messages the SDK remembers at least. It hands on
 // once what comes again, unless so many have come in between: after a restore, a
-// full disk, or if the servers took no cursor for long. It remembers 4,096, but the
-// receipts for what a device sends are among them, and the devices here send twice
-// as much as they get.
-const remembered = 1000
+// full disk, or if the servers took no cursor for long. It remembers 4,096, of which
+// some hundreds may be under way to the program.
+const remembered = 3500
 
 // beyond notes that the device was handed a message, and reports whether the SDK
-// may have forgotten it since it came last.
+// may have forgotten it since it came last. Receipts for what the device sends are
+// remembered too.
 func (m *member) beyond(got *client.Message) bool {
 	key := string(got.FromDeviceID) + " " + got.ID
 	last, known := m.last[key]
 	m.handled++
-	m.last[key] = m.handled
-	return known && m.handled-last > remembered
+	now := m.handled + int(m.receipts.Load())
+	m.last[key] = now
+	return known && now-last > remembered
 }
 
 // numbered is a message.
@@ -143,7 +148,8 @@ func (f *fleet) member(name, url string, token func(string) string) {
 	m.c, err = client.Dial(f.ctx, url, &client.Options{
 		Token: token(name), Heartbeat: 5 * time.Second, HandshakeTimeout: 2 * time.Second, Offline: true,
 		OnConnect: func(client.Session) { m.back() }, OnDisconnect: func(error) { m.gone() },
-		OnGap: func(g wire.Gap) { f.ledger.gap(m.name, g) },
+		OnOutcome: func(client.Outcome) { m.receipts.Add(1) },
+		OnGap:     func(g wire.Gap) { f.ledger.gap(m.name, g) },
 	})
 	if err != nil {
 		f.t.Fatal(err)
