@@ -140,6 +140,16 @@ func (c *Cursor) acknowledges(lane subjects.Lane, seq uint64) bool {
 	return seq <= c.Sent[lane] && !c.isUnacked(lane, seq)
 }
 
+// above reports whether the cursor says that more was sent than another one does.
+func (c *Cursor) above(other *Cursor) bool {
+	for lane := range c.Sent {
+		if c.Sent[lane] > other.Sent[lane] {
+			return true
+		}
+	}
+	return false
+}
+
 // top is the highest sequence that the cursor says anything about.
 func (c *Cursor) top() uint64 { return max(c.UpTo, slices.Max(c.Sent[:])) }
 

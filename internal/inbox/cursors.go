@@ -375,10 +375,8 @@ func (w *cursorWriter) resolve(key subjects.Key, data []byte) {
 		w.doneLocked(key) // s.at stays as it is, so that no later cursor of this session replaces it either
 		return
 	}
-	s.at.seq = at
-	for lane := range there.Sent {
-		s.cursor.Open = s.cursor.Open || there.Sent[lane] > s.cursor.Sent[lane]
-	}
+	s.at.seq, s.doubt = at, false
+	s.cursor.Open = s.cursor.Open || there.above(&s.cursor)
 	switch {
 	case same && !s.changed:
 		w.doneLocked(key)
@@ -451,9 +449,9 @@ func (w *cursorWriter) load(ctx context.Context, key subjects.Key) (Cursor, time
 	w.mu.Lock()
 	s := w.states[key]
 	if s != nil {
-		c, since, at := s.cursor, s.since, s.at
-		c.Open = c.Open || s.doubt
+		c, since, at, doubt := s.cursor, s.since, s.at, s.doubt
 		w.mu.Unlock()
+		c.Open = c.Open || doubt && w.sentMore(ctx, key, &c)
 		return c, since, at, nil
 	}
 	w.mu.Unlock()
@@ -484,6 +482,19 @@ func (w *cursorWriter) loadAfter(ctx context.Context, key subjects.Key, before u
 	c, stored, at = w.parse(key, newest)
 	c.Follows(before)
 	return c, stored, at, nil
+}
+
+// sentMore reports whether the stored cursor may say that the device was sent what c
+// does not know of.
+func (w *cursorWriter) sentMore(ctx context.Context, key subjects.Key, c *Cursor) bool {
+	ctx, cancel := context.WithTimeout(ctx, leaderTimeout)
+	defer cancel()
+	stored, err := w.fetch.AtLeader(ctx, layout.StreamCursor, layout.Cursor(key), 1)
+	if err != nil || stored == nil {
+		return err != nil
+	}
+	there, err := ParseCursor(stored.Data)
+	return err != nil || there.above(c)
 }
 
 // leaderTimeout bounds the wait of an attachment for the leader of the cursors.
