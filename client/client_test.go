@@ -123,6 +123,19 @@ func TestDialGivesUp(t *testing.T) {
 	}
 }
 
+// Wherever the time of a connection attempt ends, the error says that it has.
+func TestDialThatRunsOutOfTimeSaysSo(t *testing.T) {
+	t.Parallel()
+	url := serve(t, func(p *peer) { p.drain() })
+	for n := range 200 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(n)*10*time.Microsecond)
+		if _, err := client.Dial(ctx, url, &client.Options{Token: "x"}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("after %d µs: %v, want the deadline", 10*n, err)
+		}
+		cancel()
+	}
+}
+
 func TestReceivesAndAcknowledgesTogether(t *testing.T) {
 	t.Parallel()
 	const count = 200

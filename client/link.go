@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 
@@ -93,6 +94,9 @@ func connect(ctx context.Context, url string, opts *Options) (*link, error) {
 				err = told
 			}
 			return nil, fmt.Errorf("client: connect to %s: the answer was %s: %w", shown(url), response.Status, err)
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) { // the socket has ctx's deadline, and may be the first to notice
+			err = fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
 		}
 		return nil, fmt.Errorf("client: connect to %s: %w", shown(url), err)
 	}
