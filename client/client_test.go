@@ -123,7 +123,7 @@ func TestDialGivesUp(t *testing.T) {
 	}
 }
 
-// Wherever the time of a connection attempt ends, the error says that it has.
+// An attempt to connect that runs out of time says so, whatever it was at.
 func TestDialThatRunsOutOfTimeSaysSo(t *testing.T) {
 	t.Parallel()
 	url := serve(t, func(p *peer) { p.drain() })

@@ -76,9 +76,9 @@ func (mb *Mailbox) fill(ctx context.Context) error {
 // attachFill bounds how long an attachment waits for what is stored to be read.
 const attachFill = 3 * time.Second
 
-// fillFirst is fill for an attachment, which must not depend on how much is stored
-// or how fast that is read: a device that is refused comes back, and all begins anew.
-// It reports whether a worker has to go on.
+// fillFirst is fill for an attachment. It gives up after a while, and more tells the
+// caller to have a worker go on: a device that is refused because there is much to
+// read comes back, and all begins anew.
 func (mb *Mailbox) fillFirst(ctx context.Context) (more bool, err error) {
 	short, cancel := context.WithTimeout(ctx, attachFill)
 	defer cancel()

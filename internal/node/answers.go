@@ -15,23 +15,16 @@ import (
 	"github.com/rccs-io/rccs/internal/ops"
 )
 
-const (
-	// askTurns is in how many looks each stream that answers is asked once. To ask
-	// all each time would be a load of tenants times streams times processes.
-	askTurns = 8
-	// silentFor is for how long a stream must have answered nobody before it counts,
-	// and silentAsked how many questions must have had no answer meanwhile. A new
-	// leader is chosen within seconds, on a starved machine within tens of seconds.
-	silentFor   = 30 * time.Second
-	silentAsked = 3
-)
+// askTurns is in how many looks each stream that answers is asked once. To ask all
+// each time would be a load of tenants times streams times processes.
+const askTurns = 8
 
 // answerWatch knows which streams have no leader, or one that answers nobody. Whatever
 // publishes to them waits meanwhile, and nothing else tells of it.
 type answerWatch struct {
 	js     jetstream.JetStream
 	needed func(name string) bool
-	bound  time.Duration // silentFor
+	bound  time.Duration // ops.SilentFor
 	within time.Duration // lookWithin
 	now    atomic.Pointer[[]silentStream]
 
@@ -52,7 +45,7 @@ type askedStream struct {
 }
 
 func newAnswerWatch(js jetstream.JetStream, needed func(name string) bool) *answerWatch {
-	return &answerWatch{js: js, needed: needed, bound: silentFor, within: lookWithin, asked: make(map[string]*askedStream)}
+	return &answerWatch{js: js, needed: needed, bound: ops.SilentFor, within: lookWithin, asked: make(map[string]*askedStream)}
 }
 
 // look asks those streams whose turn it is, and those that did not answer last time.
@@ -130,7 +123,7 @@ func (s *answerWatch) tell() {
 	var silent []silentStream
 	for name, a := range s.asked {
 		switch {
-		case a.unanswered < silentAsked || time.Since(a.since) < s.bound:
+		case a.unanswered < ops.SilentAsked || time.Since(a.since) < s.bound:
 		case a.leaderless:
 			silent = append(silent, silentStream{name, "stream " + name + " has no leader: " + ops.FindLeader})
 		default:

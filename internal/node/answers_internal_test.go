@@ -66,7 +66,7 @@ func TestAStreamIsNotSilentBecauseTheConnectionIs(t *testing.T) {
 	look := asking(t, natstest.Dial(t, proxy.URL()))
 	proxy.Freeze()
 	defer proxy.Heal()
-	for range askTurns + 2*silentAsked {
+	for range askTurns + 2*ops.SilentAsked {
 		if err := look(); err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +92,7 @@ func TestAStreamIsAskedOnlyWhereItIsNeeded(t *testing.T) {
 	w.within = 200 * time.Millisecond
 	testkit.Eventually(t, "the one that is needed is asked again and again", func() bool {
 		w.look(t.Context(), []string{subjects.StreamUp, subjects.StreamTopic})
-		return topic.Load() >= silentAsked
+		return topic.Load() >= ops.SilentAsked
 	})
 	if n := up.Load(); n > 0 {
 		t.Errorf("the other one was asked %d times", n)

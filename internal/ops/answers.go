@@ -30,11 +30,11 @@ func WakeLeader(nc *nats.Conn, stream, leader string) string {
 }
 
 const (
-	// silentFor is for how long a stream may answer nobody. While a leader is chosen
-	// it does so for seconds, on a starved machine for tens of seconds.
-	silentFor = 30 * time.Second
-	// silentAsked is how often it is asked meanwhile.
-	silentAsked = 3
+	// SilentFor is for how long a stream may answer nobody before that is told. While a
+	// leader is chosen it does so for seconds, on a starved machine for tens of seconds.
+	SilentFor = 30 * time.Second
+	// SilentAsked is how many questions it must have left without an answer meanwhile.
+	SilentAsked = 3
 )
 
 // ask looks at all streams. The names of those that answer nobody are apart.
@@ -62,10 +62,10 @@ func (d *doctor) ask(ctx context.Context) (list []StreamStatus, silent []string,
 func (d *doctor) askOne(ctx context.Context, stream string) (*jetstream.StreamInfo, error) {
 	bound := d.opts.Patience
 	if bound <= 0 {
-		bound = silentFor
+		bound = SilentFor
 	}
-	for range silentAsked {
-		ask, cancel := context.WithTimeout(ctx, bound/silentAsked)
+	for range SilentAsked {
+		ask, cancel := context.WithTimeout(ctx, bound/SilentAsked)
 		info, err := d.t.info(ask, stream)
 		cancel()
 		switch {
