@@ -104,11 +104,14 @@ func TestProtocol_5_HigherLaneOvertakesWhatWaitsForTheWindow(t *testing.T) {
 	t.Parallel()
 	s, u := serverAndUser(t)
 	sender, receiver := connect(t, s, u+"/sender", nil), connect(t, s, u+"/receiver", object{"window": 1})
-	for i := range 4 {
+	sender.give("receiver", 0, object{"priority": 0})
+	first := receiver.message() // fills the window, so that what follows waits
+	for i := 1; i < 4; i++ {
 		sender.give("receiver", i, object{"priority": i})
 	}
 	s.caughtUp(t, u)
-	for _, want := range []string{"0", "3", "2", "1"} {
+	receiver.ack(first.Seq)
+	for _, want := range []string{"3", "2", "1"} {
 		e := receiver.message()
 		if string(e.Payload) != want {
 			t.Fatalf("got %s, want %s", e.Payload, want)
