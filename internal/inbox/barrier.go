@@ -19,8 +19,8 @@ import (
 // attachments that ask while the previous request is under way.
 
 const (
-	// barrierTimeout bounds the wait of an attachment. After it the device is served
-	// with what the hub has read: no message is lost, but lanes may come out of
+	// barrierTimeout is how long an attachment waits for the hub. After it the device is
+	// served with what the hub has read: no message is lost, but lanes may come out of
 	// order.
 	barrierTimeout = 2 * time.Second
 	// endTimeout bounds one request for the end. It leaves time to find the leader.
@@ -125,7 +125,7 @@ func (h *Hub) refreshState(ctx context.Context) (last uint64, err error) {
 // reach waits until the hub has handed out everything that was stored when call
 // was made. It waits for barrierTimeout at most.
 func (h *Hub) reach(ctx context.Context, call *endCall) {
-	ctx, cancel := context.WithTimeout(ctx, barrierTimeout)
+	ctx, cancel := context.WithTimeout(ctx, h.barrier)
 	defer cancel()
 	select {
 	case <-call.done:

@@ -15,3 +15,6 @@ func (h *Hub) StoreWasBehind(by time.Duration) {
 	h.clock.Stored(now.UnixNano(), time.Minute)
 	h.clock.Stored(now.Add(-by).UnixNano(), time.Minute)
 }
+
+// WaitAtBarrier has attachments wait for the hub for so long. Call it before the first.
+func (h *Hub) WaitAtBarrier(max time.Duration) { h.barrier = max }

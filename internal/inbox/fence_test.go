@@ -96,13 +96,15 @@ func TestNoLaterCursorOfAnOlderSessionReplacesThatOfANewer(t *testing.T) {
 	}
 	proxy.Heal()
 	tried := 0
-	s.eventually("the older one has tried several times", func() bool {
+	s.eventually("the older one has tried several times, or once in all", func() bool {
 		if _, err := attempts.NextMsg(10 * time.Millisecond); err == nil {
 			tried++
 		}
-		stale.mailbox.Ack(more[0].Seq)
-		more = append(more[1:], stale.mailbox.Next(nil, 1, 1<<20)...)
-		return tried >= 5 || len(more) == 0
+		if len(more) > 0 {
+			stale.mailbox.Ack(more[0].Seq)
+			more = append(more[1:], stale.mailbox.Next(nil, 1, 1<<20)...)
+		}
+		return tried >= 5 || tried > 0 && len(more) == 0 // it may be late: nothing more is on its way then
 	})
 	if c := s.storedCursor(); c.Epoch != 2 || tried == 0 {
 		t.Errorf("after %d attempts the cursor is %+v", tried, c)

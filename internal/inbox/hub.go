@@ -124,6 +124,7 @@ type Hub struct {
 	redeliverUpTo atomic.Uint64
 	repaired      chan struct{} // capacity 1: the reading of the stream was repaired
 	ends          ends
+	barrier       time.Duration // [barrierTimeout], but in tests
 	sweeps        sweeps
 
 	// closing ends when the hub stops.
@@ -155,7 +156,7 @@ func New(opts Options) (*Hub, error) {
 		return nil, err
 	}
 	h := &Hub{
-		opts: opts, clock: clock.WatchStore(), repaired: make(chan struct{}, 1),
+		opts: opts, clock: clock.WatchStore(), repaired: make(chan struct{}, 1), barrier: barrierTimeout,
 		mailboxes: make(map[subjects.Key]*Mailbox), departed: make(map[subjects.Key]*pendingOutcomes), depths: make(map[subjects.Key]*depth),
 		tail: newTail(opts.TailMessages, opts.TailBytes), tally: newTally(),
 	}
