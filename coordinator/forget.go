@@ -108,7 +108,7 @@ func (c *Coordinator) cancelDelayed(ctx context.Context, k subjects.Key) error {
 	r, err := reader.New(reader.Options{
 		Conn: c.direct.Conn(), Stream: subjects.StreamLater, Shard: c.opts.Shard, FromStart: true, Filter: []string{layout.DeviceLater(k)}, HeadersOnly: true, Logger: c.log,
 		Handle: func(e reader.Entry) {
-			if _, cancelled := inbox.CancelledBy(c.pub.Proof, &e); !cancelled {
+			if !inbox.Ended(c.pub.Proof, &e) {
 				waiting = append(waiting, &inbox.Waiting{Stream: subjects.StreamLater, Subject: e.Subject, Seq: e.Seq, Header: e.Header})
 			}
 		},

@@ -77,6 +77,10 @@ func (s *schedules) onEntry(e reader.Entry) {
 		})
 		return
 	}
+	if told, displaced := inbox.DisplacedBy(s.c.pub.Proof, &e); displaced {
+		s.pool.Run(func() { s.tellDisplaced(told, e.Seq) })
+		return
+	}
 	reason := misplaced(&e, s.c.opts.MaxDelay+clockSlack)
 	if by, issued, ok := layout.ParseIssuedTo(envelope.Value(e.Header, layout.HeaderIssuedTo)); ok && reason == "" && s.c.opts.Revoked(by, issued) {
 		reason = inbox.BadSchedule // nobody stands by it any more
@@ -153,7 +157,7 @@ const (
 )
 
 // waitsOn is for the guard, see [guard.Options].
-func (c *Coordinator) waitsOn(ctx context.Context, subject string) (seq uint64, replaced func(context.Context) error, err error) {
+func (c *Coordinator) waitsOn(ctx context.Context, subject string) (seq uint64, note *nats.Msg, err error) {
 	key, _, _ := subjects.ParseLater(subject)
 	all := c.all()
 	c = all[shard.Of(key.User(), len(all))]
@@ -161,22 +165,13 @@ func (c *Coordinator) waitsOn(ctx context.Context, subject string) (seq uint64, 
 	if err != nil || m == nil {
 		return 0, nil, err
 	}
-	return m.Seq, func(ctx context.Context) error {
-		w := inbox.Waiting{Stream: subjects.StreamLater, Subject: subject, Seq: m.Seq, Header: m.Header}
-		told := w.Replaced(c.pub.Proof)
-		if was, cancelled := inbox.CancelledBy(c.pub.Proof, (*reader.Entry)(m)); cancelled {
-			came, err := was.CameDue(ctx, c.direct)
-			if err != nil || came {
-				return err
-			}
-			told = was.Purged(c.pub.Proof)
+	e := (*reader.Entry)(m)
+	if was, cancelled := inbox.CancelledBy(c.pub.Proof, e); cancelled {
+		if came, err := was.CameDue(ctx, c.direct); err != nil || came {
+			return m.Seq, nil, err
 		}
-		if told == nil {
-			return nil
-		}
-		_, err := c.store(ctx, told)
-		return err
-	}, nil
+	}
+	return m.Seq, inbox.Displaced(c.pub.Proof, e), nil
 }
 
 // drop ends a message, and tells services why.
@@ -199,6 +194,17 @@ func (s *schedules) settle(w *inbox.Waiting, mark uint64) {
 			return err
 		}
 		_, err = s.c.store(ctx, msg)
+		return err
+	})
+}
+
+// tellDisplaced ends the note of a message that another one has replaced.
+func (s *schedules) tellDisplaced(msg *nats.Msg, note uint64) {
+	s.end(note, func(ctx context.Context) error {
+		if msg == nil {
+			return nil
+		}
+		_, err := s.c.store(ctx, msg)
 		return err
 	})
 }

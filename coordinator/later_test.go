@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -23,12 +24,7 @@ func TestADelayedMessageThatAnotherOnItsSubjectReplacesIsTold(t *testing.T) {
 	k := p.register(e, "alice/desk", "desktop")
 	p.coordinate()
 	const n = 20
-	message := func(id string, at time.Time) *nats.Msg {
-		return &nats.Msg{Subject: layout.GuardedAPI(layout.GuardedLater + ".alice.desk.normal.x"), Data: []byte(`"` + id + `"`), Header: nats.Header{
-			"Nats-Schedule": {"@at " + at.UTC().Format(time.RFC3339)}, "Nats-Schedule-Target": {layout.Due(k, subjects.Normal)},
-			subjects.HeaderAck: {"true"}, subjects.HeaderID: {id}, jetstream.MsgIDHeader: {id},
-		}}
-	}
+	message := func(id string, at time.Time) *nats.Msg { return laterForDesk(k, id, at) }
 	var want []string
 	var answers []jetstream.PubAckFuture
 	for i := range n {
@@ -52,15 +48,7 @@ func TestADelayedMessageThatAnotherOnItsSubjectReplacesIsTold(t *testing.T) {
 	if err != nil || last.Duplicate {
 		t.Fatalf("the last one: %+v, %v", last, err)
 	}
-	told := func() (ids []string) {
-		for _, m := range p.stored(subjects.StreamEvent, subjects.Event(k, "replaced")) {
-			var body struct{ ID string }
-			testkit.Check(t, json.Unmarshal(m.Data, &body))
-			ids = append(ids, body.ID)
-		}
-		slices.Sort(ids)
-		return ids
-	}
+	told := func() []string { return p.toldOf(k, "replaced") }
 	p.eventually("each of the others is told", func() bool { return len(told()) >= n })
 	p.eventually("the last one comes", func() bool { return len(p.lane("alice/desk", subjects.Normal)) == 1 })
 	if got := told(); !slices.Equal(got, want) {
@@ -69,4 +57,55 @@ func TestADelayedMessageThatAnotherOnItsSubjectReplacesIsTold(t *testing.T) {
 	if got := p.lane("alice/desk", subjects.Normal); !slices.Equal(got, []string{`"last"`}) {
 		t.Errorf("the device gets %q", got)
 	}
+}
+
+// The sender of the one that is replaced is also told if the coordinator is killed when
+// it has stored the other one, and has told nobody yet.
+func TestADelayedMessageThatWasReplacedIsToldThoughTheCoordinatorIsKilled(t *testing.T) {
+	t.Parallel()
+	p, e := placeWithEdge(t)
+	k := p.register(e, "alice/desk", "desktop")
+	_, crash := p.fragile()
+	_, err := p.js.PublishMsg(p.ctx(), laterForDesk(k, "first", time.Now().Add(time.Hour)))
+	testkit.Check(t, err)
+	testkit.Check(t, p.js.DeleteStream(p.ctx(), subjects.StreamEvent)) // nobody can be told
+	testkit.Check(t, p.nc.PublishMsg(laterForDesk(k, "second", time.Now().Add(time.Hour))))
+	waits := func() string {
+		all := p.stored(subjects.StreamLater, subjects.Later(k, subjects.Normal, "x"))
+		return string(all[len(all)-1].Data)
+	}
+	p.eventually("the second one is stored", func() bool { return waits() == `"second"` })
+	crash()
+	natstest.StreamsOn(t, p.nc, 1)
+	if told := p.toldOf(k, "replaced"); len(told) > 0 {
+		t.Fatalf("told of %q before the kill", told)
+	}
+	p.coordinate()
+	p.eventually("it is told", func() bool { return slices.Equal(p.toldOf(k, "replaced"), []string{"first"}) })
+	p.eventually("nothing but the second one is left", func() bool { return len(p.stored(subjects.StreamLater, ">")) == 1 })
+	if waits() != `"second"` {
+		t.Errorf("%s waits", waits())
+	}
+}
+
+// laterForDesk is what a service publishes to be delivered to alice's desk, always on
+// the same subject.
+func laterForDesk(k subjects.Key, id string, at time.Time) *nats.Msg {
+	return &nats.Msg{Subject: layout.GuardedAPI(layout.GuardedLater + ".alice.desk.normal.x"), Data: []byte(`"` + id + `"`), Header: nats.Header{
+		"Nats-Schedule": {"@at " + at.UTC().Format(time.RFC3339)}, "Nats-Schedule-Target": {layout.Due(k, subjects.Normal)},
+		subjects.HeaderAck: {"true"}, subjects.HeaderID: {id}, jetstream.MsgIDHeader: {id},
+	}}
+}
+
+// toldOf returns the ids of the messages to a device of whose end services were told,
+// in order.
+func (p *place) toldOf(k subjects.Key, end string) (ids []string) {
+	p.t.Helper()
+	for _, m := range p.stored(subjects.StreamEvent, subjects.Event(k, end)) {
+		var body struct{ ID string }
+		testkit.Check(p.t, json.Unmarshal(m.Data, &body))
+		ids = append(ids, body.ID)
+	}
+	slices.Sort(ids)
+	return ids
 }

@@ -33,7 +33,7 @@ var may = map[string][]string{
 	"internal/leader":       {},                              // which answers of a stream's servers are believed is decided there alone
 	"internal/shard":        {"internal/layout", "subjects"}, // what asks NATS names a shard's streams by it
 	"internal/reader":       {"internal/leader", "internal/shard"},
-	"internal/guard":        {"internal/headers", "internal/layout", "internal/pool", "internal/reader", "internal/share", "internal/stops", "internal/storeerr", "subjects", "wire", "internal/shard"},
+	"internal/guard":        {"internal/headers", "internal/inbox", "internal/layout", "internal/pool", "internal/reader", "internal/share", "internal/stops", "internal/storeerr", "subjects", "wire", "internal/shard"}, // inbox: how messages are made a batch
 	"internal/share":        {"internal/envelope", "internal/inbox", "internal/layout", "internal/proof", "internal/reader", "subjects", "wire", "internal/shard"},
 	"internal/headers":      {"internal/layout"},
 	"internal/direct":       {"internal/headers", "internal/shard"}, // headers: whether a message has more headers than were read

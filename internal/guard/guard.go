@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -45,9 +47,9 @@ type Options struct {
 	// Shares bound what services delay; nil: nothing does.
 	Shares Shares
 	// Waiting returns the sequence of what is stored on a subject of delayed
-	// messages; 0: nothing is. replaced tells its sender that another message has
-	// taken its place. Nil: nobody is told of that.
-	Waiting func(ctx context.Context, subject string) (seq uint64, replaced func(context.Context) error, err error)
+	// messages; 0: nothing is. A note, if there is one, is stored together with the
+	// message that takes its place, and has its sender told. Nil: nobody is told.
+	Waiting func(ctx context.Context, subject string) (seq uint64, note *nats.Msg, err error)
 	// Shards is how many shards the tenant has; 0 is 1.
 	Shards int
 	// Logger is needed.
@@ -67,6 +69,9 @@ type Guard struct {
 	sub  *nats.Subscription
 	work *pool.Pool
 	room *pool.Places // bytes of what is taken and not answered yet
+	seed maphash.Seed
+	// replacing is held by who replaces a delayed message, by the hash of its subject.
+	replacing [atOnce]sync.Mutex
 
 	ctx    context.Context //nolint:containedctx // of the requests
 	cancel context.CancelFunc
@@ -78,7 +83,7 @@ func Start(nc *nats.Conn, opts Options) (*Guard, error) {
 	if opts.Shares == nil {
 		opts.Shares = (*share.Shares)(nil)
 	}
-	g := &Guard{nc: nc, opts: opts, log: opts.Logger, work: pool.New(atOnce, backlog), room: pool.NewPlaces(waitingBytes, serviceBytes)}
+	g := &Guard{nc: nc, opts: opts, log: opts.Logger, work: pool.New(atOnce, backlog), room: pool.NewPlaces(waitingBytes, serviceBytes), seed: maphash.MakeSeed()}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	sub, err := nc.QueueSubscribe(layout.Guarded(), queue, g.take)
 	if err == nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/internal/storeerr"
@@ -186,39 +188,79 @@ func (g *Guard) store(m *nats.Msg, subject string) {
 }
 
 // put stores a delayed message and returns JetStream's answer. A message that waits on
-// the same subject is replaced, as with all schedules of NATS, and its sender is told.
-// So that this is known, the message is stored by compare-and-set. Of several that come
-// at once one is stored at each try.
+// the same subject is replaced, as with all schedules of NATS.
 func (g *Guard) put(ctx context.Context, msg *nats.Msg, subject string) (answer []byte, err error) {
-	var waits uint64
-	var replaced func(context.Context) error
+	if g.opts.Waiting == nil {
+		return g.putWith(ctx, nil, msg)
+	}
+	answer, refused, err := g.putAt(ctx, 0, nil, msg)
+	if err != nil || !storeerr.Lost(refused) {
+		return answer, err
+	}
+	return g.replace(ctx, msg, subject)
+}
+
+// replace stores a delayed message in the place of one that waits, together with a
+// note of that one. So that it is known which one that is, this is done by
+// compare-and-set. Of several that come at once one is stored at each try; those that
+// come here do so in turn.
+func (g *Guard) replace(ctx context.Context, msg *nats.Msg, subject string) (answer []byte, err error) {
+	turn := &g.replacing[maphash.String(g.seed, subject)%uint64(len(g.replacing))]
+	turn.Lock()
+	defer turn.Unlock()
+	key, _, _ := subjects.ParseLater(subject)
 	for {
-		if g.opts.Waiting != nil {
-			msg.Header.Set("Nats-Expected-Last-Subject-Sequence", strconv.FormatUint(waits, 10))
-		}
-		got, err := g.nc.RequestMsgWithContext(ctx, msg)
+		waits, note, err := g.opts.Waiting(ctx, subject)
 		if err != nil {
 			return nil, err
 		}
-		var told struct {
-			Error     *storeerr.Error `json:"error"`
-			Duplicate bool            `json:"duplicate"`
+		if note != nil {
+			g.shardOf(key.User()).Address(note)
 		}
-		if err := json.Unmarshal(got.Data, &told); err != nil {
-			return nil, fmt.Errorf("guard: answer of JetStream: %w", err)
+		answer, refused, err := g.putAt(ctx, waits, note, msg)
+		if storeerr.Repeated(refused) { // alone, it is answered where it was stored
+			answer, refused, err = g.putAt(ctx, waits, nil, msg)
 		}
-		if told.Error == nil || g.opts.Waiting == nil || !storeerr.Lost(told.Error) {
-			if told.Error == nil && !told.Duplicate && replaced != nil {
-				if err := replaced(ctx); err != nil {
-					g.log.Warn("sender of a delayed message not told that it is replaced", "subject", subject, "err", err)
-				}
-			}
-			return got.Data, nil
+		if err != nil || !storeerr.Lost(refused) {
+			return answer, err
 		}
-		if waits, replaced, err = g.opts.Waiting(ctx, subject); err != nil {
+	}
+}
+
+// putAt is putWith, if the last message on the subject has this sequence. refused says
+// why JetStream has not stored the message.
+func (g *Guard) putAt(ctx context.Context, waits uint64, note, msg *nats.Msg) (answer []byte, refused, err error) {
+	msg.Header.Set("Nats-Expected-Last-Subject-Sequence", strconv.FormatUint(waits, 10))
+	if answer, err = g.putWith(ctx, note, msg); err != nil {
+		return nil, nil, err
+	}
+	var told struct {
+		Error *storeerr.Error `json:"error"`
+	}
+	if err := json.Unmarshal(answer, &told); err != nil {
+		return nil, nil, fmt.Errorf("guard: answer of JetStream: %w", err)
+	}
+	if told.Error != nil {
+		refused = told.Error
+	}
+	return answer, refused, nil
+}
+
+// putWith stores a message, with a note or not at all if there is one, and returns
+// JetStream's answer.
+func (g *Guard) putWith(ctx context.Context, note, msg *nats.Msg) (answer []byte, err error) {
+	inbox.Unseal(msg)
+	if note != nil {
+		inbox.Seal(note, msg)
+		if err := g.nc.PublishMsg(note); err != nil {
 			return nil, err
 		}
 	}
+	got, err := g.nc.RequestMsgWithContext(ctx, msg)
+	if err != nil {
+		return nil, err
+	}
+	return got.Data, nil
 }
 
 // publication is the body that says so to who has published.

@@ -1,7 +1,6 @@
 package inbox
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 
@@ -51,9 +50,8 @@ func (p *Publisher) PublishBatch(msgs []*nats.Msg, done func(BatchReceipt, error
 		size += len(m.Data)
 	}
 	p.send(pendingPublish{batch: msgs, size: size, done: func(r Receipt, err error) {
-		var refused *StoreError
 		switch {
-		case errors.As(err, &refused) && refused.ErrCode == storeerr.BatchRepeated:
+		case storeerr.Repeated(err):
 			done(BatchReceipt{Duplicate: true}, nil)
 		case err != nil:
 			done(BatchReceipt{}, err)
@@ -65,13 +63,20 @@ func (p *Publisher) PublishBatch(msgs []*nats.Msg, done func(BatchReceipt, error
 	}})
 }
 
-// seal sets the headers that make the messages one batch. A batch that is sent
-// again needs a new id.
-func seal(msgs []*nats.Msg) {
+// Seal sets the headers that make the messages, sent one after the other, one batch.
+// A batch that is sent again needs a new id.
+func Seal(msgs ...*nats.Msg) {
 	id := nuid.Next()
 	for i, m := range msgs {
 		m.Header[headerBatchID] = []string{id}
 		m.Header[headerBatchSequence] = []string{strconv.Itoa(i + 1)}
 	}
 	msgs[len(msgs)-1].Header[headerBatchCommit] = []string{"1"}
+}
+
+// Unseal makes a message one that is sent alone.
+func Unseal(m *nats.Msg) {
+	for _, name := range []string{headerBatchID, headerBatchSequence, headerBatchCommit} {
+		delete(m.Header, name)
+	}
 }

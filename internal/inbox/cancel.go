@@ -39,18 +39,9 @@ const CancelSettles = time.Minute
 // Otherwise a coordinator does both.
 func (w *Waiting) Cancel(ctx context.Context, js jetstream.JetStream, fetch *direct.Client, k *proof.Key) (mark uint64, certain bool, err error) {
 	seq := strconv.FormatUint(w.Seq, 10)
-	h := nats.Header{
-		layout.HeaderCancelled: {seq + " " + k.Tag(proof.Cancelled, w.Subject, seq)},
-		jetstream.MsgRollup:    {jetstream.MsgRollupSubject}, // a server that starts would find the schedule again
-	}
-	for name, values := range w.Header {
-		if !strings.HasPrefix(name, "Nats-") {
-			h[name] = values
-		}
-	}
-	if id := envelope.ID(w.Header); id != "" {
-		h.Set(subjects.HeaderID, id)
-	}
+	h := whoAsked(w.Header)
+	h[layout.HeaderCancelled] = []string{seq + " " + k.Tag(proof.Cancelled, w.Subject, seq)}
+	h[jetstream.MsgRollup] = []string{jetstream.MsgRollupSubject} // a server that starts would find the schedule again
 	ack, err := js.PublishMsg(ctx, &nats.Msg{Subject: w.Subject, Header: h}, jetstream.WithExpectLastSequencePerSubject(w.Seq))
 	switch {
 	case storeerr.Full(err): // to cancel is how to make room
@@ -68,6 +59,20 @@ func (w *Waiting) Cancel(ctx context.Context, js jetstream.JetStream, fetch *dir
 	}
 	due, ok := w.Due()
 	return mark, mark == w.Seq || ok && time.Unix(0, there.Time).Before(due), nil
+}
+
+// whoAsked returns of a message's header what its sender is told by.
+func whoAsked(header nats.Header) nats.Header {
+	h := make(nats.Header, len(header)+2)
+	for name, values := range header {
+		if !strings.HasPrefix(name, "Nats-") {
+			h[name] = values
+		}
+	}
+	if id := envelope.ID(header); id != "" {
+		h.Set(subjects.HeaderID, id)
+	}
+	return h
 }
 
 // withdraw cancels what waits on some subjects of [subjects.StreamLater], for the

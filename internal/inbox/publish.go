@@ -235,7 +235,7 @@ func (f *pendingPublish) write(nc *nats.Conn) error {
 	if f.batch == nil {
 		return nc.PublishMsg(f.msg)
 	}
-	seal(f.batch)
+	Seal(f.batch...)
 	for _, msg := range f.batch {
 		if err := nc.PublishMsg(msg); err != nil {
 			return err

@@ -14,6 +14,10 @@ const (
 	// HeaderCancelled is of what stands in the place of a delayed message that was
 	// cancelled: the sequence of that message, and a tag.
 	HeaderCancelled = "Rccs-Cancelled"
+	// HeaderDisplaced is of the note that is kept of a delayed message until its
+	// sender has been told that another one on its subject replaced it: the sequence
+	// and the subject of that message, and a tag.
+	HeaderDisplaced = "Rccs-Displaced"
 	HeaderProof     = "Rccs-Proof" // shows that RCCS wrote the message, and for whom
 	// HeaderMaxFrame is the largest frame that the requester takes, in bytes.
 	HeaderMaxFrame = "Rccs-Max-Frame"

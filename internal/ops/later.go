@@ -42,7 +42,7 @@ func (t *Tenant) Later(ctx context.Context, scope subjects.Scope) (list []*Delay
 		return nil, err
 	}
 	err = t.scan(ctx, subjects.StreamLater, scope.Laters(), time.Time{}, nil, func(e *reader.Entry) {
-		if _, cancelled := inbox.CancelledBy(key, e); cancelled {
+		if inbox.Ended(key, e) {
 			return
 		}
 		w := inbox.Waiting{Stream: subjects.StreamLater, Subject: e.Subject, Seq: e.Seq, Header: e.Header}

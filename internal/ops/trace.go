@@ -304,8 +304,7 @@ func (s *search) onInbox(e *reader.Entry) {
 
 func (s *search) onLater(e *reader.Entry) {
 	k, l, ok := subjects.ParseLater(e.Subject)
-	_, cancelled := inbox.CancelledBy(s.proof, e)
-	if !ok || cancelled || !s.matches(e) {
+	if !ok || inbox.Ended(s.proof, e) || !s.matches(e) {
 		return
 	}
 	if a, err := k.Address(); err == nil && s.opts.Scope.Contains(a) {

@@ -34,6 +34,7 @@ const (
 	Sender    = "sender"    // shows who sent a stored message: user, sender, id
 	Server    = "server"    // shows that RCCS itself speaks: inbox, id, body
 	Cancelled = "cancelled" // shows that RCCS cancelled a delayed message: subject, sequence
+	Displaced = "displaced" // name of a note of a delayed message that was replaced: sequence, subject; shows that RCCS wrote it: also the note's subject
 	Said      = "said"      // shows who published to a topic, as earlier versions did: subject, user, device, id, body
 	Spoken    = "spoken"    // shows who published to a topic, and by when it was stored
 )

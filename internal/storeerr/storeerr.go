@@ -37,8 +37,8 @@ const (
 // IDInProcess refuses a message while one with its id is being stored.
 const IDInProcess = 10158
 
-// BatchRepeated refuses a batch that was stored before.
-const BatchRepeated = 10201
+// batchRepeated refuses a batch that was stored before.
+const batchRepeated = 10201
 
 // fewServers are the refusals that end when more servers of a cluster are there.
 var fewServers = []int{
@@ -88,6 +88,12 @@ func Lost(err error) bool {
 	return errors.Is(err, jetstream.ErrKeyExists) || ok && (errCode == wrongLastSeq || errCode == wrongInProcess)
 }
 
+// Repeated reports whether a batch was stored before.
+func Repeated(err error) bool {
+	_, errCode, ok := refusal(err)
+	return ok && errCode == batchRepeated
+}
+
 // FewServers reports whether JetStream refuses for want of servers of the
 // cluster, which may still be starting or electing a leader.
 func FewServers(err error) bool {
@@ -103,7 +109,7 @@ func Passes(err error) bool {
 		return true
 	}
 	switch errCode {
-	case IDInProcess, wrongInProcess, BatchRepeated:
+	case IDInProcess, wrongInProcess, batchRepeated:
 		return true
 	}
 	switch code {
