@@ -3,9 +3,11 @@ package ops
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/inbox"
@@ -111,8 +113,6 @@ func (t *Tenant) dropPurged(ctx context.Context, purger *inbox.Purger, k subject
 // purge removes the messages of a subject, those below a sequence unless that
 // is 0. nats.go does not tell how many were removed.
 func (t *Tenant) purge(ctx context.Context, stream, subject string, before uint64) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
 	body, err := json.Marshal(struct {
 		Filter   string `json:"filter"`
 		Sequence uint64 `json:"seq,omitempty"`
@@ -120,7 +120,9 @@ func (t *Tenant) purge(ctx context.Context, stream, subject string, before uint6
 	if err != nil {
 		return 0, err
 	}
-	answer, err := t.nc.RequestWithContext(ctx, "$JS.API.STREAM.PURGE."+t.shard.Stream(stream), body)
+	ctx, cancel := context.WithTimeout(ctx, removeWithin)
+	defer cancel()
+	answer, err := askAgain(ctx, t.nc, "$JS.API.STREAM.PURGE."+t.shard.Stream(stream), body, askTimeout)
 	if err != nil {
 		return 0, fmt.Errorf("ops: purge %s: %w", subject, err)
 	}
@@ -135,4 +137,36 @@ func (t *Tenant) purge(ctx context.Context, stream, subject string, before uint6
 		return 0, fmt.Errorf("ops: purge %s: %w", subject, told.Error)
 	}
 	return told.Purged, nil
+}
+
+// removeWithin bounds one removal. NATS reads all blocks of a stream that may hold the
+// subject: on a busy machine that has taken more than ten seconds.
+const removeWithin = 2 * time.Minute
+
+// askAgain asks what may take long and does no harm when it is asked twice: once more
+// after each pause, since a server that dies answers nothing, until ctx ends. The first
+// answer counts, to whichever question.
+func askAgain(ctx context.Context, nc *nats.Conn, subject string, body []byte, pause time.Duration) (*nats.Msg, error) {
+	answers, err := nc.SubscribeSync(nc.NewInbox())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = answers.Unsubscribe() }()
+	for {
+		if err := nc.PublishRequest(subject, answers.Subject, body); err != nil {
+			return nil, err
+		}
+		asked, done := context.WithTimeout(ctx, pause)
+		answer, err := answers.NextMsgWithContext(asked)
+		done()
+		switch {
+		case err != nil && (ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded)):
+			return nil, err
+		case err != nil:
+		case len(answer.Data) == 0 && answer.Header.Get("Status") == "503":
+			return nil, nats.ErrNoResponders
+		default:
+			return answer, nil
+		}
+	}
 }
