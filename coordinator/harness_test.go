@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -204,7 +205,19 @@ func (p *place) ctx() context.Context {
 // edge is a roster that holds devices, as an edge does.
 func (p *place) edge(name string) *roster.Roster {
 	p.t.Helper()
+	r, _ := p.mortalEdge(name)
+	return r
+}
+
+// mortalEdge is an edge until kill is called: then it stores nothing more.
+func (p *place) mortalEdge(name string) (r *roster.Roster, kill func()) {
+	p.t.Helper()
+	var dead atomic.Bool
 	r, err := roster.New(roster.Options{Read: p.env.Conn(p.t), Edge: &roster.EdgeInfo{Name: name}, Put: func(m *nats.Msg, done func(uint64, error)) {
+		if dead.Load() {
+			done(0, errors.New("the process is dead"))
+			return
+		}
 		p.pub.Publish(m, func(r inbox.Receipt, err error) {
 			var refused *inbox.StoreError
 			if errors.As(err, &refused) && refused.ErrCode == int(jetstream.JSErrCodeStreamWrongLastSequence) {
@@ -222,11 +235,14 @@ func (p *place) edge(name string) *roster.Roster {
 	p.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(p.t.Context()), patience)
 		defer cancel()
-		if err := r.Stop(ctx); err != nil {
+		if dead.Load() {
+			cancel() // it cannot end in order
+		}
+		if err := r.Stop(ctx); err != nil && !dead.Load() {
 			p.t.Errorf("stop the edge: %v", err)
 		}
 	})
-	return r
+	return r, func() { dead.Store(true) }
 }
 
 func address(s string) subjects.Address {

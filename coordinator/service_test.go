@@ -342,13 +342,13 @@ func TestAForgottenDeviceLeavesNothing(t *testing.T) {
 func TestSessionsOfADeadEdgeAreEndedOnce(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
-	e := p.edge("here")
+	e, kill := p.mortalEdge("here")
 	watcher := p.edge("there")
-	k := p.connect(e, "alice/a", "desktop")
-	_ = k
+	p.connect(e, "alice/a", "desktop")
 	p.coordinateTwice()
 	key := address("alice/a").Key()
 	p.eventually("it is online", func() bool { return watcher.Online(key) })
+	kill()                                 // it would store its lease again
 	for _, edge := range watcher.Edges() { // as when the lease has run out
 		if edge.Name == "here" {
 			if err := p.bucket(layout.BucketEdges).Delete(context.WithoutCancel(p.ctx()), edge.ID); err != nil {
