@@ -202,6 +202,7 @@ func TestCommand_SendAndConnect(t *testing.T) {
 			t.Errorf("send prints %q", out)
 		}
 	}
+	s.caughtUp(t, u)
 	be := append([]string{"connect", u + "/phone"}, append(installation, "--url", s.Devices)...)
 	r := rccs(t, "", append(be, "--json", "--count", "3", "--timeout", patience.String())...)
 	if r.status != 0 {

@@ -72,6 +72,7 @@ func TestProtocol_9_AServiceSeesTheEventFull(t *testing.T) {
 	if err := json.Unmarshal(m.Data(), &body); err != nil || body.Kind != "full" || body.User != u || body.Device != "away" {
 		t.Errorf("event %s (%v)", m.Data(), err)
 	}
+	s.caughtUp(t, u)
 	if away := connect(t, s, u+"/away", nil); away.session.Pending != 40 {
 		t.Errorf("pending %d", away.session.Pending)
 	}

@@ -90,7 +90,11 @@ func (c *crowd) note(format string, args ...any) {
 func (c *crowd) connect(m *member, edge int, how dialing) {
 	c.t.Helper()
 	old := m.live
-	m.live, m.at = connectBy(c.t, c.edges[edge], c.user+"/"+m.name, how, object{"heartbeatMs": 5000}), edge
+	var extra object
+	if how.deaf { // the others have time to answer on a machine that stalls
+		extra = object{"heartbeatMs": 5000}
+	}
+	m.live, m.at = connectBy(c.t, c.edges[edge], c.user+"/"+m.name, how, extra), edge
 	m.see(true)
 	if old != nil {
 		old.wantReplaced()

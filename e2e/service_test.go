@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -145,8 +146,11 @@ func TestOneServiceFloodsAndAnotherIsAnswered(t *testing.T) {
 		}
 		slowest = max(slowest, time.Since(began))
 	}
+	eventually(t, func() error { // its answers come beside those of the other service
+		if refused.Load() == 0 {
+			return errors.New("the flood was no flood: nothing of it was refused")
+		}
+		return nil
+	})
 	t.Logf("the slowest of %d pairs of answers to another service took %s; of %d requests of the flood %d were refused", rounds, slowest, rounds*2000, refused.Load())
-	if refused.Load() == 0 {
-		t.Error("the flood was no flood: nothing of it was refused")
-	}
 }

@@ -65,7 +65,7 @@ func connect(log *slog.Logger, server string, opts ...nats.Option) (*nats.Conn, 
 		nats.ErrorHandler(func(nc *nats.Conn, sub *nats.Subscription, err error) { logReported(log, nc, sub, err) }),
 		nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, time.Second),
 		nats.IgnoreAuthErrorAbort(),
-		nats.CustomInboxPrefix(layout.PartReplyPrefix), nats.Timeout(5 * time.Second),
+		nats.CustomInboxPrefix(layout.PartReplyPrefix),
 		nats.PingInterval(10 * time.Second), nats.MaxPingsOutstanding(2), // a half-open link is noticed within 30 s
 	}, opts...)
 	nc, err := Connect(server, opts...)
@@ -75,8 +75,10 @@ func connect(log *slog.Logger, server string, opts ...nats.Option) (*nats.Conn, 
 	return nc, nil
 }
 
-// Connect is [nats.Connect], and dials again where the handshake took too long.
+// Connect is [nats.Connect] with more time for the handshake, and dials again where it
+// took too long.
 func Connect(server string, opts ...nats.Option) (*nats.Conn, error) {
+	opts = append([]nats.Option{nats.Timeout(5 * time.Second)}, opts...)
 	for try := 1; ; try++ {
 		nc, err := nats.Connect(server, opts...)
 		if err == nil || try == connectTries || !tooSlow(err) {
