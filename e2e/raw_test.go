@@ -72,7 +72,7 @@ func rawDevice(t *testing.T, s *server, name string) *rawConn {
 	for began := time.Now(); ; {
 		c := upgrade(t, s)
 		c.envelope() // the challenge
-		c.text(encode(t, object{"id": "reg", "type": "device_register", "payload": object{"authToken": s.token(t, name)}}))
+		c.text(encode(t, object{"id": "reg", "type": "device_register", "payload": object{"authToken": s.token(t, name), "heartbeatMs": seldom}}))
 		switch e := c.envelope(); {
 		case e.Type == "ack":
 			return c

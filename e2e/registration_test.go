@@ -79,7 +79,7 @@ func TestProtocol_3_RegisteredAckHasEveryField(t *testing.T) {
 	if in := time.Until(expires); err != nil || in < 719*time.Hour || in > 721*time.Hour {
 		t.Errorf("expiresAt %q (%v), want the default of 720h from now", a.ExpiresAt, err)
 	}
-	again := connect(t, s, u+"/phone", nil)
+	again := connect(t, s, u+"/phone", object{"heartbeatMs": 0})
 	if a.SessionID == "" || again.session.SessionID != a.SessionID || !again.session.Resumed {
 		t.Errorf("session %q was taken over as %q (resumed: %v)", a.SessionID, again.session.SessionID, again.session.Resumed)
 	}

@@ -62,9 +62,8 @@ func TestWhoFillsAShareStopsAloneAndIsTold(t *testing.T) {
 				}
 				before := neighbour.shares(t, what, 10)
 				n, refused := 0, failure{}
-				until := time.Now().Add(patience)
 				for refusals := 0; refusals < 5; {
-					if time.Now().After(until) {
+					if n > 1000 {
 						t.Fatalf("%s: never refused for good, %d stored", what, n)
 					}
 					if refused = greedy.tries(send("away", "shared")); refused.Code == "" {
