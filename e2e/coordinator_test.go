@@ -103,7 +103,7 @@ func TestProtocol_9_ADeviceOnPlainNATS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := service.nc.Flush(); err != nil {
+	if err := service.nc.FlushTimeout(patience); err != nil {
 		t.Fatal(err)
 	}
 	d.call("up", object{"id": "u", "type": "reading", "payload": 21}, &accepted)

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"strings"
 	"testing"
@@ -69,15 +70,17 @@ func TestFault_ATenantWithALowerLimitIsFilledAndGoesOnWhenItIsRaised(t *testing.
 	if err := v.nc.Publish("rccs.route."+token(u)+".any.watch", []byte(`"`+strings.Repeat("y", 50_000)+`"`)); err != nil {
 		t.Fatal(err)
 	}
-	if err := v.nc.Flush(); err != nil {
+	if err := v.nc.FlushTimeout(patience); err != nil {
 		t.Fatal(err)
 	}
 	watch := in(u+"/watch", object{"type": "watch"}) // a new one, for which there is room
 	watch.beat()
-	away = in(u+"/away", nil)
-	if away.session.Pending != stored {
-		t.Errorf("%d messages wait, %d were stored", away.session.Pending, stored)
-	}
+	eventually(t, func() error { // the edge reads the stream a moment behind
+		if away = in(u+"/away", nil); away.session.Pending != stored {
+			return fmt.Errorf("%d messages wait, %d were stored", away.session.Pending, stored)
+		}
+		return nil
+	})
 	for range stored {
 		away.ack(away.message().Seq)
 	}

@@ -253,7 +253,7 @@ func TestProtocol_9_SignalsOfServicesAndOnPlainNATS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := plain.nc.Flush(); err != nil {
+	if err := plain.nc.FlushTimeout(patience); err != nil {
 		t.Fatal(err)
 	}
 	s.register(t, u+"/plain")
@@ -272,7 +272,7 @@ func TestProtocol_9_DevicesReachServices(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := v.nc.Flush(); err != nil {
+	if err := v.nc.FlushTimeout(patience); err != nil {
 		t.Fatal(err)
 	}
 	d := connect(t, s, u+"/d.1", nil)

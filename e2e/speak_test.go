@@ -132,7 +132,7 @@ func triesToHaveADeviceTold(t *testing.T, registration object) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := v.nc.Flush(); err != nil {
+	if err := v.nc.FlushTimeout(patience); err != nil {
 		t.Fatal(err)
 	}
 	desktop.ack(desktop.message().Seq)
@@ -181,7 +181,7 @@ func TestAServiceHasNoDeviceSayATopicsMessageAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := v.nc.Flush(); err != nil {
+	if err := v.nc.FlushTimeout(patience); err != nil {
 		t.Fatal(err)
 	}
 	again := func() *jetstream.PubAck {

@@ -62,6 +62,12 @@ var known = []struct{ one, other *regexp.Regexp }{
 	// configuration. Of the copy it takes the group only.
 	{at("(*jetStream).monitorStream"), at("(*streamAssignment).clone")},
 	{at("(*streamAssignment).clone"), at("(*jetStream).monitorStream")},
+	// A new store of a stream notes its timer without its lock. On a machine that stalls
+	// the timer fires before anybody has taken the lock, and is set anew.
+	{
+		stack(":\n", "(*fileStore).setSyncTimer", "(*fileStore).syncBlocks"),
+		stack(":\n", "(*fileStore).setSyncTimer", "newFileStoreWithCreatedAndMode"),
+	},
 }
 
 // at matches a stack that begins with a function of nats-server.

@@ -25,6 +25,9 @@ func TestFaultIsAnyRaceButTheKnownOneOfNATS(t *testing.T) {
 		line   = "\n      /mod/client.go:3395 +0x2d9\n"
 		server = "  github.com/nats-io/nats-server/v2/server."
 		used   = server + "(*subjectTransform).TransformTokenizedSubject()" + line + server + "(*subjectTransform).TransformSubject()" + line
+		timer  = server + "(*fileStore).setSyncTimer()" + line
+		fired  = timer + server + "(*fileStore).syncBlocks()"
+		begun  = timer + server + "newFileStoreWithCreatedAndMode()"
 		made   = server + "NewSubjectTransformStrict()" + line + server + "(*subjectTransform).reverse()" + line
 	)
 	for log, want := range map[string]string{
@@ -38,6 +41,8 @@ func TestFaultIsAnyRaceButTheKnownOneOfNATS(t *testing.T) {
 		report(used+known, made+ours):                              "WARNING: DATA RACE",
 		report(used+known, ours):                                   "WARNING: DATA RACE",
 		report(done, done):                                         "WARNING: DATA RACE",
+		report(fired, begun):                                       "",
+		report(fired, fired):                                       "WARNING: DATA RACE",
 		report(done, known):                                        "WARNING: DATA RACE",
 		report(ours+"\n      a.go:1 +0x1\n"+known, known):          "WARNING: DATA RACE", // not where the stack begins
 		report(known, known) + report(ours, ours):                  "WARNING: DATA RACE",
