@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/rccs-io/rccs/internal/devicetest"
 )
@@ -124,17 +125,25 @@ func (g *gate) link(token string) (*link, error) {
 	return l, nil
 }
 
+// repeatWithin is for how long a sender repeats a message. The id is known for two
+// minutes, and on a starved machine a server may take so long to begin.
+const repeatWithin = 100 * time.Second
+
 // sendUntil sends numbered messages in all lanes, killFlight at a time, and
 // sends what was not answered again after every lost connection.
 func sendUntil(stop chan struct{}, up *gate, token string, sender int, book *ledger) error {
-	waiting := map[string]object{}
+	waiting, since := map[string]object{}, map[string]time.Time{}
 	next := 0
 	for {
 		l, err := up.link(token)
 		if err != nil {
 			continue // killed while it connected; link waits for the next server
 		}
-		for _, e := range waiting {
+		for id, e := range waiting {
+			if time.Since(since[id]) > repeatWithin {
+				delete(waiting, id) // nobody knows what became of it
+				continue
+			}
 			err = errors.Join(err, l.ws.WriteJSON(e))
 		}
 		for err == nil {
@@ -147,7 +156,7 @@ func sendUntil(stop chan struct{}, up *gate, token string, sender int, book *led
 			for !stopping && next < killMessages && len(waiting) < killFlight && err == nil {
 				id := fmt.Sprintf("m-%d-%d", sender, next)
 				e := object{"id": id, "type": "note", "toDeviceId": "receiver", "priority": next % 4, "payload": next, "requiresAck": true}
-				waiting[id] = e
+				waiting[id], since[id] = e, time.Now()
 				next++
 				err = l.ws.WriteJSON(e)
 			}

@@ -81,6 +81,8 @@ func moveAddresses(env []string, pairs ...string) *strings.Replacer {
 	for _, from := range slices.Sorted(maps.Keys(defaults)) {
 		pairs = append(pairs, from, defaults[from])
 	}
+	// A reader's machine connects sooner than one that runs all tests.
+	pairs = append(pairs, "--timeout 10s", "--timeout "+patience.String(), "--timeout 30s", "--timeout "+patience.String())
 	return strings.NewReplacer(pairs...)
 }
 

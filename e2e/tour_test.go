@@ -128,7 +128,7 @@ func tourEnvironment(t *testing.T) []string {
 }
 
 // tourWithin bounds one block: the first builds the program.
-const tourWithin = 5 * time.Minute
+const tourWithin = 15 * time.Minute
 
 // run runs the block's script as a reader would, in a shell of its own.
 func (b *tourBlock) run(t *testing.T, root string, env []string) {
