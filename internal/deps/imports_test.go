@@ -47,7 +47,7 @@ var may = map[string][]string{
 	"internal/strictjson":   {}, // the API and the coordinator read bodies alike
 	"internal/storeerr":     {}, // what an error of the store means is decided there alone
 	"internal/send":         {"internal/envelope", "internal/inbox", "internal/layout", "internal/limit", "internal/proof", "internal/roster", "internal/share", "internal/storeerr", "internal/trace", "subjects", "wire"},
-	"internal/inbox":        {"internal/clock", "internal/damage", "internal/direct", "internal/envelope", "internal/epoch", "internal/layout", "internal/leader", "internal/pool", "internal/proof", "internal/reader", "internal/storeerr", "subjects", "wire", "internal/shard"},
+	"internal/inbox":        {"internal/clock", "internal/damage", "internal/direct", "internal/envelope", "internal/epoch", "internal/layout", "internal/leader", "internal/pool", "internal/proof", "internal/reader", "internal/stops", "internal/storeerr", "subjects", "wire", "internal/shard"},
 	"internal/epoch":        {"internal/leader"},                                                         // hubs, backup and restore agree on it
 	"internal/envelope":     {"internal/clock", "internal/layout", "internal/proof", "subjects", "wire"}, // a leaf: whoever stores or reads a message needs it
 	"internal/topic":        {"internal/damage", "internal/direct", "internal/epoch", "internal/layout", "internal/pool", "internal/reader", "internal/storeerr", "subjects", "internal/shard"},

@@ -18,3 +18,9 @@ func (h *Hub) StoreWasBehind(by time.Duration) {
 
 // WaitAtBarrier has attachments wait for the hub for so long. Call it before the first.
 func (h *Hub) WaitAtBarrier(max time.Duration) { h.barrier = max }
+
+// Busy keeps the hub from handling anything until free is called.
+func (h *Hub) Busy() (free func()) {
+	h.mu.Lock()
+	return h.mu.Unlock
+}

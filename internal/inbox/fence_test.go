@@ -10,6 +10,7 @@ import (
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -131,5 +132,31 @@ func TestANewerSessionStoresOverAnOlderOne(t *testing.T) {
 	})
 	if c := s.storedCursor(); c.AckFloor(subjects.Normal) != got[1].Seq-1 {
 		t.Errorf("the cursor is %+v, and %d is not acknowledged here", c, got[1].Seq)
+	}
+}
+
+// A purge waits for each edge to confirm it. One that stops confirms what has reached
+// it: otherwise the purge would wait in vain, and fail.
+func TestAHubThatStopsConfirmsThePurgesThatHaveReachedIt(t *testing.T) {
+	t.Parallel()
+	env := natstest.Server(t)
+	fetch := env.Conn(t)
+	s := newSystemOn(t, env, func(o *inbox.Options) { o.Fetch = fetch })
+	const n = 2000
+	answers := must(s.nc.SubscribeSync(s.nc.NewInbox()))
+	free := s.hub.Busy()
+	for range n {
+		testkit.Check(t, s.nc.PublishRequest(layout.Fence, answers.Subject, []byte(`{}`)))
+	}
+	testkit.Check(t, s.nc.Flush())
+	testkit.Check(t, fetch.Flush()) // they are there
+	stopped := make(chan error)
+	go func() { stopped <- s.hub.Stop(t.Context()) }()
+	free()
+	testkit.Check(t, <-stopped)
+	testkit.Check(t, fetch.Flush())
+	testkit.Check(t, s.nc.Flush())
+	if got, _, err := answers.Pending(); err != nil || got != n {
+		t.Errorf("%d of %d are answered (%v)", got, n, err)
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/internal/shard"
+	"github.com/rccs-io/rccs/internal/stops"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -270,8 +271,8 @@ func (h *Hub) Stop(ctx context.Context) error {
 		mb.Detach()
 	}
 	h.wakes.timer.Stop()
-	if h.fence != nil {
-		_ = h.fence.Unsubscribe()
+	if h.fence != nil { // who purges waits for the answer
+		stops.Drain(ctx, h.opts.Fetch, h.fence)
 	}
 	h.ends.close()
 	h.cut()
