@@ -82,13 +82,16 @@ export function shared(name: string, store: Store, open: OpenLine, claim: (page:
 
     /** What pages that are gone have left, and earlier clients of this page: their keys end as those of one that is open. */
     const left = async (earlier?: boolean) => {
+      // The store is read before the locks are: a page has its lock before it stores anything, so what one that lives has stored is not
+      // taken for left, also if the page was loaded meanwhile.
+      const all = await store.list("out/");
       const living = new Set(locks ? [tag] : []);
       for (const lock of (await locks?.query())?.held ?? [])
         if (lock.name!.startsWith(`${name}:`) && lock.mode === "exclusive") living.add(pageOf(lock.name!));
       // Of a page that was reloaded its lock may not be free yet when the page in its place looks.
       living.delete(tab?.getItem(endedHere) ?? "");
       if (earlier && here.size < 2) living.delete(tag);
-      return (await store.list("out/")).filter(([key]) => !living.has(pageOf(key)));
+      return all.filter(([key]) => !living.has(pageOf(key)));
     };
     const adopt = (earlier?: boolean) => hears.adopt(left(earlier));
     const here = clients.get(name) ?? new Set();

@@ -16,7 +16,11 @@ import { pause } from "./test/traffic.ts";
 const { name, url, token, sends, late } = Object.fromEntries(new URLSearchParams(location.search));
 if (late) { // the lock of the page before is not free yet when this page looks, and others hear late that it is
   const { locks } = navigator, [request, query] = [locks.request.bind(locks), locks.query.bind(locks)], before = sessionStorage.lock;
-  locks.query = async () => ({ held: [...(await query()).held, ...(before ? [{ name: before, mode: "exclusive" }] : [])] });
+  locks.query = async () => {
+    const { held } = await query();
+    await pause(1000); // a page may have been loaded meanwhile
+    return { held: [...held, ...(before ? [{ name: before, mode: "exclusive" }] : [])] };
+  };
   locks.request = (lock, ...how) => {
     const got = how.pop();
     if (how[0]?.mode === "shared") return request(lock, ...how, () => pause(3000).then(got));
