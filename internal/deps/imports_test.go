@@ -55,13 +55,13 @@ var may = map[string][]string{
 	"internal/layout":       {"subjects"}, // names that are not for services
 	"internal/clock":        {},           // watches the clock
 	"internal/limit":        {},           // edges, what sends and enrolment count by it
-	"internal/ops":          {"auth", "internal/audit", "internal/direct", "internal/envelope", "internal/inbox", "internal/layout", "internal/leader", "internal/proof", "internal/reader", "internal/roster", "subjects", "wire", "internal/shard"},
+	"internal/ops":          {"auth", "internal/audit", "internal/direct", "internal/envelope", "internal/inbox", "internal/layout", "internal/leader", "internal/proof", "internal/reader", "internal/roster", "internal/storeerr", "subjects", "wire", "internal/shard"},
 	"internal/enroll":       {"auth", "internal/layout", "internal/limit", "internal/storeerr", "subjects", "wire", "internal/shard"},
 	"internal/revoke":       {"auth", "internal/audit", "internal/enroll", "internal/layout", "internal/storeerr", "subjects", "internal/shard"},
 	"internal/backbone":     {"internal/layout", "internal/leader", "internal/private", "internal/storecheck", "internal/storeerr", "subjects", "internal/shard"},
 	"internal/storecheck":   {"internal/private"}, // without a server, which makes fuzzing slow
 	"internal/private":      {},                   // one rule for modes of files
-	"internal/snapshot":     {"internal/direct"},
+	"internal/snapshot":     {"internal/direct", "internal/storeerr"},
 	"internal/natstest":     {"internal/backbone", "internal/layout", "internal/localcluster", "internal/testkit", "subjects"},                                                                                                                                                                                // layout: a services' account has the imports of a tenant's
 	"internal/backup":       {"auth", "internal/backbone", "internal/direct", "internal/envelope", "internal/epoch", "internal/layout", "internal/leader", "internal/private", "internal/reader", "internal/snapshot", "internal/storeerr", "subjects", "internal/shard", "internal/inbox", "internal/proof"}, // envelope: the id of what waits; inbox: a restore that divides users anew rewrites what names sequences
 	"internal/localcluster": {"auth"},

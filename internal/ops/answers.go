@@ -3,7 +3,6 @@ package ops
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/leader"
+	"github.com/rccs-io/rccs/internal/storeerr"
 )
 
 // FindLeader tells an operator what to do about a stream without a leader.
@@ -73,19 +73,11 @@ func (d *doctor) askOne(ctx context.Context, stream string) (*jetstream.StreamIn
 			return info, nil
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
-		case !leader.Unanswered(err) && !offline(err):
+		case !leader.Unanswered(err) && !storeerr.Offline(err):
 			return nil, err
 		}
 	}
 	return nil, nil
-}
-
-// offline reports whether a server has answered that all servers are down which
-// have a stream.
-func offline(err error) bool {
-	const code = 10118
-	var e *jetstream.APIError
-	return errors.As(err, &e) && e.ErrorCode == code
 }
 
 // leads asks all servers who leads a stream that does not answer; empty: none knows,

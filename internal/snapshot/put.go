@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/storeerr"
 )
 
 // putTimeout bounds the storing of one chunk, and of what is left at the end.
@@ -48,7 +48,7 @@ func put(ctx context.Context, nc *nats.Conn, s *Stream, copies int, r io.Reader,
 			"config": c.open(), "state": map[string]any{"first_seq": s.First, "last_seq": s.Last, "messages": s.Messages},
 		}, &got)
 	}
-	if err = begin(); setsAsideTooMuch(err) && c.unbound() {
+	if err = begin(); storeerr.NoRoomAnywhere(err) && c.unbound() {
 		got.Error = nil
 		err = begin()
 	}
@@ -185,13 +185,6 @@ func (c *config) unbound() bool {
 	}
 	delete(c.fields, "max_bytes")
 	return true
-}
-
-// setsAsideTooMuch reports whether no server can set aside what a bound asks for.
-func setsAsideTooMuch(err error) bool {
-	const noPeers, noResources = 10005, 10047
-	refused, ok := errors.AsType[*jetstream.APIError](err)
-	return ok && (refused.ErrorCode == noResources || refused.ErrorCode == noPeers && strings.Contains(refused.Description, "insufficient storage"))
 }
 
 // open is the configuration without the bounds that would refuse or remove what is

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -32,6 +33,8 @@ const (
 	wrongLastSeq   = 10071
 	notStored      = 10077 // for a reason that only the description has
 	wrongInProcess = 10164 // wrongLastSeq in a cluster, against one being stored
+	noPeers        = 10005 // the servers of a cluster that a stream may not be on
+	streamOffline  = 10118
 )
 
 // IDInProcess refuses a message while one with its id is being stored.
@@ -43,15 +46,19 @@ const batchRepeated = 10201
 // fewServers are the refusals that end when more servers of a cluster are there.
 var fewServers = []int{
 	noResources,
-	10005, // no suitable peers for placement
+	noPeers,
 	10008, // temporarily unavailable
 	10009, // not the leader
 	10010, // clustering support required
-	10118, // the stream is offline
+	streamOffline,
 }
 
-// maxBytes is the description of [notStored] by a stream at its bound.
-const maxBytes = "maximum bytes exceeded"
+const (
+	// maxBytes is the description of [notStored] by a stream at its bound.
+	maxBytes = "maximum bytes exceeded"
+	// noStorage is in the description of [noPeers] when a server has too little room.
+	noStorage = "insufficient storage"
+)
 
 // refusal returns the codes of a refusal by JetStream, if err is one.
 func refusal(err error) (code, errCode int, ok bool) {
@@ -82,6 +89,13 @@ func NoRoom(err error) bool {
 	return ok && (errCode == storageFull || errCode == noMemory)
 }
 
+// NoRoomAnywhere is [NoRoom] for a stream that a cluster is to find servers for. A
+// cluster that has just started says the same of servers whose stores it does not know yet.
+func NoRoomAnywhere(err error) bool {
+	e, ok := refused(err)
+	return NoRoom(err) || ok && e.ErrCode == noPeers && strings.Contains(e.Description, noStorage)
+}
+
 // Lost reports whether a compare-and-set was lost to another writer.
 func Lost(err error) bool {
 	_, errCode, ok := refusal(err)
@@ -99,6 +113,12 @@ func Repeated(err error) bool {
 func FewServers(err error) bool {
 	code, errCode, ok := refusal(err)
 	return ok && (code == 503 || slices.Contains(fewServers, errCode))
+}
+
+// Offline reports whether all servers are down that have the stream.
+func Offline(err error) bool {
+	_, errCode, ok := refusal(err)
+	return ok && errCode == streamOffline
 }
 
 // Passes reports whether the same may succeed later without anybody changing

@@ -47,3 +47,33 @@ func TestServerWithoutRoomForABoundIsTold(t *testing.T) {
 		}
 	}
 }
+
+// A server alone says that it has no room, and a cluster that none of its servers has.
+// A cluster without enough servers may get them.
+func TestClusterWithoutRoomForABoundIsTold(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		errCode jetstream.ErrorCode
+		words   string
+		want    bool
+	}{
+		{10047, "insufficient storage resources available", true},
+		{10005, "no suitable peers for placement, insufficient storage", true},
+		{10005, "no suitable peers for placement, peer offline", false},
+		{10023, "insufficient resources", false},
+	} {
+		if got := storeerr.NoRoomAnywhere(fmt.Errorf("x: %w", &jetstream.APIError{Code: 400, ErrorCode: c.errCode, Description: c.words})); got != c.want {
+			t.Errorf("%d %s: %t, want %t", c.errCode, c.words, got, c.want)
+		}
+	}
+}
+
+// A stream all of whose servers are down is told from one without a leader.
+func TestStreamWithoutServersIsTold(t *testing.T) {
+	t.Parallel()
+	for errCode, want := range map[jetstream.ErrorCode]bool{10118: true, 10009: false, 10008: false} {
+		if got := storeerr.Offline(fmt.Errorf("x: %w", &jetstream.APIError{Code: 500, ErrorCode: errCode})); got != want {
+			t.Errorf("%d: %t, want %t", errCode, got, want)
+		}
+	}
+}
