@@ -16,6 +16,7 @@ import (
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/reader"
+	"github.com/rccs-io/rccs/internal/wake"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -45,7 +46,7 @@ type deadlines struct {
 	stream jetstream.Stream
 	expire *inbox.Expirer
 	pool   *pool.Pool
-	kick   chan struct{} // capacity 1: an earlier deadline has come
+	kick   wake.Signal // an earlier deadline has come
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -66,7 +67,7 @@ type deadline struct {
 func newDeadlines(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*deadlines, error) {
 	d := &deadlines{
 		c: c, log: c.log, stream: stream, expire: inbox.NewExpirer(c.direct, stream.CachedInfo().Config.Replicas, c.pub),
-		pool: pool.New(deadlineWorkers, 0), kick: make(chan struct{}, 1),
+		pool: pool.New(deadlineWorkers, 0), kick: wake.New(),
 	}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	var err error
@@ -115,14 +116,7 @@ func (d *deadlines) push(one *deadline) {
 	first := d.due[0] == one
 	d.mu.Unlock()
 	if first {
-		d.poke()
-	}
-}
-
-func (d *deadlines) poke() {
-	select {
-	case d.kick <- struct{}{}:
-	default:
+		d.kick.Set()
 	}
 }
 
@@ -170,7 +164,7 @@ func (d *deadlines) look(one *deadline) {
 		one.look = time.Now().Add(deadlineAgain)
 		d.push(one)
 	}
-	d.poke() // there is room for another
+	d.kick.Set() // there is room for another
 }
 
 // decide tells the sender if the message has expired, and removes the entry.

@@ -94,6 +94,6 @@ func (c *Coordinator) changed(change roster.Change) {
 // died is the roster's callback for an edge that has died.
 func (c *Coordinator) died() {
 	if d := c.duty.Load(); d != nil {
-		d.janitor.wake()
+		d.janitor.kick.Set()
 	}
 }

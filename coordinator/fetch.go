@@ -16,6 +16,7 @@ import (
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/leader"
 	"github.com/rccs-io/rccs/internal/send"
+	"github.com/rccs-io/rccs/internal/wake"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -55,14 +56,9 @@ func (c *Coordinator) fetch(ctx context.Context, req *request) (any, *wire.Error
 	}
 	limit := min(cmp.Or(max(q.Limit, 0), fetchDefault), fetchMost)
 	wait := time.Duration(min(max(q.Wait, 0), maxWait.Milliseconds())) * time.Millisecond
-	news := make(chan struct{}, 1)
+	news := wake.New()
 	if wait > 0 {
-		sub, err := c.core.Subscribe(c.opts.Shard.Subject(subjects.Scope(a).Inboxes()), func(*nats.Msg) {
-			select {
-			case news <- struct{}{}:
-			default:
-			}
-		})
+		sub, err := c.core.Subscribe(c.opts.Shard.Subject(subjects.Scope(a).Inboxes()), func(*nats.Msg) { news.Set() })
 		if err != nil {
 			return nil, c.wireError("inbox not watched", err)
 		}

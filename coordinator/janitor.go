@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/rccs-io/rccs/internal/wake"
 )
 
 // How often the janitor looks without being woken, and how long one round may
@@ -21,28 +23,20 @@ const (
 type janitor struct {
 	c    *Coordinator
 	d    *duty
-	kick chan struct{}   // capacity 1
+	kick wake.Signal     // an edge has died
 	ctx  context.Context // of the work
 	quit context.CancelFunc
 	wg   sync.WaitGroup
 }
 
 func newJanitor(c *Coordinator, d *duty) *janitor {
-	j := &janitor{c: c, d: d, kick: make(chan struct{}, 1)}
+	j := &janitor{c: c, d: d, kick: wake.New()}
 	j.ctx, j.quit = context.WithCancel(context.Background())
 	return j
 }
 
-// wake is the roster's callback: an edge has died.
-func (j *janitor) wake() {
-	select {
-	case j.kick <- struct{}{}:
-	default: // it looks anyway
-	}
-}
-
 func (j *janitor) start() {
-	j.wake() // what died while no janitor was there
+	j.kick.Set() // what died while no janitor was there
 	j.wg.Go(j.run)
 }
 
@@ -89,7 +83,7 @@ func (j *janitor) sweep() {
 	if err := j.c.roster.Sweep(ctx); err != nil {
 		if j.ctx.Err() == nil {
 			j.c.log.Warn("sessions of dead edges not ended, trying again", "err", err)
-			time.AfterFunc(time.Second, j.wake)
+			time.AfterFunc(time.Second, j.kick.Set)
 		}
 		return
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/internal/shard"
+	"github.com/rccs-io/rccs/internal/wake"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -41,12 +42,12 @@ type schedules struct {
 	once   sync.Once
 
 	read    *nats.Conn
-	recheck chan struct{} // capacity 1
+	recheck wake.Signal // the waiting messages are to be read again
 	wg      sync.WaitGroup
 }
 
 func newSchedules(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*schedules, error) {
-	s := &schedules{c: c, stream: stream, pool: pool.New(laterWorkers, 0), read: read, recheck: make(chan struct{}, 1)}
+	s := &schedules{c: c, stream: stream, pool: pool.New(laterWorkers, 0), read: read, recheck: wake.New()}
 	s.ctx, s.cancel = context.WithCancel(context.Background()) //nolint:gosec // stop calls it
 	var err error
 	s.reader, err = reader.New(reader.Options{
@@ -102,16 +103,8 @@ func (s *schedules) run() {
 		}
 		if err := s.look(); err != nil && s.ctx.Err() == nil {
 			s.c.log.Warn("delayed messages of revoked services are not ended yet, trying again", "err", err)
-			time.AfterFunc(retryPause, s.again)
+			time.AfterFunc(retryPause, s.recheck.Set)
 		}
-	}
-}
-
-// again has the waiting messages read again.
-func (s *schedules) again() {
-	select {
-	case s.recheck <- struct{}{}:
-	default: // they will be
 	}
 }
 

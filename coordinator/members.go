@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/wake"
 )
 
 const (
@@ -43,7 +44,7 @@ const (
 // counts once.
 type members struct {
 	c    *Coordinator // which answers requests
-	kick chan struct{}
+	kick wake.Signal
 	sub  *nats.Subscription
 	ctx  context.Context
 	quit context.CancelFunc
@@ -81,7 +82,7 @@ func (l load) plus(o load) load {
 }
 
 func newMembers(c *Coordinator) *members {
-	m := &members{c: c, kick: make(chan struct{}, 1), others: make(map[string]*member)}
+	m := &members{c: c, kick: wake.New(), others: make(map[string]*member)}
 	m.ctx, m.quit = context.WithCancel(context.Background())
 	return m
 }
@@ -173,14 +174,7 @@ func (m *members) hear(msg *nats.Msg) {
 	} else if known == nil && !b.Gone {
 		m.tell(false) // it may not know us
 	}
-	m.wake()
-}
-
-func (m *members) wake() {
-	select {
-	case m.kick <- struct{}{}:
-	default:
-	}
+	m.kick.Set()
 }
 
 // own is this coordinator's beat.
@@ -238,7 +232,7 @@ func (m *members) beats() {
 		if !alone || n%aloneEvery == 0 {
 			m.tell(false)
 		}
-		m.wake()
+		m.kick.Set()
 	}
 }
 
@@ -327,7 +321,7 @@ func (m *members) revocations() {
 		}
 		for _, one := range m.c.all() {
 			if d := one.duty.Load(); d != nil {
-				d.schedules.again()
+				d.schedules.recheck.Set()
 			}
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/ops"
+	"github.com/rccs-io/rccs/internal/wake"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -276,7 +277,7 @@ type missedFlows struct {
 // tail writes what flows. What comes while the client is slow and liveBuffer
 // wait is dropped, and told as a gap.
 func (l *live) tail(ctx context.Context, t *Tenant, f *flushed, scope subjects.Scope, payload bool) error {
-	q := &flowQueue{more: make(chan struct{}, 1)}
+	q := &flowQueue{more: wake.New()}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var reading sync.WaitGroup
@@ -308,7 +309,7 @@ func (l *live) tail(ctx context.Context, t *Tenant, f *flushed, scope subjects.S
 
 // flowQueue is what waits to be written to one console.
 type flowQueue struct {
-	more chan struct{}
+	more wake.Signal
 
 	mu    sync.Mutex
 	flows []*ops.Flow
@@ -326,10 +327,7 @@ func (q *flowQueue) put(f *ops.Flow) {
 		q.gap.To = max(q.gap.To, f.Seq)
 	}
 	q.mu.Unlock()
-	select {
-	case q.more <- struct{}{}:
-	default:
-	}
+	q.more.Set()
 }
 
 func (q *flowQueue) take() ([]*ops.Flow, missedFlows) {

@@ -28,11 +28,11 @@ var may = map[string][]string{
 	"edge":            {"auth", "internal/direct", "internal/envelope", "internal/headers", "internal/inbox", "internal/layout", "internal/limit", "internal/pool", "internal/proof", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/topic", "internal/trace", "internal/wsconn", "subjects", "wire", "internal/shard"},
 	"internal/wsconn": {}, // one WebSocket; what the messages say is not its business
 	"coordinator": {
-		"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/guard", "internal/headers", "internal/inbox", "internal/layout", "internal/leader", "internal/ops", "internal/pool", "internal/proof", "internal/reader", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/storeerr", "internal/strictjson", "internal/timespec", "internal/trace", "subjects", "wire", "internal/shard",
+		"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/guard", "internal/headers", "internal/inbox", "internal/layout", "internal/leader", "internal/ops", "internal/pool", "internal/proof", "internal/reader", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/storeerr", "internal/strictjson", "internal/timespec", "internal/trace", "subjects", "wire", "internal/shard", "internal/wake",
 	},
 	"internal/leader":       {},                              // which answers of a stream's servers are believed is decided there alone
 	"internal/shard":        {"internal/layout", "subjects"}, // what asks NATS names a shard's streams by it
-	"internal/reader":       {"internal/leader", "internal/shard"},
+	"internal/reader":       {"internal/leader", "internal/shard", "internal/wake"},
 	"internal/guard":        {"internal/headers", "internal/inbox", "internal/layout", "internal/pool", "internal/reader", "internal/share", "internal/stops", "internal/storeerr", "subjects", "wire", "internal/shard"}, // inbox: how messages are made a batch
 	"internal/share":        {"internal/envelope", "internal/inbox", "internal/layout", "internal/proof", "internal/reader", "subjects", "wire", "internal/shard"},
 	"internal/headers":      {"internal/layout"},
@@ -40,6 +40,7 @@ var may = map[string][]string{
 	"internal/damage":       {},                                     // hubs of inboxes and of topics store one form of record
 	"internal/pool":         {},
 	"internal/stops":        {},
+	"internal/wake":         {},
 	"internal/tlsfiles":     {"internal/private"},
 	"internal/proof":        {"internal/layout", "internal/leader", "internal/storeerr", "subjects", "internal/shard"}, // whoever writes or reads what is stored needs it
 	"internal/admindoor":    {},                                                                                        // the admin address and the API share it
@@ -47,11 +48,11 @@ var may = map[string][]string{
 	"internal/strictjson":   {}, // the API and the coordinator read bodies alike
 	"internal/storeerr":     {}, // what an error of the store means is decided there alone
 	"internal/send":         {"internal/envelope", "internal/inbox", "internal/layout", "internal/limit", "internal/proof", "internal/roster", "internal/share", "internal/storeerr", "internal/trace", "subjects", "wire"},
-	"internal/inbox":        {"internal/clock", "internal/damage", "internal/direct", "internal/envelope", "internal/epoch", "internal/layout", "internal/leader", "internal/pool", "internal/proof", "internal/reader", "internal/stops", "internal/storeerr", "subjects", "wire", "internal/shard"},
+	"internal/inbox":        {"internal/clock", "internal/damage", "internal/direct", "internal/envelope", "internal/epoch", "internal/layout", "internal/leader", "internal/pool", "internal/proof", "internal/reader", "internal/stops", "internal/storeerr", "subjects", "wire", "internal/shard", "internal/wake"},
 	"internal/epoch":        {"internal/leader"},                                                         // hubs, backup and restore agree on it
 	"internal/envelope":     {"internal/clock", "internal/layout", "internal/proof", "subjects", "wire"}, // a leaf: whoever stores or reads a message needs it
 	"internal/topic":        {"internal/damage", "internal/direct", "internal/epoch", "internal/layout", "internal/pool", "internal/reader", "internal/storeerr", "subjects", "internal/shard"},
-	"internal/roster":       {"internal/layout", "internal/reader", "subjects", "wire", "internal/shard"},
+	"internal/roster":       {"internal/layout", "internal/reader", "subjects", "wire", "internal/shard", "internal/wake"},
 	"internal/layout":       {"subjects"}, // names that are not for services
 	"internal/clock":        {},           // watches the clock
 	"internal/limit":        {},           // edges, what sends and enrolment count by it
@@ -77,18 +78,17 @@ var may = map[string][]string{
 	"deploy":                {},                                                                                   // tests only, against the built program
 	"internal/trace":        {"wire"},                                                                             // what parts say of a message's way, without OpenTelemetry
 	"internal/tracing":      {"internal/trace", "subjects", "wire"},
-	"internal/survey":       {"internal/direct", "internal/inbox", "internal/layout", "internal/leader", "subjects", "internal/shard"}, // it reads, and writes nothing
-	"internal/devicetest":   {"internal/testkit"},                                                                                      // for tests
+	"internal/survey":       {"internal/direct", "internal/inbox", "internal/layout", "internal/leader", "subjects", "internal/shard", "internal/wake"}, // it reads, and writes nothing
+	"internal/devicetest":   {"internal/testkit"},                                                                                                       // for tests
 	// The load generator shares nothing with what it measures.
 	"internal/load":       {},
 	"internal/load/relay": {},
 	"e2e":                 {}, // tests only, against the built program
 	"internal/node": {
-		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/stops", "internal/storecheck", "internal/storeerr", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire", "internal/share", "internal/survey", "internal/trace", "internal/tracing", "internal/layout", "internal/leader", "internal/shard",
+		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/stops", "internal/storecheck", "internal/storeerr", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire", "internal/share", "internal/survey", "internal/trace", "internal/tracing", "internal/layout", "internal/leader", "internal/shard", "internal/wake",
 	},
 	"internal/api": {
-		"auth", "internal/admindoor", "internal/audit", "internal/enroll", "internal/envelope", "internal/ops", "internal/proof", "internal/roster", "internal/send", "internal/strictjson", "internal/timespec", "internal/trace", "subjects", "wire", "internal/limit",
-		"auth", "internal/admindoor", "internal/audit", "internal/enroll", "internal/envelope", "internal/ops", "internal/pool", "internal/proof", "internal/roster", "internal/send", "internal/strictjson", "internal/timespec", "subjects", "wire", "internal/limit",
+		"auth", "internal/admindoor", "internal/audit", "internal/enroll", "internal/envelope", "internal/ops", "internal/proof", "internal/roster", "internal/send", "internal/strictjson", "internal/timespec", "internal/trace", "subjects", "wire", "internal/limit", "internal/pool", "internal/wake",
 	},
 	"web": {},
 	"cmd/rccs": {

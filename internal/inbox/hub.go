@@ -21,6 +21,7 @@ import (
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/internal/stops"
+	"github.com/rccs-io/rccs/internal/wake"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -123,7 +124,7 @@ type Hub struct {
 	// redeliverUpTo: messages up to it may have been sent before, whatever the
 	// cursor says.
 	redeliverUpTo atomic.Uint64
-	repaired      chan struct{} // capacity 1: the reading of the stream was repaired
+	repaired      wake.Signal // the reading of the stream was repaired
 	ends          ends
 	barrier       time.Duration // [barrierTimeout], but in tests
 	sweeps        sweeps
@@ -157,7 +158,7 @@ func New(opts Options) (*Hub, error) {
 		return nil, err
 	}
 	h := &Hub{
-		opts: opts, clock: clock.WatchStore(), repaired: make(chan struct{}, 1), barrier: barrierTimeout,
+		opts: opts, clock: clock.WatchStore(), repaired: wake.New(), barrier: barrierTimeout,
 		mailboxes: make(map[subjects.Key]*Mailbox), departed: make(map[subjects.Key]*pendingOutcomes), depths: make(map[subjects.Key]*depth),
 		tail: newTail(opts.TailMessages, opts.TailBytes), tally: newTally(),
 	}
@@ -289,10 +290,7 @@ func (h *Hub) Stop(ctx context.Context) error {
 // onRepair is called when the reading of the stream was repaired. A server may
 // have been started again, so watchStream looks for damage at once.
 func (h *Hub) onRepair(reason string) {
-	select {
-	case h.repaired <- struct{}{}:
-	default:
-	}
+	h.repaired.Set()
 	if h.opts.Restarted != nil {
 		h.opts.Restarted(reason)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/proof"
+	"github.com/rccs-io/rccs/internal/wake"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -41,7 +42,7 @@ type outcomeWriter struct {
 	told      func([]outcome) earlier     // finds out which are stored
 	finalized func(outcome)
 	log       *slog.Logger
-	kick      chan struct{} // capacity 1: waiting is not empty
+	kick      wake.Signal // waiting is not empty
 	quit      chan struct{}
 	done      chan struct{}
 
@@ -55,7 +56,7 @@ func newOutcomeWriter(
 	p *Publisher, keep func(outcome) (bool, error), told func([]outcome) earlier, finalized func(outcome), log *slog.Logger,
 ) *outcomeWriter {
 	return &outcomeWriter{
-		publish: p, keep: keep, told: told, finalized: finalized, log: log, kick: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
+		publish: p, keep: keep, told: told, finalized: finalized, log: log, kick: wake.New(), quit: make(chan struct{}), done: make(chan struct{}),
 	}
 }
 
@@ -71,10 +72,7 @@ func (w *outcomeWriter) queue(o outcome) {
 	w.mu.Lock()
 	w.waiting = append(w.waiting, o)
 	w.mu.Unlock()
-	select {
-	case w.kick <- struct{}{}:
-	default:
-	}
+	w.kick.Set()
 }
 
 func (w *outcomeWriter) start() { go w.run() }

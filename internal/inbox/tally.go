@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/wake"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -30,13 +31,13 @@ type tally struct {
 	next  uint64
 	since time.Time
 
-	kick chan struct{}        // capacity 1: something was counted
+	kick wake.Signal          // something was counted
 	quit chan context.Context // capacity 1: bounds the last round
 	done chan struct{}
 }
 
 func newTally() tally {
-	return tally{devices: make(map[subjects.Key][]tallied), kick: make(chan struct{}, 1), quit: make(chan context.Context, 1), done: make(chan struct{})}
+	return tally{devices: make(map[subjects.Key][]tallied), kick: wake.New(), quit: make(chan context.Context, 1), done: make(chan struct{})}
 }
 
 // tallied is a message in the tally.
@@ -56,10 +57,7 @@ func (t *tally) addLocked(k subjects.Key, one tallied) {
 		k = subjects.Key(strings.Clone(string(k))) // k may be a part of something longer
 	}
 	t.devices[k] = append(list, one)
-	select {
-	case t.kick <- struct{}{}:
-	default:
-	}
+	t.kick.Set()
 }
 
 // waitingLocked counts a device's tallied messages into its cursor, which then

@@ -54,10 +54,7 @@ func (n *Node) followRevocations(ctx context.Context, t *tenantPart, nc *nats.Co
 	}
 	account, err := followAccount(nc, verifier, n.opts.Logger, func(token string) {
 		n.adopt(t.keys, token)
-		select {
-		case t.revocations <- struct{}{}:
-		default: // that is told already
-		}
+		t.revocations.Set()
 	})
 	if err != nil {
 		return nil, err

@@ -28,6 +28,7 @@ import (
 	"github.com/rccs-io/rccs/internal/stops"
 	"github.com/rccs-io/rccs/internal/survey"
 	"github.com/rccs-io/rccs/internal/tracing"
+	"github.com/rccs-io/rccs/internal/wake"
 )
 
 // Options configure a [Node]. Zero values mean the documented default.
@@ -136,7 +137,7 @@ type Node struct {
 	tenants map[string]*tenantPart // that run, by name
 
 	starting sync.WaitGroup // of tenants
-	ended    chan struct{}  // capacity 1: an attempt to start one has ended
+	ended    wake.Signal    // an attempt to start one has ended
 
 	// Of the loop that follows the keys.
 	attempts map[string]*attempt // to start tenants that do not run, by name
@@ -179,7 +180,7 @@ func New(opts Options) (*Node, error) {
 	if err := keys.CheckShards(opts.Shards); err != nil {
 		return nil, fmt.Errorf("node: %w", err)
 	}
-	n := &Node{opts: opts, keys: keys, registry: prometheus.NewRegistry(), tenants: make(map[string]*tenantPart), attempts: make(map[string]*attempt), ended: make(chan struct{}, 1)}
+	n := &Node{opts: opts, keys: keys, registry: prometheus.NewRegistry(), tenants: make(map[string]*tenantPart), attempts: make(map[string]*attempt), ended: wake.New()}
 	n.ready = readiness{check: n.check, log: opts.Logger}
 	registerProcess(n.registry, opts.Version, n.isReady)
 	if err := upgrade(keys); err != nil {

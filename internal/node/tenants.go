@@ -17,6 +17,7 @@ import (
 	"github.com/rccs-io/rccs/internal/backbone"
 	"github.com/rccs-io/rccs/internal/enroll"
 	"github.com/rccs-io/rccs/internal/stops"
+	"github.com/rccs-io/rccs/internal/wake"
 )
 
 // A server runs a coordinator for each tenant, and its edge serves the devices of
@@ -38,7 +39,7 @@ type tenantPart struct {
 	stops    stops.Stack
 
 	revoked     func(userKey string, issued time.Time) bool // reports whether a credential is revoked
-	revocations chan struct{}                               // capacity 1: revoked may answer otherwise
+	revocations wake.Signal                                 // revoked may answer otherwise
 }
 
 // upgrade gives all tenants what this version wants of them.
@@ -87,7 +88,7 @@ func (n *Node) startTenant(ctx context.Context, name string) (err error) {
 	if err != nil {
 		return err
 	}
-	t := &tenantPart{keys: keys, revocations: make(chan struct{}, 1)}
+	t := &tenantPart{keys: keys, revocations: wake.New()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, t.stops.Stop(context.WithoutCancel(ctx)))
@@ -287,10 +288,7 @@ func (n *Node) begin(ctx context.Context, names []string) (none bool) {
 		n.starting.Go(func() {
 			defer cancel()
 			a.ended <- n.startTenant(ctx, a.keys.Account().Name)
-			select {
-			case n.ended <- struct{}{}:
-			default: // that is told already
-			}
+			n.ended.Set()
 		})
 	}
 	return len(n.attempts) == 0

@@ -18,6 +18,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/leader"
 	"github.com/rccs-io/rccs/internal/shard"
+	"github.com/rccs-io/rccs/internal/wake"
 )
 
 // ConsumerPrefix begins the names of readers' consumers. What follows cannot be
@@ -110,8 +111,8 @@ type Reader struct {
 
 	failed atomic.Pointer[error] // why it can never go on
 
-	restart chan string   // capacity 1: why the current consumer is no good
-	quiet   chan struct{} // capacity 1: the consumer has nothing to deliver
+	restart chan string // capacity 1: why the current consumer is no good
+	quiet   wake.Signal // the consumer has nothing to deliver
 	caught  chan struct{}
 	once    sync.Once // closes caught
 
@@ -138,7 +139,7 @@ func New(opts Options) (*Reader, error) {
 		js:      js,
 		began:   time.Now(),
 		restart: make(chan string, 1),
-		quiet:   make(chan struct{}, 1),
+		quiet:   wake.New(),
 		caught:  make(chan struct{}),
 		done:    make(chan struct{}),
 	}, nil
@@ -325,10 +326,7 @@ func (r *Reader) idle() {
 		return
 	default:
 	}
-	select {
-	case r.quiet <- struct{}{}:
-	default: // it is being asked already
-	}
+	r.quiet.Set()
 }
 
 // askPending asks the server whether all is read, received messages included.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/wake"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -18,7 +19,7 @@ import (
 // and few events.
 type outbox struct {
 	put  func(*nats.Msg, func(uint64, error))
-	wake chan struct{} // capacity 1
+	wake wake.Signal
 
 	mu     sync.Mutex
 	queue  []letter
@@ -33,7 +34,7 @@ type letter struct {
 }
 
 func newOutbox(put func(*nats.Msg, func(uint64, error))) *outbox {
-	return &outbox{put: put, wake: make(chan struct{}, 1)}
+	return &outbox{put: put, wake: wake.New()}
 }
 
 // send queues a message. done is called once, from another goroutine.
@@ -49,14 +50,7 @@ func (o *outbox) send(msg *nats.Msg, done func(seq uint64, err error)) {
 		done(seq, err)
 		o.finish()
 	}})
-	o.signal()
-}
-
-func (o *outbox) signal() {
-	select {
-	case o.wake <- struct{}{}:
-	default:
-	}
+	o.wake.Set()
 }
 
 func (o *outbox) finish() {
@@ -113,7 +107,7 @@ func (o *outbox) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.closed = true
-	o.signal()
+	o.wake.Set()
 }
 
 // event is the body of an event, for services.

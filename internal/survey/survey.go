@@ -16,6 +16,7 @@ import (
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/shard"
+	"github.com/rccs-io/rccs/internal/wake"
 )
 
 // Options configure a [Survey].
@@ -36,7 +37,7 @@ type Options struct {
 type Survey struct {
 	opts    Options
 	metrics *metrics
-	kick    chan struct{} // capacity 1: there is a new tenant
+	kick    wake.Signal // there is a new tenant
 	quit    context.CancelFunc
 	done    chan struct{}
 
@@ -79,7 +80,7 @@ func New(opts Options) (*Survey, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Survey{opts: opts, metrics: newMetrics(opts.Metrics), kick: make(chan struct{}, 1), done: make(chan struct{})}, nil
+	return &Survey{opts: opts, metrics: newMetrics(opts.Metrics), kick: wake.New(), done: make(chan struct{})}, nil
 }
 
 // Start begins to look.
@@ -121,10 +122,7 @@ func (s *Survey) AddShards(name string, nc *nats.Conn, streams []string, shards 
 	s.tenants = append(s.tenants, t)
 	s.labelLocked()
 	s.mu.Unlock()
-	select {
-	case s.kick <- struct{}{}:
-	default:
-	}
+	s.kick.Set()
 	return nil
 }
 

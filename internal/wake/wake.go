@@ -1,0 +1,18 @@
+// Package wake has a goroutine come and look, without waiting for it. However often
+// it is woken before it comes, it comes once.
+package wake
+
+// Signal wakes the goroutine that receives from it.
+type Signal chan struct{}
+
+// New returns a signal that nobody has given yet.
+func New() Signal { return make(Signal, 1) }
+
+// Set wakes the goroutine now, or when it waits the next time. It is safe for
+// concurrent use.
+func (s Signal) Set() {
+	select {
+	case s <- struct{}{}:
+	default: // it comes anyway
+	}
+}

@@ -1,0 +1,23 @@
+package wake_test
+
+import (
+	"testing"
+
+	"github.com/rccs-io/rccs/internal/wake"
+)
+
+// Nobody waits for who is woken, and who is woken twice comes once.
+func TestSignalGivenTwiceWakesOnce(t *testing.T) {
+	t.Parallel()
+	s := wake.New()
+	s.Set()
+	s.Set()
+	<-s
+	select {
+	case <-s:
+		t.Error("woken again")
+	default:
+	}
+	s.Set()
+	<-s
+}
