@@ -81,9 +81,8 @@ var may = map[string][]string{
 	"internal/survey":       {"internal/direct", "internal/inbox", "internal/layout", "internal/leader", "subjects", "internal/shard", "internal/wake"}, // it reads, and writes nothing
 	"internal/devicetest":   {"internal/testkit"},                                                                                                       // for tests
 	// The load generator shares nothing with what it measures.
-	"internal/load":       {},
-	"internal/load/relay": {},
-	"e2e":                 {}, // tests only, against the built program
+	"internal/load": {},
+	"e2e":           {}, // tests only, against the built program
 	"internal/node": {
 		"", "auth", "coordinator", "edge", "internal/admindoor", "internal/api", "internal/audit", "internal/backbone", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/inbox", "internal/ops", "internal/private", "internal/proof", "internal/reader", "internal/revoke", "internal/roster", "internal/send", "internal/stops", "internal/storecheck", "internal/storeerr", "internal/tlsfiles", "internal/topic", "subjects", "web", "wire", "internal/share", "internal/survey", "internal/trace", "internal/tracing", "internal/layout", "internal/leader", "internal/shard", "internal/wake",
 	},

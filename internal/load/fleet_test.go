@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/load"
-	"github.com/rccs-io/rccs/internal/load/relay"
 	"github.com/rccs-io/rccs/internal/testkit"
 )
 
@@ -38,8 +37,8 @@ func TestFleetOnServer(t *testing.T) {
 
 func TestFleetOnRelay(t *testing.T) {
 	t.Parallel()
-	srv := httptest.NewUnstartedServer(new(relay.Relay))
-	srv.Listener = relay.Listener{Listener: srv.Listener}
+	srv := httptest.NewUnstartedServer(new(relay))
+	srv.Listener = relayListener{Listener: srv.Listener}
 	srv.Start()
 	defer srv.Close()
 	saturate(t, load.Options{Target: load.Target{URL: "ws" + strings.TrimPrefix(srv.URL, "http"), Relay: true, Accounts: twenty()}})

@@ -15,7 +15,6 @@ import (
 	"testing"
 
 	"github.com/rccs-io/rccs/internal/load"
-	"github.com/rccs-io/rccs/internal/load/relay"
 	"github.com/rccs-io/rccs/internal/natstest"
 )
 
@@ -69,7 +68,7 @@ func relayChild() error {
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	go func() { _ = http.Serve(admin, mux) }()
-	scheme, take := "ws", net.Listener(relay.Listener{Listener: devices})
+	scheme, take := "ws", net.Listener(relayListener{Listener: devices})
 	if cert := os.Getenv(certEnv); cert != "" {
 		pair, err := tls.LoadX509KeyPair(cert, os.Getenv(keyEnv))
 		if err != nil {
@@ -77,7 +76,7 @@ func relayChild() error {
 		}
 		scheme, take = "wss", tls.NewListener(take, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}})
 	}
-	go func() { _ = http.Serve(take, new(relay.Relay)) }()
+	go func() { _ = http.Serve(take, new(relay)) }()
 	fmt.Fprintf(os.Stdout, "devices %s://%s\nadmin http://%s\n", scheme, devices.Addr(), admin.Addr())
 	<-stop
 	return nil

@@ -16,10 +16,6 @@ import (
 	"time"
 )
 
-// tick is the unit of CPU time in /proc: 100 a second, whatever the kernel's
-// own clock is.
-const tick = 10 * time.Millisecond
-
 // stopWithin is how long a server may take to end by itself.
 const stopWithin = time.Minute
 
@@ -89,31 +85,6 @@ func (p *Process) Stop() error {
 		return fmt.Errorf("load: %s: %w\n%s", p.cmd.Path, err, p.stderr.Bytes())
 	}
 	return nil
-}
-
-// Kill ends the process as `kill -9` does, and waits for it.
-func (p *Process) Kill() {
-	_ = p.cmd.Process.Kill()
-	<-p.rest
-	_ = p.cmd.Wait() // says that it was killed
-}
-
-// CPU is the time that the process has spent so far, in user and kernel mode,
-// to 10 ms.
-func (p *Process) CPU() (time.Duration, error) {
-	stat, err := os.ReadFile(p.proc("stat"))
-	if err != nil {
-		return 0, fmt.Errorf("load: CPU time is read from Linux's /proc: %w", err)
-	}
-	// The second field is the command in parentheses, and may hold anything.
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	const utime, stime = 14 - 3, 15 - 3
-	if len(fields) <= stime {
-		return 0, fmt.Errorf("load: %s has %d fields", p.proc("stat"), len(fields))
-	}
-	user, err1 := strconv.ParseInt(fields[utime], 10, 64)
-	kernel, err2 := strconv.ParseInt(fields[stime], 10, 64)
-	return time.Duration(user+kernel) * tick, errors.Join(err1, err2)
 }
 
 // Resident is the memory that the process holds, in bytes.
@@ -196,18 +167,4 @@ func (p *Process) Fetch(ctx context.Context, path string, w io.Writer) error {
 	}
 	_, err = io.Copy(w, resp.Body)
 	return err
-}
-
-// Metric reads one metric without labels from the admin listener.
-func (p *Process) Metric(ctx context.Context, name string) (float64, error) {
-	var page bytes.Buffer
-	if err := p.Fetch(ctx, "/metrics", &page); err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(page.String()) {
-		if value, ok := strings.CutPrefix(line, name+" "); ok {
-			return strconv.ParseFloat(strings.TrimSpace(value), 64)
-		}
-	}
-	return 0, fmt.Errorf("load: no metric %s", name)
 }

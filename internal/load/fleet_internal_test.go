@@ -22,7 +22,7 @@ func Names(n int) []Name {
 }
 
 // Fleet is a number of connected devices, in pairs of a sender and a receiver,
-// that can be put under load again and again. The benchmarks of this repository
+// that can be put under load again and again. The benchmarks
 // use it, to measure the server in between.
 type Fleet struct {
 	run   *run
@@ -125,7 +125,7 @@ func (f *Fleet) Sample(rate int, during time.Duration) ([]time.Duration, error) 
 	f.times = make([]time.Duration, 0, int(during.Seconds())*rate+1)
 	f.mu.Unlock()
 	err := r.pace(rate, during, func(_ int, at int64) error {
-		i := rand.IntN(len(f.flows)) //nolint:gosec // it is load
+		i := rand.IntN(len(f.flows))
 		return f.from[i].send(f.flows[i], at)
 	})
 	if err == nil {

@@ -1,14 +1,4 @@
-// Package relay is the floor that RCCS is measured against: a WebSocket server
-// that hands every frame it reads to one other connection, in memory, and does
-// nothing else. It does not check who connects, look into frames, store, or
-// wait for acknowledgements. It is a yardstick, not something to run.
-//
-// It is made as cheap as a server on gorilla/websocket gets, or RCCS would be
-// flattered: the frames that one read brought are written with one system call.
-//
-// A relay is safe for concurrent use. Its connections end when their peers
-// close them or the listener's process ends.
-package relay
+package load_test
 
 import (
 	"crypto/tls"
@@ -20,26 +10,35 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// Relay is an http.Handler. A client names itself and its receiver in the
-// query: GET /?id=a&to=b. Whatever it sends goes to b, and is dropped when b is
-// not connected. The zero value is ready; its listener must be a [Listener].
-type Relay struct {
+// relay is the floor that RCCS is measured against: a WebSocket server that hands
+// every frame it reads to one other connection, in memory, and does nothing else. It
+// does not check who connects, look into frames, store, or wait for
+// acknowledgements.
+//
+// It is made as cheap as a server on gorilla/websocket gets, or RCCS would be
+// flattered: the frames that one read brought are written with one system call.
+//
+// A relay is an http.Handler, safe for concurrent use. A client names itself and its
+// receiver in the query: GET /?id=a&to=b. Whatever it sends goes to b, and is dropped
+// when b is not connected. The zero value is ready; its listener must be a
+// [relayListener].
+type relay struct {
 	upgrader websocket.Upgrader
-	conns    sync.Map // id to *conn
+	conns    sync.Map // id to *relayConn
 }
 
-// conn is a connection with the lock that gorilla wants around writes.
-type conn struct {
+// relayConn is a connection with the lock that gorilla wants around writes.
+type relayConn struct {
 	mu     sync.Mutex
 	ws     *websocket.Conn
-	socket *socket
+	socket *relaySocket
 }
 
 // ServeHTTP implements http.Handler. It returns when the connection ends.
-func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+func (r *relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	query := req.URL.Query()
 	id, to := query.Get("id"), query.Get("to")
-	c := &conn{}
+	c := &relayConn{}
 	// Known before the client is answered: what is sent to it from then on
 	// waits for the lock.
 	c.mu.Lock()
@@ -51,7 +50,7 @@ func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return // Upgrade has answered
 	}
 	defer func() { _ = c.ws.Close() }()
-	var peer *conn
+	var peer *relayConn
 	c.socket.gather(func() error { // runs in ReadMessage
 		if peer == nil || peer.socket == nil {
 			return nil
@@ -67,14 +66,14 @@ func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		if !ok {
 			continue
 		}
-		peer = found.(*conn)
+		peer = found.(*relayConn)
 		if peer.write(kind, data) != nil {
 			return
 		}
 	}
 }
 
-func (c *conn) open(u *websocket.Upgrader, w http.ResponseWriter, req *http.Request) error {
+func (c *relayConn) open(u *websocket.Upgrader, w http.ResponseWriter, req *http.Request) error {
 	ws, err := u.Upgrade(w, req, nil)
 	if err != nil {
 		return err
@@ -84,15 +83,15 @@ func (c *conn) open(u *websocket.Upgrader, w http.ResponseWriter, req *http.Requ
 	if secure, ok := nc.(*tls.Conn); ok {
 		nc = secure.NetConn()
 	}
-	if c.socket, _ = nc.(*socket); c.socket == nil {
+	if c.socket, _ = nc.(*relaySocket); c.socket == nil {
 		return errors.Join(errNoListener, ws.Close())
 	}
 	return nil
 }
 
-var errNoListener = errors.New("relay: serve it on a relay.Listener")
+var errNoListener = errors.New("relay: serve it on a relayListener")
 
-func (c *conn) write(kind int, data []byte) error {
+func (c *relayConn) write(kind int, data []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.socket == nil {
@@ -101,21 +100,21 @@ func (c *conn) write(kind int, data []byte) error {
 	return c.ws.WriteMessage(kind, data)
 }
 
-// Listener makes connections that gather what is written to them. Under TLS it
+// relayListener makes connections that gather what is written to them. Under TLS it
 // belongs below.
-type Listener struct{ net.Listener }
+type relayListener struct{ net.Listener }
 
 // Accept implements net.Listener.
-func (l Listener) Accept() (net.Conn, error) {
+func (l relayListener) Accept() (net.Conn, error) {
 	nc, err := l.Listener.Accept()
 	if err != nil {
 		return nil, err
 	}
-	return &socket{Conn: nc}, nil
+	return &relaySocket{Conn: nc}, nil
 }
 
-// socket is a net.Conn that, once told to, keeps what is written until flush.
-type socket struct {
+// relaySocket is a net.Conn that, once told to, keeps what is written until flush.
+type relaySocket struct {
 	net.Conn
 	idle func() error // all that came has been read
 
@@ -124,14 +123,14 @@ type socket struct {
 	buf     []byte
 }
 
-func (s *socket) gather(idle func() error) {
+func (s *relaySocket) gather(idle func() error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.idle, s.gathers = idle, true
 }
 
 // Read implements net.Conn.
-func (s *socket) Read(p []byte) (int, error) {
+func (s *relaySocket) Read(p []byte) (int, error) {
 	if s.idle != nil {
 		if err := s.idle(); err != nil {
 			return 0, err
@@ -141,7 +140,7 @@ func (s *socket) Read(p []byte) (int, error) {
 }
 
 // Write implements net.Conn.
-func (s *socket) Write(p []byte) (int, error) {
+func (s *relaySocket) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.gathers {
@@ -151,7 +150,7 @@ func (s *socket) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (s *socket) flush() error {
+func (s *relaySocket) flush() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.buf) == 0 {
