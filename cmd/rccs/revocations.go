@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -11,13 +10,6 @@ import (
 	"github.com/rccs-io/rccs/internal/revoke"
 	"github.com/rccs-io/rccs/wire"
 )
-
-// revocationFlags are those of all that changes or lists revocations.
-type revocationFlags struct {
-	revokeFlags
-	before      string
-	yes, dryRun bool
-}
 
 func newRevocationsCommand(env *environment) *cobra.Command {
 	cmd := group(&cobra.Command{
@@ -55,8 +47,8 @@ old one, and they connect again. Those that have the keys issue their own.`, aut
 
 // revocation is the command for one kind.
 func (env *environment) revocation(use, short, example, more string, kind auth.RevocationKind) *cobra.Command {
-	var f revocationFlags
-	n, want := 1, use
+	var f revokeFlags
+	before, n, want := "", 1, use
 	if kind == auth.RevokedAll {
 		n, want = 0, "none"
 	}
@@ -67,26 +59,23 @@ func (env *environment) revocation(use, short, example, more string, kind auth.R
 			if n == 1 {
 				r.Name = args[0]
 			}
-			if f.before != "" || cmd.Flags().Changed("before") { // an empty one is a variable that was not set
-				at, ok := wire.ParseTime(f.before)
+			if before != "" || cmd.Flags().Changed("before") { // an empty one is a variable that was not set
+				at, ok := wire.ParseTime(before)
 				if !ok || at.After(r.At) {
-					return usageError{fmt.Errorf("--before %q: want a time that is past, such as 2026-11-01T00:00:00Z", f.before)}
+					return usageError{fmt.Errorf("--before %q: want a time that is past, such as 2026-11-01T00:00:00Z", before)}
 				}
 				r.At = at.Add(-time.Second) // JWTs count in seconds, and what is of that one stays
 			}
 			if err := r.Check(); err != nil {
 				return usageError{err}
 			}
-			if kind == auth.RevokedAll && (f.dryRun || !f.yes) {
-				return env.revokesAll(cmd.Context(), &f, r)
-			}
-			return env.change(cmd.Context(), &f.revokeFlags, r, false)
+			return env.change(cmd.Context(), &f, r, false)
 		},
 	}
 	f.register(cmd)
 	if kind == auth.RevokedAll {
 		cmd.Long = "End every credential of the tenant that was issued until now, or before a time.\n" + more
-		cmd.Flags().StringVar(&f.before, "before", "", "only what was issued before this `time` (RFC 3339)")
+		cmd.Flags().StringVar(&before, "before", "", "only what was issued before this `time` (RFC 3339)")
 		cmd.Flags().BoolVar(&f.yes, "yes", false, "do it")
 		cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "say what would end, and do nothing")
 	} else {
@@ -95,19 +84,8 @@ func (env *environment) revocation(use, short, example, more string, kind auth.R
 	return cmd
 }
 
-// revokesAll says what revoking all would end, and does nothing.
-func (env *environment) revokesAll(ctx context.Context, f *revocationFlags, r auth.Revocation) error {
-	keys, dial, err := env.at(&f.revokeFlags)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, revokeWithin)
-	defer cancel()
-	i := revoke.Installation{Keys: keys, Dial: dial}
-	all, err := i.Holders(ctx, r)
-	if err != nil {
-		return err
-	}
+// wouldEnd says whose credentials revoking all would end.
+func (env *environment) wouldEnd(f *revokeFlags, all *revoke.Holders) error {
 	what := fmt.Sprintf("this ends the credentials of %s and %s", many(len(all.Devices), "device"), many(len(all.Services), "service"))
 	if all.Unreached != nil {
 		what += fmt.Sprintf(", as far as the keys say (%s cannot be reached: %v)", shown(f.server), all.Unreached)
@@ -130,7 +108,7 @@ func many(n int, what string) string {
 }
 
 func newRevokedListCommand(env *environment) *cobra.Command {
-	var f revocationFlags
+	var f revokeFlags
 	cmd := &cobra.Command{
 		Use:     "ls",
 		Short:   "List what is revoked",
@@ -162,7 +140,7 @@ func newRevokedListCommand(env *environment) *cobra.Command {
 }
 
 func newRevokeUndoCommand(env *environment) *cobra.Command {
-	var f revocationFlags
+	var f revokeFlags
 	cmd := &cobra.Command{
 		Use:   "undo KIND [NAME]",
 		Short: "Take a revocation back",
@@ -185,7 +163,7 @@ that have not expired, are good again.`,
 			if err := checkUndo(r); err != nil {
 				return usageError{err}
 			}
-			return env.change(cmd.Context(), &f.revokeFlags, r, true)
+			return env.change(cmd.Context(), &f, r, true)
 		},
 	}
 	f.register(cmd)

@@ -21,6 +21,8 @@ type revokeFlags struct {
 	data, server string
 	tlsFlags
 	onlyKnown bool // refuse names of which no credential is known
+	yes       bool // all credentials may be ended
+	dryRun    bool // say what would end
 	json      bool
 }
 
@@ -88,6 +90,9 @@ func (env *environment) change(ctx context.Context, f *revokeFlags, r auth.Revoc
 	holders, err := i.Holders(ctx, r)
 	if err != nil {
 		return err
+	}
+	if r.Kind == auth.RevokedAll && !undo && (f.dryRun || !f.yes) {
+		return env.wouldEnd(f, holders)
 	}
 	known := undo || r.Kind == auth.RevokedAll || holders.Any()
 	if !known && f.onlyKnown {

@@ -67,7 +67,6 @@ type tenantFlags struct {
 	devices, consumers int64
 	storage            string
 	shards             shardCount
-	yes                bool
 }
 
 func newTenantsCommand(env *environment) *cobra.Command {
