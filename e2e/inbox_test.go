@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/rccs-io/rccs/internal/natstest"
 )
 
 func TestProtocol_9_HeadersBecomeTheEnvelope(t *testing.T) {
@@ -201,12 +203,8 @@ func TestProtocol_9_DeviceOnPlainNATSIsConfined(t *testing.T) {
 	errs := make(chan error, 64)
 	prefix := "_INBOX." + token(u) + ".d"
 	file := must(t, "creds", "device", u+"/d", "--data", s.data)
-	nc, err := nats.Connect(s.NATS, credsOption(t, file), nats.CustomInboxPrefix(prefix), nats.Timeout(patience), nats.ErrorHandler(
+	nc := natstest.Dial(t, s.NATS, credsOption(t, file), nats.CustomInboxPrefix(prefix), nats.ErrorHandler(
 		func(_ *nats.Conn, _ *nats.Subscription, err error) { errs <- err }))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
 	denied := func(what string) {
 		t.Helper()
 		if err := nc.FlushTimeout(patience); err != nil {

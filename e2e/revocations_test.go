@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/rccs-io/rccs/internal/natstest"
 )
 
 // revoke runs a command of `rccs revoke` against the server.
@@ -30,12 +32,8 @@ func (s *server) refuses(t *testing.T, token string) {
 func dropped(t *testing.T, s *server, creds string) chan struct{} {
 	t.Helper()
 	closed := make(chan struct{})
-	nc, err := nats.Connect(s.NATS, credsOption(t, creds), nats.NoReconnect(), nats.Timeout(patience), nats.ErrorHandler(nobody),
-		nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
+	nc := natstest.Dial(t, s.NATS, credsOption(t, creds), nats.NoReconnect(), nats.ErrorHandler(nobody))
+	nc.SetClosedHandler(func(*nats.Conn) { close(closed) })
 	return closed
 }
 

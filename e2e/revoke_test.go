@@ -3,8 +3,6 @@ package e2e_test
 import (
 	"testing"
 	"time"
-
-	"github.com/nats-io/nats.go"
 )
 
 func TestProtocol_10_RevokingEndsEveryCredentialIssuedUntilThen(t *testing.T) {
@@ -15,12 +13,7 @@ func TestProtocol_10_RevokingEndsEveryCredentialIssuedUntilThen(t *testing.T) {
 	creds := must(t, "creds", "device", u+"/d", "--data", s.data)
 	d := connect(t, s, u+"/d", object{"authToken": used})
 	neighbour := connect(t, s, u+"/neighbour", nil)
-	closed := make(chan struct{})
-	plain, err := nats.Connect(s.NATS, credsOption(t, creds), nats.NoReconnect(), nats.Timeout(patience), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(plain.Close)
+	closed := dropped(t, s, creds)
 	must(t, "devices", "revoke", u+"/d", "--data", s.data, "--server", s.NATS)
 	d.wantError("DEVICE_REVOKED")
 	d.wantClose(4003)

@@ -11,6 +11,8 @@ import (
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
+
+	"github.com/rccs-io/rccs/internal/natstest"
 )
 
 // A pattern with a wildcard in the place of "topic" bounds what a credential may
@@ -68,12 +70,8 @@ func TestAReplySubjectAsksNothingInTheServersName(t *testing.T) {
 	s.register(t, u+"/victim")
 	v := s.service(t, "asker")
 	kept := v.publish(inbox(u, "victim", "normal"), `"kept"`)
-	d, err := nats.Connect(s.NATS, credsOption(t, must(t, "creds", "device", u+"/asker", "--data", s.data)),
-		nats.CustomInboxPrefix("_INBOX."+token(u)+".asker"), nats.Timeout(patience), nats.ErrorHandler(nobody))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(d.Close)
+	d := natstest.Dial(t, s.NATS, credsOption(t, must(t, "creds", "device", u+"/asker", "--data", s.data)),
+		nats.CustomInboxPrefix("_INBOX."+token(u)+".asker"), nats.ErrorHandler(nobody))
 	own := "rccs.coordinator.device." + token(u) + ".asker."
 	asks := []struct {
 		nc            *nats.Conn
