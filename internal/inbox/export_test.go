@@ -17,7 +17,7 @@ func (h *Hub) StoreWasBehind(by time.Duration) {
 }
 
 // WaitAtBarrier has attachments wait for the hub for so long. Call it before the first.
-func (h *Hub) WaitAtBarrier(max time.Duration) { h.barrier = max }
+func (h *Hub) WaitAtBarrier(d time.Duration) { h.barrier = d }
 
 // Busy keeps the hub from handling anything until free is called.
 func (h *Hub) Busy() (free func()) {
