@@ -57,13 +57,20 @@ func (c console) environment(in io.Reader, out, err io.Writer) *environment {
 	}, hangup: c.hangup, columns: c.columns}
 }
 
+// run runs the program. A command that a starved server did not let in has done
+// nothing, and is run again.
 func (c console) run(tb testing.TB, args ...string) result {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(tb.Context(), testkit.Patience)
 	defer cancel()
-	var out, errs bytes.Buffer
-	status := c.environment(strings.NewReader(c.in), &out, &errs).run(ctx, args)
-	return result{status: status, out: out.String(), err: errs.String()}
+	for {
+		var out, errs bytes.Buffer
+		status := c.environment(strings.NewReader(c.in), &out, &errs).run(ctx, args)
+		got := result{status: status, out: out.String(), err: errs.String()}
+		if !strings.HasPrefix(got.err, "rccs: connect to ") || !strings.Contains(got.err, "i/o timeout") || ctx.Err() != nil {
+			return got
+		}
+	}
 }
 
 // succeed runs the program, and fails the test unless it succeeds.
