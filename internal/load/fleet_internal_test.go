@@ -32,7 +32,7 @@ type Fleet struct {
 	close func() error
 
 	mu    sync.Mutex
-	times []time.Duration // that messages of Sample took; nil at other times
+	times []time.Duration // that the messages of a pace took; nil at other times
 }
 
 // Connect connects the devices of a fleet. On an error none stays connected.
@@ -97,35 +97,24 @@ func (f *Fleet) Saturate(pairs int, during time.Duration) (Saturated, error) {
 }
 
 // Pace sends messages at a fixed rate, in each pair in turn, for the time given,
-// and returns how many there were when all have arrived. One load runs at a time.
-func (f *Fleet) Pace(rate int, during time.Duration) (messages uint64, err error) {
-	r := f.run
-	f.stop.Store(true) // what arrives brings nothing
-	before := r.ledger.arrived.Load()
-	err = r.pace(rate, during, func(i int, at int64) error {
-		i %= len(f.flows)
-		return f.from[i].send(f.flows[i], at)
-	})
-	if err == nil {
-		err = r.finish()
-	}
-	if err == nil {
-		err = r.ledger.close()
-	}
-	return r.ledger.arrived.Load() - before, err
+// and returns how long each took when all have arrived. One load runs at a time.
+func (f *Fleet) Pace(rate int, during time.Duration) ([]time.Duration, error) {
+	return f.pace(rate, during, func(i int) int { return i % len(f.flows) })
 }
 
-// Sample sends messages at a fixed rate for the time given, each in a pair taken
-// at random, and returns how long each took when all have arrived. One load runs
-// at a time.
+// Sample is Pace with each message in a pair taken at random.
 func (f *Fleet) Sample(rate int, during time.Duration) ([]time.Duration, error) {
+	return f.pace(rate, during, func(int) int { return rand.IntN(len(f.flows)) })
+}
+
+func (f *Fleet) pace(rate int, during time.Duration, pair func(i int) int) ([]time.Duration, error) {
 	r := f.run
-	f.stop.Store(true)
+	f.stop.Store(true) // what arrives brings nothing
 	f.mu.Lock()
-	f.times = make([]time.Duration, 0, int(during.Seconds())*rate+1)
+	f.times = make([]time.Duration, 0, int(during.Seconds()*float64(rate))+1)
 	f.mu.Unlock()
-	err := r.pace(rate, during, func(_ int, at int64) error {
-		i := rand.IntN(len(f.flows))
+	err := r.pace(rate, during, func(i int, at int64) error {
+		i = pair(i)
 		return f.from[i].send(f.flows[i], at)
 	})
 	if err == nil {

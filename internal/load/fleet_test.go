@@ -68,8 +68,8 @@ func saturate(t *testing.T, opts load.Options) {
 			t.Errorf("%+v: want at least the messages in flight", r)
 		}
 	}
-	if n, err := f.Pace(1000, 30*time.Millisecond); err != nil || n != 30 {
-		t.Errorf("%d messages at a fixed rate, error %v; want 30", n, err)
+	if took, err := f.Pace(1000, 30*time.Millisecond); err != nil || len(took) != 30 {
+		t.Errorf("%d messages at a fixed rate, error %v; want 30", len(took), err)
 	}
 	if _, err := f.Saturate(11, 0); err == nil {
 		t.Error("a load on more pairs than there are was taken")

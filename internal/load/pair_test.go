@@ -27,7 +27,8 @@ var (
 const pairDevices = 1000
 
 // BenchmarkPairCost: the CPU that a message costs two builds, below full load,
-// where most of it is waking goroutines; and what it costs the relay. Under
+// where most of it is waking goroutines, and how long it takes; and the same of the
+// relay. Under
 // -profiles each has an execution trace written too, in which
 // `go tool trace -pprof=sync` and `-pprof=net` count who is woken, by where it
 // waited.
@@ -47,6 +48,7 @@ type side struct {
 	process *load.Process
 	fleet   *load.Fleet
 	costs   []float64 // µs of CPU a message, by round
+	took    []time.Duration
 }
 
 func pairCost(b *testing.B) {
@@ -58,7 +60,7 @@ func pairCost(b *testing.B) {
 	}
 	for _, s := range sides { // the first round of each is to warm up
 		s.round(b)
-		s.costs = nil
+		s.costs, s.took = nil, nil
 	}
 	for i := range *pairs {
 		for _, s := range sides {
@@ -81,6 +83,9 @@ func pairCost(b *testing.B) {
 	b.ReportMetric(middle, "b/a")
 	b.Logf("%d messages a second, µs of CPU a message: a %.0f, b %.0f, relay %.0f; b/a %.3f (%.3f-%.3f); b/relay %.2f",
 		*rate, median(a), median(with), median(relay), middle, low, high, median(with)/median(relay))
+	for _, s := range sides {
+		b.Logf("%s: p50 %.3f ms, %.2f times the relay's; p99 %.2f ms; p99.9 %.2f ms", s.name, s.latency(0.5), s.latency(0.5)/sides[0].latency(0.5), s.latency(0.99), s.latency(0.999))
+	}
 }
 
 // wake has a message in each pair: connections that were idle while the other
@@ -100,7 +105,7 @@ func (s *side) round(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	n, err := s.fleet.Pace(*rate, *during)
+	took, err := s.fleet.Pace(*rate, *during)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -108,7 +113,15 @@ func (s *side) round(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	s.costs = append(s.costs, float64((after-before).Microseconds())/float64(n))
+	s.costs = append(s.costs, float64((after-before).Microseconds())/float64(len(took)))
+	s.took = append(s.took, took...)
+}
+
+// latency is a quantile of how long the messages of all rounds took, in
+// milliseconds.
+func (s *side) latency(quantile float64) float64 {
+	slices.Sort(s.took)
+	return s.took[int(quantile*float64(len(s.took)))].Seconds() * 1000
 }
 
 // profile writes profiles of a side under load, and an execution trace.
