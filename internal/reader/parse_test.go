@@ -1,6 +1,8 @@
 package reader
 
 import (
+	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -30,4 +32,16 @@ func FuzzParseAckReply(f *testing.F) {
 			t.Errorf("%q is refused with %+v", reply, got)
 		}
 	})
+}
+
+func TestANumberOfAReplyIsReadAsStrconvDoes(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{"", ".", "0", "7.", "007.x", "1234567890123456789.1", "9223372036854775799", "9223372036854775808", "99999999999999999999", "1a", "-1", "+1", " 1", "1_0", "1/2", "1:2"} {
+		token, rest, _ := strings.Cut(s, ".")
+		want, err := strconv.ParseUint(token, 10, 63)
+		n, left, ok := parseNumber(s)
+		if ok != (err == nil) || ok && (n != want || left != rest) {
+			t.Errorf("%q: %d, %q, %t; strconv %d, %v", s, n, left, ok, want, err)
+		}
+	}
 }

@@ -3,6 +3,7 @@ package reader
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -204,12 +205,26 @@ func parseAckReply(reply string) (ackReply, bool) {
 	}
 	var fields [4]uint64
 	for i := range fields {
-		token, tail, _ := strings.Cut(rest, ".")
-		n, err := strconv.ParseUint(token, 10, 63)
-		if err != nil {
+		if fields[i], rest, ok = parseNumber(rest); !ok {
 			return ackReply{}, false
 		}
-		fields[i], rest = n, tail
 	}
 	return ackReply{stream: fields[0], consumer: fields[1], time: int64(fields[2]), pending: fields[3]}, true //nolint:gosec // a time that NATS has written
+}
+
+// parseNumber reads a number below 2^63 up to the next dot or the end, and returns
+// what follows. strconv with a search for the dot takes twice the time, for each
+// message four times.
+func parseNumber(s string) (n uint64, rest string, ok bool) {
+	for i := range len(s) {
+		digit := s[i] - '0'
+		switch {
+		case s[i] == '.':
+			return n, s[i+1:], i > 0
+		case digit > 9 || n > (math.MaxInt64-9)/10:
+			return 0, "", false
+		}
+		n = n*10 + uint64(digit)
+	}
+	return n, "", s != ""
 }
