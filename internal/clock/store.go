@@ -33,7 +33,10 @@ func (s *Store) Stored(at int64, window time.Duration) bool {
 }
 
 // Within reports what Stored reported last, as of now.
-func (s *Store) Within() bool { return int64(time.Since(s.began)) < s.until.Load() }
+func (s *Store) Within() bool {
+	until := s.until.Load()
+	return until != 0 && int64(time.Since(s.began)) < until // it is asked of each message, and hardly ever set
+}
 
 func (s *Store) stored(at, mono int64, window time.Duration) bool {
 	ahead := at - mono

@@ -174,7 +174,8 @@ func (in *Intake) toNamed(ctx context.Context, from *From, e *wire.Envelope, dev
 		return false
 	}
 	o := newSingle()
-	key := o.form.Address(e, in.sender(from), subjects.Address{User: from.Address.User, Device: device})
+	sender := in.sender(from)
+	key := o.form.Address(e, sender, subjects.Address{User: from.Address.User, Device: device})
 	if in.opts.Roster.Get(key) == nil {
 		o.release()
 		return false
@@ -186,8 +187,8 @@ func (in *Intake) toNamed(ctx context.Context, from *From, e *wire.Envelope, dev
 	}
 	o.target[0] = device
 	o.pending = pending{
-		in: in, ctx: ctx, w: w, id: e.ID, sender: in.sender(from), tell: tell, start: time.Now(), targets: o.target[:],
+		in: in, ctx: ctx, w: w, id: e.ID, sender: sender, tell: tell, start: time.Now(), targets: o.target[:],
 	}
-	in.opts.Publisher.Publish(o.form.Inbox(e, in.sender(from)), o.answered)
+	in.opts.Publisher.Publish(o.form.Inbox(e, sender), o.answered)
 	return true
 }
