@@ -65,7 +65,8 @@ type Publisher struct {
 	pending []pendingPublish // pending[i] has number first+i; a part of space
 	space   []pendingPublish
 	first   uint64
-	count   int // accepted and not acknowledged
+	reply   []byte // the last reply subject
+	count   int    // accepted and not acknowledged
 	bytes   int
 	closed  bool
 
@@ -175,18 +176,14 @@ func (a *awaited) wait(ctx context.Context) error {
 
 // send sends a message, or a batch, which gets one answer.
 func (p *Publisher) send(f pendingPublish) {
-	if !p.reserve(f.size) {
-		f.done(Receipt{}, ErrStopped)
-		return
-	}
-	p.sendMu.Lock()
-	defer p.sendMu.Unlock()
-	p.mu.Lock()
+	p.lockWithRoom(f.size)
 	if p.closed {
 		p.mu.Unlock()
+		p.sendMu.Unlock()
 		f.done(Receipt{}, ErrStopped)
 		return
 	}
+	defer p.sendMu.Unlock()
 	last := f.msg
 	if f.batch != nil {
 		last = f.batch[len(f.batch)-1]
@@ -194,8 +191,11 @@ func (p *Publisher) send(f pendingPublish) {
 	if !p.Shard.Alone() {
 		f.address(p.Shard)
 	}
-	last.Reply = p.base + strconv.FormatUint(p.first+uint64(len(p.pending)), 36)
+	p.reply = strconv.AppendUint(append(p.reply[:0], p.base...), p.first+uint64(len(p.pending)), 36)
+	last.Reply = string(p.reply)
 	f.at = time.Now()
+	p.count++
+	p.bytes += f.size
 	p.pushLocked(f)
 	p.mu.Unlock()
 	// An error here means that the connection is down. The message waits in
@@ -244,19 +244,24 @@ func (f *pendingPublish) write(nc *nats.Conn) error {
 	return nil
 }
 
-// reserve waits for room for a message; false once the publisher has stopped.
-func (p *Publisher) reserve(size int) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for !p.closed && p.count > 0 && (p.count >= publishMessages || p.bytes+size > publishBytes) {
-		p.room.Wait()
+// lockWithRoom takes both locks when there is room for a message, or the publisher
+// has stopped.
+func (p *Publisher) lockWithRoom(size int) {
+	full := func() bool {
+		return !p.closed && p.count > 0 && (p.count >= publishMessages || p.bytes+size > publishBytes)
 	}
-	if p.closed {
-		return false
+	for {
+		p.sendMu.Lock()
+		p.mu.Lock()
+		if !full() {
+			return
+		}
+		p.sendMu.Unlock() // for who sends again what waits
+		for full() {
+			p.room.Wait()
+		}
+		p.mu.Unlock()
 	}
-	p.count++
-	p.bytes += size
-	return true
 }
 
 // Connected reports whether there is a connection now.
