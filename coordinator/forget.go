@@ -77,6 +77,11 @@ func (c *Coordinator) forget(ctx context.Context, a subjects.Address) (messages 
 			return 0, fmt.Errorf("coordinator: forget %s: %w", a, err)
 		}
 	}
+	// Without its record and its messages a device is unknown, and cannot be forgotten
+	// once more. So what else is its goes first.
+	if err := c.forgetTasks(ctx, a); err != nil {
+		return 0, err
+	}
 	// What is due meanwhile is purged with the inbox.
 	if err := c.cancelDelayed(ctx, k); err != nil {
 		return 0, err
@@ -89,9 +94,6 @@ func (c *Coordinator) forget(ctx context.Context, a subjects.Address) (messages 
 		return messages, err
 	}
 	if err := c.purge(ctx, layout.StreamDeadline, layout.Deadline(k)); err != nil {
-		return messages, err
-	}
-	if err := c.forgetTasks(ctx, a); err != nil {
 		return messages, err
 	}
 	return messages, c.ackAll(ctx, k)

@@ -37,12 +37,12 @@ func (c *Coordinator) operatorEndpoints() []*endpoint {
 		at("device", quick, operatorWithin, c.showDevice, "One device, with its session and inbox"),
 		at("sessions", quick, operatorWithin, c.listSessions, "Devices that are online, and where"),
 		at("edges", quick, operatorWithin, c.listEdges, "Edges that live"),
-		at("forget", slow, operatorWithin, c.forgetForService, "Removes a device and all that is its"),
+		at("forget", slow, ops.ForgetWithin, c.forgetForService, "Removes a device and all that is its"),
 		at("missed", slow, operatorWithin, c.missed, "What is stored for a device and not acknowledged"),
 		at("replay", slow, replayWithin, c.replay, "Delivers stored messages again"),
 		{
 			name: "part-forget", subject: layout.PartEndpoint("forget"), does: "Removes a device and all that is its, for RCCS itself",
-			handle: c.forgetForPart, pool: slow, within: operatorWithin,
+			handle: c.forgetForPart, pool: slow, within: ops.ForgetWithin,
 		},
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/rccs-io/rccs/coordinator"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -336,6 +337,22 @@ func TestAForgottenDeviceLeavesNothing(t *testing.T) {
 	var missed []any
 	if p.ask("missed", map[string]string{"user": "alice", "device": "old"}, &missed); len(missed) != 0 {
 		t.Errorf("missed are %v", missed)
+	}
+}
+
+// Such a device is unknown, and cannot be forgotten once more.
+func TestAForgottenDeviceHoldsNoTaskThoughTheRestFails(t *testing.T) {
+	t.Parallel()
+	p, e := placeWithEdge(t)
+	p.register(e, "alice/old", "desktop")
+	p.coordinate()
+	p.mark("mine", `{"device":"old"}`)
+	testkit.Check(t, p.js.DeleteStream(p.ctx(), layout.StreamDeadline))
+	if code := p.ask("forget", map[string]string{"user": "alice", "device": "old"}, nil); code == "" {
+		t.Error("forgotten, without the stream of deadlines")
+	}
+	if got := p.holder("mine"); got != "?" {
+		t.Errorf("the task has %q", got)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -40,6 +41,10 @@ type ForgetOptions struct {
 	Drop bool
 }
 
+// ForgetWithin bounds what a coordinator does to forget a device. It removes messages
+// from several lanes, and on a busy server NATS takes long for each: see removeWithin.
+const ForgetWithin = time.Minute
+
 // Forget has the coordinator remove a device, its inbox and all else that is
 // its. The device may come again, as a new one.
 func (t *Tenant) Forget(ctx context.Context, a subjects.Address, opts ForgetOptions) error {
@@ -61,7 +66,7 @@ func (t *Tenant) Forget(ctx context.Context, a subjects.Address, opts ForgetOpti
 			return audit.Refused(&lost)
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, ForgetWithin+askTimeout) // the coordinator's own error is a better one
 	defer cancel()
 	err = roster.Forget(ctx, t.nc, a)
 	if errors.Is(err, nats.ErrNoResponders) {
