@@ -391,10 +391,10 @@ func devices(n int) string {
 
 // How long they take is for [BenchmarkTokens] to say: about a second, of the ten
 // that are promised.
-func TestTenThousandTokensComeInOrder(t *testing.T) {
+func TestTokensOfManyDevicesComeInOrder(t *testing.T) {
 	t.Parallel()
 	dir, _ := madeKeys(t)
-	names := devices(10_000)
+	names := devices(2000)
 	out := succeeds(t, names, "creds", "device", "--bearer", "-", "--data", dir)
 	lines := strings.Split(strings.TrimSuffix(out, "\n"), "\n")
 	for i, name := range strings.Split(strings.TrimSuffix(names, "\n"), "\n") {
