@@ -67,10 +67,6 @@ const enum Ms {
   maxTimer = 0x7fffffff,
 }
 
-// How a connection is reached again, after it was closed.
-const later = [1000, 1011, 1013, 4029];
-const finalCodes: Record<number, string> = { 4001: "AUTH_ERROR", 4002: "SESSION_REPLACED", 4003: "DEVICE_REVOKED", 4004: "TOKEN_EXPIRED", 1008: "BAD_FRAME" };
-
 const hidden = (): boolean | undefined => globalThis.document?.hidden;
 
 export const openLine: OpenLine = (url, o, auth, hears) => {
@@ -79,7 +75,7 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
     tries = 0, // in a row, since a connection that lasted
     fresh = false, // the next registration needs a new credential
     cured = false, // a new one was tried after a 4001
-    elsewhere: string | undefined, // the edge to try next
+    elsewhere: string | undefined, // the edge to try next, where it is not the first
     again: ReturnType<typeof setTimeout> | undefined, // waits for the next try
     gaveUp: number | undefined, // when a registration was given up
     notBefore = 0;
@@ -92,7 +88,6 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
     heartbeat = 30_000,
     probing = 0, // until when something must be heard
     said: RccsError | undefined, // the error that came last without a message of its own
-    urls: string[] | undefined, // where WRONG_EDGE sends us
     watch: ReturnType<typeof setTimeout> | undefined,
     renewing: ReturnType<typeof setTimeout> | undefined,
     onClosed: (() => void) | undefined;
@@ -114,14 +109,15 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
     }
   };
 
-  const open = () => {
+  const open = (): void => {
     let mine: WebSocket;
+    const at = elsewhere;
+    elsewhere = undefined; // unless it registers there: the first edge knows who serves now
     try {
-      mine = ws = new o.WebSocket!(elsewhere ?? url, ["rccs.v1"]);
+      mine = ws = new o.WebSocket!(at ?? url, ["rccs.v1"]);
     } catch (err) {
-      return finish(asError(err, "BAD_MESSAGE")); // what is no address now will not be one later
+      return at ? open() : finish(asError(err, "BAD_MESSAGE")); // what is no address now will not be one later
     }
-    elsewhere = undefined;
     mine.onmessage = (m) => {
       if (ws === mine) receive(m.data);
     };
@@ -176,7 +172,8 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
 
   const noteError = (p: any) => {
     said = toError(p);
-    urls = p?.urls;
+    // Any of them, which is the first, but none without TLS where the first edge is one with it.
+    if (p?.urls) elsewhere = [p.urls].flat().find((u) => /^wss/.test(u) || /^(ws|http):/.test(url));
     // What is about to close the connection is told when it is final.
     if (session && !/^(SESSION_|TOKEN_|DEVICE_R|WRONG_)/.test(said.code)) hears.report(said);
   };
@@ -206,6 +203,7 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
 
   const up = (p: any) => {
     cured = false;
+    elsewhere = ws!.url;
     upAt = Date.now();
     heartbeat = p.heartbeatIntervalMs || 30_000;
     session = p;
@@ -272,19 +270,19 @@ export const openLine: OpenLine = (url, o, auth, hears) => {
 
   /** Decides whether and when there is another connection. */
   const comeBack = (code: number, reason: string) => {
-    const why = said ?? new RccsError(finalCodes[code] ?? "CONNECTION_LOST", reason);
+    const finalCode = ({ 4001: "AUTH_ERROR", 4002: "SESSION_REPLACED", 4003: "DEVICE_REVOKED", 4004: "TOKEN_EXPIRED", 1008: "BAD_FRAME" } as Record<number, string>)[code];
+    const why = said ?? new RccsError(finalCode ?? "CONNECTION_LOST", reason);
     const expired = code === 4004 || why.code === "TOKEN_EXPIRED",
       refused = code === 4001 && !expired;
     // An edge that is slow may take a registration that was given up, after the next one: nobody else has come then.
     if ([Date.now() - gaveUp! < heartbeat || 4002, 4003, 1008].includes(code) || ((expired || refused) && !auth.renewable) || (refused && cured)) return finish(why);
     fresh ||= expired || refused;
     cured ||= refused;
-    if (later.includes(code)) tries ||= 1;
-    // One of them, and never from wss: to ws:.
-    if (code === 4301) elsewhere = urls?.sort(() => Math.random() - 0.5).find((u) => u.slice(0, 4) >= url.slice(0, 4));
-    const asked = Math.min(+(/retryAfterMs=(\d+)/.exec(reason)?.[1] ?? said?.retryAfterMs ?? 0), 300_000);
+    if ([1000, 1011, 1013, 4029].includes(code)) tries ||= 1; // not at once
+    const asked = Math.min(+(/retryAfterMs=(\d+)/.exec(reason)?.[1] ?? why.retryAfterMs ?? 0), 300_000);
     const least = hears.wait(0);
-    const wait = Math.max(asked, tries && !elsewhere ? least + Math.random() * (hears.wait(tries) - least) : 0);
+    // Who was sent elsewhere goes at once. Edges may send it to each other: of four tries one waits.
+    const wait = Math.max(asked, tries && !(code === 4301 && tries % 4) ? least + Math.random() * (hears.wait(tries) - least) : 0);
     tries++;
     if (!wait) return void dial();
     notBefore = Date.now() + asked;

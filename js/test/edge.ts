@@ -74,6 +74,7 @@ export class FakeSocket {
     readonly url: string,
     readonly protocols?: string[],
   ) {
+    new URL(url); // throws on what is none, as a WebSocket does
     edge.sockets.push(this);
     queueMicrotask(() => {
       if (edge.o.down) return this.end(1006);

@@ -3,7 +3,7 @@ import { expect, test, vi } from "vitest";
 import { connect, enroll, memoryStore, RccsError } from "@rccs/client";
 import { readFileSync } from "node:fs";
 import Ws from "ws";
-import { Edge, settle } from "../edge.js";
+import { Edge, settle, type EdgeOptions } from "../edge.js";
 import { open, start, type Started } from "./harness.js";
 
 const online = async (s: Started) => {
@@ -333,6 +333,48 @@ test("the edge that WRONG_EDGE names may be away: the first one is tried again",
   await vi.advanceTimersByTimeAsync(5000);
   expect(s.edge.sockets.map((x) => x.url).at(-1)).toBe("ws://edge.test/v1/ws");
   expect(s.client.state).toBe("online");
+});
+
+/** An edge that sends whoever registers at some of its addresses to others. */
+const sendsOn = (to: (url: string, n: number) => unknown): EdgeOptions => {
+  let n = 0;
+  return {
+    register: (_, socket) => {
+      const urls = to(socket.url, n++);
+      if (urls === undefined) return false;
+      socket.say({ type: "error", payload: { code: "WRONG_EDGE", urls } });
+      return socket.end(4301), true;
+    },
+  };
+};
+
+test("the edge that WRONG_EDGE named is remembered, until it is away", async () => {
+  const s = start(sendsOn((url) => (url.includes("edge.test") ? ["wss://b.test/v1/ws"] : undefined)));
+  await online(s);
+  s.edge.socket.end(1006);
+  await online(s);
+  expect(s.edge.sockets.map((x) => x.url)).toEqual(["ws://edge.test/v1/ws", "wss://b.test/v1/ws", "wss://b.test/v1/ws"]);
+  expect(s.client.state).toBe("online");
+});
+
+test("edges that send a client to each other do not keep it running", async () => {
+  const s = start(sendsOn((url, n) => (n > 100 ? undefined : [url.includes("a.test") ? "ws://b.test" : "ws://a.test"])));
+  await vi.advanceTimersByTimeAsync(5000);
+  expect(s.edge.sockets.length).toBeLessThan(20);
+});
+
+for (const urls of ["wss://b.test", [7, null], [], ["wss://:443"], ["javascript:alert(1)"]])
+  test(`WRONG_EDGE with the urls ${JSON.stringify(urls)} ends no client`, async () => {
+    const s = start(sendsOn((url, n) => (n || url.includes("b.test") ? undefined : urls)));
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(s.client.state).toBe("online");
+    expect(s.errors).toEqual([]);
+  });
+
+test("WRONG_EDGE never leads from https to ws", async () => {
+  const s = start(sendsOn((_, n) => (n ? undefined : ["ws://b.test/v1/ws"])), { url: "https://edge.test/v1/ws" });
+  await vi.advanceTimersByTimeAsync(5000);
+  expect(s.edge.sockets.map((x) => x.url)).toEqual(["https://edge.test/v1/ws", "https://edge.test/v1/ws"]);
 });
 
 test("nothing is sent while the edge is heard", async () => {
