@@ -331,6 +331,32 @@ func TestAnEdgeThatIsGoneSendsTheClientHome(t *testing.T) {
 	testkit.Await(t, "the edge at home", served)
 }
 
+// An edge that cannot serve may be there for long, and home knows of others.
+func TestAnEdgeThatRefusesSendsTheClientHome(t *testing.T) {
+	t.Parallel()
+	there := serve(t, func(p *peer) {
+		p.challenge()
+		p.want(wire.TypeRegister)
+		p.send(string(wire.NewError(wire.Unavailable, "the message store does not answer").Append(nil)))
+		p.close(wire.CloseOverloaded)
+	})
+	served := make(chan struct{})
+	home := serve(t, func(p *peer) {
+		if p.n == 0 {
+			p.challenge()
+			p.want(wire.TypeRegister)
+			p.send(string((&wire.Error{Code: wire.WrongEdge, URLs: []string{there}}).Append(nil)))
+			p.close(wire.CloseWrongEdge)
+			return
+		}
+		p.registered()
+		close(served)
+		p.drain()
+	})
+	dial(t, home, client.Options{Offline: true})
+	testkit.Await(t, "the edge at home", served)
+}
+
 func TestTwoEdgesThatSendAClientToEachOtherDoNotKeepItRunning(t *testing.T) {
 	t.Parallel()
 	urls := make(chan string, 1)

@@ -31,7 +31,8 @@ func (e *edges) current() string {
 	return e.home
 }
 
-// failed forgets an edge that cannot be reached: home knows who serves now.
+// failed forgets an edge at which the client cannot register: home knows who serves
+// now.
 func (e *edges) failed(url string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -80,10 +81,8 @@ func (c *Client) connect(ctx context.Context) (*link, error) {
 			return l, nil
 		case n < maxRedirects && c.edges.follow(err):
 			c.opts.Logger.Info("another edge serves this user", "url", shown(c.edges.current()))
-		case !errors.As(err, new(*CloseError)):
-			c.edges.failed(at) // it is gone, or is no edge any more
-			return nil, err
 		default:
+			c.edges.failed(at) // it is gone, is no edge any more, or cannot serve now
 			return nil, err
 		}
 	}
