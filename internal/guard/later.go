@@ -150,15 +150,14 @@ const storeFailed = 10077
 // store stores a delayed message, and answers as JetStream does.
 func (g *Guard) store(m *nats.Msg, subject string) {
 	h, refused, reason := examineLater(subject, m.Header, time.Now(), g.opts.MaxDelay)
+	if _, expects := h["Nats-Expected-Stream"]; expects && g.opts.Shards > 1 {
+		refused, reason = refuse("Nats-Expected-Stream cannot be met: this tenant has several shards, and the stream is that of the user's; leave it out"), wire.ReasonBadSchedule
+	}
 	if refused != nil {
 		if m.Reply == "" {
 			g.undeliverable(subject, m.Header, reason)
 		}
 		g.reply(m, refused.publication())
-		return
-	}
-	if _, expects := h["Nats-Expected-Stream"]; expects && g.opts.Shards > 1 {
-		g.reply(m, refuse("Nats-Expected-Stream cannot be met: this tenant has several shards, and the stream is that of the user's; leave it out").publication())
 		return
 	}
 	key, _, _ := subjects.ParseLater(subject)

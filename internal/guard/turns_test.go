@@ -11,14 +11,21 @@ import (
 
 	"github.com/rccs-io/rccs/internal/natstest"
 	"github.com/rccs-io/rccs/internal/testkit"
+	"github.com/rccs-io/rccs/wire"
 )
 
 // guarded is a guard at work, and the server where services reach it.
 func guarded(t *testing.T, services ...string) (*Guard, *natstest.Env) {
 	t.Helper()
+	return guardedWith(t, Options{}, services...)
+}
+
+func guardedWith(t *testing.T, opts Options, services ...string) (*Guard, *natstest.Env) {
+	t.Helper()
 	env := natstest.Server(t, natstest.Services(services...))
 	natstest.Streams(t, env.Conn(t))
-	g, err := Start(env.Conn(t), Options{Logger: slog.New(slog.DiscardHandler)})
+	opts.Logger = slog.New(slog.DiscardHandler)
+	g, err := Start(env.Conn(t), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,5 +103,33 @@ func TestAServicePastItsBoundIsTold(t *testing.T) {
 	}
 	if _, err := events.NextMsg(testkit.Patience); err != nil {
 		t.Errorf("a delayed message without a reply subject is refused in silence: %v", err)
+	}
+}
+
+// Nobody waits for the answer, so the event is all that tells of it.
+func TestADelayedMessageThatExpectsAStreamOfSeveralIsNotRefusedInSilence(t *testing.T) {
+	t.Parallel()
+	counted := make(chan string, 1)
+	_, env := guardedWith(t, Options{Shards: 2, Undeliverable: func(reason string) { counted <- reason }}, "BILLING")
+	listener := env.Conn(t)
+	events, err := listener.SubscribeSync("rccs.event.alice.phone.undeliverable")
+	if err == nil {
+		err = listener.FlushTimeout(testkit.Patience)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := nats.NewMsg("rccs.later.alice.phone.normal.1")
+	m.Header = nats.Header{
+		"Nats-Schedule": {"@at 2020-01-01T00:00:00Z"}, "Nats-Schedule-Target": {"rccs.due.alice.phone.normal"}, "Nats-Expected-Stream": {"RCCS_LATER"},
+	}
+	if err := env.Service(t, "BILLING").PublishMsg(m); err != nil {
+		t.Fatal(err)
+	}
+	if got := testkit.Await(t, "it is counted", counted); got != wire.ReasonBadSchedule {
+		t.Errorf("counted as %s", got)
+	}
+	if _, err := events.NextMsg(testkit.Patience); err != nil {
+		t.Errorf("no event: %v", err)
 	}
 }
