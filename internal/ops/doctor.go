@@ -52,6 +52,8 @@ type DoctorOptions struct {
 	Free func() (uint64, error)
 	// Patience is how long a stream may take to answer. Default 30 s.
 	Patience time.Duration
+
+	edges func(context.Context) ([]Edge, error) // of all shards, if there are several
 }
 
 // What the doctor finds fault with.
@@ -327,7 +329,9 @@ func (d *doctor) edges(ctx context.Context, name string) error {
 		return err
 	}
 	if len(d.status.Edges) == 0 {
-		d.note(name, LevelFail, "no edge runs: no device can connect", "start 'rccs serve' or 'rccs edge'")
+		if err := d.noEdge(ctx, name); err != nil {
+			return err
+		}
 	}
 	versions := make(map[string]bool)
 	for _, e := range d.status.Edges {
@@ -347,6 +351,21 @@ func (d *doctor) edges(ctx context.Context, name string) error {
 	if len(versions) > 1 {
 		d.note(name, LevelWarn, "edges run different versions", "finish the upgrade; 'rccs edges ls' shows which is which")
 	}
+	return nil
+}
+
+// noEdge tells that no edge serves the shard, or that none runs at all.
+func (d *doctor) noEdge(ctx context.Context, name string) error {
+	if d.opts.edges != nil {
+		if all, err := d.opts.edges(ctx); err != nil {
+			return err
+		} else if len(all) > 0 {
+			d.note(name, LevelWarn, fmt.Sprintf("no edge serves shard %d: the first that one of its devices comes to will", d.t.shard.N()),
+				"look again in ten seconds; if it stays so, name the shard with --shards of an edge")
+			return nil
+		}
+	}
+	d.note(name, LevelFail, "no edge runs: no device can connect", "start 'rccs serve' or 'rccs edge'")
 	return nil
 }
 

@@ -275,16 +275,53 @@ func TestForgettingNeedsACoordinatorAndADeviceThatIsAway(t *testing.T) {
 	}
 }
 
-// An operator looks for the stream by the name that servers, files and NATS have for
-// it, and two shards may be damaged alike.
-func TestDoctorNamesTheDamagedStreamOfAShard(t *testing.T) {
-	t.Parallel()
+// dividedPlace has four shards.
+func dividedPlace(t *testing.T) *place {
+	t.Helper()
 	p := &place{t: t, env: natstest.Server(t)}
 	p.js = natstest.StreamsOfShards(t, p.env.Conn(t), 4)
 	var err error
 	p.Tenant, err = ops.Open(ops.Options{Dial: p.env.Dialer(), Shards: 4})
 	check(t, err)
 	t.Cleanup(p.Close)
+	return p
+}
+
+// Devices of a shard that no edge serves are served all the same.
+func TestDoctorTellsAShardWithoutAnEdgeFromNoEdge(t *testing.T) {
+	t.Parallel()
+	p := dividedPlace(t)
+	if found := p.examine(); !has(found, "fail edges: no edge runs") || has(found, "no edge serves") {
+		t.Errorf("without an edge it found %q", found)
+	}
+	for n := range 3 {
+		p.publish(shard.At(n, 4).Subject(layout.EdgeSubject("e1")), `{"name":"one","process":"1"}`)
+	}
+	found := p.examine()
+	if !has(found, "warn edges: no edge serves shard 3") || has(found, "no edge serves shard 0") || has(found, "no edge runs") {
+		t.Errorf("found %q", found)
+	}
+}
+
+// Operators look for a stream by the name that servers and files have for it.
+func TestAMissingStreamOfAShardIsNamed(t *testing.T) {
+	t.Parallel()
+	p := dividedPlace(t)
+	check(t, p.js.DeleteStream(t.Context(), "RCCS_INBOX_2"))
+	if _, err := p.Status(t.Context(), ops.StatusOptions{}); !errors.Is(err, ops.ErrNotInstalled) || !strings.Contains(err.Error(), "RCCS_INBOX_2 is missing") {
+		t.Errorf("status says %v", err)
+	}
+	_, _, err := p.Devices(t.Context(), ops.DeviceQuery{})
+	if err != nil {
+		t.Errorf("devices are not listed: %v", err)
+	}
+}
+
+// An operator looks for the stream by the name that servers, files and NATS have for
+// it, and two shards may be damaged alike.
+func TestDoctorNamesTheDamagedStreamOfAShard(t *testing.T) {
+	t.Parallel()
+	p := dividedPlace(t)
 	at := time.Now().UTC().Format(time.RFC3339)
 	for _, n := range []int{1, 2} {
 		p.publish(shard.At(n, 4).Subject(layout.Damaged(layout.StreamInbox)),

@@ -158,7 +158,7 @@ func (t *Tenant) lastOf(ctx context.Context, stream, pattern string) (all []dire
 	for from := uint64(0); ; {
 		msgs, left, err := t.direct.Get(ctx, stream, &direct.Request{MultiLast: []string{pattern}, MaxBytes: readBytes, Seq: from})
 		if err != nil {
-			return nil, fmt.Errorf("ops: read %s: %w", stream, err)
+			return nil, fmt.Errorf("ops: read %s: %w", t.shard.Stream(stream), err)
 		}
 		all = append(all, msgs...)
 		if left == 0 || len(msgs) == 0 {

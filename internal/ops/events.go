@@ -111,7 +111,7 @@ type eventFlow struct {
 func (f *eventFlow) begin(ctx context.Context) error {
 	info, err := leader.InfoFrom(ctx, f.t.js, subjects.StreamEvent, f.opts.After)
 	if err != nil {
-		return notInstalled(subjects.StreamEvent, err)
+		return f.t.notInstalled(subjects.StreamEvent, err)
 	}
 	f.last = f.opts.After
 	if f.last > info.State.LastSeq { // another stream than the one that gave this sequence out

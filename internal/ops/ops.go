@@ -177,19 +177,21 @@ func (t *Tenant) info(ctx context.Context, stream string, opts ...jetstream.Stre
 	defer cancel()
 	s, err := t.js.Stream(ctx, stream)
 	if err != nil {
-		return nil, notInstalled(stream, err)
+		return nil, t.notInstalled(stream, err)
 	}
 	if len(opts) == 0 {
 		return s.CachedInfo(), nil
 	}
 	info, err := s.Info(ctx, opts...)
 	if err != nil {
-		return nil, notInstalled(stream, err)
+		return nil, t.notInstalled(stream, err)
 	}
 	return info, nil
 }
 
-func notInstalled(stream string, err error) error {
+// notInstalled is err of a stream, which it calls what servers and files call it.
+func (t *Tenant) notInstalled(stream string, err error) error {
+	stream = t.shard.Stream(stream)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("%w: %s is missing", ErrNotInstalled, stream)
 	}
@@ -202,7 +204,7 @@ func (t *Tenant) head(ctx context.Context, stream string) (uint64, error) {
 	defer cancel()
 	info, err := leader.Info(ctx, t.js, stream)
 	if err != nil {
-		return 0, notInstalled(stream, err)
+		return 0, t.notInstalled(stream, err)
 	}
 	return info.State.LastSeq, nil
 }
@@ -229,7 +231,7 @@ func (t *Tenant) at(ctx context.Context, stream string, when time.Time) (uint64,
 	when = when.UTC()
 	msgs, _, err := t.direct.Get(ctx, stream, &direct.Request{StartTime: &when, Batch: 1})
 	if err != nil {
-		return 0, fmt.Errorf("ops: look for %s in %s: %w", when.Format(time.RFC3339), stream, err)
+		return 0, fmt.Errorf("ops: look for %s in %s: %w", when.Format(time.RFC3339), t.shard.Stream(stream), err)
 	}
 	if len(msgs) > 0 {
 		return msgs[0].Seq, nil

@@ -154,7 +154,7 @@ func (t *Tenant) DropRejected(ctx context.Context, a subjects.Address, id string
 	}
 	stream, err := t.js.Stream(ctx, layout.StreamInbox)
 	if err != nil {
-		return 0, notInstalled(layout.StreamInbox, err)
+		return 0, t.notInstalled(layout.StreamInbox, err)
 	}
 	n := uint64(0)
 	for _, r := range list {

@@ -214,6 +214,7 @@ func (t *Tenant) statusOfAll(ctx context.Context, opts StatusOptions) (*Status, 
 
 // doctorOfAll examines one shard after the other.
 func (t *Tenant) doctorOfAll(ctx context.Context, opts DoctorOptions) (all []Finding, err error) {
+	opts.edges = t.Edges
 	for _, part := range t.parts {
 		found, err := part.Doctor(ctx, opts)
 		for _, f := range found {
