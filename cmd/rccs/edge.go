@@ -55,7 +55,7 @@ and closes no connection.`,
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8080", "`address` for devices (WebSocket)")
 	flags.StringVar(&f.adminListen, "admin-listen", "127.0.0.1:8081", "`address` for health and metrics; empty for none")
 	flags.StringVar(&f.name, "name", "", "`name` of this edge, its own and the same after a restart (default: host and --listen)")
-	flags.StringVar(&f.shards, "shards", "", "which `shards` of each tenant to serve, such as 0-3 or 0,2 (default: all)")
+	checkedVar(flags, &f.shards, "shards", "", "which `shards` of each tenant to serve, such as 0-3 or 0,2 (default: all)", node.CheckShards)
 	checkedVar(flags, &f.advertise, "advertise", "", "`URL` at which other edges have devices of these shards connect, such as wss://edge-1.example.com", node.CheckAdvertised)
 	flags.Var(names{&f.tenantCreds}, "tenant-creds", tenantCredsUsage)
 	f.inboxLimit.add(flags)

@@ -184,6 +184,24 @@ func TestACredentialForAnotherNumberOfShardsIsRefused(t *testing.T) {
 	}
 }
 
+// The shards that an edge is given are those of the first tenant. Another tenant may
+// have fewer, and is served all the same.
+func TestAnEdgeOfSomeShardsServesATenantThatHasFewer(t *testing.T) {
+	t.Parallel()
+	i := serve(t, "--shards", "4")
+	c := i.console()
+	c.succeed(t, "tenants", "add", "acme")
+	c.succeed(t, "send", "alice/phone", `"for the phone"`, "--tenant", "acme")
+	edge := c.start(t, "edge", "--shards", "2-3", "--listen", "127.0.0.1:0", "--admin-listen", "")
+	c.vars["RCCS_URL"] = edge.await(`^devices +(ws://\S+)$`)[1]
+	if got := c.succeed(t, "connect", "alice/phone", "--tenant", "acme", "--count", "1", "--timeout", patient).out; !strings.Contains(got, `"for the phone"`) {
+		t.Errorf("the device got %q", got)
+	}
+	edge.stop()
+	c.run(t, "edge", "--tenant", "acme", "--shards", "2-3", "--listen", "127.0.0.1:0", "--admin-listen", "").refused(t, exitFailed, "the tenant has one shard: leave --shards out")
+	c.run(t, "edge", "--shards", "3-2").refused(t, exitUsage, "want numbers and ranges from 0 to 63")
+}
+
 // get is the answer to an HTTP request of the admin listener.
 func (i *installation) get(t *testing.T, path string) string {
 	t.Helper()

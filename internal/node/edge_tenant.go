@@ -148,7 +148,11 @@ func (t *edgeTenant) open(ctx context.Context) (err error) {
 	}
 	t.stops.AddFunc(t.watch.stop)
 	t.slots, t.shards = new(edge.Slots), make([]*edgeShard, t.count)
-	serve, err := t.serves.in(t.count)
+	named := t.serves.within
+	if t.drains { // it is the process's own tenant, and the numbers are those of its shards
+		named = t.serves.in
+	}
+	serve, err := named(t.count)
 	if err != nil {
 		return err
 	}

@@ -25,10 +25,10 @@ import (
 // shardSet names shards; the zero value is all of them.
 type shardSet string
 
-// in returns the numbers of the shards, of so many.
-func (s shardSet) in(count int) ([]int, error) {
+// numbers returns those of the shards, each below most.
+func (s shardSet) numbers(most int) ([]int, error) {
 	if s == "" {
-		s = shardSet("0-" + strconv.Itoa(count-1))
+		s = shardSet("0-" + strconv.Itoa(most-1))
 	}
 	var all []int
 	for part := range strings.SplitSeq(string(s), ",") {
@@ -38,14 +38,45 @@ func (s shardSet) in(count int) ([]int, error) {
 		}
 		low, err := strconv.Atoi(from)
 		high, err2 := strconv.Atoi(to)
-		if err != nil || err2 != nil || low < 0 || low > high || high >= count {
-			return nil, fmt.Errorf("node: shards %q: want numbers and ranges from 0 to %d, such as 0-3 or 0,2", string(s), count-1)
+		if err != nil || err2 != nil || low < 0 || low > high || high >= most {
+			return nil, fmt.Errorf("want numbers and ranges from 0 to %d, such as 0-%[1]d or 0,%[1]d", most-1)
 		}
 		for n := low; n <= high; n++ {
 			if !slices.Contains(all, n) {
 				all = append(all, n)
 			}
 		}
+	}
+	return all, nil
+}
+
+// CheckShards returns why a text names no shards, or nil. Empty, it names all.
+func CheckShards(text string) error {
+	_, err := shardSet(text).numbers(shard.Max)
+	return err
+}
+
+// in returns the numbers of the shards, of so many.
+func (s shardSet) in(count int) ([]int, error) {
+	all, err := s.numbers(count)
+	if err != nil && count == 1 {
+		err = errors.New("the tenant has one shard: leave --shards out")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("node: --shards %q: %w", string(s), err)
+	}
+	return all, nil
+}
+
+// within returns the numbers of those shards that a tenant with so many has. If it has
+// none of them, it returns all: otherwise no edge might serve a tenant with few.
+func (s shardSet) within(count int) ([]int, error) {
+	all, err := s.numbers(shard.Max)
+	if err != nil {
+		return nil, fmt.Errorf("node: --shards %q: %w", string(s), err)
+	}
+	if all = slices.DeleteFunc(all, func(n int) bool { return n >= count }); len(all) == 0 {
+		return shardSet("").in(count)
 	}
 	return all, nil
 }
@@ -187,8 +218,17 @@ func CheckAdvertised(s string) error {
 		return nil
 	}
 	u, err := url.Parse(s)
-	if err != nil || u.Host == "" || u.Scheme != "ws" && u.Scheme != "wss" || len(s) > maxAdvertised {
-		return fmt.Errorf("want ws://HOST or wss://HOST, of %d bytes at most", maxAdvertised)
+	switch {
+	case err != nil || u.Scheme != "ws" && u.Scheme != "wss" || u.Hostname() == "" || strings.ContainsAny(u.Host, `<>"`):
+	case u.User != nil || strings.Contains(s, "#") || len(s) > maxAdvertised:
+	case u.Port() != "" && !isPort(u.Port()):
+	default:
+		return nil
 	}
-	return nil
+	return fmt.Errorf("want ws://HOST or wss://HOST, perhaps with a port and a path, no user and no #, of %d bytes at most", maxAdvertised)
+}
+
+func isPort(text string) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && n > 0
 }

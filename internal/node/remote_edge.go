@@ -18,7 +18,8 @@ type EdgeOptions struct {
 	RemoteOptions
 	// Listen is where devices connect, HOST:PORT. Needed; port 0 is any.
 	Listen string
-	// Shards are the shards that are served, such as "0-3" or "0,2"; empty: all.
+	// Shards are the shards of the first tenant that are served, such as "0-3" or
+	// "0,2"; empty: all. Of another tenant those are that it has, or all if it has none.
 	Shards string
 	// Advertise is where devices of its shards are sent by other edges; empty:
 	// they are not sent here.
@@ -40,6 +41,9 @@ func NewEdge(opts EdgeOptions) (*Edge, error) {
 	}
 	if opts.Listen == "" {
 		return nil, errors.New("node: Listen of an edge is needed")
+	}
+	if err := errors.Join(CheckShards(opts.Shards), CheckAdvertised(opts.Advertise)); err != nil {
+		return nil, fmt.Errorf("node: %w", err)
 	}
 	if opts.Name == "" {
 		opts.Name = edgeName(opts.Listen)
