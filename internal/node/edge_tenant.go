@@ -46,10 +46,20 @@ type edgeTenant struct {
 	told   *redirects
 	stops  stops.Stack
 
-	taking  sync.Mutex // held while a further shard is taken up; guards stops from then on
-	stopped bool       // no more shards are taken up; guarded by taking
+	taking  sync.WaitGroup  // further shards are taken up
+	inTurn  sync.Mutex      // held while one of them is; guards stops from then on
+	ctx     context.Context //nolint:containedctx // of taking them up
+	cancel  context.CancelFunc
 	mu      sync.RWMutex
-	shards  []*edgeShard // by number; nil: not served here
+	shards  []*edgeShard    // by number; nil: not served here
+	begun   map[int]*taking // those that are taken up now
+	stopped bool            // no more are
+}
+
+// taking is a shard that is being taken up.
+type taking struct {
+	done chan struct{}
+	err  error // why it is not served; static once done
 }
 
 // edgeShard is what an edge runs for one shard.
@@ -68,7 +78,8 @@ type edgeShard struct {
 // serve returns when the tenant's devices can connect. On an error nothing of it
 // is left running.
 func (p *edgePart) serve(ctx context.Context, opts edgeTenantOptions) (err error) {
-	t := &edgeTenant{edgeTenantOptions: opts, edge: p}
+	t := &edgeTenant{edgeTenantOptions: opts, edge: p, begun: make(map[int]*taking)}
+	t.ctx, t.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, t.stop(context.WithoutCancel(ctx)))
@@ -354,9 +365,11 @@ func putEntry(pub *inbox.Publisher, msg *nats.Msg, done func(uint64, error)) {
 
 // stop ends it, acknowledgements stored. Its devices must have gone.
 func (t *edgeTenant) stop(ctx context.Context) error {
-	t.taking.Lock()
-	defer t.taking.Unlock()
+	t.mu.Lock()
 	t.stopped = true
+	t.mu.Unlock()
+	t.cancel()
+	t.taking.Wait()
 	return t.stops.Stop(ctx)
 }
 

@@ -161,16 +161,55 @@ func (p *edgePart) elsewhere(ctx context.Context, account string, k subjects.Key
 			return urls, t.told.tell(k)
 		}
 	}
-	t.taking.Lock()
-	defer t.taking.Unlock()
+	err := t.takeUp(ctx, n)
+	if err != nil {
+		t.told.add(k, time.Now()) // it need not ask elsewhere again
+	}
+	return nil, err
+}
+
+// takeUp returns when a shard is served, which it may be for long already. It goes on
+// when ctx ends: a large shard takes longer than one registration may, and the next one
+// waits for what is left.
+func (t *edgeTenant) takeUp(ctx context.Context, n int) error {
+	t.mu.Lock()
+	one := t.begun[n]
 	switch {
 	case t.stopped:
-		return nil, errors.New("node: the edge stops")
-	case t.of(k.User()) != nil:
-		return nil, nil // meanwhile
+		t.mu.Unlock()
+		return errors.New("node: the edge stops")
+	case t.shards[n] != nil:
+		t.mu.Unlock()
+		return nil // meanwhile
+	case one == nil:
+		one = &taking{done: make(chan struct{})}
+		t.begun[n] = one
+		t.taking.Go(func() { t.finish(n, one) })
 	}
-	p.opts.logger.Info("shard taken up", "tenant", t.label(), "shard", n)
-	return nil, t.take(ctx, n)
+	t.mu.Unlock()
+	select {
+	case <-one.done:
+		return one.err
+	case <-ctx.Done():
+		return fmt.Errorf("node: shard %d is not taken up yet: %w", n, ctx.Err())
+	}
+}
+
+// finish takes a shard up. One at a time is.
+func (t *edgeTenant) finish(n int, one *taking) {
+	defer close(one.done)
+	t.inTurn.Lock()
+	defer t.inTurn.Unlock()
+	ctx, cancel := context.WithTimeout(t.ctx, startWithin)
+	defer cancel()
+	log := t.edge.opts.logger.With("tenant", t.label(), "shard", n)
+	log.Info("shard taken up")
+	if one.err = t.take(ctx, n); one.err != nil {
+		log.Warn("shard not taken up", "err", one.err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.begun, n)
 }
 
 // edgesOf returns where edges that serve a shard say that devices connect.

@@ -1,9 +1,22 @@
 package node
 
 import (
+	"context"
+	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rccs-io/rccs/internal/natstest"
+	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/shard"
+	"github.com/rccs-io/rccs/internal/share"
+	"github.com/rccs-io/rccs/internal/testkit"
+	"github.com/rccs-io/rccs/subjects"
 )
 
 func TestWhichShardsAnEdgeServes(t *testing.T) {
@@ -59,6 +72,54 @@ func TestOnlyAnAddressIsAdvertised(t *testing.T) {
 	} {
 		if CheckAdvertised(url) == nil {
 			t.Errorf("%q is taken", url)
+		}
+	}
+}
+
+// A shard with many devices takes longer to read than a registration may wait. If each
+// try began anew, no device of it could ever connect.
+func TestAShardIsTakenUpThoughNoRegistrationWaitsForIt(t *testing.T) {
+	t.Parallel()
+	env := natstest.Server(t)
+	natstest.StreamsOfShards(t, env.Conn(t), 2)
+	p, err := newEdge(edgeOptions{
+		edge: roster.EdgeInfo{Name: "low"}, inboxLimit: 100, missing: new(unserved), shares: share.NewMetrics(prometheus.NewRegistry()),
+		registry: prometheus.NewRegistry(), logger: slog.New(slog.DiscardHandler),
+	})
+	testkit.Check(t, err)
+	t.Cleanup(func() { testkit.Check(t, p.stop(context.WithoutCancel(t.Context()))) })
+	const account = "A"
+	testkit.Check(t, p.serve(testkit.Soon(t), edgeTenantOptions{
+		name: "default", account: account, count: 2, drains: true, serves: "0",
+		dial: func(_ string, opts ...nats.Option) (*nats.Conn, error) { return env.Dialer()(opts...) },
+	}))
+	tenant := p.tenants[account]
+	phone := keyOf(t, 1, 2)
+	testkit.Check(t, tenant.told.tell(phone)) // it comes back
+	gaveUp, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := p.elsewhere(gaveUp, account, phone); err == nil {
+		t.Error("the shard was served at once")
+	}
+	testkit.Eventually(t, "the shard is served", func() bool {
+		_, err := p.elsewhere(gaveUp, account, phone)
+		return err == nil
+	})
+	if tenant.of(phone.User()) == nil {
+		t.Error("it is not")
+	}
+	testkit.Check(t, tenant.stop(testkit.Soon(t)))
+	if _, err := p.elsewhere(t.Context(), account, phone); err == nil {
+		t.Error("it is taken up by an edge that has stopped")
+	}
+}
+
+// keyOf is of a device of a shard, of so many.
+func keyOf(t *testing.T, n, of int) subjects.Key {
+	t.Helper()
+	for i := 0; ; i++ {
+		if user := fmt.Sprint("user-", i); shard.Of(user, of) == n {
+			return subjects.Address{User: subjects.UserID(user), Device: "phone"}.Key()
 		}
 	}
 }
