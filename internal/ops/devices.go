@@ -84,6 +84,8 @@ type DeviceQuery struct {
 	Limit int
 	// Progress, if set, is told how many devices of how many were looked at.
 	Progress func(done, all int)
+
+	edges []string // the ids of Edge, if that is an id, of a tenant with several shards
 }
 
 func (q *DeviceQuery) wants(d *Device) bool {

@@ -15,6 +15,7 @@ import (
 type Directory struct {
 	rosters []*roster.Roster  // by shard
 	edges   map[string]string // names of the edges that live, by id
+	leases  []roster.Edge     // theirs, of all shards
 }
 
 // NewDirectory is the directory of what the rosters of a tenant's shards know now.
@@ -23,6 +24,7 @@ func NewDirectory(rosters ...*roster.Roster) *Directory {
 	for _, r := range rosters {
 		for _, e := range r.Edges() {
 			d.edges[e.ID] = e.Name
+			d.leases = append(d.leases, e)
 		}
 	}
 	return d
@@ -42,9 +44,25 @@ func (d *Directory) Device(a subjects.Address) *Device {
 	return newDevice(a, &r, d.edges)
 }
 
+// ids returns the ids that the edge of this one has: in each shard another.
+func (d *Directory) ids(id string) (ids []string) {
+	i := slices.IndexFunc(d.leases, func(e roster.Edge) bool { return e.ID == id })
+	for _, e := range d.leases {
+		if i >= 0 && e.SameProcess(d.leases[i]) {
+			ids = append(ids, e.ID)
+		}
+	}
+	return ids
+}
+
 // each calls yield for every device that the query wants, in no order. Only
 // what is yielded costs memory: views of all devices would be megabytes.
 func (d *Directory) each(q *DeviceQuery, yield func(subjects.Address, *roster.Device)) {
+	if len(d.rosters) > 1 && q.Edge != "" {
+		own := *q
+		own.edges = d.ids(q.Edge)
+		q = &own
+	}
 	take := func(r roster.Device) bool {
 		if a, err := r.Key.Address(); err == nil && q.admits(a, &r, d.edges) {
 			yield(a, &r)
@@ -70,7 +88,7 @@ func (q *DeviceQuery) admits(a subjects.Address, r *roster.Device, edges map[str
 	}
 	online := status != wire.Offline
 	return (online || !q.Online) && (q.Type == "" || r.Type == q.Type) && (q.Status == "" || q.Status == status) &&
-		(q.Edge == "" || online && (r.Edge == q.Edge || edges[r.Edge] == q.Edge)) && q.names(a)
+		(q.Edge == "" || online && (r.Edge == q.Edge || edges[r.Edge] == q.Edge || slices.Contains(q.edges, r.Edge))) && q.names(a)
 }
 
 // names reports whether the query's text is part of the name: of the device's

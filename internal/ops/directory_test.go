@@ -13,13 +13,16 @@ import (
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/internal/roster"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/subjects"
 )
 
 // follow is a roster that only follows.
-func (p *place) follow() *roster.Roster {
+func (p *place) follow() *roster.Roster { return p.followShard(shard.Only) }
+
+func (p *place) followShard(of shard.Shard) *roster.Roster {
 	p.t.Helper()
-	r, err := roster.New(roster.Options{Read: p.env.Conn(p.t), Put: func(*nats.Msg, func(uint64, error)) {}})
+	r, err := roster.New(roster.Options{Read: p.env.Conn(p.t), Shard: of, Put: func(*nats.Msg, func(uint64, error)) {}})
 	check(p.t, err)
 	check(p.t, r.Start(p.t.Context()))
 	p.t.Cleanup(func() { _ = r.Stop(context.WithoutCancel(p.t.Context())) })
@@ -65,6 +68,32 @@ func TestDeviceLooksTheSameFromTheStoreAndFromARoster(t *testing.T) {
 	}
 	if d := known[1]; d.Edge != "" || d.Status != "offline" || d.Session != "s1" {
 		t.Errorf("the phone of a dead edge is %+v", d)
+	}
+}
+
+// An edge has a lease, and so an id, in each shard, and is listed with one of them.
+func TestDirectoryFindsTheDevicesOfAnEdgeInAllShards(t *testing.T) {
+	t.Parallel()
+	p := dividedPlace(t)
+	var rosters []*roster.Roster
+	users := map[int]string{}
+	for i := 0; len(users) < 4; i++ {
+		user := fmt.Sprint("user-", i)
+		users[shard.Of(user, 4)] = user
+	}
+	for n, s := range shard.All(4) {
+		k := subjects.Address{User: subjects.UserID(users[n]), Device: "phone"}.Key()
+		p.publish(s.Subject(layout.EdgeSubject(fmt.Sprint("e", n))), `{"name":"one","process":"1"}`)
+		p.publish(s.Subject(layout.EdgeSubject(fmt.Sprint("f", n))), `{"name":"one","process":"2"}`)
+		p.publish(s.Subject(layout.DeviceSubject(k)), `{"type":"mobile"}`)
+		p.publish(s.Subject(layout.SessionSubject(k)), fmt.Sprintf(`{"session":"s","edge":"e%d","epoch":1,"status":"online"}`, n))
+		rosters = append(rosters, p.followShard(s))
+	}
+	directory := ops.NewDirectory(rosters...)
+	for edge, want := range map[string]int{"e0": 4, "e3": 4, "one": 4, "f0": 0, "g": 0} {
+		if list, _ := directory.Devices(ops.DeviceQuery{Edge: edge}); len(list) != want {
+			t.Errorf("%d devices are at the edge %s, want %d", len(list), edge, want)
+		}
 	}
 }
 
