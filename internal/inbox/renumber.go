@@ -98,7 +98,7 @@ func (r Renumbering) Outcome(k *proof.Key, to subjects.Key, lane subjects.Lane, 
 func (r Renumbering) Event(h nats.Header, stored []byte) []byte {
 	seq, id, ok := ParseEventID(h.Get(jetstream.MsgIDHeader))
 	fields := map[string]json.RawMessage{}
-	if !ok || json.Unmarshal(stored, &fields) != nil {
+	if !ok || json.Unmarshal(stored, &fields) != nil || fields == nil {
 		return stored
 	}
 	seq = r(seq)

@@ -82,6 +82,9 @@ func TestOutcomesAndEventsAreNumberedAnew(t *testing.T) {
 	if err := json.Unmarshal(body, &e); err != nil || e.Seq != 70 || e.User != "alice" || event.Header.Get(jetstream.MsgIDHeader) != eventID(70, "x") {
 		t.Errorf("the event is %s, %v", body, event.Header)
 	}
+	if got := string(tenfold.Event(nats.Header{jetstream.MsgIDHeader: {eventID(7, "x")}}, []byte(`null`))); got != `null` {
+		t.Errorf("an event without a body became %s", got)
+	}
 	other := nats.Header{jetstream.MsgIDHeader: {"device/7"}}
 	if got := string(tenfold.Event(other, []byte(`{"seq":7}`))); got != `{"seq":7}` || other.Get(jetstream.MsgIDHeader) != "device/7" {
 		t.Errorf("another event became %s", got)
