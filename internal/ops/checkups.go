@@ -70,14 +70,14 @@ func (d *doctor) routing(ctx context.Context, name string) error {
 	}
 	first, _, err := d.t.direct.Get(ctx, layout.StreamRoute, &direct.Request{Seq: max(info.State.FirstSeq, 1), Batch: 1})
 	if err != nil {
-		return fmt.Errorf("ops: read %s: %w", layout.StreamRoute, err)
+		return fmt.Errorf("ops: read %s: %w", d.t.shard.Stream(layout.StreamRoute), err)
 	}
 	if len(first) == 0 {
 		return nil
 	}
 	if waited := time.Since(time.Unix(0, first[0].Time)); waited > waitWarn {
 		d.note(name, LevelWarn, fmt.Sprintf("%d messages wait for a suitable device to come online, the oldest for %s", info.State.Msgs, waited.Round(time.Minute)),
-			"see 'nats stream view "+layout.StreamRoute+"'; they go when they are "+info.Config.MaxAge.String()+" old")
+			"see 'nats stream view "+d.t.shard.Stream(layout.StreamRoute)+"'; they go when they are "+info.Config.MaxAge.String()+" old")
 	}
 	return nil
 }

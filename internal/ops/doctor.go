@@ -81,6 +81,13 @@ type doctor struct {
 	account string
 }
 
+// ofTenant are the checks of what is not a shard's. The first shard tells of them. Of
+// asked the others need what they find out.
+var (
+	ofTenant = []string{"server", "permissions", "disk", "clock", "coordinator"}
+	asked    = []string{"server", "permissions"}
+)
+
 // Doctor finds out what is wrong, and says of each thing what to do. A check
 // that cannot be made is a finding, too; the error is that of ctx.
 func (t *Tenant) Doctor(ctx context.Context, opts DoctorOptions) ([]Finding, error) {
@@ -106,7 +113,10 @@ func (t *Tenant) Doctor(ctx context.Context, opts DoctorOptions) ([]Finding, err
 		{"routing", d.routing},
 		{"undeliverable", d.undeliverable},
 	} {
-		before := len(d.out)
+		before, told := len(d.out), t.shard.N() > 0 && slices.Contains(ofTenant, c.name)
+		if told && !slices.Contains(asked, c.name) {
+			continue
+		}
 		if err := c.check(ctx, c.name); err != nil {
 			if ctx.Err() != nil {
 				return d.out, context.Cause(ctx)
@@ -114,6 +124,9 @@ func (t *Tenant) Doctor(ctx context.Context, opts DoctorOptions) ([]Finding, err
 			d.note(c.name, LevelUnknown, err.Error(), "mend what is above first")
 		} else if len(d.out) == before {
 			d.note(c.name, LevelOK, "nothing to find fault with", "")
+		}
+		if told {
+			d.out = d.out[:before]
 		}
 	}
 	return d.out, nil
@@ -330,6 +343,14 @@ func (d *doctor) edges(ctx context.Context, name string) error {
 	}
 	if len(d.status.Edges) == 0 {
 		if err := d.noEdge(ctx, name); err != nil {
+			return err
+		}
+	}
+	if d.opts.edges != nil {
+		if d.t.shard.N() > 0 {
+			return nil // the first shard tells of all that there are
+		}
+		if d.status.Edges, err = d.opts.edges(ctx); err != nil {
 			return err
 		}
 	}

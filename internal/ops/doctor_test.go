@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -299,6 +300,33 @@ func TestDoctorTellsAShardWithoutAnEdgeFromNoEdge(t *testing.T) {
 	}
 	found := p.examine()
 	if !has(found, "warn edges: no edge serves shard 3") || has(found, "no edge serves shard 0") || has(found, "no edge runs") {
+		t.Errorf("found %q", found)
+	}
+}
+
+// What is wrong with a part of the tenant is no fault of each shard.
+func TestDoctorTellsOnceWhatIsOfNoShard(t *testing.T) {
+	t.Parallel()
+	p := dividedPlace(t)
+	var n atomic.Int32
+	_, err := p.env.Conn(t).Subscribe("$SRV.PING.rccs-coordinator", func(m *nats.Msg) {
+		_ = m.Respond(fmt.Appendf(nil, `{"id":"c1","version":"1.0.0","unready":"nothing heard for %d s","shards":[0,1,2,3]}`, n.Add(1)))
+	})
+	check(t, err)
+	testkit.Eventually(t, "the coordinator listens", func() bool { return has(p.examine(), "coordinator c1 cannot do its work") })
+	var told []string
+	for _, f := range p.examine() {
+		if strings.Contains(f, " coordinator: ") {
+			told = append(told, f)
+		}
+	}
+	if len(told) != 1 {
+		t.Errorf("told %q", told)
+	}
+	for n, s := range shard.All(4) { // each shard has edges of one version
+		p.publish(s.Subject(layout.EdgeSubject("e1")), fmt.Sprintf(`{"name":"one%d","process":"%[1]d","version":"%[1]d"}`, n/2))
+	}
+	if found := p.examine(); !has(found, "warn edges: edges run different versions") {
 		t.Errorf("found %q", found)
 	}
 }
