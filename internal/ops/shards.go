@@ -142,7 +142,10 @@ func (t *Tenant) tailOfAll(ctx context.Context, opts TailOptions) error {
 	opts.Each = func(f *Flow) error {
 		mu.Lock()
 		defer mu.Unlock()
-		return each(f)
+		if failed == nil { // otherwise another shard was told that it is enough
+			failed = each(f)
+		}
+		return failed
 	}
 	told := opts.Started
 	for n, part := range t.parts {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/ops"
+	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/internal/testkit"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -133,5 +134,30 @@ func TestTailOfAFloodIsWhole(t *testing.T) {
 	})
 	if err != nil {
 		t.Errorf("it ended with %v", err)
+	}
+}
+
+// Shards are watched one beside the other: while one is told that it is enough, others
+// have something to tell.
+func TestTailOfSeveralShardsEndsWhenItIsEnough(t *testing.T) {
+	t.Parallel()
+	p := dividedPlace(t)
+	store := func(i int) {
+		k := subjects.Address{User: subjects.UserID(fmt.Sprint("user-", i)), Device: "phone"}.Key()
+		_, err := p.js.Publish(t.Context(), shard.At(shard.Of(k.User(), 4), 4).Subject(subjects.Inbox(k, subjects.Normal)), []byte(`1`))
+		check(t, err)
+	}
+	seen, enough := 0, errors.New("enough")
+	err := p.Tail(t.Context(), ops.TailOptions{Kinds: []string{ops.FlowInbox}, Started: func() { store(0) }, Each: func(*ops.Flow) error {
+		if seen++; seen == 1 {
+			for i := range 100 { // of all shards
+				store(i)
+			}
+			return enough
+		}
+		return nil
+	}})
+	if !errors.Is(err, enough) || seen != 1 {
+		t.Errorf("told of %d messages when one was enough, and ended with %v", seen, err)
 	}
 }
