@@ -98,9 +98,6 @@ func TestAShardIsTakenUpThoughNoRegistrationWaitsForIt(t *testing.T) {
 	testkit.Check(t, tenant.told.tell(phone)) // it comes back
 	gaveUp, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := p.elsewhere(gaveUp, account, phone); err == nil {
-		t.Error("the shard was served at once")
-	}
 	testkit.Eventually(t, "the shard is served", func() bool {
 		_, err := p.elsewhere(gaveUp, account, phone)
 		return err == nil
