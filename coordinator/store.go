@@ -17,7 +17,7 @@ import (
 // put stores a roster's entry, as roster.Options.Put.
 func (c *Coordinator) put(msg *nats.Msg, done func(uint64, error)) {
 	c.pub.Publish(msg, func(r inbox.Receipt, err error) {
-		if inbox.Lost(err) {
+		if storeerr.Lost(err) {
 			err = roster.ErrConflict
 		}
 		done(r.Seq, err)

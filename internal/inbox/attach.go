@@ -218,6 +218,17 @@ func (h *Hub) open(mb *Mailbox, more bool) error {
 	return nil
 }
 
+// ackPendingLocked reports whether an earlier connection left something
+// unacknowledged.
+func (mb *Mailbox) ackPendingLocked() bool {
+	for n := range mb.lanes {
+		if len(mb.lanes[n].ackPending) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // ErrTakenOver is wrapped by the error of an Attach that a newer Attach of the
 // same device replaced.
 var ErrTakenOver = errors.New("a newer connection took over")

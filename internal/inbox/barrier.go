@@ -2,13 +2,8 @@ package inbox
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
-
-	"github.com/rccs-io/rccs/internal/epoch"
-	"github.com/rccs-io/rccs/internal/layout"
-	"github.com/rccs-io/rccs/internal/leader"
 )
 
 // The hub follows the stream a moment behind. A device that attaches in that
@@ -84,42 +79,6 @@ func (h *Hub) serveEnds() {
 		cancel()
 		close(call.done)
 	}
-}
-
-// refreshState reads where the stream begins and ends, how much of a lane it
-// keeps, and its other settings. It uses the Fetch connection, because the Read
-// connection is busy with the stream's messages.
-//
-// A server that does not have what some edge has read is not believed: it may have
-// been paused, and devices may have been sent what it lacks.
-func (h *Hub) refreshState(ctx context.Context) (last uint64, err error) {
-	read := h.head.Load()
-	if h.replicas.Load() > 1 {
-		found, err := h.cursors.last.Get(ctx, []string{layout.Watermark})
-		if err != nil {
-			return 0, fmt.Errorf("inbox: how far the stream was read: %w", err)
-		}
-		if found[0] != nil {
-			mark, err := parseWatermark(found[0].Data)
-			if err != nil {
-				return 0, err
-			}
-			read = max(read, mark)
-		}
-	}
-	info, err := leader.InfoSince(ctx, h.js, layout.StreamInbox, read)
-	if err != nil {
-		return 0, fmt.Errorf("inbox: %w", err)
-	}
-	h.first.Store(info.State.FirstSeq)
-	h.perLane.Store(info.Config.MaxMsgsPerSubject)
-	word := epoch.Of(info)
-	h.epoch.Store(&word)
-	h.redeliverUpTo.Store(epoch.RedeliverUpTo(info))
-	h.maxAge.Store(int64(info.Config.MaxAge))
-	h.window.Store(int64(info.Config.Duplicates))
-	h.replicas.Store(int64(info.Config.Replicas))
-	return info.State.LastSeq, nil
 }
 
 // reach waits until the hub has handed out everything that was stored when call

@@ -46,7 +46,7 @@ func (w *Waiting) Cancel(ctx context.Context, js jetstream.JetStream, fetch *dir
 	switch {
 	case storeerr.Full(err): // to cancel is how to make room
 		return w.Seq, true, nil
-	case Lost(err): // it has come due, or another message has taken its place
+	case storeerr.Lost(err): // it has come due, or another message has taken its place
 		mark = w.Seq
 	case err != nil:
 		return 0, false, fmt.Errorf("inbox: cancel %s: %w", w.Subject, err)

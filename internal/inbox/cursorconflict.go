@@ -6,14 +6,8 @@ import (
 	"time"
 
 	"github.com/rccs-io/rccs/internal/layout"
-	"github.com/rccs-io/rccs/internal/storeerr"
 	"github.com/rccs-io/rccs/subjects"
 )
-
-// Lost reports whether an error of [Publisher.Publish] is a failed
-// compare-and-set: another message is stored on the subject or, in a cluster, is
-// about to be.
-func Lost(err error) bool { return storeerr.Lost(err) }
 
 // resolveTimeout bounds the look-up of a stored cursor that is not the one
 // expected.

@@ -7,13 +7,14 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/storeerr"
+	"github.com/rccs-io/rccs/internal/wake"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -34,16 +35,9 @@ type cursorWriter struct {
 	head    func() uint64 // of the hub
 	every   time.Duration
 	log     *slog.Logger
-	marked  atomic.Uint64 // the watermark stored last
-	markMu  sync.Mutex    // orders the publishes of the watermark
-	// unmarked: the head has risen since the last watermark. markedAt is when
-	// that was stored, and markSoon says that a timer will wake run for the next.
-	// run owns markedAt and markSoon.
-	unmarked atomic.Bool
-	markedAt time.Time
-	markSoon bool
+	mark    watermarkWriter
 
-	kick chan struct{} // capacity 1: queue or dirty has something new
+	kick wake.Signal // queue or dirty has something new, or the head has risen
 	quit chan struct{}
 	done chan struct{}
 
@@ -72,9 +66,11 @@ type cursorState struct {
 type revision struct{ seq uint64 }
 
 func newCursorWriter(p *Publisher, fetch *direct.Client, copies func() int64, head func() uint64, every time.Duration, log *slog.Logger) *cursorWriter {
+	kick := wake.New()
 	return &cursorWriter{
 		publish: p, fetch: fetch, last: fetch.Last(layout.StreamCursor, false), copies: copies, head: head, every: every, log: log,
-		kick: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
+		mark: watermarkWriter{publish: p, due: kick, log: log},
+		kick: kick, quit: make(chan struct{}), done: make(chan struct{}),
 		states: make(map[subjects.Key]*cursorState),
 	}
 }
@@ -108,14 +104,6 @@ func (w *cursorWriter) run() {
 	}
 }
 
-// wake wakes run.
-func (w *cursorWriter) wake() {
-	select {
-	case w.kick <- struct{}{}:
-	default:
-	}
-}
-
 // put queues a cursor to be stored in the place of the revision at. since is when
 // the oldest change in it was made. It does no I/O.
 func (w *cursorWriter) put(key subjects.Key, c Cursor, at *revision, since time.Time) {
@@ -138,12 +126,12 @@ func (w *cursorWriter) put(key subjects.Key, c Cursor, at *revision, since time.
 
 func (w *cursorWriter) queueLocked(key subjects.Key) {
 	w.queue = append(w.queue, key)
-	w.wake()
+	w.kick.Set()
 }
 
 // flush publishes the queued cursors, after a watermark that covers them.
 func (w *cursorWriter) flush() {
-	due := w.markDue() // before the head is read
+	due := w.mark.isDue() // before the head is read
 	w.mu.Lock()
 	queue := w.queue
 	w.queue = nil
@@ -159,7 +147,7 @@ func (w *cursorWriter) flush() {
 	}
 	w.mu.Unlock()
 	if due || len(queue) > 0 {
-		w.mark(top)
+		w.mark.raise(top)
 	}
 	for i, key := range queue {
 		data := msgs[i].Data
@@ -173,7 +161,7 @@ func (w *cursorWriter) landed(key subjects.Key, data []byte, seq uint64, err err
 	defer w.mu.Unlock()
 	s := w.states[key]
 	s.doubt = s.doubt || err != nil
-	if Lost(err) {
+	if storeerr.Lost(err) {
 		go w.resolve(key, data) // it asks the store
 		return
 	}
@@ -231,29 +219,6 @@ func (w *cursorWriter) storedSince(t time.Time) bool {
 	}
 	return true
 }
-
-// stored waits until the store has the device's cursor, or ctx ends.
-func (w *cursorWriter) stored(ctx context.Context, key subjects.Key) error {
-	tick := time.NewTicker(storedEvery)
-	defer tick.Stop()
-	for {
-		w.mu.Lock()
-		pending := w.states[key] != nil
-		w.mu.Unlock()
-		if !pending {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// storedEvery is how often stored and [Hub.Release] look whether a cursor is
-// stored. Only devices that move between edges wait for that.
-const storedEvery = 2 * time.Millisecond
 
 // stop waits until every cursor is stored or ctx ends, and then ends run.
 func (w *cursorWriter) stop(ctx context.Context) error {

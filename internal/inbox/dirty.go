@@ -31,7 +31,7 @@ func (w *cursorWriter) markDirty(mb *Mailbox) {
 	defer w.mu.Unlock()
 	w.dirty = append(w.dirty, dirtyMailbox{mb, time.Now()})
 	if len(w.dirty) == 1 {
-		w.wake()
+		w.kick.Set()
 	}
 }
 

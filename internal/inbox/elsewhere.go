@@ -2,7 +2,6 @@ package inbox
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -17,6 +16,7 @@ import (
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/leader"
+	"github.com/rccs-io/rccs/internal/storeerr"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
 )
@@ -168,15 +168,14 @@ func (s *Cursors) mark(ctx context.Context, top uint64) error {
 		if err != nil {
 			return fmt.Errorf("inbox: load the watermark: %w", err)
 		}
-		var mark watermark
-		revision := uint64(0)
+		var head, revision uint64
 		if found[0] != nil {
 			revision = found[0].Seq
-			if err := json.Unmarshal(found[0].Data, &mark); err != nil {
-				return fmt.Errorf("inbox: stored watermark: %w", err)
+			if head, err = parseWatermark(found[0].Data); err != nil {
+				return err
 			}
 		}
-		if mark.Head >= top {
+		if head >= top {
 			return nil
 		}
 		if err := s.publish.putLast(ctx, layout.Watermark, appendWatermark(top), revision); !errors.Is(err, ErrMoved) {
@@ -193,7 +192,7 @@ func (p *Publisher) putLast(ctx context.Context, subject string, data []byte, re
 		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(revision, 10)},
 	}}
 	err := p.wait(ctx, m)
-	if Lost(err) {
+	if storeerr.Lost(err) {
 		return ErrMoved
 	}
 	return err

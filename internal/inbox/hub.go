@@ -323,19 +323,30 @@ func (h *Hub) Release(ctx context.Context, k subjects.Key) error {
 	}
 	tick := time.NewTicker(storedEvery)
 	defer tick.Stop()
-	for {
-		h.mu.Lock()
-		departed := h.departed[k].storing()
-		h.mu.Unlock()
-		if !departed {
-			return h.cursors.stored(ctx, k)
-		}
+	for h.storing(k) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+	return nil
+}
+
+// storedEvery is how often [Hub.Release] looks whether a cursor is stored. Only
+// devices that move between edges wait for that.
+const storedEvery = 2 * time.Millisecond
+
+// storing reports whether the store may not have yet what a device that has left
+// acknowledged here.
+func (h *Hub) storing(k subjects.Key) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.storingLocked(k)
+}
+
+func (h *Hub) storingLocked(k subjects.Key) bool {
+	return h.departed[k].storing() || h.cursors.holds(k)
 }
 
 // Healthy returns an error when the stream cannot be followed, or has not been
@@ -375,7 +386,7 @@ func (h *Hub) handle(e reader.Entry) {
 	}
 	h.head.Store(e.Seq)
 	if h.replicas.Load() <= 1 { // else a majority has the end of the stream
-		h.cursors.read()
+		h.cursors.mark.headRose()
 	}
 	h.waits.wake(e.Seq)
 	h.wakes.handed()

@@ -92,14 +92,3 @@ func (mb *Mailbox) explain(ctx context.Context) error {
 		mb.mu.Unlock()
 	}
 }
-
-// ackPendingLocked reports whether an earlier connection left something
-// unacknowledged.
-func (mb *Mailbox) ackPendingLocked() bool {
-	for n := range mb.lanes {
-		if len(mb.lanes[n].ackPending) > 0 {
-			return true
-		}
-	}
-	return false
-}

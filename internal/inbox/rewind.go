@@ -26,11 +26,6 @@ import (
 // hub that starts and finds the watermark above the stream's end looks at every
 // cursor, and cuts back those above the end.
 
-// watermark is what is stored under [layout.Watermark].
-type watermark struct {
-	Head uint64 `json:"head"`
-}
-
 // checkRewind cuts cursors back if the stream has lost its end. counted is the
 // sequence up to which every message is in some cursor.
 func (h *Hub) checkRewind(ctx context.Context, stored *direct.Stored, counted uint64) error {
@@ -224,13 +219,3 @@ func (h *Hub) cutBack(ctx context.Context, key subjects.Key, c *Cursor, stored t
 	}
 	return nil
 }
-
-func parseWatermark(data []byte) (head uint64, err error) {
-	var mark watermark
-	if err := json.Unmarshal(data, &mark); err != nil {
-		return 0, fmt.Errorf("inbox: stored watermark: %w", err)
-	}
-	return mark.Head, nil
-}
-
-func appendWatermark(head uint64) []byte { return fmt.Appendf(nil, `{"head":%d}`, head) }

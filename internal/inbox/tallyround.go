@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/storeerr"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -108,7 +109,7 @@ func (h *Hub) stopTally(ctx context.Context) error {
 func (h *Hub) storeLast(ctx context.Context) error {
 	for {
 		err := h.storeTally(ctx, true)
-		if !Lost(err) {
+		if !storeerr.Lost(err) {
 			return err
 		}
 		select {
@@ -255,7 +256,7 @@ func (h *Hub) publishCount(k subjects.Key, c Cursor, head, revision uint64, done
 	msg := &nats.Msg{Subject: layout.Cursor(k), Data: c.Append(nil), Header: nats.Header{
 		nats.ExpectedLastSubjSeqHdr: {strconv.FormatUint(revision, 10)},
 	}}
-	h.cursors.mark(head)
+	h.cursors.mark.raise(head)
 	h.opts.Publish.Publish(msg, func(r Receipt, err error) {
 		if err == nil {
 			h.countedUpTo(k, head, c.Sent)
@@ -270,7 +271,7 @@ func (h *Hub) publishCount(k subjects.Key, c Cursor, head, revision uint64, done
 func (h *Hub) countInto(k subjects.Key, c *Cursor, stored time.Time, head uint64, final bool) (requests []*Deadline, changed, later bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.mailboxes[k] != nil || h.departed[k].storing() || h.cursors.holds(k) {
+	if h.mailboxes[k] != nil || h.storingLocked(k) {
 		return nil, false, true // the mailbox counts, or a newer cursor is on its way
 	}
 	for _, one := range h.tally.devices[k] {

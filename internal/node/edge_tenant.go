@@ -18,6 +18,7 @@ import (
 	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/internal/stops"
+	"github.com/rccs-io/rccs/internal/storeerr"
 	"github.com/rccs-io/rccs/internal/topic"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -356,7 +357,7 @@ func (s *edgeShard) put(msg *nats.Msg, done func(uint64, error)) { putEntry(s.pu
 
 func putEntry(pub *inbox.Publisher, msg *nats.Msg, done func(uint64, error)) {
 	pub.Publish(msg, func(r inbox.Receipt, err error) {
-		if inbox.Lost(err) {
+		if storeerr.Lost(err) {
 			err = roster.ErrConflict
 		}
 		done(r.Seq, err)
