@@ -198,3 +198,30 @@ func (a *adminPart) stop(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
+
+// openDoors listens for operators and for services that use HTTP.
+func (n *Node) openDoors() (err error) {
+	if n.opts.AdminListen == "" && n.opts.APIListen == "" {
+		return nil
+	}
+	if err := n.openAPI(); err != nil {
+		return err
+	}
+	n.stops.AddFunc(n.stopAPI) // also when the node does not get as far as to serve
+	opts := adminOptions{transport: n.opts.Transport, registry: n.registry, api: n.api, logger: n.opts.Logger}
+	if opts.listen = n.opts.APIListen; opts.listen != "" {
+		opts.services = true
+		if n.apiDoor, err = startAdmin(opts); err != nil {
+			return err
+		}
+		n.stops.Add(n.apiDoor.stop)
+	}
+	if opts.listen = n.opts.AdminListen; opts.listen != "" {
+		opts.services, opts.ready, opts.others = false, n.ready.now, n.ready.unserved
+		if n.admin, err = startAdmin(opts); err != nil {
+			return err
+		}
+		n.stops.Add(n.admin.stop)
+	}
+	return nil
+}

@@ -1,14 +1,12 @@
 package node
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -22,7 +20,6 @@ import (
 	"github.com/rccs-io/rccs/coordinator"
 	"github.com/rccs-io/rccs/internal/api"
 	"github.com/rccs-io/rccs/internal/backbone"
-	"github.com/rccs-io/rccs/internal/enroll"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/internal/stops"
@@ -30,87 +27,6 @@ import (
 	"github.com/rccs-io/rccs/internal/tracing"
 	"github.com/rccs-io/rccs/internal/wake"
 )
-
-// Options configure a [Node]. Zero values mean the documented default.
-type Options struct {
-	// Data is the directory of keys and streams. Needed.
-	Data string
-	// KeysFrom is a directory of an installation's keys, which are copied where
-	// Data has none; empty: new ones are made there.
-	KeysFrom string
-	// Listen is where devices connect, HOST:PORT; port 0 is any; empty:
-	// nowhere, there is no edge in this process.
-	Listen string
-	// Shards is how many shards the default tenant has, if it is made now. 0 is 1,
-	// or as it was made.
-	Shards int
-	// NATSListen is where NATS clients connect; empty: nowhere.
-	NATSListen string
-	// AdminListen is where health and metrics are served; empty: nowhere.
-	AdminListen string
-	// APIListen is where the rows of the HTTP API for services are served, to
-	// who has a token; empty: nowhere but on AdminListen.
-	APIListen string
-	// Config is the text of nats.conf; ConfigPath names a file instead.
-	Config     []byte
-	ConfigPath string
-	// Transport says how devices and operators reach this process.
-	Transport Transport
-	// Reread asks for the nats.conf and all files of certificates to be read
-	// again. May be nil.
-	Reread <-chan struct{}
-	// StoreKey and OldStoreKey are as in [backbone.Options].
-	StoreKey, OldStoreKey string
-	// Version of the program, which NATS clients are shown.
-	Version string
-	// Limits bound what devices may cost.
-	Limits Limits
-	// InboxLimit is how many unacknowledged messages an inbox may hold.
-	// Default 10,000.
-	InboxLimit int
-	// Tracing says where the way of single messages is recorded.
-	Tracing tracing.Options
-	// Enrolment says how devices are enrolled.
-	Enrolment Enrolment
-	// Logger; nil discards.
-	Logger *slog.Logger
-	// StartWait bounds how long a start waits for room on the disk, and for the
-	// other servers of a cluster; 0: no bound.
-	StartWait time.Duration
-	// Restoring has a server of a cluster make no streams, and wait for those
-	// that a restore brings.
-	Restoring bool
-	// StopWithin bounds a stop. Default [DefaultStopWithin].
-	StopWithin time.Duration
-}
-
-// DefaultStopWithin is how long a stop may take: less than the 10 s after which
-// `docker stop` kills.
-const DefaultStopWithin = 8 * time.Second
-
-// Enrolment says how devices that make their own key get a credential.
-type Enrolment struct {
-	// Life of a credential. Default 24 h.
-	Life time.Duration
-	// RenewFor is how long after a credential was made the next one can be
-	// had with the same key. Default 30 days.
-	RenewFor time.Duration
-	// Tokens checks the identity tokens of a third party; nil: none is taken.
-	Tokens enroll.TokenVerifier
-}
-
-func (o *Options) validate() error {
-	if o.Data == "" {
-		return errors.New("node: Data is needed")
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.StopWithin <= 0 {
-		o.StopWithin = DefaultStopWithin
-	}
-	return errors.Join(o.Tracing.Validate(), o.Transport.validate(o.AdminListen))
-}
 
 // Node is one process that serves everything: NATS, an edge, the admin
 // listener.
@@ -271,33 +187,6 @@ func (n *Node) countConnections() error {
 	return nil
 }
 
-// openDoors listens for operators and for services that use HTTP.
-func (n *Node) openDoors() (err error) {
-	if n.opts.AdminListen == "" && n.opts.APIListen == "" {
-		return nil
-	}
-	if err := n.openAPI(); err != nil {
-		return err
-	}
-	n.stops.AddFunc(n.stopAPI) // also when the node does not get as far as to serve
-	opts := adminOptions{transport: n.opts.Transport, registry: n.registry, api: n.api, logger: n.opts.Logger}
-	if opts.listen = n.opts.APIListen; opts.listen != "" {
-		opts.services = true
-		if n.apiDoor, err = startAdmin(opts); err != nil {
-			return err
-		}
-		n.stops.Add(n.apiDoor.stop)
-	}
-	if opts.listen = n.opts.AdminListen; opts.listen != "" {
-		opts.services, opts.ready, opts.others = false, n.ready.now, n.ready.unserved
-		if n.admin, err = startAdmin(opts); err != nil {
-			return err
-		}
-		n.stops.Add(n.admin.stop)
-	}
-	return nil
-}
-
 // openEdge makes the edge, which does not listen yet. It ends before the tenants.
 func (n *Node) openEdge() error {
 	n.stops.Add(n.stopTenants)
@@ -364,32 +253,6 @@ func (n *Node) Run(ctx context.Context, started func()) error {
 	return errors.Join(cause, n.Stop(context.WithoutCancel(ctx)))
 }
 
-// storeEvery is how often the store is looked at.
-const storeEvery = 500 * time.Millisecond
-
-// watchStore ends ctx when the store is broken.
-func (n *Node) watchStore(ctx context.Context, broken context.CancelCauseFunc) {
-	every(ctx, storeEvery, func() {
-		if err := n.server.Broken(); err != nil {
-			broken(err)
-		}
-	})
-}
-
-// every does something again and again until ctx ends.
-func every(ctx context.Context, d time.Duration, do func()) {
-	tick := time.NewTicker(d)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			do()
-		}
-	}
-}
-
 // Addr is where devices connect, or nil; valid after Start.
 func (n *Node) Addr() net.Addr {
 	if n.edge == nil {
@@ -431,22 +294,4 @@ func (n *Node) Connections() int {
 		return 0
 	}
 	return n.edge.server.Connections()
-}
-
-// isReady says whether a message could be accepted now.
-func (n *Node) isReady() bool { return n.serving.Load() && n.admin.isUp() && n.ready.now() == nil }
-
-// check returns why a message could not be accepted now.
-func (n *Node) check() (h health) {
-	h.own = n.server.Healthy()
-	for _, t := range n.running() {
-		name := t.keys.Account().Name
-		h.add(name, name == auth.DefaultTenant, cmp.Or(t.streams.healthy(everyStream), t.coord.Healthy()))
-	}
-	if n.edge != nil {
-		at := n.edge.healthy()
-		h.own, h.others = cmp.Or(h.own, at.own), errors.Join(h.others, at.others)
-	}
-	n.missing.addTo(&h)
-	return h
 }

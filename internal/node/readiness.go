@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"github.com/rccs-io/rccs/auth"
 )
 
 // readyEvery is how often a process looks whether it can serve, and sayEvery how
@@ -90,4 +92,22 @@ func (s *saying) look(err error) (fault bool, after time.Duration) {
 // watch looks until ctx ends, also when nobody asks.
 func (r *readiness) watch(ctx context.Context) {
 	every(ctx, readyEvery, func() { _ = r.now() }) // the log has it
+}
+
+// isReady reports whether a message could be accepted now.
+func (n *Node) isReady() bool { return n.serving.Load() && n.admin.isUp() && n.ready.now() == nil }
+
+// check returns why a message could not be accepted now.
+func (n *Node) check() (h health) {
+	h.own = n.server.Healthy()
+	for _, t := range n.running() {
+		name := t.keys.Account().Name
+		h.add(name, name == auth.DefaultTenant, cmp.Or(t.streams.healthy(everyStream), t.coord.Healthy()))
+	}
+	if n.edge != nil {
+		at := n.edge.healthy()
+		h.own, h.others = cmp.Or(h.own, at.own), errors.Join(h.others, at.others)
+	}
+	n.missing.addTo(&h)
+	return h
 }
