@@ -12,17 +12,16 @@ import (
 )
 
 // confirm answers a control message that needs no other answer than success.
-func (c *conn) confirm(e *wire.Envelope) {
-	c.answer(wire.TypeAck, wire.AppendSuccessPayload(nil, e.ID))
+func (c *conn) confirm(id string) {
+	c.answer(wire.TypeAck, wire.AppendSuccessPayload(nil, id))
 }
 
 // setStatus stores the device's status, of which the user's other devices are
 // told.
-func (c *conn) setStatus(e *wire.Envelope) {
+func (c *conn) setStatus(e *wire.Envelope) error {
 	st, err := wire.DecodeDeviceStatus(e.Payload)
 	if err != nil {
-		c.fail(e, wire.AsError(err))
-		return
+		return err
 	}
 	id := e.ID
 	c.sess.SetStatus(st.Status, json.RawMessage(clone(st.Extra)), func(err error) {
@@ -31,21 +30,19 @@ func (c *conn) setStatus(e *wire.Envelope) {
 			return // the device is told so, and the connection ends
 		}
 		if err != nil {
-			werr := wire.NewError(wire.Unavailable, "the status is not known to be stored: send it again")
-			werr.OriginalID = id
-			c.tell(werr)
+			c.tell(wire.NewError(wire.Unavailable, "the status is not known to be stored: send it again").For(id))
 			return
 		}
-		c.confirm(&wire.Envelope{ID: id})
+		c.confirm(id)
 	})
+	return nil
 }
 
 // listDevices answers with all devices of the user.
-func (c *conn) listDevices(e *wire.Envelope) {
+func (c *conn) listDevices(e *wire.Envelope) error {
 	ask, err := wire.DecodeListDevices(e.Payload)
 	if err != nil {
-		c.fail(e, wire.AsError(err))
-		return
+		return err
 	}
 	list := wire.DeviceList{OriginalID: e.ID}
 	for _, d := range c.tenant.Roster.User(c.key) { // in the order of their names
@@ -59,6 +56,7 @@ func (c *conn) listDevices(e *wire.Envelope) {
 	}
 	fitDevices(&list, c.maxFrame)
 	c.answer(wire.TypeAck, list.AppendPayload(nil))
+	return nil
 }
 
 // Presence tells the user's other devices on this edge of a change. It is the
@@ -99,11 +97,10 @@ func (c *conn) presence(payload, bare []byte) {
 const forgetWithin = 10 * time.Second
 
 // unregister ends the session and, with "forget", removes the device.
-func (c *conn) unregister(e *wire.Envelope) {
+func (c *conn) unregister(e *wire.Envelope) error {
 	u, err := wire.DecodeUnregister(e.Payload)
 	if err != nil {
-		c.fail(e, wire.AsError(err))
-		return
+		return err
 	}
 	id := e.ID
 	// Nothing more is taken from the device, and it is answered once others see
@@ -120,6 +117,7 @@ func (c *conn) unregister(e *wire.Envelope) {
 		_ = c.tenant.flush.wait() // NATS knows that nobody answers requests here
 		c.unregistered(id, err)
 	})
+	return nil
 }
 
 // forgetAfter waits until the session has ended, for forgetWithin at most. Then
@@ -148,11 +146,9 @@ var errNotEnded = errors.New("the end of the session is not stored yet")
 func (c *conn) unregistered(id string, err error) {
 	if err != nil {
 		c.log().Warn("device not forgotten", "err", err)
-		e := wire.NewError(wire.Unavailable, "the device could not be forgotten now: connect and try again")
-		e.OriginalID = id
-		c.tell(e)
+		c.tell(wire.NewError(wire.Unavailable, "the device could not be forgotten now: connect and try again").For(id))
 	} else {
-		c.confirm(&wire.Envelope{ID: id})
+		c.confirm(id)
 	}
 	c.stored(nil, nil)
 }
@@ -169,16 +165,16 @@ func (t *Tenant) forget(ctx context.Context, a subjects.Address) error {
 
 // cancel gives up an open request of this device, or a message that it scheduled
 // for later.
-func (c *conn) cancel(e *wire.Envelope, id string) {
+func (c *conn) cancel(e *wire.Envelope, id string) error {
 	if c.cancelAsk(id) {
-		return
+		return nil
 	}
 	ctx, stop := context.WithTimeout(c.s.ctx, forgetWithin)
 	defer stop()
 	n, werr := c.tenant.intake.Cancel(ctx, c.identity(), id)
 	if werr != nil {
-		c.fail(e, werr)
-		return
+		return werr
 	}
 	c.answer(wire.TypeAck, wire.AppendCancelledPayload(nil, id, n))
+	return nil
 }

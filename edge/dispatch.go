@@ -26,30 +26,45 @@ func (c *conn) envelope(item *wire.Item) {
 		return
 	}
 	e := &item.Envelope
-	switch {
-	case mailbox == nil:
+	if mailbox == nil {
 		c.onOwnStack(func() { c.register(e) })
-	case e.Type == wire.TypeAck:
-		c.sess.Touch(time.Now().UnixNano())
-		c.acknowledge(mailbox, e)
-	case c.stopping():
-		// Not accepted, not answered: the device sends it again elsewhere.
-	case !c.checkIdentity(e):
-	case e.Type == wire.TypeRegister:
-		c.renew(e)
-	case e.Type == wire.TypeHeartbeat:
-		c.confirm(e)
-	default:
-		c.sess.Touch(time.Now().UnixNano())
-		if !c.withinRates(e) {
-			return
-		}
-		if wire.IsControl(e.Type) {
-			c.control(e)
-		} else {
-			c.send(e)
-		}
+		return
 	}
+	if err := c.dispatch(mailbox, e); err != nil {
+		c.fail(e, wire.AsError(err))
+	}
+}
+
+// dispatch handles an envelope of a registered device. The error is what is wrong
+// with it, which the device is told; the connection goes on.
+func (c *conn) dispatch(mailbox *inbox.Mailbox, e *wire.Envelope) error {
+	if e.Type == wire.TypeAck {
+		c.sess.Touch(time.Now().UnixNano())
+		return c.acknowledge(mailbox, e)
+	}
+	if c.stopping() {
+		return nil // not accepted, not answered: the device sends it again elsewhere
+	}
+	from := c.identity()
+	if err := send.CheckIdentity(&from, e); err != nil {
+		return err
+	}
+	switch e.Type {
+	case wire.TypeRegister:
+		return c.renew(e)
+	case wire.TypeHeartbeat:
+		c.confirm(e.ID)
+		return nil
+	}
+	c.sess.Touch(time.Now().UnixNano())
+	switch {
+	case !c.withinRates(e): // and the device was told
+	case wire.IsControl(e.Type):
+		return c.control(e)
+	default:
+		c.send(e)
+	}
+	return nil
 }
 
 // onOwnStack runs f on a goroutine of its own and waits for it. Checking a
@@ -65,29 +80,28 @@ func (c *conn) onOwnStack(f func()) {
 }
 
 // control handles the message types to which RCCS itself gives a meaning.
-func (c *conn) control(e *wire.Envelope) {
+func (c *conn) control(e *wire.Envelope) error {
 	switch e.Type {
 	case wire.TypeUnregister:
-		c.unregister(e)
+		return c.unregister(e)
 	case wire.TypeStatus:
-		c.setStatus(e)
+		return c.setStatus(e)
 	case wire.TypeDeviceList:
-		c.listDevices(e)
+		return c.listDevices(e)
 	case wire.TypeRequest:
-		c.request(e)
+		return c.request(e)
 	case wire.TypeResponse:
-		c.respond(e)
+		return c.respond(e)
 	case wire.TypeSubscribe:
-		c.subscribe(e)
+		return c.subscribe(e)
 	case wire.TypeUnsubscribe:
-		c.unsubscribe(e)
+		return c.unsubscribe(e)
 	case wire.TypePublish:
-		c.publish(e)
+		return c.publish(e)
 	case wire.TypeHistory:
-		c.history(e)
-	default:
-		c.fail(e, wire.NewError(wire.BadMessage, "type "+e.Type+" is sent by the edge only"))
+		return c.history(e)
 	}
+	return wire.NewError(wire.BadMessage, "type "+e.Type+" is sent by the edge only")
 }
 
 func (c *conn) stopping() bool {
@@ -96,24 +110,12 @@ func (c *conn) stopping() bool {
 	return c.phase >= draining
 }
 
-// checkIdentity refuses an envelope that claims another identity than its
-// credential.
-func (c *conn) checkIdentity(e *wire.Envelope) bool {
-	from := c.identity()
-	if err := send.CheckIdentity(&from, e); err != nil {
-		c.fail(e, err)
-		return false
-	}
-	return true
-}
-
 // acknowledge takes a device's acknowledgement. It is answered only if it is
 // wrong.
-func (c *conn) acknowledge(mailbox *inbox.Mailbox, e *wire.Envelope) {
+func (c *conn) acknowledge(mailbox *inbox.Mailbox, e *wire.Envelope) error {
 	ack, err := wire.DecodeAck(c.seqs[:0], e.Payload)
 	if err != nil {
-		c.fail(e, wire.AsError(err))
-		return
+		return err
 	}
 	if ack.UpTo > 0 {
 		mailbox.AckUpTo(ack.UpTo)
@@ -124,12 +126,13 @@ func (c *conn) acknowledge(mailbox *inbox.Mailbox, e *wire.Envelope) {
 		mailbox.Reject(ack.Reject.Seq, ack.Reject.Reason)
 		c.recordAcked(0, []uint64{ack.Reject.Seq}, trace.Rejected)
 	}
-	if ack.Cancel != "" {
-		c.cancel(e, ack.Cancel)
-	}
 	if cap(ack.Seqs) <= maxKeptSeqs {
 		c.seqs = ack.Seqs
 	}
+	if ack.Cancel != "" {
+		return c.cancel(e, ack.Cancel)
+	}
+	return nil
 }
 
 // maxKeptSeqs is how large a buffer for acknowledgements a connection keeps.
@@ -137,8 +140,7 @@ const maxKeptSeqs = 64
 
 // fail tells the sender of e what is wrong with it.
 func (c *conn) fail(e *wire.Envelope, err *wire.Error) {
-	err.OriginalID = e.ID
-	c.tell(err)
+	c.tell(err.For(e.ID))
 }
 
 // tell sends an error. The connection goes on.

@@ -81,13 +81,12 @@ func (c *conn) register(e *wire.Envelope) {
 
 // refuse answers an envelope with an error and ends the connection.
 func (c *conn) refuse(e *wire.Envelope, code wire.CloseCode, err *wire.Error) {
-	err.OriginalID = e.ID
 	l := c.log()
 	if c.key == "" && c.shown != nil && c.shown.Device != "" {
 		l = l.With("user", string(c.shown.User), "device", string(c.shown.Device))
 	}
 	l.Info("registration refused", "code", string(err.Code), "err", err.Message)
-	c.finish(code, err)
+	c.finish(code, err.For(e.ID))
 }
 
 // identify checks the credential, and what the device says of itself against it.
@@ -351,20 +350,17 @@ func (c *conn) registered(e *wire.Envelope, pending int) ([]byte, error) {
 
 // renew takes a new credential for the device of a live connection. A credential
 // that is not accepted is answered with an error and changes nothing.
-func (c *conn) renew(e *wire.Envelope) {
+func (c *conn) renew(e *wire.Envelope) error {
 	reg, err := wire.DecodeRegister(e.Payload)
 	if err != nil {
-		c.fail(e, wire.AsError(err))
-		return
+		return err
 	}
 	who, _, werr := c.identify(e, reg)
 	switch {
 	case werr != nil:
-		c.fail(e, werr)
-		return
+		return werr
 	case who.Account != c.who.Account || who.Address != c.who.Address:
-		c.fail(e, wire.NewError(wire.IdentityMismatch, "the credential is another device's"))
-		return
+		return wire.NewError(wire.IdentityMismatch, "the credential is another device's")
 	}
 	c.mu.Lock()
 	c.issued = instantOf(who.IssuedAt)
@@ -373,11 +369,12 @@ func (c *conn) renew(e *wire.Envelope) {
 	body, err := c.registered(e, 0)
 	if err != nil {
 		c.log().Error("renewal not answered", "err", err)
-		return
+		return nil
 	}
 	c.log().Info("credential renewed", "session", string(c.sess.ID), "expires", who.Expires)
 	c.answer(wire.TypeAck, body)
 	c.restrict(who.Topics)
+	return nil
 }
 
 // Evicted implements [inbox.Receiver]: it ends the connection because a newer one

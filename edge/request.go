@@ -37,16 +37,14 @@ type ask struct {
 }
 
 // request passes a device's request on to another device of its user.
-func (c *conn) request(e *wire.Envelope) {
+func (c *conn) request(e *wire.Envelope) error {
 	to, werr := c.named(e)
 	if werr != nil {
-		c.fail(e, werr)
-		return
+		return werr
 	}
 	req, err := wire.DecodeRequest(e.Payload)
 	if err != nil {
-		c.fail(e, wire.AsError(err))
-		return
+		return err
 	}
 	a := &ask{c: c, from: c.sender(), id: e.ID, to: to, method: req.Method, timeout: defaultTimeout}
 	if req.Timeout > 0 {
@@ -57,8 +55,7 @@ func (c *conn) request(e *wire.Envelope) {
 	}
 	if werr := c.tenant.open(a); werr != nil {
 		endSpan(a.span, werr.Code)
-		c.fail(e, werr)
-		return
+		return werr
 	}
 	m := envelope.Request(e, c.sender(), to.Key(), req.Method, a.timeout, append([]byte(nil), req.Params...))
 	m.Reply = c.tenant.base + a.token
@@ -66,6 +63,7 @@ func (c *conn) request(e *wire.Envelope) {
 	if err := c.tenant.Core.PublishMsg(m); err != nil {
 		c.tenant.end(a, wire.NewError(wire.Unavailable, ""))
 	}
+	return nil
 }
 
 // named returns the one registered device to which an envelope is addressed.
@@ -118,8 +116,7 @@ func (t *Tenant) open(a *ask) *wire.Error {
 func (t *Tenant) end(a *ask, err *wire.Error) bool {
 	c := t.remove(a, trace.CodeOf(err))
 	if c != nil && err != nil {
-		err.OriginalID = a.id
-		c.contained(func() { c.tell(err) })
+		c.contained(func() { c.tell(err.For(a.id)) })
 	}
 	return c != nil
 }
@@ -233,8 +230,6 @@ func (c *conn) respondTo(a *ask, m *nats.Msg, partial bool) {
 		e.Timestamp = wire.FormatTime(time.Now())
 	}
 	if c.queueLocked(e.Append) == nil { // from an edge of an earlier version, or asked by an earlier connection
-		werr := wire.NewError(wire.MessageTooLarge, "the response does not fit in maxFrameBytes")
-		werr.OriginalID = a.id
-		c.tellLocked(werr)
+		c.tellLocked(wire.NewError(wire.MessageTooLarge, "the response does not fit in maxFrameBytes").For(a.id))
 	}
 }

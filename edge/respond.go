@@ -205,7 +205,7 @@ func (c *conn) cancelServed(asked, from string) {
 }
 
 // respond passes the device's response, or a part of it, to the requester.
-func (c *conn) respond(e *wire.Envelope) {
+func (c *conn) respond(e *wire.Envelope) error {
 	r, ok := c.calls.answered(e.CorrelationID, e.Partial, func(r *served) bool {
 		if e.Traceparent == "" && r.span != nil {
 			e.Traceparent = r.span.Place()
@@ -213,26 +213,22 @@ func (c *conn) respond(e *wire.Envelope) {
 		return r.fits(e, c.who.Address)
 	})
 	if !ok {
-		c.fail(e, wire.NewError(wire.MessageTooLarge, "the response does not fit in a frame that the requester takes: answer with less, or in parts"))
-		return
+		return wire.NewError(wire.MessageTooLarge, "the response does not fit in a frame that the requester takes: answer with less, or in parts")
 	}
 	if r == nil {
-		c.fail(e, wire.NewError(wire.BadMessage, "no request with this correlationId waits for a response: it was answered, cancelled, or has timed out"))
-		return
+		return wire.NewError(wire.BadMessage, "no request with this correlationId waits for a response: it was answered, cancelled, or has timed out")
 	}
 	m, err := envelope.Response(e, c.sender(), r.reply, r.from != "")
 	if err != nil {
 		c.calls.restore(r)
-		c.fail(e, wire.AsError(err))
-		return
+		return err
 	}
 	err = c.tenant.Core.PublishMsg(m)
 	if !e.Partial {
 		r.end(err)
 	}
 	if err != nil {
-		c.fail(e, wire.NewError(wire.Unavailable, ""))
-		return
+		return wire.NewError(wire.Unavailable, "")
 	}
 	if e.RequiresAck {
 		accepted := wire.Accepted{OriginalID: e.ID}
@@ -241,6 +237,7 @@ func (c *conn) respond(e *wire.Envelope) {
 		}
 		c.answer(wire.TypeAck, accepted.AppendPayload(nil))
 	}
+	return nil
 }
 
 // end ends the record of a request that the device has answered.

@@ -36,7 +36,7 @@ const (
 
 // topicSubject returns the subject of a topic. The error is an [*wire.Error], also
 // if the device may not do with the topic what it asked for.
-func (c *conn) topicSubject(originalID, name string, may func(subject string) bool, do string) (string, error) {
+func (c *conn) topicSubject(id, name string, may func(subject string) bool, do string) (string, error) {
 	subject, err := subjects.Topic(name)
 	if err != nil {
 		return "", wire.NewError(wire.BadMessage, "payload.topic: "+err.Error())
@@ -46,7 +46,7 @@ func (c *conn) topicSubject(originalID, name string, may func(subject string) bo
 	}
 	// No answer, and no gap, is longer than this.
 	const most = math.MaxUint64
-	longest := wire.Subscribed{OriginalID: originalID, Topic: name, Seq: most, Since: most, Epoch: anyEpoch, Reset: true}
+	longest := wire.Subscribed{OriginalID: id, Topic: name, Seq: most, Since: most, Epoch: anyEpoch, Reset: true}
 	if answerLen(len(longest.AppendPayload(nil))) > c.maxFrame {
 		return "", wire.NewError(wire.MessageTooLarge, "payload.topic: the name does not fit in maxFrameBytes")
 	}
@@ -57,23 +57,20 @@ func (c *conn) topicSubject(originalID, name string, may func(subject string) bo
 var anyEpoch = strings.Repeat("x", 32)
 
 // subscribe subscribes the connection to a topic.
-func (c *conn) subscribe(e *wire.Envelope) {
+func (c *conn) subscribe(e *wire.Envelope) error {
 	sub, err := wire.DecodeSubscribe(e.Payload)
 	if err != nil {
-		c.fail(e, wire.AsError(err))
-		return
+		return err
 	}
 	if _, err := c.topicSubject(e.ID, sub.Topic, c.rights.MaySubscribe, "subscribe to"); err != nil {
-		c.fail(e, wire.AsError(err))
-		return
+		return err
 	}
 	c.unfollow(sub.Topic) // a repeat begins anew
 	if len(c.subscribed) >= c.s.opts.MaxTopics {
-		c.fail(e, wire.NewError(wire.RateLimited, "too many topics on this connection: unsubscribe from some"))
-		return
+		return wire.NewError(wire.RateLimited, "too many topics on this connection: unsubscribe from some")
 	}
-	if c.away(e) {
-		return
+	if c.away() {
+		return send.Unavailable()
 	}
 	ctx, cancel := context.WithTimeout(c.s.ctx, topicWithin)
 	defer cancel()
@@ -89,8 +86,7 @@ func (c *conn) subscribe(e *wire.Envelope) {
 	s, at, err := c.tenant.Topics.Subscribe(ctx, string(c.key), sub.Topic, since, c.topicReady)
 	if err != nil {
 		c.log().Warn("not subscribed", "err", err)
-		c.fail(e, send.Unavailable())
-		return
+		return send.Unavailable()
 	}
 	s.SetOwner(c.who.Address.String())
 	if c.subscribed == nil {
@@ -104,17 +100,12 @@ func (c *conn) subscribe(e *wire.Envelope) {
 	if !c.sock.Open() { // its subscriptions may have been dropped already
 		go c.contained(s.Close)
 	}
+	return nil
 }
 
-// away tells the sender of e to try again, and reports true, while no server is there
-// to be asked. What else the device sends has not to wait for that.
-func (c *conn) away(e *wire.Envelope) bool {
-	if c.tenant.Core.IsConnected() {
-		return false
-	}
-	c.fail(e, send.Unavailable())
-	return true
-}
+// away reports whether no server is there to be asked. The device then hears so at
+// once: what else it sends does not wait for an answer that cannot come.
+func (c *conn) away() bool { return !c.tenant.Core.IsConnected() }
 
 // restrict applies the rights of a renewed credential. Subscriptions that it does
 // not allow end, and the device is told.
@@ -155,32 +146,29 @@ func (c *conn) dropTopics() {
 }
 
 // unsubscribe ends a subscription. It is no error if there is none.
-func (c *conn) unsubscribe(e *wire.Envelope) {
+func (c *conn) unsubscribe(e *wire.Envelope) error {
 	sub, err := wire.DecodeSubscribe(e.Payload)
 	if err != nil {
-		c.fail(e, wire.AsError(err))
-		return
+		return err
 	}
 	c.unfollow(sub.Topic)
 	answer := wire.Subscribed{OriginalID: e.ID, Topic: sub.Topic}
 	c.answer(wire.TypeAck, answer.AppendPayload(nil))
+	return nil
 }
 
 // publish stores a message on a topic.
-func (c *conn) publish(e *wire.Envelope) {
+func (c *conn) publish(e *wire.Envelope) error {
 	p, err := wire.DecodePublish(e.Payload)
 	if err != nil {
-		c.fail(e, wire.AsError(err))
-		return
+		return err
 	}
 	subject, err := c.topicSubject(e.ID, p.Topic, c.rights.MayPublish, "publish to")
 	if err != nil {
-		c.fail(e, wire.AsError(err))
-		return
+		return err
 	}
 	if werr := c.tenant.Shares.Admit(share.Topic, c.key, len(p.Data)); werr != nil {
-		c.fail(e, werr)
-		return
+		return werr
 	}
 	var span trace.Span
 	if c.s.opts.Tracer != nil {
@@ -205,17 +193,17 @@ func (c *conn) publish(e *wire.Envelope) {
 		c.answer(wire.TypeAck, answer.AppendPayload(nil))
 		c.stored(nil, nil)
 	})
+	return nil
 }
 
 // history answers with stored messages of a topic, or of the device's inbox.
-func (c *conn) history(e *wire.Envelope) {
+func (c *conn) history(e *wire.Envelope) error {
 	q, err := wire.DecodeHistory(e.Payload)
 	if err != nil {
-		c.fail(e, wire.AsError(err))
-		return
+		return err
 	}
-	if c.away(e) {
-		return
+	if c.away() {
+		return send.Unavailable()
 	}
 	ctx, cancel := context.WithTimeout(c.s.ctx, topicWithin)
 	defer cancel()
@@ -223,23 +211,20 @@ func (c *conn) history(e *wire.Envelope) {
 	if q.Inbox {
 		page.Messages, page.Next, err = c.inboxHistory(ctx, e.ID, q)
 	} else {
+		if _, err := c.topicSubject(e.ID, q.Topic, c.rights.MaySubscribe, "read"); err != nil {
+			return err
+		}
 		page.Messages, page.Next, err = c.topicHistory(ctx, e.ID, q)
 	}
-	switch werr := wire.AsError(err); {
-	case err == nil:
-		c.answer(wire.TypeAck, page.AppendPayload(nil))
-	case werr.Code == wire.PermissionDenied || werr.Code == wire.BadMessage || werr.Code == wire.MessageTooLarge:
-		c.fail(e, werr)
-	default:
+	if err != nil {
 		c.log().Warn("history not read", "err", err)
-		c.fail(e, send.Unavailable())
+		return send.Unavailable()
 	}
+	c.answer(wire.TypeAck, page.AppendPayload(nil))
+	return nil
 }
 
 func (c *conn) topicHistory(ctx context.Context, originalID string, q wire.History) ([]byte, uint64, error) {
-	if _, err := c.topicSubject(originalID, q.Topic, c.rights.MaySubscribe, "read"); err != nil {
-		return nil, 0, err
-	}
 	msgs, next, err := c.tenant.Topics.History(ctx, q.Topic, q.From, q.Limit, historyBytes)
 	if err != nil {
 		return nil, 0, err
