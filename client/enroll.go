@@ -160,15 +160,15 @@ func besides(edge, path string) (string, error) {
 // maxAnswer bounds what is read of an answer.
 const maxAnswer = 64 << 10
 
-// enrollWithin bounds a request whose context has no end.
-const enrollWithin = 30 * time.Second
+// enrollTimeout bounds a request whose context has no end.
+const enrollTimeout = 30 * time.Second
 
 func post(ctx context.Context, opts *EnrollOptions, to string, body []byte) (*wire.Enrolled, error) {
 	hc, err := opts.client()
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, enrollWithin)
+	ctx, cancel := context.WithTimeout(ctx, enrollTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(body))
 	if err != nil {

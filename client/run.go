@@ -94,15 +94,15 @@ func (c *Client) again(err error, try int) (*link, int, error) {
 	}
 }
 
-// ownWithin is how long an edge may be at work on a registration that the client
+// abandonedFor is how long an edge may be at work on a registration that the client
 // has given up.
-const ownWithin = 30 * time.Second
+const abandonedFor = 30 * time.Second
 
 // replacedItself reports whether what replaced a connection may be an earlier try
 // of this client, which an edge was late to take: then nobody else has come.
 func (c *Client) replacedItself(err error) bool {
 	var closed *CloseError
-	return errors.As(err, &closed) && closed.Code == wire.CloseReplaced && time.Since(c.abandoned) < ownWithin
+	return errors.As(err, &closed) && closed.Code == wire.CloseReplaced && time.Since(c.abandoned) < abandonedFor
 }
 
 // farewellOf is why the client ends: what a device that unregisters is told

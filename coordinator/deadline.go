@@ -29,8 +29,8 @@ const (
 	// decided: the device has the message and may acknowledge it, or the store
 	// did not answer.
 	deadlineAgain = 5 * time.Second
-	// deadlineWithin bounds one check.
-	deadlineWithin = 15 * time.Second
+	// checkTimeout bounds one check.
+	checkTimeout = 15 * time.Second
 	// deadlineBatch bounds the deadlines that are due and handed to the workers,
 	// where devices take turns.
 	deadlineBatch = 65_536
@@ -170,7 +170,7 @@ func (d *deadlines) look(one *deadline) {
 // decide tells the sender if the message has expired, and removes the entry.
 // again: it could not be decided yet.
 func (d *deadlines) decide(one *deadline) (again bool, err error) {
-	ctx, cancel := context.WithTimeout(d.ctx, deadlineWithin)
+	ctx, cancel := context.WithTimeout(d.ctx, checkTimeout)
 	defer cancel()
 	if one.Seq > 0 {
 		// Another coordinator may have decided it.

@@ -16,7 +16,7 @@ import (
 const (
 	deviceWorkers = 32
 	deviceBacklog = 4096
-	deviceWithin  = 15 * time.Second
+	deviceTimeout = 15 * time.Second
 	// fetchers bounds how many fetches may wait for messages.
 	fetchers = 1024
 	maxWait  = 30 * time.Second
@@ -33,10 +33,10 @@ func (c *Coordinator) deviceEndpoints() []*endpoint {
 		}
 	}
 	return []*endpoint{
-		at("fetch", newWorkers(fetchers, deviceBacklog), maxWait+deviceWithin, c.fetch, "The device's unacknowledged messages"),
-		at("ack", work, deviceWithin, c.acknowledge, "Acknowledges messages of the device"),
-		at("send", work, deviceWithin, c.send, "Sends a message of the device"),
-		at("up", work, deviceWithin, c.sendUp, "Sends a message of the device to services"),
+		at("fetch", newWorkers(fetchers, deviceBacklog), maxWait+deviceTimeout, c.fetch, "The device's unacknowledged messages"),
+		at("ack", work, deviceTimeout, c.acknowledge, "Acknowledges messages of the device"),
+		at("send", work, deviceTimeout, c.send, "Sends a message of the device"),
+		at("up", work, deviceTimeout, c.sendUp, "Sends a message of the device to services"),
 	}
 }
 

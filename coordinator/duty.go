@@ -32,7 +32,7 @@ func (c *Coordinator) takeShard(ctx context.Context) (err error) {
 	defer func() {
 		if err != nil {
 			c.duty.Store(nil)
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropWithin)
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dropTimeout)
 			defer cancel()
 			err = errors.Join(err, d.stops.Stop(ctx))
 		}

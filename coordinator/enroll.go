@@ -34,7 +34,7 @@ func (c *Coordinator) enrollEndpoints() []*endpoint {
 	}
 	work := newWorkers(enrollWorkers, enrollBacklog)
 	at := func(name, subject string, device bool, h handler, does string) *endpoint {
-		return &endpoint{name: name, subject: subject, does: does, handle: h, pool: work, device: device, within: operatorWithin}
+		return &endpoint{name: name, subject: subject, does: does, handle: h, pool: work, device: device, within: operatorTimeout}
 	}
 	return []*endpoint{
 		at("enroll", subjects.CoordinatorEndpoint(enroll.EndpointEnroll), false, c.enrollForService, "Enrols a device that signed the request"),

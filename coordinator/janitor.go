@@ -11,8 +11,8 @@ import (
 // How often the janitor looks without being woken, and how long one round may
 // take.
 const (
-	sweepEvery  = 30 * time.Second
-	sweepWithin = 20 * time.Second
+	sweepEvery   = 30 * time.Second
+	sweepTimeout = 20 * time.Second
 	// reviewTick is how often the messages that wait for some of the users are
 	// looked at, so that all are within sweepEvery.
 	reviewTick = 500 * time.Millisecond
@@ -70,7 +70,7 @@ func (j *janitor) run() {
 }
 
 func (j *janitor) tidy() {
-	ctx, cancel := context.WithTimeout(j.ctx, sweepWithin)
+	ctx, cancel := context.WithTimeout(j.ctx, sweepTimeout)
 	defer cancel()
 	if err := j.c.tidyDue(ctx, tidyAge); err != nil && j.ctx.Err() == nil {
 		j.c.log.Warn("what was due is not removed, trying again later", "err", err)
@@ -78,7 +78,7 @@ func (j *janitor) tidy() {
 }
 
 func (j *janitor) sweep() {
-	ctx, cancel := context.WithTimeout(j.ctx, sweepWithin)
+	ctx, cancel := context.WithTimeout(j.ctx, sweepTimeout)
 	defer cancel()
 	if err := j.c.roster.Sweep(ctx); err != nil {
 		if j.ctx.Err() == nil {

@@ -24,12 +24,12 @@ const (
 	missedMost = 6
 	// aloneEvery is how many beats are left out where nobody else is known.
 	aloneEvery = 30
-	// helloWithin bounds how long a starting coordinator waits for an answer of the
+	// helloTimeout bounds how long a starting coordinator waits for an answer of the
 	// others. If there are none, NATS says so at once.
-	helloWithin = time.Second
-	// dropWithin bounds how long the work on a shard may take to end. What is not done
+	helloTimeout = time.Second
+	// dropTimeout bounds how long the work on a shard may take to end. What is not done
 	// by then is done by whoever works the shard next.
-	dropWithin = 2 * time.Second
+	dropTimeout = 2 * time.Second
 )
 
 // members are the coordinators of the tenant that are there, and divide the work
@@ -121,7 +121,7 @@ func (m *members) hello(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("coordinator: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, helloWithin)
+	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
 	answer, err := m.c.core.RequestWithContext(ctx, layout.Members(), data)
 	switch {
@@ -265,7 +265,7 @@ func (m *members) divide(ctx context.Context) error {
 			}
 			m.c.log.Debug("shard taken", "shard", n)
 		case theirs && held:
-			ctx, cancel := context.WithTimeout(ctx, dropWithin)
+			ctx, cancel := context.WithTimeout(ctx, dropTimeout)
 			errs = append(errs, one.dropShard(ctx))
 			cancel()
 			m.c.log.Debug("shard handed over", "shard", n)

@@ -16,8 +16,8 @@ import (
 const (
 	operatorWorkers = 8
 	operatorBacklog = 256
-	operatorWithin  = 20 * time.Second
-	replayWithin    = 10 * time.Minute
+	operatorTimeout = 20 * time.Second
+	replayTimeout   = 10 * time.Minute
 
 	pageDefault = 100
 	pageMost    = 1000
@@ -32,17 +32,17 @@ func (c *Coordinator) operatorEndpoints() []*endpoint {
 		return &endpoint{name: name, subject: subjects.CoordinatorEndpoint(name), does: does, handle: h, pool: p, within: within}
 	}
 	return []*endpoint{
-		at("status", quick, operatorWithin, c.statusOfAll, "The tenant at a glance"),
-		at("devices", quick, operatorWithin, c.listDevices, "Devices of a user, or all, a page at a time"),
-		at("device", quick, operatorWithin, c.showDevice, "One device, with its session and inbox"),
-		at("sessions", quick, operatorWithin, c.listSessions, "Devices that are online, and where"),
-		at("edges", quick, operatorWithin, c.listEdges, "Edges that live"),
-		at("forget", slow, ops.ForgetWithin, c.forgetForService, "Removes a device and all that is its"),
-		at("missed", slow, operatorWithin, c.missed, "What is stored for a device and not acknowledged"),
-		at("replay", slow, replayWithin, c.replay, "Delivers stored messages again"),
+		at("status", quick, operatorTimeout, c.statusOfAll, "The tenant at a glance"),
+		at("devices", quick, operatorTimeout, c.listDevices, "Devices of a user, or all, a page at a time"),
+		at("device", quick, operatorTimeout, c.showDevice, "One device, with its session and inbox"),
+		at("sessions", quick, operatorTimeout, c.listSessions, "Devices that are online, and where"),
+		at("edges", quick, operatorTimeout, c.listEdges, "Edges that live"),
+		at("forget", slow, ops.ForgetTimeout, c.forgetForService, "Removes a device and all that is its"),
+		at("missed", slow, operatorTimeout, c.missed, "What is stored for a device and not acknowledged"),
+		at("replay", slow, replayTimeout, c.replay, "Delivers stored messages again"),
 		{
 			name: "part-forget", subject: layout.PartEndpoint("forget"), does: "Removes a device and all that is its, for RCCS itself",
-			handle: c.forgetForPart, pool: slow, within: ops.ForgetWithin,
+			handle: c.forgetForPart, pool: slow, within: ops.ForgetTimeout,
 		},
 	}
 }

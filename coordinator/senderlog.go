@@ -38,8 +38,8 @@ const (
 	maxRuns = 8 << 10
 	// saveSendersEvery is how often the log is stored, if it has changed.
 	saveSendersEvery = 500 * time.Millisecond
-	// saveSendersWithin bounds how long that may take.
-	saveSendersWithin = 5 * time.Second
+	// saveSendersTimeout bounds how long that may take.
+	saveSendersTimeout = 5 * time.Second
 	// saveSendersFrom is of how many messages it is stored: of fewer there are next
 	// to no turns.
 	saveSendersFrom = 2 * passFresh
@@ -215,7 +215,7 @@ func (r *router) keepSenders() {
 
 // saveSenders stores the log, if the stream holds anything of what it knows.
 func (r *router) saveSenders(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, saveSendersWithin)
+	ctx, cancel := context.WithTimeout(ctx, saveSendersTimeout)
 	defer cancel()
 	if err := r.trySaveSenders(ctx); err != nil && ctx.Err() == nil {
 		r.log.Warn("who has sent what waits to be routed is not stored", "err", err)

@@ -201,14 +201,14 @@ func (s *senders) unexpectLocked(key uint64, m *routed) {
 // heard as it is published, but on another connection. After a wait in vain
 // nobody waits for hearPause.
 const (
-	hearWithin = 50 * time.Millisecond
-	hearPause  = time.Second
+	hearTimeout = 50 * time.Millisecond
+	hearPause   = time.Second
 )
 
 // await is of for a message that was stored just now: it waits until that is
 // heard. Only the reader may call it.
 func (s *senders) await(m *routed, body []byte) string {
-	deadline := time.Now().Add(hearWithin)
+	deadline := time.Now().Add(hearTimeout)
 	for {
 		s.mu.Lock()
 		if s.news == nil {

@@ -192,11 +192,11 @@ func (s *service) stop(ctx context.Context) {
 		e.pool.Stop()
 	}
 	s.cancel()
-	_ = s.c.core.FlushTimeout(flushWithin)
+	_ = s.c.core.FlushTimeout(flushTimeout)
 }
 
-// flushWithin bounds how long sending the last answers may take.
-const flushWithin = time.Second
+// flushTimeout bounds how long sending the last answers may take.
+const flushTimeout = time.Second
 
 // take hands a request to the endpoint's workers.
 func (s *service) take(e *endpoint, m *nats.Msg) {

@@ -93,8 +93,8 @@ func (c *conn) presence(payload, bare []byte) {
 	c.answerLocked(wire.TypePresence, payload)
 }
 
-// forgetWithin bounds how long forgetting a device, or a cancellation, may take.
-const forgetWithin = 10 * time.Second
+// forgetTimeout bounds how long forgetting a device, or a cancellation, may take.
+const forgetTimeout = 10 * time.Second
 
 // unregister ends the session and, with "forget", removes the device.
 func (c *conn) unregister(e *wire.Envelope) error {
@@ -120,12 +120,12 @@ func (c *conn) unregister(e *wire.Envelope) error {
 	return nil
 }
 
-// forgetAfter waits until the session has ended, for forgetWithin at most. Then
+// forgetAfter waits until the session has ended, for forgetTimeout at most. Then
 // it has the device forgotten, if that was asked for.
 func (c *conn) forgetAfter(ended <-chan struct{}, forget bool) error {
 	select {
 	case <-ended:
-	case <-time.After(forgetWithin): // the roster goes on trying
+	case <-time.After(forgetTimeout): // the roster goes on trying
 		if forget {
 			return errNotEnded
 		}
@@ -155,7 +155,7 @@ func (c *conn) unregistered(id string, err error) {
 
 // forget has the coordinator remove a device and everything that belongs to it.
 func (t *Tenant) forget(ctx context.Context, a subjects.Address) error {
-	ctx, cancel := context.WithTimeout(ctx, forgetWithin)
+	ctx, cancel := context.WithTimeout(ctx, forgetTimeout)
 	defer cancel()
 	if err := t.Inbox.Release(ctx, a.Key()); err != nil { // its last cursor must not outlive it
 		return err
@@ -169,7 +169,7 @@ func (c *conn) cancel(e *wire.Envelope, id string) error {
 	if c.cancelAsk(id) {
 		return nil
 	}
-	ctx, stop := context.WithTimeout(c.s.ctx, forgetWithin)
+	ctx, stop := context.WithTimeout(c.s.ctx, forgetTimeout)
 	defer stop()
 	n, werr := c.tenant.intake.Cancel(ctx, c.identity(), id)
 	if werr != nil {

@@ -15,7 +15,7 @@ import (
 // far. It returns nil if the connection has ended: the device was told where to go,
 // or the shard cannot be served now.
 func (c *conn) elsewhere(e *wire.Envelope, who auth.Identity, tenant *Tenant) *Tenant {
-	ctx, cancel := context.WithTimeout(c.s.ctx, attachWithin)
+	ctx, cancel := context.WithTimeout(c.s.ctx, attachTimeout)
 	defer cancel()
 	key := who.Address.Key()
 	urls, err := c.s.opts.Elsewhere(ctx, who.Account, key)

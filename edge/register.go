@@ -17,8 +17,8 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// attachWithin bounds how long a registration may wait for the store.
-const attachWithin = 15 * time.Second
+// attachTimeout bounds how long a registration may wait for the store.
+const attachTimeout = 15 * time.Second
 
 // challenge queues the nonce that a new connection has to sign.
 func (c *conn) challenge() error {
@@ -164,7 +164,7 @@ func authError(err error) (wire.CloseCode, *wire.Error) {
 // attach makes this the device's connection and answers the registration.
 func (c *conn) attach(e *wire.Envelope, reg *wire.Register, who auth.Identity, tenant *Tenant) {
 	c.adopt(reg, who, tenant)
-	limit, end := context.WithTimeout(c.s.ctx, attachWithin)
+	limit, end := context.WithTimeout(c.s.ctx, attachTimeout)
 	defer end()
 	ctx, cancel := context.WithCancelCause(limit)
 	defer cancel(nil)

@@ -45,7 +45,7 @@ func (s *Server) Expel(ctx context.Context, t *Tenant) error {
 				continue
 			}
 			left++
-			if time.Since(since) > expelWithin {
+			if time.Since(since) > expelTimeout {
 				c.abandon()
 			}
 		}
@@ -60,11 +60,11 @@ func (s *Server) Expel(ctx context.Context, t *Tenant) error {
 	}
 }
 
-// expelWithin is how long peers may take to close, and expelTick how often Expel
+// expelTimeout is how long peers may take to close, and expelTick how often Expel
 // checks.
 const (
-	expelWithin = 2 * time.Second
-	expelTick   = 20 * time.Millisecond
+	expelTimeout = 2 * time.Second
+	expelTick    = 20 * time.Millisecond
 )
 
 // expel reports whether the connection is one of the tenant.

@@ -206,8 +206,8 @@ func (s *Server) snapshot(dst []*conn) []*conn {
 	return dst
 }
 
-// cutWithin is how long connections that were cut may take to end.
-const cutWithin = time.Second
+// cutTimeout is how long connections that were cut may take to end.
+const cutTimeout = time.Second
 
 // Stop refuses new devices, lets every connection finish what it was sent, and
 // closes it with 1001. It closes Options.DrainRate connections a second, or more
@@ -241,7 +241,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 	select {
 	case <-gone:
-	case <-time.After(cutWithin): // those that wait for the publisher end when that is stopped
+	case <-time.After(cutTimeout): // those that wait for the publisher end when that is stopped
 	}
 	return errors.New("edge: some connections did not end in time and were cut")
 }

@@ -20,9 +20,9 @@ import (
 // acknowledged there is stored. Otherwise the device would be sent again what it
 // acknowledged in the last moments.
 
-// releaseWithin is how long the other edge may take. If it cannot be reached in
+// releaseTimeout is how long the other edge may take. If it cannot be reached in
 // that time, the device gets some messages twice.
-const releaseWithin = time.Second
+const releaseTimeout = time.Second
 
 // askRelease returns when the other edge has released the device, or does not
 // answer in time. It reports whether the other edge says that the cursor is
@@ -31,7 +31,7 @@ func (t *Tenant) askRelease(ctx context.Context, edge string, k subjects.Key, ep
 	if !t.Roster.Alive(edge) {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(ctx, releaseWithin)
+	ctx, cancel := context.WithTimeout(ctx, releaseTimeout)
 	defer cancel()
 	if _, err := t.Core.RequestWithContext(ctx, layout.Release(edge), fmt.Appendf(nil, "%s %d", k, epoch)); err != nil {
 		t.Logger.Info("the edge that held the device did not let go of it", "device", string(k), "edge", edge, "err", err)
@@ -48,7 +48,7 @@ func (t *Tenant) onRelease(m *nats.Msg) {
 		return
 	}
 	go func() { // it waits for the store
-		ctx, cancel := context.WithTimeout(context.Background(), releaseWithin)
+		ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
 		defer cancel()
 		if err := t.release(ctx, subjects.Key(key), epoch); err != nil {
 			t.Logger.Info("device not let go in time", "device", key, "err", err)

@@ -148,7 +148,7 @@ func NewTenant(ctx context.Context, opts TenantOptions) (*Tenant, error) {
 }
 
 func (t *Tenant) unsubscribe() {
-	ctx, cancel := context.WithTimeout(context.Background(), flushWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
 	stops.Drain(ctx, t.Core, t.subs...) // another edge may wait for a device that was here
 }
@@ -250,8 +250,8 @@ func (t *Tenant) find(k subjects.Key) *conn {
 	return t.conns[k]
 }
 
-// flushWithin bounds one round trip to the server.
-const flushWithin = 5 * time.Second
+// flushTimeout bounds one round trip to the server.
+const flushTimeout = 5 * time.Second
 
 // flusher waits until the server knows the subscriptions made so far. Callers
 // that come during a round trip share the next one, so that many devices together
@@ -288,7 +288,7 @@ func (f *flusher) run() {
 			return
 		}
 		f.mu.Unlock()
-		err := f.nc.FlushTimeout(flushWithin)
+		err := f.nc.FlushTimeout(flushTimeout)
 		for _, done := range waiting {
 			done <- err
 		}

@@ -28,8 +28,8 @@ type Topics interface {
 }
 
 const (
-	// topicWithin bounds requests to the store for which a device waits.
-	topicWithin = 10 * time.Second
+	// topicTimeout bounds requests to the store for which a device waits.
+	topicTimeout = 10 * time.Second
 	// historyBytes bounds the bytes of messages in one answer.
 	historyBytes = 1 << 20
 )
@@ -72,7 +72,7 @@ func (c *conn) subscribe(e *wire.Envelope) error {
 	if c.away() {
 		return send.Unavailable()
 	}
-	ctx, cancel := context.WithTimeout(c.s.ctx, topicWithin)
+	ctx, cancel := context.WithTimeout(c.s.ctx, topicTimeout)
 	defer cancel()
 	since := topic.Since{
 		FromSeq: sub.Since.Kind == wire.SinceSeq, Seq: sub.Since.Seq, Epoch: sub.Epoch,
@@ -205,7 +205,7 @@ func (c *conn) history(e *wire.Envelope) error {
 	if c.away() {
 		return send.Unavailable()
 	}
-	ctx, cancel := context.WithTimeout(c.s.ctx, topicWithin)
+	ctx, cancel := context.WithTimeout(c.s.ctx, topicTimeout)
 	defer cancel()
 	page := wire.HistoryPage{OriginalID: e.ID}
 	if q.Inbox {

@@ -14,8 +14,8 @@ import (
 	"github.com/rccs-io/rccs/internal/ops"
 )
 
-// completeWithin bounds a completion: a shell waits for it.
-const completeWithin = 2 * time.Second
+// completeTimeout bounds a completion: a shell waits for it.
+const completeTimeout = 2 * time.Second
 
 // completeMost is how many names a completion offers.
 const completeMost = 200
@@ -84,7 +84,7 @@ func (env *environment) offer(cmd *cobra.Command, typed string, ask asking) ([]c
 		f.creds = value("creds")
 	}
 	f.ca, f.cert, f.key = value("server-ca"), value("server-cert"), value("server-key")
-	ctx, cancel := context.WithTimeout(cmd.Context(), completeWithin)
+	ctx, cancel := context.WithTimeout(cmd.Context(), completeTimeout)
 	defer cancel()
 	var names []cobra.Completion
 	err := env.operate(ctx, &f, func(ctx context.Context, t *ops.Tenant) error {

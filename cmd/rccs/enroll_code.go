@@ -52,8 +52,8 @@ and with --url the edge to connect to.`,
 
 var errNoOperator = errors.New("no answer: is the credential an operator's? Name the installation's keys with --data, or make one with 'rccs creds part'")
 
-// codeWithin bounds the making of a code.
-const codeWithin = 10 * time.Second
+// codeTimeout bounds the making of a code.
+const codeTimeout = 10 * time.Second
 
 func (f *codeFlags) check() error {
 	switch {
@@ -91,7 +91,7 @@ func (env *environment) enrollCode(ctx context.Context, f *codeFlags) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, codeWithin)
+	ctx, cancel := context.WithTimeout(ctx, codeTimeout)
 	defer cancel()
 	js, err := jetstream.New(nc)
 	if err != nil {

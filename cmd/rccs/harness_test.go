@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	servedWithin = testkit.Patience
+	servedTimeout = testkit.Patience
 	natstest.VerifyTestMain(m)
 }
 

@@ -61,9 +61,9 @@ func (f *revokeFlags) registerKnown(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.onlyKnown, "only-known", false, "refuse a name of which no credential is known")
 }
 
-// revokeWithin bounds the telling of the servers, which cut connections before they
+// revokeTimeout bounds the telling of the servers, which cut connections before they
 // answer.
-const revokeWithin = time.Minute
+const revokeTimeout = time.Minute
 
 func (env *environment) revoke(ctx context.Context, f *revokeFlags, name string) error {
 	r := auth.Revocation{Kind: auth.RevokedDevice, Name: name, At: time.Now()}
@@ -84,7 +84,7 @@ func (env *environment) change(ctx context.Context, f *revokeFlags, r auth.Revoc
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, revokeWithin)
+	ctx, cancel := context.WithTimeout(ctx, revokeTimeout)
 	defer cancel()
 	i := revoke.Installation{Keys: keys, Dial: dial}
 	holders, err := i.Holders(ctx, r)

@@ -132,9 +132,9 @@ within a second or two.`,
 	return cmd
 }
 
-// servedWithin is how long it is waited for the tenant to be served: as long as a
+// servedTimeout is how long it is waited for the tenant to be served: as long as a
 // busy server takes to make its streams. Tests have it wait as long as they do.
-var servedWithin = time.Minute
+var servedTimeout = time.Minute
 
 func (env *environment) addTenant(ctx context.Context, f *tenantFlags, name string) error {
 	if err := auth.CheckTenant(name); err != nil {
@@ -157,7 +157,7 @@ func (env *environment) addTenant(ctx context.Context, f *tenantFlags, name stri
 		env.note("%s cannot be reached: %v", shown(f.server), reached)
 		return env.answer(f.json, map[string]any{"tenant": name, "served": false}, "added: %s; it is served when 'rccs serve' runs with these keys\n", name)
 	}
-	ctx, cancel := context.WithTimeout(ctx, servedWithin)
+	ctx, cancel := context.WithTimeout(ctx, servedTimeout)
 	defer cancel()
 	// At once, or the servers would look for the account elsewhere for a while.
 	i := revoke.Installation{Keys: tenant, Dial: dial}
@@ -258,7 +258,7 @@ func (env *environment) setTenant(ctx context.Context, f *tenantFlags, name stri
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, revokeWithin)
+	ctx, cancel := context.WithTimeout(ctx, revokeTimeout)
 	defer cancel()
 	i := revoke.Installation{Keys: keys, Dial: dial}
 	err = i.Change(ctx, act(audit.ActionTenant, name, "set"), func() (auth.Account, error) {
@@ -355,7 +355,7 @@ func (env *environment) removeTenant(ctx context.Context, f *tenantFlags, name s
 		env.note("%s cannot be reached: %v", shown(f.server), reached)
 		return env.answer(f.json, map[string]any{"tenant": name, "removed": true, "told": false}, "removed: %s; a server that starts with these keys refuses its credentials\n", name)
 	}
-	ctx, cancel := context.WithTimeout(ctx, servedWithin)
+	ctx, cancel := context.WithTimeout(ctx, servedTimeout)
 	defer cancel()
 	if err := awaitRefusal(ctx, dial, part); err != nil {
 		return fmt.Errorf("removed from the keys, but %s still takes its credentials: %w", shown(f.server), err)

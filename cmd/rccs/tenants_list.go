@@ -80,14 +80,14 @@ func (env *environment) tenantRows(f *tenantFlags, rows []ops.TenantInfo) error 
 	return env.table(tab)
 }
 
-// useWithin bounds the wait for one tenant, which its own parts can keep from
+// usageTimeout bounds the wait for one tenant, which its own parts can keep from
 // answering: the others are listed all the same.
-const useWithin = 10 * time.Second
+const usageTimeout = 10 * time.Second
 
 // useOf fills in what the tenant uses, if a server says so. The error is why no
 // server can be reached; one that does not serve the tenant yet is none.
 func useOf(ctx context.Context, dial dialFunc, keys *auth.Keystore, r *ops.TenantInfo) error {
-	ctx, cancel := context.WithTimeout(ctx, useWithin)
+	ctx, cancel := context.WithTimeout(ctx, usageTimeout)
 	defer cancel()
 	nc, err := dialPart(dial, keys)
 	if errors.Is(err, nats.ErrAuthorization) {

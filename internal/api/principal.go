@@ -169,18 +169,18 @@ func (a *API) authorize(p *principal, need access, r *http.Request) (*Tenant, *P
 	return t, nil
 }
 
-// reconnectWithin is how long a request waits for a connection that was lost,
+// reconnectTimeout is how long a request waits for a connection that was lost,
 // such as when all credentials were revoked, to be there again.
-const reconnectWithin = time.Second
+const reconnectTimeout = time.Second
 
 // connected reports whether NATS can be reached, or soon can.
 func connected(ctx context.Context, nc *nats.Conn) bool {
 	if nc.IsConnected() {
 		return true
 	}
-	ctx, cancel := context.WithTimeout(ctx, reconnectWithin)
+	ctx, cancel := context.WithTimeout(ctx, reconnectTimeout)
 	defer cancel()
-	tick := time.NewTicker(reconnectWithin / 50)
+	tick := time.NewTicker(reconnectTimeout / 50)
 	defer tick.Stop()
 	for {
 		select {

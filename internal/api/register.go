@@ -144,15 +144,15 @@ func (a *API) recordRefusal(c *call, rw row, p *Problem) {
 	}
 	record := c.record(audit.ActionRequest, c.r.URL.Path, rw.method+" "+rw.path)
 	record.Result, record.Why = audit.ResultRefused, p.Detail
-	ctx, cancel := context.WithTimeout(c.r.Context(), refusalWithin)
+	ctx, cancel := context.WithTimeout(c.r.Context(), refusalTimeout)
 	defer cancel()
 	if err := t.Ops.Audit(ctx, record); err != nil {
 		a.log.Warn("refusal of a service not recorded", "service", c.service.Name, "err", err)
 	}
 }
 
-// refusalWithin bounds the wait for the record of a refusal.
-const refusalWithin = 2 * time.Second
+// refusalTimeout bounds the wait for the record of a refusal.
+const refusalTimeout = 2 * time.Second
 
 // checkQuery refuses a query that can be read in two ways: one that is not
 // encoded as it should be, of which the library would leave out a part, or a

@@ -102,9 +102,9 @@ func Write(ctx context.Context, js jetstream.JetStream, r Record) error {
 	return err
 }
 
-// endWithin bounds the storing of how an act ended, which goes on when ctx has
+// endTimeout bounds the storing of how an act ended, which goes on when ctx has
 // ended.
-const endWithin = 5 * time.Second
+const endTimeout = 5 * time.Second
 
 // Do records an act, does it, and records how it ended. An act whose record
 // cannot be stored is not done. The error is that of the act.
@@ -150,7 +150,7 @@ func storeEnd(ctx context.Context, js jetstream.JetStream, action string, seq ui
 	if err != nil {
 		end.Why = err.Error()
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
 	_, err = store(ctx, js, end)
 	return err

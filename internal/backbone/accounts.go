@@ -113,15 +113,15 @@ func (s *Server) UpdateAccount(token string) error {
 	// yet.
 	for since := time.Now(); ; time.Sleep(appliedEvery) {
 		err := applied(srv, claims.Subject, token)
-		if err == nil || time.Since(since) > appliedWithin {
+		if err == nil || time.Since(since) > appliedTimeout {
 			return err
 		}
 	}
 }
 
 const (
-	appliedWithin = time.Second
-	appliedEvery  = 10 * time.Millisecond
+	appliedTimeout = time.Second
+	appliedEvery   = 10 * time.Millisecond
 )
 
 // store compares issue times itself. The resolver's own Store passes over an

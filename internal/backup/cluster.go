@@ -37,8 +37,8 @@ type ClusterOptions struct {
 // ErrNotEmpty is wrapped by the error about a cluster that has streams.
 var ErrNotEmpty = errors.New("the cluster has streams already: start its servers on new directories, with 'rccs serve --restoring'")
 
-// removeWithin bounds the removal of what a restore has made, when it fails.
-const removeWithin = time.Minute
+// removeTimeout bounds the removal of what a restore has made, when it fails.
+const removeTimeout = time.Minute
 
 // RestoreCluster makes the streams of a backup, of one server or of a cluster, in
 // a cluster. When it fails, it removes those that it has made.
@@ -81,15 +81,15 @@ func restoreCluster(ctx context.Context, f *File, opts *ClusterOptions) error {
 	if err == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout)
 	defer cancel()
 	return errors.Join(err, f.remove(ctx, dial))
 }
 
 // A cluster elects leaders while it is new: what fails for that is tried again.
 const (
-	electWithin = 2 * time.Minute
-	electPause  = 500 * time.Millisecond
+	electTimeout = 2 * time.Minute
+	electPause   = 500 * time.Millisecond
 )
 
 // putStream makes one stream.
@@ -98,7 +98,7 @@ func (f *File) putStream(ctx context.Context, nc *nats.Conn, s *snapshot.Stream,
 	if err != nil {
 		return err
 	}
-	for until := time.Now().Add(electWithin); ; {
+	for until := time.Now().Add(electTimeout); ; {
 		err := snapshot.Put(ctx, nc, s, copies, f.part(part), progress)
 		if err == nil || copies == 1 || ctx.Err() != nil || time.Now().After(until) || !storeerr.Passes(err) {
 			return err

@@ -24,8 +24,8 @@ import (
 	"github.com/rccs-io/rccs/internal/shard"
 )
 
-// stopWithin bounds the stop of the server.
-const stopWithin = 5 * time.Minute
+// stopTimeout bounds the stop of the server.
+const stopTimeout = 5 * time.Minute
 
 // RestoreOptions say where to.
 type RestoreOptions struct {
@@ -256,7 +256,7 @@ func (f *File) fill(ctx context.Context, work string, largest int, opts *Restore
 		return err
 	}
 	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
 		err = errors.Join(err, server.Stop(ctx))
 	}()

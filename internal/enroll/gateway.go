@@ -35,7 +35,7 @@ const (
 )
 
 const (
-	gatewayWithin = 8 * time.Second // less than the edge's own bound of a request
+	gatewayTimeout = 8 * time.Second // less than the edge's own bound of a request
 	// gatewayMost is how many requests are under way; more are sent away.
 	gatewayMost = 256
 )
@@ -132,10 +132,10 @@ func (g *Gateway) pass(w http.ResponseWriter, r *http.Request, endpoint string) 
 		giveBack()
 	}()
 	w = counted
-	ctx, cancel := context.WithTimeout(r.Context(), gatewayWithin)
+	ctx, cancel := context.WithTimeout(r.Context(), gatewayTimeout)
 	defer cancel()
 	// A body that comes too slowly must not hold its place for ever.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(gatewayWithin))
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(gatewayTimeout))
 	var err error
 	body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, wire.MaxEnrollment))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {

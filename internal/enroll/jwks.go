@@ -25,9 +25,9 @@ const (
 	keysStale = time.Hour
 	// keysEvery is how often at most they are read for a key that is not there,
 	// which anybody may name.
-	keysEvery  = 10 * time.Second
-	keysWithin = 5 * time.Second
-	maxKeysDoc = 1 << 20
+	keysEvery   = 10 * time.Second
+	keysTimeout = 5 * time.Second
+	maxKeysDoc  = 1 << 20
 )
 
 // keySource is an issuer's keys, as they were read last.
@@ -45,7 +45,7 @@ type keySource struct {
 // were checked may say what an issuer's keys are.
 func keyClient() *http.Client {
 	return &http.Client{
-		Timeout:       keysWithin,
+		Timeout:       keysTimeout,
 		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -170,7 +170,7 @@ func (s *keySource) discover(ctx context.Context) (string, error) {
 }
 
 func (s *keySource) get(ctx context.Context, where string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, keysWithin)
+	ctx, cancel := context.WithTimeout(ctx, keysTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, where, nil)
 	if err != nil {

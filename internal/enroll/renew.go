@@ -39,7 +39,7 @@ func (s *Service) Renew(ctx context.Context, body []byte, who subjects.Address) 
 
 // sameTime waits for the end of the step that began then, or of a later one.
 func sameTime(ctx context.Context, began time.Time) {
-	timer := time.NewTimer(unknownWithin - time.Since(began)%unknownWithin)
+	timer := time.NewTimer(refusalStep - time.Since(began)%refusalStep)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -27,9 +27,9 @@ const (
 	DefaultRenewFor = 30 * 24 * time.Hour
 	// DefaultMaxDevices is how many devices of a user may be enrolled.
 	DefaultMaxDevices = 1000
-	// unknownWithin is when a key that is not known is refused: at once would tell,
+	// refusalStep: a key that is not known is refused at the end of such a step, since at once would tell,
 	// by some 30 µs, whether there is such a device.
-	unknownWithin = 10 * time.Millisecond
+	refusalStep = 10 * time.Millisecond
 	// clockSkew is how far the time of a request may be from the clock here.
 	clockSkew = 5 * time.Minute
 )

@@ -16,8 +16,8 @@ import (
 // readyEvery is how often it is asked whether a process serves.
 const readyEvery = 100 * time.Millisecond
 
-// stopWithin bounds a clean stop of a process; past it, it is killed.
-const stopWithin = 15 * time.Second
+// stopTimeout bounds a clean stop of a process; past it, it is killed.
+const stopTimeout = 15 * time.Second
 
 // Run runs the processes until ctx ends, and stops them, edges first. log gets
 // each line that they write, behind the process's name. ready is called once,
@@ -121,7 +121,7 @@ func (r *running) await(ctx context.Context) error {
 // others would wait for them.
 func (g *group) stop() {
 	for _, edges := range []bool{true, false} {
-		late := time.NewTimer(stopWithin)
+		late := time.NewTimer(stopTimeout)
 		for _, r := range g.all {
 			if (r.Devices != "") == edges {
 				_ = r.cmd.Process.Signal(syscall.SIGTERM)

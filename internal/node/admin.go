@@ -77,7 +77,7 @@ func startAdmin(opts adminOptions) (*adminPart, error) {
 	a.http = &http.Server{
 		Handler:           guarded(handler, adminPolicy),
 		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       requestWithin,
+		ReadTimeout:       requestTimeout,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(opts.logger.Handler(), slog.LevelDebug),

@@ -25,7 +25,7 @@ type answerWatch struct {
 	js     jetstream.JetStream
 	needed func(name string) bool
 	bound  time.Duration // ops.SilentFor
-	within time.Duration // lookWithin
+	within time.Duration // lookTimeout
 	now    atomic.Pointer[[]silentStream]
 
 	// Of the goroutine that looks.
@@ -45,7 +45,7 @@ type askedStream struct {
 }
 
 func newAnswerWatch(js jetstream.JetStream, needed func(name string) bool) *answerWatch {
-	return &answerWatch{js: js, needed: needed, bound: ops.SilentFor, within: lookWithin, asked: make(map[string]*askedStream)}
+	return &answerWatch{js: js, needed: needed, bound: ops.SilentFor, within: lookTimeout, asked: make(map[string]*askedStream)}
 }
 
 // look asks those streams whose turn it is, and those that did not answer last time.

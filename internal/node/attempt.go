@@ -42,7 +42,7 @@ func (n *Node) begin(ctx context.Context, names []string) (none bool) {
 	for _, a := range now {
 		a.at = time.Now()
 		a.ended = make(chan error, 1)
-		ctx, cancel := context.WithTimeout(ctx, startWithin)
+		ctx, cancel := context.WithTimeout(ctx, startTimeout)
 		a.cancel = cancel
 		n.starting.Go(func() {
 			defer cancel()

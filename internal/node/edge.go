@@ -232,8 +232,8 @@ func (p *edgePart) draining() bool {
 
 // What a request over HTTP may cost before it is a device.
 const (
-	requestWithin = 10 * time.Second
-	maxHeader     = 16 << 10
+	requestTimeout = 10 * time.Second
+	maxHeader      = 16 << 10
 )
 
 func (p *edgePart) listen(ctx context.Context) error {
@@ -260,11 +260,11 @@ func (p *edgePart) listen(ctx context.Context) error {
 	}
 	p.http = &http.Server{
 		Handler:           guarded(p.routes(), edgePolicy),
-		ReadHeaderTimeout: requestWithin,
+		ReadHeaderTimeout: requestTimeout,
 		// Of what is no WebSocket: those have time limits of their own.
-		ReadTimeout:    requestWithin,
-		WriteTimeout:   requestWithin,
-		IdleTimeout:    requestWithin,
+		ReadTimeout:    requestTimeout,
+		WriteTimeout:   requestTimeout,
+		IdleTimeout:    requestTimeout,
 		MaxHeaderBytes: maxHeader,
 		ConnState:      p.server.Watch,
 		ErrorLog:       slog.NewLogLogger(p.opts.logger.Handler(), slog.LevelDebug),

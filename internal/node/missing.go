@@ -20,8 +20,8 @@ const (
 	// lookEvery is how often it is looked whether a tenant's streams are there, and
 	// whether some of them answer.
 	lookEvery = 5 * time.Second
-	// lookWithin bounds one question.
-	lookWithin = 10 * time.Second
+	// lookTimeout bounds one question.
+	lookTimeout = 10 * time.Second
 )
 
 // streamWatch knows which streams of a tenant are missing or answer nobody, buckets
@@ -66,7 +66,7 @@ func (w *streamWatch) look(ctx context.Context) {
 
 // list asks which streams are there. Without an answer, the one before stands.
 func (w *streamWatch) list(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, lookWithin)
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	there := make(map[string]bool)
 	list := w.js.StreamNames(ctx)

@@ -18,10 +18,10 @@ import (
 // parts of its share, and follow it while the node runs.
 
 const (
-	// reboundWithin is how long the bounds of one tenant are tried at a time, and
+	// reboundTimeout is how long the bounds of one tenant are tried at a time, and
 	// reboundEvery how soon after that it is tried again.
-	reboundWithin = 10 * time.Second
-	reboundEvery  = time.Second
+	reboundTimeout = 10 * time.Second
+	reboundEvery   = time.Second
 	// seldomEvery is how soon a tenant is tried again that stores more than its
 	// share, or for which it does not work for long.
 	seldomEvery = 10 * time.Second
@@ -173,7 +173,7 @@ var errOverfull = errors.New("more is stored than the share allows; nothing is r
 func (n *Node) resize(
 	ctx context.Context, r resize, change func(context.Context, jetstream.JetStream, backbone.Plan) ([]backbone.Bound, error),
 ) error {
-	ctx, cancel := context.WithTimeout(ctx, reboundWithin)
+	ctx, cancel := context.WithTimeout(ctx, reboundTimeout)
 	defer cancel()
 	if err := n.update(r.keys.Account()); err != nil {
 		return err

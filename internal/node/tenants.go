@@ -175,7 +175,7 @@ func (n *Node) follow() (tried <-chan struct{}) {
 		select {
 		case <-ended:
 			return nil
-		case <-time.After(startEndsWithin):
+		case <-time.After(startEndsTimeout):
 		case <-ctx.Done():
 		}
 		return errors.New("node: a tenant is still being started")
@@ -183,9 +183,9 @@ func (n *Node) follow() (tried <-chan struct{}) {
 	return first
 }
 
-// startEndsWithin bounds how long a start that is given up keeps the node from
+// startEndsTimeout bounds how long a start that is given up keeps the node from
 // stopping.
-const startEndsWithin = 2 * time.Second
+const startEndsTimeout = 2 * time.Second
 
 // reconcile begins to start the tenants that the keys have and that do not run,
 // stops those that they do not have any more, and has the streams of the others

@@ -92,12 +92,12 @@ func (l *later) start(logins []Login) {
 
 var errStarting = errors.New("it is being started")
 
-// startWithin bounds one try to serve a tenant.
-const startWithin = time.Minute
+// startTimeout bounds one try to serve a tenant.
+const startTimeout = time.Minute
 
 // try tries to serve a tenant.
 func (l *later) try(ctx context.Context, login Login) error {
-	bounded, cancel := context.WithTimeout(ctx, startWithin)
+	bounded, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	err := l.serve(bounded, login)
 	switch {
@@ -121,12 +121,12 @@ func (l *later) firstTries(ctx context.Context) {
 	})
 	select {
 	case <-done:
-	case <-time.After(firstTriesWithin):
+	case <-time.After(firstTriesTimeout):
 	case <-ctx.Done():
 	}
 }
 
-const firstTriesWithin = 5 * time.Second
+const firstTriesTimeout = 5 * time.Second
 
 // stop ends the tries.
 func (l *later) stop() {

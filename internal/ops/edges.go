@@ -85,8 +85,8 @@ func (t *Tenant) OnlyEdge(ctx context.Context, e *Edge) error {
 // ErrOnlyEdge is wrapped by what [Tenant.OnlyEdge] returns for such an edge.
 var ErrOnlyEdge = errors.New("no other edge takes devices")
 
-// edgeWithin bounds the wait for an edge's answer.
-const edgeWithin = 5 * time.Second
+// edgeTimeout bounds the wait for an edge's answer.
+const edgeTimeout = 5 * time.Second
 
 // What an edge can be asked for: to send its devices elsewhere, to take them
 // again, and how many connections it has.
@@ -136,7 +136,7 @@ func (t *Tenant) ResumeEdge(ctx context.Context, id string) error {
 }
 
 func (t *Tenant) askEdge(ctx context.Context, id string, ask edgeAsk, answer any) error {
-	ctx, cancel := context.WithTimeout(ctx, edgeWithin)
+	ctx, cancel := context.WithTimeout(ctx, edgeTimeout)
 	defer cancel()
 	body, err := json.Marshal(ask)
 	if err != nil {

@@ -41,9 +41,9 @@ type ForgetOptions struct {
 	Drop bool
 }
 
-// ForgetWithin bounds what a coordinator does to forget a device. It removes messages
-// from several lanes, and on a busy server NATS takes long for each: see removeWithin.
-const ForgetWithin = time.Minute
+// ForgetTimeout bounds what a coordinator does to forget a device. It removes messages
+// from several lanes, and on a busy server NATS takes long for each: see removeTimeout.
+const ForgetTimeout = time.Minute
 
 // Forget has the coordinator remove a device, its inbox and all else that is
 // its. The device may come again, as a new one.
@@ -66,7 +66,7 @@ func (t *Tenant) Forget(ctx context.Context, a subjects.Address, opts ForgetOpti
 			return audit.Refused(&lost)
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, ForgetWithin+askTimeout) // the coordinator's own error is a better one
+	ctx, cancel := context.WithTimeout(ctx, ForgetTimeout+askTimeout) // the coordinator's own error is a better one
 	defer cancel()
 	err = roster.Forget(ctx, t.nc, a)
 	if errors.Is(err, nats.ErrNoResponders) {

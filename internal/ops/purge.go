@@ -79,15 +79,15 @@ func (t *Tenant) Purge(ctx context.Context, a subjects.Address, opts PurgeOption
 }
 
 // Edges are asked to drop what was purged until all have confirmed that, for as long
-// as purgeWithin. One that died is not asked any more when its lease has ended.
+// as purgeTimeout. One that died is not asked any more when its lease has ended.
 const (
-	purgeWithin = 30 * time.Second
-	purgePause  = 500 * time.Millisecond
+	purgeTimeout = 30 * time.Second
+	purgePause   = 500 * time.Millisecond
 )
 
 // dropPurged returns when no edge holds the purged messages in memory.
 func (t *Tenant) dropPurged(ctx context.Context, purger *inbox.Purger, k subjects.Key, upTo [subjects.Lanes]uint64) error {
-	within, cancel := context.WithTimeout(ctx, purgeWithin)
+	within, cancel := context.WithTimeout(ctx, purgeTimeout)
 	defer cancel()
 	for {
 		edges, err := t.Edges(ctx)
@@ -120,7 +120,7 @@ func (t *Tenant) purge(ctx context.Context, stream, subject string, before uint6
 	if err != nil {
 		return 0, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, removeWithin)
+	ctx, cancel := context.WithTimeout(ctx, removeTimeout)
 	defer cancel()
 	answer, err := askAgain(ctx, t.nc, "$JS.API.STREAM.PURGE."+t.shard.Stream(stream), body, askTimeout)
 	if err != nil {
@@ -139,9 +139,9 @@ func (t *Tenant) purge(ctx context.Context, stream, subject string, before uint6
 	return told.Purged, nil
 }
 
-// removeWithin bounds one removal. NATS reads all blocks of a stream that may hold the
+// removeTimeout bounds one removal. NATS reads all blocks of a stream that may hold the
 // subject: on a busy machine that has taken more than ten seconds.
-const removeWithin = 2 * time.Minute
+const removeTimeout = 2 * time.Minute
 
 // askAgain asks what may take long and does no harm when it is asked twice: once more
 // after each pause, since a server that dies answers nothing, until ctx ends. The first

@@ -18,8 +18,8 @@ import (
 const (
 	// changesBatch is how many changes are read at once.
 	changesBatch = 1000
-	// changesWithin bounds how long changes are followed that do not end.
-	changesWithin = time.Minute
+	// changesTimeout bounds how long changes are followed that do not end.
+	changesTimeout = time.Minute
 	// lagPause is how long a copy that lags is left to catch up.
 	lagPause = 20 * time.Millisecond
 )
@@ -61,7 +61,7 @@ func (s *Source) changes(ctx context.Context, stream string, got *snapshotAnswer
 		return nil, errors.New("it keeps one message for each subject and does not allow direct reads:" +
 			" what changes meanwhile cannot be read; set allow_direct")
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, changesWithin, fmt.Errorf("it changes faster than it can be read, for %s", changesWithin))
+	ctx, cancel := context.WithTimeoutCause(ctx, changesTimeout, fmt.Errorf("it changes faster than it can be read, for %s", changesTimeout))
 	defer cancel()
 	all, err := s.follow(ctx, stream, got.State.Last)
 	if err != nil && ctx.Err() != nil {

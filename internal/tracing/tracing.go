@@ -65,9 +65,9 @@ type Tracer struct {
 	tracer   api.Tracer
 }
 
-// stopWithin bounds how long what waits is sent at the end: a collector that is
+// stopTimeout bounds how long what waits is sent at the end: a collector that is
 // away must not keep a process.
-const stopWithin = time.Second
+const stopTimeout = time.Second
 
 // New makes a tracer, or none, nil, without an endpoint or a share. It does not
 // wait for the collector, which may come later.
@@ -112,7 +112,7 @@ func (t *Tracer) Stop(ctx context.Context) error {
 	if t == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, stopWithin)
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
 	if err := t.provider.Shutdown(ctx); err != nil {
 		return fmt.Errorf("tracing: %w", err)
