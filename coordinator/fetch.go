@@ -77,7 +77,7 @@ func (c *Coordinator) fetchUntil(ctx context.Context, a subjects.Address, limit 
 	poll := time.NewTicker(fetchPoll)
 	defer poll.Stop()
 	for last := false; ; {
-		found, werr := c.take(ctx, a, limit)
+		found, werr := c.fetchOnce(ctx, a, limit)
 		if werr != nil || found != nil || last {
 			if found == nil {
 				found = []byte("[]")
@@ -95,8 +95,8 @@ func (c *Coordinator) fetchUntil(ctx context.Context, a subjects.Address, limit 
 	}
 }
 
-// take fetches once. It returns nil if there is nothing.
-func (c *Coordinator) take(ctx context.Context, a subjects.Address, limit int) ([]byte, *wire.Error) {
+// fetchOnce fetches without waiting. It returns nil if there is nothing.
+func (c *Coordinator) fetchOnce(ctx context.Context, a subjects.Address, limit int) ([]byte, *wire.Error) {
 	last, err := c.roster.Supersede(ctx, a.Key())
 	if err != nil {
 		return nil, c.wireError("session not ended", err)

@@ -50,7 +50,7 @@ func (p *fetchBatch) recordFetched() {
 // arrived, and its parent is that of the delivery.
 func (c *Coordinator) recordAcked(to subjects.Address, all []*envelope.Message, rejected uint64, arrived time.Time) {
 	for _, m := range all {
-		d, here := c.delivered.take(m.Seq)
+		d, here := c.delivered.remove(m.Seq)
 		if !here {
 			d = delivery{place: m.Traceparent(), at: arrived}
 		}
@@ -112,7 +112,7 @@ func (d *deliveries) add(seq uint64, one delivery) {
 	d.all[seq] = one
 }
 
-func (d *deliveries) take(seq uint64) (delivery, bool) {
+func (d *deliveries) remove(seq uint64) (delivery, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	one, here := d.all[seq]

@@ -126,14 +126,14 @@ func (s *senders) forgetLocked() {
 			return
 		}
 		if unread {
-			s.takeLocked(oldest.key, oldest.sender)
+			s.removeLocked(oldest.key, oldest.sender)
 		}
 		s.order = s.order[1:]
 	}
 }
 
-// takeLocked takes a message of a sender from those that are remembered.
-func (s *senders) takeLocked(key uint64, sender string) {
+// removeLocked removes a message of a sender from those that are remembered.
+func (s *senders) removeLocked(key uint64, sender string) {
 	all, n := s.known[key], s.whoseLocked(key, sender)
 	if all[n].n--; all[n].n == 0 {
 		if all = slices.Delete(all, n, n+1); len(all) == 0 {
@@ -249,7 +249,7 @@ func (s *senders) ofLocked(key uint64) string {
 		return unknown
 	}
 	sender := slices.MinFunc(all, func(a, b onWay) int { return cmp.Compare(s.on[a.sender], s.on[b.sender]) }).sender
-	s.takeLocked(key, sender)
+	s.removeLocked(key, sender)
 	return sender
 }
 

@@ -79,11 +79,11 @@ func newWorkers(n, backlog int) *workers {
 	return &workers{pool.New(n, backlog), pool.NewPlaces(waitingBytes, requesterBytes)}
 }
 
-// take runs f in the turn of a requester: a device, which has a bound of what is
+// submit runs f in the turn of a requester: a device, which has a bound of what is
 // open, or a service, which may have as much waiting as there is room for. The
 // error says which bound it is that refuses f.
-func (w *workers) take(requester string, device bool, size int, f func()) *wire.Error {
-	release, ok := w.room.Take(requester, int64(size))
+func (w *workers) submit(requester string, device bool, size int, f func()) *wire.Error {
+	release, ok := w.room.TryAcquire(requester, int64(size))
 	if !ok {
 		return wire.NewError(wire.Unavailable, "the requests that are waiting are too large together: wait for answers, then try again")
 	}
@@ -139,7 +139,7 @@ func startService(c *Coordinator) (*service, error) {
 	for _, e := range s.all {
 		c.metrics.requests.WithLabelValues(e.name, "")
 		e.stats = micro.EndpointStats{Name: e.name, Subject: e.subject, QueueGroup: micro.DefaultQueueGroup}
-		sub, err := c.core.QueueSubscribe(e.subject, micro.DefaultQueueGroup, func(m *nats.Msg) { c.contained(e.name, func() { s.take(e, m) }) })
+		sub, err := c.core.QueueSubscribe(e.subject, micro.DefaultQueueGroup, func(m *nats.Msg) { c.contained(e.name, func() { s.onRequest(e, m) }) })
 		if err := s.add(sub, err); err != nil {
 			return nil, err
 		}
@@ -198,8 +198,8 @@ func (s *service) stop(ctx context.Context) {
 // flushTimeout bounds how long sending the last answers may take.
 const flushTimeout = time.Second
 
-// take hands a request to the endpoint's workers.
-func (s *service) take(e *endpoint, m *nats.Msg) {
+// onRequest hands a request to the endpoint's workers.
+func (s *service) onRequest(e *endpoint, m *nats.Msg) {
 	req := &request{Msg: m}
 	named := true
 	if e.device {
@@ -220,7 +220,7 @@ func (s *service) take(e *endpoint, m *nats.Msg) {
 		s.answer(e, req, nil, wire.NewError(wire.BadMessage, headers.HidesRequester), 0)
 		return
 	}
-	if err := e.pool.take(requester, e.device, m.Size(), func() { s.serve(e, req) }); err != nil {
+	if err := e.pool.submit(requester, e.device, m.Size(), func() { s.serve(e, req) }); err != nil {
 		err.RetryAfter = retryAfter
 		s.answer(e, req, nil, err, 0)
 	}

@@ -45,7 +45,7 @@ func TestRequestsThatWaitAreBoundedInBytes(t *testing.T) {
 		w, release := newWorkers(1, 0), make(chan struct{})
 		taken, told := 0, wire.Code("")
 		for n := range 1000 {
-			err := w.take(strconv.Itoa(n), true, size, func() { <-release })
+			err := w.submit(strconv.Itoa(n), true, size, func() { <-release })
 			if err == nil {
 				taken++
 			} else {
@@ -55,12 +55,12 @@ func TestRequestsThatWaitAreBoundedInBytes(t *testing.T) {
 		if want := 2 * waitingBytes / size; taken != want || told != wire.Unavailable {
 			t.Errorf("%d MiB wait, want %d; the others are told %q", taken, want, told)
 		}
-		if err := w.take("0", true, size, func() {}); err == nil {
+		if err := w.submit("0", true, size, func() {}); err == nil {
 			t.Error("a requester that has something waiting is served beyond the bound")
 		}
 		close(release)
 		synctest.Wait()
-		if err := w.take("another", true, size, func() {}); err != nil {
+		if err := w.submit("another", true, size, func() {}); err != nil {
 			t.Errorf("with room again a requester is told %v", err)
 		}
 		w.Stop()

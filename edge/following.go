@@ -40,8 +40,8 @@ func (f *following) mark(subs ...*topic.Subscription) (followed bool) {
 	return followed
 }
 
-// take returns the subscriptions that may have messages.
-func (f *following) take() []*topic.Subscription {
+// takeReady returns the subscriptions that may have messages, and forgets that.
+func (f *following) takeReady() []*topic.Subscription {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	ready := f.ready

@@ -72,7 +72,7 @@ func requesterOf(m *nats.Msg) string {
 // requester stay in order, so that a cancellation comes after its request.
 func (t *Tenant) line(m *nats.Msg) {
 	who := requesterOf(m)
-	if release, ok := t.room.Take(who, int64(m.Size())); ok {
+	if release, ok := t.room.TryAcquire(who, int64(m.Size())); ok {
 		if t.turns.RunInTurn(who, func() { defer release(); t.onRequest(m, who) }) {
 			return
 		}

@@ -112,10 +112,10 @@ func (t *Tenant) onDrain(m *nats.Msg) {
 	err := json.Unmarshal(m.Data, &ask)
 	switch {
 	case err == nil && ask.Do == AskFollowers:
-		t.tell(m, map[string]any{"followers": t.followers(ask.Topics)})
+		t.respondJSON(m, map[string]any{"followers": t.followers(ask.Topics)})
 		return
 	case err == nil && ask.Do == AskFollowing:
-		t.tell(m, map[string]any{"devices": t.following(ask)})
+		t.respondJSON(m, map[string]any{"devices": t.following(ask)})
 		return
 	case err != nil || t.Drain == nil:
 		t.Logger.Warn("drain ignored", "err", err)
@@ -155,8 +155,8 @@ func (t *Tenant) following(ask DrainAsk) []string {
 	return names[:min(len(names), max(ask.Limit, 0), maxFollowing)]
 }
 
-// tell answers an operator.
-func (t *Tenant) tell(m *nats.Msg, answer any) {
+// respondJSON answers an operator's request.
+func (t *Tenant) respondJSON(m *nats.Msg, answer any) {
 	body, err := json.Marshal(answer)
 	if err == nil {
 		err = m.Respond(body)

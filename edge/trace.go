@@ -141,7 +141,7 @@ func (c *conn) recordAcked(upTo uint64, seqs []uint64, code wire.Code) {
 	if t == nil {
 		return
 	}
-	for _, h := range c.recorded.take(upTo, seqs) {
+	for _, h := range c.recorded.remove(upTo, seqs) {
 		if span := t.Begin(trace.Acknowledge, h.message, h.traceparent, h.at); span != nil {
 			span.End(code, time.Now())
 		}
@@ -165,8 +165,8 @@ func (d *deliveries) add(seq uint64, h handedOn) {
 	}
 }
 
-// take removes the messages in seqs and all up to upTo, and returns them.
-func (d *deliveries) take(upTo uint64, seqs []uint64) (taken []handedOn) {
+// remove removes the messages in seqs and all up to upTo, and returns them.
+func (d *deliveries) remove(upTo uint64, seqs []uint64) (removed []handedOn) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.all) == 0 {
@@ -175,19 +175,19 @@ func (d *deliveries) take(upTo uint64, seqs []uint64) (taken []handedOn) {
 	one := func(seq uint64) {
 		if h, ok := d.all[seq]; ok {
 			delete(d.all, seq)
-			taken = append(taken, h)
+			removed = append(removed, h)
 		}
 	}
 	for _, seq := range seqs {
 		one(seq)
 	}
 	if upTo == 0 {
-		return taken
+		return removed
 	}
 	for seq := range d.all {
 		if seq <= upTo {
 			one(seq)
 		}
 	}
-	return taken
+	return removed
 }

@@ -107,7 +107,7 @@ func (c *conn) Write(w wsconn.Writer) error {
 
 // take moves what waits into b, and returns the mailbox to read from, or nil.
 func (c *conn) take(b *burst) *inbox.Mailbox {
-	b.ready = c.topics.take() // before the answers, so that a subscription's answer comes before its messages
+	b.ready = c.topics.takeReady() // before the answers, so that a subscription's answer comes before its messages
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b.answers, b.batch = c.out.takeBurst()

@@ -61,7 +61,7 @@ func (a *API) request(ctx context.Context, c *call, in *requestInput) (*streamOu
 	case !wire.EmbeddableInObject(params) || !json.Valid(params):
 		return nil, badRequest("the body is not one JSON value, nested no deeper than 9,997: a frame holds three levels more")
 	}
-	release, ok := a.bounds.asks.Take(c.requester(), 1)
+	release, ok := a.bounds.asks.TryAcquire(c.requester(), 1)
 	if !ok {
 		return nil, tooMany("too many requests of yours wait for devices")
 	}

@@ -126,7 +126,7 @@ func (a *API) stream(c *call, run func(ctx context.Context, f *flushed) error) (
 	if c.r.Method == http.MethodHead {
 		return &streamOutput{Body: func(huma.Context) { beginStream(c.w, eventStream) }}, nil
 	}
-	release, ok := a.bounds.streams.Take(c.requester(), 1)
+	release, ok := a.bounds.streams.TryAcquire(c.requester(), 1)
 	if !ok {
 		p := tooMany("too many streams of events are open")
 		p.RetryAfterMs = heartbeat.Milliseconds()

@@ -81,7 +81,7 @@ func (a *API) takeRoom(c *call, size int64) (release func(), p *Problem) {
 	if size == 0 {
 		return func() {}, nil
 	}
-	release, ok := a.bounds.bodies.Take(c.requester(), size)
+	release, ok := a.bounds.bodies.TryAcquire(c.requester(), size)
 	if !ok {
 		return nil, tooMany("the bodies of your requests that are under way are too large together")
 	}

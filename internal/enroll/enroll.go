@@ -23,7 +23,7 @@ func (s *Service) Enroll(ctx context.Context, body []byte, from string) (*wire.E
 	if err != nil {
 		return nil, err
 	}
-	giveBack, werr := s.throttle.take(from)
+	giveBack, werr := s.throttle.allow(from)
 	if werr != nil {
 		return nil, werr
 	}

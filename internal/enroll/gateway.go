@@ -117,7 +117,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // pass answers with what the coordinator says.
 func (g *Gateway) pass(w http.ResponseWriter, r *http.Request, endpoint string) {
 	from := g.door.From(r)
-	giveBack, werr := g.throttle.take(from)
+	giveBack, werr := g.throttle.allow(from)
 	if werr != nil {
 		refuse(w, http.StatusTooManyRequests, werr)
 		return
@@ -187,7 +187,7 @@ func (g *Gateway) ask(ctx context.Context, w http.ResponseWriter, m *nats.Msg) {
 	if wait := answer.Header.Get(HeaderRetryAfter); wait != "" {
 		w.Header().Set(HeaderRetryAfter, wait)
 	}
-	tell(w, status, answer.Data)
+	writeJSON(w, status, answer.Data)
 }
 
 // request asks the tenant that the body names. What names one that there is not
@@ -230,7 +230,7 @@ func refuse(w http.ResponseWriter, status int, werr *wire.Error) {
 	if werr.RetryAfter > 0 {
 		w.Header().Set(HeaderRetryAfter, RetrySeconds(werr))
 	}
-	tell(w, status, werr.AppendPayload(nil))
+	writeJSON(w, status, werr.AppendPayload(nil))
 }
 
 // RetrySeconds is an error's RetryAfter in whole seconds, rounded up.
@@ -238,7 +238,7 @@ func RetrySeconds(werr *wire.Error) string {
 	return strconv.FormatInt(int64((werr.RetryAfter+time.Second-1)/time.Second), 10)
 }
 
-func tell(w http.ResponseWriter, status int, body []byte) {
+func writeJSON(w http.ResponseWriter, status int, body []byte) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")

@@ -36,10 +36,10 @@ func newThrottle(now func() time.Time) *throttle {
 	}
 }
 
-// take counts an attempt from an address, or refuses it. Where the address is not
+// allow counts an attempt from an address, or refuses it. Where the address is not
 // known it is empty, and the attempt counts in all only. giveBack is for an
 // attempt that was right.
-func (t *throttle) take(address string) (giveBack func(), werr *wire.Error) {
+func (t *throttle) allow(address string) (giveBack func(), werr *wire.Error) {
 	now, addresses := t.now(), t.addresses
 	if address == "" {
 		addresses = nil

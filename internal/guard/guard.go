@@ -85,7 +85,7 @@ func Start(nc *nats.Conn, opts Options) (*Guard, error) {
 	}
 	g := &Guard{nc: nc, opts: opts, log: opts.Logger, work: pool.New(atOnce, backlog), room: pool.NewPlaces(waitingBytes, serviceBytes), seed: maphash.MakeSeed()}
 	g.ctx, g.cancel = context.WithCancel(context.Background())
-	sub, err := nc.QueueSubscribe(layout.Guarded(), queue, g.take)
+	sub, err := nc.QueueSubscribe(layout.Guarded(), queue, g.onRequest)
 	if err == nil {
 		err = nc.FlushTimeout(within)
 	}
@@ -105,7 +105,7 @@ func (g *Guard) Stop(ctx context.Context) {
 	g.cancel()
 }
 
-func (g *Guard) take(m *nats.Msg) {
+func (g *Guard) onRequest(m *nats.Msg) {
 	// What asks by another way than the import has rights of its own.
 	if m.Reply != "" && !layout.IsClientReply(m.Reply) {
 		return
@@ -117,7 +117,7 @@ func (g *Guard) take(m *nats.Msg) {
 		g.hidden(m)
 		return
 	}
-	if release, ok := g.room.Take(service, int64(m.Size())); ok {
+	if release, ok := g.room.TryAcquire(service, int64(m.Size())); ok {
 		if g.work.RunInTurn(service, func() { defer release(); g.answer(m) }) {
 			return
 		}

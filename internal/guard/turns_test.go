@@ -76,7 +76,7 @@ func TestAServicePastItsBoundIsTold(t *testing.T) {
 	t.Parallel()
 	g, env := guarded(t, "FULL")
 	nc := env.Service(t, "FULL")
-	if release, ok := g.room.Take("FULL", serviceBytes); ok {
+	if release, ok := g.room.TryAcquire("FULL", serviceBytes); ok {
 		defer release()
 	}
 	listener := env.Conn(t)

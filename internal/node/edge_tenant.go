@@ -169,7 +169,7 @@ func (t *edgeTenant) open(ctx context.Context) (err error) {
 		return err
 	}
 	for _, n := range serve {
-		if err := t.take(ctx, n); err != nil {
+		if err := t.serveShard(ctx, n); err != nil {
 			return err
 		}
 	}
@@ -182,8 +182,8 @@ func (t *edgeTenant) open(ctx context.Context) (err error) {
 	return nil
 }
 
-// take serves a shard from now on.
-func (t *edgeTenant) take(ctx context.Context, n int) (err error) {
+// serveShard serves a shard from now on.
+func (t *edgeTenant) serveShard(ctx context.Context, n int) (err error) {
 	s := &edgeShard{t: t, shard: shard.At(n, t.count)}
 	defer func() {
 		if err != nil {

@@ -200,11 +200,11 @@ func (t *edgeTenant) finish(n int, one *taking) {
 	defer close(one.done)
 	t.inTurn.Lock()
 	defer t.inTurn.Unlock()
-	ctx, cancel := context.WithTimeout(t.ctx, startWithin)
+	ctx, cancel := context.WithTimeout(t.ctx, startTimeout)
 	defer cancel()
 	log := t.edge.opts.logger.With("tenant", t.label(), "shard", n)
 	log.Info("shard taken up")
-	if one.err = t.take(ctx, n); one.err != nil {
+	if one.err = t.serveShard(ctx, n); one.err != nil {
 		log.Warn("shard not taken up", "err", one.err)
 	}
 	t.mu.Lock()

@@ -21,9 +21,9 @@ func NewPlaces(total, each int64) *Places {
 	return &Places{total: total, each: each, held: make(map[string]int64)}
 }
 
-// Take takes n places, which release gives back; ok is false where the requester
+// TryAcquire takes n places, which release gives back; ok is false where the requester
 // may not have them.
-func (p *Places) Take(requester string, n int64) (release func(), ok bool) {
+func (p *Places) TryAcquire(requester string, n int64) (release func(), ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now, room := p.held[requester], p.total

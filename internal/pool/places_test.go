@@ -8,23 +8,23 @@ import (
 func TestARequesterTakesNoPlacesThatOthersNeed(t *testing.T) {
 	t.Parallel()
 	p := NewPlaces(10, 6)
-	flood, ok := p.Take("flood", 5)
+	flood, ok := p.TryAcquire("flood", 5)
 	if !ok {
 		t.Fatal("the first is refused")
 	}
-	if _, ok := p.Take("flood", 2); ok {
+	if _, ok := p.TryAcquire("flood", 2); ok {
 		t.Error("one requester takes more than its part")
 	}
-	other, ok := p.Take("other", 8)
+	other, ok := p.TryAcquire("other", 8)
 	if !ok {
 		t.Error("a requester that holds nothing is refused")
 	}
-	if _, ok := p.Take("flood", 1); ok {
+	if _, ok := p.TryAcquire("flood", 1); ok {
 		t.Error("more is taken than there is, by one that holds something")
 	}
 	other()
 	other() // once
-	if release, ok := p.Take("flood", 1); !ok {
+	if release, ok := p.TryAcquire("flood", 1); !ok {
 		t.Error("a requester is refused when there is room again")
 	} else {
 		release()
@@ -42,7 +42,7 @@ func TestPlacesOfManyRequestersAreBounded(t *testing.T) {
 	p := NewPlaces(10, 6)
 	var taken []func()
 	for n := range 30 {
-		if release, ok := p.Take(fmt.Sprint("requester ", n), 1); ok {
+		if release, ok := p.TryAcquire(fmt.Sprint("requester ", n), 1); ok {
 			taken = append(taken, release)
 		}
 	}
@@ -52,15 +52,15 @@ func TestPlacesOfManyRequestersAreBounded(t *testing.T) {
 	for _, release := range taken {
 		release()
 	}
-	large, ok := p.Take("large", 50)
+	large, ok := p.TryAcquire("large", 50)
 	if !ok {
 		t.Error("a thing larger than all places is refused while nobody holds any")
 	}
-	if _, ok := p.Take("small", 1); ok {
+	if _, ok := p.TryAcquire("small", 1); ok {
 		t.Error("another is served beside it")
 	}
 	large()
-	if _, ok := p.Take("small", 1); !ok {
+	if _, ok := p.TryAcquire("small", 1); !ok {
 		t.Error("a requester is refused when there is room again")
 	}
 }

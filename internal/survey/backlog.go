@@ -77,7 +77,7 @@ func (b *backlog) look(ctx context.Context, in *jetstream.StreamInfo) error {
 		if len(msgs) == 0 {
 			break
 		}
-		if err := b.take(ctx, msgs); err != nil {
+		if err := b.update(ctx, msgs); err != nil {
 			return err
 		}
 		b.read = msgs[len(msgs)-1].Seq
@@ -104,9 +104,9 @@ func (b *backlog) mark(m mark) {
 	b.marks = append(b.marks, m)
 }
 
-// take looks at cursors, several at a time, since some of them need a question
+// update looks at cursors, several at a time, since some of them need a question
 // to the store.
-func (b *backlog) take(ctx context.Context, msgs []direct.Stored) error {
+func (b *backlog) update(ctx context.Context, msgs []direct.Stored) error {
 	type result struct {
 		key  subjects.Key
 		owes owing

@@ -68,14 +68,14 @@ func Open(opts Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.take(c); err != nil {
+	if err := s.use(c); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-// take puts into use what the files held.
-func (s *Store) take(c content) error {
+// use puts into use what the files held.
+func (s *Store) use(c content) error {
 	pair, pool, err := s.opts.parse(c)
 	if err != nil {
 		return err
@@ -156,7 +156,7 @@ func (s *Store) look(patient bool) error {
 			s.doubt, s.told = "", ""
 			return nil
 		}
-		err = s.take(c)
+		err = s.use(c)
 	}
 	if err != nil {
 		s.refuseLocked(err, patient)
