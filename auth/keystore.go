@@ -115,7 +115,7 @@ func (k *Keystore) Reopen() (*Keystore, error) {
 	return again, nil
 }
 
-// Created says that opening made the keys.
+// Created reports whether opening made the keys.
 func (k *Keystore) Created() bool { return k.created }
 
 // Dir is the directory of the keys.

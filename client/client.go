@@ -147,9 +147,9 @@ func (c *Client) setSession(s Session) {
 	c.session = s
 }
 
-// Retry ends a wait between two tries to connect, and has a connection that
-// there is prove within seconds that it is alive. Call it when you learn that
-// the network is back or is another one, or that the machine has slept.
+// Retry ends a wait between two tries to connect. A connection that is up has to
+// prove within seconds that it is alive. Call it when you learn that the network
+// is back or is another one, or that the machine has slept.
 func (c *Client) Retry() { signal(c.nudge) }
 
 // Done is closed when the client has ended: closed, or told by the edge not to

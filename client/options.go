@@ -55,9 +55,9 @@ type Options struct {
 	// the edge, which can then send whatever may be sent. A message that does
 	// not fit is told by OnGap, and as undeliverable to its sender.
 	MaxFrameBytes int
-	// OfflineDelay holds back the news that the device is gone, for the user's
-	// other devices, that long after a lost connection, at most 5 min. A return
-	// within it is not news.
+	// OfflineDelay is how long after a lost connection the edge waits before it
+	// tells the user's other devices that this one is offline, at most 5 min. If
+	// the device is back by then, they hear nothing.
 	OfflineDelay time.Duration
 	// Batch lets the edge put several messages into a frame.
 	Batch bool
@@ -114,9 +114,8 @@ type Options struct {
 	// OnSent hears what became of what was given to [Client.Enqueue]: the edge
 	// accepted it, or refused it for good.
 	OnSent func(id string, a Accepted, err error)
-	// OnOutcome hears what became of messages that were accepted: delivered,
-	// expired or replaced, for each recipient. The outcome is acknowledged
-	// when it returns.
+	// OnOutcome hears what became of messages that were accepted, at each
+	// recipient: see [Outcome].Status. The outcome is acknowledged when it returns.
 	OnOutcome func(Outcome)
 	// OnError hears errors that belong to no waiting Send, such as the refusal
 	// of a message of [Client.SendNoWait].

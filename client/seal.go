@@ -26,16 +26,17 @@ type Seal struct {
 	// Former are curve keys that the device had before: what was sealed to one
 	// of them and still waits is opened too.
 	Former []nkeys.KeyPair
-	// Pins is a file that keeps the others' keys, as this device saw them
-	// first, and whose its own credential is; it is made when there is none. "" keeps them for as long as the
-	// client lives. One client at a time can use a file.
+	// Pins is a file that keeps the others' keys, as this device saw them first,
+	// with the name and the issuer in its own first credential. It is made when
+	// there is none; "" keeps all that in memory. One client at a time can use a
+	// file.
 	Pins string
 	// Issuers are public keys whose credentials are trusted to say whose key a
 	// key is, beside the issuer of this device's own credential.
 	Issuers []string
 }
 
-// ErrSealChanged is what a [*SealChangedError] is.
+// ErrSealChanged is what errors.Is finds in every [*SealChangedError].
 var ErrSealChanged = errors.New("client: the key to seal to has changed")
 
 // SealChangedError says that a device publishes another key than the one that

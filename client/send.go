@@ -127,7 +127,7 @@ func encodeJSON(v any) ([]byte, error) {
 // Recipient is a device that a message was stored for.
 type Recipient struct {
 	Device subjects.DeviceID
-	Seq    uint64 // in the recipient's inbox; 0 until [WithDeliverAt] has come, and [WithoutStoring]
+	Seq    uint64 // in the recipient's inbox; 0 for a message that is not due yet ([WithDeliverAt]) or not stored ([WithoutStoring])
 }
 
 // Accepted says what the edge did with a message.

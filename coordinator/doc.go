@@ -1,6 +1,6 @@
 // Package coordinator does what needs one owner in a tenant. It is a component
 // for cmd/rccs and tests. It finds the devices for messages that services
-// publish to a selector, and gives waiting messages to the first device that
+// publish to a route, and gives waiting messages to the first suitable device that
 // comes online. It tells senders that asked when messages expire, ends the
 // sessions of dead edges, and answers services, operators, and devices on plain
 // NATS.

@@ -25,4 +25,8 @@
 //
 // A panic while one connection is served ends that connection alone; see
 // contain.go.
+//
+// A newcomer starts at register.go (how a connection becomes a device's),
+// dispatch.go (what the device sends), write.go (what it is sent) and session.go
+// (how it ends). tenant.go holds what the connections of a tenant share.
 package edge

@@ -5,14 +5,14 @@ package subjects
 const (
 	HeaderID          = "Rccs-Id"
 	HeaderType        = "Rccs-Type"
-	HeaderFrom        = "Rccs-From" // the sending device; absent on what a service published
+	HeaderFrom        = "Rccs-From" // the sending device, or service:NAME over HTTP; absent on what a service published over NATS
 	HeaderCorrelation = "Rccs-Correlation"
 	HeaderCollapse    = "Rccs-Collapse"
 	HeaderTTL         = "Rccs-Ttl-Ms"
 	HeaderTimestamp   = "Rccs-Timestamp"
 	HeaderAck         = "Rccs-Ack"
 	HeaderTrace       = "traceparent"
-	HeaderPriority    = "Rccs-Priority" // of a route: the lane, 0 to 3
+	HeaderPriority    = "Rccs-Priority" // the lane, 0 to 3, where the subject has none: of a route or a signal
 	HeaderUser        = "Rccs-User"     // of a topic's message: the user of the sending device
 	// HeaderRedelivered is "true" on what may have been stored, and delivered, before.
 	HeaderRedelivered = "Rccs-Redelivered"

@@ -16,7 +16,8 @@ type Ack struct {
 	// UpTo acknowledges all that this connection was sent with seq <= UpTo; 0
 	// is absent.
 	UpTo uint64
-	// Cancel is the id of a request that its sender gives up; "" is absent.
+	// Cancel is the id of a request that its sender gives up, or of a delayed
+	// message that its sender takes back; "" is absent.
 	Cancel string
 	// Reject ends one message without accepting it; its Seq is 0 when
 	// absent.

@@ -34,7 +34,7 @@ func CloseCodes() []CloseCode {
 	}
 }
 
-// Reconnect reports whether a client should come back after a close.
+// Reconnect says whether a client should come back after a close, and when.
 type Reconnect uint8
 
 // The answers.

@@ -34,7 +34,7 @@ const (
 // taken. It is none of [Codes], which are those of connections.
 const Conflict Code = "CONFLICT"
 
-// Retry reports whether what failed may be tried again.
+// Retry says whether what failed may be tried again, and when.
 type Retry uint8
 
 // The answers.

@@ -4,8 +4,8 @@
 // its spelling in Go, and testdata holds the vectors that every other
 // implementation is held to as well.
 //
-// It is a leaf: it imports nothing of RCCS, does no I/O, starts no goroutine
-// and reads no clock. It must not decide anything that needs to know who the
+// It is a leaf: of RCCS it imports package subjects only, for the types of names.
+// It does no I/O, starts no goroutine and reads no clock. It must not decide anything that needs to know who the
 // peer is: identity, permission and routing belong to its callers.
 //
 // All functions are pure and safe for concurrent use. Values are plain data:

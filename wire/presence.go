@@ -2,7 +2,8 @@ package wire
 
 import "github.com/rccs-io/rccs/subjects"
 
-// Whether a device is there, and what it says of its user.
+// Statuses of a device: whether it is connected and, if so, what it says of its
+// user.
 const (
 	Online  = "online"
 	Away    = "away"

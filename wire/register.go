@@ -53,8 +53,9 @@ type Register struct {
 	// MaxFrame is the largest frame that the device takes, in bytes; 0 leaves
 	// it to the edge. After decoding it is at least [MinFrame].
 	MaxFrame int64
-	// OfflineDelay holds the news that the device is gone back after a lost
-	// connection, at most [MaxOfflineDelay]; whole milliseconds.
+	// OfflineDelay is how long after a lost connection the edge waits before it
+	// tells others that the device is offline; at most [MaxOfflineDelay], whole
+	// milliseconds.
 	OfflineDelay time.Duration
 }
 

@@ -1,11 +1,11 @@
-// Package audit keeps a record of what operators do and may not go unseen: who
+// Package audit records those acts of operators that must not go unseen: who
 // revoked, replayed, purged, forgot or drained, who read messages of another,
 // who was enrolled; when, and from where.
 //
-// Records lie in a stream of the tenant that lets nobody change or remove them
-// before their time, not even with the credential of a part of RCCS. They are
-// written before the act, so that an act is not without one; only a revocation
-// goes on without, in the keys, when no server can be reached. The whole stream
-// can be deleted with the credential of a part, see docs/security.md; that it
-// begins anew is seen.
+// Records lie in a stream of the tenant. Nobody can change a record, or remove it
+// before its time, not even with the credential of a part of RCCS. A record is
+// written before its act, so that there is no act without one. The exception is a
+// revocation while no server can be reached: it is made in the keys, without a
+// record. The credential of a part can delete the whole stream, see
+// docs/security.md; then it is seen that the record begins anew.
 package audit

@@ -1,7 +1,7 @@
-// Package damage adds to what is stored of the damage of a stream, under
-// layout.Damaged. Servers store what they find before they open their files, and hubs
-// what they find while they read. Devices are told from it, and operators by 'rccs
-// doctor'.
+// Package damage adds to the record of what is damaged in a stream, which is stored
+// under layout.Damaged. Servers add what they find before they open their files, and
+// hubs what they find while they read. Devices and, by 'rccs doctor', operators are
+// told what the record says.
 //
 // It is a leaf: it knows the form of the record and stores nothing. All functions are
 // safe for concurrent use.

@@ -7,7 +7,7 @@
 //
 // Services have an account of their own, which imports of the tenant's what
 // [layout.ServiceImports] lists. A request that is listed there as guarded comes
-// here, is made again with this process's rights if it does no harm, and else
-// refused with an error as JetStream would give it. Any number of guards may run
+// here. If it does no harm, the guard makes it again with its own rights. Otherwise
+// it refuses it with an error as JetStream would give it. Any number of guards may run
 // in an account: each request goes to one of them.
 package guard

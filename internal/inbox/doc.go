@@ -16,6 +16,12 @@
 // device detaches, but never for each message: a cursor that is written late only
 // means that a message is sent twice.
 //
+// A newcomer reads docs/inbox.md, and then hub.go (the stream), mailbox.go, lane.go
+// and next.go (what a device is sent), attach.go and fill.go (how it catches up),
+// ack.go (what it answers) and cursorwriter.go (how that is stored). gap.go and
+// loss.go are about what is gone, outcome.go and deadline.go about what senders
+// hear, and publish.go is the way into the store.
+//
 // Concurrency: all exported methods are safe for concurrent use. Lock order is
 // Hub.mu, then Mailbox.mu. MessagesReady of a mailbox's receiver is called with locks
 // held and must not block or call back. The package does no socket I/O.

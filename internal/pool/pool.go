@@ -1,6 +1,6 @@
 // Package pool runs functions on a bounded number of goroutines, which exist
-// only while there is work. What is to be bounded besides, a pool bounds too: how
-// much may wait, and how much one requester may have under way.
+// only while there is work. A pool also bounds how much work may wait, and how much
+// one requester may have under way.
 //
 // A pool is fair: requesters whose work waits take turns, one function each, and
 // none of them runs on more than half of the workers. So a requester that floods a

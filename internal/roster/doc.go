@@ -5,7 +5,8 @@
 // It owns three buckets: one says what each device is, one which edge holds each
 // device's session, and one has the edges' leases. One reader follows each bucket
 // for the whole process; there is no watcher for each user. All rosters see the
-// store's order, and each reports once what a bucket says once.
+// changes of a bucket in the order in which they were stored, and report each of
+// them once.
 //
 // An edge opens a session for each device that connects ([Roster.Open]), by
 // compare-and-set. Of several edges the one with the highest epoch holds the

@@ -1,5 +1,5 @@
 // Package stops ends the parts of a process in order: what was started last ends
-// first. What is on its way to one that ends is still handled; see [Drain].
+// first. A part still handles the messages that are on their way to it; see [Drain].
 package stops
 
 import (

@@ -4,8 +4,9 @@
 //
 // A scrape reads numbers that are there; it asks nobody. One goroutine looks at
 // all tenants, one after the other, and rests for at least three times as long as
-// a round took, so that any number of tenants costs at most a quarter of one core. It reads each cursor that changed since the last round, and no message,
-// but where it has to know since when one waits.
+// a round took, so that any number of tenants costs at most a quarter of one core.
+// It reads each cursor that changed since the last round. It reads a message only
+// to find out since when it waits.
 //
 // It must not write anything, and it must not be needed: what it finds is for
 // people.

@@ -1,6 +1,6 @@
-// Package trace is how the parts of RCCS say what single messages went through:
-// a [Tracer] begins a [Span] for each step of a message's way. internal/tracing,
-// which knows OpenTelemetry, is the one that records them.
+// Package trace is the interface by which the parts of RCCS record the way of
+// single messages: a [Tracer] begins a [Span] for each step. internal/tracing, which
+// knows OpenTelemetry, implements it.
 //
 // A part without a tracer has nil, looks at that first, and does no more. A tracer
 // and its spans are safe for concurrent use, and none of their methods blocks.

@@ -1,5 +1,5 @@
-// Package wake has a goroutine come and look, without waiting for it. However often
-// it is woken before it comes, it comes once.
+// Package wake tells a goroutine that there is something to do, without waiting for
+// it. However often it is told before it looks, it looks once.
 package wake
 
 // Signal wakes the goroutine that receives from it.
