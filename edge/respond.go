@@ -68,9 +68,9 @@ func requesterOf(m *nats.Msg) string {
 	return from
 }
 
-// line queues a request until it is its requester's turn. The requests of one
+// queueRequest queues a request until it is its requester's turn. The requests of one
 // requester stay in order, so that a cancellation comes after its request.
-func (t *Tenant) line(m *nats.Msg) {
+func (t *Tenant) queueRequest(m *nats.Msg) {
 	who := requesterOf(m)
 	if release, ok := t.room.TryAcquire(who, int64(m.Size())); ok {
 		if t.turns.RunInTurn(who, func() { defer release(); t.onRequest(m, who) }) {
@@ -105,7 +105,7 @@ func (t *Tenant) onRequest(m *nats.Msg, who string) {
 		if t.Examine != nil {
 			t.Examine(key, m.Subject, m.Header)
 		}
-		if err := c.ask(m, method, who); err != nil {
+		if err := c.deliverRequest(m, method, who); err != nil {
 			t.refuse(m.Reply, err)
 		}
 	}
@@ -116,8 +116,8 @@ func (t *Tenant) onRequest(m *nats.Msg, who string) {
 // way then still has to arrive.
 const serviceTimeout = 110 * time.Second
 
-// ask gives a request to the device.
-func (c *conn) ask(m *nats.Msg, method, who string) *wire.Error {
+// deliverRequest gives a request to the device.
+func (c *conn) deliverRequest(m *nats.Msg, method, who string) *wire.Error {
 	defer c.contain()
 	r := &served{
 		asked: envelope.Value(m.Header, subjects.HeaderID), from: envelope.Value(m.Header, subjects.HeaderFrom),
@@ -150,15 +150,15 @@ func (c *conn) ask(m *nats.Msg, method, who string) *wire.Error {
 		e.ID = r.asked
 		r.span = c.begin(trace.Answer, trace.Message{From: r.from, To: string(c.who.Address.Device), Method: method}, &e)
 	}
-	werr := c.give(&e, r)
+	werr := c.writeRequest(&e, r)
 	if werr != nil || r.reply == "" {
 		endSpan(r.span, trace.CodeOf(werr))
 	}
 	return werr
 }
 
-// give writes a request to the device, and records that it has to answer.
-func (c *conn) give(e *wire.Envelope, r *served) *wire.Error {
+// writeRequest writes a request to the device, and records that it has to answer.
+func (c *conn) writeRequest(e *wire.Envelope, r *served) *wire.Error {
 	c.calls.mu.Lock()
 	defer c.calls.mu.Unlock()
 	c.mu.Lock()

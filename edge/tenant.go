@@ -168,7 +168,7 @@ func (t *Tenant) serve() {
 		case <-t.quit:
 			return
 		case m := <-t.asked:
-			t.line(m)
+			t.queueRequest(m)
 		}
 	}
 }
