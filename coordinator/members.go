@@ -92,13 +92,13 @@ func (m *members) start(ctx context.Context) (err error) {
 	if err := m.hello(ctx); err != nil {
 		return err
 	}
-	if m.sub, err = m.c.core.Subscribe(layout.Members(), func(msg *nats.Msg) { m.c.contained("members", func() { m.hear(msg) }) }); err != nil {
+	if m.sub, err = m.c.core.Subscribe(layout.Members(), func(msg *nats.Msg) { m.c.contained("members", func() { m.onBeat(msg) }) }); err != nil {
 		return fmt.Errorf("coordinator: subscribe: %w", err)
 	}
 	if err := m.divide(ctx); err != nil {
 		return err
 	}
-	m.tell(false)
+	m.announce(false)
 	m.wg.Go(m.beats)
 	m.wg.Go(m.work)
 	m.wg.Go(m.revocations)
@@ -111,7 +111,7 @@ func (m *members) stop() {
 	m.wg.Wait()
 	if m.sub != nil {
 		_ = m.sub.Unsubscribe()
-		m.tell(true)
+		m.announce(true)
 	}
 }
 
@@ -142,8 +142,8 @@ func (m *members) hello(ctx context.Context) error {
 	return nil
 }
 
-// hear takes what another coordinator tells.
-func (m *members) hear(msg *nats.Msg) {
+// onBeat handles the beat of another coordinator.
+func (m *members) onBeat(msg *nats.Msg) {
 	var b beat
 	if err := json.Unmarshal(msg.Data, &b); err != nil || b.ID == "" {
 		m.c.log.Warn("unreadable beat of a coordinator", "err", err)
@@ -172,7 +172,7 @@ func (m *members) hear(msg *nats.Msg) {
 			_ = m.c.core.Publish(msg.Reply, data)
 		}
 	} else if known == nil && !b.Gone {
-		m.tell(false) // it may not know us
+		m.announce(false) // it may not know us
 	}
 	m.kick.Set()
 }
@@ -190,8 +190,8 @@ func (m *members) own() beat {
 	return b
 }
 
-// tell has the others hear of this coordinator, unless it cannot do its work.
-func (m *members) tell(gone bool) {
+// announce sends the beat of this coordinator to the others, unless it cannot do its work.
+func (m *members) announce(gone bool) {
 	if !gone && m.c.healthy() != nil {
 		return
 	}
@@ -230,7 +230,7 @@ func (m *members) beats() {
 		alone := len(m.others) == 0
 		m.mu.Unlock()
 		if !alone || n%aloneEvery == 0 {
-			m.tell(false)
+			m.announce(false)
 		}
 		m.kick.Set()
 	}
@@ -272,7 +272,7 @@ func (m *members) divide(ctx context.Context) error {
 		default:
 			continue
 		}
-		m.tell(false)
+		m.announce(false)
 	}
 	return errors.Join(errs...)
 }

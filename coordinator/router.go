@@ -75,7 +75,7 @@ func newRouter(c *Coordinator, read *nats.Conn, stream jetstream.Stream) (*route
 func (r *router) start(ctx context.Context) error {
 	var err error
 	r.began = time.Now()
-	if r.heard, err = r.c.core.Subscribe(r.c.opts.Shard.Subject(layout.PublishedRoutes()), r.hear); err == nil {
+	if r.heard, err = r.c.core.Subscribe(r.c.opts.Shard.Subject(layout.PublishedRoutes()), r.onPublish); err == nil {
 		err = r.heard.SetPendingLimits(maxSenders, heardBytes)
 	}
 	if err != nil {

@@ -127,9 +127,9 @@ func (c *Coordinator) edges() []roster.Edge {
 	return roster.MergeEdges(all)
 }
 
-// hear is told of what is published to routes. NATS has mapped its subject to that
+// onPublish is called for what is published to routes. NATS has mapped its subject to that
 // of the shard.
-func (r *router) hear(m *nats.Msg) {
+func (r *router) onPublish(m *nats.Msg) {
 	m.Subject = r.c.opts.Shard.Plain(m.Subject)
 	r.senders.hear(m)
 }

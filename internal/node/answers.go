@@ -25,7 +25,7 @@ type answerWatch struct {
 	js     jetstream.JetStream
 	needed func(name string) bool
 	bound  time.Duration // ops.SilentFor
-	within time.Duration // lookTimeout
+	within time.Duration // pollTimeout
 	now    atomic.Pointer[[]silentStream]
 
 	// Of the goroutine that looks.
@@ -45,11 +45,11 @@ type askedStream struct {
 }
 
 func newAnswerWatch(js jetstream.JetStream, needed func(name string) bool) *answerWatch {
-	return &answerWatch{js: js, needed: needed, bound: ops.SilentFor, within: lookTimeout, asked: make(map[string]*askedStream)}
+	return &answerWatch{js: js, needed: needed, bound: ops.SilentFor, within: pollTimeout, asked: make(map[string]*askedStream)}
 }
 
-// look asks those streams whose turn it is, and those that did not answer last time.
-func (s *answerWatch) look(ctx context.Context, names []string) {
+// poll asks those streams whose turn it is, and those that did not answer last time.
+func (s *answerWatch) poll(ctx context.Context, names []string) {
 	s.turn++
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -82,7 +82,7 @@ func (s *answerWatch) look(ctx context.Context, names []string) {
 			of.unanswered = 0
 		}
 	}
-	s.tell()
+	s.report()
 }
 
 // ask asks a stream, and reports whether its leader has answered.
@@ -118,8 +118,8 @@ func (s *answerWatch) connected(ctx context.Context) bool {
 	return s.js.Conn().FlushWithContext(ctx) == nil
 }
 
-// tell has [answerWatch.healthy] know what was found.
-func (s *answerWatch) tell() {
+// report sets what [answerWatch.healthy] returns.
+func (s *answerWatch) report() {
 	var silent []silentStream
 	for name, a := range s.asked {
 		switch {

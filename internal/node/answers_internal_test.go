@@ -23,7 +23,7 @@ func asking(t *testing.T, nc *nats.Conn) (look func() error) {
 	w := newAnswerWatch(js, everyStream)
 	w.bound, w.within = time.Millisecond, 200*time.Millisecond
 	return func() error {
-		w.look(t.Context(), []string{subjects.StreamUp, subjects.StreamTopic})
+		w.poll(t.Context(), []string{subjects.StreamUp, subjects.StreamTopic})
 		return w.healthy(everyStream)
 	}
 }
@@ -91,7 +91,7 @@ func TestAStreamIsAskedOnlyWhereItIsNeeded(t *testing.T) {
 	w := newAnswerWatch(js, func(name string) bool { return name == subjects.StreamTopic })
 	w.within = 200 * time.Millisecond
 	testkit.Eventually(t, "the one that is needed is asked again and again", func() bool {
-		w.look(t.Context(), []string{subjects.StreamUp, subjects.StreamTopic})
+		w.poll(t.Context(), []string{subjects.StreamUp, subjects.StreamTopic})
 		return topic.Load() >= ops.SilentAsked
 	})
 	if n := up.Load(); n > 0 {

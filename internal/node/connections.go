@@ -98,10 +98,10 @@ func (c *connections) run() {
 		case <-c.quit:
 			return
 		case m := <-c.events:
-			c.hear(m.Data)
+			c.onEvent(m.Data)
 		case <-again.C:
 			for h := range c.unsure {
-				c.settle(h, c.open[h])
+				c.enforceLimit(h, c.open[h])
 			}
 		}
 	}
@@ -138,8 +138,8 @@ func parseConnection(data []byte) (h holder, one natsConnection, gone, ok bool) 
 	return holder{e.Client.Account, claims.Name}, natsConnection{e.Server.ID, e.Client.ID, e.Client.Start}, !e.Client.Stop.IsZero(), true
 }
 
-// hear counts a connection that came or went.
-func (c *connections) hear(data []byte) {
+// onEvent counts a connection that came or went.
+func (c *connections) onEvent(data []byte) {
 	h, one, gone, ok := parseConnection(data)
 	if !ok {
 		return
@@ -153,14 +153,14 @@ func (c *connections) hear(data []byte) {
 		c.open[h] = all
 		return
 	}
-	c.settle(h, all)
+	c.enforceLimit(h, all)
 }
 
-// settle sees to it that a device has no more connections than it may.
-func (c *connections) settle(h holder, all []natsConnection) {
+// enforceLimit ends connections of a device that has more than it may.
+func (c *connections) enforceLimit(h holder, all []natsConnection) {
 	sure := true
 	if len(all) > c.most {
-		all, sure = c.end(h, all)
+		all, sure = c.endNewest(h, all)
 	}
 	if sure {
 		delete(c.unsure, h)
@@ -174,14 +174,14 @@ func (c *connections) settle(h holder, all []natsConnection) {
 	}
 }
 
-// end closes the newest connections of a device that has too many, of those that
+// endNewest closes the newest connections of a device that has too many, of those that
 // servers say are there. What a server does not answer about counts on, and then
 // the result is not sure.
-func (c *connections) end(h holder, all []natsConnection) (left []natsConnection, sure bool) {
+func (c *connections) endNewest(h holder, all []natsConnection) (left []natsConnection, sure bool) {
 	lives := make([]life, len(all))
 	var wg sync.WaitGroup
 	for n, o := range all {
-		wg.Go(func() { lives[n] = c.look(o) })
+		wg.Go(func() { lives[n] = c.probe(o) })
 	}
 	wg.Wait()
 	var there []natsConnection
@@ -218,9 +218,9 @@ const (
 	gone // its server says so, or is gone itself
 )
 
-// look asks a server whether it has a connection. Only where nobody is there to
+// probe asks a server whether it has a connection. Only where nobody is there to
 // answer is the server gone: one that is silent may be slow.
-func (c *connections) look(o natsConnection) life {
+func (c *connections) probe(o natsConnection) life {
 	answer, err := c.ask(o, "CONNZ")
 	if errors.Is(err, nats.ErrNoResponders) {
 		return gone

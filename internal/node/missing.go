@@ -17,11 +17,11 @@ import (
 )
 
 const (
-	// lookEvery is how often it is looked whether a tenant's streams are there, and
+	// pollEvery is how often a watch asks whether a tenant's streams are there, and
 	// whether some of them answer.
-	lookEvery = 5 * time.Second
-	// lookTimeout bounds one question.
-	lookTimeout = 10 * time.Second
+	pollEvery = 5 * time.Second
+	// pollTimeout bounds one question.
+	pollTimeout = 10 * time.Second
 )
 
 // streamWatch knows which streams of a tenant are missing or answer nobody, buckets
@@ -49,7 +49,7 @@ func watchStreams(nc *nats.Conn, shards int, needed func(name string) bool) (*st
 	}
 	go func() {
 		defer close(w.done)
-		every(ctx, lookEvery, func() { w.look(ctx) })
+		every(ctx, pollEvery, func() { w.poll(ctx) })
 	}()
 	return w, nil
 }
@@ -59,14 +59,14 @@ func (w *streamWatch) stop() {
 	<-w.done
 }
 
-func (w *streamWatch) look(ctx context.Context) {
+func (w *streamWatch) poll(ctx context.Context) {
 	w.list(ctx)
-	w.answers.look(ctx, w.names)
+	w.answers.poll(ctx, w.names)
 }
 
 // list asks which streams are there. Without an answer, the one before stands.
 func (w *streamWatch) list(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
 	there := make(map[string]bool)
 	list := w.js.StreamNames(ctx)
