@@ -1,6 +1,7 @@
 package inbox
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/rccs-io/rccs/subjects"
@@ -62,6 +63,12 @@ const maxGaps = 32
 
 // AddGap adds a gap to those the device has to be told of.
 func (c *Cursor) AddGap(g Gap) { c.Gaps = addGap(c.Gaps, g) }
+
+// Confirm drops the gaps that the device was told of before it was sent the message
+// seq, which it has acknowledged.
+func (c *Cursor) Confirm(seq uint64) {
+	c.Gaps = slices.DeleteFunc(slices.Clone(c.Gaps), func(g Gap) bool { return g.Told && min(g.To, g.After) < seq })
+}
 
 // addGap adds a gap to a list. It is merged into the first gap that it continues
 // or, if there are too many, into the first of its lane and reason.
