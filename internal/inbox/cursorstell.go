@@ -61,17 +61,5 @@ func (s *Cursors) tell(ctx context.Context, ended []outcome) error {
 		return err
 	}
 	old := slices.DeleteFunc(slices.Clone(ended), func(o outcome) bool { return o.at-o.stored < int64(config.Duplicates) })
-	before := told(ctx, s.fetch, s.publish.Proof, old)
-	writes := newAwaited()
-	for i := range ended {
-		o := &ended[i]
-		b := before[o.seq]
-		if b.err != nil {
-			return b.err
-		}
-		if msg := o.message(s.publish.Proof); msg != nil && !b.told {
-			s.publish.Publish(msg, writes.add())
-		}
-	}
-	return writes.wait(ctx)
+	return storeOutcomes(ctx, s.publish, ended, told(ctx, s.fetch, s.publish.Proof, old))
 }

@@ -28,19 +28,7 @@ func tellLost(ctx context.Context, fetch *direct.Client, publish *Publisher, k s
 	if err != nil {
 		return nil, err
 	}
-	before := told(ctx, fetch, publish.Proof, lost)
-	writes := newAwaited()
-	for i := range lost {
-		o := &lost[i]
-		b := before[o.seq]
-		if b.err != nil {
-			return nil, b.err
-		}
-		if msg := o.message(publish.Proof); msg != nil && !b.told {
-			publish.Publish(msg, writes.add())
-		}
-	}
-	return over, writes.wait(ctx)
+	return over, storeOutcomes(ctx, publish, lost, told(ctx, fetch, publish.Proof, lost))
 }
 
 // lostOutcomes returns the outcomes of messages that are gone. The deadlines say

@@ -70,6 +70,23 @@ func told(ctx context.Context, fetch *direct.Client, k *proof.Key, outcomes []ou
 	return found
 }
 
+// storeOutcomes stores those outcomes of which none was stored before, and waits for the
+// answers.
+func storeOutcomes(ctx context.Context, publish *Publisher, outcomes []outcome, before earlier) error {
+	writes := newAwaited()
+	for i := range outcomes {
+		o := &outcomes[i]
+		b := before[o.seq]
+		if b.err != nil {
+			return b.err
+		}
+		if msg := o.message(publish.Proof); msg != nil && !b.told {
+			publish.Publish(msg, writes.add())
+		}
+	}
+	return writes.wait(ctx)
+}
+
 // place is where outcomes are stored: a lane of the inbox of the device that asked, or
 // the events of the device that the messages are for.
 type place struct {
