@@ -218,13 +218,7 @@ func (p *place) mortalEdge(name string) (r *roster.Roster, kill func()) {
 			done(0, errors.New("the process is dead"))
 			return
 		}
-		p.pub.Publish(m, func(r inbox.Receipt, err error) {
-			var refused *inbox.StoreError
-			if errors.As(err, &refused) && refused.ErrCode == int(jetstream.JSErrCodeStreamWrongLastSequence) {
-				err = roster.ErrConflict
-			}
-			done(r.Seq, err)
-		})
+		p.pub.Publish(m, func(r inbox.Receipt, err error) { done(r.Seq, err) })
 	}})
 	if err != nil {
 		p.t.Fatal(err)

@@ -10,18 +10,12 @@ import (
 
 	"github.com/rccs-io/rccs/internal/direct"
 	"github.com/rccs-io/rccs/internal/inbox"
-	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/storeerr"
 )
 
 // put stores a roster's entry, as roster.Options.Put.
 func (c *Coordinator) put(msg *nats.Msg, done func(uint64, error)) {
-	c.pub.Publish(msg, func(r inbox.Receipt, err error) {
-		if storeerr.Lost(err) {
-			err = roster.ErrConflict
-		}
-		done(r.Seq, err)
-	})
+	c.pub.Publish(msg, func(r inbox.Receipt, err error) { done(r.Seq, err) })
 }
 
 // store stores a message and waits for the answer. If ctx ends first, the message

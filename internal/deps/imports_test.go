@@ -52,7 +52,7 @@ var may = map[string][]string{
 	"internal/epoch":        {"internal/leader"},                                                         // hubs, backup and restore agree on it
 	"internal/envelope":     {"internal/clock", "internal/layout", "internal/proof", "subjects", "wire"}, // a leaf: whoever stores or reads a message needs it
 	"internal/topic":        {"internal/damage", "internal/direct", "internal/epoch", "internal/layout", "internal/pool", "internal/reader", "internal/storeerr", "subjects", "internal/shard"},
-	"internal/roster":       {"internal/layout", "internal/reader", "subjects", "wire", "internal/shard", "internal/wake"},
+	"internal/roster":       {"internal/layout", "internal/reader", "internal/storeerr", "subjects", "wire", "internal/shard", "internal/wake"},
 	"internal/layout":       {"subjects"}, // names that are not for services
 	"internal/clock":        {},           // watches the clock
 	"internal/limit":        {},           // edges, what sends and enrolment count by it

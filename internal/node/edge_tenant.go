@@ -18,7 +18,6 @@ import (
 	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/internal/share"
 	"github.com/rccs-io/rccs/internal/stops"
-	"github.com/rccs-io/rccs/internal/storeerr"
 	"github.com/rccs-io/rccs/internal/topic"
 	"github.com/rccs-io/rccs/subjects"
 )
@@ -353,15 +352,8 @@ func (t *edgeTenant) tenantOf(user string) *edge.Tenant {
 }
 
 // put stores a roster's entry.
-func (s *edgeShard) put(msg *nats.Msg, done func(uint64, error)) { putEntry(s.pub, msg, done) }
-
-func putEntry(pub *inbox.Publisher, msg *nats.Msg, done func(uint64, error)) {
-	pub.Publish(msg, func(r inbox.Receipt, err error) {
-		if storeerr.Lost(err) {
-			err = roster.ErrConflict
-		}
-		done(r.Seq, err)
-	})
+func (s *edgeShard) put(msg *nats.Msg, done func(uint64, error)) {
+	s.pub.Publish(msg, func(r inbox.Receipt, err error) { done(r.Seq, err) })
 }
 
 // stop ends it, acknowledgements stored. Its devices must have gone.

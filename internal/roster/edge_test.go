@@ -113,12 +113,7 @@ func (p *part) put(msg *nats.Msg, done func(uint64, error)) {
 		first := &nats.Msg{Subject: msg.Subject, Header: msg.Header, Data: msg.Data}
 		p.pub.Publish(first, func(inbox.Receipt, error) {})
 	}
-	p.pub.Publish(msg, func(r inbox.Receipt, err error) {
-		if refused, ok := errors.AsType[*inbox.StoreError](err); ok && refused.ErrCode == int(jetstream.JSErrCodeStreamWrongLastSequence) {
-			err = roster.ErrConflict
-		}
-		done(r.Seq, err)
-	})
+	p.pub.Publish(msg, func(r inbox.Receipt, err error) { done(r.Seq, err) })
 }
 
 // hold keeps a message from being stored for a while.

@@ -12,10 +12,6 @@ import (
 	"github.com/rccs-io/rccs/subjects"
 )
 
-// ErrConflict is what Put must pass to done, wrapped or not, when a
-// compare-and-set failed: somebody else has written the entry meanwhile.
-var ErrConflict = errors.New("roster: the entry has changed meanwhile")
-
 // ErrReplaced means that a newer connection of the device holds the session.
 var ErrReplaced = errors.New("roster: a newer connection took the session over")
 
@@ -28,8 +24,8 @@ type Options struct {
 	Read *nats.Conn
 	// Shard is the one whose devices and edges the roster has.
 	Shard shard.Shard
-	// Put stores one message and calls done once with its sequence, from any
-	// goroutine. It must keep the order. It may block while the store is behind:
+	// Put stores one message and calls done once with its sequence or the store's
+	// error, from any goroutine. It must keep the order. It may block while the store is behind:
 	// one goroutine calls it, and nobody waits for that goroutine.
 	Put func(msg *nats.Msg, done func(seq uint64, err error))
 	// Edge is set in an edge: the roster keeps its lease and opens sessions.

@@ -52,9 +52,6 @@ func (p *place) put(msg *nats.Msg, done func(uint64, error)) {
 		return
 	}
 	ack, err := p.js.PublishMsg(context.WithoutCancel(p.t.Context()), msg)
-	if refused, ok := errors.AsType[*jetstream.APIError](err); ok && refused.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
-		err = roster.ErrConflict
-	}
 	if err != nil {
 		done(0, err)
 		return

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/storeerr"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -270,7 +271,7 @@ func (r *Roster) landed(sl *slot, w *write, seq uint64, err error) {
 	switch {
 	case err == nil:
 		r.storedLocked(sl, w, seq)
-	case errors.Is(err, ErrConflict):
+	case storeerr.Lost(err):
 		sl.backLocked(w)
 		if _, rev := r.known(sl.key); rev <= w.base {
 			r.holdLocked(sl, conflictPause, w.base)

@@ -2,11 +2,11 @@ package roster
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
 
+	"github.com/rccs-io/rccs/internal/storeerr"
 	"github.com/rccs-io/rccs/subjects"
 )
 
@@ -46,7 +46,7 @@ func (r *Roster) Sweep(ctx context.Context) error {
 			case err == nil:
 				r.apply(f.key, &s, seq, time.Now().UnixNano())
 				r.tellTurn(f.key, &f.s, &s, seq)
-			case !errors.Is(err, ErrConflict): // on a conflict somebody else ended it, or it is alive
+			case !storeerr.Lost(err): // else somebody else ended it, or it is alive
 				mu.Lock()
 				failed = err
 				mu.Unlock()
@@ -100,7 +100,7 @@ func (r *Roster) Supersede(ctx context.Context, k subjects.Key) (epoch uint64, e
 	switch {
 	case err == nil:
 		return next.Epoch, nil
-	case errors.Is(err, ErrConflict): // somebody else did it, or the device has connected
+	case storeerr.Lost(err): // somebody else did it, or the device has connected
 		return seen.Epoch, nil
 	}
 	return 0, fmt.Errorf("roster: supersede: %w", err)
