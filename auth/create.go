@@ -61,7 +61,7 @@ func ensureKeys(dir, keys string, fill func(dir string) error) (created bool, er
 	return true, syncDir(dir)
 }
 
-// isEmpty says that a directory holds nothing or does not exist.
+// isEmpty reports whether a directory holds nothing or does not exist.
 func isEmpty(dir string) (bool, error) {
 	entries, err := private.Entries(dir)
 	if errors.Is(err, fs.ErrNotExist) {

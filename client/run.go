@@ -153,7 +153,7 @@ func pause(err error, try int) time.Duration {
 	return wait
 }
 
-// sleep is false when the client was closed meanwhile.
+// sleep reports false when the client was closed meanwhile.
 func (c *Client) sleep(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

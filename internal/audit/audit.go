@@ -64,7 +64,7 @@ type Record struct {
 	Ends uint64 `json:"ends,omitempty"`
 }
 
-// IsEnd is true for a record that tells the end of an act recorded before it.
+// IsEnd reports whether a record tells the end of an act recorded before it.
 func (r *Record) IsEnd() bool { return r.Ends != 0 && r.Ends < r.Seq }
 
 // How an act ended.

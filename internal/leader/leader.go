@@ -157,7 +157,7 @@ func (c *claim) believe(info *jetstream.StreamInfo, k known) bool {
 	return applied && held >= confirm && heardWithin(info, held-delay)
 }
 
-// heardWithin tells whether most of the copies follow the server that answered: its
+// heardWithin reports whether most of the copies follow the server that answered: its
 // own, and those that it has heard from within that time.
 func heardWithin(info *jetstream.StreamInfo, ago time.Duration) bool {
 	heard := 0

@@ -172,18 +172,18 @@ func (a *adminPart) waitsFor(what string) {
 	}
 }
 
-// isUp says that the node has started and does not stop yet. A nil part does not
+// isUp reports whether the node has started and does not stop yet. A nil part does not
 // know, and nobody looks at it.
 func (a *adminPart) isUp() bool { return a != nil && a.up.Load() }
 
-// serving says that the node has started. A nil part has nobody to tell.
+// serving notes that the node has started. A nil part does nothing.
 func (a *adminPart) serving() {
 	if a != nil {
 		a.up.Store(true)
 	}
 }
 
-// stopping says that nothing new should come.
+// stopping notes that nothing new should come. A nil part does nothing.
 func (a *adminPart) stopping() {
 	if a != nil {
 		a.up.Store(false)

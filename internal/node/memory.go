@@ -35,7 +35,7 @@ type memory struct {
 // spare is what giving back would free, as far as is known.
 func (m *memory) spare() uint64 { return m.objects - min(m.live, m.objects) + m.free }
 
-// worthGivingBack says whether memory is to be given back now, when the look
+// worthGivingBack reports whether memory is to be given back now, when the look
 // before was at before.
 func (m *memory) worthGivingBack(before memory) bool {
 	spare := m.spare()
