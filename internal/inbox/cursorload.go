@@ -36,7 +36,7 @@ func (w *cursorWriter) load(ctx context.Context, key subjects.Key) (Cursor, time
 // new. So the leader is asked, unless what waits is marked anyway.
 func (w *cursorWriter) loadAfter(ctx context.Context, key subjects.Key, before uint64) (Cursor, time.Time, *revision, error) {
 	c, stored, at, err := w.load(ctx, key)
-	if c.Follows(before); err != nil || c.Open || w.copies() <= 1 || w.holds(key) {
+	if c.Follows(before); err != nil || c.Open || w.replicas() <= 1 || w.holds(key) {
 		return c, stored, at, err
 	}
 	ask, cancel := context.WithTimeout(ctx, leaderTimeout)

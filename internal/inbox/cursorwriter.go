@@ -28,14 +28,14 @@ import (
 // stands. So an edge that was cut off does not move the cursor of a device that
 // has connected elsewhere meanwhile.
 type cursorWriter struct {
-	publish *Publisher
-	fetch   *direct.Client
-	last    *direct.Last  // of the cursor stream
-	copies  func() int64  // of that stream
-	head    func() uint64 // of the hub
-	every   time.Duration
-	log     *slog.Logger
-	mark    watermarkWriter
+	publish  *Publisher
+	fetch    *direct.Client
+	last     *direct.Last  // of the cursor stream
+	replicas func() int64  // of that stream
+	head     func() uint64 // of the hub
+	every    time.Duration
+	log      *slog.Logger
+	mark     watermarkWriter
 
 	kick wake.Signal // queue or dirty has something new, or the head has risen
 	quit chan struct{}
@@ -65,10 +65,10 @@ type cursorState struct {
 // one mailbox of a device to the next.
 type revision struct{ seq uint64 }
 
-func newCursorWriter(p *Publisher, fetch *direct.Client, copies func() int64, head func() uint64, every time.Duration, log *slog.Logger) *cursorWriter {
+func newCursorWriter(p *Publisher, fetch *direct.Client, replicas func() int64, head func() uint64, every time.Duration, log *slog.Logger) *cursorWriter {
 	kick := wake.New()
 	return &cursorWriter{
-		publish: p, fetch: fetch, last: fetch.Last(layout.StreamCursor, false), copies: copies, head: head, every: every, log: log,
+		publish: p, fetch: fetch, last: fetch.Last(layout.StreamCursor, false), replicas: replicas, head: head, every: every, log: log,
 		mark: watermarkWriter{publish: p, due: kick, log: log},
 		kick: kick, quit: make(chan struct{}), done: make(chan struct{}),
 		states: make(map[subjects.Key]*cursorState),

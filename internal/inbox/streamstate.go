@@ -42,7 +42,7 @@ func (h *Hub) refreshState(ctx context.Context) (last uint64, err error) {
 	h.epoch.Store(&word)
 	h.redeliverUpTo.Store(epoch.RedeliverUpTo(info))
 	h.maxAge.Store(int64(info.Config.MaxAge))
-	h.window.Store(int64(info.Config.Duplicates))
+	h.dedupWindow.Store(int64(info.Config.Duplicates))
 	h.replicas.Store(int64(info.Config.Replicas))
 	return info.State.LastSeq, nil
 }

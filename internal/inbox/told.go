@@ -27,7 +27,7 @@ import (
 // store's dedup window does not cover it. redelivered: the message may have been
 // sent before.
 func (h *Hub) mayBeTold(redelivered bool, stored, now int64) bool {
-	return redelivered && now-stored >= h.window.Load()
+	return redelivered && now-stored >= h.dedupWindow.Load()
 }
 
 // earlier says, by the sequences of messages, what is known of outcomes stored before.
