@@ -108,26 +108,17 @@ type Hub struct {
 	// still on its way.
 	head atomic.Uint64
 
-	// first is where the stream began at the last look. perLane is how many
-	// messages it keeps of one subject; 0 or less: all.
-	first       atomic.Uint64
-	perLane     atomic.Int64
-	maxAge      atomic.Int64 // how long the stream keeps a message, in nanoseconds; 0: for ever
-	dedupWindow atomic.Int64 // of the stream, in nanoseconds
-	replicas    atomic.Int64 // of the stream
-	started     time.Time
-	js          jetstream.JetStream // on Options.Fetch
-	fence       *nats.Subscription
-	tell        *Teller
-	epoch       atomic.Pointer[string]
-	damaged     atomic.Pointer[damaged] // as it was read last
-	// redeliverUpTo: messages up to it may have been sent before, whatever the
-	// cursor says.
-	redeliverUpTo atomic.Uint64
-	repaired      wake.Signal // the reading of the stream was repaired
-	ends          ends
-	barrier       time.Duration // [barrierTimeout], but in tests
-	sweeps        sweeps
+	streamState // as of the last look at the stream
+
+	started  time.Time
+	js       jetstream.JetStream // on Options.Fetch
+	fence    *nats.Subscription
+	tell     *Teller
+	damaged  atomic.Pointer[damaged] // as it was read last
+	repaired wake.Signal             // the reading of the stream was repaired
+	ends     ends
+	barrier  time.Duration // [barrierTimeout], but in tests
+	sweeps   sweeps
 
 	// closing ends when the hub stops.
 	closing context.Context

@@ -4,12 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/rccs-io/rccs/internal/epoch"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/leader"
 )
+
+// streamState is what a hub knows of its stream.
+type streamState struct {
+	first       atomic.Uint64 // where it begins
+	perLane     atomic.Int64  // how many messages it keeps of one subject; 0 or less: all
+	maxAge      atomic.Int64  // how long it keeps a message, in nanoseconds; 0: for ever
+	dedupWindow atomic.Int64  // in nanoseconds
+	replicas    atomic.Int64
+	epoch       atomic.Pointer[string]
+	// redeliverUpTo: messages up to it may have been sent before, whatever the
+	// cursor says.
+	redeliverUpTo atomic.Uint64
+}
 
 // refreshState reads where the stream begins and ends, how much of a lane it
 // keeps, and its other settings. It uses the Fetch connection, because the Read
