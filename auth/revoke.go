@@ -71,8 +71,8 @@ func (k *Keystore) change(change func(*jwt.AccountClaims) error) (Account, error
 	return set.resign(k.dir)
 }
 
-// clocksDiffer bounds how far the clock may be behind that of who changed the
-// account last: of two JWTs the later counts.
+// clocksDiffer bounds how far the clock may be behind that of the process that
+// changed the account last: of two JWTs the later counts.
 const clocksDiffer = 10 * time.Second
 
 // resign has the operator sign the tenant's JWT anew, and keeps it.

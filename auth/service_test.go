@@ -213,7 +213,7 @@ func TestServiceHasPushConsumers(t *testing.T) {
 	c.Close()
 	js, err = i.service(t).JetStream() // as older clients do
 	must(t, js, err)
-	for deadline := time.After(patience); info.PushBound; { // else it is delivered to who has gone
+	for deadline := time.After(patience); info.PushBound; { // else it is delivered to a client that has gone
 		if info, err = js.ConsumerInfo(subjects.StreamUp, "billing"); err != nil {
 			t.Fatal(err)
 		}

@@ -124,7 +124,7 @@ func TestADeviceHas256SubscriptionsOnPlainNATS(t *testing.T) {
 	}
 }
 
-// The clocks of who issues and who checks may differ by a minute.
+// The clocks of issuer and checker may differ by a minute.
 func TestNotBeforeHasALeewayOfAMinute(t *testing.T) {
 	t.Parallel()
 	ten := newTenant(t)

@@ -254,7 +254,7 @@ func (v *Verifier) issuer(claims *jwt.UserClaims) (*jwt.AccountClaims, error) {
 	return account, nil
 }
 
-// notBeforeLeeway is how far the clock of who issued a credential may be ahead.
+// notBeforeLeeway is how far the clock of a credential's issuer may be ahead.
 const notBeforeLeeway = time.Minute
 
 func checkTime(claims *jwt.UserClaims, account *jwt.AccountClaims, now time.Time) error {

@@ -250,8 +250,8 @@ func (m *members) work() {
 	}
 }
 
-// divide takes the shards that are this coordinator's, and drops those of others
-// who work them by now.
+// divide takes the shards that are this coordinator's, and drops those that
+// others work by now.
 func (m *members) divide(ctx context.Context) error {
 	all := m.c.all()
 	var errs []error

@@ -381,7 +381,7 @@ func TestSessionsOfADeadEdgeAreEndedOnce(t *testing.T) {
 	}
 }
 
-// A coordinator that is cut off on one of its connections says so to who asks.
+// A coordinator that is cut off on one of its connections says so to whoever asks.
 func TestCoordinatorTellsThatItIsNotWell(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)

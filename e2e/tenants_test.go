@@ -105,7 +105,7 @@ func TestTenantsAreApart(t *testing.T) {
 	phones[0].beat()
 	again := connect(t, s, "alice/phone", object{"authToken": s.bearer(t, "acme", "alice/phone")})
 
-	// Nor does removing it, which ends all of it, also for who comes later.
+	// Nor does removing it, which ends all of it, also for whoever comes later.
 	old, creds := s.bearer(t, "acme", "alice/phone"), s.in(t, "acme", "creds", "device", "alice/watch")
 	service := s.in(t, "acme", "creds", "service", "billing")
 	must(t, "tenants", "rm", "acme", "--yes", "--data", s.data, "--server", s.NATS)

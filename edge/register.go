@@ -96,7 +96,7 @@ func (c *conn) identify(e *wire.Envelope, reg *wire.Register) (auth.Identity, wi
 		token = c.bearer
 	}
 	switch {
-	case token == "" && len(e.Payload) == 0: // it may be left out by who gave a token before
+	case token == "" && len(e.Payload) == 0: // a device that gave a token before may leave it out
 		return auth.Identity{}, wire.CloseAuth, wire.NewError(wire.BadMessage, "payload of device_register must be an object")
 	case token == "":
 		return auth.Identity{}, wire.CloseAuth, wire.NewError(wire.AuthRequired, "authToken is missing: send the device's JWT in it, or in an Authorization header")
@@ -144,7 +144,7 @@ func authError(err error) (wire.CloseCode, *wire.Error) {
 	case errors.Is(err, auth.ErrExpired):
 		return wire.CloseExpired, wire.NewError(wire.TokenExpired, "the credential has ended: get a new one")
 	case errors.Is(err, auth.ErrNotYet):
-		return wire.CloseAuth, wire.NewError(wire.AuthError, "the credential is not valid yet: check the clock of who issued it")
+		return wire.CloseAuth, wire.NewError(wire.AuthError, "the credential is not valid yet: check the clock of the machine that issued it")
 	case errors.Is(err, auth.ErrLimited):
 		return wire.CloseAuth, wire.NewError(wire.AuthError, "the credential has limits that do not allow its use at an edge")
 	case errors.Is(err, auth.ErrRevoked):

@@ -30,7 +30,7 @@ const (
 	Internal         Code = "INTERNAL"
 )
 
-// Conflict is an answer of HTTP alone, to who enrols a device whose name is
+// Conflict is an answer of HTTP alone, to one who enrols a device whose name is
 // taken. It is none of [Codes], which are those of connections.
 const Conflict Code = "CONFLICT"
 

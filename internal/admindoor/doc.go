@@ -3,5 +3,5 @@
 // and no web page made the browser send it.
 //
 // It is a leaf without state; everything in it is safe for concurrent use. It
-// must not read tokens: who has one is let in by its caller.
+// must not read tokens: a request that has one is let in by the caller.
 package admindoor

@@ -41,7 +41,7 @@ type Options struct {
 	// ServiceToken says whose token it is; nil: no service gets in.
 	ServiceToken func(token string) (Service, error)
 	// Loopback says that the admin address can be reached from this machine
-	// only: without an OperatorToken, who asks there is an operator.
+	// only: without an OperatorToken, whoever asks there is an operator.
 	Loopback bool
 	// Stats are what the process has counted; nil: none.
 	Stats func() Counters
@@ -130,7 +130,7 @@ func New(opts Options) (*API, error) {
 	for _, rt := range []*router{&a.admin, &a.service} {
 		rt.HandleFunc("GET "+documentPath, a.serveDocument)
 	}
-	a.live.of(auth.DefaultTenant) // the last hour is there for who looks first
+	a.live.of(auth.DefaultTenant) // the last hour is there for the first that looks
 	return a, nil
 }
 
@@ -143,7 +143,7 @@ func (a *API) Stop() {
 // Admin serves all of the API, under /v1.
 func (a *API) Admin() http.Handler { return a.handler(&a.admin, adminListener) }
 
-// Services serves what services may use, to who has a token.
+// Services serves what services may use, to clients with a token.
 func (a *API) Services() http.Handler { return a.handler(&a.service, serviceListener) }
 
 type listenerKey struct{}

@@ -25,7 +25,7 @@ import (
 func TestMain(m *testing.M) {
 	if data := os.Getenv(benchChild); data != "" {
 		if err := serveForBench(data); err != nil {
-			fmt.Fprintln(os.Stderr, err) // who waits for its addresses sees its end
+			fmt.Fprintln(os.Stderr, err) // whoever waits for its addresses sees its end
 		}
 		return
 	}

@@ -108,7 +108,7 @@ func (a *API) byToken(token string) (*principal, *Problem) {
 	return nil, unauthorized("the token was not accepted: it is neither the operator's nor a service's, or it has expired or was revoked")
 }
 
-// ofDoor is the problem of somebody who is not let in.
+// ofDoor is the problem of a client that is not let in.
 func ofDoor(refused *admindoor.Refusal) *Problem {
 	if refused == nil {
 		return nil

@@ -36,8 +36,8 @@ func newBounds() bounds {
 	return bounds{turns: pool.New(workers, backlog), bodies: half(bodyBytes), streams: half(maxStreams), asks: half(maxAsks)}
 }
 
-// requester is who takes turns with others. Operators, and who has shown nothing,
-// are told apart by their address.
+// requester names the client that takes turns with others. Operators, and clients
+// that have shown nothing, are told apart by their address.
 func (c *call) requester() string {
 	if c.principal != nil && !c.operator {
 		return c.service.Tenant + " " + c.who() // no name of a tenant has a space
@@ -120,7 +120,7 @@ func (a *API) readBody(c *call) (release func(), p *Problem) {
 	}
 }
 
-// tooMany is the problem of who has more under way than its part.
+// tooMany is the problem of a client that has more under way than its part.
 func tooMany(detail string) *Problem {
 	p := problem(http.StatusTooManyRequests, string(wire.RateLimited), detail+": wait for answers, then try again")
 	p.RetryAfterMs = 1000

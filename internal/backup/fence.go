@@ -100,7 +100,7 @@ func fence(ctx context.Context, nc *nats.Conn, s shard.Shard, begun time.Time) e
 }
 
 // A copy that lags behind has nothing of what was restored. So the leader is asked:
-// who believed that copy would remove delayed messages that nobody has had.
+// whoever believed that copy would remove delayed messages that nobody has had.
 
 // nextDue is the sequence of the first message that was stored at a time or
 // later, or the one after the last.

@@ -84,7 +84,7 @@ func (s *Service) byCode(ctx context.Context, e *wire.Enrollment) (*wire.Enrolle
 	if code.Device == "" {
 		if err := s.free(ctx, a, e.PublicKey); err != nil {
 			if _, used := s.codes.find(ctx, e.Code); used != nil {
-				return nil, used // perhaps by who has the name now
+				return nil, used // perhaps by the device that has the name now
 			}
 			return nil, err
 		}

@@ -24,7 +24,7 @@ const (
 	PathRenew  = "/v1/renew"
 )
 
-// HeaderFrom carries the address of who asks to the coordinator.
+// HeaderFrom carries the requester's address to the coordinator.
 const HeaderFrom = "Rccs-Remote"
 
 // Endpoints of the coordinator.
@@ -145,7 +145,7 @@ func (g *Gateway) pass(w http.ResponseWriter, r *http.Request, endpoint string) 
 		refuse(w, http.StatusBadRequest, wire.NewError(wire.BadMessage, "the body did not come"))
 		return
 	}
-	// Only now: who sends a body slowly takes no place from others.
+	// Only now, so that a client that sends its body slowly takes no place from others.
 	select {
 	case g.busy <- struct{}{}:
 		defer func() { <-g.busy }()

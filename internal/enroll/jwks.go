@@ -34,7 +34,7 @@ const (
 type keySource struct {
 	opts *OIDCOptions
 	file bool
-	busy chan struct{} // held by who reads keys or looks into them; guards the rest
+	busy chan struct{} // held while keys are read or looked into; guards the rest
 
 	set   jose.JSONWebKeySet
 	read  time.Time // when set was read

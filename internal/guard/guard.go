@@ -70,7 +70,7 @@ type Guard struct {
 	work *pool.Pool
 	room *pool.Places // bytes of what is taken and not answered yet
 	seed maphash.Seed
-	// replacing is held by who replaces a delayed message, by the hash of its subject.
+	// replacing is held while a delayed message is replaced, by the hash of its subject.
 	replacing [atOnce]sync.Mutex
 
 	ctx    context.Context //nolint:containedctx // of the requests

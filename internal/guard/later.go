@@ -262,7 +262,7 @@ func (g *Guard) putWith(ctx context.Context, note, msg *nats.Msg) (answer []byte
 	return got.Data, nil
 }
 
-// publication is the body that says so to who has published.
+// publication is the body that says so to the publisher.
 func (r *refusal) publication() []byte {
 	body, err := json.Marshal(map[string]any{
 		"error": map[string]any{"code": r.status, "err_code": r.code, "description": r.text}, "stream": subjects.StreamLater, "seq": 0,

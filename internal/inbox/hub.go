@@ -263,7 +263,7 @@ func (h *Hub) Stop(ctx context.Context) error {
 		mb.Detach()
 	}
 	h.wakes.timer.Stop()
-	if h.fence != nil { // who purges waits for the answer
+	if h.fence != nil { // a purge waits for the answer
 		stops.Drain(ctx, h.opts.Fetch, h.fence)
 	}
 	h.ends.close()

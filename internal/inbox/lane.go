@@ -57,7 +57,7 @@ type lane struct {
 type sent struct {
 	seq       uint64
 	stored    int64         // Unix nanoseconds
-	requester *ackRequester // who wants to hear the outcome, or nil
+	requester *ackRequester // the sender that wants to hear the outcome, or nil
 	// end, if not nil, is the outcome that is being stored. Once it is stored,
 	// the message is finalized. It is a pointer to keep sent small: few messages
 	// have one.

@@ -42,7 +42,7 @@ func Info(ctx context.Context, js jetstream.JetStream, stream string) (*jetstrea
 }
 
 // InfoSince returns the state of a stream, as [Info] does, which is known to have
-// ended at seq or above. It is for who must not miss what was stored before: a
+// ended at seq or above. It is for callers that must not miss what was stored before: a
 // server that does not have what is known is not believed unless it shows, as in
 // [InfoFrom], that it is the leader.
 func InfoSince(ctx context.Context, js jetstream.JetStream, stream string, seq uint64) (*jetstream.StreamInfo, error) {

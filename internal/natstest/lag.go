@@ -49,7 +49,7 @@ func (e *Env) answerState(stream string, behind uint64, n int64, leader string) 
 		}
 		i := slices.IndexFunc(list.Streams, func(s *server.StreamInfo) bool { return s.Config.Name == stream })
 		if err != nil || i < 0 {
-			return // who asks finds out by himself
+			return // the requester finds out by itself
 		}
 		info := list.Streams[i]
 		info.Config.Replicas = 3

@@ -93,7 +93,7 @@ func startAdmin(opts adminOptions) (*adminPart, error) {
 }
 
 // handler is what is served. Whether the process lives and serves is no secret,
-// and who asks, a load balancer or a supervisor, holds none.
+// and those that ask, load balancers and supervisors, hold none.
 func (a *adminPart) handler(opts adminOptions) (http.Handler, error) {
 	if opts.services {
 		return opts.api.Services(), nil

@@ -147,7 +147,7 @@ type edgePart struct {
 	undeliverable *prometheus.CounterVec
 	rejected      *prometheus.CounterVec // likewise
 	server        *edge.Server
-	serving       atomic.Pointer[edge.Server] // server, for who may ask early
+	serving       atomic.Pointer[edge.Server] // server, for callers that may ask early
 	tls           *tlsfiles.Store             // nil without TLS
 	http          *http.Server
 	addr          net.Addr

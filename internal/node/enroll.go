@@ -35,7 +35,7 @@ func (n *Node) startEnrolment(ctx context.Context, t *tenantPart, dial dialer) (
 	account := t.keys.Account().PublicKey
 	tokens := n.opts.Enrolment.Tokens
 	if t.keys.Account().Name != auth.DefaultTenant {
-		tokens = nil // who has one would choose the tenant
+		tokens = nil // its holder would choose the tenant
 	}
 	return enroll.New(ctx, enroll.Options{
 		JetStream: js, Signer: t.keys, Logger: n.opts.Logger, Life: n.opts.Enrolment.Life, RenewFor: n.opts.Enrolment.RenewFor,

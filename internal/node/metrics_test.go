@@ -179,7 +179,7 @@ func TestEveryMetricIsThereFromTheStart(t *testing.T) {
 	}
 }
 
-// The names follow Prometheus' rules, and OpenMetrics is spoken to who asks.
+// The names follow Prometheus' rules, and OpenMetrics is spoken to a client that asks for it.
 func TestMetricsFollowTheRulesOfOpenMetrics(t *testing.T) {
 	t.Parallel()
 	n := start(t, t.TempDir())

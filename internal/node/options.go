@@ -27,7 +27,7 @@ type Options struct {
 	// AdminListen is where health and metrics are served; empty: nowhere.
 	AdminListen string
 	// APIListen is where the rows of the HTTP API for services are served, to
-	// who has a token; empty: nowhere but on AdminListen.
+	// clients with a token; empty: nowhere but on AdminListen.
 	APIListen string
 	// Config is the text of nats.conf; ConfigPath names a file instead.
 	Config     []byte

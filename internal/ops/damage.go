@@ -148,7 +148,7 @@ func lostOf(stream string) string {
 	case layout.StreamRoute:
 		return "messages that waited for a suitable device are lost: events, undeliverable for the reason damaged, name those whose subjects could be read"
 	case subjects.StreamEvent:
-		return "events are lost; who follows them is not told"
+		return "events are lost; whoever follows them is not told"
 	}
 	return "what it held there is lost"
 }

@@ -205,7 +205,7 @@ func (tl *tail) stop() {
 	wg.Wait()
 }
 
-// hand gives a flow to who watches, and waits while that is slow: the reader
+// hand gives a flow to the watcher, and waits while that is slow: the reader
 // then reads no further, and misses nothing.
 func (tl *tail) hand(f *Flow) {
 	select {

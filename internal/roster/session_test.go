@@ -184,7 +184,7 @@ func TestOfRacingOpensTheNewestStands(t *testing.T) {
 	}
 }
 
-// Who began earlier and is slow does not take the device from who came later.
+// Who began earlier and is slow does not take the device from one that came later.
 func TestAnOlderOpenGivesWay(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

@@ -254,7 +254,7 @@ func (s Shard) PlainHeader(subject string, h nats.Header) {
 }
 
 // Mappings are the subjects that the account of a tenant with so many shards maps
-// to those of its shards, for who does not know them.
+// to those of its shards, for callers that do not know them.
 func Mappings(of int) map[string]string {
 	if of <= 1 {
 		return nil

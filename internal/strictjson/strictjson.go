@@ -83,8 +83,8 @@ func appendNumber(dst, number []byte) []byte {
 	return strconv.AppendInt(dst, int64(f), 10)
 }
 
-// Twice finds a member that an object of valid JSON has twice: who sent it and
-// who looked at it on the way may not mean the same one.
+// Twice finds a member that an object of valid JSON has twice: its sender and
+// a proxy on the way may not mean the same one.
 func Twice(data []byte) (name string, twice bool) {
 	type level struct {
 		names map[string]bool // nil: of an array

@@ -20,7 +20,7 @@ type Files struct {
 	// Key is the private key of the first certificate.
 	Key string
 	// ClientCA, where given, holds the certificates that those of clients must
-	// lead to: then who has none is refused.
+	// lead to: then a client without one is refused.
 	ClientCA string
 }
 

@@ -221,7 +221,7 @@ func (h *Hub) skipLocked(next uint64) {
 	}
 }
 
-// examine shows a message to who looks for what is wrong with it.
+// examine shows a message to those that look for what is wrong with it.
 func (h *Hub) examine(e reader.Entry) {
 	if h.opts.Examine != nil {
 		h.opts.Examine(e.Subject, e.Seq, e.Time, e.Header)

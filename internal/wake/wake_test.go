@@ -6,7 +6,7 @@ import (
 	"github.com/rccs-io/rccs/internal/wake"
 )
 
-// Nobody waits for who is woken, and who is woken twice comes once.
+// Nobody waits for the goroutine that is woken, and it looks once when it is woken twice.
 func TestSignalGivenTwiceWakesOnce(t *testing.T) {
 	t.Parallel()
 	s := wake.New()

@@ -98,7 +98,7 @@ func (c *Conn) ID() uint64 { return c.id }
 func (c *Conn) Subprotocol() string { return c.ws.Subprotocol() }
 
 // SetLimit sets how large a message may be from the next one on. Only the
-// handler's Message may call it, or who has not called Start yet.
+// handler's Message may call it, or the owner before it calls Start.
 func (c *Conn) SetLimit(n int) { c.limit = limitOf(n) }
 
 // limitOf is a limit as a connection keeps it. There are many connections.

@@ -30,7 +30,7 @@ type Options struct {
 }
 
 // Upgrader makes connections, and has what they share. It does not know them:
-// who upgrades keeps them, calls Tick for each and Close before Stop.
+// the caller keeps them, calls Tick for each and Close before Stop.
 type Upgrader struct {
 	opts   Options
 	ws     websocket.Upgrader
