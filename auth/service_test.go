@@ -152,7 +152,7 @@ func TestServiceReadsItsStreams(t *testing.T) {
 	}
 }
 
-// A message to a lane that there is not, or to another subject on which nothing is
+// A message to a lane that does not exist, or to another subject on which nothing is
 // stored, is told to its sender, also to one that asks for no PubAck.
 func TestASubjectThatNothingStoresIsToldToTheService(t *testing.T) {
 	t.Parallel()

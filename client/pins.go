@@ -48,7 +48,7 @@ func (p *pins) get(name string) string {
 	return p.keys[name]
 }
 
-// first pins a key unless there is one, and returns the one that there is.
+// first pins a key unless one is pinned, and returns the pinned key.
 func (p *pins) first(name, key string) (string, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

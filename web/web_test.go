@@ -33,7 +33,7 @@ func TestConsoleIsServedOrSaysHowToHaveIt(t *testing.T) {
 		}
 	}
 	if r := get(t, http.MethodGet, "/console/assets/none.js"); r.Code != http.StatusNotFound {
-		t.Errorf("a file that there is not: %d", r.Code)
+		t.Errorf("a file that does not exist: %d", r.Code)
 	}
 	if r := get(t, http.MethodPost, "/console/"); r.Code != http.StatusMethodNotAllowed || r.Header().Get("Allow") == "" {
 		t.Errorf("POST: %d", r.Code)

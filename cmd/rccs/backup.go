@@ -118,7 +118,7 @@ func (env *environment) otherTenants(f *backupFlags) (map[string]func(...nats.Op
 		case name == auth.DefaultTenant:
 			return nil, usageError{errors.New("the default tenant cannot be left out")}
 		case !slices.Contains(names, name):
-			return nil, usageError{fmt.Errorf("there is no tenant %s: 'rccs tenants ls' lists those that there are", printable(name))}
+			return nil, usageError{fmt.Errorf("there is no tenant %s: 'rccs tenants ls' lists all tenants", printable(name))}
 		}
 	}
 	others := map[string]func(...nats.Option) (*nats.Conn, error){}

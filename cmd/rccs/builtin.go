@@ -85,7 +85,7 @@ func each(cmd *cobra.Command, f func(*cobra.Command)) {
 	}
 }
 
-// help is cobra's, but for a topic that there is not: that is bad usage.
+// help is cobra's, but for a topic that does not exist: that is bad usage.
 func help(cmd *cobra.Command, args []string) error {
 	topic, rest, err := cmd.Root().Find(args)
 	if err != nil || len(rest) > 0 {

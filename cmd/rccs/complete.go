@@ -23,7 +23,7 @@ const completeMost = 200
 // placeholder is a name in the line that shows how a command is used.
 var placeholder = regexp.MustCompile(`^\[?(USER|EDGE|NAME)\b(/DEVICE|\[/DEVICE\])?`)
 
-// completeArguments offers the names that there are where a command takes one:
+// completeArguments offers the known names where a command takes one:
 // it asks the running installation that the flags name.
 func (env *environment) completeArguments(cmd *cobra.Command) {
 	if cmd.ValidArgsFunction != nil || cmd.HasSubCommands() || cmd.Flags().Lookup("data") == nil {

@@ -279,7 +279,7 @@ func TestHelpFits80Columns(t *testing.T) {
 }
 
 // Each command of ours shows by examples how it is used, and they are right:
-// its name and its flags are those that there are.
+// its name and its flags exist.
 func TestExamplesAreRight(t *testing.T) {
 	t.Parallel()
 	seen := 0

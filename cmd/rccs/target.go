@@ -197,7 +197,7 @@ func explain(ctx context.Context, err error) error {
 	case errors.Is(cause, nats.ErrPermissionViolation):
 		return fmt.Errorf("not allowed: the credential is not an operator's; name the installation's keys with --data, or make one with 'rccs creds part': %w", cause)
 	case errors.Is(err, ops.ErrUnknownDevice):
-		return fmt.Errorf("%w: it never registered and has no messages; 'rccs devices ls' lists those that there are", err)
+		return fmt.Errorf("%w: it never registered and has no messages; 'rccs devices ls' lists all devices", err)
 	case errors.Is(err, ops.ErrNotInstalled):
 		return fmt.Errorf("%w: start 'rccs serve' once, or use a credential of the tenant's account", err)
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):

@@ -92,7 +92,7 @@ func TestEveryRowRefusesBadInput(t *testing.T) {
 		what := r.method + " " + r.path
 		if r.path != "/v1/session" {
 			refused(t, what+" without a token", p.do(r.method, path, r.body, nil), 401)
-			refused(t, what+" in a tenant that there is not", p.do(r.method, path+"?tenant=nope", r.body, op), 404)
+			refused(t, what+" in a tenant that does not exist", p.do(r.method, path+"?tenant=nope", r.body, op), 404)
 		}
 		for _, name := range inBraces.FindAllString(r.path, -1) {
 			name = strings.Trim(name, "{}")

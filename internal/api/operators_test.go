@@ -212,7 +212,7 @@ func TestRevocations(t *testing.T) {
 		t.Errorf("all was not revoked: %d %s", got.status, got.body)
 	}
 	if got := p.do("DELETE", "/v1/revocations/house/x", "", h); got.status != http.StatusBadRequest {
-		t.Errorf("a kind that there is not: %d %s", got.status, got.body)
+		t.Errorf("a kind that does not exist: %d %s", got.status, got.body)
 	}
 }
 

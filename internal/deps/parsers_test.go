@@ -154,7 +154,7 @@ func TestEveryParserOfOutsideBytesHasAFuzzTarget(t *testing.T) {
 	}
 }
 
-// The page about security names every fuzz target, and none that there is not.
+// The page about security names every fuzz target, and none that does not exist.
 func TestThePageAboutSecurityNamesEveryFuzzTarget(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "security.md"))

@@ -61,7 +61,7 @@ func (s *Service) enroll(ctx context.Context, e *wire.Enrollment) (*wire.Enrolle
 }
 
 // foreign reports whether a request is to another tenant: the default one gets
-// those to tenants that there are not.
+// those to tenants that do not exist.
 func (s *Service) foreign(e *wire.Enrollment) bool {
 	return cmp.Or(e.Tenant, auth.DefaultTenant) != s.opts.Tenant
 }

@@ -190,7 +190,7 @@ func (g *Gateway) ask(ctx context.Context, w http.ResponseWriter, m *nats.Msg) {
 	writeJSON(w, status, answer.Data)
 }
 
-// request asks the tenant that the body names. What names one that there is not
+// request asks the tenant that the body names. What names one that does not exist
 // goes to the default one, which refuses it as it does a wrong code: nobody is
 // told which tenants there are.
 func (g *Gateway) request(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {

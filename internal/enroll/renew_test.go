@@ -105,7 +105,7 @@ func TestTheKeysOfADeviceAreBounded(t *testing.T) {
 	p.enrolled()
 }
 
-// The gateway asks the default tenant for one that there is not. So what that
+// The gateway asks the default tenant for one that does not exist. So what that
 // answers to the name of another is what a tenant answers that is there, whatever
 // is claimed.
 func TestNobodyIsToldWhichTenantsThereAre(t *testing.T) {
@@ -143,7 +143,7 @@ func TestNobodyIsToldWhichTenantsThereAre(t *testing.T) {
 }
 
 // Whoever asks with a key of his own hears the same of a device that is enrolled, of
-// one that was revoked, and of one that there is not.
+// one that was revoked, and of one that does not exist.
 func TestNobodyIsToldWhichDevicesAreEnrolled(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)

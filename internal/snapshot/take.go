@@ -167,5 +167,5 @@ func (s *Source) leader(ctx context.Context, stream string) (state, error) {
 	return got.State, err
 }
 
-// ErrGone is wrapped by the error of a stream that there is not.
+// ErrGone is wrapped by the error of a stream that does not exist.
 var ErrGone = jetstream.ErrStreamNotFound
