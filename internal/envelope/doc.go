@@ -12,5 +12,7 @@
 // package wire before it comes here; no header that begins with Nats- is ever
 // taken from it.
 //
-// All functions are pure and safe for concurrent use.
+// All functions are safe for concurrent use. What they make of a message depends on
+// the message alone, but for one mark: whether the clock was set ahead, so that a store
+// may have forgotten the message.
 package envelope

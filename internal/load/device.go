@@ -16,9 +16,9 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// answerWithin is how long the server may take to open a connection and to
+// answerTimeout is how long the server may take to open a connection and to
 // answer what is not a message.
-const answerWithin = 30 * time.Second
+const answerTimeout = 30 * time.Second
 
 // Read buffers of a device. One that holds a burst makes it one system call and
 // one acknowledgement, as with an SDK; of many devices, most are idle.
@@ -98,7 +98,7 @@ func (r *run) dial(ctx context.Context, a Account) (*device, error) {
 			return under, nil
 		},
 		TLSClientConfig:  r.opts.Target.TLS,
-		HandshakeTimeout: answerWithin,
+		HandshakeTimeout: answerTimeout,
 		ReadBufferSize:   r.readBuffer(),
 		WriteBufferSize:  r.opts.Bytes + 1<<10,
 		WriteBufferPool:  &r.writeBuffers,
@@ -169,7 +169,7 @@ func turnedAway(resp *http.Response, err error) error {
 // register answers the challenge with a token, and waits to hear that it was
 // accepted.
 func (d *device) register(token string) error {
-	_ = d.ws.SetReadDeadline(time.Now().Add(answerWithin))
+	_ = d.ws.SetReadDeadline(time.Now().Add(answerTimeout))
 	if _, _, err := d.ws.ReadMessage(); err != nil {
 		return err
 	}
@@ -369,7 +369,7 @@ func (d *device) ask(ctx context.Context, id, kind string, payload any) error {
 	if err != nil {
 		return err
 	}
-	late := time.NewTimer(answerWithin)
+	late := time.NewTimer(answerTimeout)
 	defer late.Stop()
 	select {
 	case c := <-answer:
@@ -380,7 +380,7 @@ func (d *device) ask(ctx context.Context, id, kind string, payload any) error {
 	case <-d.done:
 		return fmt.Errorf("the connection ended before %s was answered", kind)
 	case <-late.C:
-		return fmt.Errorf("%s was not answered within %s", kind, answerWithin)
+		return fmt.Errorf("%s was not answered within %s", kind, answerTimeout)
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// stopWithin is how long a server may take to end by itself.
-const stopWithin = time.Minute
+// stopTimeout is how long a server may take to end by itself.
+const stopTimeout = time.Minute
 
 // Process is a server in a process of its own. It says on its standard output
 // where it listens, in lines "devices URL", "nats URL" and "admin URL", the last
@@ -78,7 +78,7 @@ func (p *Process) Stop() error {
 		return nil
 	}
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	late := time.AfterFunc(stopWithin, func() { _ = p.cmd.Process.Kill() })
+	late := time.AfterFunc(stopTimeout, func() { _ = p.cmd.Process.Kill() })
 	defer late.Stop()
 	<-p.rest // Wait closes the pipe under a reader
 	if err := p.cmd.Wait(); err != nil {

@@ -25,6 +25,6 @@ func start(program, data string, args []string) (*Process, error) {
 		"--trusted-proxy", "127.0.0.1", // one address is all devices here
 	)...)
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "RCCS_") })
-	cmd.Env = append(cmd.Env, "RCCS_STOP_WITHIN="+stopWithin.String()) // it may have much to write; in the environment, since an earlier version does not know the flag
+	cmd.Env = append(cmd.Env, "RCCS_STOP_WITHIN="+stopTimeout.String()) // it may have much to write; in the environment, since an earlier version does not know the flag
 	return Start(cmd)
 }

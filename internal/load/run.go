@@ -272,13 +272,13 @@ func (r *run) end(err error, metrics ...Metric) (*Result, error) {
 	return result, err
 }
 
-// releaseWithin bounds how long devices are forgotten.
-const releaseWithin = time.Minute
+// releaseTimeout bounds how long devices are forgotten.
+const releaseTimeout = time.Minute
 
 // release forgets the devices, where they are the run's own, and ends their
 // connections.
 func (r *run) release() {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), releaseWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), releaseTimeout)
 	defer cancel()
 	r.waits.Store(true) // for devices that are away, and will be forgotten
 	if r.opts.Target.Forget {

@@ -25,8 +25,8 @@ import (
 // What was stored before is stored once, and a first copy that is a repeat says
 // whom the message is for, whomever it names now.
 
-// fanOutWithin bounds the wait for the first copy.
-const fanOutWithin = 15 * time.Second
+// fanOutTimeout bounds the wait for the first copy.
+const fanOutTimeout = 15 * time.Second
 
 // fanOut is a message of which not all copies are stored.
 type fanOut struct {
@@ -80,7 +80,7 @@ func (in *Intake) firstCopy(ctx context.Context, from *From, e *wire.Envelope, k
 	select {
 	case a := <-stored:
 		return a.Receipt, a.err
-	case <-time.After(fanOutWithin):
+	case <-time.After(fanOutTimeout):
 		return inbox.Receipt{}, inbox.ErrPublishTimeout
 	case <-ctx.Done():
 		return inbox.Receipt{}, ctx.Err()
@@ -89,7 +89,7 @@ func (in *Intake) firstCopy(ctx context.Context, from *From, e *wire.Envelope, k
 
 // recipients are those of an earlier message, of which seq is the first copy.
 func (in *Intake) recipients(ctx context.Context, seq uint64) ([]subjects.Key, error) {
-	ctx, cancel := context.WithTimeout(ctx, lookWithin)
+	ctx, cancel := context.WithTimeout(ctx, repeatTimeout)
 	defer cancel()
 	all, err := in.opts.Inbox.Recipients(ctx, seq)
 	keys := make([]subjects.Key, len(all))

@@ -13,8 +13,8 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// lookWithin bounds the look at an earlier message of which this is a repeat.
-const lookWithin = 15 * time.Second
+// repeatTimeout bounds the look at an earlier message of which this is a repeat.
+const repeatTimeout = 15 * time.Second
 
 // pending is a message that the store has not answered for.
 type pending struct {
@@ -102,7 +102,7 @@ func (p *pending) accepted(r inbox.BatchReceipt) *wire.Accepted {
 // recipients, whomever it names now.
 func (p *pending) repeated(r inbox.BatchReceipt) {
 	defer p.contain()
-	ctx, cancel := context.WithTimeout(p.ctx, lookWithin)
+	ctx, cancel := context.WithTimeout(p.ctx, repeatTimeout)
 	defer cancel()
 	a := p.accepted(r)
 	first, err := p.in.opts.Inbox.Recipients(ctx, r.First)

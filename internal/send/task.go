@@ -89,14 +89,14 @@ const (
 	// keepTask is the age at which the entry of a task that is in use is stored
 	// again, so that retention does not take it.
 	keepTask = 24 * time.Hour
-	// taskWithin bounds the look at a task, which the sender waits for.
-	taskWithin = 5 * time.Second
+	// taskTimeout bounds the look at a task, which the sender waits for.
+	taskTimeout = 5 * time.Second
 )
 
 // claim finds the device of a task, and makes it the task's when it had none.
 // While a task waits, or is being moved, all of it has to wait behind.
 func (in *Intake) claim(ctx context.Context, from *From, m roster.Message, name string) (roster.Decision, *wire.Error) {
-	ctx, cancel := context.WithTimeout(ctx, taskWithin)
+	ctx, cancel := context.WithTimeout(ctx, taskTimeout)
 	defer cancel()
 	user := from.Address.User
 	for range claimTries {
