@@ -59,7 +59,7 @@ func (c *conn) listDevices(e *wire.Envelope) error {
 
 // cancel gives up an open request of this device, or a message that it scheduled
 // for later.
-func (c *conn) cancel(e *wire.Envelope, id string) error {
+func (c *conn) cancel(id string) error {
 	if c.cancelAsk(id) {
 		return nil
 	}

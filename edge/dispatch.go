@@ -130,7 +130,7 @@ func (c *conn) acknowledge(mailbox *inbox.Mailbox, e *wire.Envelope) error {
 		c.seqs = ack.Seqs
 	}
 	if ack.Cancel != "" {
-		return c.cancel(e, ack.Cancel)
+		return c.cancel(ack.Cancel)
 	}
 	return nil
 }

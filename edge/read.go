@@ -118,7 +118,9 @@ func (c *conn) lateAcks(kind int, data []byte) {
 	}
 	for i := range items {
 		if e := &items[i].Envelope; items[i].Err == nil && e.Type == wire.TypeAck {
-			c.acknowledge(c.currentMailbox(), e)
+			if err := c.acknowledge(c.currentMailbox(), e); err != nil {
+				c.fail(e, wire.AsError(err))
+			}
 		}
 	}
 }
