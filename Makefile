@@ -37,7 +37,7 @@ cluster: build ## Build, and try three servers and two edges with the data in ./
 
 .PHONY: build
 build: console ## Build bin/rccs, with the console where Node is there
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/rccs ./cmd/rccs
+	$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN)/rccs ./cmd/rccs
 
 # The console is built when its sources are newer than what was built. Without
 # Node the program is built all the same, and says at /console/ what is missing.
@@ -73,12 +73,14 @@ test-fast: ## Unit tests of the packages that have changed, then of those that i
 	$(GO) run ./internal/testfast -within $(FAST) $$packages
 
 # The tests of JavaScript in Node run beside Go's, many of which wait for a clock.
-# Those in a browser have the machine to themselves.
+# Those in a browser have the machine to themselves. `make vet` is a check of its own,
+# so go test does not do a part of it once more. And a race is told when it is found:
+# the race detector need not wait for more at the end of each package.
 .PHONY: test
 test: | $(NATS) ## All tests, with the race detector, in random order
 	@rm -f $(BIN)/skipped
 	js/scripts/test.sh js >$(BIN)/test-js.log 2>&1 & js=$$!; failed=0; \
-	RCCS_SKIPPED=$(BIN)/skipped $(GO) test -race -shuffle=on -timeout $(TEST_TIMEOUT) ./... || failed=$$?; \
+	RCCS_SKIPPED=$(BIN)/skipped GORACE=atexit_sleep_ms=0 $(GO) test -race -shuffle=on -vet=off -timeout $(TEST_TIMEOUT) ./... || failed=$$?; \
 	wait $$js || failed=$$?; cat $(BIN)/test-js.log; exit $$failed
 	@if [ -s $(BIN)/skipped ]; then echo "skipped, $$(wc -l < $(BIN)/skipped) of Go's tests:"; sed 's/^/  /' $(BIN)/skipped; fi
 	$(GO) test -run AllocationsOfAMessage ./edge ./internal/wsconn # not built with the race detector, under which pools lose what they hold

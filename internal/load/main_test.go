@@ -122,7 +122,7 @@ var build = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	program := filepath.Join(dir, "rccs-bench")
-	out, err := exec.Command("go", "build", "-trimpath", "-o", program, "github.com/rccs-io/rccs/cmd/rccs").CombinedOutput()
+	out, err := exec.Command("go", "build", "-o", program, "github.com/rccs-io/rccs/cmd/rccs").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
