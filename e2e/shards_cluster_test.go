@@ -99,8 +99,8 @@ func TestShards_OutliveAServerOfThree(t *testing.T) {
 		})
 	}
 	var names []string
-	for range users {
-		u := user(t)
+	for n := range users {
+		u := userOf(t, n%2, 2)
 		names = append(names, u)
 		give(v, u, "before")
 	}

@@ -97,9 +97,18 @@ func (c console) finds(t *testing.T, what string, as func(found map[string]strin
 	})
 }
 
+// withStore is a nats.conf with another size of the store.
+func withStore(t *testing.T, size string) string {
+	t.Helper()
+	config := filepath.Join(t.TempDir(), "nats.conf")
+	text := bytes.Replace(defaults.DefaultConfig(), []byte("max_file_store: 10GB"), []byte("max_file_store: "+size), 1)
+	testkit.Check(t, os.WriteFile(config, text, 0o600))
+	return config
+}
+
 func TestDoctorFindsAFreshInstallationWell(t *testing.T) {
 	t.Parallel()
-	c := serve(t).console()
+	c := serve(t, "--config", withStore(t, "100MB")).console() // for which any disk has room
 	c.finds(t, "nothing", func(found map[string]string, status int) bool { return len(found) == 0 && status == exitOK })
 	if text := c.run(t, "doctor").out; !strings.Contains(text, "ok       streams       nothing to find fault with\n") {
 		t.Errorf("printed %q", text)
@@ -110,12 +119,7 @@ func TestDoctorFindsAFreshInstallationWell(t *testing.T) {
 // account only, whose key lies with the others.
 func TestDoctorFindsAFullStore(t *testing.T) {
 	t.Parallel()
-	config := filepath.Join(t.TempDir(), "nats.conf")
-	small := bytes.Replace(defaults.DefaultConfig(), []byte("max_file_store: 10GB"), []byte("max_file_store: 4MB"), 1)
-	if err := os.WriteFile(config, small, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	i := serve(t, "--config", config)
+	i := serve(t, "--config", withStore(t, "4MB"))
 	c := i.console()
 	// A tenant fills its share of the store; the rest is kept for what must go on.
 	fill := func(size int) {
