@@ -146,7 +146,8 @@ func (f *fleet) member(name, url string, token func(string) string) {
 	m := &member{name: name, last: map[string]int{}}
 	var err error
 	m.c, err = client.Dial(f.ctx, url, &client.Options{
-		Token: token(name), Heartbeat: 5 * time.Second, HandshakeTimeout: 2 * time.Second, Offline: true,
+		// An edge may take 3 s to read what waits: who gives up before has it read again.
+		Token: token(name), Heartbeat: 5 * time.Second, HandshakeTimeout: 5 * time.Second, Offline: true,
 		OnConnect: func(client.Session) { m.back() }, OnDisconnect: func(error) { m.gone() },
 		OnOutcome: func(client.Outcome) { m.receipts.Add(1) },
 		OnGap:     func(g wire.Gap) { f.ledger.gap(m.name, g) },

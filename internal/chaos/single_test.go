@@ -127,7 +127,7 @@ func (s *single) open(keys *auth.Keystore, a subjects.Address, opts client.Optio
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	opts.Token, opts.Heartbeat, opts.HandshakeTimeout, opts.Offline = cred.JWT, 5*time.Second, 2*time.Second, true
+	opts.Token, opts.Heartbeat, opts.HandshakeTimeout, opts.Offline = cred.JWT, 5*time.Second, 5*time.Second, true
 	c, err := client.Dial(context.WithoutCancel(s.t.Context()), "ws://"+s.Devices+"/v1/ws", &opts)
 	if err != nil {
 		s.t.Fatal(err)
