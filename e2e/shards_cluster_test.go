@@ -100,7 +100,7 @@ func TestShards_OutliveAServerOfThree(t *testing.T) {
 	}
 	var names []string
 	for n := range users {
-		u := userOf(t, n%2, 2)
+		u := userOf(t, n%2)
 		names = append(names, u)
 		give(v, u, "before")
 	}

@@ -159,7 +159,7 @@ func TestShards_AnEdgeSaysWhereToGo(t *testing.T) {
 	high := s.edge(t, "high", "--shards", "1", "--advertise", "wss://high.example.com")
 	other := map[*server]string{low: "wss://high.example.com", high: "wss://low.example.com"}
 	for shard, e := range []*server{low, high} {
-		d, got := register(t, e, userOf(t, shard, 2))
+		d, got := register(t, e, userOf(t, shard))
 		if got.Type != "ack" {
 			t.Fatalf("a device of the edge's own shard was told %s", got.raw)
 		}
@@ -167,7 +167,7 @@ func TestShards_AnEdgeSaysWhereToGo(t *testing.T) {
 
 		var u string
 		testkit.Eventually(t, "the edge knows the other", func() bool { // a moment after both have begun
-			u = userOf(t, 1-shard, 2)
+			u = userOf(t, 1-shard)
 			if d, got = register(t, e, u); got.Type == "ack" {
 				d.close()
 			}
@@ -211,7 +211,7 @@ func TestShards_ADeviceIsToldOnlyOnceWhicheverEdgeItTries(t *testing.T) {
 	// Edges hear of each other, and of this, a moment later: until then a serves the
 	// device, and b sends it away, too.
 	testkit.Eventually(t, "the second edge serves a device that the first one has sent away", func() bool {
-		u := userOf(t, 1, 2) // which neither a nor b serves
+		u := userOf(t, 1) // which neither a nor b serves
 		d, told := register(t, edges[0], u)
 		if told.Type == "ack" {
 			d.close()
@@ -232,15 +232,15 @@ func TestShards_ADeviceIsToldOnlyOnceWhicheverEdgeItTries(t *testing.T) {
 	})
 }
 
-// userOf is a new user of a shard, of so many. NATS's partition function says which
-// shard that is.
-func userOf(t *testing.T, shard, of int) string {
+// userOf is a new user of one of two shards. NATS's partition function says which shard
+// that is.
+func userOf(t *testing.T, shard int) string {
 	t.Helper()
 	for {
 		u := user(t)
 		h := fnv.New32a()
 		_, _ = h.Write([]byte(token(u))) // never fails
-		if int(h.Sum32())%of == shard {
+		if int(h.Sum32())%2 == shard {
 			return u
 		}
 	}
