@@ -36,7 +36,7 @@ type Seal struct {
 	Issuers []string
 }
 
-// ErrSealChanged is what errors.Is finds in every [*SealChangedError].
+// ErrSealChanged matches every [*SealChangedError] in errors.Is.
 var ErrSealChanged = errors.New("client: the key to seal to has changed")
 
 // SealChangedError says that a device publishes another key than the one that

@@ -118,9 +118,7 @@ func (c *conn) lateAcks(kind int, data []byte) {
 	}
 	for i := range items {
 		if e := &items[i].Envelope; items[i].Err == nil && e.Type == wire.TypeAck {
-			if err := c.acknowledge(c.currentMailbox(), e); err != nil {
-				c.fail(e, wire.AsError(err))
-			}
+			_ = c.acknowledge(c.currentMailbox(), e) // there is nobody left to tell
 		}
 	}
 }

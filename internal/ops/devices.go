@@ -96,7 +96,7 @@ func (q *DeviceQuery) wants(d *Device) bool {
 // devicesAtOnce is how many devices one request asks for.
 const devicesAtOnce = 512
 
-// Devices lists registered devices by name. more says that there are others
+// Devices lists registered devices by name. more reports whether there are others
 // behind those that were returned.
 func (t *Tenant) Devices(ctx context.Context, q DeviceQuery) (list []*Device, more bool, err error) {
 	if len(t.parts) > 0 && q.User == "" {

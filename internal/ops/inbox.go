@@ -92,7 +92,7 @@ func (q *InboxQuery) all() bool {
 	return q.Order == ByUnacknowledged || q.Order == ByOldest
 }
 
-// Inboxes lists inboxes that hold messages. more says that there are others
+// Inboxes lists inboxes that hold messages. more reports whether there are others
 // behind those that were returned.
 func (t *Tenant) Inboxes(ctx context.Context, q InboxQuery) (list []*Inbox, more bool, err error) {
 	if len(t.parts) > 0 && q.User == "" {
