@@ -359,9 +359,19 @@ func TestWhatMayHaveBeenSentBeforeARestoreIsMarked(t *testing.T) {
 }
 
 // Messages whose file is damaged while the server runs are told as damaged, and
-// operators hear of it. What an operator removes with JetStream's means is not.
+// operators hear of it, also while others send. What an operator removes with
+// JetStream's means is not.
 func TestDamageWhileTheServerRunsIsToldAsDamage(t *testing.T) {
 	t.Parallel()
+	for _, flood := range []bool{false, true} {
+		t.Run(fmt.Sprintf("others send %v", flood), func(t *testing.T) {
+			t.Parallel()
+			damageWhileTheServerRuns(t, flood)
+		})
+	}
+}
+
+func damageWhileTheServerRuns(t *testing.T, flood bool) {
 	s := newSystem(t, nil)
 	s.put(phone, subjects.Normal, 0, 5)
 	s.put(tablet, subjects.Normal, 0, 3)
@@ -379,7 +389,10 @@ func TestDamageWhileTheServerRunsIsToldAsDamage(t *testing.T) {
 		want   string
 		reason string
 	}{{tablet, "0 2", wire.ReasonPurged}, {phone, "0 1 3 4", wire.ReasonDamaged}} {
-		d := s.attach(c.k, 100)
+		if flood {
+			t.Cleanup(s.flood(c.k, subjects.Normal, 1))
+		}
+		d := s.attachNow(c.k, 100)
 		expect(t, d.receive(len(strings.Fields(c.want))), c.want)
 		if gaps := s.gaps(d); len(gaps) != 1 || gaps[0].Count != 1 || gaps[0].Reason != c.reason {
 			t.Errorf("%s is told %+v", c.k, gaps)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -157,7 +158,7 @@ func TestAGapComesBeforeWhatFollows(t *testing.T) {
 			proxy.Freeze()
 			s.put(phone, subjects.Normal, 1+waiting, meanwhile)
 			if c.flood {
-				t.Cleanup(s.flood(phone, subjects.Normal))
+				t.Cleanup(s.flood(phone, subjects.Normal, 4))
 			}
 			d = s.attachNow(phone, 2*waiting)
 			s.wantGap(d, wire.Gap{Lane: "normal", From: 2, To: 1 + waiting, Count: 1, Reason: wire.ReasonPurged})
@@ -176,10 +177,30 @@ func TestAGapComesBeforeWhatFollows(t *testing.T) {
 	}
 }
 
+// While others send, a device with much to read is not kept waiting for its whole lane
+// to be read anew with each answer of the store.
+func TestABacklogIsNotReadAnewForEachAnswerWhileOthersSend(t *testing.T) {
+	t.Parallel()
+	const waiting = 8 * 256 // answers of the store
+	s := newSystem(t, nil)
+	s.put(phone, subjects.Normal, 0, waiting)
+	s.caughtUp() // all are counted
+	s.restart()
+	var readings atomic.Int64
+	must(s.env.Conn(t).Subscribe("$JS.EVENT.ADVISORY.CONSUMER.CREATED."+layout.StreamInbox+".>", func(*nats.Msg) { readings.Add(1) }))
+	t.Cleanup(s.flood(phone, subjects.Normal, 4))
+	d := s.attachNow(phone, 100)
+	for range waiting / 64 {
+		ack(d, d.receive(64))
+	}
+	if n := readings.Load(); n > 2 {
+		t.Errorf("the lane was read as a whole %d times", n)
+	}
+}
+
 // flood has messages sent to a lane all the time, until stop is called. Each sender
 // waits for its answer, so that they send as fast as the store is asked otherwise.
-func (s *system) flood(k subjects.Key, lane subjects.Lane) (stop func()) {
-	const senders = 4
+func (s *system) flood(k subjects.Key, lane subjects.Lane, senders int) (stop func()) {
 	ctx, cancel := context.WithCancel(s.t.Context())
 	var wg sync.WaitGroup
 	for range senders {
