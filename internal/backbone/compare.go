@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -76,4 +78,18 @@ func compareBucket(ctx context.Context, js jetstream.JetStream, plan Plan, want 
 		d.Changes = append(d.Changes, fmt.Sprintf("TTL from %s to %s", have.TTL, want.TTL))
 	}
 	return d, nil
+}
+
+// diff lists the fields in which two configurations differ, for people.
+func diff(have, want jetstream.StreamConfig) []string {
+	var changes []string
+	// The order in which the server lists subjects has no meaning.
+	have.Subjects, want.Subjects = slices.Sorted(slices.Values(have.Subjects)), slices.Sorted(slices.Values(want.Subjects))
+	h, w := reflect.ValueOf(have), reflect.ValueOf(want)
+	for i := range h.NumField() {
+		if a, b := h.Field(i).Interface(), w.Field(i).Interface(); !reflect.DeepEqual(a, b) {
+			changes = append(changes, fmt.Sprintf("%s from %v to %v", h.Type().Field(i).Name, a, b))
+		}
+	}
+	return changes
 }
