@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/envelope"
+	"github.com/rccs-io/rccs/internal/headers"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/reader"
@@ -166,7 +167,7 @@ func (m *routed) copies(targets []subjects.DeviceID, now time.Time) []*nats.Msg 
 // travels reports whether a header goes with the copies. Headers of NATS and of
 // the routing do not. Nor does a service's claim to be a device.
 func (m *routed) travels(key string) bool {
-	if ofNATS(key) {
+	if headers.OfNATS(key) {
 		return false
 	}
 	switch key {

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats.go"
 
+	"github.com/rccs-io/rccs/internal/headers"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/share"
@@ -56,7 +57,7 @@ func examineLater(subject string, h nats.Header, now time.Time, maxDelay time.Du
 		switch {
 		case dropped[name]:
 			continue
-		case len(name) >= 5 && strings.EqualFold(name[:5], "Nats-") && !mayCarry[name]:
+		case headers.OfNATS(name) && !mayCarry[name]:
 			return nil, refuse("a delayed message cannot have the header %s: leave it out", name), wire.ReasonBadSchedule
 		}
 		kept[name] = values

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
+	"github.com/rccs-io/rccs/internal/headers"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/subjects"
@@ -285,5 +285,5 @@ func left(name string) bool {
 	case subjects.HeaderAck, subjects.HeaderTTL, subjects.HeaderCollapse, subjects.HeaderRedelivered:
 		return true
 	}
-	return len(name) >= 5 && strings.EqualFold(name[:5], "Nats-")
+	return headers.OfNATS(name)
 }
