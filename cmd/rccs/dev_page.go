@@ -36,8 +36,7 @@ type devPage struct {
 	server   *http.Server
 
 	// Set before the first request.
-	node  *node.Node
-	files fs.FS
+	node *node.Node
 }
 
 // openDevPage listens, so that the page's origin is known before the edge is
@@ -51,7 +50,7 @@ func openDevPage(host string) (*devPage, error) {
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
-	p := &devPage{key: rand.Text()[:16], listener: listener, files: files}
+	p := &devPage{key: rand.Text()[:16], listener: listener}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /token", p.token)
 	mux.Handle("GET /", http.FileServerFS(files))

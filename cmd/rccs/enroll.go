@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -98,7 +99,7 @@ func (env *environment) enroll(ctx context.Context, f *enrollFlags) error {
 		if err != nil {
 			return fmt.Errorf("--token-file: %w", err)
 		}
-		claim.Token = string(trimmed(text))
+		claim.Token = strings.TrimSpace(string(text))
 	}
 	creds, err := client.Enroll(ctx, f.url, subjects.DeviceID(f.device), claim, &client.EnrollOptions{CAFile: f.ca})
 	if err != nil {

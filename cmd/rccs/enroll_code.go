@@ -149,6 +149,3 @@ func (env *environment) printCode(f *codeFlags, answer []byte) error {
 	qrterminal.GenerateHalfBlock(link, qrterminal.M, &qr)
 	return env.printf("%s\n%s\n\nfor a device of %s, once, until %s\n", qr.String(), c.Code, c.User, c.Expires.Format(time.RFC3339))
 }
-
-// trimmed is the text of a file without what an editor adds.
-func trimmed(text []byte) []byte { return bytes.TrimSpace(text) }

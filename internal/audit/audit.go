@@ -146,7 +146,7 @@ func DoInto(ctx context.Context, js jetstream.JetStream, r Record, act func() er
 
 // storeEnd records how the act of an earlier record ended.
 func storeEnd(ctx context.Context, js jetstream.JetStream, action string, seq uint64, err error) error {
-	end := Record{Action: action, Ends: seq, Result: ResultOf(err)}
+	end := Record{Action: action, Ends: seq, Result: resultOf(err)}
 	if err != nil {
 		end.Why = err.Error()
 	}
@@ -156,8 +156,8 @@ func storeEnd(ctx context.Context, js jetstream.JetStream, action string, seq ui
 	return err
 }
 
-// ResultOf is the result of an act that ended with err.
-func ResultOf(err error) string {
+// resultOf is the result of an act that ended with err.
+func resultOf(err error) string {
 	switch {
 	case err == nil:
 		return ResultDone

@@ -13,9 +13,9 @@ import (
 	"github.com/rccs-io/rccs/internal/storeerr"
 )
 
-// EdgeLease is how long an edge's lease stands when it is not renewed: then
+// edgeLease is how long an edge's lease stands when it is not renewed: then
 // the edge is dead, and its sessions end.
-const EdgeLease = 10 * time.Second
+const edgeLease = 10 * time.Second
 
 // codeLife is how long a one-time code of enrolment is kept: longer than any is
 // good.
@@ -34,7 +34,7 @@ func (p Plan) buckets() []jetstream.KeyValueConfig {
 		all = append(all,
 			jetstream.KeyValueConfig{Bucket: s.Bucket(layout.BucketDevices), Description: "What each device is"},
 			jetstream.KeyValueConfig{Bucket: s.Bucket(layout.BucketSessions), Description: "Which edge holds each device"},
-			jetstream.KeyValueConfig{Bucket: s.Bucket(layout.BucketEdges), Description: "The lease of each edge", TTL: EdgeLease},
+			jetstream.KeyValueConfig{Bucket: s.Bucket(layout.BucketEdges), Description: "The lease of each edge", TTL: edgeLease},
 		)
 	}
 	all = append(all, jetstream.KeyValueConfig{Bucket: layout.BucketAccount, Description: "The tenant's account JWT"})

@@ -34,8 +34,8 @@ type ClusterOptions struct {
 	Progress func(done, all int64)
 }
 
-// ErrNotEmpty is wrapped by the error about a cluster that has streams.
-var ErrNotEmpty = errors.New("the cluster has streams already: start its servers on new directories, with 'rccs serve --restoring'")
+// errNotEmpty is wrapped by the error about a cluster that has streams.
+var errNotEmpty = errors.New("the cluster has streams already: start its servers on new directories, with 'rccs serve --restoring'")
 
 // removeTimeout bounds the removal of what a restore has made, when it fails.
 const removeTimeout = time.Minute
@@ -139,7 +139,7 @@ func (f *File) checkEmpty(ctx context.Context, dial func(tenant string) (*nats.C
 		_, err := shard.At(0, f.Manifest.Shards(tenant)).JetStream(js).Stream(ctx, layout.StreamInbox)
 		switch {
 		case err == nil:
-			return ErrNotEmpty
+			return errNotEmpty
 		case errors.Is(err, jetstream.ErrStreamNotFound):
 			return nil
 		}

@@ -31,10 +31,10 @@ type Message struct {
 
 // Bounds of what is kept of a stream.
 const (
-	// Most is how many ranges are kept, and how many messages.
-	Most = 4096
-	// MostFound is how many findings are kept.
-	MostFound = 16
+	// maxKept is how many ranges are kept, and how many messages.
+	maxKept = 4096
+	// maxFound is how many findings are kept.
+	maxFound = 16
 )
 
 // Record is what is stored of one stream. Members that it does not know stay as they
@@ -68,11 +68,11 @@ func (r *Record) AddRange(one [2]uint64) {
 		}
 		one = [2]uint64{min(have[0], one[0]), max(have[1], one[1])}
 	}
-	r.Ranges = newest(append(apart, one), Most)
+	r.Ranges = newest(append(apart, one), maxKept)
 }
 
 // AddMessage adds a message.
-func (r *Record) AddMessage(m Message) { r.Messages = newest(append(r.Messages, m), Most) }
+func (r *Record) AddMessage(m Message) { r.Messages = newest(append(r.Messages, m), maxKept) }
 
 // justFound is for how long a finding explains what a hub discovers.
 const justFound = time.Hour
@@ -92,7 +92,7 @@ func (r *Record) AddFinding(f Finding) error {
 	if err != nil {
 		return err
 	}
-	return r.Set("found", newest(append(all, one), MostFound))
+	return r.Set("found", newest(append(all, one), maxFound))
 }
 
 // AddFound adds what operators are told by another record.
@@ -100,7 +100,7 @@ func (r *Record) AddFound(of *Record) error {
 	var all, more []json.RawMessage
 	_ = json.Unmarshal(r.fields["found"], &all) // what cannot be read is left out
 	_ = json.Unmarshal(of.fields["found"], &more)
-	return r.Set("found", newest(append(all, more...), MostFound))
+	return r.Set("found", newest(append(all, more...), maxFound))
 }
 
 // Set replaces a member.

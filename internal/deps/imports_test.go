@@ -56,7 +56,7 @@ var may = map[string][]string{
 	"internal/layout":       {"subjects"}, // names that are not for services
 	"internal/clock":        {},           // watches the clock
 	"internal/limit":        {},           // edges, what sends and enrolment count by it
-	"internal/ops":          {"auth", "internal/audit", "internal/direct", "internal/envelope", "internal/inbox", "internal/layout", "internal/leader", "internal/proof", "internal/reader", "internal/roster", "internal/storeerr", "subjects", "wire", "internal/shard"},
+	"internal/ops":          {"auth", "internal/audit", "internal/direct", "internal/envelope", "internal/headers", "internal/inbox", "internal/layout", "internal/leader", "internal/proof", "internal/reader", "internal/roster", "internal/storeerr", "subjects", "wire", "internal/shard"},
 	"internal/enroll":       {"auth", "internal/layout", "internal/limit", "internal/storeerr", "subjects", "wire", "internal/shard"},
 	"internal/revoke":       {"auth", "internal/audit", "internal/enroll", "internal/layout", "internal/storeerr", "subjects", "internal/shard"},
 	"internal/backbone":     {"internal/layout", "internal/leader", "internal/private", "internal/storecheck", "internal/storeerr", "subjects", "internal/shard"},

@@ -73,8 +73,8 @@ type Stored struct {
 	Data    []byte
 }
 
-// ErrStopped is returned once the client has been stopped.
-var ErrStopped = errors.New("direct: the client has stopped")
+// errStopped is returned once the client has been stopped.
+var errStopped = errors.New("direct: the client has stopped")
 
 // New makes a client; it works after Start. The connection should carry
 // little else: Direct Gets run in the server's read loop of theirs.

@@ -55,7 +55,7 @@ func (b *Last) Get(ctx context.Context, subjects []string) ([]*Stored, error) {
 		if b.running = b.client.Work(b.run); !b.running {
 			b.waiting = nil
 			b.mu.Unlock()
-			return nil, ErrStopped
+			return nil, errStopped
 		}
 	}
 	b.mu.Unlock()

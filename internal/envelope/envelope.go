@@ -93,7 +93,7 @@ func NestedPayload(body []byte) (json []byte, encoding string) {
 
 func nullIfEmpty(body []byte) []byte {
 	if len(body) == 0 {
-		return nullPayload()
+		return []byte("null")
 	}
 	return body
 }
@@ -104,5 +104,3 @@ func asBase64(body []byte) (json []byte, encoding string) {
 	quoted = base64.StdEncoding.AppendEncode(quoted, body)
 	return append(quoted, '"'), wire.EncodingBase64
 }
-
-func nullPayload() []byte { return []byte("null") }

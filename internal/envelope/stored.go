@@ -213,12 +213,12 @@ func (m *Message) Expires() int64 {
 	return m.Stored + ttl
 }
 
-// Overhead stands for the headers and bookkeeping of a message that is kept in
+// overhead stands for the headers and bookkeeping of a message that is kept in
 // memory, in bytes.
-const Overhead = 512
+const overhead = 512
 
 // Cost is what a message is counted for against bounds, in bytes.
-func (m *Message) Cost() int { return len(m.Data) + Overhead }
+func (m *Message) Cost() int { return len(m.Data) + overhead }
 
 // ID is the id that the publisher of a message gave it; "" for none.
 func ID(h nats.Header) string {

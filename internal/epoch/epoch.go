@@ -32,7 +32,7 @@ func Of(info *jetstream.StreamInfo) string {
 
 // Renew gives a stream a new epoch: sequences that it gave out may come again.
 func Renew(ctx context.Context, js jetstream.JetStream, name string) error {
-	return update(ctx, js, name, func(info *jetstream.StreamInfo) { Set(&info.Config) })
+	return update(ctx, js, name, func(info *jetstream.StreamInfo) { renew(&info.Config) })
 }
 
 // RedeliverMetadata is the key of the sequence in a stream's metadata that
@@ -82,9 +82,9 @@ func update(ctx context.Context, js jetstream.JetStream, name string, change fun
 	return nil
 }
 
-// Set puts a new epoch into the configuration of a stream that is to be made or
+// renew puts a new epoch into the configuration of a stream that is to be made or
 // changed. Its metadata must not be shared.
-func Set(config *jetstream.StreamConfig) {
+func renew(config *jetstream.StreamConfig) {
 	if config.Metadata == nil {
 		config.Metadata = make(map[string]string, 1)
 	}

@@ -31,9 +31,9 @@ const (
 	recent = 3 * time.Second
 )
 
-// ErrNone is wrapped by the error of a stream that has no leader, or none that
+// errNone is wrapped by the error of a stream that has no leader, or none that
 // can show that it is.
-var ErrNone = errors.New("the stream has no leader for certain")
+var errNone = errors.New("the stream has no leader for certain")
 
 // Info returns the state of a stream as its leader reports it. A server that was
 // paused or cut off is not believed once the others may have chosen another leader.
@@ -98,7 +98,7 @@ func decide(ctx context.Context, k known, ask func(context.Context) (*jetstream.
 		case err == nil && claim.believe(info, k):
 			return info, nil
 		case err == nil:
-			last = ErrNone
+			last = errNone
 		case !Unanswered(err):
 			return nil, err
 		default: // a leader that is gone does not answer

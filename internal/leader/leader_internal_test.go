@@ -74,7 +74,7 @@ func TestAnEndBelowWhatIsKnownIsBelievedOfAProvenLeaderOnly(t *testing.T) {
 				})
 				took := time.Since(began)
 				switch {
-				case test.last == 0 && (!errors.Is(err, ErrNone) || took < timeout):
+				case test.last == 0 && (!errors.Is(err, errNone) || took < timeout):
 					t.Errorf("after %s %+v, %v, want no leader", took, info, err)
 				case test.last != 0 && (err != nil || info.State.LastSeq != test.last || took > test.within):
 					t.Errorf("after %s %+v, %v, want %d within %s", took, info, err, test.last, test.within)
@@ -136,7 +136,7 @@ func TestAnAnswerIsBelievedOfALeaderThatTheOthersFollow(t *testing.T) {
 				})
 				took := time.Since(began)
 				if test.last == 0 {
-					if !errors.Is(err, ErrNone) {
+					if !errors.Is(err, errNone) {
 						t.Errorf("after %s %+v, %v, want no leader", took, info, err)
 					}
 				} else if err != nil || info.State.LastSeq != test.last || took > test.within {

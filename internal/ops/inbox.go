@@ -3,7 +3,6 @@ package ops
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -374,13 +373,10 @@ func (t *Tenant) first(ctx context.Context, subject string, s *LaneState) error 
 	return err
 }
 
-// ErrOrder is wrapped by the error of [CheckOrder].
-var ErrOrder = errors.New("unknown order")
-
 // CheckOrder reports whether inboxes can be listed in an order.
 func CheckOrder(order string) error {
 	if slices.Contains(InboxOrders(), order) {
 		return nil
 	}
-	return fmt.Errorf("%w: want %s", ErrOrder, strings.Join(InboxOrders(), ", "))
+	return fmt.Errorf("unknown order: want %s", strings.Join(InboxOrders(), ", "))
 }

@@ -103,7 +103,6 @@ type Change struct {
 	Key    subjects.Key
 	ID     subjects.DeviceID
 	Type   string
-	Was    string // the status before
 	Status string
 	// Came: the device is connected now, and was not before.
 	Came bool

@@ -47,7 +47,7 @@ func (r *Roster) change(k subjects.Key, f func(d *device) bool) {
 	seen := was != is || is != wire.Offline && string(extra) != string(d.extra())
 	came := !connected && d.connected()
 	if tell = tell && (seen || came); tell {
-		c = Change{Key: k, ID: d.id, Was: was, Status: is, Came: came, Unseen: !seen, LastSeen: time.Now(), Extra: d.extra()}
+		c = Change{Key: k, ID: d.id, Status: is, Came: came, Unseen: !seen, LastSeen: time.Now(), Extra: d.extra()}
 		if rec := d.record(); rec != nil {
 			c.Type = rec.Type
 		}

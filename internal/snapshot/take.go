@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/direct"
 )
@@ -166,6 +165,3 @@ func (s *Source) leader(ctx context.Context, stream string) (state, error) {
 	err := ask(ctx, s.Conn, "$JS.API.STREAM.INFO."+stream, struct{}{}, &got)
 	return got.State, err
 }
-
-// ErrGone is wrapped by the error of a stream that does not exist.
-var ErrGone = jetstream.ErrStreamNotFound

@@ -30,9 +30,9 @@ const (
 
 // Errors of the functions here. Each names the forms that are accepted.
 var (
-	ErrDuration = errors.New("want " + DurationForms)
-	ErrSince    = errors.New("want " + SinceForms)
-	ErrWords    = errors.New("want " + WordForms)
+	errDuration = errors.New("want " + DurationForms)
+	errSince    = errors.New("want " + SinceForms)
+	errWords    = errors.New("want " + WordForms)
 )
 
 // maxDays keeps a date that many days ahead within four digits of a year, and
@@ -50,19 +50,19 @@ func Duration(text string) (time.Duration, error) {
 	if found {
 		n, err := strconv.ParseFloat(days, 64)
 		if err != nil || strings.Trim(days, "0123456789.") != "" || n > maxDays {
-			return 0, ErrDuration
+			return 0, errDuration
 		}
 		total = time.Duration(n * float64(day))
 	}
 	if rest != "" {
 		d, err := time.ParseDuration(rest)
 		if err != nil || d < 0 || d > math.MaxInt64-total || found && strings.ContainsAny(rest[:1], "+-") {
-			return 0, ErrDuration
+			return 0, errDuration
 		}
 		total += d
 	}
 	if total <= 0 {
-		return 0, ErrDuration
+		return 0, errDuration
 	}
 	return total, nil
 }
@@ -76,7 +76,7 @@ func Since(text string, now time.Time) (time.Time, error) {
 	if at, ok := wire.ParseTime(text); ok {
 		return at, nil
 	}
-	return time.Time{}, ErrSince
+	return time.Time{}, errSince
 }
 
 // SinceWords is [Since] for people at a terminal: it also reads "today" and
@@ -90,7 +90,7 @@ func SinceWords(text string, now time.Time) (time.Time, error) {
 	default:
 		at, err := Since(text, now)
 		if err != nil {
-			err = ErrWords
+			err = errWords
 		}
 		return at, err
 	}
