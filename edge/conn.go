@@ -96,12 +96,20 @@ func (c *conn) ReadClosed() {
 // Closed implements [wsconn.Handler].
 func (c *conn) Closed() {
 	defer c.s.onClosed(c)
+	defer c.exit()
 	defer c.contain()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.out.release()
 	if c.mailbox != nil {
 		c.log().Info("device disconnected", "session", string(c.sess.ID), "code", int(c.closed), "after", c.age().Round(time.Millisecond))
+	}
+}
+
+// exit has the tenant forget the connection, if it was one of a tenant.
+func (c *conn) exit() {
+	if c.tenant != nil {
+		c.tenant.exit()
 	}
 }
 

@@ -71,7 +71,7 @@ func (c *conn) register(e *wire.Envelope) {
 		return
 	}
 	own := tenant.of(who.Address.Key())
-	if own == nil {
+	if own == nil || !own.enter() {
 		if own = c.elsewhere(e, who, tenant); own == nil {
 			return
 		}
@@ -161,7 +161,8 @@ func authError(err error) (wire.CloseCode, *wire.Error) {
 	return wire.CloseAuth, wire.NewError(wire.AuthError, "the credential is not a valid NATS user JWT")
 }
 
-// attach makes this the device's connection and answers the registration.
+// attach makes this the device's connection and answers the registration. The connection
+// has entered the tenant, and leaves it when it is closed.
 func (c *conn) attach(e *wire.Envelope, reg *wire.Register, who auth.Identity, tenant *Tenant) {
 	c.adopt(reg, who, tenant)
 	limit, end := context.WithTimeout(c.s.ctx, attachTimeout)

@@ -80,6 +80,8 @@ type Tenant struct {
 	mu    sync.RWMutex
 	conns map[subjects.Key]*conn
 
+	users users // has a lock of its own
+
 	registering keyedLock // one registration of a device at a time
 
 	asksMu sync.Mutex
@@ -128,7 +130,7 @@ func NewTenant(ctx context.Context, opts TenantOptions) (*Tenant, error) {
 		TenantOptions: opts, intake: intake, flush: flusher{nc: opts.Core},
 		base: opts.Core.NewInbox() + ".", asked: make(chan *nats.Msg, askedAtOnce), quit: make(chan struct{}),
 		turns: pool.New(1, askedBacklog), room: pool.NewPlaces(askedBytes, askerBytes),
-		conns: make(map[subjects.Key]*conn), asks: make(map[string]*ask),
+		conns: make(map[subjects.Key]*conn), users: users{idle: time.Now()}, asks: make(map[string]*ask),
 	}
 	id := opts.Roster.EdgeID()
 	handlers := map[string]nats.MsgHandler{t.base + "*": t.onAnswer, layout.Release(id): t.onRelease, layout.Drain(id): t.onDrain}
@@ -153,7 +155,8 @@ func (t *Tenant) unsubscribe() {
 	stops.Drain(ctx, t.Core, t.subs...) // another edge may wait for a device that was here
 }
 
-// Close ends the listening. The edge must have stopped before.
+// Close ends the listening. The edge must have stopped before, or the Tenant be retired:
+// see [Tenant.Retire].
 func (t *Tenant) Close() {
 	t.unsubscribe()
 	close(t.quit)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -31,6 +32,7 @@ type edgeTenantOptions struct {
 	drains  bool // its operators may drain the edge
 	count   int  // of its shards
 	serves  shardSet
+	idle    time.Duration // after which a shard that was taken up is given back; 0: giveBackAfter
 }
 
 // edgeTenant is what an edge runs for one tenant. Each shard that it serves has
@@ -46,8 +48,8 @@ type edgeTenant struct {
 	told   *redirects
 	stops  stops.Stack
 
-	taking  sync.WaitGroup  // further shards are taken up
-	inTurn  sync.Mutex      // held while one of them is; guards stops from then on
+	taking  sync.WaitGroup  // further shards are taken up, and given back
+	inTurn  sync.Mutex      // held while one of them is
 	ctx     context.Context //nolint:containedctx // of taking them up
 	cancel  context.CancelFunc
 	mu      sync.RWMutex
@@ -66,6 +68,7 @@ type taking struct {
 type edgeShard struct {
 	t      *edgeTenant
 	shard  shard.Shard
+	taken  bool // up: it is not one of the edge's own
 	conns  []*nats.Conn
 	fetch  *nats.Conn
 	pub    *inbox.Publisher
@@ -167,8 +170,9 @@ func (t *edgeTenant) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	t.stops.Add(t.stopShards)
 	for _, n := range serve {
-		if err := t.serveShard(ctx, n); err != nil {
+		if err := t.serveShard(ctx, &edgeShard{t: t, shard: shard.At(n, t.count)}); err != nil {
 			return err
 		}
 	}
@@ -177,13 +181,13 @@ func (t *edgeTenant) open(ctx context.Context) (err error) {
 			return err
 		}
 		t.stops.AddFunc(t.told.stop)
+		t.taking.Go(t.giveBackIdle)
 	}
 	return nil
 }
 
 // serveShard serves a shard from now on.
-func (t *edgeTenant) serveShard(ctx context.Context, n int) (err error) {
-	s := &edgeShard{t: t, shard: shard.At(n, t.count)}
+func (t *edgeTenant) serveShard(ctx context.Context, s *edgeShard) (err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.stops.Stop(context.WithoutCancel(ctx)))
@@ -197,9 +201,23 @@ func (t *edgeTenant) serveShard(ctx context.Context, n int) (err error) {
 	if t.first == nil {
 		t.first = s
 	}
-	t.shards[n] = s
-	t.stops.Add(s.stops.Stop)
+	t.shards[s.shard.N()] = s
 	return nil
+}
+
+// stopShards stops the shards that are served, the first one last: the others use its
+// topics.
+func (t *edgeTenant) stopShards(ctx context.Context) error {
+	var errs []error
+	for _, s := range t.served() {
+		if s != t.first {
+			errs = append(errs, s.stops.Stop(ctx))
+		}
+	}
+	if t.first != nil {
+		errs = append(errs, t.first.stops.Stop(ctx))
+	}
+	return errors.Join(errs...)
 }
 
 // served are the shards that are served now.
@@ -279,7 +297,7 @@ func (p *edgePart) countUndeliverable(reason string) { p.undeliverable.WithLabel
 func (s *edgeShard) openTenant(ctx context.Context, read *nats.Conn) error {
 	t, p := s.t, s.t.edge
 	self := p.opts.edge
-	self.Unready, self.Address, self.Draining = s.unready, p.address, p.draining
+	self.Unready, self.Address, self.Draining, self.TakenUp = s.unready, p.address, p.draining, s.taken
 	if t.drains {
 		self.Others = p.others
 	}

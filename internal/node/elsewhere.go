@@ -204,7 +204,7 @@ func (t *edgeTenant) finish(n int, one *taking) {
 	defer cancel()
 	log := t.edge.opts.logger.With("tenant", t.label(), "shard", n)
 	log.Info("shard taken up")
-	if one.err = t.serveShard(ctx, n); one.err != nil {
+	if one.err = t.serveShard(ctx, &edgeShard{t: t, shard: shard.At(n, t.count), taken: true}); one.err != nil {
 		log.Warn("shard not taken up", "err", one.err)
 	}
 	t.mu.Lock()
@@ -212,7 +212,8 @@ func (t *edgeTenant) finish(n int, one *taking) {
 	delete(t.begun, n)
 }
 
-// edgesOf returns where edges that serve a shard say that devices connect.
+// edgesOf returns where edges that serve a shard say that devices connect. Those that
+// have only taken it up are named if there are no others, so that they can give it back.
 func (t *edgeTenant) edgesOf(ctx context.Context, n int) ([]string, error) {
 	c := direct.New(t.first.fetch).In(shard.At(n, t.count))
 	if err := c.Start(); err != nil {
@@ -223,14 +224,26 @@ func (t *edgeTenant) edgesOf(ctx context.Context, n int) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("node: edges of shard %d: %w", n, err)
 	}
-	var urls []string
+	var own, takenUp []string
 	for _, lease := range leases {
 		var e roster.Edge
-		if json.Unmarshal(lease.Data, &e) == nil && e.URL != "" && CheckAdvertised(e.URL) == nil && e.Unready == "" && !e.Draining && e.Name != t.edge.opts.edge.Name {
-			urls = append(urls, e.URL)
+		switch {
+		case json.Unmarshal(lease.Data, &e) != nil || !t.takesDevices(&e):
+		case e.TakenUp:
+			takenUp = append(takenUp, e.URL)
+		default:
+			own = append(own, e.URL)
 		}
 	}
-	return few(urls), nil
+	if len(own) == 0 {
+		own = takenUp
+	}
+	return few(own), nil
+}
+
+// takesDevices reports whether devices can be sent to another edge.
+func (t *edgeTenant) takesDevices(e *roster.Edge) bool {
+	return e.URL != "" && CheckAdvertised(e.URL) == nil && e.Unready == "" && !e.Draining && e.Name != t.edge.opts.edge.Name
 }
 
 // maxURLs bounds the bytes of all URLs that a device is told: a frame of

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -24,6 +25,9 @@ type EdgeOptions struct {
 	// Advertise is where devices of its shards are sent by other edges; empty:
 	// they are not sent here.
 	Advertise string
+	// GiveBackAfter is for how long no device of a shard that the edge has taken up is
+	// connected before the edge gives it back. Default 6 min.
+	GiveBackAfter time.Duration
 }
 
 // Edge is a process that serves devices, with its NATS servers elsewhere. The
@@ -109,7 +113,7 @@ func (p remoteEdge) serve(ctx context.Context, l Login) error {
 	}
 	return p.edgePart.serve(ctx, edgeTenantOptions{
 		name: l.Tenant, account: account, dial: p.e.opts.dialer(l, "edge"), drains: account == first,
-		count: l.Credential.Shards(), serves: shardSet(p.e.opts.Shards),
+		count: l.Credential.Shards(), serves: shardSet(p.e.opts.Shards), idle: p.e.opts.GiveBackAfter,
 	})
 }
 

@@ -33,6 +33,9 @@ type Edge struct {
 	Unserved string `json:"unserved,omitempty"`
 	// Draining: the edge takes no more devices, and sends those it has elsewhere.
 	Draining bool `json:"draining,omitempty"`
+	// TakenUp: the shard is not one of the edge's own, and the edge gives it back when
+	// no device needs it there.
+	TakenUp bool `json:"takenUp,omitempty"`
 	// Heard is when a sign of life was last seen, by this process's clock.
 	Heard time.Time `json:"-"`
 }
@@ -204,6 +207,7 @@ func (r *Roster) renew(done func(error)) {
 	lease := Edge{
 		ID: r.edge, Name: r.opts.Edge.Name, Process: r.opts.Edge.Process, Address: r.address(), URL: r.opts.Edge.URL, Version: r.opts.Edge.Version,
 		Started: r.started.UTC(), Devices: devices, Unready: r.unready(), Unserved: r.unserved(), Draining: r.draining(),
+		TakenUp: r.opts.Edge.TakenUp,
 	}
 	r.leased.Store(changes{lease.Address, lease.Unready != "", lease.Unserved != "", lease.Draining})
 	data, err := json.Marshal(&lease)

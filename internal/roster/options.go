@@ -80,6 +80,8 @@ type EdgeInfo struct {
 	// Process is a name that no other process has. A process that serves several
 	// shards has a lease in each, and they are told for its own by this name.
 	Process string
+	// TakenUp: the shard is not one of the edge's own. The lease shows it.
+	TakenUp bool
 	// Address, if set, returns where devices connect, for people. It is called
 	// for each lease: an edge may choose its port after the first.
 	Address func() string
