@@ -126,14 +126,10 @@ func (h *Hub) Subscribe(ctx context.Context, by, topic string, since Since, read
 	// From here on nothing is missed: what comes while it is catching up is found
 	// when it joins.
 	s = &Subscription{hub: h, by: by, topic: topic, subject: subject, ready: ready, catchingUp: true, filling: true, readPos: math.MaxUint64}
-	h.mu.Lock()
-	if h.stopped {
-		h.mu.Unlock()
-		return nil, at, ErrStopped
+	head, err := h.follow(s)
+	if err != nil {
+		return nil, at, err
 	}
-	h.subs[subject] = append(h.subs[subject], s)
-	head := h.head
-	h.mu.Unlock()
 	following := s // a return sets s
 	defer func() {
 		if err != nil {
@@ -178,6 +174,18 @@ func (h *Hub) Subscribe(ctx context.Context, by, topic string, since Since, read
 	}
 	s.refillLocked() // the hub may have asked for it meanwhile
 	return s, at, nil
+}
+
+// follow adds a subscription to those that the hub hands messages to. head is the
+// sequence up to which it has handed out everything before.
+func (h *Hub) follow(s *Subscription) (head uint64, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.stopped {
+		return 0, ErrStopped
+	}
+	h.subs[s.subject] = append(h.subs[s.subject], s)
+	return h.head, nil
 }
 
 // resets is the stream's last sequence if one to begin after is not of the stream
