@@ -114,11 +114,16 @@ func Inbox(e *wire.Envelope, from Sender, to subjects.Key, copyNumber int, body 
 	return &nats.Msg{Subject: subjects.Inbox(to, subjects.Lane(e.Priority)), Header: h.h, Data: body}
 }
 
-// Later is the message that waits until e.DeliverAt (ADR-51).
+// Later is the message that waits until e.DeliverAt (ADR-51). A time that has
+// passed counts as now: NATS cannot count from any year.
 func Later(e *wire.Envelope, from Sender, to subjects.Key, copyNumber int, body []byte) *nats.Msg {
 	h := durable(e, from, copyNumber)
 	lane := subjects.Lane(e.Priority)
-	h.set("Nats-Schedule", "@at "+e.DeliverAt.UTC().Format(time.RFC3339Nano))
+	at := e.DeliverAt
+	if now := time.Now(); at.Before(now) {
+		at = now
+	}
+	h.set("Nats-Schedule", "@at "+at.UTC().Format(time.RFC3339Nano))
 	h.set("Nats-Schedule-Target", layout.Due(to, lane))
 	return &nats.Msg{Subject: subjects.Later(to, lane, LaterID(from.Device, e.ID)), Header: h.h, Data: body}
 }

@@ -244,8 +244,10 @@ func Check(from *From, e *wire.Envelope, maxDelay time.Duration) *wire.Error {
 	return wire.CheckDelay(e.DeliverAt, time.Now(), maxDelay)
 }
 
-// later reports whether a message is to wait for its time.
-func later(e *wire.Envelope) bool { return !e.DeliverAt.IsZero() && e.DeliverAt.After(time.Now()) }
+// later reports whether a message goes where messages wait for their time. So do
+// those whose time has passed: one that is sent again after it was due is known
+// there as a repeat, and nowhere else.
+func later(e *wire.Envelope) bool { return !e.DeliverAt.IsZero() }
 
 // CheckIdentity refuses an envelope that claims another identity than the
 // credential's.
@@ -282,9 +284,9 @@ func (in *Intake) route(ctx context.Context, from *From, e *wire.Envelope) (d ro
 func (in *Intake) toDevices(ctx context.Context, from *From, e *wire.Envelope, targets []subjects.DeviceID, w Waiter, tell bool) {
 	body := clone(e.Payload)
 	if later(e) {
-		copies := make([]*nats.Msg, len(targets))
+		copies, due := make([]*nats.Msg, len(targets)), !e.DeliverAt.After(time.Now())
 		for n, device := range targets {
-			if werr := in.opts.Shares.Admit(share.Later, from.peer(device), len(body)); werr != nil {
+			if werr := in.admitLater(ctx, device, from.peer(device), len(body), due); werr != nil {
 				in.refuse(e, w, werr)
 				return
 			}
@@ -319,6 +321,17 @@ func (in *Intake) admit(ctx context.Context, device subjects.DeviceID, k subject
 		return admitError(device, err)
 	}
 	return in.opts.Shares.Admit(share.Inbox, k, size)
+}
+
+// admitLater refuses what there is no room for among a device's delayed messages,
+// or in its inbox, if it is due.
+func (in *Intake) admitLater(ctx context.Context, device subjects.DeviceID, k subjects.Key, size int, due bool) *wire.Error {
+	if due {
+		if werr := in.admit(ctx, device, k, size); werr != nil {
+			return werr
+		}
+	}
+	return in.opts.Shares.Admit(share.Later, k, size)
 }
 
 // storeOne stores a message whose recipient is not a device, or not known yet.

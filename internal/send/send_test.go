@@ -180,6 +180,58 @@ func TestDelayedMessageIsCancelledByItsSender(t *testing.T) {
 	}
 }
 
+// A sender that has not heard accepted sends again. By then the message may have
+// come due, or the repeat may be the first that is late.
+func TestRepeatOfADelayedMessageIsStoredOnceAlsoWhenItIsDue(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		to wire.To
+		in time.Duration
+	}{
+		"one device":             {wire.To{Device: "desk"}, 100 * time.Millisecond},
+		"several devices":        {wire.To{}, 100 * time.Millisecond},
+		"in the past":            {wire.To{Device: "desk"}, -time.Hour},
+		"before there were days": {wire.To{Device: "desk"}, -(1 << 62)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, "my phone", "desk", "other")
+			in := s.intake()
+			at := time.Now().Add(c.in)
+			if c.in < -time.Hour {
+				at = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC)
+			}
+			e := &wire.Envelope{ID: "later", Type: "note", To: &c.to, DeliverAt: at, RequiresAck: true, Payload: []byte("1")}
+			first, werr := in.Send(t.Context(), phone(), e)
+			if werr != nil || first.Duplicate || len(first.Recipients) == 0 {
+				t.Fatalf("told %+v %v", first, werr)
+			}
+			testkit.Eventually(t, "the message is due", func() bool { return s.inboxes() == len(first.Recipients) })
+			again, werr := in.Send(t.Context(), phone(), e)
+			if werr != nil || !again.Duplicate || !slices.Equal(again.Recipients, first.Recipients) {
+				t.Errorf("the repeat was told %+v %v, want a duplicate for %+v", again, werr, first.Recipients)
+			}
+			// Whatever the repeat stored is in the inboxes before this one.
+			mark := &wire.Envelope{ID: "mark", Type: "note", ToDeviceID: "desk", DeliverAt: time.Now(), Payload: []byte("2")}
+			if _, werr := in.Send(t.Context(), phone(), mark); werr != nil {
+				t.Fatal(werr)
+			}
+			testkit.Eventually(t, "the mark is there", func() bool { return s.inboxes() > len(first.Recipients) })
+			if n := s.inboxes(); n != len(first.Recipients)+1 {
+				t.Errorf("the inboxes hold %d messages, want %d and the mark", n, len(first.Recipients))
+			}
+		})
+	}
+}
+
+// inboxes returns how many messages the inboxes hold.
+func (s *site) inboxes() int {
+	s.t.Helper()
+	stream, err := s.js.Stream(s.t.Context(), layout.StreamInbox)
+	testkit.Check(s.t, err)
+	return int(stream.CachedInfo().State.Msgs)
+}
+
 func TestLimiterCountsForEachSenderAndGivesBack(t *testing.T) {
 	t.Parallel()
 	var refused []string
