@@ -25,6 +25,7 @@ type routed struct {
 	subject  string
 	stored   time.Time
 	read     time.Time // when it was last known to be in the stream
+	due      time.Time // a device does not get it before; zero: at once
 	expires  time.Time // by its time to live; zero: never
 	ends     time.Time // when its sender is told that it found no device; zero: never
 	user     subjects.UserID
@@ -69,8 +70,17 @@ func newRouted(e reader.Entry, keeps time.Duration) (*routed, error) {
 	if n, err := strconv.ParseUint(envelope.Value(e.Header, subjects.HeaderPriority), 10, 8); err == nil && n < subjects.Lanes {
 		m.lane = subjects.Lane(n)
 	}
+	lives := m.stored
+	if waits {
+		if due, err := time.Parse(time.RFC3339Nano, envelope.Value(e.Header, layout.HeaderWaitDue)); err == nil {
+			m.due = due
+		}
+		if m.due.After(lives) {
+			lives = m.due
+		}
+	}
 	if ttl := envelope.TTL(e.Header); ttl > 0 {
-		m.expires = m.stored.Add(ttl)
+		m.expires = lives.Add(ttl)
 	}
 	m.ends = m.expires
 	if keeps > 0 {
@@ -135,7 +145,8 @@ func (m *routed) dedupID(to subjects.Key) string {
 }
 
 // copies returns the messages for the inboxes of targets. They carry what is left
-// of the time to live.
+// of the time to live. Those of a delayed message go where such messages wait, also
+// when it is due: one that its sender has sent again is known there as a repeat.
 func (m *routed) copies(targets []subjects.DeviceID, now time.Time) []*nats.Msg {
 	base := make(nats.Header, len(m.header)+4)
 	for key, values := range m.header {
@@ -147,7 +158,7 @@ func (m *routed) copies(targets []subjects.DeviceID, now time.Time) []*nats.Msg 
 	if envelope.Value(m.header, subjects.HeaderTimestamp) == "" {
 		base[subjects.HeaderTimestamp] = []string{wire.FormatTime(m.stored)}
 	}
-	if !m.expires.IsZero() {
+	if !m.expires.IsZero() && !m.due.After(now) { // from when it is due, it has all its time
 		base[subjects.HeaderTTL] = []string{strconv.FormatInt(max(m.expires.Sub(now).Milliseconds(), 1), 10)}
 	}
 	if m.again {
@@ -160,6 +171,9 @@ func (m *routed) copies(targets []subjects.DeviceID, now time.Time) []*nats.Msg 
 		maps.Copy(h, base)
 		h[jetstream.MsgIDHeader] = []string{m.dedupID(to)}
 		msgs[n] = &nats.Msg{Subject: subjects.Inbox(to, m.lane), Header: h, Data: m.body}
+		if !m.due.IsZero() {
+			envelope.Delay(msgs[n], m.due, to, m.lane, envelope.LaterID(m.msg.From, m.id()))
+		}
 	}
 	return msgs
 }
@@ -171,7 +185,7 @@ func (m *routed) travels(key string) bool {
 		return false
 	}
 	switch key {
-	case subjects.HeaderPriority, layout.HeaderWaitType, layout.HeaderWaitCapability, layout.HeaderWaitTask:
+	case subjects.HeaderPriority, layout.HeaderWaitType, layout.HeaderWaitCapability, layout.HeaderWaitTask, layout.HeaderWaitDue:
 		return false
 	case subjects.HeaderFrom:
 		return m.acceptedByEdge

@@ -227,6 +227,44 @@ func TestATaskGoesToOneDeviceInOrderAndStaysThere(t *testing.T) {
 	}
 }
 
+// The first device that comes gets it, but not before its time, and until then its
+// sender can cancel it.
+func TestDelayedMessageForADeviceYetToComeKeepsItsTime(t *testing.T) {
+	t.Parallel()
+	p, e := placeWithEdge(t)
+	p.connect(e, "alice/phone", "mobile")
+	p.register(e, "alice/one", "desktop")
+	p.coordinate()
+	a, due := address("alice/phone"), time.Now().Add(time.Hour)
+	for id, at := range map[string]time.Time{"delayed": due, "past": time.Now().Add(-time.Hour)} {
+		env := wire.Envelope{ID: id, Type: "note", Priority: wire.Normal, TTLMs: 60_000, DeliverAt: at}
+		m := envelope.Wait(&env, envelope.Sender{Key: a.Key(), Device: a.Device}, wire.To{}, "", []byte(id))
+		if _, err := p.js.PublishMsg(p.ctx(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.connect(e, "alice/one", "desktop")
+	p.eventually("both are given out", func() bool { return p.routesLeft() == 0 })
+	p.eventually("the one that is due is there", func() bool { return slices.Equal(p.inbox("alice/one"), []string{"past"}) })
+	again := wire.Envelope{ID: "past", Type: "note", Priority: wire.Normal, DeliverAt: time.Now()}
+	ack, err := p.js.PublishMsg(p.ctx(), envelope.Later(&again, envelope.Sender{Key: a.Key(), Device: a.Device, Proof: p.proof()}, address("alice/one").Key(), 0, []byte("1")))
+	if err != nil || !ack.Duplicate {
+		t.Errorf("a repeat that finds the device was stored again: %+v %v", ack, err)
+	}
+	s, err := p.js.Stream(p.ctx(), subjects.StreamLater)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := s.GetLastMsgForSubject(p.ctx(), subjects.LaterAnywhere("alice", envelope.LaterID("phone", "delayed")))
+	if err != nil {
+		t.Fatalf("it does not wait for its time: %v", err)
+	}
+	want := "@at " + due.UTC().Format(time.RFC3339Nano)
+	if at, ttl := m.Header.Get("Nats-Schedule"), m.Header.Get(subjects.HeaderTTL); at != want || ttl != "60000" {
+		t.Errorf("it waits until %q and then lives %q ms, want %q and 60000", at, ttl, want)
+	}
+}
+
 func TestATaskWhoseDeviceIsForgottenGetsAnother(t *testing.T) {
 	t.Parallel()
 	p, e := placeWithEdge(t)

@@ -114,18 +114,24 @@ func Inbox(e *wire.Envelope, from Sender, to subjects.Key, copyNumber int, body 
 	return &nats.Msg{Subject: subjects.Inbox(to, subjects.Lane(e.Priority)), Header: h.h, Data: body}
 }
 
-// Later is the message that waits until e.DeliverAt (ADR-51). A time that has
-// passed counts as now: NATS cannot count from any year.
+// Later is the message that waits until e.DeliverAt (ADR-51).
 func Later(e *wire.Envelope, from Sender, to subjects.Key, copyNumber int, body []byte) *nats.Msg {
 	h := durable(e, from, copyNumber)
 	lane := subjects.Lane(e.Priority)
-	at := e.DeliverAt
+	m := &nats.Msg{Header: h.h, Data: body}
+	Delay(m, e.DeliverAt, to, lane, LaterID(from.Device, e.ID))
+	return m
+}
+
+// Delay has a message wait until at, and then go to an inbox. A time that has
+// passed counts as now: NATS cannot count from any year. id is a [LaterID].
+func Delay(m *nats.Msg, at time.Time, to subjects.Key, lane subjects.Lane, id string) {
 	if now := time.Now(); at.Before(now) {
 		at = now
 	}
-	h.set("Nats-Schedule", "@at "+at.UTC().Format(time.RFC3339Nano))
-	h.set("Nats-Schedule-Target", layout.Due(to, lane))
-	return &nats.Msg{Subject: subjects.Later(to, lane, LaterID(from.Device, e.ID)), Header: h.h, Data: body}
+	m.Header.Set("Nats-Schedule", "@at "+at.UTC().Format(time.RFC3339Nano))
+	m.Header.Set("Nats-Schedule-Target", layout.Due(to, lane))
+	m.Subject = subjects.Later(to, lane, id)
 }
 
 // LaterID is the name of a device's delayed message among those of its user.
@@ -139,6 +145,9 @@ func Wait(e *wire.Envelope, from Sender, to wire.To, task string, body []byte) *
 	h.set(layout.HeaderWaitType, to.DeviceType)
 	h.set(layout.HeaderWaitCapability, to.Capability)
 	h.set(layout.HeaderWaitTask, task)
+	if !e.DeliverAt.IsZero() {
+		h.set(layout.HeaderWaitDue, e.DeliverAt.UTC().Format(time.RFC3339Nano))
+	}
 	return &nats.Msg{Subject: layout.Wait(from.user()), Header: h.h, Data: body}
 }
 

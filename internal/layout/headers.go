@@ -25,11 +25,13 @@ const (
 
 // Headers of a message that waits for one of several devices to come online:
 // what that device is. Without any of them it is one that can hold tasks when
-// the message is of a task's type, and else any other device of the user.
+// the message is of a task's type, and else any other device of the user. It is
+// not delivered before the last one's time, if there is one.
 const (
 	HeaderWaitType       = "Rccs-Wait-Type"
 	HeaderWaitCapability = "Rccs-Wait-Capability"
 	HeaderWaitTask       = "Rccs-Wait-Task"
+	HeaderWaitDue        = "Rccs-Wait-Due"
 )
 
 // HeaderRequester is set by NATS servers on what crosses from the services'

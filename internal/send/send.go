@@ -210,7 +210,11 @@ func (in *Intake) start(ctx context.Context, from From, e *wire.Envelope, w Wait
 			in.refuse(e, w, werr)
 			return
 		}
-		in.storeOne(ctx, &from, e, w, tell, envelope.Wait(e, in.sender(&from), to, task, clone(e.Payload)))
+		msg := envelope.Wait(e, in.sender(&from), to, task, clone(e.Payload))
+		if later(e) && from.IssuedTo != "" {
+			msg.Header.Set(layout.HeaderIssuedTo, from.IssuedTo)
+		}
+		in.storeOne(ctx, &from, e, w, tell, msg)
 	default:
 		in.toDevices(ctx, &from, e, d.Targets, w, tell)
 	}
