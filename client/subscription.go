@@ -11,31 +11,31 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// Bounds of what waits in a subscription. Past them it stops listening, and
-// reads on from the store when it has been emptied.
+// Bounds of the messages that wait in a subscription. Past them it takes no more, and
+// reads on from the store once its queue is empty.
 const (
 	maxTopicMessages = 1024
 	maxTopicBytes    = 4 << 20
 )
 
-// rejoinAfter is how long a subscription that was refused for the moment
-// waits.
+// rejoinAfter is how long a subscription that was refused for the moment waits before
+// it asks again.
 const rejoinAfter = time.Second
 
-// SubscribeOptions say where a subscription begins. nil begins now.
+// SubscribeOptions say where a subscription begins. Without them it begins now.
 type SubscribeOptions struct {
 	// Since begins after a seq, at a time, or with the last message. See
 	// [Subscription.Last] for going on where another one ended.
 	Since wire.Since
-	// Epoch is what [Subscription.Epoch] said beside the seq in Since. When the
-	// seq is not of this epoch any more, the subscription begins with the first
-	// message that is stored, and Options.OnGap hears of it.
+	// Epoch is what [Subscription.Epoch] returned with the seq in Since. If the topic's
+	// epoch is another one by now, the subscription begins with the first message that
+	// is stored, and Options.OnGap is told.
 	Epoch string
 }
 
-// Subscription is the messages of a topic, each once and in order, through
-// lost connections and however slowly they are read, as far back as the topic
-// is stored. Where it is not, a gap is told: see Options.OnGap.
+// Subscription receives the messages of a topic, each once and in order. Lost
+// connections and slow reading lose nothing that the topic still stores. What it does
+// not store any more is told as a gap: see Options.OnGap.
 type Subscription struct {
 	// Static.
 	c     *Client
@@ -54,9 +54,9 @@ type Subscription struct {
 	err    error
 }
 
-// Subscribe listens to a topic until the subscription is closed. A topic has
-// one subscription a client. It returns when the edge has agreed; ctx bounds
-// that alone.
+// Subscribe listens to a topic until the subscription is closed. A client can have one
+// subscription for each topic. Subscribe returns when the edge has agreed; ctx bounds
+// only that wait.
 func (c *Client) Subscribe(ctx context.Context, topic string, opts *SubscribeOptions) (*Subscription, error) {
 	s := &Subscription{c: c, topic: topic, ready: make(chan struct{}, 1)}
 	if opts != nil {
@@ -77,12 +77,12 @@ func (c *Client) Subscribe(ctx context.Context, topic string, opts *SubscribeOpt
 	return s, nil
 }
 
-// Topic is what it listens to.
+// Topic returns the name of the topic.
 func (s *Subscription) Topic() string { return s.topic }
 
-// Last is where to go on: a subscription, of this client or another, with this
-// Since begins with the message that [Subscription.Next] would return next. It is 0
-// until the first message of a subscription that begins at a time.
+// Last returns the seq to go on from. A subscription with this Since, of this client or
+// another, begins with the message that [Subscription.Next] would return next. Last is
+// 0 until the first message of a subscription that begins at a time.
 func (s *Subscription) Last() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,16 +92,16 @@ func (s *Subscription) Last() uint64 {
 	return max(s.last, s.since.Seq) // before the first message, where it begins
 }
 
-// Epoch is what [Subscription.Last] counts in: it stays the same as long as no
-// seq is given out twice.
+// Epoch returns the epoch that [Subscription.Last] counts in. It stays the same as long
+// as no seq is given out twice.
 func (s *Subscription) Epoch() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.epoch
 }
 
-// Next waits for the next message. Nothing acknowledges it. After the end of
-// the subscription it returns why: [ErrClosed], the client's error, or a
+// Next waits for the next message. It needs no acknowledgement. After the end of the
+// subscription Next returns the reason: [ErrClosed], the client's error, or the
 // [*wire.Error] of an edge that does not let it listen any more.
 func (s *Subscription) Next(ctx context.Context) (*Message, error) {
 	for {
@@ -144,7 +144,7 @@ func (s *Subscription) Close() error {
 	return nil
 }
 
-// fail ends the subscription; false when it had ended before.
+// fail ends the subscription. It reports false if the subscription had ended before.
 func (s *Subscription) fail(err error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -193,8 +193,8 @@ func (s *Subscription) offer(e *wire.Envelope) {
 	}
 }
 
-// agreed learns the last seq of the topic at the time of the subscribe, so
-// that a later one begins where this one did, whenever that is.
+// agreed notes the topic's last seq at the time of the subscribe, so that a later
+// subscribe begins where this one did, whenever that is.
 func (s *Subscription) agreed(a *wire.Answer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -214,9 +214,9 @@ func (s *Subscription) agreed(a *wire.Answer) {
 	}
 }
 
-// rejoinLocked asks for what was not taken. It leaves the topic first: what
-// comes before the answer to that is of the old subscription and has a hole,
-// what comes after it is of the new one.
+// rejoinLocked subscribes again for the messages that were not taken. It leaves the
+// topic first. What comes before the answer to that belongs to the old subscription and
+// has a hole; what comes after it belongs to the new one.
 func (s *Subscription) rejoinLocked() {
 	bye := wire.Subscribe{Topic: s.topic}
 	_ = s.c.pushControl(wire.TypeUnsubscribe, bye.AppendPayload(nil), func(r reply) {
@@ -226,7 +226,7 @@ func (s *Subscription) rejoinLocked() {
 	}) // fails only when the client has ended
 }
 
-// join subscribes on the connection there is, and listens from here on.
+// join subscribes on the present connection, and takes messages from then on.
 func (s *Subscription) join() {
 	s.mu.Lock()
 	if s.err != nil {
@@ -251,7 +251,7 @@ func (s *Subscription) join() {
 	}
 }
 
-// joined hears the edge's answer to a subscribe of the client's own.
+// joined handles the edge's answer to a subscribe that the client itself has sent.
 func (s *Subscription) joined(no int, r reply) {
 	if r.err == nil {
 		if r.answer.Reset { // what was known by its seq may be another message now
@@ -309,8 +309,8 @@ func (t *topics) remove(s *Subscription) {
 	}
 }
 
-// offer gives a topic's message to its subscription; false when the client
-// never had one, and the application speaks the protocol itself.
+// offer gives a topic's message to its subscription. It reports false if the client
+// never had a subscription, and the application speaks the protocol itself.
 func (t *topics) offer(e *wire.Envelope) bool {
 	t.mu.Lock()
 	s, used := t.all[e.Topic], t.used

@@ -8,8 +8,8 @@ import (
 	"github.com/rccs-io/rccs/wire"
 )
 
-// Publish stores a message in a topic and returns its seq. Of the options,
-// [WithID] and [WithTraceparent] have a meaning here.
+// Publish stores a message in a topic and returns its seq. Of the options, only
+// [WithID] and [WithTraceparent] apply.
 func (c *Client) Publish(ctx context.Context, topic string, data any, opts ...SendOption) (wire.Published, error) {
 	raw, err := encodeJSON(data)
 	if err != nil {
@@ -30,9 +30,9 @@ func (c *Client) Publish(ctx context.Context, topic string, data any, opts ...Se
 	return wire.Published{OriginalID: e.ID, Topic: r.answer.Topic, Seq: r.answer.Seq, Duplicate: r.answer.Duplicate}, nil
 }
 
-// History reads what is stored of a topic or of the device's own inbox, page
-// after page, from h.From on. It acknowledges nothing. h.Limit is how many
-// messages come at a time. An error ends it.
+// History reads what is stored of a topic or of the device's own inbox, page after
+// page, from h.From on. It acknowledges nothing. h.Limit is how many messages a page
+// has. An error ends the iteration.
 func (c *Client) History(ctx context.Context, h wire.History) iter.Seq2[*wire.Envelope, error] {
 	return func(yield func(*wire.Envelope, error) bool) {
 		for {
@@ -56,7 +56,7 @@ func (c *Client) History(ctx context.Context, h wire.History) iter.Seq2[*wire.En
 	}
 }
 
-// page is one answer to a history; next is 0 when there is no more.
+// page returns one page of a history; next is 0 when there is no more.
 func (c *Client) page(ctx context.Context, h wire.History) (page []wire.Item, next uint64, err error) {
 	r, err := c.control(ctx, wire.TypeHistory, h.AppendPayload(nil))
 	if err != nil {

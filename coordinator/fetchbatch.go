@@ -36,20 +36,22 @@ type fetchBatch struct {
 	redeliverUpTo uint64 // a message up to it may have been sent, whatever the cursor says
 }
 
-// fill takes unacknowledged messages, and makes cursor say that they were sent.
+// fill adds unacknowledged messages, higher lanes first, and records in the cursor that
+// they were sent.
 func (p *fetchBatch) fill(ctx context.Context, cursor *inbox.Cursor) error {
 	for lane := subjects.Critical; ; lane-- {
 		if err := p.fillLane(ctx, cursor, lane); err != nil || p.full {
 			return err
 		}
 		if lane == subjects.Low {
-			return p.settle(ctx, cursor)
+			return p.finalize(ctx, cursor)
 		}
 	}
 }
 
-// settle has the cursor say so when nothing is left of what an edge may have sent.
-func (p *fetchBatch) settle(ctx context.Context, cursor *inbox.Cursor) error {
+// finalize closes the cursor's session when no message is left that an edge may have
+// sent.
+func (p *fetchBatch) finalize(ctx context.Context, cursor *inbox.Cursor) error {
 	if !cursor.Open {
 		return nil
 	}
@@ -61,6 +63,7 @@ func (p *fetchBatch) settle(ctx context.Context, cursor *inbox.Cursor) error {
 	return nil
 }
 
+// fillLane is fill for one lane.
 func (p *fetchBatch) fillLane(ctx context.Context, cursor *inbox.Cursor, lane subjects.Lane) error {
 	unacked, kept := cursor.Unacked[lane], []uint64(nil)
 	sent := cursor.Sent[lane]
@@ -144,9 +147,9 @@ func (p *fetchBatch) mayHaveBeenSent(ctx context.Context, cursor *inbox.Cursor, 
 	return seq <= p.redeliverUpTo, nil
 }
 
-// add adds a message to the answer, unless it ends here or there is no room. keep reports
-// whether the cursor keeps it as sent. before: it may have been sent before; stale: a
-// newer one replaces it.
+// add adds a message to the answer, unless the message ends here or there is no room.
+// keep reports whether the cursor keeps it as sent. before says that it may have been
+// sent before, stale that a newer message replaces it.
 func (p *fetchBatch) add(cursor *inbox.Cursor, m *envelope.Message, before, stale bool) (keep bool) {
 	end := func(of *[]*envelope.Message) bool {
 		*of = append(*of, m)
@@ -195,8 +198,8 @@ func (p *fetchBatch) append(envelope []byte) {
 	p.body = append(p.body, envelope...)
 }
 
-// missing drops sequences of unacked below below, which no copy of the store has:
-// the messages are gone, and the device and their senders are told.
+// missing drops from unacked the sequences lower than below, whose messages no copy of
+// the store has. The cursor gets a gap, by which the device and the senders are told.
 func (p *fetchBatch) missing(cursor *inbox.Cursor, lane subjects.Lane, unacked []uint64, below uint64) []uint64 {
 	g := inbox.Gap{Lane: lane}
 	for len(unacked) > 0 && unacked[0] < below {
@@ -214,9 +217,9 @@ func (p *fetchBatch) missing(cursor *inbox.Cursor, lane subjects.Lane, unacked [
 	return unacked
 }
 
-// tellGaps tells the device what is gone, before the messages: the gaps that this
-// fetch and edges have found. They are told again with each fetch that brings
-// something, until the device acknowledges a later message.
+// tellGaps puts the gaps that this fetch and edges have found before the messages. They
+// are told again with each fetch that brings something, until the device acknowledges a
+// later message.
 func (p *fetchBatch) tellGaps(ctx context.Context, cursor *inbox.Cursor) error {
 	if err := p.c.cursors.Explain(ctx, p.to.Key(), cursor); err != nil {
 		return err
@@ -242,8 +245,8 @@ func (p *fetchBatch) tellGaps(ctx context.Context, cursor *inbox.Cursor) error {
 	return nil
 }
 
-// store stores the cursor with what was given out. The senders of messages that ended
-// without that are told first.
+// store stores the cursor, which knows what was given out. First it tells the senders
+// of messages that ended otherwise.
 func (p *fetchBatch) store(ctx context.Context, cursor *inbox.Cursor, revision uint64) error {
 	if !p.changed {
 		return nil

@@ -46,7 +46,7 @@ func (l *lines) heard(m *routed, sender string) {
 	l.tidy()
 }
 
-// tidy removes the lines of those who have nothing waiting.
+// tidy removes the lines that have nothing waiting.
 func (l *lines) tidy() {
 	*l = slices.DeleteFunc(*l, func(one *line) bool { return len(one.waiting) == 0 })
 }
@@ -60,10 +60,10 @@ func (l lines) len() (n int) {
 	return n
 }
 
-// take takes up to most messages, the same number from each sender. Those of whom
-// none was taken come first the next time. A message of an unknown sender may be of
-// any of them: it is taken when none is left that was stored before it, and
-// those that were stored after it are taken later.
+// take takes up to most messages, the same number from each sender. Senders from which
+// it takes none come first the next time. A message of an unknown sender may be any
+// sender's. So it is taken when no earlier message is left, and later messages are
+// taken after it.
 func (l *lines) take(most int) []*routed {
 	bound := uint64(math.MaxUint64)
 	for _, one := range *l {

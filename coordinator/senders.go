@@ -21,22 +21,22 @@ const (
 	devices = "devices"
 )
 
-// senders knows which service has sent the messages on their way to the route
-// stream. NATS tells that to those who hear a message as it is published, but
-// JetStream does not store it. It is only used for taking turns. Of messages that
-// were stored before the start, [senderLog] may know the sender. One that is known
-// nowhere has an unknown sender.
+// senders knows which service sent each message on its way to the route stream.
+// NATS tells that to subscribers as a message is published, but JetStream does not
+// store it. It is used for taking turns only. For messages that were stored before
+// the start, [senderLog] may know the sender. If neither knows it, the sender is
+// unknown.
 //
-// Messages that are the same in all that is stored have one key, and may be of
-// several services. Then it does not matter which is whose: the one that is read
-// first counts for the service that has the least on its way. So a service that
-// repeats what another sends delays it by nothing.
+// Messages of which the same is stored share a key, and may be of several services.
+// It does not matter which is whose: the one that is read first counts for the
+// service that has the fewest on their way. So a service that repeats the messages
+// of another does not delay them.
 type senders struct {
 	seed maphash.Seed
 	most int // how many messages are remembered until they are read
 
 	mu    sync.Mutex
-	known map[uint64][]onWay // by key: whose were heard and not read yet, a sender once
+	known map[uint64][]onWay // by key: the senders of what was heard and not read yet, each once
 	on    map[string]int     // by sender: how many of these
 	order []heard            // oldest first; some of them may have been read
 	read  time.Time          // when what was read last was stored
@@ -77,9 +77,8 @@ const (
 	heardBytes = 512 << 20
 	// maxExpected is how many messages a router remembers until it hears them.
 	maxExpected = 64 << 10
-	// refusedAfter is how much later than a message another one must have been
-	// stored, so that the first one is known not to come any more: the store has
-	// refused it.
+	// refusedAfter bounds the wait for a message that was heard. If another was stored
+	// this much later, the first one does not come any more: the store has refused it.
 	refusedAfter = time.Minute
 )
 
@@ -145,8 +144,8 @@ func (s *senders) removeLocked(key uint64, sender string) {
 	}
 }
 
-// expect is of for a message of which nobody was heard to send it. If it is heard
-// after all, late is told.
+// expect is like of, for a message that was read before it was heard. If it is heard
+// later, late is told.
 func (s *senders) expect(m *routed, body []byte) string {
 	key := s.key(m.subject, m.header, body)
 	s.mu.Lock()
@@ -195,16 +194,16 @@ func (s *senders) unexpectLocked(key uint64, m *routed) {
 	}
 }
 
-// How long the reader waits for a message that it has read to be heard: it is
-// heard as it is published, but on another connection. After a wait in vain
-// nobody waits for hearPause.
+// hearTimeout is how long the reader waits until a message that it has read is heard
+// as well. It is heard as it is published, but on another connection. After a wait in
+// vain there is none for hearPause.
 const (
 	hearTimeout = 50 * time.Millisecond
 	hearPause   = time.Second
 )
 
-// await is of for a message that was stored just now: it waits until that is
-// heard. Only the reader may call it.
+// await is like of, for a message that was stored just now: it waits until the message
+// is heard. Only the reader may call it.
 func (s *senders) await(m *routed, body []byte) string {
 	deadline := time.Now().Add(hearTimeout)
 	for {
@@ -231,8 +230,8 @@ func (s *senders) await(m *routed, body []byte) string {
 	}
 }
 
-// of returns the sender of a message that the reader has read, or unknown. It is
-// for one call a message.
+// of returns the sender of a message that the reader has read, or unknown. Call it once
+// for each message.
 func (s *senders) of(m *routed, body []byte) string {
 	key := s.key(m.subject, m.header, body)
 	s.mu.Lock()
@@ -251,8 +250,8 @@ func (s *senders) ofLocked(key uint64) string {
 	return sender
 }
 
-// key identifies a message by all that is stored of it but the headers of NATS,
-// of which only the id counts.
+// key identifies a message by all that is stored of it, except NATS's own headers other
+// than the id.
 func (s *senders) key(subject string, h nats.Header, body []byte) uint64 {
 	var hash maphash.Hash
 	hash.SetSeed(s.seed)

@@ -96,7 +96,7 @@ func (a *API) resumeEdge(ctx context.Context, c *call, in *EdgeInput) (*struct{}
 	return nil, err
 }
 
-// edge finds an edge that is to drain.
+// edge finds the edge that a drain names, by its name or id.
 func (a *API) edge(ctx context.Context, name string) (*ops.Tenant, ops.Edge, error) {
 	if a.opts.Installation == nil {
 		return nil, ops.Edge{}, errNoKeys()

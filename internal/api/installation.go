@@ -10,8 +10,8 @@ import (
 	"github.com/rccs-io/rccs/internal/ops"
 )
 
-// Installation is what operators do beside a tenant's messages. tenant is a
-// tenant's name, by the record of what is done.
+// Installation is what operators do beside a tenant's messages. tenant is the name of a
+// tenant, and by is the record of what is done.
 type Installation interface {
 	Doctor(ctx context.Context, t *ops.Tenant) ([]ops.Finding, error)
 	Revocations(tenant string) ([]auth.Revocation, error)
@@ -63,7 +63,7 @@ func (a *API) registerInstallation() {
 
 func errNoKeys() *Problem { return unavailable("the keys of the installation are not here") }
 
-// wholeList is asked for a page of a list that is made whole each time.
+// wholeList is the input for a page of a list that is read as a whole each time.
 type wholeList struct {
 	InTenant
 	Paged

@@ -89,8 +89,8 @@ func (a *API) revoke(ctx context.Context, c *call, in *revokeInput) (*revokedOut
 	return out, err
 }
 
-// checkRevocation reports whether the name can be one of its kind. Whether it is
-// one the keys know: names that are not issued any more can be revoked.
+// checkRevocation returns an error if the name cannot be one of its kind. The keys need
+// not know it: a name that is not issued any more can be revoked.
 func checkRevocation(r auth.Revocation) error {
 	user, device, slash := strings.Cut(r.Name, "/")
 	switch {

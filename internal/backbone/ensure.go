@@ -41,8 +41,8 @@ func Ensure(ctx context.Context, js jetstream.JetStream, plan Plan) error {
 	return err
 }
 
-// ensureStream makes the stream as shape wants it. shape changes only the
-// fields that RCCS owns, so that applied to what exists it is the target.
+// ensureStream creates a stream, or changes it to what shape makes of it. See
+// [planned].
 func ensureStream(ctx context.Context, js jetstream.JetStream, plan Plan, name string, shape func(*jetstream.StreamConfig)) error {
 	// Not of a server that lags: its configuration may be older, and would be stored.
 	info, err := leader.Info(ctx, js, name)

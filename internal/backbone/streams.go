@@ -18,7 +18,7 @@ const (
 	DefaultMaxPerLane = 100_000
 )
 
-// Plan says how the streams of a tenant are to be.
+// Plan says how the streams of a tenant are configured.
 type Plan struct {
 	// Replicas is on how many servers each message is: 1, 3 or 5. Zero means 1
 	// for what is created, and what it is for what exists.
@@ -66,8 +66,8 @@ func (p Plan) withDefaults() (Plan, error) {
 // planned is a stream, and what makes it.
 type planned struct {
 	name string
-	// shape changes only the fields that RCCS owns, so that applied to what
-	// exists it is the target.
+	// shape changes only the fields that RCCS owns. Applied to an existing
+	// configuration, it gives the target.
 	shape func(*jetstream.StreamConfig)
 }
 
@@ -126,7 +126,7 @@ func StreamsOf(shards int) []string {
 	return names
 }
 
-// common sets what all our streams have alike.
+// common sets what all streams of RCCS have in common.
 func (p Plan) common(c *jetstream.StreamConfig) {
 	c.Retention = jetstream.LimitsPolicy
 	c.Storage = jetstream.FileStorage

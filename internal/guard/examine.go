@@ -19,7 +19,7 @@ func refuse(format string, args ...any) *refusal {
 	return &refusal{400, 10003, fmt.Sprintf(format, args...)} // bad request
 }
 
-// answer is the body that says so, of a type.
+// answer returns the body of an answer of this kind, with the error.
 func (r *refusal) answer(kind string) []byte {
 	body, err := json.Marshal(map[string]any{
 		"type":  "io.nats.jetstream.api.v1." + kind,
@@ -31,13 +31,13 @@ func (r *refusal) answer(kind string) []byte {
 	return body
 }
 
-// answerOf is the type of the answer to a request.
+// answerOf returns the type of the answer to a request.
 func answerOf(api []string) string {
 	return strings.ToLower(strings.Join(api[:min(2, len(api))], "_")) + "_response"
 }
 
-// examine looks at a request: the type of its answer, and either the body to ask
-// JetStream with, or why it is refused.
+// examine checks a request. It returns the type of the answer, and either the body to
+// ask JetStream with or the reason why the request is refused.
 func examine(api []string, body []byte) (kind string, pass []byte, refused *refusal) {
 	what := strings.Join(api[:min(2, len(api))], ".")
 	kind = answerOf(api)
@@ -85,8 +85,8 @@ func fields(names ...string) map[string]bool {
 	return all
 }
 
-// examineConsumer has a push consumer deliver where only services hear it. What
-// is named in the subject is named the same in the body.
+// examineConsumer makes a push consumer deliver where only services hear it. What the
+// subject names, the body must name the same.
 func examineConsumer(api []string, body []byte) ([]byte, *refusal) {
 	request, refused := object(body, createFields)
 	if refused != nil {
@@ -134,8 +134,8 @@ func examineConsumer(api []string, body []byte) ([]byte, *refusal) {
 	return body, nil
 }
 
-// consumerOf are the stream and the consumer that a request to create one names
-// in its subject; no consumer where JetStream is to name it.
+// consumerOf returns the stream and the consumer that the subject of a request to
+// create one names. The name is empty if JetStream is to choose it.
 func consumerOf(api []string) (stream, name string) {
 	rest := api[2:] // CONSUMER.CREATE
 	if api[1] == "DURABLE" {
@@ -150,7 +150,7 @@ func consumerOf(api []string) (stream, name string) {
 	return stream, name
 }
 
-// text is a field that is a string, empty when absent.
+// text returns a field that is a string; empty if it is absent.
 func text(of map[string]json.RawMessage, field string) (value string, refused *refusal) {
 	raw, ok := of[field]
 	if !ok {
@@ -162,8 +162,8 @@ func text(of map[string]json.RawMessage, field string) (value string, refused *r
 	return value, nil
 }
 
-// examinePurge takes what cancels delayed messages of a user, and not all of
-// them.
+// examinePurge accepts a purge that cancels delayed messages of one user, and none of
+// more.
 func examinePurge(body []byte) ([]byte, *refusal) {
 	request, refused := object(body, purgeFields)
 	if refused != nil {
@@ -183,8 +183,8 @@ func examinePurge(body []byte) ([]byte, *refusal) {
 	return pass, nil
 }
 
-// object decodes an object that has no fields but those that are allowed, written
-// as they are: JetStream, as Go does, takes a name in any case.
+// object decodes an object that has no fields but the allowed ones, spelled as they
+// are: JetStream, like Go, would take a name in any case.
 func object(body []byte, allowed map[string]bool) (map[string]json.RawMessage, *refusal) {
 	var o map[string]json.RawMessage
 	if err := json.Unmarshal(body, &o); err != nil {

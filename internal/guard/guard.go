@@ -59,7 +59,7 @@ type Shares interface {
 	Admit(k share.Kind, key subjects.Key, size int) *wire.Error
 }
 
-// Guard is one that runs. Make one with [Start].
+// Guard is a guard that runs. [Start] makes one.
 type Guard struct {
 	nc   *nats.Conn
 	opts Options
@@ -95,7 +95,7 @@ func Start(nc *nats.Conn, opts Options) (*Guard, error) {
 	return g, nil
 }
 
-// Stop answers what it has begun with, until ctx ends.
+// Stop answers the requests that were taken before, until ctx ends.
 func (g *Guard) Stop(ctx context.Context) {
 	defer context.AfterFunc(ctx, g.cancel)()
 	stops.Drain(ctx, g.nc, g.sub)
@@ -104,7 +104,7 @@ func (g *Guard) Stop(ctx context.Context) {
 }
 
 func (g *Guard) onRequest(m *nats.Msg) {
-	// What asks by another way than the import has rights of its own.
+	// A request that came another way than by the import has rights of its own.
 	if m.Reply != "" && !layout.IsClientReply(m.Reply) {
 		return
 	}
@@ -124,7 +124,7 @@ func (g *Guard) onRequest(m *nats.Msg) {
 	g.busy(m)
 }
 
-// busy tells a service that it has asked more than it can be answered.
+// busy tells a service that too many of its requests wait for an answer.
 func (g *Guard) busy(m *nats.Msg) {
 	api, _ := layout.ParseGuarded(m.Subject)
 	if subject, later := laterOf(api); later && m.Reply == "" {
@@ -135,8 +135,8 @@ func (g *Guard) busy(m *nats.Msg) {
 	g.refuse(m, api, &refusal{503, storeFailed, text}, &refusal{503, 10008, text})
 }
 
-// hidden refuses what does not show which service asks: the record could not name
-// it, and a revocation could not end what it has delayed.
+// hidden refuses a request that does not show which service asks. The record could not
+// name that service, and a revocation could not end what it has delayed.
 func (g *Guard) hidden(m *nats.Msg) {
 	api, _ := layout.ParseGuarded(m.Subject)
 	g.log.Debug("request of a service refused: it hides who asks", "subject", m.Subject)
@@ -201,7 +201,7 @@ func (g *Guard) ask(api []string, h nats.Header, body []byte) ([]byte, error) {
 	return answer, err
 }
 
-// kept are the headers that JetStream reads: what level of its API is required.
+// kept returns the header that JetStream reads: which level of its API is required.
 func kept(h nats.Header) nats.Header {
 	const required = "Nats-Required-Api-Level"
 	if v, ok := h[required]; ok {
@@ -210,7 +210,7 @@ func kept(h nats.Header) nats.Header {
 	return nil
 }
 
-// shown is an answer with the subjects of push consumers as services know them.
+// shown returns an answer with the subjects of push consumers as services know them.
 func shown(answer []byte) []byte {
 	const name = `"deliver_subject":"`
 	return bytes.ReplaceAll(answer, []byte(name+layout.DeliverPrefix), []byte(name))

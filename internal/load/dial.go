@@ -17,8 +17,8 @@ import (
 // answer what is not a message.
 const answerTimeout = 30 * time.Second
 
-// socket is a connection that calls before whenever it is about to wait for
-// the server, which is when all that came has been dealt with.
+// socket is a connection that calls before each time it is about to wait for the
+// server: everything that came has been dealt with then.
 type socket struct {
 	net.Conn
 	before func() error
@@ -78,7 +78,7 @@ func (r *run) dial(ctx context.Context, a Account) (*device, error) {
 	return d, nil
 }
 
-// url is where a device connects. A relay is told in it who the receiver is.
+// url returns where a device connects. For a relay it names the receiver.
 func (r *run) url(name Name) string {
 	to := r.opts.Target
 	if !to.Relay {
@@ -87,7 +87,7 @@ func (r *run) url(name Name) string {
 	return to.URL + "?" + url.Values{"id": {name.String()}, "to": {Name{name.User, "right"}.String()}}.Encode()
 }
 
-// busyError is a connection that the server does not take now.
+// busyError is the error of a connection that the server does not take now.
 type busyError struct {
 	why   string
 	after time.Duration // when it may be tried again
@@ -100,8 +100,8 @@ func (e *busyError) Error() string { return e.why }
 const bounds = ": an edge bounds what one address may have, " +
 	"'rccs serve --help' says how (--max-address-connections, --address-attempts, --max-connections)"
 
-// turnedAway makes of an error what the server answered, where it did. No less
-// than a tenth of a second passes before another attempt.
+// turnedAway returns what the server answered, or err if it did not answer. A server
+// that is busy is asked again after a tenth of a second at least.
 func turnedAway(resp *http.Response, err error) error {
 	if resp == nil {
 		return err
