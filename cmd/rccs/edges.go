@@ -142,6 +142,11 @@ func (env *environment) drain(ctx context.Context, t *ops.Tenant, f *drainFlags,
 	if f.noWait {
 		return env.drained(f, e, all, "drains")
 	}
+	return env.awaitDrained(ctx, t, f, e, all)
+}
+
+// awaitDrained waits until none of an edge's connections, all at first, is left.
+func (env *environment) awaitDrained(ctx context.Context, t *ops.Tenant, f *drainFlags, e ops.Edge, all int) error {
 	bar := env.progress("drained")
 	defer bar.end()
 	tick := time.NewTicker(drainLook)
