@@ -68,10 +68,7 @@ func (env *environment) listDevices(ctx context.Context, f *devicesFlags, t *ops
 	q.Progress = bar.at
 	list, more, err := t.Devices(ctx, q)
 	bar.end()
-	if err != nil {
-		return err
-	}
-	return listed(env, f.json, true, list, more, "no such device has registered", func() *table {
+	return listed(env, f.json, true, list, more, err, "no such device has registered", func() *table {
 		tab := newTable(column{title: "DEVICE"}, column{title: "TYPE", least: 7}, column{title: "PLATFORM", least: 8, extra: 2},
 			column{title: "VERSION", least: 7, extra: 3}, column{title: "STATUS"}, column{title: "LAST SEEN", right: true}, column{title: "EDGE", extra: 1})
 		for _, d := range list {

@@ -21,7 +21,8 @@ import (
 type edgeFlags struct {
 	serverFlags
 	listen, adminListen, name string
-	shards, advertise         string
+	advertise                 string
+	shards                    shardList
 	log                       logFlags
 	tenantCreds               []string
 	inboxLimit                limit
@@ -55,7 +56,7 @@ and closes no connection.`,
 	flags.StringVar(&f.listen, "listen", "127.0.0.1:8080", "`address` for devices (WebSocket)")
 	flags.StringVar(&f.adminListen, "admin-listen", "127.0.0.1:8081", "`address` for health and metrics; empty for none")
 	flags.StringVar(&f.name, "name", "", "`name` of this edge, its own and the same after a restart (default: host and --listen)")
-	checkedVar(flags, &f.shards, "shards", "", "which `shards` of each tenant to serve, such as 0-3 or 0,2 (default: all)", node.CheckShards)
+	flags.Var(&f.shards, "shards", "which `shards` of each tenant to serve, such as 0-3 or 0,2; not how many there are, as for other commands (default: all)")
 	checkedVar(flags, &f.advertise, "advertise", "", "`URL` at which other edges have devices of these shards connect, such as wss://edge-1.example.com", node.CheckAdvertised)
 	flags.Var(names{&f.tenantCreds}, "tenant-creds", tenantCredsUsage)
 	f.inboxLimit.add(flags)
@@ -147,7 +148,7 @@ func (env *environment) edge(ctx context.Context, f *edgeFlags) error {
 			Server: f.server, Logins: logins, Name: f.name, AdminListen: f.adminListen, Version: version, Logger: env.logging(ctx, &f.log),
 			Transport: f.transport.options(), Tracing: f.trace.options(), NATS: reach, Reread: asked, StartWait: f.startWait, StopWithin: time.Duration(f.stopWithin), InboxLimit: int(f.inboxLimit), Limits: f.limits.options(f.inboxLimit),
 		},
-		Listen: f.listen, Shards: f.shards, Advertise: f.advertise,
+		Listen: f.listen, Shards: string(f.shards), Advertise: f.advertise,
 	})
 	if err != nil {
 		return err

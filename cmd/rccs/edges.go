@@ -35,13 +35,12 @@ up to ten seconds.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return env.operate(cmd.Context(), &f, func(ctx context.Context, t *ops.Tenant) error {
 				edges, err := t.Edges(ctx)
-				if err != nil {
-					return err
-				}
-				if f.json {
-					return env.json(edges)
-				}
-				return env.table(edgeTable(edges))
+				return env.whole(len(edges), err, func() error {
+					if f.json {
+						return env.json(edges)
+					}
+					return env.table(edgeTable(edges))
+				})
 			})
 		},
 	}

@@ -120,10 +120,7 @@ func (env *environment) listInboxes(ctx context.Context, f *inboxListFlags, t *o
 	q.Progress = bar.at
 	list, more, err := t.Inboxes(ctx, q)
 	bar.end()
-	if err != nil {
-		return err
-	}
-	return listed(env, f.json, q.Order == ops.ByName, list, more, "no such inbox holds a message", func() *table {
+	return listed(env, f.json, q.Order == ops.ByName, list, more, err, "no such inbox holds a message", func() *table {
 		tab := newTable(column{title: "DEVICE"}, column{title: "STORED", right: true},
 			column{title: "UNACKNOWLEDGED", right: true}, column{title: "OLDEST", right: true}, column{title: "CURSOR MOVED", right: true, extra: 1})
 		for _, i := range list {
@@ -134,19 +131,34 @@ func (env *environment) listInboxes(ctx context.Context, f *inboxListFlags, t *o
 }
 
 // listed prints a page of devices or inboxes, as a table or as JSON, and how to
-// see the rest. none is said when it is empty.
-func listed[T interface{ Address() subjects.Address }](env *environment, asJSON, byName bool, list []T, more bool, none string, tab func() *table) error {
-	var err error
-	if asJSON {
-		err = env.json(append([]T{}, list...)) // none is [], not null
-	} else {
-		err = env.list(tab(), none)
-	}
-	if err == nil && more {
+// see the rest. none is said when it is empty. failed is the error that came with it.
+func listed[T interface{ Address() subjects.Address }](env *environment, asJSON, byName bool, list []T, more bool, failed error, none string, tab func() *table) error {
+	err := env.whole(len(list), failed, func() error {
+		if asJSON {
+			return env.json(append([]T{}, list...)) // none is [], not null
+		}
+		return env.list(tab(), none)
+	})
+	if (err == nil || isPartial(err)) && more {
 		env.noteMore(byName, list[len(list)-1].Address())
 	}
 	return err
 }
+
+// whole prints a list of n entries, and returns the error that came with it. If some
+// shards could not be read, the list of the others is printed: none of it is no answer.
+func (*environment) whole(n int, failed error, show func() error) error {
+	if failed != nil && (n == 0 || !isPartial(failed)) {
+		return failed
+	}
+	if err := show(); err != nil {
+		return err
+	}
+	return failed
+}
+
+// isPartial reports whether a list lacks what some shards have.
+func isPartial(err error) bool { return errors.As(err, new(*ops.PartialError)) }
 
 // noteMore says how to see the rest of a list.
 func (env *environment) noteMore(byName bool, last subjects.Address) {

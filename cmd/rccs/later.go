@@ -50,21 +50,23 @@ func (env *environment) listLater(ctx context.Context, f *laterListFlags, t *ops
 	if err := t.Audit(ctx, act(audit.ActionRead, s.String(), "later")); err != nil {
 		return err
 	}
-	list, err := t.Later(ctx, s)
-	if err != nil {
-		return err
+	list, failed := t.Later(ctx, s)
+	if failed != nil && !isPartial(failed) {
+		return failed
 	}
 	if limit := pageSize(f.limit, f.json); limit > 0 && len(list) > limit {
 		env.note("there are %s: raise --limit", number(len(list)))
 		list = list[:limit]
 	}
-	switch {
-	case f.json:
-		return env.json(append([]*ops.Delayed{}, list...)) // none is [], not null
-	case len(list) == 0:
-		return env.printf("nothing waits to become due\n")
-	}
-	return env.table(laterTable(list))
+	return env.whole(len(list), failed, func() error {
+		switch {
+		case f.json:
+			return env.json(append([]*ops.Delayed{}, list...)) // none is [], not null
+		case len(list) == 0:
+			return env.printf("nothing waits to become due\n")
+		}
+		return env.table(laterTable(list))
+	})
 }
 
 // laterTable is a list of delayed messages for people.

@@ -163,7 +163,11 @@ func (env *environment) bind(flags *pflag.FlagSet) error {
 		if !ok {
 			return
 		}
-		if e := f.Value.Set(value); e != nil {
+		set := f.Value.Set
+		if v, ok := f.Value.(interface{ SetVariable(value string) error }); ok {
+			set = v.SetVariable
+		}
+		if e := set(value); e != nil {
 			err = usageError{fmt.Errorf("%s=%q: %w", name, value, e)}
 			return
 		}

@@ -202,6 +202,67 @@ func TestAnEdgeOfSomeShardsServesATenantThatHasFewer(t *testing.T) {
 	c.run(t, "edge", "--shards", "3-2").refused(t, exitUsage, "want numbers and ranges from 0 to 63")
 }
 
+// RCCS_SHARDS is how many shards there are, and for an edge which of them it serves. One
+// that was meant for another command is refused, and told how to write it.
+func TestTheVariableOfShardsIsNotTakenForWhatItIsNot(t *testing.T) {
+	t.Parallel()
+	data := filepath.Join(t.TempDir(), "data")
+	console{vars: map[string]string{"RCCS_DATA": data, "RCCS_SHARDS": "8"}}.run(t, "edge").refused(t, exitUsage, `RCCS_SHARDS="8"`, "0-7", "8-8")
+	for _, line := range []string{"serve", "tenants add acme", "restore x.tar", "creds part a --init"} {
+		console{vars: map[string]string{"RCCS_DATA": data, "RCCS_SHARDS": "0-3"}}.run(t, strings.Split(line, " ")...).
+			refused(t, exitUsage, `RCCS_SHARDS="0-3"`, "want a number from 1 to 64", "'rccs edge'")
+	}
+	console{}.run(t, "serve", "--data", data, "--shards", "0-3").refused(t, exitUsage, "want a number from 1 to 64", "'rccs edge'")
+}
+
+// When a shard cannot be read, lists have what is in the others, and say what is missing.
+func TestListsWithoutAShardSayWhichOneIsMissing(t *testing.T) {
+	t.Parallel()
+	place := serve(t, "--shards", "4")
+	place.live(t)
+	c := place.console()
+	user, n := high(t)
+	js, err := jetstream.New(place.part(t, "default"), jetstream.WithDefaultTimeout(testkit.Patience))
+	testkit.Check(t, err)
+	lists := map[string]string{"devices ls": "KV_RCCS_DEVICES_", "inbox ls": "RCCS_INBOX_", "later ls": "RCCS_LATER_", "edges ls": "KV_RCCS_EDGES_"}
+	others := make(map[string][]string)
+	for line := range lists {
+		got := c.succeed(t, append(strings.Split(line, " "), "--json")...).out
+		var all []struct{ User, Name string }
+		testkit.Check(t, json.Unmarshal([]byte(got), &all))
+		for _, one := range all {
+			if one.User == "" || shard.OfUser(subjects.UserID(one.User), 4) != n {
+				others[line] = append(others[line], one.User+one.Name)
+			}
+		}
+	}
+	for line, stream := range lists {
+		testkit.Check(t, js.DeleteStream(t.Context(), fmt.Sprint(stream, n)))
+		r := c.run(t, append(strings.Split(line, " "), "--json")...)
+		if r.status != exitFailed || !strings.Contains(r.err, fmt.Sprintf("incomplete: what is in shard %d of 4 is missing", n)) {
+			t.Errorf("%s ended with %d: %s", line, r.status, r.err)
+		}
+		if len(others[line]) == 0 {
+			if r.out != "" {
+				t.Errorf("%s printed %s, and nothing is known", line, r.out)
+			}
+			continue
+		}
+		var all []struct{ User, Name string }
+		testkit.Check(t, json.Unmarshal([]byte(r.out), &all))
+		var left []string
+		for _, one := range all {
+			left = append(left, one.User+one.Name)
+		}
+		if !slices.Equal(left, others[line]) || slices.Contains(left, user) {
+			t.Errorf("%s has %q, want %q", line, left, others[line])
+		}
+		if table := c.run(t, strings.Split(line, " ")...); table.status != exitFailed || !strings.Contains(table.out, others[line][0]) {
+			t.Errorf("%s ended with %d and printed %q", line, table.status, table.out)
+		}
+	}
+}
+
 // get is the answer to an HTTP request of the admin listener.
 func (i *installation) get(t *testing.T, path string) string {
 	t.Helper()

@@ -17,7 +17,7 @@ import (
 
 // A tenant with several shards is opened as a Tenant for each, on one connection.
 // What is asked about a user goes to that of the user's shard; lists are those of
-// all, merged.
+// all, merged, and come with a [PartialError] if not all shards could be read.
 
 // of returns the part of the tenant that a user's devices are in.
 func (t *Tenant) of(user subjects.UserID) *Tenant {
@@ -39,31 +39,73 @@ func (t *Tenant) CheckShards(ctx context.Context) error {
 	return shard.Ask(ctx, js, t.shard.Count())
 }
 
+// PartialError means that a list lacks what is in some of a tenant's shards, which could
+// not be read. The list that comes with it has what is in the others.
+type PartialError struct {
+	Missing []int // the numbers of these shards
+	Of      int   // how many the tenant has
+	Err     error // why the first of them could not be read
+}
+
+// Error implements error.
+func (e *PartialError) Error() string {
+	which := "shard"
+	if len(e.Missing) > 1 {
+		which = "shards"
+	}
+	return fmt.Sprintf("the list is incomplete: what is in %s %s of %d is missing: %v",
+		which, strings.Trim(strings.ReplaceAll(fmt.Sprint(e.Missing), " ", ", "), "[]"), e.Of, e.Err)
+}
+
+// Unwrap returns why the first shard could not be read.
+func (e *PartialError) Unwrap() error { return e.Err }
+
+// eachPart calls list for one shard after the other. If it fails for some of them, eachPart
+// returns a [PartialError]; if for all, what it failed with first.
+func (t *Tenant) eachPart(ctx context.Context, list func(part *Tenant) error) error {
+	var partial PartialError
+	for n, part := range t.parts {
+		err := list(part)
+		if ctx.Err() != nil {
+			return err
+		}
+		if err != nil {
+			partial.Missing, partial.Err = append(partial.Missing, n), cmp.Or(partial.Err, err)
+		}
+	}
+	switch len(partial.Missing) {
+	case 0:
+		return nil
+	case len(t.parts):
+		return partial.Err
+	}
+	partial.Of = len(t.parts)
+	return &partial
+}
+
 // devicesOfAll is Devices over all shards.
 func (t *Tenant) devicesOfAll(ctx context.Context, q DeviceQuery) (list []*Device, more bool, err error) {
-	for _, part := range t.parts {
+	err = t.eachPart(ctx, func(part *Tenant) error {
 		some, others, err := part.Devices(ctx, q)
-		if err != nil {
-			return nil, false, err
-		}
 		list, more = append(list, some...), more || others
-	}
+		return err
+	})
+
 	slices.SortFunc(list, func(a, b *Device) int { return compareAddress(a.Address(), b.Address()) })
 	if q.Limit > 0 && len(list) > q.Limit {
 		list, more = list[:q.Limit], true
 	}
-	return list, more, nil
+	return list, more, err
 }
 
 // inboxesOfAll is Inboxes over all shards.
 func (t *Tenant) inboxesOfAll(ctx context.Context, q InboxQuery) (list []*Inbox, more bool, err error) {
-	for _, part := range t.parts {
+	err = t.eachPart(ctx, func(part *Tenant) error {
 		some, others, err := part.Inboxes(ctx, q)
-		if err != nil {
-			return nil, false, err
-		}
 		list, more = append(list, some...), more || others
-	}
+		return err
+	})
+
 	slices.SortStableFunc(list, func(a, b *Inbox) int {
 		first := 0
 		switch q.Order {
@@ -79,7 +121,7 @@ func (t *Tenant) inboxesOfAll(ctx context.Context, q InboxQuery) (list []*Inbox,
 	if q.Limit > 0 && len(list) > q.Limit {
 		list, more = list[:q.Limit], true
 	}
-	return list, more, nil
+	return list, more, err
 }
 
 // unacknowledgedOfAll is Unacknowledged for devices of several shards.
@@ -111,24 +153,23 @@ func (t *Tenant) unacknowledgedOfAll(ctx context.Context, devices []*Device) ([]
 func (t *Tenant) edgesOfAll(ctx context.Context) ([]Edge, error) {
 	var leases []roster.Edge
 	renewed := make(map[string]Edge) // by process
-	for _, part := range t.parts {
+	err := t.eachPart(ctx, func(part *Tenant) error {
 		some, err := part.Edges(ctx)
-		if err != nil {
-			return nil, err
-		}
 		for _, e := range some {
 			leases = append(leases, e.Edge)
 			if have, ok := renewed[e.Name+e.Process]; !ok || e.Renewed.Before(have.Renewed) {
 				renewed[e.Name+e.Process] = e
 			}
 		}
-	}
+		return err
+	})
+
 	merged := roster.MergeEdges(leases)
 	edges := make([]Edge, len(merged))
 	for i, e := range merged {
 		edges[i] = Edge{Edge: e, Renewed: renewed[e.Name+e.Process].Renewed}
 	}
-	return edges, nil
+	return edges, err
 }
 
 // tailOfAll is Tail over all shards. What is the tenant's is watched once.
@@ -241,27 +282,29 @@ func (t *Tenant) doctorOfAll(ctx context.Context, opts DoctorOptions) (all []Fin
 
 // laterOfAll and rejectedOfAll are Later and Rejected over all shards.
 func (t *Tenant) laterOfAll(ctx context.Context, scope subjects.Scope) (list []*Delayed, err error) {
-	for _, part := range t.parts {
+	err = t.eachPart(ctx, func(part *Tenant) error {
 		some, err := part.Later(ctx, scope)
-		if err != nil {
-			return nil, err
+		if err == nil {
+			list = append(list, some...)
 		}
-		list = append(list, some...)
-	}
+		return err
+	})
+
 	slices.SortStableFunc(list, func(a, b *Delayed) int {
 		return cmp.Or(a.Due.Compare(b.Due), strings.Compare(a.waiting.Subject, b.waiting.Subject))
 	})
-	return list, nil
+	return list, err
 }
 
 func (t *Tenant) rejectedOfAll(ctx context.Context, scope subjects.Scope) (list []*RejectedMessage, err error) {
-	for _, part := range t.parts {
+	err = t.eachPart(ctx, func(part *Tenant) error {
 		some, err := part.rejected(ctx, scope)
-		if err != nil {
-			return nil, err
+		if err == nil {
+			list = append(list, some...)
 		}
-		list = append(list, some...)
-	}
+		return err
+	})
+
 	slices.SortStableFunc(list, func(a, b *RejectedMessage) int { return a.message.Stored.Compare(b.message.Stored) })
-	return list, nil
+	return list, err
 }
