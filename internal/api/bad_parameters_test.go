@@ -251,6 +251,9 @@ func steady(v any) any {
 		for _, name := range []string{"storedBytes", "bytes", "lastSeen", "stored", "messages"} {
 			delete(v, name)
 		}
+		if _, tenant := v["served"]; tenant {
+			delete(v, "consumers") // RCCS's own readers among them
+		}
 		for name := range v {
 			v[name] = steady(v[name])
 		}

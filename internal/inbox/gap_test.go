@@ -178,23 +178,27 @@ func TestAGapComesBeforeWhatFollows(t *testing.T) {
 }
 
 // While others send, a device with much to read is not kept waiting for its whole lane
-// to be read anew with each answer of the store.
+// to be read anew with each answer of the store. A reading that fails, as it may on a
+// busy machine, is made again.
 func TestABacklogIsNotReadAnewForEachAnswerWhileOthersSend(t *testing.T) {
 	t.Parallel()
-	const waiting = 8 * 256 // answers of the store
+	const answers = 24
 	s := newSystem(t, nil)
-	s.put(phone, subjects.Normal, 0, waiting)
+	for range answers * 256 {
+		must(s.js.PublishAsync(subjects.Inbox(phone, subjects.Normal), []byte("1")))
+	}
+	<-s.js.PublishAsyncComplete()
 	s.caughtUp() // all are counted
 	s.restart()
 	var readings atomic.Int64
 	must(s.env.Conn(t).Subscribe("$JS.EVENT.ADVISORY.CONSUMER.CREATED."+layout.StreamInbox+".>", func(*nats.Msg) { readings.Add(1) }))
 	t.Cleanup(s.flood(phone, subjects.Normal, 4))
 	d := s.attachNow(phone, 100)
-	for range waiting / 64 {
+	for range answers * 256 / 64 {
 		ack(d, d.receive(64))
 	}
-	if n := readings.Load(); n > 2 {
-		t.Errorf("the lane was read as a whole %d times", n)
+	if n := readings.Load(); n > answers/4 {
+		t.Errorf("the lane was read as a whole %d times for %d answers", n, answers)
 	}
 }
 
