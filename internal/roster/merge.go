@@ -7,7 +7,8 @@ import (
 
 // MergeEdges returns the edges of several shards, each process once, by name: an
 // edge has a lease in each shard that it serves. What it cannot serve of one is
-// said of it, and not which of the shards it has taken up. Two processes of one name stay two, so that operators see them.
+// said of it, and not which of the shards it has taken up. Two processes of one name
+// stay two, so that operators see them.
 func MergeEdges(leases []Edge) []Edge {
 	all := []Edge{}
 	for _, e := range leases {
