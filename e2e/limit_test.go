@@ -66,14 +66,16 @@ func TestFault_ATenantWithALowerLimitIsFilledAndGoesOnWhenItIsRaised(t *testing.
 	if told := sender.tries(object{"id": newID(), "type": "note", "toDeviceId": "away", "payload": big, "requiresAck": true}); told.Code != "UNAVAILABLE" || told.RetryAfterMs <= 0 {
 		t.Errorf("a device that sends is told %+v", told)
 	}
-	// What is accepted meanwhile for whoever comes waits with its service's stream.
+	// What is accepted meanwhile for whoever comes waits with its service's stream. What
+	// fits no device that was ever there would be dropped.
+	in(u+"/watch", object{"type": "watch"}).leave() // a new one, for which there is room
 	if err := v.nc.Publish("rccs.route."+token(u)+".any.watch", []byte(`"`+strings.Repeat("y", 50_000)+`"`)); err != nil {
 		t.Fatal(err)
 	}
 	if err := v.nc.FlushTimeout(patience); err != nil {
 		t.Fatal(err)
 	}
-	watch := in(u+"/watch", object{"type": "watch"}) // a new one, for which there is room
+	watch := in(u+"/watch", object{"type": "watch"})
 	watch.beat()
 	eventually(t, func() error { // the edge reads the stream a moment behind
 		if away = in(u+"/away", nil); away.session.Pending != stored {

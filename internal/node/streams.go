@@ -54,6 +54,10 @@ func (n *Node) ensure(ctx context.Context, dial dialer, keys *auth.Keystore) err
 		return n.reconcileAccount(ctx, js, keys)
 	}
 	if !n.server.Clustered() {
+		// Without a deadline a request is given up after 5 s, and a busy machine may take
+		// longer to make a stream.
+		ctx, cancel := context.WithTimeout(ctx, startTimeout)
+		defer cancel()
 		return once(ctx)
 	}
 	plan.Replicas = ClusterCopies
