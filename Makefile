@@ -15,7 +15,7 @@ LDFLAGS := -X main.version=$(VERSION)
 # How long one fuzz target and one benchmark run; the longest a test package may.
 FUZZTIME     ?= 10s
 BENCHTIME    ?= 1s
-TEST_TIMEOUT ?= 15m
+TEST_TIMEOUT ?= 20m
 
 include tools/versions.mk
 
