@@ -40,12 +40,12 @@ const silence = 5 * time.Second
 type dialer func(name string, opts ...nats.Option) (*nats.Conn, error)
 
 // jetStream dials, for as long as the connection that it returns is open.
-func (d dialer) jetStream(name string) (jetstream.JetStream, *nats.Conn, error) {
+func (d dialer) jetStream(name string, opts ...jetstream.JetStreamOpt) (jetstream.JetStream, *nats.Conn, error) {
 	nc, err := d(name)
 	if err != nil {
 		return nil, nil, err
 	}
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, opts...)
 	if err != nil {
 		nc.Close()
 		return nil, nil, fmt.Errorf("node: %w", err)

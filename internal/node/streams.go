@@ -30,7 +30,13 @@ const (
 // ensure creates or upgrades the tenant's streams, and stores its JWT there. In
 // a cluster it waits until enough servers are there.
 func (n *Node) ensure(ctx context.Context, dial dialer, keys *auth.Keystore) error {
-	js, nc, err := dial.jetStream("setup")
+	var patience []jetstream.JetStreamOpt
+	if !n.server.Clustered() {
+		// By itself the client gives a request 5 s, and a busy machine may take longer to
+		// make a stream. In a cluster each try has a bound of its own.
+		patience = append(patience, jetstream.WithDefaultTimeout(startTimeout))
+	}
+	js, nc, err := dial.jetStream("setup", patience...)
 	if err != nil {
 		return err
 	}
@@ -54,10 +60,6 @@ func (n *Node) ensure(ctx context.Context, dial dialer, keys *auth.Keystore) err
 		return n.reconcileAccount(ctx, js, keys)
 	}
 	if !n.server.Clustered() {
-		// Without a deadline a request is given up after 5 s, and a busy machine may take
-		// longer to make a stream.
-		ctx, cancel := context.WithTimeout(ctx, startTimeout)
-		defer cancel()
 		return once(ctx)
 	}
 	plan.Replicas = ClusterCopies
