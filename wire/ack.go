@@ -92,15 +92,7 @@ func (d *decoder) reject() Reject {
 	)
 	names := [...]string{"payload.reject.seq", "payload.reject.reason"}
 	in := decoder{b: d.raw(aReject), names: names[:]}
-	index := func(key []byte) int {
-		switch string(key) {
-		case "seq":
-			return jSeq
-		case "reason":
-			return jReason
-		}
-		return -1
-	}
+	index := func(key []byte) int { return member(names[:], "payload.reject.", key) }
 	if d.f[aReject].kind != isObject || !in.object(index) {
 		d.fail(aReject, `an object such as {"seq":17,"reason":"cannot parse"}`)
 		return Reject{}

@@ -183,7 +183,7 @@ func ValidType(s string) bool {
 	return true
 }
 
-// ValidID reports whether s may be an id, a correlationId, a collapseKey or a
-// traceparent: 1 to [MaxID] bytes of UTF-8, no control characters or line
+// ValidID reports whether s may be an id, or another of the fields that [MaxID]
+// bounds: 1 to [MaxID] bytes of UTF-8, no control characters or line
 // separators, no space at either end.
 func ValidID(s string) bool { return validKey(s) }

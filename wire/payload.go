@@ -19,11 +19,14 @@ func (d *decoder) payload(typ, example string, index func(key []byte) int) bool 
 	return true
 }
 
-// payloadField is the place of a key in names, each of which is "payload." and
-// the key; -1 for a key that is not there.
-func payloadField(names []string, key []byte) int {
+// payloadField is member of the payload.
+func payloadField(names []string, key []byte) int { return member(names, "payload.", key) }
+
+// member is the place of a key in names, each of which is prefix and the key;
+// -1 for a key that is not there.
+func member(names []string, prefix string, key []byte) int {
 	for n, name := range names {
-		if name[len("payload."):] == string(key) {
+		if name[len(prefix):] == string(key) {
 			return n
 		}
 	}

@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"math"
 	"unicode/utf8"
 
 	"github.com/rccs-io/rccs/subjects"
@@ -16,55 +15,6 @@ type Post struct {
 	Size int
 	// Err says what is wrong with it; the rest is then empty but for the id.
 	Err *Error
-}
-
-// The fields of a post.
-const (
-	pTo = iota
-	pType
-	pPayload
-	pID
-	pPriority
-	pTTL
-	pDeliverAt
-	pCollapse
-	pCorrelation
-	pEphemeral
-	postFields
-)
-
-var postNames = [postFields]string{
-	"to", "type", "payload", "id", "priority", "ttlMs", "deliverAt", "collapseKey", "correlationId", "ephemeral",
-}
-
-func postField(key []byte) int {
-	for n, name := range postNames {
-		if name == string(key) {
-			return n
-		}
-	}
-	return -1
-}
-
-// The fields of a post's "to".
-const (
-	uUser = iota
-	uDevice
-	uDeviceType
-	uCapability
-	uMode
-	postToFields
-)
-
-var postToNames = [postToFields]string{"to.user", "to.device", "to.deviceType", "to.capability", "to.mode"}
-
-func postToField(key []byte) int {
-	for n, name := range postToNames {
-		if name[len("to."):] == string(key) {
-			return n
-		}
-	}
-	return -1
 }
 
 // DecodePosts reads the body of a request: one message, or an array of at most
@@ -140,10 +90,10 @@ func (s *scanner) element() (p Post, ok bool) {
 
 // post reads the object that starts here; false: it is not JSON.
 func (s *scanner) post() (p Post, ok bool) {
-	d := decoder{b: s.b, names: postNames[:]}
+	d := decoder{b: s.b, names: envelopeFields[:]}
 	from := s.i
 	unknown := ""
-	seen := once{names: postNames[:]}
+	seen := once{names: envelopeFields[:]}
 	index := func(key []byte) int {
 		n := postField(key)
 		if n < 0 && unknown == "" {
@@ -189,43 +139,17 @@ func (o *once) add(n int) int {
 	return n
 }
 
-func (d *decoder) post(p *Post) {
-	d.reserve(pPayload, pDeliverAt)
-	e := &p.Envelope
-	e.RequiresAck = true // its outcome comes as an event
-	e.ID = d.str(pID)
-	if d.f[pID].given() && !validKey(e.ID) {
-		d.fail(pID, wantID)
-		e.ID = ""
-	}
-	const wantType = `an application's type such as "user_message": [a-z][a-z0-9_.-]{0,63}`
-	if e.Type = d.need(pType, wantType); d.bad == nil && (!ValidType(e.Type) || IsControl(e.Type)) {
-		d.fail(pType, wantType)
-	}
-	e.To, p.User = d.postTo()
-	e.Priority = d.lane()
-	e.TTLMs = d.integer(pTTL, 1, math.MaxInt64, "a positive integer of milliseconds")
-	e.DeliverAt = d.when(pDeliverAt, wantTime)
-	e.CollapseKey, e.CorrelationID = d.key(pCollapse), d.key(pCorrelation)
-	e.Ephemeral = d.flag(pEphemeral)
-	if d.f[pPayload].kind == absent {
-		d.missing(pPayload, "any JSON value, null among them")
-		return
-	}
-	e.Payload = d.raw(pPayload)
-}
-
 // lane is the priority, a number or a name.
 func (d *decoder) lane() uint8 {
-	v := d.f[pPriority]
+	v := d.f[fPriority]
 	const want = "0 to 3, or low, normal, high or critical"
 	switch {
 	case !v.given():
 		return Normal
 	case v.kind != isString:
-		return uint8(d.integer(pPriority, int64(Low), int64(Critical), want)) //nolint:gosec // it fits
+		return uint8(d.integer(fPriority, int64(Low), int64(Critical), want)) //nolint:gosec // it fits
 	}
-	switch d.str(pPriority) {
+	switch d.str(fPriority) {
 	case "low":
 		return Low
 	case "normal":
@@ -235,37 +159,40 @@ func (d *decoder) lane() uint8 {
 	case "critical":
 		return Critical
 	}
-	d.fail(pPriority, want)
+	d.fail(fPriority, want)
 	return Normal
 }
 
 // postTo reads whom a post is for.
 func (d *decoder) postTo() (*To, subjects.UserID) {
 	const want = `an object such as {"user":"alice","device":"phone"}`
-	v := d.f[pTo]
+	v := d.f[fTo]
 	if v.kind != isObject {
 		if !v.given() {
-			d.missing(pTo, want)
+			d.missing(fTo, want)
 		} else {
-			d.fail(pTo, want)
+			d.fail(fTo, want)
 		}
 		return nil, ""
 	}
-	in := decoder{b: d.b, names: postToNames[:]}
+	in := decoder{b: d.b, names: toNames[:]}
 	s := scanner{b: d.b, i: v.at}
 	unknown, members := false, 0 // members beside user and mode
-	seen := once{names: postToNames[:]}
+	seen := once{names: toNames[:]}
 	s.members(insideEnvelope+1, in.f[:], func(key []byte) int { // scanned before: it cannot fail
-		n := postToField(key)
+		n := toField(key)
+		if n == tService { // an HTTP request cannot send to services
+			n = -1
+		}
 		unknown = unknown || n < 0
-		if n != uUser && n != uMode {
+		if n != tUser && n != tMode {
 			members++
 		}
 		return seen.add(n)
 	})
 	in.reserve()
-	user := in.needName(uUser)
-	to := &To{Device: subjects.DeviceID(in.name(uDevice)), DeviceType: in.name(uDeviceType), Capability: in.name(uCapability), Mode: in.postMode()}
+	user := in.needName(tUser)
+	to := &To{Device: subjects.DeviceID(in.name(tDevice)), DeviceType: in.name(tDeviceType), Capability: in.name(tCapability), Mode: in.mode()}
 	if in.bad == nil {
 		in.bad = to.check("")
 	}
@@ -282,13 +209,4 @@ func (d *decoder) postTo() (*To, subjects.UserID) {
 		d.bad = in.bad
 	}
 	return to, subjects.UserID(user)
-}
-
-func (d *decoder) postMode() string {
-	switch s := d.str(uMode); {
-	case !d.f[uMode].given(), s == ModeAll, s == ModeAny:
-		return s
-	}
-	d.fail(uMode, `"all" or "any"`)
-	return ""
 }

@@ -130,15 +130,7 @@ func DecodeResponse(payload []byte) (Response, error) {
 func (d *decoder) failure() *Failure {
 	const want = "a string of 1 to 128 bytes on one line"
 	in := decoder{b: d.raw(nError), names: failureNames[:]}
-	index := func(key []byte) int {
-		switch string(key) {
-		case "code":
-			return eCode
-		case "message":
-			return eMessage
-		}
-		return -1
-	}
+	index := func(key []byte) int { return member(failureNames[:], "payload.error.", key) }
 	if d.f[nError].kind != isObject || !in.object(index) {
 		d.fail(nError, `an object such as {"code":"busy","message":"try later"}`)
 		return nil

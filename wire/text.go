@@ -119,3 +119,29 @@ func appendEscaped(dst []byte, c byte) []byte {
 	}
 	return append(dst, '\\', 'u', '0', '0', lowerHex[c>>4], lowerHex[c&15])
 }
+
+// closeObject makes an object of the members that stand in dst from from on,
+// each with a comma before it.
+func closeObject(dst []byte, from int) []byte {
+	if len(dst) == from {
+		return append(dst, "{}"...)
+	}
+	dst[from] = '{'
+	return append(dst, '}')
+}
+
+// appendField appends key, which holds its comma and colon, and the value;
+// nothing for an empty one.
+func appendField(dst []byte, key, value string) []byte {
+	if value == "" {
+		return dst
+	}
+	return AppendString(append(dst, key...), value)
+}
+
+func appendFlag(dst []byte, member string, set bool) []byte {
+	if !set {
+		return dst
+	}
+	return append(dst, member...)
+}
