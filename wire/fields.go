@@ -48,7 +48,7 @@ var envelopeFields = [fields]string{
 // fieldsOfLength are the fields whose keys have so many bytes.
 var fieldsOfLength = func() (of [16][]uint8) {
 	for n, key := range envelopeFields {
-		of[len(key)] = append(of[len(key)], uint8(n)) //nolint:gosec // there are few
+		of[len(key)] = append(of[len(key)], uint8(n))
 	}
 	return of
 }()
