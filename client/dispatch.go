@@ -109,20 +109,6 @@ func (c *Client) told(l *link, told *wire.Error) {
 	}
 }
 
-// response deals with a response, or a part of one.
-func (c *Client) response(e *wire.Envelope) bool {
-	o := c.out.awaited(e.CorrelationID)
-	switch {
-	case o == nil || o.part == nil:
-		return c.asking.Load()
-	case e.Partial:
-		o.part(e.Payload)
-	default:
-		c.out.answer(e.CorrelationID, reply{payload: e.Payload})
-	}
-	return true
-}
-
 // presence tells the application of another device of the user, if it asked.
 func (c *Client) presence(e *wire.Envelope) {
 	if c.opts.OnPresence == nil {

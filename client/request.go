@@ -197,6 +197,20 @@ func (a *asked) close() {
 	}
 }
 
+// response deals with a response, or a part of one.
+func (c *Client) response(e *wire.Envelope) bool {
+	o := c.out.awaited(e.CorrelationID)
+	switch {
+	case o == nil || o.part == nil:
+		return c.asking.Load()
+	case e.Partial:
+		o.part(e.Payload)
+	default:
+		c.out.answer(e.CorrelationID, reply{payload: e.Payload})
+	}
+	return true
+}
+
 // giveUp tells the edge that nobody waits for the response to a request.
 func (c *Client) giveUp(id string) {
 	e := cancellation(id)

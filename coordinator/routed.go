@@ -94,11 +94,7 @@ func newRouted(e reader.Entry, keeps time.Duration) (*routed, error) {
 		m.ofDevice()
 		return m, nil
 	}
-	m.msg.HasTo = true
-	m.msg.To = wire.To{DeviceType: selector.DeviceType, Capability: selector.Capability, Mode: wire.ModeAll}
-	if selector.Any {
-		m.msg.To.Mode = wire.ModeAny
-	}
+	m.msg.To, m.msg.HasTo = envelope.RouteTo(selector), true
 	return m, nil
 }
 
@@ -109,11 +105,8 @@ func (m *routed) ofDevice() {
 	m.acceptedByEdge = true
 	m.msg.From = subjects.DeviceID(envelope.Value(h, subjects.HeaderFrom))
 	m.task = envelope.Value(h, layout.HeaderWaitTask)
-	to := wire.To{
-		DeviceType: envelope.Value(h, layout.HeaderWaitType), Capability: envelope.Value(h, layout.HeaderWaitCapability),
-		Mode: wire.ModeAny,
-	}
-	if to.DeviceType == "" && to.Capability == "" && roster.IsTask(m.msg.Type) {
+	to := envelope.WaitTo(h)
+	if to == (wire.To{Mode: wire.ModeAny}) && roster.IsTask(m.msg.Type) {
 		return // its type says it
 	}
 	m.msg.To, m.msg.HasTo = to, true
@@ -181,11 +174,11 @@ func (m *routed) copies(targets []subjects.DeviceID, now time.Time) []*nats.Msg 
 // travels reports whether a header goes with the copies. Headers of NATS and of
 // the routing do not. Nor does a service's claim to be a device.
 func (m *routed) travels(key string) bool {
-	if headers.OfNATS(key) {
+	if headers.OfNATS(key) || envelope.OfWait(key) {
 		return false
 	}
 	switch key {
-	case subjects.HeaderPriority, layout.HeaderWaitType, layout.HeaderWaitCapability, layout.HeaderWaitTask, layout.HeaderWaitDue:
+	case subjects.HeaderPriority:
 		return false
 	case subjects.HeaderFrom:
 		return m.acceptedByEdge

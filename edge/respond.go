@@ -134,10 +134,9 @@ func (c *conn) deliverRequest(m *nats.Msg, method, who string) *wire.Error {
 	}
 	e := wire.Envelope{
 		Type: wire.TypeRequest, FromDeviceID: subjects.DeviceID(r.from), UserID: c.who.Address.User, ToDeviceID: c.who.Address.Device,
-		Priority:      wire.Normal,
-		CorrelationID: envelope.Value(m.Header, subjects.HeaderCorrelation), Timestamp: envelope.Value(m.Header, subjects.HeaderTimestamp),
-		Traceparent: envelope.Value(m.Header, subjects.HeaderTrace),
+		Priority: wire.Normal, Timestamp: envelope.Value(m.Header, subjects.HeaderTimestamp),
 	}
+	envelope.Carried(&e, m.Header)
 	tag := envelope.Value(m.Header, layout.HeaderProof)
 	e.FromDeviceID = envelope.SenderOf(subjects.DeviceID(r.from), c.tenant.Proof.Is(tag, proof.Sender, c.key.User(), r.from, r.asked))
 	if e.Timestamp == "" {

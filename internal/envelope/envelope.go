@@ -24,21 +24,20 @@ const Service = "service:" + layout.UnnamedService
 func Append(dst []byte, d *Delivery, to subjects.Address) []byte {
 	replay := d.rare(rareReplay, layout.HeaderReplay) == "true"
 	e := wire.Envelope{
-		ID:            d.ID(),
-		UserID:        to.User,
-		ToDeviceID:    to.Device,
-		Timestamp:     d.Timestamp(),
-		Priority:      uint8(d.Lane),
-		TTLMs:         d.TTL().Milliseconds(),
-		RequiresAck:   d.RequiresAck(),
-		CorrelationID: d.rare(rareCorrelation, subjects.HeaderCorrelation),
-		CollapseKey:   d.CollapseKey(),
-		Traceparent:   d.rare(rareTrace, subjects.HeaderTrace),
-		Seq:           d.Seq,
-		Redelivered:   d.Redelivered || replay || d.rare(rareRedelivered, subjects.HeaderRedelivered) == "true",
-		Replay:        replay,
-		Ephemeral:     d.Seq == 0,
+		ID:          d.ID(),
+		UserID:      to.User,
+		ToDeviceID:  to.Device,
+		Timestamp:   d.Timestamp(),
+		Priority:    uint8(d.Lane),
+		TTLMs:       d.TTL().Milliseconds(),
+		RequiresAck: d.RequiresAck(),
+		CollapseKey: d.CollapseKey(),
+		Seq:         d.Seq,
+		Redelivered: d.Redelivered || replay || d.rare(rareRedelivered, subjects.HeaderRedelivered) == "true",
+		Replay:      replay,
+		Ephemeral:   d.Seq == 0,
 	}
+	d.carried(&e)
 	e.Type, e.OriginalType, e.FromDeviceID = d.TypeAndSender()
 	e.Payload, e.Encoding = Payload(d.Data)
 	return e.Append(dst)

@@ -68,6 +68,18 @@ func (h *headers) common(e *wire.Envelope, from Sender) {
 	h.set(subjects.HeaderTrace, e.Traceparent)
 }
 
+// Carried reads the fields of e that RCCS carries through, which common has written.
+func Carried(e *wire.Envelope, h nats.Header) {
+	e.CorrelationID = Value(h, subjects.HeaderCorrelation)
+	e.Traceparent = Value(h, subjects.HeaderTrace)
+}
+
+// carried is [Carried] of the message's headers.
+func (m *Message) carried(e *wire.Envelope) {
+	e.CorrelationID = m.rare(rareCorrelation, subjects.HeaderCorrelation)
+	e.Traceparent = m.Traceparent()
+}
+
 // durable adds what only a stored message has.
 func durable(e *wire.Envelope, from Sender, copyNumber int) headers {
 	h := newHeaders()
@@ -149,6 +161,29 @@ func Wait(e *wire.Envelope, from Sender, to wire.To, task string, body []byte) *
 		h.set(layout.HeaderWaitDue, e.DeliverAt.UTC().Format(time.RFC3339Nano))
 	}
 	return &nats.Msg{Subject: layout.Wait(from.user()), Header: h.h, Data: body}
+}
+
+// WaitTo is whom a message is for that [Wait] has made.
+func WaitTo(h nats.Header) wire.To {
+	return wire.To{DeviceType: Value(h, layout.HeaderWaitType), Capability: Value(h, layout.HeaderWaitCapability), Mode: wire.ModeAny}
+}
+
+// OfWait reports whether a header is one that only [Wait] writes.
+func OfWait(key string) bool {
+	switch key {
+	case layout.HeaderWaitType, layout.HeaderWaitCapability, layout.HeaderWaitTask, layout.HeaderWaitDue:
+		return true
+	}
+	return false
+}
+
+// RouteTo is whom a message is for that a service has published to a route.
+func RouteTo(s subjects.Selector) wire.To {
+	to := wire.To{DeviceType: s.DeviceType, Capability: s.Capability, Mode: wire.ModeAll}
+	if s.Any {
+		to.Mode = wire.ModeAny
+	}
+	return to
 }
 
 // Signal is the message that is never stored.

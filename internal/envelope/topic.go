@@ -133,10 +133,9 @@ func TopicID(h nats.Header, seq uint64) string {
 func AppendTopic(dst []byte, k *proof.Key, topic string, m Stored) []byte {
 	e := wire.Envelope{
 		ID: TopicID(m.Header, m.Seq), Type: wire.TypeTopic, Topic: topic, Seq: m.Seq, Priority: wire.Normal,
-		Timestamp:     timestamp(m.Header, m.Time),
-		CorrelationID: Value(m.Header, subjects.HeaderCorrelation),
-		Traceparent:   Value(m.Header, subjects.HeaderTrace),
+		Timestamp: timestamp(m.Header, m.Time),
 	}
+	Carried(&e, m.Header)
 	e.FromDeviceID, e.UserID = TopicSender(k, m)
 	e.Payload, e.Encoding = Payload(m.Data)
 	return e.Append(dst)
