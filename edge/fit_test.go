@@ -214,6 +214,20 @@ func TestRequestThatDoesNotFitIsRefused(t *testing.T) {
 	}
 }
 
+// NATS lets a service ask for any method, and takes such a request to the edge.
+func TestRequestWhoseMethodIsNotEscapedIsRefusedAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.named("alice/phone")
+	for _, method := range []string{"a:b", "%", "%2e", "file%2eopen", strings.Repeat("m", 129), "%0A"} {
+		reply, err := w.env.Conn(t).Request("rccs.rpc.alice.phone."+method, nil, within)
+		check(t, err)
+		if code, told := reply.Header.Get("Nats-Service-Error-Code"), reply.Header.Get("Nats-Service-Error"); code != "400" || !strings.Contains(told, "method") {
+			t.Errorf("%s: the service is told %q %q", method, code, told)
+		}
+	}
+}
+
 // A response that does not fit is refused to its sender, and the request stays
 // open for another.
 func TestResponseThatDoesNotFitLeavesTheRequestOpen(t *testing.T) {

@@ -85,14 +85,15 @@ func (t *Tenant) queueRequest(m *nats.Msg) {
 
 // onRequest handles the requests to all devices here.
 func (t *Tenant) onRequest(m *nats.Msg, who string) {
-	key, method, ok := subjects.ParseRPC(m.Subject)
-	if !ok {
-		return
-	}
 	if m.Reply != "" && !layout.IsClientReply(m.Reply) {
 		// The edge may publish anywhere, the requester may not. An answer there
 		// could become a message in somebody's inbox, or a command to JetStream.
 		t.Logger.Warn("request with a foreign reply subject dropped", "subject", m.Subject, "reply", m.Reply)
+		return
+	}
+	key, method, ok := subjects.ParseRPC(m.Subject)
+	if !ok || subjects.CheckName("method", method) != nil { // else the requester would wait for an answer that nobody gives
+		t.refuse(m.Reply, wire.NewError(wire.BadMessage, "the method in the subject is not escaped, or is no name"))
 		return
 	}
 	c := t.find(key)

@@ -43,9 +43,14 @@ func Refusal(reply string, err *wire.Error) *nats.Msg {
 	h := newHeaders()
 	h.set(subjects.HeaderError, string(err.Code))
 	h.set(headerError, err.Text())
-	status := "503"
-	if err.Code == wire.MessageTooLarge {
+	var status string
+	switch err.Code {
+	case wire.MessageTooLarge:
 		status = "413"
+	case wire.BadMessage:
+		status = "400"
+	default:
+		status = "503"
 	}
 	h.set(headerErrorCode, status)
 	return &nats.Msg{Subject: reply, Header: h.h}
