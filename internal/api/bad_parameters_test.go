@@ -362,7 +362,7 @@ func (b *badInput) queryParameter(what string, q query, in parameter) {
 		wrong = []string{strings.Repeat("x", 5000)}
 		switch in.Name {
 		case "after":
-			wrong = append(wrong, "!", "%41", "a b")
+			wrong = append(wrong, "!", "%41", "a b", "garbage", "Z2E\n", "Z2F")
 		case "since":
 			wrong = append(wrong, "yesterday", "-1h", "1", "2026-01-01", "2026-01-01T0:00:00Z")
 		case "user", "device", "tail":

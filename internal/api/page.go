@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/rccs-io/rccs/internal/timespec"
 )
@@ -73,7 +74,7 @@ func mark(position string) string { return base64.RawURLEncoding.EncodeToString(
 // position is the inverse of mark; an empty one is the beginning.
 func (p *Paged) position() (string, *Problem) {
 	raw, err := base64.RawURLEncoding.DecodeString(p.After)
-	if err != nil {
+	if err != nil || mark(string(raw)) != p.After || !utf8.Valid(raw) {
 		return "", badRequest("after: not the next of a page of this list")
 	}
 	return string(raw), nil
