@@ -331,6 +331,20 @@ func TestAnEdgeThatIsGoneSendsTheClientHome(t *testing.T) {
 	testkit.Await(t, "the edge at home", served)
 }
 
+func TestTheErrorSaysWhichEdgeSentTheClientToOneThatIsGone(t *testing.T) {
+	t.Parallel()
+	home := serve(t, func(p *peer) {
+		p.challenge()
+		p.want(wire.TypeRegister)
+		p.send(string((&wire.Error{Code: wire.WrongEdge, URLs: []string{"ws://127.0.0.1:1"}}).Append(nil)))
+		p.close(wire.CloseWrongEdge)
+	})
+	_, err := client.Dial(testkit.Soon(t), home, &client.Options{Token: "token"})
+	if err == nil || !strings.Contains(err.Error(), home) || !strings.Contains(err.Error(), "sent this device to ws://127.0.0.1:1") {
+		t.Errorf("dialled %s: %v", home, err)
+	}
+}
+
 // An edge that cannot serve may be there for long, and home knows of others.
 func TestAnEdgeThatRefusesSendsTheClientHome(t *testing.T) {
 	t.Parallel()

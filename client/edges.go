@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/url"
 	"sync"
@@ -83,6 +84,9 @@ func (c *Client) connect(ctx context.Context) (*link, error) {
 			c.opts.Logger.Info("another edge serves this user", "url", shown(c.edges.current()))
 		default:
 			c.edges.failed(at) // it is gone, is no edge any more, or cannot serve now
+			if home := c.edges.home; at != home {
+				err = fmt.Errorf("%s sent this device to %s: %w", shown(home), shown(at), err)
+			}
 			return nil, err
 		}
 	}

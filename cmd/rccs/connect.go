@@ -150,6 +150,9 @@ func (f *connectFlags) explain(err error, a subjects.Address) error {
 	case closed:
 		return fmt.Errorf("%s refused the connection: %w", shown(f.url), told)
 	}
+	if strings.Contains(err.Error(), " sent this device to ") { // what is at --url answers well
+		return fmt.Errorf("%w (is the edge there running, and can it be reached from here? its --advertise names that address)", err)
+	}
 	if _, plain := errors.AsType[tls.RecordHeaderError](err); plain {
 		return fmt.Errorf("%w (what answers there has no TLS: is its URL ws:// rather than wss://?)", err)
 	}

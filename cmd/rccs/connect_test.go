@@ -2,8 +2,12 @@ package main
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/gorilla/websocket"
 
 	"github.com/rccs-io/rccs/wire"
 )
@@ -35,6 +39,28 @@ func TestTypedRequestsAreAnswered(t *testing.T) {
 	phone.noted("no command /nonsense")
 	phone.noted("want DEVICE PAYLOAD")
 	phone.noted("BAD_MESSAGE")
+}
+
+func TestConnectAdvisesToLookAtTheEdgeThatItWasSentTo(t *testing.T) {
+	t.Parallel()
+	var up websocket.Upgrader
+	home := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, err := up.Upgrade(w, r, http.Header{"Sec-WebSocket-Protocol": {"rccs.v1"}})
+		if err != nil {
+			return
+		}
+		defer func() { _ = c.Close() }()
+		_ = c.WriteMessage(websocket.TextMessage, (&wire.Challenge{Challenge: "bm9uY2U", Nonce: "bm9uY2U", ServerTime: "2025-01-31T12:00:00.000Z"}).Append(nil, "s1"))
+		_, _, _ = c.ReadMessage()
+		_ = c.WriteMessage(websocket.TextMessage, (&wire.Error{Code: wire.WrongEdge, URLs: []string{"ws://127.0.0.1:1"}}).Append(nil))
+		_ = c.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(int(wire.CloseWrongEdge), ""))
+	}))
+	t.Cleanup(home.Close)
+	i := serve(t)
+	got := i.console().run(t, "connect", "alice/phone", "--url", "ws"+strings.TrimPrefix(home.URL, "http"))
+	if got.status != exitFailed || !strings.Contains(got.err, "--advertise") || strings.Contains(got.err, "is 'rccs serve' running there") {
+		t.Errorf("connect ends with status %d and says %s", got.status, got.err)
+	}
 }
 
 func TestAGapIsToldWithWhatIsKnownOfIt(t *testing.T) {

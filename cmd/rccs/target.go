@@ -199,7 +199,7 @@ func explain(ctx context.Context, err error) error {
 	case errors.Is(err, ops.ErrUnknownDevice):
 		return fmt.Errorf("%w: it never registered and has no messages; 'rccs devices ls' lists all devices", err)
 	case errors.Is(err, ops.ErrNotInstalled):
-		return fmt.Errorf("%w: start 'rccs serve' once, or use a credential of the tenant's account", err)
+		return fmt.Errorf("%w: 'rccs doctor' says which are missing and what to do; where all are, the credential is of another account (--creds, --data), or 'rccs serve' has never started there", err)
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
 		return fmt.Errorf("%w: this is not the account of a tenant; name its credential with --creds, or the installation's keys with --data", err)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrNoResponders):
