@@ -133,16 +133,21 @@ func (env *environment) listInboxes(ctx context.Context, f *inboxListFlags, t *o
 // listed prints a page of devices or inboxes, as a table or as JSON, and how to
 // see the rest. none is said when it is empty. failed is the error that came with it.
 func listed[T interface{ Address() subjects.Address }](env *environment, asJSON, byName bool, list []T, more bool, failed error, none string, tab func() *table) error {
-	err := env.whole(len(list), failed, func() error {
+	err := entries(env, asJSON, list, failed, none, tab)
+	if (err == nil || isPartial(err)) && more {
+		env.noteMore(byName, list[len(list)-1].Address())
+	}
+	return err
+}
+
+// entries prints a list as listed prints a page.
+func entries[T any](env *environment, asJSON bool, list []T, failed error, none string, tab func() *table) error {
+	return env.whole(len(list), failed, func() error {
 		if asJSON {
 			return env.json(append([]T{}, list...)) // none is [], not null
 		}
 		return env.list(tab(), none)
 	})
-	if (err == nil || isPartial(err)) && more {
-		env.noteMore(byName, list[len(list)-1].Address())
-	}
-	return err
 }
 
 // whole prints a list of n entries, and returns the error that came with it. If some

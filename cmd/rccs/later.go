@@ -58,15 +58,7 @@ func (env *environment) listLater(ctx context.Context, f *laterListFlags, t *ops
 		env.note("there are %s: raise --limit", number(len(list)))
 		list = list[:limit]
 	}
-	return env.whole(len(list), failed, func() error {
-		switch {
-		case f.json:
-			return env.json(append([]*ops.Delayed{}, list...)) // none is [], not null
-		case len(list) == 0:
-			return env.printf("nothing waits to become due\n")
-		}
-		return env.table(laterTable(list))
-	})
+	return entries(env, f.json, list, failed, "nothing waits to become due", func() *table { return laterTable(list) })
 }
 
 // laterTable is a list of delayed messages for people.

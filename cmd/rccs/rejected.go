@@ -75,15 +75,7 @@ func (env *environment) listRejected(ctx context.Context, f *rejectedFlags, t *o
 		return err
 	}
 	list, err := t.Rejected(ctx, s)
-	return env.whole(len(list), err, func() error {
-		switch {
-		case f.json:
-			return env.json(append([]*ops.RejectedMessage{}, list...)) // none is [], not null
-		case len(list) == 0:
-			return env.printf("no message is rejected\n")
-		}
-		return env.table(rejectedTable(list, s.Device == ""))
-	})
+	return entries(env, f.json, list, err, "no message is rejected", func() *table { return rejectedTable(list, s.Device == "") })
 }
 
 // rejectedTable is a list of rejected messages for people, with whose they are
