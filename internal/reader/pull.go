@@ -76,6 +76,11 @@ func (p *pull) askLocked() error {
 	return nil
 }
 
+// heard is for how long the consumer has given signs of life since it was made.
+func (p *pull) heard() time.Duration {
+	return time.Duration(p.r.beats.Load()) - p.began.Sub(p.r.began)
+}
+
 // stop returns when no entry is being handed out and none will be any more.
 func (p *pull) stop() {
 	p.mu.Lock()

@@ -63,7 +63,8 @@ type Options struct {
 	// Logger gets one line a restart; nil discards.
 	Logger *slog.Logger
 	// Heartbeat is how often the server speaks when there is nothing to read.
-	// After two and a half of them in silence the consumer is replaced.
+	// After two and a half of them in silence the consumer is replaced, if the server
+	// answers otherwise.
 	// Default 1 s.
 	Heartbeat time.Duration
 	// Batch is how many messages one pull request asks for. Default 2,000.
@@ -162,7 +163,7 @@ func (r *Reader) Start(ctx context.Context) error {
 	if r.Info().Config.Replicas > 1 {
 		r.upTo = state.LastSeq
 	}
-	first, err := r.open(ctx)
+	first, err := leader.Patient(ctx, r.open)
 	if err != nil {
 		return err
 	}
@@ -267,8 +268,9 @@ func (r *Reader) patience() time.Duration { return r.opts.Heartbeat * 5 / 2 }
 
 // open makes a consumer at last+1 and asks it for messages.
 func (r *Reader) open(ctx context.Context) (*pull, error) {
+	name := ConsumerPrefix + rand.Text()
 	consumer, err := r.js.CreateConsumer(ctx, r.opts.Stream, jetstream.ConsumerConfig{
-		Name:              ConsumerPrefix + rand.Text(),
+		Name:              name,
 		Description:       "rccs reader",
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       r.last.Load() + 1,
@@ -280,6 +282,7 @@ func (r *Reader) open(ctx context.Context) (*pull, error) {
 		InactiveThreshold: 30 * time.Second,
 	})
 	if err != nil {
+		r.drop(name) // it may be made yet
 		return nil, fmt.Errorf("reader: create consumer on %s: %w", r.opts.Stream, err)
 	}
 	if r.opts.accept != nil && !r.opts.accept(serverOf(consumer.CachedInfo())) {

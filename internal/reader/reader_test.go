@@ -253,3 +253,138 @@ func TestAMessageLargerThanARequestMayBringStopsNothing(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// twin has the consumers of stream S be those of another stream, with as many messages.
+// slow is for how long the making of one is held back.
+func twin(t *testing.T, env *natstest.Env, js jetstream.JetStream, slow time.Duration, verbs ...string) {
+	t.Helper()
+	for _, name := range []string{"S", "COPY"} {
+		if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: name, Subjects: []string{name}}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := js.Publish(t.Context(), name, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, verb := range verbs {
+		env.Answer("$JS.API.CONSUMER."+verb+".S.*", func(nc *nats.Conn, m *nats.Msg) {
+			m.Subject = strings.Replace(m.Subject, ".S.", ".COPY.", 1)
+			m.Data = bytes.Replace(m.Data, []byte(`"stream_name":"S"`), []byte(`"stream_name":"COPY"`), 1)
+			if verb == "CREATE" && slow > 0 {
+				time.AfterFunc(slow, func() { _ = nc.PublishMsg(m) })
+				return
+			}
+			_ = nc.PublishMsg(m)
+		})
+	}
+}
+
+// A machine may be so busy that its server takes longer to make a consumer than the
+// client waits for by itself.
+func TestAStartOutlivesAServerThatIsSlowToMakeAConsumer(t *testing.T) {
+	t.Parallel()
+	env := natstest.Server(t)
+	js, err := jetstream.New(env.Conn(t), jetstream.WithDefaultTimeout(testkit.Patience))
+	if err != nil {
+		t.Fatal(err)
+	}
+	twin(t, env, js, 6*time.Second, "CREATE", "INFO", "DELETE", "MSG.NEXT")
+	read := 0
+	r, err := reader.New(reader.Options{
+		Conn: env.Conn(t), Stream: "S", FromStart: true, Handle: func(reader.Entry) { read++ },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if read != 1 {
+		t.Errorf("%d of 1 messages are read", read)
+	}
+}
+
+// restarts counts those of a reader of stream S, with ten heartbeats a second.
+func restarts(t *testing.T, nc *nats.Conn) (r *reader.Reader, count *atomic.Int64) {
+	t.Helper()
+	count = new(atomic.Int64)
+	r, err := reader.New(reader.Options{
+		Conn: nc, Stream: "S", Heartbeat: 100 * time.Millisecond,
+		Handle: func(reader.Entry) {}, Restarted: func(string) { count.Add(1) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Stop(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	return r, count
+}
+
+// While nothing comes from the server, as on a machine that is too busy to take it,
+// another consumer would not help, and cost more.
+func TestAReaderThatHearsNothingOfItsServerKeepsItsConsumer(t *testing.T) {
+	t.Parallel()
+	env := natstest.Server(t, natstest.Listen())
+	js, err := jetstream.New(env.Conn(t), jetstream.WithDefaultTimeout(testkit.Patience))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"S"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := natstest.NewProxy(t, env.Addr())
+	r, count := restarts(t, natstest.Dial(t, proxy.URL()))
+	consumer := func() string {
+		t.Helper()
+		names, consumers := []string{}, stream.ConsumerNames(t.Context())
+		for name := range consumers.Name() {
+			names = append(names, name)
+		}
+		if err := consumers.Err(); err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(names, " ")
+	}
+	testkit.Eventually(t, "the reader to hear its consumer", func() bool { return r.Quiet() < 100*time.Millisecond })
+	before, restarted := consumer(), count.Load()
+	proxy.Freeze()
+	testkit.Eventually(t, "a long silence", func() bool { return r.Quiet() > 2*time.Second })
+	proxy.Heal()
+	testkit.Eventually(t, "the reader to hear its consumer again", func() bool { return r.Quiet() < 100*time.Millisecond })
+	if n := count.Load() - restarted; n != 0 || consumer() != before {
+		t.Errorf("the reader was restarted %d times; consumers %s, before %s", n, consumer(), before)
+	}
+}
+
+// A consumer that says nothing is replaced soon. If those that replace it say nothing
+// either, each of them gets more time.
+func TestConsumersThatAreSilentOneAfterTheOtherAreReplacedEverLessOften(t *testing.T) {
+	t.Parallel()
+	env := natstest.Server(t)
+	js, err := jetstream.New(env.Conn(t), jetstream.WithDefaultTimeout(testkit.Patience))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"S"}}); err != nil {
+		t.Fatal(err)
+	}
+	env.Answer("$JS.API.CONSUMER.MSG.NEXT.S.*", func(*nats.Conn, *nats.Msg) {})
+	_, count := restarts(t, env.Conn(t))
+	from := time.Now()
+	testkit.Eventually(t, "the first consumer to be replaced", func() bool { return count.Load() > 0 })
+	t.Logf("after %s", time.Since(from))
+	testkit.Eventually(t, "some time to pass", func() bool { return time.Since(from) > 5*time.Second })
+	if n := count.Load(); n > 6 { // after 250, 500, 1000, 2000, 2000 ms
+		t.Errorf("%d consumers were replaced in 5 s", n)
+	}
+}

@@ -22,6 +22,7 @@ func (r *Reader) supervise(ctx context.Context, p *pull) {
 	defer r.opts.Conn.RemoveStatusListener(status)
 	tick := time.NewTicker(r.opts.Heartbeat)
 	defer tick.Stop()
+	wait := r.patience()
 	for {
 		reason := ""
 		select {
@@ -36,10 +37,14 @@ func (r *Reader) supervise(ctx context.Context, p *pull) {
 		case <-status:
 			reason = "the connection was re-established"
 		case <-tick.C:
-			if r.Quiet() < r.patience() {
+			if p.heard() >= wait {
+				wait = r.patience()
+			}
+			if r.Quiet() < wait || !r.silent(ctx, p, wait) {
 				continue
 			}
-			reason = "nothing was heard for " + r.patience().String()
+			reason = "nothing was heard for " + wait.String()
+			wait = min(2*wait, maxPatience*r.patience())
 		}
 		p.stop()
 		r.drop(p.name)
@@ -57,10 +62,34 @@ func (r *Reader) supervise(ctx context.Context, p *pull) {
 	}
 }
 
-// reopen tries until it has a consumer or ctx ends.
+// maxPatience times [Reader.patience] is how long a consumer may be silent that has
+// replaced a silent one and was not heard for long itself. Whatever keeps consumers
+// from speaking, such as a starved machine, more of them make it worse.
+const maxPatience = 8
+
+// silent reports whether the consumer has not been heard for that long, though the
+// server answers. What the server has sent before its answer has come by then: this
+// process may have been too slow to take it. If the server does not answer either,
+// another consumer could not be made.
+func (r *Reader) silent(ctx context.Context, p *pull, wait time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, r.patience())
+	defer cancel()
+	if r.opts.Conn.FlushWithContext(ctx) != nil {
+		return false
+	}
+	if n, _, err := p.sub.Pending(); err == nil && n > 0 {
+		return false
+	}
+	return r.Quiet() >= wait
+}
+
+// reopen tries until it has a consumer or ctx ends. A server that is slow to make one
+// gets more time with every other try.
 func (r *Reader) reopen(ctx context.Context) *pull {
+	tries := 0
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		p, err := r.again(ctx)
+		p, err := r.again(ctx, againTimeout<<min(tries/2, 2))
+		tries++
 		switch {
 		case err == nil:
 			return p
@@ -80,11 +109,14 @@ func (r *Reader) reopen(ctx context.Context) *pull {
 	}
 }
 
-func (r *Reader) again(ctx context.Context) (*pull, error) {
+// againTimeout bounds the first tries to make another consumer.
+const againTimeout = 2 * time.Second
+
+func (r *Reader) again(ctx context.Context, within time.Duration) (*pull, error) {
 	if err := r.checkEnd(ctx); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	return r.open(ctx)
 }
