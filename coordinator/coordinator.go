@@ -16,6 +16,7 @@ import (
 	"github.com/rccs-io/rccs/internal/guard"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/leader"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/roster"
@@ -188,7 +189,7 @@ func (c *Coordinator) startStores(ctx context.Context, fetch *nats.Conn) error {
 		return err
 	}
 	c.stops.AddFunc(c.ops.Close)
-	c.tasks.KV, err = c.js.KeyValue(ctx, layout.BucketTasks)
+	c.tasks.KV, err = leader.Bucket(ctx, c.js, layout.BucketTasks)
 	if err != nil {
 		return fmt.Errorf("coordinator: bucket %s: %w", layout.BucketTasks, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/leader"
 	"github.com/rccs-io/rccs/internal/roster"
 	"github.com/rccs-io/rccs/internal/stops"
 	"github.com/rccs-io/rccs/subjects"
@@ -39,7 +40,7 @@ func (c *Coordinator) takeShard(ctx context.Context) (err error) {
 	}()
 	var streams [3]jetstream.Stream
 	for i, name := range []string{layout.StreamRoute, layout.StreamDeadline, subjects.StreamLater} {
-		if streams[i], err = c.js.Stream(ctx, name); err != nil {
+		if streams[i], err = leader.Stream(ctx, c.js, name); err != nil {
 			return fmt.Errorf("coordinator: stream %s: %w", name, err)
 		}
 	}

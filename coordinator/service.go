@@ -157,7 +157,7 @@ func startService(c *Coordinator) (*service, error) {
 			}
 		}
 	}
-	if err := c.core.Flush(); err != nil {
+	if err := c.core.FlushTimeout(subscribeTimeout); err != nil {
 		s.stop(context.Background())
 		return nil, fmt.Errorf("coordinator: subscribe: %w", err)
 	}
@@ -194,6 +194,9 @@ func (s *service) stop(ctx context.Context) {
 	s.cancel()
 	_ = s.c.core.FlushTimeout(flushTimeout)
 }
+
+// subscribeTimeout bounds how long a busy server may take to have the subscriptions.
+const subscribeTimeout = time.Minute
 
 // flushTimeout bounds how long sending the last answers may take.
 const flushTimeout = time.Second

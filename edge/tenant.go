@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/leader"
 	"github.com/rccs-io/rccs/internal/pool"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/roster"
@@ -114,7 +115,7 @@ func NewTenant(ctx context.Context, opts TenantOptions) (*Tenant, error) {
 		return nil, fmt.Errorf("edge: %w", err)
 	}
 	js = opts.Shard.JetStream(js)
-	tasks, err := js.KeyValue(ctx, layout.BucketTasks)
+	tasks, err := leader.Bucket(ctx, js, layout.BucketTasks)
 	if err != nil {
 		return nil, fmt.Errorf("edge: bucket %s: %w", layout.BucketTasks, err)
 	}

@@ -25,7 +25,7 @@ var may = map[string][]string{
 	"wire":            {"subjects"},
 	"auth":            {"internal/layout", "internal/private", "subjects", "internal/shard"},
 	"client":          {"subjects", "wire"},
-	"edge":            {"auth", "internal/direct", "internal/envelope", "internal/headers", "internal/inbox", "internal/layout", "internal/limit", "internal/pool", "internal/proof", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/topic", "internal/trace", "internal/wsconn", "subjects", "wire", "internal/shard"},
+	"edge":            {"auth", "internal/direct", "internal/envelope", "internal/headers", "internal/inbox", "internal/layout", "internal/leader", "internal/limit", "internal/pool", "internal/proof", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/topic", "internal/trace", "internal/wsconn", "subjects", "wire", "internal/shard"},
 	"internal/wsconn": {}, // one WebSocket; what the messages say is not its business
 	"coordinator": {
 		"internal/audit", "internal/direct", "internal/enroll", "internal/envelope", "internal/epoch", "internal/guard", "internal/headers", "internal/inbox", "internal/layout", "internal/leader", "internal/ops", "internal/pool", "internal/proof", "internal/reader", "internal/roster", "internal/send", "internal/share", "internal/stops", "internal/storeerr", "internal/strictjson", "internal/timespec", "internal/trace", "subjects", "wire", "internal/shard", "internal/wake",
@@ -57,7 +57,7 @@ var may = map[string][]string{
 	"internal/clock":        {},           // watches the clock
 	"internal/limit":        {},           // edges, what sends and enrolment count by it
 	"internal/ops":          {"auth", "internal/audit", "internal/direct", "internal/envelope", "internal/headers", "internal/inbox", "internal/layout", "internal/leader", "internal/proof", "internal/reader", "internal/roster", "internal/storeerr", "subjects", "wire", "internal/shard"},
-	"internal/enroll":       {"auth", "internal/layout", "internal/limit", "internal/storeerr", "subjects", "wire", "internal/shard"},
+	"internal/enroll":       {"auth", "internal/layout", "internal/leader", "internal/limit", "internal/storeerr", "subjects", "wire", "internal/shard"},
 	"internal/revoke":       {"auth", "internal/audit", "internal/enroll", "internal/layout", "internal/storeerr", "subjects", "internal/shard"},
 	"internal/backbone":     {"internal/layout", "internal/leader", "internal/private", "internal/storecheck", "internal/storeerr", "subjects", "internal/shard"},
 	"internal/storecheck":   {"internal/private"}, // without a server, which makes fuzzing slow

@@ -16,6 +16,7 @@ import (
 
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/leader"
 	"github.com/rccs-io/rccs/internal/shard"
 	"github.com/rccs-io/rccs/subjects"
 	"github.com/rccs-io/rccs/wire"
@@ -119,16 +120,16 @@ func New(ctx context.Context, opts Options) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{opts: opts, throttle: newThrottle(opts.Now)}
-	codeKV, err := opts.JetStream.KeyValue(ctx, layout.BucketCodes)
+	codeKV, err := leader.Bucket(ctx, opts.JetStream, layout.BucketCodes)
 	if err != nil {
 		return nil, fmt.Errorf("enroll: bucket %s: %w", layout.BucketCodes, err)
 	}
-	keyKV, err := opts.JetStream.KeyValue(ctx, layout.BucketEnrolled)
+	keyKV, err := leader.Bucket(ctx, opts.JetStream, layout.BucketEnrolled)
 	if err != nil {
 		return nil, fmt.Errorf("enroll: bucket %s: %w", layout.BucketEnrolled, err)
 	}
 	for _, one := range shard.All(opts.Shards) {
-		kv, err := opts.JetStream.KeyValue(ctx, one.Bucket(layout.BucketDevices))
+		kv, err := leader.Bucket(ctx, opts.JetStream, one.Bucket(layout.BucketDevices))
 		if err != nil {
 			return nil, fmt.Errorf("enroll: bucket %s: %w", one.Bucket(layout.BucketDevices), err)
 		}

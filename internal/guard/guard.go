@@ -33,6 +33,8 @@ const (
 	serviceBytes = 32 << 20
 	// within bounds how long JetStream may take to answer.
 	within = 10 * time.Second
+	// startWithin bounds how long a start waits until the server has the subscription.
+	startWithin = time.Minute
 )
 
 // Options are what a guard needs to know.
@@ -85,7 +87,7 @@ func Start(nc *nats.Conn, opts Options) (*Guard, error) {
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	sub, err := nc.QueueSubscribe(layout.Guarded(), queue, g.onRequest)
 	if err == nil {
-		err = nc.FlushTimeout(within)
+		err = nc.FlushTimeout(startWithin)
 	}
 	if err != nil {
 		g.cancel()

@@ -3,6 +3,8 @@ package leader
 import (
 	"context"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // longest bounds the last try of [Patient]. With those before it, a start waits for
@@ -26,4 +28,14 @@ func Patient[T any](ctx context.Context, ask func(context.Context) (T, error)) (
 			return got, err
 		}
 	}
+}
+
+// Bucket opens a bucket as [Patient] does.
+func Bucket(ctx context.Context, js jetstream.JetStream, name string) (jetstream.KeyValue, error) {
+	return Patient(ctx, func(ctx context.Context) (jetstream.KeyValue, error) { return js.KeyValue(ctx, name) })
+}
+
+// Stream looks up a stream as [Patient] does.
+func Stream(ctx context.Context, js jetstream.JetStream, name string) (jetstream.Stream, error) {
+	return Patient(ctx, func(ctx context.Context) (jetstream.Stream, error) { return js.Stream(ctx, name) })
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
 	"github.com/rccs-io/rccs/internal/layout"
+	"github.com/rccs-io/rccs/internal/leader"
 	"github.com/rccs-io/rccs/internal/ops"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/roster"
@@ -202,7 +203,7 @@ func (n *Node) intakeOf(
 		r, in := t.coord.of(s)
 		return r, in, nil
 	}
-	tasks, err := js.KeyValue(ctx, layout.BucketTasks)
+	tasks, err := leader.Bucket(ctx, js, layout.BucketTasks)
 	if err != nil {
 		return nil, nil, fmt.Errorf("node: bucket %s: %w", layout.BucketTasks, err)
 	}

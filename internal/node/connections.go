@@ -76,7 +76,7 @@ func startConnections(nc *nats.Conn, registry prometheus.Registerer, log *slog.L
 			return nil, err
 		}
 	}
-	if err := nc.FlushTimeout(askServer); err != nil {
+	if err := nc.FlushTimeout(startTimeout); err != nil {
 		return nil, err
 	}
 	c.wg.Go(c.run)

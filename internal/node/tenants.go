@@ -13,6 +13,7 @@ import (
 	"github.com/rccs-io/rccs/auth"
 	"github.com/rccs-io/rccs/internal/api"
 	"github.com/rccs-io/rccs/internal/enroll"
+	"github.com/rccs-io/rccs/internal/leader"
 	"github.com/rccs-io/rccs/internal/stops"
 	"github.com/rccs-io/rccs/internal/wake"
 )
@@ -69,11 +70,11 @@ func (n *Node) dialer(keys *auth.Keystore, part string) (dialer, error) {
 }
 
 // startFirst starts the default tenant. In a cluster a stream that answered may be
-// without a leader again.
+// without a leader again, and a busy server alone may be slow to answer.
 func (n *Node) startFirst(ctx context.Context) error {
 	start := func(context.Context) error { return n.startTenant(ctx, auth.DefaultTenant) }
 	if !n.server.Clustered() {
-		return start(ctx)
+		return n.waiter().until(ctx, leader.Unanswered, start)
 	}
 	return n.waiter().until(ctx, waitsForServers, start)
 }

@@ -9,9 +9,7 @@
 // no hole, that heartbeats come while nothing else does, and that the NATS
 // connection has not been re-established behind its back. When any of these
 // fails it drops the consumer and starts another from the last sequence it
-// handed out, plus one. Heartbeats that do not come while the server of the
-// connection does not answer either are no reason: the machine is starved, or the
-// network is gone.
+// handed out, plus one.
 //
 // Concurrency: Handle runs on one goroutine at a time and must not block.
 // Reader's methods are safe for concurrent use. The package knows nothing of

@@ -63,8 +63,8 @@ type Options struct {
 	// Logger gets one line a restart; nil discards.
 	Logger *slog.Logger
 	// Heartbeat is how often the server speaks when there is nothing to read.
-	// After two and a half of them in silence the consumer is replaced, if the server
-	// answers otherwise.
+	// After two and a half of them in silence the consumer is replaced, or later if
+	// the one before was silent, too.
 	// Default 1 s.
 	Heartbeat time.Duration
 	// Batch is how many messages one pull request asks for. Default 2,000.

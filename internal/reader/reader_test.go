@@ -307,12 +307,12 @@ func TestAStartOutlivesAServerThatIsSlowToMakeAConsumer(t *testing.T) {
 	}
 }
 
-// restarts counts those of a reader of stream S, with ten heartbeats a second.
-func restarts(t *testing.T, nc *nats.Conn) (r *reader.Reader, count *atomic.Int64) {
+// restarts counts those of a reader of stream S.
+func restarts(t *testing.T, nc *nats.Conn, heartbeat time.Duration) (count *atomic.Int64) {
 	t.Helper()
 	count = new(atomic.Int64)
 	r, err := reader.New(reader.Options{
-		Conn: nc, Stream: "S", Heartbeat: 100 * time.Millisecond,
+		Conn: nc, Stream: "S", Heartbeat: heartbeat,
 		Handle: func(reader.Entry) {}, Restarted: func(string) { count.Add(1) },
 	})
 	if err != nil {
@@ -326,44 +326,7 @@ func restarts(t *testing.T, nc *nats.Conn) (r *reader.Reader, count *atomic.Int6
 			t.Error(err)
 		}
 	})
-	return r, count
-}
-
-// While nothing comes from the server, as on a machine that is too busy to take it,
-// another consumer would not help, and cost more.
-func TestAReaderThatHearsNothingOfItsServerKeepsItsConsumer(t *testing.T) {
-	t.Parallel()
-	env := natstest.Server(t, natstest.Listen())
-	js, err := jetstream.New(env.Conn(t), jetstream.WithDefaultTimeout(testkit.Patience))
-	if err != nil {
-		t.Fatal(err)
-	}
-	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "S", Subjects: []string{"S"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	proxy := natstest.NewProxy(t, env.Addr())
-	r, count := restarts(t, natstest.Dial(t, proxy.URL()))
-	consumer := func() string {
-		t.Helper()
-		names, consumers := []string{}, stream.ConsumerNames(t.Context())
-		for name := range consumers.Name() {
-			names = append(names, name)
-		}
-		if err := consumers.Err(); err != nil {
-			t.Fatal(err)
-		}
-		return strings.Join(names, " ")
-	}
-	testkit.Eventually(t, "the reader to hear its consumer", func() bool { return r.Quiet() < 100*time.Millisecond })
-	before, restarted := consumer(), count.Load()
-	proxy.Freeze()
-	testkit.Eventually(t, "a long silence", func() bool { return r.Quiet() > 2*time.Second })
-	proxy.Heal()
-	testkit.Eventually(t, "the reader to hear its consumer again", func() bool { return r.Quiet() < 100*time.Millisecond })
-	if n := count.Load() - restarted; n != 0 || consumer() != before {
-		t.Errorf("the reader was restarted %d times; consumers %s, before %s", n, consumer(), before)
-	}
+	return count
 }
 
 // A consumer that says nothing is replaced soon. If those that replace it say nothing
@@ -379,7 +342,7 @@ func TestConsumersThatAreSilentOneAfterTheOtherAreReplacedEverLessOften(t *testi
 		t.Fatal(err)
 	}
 	env.Answer("$JS.API.CONSUMER.MSG.NEXT.S.*", func(*nats.Conn, *nats.Msg) {})
-	_, count := restarts(t, env.Conn(t))
+	count := restarts(t, env.Conn(t), 100*time.Millisecond)
 	from := time.Now()
 	testkit.Eventually(t, "the first consumer to be replaced", func() bool { return count.Load() > 0 })
 	t.Logf("after %s", time.Since(from))

@@ -40,7 +40,7 @@ func (r *Reader) supervise(ctx context.Context, p *pull) {
 			if p.heard() >= wait {
 				wait = r.patience()
 			}
-			if r.Quiet() < wait || !r.silent(ctx, p, wait) {
+			if r.Quiet() < wait {
 				continue
 			}
 			reason = "nothing was heard for " + wait.String()
@@ -66,22 +66,6 @@ func (r *Reader) supervise(ctx context.Context, p *pull) {
 // replaced a silent one and was not heard for long itself. Whatever keeps consumers
 // from speaking, such as a starved machine, more of them make it worse.
 const maxPatience = 8
-
-// silent reports whether the consumer has not been heard for that long, though the
-// server answers. What the server has sent before its answer has come by then: this
-// process may have been too slow to take it. If the server does not answer either,
-// another consumer could not be made.
-func (r *Reader) silent(ctx context.Context, p *pull, wait time.Duration) bool {
-	ctx, cancel := context.WithTimeout(ctx, r.patience())
-	defer cancel()
-	if r.opts.Conn.FlushWithContext(ctx) != nil {
-		return false
-	}
-	if n, _, err := p.sub.Pending(); err == nil && n > 0 {
-		return false
-	}
-	return r.Quiet() >= wait
-}
 
 // reopen tries until it has a consumer or ctx ends. A server that is slow to make one
 // gets more time with every other try.
