@@ -20,7 +20,7 @@ var shared = new(sharedServer)
 type suite struct{ m *testing.M }
 
 func TestMain(m *testing.M) {
-	testkit.AtOnce(8)
+	testkit.AtOnce(4)
 	testkit.VerifyTestMain(suite{m})
 }
 

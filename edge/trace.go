@@ -65,14 +65,17 @@ const maxRecorded = 4096
 
 // record records the messages that are written next. It comes before the write,
 // because the device may acknowledge at once.
-func (c *conn) record(all []envelope.Delivery) {
+func (c *conn) record(b *burst) {
 	if c.s.opts.Tracer == nil {
 		return
 	}
-	for i := range all {
-		if h, ok := c.recordDelivery(&all[i]); ok {
-			c.recorded.add(all[i].Seq, h)
+	for i := range b.deliveries {
+		d := &b.deliveries[i]
+		h, ok := c.recordDelivery(d)
+		if ok {
+			c.recorded.add(d.Seq, h)
 		}
+		b.traces = append(b.traces, h.traceID)
 	}
 }
 

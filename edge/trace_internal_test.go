@@ -23,7 +23,7 @@ func untraced() (*conn, *burst) {
 // pass is what tracing adds to the way of one message: at its delivery and its
 // acknowledgement. At its receipt, the intake looks whether it has a tracer.
 func pass(c *conn, b *burst) {
-	c.record(b.deliveries)
+	c.record(b)
 	c.recordTopics(b.topics)
 	c.recordAcked(0, b.seqs, "")
 	_ = c.trace(7)

@@ -57,6 +57,7 @@ type burst struct {
 	last       int // where the last of them begins, including the bracket or comma before it
 	max        int // the largest frame
 	seqs       []uint64
+	traces     []string // of the deliveries, if the edge has a tracer; "" for what is not recorded
 }
 
 var bursts = sync.Pool{New: func() any { return new(burst) }}
@@ -68,7 +69,8 @@ func (c *conn) Write(w wsconn.Writer) error {
 	defer func() {
 		clear(b.deliveries[:cap(b.deliveries)])
 		clear(b.topics[:cap(b.topics)])
-		*b = burst{deliveries: b.deliveries[:0], topics: b.topics[:0], frame: b.frame[:0], seqs: b.seqs[:0]}
+		clear(b.traces[:cap(b.traces)])
+		*b = burst{deliveries: b.deliveries[:0], topics: b.topics[:0], frame: b.frame[:0], seqs: b.seqs[:0], traces: b.traces[:0]}
 		if cap(b.frame) <= 2*keepBuffer {
 			bursts.Put(b)
 		}
@@ -80,7 +82,7 @@ func (c *conn) Write(w wsconn.Writer) error {
 		}
 		b.deliveries = mailbox.Next(b.deliveries[:0], burstMessages, burstBytes)
 		b.gaps = mailbox.Gaps()
-		c.record(b.deliveries)
+		c.record(b)
 	}
 	again := b.takeTopics()
 	err := c.writeBurst(w, b)
@@ -256,7 +258,11 @@ func (c *conn) delivered(mailbox *inbox.Mailbox, b *burst) {
 	b.seqs = b.seqs[:0]
 	for i := range b.deliveries {
 		d := &b.deliveries[i]
-		observe(m.storedWrite, time.Duration(now-d.Stored), c.trace(d.Seq))
+		traceID := "" // not looked up: the device may have acknowledged the message since
+		if len(b.traces) > 0 {
+			traceID = b.traces[i]
+		}
+		observe(m.storedWrite, time.Duration(now-d.Stored), traceID)
 		if d.Redelivered {
 			m.redelivered.Inc()
 		}

@@ -195,7 +195,7 @@ func (r *running) await(pattern string) []string {
 				return groups
 			}
 		case <-timeout:
-			r.tb.Fatalf("no line like %q within 30 s: %s", pattern, r.stderr())
+			r.tb.Fatalf("no line like %q within %s: %s", pattern, testkit.Patience, r.stderr())
 		}
 	}
 }
