@@ -131,7 +131,7 @@ func (c *Coordinator) startAnswering() (err error) {
 	}
 	c.stops.Add(func(ctx context.Context) error { c.service.stop(ctx); return nil })
 	watch, err := guard.Start(c.core, guard.Options{
-		Shares: allShares(c.all()), Waiting: c.waitsOn, Shards: c.opts.Shard.Count(), MaxDelay: c.opts.MaxDelay, Logger: c.log,
+		Shares: allShares(c.all()), Waiting: c.waitsOn, Purge: c.purgeLater, Shards: c.opts.Shard.Count(), MaxDelay: c.opts.MaxDelay, Logger: c.log,
 		Undeliverable: func(reason string) { c.metrics.undeliverable.WithLabelValues(reason).Inc() },
 	})
 	if err != nil {

@@ -167,6 +167,12 @@ func (c *Coordinator) waitsOn(ctx context.Context, subject string) (seq uint64, 
 	return m.Seq, inbox.Displaced(c.pub.Proof, e), nil
 }
 
+// purgeLater is for the guard, see [guard.Options].
+func (c *Coordinator) purgeLater(ctx context.Context, filter string, seq, keep uint64) (uint64, error) {
+	all := c.all()
+	return all[shard.Of(layout.UserOfLater(filter), len(all))].ops.PurgeLater(ctx, filter, seq, keep)
+}
+
 // drop ends a message, and tells services why.
 func (s *schedules) drop(e reader.Entry, reason string) {
 	s.end(e.Seq, func(ctx context.Context) error {

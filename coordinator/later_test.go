@@ -59,6 +59,51 @@ func TestADelayedMessageThatAnotherOnItsSubjectReplacesIsTold(t *testing.T) {
 	}
 }
 
+// A service cancels as with any stream of NATS, by a purge. Whoever delayed a message and
+// asked for its outcome hears of it, and nothing is removed that the purge spares.
+func TestWhoDelayedAMessageHearsThatAServicePurgedIt(t *testing.T) {
+	t.Parallel()
+	p, e := placeWithEdge(t)
+	k := p.register(e, "alice/desk", "desktop")
+	p.coordinate()
+	delay := func(user, name, ack string) (seq uint64) {
+		m := laterForDesk(k, name, time.Now().Add(time.Hour))
+		m.Subject = layout.GuardedAPI(layout.GuardedLater + "." + user + ".desk.normal." + name)
+		m.Header["Nats-Schedule-Target"] = []string{"rccs.due." + user + ".desk.normal"}
+		m.Header[subjects.HeaderAck] = []string{ack}
+		stored, err := p.js.PublishMsg(p.ctx(), m)
+		testkit.Check(t, err)
+		return stored.Sequence
+	}
+	delay("alice", "a", "true")
+	delay("alice", "silent", "false")
+	last := delay("alice", "b", "true")
+	delay("bob", "c", "true")
+	purge := func(want uint64, told []string, request string, values ...any) {
+		t.Helper()
+		answer, err := p.nc.Request(layout.GuardedAPI("STREAM.PURGE."+subjects.StreamLater), fmt.Appendf(nil, request, values...), testkit.Patience)
+		testkit.Check(t, err)
+		var got struct {
+			Type    string
+			Success bool
+			Purged  uint64
+		}
+		if err := json.Unmarshal(answer.Data, &got); err != nil || got.Type != "io.nats.jetstream.api.v1.stream_purge_response" || !got.Success || got.Purged != want {
+			t.Errorf("%s is answered with %s, %v; want %d purged", fmt.Sprintf(request, values...), answer.Data, err, want)
+		}
+		if got := p.toldOf(k, "expired"); !slices.Equal(got, told) {
+			t.Errorf("after %s services were told of %q, want %q", fmt.Sprintf(request, values...), got, told)
+		}
+	}
+	purge(0, nil, `{"filter": "rccs.later.alice.desk"}`)
+	purge(0, nil, `{"filter": "rccs.later.alice.desk.normal.b", "seq": %d}`, last)
+	purge(2, []string{"a"}, `{"filter": "rccs.later.alice.>", "keep": 1}`)
+	purge(1, []string{"a", "b"}, `{"filter": "rccs.later.alice.*.*.*"}`)
+	if left := p.stored(subjects.StreamLater, ">"); len(left) != 1 || string(left[0].Data) != `"c"` {
+		t.Errorf("%+v is left", left)
+	}
+}
+
 // The sender of the one that is replaced is also told if the coordinator is killed when
 // it has stored the other one, and has told nobody yet.
 func TestADelayedMessageThatWasReplacedIsToldThoughTheCoordinatorIsKilled(t *testing.T) {

@@ -50,6 +50,9 @@ type Options struct {
 	// messages; 0: nothing is. A note, if there is one, is stored together with the
 	// message that takes its place, and has its sender told. Nil: nobody is told.
 	Waiting func(ctx context.Context, subject string) (seq uint64, note *nats.Msg, err error)
+	// Purge removes a user's delayed messages as JetStream does, and has their senders
+	// told; it returns how many. Nil: JetStream is asked, and nobody is told.
+	Purge func(ctx context.Context, filter string, seq, keep uint64) (uint64, error)
 	// Shards is how many shards the tenant has; 0 is 1.
 	Shards int
 	// Logger is needed.
@@ -172,6 +175,10 @@ func (g *Guard) answer(m *nats.Msg) {
 	kind, body, refused := examine(api, m.Data)
 	if refused != nil {
 		g.reply(m, refused.answer(kind))
+		return
+	}
+	if answer, purged := g.purge(api, body); purged {
+		g.reply(m, answer)
 		return
 	}
 	answer, err := g.ask(g.inShard(api, body), kept(m.Header), body)

@@ -80,6 +80,32 @@ func examineLater(subject string, h nats.Header, now time.Time, maxDelay time.Du
 	return kept, nil, ""
 }
 
+// purge removes delayed messages, and answers as JetStream does; false: JetStream has
+// to be asked.
+func (g *Guard) purge(api []string, body []byte) (answer []byte, purged bool) {
+	var q struct {
+		Filter    string `json:"filter"`
+		Seq, Keep uint64
+	}
+	if g.opts.Purge == nil || len(api) != 3 || api[0] != "STREAM" || api[1] != "PURGE" || json.Unmarshal(body, &q) != nil || q.Seq > 1 && q.Keep > 0 {
+		return nil, false // seq and keep are not for one request, as JetStream says
+	}
+	const kind = "stream_purge_response"
+	ctx, cancel := context.WithTimeout(g.ctx, within)
+	defer cancel()
+	n, err := g.opts.Purge(ctx, q.Filter, q.Seq, q.Keep)
+	if err != nil {
+		g.log.Warn("a service's purge of delayed messages ended early", "filter", q.Filter, "purged", n, "err", err)
+		return (&refusal{503, 10008, fmt.Sprintf("JetStream system temporarily unavailable: %d are purged, purge again", n)}).answer(kind), true
+	}
+	answer, err = json.Marshal(struct {
+		Type    string `json:"type"`
+		Success bool   `json:"success"`
+		Purged  uint64 `json:"purged"`
+	}{"io.nats.jetstream.api.v1." + kind, true, n})
+	return answer, err == nil
+}
+
 // requester is the credential of the user who asks, as NATS says; empty: it does
 // not. NATS has checked the credential.
 func requester(h nats.Header) string {

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/nats-io/nats.go"
 
@@ -36,9 +35,8 @@ func (g *Guard) inShard(api []string, body []byte) []string {
 	if json.Unmarshal(body, &q) != nil {
 		return api // examinePurge has read it
 	}
-	user, _, _ := strings.Cut(strings.TrimPrefix(q.Filter, layout.LaterPrefix), ".")
 	api = slices.Clone(api)
-	api[2] = g.shardOf(user).Stream(api[2])
+	api[2] = g.shardOf(layout.UserOfLater(q.Filter)).Stream(api[2])
 	return api
 }
 

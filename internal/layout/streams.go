@@ -172,6 +172,21 @@ func IsCancel(filter string) bool {
 	return ok && deep && user != "" && rest != "" && !strings.ContainsAny(user, "*>")
 }
 
+// UserOfLater is the user's token of a subject of delayed messages, or of a filter for
+// those of one user.
+func UserOfLater(subject string) string {
+	user, _, _ := strings.Cut(strings.TrimPrefix(subject, laterPrefix), ".")
+	return user
+}
+
+// MayHoldLater reports whether a filter for what lies below a user covers subjects of
+// delayed messages at all.
+func MayHoldLater(filter string) bool {
+	const tokens = 6
+	n := strings.Count(filter, ".") + 1
+	return n == tokens || n < tokens && strings.HasSuffix(filter, ".>")
+}
+
 // AllLater are the subjects of [subjects.StreamLater].
 func AllLater() []string { return []string{laterPrefix + "*.*.*.*", duePrefix + "*.*.*"} }
 

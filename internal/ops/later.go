@@ -9,6 +9,7 @@ import (
 
 	"github.com/rccs-io/rccs/internal/envelope"
 	"github.com/rccs-io/rccs/internal/inbox"
+	"github.com/rccs-io/rccs/internal/layout"
 	"github.com/rccs-io/rccs/internal/proof"
 	"github.com/rccs-io/rccs/internal/reader"
 	"github.com/rccs-io/rccs/subjects"
@@ -96,22 +97,98 @@ func (t *Tenant) CancelLater(ctx context.Context, user subjects.UserID, id strin
 		if d.ID != id {
 			continue
 		}
-		mark, certain, err := d.waiting.Cancel(ctx, t.js, t.direct, key)
+		removed, err := t.cancelLater(ctx, key, &d.waiting)
+		if removed {
+			n++
+		}
 		if err != nil {
 			return n, err
 		}
-		if mark > 0 {
+	}
+	return n, nil
+}
+
+// cancelLater removes a delayed message, and tells its sender if it asked; false: the
+// message has come due, or is gone.
+func (t *Tenant) cancelLater(ctx context.Context, key *proof.Key, w *inbox.Waiting) (removed bool, err error) {
+	mark, certain, err := w.Cancel(ctx, t.js, t.direct, key)
+	if err != nil || !certain {
+		return mark > 0, err
+	}
+	if msg := w.Purged(key); msg != nil {
+		if _, err := t.js.PublishMsg(ctx, msg); err != nil {
+			return true, fmt.Errorf("ops: tell the sender of a delayed message: %w", err)
+		}
+	}
+	_, err = t.purge(ctx, subjects.StreamLater, w.Subject, mark+1)
+	return true, err
+}
+
+// PurgeLater removes a user's delayed messages as a request to purge their stream does:
+// those on the subjects of filter, below seq if that is not 0, but for the last keep.
+// It says how many there were. Senders that asked are told. A message that comes due
+// meanwhile is delivered, and not counted.
+func (t *Tenant) PurgeLater(ctx context.Context, filter string, seq, keep uint64) (n uint64, err error) {
+	if !layout.MayHoldLater(filter) {
+		return 0, nil // nothing is stored there, and JetStream has no consumer for it
+	}
+	key, err := t.proof(ctx)
+	if err != nil {
+		return 0, err
+	}
+	last, err := t.head(ctx, subjects.StreamLater)
+	if err != nil {
+		return 0, err
+	}
+	before := last + 1 // what is stored from now on has not been looked at
+	if seq > 0 {
+		before = min(before, seq)
+	}
+	var all []uint64
+	var asked, others []*inbox.Waiting
+	marks := false // of those that are being cancelled
+	err = t.scan(ctx, subjects.StreamLater, filter, time.Time{}, nil, func(e *reader.Entry) {
+		w := &inbox.Waiting{Stream: subjects.StreamLater, Subject: e.Subject, Seq: e.Seq, Header: e.Header}
+		all = append(all, e.Seq)
+		switch {
+		case inbox.Ended(key, e):
+			marks = true
+		case w.Purged(key) != nil:
+			asked = append(asked, w)
+		default:
+			w.Header = nil
+			others = append(others, w)
+		}
+	})
+	if err != nil || keep > 0 && keep >= uint64(len(all)) {
+		return 0, err
+	}
+	if keep > 0 {
+		before = min(before, all[uint64(len(all))-keep])
+	}
+	for _, w := range asked {
+		if w.Seq >= before {
+			break
+		}
+		removed, err := t.cancelLater(ctx, key, w)
+		if removed {
 			n++
 		}
-		if !certain {
-			continue
+		if err != nil {
+			return n, err
 		}
-		if msg := d.waiting.Purged(key); msg != nil {
-			if _, err := t.js.PublishMsg(ctx, msg); err != nil {
-				return n, fmt.Errorf("ops: tell the sender of a delayed message: %w", err)
-			}
+	}
+	if !marks {
+		removed, err := t.purge(ctx, subjects.StreamLater, filter, before)
+		return n + removed, err
+	}
+	for _, w := range others {
+		if w.Seq >= before {
+			break
 		}
-		if _, err := t.purge(ctx, subjects.StreamLater, d.waiting.Subject, mark+1); err != nil {
+		removed, err := t.purge(ctx, subjects.StreamLater, w.Subject, w.Seq+1)
+		n += removed
+		if err != nil {
 			return n, err
 		}
 	}
