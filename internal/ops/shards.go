@@ -3,6 +3,7 @@ package ops
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -60,18 +61,35 @@ func (e *PartialError) Error() string {
 // Unwrap returns why the first shard could not be read.
 func (e *PartialError) Unwrap() error { return e.Err }
 
-// eachPart calls list for one shard after the other. If it fails for some of them, eachPart
-// returns a [PartialError]; if for all, what it failed with first.
-func (t *Tenant) eachPart(ctx context.Context, list func(part *Tenant) error) error {
-	var partial PartialError
+// partsAtOnce bounds how many shards are read at a time.
+const partsAtOnce = 8
+
+// eachPart calls list for all shards, some at a time, so that one that does not answer
+// keeps nobody from the others; and then add with what it gave, in the order of the
+// shards. If list fails for some of them, eachPart returns a [PartialError]; if for all,
+// what it failed with for the first.
+func eachPart[T any](ctx context.Context, t *Tenant, list func(part *Tenant) (T, error), add func(T)) error {
+	lists, errs := make([]T, len(t.parts)), make([]error, len(t.parts))
+	places := make(chan struct{}, partsAtOnce)
+	var wg sync.WaitGroup
 	for n, part := range t.parts {
-		err := list(part)
-		if ctx.Err() != nil {
-			return err
+		places <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-places }()
+			lists[n], errs[n] = list(part)
+		})
+	}
+	wg.Wait()
+	var partial PartialError
+	for n, err := range errs {
+		if err == nil {
+			add(lists[n])
+			continue
 		}
-		if err != nil {
-			partial.Missing, partial.Err = append(partial.Missing, n), cmp.Or(partial.Err, err)
-		}
+		partial.Missing, partial.Err = append(partial.Missing, n), cmp.Or(partial.Err, err)
+	}
+	if ctx.Err() != nil {
+		return cmp.Or(partial.Err, ctx.Err())
 	}
 	switch len(partial.Missing) {
 	case 0:
@@ -83,14 +101,18 @@ func (t *Tenant) eachPart(ctx context.Context, list func(part *Tenant) error) er
 	return &partial
 }
 
+// page is a part of a list, and whether there is more.
+type page[T any] struct {
+	list []T
+	more bool
+}
+
 // devicesOfAll is Devices over all shards.
 func (t *Tenant) devicesOfAll(ctx context.Context, q DeviceQuery) (list []*Device, more bool, err error) {
-	err = t.eachPart(ctx, func(part *Tenant) error {
-		some, others, err := part.Devices(ctx, q)
-		list, more = append(list, some...), more || others
-		return err
-	})
-
+	err = eachPart(ctx, t, func(part *Tenant) (p page[*Device], err error) {
+		p.list, p.more, err = part.Devices(ctx, q)
+		return p, err
+	}, func(p page[*Device]) { list, more = append(list, p.list...), more || p.more })
 	slices.SortFunc(list, func(a, b *Device) int { return compareAddress(a.Address(), b.Address()) })
 	if q.Limit > 0 && len(list) > q.Limit {
 		list, more = list[:q.Limit], true
@@ -100,12 +122,13 @@ func (t *Tenant) devicesOfAll(ctx context.Context, q DeviceQuery) (list []*Devic
 
 // inboxesOfAll is Inboxes over all shards.
 func (t *Tenant) inboxesOfAll(ctx context.Context, q InboxQuery) (list []*Inbox, more bool, err error) {
-	err = t.eachPart(ctx, func(part *Tenant) error {
-		some, others, err := part.Inboxes(ctx, q)
-		list, more = append(list, some...), more || others
-		return err
-	})
-
+	sum := sumOf(q.Progress)
+	err = eachPart(ctx, t, func(part *Tenant) (p page[*Inbox], err error) {
+		q := q
+		q.Progress = sum()
+		p.list, p.more, err = part.Inboxes(ctx, q)
+		return p, err
+	}, func(p page[*Inbox]) { list, more = append(list, p.list...), more || p.more })
 	slices.SortStableFunc(list, func(a, b *Inbox) int {
 		first := 0
 		switch q.Order {
@@ -124,26 +147,40 @@ func (t *Tenant) inboxesOfAll(ctx context.Context, q InboxQuery) (list []*Inbox,
 	return list, more, err
 }
 
+// sumOf makes a function for each of some parts of a work, which tell progress together.
+func sumOf(progress func(done, all int)) func() func(done, all int) {
+	if progress == nil {
+		return func() func(done, all int) { return nil }
+	}
+	var mu sync.Mutex
+	var done, all int
+	return func() func(int, int) {
+		was, known := 0, 0
+		return func(now, of int) {
+			mu.Lock()
+			defer mu.Unlock()
+			done, all = done+now-was, all+of-known
+			was, known = now, of
+			progress(done, all)
+		}
+	}
+}
+
 // unacknowledgedOfAll is Unacknowledged for devices of several shards.
 func (t *Tenant) unacknowledgedOfAll(ctx context.Context, devices []*Device) ([]uint64, error) {
 	counts := make([]uint64, len(devices))
-	for n, part := range t.parts {
-		var own []*Device
-		var at []int
-		for i, d := range devices {
-			if shard.OfUser(subjects.UserID(d.User), len(t.parts)) == n {
-				own, at = append(own, d), append(at, i)
-			}
-		}
-		if len(own) == 0 {
-			continue
-		}
-		some, err := part.Unacknowledged(ctx, own)
+	own, at := make(map[*Tenant][]*Device), make(map[*Tenant][]int)
+	for i, d := range devices {
+		part := t.of(subjects.UserID(d.User))
+		own[part], at[part] = append(own[part], d), append(at[part], i)
+	}
+	for part, some := range own {
+		of, err := part.Unacknowledged(ctx, some)
 		if err != nil {
 			return nil, err
 		}
-		for i, n := range some {
-			counts[at[i]] = n
+		for i, n := range of {
+			counts[at[part][i]] = n
 		}
 	}
 	return counts, nil
@@ -153,17 +190,14 @@ func (t *Tenant) unacknowledgedOfAll(ctx context.Context, devices []*Device) ([]
 func (t *Tenant) edgesOfAll(ctx context.Context) ([]Edge, error) {
 	var leases []roster.Edge
 	renewed := make(map[string]Edge) // by process
-	err := t.eachPart(ctx, func(part *Tenant) error {
-		some, err := part.Edges(ctx)
+	err := eachPart(ctx, t, func(part *Tenant) ([]Edge, error) { return part.Edges(ctx) }, func(some []Edge) {
 		for _, e := range some {
 			leases = append(leases, e.Edge)
 			if have, ok := renewed[e.Name+e.Process]; !ok || e.Renewed.Before(have.Renewed) {
 				renewed[e.Name+e.Process] = e
 			}
 		}
-		return err
 	})
-
 	merged := roster.MergeEdges(leases)
 	edges := make([]Edge, len(merged))
 	for i, e := range merged {
@@ -229,21 +263,28 @@ func (t *Tenant) statusOfAll(ctx context.Context, opts StatusOptions) (*Status, 
 	if err != nil {
 		return s, err
 	}
-	for _, part := range t.parts[1:] {
-		streams, err := part.streams(ctx, opts.Interval)
-		if err != nil {
-			return s, err
+	type others struct {
+		streams []StreamStatus
+		devices int
+	}
+	rest := &Tenant{parts: t.parts[1:]}
+	err = eachPart(ctx, rest, func(part *Tenant) (o others, err error) {
+		if o.streams, err = part.streams(ctx, opts.Interval); err == nil {
+			o.devices, err = part.registered(ctx)
 		}
-		for _, one := range streams {
+		return o, err
+	}, func(o others) {
+		for _, one := range o.streams {
 			if !slices.ContainsFunc(s.Streams, func(have StreamStatus) bool { return have.Name == one.Name }) {
 				s.Streams = append(s.Streams, one)
 			}
 		}
-		devices, err := part.registered(ctx)
-		if err != nil {
-			return s, err
-		}
-		s.Devices += devices
+		s.Devices += o.devices
+	})
+	if partial := (*PartialError)(nil); errors.As(err, &partial) {
+		return s, partial.Err // a status is whole
+	} else if err != nil {
+		return s, err
 	}
 	if s.Edges, err = t.Edges(ctx); err != nil {
 		return s, err
@@ -282,14 +323,8 @@ func (t *Tenant) doctorOfAll(ctx context.Context, opts DoctorOptions) (all []Fin
 
 // laterOfAll and rejectedOfAll are Later and Rejected over all shards.
 func (t *Tenant) laterOfAll(ctx context.Context, scope subjects.Scope) (list []*Delayed, err error) {
-	err = t.eachPart(ctx, func(part *Tenant) error {
-		some, err := part.Later(ctx, scope)
-		if err == nil {
-			list = append(list, some...)
-		}
-		return err
-	})
-
+	err = eachPart(ctx, t, func(part *Tenant) ([]*Delayed, error) { return part.Later(ctx, scope) },
+		func(some []*Delayed) { list = append(list, some...) })
 	slices.SortStableFunc(list, func(a, b *Delayed) int {
 		return cmp.Or(a.Due.Compare(b.Due), strings.Compare(a.waiting.Subject, b.waiting.Subject))
 	})
@@ -297,14 +332,8 @@ func (t *Tenant) laterOfAll(ctx context.Context, scope subjects.Scope) (list []*
 }
 
 func (t *Tenant) rejectedOfAll(ctx context.Context, scope subjects.Scope) (list []*RejectedMessage, err error) {
-	err = t.eachPart(ctx, func(part *Tenant) error {
-		some, err := part.rejected(ctx, scope)
-		if err == nil {
-			list = append(list, some...)
-		}
-		return err
-	})
-
+	err = eachPart(ctx, t, func(part *Tenant) ([]*RejectedMessage, error) { return part.rejected(ctx, scope) },
+		func(some []*RejectedMessage) { list = append(list, some...) })
 	slices.SortStableFunc(list, func(a, b *RejectedMessage) int { return a.message.Stored.Compare(b.message.Stored) })
 	return list, err
 }
