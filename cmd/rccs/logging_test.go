@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -47,8 +48,12 @@ func TestTheStartFitsTenLines(t *testing.T) {
 	t.Parallel()
 	i := serve(t, "--log-format", "text")
 	i.await("^  .* send alice/phone hello")
-	if said := i.stderr(); strings.Contains(said, "created") || strings.Count(said, "\n") > 1 {
-		t.Errorf("logged at the start: %s", said)
+	said := strings.Split(i.stderr(), "\n")
+	said = slices.DeleteFunc(said, func(line string) bool { // of a machine that is too busy, not of the start
+		return line == "" || strings.Contains(line, "stream reader restarts") || strings.Contains(line, "msg=nats-server")
+	})
+	if len(said) > 1 || strings.Contains(strings.Join(said, ""), "created") {
+		t.Errorf("logged at the start: %q", said)
 	}
 	console{}.run(t, "serve", "--log-format", "xml").refused(t, exitUsage, "--log-format", "text", "json")
 	console{}.run(t, "edge", "--log-level", "loud").refused(t, exitUsage, "--log-level", "debug")
