@@ -74,19 +74,17 @@ test-fast: ## Unit tests of the packages that have changed, then of those that i
 
 # The tests of JavaScript in Node run beside Go's, many of which wait for a clock.
 # Those in a browser have the machine to themselves. `make vet` is a check of its own,
-# so go test does not do a part of it once more. FIRST_PACKAGE runs whole
-# installations in its own process, which get too little of a processor beside those of
-# other packages; the tests of JavaScript leave it enough. And a race is told when it is found:
-# the race detector need not wait for more at the end of each package.
-FIRST_PACKAGE := ./cmd/rccs
-
+# so go test does not do a part of it once more. And a race is told when it is found:
+# the race detector need not wait for more at the end of each package. cmd/rccs comes
+# first, beside packages that start no processes: it runs whole installations in its
+# own, which gets too little of a processor beside those that the long packages start.
 .PHONY: test
 test: | $(NATS) ## All tests, with the race detector, in random order
 	@rm -f $(BIN)/skipped
 	js/scripts/test.sh js >$(BIN)/test-js.log 2>&1 & js=$$!; failed=0; \
 	export RCCS_SKIPPED=$(BIN)/skipped GORACE=atexit_sleep_ms=0; test='$(GO) test -race -shuffle=on -vet=off -timeout $(TEST_TIMEOUT)'; \
-	$$test $(FIRST_PACKAGE) || failed=$$?; \
-	$$test $$($(GO) list ./... | grep -v $(FIRST_PACKAGE:.%=%)$$) || failed=$$?; \
+	$$test ./cmd/rccs $$($(GO) list ./... | grep -vE '/(cmd/rccs|$(LONG_PACKAGES))$$') || failed=$$?; \
+	$$test $$($(GO) list ./... | grep -E '/($(LONG_PACKAGES))$$') || failed=$$?; \
 	wait $$js || failed=$$?; cat $(BIN)/test-js.log; exit $$failed
 	@if [ -s $(BIN)/skipped ]; then echo "skipped, $$(wc -l < $(BIN)/skipped) of Go's tests:"; sed 's/^/  /' $(BIN)/skipped; fi
 	$(GO) test -run AllocationsOfAMessage ./edge ./internal/wsconn # not built with the race detector, under which pools lose what they hold
