@@ -98,7 +98,7 @@ func TestWhoDelayedAMessageHearsThatAServicePurgedIt(t *testing.T) {
 	purge(0, nil, `{"filter": "rccs.later.alice.desk"}`)
 	purge(0, nil, `{"filter": "rccs.later.alice.desk.normal.b", "seq": %d}`, last)
 	purge(2, []string{"a"}, `{"filter": "rccs.later.alice.>", "keep": 1}`)
-	purge(1, []string{"a", "b"}, `{"filter": "rccs.later.alice.*.*.*"}`)
+	purge(1, []string{"a", "b"}, `{"filter": "rccs.later.alice.*.*.*", "seq": 1}`) // 1 is no bound to JetStream
 	if left := p.stored(subjects.StreamLater, ">"); len(left) != 1 || string(left[0].Data) != `"c"` {
 		t.Errorf("%+v is left", left)
 	}

@@ -125,9 +125,9 @@ func (t *Tenant) cancelLater(ctx context.Context, key *proof.Key, w *inbox.Waiti
 }
 
 // PurgeLater removes a user's delayed messages as a request to purge their stream does:
-// those on the subjects of filter, below seq if that is not 0, but for the last keep.
-// It says how many there were. Senders that asked are told. A message that comes due
-// meanwhile is delivered, and not counted.
+// those on the subjects of filter, below seq if that is more than 1, but for the last keep.
+// It returns how many it removed, and tells the senders that asked. A message that comes
+// due meanwhile is delivered, and not counted.
 func (t *Tenant) PurgeLater(ctx context.Context, filter string, seq, keep uint64) (n uint64, err error) {
 	if !layout.MayHoldLater(filter) {
 		return 0, nil // nothing is stored there, and JetStream has no consumer for it
@@ -141,7 +141,10 @@ func (t *Tenant) PurgeLater(ctx context.Context, filter string, seq, keep uint64
 		return 0, err
 	}
 	before := last + 1 // what is stored from now on has not been looked at
-	if seq > 0 {
+	if before == 1 {
+		return 0, nil
+	}
+	if seq > 1 { // to JetStream 1 is no bound
 		before = min(before, seq)
 	}
 	var all []uint64
@@ -179,8 +182,7 @@ func (t *Tenant) PurgeLater(ctx context.Context, filter string, seq, keep uint64
 		}
 	}
 	if !marks {
-		removed, err := t.purge(ctx, subjects.StreamLater, filter, before)
-		return n + removed, err
+		others = []*inbox.Waiting{{Subject: filter, Seq: before - 1}} // all at once
 	}
 	for _, w := range others {
 		if w.Seq >= before {
